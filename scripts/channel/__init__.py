@@ -1,0 +1,1 @@
+"""The channel folder on disk: where an artifact goes, what is there, placing and removing it."""

@@ -1,0 +1,170 @@
+"""Known digests of the channel's files, so that unchanged bytes are hashed once. Acts.
+
+A digest is believed only for the very file it was computed from: same size, mtime and inode.
+And it is believed across a reboot only once the file was durable: a power cut may leave a file
+of the right size and time full of zeros. Making each file durable costs a quarter of a whole
+fetch, so instead a digest written in this boot is void after the next one, when the file is
+hashed again, once; what has been read back after a reboot was on the disk and is believed for
+good. Where the system has no boot id, files are made durable as they are placed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from scripts.core.files import hash_file, write_atomically
+
+# In a record, in place of a boot id: the bytes were on the disk for sure.
+_DURABLE: Final = "*"
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fingerprint:
+    """What must be unchanged for a digest to be believed; `mtime` in nanoseconds."""
+
+    size: int
+    mtime: int
+    inode: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Fingerprint:
+        """Take it from a file's status."""
+        return cls(size=status.st_size, mtime=status.st_mtime_ns, inode=status.st_ino)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownDigest:
+    """One believed digest: `algorithm` is `sha256` or `md5`, `digest` its hex text."""
+
+    fingerprint: Fingerprint
+    algorithm: str
+    digest: str
+    boot: str
+
+
+def boot_id() -> str | None:
+    """Return what changes with each boot of this machine; None where the system does not tell."""
+    try:
+        return _BOOT_ID.read_text(encoding="ascii").strip() or None
+    except OSError:
+        return None
+
+
+class Digests:
+    """The journal of digests: read once, appended to, rewritten when it has grown stale.
+
+    Keys are paths relative to the channel folder. A damaged or torn line is skipped: it costs
+    one more hashing, never a wrong belief. Not for use from several processes at once.
+    """
+
+    def __init__(self, journal: Path) -> None:
+        """Read the journal; nothing is written until `add` or `compact`."""
+        self._journal = journal
+        self._boot = boot_id()
+        self._known: dict[tuple[str, str], KnownDigest] = {}
+        self._lines = 0
+        self._read()
+
+    @property
+    def must_be_durable(self) -> bool:
+        """Tell whether a file must be made durable before its digest is added."""
+        return self._boot is None
+
+    def known(
+        self, path: PurePosixPath | str, algorithm: str, status: os.stat_result
+    ) -> str | None:
+        """Return the digest of the file with this status, where it is believed."""
+        found = self._known.get((str(path), algorithm))
+        if found is None or found.fingerprint != Fingerprint.of(status):
+            return None
+        return found.digest if found.boot in {_DURABLE, self._boot} else None
+
+    def digest_of(self, folder: Path, path: PurePosixPath | str, algorithm: str) -> str:
+        """Return the digest of a file of the channel: the believed one, else by reading it."""
+        file = folder / path
+        status = file.stat()
+        believed = self.known(path, algorithm, status)
+        if believed is not None:
+            return believed
+        digest = hash_file(file, algorithm)
+        if Fingerprint.of(file.stat()) == Fingerprint.of(status):
+            self.add(path, algorithm, digest, status, read_back=self._is_older_than_boot(path))
+        return digest
+
+    def add(
+        self,
+        path: PurePosixPath | str,
+        algorithm: str,
+        digest: str,
+        status: os.stat_result,
+        *,
+        read_back: bool = False,
+    ) -> None:
+        """Remember a digest. `read_back`: the bytes were read from the disk after a reboot."""
+        boot = _DURABLE if read_back or self._boot is None else self._boot
+        known = KnownDigest(
+            fingerprint=Fingerprint.of(status), algorithm=algorithm, digest=digest, boot=boot
+        )
+        self._known[str(path), algorithm] = known
+        self._journal.parent.mkdir(parents=True, exist_ok=True)
+        with self._journal.open("a", encoding="utf-8") as file:
+            file.write(_line(str(path), known))
+        self._lines += 1
+
+    def forget(self, path: PurePosixPath | str) -> None:
+        """Believe nothing of this path any more, from the next `compact` on for good."""
+        for key in [key for key in self._known if key[0] == str(path)]:
+            del self._known[key]
+
+    def compact(self, keep: frozenset[str]) -> None:
+        """Rewrite the journal with the believed digests of these paths alone, if it is worth it."""
+        self._known = {key: known for key, known in self._known.items() if key[0] in keep}
+        if self._lines <= 2 * len(self._known) and self._lines - len(self._known) < 1000:
+            return
+        text = "".join(_line(path, known) for (path, _), known in self._known.items())
+        write_atomically(self._journal, text.encode())
+        self._lines = len(self._known)
+
+    def _is_older_than_boot(self, path: PurePosixPath | str) -> bool:
+        """Tell whether the file was known under another boot id: then it survived that reboot."""
+        return any(
+            known.boot not in {_DURABLE, self._boot}
+            for (name, _), known in self._known.items()
+            if name == str(path)
+        )
+
+    def _read(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            for line in self._journal.read_bytes().splitlines():
+                self._lines += 1
+                try:
+                    path, algorithm, digest, size, mtime, inode, boot = json.loads(line)
+                    fingerprint = Fingerprint(size=int(size), mtime=int(mtime), inode=int(inode))
+                except (ValueError, TypeError):
+                    continue  # torn by a kill or a power cut
+                self._known[str(path), str(algorithm)] = KnownDigest(
+                    fingerprint=fingerprint,
+                    algorithm=str(algorithm),
+                    digest=str(digest),
+                    boot=str(boot),
+                )
+
+
+def _line(path: str, known: KnownDigest) -> str:
+    print_ = known.fingerprint
+    row = [
+        path,
+        known.algorithm,
+        known.digest,
+        print_.size,
+        print_.mtime,
+        print_.inode,
+        known.boot,
+    ]
+    return json.dumps(row) + "\n"

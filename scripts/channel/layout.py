@@ -1,0 +1,39 @@
+"""Where an artifact goes inside the channel folder (README, "Layouts"). Decides; does no I/O."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import PurePosixPath
+
+from scripts.core.channel_url import channel_folder
+from scripts.core.file_name import FileName
+
+
+class Layout(StrEnum):
+    """How the channel folder is arranged."""
+
+    FLAT = "flat"
+    """`<subdir>/<file name>`: the channel folder is one conda channel."""
+    BY_CHANNEL = "by-channel"
+    """`<channel>/<subdir>/<file name>`: one conda channel for each upstream channel."""
+
+
+# The folder of the one channel of a flat mirror: the channel folder itself.
+FLAT_CHANNEL = PurePosixPath()
+
+
+def folder_of_channel(layout: Layout, channel: str | None) -> PurePosixPath:
+    """Return the folder, relative to the channel folder, that stands for an upstream channel.
+
+    A package with no channel at all (a lone archive) goes to `local`.
+    """
+    if layout is Layout.FLAT:
+        return FLAT_CHANNEL
+    return PurePosixPath(channel_folder(channel) if channel else "local")
+
+
+def place_of(
+    layout: Layout, channel: str | None, subdir: str, file_name: FileName
+) -> PurePosixPath:
+    """Return an artifact's path, relative to the channel folder."""
+    return folder_of_channel(layout, channel) / subdir / str(file_name)

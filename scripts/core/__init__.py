@@ -1,0 +1,1 @@
+"""What every stage stands on: errors, the conda words, files, digests, the console."""

@@ -1,0 +1,76 @@
+"""What all tasks share: the common options, and from a handler's end to an exit code. Acts."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from scripts.core.console import Console, Loudness
+from scripts.core.errors import ExitCode, MirrorError
+from scripts.core.report import Report
+
+Handler = Callable[[argparse.Namespace, Console], Report]
+
+
+def task_parser(name: str, description: str) -> argparse.ArgumentParser:
+    """Make a parser with the options that every task has."""
+    parser = argparse.ArgumentParser(
+        prog=f"pixi run {name}", description=description, allow_abbrev=False
+    )
+    parser.add_argument(
+        "--manifest-path",
+        type=Path,
+        metavar="PATH",
+        help="pixi.toml, pyproject.toml or their folder (default: the nearest upward)",
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
+    loudness = parser.add_mutually_exclusive_group()
+    loudness.add_argument("-q", "--quiet", action="store_true", help="print problems only")
+    loudness.add_argument("-v", "--verbose", action="store_true", help="print every step")
+    return parser
+
+
+def run_task(
+    name: str, parser: argparse.ArgumentParser, handler: Handler, argv: Sequence[str] | None
+) -> int:
+    """Parse the options, call the handler, print its report, return the exit code.
+
+    A MirrorError is printed as sentences. Anything else that is raised is a bug of ours and
+    keeps its traceback.
+    """
+    options = parser.parse_args(argv)
+    loudness = (
+        Loudness.QUIET
+        if options.quiet
+        else Loudness.VERBOSE
+        if options.verbose
+        else Loudness.NORMAL
+    )
+    console = Console(loudness=loudness, json_wanted=options.json)
+    # SIGTERM ends a run like Ctrl-C: what is whole is kept, children are ended.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        report = handler(options, console)
+    except MirrorError as error:
+        report = Report(problems=error.problems)
+    except KeyboardInterrupt:
+        console.note(f"{name}: interrupted; artifacts already placed are kept")
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:  # `pixi run … | head`: nobody reads on, which is no error
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+        return ExitCode.OK
+    except Exception:  # printed whole, and never gone on from
+        import traceback
+
+        traceback.print_exc()
+        console.warn("this is a bug of pixi-mirror; please report it with the lines above")
+        return ExitCode.BUG
+    if console.json_wanted:
+        console.json(name, report, report.exit_code)
+    else:
+        console.report(report)
+    return report.exit_code

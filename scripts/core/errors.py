@@ -1,0 +1,85 @@
+"""Errors as values a person can act on, and the exit codes. Decides; does no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What a task's exit code tells its caller."""
+
+    OK = 0
+    """Done, or nothing to do."""
+    NO = 1
+    """It ran and the answer is no: findings, a failed proof, a sha256 that differs."""
+    USAGE = 2
+    """The user must change something: options, manifest, lock, settings, disk."""
+    NETWORK = 3
+    """The network failed; trying again may help."""
+    PROGRAM = 4
+    """Another program is missing or failed."""
+    BUG = 70
+    """A bug of ours, shown with its traceback."""
+    INTERRUPTED = 130
+    """Ctrl-C; artifacts already placed are kept."""
+
+
+# The first of these found among several problems is the exit code: what cannot be mended
+# by trying again outweighs what can.
+_GRAVEST_FIRST = (ExitCode.PROGRAM, ExitCode.USAGE, ExitCode.NO, ExitCode.NETWORK)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing that is wrong: the thing first, then what, where, expected, actual, what to do.
+
+    `facts` are (label, text) pairs shown in two columns; `help` is one line, with a command to
+    paste where there is one.
+    """
+
+    subject: str
+    trouble: str
+    code: ExitCode
+    facts: tuple[tuple[str, str], ...] = ()
+    help: str | None = None
+
+    def __str__(self) -> str:
+        """Render it as the console prints it after `error: `."""
+        lines = [f"{self.subject}: {self.trouble}"]
+        width = max((len(label) for label, _ in self.facts), default=0)
+        lines += [f"  {label.ljust(width)}  {text}" for label, text in self.facts]
+        if self.help is not None:
+            lines.append(f"help: {self.help}")
+        return "\n".join(lines)
+
+
+class MirrorError(Exception):
+    """One or more problems that end a stage; never raised for a bug of ours."""
+
+    def __init__(self, *problems: Problem) -> None:
+        """Take at least one problem; several are shown together, in this order."""
+        if not problems:
+            msg = "a MirrorError needs a problem"
+            raise ValueError(msg)
+        super().__init__(*problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        """Render all problems, one after the other."""
+        return "\n".join(str(problem) for problem in self.problems)
+
+
+def usage_error(
+    subject: str, trouble: str, *facts: tuple[str, str], help: str | None = None
+) -> MirrorError:
+    """Make the error of exit code 2: the user must change something."""
+    return MirrorError(
+        Problem(subject=subject, trouble=trouble, code=ExitCode.USAGE, facts=facts, help=help)
+    )
+
+
+def exit_code_of(problems: tuple[Problem, ...]) -> ExitCode:
+    """Choose the one exit code for all problems gathered in a run."""
+    codes = {problem.code for problem in problems}
+    return next((code for code in _GRAVEST_FIRST if code in codes), ExitCode.OK)

@@ -1,0 +1,56 @@
+"""One run at a time on one channel: a lock file held by the operating system. Acts."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from scripts.core.errors import usage_error
+
+
+@contextlib.contextmanager
+def exclusive(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock file while the block runs; refuse where another process holds it.
+
+    The system lets go of it when the process ends, however it ends, so a killed run leaves
+    nothing to clean up. The file itself stays and holds the last holder's process id.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as file:
+        if not _try_lock(file.fileno()):
+            file.seek(0)
+            holder = file.read().decode("ascii", "replace").strip() or "unknown"
+            raise usage_error(
+                what,
+                "another run is at work on it",
+                ("process", holder),
+                ("lock file", str(path)),
+                help="wait until it has ended, then run this again",
+            )
+        file.seek(0)
+        file.truncate()
+        file.write(f"{os.getpid()}\n".encode())
+        file.flush()
+        yield
+
+
+def _try_lock(fileno: int) -> bool:
+    """Lock the open file without waiting; False where somebody else has it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: a byte far behind the text, so that the holder can be read
+        import msvcrt
+
+        os.lseek(fileno, 1 << 20, os.SEEK_SET)
+        try:
+            msvcrt.locking(fileno, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        except OSError:
+            return False
+        return True
+    try:
+        fcntl.flock(fileno, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,54 @@
+"""Names of conda artifacts, `name-version-build.ext` (CEP 26, CEP 35). Decides; does no I/O."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+EXTENSIONS: Final = (".conda", ".tar.bz2")
+
+# Looser than CEP 26 (old channels have capitals), yet nothing that could leave a folder or mean
+# something to a file system: no slash, backslash, colon, control character or leading dot.
+_SAFE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+!~=-]*\Z")
+_LONGEST: Final = 255  # bytes that common file systems take for one name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileName:
+    """The parts of an artifact's file name; `extension` keeps its dot."""
+
+    name: str
+    version: str
+    build: str
+    extension: str
+
+    @property
+    def distribution(self) -> str:
+        """The distribution string: the file name without its extension."""
+        return f"{self.name}-{self.version}-{self.build}"
+
+    def __str__(self) -> str:
+        """The file name itself."""
+        return self.distribution + self.extension
+
+
+def is_archive_name(text: str) -> bool:
+    """Tell whether this is a name that ends like a conda artifact's."""
+    return text.endswith(EXTENSIONS)
+
+
+def is_safe_name(text: str) -> bool:
+    """Tell whether this can be one file's or folder's name inside the channel, on any system."""
+    return len(text) <= _LONGEST and ".." not in text.split("/") and bool(_SAFE.match(text))
+
+
+def parse_file_name(text: str) -> FileName | None:
+    """Split a file name from the right into name, version and build; None where it is not one."""
+    for extension in EXTENSIONS:
+        if text.endswith(extension):
+            parts = text[: -len(extension)].rsplit("-", 2)
+            if len(parts) == 3 and all(parts) and is_safe_name(text):
+                name, version, build = parts
+                return FileName(name=name, version=version, build=build, extension=extension)
+    return None

@@ -1,0 +1,95 @@
+"""Read, hash and replace single files so that nothing half-done is ever visible. Acts."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+from typing import Final
+
+from scripts.core.errors import MirrorError, usage_error
+
+CHUNK: Final = 1 << 18  # bytes; large enough that hashing releases the interpreter lock for long
+
+
+def read_text(path: Path, *, limit: int, what: str) -> str:
+    """Read a UTF-8 file of at most `limit` bytes, line ends as they are.
+
+    Raises the error of exit code 2 that names the file where it is missing, a folder, too large
+    or not UTF-8.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise not_readable(path, what, error) from None
+    if len(data) > limit:
+        raise usage_error(str(path), f"larger than any {what} should be ({limit >> 20} MiB)")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise usage_error(
+            str(path), f"not UTF-8 text (byte {error.start}); a {what} always is"
+        ) from None
+
+
+def not_readable(path: Path, what: str, error: OSError) -> MirrorError:
+    """Make the error for a file that cannot be read."""
+    reason = "there is no such file" if isinstance(error, FileNotFoundError) else error.strerror
+    return usage_error(str(path), f"cannot read this {what}: {reason}")
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace a file whole: written beside it under another name, made durable, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            make_durable(file.fileno())
+        part.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise
+
+
+def make_durable(fileno: int) -> None:
+    """Have the file's bytes on the disk, not only on their way, before returning.
+
+    macOS keeps them in the drive's own cache after `fsync`; F_FULLFSYNC empties that too.
+    """
+    try:
+        import fcntl
+
+        full_sync = getattr(fcntl, "F_FULLFSYNC", None)
+    except ImportError:  # Windows, where fsync is FlushFileBuffers
+        full_sync = None
+    if full_sync is not None:
+        with contextlib.suppress(OSError):  # not every file system has it
+            fcntl.fcntl(fileno, full_sync)
+            return
+    os.fsync(fileno)
+
+
+def hash_file(path: Path, algorithm: str) -> str:
+    """Return the hex digest of a file's bytes."""
+    with path.open("rb", buffering=0) as file:
+        digest = hashlib.new(algorithm, usedforsecurity=False)
+        buffer = bytearray(CHUNK)
+        view = memoryview(buffer)
+        while count := file.readinto(buffer):
+            digest.update(view[:count])
+    return digest.hexdigest()
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give `target` the bytes of `source`: a hard link, or a copy where links are impossible."""
+    try:
+        os.link(source, target)
+    except OSError:
+        import shutil
+
+        shutil.copyfile(source, target)

@@ -1,0 +1,1 @@
+"""Describe the artifacts of a channel folder: repodata.json, its zst, the shards."""

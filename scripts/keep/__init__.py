@@ -1,0 +1,1 @@
+"""What the keeper of a mirror does over time: see what changed, remove what is no longer named."""

@@ -1,0 +1,1 @@
+"""Manifest, settings and lock file of a pixi workspace, and what of it is mirrored."""
