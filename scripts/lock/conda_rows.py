@@ -1,0 +1,180 @@
+"""Rows of the lock that name a conda artifact, for each lock version. Decides; does no I/O."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from scripts.core.errors import MirrorError, usage_error
+from scripts.core.file_name import FileName, parse_file_name
+from scripts.core.redact import redact
+from scripts.core.subdir import check_subdir, is_known_subdir
+from scripts.lock.derive import Location, derive_build_number, derive_noarch, parse_location
+from scripts.lock.model import LockedPackage
+from scripts.lock.row import Row
+from scripts.lock.yaml_text import Node
+
+
+def package_v1(row: Row, platform: str) -> LockedPackage:
+    """Read a row of v1 to v3: conda-lock's shape, hashes in a map of their own.
+
+    What such a row calls its subdir is often the platform; the artifact lies where its URL says.
+    """
+    url = row.needed("url")
+    place = parse_location(url)
+    name, version = row.needed("name"), row.needed("version")
+    build = row.text("build") or (place.file_name.build if place.file_name else "")
+    file_name = place.file_name or _checked(f"{name}-{version}-{build}.conda", row)
+    hashes = Row(row.subject, f"hash of {url}", row.table("hash"))
+    given = row.text("subdir")
+    subdir = place.subdir or (given if given and is_known_subdir(given) else platform)
+    number = row.integer("build_number")
+    return LockedPackage(
+        url=url,
+        channel=place.channel,
+        subdir=check_subdir(subdir, f"{row.subject}: {redact(url)}"),
+        file_name=file_name,
+        name=name,
+        version=version,
+        build=build,
+        build_number=derive_build_number(build) if number is None else number,
+        sha256=hashes.hex_digest("sha256", "sha256"),
+        md5=hashes.hex_digest("md5", "md5"),
+        size=row.integer("size"),
+        depends=_dependencies(row),
+        constrains=row.texts("constrains"),
+        arch=row.text("arch"),
+        noarch=row.noarch() or derive_noarch(place.subdir or subdir, file_name.build),
+        license=row.text("license"),
+        license_family=row.text("license_family"),
+        timestamp=row.timestamp(),
+        features=row.text("features"),
+        track_features=row.one_or_many("track_features"),
+        purls=tuple(sorted(set(row.texts("purls")))) or None,
+        python_site_packages_path=row.text("python_site_packages_path"),
+    )
+
+
+def package_v4(row: Row) -> LockedPackage:
+    """Read a row of v4 or v5: everything is written; absent means none."""
+    url = row.text("url") or row.needed("path")
+    place = parse_location(url)
+    name, version = row.needed("name"), row.needed("version")
+    written = row.text("file_name")
+    build = row.text("build") or ""
+    file_name = (
+        _checked(written, row)
+        if written
+        else _archive_name(place, row) or _checked(f"{name}-{version}-{build}.conda", row)
+    )
+    build = build or file_name.build
+    package = _common(row, url, place, file_name)
+    subdir = place.subdir or row.needed("subdir")
+    return dataclasses.replace(
+        package,
+        channel=row.text("channel") or place.channel,
+        subdir=check_subdir(subdir, f"{row.subject}: {redact(url)}"),
+        name=name,
+        version=version,
+        build=build,
+        build_number=row.integer("build_number") or derive_build_number(build),
+        noarch=row.noarch(),
+    )
+
+
+def package_v6(row: Row) -> LockedPackage:
+    """Read a row of v6 or v7: what the location shows is left out."""
+    url = row.needed("conda")
+    place = parse_location(url)
+    archive = _archive_name(place, row)
+    written = row.text("file_name")
+    if written is not None:
+        file_name = _checked(written, row)
+    elif archive is not None:
+        file_name = archive
+    else:
+        raise _unsafe(place.last, row)
+    subdir = row.text("subdir") or place.subdir
+    if subdir is None:
+        raise usage_error(row.subject, f"{redact(url)} has no subdir")
+    build = row.text("build")
+    number = row.integer("build_number")
+    package = _common(row, url, place, file_name)
+    shown = archive or file_name
+    build = shown.build if build is None else build
+    return dataclasses.replace(
+        package,
+        channel=row.text("channel") if "channel" in row.fields else place.channel,
+        subdir=check_subdir(subdir, f"{row.subject}: {redact(url)}"),
+        name=row.text("name") or shown.name,
+        version=row.text("version") or shown.version,
+        build=build,
+        build_number=derive_build_number(build) if number is None else number,
+        noarch=row.noarch()
+        if row.fields.get("noarch") is not None
+        else derive_noarch(place.subdir or subdir, shown.build),
+    )
+
+
+def _common(row: Row, url: str, place: Location, file_name: FileName) -> LockedPackage:
+    """Read the fields that v4 to v7 write alike; the derived ones are replaced by the caller."""
+    purls = row.fields.get("purls")
+    return LockedPackage(
+        url=url,
+        channel=place.channel,
+        subdir="",
+        file_name=file_name,
+        name=file_name.name,
+        version=file_name.version,
+        build=file_name.build,
+        build_number=0,
+        sha256=row.hex_digest("sha256", "sha256"),
+        md5=row.hex_digest("md5", "md5"),
+        size=row.integer("size"),
+        depends=row.texts("depends"),
+        constrains=row.texts("constrains"),
+        extra_depends=row.extra_depends(),
+        arch=row.text("arch"),
+        platform=row.text("platform"),
+        license=row.text("license"),
+        license_family=row.text("license_family"),
+        timestamp=row.timestamp(),
+        features=row.text("features"),
+        track_features=row.one_or_many("track_features"),
+        flags=row.texts("flags"),
+        purls=None if purls is None else tuple(sorted(set(row.texts("purls")))),
+        python_site_packages_path=row.text("python_site_packages_path"),
+        run_exports=row.run_exports(),
+        legacy_bz2_md5=row.hex_digest("legacy_bz2_md5", "md5"),
+        legacy_bz2_size=row.integer("legacy_bz2_size"),
+    )
+
+
+def _dependencies(row: Row) -> tuple[str, ...]:
+    """Read `dependencies`: a map of name to constraint in v1, a list later."""
+    value: Node = row.fields.get("dependencies")
+    if not isinstance(value, dict):
+        return row.texts("dependencies")
+    table = Row(row.subject, f"dependencies of {row.what}", value)
+    return tuple(f"{name} {table.text(name) or ''}".strip() for name in value)
+
+
+def _archive_name(place: Location, row: Row) -> FileName | None:
+    """Return the location's archive name; refuse one that ends like an archive but is not safe."""
+    if place.file_name is None and place.last.endswith((".conda", ".tar.bz2")):
+        raise _unsafe(place.last, row)
+    return place.file_name
+
+
+def _checked(name: str, row: Row) -> FileName:
+    file_name = parse_file_name(name)
+    if file_name is None:
+        raise _unsafe(name, row)
+    return file_name
+
+
+def _unsafe(name: str, row: Row) -> MirrorError:
+    return usage_error(
+        row.subject,
+        f"{name!r} is no file name of a conda artifact (name-version-build.conda or .tar.bz2)",
+        ("in", redact(row.what)),
+    )

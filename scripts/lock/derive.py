@@ -1,0 +1,67 @@
+"""What a lock leaves out because the location shows it. Decides; does no I/O.
+
+The rules are those of rattler_lock (src/utils/derived_fields.rs).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote
+
+from scripts.core.file_name import FileName, parse_file_name
+from scripts.core.subdir import NOARCH, is_known_subdir
+from scripts.lock.model import NoArch
+
+_URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # two letters up: C:/ is a drive
+_WITH_SUBDIR: Final = frozenset({"http", "https", "file"})
+_LAST_DIGITS: Final = re.compile(r"[0-9]*\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """The parts of a location: its last segment decoded, the subdir and channel it shows."""
+
+    last: str
+    file_name: FileName | None
+    subdir: str | None
+    channel: str | None
+
+
+def parse_location(location: str) -> Location:
+    """Take a location of the lock apart; `file_name` is None where it is no safe archive name."""
+    url = _URL.match(location)
+    if url is None:
+        last = re.split(r"[/\\]", location)[-1]
+        return Location(last, parse_file_name(last), None, None)
+    plain = re.split(r"[?#]", location, maxsplit=1)[0]
+    head, _, raw = plain.rpartition("/")
+    last = unquote(raw) if "%" in raw else raw
+    channel, _, folder = head.rpartition("/")
+    with_subdir = url[1].lower() in _WITH_SUBDIR and is_known_subdir(folder)
+    return Location(
+        last,
+        parse_file_name(last),
+        folder if with_subdir else None,
+        channel if len(channel) > url.end() else None,
+    )
+
+
+def is_path(location: str) -> bool:
+    """Tell whether a location is a path rather than a URL."""
+    return _URL.match(location) is None
+
+
+def derive_build_number(build: str) -> int:
+    """Read the build number from the digits at the build's end; 0 where there are none."""
+    digits = _LAST_DIGITS.search(build)
+    text = digits[0] if digits else ""
+    return int(text) if text and len(text) <= 19 else 0
+
+
+def derive_noarch(subdir: str, build: str) -> NoArch | None:
+    """Guess the kind of noarch from subdir and build, as lock v6 and v7 count on."""
+    if subdir != NOARCH:
+        return None
+    return "python" if "py" in build else "generic"
