@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from scripts.channel.layout import Layout
-from scripts.lock.model import LockedEnvironment, LockedPackage
+from scripts.channel.layout import FLAT_CHANNEL, Layout, folder_of_channel, place_of
+from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
+from scripts.core.redact import redact
+from scripts.lock.model import LockedEnvironment, LockedPackage, LockFile
+from scripts.lock.settings import TABLE, Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,3 +41,163 @@ class Selection:
     artifacts: tuple[Artifact, ...]
     channels: tuple[PurePosixPath, ...]
     excluded: tuple[str, ...]
+
+
+def select(lock: LockFile, settings: Settings) -> Selection:
+    """Apply the settings to a lock.
+
+    Raises an error of exit code 2 for an environment or platform that the lock does not have,
+    for one place wanted by two artifacts, and, in a flat mirror, for one package name from two
+    channels.
+    """
+    environments = _environments(lock, settings)
+    chosen = {environment.name for environment in environments}
+    artifacts = _artifacts(environments, settings.layout)
+    if settings.layout is Layout.FLAT:
+        _refuse_shared_names(artifacts)
+        channels: Iterable[PurePosixPath] = (FLAT_CHANNEL,)
+    else:
+        channels = {
+            folder_of_channel(settings.layout, channel)
+            for environment in environments
+            for channel in environment.channels
+        } | {artifact.channel for artifact in artifacts}
+    return Selection(
+        layout=settings.layout,
+        environments=environments,
+        artifacts=artifacts,
+        channels=tuple(sorted(channels)),
+        excluded=tuple(each.name for each in lock.environments if each.name not in chosen),
+    )
+
+
+def _environments(lock: LockFile, settings: Settings) -> tuple[LockedEnvironment, ...]:
+    """Return the environments that are mirrored, each with the platforms that are."""
+    by_name = {environment.name: environment for environment in lock.environments}
+    for name in settings.environments or ():
+        if name not in by_name:
+            raise _unknown("environment", name, by_name)
+    wanted = [
+        environment
+        for environment in lock.environments
+        if (settings.environments is None or environment.name in settings.environments)
+        and environment.name not in settings.exclude_environments
+    ]
+    if settings.platforms is None:
+        return tuple(wanted)
+    known = {
+        name
+        for environment in lock.environments
+        for rows in environment.platforms
+        for name in (rows.platform.name, rows.platform.subdir)
+    }
+    for name in settings.platforms:
+        if name not in known:
+            raise _unknown("platform", name, known)
+    platforms = set(settings.platforms)
+    return tuple(
+        dataclasses.replace(
+            environment,
+            platforms=tuple(
+                rows
+                for rows in environment.platforms
+                if platforms & {rows.platform.name, rows.platform.subdir}
+            ),
+        )
+        for environment in wanted
+    )
+
+
+def _artifacts(environments: tuple[LockedEnvironment, ...], layout: Layout) -> tuple[Artifact, ...]:
+    """Gather each artifact once, sorted by path; refuse one path for two different ones."""
+    found: dict[PurePosixPath, Artifact] = {}
+    seen: set[int] = set()
+    problems: dict[PurePosixPath, Problem] = {}
+    for package in _packages(environments):
+        if id(package) in seen:  # the reader shares rows between environments
+            continue
+        seen.add(id(package))
+        path = place_of(layout, package.channel, package.subdir, package.file_name)
+        there = found.get(path)
+        if there is None:
+            channel = folder_of_channel(layout, package.channel)
+            found[path] = Artifact(path=path, channel=channel, package=package, urls=(package.url,))
+        elif _differ(there.package, package):
+            problems[path] = _two_artifacts(path, there.package, package)
+        else:
+            found[path] = _joined(there, package)
+    if problems:
+        raise MirrorError(*problems.values())
+    return tuple(found[path] for path in sorted(found, key=str))
+
+
+def _packages(environments: tuple[LockedEnvironment, ...]) -> Iterator[LockedPackage]:
+    for environment in environments:
+        for rows in environment.platforms:
+            yield from rows.packages
+            yield from rows.build_packages
+
+
+def _differ(one: LockedPackage, other: LockedPackage) -> bool:
+    """Tell whether two rows of one place cannot be the same bytes."""
+    pairs = ((one.sha256, other.sha256), (one.md5, other.md5), (one.size, other.size))
+    return any(None not in pair and pair[0] != pair[1] for pair in pairs)
+
+
+def _joined(there: Artifact, package: LockedPackage) -> Artifact:
+    """Take what another row of the same artifact knows besides: digests, size, a location."""
+    missing = {
+        key: getattr(package, key)
+        for key in ("sha256", "md5", "size")
+        if getattr(there.package, key) is None
+    }
+    urls = there.urls if package.url in there.urls else (*there.urls, package.url)
+    return dataclasses.replace(
+        there, package=dataclasses.replace(there.package, **missing), urls=urls
+    )
+
+
+def _two_artifacts(path: PurePosixPath, one: LockedPackage, other: LockedPackage) -> Problem:
+    return Problem(
+        subject=str(path),
+        trouble="the lock names two different artifacts for this place",
+        code=ExitCode.USAGE,
+        facts=(
+            ("one", f"{one.sha256 or one.md5 or one.size} from {redact(one.url)}"),
+            ("other", f"{other.sha256 or other.md5 or other.size} from {redact(other.url)}"),
+        ),
+        help=f'set layout = "by-channel" under [{TABLE}], or mirror them in two workspaces',
+    )
+
+
+def _refuse_shared_names(artifacts: tuple[Artifact, ...]) -> None:
+    """Refuse one package name from two channels: a solver could then take the wrong one."""
+    channels: dict[str, dict[PurePosixPath, Artifact]] = {}
+    for artifact in artifacts:
+        channel = folder_of_channel(Layout.BY_CHANNEL, artifact.package.channel)
+        channels.setdefault(artifact.package.name, {}).setdefault(channel, artifact)
+    problems = [
+        Problem(
+            subject=name,
+            trouble="comes from two channels, which a flat mirror cannot keep apart",
+            code=ExitCode.USAGE,
+            facts=tuple(
+                (str(channel), redact(artifact.package.url)) for channel, artifact in by.items()
+            ),
+            help=f'set layout = "by-channel" under [{TABLE}]',
+        )
+        for name, by in sorted(channels.items())
+        if len(by) > 1
+    ]
+    if problems:
+        raise MirrorError(*problems)
+
+
+def _unknown(kind: str, name: str, known: Iterable[str]) -> MirrorError:
+    names = sorted(known)
+    return usage_error(
+        "pixi.lock",
+        f"has no {kind} {name!r}",
+        ("it has", ", ".join(names) or "none"),
+        help=f"correct `{kind}s` under [{TABLE}] or the option --{kind}s, or run `pixi lock`",
+    )
