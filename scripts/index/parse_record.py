@@ -1,0 +1,133 @@
+"""A row of repodata.json, of a shard or of `info/index.json`, as a Record. Decides; does no I/O."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Final, TypeVar
+
+from scripts.index.records import LAST_SECOND, Record, split_features
+from scripts.lock.model import NoArch, RunExports
+
+_HASHES: Final = ("md5", "sha256", "legacy_bz2_md5", "attestations_sha256")
+_NUMBERS: Final = ("size", "legacy_bz2_size", "indexed_timestamp")
+_TEXTS: Final = (
+    "arch",
+    "features",
+    "license",
+    "license_family",
+    "platform",
+    "python_site_packages_path",
+)
+_LISTS: Final = ("depends", "constrains", "flags")
+
+_Value = TypeVar("_Value")
+
+
+class BadRecordError(ValueError):
+    """A row that is no record; the text says which field and why."""
+
+
+def parse_record(row: Any) -> Record:
+    """Read one row; unknown keys are left out. In shards, hashes are bytes.
+
+    Raises BadRecordError where a field has another type than rattler takes.
+    """
+    if not isinstance(row, dict):
+        raise BadRecordError("not a map")
+    values: dict[str, Any] = {key: _text(row, key) for key in _TEXTS}
+    values |= {key: _number(row, key) for key in _NUMBERS}
+    values |= {key: _hash(row, key) for key in _HASHES}
+    values |= {key: _texts(row, key) or () for key in _LISTS}
+    timestamp, purls = _number(row, "timestamp"), _texts(row, "purls")
+    if timestamp is not None and timestamp <= LAST_SECOND:
+        timestamp *= 1000
+    return Record(
+        name=_needed(_text(row, "name"), "name"),
+        version=_needed(_text(row, "version"), "version"),
+        build=_needed(_text(row, "build"), "build"),
+        build_number=_needed(_number(row, "build_number"), "build_number"),
+        subdir=_text(row, "subdir") or "",
+        extra_depends=_extra_depends(row),
+        noarch=_noarch(row),
+        timestamp=timestamp,
+        track_features=_track_features(row),
+        purls=None if purls is None else tuple(sorted(purls)),
+        run_exports=_run_exports(row),
+        **values,
+    )
+
+
+def _needed(value: _Value | None, key: str) -> _Value:
+    if value is None:
+        raise BadRecordError(f"it has no {key}")
+    return value
+
+
+def _text(row: dict[str, Any], key: str) -> str | None:
+    value = row.get(key)
+    if value is None or isinstance(value, str):
+        return value
+    raise BadRecordError(f"{key} is not a text")
+
+
+def _number(row: dict[str, Any], key: str) -> int | None:
+    value = row.get(key)
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    raise BadRecordError(f"{key} is not a whole number")
+
+
+def _hash(row: dict[str, Any], key: str) -> str | None:
+    value = row.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, str):
+        return value.lower()
+    raise BadRecordError(f"{key} is not a hash")
+
+
+def _texts(row: dict[str, Any], key: str) -> tuple[str, ...] | None:
+    value = row.get(key)
+    if value is None:
+        return None
+    if isinstance(value, list) and all(isinstance(text, str) for text in value):
+        return tuple(value)
+    raise BadRecordError(f"{key} is not a list of texts")
+
+
+def _extra_depends(row: dict[str, Any]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    groups = row.get("extra_depends")
+    if groups is None:
+        return ()
+    if not isinstance(groups, dict) or not all(isinstance(name, str) for name in groups):
+        raise BadRecordError("extra_depends is not a map")
+    return tuple((name, _texts(groups, name) or ()) for name in sorted(groups))
+
+
+def _track_features(row: dict[str, Any]) -> tuple[str, ...]:
+    value = row.get("track_features")
+    texts = (value,) if isinstance(value, str) else _texts(row, "track_features") or ()
+    return split_features(texts)
+
+
+def _noarch(row: dict[str, Any]) -> NoArch | None:
+    value = row.get("noarch")
+    if value is None or value is False:
+        return None
+    if value is True:  # as old channels wrote it (rattler_conda_types, no_arch_type.rs)
+        return "generic"
+    if value in ("generic", "python"):
+        return "python" if value == "python" else "generic"
+    raise BadRecordError(f"noarch is {value!r}")
+
+
+def _run_exports(row: dict[str, Any]) -> RunExports | None:
+    exports = row.get("run_exports")
+    if exports is None:
+        return None
+    if not isinstance(exports, dict):
+        raise BadRecordError("run_exports is not a map")
+    kinds = (field.name for field in dataclasses.fields(RunExports))
+    return RunExports(**{kind: _texts(exports, kind) or () for kind in kinds})

@@ -1,0 +1,139 @@
+"""Records of repodata (CEP 36): what one is, from a lock row, to JSON. Decides; does no I/O.
+
+The fields are those of rattler's PackageRecord (crates/rattler_conda_types/src/repo_data/mod.rs).
+One wrongly typed field makes rattler-index drop a whole seed in silence, so records are made
+here alone, with every number a number and nothing null.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from scripts.core.report import Json
+from scripts.lock.model import LockedPackage, NoArch, RunExports
+
+# rattler (utils/serde.rs): a timestamp up to the year 9999 in seconds is one in seconds.
+LAST_SECOND: Final = 253402300799
+
+# A MatchSpec with one of these in its brackets asks for repodata v3 (rattler_conda_types,
+# match_spec/mod.rs, `required_repodata_revision`).
+_V3_KEY: Final = re.compile(r"[\[,]\s*(?:extras|when|flags)\s*=")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One row of repodata. Hashes are lower-case hex, `size` is in bytes, times in milliseconds.
+
+    None and empty stand for what the row leaves out; `purls` alone knows an empty list.
+    """
+
+    name: str
+    version: str
+    build: str
+    build_number: int
+    subdir: str
+    depends: tuple[str, ...] = ()
+    constrains: tuple[str, ...] = ()
+    extra_depends: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    md5: str | None = None
+    sha256: str | None = None
+    size: int | None = None
+    arch: str | None = None
+    platform: str | None = None
+    noarch: NoArch | None = None
+    license: str | None = None
+    license_family: str | None = None
+    timestamp: int | None = None
+    features: str | None = None
+    track_features: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    purls: tuple[str, ...] | None = None
+    python_site_packages_path: str | None = None
+    run_exports: RunExports | None = None
+    legacy_bz2_md5: str | None = None
+    legacy_bz2_size: int | None = None
+    attestations_sha256: str | None = None
+    indexed_timestamp: int | None = None
+
+    @property
+    def distribution(self) -> str:
+        """The distribution string: the key of the record under `v3`."""
+        return f"{self.name}-{self.version}-{self.build}"
+
+
+RECORD_FIELDS: Final = tuple(field.name for field in dataclasses.fields(Record))
+
+
+def record_of_package(package: LockedPackage, subdir: str) -> Record:
+    """Make the record that a lock row stands for, in the subdir where its artifact is."""
+    return Record(
+        name=package.name,
+        version=package.version,
+        build=package.build,
+        build_number=package.build_number,
+        subdir=subdir,
+        depends=package.depends,
+        constrains=package.constrains,
+        extra_depends=tuple(sorted(package.extra_depends)),
+        md5=package.md5,
+        sha256=package.sha256,
+        size=package.size,
+        arch=package.arch,
+        platform=package.platform,
+        noarch=package.noarch,
+        license=package.license,
+        license_family=package.license_family,
+        timestamp=package.timestamp,
+        features=package.features,
+        track_features=split_features(package.track_features),
+        flags=package.flags,
+        purls=None if package.purls is None else tuple(sorted(set(package.purls))),
+        python_site_packages_path=package.python_site_packages_path,
+        run_exports=package.run_exports,
+        legacy_bz2_md5=package.legacy_bz2_md5,
+        legacy_bz2_size=package.legacy_bz2_size,
+    )
+
+
+def record_to_json(record: Record) -> dict[str, Json]:
+    """Write a record as a row of repodata.json: no nulls, and nothing empty but `depends`."""
+    row: dict[str, Json] = {
+        key: value
+        for key in RECORD_FIELDS
+        if (value := getattr(record, key)) is not None and value != ()
+    }
+    row["depends"] = record.depends
+    if record.extra_depends:
+        row["extra_depends"] = dict(record.extra_depends)
+    if record.track_features:
+        row["track_features"] = " ".join(record.track_features)
+    if record.purls is not None:
+        row["purls"] = record.purls
+    if record.run_exports is not None:
+        row["run_exports"] = _run_exports_to_json(record.run_exports)
+    if record.timestamp is not None and record.timestamp <= LAST_SECOND:
+        row["timestamp"] = record.timestamp // 1000  # it would be taken for seconds, so be it
+    return row
+
+
+def _run_exports_to_json(exports: RunExports) -> dict[str, Json]:
+    kinds = (field.name for field in dataclasses.fields(exports))
+    return {kind: specs for kind in kinds if (specs := getattr(exports, kind))}
+
+
+def needs_v3(record: Record) -> bool:
+    """Tell whether the record belongs under `v3` (CEP 48): a MatchSpec with extras, when or flags.
+
+    New versions of rattler-index fail where one of those stands in a legacy map.
+    """
+    return any(
+        "[" in text and _V3_KEY.search(text) for text in (*record.depends, *record.constrains)
+    )
+
+
+def split_features(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Split `track_features` as rattler does: on commas and blanks."""
+    return tuple(part for text in texts for part in re.split(r"[,\s]+", text) if part)
