@@ -33,7 +33,8 @@ class Selection:
     """What is mirrored: environments (with only the platforms chosen), artifacts, channels.
 
     `channels` are the folders that must be conda channels even when no artifact is in them.
-    `excluded` are the environments of the lock that are left out, by name.
+    `excluded` are the environments of the lock that are left out, by name. `lock_version` tells
+    how much the rows can say: those before v6 leave things open.
     """
 
     layout: Layout
@@ -41,6 +42,7 @@ class Selection:
     artifacts: tuple[Artifact, ...]
     channels: tuple[PurePosixPath, ...]
     excluded: tuple[str, ...]
+    lock_version: int = 7
 
 
 def select(lock: LockFile, settings: Settings) -> Selection:
@@ -68,6 +70,7 @@ def select(lock: LockFile, settings: Settings) -> Selection:
         artifacts=artifacts,
         channels=tuple(sorted(channels)),
         excluded=tuple(each.name for each in lock.environments if each.name not in chosen),
+        lock_version=lock.version,
     )
 
 
