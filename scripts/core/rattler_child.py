@@ -36,7 +36,7 @@ def call_rattler(
     environment = dict(os.environ if env is None else env)
     environment["PYTHONPATH"] = str(_ROOT)
     done = subprocess.run(
-        [sys.executable, "-m", "scripts.core.rattler_worker", function],
+        [sys.executable, "-P", "-m", "scripts.core.rattler_worker", function],
         input=json.dumps(dict(arguments)).encode(),
         capture_output=True,
         env=environment,
