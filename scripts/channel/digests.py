@@ -63,9 +63,10 @@ class Digests:
     one more hashing, never a wrong belief. Not for use from several processes at once.
     """
 
-    def __init__(self, journal: Path) -> None:
-        """Read the journal; nothing is written until `add` or `compact`."""
+    def __init__(self, journal: Path, *, writes: bool = True) -> None:
+        """Read the journal. `writes` False: remember for this run only, the disk is not touched."""
         self._journal = journal
+        self._writes = writes
         self._boot = boot_id()
         self._known: dict[tuple[str, str], KnownDigest] = {}
         self._lines = 0
@@ -87,31 +88,58 @@ class Digests:
 
     def digest_of(self, folder: Path, path: PurePosixPath | str, algorithm: str) -> str:
         """Return the digest of a file of the channel: the believed one, else by reading it."""
-        file = folder / path
-        status = file.stat()
+        status = (folder / path).stat()
         believed = self.known(path, algorithm, status)
         if believed is not None:
             return believed
-        digest = hash_file(file, algorithm)
-        if Fingerprint.of(file.stat()) == Fingerprint.of(status):
-            self.add(path, algorithm, digest, status, read_back=self._is_older_than_boot(path))
+        digest = hash_file(folder / path, algorithm)
+        self.add_read(folder, path, algorithm, digest, status)
         return digest
 
-    def add(
+    def add_read(
         self,
+        folder: Path,
         path: PurePosixPath | str,
         algorithm: str,
         digest: str,
         status: os.stat_result,
-        *,
-        read_back: bool = False,
     ) -> None:
-        """Remember a digest. `read_back`: the bytes were read from the disk after a reboot."""
-        boot = _DURABLE if read_back or self._boot is None else self._boot
+        """Remember a digest just computed by reading, unless the file changed meanwhile.
+
+        `status` is from before the reading. A file that was known under an earlier boot id has
+        been read back from the disk after a reboot: from now on it is believed for good.
+        """
+        now = Fingerprint.of((folder / path).stat())
+        if now != Fingerprint.of(status):
+            return
+        earlier = self._known.get((str(path), algorithm))
+        survived = (
+            earlier is not None
+            and earlier.fingerprint == now
+            and earlier.boot not in {_DURABLE, self._boot}
+        )
+        self._remember(path, algorithm, digest, now, _DURABLE if survived else self._boot)
+
+    def add(
+        self, path: PurePosixPath | str, algorithm: str, digest: str, status: os.stat_result
+    ) -> None:
+        """Remember the digest of a file just written, with its status from after that."""
+        self._remember(path, algorithm, digest, Fingerprint.of(status), self._boot)
+
+    def _remember(
+        self,
+        path: PurePosixPath | str,
+        algorithm: str,
+        digest: str,
+        fingerprint: Fingerprint,
+        boot: str | None,
+    ) -> None:
         known = KnownDigest(
-            fingerprint=Fingerprint.of(status), algorithm=algorithm, digest=digest, boot=boot
+            fingerprint=fingerprint, algorithm=algorithm, digest=digest, boot=boot or _DURABLE
         )
         self._known[str(path), algorithm] = known
+        if not self._writes:
+            return
         self._journal.parent.mkdir(parents=True, exist_ok=True)
         with self._journal.open("a", encoding="utf-8") as file:
             file.write(_line(str(path), known))
@@ -125,19 +153,13 @@ class Digests:
     def compact(self, keep: frozenset[str]) -> None:
         """Rewrite the journal with the believed digests of these paths alone, if it is worth it."""
         self._known = {key: known for key, known in self._known.items() if key[0] in keep}
+        if not self._writes:
+            return
         if self._lines <= 2 * len(self._known) and self._lines - len(self._known) < 1000:
             return
         text = "".join(_line(path, known) for (path, _), known in self._known.items())
         write_atomically(self._journal, text.encode())
         self._lines = len(self._known)
-
-    def _is_older_than_boot(self, path: PurePosixPath | str) -> bool:
-        """Tell whether the file was known under another boot id: then it survived that reboot."""
-        return any(
-            known.boot not in {_DURABLE, self._boot}
-            for (name, _), known in self._known.items()
-            if name == str(path)
-        )
 
     def _read(self) -> None:
         with contextlib.suppress(FileNotFoundError):

@@ -23,6 +23,14 @@ class RunExports:
     strong_constrains: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """What an artifact's bytes must hash to: `sha256` or `md5`, and the hex text."""
+
+    algorithm: Literal["sha256", "md5"]
+    hex: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedPackage:
     """A conda artifact that the lock names, with all that the lock says of it.
@@ -62,6 +70,13 @@ class LockedPackage:
     run_exports: RunExports | None = None
     legacy_bz2_md5: str | None = None
     legacy_bz2_size: int | None = None
+
+    @property
+    def digest(self) -> Digest | None:
+        """The digest to check the artifact by: its sha256, else its md5, else there is none."""
+        if self.sha256:
+            return Digest("sha256", self.sha256)
+        return Digest("md5", self.md5) if self.md5 else None
 
 
 class Kind(StrEnum):

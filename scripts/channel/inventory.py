@@ -1,0 +1,91 @@
+"""What is in the channel folder, beside what should be. Acts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+
+from scripts.channel.digests import Digests
+from scripts.core.files import hash_file
+
+
+class Standing(StrEnum):
+    """How a file of the channel stands to what is expected at its place."""
+
+    MISSING = "missing"
+    RIGHT = "right"
+    WRONG = "wrong"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What should be at a place: size in bytes and digest, as far as they are known."""
+
+    path: PurePosixPath
+    size: int | None
+    algorithm: str | None
+    digest: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What is at that place; `actual` is the digest, or the size, of a wrong file."""
+
+    path: PurePosixPath
+    standing: Standing
+    actual: str | None = None
+
+
+def look(folder: Path, expected: Iterable[Expected], digests: Digests) -> list[Found]:
+    """Compare files with what is expected of them, hashing only those not known yet.
+
+    A file without an expected digest is right when its size is.
+    """
+    found: list[Found] = []
+    to_hash: list[tuple[Expected, os.stat_result]] = []
+    for each in expected:
+        try:
+            status = (folder / each.path).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            found.append(Found(path=each.path, standing=Standing.MISSING))
+            continue
+        if each.size is not None and status.st_size != each.size:
+            actual = f"{status.st_size} bytes"
+            found.append(Found(path=each.path, standing=Standing.WRONG, actual=actual))
+        elif each.algorithm is None or each.digest is None:
+            found.append(Found(path=each.path, standing=Standing.RIGHT))
+        else:
+            known = digests.known(each.path, each.algorithm, status)
+            if known is None:
+                to_hash.append((each, status))
+            else:
+                found.append(_compared(each, known))
+    found += _hashed(folder, to_hash, digests)
+    return found
+
+
+def _hashed(
+    folder: Path, to_hash: list[tuple[Expected, os.stat_result]], digests: Digests
+) -> list[Found]:
+    """Hash files side by side (hashing frees the interpreter lock) and remember the digests."""
+    if not to_hash:
+        return []
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        actual = pool.map(
+            lambda pair: hash_file(folder / pair[0].path, pair[0].algorithm or "sha256"), to_hash
+        )
+        found = []
+        for (each, status), digest in zip(to_hash, actual, strict=True):
+            digests.add_read(folder, each.path, each.algorithm or "sha256", digest, status)
+            found.append(_compared(each, digest))
+    return found
+
+
+def _compared(expected: Expected, actual: str) -> Found:
+    if actual == expected.digest:
+        return Found(path=expected.path, standing=Standing.RIGHT)
+    return Found(path=expected.path, standing=Standing.WRONG, actual=actual)

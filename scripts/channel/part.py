@@ -1,0 +1,82 @@
+"""An artifact on its way: written beside the channel, hashed while written, then renamed. Acts."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from scripts.core.files import CHUNK, make_durable
+
+
+class PartFile:
+    """A file that grows towards one known digest and appears in the channel whole or not at all.
+
+    Use as a context manager. Bytes of an earlier try are kept and hashed first, so a download
+    can go on behind them. Leaving the context keeps the part for the next try.
+    """
+
+    def __init__(self, path: Path, algorithm: str) -> None:
+        """Name the part; nothing is opened yet."""
+        self._path = path
+        self._algorithm = algorithm
+        self._hash = hashlib.new(algorithm, usedforsecurity=False)
+        self.size = 0
+
+    def __enter__(self) -> Self:
+        """Open the part and hash what it holds already."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        self._file = os.fdopen(descriptor, "r+b", buffering=0)
+        while chunk := self._file.read(CHUNK):
+            self._hash.update(chunk)
+            self.size += len(chunk)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the part."""
+        self._file.close()
+
+    @property
+    def hex(self) -> str:
+        """The digest of all bytes so far."""
+        return self._hash.hexdigest()
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append bytes and hash them."""
+        self._hash.update(data)
+        rest = memoryview(data)
+        while len(rest) > 0:  # an unbuffered file may take less than it is given
+            rest = rest[self._file.write(rest) :]
+        self.size += len(data)
+
+    def restart(self) -> None:
+        """Forget all bytes."""
+        self._file.seek(0)
+        self._file.truncate()
+        self._hash = hashlib.new(self._algorithm, usedforsecurity=False)
+        self.size = 0
+
+    def place(self, target: Path, *, durable: bool) -> os.stat_result:
+        """Rename the part to its place and return its status; `durable`: on the disk before that.
+
+        The part must be complete: whoever calls this has compared the digest.
+        """
+        if durable:
+            make_durable(self._file.fileno())
+        self._file.close()  # Windows renames no open file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self._path.replace(target)
+        return target.stat()
+
+    def discard(self) -> None:
+        """Remove the part."""
+        self._file.close()
+        self._path.unlink(missing_ok=True)

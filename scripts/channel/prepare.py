@@ -1,0 +1,45 @@
+"""Make the channel folder and its state folder, on one file system. Acts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scripts.channel.state import ChannelPlace
+from scripts.core.errors import usage_error
+from scripts.core.files import write_atomically
+
+
+def prepare(place: ChannelPlace) -> None:
+    """Make both folders where they are missing.
+
+    Raises an error of exit code 2 where they cannot be made, or lie on two file systems: a file
+    could then not appear in the channel by a rename.
+    """
+    try:
+        place.folder.mkdir(parents=True, exist_ok=True)
+        place.state.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise usage_error(
+            str(error.filename or place.folder),
+            f"cannot make the channel folder: {error.strerror}",
+            help="set channel-dir to a folder you may write to",
+        ) from None
+    if place.folder.stat().st_dev != place.state.stat().st_dev:
+        raise usage_error(
+            str(place.folder),
+            "is a disk of its own, and nothing beside it is on that disk",
+            ("working state", str(place.state)),
+            help=f"set channel-dir to a folder on that disk: {place.folder / 'channel'}",
+        )
+    ignore = place.state.parent / ".gitignore"
+    if not ignore.exists():  # working state is nothing to commit, in whatever repository it is
+        write_atomically(ignore, b"*\n")
+
+
+def free_bytes(folder: Path) -> int:
+    """Return the free room on the disk of a folder, or of the nearest one above that exists."""
+    import shutil
+
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free

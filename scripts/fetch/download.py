@@ -1,0 +1,196 @@
+"""Bring one artifact: from its sources, over tries, to its place in the channel. Acts."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.channel.part import PartFile
+from scripts.channel.state import ChannelPlace
+from scripts.fetch.copy import local_path, read_chunks
+from scripts.fetch.failure import DownloadError, Fault, Patience, may_pass, pause_before
+from scripts.fetch.http import Http
+from scripts.lock.select import Artifact
+
+# bytes; where the lock tells no size, a longer body is taken for an endless one
+_LARGEST_UNSIZED = 16 << 30
+# The same wrong bytes twice are what the server has; asking on would only cost time.
+_MOST_WRONG = 2
+
+
+class StoppedError(Exception):
+    """The run is ending (Ctrl-C, a full disk): the part stays as it is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What all downloads of a run share.
+
+    `sources` turns a location of the lock into the URLs to ask, in order (mirrors). `by_rattler`
+    says how to download to a path what requests cannot (s3, oci, keyring), None where it can.
+    """
+
+    place: ChannelPlace
+    root: Path
+    patience: Patience
+    sources: Callable[[str], tuple[str, ...]]
+    by_rattler: Callable[[str], Callable[[Path], None] | None]
+    durable: bool
+    stop: threading.Event
+
+
+@dataclass(slots=True)
+class Flow:
+    """How far one download is; written by its thread, read by the progress display."""
+
+    artifact: Artifact
+    received: int = 0
+    retries: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """An artifact that is now in the channel: its digest, and its file's status."""
+
+    artifact: Artifact
+    algorithm: str
+    digest: str
+    status: os.stat_result
+
+
+class Download:
+    """One artifact's way into the channel."""
+
+    def __init__(self, flow: Flow, shared: Surroundings, http: Callable[[], Http]) -> None:
+        """Take what is to be brought; `http` gives the calling thread's client."""
+        self._flow = flow
+        self._artifact = flow.artifact
+        self._shared = shared
+        self._http = http
+        self._digest = flow.artifact.package.digest
+        self._size = flow.artifact.package.size
+        self._etag: str | None = None
+
+    def run(self) -> Placed:
+        """Try every location of the lock; raises the last DownloadError, or StoppedError."""
+        # Named after what it must hash to, so that a later run can go on with it.
+        key = self._digest.hex if self._digest else _unhashed_key(self._artifact)
+        algorithm = self._digest.algorithm if self._digest else "sha256"
+        *others, final = self._artifact.urls
+        try:
+            with PartFile(self._shared.place.parts / f"{key}.part", algorithm) as part:
+                if self._digest is None:
+                    part.restart()  # nothing could tell that two halves belong together
+                for url in others:
+                    try:
+                        return self._from(url, part)
+                    except DownloadError as error:
+                        if error.fault is Fault.DISK:
+                            raise
+                return self._from(final, part)
+        except OSError as error:
+            where = error.filename or self._shared.place.folder
+            raise DownloadError(Fault.DISK, f"{where}: {error.strerror}") from None
+
+    def _from(self, url: str, part: PartFile) -> Placed:
+        """Ask one location's sources in turn until the right bytes are there."""
+        sources = self._shared.sources(url)
+        tries = max(self._shared.patience.tries, len(sources))
+        wrong = 0
+        for attempt in range(1, tries + 1):
+            source = sources[(attempt - 1) % len(sources)]
+            try:
+                self._fill(source, part)
+                return self._place(part)
+            except DownloadError as error:
+                error.source = source
+                wrong += error.fault is Fault.CONTENT
+                elsewhere = attempt < len(sources)
+                if error.fault is Fault.DISK or attempt == tries:
+                    raise
+                if not (may_pass(error) and wrong < _MOST_WRONG) and not (
+                    elsewhere and error.fault is not Fault.STATUS
+                ):
+                    raise
+                self._flow.retries += 1
+                pause = (
+                    0.0 if elsewhere else pause_before(attempt + 1, error, self._shared.patience)
+                )
+                if self._shared.stop.wait(pause):
+                    raise StoppedError from None
+        raise AssertionError("the last try returns or raises")
+
+    def _fill(self, source: str, part: PartFile) -> None:
+        """Write a source's bytes into the part, behind those it has where the source can."""
+        if self._size is not None and part.size > self._size:
+            part.restart()
+        if self._size is not None and part.size == self._size:
+            return  # whole since an earlier run; its digest is looked at next
+        limit = _LARGEST_UNSIZED if self._size is None else self._size
+        for chunk in self._chunks(source, part):
+            if self._shared.stop.is_set():
+                raise StoppedError
+            if part.size + len(chunk) > limit:
+                part.restart()
+                raise DownloadError(Fault.CONTENT, f"longer than {limit} bytes")
+            part.write(chunk)
+            self._flow.received = part.size
+        if self._size is not None and part.size < self._size:
+            raise DownloadError(Fault.CONNECTION, f"ended after {part.size} of {self._size} bytes")
+
+    def _chunks(self, source: str, part: PartFile) -> Iterator[bytes]:
+        path = local_path(source, self._shared.root)
+        if path is not None:
+            part.restart()
+            return read_chunks(path)
+        fetch = self._shared.by_rattler(source)
+        if fetch is not None:
+            part.restart()
+            return self._chunks_by_rattler(fetch)
+        return self._chunks_by_http(source, part)
+
+    def _chunks_by_http(self, source: str, part: PartFile) -> Iterator[bytes]:
+        """Open the body; start anew where the server cannot go on behind the part."""
+        try:
+            body = self._http().get(source, start=part.size, etag=self._etag)
+        except DownloadError as error:
+            if error.status != 416 or part.size == 0:
+                raise
+            part.restart()
+            body = self._http().get(source)
+        if body.start != part.size:
+            part.restart()
+        self._etag = body.etag
+        announced = None if body.length is None else body.start + body.length
+        if None not in (announced, self._size) and announced != self._size:
+            raise DownloadError(
+                Fault.CONTENT, f"the server has {announced} bytes, pixi.lock says {self._size}"
+            )
+        return body.chunks
+
+    def _chunks_by_rattler(self, fetch: Callable[[Path], None]) -> Iterator[bytes]:
+        whole = self._shared.place.parts / f"{_unhashed_key(self._artifact)}.rattler"
+        try:
+            fetch(whole)
+            yield from read_chunks(whole)
+        finally:
+            whole.unlink(missing_ok=True)
+
+    def _place(self, part: PartFile) -> Placed:
+        """Compare the digest and rename; wrong bytes are thrown away."""
+        actual = part.hex
+        algorithm = self._digest.algorithm if self._digest else "sha256"
+        if self._digest is not None and actual != self._digest.hex:
+            part.restart()
+            raise DownloadError(Fault.CONTENT, f"{algorithm} differs from pixi.lock", actual=actual)
+        target = self._shared.place.folder / self._artifact.path
+        status = part.place(target, durable=self._shared.durable)
+        return Placed(artifact=self._artifact, algorithm=algorithm, digest=actual, status=status)
+
+
+def _unhashed_key(artifact: Artifact) -> str:
+    return hashlib.sha256(str(artifact.path).encode()).hexdigest()

@@ -1,0 +1,249 @@
+"""One GET over http(s) with requests: redirects, resumption, credentials. Acts.
+
+Nothing is taken from the surroundings here (`trust_env` is off): which proxy, which
+credentials and which certificates to use is decided for each URL by a `Router`.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol
+from urllib.parse import urljoin, urlsplit
+
+from scripts.core.redact import redact
+from scripts.fetch.failure import DownloadError, Fault, Patience
+
+if TYPE_CHECKING:
+    import requests
+
+_MOST_REDIRECTS: Final = 10
+_CHUNK: Final = 1 << 18
+_RANGE: Final = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)\Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """How to send one request: the URL without its credentials, headers, proxy."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    proxy: str | None = None
+
+
+class Router(Protocol):
+    """Decides how a URL is requested."""
+
+    def route(self, url: str) -> Route:
+        """Return the route of the first request, credentials included."""
+
+    def redirected(self, url: str) -> Route:
+        """Return the route to another host that a server sent us to: no credentials."""
+
+    def session(self) -> requests.Session:
+        """Make a session that trusts the right certificates and nothing of the environment."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """A body about to be read: where it starts, what identifies this version of the file.
+
+    `length` is how many bytes the server says will come, None where it does not say.
+    """
+
+    start: int
+    etag: str | None
+    length: int | None
+    chunks: Iterator[bytes]
+
+
+class Http:
+    """A client for one thread: one session, connections kept open."""
+
+    def __init__(self, router: Router, patience: Patience) -> None:
+        """Make the session."""
+        self._router = router
+        self._patience = patience
+        self._session = router.session()
+        self._session.trust_env = False
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+
+    def get(self, url: str, *, start: int = 0, etag: str | None = None) -> Body:
+        """Ask for a file, from byte `start` on if the server can; `etag` as that part had it.
+
+        The body may start at 0 all the same. Raises DownloadError.
+        """
+        response = self._follow(url, _wishes(start, etag))
+        try:
+            return self._body(response, start)
+        except BaseException:
+            response.close()
+            raise
+
+    def _follow(self, url: str, wishes: Mapping[str, str]) -> requests.Response:
+        """Send the request and go where redirects lead; credentials stay with their host."""
+        route = self._router.route(url)
+        for _ in range(_MOST_REDIRECTS + 1):
+            response = self._send(route, wishes)
+            if not response.is_redirect:
+                return response
+            response.close()
+            target = urljoin(route.url, response.headers["location"])
+            if urlsplit(target).scheme not in {"http", "https"}:
+                raise DownloadError(
+                    Fault.REFUSED, f"redirected away from http, to {redact(target)}"
+                )
+            if _origin(target) == _origin(route.url):
+                route = Route(url=target, headers=route.headers, proxy=route.proxy)
+            else:
+                route = self._router.redirected(target)
+        raise DownloadError(Fault.REFUSED, f"redirected more than {_MOST_REDIRECTS} times")
+
+    def _send(self, route: Route, wishes: Mapping[str, str]) -> requests.Response:
+        import requests
+
+        try:
+            return self._session.get(
+                route.url,
+                headers={**wishes, **route.headers},
+                proxies={"http": route.proxy, "https": route.proxy} if route.proxy else None,
+                timeout=(self._patience.connect, self._patience.read),
+                stream=True,
+                allow_redirects=False,
+            )
+        except requests.exceptions.InvalidURL as error:
+            raise DownloadError(Fault.REFUSED, _sentence(error)) from None
+        except requests.exceptions.SSLError as error:
+            raise DownloadError(Fault.REFUSED, f"TLS: {_sentence(error)}") from None
+        except requests.exceptions.RequestException as error:
+            raise DownloadError(Fault.CONNECTION, _sentence(error)) from None
+
+    def _body(self, response: requests.Response, start: int) -> Body:
+        """Check status and headers of the final response."""
+        if response.status_code not in {200, 206}:
+            raise DownloadError(
+                Fault.STATUS,
+                f"HTTP {response.status_code} {response.reason or ''}".rstrip(),
+                status=response.status_code,
+                retry_after=_retry_after(response.headers.get("Retry-After")),
+            )
+        encoding = response.headers.get("Content-Encoding", "identity")
+        if encoding not in {"identity", ""}:
+            raise DownloadError(
+                Fault.CONTENT, f"sent with Content-Encoding {encoding}, which nobody asked for"
+            )
+        if response.headers.get("Content-Type", "").startswith("text/html"):
+            raise DownloadError(
+                Fault.CONTENT, "a web page came instead of the artifact (a login page?)"
+            )
+        begins = 0
+        if response.status_code == 206:
+            match = _RANGE.match(response.headers.get("Content-Range", ""))
+            if match is None or int(match[1]) != start:
+                raise DownloadError(
+                    Fault.STATUS, "HTTP 206 with another range than was asked for", status=416
+                )
+            begins = start
+        return Body(
+            start=begins,
+            etag=_strong(response.headers.get("ETag")),
+            length=_length(response.headers.get("Content-Length")),
+            chunks=self._chunks(response),
+        )
+
+    def _chunks(self, response: requests.Response) -> Iterator[bytes]:
+        """Read the body; a stalled, dripping or cut one is a connection error."""
+        import urllib3.exceptions
+
+        watch = _Speed(self._patience)
+        with response:
+            try:
+                for chunk in response.raw.stream(_CHUNK, decode_content=False):
+                    watch.saw(len(chunk))
+                    yield chunk
+            except (urllib3.exceptions.HTTPError, OSError) as error:
+                raise DownloadError(Fault.CONNECTION, _sentence(error)) from None
+
+
+class _Speed:
+    """Notices a body that only drips: the read timeout starts anew with each byte."""
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+        self._since = time.monotonic()
+        self._bytes = 0
+
+    def saw(self, count: int) -> None:
+        """Count bytes; raise where a whole span went by below the least speed."""
+        self._bytes += count
+        span = time.monotonic() - self._since
+        if span < self._patience.slow_span:
+            return
+        if self._bytes < self._patience.least_speed * span:
+            raise DownloadError(
+                Fault.CONNECTION, f"too slow: {self._bytes} bytes in {span:.0f} seconds"
+            )
+        self._since += span
+        self._bytes = 0
+
+
+def _wishes(start: int, etag: str | None) -> dict[str, str]:
+    """Ask for the bytes as they are: a compressed transfer breaks ranges and sizes."""
+    wishes = {"Accept-Encoding": "identity", "User-Agent": "pixi-mirror"}
+    if start:
+        wishes["Range"] = f"bytes={start}-"
+        if etag:
+            wishes["If-Range"] = etag
+    return wishes
+
+
+def _strong(etag: str | None) -> str | None:
+    """Keep only a tag that promises equal bytes (RFC 9110, 8.8.1)."""
+    return etag if etag and not etag.startswith("W/") else None
+
+
+def _length(text: str | None) -> int | None:
+    return int(text) if text and text.isdecimal() and len(text) < 19 else None
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port
+
+
+def _retry_after(text: str | None) -> float | None:
+    """Read Retry-After: seconds, or a date (RFC 9110, 10.2.3)."""
+    if text is None:
+        return None
+    if text.strip().isdecimal():
+        return float(text)
+    from datetime import UTC, datetime
+    from email.utils import parsedate_to_datetime
+
+    try:
+        wanted = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if wanted.tzinfo is None:
+        wanted = wanted.replace(tzinfo=UTC)
+    return max(0.0, (wanted - datetime.now(UTC)).total_seconds())
+
+
+def _sentence(error: Exception) -> str:
+    """Shorten the nested texts of urllib3 to the innermost reason, secrets hidden."""
+    inner: object = error
+    while True:
+        reason = getattr(inner, "reason", None)
+        if isinstance(reason, Exception):
+            inner = reason
+        elif isinstance(inner, Exception) and inner.args and isinstance(inner.args[0], Exception):
+            inner = inner.args[0]
+        else:
+            break
+    text = redact(str(inner)) or type(inner).__name__
+    return re.sub(r"^<[^>]*>: |^[A-Za-z]+\(.*?\): ", "", text)

@@ -1,0 +1,66 @@
+"""How downloads ended, as problems and lines for people. Decides; does no I/O."""
+
+from __future__ import annotations
+
+from scripts.core.errors import ExitCode, Problem
+from scripts.core.redact import redact
+from scripts.core.report import human_size
+from scripts.fetch.failure import Fault
+from scripts.fetch.pool import Failed
+from scripts.lock.select import Artifact
+
+_AGAIN = "pixi run fetch"
+
+
+def problem_of(failed: Failed) -> Problem:
+    """Turn a failed download into what a person should read and do."""
+    error, package = failed.error, failed.artifact.package
+    facts: list[tuple[str, str]] = []
+    if error.actual is not None and package.digest is not None:
+        facts += [("expected", package.digest.hex), ("actual", error.actual)]
+    facts.append(("from", redact(error.source or package.url)))
+    code, help_line = _advice(error.fault, error.status)
+    return Problem(
+        subject=str(failed.artifact.path),
+        trouble=redact(error.text),
+        code=code,
+        facts=tuple(facts),
+        help=help_line,
+    )
+
+
+def _advice(fault: Fault, status: int | None) -> tuple[ExitCode, str]:
+    """Choose exit code and help: what the user can do about it decides both."""
+    if fault is Fault.CONTENT:
+        return (
+            ExitCode.NO,
+            f"nothing was kept; run `{_AGAIN}` again, or `pixi run update-mirror` "
+            "if the channel replaced the file",
+        )
+    if fault is Fault.CONNECTION:
+        return ExitCode.NETWORK, f"run `{_AGAIN}` again; it goes on where it stopped"
+    if fault is Fault.DISK:
+        return ExitCode.USAGE, f"see to the disk, then run `{_AGAIN}` again"
+    if fault is Fault.REFUSED:
+        return ExitCode.USAGE, "see `[mirrors]`, `tls-root-certs` and proxies: `pixi config list`"
+    if status in {401, 403, 407}:
+        return ExitCode.USAGE, "give credentials: `pixi auth login HOST --token TOKEN`, or netrc"
+    if status in {404, 410}:
+        return ExitCode.NO, "the channel no longer has it; `pixi run update-mirror` moves on"
+    if status is not None and (status >= 500 or status in {408, 425, 429}):
+        return ExitCode.NETWORK, f"run `{_AGAIN}` again later; it goes on where it stopped"
+    return ExitCode.USAGE, "look at the URL: is it the channel you meant?"
+
+
+def replaced_line(artifact: Artifact, actual: str) -> str:
+    """Say that a file in the channel was not the artifact, and is replaced."""
+    digest = artifact.package.digest
+    expected = digest.hex if digest and len(actual) == len(digest.hex) else artifact.package.size
+    return f"{artifact.path}: is not what pixi.lock names, replaced ({actual}, not {expected})"
+
+
+def closing_line(fetched: int, size: int, there: int) -> str:
+    """Sum a run up in one line."""
+    if fetched == 0:
+        return f"fetch: nothing to do, {there} artifacts are there"
+    return f"fetch: {fetched} artifacts fetched, {human_size(size)}; {there} were there already"

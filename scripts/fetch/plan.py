@@ -1,0 +1,116 @@
+"""What is to be downloaded, and whether it fits. Decides; does no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from scripts.channel.inventory import Expected, Found, Standing
+from scripts.core.errors import ExitCode, Problem
+from scripts.core.redact import redact
+from scripts.core.report import human_size
+from scripts.lock.select import Artifact
+
+# Kept free on the disk besides the artifacts: the index and its staging, the journal.
+_MARGIN = 32 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replaced:
+    """A file at an artifact's place that is not that artifact; `actual` is its digest or size."""
+
+    artifact: Artifact
+    actual: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Which artifacts are missing, there, or there with other bytes.
+
+    `size` is what is to be downloaded, in bytes; `unsized` counts artifacts whose size the lock
+    does not tell. `to_download` is in the order in which to start: large ones first, so that no
+    large one is left for the end.
+    """
+
+    artifacts: tuple[Artifact, ...]
+    to_download: tuple[Artifact, ...]
+    replaced: tuple[Replaced, ...]
+    there: int
+    size: int
+    unsized: int
+
+    def headline(self, free: int) -> str:
+        """Say before the first byte what will come: `12 to download, 34.5 MB, 1.2 GB free`."""
+        unknown = f" and {self.unsized} of unknown size" if self.unsized else ""
+        return (
+            f"{len(self.to_download)} to download, {human_size(self.size)}{unknown}, "
+            f"{human_size(free)} free"
+        )
+
+
+def expectation(artifact: Artifact) -> Expected:
+    """Return what must be at an artifact's place."""
+    digest = artifact.package.digest
+    return Expected(
+        path=artifact.path,
+        size=artifact.package.size,
+        algorithm=digest.algorithm if digest else None,
+        digest=digest.hex if digest else None,
+    )
+
+
+def make_plan(artifacts: Iterable[Artifact], found: Iterable[Found]) -> Plan:
+    """Sort the artifacts into what is there and what is to be downloaded."""
+    by_path = {each.path: each for each in found}
+    artifacts = tuple(artifacts)
+    to_download: list[Artifact] = []
+    replaced: list[Replaced] = []
+    there = 0
+    for artifact in artifacts:
+        state = by_path[artifact.path]
+        if state.standing is Standing.RIGHT:
+            there += 1
+            continue
+        to_download.append(artifact)
+        if state.standing is Standing.WRONG:
+            replaced.append(Replaced(artifact=artifact, actual=state.actual or "unknown"))
+    to_download.sort(key=lambda each: (-(each.package.size or 0), str(each.path)))
+    return Plan(
+        artifacts=artifacts,
+        to_download=tuple(to_download),
+        replaced=tuple(replaced),
+        there=there,
+        size=sum(each.package.size or 0 for each in to_download),
+        unsized=sum(each.package.size is None for each in to_download),
+    )
+
+
+def unhashed_problems(artifacts: Iterable[Artifact]) -> tuple[Problem, ...]:
+    """Refuse artifacts that nothing could be compared with."""
+    return tuple(
+        Problem(
+            subject=str(artifact.path),
+            trouble="the lock has neither sha256 nor md5 for it",
+            code=ExitCode.USAGE,
+            facts=(("from", redact(artifact.package.url)),),
+            help="pixi lock, or fetch it all the same with --allow-unhashed",
+        )
+        for artifact in artifacts
+        if artifact.package.digest is None
+    )
+
+
+def space_problem(plan: Plan, free: int, folder: str) -> Problem | None:
+    """Say that it cannot fit, where it cannot; `free` in bytes."""
+    if plan.size == 0 or plan.size + _MARGIN <= free:
+        return None
+    return Problem(
+        subject=folder,
+        trouble="not enough room on this disk",
+        code=ExitCode.USAGE,
+        facts=(
+            ("needed", f"{human_size(plan.size)} and {human_size(_MARGIN)} to work with"),
+            ("free", human_size(free)),
+        ),
+        help="free some room, or set channel-dir to a folder on a larger disk",
+    )

@@ -1,0 +1,92 @@
+"""Show how far the downloads are. Acts: a bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final, Protocol
+
+from scripts.core.console import Console
+from scripts.core.report import human_size
+from scripts.fetch.download import Flow
+
+if TYPE_CHECKING:
+    import rich.progress
+
+_BETWEEN_LINES: Final = 10.0  # seconds
+_NAMES_SHOWN: Final = 3
+
+
+class Progress(Protocol):
+    """Something that shows progress."""
+
+    def show(self, done: int, size: int, flows: Sequence[Flow]) -> None:
+        """Show `done` artifacts, `size` bytes so far in all, and what is under way."""
+
+
+@contextlib.contextmanager
+def progress(console: Console, count: int, total: int) -> Iterator[Progress]:
+    """Show progress of `count` artifacts, `total` bytes, while the block runs."""
+    if not console.is_terminal:
+        yield Lines(console, count, total)
+        return
+    import rich.console
+    import rich.progress
+
+    columns = (
+        rich.progress.TextColumn("{task.fields[counted]}"),
+        rich.progress.BarColumn(),
+        rich.progress.DownloadColumn(),
+        rich.progress.TransferSpeedColumn(),
+        rich.progress.TimeRemainingColumn(compact=True),
+        rich.progress.TextColumn("{task.description}", markup=False),
+    )
+    terminal = rich.console.Console(stderr=True)
+    with rich.progress.Progress(*columns, console=terminal, transient=True) as bar:
+        yield _Bar(bar, count, total)
+
+
+class _Bar:
+    """A bar with bytes, speed, time left and the files under way."""
+
+    def __init__(self, bar: rich.progress.Progress, count: int, total: int) -> None:
+        self._bar = bar
+        self._count = count
+        self._task = bar.add_task("", total=total or None, counted=f"0/{count}")
+
+    def show(self, done: int, size: int, flows: Sequence[Flow]) -> None:
+        names = [flow.artifact.package.name for flow in flows]
+        more = f" +{len(names) - _NAMES_SHOWN}" if len(names) > _NAMES_SHOWN else ""
+        self._bar.update(
+            self._task,
+            completed=size,
+            counted=f"{done}/{self._count}",
+            description=", ".join(names[:_NAMES_SHOWN]) + more,
+        )
+
+
+class Lines:
+    """A line now and then: for logs, where a bar would be noise."""
+
+    def __init__(self, console: Console, count: int, total: int) -> None:
+        """Start the clock; the first line comes after the first ten seconds."""
+        self._console = console
+        self._count = count
+        self._total = total
+        self._began = self._last = time.monotonic()
+
+    def show(self, done: int, size: int, flows: Sequence[Flow]) -> None:
+        """Print a line if the last one is long enough ago."""
+        now = time.monotonic()
+        if now - self._last < _BETWEEN_LINES:
+            return
+        self._last = now
+        speed = size / (now - self._began)
+        left = f", {(self._total - size) / speed:.0f} s left" if 0 < size < self._total else ""
+        retries = sum(flow.retries for flow in flows)
+        trouble = f", {retries} tries failed" if retries else ""
+        self._console.note(
+            f"fetch: {done} of {self._count}, {human_size(size)} of {human_size(self._total)}, "
+            f"{human_size(round(speed))}/s{left}{trouble}"
+        )
