@@ -13,11 +13,11 @@ _REPEATABLE: Final = "repeatable, or several with commas between"
 
 
 def add_setting_options(parser: argparse.ArgumentParser, *names: str) -> None:
-    """Add the options of these settings, named by their fields (`channel_dir`); none: of all.
+    """Add the options of these settings, named as in the manifest (`channel-dir`).
 
     Lists take a value with commas in it, and may be given several times.
     """
-    for name in names or _ADDERS:
+    for name in names:
         _ADDERS[name](parser)
 
 
@@ -115,14 +115,14 @@ def _allow_unhashed(parser: argparse.ArgumentParser) -> None:
 
 
 _ADDERS: Final = {
-    "channel_dir": _channel_dir,
+    "channel-dir": _channel_dir,
     "layout": _layout,
     "jobs": _jobs,
     "environments": _environments,
-    "exclude_environments": _exclude_environments,
+    "exclude-environments": _exclude_environments,
     "platforms": _platforms,
-    "allow_incomplete": _allow_incomplete,
-    "allow_unhashed": _allow_unhashed,
+    "allow-incomplete": _allow_incomplete,
+    "allow-unhashed": _allow_unhashed,
 }
 
 
