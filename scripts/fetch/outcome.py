@@ -5,11 +5,12 @@ from __future__ import annotations
 from scripts.core.errors import ExitCode, Problem
 from scripts.core.redact import redact
 from scripts.core.report import human_size
-from scripts.fetch.failure import Fault
+from scripts.fetch.failure import DownloadError, Fault, may_pass
 from scripts.fetch.pool import Failed
 from scripts.lock.select import Artifact
 
 _AGAIN = "pixi run fetch"
+_UPDATE = "pixi run update-mirror"
 
 
 def problem_of(failed: Failed) -> Problem:
@@ -19,7 +20,7 @@ def problem_of(failed: Failed) -> Problem:
     if error.actual is not None and package.digest is not None:
         facts += [("expected", package.digest.hex), ("actual", error.actual)]
     facts.append(("from", redact(error.source or package.url)))
-    code, help_line = _advice(error.fault, error.status)
+    code, help_line = _advice(error)
     return Problem(
         subject=str(failed.artifact.path),
         trouble=redact(error.text),
@@ -29,26 +30,32 @@ def problem_of(failed: Failed) -> Problem:
     )
 
 
-def _advice(fault: Fault, status: int | None) -> tuple[ExitCode, str]:
-    """Choose exit code and help: what the user can do about it decides both."""
-    if fault is Fault.CONTENT:
-        return (
-            ExitCode.NO,
-            f"nothing was kept; run `{_AGAIN}` again, or `pixi run update-mirror` "
-            "if the channel replaced the file",
-        )
-    if fault is Fault.CONNECTION:
-        return ExitCode.NETWORK, f"run `{_AGAIN}` again; it goes on where it stopped"
-    if fault is Fault.DISK:
-        return ExitCode.USAGE, f"see to the disk, then run `{_AGAIN}` again"
-    if fault is Fault.REFUSED:
-        return ExitCode.USAGE, "see `[mirrors]`, `tls-root-certs` and proxies: `pixi config list`"
+# What the user can do about a fault decides the exit code.
+_BY_FAULT = {
+    Fault.CONTENT: (
+        ExitCode.NO,
+        f"nothing was kept; run `{_AGAIN}` again, or `{_UPDATE}` if the channel replaced the file",
+    ),
+    Fault.CONNECTION: (ExitCode.NETWORK, f"run `{_AGAIN}` again; it goes on where it stopped"),
+    Fault.DISK: (ExitCode.USAGE, f"see to the disk, then run `{_AGAIN}` again"),
+    Fault.REFUSED: (
+        ExitCode.USAGE,
+        "look at `[mirrors]`, `tls-root-certs` and the proxies: `pixi config list`",
+    ),
+}
+
+
+def _advice(error: DownloadError) -> tuple[ExitCode, str]:
+    """Choose exit code and help for a failed download."""
+    status = error.status
+    if error.fault is not Fault.STATUS or status is None:
+        return _BY_FAULT[error.fault]
+    if may_pass(error):
+        return ExitCode.NETWORK, f"run `{_AGAIN}` again later; it goes on where it stopped"
     if status in {401, 403, 407}:
         return ExitCode.USAGE, "give credentials: `pixi auth login HOST --token TOKEN`, or netrc"
     if status in {404, 410}:
-        return ExitCode.NO, "the channel no longer has it; `pixi run update-mirror` moves on"
-    if status is not None and (status >= 500 or status in {408, 425, 429}):
-        return ExitCode.NETWORK, f"run `{_AGAIN}` again later; it goes on where it stopped"
+        return ExitCode.NO, f"the channel no longer has it; `{_UPDATE}` moves on"
     return ExitCode.USAGE, "look at the URL: is it the channel you meant?"
 
 

@@ -15,8 +15,8 @@ from scripts.core.errors import MirrorError
 from scripts.core.report import Report
 from scripts.fetch.download import Placed, Surroundings
 from scripts.fetch.failure import Fault, Patience
-from scripts.fetch.outcome import closing_line, problem_of, replaced_line
 from scripts.fetch.http import Http
+from scripts.fetch.outcome import closing_line, problem_of, replaced_line
 from scripts.fetch.plan import Plan, expectation, make_plan, space_problem, unhashed_problems
 from scripts.fetch.pool import Failed, Pool
 from scripts.fetch.progress import progress

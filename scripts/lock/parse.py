@@ -20,7 +20,11 @@ def parse_lock(text: str, subject: str) -> LockFile:
     """Parse a whole lock file; `subject` names it in errors (all of exit code 2)."""
     document = load_lock_text(text, subject)
     written = document.get("version")
-    if not isinstance(written, str) or not written.isdecimal() or len(written) > 9:
+    if (
+        not isinstance(written, str)
+        or not (written.isascii() and written.isdigit())
+        or len(written) > 9
+    ):
         raise usage_error(
             subject, "not a pixi lock file: it has no version number", help="pixi lock"
         )

@@ -57,7 +57,7 @@ class Row:
         value = self.fields.get(key)
         if value is None:
             return None
-        if isinstance(value, str) and len(value) <= _LONGEST_NUMBER and value.isdecimal():
+        if isinstance(value, str) and len(value) <= _LONGEST_NUMBER and _is_digits(value):
             return int(value)
         raise self.wrong(key, "a whole number")
 
@@ -145,3 +145,8 @@ class Row:
         fields = self.table("extra_depends")
         table = Row(self.subject, f"extra_depends of {self.what}", fields)
         return tuple((name, table.texts(name)) for name in fields)
+
+
+def _is_digits(text: str) -> bool:
+    """Tell whether these are the digits 0 to 9; `isdecimal` takes those of all scripts."""
+    return text.isascii() and text.isdigit()
