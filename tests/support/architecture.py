@@ -1,0 +1,216 @@
+"""The rules of CONTRIBUTING.md as functions: modules in, what breaks a rule out. Decides."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+STAGES: Final = ("core", "channel", "lock", "fetch", "index", "verify", "keep", "demo")
+
+ACTS: Final = "acts"
+DECIDES: Final = "decides"
+_KINDS: Final = (
+    (ACTS, re.compile(r"\bActs[.:]")),
+    (DECIDES, re.compile(r"\bDecides; does no I/O\.")),
+)
+
+# A deciding module imports none of these, nor a module below them.
+_OUTSIDE_WORLD: Final = frozenset(
+    {"requests", "subprocess", "socket", "shutil", "tempfile", "urllib.request", "http"}
+)
+# The methods by which pathlib, and what looks like it, reaches a disk.
+_FILE_METHODS: Final = re.compile(
+    r"(open|(read|write)_(text|bytes)|unlink|(mk|rm)dir|touch|iterdir)"
+)
+
+LONGEST_FUNCTION: Final = 60
+LONGEST_MODULE: Final = 300
+LONGEST_TASK: Final = 120
+MOST_PARAMETERS: Final = 5
+
+_PRINTS: Final = frozenset({"scripts.core.console"})
+# The launcher has no console, the worker answers its parent on stdout.
+_WRITES: Final = _PRINTS | {"scripts.launch", "scripts.environment", "scripts.core.rattler_worker"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Module:
+    """One module: its dotted name, and its source as text and tree."""
+
+    name: str
+    source: str
+    tree: ast.Module
+
+    @property
+    def stage(self) -> str:
+        """The folder below scripts that it is in, `tasks` for a task, `` for the launcher."""
+        parts = self.name.split(".")
+        if parts[0] != "scripts":
+            return parts[0]
+        return parts[1] if len(parts) > 2 else ""
+
+
+def parse_module(name: str, source: str) -> Module:
+    """Make a Module; raises SyntaxError."""
+    return Module(name=name, source=source, tree=ast.parse(source))
+
+
+def imports(module: Module) -> Iterator[str]:
+    """Every module that it imports, wherever the import stands; `from a import b` gives both."""
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Import):
+            yield from (each.name for each in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = "." * node.level + (node.module or "")
+            yield base
+            yield from (f"{base}.{each.name}" for each in node.names)
+
+
+def against_the_arrow(modules: Iterable[Module]) -> Iterator[str]:
+    """Imports that point downstream, and folders that have no place in the order."""
+    order = ("", *STAGES, "tasks")
+    for module in modules:
+        if module.stage not in order:
+            yield f"{module.name}: {module.stage} has no place in the order"
+            continue
+        for target in sorted(set(imports(module))):
+            parts = target.split(".")
+            if parts[0] == "":
+                yield f"{module.name}: imports {target} relatively"
+            elif parts[0] == "scripts" and len(parts) > 2 and parts[1] in STAGES:
+                here, there = order.index(module.stage), order.index(parts[1])
+                if there > here:
+                    yield f"{module.name}: imports {target}, which is downstream"
+            elif parts[0] == "tasks" and module.stage != "tasks":
+                yield f"{module.name}: imports {target}, which is downstream"
+            elif target in {"scripts.launch", "scripts.environment"} and module.stage != "":
+                yield f"{module.name}: imports {target}, which is the launcher's"
+
+
+def kind_of(module: Module) -> str | None:
+    """What its docstring says that it does; None where it says neither, or both."""
+    text = ast.get_docstring(module.tree) or ""
+    kinds = [kind for kind, sign in _KINDS if sign.search(text)]
+    return kinds[0] if len(kinds) == 1 else None
+
+
+def of_no_kind(modules: Iterable[Module]) -> Iterator[str]:
+    """Modules that do not say whether they decide or act; a bare `__init__` need not."""
+    for module in modules:
+        if len(module.tree.body) > 1 and kind_of(module) is None:
+            yield f"{module.name}: its docstring says neither `Acts.` nor `Decides; does no I/O.`"
+
+
+def deciding_yet_acting(modules: Iterable[Module]) -> Iterator[str]:
+    """Deciding modules that could reach the network, a disk or a program."""
+    for module in modules:
+        if kind_of(module) != DECIDES:
+            continue
+        for target in sorted(set(imports(module))):
+            if any(target == each or target.startswith(f"{each}.") for each in _OUTSIDE_WORLD):
+                yield f"{module.name}: decides, yet imports {target}"
+        calls = [node for node in ast.walk(module.tree) if isinstance(node, ast.Call)]
+        for node in sorted(calls, key=lambda call: call.lineno):
+            if name := _file_call(node.func):
+                yield f"{module.name}:{node.lineno}: decides, yet calls {name}()"
+
+
+def _file_call(function: ast.expr) -> str | None:
+    if isinstance(function, ast.Name):
+        return "open" if function.id == "open" else None
+    if isinstance(function, ast.Attribute) and _FILE_METHODS.fullmatch(function.attr):
+        return f".{function.attr}"
+    return None
+
+
+def too_large(modules: Iterable[Module]) -> Iterator[str]:
+    """Modules and functions that are longer, and functions with more parameters, than allowed."""
+    for module in modules:
+        lines = module.source.count("\n")
+        most = LONGEST_TASK if module.stage == "tasks" else LONGEST_MODULE
+        if lines > most:
+            yield f"{module.name}: {lines} lines, at most {most}"
+        for node in ast.walk(module.tree):
+            if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                continue
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            if length > LONGEST_FUNCTION:
+                yield f"{module.name}.{node.name}: {length} lines, at most {LONGEST_FUNCTION}"
+            given = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
+            count = sum(each.arg not in {"self", "cls"} for each in given)
+            if count > MOST_PARAMETERS:
+                yield f"{module.name}.{node.name}: {count} parameters, at most {MOST_PARAMETERS}"
+
+
+def printing(modules: Iterable[Module]) -> Iterator[str]:
+    """Modules other than the console that print."""
+    for module in modules:
+        for node in ast.walk(module.tree):
+            if not isinstance(node, ast.Call):
+                continue
+            call = ast.unparse(node.func)
+            if call == "print" and module.name not in _PRINTS:
+                yield f"{module.name}:{node.lineno}: prints"
+            if call in {"sys.stdout.write", "sys.stderr.write"} and module.name not in _WRITES:
+                yield f"{module.name}:{node.lineno}: prints"
+
+
+def importing_rattler(modules: Iterable[Module]) -> Iterator[str]:
+    """Modules other than the worker that import rattler."""
+    for module in modules:
+        if module.name == "scripts.core.rattler_worker":
+            continue
+        if any(target.split(".")[0] == "rattler" for target in imports(module)):
+            yield f"{module.name}: imports rattler"
+
+
+def undeclared(modules: Iterable[Module], declared: Iterable[str]) -> Iterator[str]:
+    """Imports of packages that are neither Python's, nor ours, nor declared."""
+    known = {*sys.stdlib_module_names, *declared, "scripts", "tasks", "bench", ""}
+    for module in modules:
+        for root in sorted({target.split(".")[0] for target in imports(module)} - known):
+            yield f"{module.name}: imports {root}, which the requirements do not name"
+
+
+def bounds(requirements: str) -> dict[str, str]:
+    """Read requirement lines as `name -> bounds`, comments left out, markers too."""
+    result = {}
+    for line in requirements.splitlines():
+        text = line.partition("#")[0].partition(";")[0].strip()
+        if text:
+            name = re.match(r"[A-Za-z0-9._-]+", text)
+            assert name, line
+            result[name.group()] = text[name.end() :].strip()
+    return result
+
+
+def tasks_of_readme(text: str) -> list[str]:
+    """The tasks that the README's task table names: the table whose first heading is `task`.
+
+    A row names its task first, in backticks: `fetch`, `pixi run fetch` or `fetch [options]`.
+    """
+    names = []
+    inside = False
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if not line.lstrip().startswith("|"):
+            inside = False
+        elif cells[0].strip("`*").lower() == "task":
+            inside = True
+        elif inside and (found := re.match(r"`(?:pixi run |\./run )?([a-z-]+)", cells[0])):
+            names.append(found.group(1))
+    return names
+
+
+def out_of_place(files: Iterable[tuple[str, str]], words: Iterable[str]) -> Iterator[str]:
+    """Lines of (name, text) files that hold one of the words."""
+    wanted = tuple(words)
+    for name, text in files:
+        for number, line in enumerate(text.splitlines(), 1):
+            for word in wanted:
+                if word in line:
+                    yield f"{name}:{number}: mentions {word}"
