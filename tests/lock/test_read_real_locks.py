@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import rattler
@@ -62,7 +63,7 @@ def test_reads_as_rattler_does(path: Path) -> None:
 
 def assert_same(rows: PlatformPackages, theirs: list[rattler.LockedPackage]) -> None:
     """Compare every field that both know; subdirs of v1 to v3 are the URL's with us."""
-    binary = {
+    binary: dict[str, Any] = {
         each.location: each for each in theirs if type(each).__name__ == "CondaLockedBinaryPackage"
     }
     sources = [each for each in theirs if type(each).__name__ == "CondaLockedSourcePackage"]
