@@ -1,0 +1,1 @@
+"""What the tests stand on: tiny real packages, locks that name them, a server that misbehaves."""
