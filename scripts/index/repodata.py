@@ -26,6 +26,7 @@ SHARD_END: Final = ".msgpack.zst"
 _CONDA, _TAR_BZ2 = EXTENSIONS
 _LEGACY_MAPS: Final = ("packages", "packages.conda")
 _LARGEST: Final = 1 << 30  # bytes unpacked; conda-forge's largest repodata is a third of that
+_STEP: Final = 1 << 16  # packed bytes unpacked at once, so that a few cannot fill the memory
 
 
 class DamagedIndexError(MirrorError):
@@ -75,20 +76,21 @@ def parse_repodata(data: bytes, subject: str) -> Repodata:
 
 def parse_zst(data: bytes, subject: str) -> bytes:
     """Unpack a `.zst` file: a repodata.json.zst gives the bytes of its repodata.json."""
-    import io
-
     import zstandard
 
+    unpacker = zstandard.ZstdDecompressor().decompressobj()
+    parts, size = [], 0
     try:
-        with zstandard.ZstdDecompressor().stream_reader(
-            io.BytesIO(data), read_across_frames=True
-        ) as stream:
-            unpacked = stream.read(_LARGEST + 1)
+        for start in range(0, len(data), _STEP):
+            parts.append(unpacker.decompress(data[start : start + _STEP]))
+            size += len(parts[-1])
+            if size > _LARGEST:
+                raise damaged(subject, "larger than any repodata should be")
     except zstandard.ZstdError:
         raise damaged(subject, "not a whole zst file") from None
-    if len(unpacked) > _LARGEST:
-        raise damaged(subject, "larger than any repodata should be")
-    return unpacked
+    if not unpacker.eof or unpacker.unused_data:
+        raise damaged(subject, "not a whole zst file")
+    return b"".join(parts)
 
 
 def parse_shard_index(data: bytes, subject: str) -> ShardIndex:
@@ -106,6 +108,18 @@ def parse_shard_index(data: bytes, subject: str) -> ShardIndex:
         shards_base_url=shards_base_url,
         shards={name: digest.hex() for name, digest in shards.items()},
     )
+
+
+def same_but_for_time(one: bytes, other: bytes) -> bool:
+    """Tell whether two shard indexes differ at most in the time of their making."""
+    try:
+        documents = [_unpack(data, SHARD_INDEX) for data in (one, other)]
+    except DamagedIndexError:
+        return False
+    for document in documents:
+        if isinstance(document, dict) and isinstance(document.get("info"), dict):
+            document["info"].pop("created_at", None)
+    return bool(documents[0] == documents[1])
 
 
 def parse_shard(data: bytes, subject: str) -> Repodata:
@@ -133,11 +147,11 @@ def render_repodata(subdir: str, records: Iterable[tuple[str, Record]]) -> bytes
 
 
 def _unpack(data: bytes, subject: str) -> Any:
-    import msgspec
+    import msgpack
 
     try:
-        return msgspec.msgpack.decode(parse_zst(data, subject))
-    except (msgspec.DecodeError, RecursionError):
+        return msgpack.unpackb(parse_zst(data, subject))
+    except (ValueError, RecursionError):  # what msgpack raises for damage are ValueErrors
         raise damaged(subject, "not msgpack") from None
 
 

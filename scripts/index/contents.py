@@ -1,0 +1,105 @@
+"""What lies in the folders of a conda channel: artifacts, index files, and what is neither. Acts.
+
+Only names and statuses are read, no bytes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from scripts.core.file_name import is_archive_name
+from scripts.core.subdir import is_known_subdir
+from scripts.index.repodata import REPODATA, REPODATA_ZST, SHARD_END, SHARD_INDEX, SHARDS
+
+_INDEX_FILES: Final = (REPODATA, REPODATA_ZST, SHARD_INDEX)
+# What a kill may leave of an index file where the channel folder is a file system of its own.
+_TORN: Final = ".tmp"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubdirContents:
+    """What is in one subdir; names are relative to it.
+
+    `artifacts` are all files named like one, `index_files` what rattler-index writes (shards as
+    `shards/<sha256>.msgpack.zst`) or a killed run left of it, `others` the names of all else.
+    """
+
+    artifacts: Mapping[str, os.stat_result] = field(default_factory=dict)
+    index_files: Mapping[str, os.stat_result] = field(default_factory=dict)
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelContents:
+    """What is in one conda channel, by subdir; `path` is relative to the channel folder."""
+
+    path: PurePosixPath
+    subdirs: Mapping[str, SubdirContents]
+
+    def subdir(self, name: str) -> SubdirContents:
+        """Return what is in a subdir; nothing where there is no such folder."""
+        return self.subdirs.get(name, _NOTHING)
+
+    def index_files(self) -> Iterator[tuple[str, os.stat_result]]:
+        """Yield every index file as `<subdir>/<name>`, sorted."""
+        for subdir, contents in sorted(self.subdirs.items()):
+            for name, status in sorted(contents.index_files.items()):
+                yield f"{subdir}/{name}", status
+
+
+_NOTHING: Final = SubdirContents()
+
+
+def look_into_channel(folder: Path, path: PurePosixPath) -> ChannelContents:
+    """List one conda channel; one that does not exist is empty."""
+    try:
+        with os.scandir(folder / path) as entries:
+            names = [each.name for each in entries if is_known_subdir(each.name) and each.is_dir()]
+    except (FileNotFoundError, NotADirectoryError):
+        names = []
+    return ChannelContents(
+        path=path, subdirs={name: _look_into_subdir(folder / path / name) for name in names}
+    )
+
+
+def _look_into_subdir(folder: Path) -> SubdirContents:
+    artifacts: dict[str, os.stat_result] = {}
+    index_files: dict[str, os.stat_result] = {}
+    others: list[str] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = entry.name
+            if entry.is_file() and is_archive_name(name):
+                artifacts[name] = entry.stat()
+            elif entry.is_file() and _is_index_file(name):
+                index_files[name] = entry.stat()
+            elif name == SHARDS and entry.is_dir():
+                shards, foreign = _look_into_shards(Path(entry.path))
+                index_files |= shards
+                others += foreign
+            else:
+                others.append(name)
+    return SubdirContents(
+        artifacts=artifacts, index_files=index_files, others=tuple(sorted(others))
+    )
+
+
+def _is_index_file(name: str) -> bool:
+    return name in _INDEX_FILES or (name.startswith(_INDEX_FILES) and name.endswith(_TORN))
+
+
+def _look_into_shards(folder: Path) -> tuple[dict[str, os.stat_result], list[str]]:
+    shards: dict[str, os.stat_result] = {}
+    others: list[str] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = f"{SHARDS}/{entry.name}"
+            if entry.name.endswith((SHARD_END, _TORN)) and entry.is_file():
+                shards[name] = entry.stat()
+            else:
+                others.append(name)
+    return shards, others

@@ -1,0 +1,108 @@
+"""Artifacts in the channel that the lock does not name: kept from before, or foreign. Acts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from scripts.channel.state import ChannelPlace
+from scripts.core.console import Console
+from scripts.index.contents import look_into_channel
+from scripts.index.records import Record
+from scripts.index.repodata import (
+    REPODATA,
+    REPODATA_ZST,
+    DamagedIndexError,
+    parse_repodata,
+    parse_zst,
+)
+from scripts.index.stamp import ChannelStamp, parse_stamps
+from scripts.index.work import ChannelWork, plan_work
+from scripts.lock.select import Selection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """An artifact kept from before: it has a record, but the lock names it no more."""
+
+    path: PurePosixPath
+    size: int
+    record: Record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leftovers:
+    """What is in a mirror's subdirs beside what the lock names; paths are relative to the folder.
+
+    `foreign` is what pixi-mirror did not put there: it is never indexed and never removed.
+    """
+
+    kept: tuple[Kept, ...]
+    foreign: tuple[PurePosixPath, ...]
+
+
+def read_stamps(place: ChannelPlace) -> tuple[ChannelStamp, ...]:
+    """Read what the indexes were last made from; nothing where that is not known."""
+    try:
+        return parse_stamps(place.index_stamp.read_bytes())
+    except FileNotFoundError:
+        return ()
+
+
+def look_into_mirror(place: ChannelPlace, selection: Selection) -> tuple[ChannelWork, ...]:
+    """List all conda channels of the mirror: those of the lock, and those indexed earlier."""
+    earlier = {PurePosixPath(stamp.summary.channel) for stamp in read_stamps(place)}
+    inside = {path for path in earlier if not path.is_absolute() and ".." not in path.parts}
+    paths = sorted(inside.union(selection.channels))
+    return plan_work(selection, [look_into_channel(place.folder, path) for path in paths])
+
+
+def find_leftovers(place: ChannelPlace, selection: Selection, console: Console) -> Leftovers:
+    """Find what the lock does not name, in all channels of the mirror."""
+    found = [
+        leftovers_of(work, place.folder, console) for work in look_into_mirror(place, selection)
+    ]
+    return Leftovers(
+        kept=tuple(kept for each in found for kept in each.kept),
+        foreign=tuple(path for each in found for path in each.foreign),
+    )
+
+
+def leftovers_of(work: ChannelWork, folder: Path, console: Console) -> Leftovers:
+    """Sort one channel's unlocked files by whether its present repodata has a record of them."""
+    kept: list[Kept] = []
+    foreign = list(work.others())
+    records: dict[str, Mapping[str, Record]] = {}
+    for subdir, name, status in work.unlocked():
+        if subdir not in records:
+            records[subdir] = _present_records(folder, work.path / subdir, console)
+        record, path = records[subdir].get(name), work.path / subdir / name
+        if record is None:
+            foreign.append(path)
+        else:
+            kept.append(Kept(path=path, size=status.st_size, record=record))
+    return Leftovers(
+        kept=tuple(sorted(kept, key=lambda each: each.path)), foreign=tuple(sorted(foreign))
+    )
+
+
+def _present_records(folder: Path, subdir: PurePosixPath, console: Console) -> Mapping[str, Record]:
+    """Read the records of the present index: of repodata.json, else of its zst, else none."""
+    try:
+        path = subdir / REPODATA
+        return parse_repodata((folder / path).read_bytes(), str(path)).records
+    except FileNotFoundError:
+        return {}
+    except DamagedIndexError as error:
+        trouble = error.problems[0]
+    try:
+        path = subdir / REPODATA_ZST
+        data = parse_zst((folder / path).read_bytes(), str(path))
+        return parse_repodata(data, str(path)).records
+    except (FileNotFoundError, DamagedIndexError):
+        console.warn(
+            f"{trouble.subject}: {trouble.trouble}; what it said of artifacts that the lock does"
+            " not name is lost"
+        )
+        return {}

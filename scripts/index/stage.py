@@ -1,0 +1,167 @@
+"""The stage `index`: describe the artifacts of the mirror as conda channels. Acts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Set as AbstractSet
+from pathlib import PurePosixPath
+
+from scripts.channel.digests import Digests
+from scripts.channel.state import ChannelPlace
+from scripts.core.console import Console
+from scripts.core.errors import MirrorError, usage_error
+from scripts.core.file_name import is_archive_name
+from scripts.core.files import write_atomically
+from scripts.core.report import Report, human_size, to_json
+from scripts.index.contents import look_into_channel
+from scripts.index.indexer import Indexer, find_indexer
+from scripts.index.leftovers import leftovers_of, look_into_mirror, read_stamps
+from scripts.index.stamp import ChannelStamp, IndexFiles, Summary, render_stamps
+from scripts.index.unchanged import are_unchanged, index_files_of
+from scripts.index.work import (
+    ChannelWork,
+    Identity,
+    identify,
+    missing_artifacts,
+    shortened,
+    without,
+)
+from scripts.lock.select import Selection
+from scripts.lock.workspace import Workspace
+
+_NEVER_MADE = ChannelStamp(
+    made_from=Identity(records="", files=""),
+    indexer="",
+    files=IndexFiles(contents="", statuses="", boot=None),
+    summary=Summary(channel="", subdirs=(), records=0, kept=0, kept_bytes=0, foreign=()),
+)
+
+
+def index(workspace: Workspace, selection: Selection, console: Console) -> Report:
+    """Bring the index of every channel up to date; do nothing where it is.
+
+    Raises a MirrorError, with nothing changed, where an artifact is missing (exit code 2) or the
+    indexer does not do what it should (exit code 4).
+    """
+    return index_without(workspace, selection, frozenset(), console)
+
+
+def index_without(
+    workspace: Workspace,
+    selection: Selection,
+    dropped: AbstractSet[PurePosixPath],
+    console: Console,
+) -> Report:
+    """Index as if these artifacts (relative to the channel folder) were already gone."""
+    place = workspace.place
+    try:
+        works = tuple(
+            dataclasses.replace(work, contents=without(work.contents, dropped))
+            for work in look_into_mirror(place, selection)
+        )
+        problems = [problem for work in works for problem in missing_artifacts(work)]
+        if problems:
+            raise MirrorError(*shortened(problems))
+        stamps = _index_all(place, works, find_indexer(), console)
+    except BrokenPipeError:  # nobody reads what is printed
+        raise
+    except OSError as error:
+        name, reason = error.filename or str(place.folder), error.strerror or str(error)
+        raise usage_error(str(name), f"cannot be read or written: {reason}") from error
+    return _report(stamps)
+
+
+def _index_all(
+    place: ChannelPlace, works: tuple[ChannelWork, ...], indexer: Indexer, console: Console
+) -> list[tuple[ChannelStamp, bool]]:
+    """Index what is not current; return every channel's stamp, and whether it is new."""
+    known = {stamp.summary.channel: stamp for stamp in read_stamps(place)}
+    before = [known.get(str(work.path), _never_made(work)) for work in works]
+    identities = [identify(work) for work in works]
+    after: list[tuple[ChannelStamp, bool]] = []
+    for position, (work, stamp, identity) in enumerate(zip(works, before, identities, strict=True)):
+        if (stamp.made_from, stamp.indexer) == (identity, indexer.identity) and are_unchanged(
+            stamp.files, place.folder / work.path, work.contents
+        ):
+            after.append((_with_foreign(stamp, work), False))
+            continue
+        if str(work.path) not in known:
+            # known before it is visible: so a later lock without this channel finds it again
+            _write_stamps(place, [*(each for each, _ in after), *before[position:]])
+        made = _index_channel(place, work, indexer, console)
+        if work.is_wanted or made.summary.subdirs:
+            after.append((dataclasses.replace(made, made_from=identity), True))
+        _write_stamps(place, [*(each for each, _ in after), *before[position + 1 :]])
+    return after
+
+
+def _with_foreign(stamp: ChannelStamp, work: ChannelWork) -> ChannelStamp:
+    """List what is foreign now; among files named like artifacts that cannot have changed."""
+    archives = [name for name in stamp.summary.foreign if is_archive_name(name)]
+    foreign = tuple(sorted({*archives, *map(str, work.others())}))
+    return dataclasses.replace(stamp, summary=dataclasses.replace(stamp.summary, foreign=foreign))
+
+
+def _never_made(work: ChannelWork) -> ChannelStamp:
+    summary = dataclasses.replace(_NEVER_MADE.summary, channel=str(work.path))
+    return dataclasses.replace(_NEVER_MADE, summary=summary)
+
+
+def _write_stamps(place: ChannelPlace, stamps: list[ChannelStamp]) -> None:
+    write_atomically(place.index_stamp, render_stamps(stamps))
+
+
+def _index_channel(
+    place: ChannelPlace, work: ChannelWork, indexer: Indexer, console: Console
+) -> ChannelStamp:
+    """Build, compare and publish the index of one channel."""
+    # A run with nothing to do does without these.
+    from scripts.index.build import build_index
+    from scripts.index.publish import publish, remove_empty_channel
+    from scripts.index.seed import make_seed
+    from scripts.index.staging import fresh_folder
+
+    leftovers = leftovers_of(work, place.folder, console)
+    console.detail(f"{place.folder.name}/{work.path}: {len(work.artifacts)} artifacts of the lock")
+    seed = make_seed(work, leftovers.kept, place.folder, Digests(place.digests))
+    channel = place.folder / work.path
+    with fresh_folder(place.staging) as staged:
+        built = build_index(place.folder, seed, indexer, staged) if seed.subdirs else ()
+        publish(built, staged, channel, work.contents)
+    if not built:
+        remove_empty_channel(place.folder, work.path)
+    return ChannelStamp(
+        made_from=Identity(records="", files=""),
+        indexer=indexer.identity,
+        files=index_files_of(channel, look_into_channel(place.folder, work.path)),
+        summary=Summary(
+            channel=str(work.path),
+            subdirs=tuple(each.subdir for each in seed.subdirs),
+            records=sum(len(each.locked) + len(each.kept) for each in seed.subdirs),
+            kept=len(leftovers.kept),
+            kept_bytes=sum(each.size for each in leftovers.kept),
+            foreign=tuple(map(str, leftovers.foreign)),
+        ),
+    )
+
+
+def _report(stamps: list[tuple[ChannelStamp, bool]]) -> Report:
+    """Say what is indexed now, and whether that took anything."""
+    summaries = [stamp.summary for stamp, _ in stamps]
+    records = sum(each.records for each in summaries)
+    subdirs = sum(len(each.subdirs) for each in summaries)
+    is_new = any(new for _, new in stamps)
+    lines = [
+        f"{'indexed' if is_new else 'index is up to date'}: {records} records in {subdirs} subdirs"
+    ]
+    kept = sum(each.kept for each in summaries)
+    if kept:
+        size = human_size(sum(each.kept_bytes for each in summaries))
+        lines.append(f"kept from before: {kept} artifacts, {size}; `pixi run prune` removes them")
+    foreign = [name for each in summaries for name in each.foreign]
+    if foreign:
+        lines.append(f"not indexed, since pixi-mirror does not know them: {', '.join(foreign)}")
+    return Report(
+        lines=tuple(lines),
+        data={"changed": is_new, "channels": [to_json(each) for each in summaries]},
+    )

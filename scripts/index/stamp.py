@@ -1,0 +1,80 @@
+"""What the indexes were last made from, so that nothing is done when nothing changed.
+
+Decides; does no I/O.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from scripts.core.report import to_json
+from scripts.index.work import Identity
+
+# Goes up when the same inputs would give other records than before.
+_FORMAT: Final = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What the index of one conda channel holds, for reports; `channel` is a relative path."""
+
+    channel: str
+    subdirs: tuple[str, ...]
+    records: int
+    kept: int
+    kept_bytes: int
+    foreign: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexFiles:
+    """The index files of a channel as they were: `statuses` is believed within one `boot` alone.
+
+    After a power cut a file may hold zeros though its size and time are right.
+    """
+
+    contents: str
+    statuses: str
+    boot: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelStamp:
+    """What one channel's index was made from, by what, and what came of it."""
+
+    made_from: Identity
+    indexer: str
+    files: IndexFiles
+    summary: Summary
+
+
+def render_stamps(stamps: Sequence[ChannelStamp]) -> bytes:
+    """Write the stamps of all channels."""
+    document = {"format": _FORMAT, "channels": [to_json(stamp) for stamp in stamps]}
+    return (json.dumps(document, indent=1) + "\n").encode()
+
+
+def parse_stamps(data: bytes) -> tuple[ChannelStamp, ...]:
+    """Read them; none where they are damaged or of another format, which costs one indexing."""
+    try:
+        document = json.loads(data)
+        if document["format"] != _FORMAT:
+            return ()
+        return tuple(_parse(row) for row in document["channels"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ()
+
+
+def _parse(row: Any) -> ChannelStamp:
+    summary = {key.replace("-", "_"): value for key, value in row["summary"].items()}
+    for key in ("subdirs", "foreign"):
+        summary[key] = tuple(summary[key])
+    return ChannelStamp(
+        made_from=Identity(**row["made-from"]),
+        indexer=row["indexer"],
+        files=IndexFiles(**row["files"]),
+        summary=Summary(**summary),
+    )
