@@ -55,7 +55,8 @@ def overview() -> str:
     descriptions = _descriptions()
     names = task_names()
     width = max(map(len, names), default=0)
-    lines = "".join(f"  {name.ljust(width)}  {descriptions.get(name, '')}\n" for name in names)
+    rows = (f"  {name.ljust(width)}  {descriptions.get(name, '')}" for name in names)
+    lines = "".join(f"{row.rstrip()}\n" for row in rows)
     folder = os.path.join(ROOT, ".venv")
     return (
         "usage: ./run NAME [options]    (./run NAME --help for its options)\n\n"

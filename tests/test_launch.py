@@ -1,0 +1,296 @@
+"""`./run` on a template of two files: real virtual environments, made from a wheel on disk."""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from scripts import environment
+from scripts.core.errors import ExitCode
+from tests.support.template import ROOT
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="./run is for POSIX; Windows has run.cmd")
+
+_TASK = '''
+"""Says where it is and with what, and ends as it is told."""
+import json, os, sys, time
+import tiny
+if "--wait" in sys.argv:
+    print("waiting", flush=True)
+    time.sleep(60)
+print(json.dumps([tiny.VERSION, os.getcwd(), sys.argv[1:]]))
+sys.exit(7)
+'''
+_TINY = {
+    "tiny.py": "VERSION = '{0}'\n",
+    "tiny-{0}.dist-info/METADATA": "Metadata-Version: 2.1\nName: tiny\nVersion: {0}\n",
+    "tiny-{0}.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    "tiny-{0}.dist-info/RECORD": "",
+}
+
+
+def _write_wheel(folder: Path, version: str) -> None:
+    folder.mkdir(exist_ok=True)
+    with zipfile.ZipFile(folder / f"tiny-{version}-py3-none-any.whl", "w") as wheel:
+        for name, text in _TINY.items():
+            wheel.writestr(name.format(version), text.format(version))
+
+
+def _write_requirements(template: Path, *lines: str) -> None:
+    wheels = f"--no-index\n--find-links {template / 'wheels'}\n"
+    (template / "requirements.txt").write_text(wheels + "\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _copy_launcher(template: Path) -> Path:
+    (template / "scripts").mkdir()
+    for name in ("run", "scripts/__init__.py", "scripts/launch.py", "scripts/environment.py"):
+        shutil.copy2(ROOT / name, template / name)
+    shutil.copy2(ROOT / "pixi.toml", template)
+    (template / "tasks").mkdir()
+    (template / "tasks" / "__init__.py").touch()
+    (template / "tasks" / "update_mirror.py").write_text(_TASK, encoding="utf-8")
+    (template / "tasks" / "extra.py").touch()
+    for version in ("1.0", "2.0"):
+        _write_wheel(template / "wheels", version)
+    _write_requirements(template, "tiny<2")
+    return template
+
+
+def _run(template: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    cwd = more.pop("cwd", str(template))
+    return subprocess.run(
+        [str(template / "run"), *arguments],
+        cwd=cwd,
+        env=os.environ | more,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def _is_ready(template: Path) -> bool:
+    code = "from scripts.environment import TOOLS; print(TOOLS.is_ready())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=template, capture_output=True, text=True, check=True
+    )
+    return done.stdout == "True\n"
+
+
+_VERSION = ".".join(map(str, sys.version_info[:3]))
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A template whose environment `tools` was made by its first run."""
+    template = _copy_launcher(tmp_path_factory.mktemp("template"))
+    python = template / "bin"
+    python.mkdir()
+    # The Python of this very test, whatever others the machine has.
+    (python / "python3.14").symlink_to(sys.executable)
+    done = _run(template, "update-mirror", PATH=f"{python}{os.pathsep}{os.environ['PATH']}")
+    making = f"making .venv/tools with Python {_VERSION} from requirements.txt (once)\n"
+    assert (done.stderr, done.returncode) == (making, 7)
+    return template
+
+
+def test_a_made_environment_is_used_and_says_nothing(template: Path) -> None:
+    done = _run(template, "update-mirror", "--dry-run", "a b")
+    expected = f'["1.0", "{template}", ["--dry-run", "a b"]]\n'
+    assert (done.stdout, done.stderr, done.returncode) == (expected, "", 7)
+
+
+def test_the_caller_is_left_where_it_stands(template: Path, tmp_path: Path) -> None:
+    """Nor is a folder of the caller's taken for ours, nor its PYTHONPATH for the task's."""
+    for name in ("tasks", "scripts"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('not this one')\n")
+    (tmp_path / "tiny.py").write_text("raise SystemExit('nor this one')\n")
+    done = _run(template, "update-mirror", cwd=str(tmp_path), PYTHONPATH=str(tmp_path))
+    assert (done.stdout, done.stderr) == (f'["1.0", "{tmp_path}", []]\n', "")
+
+
+def test_a_signal_reaches_the_task(template: Path) -> None:
+    with subprocess.Popen(
+        [template / "run", "update-mirror", "--wait"], stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"waiting\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == -signal.SIGTERM
+
+
+def test_run_alone_lists_the_tasks_as_pixi_toml_describes_them(template: Path) -> None:
+    done = _run(template)
+    assert done.stdout == textwrap.dedent(
+        f"""\
+        usage: ./run NAME [options]    (./run NAME --help for its options)
+
+          update-mirror  Move the mirrored packages on to newer versions, then make the channel
+          extra
+
+        It makes a virtual environment from PyPI, once, in {template}/.venv.
+        """
+    )
+    assert (_run(template, "--help").stdout, done.returncode) == (done.stdout, 0)
+
+
+def test_the_tasks_are_listed_where_pixi_toml_cannot_be_read(tmp_path: Path) -> None:
+    template = _copy_launcher(tmp_path)
+    (template / "pixi.toml").write_text("[workspace\n", encoding="utf-8")
+    assert "\n\n  extra\n  update-mirror\n\n" in _run(template).stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("update-miror", "did you mean `./run update-mirror`?"),
+        ("../scripts/launch", "`./run` alone lists the tasks"),
+        ("--init--", "`./run` alone lists the tasks"),
+        ("", "`./run` alone lists the tasks"),
+    ],
+)
+def test_an_unknown_task_is_refused(template: Path, name: str, hint: str) -> None:
+    done = _run(template, name)
+    message = f"error: {name}: there is no such task\nhelp: {hint}\n"
+    assert (done.stdout, done.stderr, done.returncode) == ("", message, 2)
+
+
+def test_what_is_half_made_or_out_of_date_is_not_ready(template: Path) -> None:
+    requirements, stamp = template / "requirements.txt", template / ".venv/tools/made-from.txt"
+    made_from = stamp.read_text(encoding="utf-8")
+    wanted = requirements.read_text(encoding="utf-8")
+    assert made_from == f"# python {_VERSION}\n{wanted}"
+    assert _is_ready(template)
+    try:
+        requirements.write_text(f"{wanted}other\n", encoding="utf-8")
+        assert not _is_ready(template)
+        requirements.write_text(wanted, encoding="utf-8")
+        stamp.write_text(made_from.replace(_VERSION, "3.11.0rc1"), encoding="utf-8")
+        assert not _is_ready(template)
+        stamp.unlink()
+        assert not _is_ready(template)
+    finally:
+        requirements.write_text(wanted, encoding="utf-8")
+        stamp.write_text(made_from, encoding="utf-8")
+    assert _is_ready(template)
+
+
+def test_two_at_once_renew_it_once(template: Path) -> None:
+    _write_requirements(template, "tiny>=2")
+    (template / ".venv" / "tools" / "lib" / "leftover").touch()
+    started = [
+        subprocess.Popen(
+            [template / "run", "update-mirror"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    ended = [process.communicate(timeout=120) for process in started]
+    assert {out for out, _ in ended} == {f'["2.0", "{Path.cwd()}", []]\n'}
+    assert sorted(err for _, err in ended) == [
+        f"making .venv/tools with Python {_VERSION} from requirements.txt (once)\n",
+        "waiting for another run that is making .venv/tools\n",
+    ]
+    assert not (template / ".venv" / "tools" / "lib" / "leftover").exists()
+
+
+def test_an_index_out_of_reach_is_a_network_error(tmp_path: Path) -> None:
+    copy = _copy_launcher(tmp_path)
+    (copy / "requirements.txt").write_text("tiny\n", encoding="utf-8")
+    # Port 9 of loopback: the one that nobody listens on.
+    done = _run(
+        copy,
+        "update-mirror",
+        PIP_INDEX_URL="http://127.0.0.1:9/simple",
+        PIP_RETRIES="1",
+    )
+    first, second, *_, last = done.stderr.splitlines()
+    assert first == f"making .venv/tools with Python {_VERSION} from requirements.txt (once)"
+    assert second == "error: pip: the package index could not be reached"
+    assert last == (
+        "help: a proxy is set by HTTPS_PROXY, another index by PIP_INDEX_URL; then try again"
+    )
+    assert done.returncode == 3
+    assert not _is_ready(copy)
+
+
+def test_a_program_that_fails_for_another_reason_shows_its_last_lines() -> None:
+    code = "import sys; [print('line', n) for n in range(14)]; sys.exit(9)"
+    with pytest.raises(environment.LaunchError) as failed:
+        environment._call("pip", [sys.executable, "-c", code], 0)
+    last = "".join(f"\n  line {n}" for n in range(2, 14))
+    assert str(failed.value) == f"pip: ended with exit code 9{last}"
+    assert failed.value.code == ExitCode.PROGRAM
+
+
+def test_the_exit_codes_are_those_of_the_tasks() -> None:
+    """The launcher repeats them, for a start in milliseconds."""
+    assert environment._NETWORK == ExitCode.NETWORK
+    assert environment._PROGRAM == ExitCode.PROGRAM
+
+
+def _launch(template: Path, prelude: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run launch.py behind a line that makes this Python look like another."""
+    launcher = str(template / "scripts" / "launch.py")
+    code = f"import sys, runpy\n{prelude}\nrunpy.run_path({launcher!r}, run_name='__main__')"
+    return subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_python_too_old_says_so_in_a_sentence() -> None:
+    done = _launch(ROOT, "sys.version_info = (3, 8, 18, 'final', 0)", "fetch")
+    message = (
+        f"error: pixi-mirror needs Python 3.11 or newer; this is 3.8.18 ({sys.executable})\n"
+        "help: install a newer Python beside it, or use pixi: pixi run mirror\n"
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("", message, 4)
+
+
+def test_a_python_too_old_can_read_the_launcher() -> None:
+    source = (ROOT / "scripts" / "launch.py").read_text(encoding="utf-8")
+    ast.parse(source, feature_version=(3, 6))
+    with pytest.raises(SyntaxError):  # the control: it would notice
+        ast.parse("if (x := 1):\n    pass\n", feature_version=(3, 6))
+    assert "from __future__ import annotations" not in source  # which 3.6 refuses
+
+
+def test_a_machine_without_python_says_so_in_a_sentence(tmp_path: Path) -> None:
+    template = _copy_launcher(tmp_path)
+    done = _run(template, "demo", PATH=str(tmp_path))
+    assert done.stderr == (
+        "error: pixi-mirror needs Python 3.11 or newer; none is on PATH\n"
+        "help: install Python from python.org or your system's packages,"
+        " or use pixi: pixi run demo\n"
+    )
+    assert done.returncode == 4
+
+
+def test_a_python_without_venv_says_which_package_has_it(tmp_path: Path) -> None:
+    template = _copy_launcher(tmp_path)
+    prelude = (
+        "import importlib.util; find = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name: None if name == 'ensurepip' else find(name)"
+    )
+    done = _launch(template, prelude, "update-mirror")
+    message = (
+        f"error: this Python cannot make virtual environments ({sys.executable}): its modules venv"
+        " and ensurepip are missing\n"
+        "help: on Debian and Ubuntu they are in the package python3-venv:"
+        " sudo apt install python3-venv\n"
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("", message, 4)
