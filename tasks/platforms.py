@@ -1,4 +1,4 @@
-"""`pixi run platforms`: show for which platforms each environment is locked, or change them."""
+"""`pixi run platforms`: show or change for which platforms environments are locked. Acts."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from scripts.lock.manifest_model import (
     Target,
 )
 from scripts.lock.manifest_platforms import parse_platforms, parse_system_requirements
-from scripts.lock.manifest_targets import parse_targets
+from scripts.lock.manifest_targets import parse_targets, pypi_name
 from scripts.lock.settings import TABLE, parse_settings
 from scripts.lock.toml_table import Table, load_toml
 
@@ -190,4 +190,4 @@ def _with_target(feature: Feature, target: Target) -> Feature:
 def _names(requirements: tuple[object, ...]) -> tuple[str, ...]:
     """Return the package names of PEP 508 requirements; a group may include another one."""
     found = [_PEP508_NAME.match(each) for each in requirements if isinstance(each, str)]
-    return tuple(match[1] for match in found if match)
+    return tuple(pypi_name(match[1]) for match in found if match)

@@ -52,7 +52,8 @@ class Target:
     """What a feature asks for on the platforms that `selector` matches; None matches all.
 
     `requirements` are run, host and build dependencies combined as pixi does (of one name the
-    build one wins, then the host one). `pypi` and `dev` are names alone.
+    build one wins, then the host one). `pypi` (names as PEP 503 writes them) and `dev` are
+    names alone.
     """
 
     selector: str | None = None

@@ -42,6 +42,11 @@ def parse_targets(table: Table, pool: Mapping[str, object]) -> tuple[Target, ...
     return tuple(targets)
 
 
+def pypi_name(text: str) -> str:
+    """Write a PyPI name as its index does (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", text).lower()
+
+
 def _parse_target(selector: str | None, table: Table, pool: Mapping[str, object]) -> Target:
     requirements: dict[str, Requirement] = {}
     for kind in _KINDS:
@@ -51,7 +56,7 @@ def _parse_target(selector: str | None, table: Table, pool: Mapping[str, object]
         selector=selector,
         requirements=tuple(requirements.values()),
         constraints=_parse_requirements(table.table("constraints"), pool),
-        pypi=tuple(table.table("pypi-dependencies").fields),
+        pypi=tuple(pypi_name(name) for name in table.table("pypi-dependencies").fields),
         dev=tuple(table.table("dev").fields),
     )
 
