@@ -1,13 +1,14 @@
 """Archives that are the same bytes on every machine, whatever libraries are there.
 
 Nothing is compressed by a library whose next release may compress otherwise: zstd frames hold
-raw blocks, zips store. Only bzip2 is left, whose format leaves its one implementation no choice.
+raw blocks and runs of zeros, zips store. Only bzip2 is left, which has had one implementation.
 """
 
 from __future__ import annotations
 
 import bz2
 import io
+import re
 import struct
 import tarfile
 import zipfile
@@ -16,6 +17,8 @@ from dataclasses import dataclass
 from typing import Final
 
 _ZSTD_BLOCK: Final = 128 << 10  # the largest there is (RFC 8878, 3.1.1.2.4)
+_FEWEST_ZEROS: Final = 64
+_ZEROS: Final = re.compile(rb"(\0{%d,})" % _FEWEST_ZEROS)
 _TAR_BLOCK: Final = 512
 
 
@@ -29,14 +32,16 @@ class Member:
 
 
 def zstd(data: bytes) -> bytes:
-    """Wrap bytes as one zstd frame of raw blocks (RFC 8878, 3.1.1)."""
+    """Wrap bytes as one zstd frame of raw blocks, and RLE blocks for zeros (RFC 8878, 3.1.1)."""
     # Frame_Header_Descriptor: content size in 8 bytes, no checksum; a window of 1 MiB.
     frame = [b"\x28\xb5\x2f\xfd", b"\xc0", b"\x50", struct.pack("<Q", len(data))]
-    starts = range(0, len(data), _ZSTD_BLOCK) or range(1)
-    for start in starts:
-        block = data[start : start + _ZSTD_BLOCK]
-        is_last = start == starts[-1]
-        frame += [(len(block) << 3 | is_last).to_bytes(3, "little"), block]
+    for run in _ZEROS.split(data):
+        is_rle = len(run) >= _FEWEST_ZEROS and not any(run[:_FEWEST_ZEROS])
+        for start in range(0, len(run), _ZSTD_BLOCK):
+            block = run[start : start + _ZSTD_BLOCK]
+            header = len(block) << 3 | is_rle << 1
+            frame += [header.to_bytes(3, "little"), b"\0" if is_rle else block]
+    frame.append(b"\1\0\0")  # the last block: raw and empty
     return b"".join(frame)
 
 

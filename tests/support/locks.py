@@ -53,6 +53,11 @@ class LockRow:
         """The requirements that the lock gives, hotfix applied."""
         return self.written.package.depends if self.depends is None else self.depends
 
+    @property
+    def actual_constrains(self) -> tuple[str, ...]:
+        """The constraints that the lock gives, hotfix applied."""
+        return self.written.package.constrains if self.constrains is None else self.constrains
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawRow:
@@ -218,11 +223,10 @@ def _flat_fields(row: LockRow, platform: str, version: int) -> dict[str, Any]:
 def _fields(row: LockRow, version: int) -> dict[str, Any]:
     """List the fields of a row of versions 4 to 7, in the order in which pixi writes them."""
     package = row.written.package
-    constrains = package.constrains if row.constrains is None else row.constrains
     common: dict[str, Any] = {
         **_digests(row),
         "depends": list(row.actual_depends) or None,
-        "constrains": list(constrains) or None,
+        "constrains": list(row.actual_constrains) or None,
     }
     rest: dict[str, Any] = {
         "track_features": list(package.track_features) or None,

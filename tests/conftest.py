@@ -1,0 +1,95 @@
+"""What holds for every test: loopback alone, a clean environment, loud skips."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import guard
+from tests.support.upstream import Upstream
+
+# Marker and the program that its tests run.
+_PROGRAMS = {
+    "needs_pixi": "pixi",
+    "needs_conda": "conda",
+    "needs_nginx": "nginx",
+    "needs_rattler_index": "rattler-index",
+}
+_WANTING = "which is not on PATH"
+
+# What would lead a test to the user's own settings, caches, proxies or credentials.
+_FOREIGN_PREFIXES = ("PIXI_", "CONDA_", "_CONDA_", "MAMBA_", "RATTLER_", "XDG_", "UV_", "PIP_")
+_FOREIGN = frozenset(
+    {"NETRC", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"}
+    | {"NO_COLOR", "FORCE_COLOR", "COLUMNS", "PYTHONPATH", "PYTHONHOME", "PYTHONWARNINGS"}
+)
+_LOOPBACK = "127.0.0.1,localhost,::1"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Guard this process before the first test is even imported."""
+    guard.install()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests whose program is not on PATH."""
+    missing = {
+        marker: program for marker, program in _PROGRAMS.items() if shutil.which(program) is None
+    }
+    for item in items:
+        for marker, program in missing.items():
+            if item.get_closest_marker(marker) is not None:
+                item.add_marker(pytest.mark.skip(reason=f"needs {program}, {_WANTING}"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say at the end what was not tested for want of a program."""
+    reports = terminalreporter.getreports("skipped")
+    reasons = Counter(str(report.longrepr[2]) for report in reports if report.longrepr)
+    wanting = {reason: count for reason, count in reasons.items() if reason.endswith(_WANTING)}
+    if wanting:
+        terminalreporter.section("not tested here", yellow=True, bold=True)
+    for reason, count in sorted(wanting.items()):
+        tests = "1 test" if count == 1 else f"{count} tests"
+        terminalreporter.line(f"{tests} skipped: {reason.removeprefix('Skipped: ')}")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Take the user's settings away and give a home folder of its own; return that folder.
+
+    Child processes inherit it.
+    """
+    for name in list(os.environ):
+        upper = name.upper()
+        if upper in _FOREIGN or upper.startswith(_FOREIGN_PREFIXES) or upper.endswith("_PROXY"):
+            monkeypatch.delenv(name)
+    home = tmp_path_factory.mktemp("home")
+    for name in ("HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA"):
+        monkeypatch.setenv(name, str(home))
+    monkeypatch.setenv("NO_PROXY", _LOOPBACK)
+    if os.name != "nt":  # there one variable has both names
+        monkeypatch.setenv("no_proxy", _LOOPBACK)
+    return home
+
+
+@pytest.fixture(autouse=True)
+def _loopback_alone() -> Iterator[None]:
+    """Fail a test that tried to leave this machine, though it caught the error."""
+    guard.refused.clear()
+    yield
+    assert guard.refused == []
+
+
+@pytest.fixture
+def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
+    """Serve an empty folder, `upstream.folder`."""
+    with Upstream(tmp_path_factory.mktemp("upstream")) as server:
+        yield server
