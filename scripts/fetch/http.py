@@ -163,7 +163,8 @@ class Http:
         watch = _Speed(self._patience)
         with response:
             try:
-                for chunk in response.raw.stream(_CHUNK, decode_content=False):
+                # read1 hands on what has come; read would wait for a whole chunk, drip by drip.
+                while chunk := response.raw.read1(_CHUNK, decode_content=False):
                     watch.saw(len(chunk))
                     yield chunk
             except (urllib3.exceptions.HTTPError, OSError) as error:

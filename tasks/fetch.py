@@ -1,0 +1,50 @@
+"""`pixi run fetch`: download every artifact that pixi.lock names and the channel lacks."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from scripts.core.command import run_task, task_parser
+from scripts.core.console import Console
+from scripts.core.exclusive import exclusive
+from scripts.core.report import Report
+from scripts.fetch.stage import FetchOptions, fetch
+from scripts.lock.read import read_lock
+from scripts.lock.select import select
+from scripts.lock.workspace import add_setting_options, open_workspace, overrides_from
+
+SETTINGS = (
+    "channel-dir",
+    "layout",
+    "jobs",
+    "environments",
+    "exclude-environments",
+    "platforms",
+    "allow-unhashed",
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the task with these arguments."""
+    parser = task_parser("fetch", __doc__.partition(": ")[2])
+    add_setting_options(parser, *SETTINGS)
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be downloaded, then stop"
+    )
+    return run_task("fetch", parser, run, argv)
+
+
+def run(options: argparse.Namespace, console: Console) -> Report:
+    """Fetch for the workspace that the options name."""
+    workspace = open_workspace(options.manifest_path, overrides_from(options))
+    selection = select(read_lock(workspace.lock_path), workspace.settings)
+    if options.dry_run:
+        return fetch(workspace, selection, FetchOptions(dry_run=True), console)
+    with exclusive(workspace.place.lock, workspace.settings.channel_dir):
+        return fetch(workspace, selection, FetchOptions(), console)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

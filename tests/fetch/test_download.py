@@ -1,0 +1,391 @@
+"""Downloads against a real server that misbehaves in every way it is told to."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from scripts.channel.state import ChannelPlace, channel_place
+from scripts.fetch.download import Download, Flow, Placed, StoppedError, Surroundings
+from scripts.fetch.failure import DownloadError, Fault, Patience
+from scripts.fetch.http import Http, Route
+from scripts.lock.parse import parse_lock
+from scripts.lock.select import Artifact, select
+from scripts.lock.settings import Settings
+from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, lock_text
+from tests.support.packages import TinyPackage
+from tests.support.replies import (
+    Ending,
+    Ranges,
+    Reply,
+    dripping,
+    endless,
+    gzipped,
+    late,
+    login_page,
+    ranged,
+    redirect,
+    reset,
+    stalled,
+    status,
+    too_many,
+    truncated,
+    wrong_bytes,
+)
+from tests.support.upstream import Upstream
+
+QUICK = Patience(
+    tries=3,
+    first_pause=0.01,
+    longest_pause=0.02,
+    connect=2,
+    read=0.3,
+    slow_span=0.4,
+    least_speed=5000,
+)
+RESET = Reply(body=b"x" * 100, stop_after=0, ending=Ending.RESET)
+NAME = "padded-1.0-0.conda"
+
+
+class PlainRouter:
+    """Requests every URL as it is, without credentials or proxies."""
+
+    def route(self, url: str) -> Route:
+        """Send credentials along."""
+        return Route(url=url, headers={"Authorization": "Bearer s3cret"})
+
+    def redirected(self, url: str) -> Route:
+        """Send none."""
+        return Route(url=url)
+
+    def session(self) -> requests.Session:
+        """Make a plain session."""
+        return requests.Session()
+
+
+@dataclass(frozen=True)
+class World:
+    """An upstream with one artifact of about 300 kB, and a place for it."""
+
+    upstream: Upstream
+    artifact: Artifact
+    place: ChannelPlace
+    data: bytes
+
+    @property
+    def target(self) -> Path:
+        """Where the artifact belongs."""
+        return self.place.folder / "noarch" / NAME
+
+    @property
+    def part(self) -> Path:
+        """Where it grows."""
+        digest = self.artifact.package.digest
+        assert digest is not None
+        return self.place.parts / f"{digest.hex}.part"
+
+    def download(self, patience: Patience = QUICK, *mirrors: str) -> Placed:
+        """Download it, from mirrors where some are named."""
+        return fetch_one(self.artifact, self.place, patience, mirrors)
+
+
+def fetch_one(
+    artifact: Artifact,
+    place: ChannelPlace,
+    patience: Patience = QUICK,
+    mirrors: tuple[str, ...] = (),
+    stop: threading.Event | None = None,
+) -> Placed:
+    shared = Surroundings(
+        place=place,
+        root=place.folder.parent,
+        patience=patience,
+        sources=lambda url: tuple(mirror + urlsplit(url).path for mirror in mirrors) or (url,),
+        by_rattler=lambda _: None,
+        durable=False,
+        stop=stop or threading.Event(),
+    )
+    client = Http(PlainRouter(), patience)
+    try:
+        return Download(Flow(artifact), shared, lambda: client).run()
+    finally:
+        client.close()
+
+
+def artifact_of(row: LockRow) -> Artifact:
+    text = lock_text((EnvironmentRows(platforms=(PlatformRows(name="linux-64", rows=(row,)),)),))
+    [artifact] = select(parse_lock(text, "pixi.lock"), Settings()).artifacts
+    return artifact
+
+
+@pytest.fixture
+def world(upstream: Upstream, tmp_path: Path) -> World:
+    written = TinyPackage(name="padded", padding=300_000).write(upstream.folder / "ch")
+    return World(
+        upstream=upstream,
+        artifact=artifact_of(LockRow(written=written, channel=f"{upstream.url}/ch")),
+        place=channel_place(tmp_path / "local-channel"),
+        data=written.path.read_bytes(),
+    )
+
+
+def assert_right(world: World, placed: Placed) -> None:
+    assert world.target.read_bytes() == world.data
+    assert placed.digest == hashlib.sha256(world.data).hexdigest()
+    assert placed.status.st_size == len(world.data)
+    assert list(world.place.parts.iterdir()) == []
+
+
+def assert_nothing_placed(world: World) -> None:
+    assert not world.target.exists()
+
+
+PASSING: dict[str, tuple[Reply, ...]] = {
+    "408": (status(408),),
+    "429 with Retry-After": (too_many("0"),),
+    "429 with a date in the past": (too_many("Wed, 21 Oct 2015 07:28:00 GMT"),),
+    "500": (status(500),),
+    "502, then 503": (status(502), status(503)),
+    "cut with a Content-Length": (truncated(1000),),
+    "cut without a Content-Length": (truncated(1000, has_length=False),),
+    "cut twice": (truncated(100_000), truncated(100_000)),
+    "reset before the body": (reset(),),
+    "reset within the body": (reset(200_000),),
+    "stalled": (stalled(100_000),),
+    "dripping": (dripping(100, 0.05),),
+    "wrong bytes once": (wrong_bytes(300_000),),
+    "a login page once": (login_page(),),
+    "compressed on the way once": (gzipped(),),
+}
+
+
+@pytest.mark.parametrize("replies", PASSING.values(), ids=PASSING.keys())
+def test_gets_over(world: World, replies: tuple[Reply, ...]) -> None:
+    world.upstream.once("*.conda", *replies)
+    assert_right(world, world.download())
+    assert len(world.upstream.requests) == len(replies) + 1
+
+
+LASTING: dict[str, tuple[Reply, Fault, str, int]] = {
+    "404": (status(404), Fault.STATUS, "HTTP 404 Not Found", 1),
+    "403": (status(403), Fault.STATUS, "HTTP 403 Forbidden", 1),
+    "410": (status(410), Fault.STATUS, "HTTP 410 Gone", 1),
+    "503": (status(503), Fault.STATUS, "HTTP 503 Service Unavailable", 3),
+    "login page": (
+        login_page(),
+        Fault.CONTENT,
+        "a web page came instead of the artifact (a login page?)",
+        2,
+    ),
+    "compressed": (
+        gzipped(),
+        Fault.CONTENT,
+        "sent with Content-Encoding gzip, which nobody asked for",
+        2,
+    ),
+    "endless": (endless(), Fault.CONTENT, "longer than {size} bytes", 2),
+    "another length": (
+        wrong_bytes(17),
+        Fault.CONTENT,
+        "the server has 17 bytes, pixi.lock says {size}",
+        2,
+    ),
+    "redirected to a file": (
+        redirect("file:///etc/passwd"),
+        Fault.REFUSED,
+        "redirected away from http, to file:///etc/passwd",
+        1,
+    ),
+    "redirected in a circle": (
+        redirect(f"/ch/noarch/{NAME}"),
+        Fault.REFUSED,
+        "redirected more than 10 times",
+        11,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LASTING.values(), ids=LASTING.keys())
+def test_gives_up(world: World, case: tuple[Reply, Fault, str, int]) -> None:
+    reply, fault, text, requests_made = case
+    world.upstream.always("*.conda", reply)
+    with pytest.raises(DownloadError) as caught:
+        world.download()
+    assert caught.value.fault is fault
+    assert caught.value.text == text.format(size=len(world.data))
+    assert len(world.upstream.requests) == requests_made
+    assert_nothing_placed(world)
+
+
+def test_wrong_bytes_of_the_right_size(world: World) -> None:
+    world.upstream.always("*.conda", wrong_bytes(len(world.data)))
+    with pytest.raises(DownloadError) as caught:
+        world.download()
+    assert caught.value.text == "sha256 differs from pixi.lock"
+    assert caught.value.actual == hashlib.sha256(b"*" * len(world.data)).hexdigest()
+    assert len(world.upstream.requests) == 2
+    assert_nothing_placed(world)
+    assert world.part.read_bytes() == b""
+
+
+def test_a_stalled_body_ends(world: World) -> None:
+    world.upstream.always("*.conda", stalled(10))
+    began = time.monotonic()
+    with pytest.raises(DownloadError) as caught:
+        world.download()
+    assert caught.value.fault is Fault.CONNECTION
+    assert "timed out" in caught.value.text
+    assert time.monotonic() - began < 10
+    assert_nothing_placed(world)
+
+
+def test_a_dripping_body_ends(world: World) -> None:
+    world.upstream.always("*.conda", dripping(10, 0.02))
+    with pytest.raises(DownloadError) as caught:
+        world.download()
+    assert caught.value.text.startswith("too slow: ")
+    assert_nothing_placed(world)
+
+
+def test_late_is_not_wrong(world: World) -> None:
+    world.upstream.always("*.conda", late(0.1))
+    assert_right(world, world.download())
+    assert len(world.upstream.requests) == 1
+
+
+def test_nobody_listens(world: World, tmp_path: Path) -> None:
+    with Upstream(tmp_path) as gone:
+        pass
+    with pytest.raises(DownloadError) as caught:
+        world.download(QUICK, gone.url)
+    assert caught.value.fault is Fault.CONNECTION
+    assert "refused" in caught.value.text
+
+
+def ranges(world: World) -> list[str | None]:
+    return [request.headers.get("range") for request in world.upstream.requests]
+
+
+def test_goes_on_where_it_was_cut(world: World) -> None:
+    world.upstream.once("*.conda", truncated(100_000))
+    assert_right(world, world.download())
+    assert ranges(world) == [None, "bytes=100000-"]
+
+
+def test_goes_on_where_an_earlier_run_stopped(world: World) -> None:
+    world.place.parts.mkdir(parents=True)
+    world.part.write_bytes(world.data[:123_456])
+    assert_right(world, world.download())
+    assert ranges(world) == ["bytes=123456-"]
+
+
+def test_a_part_of_other_bytes_is_thrown_away(world: World) -> None:
+    world.place.parts.mkdir(parents=True)
+    world.part.write_bytes(b"x" * 1000)
+    assert_right(world, world.download())
+    assert ranges(world) == ["bytes=1000-", None]
+
+
+def test_a_whole_part_needs_no_request(world: World) -> None:
+    world.place.parts.mkdir(parents=True)
+    world.part.write_bytes(world.data)
+    assert_right(world, world.download())
+    assert world.upstream.requests == []
+
+
+def test_a_part_that_is_too_long_is_thrown_away(world: World) -> None:
+    world.place.parts.mkdir(parents=True)
+    world.part.write_bytes(world.data + b"more")
+    assert_right(world, world.download())
+    assert ranges(world) == [None]
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (Ranges.IGNORED, ["bytes=1000-"]),
+        (Ranges.ELSEWHERE, ["bytes=1000-", None]),
+        (Ranges.LIED, ["bytes=1000-", None]),
+    ],
+)
+def test_ranges_that_are_not_kept(world: World, kind: Ranges, expected: list[str | None]) -> None:
+    world.place.parts.mkdir(parents=True)
+    world.part.write_bytes(world.data[:1000])
+    world.upstream.always("*.conda", ranged(kind))
+    assert_right(world, world.download())
+    assert ranges(world) == expected
+
+
+def test_a_redirect_to_another_host_gets_no_credentials(world: World, tmp_path: Path) -> None:
+    with Upstream(world.upstream.folder) as other:
+        world.upstream.always("*.conda", redirect(f"{other.url}/ch/noarch/{NAME}"))
+        assert_right(world, world.download())
+        [request] = other.requests
+        assert "authorization" not in request.headers
+    # Control: the first host did get them.
+    assert world.upstream.requests[0].headers["authorization"] == "Bearer s3cret"
+
+
+def test_a_redirect_on_the_same_host_keeps_them(world: World) -> None:
+    world.upstream.once("*.conda", redirect(f"/ch/noarch/{NAME}?again"))
+    assert_right(world, world.download())
+    assert [r.headers["authorization"] for r in world.upstream.requests] == ["Bearer s3cret"] * 2
+
+
+def test_asks_for_the_bytes_as_they_are(world: World) -> None:
+    world.download()
+    assert world.upstream.requests[0].headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("reply", [status(503), RESET, wrong_bytes(17)])
+def test_another_mirror_is_asked(world: World, reply: Reply, tmp_path: Path) -> None:
+    with Upstream(tmp_path) as first:
+        first.always("*", reply)
+        assert_right(world, world.download(QUICK, first.url, world.upstream.url))
+        assert len(first.requests) == 1
+
+
+def test_a_404_of_a_mirror_is_its_answer(world: World, tmp_path: Path) -> None:
+    """As in pixi: a mirror that lacks the artifact is not helped out by the next one."""
+    with Upstream(tmp_path) as first, pytest.raises(DownloadError) as caught:
+        world.download(QUICK, first.url, world.upstream.url)
+    assert caught.value.status == 404
+    assert world.upstream.requests == []
+
+
+def test_a_stop_keeps_the_part(world: World) -> None:
+    stop = threading.Event()
+    world.upstream.always("*.conda", dripping(50_000, 0.2))
+    threading.Timer(0.3, stop.set).start()
+    with pytest.raises(StoppedError):
+        fetch_one(world.artifact, world.place, Patience(), (), stop)
+    assert 0 < world.part.stat().st_size < len(world.data)
+    assert world.data.startswith(world.part.read_bytes())
+
+
+def test_a_file_is_copied(world: World, tmp_path: Path) -> None:
+    written = TinyPackage(name="near").write(tmp_path / "ch")
+    for location in (written.path.as_uri(), str(written.path), "ch/noarch/near-1.0-0.conda"):
+        row = LockRow(written=written, channel="file:///ch", url=location)
+        placed = fetch_one(artifact_of(row), world.place)
+        assert placed.digest == written.sha256
+        target = world.place.folder / placed.artifact.path
+        assert target.read_bytes() == written.path.read_bytes()
+        target.unlink()
+
+
+def test_a_file_that_is_not_there(world: World, tmp_path: Path) -> None:
+    written = TinyPackage(name="near").write(tmp_path / "ch")
+    missing = tmp_path / "gone" / "noarch" / "near-1.0-0.conda"
+    row = LockRow(written=written, channel="file:///gone", url=missing.as_uri())
+    with pytest.raises(DownloadError) as caught:
+        fetch_one(artifact_of(row), world.place)
+    assert caught.value.fault is Fault.REFUSED
+    assert caught.value.text == f"{missing}: No such file or directory"
