@@ -47,7 +47,8 @@ def _lint(options: argparse.Namespace, console: Console) -> Report:
             # Both programs say 1 for findings and more where they themselves failed.
             code = ExitCode.NO if done.returncode == 1 else ExitCode.PROGRAM
             trouble = "found something to mend" if code is ExitCode.NO else "failed"
-            problems.append(Problem(subject=program, trouble=trouble, code=code, help=mend))
+            help_ = f"{sys.executable} -m {mend}" if mend else None
+            problems.append(Problem(subject=program, trouble=trouble, code=code, help=help_))
     return Report(problems=tuple(problems))
 
 
