@@ -52,9 +52,13 @@ def locate_array(text: str, path: tuple[str, ...], subject: str) -> tuple[int, i
     Found by replacing its content with a marker: what tomlkit then writes before and after the
     marker must be the text itself.
     """
+    from tomlkit.items import AoT, Array
+
     document = parse_toml(text, subject)
     array = _at(document, path)
-    if not isinstance(array, list):
+    if isinstance(array, AoT):
+        raise _refuse(subject, path)  # `[[platforms]]`, spread over the file
+    if not isinstance(array, Array):
         raise usage_error(subject, f"{'.'.join(path)} is not a list")
     marker = "pixi-mirror"
     while marker in text:

@@ -1,0 +1,169 @@
+"""`pixi run platforms`, from its arguments to the bytes on the disk."""
+
+from __future__ import annotations
+
+import json
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from tasks.platforms import main
+
+MANIFEST = (
+    b'[workspace]\r\nchannels = ["conda-forge"]\r\nplatforms = ["linux-64", "win-64", "osx-64"]'
+    b"\r\n\r\n# payload\r\n[feature.mirror]\r\nplatforms = [\r\n  'linux-64', # all of them\r\n"
+    b"  'win-64',\r\n]\r\n[feature.gpu]\n[environments]\n"
+    b'default = ["mirror"]\ntools = { features = [], no-default-feature = true }\n'
+    b'gpu = { features = ["gpu"], solve-group = "g" }\n'
+    b'[tool.pixi-mirror]\nexclude-environments = ["tools"]'
+)
+WARNING = (
+    "warning: environment gpu lacks the feature mirror, so it is locked for osx-64 too; "
+    "write in [environments]:\n"
+    '  gpu = { features = ["gpu", "mirror"], solve-group = "g" }\n'
+)
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    path = tmp_path / "pixi.toml"
+    path.write_bytes(MANIFEST)
+    return path
+
+
+def run(manifest: Path, *arguments: str) -> int:
+    return main(["--manifest-path", str(manifest), *arguments])
+
+
+def test_without_arguments_it_shows_and_warns(
+    manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(manifest) == 0
+    shown = capsys.readouterr()
+    assert shown.out == (
+        "default  linux-64, win-64\n"
+        "tools    linux-64, win-64, osx-64  (not mirrored)\n"
+        "gpu      linux-64, win-64, osx-64\n"
+    )
+    assert shown.err == WARNING
+    assert manifest.read_bytes() == MANIFEST
+    assert [each.name for each in manifest.parent.iterdir()] == ["pixi.toml"]
+
+
+def test_an_environment_with_the_pasted_line_is_not_warned_of(
+    manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = b'gpu = { features = ["gpu"], solve-group = "g" }'
+    pasted = WARNING.splitlines()[1].strip().encode()
+    manifest.write_bytes(MANIFEST.replace(old, pasted))
+    assert run(manifest) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_an_excluded_environment_is_not_warned_of(
+    manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(manifest, "--exclude-environments", "gpu,tools") == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_platforms_are_set(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(manifest, "osx-64", "linux-64") == 0
+    assert manifest.read_bytes() == MANIFEST.replace(b"  'win-64',", b"  'osx-64',")
+    assert capsys.readouterr().out == (
+        "feature.mirror.platforms: linux-64, win-64 → linux-64, osx-64\n"
+        "default  linux-64, osx-64\n"
+        "tools    linux-64, win-64, osx-64  (not mirrored)\n"
+        "gpu      linux-64, win-64, osx-64\n"
+        "pixi.lock must be renewed: now run `pixi run lock`\n"
+    )
+
+
+def test_platforms_are_added_and_removed(
+    manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--add", "linux-aarch64", "--add", "osx-64", "--remove", "linux-64", "-q")
+    assert run(manifest, *options) == 0
+    assert manifest.read_bytes() == MANIFEST.replace(
+        b'"osx-64"]', b'"osx-64", "linux-aarch64"]'
+    ).replace(
+        b"  'linux-64', # all of them\r\n  'win-64',\r\n",
+        b"  # all of them\r\n  'win-64',\r\n  'linux-aarch64',\r\n  'osx-64',\r\n",
+    )
+    assert capsys.readouterr() == ("", "")
+
+
+def test_nothing_to_change_writes_nothing(
+    manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = manifest.stat()
+    assert run(manifest, "--add", "win-64") == 0
+    assert manifest.stat() == before
+    assert capsys.readouterr().out.splitlines()[0] == (
+        "feature.mirror.platforms is already linux-64, win-64; nothing was written"
+    )
+
+
+def test_json_says_the_same(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(manifest, "--json", "--remove", "win-64") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["exit-code"] == 0
+    assert report["changed"] is True
+    assert report["list"] == "feature.mirror.platforms"
+    assert (report["before"], report["after"]) == (["linux-64", "win-64"], ["linux-64"])
+    assert report["environments"][0] == {
+        "name": "default",
+        "platforms": [{"name": "linux-64", "subdir": "linux-64", "virtual-packages": []}],
+        "mirrored": True,
+    }
+    assert len(report["warnings"]) == 1
+    assert report["problems"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("--add", "osx-65"),
+            "error: platforms: no such subdir: 'osx-65'\nhelp: did you mean osx-64?\n",
+        ),
+        (
+            ("linux-64", "--add", "osx-64"),
+            (
+                "error: platforms: either the platforms wanted, or --add and --remove\n"
+                "help: pixi run platforms --add linux-aarch64 --remove win-64\n"
+            ),
+        ),
+        (
+            ("--remove", "linux-64", "--remove", "win-64"),
+            "error: pixi.toml: feature.mirror.platforms would have no platform left\n",
+        ),
+    ],
+)
+def test_a_refusal_leaves_the_file_untouched(
+    manifest: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    before = manifest.stat()
+    assert run(manifest, *arguments) == 2
+    assert capsys.readouterr() == ("", message)
+    assert manifest.read_bytes() == MANIFEST
+    assert manifest.stat() == before
+
+
+@pytest.mark.parametrize("content", [b"\xef\xbb\xbf" + MANIFEST, b"[workspace\n", b"\xff", b"\0"])
+def test_what_is_no_manifest_is_untouched(manifest: Path, content: bytes) -> None:
+    manifest.write_bytes(content)
+    assert run(manifest, "--add", "osx-64") == 2
+    assert manifest.read_bytes() == content
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
+def test_the_files_mode_stays(manifest: Path) -> None:
+    manifest.chmod(0o600)
+    assert run(manifest, "--add", "osx-64") == 0
+    assert stat.S_IMODE(manifest.stat().st_mode) == 0o600
