@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -26,7 +26,7 @@ def local_path(url: str, root: Path) -> Path | None:
     return Path(url2pathname(host + parts.path))
 
 
-def read_chunks(path: Path) -> Iterator[bytes]:
+def read_chunks(path: Path) -> Generator[bytes]:
     """Read a file in pieces; a missing one is an error that trying again does not help."""
     try:
         with path.open("rb", buffering=0) as file:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from scripts.channel.part import PartFile
 from scripts.channel.state import ChannelPlace
 from scripts.fetch.copy import local_path, read_chunks
 from scripts.fetch.failure import DownloadError, Fault, Patience, may_pass, pause_before
-from scripts.fetch.http import Http
+from scripts.fetch.http import Http, Wish
 from scripts.lock.select import Artifact
 
 # bytes; where the lock tells no size, a longer body is taken for an endless one
@@ -131,18 +132,19 @@ class Download:
         if self._size is not None and part.size == self._size:
             return  # whole since an earlier run; its digest is looked at next
         limit = _LARGEST_UNSIZED if self._size is None else self._size
-        for chunk in self._chunks(source, part):
-            if self._shared.stop.is_set():
-                raise StoppedError
-            if part.size + len(chunk) > limit:
-                part.restart()
-                raise DownloadError(Fault.CONTENT, f"longer than {limit} bytes")
-            part.write(chunk)
-            self._flow.received = part.size
+        with contextlib.closing(self._chunks(source, part)) as chunks:
+            for chunk in chunks:
+                if self._shared.stop.is_set():
+                    raise StoppedError
+                if part.size + len(chunk) > limit:
+                    part.restart()
+                    raise DownloadError(Fault.CONTENT, f"longer than {limit} bytes")
+                part.write(chunk)
+                self._flow.received = part.size
         if self._size is not None and part.size < self._size:
             raise DownloadError(Fault.CONNECTION, f"ended after {part.size} of {self._size} bytes")
 
-    def _chunks(self, source: str, part: PartFile) -> Iterator[bytes]:
+    def _chunks(self, source: str, part: PartFile) -> Generator[bytes]:
         path = local_path(source, self._shared.root)
         if path is not None:
             part.restart()
@@ -153,26 +155,22 @@ class Download:
             return self._chunks_by_rattler(fetch)
         return self._chunks_by_http(source, part)
 
-    def _chunks_by_http(self, source: str, part: PartFile) -> Iterator[bytes]:
+    def _chunks_by_http(self, source: str, part: PartFile) -> Generator[bytes]:
         """Open the body; start anew where the server cannot go on behind the part."""
+        wish = Wish(start=part.size, etag=self._etag, size=self._size)
         try:
-            body = self._http().get(source, start=part.size, etag=self._etag)
+            body = self._http().get(source, wish)
         except DownloadError as error:
             if error.status != 416 or part.size == 0:
                 raise
             part.restart()
-            body = self._http().get(source)
+            body = self._http().get(source, Wish(size=self._size))
         if body.start != part.size:
             part.restart()
         self._etag = body.etag
-        announced = None if body.length is None else body.start + body.length
-        if None not in (announced, self._size) and announced != self._size:
-            raise DownloadError(
-                Fault.CONTENT, f"the server has {announced} bytes, pixi.lock says {self._size}"
-            )
         return body.chunks
 
-    def _chunks_by_rattler(self, fetch: Callable[[Path], None]) -> Iterator[bytes]:
+    def _chunks_by_rattler(self, fetch: Callable[[Path], None]) -> Generator[bytes]:
         whole = self._shared.place.parts / f"{_unhashed_key(self._artifact)}.rattler"
         try:
             fetch(whole)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urljoin, urlsplit
@@ -48,15 +48,26 @@ class Router(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Body:
-    """A body about to be read: where it starts, what identifies this version of the file.
+    """A body about to be read: where it starts, and what identifies this version of the file.
 
-    `length` is how many bytes the server says will come, None where it does not say.
+    Iterate over `chunks`, or the connection stays open.
     """
 
     start: int
     etag: str | None
-    length: int | None
-    chunks: Iterator[bytes]
+    chunks: Generator[bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What to ask for: the bytes from `start` on, of the version that had this `etag`.
+
+    `size` is what the whole file must have, where that is known.
+    """
+
+    start: int = 0
+    etag: str | None = None
+    size: int | None = None
 
 
 class Http:
@@ -73,23 +84,20 @@ class Http:
         """Close the connections."""
         self._session.close()
 
-    def get(self, url: str, *, start: int = 0, etag: str | None = None) -> Body:
-        """Ask for a file, from byte `start` on if the server can; `etag` as that part had it.
-
-        The body may start at 0 all the same. Raises DownloadError.
-        """
-        response = self._follow(url, _wishes(start, etag))
+    def get(self, url: str, wish: Wish) -> Body:
+        """Ask for a file; its body may start at 0 though more was wished. Raises DownloadError."""
+        response = self._follow(url, _headers(wish))
         try:
-            return self._body(response, start)
+            return self._body(response, wish)
         except BaseException:
             response.close()
             raise
 
-    def _follow(self, url: str, wishes: Mapping[str, str]) -> requests.Response:
+    def _follow(self, url: str, headers: Mapping[str, str]) -> requests.Response:
         """Send the request and go where redirects lead; credentials stay with their host."""
         route = self._router.route(url)
         for _ in range(_MOST_REDIRECTS + 1):
-            response = self._send(route, wishes)
+            response = self._send(route, headers)
             if not response.is_redirect:
                 return response
             response.close()
@@ -104,13 +112,13 @@ class Http:
                 route = self._router.redirected(target)
         raise DownloadError(Fault.REFUSED, f"redirected more than {_MOST_REDIRECTS} times")
 
-    def _send(self, route: Route, wishes: Mapping[str, str]) -> requests.Response:
+    def _send(self, route: Route, headers: Mapping[str, str]) -> requests.Response:
         import requests
 
         try:
             return self._session.get(
                 route.url,
-                headers={**wishes, **route.headers},
+                headers={**headers, **route.headers},
                 proxies={"http": route.proxy, "https": route.proxy} if route.proxy else None,
                 timeout=(self._patience.connect, self._patience.read),
                 stream=True,
@@ -123,7 +131,7 @@ class Http:
         except requests.exceptions.RequestException as error:
             raise DownloadError(Fault.CONNECTION, _sentence(error)) from None
 
-    def _body(self, response: requests.Response, start: int) -> Body:
+    def _body(self, response: requests.Response, wish: Wish) -> Body:
         """Check status and headers of the final response."""
         if response.status_code not in {200, 206}:
             raise DownloadError(
@@ -144,19 +152,24 @@ class Http:
         begins = 0
         if response.status_code == 206:
             match = _RANGE.match(response.headers.get("Content-Range", ""))
-            if match is None or int(match[1]) != start:
+            if match is None or int(match[1]) != wish.start:
                 raise DownloadError(
                     Fault.STATUS, "HTTP 206 with another range than was asked for", status=416
                 )
-            begins = start
+            begins = wish.start
+        length = _length(response.headers.get("Content-Length"))
+        if length is not None and wish.size is not None and begins + length != wish.size:
+            raise DownloadError(
+                Fault.CONTENT,
+                f"the server has {begins + length} bytes, pixi.lock says {wish.size}",
+            )
         return Body(
             start=begins,
             etag=_strong(response.headers.get("ETag")),
-            length=_length(response.headers.get("Content-Length")),
             chunks=self._chunks(response),
         )
 
-    def _chunks(self, response: requests.Response) -> Iterator[bytes]:
+    def _chunks(self, response: requests.Response) -> Generator[bytes]:
         """Read the body; a stalled, dripping or cut one is a connection error."""
         import urllib3.exceptions
 
@@ -193,14 +206,14 @@ class _Speed:
         self._bytes = 0
 
 
-def _wishes(start: int, etag: str | None) -> dict[str, str]:
+def _headers(wish: Wish) -> dict[str, str]:
     """Ask for the bytes as they are: a compressed transfer breaks ranges and sizes."""
-    wishes = {"Accept-Encoding": "identity", "User-Agent": "pixi-mirror"}
-    if start:
-        wishes["Range"] = f"bytes={start}-"
-        if etag:
-            wishes["If-Range"] = etag
-    return wishes
+    headers = {"Accept-Encoding": "identity", "User-Agent": "pixi-mirror"}
+    if wish.start:
+        headers["Range"] = f"bytes={wish.start}-"
+        if wish.etag:
+            headers["If-Range"] = wish.etag
+    return headers
 
 
 def _strong(etag: str | None) -> str | None:
