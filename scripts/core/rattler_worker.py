@@ -12,7 +12,9 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
+
+_LONGEST_DOWNLOAD: Final = 3600  # seconds for one artifact; rattler has no limit of its own
 
 
 def index(arguments: dict[str, Any]) -> None:
@@ -35,9 +37,116 @@ def normalise(arguments: dict[str, Any]) -> dict[str, str]:
     return result
 
 
+def matches(arguments: dict[str, Any]) -> list[bool | None]:
+    """Tell for each of `pairs` whether `record` meets the MatchSpec `spec`, read leniently.
+
+    What rattler leaves aside (fn, url, subdir, channel) is for the caller to compare. None where
+    this rattler cannot say: it does not understand the spec, or keeps no `flags`.
+    """
+    return [_matches(pair["spec"], pair["record"]) for pair in arguments["pairs"]]
+
+
+def _matches(text: str, fields: dict[str, Any]) -> bool | None:
+    from rattler import MatchSpec, PackageRecord
+
+    build: Any = fields["build"]
+    try:
+        from rattler.package import BuildString
+    except ImportError:  # before 0.26 the build is a plain str
+        pass
+    else:
+        build = BuildString(build)
+    try:
+        spec = MatchSpec(text, strict=False)
+        record = PackageRecord(
+            name=fields["name"],
+            version=fields["version"],
+            build=build,
+            build_number=fields["build_number"],
+            subdir=fields["subdir"],
+            sha256=_bytes(fields["sha256"]),
+            md5=_bytes(fields["md5"]),
+            license=fields["license"],
+            license_family=fields["license_family"],
+        )
+    except Exception:  # of many kinds; that nothing was compared is what counts
+        return None
+    record.track_features = fields["track_features"]
+    if hasattr(record, "flags"):
+        record.flags = fields["flags"]
+    elif "flags=" in text:
+        return None
+    return bool(spec.matches(record))
+
+
+def _bytes(digest: str | None) -> bytes | None:
+    return None if digest is None else bytes.fromhex(digest)
+
+
+def download(arguments: dict[str, Any]) -> None:
+    """Download `url` to the file `path` with rattler's client, its credentials and transports."""
+    from pathlib import Path
+
+    from rattler.package_streaming import download_to_path
+
+    asyncio.run(download_to_path(_client(arguments), arguments["url"], Path(arguments["path"])))
+
+
+def _client(arguments: dict[str, Any]) -> Any:
+    """Make the client, without its own retries: the caller has better ones.
+
+    It takes proxies and certificates from the environment in all versions.
+    """
+    from rattler.networking import Client
+
+    if hasattr(Client, "from_config"):
+        from rattler import Config
+
+        config = Config.from_toml(_config(arguments))
+        return Client.from_config(config, max_retries=0, timeout=_LONGEST_DOWNLOAD)
+    if arguments["tls-no-verify"]:
+        raise ValueError("this version cannot do without verification (tls-no-verify)")
+    from rattler.networking import (
+        AuthenticationMiddleware,
+        GCSMiddleware,
+        OciMiddleware,
+        S3Middleware,
+    )
+    from rattler.networking.middleware import S3Config
+
+    buckets = {
+        bucket: S3Config(endpoint, region, path_style)
+        for bucket, endpoint, region, path_style in arguments["s3-options"]
+    }
+    return Client(
+        [AuthenticationMiddleware(), OciMiddleware(), GCSMiddleware(), S3Middleware(buckets)],
+        timeout=_LONGEST_DOWNLOAD,
+    )
+
+
+def _config(arguments: dict[str, Any]) -> str:
+    """Write rattler's configuration; what JSON writes of these values is TOML as well."""
+    values: dict[str, Any] = {
+        "tls-no-verify": arguments["tls-no-verify"],
+        "tls-root-certs": arguments["tls-root-certs"],
+    }
+    for bucket, endpoint, region, path_style in arguments["s3-options"]:
+        name = f"s3-options.{json.dumps(bucket, ensure_ascii=False)}"
+        values[f"{name}.endpoint-url"] = endpoint
+        values[f"{name}.region"] = region
+        values[f"{name}.addressing-style"] = "path" if path_style else "virtual-host"
+    lines = (f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items())
+    return "\n".join(lines)
+
+
 def main(function: str) -> None:
     """Run one function and print its result."""
-    functions: dict[str, Callable[[dict[str, Any]], Any]] = {"index": index, "normalise": normalise}
+    functions: dict[str, Callable[[dict[str, Any]], Any]] = {
+        "index": index,
+        "download": download,
+        "matches": matches,
+        "normalise": normalise,
+    }
     arguments = json.loads(sys.stdin.buffer.read())
     answer: dict[str, Any]
     try:

@@ -26,13 +26,28 @@ def environment_channels(manifest: Manifest, environment: Environment) -> tuple[
     Those of the features in their order, the workspace's where a feature names none; the higher
     priority first; of one channel the first.
     """
-    channels = [
-        channel
-        for feature in manifest.features_of(environment)
-        for channel in (manifest.channels if feature.channels is None else feature.channels)
-    ]
-    ordered = sorted(channels, key=lambda channel: -channel.priority)
-    return tuple(dict.fromkeys(channel.url for channel in ordered))
+    return _channels(manifest, manifest.features_of(environment))
+
+
+def solve_group(manifest: Manifest, environment: Environment) -> tuple[Environment, ...]:
+    """Return the environments that pixi solves as one with this one, itself included."""
+    if environment.solve_group is None:
+        return (environment,)
+    return tuple(
+        each for each in manifest.environments if each.solve_group == environment.solve_group
+    )
+
+
+def locked_channels(manifest: Manifest, environment: Environment) -> tuple[str, ...]:
+    """Return the channels that pixi writes to the lock: those of the whole solve group.
+
+    (pixi_core/src/workspace/solve_group.rs: all features of all its environments, each once.)
+    """
+    features: dict[str, Feature] = {}
+    for each in solve_group(manifest, environment):
+        for feature in manifest.features_of(each):
+            features.setdefault(feature.name, feature)
+    return _channels(manifest, features.values())
 
 
 def workspace_platforms(manifest: Manifest) -> tuple[ManifestPlatform, ...]:
@@ -119,6 +134,16 @@ def matches(selector: str | None, platform: ManifestPlatform) -> bool:
     if "*" in selector:
         return fnmatchcase(platform.name, selector)
     return selector == platform.name
+
+
+def _channels(manifest: Manifest, features: Iterable[Feature]) -> tuple[str, ...]:
+    channels = [
+        channel
+        for feature in features
+        for channel in (manifest.channels if feature.channels is None else feature.channels)
+    ]
+    ordered = sorted(channels, key=lambda channel: -channel.priority)
+    return tuple(dict.fromkeys(channel.url for channel in ordered))
 
 
 def _merged(

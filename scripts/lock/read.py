@@ -15,4 +15,9 @@ _LARGEST: Final = 48 << 20
 
 def read_lock(path: Path) -> LockFile:
     """Read and parse a lock file; every fault of it is an error of exit code 2."""
-    return parse_lock(read_text(path, limit=_LARGEST, what="lock file"), path.name)
+    return parse_lock(read_lock_text(path), path.name)
+
+
+def read_lock_text(path: Path) -> str:
+    """Read the text of a lock file."""
+    return read_text(path, limit=_LARGEST, what="lock file")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import Final
 
 from scripts.channel.layout import Layout
@@ -19,6 +20,12 @@ def add_setting_options(parser: argparse.ArgumentParser, *names: str) -> None:
     """
     for name in names:
         _ADDERS[name](parser)
+
+
+def add_long_setting_options(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Add them under the settings' own names alone, for a task in which `-e` is pixi's word."""
+    for name in names:
+        (_LONG_ADDERS.get(name) or _ADDERS[name])(parser)
 
 
 def overrides_from(options: argparse.Namespace) -> SettingOverrides:
@@ -65,9 +72,10 @@ def _jobs(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _environments(parser: argparse.ArgumentParser) -> None:
+def _environments(parser: argparse.ArgumentParser, *short: str) -> None:
     parser.add_argument(
-        *("-e", "--environments", "--environment"),
+        *(*short, "--environments"),
+        dest="environments",
         action="append",
         type=_names,
         metavar="ENV",
@@ -85,9 +93,10 @@ def _exclude_environments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _platforms(parser: argparse.ArgumentParser) -> None:
+def _platforms(parser: argparse.ArgumentParser, *short: str) -> None:
     parser.add_argument(
-        *("-p", "--platforms", "--platform"),
+        *(*short, "--platforms"),
+        dest="platforms",
         action="append",
         type=_names,
         metavar="PLATFORM",
@@ -114,16 +123,18 @@ def _allow_unhashed(parser: argparse.ArgumentParser) -> None:
     )
 
 
-_ADDERS: Final = {
+_Adder = Callable[[argparse.ArgumentParser], None]
+_ADDERS: Final[dict[str, _Adder]] = {
     "channel-dir": _channel_dir,
     "layout": _layout,
     "jobs": _jobs,
-    "environments": _environments,
+    "environments": lambda parser: _environments(parser, "-e", "--environment"),
     "exclude-environments": _exclude_environments,
-    "platforms": _platforms,
+    "platforms": lambda parser: _platforms(parser, "-p", "--platform"),
     "allow-incomplete": _allow_incomplete,
     "allow-unhashed": _allow_unhashed,
 }
+_LONG_ADDERS: Final[dict[str, _Adder]] = {"environments": _environments, "platforms": _platforms}
 
 
 def _text(text: str) -> str:

@@ -1,0 +1,80 @@
+"""Tell what changed for the channel: on the terminal, as data, as a Markdown file. Acts."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from scripts.core.errors import usage_error
+from scripts.core.files import write_atomically
+from scripts.core.report import Report, to_json
+from scripts.keep.diff import diff
+from scripts.keep.diff_text import diff_lines, markdown
+from scripts.lock.made_from import read_made_from
+from scripts.lock.model import LockFile
+from scripts.lock.read import read_lock
+from scripts.lock.workspace import Workspace
+
+STDOUT: Final = Path("-")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Before:
+    """What a new lock is compared with, and since when that holds, in words."""
+
+    lock: LockFile | None
+    since: str
+
+
+def add_markdown_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--markdown FILE`."""
+    parser.add_argument(
+        "--markdown",
+        type=Path,
+        metavar="FILE",
+        help="also write what changed as Markdown, for a pull request (- for stdout)",
+    )
+
+
+def known_before(workspace: Workspace) -> Before:
+    """Return the lock the channel was last made from, else the one that is there now."""
+    made_from = read_made_from(workspace)
+    if made_from is not None:
+        return Before(lock=made_from, since="since the channel was last made")
+    lock = read_lock(workspace.lock_path) if workspace.lock_path.exists() else None
+    return Before(lock=lock, since="by this run (the channel has not been made yet)")
+
+
+def changes_report(
+    before: Before, after: LockFile, workspace: Workspace, markdown_file: Path | None
+) -> Report:
+    """Report the changes of what is mirrored, and write the Markdown where it is asked for.
+
+    Markdown on stdout replaces the lines for people.
+    """
+    found = diff(before.lock, after, workspace.settings)
+    text = markdown(found)
+    lines = (f"changed {before.since}:", *diff_lines(found))
+    if not found.platforms:
+        lines = (f"no change {before.since}",)
+    if markdown_file == STDOUT:
+        lines = tuple(text.removesuffix("\n").split("\n"))
+    elif markdown_file is not None:
+        _write(markdown_file, text)
+    return Report(
+        lines=lines,
+        data={
+            "since": before.since,
+            "changes": to_json(found.platforms),
+            "markdown": text if markdown_file == STDOUT else None,
+        },
+    )
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        write_atomically(path, text.encode())
+    except OSError as error:
+        raise usage_error(str(path), f"cannot write this file: {error.strerror}") from None

@@ -1,0 +1,42 @@
+"""`pixi run lock`: renew pixi.lock and say what changed since the channel was last made. Acts."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from scripts.core.command import run_task, task_parser
+from scripts.core.console import Console
+from scripts.core.report import Report
+from scripts.keep.changes import add_markdown_option, changes_report, known_before
+from scripts.lock.pixi import need_pixi
+from scripts.lock.update import renew_lock
+from scripts.lock.workspace import add_setting_options, open_workspace, overrides_from
+
+SETTINGS = ("channel-dir", "environments", "exclude-environments", "platforms")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the task with these arguments."""
+    parser = task_parser("lock", "renew pixi.lock and say what changed for the channel")
+    add_setting_options(parser, *SETTINGS)
+    add_markdown_option(parser)
+    return run_task("lock", parser, run, argv)
+
+
+def run(options: argparse.Namespace, console: Console) -> Report:
+    """Lock the workspace that the options name."""
+    workspace = open_workspace(options.manifest_path, overrides_from(options))
+    markdown: Path | None = options.markdown
+    pixi = need_pixi(os.environ, "lock")
+    before = known_before(workspace)
+    console.note("lock: running `pixi lock`")
+    after = renew_lock(pixi, workspace)
+    return changes_report(before, after, workspace, markdown)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

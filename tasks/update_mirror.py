@@ -1,0 +1,86 @@
+"""`pixi run update-mirror`: move the mirrored packages on, then make the channel. Acts."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from scripts.core.command import run_task, task_parser
+from scripts.core.console import Console
+from scripts.core.exclusive import exclusive
+from scripts.core.report import Report
+from scripts.keep.changes import STDOUT, add_markdown_option, changes_report, known_before
+from scripts.lock.pixi import need_pixi
+from scripts.lock.read import read_lock
+from scripts.lock.setting_options import add_long_setting_options
+from scripts.lock.update import try_update, update_lock
+from scripts.lock.update_plan import UpdateRequest, beyond_lines, plan_update
+from scripts.lock.workspace import open_workspace, overrides_from
+from tasks import mirror
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the task with these arguments."""
+    parser = task_parser("update-mirror", "run `pixi update` on what is mirrored, then mirror it")
+    parser.add_argument("packages", nargs="*", metavar="PACKAGE", help="update these alone")
+    for short, word in (("-e", "environment"), ("-p", "platform")):
+        parser.add_argument(
+            *(short, f"--{word}"),
+            dest=f"update_{word}s",
+            action="append",
+            default=[],
+            metavar=word.upper(),
+            help=f"update this {word} alone (repeatable), as `pixi update` does",
+        )
+    add_long_setting_options(parser, *mirror.SETTINGS)
+    add_markdown_option(parser)
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would change; change no byte"
+    )
+    return run_task("update-mirror", parser, run, argv)
+
+
+def run(options: argparse.Namespace, console: Console) -> Report:
+    """Update and mirror the workspace that the options name."""
+    workspace = open_workspace(options.manifest_path, overrides_from(options))
+    request = UpdateRequest(
+        packages=tuple(options.packages),
+        environments=tuple(options.update_environments),
+        platforms=tuple(options.update_platforms),
+    )
+    pixi = need_pixi(os.environ, "update-mirror")
+    lock = read_lock(workspace.lock_path)
+    plan = plan_update(workspace.manifest, lock, workspace.settings, request)
+    for line in beyond_lines(plan, workspace.settings):
+        console.note(line)
+    before = known_before(workspace)
+    if options.dry_run:
+        console.note(f"update-mirror: trying `pixi {' '.join(plan.arguments)}` on a copy")
+        after = try_update(pixi, workspace, plan)
+        would = dataclasses.replace(before, since=f"{before.since}, were this update made")
+        return changes_report(would, after, workspace, options.markdown)
+    with exclusive(workspace.place.lock, workspace.settings.channel_dir):
+        console.note(f"update-mirror: running `pixi {' '.join(plan.arguments)}`")
+        after = update_lock(pixi, workspace, plan)
+        changes = changes_report(before, after, workspace, options.markdown)
+        mirrored = mirror.chain(workspace, _for_stages(console, options.markdown))
+    return Report(
+        lines=(*mirrored.lines, *changes.lines) if options.markdown != STDOUT else changes.lines,
+        data={**changes.data, **mirrored.data},
+        problems=mirrored.problems,
+    )
+
+
+def _for_stages(console: Console, markdown: Path | None) -> Console:
+    """Keep stdout for the Markdown where that is to go there."""
+    if markdown != STDOUT:
+        return console
+    return Console(loudness=console.loudness, json_wanted=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
