@@ -140,7 +140,8 @@ def test_the_lock_of_the_template_fits_its_manifest(tmp_path: Path) -> None:
     pixi = find_pixi(tmp_path / "home")
     pixi.configure("offline = true\n")
     done = pixi.run(folder, "lock", "--check")
-    assert (done.returncode, done.stderr.strip()) == (0, "✔ Lock-file was already up-to-date")
+    assert done.stderr.strip().endswith("Lock-file was already up-to-date")
+    assert done.returncode == 0
     # The control: a requirement more.
     manifest = folder / "pixi.toml"
     text = manifest.read_text(encoding="utf-8")
