@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -43,6 +44,9 @@ def run_task(
     keeps its traceback.
     """
     options = parser.parse_args(argv)
+    # A Windows pipe has a code page of old: what it lacks is written as an escape, not a crash.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     loudness = (
         Loudness.QUIET
         if options.quiet

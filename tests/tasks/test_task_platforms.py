@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from tasks.platforms import main
+from tests.support.template import ROOT
 
 MANIFEST = (
     b'[workspace]\r\nchannels = ["conda-forge"]\r\nplatforms = ["linux-64", "win-64", "osx-64"]'
@@ -167,3 +170,18 @@ def test_the_files_mode_stays(manifest: Path) -> None:
     manifest.chmod(0o600)
     assert run(manifest, "--add", "osx-64") == 0
     assert stat.S_IMODE(manifest.stat().st_mode) == 0o600
+
+
+def test_a_terminal_without_the_arrow_gets_an_escape(manifest: Path) -> None:
+    """Windows pipes have a code page of old."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tasks.platforms", "--manifest-path", manifest, "linux-64"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONIOENCODING": "cp1250", "PYTHONUTF8": "0"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[0] == (
+        b"feature.mirror.platforms: linux-64, win-64 \\u2192 linux-64"
+    )
