@@ -42,7 +42,6 @@ def publish(
         if not _is_same_shard_index(source / SHARD_INDEX, target / SHARD_INDEX):
             _replace(source / SHARD_INDEX, target / SHARD_INDEX)
     for each in built:
-        _sync(staged / each.subdir / REPODATA)
         _replace(staged / each.subdir / REPODATA, channel / each.subdir / REPODATA)
     _remove_stale(built, channel, before)
 
@@ -69,10 +68,14 @@ def _replace(source: Path, target: Path) -> None:
         write_atomically(target, data)
 
 
-def _sync(file: Path) -> None:
-    """Have repodata.json on the disk: it alone holds the records of artifacts kept from before."""
-    with file.open("rb+") as opened:
-        make_durable(opened.fileno())
+def make_repodata_durable(built: Sequence[BuiltSubdir], staged: Path) -> None:
+    """Have each repodata.json on the disk before it replaces another.
+
+    It alone holds the records of artifacts kept from before; all others come from the lock again.
+    """
+    for each in built:
+        with (staged / each.subdir / REPODATA).open("rb+") as opened:
+            make_durable(opened.fileno())
 
 
 def _remove_stale(built: Sequence[BuiltSubdir], channel: Path, before: ChannelContents) -> None:

@@ -11,7 +11,6 @@ from scripts.channel.state import ChannelPlace
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, usage_error
 from scripts.core.file_name import is_archive_name
-from scripts.core.files import write_atomically
 from scripts.core.report import Report, human_size, to_json
 from scripts.index.contents import look_into_channel
 from scripts.index.indexer import Indexer, find_indexer
@@ -108,7 +107,11 @@ def _never_made(work: ChannelWork) -> ChannelStamp:
 
 
 def _write_stamps(place: ChannelPlace, stamps: list[ChannelStamp]) -> None:
-    write_atomically(place.index_stamp, render_stamps(stamps))
+    """Replace the stamps, not durably: where a power cut takes them, the index is made again."""
+    place.state.mkdir(parents=True, exist_ok=True)
+    part = place.index_stamp.with_suffix(".tmp")
+    part.write_bytes(render_stamps(stamps))
+    part.replace(place.index_stamp)
 
 
 def _index_channel(
@@ -117,7 +120,7 @@ def _index_channel(
     """Build, compare and publish the index of one channel."""
     # A run with nothing to do does without these.
     from scripts.index.build import build_index
-    from scripts.index.publish import publish, remove_empty_channel
+    from scripts.index.publish import make_repodata_durable, publish, remove_empty_channel
     from scripts.index.seed import make_seed
     from scripts.index.staging import fresh_folder
 
@@ -127,6 +130,8 @@ def _index_channel(
     channel = place.folder / work.path
     with fresh_folder(place.staging) as staged:
         built = build_index(place.folder, seed, indexer, staged) if seed.subdirs else ()
+        if leftovers.kept:
+            make_repodata_durable(built, staged)
         publish(built, staged, channel, work.contents)
     if not built:
         remove_empty_channel(place.folder, work.path)

@@ -1,0 +1,39 @@
+"""`pixi run index`: describe the artifacts of the mirror as conda channels. Acts."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from scripts.core.command import run_task, task_parser
+from scripts.core.console import Console
+from scripts.core.exclusive import exclusive
+from scripts.core.report import Report
+from scripts.index.stage import index
+from scripts.lock.read import read_lock
+from scripts.lock.select import select
+from scripts.lock.workspace import add_setting_options, open_workspace, overrides_from
+
+SETTINGS = ("channel-dir", "layout", "environments", "exclude-environments", "platforms")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the task with these arguments."""
+    parser = task_parser(
+        "index", "write the repodata and shards that make the mirror a conda channel, or several"
+    )
+    add_setting_options(parser, *SETTINGS)
+    return run_task("index", parser, run, argv)
+
+
+def run(options: argparse.Namespace, console: Console) -> Report:
+    """Index the mirror of the workspace that the options name."""
+    workspace = open_workspace(options.manifest_path, overrides_from(options))
+    selection = select(read_lock(workspace.lock_path), workspace.settings)
+    with exclusive(workspace.place.lock, workspace.settings.channel_dir):
+        return index(workspace, selection, console)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

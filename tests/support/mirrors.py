@@ -1,0 +1,149 @@
+r"""A workspace with its lock, and its artifacts in place as `fetch` would leave them.
+
+    mirror = make_mirror(tmp_path, (TinyPackage(name="hello"),))
+    mirror.index()
+
+`INDEXERS` are the indexers to test: each rattler-index of the environment variable
+RATTLER_INDEX_PROGRAMS (paths, separated as in PATH), the one on PATH, and py-rattler.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from scripts.core.console import Console, Loudness
+from scripts.core.report import Report
+from scripts.index.stage import index
+from scripts.lock.read import read_lock
+from scripts.lock.select import Selection, select
+from scripts.lock.settings import SettingOverrides
+from scripts.lock.workspace import Workspace, open_workspace
+from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, write_lock
+from tests.support.packages import TinyPackage
+
+CHANNEL: Final = "https://conda.anaconda.org/conda-forge"
+
+PY_RATTLER: Final = "py-rattler"
+_PROGRAM: Final = "rattler-index"
+_NAMED: Final = os.environ.get("RATTLER_INDEX_PROGRAMS", "").split(os.pathsep)
+INDEXERS: Final = tuple(
+    dict.fromkeys(each for each in (*_NAMED, shutil.which(_PROGRAM), PY_RATTLER) if each)
+)
+
+
+def path_with(indexer: str) -> str:
+    """Return a PATH on which this indexer is the one that is found."""
+    folders = [
+        folder
+        for folder in os.environ.get("PATH", "").split(os.pathsep)
+        if folder and shutil.which(_PROGRAM, path=folder) is None
+    ]
+    if indexer != PY_RATTLER:
+        folders.insert(0, str(Path(indexer).parent))
+    return os.pathsep.join(folders)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mirror:
+    """A workspace whose lock can be exchanged, as `pixi lock` would."""
+
+    root: Path
+    layout: str
+
+    @property
+    def workspace(self) -> Workspace:
+        """The workspace as a task opens it."""
+        return open_workspace(self.root / "pixi.toml", SettingOverrides())
+
+    @property
+    def selection(self) -> Selection:
+        """What the present lock wants mirrored."""
+        workspace = self.workspace
+        return select(read_lock(workspace.lock_path), workspace.settings)
+
+    @property
+    def folder(self) -> Path:
+        """The channel folder."""
+        return self.root / "local-channel"
+
+    def index(self) -> Report:
+        """Run the stage."""
+        return index(self.workspace, self.selection, Console(loudness=Loudness.VERBOSE))
+
+    def lock(self, rows: Iterable[LockRow | RawRow], version: int = 7) -> Selection:
+        """Write a lock of these rows, and put each of their artifacts where it belongs."""
+        rows = tuple(rows)
+        platforms = tuple(
+            PlatformRows(name=name, rows=tuple(row for row in rows if _is_for(row, name)))
+            for name in sorted({_platform(row) for row in rows}) or ("linux-64",)
+        )
+        channels = (CHANNEL,) if not rows else None
+        environment = EnvironmentRows(platforms=platforms, channels=channels)
+        write_lock(self.root / "pixi.lock", (environment,), version)
+        selection = self.selection
+        by_url = {row.location: row for row in rows if isinstance(row, LockRow)}
+        for artifact in selection.artifacts:
+            target = self.folder / artifact.path
+            if not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(by_url[artifact.urls[0]].written.path, target)
+        return selection
+
+    def repodata(self, subdir: str) -> Any:
+        """Read a repodata.json of the channel folder (`linux-64`, `bioconda/noarch`)."""
+        return json.loads((self.folder / subdir / "repodata.json").read_bytes())
+
+    def record(self, path: str) -> Any:
+        """Read the record of an artifact of the channel folder, whatever map it is in."""
+        subdir, _, name = path.rpartition("/")
+        document = self.repodata(subdir)
+        return (document["packages"] | document["packages.conda"])[name]
+
+    def states(self) -> dict[str, tuple[bytes, int]]:
+        """Read every file of the channel folder: its bytes and its time."""
+        return {
+            file.relative_to(self.folder).as_posix(): (file.read_bytes(), file.stat().st_mtime_ns)
+            for file in sorted(self.folder.rglob("*"))
+            if file.is_file()
+        }
+
+    def bytes_but_for_time(self) -> dict[str, bytes]:
+        """Read every file but the shard indexes, which tell the time of their making."""
+        return {
+            name: data
+            for name, (data, _) in self.states().items()
+            if not name.endswith("repodata_shards.msgpack.zst")
+        }
+
+
+def _platform(row: LockRow | RawRow) -> str:
+    subdir = row.written.package.subdir if isinstance(row, LockRow) else "noarch"
+    return "linux-64" if subdir == "noarch" else subdir
+
+
+def _is_for(row: LockRow | RawRow, platform: str) -> bool:
+    return _platform(row) == platform
+
+
+def make_mirror(root: Path, layout: str = "flat") -> Mirror:
+    """Write the manifest of an empty workspace."""
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "pixi.toml").write_text(
+        '[workspace]\nname = "mirrored"\nchannels = ["conda-forge"]\nplatforms = ["linux-64"]\n\n'
+        f'[tool.pixi-mirror]\nlayout = "{layout}"\n',
+        encoding="utf-8",
+    )
+    return Mirror(root=root, layout=layout)
+
+
+def rows(
+    upstream: Path, packages: Sequence[TinyPackage], channel: str = CHANNEL
+) -> tuple[LockRow, ...]:
+    """Write packages to a folder that stands for upstream, and give their lock rows."""
+    return tuple(LockRow(written=each.write(upstream), channel=channel) for each in packages)
