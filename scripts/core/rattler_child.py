@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from scripts.core.errors import ExitCode, MirrorError, Problem
+from scripts.core.redact import redact
 from scripts.core.report import Json
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -56,6 +57,6 @@ def call_rattler(
             subject=f"py-rattler ({function})",
             trouble=f"ended with status {done.returncode} and no result",
             code=ExitCode.PROGRAM,
-            facts=tuple(("said", line) for line in last),
+            facts=tuple(("said", redact(line)) for line in last),
         )
     )

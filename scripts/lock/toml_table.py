@@ -94,7 +94,7 @@ def parse_toml(text: str, subject: str) -> Any:
         document = tomlkit.parse(text)
         document.unwrap()  # some faults show only here
     except (TOMLKitError, ValueError) as error:
-        raise usage_error(subject, f"not TOML: {error}") from None
+        raise usage_error(subject, f"not TOML: {redact(str(error))}") from None
     except RecursionError:
         raise usage_error(subject, "not TOML: nested too deep") from None
     return document

@@ -1,0 +1,49 @@
+"""Where the buckets of `s3://` channels are: `[s3-options]` of pixi. Decides; does no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scripts.core.errors import usage_error
+from scripts.core.redact import redact
+from scripts.lock.toml_table import Table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class S3Options:
+    """One bucket's endpoint; `path_style`: the bucket is in the path, not in the host's name."""
+
+    bucket: str
+    endpoint_url: str
+    region: str
+    path_style: bool
+
+
+def parse_s3_options(table: Table) -> tuple[S3Options, ...]:
+    """Read the tables of all buckets.
+
+    The manifest says `force-path-style`, newer configuration files `addressing-style = "path"`
+    (pixi_manifest/src/toml/s3_options.rs, rattler_config/src/config/s3.rs).
+    """
+    return tuple(_parse(bucket, each) for bucket, each in table.tables())
+
+
+def _parse(bucket: str, table: Table) -> S3Options:
+    endpoint, region = table.text("endpoint-url"), table.text("region")
+    if endpoint is None or region is None:
+        raise usage_error(table.subject, f"{table.where} needs an endpoint-url and a region")
+    if "://" not in endpoint:
+        raise usage_error(table.subject, f"{table.path_of('endpoint-url')} is not a URL")
+    style = table.text("addressing-style")
+    if style not in {None, "path", "virtual-host"}:
+        raise usage_error(
+            table.subject,
+            f"{table.path_of('addressing-style')} is not one of path, virtual-host",
+            ("actual", redact(repr(style))),
+        )
+    return S3Options(
+        bucket=bucket,
+        endpoint_url=endpoint,
+        region=region,
+        path_style=style == "path" or table.flag("force-path-style"),
+    )
