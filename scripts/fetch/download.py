@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from scripts.channel.part import PartFile
 from scripts.channel.state import ChannelPlace
@@ -27,19 +28,33 @@ class StoppedError(Exception):
     """The run is ending (Ctrl-C, a full disk): the part stays as it is."""
 
 
+class Ways(Protocol):
+    """The ways to a URL: see `scripts.fetch.router.Router`, which has them from pixi's settings."""
+
+    def sources(self, url: str) -> tuple[str, ...]:
+        """Return the URLs to ask for a location of the lock, in order (mirrors)."""
+
+    def failed(self, url: str, error: DownloadError) -> None:
+        """Hear that a source failed."""
+
+    def needs_rattler(self, url: str) -> bool:
+        """Tell whether requests cannot ask for this URL."""
+
+    def rattler_may_know(self, url: str, status: int) -> bool:
+        """Tell whether rattler may be let in where we were refused (keyring)."""
+
+    def download_by_rattler(self, url: str, target: Path) -> None:
+        """Download to a file by rattler."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What all downloads of a run share.
-
-    `sources` turns a location of the lock into the URLs to ask, in order (mirrors). `by_rattler`
-    says how to download to a path what requests cannot (s3, oci, keyring), None where it can.
-    """
+    """What all downloads of a run share; `durable`: on the disk before they appear."""
 
     place: ChannelPlace
     root: Path
     patience: Patience
-    sources: Callable[[str], tuple[str, ...]]
-    by_rattler: Callable[[str], Callable[[Path], None] | None]
+    ways: Ways
     durable: bool
     stop: threading.Event
 
@@ -75,6 +90,7 @@ class Download:
         self._digest = flow.artifact.package.digest
         self._size = flow.artifact.package.size
         self._etag: str | None = None
+        self._for_rattler: set[str] = set()
 
     def run(self) -> Placed:
         """Try every location of the lock; raises the last DownloadError, or StoppedError."""
@@ -99,7 +115,7 @@ class Download:
 
     def _from(self, url: str, part: PartFile) -> Placed:
         """Ask one location's sources in turn until the right bytes are there."""
-        sources = self._shared.sources(url)
+        sources = self._shared.ways.sources(url)
         tries = max(self._shared.patience.tries, len(sources))
         wrong = 0
         for attempt in range(1, tries + 1):
@@ -109,21 +125,31 @@ class Download:
                 return self._place(part)
             except DownloadError as error:
                 error.source = source
+                self._shared.ways.failed(source, error)
                 wrong += error.fault is Fault.CONTENT
                 elsewhere = attempt < len(sources)
-                if error.fault is Fault.DISK or attempt == tries:
-                    raise
-                if not (may_pass(error) and wrong < _MOST_WRONG) and not (
-                    elsewhere and error.fault is not Fault.STATUS
-                ):
+                if attempt == tries or not self._goes_on(error, wrong, elsewhere=elsewhere):
                     raise
                 self._flow.retries += 1
-                pause = (
-                    0.0 if elsewhere else pause_before(attempt + 1, error, self._shared.patience)
-                )
+                at_once = elsewhere or source in self._for_rattler
+                pause = 0.0 if at_once else pause_before(attempt + 1, error, self._shared.patience)
                 if self._shared.stop.wait(pause):
                     raise StoppedError from None
         raise AssertionError("the last try returns or raises")
+
+    def _goes_on(self, error: DownloadError, wrong: int, *, elsewhere: bool) -> bool:
+        """Tell whether one more try may help; `elsewhere`: it would be the next mirror's."""
+        source = error.source or ""
+        if error.fault is Fault.STATUS:
+            if source not in self._for_rattler and self._shared.ways.rattler_may_know(
+                source, error.status or 0
+            ):
+                self._for_rattler.add(source)
+                return True
+            return may_pass(error)
+        if error.fault is Fault.DISK:
+            return False
+        return elsewhere or (may_pass(error) and wrong < _MOST_WRONG)
 
     def _fill(self, source: str, part: PartFile) -> None:
         """Write a source's bytes into the part, behind those it has where the source can."""
@@ -149,10 +175,9 @@ class Download:
         if path is not None:
             part.restart()
             return read_chunks(path)
-        fetch = self._shared.by_rattler(source)
-        if fetch is not None:
+        if source in self._for_rattler or self._shared.ways.needs_rattler(source):
             part.restart()
-            return self._chunks_by_rattler(fetch)
+            return self._chunks_by_rattler(source)
         return self._chunks_by_http(source, part)
 
     def _chunks_by_http(self, source: str, part: PartFile) -> Generator[bytes]:
@@ -170,10 +195,10 @@ class Download:
         self._etag = body.etag
         return body.chunks
 
-    def _chunks_by_rattler(self, fetch: Callable[[Path], None]) -> Generator[bytes]:
+    def _chunks_by_rattler(self, source: str) -> Generator[bytes]:
         whole = self._shared.place.parts / f"{_unhashed_key(self._artifact)}.rattler"
         try:
-            fetch(whole)
+            self._shared.ways.download_by_rattler(source, whole)
             yield from read_chunks(whole)
         finally:
             whole.unlink(missing_ok=True)

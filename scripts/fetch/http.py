@@ -1,7 +1,7 @@
 """One GET over http(s) with requests: redirects, resumption, credentials. Acts.
 
 Nothing is taken from the surroundings here (`trust_env` is off): which proxy, which
-credentials and which certificates to use is decided for each URL by a `Router`.
+credentials and which certificates to use is decided for each URL by its `Routes`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Route:
     proxy: str | None = None
 
 
-class Router(Protocol):
+class Routes(Protocol):
     """Decides how a URL is requested."""
 
     def route(self, url: str) -> Route:
@@ -73,7 +73,7 @@ class Wish:
 class Http:
     """A client for one thread: one session, connections kept open."""
 
-    def __init__(self, router: Router, patience: Patience) -> None:
+    def __init__(self, router: Routes, patience: Patience) -> None:
         """Make the session."""
         self._router = router
         self._patience = patience

@@ -91,15 +91,14 @@ class _Run:
 
 def _download(workspace: Workspace, plan: Plan, options: FetchOptions, run: _Run) -> None:
     """Run the downloads; a full disk ends them all, anything else only its own artifact."""
-    from scripts.fetch.router import PixiRouter
+    from scripts.fetch.router import Router
 
-    router = PixiRouter.of(workspace.root, os.environ)
+    router = Router(workspace.root, os.environ, run.console)
     shared = Surroundings(
         place=workspace.place,
         root=workspace.root,
         patience=options.patience,
-        sources=router.sources,
-        by_rattler=router.by_rattler,
+        ways=router,
         durable=run.digests.must_be_durable,
         stop=threading.Event(),
     )

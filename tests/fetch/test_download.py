@@ -71,6 +71,32 @@ class PlainRouter:
 
 
 @dataclass(frozen=True)
+class PlainWays:
+    """Asks these mirrors for every URL, or the URL itself; knows no rattler."""
+
+    mirrors: tuple[str, ...]
+
+    def sources(self, url: str) -> tuple[str, ...]:
+        """Name the mirrors."""
+        return tuple(mirror + urlsplit(url).path for mirror in self.mirrors) or (url,)
+
+    def failed(self, url: str, error: DownloadError) -> None:
+        """Forget it."""
+
+    def needs_rattler(self, url: str) -> bool:
+        """Never."""
+        return False
+
+    def rattler_may_know(self, url: str, status: int) -> bool:
+        """Never."""
+        return False
+
+    def download_by_rattler(self, url: str, target: Path) -> None:
+        """Never called."""
+        raise AssertionError(url, target)
+
+
+@dataclass(frozen=True)
 class World:
     """An upstream with one artifact of about 300 kB, and a place for it."""
 
@@ -107,8 +133,7 @@ def fetch_one(
         place=place,
         root=place.folder.parent,
         patience=patience,
-        sources=lambda url: tuple(mirror + urlsplit(url).path for mirror in mirrors) or (url,),
-        by_rattler=lambda _: None,
+        ways=PlainWays(mirrors),
         durable=False,
         stop=stop or threading.Event(),
     )

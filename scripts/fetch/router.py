@@ -1,0 +1,95 @@
+"""How each URL is requested, by what pixi users have already set. Acts.
+
+Mirrors, proxies, certificates and credentials are read once; the choices themselves are made by
+the modules that decide.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scripts.core.console import Console
+from scripts.fetch.by_rattler import ByRattler
+from scripts.fetch.credential_choice import headers_for, url_for
+from scripts.fetch.credentials import read_credentials
+from scripts.fetch.failure import DownloadError, Fault
+from scripts.fetch.http import Route
+from scripts.fetch.mirrors import candidates, fails_over, fewest_failures_first, origin
+from scripts.fetch.pixi_config import read_pixi_config
+from scripts.fetch.proxies import choose_proxies
+from scripts.fetch.trust import make_context, make_session, passed_over
+from scripts.fetch.trust_choice import choose_trust
+
+if TYPE_CHECKING:
+    import requests
+
+
+class Router:
+    """The way to every URL, as `[mirrors]`, `[proxy-config]`, netrc and all the rest have it.
+
+    `downloads` is the number at once that a configuration file wrote, None where none did.
+    """
+
+    def __init__(self, root: Path, environ: Mapping[str, str], console: Console) -> None:
+        """Read all that is set for the workspace in `root`; what is broken is an error (2)."""
+        config = read_pixi_config(root, environ)
+        self._mirrors = config.mirrors
+        self._proxies = choose_proxies(config, environ)
+        self._credentials = read_credentials(config, environ)
+        trust = choose_trust(config, environ)
+        self._context = make_context(trust)
+        self._rattler = ByRattler(
+            config=config, proxies=self._proxies, trust=trust, environ=environ
+        )
+        self._failures: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self.downloads = config.downloads
+        for file in config.files:
+            console.detail(f"pixi configuration: {file}")
+        for line in (*passed_over(trust), *self._credentials.notes):
+            console.warn(line)
+        if not trust.verify:
+            console.warn("tls-no-verify is set: nobody is asked to prove who they are")
+
+    def sources(self, url: str) -> tuple[str, ...]:
+        """Return the URLs to ask for a location of the lock; who failed least comes first."""
+        return fewest_failures_first(candidates(self._mirrors, url), self._failures)
+
+    def failed(self, url: str, error: DownloadError) -> None:
+        """Remember that a mirror failed, so that it is not the first to be asked again."""
+        is_of_server = error.fault in {Fault.CONNECTION, Fault.STATUS}
+        if is_of_server and fails_over(error.status):
+            with self._lock:
+                self._failures[origin(url)] += 1
+
+    def route(self, url: str) -> Route:
+        """Return the first request's route, with the credentials for its host."""
+        credential = self._credentials.for_url(url)
+        target = url_for(credential, url)
+        return Route(
+            url=target, headers=headers_for(credential), proxy=self._proxies.for_url(target)
+        )
+
+    def redirected(self, url: str) -> Route:
+        """Return the route to another host that a server sent us to: no credentials."""
+        return Route(url=url, proxy=self._proxies.for_url(url))
+
+    def session(self) -> requests.Session:
+        """Make a session for one thread."""
+        return make_session(self._context)
+
+    def needs_rattler(self, url: str) -> bool:
+        """Tell whether only rattler can request this URL (s3, oci, tokens to renew)."""
+        return self._credentials.needs_rattler(url)
+
+    def rattler_may_know(self, url: str, status: int) -> bool:
+        """Tell whether, after this refusal, the system's keyring may hold what is wanted."""
+        return self._credentials.may_be_in_keyring(url, status)
+
+    def download_by_rattler(self, url: str, target: Path) -> None:
+        """Download with rattler's client, which finds credentials itself."""
+        self._rattler.download(url, target)
