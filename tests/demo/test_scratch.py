@@ -1,0 +1,59 @@
+"""The demo's own place: kept or gone, never over something, free of the user's settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scripts.core.errors import MirrorError
+from scripts.demo.scratch import DEMO, Scratch, environment_for, fill, scratch_folder
+
+
+def test_a_temporary_folder_goes() -> None:
+    with scratch_folder(None) as scratch:
+        fill(scratch, "http://127.0.0.1:1")
+        assert scratch.root.is_dir()
+    assert not scratch.root.exists()
+
+
+def test_a_named_folder_is_made_and_stays(tmp_path: Path) -> None:
+    with scratch_folder(tmp_path / "new" / "folder") as scratch:
+        fill(scratch, "http://127.0.0.1:1")
+    lock = scratch.workspace / "pixi.lock"
+    assert lock.read_bytes() == (DEMO / "workspace" / "pixi.lock").read_bytes()
+    assert scratch.configuration.read_bytes() == (
+        b'[mirrors]\n"https://conda.example.org" = ["http://127.0.0.1:1"]\n'
+    )
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.write_bytes(b"x")
+    with pytest.raises(MirrorError) as caught, scratch_folder(tmp_path):
+        pass
+    assert str(caught.value) == (
+        f"{tmp_path}: not empty, and the demo overwrites nothing\nhelp: name a new folder"
+    )
+    with pytest.raises(MirrorError) as caught, scratch_folder(mine):
+        pass
+    assert str(caught.value).startswith(f"{mine}: cannot be made: ")
+    assert mine.read_bytes() == b"x"
+
+
+def test_the_users_settings_stay_outside(tmp_path: Path) -> None:
+    scratch = Scratch(root=tmp_path)
+    given = {
+        "PATH": "p",
+        "https_proxy": "http://proxy.example.org",
+        "PIXI_HOME": "theirs",
+        "PIXI_PROJECT_MANIFEST": "theirs",
+        "CONDA_PREFIX": "theirs",
+        "RATTLER_AUTH_FILE": "theirs",
+        "NO_PROXY": "theirs",
+    }
+    env = environment_for(scratch, given)
+    assert "theirs" not in env.values()
+    assert env["PATH"] == "p"
+    assert {name for name in env if name.upper().endswith("_PROXY")} == {"NO_PROXY", "no_proxy"}
+    assert env["PIXI_CONFIG_FILE"] == str(scratch.configuration)
