@@ -9,6 +9,7 @@ from typing import Final
 
 from scripts.core.channel_url import channel_folder
 from scripts.core.redact import redact
+from scripts.keep.diff_platforms import paired
 from scripts.lock.model import (
     LockedEnvironment,
     LockedPackage,
@@ -64,7 +65,6 @@ class LockDiff:
     platforms: tuple[PlatformDiff, ...]
 
 
-# One row of a lock, reduced to what is compared: name, where it comes from, and the row.
 _Row = LockedPackage | Unmirrorable
 _NO_PACKAGES: Final[tuple[_Row, ...]] = ()
 
@@ -81,7 +81,7 @@ def diff(before: LockFile | None, after: LockFile, settings: Settings) -> LockDi
     for name in dict.fromkeys((*new, *old)):
         if not _is_mirrored(name, settings):
             continue
-        for one, other in _paired(_platforms(old.get(name)), _platforms(new.get(name))):
+        for one, other in paired(_platforms(old.get(name)), _platforms(new.get(name))):
             platform = _platform_of(one, other)
             if settings.platforms is not None and not {platform.name, platform.subdir}.intersection(
                 settings.platforms
@@ -120,81 +120,59 @@ def _label(platform: LockPlatform) -> str:
     return f"{platform.name} ({platform.subdir})"
 
 
-def _paired(
-    old: Sequence[PlatformPackages], new: Sequence[PlatformPackages]
-) -> list[tuple[PlatformPackages | None, PlatformPackages | None]]:
-    """Pair the platforms of two locks: by what they are, then by name, then lone ones by subdir."""
-    left, right = list(old), list(new)
-    partner: dict[int, PlatformPackages] = {}
-    for is_same in (_same_identity, _same_name, _same_subdir):
-        for each in tuple(right):
-            candidates = [one for one in left if is_same(one.platform, each.platform)]
-            rivals = [one for one in right if is_same(one.platform, each.platform)]
-            if len(candidates) == 1 and len(rivals) == 1:
-                partner[id(each)] = candidates[0]
-                left.remove(candidates[0])
-                right.remove(each)
-    pairs: list[tuple[PlatformPackages | None, PlatformPackages | None]] = [
-        (partner.get(id(each)), each) for each in new
-    ]
-    return pairs + [(each, None) for each in left]
-
-
-def _same_identity(one: LockPlatform, other: LockPlatform) -> bool:
-    if one.virtual_packages is None or other.virtual_packages is None:
-        return False
-    same = sorted(one.virtual_packages) == sorted(other.virtual_packages)
-    return one.subdir == other.subdir and same
-
-
-def _same_name(one: LockPlatform, other: LockPlatform) -> bool:
-    return (one.name, one.subdir) == (other.name, other.subdir)
-
-
-def _same_subdir(one: LockPlatform, other: LockPlatform) -> bool:
-    return one.subdir == other.subdir
-
-
 def _compare(
     environment: str, platform: str, old: Iterable[_Row], new: Iterable[_Row]
 ) -> PlatformDiff:
-    """Compare package by package; where one name stands several times, row by row."""
+    """Compare package by package."""
     before, after = _by_name(old), _by_name(new)
     changes: list[Change] = []
     hotfixed: list[str] = []
-    for key in sorted(before.keys() | after.keys()):
-        olds, news = before.get(key, []), after.get(key, [])
-        if len(olds) == 1 and len(news) == 1:
-            change = _change(olds[0], news[0])
-            if change is not None:
-                changes.append(change)
-            elif _is_hotfixed(olds[0], news[0]):
-                hotfixed.append(key[0])
-            continue
-        known, wanted = {_text(row) for row in olds}, {_text(row) for row in news}
-        changes += [
-            Change(kind=ChangeKind.REMOVED, name=key[0], before=text, source=key[1])
-            for text in sorted(known - wanted)
-        ]
-        changes += [
-            Change(kind=ChangeKind.ADDED, name=key[0], after=text, source=key[1])
-            for text in sorted(wanted - known)
-        ]
+    for name, source in sorted(before.keys() | after.keys()):
+        olds, news = before.get((name, source), {}), after.get((name, source), {})
+        pairs = [(olds.pop(key), news.pop(key)) for key in sorted(olds.keys() & news)]
+        if len(olds) == len(news) == 1:
+            pairs.append((next(iter(olds.values())), next(iter(news.values()))))
+        else:
+            changes += _gone_and_come(olds.values(), news.values())
+        found = [_change(one, other) for one, other in pairs]
+        changes += [change for change in found if change is not None]
+        if any(
+            change is None and _is_hotfixed(*pair)
+            for change, pair in zip(found, pairs, strict=True)
+        ):
+            hotfixed.append(name)
     return PlatformDiff(
         environment=environment,
         platform=platform,
-        changes=tuple(changes),
+        changes=tuple(sorted(changes, key=lambda each: (each.name, each.source))),
         hotfixed=tuple(hotfixed),
     )
 
 
-def _by_name(rows: Iterable[_Row]) -> dict[tuple[str, str], list[_Row]]:
-    """Group rows by name and source; one that stands there twice counts once."""
+def _gone_and_come(olds: Iterable[_Row], news: Iterable[_Row]) -> list[Change]:
+    gone = [
+        Change(kind=ChangeKind.REMOVED, name=row.name, before=_text(row), source=_source(row))
+        for row in sorted(olds, key=_text)
+    ]
+    return gone + [
+        Change(kind=ChangeKind.ADDED, name=row.name, after=_text(row), source=_source(row))
+        for row in sorted(news, key=_text)
+    ]
+
+
+def _by_name(rows: Iterable[_Row]) -> dict[tuple[str, str], dict[str, _Row]]:
+    """Group rows by name and source, each artifact once.
+
+    One name may stand several times: two source packages may build with two versions of it.
+    """
     found: dict[tuple[str, str], dict[str, _Row]] = {}
     for row in rows:
-        source = row.kind.value if isinstance(row, Unmirrorable) else "conda"
-        found.setdefault((row.name, source), {}).setdefault(_identity(row), row)
-    return {key: list(by.values()) for key, by in found.items()}
+        found.setdefault((row.name, _source(row)), {}).setdefault(_identity(row), row)
+    return found
+
+
+def _source(row: _Row) -> str:
+    return row.kind.value if isinstance(row, Unmirrorable) else "conda"
 
 
 def _identity(row: _Row) -> str:
@@ -211,7 +189,6 @@ def _text(row: _Row) -> str:
 
 
 def _change(one: _Row, other: _Row) -> Change | None:
-    source = other.kind.value if isinstance(other, Unmirrorable) else "conda"
     before, after = _text(one), _text(other)
     kind = ChangeKind.CHANGED
     if before == after and isinstance(one, LockedPackage) and isinstance(other, LockedPackage):
@@ -225,7 +202,7 @@ def _change(one: _Row, other: _Row) -> Change | None:
             kind = ChangeKind.REUPLOADED
     if before == after and kind is not ChangeKind.REUPLOADED:
         return None
-    return Change(kind=kind, name=other.name, before=before, after=after, source=source)
+    return Change(kind=kind, name=other.name, before=before, after=after, source=_source(other))
 
 
 def _folder(package: LockedPackage) -> str:
