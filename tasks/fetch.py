@@ -1,4 +1,4 @@
-"""`pixi run fetch`: download every artifact that pixi.lock names and the channel lacks."""
+"""`pixi run fetch`: download what pixi.lock names and the channel lacks. Acts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ SETTINGS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the task with these arguments."""
-    parser = task_parser("fetch", __doc__.partition(": ")[2])
+    parser = task_parser(
+        "fetch", "download every artifact that pixi.lock names and the channel lacks"
+    )
     add_setting_options(parser, *SETTINGS)
     parser.add_argument(
         "--dry-run", action="store_true", help="say what would be downloaded, then stop"

@@ -1,0 +1,92 @@
+"""`pixi run mirror`: make of pixi.lock a channel that is proven to install offline. Acts."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from scripts.core.command import run_task, task_parser
+from scripts.core.console import Console
+from scripts.core.errors import MirrorError
+from scripts.core.exclusive import exclusive
+from scripts.core.report import Json, Report
+from scripts.fetch.stage import FetchOptions, fetch
+from scripts.index.stage import index
+from scripts.lock.fit_check import check_fit
+from scripts.lock.made_from import remember_made_from
+from scripts.lock.pixi import is_run_by_pixi
+from scripts.lock.read import read_lock
+from scripts.lock.select import select
+from scripts.lock.workspace import Workspace, add_setting_options, open_workspace, overrides_from
+from scripts.verify.stage import VerifyOptions, verify
+
+SETTINGS = (
+    "channel-dir",
+    "layout",
+    "jobs",
+    "environments",
+    "exclude-environments",
+    "platforms",
+    "allow-incomplete",
+    "allow-unhashed",
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the task with these arguments."""
+    parser = task_parser(
+        "mirror", "fetch, index and verify: make of pixi.lock a channel that installs offline"
+    )
+    add_setting_options(parser, *SETTINGS)
+    return run_task("mirror", parser, run, argv)
+
+
+def run(options: argparse.Namespace, console: Console) -> Report:
+    """Mirror the workspace that the options name."""
+    workspace = open_workspace(options.manifest_path, overrides_from(options))
+    if not is_run_by_pixi(os.environ, workspace.manifest_path):
+        _look_at_committed_lock(workspace, console)
+    with exclusive(workspace.place.lock, workspace.settings.channel_dir):
+        return chain(workspace, console)
+
+
+def _look_at_committed_lock(workspace: Workspace, console: Console) -> None:
+    """Say that the lock is used as it is, and refuse one that no longer fits the manifest."""
+    problems, not_checked = check_fit(workspace, read_lock(workspace.lock_path))
+    if problems:
+        raise MirrorError(*problems)
+    console.note("mirror: using pixi.lock as it is; it fits the manifest")
+    for sentence in not_checked:
+        console.note(f"mirror: {sentence}")
+
+
+def chain(workspace: Workspace, console: Console) -> Report:
+    """Run the stages on the lock as it is now; the first one with a problem is the last.
+
+    Each stage's lines are printed as it ends; the report returned holds the data of all stages,
+    and the problems. The caller holds the channel's lock file.
+    """
+    selection = select(read_lock(workspace.lock_path), workspace.settings)
+    stages: tuple[tuple[str, Callable[[], Report]], ...] = (
+        ("fetch", lambda: fetch(workspace, selection, FetchOptions(), console)),
+        ("index", lambda: index(workspace, selection, console)),
+        ("verify", lambda: verify(workspace, selection, VerifyOptions(), console)),
+    )
+    data: dict[str, Json] = {}
+    for name, stage in stages:
+        report = stage()
+        data[name] = report.data
+        for line in report.lines:
+            console.result(line)
+        if report.problems:
+            return Report(data=data, problems=report.problems)
+        if name == "index":
+            remember_made_from(workspace)
+    closing = f"mirror: {workspace.settings.channel_dir} holds what pixi.lock names, verified"
+    return Report(lines=(closing,), data=data)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
