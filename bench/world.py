@@ -1,0 +1,110 @@
+"""What is measured on: a channel of real artifacts, and workspaces whose locks name them."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
+from tests.support.packages import TinyPackage, WrittenPackage
+
+ROOT = Path(__file__).resolve().parents[1]
+_SUBDIR = "linux-64"
+# What most packages of conda-forge ask for; it gives the lock its real length.
+_DEPENDS = (
+    "__glibc >=2.17,<3.0.a0",
+    "libgcc >=14",
+    "libstdcxx >=14",
+    "libzlib >=1.3.1,<2.0a0",
+    "python >=3.13,<3.14.0a0",
+    "python_abi 3.13.* *_cp313",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """Artifacts in a folder that stands for upstream."""
+
+    folder: Path
+    packages: tuple[WrittenPackage, ...]
+
+    @property
+    def size(self) -> int:
+        """All their bytes."""
+        return sum(package.size for package in self.packages)
+
+
+def make_channel(folder: Path, count: int, total: int) -> Channel:
+    """Write `count` artifacts of `total` bytes; sizes are spread like conda-forge's.
+
+    Half of those are below 100 kB and a few make most of the bytes: a log-normal spread.
+    """
+    chance = random.Random(600)
+    weights = [min(math.exp(chance.gauss(11.5, 2.2)), 6e7) for _ in range(count)]
+    scale = total / sum(weights)
+    packages = [
+        TinyPackage(
+            name=f"package-{number}",
+            version="1.2.3",
+            build="py313h0123456_0",
+            subdir=_SUBDIR,
+            depends=_DEPENDS,
+            padding=int(weight * scale),
+        ).write(folder / "channel")
+        for number, weight in enumerate(weights)
+    ]
+    return Channel(folder, tuple(packages))
+
+
+def make_workspace(root: Path, channel: Channel, url: str) -> Path:
+    """Write manifest and lock of a workspace that wants the whole channel from this server."""
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "pixi.toml").write_text(
+        f'[workspace]\nname = "bench"\nchannels = ["{url}/channel"]\nplatforms = ["{_SUBDIR}"]\n'
+        "[dependencies]\n" + "".join(f'{p.package.name} = "*"\n' for p in channel.packages),
+        encoding="utf-8",
+    )
+    rows = tuple(LockRow(written=each, channel=f"{url}/channel") for each in channel.packages)
+    platform = PlatformRows(name=_SUBDIR, rows=rows)
+    write_lock(root / "pixi.lock", (EnvironmentRows(platforms=(platform,)),), version=6)
+    return root
+
+
+@contextlib.contextmanager
+def served(folder: Path, wait: float = 0.0) -> Iterator[str]:
+    """Serve a folder while the block runs; yield the URL."""
+    command = [sys.executable, "-m", "bench.server", str(folder), str(wait)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as server:
+        assert server.stdout is not None
+        try:
+            yield f"http://127.0.0.1:{server.stdout.readline().strip()}"
+        finally:
+            server.kill()
+
+
+def task(name: str, workspace: Path, *options: str) -> Sequence[str]:
+    """Return the command of a task on a workspace, as `./run` starts it."""
+    return [
+        *(sys.executable, "-m", f"tasks.{name}", "-q"),
+        *("--manifest-path", str(workspace), *options),
+    ]
+
+
+def environment(home: Path) -> dict[str, str]:
+    """Return an environment without the user's settings, caches and proxies."""
+    kept = {key: value for key, value in os.environ.items() if key in {"PATH", "LANG", "TMPDIR"}}
+    return {
+        **kept,
+        "HOME": str(home),
+        "PYTHONPATH": str(ROOT),
+        "NO_PROXY": "127.0.0.1,localhost",
+        "RATTLER_CACHE_DIR": str(home / "cache"),
+        "PIXI_CACHE_DIR": str(home / "cache"),
+    }
