@@ -87,7 +87,7 @@ def beyond_lines(plan: UpdatePlan, settings: Settings) -> tuple[str, ...]:
     """Name the environments that are updated though nobody asked for them."""
     return tuple(
         f"also updating {name}"
-        + (" (not mirrored)" if name in settings.exclude_environments else "")
+        + ("" if _is_mirrored(name, settings) else " (not mirrored)")
         + f": it shares the solve group {group}"
         for name, group in plan.beyond
     )
@@ -97,10 +97,13 @@ def _mirrored(manifest: Manifest, locked: Iterable[str], settings: Settings) -> 
     return tuple(
         name
         for name in locked
-        if (settings.environments is None or name in settings.environments)
-        and name not in settings.exclude_environments
-        and manifest.environment(name) is not None
+        if _is_mirrored(name, settings) and manifest.environment(name) is not None
     )
+
+
+def _is_mirrored(name: str, settings: Settings) -> bool:
+    wanted = settings.environments is None or name in settings.environments
+    return wanted and name not in settings.exclude_environments
 
 
 def _platforms(
