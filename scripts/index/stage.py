@@ -162,7 +162,8 @@ def _report(stamps: list[tuple[ChannelStamp, bool]]) -> Report:
     kept = sum(each.kept for each in summaries)
     if kept:
         size = human_size(sum(each.kept_bytes for each in summaries))
-        lines.append(f"kept from before: {kept} artifacts, {size}; `pixi run prune` removes them")
+        artifacts = "1 artifact" if kept == 1 else f"{kept} artifacts"
+        lines.append(f"kept from before: {artifacts}, {size}; `pixi run prune` removes them")
     foreign = [name for each in summaries for name in each.foreign]
     if foreign:
         lines.append(f"not indexed, since pixi-mirror does not know them: {', '.join(foreign)}")

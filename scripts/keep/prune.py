@@ -53,17 +53,9 @@ def prune(workspace: Workspace, selection: Selection, console: Console) -> Repor
     plan = _plan(place, selection, console)
     if not plan.doomed:
         return _report(plan, "nothing to prune")
-    journal = _journal(place)
-    write_atomically(journal, _render(plan.doomed))
+    write_atomically(_journal(place), _render(plan.doomed))
     index_without(workspace, selection, frozenset(each.path for each in plan.doomed), console)
-    try:
-        for each in plan.doomed:
-            (place.folder / each.path).unlink(missing_ok=True)
-        journal.unlink()
-    except OSError as error:
-        raise usage_error(str(error.filename), f"cannot be removed: {error.strerror}") from error
-    for channel in sorted({each.path.parent.parent for each in plan.doomed}):
-        remove_empty_channel(place.folder, channel)
+    _remove(place, plan)
     return _report(plan, f"removed {_amount(plan)}")
 
 
@@ -73,6 +65,18 @@ def preview(workspace: Workspace, selection: Selection, console: Console) -> Rep
     if not plan.doomed:
         return _report(plan, "nothing to prune")
     return _report(plan, f"would remove {_amount(plan)}")
+
+
+def _remove(place: ChannelPlace, plan: PrunePlan) -> None:
+    """Remove the artifacts, and the folders that have nothing left in them."""
+    try:
+        for each in plan.doomed:
+            (place.folder / each.path).unlink(missing_ok=True)
+        _journal(place).unlink()
+    except OSError as error:
+        raise usage_error(str(error.filename), f"cannot be removed: {error.strerror}") from error
+    for channel in sorted({each.path.parent.parent for each in plan.doomed}):
+        remove_empty_channel(place.folder, channel)
 
 
 def _plan(place: ChannelPlace, selection: Selection, console: Console) -> PrunePlan:

@@ -3,8 +3,8 @@ r"""A workspace with its lock, and its artifacts in place as `fetch` would leave
     mirror = make_mirror(tmp_path, (TinyPackage(name="hello"),))
     mirror.index()
 
-`INDEXERS` are the indexers to test: each rattler-index of the environment variable
-RATTLER_INDEX_PROGRAMS (paths, separated as in PATH), the one on PATH, and py-rattler.
+`INDEXERS` are the indexers to test: every rattler-index on PATH (there may be several versions,
+in several folders), and py-rattler.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ CHANNEL: Final = "https://conda.anaconda.org/conda-forge"
 
 PY_RATTLER: Final = "py-rattler"
 _PROGRAM: Final = "rattler-index"
-_NAMED: Final = os.environ.get("RATTLER_INDEX_PROGRAMS", "").split(os.pathsep)
+_FOLDERS: Final = tuple(filter(None, os.environ.get("PATH", "").split(os.pathsep)))
 INDEXERS: Final = tuple(
-    dict.fromkeys(each for each in (*_NAMED, shutil.which(_PROGRAM), PY_RATTLER) if each)
+    dict.fromkeys(
+        each
+        for each in (*(shutil.which(_PROGRAM, path=each) for each in _FOLDERS), PY_RATTLER)
+        if each
+    )
 )
 
 
 def path_with(indexer: str) -> str:
     """Return a PATH on which this indexer is the one that is found."""
-    folders = [
-        folder
-        for folder in os.environ.get("PATH", "").split(os.pathsep)
-        if folder and shutil.which(_PROGRAM, path=folder) is None
-    ]
+    folders = [each for each in _FOLDERS if shutil.which(_PROGRAM, path=each) is None]
     if indexer != PY_RATTLER:
         folders.insert(0, str(Path(indexer).parent))
     return os.pathsep.join(folders)

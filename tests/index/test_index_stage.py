@@ -1,0 +1,505 @@
+"""The stage on real tiny artifacts, with every indexer of this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+import msgpack
+import pytest
+import zstandard
+
+from scripts.core.errors import ExitCode, MirrorError
+from scripts.core.report import human_size
+from scripts.index import stage
+from scripts.index.indexer import Indexer, find_indexer, run_indexer
+from scripts.index.readback import read_subdir_index
+from tests.support.mirrors import CHANNEL, Mirror, make_mirror, rows
+from tests.support.packages import TinyPackage
+
+A = TinyPackage(name="a", subdir="linux-64", depends=("b 0.1 h", "c =1.2", "Foo"))
+B = TinyPackage(name="b", extension=".tar.bz2", track_features=("x",), run_exports=())
+W = TinyPackage(name="w", subdir="win-64", version="1!2.0+x", constrains=("a >=1",))
+OTHERS = "https://conda.anaconda.org/bioconda"
+
+# What the index files of a channel of A, B and W are, but for the shards.
+FILES = ("repodata.json", "repodata.json.zst", "repodata_shards.msgpack.zst")
+
+
+def mirror_of(tmp_path: Path, *packages: TinyPackage) -> Mirror:
+    mirror = make_mirror(tmp_path / "workspace")
+    mirror.lock(rows(tmp_path / "upstream", packages))
+    return mirror
+
+
+def shards(mirror: Mirror, subdir: str) -> dict[str, str]:
+    """Read the names and digests that a shard index holds."""
+    data = (mirror.folder / subdir / "repodata_shards.msgpack.zst").read_bytes()
+    unpacked = zstandard.ZstdDecompressor().decompressobj().decompress(data)
+    return {name: digest.hex() for name, digest in msgpack.unpackb(unpacked)["shards"].items()}
+
+
+def test_a_cold_index(tmp_path: Path, indexer: str) -> None:
+    mirror = mirror_of(tmp_path, A, B, W)
+    artifacts = mirror.states()
+    report = mirror.index()
+    assert report.lines == ("indexed: 3 records in 3 subdirs",)
+    assert report.exit_code is ExitCode.OK
+    after = mirror.states()
+    assert {name: after[name] for name in artifacts} == artifacts
+    written = {f"{subdir}/{name}" for subdir in ("linux-64", "noarch", "win-64") for name in FILES}
+    written |= {
+        f"{subdir}/shards/{digest}.msgpack.zst"
+        for subdir in ("linux-64", "noarch", "win-64")
+        for digest in shards(mirror, subdir).values()
+    }
+    assert after.keys() - artifacts.keys() == written
+    assert sorted(shards(mirror, "noarch")) == ["b"]
+    assert list(mirror.repodata("noarch")["packages"]) == ["b-1.0-0.tar.bz2"]
+    assert list(mirror.repodata("win-64")["packages.conda"]) == ["w-1!2.0+x-0.conda"]
+    for subdir in ("linux-64", "noarch", "win-64"):
+        assert read_subdir_index(mirror.folder / subdir, PurePosixPath(subdir)).problems == ()
+    assert not mirror.workspace.place.staging.exists()
+
+
+def test_a_second_run_starts_no_indexer_and_changes_no_byte(
+    tmp_path: Path, indexer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = mirror_of(tmp_path, A, B, W)
+    mirror.index()
+    before = mirror.states()
+    with monkeypatch.context() as patched:
+        patched.setattr("subprocess.run", None)
+        assert mirror.index().lines == ("index is up to date: 3 records in 3 subdirs",)
+    assert mirror.states() == before
+
+
+def test_without_the_state_the_bytes_stay(tmp_path: Path, indexer: str) -> None:
+    mirror = mirror_of(tmp_path, A, B, W)
+    mirror.index()
+    before = mirror.states()
+    mirror.workspace.place.index_stamp.unlink()
+    assert mirror.index().data["changed"] is True
+    assert mirror.states() == before, "not even the time of making differs"
+
+
+def test_after_a_reboot_the_index_is_read_and_not_made(
+    tmp_path: Path, any_indexer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = mirror_of(tmp_path, A, B)
+    mirror.index()
+    monkeypatch.setattr("scripts.index.unchanged.boot_id", lambda: "another boot")
+    assert mirror.index().data["changed"] is False
+    # Control: bytes that changed while size and time did not are seen then.
+    file = mirror.folder / "noarch" / "repodata.json"
+    status, data = file.stat(), file.read_bytes()
+    file.write_bytes(b" " * len(data))
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert mirror.index().data["changed"] is True
+    assert file.read_bytes() == data
+
+
+def test_hotfixes_of_the_lock_survive(tmp_path: Path, indexer: str) -> None:
+    row, other = rows(tmp_path / "upstream", (A, W))
+    mirror = make_mirror(tmp_path / "workspace")
+    mirror.lock([replace(row, depends=("b >=0.1", "hot >=1"), constrains=("cold <1",)), other])
+    mirror.index()
+    record = mirror.record("linux-64/a-1.0-0.conda")
+    assert record["depends"] == ["b >=0.1", "hot >=1"]
+    assert record["constrains"] == ["cold <1"]
+    # Control: the same indexer, unseeded, knows nothing of it.
+    (mirror.folder / "linux-64" / "repodata.json").unlink()
+    run_indexer(find_indexer(), mirror.folder)
+    assert mirror.record("linux-64/a-1.0-0.conda")["depends"] != ["b >=0.1", "hot >=1"]
+    assert "constrains" not in mirror.record("linux-64/a-1.0-0.conda")
+
+
+def test_a_seed_that_the_indexer_drops_is_caught(
+    tmp_path: Path, indexer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Control of the typed records: one size as a text, and the indexer re-reads everything."""
+    row, other = rows(tmp_path / "upstream", (A, W))
+    mirror = make_mirror(tmp_path / "workspace")
+    mirror.lock([replace(row, depends=("hot >=1",)), other])
+    before = mirror.states()
+    monkeypatch.setattr("scripts.index.staging.render_repodata", _with_text_size)
+    with pytest.raises(MirrorError) as error:
+        mirror.index()
+    depends = next(each for each in error.value.problems if "depends" in each.trouble)
+    assert depends.subject == "linux-64/a-1.0-0.conda"
+    assert depends.trouble == "depends in repodata.json is not what it should be"
+    assert depends.facts[0] == ("expected", "hot >=1")
+    assert depends.code is ExitCode.PROGRAM
+    assert mirror.states() == before
+
+
+def _with_text_size(subdir: str, records: object) -> bytes:
+    from scripts.index.repodata import render_repodata
+
+    document = json.loads(render_repodata(subdir, records))  # type: ignore[arg-type]
+    for row in document["packages.conda"].values():
+        row["size"] = str(row["size"])
+    return json.dumps(document).encode()
+
+
+def test_specs_of_v3_go_where_they_belong(tmp_path: Path, indexer: str) -> None:
+    row, other = rows(tmp_path / "upstream", (A, W))
+    mirror = make_mirror(tmp_path / "workspace")
+    mirror.lock([replace(row, depends=("b[extras=[c]]", 'd *[when="python >=3.10"]')), other])
+    mirror.index()
+    document = mirror.repodata("linux-64")
+    assert (document["packages"], document["packages.conda"]) == ({}, {})
+    assert list(document["v3"]["conda"]) == ["a-1.0-0"]
+    assert mirror.index().data["changed"] is False
+
+
+def test_an_old_lock_is_completed_from_the_artifacts(tmp_path: Path, indexer: str) -> None:
+    package = replace(A, constrains=("c <9",), license_family="BSD", track_features=("x",))
+    (row,) = rows(tmp_path / "upstream", (package,))
+    mirror = make_mirror(tmp_path / "workspace")
+    thin = replace(
+        row, depends=("hot >=1",), without=frozenset({"size", "timestamp", "license", "md5"})
+    )
+    mirror.lock([thin], version=1)
+    mirror.index()
+    assert mirror.record("linux-64/a-1.0-0.conda") == {
+        "build": "0",
+        "build_number": 0,
+        "constrains": ["c <9"],
+        "depends": ["hot >=1"],
+        "license": "BSD-3-Clause",
+        "license_family": "BSD",
+        "name": "a",
+        "sha256": row.written.sha256,
+        "size": row.written.size,
+        "subdir": "linux-64",
+        "timestamp": 1_700_000_000_000,
+        "track_features": "x",
+        "version": "1.0",
+    }
+    assert mirror.index().data["changed"] is False
+
+
+def test_a_sha256_that_the_lock_lacks_is_computed(tmp_path: Path, indexer: str) -> None:
+    (row,) = rows(tmp_path / "upstream", (A,))
+    mirror = make_mirror(tmp_path / "workspace")
+    mirror.lock([replace(row, without=frozenset({"sha256", "size"}))])
+    mirror.index()
+    record = mirror.record("linux-64/a-1.0-0.conda")
+    assert (record["sha256"], record["size"]) == (row.written.sha256, row.written.size)
+    assert record["md5"] == row.written.md5
+
+
+def test_records_of_artifacts_kept_from_before(tmp_path: Path, indexer: str) -> None:
+    old, new = rows(tmp_path / "upstream", (A, replace(A, version="2.0")))
+    mirror = make_mirror(tmp_path / "workspace")
+    mirror.lock([replace(old, depends=("hot >=1",))])
+    mirror.index()
+    before = mirror.record("linux-64/a-1.0-0.conda")
+    mirror.lock([new])
+    size = human_size(old.written.size)
+    assert mirror.index().lines == (
+        "indexed: 2 records in 2 subdirs",
+        f"kept from before: 1 artifact, {size}; `pixi run prune` removes them",
+    )
+    assert mirror.record("linux-64/a-1.0-0.conda") == before
+    assert "linux-64/a-2.0-0.conda" in mirror.states()
+    digest = shards(mirror, "linux-64")["a"]
+    names = [each.name for each in (mirror.folder / "linux-64" / "shards").iterdir()]
+    assert names == [f"{digest}.msgpack.zst"], "the shard of the earlier index is gone"
+    assert mirror.index().data["changed"] is False
+
+
+def test_records_are_found_in_the_zst_where_repodata_is_torn(
+    tmp_path: Path, any_indexer: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new = rows(tmp_path / "upstream", (A, replace(A, version="2.0")))
+    mirror = make_mirror(tmp_path / "workspace")
+    mirror.lock([old])
+    mirror.index()
+    repodata = mirror.folder / "linux-64" / "repodata.json"
+    repodata.write_bytes(b"\0" * repodata.stat().st_size)
+    mirror.lock([new])
+    mirror.index()
+    assert sorted(mirror.repodata("linux-64")["packages.conda"]) == [
+        "a-1.0-0.conda",
+        "a-2.0-0.conda",
+    ]
+    # Control: with both torn, the older artifact counts as foreign, and it is said.
+    for name in ("repodata.json", "repodata.json.zst"):
+        (mirror.folder / "linux-64" / name).write_bytes(b"\0")
+    assert mirror.index().lines[1:] == (
+        "not indexed, since pixi-mirror does not know them: linux-64/a-1.0-0.conda",
+    )
+    assert "linux-64/repodata.json: not JSON; what it said of artifacts" in capsys.readouterr().err
+
+
+def test_foreign_files_are_not_indexed(tmp_path: Path, indexer: str) -> None:
+    mirror = mirror_of(tmp_path, A)
+    for name in ("._a-1.0-0.conda", "odd.conda", "a-1.0-py3-none-any.whl", "README"):
+        (mirror.folder / "linux-64" / name).write_bytes(b"foreign")
+    expected = (
+        "not indexed, since pixi-mirror does not know them: linux-64/._a-1.0-0.conda,"
+        " linux-64/README, linux-64/a-1.0-py3-none-any.whl, linux-64/odd.conda"
+    )
+    assert mirror.index().lines == ("indexed: 1 records in 2 subdirs", expected)
+    assert list(mirror.repodata("linux-64")["packages.conda"]) == ["a-1.0-0.conda"]
+    (mirror.folder / "linux-64" / "README").unlink()
+    assert mirror.index().lines == (
+        "index is up to date: 1 records in 2 subdirs",
+        expected.replace(" linux-64/README,", ""),
+    )
+
+
+def test_a_damaged_shard_is_made_again(tmp_path: Path, indexer: str) -> None:
+    mirror = mirror_of(tmp_path, A, B)
+    mirror.index()
+    before = mirror.bytes_but_for_time()
+    shard = mirror.folder / "noarch" / "shards" / f"{shards(mirror, 'noarch')['b']}.msgpack.zst"
+    shard.write_bytes(b"torn")
+    (problem,) = read_subdir_index(mirror.folder / "noarch", PurePosixPath("noarch")).problems
+    assert str(problem) == (
+        f"noarch/shards/{shard.name}: the shard of b has another sha256 than its name\n"
+        "help: pixi run index"
+    )
+    mirror.index()
+    assert mirror.bytes_but_for_time() == before
+    assert read_subdir_index(mirror.folder / "noarch", PurePosixPath("noarch")).problems == ()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_index_file_is_made_again(tmp_path: Path, any_indexer: str, name: str) -> None:
+    mirror = mirror_of(tmp_path, A, B)
+    mirror.index()
+    before = mirror.bytes_but_for_time()
+    (mirror.folder / "noarch" / name).unlink()
+    (problem, *_) = read_subdir_index(mirror.folder / "noarch", PurePosixPath("noarch")).problems
+    assert str(problem) == f"noarch/{name}: is missing\nhelp: pixi run index"
+    mirror.index()
+    assert mirror.bytes_but_for_time() == before
+    assert (mirror.folder / "noarch" / name).exists()
+
+
+def test_an_index_that_says_two_things(tmp_path: Path, any_indexer: str) -> None:
+    mirror = mirror_of(tmp_path, A, replace(A, version="2.0"))
+    mirror.index()
+    file = mirror.folder / "linux-64" / "repodata.json"
+    file.write_bytes(file.read_bytes().replace(b'"size":', b'"size":1'))
+    problems = read_subdir_index(mirror.folder / "linux-64", PurePosixPath("linux-64")).problems
+    assert [str(each).partition("\n")[0] for each in problems] == [
+        "linux-64/repodata.json.zst: holds another repodata.json than the one here",
+        "linux-64/a-1.0-0.conda: the shards and repodata.json say different things of it",
+        "linux-64/a-2.0-0.conda: the shards and repodata.json say different things of it",
+    ]
+
+
+def test_missing_and_wrong_artifacts_are_all_named(tmp_path: Path, any_indexer: str) -> None:
+    mirror = mirror_of(tmp_path, A, B, W)
+    (mirror.folder / "linux-64" / "a-1.0-0.conda").unlink()
+    (mirror.folder / "noarch" / "b-1.0-0.tar.bz2").write_bytes(b"short")
+    before = mirror.states()
+    with pytest.raises(MirrorError) as error:
+        mirror.index()
+    size = len(B.data)
+    assert str(error.value) == (
+        "linux-64/a-1.0-0.conda: is not in the channel folder\nhelp: pixi run fetch\n"
+        "noarch/b-1.0-0.tar.bz2: size differs from pixi.lock\n"
+        f"  expected  {size} bytes\n  actual    5 bytes\nhelp: pixi run fetch"
+    )
+    assert {problem.code for problem in error.value.problems} == {ExitCode.USAGE}
+    assert mirror.states() == before
+
+
+def test_very_many_missing_artifacts_are_counted(tmp_path: Path, any_indexer: str) -> None:
+    packages = [TinyPackage(name=f"p{number:02}") for number in range(23)]
+    mirror = mirror_of(tmp_path, *packages)
+    for file in (mirror.folder / "noarch").iterdir():
+        file.unlink()
+    with pytest.raises(MirrorError) as error:
+        mirror.index()
+    assert len(error.value.problems) == 21
+    assert str(error.value.problems[-1]) == "3 more artifacts: the same\nhelp: pixi run fetch"
+
+
+def test_a_mirror_of_nothing_is_a_channel(tmp_path: Path, indexer: str) -> None:
+    mirror = make_mirror(tmp_path / "workspace")
+    mirror.lock(())
+    assert mirror.index().lines == ("indexed: 0 records in 1 subdirs",)
+    assert mirror.repodata("noarch")["packages.conda"] == {}
+    assert mirror.index().data["changed"] is False
+
+
+def test_every_channel_is_indexed_on_its_own(tmp_path: Path, indexer: str) -> None:
+    mirror = make_mirror(tmp_path / "workspace", "by-channel")
+    here = rows(tmp_path / "upstream", (A, B))
+    there = rows(tmp_path / "other", (replace(W, name="v"), replace(W, name="u")), OTHERS)
+    mirror.lock((*here, *there))
+    report = mirror.index()
+    assert report.lines == ("indexed: 4 records in 4 subdirs",)
+    assert list(mirror.repodata("bioconda/win-64")["packages.conda"]) == [
+        "u-1!2.0+x-0.conda",
+        "v-1!2.0+x-0.conda",
+    ]
+    assert mirror.repodata("bioconda/noarch")["packages.conda"] == {}
+    assert list(mirror.repodata("conda-forge/linux-64")["packages.conda"]) == ["a-1.0-0.conda"]
+    before = mirror.states()
+    mirror.lock((*here, there[0]))
+    mirror.index()
+    changed = {name for name, state in mirror.states().items() if state != before.get(name)}
+    assert changed == set(), "one artifact is kept from before, so nothing is to be written"
+    # A channel that the lock names no more stays one while it has artifacts.
+    mirror.lock(here)
+    assert mirror.index().lines[1].startswith("kept from before: 2 artifacts, ")
+    for name in ("v-1!2.0+x-0.conda", "u-1!2.0+x-0.conda"):
+        (mirror.folder / "bioconda" / "win-64" / name).unlink()
+    mirror.index()
+    assert not (mirror.folder / "bioconda").exists()
+    assert mirror.index().lines == ("index is up to date: 2 records in 2 subdirs",)
+
+
+def test_an_emptied_subdir_loses_its_index(tmp_path: Path, indexer: str) -> None:
+    mirror = mirror_of(tmp_path, A, B)
+    mirror.index()
+    (mirror.folder / "linux-64" / "a-1.0-0.conda").unlink()
+    (mirror.folder / "linux-64" / "mine.txt").write_text("foreign")
+    mirror.lock(rows(tmp_path / "upstream", (B,)))
+    mirror.index()
+    assert [file.name for file in (mirror.folder / "linux-64").iterdir()] == ["mine.txt"]
+    assert (mirror.folder / "noarch" / "repodata.json").exists()
+
+
+def test_shards_come_first_and_repodata_last(
+    tmp_path: Path, any_indexer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = mirror_of(tmp_path, A, B)
+    mirror.index()
+    placed: list[str] = []
+    replaced = Path.replace
+
+    def watched(self: Path, target: Path) -> Path:
+        if target.is_relative_to(mirror.folder):
+            placed.append(target.relative_to(mirror.folder).as_posix())
+        return replaced(self, target)
+
+    monkeypatch.setattr(Path, "replace", watched)
+    mirror.lock(rows(tmp_path / "upstream", (replace(A, version="2.0"), replace(B, version="2"))))
+    mirror.index()
+    kinds = ["shards" if "/shards/" in name else name.partition("/")[2] for name in placed]
+    first, last = ["shards"] * 2, ["repodata.json"] * 2
+    middle = ["repodata.json.zst", "repodata_shards.msgpack.zst"] * 2
+    assert kinds == [*first, *middle, *last]
+
+
+def test_an_indexer_that_fails(tmp_path: Path, fake_program: Path) -> None:
+    fake_program.write_text("#!/bin/sh\necho the reason >&2\nexit 3\n", encoding="utf-8")
+    mirror = mirror_of(tmp_path, A)
+    before = mirror.states()
+    with pytest.raises(MirrorError) as error:
+        mirror.index()
+    assert str(error.value) == "rattler-index: ended with status 3\n  said  the reason"
+    assert error.value.problems[0].code is ExitCode.PROGRAM
+    assert mirror.states() == before
+
+
+def test_an_indexer_that_does_nothing_is_not_believed(tmp_path: Path, fake_program: Path) -> None:
+    mirror = mirror_of(tmp_path, A)
+    before = mirror.states()
+    with pytest.raises(MirrorError) as error:
+        mirror.index()
+    program = find_indexer()
+    assert [str(each).partition("\n")[0] for each in error.value.problems] == [
+        "linux-64/repodata.json.zst: is missing",
+        "linux-64/repodata_shards.msgpack.zst: is missing",
+        "noarch/repodata.json.zst: is missing",
+        "noarch/repodata_shards.msgpack.zst: is missing",
+    ]
+    assert error.value.problems[0].facts == (("indexer", program.identity),)
+    assert mirror.states() == before
+    assert not mirror.workspace.place.staging.exists()
+
+
+def test_another_indexer_indexes_again(tmp_path: Path, any_indexer: str) -> None:
+    mirror = mirror_of(tmp_path, A)
+    mirror.index()
+    found = find_indexer()
+    other = Indexer(program=found.program, identity="another version")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(stage, "find_indexer", lambda: other)
+        assert mirror.index().data["changed"] is True
+        assert mirror.index().data["changed"] is False
+    assert mirror.index().data["changed"] is True
+
+
+def test_no_indexer_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib import metadata
+
+    def missing(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(metadata, "version", missing)
+    with pytest.raises(MirrorError) as error:
+        find_indexer()
+    assert str(error.value) == (
+        "rattler-index: neither this program nor py-rattler is installed\n"
+        "help: pixi add --feature tools rattler-index"
+    )
+
+
+def test_leftovers_of_killed_runs_are_cleared(tmp_path: Path, any_indexer: str) -> None:
+    mirror = mirror_of(tmp_path, A)
+    stale = mirror.workspace.place.staging / "stale" / "noarch"
+    stale.mkdir(parents=True)
+    (stale / "repodata.json").write_text("{}")
+    torn = mirror.folder / "linux-64" / "repodata.json.4711.tmp"
+    torn.write_text("{")
+    mirror.index()
+    assert not mirror.workspace.place.staging.exists()
+    assert not torn.exists()
+
+
+def test_a_channel_folder_that_cannot_be_written(
+    tmp_path: Path, any_indexer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = mirror_of(tmp_path, A)
+
+    def refuse(self: Path, target: Path) -> Path:
+        raise PermissionError(13, "Permission denied", str(target))
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(MirrorError) as error:
+        mirror.index()
+    (problem,) = error.value.problems
+    assert problem.code is ExitCode.USAGE
+    assert problem.trouble == "cannot be read or written: Permission denied"
+
+
+def test_the_shards_are_named_by_their_sha256(tmp_path: Path, indexer: str) -> None:
+    mirror = mirror_of(tmp_path, A, B, W)
+    mirror.index()
+    for file in mirror.folder.rglob("*.msgpack.zst"):
+        if file.parent.name == "shards":
+            assert hashlib.sha256(file.read_bytes()).hexdigest() in file.name
+
+
+def test_rattler_reads_it(tmp_path: Path, indexer: str) -> None:
+    """The oracle: py-rattler's own record types, in a process of their own as they may crash."""
+    mirror = mirror_of(tmp_path, A, B, W)
+    mirror.index()
+    code = (
+        "import os, sys\nfrom rattler import Channel, RepoData\n"
+        "records = RepoData.from_path(sys.argv[1]).into_repo_data(Channel(sys.argv[2]))\n"
+        "print([(each.file_name, each.size, each.sha256.hex()) for each in records], flush=True)\n"
+        "os._exit(0)\n"
+    )
+    file = mirror.folder / "noarch" / "repodata.json"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(file), CHANNEL], capture_output=True, text=True, check=True
+    )
+    digest = hashlib.sha256(B.data).hexdigest()
+    assert done.stdout.strip() == str([("b-1.0-0.tar.bz2", len(B.data), digest)])
