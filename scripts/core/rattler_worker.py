@@ -92,6 +92,45 @@ def download(arguments: dict[str, Any]) -> None:
     asyncio.run(download_to_path(_client(arguments), arguments["url"], Path(arguments["path"])))
 
 
+def current_platform(_arguments: dict[str, Any]) -> str:
+    """Return the subdir of this machine."""
+    return str(_subdir_type().current())
+
+
+def _subdir_type() -> Any:
+    """The type of subdirs; `Platform` is its name before 0.28, where that warns."""
+    import rattler
+
+    return rattler.Subdir if hasattr(rattler, "Subdir") else rattler.Platform
+
+
+def create(arguments: dict[str, Any]) -> list[str]:
+    """Do what `conda create -c CHANNEL SPEC` does for this machine, with fresh caches.
+
+    Of `channel`, a URL, alone; `specs` into `prefix`; `cache` is an empty folder. Returns the file
+    names of what was installed.
+    """
+    return asyncio.run(_create(arguments))
+
+
+async def _create(arguments: dict[str, Any]) -> list[str]:
+    from pathlib import Path
+
+    from rattler import Gateway, VirtualPackage, install, solve
+
+    subdir = _subdir_type()
+    cache = Path(arguments["cache"])
+    records = await solve(
+        [arguments["channel"]],
+        arguments["specs"],
+        gateway=Gateway(cache_dir=cache / "repodata"),
+        platforms=[subdir.current(), subdir("noarch")],
+        virtual_packages=VirtualPackage.detect(),
+    )
+    await install(records, arguments["prefix"], cache_dir=cache / "packages", show_progress=False)
+    return sorted(record.file_name for record in records)
+
+
 def _client(arguments: dict[str, Any]) -> Any:
     """Make the client, without its own retries: the caller has better ones.
 
@@ -142,6 +181,8 @@ def _config(arguments: dict[str, Any]) -> str:
 def main(function: str) -> None:
     """Run one function and print its result."""
     functions: dict[str, Callable[[dict[str, Any]], Any]] = {
+        "create": create,
+        "current_platform": current_platform,
         "index": index,
         "download": download,
         "matches": matches,

@@ -57,5 +57,5 @@ def _problems(task: str, code: int) -> tuple[Problem, ...]:
     if code == ExitCode.OK:
         return ()
     ours = ExitCode(code) if code in _ASKED_FOR else ExitCode.PROGRAM
-    trouble = f"ended with exit code {code}, as said above"
+    trouble = f"ended with exit code {code}, for the reason it gave"
     return (Problem(subject=f"the demo's {task}", trouble=trouble, code=ours),)

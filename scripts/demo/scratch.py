@@ -48,6 +48,11 @@ class Scratch:
         return self.root / "cache"
 
     @property
+    def install_cache(self) -> Path:
+        """The folder for the caches of the install, which must not know the artifacts before."""
+        return self.root / "install-cache"
+
+    @property
     def prefix(self) -> Path:
         """The folder into which the program is installed."""
         return self.root / "prefix"

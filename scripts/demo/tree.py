@@ -11,14 +11,14 @@ _INDENT = "  "
 def draw_tree(root: str, files: Iterable[PurePosixPath], folded: str) -> tuple[str, ...]:
     """Draw files, named relative to `root`, as lines; of folders called `folded`, their count.
 
-    Folders end with a slash and stand before files, as many shards as there may be say little.
+    Folders end with a slash and stand before files.
     """
     return tuple(_lines(f"{root}/", sorted(file.parts for file in files), folded))
 
 
 def _lines(name: str, files: list[tuple[str, ...]], folded: str) -> Iterable[str]:
     if name == f"{folded}/":
-        yield f"{name}  ({len(files)} files)"
+        yield f"{name}  ({len(files)} file{'' if len(files) == 1 else 's'})"
         return
     yield name
     folders = sorted({file[0] for file in files if len(file) > 1})

@@ -14,10 +14,12 @@ def test_folders_stand_before_files_and_shards_are_counted() -> None:
         "noarch/repodata.json",
         "noarch/shards/a.msgpack.zst",
         "linux-64/x-1-0.conda",
+        "linux-64/shards/c.msgpack.zst",
     )
     assert draw_tree("local-channel", map(PurePosixPath, files), "shards") == (
         "local-channel/",
         "  linux-64/",
+        "    shards/  (1 file)",
         "    x-1-0.conda",
         "  noarch/",
         "    shards/  (2 files)",

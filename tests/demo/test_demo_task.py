@@ -1,0 +1,154 @@
+"""The demo, as somebody runs it on a fresh machine; and what it says when its mirror fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.core.console import Console
+from scripts.core.errors import ExitCode, MirrorError
+from scripts.core.rattler_child import call_rattler
+from scripts.demo import stage
+from scripts.demo.scratch import UPSTREAM
+from scripts.demo.stage import DemoOptions, demo
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def here() -> str:
+    """The subdir of this machine; the demo has a program for five."""
+    platform = str(call_rattler("current_platform", {}))
+    if not UPSTREAM.joinpath("tools", platform).is_dir():
+        pytest.skip(f"the demo has nothing for {platform}")
+    return platform
+
+
+def run_demo(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run the task from an unrelated folder, proxies that lead nowhere set."""
+    dead = "http://127.0.0.1:9"
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}
+    env |= dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), dead)
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "tasks.demo", *options],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+
+
+def test_the_demo_shows_the_main_job(tmp_path: Path, here: str) -> None:
+    done = run_demo(tmp_path)
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0, done.stderr
+    assert "error" not in done.stderr
+    assert (
+        lines[0]
+        == "demo: https://conda.example.org, served on loopback, mirrored by the task mirror:"
+    )
+    start = lines.index("demo: the channel that this made:")
+    assert lines[start + 1 : start + 8] == [
+        "  local-channel/",
+        "    linux-64/",
+        "      shards/  (1 file)",
+        "      hello-1.0-h1_0.conda",
+        "      repodata.json",
+        "      repodata.json.zst",
+        "      repodata_shards.msgpack.zst",
+    ]
+    assert lines[-4:] == [
+        (
+            "demo: hotfix kept: noarch/greetings-2.1-0.conda was built for words 1.*;"
+            " the record says words >=2.0,<3.0a0"
+        ),
+        "demo: the upstream is gone; installed from the channel alone, the program says:",
+        f"  hello, world without a network ({here})",
+        "demo: done, the channel was made, verified and used; nothing is left of it",
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_and_a_kept_folder(tmp_path: Path, here: str) -> None:
+    kept = tmp_path / "kept"
+    done = run_demo(tmp_path, "--json", "--keep", str(kept))
+    document = json.loads(done.stdout)
+    assert (done.returncode, document["exit-code"], document["problems"]) == (0, 0, [])
+    assert document["mirror"]["task"] == "mirror"
+    assert {"fetch", "index", "verify"} <= document["mirror"].keys()
+    assert document["said"] == f"hello, world without a network ({here})"
+    assert (document["platform"], document["kept"]) == (here, str(kept))
+    assert kept.joinpath("workspace", "local-channel", "noarch", "repodata.json").is_file()
+    again = run_demo(tmp_path, "--keep", str(kept))
+    assert (again.returncode, again.stdout, again.stderr) == (
+        2,
+        "",
+        f"error: {kept}: not empty, and the demo overwrites nothing\nhelp: name a new folder\n",
+    )
+
+
+def test_quiet_is_quiet(tmp_path: Path) -> None:
+    done = run_demo(tmp_path, "-q")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("damage", "code"), [("missing", ExitCode.USAGE), ("swapped", ExitCode.NO)]
+)
+def test_what_the_mirror_finds_is_what_the_demo_ends_with(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    damage: str,
+    code: ExitCode,
+) -> None:
+    """A control: an upstream that is damaged."""
+    shutil.copytree(UPSTREAM, tmp_path / "upstream")
+    artifact = tmp_path / "upstream" / "data" / "noarch" / "words-2.0-0.tar.bz2"
+    if damage == "missing":
+        artifact.unlink()
+    else:
+        artifact.write_bytes(bytes(artifact.stat().st_size))
+    monkeypatch.setattr(stage, "UPSTREAM", tmp_path / "upstream")
+    report = demo(DemoOptions(), Console())
+    assert (report.exit_code, [str(each) for each in report.problems]) == (
+        code,
+        [f"the demo's mirror: ended with exit code {int(code)}, for the reason it gave"],
+    )
+    captured = capfd.readouterr()
+    assert "error: noarch/words-2.0-0.tar.bz2: " in captured.err
+    assert "demo: done" not in captured.out
+
+
+def test_a_lost_hotfix_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Patched, since `index` does not lose it."""
+    monkeypatch.setattr(stage, "find_hotfixes", lambda channel: iter(()))
+    with pytest.raises(MirrorError) as caught:
+        demo(DemoOptions(), Console())
+    assert str(caught.value) == (
+        "repodata.json: says of every artifact what its archive says: the hotfix was lost"
+    )
+
+
+def test_a_machine_for_which_there_is_no_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Patched, since the machine of a test is one of the five."""
+    monkeypatch.setattr(
+        "scripts.demo.stage.call_rattler",
+        lambda function, *rest: (
+            "linux-riscv64" if function == "current_platform" else call_rattler(function, *rest)
+        ),
+    )
+    report = demo(DemoOptions(), Console())
+    assert report.exit_code == ExitCode.OK
+    assert report.lines[-2:] == (
+        "demo: the program was not run, since it is not made for linux-riscv64",
+        "demo: done, the channel was made and verified; nothing is left of it",
+    )
