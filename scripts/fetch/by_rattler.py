@@ -72,8 +72,8 @@ class ByRattler:
         for source in self.trust.sources:
             env[_CERTIFICATES[Path(source.path).is_dir()]] = source.path
         if self.config.authentication_override_file is not None:
-            # There is no other way to tell rattler; pixi too asks a RATTLER_AUTH_FILE first.
-            env.setdefault("RATTLER_AUTH_FILE", str(self.config.authentication_override_file))
+            # There is no other way to tell rattler, and pixi asks this file before the other.
+            env["RATTLER_AUTH_FILE"] = str(self.config.authentication_override_file)
         return env
 
 

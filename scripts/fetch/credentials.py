@@ -1,8 +1,9 @@
 """Find the credentials that pixi and conda users have stored. Acts.
 
-In the order of rattler (`AuthenticationStorage::from_env_and_defaults`, and pixi's own
-`get_auth_store`): `RATTLER_AUTH_FILE`, pixi's `authentication-override-file`, the system's
-keyring, `~/.rattler/credentials.json`, netrc. The keyring is left to rattler itself; see
+In the order of rattler (`AuthenticationStorage::from_env_and_defaults`), with what pixi puts in
+front of it (`get_auth_store`; it means to put it second, but 0.77 does not): pixi's
+`authentication-override-file`, `RATTLER_AUTH_FILE`, the system's keyring,
+`~/.rattler/credentials.json`, netrc. The keyring is left to rattler itself; see
 `Credentials.may_be_in_keyring`.
 """
 
@@ -31,7 +32,7 @@ def read_credentials(config: PixiConfig, environ: Mapping[str, str]) -> Credenti
     """
     notes: list[str] = []
     stores: list[Store] = []
-    named = (environ.get("RATTLER_AUTH_FILE"), config.authentication_override_file)
+    named = (config.authentication_override_file, environ.get("RATTLER_AUTH_FILE"))
     for path in [Path(each) for each in named if each]:
         store = _rattler_file(path, before_keyring=True)
         if store is None:

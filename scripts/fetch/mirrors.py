@@ -50,9 +50,9 @@ def candidates(mirrors: Mirrors, url: str) -> tuple[str, ...]:
 
 def _joined(mirror: str, rest: str, original: SplitResult) -> str:
     base = urlsplit(mirror)
-    netloc = base.netloc
-    if "@" not in netloc and origin(mirror) == origin(original.geturl()):
-        netloc = original.netloc  # upstream itself, named as the last of its own mirrors
+    netloc, user = base.netloc, original.netloc.rpartition("@")[0]
+    if user and "@" not in netloc and origin(mirror) == origin(original.geturl()):
+        netloc = f"{user}@{netloc}"  # upstream itself, named as the last of its own mirrors
     path = f"{base.path.rstrip('/')}/{rest}"
     return base._replace(netloc=netloc, path=path, query=original.query or base.query).geturl()
 

@@ -55,8 +55,8 @@ class Proxies:
 def choose_proxies(config: PixiConfig, environ: Mapping[str, str]) -> Proxies:
     """Take the environment's proxies where it names any, else those of pixi's configuration.
 
-    NO_PROXY holds for both. HTTP_PROXY in capitals is not believed where REQUEST_METHOD is set:
-    there it is a header of a CGI request (as in curl, requests and reqwest).
+    NO_PROXY holds for both, and HTTP_PROXY in capitals counts, other than in pixi 0.77; but not
+    where REQUEST_METHOD is set: there it is a header of a CGI request (as in requests).
     """
     any_proxy = _variable(environ, "all_proxy")
     https = _variable(environ, "https_proxy") or any_proxy

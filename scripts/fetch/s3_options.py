@@ -22,8 +22,8 @@ class S3Options:
 def parse_s3_options(table: Table) -> tuple[S3Options, ...]:
     """Read the tables of all buckets.
 
-    The manifest says `force-path-style`, newer configuration files `addressing-style = "path"`
-    (pixi_manifest/src/toml/s3_options.rs, rattler_config/src/config/s3.rs).
+    pixi 0.77 says `force-path-style`, rattler's newer tools `addressing-style = "path"`
+    (rattler_config/src/config/s3.rs, 0.6 and 0.12).
     """
     return tuple(_parse(bucket, each) for bucket, each in table.tables())
 
