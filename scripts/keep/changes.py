@@ -9,7 +9,7 @@ from typing import Final
 
 from scripts.core.errors import usage_error
 from scripts.core.files import write_atomically
-from scripts.core.report import Report, to_json
+from scripts.core.report import Json, Report, to_json
 from scripts.keep.diff import diff
 from scripts.keep.diff_text import diff_lines, markdown
 from scripts.lock.made_from import read_made_from
@@ -63,14 +63,10 @@ def changes_report(
         lines = tuple(text.removesuffix("\n").split("\n"))
     elif markdown_file is not None:
         _write(markdown_file, text)
-    return Report(
-        lines=lines,
-        data={
-            "since": before.since,
-            "changes": to_json(found.platforms),
-            "markdown": text if markdown_file == STDOUT else None,
-        },
-    )
+    data: dict[str, Json] = {"since": before.since, "changes": to_json(found.platforms)}
+    if markdown_file == STDOUT:
+        data["markdown"] = text
+    return Report(lines=lines, data=data)
 
 
 def _write(path: Path, text: str) -> None:
