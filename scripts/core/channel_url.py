@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from scripts.core.redact import without_secrets
 
 ANACONDA: Final = "https://conda.anaconda.org"
+_HOST: Final = ANACONDA.partition("://")[2]
 _ODD: Final = re.compile(r"[^A-Za-z0-9_.+~=@-]")
+# Windows takes these for devices, whatever follows the dot.
+_DEVICE: Final = re.compile(r"(?i)\A(con|prn|aux|nul|(?:com|lpt)[0-9])(?=\.|\Z)")
 
 
 def channel_base_url(text: str) -> str:
@@ -33,20 +36,23 @@ def channel_folder(url: str) -> str:
     password, token, colon, `.` or `..`.
     """
     plain = without_secrets(channel_base_url(url))
-    parts = urlsplit(plain)
-    is_url = "://" in plain
-    path = parts.path if is_url else plain.replace("\\", "/")
+    scheme, mark, rest = plain.partition("://")
+    host, _, path = rest.partition("/") if mark else ("", "", plain.replace("\\", "/"))
     segments = [_safe(unquote(segment)) for segment in path.split("/")]
     segments = [segment for segment in segments if segment]
-    if not is_url or parts.scheme == "file":
+    if not mark or scheme == "file":
         return "/".join(["local", *segments])
-    if parts.netloc != urlsplit(ANACONDA).netloc:
-        host = f"{parts.scheme}_{parts.netloc}" if parts.scheme in {"s3", "oci"} else parts.netloc
-        segments.insert(0, _safe(host.lower()))
+    if host.lower() != _HOST:
+        host = f"{scheme}_{host}" if scheme in {"s3", "oci"} else host
+        segments.insert(0, _safe(host.lower()) or "_")
     return "/".join(segments) or "channel"
 
 
 def _safe(segment: str) -> str:
     """Make one path segment that no file system can misread; empty for `.` and `..`."""
     segment = _ODD.sub("_", segment)
-    return "" if segment.strip(".") == "" else segment
+    if segment.strip(".") == "":
+        return ""
+    if segment.endswith("."):  # which Windows drops
+        segment = segment[:-1] + "_"
+    return _DEVICE.sub(r"\1_", segment)

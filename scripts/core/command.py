@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -58,23 +57,25 @@ def run_task(
     # SIGTERM ends a run like Ctrl-C: what is whole is kept, children are ended.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        report = handler(options, console)
-    except MirrorError as error:
-        report = Report(problems=error.problems)
+        report = _outcome(handler, options, console)
+        if console.json_wanted:
+            console.json(name, report, report.exit_code)
+        else:
+            console.report(report)
     except KeyboardInterrupt:
         console.note(f"{name}: interrupted; artifacts already placed are kept")
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:  # `pixi run … | head`: nobody reads on, which is no error
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
-        return ExitCode.OK
     except Exception:  # printed whole, and never gone on from
         import traceback
 
-        traceback.print_exc()
-        console.warn("this is a bug of pixi-mirror; please report it with the lines above")
+        console.bug(traceback.format_exc())
         return ExitCode.BUG
-    if console.json_wanted:
-        console.json(name, report, report.exit_code)
-    else:
-        console.report(report)
     return report.exit_code
+
+
+def _outcome(handler: Handler, options: argparse.Namespace, console: Console) -> Report:
+    """Call the handler; a MirrorError is a report too."""
+    try:
+        return handler(options, console)
+    except MirrorError as error:
+        return Report(problems=error.problems)

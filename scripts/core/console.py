@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import sys
+from collections.abc import Mapping
 from enum import IntEnum
+from typing import Final, TextIO
 
 from scripts.core.errors import Problem
 from scripts.core.redact import redact
-from scripts.core.report import Report
+from scripts.core.report import Json, Report
+
+# All but tab and line feed: a name out of a lock or from a server must not steer the terminal.
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Loudness(IntEnum):
@@ -36,31 +43,37 @@ class Console:
     def result(self, line: str) -> None:
         """Print one line of the result: stdout, or nothing where `--json` prints it instead."""
         if not self.json_wanted and self.loudness > Loudness.QUIET:
-            print(redact(line), flush=True)
+            _print(_shown(line), sys.stdout)
 
     def note(self, line: str) -> None:
         """Print what is under way, on stderr; `-q` hides it."""
         if self.loudness > Loudness.QUIET:
-            print(redact(line), file=sys.stderr, flush=True)
+            _print(_shown(line), sys.stderr)
 
     def detail(self, line: str) -> None:
         """Print what only `-v` shows, on stderr."""
         if self.loudness >= Loudness.VERBOSE:
-            print(redact(line), file=sys.stderr, flush=True)
+            _print(_shown(line), sys.stderr)
 
     def warn(self, line: str) -> None:
         """Print what a person should know although it is no error, on stderr; `-q` hides it."""
-        self.note(f"{_paint('warning:', '33')} {line}")
+        if self.loudness > Loudness.QUIET:
+            _print(f"{_paint('warning:', '33')} {_shown(line)}", sys.stderr)
 
     def problem(self, problem: Problem) -> None:
         """Print one problem, on stderr; never hidden."""
-        head, *rest = redact(str(problem)).splitlines()
+        head, *rest = _shown(str(problem)).splitlines()
         lines = [f"{_paint('error:', '31')} {head}"]
         lines += [
             line.replace("help:", _paint("help:", "36"), 1) if line.startswith("help:") else line
             for line in rest
         ]
-        print("\n".join(lines), file=sys.stderr, flush=True)
+        _print("\n".join(lines), sys.stderr)
+
+    def bug(self, trace: str) -> None:
+        """Print the traceback of a bug of ours and what to do with it, on stderr; never hidden."""
+        plea = "this is a bug of pixi-mirror; please report it with the lines above"
+        _print(f"{_shown(trace.rstrip())}\n{_paint('warning:', '33')} {plea}", sys.stderr)
 
     def report(self, report: Report) -> None:
         """Print a whole report for people: its lines, then its problems."""
@@ -70,23 +83,63 @@ class Console:
             self.problem(problem)
 
     def json(self, task: str, report: Report, exit_code: int) -> None:
-        """Print the report for programs: one JSON object on stdout."""
+        """Print the report for programs: one JSON object on stdout, in ASCII for any pipe."""
         document = {
             "task": task,
             "exit-code": int(exit_code),
-            **report.data,
+            **{key: _without_secrets(each) for key, each in report.data.items()},
             "problems": [
                 {
                     "subject": redact(problem.subject),
                     "trouble": redact(problem.trouble),
-                    "facts": {label: redact(text) for label, text in problem.facts},
+                    "facts": _facts(problem),
                     "help": None if problem.help is None else redact(problem.help),
                     "exit-code": int(problem.code),
                 }
                 for problem in report.problems
             ],
         }
-        print(json.dumps(document, indent=2, ensure_ascii=False), flush=True)
+        _print(json.dumps(document, indent=2), sys.stdout)
+
+
+def _shown(text: str) -> str:
+    """Hide secrets, and write control characters as escapes."""
+    return _CONTROL.sub(lambda match: repr(match[0])[1:-1], redact(text))
+
+
+def _without_secrets(value: Json) -> Json:
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {redact(key): _without_secrets(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_secrets(each) for each in value]
+    return value
+
+
+def _facts(problem: Problem) -> dict[str, str]:
+    """Give the facts by label; texts under one label become the lines of one text."""
+    facts: dict[str, list[str]] = {}
+    for label, text in problem.facts:
+        facts.setdefault(label, []).append(redact(text))
+    return {label: "\n".join(texts) for label, texts in facts.items()}
+
+
+def _print(text: str, stream: TextIO) -> None:
+    """Print and flush; the work goes on though nobody reads on."""
+    try:
+        print(text, file=stream, flush=True)
+    except OSError as error:  # `pixi run … | head`; EINVAL is how Windows says it
+        if error.errno not in {errno.EPIPE, errno.EINVAL}:
+            raise
+        _discard(stream)
+
+
+def _discard(stream: TextIO) -> None:
+    """Let what is printed from now on vanish; Python itself flushes the stream at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def _paint(text: str, colour: str) -> str:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 from typing import Final
-from urllib.parse import urlsplit, urlunsplit
 
-_USER_INFO: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)[^/\s?#'\"<>]*@")
+# A URL within a text ends at a blank: an apostrophe may be part of a password. `url: ` is how
+# urllib3 names what it asked a host for.
+_URL: Final = re.compile(r"(?:://|\burl: /)\S+")
+_USER_INFO: Final = re.compile(r"://[^/?#]*@")
+# What closes the sentence or the quotes around a URL is left standing.
+_QUERY: Final = re.compile(r"\?[^#]*[^#'\"<>(),.;:\[\]{}]")
 # anaconda.org's tokens (conda/core/url.py); `/t/` stays, as rattler's redaction keeps it.
-_TOKEN: Final = re.compile(r"/t/[^/\s?#'\"<>]+")
-_QUERY: Final = re.compile(r"(?P<url>[A-Za-z][A-Za-z0-9+.-]*://[^\s?#'\"<>]*)\?[^\s#'\"<>]*")
+_TOKEN: Final = re.compile(r"/(?:t|%74)/[^/?#]*[^/?#'\"<>(),.;:\[\]{}]")
+_BARE_TOKEN: Final = re.compile(r"(?<![^\s'\"(=])/t/[^/\s?#'\"<>]+")
+_TOKEN_SEGMENTS: Final = re.compile(r"/(?:t|%74)/[^/]+")
 
 _HIDDEN: Final = "********"
 
@@ -19,16 +24,29 @@ def redact(text: str) -> str:
 
     A query string may be a signature (`?sig=…`), so it is hidden whole.
     """
-    if "://" not in text and "/t/" not in text:
+    if "://" not in text and "/t/" not in text and "url: " not in text:
         return text
-    text = _USER_INFO.sub(rf"\g<scheme>{_HIDDEN}@", text)
-    text = _QUERY.sub(rf"\g<url>?{_HIDDEN}", text)
-    return _TOKEN.sub(f"/t/{_HIDDEN}", text)
+    return _BARE_TOKEN.sub(f"/t/{_HIDDEN}", _URL.sub(_redacted, text))
+
+
+def _redacted(match: re.Match[str]) -> str:
+    url = _USER_INFO.sub(f"://{_HIDDEN}@", match[0])
+    url = _QUERY.sub(f"?{_HIDDEN}", url)
+    return _TOKEN.sub(f"/t/{_HIDDEN}", url)
 
 
 def without_secrets(url: str) -> str:
-    """Return the URL with user, password, token segment, query and fragment removed."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    path = _TOKEN.sub("", parts.path)
-    return urlunsplit((parts.scheme, host, path, "", ""))
+    """Return the URL with user, password, token segment, query and fragment removed.
+
+    A path, which has none of them, is returned as it is. Takes any text: the standard library's
+    parser raises on some.
+    """
+    scheme, mark, rest = url.partition("://")
+    if not mark:
+        return url
+    plain = re.split(r"[?#]", rest, maxsplit=1)[0]
+    authority, slash, path = plain.partition("/")
+    path = slash + path
+    if scheme.lower() != "file":
+        path = _TOKEN_SEGMENTS.sub("", path)
+    return f"{scheme.lower()}://{authority.rpartition('@')[2]}{path}"
