@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from scripts.core.errors import usage_error
+from scripts.core.errors import MirrorError, usage_error
 
 
 @contextlib.contextmanager
@@ -17,9 +17,17 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
     The system lets go of it when the process ends, however it ends, so a killed run leaves
     nothing to clean up. The file itself stays and holds the last holder's process id.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+b") as file:
-        if not _try_lock(file.fileno()):
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+b", buffering=0)
+    except OSError as error:
+        raise _impossible(what, path, error) from None
+    with file:
+        try:
+            is_mine = _try_lock(file.fileno())
+        except OSError as error:  # a file system without locks
+            raise _impossible(what, path, error) from None
+        if not is_mine:
             file.seek(0)
             holder = file.read().decode("ascii", "replace").strip() or "unknown"
             raise usage_error(
@@ -29,11 +37,19 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
                 ("lock file", str(path)),
                 help="wait until it has ended, then run this again",
             )
-        file.seek(0)
-        file.truncate()
-        file.write(f"{os.getpid()}\n".encode())
-        file.flush()
+        with contextlib.suppress(OSError):  # a full disk; the number is but for people
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n".encode())
         yield
+
+
+def _impossible(what: str, path: Path, error: OSError) -> MirrorError:
+    return usage_error(
+        what,
+        f"cannot be kept to one run at a time: {error.strerror}",
+        ("lock file", str(path)),
+        help="set channel-dir to a folder you may write to",
+    )
 
 
 def _try_lock(fileno: int) -> bool:

@@ -89,6 +89,8 @@ def link_or_copy(source: Path, target: Path) -> None:
     """Give `target` the bytes of `source`: a hard link, or a copy where links are impossible."""
     try:
         os.link(source, target)
+    except FileExistsError:  # to write into it would write into all its other links
+        raise
     except OSError:
         import shutil
 

@@ -6,12 +6,14 @@ and comes out is JSON.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.redact import redact
@@ -26,31 +28,34 @@ class RattlerRefusedError(Exception):
 
 
 def call_rattler(
-    function: str, arguments: Mapping[str, Json], env: Mapping[str, str] | None = None
+    function: str,
+    arguments: Mapping[str, Json],
+    env: Mapping[str, str] | None = None,
+    wrapper: Sequence[str] = (),
 ) -> Json:
     """Run one function of the worker and return its result.
 
-    `env` replaces the child's environment variables. Raises RattlerRefusedError with rattler's
+    `env` replaces the child's environment variables, `wrapper` is a program, with its options,
+    that starts the child. Raises RattlerRefusedError with rattler's
     message where it raised one, and a MirrorError of exit code 4 where the child died without a
     result.
     """
     environment = dict(os.environ if env is None else env)
     environment["PYTHONPATH"] = str(_ROOT)
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "scripts.core.rattler_worker", function],
+        [*wrapper, sys.executable, "-P", "-m", "scripts.core.rattler_worker", function],
         input=json.dumps(dict(arguments)).encode(),
         capture_output=True,
         env=environment,
         check=False,
     )
     # Judged by the result, not by the exit code: the work may be done though the exit crashed.
-    for line in reversed(done.stdout.decode("utf-8", "replace").splitlines()):
-        if line.startswith('{"rattler": '):
-            answer = json.loads(line)["rattler"]
-            if "error" in answer:
-                raise RattlerRefusedError(answer["error"])
-            result: Json = answer["result"]
-            return result
+    answer = _answer(done.stdout.decode("utf-8", "replace"))
+    if "error" in answer:
+        raise RattlerRefusedError(answer["error"])
+    if "result" in answer:
+        result: Json = answer["result"]
+        return result
     last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-_SHOWN:]
     raise MirrorError(
         Problem(
@@ -60,3 +65,13 @@ def call_rattler(
             facts=tuple(("said", redact(line)) for line in last),
         )
     )
+
+
+def _answer(output: str) -> dict[str, Any]:
+    """Find the line with the answer; empty where there is none, or only its beginning."""
+    for line in reversed(output.splitlines()):
+        if line.startswith('{"rattler": '):
+            with contextlib.suppress(ValueError):  # it died while writing
+                answer: dict[str, Any] = json.loads(line)["rattler"]
+                return answer
+    return {}
