@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from scripts.core.files import hash_file, write_atomically
+from scripts.core.files import hash_file, make_durable, write_atomically
 
 # In a record, in place of a boot id: the bytes were on the disk for sure.
 _DURABLE: Final = "*"
@@ -70,6 +70,8 @@ class Digests:
         self._boot = boot_id()
         self._known: dict[tuple[str, str], KnownDigest] = {}
         self._lines = 0
+        self._torn = False  # the last line lacks its end: the next must not join it
+        self._forgot = False
         self._read()
 
     @property
@@ -107,9 +109,15 @@ class Digests:
         """Remember a digest just computed by reading, unless the file changed meanwhile.
 
         `status` is from before the reading. A file that was known under an earlier boot id has
-        been read back from the disk after a reboot: from now on it is believed for good.
+        been read back from the disk after a reboot: from now on it is believed for good. Where
+        the system has no boot id, the file is made durable first, and else not remembered.
         """
-        now = Fingerprint.of((folder / path).stat())
+        if self._boot is None and self._writes and not _made_durable(folder / path):
+            return
+        try:
+            now = Fingerprint.of((folder / path).stat())
+        except OSError:  # gone meanwhile
+            return
         if now != Fingerprint.of(status):
             return
         earlier = self._known.get((str(path), algorithm))
@@ -140,42 +148,66 @@ class Digests:
         self._known[str(path), algorithm] = known
         if not self._writes:
             return
-        self._journal.parent.mkdir(parents=True, exist_ok=True)
-        with self._journal.open("a", encoding="utf-8") as file:
-            file.write(_line(str(path), known))
+        line = _line(str(path), known)
+        try:
+            self._journal.parent.mkdir(parents=True, exist_ok=True)
+            with self._journal.open("a", encoding="utf-8") as file:
+                file.write(f"\n{line}" if self._torn else line)
+        except OSError:  # a full disk: that is for whoever writes what must be there
+            self._torn = True
+            return
+        self._torn = False
         self._lines += 1
 
     def forget(self, path: PurePosixPath | str) -> None:
         """Believe nothing of this path any more, from the next `compact` on for good."""
         for key in [key for key in self._known if key[0] == str(path)]:
             del self._known[key]
+            self._forgot = True
 
     def compact(self, keep: frozenset[str]) -> None:
         """Rewrite the journal with the believed digests of these paths alone, if it is worth it."""
         self._known = {key: known for key, known in self._known.items() if key[0] in keep}
         if not self._writes:
             return
-        if self._lines <= 2 * len(self._known) and self._lines - len(self._known) < 1000:
+        stale = self._lines - len(self._known)
+        if not self._forgot and stale <= len(self._known) and stale < 1000:
             return
         text = "".join(_line(path, known) for (path, _), known in self._known.items())
-        write_atomically(self._journal, text.encode())
-        self._lines = len(self._known)
+        with contextlib.suppress(OSError):  # a full disk: it stays as it is
+            write_atomically(self._journal, text.encode())
+            self._lines = len(self._known)
+            self._torn = self._forgot = False
 
     def _read(self) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            for line in self._journal.read_bytes().splitlines():
-                self._lines += 1
-                try:
-                    path, algorithm, digest, size, mtime, inode, boot = json.loads(line)
-                    fingerprint = Fingerprint(size=int(size), mtime=int(mtime), inode=int(inode))
-                except (ValueError, TypeError):
-                    continue  # torn by a kill or a power cut
-                self._known[str(path), str(algorithm)] = KnownDigest(
-                    fingerprint=fingerprint,
-                    algorithm=str(algorithm),
-                    digest=str(digest),
-                    boot=str(boot),
-                )
+        try:
+            data = self._journal.read_bytes()
+        except OSError:  # none yet, or not to be had: then nothing is believed
+            return
+        self._torn = not data.endswith(b"\n") and data != b""
+        for line in data.splitlines():
+            self._lines += 1
+            try:
+                path, algorithm, digest, size, mtime, inode, boot = json.loads(line)
+                fingerprint = Fingerprint(size=int(size), mtime=int(mtime), inode=int(inode))
+            except (ValueError, TypeError, OverflowError, RecursionError):
+                continue  # torn by a kill or a power cut
+            self._known[str(path), str(algorithm)] = KnownDigest(
+                fingerprint=fingerprint,
+                algorithm=str(algorithm),
+                digest=str(digest),
+                boot=str(boot),
+            )
+
+
+def _made_durable(path: Path) -> bool:
+    """Make a file durable that somebody else may have written; Windows needs to write to do so."""
+    try:
+        with path.open("r+b" if os.name == "nt" else "rb") as file:
+            make_durable(file.fileno())
+    except OSError:
+        return False
+    return True
 
 
 def _line(path: str, known: KnownDigest) -> str:

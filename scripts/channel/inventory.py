@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
+from stat import S_ISREG
 
 from scripts.channel.digests import Digests
 from scripts.core.files import hash_file
@@ -33,7 +34,7 @@ class Expected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What is at that place; `actual` is the digest, or the size, of a wrong file."""
+    """What is at that place; `actual` tells a wrong file's digest or size, or its trouble."""
 
     path: PurePosixPath
     standing: Standing
@@ -43,7 +44,7 @@ class Found:
 def look(folder: Path, expected: Iterable[Expected], digests: Digests) -> list[Found]:
     """Compare files with what is expected of them, hashing only those not known yet.
 
-    A file without an expected digest is right when its size is.
+    A file without an expected digest is right when its size is; one that cannot be read is wrong.
     """
     found: list[Found] = []
     to_hash: list[tuple[Expected, os.stat_result]] = []
@@ -53,9 +54,14 @@ def look(folder: Path, expected: Iterable[Expected], digests: Digests) -> list[F
         except (FileNotFoundError, NotADirectoryError):
             found.append(Found(path=each.path, standing=Standing.MISSING))
             continue
-        if each.size is not None and status.st_size != each.size:
-            actual = f"{status.st_size} bytes"
-            found.append(Found(path=each.path, standing=Standing.WRONG, actual=actual))
+        except OSError as error:
+            found.append(_unreadable(each, error))
+            continue
+        if not S_ISREG(status.st_mode):
+            found.append(Found(path=each.path, standing=Standing.WRONG, actual="not a file"))
+        elif each.size is not None and status.st_size != each.size:
+            size = f"{status.st_size} bytes"
+            found.append(Found(path=each.path, standing=Standing.WRONG, actual=size))
         elif each.algorithm is None or each.digest is None:
             found.append(Found(path=each.path, standing=Standing.RIGHT))
         else:
@@ -75,14 +81,27 @@ def _hashed(
     if not to_hash:
         return []
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        actual = pool.map(
-            lambda pair: hash_file(folder / pair[0].path, pair[0].algorithm or "sha256"), to_hash
-        )
+        actual = pool.map(lambda pair: _hash(folder, pair[0]), to_hash)
         found = []
         for (each, status), digest in zip(to_hash, actual, strict=True):
+            if isinstance(digest, OSError):
+                found.append(_unreadable(each, digest))
+                continue
             digests.add_read(folder, each.path, each.algorithm or "sha256", digest, status)
             found.append(_compared(each, digest))
     return found
+
+
+def _hash(folder: Path, expected: Expected) -> str | OSError:
+    try:
+        return hash_file(folder / expected.path, expected.algorithm or "sha256")
+    except OSError as error:
+        return error
+
+
+def _unreadable(expected: Expected, error: OSError) -> Found:
+    actual = f"cannot be read: {error.strerror}"
+    return Found(path=expected.path, standing=Standing.WRONG, actual=actual)
 
 
 def _compared(expected: Expected, actual: str) -> Found:

@@ -18,6 +18,9 @@ def prepare(place: ChannelPlace) -> None:
     try:
         place.folder.mkdir(parents=True, exist_ok=True)
         place.state.mkdir(parents=True, exist_ok=True)
+        ignore = place.state.parent / ".gitignore"
+        if not ignore.exists():  # working state is not to be committed, whatever repository it is
+            write_atomically(ignore, b"*\n")
     except OSError as error:
         raise usage_error(
             str(error.filename or place.folder),
@@ -31,9 +34,6 @@ def prepare(place: ChannelPlace) -> None:
             ("working state", str(place.state)),
             help=f"set channel-dir to a folder on that disk: {place.folder / 'channel'}",
         )
-    ignore = place.state.parent / ".gitignore"
-    if not ignore.exists():  # working state is nothing to commit, in whatever repository it is
-        write_atomically(ignore, b"*\n")
 
 
 def free_bytes(folder: Path) -> int:
