@@ -16,7 +16,6 @@ from scripts.lock.model import NoArch
 
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # two letters up: C:/ is a drive
 _WITH_SUBDIR: Final = frozenset({"http", "https", "file"})
-_LAST_DIGITS: Final = re.compile(r"[0-9]*\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +54,7 @@ def is_path(location: str) -> bool:
 
 def derive_build_number(build: str) -> int:
     """Read the build number from the digits at the build's end; 0 where there are none."""
-    digits = _LAST_DIGITS.search(build)
-    text = digits[0] if digits else ""
+    text = build[len(build.rstrip("0123456789")) :]
     return int(text) if text and len(text) <= 19 else 0
 
 

@@ -197,10 +197,13 @@ def _refuse_shared_names(artifacts: tuple[Artifact, ...]) -> None:
 
 
 def _unknown(kind: str, name: str, known: Iterable[str]) -> MirrorError:
+    from difflib import get_close_matches  # only on the way to an error
+
     names = sorted(known)
     return usage_error(
         "pixi.lock",
         f"has no {kind} {name!r}",
+        *(("nearest", near) for near in get_close_matches(name, names, n=1)),
         ("it has", ", ".join(names) or "none"),
         help=f"correct `{kind}s` under [{TABLE}] or the option --{kind}s, or run `pixi lock`",
     )
