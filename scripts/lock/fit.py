@@ -96,7 +96,7 @@ def not_checked(
 ) -> tuple[str, ...]:
     """Name what `examine` and `conclude` leave to pixi, as far as this workspace has it."""
     sentences = [
-        "whether the packages' own dependencies are met, and all packages are still needed",
+        "whether the packages' own dependencies are met, and all are still needed",
         "channel-priority, solve-strategy, exclude-newer and constraints",
     ]
     every = [
@@ -115,7 +115,8 @@ def not_checked(
         if answer is None and question.package is not None
     }
     unclear |= {wanted_text(one) for one in needed if not is_checked(one) and not one.is_source}
-    return (*sentences, *(f"the requirement {each}" for each in sorted(unclear)))
+    sentences += [f"the requirement {each}" for each in sorted(unclear)]
+    return tuple(f"not checked: {each}" for each in sentences)
 
 
 def _channel_problems(

@@ -17,8 +17,8 @@ from tests.support.template import ROOT
 
 CASES = ROOT / "tests" / "data" / "cases"
 ALWAYS_UNCHECKED = (
-    "whether the packages' own dependencies are met, and all packages are still needed",
-    "channel-priority, solve-strategy, exclude-newer and constraints",
+    "not checked: whether the packages' own dependencies are met, and all are still needed",
+    "not checked: channel-priority, solve-strategy, exclude-newer and constraints",
 )
 
 Bend = Callable[..., tuple[str, ...]]
@@ -237,7 +237,7 @@ def test_what_is_not_checked_is_said(tmp_path: Path) -> None:
     ]
     assert unchecked == (
         *ALWAYS_UNCHECKED,
-        "requirements from PyPI",
-        "packages built from source",
-        "the requirement __glibc >=2.28",
+        "not checked: requirements from PyPI",
+        "not checked: packages built from source",
+        "not checked: the requirement __glibc >=2.28",
     )
