@@ -131,6 +131,38 @@ async def _create(arguments: dict[str, Any]) -> list[str]:
     return sorted(record.file_name for record in records)
 
 
+def install(arguments: dict[str, Any]) -> list[str]:
+    """Install artifacts of a file:// channel into the empty folder `prefix`, `cache` being empty.
+
+    `subdirs` are maps: `repodata`, the file to take the records from; `channel`, the URL; `shown`,
+    the subdir's path for people; `files`, the artifacts' names. Returns those (below `shown`)
+    that have no record; then nothing is installed. Post-link scripts are not run.
+    """
+    from pathlib import Path
+
+    from rattler import Channel, SparseRepoData
+    from rattler import install as install_records
+
+    records, missing = [], []
+    for subdir in arguments["subdirs"]:
+        channel, repodata = Channel(subdir["channel"]), Path(subdir["repodata"])
+        found = SparseRepoData(channel, repodata.parent.name, repodata).load_all_records()
+        wanted = set(subdir["files"])
+        chosen = [record for record in found if record.file_name in wanted]
+        for record in chosen:
+            if not record.url.startswith("file:"):
+                raise ValueError(f"{record.file_name} is not in the channel, but at {record.url}")
+        records += chosen
+        unknown = wanted.difference(record.file_name for record in chosen)
+        missing += [f"{subdir['shown']}/{name}" for name in sorted(unknown)]
+    if not missing:
+        cache = Path(arguments["cache"])
+        asyncio.run(
+            install_records(records, arguments["prefix"], cache_dir=cache, show_progress=False)
+        )
+    return missing
+
+
 def _client(arguments: dict[str, Any]) -> Any:
     """Make the client, without its own retries: the caller has better ones.
 
@@ -185,6 +217,7 @@ def main(function: str) -> None:
         "current_platform": current_platform,
         "index": index,
         "download": download,
+        "install": install,
         "matches": matches,
         "normalise": normalise,
     }
