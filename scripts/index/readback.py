@@ -54,7 +54,8 @@ def read_subdir_index(folder: Path, shown: PurePosixPath) -> IndexReading:
     try:
         plain = _read(folder / REPODATA, shown / REPODATA)
         repodata = parse_repodata(plain, str(shown / REPODATA))
-        zst = parse_zst(_read(folder / REPODATA_ZST, shown / REPODATA_ZST), f"{shown / REPODATA}")
+        name = shown / REPODATA_ZST
+        zst = parse_zst(_read(folder / REPODATA_ZST, name), str(name))
         if zst != plain:
             raise damaged(str(shown / REPODATA_ZST), f"holds another {REPODATA} than the one here")
     except DamagedIndexError as error:
