@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from pathlib import PurePosixPath
 
@@ -61,37 +62,39 @@ def index_without(
         problems = [problem for work in works for problem in missing_artifacts(work)]
         if problems:
             raise MirrorError(*shortened(problems))
-        stamps = _index_all(place, works, find_indexer(), console)
+        return _index_all(place, works, find_indexer(), console)
     except BrokenPipeError:  # nobody reads what is printed
         raise
     except OSError as error:
         name, reason = error.filename or str(place.folder), error.strerror or str(error)
         raise usage_error(str(name), f"cannot be read or written: {reason}") from error
-    return _report(stamps)
 
 
 def _index_all(
     place: ChannelPlace, works: tuple[ChannelWork, ...], indexer: Indexer, console: Console
-) -> list[tuple[ChannelStamp, bool]]:
-    """Index what is not current; return every channel's stamp, and whether it is new."""
+) -> Report:
+    """Index what is not current, and report of all channels."""
     known = {stamp.summary.channel: stamp for stamp in read_stamps(place)}
-    before = [known.get(str(work.path), _never_made(work)) for work in works]
-    identities = [identify(work) for work in works]
-    after: list[tuple[ChannelStamp, bool]] = []
-    for position, (work, stamp, identity) in enumerate(zip(works, before, identities, strict=True)):
+    stamps = {str(work.path): known.get(str(work.path), _never_made(work)) for work in works}
+    changed = False
+    for work in works:
+        path, identity = str(work.path), identify(work)
+        stamp = stamps[path]
         if (stamp.made_from, stamp.indexer) == (identity, indexer.identity) and are_unchanged(
             stamp.files, place.folder / work.path, work.contents
         ):
-            after.append((_with_foreign(stamp, work), False))
+            stamps[path] = _with_foreign(stamp, work)
             continue
-        if str(work.path) not in known:
+        if path not in known:
             # known before it is visible: so a later lock without this channel finds it again
-            _write_stamps(place, [*(each for each, _ in after), *before[position:]])
+            _write_stamps(place, stamps.values())
         made = _index_channel(place, work, indexer, console)
-        if work.is_wanted or made.summary.subdirs:
-            after.append((dataclasses.replace(made, made_from=identity), True))
-        _write_stamps(place, [*(each for each, _ in after), *before[position + 1 :]])
-    return after
+        stamps[path] = dataclasses.replace(made, made_from=identity)
+        if not work.is_wanted and not made.summary.subdirs:
+            del stamps[path]
+        _write_stamps(place, stamps.values())
+        changed = True
+    return _report(list(stamps.values()), changed=changed)
 
 
 def _with_foreign(stamp: ChannelStamp, work: ChannelWork) -> ChannelStamp:
@@ -106,11 +109,11 @@ def _never_made(work: ChannelWork) -> ChannelStamp:
     return dataclasses.replace(_NEVER_MADE, summary=summary)
 
 
-def _write_stamps(place: ChannelPlace, stamps: list[ChannelStamp]) -> None:
+def _write_stamps(place: ChannelPlace, stamps: Iterable[ChannelStamp]) -> None:
     """Replace the stamps, not durably: where a power cut takes them, the index is made again."""
     place.state.mkdir(parents=True, exist_ok=True)
     part = place.index_stamp.with_suffix(".tmp")
-    part.write_bytes(render_stamps(stamps))
+    part.write_bytes(render_stamps(tuple(stamps)))
     part.replace(place.index_stamp)
 
 
@@ -150,24 +153,26 @@ def _index_channel(
     )
 
 
-def _report(stamps: list[tuple[ChannelStamp, bool]]) -> Report:
+def _report(stamps: list[ChannelStamp], *, changed: bool) -> Report:
     """Say what is indexed now, and whether that took anything."""
-    summaries = [stamp.summary for stamp, _ in stamps]
-    records = sum(each.records for each in summaries)
-    subdirs = sum(len(each.subdirs) for each in summaries)
-    is_new = any(new for _, new in stamps)
-    lines = [
-        f"{'indexed' if is_new else 'index is up to date'}: {records} records in {subdirs} subdirs"
-    ]
+    summaries = [stamp.summary for stamp in stamps]
+    records = counted(sum(each.records for each in summaries), "record")
+    subdirs = counted(sum(len(each.subdirs) for each in summaries), "subdir")
+    lines = [f"{'indexed' if changed else 'index is up to date'}: {records} in {subdirs}"]
     kept = sum(each.kept for each in summaries)
     if kept:
         size = human_size(sum(each.kept_bytes for each in summaries))
-        artifacts = "1 artifact" if kept == 1 else f"{kept} artifacts"
+        artifacts = counted(kept, "artifact")
         lines.append(f"kept from before: {artifacts}, {size}; `pixi run prune` removes them")
     foreign = [name for each in summaries for name in each.foreign]
     if foreign:
         lines.append(f"not indexed, since pixi-mirror does not know them: {', '.join(foreign)}")
     return Report(
         lines=tuple(lines),
-        data={"changed": is_new, "channels": [to_json(each) for each in summaries]},
+        data={"changed": changed, "channels": [to_json(each) for each in summaries]},
     )
+
+
+def counted(number: int, noun: str) -> str:
+    """Write a number of things: `1 record`, `2 records`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -18,7 +18,7 @@ from scripts.core.files import write_atomically
 from scripts.core.report import Json, Report, human_size
 from scripts.index.leftovers import find_leftovers
 from scripts.index.publish import remove_empty_channel
-from scripts.index.stage import index_without
+from scripts.index.stage import counted, index_without
 from scripts.lock.select import Selection
 from scripts.lock.workspace import Workspace
 
@@ -127,8 +127,7 @@ def _begun(place: ChannelPlace) -> tuple[Doomed, ...]:
 
 
 def _amount(plan: PrunePlan) -> str:
-    count = len(plan.doomed)
-    return f"{count} artifact{'' if count == 1 else 's'}, {human_size(plan.size)}"
+    return f"{counted(len(plan.doomed), 'artifact')}, {human_size(plan.size)}"
 
 
 def _report(plan: PrunePlan, result: str) -> Report:

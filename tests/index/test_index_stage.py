@@ -247,11 +247,11 @@ def test_foreign_files_are_not_indexed(tmp_path: Path, indexer: str) -> None:
         "not indexed, since pixi-mirror does not know them: linux-64/._a-1.0-0.conda,"
         " linux-64/README, linux-64/a-1.0-py3-none-any.whl, linux-64/odd.conda"
     )
-    assert mirror.index().lines == ("indexed: 1 records in 2 subdirs", expected)
+    assert mirror.index().lines == ("indexed: 1 record in 2 subdirs", expected)
     assert list(mirror.repodata("linux-64")["packages.conda"]) == ["a-1.0-0.conda"]
     (mirror.folder / "linux-64" / "README").unlink()
     assert mirror.index().lines == (
-        "index is up to date: 1 records in 2 subdirs",
+        "index is up to date: 1 record in 2 subdirs",
         expected.replace(" linux-64/README,", ""),
     )
 
@@ -329,7 +329,7 @@ def test_very_many_missing_artifacts_are_counted(tmp_path: Path, any_indexer: st
 def test_a_mirror_of_nothing_is_a_channel(tmp_path: Path, indexer: str) -> None:
     mirror = make_mirror(tmp_path / "workspace")
     mirror.lock(())
-    assert mirror.index().lines == ("indexed: 0 records in 1 subdirs",)
+    assert mirror.index().lines == ("indexed: 0 records in 1 subdir",)
     assert mirror.repodata("noarch")["packages.conda"] == {}
     assert mirror.index().data["changed"] is False
 
@@ -357,7 +357,7 @@ def test_every_channel_is_indexed_on_its_own(tmp_path: Path, indexer: str) -> No
     assert mirror.index().lines[1].startswith("kept from before: 2 artifacts, ")
     for name in ("v-1!2.0+x-0.conda", "u-1!2.0+x-0.conda"):
         (mirror.folder / "bioconda" / "win-64" / name).unlink()
-    mirror.index()
+    assert mirror.index().lines == ("indexed: 2 records in 2 subdirs",)
     assert not (mirror.folder / "bioconda").exists()
     assert mirror.index().lines == ("index is up to date: 2 records in 2 subdirs",)
 
