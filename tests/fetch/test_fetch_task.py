@@ -1,0 +1,415 @@
+"""The task fetch from outside: what it prints, what is on the disk after it, its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from scripts.core.errors import ExitCode
+from scripts.core.report import human_size
+from tasks import fetch
+from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, write_lock
+from tests.support.packages import TinyPackage, WrittenPackage
+from tests.support.replies import dripping, late, login_page, status, wrong_bytes
+from tests.support.upstream import Upstream
+
+ROOT = Path(__file__).parents[2]
+MANIFEST = '[workspace]\nname = "w"\nchannels = ["conda-forge"]\nplatforms = ["linux-64"]\n'
+
+
+@dataclass(frozen=True)
+class World:
+    """A workspace whose lock names what an upstream serves."""
+
+    root: Path
+    upstream: Upstream
+    packages: tuple[WrittenPackage, ...]
+
+    @property
+    def channel(self) -> Path:
+        """The channel folder."""
+        return self.root / "local-channel"
+
+    @property
+    def state(self) -> Path:
+        """The working state beside it."""
+        return self.root / ".pixi-mirror" / "local-channel"
+
+    def lock(self, *rows: LockRow | RawRow) -> None:
+        """Write the lock; without rows, of all packages."""
+        chosen = rows or tuple(self.row(each) for each in self.packages)
+        platform = PlatformRows(name="linux-64", rows=chosen)
+        write_lock(self.root / "pixi.lock", (EnvironmentRows(platforms=(platform,)),))
+
+    def row(self, written: WrittenPackage) -> LockRow:
+        """Name a package by its URL on the upstream."""
+        return LockRow(written=written, channel=f"{self.upstream.url}/ch")
+
+    def fetch(self, *options: str) -> int:
+        """Run the task in this process."""
+        return fetch.main(["--manifest-path", str(self.root), *options])
+
+    def command(self, *options: str) -> list[str]:
+        """Return the command that runs the task in a process of its own."""
+        manifest = ("--manifest-path", str(self.root))
+        return [sys.executable, "-m", "tasks.fetch", *manifest, *options]
+
+    def files(self) -> dict[str, bytes]:
+        """Read every file of the channel folder."""
+        return {
+            file.relative_to(self.channel).as_posix(): file.read_bytes()
+            for file in sorted(self.channel.rglob("*"))
+            if file.is_file()
+        }
+
+    def expected(self) -> dict[str, bytes]:
+        """Read what these files have to be."""
+        upstream = self.upstream.folder / "ch"
+        return {
+            each.path.relative_to(upstream).as_posix(): each.path.read_bytes()
+            for each in sorted(self.packages, key=lambda each: each.path)
+        }
+
+
+@pytest.fixture
+def world(tmp_path: Path, upstream: Upstream) -> World:
+    root = tmp_path / "w"
+    root.mkdir()
+    (root / "pixi.toml").write_text(MANIFEST, encoding="utf-8")
+    packages = tuple(
+        package.write(upstream.folder / "ch")
+        for package in (
+            TinyPackage(name="p0"),
+            TinyPackage(name="p1", subdir="linux-64", padding=40_000),
+            TinyPackage(name="p2", subdir="linux-64", padding=80_000, extension=".tar.bz2"),
+        )
+    )
+    world = World(root=root, upstream=upstream, packages=packages)
+    world.lock()
+    return world
+
+
+def size_of(world: World) -> str:
+    return human_size(sum(each.size for each in world.packages))
+
+
+def test_fetches_all_and_then_nothing(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert world.fetch() == 0
+    out, err = capsys.readouterr()
+    assert out == f"fetch: 3 artifacts fetched, {size_of(world)}; 0 were there already\n"
+    assert err.startswith(f"fetch: 3 to download, {size_of(world)}, ")
+    assert err.endswith(" free\n")
+    assert world.files() == world.expected()
+    assert not (world.state / "parts").exists()
+    requests = len(world.upstream.requests)
+    times = {file: file.stat().st_mtime_ns for file in world.root.rglob("*")}
+    assert world.fetch() == 0
+    assert capsys.readouterr().out == "fetch: nothing to do, 3 artifacts are there\n"
+    assert len(world.upstream.requests) == requests
+    changed = [file for file, then in times.items() if file.stat().st_mtime_ns != then]
+    assert changed == [world.state / "run.lock"]
+
+
+def test_dry_run_changes_no_byte(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(world.root.rglob("*"))
+    assert world.fetch("--dry-run") == 0
+    assert capsys.readouterr().out == (
+        "would fetch linux-64/p2-1.0-0.tar.bz2\n"
+        "would fetch linux-64/p1-1.0-0.conda\n"
+        "would fetch noarch/p0-1.0-0.conda\n"
+    )
+    assert sorted(world.root.rglob("*")) == before
+    assert world.upstream.requests == []
+
+
+def test_a_wrong_file_is_replaced_and_told(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.fetch()
+    capsys.readouterr()
+    wrong = world.channel / "noarch" / "p0-1.0-0.conda"
+    digest = world.packages[0].sha256
+    wrong.write_bytes(b"x" * world.packages[0].size)
+    short = world.channel / "linux-64" / "p1-1.0-0.conda"
+    short.write_bytes(b"short")
+    assert world.fetch() == 0
+    err = capsys.readouterr().err
+    assert (
+        "warning: noarch/p0-1.0-0.conda: is not what pixi.lock names, replaced "
+        f"({sha256(b'x' * world.packages[0].size)}, not {digest})\n"
+    ) in err
+    assert (
+        "warning: linux-64/p1-1.0-0.conda: is not what pixi.lock names, replaced "
+        f"(5 bytes, not {world.packages[1].size})\n"
+    ) in err
+    assert world.files() == world.expected()
+
+
+def sha256(data: bytes) -> str:
+    import hashlib
+
+    return hashlib.sha256(data).hexdigest()
+
+
+def test_one_bad_artifact_stops_no_other(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.upstream.always("*/p1-*", status(404))
+    world.upstream.always("*/p2-*", wrong_bytes(world.packages[2].size))
+    assert world.fetch() == ExitCode.NO
+    out, err = capsys.readouterr()
+    assert out == (
+        "fetch: 2 of 3 could not be fetched\n"
+        f"fetch: 1 artifacts fetched, {human_size(world.packages[0].size)}; "
+        "0 were there already\n"
+    )
+    url = world.upstream.url
+    wrong = sha256(b"*" * world.packages[2].size)
+    assert err.split("free\n")[1] == (
+        "error: linux-64/p1-1.0-0.conda: HTTP 404 Not Found\n"
+        f"  from  {url}/ch/linux-64/p1-1.0-0.conda\n"
+        "help: the channel no longer has it; `pixi run update-mirror` moves on\n"
+        "error: linux-64/p2-1.0-0.tar.bz2: sha256 differs from pixi.lock\n"
+        f"  expected  {world.packages[2].sha256}\n"
+        f"  actual    {wrong}\n"
+        f"  from      {url}/ch/linux-64/p2-1.0-0.tar.bz2\n"
+        "help: nothing was kept; run `pixi run fetch` again, or `pixi run update-mirror` if the"
+        " channel replaced the file\n"
+    )
+    assert list(world.files()) == ["noarch/p0-1.0-0.conda"]
+    world.upstream.behave()
+    assert world.fetch() == 0
+    assert world.files() == world.expected()
+
+
+def test_json_says_the_same(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.upstream.always("*/p1-*", status(403))
+    assert world.fetch("--json") == ExitCode.USAGE
+    document = json.loads(capsys.readouterr().out)
+    assert document == {
+        "task": "fetch",
+        "exit-code": 2,
+        "fetched": ["linux-64/p2-1.0-0.tar.bz2", "noarch/p0-1.0-0.conda"],
+        "fetched-size": world.packages[0].size + world.packages[2].size,
+        "replaced": [],
+        "there": 0,
+        "left-out": {"environments": [], "empty-environments": [], "packages": []},
+        "problems": [
+            {
+                "subject": "linux-64/p1-1.0-0.conda",
+                "trouble": "HTTP 403 Forbidden",
+                "facts": {"from": f"{world.upstream.url}/ch/linux-64/p1-1.0-0.conda"},
+                "help": "give credentials: `pixi auth login HOST --token TOKEN`, or netrc",
+                "exit-code": 2,
+            }
+        ],
+    }
+
+
+def test_what_cannot_be_mirrored_is_listed(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wheel = "https://files.example.org/x-1.0-py3-none-any.whl"
+    world.lock(
+        world.row(world.packages[0]),
+        RawRow(key="pypi", location=wheel, lines=("name: x", "version: '1.0'")),
+        RawRow(key="conda_source", location="mine[12345678] @ ./mine"),
+    )
+    assert world.fetch("-q") == 0
+    assert world.fetch() == 0
+    assert capsys.readouterr().out == (
+        "fetch: nothing to do, 1 artifacts are there\n"
+        f"left out: x 1.0 ({wheel}): a PyPI package; in default/linux-64\n"
+        "left out: mine (./mine): a source package, built where it is installed;"
+        " in default/linux-64\n"
+    )
+
+
+def test_without_any_digest(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    row = LockRow(
+        written=world.packages[0],
+        channel=f"{world.upstream.url}/ch",
+        without=frozenset({"sha256", "md5"}),
+    )
+    world.lock(row)
+    assert world.fetch() == ExitCode.USAGE
+    assert capsys.readouterr().err == (
+        "error: noarch/p0-1.0-0.conda: the lock has neither sha256 nor md5 for it\n"
+        f"  from  {world.upstream.url}/ch/noarch/p0-1.0-0.conda\n"
+        "help: pixi lock, or fetch it all the same with --allow-unhashed\n"
+    )
+    assert world.upstream.requests == []
+    assert world.fetch("--allow-unhashed") == 0
+    assert list(world.files()) == ["noarch/p0-1.0-0.conda"]
+
+
+def test_md5_where_the_lock_has_only_that(world: World) -> None:
+    row = LockRow(
+        written=world.packages[0], channel=f"{world.upstream.url}/ch", without=frozenset({"sha256"})
+    )
+    world.lock(row)
+    assert world.fetch() == 0
+    # Control: other bytes of the same size are refused by their md5.
+    (world.channel / "noarch" / "p0-1.0-0.conda").unlink()
+    world.upstream.always("*/p0-*", wrong_bytes(world.packages[0].size))
+    assert world.fetch() == ExitCode.NO
+    assert world.files() == {}
+
+
+def test_where_it_cannot_fit(
+    world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is a mock: a real full one is not to be had without being root."""
+    monkeypatch.setattr("scripts.fetch.stage.free_bytes", lambda _: 30_000_000)
+    assert world.fetch() == ExitCode.USAGE
+    assert capsys.readouterr().err == (
+        f"fetch: 3 to download, {size_of(world)}, 30.0 MB free\n"
+        "error: local-channel: not enough room on this disk\n"
+        f"  needed  {size_of(world)} and 33.6 MB to work with\n"
+        "  free    30.0 MB\n"
+        "help: free some room, or set channel-dir to a folder on a larger disk\n"
+    )
+    assert world.upstream.requests == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="ulimit is POSIX")
+def test_a_disk_that_takes_no_more_ends_the_run(world: World) -> None:
+    """A limit on the size of files stands in for a full disk: writing fails in the same way."""
+    limited = ["sh", "-c", 'ulimit -f 40; exec "$@"', "sh", *world.command("--jobs", "1")]
+    done = subprocess.run(limited, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == ExitCode.USAGE
+    errors = done.stderr.split("free\n")[1]
+    assert errors == (
+        f"error: linux-64/p2-1.0-0.tar.bz2: {world.channel}: File too large\n"
+        f"  from  {world.upstream.url}/ch/linux-64/p2-1.0-0.tar.bz2\n"
+        "help: see to the disk, then run `pixi run fetch` again\n"
+    )
+    assert world.files() == {}
+
+
+def test_mirrors_and_secrets(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """What stands in pixi's configuration and in credentials is used, and never shown."""
+    world.upstream.authorization = "Bearer tok-SECRET"
+    rows = tuple(
+        LockRow(written=each, channel="https://conda.example.org/ch") for each in world.packages
+    )
+    world.lock(*rows)
+    config = world.root / ".pixi" / "config.toml"
+    config.parent.mkdir()
+    config.write_text(
+        f'[mirrors]\n"https://conda.example.org" = ["{world.upstream.url}"]\n', encoding="utf-8"
+    )
+    assert world.fetch("-v") == ExitCode.USAGE  # control: without the token it is refused
+    credentials = Path(os.environ["HOME"]) / ".rattler" / "credentials.json"
+    credentials.parent.mkdir()
+    credentials.write_text('{"127.0.0.1": {"BearerToken": "tok-SECRET"}}', encoding="utf-8")
+    assert world.fetch("-v") == 0
+    out, err = capsys.readouterr()
+    assert "SECRET" not in out + err
+    assert world.files() == world.expected()
+    kept = b"".join(file.read_bytes() for file in world.state.rglob("*") if file.is_file())
+    assert b"SECRET" not in kept
+
+
+def test_credentials_in_the_lock_stay_out_of_everything_else(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.upstream.authorization = "Basic dXNlcjpodW50ZXIy"  # user:hunter2
+    base = world.upstream.url.replace("://", "://user:hunter2@")
+    rows = tuple(LockRow(written=each, channel=f"{base}/ch") for each in world.packages)
+    world.lock(*rows)
+    world.upstream.once("*/p1-*", status(404))
+    assert world.fetch("-v", "--layout", "by-channel") == ExitCode.NO
+    assert world.fetch("-v", "--layout", "by-channel") == 0
+    out, err = capsys.readouterr()
+    assert "hunter2" not in out + err
+    assert f"from  http://********@127.0.0.1:{world.upstream.port}/ch/linux-64/p1" in err
+    folder = f"127.0.0.1_{world.upstream.port}/ch"
+    assert {name.rsplit("/", 2)[0] for name in world.files()} == {folder}
+    names = [str(path) for path in world.root.rglob("*")]
+    assert not [name for name in names if "hunter2" in name]
+
+
+def test_a_second_run_at_once_is_refused(world: World) -> None:
+    world.upstream.always("*", late(2))
+    with subprocess.Popen(world.command(), cwd=ROOT, stderr=subprocess.DEVNULL) as first:
+        deadline = time.monotonic() + 20
+        while not world.upstream.requests and time.monotonic() < deadline:
+            time.sleep(0.02)
+        second = subprocess.run(
+            world.command(), cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert first.wait(30) == 0
+    assert second.returncode == ExitCode.USAGE
+    assert second.stderr == (
+        "error: local-channel: another run is at work on it\n"
+        f"  process    {first.pid}\n"
+        f"  lock file  {world.state / 'run.lock'}\n"
+        "help: wait until it has ended, then run this again\n"
+    )
+    assert world.files() == world.expected()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_ctrl_c_keeps_what_is_whole_and_ends_soon(world: World) -> None:
+    world.upstream.always("*/p2-*", dripping(1000, 0.05))
+    world.upstream.always("*/p1-*", late(30))  # a silent server must not hold it up
+    with subprocess.Popen(
+        world.command(), cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        whole = world.channel / "noarch" / "p0-1.0-0.conda"
+        deadline = time.monotonic() + 20
+        while not whole.exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+        assert time.monotonic() - began < 2
+    assert process.returncode == ExitCode.INTERRUPTED
+    assert out == ""
+    assert err.endswith("fetch: interrupted; artifacts already placed are kept\n")
+    assert "Traceback" not in err
+    assert list(world.files()) == ["noarch/p0-1.0-0.conda"]
+    part = world.state / "parts" / f"{world.packages[2].sha256}.part"
+    assert world.packages[2].path.read_bytes().startswith(part.read_bytes())
+    world.upstream.behave()
+    assert world.fetch() == 0
+    assert world.files() == world.expected()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL is POSIX")
+def test_killed_at_any_moment(world: World) -> None:
+    """Twenty kills at random moments; each next run goes on, and the end is the same bytes."""
+    chance = random.Random(20)
+    world.upstream.always("*", dripping(20_000, 0.02))
+    kills = 0
+    for _ in range(20):
+        if world.files() == world.expected():  # give the next run something to do
+            shutil.rmtree(world.channel)
+        with subprocess.Popen(world.command("-q"), cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+            time.sleep(chance.uniform(0.1, 0.6))
+            process.kill()
+            process.wait()
+            kills += process.returncode == -signal.SIGKILL
+        for name, data in world.files().items():  # nothing half-done is ever visible
+            assert data == world.expected()[name]
+    assert kills > 10  # control: most runs were under way when they were killed
+    world.upstream.behave()
+    assert world.fetch() == 0
+    assert world.files() == world.expected()
+
+
+def test_a_login_page_is_called_one(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.upstream.always("*/p0-*", login_page())
+    assert world.fetch() == ExitCode.NO
+    assert (
+        "error: noarch/p0-1.0-0.conda: a web page came instead of the artifact (a login page?)\n"
+    ) in capsys.readouterr().err
