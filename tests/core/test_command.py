@@ -1,0 +1,277 @@
+"""From arguments over a tiny handler to streams and exit code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts.core.command import Handler, run_task, task_parser
+from scripts.core.console import Console, Loudness
+from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
+from scripts.core.report import Report
+from tests.support.template import ROOT
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def _own_sigterm() -> Iterator[None]:
+    """Give back the handler that run_task replaces."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def run(handler: Handler, *argv: str) -> int:
+    return run_task("demo", task_parser("demo", "show something"), handler, argv)
+
+
+def good(options: argparse.Namespace, console: Console) -> Report:
+    console.note("under way")
+    console.detail("a step")
+    return Report(lines=("done",), data={"count": 1})
+
+
+def missing(options: argparse.Namespace, console: Console) -> Report:
+    raise usage_error("pixi.lock", "is missing", ("at", "https://u:pw@host/"), help="pixi lock")
+
+
+def test_a_result(capsys: Capture) -> None:
+    assert run(good) == 0
+    assert capsys.readouterr() == ("done\n", "under way\n")
+
+
+def test_quiet(capsys: Capture) -> None:
+    assert run(good, "-q") == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_verbose(capsys: Capture) -> None:
+    assert run(good, "--verbose") == 0
+    assert capsys.readouterr() == ("done\n", "under way\na step\n")
+
+
+def test_json(capsys: Capture) -> None:
+    assert run(good, "--json") == 0
+    assert capsys.readouterr() == (
+        '{\n  "task": "demo",\n  "exit-code": 0,\n  "count": 1,\n  "problems": []\n}\n',
+        "under way\n",
+    )
+
+
+def test_an_error_is_sentences(capsys: Capture) -> None:
+    assert run(missing, "-q") == 2
+    assert capsys.readouterr() == (
+        "",
+        "error: pixi.lock: is missing\n  at  https://********@host/\nhelp: pixi lock\n",
+    )
+
+
+def test_an_error_as_json(capsys: Capture) -> None:
+    assert run(missing, "--json") == 2
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert json.loads(out) == {
+        "task": "demo",
+        "exit-code": 2,
+        "problems": [
+            {
+                "subject": "pixi.lock",
+                "trouble": "is missing",
+                "facts": {"at": "https://********@host/"},
+                "help": "pixi lock",
+                "exit-code": 2,
+            }
+        ],
+    }
+
+
+def test_problems_in_a_report_make_the_exit_code_too(capsys: Capture) -> None:
+    problems = (
+        Problem(subject="a", trouble="did not come", code=ExitCode.NETWORK),
+        Problem(subject="b", trouble="is wrong", code=ExitCode.NO),
+    )
+    assert run(lambda *_: Report(lines=("half",), problems=problems)) == 1
+    assert capsys.readouterr() == ("half\n", "error: a: did not come\nerror: b: is wrong\n")
+
+
+def test_all_problems_of_one_error_are_told(capsys: Capture) -> None:
+    def handler(options: argparse.Namespace, console: Console) -> Report:
+        raise MirrorError(
+            Problem(subject="a", trouble="is wrong", code=ExitCode.NO),
+            Problem(subject="b", trouble="failed", code=ExitCode.PROGRAM),
+        )
+
+    assert run(handler) == 4
+    assert capsys.readouterr() == ("", "error: a: is wrong\nerror: b: failed\n")
+
+
+def test_ctrl_c(capsys: Capture) -> None:
+    def handler(options: argparse.Namespace, console: Console) -> Report:
+        raise KeyboardInterrupt
+
+    assert run(handler) == 130
+    note = "demo: interrupted; artifacts already placed are kept\n"
+    assert capsys.readouterr() == ("", note)
+    assert run(handler, "-q") == 130
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("options", [(), ("-q",), ("--json",)])
+def test_a_bug_keeps_its_traceback_but_no_secret(capsys: Capture, options: tuple[str]) -> None:
+    def handler(options: argparse.Namespace, console: Console) -> Report:
+        raise ValueError("odd: https://user:hunter2@host/")
+
+    assert run(handler, *options) == 70
+    out, err = capsys.readouterr()
+    assert out == ""
+    first, *_, last, plea = err.splitlines()
+    assert first == "Traceback (most recent call last):"
+    assert f'File "{__file__}"' in err
+    assert last == "ValueError: odd: https://********@host/"
+    assert plea == "warning: this is a bug of pixi-mirror; please report it with the lines above"
+    assert "hunter2" not in err
+
+
+def test_a_pipe_that_broke_elsewhere_is_no_success(capsys: Capture) -> None:
+    """A connection's or a child's broken pipe says nothing of who reads our output."""
+
+    def handler(options: argparse.Namespace, console: Console) -> Report:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    assert run(handler) == 70
+    assert "BrokenPipeError: [Errno 32] Broken pipe" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("--jsn",), "unrecognized arguments: --jsn"),
+        (("--js",), "unrecognized arguments: --js"),
+        (("-q", "-v"), "argument -v/--verbose: not allowed with argument -q/--quiet"),
+        (("--manifest-path",), "argument --manifest-path: expected one argument"),
+    ],
+)
+def test_wrong_options(capsys: Capture, argv: tuple[str, ...], message: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run(good, *argv)
+    assert caught.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines()[-1] == f"pixi run demo: error: {message}"
+
+
+def test_the_common_options_reach_the_handler() -> None:
+    seen: list[tuple[Path | None, Loudness, bool]] = []
+
+    def handler(options: argparse.Namespace, console: Console) -> Report:
+        seen.append((options.manifest_path, console.loudness, console.json_wanted))
+        return Report()
+
+    assert run(handler, "--manifest-path", "a/pixi.toml", "-v", "--json") == 0
+    assert run(handler) == 0
+    assert seen == [
+        (Path("a/pixi.toml"), Loudness.VERBOSE, True),
+        (None, Loudness.NORMAL, False),
+    ]
+
+
+TASK = """
+import os, signal, sys, time
+from pathlib import Path
+from scripts.core.command import run_task, task_parser
+from scripts.core.report import Report
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background job
+
+def handler(options, console):
+{body}
+
+sys.exit(run_task("demo", task_parser("demo", "x"), handler, sys.argv[1:]))
+"""
+
+
+def start(body: str, *argv: str) -> subprocess.Popen[bytes]:
+    """Start a task in a child process, with pipes for all streams."""
+    code = TASK.format(body=textwrap.indent(textwrap.dedent(body), "    "))
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *argv],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+SLEEPER = """
+try:
+    print("ready", flush=True)
+    time.sleep(60)
+finally:
+    console.note("cleared up")
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals for others")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_real_run_with_its_clearing_up_done(number: signal.Signals) -> None:
+    with start(SLEEPER) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n"
+        child.send_signal(number)
+        _, err = child.communicate(timeout=20)
+    assert child.returncode == 130
+    assert err == b"cleared up\ndemo: interrupted; artifacts already placed are kept\n"
+
+
+def without_a_reader(body: str, stream: str, *argv: str) -> tuple[int, bytes]:
+    """Run a task one of whose streams nobody reads; return its exit code and the other stream."""
+    with start(f"os.read(0, 1)\n{textwrap.dedent(body)}", *argv) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stderr is not None
+        unread, other = child.stdout, child.stderr
+        if stream == "stderr":
+            unread, other = other, unread
+        unread.close()
+        child.stdin.write(b"x")  # only now may it print
+        child.stdin.close()
+        said = other.read()
+        return child.wait(timeout=20), said
+
+
+def test_a_result_that_nobody_reads_is_no_error() -> None:
+    """`pixi run … | head`: neither at the last line nor when the interpreter ends."""
+    body = "return Report(lines=('a line',) * 100_000)"
+    assert without_a_reader(body, "stdout") == (0, b"")
+    assert without_a_reader(body, "stdout", "--json") == (0, b"")
+
+
+def test_the_work_goes_on_though_nobody_reads_the_notes(tmp_path: Path) -> None:
+    """`2>&1 | head` must not end a download in its midst, and with exit code 0."""
+    done = tmp_path / "done"
+    body = f"""
+        for step in range(100):
+            console.note("a step")
+        Path({str(done)!r}).touch()
+        return Report(lines=("finished",))
+        """
+    assert without_a_reader(body, "stderr") == (0, b"finished\n")
+    assert done.exists()
+
+
+def test_problems_that_nobody_reads_still_are_the_exit_code() -> None:
+    body = """
+        from scripts.core.errors import usage_error
+        raise usage_error("it", "is wrong")
+        """
+    assert without_a_reader(body, "stderr") == (2, b"")

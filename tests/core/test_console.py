@@ -1,0 +1,191 @@
+"""What goes to which stream, how loud, in which colours; and that no secret gets there."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.core.console import Console, Loudness
+from scripts.core.errors import ExitCode, Problem
+from scripts.core.report import Json, Report
+from tests.support.template import ROOT
+
+SECRET = "https://user:hunter2@host/t/tok-SECRET/a?sig=SIGNED"
+HIDDEN = "https://********@host/t/********/a?********"
+
+Capture = pytest.CaptureFixture[str]
+
+
+def say_everything(console: Console) -> None:
+    console.result("result")
+    console.note("note")
+    console.detail("detail")
+    console.warn("warn")
+    console.problem(Problem(subject="it", trouble="is wrong", code=ExitCode.NO, help="mend it"))
+
+
+PROBLEM = "error: it: is wrong\nhelp: mend it\n"
+
+
+@pytest.mark.parametrize(
+    ("loudness", "out", "err"),
+    [
+        (Loudness.QUIET, "", PROBLEM),
+        (Loudness.NORMAL, "result\n", f"note\nwarning: warn\n{PROBLEM}"),
+        (Loudness.VERBOSE, "result\n", f"note\ndetail\nwarning: warn\n{PROBLEM}"),
+    ],
+)
+def test_streams_and_loudness(capsys: Capture, loudness: Loudness, out: str, err: str) -> None:
+    say_everything(Console(loudness=loudness))
+    assert capsys.readouterr() == (out, err)
+
+
+def test_json_takes_the_place_of_the_result_alone(capsys: Capture) -> None:
+    say_everything(Console(json_wanted=True))
+    assert capsys.readouterr() == ("", f"note\nwarning: warn\n{PROBLEM}")
+
+
+def test_nobody_watches_a_pipe(capsys: Capture) -> None:
+    assert not Console(loudness=Loudness.VERBOSE).is_terminal
+
+
+def problem_with_secrets() -> Problem:
+    return Problem(
+        subject=SECRET,
+        trouble=f"not from {SECRET}",
+        code=ExitCode.NETWORK,
+        facts=(("from", SECRET), ("said", "one"), ("said", f"two {SECRET}")),
+        help=f"curl {SECRET}",
+    )
+
+
+def test_secrets_are_hidden_in_every_text(capsys: Capture) -> None:
+    console = Console(loudness=Loudness.VERBOSE)
+    for say in (console.result, console.note, console.detail, console.warn, console.bug):
+        say(SECRET)
+    console.report(Report(lines=(SECRET,), problems=(problem_with_secrets(),)))
+    out, err = capsys.readouterr()
+    assert out == f"{HIDDEN}\n{HIDDEN}\n"
+    assert err == (
+        f"{HIDDEN}\n{HIDDEN}\nwarning: {HIDDEN}\n{HIDDEN}\n"
+        "warning: this is a bug of pixi-mirror; please report it with the lines above\n"
+        f"error: {HIDDEN}: not from {HIDDEN}\n"
+        f"  from  {HIDDEN}\n"
+        "  said  one\n"
+        f"  said  two {HIDDEN}\n"
+        f"help: curl {HIDDEN}\n"
+    )
+
+
+def test_secrets_are_hidden_in_the_json_document(capsys: Capture) -> None:
+    data: dict[str, Json] = {
+        "channel": SECRET,
+        "rows": [{"url": SECRET, SECRET: 1}],
+        "size": 7,
+        "none": None,
+    }
+    report = Report(data=data, problems=(problem_with_secrets(),))
+    Console(json_wanted=True).json("fetch", report, report.exit_code)
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert json.loads(out) == {
+        "task": "fetch",
+        "exit-code": 3,
+        "channel": HIDDEN,
+        "rows": [{"url": HIDDEN, HIDDEN: 1}],
+        "size": 7,
+        "none": None,
+        "problems": [
+            {
+                "subject": HIDDEN,
+                "trouble": f"not from {HIDDEN}",
+                "facts": {"from": HIDDEN, "said": f"one\ntwo {HIDDEN}"},
+                "help": f"curl {HIDDEN}",
+                "exit-code": 3,
+            }
+        ],
+    }
+
+
+def test_json_is_the_same_in_every_code_page(capsys: Capture) -> None:
+    Console(json_wanted=True).json("x", Report(data={"path": "é → \udcff"}), 0)
+    out, _ = capsys.readouterr()
+    assert out.isascii()
+    assert json.loads(out)["path"] == "é → \udcff"
+
+
+def test_a_name_does_not_steer_the_terminal(capsys: Capture) -> None:
+    console = Console()
+    console.result("a\x1b]0;title\x07b\rc\td")
+    console.problem(Problem(subject="\x1b[2J", trouble="x\x9b", code=ExitCode.NO))
+    assert capsys.readouterr() == (
+        "a\\x1b]0;title\\x07b\\rc\td\n",
+        "error: \\x1b[2J: x\\x9b\n",
+    )
+
+
+PAINT = """
+import sys
+from scripts.core.console import Console
+from scripts.core.errors import ExitCode, Problem
+console = Console()
+console.warn("help: warn")
+console.problem(Problem(subject="help: it", trouble="is", code=ExitCode.NO, help="help: mend"))
+console.result(str(console.is_terminal))
+"""
+
+
+def on_a_terminal(**environment: str) -> tuple[bytes, bytes]:
+    """Run PAINT with its stderr on a real terminal; return both streams."""
+    import pty
+
+    ours, theirs = pty.openpty()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", PAINT],
+            cwd=ROOT,
+            env=os.environ | environment,
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            check=True,
+        )
+        return done.stdout, os.read(ours, 4096)
+    finally:
+        os.close(theirs)
+        os.close(ours)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no pty")
+def test_a_terminal_gets_colours() -> None:
+    out, err = on_a_terminal()
+    assert out == b"True\n"
+    assert err == (
+        b"\x1b[33mwarning:\x1b[0m help: warn\r\n"
+        b"\x1b[31merror:\x1b[0m help: it: is\r\n"
+        b"\x1b[36mhelp:\x1b[0m help: mend\r\n"
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no pty")
+def test_no_color_is_honoured_on_a_terminal() -> None:
+    out, err = on_a_terminal(NO_COLOR="1")
+    assert out == b"True\n"
+    assert err == b"warning: help: warn\r\nerror: help: it: is\r\nhelp: help: mend\r\n"
+    assert b"\x1b[" in on_a_terminal(NO_COLOR="")[1]  # control: an empty one asks for nothing
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a full disk")
+def test_a_result_that_cannot_be_written_is_an_error() -> None:
+    """A full disk under `> file` must not pass for a report that was printed."""
+    code = "from scripts.core.console import Console; Console().result('x')"
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert done.returncode != 0
+    assert b"OSError: [Errno 28] No space left on device" in done.stderr
