@@ -389,7 +389,7 @@ def test_ctrl_c_keeps_what_is_whole_and_ends_soon(world: World) -> None:
 def test_killed_at_any_moment(world: World) -> None:
     """Twenty kills at random moments; each next run goes on, and the end is the same bytes."""
     chance = random.Random(20)
-    world.upstream.always("*", dripping(20_000, 0.02))
+    world.upstream.always("*", dripping(5_000, 0.05))
     kills = 0
     for _ in range(20):
         if world.files() == world.expected():  # give the next run something to do
