@@ -41,6 +41,12 @@ def need_pixi(environ: Mapping[str, str], task: str) -> Path:
     return pixi
 
 
+def is_run_by_pixi(environ: Mapping[str, str], manifest: Path) -> bool:
+    """Tell whether `pixi run` started this task on this workspace: it has then renewed the lock."""
+    named = environ.get("PIXI_PROJECT_MANIFEST")
+    return bool(named) and Path(named or "").resolve() == manifest.resolve()
+
+
 def run_pixi(pixi: Path, arguments: Sequence[str], manifest: Path) -> str:
     """Run one command of pixi on the workspace of this manifest and return its stdout.
 
