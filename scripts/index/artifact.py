@@ -1,4 +1,4 @@
-"""Read `info/index.json` out of an artifact, and no more of it than that needs. Acts."""
+"""Read files of `info/` out of an artifact, and no more of it than that needs. Acts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import json
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -17,7 +18,7 @@ from scripts.index.parse_record import BadRecordError, parse_record
 from scripts.index.records import Record
 
 _WANTED: Final = "info/index.json"
-_LARGEST: Final = 16 << 20  # bytes of an index.json; real ones have a few thousand
+_LARGEST: Final = 64 << 20  # bytes of one file; a paths.json has some millions at most
 # All that these libraries raise for bytes that are not what they should be (RuntimeError: zip
 # features such as encryption that no artifact has).
 _UNREADABLE: Final = (
@@ -42,20 +43,45 @@ def read_index_record(file: Path, subject: str) -> Record:
         trouble = f"its {_WANTED} is damaged: {error}"
     except _UNREADABLE as error:
         trouble = f"cannot read its {_WANTED}: {error}"
-    raise MirrorError(
+    raise _damaged(subject, trouble)
+
+
+def read_info_files(file: Path, subject: str, names: AbstractSet[str]) -> Mapping[str, bytes]:
+    """Return the bytes of those of these files (`info/…`) that the artifact has.
+
+    Raises a MirrorError of exit code 1 that names `subject` where it is no readable artifact.
+    """
+    try:
+        return dict(_info_files(file, names))
+    except _UNREADABLE as error:
+        raise _damaged(subject, f"cannot be read as an artifact: {error}") from None
+
+
+def _damaged(subject: str, trouble: str) -> MirrorError:
+    return MirrorError(
         Problem(subject=subject, trouble=trouble, code=ExitCode.NO, help="pixi run fetch")
     )
 
 
 def _read_index_json(file: Path) -> Any:
+    for _, data in _info_files(file, {_WANTED}):
+        return json.loads(data)
+    raise ValueError("there is none")
+
+
+def _info_files(file: Path, names: AbstractSet[str]) -> Iterator[tuple[str, bytes]]:
+    """Yield the wanted files by name, and stop when there are no more to find."""
+    missing = set(names)
     with _open_info(file) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
         for member in tar:
-            if member.name.removeprefix("./") == _WANTED and member.isfile():
+            name = member.name.removeprefix("./")
+            if name in missing and member.isfile() and member.size <= _LARGEST:
                 found = tar.extractfile(member)
-                if found is None or member.size > _LARGEST:
-                    break
-                return json.loads(found.read())
-    raise ValueError("there is none")
+                if found is not None:
+                    yield name, found.read()
+                    missing.discard(name)
+            if not missing:
+                return
 
 
 @contextlib.contextmanager

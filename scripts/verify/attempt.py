@@ -1,0 +1,56 @@
+"""What came of installing one environment with one program. Decides; does no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from scripts.core.errors import ExitCode, Problem
+from scripts.core.redact import redact
+from scripts.verify.findings import Client
+from scripts.verify.plan_install import Installation
+
+_SHOWN = 20  # last lines of a program that a finding shows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One environment, one program. `hindrance` says why it could not even be tried."""
+
+    installation: Installation
+    client: Client
+    problems: tuple[Problem, ...] = ()
+    hindrance: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstallResult:
+    """What came of it: for which `subdir`, how secluded, every attempt."""
+
+    subdir: str
+    seclusion: str
+    attempts: tuple[Attempt, ...]
+
+
+def refused(
+    installation: Installation, client: Client, facts: Iterable[tuple[str, str]]
+) -> Problem:
+    """Make the problem of a program that could not install an environment."""
+    return Problem(
+        subject=str(installation.place),
+        trouble=f"{client.program} cannot install it from the channel alone",
+        code=ExitCode.NO,
+        facts=tuple(facts),
+        help="pixi run verify --level files,index",
+    )
+
+
+def said(output: str) -> tuple[tuple[str, str], ...]:
+    """Make facts of a program's last lines."""
+    lines = [line.rstrip() for line in output.splitlines() if line.strip()]
+    return tuple(("said", redact(line)) for line in lines[-_SHOWN:])
+
+
+def title(installation: Installation, client: Client) -> str:
+    """Name an installed prefix for people."""
+    return f"{installation.place}, installed by {client.program}"

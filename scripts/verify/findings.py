@@ -1,0 +1,115 @@
+"""What verify looks at and what it finds, and whom a finding concerns. Decides; does no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import PurePosixPath
+
+from scripts.channel.layout import folder_of_channel, place_of
+from scripts.core.errors import Problem
+from scripts.core.subdir import NOARCH
+from scripts.lock.model import LockedEnvironment, PlatformPackages
+from scripts.lock.select import Selection
+
+
+class Level(StrEnum):
+    """How deep verify looks."""
+
+    FILES = "files"
+    """Every locked artifact is there, byte for byte."""
+    INDEX = "index"
+    """What the channel says of its artifacts is what the lock says."""
+    INSTALL = "install"
+    """The environments of this machine's platform install from the channel alone."""
+
+
+class Client(StrEnum):
+    """What installs at the level `install`; the words are those of `--client`."""
+
+    RATTLER = "rattler"
+    PIXI = "pixi"
+    CONDA = "conda"
+
+    @property
+    def program(self) -> str:
+        """Its name for people."""
+        return "py-rattler" if self is Client.RATTLER else self.value
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """One environment on one platform; `platform` as the lock names it."""
+
+    environment: str
+    platform: str
+
+    def __str__(self) -> str:
+        """Write it as it stands in findings."""
+        return f"{self.environment}/{self.platform}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that is wrong, and all the places that it makes fail.
+
+    `level` None: nothing in the channel is wrong, but the lock wants what no channel holds.
+    """
+
+    level: Level | None
+    problem: Problem
+    places: frozenset[Place]
+
+
+def places_of(selection: Selection) -> Iterator[tuple[Place, LockedEnvironment, PlatformPackages]]:
+    """Yield every environment on every platform that is mirrored, in the lock's order."""
+    for environment in selection.environments:
+        for rows in environment.platforms:
+            yield Place(environment.name, rows.platform.name), environment, rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilesResult:
+    """What the level found. `unhashed` counts artifacts compared by their size alone, if that."""
+
+    findings: tuple[Finding, ...]
+    artifacts: int
+    size: int
+    unhashed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uses:
+    """Which places use an artifact, a subdir or a channel's `noarch`; paths as in Artifact."""
+
+    of: Mapping[PurePosixPath, frozenset[Place]]
+
+    def places(self, *paths: PurePosixPath) -> frozenset[Place]:
+        """Return the places that use the first of these paths that any place uses."""
+        return next((self.of[path] for path in paths if path in self.of), frozenset())
+
+
+def uses_of(selection: Selection) -> Uses:
+    """Gather who uses what: so one finding can be blamed on all whom it concerns."""
+    found: dict[PurePosixPath, set[Place]] = {}
+    for place, environment, rows in places_of(selection):
+        channels = {folder_of_channel(selection.layout, url) for url in environment.channels}
+        for package in (*rows.packages, *rows.build_packages):
+            path = place_of(selection.layout, package.channel, package.subdir, package.file_name)
+            found.setdefault(path, set()).add(place)
+            found.setdefault(path.parent, set()).add(place)
+            channels.add(path.parent.parent)
+        for channel in channels:  # clients read it for every platform (CEP 26)
+            found.setdefault(channel / NOARCH, set()).add(place)
+    return Uses(of={path: frozenset(places) for path, places in found.items()})
+
+
+def used_by(places: Iterable[Place]) -> tuple[str, str]:
+    """Make the fact that names the places a finding concerns."""
+    return ("used by", ", ".join(map(str, sorted(places))))
+
+
+def of_level(findings: Sequence[Finding], level: Level) -> frozenset[Place]:
+    """Return the places that the findings of a level make fail."""
+    return frozenset().union(*(each.places for each in findings if each.level is level))

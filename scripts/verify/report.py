@@ -1,0 +1,163 @@
+"""What verify says: a line for each environment and platform, then the rest.
+
+Decides; does no I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from scripts.core.report import Json, Report, human_size, to_json
+from scripts.index.leftovers import Leftovers
+from scripts.lock.left_out import left_out_json, left_out_lines
+from scripts.lock.model import Kind
+from scripts.lock.select import Selection
+from scripts.verify.attempt import Attempt, InstallResult
+from scripts.verify.findings import FilesResult, Finding, Level, Place, of_level, places_of
+
+_RIGHT, _WRONG, _NOT_DONE = "✓", "✗", "–"  # noqa: RUF001
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """All that was looked at. `files`, `install` None: that level was not asked for."""
+
+    selection: Selection
+    levels: AbstractSet[Level]
+    allowed: AbstractSet[Kind]
+    findings: tuple[Finding, ...]
+    files: FilesResult | None
+    install: InstallResult | None
+    leftovers: Leftovers
+
+
+def make_report(results: Results) -> Report:
+    """Put it all together."""
+    return Report(
+        lines=(*_place_lines(results), *_lines(results)),
+        data=_data(results),
+        problems=tuple(finding.problem for finding in results.findings),
+    )
+
+
+def _place_lines(results: Results) -> Iterator[str]:
+    """Yield `default  linux-64  files ✓  index ✓  install ✓ (py-rattler, pixi)`, in columns."""
+    rows = [(place.environment, place.platform) for place, _, _ in places_of(results.selection)]
+    widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
+    for place, _, locked in places_of(results.selection):
+        cells = [place.environment.ljust(widths[0]), place.platform.ljust(widths[1])]
+        cells += [
+            f"{level} {_mark(results, place, level)}" for level in Level if level in results.levels
+        ]
+        refused = sum(row.kind not in results.allowed for row in locked.unmirrorable)
+        if refused:
+            cells.append(f"incomplete {_WRONG} ({refused} not in the channel)")
+        elif locked.unmirrorable:
+            cells.append(f"incomplete, as allowed ({len(locked.unmirrorable)} not in the channel)")
+        yield "  ".join(cells)
+
+
+def _mark(results: Results, place: Place, level: Level) -> str:
+    if level is Level.INSTALL:
+        attempts = [each for each in _attempts(results, place) if each.hindrance is None]
+        if not attempts:
+            return _NOT_DONE
+        wrong = any(each.problems for each in attempts)
+        clients = [f"{'not ' if each.problems else ''}{each.client.program}" for each in attempts]
+        return f"{_WRONG if wrong else _RIGHT} ({', '.join(clients)})"
+    return _WRONG if place in of_level(results.findings, level) else _RIGHT
+
+
+def _attempts(results: Results, place: Place) -> Sequence[Attempt]:
+    if results.install is None:
+        return ()
+    return [each for each in results.install.attempts if each.installation.place == place]
+
+
+def _lines(results: Results) -> Iterator[str]:
+    yield from _install_lines(results)
+    files, kept = results.files, results.leftovers.kept
+    if files is not None:
+        read = f"read: {_count(files.artifacts, 'artifact')}, {human_size(files.size)}"
+        yield f"{read}; {files.unhashed} of them without a hash" if files.unhashed else read
+    if kept:
+        size = human_size(sum(each.size for each in kept))
+        yield (
+            f"kept from before: {_count(len(kept), 'artifact')}, {size};"
+            " `pixi run prune` removes them"
+        )
+    if results.leftovers.foreign:
+        names = ", ".join(map(str, results.leftovers.foreign))
+        yield f"not proven, since pixi-mirror does not know them: {names}"
+    yield from left_out_lines(results.selection)
+
+
+def _install_lines(results: Results) -> Iterator[str]:
+    """Say how it was installed, and what was not, and why."""
+    install = results.install
+    if install is None:
+        return
+    if not install.attempts:
+        yield f"installed nothing: no environment of this lock is for {install.subdir} here"
+        return
+    yield f"installed {install.seclusion}, from file:// or loopback, into an empty cache"
+    seen: set[Place] = set()
+    for attempt in install.attempts:
+        installation = attempt.installation
+        if installation.declared and installation.place not in seen:
+            machine = ", ".join(installation.declared)
+            yield f"installed {installation.place} as if this machine had {machine}"
+        seen.add(installation.place)
+        if attempt.hindrance is not None:
+            client = attempt.client.program
+            yield f"not installed by {client}: {installation.place}; {attempt.hindrance}"
+
+
+def _data(results: Results) -> dict[str, Json]:
+    files, install, kept = results.files, results.install, results.leftovers.kept
+    return {
+        "levels": [level.value for level in Level if level in results.levels],
+        "environments": [
+            _place_json(results, place) for place, _, _ in places_of(results.selection)
+        ],
+        "artifacts": None if files is None else files.artifacts,
+        "bytes": None if files is None else files.size,
+        "unhashed": None if files is None else files.unhashed,
+        "installed-for": None if install is None else install.subdir,
+        "installed": None if install is None else install.seclusion,
+        "kept": [{"path": str(each.path), "size": each.size} for each in kept],
+        "kept-bytes": sum(each.size for each in kept),
+        "foreign": [str(path) for path in results.leftovers.foreign],
+        "left-out": left_out_json(results.selection),
+    }
+
+
+def _place_json(results: Results, place: Place) -> dict[str, Json]:
+    """Give one environment on one platform: true, false, or null where it was not done."""
+    levels: dict[str, Json] = {}
+    for level in results.levels - {Level.INSTALL}:
+        levels[level.value] = place not in of_level(results.findings, level)
+    clients: list[Json] = [
+        {
+            "client": each.client.program,
+            "installed": None if each.hindrance else not each.problems,
+            "hindrance": each.hindrance,
+            "overrides": to_json(dict(each.installation.overrides)),
+        }
+        for each in _attempts(results, place)
+    ]
+    return {
+        "environment": place.environment,
+        "platform": place.platform,
+        **dict(sorted(levels.items())),
+        "install": clients,
+        "complete": all(
+            place not in finding.places for finding in results.findings if finding.level is None
+        ),
+    }
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,80 @@
+"""`pixi run verify`: prove that the channel holds what pixi.lock names. Acts."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import TypeVar
+
+from scripts.core.command import run_task, task_parser
+from scripts.core.console import Console
+from scripts.core.report import Report
+from scripts.lock.read import read_lock
+from scripts.lock.select import select
+from scripts.lock.workspace import add_setting_options, open_workspace, overrides_from
+from scripts.verify.findings import Client, Level
+from scripts.verify.stage import VerifyOptions, verify
+
+SETTINGS = (
+    "channel-dir",
+    "layout",
+    "environments",
+    "exclude-environments",
+    "platforms",
+    "allow-incomplete",
+    "allow-unhashed",
+)
+
+_Word = TypeVar("_Word", bound=StrEnum)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the task with these arguments."""
+    parser = task_parser("verify", "prove that the channel holds what pixi.lock names; only look")
+    add_setting_options(parser, *SETTINGS)
+    parser.add_argument(
+        "--level",
+        type=_words(Level),
+        action="extend",
+        metavar="LEVEL",
+        help=f"look at these alone: {', '.join(Level)} (default: all; commas between, or repeat)",
+    )
+    parser.add_argument(
+        "--client",
+        type=_words(Client),
+        action="extend",
+        metavar="CLIENT",
+        help=f"install with these: {', '.join(Client)} (default: rattler, and those on PATH)",
+    )
+    return run_task("verify", parser, run, argv)
+
+
+def run(options: argparse.Namespace, console: Console) -> Report:
+    """Verify the mirror of the workspace that the options name."""
+    workspace = open_workspace(options.manifest_path, overrides_from(options))
+    selection = select(read_lock(workspace.lock_path), workspace.settings)
+    wanted = VerifyOptions(
+        levels=frozenset(options.level or Level),
+        clients=None if options.client is None else tuple(dict.fromkeys(options.client)),
+    )
+    return verify(workspace, selection, wanted, console)
+
+
+def _words(kind: type[_Word]) -> Callable[[str], list[_Word]]:
+    """Make the reader of an option that takes one of these words, or several with commas."""
+
+    def read(text: str) -> list[_Word]:
+        words = [word for each in text.split(",") if (word := each.strip())]
+        unknown = [word for word in words if word not in tuple(kind)]
+        if unknown or not words:
+            names = ", ".join(kind)
+            raise argparse.ArgumentTypeError(f"{text!r} is not of {names}")
+        return [kind(word) for word in words]
+
+    return read
+
+
+if __name__ == "__main__":
+    sys.exit(main())
