@@ -47,7 +47,10 @@ class Workspace:
         files = [self.folder / "pixi.toml", self.folder / "pixi.lock"]
         for folder in ("local-channel", ".pixi-mirror"):
             files += [each for each in (self.folder / folder).rglob("*") if each.is_file()]
-        return {str(each): hashlib.sha256(each.read_bytes()).hexdigest() for each in files}
+        return {
+            each.relative_to(self.folder).as_posix(): hashlib.sha256(each.read_bytes()).hexdigest()
+            for each in files
+        }
 
 
 def _pandas(version: str) -> set[str]:
@@ -117,7 +120,7 @@ def test_every_task_runs(workspace: Workspace, upstream: Upstream) -> None:
 
 
 def _channel(contents: dict[str, str]) -> dict[str, str]:
-    return {name: digest for name, digest in contents.items() if "local-channel" in name}
+    return {name: digest for name, digest in contents.items() if name.startswith("local-channel/")}
 
 
 def test_a_task_that_two_environments_have_does_not_run(tmp_path: Path) -> None:
