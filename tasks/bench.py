@@ -1,0 +1,60 @@
+"""`pixi run bench`: measure fetch, index and verify against their peers. Acts."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+
+from bench.run import rows, table
+from scripts.core.command import run_task, task_parser
+from scripts.core.console import Console
+from scripts.core.errors import ExitCode, MirrorError, Problem
+from scripts.core.report import Report
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the task with these arguments."""
+    parser = task_parser("bench", "measure fetch, index and verify against their peers")
+    parser.add_argument(
+        "--rounds", type=int, default=5, metavar="N", help="runs of each, after one to warm up"
+    )
+    return run_task("bench", parser, run, argv)
+
+
+def run(options: argparse.Namespace, console: Console) -> Report:
+    """Measure, and show each row as it is done."""
+    missing = [name for name in ("curl", "sha256sum") if shutil.which(name) is None]
+    if missing:
+        raise MirrorError(
+            Problem(
+                subject=" and ".join(missing),
+                trouble="not on PATH; everything is measured against it",
+                code=ExitCode.PROGRAM,
+            )
+        )
+    measured = []
+    for row in rows(max(1, options.rounds), console.note):
+        measured.append(row)
+        console.note(f"bench: {row.what} / {row.against}: {row.ratio:.2f}")
+    return Report(
+        lines=tuple(table(measured)),
+        data={
+            "rows": [
+                {
+                    "measured": row.what,
+                    "against": row.against,
+                    "ours": row.ours.median,
+                    "theirs": row.theirs.median,
+                    "ratio": row.ratio,
+                    "aim": row.most,
+                }
+                for row in measured
+            ]
+        },
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
