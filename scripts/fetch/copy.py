@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator
 from pathlib import Path
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from scripts.core.files import CHUNK
 from scripts.fetch.failure import DownloadError, Fault
@@ -22,6 +21,8 @@ def local_path(url: str, root: Path) -> Path | None:
     parts = urlsplit(url)
     if parts.scheme != "file":
         return None
+    from urllib.request import url2pathname  # brings all of http.client and email along
+
     host = "" if parts.netloc in {"", "localhost"} else f"//{parts.netloc}"
     return Path(url2pathname(host + parts.path))
 
