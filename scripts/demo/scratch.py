@@ -14,6 +14,7 @@ from scripts.core.errors import usage_error
 
 DEMO: Final = Path(__file__).resolve().parent
 UPSTREAM: Final = DEMO / "upstream"
+WORKSPACE: Final = DEMO / "workspace"
 HOST: Final = "https://conda.example.org"
 
 # Settings of the user that must not reach the demo: it is the same for everybody.
@@ -87,7 +88,7 @@ def _empty_folder(folder: Path) -> Path:
 
 def fill(scratch: Scratch, url: str) -> None:
     """Copy the workspace, and write the configuration that sends `HOST` to this URL."""
-    shutil.copytree(DEMO / "workspace", scratch.workspace)
+    shutil.copytree(WORKSPACE, scratch.workspace)
     scratch.configuration.parent.mkdir()
     text = f'[mirrors]\n"{HOST}" = ["{url}"]\n'
     scratch.configuration.write_text(text, encoding="utf-8", newline="\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from scripts.core.errors import MirrorError
-from scripts.demo.scratch import DEMO, Scratch, environment_for, fill, scratch_folder
+from scripts.demo.scratch import WORKSPACE, Scratch, environment_for, fill, scratch_folder
 
 
 def test_a_temporary_folder_goes() -> None:
@@ -21,7 +21,7 @@ def test_a_named_folder_is_made_and_stays(tmp_path: Path) -> None:
     with scratch_folder(tmp_path / "new" / "folder") as scratch:
         fill(scratch, "http://127.0.0.1:1")
     lock = scratch.workspace / "pixi.lock"
-    assert lock.read_bytes() == (DEMO / "workspace" / "pixi.lock").read_bytes()
+    assert lock.read_bytes() == (WORKSPACE / "pixi.lock").read_bytes()
     assert scratch.configuration.read_bytes() == (
         b'[mirrors]\n"https://conda.example.org" = ["http://127.0.0.1:1"]\n'
     )
