@@ -83,7 +83,7 @@ def alone_environment(home: Path, more: Mapping[str, str]) -> dict[str, str]:
 def run_alone(
     command: Sequence[str], environment: Mapping[str, str], given: bytes = b""
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a program to its end, stdout and stderr in one; `given` is its stdin.
+    """Run a program to its end; `given` is its stdin.
 
     Where this task is interrupted, the program is ended, and on POSIX all that it has started.
     """
@@ -92,16 +92,16 @@ def run_alone(
         [*seclusion().command, *command],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=subprocess.PIPE,
         env=environment,
         process_group=0 if is_posix else None,
     ) as process:
         try:
-            output, _ = process.communicate(given)
+            output, errors = process.communicate(given)
         except BaseException:
             if is_posix:
                 os.killpg(process.pid, signal.SIGKILL)
             else:
                 process.kill()
             raise
-    return subprocess.CompletedProcess(process.args, process.returncode, output)
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)

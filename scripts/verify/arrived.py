@@ -16,6 +16,7 @@ from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.files import hash_file
 from scripts.index.artifact import read_info_files
 from scripts.lock.select import Artifact
+from scripts.verify.attempt import printable
 from scripts.verify.package_paths import (
     WANTED,
     Interpreter,
@@ -153,9 +154,12 @@ def _readable(reader: _Reader, artifact: Artifact) -> list[tuple[str, PackageFil
 
 def _problem(subject: str, faults: Sequence[_Fault], prefix: Prefix) -> Problem:
     facts = [
-        ("missing", fault.installed)
+        ("missing", printable(fault.installed))
         if fault.found is None
-        else ("differs", f"{fault.installed} (sha256 {fault.found}, not {fault.file.sha256})")
+        else (
+            "differs",
+            f"{printable(fault.installed)} (sha256 {fault.found}, not {fault.file.sha256})",
+        )
         for fault in faults[:_SHOWN]
     ]
     if len(faults) > _SHOWN:

@@ -45,10 +45,20 @@ def refused(
     )
 
 
+def last_words(output: bytes, errors: bytes) -> tuple[tuple[str, str], ...]:
+    """Make facts of what a program said of its failure: on stderr, if anything there."""
+    return said((errors.strip() or output).decode("utf-8", "replace"))
+
+
 def said(output: str) -> tuple[tuple[str, str], ...]:
     """Make facts of a program's last lines."""
-    lines = [line.rstrip() for line in output.splitlines() if line.strip()]
-    return tuple(("said", redact(line)) for line in lines[-_SHOWN:])
+    lines = dict.fromkeys(line.rstrip() for line in output.splitlines() if line.strip())
+    return tuple(("said", printable(redact(line))) for line in [*lines][-_SHOWN:])
+
+
+def printable(text: str) -> str:
+    """Replace what would do more to a terminal than show: it may come out of an artifact."""
+    return "".join(each if each.isprintable() else "\ufffd" for each in text)
 
 
 def title(installation: Installation, client: Client) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from scripts.core.errors import Problem
 from scripts.verify.alone import alone_environment, run_alone
-from scripts.verify.attempt import refused, said
+from scripts.verify.attempt import last_words, refused
 from scripts.verify.findings import Client
 from scripts.verify.plan_install import Installation
 
@@ -60,8 +60,7 @@ def install_by_conda(
     done = run_alone(command, alone_environment(home, variables))
     if done.returncode == 0:
         return prefix, ()
-    output = done.stdout.decode("utf-8", "replace")
-    return prefix, (refused(installation, Client.CONDA, said(output)),)
+    return prefix, (refused(installation, Client.CONDA, last_words(done.stdout, done.stderr)),)
 
 
 def _specs(installation: Installation, folder: Path) -> Iterator[str]:

@@ -13,7 +13,7 @@ from scripts.core.errors import Problem
 from scripts.lock.scratch import scratch_copy
 from scripts.lock.workspace import Workspace
 from scripts.verify.alone import alone_environment, run_alone
-from scripts.verify.attempt import refused, said
+from scripts.verify.attempt import last_words, refused
 from scripts.verify.findings import Client
 from scripts.verify.pixi_mirrors import config_text, mirrors_for
 from scripts.verify.plan_install import Installation
@@ -48,8 +48,7 @@ def install_by_pixi(
         if done.returncode == 0:
             (copied / "envs" / installation.place.environment).rename(prefix)
             return prefix, ()
-    output = done.stdout.decode("utf-8", "replace")
-    return prefix, (refused(installation, Client.PIXI, said(output)),)
+    return prefix, (refused(installation, Client.PIXI, last_words(done.stdout, done.stderr)),)
 
 
 def _arguments(installation: Installation, manifest: Path) -> list[str]:

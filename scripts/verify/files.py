@@ -51,9 +51,11 @@ def check_files(
     ]
     return FilesResult(
         findings=tuple(sorted(findings, key=lambda finding: finding.problem.subject)),
-        artifacts=len(seen),
+        artifacts=sum(each.trouble is None for each in seen),
         size=sum(each.size for each in seen),
-        unhashed=sum(each.artifact.package.digest is None for each in seen),
+        unhashed=sum(
+            each.trouble is None and each.artifact.package.digest is None for each in seen
+        ),
     )
 
 

@@ -48,13 +48,12 @@ def _base(url: str, artifact: Artifact) -> str:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"}:
         raise NoMirrorError("its lock names locations that `[mirrors]` cannot replace")
-    if "@" in parts.netloc:
-        raise NoMirrorError("its lock gives passwords in URLs, which `[mirrors]` cannot match")
     base, _, rest = parts.path.rpartition("/")
     base, _, subdir = base.rpartition("/")
     if unquote(f"{subdir}/{rest}") != "/".join(artifact.path.parts[-2:]):
         raise NoMirrorError(f"its lock has {artifact.path.name} under another name")
-    return f"{parts.scheme}://{parts.netloc}{base}"
+    host = parts.netloc.rpartition("@")[2]  # what pixi compares has no user and password
+    return f"{parts.scheme}://{host}{base}"
 
 
 def _text(text: str) -> str:
