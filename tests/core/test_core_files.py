@@ -1,0 +1,252 @@
+"""Files read, hashed, linked and replaced; killed in the midst of it."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from scripts.core import files
+from scripts.core.errors import ExitCode, MirrorError
+from scripts.core.files import (
+    CHUNK,
+    hash_file,
+    link_or_copy,
+    make_durable,
+    not_readable,
+    read_text,
+    write_atomically,
+)
+from tests.support.template import ROOT
+
+
+def refusal(path: Path, limit: int = 1 << 20) -> str:
+    with pytest.raises(MirrorError) as caught:
+        read_text(path, limit=limit, what="lock file")
+    assert [problem.code for problem in caught.value.problems] == [ExitCode.USAGE]
+    return str(caught.value)
+
+
+def test_text_is_read_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes("é\r\nb\n\rc".encode())
+    assert read_text(path, limit=9, what="lock file") == "é\r\nb\n\rc"
+
+
+def test_text_that_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    assert refusal(path) == f"{path}: cannot read this lock file: there is no such file"
+    path.write_bytes(b"ab\xff")
+    assert refusal(path) == f"{path}: not UTF-8 text (byte 2); a lock file always is"
+    path.write_bytes(b"x" * ((2 << 20) + 1))
+    assert refusal(path, 2 << 20) == f"{path}: larger than any lock file should be (2 MiB)"
+    assert len(read_text(path, limit=(2 << 20) + 1, what="lock file")) == (2 << 20) + 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows gives another reason for a folder")
+def test_a_folder_is_no_text(tmp_path: Path) -> None:
+    assert refusal(tmp_path) == f"{tmp_path}: cannot read this lock file: Is a directory"
+    (tmp_path / "a").touch()
+    inside = tmp_path / "a" / "b"
+    assert refusal(inside) == f"{inside}: cannot read this lock file: Not a directory"
+
+
+def test_the_error_for_what_cannot_be_read() -> None:
+    error = not_readable(Path("a"), "manifest", PermissionError(errno.EACCES, "Permission denied"))
+    assert str(error) == "a: cannot read this manifest: Permission denied"
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "made" / "on the way" / "a"
+    write_atomically(path, b"one")
+    assert path.read_bytes() == b"one"
+    write_atomically(path, b"")
+    assert path.read_bytes() == b""
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_write_that_fails_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk is made up: a real one takes a file system of its own."""
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+
+    def full(fileno: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files, "make_durable", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_target_that_cannot_be_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    (path / "b").mkdir(parents=True)
+    with pytest.raises(OSError, match="a"):
+        write_atomically(path, b"new")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+ENDS_BEFORE_THE_RENAME = """
+import os, sys
+from pathlib import Path
+from scripts.core.files import write_atomically
+Path.replace = lambda *_: os._exit(9)
+write_atomically(Path(sys.argv[1]), b"new" * 1000)
+"""
+
+
+def test_a_kill_before_the_rename_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    child = subprocess.Popen([sys.executable, "-c", ENDS_BEFORE_THE_RENAME, path], cwd=ROOT)
+    assert child.wait(20) == 9
+    assert path.read_bytes() == b"old"
+    left = tmp_path / f"a.{child.pid}.tmp"
+    assert sorted(tmp_path.iterdir()) == [path, left]
+    assert left.read_bytes() == b"new" * 1000
+
+
+WRITES_ON_AND_ON = """
+import sys
+from pathlib import Path
+from scripts.core.files import write_atomically
+print("ready", flush=True)
+while True:
+    for byte in b"ab":
+        write_atomically(Path(sys.argv[1]), bytes([byte]) * 1_000_000)
+"""
+
+
+def test_kills_at_random_moments_leave_one_or_the_other(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    whole = {b"a" * 1_000_000, b"b" * 1_000_000}
+    write_atomically(path, b"a" * 1_000_000)
+    for _ in range(6):
+        with subprocess.Popen(
+            [sys.executable, "-c", WRITES_ON_AND_ON, path], cwd=ROOT, stdout=subprocess.PIPE
+        ) as child:
+            assert child.stdout is not None
+            assert child.stdout.readline() == b"ready" + os.linesep.encode()
+            time.sleep(random.uniform(0, 0.05))
+            child.kill()
+        assert path.read_bytes() in whole
+
+
+def test_durable_is_what_the_system_can_do(tmp_path: Path) -> None:
+    with (tmp_path / "a").open("wb") as file:
+        file.write(b"x")
+        file.flush()
+        make_durable(file.fileno())
+    reading, writing = os.pipe()
+    try:
+        with pytest.raises(OSError, match=r"\w"):  # control: it really asks the system
+            make_durable(writing)
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no fcntl")
+@pytest.mark.parametrize(("trouble", "expected"), [(0, [51]), (errno.ENOTSUP, [51, "fsync"])])
+def test_durable_on_macos(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: int, expected: list[object]
+) -> None:
+    """Made up, since only macOS has F_FULLFSYNC, and not on every file system."""
+    import fcntl
+
+    calls: list[object] = []
+
+    def control(fileno: int, command: int) -> None:
+        calls.append(command)
+        if trouble:
+            raise OSError(trouble, "not here")
+
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr(fcntl, "fcntl", control)
+    monkeypatch.setattr(os, "fsync", lambda fileno: calls.append("fsync"))
+    with (tmp_path / "a").open("wb") as file:
+        make_durable(file.fileno())
+    assert calls == expected
+
+
+@settings(
+    deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.sampled_from([0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 7]),
+    st.binary(max_size=30),
+    st.sampled_from(["sha256", "md5"]),
+)
+def test_digests_are_hashlibs(tmp_path: Path, size: int, tail: bytes, algorithm: str) -> None:
+    data = random.Random(size).randbytes(size) + tail
+    path = tmp_path / "a"
+    path.write_bytes(data)
+    assert hash_file(path, algorithm) == hashlib.new(algorithm, data).hexdigest()
+
+
+def test_a_link_where_links_are_possible(tmp_path: Path) -> None:
+    source, target = tmp_path / "a", tmp_path / "b"
+    source.write_bytes(b"bytes")
+    link_or_copy(source, target)
+    assert target.read_bytes() == b"bytes"
+    assert target.samefile(source)
+
+
+@pytest.mark.parametrize("number", [errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP])
+def test_a_copy_where_links_are_impossible(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Made up: file systems without links are not at hand everywhere."""
+    source, target = tmp_path / "a", tmp_path / "b"
+    source.write_bytes(b"bytes")
+
+    def fails(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", fails)
+    link_or_copy(source, target)
+    assert target.read_bytes() == b"bytes"
+    assert not target.samefile(source)
+
+
+def test_a_copy_across_two_real_file_systems(tmp_path: Path) -> None:
+    other = Path("/dev/shm")
+    if not other.is_dir() or other.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second file system at /dev/shm")
+    source, target = tmp_path / "a", other / f"pixi-mirror-test-{os.getpid()}"
+    source.write_bytes(b"bytes")
+    try:
+        link_or_copy(source, target)
+        assert target.read_bytes() == b"bytes"
+    finally:
+        target.unlink(missing_ok=True)
+
+
+def test_what_is_at_the_target_already_is_not_written_into(tmp_path: Path) -> None:
+    """It may be a link to an artifact of the channel."""
+    source, artifact, target = tmp_path / "a", tmp_path / "artifact", tmp_path / "b"
+    source.write_bytes(b"new")
+    artifact.write_bytes(b"kept")
+    link_or_copy(artifact, target)
+    with pytest.raises(FileExistsError):
+        link_or_copy(source, target)
+    assert artifact.read_bytes() == b"kept"
+
+
+def test_a_source_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        link_or_copy(tmp_path / "a", tmp_path / "b")
+    assert list(tmp_path.iterdir()) == []
