@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -70,7 +71,13 @@ class ByRattler:
         for name in _CERTIFICATES:
             env.pop(name, None)
         for source in self.trust.sources:
-            env[_CERTIFICATES[Path(source.path).is_dir()]] = source.path
+            if Path(source.path).is_dir():
+                others = env.get("SSL_CERT_DIR")
+                env["SSL_CERT_DIR"] = (
+                    f"{others}{os.pathsep}{source.path}" if others else source.path
+                )
+            else:
+                env["SSL_CERT_FILE"] = source.path
         if self.config.authentication_override_file is not None:
             # There is no other way to tell rattler, and pixi asks this file before the other.
             env["RATTLER_AUTH_FILE"] = str(self.config.authentication_override_file)

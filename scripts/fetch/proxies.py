@@ -42,6 +42,8 @@ class Proxies:
             return None
         if "://" not in proxy:
             proxy = f"http://{proxy}"
+        if not _is_complete(proxy):
+            raise usage_error(self.source, f"the proxy for {parts.scheme} is not a URL")
         kind = urlsplit(proxy).scheme
         if kind not in {"http", "https"}:
             raise usage_error(
@@ -81,6 +83,14 @@ def _variable(environ: Mapping[str, str], name: str) -> str | None:
 
 def _split(text: str) -> tuple[str, ...]:
     return tuple(each.strip().lower() for each in text.split(",") if each.strip())
+
+
+def _is_complete(proxy: str) -> bool:
+    try:
+        parts = urlsplit(proxy)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _is_loopback(host: str) -> bool:

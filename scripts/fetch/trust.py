@@ -38,7 +38,11 @@ def make_context(trust: Trust) -> ssl.SSLContext:
     Raises the error of exit code 2 for a file named by REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE that
     holds no certificates.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    from urllib3.util.ssl_ import create_urllib3_context
+
+    context = create_urllib3_context()  # checks host names as this version of urllib3 wants it
+    # From Python 3.13 on; the certificates of many a company fail it, and pixi asks for less.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if not trust.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -77,24 +81,33 @@ def make_session(context: ssl.SSLContext) -> requests.Session:
 def _adapter(context: ssl.SSLContext) -> requests.adapters.HTTPAdapter:
     """Make an adapter of requests that uses the context as it is.
 
-    By itself requests adds Mozilla's certificates to any context that it verifies with.
+    By itself requests adds Mozilla's certificates to any context that it verifies with, or (in
+    2.32.2) puts its own in its place.
     """
     from requests.adapters import HTTPAdapter
+    from requests.utils import select_proxy
+
+    tls: dict[str, Any] = {"ssl_context": context, "cert_reqs": context.verify_mode.name}
 
     class ContextAdapter(HTTPAdapter):
         def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-            super().init_poolmanager(*args, **kwargs, ssl_context=context)
+            super().init_poolmanager(*args, **(kwargs | tls))
 
         def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:
             return super().proxy_manager_for(
-                proxy, ssl_context=context, proxy_ssl_context=context, **proxy_kwargs
+                proxy, proxy_ssl_context=context, **proxy_kwargs, **tls
             )
 
-        def build_connection_pool_key_attributes(
-            self, request: Any, verify: Any, cert: Any = None
+        def get_connection_with_tls_context(
+            self,
+            request: Any,
+            verify: Any,  # noqa: ARG002 -- these two are the context's already
+            proxies: Any = None,
+            cert: Any = None,  # noqa: ARG002
         ) -> Any:
-            host, tls = super().build_connection_pool_key_attributes(request, verify, cert)
-            return host, {**tls, "ssl_context": context, "cert_reqs": context.verify_mode.name}
+            proxy = select_proxy(request.url, proxies)
+            pools = self.proxy_manager_for(proxy) if proxy else self.poolmanager
+            return pools.connection_from_url(request.url)
 
         def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
             """Leave the connection as the pool made it."""

@@ -7,6 +7,7 @@ all of these. Where nothing is said: Mozilla's certificates, pixi's default and 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -15,7 +16,6 @@ from typing import Final
 from scripts.fetch.pixi_config_layers import PixiConfig, RootCerts
 
 _OF_REQUESTS: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-_OF_OPENSSL: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,10 +48,13 @@ def choose_trust(config: PixiConfig, environ: Mapping[str, str]) -> Trust:
         if environ.get(name):
             source = Source(name=name, path=environ[name], needed=True)
             return Trust(sources=(source,), roots=roots)
+    named = [("SSL_CERT_FILE", environ.get("SSL_CERT_FILE", ""))]
+    folders = environ.get("SSL_CERT_DIR", "").split(os.pathsep)
+    named += [("SSL_CERT_DIR", folder) for folder in folders]
     sources = tuple(
-        Source(name=name, path=environ[name], needed=False)
-        for name in _OF_OPENSSL
-        if environ.get(name) and not _is_of_activation(environ[name], config, environ)
+        Source(name=name, path=path, needed=False)
+        for name, path in named
+        if path and not _is_of_activation(path, config, environ)
     )
     return Trust(sources=sources, roots=roots)
 

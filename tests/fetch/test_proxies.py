@@ -134,6 +134,13 @@ def test_a_proxy_that_cannot_be_used() -> None:
     assert caught.value.problems[0].code is ExitCode.USAGE
 
 
+@pytest.mark.parametrize("proxy", ["http://", "http://user:hidden@:1", "p:hidden", "http://[::1"])
+def test_a_proxy_that_is_none(proxy: str) -> None:
+    with pytest.raises(MirrorError) as caught:
+        choose_proxies(PixiConfig(), {"ALL_PROXY": proxy}).for_url(SECURE)
+    assert str(caught.value) == "the environment: the proxy for https is not a URL"
+
+
 def test_passwords_are_not_shown() -> None:
     proxies = Proxies(source="x", https="http://u:hidden@p", http="http://u:hidden@p")
     assert "hidden" not in f"{proxies!r} {proxies}"
