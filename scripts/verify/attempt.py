@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from scripts.core.errors import ExitCode, Problem
 from scripts.core.redact import redact
@@ -21,6 +22,24 @@ class Attempt:
     client: Client
     problems: tuple[Problem, ...] = ()
     hindrance: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Programs:
+    """The programs that install besides py-rattler; None: not there, or not wanted."""
+
+    rattler: bool
+    pixi: Path | None
+    conda: Path | None
+
+    def clients(self) -> Iterator[Client]:
+        """Yield what installs here."""
+        if self.rattler:
+            yield Client.RATTLER
+        if self.pixi is not None:
+            yield Client.PIXI
+        if self.conda is not None:
+            yield Client.CONDA
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,7 @@ would hide a missing artifact.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scripts.core.console import Console
@@ -18,31 +17,13 @@ from scripts.lock.select import Selection
 from scripts.lock.workspace import Workspace
 from scripts.verify.alone import seclusion
 from scripts.verify.arrived import Prefix, check_prefix
-from scripts.verify.attempt import Attempt, InstallResult, title
+from scripts.verify.attempt import Attempt, InstallResult, Programs, title
 from scripts.verify.by_conda import find_conda, install_by_conda
 from scripts.verify.by_pixi import install_by_pixi
 from scripts.verify.by_rattler import install_by_rattler, this_subdir
 from scripts.verify.findings import Client
 from scripts.verify.pixi_mirrors import NoMirrorError, mirrors_for
 from scripts.verify.plan_install import Installation, plan_installs
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Programs:
-    """The programs that install besides py-rattler; None: not there, or not wanted."""
-
-    rattler: bool
-    pixi: Path | None
-    conda: Path | None
-
-    def clients(self) -> Iterator[Client]:
-        """Yield what installs here."""
-        if self.rattler:
-            yield Client.RATTLER
-        if self.pixi is not None:
-            yield Client.PIXI
-        if self.conda is not None:
-            yield Client.CONDA
 
 
 def find_programs(wanted: Sequence[Client] | None, environ: Mapping[str, str]) -> Programs:

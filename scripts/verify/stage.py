@@ -11,12 +11,10 @@ from scripts.core.report import Report
 from scripts.index.leftovers import find_leftovers
 from scripts.lock.select import Selection
 from scripts.lock.workspace import Workspace
-from scripts.verify.attempt import InstallResult
+from scripts.verify.attempt import InstallResult, Programs
 from scripts.verify.complete import incomplete
 from scripts.verify.files import check_files
 from scripts.verify.findings import Client, FilesResult, Finding, Level, uses_of
-from scripts.verify.index_level import check_index
-from scripts.verify.install import check_install, find_programs
 from scripts.verify.report import Results, make_report
 
 
@@ -37,11 +35,11 @@ def verify(
     Raises the error of exit code 4 where a program asked for is missing.
     """
     folder, settings = workspace.place.folder, workspace.settings
-    programs = find_programs(options.clients, os.environ)
     if not folder.is_dir():
         raise usage_error(
             settings.channel_dir, "there is no such channel folder", help="pixi run mirror"
         )
+    programs = _programs(options)
     uses = uses_of(selection)
     findings: list[Finding] = list(incomplete(selection, settings.allow_incomplete))
     files: FilesResult | None = None
@@ -54,8 +52,12 @@ def verify(
         findings += files.findings
     if Level.INDEX in options.levels:
         console.note("verify: comparing the index with pixi.lock")
+        from scripts.verify.index_level import check_index
+
         findings += check_index(workspace.place, selection, uses)
-    if Level.INSTALL in options.levels:
+    if programs is not None:
+        from scripts.verify.install import check_install
+
         install = check_install(workspace, selection, programs, console)
         findings += [
             Finding(
@@ -77,3 +79,12 @@ def verify(
             leftovers=find_leftovers(workspace.place, selection, console),
         )
     )
+
+
+def _programs(options: VerifyOptions) -> Programs | None:
+    """Find what installs, before anything else: one that is missing ends the run at once."""
+    if Level.INSTALL not in options.levels:
+        return None
+    from scripts.verify.install import find_programs  # reading bytes alone does without
+
+    return find_programs(options.clients, os.environ)
