@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from pathlib import Path
 
 import pytest
@@ -161,14 +163,15 @@ def test_nothing_shows_what_may_hold_a_password() -> None:
         ),
         (
             '"https://u:hidden@a" = 1\n"https://u:hidden@a" = 2',
-            'not TOML: Key "https://********@a" already exists. at line 2 col 0',
+            'not TOML: Key "https://********@a" already exists. at line 2',
         ),
     ],
 )
 def test_a_broken_file_is_named_and_no_secret(text: str, trouble: str) -> None:
     with pytest.raises(MirrorError) as caught:
         parse_pixi_config(text, "/home/me/.pixi/config.toml")
-    assert str(caught.value) == f"/home/me/.pixi/config.toml: {trouble}"
+    said = re.sub(r" col \d+\Z", "", str(caught.value))  # tomlkit's releases count otherwise
+    assert said == f"/home/me/.pixi/config.toml: {trouble}"
     assert "hidden" not in str(caught.value)
     assert caught.value.problems[0].code is ExitCode.USAGE
 
