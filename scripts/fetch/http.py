@@ -101,11 +101,7 @@ class Http:
             if not response.is_redirect:
                 return response
             response.close()
-            target = urljoin(route.url, response.headers["location"])
-            if urlsplit(target).scheme not in {"http", "https"}:
-                raise DownloadError(
-                    Fault.REFUSED, f"redirected away from http, to {redact(target)}"
-                )
+            target = _redirected(route.url, response.headers["location"])
             if _origin(target) == _origin(route.url):
                 route = Route(url=target, headers=route.headers, proxy=route.proxy)
             else:
@@ -223,6 +219,18 @@ def _strong(etag: str | None) -> str | None:
 
 def _length(text: str | None) -> int | None:
     return int(text) if text and text.isdecimal() and len(text) < 19 else None
+
+
+def _redirected(url: str, location: str) -> str:
+    """Return where a redirect leads; refuse what is no http URL."""
+    try:
+        target = urljoin(url, location)
+        _origin(target)
+    except ValueError:
+        raise DownloadError(Fault.REFUSED, "redirected to what is no URL") from None
+    if urlsplit(target).scheme not in {"http", "https"}:
+        raise DownloadError(Fault.REFUSED, f"redirected away from http, to {redact(target)}")
+    return target
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from scripts.core.channel_url import channel_base_url
 from scripts.core.errors import usage_error
+from scripts.core.redact import redact
+from scripts.lock.derive import is_sound_url
 from scripts.lock.row import Row
 
 
@@ -19,5 +21,7 @@ def environment_channels(row: Row) -> tuple[str, ...]:
         text = each.get("url") if isinstance(each, dict) else each
         if not isinstance(text, str) or not text.strip():
             raise usage_error(row.subject, f"a channel of {row.what} has no url")
+        if not is_sound_url(text.strip()):
+            raise usage_error(row.subject, f"a channel of {row.what} is not a URL: {redact(text)}")
         channels.append(channel_base_url(text))
     return tuple(channels)

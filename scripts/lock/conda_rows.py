@@ -8,7 +8,13 @@ from scripts.core.errors import MirrorError, usage_error
 from scripts.core.file_name import FileName, parse_file_name
 from scripts.core.redact import redact
 from scripts.core.subdir import check_subdir, is_known_subdir
-from scripts.lock.derive import Location, derive_build_number, derive_noarch, parse_location
+from scripts.lock.derive import (
+    Location,
+    derive_build_number,
+    derive_noarch,
+    is_sound_url,
+    parse_location,
+)
 from scripts.lock.model import LockedPackage
 from scripts.lock.row import Row
 from scripts.lock.yaml_text import Node
@@ -20,7 +26,7 @@ def package_v1(row: Row, platform: str) -> LockedPackage:
     What such a row calls its subdir is often the platform; the artifact lies where its URL says.
     """
     url = row.needed("url")
-    place = parse_location(url)
+    place = _place(url, row)
     name, version = row.needed("name"), row.needed("version")
     build = row.text("build") or (place.file_name.build if place.file_name else "")
     file_name = place.file_name or _checked(f"{name}-{version}-{build}.conda", row)
@@ -57,7 +63,7 @@ def package_v1(row: Row, platform: str) -> LockedPackage:
 def package_v4(row: Row) -> LockedPackage:
     """Read a row of v4 or v5: everything is written; absent means none."""
     url = row.text("url") or row.needed("path")
-    place = parse_location(url)
+    place = _place(url, row)
     name, version = row.needed("name"), row.needed("version")
     written = row.text("file_name")
     build = row.text("build") or ""
@@ -71,7 +77,7 @@ def package_v4(row: Row) -> LockedPackage:
     subdir = place.subdir or row.needed("subdir")
     return dataclasses.replace(
         package,
-        channel=row.text("channel") or place.channel,
+        channel=_channel(row) or place.channel,
         subdir=check_subdir(subdir, f"{row.subject}: {redact(url)}"),
         name=name,
         version=version,
@@ -84,7 +90,7 @@ def package_v4(row: Row) -> LockedPackage:
 def package_v6(row: Row) -> LockedPackage:
     """Read a row of v6 or v7: what the location shows is left out."""
     url = row.needed("conda")
-    place = parse_location(url)
+    place = _place(url, row)
     archive = _archive_name(place, row)
     written = row.text("file_name")
     if written is not None:
@@ -103,7 +109,7 @@ def package_v6(row: Row) -> LockedPackage:
     build = shown.build if build is None else build
     return dataclasses.replace(
         package,
-        channel=row.text("channel") if "channel" in row.fields else place.channel,
+        channel=_channel(row) if "channel" in row.fields else place.channel,
         subdir=check_subdir(subdir, f"{row.subject}: {redact(url)}"),
         name=row.text("name") or shown.name,
         version=row.text("version") or shown.version,
@@ -156,6 +162,24 @@ def _dependencies(row: Row) -> tuple[str, ...]:
         return row.texts("dependencies")
     table = Row(row.subject, f"dependencies of {row.what}", value)
     return tuple(f"{name} {table.text(name) or ''}".strip() for name in value)
+
+
+def _place(url: str, row: Row) -> Location:
+    """Take a location apart, or refuse a URL that nobody could ask."""
+    _check_url(url, row)
+    return parse_location(url)
+
+
+def _channel(row: Row) -> str | None:
+    channel = row.text("channel")
+    if channel is not None:
+        _check_url(channel, row)
+    return channel
+
+
+def _check_url(url: str, row: Row) -> None:
+    if not is_sound_url(url):
+        raise usage_error(row.subject, f"{redact(url)} is not a URL", ("in", redact(row.what)))
 
 
 def _archive_name(place: Location, row: Row) -> FileName | None:

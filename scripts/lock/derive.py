@@ -5,10 +5,11 @@ The rules are those of rattler_lock (src/utils/derived_fields.rs).
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from scripts.core.file_name import FileName, parse_file_name
 from scripts.core.subdir import NOARCH, is_known_subdir
@@ -50,6 +51,25 @@ def parse_location(location: str) -> Location:
 def is_path(location: str) -> bool:
     """Tell whether a location is a path rather than a URL."""
     return _URL.match(location) is None
+
+
+def is_sound_url(location: str) -> bool:
+    """Tell whether the host and port of a URL make sense; those of a path always do.
+
+    rattler's URLs cannot be anything else, and Python's fail only when somebody looks closer.
+    """
+    url = _URL.match(location)
+    return url is None or _is_sound_authority(
+        re.split(r"[/?#]", location[url.end() :], maxsplit=1)[0]
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _is_sound_authority(text: str) -> bool:
+    try:
+        return urlsplit(f"//{text}").port != 0
+    except ValueError:
+        return False
 
 
 def derive_build_number(build: str) -> int:

@@ -228,6 +228,12 @@ LASTING: dict[str, tuple[Reply, Fault, str, int]] = {
         "redirected away from http, to file:///etc/passwd",
         1,
     ),
+    "redirected to no URL": (
+        redirect("http://[x"),
+        Fault.REFUSED,
+        "redirected to what is no URL",
+        1,
+    ),
     "redirected in a circle": (
         redirect(f"/ch/noarch/{NAME}"),
         Fault.REFUSED,
