@@ -79,6 +79,9 @@ class Http:
         self._patience = patience
         self._session = router.session()
         self._session.trust_env = False
+        # Even told not to follow a redirect, requests reads its whole body, however long, to
+        # prepare the next request; so it is not to see any.
+        self._session.get_redirect_target = _nowhere  # type: ignore[assignment, method-assign]
 
     def close(self) -> None:
         """Close the connections."""
@@ -219,6 +222,10 @@ def _strong(etag: str | None) -> str | None:
 
 def _length(text: str | None) -> int | None:
     return int(text) if text and text.isdecimal() and len(text) < 19 else None
+
+
+def _nowhere(_response: requests.Response) -> None:
+    """Stand in for requests' search for a redirect's target."""
 
 
 def _redirected(url: str, location: str) -> str:

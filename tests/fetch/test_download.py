@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import threading
 import time
@@ -352,6 +353,15 @@ def test_ranges_that_are_not_kept(world: World, kind: Ranges, expected: list[str
     world.upstream.always("*.conda", ranged(kind))
     assert_right(world, world.download())
     assert ranges(world) == expected
+
+
+def test_the_body_of_a_redirect_is_not_read(world: World) -> None:
+    (world.upstream.folder / "elsewhere.conda").write_bytes(world.data)
+    away = redirect("/elsewhere.conda")
+    bent = dataclasses.replace(stalled(3), status=302, headers=away.headers, body=away.body)
+    world.upstream.always("/ch/*", bent)
+    assert_right(world, world.download())
+    assert world.upstream.paths == [f"/ch/noarch/{NAME}", "/elsewhere.conda"]
 
 
 def test_a_redirect_to_another_host_gets_no_credentials(world: World, tmp_path: Path) -> None:
