@@ -16,7 +16,7 @@ def left_out_lines(selection: Selection) -> tuple[str, ...]:
     if selection.excluded:
         lines.append(f"left out: {', '.join(selection.excluded)} (environments not mirrored)")
     lines += [
-        f"left out: {name}: it has no packages" for name in _empty_environments(selection)
+        f"left out: {name}: it has no packages to mirror" for name in _empty_environments(selection)
     ]
     lines += [
         f"left out: {row.name} ({redact(row.location)}): {row.reason}; in {', '.join(where)}"

@@ -1,0 +1,172 @@
+"""What the mirror does not hold: by name, with the reason, nothing in silence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from scripts.core.console import Console
+from scripts.core.errors import MirrorError
+from scripts.core.report import Report
+from scripts.lock.left_out import left_out_json, left_out_lines, unmirrorable
+from scripts.lock.model import Kind
+from scripts.lock.parse import parse_lock
+from scripts.lock.read import read_lock
+from scripts.lock.select import Selection, select
+from scripts.lock.settings import Settings
+from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, lock_text
+from tests.support.packages import TinyPackage
+from tests.support.template import ROOT
+
+LOCKS = ROOT / "tests" / "data" / "locks"
+
+
+def real(name: str, settings: Settings | None = None) -> Selection:
+    return select(read_lock(LOCKS / name / "pixi.lock"), settings or Settings())
+
+
+def test_nothing_is_left_out(tmp_path: Path) -> None:
+    row = LockRow(written=TinyPackage(name="a").write(tmp_path), channel="https://host/x")
+    text = lock_text((EnvironmentRows(platforms=(PlatformRows(name="linux-64", rows=(row,)),)),))
+    selection = select(parse_lock(text, "pixi.lock"), Settings())
+    assert left_out_lines(selection) == ()
+    assert left_out_json(selection) == {
+        "environments": [],
+        "empty-environments": [],
+        "packages": [],
+    }
+
+
+def test_source_packages_of_a_real_lock() -> None:
+    built = "a source package, built where it is installed"
+    assert left_out_lines(real("conda__rattler__20")) == (
+        (
+            f"left out: minimal-project 0.1 (../minimal-project): {built}; "
+            "in default/linux-64, default/win-64, second/win-64"
+        ),
+        f"left out: a-python-project 0.1 (../a-python-project): {built}; in default/win-64",
+        f"left out: b-python-project 0.1 (../a-python-project): {built}; in default/win-64",
+    )
+    assert left_out_lines(real("prefix-dev__pixi__5")) == (
+        (
+            "left out: my-package 0.1.0 (git+https://github.com/example/my-package.git?********"
+            f"#abc123def456abc123def456abc123def456abc1): {built}; in default/linux-64"
+        ),
+    )
+
+
+HOST = "https://files.pythonhosted.org/packages"
+
+
+def test_pypi_rows_of_a_real_lock() -> None:
+    selection = real("conda__rattler__49")
+    numpy = f"{HOST}/numpy-1.26.0-cp311-cp311-linux_x86_64.whl"
+    requests = "https://my-custom-index.example.com/packages/requests-2.31.0-py3-none-any.whl"
+    assert left_out_lines(selection) == (
+        "left out: local-pkg (./local-pkg): a PyPI package; in default/linux-64",
+        f"left out: numpy 1.26.0 ({numpy}): a PyPI package; in default/linux-64",
+        f"left out: requests 2.31.0 ({requests}): a PyPI package; in default/linux-64",
+    )
+    assert left_out_json(selection) == {
+        "environments": [],
+        "empty-environments": [],
+        "packages": [
+            {
+                "name": name,
+                "kind": "pypi",
+                "location": location,
+                "reason": "a PyPI package",
+                "in": ["default/linux-64"],
+            }
+            for name, location in (
+                ("local-pkg", "./local-pkg"),
+                ("numpy 1.26.0", numpy),
+                ("requests 2.31.0", requests),
+            )
+        ],
+    }
+
+
+def test_empty_environments_of_a_real_lock() -> None:
+    selection = real("conda__rattler__25")
+    names = [environment.name for environment in selection.environments]
+    assert len(names) == 6
+    assert left_out_lines(selection) == tuple(
+        f"left out: {name}: it has no packages to mirror" for name in names
+    )
+    assert left_out_json(selection) == {
+        "environments": [],
+        "empty-environments": names,
+        "packages": [],
+    }
+
+
+def test_excluded_environments_are_named() -> None:
+    settings = Settings(exclude_environments=("lint", "test"))
+    selection = real("prefix-dev__pixi-build-backends", settings)
+    assert left_out_lines(selection)[0] == "left out: lint, test (environments not mirrored)"
+    # What only they want is not the mirror's business.
+    inside = {place for where in unmirrorable(selection).values() for place in where}
+    assert {place.partition("/")[0] for place in inside} == {"default"}
+    everything = unmirrorable(real("prefix-dev__pixi-build-backends"))
+    assert any(place.startswith("test/") for where in everything.values() for place in where)
+
+
+def test_what_other_platforms_want_is_not_named() -> None:
+    selection = real("conda__rattler__20", Settings(platforms=("linux-64",)))
+    assert left_out_lines(selection) == (
+        "left out: second: it has no packages to mirror",
+        (
+            "left out: minimal-project 0.1 (../minimal-project): "
+            "a source package, built where it is installed; in default/linux-64"
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    "path", sorted(LOCKS.glob("*/pixi.lock")), ids=lambda path: path.parent.name
+)
+def test_every_row_that_is_no_artifact_is_named(path: Path) -> None:
+    try:
+        lock = read_lock(path)
+    except MirrorError:
+        return  # test_read_real_locks says which
+    selection = select(lock, Settings())
+    wanted = {
+        (row, f"{environment.name}/{rows.platform.name}")
+        for environment in lock.environments
+        for rows in environment.platforms
+        for row in rows.unmirrorable
+    }
+    named = {(row, place) for row, where in unmirrorable(selection).items() for place in where}
+    assert named == wanted
+    lines = left_out_lines(selection)
+    for row, place in wanted:
+        reason = {Kind.SOURCE: "a source package, ", Kind.PYPI: "a PyPI package"}[row.kind]
+        assert any(row.name in line and reason in line and place in line for line in lines)
+    json.dumps(left_out_json(selection))
+
+
+def test_no_secret_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = (
+        RawRow(key="pypi", location="https://user:hunter2@host/t/tk-SECRET/x-1.whl?sig=SIGNED"),
+        RawRow(key="conda_source", location="y[00ff] @ git+https://tk-SECRET@host/y.git?rev=1"),
+    )
+    platform = PlatformRows(name="linux-64", rows=rows)
+    selection = select(
+        parse_lock(lock_text((EnvironmentRows(platforms=(platform,)),)), "pixi.lock"), Settings()
+    )
+    report = Report(lines=left_out_lines(selection), data={"left-out": left_out_json(selection)})
+    Console().report(report)
+    hidden = "https://********@host/t/********/x-1.whl?********"
+    assert capsys.readouterr().out == (
+        f"left out: {hidden} ({hidden}): a PyPI package; in default/linux-64\n"
+        "left out: y (git+https://********@host/y.git?********): "
+        "a source package, built where it is installed; in default/linux-64\n"
+    )
+    Console(json_wanted=True).json("fetch", report, 0)
+    out = capsys.readouterr().out
+    assert out.count(hidden) == 2
+    assert not any(secret in out for secret in ("hunter2", "SECRET", "SIGNED"))
