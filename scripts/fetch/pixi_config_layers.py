@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from scripts.core.errors import MirrorError, usage_error
 from scripts.core.redact import redact
-from scripts.fetch.s3_options import S3Options, parse_s3_options
+from scripts.fetch.s3_options import S3Options, overlay, parse_s3_options
 from scripts.lock.toml_table import Table, load_toml
 
 # pixi's default, which is never taken for a wish: rattler_config, ConcurrencyConfig::merge_config.
@@ -83,6 +83,9 @@ def parse_pixi_config(text: str, subject: str) -> PixiConfigLayer:
     mirror, which may hold a password.
     """
     top = load_toml(text, subject)
+    for key in ("mirrors", "proxy-config"):
+        if not isinstance(top.fields.get(key, {}), Mapping):
+            raise usage_error(subject, f"{key} is not a table")
     proxy, concurrency = top.table("proxy-config"), top.table("concurrency")
     no_verify = _only_key(top, "tls-no-verify", "tls_no_verify")
     override = _only_key(top, "authentication-override-file", "authentication_override_file")
@@ -104,11 +107,11 @@ def parse_pixi_config(text: str, subject: str) -> PixiConfigLayer:
 def merge_layers(layers: Sequence[PixiConfigLayer], environ: Mapping[str, str]) -> PixiConfig:
     """Lay the files over each other, the weakest first, and PIXI_TLS_ROOT_CERTS over them all."""
     mirrors: dict[str, tuple[str, ...]] = {}
-    s3_options: dict[str, S3Options] = {}
+    s3_options: tuple[S3Options, ...] = ()
     result = PixiConfigLayer(subject="")
     for layer in layers:
         mirrors |= dict(layer.mirrors)
-        s3_options |= {each.bucket: each for each in layer.s3_options}
+        s3_options = overlay(s3_options, layer.s3_options)
         result = _over(result, layer)
     from_environment = environ.get("PIXI_TLS_ROOT_CERTS")
     return PixiConfig(
@@ -121,7 +124,7 @@ def merge_layers(layers: Sequence[PixiConfigLayer], environ: Mapping[str, str]) 
         or result.tls_root_certs,
         downloads=result.downloads,
         authentication_override_file=result.authentication_override_file,
-        s3_options=tuple(s3_options.values()),
+        s3_options=s3_options,
         files=tuple(layer.subject for layer in reversed(layers)),
     )
 

@@ -6,6 +6,7 @@ the modules that decide.
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections import Counter
 from collections.abc import Mapping
@@ -21,8 +22,10 @@ from scripts.fetch.http import Route
 from scripts.fetch.mirrors import candidates, fails_over, fewest_failures_first, origin
 from scripts.fetch.pixi_config import read_pixi_config
 from scripts.fetch.proxies import choose_proxies
+from scripts.fetch.s3_options import overlay, parse_manifest_s3_options
 from scripts.fetch.trust import make_context, make_session, passed_over
 from scripts.fetch.trust_choice import choose_trust
+from scripts.lock.workspace import read_manifest_text
 
 if TYPE_CHECKING:
     import requests
@@ -34,16 +37,20 @@ class Router:
     `downloads` is the number at once that a configuration file wrote, None where none did.
     """
 
-    def __init__(self, root: Path, environ: Mapping[str, str], console: Console) -> None:
-        """Read all that is set for the workspace in `root`; what is broken is an error (2)."""
-        config = read_pixi_config(root, environ)
+    def __init__(self, manifest_path: Path, environ: Mapping[str, str], console: Console) -> None:
+        """Read all that is set for the workspace; what is broken is an error (2)."""
+        config = read_pixi_config(manifest_path.parent, environ)
+        buckets = parse_manifest_s3_options(read_manifest_text(manifest_path), manifest_path.name)
         self._mirrors = config.mirrors
         self._proxies = choose_proxies(config, environ)
         self._credentials = read_credentials(config, environ)
         trust = choose_trust(config, environ)
         self._context = make_context(trust)
         self._rattler = ByRattler(
-            config=config, proxies=self._proxies, trust=trust, environ=environ
+            config=dataclasses.replace(config, s3_options=overlay(config.s3_options, buckets)),
+            proxies=self._proxies,
+            trust=trust,
+            environ=environ,
         )
         self._failures: Counter[str] = Counter()
         self._lock = threading.Lock()

@@ -1,4 +1,8 @@
-"""Where the buckets of `s3://` channels are: `[s3-options]` of pixi. Decides; does no I/O."""
+"""Where the buckets of `s3://` channels are: `[s3-options]` of pixi. Decides; does no I/O.
+
+The manifest's `[workspace.s3-options]` are stronger than those of the configuration files
+(crates/pixi_utils/src/reqwest.rs, `build_reqwest_middleware_stack`).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,8 @@ from dataclasses import dataclass
 
 from scripts.core.errors import usage_error
 from scripts.core.redact import redact
-from scripts.lock.toml_table import Table
+from scripts.lock.manifest import pixi_table, workspace_table
+from scripts.lock.toml_table import Table, load_toml
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +31,18 @@ def parse_s3_options(table: Table) -> tuple[S3Options, ...]:
     (rattler_config/src/config/s3.rs, 0.6 and 0.12).
     """
     return tuple(_parse(bucket, each) for bucket, each in table.tables())
+
+
+def parse_manifest_s3_options(text: str, name: str) -> tuple[S3Options, ...]:
+    """Read those of a manifest's text; `name` is its file name."""
+    if "s3-options" not in text:
+        return ()
+    return parse_s3_options(workspace_table(pixi_table(load_toml(text, name))).table("s3-options"))
+
+
+def overlay(weak: tuple[S3Options, ...], strong: tuple[S3Options, ...]) -> tuple[S3Options, ...]:
+    """Lay buckets over each other, each whole."""
+    return tuple({each.bucket: each for each in (*weak, *strong)}.values())
 
 
 def _parse(bucket: str, table: Table) -> S3Options:

@@ -93,7 +93,7 @@ def _download(workspace: Workspace, plan: Plan, options: FetchOptions, run: _Run
     """Run the downloads; a full disk ends them all, anything else only its own artifact."""
     from scripts.fetch.router import Router
 
-    router = Router(workspace.root, os.environ, run.console)
+    router = Router(workspace.manifest_path, os.environ, run.console)
     shared = Surroundings(
         place=workspace.place,
         root=workspace.root,

@@ -123,7 +123,8 @@ def test_nothing_shows_what_may_hold_a_password() -> None:
             "concurrency.downloads = true",
             "concurrency.downloads is not a whole number from 1 up\n  actual  True",
         ),
-        ("mirrors = []", "mirrors is not a table\n  actual  []"),
+        ("mirrors = 'hidden'", "mirrors is not a table"),
+        ("proxy-config = 'user:hidden@proxy'", "proxy-config is not a table"),
         (
             '[mirrors]\n"https://u:hidden@a.example" = "https://u:hidden@b.example"',
             "mirrors.https://********@a.example is not a list of URLs",
