@@ -14,6 +14,7 @@ from pathlib import Path
 
 class _Handler(SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"  # connections are kept, as real channels keep them
+    disable_nagle_algorithm = True  # or each answer waits for the client's delayed ACK
     wait = 0.0
 
     def do_GET(self) -> None:

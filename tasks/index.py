@@ -13,7 +13,7 @@ from scripts.core.report import Report
 from scripts.index.stage import index
 from scripts.lock.read import read_lock
 from scripts.lock.select import select
-from scripts.lock.workspace import add_setting_options, open_workspace, overrides_from
+from scripts.manifest.workspace import add_setting_options, open_workspace, overrides_from
 
 SETTINGS = ("channel-dir", "layout", "environments", "exclude-environments", "platforms")
 

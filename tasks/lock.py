@@ -12,9 +12,9 @@ from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.report import Report
 from scripts.keep.changes import add_markdown_option, changes_report, known_before
-from scripts.lock.pixi import need_pixi
-from scripts.lock.update import renew_lock
-from scripts.lock.workspace import add_setting_options, open_workspace, overrides_from
+from scripts.manifest.workspace import add_setting_options, open_workspace, overrides_from
+from scripts.renew.pixi import need_pixi
+from scripts.renew.update import renew_lock
 
 SETTINGS = ("channel-dir", "environments", "exclude-environments", "platforms")
 

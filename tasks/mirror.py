@@ -14,12 +14,17 @@ from scripts.core.exclusive import exclusive
 from scripts.core.report import Json, Report
 from scripts.fetch.stage import FetchOptions, fetch
 from scripts.index.stage import index
-from scripts.lock.fit_check import check_fit
-from scripts.lock.made_from import remember_made_from
-from scripts.lock.pixi import is_run_by_pixi
 from scripts.lock.read import read_lock
 from scripts.lock.select import select
-from scripts.lock.workspace import Workspace, add_setting_options, open_workspace, overrides_from
+from scripts.manifest.workspace import (
+    Workspace,
+    add_setting_options,
+    open_workspace,
+    overrides_from,
+)
+from scripts.renew.fit_check import check_fit
+from scripts.renew.made_from import remember_made_from
+from scripts.renew.pixi import is_run_by_pixi
 from scripts.verify.stage import VerifyOptions, verify
 
 SETTINGS = (

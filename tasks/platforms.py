@@ -10,9 +10,9 @@ from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.errors import usage_error
 from scripts.core.report import Report
-from scripts.lock.edit_platforms import change_platforms, set_platforms
-from scripts.lock.platforms import show_platforms, write_platforms
-from scripts.lock.workspace import (
+from scripts.manifest.edit_platforms import change_platforms, set_platforms
+from scripts.manifest.platforms import show_platforms, write_platforms
+from scripts.manifest.workspace import (
     add_setting_options,
     open_workspace,
     overrides_from,

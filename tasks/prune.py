@@ -13,7 +13,7 @@ from scripts.core.report import Report
 from scripts.keep.prune import preview, prune
 from scripts.lock.read import read_lock
 from scripts.lock.select import select
-from scripts.lock.workspace import add_setting_options, open_workspace, overrides_from
+from scripts.manifest.workspace import add_setting_options, open_workspace, overrides_from
 
 SETTINGS = ("channel-dir", "layout", "environments", "exclude-environments", "platforms")
 
@@ -21,7 +21,8 @@ SETTINGS = ("channel-dir", "layout", "environments", "exclude-environments", "pl
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the task with these arguments."""
     parser = task_parser(
-        "prune", "remove artifacts kept from before: those indexed once that pixi.lock names no more"
+        "prune",
+        "remove artifacts kept from before: those indexed once that pixi.lock names no more",
     )
     add_setting_options(parser, *SETTINGS)
     parser.add_argument(

@@ -14,12 +14,12 @@ from scripts.core.console import Console
 from scripts.core.exclusive import exclusive
 from scripts.core.report import Report
 from scripts.keep.changes import STDOUT, add_markdown_option, changes_report, known_before
-from scripts.lock.pixi import need_pixi
 from scripts.lock.read import read_lock
-from scripts.lock.setting_options import add_long_setting_options
-from scripts.lock.update import try_update, update_lock
-from scripts.lock.update_plan import UpdateRequest, beyond_lines, plan_update
-from scripts.lock.workspace import open_workspace, overrides_from
+from scripts.manifest.setting_options import add_long_setting_options
+from scripts.manifest.workspace import open_workspace, overrides_from
+from scripts.renew.pixi import need_pixi
+from scripts.renew.update import try_update, update_lock
+from scripts.renew.update_plan import UpdateRequest, beyond_lines, plan_update
 from tasks import mirror
 
 

@@ -13,7 +13,7 @@ from scripts.core.console import Console
 from scripts.core.report import Report
 from scripts.lock.read import read_lock
 from scripts.lock.select import select
-from scripts.lock.workspace import add_setting_options, open_workspace, overrides_from
+from scripts.manifest.workspace import add_setting_options, open_workspace, overrides_from
 from scripts.verify.findings import Client, Level
 from scripts.verify.stage import VerifyOptions, verify
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from scripts.access.pixi_config_layers import PixiConfig
+from scripts.access.proxies import Proxies
+from scripts.access.trust_choice import Trust
 from scripts.core.rattler_child import RattlerRefusedError, call_rattler
 from scripts.core.redact import redact
 from scripts.fetch.failure import DownloadError, Fault
-from scripts.fetch.pixi_config_layers import PixiConfig
-from scripts.fetch.proxies import Proxies
-from scripts.fetch.trust_choice import Trust
 
 _STATUS: Final = re.compile(r"\(([1-5][0-9][0-9])\b|status(?: code)?:? ([1-5][0-9][0-9])\b")
 # Behind such words stands what was found there instead.

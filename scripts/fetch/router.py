@@ -13,19 +13,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scripts.access.credential_choice import headers_for, url_for
+from scripts.access.credentials import read_credentials
+from scripts.access.mirrors import candidates, fails_over, fewest_failures_first, origin
+from scripts.access.pixi_config import read_pixi_config
+from scripts.access.proxies import choose_proxies
+from scripts.access.s3_options import overlay, parse_manifest_s3_options
+from scripts.access.trust import make_context, make_session, passed_over
+from scripts.access.trust_choice import choose_trust
 from scripts.core.console import Console
 from scripts.fetch.by_rattler import ByRattler
-from scripts.fetch.credential_choice import headers_for, url_for
-from scripts.fetch.credentials import read_credentials
 from scripts.fetch.failure import DownloadError, Fault
 from scripts.fetch.http import Route
-from scripts.fetch.mirrors import candidates, fails_over, fewest_failures_first, origin
-from scripts.fetch.pixi_config import read_pixi_config
-from scripts.fetch.proxies import choose_proxies
-from scripts.fetch.s3_options import overlay, parse_manifest_s3_options
-from scripts.fetch.trust import make_context, make_session, passed_over
-from scripts.fetch.trust_choice import choose_trust
-from scripts.lock.workspace import read_manifest_text
+from scripts.manifest.workspace import read_manifest_text
 
 if TYPE_CHECKING:
     import requests

@@ -22,7 +22,7 @@ from scripts.fetch.pool import Failed, Pool
 from scripts.fetch.progress import progress
 from scripts.lock.left_out import left_out_json, left_out_lines
 from scripts.lock.select import Selection
-from scripts.lock.workspace import Workspace
+from scripts.manifest.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

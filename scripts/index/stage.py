@@ -27,7 +27,7 @@ from scripts.index.work import (
     without,
 )
 from scripts.lock.select import Selection
-from scripts.lock.workspace import Workspace
+from scripts.manifest.workspace import Workspace
 
 _NEVER_MADE = ChannelStamp(
     made_from=Identity(records="", files=""),

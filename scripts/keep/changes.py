@@ -12,10 +12,10 @@ from scripts.core.files import write_atomically
 from scripts.core.report import Json, Report, to_json
 from scripts.keep.diff import diff
 from scripts.keep.diff_text import diff_lines, markdown
-from scripts.lock.made_from import read_made_from
 from scripts.lock.model import LockFile
 from scripts.lock.read import read_lock
-from scripts.lock.workspace import Workspace
+from scripts.manifest.workspace import Workspace
+from scripts.renew.made_from import read_made_from
 
 STDOUT: Final = Path("-")
 

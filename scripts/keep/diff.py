@@ -18,7 +18,7 @@ from scripts.lock.model import (
     PlatformPackages,
     Unmirrorable,
 )
-from scripts.lock.settings import Settings
+from scripts.manifest.settings import Settings
 
 
 class ChangeKind(StrEnum):

@@ -20,7 +20,7 @@ from scripts.index.leftovers import find_leftovers
 from scripts.index.publish import remove_empty_channel
 from scripts.index.stage import counted, index_without
 from scripts.lock.select import Selection
-from scripts.lock.workspace import Workspace
+from scripts.manifest.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

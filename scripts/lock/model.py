@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Literal
 
 from scripts.core.file_name import FileName
+from scripts.manifest.settings import Kind
 
 NoArch = Literal["generic", "python"]
 
@@ -77,13 +77,6 @@ class LockedPackage:
         if self.sha256:
             return Digest("sha256", self.sha256)
         return Digest("md5", self.md5) if self.md5 else None
-
-
-class Kind(StrEnum):
-    """Why a row of the lock cannot be mirrored; the words are those of `allow-incomplete`."""
-
-    SOURCE = "source"
-    PYPI = "pypi"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

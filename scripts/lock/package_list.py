@@ -13,9 +13,10 @@ from scripts.core.file_name import is_archive_name
 from scripts.core.redact import redact
 from scripts.lock.conda_rows import package_v4, package_v6
 from scripts.lock.derive import parse_location
-from scripts.lock.model import Kind, LockedPackage, Unmirrorable
+from scripts.lock.model import LockedPackage, Unmirrorable
 from scripts.lock.row import Row
 from scripts.lock.yaml_text import Node
+from scripts.manifest.settings import Kind
 
 # Merged from a second row of the same artifact where the first lacks them
 # (rattler_lock/src/parse/models/legacy.rs, merge_package_record).

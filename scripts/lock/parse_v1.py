@@ -10,7 +10,6 @@ from scripts.core.subdir import check_subdir
 from scripts.lock.channels import environment_channels
 from scripts.lock.conda_rows import package_v1
 from scripts.lock.model import (
-    Kind,
     LockedEnvironment,
     LockedPackage,
     LockFile,
@@ -20,6 +19,7 @@ from scripts.lock.model import (
 )
 from scripts.lock.row import Row
 from scripts.lock.yaml_text import Node
+from scripts.manifest.settings import Kind
 
 
 def parse_v1(document: dict[str, Node], version: int, subject: str) -> LockFile:

@@ -11,7 +11,7 @@ from scripts.channel.layout import FLAT_CHANNEL, Layout, folder_of_channel, plac
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.redact import redact
 from scripts.lock.model import LockedEnvironment, LockedPackage, LockFile
-from scripts.lock.settings import TABLE, Settings
+from scripts.manifest.settings import TABLE, Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from scripts.lock.pixi_environment import pixi_environment
+from scripts.renew.pixi_environment import pixi_environment
 
 _UNSHARE: Final = ("unshare", "--user", "--map-root-user", "--net", "--")
 _PATIENCE: Final = 10  # seconds; it takes hundredths of one, or is forbidden

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from scripts.core.errors import Problem
-from scripts.lock.scratch import scratch_copy
-from scripts.lock.workspace import Workspace
+from scripts.manifest.workspace import Workspace
+from scripts.renew.scratch import scratch_copy
 from scripts.verify.alone import alone_environment, run_alone
 from scripts.verify.attempt import last_words, refused
 from scripts.verify.findings import Client

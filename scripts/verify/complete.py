@@ -7,9 +7,8 @@ from collections.abc import Set as AbstractSet
 from scripts.core.errors import ExitCode, Problem
 from scripts.core.redact import redact
 from scripts.lock.left_out import unmirrorable
-from scripts.lock.model import Kind
 from scripts.lock.select import Selection
-from scripts.lock.settings import TABLE
+from scripts.manifest.settings import TABLE, Kind
 from scripts.verify.findings import Finding, places_of
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem
-from scripts.lock.pixi import find_pixi
 from scripts.lock.select import Selection
-from scripts.lock.workspace import Workspace
+from scripts.manifest.workspace import Workspace
+from scripts.renew.pixi import find_pixi
 from scripts.verify.alone import seclusion
 from scripts.verify.arrived import Prefix, check_prefix
 from scripts.verify.attempt import Attempt, InstallResult, Programs, title

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from scripts.lock.model import Kind
 from scripts.lock.select import Artifact
+from scripts.manifest.settings import Kind
 from scripts.verify.plan_install import Installation
 
 

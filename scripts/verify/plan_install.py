@@ -8,9 +8,10 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from scripts.channel.layout import folder_of_channel, place_of
-from scripts.lock.manifest_model import Manifest, ManifestPlatform
-from scripts.lock.model import Kind, LockedEnvironment, LockPlatform, PlatformPackages
+from scripts.lock.model import LockedEnvironment, LockPlatform, PlatformPackages
 from scripts.lock.select import Artifact, Selection
+from scripts.manifest.model import Manifest, ManifestPlatform
+from scripts.manifest.settings import Kind
 from scripts.verify.findings import Place, places_of
 
 # Virtual packages that every machine of a subdir has in some version: no news for a report.

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from scripts.core.report import Json, Report, human_size, to_json
 from scripts.index.leftovers import Leftovers
 from scripts.lock.left_out import left_out_json, left_out_lines
-from scripts.lock.model import Kind
 from scripts.lock.select import Selection
+from scripts.manifest.settings import Kind
 from scripts.verify.attempt import Attempt, InstallResult
 from scripts.verify.findings import FilesResult, Finding, Level, Place, of_level, places_of
 

@@ -10,7 +10,7 @@ from scripts.core.errors import usage_error
 from scripts.core.report import Report
 from scripts.index.leftovers import find_leftovers
 from scripts.lock.select import Selection
-from scripts.lock.workspace import Workspace
+from scripts.manifest.workspace import Workspace
 from scripts.verify.attempt import InstallResult, Programs
 from scripts.verify.complete import incomplete
 from scripts.verify.files import check_files

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from scripts.access.pixi_config_layers import PixiConfig
+from scripts.access.proxies import Proxies, choose_proxies
+from scripts.access.s3_options import S3Options
+from scripts.access.trust_choice import Source, Trust, choose_trust
 from scripts.fetch.by_rattler import ByRattler, refusal
 from scripts.fetch.failure import DownloadError, Fault
-from scripts.fetch.pixi_config_layers import PixiConfig
-from scripts.fetch.proxies import Proxies, choose_proxies
-from scripts.fetch.s3_options import S3Options
-from scripts.fetch.trust_choice import Source, Trust, choose_trust
 from tests.support.upstream import Upstream
 
 TLS = Path(__file__).parents[1] / "data" / "tls"

@@ -19,7 +19,7 @@ from scripts.fetch.failure import DownloadError, Fault, Patience
 from scripts.fetch.http import Http, Route
 from scripts.lock.parse import parse_lock
 from scripts.lock.select import Artifact, select
-from scripts.lock.settings import Settings
+from scripts.manifest.settings import Settings
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, lock_text
 from tests.support.packages import TinyPackage
 from tests.support.replies import (

@@ -11,7 +11,6 @@ from scripts.core.file_name import parse_file_name
 from scripts.keep.diff import Change, ChangeKind, LockDiff, PlatformDiff, diff
 from scripts.keep.diff_text import diff_lines
 from scripts.lock.model import (
-    Kind,
     LockedEnvironment,
     LockedPackage,
     LockFile,
@@ -20,7 +19,7 @@ from scripts.lock.model import (
     Unmirrorable,
 )
 from scripts.lock.read import read_lock
-from scripts.lock.settings import Settings
+from scripts.manifest.settings import Kind, Settings
 
 CASES = Path(__file__).parents[1] / "data" / "cases"
 CHANNEL = "https://conda.anaconda.org/conda-forge"

@@ -11,11 +11,10 @@ from scripts.core.console import Console
 from scripts.core.errors import MirrorError
 from scripts.core.report import Report
 from scripts.lock.left_out import left_out_json, left_out_lines, unmirrorable
-from scripts.lock.model import Kind
 from scripts.lock.parse import parse_lock
 from scripts.lock.read import read_lock
 from scripts.lock.select import Selection, select
-from scripts.lock.settings import Settings
+from scripts.manifest.settings import Kind, Settings
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, lock_text
 from tests.support.packages import TinyPackage
 from tests.support.template import ROOT

@@ -20,7 +20,7 @@ from scripts.lock.model import (
 )
 from scripts.lock.read import read_lock
 from scripts.lock.select import Selection, select
-from scripts.lock.settings import Settings
+from scripts.manifest.settings import Settings
 from tests.support.template import ROOT
 
 DATA = ROOT / "tests" / "data"

@@ -9,7 +9,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-STAGES: Final = ("core", "channel", "lock", "fetch", "index", "verify", "keep", "demo")
+STAGES: Final = (
+    *("core", "channel", "manifest", "lock", "renew", "access"),
+    *("fetch", "index", "verify", "keep", "demo"),
+)
 
 ACTS: Final = "acts"
 DECIDES: Final = "decides"

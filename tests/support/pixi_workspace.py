@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.core.rattler_child import call_rattler
-from scripts.lock.pixi import need_pixi, run_pixi
-from scripts.lock.settings import SettingOverrides
-from scripts.lock.workspace import Workspace, open_workspace
+from scripts.manifest.settings import SettingOverrides
+from scripts.manifest.workspace import Workspace, open_workspace
+from scripts.renew.pixi import need_pixi, run_pixi
 from tests.support.packages import TinyPackage
 from tests.support.upstream import Upstream
 

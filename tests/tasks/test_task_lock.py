@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.lock.made_from import remember_made_from
+from scripts.renew.made_from import remember_made_from
 from tasks.lock import main
 from tests.support.packages import TinyPackage
 from tests.support.pixi_workspace import PixiWorkspace

@@ -10,7 +10,7 @@ import pytest
 from scripts.lock.model import LockedPackage
 from scripts.lock.read import read_lock
 from scripts.lock.select import Artifact, select
-from scripts.lock.settings import Settings
+from scripts.manifest.settings import Settings
 from scripts.verify.arrived import Prefix, check_prefix
 from scripts.verify.package_paths import (
     FILES,

@@ -8,7 +8,6 @@ import pytest
 
 from scripts.channel.layout import Layout
 from scripts.core.file_name import FileName
-from scripts.lock.manifest import parse_manifest
 from scripts.lock.model import (
     LockedEnvironment,
     LockedPackage,
@@ -17,7 +16,8 @@ from scripts.lock.model import (
     PlatformPackages,
 )
 from scripts.lock.select import Artifact, select
-from scripts.lock.settings import Settings
+from scripts.manifest.parse import parse_manifest
+from scripts.manifest.settings import Settings
 from scripts.verify.pixi_mirrors import NoMirrorError, config_text, mirrors_for
 from scripts.verify.plan_install import Installation, overrides_of, plan_installs
 
