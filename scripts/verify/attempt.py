@@ -16,12 +16,16 @@ _SHOWN = 20  # last lines of a program that a finding shows
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One environment, one program. `hindrance` says why it could not even be tried."""
+    """One environment, one program, and how long it took, what arrived looked at too.
+
+    `hindrance` says why it could not even be tried.
+    """
 
     installation: Installation
     client: Client
     problems: tuple[Problem, ...] = ()
     hindrance: str | None = None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,7 @@ from scripts.verify.by_rattler import install_by_rattler, this_subdir
 from scripts.verify.findings import Client
 from scripts.verify.pixi_mirrors import NoMirrorError, mirrors_for
 from scripts.verify.plan_install import Installation, plan_installs
+from scripts.verify.stopwatch import Stopwatch
 
 
 def find_programs(wanted: Sequence[Client] | None, environ: Mapping[str, str]) -> Programs:
@@ -69,6 +70,7 @@ def _try(
     workspace: Workspace, installation: Installation, client: Client, programs: Programs
 ) -> Attempt:
     """Install one environment with one program, and look at what arrived."""
+    watch = Stopwatch()
     if client is Client.PIXI:
         try:
             mirrors_for(installation)
@@ -90,4 +92,6 @@ def _try(
                 title=title(installation, client),
             )
             problems = check_prefix(installed, folder, installation.artifacts)
-    return Attempt(installation=installation, client=client, problems=problems)
+    return Attempt(
+        installation=installation, client=client, problems=problems, seconds=watch.lap()
+    )

@@ -5,9 +5,10 @@ Decides; does no I/O.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import Final
 
 from scripts.core.report import Json, Report, human_size, to_json
 from scripts.index.leftovers import Leftovers
@@ -18,11 +19,15 @@ from scripts.verify.attempt import Attempt, InstallResult
 from scripts.verify.findings import FilesResult, Finding, Level, Place, of_level, places_of
 
 _RIGHT, _WRONG, _NOT_DONE = "✓", "✗", "–"  # noqa: RUF001
+_MOMENT: Final = 0.05  # seconds, which are shown in tenths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """All that was looked at. `files`, `install` None: that level was not asked for."""
+    """All that was looked at. `files`, `install` None: that level was not asked for.
+
+    `seconds` tells how long each level took.
+    """
 
     selection: Selection
     levels: AbstractSet[Level]
@@ -31,6 +36,7 @@ class Results:
     files: FilesResult | None
     install: InstallResult | None
     leftovers: Leftovers
+    seconds: Mapping[Level, float]
 
 
 def make_report(results: Results) -> Report:
@@ -65,9 +71,20 @@ def _mark(results: Results, place: Place, level: Level) -> str:
         if not attempts:
             return _NOT_DONE
         wrong = any(each.problems for each in attempts)
-        clients = [f"{'not ' if each.problems else ''}{each.client.program}" for each in attempts]
+        clients = [_client(each) for each in attempts]
         return f"{_WRONG if wrong else _RIGHT} ({', '.join(clients)})"
     return _WRONG if place in of_level(results.findings, level) else _RIGHT
+
+
+def _client(attempt: Attempt) -> str:
+    """Say what installed it, or did not, and in how many seconds."""
+    took = took_text(attempt.seconds)
+    return f"{'not ' if attempt.problems else ''}{attempt.client.program}{took and ' '}{took}"
+
+
+def took_text(seconds: float) -> str:
+    """Write seconds for people; nothing where it was no time to speak of."""
+    return f"{seconds:.1f} s" if seconds >= _MOMENT else ""
 
 
 def _attempts(results: Results, place: Place) -> Sequence[Attempt]:
@@ -92,6 +109,13 @@ def _lines(results: Results) -> Iterator[str]:
         names = ", ".join(map(str, results.leftovers.foreign))
         yield f"not proven, since pixi-mirror does not know them: {names}"
     yield from left_out_lines(results.selection)
+    took = [f"{level} {text}" for level in Level if (text := _took(results, level))]
+    if took:
+        yield f"took: {', '.join(took)}"
+
+
+def _took(results: Results, level: Level) -> str:
+    return took_text(results.seconds.get(level, 0.0))
 
 
 def _install_lines(results: Results) -> Iterator[str]:
@@ -122,6 +146,9 @@ def _data(results: Results) -> dict[str, Json]:
         "environments": [
             _place_json(results, place) for place, _, _ in places_of(results.selection)
         ],
+        "seconds": {
+            level.value: round(seconds, 3) for level, seconds in results.seconds.items()
+        },
         "artifacts": None if files is None else files.artifacts,
         "bytes": None if files is None else files.size,
         "unhashed": None if files is None else files.unhashed,
@@ -144,6 +171,7 @@ def _place_json(results: Results, place: Place) -> dict[str, Json]:
             "client": each.client.program,
             "installed": None if each.hindrance else not each.problems,
             "hindrance": each.hindrance,
+            "seconds": round(each.seconds, 3),
             "overrides": to_json(dict(each.installation.overrides)),
         }
         for each in _attempts(results, place)

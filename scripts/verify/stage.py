@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from scripts.core.console import Console
@@ -14,8 +15,9 @@ from scripts.manifest.workspace import Workspace
 from scripts.verify.attempt import InstallResult, Programs
 from scripts.verify.complete import incomplete
 from scripts.verify.files import check_files
-from scripts.verify.findings import Client, FilesResult, Finding, Level, uses_of
+from scripts.verify.findings import Client, FilesResult, Finding, Level, Uses, uses_of
 from scripts.verify.report import Results, make_report
+from scripts.verify.stopwatch import Stopwatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,30 +46,19 @@ def verify(
     findings: list[Finding] = list(incomplete(selection, settings.allow_incomplete))
     files: FilesResult | None = None
     install: InstallResult | None = None
+    seconds: dict[Level, float] = {}
+    watch = Stopwatch()
     if Level.FILES in options.levels:
-        console.note(f"verify: reading {len(selection.artifacts)} artifacts")
-        files = check_files(
-            folder, selection.artifacts, uses, allow_unhashed=settings.allow_unhashed
-        )
+        files = _look_at_files(workspace, selection, uses, console)
         findings += files.findings
+        seconds[Level.FILES] = watch.lap()
     if Level.INDEX in options.levels:
-        console.note("verify: comparing the index with pixi.lock")
-        from scripts.verify.index_level import check_index
-
-        findings += check_index(workspace.place, selection, uses)
+        findings += _look_at_index(workspace, selection, uses, console)
+        seconds[Level.INDEX] = watch.lap()
     if programs is not None:
-        from scripts.verify.install import check_install
-
-        install = check_install(workspace, selection, programs, console)
-        findings += [
-            Finding(
-                level=Level.INSTALL,
-                problem=problem,
-                places=frozenset({attempt.installation.place}),
-            )
-            for attempt in install.attempts
-            for problem in attempt.problems
-        ]
+        install = _install(workspace, selection, programs, console)
+        findings += _install_findings(install)
+        seconds[Level.INSTALL] = watch.lap()
     return make_report(
         Results(
             selection=selection,
@@ -77,8 +68,45 @@ def verify(
             files=files,
             install=install,
             leftovers=find_leftovers(workspace.place, selection, console),
+            seconds=seconds,
         )
     )
+
+
+def _look_at_files(
+    workspace: Workspace, selection: Selection, uses: Uses, console: Console
+) -> FilesResult:
+    console.note(f"verify: reading {len(selection.artifacts)} artifacts")
+    return check_files(
+        workspace.place.folder,
+        selection.artifacts,
+        uses,
+        allow_unhashed=workspace.settings.allow_unhashed,
+    )
+
+
+def _look_at_index(
+    workspace: Workspace, selection: Selection, uses: Uses, console: Console
+) -> tuple[Finding, ...]:
+    from scripts.verify.index_level import check_index
+
+    console.note("verify: comparing the index with pixi.lock")
+    return check_index(workspace.place, selection, uses)
+
+
+def _install(
+    workspace: Workspace, selection: Selection, programs: Programs, console: Console
+) -> InstallResult:
+    from scripts.verify.install import check_install
+
+    return check_install(workspace, selection, programs, console)
+
+
+def _install_findings(install: InstallResult) -> Iterator[Finding]:
+    for attempt in install.attempts:
+        places = frozenset({attempt.installation.place})
+        for problem in attempt.problems:
+            yield Finding(level=Level.INSTALL, problem=problem, places=places)
 
 
 def _programs(options: VerifyOptions) -> Programs | None:

@@ -27,7 +27,13 @@ def test_words_of_options_are_checked(capsys: pytest.CaptureFixture[str]) -> Non
     )
 
 
-def test_json(tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json(
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    clock = iter((1.0, 3.5))
+    monkeypatch.setattr("scripts.verify.stopwatch.perf_counter", lambda: next(clock))
     root = tmp_path_factory.mktemp("w")
     mirror = make_mirror(root / "workspace")
     package = TinyPackage(name="lib")
@@ -49,6 +55,7 @@ def test_json(tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFi
                 "complete": True,
             }
         ],
+        "seconds": {"files": 2.5},
         "artifacts": 0,
         "bytes": 0,
         "unhashed": 0,

@@ -117,3 +117,9 @@ def world(made: World, tmp_path: Path) -> World:
     root = tmp_path / "workspace"
     shutil.copytree(made.mirror.root, root)
     return World(mirror=Mirror(root=root, layout="flat"), upstream=made.upstream)
+
+
+@pytest.fixture(autouse=True)
+def _no_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop the clock, so that a text can be asserted whole: seconds are shown where some passed."""
+    monkeypatch.setattr("scripts.verify.stopwatch.perf_counter", lambda: 0.0)
