@@ -150,14 +150,21 @@ class Digests:
             return
         line = _line(str(path), known)
         try:
-            self._journal.parent.mkdir(parents=True, exist_ok=True)
-            with self._journal.open("a", encoding="utf-8") as file:
-                file.write(f"\n{line}" if self._torn else line)
+            self._append(f"\n{line}" if self._torn else line)
         except OSError:  # a full disk: that is for whoever writes what must be there
             self._torn = True
             return
         self._torn = False
         self._lines += 1
+
+    def _append(self, text: str) -> None:
+        try:
+            file = self._journal.open("a", encoding="utf-8")
+        except FileNotFoundError:
+            self._journal.parent.mkdir(parents=True, exist_ok=True)
+            file = self._journal.open("a", encoding="utf-8")
+        with file:
+            file.write(text)
 
     def forget(self, path: PurePosixPath | str) -> None:
         """Believe nothing of this path any more, from the next `compact` on for good."""

@@ -10,6 +10,8 @@ from typing import Self
 
 from scripts.core.files import CHUNK, make_durable
 
+_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
+
 
 class PartFile:
     """A file that grows towards one known digest and appears in the channel whole or not at all.
@@ -27,12 +29,16 @@ class PartFile:
 
     def __enter__(self) -> Self:
         """Open the part and hash what it holds already."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        try:
+            descriptor = os.open(self._path, _FLAGS, 0o666)
+        except FileNotFoundError:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._path, _FLAGS, 0o666)
         self._file = os.fdopen(descriptor, "r+b", buffering=0)
-        while chunk := self._file.read(CHUNK):
-            self._hash.update(chunk)
-            self.size += len(chunk)
+        if os.fstat(descriptor).st_size:
+            while chunk := self._file.read(CHUNK):
+                self._hash.update(chunk)
+                self.size += len(chunk)
         return self
 
     def __exit__(
@@ -71,10 +77,14 @@ class PartFile:
         """
         if durable:
             make_durable(self._file.fileno())
+        status = os.fstat(self._file.fileno())
         self._file.close()  # Windows renames no open file
-        target.parent.mkdir(parents=True, exist_ok=True)
-        self._path.replace(target)
-        return target.stat()
+        try:
+            self._path.replace(target)
+        except FileNotFoundError:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._path.replace(target)
+        return status
 
     def discard(self) -> None:
         """Remove the part."""
