@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.measure import Contender, race
+from bench.pool import LIBRARIES
 from bench.world import Channel, environment, make_channel, make_workspace, served, task
 
 _ARTIFACTS, _BYTES = 600, 550_000_000
@@ -70,6 +71,7 @@ def rows(rounds: int, say: Callable[[str], None]) -> Iterator[Row]:
         channel = make_channel(place.scratch / "upstream", _ARTIFACTS, _BYTES)
         with served(channel.folder) as url:
             yield from _fetch(place, channel, url, say)
+            yield from _libraries(place, channel, url)
         with served(channel.folder, _FAR) as url:
             yield from _fetch_far(place, channel, url, say)
         yield from _read_back(place, channel, say)
@@ -94,6 +96,24 @@ def _fetch(place: Place, channel: Channel, url: str, say: Callable[[str], None])
     yield Row("fetch", peers[0].name, ours, peers[0], 0.6)
     for peer in peers[1:]:
         yield Row("fetch", peer.name, ours, peer)
+
+
+def _libraries(place: Place, channel: Channel, url: str) -> Iterator[Row]:
+    """Measure what a bare pool costs with other HTTP libraries than requests."""
+    base = f"{url}/channel/linux-64"
+    urls = "".join(f"{each.sha256} {base}/{each.path.name}\n" for each in channel.packages)
+    (place.scratch / "urls.txt").write_text(urls, encoding="utf-8")
+    first, *others = (
+        Contender(
+            f"a bare pool with {library}",
+            [sys.executable, "-m", "bench.pool", library, "urls.txt", "pool"],
+            place.clear("pool"),
+        )
+        for library in LIBRARIES
+    )
+    place.race(first, *others)
+    for other in others:
+        yield Row(other.name, first.name, other, first)
 
 
 def _fetch_far(
@@ -130,6 +150,12 @@ def _peers(
         clear,
     )
     yield _pixi_pack(place, say)
+    if _is_there("conda-mirror", say):
+        from scripts.core.rattler_child import call_rattler
+
+        call_rattler("index", {"folder": str(channel.folder / "channel")})  # it needs repodata
+        command = f"conda-mirror --source {url}/channel --destination mirrored --subdir linux-64"
+        yield Contender("conda-mirror", command, place.clear("mirrored"))
     if _is_there("aria2c", say):
         command = "mkdir out && aria2c -q --console-log-level=error -i aria2.txt -j 8"
         yield Contender("aria2c with checksums", command, clear)
