@@ -1,4 +1,4 @@
-"""The one module that imports rattler: its API moves between minor versions. Acts.
+"""Where rattler is imported, with its neighbours: its API moves between minor versions. Acts.
 
 Run as `python -m scripts.core.rattler_worker FUNCTION` with JSON arguments on stdin; prints one
 line `{"rattler": {"result": …}}` or `{"rattler": {"error": "…"}}` and leaves by `os._exit`,
@@ -13,6 +13,9 @@ import os
 import sys
 from collections.abc import Callable
 from typing import Any, Final
+
+from scripts.core.rattler_solver import solve
+from scripts.core.rattler_types import build_string, subdir_type
 
 _LONGEST_DOWNLOAD: Final = 3600  # seconds for one artifact; rattler has no limit of its own
 
@@ -49,13 +52,7 @@ def matches(arguments: dict[str, Any]) -> list[bool | None]:
 def _matches(text: str, fields: dict[str, Any]) -> bool | None:
     from rattler import MatchSpec, PackageRecord
 
-    build: Any = fields["build"]
-    try:
-        from rattler.package import BuildString
-    except ImportError:  # before 0.26 the build is a plain str
-        pass
-    else:
-        build = BuildString(build)
+    build = build_string(fields["build"])
     try:
         spec = MatchSpec(text, strict=False)
         record = PackageRecord(
@@ -94,14 +91,7 @@ def download(arguments: dict[str, Any]) -> None:
 
 def current_platform(_arguments: dict[str, Any]) -> str:
     """Return the subdir of this machine."""
-    return str(_subdir_type().current())
-
-
-def _subdir_type() -> Any:
-    """The type of subdirs; `Platform` is its name before 0.28, where that warns."""
-    import rattler
-
-    return rattler.Subdir if hasattr(rattler, "Subdir") else rattler.Platform
+    return str(subdir_type().current())
 
 
 def create(arguments: dict[str, Any]) -> list[str]:
@@ -116,11 +106,12 @@ def create(arguments: dict[str, Any]) -> list[str]:
 async def _create(arguments: dict[str, Any]) -> list[str]:
     from pathlib import Path
 
-    from rattler import Gateway, VirtualPackage, install, solve
+    from rattler import Gateway, VirtualPackage, install
+    from rattler import solve as solve_specs
 
-    subdir = _subdir_type()
+    subdir = subdir_type()
     cache = Path(arguments["cache"])
-    records = await solve(
+    records = await solve_specs(
         [arguments["channel"]],
         arguments["specs"],
         gateway=Gateway(cache_dir=cache / "repodata"),
@@ -220,6 +211,7 @@ def main(function: str) -> None:
         "install": install,
         "matches": matches,
         "normalise": normalise,
+        "solve": solve,
     }
     arguments = json.loads(sys.stdin.buffer.read())
     answer: dict[str, Any]

@@ -67,7 +67,8 @@ class Target:
 class Feature:
     """A feature. None for `platforms`, `channels`: those of the workspace.
 
-    `system_requirements` are virtual packages written as in a lock file.
+    `system_requirements` are virtual packages written as in a lock file. `channel_priority` and
+    `solve_strategy` are pixi's words; the workspace's are those of the default feature.
     """
 
     name: str
@@ -75,6 +76,8 @@ class Feature:
     channels: tuple[ManifestChannel, ...] | None = None
     targets: tuple[Target, ...] = ()
     system_requirements: tuple[str, ...] = ()
+    channel_priority: str | None = None
+    solve_strategy: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ itself judges the rest.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import PurePath
@@ -43,7 +44,7 @@ def parse_manifest(text: str, *, name: str) -> Manifest:
     pixi = pixi_table(top)
     workspace = workspace_table(pixi)
     pool = workspace.table("dependencies").fields
-    features = [_parse_feature(DEFAULT, pixi, pool)]
+    features = [_with_ways(_parse_feature(DEFAULT, pixi, pool), workspace)]
     features += [
         _parse_feature(each, table, pool) for each, table in pixi.table("feature").tables()
     ]
@@ -102,12 +103,22 @@ def _parse_channels(table: Table) -> tuple[ManifestChannel, ...] | None:
 def _parse_feature(name: str, table: Table, pool: Mapping[str, object]) -> Feature:
     """Read a feature's table; the default feature's is the one around all others."""
     is_default = name == DEFAULT
-    return Feature(
+    feature = Feature(
         name=name,
         platforms=None if is_default else table.texts("platforms"),
         channels=None if is_default else _parse_channels(table),
         targets=parse_targets(table, pool),
         system_requirements=parse_system_requirements(table.table("system-requirements")),
+    )
+    return feature if is_default else _with_ways(feature, table)
+
+
+def _with_ways(feature: Feature, table: Table) -> Feature:
+    """Add how to solve, which the default feature takes from the workspace's table."""
+    return dataclasses.replace(
+        feature,
+        channel_priority=table.text("channel-priority"),
+        solve_strategy=table.text("solve-strategy"),
     )
 
 
@@ -178,13 +189,7 @@ def _with_python_project(
 
 
 def _with_target(feature: Feature, target: Target) -> Feature:
-    return Feature(
-        name=feature.name,
-        platforms=feature.platforms,
-        channels=feature.channels,
-        targets=(target, *feature.targets),
-        system_requirements=feature.system_requirements,
-    )
+    return dataclasses.replace(feature, targets=(target, *feature.targets))
 
 
 def _names(requirements: tuple[object, ...]) -> tuple[str, ...]:

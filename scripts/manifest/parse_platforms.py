@@ -126,6 +126,12 @@ def derived_name(subdir: str, packages: tuple[str, ...]) -> str:
 
 def is_default(package: str, subdir: str) -> bool:
     """Tell whether pixi assumes just this virtual package of the bare subdir."""
+    default = default_packages(subdir).get(_name_of(package))
+    return default is not None and version_key(package) == version_key(default)
+
+
+def default_packages(subdir: str) -> dict[str, str]:
+    """Return the virtual packages that pixi assumes of the bare subdir, by name."""
     family = subdir.partition("-")[0]
     defaults = {_name_of(each): each for each in _DEFAULTS.get(family, ())}
     if is_unix(subdir):
@@ -134,8 +140,7 @@ def is_default(package: str, subdir: str) -> bool:
     if family in {"linux", "osx", "win"}:
         archspec = "m1" if subdir == "osx-arm64" else _ARCHSPECS.get(machine, machine)
         defaults["__archspec"] = f"__archspec=0={archspec}"
-    default = defaults.get(_name_of(package))
-    return default is not None and version_key(package) == version_key(default)
+    return defaults
 
 
 def is_unix(subdir: str) -> bool:

@@ -43,11 +43,21 @@ def locked_channels(manifest: Manifest, environment: Environment) -> tuple[str, 
 
     (pixi_core/src/workspace/solve_group.rs: all features of all its environments, each once.)
     """
-    features: dict[str, Feature] = {}
-    for each in solve_group(manifest, environment):
-        for feature in manifest.features_of(each):
-            features.setdefault(feature.name, feature)
-    return _channels(manifest, features.values())
+    return _channels(manifest, _group_features(manifest, environment))
+
+
+def channel_priority(manifest: Manifest, environment: Environment) -> str:
+    """Return `strict`, `flexible` or `disabled`: what a feature says of it, else `strict`."""
+    features = _group_features(manifest, environment)
+    said = (feature.channel_priority for feature in features)
+    return next((each for each in said if each is not None), "strict")
+
+
+def solve_strategy(manifest: Manifest, environment: Environment) -> str:
+    """Return `highest`, `lowest` or `lowest-direct`: of the first feature that says it."""
+    features = _group_features(manifest, environment)
+    said = (feature.solve_strategy for feature in features)
+    return next((each for each in said if each is not None), "highest")
 
 
 def workspace_platforms(manifest: Manifest) -> tuple[ManifestPlatform, ...]:
@@ -134,6 +144,15 @@ def matches(selector: str | None, platform: ManifestPlatform) -> bool:
     if "*" in selector:
         return fnmatchcase(platform.name, selector)
     return selector == platform.name
+
+
+def _group_features(manifest: Manifest, environment: Environment) -> tuple[Feature, ...]:
+    """Return the features of all that is solved as one, each once."""
+    features: dict[str, Feature] = {}
+    for each in solve_group(manifest, environment):
+        for feature in manifest.features_of(each):
+            features.setdefault(feature.name, feature)
+    return tuple(features.values())
 
 
 def _channels(manifest: Manifest, features: Iterable[Feature]) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from scripts.lock.select import Selection
 from scripts.manifest.settings import Kind
 from scripts.verify.attempt import Attempt, InstallResult
 from scripts.verify.findings import FilesResult, Finding, Level, Place, of_level, places_of
+from scripts.verify.solved import SolveResult, solve_json, solve_lines
 
 _RIGHT, _WRONG, _NOT_DONE = "✓", "✗", "–"  # noqa: RUF001
 _MOMENT: Final = 0.05  # seconds, which are shown in tenths
@@ -24,7 +25,7 @@ _MOMENT: Final = 0.05  # seconds, which are shown in tenths
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """All that was looked at. `files`, `install` None: that level was not asked for.
+    """All that was looked at. `files`, `solve`, `install` None: not asked for.
 
     `seconds` tells how long each level took.
     """
@@ -34,6 +35,7 @@ class Results:
     allowed: AbstractSet[Kind]
     findings: tuple[Finding, ...]
     files: FilesResult | None
+    solve: SolveResult | None
     install: InstallResult | None
     leftovers: Leftovers
     seconds: Mapping[Level, float]
@@ -49,7 +51,7 @@ def make_report(results: Results) -> Report:
 
 
 def _place_lines(results: Results) -> Iterator[str]:
-    """Yield `default  linux-64  files ✓  index ✓  install ✓ (py-rattler, pixi)`, in columns."""
+    """Yield `default  linux-64  files ✓  index ✓  install ✓ (pixi)`, in columns."""
     rows = [(place.environment, place.platform) for place, _, _ in places_of(results.selection)]
     widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
     for place, _, locked in places_of(results.selection):
@@ -73,7 +75,13 @@ def _mark(results: Results, place: Place, level: Level) -> str:
         wrong = any(each.problems for each in attempts)
         clients = [_client(each) for each in attempts]
         return f"{_WRONG if wrong else _RIGHT} ({', '.join(clients)})"
+    if level is Level.SOLVE and not _is_solved(results, place):
+        return _NOT_DONE
     return _WRONG if place in of_level(results.findings, level) else _RIGHT
+
+
+def _is_solved(results: Results, place: Place) -> bool:
+    return results.solve is not None and place in results.solve.solved
 
 
 def _client(attempt: Attempt) -> str:
@@ -94,6 +102,8 @@ def _attempts(results: Results, place: Place) -> Sequence[Attempt]:
 
 
 def _lines(results: Results) -> Iterator[str]:
+    if results.solve is not None:
+        yield from solve_lines(results.solve)
     yield from _install_lines(results)
     files, kept = results.files, results.leftovers.kept
     if files is not None:
@@ -127,16 +137,24 @@ def _install_lines(results: Results) -> Iterator[str]:
         yield f"installed nothing: no environment of this lock is for {install.subdir} here"
         return
     yield f"installed {install.seclusion}, from file:// or loopback, into an empty cache"
-    seen: set[Place] = set()
+    for variables, places in _overrides(install).items():
+        yield f"installed {', '.join(map(str, places))} with {' '.join(variables)}"
     for attempt in install.attempts:
         installation = attempt.installation
-        if installation.declared and installation.place not in seen:
-            machine = ", ".join(installation.declared)
-            yield f"installed {installation.place} as if this machine had {machine}"
-        seen.add(installation.place)
         if attempt.hindrance is not None:
             client = attempt.client.program
             yield f"not installed by {client}: {installation.place}; {attempt.hindrance}"
+
+
+def _overrides(install: InstallResult) -> dict[tuple[str, ...], list[Place]]:
+    """Gather who was installed as what machine; an empty override hides what this one has."""
+    found: dict[tuple[str, ...], list[Place]] = {}
+    installations = {each.installation.place: each.installation for each in install.attempts}
+    for installation in installations.values():
+        said = tuple(f"{name}={value}" for name, value in installation.overrides if value)
+        if said:
+            found.setdefault(said, []).append(installation.place)
+    return found
 
 
 def _data(results: Results) -> dict[str, Json]:
@@ -146,12 +164,11 @@ def _data(results: Results) -> dict[str, Json]:
         "environments": [
             _place_json(results, place) for place, _, _ in places_of(results.selection)
         ],
-        "seconds": {
-            level.value: round(seconds, 3) for level, seconds in results.seconds.items()
-        },
+        "seconds": {level.value: round(seconds, 3) for level, seconds in results.seconds.items()},
         "artifacts": None if files is None else files.artifacts,
         "bytes": None if files is None else files.size,
         "unhashed": None if files is None else files.unhashed,
+        "solved": None if results.solve is None else solve_json(results.solve),
         "installed-for": None if install is None else install.subdir,
         "installed": None if install is None else install.seclusion,
         "kept": [{"path": str(each.path), "size": each.size} for each in kept],
@@ -166,6 +183,8 @@ def _place_json(results: Results, place: Place) -> dict[str, Json]:
     levels: dict[str, Json] = {}
     for level in results.levels - {Level.INSTALL}:
         levels[level.value] = place not in of_level(results.findings, level)
+    if Level.SOLVE in results.levels and not _is_solved(results, place):
+        levels[Level.SOLVE.value] = None
     clients: list[Json] = [
         {
             "client": each.client.program,

@@ -17,6 +17,7 @@ from scripts.verify.complete import incomplete
 from scripts.verify.files import check_files
 from scripts.verify.findings import Client, FilesResult, Finding, Level, Uses, uses_of
 from scripts.verify.report import Results, make_report
+from scripts.verify.solved import SolveResult
 from scripts.verify.stopwatch import Stopwatch
 
 
@@ -45,6 +46,7 @@ def verify(
     uses = uses_of(selection)
     findings: list[Finding] = list(incomplete(selection, settings.allow_incomplete))
     files: FilesResult | None = None
+    solve: SolveResult | None = None
     install: InstallResult | None = None
     seconds: dict[Level, float] = {}
     watch = Stopwatch()
@@ -55,6 +57,10 @@ def verify(
     if Level.INDEX in options.levels:
         findings += _look_at_index(workspace, selection, uses, console)
         seconds[Level.INDEX] = watch.lap()
+    if Level.SOLVE in options.levels:
+        solve = _solve(workspace, selection, console)
+        findings += solve.findings
+        seconds[Level.SOLVE] = watch.lap()
     if programs is not None:
         install = _install(workspace, selection, programs, console)
         findings += _install_findings(install)
@@ -66,6 +72,7 @@ def verify(
             allowed=settings.allow_incomplete,
             findings=tuple(findings),
             files=files,
+            solve=solve,
             install=install,
             leftovers=find_leftovers(workspace.place, selection, console),
             seconds=seconds,
@@ -92,6 +99,13 @@ def _look_at_index(
 
     console.note("verify: comparing the index with pixi.lock")
     return check_index(workspace.place, selection, uses)
+
+
+def _solve(workspace: Workspace, selection: Selection, console: Console) -> SolveResult:
+    from scripts.verify.solve import check_solve
+
+    console.note("verify: solving from the channel alone")
+    return check_solve(workspace, selection)
 
 
 def _install(

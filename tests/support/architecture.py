@@ -39,6 +39,9 @@ _PRINTS: Final = frozenset({"scripts.core.console"})
 # The launcher has no console, the worker answers its parent on stdout.
 _WRITES: Final = _PRINTS | {"scripts.launch", "scripts.environment", "scripts.core.rattler_worker"}
 
+# What runs in the child process that may crash as it ends.
+_WORKER: Final = frozenset(f"scripts.core.rattler_{part}" for part in ("worker", "solver", "types"))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Module:
@@ -163,9 +166,9 @@ def printing(modules: Iterable[Module]) -> Iterator[str]:
 
 
 def importing_rattler(modules: Iterable[Module]) -> Iterator[str]:
-    """Modules other than the worker that import rattler."""
+    """Modules other than the worker and its parts that import rattler."""
     for module in modules:
-        if module.name == "scripts.core.rattler_worker":
+        if module.name in _WORKER:
             continue
         if any(target.split(".")[0] == "rattler" for target in imports(module)):
             yield f"{module.name}: imports rattler"

@@ -98,8 +98,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> World:
     world = World(mirror=make_mirror(root / "workspace"), upstream=root / "upstream")
     (world.mirror.root / "pixi.toml").write_text(
         '[workspace]\nname = "w"\nchannels = ["conda-forge"]\n'
-        f'platforms = ["{here()}", "{elsewhere()}"]\n\n[feature.small]\n\n'
-        '[environments]\nsmall = ["small"]\n',
+        f'platforms = ["{here()}", "{elsewhere()}"]\n\n'
+        f'[target.{here()}.dependencies]\nhello = "*"\n\n'
+        f'[target.{elsewhere()}.dependencies]\nfar = "*"\n\n'
+        f'[feature.small]\nplatforms = ["{here()}"]\n\n'
+        '[feature.small.dependencies]\nlib = "*"\n\n'
+        '[environments]\nsmall = { features = ["small"], no-default-feature = true }\n',
         encoding="utf-8",
     )
     world.lock()

@@ -107,8 +107,11 @@ def _mixed(root: Path) -> Mirror:
     """Three channels, an odd version, a token, a path with a blank, one file of two packages."""
     mirror = make_mirror(root / "a folder", "by-channel")
     (mirror.root / "pixi.toml").write_text(
-        '[workspace]\nname = "w"\nchannels = ["conda-forge"]\n'
-        f'platforms = ["{here()}"]\n\n[tool.pixi-mirror]\nlayout = "by-channel"\n',
+        '[workspace]\nname = "w"\n'
+        'channels = ["conda-forge", "nvidia/label/cuda-1", "https://example.org:8080/chan"]\n'
+        f'platforms = ["{here()}"]\n\n[dependencies]\nmodule = "*"\none = "*"\ntwo = "*"\n'
+        'odd = { version = "*", channel = "https://example.org:8080/chan" }\n\n'
+        '[tool.pixi-mirror]\nlayout = "by-channel"\n',
         encoding="utf-8",
     )
     packages = {
@@ -165,7 +168,9 @@ def test_by_channel(client: str, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert world.loud("--client", client) == 0
     out, err = capsys.readouterr()
     program = Client(client).program
-    assert out.splitlines()[0] == (f"default  {here()}  files ✓  index ✓  install ✓ ({program})")
+    assert out.splitlines()[0] == (
+        f"default  {here()}  files ✓  index ✓  solve ✓  install ✓ ({program})"
+    )
     assert "word" not in out + err
     assert "token-1" not in out + err
 

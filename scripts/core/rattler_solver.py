@@ -1,0 +1,81 @@
+"""Solve with rattler; imported by `rattler_worker.py` alone. Acts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+from scripts.core.rattler_types import build_string, subdir_type
+
+
+def solve(arguments: dict[str, Any]) -> list[dict[str, Any]]:
+    """Solve each of `questions`, all with the empty folder `cache` for their repodata.
+
+    A question has `channels` (URLs, the most important first), `subdir`, `specs`, `constraints`,
+    `virtual_packages` (triples of name, version and build), `channel_priority` and `strategy`.
+    Returns for each the `urls` that answer it, or in `refused` why nothing does.
+    """
+    return asyncio.run(_solve_all(arguments))
+
+
+async def _solve_all(arguments: dict[str, Any]) -> list[dict[str, Any]]:
+    from pathlib import Path
+
+    from rattler import Gateway
+
+    gateway = Gateway(cache_dir=Path(arguments["cache"]))
+    answers: list[dict[str, Any]] = []
+    for question in arguments["questions"]:
+        try:
+            answers.append({"urls": await _solve(question, gateway)})
+        except Exception as error:  # of many kinds; the caller shows what it says
+            answers.append({"refused": str(error) or type(error).__name__})
+    return answers
+
+
+async def _solve(question: dict[str, Any], gateway: Any) -> list[str]:
+    """Try the kinds of channel priority in turn; the last one's refusal counts."""
+    kinds = _channel_priorities(question["channel_priority"])
+    for kind in kinds[:-1]:
+        with contextlib.suppress(Exception):  # the next one is there for that
+            return await _solve_once(question, gateway, kind)
+    return await _solve_once(question, gateway, kinds[-1])
+
+
+async def _solve_once(question: dict[str, Any], gateway: Any, kind: Any) -> list[str]:
+    from rattler import MatchSpec
+    from rattler import solve as solve_specs
+
+    subdir = subdir_type()
+    records = await solve_specs(
+        question["channels"],
+        [MatchSpec(text, strict=False) for text in question["specs"]],
+        gateway=gateway,
+        platforms=[subdir(question["subdir"]), subdir("noarch")],
+        virtual_packages=[_virtual_package(*each) for each in question["virtual_packages"]],
+        channel_priority=kind,
+        strategy=question["strategy"],
+        constraints=[MatchSpec(text, strict=False) for text in question["constraints"]],
+    )
+    return sorted(record.url for record in records)
+
+
+def _channel_priorities(word: str) -> list[Any]:
+    """Return what pixi's word means; before 0.28 nothing but two attempts is `flexible`."""
+    from rattler import ChannelPriority
+
+    kinds: dict[str, list[Any]] = {
+        "strict": [ChannelPriority.Strict],
+        "flexible": [ChannelPriority.Strict, ChannelPriority.Disabled],
+        "disabled": [ChannelPriority.Disabled],
+    }
+    if hasattr(ChannelPriority, "Flexible"):
+        kinds["flexible"] = [ChannelPriority.Flexible]
+    return kinds[word]
+
+
+def _virtual_package(name: str, version: str, build: str) -> Any:
+    from rattler import GenericVirtualPackage, PackageName, Version
+
+    return GenericVirtualPackage(PackageName(name), Version(version), build_string(build))
