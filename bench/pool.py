@@ -61,6 +61,7 @@ def by_http_client() -> Callable[[str], Iterator[bytes]]:
         response = made[0].getresponse()
         while chunk := response.read1(_CHUNK):
             yield chunk
+        response.close()  # read1 at the end does not, and the connection would not go on
 
     return get
 

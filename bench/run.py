@@ -154,7 +154,10 @@ def _peers(
         from scripts.core.rattler_child import call_rattler
 
         call_rattler("index", {"folder": str(channel.folder / "channel")})  # it needs repodata
-        command = f"conda-mirror --source {url}/channel --destination mirrored --subdir linux-64"
+        command = (
+            f"mkdir mirrored && conda-mirror --source {url}/channel --destination ./mirrored"
+            " --subdir linux-64"
+        )
         yield Contender("conda-mirror", command, place.clear("mirrored"))
     if _is_there("aria2c", say):
         command = "mkdir out && aria2c -q --console-log-level=error -i aria2.txt -j 8"
