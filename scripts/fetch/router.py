@@ -38,9 +38,13 @@ class Router:
     """
 
     def __init__(self, manifest_path: Path, environ: Mapping[str, str], console: Console) -> None:
-        """Read all that is set for the workspace; what is broken is an error (2)."""
+        """Read all that is set for the workspace; what is broken is an error (2).
+
+        A lock may lie alone, where `manifest_path` names no file.
+        """
         config = read_pixi_config(manifest_path.parent, environ)
-        buckets = parse_manifest_s3_options(read_manifest_text(manifest_path), manifest_path.name)
+        text = read_manifest_text(manifest_path) if manifest_path.is_file() else ""
+        buckets = parse_manifest_s3_options(text, manifest_path.name)
         self._mirrors = config.mirrors
         self._proxies = choose_proxies(config, environ)
         self._credentials = read_credentials(config, environ)

@@ -52,7 +52,7 @@ def select(lock: LockFile, settings: Settings) -> Selection:
     for one place wanted by two artifacts, and, in a flat mirror, for one package name from two
     channels.
     """
-    environments = _environments(lock, settings)
+    environments = choose_environments(lock, settings)
     chosen = {environment.name for environment in environments}
     artifacts = _artifacts(environments, settings.layout)
     if settings.layout is Layout.FLAT:
@@ -74,8 +74,11 @@ def select(lock: LockFile, settings: Settings) -> Selection:
     )
 
 
-def _environments(lock: LockFile, settings: Settings) -> tuple[LockedEnvironment, ...]:
-    """Return the environments that are mirrored, each with the platforms that are."""
+def choose_environments(lock: LockFile, settings: Settings) -> tuple[LockedEnvironment, ...]:
+    """Return the environments that are mirrored, each with the platforms that are.
+
+    Raises the error of exit code 2 for one that the lock does not have.
+    """
     by_name = {environment.name: environment for environment in lock.environments}
     for name in settings.environments or ():
         if name not in by_name:

@@ -11,7 +11,7 @@ from typing import Final
 
 STAGES: Final = (
     *("core", "channel", "manifest", "lock", "renew", "access"),
-    *("fetch", "index", "verify", "keep", "demo"),
+    *("fetch", "index", "verify", "consume", "keep", "demo"),
 )
 
 ACTS: Final = "acts"

@@ -1,0 +1,95 @@
+"""Find out how a mirror is laid out, and read the records that a consumer needs. Acts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from scripts.channel.layout import Layout
+from scripts.consume.mirror_place import (
+    Consumer,
+    MirrorContents,
+    MirrorPlace,
+    wanted_channel,
+    wanted_path,
+)
+from scripts.consume.source import HELP, Source
+from scripts.core.errors import MirrorError, usage_error
+from scripts.core.subdir import NOARCH
+from scripts.index.records import Record
+from scripts.index.repodata import REPODATA
+
+_DEEPEST: Final = 3  # folders of a channel's name: nvidia/label/cuda-11.8.0
+
+
+class _Reader:
+    """Asks for each subdir once."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.asked: dict[PurePosixPath, Mapping[str, Record] | None] = {}
+
+    def has(self, subdir: PurePosixPath) -> bool:
+        if subdir not in self.asked:
+            self.asked[subdir] = self._source.records(subdir)
+        return self.asked[subdir] is not None
+
+
+def read_contents(source: Source, place: MirrorPlace, consumer: Consumer) -> MirrorContents:
+    """Read what the mirror says of the subdirs that the consumer's artifacts lie in.
+
+    Raises the error of exit code 2 where there is nothing of a conda channel.
+    """
+    reader = _Reader(source)
+    for layout in Layout:
+        wanted = sorted(set(_subdirs(place, consumer, layout)))
+        there = [reader.has(subdir) for subdir in wanted]
+        if any(there):
+            return _contents(reader, layout, wanted)
+    others = () if place.folder is None else _other_channels(place.folder)
+    if others:
+        nothing = _contents(reader, Layout.BY_CHANNEL, [])
+        return dataclasses.replace(nothing, others=others)
+    raise _no_mirror(place, tuple(reader.asked))
+
+
+def _subdirs(place: MirrorPlace, consumer: Consumer, layout: Layout) -> Iterator[PurePosixPath]:
+    """Yield every subdir to look for in this layout; `noarch` is what makes a channel (CEP 26)."""
+    if layout is Layout.FLAT:
+        yield PurePosixPath(NOARCH)
+    for environment in consumer.environments:
+        for channel in environment.channels:
+            yield wanted_channel(channel, place, consumer.root, layout) / NOARCH
+        for rows in environment.platforms:
+            for package in (*rows.packages, *rows.build_packages):
+                subdir = wanted_path(package, place, consumer.root, layout).parent
+                # What a lock made from the mirror says of itself is no sign of a layout.
+                if layout is Layout.BY_CHANNEL or len(subdir.parts) == 1:
+                    yield subdir
+                    yield subdir.parent / NOARCH
+
+
+def _contents(reader: _Reader, layout: Layout, wanted: list[PurePosixPath]) -> MirrorContents:
+    there = {path: records for path in wanted if (records := reader.asked[path]) is not None}
+    return MirrorContents(
+        layout=layout, channels=frozenset(path.parent for path in there), subdirs=there
+    )
+
+
+def _other_channels(folder: Path) -> tuple[PurePosixPath, ...]:
+    """Look for channels that the lock does not name; over HTTP nobody lists them."""
+    patterns = (f"{'*/' * depth}{NOARCH}/{REPODATA}" for depth in range(1, _DEEPEST + 1))
+    found = chain.from_iterable(map(folder.glob, patterns))
+    return tuple(sorted(PurePosixPath(*each.relative_to(folder).parts[:-2]) for each in found))
+
+
+def _no_mirror(place: MirrorPlace, asked: tuple[PurePosixPath, ...]) -> MirrorError:
+    return usage_error(
+        place.shown,
+        "there is no mirror here, or none of any channel that this lock names",
+        ("looked for", ", ".join(str(path / REPODATA) for path in asked if path.name == NOARCH)),
+        help=HELP,
+    )

@@ -1,0 +1,58 @@
+"""`pixi run doctor`: would somebody's pixi.lock install from a mirror? Acts."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from scripts.consume.mirror_place import MirrorPlace
+from scripts.consume.source import find_mirror
+from scripts.consume.stage import Question, doctor
+from scripts.core.command import run_task, task_parser
+from scripts.core.console import Console
+from scripts.core.errors import usage_error
+from scripts.core.report import Report
+from scripts.manifest.settings import SettingOverrides, Settings, override
+from scripts.manifest.workspace import add_setting_options, open_workspace, overrides_from
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the task with these arguments."""
+    parser = task_parser(
+        "doctor", "tell whether a pixi.lock would install from a mirror, and what is missing"
+    )
+    parser.add_argument(
+        "--lock", type=Path, required=True, metavar="PATH", help="the consumer's pixi.lock"
+    )
+    parser.add_argument(
+        "--mirror",
+        metavar="PLACE",
+        help="a folder, a file:// or an http(s):// URL (default: this workspace's channel folder)",
+    )
+    add_setting_options(parser, "environments", "platforms", "allow-incomplete")
+    return run_task("doctor", parser, run, argv)
+
+
+def run(options: argparse.Namespace, console: Console) -> Report:
+    """Answer for the lock and the mirror that the options name."""
+    place = _own_mirror(options) if options.mirror is None else find_mirror(options.mirror)
+    settings = override(Settings(), overrides_from(options))
+    return doctor(Question(lock_path=options.lock, settings=settings), place, console)
+
+
+def _own_mirror(options: argparse.Namespace) -> MirrorPlace:
+    """Return the channel folder of the workspace; only here is one needed."""
+    workspace = open_workspace(options.manifest_path, SettingOverrides())
+    if not workspace.place.folder.is_dir():
+        raise usage_error(
+            workspace.settings.channel_dir,
+            "there is no such channel folder",
+            help="pixi run mirror, or name another mirror: --mirror PLACE",
+        )
+    return find_mirror(str(workspace.place.folder))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
