@@ -6,15 +6,18 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from functools import partial
 from typing import TypeVar
 
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
+from scripts.core.exclusive import exclusive
 from scripts.core.report import Report
 from scripts.lock.read import read_lock
 from scripts.lock.select import select
 from scripts.manifest.workspace import add_setting_options, open_workspace, overrides_from
 from scripts.verify.findings import Client, Level
+from scripts.verify.self_check import self_check
 from scripts.verify.stage import VerifyOptions, verify
 
 SETTINGS = (
@@ -48,13 +51,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="CLIENT",
         help=f"install with these: {', '.join(Client)} (default: rattler, and those on PATH)",
     )
-    return run_task("verify", parser, run, argv)
+    parser.add_argument(
+        "--self-check",
+        action="store_true",
+        help="break copies of the channel in ten ways instead, and see whether each is noticed",
+    )
+    return run_task("verify", parser, partial(run, parser), argv)
 
 
-def run(options: argparse.Namespace, console: Console) -> Report:
+def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: Console) -> Report:
     """Verify the mirror of the workspace that the options name."""
+    if options.self_check and (options.level or options.client):
+        parser.error("--self-check has levels and a client of its own")
     workspace = open_workspace(options.manifest_path, overrides_from(options))
     selection = select(read_lock(workspace.lock_path), workspace.settings)
+    if options.self_check:
+        with exclusive(workspace.place.lock, workspace.settings.channel_dir):
+            return self_check(workspace, selection, console)
     wanted = VerifyOptions(
         levels=frozenset(options.level or Level),
         clients=None if options.client is None else tuple(dict.fromkeys(options.client)),

@@ -36,6 +36,11 @@ class ChannelPlace:
         return self.state / "staging"
 
     @property
+    def self_check(self) -> Path:
+        """Folder of the copies that a self-check breaks, gone when it ends."""
+        return self.state / "self-check"
+
+    @property
     def index_stamp(self) -> Path:
         """What the index was last made from."""
         return self.state / "index.json"
