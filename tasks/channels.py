@@ -1,0 +1,49 @@
+"""`pixi run channels`: the channels of each environment in order, and what each serves. Acts."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+
+from scripts.channel.layout import Layout
+from scripts.core.command import run_task, task_parser
+from scripts.core.console import Console
+from scripts.core.report import Report
+from scripts.lock.read import read_lock
+from scripts.lock.select import select
+from scripts.manifest.workspace import add_setting_options, open_workspace, overrides_from
+from scripts.verify.channel_report import channel_report, channel_uses, names_of_two_channels
+
+SETTINGS = ("layout", "environments", "exclude-environments", "platforms")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the task with these arguments."""
+    parser = task_parser(
+        "channels",
+        "show each environment's channels in their order, how many packages each serves, and "
+        "which of their names other channels of the mirror have too",
+    )
+    add_setting_options(parser, *SETTINGS)
+    return run_task("channels", parser, run, argv)
+
+
+def run(options: argparse.Namespace, console: Console) -> Report:
+    """Show the channels by manifest and lock; nothing need be fetched yet."""
+    del console  # nothing is under way
+    workspace = open_workspace(options.manifest_path, overrides_from(options))
+    settings = workspace.settings
+    # What a flat mirror is refused for is to be seen here, too.
+    apart = dataclasses.replace(settings, layout=Layout.BY_CHANNEL)
+    selection = select(read_lock(workspace.lock_path), apart)
+    is_flat = settings.layout is Layout.FLAT
+    return channel_report(
+        channel_uses(workspace.manifest, selection, workspace.root),
+        names_of_two_channels(selection, workspace.root) if is_flat else (),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
