@@ -30,20 +30,13 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Programs:
-    """The programs that install besides py-rattler; None: not there, or not wanted."""
+    """What installs here: each client and its program; py-rattler is none, but this Python."""
 
-    rattler: bool
-    pixi: Path | None
-    conda: Path | None
+    paths: tuple[tuple[Client, Path], ...]
 
     def clients(self) -> Iterator[Client]:
         """Yield what installs here."""
-        if self.rattler:
-            yield Client.RATTLER
-        if self.pixi is not None:
-            yield Client.PIXI
-        if self.conda is not None:
-            yield Client.CONDA
+        return (client for client, _ in self.paths)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

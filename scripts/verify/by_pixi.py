@@ -40,7 +40,7 @@ def install_by_pixi(
             "text": config_text(mirrors_for(installation), f"http://127.0.0.1:{PORT}"),
             "command": [str(pixi), *_arguments(installation, manifest)],
         }
-        environment = alone_environment(home, _variables(installation, scratch))
+        environment = alone_environment(home, pixi_variables(installation, scratch))
         done = run_alone(
             [sys.executable, "-I", str(_SERVED)], environment, json.dumps(request).encode()
         )
@@ -62,7 +62,7 @@ def _arguments(installation: Installation, manifest: Path) -> list[str]:
     ]
 
 
-def _variables(installation: Installation, scratch: Path) -> dict[str, str]:
+def pixi_variables(installation: Installation, scratch: Path) -> dict[str, str]:
     """Make every folder that pixi keeps something in a fresh one."""
     return {
         **dict(installation.overrides),

@@ -32,12 +32,22 @@ class Client(StrEnum):
 
     RATTLER = "rattler"
     PIXI = "pixi"
+    """The manifest and lock unchanged, through `[mirrors]`."""
+    PIXI_OFFLINE = "pixi-offline"
+    """A workspace of its own whose channels are the mirror's `file://` URLs."""
     CONDA = "conda"
+    MICROMAMBA = "micromamba"
 
     @property
     def program(self) -> str:
         """Its name for people."""
-        return "py-rattler" if self is Client.RATTLER else self.value
+        match self:
+            case Client.RATTLER:
+                return "py-rattler"
+            case Client.PIXI_OFFLINE:
+                return "pixi --offline"
+            case _:
+                return self.value
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -6,6 +6,8 @@ would hide a missing artifact.
 
 from __future__ import annotations
 
+import dataclasses
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,11 +20,14 @@ from scripts.renew.pixi import find_pixi
 from scripts.verify.alone import seclusion
 from scripts.verify.arrived import Prefix, check_prefix
 from scripts.verify.attempt import Attempt, InstallResult, Programs, title
+from scripts.verify.blame import name_damage
 from scripts.verify.by_conda import find_conda, install_by_conda
+from scripts.verify.by_micromamba import find_micromamba, install_by_micromamba
 from scripts.verify.by_pixi import install_by_pixi
+from scripts.verify.by_pixi_offline import install_by_pixi_offline
 from scripts.verify.by_rattler import install_by_rattler, this_subdir
 from scripts.verify.findings import Client
-from scripts.verify.pixi_mirrors import NoMirrorError, mirrors_for
+from scripts.verify.hindrance import hindrance_of
 from scripts.verify.plan_install import Installation, plan_installs
 from scripts.verify.stopwatch import Stopwatch
 
@@ -32,20 +37,32 @@ def find_programs(wanted: Sequence[Client] | None, environ: Mapping[str, str]) -
 
     Raises the error of exit code 4 for one that is wanted and is not there.
     """
-    asked = tuple(Client) if wanted is None else tuple(wanted)
-    pixi = find_pixi(environ) if Client.PIXI in asked else None
-    conda = find_conda(environ) if Client.CONDA in asked else None
-    if wanted is not None:
-        for client, found in ((Client.PIXI, pixi), (Client.CONDA, conda)):
-            if client in asked and found is None:
-                raise _not_there(client)
-    return Programs(rattler=Client.RATTLER in asked, pixi=pixi, conda=conda)
+    paths = []
+    for client in Client if wanted is None else wanted:
+        path = _find(client, environ)
+        if path is not None:
+            paths.append((client, path))
+        elif wanted is not None:
+            raise _not_there(client)
+    return Programs(paths=tuple(paths))
+
+
+def _find(client: Client, environ: Mapping[str, str]) -> Path | None:
+    match client:
+        case Client.RATTLER:
+            return Path(sys.executable)
+        case Client.PIXI | Client.PIXI_OFFLINE:
+            return find_pixi(environ)
+        case Client.CONDA:
+            return find_conda(environ)
+        case Client.MICROMAMBA:
+            return find_micromamba(environ)
 
 
 def _not_there(client: Client) -> MirrorError:
     return MirrorError(
         Problem(
-            subject=client.value,
+            subject=Client.PIXI if client is Client.PIXI_OFFLINE else client.value,
             trouble=f"this program is not on PATH, and --client {client} asks for it",
             code=ExitCode.PROGRAM,
             help="pixi run verify --client rattler",
@@ -60,38 +77,40 @@ def check_install(
     subdir = this_subdir()
     attempts = []
     for installation in plan_installs(selection, workspace.manifest, subdir):
-        for client in programs.clients():
+        for client, program in programs.paths:
             console.note(f"verify: installing {installation.place} with {client.program}")
-            attempts.append(_try(workspace, installation, client, programs))
+            watch = Stopwatch()
+            attempt = _try(workspace, installation, client, program)
+            attempts.append(dataclasses.replace(attempt, seconds=watch.lap()))
     return InstallResult(subdir=subdir, seclusion=seclusion().sentence, attempts=tuple(attempts))
 
 
 def _try(
-    workspace: Workspace, installation: Installation, client: Client, programs: Programs
+    workspace: Workspace, installation: Installation, client: Client, program: Path
 ) -> Attempt:
     """Install one environment with one program, and look at what arrived."""
-    watch = Stopwatch()
-    if client is Client.PIXI:
-        try:
-            mirrors_for(installation)
-        except NoMirrorError as error:
-            return Attempt(installation=installation, client=client, hindrance=str(error))
+    hindrance = hindrance_of(installation, client)
+    if hindrance is not None:
+        return Attempt(installation=installation, client=client, hindrance=hindrance)
+    folder, artifacts = workspace.place.folder, installation.artifacts
     with tempfile.TemporaryDirectory(prefix="pixi-mirror-", ignore_cleanup_errors=True) as name:
         scratch = Path(name).resolve()
-        folder = workspace.place.folder
-        if client is Client.PIXI and programs.pixi is not None:
-            prefix, problems = install_by_pixi(programs.pixi, workspace, installation, scratch)
-        elif client is Client.CONDA and programs.conda is not None:
-            prefix, problems = install_by_conda(programs.conda, installation, folder, scratch)
+        match client:
+            case Client.RATTLER:
+                done = install_by_rattler(installation, folder, scratch)
+            case Client.PIXI:
+                done = install_by_pixi(program, workspace, installation, scratch)
+            case Client.PIXI_OFFLINE:
+                done = install_by_pixi_offline(program, installation, folder, scratch)
+            case Client.CONDA:
+                done = install_by_conda(program, installation, folder, scratch)
+            case Client.MICROMAMBA:
+                done = install_by_micromamba(program, installation, folder, scratch)
+        prefix, problems = done
+        if problems:
+            problems = tuple(name_damage(each, folder, artifacts) for each in problems)
         else:
-            prefix, problems = install_by_rattler(installation, folder, scratch)
-        if not problems:
-            installed = Prefix(
-                folder=prefix,
-                subdir=installation.subdir,
-                title=title(installation, client),
-            )
-            problems = check_prefix(installed, folder, installation.artifacts)
-    return Attempt(
-        installation=installation, client=client, problems=problems, seconds=watch.lap()
-    )
+            named = title(installation, client)
+            installed = Prefix(folder=prefix, subdir=installation.subdir, title=named)
+            problems = check_prefix(installed, folder, artifacts)
+    return Attempt(installation=installation, client=client, problems=problems)

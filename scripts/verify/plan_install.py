@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 
 from scripts.channel.layout import folder_of_channel, place_of
-from scripts.lock.model import LockedEnvironment, LockPlatform, PlatformPackages
+from scripts.lock.model import LockedEnvironment, LockedPackage, PlatformPackages
 from scripts.lock.select import Artifact, Selection
 from scripts.manifest.model import Manifest, ManifestPlatform
+from scripts.manifest.resolve import requirements
 from scripts.manifest.settings import Kind
 from scripts.verify.findings import Place, places_of
+from scripts.verify.virtual import manifest_platform, virtual_packages
 
-# Virtual packages that every machine of a subdir has in some version: no news for a report.
-_EVERYWHERE: Final = frozenset({"unix", "linux", "glibc", "archspec", "osx", "win"})
 # A lock that declares none of these must not depend on what this machine happens to have.
 _HIDDEN: Final = {"CONDA_OVERRIDE_CUDA": ""}
 
@@ -24,20 +24,23 @@ _HIDDEN: Final = {"CONDA_OVERRIDE_CUDA": ""}
 class Installation:
     """One environment to install: its artifacts, from channels in their order of priority.
 
-    `channels` are folders as in Artifact. `left_out` are the kinds of its rows that are in no
-    channel. `overrides` are the `CONDA_OVERRIDE_*` variables for the locked platform's virtual
-    packages, `declared` those of the latter that not every machine has. `manifest_platform` is
-    the manifest's name for the platform where several have this subdir.
+    `channels` are folders as in Artifact. `asked` are the names that the manifest requires, of
+    those that are here. `left_out` are the kinds of its rows that are in no channel, `wanting`
+    the names among them that its artifacts depend on. `virtual_packages` are those of the locked
+    platform, `overrides` the `CONDA_OVERRIDE_*` variables that stand for them.
+    `manifest_platform` is the manifest's name for it where several have this subdir.
     """
 
     place: Place
     subdir: str
     channels: tuple[PurePosixPath, ...]
     artifacts: tuple[Artifact, ...]
-    left_out: frozenset[Kind]
-    overrides: tuple[tuple[str, str], ...]
-    declared: tuple[str, ...]
-    manifest_platform: str | None
+    asked: tuple[str, ...] = ()
+    left_out: frozenset[Kind] = frozenset()
+    wanting: tuple[str, ...] = ()
+    virtual_packages: tuple[str, ...] = ()
+    overrides: tuple[tuple[str, str], ...] = ()
+    manifest_platform: str | None = None
 
 
 def plan_installs(
@@ -65,21 +68,55 @@ def _installation(
         for each in rows.packages
     )
     channels = [folder_of_channel(selection.layout, url) for url in environment.channels]
-    platform = _manifest_platform(manifest, rows.platform)
-    virtual = rows.platform.virtual_packages
-    if virtual is None:
-        virtual = tuple(_required(manifest, environment.name, platform))
+    platform = _platform(manifest, environment, rows)
+    virtual = virtual_packages(rows, platform)
     several = sum(each.subdir == rows.platform.subdir for each in manifest.platforms) > 1
     return Installation(
         place=place,
         subdir=rows.platform.subdir,
         channels=tuple(dict.fromkeys([*channels, *(each.channel for each in chosen)])),
         artifacts=tuple(dict.fromkeys(chosen)),
+        asked=tuple(_asked(manifest, environment.name, platform, rows.packages)),
         left_out=frozenset(row.kind for row in rows.unmirrorable),
+        wanting=tuple(_wanting(rows)),
+        virtual_packages=virtual,
         overrides=tuple(sorted(overrides_of(virtual).items())),
-        declared=tuple(text for text in virtual if _name(text) not in _EVERYWHERE),
         manifest_platform=platform.name if several and platform is not None else None,
     )
+
+
+def _platform(
+    manifest: Manifest, locked: LockedEnvironment, rows: PlatformPackages
+) -> ManifestPlatform | None:
+    environment = manifest.environment(locked.name)
+    return None if environment is None else manifest_platform(manifest, environment, locked, rows)
+
+
+def _asked(
+    manifest: Manifest,
+    name: str,
+    platform: ManifestPlatform | None,
+    packages: Sequence[LockedPackage],
+) -> Iterator[str]:
+    """Yield the names that the manifest requires, of those that are locked."""
+    environment = manifest.environment(name)
+    if environment is not None and platform is not None:
+        names = {each.name.lower() for each in requirements(manifest, environment, platform)}
+        yield from sorted({each.name for each in packages if each.name.lower() in names})
+
+
+def _wanting(rows: PlatformPackages) -> Iterator[str]:
+    """Yield the source packages that locked packages depend on: no channel has them."""
+    needed = {
+        spec.replace("=", " ").split()[0].lower()
+        for package in rows.packages
+        for spec in package.depends
+        if spec.strip()
+    }
+    for row in rows.unmirrorable:
+        name = row.name.split()[0]
+        if row.kind is Kind.SOURCE and name.lower() in needed:
+            yield name
 
 
 def overrides_of(virtual_packages: Iterable[str]) -> dict[str, str]:
@@ -99,28 +136,3 @@ def overrides_of(virtual_packages: Iterable[str]) -> dict[str, str]:
 
 def _name(virtual_package: str) -> str:
     return virtual_package.partition("=")[0].removeprefix("__")
-
-
-def _manifest_platform(manifest: Manifest, locked: LockPlatform) -> ManifestPlatform | None:
-    """Find the manifest's platform for one that the lock may call `p1`: the nearest that fits."""
-    virtual = set(locked.virtual_packages or ())
-    fitting = [
-        each
-        for each in manifest.platforms
-        if each.subdir == locked.subdir and virtual.issuperset(each.virtual_packages)
-    ]
-    named = [each for each in manifest.platforms if each.name == locked.name]
-    nearest = sorted(fitting, key=lambda each: len(each.virtual_packages), reverse=True)
-    return next(iter([*named, *nearest]), None)
-
-
-def _required(
-    manifest: Manifest, environment: str, platform: ManifestPlatform | None
-) -> Iterator[str]:
-    """Yield the virtual packages that the manifest declares: an old lock does not tell them."""
-    if platform is not None:
-        yield from platform.virtual_packages
-    found = manifest.environment(environment)
-    if found is not None:
-        for feature in manifest.features_of(found):
-            yield from feature.system_requirements

@@ -159,6 +159,7 @@ def _mixed(root: Path) -> Mirror:
     [
         "rattler",
         pytest.param("pixi", marks=pytest.mark.needs_pixi),
+        pytest.param("pixi-offline", marks=pytest.mark.needs_pixi),
         pytest.param("conda", marks=pytest.mark.needs_conda),
     ],
 )
@@ -196,7 +197,7 @@ def test_two_platforms_of_one_subdir(world: World, capsys: pytest.CaptureFixture
         [here(), "install", "✓", "(pixi)"],
         ["p1", "install", "✓", "(pixi)"],
     ]
-    assert "installed default/p1 as if this machine had __cuda=12" in lines
+    assert "installed default/p1 with CONDA_OVERRIDE_CUDA=12" in lines
 
 
 def _program(folder: Path, name: str, text: str) -> None:
@@ -213,17 +214,21 @@ def test_clients_are_those_on_path(tmp_path: Path) -> None:
     assert list(find_programs(None, nothing).clients()) == [Client.RATTLER]
     _program(tmp_path, "pixi", "pixi 0.77.0")
     _program(tmp_path, "conda", "conda 26.7.0")
+    _program(tmp_path, "micromamba", "2.8.1")
     there = {"PATH": str(tmp_path), "PATHEXT": os.environ.get("PATHEXT", "")}
     assert list(find_programs(None, there).clients()) == list(Client)
     assert list(find_programs((Client.CONDA,), there).clients()) == [Client.CONDA]
 
 
-@pytest.mark.parametrize("client", [Client.PIXI, Client.CONDA])
+@pytest.mark.parametrize(
+    "client", [Client.PIXI, Client.PIXI_OFFLINE, Client.CONDA, Client.MICROMAMBA]
+)
 def test_a_client_asked_for_that_is_not_there(client: Client, tmp_path: Path) -> None:
     with pytest.raises(MirrorError) as caught:
         find_programs((Client.RATTLER, client), {"PATH": str(tmp_path)})
+    program = "pixi" if client is Client.PIXI_OFFLINE else client
     assert str(caught.value) == (
-        f"{client}: this program is not on PATH, and --client {client} asks for it\n"
+        f"{program}: this program is not on PATH, and --client {client} asks for it\n"
         "help: pixi run verify --client rattler"
     )
     assert caught.value.problems[0].code == 4

@@ -110,8 +110,9 @@ def test_rich_platforms_get_the_manifest_s_name() -> None:
         LockPlatform(name="p1", subdir="linux-64", virtual_packages=("__cuda=12", "__glibc=2.28")),
         manifest=manifest,
     )
-    assert (plain.manifest_platform, plain.declared) == ("linux-64", ())
-    assert (gpu.manifest_platform, gpu.declared) == ("gpu", ("__cuda=12",))
+    assert (plain.manifest_platform, plain.virtual_packages) == ("linux-64", ("__glibc=2.28",))
+    assert gpu.manifest_platform == "gpu"
+    assert gpu.virtual_packages == ("__cuda=12", "__glibc=2.28")
     assert dict(gpu.overrides)["CONDA_OVERRIDE_CUDA"] == "12"
 
 
@@ -123,8 +124,12 @@ def test_a_lone_platform_needs_no_name() -> None:
 def test_before_v7_the_manifest_tells_the_virtual_packages() -> None:
     manifest = 'platforms = ["linux-64"]\n[system-requirements]\ncuda = "11.8"'
     (plan,) = _plan(LockPlatform(name="linux-64", subdir="linux-64"), manifest=manifest)
-    assert plan.declared == ("__cuda=11.8",)
-    assert plan.overrides == (("CONDA_OVERRIDE_CUDA", "11.8"),)
+    assert dict(plan.overrides) == {
+        "CONDA_OVERRIDE_ARCHSPEC": "x86_64",
+        "CONDA_OVERRIDE_CUDA": "11.8",
+        "CONDA_OVERRIDE_GLIBC": "2.28",
+        "CONDA_OVERRIDE_LINUX": "4.18",
+    }
 
 
 def _installation(*artifacts: Artifact) -> Installation:
@@ -134,10 +139,6 @@ def _installation(*artifacts: Artifact) -> Installation:
         subdir="linux-64",
         channels=plan.channels,
         artifacts=artifacts,
-        left_out=frozenset(),
-        overrides=(),
-        declared=(),
-        manifest_platform=None,
     )
 
 
