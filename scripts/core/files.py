@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import Final
 
 from scripts.core.errors import MirrorError, usage_error
@@ -20,18 +22,33 @@ def read_text(path: Path, *, limit: int, what: str) -> str:
     or not UTF-8.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
+        data = read_regular(path, limit)
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            trouble = f"larger than any {what} should be ({limit >> 20} MiB)"
+            raise usage_error(str(path), trouble) from None
         raise not_readable(path, what, error) from None
-    if len(data) > limit:
-        raise usage_error(str(path), f"larger than any {what} should be ({limit >> 20} MiB)")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise usage_error(
             str(path), f"not UTF-8 text (byte {error.start}); a {what} always is"
         ) from None
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """Read a file of at most `limit` bytes; raises OSError, EFBIG for a larger one.
+
+    A pipe, on which one would wait forever, and a device, which may have no end, are refused.
+    """
+    mode = path.stat().st_mode
+    if not S_ISREG(mode) and not S_ISDIR(mode):  # opening a folder gives the system's own error
+        raise OSError(errno.EINVAL, "not a file", str(path))
+    with path.open("rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+    return data
 
 
 def not_readable(path: Path, what: str, error: OSError) -> MirrorError:

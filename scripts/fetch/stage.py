@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from scripts.channel.digests import Digests
 from scripts.channel.inventory import look
+from scripts.channel.obstacles import refuse_obstacles
 from scripts.channel.prepare import free_bytes, prepare
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError
@@ -50,6 +51,7 @@ def fetch(
     digests = Digests(workspace.place.digests, writes=not options.dry_run)
     found = look(workspace.place.folder, map(expectation, selection.artifacts), digests)
     plan = make_plan(selection.artifacts, found)
+    refuse_obstacles(workspace.place.folder, (each.path for each in plan.to_download))
     if plan.to_download:
         free = free_bytes(workspace.place.folder)
         console.note(f"fetch: {plan.headline(free)}")

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from scripts.core.file_name import is_archive_name
+from scripts.core.file_name import parse_file_name
 from scripts.core.subdir import is_known_subdir
 from scripts.index.repodata import REPODATA, REPODATA_ZST, SHARD_END, SHARD_INDEX, SHARDS
 
-_INDEX_FILES: Final = (REPODATA, REPODATA_ZST, SHARD_INDEX)
+INDEX_FILES: Final = (REPODATA, REPODATA_ZST, SHARD_INDEX)
 # What a kill may leave of an index file where the channel folder is a file system of its own.
 _TORN: Final = ".tmp"
 
@@ -73,7 +73,7 @@ def _look_into_subdir(folder: Path) -> SubdirContents:
     with os.scandir(folder) as entries:
         for entry in entries:
             name = entry.name
-            if entry.is_file() and is_archive_name(name):
+            if entry.is_file() and parse_file_name(name) is not None:
                 artifacts[name] = entry.stat()
             elif entry.is_file() and _is_index_file(name):
                 index_files[name] = entry.stat()
@@ -89,7 +89,7 @@ def _look_into_subdir(folder: Path) -> SubdirContents:
 
 
 def _is_index_file(name: str) -> bool:
-    return name in _INDEX_FILES or (name.startswith(_INDEX_FILES) and name.endswith(_TORN))
+    return name in INDEX_FILES or (name.startswith(INDEX_FILES) and name.endswith(_TORN))
 
 
 def _look_into_shards(folder: Path) -> tuple[dict[str, os.stat_result], list[str]]:

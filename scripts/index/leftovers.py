@@ -8,9 +8,12 @@ from pathlib import Path, PurePosixPath
 
 from scripts.channel.state import ChannelPlace
 from scripts.core.console import Console
+from scripts.core.errors import usage_error
+from scripts.core.files import read_regular
 from scripts.index.contents import look_into_channel
 from scripts.index.records import Record
 from scripts.index.repodata import (
+    LARGEST,
     REPODATA,
     REPODATA_ZST,
     DamagedIndexError,
@@ -44,10 +47,14 @@ class Leftovers:
 
 def read_stamps(place: ChannelPlace) -> tuple[ChannelStamp, ...]:
     """Read what the indexes were last made from; nothing where that is not known."""
+    path = place.index_stamp
     try:
-        return parse_stamps(place.index_stamp.read_bytes())
+        return parse_stamps(path.read_bytes())
     except FileNotFoundError:
         return ()
+    except OSError as error:
+        trouble = f"cannot be read: {error.strerror}"
+        raise usage_error(str(path), trouble, help="remove it; it is made again") from None
 
 
 def look_into_mirror(place: ChannelPlace, selection: Selection) -> tuple[ChannelWork, ...]:
@@ -91,14 +98,14 @@ def _present_records(folder: Path, subdir: PurePosixPath, console: Console) -> M
     """Read the records of the present index: of repodata.json, else of its zst, else none."""
     try:
         path = subdir / REPODATA
-        return parse_repodata((folder / path).read_bytes(), str(path)).records
+        return parse_repodata(read_regular(folder / path, LARGEST), str(path)).records
     except FileNotFoundError:
         return {}
     except DamagedIndexError as error:
         trouble = error.problems[0]
     try:
         path = subdir / REPODATA_ZST
-        data = parse_zst((folder / path).read_bytes(), str(path))
+        data = parse_zst(read_regular(folder / path, LARGEST), str(path))
         return parse_repodata(data, str(path)).records
     except (FileNotFoundError, DamagedIndexError):
         console.warn(

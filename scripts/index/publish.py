@@ -10,11 +10,12 @@ import errno
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from scripts.core.files import make_durable, write_atomically
+from scripts.core.files import make_durable, read_regular, write_atomically
 from scripts.core.subdir import KNOWN_SUBDIRS
 from scripts.index.build import BuiltSubdir
 from scripts.index.contents import ChannelContents
 from scripts.index.repodata import (
+    LARGEST,
     REPODATA,
     REPODATA_ZST,
     SHARD_INDEX,
@@ -48,24 +49,29 @@ def publish(
 
 def _is_same_shard_index(source: Path, target: Path) -> bool:
     """Tell whether the present shard index says the same, apart from the time of its making."""
-    try:
-        return same_but_for_time(source.read_bytes(), target.read_bytes())
-    except FileNotFoundError:
-        return False
+    present = _present(target)
+    return present is not None and same_but_for_time(source.read_bytes(), present)
 
 
 def _replace(source: Path, target: Path) -> None:
     """Put a file in its place, unless the same bytes are there."""
     data = source.read_bytes()
-    with contextlib.suppress(FileNotFoundError):
-        if target.read_bytes() == data:
-            return
+    if _present(target) == data:
+        return
     try:
         source.replace(target)
     except OSError as error:
         if error.errno != errno.EXDEV:  # the channel folder is on a file system of its own
             raise
         write_atomically(target, data)
+
+
+def _present(target: Path) -> bytes | None:
+    """Read the index file that is there; None where it is no file of its own, or too large."""
+    try:
+        return None if target.is_symlink() else read_regular(target, LARGEST)
+    except OSError:  # the rename will tell
+        return None
 
 
 def make_repodata_durable(built: Sequence[BuiltSubdir], staged: Path) -> None:

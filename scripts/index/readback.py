@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from scripts.core.errors import ExitCode, MirrorError, Problem
+from scripts.core.files import read_regular
 from scripts.index.compare import Difference, unlike_specs
 from scripts.index.records import Record
 from scripts.index.repodata import (
+    LARGEST,
     REPODATA,
     REPODATA_ZST,
     SHARD_END,
@@ -76,7 +78,7 @@ def read_subdir_index(folder: Path, shown: PurePosixPath) -> IndexReading:
 
 def _read(file: Path, shown: PurePosixPath) -> bytes:
     try:
-        return file.read_bytes()
+        return read_regular(file, LARGEST)
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
         trouble = "is missing" if missing else f"cannot be read: {error.strerror}"

@@ -25,7 +25,7 @@ SHARD_END: Final = ".msgpack.zst"
 
 _CONDA, _TAR_BZ2 = EXTENSIONS
 _LEGACY_MAPS: Final = ("packages", "packages.conda")
-_LARGEST: Final = 1 << 30  # bytes unpacked; conda-forge's largest repodata is a third of that
+LARGEST: Final = 1 << 30  # bytes unpacked; conda-forge's largest repodata is a third of that
 _STEP: Final = 1 << 16  # packed bytes unpacked at once, so that a few cannot fill the memory
 
 
@@ -84,7 +84,7 @@ def parse_zst(data: bytes, subject: str) -> bytes:
         for start in range(0, len(data), _STEP):
             parts.append(unpacker.decompress(data[start : start + _STEP]))
             size += len(parts[-1])
-            if size > _LARGEST:
+            if size > LARGEST:
                 raise damaged(subject, "larger than any repodata should be")
     except zstandard.ZstdError:
         raise damaged(subject, "not a whole zst file") from None

@@ -8,14 +8,17 @@ from collections.abc import Set as AbstractSet
 from pathlib import PurePosixPath
 
 from scripts.channel.digests import Digests
+from scripts.channel.obstacles import refuse_obstacles
 from scripts.channel.state import ChannelPlace
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, usage_error
-from scripts.core.file_name import is_archive_name
+from scripts.core.file_name import parse_file_name
 from scripts.core.report import Report, human_size, to_json
-from scripts.index.contents import look_into_channel
+from scripts.core.subdir import NOARCH
+from scripts.index.contents import INDEX_FILES, look_into_channel
 from scripts.index.indexer import Indexer, find_indexer
 from scripts.index.leftovers import leftovers_of, look_into_mirror, read_stamps
+from scripts.index.repodata import SHARDS
 from scripts.index.stamp import ChannelStamp, IndexFiles, Summary, render_stamps
 from scripts.index.unchanged import are_unchanged, index_files_of
 from scripts.index.work import (
@@ -59,6 +62,7 @@ def index_without(
             dataclasses.replace(work, contents=without(work.contents, dropped))
             for work in look_into_mirror(place, selection)
         )
+        _refuse_obstacles(place, works)
         problems = [problem for work in works for problem in missing_artifacts(work)]
         if problems:
             raise MirrorError(*shortened(problems))
@@ -68,6 +72,24 @@ def index_without(
     except OSError as error:
         name, reason = error.filename or str(place.folder), error.strerror or str(error)
         raise usage_error(str(name), f"cannot be read or written: {reason}") from error
+
+
+def _refuse_obstacles(place: ChannelPlace, works: tuple[ChannelWork, ...]) -> None:
+    """Refuse links and folders in place of what is written, also of subdirs now empty."""
+    subdirs = [
+        work.path / subdir
+        for work in works
+        for subdir in {
+            NOARCH,
+            *work.contents.subdirs,
+            *(each.path.parent.name for each in work.artifacts),
+        }
+    ]
+    refuse_obstacles(
+        place.folder,
+        [subdir / name for subdir in subdirs for name in INDEX_FILES],
+        [subdir / SHARDS for subdir in subdirs],
+    )
 
 
 def _index_all(
@@ -99,7 +121,8 @@ def _index_all(
 
 def _with_foreign(stamp: ChannelStamp, work: ChannelWork) -> ChannelStamp:
     """List what is foreign now; among files named like artifacts that cannot have changed."""
-    archives = [name for name in stamp.summary.foreign if is_archive_name(name)]
+    earlier = stamp.summary.foreign
+    archives = [each for each in earlier if parse_file_name(PurePosixPath(each).name) is not None]
     foreign = tuple(sorted({*archives, *map(str, work.others())}))
     return dataclasses.replace(stamp, summary=dataclasses.replace(stamp.summary, foreign=foreign))
 

@@ -15,6 +15,7 @@ from scripts.index.work import Identity
 
 # Goes up when the same inputs would give other records than before.
 _FORMAT: Final = 1
+_LONGEST: Final = 255  # characters of a folder's name, on all systems
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +65,7 @@ def parse_stamps(data: bytes) -> tuple[ChannelStamp, ...]:
         if document["format"] != _FORMAT:
             return ()
         return tuple(_parse(row) for row in document["channels"])
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return ()
 
 
@@ -72,9 +73,25 @@ def _parse(row: Any) -> ChannelStamp:
     summary = {key.replace("-", "_"): value for key, value in row["summary"].items()}
     for key in ("subdirs", "foreign"):
         summary[key] = tuple(summary[key])
-    return ChannelStamp(
+    stamp = ChannelStamp(
         made_from=Identity(**row["made-from"]),
         indexer=row["indexer"],
         files=IndexFiles(**row["files"]),
         summary=Summary(**summary),
     )
+    _check(stamp)
+    return stamp
+
+
+def _check(stamp: ChannelStamp) -> None:
+    """Raise TypeError or ValueError for what cannot have been written here."""
+    made, files, summary = stamp.made_from, stamp.files, stamp.summary
+    texts = (made.records, made.files, stamp.indexer, files.contents, files.statuses)
+    names = (summary.channel, *summary.subdirs, *summary.foreign)
+    numbers = (summary.records, summary.kept, summary.kept_bytes)
+    if not all(isinstance(each, str) for each in (*texts, *names, files.boot or "")):
+        raise TypeError("a text is wanted")
+    if not all(isinstance(each, int) for each in numbers):
+        raise TypeError("a number is wanted")
+    if any("\0" in name or len(name) > _LONGEST for name in summary.channel.split("/")):
+        raise ValueError("no folder can have this name")

@@ -15,7 +15,7 @@ def index_files_of(channel: Path, contents: ChannelContents) -> IndexFiles:
     read = hashlib.sha256()
     for name, _ in contents.index_files():
         digest = hashlib.sha256((channel / name).read_bytes()).hexdigest()
-        read.update(f"{name}\0{digest}\n".encode())
+        read.update(f"{name}\0{digest}\n".encode(errors="surrogateescape"))
     return IndexFiles(contents=read.hexdigest(), statuses=_statuses(contents), boot=boot_id())
 
 
@@ -30,5 +30,7 @@ def _statuses(contents: ChannelContents) -> str:
     lines = hashlib.sha256()
     for name, status in contents.index_files():
         seen = Fingerprint.of(status)
-        lines.update(f"{name}\0{seen.size}\0{seen.mtime}\0{seen.inode}\n".encode())
+        lines.update(
+            f"{name}\0{seen.size}\0{seen.mtime}\0{seen.inode}\n".encode(errors="surrogateescape")
+        )
     return lines.hexdigest()

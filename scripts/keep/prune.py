@@ -114,16 +114,21 @@ def _render(doomed: tuple[Doomed, ...]) -> bytes:
 
 def _begun(place: ChannelPlace) -> tuple[Doomed, ...]:
     """Read what a killed run was about; a damaged journal is none, so its files stay foreign."""
+    journal = _journal(place)
     try:
         return tuple(
             Doomed(
                 path=PurePosixPath(path),
                 fingerprint=Fingerprint(size=size, mtime=mtime, inode=inode),
             )
-            for path, size, mtime, inode in json.loads(_journal(place).read_bytes())
+            for path, size, mtime, inode in json.loads(journal.read_bytes())
         )
-    except (FileNotFoundError, ValueError, TypeError):
+    except (FileNotFoundError, ValueError, TypeError, RecursionError):
         return ()
+    except OSError as error:
+        raise usage_error(
+            str(journal), f"cannot be read: {error.strerror}", help="remove it"
+        ) from None
 
 
 def _amount(plan: PrunePlan) -> str:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from scripts.channel.state import ChannelPlace, channel_place
+from scripts.channel.obstacles import refuse_odd_state
+from scripts.channel.state import STATE_FOLDER, ChannelPlace, channel_place
 from scripts.core.errors import MirrorError, usage_error
 from scripts.core.files import read_text
 from scripts.manifest.model import Manifest
@@ -50,12 +51,14 @@ def open_workspace(manifest_path: Path | None, overrides: SettingOverrides) -> W
     manifest = parse_manifest(read_manifest_text(path), name=path.name)
     settings = override(manifest.settings, overrides)
     root = path.parent
+    place = channel_place(_channel_folder(root, settings.channel_dir))
+    refuse_odd_state(place)
     return Workspace(
         root=root,
         manifest_path=path,
         lock_path=root / "pixi.lock",
         settings=settings,
-        place=channel_place(_channel_folder(root, settings.channel_dir)),
+        place=place,
         manifest=manifest,
     )
 
@@ -67,7 +70,7 @@ def read_manifest_text(path: Path) -> str:
 
 def _given(path: Path) -> Path:
     """Return the manifest that a path names: the file itself, or the one in that folder."""
-    path = path.resolve()
+    path = _resolved(path, str(path))
     if path.is_dir():
         found = _in_folder(path)
         if found is None:
@@ -125,13 +128,30 @@ def _makes_workspace(path: Path) -> bool:
 
 def _channel_folder(root: Path, channel_dir: str) -> Path:
     """Return the channel folder, or refuse one in which tasks could meet other people's files."""
-    folder = (root / channel_dir).resolve()
+    subject, advice = f"{TABLE}.channel-dir", 'channel-dir = "local-channel"'
+    if channel_dir.startswith("~") or "://" in channel_dir:  # a folder of that very name, else
+        raise usage_error(subject, f"{channel_dir!r} is no path: write it out", help=advice)
+    folder = _resolved(root / channel_dir, subject)
     if root.is_relative_to(folder):
-        raise usage_error(
-            f"{TABLE}.channel-dir",
-            f"{channel_dir!r} is the workspace's own folder, or one around it",
-            help='channel-dir = "local-channel"',
-        )
-    if folder.exists() and not folder.is_dir():
-        raise usage_error(f"{TABLE}.channel-dir", f"{channel_dir!r} is a file, not a folder")
+        trouble = "is the workspace's own folder, or one around it"
+        raise usage_error(subject, f"{channel_dir!r} {trouble}", help=advice)
+    if STATE_FOLDER in folder.parts:
+        trouble = f"is in {STATE_FOLDER}, where working state lives"
+        raise usage_error(subject, f"{channel_dir!r} {trouble}", help=advice)
+    try:
+        is_other = folder.exists() and not folder.is_dir()
+    except OSError as error:  # a name that this file system cannot have
+        trouble = f"{channel_dir!r} cannot be a folder: {error.strerror}"
+        raise usage_error(subject, trouble, help=advice) from None
+    if is_other:
+        raise usage_error(subject, f"{channel_dir!r} is a file, not a folder")
     return folder
+
+
+def _resolved(path: Path, subject: str) -> Path:
+    """Follow all links; a circle of them is the error of exit code 2."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as error:  # RuntimeError: a circle, before Python 3.13
+        reason = getattr(error, "strerror", None) or "its links lead in a circle"
+        raise usage_error(subject, f"there is no such folder: {reason}") from None

@@ -16,6 +16,7 @@ from typing import Final
 from scripts.channel.digests import Digests
 from scripts.channel.state import ChannelPlace
 from scripts.core.errors import MirrorError, Problem
+from scripts.core.files import read_regular
 from scripts.core.subdir import NOARCH
 from scripts.index.compare import contradictions, differences
 from scripts.index.leftovers import look_into_mirror
@@ -28,6 +29,7 @@ from scripts.index.readback import (
 )
 from scripts.index.records import Record, record_of_package
 from scripts.index.repodata import (
+    LARGEST,
     REPODATA,
     SHARD_INDEX,
     SHARDS,
@@ -173,7 +175,7 @@ def _shard_index_problems(each: _Subdir, folder: Path) -> Iterator[Problem]:
     """Yield what would lead a client from the shard index to another place."""
     path = each.path / SHARD_INDEX
     try:
-        index = parse_shard_index((folder / path).read_bytes(), str(path))
+        index = parse_shard_index(read_regular(folder / path, LARGEST), str(path))
     except (OSError, DamagedIndexError):
         return  # the reading has told
     if index.subdir != each.path.name:

@@ -60,6 +60,14 @@ def test_a_folder_is_no_text(tmp_path: Path) -> None:
     assert refusal(inside) == f"{inside}: cannot read this lock file: Not a directory"
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX")
+def test_a_pipe_and_a_device_are_no_text(tmp_path: Path) -> None:
+    """One would be waited for forever, the other read forever."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path(os.devnull)):
+        assert refusal(path) == f"{path}: cannot read this lock file: not a file"
+
+
 def test_the_error_for_what_cannot_be_read() -> None:
     error = not_readable(Path("a"), "manifest", PermissionError(errno.EACCES, "Permission denied"))
     assert str(error) == "a: cannot read this manifest: Permission denied"

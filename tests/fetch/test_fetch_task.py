@@ -280,6 +280,44 @@ def test_where_it_cannot_fit(
     assert world.upstream.requests == []
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links are for few on Windows")
+def test_nothing_is_written_through_a_link(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    world.channel.mkdir()
+    (world.channel / "linux-64").symlink_to(outside)
+    assert world.fetch() == ExitCode.USAGE
+    assert capsys.readouterr().err == (
+        f"error: linux-64: a link, through which nothing is written\n  leads to  {outside}\n"
+        "help: remove it, then run this again\n"
+    )
+    assert list(outside.iterdir()) == []
+    (world.channel / "linux-64").unlink()
+    # Control: a link in place of an artifact is replaced, and its target left as it is.
+    victim = outside / "victim"
+    victim.write_text("victim", encoding="utf-8")
+    (world.channel / "noarch").mkdir()
+    (world.channel / "noarch" / "p0-1.0-0.conda").symlink_to(victim)
+    assert world.fetch() == 0
+    assert world.files() == world.expected()
+    assert not (world.channel / "noarch" / "p0-1.0-0.conda").is_symlink()
+    assert victim.read_text(encoding="utf-8") == "victim"
+
+
+def test_a_folder_in_an_artifacts_place(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = world.channel / "noarch" / "p0-1.0-0.conda" / "mine"
+    mine.parent.mkdir(parents=True)
+    mine.touch()
+    assert world.fetch() == ExitCode.USAGE
+    assert capsys.readouterr().err == (
+        "error: noarch/p0-1.0-0.conda: a folder is where a file must go\n"
+        "help: remove it, then run this again\n"
+    )
+    assert mine.exists()
+
+
 @pytest.mark.skipif(os.name == "nt", reason="ulimit is POSIX")
 def test_a_disk_that_takes_no_more_ends_the_run(world: World) -> None:
     """A limit on the size of files stands in for a full disk: writing fails in the same way."""

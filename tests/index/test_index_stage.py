@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -29,6 +30,13 @@ OTHERS = "https://conda.anaconda.org/bioconda"
 
 # What the index files of a channel of A, B and W are, but for the shards.
 FILES = ("repodata.json", "repodata.json.zst", "repodata_shards.msgpack.zst")
+
+# What an index was made from, of another channel.
+STAMP = (
+    '{"format": 1, "channels": [{"made-from": {"records": "1", "files": "2"}, "indexer": "3",'
+    ' "files": {"contents": "4", "statuses": "5", "boot": null}, "summary": {"channel": NAME,'
+    ' "subdirs": [], "records": 0, "kept": 0, "kept-bytes": 0, "foreign": []}}]}'
+)
 
 
 def mirror_of(tmp_path: Path, *packages: TinyPackage) -> Mirror:
@@ -253,6 +261,106 @@ def test_foreign_files_are_not_indexed(tmp_path: Path, indexer: str) -> None:
     assert mirror.index().lines == (
         "index is up to date: 1 record in 2 subdirs",
         expected.replace(" linux-64/README,", ""),
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems know only names of text")
+def test_foreign_names_that_are_no_text(tmp_path: Path, any_indexer: str) -> None:
+    mirror = mirror_of(tmp_path, A)
+    for name in (b"x\xff.conda", b"\xff", b"repodata.json\xff.tmp"):
+        Path(os.fsdecode(bytes(mirror.folder / "linux-64") + b"/" + name)).write_bytes(b"")
+    (mirror.folder / "linux-64" / "shards").mkdir()
+    odd = os.fsdecode(bytes(mirror.folder / "linux-64" / "shards") + b"/\xff.msgpack.zst")
+    Path(odd).write_bytes(b"")
+    foreign = ("linux-64/x\udcff.conda", "linux-64/\udcff")
+    assert mirror.index().lines == (
+        "indexed: 1 record in 2 subdirs",
+        "not indexed, since pixi-mirror does not know them: " + ", ".join(foreign),
+    )
+    assert not Path(odd).exists()  # named like a shard, and no index names it
+    assert mirror.index().data["changed"] is False
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links are for few on Windows")
+@pytest.mark.parametrize("name", ["linux-64", "noarch", "win-64", "noarch/shards"])
+def test_nothing_is_written_through_a_link(tmp_path: Path, any_indexer: str, name: str) -> None:
+    mirror = mirror_of(tmp_path, A, B)
+    mirror.index()
+    outside = tmp_path / "outside"
+    shutil.copytree(mirror.folder / "noarch", outside)
+    (outside / "stale.msgpack.zst").touch()
+    shutil.rmtree(mirror.folder / name, ignore_errors=True)
+    (mirror.folder / name).symlink_to(outside)
+    before = {path: path.lstat().st_mtime_ns for path in outside.rglob("*")}
+    with pytest.raises(MirrorError) as caught:
+        mirror.index()
+    assert str(caught.value) == (
+        f"{name}: a link, through which nothing is written\n  leads to  {outside}\n"
+        "help: remove it, then run this again"
+    )
+    assert {path: path.lstat().st_mtime_ns for path in outside.rglob("*")} == before
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX")
+@pytest.mark.parametrize("name", FILES)
+def test_pipes_and_links_in_place_of_index_files(
+    tmp_path: Path, any_indexer: str, name: str
+) -> None:
+    mirror = mirror_of(tmp_path, A)
+    mirror.index()
+    before = mirror.bytes_but_for_time()
+    for make in (os.mkfifo, lambda path: path.symlink_to(os.devnull), Path.mkdir):
+        file = mirror.folder / "noarch" / name
+        file.unlink()
+        make(file)
+        if file.is_dir():
+            with pytest.raises(MirrorError) as caught:
+                mirror.index()
+            assert str(caught.value) == (
+                f"noarch/{name}: a folder is where a file must go\n"
+                "help: remove it, then run this again"
+            )
+            continue
+        mirror.index()
+        assert file.is_file()
+        assert not file.is_symlink()
+        assert mirror.bytes_but_for_time() == before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        "null",
+        '{"format": 1, "channels": [{}]}',
+        STAMP.replace("NAME", '"a\\u0000b"'),
+        STAMP.replace("NAME", f'"{"x" * 300}"'),
+        STAMP.replace("NAME", "7"),
+        STAMP.replace("NAME", '"../../outside"'),
+        STAMP.replace("NAME", '"/"'),
+    ],
+)
+def test_a_damaged_stamp_costs_one_indexing(tmp_path: Path, any_indexer: str, text: str) -> None:
+    mirror = mirror_of(tmp_path, A)
+    mirror.index()
+    before = mirror.bytes_but_for_time()
+    mirror.workspace.place.index_stamp.write_text(text, encoding="utf-8")
+    assert mirror.index().lines == ("indexed: 1 record in 2 subdirs",)
+    assert mirror.bytes_but_for_time() == before
+    assert sorted(path.name for path in mirror.folder.iterdir()) == ["linux-64", "noarch"]
+
+
+def test_a_stamp_that_cannot_be_read(tmp_path: Path, any_indexer: str) -> None:
+    mirror = mirror_of(tmp_path, A)
+    mirror.index()
+    stamp = mirror.workspace.place.index_stamp
+    stamp.unlink()
+    stamp.mkdir()
+    with pytest.raises(MirrorError) as caught:
+        mirror.index()
+    reason = "Permission denied" if os.name == "nt" else "Is a directory"
+    assert str(caught.value) == (
+        f"{stamp}: cannot be read: {reason}\nhelp: remove it; it is made again"
     )
 
 

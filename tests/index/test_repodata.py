@@ -95,7 +95,7 @@ def test_a_zst_is_whole_or_refused() -> None:
 
 
 def test_a_zst_that_fills_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scripts.index.repodata._LARGEST", 1000)
+    monkeypatch.setattr("scripts.index.repodata.LARGEST", 1000)
     with pytest.raises(DamagedIndexError, match="larger than any repodata should be"):
         parse_zst(zstandard.compress(b"x" * 1001), "z")
     assert parse_zst(zstandard.compress(b"x" * 1000), "z") == b"x" * 1000

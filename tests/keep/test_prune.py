@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -205,3 +206,31 @@ def test_the_tasks(tmp_path: Path, any_indexer: str, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().err == (
         "error: noarch/b-1.0-0.conda: is not in the channel folder\nhelp: pixi run fetch\n"
     )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links are for few on Windows")
+def test_nothing_is_removed_through_a_link(tmp_path: Path, any_indexer: str) -> None:
+    mirror = mirror_with_leftovers(tmp_path)
+    outside = tmp_path / "outside"
+    (mirror.folder / "linux-64").rename(outside)
+    (mirror.folder / "linux-64").symlink_to(outside)
+    before = sorted(outside.rglob("*"))
+    with pytest.raises(MirrorError) as caught:
+        run(mirror)
+    assert str(caught.value) == (
+        f"linux-64: a link, through which nothing is written\n  leads to  {outside}\n"
+        "help: remove it, then run this again"
+    )
+    assert sorted(outside.rglob("*")) == before
+
+
+def test_a_journal_that_cannot_be_read(tmp_path: Path, any_indexer: str) -> None:
+    mirror = mirror_with_leftovers(tmp_path)
+    journal = mirror.workspace.place.state / "prune.json"
+    journal.write_text("[" * 100_000, encoding="utf-8")
+    assert run(mirror).lines[0].startswith("removed 1 artifact, ")  # damaged is as good as none
+    journal.mkdir()
+    reason = "Permission denied" if os.name == "nt" else "Is a directory"
+    with pytest.raises(MirrorError) as caught:
+        run(mirror)
+    assert str(caught.value) == f"{journal}: cannot be read: {reason}\nhelp: remove it"

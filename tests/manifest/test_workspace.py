@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -132,4 +133,55 @@ def test_the_channel_may_be_elsewhere_but_no_file(folder: Path) -> None:
     assert open_at(root, channel_dir=str(folder / "x")).place.folder == folder / "x"
     assert refusal(root, channel_dir="pixi.toml") == (
         "tool.pixi-mirror.channel-dir: 'pixi.toml' is a file, not a folder"
+    )
+
+
+@pytest.mark.parametrize("channel_dir", ["~", "~/mirror", "file:///srv/mirror"])
+def test_what_a_shell_or_a_browser_would_make_a_path(folder: Path, channel_dir: str) -> None:
+    """Taken by the letter, it would make a folder named `~` in the workspace."""
+    (folder / "pixi.toml").write_text(MANIFEST)
+    assert refusal(folder, channel_dir=channel_dir) == (
+        f"tool.pixi-mirror.channel-dir: {channel_dir!r} is no path: write it out\n"
+        'help: channel-dir = "local-channel"'
+    )
+
+
+@pytest.mark.parametrize("channel_dir", [".pixi-mirror", ".pixi-mirror/x"])
+def test_the_channel_is_not_among_the_working_state(folder: Path, channel_dir: str) -> None:
+    (folder / "pixi.toml").write_text(MANIFEST)
+    assert refusal(folder, channel_dir=channel_dir) == (
+        f"tool.pixi-mirror.channel-dir: {channel_dir!r} is in .pixi-mirror, where working state"
+        ' lives\nhelp: channel-dir = "local-channel"'
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows allows other names, in other words")
+def test_a_name_that_no_folder_can_have(folder: Path) -> None:
+    (folder / "pixi.toml").write_text(MANIFEST)
+    name = "x" * 300
+    assert refusal(folder, channel_dir=name) == (
+        f"tool.pixi-mirror.channel-dir: '{name}' cannot be a folder: File name too long\n"
+        'help: channel-dir = "local-channel"'
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links are for few on Windows")
+def test_links_in_a_circle(folder: Path) -> None:
+    (folder / "pixi.toml").write_text(MANIFEST)
+    (folder / "a").symlink_to("b")
+    (folder / "b").symlink_to("a")
+    for given in ("a", "a/pixi.toml"):
+        message = refusal(folder / given)
+        assert message.startswith(f"{folder / given}: ")
+        assert "Traceback" not in message
+    assert refusal(folder, channel_dir="a").startswith("tool.pixi-mirror.channel-dir: ")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links are for few on Windows")
+def test_working_state_that_leads_elsewhere(folder: Path) -> None:
+    (folder / "pixi.toml").write_text(MANIFEST)
+    (folder / ".pixi-mirror").symlink_to(folder)
+    assert refusal(folder) == (
+        f"{folder / '.pixi-mirror'}: a link, through which nothing is written\n"
+        f"  leads to  {folder}\nhelp: remove it, then run this again"
     )
