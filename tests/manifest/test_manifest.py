@@ -10,12 +10,14 @@ from scripts.core.errors import ExitCode, MirrorError
 from scripts.manifest.model import Manifest, ManifestPlatform, Requirement
 from scripts.manifest.parse import parse_manifest
 from scripts.manifest.resolve import (
+    channel_priority,
     constraints,
     environment_channels,
     environment_platforms,
     matches,
     pypi_names,
     requirements,
+    solve_strategy,
 )
 
 DATA = Path(__file__).parents[1] / "data"
@@ -83,6 +85,39 @@ def test_channel_order_is_the_one_of_pixis_documentation() -> None:
         "a": ["nvidia", "conda-forge"],
         "b": ["nvidia", "pytorch", "conda-forge"],
         "c": ["pytorch", "conda-forge", "nvidia"],
+    }
+
+
+def test_how_to_solve_is_said_by_the_first_feature_that_says_it() -> None:
+    """The workspace's words are the default feature's, as pixi has it."""
+    manifest = parse_manifest(
+        """
+        [workspace]
+        channels = ["conda-forge"]
+        platforms = ["linux-64"]
+        channel-priority = "disabled"
+        solve-strategy = "lowest"
+        [feature.a]
+        solve-strategy = "lowest-direct"
+        [feature.b]
+        channel-priority = "flexible"
+        [environments]
+        a = ["a"]
+        alone = { features = ["a"], no-default-feature = true }
+        grouped = { features = ["a"], no-default-feature = true, solve-group = "g" }
+        other = { features = ["b"], no-default-feature = true, solve-group = "g" }
+        """,
+        name="pixi.toml",
+    )
+    assert {
+        each.name: (channel_priority(manifest, each), solve_strategy(manifest, each))
+        for each in manifest.environments
+    } == {
+        "default": ("disabled", "lowest"),
+        "a": ("disabled", "lowest-direct"),
+        "alone": ("strict", "lowest-direct"),
+        "grouped": ("flexible", "lowest-direct"),
+        "other": ("flexible", "lowest-direct"),
     }
 
 

@@ -1,0 +1,149 @@
+"""`pixi run channels`: the order that pixi's documentation tells, and what each channel serves."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.channels import main
+from tests.support.cases import CASES
+from tests.support.pixi import find_pixi
+
+ORDERS = {
+    "default": ["conda-forge"],
+    "a": ["nvidia", "conda-forge"],
+    "b": ["nvidia", "pytorch", "conda-forge"],
+    "c": ["pytorch", "conda-forge", "nvidia"],
+}
+
+
+@pytest.fixture
+def example(tmp_path: Path) -> Path:
+    """The documented example, in a folder of its own."""
+    return Path(shutil.copytree(CASES / "channel-priority", tmp_path / "w"))
+
+
+def _edit(folder: Path, file: str, old: str, new: str) -> None:
+    path = folder / file
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def _json(folder: Path, capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, Any]:
+    assert main(["--manifest-path", str(folder), "--json", *options]) == 0
+    document = json.loads(capsys.readouterr().out)
+    return {each["name"]: each for each in document["environments"]}
+
+
+def test_the_documented_example(example: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--manifest-path", str(example), "--layout", "by-channel"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out == (
+        "default  conda-forge\n"
+        "  serves: conda-forge 7\n"
+        "a        nvidia, conda-forge\n"
+        "  serves: nvidia 1, conda-forge 0\n"
+        "  cuda-cudart: from nvidia; in the mirror also conda-forge (lower)\n"
+        "b        nvidia, pytorch, conda-forge\n"
+        "  serves: nvidia 1, pytorch 0, conda-forge 0\n"
+        "  cuda-cudart: from nvidia; in the mirror also conda-forge (lower)\n"
+        "c        pytorch, conda-forge, nvidia\n"
+        "  serves: pytorch 0, conda-forge 7, nvidia 0\n"
+        "  cuda-cudart: from conda-forge; in the mirror also nvidia (lower)\n"
+    )
+
+
+def test_why_it_cannot_be_flat(example: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--manifest-path", str(example)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "from two channels, so this mirror cannot be flat: cuda-cudart; "
+        'set layout = "by-channel" under [tool.pixi-mirror]'
+    )
+
+
+def test_json(example: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = _json(example, capsys)
+    assert {name: each["channels"] for name, each in found.items()} == ORDERS
+    assert found["c"] == {
+        "name": "c",
+        "channels": ["pytorch", "conda-forge", "nvidia"],
+        "mirrored": True,
+        "served": {"pytorch": 0, "conda-forge": 7, "nvidia": 0},
+        "shared": [
+            {"name": "cuda-cudart", "from": "conda-forge", "lower": ["nvidia"], "higher": []}
+        ],
+        "solved-with": None,
+    }
+
+
+def test_another_priority_is_another_order(
+    example: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A control: the order is that of the numbers; the lock no longer fits."""
+    _edit(example, "pixi.toml", "priority = 1 ", "priority = -2 ")
+    assert main(["--manifest-path", str(example), "-e", "b"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2:5] == [
+        "b        pytorch, conda-forge, nvidia",
+        "  serves: pytorch 0, conda-forge 0, nvidia 1",
+        "  pixi.lock was solved with nvidia, pytorch, conda-forge; `pixi lock` renews it",
+    ]
+
+
+def test_a_higher_channel_that_was_passed_over(
+    example: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _edit(example, "pixi.toml", "priority = 1 ", "priority = -2 ")
+    found = _json(example, capsys)
+    assert found["b"]["shared"] == [
+        {"name": "cuda-cudart", "from": "nvidia", "lower": [], "higher": ["conda-forge"]}
+    ]
+
+
+def test_what_is_not_mirrored_shares_nothing(
+    example: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--manifest-path", str(example), "-e", "a"]) == 0
+    assert capsys.readouterr().out == (
+        "default  conda-forge  (not mirrored)\n"
+        "a        nvidia, conda-forge\n"
+        "  serves: nvidia 1, conda-forge 0\n"
+        "b        nvidia, pytorch, conda-forge  (not mirrored)\n"
+        "c        pytorch, conda-forge, nvidia  (not mirrored)\n"
+    )
+
+
+def test_secrets_are_not_shown(example: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    url = "https://user:word@example.org/t/token-1/nvidia"
+    _edit(example, "pixi.toml", '["nvidia"]', f'["{url}"]')
+    _edit(example, "pixi.lock", "https://conda.anaconda.org/nvidia", url)
+    for options in ([], ["--json"]):
+        assert main(["--manifest-path", str(example), *options]) == 0
+        out, err = capsys.readouterr()
+        assert "example.org" in out
+        assert "word" not in out + err
+        assert "token-1" not in out + err
+
+
+def test_without_a_lock(example: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (example / "pixi.lock").unlink()
+    assert main(["--manifest-path", str(example)]) == 2
+    assert "there is no such file" in capsys.readouterr().err
+
+
+@pytest.mark.needs_pixi
+@pytest.mark.parametrize("name", sorted(each.name for each in CASES.iterdir()))
+def test_pixi_has_the_same_order(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(CASES / name, tmp_path / "w"))
+    done = find_pixi(tmp_path / "home").run(folder, "info", "--json")
+    told = {each["name"]: each["channels"] for each in json.loads(done.stdout)["environments_info"]}
+    found = _json(folder, capsys)
+    assert {name: each["channels"] for name, each in found.items()} == told
