@@ -12,6 +12,7 @@ from enum import IntEnum
 from typing import Final, TextIO
 
 from scripts.core.errors import Problem
+from scripts.core.gather import gathered
 from scripts.core.redact import redact
 from scripts.core.report import Json, Report
 
@@ -76,10 +77,16 @@ class Console:
         _print(f"{_shown(trace.rstrip())}\n{_paint('warning:', '33')} {plea}", sys.stderr)
 
     def report(self, report: Report) -> None:
-        """Print a whole report for people: its lines, then its problems."""
+        """Print a whole report for people: its lines, then its problems, equal ones as one.
+
+        With `-v` each problem is told by itself.
+        """
         for line in report.lines:
             self.result(line)
-        for problem in report.problems:
+        problems = report.problems
+        if self.loudness < Loudness.VERBOSE:
+            problems = gathered(problems, report.names)
+        for problem in problems:
             self.problem(problem)
 
     def json(self, task: str, report: Report, exit_code: int) -> None:
