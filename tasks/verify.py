@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 from scripts.core.command import run_task, task_parser
@@ -17,8 +18,7 @@ from scripts.lock.read import read_lock
 from scripts.lock.select import select
 from scripts.manifest.workspace import add_setting_options, open_workspace, overrides_from
 from scripts.verify.findings import Client, Level
-from scripts.verify.self_check import self_check
-from scripts.verify.stage import VerifyOptions, verify
+from scripts.verify.stage import REPORT_FORMS, VerifyOptions, verify
 
 SETTINGS = (
     "channel-dir",
@@ -56,21 +56,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="store_true",
         help="break copies of the channel in ten ways instead, and see whether each is noticed",
     )
+    parser.add_argument(
+        "--report",
+        type=_report_file,
+        action="append",
+        metavar="FILE",
+        help="also write a report for those who approve a transfer: FILE.md or FILE.html"
+        " (repeatable)",
+    )
     return run_task("verify", parser, partial(run, parser), argv)
 
 
 def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: Console) -> Report:
     """Verify the mirror of the workspace that the options name."""
-    if options.self_check and (options.level or options.client):
-        parser.error("--self-check has levels and a client of its own")
+    if options.self_check and (options.level or options.client or options.report):
+        parser.error("--self-check goes with neither --level nor --client nor --report")
     workspace = open_workspace(options.manifest_path, overrides_from(options))
     selection = select(read_lock(workspace.lock_path), workspace.settings)
     if options.self_check:
+        from scripts.verify.self_check import self_check
+
         with exclusive(workspace.place.lock, workspace.settings.channel_dir):
             return self_check(workspace, selection, console)
     wanted = VerifyOptions(
         levels=frozenset(options.level or Level),
         clients=None if options.client is None else tuple(dict.fromkeys(options.client)),
+        reports=tuple(dict.fromkeys(options.report or ())),
     )
     return verify(workspace, selection, wanted, console)
 
@@ -87,6 +98,13 @@ def _words(kind: type[_Word]) -> Callable[[str], list[_Word]]:
         return [kind(word) for word in words]
 
     return read
+
+
+def _report_file(text: str) -> Path:
+    path = Path(text)
+    if path.suffix.lower() not in REPORT_FORMS:
+        raise argparse.ArgumentTypeError(f"{text!r} ends in neither {' nor '.join(REPORT_FORMS)}")
+    return path
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from scripts.verify.attempt import Attempt, InstallResult
 from scripts.verify.findings import FilesResult, Finding, Level, Place, of_level, places_of
 from scripts.verify.solved import SolveResult, solve_json, solve_lines
 
-_RIGHT, _WRONG, _NOT_DONE = "✓", "✗", "–"  # noqa: RUF001
+RIGHT, WRONG, NOT_DONE = "✓", "✗", "–"  # noqa: RUF001
 _MOMENT: Final = 0.05  # seconds, which are shown in tenths
 
 
@@ -57,27 +57,28 @@ def _place_lines(results: Results) -> Iterator[str]:
     for place, _, locked in places_of(results.selection):
         cells = [place.environment.ljust(widths[0]), place.platform.ljust(widths[1])]
         cells += [
-            f"{level} {_mark(results, place, level)}" for level in Level if level in results.levels
+            f"{level} {mark(results, place, level)}" for level in Level if level in results.levels
         ]
         refused = sum(row.kind not in results.allowed for row in locked.unmirrorable)
         if refused:
-            cells.append(f"incomplete {_WRONG} ({refused} not in the channel)")
+            cells.append(f"incomplete {WRONG} ({refused} not in the channel)")
         elif locked.unmirrorable:
             cells.append(f"incomplete, as allowed ({len(locked.unmirrorable)} not in the channel)")
         yield "  ".join(cells)
 
 
-def _mark(results: Results, place: Place, level: Level) -> str:
+def mark(results: Results, place: Place, level: Level) -> str:
+    """Say how a place stands to a level: right, wrong, or not done; and what installed it."""
     if level is Level.INSTALL:
         attempts = [each for each in _attempts(results, place) if each.hindrance is None]
         if not attempts:
-            return _NOT_DONE
+            return NOT_DONE
         wrong = any(each.problems for each in attempts)
         clients = [_client(each) for each in attempts]
-        return f"{_WRONG if wrong else _RIGHT} ({', '.join(clients)})"
+        return f"{WRONG if wrong else RIGHT} ({', '.join(clients)})"
     if level is Level.SOLVE and not _is_solved(results, place):
-        return _NOT_DONE
-    return _WRONG if place in of_level(results.findings, level) else _RIGHT
+        return NOT_DONE
+    return WRONG if place in of_level(results.findings, level) else RIGHT
 
 
 def _is_solved(results: Results, place: Place) -> bool:

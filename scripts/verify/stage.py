@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
 from scripts.core.console import Console
 from scripts.core.errors import usage_error
@@ -20,13 +22,20 @@ from scripts.verify.report import Results, make_report
 from scripts.verify.solved import SolveResult
 from scripts.verify.stopwatch import Stopwatch
 
+# How a report's name may end.
+REPORT_FORMS: Final = (".md", ".html")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyOptions:
-    """How deep to look, and what installs; `clients` None: py-rattler and what else is there."""
+    """How deep to look, and what installs; `clients` None: py-rattler and what else is there.
+
+    `reports` are files (of REPORT_FORMS) for those who approve a transfer.
+    """
 
     levels: frozenset[Level] = frozenset(Level)
     clients: tuple[Client, ...] | None = None
+    reports: tuple[Path, ...] = ()
 
 
 def verify(
@@ -34,14 +43,30 @@ def verify(
 ) -> Report:
     """Look at all levels, whatever the others found; the report holds every finding.
 
-    Neither the channel folder nor the working state is written to, and no known digest believed.
+    Neither the channel folder nor the working state is written to, and no known digest believed;
+    written are the reports asked for alone.
     Raises the error of exit code 4 where a program asked for is missing.
     """
-    folder, settings = workspace.place.folder, workspace.settings
-    if not folder.is_dir():
+    if not workspace.place.folder.is_dir():
         raise usage_error(
-            settings.channel_dir, "there is no such channel folder", help="pixi run mirror"
+            workspace.settings.channel_dir,
+            "there is no such channel folder",
+            help="pixi run mirror",
         )
+    if not options.reports:
+        return make_report(_look(workspace, selection, options, console))
+    from scripts.verify.transfer_files import check_targets, write_reports
+
+    check_targets(options.reports, workspace)
+    results = _look(workspace, selection, options, console)
+    return write_reports(make_report(results), results, workspace, options.reports)
+
+
+def _look(
+    workspace: Workspace, selection: Selection, options: VerifyOptions, console: Console
+) -> Results:
+    """Look at one level after the other."""
+    settings = workspace.settings
     programs = _programs(options)
     uses = uses_of(selection)
     findings: list[Finding] = list(incomplete(selection, settings.allow_incomplete))
@@ -65,18 +90,16 @@ def verify(
         install = _install(workspace, selection, programs, console)
         findings += _install_findings(install)
         seconds[Level.INSTALL] = watch.lap()
-    return make_report(
-        Results(
-            selection=selection,
-            levels=options.levels,
-            allowed=settings.allow_incomplete,
-            findings=tuple(findings),
-            files=files,
-            solve=solve,
-            install=install,
-            leftovers=find_leftovers(workspace.place, selection, console),
-            seconds=seconds,
-        )
+    return Results(
+        selection=selection,
+        levels=options.levels,
+        allowed=settings.allow_incomplete,
+        findings=tuple(findings),
+        files=files,
+        solve=solve,
+        install=install,
+        leftovers=find_leftovers(workspace.place, selection, console),
+        seconds=seconds,
     )
 
 

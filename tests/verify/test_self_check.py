@@ -400,7 +400,7 @@ def test_levels_are_its_own(capsys: pytest.CaptureFixture[str]) -> None:
         verify.main(["--self-check", "--level", "files"])
     assert caught.value.code == 2
     assert capsys.readouterr().err.splitlines()[-1] == (
-        "pixi run verify: error: --self-check has levels and a client of its own"
+        "pixi run verify: error: --self-check goes with neither --level nor --client nor --report"
     )
 
 

@@ -1,0 +1,255 @@
+"""What people read who approve that a mirror is carried away. Decides; does no I/O."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from scripts.core.redact import without_secrets
+from scripts.core.report import human_size
+from scripts.lock.left_out import left_out_lines
+from scripts.lock.model import LockedPackage, PlatformPackages
+from scripts.lock.select import Artifact, Selection
+from scripts.verify.attempt import Attempt
+from scripts.verify.document import (
+    Block,
+    Document,
+    Section,
+    bullets,
+    paragraph,
+    plain,
+    table,
+    verbatim,
+)
+from scripts.verify.findings import Level, places_of
+from scripts.verify.report import NOT_DONE, RIGHT, WRONG, Results, mark, took_text
+
+_PROVES: Final = {
+    "files": "Every locked artifact is there, with the size and sha256 that pixi.lock names (md5"
+    " where it has only that). Every byte is read.",
+    "index": "What the channel says of its artifacts (repodata.json, its zst, the shards) agrees"
+    " with itself and with pixi.lock.",
+    "closure": "Every requirement of every locked package is met by a package of the same"
+    " environment and platform, foreign platforms too.",
+    "solve": "The requirements of the manifest, solved from this channel alone, have a complete"
+    " answer for every environment and platform, foreign ones too.",
+    "install": "The environments of this machine's platform install from this channel alone, with"
+    " an empty cache and no network, and all their files arrive.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What was verified, and when; `channel_dir` as it is set, `lock_sha256` in hex."""
+
+    workspace: str
+    manifest: str
+    channel_dir: str
+    lock_sha256: str
+    moment: datetime
+
+
+def transfer_document(origin: Origin, results: Results, printed: Iterable[str]) -> Document:
+    """Put it all together; `printed` are the lines that the task prints."""
+    sections = (
+        Section(title="The mirror", blocks=(_mirror(origin, results.selection),)),
+        Section(title="Environments and platforms", blocks=(_places(results),)),
+        Section(title="What each level proves", blocks=(_levels(results),)),
+        Section(title="What is not proven", blocks=(bullets(_not_proven(results)),)),
+        Section(title="Findings", blocks=tuple(_findings(results))),
+        *_installations(results),
+        Section(title="What verify printed", blocks=(verbatim("\n".join(printed)),)),
+        Section(title="Artifacts", blocks=tuple(_artifacts(results)), is_folded=True),
+    )
+    return Document(
+        title=plain(f"Transfer report: {origin.workspace}"),
+        summary=_summary(results),
+        sections=sections,
+    )
+
+
+def _summary(results: Results) -> str:
+    levels = ", ".join(level for level in Level if level in results.levels)
+    count = len(results.findings)
+    if count:
+        return f"{WRONG} {_count(count, 'finding')} at the levels {levels}: see Findings."
+    return (
+        f"{RIGHT} Nothing was found wrong at the levels {levels}. What that leaves open stands"
+        " under What is not proven."
+    )
+
+
+def _mirror(origin: Origin, selection: Selection) -> Block:
+    channels = dict.fromkeys(
+        without_secrets(url) for each in selection.environments for url in each.channels
+    )
+    rows = (
+        ("workspace", f"{origin.workspace} ({origin.manifest})"),
+        ("channel folder", origin.channel_dir),
+        ("layout", selection.layout),
+        ("upstream channels", ", ".join(channels)),
+        ("pixi.lock", f"version {selection.lock_version}, sha256 {origin.lock_sha256}"),
+        ("artifacts", _sum(each.package for each in selection.artifacts)),
+        ("verified", origin.moment.strftime("%Y-%m-%d %H:%M UTC")),
+    )
+    return table(("what", "which"), rows)
+
+
+def _sum(packages: Iterable[LockedPackage]) -> str:
+    """Write `3 artifacts, 1.2 MB`; old locks do not know every size."""
+    sizes = [each.size for each in packages]
+    known = [size for size in sizes if size is not None]
+    total = human_size(sum(known)) if known or not sizes else "of unknown size"
+    some = f"at least {total}" if known and len(known) < len(sizes) else total
+    return f"{_count(len(sizes), 'artifact')}, {some}"
+
+
+def _places(results: Results) -> Block:
+    levels = [level for level in Level if level in results.levels]
+    rows = [
+        (
+            place.environment,
+            place.platform,
+            _sum((*locked.packages, *locked.build_packages)),
+            *(mark(results, place, level) for level in levels),
+            _complete(results, locked),
+        )
+        for place, _, locked in places_of(results.selection)
+    ]
+    took = [took_text(results.seconds.get(level, 0.0)) for level in levels]
+    if any(took):
+        rows.append(("took", "", "", *took, ""))
+    return table(("environment", "platform", "holds", *levels, "complete"), rows)
+
+
+def _complete(results: Results, locked: PlatformPackages) -> str:
+    if not locked.unmirrorable:
+        return RIGHT
+    refused = any(row.kind not in results.allowed for row in locked.unmirrorable)
+    count = f"{len(locked.unmirrorable)} not in the channel"
+    return f"{WRONG} {count}" if refused else f"{NOT_DONE} {count}, as allowed"
+
+
+def _levels(results: Results) -> Block:
+    rows = (
+        (level, "yes" if level in results.levels else "no", _PROVES.get(level, ""))
+        for level in Level
+    )
+    return table(("level", "looked at", "proves"), rows)
+
+
+def _not_proven(results: Results) -> Iterator[str]:
+    """Yield all that a reader might take for proven, and is not."""
+    for level in Level:
+        if level not in results.levels:
+            yield f"{level}: was not looked at"
+            continue
+        open_ = [
+            str(place)
+            for place, _, _ in places_of(results.selection)
+            if mark(results, place, level) == NOT_DONE
+        ]
+        if open_:
+            yield f"{level}: was not done for {', '.join(open_)}{_because(results, level)}"
+    for attempt in _attempts(results):
+        if attempt.hindrance is not None:
+            yield (
+                f"install by {attempt.client.program}: was not done for"
+                f" {attempt.installation.place}; {attempt.hindrance}"
+            )
+    if results.files is not None and results.files.unhashed:
+        count = _count(results.files.unhashed, "artifact")
+        yield f"files: the lock has neither sha256 nor md5 of {count}"
+    if kept := results.leftovers.kept:
+        size = human_size(sum(each.size for each in kept))
+        yield f"kept from before, and not compared: {_count(len(kept), 'artifact')}, {size}"
+    if results.leftovers.foreign:
+        yield f"not known to pixi-mirror: {', '.join(map(str, results.leftovers.foreign))}"
+    yield from left_out_lines(results.selection)
+    yield "that what upstream published is harmless, or licensed as it says"
+
+
+def _because(results: Results, level: Level) -> str:
+    if level is not Level.INSTALL or results.install is None:
+        return ""
+    return f" (this machine is {results.install.subdir})"
+
+
+def _findings(results: Results) -> Iterator[Block]:
+    if not results.findings:
+        yield paragraph("None.")
+    for finding in results.findings:
+        yield verbatim(str(finding.problem))
+
+
+def _installations(results: Results) -> Iterator[Section]:
+    attempts = _attempts(results)
+    if results.install is None or not attempts:
+        return
+    rows = (
+        (
+            str(each.installation.place),
+            each.client.program,
+            _result(each),
+            took_text(each.seconds),
+            ", ".join(f"{name}={value}" for name, value in each.installation.overrides),
+        )
+        for each in attempts
+    )
+    yield Section(
+        title="Installations",
+        blocks=(
+            paragraph(
+                f"Installed {results.install.seclusion}, from file:// or loopback, into an empty"
+                " cache, as the machine that the last column describes."
+            ),
+            table(("environment", "client", "result", "took", "overrides"), rows),
+        ),
+    )
+
+
+def _result(attempt: Attempt) -> str:
+    if attempt.hindrance is not None:
+        return f"{NOT_DONE} {attempt.hindrance}"
+    return WRONG if attempt.problems else RIGHT
+
+
+def _attempts(results: Results) -> tuple[Attempt, ...]:
+    return () if results.install is None else results.install.attempts
+
+
+def _artifacts(results: Results) -> Iterator[Block]:
+    """Yield the licences, and every artifact as pixi.lock names it."""
+    artifacts = results.selection.artifacts
+    licenses = Counter(_license(each) for each in artifacts)
+    ordered = sorted(licenses.items(), key=lambda pair: (-pair[1], pair[0]))
+    yield paragraph(
+        f"{_sum(each.package for each in artifacts)}, as pixi.lock names them."
+        f" Licences: {', '.join(f'{name} ({count})' for name, count in ordered) or 'none'}."
+    )
+    rows = (
+        (str(each.path), _size(each.package), _digest(each.package), _license(each))
+        for each in artifacts
+    )
+    yield table(("artifact", "bytes", "sha256", "license"), rows)
+
+
+def _license(artifact: Artifact) -> str:
+    return artifact.package.license or "not said"
+
+
+def _size(package: LockedPackage) -> str:
+    return "not said" if package.size is None else str(package.size)
+
+
+def _digest(package: LockedPackage) -> str:
+    if package.sha256 is not None:
+        return package.sha256
+    return "not said" if package.md5 is None else f"md5 {package.md5}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
