@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -86,7 +87,7 @@ def chain(workspace: Workspace, console: Console) -> Report:
         for line in report.lines:
             console.result(line)
         if report.problems:
-            return Report(data=data, problems=report.problems)
+            return dataclasses.replace(report, lines=(), data=data)
         if name == "index":
             remember_made_from(workspace)
     closing = f"mirror: {workspace.settings.channel_dir} holds what pixi.lock names, verified"

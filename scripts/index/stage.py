@@ -26,7 +26,6 @@ from scripts.index.work import (
     Identity,
     identify,
     missing_artifacts,
-    shortened,
     without,
 )
 from scripts.lock.select import Selection
@@ -65,7 +64,7 @@ def index_without(
         _refuse_obstacles(place, works)
         problems = [problem for work in works for problem in missing_artifacts(work)]
         if problems:
-            raise MirrorError(*shortened(problems))
+            raise MirrorError(*problems)
         return _index_all(place, works, find_indexer(), console)
     except BrokenPipeError:  # nobody reads what is printed
         raise

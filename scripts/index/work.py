@@ -28,7 +28,6 @@ _said_by = attrgetter(
         if field.name not in _NOT_IN_RECORDS
     )
 )
-_NAMED: Final = 20  # problems of one kind shown one by one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,17 +119,6 @@ def _unfit(artifact: Artifact, trouble: str) -> Problem:
     return Problem(
         subject=str(artifact.path), trouble=trouble, code=ExitCode.USAGE, help="pixi run fetch"
     )
-
-
-def shortened(problems: Sequence[Problem]) -> tuple[Problem, ...]:
-    """Keep the first of very many problems of one kind, and the number of the others."""
-    if len(problems) <= _NAMED:
-        return tuple(problems)
-    rest = len(problems) - _NAMED
-    more = dataclasses.replace(
-        problems[-1], subject=f"{rest} more artifacts", trouble="the same", facts=()
-    )
-    return (*problems[:_NAMED], more)
 
 
 def identify(work: ChannelWork) -> Identity:
