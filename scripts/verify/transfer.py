@@ -27,7 +27,7 @@ from scripts.verify.document import (
 from scripts.verify.findings import Level, places_of
 from scripts.verify.report import NOT_DONE, RIGHT, WRONG, Results, mark, took_text
 
-_PROVES: Final = {
+PROVES: Final = {
     "files": "Every locked artifact is there, with the size and sha256 that pixi.lock names (md5"
     " where it has only that). Every byte is read.",
     "index": "What the channel says of its artifacts (repodata.json, its zst, the shards) agrees"
@@ -75,11 +75,8 @@ def _summary(results: Results) -> str:
     levels = ", ".join(level for level in Level if level in results.levels)
     count = len(results.findings)
     if count:
-        return f"{WRONG} {_count(count, 'finding')} at the levels {levels}: see Findings."
-    return (
-        f"{RIGHT} Nothing was found wrong at the levels {levels}. What that leaves open stands"
-        " under What is not proven."
-    )
+        return f"{WRONG} {_count(count, 'finding')}, told below. Looked at: {levels}."
+    return f"{RIGHT} Nothing was found wrong. Looked at: {levels}. Read below what is not proven."
 
 
 def _mirror(origin: Origin, selection: Selection) -> Block:
@@ -135,7 +132,7 @@ def _complete(results: Results, locked: PlatformPackages) -> str:
 
 def _levels(results: Results) -> Block:
     rows = (
-        (level, "yes" if level in results.levels else "no", _PROVES.get(level, ""))
+        (level, "yes" if level in results.levels else "no", PROVES.get(level, ""))
         for level in Level
     )
     return table(("level", "looked at", "proves"), rows)

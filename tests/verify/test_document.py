@@ -1,0 +1,123 @@
+"""Documents as Markdown and as HTML: whatever a text holds, it is shown and not acted upon."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+from scripts.verify.document import (
+    Document,
+    Section,
+    bullets,
+    paragraph,
+    plain,
+    table,
+    verbatim,
+)
+from scripts.verify.document_html import to_html
+from scripts.verify.document_markdown import to_markdown
+
+NASTY = "<script>alert(1)</script> a|b *c* [d](javascript:e) `f` &lt; __g__ h_i\x1b[2J"
+
+DOCUMENT = Document(
+    title="T",
+    summary="S",
+    sections=(
+        Section(title="one", blocks=(paragraph("p"), bullets(("a", "b")))),
+        Section(
+            title="two",
+            blocks=(verbatim("x\n  y"), table(("k", "v"), (("1", "✓"), ("2", "✗ no")))),
+            is_folded=True,
+        ),
+    ),
+)
+
+
+def test_markdown() -> None:
+    assert to_markdown(DOCUMENT) == (
+        "# T\n\nS\n\n## one\n\np\n\n- a\n- b\n\n## two\n\n```text\nx\n  y\n```\n\n"
+        "| k | v |\n| --- | --- |\n| 1 | ✓ |\n| 2 | ✗ no |\n"
+    )
+
+
+def test_html() -> None:
+    text = to_html(DOCUMENT)
+    head, _, body = text.partition("<body>\n")
+    assert body == (
+        "<h1>T</h1>\n<p>S</p>\n<h2>one</h2>\n<p>p</p>\n<ul>\n<li>a</li>\n<li>b</li>\n</ul>\n"
+        "<details>\n<summary>two</summary>\n<pre>x\n  y</pre>\n<table>\n"
+        "<tr><th>k</th><th>v</th></tr>\n"
+        '<tr><td>1</td><td class="right">✓</td></tr>\n'
+        '<tr><td>2</td><td class="wrong">✗ no</td></tr>\n'
+        "</table>\n</details>\n</body>\n</html>\n"
+    )
+    assert head.startswith('<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n')
+    assert "default-src 'none'; style-src 'unsafe-inline'" in head
+
+
+def _nasty() -> Document:
+    text = plain(NASTY)
+    section = Section(
+        title=text,
+        blocks=(
+            paragraph(NASTY),
+            bullets((NASTY,)),
+            verbatim(f"{NASTY}\n````"),
+            table((NASTY,), ((NASTY,),)),
+        ),
+        is_folded=True,
+    )
+    return Document(title=text, summary=text, sections=(section,))
+
+
+class _Reader(HTMLParser):
+    """Gathers what a browser would see: tags, what they refer to, and the text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.references: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.references += [name for name, _ in attrs if name in {"href", "src"} or "on" in name]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def read_html(text: str) -> _Reader:
+    """Read it as a browser would."""
+    reader = _Reader()
+    reader.feed(text)
+    reader.close()
+    return reader
+
+
+def test_html_is_escaped() -> None:
+    seen = read_html(to_html(_nasty()))
+    assert "script" not in seen.tags
+    assert [each for each in seen.references if each != "content"] == []
+    assert seen.text.count(plain(NASTY)) == 9
+
+
+def test_markdown_is_escaped() -> None:
+    text = to_markdown(_nasty())
+    escaped = (
+        r"\<script\>alert(1)\</script\> a\|b \*c\* \[d\](javascript:e) \`f\` \&lt; \_\_g\_\_ h_i"
+        "\ufffd\\[2J"
+    )
+    assert text.count(escaped) == 6
+    assert f"`````text\n{plain(NASTY)}\n````\n`````\n" in text
+
+
+def test_secrets_are_hidden() -> None:
+    url = "https://user:word@example.org/t/tk-123/chan?sig=abc"
+    section = Section(
+        title="t",
+        blocks=(paragraph(url), bullets((url,)), verbatim(url), table((url,), ((url,),))),
+    )
+    document = Document(title="t", summary="s", sections=(section,))
+    for text in (to_markdown(document), to_html(document)):
+        assert not any(secret in text for secret in ("word", "tk-123", "abc"))
+        assert text.count("example.org/t/") == 5
