@@ -32,10 +32,10 @@ class _Reader:
         self._source = source
         self.asked: dict[PurePosixPath, Mapping[str, Record] | None] = {}
 
-    def has(self, subdir: PurePosixPath) -> bool:
+    def records(self, subdir: PurePosixPath) -> Mapping[str, Record] | None:
         if subdir not in self.asked:
             self.asked[subdir] = self._source.records(subdir)
-        return self.asked[subdir] is not None
+        return self.asked[subdir]
 
 
 def read_contents(source: Source, place: MirrorPlace, consumer: Consumer) -> MirrorContents:
@@ -46,7 +46,9 @@ def read_contents(source: Source, place: MirrorPlace, consumer: Consumer) -> Mir
     reader = _Reader(source)
     for layout in Layout:
         wanted = sorted(set(_subdirs(place, consumer, layout)))
-        there = [reader.has(subdir) for subdir in wanted]
+        # A lock made from the mirror says itself where a channel is: that is no sign of a flat one.
+        signs = [each for each in wanted if layout is Layout.BY_CHANNEL or len(each.parts) == 1]
+        there = [reader.records(subdir) is not None for subdir in signs]
         if any(there):
             return _contents(reader, layout, wanted)
     others = () if place.folder is None else _other_channels(place.folder)
@@ -66,14 +68,12 @@ def _subdirs(place: MirrorPlace, consumer: Consumer, layout: Layout) -> Iterator
         for rows in environment.platforms:
             for package in (*rows.packages, *rows.build_packages):
                 subdir = wanted_path(package, place, consumer.root, layout).parent
-                # What a lock made from the mirror says of itself is no sign of a layout.
-                if layout is Layout.BY_CHANNEL or len(subdir.parts) == 1:
-                    yield subdir
-                    yield subdir.parent / NOARCH
+                yield subdir
+                yield subdir.parent / NOARCH
 
 
 def _contents(reader: _Reader, layout: Layout, wanted: list[PurePosixPath]) -> MirrorContents:
-    there = {path: records for path in wanted if (records := reader.asked[path]) is not None}
+    there = {path: records for path in wanted if (records := reader.records(path)) is not None}
     return MirrorContents(
         layout=layout, channels=frozenset(path.parent for path in there), subdirs=there
     )

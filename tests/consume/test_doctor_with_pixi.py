@@ -1,0 +1,155 @@
+"""What the doctor prints, pasted as it is, makes the real pixi install from the mirror."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from scripts.core.rattler_child import call_rattler
+from tasks import doctor
+from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
+from tests.support.mirrors import CHANNEL, make_mirror
+from tests.support.packages import TinyPackage
+from tests.support.pixi import Pixi, find_pixi
+from tests.support.upstream import Upstream
+
+pytestmark = pytest.mark.needs_pixi
+
+NOBODY = "http://127.0.0.1:9"
+OTHER = "https://conda.anaconda.org/nvidia/label/cuda-1"
+
+
+def _here() -> str:
+    return str(call_rattler("current_platform", {}))
+
+
+def _consumer(root: Path, rows: tuple[LockRow, ...]) -> Path:
+    """Write the manifest and the lock of a workspace that wants them all."""
+    root.mkdir()
+    channels = ", ".join(f'"{url}"' for url in dict.fromkeys(row.channel for row in rows))
+    names = "".join(f'{row.written.package.name} = "*"\n' for row in rows)
+    (root / "pixi.toml").write_text(
+        f'[workspace]\nname = "w"\nchannels = [{channels}]\nplatforms = ["{_here()}"]\n\n'
+        f"[dependencies]\n{names}",
+        encoding="utf-8",
+    )
+    platforms = (PlatformRows(name=_here(), rows=rows),)
+    write_lock(root / "pixi.lock", (EnvironmentRows(platforms=platforms),))
+    return root
+
+
+def _mirrored(root: Path, layout: str, channels: tuple[str, ...]) -> tuple[Path, Path]:
+    """Make a mirror of one package of each channel, and its consumer; return both folders."""
+    names = ("one", "two")
+    rows = tuple(
+        LockRow(
+            written=TinyPackage(name=name, subdir=_here()).write(root / "packages"), channel=url
+        )
+        for name, url in zip(names, channels, strict=True)
+    )
+    mirror = make_mirror(root / "mirror", layout)
+    (mirror.root / "pixi.toml").write_text(
+        '[workspace]\nname = "w"\nchannels = []\nplatforms = ["linux-64"]\n\n'
+        f'[tool.pixi-mirror]\nlayout = "{layout}"\n',
+        encoding="utf-8",
+    )
+    mirror.lock(rows)
+    mirror.index()
+    return mirror.folder, _consumer(root / "consumer", rows)
+
+
+def _pasted(out: str) -> str:
+    """Take what stands between the blank lines."""
+    return out.split("\n\n")[1] + "\n"
+
+
+def _installed(consumer: Path) -> set[str]:
+    folder = consumer / ".pixi" / "envs" / "default" / "conda-meta"
+    return {file.name.partition("-")[0] for file in folder.glob("*-*.json")}
+
+
+def _serve(upstream: Upstream, folder: Path) -> str:
+    upstream.folder.rmdir()
+    shutil.copytree(folder, upstream.folder)
+    return upstream.url
+
+
+@pytest.fixture
+def pixi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pixi:
+    """The program with an empty home and cache, and no way off this machine."""
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, NOBODY)
+    monkeypatch.setenv("PIXI_HOME", str(tmp_path / "home"))
+    return find_pixi(tmp_path / "home")
+
+
+def _paste_and_install(
+    consumer: Path, mirror: str, pixi: Pixi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Put what is printed into PIXI_HOME; then the doctor and pixi both say yes."""
+    options = ["--lock", str(consumer / "pixi.lock"), "--mirror", mirror]
+    capsys.readouterr()
+    assert doctor.main(options) == 1
+    pixi.configure(_pasted(capsys.readouterr().out))
+    assert doctor.main(options) == 0
+    out = capsys.readouterr().out
+    assert f"pixi: led to this mirror by {pixi.home / 'config.toml'}\n" in out
+    done = pixi.run(consumer, "install", "--frozen")
+    assert done.returncode == 0, done.stderr
+    assert _installed(consumer) == {"one", "two"}
+
+
+@pytest.mark.parametrize("layout", ["flat", "by-channel"])
+def test_the_lines_lead_pixi_to_the_mirror(
+    layout: str, tmp_path: Path, upstream: Upstream, pixi: Pixi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Upstream is a server that has nothing, so that all must come from the mirror."""
+    (tmp_path / "nothing").mkdir()
+    with Upstream(tmp_path / "nothing") as empty:
+        channels = (f"{empty.url}/conda-forge", f"{empty.url}/nvidia/label/cuda-1")
+        folder, consumer = _mirrored(tmp_path, layout, channels)
+        mirror = _serve(upstream, folder)
+        before = pixi.run(consumer, "install", "--frozen")
+        assert "404" in before.stderr  # the control
+        assert _installed(consumer) == set()
+        shutil.rmtree(consumer / ".pixi", ignore_errors=True)
+        empty.requests.clear()
+        _paste_and_install(consumer, mirror, pixi, capsys)
+        assert empty.paths == []
+
+
+def test_one_line_does_for_conda_anaconda_org(
+    tmp_path: Path, upstream: Upstream, pixi: Pixi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, consumer = _mirrored(tmp_path, "by-channel", (CHANNEL, OTHER))
+    _paste_and_install(consumer, _serve(upstream, folder), pixi, capsys)
+    written = (pixi.home / "config.toml").read_text(encoding="utf-8")
+    assert written == f'[mirrors]\n"https://conda.anaconda.org" = ["{upstream.url}"]\n'
+
+
+@pytest.mark.parametrize("layout", ["flat", "by-channel"])
+def test_the_channels_of_a_folder(
+    layout: str, tmp_path: Path, pixi: Pixi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, consumer = _mirrored(tmp_path, layout, (CHANNEL, OTHER))
+    options = ["--lock", str(consumer / "pixi.lock"), "--mirror", str(folder)]
+    capsys.readouterr()
+    assert doctor.main(options) == 1
+    line = _pasted(capsys.readouterr().out)
+    manifest = consumer / "pixi.toml"
+    lines = manifest.read_text(encoding="utf-8").splitlines(keepends=True)
+    text = "".join(line if each.startswith("channels = ") else each for each in lines)
+    manifest.write_text(text, encoding="utf-8")
+    assert pixi.run(consumer, "install", "--frozen", "--offline").returncode != 0  # not locked yet
+    shutil.rmtree(consumer / ".pixi", ignore_errors=True)
+
+    (consumer / "pixi.lock").unlink()
+    locked = pixi.run(consumer, "lock", "--offline")
+    assert locked.returncode == 0, locked.stderr
+    assert doctor.main(options) == 0
+    assert "pixi: the lock names this mirror itself" in capsys.readouterr().out
+    done = pixi.run(consumer, "install", "--frozen", "--offline")
+    assert done.returncode == 0, done.stderr
+    assert _installed(consumer) == {"one", "two"}
