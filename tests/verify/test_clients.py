@@ -19,6 +19,7 @@ from tests.verify.conftest import World, here
 
 LIB = "noarch/lib-1.0-0.tar.bz2"
 HELP = "help: pixi run verify --level files,index\n"
+NO_RECORDS = '{"packages": {}, "packages.conda": {}}'
 INSTALL = ("--level", "install", "--client")
 
 
@@ -177,7 +178,10 @@ def test_by_channel(client: str, tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.needs_pixi
-def test_two_platforms_of_one_subdir(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("client", [Client.PIXI, Client.PIXI_OFFLINE])
+def test_two_platforms_of_one_subdir(
+    client: Client, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Each is installed as the machine that it is locked for."""
     (world.mirror.root / "pixi.toml").write_text(
         '[workspace]\nname = "w"\nchannels = ["conda-forge"]\n'
@@ -191,11 +195,11 @@ def test_two_platforms_of_one_subdir(world: World, capsys: pytest.CaptureFixture
         PlatformRows(name="p1", subdir=here(), rows=(gpu,), virtual_packages=("__cuda=12",)),
     )
     world.lock(EnvironmentRows(platforms=platforms))
-    assert world.loud(*INSTALL, "pixi") == 0
+    assert world.loud(*INSTALL, client) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[1:] for line in lines[:2]] == [
-        [here(), "install", "✓", "(pixi)"],
-        ["p1", "install", "✓", "(pixi)"],
+    assert [line.split(maxsplit=3)[1:] for line in lines[:2]] == [
+        [here(), "install", f"✓ ({client.program})"],
+        ["p1", "install", f"✓ ({client.program})"],
     ]
     assert "installed default/p1 with CONDA_OVERRIDE_CUDA=12" in lines
 
@@ -232,3 +236,51 @@ def test_a_client_asked_for_that_is_not_there(client: Client, tmp_path: Path) ->
         "help: pixi run verify --client rattler"
     )
     assert caught.value.problems[0].code == 4
+
+
+@pytest.mark.needs_pixi
+@pytest.mark.parametrize("damage", ["missing", "cut"])
+def test_pixi_offline_misses_an_artifact(
+    damage: str, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = (world.folder / LIB).read_bytes()
+    (world.folder / LIB).unlink()
+    if damage == "cut":
+        (world.folder / LIB).write_bytes(data[:-100])
+    assert world.verify(*INSTALL, "pixi-offline", "-e", "small") == 1
+    lines = capsys.readouterr().err.splitlines()
+    what = "pixi --offline cannot install it from the channel alone"
+    assert lines[0] == f"error: small/{here()}: {what}"
+    what = {"missing": "fetch", "cut": "link"}[damage]
+    assert any(f"failed to {what} lib-1.0-0.tar.bz2" in line for line in lines)
+
+
+@pytest.mark.needs_pixi
+def test_pixi_offline_misses_a_record(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    (world.folder / "noarch" / "repodata.json").write_text(NO_RECORDS, encoding="utf-8")
+    assert world.verify(*INSTALL, "pixi-offline", "-e", "small") == 1
+    assert "No candidates were found for lib ==1.0 0." in capsys.readouterr().err
+
+
+@pytest.mark.needs_conda
+def test_conda_takes_records_from_the_zst(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where both are there, and differ, the level `index` must see it."""
+    index = world.folder / "noarch" / "repodata.json"
+    index.write_text(NO_RECORDS, encoding="utf-8")
+    assert world.verify(*INSTALL, "conda", "-e", "small") == 0
+    assert world.verify("--level", "index", "-e", "small") == 1
+    index.with_name("repodata.json.zst").unlink()
+    capsys.readouterr()
+    assert world.verify(*INSTALL, "conda", "-e", "small") == 1
+    assert "  - lib==1.0=0\n" in capsys.readouterr().err
+
+
+@pytest.mark.needs_conda
+def test_what_conda_does_not_name_is_named(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a file that is cut short it says but that some file is."""
+    (world.folder / LIB).write_bytes((world.folder / LIB).read_bytes()[:-100])
+    assert world.verify(*INSTALL, "conda", "-e", "small") == 1
+    err = capsys.readouterr().err
+    assert f"  damaged  {LIB}: size differs from pixi.lock\n" in err

@@ -1,0 +1,116 @@
+"""A program that takes the place of conda or micromamba where there is none, or none that fails.
+
+    program = standin(tmp_path, "micromamba", monkeypatch)
+    …  # a run of verify
+    program.call.arguments, program.call.variables
+
+It installs what it is asked for, as the real one would, with py-rattler. Acts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+_ROOT: Final = Path(__file__).resolve().parents[2]
+_RECORD, _ENDING = "STANDIN_RECORD", "STANDIN_ENDING"
+_ENDINGS: Final = {
+    "well": (0, ""),
+    "refusing": (1, "error    libmamba Could not solve for environment specs\n"),
+    "crashing": (134, "Fatal Python error: PyGILState_Release: thread state\nAborted\n"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What it was told. `wanted` is the text of the file of specs, `is_alone` about its network."""
+
+    arguments: list[str]
+    variables: dict[str, str]
+    wanted: str
+    is_alone: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standin:
+    """The program; `call` is its last."""
+
+    path: Path
+    record: Path
+
+    @property
+    def call(self) -> Call:
+        """Read what it was told."""
+        return Call(**json.loads(self.record.read_text(encoding="utf-8")))
+
+
+def standin(
+    folder: Path, name: str, monkeypatch: pytest.MonkeyPatch, ending: str = "well"
+) -> Standin:
+    """Write the program and put it on PATH; `ending` says whether and how it fails.
+
+    `refusing` installs nothing, `crashing` installs first.
+    """
+    if sys.platform == "win32":
+        pytest.skip("a program without an extension is none on Windows")
+    folder.mkdir(exist_ok=True)
+    path, record = folder / name, folder / f"{name}.json"
+    text = f"import sys; sys.path.insert(0, {str(_ROOT)!r})\n"
+    text += "from tests.support.conda_standin import main; main()\n"
+    path.write_text(f"#!{sys.executable}\n{text}", encoding="utf-8")
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv(_RECORD, str(record))
+    monkeypatch.setenv(_ENDING, ending)
+    return Standin(path=path, record=record)
+
+
+def main() -> None:
+    """Be the program: write down the call, install, end."""
+    arguments = sys.argv[1:]
+    wanted = Path(arguments[arguments.index("--file") + 1]).read_text(encoding="utf-8")
+    call = {
+        "arguments": arguments,
+        "variables": dict(os.environ),
+        "wanted": wanted,
+        "is_alone": _is_alone(),
+    }
+    Path(os.environ[_RECORD]).write_text(json.dumps(call), encoding="utf-8")
+    code, words = _ENDINGS[os.environ[_ENDING]]
+    if code != 1:
+        _install(arguments, wanted.split())
+    sys.stderr.write(words)
+    sys.stderr.flush()
+    os._exit(code)  # rattler may crash on the way out
+
+
+def _is_alone() -> bool:
+    """Tell whether there is no way to an address beyond loopback (RFC 5737); nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return True
+    return False
+
+
+def _install(arguments: list[str], specs: list[str]) -> None:
+    from scripts.core.rattler_worker import create
+
+    root = os.environ.get("MAMBA_ROOT_PREFIX")
+    folder = Path(root) / "envs" if root else Path(os.environ["CONDA_ENVS_DIRS"])
+    create(
+        {
+            "channel": arguments[arguments.index("-c") + 1],
+            "specs": specs,
+            "prefix": str(folder / arguments[arguments.index("-n") + 1]),
+            "cache": os.environ["CONDA_PKGS_DIRS"],
+        }
+    )
