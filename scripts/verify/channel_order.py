@@ -20,8 +20,9 @@ class ChannelFolders:
     def __init__(self, layout: Layout, locked: LockedEnvironment, root: PurePath) -> None:
         """Learn the lock's words for the channels of one environment."""
         self._layout, self._root = layout, root
-        packages = [each for rows in locked.platforms for each in rows.packages]
-        named = (*locked.channels, *(each.channel for each in packages if each.channel))
+        packages = (each for rows in locked.platforms for each in rows.packages)
+        of_packages = dict.fromkeys(each.channel for each in packages if each.channel)
+        named = dict.fromkeys((*locked.channels, *of_packages))  # few, of thousands of packages
         self._locked = {channel_key(url, root): url for url in reversed(named)}
 
     def folder(self, channel: str) -> PurePosixPath:

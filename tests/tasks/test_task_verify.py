@@ -24,7 +24,8 @@ def test_words_of_options_are_checked(capsys: pytest.CaptureFixture[str]) -> Non
         "files, index, solve, install"
     )
     assert _refused(capsys, "--client", "") == (
-        "pixi run verify: error: argument --client: '' is not of rattler, pixi, conda"
+        "pixi run verify: error: argument --client: '' is not of "
+        "rattler, pixi, pixi-offline, conda, micromamba"
     )
 
 
