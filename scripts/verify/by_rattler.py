@@ -31,7 +31,7 @@ def install_by_rattler(
         "prefix": str(prefix),
         "cache": str(scratch / "cache"),
     }
-    environment = alone_environment(scratch / "home", {})
+    environment = alone_environment(scratch / "home", dict(installation.overrides))
     facts: Sequence[tuple[str, str]]
     try:
         missing = call_rattler("install", arguments, environment, seclusion().command)

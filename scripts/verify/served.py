@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 PORT: Final = "{port}"
+_POLL: Final = 0.02  # seconds until it notices that it is to end
 
 # linux/sockios.h, net/if.h: read and set the flags of an interface; it is up, it is running.
 _SIOCGIFFLAGS: Final = 0x8913
@@ -63,7 +64,7 @@ def raise_loopback() -> None:
 def run_served(folder: str, config: str, text: str, command: Sequence[str]) -> int:
     """Serve the folder, write the configuration, run the command."""
     with _Server(("127.0.0.1", 0), partial(_Handler, directory=folder)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(_POLL,), daemon=True).start()
         port = str(server.server_address[1])
         Path(config).write_text(text.replace(PORT, port), encoding="utf-8")
         done = subprocess.run(command, stdin=subprocess.DEVNULL, check=False)
