@@ -25,6 +25,7 @@ from scripts.verify.findings import Client
 from scripts.verify.self_check_copy import ChannelState, Copy, state_of
 from scripts.verify.self_check_files import sizes_of, ways_of_files, ways_of_noarch
 from scripts.verify.self_check_records import ways_of_records
+from scripts.verify.self_check_solve import way_of_solving
 from scripts.verify.self_check_way import NoWay, Way, narrowed
 from scripts.verify.stage import VerifyOptions, verify
 
@@ -83,6 +84,7 @@ def _plan(workspace: Workspace, selection: Selection) -> tuple[Way | NoWay, ...]
     return (
         *ways_of_files(sizes),
         *ways_of_records(folder, there, selection),
+        way_of_solving(workspace, selection, there),
         *ways_of_noarch(there, selection, this_subdir()),
     )
 
@@ -109,7 +111,7 @@ def _try(workspace: Workspace, selection: Selection, way: Way) -> Problem | None
     with _copying(scratch):
         way.damage(copy)
     found = _look(copied, shown, way)
-    if any(_names(problem, way.named) for problem in found):
+    if any(_names(problem, way) for problem in found):
         return None
     return Problem(
         subject=str(way.named),
@@ -138,9 +140,11 @@ def _look(workspace: Workspace, selection: Selection, way: Way) -> tuple[Problem
     return verify(workspace, selection, options, Console(loudness=Loudness.QUIET)).problems
 
 
-def _names(problem: Problem, path: PurePosixPath) -> bool:
-    """Tell whether a finding names a file; an installer knows but its name."""
-    return problem.subject == str(path) or any(path.name in text for _, text in problem.facts)
+def _names(problem: Problem, way: Way) -> bool:
+    """Tell whether a finding names the broken file, or what stands for it."""
+    if problem.subject == str(way.named):
+        return True
+    return way.sign is not None and any(way.sign in text for _, text in problem.facts)
 
 
 def _facts(found: Sequence[Problem]) -> tuple[tuple[str, str], ...]:

@@ -81,6 +81,7 @@ def ways_of_noarch(
         level=Level.INSTALL,
         scene=scene,
         named=path,
+        sign=path.name,
         touched=(path,),
         damage=lambda copy: copy.move(path, _away(path, subdir)),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +73,17 @@ def dropping(file_name: str) -> Edit:
     return edit
 
 
+def dropping_all(package: str) -> Edit:
+    """Take away all records of a package name."""
+
+    def edit(document: Rows) -> None:
+        for rows in _maps(document):
+            for key in [key for key, row in rows.items() if row.get("name") == package]:
+                del rows[key]
+
+    return edit
+
+
 def requiring(file_name: str, requirement: str) -> Edit:
     """Give the record of an artifact one requirement more."""
 
@@ -93,16 +104,24 @@ def adding(file_name: str, row: Rows) -> Edit:
     return edit
 
 
-def _map_of(document: Rows, file_name: str) -> tuple[Rows, str]:
-    """Find the map with the record of an artifact, legacy or v3 (CEP 48), and its key there."""
+def _maps(document: Rows) -> Iterator[Rows]:
+    """Yield the maps with records: legacy, and v3 (CEP 48)."""
+    for legacy in ("packages", "packages.conda"):
+        yield document.get(legacy, {})
     for extension in EXTENSIONS:
-        rows = document.get("v3", {}).get(extension.removeprefix("."), {})
+        yield document.get("v3", {}).get(extension.removeprefix("."), {})
+
+
+def _map_of(document: Rows, file_name: str) -> tuple[Rows, str]:
+    """Find the map with the record of an artifact, and its key there: in v3 without extension."""
+    legacy, legacy_conda, *v3 = _maps(document)
+    for rows in (legacy, legacy_conda):
+        if file_name in rows:
+            return rows, file_name
+    for extension, rows in zip(EXTENSIONS, v3, strict=True):
         key = file_name.removesuffix(extension)
         if key != file_name and key in rows:
             return rows, key
-    for legacy in ("packages", "packages.conda"):
-        if file_name in document.get(legacy, {}):
-            return document[legacy], file_name
     raise KeyError(file_name)
 
 

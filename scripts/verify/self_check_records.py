@@ -27,7 +27,7 @@ STRANGER = "record for an artifact of another channel"
 OTHER_SUBDIR = "repodata.json of another subdir"
 
 _NOBODY = "no-such-package-of-the-self-check"
-_INDEX_FILES = (REPODATA, REPODATA_ZST, SHARD_INDEX)
+INDEX_FILES = (REPODATA, REPODATA_ZST, SHARD_INDEX)
 
 
 def ways_of_records(
@@ -51,7 +51,7 @@ def _scene(artifact: Artifact) -> Scene:
 
 
 def _way(title: str, named: PurePosixPath, scene: Scene, damage: Callable[[Copy], None]) -> Way:
-    touched = tuple(subdir / name for subdir in scene.subdirs for name in _INDEX_FILES)
+    touched = tuple(subdir / name for subdir in scene.subdirs for name in INDEX_FILES)
     return Way(
         title=title, level=Level.INDEX, scene=scene, named=named, touched=touched, damage=damage
     )
@@ -81,7 +81,7 @@ def _stranger(folder: Path, there: Sequence[Artifact], selection: Selection) -> 
 def _adding(artifact: Artifact, subdir: PurePosixPath) -> Callable[[Copy], None]:
     row = record_to_json(record_of_package(artifact.package, subdir.name))
     edit, package = adding(artifact.path.name, dict(row)), artifact.package.name.lower()
-    return lambda copy: _edit_index(copy, subdir, package, edit)
+    return lambda copy: edit_index(copy, subdir, package, edit)
 
 
 def _other_subdir(there: Sequence[Artifact]) -> Way | NoWay:
@@ -93,7 +93,7 @@ def _other_subdir(there: Sequence[Artifact]) -> Way | NoWay:
     subdir, origin = artifact.path.parent, artifact.channel / NOARCH
 
     def damage(copy: Copy) -> None:
-        for name in _INDEX_FILES:
+        for name in INDEX_FILES:
             copy.write(subdir / name, copy.read(origin / name))
         for shard in sorted((copy.folder / origin / SHARDS).glob(f"*{SHARD_END}")):
             copy.write(subdir / SHARDS / shard.name, shard.read_bytes())
@@ -113,10 +113,10 @@ def _making_old(path: PurePosixPath) -> Callable[[Copy], None]:
 
 def _editing(artifact: Artifact, edit: Edit) -> Callable[[Copy], None]:
     package, subdir = artifact.package.name.lower(), artifact.path.parent
-    return lambda copy: _edit_index(copy, subdir, package, edit)
+    return lambda copy: edit_index(copy, subdir, package, edit)
 
 
-def _edit_index(copy: Copy, subdir: PurePosixPath, package: str, edit: Edit) -> None:
+def edit_index(copy: Copy, subdir: PurePosixPath, package: str, edit: Edit) -> None:
     """Change what all index files of a subdir say of an artifact of this package."""
     repodata = edited_repodata(copy.read(subdir / REPODATA), edit)
     copy.write(subdir / REPODATA, repodata)
