@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import gc
 import io
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from scripts.core.console import Console, Loudness
-from scripts.core.errors import ExitCode, MirrorError
+from scripts.core.errors import ExitCode, MirrorError, exit_code_of
 from scripts.core.report import Report
 
 Handler = Callable[[argparse.Namespace, Console], Report]
@@ -24,7 +25,7 @@ def task_parser(name: str, description: str) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--manifest-path",
-        type=Path,
+        type=_path,
         metavar="PATH",
         help="pixi.toml, pyproject.toml or their folder (default: the nearest upward)",
     )
@@ -45,6 +46,7 @@ def run_task(
     """
     # A run is short and keeps most of what it makes: looking for cycles all the time costs a tenth.
     gc.set_threshold(100_000, 50, 1000)
+    _open_missing_streams()
     options = parser.parse_args(argv)
     # A Windows pipe has a code page of old: what it lacks is written as an escape, not a crash.
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -65,6 +67,10 @@ def run_task(
             console.json(name, report, report.exit_code)
         else:
             console.report(report)
+    except MirrorError as error:  # the result could not be written
+        for problem in error.problems:
+            console.problem(problem)
+        return exit_code_of(error.problems)
     except KeyboardInterrupt:
         console.note(f"{name}: interrupted; artifacts already placed are kept")
         return ExitCode.INTERRUPTED
@@ -74,6 +80,19 @@ def run_task(
         console.bug(traceback.format_exc())
         return ExitCode.BUG
     return report.exit_code
+
+
+def _open_missing_streams() -> None:
+    """Open what the caller has closed (`>&-`): else a file of ours gets its number, and output."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
+
+
+def _path(text: str) -> Path:
+    if not text.strip():  # `--manifest-path "$UNSET"` must not mean the current folder
+        raise argparse.ArgumentTypeError("a path is needed")
+    return Path(text)
 
 
 def _outcome(handler: Handler, options: argparse.Namespace, console: Console) -> Report:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import Final, TextIO
 
-from scripts.core.errors import Problem
+from scripts.core.errors import Problem, usage_error
 from scripts.core.gather import gathered
 from scripts.core.redact import redact
 from scripts.core.report import Json, Report
@@ -133,13 +133,18 @@ def _facts(problem: Problem) -> dict[str, str]:
 
 
 def _print(text: str, stream: TextIO) -> None:
-    """Print and flush; the work goes on though nobody reads on."""
+    """Print and flush; the work goes on though nobody reads on.
+
+    A result that cannot be written (`> file` on a full disk) is an error of exit code 2.
+    """
     try:
         print(text, file=stream, flush=True)
-    except OSError as error:  # `pixi run … | head`; EINVAL is how Windows says it
-        if error.errno not in {errno.EPIPE, errno.EINVAL}:
-            raise
+    except OSError as error:
         _discard(stream)
+        # `pixi run … | head`; EINVAL is how Windows says it
+        is_unread = error.errno in {errno.EPIPE, errno.EINVAL}
+        if not is_unread and stream is sys.stdout:
+            raise usage_error("stdout", f"cannot be written: {error.strerror}") from None
 
 
 def _discard(stream: TextIO) -> None:

@@ -159,6 +159,7 @@ def test_a_pipe_that_broke_elsewhere_is_no_success(capsys: Capture) -> None:
         (("--js",), "unrecognized arguments: --js"),
         (("-q", "-v"), "argument -v/--verbose: not allowed with argument -q/--quiet"),
         (("--manifest-path",), "argument --manifest-path: expected one argument"),
+        (("--manifest-path", " "), "argument --manifest-path: a path is needed"),
     ],
 )
 def test_wrong_options(capsys: Capture, argv: tuple[str, ...], message: str) -> None:
@@ -267,6 +268,57 @@ def test_the_work_goes_on_though_nobody_reads_the_notes(tmp_path: Path) -> None:
         """
     assert without_a_reader(body, "stderr") == (0, b"finished\n")
     assert done.exists()
+
+
+def shell(line: str, body: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a handler of this body in a process that a shell starts as `line` says."""
+    code = textwrap.dedent(
+        """
+        import os, sys
+        from scripts.core.command import run_task, task_parser
+        from scripts.core.errors import Problem
+        from scripts.core.report import Report
+        def handler(options, console):
+            BODY
+        sys.exit(run_task("demo", task_parser("demo", "show something"), handler, sys.argv[1:]))
+        """
+    ).replace("BODY", body)
+    command = ["sh", "-c", line, "sh", sys.executable, "-c", code]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a full disk")
+@pytest.mark.parametrize("options", ["", "--json"])
+def test_a_result_that_cannot_be_written(options: str) -> None:
+    body = "console.note('under way'); return Report(lines=('done',))"
+    done = shell(f'exec "$@" {options} >/dev/full', body)
+    assert done.returncode == ExitCode.USAGE
+    assert done.stderr == (
+        b"under way\nerror: stdout: cannot be written: No space left on device\n"
+    )
+    # Control: notes that cannot be written are no reason to stop.
+    done = shell(f'exec "$@" {options} 2>/dev/full', body)
+    assert done.returncode == 0
+    assert (b'"task": "demo"' if options else b"done\n") in done.stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell of POSIX closes the streams")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed(tmp_path: Path, closed: str) -> None:
+    """A file of ours must not get the number of a stream, nor notes go to stdout."""
+    file = tmp_path / "file"
+    body = (
+        f"opened = open({str(file)!r}, 'wb'); console.note('note'); console.warn('warning');"
+        " os.write(1, b'1'); os.write(2, b'2');"
+        " problem = Problem(subject='it', trouble='is wrong', code=1);"
+        " return Report(lines=('done',), problems=(problem,))"
+    )
+    done = shell(f'exec "$@" {closed}', body)
+    assert done.returncode == 1
+    assert file.read_bytes() == b""
+    out, err = b"1done\n", b"note\nwarning: warning\n2error: it: is wrong\n"
+    assert done.stdout == (b"" if " >&-" in f" {closed}" else out)
+    assert done.stderr == (b"" if "2>&-" in closed else err)
 
 
 def test_problems_that_nobody_reads_still_are_the_exit_code() -> None:

@@ -188,4 +188,4 @@ def test_a_result_that_cannot_be_written_is_an_error() -> None:
             [sys.executable, "-c", code], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, check=False
         )
     assert done.returncode != 0
-    assert b"OSError: [Errno 28] No space left on device" in done.stderr
+    assert b"stdout: cannot be written: No space left on device" in done.stderr
