@@ -41,7 +41,7 @@ def call_rattler(
     result.
     """
     environment = dict(os.environ if env is None else env)
-    environment["PYTHONPATH"] = str(_ROOT)
+    environment |= {"PYTHONPATH": str(_ROOT), "PYTHONIOENCODING": "utf-8"}
     done = subprocess.run(
         [*wrapper, sys.executable, "-P", "-m", "scripts.core.rattler_worker", function],
         input=json.dumps(dict(arguments)).encode(),

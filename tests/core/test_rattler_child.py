@@ -29,6 +29,13 @@ def test_the_real_worker_answers() -> None:
     assert expected["é"] == "é"  # control: one that rattler does not take
 
 
+def test_the_encoding_that_the_user_chose_is_not_the_childs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "utf-16")
+    assert call_rattler("normalise", {"specs": ["é"]}) == {"é": "é"}
+
+
 def test_the_real_worker_indexes(tmp_path: Path) -> None:
     written = TinyPackage(name="one").write(tmp_path)
     assert call_rattler("index", {"folder": str(tmp_path)}) is None
