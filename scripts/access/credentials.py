@@ -18,7 +18,7 @@ from scripts.access.credential_choice import Basic, Credentials, Store
 from scripts.access.credential_file import parse_credentials
 from scripts.access.pixi_config import home_of
 from scripts.access.pixi_config_layers import PixiConfig
-from scripts.core.files import not_readable, read_text
+from scripts.core.files import not_readable, read_regular, read_text
 
 _LARGEST: Final = 4 << 20  # bytes; real ones have hundreds
 _WHAT: Final = "credentials file"
@@ -77,6 +77,7 @@ def _netrc(path: Path, notes: list[str], *, must_be_there: bool) -> list[Store]:
     import netrc
 
     try:
+        read_regular(path, _LARGEST)  # no pipe and no device
         hosts = netrc.netrc(str(path)).hosts
     except FileNotFoundError:
         if must_be_there:

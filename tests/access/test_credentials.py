@@ -127,6 +127,12 @@ def test_a_broken_netrc_is_a_note(tmp_path: Path, content: bytes) -> None:
     )
 
 
+@pytest.mark.skipif(os.name == "nt", reason="devices are POSIX")
+def test_a_netrc_without_end_is_a_note(tmp_path: Path) -> None:
+    credentials = read_credentials(PixiConfig(), _environ(tmp_path) | {"NETRC": "/dev/zero"})
+    assert credentials.notes == ("/dev/zero: cannot read this netrc: not a file",)
+
+
 def test_what_is_named_but_missing_is_a_note(tmp_path: Path) -> None:
     environ = _environ(tmp_path)
     for name in ("NETRC", "RATTLER_AUTH_FILE"):
