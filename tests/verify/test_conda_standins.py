@@ -73,6 +73,20 @@ def test_micromamba_refuses(
     )
 
 
+def test_what_a_program_does_not_name_is_named(
+    world: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    standin(tmp_path / "bin", "micromamba", monkeypatch, "refusing")
+    (world.folder / "noarch" / "lib-1.0-0.tar.bz2").write_bytes(b"")
+    assert world.verify(*INSTALL, "micromamba") == 1
+    assert capsys.readouterr().err.splitlines()[2] == (
+        "  damaged  noarch/lib-1.0-0.tar.bz2: size differs from pixi.lock"
+    )
+
+
 def test_micromamba_s_own_name_for_itself(tmp_path: Path) -> None:
     suffix = ".exe" if os.name == "nt" else ""
     for name in ("mamba", "micromamba"):

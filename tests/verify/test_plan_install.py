@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import PurePosixPath
 
 import pytest
@@ -14,10 +15,11 @@ from scripts.lock.model import (
     LockFile,
     LockPlatform,
     PlatformPackages,
+    Unmirrorable,
 )
 from scripts.lock.select import Artifact, select
 from scripts.manifest.parse import parse_manifest
-from scripts.manifest.settings import Settings
+from scripts.manifest.settings import Kind, Settings
 from scripts.verify.pixi_mirrors import NoMirrorError, config_text, mirrors_for
 from scripts.verify.plan_install import Installation, overrides_of, plan_installs
 
@@ -74,6 +76,29 @@ def test_an_environment_without_packages_is_not_planned() -> None:
     manifest = parse_manifest("[workspace]\nchannels = []\nplatforms = []\n", name="pixi.toml")
     selection = select(LockFile(version=7, environments=(environment,)), Settings())
     assert plan_installs(selection, manifest, "linux-64") == ()
+
+
+def test_what_is_asked_for_and_what_is_wanting() -> None:
+    """Names of the manifest that are locked; source packages that locked ones depend on."""
+    package = dataclasses.replace(_package("two"), depends=("Mine >=1", "one", "other=1"))
+    sources = tuple(
+        Unmirrorable(kind=kind, name=name, location=f"./{name}", reason="")
+        for kind, name in ((Kind.SOURCE, "mine"), (Kind.SOURCE, "alone"), (Kind.PYPI, "other 1"))
+    )
+    rows = PlatformPackages(
+        platform=LockPlatform(name="linux-64", subdir="linux-64"),
+        packages=(_package("one"), package),
+        unmirrorable=sources,
+    )
+    environment = LockedEnvironment(name="default", channels=(FORGE,), platforms=(rows,))
+    text = (
+        '[workspace]\nchannels = []\nplatforms = ["linux-64"]\n\n'
+        '[dependencies]\ntwo = "*"\ngone = "*"\n'
+    )
+    selection = select(LockFile(version=7, environments=(environment,)), Settings())
+    (plan,) = plan_installs(selection, parse_manifest(text, name="pixi.toml"), "linux-64")
+    assert (plan.asked, plan.wanting) == (("two",), ("mine",))
+    assert plan.left_out == {Kind.SOURCE, Kind.PYPI}
 
 
 def test_channels_keep_their_order() -> None:
