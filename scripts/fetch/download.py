@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from scripts.channel.state import ChannelPlace
 from scripts.fetch.copy import local_path, read_chunks
 from scripts.fetch.failure import DownloadError, Fault, Patience, may_pass, pause_before
 from scripts.fetch.http import Http, Wish
+from scripts.fetch.reach import Reach
 from scripts.lock.select import Artifact
 
 # bytes; where the lock tells no size, a longer body is taken for an endless one
@@ -57,6 +59,7 @@ class Surroundings:
     ways: Ways
     durable: bool
     stop: threading.Event
+    reach: Reach
 
 
 @dataclass(slots=True)
@@ -120,15 +123,19 @@ class Download:
         wrong = 0
         for attempt in range(1, tries + 1):
             source = sources[(attempt - 1) % len(sources)]
+            began = time.monotonic()
             try:
                 self._fill(source, part)
                 return self._place(part)
             except DownloadError as error:
                 error.source = source
+                self._shared.reach.failed(source, error, began)
                 self._shared.ways.failed(source, error)
                 wrong += error.fault is Fault.CONTENT
                 elsewhere = attempt < len(sources)
-                if attempt == tries or not self._goes_on(error, wrong, elsewhere=elsewhere):
+                if attempt == tries or all(map(self._shared.reach.lost, sources)):
+                    raise
+                if not self._goes_on(error, wrong, elsewhere=elsewhere):
                     raise
                 self._flow.retries += 1
                 at_once = elsewhere or source in self._for_rattler
@@ -157,8 +164,14 @@ class Download:
             part.restart()
         if self._size is not None and part.size == self._size:
             return  # whole since an earlier run; its digest is looked at next
+        lost = self._shared.reach.lost(source)
+        if lost is not None:
+            raise lost
         limit = _LARGEST_UNSIZED if self._size is None else self._size
-        with contextlib.closing(self._chunks(source, part)) as chunks:
+        with (
+            contextlib.closing(self._chunks(source, part)) as chunks,
+            self._shared.reach.body_from(source),
+        ):
             for chunk in chunks:
                 if self._shared.stop.is_set():
                     raise StoppedError

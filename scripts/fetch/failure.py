@@ -47,19 +47,28 @@ class DownloadError(Exception):
         self.source: str | None = None
 
 
+class UnreachedError(DownloadError):
+    """One try failed since no connection came about: no such host, nobody there, no proxy."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(Fault.CONNECTION, text)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
     """How long to wait for what; seconds, and bytes per second.
 
     `tries` counts all tries at one URL. Between them: `first_pause`, doubled each time up to
     `longest_pause`, each shortened at random by up to a half so that many clients do not come
-    back at once. A server's Retry-After is honoured up to `longest_wish`.
+    back at once. A server's Retry-After is honoured up to `longest_wish`. A server that for
+    `silence` could not be connected to is not asked again.
     """
 
     tries: int = 5
     first_pause: float = 0.5
     longest_pause: float = 20.0
     longest_wish: float = 120.0
+    silence: float = 8.0
     connect: float = 15.0
     read: float = 30.0
     slow_span: float = 30.0

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urljoin, urlsplit
 
 from scripts.core.redact import redact
-from scripts.fetch.failure import DownloadError, Fault, Patience
+from scripts.fetch.failure import DownloadError, Fault, Patience, UnreachedError
+from scripts.fetch.reason import is_reached, sentence
 
 if TYPE_CHECKING:
     import requests
@@ -127,11 +128,16 @@ class Http:
                 allow_redirects=False,
             )
         except requests.exceptions.InvalidURL as error:
-            raise DownloadError(Fault.REFUSED, _sentence(error)) from None
+            raise DownloadError(Fault.REFUSED, sentence(error)) from None
         except requests.exceptions.SSLError as error:
-            raise DownloadError(Fault.REFUSED, f"TLS: {_sentence(error)}") from None
+            raise DownloadError(Fault.REFUSED, f"TLS: {sentence(error)}") from None
+        except requests.exceptions.ProxyError as error:
+            text = f"proxy {redact(route.proxy or '')}: {sentence(error)}"
+            raise UnreachedError(text) from None
         except requests.exceptions.RequestException as error:
-            raise DownloadError(Fault.CONNECTION, _sentence(error)) from None
+            if not is_reached(error):
+                raise UnreachedError(sentence(error)) from None
+            raise DownloadError(Fault.CONNECTION, sentence(error)) from None
 
     def _body(self, response: requests.Response, wish: Wish) -> Body:
         """Check status and headers of the final response."""
@@ -183,7 +189,7 @@ class Http:
                     watch.saw(len(chunk))
                     yield chunk
             except (urllib3.exceptions.HTTPError, OSError) as error:
-                raise DownloadError(Fault.CONNECTION, _sentence(error)) from None
+                raise DownloadError(Fault.CONNECTION, sentence(error)) from None
 
 
 class _Speed:
@@ -264,18 +270,3 @@ def _retry_after(text: str | None) -> float | None:
     if wanted.tzinfo is None:
         wanted = wanted.replace(tzinfo=UTC)
     return max(0.0, (wanted - datetime.now(UTC)).total_seconds())
-
-
-def _sentence(error: Exception) -> str:
-    """Shorten the nested texts of urllib3 to the innermost reason, secrets hidden."""
-    inner: object = error
-    while True:
-        reason = getattr(inner, "reason", None)
-        if isinstance(reason, Exception):
-            inner = reason
-        elif isinstance(inner, Exception) and inner.args and isinstance(inner.args[0], Exception):
-            inner = inner.args[0]
-        else:
-            break
-    text = redact(str(inner)) or type(inner).__name__
-    return re.sub(r"^<[^>]*>: |^[A-Za-z]+\(.*?\): ", "", text)

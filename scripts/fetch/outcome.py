@@ -5,8 +5,9 @@ from __future__ import annotations
 from scripts.core.errors import ExitCode, Problem
 from scripts.core.redact import redact
 from scripts.core.report import human_size
-from scripts.fetch.failure import DownloadError, Fault, may_pass
+from scripts.fetch.failure import DownloadError, Fault, UnreachedError, may_pass
 from scripts.fetch.pool import Failed
+from scripts.fetch.reason import plain
 from scripts.lock.select import Artifact
 
 _AGAIN = "pixi run fetch"
@@ -23,7 +24,7 @@ def problem_of(failed: Failed) -> Problem:
     code, help_line = _advice(error)
     return Problem(
         subject=str(failed.artifact.path),
-        trouble=redact(error.text),
+        trouble=redact(plain(error.text)),
         code=code,
         facts=tuple(facts),
         help=help_line,
@@ -48,6 +49,8 @@ _BY_FAULT = {
 def _advice(error: DownloadError) -> tuple[ExitCode, str]:
     """Choose exit code and help for a failed download."""
     status = error.status
+    if isinstance(error, UnreachedError):
+        return ExitCode.NETWORK, f"is there a network, or a proxy to set? then `{_AGAIN}` again"
     if error.fault is not Fault.STATUS or status is None:
         return _BY_FAULT[error.fault]
     if may_pass(error):
@@ -69,5 +72,8 @@ def replaced_line(artifact: Artifact, actual: str) -> str:
 def closing_line(fetched: int, size: int, there: int) -> str:
     """Sum a run up in one line."""
     if fetched == 0:
-        return f"fetch: nothing to do, {there} artifacts are there"
-    return f"fetch: {fetched} artifacts fetched, {human_size(size)}; {there} were there already"
+        are = "artifact is" if there == 1 else "artifacts are"
+        return f"fetch: nothing to do, {there} {are} there"
+    noun = "artifact" if fetched == 1 else "artifacts"
+    were = "was" if there == 1 else "were"
+    return f"fetch: {fetched} {noun} fetched, {human_size(size)}; {there} {were} there already"

@@ -55,6 +55,12 @@ class Pool:
         self._done: queue.SimpleQueue[_Done] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self.flows: list[Flow] = []
+        self._retries = 0
+
+    @property
+    def retries(self) -> int:
+        """How many tries failed so far, of all downloads."""
+        return self._retries + sum(flow.retries for flow in self.flows)
 
     def run(self, artifacts: Sequence[Artifact]) -> Iterator[Placed | Failed | None]:
         """Yield each result as it comes, and None now and then so that progress can be shown."""
@@ -70,6 +76,7 @@ class Pool:
                     continue
                 left -= 1
                 self.flows.remove(done.flow)
+                self._retries += done.flow.retries
                 self._pace = self._pace.after(
                     seconds=done.seconds, processor_seconds=done.processor_seconds
                 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from scripts.core.console import Console
@@ -18,11 +19,26 @@ _BETWEEN_LINES: Final = 10.0  # seconds
 _NAMES_SHOWN: Final = 3
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """How far it is: artifacts done, bytes so far in all, what is under way, tries that failed."""
+
+    done: int
+    size: int
+    flows: Sequence[Flow]
+    retries: int
+
+    @property
+    def trouble(self) -> str:
+        """Say how many tries failed, where any did."""
+        return f", {self.retries} tries failed" if self.retries else ""
+
+
 class Progress(Protocol):
     """Something that shows progress."""
 
-    def show(self, done: int, size: int, flows: Sequence[Flow]) -> None:
-        """Show `done` artifacts, `size` bytes so far in all, and what is under way."""
+    def show(self, state: State) -> None:
+        """Show how far it is."""
 
 
 @contextlib.contextmanager
@@ -55,14 +71,15 @@ class _Bar:
         self._count = count
         self._task = bar.add_task("", total=total or None, counted=f"0/{count}")
 
-    def show(self, done: int, size: int, flows: Sequence[Flow]) -> None:
-        names = [flow.artifact.package.name for flow in flows]
+    def show(self, state: State) -> None:
+        """Draw it."""
+        names = [flow.artifact.package.name for flow in state.flows]
         more = f" +{len(names) - _NAMES_SHOWN}" if len(names) > _NAMES_SHOWN else ""
         self._bar.update(
             self._task,
-            completed=size,
-            counted=f"{done}/{self._count}",
-            description=", ".join(names[:_NAMES_SHOWN]) + more,
+            completed=state.size,
+            counted=f"{state.done}/{self._count}",
+            description=", ".join(names[:_NAMES_SHOWN]) + more + state.trouble,
         )
 
 
@@ -76,17 +93,16 @@ class Lines:
         self._total = total
         self._began = self._last = time.monotonic()
 
-    def show(self, done: int, size: int, flows: Sequence[Flow]) -> None:
+    def show(self, state: State) -> None:
         """Print a line if the last one is long enough ago."""
         now = time.monotonic()
         if now - self._last < _BETWEEN_LINES:
             return
         self._last = now
+        size, total = state.size, self._total
         speed = size / (now - self._began)
-        left = f", {(self._total - size) / speed:.0f} s left" if 0 < size < self._total else ""
-        retries = sum(flow.retries for flow in flows)
-        trouble = f", {retries} tries failed" if retries else ""
+        left = f", {(total - size) / speed:.0f} s left" if 0 < size < total else ""
         self._console.note(
-            f"fetch: {done} of {self._count}, {human_size(size)} of {human_size(self._total)}, "
-            f"{human_size(round(speed))}/s{left}{trouble}"
+            f"fetch: {state.done} of {self._count}, {human_size(size)} of {human_size(total)}, "
+            f"{human_size(round(speed))}/s{left}{state.trouble}"
         )

@@ -20,7 +20,8 @@ from scripts.fetch.http import Http
 from scripts.fetch.outcome import closing_line, problem_of, replaced_line
 from scripts.fetch.plan import Plan, expectation, make_plan, space_problem, unhashed_problems
 from scripts.fetch.pool import Failed, Pool
-from scripts.fetch.progress import progress
+from scripts.fetch.progress import State, progress
+from scripts.fetch.reach import Reach
 from scripts.lock.left_out import left_out_json, left_out_lines
 from scripts.lock.select import Selection
 from scripts.manifest.workspace import Workspace
@@ -103,6 +104,7 @@ def _download(workspace: Workspace, plan: Plan, options: FetchOptions, run: _Run
         ways=router,
         durable=run.digests.must_be_durable,
         stop=threading.Event(),
+        reach=Reach(options.patience),
     )
     jobs = workspace.settings.jobs or router.downloads
     pool = Pool(shared, lambda: Http(router, options.patience), jobs)
@@ -123,7 +125,14 @@ def _download(workspace: Workspace, plan: Plan, options: FetchOptions, run: _Run
                 if result.error.fault is Fault.DISK:
                     break
             under_way = sum(flow.received for flow in pool.flows)
-            display.show(len(results.placed), size + under_way, pool.flows)
+            display.show(
+                State(
+                    done=len(results.placed),
+                    size=size + under_way,
+                    flows=pool.flows,
+                    retries=pool.retries,
+                )
+            )
     run.digests.compact(frozenset(str(each.path) for each in plan.artifacts))
 
 

@@ -17,6 +17,7 @@ from scripts.channel.state import ChannelPlace, channel_place
 from scripts.fetch.download import Download, Flow, Placed, StoppedError, Surroundings
 from scripts.fetch.failure import DownloadError, Fault, Patience
 from scripts.fetch.http import Http, Route
+from scripts.fetch.reach import Reach
 from scripts.lock.parse import parse_lock
 from scripts.lock.select import Artifact, select
 from scripts.manifest.settings import Settings
@@ -137,6 +138,7 @@ def fetch_one(
         ways=PlainWays(mirrors),
         durable=False,
         stop=stop or threading.Event(),
+        reach=Reach(patience),
     )
     client = Http(PlainRouter(), patience)
     try:

@@ -168,7 +168,7 @@ def test_one_bad_artifact_stops_no_other(world: World, capsys: pytest.CaptureFix
     out, err = capsys.readouterr()
     assert out == (
         "fetch: 2 of 3 could not be fetched\n"
-        f"fetch: 1 artifacts fetched, {human_size(world.packages[0].size)}; "
+        f"fetch: 1 artifact fetched, {human_size(world.packages[0].size)}; "
         "0 were there already\n"
     )
     url = world.upstream.url
@@ -226,7 +226,7 @@ def test_what_cannot_be_mirrored_is_listed(
     assert world.fetch("-q") == 0
     assert world.fetch() == 0
     assert capsys.readouterr().out == (
-        "fetch: nothing to do, 1 artifacts are there\n"
+        "fetch: nothing to do, 1 artifact is there\n"
         f"left out: x 1.0 ({wheel}): a PyPI package; in default/linux-64\n"
         "left out: mine (./mine): a source package, built where it is installed;"
         " in default/linux-64\n"

@@ -1,0 +1,81 @@
+"""What people read when a server is not there, of errors that requests really raises."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+import requests
+import urllib3.connection
+import urllib3.exceptions
+
+from scripts.fetch.reason import is_reached, plain, sentence
+from tests.support.replies import Ending, Reply
+from tests.support.upstream import Upstream
+
+
+def error_of(url: str, proxy: str | None = None) -> requests.RequestException:
+    session = requests.Session()
+    session.trust_env = False
+    with pytest.raises(requests.RequestException) as caught, session:
+        session.get(url, proxies={"http": proxy} if proxy else {}, timeout=2)
+    return caught.value
+
+
+def closed_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+    return port
+
+
+def test_nobody_listens() -> None:
+    error = error_of(f"http://127.0.0.1:{closed_port()}/")
+    assert sentence(error).startswith("failed to establish a new connection: ")
+    assert sentence(error).endswith("refused") or "10061" in sentence(error)
+    assert not is_reached(error)
+
+
+def test_a_host_without_an_address() -> None:
+    # Made by hand: to ask for a name would reach beyond loopback.
+    host = urllib3.connection.HTTPConnection("nowhere.invalid")
+    cause = urllib3.exceptions.NewConnectionError(host, "Failed to resolve 'nowhere.invalid'")
+    retried = urllib3.exceptions.MaxRetryError(urllib3.HTTPConnectionPool("host"), "/", cause)
+    error = requests.ConnectionError(retried)
+    assert sentence(error) == "failed to resolve 'nowhere.invalid'"
+    assert not is_reached(error)
+
+
+def test_a_proxy_that_is_not_there() -> None:
+    error = error_of("http://127.0.0.2/", proxy=f"http://127.0.0.1:{closed_port()}")
+    assert sentence(error).startswith("failed to establish a new connection: ")
+    assert not is_reached(error)
+
+
+def test_a_connection_that_takes_too_long() -> None:
+    # Made by hand: no address is sure to swallow packets on every machine.
+    pool = urllib3.HTTPConnectionPool("host")
+    cause = urllib3.exceptions.ConnectTimeoutError(None, "connection to host timed out")
+    retried = urllib3.exceptions.MaxRetryError(pool, "/", cause)
+    assert not is_reached(requests.ConnectTimeout(retried))
+
+
+def test_one_who_hangs_up_is_there(upstream: Upstream) -> None:
+    upstream.always("/*", Reply(body=b"x" * 100, stop_after=0, ending=Ending.RESET))
+    error = error_of(f"{upstream.url}/a")
+    assert is_reached(error)
+    # Control: the same upstream, asked by its name while nobody is there.
+    assert sentence(error) != sentence(error_of(f"http://127.0.0.1:{closed_port()}/"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Read timed out.", "read timed out."),
+        ("HTTP 404 Not Found", "HTTP 404 Not Found"),
+        ("sha256 differs", "sha256 differs"),
+        ("", ""),
+    ],
+)
+def test_sentences_begin_in_lower_case(text: str, expected: str) -> None:
+    assert plain(text) == expected

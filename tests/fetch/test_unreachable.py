@@ -1,0 +1,95 @@
+"""Many artifacts of a server that nobody reaches: soon over, and told once."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts.core.console import Console
+from scripts.core.errors import ExitCode
+from scripts.core.report import Report
+from scripts.fetch.failure import Patience
+from scripts.fetch.stage import FetchOptions, fetch
+from scripts.lock.read import read_lock
+from scripts.lock.select import select
+from scripts.manifest.settings import SettingOverrides
+from scripts.manifest.workspace import open_workspace
+from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
+from tests.support.packages import TinyPackage
+from tests.support.replies import status
+from tests.support.upstream import Upstream
+
+MANY = 40
+# Each artifact by itself would be at it for minutes; only the silence ends it.
+STUBBORN = Patience(tries=5000, first_pause=0.02, longest_pause=0.04, connect=2, silence=0.3)
+MANIFEST = '[workspace]\nname = "w"\nchannels = ["conda-forge"]\nplatforms = ["linux-64"]\n'
+
+
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """Give an address where nobody listens, and nobody else can begin to."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+
+
+def run(root: Path, upstream: Upstream, channel: str, mirrors: str = "") -> Report:
+    """Fetch many artifacts that the lock says are in this channel."""
+    written = [
+        TinyPackage(name=f"p{number:02}").write(upstream.folder / "ch") for number in range(MANY)
+    ]
+    rows = tuple(LockRow(written=each, channel=channel) for each in written)
+    platform = PlatformRows(name="linux-64", rows=rows)
+    (root / ".pixi").mkdir(parents=True)
+    (root / "pixi.toml").write_text(MANIFEST, encoding="utf-8")
+    (root / ".pixi" / "config.toml").write_text(mirrors, encoding="utf-8")
+    write_lock(root / "pixi.lock", (EnvironmentRows(platforms=(platform,)),))
+    workspace = open_workspace(root, SettingOverrides())
+    selection = select(read_lock(workspace.lock_path), workspace.settings)
+    return fetch(workspace, selection, FetchOptions(patience=STUBBORN), Console())
+
+
+def test_given_up_for_all_and_told_once(
+    tmp_path: Path, upstream: Upstream, nobody: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    began = time.monotonic()
+    report = run(tmp_path / "w", upstream, f"{nobody}/ch")
+    assert time.monotonic() - began < 10
+    assert report.exit_code is ExitCode.NETWORK
+    assert report.lines == (f"fetch: {MANY} of {MANY} could not be fetched",)
+    assert len(report.problems) == MANY
+    capsys.readouterr()
+    Console().report(report)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith(f"error: {MANY} artifacts: failed to establish a new connection: ")
+    assert lines[1:] == [
+        "  first  noarch/p00-1.0-0.conda",
+        f"  from   {nobody}/ch/noarch/p00-1.0-0.conda",
+        "  then   noarch/p01-1.0-0.conda",
+        "         noarch/p02-1.0-0.conda",
+        "         noarch/p03-1.0-0.conda",
+        "         noarch/p04-1.0-0.conda",
+        f"         and {MANY - 5} more, which -v shows",
+        "help: is there a network, or a proxy to set? then `pixi run fetch` again",
+    ]
+
+
+def test_a_mirror_that_is_not_there_stops_nothing(
+    tmp_path: Path, upstream: Upstream, nobody: str
+) -> None:
+    channel = "https://conda.example.org"
+    mirrors = f'[mirrors]\n"{channel}" = ["{nobody}/ch", "{upstream.url}/ch"]\n'
+    report = run(tmp_path / "w", upstream, channel, mirrors)
+    assert report.exit_code is ExitCode.OK
+    assert len(list((tmp_path / "w" / "local-channel" / "noarch").iterdir())) == MANY
+
+
+def test_who_answers_badly_is_asked_again_and_again(tmp_path: Path, upstream: Upstream) -> None:
+    upstream.once("*/p07-*", *[status(503)] * 20)
+    report = run(tmp_path / "w", upstream, f"{upstream.url}/ch")
+    assert report.exit_code is ExitCode.OK
+    assert upstream.paths.count("/ch/noarch/p07-1.0-0.conda") == 21
