@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from scripts.access.pixi_config_layers import RootCerts
+from scripts.access.response_head import bounded
 from scripts.access.trust_choice import Source, Trust
 from scripts.core.errors import usage_error
 
@@ -92,11 +93,15 @@ def _adapter(context: ssl.SSLContext) -> requests.adapters.HTTPAdapter:
     class ContextAdapter(HTTPAdapter):
         def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
             super().init_poolmanager(*args, **(kwargs | tls))
+            pools: Any = self.poolmanager
+            pools.pool_classes_by_scheme = bounded(pools.pool_classes_by_scheme)
 
         def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:
-            return super().proxy_manager_for(
+            pools: Any = super().proxy_manager_for(
                 proxy, proxy_ssl_context=context, **proxy_kwargs, **tls
             )
+            pools.pool_classes_by_scheme = bounded(pools.pool_classes_by_scheme)
+            return pools
 
         def get_connection_with_tls_context(
             self,
