@@ -101,6 +101,7 @@ def start(environment: Environment, task: str, options: list[str]) -> int:
     command = [environment.python, "-P", "-m", f"tasks.{task.replace('-', '_')}", *options]
     env = {name: text for name, text in os.environ.items() if name != "PYTHONHOME"}
     env["PYTHONPATH"] = ROOT
+    env["PIXI_MIRROR_RUN"] = "run" if os.name == "nt" else "./run"  # scripts/core/called.py
     sys.stdout.flush()
     sys.stderr.flush()
     if os.name != "nt":

@@ -28,6 +28,8 @@ if "--wait" in sys.argv:
     print("waiting", flush=True)
     time.sleep(60)
 print(json.dumps([tiny.VERSION, os.getcwd(), sys.argv[1:]]))
+if "--called" in sys.argv:
+    print(os.environ["PIXI_MIRROR_RUN"])
 sys.exit(7)
 '''
 _TINY = {
@@ -106,6 +108,11 @@ def test_a_made_environment_is_used_and_says_nothing(template: Path) -> None:
     done = _run(template, "update-mirror", "--dry-run", "a b")
     expected = f'["1.0", "{template}", ["--dry-run", "a b"]]\n'
     assert (done.stdout, done.stderr, done.returncode) == (expected, "", 7)
+
+
+def test_the_task_learns_how_it_was_called(template: Path) -> None:
+    done = _run(template, "update-mirror", "--called", PIXI_MIRROR_RUN="inherited")
+    assert done.stdout.splitlines()[1:] == ["./run"]
 
 
 def test_the_caller_is_left_where_it_stands(template: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from scripts.core.called import as_called
 from scripts.core.console import Console, Loudness
 from scripts.core.errors import ExitCode, MirrorError, exit_code_of
 from scripts.core.report import Report
@@ -21,7 +22,9 @@ Handler = Callable[[argparse.Namespace, Console], Report]
 def task_parser(name: str, description: str) -> argparse.ArgumentParser:
     """Make a parser with the options that every task has."""
     parser = argparse.ArgumentParser(
-        prog=f"pixi run {name}", description=description, allow_abbrev=False
+        prog=as_called(f"pixi run {name}", os.environ),
+        description=description,
+        allow_abbrev=False,
     )
     parser.add_argument(
         "--manifest-path",

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import Final, TextIO
 
+from scripts.core.called import as_called
 from scripts.core.errors import Problem, usage_error
 from scripts.core.gather import gathered
 from scripts.core.redact import redact
@@ -110,8 +111,9 @@ class Console:
 
 
 def _shown(text: str) -> str:
-    """Hide secrets, and write control characters as escapes."""
-    return _CONTROL.sub(lambda match: repr(match[0])[1:-1], redact(text))
+    """Hide secrets, write control characters as escapes, and commands as the user gives them."""
+    text = as_called(redact(text), os.environ)
+    return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
 
 
 def _without_secrets(value: Json) -> Json:
