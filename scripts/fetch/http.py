@@ -15,7 +15,7 @@ from urllib.parse import urljoin, urlsplit
 
 from scripts.core.redact import redact
 from scripts.fetch.failure import DownloadError, Fault, Patience, UnreachedError
-from scripts.fetch.reason import is_reached, sentence
+from scripts.fetch.reason import is_reached, sentence, shortened
 
 if TYPE_CHECKING:
     import requests
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _MOST_REDIRECTS: Final = 10
 # bytes; read1 takes what has come, and a large room lets much come at once
 _CHUNK: Final = 1 << 19
-_RANGE: Final = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)\Z")
+_RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-[0-9]+/(?:[0-9]+|\*)\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +115,7 @@ class Http:
 
     def _send(self, route: Route, headers: Mapping[str, str]) -> requests.Response:
         import requests
+        import urllib3.exceptions
 
         try:
             # Prepared by itself: what a session would merge in (cookies, its own defaults) is
@@ -138,21 +139,22 @@ class Http:
             if not is_reached(error):
                 raise UnreachedError(sentence(error)) from None
             raise DownloadError(Fault.CONNECTION, sentence(error)) from None
+        except (urllib3.exceptions.HTTPError, UnicodeError) as error:  # a host that is no name
+            raise DownloadError(Fault.REFUSED, sentence(error)) from None
 
     def _body(self, response: requests.Response, wish: Wish) -> Body:
         """Check status and headers of the final response."""
         if response.status_code not in {200, 206}:
             raise DownloadError(
                 Fault.STATUS,
-                f"HTTP {response.status_code} {response.reason or ''}".rstrip(),
+                f"HTTP {response.status_code} {shortened(response.reason or '')}".rstrip(),
                 status=response.status_code,
                 retry_after=_retry_after(response.headers.get("Retry-After")),
             )
         encoding = response.headers.get("Content-Encoding", "identity")
-        if encoding not in {"identity", ""}:
-            raise DownloadError(
-                Fault.CONTENT, f"sent with Content-Encoding {encoding}, which nobody asked for"
-            )
+        if encoding.lower() not in {"identity", ""}:
+            text = f"sent with Content-Encoding {shortened(encoding)}, which nobody asked for"
+            raise DownloadError(Fault.CONTENT, text)
         if response.headers.get("Content-Type", "").startswith("text/html"):
             raise DownloadError(
                 Fault.CONTENT, "a web page came instead of the artifact (a login page?)"
@@ -230,7 +232,7 @@ def _strong(etag: str | None) -> str | None:
 
 
 def _length(text: str | None) -> int | None:
-    return int(text) if text and text.isdecimal() and len(text) < 19 else None
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
 def _nowhere(_response: requests.Response) -> None:

@@ -10,11 +10,18 @@ from scripts.core.redact import redact
 # `<urllib3.connection.HTTPConnection object at 0x…>: ` and `HTTPConnection(host='…', port=80): `
 _OBJECT: Final = re.compile(r"^<[^>]*>: |^[A-Za-z]+\(.*?\): ")
 
+_LONGEST: Final = 200  # characters of what a server says
+
 
 def sentence(error: Exception) -> str:
     """Shorten the nested texts of urllib3 to the innermost reason, secrets hidden."""
     inner = _innermost(error)
-    return plain(_OBJECT.sub("", redact(str(inner)))) or type(inner).__name__
+    return plain(shortened(_OBJECT.sub("", redact(str(inner))))) or type(inner).__name__
+
+
+def shortened(text: str) -> str:
+    """Cut a text that a server made as long as it liked."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def plain(text: str) -> str:

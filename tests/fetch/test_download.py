@@ -231,6 +231,24 @@ LASTING: dict[str, tuple[Reply, Fault, str, int]] = {
         "redirected away from http, to file:///etc/passwd",
         1,
     ),
+    "redirected to no host": (
+        redirect("http://a..b/"),
+        Fault.REFUSED,
+        "failed to parse: 'a..b', label empty or too long",
+        1,
+    ),
+    "a number that is none": (
+        Reply(status=206, headers=(("Content-Range", f"bytes {'9' * 5000}-1/1"),)),
+        Fault.STATUS,
+        "HTTP 206 with another range than was asked for",
+        1,
+    ),
+    "a long encoding": (
+        Reply(headers=(("Content-Encoding", "x" * 5000),)),
+        Fault.CONTENT,
+        f"sent with Content-Encoding {'x' * 200}…, which nobody asked for",
+        2,
+    ),
     "redirected to no URL": (
         redirect("http://[x"),
         Fault.REFUSED,
@@ -380,6 +398,12 @@ def test_a_redirect_on_the_same_host_keeps_them(world: World) -> None:
     world.upstream.once("*.conda", redirect(f"/ch/noarch/{NAME}?again"))
     assert_right(world, world.download())
     assert [r.headers["authorization"] for r in world.upstream.requests] == ["Bearer s3cret"] * 2
+
+
+def test_an_identity_that_shouts(world: World) -> None:
+    """Names of encodings are the same in capitals (RFC 9110, 8.4.1)."""
+    world.upstream.always("*.conda", Reply(headers=(("Content-Encoding", "Identity"),)))
+    assert_right(world, world.download())
 
 
 def test_asks_for_the_bytes_as_they_are(world: World) -> None:

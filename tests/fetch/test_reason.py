@@ -68,6 +68,11 @@ def test_one_who_hangs_up_is_there(upstream: Upstream) -> None:
     assert sentence(error) != sentence(error_of(f"http://127.0.0.1:{closed_port()}/"))
 
 
+def test_what_a_server_says_is_cut() -> None:
+    assert sentence(ValueError("x" * 200)) == "x" * 200
+    assert sentence(ValueError("x" * 60_000)) == "x" * 200 + "…"
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
