@@ -49,6 +49,10 @@ def _parse(host: str, entry: object, subject: str) -> Stored:
     kind, value = next(iter(entry.items()))
     if kind not in _KINDS:
         raise _wrong(subject, host, f"is of no known kind ({', '.join(_KINDS)})")
+    try:
+        json.dumps([host, entry], ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # a half of a surrogate pair, which JSON can write
+        raise _wrong(subject, host, "has characters that are no text") from None
     stored = _stored(kind, value)
     if stored is None:
         raise _wrong(subject, host, f"is no complete {kind}")

@@ -90,6 +90,8 @@ def parse_pixi_config(text: str, subject: str) -> PixiConfigLayer:
     no_verify = _only_key(top, "tls-no-verify", "tls_no_verify")
     override = _only_key(top, "authentication-override-file", "authentication_override_file")
     override_file = top.text(override) if override else None
+    if override_file is not None and "\0" in override_file:
+        raise usage_error(subject, f"{override} is not a path")
     return PixiConfigLayer(
         subject=subject,
         mirrors=_mirrors(top),

@@ -65,6 +65,10 @@ def test_every_kind_is_read() -> None:
             '{"a": {"hidden": "x"}}',
             f"the credential of a is of no known kind ({', '.join(KINDS)})",
         ),
+        (
+            '{"a": {"BasicHTTP": {"username": "b", "password": "hidden\\ud800"}}}',
+            "the credential of a has characters that are no text",
+        ),
         ('{"a": {"BearerToken": ""}}', "the credential of a is no complete BearerToken"),
         ('{"a": {"BearerToken": {"hidden": 1}}}', "the credential of a is no complete BearerToken"),
         ('{"a": {"CondaToken": 1}}', "the credential of a is no complete CondaToken"),

@@ -244,6 +244,12 @@ def test_exceptions_belong_to_their_proxies(strong: str, expected: tuple[str, ..
     assert merge_layers(_layers(weak, strong), {}).non_proxy_hosts == expected
 
 
+def test_a_file_that_cannot_be() -> None:
+    with pytest.raises(MirrorError) as caught:
+        _layers('authentication-override-file = "a\\u0000b"')
+    assert str(caught.value).endswith(": authentication-override-file is not a path")
+
+
 def test_the_environment_chooses_the_certificates() -> None:
     layers = _layers("tls-root-certs = 'webpki'")
     assert merge_layers(layers, {}).tls_root_certs is RootCerts.WEBPKI
