@@ -14,8 +14,9 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
+from scripts.core.rattler_matcher import match_each, matches
 from scripts.core.rattler_solver import solve
-from scripts.core.rattler_types import build_string, subdir_type
+from scripts.core.rattler_types import subdir_type
 
 _LONGEST_DOWNLOAD: Final = 3600  # seconds for one artifact; rattler has no limit of its own
 
@@ -38,46 +39,6 @@ def normalise(arguments: dict[str, Any]) -> dict[str, str]:
         except Exception:  # rattler raises many kinds; such a text is compared as it is
             result[text] = text
     return result
-
-
-def matches(arguments: dict[str, Any]) -> list[bool | None]:
-    """Tell for each of `pairs` whether `record` meets the MatchSpec `spec`, read leniently.
-
-    What rattler leaves aside (fn, url, subdir, channel) is for the caller to compare. None where
-    this rattler cannot say: it does not understand the spec, or keeps no `flags`.
-    """
-    return [_matches(pair["spec"], pair["record"]) for pair in arguments["pairs"]]
-
-
-def _matches(text: str, fields: dict[str, Any]) -> bool | None:
-    from rattler import MatchSpec, PackageRecord
-
-    build = build_string(fields["build"])
-    try:
-        spec = MatchSpec(text, strict=False)
-        record = PackageRecord(
-            name=fields["name"],
-            version=fields["version"],
-            build=build,
-            build_number=fields["build_number"],
-            subdir=fields["subdir"],
-            sha256=_bytes(fields["sha256"]),
-            md5=_bytes(fields["md5"]),
-            license=fields["license"],
-            license_family=fields["license_family"],
-        )
-    except Exception:  # of many kinds; that nothing was compared is what counts
-        return None
-    record.track_features = fields["track_features"]
-    if hasattr(record, "flags"):
-        record.flags = fields["flags"]
-    elif "flags=" in text:
-        return None
-    return bool(spec.matches(record))
-
-
-def _bytes(digest: str | None) -> bytes | None:
-    return None if digest is None else bytes.fromhex(digest)
 
 
 def download(arguments: dict[str, Any]) -> None:
@@ -209,6 +170,7 @@ def main(function: str) -> None:
         "index": index,
         "download": download,
         "install": install,
+        "match_each": match_each,
         "matches": matches,
         "normalise": normalise,
         "solve": solve,
