@@ -14,7 +14,7 @@ from scripts.core.report import Report
 from scripts.lock.read import read_lock
 from scripts.lock.select import select
 from scripts.manifest.workspace import add_setting_options, open_workspace, overrides_from
-from scripts.verify.channel_report import channel_report, channel_uses, names_of_two_channels
+from scripts.solve.channel_report import channel_report, channel_uses, names_of_two_channels
 
 SETTINGS = ("layout", "environments", "exclude-environments", "platforms")
 

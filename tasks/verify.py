@@ -17,7 +17,7 @@ from scripts.core.report import Report
 from scripts.lock.read import read_lock
 from scripts.lock.select import select
 from scripts.manifest.workspace import add_setting_options, open_workspace, overrides_from
-from scripts.verify.findings import Client, Level
+from scripts.proof.findings import Client, Level
 from scripts.verify.stage import REPORT_FORMS, VerifyOptions, verify
 
 SETTINGS = (
@@ -74,7 +74,7 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
     workspace = open_workspace(options.manifest_path, overrides_from(options))
     selection = select(read_lock(workspace.lock_path), workspace.settings)
     if options.self_check:
-        from scripts.verify.self_check import self_check
+        from scripts.self_check.stage import self_check
 
         with exclusive(workspace.place.lock, workspace.settings.channel_dir):
             return self_check(workspace, selection, console)

@@ -22,7 +22,7 @@ from scripts.consume.mirror_place import (
 from scripts.core.channel_url import ANACONDA
 from scripts.core.errors import MirrorError
 from scripts.core.redact import without_secrets
-from scripts.verify.findings import Place
+from scripts.proof.findings import Place
 
 # Nothing of these is to be asked of the mirror.
 _NOT_OF_MIRROR: Final = frozenset({Standing.ELSEWHERE, Standing.OUT_OF_REACH})

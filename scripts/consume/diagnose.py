@@ -22,7 +22,7 @@ from scripts.core.subdir import NOARCH
 from scripts.index.records import Record
 from scripts.lock.derive import is_path
 from scripts.lock.model import LockedPackage, PlatformPackages
-from scripts.verify.findings import Place
+from scripts.proof.findings import Place
 
 _DIGITS: Final = re.compile(r"(\d+)")
 

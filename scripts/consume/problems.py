@@ -13,7 +13,7 @@ from scripts.core.errors import ExitCode, Problem
 from scripts.core.redact import redact
 from scripts.core.subdir import NOARCH
 from scripts.lock.model import Unmirrorable
-from scripts.verify.findings import Place
+from scripts.proof.findings import Place
 
 _SHOWN: Final = 3  # near misses that a finding names
 _KEEPER: Final = "its keeper adds it: `pixi add`, then `pixi run mirror`"

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from scripts.core.redact import redact
-from scripts.verify.attempt import printable
+from scripts.proof.wording import printable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

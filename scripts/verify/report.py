@@ -12,12 +12,12 @@ from typing import Final
 
 from scripts.core.report import Json, Report, human_size, to_json
 from scripts.index.leftovers import Leftovers
+from scripts.install.attempt import Attempt, InstallResult
 from scripts.lock.left_out import left_out_json, left_out_lines
 from scripts.lock.select import Selection
 from scripts.manifest.settings import Kind
-from scripts.verify.attempt import Attempt, InstallResult
-from scripts.verify.findings import FilesResult, Finding, Level, Place, of_level, places_of
-from scripts.verify.solved import SolveResult, solve_json, solve_lines
+from scripts.proof.findings import FilesResult, Finding, Level, Place, of_level, places_of
+from scripts.solve.solved import SolveResult, solve_json, solve_lines
 
 RIGHT, WRONG, NOT_DONE = "✓", "✗", "–"  # noqa: RUF001
 _MOMENT: Final = 0.05  # seconds, which are shown in tenths

@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from scripts.compare.complete import incomplete
+from scripts.compare.files import check_files
 from scripts.core.console import Console
 from scripts.core.errors import usage_error
 from scripts.core.report import Report
 from scripts.index.leftovers import find_leftovers
+from scripts.install.attempt import InstallResult, Programs
 from scripts.lock.select import Selection
 from scripts.manifest.workspace import Workspace
-from scripts.verify.attempt import InstallResult, Programs
-from scripts.verify.complete import incomplete
-from scripts.verify.files import check_files
-from scripts.verify.findings import Client, FilesResult, Finding, Level, Uses, uses_of
+from scripts.proof.findings import Client, FilesResult, Finding, Level, Uses, uses_of
+from scripts.proof.stopwatch import Stopwatch
+from scripts.solve.solved import SolveResult
 from scripts.verify.report import Results, make_report
-from scripts.verify.solved import SolveResult
-from scripts.verify.stopwatch import Stopwatch
 
 # How a report's name may end.
 REPORT_FORMS: Final = (".md", ".html")
@@ -118,14 +118,14 @@ def _look_at_files(
 def _look_at_index(
     workspace: Workspace, selection: Selection, uses: Uses, console: Console
 ) -> tuple[Finding, ...]:
-    from scripts.verify.index_level import check_index
+    from scripts.compare.index_level import check_index
 
     console.note("verify: comparing the index with pixi.lock")
     return check_index(workspace.place, selection, uses)
 
 
 def _solve(workspace: Workspace, selection: Selection, console: Console) -> SolveResult:
-    from scripts.verify.solve import check_solve
+    from scripts.solve.stage import check_solve
 
     console.note("verify: solving from the channel alone")
     return check_solve(workspace, selection)
@@ -134,7 +134,7 @@ def _solve(workspace: Workspace, selection: Selection, console: Console) -> Solv
 def _install(
     workspace: Workspace, selection: Selection, programs: Programs, console: Console
 ) -> InstallResult:
-    from scripts.verify.install import check_install
+    from scripts.install.stage import check_install
 
     return check_install(workspace, selection, programs, console)
 
@@ -150,6 +150,6 @@ def _programs(options: VerifyOptions) -> Programs | None:
     """Find what installs, before anything else: one that is missing ends the run at once."""
     if Level.INSTALL not in options.levels:
         return None
-    from scripts.verify.install import find_programs  # reading bytes alone does without
+    from scripts.install.stage import find_programs  # reading bytes alone does without
 
     return find_programs(options.clients, os.environ)

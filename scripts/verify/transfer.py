@@ -10,10 +10,11 @@ from typing import Final
 
 from scripts.core.redact import without_secrets
 from scripts.core.report import human_size
+from scripts.install.attempt import Attempt
 from scripts.lock.left_out import left_out_lines
 from scripts.lock.model import LockedPackage, PlatformPackages
 from scripts.lock.select import Artifact, Selection
-from scripts.verify.attempt import Attempt
+from scripts.proof.findings import Level, places_of
 from scripts.verify.document import (
     Block,
     Document,
@@ -24,7 +25,6 @@ from scripts.verify.document import (
     table,
     verbatim,
 )
-from scripts.verify.findings import Level, places_of
 from scripts.verify.report import NOT_DONE, RIGHT, WRONG, Results, mark, took_text
 
 PROVES: Final = {

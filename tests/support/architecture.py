@@ -11,7 +11,8 @@ from typing import Final
 
 STAGES: Final = (
     *("core", "channel", "manifest", "lock", "renew", "access"),
-    *("fetch", "index", "verify", "consume", "keep", "demo"),
+    *("fetch", "index", "proof", "compare", "solve", "install", "verify"),
+    *("self_check", "consume", "keep", "demo"),
 )
 
 ACTS: Final = "acts"
@@ -40,7 +41,9 @@ _PRINTS: Final = frozenset({"scripts.core.console"})
 _WRITES: Final = _PRINTS | {"scripts.launch", "scripts.environment", "scripts.core.rattler_worker"}
 
 # What runs in the child process that may crash as it ends.
-_WORKER: Final = frozenset(f"scripts.core.rattler_{part}" for part in ("worker", "solver", "types"))
+_WORKER: Final = frozenset(
+    f"scripts.core.rattler_{part}" for part in ("worker", "matcher", "solver", "types")
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,14 +13,14 @@ import pytest
 
 from scripts.core.files import hash_file
 from scripts.core.report import human_size
+from scripts.proof.alone import seclusion
+from scripts.proof.findings import Level
 from scripts.verify import transfer
-from scripts.verify.alone import seclusion
-from scripts.verify.findings import Level
 from tasks import verify
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, write_lock
 from tests.support.mirrors import Mirror, make_mirror
 from tests.support.packages import TinyPackage, WrittenPackage
-from tests.verify.conftest import World, elsewhere, here
+from tests.support.verified import World, elsewhere, here
 from tests.verify.test_document import read_html
 
 SECRET = "https://user:word@example.org/t/tk-123/chan"
@@ -169,7 +169,7 @@ def test_installations(
     """Who was installed, by what, as what machine, and in what time; and who was not."""
     target = tmp_path / "report.md"
     clock = iter(range(1000))
-    monkeypatch.setattr("scripts.verify.stopwatch.perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr("scripts.proof.stopwatch.perf_counter", lambda: float(next(clock)))
     options = ("--level", "files,install", "--client", "rattler", "--report", str(target))
     assert world.loud(*options) == 0
     out = capsys.readouterr().out

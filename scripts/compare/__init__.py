@@ -1,0 +1,1 @@
+"""Compare the channel with the lock: every byte, every record, every row."""

@@ -1,0 +1,186 @@
+"""The level `index`: what the channel says of its artifacts, beside the lock. Acts.
+
+repodata.json, its zst and the shards must agree with each other, with the lock's records and
+with the files that are there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from scripts.channel.digests import Digests
+from scripts.channel.state import ChannelPlace
+from scripts.core.errors import MirrorError, Problem
+from scripts.core.files import read_regular
+from scripts.core.subdir import NOARCH
+from scripts.index.compare import contradictions, differences
+from scripts.index.leftovers import look_into_mirror
+from scripts.index.readback import (
+    IndexReading,
+    compare_records,
+    normalise,
+    read_subdir_index,
+    unlike_specs_of,
+)
+from scripts.index.records import Record, record_of_package
+from scripts.index.repodata import (
+    LARGEST,
+    REPODATA,
+    SHARD_INDEX,
+    SHARDS,
+    DamagedIndexError,
+    damaged,
+    parse_shard_index,
+)
+from scripts.index.seed import make_seed
+from scripts.index.work import ChannelWork
+from scripts.lock.select import Artifact, Selection
+from scripts.proof.findings import Finding, Level, Uses
+
+# The shards beside their index; the artifacts in its own folder (CEP 16).
+_SHARD_FOLDERS: Final = frozenset({SHARDS, f"{SHARDS}/", f"./{SHARDS}", f"./{SHARDS}/"})
+_SAME_FOLDER: Final = frozenset({"", ".", "./"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Subdir:
+    """The index of one subdir, and the records that the lock wants in it.
+
+    `whole` are to be met to the letter; of `absent` artifacts, which may leave things open that
+    only their bytes could tell, the records are not to contradict the lock.
+    """
+
+    path: PurePosixPath
+    reading: IndexReading
+    whole: Mapping[str, Record]
+    absent: Mapping[str, Record]
+    on_disk: frozenset[str]
+
+    def expected(self) -> Mapping[str, Record]:
+        """Return all records that the lock wants."""
+        return {**self.whole, **self.absent}
+
+
+def check_index(place: ChannelPlace, selection: Selection, uses: Uses) -> tuple[Finding, ...]:
+    """Compare the index of every channel of the mirror."""
+    found: list[tuple[PurePosixPath, Problem]] = []
+    subdirs: list[_Subdir] = []
+    for work in look_into_mirror(place, selection):
+        if not work.is_wanted and not work.contents.subdirs:
+            continue
+        whole, problems = _records(work, place.folder)
+        found += [(PurePosixPath(each.subject).parent, each) for each in problems]
+        subdirs += _read(work, whole, place.folder)
+    normal = normalise(
+        text
+        for each in subdirs
+        if each.reading.repodata is not None
+        for text in unlike_specs_of(each.expected(), each.reading.repodata.records)
+    )
+    for each in subdirs:
+        found += [(each.path, problem) for problem in _problems(each, normal, place.folder)]
+    return tuple(
+        Finding(
+            level=Level.INDEX,
+            problem=problem,
+            places=uses.places(PurePosixPath(problem.subject), path),
+        )
+        for path, problem in found
+    )
+
+
+def _records(
+    work: ChannelWork, folder: Path
+) -> tuple[Mapping[PurePosixPath, Record], tuple[Problem, ...]]:
+    """Make the records of all artifacts that are there, as the stage `index` makes them.
+
+    Where old locks say too little, the artifacts are read; what cannot be read is a problem.
+    """
+    readable = tuple(each for each in work.artifacts if _is_there(each, work))
+    problems: tuple[Problem, ...] = ()
+    try:
+        seed = make_seed(_only(work, readable), (), folder, _no_digests())
+    except MirrorError as error:
+        problems = error.problems
+        damage = {problem.subject for problem in problems}
+        readable = tuple(each for each in readable if str(each.path) not in damage)
+        seed = make_seed(_only(work, readable), (), folder, _no_digests())
+    records = {
+        work.path / each.subdir / name: record
+        for each in seed.subdirs
+        for name, record in each.locked.items()
+    }
+    return records, problems
+
+
+def _is_there(artifact: Artifact, work: ChannelWork) -> bool:
+    return artifact.path.name in work.contents.subdir(artifact.path.parent.name).artifacts
+
+
+def _only(work: ChannelWork, artifacts: tuple[Artifact, ...]) -> ChannelWork:
+    return dataclasses.replace(work, artifacts=artifacts)
+
+
+def _no_digests() -> Digests:
+    """Believe no digest known from before, and remember none."""
+    return Digests(Path(os.devnull), writes=False)
+
+
+def _read(
+    work: ChannelWork, records: Mapping[PurePosixPath, Record], folder: Path
+) -> Iterator[_Subdir]:
+    """Read the index of each subdir that has one or needs one; foreign artifacts need none."""
+    artifacts = {each.path: each for each in work.artifacts}
+    wanted = {path.parent.name for path in artifacts}
+    indexed = {name for name, each in work.contents.subdirs.items() if each.index_files}
+    for subdir in sorted({NOARCH} | wanted | indexed):
+        path = work.path / subdir
+        locked = {each: artifacts[each] for each in artifacts if each.parent == path}
+        yield _Subdir(
+            path=path,
+            reading=read_subdir_index(folder / path, path),
+            whole={each.name: records[each] for each in locked if each in records},
+            absent={
+                each.name: record_of_package(artifact.package, subdir)
+                for each, artifact in locked.items()
+                if each not in records
+            },
+            on_disk=frozenset(work.contents.subdir(subdir).artifacts),
+        )
+
+
+def _problems(each: _Subdir, normal: Mapping[str, str], folder: Path) -> Iterator[Problem]:
+    """Yield all that is wrong with the index of one subdir."""
+    yield from each.reading.problems
+    yield from _shard_index_problems(each, folder)
+    repodata = each.reading.repodata
+    if repodata is None:
+        return
+    if repodata.subdir != each.path.name:
+        trouble = f"says that its subdir is {repodata.subdir}"
+        yield from damaged(str(each.path / REPODATA), trouble).problems
+    yield from compare_records(each.whole, repodata.records, normal, differences, each.path)
+    yield from compare_records(each.absent, repodata.records, normal, contradictions, each.path)
+    for name in sorted(repodata.records.keys() - each.expected().keys() - each.on_disk):
+        trouble = f"has a record in {REPODATA}, but is not there"
+        yield from damaged(str(each.path / name), trouble).problems
+
+
+def _shard_index_problems(each: _Subdir, folder: Path) -> Iterator[Problem]:
+    """Yield what would lead a client from the shard index to another place."""
+    path = each.path / SHARD_INDEX
+    try:
+        index = parse_shard_index(read_regular(folder / path, LARGEST), str(path))
+    except (OSError, DamagedIndexError):
+        return  # the reading has told
+    if index.subdir != each.path.name:
+        yield from damaged(str(path), f"says that its subdir is {index.subdir}").problems
+    if index.base_url not in _SAME_FOLDER:
+        yield from damaged(str(path), f"leads to artifacts at {index.base_url}").problems
+    if index.shards_base_url not in _SHARD_FOLDERS:
+        yield from damaged(str(path), f"leads to shards at {index.shards_base_url}").problems

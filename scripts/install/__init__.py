@@ -1,0 +1,1 @@
+"""Prove that the channel installs: every client, an empty cache, no network."""

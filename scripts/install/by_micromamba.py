@@ -1,0 +1,56 @@
+"""Install an environment with the micromamba program, offline, from the channel alone. Acts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from scripts.core.errors import Problem
+from scripts.install.attempt import last_words, refused
+from scripts.install.conda_command import NAME, create_command, wanted_text
+from scripts.install.plan_install import Installation
+from scripts.proof.alone import alone_environment, run_alone
+from scripts.proof.findings import Client
+
+
+def find_micromamba(environ: Mapping[str, str]) -> Path | None:
+    """Return the program that its shell functions call, else the one on PATH, else None."""
+    named = environ.get("MAMBA_EXE")  # mamba, the larger program, sets it too
+    if named and Path(named).stem == "micromamba" and Path(named).is_file():
+        return Path(named)
+    found = shutil.which("micromamba", path=environ.get("PATH", os.defpath))
+    return None if found is None else Path(found)
+
+
+def install_by_micromamba(
+    micromamba: Path, installation: Installation, folder: Path, scratch: Path
+) -> tuple[Path, tuple[Problem, ...]]:
+    """Create an environment below the empty folder `scratch`; return it and what went wrong.
+
+    Offline, micromamba reads the index of a `file://` channel all the same (libmamba,
+    subdir_index.cpp: what is local is never taken from a cache).
+    """
+    home, wanted = scratch / "home", scratch / "wanted.txt"
+    home.mkdir()
+    wanted.write_text(wanted_text(installation, folder), encoding="utf-8")
+    command = create_command(micromamba, installation, folder, wanted)
+    environment = alone_environment(home, micromamba_variables(installation, scratch))
+    done = run_alone([*command, "--no-rc"], environment)
+    prefix = scratch / "root" / "envs" / NAME
+    if done.returncode == 0:
+        return prefix, ()
+    words = last_words(done.stdout, done.stderr)
+    return prefix, (refused(installation, Client.MICROMAMBA, words),)
+
+
+def micromamba_variables(installation: Installation, scratch: Path) -> dict[str, str]:
+    """Return the variables that make the environment's machine, and fresh folders for all."""
+    return {
+        **dict(installation.overrides),
+        "CONDA_PKGS_DIRS": str(scratch / "cache"),
+        "MAMBA_ROOT_PREFIX": str(scratch / "root"),
+        "MAMBA_CHANNEL_PRIORITY": "flexible",
+        "MAMBA_SHORTCUTS": "false",
+    }

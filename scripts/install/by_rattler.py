@@ -1,0 +1,61 @@
+"""Install an environment with py-rattler, by the mirror's own records. Acts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+from scripts.core.errors import MirrorError, Problem
+from scripts.core.rattler_child import RattlerRefusedError, call_rattler
+from scripts.core.report import Json
+from scripts.index.repodata import REPODATA
+from scripts.install.attempt import refused, said
+from scripts.install.plan_install import Installation
+from scripts.lock.select import Artifact
+from scripts.proof.alone import alone_environment, seclusion
+from scripts.proof.findings import Client
+
+
+def this_subdir() -> str:
+    """Return the subdir of this machine, as py-rattler sees it."""
+    return str(call_rattler("current_platform", {}))
+
+
+def install_by_rattler(
+    installation: Installation, folder: Path, scratch: Path
+) -> tuple[Path, tuple[Problem, ...]]:
+    """Install into a prefix below the empty folder `scratch`; return it and what went wrong."""
+    prefix = scratch / "prefix"
+    arguments: dict[str, Json] = {
+        "subdirs": list(_subdirs(installation.artifacts, folder)),
+        "prefix": str(prefix),
+        "cache": str(scratch / "cache"),
+    }
+    environment = alone_environment(scratch / "home", dict(installation.overrides))
+    facts: Sequence[tuple[str, str]]
+    try:
+        missing = call_rattler("install", arguments, environment, seclusion().command)
+        assert isinstance(missing, list)
+        facts = [("no record of", str(path)) for path in missing]
+    except RattlerRefusedError as error:
+        facts = said(str(error))
+    except MirrorError as error:  # it died: an answer, too
+        facts = [fact for problem in error.problems for fact in problem.facts]
+        facts = [("ended", error.problems[0].trouble), *facts]
+    if facts:
+        return prefix, (refused(installation, Client.RATTLER, facts),)
+    return prefix, ()
+
+
+def _subdirs(artifacts: Sequence[Artifact], folder: Path) -> Iterator[Json]:
+    """Say for each subdir where its records are and which artifacts of it are wanted."""
+    by_subdir: dict[PurePosixPath, list[str]] = {}
+    for artifact in artifacts:
+        by_subdir.setdefault(artifact.path.parent, []).append(artifact.path.name)
+    for subdir, names in sorted(by_subdir.items()):
+        yield {
+            "channel": (folder / subdir.parent).as_uri(),
+            "repodata": str(folder / subdir / REPODATA),
+            "shown": str(subdir),
+            "files": names,
+        }

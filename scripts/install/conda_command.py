@@ -1,0 +1,42 @@
+"""The command that the README documents, for conda and micromamba. Decides; does no I/O.
+
+It names what the manifest asks for; beside that stand all locked packages, each with its version,
+build and channel, since the channel may hold other answers, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from scripts.install.plan_install import Installation
+
+NAME: Final = "test-offline"
+
+
+def create_command(
+    program: Path, installation: Installation, folder: Path, wanted: Path
+) -> Sequence[str]:
+    """Return the command; `folder` is the channel folder, `wanted` the file with the specs."""
+    channels = [(folder / channel).as_uri() for channel in installation.channels]
+    return [
+        *(str(program), "create", "-n", NAME),
+        *(option for url in channels for option in ("-c", url)),
+        *installation.asked,
+        *("--offline", "--override-channels"),
+        *("--yes", "--quiet", "--file", str(wanted)),
+    ]
+
+
+def wanted_text(installation: Installation, folder: Path) -> str:
+    """Write the file of specs, one a line: no other build, of no other channel."""
+    return "".join(f"{spec}\n" for spec in _specs(installation, folder))
+
+
+def _specs(installation: Installation, folder: Path) -> Iterator[str]:
+    several = len(installation.channels) > 1
+    for artifact in installation.artifacts:
+        package = artifact.package
+        channel = f"{(folder / artifact.channel).as_uri()}::" if several else ""
+        yield f"{channel}{package.name}[version='=={package.version}',build='{package.build}']"

@@ -1,0 +1,24 @@
+"""Why an environment cannot even be tried with a client. Decides; does no I/O."""
+
+from __future__ import annotations
+
+from scripts.install.pixi_mirrors import NoMirrorError, mirrors_for
+from scripts.install.plan_install import Installation
+from scripts.proof.findings import Client
+
+
+def hindrance_of(installation: Installation, client: Client) -> str | None:
+    """Return a sentence's end; None: it can be tried.
+
+    py-rattler takes the mirror's records as they are. pixi asks for all that the lock names; the
+    others solve, so all that the artifacts depend on must be there.
+    """
+    if client is Client.PIXI:
+        try:
+            mirrors_for(installation)
+        except NoMirrorError as error:
+            return str(error)
+    elif client is not Client.RATTLER and installation.wanting:
+        names = ", ".join(installation.wanting)
+        return f"its packages depend on what is built from source: {names}"
+    return None

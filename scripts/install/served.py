@@ -1,0 +1,78 @@
+"""Serve a folder on loopback for as long as one program runs. Acts.
+
+Run as `python -m scripts.install.served` with a JSON object on stdin: the `folder` to serve, the
+`command` to run, and a file to write before that, `config`, with the `text` in which `{port}`
+stands for the server's port. Ends with the command's exit code. It is a program of its own
+because in a network namespace loopback, too, is one of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socketserver
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from functools import partial
+from http.server import SimpleHTTPRequestHandler
+from pathlib import Path
+from typing import Final
+
+PORT: Final = "{port}"
+_POLL: Final = 0.02  # seconds until it notices that it is to end
+
+# linux/sockios.h, net/if.h: read and set the flags of an interface; it is up, it is running.
+_SIOCGIFFLAGS: Final = 0x8913
+_SIOCSIFFLAGS: Final = 0x8914
+_UP: Final = 0x1
+
+
+class _Handler(SimpleHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing: what goes wrong shows in the program's own words."""
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    request_queue_size = 128
+    daemon_threads = True
+
+
+def raise_loopback() -> None:
+    """Bring the loopback interface up, which in a new network namespace is down.
+
+    Nothing happens where it is up already, or is nothing to bring up.
+    """
+    if sys.platform != "linux":
+        return
+    import fcntl
+    import socket
+    import struct
+
+    name = b"lo"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        request = struct.pack("16sH14x", name, 0)
+        answer = fcntl.ioctl(control, _SIOCGIFFLAGS, request)
+        flags = struct.unpack("16sH14x", answer)[1]
+        if not flags & _UP:
+            fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sH14x", name, flags | _UP))
+
+
+def run_served(folder: str, config: str, text: str, command: Sequence[str]) -> int:
+    """Serve the folder, write the configuration, run the command."""
+    with _Server(("127.0.0.1", 0), partial(_Handler, directory=folder)) as server:
+        threading.Thread(target=server.serve_forever, args=(_POLL,), daemon=True).start()
+        port = str(server.server_address[1])
+        Path(config).write_text(text.replace(PORT, port), encoding="utf-8")
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, check=False)
+        server.shutdown()
+    return done.returncode
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(OSError):  # the program will say that it reaches no server
+        raise_loopback()
+    sys.exit(run_served(**json.loads(sys.stdin.buffer.read())))

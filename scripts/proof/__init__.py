@@ -1,0 +1,1 @@
+"""What proofs have in common: levels and findings, virtual packages, seclusion, the clock."""

@@ -1,0 +1,1 @@
+"""Prove that the requirements lead, from the channel alone, to what the lock names."""

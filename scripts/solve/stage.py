@@ -1,0 +1,87 @@
+"""The level `solve`: solve every mirrored environment from the mirror alone. Acts.
+
+Foreign platforms too, as the machine that the lock declares. All in one child process without
+a network, and with a cache of its own.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
+
+from scripts.core.errors import MirrorError
+from scripts.core.rattler_child import call_rattler
+from scripts.core.report import Json
+from scripts.lock.select import Selection
+from scripts.manifest.workspace import Workspace
+from scripts.proof.alone import alone_environment, seclusion
+from scripts.solve.plan_solve import NotSolved, Solving, Wanted, plan_solves
+from scripts.solve.solved import Answer, SolveResult, conclude, died
+
+
+def check_solve(workspace: Workspace, selection: Selection) -> SolveResult:
+    """Solve what can be, and hold every answer against pixi.lock."""
+    plans = plan_solves(selection, workspace.manifest, workspace.root)
+    solvings = [each for each in plans if isinstance(each, Solving)]
+    hindered = tuple(each for each in plans if isinstance(each, NotSolved))
+    try:
+        answers = _ask(solvings, workspace.place.folder) if solvings else []
+    except MirrorError as error:  # rattler died: an answer, too
+        return SolveResult(places=died(solvings, error.problems[0]), hindered=hindered)
+    return SolveResult(
+        places=tuple(map(conclude, solvings, answers)),
+        hindered=hindered,
+    )
+
+
+def _ask(solvings: list[Solving], folder: Path) -> list[Answer]:
+    """Put all questions at once."""
+    with tempfile.TemporaryDirectory(prefix="pixi-mirror-", ignore_cleanup_errors=True) as name:
+        scratch = Path(name).resolve()
+        arguments: dict[str, Json] = {
+            "cache": str(scratch / "cache"),
+            "questions": [_question(each, folder) for each in solvings],
+        }
+        environment = alone_environment(scratch / "home", {})
+        replies = call_rattler("solve", arguments, environment, seclusion().command)
+    assert isinstance(replies, list)
+    return [_answer(reply, folder) for reply in replies]
+
+
+def _question(solving: Solving, folder: Path) -> Json:
+    return {
+        "channels": [(folder / each).as_uri() for each in solving.channels],
+        "subdir": solving.subdir,
+        "specs": [_spec(each, folder) for each in solving.wanted],
+        "constraints": [_spec(each, folder) for each in solving.constraints],
+        "virtual_packages": [_virtual_package(each) for each in solving.virtual_packages],
+        "channel_priority": solving.channel_priority,
+        "strategy": solving.strategy,
+    }
+
+
+def _spec(wanted: Wanted, folder: Path) -> str:
+    if wanted.channel is None:
+        return wanted.spec
+    return f"{(folder / wanted.channel).as_uri()}::{wanted.spec}"
+
+
+def _virtual_package(text: str) -> Json:
+    """Split `__archspec=0=x86_64`; the build `0` may be left out, and so may both."""
+    name, _, rest = text.partition("=")
+    version, _, build = rest.partition("=")
+    return [name, version or "0", build or "0"]
+
+
+def _answer(reply: Json, folder: Path) -> Answer:
+    """Read one reply of the worker; what lies outside the mirror keeps its URL."""
+    assert isinstance(reply, dict)
+    if "refused" in reply:
+        return Answer(refused=str(reply["refused"]))
+    root = unquote(folder.as_uri()) + "/"
+    urls = reply["urls"]
+    assert isinstance(urls, list)
+    return Answer(
+        artifacts=frozenset(PurePosixPath(unquote(str(url)).removeprefix(root)) for url in urls)
+    )
