@@ -37,14 +37,20 @@ class Requirement:
     """A conda requirement: `spec` is a MatchSpec without channel, `channel` a base URL.
 
     A source requirement (`path`, `git`, or a `url` that is no conda archive) is built by pixi;
-    its `spec` is the name alone. A conditional one (`when`) may be absent from a lock.
+    its `spec` is the name alone. A conditional one (`when`) may be absent from a lock;
+    `condition` is what must hold, as in a MatchSpec's `[when="…"]`.
     """
 
     name: str
     spec: str
     channel: str | None = None
     is_source: bool = False
-    is_conditional: bool = False
+    condition: str | None = None
+
+    @property
+    def is_conditional(self) -> bool:
+        """Tell whether it holds under a condition alone."""
+        return self.condition is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -74,22 +74,44 @@ def _parse_requirement(key: str, table: Table, pool: Mapping[str, object]) -> Re
     fields = table.table(key)
     if fields.flag("workspace"):
         fields = _inherited(key, fields, pool)
-    is_conditional = "when" in fields.fields
+    condition = _condition(fields, "when") if "when" in fields.fields else None
     if _is_source(fields):
-        return Requirement(name=name, spec=name, is_source=True, is_conditional=is_conditional)
+        return Requirement(name=name, spec=name, is_source=True, condition=condition)
+    channel = fields.text("channel")
+    return Requirement(
+        name=name,
+        spec=_spec(name, fields),
+        channel=None if channel is None else channel_base_url(channel),
+        condition=condition,
+    )
+
+
+def _spec(name: str, fields: Table) -> str:
+    """Write a MatchSpec."""
     version, build = fields.text("version"), fields.text("build")
     words = [name]
     if version is not None or build is not None:
         words.append(_version(version or "*"))
     if build is not None:
         words.append(build)
-    channel = fields.text("channel")
-    return Requirement(
-        name=name,
-        spec=" ".join(words) + _brackets(fields),
-        channel=None if channel is None else channel_base_url(channel),
-        is_conditional=is_conditional,
-    )
+    return " ".join(words) + _brackets(fields)
+
+
+def _condition(table: Table, key: str) -> str:
+    """Write `when`: a MatchSpec, or a table with one of `all`, `any` and `package`."""
+    value = table.fields[key]
+    if isinstance(value, str):
+        return value
+    fields = table.table(key)
+    for word, between in (("all", " and "), ("any", " or ")):
+        if word in fields.fields:
+            values = {str(number): each for number, each in enumerate(fields.values(word))}
+            parts = Table(fields.subject, fields.path_of(word), values)
+            return f"({between.join(_condition(parts, number) for number in values)})"
+    package = fields.text("package")
+    if package is None:
+        raise table.wrong(key, "a MatchSpec, or a table with all, any or package")
+    return _spec(package.lower(), fields)
 
 
 def _version(text: str) -> str:

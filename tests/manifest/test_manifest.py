@@ -294,15 +294,39 @@ def test_how_a_dependency_becomes_a_matchspec(*, written: str, spec: str, is_sou
     rattler.MatchSpec(requirement.spec)  # it can be read
 
 
-def test_a_condition_is_marked() -> None:
-    text = MINIMAL + '[dependencies]\na = { version = "1", when = "python >3" }\n'
+@pytest.mark.parametrize(
+    ("when", "condition"),
+    [
+        ('"python >3"', "python >3"),
+        ('{ all = ["a >1", "b"] }', "(a >1 and b)"),
+        ('{ any = ["a", { all = ["b", { package = "C" }] }] }', "(a or (b and c))"),
+        (
+            '{ package = "c", version = ">=1, <2", build = "py*", build-number = ">3" }',
+            'c >=1,<2 py*[build_number=">3"]',
+        ),
+    ],
+)
+def test_conditions(when: str, condition: str) -> None:
+    text = f'{MINIMAL}[dependencies]\na = {{ version = "1", when = {when} }}\n'
     (requirement,) = requirements_of(parse_manifest(text, name="pixi.toml"), "default", "linux-64")
-    assert requirement == Requirement(name="a", spec="a 1", is_conditional=True)
+    assert requirement == Requirement(name="a", spec="a 1", condition=condition)
+    assert requirement.is_conditional
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        (
+            MINIMAL + '[dependencies]\na = { when = { any = ["b", 3] } }\n',
+            "pixi.toml: dependencies.a.when.any.1 is not a table\n  actual  3",
+        ),
+        (
+            MINIMAL + '[dependencies]\na = { when = { version = "1" } }\n',
+            (
+                "pixi.toml: dependencies.a.when is not a MatchSpec, or a table with all, any or"
+                " package\n  actual  {'version': '1'}"
+            ),
+        ),
         (
             "\ufeff" + MINIMAL,
             (
