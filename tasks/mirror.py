@@ -71,8 +71,8 @@ def _look_at_committed_lock(workspace: Workspace, console: Console) -> None:
 def chain(workspace: Workspace, console: Console) -> Report:
     """Run the stages on the lock as it is now; the first one with a problem is the last.
 
-    Each stage's lines are printed as it ends; the report returned holds the data of all stages,
-    and the problems. The caller holds the channel's lock file.
+    Each stage's lines are printed as it ends, what several say but once; the report returned
+    holds the data of all stages, and the problems. The caller holds the channel's lock file.
     """
     selection = select(read_lock(workspace.lock_path), workspace.settings)
     stages: tuple[tuple[str, Callable[[], Report]], ...] = (
@@ -81,11 +81,14 @@ def chain(workspace: Workspace, console: Console) -> Report:
         ("verify", lambda: verify(workspace, selection, VerifyOptions(), console)),
     )
     data: dict[str, Json] = {}
+    said: set[str] = set()
     for name, stage in stages:
         report = stage()
         data[name] = report.data
         for line in report.lines:
-            console.result(line)
+            if line not in said:
+                console.result(line)
+        said.update(report.lines)
         if report.problems:
             return dataclasses.replace(report, lines=(), data=data)
         if name == "index":

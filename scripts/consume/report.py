@@ -43,13 +43,15 @@ class Results:
 
 def make_report(results: Results) -> Report:
     """Put it all together."""
+    problems = (
+        *content_problems(results.consumer, results.place, results.diagnoses),
+        *configuration_problem(results.consumer, results.place, results.configuration),
+    )
     return Report(
         lines=(*_place_lines(results), *_lines(results), *_configuration_lines(results)),
         data=_data(results),
-        problems=(
-            *content_problems(results.consumer, results.place, results.diagnoses),
-            *configuration_problem(results.consumer, results.place, results.configuration),
-        ),
+        problems=problems,
+        names=len(problems),  # it is the list to take to the mirror's keeper
     )
 
 

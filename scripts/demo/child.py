@@ -23,7 +23,7 @@ def run_task_on(workspace: Path, task: str, env: Mapping[str, str], console: Con
 
     For people, what it prints is shown as it comes; what it has to say on stderr it says itself.
     """
-    options = ["--json"] if console.json_wanted else _LOUDNESS[console.loudness]
+    options = [*_LOUDNESS[console.loudness], *(["--json"] if console.json_wanted else [])]
     command = [sys.executable, "-P", "-m", f"tasks.{task}", "--manifest-path", str(workspace)]
     lines = []
     with subprocess.Popen(

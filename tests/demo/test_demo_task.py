@@ -99,6 +99,9 @@ def test_json_and_a_kept_folder(tmp_path: Path, here: str) -> None:
     assert document["said"] == f"hello, world without a network ({here})"
     assert (document["platform"], document["kept"]) == (here, str(kept))
     assert kept.joinpath("workspace", "local-channel", "noarch", "repodata.json").is_file()
+    assert "fetch: 7 to download" in done.stderr
+    quiet = run_demo(tmp_path, "--json", "-q")
+    assert (quiet.returncode, quiet.stderr) == (0, "")
     again = run_demo(tmp_path, "--keep", str(kept))
     assert (again.returncode, again.stdout, again.stderr) == (
         2,
