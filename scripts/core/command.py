@@ -64,6 +64,8 @@ def run_task(
     console = Console(loudness=loudness, json_wanted=options.json)
     # SIGTERM ends a run like Ctrl-C: what is whole is kept, children are ended.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see tasks/__init__.py
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         report = _outcome(handler, options, console)
         if console.json_wanted:

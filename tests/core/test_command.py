@@ -234,6 +234,24 @@ def test_a_signal_ends_a_real_run_with_its_clearing_up_done(number: signal.Signa
     assert err == b"cleared up\ndemo: interrupted; artifacts already placed are kept\n"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals for others")
+def test_ctrl_c_while_a_task_still_imports(tmp_path: Path) -> None:
+    """The modules that are imported before the task begins may take a second on a slow disk."""
+    slow = tmp_path / "argparse.py"  # the first that tasks/index.py imports
+    slow.write_text("import time\nprint('ready', flush=True)\ntime.sleep(60)\n", encoding="utf-8")
+    command = [sys.executable, "-m", "tasks.index"]
+    environ = os.environ | {"PYTHONPATH": str(tmp_path)}
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n"
+        child.send_signal(signal.SIGINT)
+        _, err = child.communicate(timeout=20)
+    assert child.returncode == -signal.SIGINT  # which a shell makes 130
+    assert err == b""
+
+
 def without_a_reader(body: str, stream: str, *argv: str) -> tuple[int, bytes]:
     """Run a task one of whose streams nobody reads; return its exit code and the other stream."""
     with start(f"os.read(0, 1)\n{textwrap.dedent(body)}", *argv) as child:
