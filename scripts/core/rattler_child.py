@@ -42,13 +42,22 @@ def call_rattler(
     """
     environment = dict(os.environ if env is None else env)
     environment |= {"PYTHONPATH": str(_ROOT), "PYTHONIOENCODING": "utf-8"}
-    done = subprocess.run(
-        [*wrapper, sys.executable, "-P", "-m", "scripts.core.rattler_worker", function],
-        input=json.dumps(dict(arguments)).encode(),
-        capture_output=True,
-        env=environment,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [*wrapper, sys.executable, "-P", "-m", "scripts.core.rattler_worker", function],
+            input=json.dumps(dict(arguments)).encode(),
+            capture_output=True,
+            env=environment,
+            check=False,
+        )
+    except OSError as error:
+        raise MirrorError(
+            Problem(
+                subject=f"py-rattler ({function})",
+                trouble=f"{error.filename or sys.executable} cannot be started: {error.strerror}",
+                code=ExitCode.PROGRAM,
+            )
+        ) from None
     # Judged by the result, not by the exit code: the work may be done though the exit crashed.
     answer = _answer(done.stdout.decode("utf-8", "replace"))
     if "error" in answer:

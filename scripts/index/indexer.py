@@ -69,13 +69,17 @@ def run_indexer(indexer: Indexer, channel: Path) -> None:
     if indexer.program is None:
         _run_py_rattler(channel)
         return
-    done = subprocess.run(
-        [str(indexer.program), "fs", str(channel)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [str(indexer.program), "fs", str(channel)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    except OSError as error:
+        trouble = f"{indexer.program} cannot be started: {error.strerror}"
+        raise _failed(PROGRAM, trouble, "") from None
     if done.returncode != 0:
         said = done.stdout.decode("utf-8", "replace").strip()
         raise _failed(PROGRAM, f"ended with status {done.returncode}", said)

@@ -83,19 +83,24 @@ def alone_environment(home: Path, more: Mapping[str, str]) -> dict[str, str]:
 def run_alone(
     command: Sequence[str], environment: Mapping[str, str], given: bytes = b""
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a program to its end; `given` is its stdin.
+    """Run a program to its end; `given` is its stdin. One that cannot be started ends with 126.
 
     Where this task is interrupted, the program is ended, and on POSIX all that it has started.
     """
     is_posix = os.name == "posix"
-    with subprocess.Popen(
-        [*seclusion().command, *command],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment,
-        process_group=0 if is_posix else None,
-    ) as process:
+    try:
+        process = subprocess.Popen(
+            [*seclusion().command, *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            process_group=0 if is_posix else None,
+        )
+    except OSError as error:  # as a shell ends, and `unshare`
+        trouble = f"{error.filename or command[0]}: cannot be started: {error.strerror}"
+        return subprocess.CompletedProcess(list(command), 126, b"", trouble.encode())
+    with process:
         try:
             output, errors = process.communicate(given)
         except BaseException:

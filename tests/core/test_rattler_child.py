@@ -36,6 +36,18 @@ def test_the_encoding_that_the_user_chose_is_not_the_childs(
     assert call_rattler("normalise", {"specs": ["é"]}) == {"é": "é"}
 
 
+def test_a_child_that_cannot_be_started(tmp_path: Path) -> None:
+    missing = str(tmp_path / "missing")
+    with pytest.raises(MirrorError) as caught:
+        call_rattler("normalise", {"specs": []}, wrapper=(missing,))
+    assert caught.value.problems[0].code is ExitCode.PROGRAM
+    reason = os.strerror(2)
+    if os.name != "nt":  # where the error does not name the file
+        assert str(caught.value) == (
+            f"py-rattler (normalise): {missing} cannot be started: {reason}"
+        )
+
+
 def test_the_real_worker_indexes(tmp_path: Path) -> None:
     written = TinyPackage(name="one").write(tmp_path)
     assert call_rattler("index", {"folder": str(tmp_path)}) is None

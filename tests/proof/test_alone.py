@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from scripts.install import served
-from scripts.proof.alone import alone_environment, run_alone, seclusion
+from scripts.proof.alone import Seclusion, alone_environment, run_alone, seclusion
 
 SERVED = Path(served.__file__)
 CONNECT = "import socket, sys; socket.create_connection(('127.0.0.1', int(sys.argv[1])), 5)"
@@ -50,6 +50,17 @@ def test_the_environment_is_no_one_s(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert environment["OTHER"] == "stays"
     overrides = {name: text for name, text in environment.items() if name.startswith("CONDA_")}
     assert overrides == {"CONDA_OVERRIDE_GLIBC": "2.28"}
+
+
+def test_a_program_that_cannot_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A conda whose interpreter is gone; with `unshare` before it, that one says so."""
+    monkeypatch.setattr("scripts.proof.alone.seclusion", lambda: Seclusion(command=(), sentence=""))
+    missing = str(tmp_path / "conda")
+    done = run_alone([missing], alone_environment(tmp_path, {}))
+    assert done.returncode == 126
+    if os.name != "nt":  # where the error does not name the file
+        said = f"{missing}: cannot be started: No such file or directory"
+        assert done.stderr.decode() == said
 
 
 def test_an_interrupted_run_leaves_no_program_behind(
