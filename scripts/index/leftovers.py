@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from scripts.channel.state import ChannelPlace
 from scripts.core.console import Console
-from scripts.core.errors import usage_error
+from scripts.core.errors import MirrorError, usage_error
 from scripts.core.files import read_regular
 from scripts.index.contents import look_into_channel
 from scripts.index.records import Record
@@ -62,7 +62,15 @@ def look_into_mirror(place: ChannelPlace, selection: Selection) -> tuple[Channel
     earlier = {PurePosixPath(stamp.summary.channel) for stamp in read_stamps(place)}
     inside = {path for path in earlier if not path.is_absolute() and ".." not in path.parts}
     paths = sorted(inside.union(selection.channels))
-    return plan_work(selection, [look_into_channel(place.folder, path) for path in paths])
+    try:
+        channels = [look_into_channel(place.folder, path) for path in paths]
+    except OSError as error:
+        raise _unreadable(error, place.folder) from None
+    return plan_work(selection, channels)
+
+
+def _unreadable(error: OSError, folder: Path) -> MirrorError:
+    return usage_error(str(error.filename or folder), f"cannot be read: {error.strerror}")
 
 
 def find_leftovers(place: ChannelPlace, selection: Selection, console: Console) -> Leftovers:
@@ -101,13 +109,15 @@ def _present_records(folder: Path, subdir: PurePosixPath, console: Console) -> M
         return parse_repodata(read_regular(folder / path, LARGEST), str(path)).records
     except FileNotFoundError:
         return {}
+    except OSError as error:  # what it says must not be lost only because it cannot be read now
+        raise _unreadable(error, folder) from None
     except DamagedIndexError as error:
         trouble = error.problems[0]
     try:
         path = subdir / REPODATA_ZST
         data = parse_zst(read_regular(folder / path, LARGEST), str(path))
         return parse_repodata(data, str(path)).records
-    except (FileNotFoundError, DamagedIndexError):
+    except (OSError, DamagedIndexError):
         console.warn(
             f"{trouble.subject}: {trouble.trouble}; what it said of artifacts that the lock does"
             " not name is lost"

@@ -47,7 +47,12 @@ def open_workspace(manifest_path: Path | None, overrides: SettingOverrides) -> W
     Raises the error of exit code 2 where there is none, where it is wrong, and for a channel
     folder that would swallow the workspace.
     """
-    path = _nearest(Path.cwd()) if manifest_path is None else _given(manifest_path)
+    try:
+        path = _nearest(Path.cwd()) if manifest_path is None else _given(manifest_path)
+    except OSError as error:  # a folder that nobody may look into, or that is gone
+        subject = str(manifest_path or "the current folder")
+        trouble = f"cannot look for a manifest there: {error.strerror}"
+        raise usage_error(subject, trouble) from None
     manifest = parse_manifest(read_manifest_text(path), name=path.name)
     settings = override(manifest.settings, overrides)
     root = path.parent

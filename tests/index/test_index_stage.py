@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -19,6 +20,7 @@ from scripts.core.errors import ExitCode, MirrorError
 from scripts.core.report import human_size
 from scripts.index import stage
 from scripts.index.indexer import Indexer, find_indexer, run_indexer
+from scripts.index.leftovers import look_into_mirror
 from scripts.index.readback import read_subdir_index
 from tests.support.mirrors import CHANNEL, Mirror, make_mirror, rows
 from tests.support.packages import TinyPackage
@@ -364,6 +366,22 @@ def test_a_stamp_that_cannot_be_read(tmp_path: Path, any_indexer: str) -> None:
     )
 
 
+@pytest.mark.skipif(os.name == "nt", reason="chmod takes nothing away there")
+def test_a_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The refusal is a mock: root may list everything."""
+    mirror = mirror_of(tmp_path, A)
+    folder = mirror.folder / "noarch"
+
+    def refuse(*_args: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+
+    monkeypatch.setattr("scripts.index.leftovers.look_into_channel", refuse)
+    with pytest.raises(MirrorError) as caught:
+        look_into_mirror(mirror.workspace.place, mirror.selection)
+    assert str(caught.value) == f"{folder}: cannot be read: Permission denied"
+    assert caught.value.problems[0].code is ExitCode.USAGE
+
+
 def test_a_damaged_shard_is_made_again(tmp_path: Path, indexer: str) -> None:
     mirror = mirror_of(tmp_path, A, B)
     mirror.index()
@@ -513,6 +531,19 @@ def test_an_indexer_that_fails(tmp_path: Path, fake_program: Path) -> None:
     assert str(error.value) == "rattler-index: ended with status 3\n  said  the reason"
     assert error.value.problems[0].code is ExitCode.PROGRAM
     assert mirror.states() == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there, what runs is told by its name")
+def test_an_indexer_that_cannot_be_started(tmp_path: Path) -> None:
+    broken = tmp_path / "rattler-index"
+    broken.write_bytes(b"#!/nowhere\n")
+    broken.chmod(0o755)
+    with pytest.raises(MirrorError) as caught:
+        run_indexer(Indexer(program=broken, identity="broken"), tmp_path)
+    assert caught.value.problems[0].code is ExitCode.PROGRAM
+    assert str(caught.value) == (
+        f"rattler-index: {broken} cannot be started: No such file or directory"
+    )
 
 
 def test_an_indexer_that_does_nothing_is_not_believed(tmp_path: Path, fake_program: Path) -> None:

@@ -165,6 +165,24 @@ def test_a_name_that_no_folder_can_have(folder: Path) -> None:
     )
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps a folder that somebody is in")
+def test_the_current_folder_is_gone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "gone").mkdir()
+    monkeypatch.chdir(folder / "gone")
+    (folder / "gone").rmdir()
+    assert refusal(None) == (
+        "the current folder: cannot look for a manifest there: No such file or directory"
+    )
+
+
+@pytest.mark.skipif(os.name == "nt" or not os.getuid(), reason="root may look everywhere")
+def test_a_folder_that_nobody_may_look_into(folder: Path) -> None:
+    (folder / "w").mkdir(mode=0)
+    assert refusal(folder / "w") == (
+        f"{folder / 'w'}: cannot look for a manifest there: Permission denied"
+    )
+
+
 @pytest.mark.skipif(os.name == "nt", reason="links are for few on Windows")
 def test_links_in_a_circle(folder: Path) -> None:
     (folder / "pixi.toml").write_text(MANIFEST)
