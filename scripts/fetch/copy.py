@@ -30,6 +30,8 @@ def local_path(url: str, root: Path) -> Path | None:
 def read_chunks(path: Path) -> Generator[bytes]:
     """Read a file in pieces; a missing one is an error that trying again does not help."""
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for, a device has no end
+            raise DownloadError(Fault.REFUSED, f"{path}: not a file")
         with path.open("rb", buffering=0) as file:
             while chunk := file.read(CHUNK):
                 yield chunk

@@ -113,7 +113,8 @@ class Download:
                             raise
                 return self._from(final, part)
         except OSError as error:
-            where = error.filename or self._shared.place.folder
+            # of a rename that failed, the place that the part could not get to
+            where = error.filename2 or error.filename or self._shared.place.folder
             raise DownloadError(Fault.DISK, f"{where}: {error.strerror}") from None
 
     def _from(self, url: str, part: PartFile) -> Placed:

@@ -128,7 +128,7 @@ class Http:
                 stream=True,
                 allow_redirects=False,
             )
-        except requests.exceptions.InvalidURL as error:
+        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
             raise DownloadError(Fault.REFUSED, sentence(error)) from None
         except requests.exceptions.SSLError as error:
             raise DownloadError(Fault.REFUSED, f"TLS: {sentence(error)}") from None

@@ -318,6 +318,21 @@ def test_a_folder_in_an_artifacts_place(world: World, capsys: pytest.CaptureFixt
     assert mine.exists()
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX")
+def test_a_pipe_for_an_artifact(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    pipe = world.root / "noarch" / "p0-1.0-0.conda"
+    pipe.parent.mkdir()
+    os.mkfifo(pipe)
+    channel = f"{world.upstream.url}/ch"
+    world.lock(LockRow(written=world.packages[0], channel=channel, url=pipe.as_uri()))
+    assert world.fetch() == ExitCode.USAGE
+    assert capsys.readouterr().err.split("free\n")[1] == (
+        f"error: noarch/p0-1.0-0.conda: {pipe}: not a file\n"
+        f"  from  {pipe.as_uri()}\n"
+        "help: look at `[mirrors]`, `tls-root-certs` and the proxies: `pixi config list`\n"
+    )
+
+
 @pytest.mark.skipif(os.name == "nt", reason="ulimit is POSIX")
 def test_a_disk_that_takes_no_more_ends_the_run(world: World) -> None:
     """A limit on the size of files stands in for a full disk: writing fails in the same way."""
