@@ -10,11 +10,15 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 from scripts.core.called import as_called
 from scripts.core.console import Console, Loudness
-from scripts.core.errors import ExitCode, MirrorError, exit_code_of
+from scripts.core.errors import ExitCode, MirrorError, Problem, exit_code_of
 from scripts.core.report import Report
+
+# What the tasks import of requirements.txt in this process.
+_TOOLS: Final = frozenset({"msgpack", "requests", "rich", "tomlkit", "yaml", "zstandard"})
 
 Handler = Callable[[argparse.Namespace, Console], Report]
 
@@ -106,3 +110,18 @@ def _outcome(handler: Handler, options: argparse.Namespace, console: Console) ->
         return handler(options, console)
     except MirrorError as error:
         return Report(problems=error.problems)
+    except ModuleNotFoundError as error:
+        if error.name not in _TOOLS:
+            raise
+        return Report(problems=(_no_tool(error.name),))
+
+
+def _no_tool(module: str) -> Problem:
+    """Say which of the tools this Python lacks: `python -m tasks.NAME` takes any Python."""
+    return Problem(
+        subject=module,
+        trouble="this Python lacks the module, which the tasks need",
+        code=ExitCode.PROGRAM,
+        facts=(("Python", sys.executable),),
+        help="./run NAME, or pixi run NAME: both make an environment that has it",
+    )

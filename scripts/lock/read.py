@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from scripts.core.errors import usage_error
 from scripts.core.files import read_text
 from scripts.lock.model import LockFile
 from scripts.lock.parse import parse_lock
@@ -20,4 +21,8 @@ def read_lock(path: Path) -> LockFile:
 
 def read_lock_text(path: Path) -> str:
     """Read the text of a lock file."""
+    if not path.exists():
+        raise usage_error(
+            str(path), "cannot read this lock file: there is no such file", help="pixi lock"
+        )
     return read_text(path, limit=_LARGEST, what="lock file")

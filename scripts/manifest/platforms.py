@@ -55,7 +55,7 @@ def write_platforms(workspace: Workspace, edit: PlatformEdit, console: Console) 
     if is_changed:
         _write(workspace, edit.text)
         change = f"{edit.table}: {', '.join(edit.before)} → {', '.join(edit.after)}"
-        last = ("pixi.lock must be renewed: now run `pixi run lock`",)
+        last = ("pixi.lock must be renewed: now run `pixi lock`",)
     else:
         change = f"{edit.table} is already {', '.join(edit.after)}; nothing was written"
     shown = show_platforms(manifest, workspace.settings, console)

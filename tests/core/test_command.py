@@ -142,6 +142,28 @@ def test_a_bug_keeps_its_traceback_but_no_secret(capsys: Capture, options: tuple
     assert "hunter2" not in err
 
 
+def test_a_python_without_the_tools() -> None:
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tasks import platforms;"
+    code += f" sys.exit(platforms.main(['--manifest-path', {str(ROOT)!r}]))"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr == (
+        "error: tomlkit: this Python lacks the module, which the tasks need\n"
+        f"  Python  {sys.executable}\n"
+        "help: ./run NAME, or pixi run NAME: both make an environment that has it\n"
+    )
+
+
+def test_a_module_that_is_none_of_the_tools_is_a_bug(capsys: Capture) -> None:
+    def handler(options: argparse.Namespace, console: Console) -> Report:
+        raise ModuleNotFoundError("no such thing", name="scripts.nothing")
+
+    assert run(handler) == 70
+    assert "this is a bug" in capsys.readouterr().err
+
+
 def test_a_pipe_that_broke_elsewhere_is_no_success(capsys: Capture) -> None:
     """A connection's or a child's broken pipe says nothing of who reads our output."""
 

@@ -176,4 +176,4 @@ def test_missing(tmp_path: Path) -> None:
     with pytest.raises(MirrorError) as caught:
         read_lock(tmp_path / "pixi.lock")
     expected = f"{tmp_path / 'pixi.lock'}: cannot read this lock file: there is no such file"
-    assert str(caught.value) == expected
+    assert str(caught.value) == f"{expected}\nhelp: pixi lock"

@@ -80,7 +80,7 @@ def test_platforms_are_set(manifest: Path, capsys: pytest.CaptureFixture[str]) -
         "default  linux-64, osx-64\n"
         "tools    linux-64, win-64, osx-64  (not mirrored)\n"
         "gpu      linux-64, win-64, osx-64\n"
-        "pixi.lock must be renewed: now run `pixi run lock`\n"
+        "pixi.lock must be renewed: now run `pixi lock`\n"
     )
 
 
