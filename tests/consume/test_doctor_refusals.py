@@ -123,7 +123,10 @@ def test_a_lock_that_cannot_be_read(flat: Asker) -> None:
     code, _, err = flat.ask()
     assert (code, err) == (
         2,
-        "error: ROOT/pixi.lock: cannot read this lock file: there is no such file\nhelp: pixi lock\n",
+        (
+            "error: ROOT/pixi.lock: cannot read this lock file: there is no such file\n"
+            "help: pixi lock\n"
+        ),
     )
     flat.lock(flat.row("lib"))
     assert flat.ask("-e", "gpu")[0] == 2
