@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import gc
 import io
 import os
@@ -14,11 +15,20 @@ from typing import Final
 
 from scripts.core.called import as_called
 from scripts.core.console import Console, Loudness
-from scripts.core.errors import ExitCode, MirrorError, Problem, exit_code_of
+from scripts.core.errors import ExitCode, MirrorError, Problem, exit_code_of, usage_error
 from scripts.core.report import Report
 
 # What the tasks import of requirements.txt in this process.
 _TOOLS: Final = frozenset({"msgpack", "requests", "rich", "tomlkit", "yaml", "zstandard"})
+
+# What is never a bug of ours, wherever it happens; Windows knows no EDQUOT.
+_OF_THE_MACHINE: Final = frozenset(
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EROFS", "EIO", "EMFILE", "ENFILE")
+    if hasattr(errno, name)
+)
+_NO_TEMPORARY_FOLDER: Final = "No usable temporary directory"  # as Python's tempfile says it
+_MEND: Final = "see to it, then run this again"
 
 Handler = Callable[[argparse.Namespace, Console], Report]
 
@@ -110,6 +120,11 @@ def _outcome(handler: Handler, options: argparse.Namespace, console: Console) ->
         return handler(options, console)
     except MirrorError as error:
         return Report(problems=error.problems)
+    except OSError as error:
+        if not _is_of_the_machine(error):
+            raise
+        subject = str(error.filename or "this machine")
+        return Report(problems=usage_error(subject, str(error.strerror), help=_MEND).problems)
     except ModuleNotFoundError as error:
         if error.name not in _TOOLS:
             raise
@@ -125,3 +140,8 @@ def _no_tool(module: str) -> Problem:
         facts=(("Python", sys.executable),),
         help="./run NAME, or pixi run NAME: both make an environment that has it",
     )
+
+
+def _is_of_the_machine(error: OSError) -> bool:
+    """Tell a disk that is full or cannot be written to, and too many open files, from a bug."""
+    return error.errno in _OF_THE_MACHINE or str(error.strerror).startswith(_NO_TEMPORARY_FOLDER)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import signal
@@ -172,6 +173,30 @@ def test_a_pipe_that_broke_elsewhere_is_no_success(capsys: Capture) -> None:
 
     assert run(handler) == 70
     assert "BrokenPipeError: [Errno 32] Broken pipe" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/a/b"), "/a/b: No space left on device"),
+        (OSError(errno.EROFS, "Read-only file system"), "this machine: Read-only file system"),
+        (
+            FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"),
+            "this machine: No usable temporary directory found in ['/tmp']",
+        ),
+    ],
+)
+def test_a_machine_that_can_do_no_more_is_no_bug(
+    capsys: Capture, error: OSError, expected: str
+) -> None:
+    def handler(options: argparse.Namespace, console: Console) -> Report:
+        raise error
+
+    assert run(handler) == ExitCode.USAGE
+    assert capsys.readouterr() == (
+        "",
+        f"error: {expected}\nhelp: see to it, then run this again\n",
+    )
 
 
 @pytest.mark.parametrize(
