@@ -18,6 +18,7 @@ from scripts.fetch.failure import DownloadError
 from scripts.fetch.http import Http
 from scripts.lock.select import Artifact
 
+_MOST: Final = 128  # at once, whatever is asked for: each is a thread and two open files
 _TICK: Final = 0.1  # seconds between two looks at the flows
 _GRACE: Final = 1.0  # seconds that threads get to put down their part after a stop
 
@@ -88,7 +89,7 @@ class Pool:
 
     def _start_more(self, waiting: Iterator[Artifact]) -> None:
         """Start downloads until as many are under way as help."""
-        wanted = self._jobs or self._pace.in_flight
+        wanted = min(self._jobs or self._pace.in_flight, _MOST)
         while len(self.flows) < wanted:
             artifact = next(waiting, None)
             if artifact is None:
