@@ -178,11 +178,19 @@ class Download:
                     raise StoppedError
                 if part.size + len(chunk) > limit:
                     part.restart()
-                    raise DownloadError(Fault.CONTENT, f"longer than {limit} bytes")
+                    raise DownloadError(
+                        Fault.CONTENT,
+                        "longer than pixi.lock says" if self._size else "far too long",
+                        contrast=(f"at most {limit} bytes", "more"),
+                    )
                 part.write(chunk)
                 self._flow.received = part.size
         if self._size is not None and part.size < self._size:
-            raise DownloadError(Fault.CONNECTION, f"ended after {part.size} of {self._size} bytes")
+            raise DownloadError(
+                Fault.CONNECTION,
+                "ended too soon",
+                contrast=(f"{self._size} bytes", f"{part.size} bytes"),
+            )
 
     def _chunks(self, source: str, part: PartFile) -> Generator[bytes]:
         path = local_path(source, self._shared.root)
@@ -223,7 +231,11 @@ class Download:
         algorithm = self._digest.algorithm if self._digest else "sha256"
         if self._digest is not None and actual != self._digest.hex:
             part.restart()
-            raise DownloadError(Fault.CONTENT, f"{algorithm} differs from pixi.lock", actual=actual)
+            raise DownloadError(
+                Fault.CONTENT,
+                f"{algorithm} differs from pixi.lock",
+                contrast=(self._digest.hex, actual),
+            )
         target = self._shared.place.folder / self._artifact.path
         status = part.place(target, durable=self._shared.durable)
         return Placed(artifact=self._artifact, algorithm=algorithm, digest=actual, status=status)

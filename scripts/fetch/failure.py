@@ -25,8 +25,8 @@ class Fault(StrEnum):
 class DownloadError(Exception):
     """One try failed. `text` is for people and may hold URLs: redact it.
 
-    `status` is the HTTP status; `retry_after` in seconds, as the server asked for; `actual` the
-    digest of wrong bytes; `source` the URL that was asked.
+    `status` is the HTTP status; `retry_after` in seconds, as the server asked for; `contrast` what
+    was expected and what came instead; `source` the URL that was asked.
     """
 
     def __init__(
@@ -36,14 +36,14 @@ class DownloadError(Exception):
         *,
         status: int | None = None,
         retry_after: float | None = None,
-        actual: str | None = None,
+        contrast: tuple[str, str] | None = None,
     ) -> None:
         super().__init__(text)
         self.fault = fault
         self.text = text
         self.status = status
         self.retry_after = retry_after
-        self.actual = actual
+        self.contrast = contrast
         self.source: str | None = None
 
 
@@ -61,7 +61,7 @@ class Patience:
     `tries` counts all tries at one URL. Between them: `first_pause`, doubled each time up to
     `longest_pause`, each shortened at random by up to a half so that many clients do not come
     back at once. A server's Retry-After is honoured up to `longest_wish`. A server that for
-    `silence` could not be connected to is not asked again.
+    `silence` could not be connected to, or for `misery` gave no good answer, is not asked again.
     """
 
     tries: int = 5
@@ -69,6 +69,7 @@ class Patience:
     longest_pause: float = 20.0
     longest_wish: float = 120.0
     silence: float = 8.0
+    misery: float = 30.0
     connect: float = 15.0
     read: float = 30.0
     slow_span: float = 30.0

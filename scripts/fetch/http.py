@@ -171,7 +171,8 @@ class Http:
         if length is not None and wish.size is not None and begins + length != wish.size:
             raise DownloadError(
                 Fault.CONTENT,
-                f"the server has {begins + length} bytes, pixi.lock says {wish.size}",
+                "size differs from pixi.lock",
+                contrast=(f"{wish.size} bytes", f"{begins + length} bytes"),
             )
         return Body(
             start=begins,

@@ -18,8 +18,8 @@ def problem_of(failed: Failed) -> Problem:
     """Turn a failed download into what a person should read and do."""
     error, package = failed.error, failed.artifact.package
     facts: list[tuple[str, str]] = []
-    if error.actual is not None and package.digest is not None:
-        facts += [("expected", package.digest.hex), ("actual", error.actual)]
+    if error.contrast is not None:
+        facts += zip(("expected", "actual"), error.contrast, strict=True)
     facts.append(("from", redact(error.source or package.url)))
     code, help_line = _advice(error)
     return Problem(

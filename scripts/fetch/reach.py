@@ -1,7 +1,7 @@
-"""Which servers nobody reaches any more, as all downloads of a run see it. Decides; does no I/O.
+"""Which servers are of no use any more, as all downloads of a run see it. Decides; does no I/O.
 
 Without it, each of a thousand artifacts would wait through its own five tries at a server that
-is not there.
+is not there, or that only fails.
 """
 
 from __future__ import annotations
@@ -10,31 +10,52 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from scripts.access.mirrors import origin
-from scripts.fetch.failure import DownloadError, Fault, Patience, UnreachedError
+from scripts.fetch.failure import DownloadError, Fault, Patience, UnreachedError, may_pass
 
 # Tries at least that found nobody: a single one may have met a server as it started anew.
-_FEWEST: Final = 3
+_FEWEST_UNREACHED: Final = 3
+# Failed tries at least where somebody answers: more than one artifact makes alone.
+_FEWEST_BAD: Final = 20
+
+
+@dataclass(slots=True)
+class _Row:
+    """Tries that failed in a row, and when the first of them began; None: the row is broken."""
+
+    since: float | None = None
+    tries: int = 0
+
+    def add(self, began: float) -> None:
+        if self.since is None:
+            self.since, self.tries = began, 0
+        self.tries += 1
+
+    def is_over(self, fewest: int, seconds: float) -> bool:
+        if self.since is None or self.tries < fewest:
+            return False
+        return time.monotonic() - self.since >= seconds
 
 
 @dataclass(slots=True)
 class _Server:
-    """What is known of one server: bodies under way, and the tries since it last answered."""
+    """What is known of one server: bodies under way, and the failures since it did better."""
 
     bodies: int = 0
-    silent_since: float | None = None
-    tries: int = 0
-    lost: str | None = None
+    unreached: _Row = field(default_factory=_Row)
+    bad: _Row = field(default_factory=_Row)
+    lost: DownloadError | None = None
 
 
 class Reach:
     """Shared by the threads of a run; servers are told apart by scheme, host and port.
 
-    A server is lost when for `patience.silence` seconds no connection came about, in some tries,
-    and no body is on its way from it. It stays lost for the run.
+    A server is lost when no connection came about for `patience.silence` seconds, or no answer
+    but bad ones for `patience.misery`: in some tries, and with no body on its way from it. It
+    stays lost for the run.
     """
 
     def __init__(self, patience: Patience) -> None:
@@ -43,41 +64,52 @@ class Reach:
         self._servers: dict[str, _Server] = {}
         self._lock = threading.Lock()
 
-    def lost(self, source: str) -> UnreachedError | None:
+    def lost(self, source: str) -> DownloadError | None:
         """Return what the tries at a lost server ended with; None for any other."""
         with self._lock:
-            text = self._server(source).lost
-        return None if text is None else UnreachedError(text)
+            error = self._server(source).lost
+        if error is None or isinstance(error, UnreachedError):
+            return error and UnreachedError(error.text)
+        return DownloadError(error.fault, error.text, status=error.status)
 
     @contextlib.contextmanager
     def body_from(self, source: str) -> Iterator[None]:
-        """Count a body as under way while the block runs."""
+        """Count a body as under way while the block runs; one that ends as it should is good."""
         with self._lock:
             server = self._server(source)
             server.bodies += 1
-            server.silent_since = None
+            server.unreached.since = None
         try:
             yield
+            with self._lock:
+                server.bad.since = None
         finally:
             with self._lock:
                 server.bodies -= 1
 
     def failed(self, source: str, error: DownloadError, began: float) -> None:
         """Hear how a try ended that began at `began`, in seconds of time.monotonic."""
+        if error.fault is Fault.DISK:
+            return
         with self._lock:
             server = self._server(source)
-            if not isinstance(error, UnreachedError):
-                if error.fault is not Fault.DISK:
-                    server.silent_since = None
-                return
-            if server.silent_since is None:
-                server.silent_since = began
-                server.tries = 0
-            server.tries += 1
-            silence = time.monotonic() - server.silent_since
-            is_long = silence >= self._patience.silence and server.tries >= _FEWEST
-            if is_long and server.bodies == 0:
-                server.lost = error.text
+            if isinstance(error, UnreachedError):
+                row, fewest, most = server.unreached, _FEWEST_UNREACHED, self._patience.silence
+            else:
+                row, fewest, most = server.bad, _FEWEST_BAD, self._patience.misery
+                server.unreached.since = None
+                if not _is_bad(error):
+                    row.since = None
+                    return
+            row.add(began)
+            if server.bodies == 0 and row.is_over(fewest, most):
+                server.lost = error
 
     def _server(self, source: str) -> _Server:
         return self._servers.setdefault(origin(source), _Server())
+
+
+def _is_bad(error: DownloadError) -> bool:
+    """Tell whether it says something of the server: not what it lacks, nor when to come back."""
+    passes = may_pass(error) and error.fault is not Fault.CONTENT
+    return passes and error.retry_after is None

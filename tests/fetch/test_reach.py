@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from scripts.fetch.failure import DownloadError, Fault, Patience, UnreachedError
 from scripts.fetch.reach import Reach
 
-PATIENCE = Patience(silence=8.0)
+PATIENCE = Patience(silence=8.0, misery=30.0)
 HERE = "https://host/a.conda"
 ALSO_HERE = "https://host:443/b.conda"
 ELSEWHERE = "https://other/a.conda"
@@ -61,4 +63,60 @@ def test_a_full_disk_says_nothing_of_a_server() -> None:
     tries(reach, 20, 15)
     reach.failed(HERE, DownloadError(Fault.DISK, "full"), time.monotonic())
     tries(reach, 1)
+    assert reach.lost(HERE) is not None
+
+
+def unwell(reach: Reach, count: int, seconds_ago: float, error: DownloadError) -> None:
+    for _ in range(count):
+        reach.failed(HERE, error, time.monotonic() - seconds_ago)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        DownloadError(Fault.STATUS, "HTTP 503 Service Unavailable", status=503),
+        DownloadError(Fault.CONNECTION, "read timed out."),
+    ],
+)
+def test_lost_where_nothing_good_came_for_long(error: DownloadError) -> None:
+    reach = Reach(PATIENCE)
+    unwell(reach, 19, 31, error)
+    assert reach.lost(HERE) is None
+    unwell(reach, 1, 0, error)
+    lost = reach.lost(HERE)
+    assert lost is not None
+    assert (lost.fault, lost.text, lost.status) == (error.fault, error.text, error.status)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        DownloadError(Fault.STATUS, "HTTP 404", status=404),
+        DownloadError(Fault.CONTENT, "sha256 differs"),
+        DownloadError(Fault.STATUS, "HTTP 429", status=429, retry_after=60),
+    ],
+)
+def test_what_a_server_lacks_or_puts_off_is_no_failure_of_it(error: DownloadError) -> None:
+    reach = Reach(PATIENCE)
+    unwell(reach, 100, 300, error)
+    assert reach.lost(HERE) is None
+
+
+def test_one_good_body_begins_the_count_anew() -> None:
+    error = DownloadError(Fault.STATUS, "HTTP 503", status=503)
+    reach = Reach(PATIENCE)
+    unwell(reach, 30, 29, error)
+    with reach.body_from(HERE):
+        pass
+    unwell(reach, 30, 5, error)
+    assert reach.lost(HERE) is None
+
+
+def test_a_body_that_breaks_off_is_not_good() -> None:
+    error = DownloadError(Fault.CONNECTION, "ended too soon")
+    reach = Reach(PATIENCE)
+    unwell(reach, 19, 31, error)
+    with pytest.raises(DownloadError), reach.body_from(HERE):
+        raise error
+    unwell(reach, 1, 0, error)
     assert reach.lost(HERE) is not None
