@@ -81,6 +81,7 @@ def test_every_task_runs(workspace: Workspace, upstream: Upstream) -> None:
     printed = workspace.task("platforms")
     assert "linux-64, osx-arm64, win-64" in printed
     workspace.task("lock")
+    assert "conda-forge" in workspace.task("channels")
 
     # The stages one by one, then all in one: which then finds nothing left to do.
     workspace.task("fetch")

@@ -15,7 +15,8 @@ from typing import Final
 
 from scripts.renew.pixi_environment import pixi_environment
 
-_UNSHARE: Final = ("unshare", "--user", "--map-root-user", "--net", "--")
+_UNSHARE: Final = "unshare"
+_OF_ITS_OWN: Final = ("--user", "--map-root-user", "--net", "--")
 _PATIENCE: Final = 10  # seconds; it takes hundredths of one, or is forbidden
 
 # Nobody answers at the discard port (RFC 863) of this machine.
@@ -42,9 +43,12 @@ def seclusion() -> Seclusion:
     Linux gives it a network of its own, with nothing but loopback, where user namespaces are
     allowed; elsewhere all proxies lead to nowhere, and the artifacts come from files.
     """
-    if sys.platform == "linux" and _can_unshare():
+    # By its path: the answer is kept, and PATH may be another one for what is run with it.
+    program = shutil.which(_UNSHARE) if sys.platform == "linux" else None
+    if program is not None and _can_unshare(program):
         return Seclusion(
-            command=_UNSHARE, sentence="without a network (in a network namespace of its own)"
+            command=(program, *_OF_ITS_OWN),
+            sentence="without a network (in a network namespace of its own)",
         )
     return Seclusion(
         command=(),
@@ -52,12 +56,10 @@ def seclusion() -> Seclusion:
     )
 
 
-def _can_unshare() -> bool:
-    if shutil.which(_UNSHARE[0]) is None:
-        return False
+def _can_unshare(program: str) -> bool:
     try:
         done = subprocess.run(
-            [*_UNSHARE, sys.executable, "-I", "-S", "-c", ""],
+            [program, *_OF_ITS_OWN, sys.executable, "-I", "-S", "-c", ""],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_PATIENCE,

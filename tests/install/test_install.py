@@ -17,7 +17,7 @@ from scripts.verify.stage import VerifyOptions, verify
 from tests.support.archives import Member, conda
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow
 from tests.support.packages import TinyPackage
-from tests.support.verified import World, elsewhere, here
+from tests.support.verified import World, elsewhere, here, overrides
 
 HELLO = f"{here()}/hello-1.0-0.conda"
 LIB = "noarch/lib-1.0-0.tar.bz2"
@@ -63,11 +63,13 @@ def test_what_installs_is_right(world: World, capsys: pytest.CaptureFixture[str]
     assert world.loud(*BY_RATTLER) == 0
     out, err = capsys.readouterr()
     wide = max(len(here()), len(elsewhere()))
+    machine = " ".join(f"{name}={value}" for name, value in overrides().items() if value)
     assert out == (
         f"default  {here().ljust(wide)}  install ✓ (py-rattler)\n"
         f"default  {elsewhere().ljust(wide)}  install –\n"  # noqa: RUF001
         f"small    {here().ljust(wide)}  install ✓ (py-rattler)\n"
         f"installed {alone.seclusion().sentence}, from file:// or loopback, into an empty cache\n"
+        f"installed default/{here()}, small/{here()} with {machine}\n"
     )
     assert err == (
         f"verify: installing default/{here()} with py-rattler\n"
@@ -192,7 +194,7 @@ def test_an_incomplete_environment(world: World, capsys: pytest.CaptureFixture[s
         f" in default/{here()}\n"
         f"left out: six 1.17.0 ({wheel}): a PyPI package; in default/{here()}\n"
     )
-    assert sorted(out.splitlines()[3:]) == told.splitlines()
+    assert sorted(out.splitlines()[4:]) == told.splitlines()
     assert out.splitlines()[0] == (
         f"default  {here()}  install ✓ (py-rattler)  incomplete ✗ (2 not in the channel)"
     )
@@ -229,7 +231,7 @@ def test_the_channel_folder_is_not_there(world: World, capsys: pytest.CaptureFix
 def test_without_network_namespaces(
     world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(alone, "_can_unshare", lambda: False)
+    monkeypatch.setattr(alone, "_can_unshare", lambda _: False)
     alone.seclusion.cache_clear()
     try:
         assert world.loud(*BY_RATTLER) == 0

@@ -89,7 +89,7 @@ def test_elsewhere_proxies_are_asked_for_all_that_is_not_loopback(
 ) -> None:
     """The control, too: a client that asks nobody would not be kept from anything."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(alone, "_can_unshare", lambda: False)
+    monkeypatch.setattr(alone, "_can_unshare", lambda _: False)
     monkeypatch.setattr(alone, "_REFUSING", upstream.url)
     seclusion.cache_clear()
     try:
