@@ -93,7 +93,8 @@ class Unmirrorable:
 class LockPlatform:
     """A platform as the lock names it; lock v7 may name it `p1` and give its subdir.
 
-    `virtual_packages` are as written (`__glibc=2.28`); None before v7, where the lock says none.
+    `virtual_packages` are as written (`__glibc=2.28`); None where the lock says
+    nothing of them, as before v7.
     """
 
     name: str

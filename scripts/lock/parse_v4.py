@@ -49,9 +49,9 @@ def _platforms(top: Row) -> dict[str, LockPlatform]:
         if name in platforms:
             raise usage_error(top.subject, f"the platform {name} is there twice")
         subdir = check_subdir(row.text("subdir") or name, f"{top.subject}: platform {name}")
-        platforms[name] = LockPlatform(
-            name=name, subdir=subdir, virtual_packages=row.texts("virtual-packages")
-        )
+        # None recorded says nothing: pixi assumes the usual ones then (satisfiability/platform.rs).
+        packages = row.texts("virtual-packages") or None
+        platforms[name] = LockPlatform(name=name, subdir=subdir, virtual_packages=packages)
     return platforms
 
 

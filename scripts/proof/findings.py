@@ -21,6 +21,8 @@ class Level(StrEnum):
     """Every locked artifact is there, byte for byte."""
     INDEX = "index"
     """What the channel says of its artifacts is what the lock says."""
+    CLOSURE = "closure"
+    """Every requirement is met within its environment and platform, as the lock says it."""
     SOLVE = "solve"
     """What the manifest requires, solved from the channel alone, is what the lock has."""
     INSTALL = "install"

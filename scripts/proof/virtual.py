@@ -30,3 +30,10 @@ def virtual_packages(rows: PlatformPackages, platform: ManifestPlatform | None) 
     for each in () if platform is None else platform.virtual_packages:
         packages[each.partition("=")[0]] = each
     return tuple(packages.values())
+
+
+def virtual_package_parts(text: str) -> tuple[str, str, str]:
+    """Split `__archspec=0=x86_64` into name, version and build; what is left out is `0`."""
+    name, _, rest = text.partition("=")
+    version, _, build = rest.partition("=")
+    return name, version or "0", build or "0"

@@ -18,11 +18,12 @@ def matching_platform(
 ) -> PlatformPackages | None:
     """Return the packages locked for a platform of the manifest; None where there are none.
 
-    Locks before v7 know subdirs alone.
+    Locks before v7 know subdirs alone, and so may later ones; what they know counts for more.
     """
     same = [rows for rows in locked.platforms if _is_same(rows.platform, platform)]
     named = [rows for rows in same if rows.platform.name == platform.name]
-    return next(iter((*named, *same)), None)
+    known = [rows for rows in same if rows.platform.virtual_packages is not None]
+    return next(iter((*named, *known, *same)), None)
 
 
 def is_covered(rows: PlatformPackages, wanted: Iterable[ManifestPlatform]) -> bool:

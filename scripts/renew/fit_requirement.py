@@ -37,21 +37,23 @@ def wanted_text(requirement: Requirement) -> str:
 
 def match_pair(requirement: Requirement, package: LockedPackage) -> dict[str, Json]:
     """Make the argument of the rattler worker's `matches`."""
+    return {"spec": requirement.spec, "record": match_record(package)}
+
+
+def match_record(package: LockedPackage) -> dict[str, Json]:
+    """Make a record of the fields that rattler's MatchSpec.matches compares."""
     return {
-        "spec": requirement.spec,
-        "record": {
-            "name": package.name,
-            "version": package.version,
-            "build": package.build,
-            "build_number": package.build_number,
-            "subdir": package.subdir,
-            "sha256": package.sha256,
-            "md5": package.md5,
-            "license": package.license,
-            "license_family": package.license_family,
-            "track_features": package.track_features,
-            "flags": package.flags,
-        },
+        "name": package.name,
+        "version": package.version,
+        "build": package.build,
+        "build_number": package.build_number,
+        "subdir": package.subdir,
+        "sha256": package.sha256,
+        "md5": package.md5,
+        "license": package.license,
+        "license_family": package.license_family,
+        "track_features": package.track_features,
+        "flags": package.flags,
     }
 
 

@@ -16,6 +16,7 @@ from scripts.core.report import Json
 from scripts.lock.select import Selection
 from scripts.manifest.workspace import Workspace
 from scripts.proof.alone import alone_environment, seclusion
+from scripts.proof.virtual import virtual_package_parts
 from scripts.solve.plan_solve import NotSolved, Solving, Wanted, plan_solves
 from scripts.solve.solved import Answer, SolveResult, conclude, died
 
@@ -55,7 +56,7 @@ def _question(solving: Solving, folder: Path) -> Json:
         "subdir": solving.subdir,
         "specs": [_spec(each, folder) for each in solving.wanted],
         "constraints": [_spec(each, folder) for each in solving.constraints],
-        "virtual_packages": [_virtual_package(each) for each in solving.virtual_packages],
+        "virtual_packages": [virtual_package_parts(each) for each in solving.virtual_packages],
         "channel_priority": solving.channel_priority,
         "strategy": solving.strategy,
     }
@@ -65,13 +66,6 @@ def _spec(wanted: Wanted, folder: Path) -> str:
     if wanted.channel is None:
         return wanted.spec
     return f"{(folder / wanted.channel).as_uri()}::{wanted.spec}"
-
-
-def _virtual_package(text: str) -> Json:
-    """Split `__archspec=0=x86_64`; the build `0` may be left out, and so may both."""
-    name, _, rest = text.partition("=")
-    version, _, build = rest.partition("=")
-    return [name, version or "0", build or "0"]
 
 
 def _answer(reply: Json, folder: Path) -> Answer:

@@ -10,6 +10,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
+from scripts.closure.closed import ClosureResult, closure_json, closure_lines
 from scripts.core.report import Json, Report, human_size, to_json
 from scripts.index.leftovers import Leftovers
 from scripts.install.attempt import Attempt, InstallResult
@@ -25,7 +26,7 @@ _MOMENT: Final = 0.05  # seconds, which are shown in tenths
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """All that was looked at. `files`, `solve`, `install` None: not asked for.
+    """All that was looked at. `files`, `closure`, `solve`, `install` None: not asked for.
 
     `seconds` tells how long each level took.
     """
@@ -35,6 +36,7 @@ class Results:
     allowed: AbstractSet[Kind]
     findings: tuple[Finding, ...]
     files: FilesResult | None
+    closure: ClosureResult | None
     solve: SolveResult | None
     install: InstallResult | None
     leftovers: Leftovers
@@ -77,13 +79,20 @@ def mark(results: Results, place: Place, level: Level) -> str:
         wrong = any(each.problems for each in attempts)
         clients = [_client(each) for each in attempts]
         return f"{WRONG if wrong else RIGHT} ({', '.join(clients)})"
-    if level is Level.SOLVE and not _is_solved(results, place):
-        return NOT_DONE
-    return WRONG if place in of_level(results.findings, level) else RIGHT
+    return {True: RIGHT, False: WRONG, None: NOT_DONE}[_stands(results, place, level)]
 
 
-def _is_solved(results: Results, place: Place) -> bool:
-    return results.solve is not None and place in results.solve.solved
+def _stands(results: Results, place: Place, level: Level) -> bool | None:
+    """Tell whether a place is right; None where nothing is wrong, but not all is proven."""
+    if place in of_level(results.findings, level):
+        return False
+    if level is Level.CLOSURE:
+        is_proven = results.closure is not None and place in results.closure.proven
+    elif level is Level.SOLVE:
+        is_proven = results.solve is not None and place in results.solve.solved
+    else:
+        is_proven = True
+    return True if is_proven else None
 
 
 def _client(attempt: Attempt) -> str:
@@ -104,6 +113,8 @@ def _attempts(results: Results, place: Place) -> Sequence[Attempt]:
 
 
 def _lines(results: Results) -> Iterator[str]:
+    if results.closure is not None:
+        yield from closure_lines(results.closure)
     if results.solve is not None:
         yield from solve_lines(results.solve)
     yield from _install_lines(results)
@@ -170,6 +181,7 @@ def _data(results: Results) -> dict[str, Json]:
         "artifacts": None if files is None else files.artifacts,
         "bytes": None if files is None else files.size,
         "unhashed": None if files is None else files.unhashed,
+        "closed": None if results.closure is None else closure_json(results.closure),
         "solved": None if results.solve is None else solve_json(results.solve),
         "installed-for": None if install is None else install.subdir,
         "installed": None if install is None else install.seclusion,
@@ -182,11 +194,9 @@ def _data(results: Results) -> dict[str, Json]:
 
 def _place_json(results: Results, place: Place) -> dict[str, Json]:
     """Give one environment on one platform: true, false, or null where it was not done."""
-    levels: dict[str, Json] = {}
-    for level in results.levels - {Level.INSTALL}:
-        levels[level.value] = place not in of_level(results.findings, level)
-    if Level.SOLVE in results.levels and not _is_solved(results, place):
-        levels[Level.SOLVE.value] = None
+    levels: dict[str, Json] = {
+        level.value: _stands(results, place, level) for level in results.levels - {Level.INSTALL}
+    }
     clients: list[Json] = [
         {
             "client": each.client.program,

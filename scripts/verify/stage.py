@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from scripts.closure.closed import ClosureResult
 from scripts.compare.complete import incomplete
 from scripts.compare.files import check_files
 from scripts.core.console import Console
@@ -71,6 +72,7 @@ def _look(
     uses = uses_of(selection)
     findings: list[Finding] = list(incomplete(selection, settings.allow_incomplete))
     files: FilesResult | None = None
+    closure: ClosureResult | None = None
     solve: SolveResult | None = None
     install: InstallResult | None = None
     seconds: dict[Level, float] = {}
@@ -82,6 +84,10 @@ def _look(
     if Level.INDEX in options.levels:
         findings += _look_at_index(workspace, selection, uses, console)
         seconds[Level.INDEX] = watch.lap()
+    if Level.CLOSURE in options.levels:
+        closure = _close(workspace, selection, console)
+        findings += closure.findings
+        seconds[Level.CLOSURE] = watch.lap()
     if Level.SOLVE in options.levels:
         solve = _solve(workspace, selection, console)
         findings += solve.findings
@@ -96,6 +102,7 @@ def _look(
         allowed=settings.allow_incomplete,
         findings=tuple(findings),
         files=files,
+        closure=closure,
         solve=solve,
         install=install,
         leftovers=find_leftovers(workspace.place, selection, console),
@@ -122,6 +129,13 @@ def _look_at_index(
 
     console.note("verify: comparing the index with pixi.lock")
     return check_index(workspace.place, selection, uses)
+
+
+def _close(workspace: Workspace, selection: Selection, console: Console) -> ClosureResult:
+    from scripts.closure.stage import check_closure
+
+    console.note("verify: closing every environment")
+    return check_closure(workspace, selection)
 
 
 def _solve(workspace: Workspace, selection: Selection, console: Console) -> SolveResult:

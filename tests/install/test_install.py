@@ -216,7 +216,7 @@ def test_an_incomplete_environment(world: World, capsys: pytest.CaptureFixture[s
     assert out.splitlines()[0] == (
         f"default  {here()}  install ✓ (py-rattler)  incomplete, as allowed (2 not in the channel)"
     )
-    assert sorted(out.splitlines()[3:]) == told.splitlines()
+    assert sorted(out.splitlines()[4:]) == told.splitlines()
     assert "error" not in err
 
 

@@ -11,7 +11,7 @@ from typing import Final
 
 STAGES: Final = (
     *("core", "channel", "manifest", "lock", "renew", "access"),
-    *("fetch", "index", "proof", "compare", "solve", "install", "verify"),
+    *("fetch", "index", "proof", "compare", "closure", "solve", "install", "verify"),
     *("self_check", "consume", "keep", "demo"),
 )
 

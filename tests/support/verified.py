@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from scripts.core.rattler_child import call_rattler
+from scripts.install.plan_install import overrides_of
+from scripts.manifest.parse_platforms import default_packages
 from tasks import verify
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, write_lock
 from tests.support.mirrors import CHANNEL, Mirror, make_mirror
@@ -26,6 +28,11 @@ def here() -> str:
 def elsewhere() -> str:
     """A subdir that is not this machine's."""
     return "win-64" if here() != "win-64" else "linux-64"
+
+
+def overrides() -> dict[str, str]:
+    """What tells a client the machine that pixi assumes of this subdir; the lock tells none."""
+    return dict(sorted(overrides_of(default_packages(here()).values()).items()))
 
 
 def packages() -> tuple[TinyPackage, ...]:

@@ -20,7 +20,7 @@ from tasks import verify
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, write_lock
 from tests.support.mirrors import Mirror, make_mirror
 from tests.support.packages import TinyPackage, WrittenPackage
-from tests.support.verified import World, elsewhere, here
+from tests.support.verified import World, elsewhere, here, overrides
 from tests.verify.test_document import read_html
 
 SECRET = "https://user:word@example.org/t/tk-123/chan"
@@ -191,14 +191,15 @@ def test_installations(
     assert (
         f"- install: was not done for default/{elsewhere()} (this machine is {here()})\n"
     ) in text
+    machine = ", ".join(f"{name}={value}" for name, value in overrides().items())
     assert (
         "## Installations\n\n"
         f"Installed {seclusion().sentence}, from file:// or loopback, into an empty cache, as the"
         " machine that the last column describes.\n\n"
         "| environment | client | result | took | overrides |\n"
         "| --- | --- | --- | --- | --- |\n"
-        f"| default/{here()} | py-rattler | ✓ | 1.0 s | CONDA_OVERRIDE_CUDA= |\n"
-        f"| small/{here()} | py-rattler | ✓ | 1.0 s | CONDA_OVERRIDE_CUDA= |\n"
+        f"| default/{here()} | py-rattler | ✓ | 1.0 s | {machine} |\n"
+        f"| small/{here()} | py-rattler | ✓ | 1.0 s | {machine} |\n"
     ) in text
 
 

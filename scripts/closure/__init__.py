@@ -1,0 +1,1 @@
+"""Is every requirement met within the environment: packages, virtual packages, the manifest's."""

@@ -1,0 +1,95 @@
+"""Which sets of packages are to be closed, and under which requirements. Decides; does no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from scripts.lock.model import LockedEnvironment, LockedPackage, PlatformPackages
+from scripts.lock.select import Selection
+from scripts.manifest.model import Manifest, Requirement
+from scripts.manifest.resolve import constraints, requirements
+from scripts.manifest.settings import Kind
+from scripts.proof.findings import Place, places_of
+from scripts.proof.virtual import manifest_platform, virtual_packages
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closing:
+    """Packages that must meet each other's requirements, and the manifest's.
+
+    `around` are there too, but not looked at. `virtual_packages` are as a lock writes them; None
+    where the machine is not known. `built` are the names of what is built from source there.
+    `hindrance` says why the manifest's requirements are not known. `root` is what needs it all,
+    for people.
+    """
+
+    place: Place
+    packages: tuple[LockedPackage, ...]
+    virtual_packages: tuple[str, ...] | None
+    built: frozenset[str]
+    root: str
+    around: tuple[LockedPackage, ...] = ()
+    requirements: tuple[Requirement, ...] = ()
+    constraints: tuple[Requirement, ...] = ()
+    hindrance: str | None = None
+
+    @property
+    def is_of_builds(self) -> bool:
+        """Whether it joins what several packages are built with, on machines not known."""
+        return self.virtual_packages is None
+
+
+def plan_closings(selection: Selection, manifest: Manifest) -> tuple[Closing, ...]:
+    """Plan every place that is mirrored, and beside it what its source packages are built with."""
+    return tuple(
+        closing
+        for place, locked, rows in places_of(selection)
+        for closing in _closings(manifest, place, locked, rows)
+    )
+
+
+def _closings(
+    manifest: Manifest, place: Place, locked: LockedEnvironment, rows: PlatformPackages
+) -> Iterator[Closing]:
+    environment = manifest.environment(place.environment)
+    platform = None
+    needed: tuple[Requirement, ...] = ()
+    limits: tuple[Requirement, ...] = ()
+    hindrance: str | None = None
+    if environment is None:
+        hindrance = f"{manifest.file_name} has no such environment"
+    elif (platform := manifest_platform(manifest, environment, locked, rows)) is None:
+        hindrance = f"{manifest.file_name} has no such platform for it"
+    else:
+        needed = requirements(manifest, environment, platform)
+        limits = constraints(manifest, environment, platform)
+    built = _built(rows)
+    yield Closing(
+        place=place,
+        packages=rows.packages,
+        virtual_packages=virtual_packages(rows, platform),
+        built=built,
+        root=manifest.file_name,
+        requirements=tuple(each for each in needed if not each.is_source),
+        constraints=limits,
+        hindrance=hindrance,
+    )
+    if rows.build_packages:
+        # They run where the environment is built, which may be a machine of another platform.
+        # What is installed as well is not among them, though they may need it.
+        yield Closing(
+            place=place,
+            packages=rows.build_packages,
+            around=rows.packages,
+            virtual_packages=None,
+            built=built,
+            root=f"the building of {', '.join(sorted(built))}",
+        )
+
+
+def _built(rows: PlatformPackages) -> frozenset[str]:
+    """Return the names of source packages; the lock's reader adds the version behind a blank."""
+    return frozenset(
+        row.name.partition(" ")[0].lower() for row in rows.unmirrorable if row.kind is Kind.SOURCE
+    )
