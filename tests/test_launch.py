@@ -90,15 +90,19 @@ def _is_ready(template: Path) -> bool:
 _VERSION = ".".join(map(str, sys.version_info[:3]))
 
 
+def _path_with_this_python(template: Path) -> str:
+    """A PATH on which the Python of this very test is first, whatever others the machine has."""
+    python = template / "bin"
+    python.mkdir()
+    (python / "python3.14").symlink_to(sys.executable)
+    return f"{python}{os.pathsep}{os.environ['PATH']}"
+
+
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A template whose environment `tools` was made by its first run."""
     template = _copy_launcher(tmp_path_factory.mktemp("template"))
-    python = template / "bin"
-    python.mkdir()
-    # The Python of this very test, whatever others the machine has.
-    (python / "python3.14").symlink_to(sys.executable)
-    done = _run(template, "update-mirror", PATH=f"{python}{os.pathsep}{os.environ['PATH']}")
+    done = _run(template, "update-mirror", PATH=_path_with_this_python(template))
     making = f"making .venv/tools with Python {_VERSION} from requirements.txt (once)\n"
     assert (done.stderr, done.returncode) == (making, 7)
     return template
@@ -219,6 +223,7 @@ def test_an_index_out_of_reach_is_a_network_error(tmp_path: Path) -> None:
     done = _run(
         copy,
         "update-mirror",
+        PATH=_path_with_this_python(copy),
         PIP_INDEX_URL="http://127.0.0.1:9/simple",
         PIP_RETRIES="1",
     )
