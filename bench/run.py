@@ -223,9 +223,15 @@ def _nothing_to_do(place: Place) -> Iterator[Row]:
         once.race(index)
         lock = workspace / "pixi.lock"
         load = Contender("yaml.load", [sys.executable, "-c", _YAML, str(lock)])
-        place.race(fetch, index, load)
+        closure, solve = (
+            Contender(f"verify --level {level}", task("verify", workspace, "--level", level))
+            for level in ("closure", "solve")
+        )
+        place.race(fetch, index, closure, solve, load)
         yield Row("fetch, nothing to do", "yaml.load of the lock", fetch, load, 2.0)
         yield Row("index, nothing to do", "yaml.load of the lock", index, load, 2.0)
+        yield Row(f"verify --level closure, {_MANY:,} packages", load.name, closure, load)
+        yield Row(f"verify --level solve, {_MANY:,} packages", load.name, solve, load)
 
 
 def _is_there(program: str, say: Callable[[str], None]) -> bool:

@@ -28,6 +28,14 @@ _DEPENDS = (
     "python >=3.13,<3.14.0a0",
     "python_abi 3.13.* *_cp313",
 )
+# What meets that; these are the first of the artifacts.
+_NEEDED = {
+    "libgcc": ("15.2.0", "h0_0"),
+    "libstdcxx": ("15.2.0", "h0_0"),
+    "libzlib": ("1.3.1", "h0_0"),
+    "python": ("3.13.9", "h0_0_cp313"),
+    "python_abi": ("3.13", "0_cp313"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +66,16 @@ def _write_channel(folder: Path, count: int, total: int) -> Channel:
     chance = random.Random(600)
     weights = [min(math.exp(chance.gauss(11.5, 2.2)), 6e7) for _ in range(count)]
     scale = total / sum(weights)
+    names = [*_NEEDED, *(f"package-{number}" for number in range(count))]
     packages = []
-    for number, weight in enumerate(weights):
+    for name, weight in zip(names, weights, strict=False):
+        version, build = _NEEDED.get(name, ("1.2.3", "py313h0123456_0"))
         package = TinyPackage(
-            name=f"package-{number}",
-            version="1.2.3",
-            build="py313h0123456_0",
+            name=name,
+            version=version,
+            build=build,
             subdir=_SUBDIR,
-            depends=_DEPENDS,
+            depends=() if name in _NEEDED else _DEPENDS,
             padding=int(weight * scale),
         )
         packages.append(package.write(folder / "channel"))
