@@ -32,8 +32,8 @@ PROVES: Final = {
     " where it has only that). Every byte is read.",
     "index": "What the channel says of its artifacts (repodata.json, its zst, the shards) agrees"
     " with itself and with pixi.lock.",
-    "closure": "Every requirement of every locked package is met by a package of the same"
-    " environment and platform, foreign platforms too.",
+    "closure": "Every requirement of every locked package and of the manifest is met within its"
+    " environment and platform, foreign platforms too, by what pixi.lock says of the packages.",
     "solve": "The requirements of the manifest, solved from this channel alone, have a complete"
     " answer for every environment and platform, foreign ones too.",
     "install": "The environments of this machine's platform install from this channel alone, with"
