@@ -15,6 +15,7 @@ from scripts.core.exclusive import exclusive
 from scripts.core.report import Json, Report
 from scripts.fetch.stage import FetchOptions, fetch
 from scripts.index.stage import index
+from scripts.lock.model import LockFile
 from scripts.lock.read import read_lock
 from scripts.lock.select import select
 from scripts.manifest.workspace import (
@@ -52,15 +53,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace, console: Console) -> Report:
     """Mirror the workspace that the options name."""
     workspace = open_workspace(options.manifest_path, overrides_from(options))
+    lock = read_lock(workspace.lock_path)
     if not is_run_by_pixi(os.environ, workspace.manifest_path):
-        _look_at_committed_lock(workspace, console)
+        _look_at_committed_lock(workspace, lock, console)
     with exclusive(workspace.place.lock, workspace.settings.channel_dir):
-        return chain(workspace, console)
+        return chain(workspace, lock, console)
 
 
-def _look_at_committed_lock(workspace: Workspace, console: Console) -> None:
+def _look_at_committed_lock(workspace: Workspace, lock: LockFile, console: Console) -> None:
     """Say that the lock is used as it is, and refuse one that no longer fits the manifest."""
-    problems, not_checked = check_fit(workspace, read_lock(workspace.lock_path))
+    problems, not_checked = check_fit(workspace, lock)
     if problems:
         raise MirrorError(*problems)
     console.note("mirror: using pixi.lock as it is; it fits the manifest")
@@ -68,13 +70,13 @@ def _look_at_committed_lock(workspace: Workspace, console: Console) -> None:
         console.note(f"mirror: {sentence}")
 
 
-def chain(workspace: Workspace, console: Console) -> Report:
-    """Run the stages on the lock as it is now; the first one with a problem is the last.
+def chain(workspace: Workspace, lock: LockFile, console: Console) -> Report:
+    """Run the stages on the workspace's lock; the first one with a problem is the last.
 
     Each stage's lines are printed as it ends, what several say but once; the report returned
     holds the data of all stages, and the problems. The caller holds the channel's lock file.
     """
-    selection = select(read_lock(workspace.lock_path), workspace.settings)
+    selection = select(lock, workspace.settings)
     stages: tuple[tuple[str, Callable[[], Report]], ...] = (
         ("fetch", lambda: fetch(workspace, selection, FetchOptions(), console)),
         ("index", lambda: index(workspace, selection, console)),

@@ -67,7 +67,7 @@ def run(options: argparse.Namespace, console: Console) -> Report:
         console.note(f"update-mirror: running `pixi {' '.join(plan.arguments)}`")
         after = update_lock(pixi, workspace, plan)
         changes = changes_report(before, after, workspace, options.markdown)
-        mirrored = mirror.chain(workspace, _for_stages(console, options.markdown))
+        mirrored = mirror.chain(workspace, after, _for_stages(console, options.markdown))
     return Report(
         lines=(*mirrored.lines, *changes.lines) if options.markdown != STDOUT else changes.lines,
         data={**changes.data, **mirrored.data},
