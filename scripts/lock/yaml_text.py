@@ -40,6 +40,8 @@ def load_lock_text(text: str, subject: str) -> dict[str, Node]:
     try:
         root = _build(text, subject)
     except yaml.YAMLError as error:
+        if "nesting depth" in str(error):  # libyaml's own limit, from 0.2.6 on
+            raise _too_deep(subject) from None
         raise usage_error(subject, f"not YAML: {_one_line(error)}") from None
     except RecursionError:  # of the pure parser, where PyYAML comes without its C one
         raise _too_deep(subject) from None
