@@ -63,31 +63,18 @@ def passed_over(trust: Trust) -> tuple[str, ...]:
     )
 
 
-def make_session(context: ssl.SSLContext) -> requests.Session:
-    """Make a session that trusts this context alone, and nothing of the environment."""
-    import requests
-    import urllib3
-
-    session = requests.Session()
-    session.trust_env = False
-    session.verify = context.verify_mode is not ssl.CERT_NONE
-    if not session.verify:  # said once, by us, instead of once for each host
-        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-    session.mount("https://", _adapter(context))
-    # Plain http too: its proxy may be an https one.
-    session.mount("http://", _adapter(context))
-    return session
-
-
-def _adapter(context: ssl.SSLContext) -> requests.adapters.HTTPAdapter:
-    """Make an adapter of requests that uses the context as it is.
+def make_adapter(context: ssl.SSLContext) -> requests.adapters.HTTPAdapter:
+    """Make an adapter of requests that trusts this context alone, and nothing of the environment.
 
     By itself requests adds Mozilla's certificates to any context that it verifies with, or (in
     2.32.2) puts its own in its place.
     """
+    import urllib3
     from requests.adapters import HTTPAdapter
     from requests.utils import select_proxy
 
+    if context.verify_mode is ssl.CERT_NONE:  # said once, by us, instead of once for each host
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     tls: dict[str, Any] = {"ssl_context": context, "cert_reqs": context.verify_mode.name}
 
     class ContextAdapter(HTTPAdapter):

@@ -19,6 +19,7 @@ from scripts.fetch.reason import is_reached, sentence, shortened
 
 if TYPE_CHECKING:
     import requests
+    from requests.adapters import HTTPAdapter
 
 _MOST_REDIRECTS: Final = 10
 # bytes; read1 takes what has come, and a large room lets much come at once
@@ -44,8 +45,8 @@ class Routes(Protocol):
     def redirected(self, url: str) -> Route:
         """Return the route to another host that a server sent us to: no credentials."""
 
-    def session(self) -> requests.Session:
-        """Make a session that trusts the right certificates and nothing of the environment."""
+    def adapter(self) -> HTTPAdapter:
+        """Make an adapter that trusts the right certificates and nothing of the environment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,21 +74,21 @@ class Wish:
 
 
 class Http:
-    """A client for one thread: one session, connections kept open."""
+    """A client for one thread: one adapter of requests, connections kept open.
+
+    A session around it would keep cookies, read netrc, and read the whole body of a redirect,
+    however long: nothing that we want, for half of the time that a request takes.
+    """
 
     def __init__(self, router: Routes, patience: Patience) -> None:
-        """Make the session."""
+        """Make the adapter."""
         self._router = router
         self._patience = patience
-        self._session = router.session()
-        self._session.trust_env = False
-        # Even told not to follow a redirect, requests reads its whole body, however long, to
-        # prepare the next request; so it is not to see any.
-        self._session.get_redirect_target = _nowhere  # type: ignore[assignment, method-assign]
+        self._adapter = router.adapter()
 
     def close(self) -> None:
         """Close the connections."""
-        self._session.close()
+        self._adapter.close()
 
     def get(self, url: str, wish: Wish) -> Body:
         """Ask for a file; its body may start at 0 though more was wished. Raises DownloadError."""
@@ -118,15 +119,15 @@ class Http:
         import urllib3.exceptions
 
         try:
-            # Prepared by itself: what a session would merge in (cookies, its own defaults) is
-            # nothing we want, and costs half of a request's time.
-            request = requests.Request("GET", route.url, headers={**headers, **route.headers})
-            return self._session.send(
-                request.prepare(),
+            request = requests.PreparedRequest()
+            request.prepare_method("GET")
+            request.prepare_url(route.url, None)
+            request.prepare_headers({**headers, **route.headers})
+            return self._adapter.send(
+                request,
                 proxies={"http": route.proxy, "https": route.proxy} if route.proxy else {},
                 timeout=(self._patience.connect, self._patience.read),
                 stream=True,
-                allow_redirects=False,
             )
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
             raise DownloadError(Fault.REFUSED, sentence(error)) from None
@@ -234,10 +235,6 @@ def _strong(etag: str | None) -> str | None:
 
 def _length(text: str | None) -> int | None:
     return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else None
-
-
-def _nowhere(_response: requests.Response) -> None:
-    """Stand in for requests' search for a redirect's target."""
 
 
 def _redirected(url: str, location: str) -> str:

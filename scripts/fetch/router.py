@@ -19,7 +19,7 @@ from scripts.access.mirrors import candidates, fails_over, fewest_failures_first
 from scripts.access.pixi_config import read_pixi_config
 from scripts.access.proxies import choose_proxies
 from scripts.access.s3_options import overlay, parse_manifest_s3_options
-from scripts.access.trust import make_context, make_session, passed_over
+from scripts.access.trust import make_adapter, make_context, passed_over
 from scripts.access.trust_choice import choose_trust
 from scripts.core.console import Console
 from scripts.fetch.by_rattler import ByRattler
@@ -28,7 +28,7 @@ from scripts.fetch.http import Route
 from scripts.manifest.workspace import read_manifest_text
 
 if TYPE_CHECKING:
-    import requests
+    from requests.adapters import HTTPAdapter
 
 
 class Router:
@@ -89,9 +89,9 @@ class Router:
         """Return the route to another host that a server sent us to: no credentials."""
         return Route(url=url, proxy=self._proxies.for_url(url))
 
-    def session(self) -> requests.Session:
-        """Make a session for one thread."""
-        return make_session(self._context)
+    def adapter(self) -> HTTPAdapter:
+        """Make the adapter of one thread."""
+        return make_adapter(self._context)
 
     def needs_rattler(self, url: str) -> bool:
         """Tell whether only rattler can request this URL (s3, oci, tokens to renew)."""

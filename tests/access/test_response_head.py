@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 import pytest
 import requests
 
-from scripts.access.trust import make_session
+from scripts.access.trust import make_adapter
+from tests.support.session import session_of
 
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nX-One: 1\r\n\r\nbody"
 Answer = Callable[[socket.socket], None]
@@ -40,7 +41,7 @@ def serving(answer: Answer) -> Iterator[str]:
 
 @pytest.fixture
 def session() -> Iterator[requests.Session]:
-    with make_session(ssl.create_default_context()) as session:
+    with session_of(make_adapter(ssl.create_default_context())) as session:
         yield session
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-import requests
+from requests.adapters import HTTPAdapter
 
 from scripts.channel.state import ChannelPlace, channel_place
 from scripts.fetch.download import Download, Flow, Placed, StoppedError, Surroundings
@@ -67,9 +67,9 @@ class PlainRouter:
         """Send none."""
         return Route(url=url)
 
-    def session(self) -> requests.Session:
-        """Make a plain session."""
-        return requests.Session()
+    def adapter(self) -> HTTPAdapter:
+        """Make a plain adapter."""
+        return HTTPAdapter()
 
 
 @dataclass(frozen=True)
