@@ -21,6 +21,7 @@ from scripts.core.files import hash_file, make_durable, write_atomically
 
 # In a record, in place of a boot id: the bytes were on the disk for sure.
 _DURABLE: Final = "*"
+_APPEND: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -149,22 +150,25 @@ class Digests:
         if not self._writes:
             return
         line = _line(str(path), known)
-        try:
-            self._append(f"\n{line}" if self._torn else line)
-        except OSError:  # a full disk: that is for whoever writes what must be there
-            self._torn = True
-            return
-        self._torn = False
-        self._lines += 1
+        # What does not get there, on a full disk, is for whoever writes what must be there.
+        self._torn = not self._append(f"\n{line}" if self._torn else line)
+        self._lines += not self._torn
 
-    def _append(self, text: str) -> None:
+    def _append(self, text: str) -> bool:
+        """Write behind what is there; False where not all of it got there."""
+        data = text.encode()
         try:
-            file = self._journal.open("a", encoding="utf-8")
-        except FileNotFoundError:
-            self._journal.parent.mkdir(parents=True, exist_ok=True)
-            file = self._journal.open("a", encoding="utf-8")
-        with file:
-            file.write(text)
+            try:
+                descriptor = os.open(self._journal, _APPEND, 0o666)
+            except FileNotFoundError:
+                self._journal.parent.mkdir(parents=True, exist_ok=True)
+                descriptor = os.open(self._journal, _APPEND, 0o666)
+            try:
+                return os.write(descriptor, data) == len(data)
+            finally:
+                os.close(descriptor)
+        except OSError:
+            return False
 
     def forget(self, path: PurePosixPath | str) -> None:
         """Believe nothing of this path any more, from the next `compact` on for good."""

@@ -17,7 +17,8 @@ class PartFile:
     """A file that grows towards one known digest and appears in the channel whole or not at all.
 
     Use as a context manager. Bytes of an earlier try are kept and hashed first, so a download
-    can go on behind them. Leaving the context keeps the part for the next try.
+    can go on behind them. Leaving the context keeps the part for the next try. The system's own
+    calls are used: a file object asks the system seven things more, for each artifact.
     """
 
     def __init__(self, path: Path, algorithm: str) -> None:
@@ -34,11 +35,10 @@ class PartFile:
         except FileNotFoundError:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self._path, _FLAGS, 0o666)
-        self._file = os.fdopen(descriptor, "r+b", buffering=0)
-        if os.fstat(descriptor).st_size:
-            while chunk := self._file.read(CHUNK):
-                self._hash.update(chunk)
-                self.size += len(chunk)
+        self._descriptor: int | None = descriptor
+        while chunk := os.read(descriptor, CHUNK):
+            self._hash.update(chunk)
+            self.size += len(chunk)
         return self
 
     def __exit__(
@@ -48,7 +48,7 @@ class PartFile:
         trace: TracebackType | None,
     ) -> None:
         """Close the part."""
-        self._file.close()
+        self._close()
 
     @property
     def hex(self) -> str:
@@ -58,15 +58,15 @@ class PartFile:
     def write(self, data: bytes | memoryview) -> None:
         """Append bytes and hash them."""
         self._hash.update(data)
-        rest = memoryview(data)
-        while len(rest) > 0:  # an unbuffered file may take less than it is given
-            rest = rest[self._file.write(rest) :]
+        written = os.write(self._fileno, data)
+        while written < len(data):  # the system may take less than it is given
+            written += os.write(self._fileno, memoryview(data)[written:])
         self.size += len(data)
 
     def restart(self) -> None:
         """Forget all bytes."""
-        self._file.seek(0)
-        self._file.truncate()
+        os.lseek(self._fileno, 0, os.SEEK_SET)
+        os.ftruncate(self._fileno, 0)
         self._hash = hashlib.new(self._algorithm, usedforsecurity=False)
         self.size = 0
 
@@ -76,9 +76,9 @@ class PartFile:
         The part must be complete: whoever calls this has compared the digest.
         """
         if durable:
-            make_durable(self._file.fileno())
-        status = os.fstat(self._file.fileno())
-        self._file.close()  # Windows renames no open file
+            make_durable(self._fileno)
+        status = os.fstat(self._fileno)
+        self._close()  # Windows renames no open file
         try:
             self._path.replace(target)
         except FileNotFoundError:
@@ -88,5 +88,16 @@ class PartFile:
 
     def discard(self) -> None:
         """Remove the part."""
-        self._file.close()
+        self._close()
         self._path.unlink(missing_ok=True)
+
+    @property
+    def _fileno(self) -> int:
+        if self._descriptor is None:
+            raise ValueError(f"{self._path} is closed")
+        return self._descriptor
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)

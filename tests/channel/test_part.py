@@ -83,7 +83,7 @@ def test_placing_is_a_rename(
         part.write(b"whole")
         inode = path.stat().st_ino
         status = part.place(target, durable=durable)
-        assert part._file.closed  # Windows renames no open file
+        assert part._descriptor is None  # Windows renames no open file
     assert target.read_bytes() == b"whole"
     assert not path.exists()
     assert (status.st_ino, status.st_size) == (inode, 5)
@@ -138,7 +138,7 @@ def test_an_error_keeps_what_came(path: Path) -> None:
 
     with pytest.raises(ZeroDivisionError):
         fails()
-    assert part._file.closed
+    assert part._descriptor is None
     assert path.read_bytes() == b"came"
 
 
@@ -151,8 +151,8 @@ def test_a_folder_in_the_place_of_a_part_is_an_error(path: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a full disk")
 def test_a_full_disk_is_an_error(path: Path) -> None:
     with PartFile(path, "sha256") as part:
-        part._file.close()
-        part._file = os.fdopen(os.open("/dev/full", os.O_RDWR), "r+b", buffering=0)
+        part._close()
+        part._descriptor = os.open("/dev/full", os.O_RDWR)
         with pytest.raises(OSError, match="No space left") as caught:
             part.write(b"x")
         assert caught.value.errno == errno.ENOSPC
