@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from enum import StrEnum
 from pathlib import PurePosixPath
 
@@ -22,6 +23,7 @@ class Layout(StrEnum):
 FLAT_CHANNEL = PurePosixPath()
 
 
+@functools.lru_cache(maxsize=256)  # a lock of thousands of packages has a few channels
 def folder_of_channel(layout: Layout, channel: str | None) -> PurePosixPath:
     """Return the folder, relative to the channel folder, that stands for an upstream channel.
 

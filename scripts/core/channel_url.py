@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Final
 from urllib.parse import unquote
@@ -28,6 +29,7 @@ def channel_base_url(text: str) -> str:
     return f"{ANACONDA}/{text}"
 
 
+@functools.lru_cache(maxsize=256)
 def channel_folder(url: str) -> str:
     """Name the folder of a channel in the by-channel layout, as a relative POSIX path.
 

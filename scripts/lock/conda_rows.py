@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import dataclass
 
 from scripts.core.errors import MirrorError, usage_error
 from scripts.core.file_name import FileName, parse_file_name
@@ -15,7 +15,7 @@ from scripts.lock.derive import (
     is_sound_url,
     parse_location,
 )
-from scripts.lock.model import LockedPackage
+from scripts.lock.model import LockedPackage, NoArch
 from scripts.lock.row import Row
 from scripts.lock.yaml_text import Node
 
@@ -73,10 +73,8 @@ def package_v4(row: Row) -> LockedPackage:
         else _archive_name(place, row) or _checked(f"{name}-{version}-{build}.conda", row)
     )
     build = build or file_name.build
-    package = _common(row, url, place, file_name)
     subdir = place.subdir or row.needed("subdir")
-    return dataclasses.replace(
-        package,
+    identity = _Identity(
         channel=_channel(row) or place.channel,
         subdir=check_subdir(subdir, f"{row.subject}: {redact(url)}"),
         name=name,
@@ -85,6 +83,7 @@ def package_v4(row: Row) -> LockedPackage:
         build_number=row.integer("build_number") or derive_build_number(build),
         noarch=row.noarch(),
     )
+    return _package(row, url, file_name, identity)
 
 
 def package_v6(row: Row) -> LockedPackage:
@@ -104,11 +103,9 @@ def package_v6(row: Row) -> LockedPackage:
         raise usage_error(row.subject, f"{redact(url)} has no subdir")
     build = row.text("build")
     number = row.integer("build_number")
-    package = _common(row, url, place, file_name)
     shown = archive or file_name
     build = shown.build if build is None else build
-    return dataclasses.replace(
-        package,
+    identity = _Identity(
         channel=_channel(row) if "channel" in row.fields else place.channel,
         subdir=check_subdir(subdir, f"{row.subject}: {redact(url)}"),
         name=row.text("name") or shown.name,
@@ -119,20 +116,35 @@ def package_v6(row: Row) -> LockedPackage:
         if row.fields.get("noarch") is not None
         else derive_noarch(place.subdir or subdir, shown.build),
     )
+    return _package(row, url, file_name, identity)
 
 
-def _common(row: Row, url: str, place: Location, file_name: FileName) -> LockedPackage:
-    """Read the fields that v4 to v7 write alike; the derived ones are replaced by the caller."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Identity:
+    """What versions 4 to 7 write, leave out or derive each in its own way."""
+
+    channel: str | None
+    subdir: str
+    name: str
+    version: str
+    build: str
+    build_number: int
+    noarch: NoArch | None
+
+
+def _package(row: Row, url: str, file_name: FileName, identity: _Identity) -> LockedPackage:
+    """Read the fields that v4 to v7 write alike."""
     purls = row.fields.get("purls")
     return LockedPackage(
         url=url,
-        channel=place.channel,
-        subdir="",
+        channel=identity.channel,
+        subdir=identity.subdir,
         file_name=file_name,
-        name=file_name.name,
-        version=file_name.version,
-        build=file_name.build,
-        build_number=0,
+        name=identity.name,
+        version=identity.version,
+        build=identity.build,
+        build_number=identity.build_number,
+        noarch=identity.noarch,
         sha256=row.hex_digest("sha256", "sha256"),
         md5=row.hex_digest("md5", "md5"),
         size=row.integer("size"),

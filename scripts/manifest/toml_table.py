@@ -101,5 +101,13 @@ def parse_toml(text: str, subject: str) -> Any:
 
 
 def load_toml(text: str, subject: str) -> Table:
-    """Parse TOML into its top table of plain values."""
-    return Table(subject, "", parse_toml(text, subject).unwrap())
+    """Parse TOML into its top table of plain values.
+
+    tomllib, many times as fast, reads TOML 1.0; the rest, and every fault, is tomlkit's.
+    """
+    import tomllib
+
+    try:
+        return Table(subject, "", tomllib.loads(text))
+    except (ValueError, RecursionError):
+        return Table(subject, "", parse_toml(text, subject).unwrap())

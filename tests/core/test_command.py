@@ -144,14 +144,14 @@ def test_a_bug_keeps_its_traceback_but_no_secret(capsys: Capture, options: tuple
 
 
 def test_a_python_without_the_tools() -> None:
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tasks import platforms;"
-    code += f" sys.exit(platforms.main(['--manifest-path', {str(ROOT)!r}]))"
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tasks import channels;"
+    code += f" sys.exit(channels.main(['--manifest-path', {str(ROOT)!r}]))"
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (4, "")
     assert done.stderr == (
-        "error: tomlkit: this Python lacks the module, which the tasks need\n"
+        "error: yaml: this Python lacks the module, which the tasks need\n"
         f"  Python  {sys.executable}\n"
         "help: ./run NAME, or pixi run NAME: both make an environment that has it\n"
     )
