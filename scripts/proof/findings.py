@@ -108,14 +108,15 @@ def uses_of(selection: Selection) -> Uses:
     """Gather who uses what: so one finding can be blamed on all whom it concerns."""
     found: dict[PurePosixPath, set[Place]] = {}
     for place, environment, rows in places_of(selection):
-        channels = {folder_of_channel(selection.layout, url) for url in environment.channels}
+        # Clients read noarch of each channel for every platform (CEP 26).
+        subdirs: set[tuple[str | None, str]] = {(url, NOARCH) for url in environment.channels}
         for package in (*rows.packages, *rows.build_packages):
             path = place_of(selection.layout, package.channel, package.subdir, package.file_name)
             found.setdefault(path, set()).add(place)
-            found.setdefault(path.parent, set()).add(place)
-            channels.add(path.parent.parent)
-        for channel in channels:  # clients read it for every platform (CEP 26)
-            found.setdefault(channel / NOARCH, set()).add(place)
+            subdirs.update(((package.channel, package.subdir), (package.channel, NOARCH)))
+        for channel, subdir in subdirs:
+            folder = folder_of_channel(selection.layout, channel)
+            found.setdefault(folder / subdir, set()).add(place)
     return Uses(of={path: frozenset(places) for path, places in found.items()})
 
 

@@ -8,17 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from scripts.closure.closed import ClosureResult, closure_json, closure_lines
 from scripts.core.report import Json, Report, human_size, to_json
-from scripts.index.leftovers import Leftovers
-from scripts.install.attempt import Attempt, InstallResult
 from scripts.lock.left_out import left_out_json, left_out_lines
 from scripts.lock.select import Selection
 from scripts.manifest.settings import Kind
 from scripts.proof.findings import FilesResult, Finding, Level, Place, of_level, places_of
-from scripts.solve.solved import SolveResult, solve_json, solve_lines
+
+if TYPE_CHECKING:  # each level brings its own modules, where it is looked at
+    from scripts.closure.closed import ClosureResult
+    from scripts.index.leftovers import Leftovers
+    from scripts.install.attempt import Attempt, InstallResult
+    from scripts.solve.solved import SolveResult
 
 RIGHT, WRONG, NOT_DONE = "✓", "✗", "–"  # noqa: RUF001
 _MOMENT: Final = 0.05  # seconds, which are shown in tenths
@@ -114,8 +116,12 @@ def _attempts(results: Results, place: Place) -> Sequence[Attempt]:
 
 def _lines(results: Results) -> Iterator[str]:
     if results.closure is not None:
+        from scripts.closure.closed import closure_lines
+
         yield from closure_lines(results.closure)
     if results.solve is not None:
+        from scripts.solve.solved import solve_lines
+
         yield from solve_lines(results.solve)
     yield from _install_lines(results)
     files, kept = results.files, results.leftovers.kept
@@ -181,8 +187,8 @@ def _data(results: Results) -> dict[str, Json]:
         "artifacts": None if files is None else files.artifacts,
         "bytes": None if files is None else files.size,
         "unhashed": None if files is None else files.unhashed,
-        "closed": None if results.closure is None else closure_json(results.closure),
-        "solved": None if results.solve is None else solve_json(results.solve),
+        "closed": _closed_json(results),
+        "solved": _solved_json(results),
         "installed-for": None if install is None else install.subdir,
         "installed": None if install is None else install.seclusion,
         "kept": [{"path": str(each.path), "size": each.size} for each in kept],
@@ -190,6 +196,22 @@ def _data(results: Results) -> dict[str, Json]:
         "foreign": [str(path) for path in results.leftovers.foreign],
         "left-out": left_out_json(results.selection),
     }
+
+
+def _closed_json(results: Results) -> Json:
+    if results.closure is None:
+        return None
+    from scripts.closure.closed import closure_json
+
+    return closure_json(results.closure)
+
+
+def _solved_json(results: Results) -> Json:
+    if results.solve is None:
+        return None
+    from scripts.solve.solved import solve_json
+
+    return solve_json(results.solve)
 
 
 def _place_json(results: Results, place: Place) -> dict[str, Json]:

@@ -6,22 +6,24 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from scripts.closure.closed import ClosureResult
 from scripts.compare.complete import incomplete
 from scripts.compare.files import check_files
 from scripts.core.console import Console
 from scripts.core.errors import usage_error
 from scripts.core.report import Report
 from scripts.index.leftovers import find_leftovers
-from scripts.install.attempt import InstallResult, Programs
 from scripts.lock.select import Selection
 from scripts.manifest.workspace import Workspace
 from scripts.proof.findings import Client, FilesResult, Finding, Level, Uses, uses_of
 from scripts.proof.stopwatch import Stopwatch
-from scripts.solve.solved import SolveResult
 from scripts.verify.report import Results, make_report
+
+if TYPE_CHECKING:  # each level brings its own modules, where it is looked at
+    from scripts.closure.closed import ClosureResult
+    from scripts.install.attempt import InstallResult, Programs
+    from scripts.solve.solved import SolveResult
 
 # How a report's name may end.
 REPORT_FORMS: Final = (".md", ".html")
