@@ -64,11 +64,16 @@ class Surroundings:
 
 @dataclass(slots=True)
 class Flow:
-    """How far one download is; written by its thread, read by the progress display."""
+    """How far one download is; written by its thread, read by whoever looks.
+
+    `processor_seconds` is what it has cost so far; `is_large`: begun as one of the largest left.
+    """
 
     artifact: Artifact
+    is_large: bool = False
     received: int = 0
     retries: int = 0
+    processor_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +98,7 @@ class Download:
         self._digest = flow.artifact.package.digest
         self._size = flow.artifact.package.size
         self._etag: str | None = None
+        self._began = time.thread_time()
         self._for_rattler: set[str] = set()
 
     def run(self) -> Placed:
@@ -185,6 +191,7 @@ class Download:
                     )
                 part.write(chunk)
                 self._flow.received = part.size
+                self._flow.processor_seconds = time.thread_time() - self._began
         if self._size is not None and part.size < self._size:
             raise DownloadError(
                 Fault.CONNECTION,

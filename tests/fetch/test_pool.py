@@ -19,6 +19,21 @@ from tests.support.upstream import Upstream
 COUNT = 8
 
 
+def fetched(root: Path, upstream: Upstream, packages: list[TinyPackage], settings: str) -> None:
+    """Fetch these packages with these settings, all of them."""
+    mirror = make_mirror(root)
+    rows = tuple(
+        LockRow(written=each.write(upstream.folder / "ch"), channel=f"{upstream.url}/ch")
+        for each in packages
+    )
+    platform = PlatformRows(name="linux-64", rows=rows)
+    write_lock(mirror.root / "pixi.lock", (EnvironmentRows(platforms=(platform,)),))
+    manifest = mirror.root / "pixi.toml"
+    manifest.write_text(f"{manifest.read_text()}{settings}\n", encoding="utf-8")
+    report = fetch(mirror.workspace, mirror.selection, FetchOptions(), Console())
+    assert report.problems == ()
+
+
 @pytest.mark.parametrize(("jobs", "most"), [(2, 2), (10**9, 5)])
 def test_never_more_than_this_machine_bears(
     tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, jobs: int, most: int
@@ -33,18 +48,29 @@ def test_never_more_than_this_machine_bears(
         original(self, *arguments)
 
     monkeypatch.setattr(Pool, "__init__", remember)
-    mirror = make_mirror(tmp_path / "w")
-    packages = [TinyPackage(name=f"p{number}") for number in range(COUNT)]
-    rows = tuple(
-        LockRow(written=each.write(upstream.folder / "ch"), channel=f"{upstream.url}/ch")
-        for each in packages
-    )
-    platform = PlatformRows(name="linux-64", rows=rows)
-    write_lock(mirror.root / "pixi.lock", (EnvironmentRows(platforms=(platform,)),))
-    manifest = mirror.root / "pixi.toml"
-    manifest.write_text(f"{manifest.read_text()}jobs = {jobs}\n", encoding="utf-8")
     upstream.always("*", late(0.1))
-    report = fetch(mirror.workspace, mirror.selection, FetchOptions(), Console())
-    assert report.problems == ()
+    packages = [TinyPackage(name=f"p{number}") for number in range(COUNT)]
+    fetched(tmp_path, upstream, packages, f"jobs = {jobs}")
     assert upstream.most_at_once == most
     assert [len(pool._threads) for pool in pools] == [most]
+
+
+def test_small_ones_beside_two_large_ones(tmp_path: Path, upstream: Upstream) -> None:
+    """From a server that lets everyone wait, the small ones are not left for the end."""
+    upstream.always("*", late(0.1))
+    packages = [TinyPackage(name=f"p{number}", padding=number * 1000) for number in range(COUNT)]
+    fetched(tmp_path, upstream, packages, "jobs = 3")
+    asked = [request.path.rpartition("/")[2].partition("-")[0] for request in upstream.requests]
+    assert set(asked[:3]) == {"p7", "p6", "p0"}
+    assert asked.index("p1") < asked.index("p3")
+    assert len(asked) == COUNT
+
+
+def test_over_a_far_link_there_are_more(tmp_path: Path, upstream: Upstream) -> None:
+    """How few suffice over a near one depends on the machine's load; test_adapt.py has that."""
+    upstream.always("*", late(0.15))
+    packages = [TinyPackage(name=f"p{number}") for number in range(60)]
+    fetched(tmp_path / "set", upstream, packages, "jobs = 4")  # control
+    assert upstream.most_at_once == 4
+    fetched(tmp_path / "not-set", upstream, packages, "")
+    assert upstream.most_at_once > 12
