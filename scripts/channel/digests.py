@@ -72,7 +72,6 @@ class Digests:
         self._known: dict[tuple[str, str], KnownDigest] = {}
         self._lines = 0
         self._torn = False  # the last line lacks its end: the next must not join it
-        self._forgot = False
         self._read()
 
     @property
@@ -170,25 +169,19 @@ class Digests:
         except OSError:
             return False
 
-    def forget(self, path: PurePosixPath | str) -> None:
-        """Believe nothing of this path any more, from the next `compact` on for good."""
-        for key in [key for key in self._known if key[0] == str(path)]:
-            del self._known[key]
-            self._forgot = True
-
     def compact(self, keep: frozenset[str]) -> None:
         """Rewrite the journal with the believed digests of these paths alone, if it is worth it."""
         self._known = {key: known for key, known in self._known.items() if key[0] in keep}
         if not self._writes:
             return
         stale = self._lines - len(self._known)
-        if not self._forgot and stale <= len(self._known) and stale < 1000:
+        if stale <= len(self._known) and stale < 1000:
             return
         text = "".join(_line(path, known) for (path, _), known in self._known.items())
         with contextlib.suppress(OSError):  # a full disk: it stays as it is
             write_atomically(self._journal, text.encode())
             self._lines = len(self._known)
-            self._torn = self._forgot = False
+            self._torn = False
 
     def _read(self) -> None:
         try:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urljoin, urlsplit
 
+from scripts.core.digits import parse_digits
 from scripts.core.redact import redact
 from scripts.fetch.failure import DownloadError, Fault, Patience, UnreachedError
 from scripts.fetch.reason import is_reached, sentence, shortened
@@ -168,7 +169,7 @@ class Http:
                     Fault.STATUS, "HTTP 206 with another range than was asked for", status=416
                 )
             begins = wish.start
-        length = _length(response.headers.get("Content-Length"))
+        length = parse_digits(response.headers.get("Content-Length", ""))
         if length is not None and wish.size is not None and begins + length != wish.size:
             raise DownloadError(
                 Fault.CONTENT,
@@ -233,10 +234,6 @@ def _strong(etag: str | None) -> str | None:
     return etag if etag and not etag.startswith("W/") else None
 
 
-def _length(text: str | None) -> int | None:
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else None
-
-
 def _redirected(url: str, location: str) -> str:
     """Return where a redirect leads; refuse what is no http URL."""
     try:
@@ -258,8 +255,9 @@ def _retry_after(text: str | None) -> float | None:
     """Read Retry-After: seconds, or a date (RFC 9110, 10.2.3)."""
     if text is None:
         return None
-    if text.strip().isdecimal():
-        return float(text)
+    seconds = parse_digits(text.strip())
+    if seconds is not None:
+        return float(seconds)
     from datetime import UTC, datetime
     from email.utils import parsedate_to_datetime
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from scripts.core.digits import parse_digits
 from scripts.core.errors import usage_error
 from scripts.lock.model import LockFile
 from scripts.lock.parse_v1 import parse_v1
@@ -20,15 +21,11 @@ def parse_lock(text: str, subject: str) -> LockFile:
     """Parse a whole lock file; `subject` names it in errors (all of exit code 2)."""
     document = load_lock_text(text, subject)
     written = document.get("version")
-    if (
-        not isinstance(written, str)
-        or not (written.isascii() and written.isdigit())
-        or len(written) > 9
-    ):
+    version = parse_digits(written) if isinstance(written, str) else None
+    if version is None:
         raise usage_error(
             subject, "not a pixi lock file: it has no version number", help="pixi lock"
         )
-    version = int(written)
     if version > NEWEST:
         raise usage_error(
             subject,

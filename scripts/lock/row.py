@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from scripts.core.digits import parse_digits
 from scripts.core.errors import MirrorError, usage_error
 from scripts.core.redact import redact
 from scripts.lock.model import NoArch, RunExports
@@ -17,8 +18,6 @@ from scripts.lock.yaml_text import Node
 _HEX: Final = {"sha256": re.compile(r"[0-9a-f]{64}\Z"), "md5": re.compile(r"[0-9a-f]{32}\Z")}
 # rattler_lock/src/utils/serde/timestamp.rs: up to here it is seconds, above milliseconds.
 _LAST_SECOND: Final = 253402300799
-# A size beyond an exbibyte is no size; and int() of a huge text is slow on purpose.
-_LONGEST_NUMBER: Final = 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +56,10 @@ class Row:
         value = self.fields.get(key)
         if value is None:
             return None
-        if isinstance(value, str) and len(value) <= _LONGEST_NUMBER and _is_digits(value):
-            return int(value)
-        raise self.wrong(key, "a whole number")
+        number = parse_digits(value) if isinstance(value, str) else None
+        if number is None:
+            raise self.wrong(key, "a whole number")
+        return number
 
     def timestamp(self) -> int | None:
         """Return the timestamp in milliseconds."""
@@ -145,8 +145,3 @@ class Row:
         fields = self.table("extra_depends")
         table = Row(self.subject, f"extra_depends of {self.what}", fields)
         return tuple((name, table.texts(name)) for name in fields)
-
-
-def _is_digits(text: str) -> bool:
-    """Tell whether these are the digits 0 to 9; `isdecimal` takes those of all scripts."""
-    return text.isascii() and text.isdigit()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from scripts.channel.layout import Layout
+from scripts.core.digits import parse_digits
 from scripts.manifest.settings import Kind, SettingOverrides
 
 _REPEATABLE: Final = "repeatable, or several with commas between"
@@ -149,9 +150,10 @@ def _layout_of(text: str) -> Layout:
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
+    count = parse_digits(text)
+    if not count:
         raise argparse.ArgumentTypeError(f"not a whole number from 1 up: {text!r}")
-    return int(text)
+    return count
 
 
 def _any_names(text: str) -> tuple[str, ...]:

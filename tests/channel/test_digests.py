@@ -206,7 +206,6 @@ def test_without_writes_the_disk_is_not_touched(journal: Path, folder: Path) -> 
         digests = Digests(journal, writes=False)
         assert digests.digest_of(folder, NAME, "sha256") == SHA256
         assert digests.known(NAME, "sha256", (folder / NAME).stat()) == SHA256
-        digests.forget(NAME)
         digests.compact(frozenset())
         assert journal.exists() == there
         assert before is None or journal.read_bytes() == before
@@ -311,20 +310,6 @@ def test_many_stale_lines_are_worth_it_always(journal: Path, folder: Path) -> No
     assert all(again.known(name, "sha256", status) == LIE for name in kept)
 
 
-def test_what_is_forgotten_stays_so(journal: Path, folder: Path) -> None:
-    status = (folder / NAME).stat()
-    digests = lie(journal, folder)
-    for name in ("b", "c", "d"):
-        digests.add(name, "sha256", LIE, status)
-    digests.forget(NAME)
-    digests.forget("never known")
-    assert digests.known(NAME, "sha256", status) is None
-    assert believed(journal, folder) == LIE  # not for good yet
-    digests.compact(frozenset({NAME, "b", "c", "d"}))
-    assert believed(journal, folder) is None
-    assert Digests(journal).known("d", "sha256", status) == LIE
-
-
 def test_odd_names_survive_the_journal(journal: Path, folder: Path) -> None:
     status = (folder / NAME).stat()
     for name in ("a\nb", 'a"b', "é", "\u2028", "\udcff"):
@@ -338,7 +323,6 @@ def test_a_journal_that_cannot_be_written_costs_hashing_alone(journal: Path, fol
     digests = Digests(journal)
     assert digests.digest_of(folder, NAME, "sha256") == SHA256
     assert digests.known(NAME, "sha256", (folder / NAME).stat()) == SHA256
-    digests.forget(NAME)
     digests.compact(frozenset())
     journal.rmdir()
     assert Digests(journal).digest_of(folder, NAME, "sha256") == SHA256
