@@ -8,6 +8,7 @@ the path goes along, as in pixi: a mirror that stands in for its upstream may ne
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
@@ -57,6 +58,7 @@ def _joined(mirror: str, rest: str, original: SplitResult) -> str:
     return base._replace(netloc=netloc, path=path, query=original.query or base.query).geturl()
 
 
+@functools.lru_cache(maxsize=1024)  # asked several times for each artifact
 def origin(url: str) -> str:
     """Return scheme, host and port, without user and password, as rattler's URLs compare."""
     parts = urlsplit(url)

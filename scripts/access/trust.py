@@ -97,9 +97,13 @@ def make_adapter(context: ssl.SSLContext) -> requests.adapters.HTTPAdapter:
             proxies: Any = None,
             cert: Any = None,  # noqa: ARG002
         ) -> Any:
-            proxy = select_proxy(request.url, proxies)
+            proxy = select_proxy(request.url, proxies) if proxies else None
             pools = self.proxy_manager_for(proxy) if proxy else self.poolmanager
             return pools.connection_from_url(request.url)
+
+        def request_url(self, request: Any, proxies: Any) -> Any:
+            """Spare the search for a proxy, for each artifact, where there is none."""
+            return super().request_url(request, proxies) if proxies else request.path_url
 
         def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
             """Leave the connection as the pool made it."""
