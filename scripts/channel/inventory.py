@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
@@ -80,6 +79,8 @@ def _hashed(
     """Hash files side by side (hashing frees the interpreter lock) and remember the digests."""
     if not to_hash:
         return []
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         actual = pool.map(lambda pair: _hash(folder, pair[0]), to_hash)
         found = []

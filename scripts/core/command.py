@@ -77,9 +77,10 @@ def run_task(
     )
     console = Console(loudness=loudness, json_wanted=options.json)
     # SIGTERM ends a run like Ctrl-C: what is whole is kept, children are ended.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see tasks/__init__.py
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _interrupt)
+    # The system's own is of tasks/__init__.py; one that is ignored (nohup) stays so.
+    if signal.getsignal(signal.SIGINT) in {signal.SIG_DFL, signal.default_int_handler}:
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         report = _outcome(handler, options, console)
         if console.json_wanted:
@@ -99,6 +100,13 @@ def run_task(
         console.bug(traceback.format_exc())
         return ExitCode.BUG
     return report.exit_code
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    """End the run; whoever says so again means at once, without what the first was about to do."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    raise KeyboardInterrupt
 
 
 def _open_missing_streams() -> None:

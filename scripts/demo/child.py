@@ -14,6 +14,7 @@ from scripts.core.errors import ExitCode, Problem
 from scripts.core.report import Json, Report
 
 _LOUDNESS: Final = {Loudness.QUIET: ["-q"], Loudness.NORMAL: [], Loudness.VERBOSE: ["-v"]}
+_GRACE: Final = 0.5  # seconds until the child is told that nobody waits for it any more
 # Those that a Problem can ask for; any other end is that of a program that failed.
 _ASKED_FOR: Final = frozenset({ExitCode.NO, ExitCode.USAGE, ExitCode.NETWORK, ExitCode.PROGRAM})
 
@@ -34,9 +35,12 @@ def run_task_on(workspace: Path, task: str, env: Mapping[str, str], console: Con
             for line in child.stdout:
                 lines.append(line)
                 console.result(line.rstrip("\n"))
-        except BaseException:  # Ctrl-C as a rule: nobody is left to end the child
-            child.terminate()
-            child.wait()
+        except BaseException:  # Ctrl-C as a rule, of which a terminal tells the child as well
+            try:
+                child.wait(_GRACE)
+            except subprocess.TimeoutExpired:
+                child.terminate()
+                child.wait()
             raise
     data = _parsed("".join(lines)) if console.json_wanted else None
     return Report(data={task: data}, problems=_problems(task, child.returncode))

@@ -25,11 +25,12 @@ Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(autouse=True)
-def _own_sigterm() -> Iterator[None]:
-    """Give back the handler that run_task replaces."""
-    before = signal.getsignal(signal.SIGTERM)
+def _own_handlers() -> Iterator[None]:
+    """Give back the handlers that run_task replaces."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def run(handler: Handler, *argv: str) -> int:
@@ -279,6 +280,31 @@ def test_a_signal_ends_a_real_run_with_its_clearing_up_done(number: signal.Signa
         _, err = child.communicate(timeout=20)
     assert child.returncode == 130
     assert err == b"cleared up\ndemo: interrupted; artifacts already placed are kept\n"
+
+
+STUBBORN = """
+try:
+    print("ready", flush=True)
+    time.sleep(60)
+finally:
+    print("clearing up", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals for others")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_it_at_once_and_without_a_traceback(number: signal.Signals) -> None:
+    """As where a terminal tells all of a group, and then one of them its child."""
+    with start(STUBBORN) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n"
+        child.send_signal(signal.SIGINT)
+        assert child.stdout.readline() == b"clearing up\n"
+        child.send_signal(number)
+        _, err = child.communicate(timeout=20)
+    assert child.returncode == -number
+    assert err == b""
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no signals for others")
