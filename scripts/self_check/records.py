@@ -23,10 +23,12 @@ from scripts.self_check.index import (
 )
 from scripts.self_check.way import NoWay, Scene, Way, whole_subdirs
 
+MISSING = "record missing"
+ALTERED = "depends altered"
 STRANGER = "record for an artifact of another channel"
 OTHER_SUBDIR = "repodata.json of another subdir"
 
-_NOBODY = "no-such-package-of-the-self-check"
+NOBODY = "no-such-package-of-the-self-check"
 INDEX_FILES = (REPODATA, REPODATA_ZST, SHARD_INDEX)
 
 
@@ -37,8 +39,8 @@ def ways_of_records(
     artifact = there[0]
     path = artifact.path
     scene = _scene(artifact)
-    yield _way("record missing", path, scene, _editing(artifact, dropping(path.name)))
-    yield _way("depends altered", path, scene, _editing(artifact, requiring(path.name, _NOBODY)))
+    yield _way(MISSING, path, scene, editing(artifact, dropping(path.name)))
+    yield _way(ALTERED, path, scene, editing(artifact, requiring(path.name, NOBODY)))
     yield _stranger(folder, there, selection)
     yield _other_subdir(there)
     yield _way("zst older than json", path.parent / REPODATA_ZST, scene, _making_old(path))
@@ -111,7 +113,8 @@ def _making_old(path: PurePosixPath) -> Callable[[Copy], None]:
     return damage
 
 
-def _editing(artifact: Artifact, edit: Edit) -> Callable[[Copy], None]:
+def editing(artifact: Artifact, edit: Edit) -> Callable[[Copy], None]:
+    """Return what makes a change to the record of an artifact, in all index files of its subdir."""
     package, subdir = artifact.package.name.lower(), artifact.path.parent
     return lambda copy: edit_index(copy, subdir, package, edit)
 

@@ -13,11 +13,10 @@ from scripts.manifest.workspace import Workspace
 from scripts.proof.findings import Level
 from scripts.self_check.copy import Copy
 from scripts.self_check.index import dropping_all
-from scripts.self_check.records import INDEX_FILES, edit_index
+from scripts.self_check.records import INDEX_FILES, MISSING, edit_index
 from scripts.self_check.way import NoWay, Scene, Way
 from scripts.solve.plan_solve import Solving, plan_solves
 
-TITLE: Final = "record missing"
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]+")
 
 
@@ -37,7 +36,7 @@ def way_of_solving(
         if artifact is not None:
             return _way(solving, artifact, artifacts)
     reason = "no environment has an artifact that the manifest asks for by name"
-    return NoWay(title=TITLE, level=Level.SOLVE, reason=reason)
+    return NoWay(title=MISSING, level=Level.SOLVE, reason=reason)
 
 
 def _way(solving: Solving, artifact: Artifact, artifacts: Iterable[Artifact]) -> Way:
@@ -52,7 +51,7 @@ def _way(solving: Solving, artifact: Artifact, artifacts: Iterable[Artifact]) ->
                 edit_index(copy, subdir, name.lower(), dropping_all(name))
 
     return Way(
-        title=TITLE,
+        title=MISSING,
         level=Level.SOLVE,
         scene=Scene(
             artifacts=tuple(artifacts),

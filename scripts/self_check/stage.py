@@ -18,10 +18,12 @@ from scripts.channel.state import ChannelPlace
 from scripts.core.console import Console, Loudness
 from scripts.core.errors import ExitCode, Problem, usage_error
 from scripts.core.report import Json, Report
+from scripts.index.repodata import DamagedIndexError
 from scripts.install.by_rattler import this_subdir
 from scripts.lock.select import Selection
 from scripts.manifest.workspace import Workspace
-from scripts.proof.findings import Client
+from scripts.proof.findings import Client, Level
+from scripts.self_check.closure import as_records_say, ways_of_closing
 from scripts.self_check.copy import ChannelState, Copy, state_of
 from scripts.self_check.files import sizes_of, ways_of_files, ways_of_noarch
 from scripts.self_check.records import ways_of_records
@@ -84,6 +86,7 @@ def _plan(workspace: Workspace, selection: Selection) -> tuple[Way | NoWay, ...]
     return (
         *ways_of_files(sizes),
         *ways_of_records(folder, there, selection),
+        *ways_of_closing(selection),
         way_of_solving(workspace, selection, there),
         *ways_of_noarch(there, selection, this_subdir()),
     )
@@ -99,7 +102,7 @@ def _try(workspace: Workspace, selection: Selection, way: Way) -> Problem | None
     place = ChannelPlace(folder=copy.folder, state=scratch / "state")
     copied = dataclasses.replace(workspace, place=place)
     shown = narrowed(selection, way.scene)
-    found = _look(copied, shown, way)
+    found = _look(copied, copy, shown, way)
     if found:
         return Problem(
             subject=str(way.named),
@@ -110,7 +113,7 @@ def _try(workspace: Workspace, selection: Selection, way: Way) -> Problem | None
         )
     with _copying(scratch):
         way.damage(copy)
-    found = _look(copied, shown, way)
+    found = _look(copied, copy, shown, way)
     if any(_names(problem, way) for problem in found):
         return None
     return Problem(
@@ -135,7 +138,12 @@ def _copying(scratch: Path) -> Iterator[None]:
         ) from None
 
 
-def _look(workspace: Workspace, selection: Selection, way: Way) -> tuple[Problem, ...]:
+def _look(workspace: Workspace, copy: Copy, selection: Selection, way: Way) -> tuple[Problem, ...]:
+    if way.level is Level.CLOSURE:
+        try:
+            selection = as_records_say(copy, selection)
+        except DamagedIndexError as error:
+            return error.problems
     options = VerifyOptions(levels=frozenset({way.level}), clients=(Client.RATTLER,))
     return verify(workspace, selection, options, Console(loudness=Loudness.QUIET)).problems
 

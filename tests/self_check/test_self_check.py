@@ -9,10 +9,13 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from scripts.closure.closed import ClosureResult
+from scripts.closure.stage import check_closure
 from scripts.core.exclusive import exclusive
 from scripts.install.attempt import InstallResult
 from scripts.proof.findings import FilesResult
 from scripts.self_check import files as self_check_files
+from scripts.self_check.closure import as_records_say, ways_of_closing
 from scripts.self_check.copy import Copy
 from scripts.self_check.files import sizes_of, ways_of_files, ways_of_noarch
 from scripts.self_check.records import ways_of_records
@@ -109,11 +112,13 @@ def test_a_flat_mirror(world: World, capsys: pytest.CaptureFixture[str]) -> None
         ("record for an artifact of another channel", "index", f"{NOT} the mirror is one channel"),
         ("repodata.json of another subdir", "index", f"✓ {elsewhere()}/repodata.json"),
         ("zst older than json", "index", f"✓ {elsewhere()}/repodata.json.zst"),
+        ("record missing", "closure", f"✓ {LIB}"),
+        ("depends altered", "closure", f"✓ {min(HELLO, FAR)}"),
         ("record missing", "solve", f"✓ {LIB}"),
         ("needed noarch moved away", "files", f"✓ {LIB}"),
         ("needed noarch moved away", "install", f"✓ {LIB}"),
     ) + (
-        "self-check: 11 of 11 noticed, 1 not possible in this channel; the channel itself is as"
+        "self-check: 13 of 13 noticed, 1 not possible in this channel; the channel itself is as"
         " it was (15 files, 11 of them compared by every byte)\n"
     )
     assert err.splitlines()[0] == "self-check: artifact missing (files)"
@@ -127,6 +132,7 @@ def test_a_mirror_by_channel(by_channel: World, capsys: pytest.CaptureFixture[st
     assert by_channel.loud("--self-check") == 0
     python = f"conda-forge/{here()}/python-3.12.1-0.conda"
     module = "conda-forge/noarch/module-1.0-pyh0.conda"
+    align = "bioconda/noarch/align-1.0-pyh0.conda"
     smallest = module
     assert capsys.readouterr().out == _table(
         ("artifact missing", "files", f"✓ {smallest}"),
@@ -142,11 +148,13 @@ def test_a_mirror_by_channel(by_channel: World, capsys: pytest.CaptureFixture[st
         ),
         ("repodata.json of another subdir", "index", f"✓ {Path(python).parent}/repodata.json"),
         ("zst older than json", "index", "✓ conda-forge/noarch/repodata.json.zst"),
+        ("record missing", "closure", f"✓ {python}"),
+        ("depends altered", "closure", f"✓ {align}"),
         ("record missing", "solve", f"✓ {module}"),
         ("needed noarch moved away", "files", f"✓ {module}"),
         ("needed noarch moved away", "install", f"✓ {module}"),
     ) + (
-        "self-check: 12 of 12 noticed; the channel itself is as it was"
+        "self-check: 14 of 14 noticed; the channel itself is as it was"
         " (15 files, 10 of them compared by every byte)\n"
     )
     assert by_channel.mirror.states() == before
@@ -158,6 +166,7 @@ def _ways(mirror: Mirror) -> dict[tuple[str, str], Way]:
     ways = (
         *ways_of_files(sizes),
         *ways_of_records(mirror.folder, there, mirror.selection),
+        *ways_of_closing(mirror.selection),
         way_of_solving(mirror.workspace, mirror.selection, there),
         *ways_of_noarch(there, mirror.selection, here()),
     )
@@ -225,10 +234,65 @@ def test_each_way_is_seen_in_the_whole_channel(
 
 
 @pytest.mark.parametrize(
+    ("title", "finding"),
+    [
+        (
+            "record missing",
+            (
+                "conda-forge/noarch/module-1.0-pyh0.conda: requires python, which is not met\n"
+                "  has        no python\n"
+                "  elsewhere  nothing in this mirror\n"
+                "  needed by  pixi.toml: module *\n"
+                f"  used by    default/{here()}\n"
+                "help: pixi lock"
+            ),
+        ),
+        (
+            "depends altered",
+            (
+                "bioconda/noarch/align-1.0-pyh0.conda: requires no-such-package-of-the-self-check,"
+                " which is not met\n"
+                "  has        no no-such-package-of-the-self-check\n"
+                "  elsewhere  nothing in this mirror\n"
+                "  needed by  pixi.toml: align *\n"
+                f"  used by    default/{here()}\n"
+                "help: pixi lock"
+            ),
+        ),
+    ],
+)
+def test_closure_is_shown_what_the_records_say(title: str, finding: str, by_channel: World) -> None:
+    """In the place of the lock's rows: of the channel itself it reads nothing."""
+    mirror = by_channel.mirror
+    whole = by_channel.folder.parent / "whole"
+    shutil.copytree(by_channel.folder, whole)
+    copy = Copy(source=whole, folder=by_channel.folder)
+    assert as_records_say(copy, mirror.selection) == mirror.selection
+    assert check_closure(mirror.workspace, mirror.selection).findings == ()
+    _ways(mirror)[title, "closure"].damage(copy)
+    found = check_closure(mirror.workspace, as_records_say(copy, mirror.selection)).findings
+    said = [str(each.problem) for each in found]
+    # Both python packages want python.
+    assert finding in said
+    assert len(said) == {"record missing": 2, "depends altered": 1}[title]
+
+
+def test_records_that_cannot_be_read(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    (world.folder / "noarch" / "repodata.json").write_bytes(b"{")
+    assert world.verify("--self-check") == 1
+    assert (
+        f"error: {LIB}: cannot be broken to see whether closure notices: it finds fault already\n"
+        "  finds  noarch/repodata.json: not JSON\n"
+        "help: pixi run verify --level closure\n"
+    ) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("level", "patched"),
     [
         ("files", "scripts.verify.stage.check_files"),
         ("index", "scripts.compare.index_level.check_index"),
+        ("closure", "scripts.closure.stage.check_closure"),
         ("solve", "scripts.solve.stage.check_solve"),
         ("install", "scripts.install.stage.check_install"),
     ],
@@ -244,6 +308,7 @@ def test_a_blind_level_is_found_out(
     results = {
         "files": FilesResult(findings=(), artifacts=0, size=0, unhashed=0),
         "index": (),
+        "closure": ClosureResult(findings=(), places=()),
         "solve": SolveResult(places=(), hindered=()),
         "install": InstallResult(subdir=here(), seclusion="", attempts=()),
     }
@@ -251,13 +316,15 @@ def test_a_blind_level_is_found_out(
     assert world.verify("--self-check") == 1
     err = capsys.readouterr().err
     found = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert len(found) == {"files": 5, "index": 4, "solve": 1, "install": 1}[level]
+    assert len(found) == {"files": 5, "index": 4, "closure": 2, "solve": 1, "install": 1}[level]
     assert err.startswith(
         {
             "files": f"error: {FAR}: artifact missing, in a copy of the channel, and files did not"
             " name it\n",
             "index": f"error: {FAR}: record missing, in a copy of the channel, and index did not"
             " name it\n",
+            "closure": f"error: {LIB}: record missing, in a copy of the channel, and closure did"
+            " not name it\n",
             "solve": f"error: {LIB}: record missing, in a copy of the channel, and solve did not"
             " name it\n",
             "install": f"error: {LIB}: needed noarch moved away, in a copy of the channel, and"
@@ -323,6 +390,7 @@ def test_ways_that_are_not_possible_are_said(
     lines = capsys.readouterr().out.splitlines()
     no_hash = f"{NOT} pixi.lock has neither sha256 nor md5 of any artifact"
     no_noarch = f"{NOT} there is no noarch artifact"
+    no_need = f"{NOT} no environment without source packages has an artifact that another one needs"
     assert [line[63:] for line in lines[:-1]] == [
         f"✓ {FAR}",
         *[no_hash] * 3,
@@ -330,18 +398,19 @@ def test_ways_that_are_not_possible_are_said(
         f"{NOT} the mirror is one channel",
         f"✓ {elsewhere()}/repodata.json",
         f"✓ {elsewhere()}/repodata.json.zst",
+        *[no_need] * 2,
         f"✓ {FAR}",
         no_noarch,
         no_noarch,
     ]
-    assert lines[-1].startswith("self-check: 6 of 6 noticed, 6 not possible in this channel; ")
+    assert lines[-1].startswith("self-check: 6 of 6 noticed, 8 not possible in this channel; ")
 
 
 def test_noarch_alone(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     _foreign(world, "lib")
     assert world.loud("--self-check") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line[63:] for line in (lines[3], lines[7], lines[9], lines[11])] == [
+    assert [line[63:] for line in (lines[3], lines[7], lines[11], lines[13])] == [
         f"{NOT} there is no other artifact whose bytes could take its place",
         f"{NOT} there is no subdir but noarch",
         f"{NOT} no environment has an artifact that the manifest asks for by name",
