@@ -10,21 +10,23 @@ from scripts.closure.look import Look
 
 @dataclass(frozen=True, slots=True)
 class _Reason:
-    """Who needs something, by position (None: the root of the set), and by which requirement."""
+    """Who needs something, by position, and by which requirement; None: `top` needs it."""
 
     who: int | None
     text: str
+    top: str = ""
 
 
 class Chains:
     """The shortest ways up, found once for a whole set."""
 
     def __init__(self, look: Look) -> None:
-        """Walk down: from what the root asks for, then from what nobody does."""
+        """Walk down: from what the manifest and source packages ask for, then what nobody does."""
         self._look = look
         self._reasons: dict[int, _Reason | None] = {}
-        for position, want in look.wanted_by_root:
-            self._reasons.setdefault(position, _Reason(None, want.text))
+        for position, want in look.wanted_from_above:
+            top = look.closing.root if want.source is None else want.source.name
+            self._reasons.setdefault(position, _Reason(None, want.text, top))
         self._walk(deque(self._reasons))
         needed = {met for position in look.packages for met, _ in look.needs_of(position)}
         tops = [each for each in look.packages if each not in {*needed, *self._reasons}]
@@ -44,7 +46,7 @@ class Chains:
             lines.append(f"{self._look.packages[reason.who].file_name.distribution}: {reason.text}")
             reason = self._reasons[reason.who]
         if reason is not None:
-            lines.append(f"{closing.root}: {reason.text}")
+            lines.append(f"{reason.top}: {reason.text}")
         elif closing.is_of_builds:
             lines.append(closing.root)
         elif closing.built:

@@ -13,7 +13,7 @@ from scripts.closure.inquire import Answer, Catalogue, things_of
 from scripts.closure.look import Look, Open, Wish
 from scripts.closure.plan import Closing
 from scripts.core.errors import ExitCode, Problem
-from scripts.core.redact import without_secrets
+from scripts.core.redact import redact, without_secrets
 from scripts.core.report import Json
 from scripts.proof.findings import Finding, Level, Place, used_by
 
@@ -91,11 +91,12 @@ class _Teller:
         for look in looks:
             chains = Chains(look) if look.unmet else None
             for each in look.unmet:
-                key = (each.want.wish, each.want.who, each.want.text, self._there(each))
+                want = each.want
+                key = (want.wish, want.who, want.source, want.text, self._there(each))
                 if key not in found:
                     needed_by: tuple[str, ...] = ()
-                    if chains is not None and each.want.who is not None:
-                        needed_by = chains.lines(each.want.who)
+                    if chains is not None and want.who is not None:
+                        needed_by = chains.lines(want.who)
                     found[key] = self._problem(look, each, needed_by), set()
                 found[key][1].add(look.closing.place)
         for problem, places in found.values():
@@ -140,6 +141,9 @@ class _Teller:
         )
 
     def _who(self, look: Look, each: Open) -> str:
+        source = each.want.source
+        if source is not None:
+            return f"{source.name} ({redact(source.location)})"
         return look.closing.root if each.want.who is None else self._text(each.want.who)
 
     def _there(self, each: Open) -> tuple[str, ...]:

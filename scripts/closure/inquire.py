@@ -113,6 +113,9 @@ def _specs(closing: Closing) -> Iterator[str]:
         yield from package.constrains
         for _, depends in package.extra_depends:
             yield from depends
+    for source in closing.sources:
+        yield from source.depends
+        yield from source.constrains
     for each in (*closing.requirements, *closing.constraints):
         yield each.spec
         condition = parse_condition(each.condition or "")

@@ -8,6 +8,7 @@ of a record only weigh in a solver's choice: what counts is whether a requiremen
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,9 +19,11 @@ from typing import Final
 from scripts.closure.inquire import Answer, Catalogue, name_of, things_of
 from scripts.closure.plan import Closing
 from scripts.core.condition import holds, parse_condition
+from scripts.lock.model import SourcePackage
 from scripts.manifest.model import Requirement
 from scripts.renew.fit_requirement import differs_aside, wanted_text
 
+_NAME_ALONE: Final = re.compile(r"[^\s=<>!~\[:]+(\s+\*)?")
 _BUILT: Final = "built from source"
 _CONDITION: Final = "under a condition that cannot be told"
 _UNCLEAR: Final = "this py-rattler cannot tell"
@@ -36,12 +39,16 @@ class Wish(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """One requirement and who has it, by position; or the manifest, where it is its `own`."""
+    """One requirement and who has it: a package, by position; or a `source` package.
+
+    Or the manifest, where it is its `own`.
+    """
 
     wish: Wish
     spec: str
     who: int | None = None
     own: Requirement | None = None
+    source: SourcePackage | None = None
 
     @property
     def text(self) -> str:
@@ -74,12 +81,13 @@ class Look:
         self.unmet: list[Open] = []
         self.unproven: list[Open] = []
         self.packages = {catalogue.position(each): each for each in closing.packages}
-        self.wanted_by_root: list[tuple[int, Want]] = []
+        self.wanted_from_above: list[tuple[int, Want]] = []
         self._things, self._answers, self._root = catalogue.things, answers, root
         self._by_name: dict[str, list[int]] = {}
         for thing in things_of(closing):
             self._by_name.setdefault(name_of(thing), []).append(catalogue.position(thing))
         self._present = {each for same in self._by_name.values() for each in same}
+        self._sources = {each.name.partition(" ")[0].lower() for each in closing.sources}
         self._extras: set[tuple[str, str]] = set()
         self._waiting: deque[Want] = deque()
         self._of_extras: dict[int, list[str]] = {}
@@ -96,8 +104,11 @@ class Look:
                 yield from ((met, text) for met in sorted(answer.met_by & self._present))
 
     def _look(self) -> None:
-        for own in self.closing.requirements:
-            self._require(Want(Wish.REQUIRES, own.spec, own=own))
+        for want in self._from_above():
+            if want.wish is Wish.REQUIRES:
+                self._require(want)
+            else:
+                self._constrain(want)
         for position, package in self.packages.items():
             for text in package.depends:
                 answer = self._answers[text]
@@ -106,10 +117,20 @@ class Look:
                     self._require(Want(Wish.REQUIRES, text, position))
             for text in package.constrains:
                 self._constrain(Want(Wish.CONSTRAINS, text, position))
-        for own in self.closing.constraints:
-            self._constrain(Want(Wish.CONSTRAINS, own.spec, own=own))
         while self._waiting:
             self._require(self._waiting.popleft())
+
+    def _from_above(self) -> Iterator[Want]:
+        """Yield what the manifest wants, and the source packages: what no artifact asks for."""
+        for own in self.closing.requirements:
+            yield Want(Wish.REQUIRES, own.spec, own=own)
+        for own in self.closing.constraints:
+            yield Want(Wish.CONSTRAINS, own.spec, own=own)
+        for source in self.closing.sources:
+            for text in source.depends:
+                yield Want(Wish.REQUIRES, text, source=source)
+            for text in source.constrains:
+                yield Want(Wish.CONSTRAINS, text, source=source)
 
     def _require(self, want: Want) -> None:
         answer = self._answers[want.spec]
@@ -117,12 +138,12 @@ class Look:
         if applies is False or self._is_of_unknown_machine(answer):
             return
         met = self._met(want, answer)
-        if not met:
+        if not met and not self._is_source(want.spec, answer):
             self._leave_open(want, answer, applies)
         elif applies:
             self._activate(answer)
-        if want.own is not None:
-            self.wanted_by_root += [(each, want) for each in met]
+        if want.who is None:
+            self.wanted_from_above += [(each, want) for each in met]
 
     def _constrain(self, want: Want) -> None:
         answer = self._answers[want.spec]
@@ -135,6 +156,10 @@ class Look:
 
     def _is_of_unknown_machine(self, answer: Answer) -> bool:
         return self.closing.is_of_builds and answer.name.startswith("__")
+
+    def _is_source(self, spec: str, answer: Answer) -> bool:
+        """Tell whether an installed source package does for a requirement, which is but a name."""
+        return answer.name in self._sources and _NAME_ALONE.fullmatch(spec.strip()) is not None
 
     def _met(self, want: Want, answer: Answer) -> list[int]:
         return [each for each in answer.met_by & self._present if not self._differs(want, each)]

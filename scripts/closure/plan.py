@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from scripts.lock.model import LockedEnvironment, LockedPackage, PlatformPackages
+from scripts.lock.model import LockedEnvironment, LockedPackage, PlatformPackages, SourcePackage
 from scripts.lock.select import Selection
 from scripts.manifest.model import Manifest, Requirement
 from scripts.manifest.resolve import constraints, requirements
@@ -19,7 +19,8 @@ class Closing:
     """Packages that must meet each other's requirements, and the manifest's.
 
     `around` are there too, but not looked at. `virtual_packages` are as a lock writes them; None
-    where the machine is not known. `built` are the names of what is built from source there.
+    where the machine is not known. `built` are the names of what is built from source there,
+    `sources` those of it whose own requirements must be met as well.
     `hindrance` says why the manifest's requirements are not known. `root` is what needs it all,
     for people.
     """
@@ -30,6 +31,7 @@ class Closing:
     built: frozenset[str]
     root: str
     around: tuple[LockedPackage, ...] = ()
+    sources: tuple[SourcePackage, ...] = ()
     requirements: tuple[Requirement, ...] = ()
     constraints: tuple[Requirement, ...] = ()
     hindrance: str | None = None
@@ -70,6 +72,7 @@ def _closings(
         packages=rows.packages,
         virtual_packages=virtual_packages(rows, platform),
         built=built,
+        sources=rows.sources,
         root=manifest.file_name,
         requirements=tuple(each for each in needed if not each.is_source),
         constraints=limits,

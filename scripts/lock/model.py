@@ -90,6 +90,20 @@ class Unmirrorable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SourcePackage:
+    """A source package as the lock expects it to be once it is built where it is installed.
+
+    `depends`, `constrains` are MatchSpecs as written, of what it is installed with; none where
+    the lock does not say. `name` has the version behind a blank, where there is one.
+    """
+
+    name: str
+    location: str
+    depends: tuple[str, ...] = ()
+    constrains: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LockPlatform:
     """A platform as the lock names it; lock v7 may name it `p1` and give its subdir.
 
@@ -107,13 +121,14 @@ class PlatformPackages:
     """What one environment installs on one platform.
 
     `build_packages` are the build and host packages of its source packages: needed to build
-    there, never installed with the rest.
+    there, never installed with the rest. `sources` are those source packages that are installed.
     """
 
     platform: LockPlatform
     packages: tuple[LockedPackage, ...]
     build_packages: tuple[LockedPackage, ...] = ()
     unmirrorable: tuple[Unmirrorable, ...] = ()
+    sources: tuple[SourcePackage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from scripts.core.file_name import is_archive_name
 from scripts.core.redact import redact
 from scripts.lock.conda_rows import package_v4, package_v6
 from scripts.lock.derive import parse_location
-from scripts.lock.model import LockedPackage, Unmirrorable
+from scripts.lock.model import LockedPackage, SourcePackage, Unmirrorable
 from scripts.lock.row import Row
 from scripts.lock.yaml_text import Node
 from scripts.manifest.settings import Kind
@@ -25,10 +25,14 @@ _MERGED = ("md5", "sha256", "purls", "run_exports")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceRow:
-    """A row that no artifact stands for, and references to what is needed to build it."""
+    """A row that no artifact stands for, and references to what is needed to build it.
+
+    `built` is what comes of a source package, None for a row of PyPI.
+    """
 
     row: Unmirrorable
     needs: tuple[dict[str, Node], ...] = ()
+    built: SourcePackage | None = None
 
 
 Found = LockedPackage | SourceRow
@@ -121,14 +125,21 @@ def _source(row: Row, location: str) -> SourceRow:
     name, at, place = location.partition(" @ ")
     shown = (name.partition("[")[0] if at else row.text("name")) or location
     version = row.text("version")
+    built = SourcePackage(
+        name=f"{shown} {version}" if version else shown,
+        location=place if at else location,
+        depends=row.texts("depends"),
+        constrains=row.texts("constrains"),
+    )
     return SourceRow(
         row=Unmirrorable(
             kind=Kind.SOURCE,
-            name=f"{shown} {version}" if version else shown,
-            location=place if at else location,
+            name=built.name,
+            location=built.location,
             reason="a source package, built where it is installed",
         ),
         needs=row.rows("build_packages") + row.rows("host_packages"),
+        built=built,
     )
 
 

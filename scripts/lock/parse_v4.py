@@ -14,6 +14,7 @@ from scripts.lock.model import (
     LockFile,
     LockPlatform,
     PlatformPackages,
+    SourcePackage,
     Unmirrorable,
 )
 from scripts.lock.package_list import PackageList, SourceRow
@@ -84,6 +85,7 @@ def _platform_packages(
     installed: dict[LockedPackage, None] = {}  # a set that keeps its order
     build: dict[LockedPackage, None] = {}
     others: dict[Unmirrorable, None] = {}
+    sources: dict[SourcePackage, None] = {}
     open_sources: list[SourceRow] = []
     for selector in selectors:
         found = packages.find(selector, platform.subdir, where)
@@ -92,6 +94,8 @@ def _platform_packages(
         else:
             others[found.row] = None
             open_sources.append(found)
+            if found.built is not None:
+                sources[found.built] = None
     seen: set[int] = set()
     while open_sources:
         source = open_sources.pop()
@@ -110,4 +114,5 @@ def _platform_packages(
         packages=tuple(installed),
         build_packages=tuple(package for package in build if package not in installed),
         unmirrorable=tuple(others),
+        sources=tuple(sources),
     )

@@ -95,5 +95,5 @@ def _narrowed_rows(
         for some in (rows.packages, rows.build_packages)
     )
     return dataclasses.replace(
-        rows, packages=packages, build_packages=build_packages, unmirrorable=()
+        rows, packages=packages, build_packages=build_packages, unmirrorable=(), sources=()
     )

@@ -571,6 +571,48 @@ def test_what_a_source_package_is_built_with(world: World) -> None:
     )
 
 
+def test_what_a_source_package_itself_requires(world: World) -> None:
+    """Once built it is installed with the rest, so the rest must do for it; not for its variants.
+
+    It may require what is built as well. A control stands beside each.
+    """
+    needs = ("depends: [b >=2, mine, Yours *, yours >=1, __cuda]", "constrains: [b <2, absent]")
+    source = RawRow(key="conda_source", location=SOURCE.location, lines=needs)
+    yours = RawRow(key="conda_source", location="'yours[87654321] @ ./yours'")
+    world.write(
+        'mine = { path = "mine" }', environment(source, yours, row("b-1.0-0", "c"), row("c"))
+    )
+    result = world.close()
+    assert [str(each.problem) for each in result.findings] == [
+        (
+            "mine (./mine): requires b >=2, which is not met\n"
+            "  has        linux-64/b-1.0-0.conda\n"
+            "  elsewhere  nothing in this mirror\n"
+            "  used by    default/linux-64\n"
+            "help: pixi lock"
+        ),
+        (
+            "mine (./mine): requires __cuda, which is not met\n"
+            "  has        no __cuda\n"
+            "  elsewhere  nothing in this mirror\n"
+            "  used by    default/linux-64\n"
+            "help: give the platform __cuda in pixi.toml, then `pixi lock`"
+        ),
+    ]
+    assert result.places[0].not_proven == ("mine (./mine) requires yours >=1 (built from source)",)
+    world.write(
+        'mine = { path = "mine" }',
+        environment(source, yours, row("b-2.0-0"), virtual_packages=("__cuda=12",)),
+    )
+    assert world.troubles() == [
+        "mine (./mine) constrains b <2, which is not kept, linux-64/b-2.0-0.conda"
+    ]
+    both = RawRow(key="conda_source", location=SOURCE.location, lines=("depends: [b]",))
+    world.write('mine = { path = "mine" }', environment(both, row("b", "c")))
+    (finding,) = world.close().findings
+    assert _facts(finding.problem, "needed by") == ["mine: b"]
+
+
 # The rest
 
 

@@ -1,4 +1,4 @@
-"""Real locks through closure: all that can be read are closed, and none is when something goes."""
+"""Real locks through closure: what each lacks and why, and none is closed when something goes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import pytest
 from scripts.channel.layout import Layout
 from scripts.closure.closed import ClosureResult, conclude
 from scripts.closure.inquire import Catalogue, read_answers, specs_asked
-from scripts.closure.look import Look
+from scripts.closure.look import Look, Want
 from scripts.closure.plan import Closing, plan_closings
+from scripts.core.errors import ExitCode, MirrorError
 from scripts.core.rattler_child import call_rattler
 from scripts.core.report import Json
 from scripts.lock.read import read_lock
@@ -22,19 +23,35 @@ from scripts.manifest.settings import Settings
 
 DATA = Path(__file__).parents[1] / "data"
 LOCKS = sorted((DATA / "locks").glob("*/pixi.lock")) + sorted((DATA / "cases").glob("*/pixi.lock"))
-# The manifests of these locks; of the other locks only the packages are looked at.
+# Manifests that are not beside their lock; of locks that have none the packages are looked at.
 MANIFESTS = {
     "prefix-dev__pixi-build-backends": "backends.toml",
     "prefix-dev__pixi__111": "extras.toml",
     "pablovela5620__monoprior__2": "monoprior.toml",
 }
-# The reader's own tests tell why.
+# What cannot be read, and why.
 REFUSED = {
-    "ami-iit__jaxsim",
-    "conda__conda-lockfiles__3",
-    "conda__conda-lockfiles__5",
-    "conda__rattler__5",
-    "rhysnewell__aviary__3",
+    "ami-iit__jaxsim": "a Git LFS pointer, not the lock file itself",
+    "conda__conda-lockfiles__3": "environments of the lock file is not a map of environments",
+    "conda__conda-lockfiles__5": "packages of the lock file is not a list of packages",
+    "conda__rattler__5": "lock file version 1000 is newer than this pixi-mirror knows",
+    "rhysnewell__aviary__3": "not a pixi lock file: there is no map at its top",
+}
+# What cannot be satisfied: made by hand to test a reader, of source packages alone.
+OPEN = {
+    "conda__rattler__33": {
+        ("minimal-project 0.1 (../minimal-project)", "__unix", "default/linux-64-foobar")
+    },
+    "conda__rattler__40": {
+        ("my-partial-pkg (my-partial-pkg)", "python >=3.10", "default/linux-64")
+    },
+    "conda__rattler__43": {
+        ("my-partial-pkg (my-partial-pkg)", "python >=3.10", "default/linux-64")
+    },
+    "conda__rattler__53": {
+        ("child-package 0.1.0 (child-package)", name, "default/win-64")
+        for name in ("git_lfs", "git_no_lfs", "git_plain")
+    },
 }
 READABLE = [each for each in LOCKS if each.parent.name not in REFUSED]
 NONE = '[workspace]\nname = "x"\nchannels = []\nplatforms = []\n'
@@ -48,7 +65,7 @@ def manifest_of(lock: Path) -> Manifest:
     path = lock.with_name("pixi.toml")
     if name_of(lock) in MANIFESTS:
         path = DATA / "manifests" / MANIFESTS[name_of(lock)]
-    text = path.read_text(encoding="utf-8") if path.exists() else NONE
+    text = path.read_text(encoding="utf-8") if path.is_file() else NONE
     return parse_manifest(text, name="pixi.toml")
 
 
@@ -78,21 +95,35 @@ class Asked:
         return Look(closing, self.catalogue, self.answers, DATA)
 
 
+def test_all_are_here() -> None:
+    names = {name_of(each) for each in LOCKS}
+    assert len(names) == 36 + 4
+    assert names >= {*REFUSED, *OPEN, *MANIFESTS}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_is_refused_with_the_reason(name: str) -> None:
+    (lock,) = (each for each in LOCKS if name_of(each) == name)
+    with pytest.raises(MirrorError) as caught:
+        closings_of(lock)
+    (problem,) = caught.value.problems
+    assert (problem.trouble, problem.code) == (REFUSED[name], ExitCode.USAGE)
+
+
 @pytest.mark.parametrize("lock", READABLE, ids=name_of)
 def test_is_closed(lock: Path) -> None:
-    """None of them lacks anything; the made-up ones that cannot be satisfied lack PyPI packages."""
+    """But for those made up: what pixi itself locked lacks nothing, source packages included."""
     result = Asked(lock).close()
-    assert [str(each.problem) for each in result.findings] == []
-    not_proven = {text for each in result.places for text in each.not_proven}
-    if name_of(lock) == "prefix-dev__pixi-build-backends":
-        assert not_proven == {"pixi.toml requires py-pixi-build-backend * (built from source)"}
-        assert {each.place.environment for each in result.places if each.not_proven} == {
-            "default",
-            "test",
-        }
-    else:
-        assert not_proven == set()
-    if name_of(lock) in MANIFESTS or lock.is_relative_to(DATA / "cases"):
+    found = [
+        (each.problem.subject, each.problem.trouble, ", ".join(map(str, each.places)))
+        for each in result.findings
+    ]
+    assert sorted(found) == sorted(
+        (subject, f"requires {spec}, which is not met", places)
+        for subject, spec, places in OPEN.get(name_of(lock), ())
+    )
+    assert [text for each in result.places for text in each.not_proven] == []
+    if name_of(lock) in MANIFESTS or lock.with_name("pixi.toml").exists():
         assert {each.hindrance for each in result.places} <= {None}
 
 
@@ -106,13 +137,13 @@ def test_without_one_package_it_is_not(lock: Path) -> None:
         for position, package in whole.packages.items():
             for met, text in whole.needs_of(position):
                 needed.setdefault(met, set()).add(f"{package.name}: {text}")
-        for position, want in whole.wanted_by_root:
-            needed.setdefault(position, set()).add(f"the manifest: {want.text}")
+        for position, want in whole.wanted_from_above:
+            needed.setdefault(position, set()).add(f"{_who(whole, want)}: {want.text}")
         for position, package in whole.packages.items():
             rest = tuple(each for each in closing.packages if each is not package)
             look = asked.look(dataclasses.replace(closing, packages=rest))
             missed = {
-                f"{_who(look, each.want.who)}: {each.want.text}"
+                f"{_who(look, each.want)}: {each.want.text}"
                 for each in look.unmet
                 if each.answer.name == package.name
             }
@@ -120,8 +151,10 @@ def test_without_one_package_it_is_not(lock: Path) -> None:
             assert missed == mine, package.name
 
 
-def _who(look: Look, position: int | None) -> str:
-    return "the manifest" if position is None else look.packages[position].name
+def _who(look: Look, want: Want) -> str:
+    if want.source is not None:
+        return f"the source package {want.source.name}"
+    return "the manifest" if want.who is None else look.packages[want.who].name
 
 
 def _is_other(text: str, name: str) -> bool:
