@@ -1,0 +1,117 @@
+"""Closure beside rattler's own solver: what is closed can be solved from itself alone, else not."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from scripts.channel.layout import Layout
+from scripts.closure.inquire import Catalogue, read_answers, specs_asked
+from scripts.closure.look import Look
+from scripts.closure.plan import Closing, plan_closings
+from scripts.core.rattler_child import call_rattler
+from scripts.core.report import Json
+from scripts.core.subdir import NOARCH
+from scripts.index.records import record_of_package
+from scripts.index.repodata import REPODATA, render_repodata
+from scripts.lock.model import LockedPackage
+from scripts.lock.read import read_lock
+from scripts.lock.select import select
+from scripts.manifest.parse import parse_manifest
+from scripts.manifest.settings import Settings
+from scripts.proof.virtual import virtual_package_parts
+
+DATA = Path(__file__).parents[1] / "data"
+NOTHING = parse_manifest(
+    '[workspace]\nname = "x"\nchannels = []\nplatforms = []\n', name="pixi.toml"
+)
+SUBDIR = "linux-64"  # that of the first platform of each
+LOCKS = {
+    "cases/pytorch-nvidia": 24,
+    "locks/pablovela5620__monoprior__2": 8,
+    "locks/prefix-dev__pixi__163": 24,
+    "locks/prefix-dev__pixi__189": 8,
+    "locks/prefix-dev__pixi__226": 24,
+}
+
+
+def _broken(closing: Closing, count: int) -> Iterator[Closing]:
+    """Yield a set as it is, then with this and that wrong, or perhaps wrong, with it."""
+    yield closing
+    random = Random(count)
+    for _ in range(count):
+        packages = list(closing.packages)
+        virtual = closing.virtual_packages or ()
+        for _ in range(random.choice((1, 1, 2))):
+            one, other = random.sample(range(len(packages)), 2)
+            name = packages[other].name
+            spec = random.choice((f"{name} {packages[other].version}", f"{name} <0.0.0a0", name))
+            match random.randrange(5):
+                case 0 | 1:
+                    del packages[one]
+                case 2:
+                    wider = (*packages[one].depends, spec)
+                    packages[one] = dataclasses.replace(packages[one], depends=wider)
+                case 3:
+                    tighter = (*packages[one].constrains, spec, "absent <1")
+                    packages[one] = dataclasses.replace(packages[one], constrains=tighter)
+                case _:
+                    virtual = tuple(random.sample(virtual, len(virtual) - 1)) if virtual else ()
+        yield dataclasses.replace(closing, packages=tuple(packages), virtual_packages=virtual)
+
+
+def _question(closing: Closing, folder: Path) -> Json:
+    """Write the set as a channel of its own, and ask for all of it."""
+    subdirs: dict[str, list[LockedPackage]] = {SUBDIR: [], NOARCH: []}
+    for each in closing.packages:
+        subdirs.setdefault(each.subdir, []).append(each)
+    for subdir, packages in subdirs.items():
+        rows = [(str(each.file_name), record_of_package(each, subdir)) for each in packages]
+        (folder / subdir).mkdir(parents=True)
+        (folder / subdir / REPODATA).write_bytes(render_repodata(subdir, rows))
+    return {
+        "channels": [folder.as_uri()],
+        "subdir": SUBDIR,
+        "specs": [
+            f"{each.name}[version='=={each.version}',build='{each.build}']"
+            for each in closing.packages
+        ],
+        "constraints": [],
+        "virtual_packages": [virtual_package_parts(x) for x in closing.virtual_packages or ()],
+        "channel_priority": "disabled",
+        "strategy": "highest",
+    }
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_rattler_says_the_same(name: str, tmp_path: Path) -> None:
+    lock = read_lock(DATA / name / "pixi.lock")
+    planned = plan_closings(select(lock, Settings(layout=Layout.BY_CHANNEL)), NOTHING)
+    whole = next(each for each in planned if not each.is_of_builds)
+    closings = list(_broken(dataclasses.replace(whole, sources=()), LOCKS[name]))
+    catalogue = Catalogue(closings)
+    answers = read_answers(
+        call_rattler("match_each", {"specs": specs_asked(closings), "records": catalogue.records()})
+    )
+    looks = [Look(each, catalogue, answers, DATA) for each in closings]
+    replies = call_rattler(
+        "solve",
+        {
+            "cache": str(tmp_path / "cache"),
+            "questions": [
+                _question(each, tmp_path / str(number)) for number, each in enumerate(closings)
+            ],
+        },
+    )
+    assert isinstance(replies, list)
+    solved = ["urls" in dict(each) for each in replies]
+    said = [str(each.get("refused", "")) for each in replies]
+    ours = [not look.unmet for look in looks]
+    for number, (mine, theirs) in enumerate(zip(ours, solved, strict=True)):
+        assert mine is theirs, (number, looks[number].unmet, said[number])
+    assert ours[0]
+    assert set(ours) == {True, False}
