@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.consume.mirror_place import MirrorPlace
+from scripts.consume.mirror_place import Asking, MirrorPlace
 from scripts.consume.source import find_mirror
 from scripts.consume.stage import Question, doctor
-from scripts.core.command import run_task, task_parser
+from scripts.core.command import run_task, task_parser, words_of
 from scripts.core.console import Console
 from scripts.core.errors import usage_error
 from scripts.core.report import Report
@@ -31,6 +31,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="PLACE",
         help="a folder, a file:// or an http(s):// URL (default: this workspace's channel folder)",
     )
+    parser.add_argument(
+        "--client",
+        type=words_of(Asking),
+        action="extend",
+        metavar="CLIENT",
+        help=f"whose configuration is to lead there: {', '.join(Asking)} (default: pixi)",
+    )
     add_setting_options(parser, "environments", "platforms", "allow-incomplete")
     return run_task("doctor", parser, run, argv)
 
@@ -39,7 +46,9 @@ def run(options: argparse.Namespace, console: Console) -> Report:
     """Answer for the lock and the mirror that the options name."""
     place = _own_mirror(options) if options.mirror is None else find_mirror(options.mirror)
     settings = override(Settings(), overrides_from(options))
-    return doctor(Question(lock_path=options.lock, settings=settings), place, console)
+    clients = frozenset(options.client or (Asking.PIXI,))
+    question = Question(lock_path=options.lock, settings=settings, clients=clients)
+    return doctor(question, place, console)
 
 
 def _own_mirror(options: argparse.Namespace) -> MirrorPlace:

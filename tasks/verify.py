@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
-from enum import StrEnum
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
-from scripts.core.command import run_task, task_parser
+from scripts.core.command import run_task, task_parser, words_of
 from scripts.core.console import Console
 from scripts.core.exclusive import exclusive
 from scripts.core.report import Report
@@ -30,8 +28,6 @@ SETTINGS = (
     "allow-unhashed",
 )
 
-_Word = TypeVar("_Word", bound=StrEnum)
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the task with these arguments."""
@@ -39,14 +35,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_setting_options(parser, *SETTINGS)
     parser.add_argument(
         "--level",
-        type=_words(Level),
+        type=words_of(Level),
         action="extend",
         metavar="LEVEL",
         help=f"look at these alone: {', '.join(Level)} (default: all; commas between, or repeat)",
     )
     parser.add_argument(
         "--client",
-        type=_words(Client),
+        type=words_of(Client),
         action="extend",
         metavar="CLIENT",
         help=f"install with these: {', '.join(Client)} (default: rattler, and those on PATH)",
@@ -84,20 +80,6 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
         reports=tuple(dict.fromkeys(options.report or ())),
     )
     return verify(workspace, selection, wanted, console)
-
-
-def _words(kind: type[_Word]) -> Callable[[str], list[_Word]]:
-    """Make the reader of an option that takes one of these words, or several with commas."""
-
-    def read(text: str) -> list[_Word]:
-        words = [word for each in text.split(",") if (word := each.strip())]
-        unknown = [word for word in words if word not in tuple(kind)]
-        if unknown or not words:
-            names = ", ".join(kind)
-            raise argparse.ArgumentTypeError(f"{text!r} is not of {names}")
-        return [kind(word) for word in words]
-
-    return read
 
 
 def _report_file(text: str) -> Path:

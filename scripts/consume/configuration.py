@@ -1,4 +1,4 @@
-"""The lines that lead a client to a mirror, and which of them are there. Decides; does no I/O."""
+"""The lines that lead pixi to a mirror, and which of them are there. Decides; does no I/O."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from scripts.consume.mirror_place import (
 )
 from scripts.core.channel_url import ANACONDA
 from scripts.core.errors import MirrorError
-from scripts.core.redact import without_secrets
 from scripts.proof.findings import Place
 
 # Nothing of these is to be asked of the mirror.
@@ -30,12 +29,12 @@ _NOT_OF_MIRROR: Final = frozenset({Standing.ELSEWHERE, Standing.OUT_OF_REACH})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
-    """How clients get to the mirror.
+    """How pixi gets to the mirror.
 
     `unled` are the environments that pixi would install from elsewhere, `asked` the URLs that it
     would ask now, one of each host. `mirrors` are the pairs that `[mirrors]` lacks, `in_the_way`
     the prefixes there that would still win. `channels` are what a manifest has to say for a
-    mirror in a folder, with the environments that want it so. `conda` is what conda needs.
+    mirror in a folder, with the environments that want it so.
     `by_mirrors`, `by_lock`: something is led there already by `[mirrors]`, named there by the lock.
     """
 
@@ -44,7 +43,6 @@ class Configuration:
     mirrors: tuple[tuple[str, str], ...]
     in_the_way: tuple[str, ...]
     channels: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
-    conda: tuple[str, ...]
     by_mirrors: bool
     by_lock: bool
 
@@ -108,7 +106,6 @@ def configure(
         mirrors=tuple(sorted(mirrors.items())),
         in_the_way=_winners(set_now, rest) if over_http else (),
         channels=() if over_http else _channels(consumer, place, contents, unled),
-        conda=_conda(consumer, place, contents),
         by_mirrors=by_mirrors,
         by_lock=any(verdict.inside for each in diagnoses for verdict in each.verdicts),
     )
@@ -201,33 +198,21 @@ def _channels(
     orders: dict[tuple[str, ...], list[str]] = {}
     for environment in consumer.environments:
         if environment.name in wanted:
-            urls = _urls(environment.channels, consumer, place, contents)
+            urls = channel_urls(environment.channels, consumer, place, contents)
             orders.setdefault(urls, []).append(environment.name)
     return tuple((urls, tuple(names)) for urls, names in orders.items())
 
 
-def _urls(
+def channel_urls(
     channels: Iterable[str], consumer: Consumer, place: MirrorPlace, contents: MirrorContents
 ) -> tuple[str, ...]:
+    """Return the folders of the mirror that stand for channels, each once, in their order."""
     folders = (
         wanted_channel(channel, place, consumer.root, contents.layout) for channel in channels
     )
     return tuple(
         dict.fromkeys(f"{place.shown}/{each}" if each.parts else place.shown for each in folders)
     )
-
-
-def _conda(consumer: Consumer, place: MirrorPlace, contents: MirrorContents) -> tuple[str, ...]:
-    """Say what conda needs: a line of `.condarc` where that does, else options."""
-    channels = dict.fromkeys(
-        channel for environment in consumer.environments for channel in environment.channels
-    )
-    of_anaconda = all(without_secrets(each).startswith(f"{ANACONDA}/") for each in channels)
-    if contents.layout is Layout.BY_CHANNEL and place.folder is None and of_anaconda:
-        return (f"channel_alias: {place.shown}",)
-    urls = _urls(channels, consumer, place, contents)
-    options = [*(f"-c {url}" for url in urls or (place.shown,)), "--override-channels"]
-    return (" ".join([*options, *(("--offline",) if place.folder is not None else ())]),)
 
 
 def _text(text: str) -> str:

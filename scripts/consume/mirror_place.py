@@ -5,12 +5,14 @@ from __future__ import annotations
 import os.path
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from scripts.access.mirrors import origin
 from scripts.access.pixi_config_layers import PixiConfig
 from scripts.channel.layout import Layout, folder_of_channel, place_of
+from scripts.consume.condarc import Condarc
 from scripts.core.redact import without_secrets
 from scripts.core.subdir import NOARCH
 from scripts.fetch.copy import local_path
@@ -50,10 +52,18 @@ class MirrorContents:
     others: tuple[PurePosixPath, ...] = ()
 
 
+class Asking(StrEnum):
+    """Whose configuration is to lead to the mirror; the words are those of `--client`."""
+
+    PIXI = "pixi"
+    CONDA = "conda"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consumer:
     """Who wants to install: a lock, and what pixi's configuration says beside it.
 
+    `condarc` is what conda is told, `clients` are those whose configuration counts.
     `files` are those locations of the lock that name a file which is there. `allowed` are the
     kinds of packages that may come from elsewhere.
     """
@@ -62,6 +72,8 @@ class Consumer:
     lock_version: int
     environments: tuple[LockedEnvironment, ...]
     config: PixiConfig
+    condarc: Condarc
+    clients: frozenset[Asking]
     files: frozenset[str]
     allowed: frozenset[Kind]
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Final
 
+from scripts.consume.conda_configuration import CondaConfiguration
 from scripts.consume.configuration import Configuration
 from scripts.consume.diagnose import PlaceDiagnosis, Standing, Verdict
-from scripts.consume.mirror_place import Consumer, MirrorPlace
+from scripts.consume.mirror_place import Asking, Consumer, MirrorPlace
 from scripts.core.errors import ExitCode, Problem
 from scripts.core.redact import redact
 from scripts.core.subdir import NOARCH
@@ -52,7 +53,7 @@ def configuration_problem(
     consumer: Consumer, place: MirrorPlace, configuration: Configuration
 ) -> Iterator[Problem]:
     """Say that pixi would not ask this mirror, if it would not."""
-    if not configuration.unled:
+    if not configuration.unled or Asking.PIXI not in consumer.clients:
         return
     facts = [("asked now", each) for each in configuration.asked]
     facts += [("read", each) for each in consumer.config.files]
@@ -76,6 +77,31 @@ def configuration_problem(
             help_line += "; and take away what is in the way"
     yield Problem(
         subject=subject, trouble=trouble, code=ExitCode.NO, facts=tuple(facts), help=help_line
+    )
+
+
+def conda_problem(consumer: Consumer, conda: CondaConfiguration) -> Iterator[Problem]:
+    """Say that conda would not ask this mirror, if it would not and that counts."""
+    if not conda.unled or Asking.CONDA not in consumer.clients:
+        return
+    trouble = "nothing in conda's configuration leads to this mirror"
+    if consumer.condarc.files:
+        trouble = "conda's configuration leads elsewhere, or not everywhere it should"
+    facts = [("asked now", redact(each)) for each in conda.asked]
+    facts += [("read", each) for each in consumer.condarc.files]
+    facts += [("in the way", each) for each in conda.in_the_way]
+    facts.append(("needed by", ", ".join(sorted(conda.unled))))
+    help_line = "the options above with every command, or their channels in ~/.condarc"
+    if conda.setting is not None:
+        help_line = "the line above, in ~/.condarc"
+    if conda.in_the_way:
+        help_line += "; and take away what is said there of the names in the way"
+    yield Problem(
+        subject=".condarc",
+        trouble=trouble,
+        code=ExitCode.NO,
+        facts=tuple(facts),
+        help=help_line,
     )
 
 

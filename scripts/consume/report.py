@@ -10,13 +10,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from scripts.consume.conda_configuration import CondaConfiguration
 from scripts.consume.configuration import Configuration
 from scripts.consume.diagnose import PlaceDiagnosis, Standing, Verdict
-from scripts.consume.mirror_place import Consumer, MirrorContents, MirrorPlace, wanted_channel
-from scripts.consume.problems import configuration_problem, content_problems
+from scripts.consume.mirror_place import (
+    Asking,
+    Consumer,
+    MirrorContents,
+    MirrorPlace,
+    wanted_channel,
+)
+from scripts.consume.problems import conda_problem, configuration_problem, content_problems
 from scripts.core.redact import redact
 from scripts.core.report import Json, Report
 from scripts.lock.parse import NEWEST
+from scripts.proof.findings import Place
 
 _RIGHT, _WRONG = "✓", "✗"
 _WORDS: Final = {
@@ -39,6 +47,15 @@ class Results:
     contents: MirrorContents
     diagnoses: tuple[PlaceDiagnosis, ...]
     configuration: Configuration
+    conda: CondaConfiguration
+
+    def is_led(self, place: Place) -> bool:
+        """Tell whether the clients that count would ask this mirror for a place."""
+        clients = self.consumer.clients
+        return not (
+            (Asking.PIXI in clients and place in self.configuration.unled)
+            or (Asking.CONDA in clients and place.environment in self.conda.unled)
+        )
 
 
 def make_report(results: Results) -> Report:
@@ -46,6 +63,7 @@ def make_report(results: Results) -> Report:
     problems = (
         *content_problems(results.consumer, results.place, results.diagnoses),
         *configuration_problem(results.consumer, results.place, results.configuration),
+        *conda_problem(results.consumer, results.conda),
     )
     return Report(
         lines=(*_place_lines(results), *_lines(results), *_configuration_lines(results)),
@@ -60,7 +78,7 @@ def _place_lines(results: Results) -> Iterator[str]:
     rows = [(str(each.place.environment), each.place.platform) for each in results.diagnoses]
     widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
     for each, row in zip(results.diagnoses, rows, strict=True):
-        is_led = each.place not in results.configuration.unled
+        is_led = results.is_led(each.place)
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
         cells += [_artifacts(each), f"configuration {_RIGHT if is_led else _WRONG}"]
         kinds = [row.kind for row in each.rows.unmirrorable]
@@ -163,9 +181,20 @@ def _configuration_lines(results: Results) -> Iterator[str]:
         yield "pixi: the lock names this mirror itself, and nothing leads away from it"
     elif configuration.by_mirrors and not configuration.unled:
         yield f"pixi: led to this mirror by {', '.join(consumer.config.files)}"
-    for line in configuration.conda:
-        where = "in .condarc" if line.startswith("channel_alias") else "as options"
-        yield f"for conda, {where}: {line}"
+    yield from _conda_lines(consumer, results.conda)
+
+
+def _conda_lines(consumer: Consumer, conda: CondaConfiguration) -> Iterator[str]:
+    for file, reason in consumer.condarc.ignored:
+        yield f"not read: {file}: {reason}; conda leaves it aside, too"
+    if conda.setting is not None:
+        yield f"for conda, in .condarc: {conda.setting}"
+    elif conda.unled:
+        yield f"for conda, as options: {conda.options}"
+    elif consumer.condarc.files:
+        files = ", ".join(consumer.condarc.files)
+        asked = "" if conda.options is None else f", if asked with {conda.options}"
+        yield f"conda: led to this mirror by {files}{asked}"
 
 
 def _data(results: Results) -> dict[str, Json]:
@@ -181,7 +210,9 @@ def _data(results: Results) -> dict[str, Json]:
             "pixi-config": configuration.mirrors_text,
             "in-the-way": list(configuration.in_the_way),
             "manifest": configuration.channels_text,
-            "conda": list(configuration.conda),
+            "condarc": list(results.consumer.condarc.files),
+            "condarc-in-the-way": list(results.conda.in_the_way),
+            "conda": [each for each in (results.conda.setting, results.conda.options) if each],
         },
     }
 
@@ -196,7 +227,7 @@ def _place_json(results: Results, each: PlaceDiagnosis) -> dict[str, Json]:
         "platform": each.place.platform,
         "artifacts": len(each.verdicts),
         **found,
-        "configured": each.place not in results.configuration.unled,
+        "configured": results.is_led(each.place),
         "left-out": [
             {"name": row.name, "kind": row.kind.value, "location": redact(row.location)}
             for row in each.rows.unmirrorable

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.access.pixi_config import read_pixi_config
+from scripts.access.pixi_config import home_of, read_pixi_config
+from scripts.access.pixi_config_paths import System
+from scripts.consume.conda_configuration import configure_conda
+from scripts.consume.condarc_files import read_condarc
 from scripts.consume.configuration import configure
 from scripts.consume.contents import read_contents
 from scripts.consume.diagnose import diagnose
-from scripts.consume.mirror_place import Consumer, MirrorPlace
+from scripts.consume.mirror_place import Asking, Consumer, MirrorPlace
 from scripts.consume.report import Results, make_report
 from scripts.consume.source import FolderSource, HttpSource, Source
 from scripts.core.console import Console
@@ -27,10 +31,11 @@ from scripts.manifest.settings import Settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """Which lock, and of what in it: `environments`, `platforms`, `allow_incomplete`."""
+    """Which lock, of what in it (`environments`, `platforms`, `allow_incomplete`), for whom."""
 
     lock_path: Path
     settings: Settings
+    clients: frozenset[Asking] = frozenset({Asking.PIXI})
 
 
 def doctor(question: Question, place: MirrorPlace, console: Console) -> Report:
@@ -51,6 +56,7 @@ def doctor(question: Question, place: MirrorPlace, console: Console) -> Report:
             contents=contents,
             diagnoses=diagnoses,
             configuration=configure(consumer, place, contents, diagnoses),
+            conda=configure_conda(consumer, place, contents),
         )
     )
 
@@ -66,6 +72,8 @@ def _consumer(question: Question) -> Consumer:
         lock_version=lock.version,
         environments=choose_environments(lock, question.settings),
         config=read_pixi_config(path.parent, os.environ),
+        condarc=read_condarc(os.environ, System(platform=sys.platform, home=home_of(os.environ))),
+        clients=question.clients,
         files=frozenset(_files(lock, path.parent)),
         allowed=question.settings.allow_incomplete,
     )

@@ -10,8 +10,9 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from scripts.core.called import as_called
 from scripts.core.console import Console, Loudness
@@ -31,6 +32,7 @@ _NO_TEMPORARY_FOLDER: Final = "No usable temporary directory"  # as Python's tem
 _MEND: Final = "see to it, then run this again"
 
 Handler = Callable[[argparse.Namespace, Console], Report]
+_Word = TypeVar("_Word", bound=StrEnum)
 
 
 def task_parser(name: str, description: str) -> argparse.ArgumentParser:
@@ -51,6 +53,20 @@ def task_parser(name: str, description: str) -> argparse.ArgumentParser:
     loudness.add_argument("-q", "--quiet", action="store_true", help="print problems only")
     loudness.add_argument("-v", "--verbose", action="store_true", help="print every step")
     return parser
+
+
+def words_of(kind: type[_Word]) -> Callable[[str], list[_Word]]:
+    """Make the reader of an option that takes one of these words, or several with commas."""
+
+    def read(text: str) -> list[_Word]:
+        words = [word for each in text.split(",") if (word := each.strip())]
+        unknown = [word for word in words if word not in tuple(kind)]
+        if unknown or not words:
+            names = ", ".join(kind)
+            raise argparse.ArgumentTypeError(f"{text!r} is not of {names}")
+        return [kind(word) for word in words]
+
+    return read
 
 
 def run_task(

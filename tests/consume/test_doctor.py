@@ -345,6 +345,8 @@ def test_json(flat: Asker) -> None:
                 "pixi-config": f'[mirrors]\n"{CHANNEL}" = ["URL"]',
                 "in-the-way": [],
                 "manifest": None,
+                "condarc": [],
+                "condarc-in-the-way": [],
                 "conda": ["-c URL --override-channels"],
             },
         },

@@ -1,0 +1,112 @@
+"""What leads conda to a mirror, and whether it is there. Decides; does no I/O."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from scripts.access.mirrors import origin
+from scripts.channel.layout import Layout
+from scripts.consume.condarc import Condarc
+from scripts.consume.configuration import channel_urls
+from scripts.consume.mirror_place import Consumer, MirrorContents, MirrorPlace, plain_url
+from scripts.core.channel_url import ANACONDA
+from scripts.core.redact import without_secrets
+from scripts.lock.model import LockedEnvironment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CondaConfiguration:
+    """How conda gets to the mirror.
+
+    `setting` is the line that `.condarc` lacks, `options` what every command needs: in its place,
+    where no one line would do, or beside it, where only those who ask for a channel by its name
+    are led. Both are None where a command needs nothing. `unled` are the environments whose
+    channels conda would ask elsewhere, `asked` the hosts that it asks where no channel is named,
+    `in_the_way` the settings that outdo the line.
+    """
+
+    setting: str | None
+    options: str | None
+    unled: frozenset[str]
+    asked: tuple[str, ...]
+    in_the_way: tuple[str, ...]
+
+
+def configure_conda(
+    consumer: Consumer, place: MirrorPlace, contents: MirrorContents
+) -> CondaConfiguration:
+    """Find out whether conda would ask the mirror for the channels of each environment."""
+    ways = _Ways(consumer, place, contents)
+    condarc, channels = consumer.condarc, ways.channels
+    unled = [each for each in consumer.environments if not ways.leads_by_name(condarc, each)]
+    unled = [each for each in unled if not ways.leads_by_itself(condarc, each)]
+    setting = ways.setting()
+    options: str | None = None
+    in_the_way: tuple[str, ...] = ()
+    if unled and setting is None:
+        options = ways.options(channel_urls(channels, consumer, place, contents) or (place.shown,))
+    elif unled:
+        with_line = dataclasses.replace(condarc, channel_alias=place.shown)
+        in_the_way = tuple(
+            _name(each) for each in channels if not ways.leads_there(with_line, each)
+        )
+    elif not all(ways.leads_by_itself(condarc, each) for each in consumer.environments):
+        options = ways.options(map(_name, channels))
+    return CondaConfiguration(
+        setting=setting if unled else None,
+        options=options,
+        unled=frozenset(each.name for each in unled),
+        asked=tuple(dict.fromkeys(origin(each) or each for each in condarc.asked())),
+        in_the_way=in_the_way,
+    )
+
+
+class _Ways:
+    """What stands for the channels of a consumer in a mirror."""
+
+    def __init__(self, consumer: Consumer, place: MirrorPlace, contents: MirrorContents) -> None:
+        self._consumer, self._place, self._contents = consumer, place, contents
+        every = (url for environment in consumer.environments for url in environment.channels)
+        self.channels = tuple(dict.fromkeys(every))
+
+    def leads_there(self, condarc: Condarc, channel: str) -> bool:
+        """Tell whether who asks for this channel of the lock by its name is led to the mirror."""
+        return _plain(condarc.urls(_name(channel))) == self._targets((channel,))
+
+    def leads_by_name(self, condarc: Condarc, environment: LockedEnvironment) -> bool:
+        return all(self.leads_there(condarc, each) for each in environment.channels)
+
+    def leads_by_itself(self, condarc: Condarc, environment: LockedEnvironment) -> bool:
+        """Tell whether a command that names no channel asks the mirror alone, in this order."""
+        asked, root = _plain(condarc.asked()), plain_url(self._place.url)
+        rest = iter(asked)
+        return all(target in rest for target in self._targets(environment.channels)) and all(
+            each == root or each.startswith(f"{root}/") for each in asked
+        )
+
+    def setting(self) -> str | None:
+        """Return the one line that leads all names to a mirror, where one can."""
+        of_anaconda = all(
+            without_secrets(each).startswith(f"{ANACONDA}/") for each in self.channels
+        )
+        if self._contents.layout is Layout.BY_CHANNEL and self._place.folder is None:
+            return f"channel_alias: {self._place.shown}" if of_anaconda else None
+        return None
+
+    def options(self, channels: Iterable[str]) -> str:
+        options = [*(f"-c {each}" for each in channels), "--override-channels"]
+        return " ".join([*options, *(("--offline",) if self._place.folder is not None else ())])
+
+    def _targets(self, channels: Sequence[str]) -> tuple[str, ...]:
+        return _plain(channel_urls(channels, self._consumer, self._place, self._contents))
+
+
+def _name(channel: str) -> str:
+    """Return what conda calls a channel of the lock."""
+    return without_secrets(channel).removeprefix(f"{ANACONDA}/")
+
+
+def _plain(urls: Iterable[str]) -> tuple[str, ...]:
+    return tuple(map(plain_url, urls))
