@@ -30,23 +30,29 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Case]:
     return make
 
 
-EVERY = "a,b,c,default"
+# The places of each case that are for linux-64, with the `__cuda` that each of them declares.
+PLACES = {
+    "channel-priority": dict.fromkeys(
+        ("a/linux-64", "b/linux-64", "c/linux-64", "default/linux-64"), ""
+    ),
+    "pytorch-nvidia": {"default/p1": "11.8"},
+    "rich-platforms": {"default/linux-64": "", "default/p1": "12"},
+}
 
 
 @pytest.mark.parametrize(
-    ("name", "client", "environments"),
+    "client",
     [
-        pytest.param("pytorch-nvidia", "pixi", "default", marks=PIXI),
-        pytest.param("pytorch-nvidia", "pixi-offline", "default", marks=PIXI),
-        pytest.param("pytorch-nvidia", "conda", "default", marks=CONDA),
-        pytest.param("channel-priority", "pixi-offline", EVERY, marks=PIXI),
-        pytest.param("channel-priority", "conda", "c", marks=CONDA),
+        "rattler",
+        pytest.param("pixi", marks=PIXI),
+        pytest.param("pixi-offline", marks=PIXI),
+        pytest.param("conda", marks=CONDA),
     ],
 )
+@pytest.mark.parametrize("name", PLACES)
 def test_a_real_lock_installs(
     name: str,
     client: str,
-    environments: str,
     made: Callable[[str], Case],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -54,15 +60,16 @@ def test_a_real_lock_installs(
         pytest.skip("the cases are locked for linux-64")
     case = made(name)
     capsys.readouterr()
-    manifest = ("--manifest-path", str(case.root), "-e", environments, "-q", "--json")
+    manifest = ("--manifest-path", str(case.root), "-p", "linux-64", "-q", "--json")
     code = verify.main([*manifest, "--level", "install", "--client", client])
     out, err = capsys.readouterr()
     assert (code, err) == (0, "")
     rows = json.loads(out)["environments"]
-    assert [row["environment"] for row in rows] == environments.split(",")
-    cuda = {"pytorch-nvidia": "11.8", "channel-priority": ""}[name]
+    attempts = {}
     for row in rows:
         (attempt,) = row["install"]
         assert attempt["installed"] is True
-        assert attempt["overrides"]["CONDA_OVERRIDE_CUDA"] == cuda
         assert attempt["overrides"]["CONDA_OVERRIDE_GLIBC"] == "2.28"
+        place = f"{row['environment']}/{row['platform']}"
+        attempts[place] = attempt["overrides"]["CONDA_OVERRIDE_CUDA"]
+    assert attempts == PLACES[name]

@@ -84,9 +84,13 @@ def test_the_whole_chain(
     capsys.readouterr()
     assert _verify(case, "--client", "rattler", "--json") == 0
     document = json.loads(capsys.readouterr().out)
-    assert "solve" in document["levels"]
-    places = [each for each in document["environments"] if each["solve"] is not True]
-    assert places == []
+    assert document["levels"] == ["files", "index", "closure", "solve", "install"]
+    here = document["installed-for"]
+    for each in document["environments"]:
+        levels = ("files", "index", "closure", "solve")
+        assert [each[level] for level in levels] == [True] * 4, each
+        is_here = here == "linux-64" and each["platform"] in {"linux-64", "p1"}
+        assert [x["installed"] for x in each["install"]] == [True] * is_here, each
     assert [each["differences"] for each in document["solved"] if each["differences"]] == []
     count = {"channel-priority": 4, "no-payload": 0, "pytorch-nvidia": 1, "rich-platforms": 3}
     assert len(document["solved"]) == count[name]
