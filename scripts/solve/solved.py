@@ -16,7 +16,7 @@ from scripts.proof.wording import printable
 from scripts.solve.plan_solve import NotSolved, Solving
 
 _SHOWN: Final = 20  # artifacts, or lines of rattler's, that one finding shows
-_OTHERS: Final = "other environments' packages allow it"
+_OTHERS: Final = "other packages in the mirror allow it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -159,7 +159,7 @@ def test_another_channel_order_is_another_answer(
     )
     assert _verify(priority, *SOLVE, "-e", "a") == 0
     assert capsys.readouterr().out.splitlines()[1:9] == [
-        "solved a/linux-64 otherwise than pixi.lock (other environments' packages allow it):",
+        "solved a/linux-64 otherwise than pixi.lock (other packages in the mirror allow it):",
         *TO_FORGE,
     ]
 

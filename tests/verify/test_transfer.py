@@ -174,7 +174,10 @@ def test_installations(
     assert world.loud(*options) == 0
     out = capsys.readouterr().out
     text = target.read_text(encoding="utf-8")
-    assert out.endswith(f"took: files 1.0 s, install 5.0 s\nreport: {target}\n")
+    assert out.endswith(f"\nreport: {target}\n")
+    lines = out.splitlines()
+    columns = len("default  ") + max(len(here()), len(elsewhere()))
+    assert lines[3] == "took".ljust(columns) + "  files 1.0 s  install 5.0 s"
     sizes = {
         name: human_size(sum(world.rows()[each].written.size for each in name.split()))
         for name in ("hello lib", "far lib", "lib")
