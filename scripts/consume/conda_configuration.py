@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from scripts.access.mirrors import origin
@@ -22,13 +22,14 @@ class CondaConfiguration:
 
     `setting` is the line that `.condarc` lacks, `options` what every command needs: in its place,
     where no one line would do, or beside it, where only those who ask for a channel by its name
-    are led. Both are None where a command needs nothing. `unled` are the environments whose
+    are led; with the environments whose order of channels it is. None and empty where a command
+    needs nothing. `unled` are the environments whose
     channels conda would ask elsewhere, `asked` the hosts that it asks where no channel is named,
     `in_the_way` the settings that outdo the line.
     """
 
     setting: str | None
-    options: str | None
+    options: tuple[tuple[str, tuple[str, ...]], ...]
     unled: frozenset[str]
     asked: tuple[str, ...]
     in_the_way: tuple[str, ...]
@@ -43,17 +44,17 @@ def configure_conda(
     unled = [each for each in consumer.environments if not ways.leads_by_name(condarc, each)]
     unled = [each for each in unled if not ways.leads_by_itself(condarc, each)]
     setting = ways.setting()
-    options: str | None = None
+    options: tuple[tuple[str, tuple[str, ...]], ...] = ()
     in_the_way: tuple[str, ...] = ()
     if unled and setting is None:
-        options = ways.options(channel_urls(channels, consumer, place, contents) or (place.shown,))
+        options = ways.options(ways.targets)
     elif unled:
         with_line = dataclasses.replace(condarc, channel_alias=place.shown)
         in_the_way = tuple(
             _name(each) for each in channels if not ways.leads_there(with_line, each)
         )
     elif not all(ways.leads_by_itself(condarc, each) for each in consumer.environments):
-        options = ways.options(map(_name, channels))
+        options = ways.options(lambda urls: tuple(map(_name, urls)))
     return CondaConfiguration(
         setting=setting if unled else None,
         options=options,
@@ -95,9 +96,21 @@ class _Ways:
             return f"channel_alias: {self._place.shown}" if of_anaconda else None
         return None
 
-    def options(self, channels: Iterable[str]) -> str:
-        options = [*(f"-c {each}" for each in channels), "--override-channels"]
-        return " ".join([*options, *(("--offline",) if self._place.folder is not None else ())])
+    def options(
+        self, written: Callable[[Sequence[str]], Sequence[str]]
+    ) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Return the options for each order of channels, and the environments that have it."""
+        more = ("--override-channels", *(("--offline",) if self._place.folder is not None else ()))
+        orders: dict[str, list[str]] = {}
+        for environment in self._consumer.environments:
+            named = [f"-c {each}" for each in written(environment.channels)]
+            orders.setdefault(" ".join((*named, *more)), []).append(environment.name)
+        return tuple((text, tuple(names)) for text, names in orders.items())
+
+    def targets(self, channels: Sequence[str]) -> tuple[str, ...]:
+        """Return the URLs of the mirror's channels; a mirror itself where none is named."""
+        found = channel_urls(channels, self._consumer, self._place, self._contents)
+        return found or (self._place.shown,)
 
     def _targets(self, channels: Sequence[str]) -> tuple[str, ...]:
         return _plain(channel_urls(channels, self._consumer, self._place, self._contents))

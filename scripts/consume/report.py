@@ -189,12 +189,16 @@ def _conda_lines(consumer: Consumer, conda: CondaConfiguration) -> Iterator[str]
         yield f"not read: {file}: {reason}; conda leaves it aside, too"
     if conda.setting is not None:
         yield f"for conda, in .condarc: {conda.setting}"
-    elif conda.unled:
-        yield f"for conda, as options: {conda.options}"
+    several = len(conda.options) > 1
+    options = [
+        text + (f"  # {', '.join(environments)}" if several else "")
+        for text, environments in conda.options
+    ]
+    if conda.unled:
+        yield from (f"for conda, as options: {each}" for each in options)
     elif consumer.condarc.files:
-        files = ", ".join(consumer.condarc.files)
-        asked = "" if conda.options is None else f", if asked with {conda.options}"
-        yield f"conda: led to this mirror by {files}{asked}"
+        led = f"conda: led to this mirror by {', '.join(consumer.condarc.files)}"
+        yield from [f"{led}, if asked with {each}" for each in options] or [led]
 
 
 def _data(results: Results) -> dict[str, Json]:
@@ -212,7 +216,10 @@ def _data(results: Results) -> dict[str, Json]:
             "manifest": configuration.channels_text,
             "condarc": list(results.consumer.condarc.files),
             "condarc-in-the-way": list(results.conda.in_the_way),
-            "conda": [each for each in (results.conda.setting, results.conda.options) if each],
+            "conda": [
+                *(() if results.conda.setting is None else (results.conda.setting,)),
+                *(text for text, _ in results.conda.options),
+            ],
         },
     }
 

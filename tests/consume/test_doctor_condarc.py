@@ -137,6 +137,18 @@ def test_the_order_of_channels_counts(by_channel: Asker, condarc: Path) -> None:
     code, out, err = by_channel.ask(*CONDA)
     assert [line.split()[-1] for line in out.splitlines()[:3]] == ["✓", "✗", "✓"]
     assert (code, "  needed by  gpu\n" in err) == (1, True)
+    assert out.splitlines()[-1] == "for conda, in .condarc: channel_alias: URL"
+    condarc.write_text(f"channel_alias: {url}\n", encoding="utf-8")
+    code, out, _ = by_channel.ask(*CONDA)
+    led = f"conda: led to this mirror by {condarc}, if asked with"
+    assert (code, out.splitlines()[-3:]) == (
+        0,
+        [
+            f"{led} -c conda-forge -c nvidia/label/cuda-1 --override-channels  # default",
+            f"{led} -c nvidia/label/cuda-1 -c conda-forge --override-channels  # gpu",
+            f"{led} -c nvidia/label/cuda-1 --override-channels  # one",
+        ],
+    )
 
 
 def test_names_that_no_alias_outdoes(by_channel: Asker, condarc: Path) -> None:

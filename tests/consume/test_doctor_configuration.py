@@ -113,7 +113,9 @@ def test_a_folder(as_url: bool, by_channel: Asker) -> None:  # noqa: FBT001
             'channels = ["FILE/nvidia/label/cuda-1", "FILE/conda-forge"]  # gpu\n\n'
             "then `pixi lock` and `pixi install --frozen --offline`\n"
             "for conda, as options: -c FILE/conda-forge -c FILE/nvidia/label/cuda-1"
-            " --override-channels --offline\n"
+            " --override-channels --offline  # default\n"
+            "for conda, as options: -c FILE/nvidia/label/cuda-1 -c FILE/conda-forge"
+            " --override-channels --offline  # gpu\n"
         ),
         (
             "doctor: reading the repodata of FILE\n"
