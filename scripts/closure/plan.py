@@ -74,7 +74,7 @@ def _closings(
         built=built,
         sources=rows.sources,
         root=manifest.file_name,
-        requirements=tuple(each for each in needed if not each.is_source),
+        requirements=needed,
         constraints=limits,
         hindrance=hindrance,
     )

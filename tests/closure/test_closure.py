@@ -571,6 +571,12 @@ def test_what_a_source_package_is_built_with(world: World) -> None:
     )
 
 
+def test_a_source_package_that_is_not_locked(world: World) -> None:
+    manifest = 'mine = { path = "mine" }\nyours = { git = "https://example.org/yours" }'
+    world.write(manifest, environment(row("a"), SOURCE))
+    assert world.troubles() == ["pixi.toml requires yours, which is not met, no yours"]
+
+
 def test_what_a_source_package_itself_requires(world: World) -> None:
     """Once built it is installed with the rest, so the rest must do for it; not for its variants.
 
