@@ -40,6 +40,11 @@ class _Server(socketserver.ThreadingTCPServer):
     request_queue_size = 128
     daemon_threads = True
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of a program that hangs up, as one does that has failed meanwhile."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
 
 def raise_loopback() -> None:
     """Bring the loopback interface up, which in a new network namespace is down.

@@ -108,6 +108,36 @@ def test_a_folder_is_served_to_one_program(tmp_path: Path) -> None:
     assert (done.stdout.decode().strip(), done.returncode) == ("hello", 0)
 
 
+HANG_UP = """
+import pathlib, socket, struct, sys, time
+linger = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+port = int(pathlib.Path(sys.argv[1]).read_text())
+for _ in range(5):
+    with socket.create_connection(("127.0.0.1", port)) as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        one.sendall(b"GET /large HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
+        one.recv(1)
+time.sleep(0.3)
+"""
+
+
+def test_a_program_that_hangs_up_is_no_error_of_ours(tmp_path: Path) -> None:
+    """Of one that failed, its own words are shown, and not how the server took it."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "large").write_bytes(bytes(10_000_000))
+    config = tmp_path / "config"
+    request = {
+        "folder": str(folder),
+        "config": str(config),
+        "text": "{port}",
+        "command": [sys.executable, "-c", HANG_UP, str(config)],
+    }
+    command = [sys.executable, "-I", str(SERVED)]
+    done = run_alone(command, alone_environment(tmp_path, {}), json.dumps(request).encode())
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
 def test_the_program_s_exit_code_is_passed_on(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "import sys; sys.exit(7)"]
     assert served.run_served(str(tmp_path), str(tmp_path / "config"), "", command) == 7
