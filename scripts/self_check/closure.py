@@ -22,7 +22,7 @@ from scripts.manifest.settings import Kind
 from scripts.proof.findings import Level, Place, places_of
 from scripts.self_check.copy import Copy
 from scripts.self_check.index import Edit, dropping, requiring
-from scripts.self_check.records import ALTERED, INDEX_FILES, MISSING, NOBODY, editing
+from scripts.self_check.records import ALTERED, MISSING, NOBODY, editing
 from scripts.self_check.way import NoWay, Scene, Way, whole_subdirs
 
 # A requirement with nothing in brackets, which may say that it does not always hold.
@@ -146,6 +146,5 @@ def _way(title: str, artifact: Artifact, scene: Scene, edit: Edit, sign: str | N
         scene=scene,
         named=artifact.path,
         sign=sign,
-        touched=tuple(artifact.path.parent / name for name in INDEX_FILES),
         damage=editing(artifact, edit),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -80,34 +81,26 @@ def _link(source: Path, target: Path) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelState:
-    """What all files of a channel look like, and the sha256 of some of them."""
+    """What all files of a channel look like, and their sha256: a time of change can be set back."""
 
-    files: Mapping[PurePosixPath, Fingerprint]
-    digests: Mapping[PurePosixPath, str]
+    files: Mapping[PurePosixPath, tuple[Fingerprint, str]]
 
     def unlike(self, other: ChannelState) -> Iterator[PurePosixPath]:
         """Yield the files that differ between two states, sorted."""
-        pairs = ((self.files, other.files), (self.digests, other.digests))
-        yield from sorted(
-            {
-                path
-                for one, two in pairs
-                for path in one.keys() | two.keys()
-                if one.get(path) != two.get(path)
-            }
-        )
+        paths = sorted(self.files.keys() | other.files.keys())
+        yield from (path for path in paths if self.files.get(path) != other.files.get(path))
 
 
-def state_of(folder: Path, broken: Iterable[PurePosixPath]) -> ChannelState:
-    """Look at all files, and read every byte of those that are to be broken in copies.
+def state_of(folder: Path) -> ChannelState:
+    """Look at all files of a channel, and read every byte of them."""
+    paths = list(files_below(folder))
 
-    Whoever writes into a file, through whichever link, changes its time of modification; the
-    bytes of those to whose copies something is done are compared besides, in case it is set back.
-    To read all the others too would take as long as two verifications.
-    """
-    files = {path: Fingerprint.of((folder / path).stat()) for path in files_below(folder)}
-    digests = {path: hash_file(folder / path, "sha256") for path in broken if path in files}
-    return ChannelState(files=files, digests=digests)
+    def look(path: PurePosixPath) -> tuple[Fingerprint, str]:
+        file = folder / path
+        return Fingerprint.of(file.stat()), hash_file(file, "sha256")
+
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        return ChannelState(files=dict(zip(paths, pool.map(look, paths), strict=True)))
 
 
 def files_below(folder: Path) -> Iterator[PurePosixPath]:

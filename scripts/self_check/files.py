@@ -82,7 +82,6 @@ def ways_of_noarch(
         scene=scene,
         named=path,
         sign=path.name,
-        touched=(path,),
         damage=lambda copy: copy.move(path, _away(path, subdir)),
     )
 
@@ -93,7 +92,6 @@ def _way(title: str, artifact: Artifact, damage: Callable[[Copy, PurePosixPath],
         level=Level.FILES,
         scene=Scene(artifacts=(artifact,), channels=(artifact.channel,)),
         named=artifact.path,
-        touched=(artifact.path,),
         damage=lambda copy: damage(copy, artifact.path),
     )
 

@@ -53,10 +53,7 @@ def _scene(artifact: Artifact) -> Scene:
 
 
 def _way(title: str, named: PurePosixPath, scene: Scene, damage: Callable[[Copy], None]) -> Way:
-    touched = tuple(subdir / name for subdir in scene.subdirs for name in INDEX_FILES)
-    return Way(
-        title=title, level=Level.INDEX, scene=scene, named=named, touched=touched, damage=damage
-    )
+    return Way(title=title, level=Level.INDEX, scene=scene, named=named, damage=damage)
 
 
 def _stranger(folder: Path, there: Sequence[Artifact], selection: Selection) -> Way | NoWay:

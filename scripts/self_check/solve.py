@@ -13,7 +13,7 @@ from scripts.manifest.workspace import Workspace
 from scripts.proof.findings import Level
 from scripts.self_check.copy import Copy
 from scripts.self_check.index import dropping_all
-from scripts.self_check.records import INDEX_FILES, MISSING, edit_index
+from scripts.self_check.records import MISSING, edit_index
 from scripts.self_check.way import NoWay, Scene, Way
 from scripts.solve.plan_solve import Solving, plan_solves
 
@@ -61,6 +61,5 @@ def _way(solving: Solving, artifact: Artifact, artifacts: Iterable[Artifact]) ->
         ),
         named=artifact.path,
         sign=name,
-        touched=tuple(subdir / each for subdir in subdirs for each in INDEX_FILES),
         damage=damage,
     )

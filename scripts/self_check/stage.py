@@ -56,8 +56,8 @@ def self_check(workspace: Workspace, selection: Selection, console: Console) -> 
             help="pixi run mirror",
         )
     ways = _plan(workspace, selection)
-    touched = {path for way in ways if isinstance(way, Way) for path in way.touched}
-    before = state_of(folder, touched)
+    console.note("self-check: reading the channel, to compare it afterwards")
+    before = state_of(folder)
     outcomes: list[_Outcome | NoWay] = []
     try:
         for way in ways:
@@ -69,7 +69,7 @@ def self_check(workspace: Workspace, selection: Selection, console: Console) -> 
             outcomes.append(_Outcome(way=way, problem=_try(workspace, selection, way)))
     finally:
         shutil.rmtree(place.self_check, ignore_errors=True)
-    changed = tuple(before.unlike(state_of(folder, touched)))
+    changed = tuple(before.unlike(state_of(folder)))
     return _report(outcomes, changed, before)
 
 
@@ -177,10 +177,7 @@ def _report(
     closing = f"self-check: {len(noticed)} of {len(tried)} noticed"
     if len(tried) < len(outcomes):
         closing += f", {len(outcomes) - len(tried)} not possible in this channel"
-    closing += (
-        f"; the channel itself is as it was ({len(state.files)} files,"
-        f" {len(state.digests)} of them compared by every byte)"
-    )
+    closing += f"; the channel itself is as it was, every byte of its {len(state.files)} files"
     lines = [*_lines(outcomes), *(() if changed else (closing,))]
     data: dict[str, Json] = {
         "self-check": [_json(each) for each in outcomes],

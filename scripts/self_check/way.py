@@ -33,7 +33,6 @@ class Way:
     """One way to break a copy, the level that is to see it, and the file that it is to name.
 
     `sign` is what a finding says at least where a program is asked that knows no such paths.
-    `touched` are the files of the channel to whose copies something is done.
     """
 
     title: str
@@ -41,7 +40,6 @@ class Way:
     scene: Scene
     named: PurePosixPath
     sign: str | None = None
-    touched: tuple[PurePosixPath, ...]
     damage: Callable[[Copy], object]
 
 
