@@ -27,8 +27,15 @@ from scripts.environment import (
     Environment,
     LaunchError,
     make_ready,
-    read_text,
     say,
+)
+from scripts.task_list import (
+    ON_THE_TEMPLATE,
+    ON_WORKSPACES,
+    described_tasks,
+    module_of,
+    nearest_task,
+    task_rows,
 )
 
 # As scripts/core/errors.py.
@@ -42,41 +49,23 @@ def environment_for(task: str, options: list[str]) -> Environment:
     return TEST if task in {"test", "lint", "bench"} else TOOLS
 
 
-def task_names() -> list[str]:
-    """Name the tasks, in the order of pixi.toml where that can be read."""
+def named_tasks() -> dict[str, str]:
+    """Name the tasks, described where pixi.toml describes them, and in its order."""
     files = os.listdir(os.path.join(ROOT, "tasks"))
     names = {name[:-3].replace("_", "-") for name in files if name.endswith(".py")} - {"--init--"}
-    order = [name for name in _descriptions() if name in names]
-    return order + sorted(names.difference(order))
+    described = described_tasks(ROOT, ON_WORKSPACES, ON_THE_TEMPLATE)
+    found = {name: text for name, text in described.items() if name in names}
+    return found | dict.fromkeys(sorted(names.difference(found)), "")
 
 
 def overview() -> str:
     """Write what `./run` alone prints."""
-    descriptions = _descriptions()
-    names = task_names()
-    width = max(map(len, names), default=0)
-    rows = (f"  {name.ljust(width)}  {descriptions.get(name, '')}" for name in names)
-    lines = "".join(f"{row.rstrip()}\n" for row in rows)
+    lines = "".join(f"{row}\n" for row in task_rows(named_tasks()))
     folder = os.path.join(ROOT, ".venv")
     return (
         "usage: ./run NAME [options]    (./run NAME --help for its options)\n\n"
         f"{lines}\nIt makes a virtual environment from PyPI, once, in {folder}.\n"
     )
-
-
-def _descriptions() -> dict[str, str]:
-    """Read the descriptions of the tasks from pixi.toml, the one place where they stand."""
-    import tomllib
-
-    try:
-        manifest = tomllib.loads(read_text(os.path.join(ROOT, "pixi.toml")))
-        return {
-            name: task["description"]
-            for feature in ("tasks", "test")
-            for name, task in manifest["feature"][feature]["tasks"].items()
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}  # edited, or TOML 1.1, which tomllib cannot read: the names are enough
 
 
 def check_task(name: str) -> None:
@@ -85,10 +74,8 @@ def check_task(name: str) -> None:
     is_name = module.isidentifier() and not name.startswith(("-", "_"))
     if is_name and os.path.isfile(os.path.join(ROOT, "tasks", f"{module}.py")):
         return
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, task_names(), n=1)
-    hint = f"did you mean `./run {near[0]}`?" if near else "`./run` alone lists the tasks"
+    near = nearest_task(name, list(named_tasks()))
+    hint = f"did you mean `./run {near}`?" if near else "`./run` alone lists the tasks"
     raise LaunchError(f"{name}: there is no such task\nhelp: {hint}", _USAGE)
 
 
@@ -98,7 +85,7 @@ def start(environment: Environment, task: str, options: list[str]) -> int:
     `-P`: the folder the caller is in may have a `tasks` or `scripts` of its own. Of PYTHONPATH
     and PYTHONHOME the task sees ours alone, since theirs are meant for another Python.
     """
-    command = [environment.python, "-P", "-m", f"tasks.{task.replace('-', '_')}", *options]
+    command = [environment.python, "-P", "-m", module_of(task), *options]
     env = {name: text for name, text in os.environ.items() if name != "PYTHONHOME"}
     env["PYTHONPATH"] = ROOT
     env["PIXI_MIRROR_RUN"] = "run" if os.name == "nt" else "./run"  # scripts/core/called.py

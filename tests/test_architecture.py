@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support import architecture
 from tests.support.architecture import Module, parse_module
@@ -55,6 +56,7 @@ def test_an_import_that_points_downstream_is_found() -> None:
         parse_module("scripts.keep.bad", "from tasks.fetch import main\nfrom . import x\n"),
         parse_module("scripts.cellar.bad", ""),
         parse_module("tasks.bad", "from scripts.environment import ROOT\n"),
+        parse_module("tasks.bad", "import scripts.extension\n"),
         parse_module("scripts.fetch.good", "from scripts.lock.model import LockFile\n"),
     )
     assert list(architecture.against_the_arrow(bad)) == [
@@ -67,6 +69,7 @@ def test_an_import_that_points_downstream_is_found() -> None:
         "scripts.keep.bad: imports tasks.fetch.main, which is downstream",
         "scripts.cellar.bad: cellar has no place in the order",
         "tasks.bad: imports scripts.environment, which is the launcher's",
+        "tasks.bad: imports scripts.extension, which is the launcher's",
     ]
 
 
@@ -183,6 +186,39 @@ def test_requirements_and_manifest_agree(file: str, feature: str, conda_only: se
     assert conda_only <= of_conda.keys()
     assert of_pypi == {name: of_conda[name] for name in of_conda.keys() - conda_only}
     assert all(re.fullmatch(r">=[\d.]+,<[\d.]+", each) for each in of_conda.values()), of_conda
+
+
+def test_package_and_requirements_agree() -> None:
+    """What `pip install` takes from PyPI is what `./run` does, and the build backend is tested."""
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    ours = architecture.bounds("\n".join(pyproject["project"]["dependencies"]))
+    assert ours == architecture.bounds((ROOT / "requirements.txt").read_text(encoding="utf-8"))
+    backend = architecture.bounds("\n".join(pyproject["build-system"]["requires"]))
+    for_tests = architecture.bounds((ROOT / "requirements-test.txt").read_text(encoding="utf-8"))
+    assert backend.items() <= for_tests.items()
+
+
+def test_recipe_and_manifest_agree() -> None:
+    """The conda package is the wheel with [feature.tools] of pixi.toml."""
+    recipe = yaml.safe_load((ROOT / "recipe" / "recipe.yaml").read_text(encoding="utf-8"))
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    project = pyproject["project"]
+    assert recipe["context"]["version"] == project["version"]
+    assert recipe["package"] == {"name": project["name"], "version": "${{ version }}"}
+    assert recipe["build"]["python"]["entry_points"] == [
+        f"{name} = {place}" for name, place in project["scripts"].items()
+    ]
+    tools = FEATURES["tools"]["dependencies"]
+    of_recipe = {
+        when: dict(each.partition(" ")[::2] for each in requirements)
+        for when, requirements in recipe["requirements"].items()
+    }
+    assert of_recipe["run"] == tools
+    backend = architecture.bounds("\n".join(pyproject["build-system"]["requires"]))
+    assert of_recipe["host"] == {"python": tools["python"], "pip": "", **backend}
+    assert project["requires-python"] == tools["python"].partition(",")[0]
+    about = {"summary": project["description"], "license": project["license"]}
+    assert about.items() <= recipe["about"].items()
 
 
 def test_oldest_py_rattler_is_the_lower_bound() -> None:

@@ -54,8 +54,9 @@ def _write_requirements(template: Path, *lines: str) -> None:
 
 def _copy_launcher(template: Path) -> Path:
     (template / "scripts").mkdir()
-    for name in ("run", "scripts/__init__.py", "scripts/launch.py", "scripts/environment.py"):
-        shutil.copy2(ROOT / name, template / name)
+    shutil.copy2(ROOT / "run", template)
+    for name in ("__init__", "launch", "environment", "task_list"):
+        shutil.copy2(ROOT / "scripts" / f"{name}.py", template / "scripts")
     shutil.copy2(ROOT / "pixi.toml", template)
     (template / "tasks").mkdir()
     (template / "tasks" / "__init__.py").touch()

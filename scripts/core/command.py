@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, TypeVar
 
-from scripts.core.called import as_called
+from scripts.core.called import EXTENSION, PROGRAM, as_called, launcher_of
 from scripts.core.console import Console, Loudness
 from scripts.core.errors import ExitCode, MirrorError, Problem, exit_code_of, usage_error
 from scripts.core.report import Report
@@ -156,13 +156,19 @@ def _outcome(handler: Handler, options: argparse.Namespace, console: Console) ->
 
 
 def _no_tool(module: str) -> Problem:
-    """Say which of the tools this Python lacks: `python -m tasks.NAME` takes any Python."""
+    """Say which of the tools this Python lacks: `python -m tasks.NAME` takes any Python.
+
+    So does `pip install --no-deps`.
+    """
+    is_installed = launcher_of(os.environ) in {EXTENSION, PROGRAM}
     return Problem(
         subject=module,
         trouble="this Python lacks the module, which the tasks need",
         code=ExitCode.PROGRAM,
         facts=(("Python", sys.executable),),
-        help="./run NAME, or pixi run NAME: both make an environment that has it",
+        help="install pixi-mirror anew, with all that it requires"
+        if is_installed
+        else "./run NAME, or pixi run NAME: both make an environment that has it",
     )
 
 

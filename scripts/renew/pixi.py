@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from scripts.core.called import launcher_of
 from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.redact import redact
 from scripts.renew.pixi_environment import is_pixi, pixi_environment
@@ -42,7 +43,12 @@ def need_pixi(environ: Mapping[str, str], task: str) -> Path:
 
 
 def is_run_by_pixi(environ: Mapping[str, str], manifest: Path) -> bool:
-    """Tell whether `pixi run` started this task on this workspace: it has then renewed the lock."""
+    """Tell whether `pixi run` started this task on this workspace: it has then renewed the lock.
+
+    `pixi shell` sets the same variables and renews nothing: `./run` and `pixi mirror` know better.
+    """
+    if launcher_of(environ) is not None:
+        return False
     named = environ.get("PIXI_PROJECT_MANIFEST")
     return bool(named) and Path(named or "").resolve() == manifest.resolve()
 

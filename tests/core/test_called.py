@@ -12,7 +12,7 @@ from scripts.core.errors import ExitCode, Problem
 SAID = "run `pixi run fetch` again; `pixi run --frozen x` and `pixi lock` are pixi's own"
 
 
-@pytest.mark.parametrize("launcher", ["./run", "run"])
+@pytest.mark.parametrize("launcher", ["./run", "run", "pixi-mirror", "pixi mirror"])
 def test_started_by_the_launcher(launcher: str) -> None:
     assert as_called(SAID, {VARIABLE: launcher}) == SAID.replace(
         "pixi run fetch", f"{launcher} fetch"

@@ -17,6 +17,7 @@ from scripts.core.rattler_child import call_rattler
 from scripts.demo import stage
 from scripts.demo.scratch import UPSTREAM, WORKSPACE
 from scripts.demo.stage import DemoOptions, demo
+from tests.support.pixi import path_without_clients
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,12 +34,7 @@ def here() -> str:
 @pytest.fixture
 def _py_rattler_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide pixi and conda, with which the install is proven too where they are: it takes longer."""
-    folders = [
-        folder
-        for folder in os.environ["PATH"].split(os.pathsep)
-        if not any(shutil.which(program, path=folder) for program in ("pixi", "conda"))
-    ]
-    monkeypatch.setenv("PATH", os.pathsep.join(folders))
+    monkeypatch.setenv("PATH", path_without_clients())
 
 
 def run_demo(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:

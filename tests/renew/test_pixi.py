@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from scripts.core.called import VARIABLE
 from scripts.core.errors import ExitCode, MirrorError
-from scripts.renew.pixi import find_pixi, need_pixi, run_pixi
+from scripts.renew.pixi import find_pixi, is_run_by_pixi, need_pixi, run_pixi
 from scripts.renew.pixi_environment import is_pixi, pixi_environment
 
 posix_scripts = pytest.mark.skipif(os.name == "nt", reason="programs here are shell scripts")
@@ -52,6 +53,17 @@ def test_a_program_that_only_shares_the_name_is_passed_over(tmp_path: Path) -> N
     folders = [str(each.parent) for each in (other, broken, real)]
     assert find_pixi({"PATH": os.pathsep.join(folders)}) == real
     assert find_pixi({"PATH": os.pathsep.join(folders[:2])}) is None
+
+
+def test_pixi_run_is_told_from_a_launcher_in_a_shell_of_pixi_s(tmp_path: Path) -> None:
+    """Only the first has renewed the lock; the variables of activation are the same."""
+    manifest = tmp_path / "pixi.toml"
+    run = {"PIXI_PROJECT_MANIFEST": str(manifest)}
+    assert is_run_by_pixi(run, manifest)
+    assert not is_run_by_pixi(run, tmp_path / "other" / "pixi.toml")
+    assert not is_run_by_pixi({}, manifest)
+    for launcher in ("./run", "pixi mirror"):
+        assert not is_run_by_pixi({**run, VARIABLE: launcher}, manifest)
 
 
 def test_without_pixi_there_is_a_sentence(tmp_path: Path) -> None:

@@ -31,6 +31,11 @@ _FILE_METHODS: Final = re.compile(
     r"(open|(read|write)_(text|bytes)|unlink|(mk|rm)dir|touch|iterdir)"
 )
 
+# What starts a task is not there for the tasks.
+_LAUNCHERS: Final = frozenset(
+    f"scripts.{name}" for name in ("launch", "environment", "extension", "task_list")
+)
+
 LONGEST_FUNCTION: Final = 60
 LONGEST_MODULE: Final = 300
 LONGEST_TASK: Final = 120
@@ -56,8 +61,13 @@ class Module:
 
     @property
     def stage(self) -> str:
-        """The folder below scripts that it is in, `tasks` for a task, `` for the launcher."""
+        """The folder below scripts that it is in, `tasks` for a task, `` for the launcher.
+
+        `extension` for what starts a task in its own process, and so comes last.
+        """
         parts = self.name.split(".")
+        if self.name == "scripts.extension":
+            return "extension"
         if parts[0] != "scripts":
             return parts[0]
         return parts[1] if len(parts) > 2 else ""
@@ -81,7 +91,7 @@ def imports(module: Module) -> Iterator[str]:
 
 def against_the_arrow(modules: Iterable[Module]) -> Iterator[str]:
     """Imports that point downstream, and folders that have no place in the order."""
-    order = ("", *STAGES, "tasks")
+    order = ("", *STAGES, "tasks", "extension")
     for module in modules:
         if module.stage not in order:
             yield f"{module.name}: {module.stage} has no place in the order"
@@ -96,7 +106,7 @@ def against_the_arrow(modules: Iterable[Module]) -> Iterator[str]:
                     yield f"{module.name}: imports {target}, which is downstream"
             elif parts[0] == "tasks" and module.stage != "tasks":
                 yield f"{module.name}: imports {target}, which is downstream"
-            elif target in {"scripts.launch", "scripts.environment"} and module.stage != "":
+            elif target in _LAUNCHERS and module.stage not in {"", "extension"}:
                 yield f"{module.name}: imports {target}, which is the launcher's"
 
 

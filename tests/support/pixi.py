@@ -46,6 +46,16 @@ class Pixi:
         )
 
 
+def path_without_clients() -> str:
+    """Return a PATH without pixi and conda: the proof by each that is there takes a second."""
+    folders = os.environ["PATH"].split(os.pathsep)
+    return os.pathsep.join(
+        folder
+        for folder in folders
+        if not any(shutil.which(program, path=folder) for program in ("pixi", "conda"))
+    )
+
+
 def find_pixi(home: Path) -> Pixi:
     """Return the pixi on PATH with `home` as its home, or skip the test where there is none."""
     program = shutil.which("pixi")

@@ -1,0 +1,93 @@
+"""The program `pixi-mirror`, which pixi runs as `pixi mirror`: a task by its name. Acts.
+
+The wheel carries this template in a folder of its own, where Python would not look for `scripts`
+and `tasks`. This module is the entry point, under its long name, and from here on they are found:
+before those that the user's folder, PYTHONPATH or site-packages may have.
+"""
+
+import os
+import signal
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+
+from scripts.core.called import EXTENSION, PROGRAM, VARIABLE
+from scripts.core.console import Console
+from scripts.core.errors import ExitCode, Problem
+from scripts.core.template_files import TEMPLATE
+from scripts.task_list import (
+    ON_THE_TEMPLATE,
+    ON_WORKSPACES,
+    described_tasks,
+    module_of,
+    nearest_task,
+    task_rows,
+)
+
+
+def main() -> int:
+    """Do what the command line says; return the exit code."""
+    # While a task still imports, Ctrl-C ends it without a traceback: as tasks/__init__.py has it.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.environ[VARIABLE] = _called()
+    name, options = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("--help", [])
+    console = Console()
+    if name in {"-h", "--help"}:
+        for line in _overview():
+            console.result(line)
+        return ExitCode.OK
+    if name in {"-V", "--version"}:
+        console.result(f"{PROGRAM} {_version()}")
+        return ExitCode.OK
+    if name not in described_tasks(TEMPLATE, ON_WORKSPACES):
+        console.problem(_refusal(name))
+        return ExitCode.USAGE
+    from importlib import import_module
+
+    code: int = import_module(module_of(name)).main(options)
+    return code
+
+
+def _called() -> str:
+    """Tell what the user can paste: pixi leaves no trace of having started us, so by PATH."""
+    import shutil
+
+    found = all(shutil.which(program) is not None for program in ("pixi", PROGRAM))
+    return EXTENSION if found else PROGRAM
+
+
+def _overview() -> list[str]:
+    """Write what the program prints without a task."""
+    called = os.environ[VARIABLE]
+    return [
+        f"usage: {called} NAME [options]    ({called} NAME --help for its options)",
+        "",
+        *task_rows(described_tasks(TEMPLATE, ON_WORKSPACES)),
+        "",
+        "The workspace is that of the nearest manifest upward, or of --manifest-path PATH.",
+        "Of its pixi.lock all environments are mirrored, unless [tool.pixi-mirror] says less.",
+    ]
+
+
+def _version() -> str:
+    """Read the version from pyproject.toml, the one place where it stands."""
+    import tomllib
+
+    document = tomllib.loads((TEMPLATE / "pyproject.toml").read_text(encoding="utf-8"))
+    version: str = document["project"]["version"]
+    return version
+
+
+def _refusal(name: str) -> Problem:
+    """Say why there is nothing to run, and what there is."""
+    trouble, help_ = "there is no such task", f"`{os.environ[VARIABLE]}` alone lists the tasks"
+    if name in described_tasks(TEMPLATE, ON_THE_TEMPLATE):
+        trouble = "this task is for who changes pixi-mirror itself; it has nothing to do here"
+        help_ = f"`./run {name}` in a copy of the template"
+    elif name.startswith("-"):
+        trouble = "no option of this program"
+        help_ = f"the task first, then its options: {os.environ[VARIABLE]} NAME {name}"
+    elif near := nearest_task(name, list(described_tasks(TEMPLATE, ON_WORKSPACES))):
+        help_ = f"did you mean `pixi run {near}`?"
+    return Problem(subject=name, trouble=trouble, code=ExitCode.USAGE, help=help_)
