@@ -9,11 +9,15 @@ import os
 import signal
 import sys
 
+# While we and a task still import, Ctrl-C ends it all without a traceback: as tasks/__init__.py.
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 from scripts.core.called import EXTENSION, PROGRAM, VARIABLE
 from scripts.core.console import Console
-from scripts.core.errors import ExitCode, Problem
+from scripts.core.errors import ExitCode, MirrorError, Problem, exit_code_of
 from scripts.core.template_files import TEMPLATE
 from scripts.task_list import (
     ON_THE_TEMPLATE,
@@ -27,19 +31,13 @@ from scripts.task_list import (
 
 def main() -> int:
     """Do what the command line says; return the exit code."""
-    # While a task still imports, Ctrl-C ends it without a traceback: as tasks/__init__.py has it.
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.environ[VARIABLE] = _called()
     name, options = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("--help", [])
     console = Console()
     if name in {"-h", "--help"}:
-        for line in _overview():
-            console.result(line)
-        return ExitCode.OK
+        return _print(console, _overview())
     if name in {"-V", "--version"}:
-        console.result(f"{PROGRAM} {_version()}")
-        return ExitCode.OK
+        return _print(console, [f"{PROGRAM} {_version()}"])
     if name not in described_tasks(TEMPLATE, ON_WORKSPACES):
         console.problem(_refusal(name))
         return ExitCode.USAGE
@@ -47,6 +45,17 @@ def main() -> int:
 
     code: int = import_module(module_of(name)).main(options)
     return code
+
+
+def _print(console: Console, lines: list[str]) -> int:
+    try:
+        for line in lines:
+            console.result(line)
+    except MirrorError as error:  # a full disk
+        for problem in error.problems:
+            console.problem(problem)
+        return exit_code_of(error.problems)
+    return ExitCode.OK
 
 
 def _called() -> str:

@@ -165,6 +165,15 @@ def test_without_a_task_all_are_listed(
     assert (done.stdout, done.stderr, done.returncode) == (usage + LISTED, "", 0)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full device")
+def test_a_list_that_cannot_be_written(installed: Installed) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [installed.program]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.stderr == "error: stdout: cannot be written: No space left on device\n"
+    assert done.returncode == 2
+
+
 @pytest.mark.parametrize("option", ["-V", "--version"])
 def test_the_version_is_that_of_the_project(
     installed: Installed, theirs: Path, option: str
