@@ -80,7 +80,7 @@ def run_task(
     # A run is short and keeps most of what it makes: looking for cycles all the time costs a tenth.
     gc.set_threshold(100_000, 50, 1000)
     _open_missing_streams()
-    options = parser.parse_args(argv)
+    options = parser.parse_intermixed_args(argv)  # `new DIR -p win-64 PACKAGE` too
     # A Windows pipe has a code page of old: what it lacks is written as an escape, not a crash.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")

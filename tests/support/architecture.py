@@ -12,7 +12,7 @@ from typing import Final
 STAGES: Final = (
     *("core", "channel", "manifest", "lock", "renew", "access"),
     *("fetch", "index", "proof", "compare", "closure", "solve", "install", "verify"),
-    *("self_check", "consume", "keep", "demo"),
+    *("self_check", "consume", "keep", "builder", "demo"),
 )
 
 ACTS: Final = "acts"
@@ -47,7 +47,7 @@ _WRITES: Final = _PRINTS | {"scripts.launch", "scripts.environment", "scripts.co
 
 # What runs in the child process that may crash as it ends.
 _WORKER: Final = frozenset(
-    f"scripts.core.rattler_{part}" for part in ("worker", "matcher", "solver", "types")
+    f"scripts.core.rattler_{part}" for part in ("worker", "matcher", "solver", "specs", "types")
 )
 
 

@@ -1,0 +1,71 @@
+"""`pixi run new`: make a builder repository of your own from this template. Acts."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from scripts.builder.new import new_builder, read_packages
+from scripts.builder.wishes import Wishes
+from scripts.core.command import run_task, task_parser
+from scripts.core.console import Console
+from scripts.core.errors import usage_error
+from scripts.core.report import Report
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the task with these arguments."""
+    parser = task_parser("new", "make a builder repository of your own from this template")
+    parser.add_argument("folder", type=_folder, metavar="DIR", help="a new folder, or an empty one")
+    parser.add_argument(
+        "packages",
+        nargs="*",
+        default=[],
+        metavar="PACKAGE",
+        help="what it mirrors, as `pixi add` takes it: numpy 'scipy>=1.15' (default: pandas)",
+    )
+    parser.add_argument(
+        "--name", metavar="NAME", help="the workspace's name (default: the folder's)"
+    )
+    for short, word, default in (
+        ("-c", "channel", "conda-forge"),
+        ("-p", "platform", "linux-64, osx-arm64, win-64"),
+    ):
+        parser.add_argument(
+            *(short, f"--{word}"),
+            dest=f"{word}s",
+            action="append",
+            default=[],
+            metavar=word.upper(),
+            help=f"a {word} of it (repeatable; default: {default})",
+        )
+    return run_task("new", parser, run, argv)
+
+
+def run(options: argparse.Namespace, console: Console) -> Report:
+    """Make the builder; it has a workspace of its own, whatever --manifest-path says."""
+    if options.manifest_path is not None:
+        console.warn("new makes a workspace of its own; --manifest-path is not used")
+    try:
+        folder = options.folder.resolve()
+    except (OSError, RuntimeError):  # RuntimeError: a circle of links, before Python 3.13
+        raise usage_error(str(options.folder), "there can be no such folder") from None
+    wishes = Wishes(
+        name=folder.name if options.name is None else options.name,
+        channels=tuple(options.channels),
+        platforms=tuple(options.platforms),
+        packages=read_packages(options.packages),
+    )
+    return new_builder(folder, wishes)
+
+
+def _folder(text: str) -> Path:
+    if not text.strip() or "\0" in text:
+        raise argparse.ArgumentTypeError("a folder is needed")
+    return Path(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
