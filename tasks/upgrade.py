@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -62,12 +63,26 @@ def run(options: argparse.Namespace, console: Console) -> Report:
             help="name the folder of a newer template: pixi run upgrade --from DIR",
         )
     wishes = UpgradeOptions(
-        base=options.base_folder, keep=frozenset(options.keep), dry_run=options.dry_run
+        base=options.base_folder,
+        keep=frozenset(options.keep),
+        command=_command(options),
+        dry_run=options.dry_run,
     )
     if options.dry_run:
         return upgrade(workspace, wishes)
     with exclusive(workspace.place.lock, workspace.settings.channel_dir):
         return upgrade(workspace, wishes)
+
+
+def _command(options: argparse.Namespace) -> str:
+    """Write what was said, but for what is said once, to be pasted again."""
+    words = ["pixi", "run", "upgrade"]
+    for option, value in (
+        ("--manifest-path", options.manifest_path),
+        ("--from", options.from_folder),
+    ):
+        words += [] if value is None else [option, str(value)]
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
 
 
 def _newer(options: argparse.Namespace) -> Path | None:

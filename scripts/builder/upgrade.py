@@ -46,11 +46,12 @@ class UpgradeOptions:
     """What a user asks for besides.
 
     `base` is the template that the folder was copied from, where no record says so; `keep` names
-    files and tables whose newer version the user has dealt with.
+    files and tables whose newer version the user has dealt with; `command` is what to paste again.
     """
 
     base: Path | None = None
     keep: frozenset[str] = frozenset()
+    command: str = "pixi run upgrade"
     dry_run: bool = False
 
 
@@ -79,6 +80,7 @@ def upgrade(workspace: Workspace, options: UpgradeOptions, root: Path = ROOT) ->
         tables=merged.judged,
         differences=(*changed, *merged.differences),
         keep=options.keep,
+        command=options.command,
         is_dry=options.dry_run,
     )
     if not options.dry_run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -18,12 +19,13 @@ class Outcome:
     tables: tuple[Judged, ...]
     differences: tuple[tuple[str, ...], ...]
     keep: frozenset[str]
+    command: str
     is_dry: bool
 
 
 def upgrade_report(outcome: Outcome) -> Report:
     """Report the changes by name, then the differences; each of these is a problem."""
-    judged = [*outcome.files, *(each for each in outcome.tables)]
+    judged = [*outcome.files, *outcome.tables]
     changes = [*_changes(outcome.files, ""), *_changes(outcome.tables, "pixi.toml: ")]
     unknown = sorted(outcome.keep - {each.name for each in judged})
     differing = [each.name for each in judged if each.verdict is Verdict.DIFFERS]
@@ -43,7 +45,7 @@ def upgrade_report(outcome: Outcome) -> Report:
             "differences": ["\n".join(each) for each in outcome.differences],
         },
         problems=(
-            *(_problem(name) for name in differing),
+            *(_problem(name, outcome.command) for name in differing),
             *(_unknown(name) for name in unknown),
         ),
     )
@@ -67,12 +69,12 @@ def _rows(judged: Iterable[Judged]) -> list[Json]:
     ]
 
 
-def _problem(name: str) -> Problem:
+def _problem(name: str, command: str) -> Problem:
     return Problem(
         subject=name,
         trouble="you have changed it, and so has the template; it was left as it is",
         code=ExitCode.NO,
-        help=f"take over by hand what you want of it, then: pixi run upgrade --keep {name}",
+        help=f"take over by hand what you want of it, then: {command} --keep {shlex.quote(name)}",
     )
 
 

@@ -1,0 +1,183 @@
+"""The template's manifest with a builder's name, channels, platforms and packages."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+
+from scripts.builder.builder_manifest import builder_manifest
+from scripts.builder.template_files import ROOT, TEMPLATE_TASKS
+from scripts.builder.wishes import PackageWish, Wishes
+from scripts.core.errors import ExitCode, MirrorError
+
+TEMPLATE = (ROOT / "pixi.toml").read_text(encoding="utf-8")
+
+SMALL = """\
+# top
+
+[workspace]
+name = "pixi-mirror" # whose
+channels = ["conda-forge"] # from where
+platforms = ["linux-64", "win-64"]
+
+# ---- Payload ----
+
+[dependencies]
+pandas = "*"
+
+# ---- Mirror ----
+
+[feature.mirror]
+platforms = ["linux-64"] # why
+
+[feature.tasks.tasks.new]
+cmd = "new"
+
+[feature.tasks.tasks.fetch]
+cmd = "fetch"
+
+[feature.tasks.tasks.bench]
+cmd = "bench"
+
+# ---- Environments ----
+
+[environments]
+default = ["mirror"]
+tools = { features = ["tasks"], no-default-feature = true }
+"""
+
+BUILDER = """\
+# top
+
+[workspace]
+name = "we \\"mirror\\""
+channels = ["nvidia", "https://conda.example.org/a"] # from where
+platforms = ["linux-64", "win-64", "osx-arm64"]
+
+# ---- Payload ----
+
+[dependencies]
+numpy = ">=2"
+xz = { version = "*", channel = "nvidia" }
+openssl = { version = ">=3", build = "h*" }
+"a.b" = { extras = ["x", "y"] }
+
+# ---- Mirror ----
+
+[feature.mirror]
+platforms = ["osx-arm64", "win-64"] # why
+
+[feature.tasks.tasks.fetch]
+cmd = "fetch"
+
+# ---- Environments ----
+
+[environments]
+default = ["mirror"]
+tools = { features = ["tasks"], no-default-feature = true }
+"""
+
+
+def wish(name: str, **fields: str | tuple[str, ...]) -> PackageWish:
+    return PackageWish(text=name, name=name, fields=tuple(fields.items()))
+
+
+def test_what_is_wished_for_is_written_and_nothing_else_changed() -> None:
+    wishes = Wishes(
+        name='we "mirror"',
+        channels=("nvidia", "https://conda.example.org/a", "nvidia"),
+        platforms=("osx-arm64", "win-64"),
+        packages=(
+            wish("numpy", version=">=2"),
+            wish("xz", channel="nvidia"),
+            wish("openssl", version=">=3", build="h*"),
+            wish("a.b", extras=("x", "y")),
+        ),
+    )
+    assert builder_manifest(SMALL, wishes, TEMPLATE_TASKS) == BUILDER
+
+
+def test_without_wishes_the_template_stays_but_for_its_name_and_tasks() -> None:
+    text = builder_manifest(TEMPLATE, Wishes(name="mine"), TEMPLATE_TASKS)
+    before, after = tomllib.loads(TEMPLATE), tomllib.loads(text)
+    for name in TEMPLATE_TASKS:
+        del before["feature"]["tasks"]["tasks"][name]
+    before["workspace"]["name"] = "mine"
+    assert after == before
+    gone = [line for line in TEMPLATE.splitlines() if line not in text.splitlines()]
+    assert [line for line in gone if line.startswith("#")] == []
+
+
+def test_the_tools_come_from_conda_forge_whatever_is_mirrored() -> None:
+    wishes = Wishes(name="mine", channels=("bioconda",))
+    manifest = tomllib.loads(builder_manifest(TEMPLATE, wishes, TEMPLATE_TASKS))
+    assert manifest["workspace"]["channels"] == ["bioconda"]
+    assert manifest["feature"]["tools"]["channels"] == ["conda-forge"]
+
+
+REFUSED = [
+    (
+        Wishes(name=" "),
+        "--name: no name for a workspace: ' '\nhelp: name it: --name my-mirror",
+    ),
+    (
+        Wishes(name="a\nb"),
+        "--name: no name for a workspace: 'a\\nb'\nhelp: name it: --name my-mirror",
+    ),
+    (
+        Wishes(name="a", channels=("ok", "a b", "http://")),
+        "--channel: neither the name nor the URL of a channel: 'a b'\n"
+        "help: --channel conda-forge, or https://…, or file:///…\n"
+        "--channel: neither the name nor the URL of a channel: 'http://'\n"
+        "help: --channel conda-forge, or https://…, or file:///…",
+    ),
+    (
+        Wishes(name="a", channels=("./near",)),
+        "--channel: neither the name nor the URL of a channel: './near'\n"
+        "help: --channel conda-forge, or https://…, or file:///…",
+    ),
+    (
+        Wishes(name="a", channels=("https://me:secret@conda.example.org/a",)),
+        "--channel: holds what should not be in a file that others see: "
+        "https://********@conda.example.org/a\n"
+        "help: name the channel without it; pixi keeps secrets: pixi auth login HOST",
+    ),
+    (
+        Wishes(name="a", channels=("https://conda.example.org/t/secret/a",)),
+        "--channel: holds what should not be in a file that others see: "
+        "https://conda.example.org/t/********/a\n"
+        "help: name the channel without it; pixi keeps secrets: pixi auth login HOST",
+    ),
+    (
+        Wishes(name="a", platforms=("linux-65",)),
+        "platforms: no such subdir: 'linux-65'\nhelp: did you mean linux-64?",
+    ),
+    (
+        Wishes(name="a", platforms=("noarch",)),
+        "platforms: noarch is no platform: its packages come with every other one",
+    ),
+    (
+        Wishes(name="a", packages=(wish("x"), wish("x", version="1"))),
+        "x: asked for twice: 'x' and 'x'\nhelp: one MatchSpec may say both, with a comma",
+    ),
+    (
+        Wishes(name="a", packages=(wish("x", channel="bioconda"),)),
+        "x: is to come from bioconda, which is no channel of the workspace\n"
+        "help: --channel bioconda",
+    ),
+]
+
+
+@pytest.mark.parametrize(("wishes", "message"), REFUSED)
+def test_what_cannot_be_is_refused_with_a_sentence(wishes: Wishes, message: str) -> None:
+    with pytest.raises(MirrorError) as refused:
+        builder_manifest(SMALL, wishes, TEMPLATE_TASKS)
+    assert str(refused.value) == message
+    assert {problem.code for problem in refused.value.problems} == {ExitCode.USAGE}
+
+
+def test_a_package_may_come_from_a_channel_that_is_there_by_another_name() -> None:
+    url = "https://conda.anaconda.org/conda-forge"
+    text = builder_manifest(SMALL, Wishes(name="a", packages=(wish("x", channel=url),)), ())
+    assert tomllib.loads(text)["dependencies"] == {"x": {"version": "*", "channel": url}}

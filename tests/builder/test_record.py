@@ -1,0 +1,69 @@
+"""`.template.json`: what a builder came from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import PurePosixPath
+
+import pytest
+
+from scripts.builder.record import make_record, read_record, record_of, write_record
+from scripts.core.errors import MirrorError
+
+SHA = "a" * 64
+
+
+def test_a_record_is_read_as_it_was_written() -> None:
+    record = make_record([("b/c.py", "b" * 64), ("a", SHA)], [("feature.x.y", SHA)])
+    data = write_record(record)
+    assert read_record(data) == record
+    assert data.decode().splitlines()[3:5] == [
+        f'    "a": "{SHA}",',
+        f'    "b/c.py": "{"b" * 64}"',
+    ]
+    assert write_record(read_record(data)) == data
+
+
+def test_files_are_recorded_by_their_bytes_and_the_manifest_by_its_tables() -> None:
+    text = '[feature.tasks.tasks.x]\ncmd = "y"\n'
+    files = {PurePosixPath("run"): b"", PurePosixPath("pixi.toml"): text.encode()}
+    record = record_of(files, text)
+    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert record.files == (("run", empty),)
+    assert [name for name, _ in record.tables] == ["feature.tasks.tasks.x"]
+
+
+def document(**changes: object) -> bytes:
+    return json.dumps({"version": 1, "files": {"a": SHA}, "tables": {}} | changes).encode()
+
+
+@pytest.mark.parametrize(
+    ("data", "trouble"),
+    [
+        (b"", "not JSON"),
+        (b"\xff", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"[]", "its version is not 1, the one that this template reads"),
+        (document(version=2), "its version is not 1, the one that this template reads"),
+        (document(files=[]), "files is no table of sha256"),
+        (document(tables={"a": 1}), "tables: a has no sha256"),
+        (document(files={"a": SHA.upper()}), "files: a has no sha256"),
+        (document(files={"../a": SHA}), "'../a' is no path inside of the builder"),
+        (document(files={"/etc/a": SHA}), "'/etc/a' is no path inside of the builder"),
+        (document(files={"C:/a": SHA}), "'C:/a' is no path inside of the builder"),
+        (document(files={"a\\b": SHA}), "'a\\\\b' is no path inside of the builder"),
+        (document(files={"a//b": SHA}), "'a//b' is no path inside of the builder"),
+        (document(files={"": SHA}), "'' is no path inside of the builder"),
+    ],
+)
+def test_what_is_no_record_is_refused(data: bytes, trouble: str) -> None:
+    with pytest.raises(MirrorError) as refused:
+        read_record(data)
+    assert str(refused.value) == (
+        f".template.json: cannot be used: {trouble}\n"
+        "help: take it back from version control: git checkout .template.json"
+    )
+
+
+def test_the_record_that_the_others_spoil_is_read() -> None:
+    assert read_record(document()) == make_record([("a", SHA)], [])
