@@ -8,6 +8,7 @@ is done is found done.
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import shutil
 import stat
@@ -170,24 +171,26 @@ def _differences(
 
 
 def _write(
-    workspace: Workspace, judged: Iterable[Judged], files: dict[str, TemplateFile], merged: Merged
+    workspace: Workspace, judged: tuple[Judged, ...], files: dict[str, TemplateFile], merged: Merged
 ) -> None:
     folder = workspace.root
-    taken = [each for each in judged if each.verdict is Verdict.TAKEN]
-    for each in taken:
-        if not each.is_removed:
+    for each in judged:
+        if each.verdict is Verdict.TAKEN and not each.is_removed:
             file = files[each.name]
             _replace(folder / each.name, file.data, is_program=file.is_program)
     if merged.is_changed:
         _replace(workspace.manifest_path, merged.text.encode("utf-8"), is_program=False)
-    for each in taken:
+    for each in judged:
         if each.is_removed:
             (folder / each.name).unlink(missing_ok=True)
+        if each.is_removed or (each.verdict is Verdict.SAME and each.record is None):
             _tidy(folder, PurePosixPath(each.name).parent)
 
 
 def _replace(path: Path, data: bytes, *, is_program: bool) -> None:
     """Replace a file whole, its permissions as they were."""
+    for part in path.parent.glob(f"{glob.escape(path.name)}.*.tmp"):
+        part.unlink()  # of a run that was killed; we hold the lock
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
     write_atomically(path, data)
     if mode is not None:
@@ -200,6 +203,8 @@ def _tidy(folder: Path, inside: PurePosixPath) -> None:
     """Remove folders that a removal left empty, or with nothing but Python's own cache."""
     while inside.parts:
         place = folder / inside
+        if not place.is_dir():
+            return
         names = [each.name for each in place.iterdir()]
         if names not in ([], ["__pycache__"]):
             return

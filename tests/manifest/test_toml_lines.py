@@ -45,7 +45,7 @@ def found(text: str) -> list[tuple[str, str]]:
 
 
 def test_tables_and_keys_are_found_with_all_their_lines() -> None:
-    two = 'two = [\n  "[not.a.header]", # nor ] this\n  \'\'\'\nkey = 2\n\'\'\',\n]\n'
+    two = "two = [\n  \"[not.a.header]\", # nor ] this\n  '''\nkey = 2\n''',\n]\n"
     inline = 't = { x = 1, y = "#" }\n'
     assert found(TEXT) == [
         ("name", 'name = "x" # a comment\n'),

@@ -53,9 +53,9 @@ def make_builder(template: Path, folder: Path, *arguments: str) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder but git's own, and Python's caches."""
+    """Every file below a folder but git's own, Python's caches and the tasks' working state."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and not {".git", "__pycache__"} & set(path.parts)
+        if path.is_file() and not {".git", "__pycache__", ".pixi-mirror"} & set(path.parts)
     }
