@@ -19,6 +19,7 @@ _PROGRAMS = {
     "needs_conda": "conda",
     "needs_nginx": "nginx",
     "needs_rattler_index": "rattler-index",
+    "needs_actionlint": "actionlint",
 }
 _WANTING = "which is not on PATH"
 

@@ -127,27 +127,35 @@ REFUSED = [
     ),
     (
         Wishes(name="a", channels=("ok", "a b", "http://")),
-        "--channel: neither the name nor the URL of a channel: 'a b'\n"
-        "help: --channel conda-forge, or https://…, or file:///…\n"
-        "--channel: neither the name nor the URL of a channel: 'http://'\n"
-        "help: --channel conda-forge, or https://…, or file:///…",
+        (
+            "--channel: neither the name nor the URL of a channel: 'a b'\n"
+            "help: --channel conda-forge, or https://…, or file:///…\n"
+            "--channel: neither the name nor the URL of a channel: 'http://'\n"
+            "help: --channel conda-forge, or https://…, or file:///…"
+        ),
     ),
     (
         Wishes(name="a", channels=("./near",)),
-        "--channel: neither the name nor the URL of a channel: './near'\n"
-        "help: --channel conda-forge, or https://…, or file:///…",
+        (
+            "--channel: neither the name nor the URL of a channel: './near'\n"
+            "help: --channel conda-forge, or https://…, or file:///…"
+        ),
     ),
     (
         Wishes(name="a", channels=("https://me:secret@conda.example.org/a",)),
-        "--channel: holds what should not be in a file that others see: "
-        "https://********@conda.example.org/a\n"
-        "help: name the channel without it; pixi keeps secrets: pixi auth login HOST",
+        (
+            "--channel: holds what should not be in a file that others see: "
+            "https://********@conda.example.org/a\n"
+            "help: name the channel without it; pixi keeps secrets: pixi auth login HOST"
+        ),
     ),
     (
         Wishes(name="a", channels=("https://conda.example.org/t/secret/a",)),
-        "--channel: holds what should not be in a file that others see: "
-        "https://conda.example.org/t/********/a\n"
-        "help: name the channel without it; pixi keeps secrets: pixi auth login HOST",
+        (
+            "--channel: holds what should not be in a file that others see: "
+            "https://conda.example.org/t/********/a\n"
+            "help: name the channel without it; pixi keeps secrets: pixi auth login HOST"
+        ),
     ),
     (
         Wishes(name="a", platforms=("linux-65",)),
@@ -163,8 +171,10 @@ REFUSED = [
     ),
     (
         Wishes(name="a", packages=(wish("x", channel="bioconda"),)),
-        "x: is to come from bioconda, which is no channel of the workspace\n"
-        "help: --channel bioconda",
+        (
+            "x: is to come from bioconda, which is no channel of the workspace\n"
+            "help: --channel bioconda"
+        ),
     ),
 ]
 

@@ -15,6 +15,7 @@ import pytest
 from scripts.builder import new
 from scripts.builder.record import read_record
 from scripts.builder.template_files import ROOT, builder_files
+from scripts.core.report import human_size
 from tasks.new import main
 from tests.support.builders import contents, copy_of_template, make_builder, run_task
 
@@ -63,7 +64,7 @@ def test_a_builder_has_what_it_needs_and_nothing_of_the_templates_past(
 
 
 def _size(folder: Path) -> str:
-    return new.human_size(sum(map(len, contents(folder).values())))
+    return human_size(sum(map(len, contents(folder).values())))
 
 
 @needs_git
@@ -147,8 +148,11 @@ def test_a_folder_that_is_not_empty_is_refused(
     [
         (
             ("numpy>=", "a*"),
-            "error: numpy>=: no MatchSpec that can be written: unable to parse version spec: >=\n"
-            "help: pixi run new DIR numpy 'scipy>=1.15,<2'\n",
+            (
+                "error: numpy>=: no MatchSpec that can be written: "
+                "unable to parse version spec: >=\n"
+                "help: pixi run new DIR numpy 'scipy>=1.15,<2'\n"
+            ),
         ),
         (("-p", "linux-65"), "error: platforms: no such subdir: 'linux-65'\n"),
         (("-c", "a b"), "error: --channel: neither the name nor the URL of a channel: 'a b'\n"),

@@ -309,9 +309,11 @@ def test_a_copied_folder_is_brought_up_once_its_template_is_named(
     done = run_task(new, "upgrade", *there)
     assert (done.code, done.err) == (
         2,
-        f"error: {copied / '.template.json'}: there is no such file, so your changes cannot be "
-        "told from the template's\nhelp: name the template that this folder was copied from: "
-        "pixi run upgrade --base DIR\n",
+        (
+            f"error: {copied / '.template.json'}: there is no such file, so your changes cannot be "
+            "told from the template's\nhelp: name the template that this folder was copied from: "
+            "pixi run upgrade --base DIR\n"
+        ),
     )
     done = run_task(new, "upgrade", *there, "--base", str(old))
     assert (done.code, done.err) == (0, "")
@@ -333,8 +335,10 @@ def test_a_builder_is_not_compared_with_itself(case: Case) -> None:
     done = run_task(case.mine, "upgrade")
     assert (done.code, done.err) == (
         2,
-        f"error: {case.mine}: its own tasks run, so there is nothing newer to compare it with\n"
-        "help: name the folder of a newer template: pixi run upgrade --from DIR\n",
+        (
+            f"error: {case.mine}: its own tasks run, so there is nothing newer to compare it with\n"
+            "help: name the folder of a newer template: pixi run upgrade --from DIR\n"
+        ),
     )
     # By another template's task it is, without --from.
     assert run_task(case.new, "upgrade", cwd=case.mine).code == 0
@@ -345,8 +349,10 @@ def test_what_is_no_template_is_refused(case: Case, tmp_path: Path) -> None:
     done = run_task(case.mine, "upgrade", "--from", str(tmp_path))
     assert (done.code, done.err) == (
         2,
-        f"error: {tmp_path}: not a template of pixi-mirror: it has no pixi.toml\n"
-        "help: name the folder of a template, not that of a builder made from one\n",
+        (
+            f"error: {tmp_path}: not a template of pixi-mirror: it has no pixi.toml\n"
+            "help: name the folder of a template, not that of a builder made from one\n"
+        ),
     )
     other = make_builder(ROOT, tmp_path / "other")
     done = run_task(case.mine, "upgrade", "--from", str(other))
