@@ -20,6 +20,7 @@ from scripts.builder.builder_manifest import builder_manifest
 from scripts.builder.record import RECORD, record_of, write_record
 from scripts.builder.template_files import MANIFEST, ROOT, TEMPLATE_TASKS, builder_files
 from scripts.builder.wishes import PackageWish, Wishes
+from scripts.core.channel_url import ANACONDA
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.rattler_child import call_rattler
 from scripts.core.redact import redact
@@ -204,7 +205,7 @@ def _report(made: Made, manifest: Manifest) -> Report:
     channels = tuple(channel.url for channel in manifest.channels)
     lines = (
         f"new: {made.folder}: a builder, {made.files} files, {human_size(made.size)}",
-        f"channels   {', '.join(channels)}",
+        f"channels   {', '.join(each.removeprefix(f'{ANACONDA}/') for each in channels)}",
         f"platforms  {', '.join(platforms)}",
         f"packages   {', '.join(packages)}",
         "there is no pixi.lock yet: `pixi lock` makes it",

@@ -44,7 +44,7 @@ def test_a_builder_has_what_it_needs_and_nothing_of_the_templates_past(
     assert made == {str(each.path): each.data for each in builder_files()}
     assert capsys.readouterr().out == (
         f"new: {folder}: a builder, {len(made) + 2} files, {_size(folder)}\n"
-        "channels   https://conda.anaconda.org/bioconda, https://conda.anaconda.org/conda-forge\n"
+        "channels   bioconda, conda-forge\n"
         "platforms  win-64\n"
         "packages   numpy >=2, scipy 1.15.*, bwa\n"
         "there is no pixi.lock yet: `pixi lock` makes it\n"
