@@ -112,6 +112,12 @@ def test_every_task_runs(workspace: Workspace, upstream: Upstream) -> None:
     assert workspace.artifacts() == _pandas("3.0.1")
     workspace.task("verify", frozen=True)
 
+    # A builder of this very template is up to date with it.
+    mine = workspace.folder.parent / "mine"
+    assert workspace.task("new", str(mine)).splitlines()[3] == "packages   pandas"
+    assert workspace.task("upgrade", "--manifest-path", str(mine)) == (
+        "upgrade: this builder is up to date with the template\n"
+    )
     workspace.task("demo")
     # These would take minutes; that they start in an environment that has what they need is all.
     assert workspace.task("test", "--version").startswith("pytest ")
