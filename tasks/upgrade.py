@@ -10,13 +10,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.builder.template_files import ROOT, check_template
+from scripts.builder.builder_files import check_template
 from scripts.builder.upgrade import UpgradeOptions, upgrade
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, usage_error
 from scripts.core.exclusive import exclusive
 from scripts.core.report import Report
+from scripts.core.template_files import TEMPLATE
 from scripts.manifest.settings import SettingOverrides
 from scripts.manifest.workspace import open_workspace
 
@@ -56,9 +57,9 @@ def run(options: argparse.Namespace, console: Console) -> Report:
     workspace = open_workspace(options.manifest_path, SettingOverrides())
     if options.from_folder is not None:
         check_template(options.from_folder)
-    if workspace.root == ROOT:
+    if workspace.root == TEMPLATE:
         raise usage_error(
-            str(ROOT),
+            str(TEMPLATE),
             "its own tasks run, so there is nothing newer to compare it with",
             help="name the folder of a newer template: pixi run upgrade --from DIR",
         )
@@ -91,7 +92,7 @@ def _newer(options: argparse.Namespace) -> Path | None:
     if folder is None or not (folder / "tasks" / "upgrade.py").is_file():
         return None  # what is wrong with it is told as all else is
     folder = folder.resolve()
-    return None if folder == ROOT else folder
+    return None if folder == TEMPLATE else folder
 
 
 def _by(newer: Path, arguments: Sequence[str]) -> int:

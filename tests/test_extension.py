@@ -39,6 +39,8 @@ LISTED = """\
   mirror         Fetch, index and verify: make the channel that pixi.lock names
   update-mirror  Move the mirrored packages on to newer versions, then make the channel
   prune          Remove the artifacts that pixi.lock no longer names
+  new            Make a builder repository of your own from this template
+  upgrade        Bring a builder's tasks up to a newer template, your changes kept
   demo           Show the main job on a small upstream of its own, with no network
 
 The workspace is that of the nearest manifest upward, or of --manifest-path PATH.
@@ -78,7 +80,7 @@ def _wheel_names(wheel: Path) -> set[str]:
 
 
 def test_the_wheel_carries_the_template_as_it_is(wheel: Path, tmp_path: Path) -> None:
-    ours = {file.relative_to(ROOT).as_posix(): file for file in template_files()}
+    ours = {str(file): ROOT / file for file in template_files()}
     assert {"run", "run.cmd", ".gitignore", "tasks/mirror.py", "tests/conftest.py"} <= ours.keys()
     info = f"pixi_mirror-{VERSION}.dist-info"
     about = {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"}

@@ -16,15 +16,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from scripts.builder.builder_files import MANIFEST, TEMPLATE_TASKS, builder_files
 from scripts.builder.builder_manifest import builder_manifest
 from scripts.builder.record import RECORD, record_of, write_record
-from scripts.builder.template_files import MANIFEST, ROOT, TEMPLATE_TASKS, builder_files
 from scripts.builder.wishes import PackageWish, Wishes
 from scripts.core.channel_url import ANACONDA
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.rattler_child import call_rattler
 from scripts.core.redact import redact
 from scripts.core.report import Report, human_size
+from scripts.core.template_files import TEMPLATE
 from scripts.manifest.model import Manifest
 from scripts.manifest.parse import parse_manifest
 
@@ -39,7 +40,7 @@ class Made:
     is_repository: bool
 
 
-def new_builder(folder: Path, wishes: Wishes, root: Path = ROOT) -> Report:
+def new_builder(folder: Path, wishes: Wishes, root: Path = TEMPLATE) -> Report:
     """Make a builder in a folder that is not there yet, or empty.
 
     Raises the errors of exit code 2 for wishes that cannot be and for a folder that is not empty,

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 
+from scripts.builder.builder_files import MANIFEST
 from scripts.builder.manifest_units import unit_digests
-from scripts.builder.template_files import MANIFEST
 from scripts.core.errors import MirrorError, usage_error
 
 RECORD: Final = PurePosixPath(".template.json")

@@ -16,25 +16,24 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from scripts.builder.builder_files import (
+    MANIFEST,
+    TEMPLATE_TASKS,
+    TemplateFile,
+    builder_files,
+    check_template,
+)
 from scripts.builder.builder_manifest import without_tasks
 from scripts.builder.compare import Judged, Verdict, judge, records, versions
 from scripts.builder.difference import difference
 from scripts.builder.manifest_units import unit_digests
 from scripts.builder.merge import Merged, merge_manifest
 from scripts.builder.record import RECORD, Record, digest, make_record, read_record, write_record
-from scripts.builder.template_files import (
-    MANIFEST,
-    ROOT,
-    TEMPLATE_TASKS,
-    TemplateFile,
-    builder_files,
-    check_template,
-    template_files,
-)
 from scripts.builder.upgrade_report import Outcome, upgrade_report
 from scripts.core.errors import MirrorError, usage_error
 from scripts.core.files import read_regular, write_atomically
 from scripts.core.report import Report
+from scripts.core.template_files import TEMPLATE, template_files
 from scripts.manifest.parse import parse_manifest
 from scripts.manifest.workspace import Workspace, read_manifest_text
 
@@ -56,7 +55,7 @@ class UpgradeOptions:
     dry_run: bool = False
 
 
-def upgrade(workspace: Workspace, options: UpgradeOptions, root: Path = ROOT) -> Report:
+def upgrade(workspace: Workspace, options: UpgradeOptions, root: Path = TEMPLATE) -> Report:
     """Take over what the user has not changed; show the rest, which is exit code 1.
 
     Raises the error of exit code 2 where the builder has no record, or one that is none. The

@@ -1,30 +1,51 @@
-"""The files of the template: in a checkout, in a copy, in the wheel. Acts."""
+"""The files of the template: in a checkout, in a copy, in the wheel. Acts: it lists folders.
+
+Git is not asked, which none but the first has. What stands at the top is listed by name; folders
+are taken whole, without what Python and the checkers made in them.
+"""
 
 from __future__ import annotations
 
-import tomllib
+import os
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 TEMPLATE: Final = Path(__file__).resolve().parents[2]
 """The folder that holds it: the parent of `scripts/`, wherever that is."""
 
-_MADE: Final = "__pycache__"  # nothing else is made inside of what the list names
+BUILDER: Final = "builder"
+"""The folder with what only builders have."""
+
+# All that stands at the top; `only-include` in pyproject.toml, by which the wheel is built, is the
+# same. A builder has no such setting, and this list all the same.
+FOLDERS: Final = (".ci", "bench", BUILDER, "recipe", "scripts", "tasks", "tests")
+FILES: Final = (
+    *(".gitattributes", ".gitignore", "LICENSE", "run", "run.cmd", "pyproject.toml"),
+    *("requirements.txt", "requirements-test.txt", "requirements-oldest.txt"),
+    *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "pixi.toml", "pixi.lock"),
+)
+
+_MADE_FOLDERS: Final = frozenset(
+    {"__pycache__", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
+)
+_MADE_SUFFIXES: Final = frozenset({".pyc", ".pyo"})
 
 
-def template_files(root: Path = TEMPLATE) -> Iterator[Path]:
-    """Every file of a template, in order.
+def template_files(root: Path = TEMPLATE) -> tuple[PurePosixPath, ...]:
+    """List every file of a template, relative to its root and sorted: what a copy must hold.
 
-    What belongs to it is listed in its pyproject.toml, `only-include` of `[tool.hatch.build]`
-    (https://hatch.pypa.io/latest/config/build/#explicit-selection), which the wheel is built by
-    as well. A name that is not there is passed over: a copy may have parted with it.
+    Listed is what is there: a copy may do without `bench`, `.ci` or `pixi.lock`.
     """
-    document = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
-    for name in sorted(document["tool"]["hatch"]["build"]["only-include"]):
-        path = root / name
-        yield from sorted(_files_in(path)) if path.is_dir() else (path,) if path.exists() else ()
+    found = [PurePosixPath(name) for name in FILES if (root / name).is_file()]
+    for folder in FOLDERS:
+        found += (PurePosixPath(path.relative_to(root)) for path in _files_in(root / folder))
+    return tuple(sorted(found))
 
 
 def _files_in(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.is_file() and _MADE not in path.parts)
+    for here, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name not in _MADE_FOLDERS]
+        for name in files:
+            if Path(name).suffix not in _MADE_SUFFIXES:
+                yield Path(here, name)

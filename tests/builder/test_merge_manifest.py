@@ -9,7 +9,7 @@ import pytest
 from scripts.builder.compare import Verdict
 from scripts.builder.manifest_units import named_unit, take_unit, unit_digests, unit_name, units_of
 from scripts.builder.merge import Merged, merge_manifest
-from scripts.builder.template_files import ROOT
+from tests.support.template import ROOT
 
 TEMPLATE = (ROOT / "pixi.toml").read_text(encoding="utf-8")
 

@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 
 from scripts.builder import new
+from scripts.builder.builder_files import builder_files
 from scripts.builder.record import read_record
-from scripts.builder.template_files import ROOT, builder_files
 from scripts.core.report import human_size
+from scripts.core.template_files import TEMPLATE
 from tasks.new import main
-from tests.support.builders import contents, copy_of_template, make_builder, run_task
+from tests.support.builders import contents, make_builder, run_task
+from tests.support.template import copy_template
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not on PATH")
 
@@ -195,18 +197,18 @@ def test_a_file_where_a_folder_should_be(
 
 def test_a_copy_without_git_makes_the_same(tmp_path: Path) -> None:
     """As a wheel's template does, which is nobody's checkout."""
-    template = copy_of_template(tmp_path / "template")
+    template = copy_template(tmp_path / "template")
     for unneeded in ("pixi.lock", "bench", ".ci"):
         path = template / unneeded
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     (template / "run").chmod(0o644)  # as some archives have it
     mine = make_builder(template, tmp_path / "a" / "mine")
-    assert contents(mine) == contents(make_builder(ROOT, tmp_path / "b" / "mine"))
+    assert contents(mine) == contents(make_builder(TEMPLATE, tmp_path / "b" / "mine"))
     assert os.name == "nt" or os.access(mine / "run", os.X_OK)
 
 
 def test_a_builders_own_tasks_work_and_new_is_none_of_them(tmp_path: Path) -> None:
-    mine = make_builder(ROOT, tmp_path / "mine", "-p", "osx-arm64")
+    mine = make_builder(TEMPLATE, tmp_path / "mine", "-p", "osx-arm64")
     shown = run_task(mine, "platforms")
     assert (shown.code, shown.out.splitlines()[0]) == (0, "default  osx-arm64")
     assert "No module named tasks.new" in run_task(mine, "new", str(tmp_path / "x")).err
@@ -221,7 +223,7 @@ def test_a_builders_own_tasks_work_and_new_is_none_of_them(tmp_path: Path) -> No
 
 def test_the_tests_that_come_along_pass_there(tmp_path: Path) -> None:
     """A few of them; all were run by hand, which takes minutes."""
-    mine = make_builder(ROOT, tmp_path / "mine", "numpy")
+    mine = make_builder(TEMPLATE, tmp_path / "mine", "numpy")
     options = ("-q", "-p", "no:cacheprovider", "tests/manifest/test_settings.py", "tests/keep")
     done = run_task(mine, "test", *options)
     assert done.code == 0, done.out

@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from scripts.builder.template_files import ROOT
 from scripts.builder.upgrade import UpgradeOptions, upgrade
+from scripts.core.template_files import TEMPLATE
 from scripts.manifest.settings import SettingOverrides
 from scripts.manifest.workspace import open_workspace
-from tests.support.builders import Done, contents, copy_of_template, make_builder, run_task
+from tests.support.builders import Done, contents, make_builder, run_task
+from tests.support.template import copy_template
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +94,7 @@ def _older(new: Path, folder: Path) -> Path:
 def original(tmp_path_factory: pytest.TempPathFactory) -> Case:
     """The templates and a builder, made once; nobody changes them."""
     folder = tmp_path_factory.mktemp("templates")
-    new = copy_of_template(folder / "new")
+    new = copy_template(folder / "new")
     old = _older(new, folder / "old")
     mine = make_builder(old, folder / "mine", "numpy", "-p", "linux-64")
     return Case(old=old, mine=mine, new=new)
@@ -354,7 +355,7 @@ def test_what_is_no_template_is_refused(case: Case, tmp_path: Path) -> None:
             "help: name the folder of a template, not that of a builder made from one\n"
         ),
     )
-    other = make_builder(ROOT, tmp_path / "other")
+    other = make_builder(TEMPLATE, tmp_path / "other")
     done = run_task(case.mine, "upgrade", "--from", str(other))
     assert done.code == 2
     assert "it has no builder/README.md" in done.err

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-
-from scripts.builder.template_files import template_files
-from tests.support.template import ROOT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,15 +16,6 @@ class Done:
     code: int
     out: str
     err: str
-
-
-def copy_of_template(folder: Path) -> Path:
-    """Copy what belongs to the template, as a wheel does: no git, nothing made."""
-    for path in template_files(ROOT):
-        copy = folder / path
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / path, copy)
-    return folder
 
 
 def run_task(root: Path, task: str, *arguments: str, cwd: Path | None = None) -> Done:

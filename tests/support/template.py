@@ -16,7 +16,7 @@ __all__ = ["ROOT", "copy_template", "template_files"]
 def copy_template(target: Path) -> Path:
     """Copy the template into a new folder and return that."""
     for file in template_files():
-        copy = target / file.relative_to(ROOT)
+        copy = target / file
         copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(file, copy)
+        shutil.copy2(ROOT / file, copy)
     return target

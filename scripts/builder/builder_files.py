@@ -1,37 +1,18 @@
-"""What belongs to the template, and what of it a builder repository gets. Acts: it reads files.
-
-The same in a checkout, in a copy and in a wheel: git is not asked. What stands at the top is
-listed by name; folders are taken whole, without what Python and the checkers made in them.
-"""
+"""What of the template a builder repository gets, and where. Acts: it reads files."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from scripts.builder.project_settings import builder_settings
 from scripts.core.errors import MirrorError, usage_error
-
-# The folder that this very module is in, as it runs: the parent of `scripts`.
-ROOT: Final = Path(__file__).resolve().parents[2]
+from scripts.core.template_files import BUILDER, TEMPLATE, template_files
 
 MANIFEST: Final = PurePosixPath("pixi.toml")
 LOCK: Final = PurePosixPath("pixi.lock")
 _SETTINGS: Final = PurePosixPath("pyproject.toml")
-
-# What only builders have; it is laid down without the folder's own name.
-BUILDER: Final = "builder"
-
-# All that stands at the top of the template.
-FOLDERS: Final = (".ci", "bench", BUILDER, "scripts", "tasks", "tests")
-FILES: Final = (
-    *(".gitattributes", ".gitignore", "LICENSE", "run", "run.cmd", "pyproject.toml"),
-    *("requirements.txt", "requirements-test.txt", "requirements-oldest.txt"),
-    *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "pixi.toml", "pixi.lock"),
-)
 
 # Tasks for who works on the template itself, or starts from it.
 TEMPLATE_TASKS: Final = frozenset({"bench", "new"})
@@ -39,11 +20,6 @@ TEMPLATE_TASKS: Final = frozenset({"bench", "new"})
 _NOT_FOR_BUILDERS: Final = frozenset(
     {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "pixi.toml", "pixi.lock"}
 )
-
-_MADE_FOLDERS: Final = frozenset(
-    {"__pycache__", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
-)
-_MADE_SUFFIXES: Final = frozenset({".pyc", ".pyo"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,18 +31,7 @@ class TemplateFile:
     is_program: bool = False
 
 
-def template_files(root: Path = ROOT) -> tuple[PurePosixPath, ...]:
-    """List every file of the template, relative to its root and sorted: what a copy must hold.
-
-    Listed is what is there: a copy may do without `bench`, `.ci` or `pixi.lock`.
-    """
-    found = [PurePosixPath(name) for name in FILES if (root / name).is_file()]
-    for folder in FOLDERS:
-        found += (PurePosixPath(path.relative_to(root)) for path in _files_in(root / folder))
-    return tuple(sorted(found))
-
-
-def builder_files(root: Path = ROOT) -> tuple[TemplateFile, ...]:
+def builder_files(root: Path = TEMPLATE) -> tuple[TemplateFile, ...]:
     """Read what a builder gets, but for its manifest, sorted by where it goes.
 
     Raises the error of exit code 2 where the folder is no template.
@@ -130,11 +95,3 @@ _PIPELINE_TESTS: Final = frozenset(
         *("consume", "keep", "demo"),
     )
 )
-
-
-def _files_in(folder: Path) -> Iterator[Path]:
-    for here, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if name not in _MADE_FOLDERS]
-        for name in files:
-            if Path(name).suffix not in _MADE_SUFFIXES:
-                yield Path(here, name)

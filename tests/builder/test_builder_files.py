@@ -6,27 +6,15 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from scripts.builder.builder_files import builder_files, builder_path, check_template
 from scripts.builder.project_settings import builder_settings
-from scripts.builder.template_files import (
-    ROOT,
-    builder_files,
-    builder_path,
-    check_template,
-    template_files,
-)
 from scripts.core.errors import MirrorError
-from tests.support import template
-from tests.support.builders import copy_of_template
-
-
-def test_every_file_of_the_template_is_listed() -> None:
-    """A file at the top that the list does not name would be missing in every wheel."""
-    there = {PurePosixPath(each.relative_to(ROOT).as_posix()) for each in template.template_files()}
-    assert set(template_files()) == there
+from scripts.core.template_files import TEMPLATE, template_files
+from tests.support.template import copy_template
 
 
 def test_a_copy_lists_the_same_without_git_and_without_what_was_made(tmp_path: Path) -> None:
-    copy = copy_of_template(tmp_path / "copy")
+    copy = copy_template(tmp_path / "copy")
     for made in ("scripts/__pycache__/a.pyc", "tasks/b.pyc", ".venv/x", "local-channel/y", "z.txt"):
         (copy / made).parent.mkdir(parents=True, exist_ok=True)
         (copy / made).write_bytes(b"")
@@ -71,7 +59,7 @@ def test_every_pipeline_stage_takes_its_tests_along() -> None:
     """But for this one's, which need the template whole."""
     stages = {path.parts[1] for path in template_files() if path.match("scripts/*/*.py")}
     tested = {each.path.parts[1] for each in builder_files() if each.path.match("tests/*/*.py")}
-    with_tests = {stage for stage in stages if (ROOT / "tests" / stage).is_dir()}
+    with_tests = {stage for stage in stages if (TEMPLATE / "tests" / stage).is_dir()}
     assert with_tests - tested == {"builder"}
 
 
@@ -86,7 +74,7 @@ def test_a_folder_that_is_no_template_is_refused(tmp_path: Path) -> None:
         f"{tmp_path}: not a template of pixi-mirror: it has no pixi.toml\n"
         "help: name the folder of a template, not that of a builder made from one"
     )
-    check_template(ROOT)
+    check_template(TEMPLATE)
 
 
 def test_a_builder_is_no_python_project() -> None:
