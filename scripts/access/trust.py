@@ -1,4 +1,4 @@
-"""Make TLS connections that trust what was chosen, and nothing else. Acts."""
+"""Make the TLS settings that trust what was chosen, and nothing else. Acts."""
 
 from __future__ import annotations
 
@@ -6,16 +6,11 @@ import ssl
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 from scripts.access.pixi_config_layers import RootCerts
-from scripts.access.response_head import bounded
 from scripts.access.trust_choice import Source, Trust
 from scripts.core.errors import usage_error
-
-if TYPE_CHECKING:
-    import requests
-    import requests.adapters
 
 # Where Linux systems keep their bundle (Go's crypto/x509/root_linux.go). The paths built into
 # conda-forge's OpenSSL lie in the environment and hold Mozilla's certificates, not the system's.
@@ -61,54 +56,6 @@ def passed_over(trust: Trust) -> tuple[str, ...]:
         for source in trust.sources
         if not source.needed and not Path(source.path).exists()
     )
-
-
-def make_adapter(context: ssl.SSLContext) -> requests.adapters.HTTPAdapter:
-    """Make an adapter of requests that trusts this context alone, and nothing of the environment.
-
-    By itself requests adds Mozilla's certificates to any context that it verifies with, or (in
-    2.32.2) puts its own in its place.
-    """
-    import urllib3
-    from requests.adapters import HTTPAdapter
-    from requests.utils import select_proxy
-
-    if context.verify_mode is ssl.CERT_NONE:  # said once, by us, instead of once for each host
-        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-    tls: dict[str, Any] = {"ssl_context": context, "cert_reqs": context.verify_mode.name}
-
-    class ContextAdapter(HTTPAdapter):
-        def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-            super().init_poolmanager(*args, **(kwargs | tls))
-            pools: Any = self.poolmanager
-            pools.pool_classes_by_scheme = bounded(pools.pool_classes_by_scheme)
-
-        def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:
-            pools: Any = super().proxy_manager_for(
-                proxy, proxy_ssl_context=context, **proxy_kwargs, **tls
-            )
-            pools.pool_classes_by_scheme = bounded(pools.pool_classes_by_scheme)
-            return pools
-
-        def get_connection_with_tls_context(
-            self,
-            request: Any,
-            verify: Any,  # noqa: ARG002 -- these two are the context's already
-            proxies: Any = None,
-            cert: Any = None,  # noqa: ARG002
-        ) -> Any:
-            proxy = select_proxy(request.url, proxies) if proxies else None
-            pools = self.proxy_manager_for(proxy) if proxy else self.poolmanager
-            return pools.connection_from_url(request.url)
-
-        def request_url(self, request: Any, proxies: Any) -> Any:
-            """Spare the search for a proxy, for each artifact, where there is none."""
-            return super().request_url(request, proxies) if proxies else request.path_url
-
-        def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-            """Leave the connection as the pool made it."""
-
-    return ContextAdapter()
 
 
 def _load(context: ssl.SSLContext, source: Source) -> bool:

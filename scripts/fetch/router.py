@@ -19,7 +19,7 @@ from scripts.access.mirrors import candidates, fails_over, fewest_failures_first
 from scripts.access.pixi_config import read_pixi_config
 from scripts.access.proxies import choose_proxies
 from scripts.access.s3_options import overlay, parse_manifest_s3_options
-from scripts.access.trust import make_adapter, make_context, passed_over
+from scripts.access.trust import make_context, passed_over
 from scripts.access.trust_choice import choose_trust
 from scripts.core.console import Console
 from scripts.fetch.by_rattler import ByRattler
@@ -91,7 +91,9 @@ class Router:
 
     def adapter(self) -> HTTPAdapter:
         """Make the adapter of one thread."""
-        return make_adapter(self._context)
+        from scripts.access.adapter import ContextAdapter
+
+        return ContextAdapter(self._context)
 
     def needs_rattler(self, url: str) -> bool:
         """Tell whether only rattler can request this URL (s3, oci, tokens to renew)."""

@@ -15,7 +15,7 @@ from scripts.proof.findings import Uses
 def name_damage(problem: Problem, folder: Path, artifacts: Sequence[Artifact]) -> Problem:
     """Add the damaged artifacts that are not named yet: conda says `EOF` and no more of one."""
     said = "\n".join(text for _, text in problem.facts)
-    files = check_files(folder, artifacts, Uses(of={}), allow_unhashed=True)
+    files = check_files(folder, artifacts, Uses(None), allow_unhashed=True)
     damaged = [finding.problem for finding in files.findings]
     facts = tuple(
         ("damaged", f"{each.subject}: {each.trouble}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -93,31 +94,37 @@ class FilesResult:
     unhashed: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Uses:
-    """Which places use an artifact, a subdir or a channel's `noarch`; paths as in Artifact."""
+    """Which places use an artifact, a subdir or a channel's `noarch`; paths as in Artifact.
 
-    of: Mapping[PurePosixPath, frozenset[Place]]
+    So one finding can be blamed on all whom it concerns. It is worked out when somebody first
+    asks: where nothing is wrong, nobody does. `selection` None: nobody uses anything.
+    """
+
+    def __init__(self, selection: Selection | None) -> None:
+        """Take what is mirrored."""
+        self._selection = selection
 
     def places(self, *paths: PurePosixPath) -> frozenset[Place]:
         """Return the places that use the first of these paths that any place uses."""
-        return next((self.of[path] for path in paths if path in self.of), frozenset())
+        return next((self._of[path] for path in paths if path in self._of), frozenset())
 
-
-def uses_of(selection: Selection) -> Uses:
-    """Gather who uses what: so one finding can be blamed on all whom it concerns."""
-    found: dict[PurePosixPath, set[Place]] = {}
-    for place, environment, rows in places_of(selection):
-        # Clients read noarch of each channel for every platform (CEP 26).
-        subdirs: set[tuple[str | None, str]] = {(url, NOARCH) for url in environment.channels}
-        for package in (*rows.packages, *rows.build_packages):
-            path = place_of(selection.layout, package.channel, package.subdir, package.file_name)
-            found.setdefault(path, set()).add(place)
-            subdirs.update(((package.channel, package.subdir), (package.channel, NOARCH)))
-        for channel, subdir in subdirs:
-            folder = folder_of_channel(selection.layout, channel)
-            found.setdefault(folder / subdir, set()).add(place)
-    return Uses(of={path: frozenset(places) for path, places in found.items()})
+    @functools.cached_property
+    def _of(self) -> Mapping[PurePosixPath, frozenset[Place]]:
+        if self._selection is None:
+            return {}
+        layout = self._selection.layout
+        found: dict[PurePosixPath, set[Place]] = {}
+        for place, environment, rows in places_of(self._selection):
+            # Clients read noarch of each channel for every platform (CEP 26).
+            subdirs: set[tuple[str | None, str]] = {(url, NOARCH) for url in environment.channels}
+            for package in (*rows.packages, *rows.build_packages):
+                path = place_of(layout, package.channel, package.subdir, package.file_name)
+                found.setdefault(path, set()).add(place)
+                subdirs.update(((package.channel, package.subdir), (package.channel, NOARCH)))
+            for channel, subdir in subdirs:
+                found.setdefault(folder_of_channel(layout, channel) / subdir, set()).add(place)
+        return {path: frozenset(places) for path, places in found.items()}
 
 
 def used_by(places: Iterable[Place]) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from scripts.core.report import Report
 from scripts.index.leftovers import find_leftovers
 from scripts.lock.select import Selection
 from scripts.manifest.workspace import Workspace
-from scripts.proof.findings import Client, FilesResult, Finding, Level, Uses, uses_of
+from scripts.proof.findings import Client, FilesResult, Finding, Level, Uses
 from scripts.proof.stopwatch import Stopwatch
 from scripts.verify.report import Results, make_report
 
@@ -71,7 +71,7 @@ def _look(
     """Look at one level after the other."""
     settings = workspace.settings
     programs = _programs(options)
-    uses = uses_of(selection)
+    uses = Uses(selection)
     findings: list[Finding] = list(incomplete(selection, settings.allow_incomplete))
     files: FilesResult | None = None
     closure: ClosureResult | None = None

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import requests
 
-from scripts.access.trust import make_adapter
+from scripts.access.adapter import ContextAdapter
 from tests.support.session import session_of
 
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nX-One: 1\r\n\r\nbody"
@@ -41,7 +41,7 @@ def serving(answer: Answer) -> Iterator[str]:
 
 @pytest.fixture
 def session() -> Iterator[requests.Session]:
-    with session_of(make_adapter(ssl.create_default_context())) as session:
+    with session_of(ContextAdapter(ssl.create_default_context())) as session:
         yield session
 
 

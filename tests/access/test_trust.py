@@ -18,8 +18,9 @@ import pytest
 import requests
 
 from scripts.access import trust as trust_module
+from scripts.access.adapter import ContextAdapter
 from scripts.access.pixi_config_layers import PixiConfig, RootCerts
-from scripts.access.trust import make_adapter, make_context, passed_over
+from scripts.access.trust import make_context, passed_over
 from scripts.access.trust_choice import Source, Trust, choose_trust
 from scripts.core.errors import ExitCode, MirrorError
 from tests.support.session import session_of
@@ -43,7 +44,7 @@ def secure(tmp_path: Path) -> Iterator[Upstream]:
 
 def _get(url: str, environ: dict[str, str], config: PixiConfig | None = None) -> bytes:
     context = make_context(choose_trust(config or PixiConfig(), environ))
-    with session_of(make_adapter(context)) as session:
+    with session_of(ContextAdapter(context)) as session:
         return session.get(url, timeout=10).content
 
 
@@ -175,7 +176,7 @@ class _TunnelServer(socketserver.ThreadingTCPServer):
 @pytest.mark.parametrize("trusted", [True, False], ids=["trusted", "untrusted"])
 def test_the_choice_holds_through_a_proxy(secure: Upstream, *, trusted: bool) -> None:
     context = make_context(choose_trust(PixiConfig(), {"SSL_CERT_FILE": CA} if trusted else {}))
-    with _TunnelServer(secure.port) as server, session_of(make_adapter(context)) as session:
+    with _TunnelServer(secure.port) as server, session_of(ContextAdapter(context)) as session:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         proxy = f"http://user:pw@127.0.0.1:{server.server_address[1]}"
         try:
@@ -202,7 +203,7 @@ def test_a_named_authority_is_the_only_one() -> None:
     """By itself requests adds Mozilla's certificates to any context; ours stays as it was made."""
     context = make_context(choose_trust(PixiConfig(), {"SSL_CERT_FILE": CA}))
     with (
-        session_of(make_adapter(context)) as session,
+        session_of(ContextAdapter(context)) as session,
         pytest.raises(requests.exceptions.ConnectionError),
     ):
         session.get("https://127.0.0.1:9/x", timeout=10)
