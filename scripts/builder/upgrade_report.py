@@ -30,6 +30,7 @@ def upgrade_report(outcome: Outcome) -> Report:
     unknown = sorted(outcome.keep - {each.name for each in judged})
     differing = [each.name for each in judged if each.verdict is Verdict.DIFFERS]
     lines = [*changes, *(line for each in outcome.differences for line in each)]
+    lines += _yours(outcome)
     verb = "would change" if outcome.is_dry else "changed"
     lines.append(
         f"upgrade: {len(changes)} {verb}, {len(differing)} left for you to see to"
@@ -59,6 +60,14 @@ def _changes(judged: Iterable[Judged], prefix: str) -> Iterator[str]:
     for each in judged:
         if each.verdict is Verdict.MISSING:
             yield f"left out {prefix}{each.name}: you have removed it"
+
+
+def _yours(outcome: Outcome) -> Iterator[str]:
+    """Name what the user alone has changed: nothing is to be done for it, and nothing was."""
+    for judged, prefix in ((outcome.files, ""), (outcome.tables, "pixi.toml: ")):
+        for each in judged:
+            if each.verdict is Verdict.YOURS:
+                yield f"yours    {prefix}{each.name}: left as it is"
 
 
 def _rows(judged: Iterable[Judged]) -> list[Json]:

@@ -172,7 +172,8 @@ def test_what_the_user_changed_is_shown_and_left_until_it_is_dealt_with(case: Ca
     assert f"error: tasks/prune.py: {trouble}\n{help_} tasks/prune.py\n" in done.err
     assert f"error: tasks/old.py: {trouble}\n{help_} tasks/old.py\n" in done.err
     # The README is the user's alone: the template did not change it.
-    assert "README.md" not in done.out + done.err
+    assert "yours    README.md: left as it is\n" in done.out
+    assert "README.md" not in done.err
 
     # Nothing is forgotten, and what is dealt with is not shown again.
     assert case.upgrade().code == 1
@@ -180,7 +181,11 @@ def test_what_the_user_changed_is_shown_and_left_until_it_is_dealt_with(case: Ca
     options = [option for name in names for option in ("--keep", name)]
     done = case.upgrade(*options)
     assert (done.code, done.err) == (0, "")
-    assert case.upgrade().out == "upgrade: this builder is up to date with the template\n"
+    assert case.upgrade().out == (
+        "yours    README.md: left as it is\n"
+        "yours    tasks/prune.py: left as it is\n"
+        "upgrade: this builder is up to date with the template\n"
+    )
     assert {name: (case.mine / name).read_bytes() for name in kept} == kept
 
 
@@ -218,10 +223,14 @@ def test_what_the_user_removed_stays_away(case: Case) -> None:
     done = case.upgrade()
     assert (done.code, done.err) == (0, "")
     assert "left out tests/keep/test_diff.py: you have removed it\n" in done.out
-    assert ".gitlab-ci.yml" not in done.out
+    assert "yours    .gitlab-ci.yml: left as it is\n" in done.out
     for name in (".gitlab-ci.yml", "tests/keep/test_diff.py"):
         assert not (case.mine / name).exists()
-    assert case.upgrade().out == "upgrade: this builder is up to date with the template\n"
+    assert case.upgrade().out == (
+        "yours    .gitlab-ci.yml: left as it is\n"
+        "yours    tests/keep/test_diff.py: left as it is\n"
+        "upgrade: this builder is up to date with the template\n"
+    )
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
