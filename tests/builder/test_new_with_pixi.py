@@ -38,7 +38,11 @@ def pixi(tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) ->
     TinyPackage(name="hello", version="1.0", subdir=subdir).write(tiny)
     (tiny / "noarch").mkdir()
     call_rattler("index", {"folder": str(tiny)})
-    pixi = find_pixi(tmp_path / "home")
+    return _led_to(upstream, tmp_path / "home")
+
+
+def _led_to(upstream: Upstream, home: Path) -> Pixi:
+    pixi = find_pixi(home)
     pixi.configure(f'[mirrors]\n"https://conda.anaconda.org" = ["{upstream.url}"]\n')
     return pixi
 
@@ -69,7 +73,8 @@ def test_pixi_locks_and_mirrors_a_new_builder_and_its_pipeline_updates_it(
     wanted = {*tasks["tasks"]["tasks"], *tasks["test"]["tasks"]}
     assert set(said(pixi, mine, "task", "list", "--machine-readable").split()) == wanted
 
-    # It becomes a repository; upstream moves on; the runner begins with a fresh clone of it.
+    # It becomes a repository; upstream moves on; the runner begins with a fresh clone of it, and
+    # with nothing in its caches.
     first = Repository.make(tmp_path)
     first.publish()
     tracked = first.git("ls-files").split()
@@ -79,8 +84,9 @@ def test_pixi_locks_and_mirrors_a_new_builder_and_its_pipeline_updates_it(
     clone = Repository(work=tmp_path / "runner", remote=first.remote, temp=first.temp)
     clone.git("clone", "-q", str(first.remote), str(clone.work), folder=tmp_path)
     github = GitHub.make(clone)
+    runner = _led_to(upstream, tmp_path / "runner-home")
     for script in github_scripts():
-        done = github.step(script, pixi.environment)
+        done = github.step(script, runner.environment)
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     assert artifacts(clone.work) == {f"{SUBDIR}/pandas-3.0.1-0.conda"}
     proposed = clone.proposed()
