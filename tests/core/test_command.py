@@ -146,7 +146,8 @@ def test_a_bug_keeps_its_traceback_but_no_secret(capsys: Capture, options: tuple
 
 def test_a_python_without_the_tools() -> None:
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tasks import channels;"
-    code += f" sys.exit(channels.main(['--manifest-path', {str(ROOT)!r}]))"
+    workspace = str(ROOT / "tests" / "data" / "cases" / "rich-platforms")
+    code += f" sys.exit(channels.main(['--manifest-path', {workspace!r}]))"
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False
     )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from scripts.core.channel_url import channel_base_url
-from scripts.manifest.edit_platforms import change_platforms
+from scripts.manifest.edit_platforms import change_platforms, set_platforms
 from scripts.manifest.model import Environment, Manifest
 from scripts.manifest.parse import parse_manifest
 from scripts.manifest.resolve import (
@@ -80,6 +80,7 @@ def test_environments_are_what_pixi_says(path: Path, pixi: Pixi, tmp_path: Path)
 
 def test_pixi_reads_an_edited_manifest_as_meant(pixi: Pixi, tmp_path: Path) -> None:
     text = (ROOT / "pixi.toml").read_bytes().decode()
+    text = set_platforms(text, ("linux-64", "win-64"), name="pixi.toml").text
     before = environments_of(pixi, tmp_path / "before", text, "pixi.toml")
     edit = change_platforms(text, add=["linux-ppc64le"], remove=["win-64"], name="pixi.toml")
     after = environments_of(pixi, tmp_path / "after", edit.text, "pixi.toml")

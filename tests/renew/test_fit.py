@@ -46,7 +46,10 @@ def findings(tmp_path: Path) -> Bend:
     return bent
 
 
-@pytest.mark.parametrize("folder", [*sorted(CASES.iterdir()), ROOT], ids=lambda path: path.name)
+LOCKED = [*sorted(CASES.iterdir()), *(path.parent for path in ROOT.glob("pixi.lock"))]
+
+
+@pytest.mark.parametrize("folder", LOCKED, ids=lambda path: path.name)
 def test_what_pixi_locked_fits(folder: Path) -> None:
     assert check(folder) == ((), ALWAYS_UNCHECKED)
 
