@@ -17,8 +17,8 @@ from requests.utils import select_proxy
 from scripts.access.mirrors import origin
 from scripts.access.response_head import bounded
 
-# At once, per thread: requests closes its connections to all but as many.
-_MOST_SERVERS: Final = 1000
+# Connections that a thread keeps open: a lock may name a thousand servers, a process may not.
+_MOST_SERVERS: Final = 8
 
 
 class ContextAdapter(HTTPAdapter):
@@ -35,7 +35,12 @@ class ContextAdapter(HTTPAdapter):
         self._pools: dict[tuple[str | None, str], Any] = {}
         if context.verify_mode is ssl.CERT_NONE:  # said once, by us, instead of once for each host
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-        super().__init__(pool_connections=_MOST_SERVERS)
+        super().__init__()
+
+    def close(self) -> None:
+        """Close all connections; what is asked for next makes new ones."""
+        super().close()
+        self._pools.clear()
 
     @property
     def _tls(self) -> dict[str, Any]:
@@ -66,6 +71,8 @@ class ContextAdapter(HTTPAdapter):
         proxy = select_proxy(request.url, proxies) if proxies else None
         key = (proxy, origin(request.url))
         if key not in self._pools:
+            if len(self._pools) == _MOST_SERVERS:
+                self.close()
             pools = self.proxy_manager_for(proxy) if proxy else self.poolmanager
             self._pools[key] = pools.connection_from_url(request.url)
         return self._pools[key]

@@ -26,7 +26,8 @@ class BoundedResponse(http.client.HTTPResponse):
         try:
             super().begin()
         finally:
-            self.fp = stream
+            if self.fp is not None:  # http.client has given up what is no HTTP, and closed it
+                self.fp = stream
 
 
 class _Head:
@@ -36,6 +37,10 @@ class _Head:
         self._stream = stream
         self._left = _LONGEST
         self._until = time.monotonic() + _PATIENCE
+
+    def close(self) -> None:
+        """Close the stream: http.client does so for what is no HTTP."""
+        self._stream.close()
 
     def readline(self, limit: int) -> bytes:
         """Read a line of at most `limit` bytes; by itself the stream would wait for its end."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import ssl
 import subprocess
 import sys
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import Final
 
 from scripts.access.pixi_config_layers import RootCerts
@@ -54,18 +57,19 @@ def passed_over(trust: Trust) -> tuple[str, ...]:
     return tuple(
         f"{source.name}: there is nothing at {source.path}, so it is not used"
         for source in trust.sources
-        if not source.needed and not Path(source.path).exists()
+        if not source.needed and not os.path.exists(source.path)  # noqa: PTH110 -- never raises
     )
 
 
 def _load(context: ssl.SSLContext, source: Source) -> bool:
     """Load the certificates of one source; False where it is passed over."""
     path = Path(source.path)
-    is_folder = path.is_dir()
     try:
-        if is_folder:
+        mode = path.stat().st_mode
+        if S_ISDIR(mode):
             context.load_verify_locations(capath=path)
         else:
+            _refuse_endless(mode)
             context.load_verify_locations(cafile=path)
     except FileNotFoundError:
         if not source.needed:
@@ -80,6 +84,12 @@ def _load(context: ssl.SSLContext, source: Source) -> bool:
             help="it must hold certificates in PEM form",
         ) from None
     return True
+
+
+def _refuse_endless(mode: int) -> None:
+    """Refuse a pipe, which would be waited for, and a device, which has no end."""
+    if not S_ISREG(mode):
+        raise OSError(errno.EINVAL, "not a file")
 
 
 def _load_roots(context: ssl.SSLContext, roots: RootCerts) -> None:

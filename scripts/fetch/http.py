@@ -263,8 +263,8 @@ def _retry_after(text: str | None) -> float | None:
 
     try:
         wanted = parsedate_to_datetime(text)
-    except ValueError:
+        if wanted.tzinfo is None:
+            wanted = wanted.replace(tzinfo=UTC)
+        return max(0.0, (wanted - datetime.now(UTC)).total_seconds())
+    except (ValueError, OverflowError):  # no date, or one that no calendar has
         return None
-    if wanted.tzinfo is None:
-        wanted = wanted.replace(tzinfo=UTC)
-    return max(0.0, (wanted - datetime.now(UTC)).total_seconds())

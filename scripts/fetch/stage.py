@@ -158,11 +158,15 @@ def _report(plan: Plan, selection: Selection, results: _Results) -> Report:
         lines = [f"fetch: {len(failed)} of {len(plan.to_download)} could not be fetched"]
         if results.placed:
             lines.append(closing_line(len(results.placed), results.size, plan.there))
+    untried = len(plan.to_download) - len(results.placed) - len(failed)
+    if untried:
+        lines.append(f"fetch: {untried} not tried, for the same reason")
     return Report(
         lines=(*lines, *left_out_lines(selection)),
         data={
             "fetched": sorted(str(each.artifact.path) for each in results.placed),
             "fetched-size": results.size,
+            "not-tried": untried,
             "replaced": [str(each.artifact.path) for each in plan.replaced],
             "there": plan.there,
             "left-out": left_out_json(selection),

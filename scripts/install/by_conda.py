@@ -14,14 +14,13 @@ from typing import Final
 
 from scripts.core.errors import Problem
 from scripts.install.attempt import last_words, refused
-from scripts.install.conda_command import NAME, create_command, wanted_text
+from scripts.install.conda_command import NAME, create_command, lacks_pip, wanted_text
 from scripts.install.plan_install import Installation
 from scripts.proof.alone import alone_environment, run_alone
 from scripts.proof.findings import Client
 
 # Those of conda's settings that would ask for more than the lock names, or for somebody else.
 _SETTINGS: Final = {
-    "CONDA_ADD_PIP_AS_PYTHON_DEPENDENCY": "false",
     "CONDA_CHANNEL_PRIORITY": "flexible",
     "CONDA_NOTIFY_OUTDATED_CONDA": "false",
     "CONDA_NUMBER_CHANNEL_NOTICES": "0",
@@ -65,6 +64,7 @@ def conda_variables(installation: Installation, scratch: Path) -> dict[str, str]
     """Return the variables that make the environment's machine, and fresh folders for all."""
     return {
         **_SETTINGS,
+        **({"CONDA_ADD_PIP_AS_PYTHON_DEPENDENCY": "false"} if lacks_pip(installation) else {}),
         **dict(installation.overrides),
         "CONDA_PKGS_DIRS": str(scratch / "cache"),
         "CONDA_ENVS_DIRS": str(scratch / "envs"),

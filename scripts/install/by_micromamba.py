@@ -9,7 +9,7 @@ from pathlib import Path
 
 from scripts.core.errors import Problem
 from scripts.install.attempt import last_words, refused
-from scripts.install.conda_command import NAME, create_command, wanted_text
+from scripts.install.conda_command import NAME, create_command, lacks_pip, wanted_text
 from scripts.install.plan_install import Installation
 from scripts.proof.alone import alone_environment, run_alone
 from scripts.proof.findings import Client
@@ -48,6 +48,7 @@ def install_by_micromamba(
 def micromamba_variables(installation: Installation, scratch: Path) -> dict[str, str]:
     """Return the variables that make the environment's machine, and fresh folders for all."""
     return {
+        **({"MAMBA_ADD_PIP_AS_PYTHON_DEPENDENCY": "false"} if lacks_pip(installation) else {}),
         **dict(installation.overrides),
         "CONDA_PKGS_DIRS": str(scratch / "cache"),
         "MAMBA_ROOT_PREFIX": str(scratch / "root"),

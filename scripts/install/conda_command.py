@@ -29,6 +29,16 @@ def create_command(
     ]
 
 
+def lacks_pip(installation: Installation) -> bool:
+    """Tell whether there is a python and no pip, which conda and mamba require of every python.
+
+    They add it to its record as they read it (conda/core/subdir_data.py), unless their setting
+    `add_pip_as_python_dependency` says false.
+    """
+    names = {artifact.package.name for artifact in installation.artifacts}
+    return "python" in names and "pip" not in names
+
+
 def wanted_text(installation: Installation, folder: Path) -> str:
     """Write the file of specs, one a line: no other build, of no other channel."""
     return "".join(f"{spec}\n" for spec in _specs(installation, folder))

@@ -14,7 +14,7 @@ from scripts.core.report import Json, Report, human_size, to_json
 from scripts.lock.left_out import left_out_json, left_out_lines
 from scripts.lock.select import Selection
 from scripts.manifest.settings import Kind
-from scripts.proof.findings import FilesResult, Finding, Level, Place, of_level, places_of
+from scripts.proof.findings import Client, FilesResult, Finding, Level, Place, of_level, places_of
 
 if TYPE_CHECKING:  # each level brings its own modules, where it is looked at
     from scripts.closure.closed import ClosureResult
@@ -162,11 +162,30 @@ def _install_lines(results: Results) -> Iterator[str]:
     yield f"installed {install.seclusion}, from file:// or loopback, into an empty cache"
     for variables, places in _overrides(install).items():
         yield f"installed {', '.join(map(str, places))} with {' '.join(variables)}"
+    yield from _without_pip(install)
     for attempt in install.attempts:
         installation = attempt.installation
         if attempt.hindrance is not None:
             client = attempt.client.program
             yield f"not installed by {client}: {installation.place}; {attempt.hindrance}"
+
+
+def _without_pip(install: InstallResult) -> Iterator[str]:
+    """Say which installs a user can repeat only with a setting of conda that is not its default."""
+    from scripts.install.conda_command import lacks_pip
+
+    places = [
+        str(each.installation.place)
+        for each in install.attempts
+        if each.client in {Client.CONDA, Client.MICROMAMBA}
+        and each.hindrance is None
+        and lacks_pip(each.installation)
+    ]
+    if places:
+        yield (
+            f"installed {', '.join(dict.fromkeys(places))} with add_pip_as_python_dependency:"
+            " false; conda adds pip to every python, and there is none (`pixi add pip` brings it)"
+        )
 
 
 def _overrides(install: InstallResult) -> dict[tuple[str, ...], list[Place]]:

@@ -113,3 +113,25 @@ def test_a_line_that_is_too_long(session: requests.Session) -> None:
         pytest.raises(requests.ConnectionError, match="more than 65536 bytes"),
     ):
         session.get(url, timeout=5)
+
+
+def test_what_is_no_http(session: requests.Session) -> None:
+    with (
+        serving(lambda connection: connection.sendall(b"SSH-2.0-x\r\n")) as url,
+        pytest.raises(requests.ConnectionError, match=r"SSH-2\.0-x"),
+    ):
+        session.get(url, timeout=5)
+
+
+def test_connections_to_many_servers_do_not_pile_up(session: requests.Session) -> None:
+    """More than a thread keeps open; whom it comes back to is asked anew."""
+    adapter = session.get_adapter("http://")
+    with contextlib.ExitStack() as servers:
+        urls = [
+            servers.enter_context(serving(lambda connection: connection.sendall(GOOD)))
+            for _ in range(12)
+        ]
+        for url in (*urls, urls[0]):
+            assert session.get(url, timeout=5).content == b"body"
+    assert isinstance(adapter, ContextAdapter)
+    assert len(adapter._pools) <= 8

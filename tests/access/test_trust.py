@@ -257,3 +257,20 @@ def test_a_bundle_of_requests_must_be_one(tmp_path: Path, name: str, facts: str,
     )
     assert problem.code is ExitCode.USAGE
     assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_is_no_bundle(tmp_path: Path) -> None:
+    """Nobody writes to it: it would be waited for without end."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(MirrorError) as caught:
+        make_context(choose_trust(PixiConfig(), {"REQUESTS_CA_BUNDLE": str(pipe)}))
+    assert dict(caught.value.problems[0].facts)["reason"] == "not a file"
+
+
+def test_a_name_that_no_file_can_have() -> None:
+    trust = choose_trust(PixiConfig(), {"REQUESTS_CA_BUNDLE": "x" * 5000})
+    with pytest.raises(MirrorError, match="REQUESTS_CA_BUNDLE"):
+        make_context(trust)
+    assert passed_over(choose_trust(PixiConfig(), {"SSL_CERT_FILE": "x" * 5000})) != ()

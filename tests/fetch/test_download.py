@@ -179,6 +179,10 @@ PASSING: dict[str, tuple[Reply, ...]] = {
     "408": (status(408),),
     "429 with Retry-After": (too_many("0"),),
     "429 with a date in the past": (too_many("Wed, 21 Oct 2015 07:28:00 GMT"),),
+    "429 with a date that no calendar has": (
+        too_many("Mon, 01 Jan 99999999999999 00:00:00 +0000"),
+        too_many("Mon, 01 Jan 2020 00:00:00 +9999999999999999999"),
+    ),
     "500": (status(500),),
     "502, then 503": (status(502), status(503)),
     "cut with a Content-Length": (truncated(1000),),

@@ -199,6 +199,7 @@ def test_json_says_the_same(world: World, capsys: pytest.CaptureFixture[str]) ->
         "exit-code": 2,
         "fetched": ["linux-64/p2-1.0-0.tar.bz2", "noarch/p0-1.0-0.conda"],
         "fetched-size": world.packages[0].size + world.packages[2].size,
+        "not-tried": 0,
         "replaced": [],
         "there": 0,
         "left-out": {"environments": [], "empty-environments": [], "packages": []},
@@ -346,6 +347,7 @@ def test_a_disk_that_takes_no_more_ends_the_run(world: World) -> None:
         "help: see to the disk, then run `pixi run fetch` again\n"
     )
     assert world.files() == {}
+    assert "fetch: 2 not tried, for the same reason\n" in done.stdout
 
 
 def test_mirrors_and_secrets(world: World, capsys: pytest.CaptureFixture[str]) -> None:

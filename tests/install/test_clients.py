@@ -93,6 +93,30 @@ def test_conda_installs_what_the_lock_names(
 
 
 @pytest.mark.needs_conda
+@pytest.mark.parametrize("names", [("python", "pip"), ("python",)], ids=["pip", "no pip"])
+def test_conda_wants_pip_beside_every_python(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], names: tuple[str, ...]
+) -> None:
+    """It adds it to python's record as it reads that; where there is none, it is told not to."""
+    mirror = make_mirror(tmp_path / "w")
+    manifest = mirror.root / "pixi.toml"
+    text = manifest.read_text(encoding="utf-8").replace("linux-64", here())
+    manifest.write_text(f'{text}\n[dependencies]\npython = "*"\n', encoding="utf-8")
+    packages = [TinyPackage(name=name, version="3.13.0", subdir=here()) for name in names]
+    rows = tuple(LockRow(written=each.write(mirror.folder), channel=CHANNEL) for each in packages)
+    platform = PlatformRows(name=here(), rows=rows)
+    write_lock(mirror.root / "pixi.lock", (EnvironmentRows(platforms=(platform,)),))
+    mirror.index()
+    world = World(mirror=mirror, upstream=mirror.folder)
+    assert world.loud(*INSTALL, "conda") == 0
+    said = (
+        f"installed default/{here()} with add_pip_as_python_dependency: false; conda adds pip to"
+        " every python, and there is none (`pixi add pip` brings it)\n"
+    )
+    assert (said in capsys.readouterr().out) == ("pip" not in names)
+
+
+@pytest.mark.needs_conda
 def test_conda_misses_an_artifact(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     (world.folder / LIB).unlink()
     assert world.verify(*INSTALL, "conda", "-e", "small") == 1
