@@ -13,6 +13,7 @@ from scripts.consume.configuration import channel_urls
 from scripts.consume.mirror_place import Consumer, MirrorContents, MirrorPlace, plain_url
 from scripts.core.channel_url import ANACONDA
 from scripts.core.redact import without_secrets
+from scripts.lock.derive import is_path, is_sound_url
 from scripts.lock.model import LockedEnvironment
 
 
@@ -59,7 +60,7 @@ def configure_conda(
         setting=setting if unled else None,
         options=options,
         unled=frozenset(each.name for each in unled),
-        asked=tuple(dict.fromkeys(origin(each) or each for each in condarc.asked())),
+        asked=tuple(dict.fromkeys(map(_host, condarc.asked()))),
         in_the_way=in_the_way,
     )
 
@@ -122,4 +123,13 @@ def _name(channel: str) -> str:
 
 
 def _plain(urls: Iterable[str]) -> tuple[str, ...]:
-    return tuple(map(plain_url, urls))
+    """Make URLs comparable; what is none leads nowhere, so it is equal to nothing else."""
+    return tuple(plain_url(each) if _is_url(each) else each for each in urls)
+
+
+def _host(url: str) -> str:
+    return origin(url) if _is_url(url) else url
+
+
+def _is_url(text: str) -> bool:
+    return not is_path(text) and is_sound_url(text)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Any, Final
 
 from scripts.access.pixi_config_paths import System
@@ -15,6 +18,7 @@ from scripts.consume.condarc import (
     merge,
     parse_layer,
 )
+from scripts.core.files import read_regular
 
 _NAMES: Final = (".condarc", "condarc")
 _ENDS: Final = (".yml", ".yaml")
@@ -22,17 +26,22 @@ _LARGEST: Final = 1 << 20  # bytes
 
 
 def read_condarc(environ: Mapping[str, str], system: System) -> Condarc:
-    """Read all that conda would; a file that it would pass over is told of, no more."""
+    """Read all that conda would; a file that cannot be read is told of, no more."""
     layers: list[Layer] = []
     ignored: list[tuple[str, str]] = []
-    found = (file for path in _searched(environ, system) for file in _files(path))
-    for file in dict.fromkeys(found):
+    for path in dict.fromkeys(_searched(environ, system)):
         try:
-            layers.append(parse_layer(_load(file), str(file), environ))
-        except BadCondarcError as error:
-            ignored.append((str(file), str(error)))
+            files = _files(path)
         except OSError as error:
-            ignored.append((str(file), error.strerror or type(error).__name__))
+            ignored.append((str(path), _reason(error)))
+            continue
+        for file in files:
+            try:
+                layers.append(parse_layer(_load(file), str(file), environ))
+            except BadCondarcError as error:
+                ignored.append((str(file), f"{error}; conda leaves it aside, too"))
+            except OSError as error:
+                ignored.append((str(file), _reason(error)))
     return merge((*layers, *environment_layer(environ)), ignored)
 
 
@@ -45,7 +54,8 @@ def _searched(environ: Mapping[str, str], system: System) -> Iterator[Path]:
     if environ.get("CONDA_PREFIX"):
         yield from _within(Path(environ["CONDA_PREFIX"]))
     if environ.get("CONDARC"):
-        yield Path(environ["CONDARC"]).expanduser()
+        # As conda does it: that of a user whom nobody knows stays as it is.
+        yield Path(os.path.expanduser(environ["CONDARC"]))  # noqa: PTH111
 
 
 def _folders(environ: Mapping[str, str], system: System) -> Iterator[Path]:
@@ -69,21 +79,39 @@ def _within(folder: Path) -> Iterator[Path]:
     yield from (folder / name for name in (*_NAMES, "condarc.d"))
 
 
-def _files(path: Path) -> Iterator[Path]:
-    """Yield the file, or those in the folder, that conda would read."""
-    if path.is_dir():
-        yield from sorted(each for each in path.iterdir() if each.suffix in _ENDS)
-    elif path.is_file() and (path.name in _NAMES or path.suffix in _ENDS):
-        yield path
+def _files(path: Path) -> tuple[Path, ...]:
+    """Return the file, or those in the folder, that conda would read; raises OSError."""
+    try:
+        is_folder = S_ISDIR(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+    if is_folder:
+        return tuple(sorted(each for each in path.iterdir() if each.suffix in _ENDS))
+    return (path,) if path.name in _NAMES or path.suffix in _ENDS else ()
+
+
+def _reason(error: OSError) -> str:
+    if error.errno == errno.EFBIG:
+        return f"larger than any condarc should be ({_LARGEST >> 20} MiB)"
+    return error.strerror or type(error).__name__
 
 
 def _load(file: Path) -> Any:
-    """Read a YAML file."""
+    """Read a YAML file; raises OSError and BadCondarcError."""
     import yaml
 
-    if file.stat().st_size > _LARGEST:
-        raise BadCondarcError("too large")
+    data = read_regular(file, _LARGEST)
     try:
-        return yaml.safe_load(file.read_bytes())
-    except (yaml.YAMLError, RecursionError, ValueError):
+        return yaml.safe_load(data)
+    # PyYAML's constructors trust a tag that stands in the file: `!!bool foo` is a KeyError there,
+    # `!!float ""` an IndexError, `!!timestamp foo` an AttributeError, `!!int x` a ValueError.
+    except (
+        yaml.YAMLError,
+        RecursionError,
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+        AttributeError,
+    ):
         raise BadCondarcError("not YAML") from None

@@ -186,7 +186,7 @@ def _configuration_lines(results: Results) -> Iterator[str]:
 
 def _conda_lines(consumer: Consumer, conda: CondaConfiguration) -> Iterator[str]:
     for file, reason in consumer.condarc.ignored:
-        yield f"not read: {file}: {reason}; conda leaves it aside, too"
+        yield f"not read: {file}: {reason}"
     if conda.setting is not None:
         yield f"for conda, in .condarc: {conda.setting}"
     several = len(conda.options) > 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -173,6 +174,10 @@ def test_names_that_no_alias_outdoes(by_channel: Asker, condarc: Path) -> None:
     ("text", "reason"),
     [
         ("channels: [", "not YAML"),
+        ("channels: [!!bool foo]\n", "not YAML"),
+        ("channels: [!!int '']\n", "not YAML"),
+        ("x: !!float ''\n", "not YAML"),
+        ("x: !!timestamp foo\n", "not YAML"),
         ("- a\n", "no map of settings"),
         ("channels: conda-forge\n", "channels is not a list of texts"),
         ("channel_alias: [x]\n", "channel_alias is not a text"),
@@ -187,6 +192,76 @@ def test_a_file_that_cannot_be_read(text: str, reason: str, flat: Asker, condarc
     code, out, _ = flat.ask()
     assert code == 0
     assert f"not read: {condarc}: {reason}; conda leaves it aside, too\n" in out
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    """A pipe would never answer, a device never end; the file beside them is read."""
+    folder = tmp_path / ".conda" / "condarc.d"
+    folder.mkdir(parents=True)
+    (folder / "good.yml").write_text("channels: [good]\n", encoding="utf-8")
+    (folder / "large.yml").write_bytes(b"#" * ((1 << 20) + 1))
+    (folder / "folder.yml").mkdir()
+    wanted = {
+        "large.yml": "larger than any condarc should be (1 MiB)",
+        "folder.yml": os.strerror(errno.EISDIR if os.name != "nt" else errno.EACCES),
+    }
+    if os.name != "nt":
+        os.mkfifo(folder / "pipe.yml")
+        (folder / "device.yml").symlink_to("/dev/zero")
+        os.mkfifo(tmp_path / ".condarc")
+        wanted |= dict.fromkeys(("pipe.yml", "device.yml", ".condarc"), "not a file")
+    found = _read(tmp_path)
+    assert {Path(file).name: reason for file, reason in found.ignored} == wanted
+    assert found.channels == ("good",)
+
+
+@pytest.mark.parametrize(
+    ("text", "environ"),
+    [
+        ("channels: ['http://[bad', 'http://h:99999/x']\n", {}),
+        ("channel_alias: 'http://[bad'\nchannels: [conda-forge]\n", {}),
+        ("channel_alias: '//[bad'\nchannels: [conda-forge]\n", {}),
+        ("channels: [conda-forge]\n", {"CONDA_CHANNEL_ALIAS": "http://[x"}),
+        ("custom_channels: {conda-forge: 'http://[bad'}\nchannels: [conda-forge]\n", {}),
+    ],
+)
+def test_a_url_that_is_none_leads_nowhere(
+    text: str,
+    environ: dict[str, str],
+    by_channel: Asker,
+    condarc: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    by_channel.lock(by_channel.row("lib"))
+    condarc.write_text(text, encoding="utf-8")
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    code, out, err = by_channel.ask(*CONDA)
+    assert (code, out.splitlines()[-1]) == (1, "for conda, in .condarc: channel_alias: URL")
+    assert "leads elsewhere, or not everywhere it should\n  asked now  " in err
+
+
+def test_condarc_names_no_file(tmp_path: Path) -> None:
+    """A user whom nobody knows, and a name that is too long for any file."""
+    assert _read(tmp_path, CONDARC="~nobody-of-this-name/x.yml").ignored == ()
+    name = "x" * 5000 + ".yml"
+    ignored = _read(tmp_path, CONDARC=name).ignored
+    if os.name != "nt":  # there it is a file that is not there
+        assert ignored == ((name, os.strerror(errno.ENAMETOOLONG)),)
+
+
+@pytest.mark.skipif(os.name == "nt" or not os.getuid(), reason="root may look everywhere")
+@pytest.mark.parametrize("name", [".conda", ".conda/condarc.d"])
+def test_a_folder_that_may_not_be_looked_into(name: str, tmp_path: Path) -> None:
+    (tmp_path / ".conda" / "condarc.d").mkdir(parents=True)
+    (tmp_path / ".condarc").write_text("channels: [good]\n", encoding="utf-8")
+    (tmp_path / name).chmod(0)
+    try:
+        found = _read(tmp_path)
+    finally:
+        (tmp_path / name).chmod(0o700)
+    assert {reason for _, reason in found.ignored} == {os.strerror(errno.EACCES)}
+    assert found.channels == ("good",)
 
 
 def test_secrets_are_not_shown(by_channel: Asker, condarc: Path) -> None:
