@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -53,10 +54,30 @@ def find_mirror(text: str) -> MirrorPlace:
         file = local_path(text, Path()) if is_sound_url(text) else None
     if file is None:
         raise usage_error(redact(text), "a mirror cannot be at such a place", help=HELP)
-    folder = file.absolute()
+    folder = absolute(file)
     if not folder.is_dir():
         raise usage_error(redact(text), "there is no such folder", help=HELP)
     return MirrorPlace(folder=folder, url=folder.as_uri())
+
+
+def absolute(path: Path) -> Path:
+    """Return the absolute path, without `..` where that names the same file (links may not).
+
+    Raises the error of exit code 2 where the current folder, which it hangs on, is gone.
+    """
+    try:
+        whole = path.absolute()
+    except FileNotFoundError:
+        raise usage_error(
+            str(path),
+            "is relative to the current folder, which is not there any more",
+            help="name it by its absolute path, or `cd` to a folder that is there",
+        ) from None
+    plain = Path(os.path.normpath(whole))
+    try:
+        return plain if plain.samefile(whole) else whole
+    except OSError:  # neither can be read; that is told of elsewhere
+        return whole
 
 
 class FolderSource:

@@ -18,7 +18,7 @@ from scripts.consume.contents import read_contents
 from scripts.consume.diagnose import diagnose
 from scripts.consume.mirror_place import Asking, Consumer, MirrorPlace
 from scripts.consume.report import Results, make_report
-from scripts.consume.source import FolderSource, HttpSource, Source
+from scripts.consume.source import FolderSource, HttpSource, Source, absolute
 from scripts.core.console import Console
 from scripts.core.report import Report
 from scripts.fetch.copy import local_path
@@ -65,7 +65,7 @@ def _consumer(question: Question) -> Consumer:
     path = question.lock_path
     if path.is_dir():
         path /= "pixi.lock"
-    path = path.absolute()  # as pixi writes the locations of files
+    path = absolute(path)  # as pixi writes the locations of files
     lock = read_lock(path)
     return Consumer(
         lock_path=path,

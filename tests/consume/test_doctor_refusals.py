@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,47 @@ def test_a_folder_that_is_no_mirror(flat: Asker, tmp_path: Path) -> None:
         assert (code, out, err) == (2, "", f"error: {shown}: {trouble}\n{NAME_IT}")
     (tmp_path / "bare").mkdir()
     assert flat.ask(mirror=str(tmp_path / "bare"))[0] == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a folder that somebody is in cannot be removed there")
+def test_the_current_folder_is_gone(
+    flat: Asker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what is relative to it needs it."""
+    flat.lock(flat.row("lib"))
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    trouble = (
+        "is relative to the current folder, which is not there any more\n"
+        "help: name it by its absolute path, or `cd` to a folder that is there\n"
+    )
+    assert flat.ask(mirror="m") == (2, "", f"error: m: {trouble}")
+    lock = flat.ask("--lock", "pixi.lock", mirror=str(flat.folder))
+    assert lock == (2, "", f"error: pixi.lock: {trouble}")
+    assert "artifacts ✓ (1)" in flat.ask(mirror=str(flat.folder))[1]
+
+
+def test_places_are_shown_plain(
+    flat: Asker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless a link makes `..` lead elsewhere."""
+    flat.lock(flat.row("lib"))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    lock = f"../{flat.root.name}/pixi.lock"
+    mirror = f"../{Path(os.path.relpath(flat.folder, tmp_path)).as_posix()}"
+    code, out, err = flat.ask("--lock", lock, mirror=mirror)
+    assert (code, ".." in out + err) == (1, False)
+    assert "looked at: FILE (flat)" in out
+    assert "into ROOT/.pixi/config.toml" in flat.ask("--lock", lock)[1].replace(os.sep, "/")
+    if os.name != "nt":
+        (tmp_path / "a" / "b").mkdir(parents=True)
+        (tmp_path / "link").symlink_to(tmp_path / "a" / "b")
+        (tmp_path / "a" / "mirror").symlink_to(flat.folder)
+        linked = str(tmp_path / "link" / ".." / "mirror")
+        assert f"looked at: {Path(linked).as_uri()} (flat)" in flat.ask(mirror=linked)[1]
 
 
 def test_a_folder_of_other_channels(by_channel: Asker) -> None:
