@@ -5,14 +5,22 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from scripts.access.mirrors import origin
 from scripts.channel.layout import Layout
-from scripts.consume.condarc import Condarc
+from scripts.consume.condarc import ADD_PIP, Condarc
 from scripts.consume.configuration import channel_urls
-from scripts.consume.mirror_place import Consumer, MirrorContents, MirrorPlace, plain_url
+from scripts.consume.mirror_place import (
+    Consumer,
+    MirrorContents,
+    MirrorPlace,
+    plain_url,
+    wanted_channel,
+)
 from scripts.core.channel_url import ANACONDA
 from scripts.core.redact import without_secrets
+from scripts.core.subdir import NOARCH
 from scripts.lock.derive import is_path, is_sound_url
 from scripts.lock.model import LockedEnvironment
 
@@ -26,7 +34,8 @@ class CondaConfiguration:
     are led; with the environments whose order of channels it is. None and empty where a command
     needs nothing. `unled` are the environments whose
     channels conda would ask elsewhere, `asked` the hosts that it asks where no channel is named,
-    `in_the_way` the settings that outdo the line.
+    `in_the_way` the settings that outdo the line. `pipless` are the environments whose python
+    conda could not install, as it adds a pip to it that the mirror lacks.
     """
 
     setting: str | None
@@ -34,6 +43,13 @@ class CondaConfiguration:
     unled: frozenset[str]
     asked: tuple[str, ...]
     in_the_way: tuple[str, ...]
+    pipless: frozenset[str]
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What `.condarc` lacks."""
+        alias = () if self.setting is None else (self.setting,)
+        return (*alias, *((f"{ADD_PIP}: false",) if self.pipless else ()))
 
 
 def configure_conda(
@@ -62,6 +78,9 @@ def configure_conda(
         unled=frozenset(each.name for each in unled),
         asked=tuple(dict.fromkeys(map(_host, condarc.asked()))),
         in_the_way=in_the_way,
+        pipless=frozenset(
+            each.name for each in consumer.environments if condarc.adds_pip and ways.lacks_pip(each)
+        ),
     )
 
 
@@ -86,6 +105,30 @@ class _Ways:
         rest = iter(asked)
         return all(target in rest for target in self._targets(environment.channels)) and all(
             each == root or each.startswith(f"{root}/") for each in asked
+        )
+
+    def lacks_pip(self, environment: LockedEnvironment) -> bool:
+        """Tell whether a python is installed for whose machine these channels have no pip.
+
+        conda adds it to the requirements of python 2 and 3 (conda_rattler_solver/utils.py).
+        """
+        root, layout = self._consumer.root, self._contents.layout
+        folders = [wanted_channel(each, self._place, root, layout) for each in environment.channels]
+        return any(
+            not self._has_pip(folder / subdir for folder in folders for subdir in subdirs)
+            for rows in environment.platforms
+            for subdirs in [(rows.platform.subdir, NOARCH)]
+            if any(
+                each.name == "python" and each.version.startswith(("2.", "3."))
+                for each in rows.packages
+            )
+        )
+
+    def _has_pip(self, subdirs: Iterable[PurePosixPath]) -> bool:
+        return any(
+            record.name == "pip"
+            for subdir in subdirs
+            for record in self._contents.subdirs.get(subdir, {}).values()
         )
 
     def setting(self) -> str | None:

@@ -21,6 +21,9 @@ _DEFAULT_CHANNELS: Final = (
     "https://repo.anaconda.com/pkgs/main",
     "https://repo.anaconda.com/pkgs/r",
 )
+_TRUE: Final = frozenset({"true", "yes", "on", "y"})
+_FALSE: Final = frozenset({"false", "off", "n", "no", "non", "none", ""})
+ADD_PIP: Final = "add_pip_as_python_dependency"
 _VARIABLE: Final = re.compile(r"\$(?:\{(\w+)\}|(\w+))|%(\w+)%")
 
 Names = Mapping[str, tuple[str, ...]]
@@ -35,7 +38,9 @@ class Condarc:
     """What all files say together. `channel_alias` has no trailing slash.
 
     `custom` are places for names, without the name; `mirrored` and `multiple` whole URLs or names
-    for one. `files` say something of all this, `ignored` could not be read, with the reason.
+    for one. `adds_pip`: every python is taken to need pip, whatever its record says (conda's
+    `add_pip_as_python_dependency`). `files` say something of all this, `ignored` could not be
+    read, with the reason.
     """
 
     channels: tuple[str, ...] = ()
@@ -43,6 +48,7 @@ class Condarc:
     custom: Mapping[str, str] = field(default_factory=dict)
     mirrored: Names = field(default_factory=dict)
     multiple: Names = field(default_factory=dict)
+    adds_pip: bool = True
     files: tuple[str, ...] = ()
     ignored: tuple[tuple[str, str], ...] = ()
 
@@ -86,6 +92,7 @@ class Layer:
     custom: Mapping[str, str] = field(default_factory=dict)
     mirrored: Names = field(default_factory=dict)
     multiple: Names = field(default_factory=dict)
+    adds_pip: bool | None = None
 
 
 def parse_layer(document: Any, file: str, environ: Mapping[str, str]) -> Layer:
@@ -108,23 +115,27 @@ def parse_layer(document: Any, file: str, environ: Mapping[str, str]) -> Layer:
         custom=reader.places("custom_channels"),
         mirrored=reader.names("mirrored_channels"),
         multiple=multiple,
+        adds_pip=reader.truth(ADD_PIP),
     )
 
 
 def environment_layer(environ: Mapping[str, str]) -> Iterable[Layer]:
-    """Yield what CONDA_CHANNELS and CONDA_CHANNEL_ALIAS say, which outdoes all files."""
+    """Yield what the variables of these settings say, which outdoes all files."""
     channels, alias = environ.get("CONDA_CHANNELS"), environ.get("CONDA_CHANNEL_ALIAS")
     if channels:
         names = tuple(each.strip() for each in channels.split(",") if each.strip())
         yield Layer(file="CONDA_CHANNELS", channels=names)
     if alias:
         yield Layer(file="CONDA_CHANNEL_ALIAS", channel_alias=alias)
+    variable = f"CONDA_{ADD_PIP.upper()}"
+    if variable in environ:
+        yield Layer(file=variable, adds_pip=_truth(environ[variable]))
 
 
 def merge(layers: Iterable[Layer], ignored: Iterable[tuple[str, str]] = ()) -> Condarc:
     """Lay files over each other, the weakest first: lists are joined, the strongest in front."""
     channels: tuple[str, ...] = ()
-    alias = ANACONDA
+    alias, adds_pip = ANACONDA, True
     custom: dict[str, str] = {}
     mirrored: dict[str, tuple[str, ...]] = {}
     multiple: dict[str, tuple[str, ...]] = {}
@@ -134,6 +145,7 @@ def merge(layers: Iterable[Layer], ignored: Iterable[tuple[str, str]] = ()) -> C
             files.append(each.file)
         channels = tuple(dict.fromkeys((*each.channels, *channels)))
         alias = each.channel_alias or alias
+        adds_pip = adds_pip if each.adds_pip is None else each.adds_pip
         custom |= each.custom
         mirrored |= each.mirrored
         multiple |= each.multiple
@@ -143,6 +155,7 @@ def merge(layers: Iterable[Layer], ignored: Iterable[tuple[str, str]] = ()) -> C
         custom=custom,
         mirrored=mirrored,
         multiple=multiple,
+        adds_pip=adds_pip,
         files=tuple(files),
         ignored=tuple(ignored),
     )
@@ -174,6 +187,13 @@ class _Reader:
             lambda found: self._environ.get(found[1] or found[2] or found[3], found[0]), text
         )
 
+    def truth(self, key: str) -> bool | None:
+        value = self._document.get(key)
+        found = _truth(self.expanded(value)) if isinstance(value, str) else value
+        if value is not None and not isinstance(found, bool | int | float):
+            raise BadCondarcError(f"{key} is neither true nor false")
+        return None if found is None else bool(found)
+
     def _map(self, key: str) -> dict[str, Any]:
         value = self._document.get(key) or {}
         if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
@@ -185,3 +205,11 @@ class _Reader:
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise BadCondarcError(f"{key} is not a list of texts")
         return tuple(map(self.expanded, texts))
+
+
+def _truth(text: str) -> bool | None:
+    """Read a word as conda does (conda/auxlib/type_coercion.py); None for one that it refuses."""
+    word = text.strip().lower()
+    if word.replace(".", "", 1).isdecimal():
+        return float(word) != 0
+    return True if word in _TRUE else False if word in _FALSE else None

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from scripts.consume.conda_configuration import CondaConfiguration
+from scripts.consume.condarc import ADD_PIP
 from scripts.consume.configuration import Configuration
 from scripts.consume.diagnose import PlaceDiagnosis, Standing, Verdict
 from scripts.consume.mirror_place import Asking, Consumer, MirrorPlace
@@ -80,10 +81,24 @@ def configuration_problem(
     )
 
 
-def conda_problem(consumer: Consumer, conda: CondaConfiguration) -> Iterator[Problem]:
-    """Say that conda would not ask this mirror, if it would not and that counts."""
-    if not conda.unled or Asking.CONDA not in consumer.clients:
+def conda_problems(consumer: Consumer, conda: CondaConfiguration) -> Iterator[Problem]:
+    """Say that conda would not ask this mirror, or not find its pip there, if that counts."""
+    if Asking.CONDA not in consumer.clients:
         return
+    if conda.unled:
+        yield _unled_problem(consumer, conda)
+    if conda.pipless:
+        yield Problem(
+            subject=".condarc",
+            trouble="conda adds pip to what every python needs, and the mirror has none",
+            code=ExitCode.NO,
+            facts=(("needed by", ", ".join(sorted(conda.pipless))),),
+            help=f"the line {ADD_PIP}: false, in ~/.condarc; or its keeper mirrors it:"
+            " `pixi add pip`, then `pixi run mirror`",
+        )
+
+
+def _unled_problem(consumer: Consumer, conda: CondaConfiguration) -> Problem:
     trouble = "nothing in conda's configuration leads to this mirror"
     if consumer.condarc.files:
         trouble = "conda's configuration leads elsewhere, or not everywhere it should"
@@ -96,7 +111,7 @@ def conda_problem(consumer: Consumer, conda: CondaConfiguration) -> Iterator[Pro
         help_line = "the line above, in ~/.condarc"
     if conda.in_the_way:
         help_line += "; and take away what is said there of the names in the way"
-    yield Problem(
+    return Problem(
         subject=".condarc",
         trouble=trouble,
         code=ExitCode.NO,

@@ -20,7 +20,7 @@ from scripts.consume.mirror_place import (
     MirrorPlace,
     wanted_channel,
 )
-from scripts.consume.problems import conda_problem, configuration_problem, content_problems
+from scripts.consume.problems import conda_problems, configuration_problem, content_problems
 from scripts.core.redact import redact
 from scripts.core.report import Json, Report
 from scripts.lock.parse import NEWEST
@@ -54,7 +54,10 @@ class Results:
         clients = self.consumer.clients
         return not (
             (Asking.PIXI in clients and place in self.configuration.unled)
-            or (Asking.CONDA in clients and place.environment in self.conda.unled)
+            or (
+                Asking.CONDA in clients
+                and place.environment in self.conda.unled | self.conda.pipless
+            )
         )
 
 
@@ -63,7 +66,7 @@ def make_report(results: Results) -> Report:
     problems = (
         *content_problems(results.consumer, results.place, results.diagnoses),
         *configuration_problem(results.consumer, results.place, results.configuration),
-        *conda_problem(results.consumer, results.conda),
+        *conda_problems(results.consumer, results.conda),
     )
     return Report(
         lines=(*_place_lines(results), *_lines(results), *_configuration_lines(results)),
@@ -187,8 +190,7 @@ def _configuration_lines(results: Results) -> Iterator[str]:
 def _conda_lines(consumer: Consumer, conda: CondaConfiguration) -> Iterator[str]:
     for file, reason in consumer.condarc.ignored:
         yield f"not read: {file}: {reason}"
-    if conda.setting is not None:
-        yield f"for conda, in .condarc: {conda.setting}"
+    yield from (f"for conda, in .condarc: {each}" for each in conda.lines)
     several = len(conda.options) > 1
     options = [
         text + (f"  # {', '.join(environments)}" if several else "")
@@ -217,7 +219,7 @@ def _data(results: Results) -> dict[str, Json]:
             "condarc": list(results.consumer.condarc.files),
             "condarc-in-the-way": list(results.conda.in_the_way),
             "conda": [
-                *(() if results.conda.setting is None else (results.conda.setting,)),
+                *results.conda.lines,
                 *(text for text, _ in results.conda.options),
             ],
         },

@@ -24,6 +24,7 @@ PACKAGES = {
     "newer": TinyPackage(name="lib", version="1.10", build="h2_0"),
     "far": TinyPackage(name="far", subdir="win-64", depends=("lib",)),
     "cuda": TinyPackage(name="cuda", subdir="linux-64"),
+    "python": TinyPackage(name="python", version="3.12.1"),
     "odd": TinyPackage(name="odd", version="1!2.0+3", subdir="linux-64"),
 }
 CHANNELS = {"cuda": NVIDIA, "odd": PRIVATE}

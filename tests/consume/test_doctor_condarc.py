@@ -180,6 +180,10 @@ def test_names_that_no_alias_outdoes(by_channel: Asker, condarc: Path) -> None:
         ("x: !!timestamp foo\n", "not YAML"),
         ("- a\n", "no map of settings"),
         ("channels: conda-forge\n", "channels is not a list of texts"),
+        (
+            "add_pip_as_python_dependency: [x]\n",
+            "add_pip_as_python_dependency is neither true nor false",
+        ),
         ("channel_alias: [x]\n", "channel_alias is not a text"),
         ("custom_channels: {a: [x]}\n", "custom_channels is not a map of texts"),
     ],
@@ -377,6 +381,80 @@ def test_what_is_printed_leads_conda_to_the_mirror(
     done = _conda(*create, *names)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (prefix / "conda-meta" / "lib-1.0-0.json").is_file()
+
+
+PIP_LINE = "for conda, in .condarc: add_pip_as_python_dependency: false"
+PIP_PROBLEM = (
+    "error: .condarc: conda adds pip to what every python needs, and the mirror has none\n"
+    "  needed by  default\n"
+    "help: the line add_pip_as_python_dependency: false, in ~/.condarc; or its keeper mirrors it:"
+    " `pixi add pip`, then `pixi run mirror`\n"
+)
+
+
+def test_conda_adds_a_pip_that_the_mirror_lacks(
+    by_channel: Asker, condarc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alias = f"channel_alias: {by_channel.url}\n"
+    condarc.write_text(alias, encoding="utf-8")
+    by_channel.lock(by_channel.row("lib"))
+    code, out, _ = by_channel.ask(*CONDA)
+    assert (code, "add_pip" in out) == (0, False)  # without python nothing is added
+
+    by_channel.lock(by_channel.row("python"))
+    code, out, err = by_channel.ask(*CONDA)
+    assert (code, err.split("\n", 1)[1]) == (1, PIP_PROBLEM)
+    assert out.splitlines()[0] == "default  linux-64  artifacts ✓ (1)  configuration ✗"
+    assert PIP_LINE in out.splitlines()
+    by_channel.configure('[mirrors]\n"https://conda.anaconda.org" = ["' + by_channel.url + '"]\n')
+    code, out, _ = by_channel.ask()
+    assert (code, PIP_LINE in out.splitlines()) == (0, True)
+
+    for value in ("false", "'No'", "0"):
+        condarc.write_text(f"{alias}add_pip_as_python_dependency: {value}\n", encoding="utf-8")
+        code, out, _ = by_channel.ask(*CONDA)
+        assert (code, "add_pip" in out) == (0, False)
+    monkeypatch.setenv("CONDA_ADD_PIP_AS_PYTHON_DEPENDENCY", "true")
+    assert by_channel.ask(*CONDA)[0] == 1
+    condarc.write_text(alias, encoding="utf-8")
+    monkeypatch.setenv("CONDA_ADD_PIP_AS_PYTHON_DEPENDENCY", "0")
+    assert by_channel.ask(*CONDA)[0] == 0
+
+
+def test_a_pip_in_the_mirror_is_enough(by_channel: Asker, condarc: Path) -> None:
+    """Whether the lock names it or not; in another channel it would not be."""
+    condarc.write_text(f"channel_alias: {by_channel.url}\n", encoding="utf-8")
+    by_channel.lock(by_channel.row("python"))
+    file = by_channel.folder / "conda-forge" / "noarch" / "repodata.json"
+    repodata = json.loads(file.read_text(encoding="utf-8"))
+    python = repodata["packages.conda"]["python-3.12.1-0.conda"]
+    repodata["packages.conda"]["pip-3.12.1-0.conda"] = {**python, "name": "pip"}
+    other = by_channel.folder / "nvidia" / "label" / "cuda-1" / "noarch" / "repodata.json"
+    for path, code in ((other, 1), (file, 0)):
+        path.with_name("repodata.json.zst").unlink(missing_ok=True)
+        path.write_text(json.dumps(repodata), encoding="utf-8")
+        assert by_channel.ask(*CONDA)[0] == code
+
+
+@pytest.mark.needs_conda
+def test_conda_needs_no_pip_with_the_line(tmp_path: Path, by_channel: Asker, condarc: Path) -> None:
+    """The control is the same command without it."""
+    by_channel.lock(by_channel.row("python"))
+    prefix = tmp_path / "prefix"
+    names = ("-c", "conda-forge", "--override-channels")
+    create = ("create", "-p", str(prefix), "--yes", "--json", "python=3.12.1", *names)
+    alias = f"channel_alias: {by_channel.url}\n"
+    condarc.write_text(alias, encoding="utf-8")
+    refused = _conda(*create)
+    assert refused.returncode != 0
+    assert "pip" in refused.stdout
+    said = by_channel.ask(*CONDA)[1].splitlines()
+    line = next(each for each in said if "add_pip" in each).removeprefix("for conda, in .condarc: ")
+    condarc.write_text(f"{alias}{line}\n", encoding="utf-8")
+    assert by_channel.ask(*CONDA)[0] == 0
+    done = _conda(*create)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (prefix / "conda-meta" / "python-3.12.1-0.json").is_file()
 
 
 def _conda(*arguments: str) -> subprocess.CompletedProcess[str]:
