@@ -17,7 +17,7 @@ from scripts.consume.mirror_place import (
     wanted_path,
 )
 from scripts.consume.source import HELP, Source
-from scripts.core.errors import MirrorError, usage_error
+from scripts.core.errors import ExitCode, MirrorError, usage_error
 from scripts.core.subdir import NOARCH
 from scripts.index.records import Record
 from scripts.index.repodata import REPODATA
@@ -44,12 +44,15 @@ def read_contents(source: Source, place: MirrorPlace, consumer: Consumer) -> Mir
     Raises the error of exit code 2 where there is nothing of a conda channel.
     """
     reader = _Reader(source)
-    for layout in Layout:
-        wanted = sorted(set(_subdirs(place, consumer, layout)))
+    wanted_by = {each: sorted(set(_subdirs(place, consumer, each))) for each in Layout}
+    for layout, wanted in wanted_by.items():
         # A lock made from the mirror says itself where a channel is: that is no sign of a flat one.
         signs = [each for each in wanted if layout is Layout.BY_CHANNEL or len(each.parts) == 1]
         there = [reader.records(subdir) is not None for subdir in signs]
         if any(there):
+            # What was flat before it was by-channel keeps the old files until `prune`.
+            if layout is Layout.FLAT and _is_whole_by_channel(reader, place, consumer):
+                return _contents(reader, Layout.BY_CHANNEL, wanted_by[Layout.BY_CHANNEL])
             return _contents(reader, layout, wanted)
     others = () if place.folder is None else _other_channels(place.folder)
     if others:
@@ -70,6 +73,30 @@ def _subdirs(place: MirrorPlace, consumer: Consumer, layout: Layout) -> Iterator
                 subdir = wanted_path(package, place, consumer.root, layout).parent
                 yield subdir
                 yield subdir.parent / NOARCH
+
+
+def _is_whole_by_channel(reader: _Reader, place: MirrorPlace, consumer: Consumer) -> bool:
+    """Tell whether every channel that something is locked from has a folder of its own.
+
+    `noarch` is what makes a channel. Stops at the first that is not there.
+    """
+    layout = Layout.BY_CHANNEL
+    channels = {
+        wanted_path(package, place, consumer.root, layout).parent.parent
+        for environment in consumer.environments
+        for rows in environment.platforms
+        for package in (*rows.packages, *rows.build_packages)
+        if package.url not in consumer.files
+    }
+    try:
+        return bool(channels) and all(
+            each.parts and reader.records(each / NOARCH) is not None for each in sorted(channels)
+        )
+    except MirrorError as error:
+        # A server may forbid what is not there (S3 does): the flat mirror has just answered.
+        if place.folder is None and {each.code for each in error.problems} == {ExitCode.USAGE}:
+            return False
+        raise
 
 
 def _contents(reader: _Reader, layout: Layout, wanted: list[PurePosixPath]) -> MirrorContents:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,11 @@ from tests.consume.conftest import PRIVATE, Asker, Asks
 from tests.support.locks import EnvironmentRows, PlatformRows
 from tests.support.mirrors import CHANNEL
 from tests.support.packages import TinyPackage
+from tests.support.replies import status
 from tests.support.upstream import Upstream
 
+# What a flat mirror is asked, since it may have become a by-channel one.
+NOT_BY_CHANNEL = ["/conda-forge/noarch/repodata.json.zst", "/conda-forge/noarch/repodata.json"]
 READING = "doctor: reading the repodata of URL\n"
 LED = f'[mirrors]\n"{CHANNEL}" = ["{{url}}"]\n'
 CONDA = "for conda, as options: -c URL --override-channels\n"
@@ -41,7 +45,11 @@ def test_what_is_there_and_led_to_installs(flat: Asker, upstream: Upstream) -> N
         ),
         READING,
     )
-    assert upstream.paths == ["/linux-64/repodata.json.zst", "/noarch/repodata.json.zst"]
+    assert upstream.paths == [
+        "/linux-64/repodata.json.zst",
+        "/noarch/repodata.json.zst",
+        *NOT_BY_CHANNEL,
+    ]
     assert {path: path.stat().st_mtime_ns for path in flat.root.parent.rglob("*")} == before
 
 
@@ -279,7 +287,11 @@ def test_plain_json_will_do(flat: Asker, upstream: Upstream) -> None:
     for file in flat.folder.glob("*/repodata.json.zst"):
         file.unlink()
     assert flat.ask()[0] == 0
-    assert upstream.paths == ["/noarch/repodata.json.zst", "/noarch/repodata.json"]
+    assert upstream.paths == [
+        "/noarch/repodata.json.zst",
+        "/noarch/repodata.json",
+        *NOT_BY_CHANNEL,
+    ]
 
 
 def test_the_mirror_of_the_workspace(
@@ -373,3 +385,27 @@ def test_secrets_of_the_mirror_itself(asks: Asks, upstream: Upstream) -> None:
         ),
     )
     assert PRIVATE not in out + err
+
+
+def test_a_mirror_that_was_flat_before(by_channel: Asker, consumed: Path) -> None:
+    """Its flat files are there until `prune`; they count where a channel has no folder yet."""
+    shutil.copytree(consumed / "flat" / "local-channel", by_channel.folder, dirs_exist_ok=True)
+    by_channel.lock(*(by_channel.row(name) for name in ("hello", "lib", "cuda")))
+    code, out, _ = by_channel.ask()
+    assert "artifacts ✓ (3)" in out
+    assert "looked at: URL (by-channel); its repodata alone, no artifact was read" in out
+    by_channel.configure('[mirrors]\n"https://conda.anaconda.org" = ["' + by_channel.url + '"]\n')
+    assert by_channel.ask()[0] == 0
+    assert "(by-channel)" in by_channel.ask(mirror=str(by_channel.folder))[1]
+
+    shutil.rmtree(by_channel.folder / "nvidia")
+    code, out, _ = by_channel.ask()
+    assert (code, "looked at: URL (flat)" in out) == (1, True)
+
+
+def test_a_flat_mirror_that_forbids_what_is_not_there(flat: Asker, upstream: Upstream) -> None:
+    _configured(flat).lock(flat.row("lib"))
+    upstream.always("/conda-forge/*", status(403))
+    code, out, _ = flat.ask()
+    assert (code, LOOKED in out) == (0, True)
+    assert "/conda-forge/noarch/repodata.json.zst" in upstream.paths

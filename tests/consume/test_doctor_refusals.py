@@ -256,5 +256,6 @@ def test_the_mirror_is_asked_as_the_consumer_has_set(asks: Asks, upstream: Upstr
     assert code == 1
     assert out.startswith("default  linux-64  artifacts ✓ (1)  configuration ✗")
     assert {each.target.partition("/noarch")[0] for each in upstream.requests} == {
-        "http://mirror.example.org"
+        "http://mirror.example.org",
+        "http://mirror.example.org/conda-forge",  # in case it became a by-channel one
     }
