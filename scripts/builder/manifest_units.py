@@ -11,10 +11,11 @@ import copy
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from scripts.core.errors import MirrorError
+from scripts.core.errors import MirrorError, usage_error
 from scripts.manifest.edit_platforms import MIRROR
 from scripts.manifest.model import DEFAULT
 from scripts.manifest.toml_lines import (
@@ -32,6 +33,7 @@ from scripts.manifest.toml_table import load_toml
 Unit = tuple[str, ...]
 
 _FILE: Final = "pixi.toml"
+_LONGEST: Final = 500  # characters of a name
 _SINGLE: Final = (
     ("workspace", "requires-pixi"),
     ("tool", "pixi-mirror", "exclude-environments"),
@@ -61,14 +63,39 @@ def unit_name(unit: Unit) -> str:
     return tomlkit.key(list(unit)).as_string()
 
 
+def is_unit_name(name: str) -> bool:
+    """Tell whether some template's manifest could have a unit of this name."""
+    if len(name) > _LONGEST or re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", name):
+        return False
+    try:
+        unit = named_unit(name)
+    except MirrorError:
+        return False
+    if len(unit) == 2 and unit[0] == "environments":
+        return unit[1] != DEFAULT
+    is_of_feature = len(unit) in {3, 4} and unit[0] == "feature" and unit[1] != MIRROR
+    return is_of_feature or unit in _SINGLE
+
+
 def named_unit(name: str) -> Unit:
     """Read what `unit_name` wrote; raises the error of exit code 2 for what is no key."""
-    value: Any = load_toml(f"{name} = 0\n", _FILE).fields
+    # Twice: what holds a value of its own, or a comment, does not end in the one given.
+    unit, same = (_key_with(name, value) for value in (0, 1))
+    if unit is None or unit != same:
+        raise usage_error(_FILE, f"not a dotted key: {name!r}")
+    return unit
+
+
+def _key_with(name: str, value: int) -> Unit | None:
+    """Return the one key that has this value once the name is given it; None: there is none."""
+    found: Any = load_toml(f"{name} = {value}\n", _FILE).fields
     keys = []
-    while isinstance(value, Mapping):
-        ((key, value),) = value.items()
+    while isinstance(found, Mapping):
+        if len(found) != 1:
+            return None
+        ((key, found),) = found.items()
         keys.append(key)
-    return tuple(keys)
+    return tuple(keys) if found == value else None
 
 
 def unit_text(text: str, unit: Unit) -> str | None:
@@ -174,9 +201,11 @@ def _value(top: Mapping[str, Any], unit: Unit) -> Any:
 
 
 def _set(top: dict[str, Any], unit: Unit, value: Any) -> None:
-    table = top
+    table: Any = top
     for key in unit[:-1]:
         table = table.setdefault(key, {})
+        if not isinstance(table, dict):
+            return  # a value where a table is needed: it cannot be put in
     if value is None:
         table.pop(unit[-1], None)
     else:

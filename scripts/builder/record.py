@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 
-from scripts.builder.builder_files import MANIFEST
-from scripts.builder.manifest_units import unit_digests
+from scripts.builder.builder_files import LOCK, MANIFEST
+from scripts.builder.manifest_units import is_unit_name, unit_digests
+from scripts.channel.state import STATE_FOLDER
 from scripts.core.errors import MirrorError, usage_error
 
 RECORD: Final = PurePosixPath(".template.json")
 _VERSION: Final = 1
+# What no template lays down, whatever a file system makes of upper case: it is the user's.
+_OF_THE_USER: Final = frozenset({str(RECORD), str(MANIFEST), str(LOCK), ".pixi"})
 _SHA256: Final = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -57,8 +60,12 @@ def write_record(record: Record) -> bytes:
     return f"{json.dumps(document, indent=2, ensure_ascii=False)}\n".encode()
 
 
-def read_record(data: bytes) -> Record:
-    """Read it; the error of exit code 2 says what is wrong with it."""
+def read_record(data: bytes, channel: PurePosixPath | None = None) -> Record:
+    """Read it; the error of exit code 2 says what is wrong with it.
+
+    `channel` is the channel folder inside of the builder, where it is there: no file in it, and
+    nothing else that is the user's, may be named.
+    """
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):
@@ -69,6 +76,11 @@ def read_record(data: bytes) -> Record:
     for path in files:
         if not _is_inside(path):
             raise _wrong(f"{path!r} is no path inside of the builder")
+        if _is_the_users(PurePosixPath(path.casefold()), channel):
+            raise _wrong(f"{path!r} is yours, and of no template")
+    for name in tables:
+        if not is_unit_name(name):
+            raise _wrong(f"{name!r} is no table of a template")
     return make_record(files.items(), tables.items())
 
 
@@ -77,6 +89,8 @@ def _digests(document: Mapping[str, object], key: str) -> dict[str, str]:
     if not isinstance(values, dict):
         raise _wrong(f"{key} is no table of sha256")
     for name, value in values.items():
+        if re.search("[\ud800-\udfff]", name):
+            raise _wrong(f"{key}: {name!r} is no text")
         if not isinstance(value, str) or not _SHA256.match(value):
             raise _wrong(f"{key}: {name} has no sha256")
     return values
@@ -87,6 +101,13 @@ def _is_inside(path: str) -> bool:
     pure = PurePosixPath(path)
     is_plain = bool(path) and str(pure) == path and not pure.is_absolute()
     return is_plain and ".." not in pure.parts and not re.search(r"[\\:\x00-\x1f]", path)
+
+
+def _is_the_users(path: PurePosixPath, channel: PurePosixPath | None) -> bool:
+    """Tell what the tasks, pixi and git keep in a builder from files that a template has there."""
+    if path.parts[0] in _OF_THE_USER or {".git", STATE_FOLDER} & set(path.parts):
+        return True
+    return channel is not None and path.is_relative_to(str(channel).casefold())
 
 
 def _wrong(trouble: str) -> MirrorError:

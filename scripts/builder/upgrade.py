@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterable, Iterator
@@ -30,6 +31,7 @@ from scripts.builder.manifest_units import unit_digests
 from scripts.builder.merge import Merged, merge_manifest
 from scripts.builder.record import RECORD, Record, digest, make_record, read_record, write_record
 from scripts.builder.upgrade_report import Outcome, upgrade_report
+from scripts.channel.obstacles import refuse_obstacles
 from scripts.core.errors import MirrorError, usage_error
 from scripts.core.files import read_regular, write_atomically
 from scripts.core.report import Report
@@ -38,7 +40,8 @@ from scripts.manifest.parse import parse_manifest
 from scripts.manifest.workspace import Workspace, read_manifest_text
 
 _LARGEST = 64 << 20  # bytes; what is larger is no file of the template
-_ODD = "neither a file nor nothing"  # a link, a folder: never what the template laid down
+# A link, a folder, what lies behind a link or a file: never what the template laid down.
+_ODD = "neither a file nor nothing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +66,7 @@ def upgrade(workspace: Workspace, options: UpgradeOptions, root: Path = TEMPLATE
     """
     check_template(root)
     folder = workspace.root
-    record = _record(folder, options.base)
+    record = _record(workspace, options.base)
     files = {str(file.path): file for file in builder_files(root)}
     judged = judge(
         versions(
@@ -87,19 +90,20 @@ def upgrade(workspace: Workspace, options: UpgradeOptions, root: Path = TEMPLATE
         after = make_record(records(judged).items(), records(merged.judged).items())
         with _told(folder):
             _write(workspace, judged, files, merged)
-            _replace(folder / RECORD, write_record(after), is_program=False)
+            if after != record or options.base is not None:
+                _replace(folder / RECORD, write_record(after), is_program=False)
     return upgrade_report(outcome)
 
 
-def _record(folder: Path, base: Path | None) -> Record:
+def _record(workspace: Workspace, base: Path | None) -> Record:
     """Return what the builder came from: its record, or the template that is named."""
-    path = folder / RECORD
+    path = workspace.root / RECORD
     if base is not None:
         if path.exists():
             raise usage_error("--base", f"{RECORD} says already what this builder came from")
         return _record_of_template(base)
     try:
-        return read_record(read_regular(path, _LARGEST))
+        return read_record(read_regular(path, _LARGEST), _channel_inside(workspace))
     except FileNotFoundError:
         raise usage_error(
             str(path),
@@ -108,6 +112,14 @@ def _record(folder: Path, base: Path | None) -> Record:
         ) from None
     except OSError as error:
         raise usage_error(str(path), f"cannot be read: {error.strerror}") from None
+
+
+def _channel_inside(workspace: Workspace) -> PurePosixPath | None:
+    """Return where in the builder its channel is; None where it is elsewhere."""
+    channel = workspace.place.folder
+    if not channel.is_relative_to(workspace.root):
+        return None
+    return PurePosixPath(channel.relative_to(workspace.root).as_posix())
 
 
 def _record_of_template(base: Path) -> Record:
@@ -128,19 +140,36 @@ def _present(folder: Path, names: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Hash those of the files that are there."""
     for name in names:
         path = folder / name
-        try:
-            status = path.lstat()
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError as error:
-            raise _unreadable(path, error) from None
-        if not stat.S_ISREG(status.st_mode):
+        if _obstacle(folder, name) is not None:
             yield name, _ODD
+            continue
+        if not os.path.lexists(path):
             continue
         try:
             yield name, digest(read_regular(path, _LARGEST))
         except OSError as error:
             raise _unreadable(path, error) from None
+
+
+def _obstacle(folder: Path, name: str) -> str | None:
+    """Say what keeps a file of this name from being read, written and removed in the builder."""
+    try:
+        refuse_obstacles(folder, [PurePosixPath(name)])
+    except MirrorError as error:
+        first = error.problems[0]
+        if first.subject != name:
+            return f"{first.subject}: {first.trouble}"
+        return _NO_FILE
+    path = folder / name
+    try:
+        return None if stat.S_ISREG(path.lstat().st_mode) else _NO_FILE
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+_NO_FILE = "a link or a folder here, a file in the template"
 
 
 def _unreadable(path: Path, error: OSError) -> MirrorError:
@@ -161,12 +190,12 @@ def _differences(
     for each in judged:
         if each.verdict is Verdict.DIFFERS:
             path, new = folder / each.name, files.get(each.name)
-            is_plain = stat.S_ISREG(path.lstat().st_mode)
-            if is_plain:
+            obstacle = _obstacle(folder, each.name)
+            if obstacle is None:
                 data = None if new is None else new.data
                 yield difference(each.name, read_regular(path, _LARGEST), data)
             else:
-                yield (f"{each.name}: a link or a folder here, a file in the template",)
+                yield (f"{each.name}: {obstacle}",)
 
 
 def _write(
@@ -188,8 +217,10 @@ def _write(
 
 def _replace(path: Path, data: bytes, *, is_program: bool) -> None:
     """Replace a file whole, its permissions as they were."""
+    left = re.compile(rf"{re.escape(path.name)}\.[0-9]+\.tmp\Z")  # see `write_atomically`
     for part in path.parent.glob(f"{glob.escape(path.name)}.*.tmp"):
-        part.unlink()  # of a run that was killed; we hold the lock
+        if left.match(part.name) and stat.S_ISREG(part.lstat().st_mode):
+            part.unlink()  # of a run that was killed; we hold the lock
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
     write_atomically(path, data)
     if mode is not None:
@@ -205,10 +236,11 @@ def _tidy(folder: Path, inside: PurePosixPath) -> None:
         if not place.is_dir():
             return
         names = [each.name for each in place.iterdir()]
-        if names not in ([], ["__pycache__"]):
+        cache = place / "__pycache__"
+        if names not in ([], [cache.name]) or cache.is_symlink() or cache.is_file():
             return
         if names:
-            shutil.rmtree(place / "__pycache__")
+            shutil.rmtree(cache)
         place.rmdir()
         inside = inside.parent
 

@@ -54,11 +54,35 @@ def document(**changes: object) -> bytes:
         (document(files={"a\\b": SHA}), "'a\\\\b' is no path inside of the builder"),
         (document(files={"a//b": SHA}), "'a//b' is no path inside of the builder"),
         (document(files={"": SHA}), "'' is no path inside of the builder"),
+        (document(files={"\ud800": SHA}), "files: '\\ud800' is no text"),
+        *(
+            (document(files={path: SHA}), f"{path!r} is yours, and of no template")
+            for path in (
+                *("pixi.toml", "PIXI.toml", "pixi.lock", ".template.json", ".git/config"),
+                *("a/.git/config", ".pixi/config.toml", ".pixi-mirror/x/lock"),
+                *("a/.pixi-mirror/x", "Channel/noarch/a.conda"),
+            )
+        ),
+        *(
+            (document(tables={name: SHA}), f"{name!r} is no table of a template")
+            for name in (
+                *("dependencies.numpy", "dependencies", "workspace.name", "workspace.channels"),
+                *("workspace.platforms", "tool.pixi-mirror.layout", "tool.x", "target.x.y.z"),
+                *("environments.default", "feature.mirror.platforms", "feature.x", "a.b.c"),
+                *("feature.x.y.z.a", "a = 0\n[x]\nb", "x = {}\ny", "#x", "", "[x]", "a b"),
+                *("feature.a.b = 0 #", "environments.a = 1 #", f"feature.{'a' * 600}.b"),
+                *("feature." + "a." * 20_000 + "b", "feature.x.y\t"),
+            )
+        ),
+        (
+            document(tables={'feature."\ud800".x': SHA}),
+            "tables: 'feature.\"\\ud800\".x' is no text",
+        ),
     ],
 )
 def test_what_is_no_record_is_refused(data: bytes, trouble: str) -> None:
     with pytest.raises(MirrorError) as refused:
-        read_record(data)
+        read_record(data, PurePosixPath("channel"))
     assert str(refused.value) == (
         f".template.json: cannot be used: {trouble}\n"
         "help: take it back from version control: git checkout .template.json"
@@ -67,3 +91,8 @@ def test_what_is_no_record_is_refused(data: bytes, trouble: str) -> None:
 
 def test_the_record_that_the_others_spoil_is_read() -> None:
     assert read_record(document()) == make_record([("a", SHA)], [])
+    files = [("channel2/a", SHA), (".gitignore", SHA), ("scripts/pixi.toml", SHA)]
+    names = ("workspace.requires-pixi", "tool.pixi-mirror.exclude-environments")
+    tables = [(name, SHA) for name in (*names, 'feature."x y".a."b.c"', "environments.x")]
+    data = write_record(make_record(files, tables))
+    assert read_record(data, PurePosixPath("channel")) == make_record(files, tables)

@@ -130,6 +130,8 @@ def test_what_is_unchanged_is_brought_up_and_equals_a_new_builder(
     assert not (case.mine / "scripts" / "old").exists()
 
     # Said again, nothing is done.
+    record = case.mine / ".template.json"
+    record.write_text(json.dumps(json.loads(record.read_bytes())), encoding="utf-8")  # as is yours
     before = contents(case.mine)
     again = case.upgrade()
     assert again.out == "upgrade: this builder is up to date with the template\n"
@@ -299,11 +301,66 @@ def test_ended_at_any_step_it_goes_on_where_it_stopped(
 
 def test_what_a_killed_run_left_is_removed(case: Case) -> None:
     left = [case.mine / f"tasks/prune.py.{number}.tmp" for number in (1, 22)]
-    others = case.mine / "tasks/prune.py.tmp"
-    for path in (*left, others):
+    names = ("prune.py.tmp", "prune.py.mine.tmp", "prune.py.1.old.tmp", "prune.py.1.tmp.tmp")
+    others = [case.mine / "tasks" / name for name in names]
+    for path in (*left, *others):
         path.write_bytes(b"half")
     assert case.upgrade().code == 0
-    assert [path.exists() for path in (*left, others)] == [False, False, True]
+    assert [path.exists() for path in left] == [False, False]
+    assert [path.read_bytes() for path in others] == [b"half"] * 4
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
+def test_nothing_is_written_or_removed_through_a_linked_folder(case: Case, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    (case.mine / "scripts").rename(outside)
+    (case.mine / "scripts").symlink_to(outside)
+    before = contents(outside)
+    done = run_task(case.new, "upgrade", "--manifest-path", str(case.mine))
+    assert done.code == 1
+    assert contents(outside) == before
+    for name in ("core/gather.py", "core/redact.py", "old/stage.py"):
+        assert f"scripts/{name}: scripts: a link, through which nothing is written\n" in done.out
+        assert f"error: scripts/{name}: you have changed it, and so has" in done.err
+    assert "renewed  tasks/prune.py\n" in done.out
+
+
+@pytest.mark.parametrize("options", [("--dry-run",), ()])
+def test_a_file_where_a_new_folder_is_needed(
+    case: Case, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    new = tmp_path / "new"
+    shutil.copytree(case.new, new)
+    (new / "scripts/newstage").mkdir()
+    (new / "scripts/newstage/__init__.py").write_text('"""New."""\n', encoding="utf-8")
+    (case.mine / "scripts/newstage").write_text("mine\n", encoding="utf-8")
+    done = run_task(case.mine, "upgrade", "--from", str(new), *options)
+    name = "scripts/newstage/__init__.py"
+    assert done.code == 1
+    assert f"{name}: scripts/newstage: a file is where a folder must be\n" in done.out
+    assert done.err.startswith(f"error: {name}: you have changed it, and so has the template; ")
+    assert _plain_changes(done.out) == CHANGES
+    assert (case.mine / "scripts/newstage").read_text(encoding="utf-8") == "mine\n"
+    assert (case.mine / "scripts/core/gather.py").exists() == (not options)
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        *(("files", name) for name in ("pixi.lock", ".git/HEAD", "local-channel/a.conda")),
+        *(("tables", name) for name in ("dependencies.numpy", "x = {}\ny")),
+    ],
+)
+def test_a_record_that_names_what_is_the_users_is_refused(case: Case, key: str, name: str) -> None:
+    path = case.mine / ".template.json"
+    document = json.loads(path.read_bytes())
+    document[key][name] = "a" * 64
+    path.write_text(json.dumps(document), encoding="utf-8")
+    before = contents(case.mine)
+    done = case.upgrade()
+    assert done.code == 2
+    assert done.err.startswith(f"error: .template.json: cannot be used: {name!r} is ")
+    assert contents(case.mine) == before
 
 
 def test_a_copied_folder_is_brought_up_once_its_template_is_named(
