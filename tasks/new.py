@@ -12,6 +12,7 @@ from scripts.builder.wishes import Wishes
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.errors import usage_error
+from scripts.core.redact import redact
 from scripts.core.report import Report
 
 
@@ -51,7 +52,8 @@ def run(options: argparse.Namespace, console: Console) -> Report:
     try:
         folder = options.folder.resolve()
     except (OSError, RuntimeError):  # RuntimeError: a circle of links, before Python 3.13
-        raise usage_error(str(options.folder), "there can be no such folder") from None
+        raise usage_error(repr(str(options.folder)), "there can be no such folder") from None
+    _refuse_no_text(folder, options)
     wishes = Wishes(
         name=folder.name if options.name is None else options.name,
         channels=tuple(options.channels),
@@ -59,6 +61,23 @@ def run(options: argparse.Namespace, console: Console) -> Report:
         packages=read_packages(options.packages),
     )
     return new_builder(folder, wishes)
+
+
+def _refuse_no_text(folder: Path, options: argparse.Namespace) -> None:
+    """Refuse what a manifest, which is UTF-8, cannot hold."""
+    names = [] if options.name is None else [options.name]
+    for subject, texts in (
+        ("DIR", [str(folder)]),
+        ("--name", names),
+        ("--channel", options.channels),
+        ("--platform", options.platforms),
+        ("PACKAGE", options.packages),
+    ):
+        for text in texts:
+            try:
+                text.encode("utf-8")
+            except UnicodeEncodeError:
+                raise usage_error(subject, f"not UTF-8 text: {redact(repr(text))}") from None
 
 
 def _folder(text: str) -> Path:

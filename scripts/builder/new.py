@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -29,6 +30,9 @@ from scripts.core.template_files import TEMPLATE
 from scripts.manifest.model import Manifest
 from scripts.manifest.parse import parse_manifest
 
+# Whose scratch folder it is can be told by its name.
+_SCRATCH = ".pixi-mirror-new."
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
@@ -44,8 +48,9 @@ def new_builder(folder: Path, wishes: Wishes, root: Path = TEMPLATE) -> Report:
     """Make a builder in a folder that is not there yet, or empty.
 
     Raises the errors of exit code 2 for wishes that cannot be and for a folder that is not empty,
-    of 4 where git fails; nothing is left behind then.
+    or lies in the template; of 4 where git fails. Nothing is left behind then.
     """
+    _refuse_inside(folder, root)
     files = {file.path: file.data for file in builder_files(root)}
     programs = [file.path for file in builder_files(root) if file.is_program]
     template = (root / MANIFEST).read_text(encoding="utf-8")
@@ -103,7 +108,7 @@ def _room(folder: Path) -> Iterator[Path]:
         parents = [] if there else [each for each in folder.parents if not each.exists()]
         folder.parent.mkdir(parents=True, exist_ok=True)
         beside = folder if there else folder.parent
-        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name or 'new'}.", dir=beside))
+        scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=beside))
     except OSError as error:
         raise _impossible(folder, error) from None
     try:
@@ -129,14 +134,35 @@ def _is_there(folder: Path) -> bool:
         return False
     if not folder.is_dir():
         raise usage_error(str(folder), "is there, and no folder")
-    first = next(folder.iterdir(), None)
+    there = sorted(folder.iterdir())
+    first = next((each for each in there if not _is_scratch(each)), None)
     if first is not None:
         raise usage_error(
             str(folder),
             f"this folder is not empty: {first.name} is in it",
             help="name a folder that is not there yet: pixi run new DIR",
         )
+    for each in there:  # what is left of a `new` that was killed
+        shutil.rmtree(each)
     return True
+
+
+def _is_scratch(path: Path) -> bool:
+    """Tell what a `new` that was killed here has left."""
+    name = re.match(rf"{re.escape(_SCRATCH)}[a-z0-9_]{{8}}\Z", path.name)
+    return name is not None and path.is_dir() and not path.is_symlink()
+
+
+def _refuse_inside(folder: Path, root: Path) -> None:
+    """Refuse a folder in the template: what is in there goes into every builder made later."""
+    for each in (folder, *folder.parents):
+        with contextlib.suppress(OSError):  # it is not there, or nobody may look
+            if each.samefile(root):
+                raise usage_error(
+                    str(folder),
+                    "is inside of the template, and would become part of it",
+                    help="name a folder outside: pixi run new ../my-mirror",
+                )
 
 
 def _move_into(scratch: Path, folder: Path) -> None:

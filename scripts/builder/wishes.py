@@ -10,12 +10,16 @@ from typing import Final
 from scripts.core.channel_url import channel_base_url
 from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.redact import redact, without_secrets
+from scripts.lock.derive import is_sound_url
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # A channel of conda.anaconda.org, labels included.
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*\Z")
 # A URL of something that pixi can ask; quotes and blanks stand in none.
-_URL: Final = re.compile(r"(?:https?|s3|oci|gcs)://[^\s/\"'\\]+[^\s\"'\\]*\Z|file:///[^\s\"'\\]+\Z")
+_URL: Final = re.compile(
+    r"(?:https?|s3|oci|gcs)://[^\s/\"'\\]+(?:/[^\s\"'\\\[\]]*)?\Z|file:///[^\s\"'\\\[\]]+\Z",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,18 +77,30 @@ def _of_channels(channels: Sequence[str]) -> Iterable[Problem]:
 
 
 def _of_channel(subject: str, channel: str) -> Iterable[Problem]:
-    if channel != without_secrets(channel) and "://" in channel:
+    scheme, mark, rest = channel.partition("://")
+    if mark and f"{scheme.lower()}://{rest}" != without_secrets(channel):
         yield _problem(
             subject,
-            f"holds what should not be in a file that others see: {redact(channel)}",
+            f"holds what should not be in a file that others see: {_shown(channel)}",
             "name the channel without it; pixi keeps secrets: pixi auth login HOST",
         )
-    elif not _NAME.match(channel) and not _URL.match(channel):
+    elif not _NAME.match(channel) and not (_URL.match(channel) and is_sound_url(channel)):
         yield _problem(
             subject,
             f"neither the name nor the URL of a channel: {channel!r}",
             "--channel conda-forge, or https://…, or file:///…",
         )
+
+
+def _shown(channel: str) -> str:
+    """Hide what is secret, a fragment too; where it is not clear what is host, all but the scheme.
+
+    `https://me:a#b@host` is such a one.
+    """
+    whole, mark, fragment = channel.partition("#")
+    if "@" in fragment:
+        return f"{channel.partition('://')[0]}://********"
+    return f"{redact(whole)}#********" if mark else redact(channel)
 
 
 def _of_packages(packages: Sequence[PackageWish], known: set[str]) -> Iterable[Problem]:

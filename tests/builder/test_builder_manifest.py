@@ -158,6 +158,30 @@ REFUSED = [
             "help: name the channel without it; pixi keeps secrets: pixi auth login HOST"
         ),
     ),
+    *(
+        (
+            Wishes(name="a", channels=(channel,)),
+            (
+                f"--channel: holds what should not be in a file that others see: {shown}\n"
+                "help: name the channel without it; pixi keeps secrets: pixi auth login HOST"
+            ),
+        )
+        for channel, shown in (
+            ("https://h/c#SECRET", "https://h/c#********"),
+            ("HTTPS://h/c?SECRET", "HTTPS://h/c?********"),
+            ("https://me:a#b@h/c", "https://********"),
+        )
+    ),
+    *(
+        (
+            Wishes(name="a", channels=(channel,)),
+            (
+                f"--channel: neither the name nor the URL of a channel: {channel!r}\n"
+                "help: --channel conda-forge, or https://…, or file:///…"
+            ),
+        )
+        for channel in ("https://[::1", "https://h:99999/c", "https://h/c]", "https://h:x/c")
+    ),
     (
         Wishes(name="a", platforms=("linux-65",)),
         "platforms: no such subdir: 'linux-65'\nhelp: did you mean linux-64?",
@@ -186,6 +210,15 @@ def test_what_cannot_be_is_refused_with_a_sentence(wishes: Wishes, message: str)
         builder_manifest(SMALL, wishes, TEMPLATE_TASKS)
     assert str(refused.value) == message
     assert {problem.code for problem in refused.value.problems} == {ExitCode.USAGE}
+
+
+@pytest.mark.parametrize(
+    "channel",
+    ["HTTPS://h/c", "https://[::1]:8080/c", "https://h:8080", "file:///srv/c", "a/label/b"],
+)
+def test_what_is_a_channel_is_taken(channel: str) -> None:
+    text = builder_manifest(SMALL, Wishes(name="a", channels=(channel,)), ())
+    assert tomllib.loads(text)["workspace"]["channels"] == [channel]
 
 
 def test_a_package_may_come_from_a_channel_that_is_there_by_another_name() -> None:

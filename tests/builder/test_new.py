@@ -15,6 +15,7 @@ import pytest
 from scripts.builder import new
 from scripts.builder.builder_files import builder_files
 from scripts.builder.record import read_record
+from scripts.builder.wishes import Wishes
 from scripts.core.report import human_size
 from scripts.core.template_files import TEMPLATE
 from tasks.new import main
@@ -143,6 +144,72 @@ def test_a_folder_that_is_not_empty_is_refused(
     assert contents(tmp_path) == {"mine.txt": b"mine"}
     assert main([str(tmp_path / "mine.txt")]) == 2
     assert capsys.readouterr().err == f"error: {tmp_path / 'mine.txt'}: is there, and no folder\n"
+
+
+def test_what_a_killed_run_left_in_an_empty_folder_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    with monkeypatch.context() as patch:  # a killed process tidies nothing up
+        patch.setattr(shutil, "rmtree", lambda *_, **__: None)
+        patch.setattr(new, "_move_into", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            new.new_builder(folder, Wishes(name="here"))
+    (left,) = folder.iterdir()
+    assert (left / "pixi.toml").is_file()
+
+    # Nothing is removed where there is something else, and nothing that is not of its form.
+    for name in ("mine.txt", ".pixi-mirror-new.mine"):
+        (folder / name).mkdir()
+        assert main([str(folder)]) == 2
+        assert f"this folder is not empty: {name} is in it\n" in capsys.readouterr().err
+        assert (left / "pixi.toml").is_file()
+        (folder / name).rmdir()
+    assert main([str(folder), "-q"]) == 0
+    assert len(contents(folder)) == len(builder_files()) + 2
+    assert not left.exists()
+
+
+def _killed(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("name", ["scripts/sub", "builder/sub/deep", "sub"])
+def test_a_folder_inside_of_the_template_is_refused(tmp_path: Path, name: str) -> None:
+    template = copy_template(tmp_path / "template")
+    before = contents(template)
+    folder = template / name
+    done = run_task(template, "new", str(folder))
+    assert (done.code, done.err) == (
+        2,
+        (
+            f"error: {folder}: is inside of the template, and would become part of it\n"
+            "help: name a folder outside: pixi run new ../my-mirror\n"
+        ),
+    )
+    assert contents(template) == before
+    assert not folder.exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="arguments are Unicode there")
+@pytest.mark.parametrize(
+    ("arguments", "subject"),
+    [
+        (("a\udcff",), "DIR"),
+        (("a", "--name", "a\udcff"), "--name"),
+        (("a", "-c", "a\udcff"), "--channel"),
+        (("a", "-p", "a\udcff"), "--platform"),
+        (("a", "a\udcff"), "PACKAGE"),
+    ],
+)
+def test_what_is_no_text_is_refused(
+    arguments: tuple[str, ...], subject: str, tmp_path: Path
+) -> None:
+    done = run_task(TEMPLATE, "new", *arguments, cwd=tmp_path)
+    text = str(tmp_path / "a\udcff") if subject == "DIR" else "a\udcff"
+    assert (done.code, done.err) == (2, f"error: {subject}: not UTF-8 text: {text!r}\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
