@@ -99,7 +99,7 @@ def _digests(document: Mapping[str, object], key: str) -> dict[str, str]:
 def _is_inside(path: str) -> bool:
     """Tell a relative path in its plain form; nothing else is ever written or removed."""
     pure = PurePosixPath(path)
-    is_plain = bool(path) and str(pure) == path and not pure.is_absolute()
+    is_plain = bool(pure.parts) and str(pure) == path and not pure.is_absolute()
     return is_plain and ".." not in pure.parts and not re.search(r"[\\:\x00-\x1f]", path)
 
 

@@ -53,6 +53,7 @@ def document(**changes: object) -> bytes:
         (document(files={"C:/a": SHA}), "'C:/a' is no path inside of the builder"),
         (document(files={"a\\b": SHA}), "'a\\\\b' is no path inside of the builder"),
         (document(files={"a//b": SHA}), "'a//b' is no path inside of the builder"),
+        (document(files={".": SHA}), "'.' is no path inside of the builder"),
         (document(files={"": SHA}), "'' is no path inside of the builder"),
         (document(files={"\ud800": SHA}), "files: '\\ud800' is no text"),
         *(
