@@ -9,7 +9,7 @@ from pathlib import Path
 
 from scripts.builder.new import new_builder, read_packages
 from scripts.builder.wishes import Wishes
-from scripts.core.command import run_task, task_parser
+from scripts.core.command import folder_of, run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.errors import usage_error
 from scripts.core.redact import redact
@@ -19,7 +19,9 @@ from scripts.core.report import Report
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the task with these arguments."""
     parser = task_parser("new", "make a builder repository of your own from this template")
-    parser.add_argument("folder", type=_folder, metavar="DIR", help="a new folder, or an empty one")
+    parser.add_argument(
+        "folder", type=folder_of, metavar="DIR", help="a new folder, or an empty one"
+    )
     parser.add_argument(
         "packages",
         nargs="*",
@@ -78,12 +80,6 @@ def _refuse_no_text(folder: Path, options: argparse.Namespace) -> None:
                 text.encode("utf-8")
             except UnicodeEncodeError:
                 raise usage_error(subject, f"not UTF-8 text: {redact(repr(text))}") from None
-
-
-def _folder(text: str) -> Path:
-    if not text.strip() or "\0" in text:
-        raise argparse.ArgumentTypeError("a folder is needed")
-    return Path(text)
 
 
 if __name__ == "__main__":

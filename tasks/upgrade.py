@@ -12,7 +12,7 @@ from pathlib import Path
 
 from scripts.builder.builder_files import check_template
 from scripts.builder.upgrade import UpgradeOptions, upgrade
-from scripts.core.command import run_task, task_parser
+from scripts.core.command import folder_of, run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, usage_error
 from scripts.core.exclusive import exclusive
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ("--base", "the template the folder was copied from, where .template.json does not say"),
     ):
         parser.add_argument(
-            option, dest=f"{option[2:]}_folder", type=_folder, metavar="DIR", help=help_
+            option, dest=f"{option[2:]}_folder", type=folder_of, metavar="DIR", help=help_
         )
     parser.add_argument(
         "--keep",
@@ -104,12 +104,6 @@ def _by(newer: Path, arguments: Sequence[str]) -> int:
         ).returncode
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
-
-
-def _folder(text: str) -> Path:
-    if not text.strip() or "\0" in text:
-        raise argparse.ArgumentTypeError("a folder is needed")
-    return Path(text)
 
 
 if __name__ == "__main__":

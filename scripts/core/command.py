@@ -69,6 +69,13 @@ def words_of(kind: type[_Word]) -> Callable[[str], list[_Word]]:
     return read
 
 
+def folder_of(text: str) -> Path:
+    """Read an option that names a folder: there or not, but one that could be."""
+    if not text.strip() or "\0" in text:
+        raise argparse.ArgumentTypeError("a folder is needed")
+    return Path(text)
+
+
 def run_task(
     name: str, parser: argparse.ArgumentParser, handler: Handler, argv: Sequence[str] | None
 ) -> int:
