@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from scripts.core.exclusive import try_lock
 from scripts.core.files import CHUNK, make_durable
 
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
@@ -19,6 +21,9 @@ class PartFile:
     Use as a context manager. Bytes of an earlier try are kept and hashed first, so a download
     can go on behind them. Leaving the context keeps the part for the next try. The system's own
     calls are used: a file object asks the system seven things more, for each artifact.
+
+    A part has one writer: a lock of the operating system is held on it, against another thread
+    and against another process. What is placed is known by the digest of the file's own bytes.
     """
 
     def __init__(self, path: Path, algorithm: str) -> None:
@@ -29,16 +34,22 @@ class PartFile:
         self.size = 0
 
     def __enter__(self) -> Self:
-        """Open the part and hash what it holds already."""
+        """Open the part, lock it and hash what it holds already.
+
+        Raises OSError (EBUSY) where somebody else is writing to it.
+        """
         try:
             descriptor = os.open(self._path, _FLAGS, 0o666)
         except FileNotFoundError:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self._path, _FLAGS, 0o666)
         self._descriptor: int | None = descriptor
-        while chunk := os.read(descriptor, CHUNK):
-            self._hash.update(chunk)
-            self.size += len(chunk)
+        try:
+            self._lock()
+            self._read()
+        except BaseException:
+            self._close()
+            raise
         return self
 
     def __exit__(
@@ -52,7 +63,15 @@ class PartFile:
 
     @property
     def hex(self) -> str:
-        """The digest of all bytes so far."""
+        """The digest of the file's bytes.
+
+        What was hashed while it was written is what is there only while nobody has moved the
+        position or the end of the file; else all of it is read again.
+        """
+        position = os.lseek(self._fileno, 0, os.SEEK_CUR)
+        if not position == os.fstat(self._fileno).st_size == self.size:
+            os.lseek(self._fileno, 0, os.SEEK_SET)
+            self._read()
         return self._hash.hexdigest()
 
     def write(self, data: bytes | memoryview) -> None:
@@ -73,23 +92,40 @@ class PartFile:
     def place(self, target: Path, *, durable: bool) -> os.stat_result:
         """Rename the part to its place and return its status; `durable`: on the disk before that.
 
-        The part must be complete: whoever calls this has compared the digest.
+        The part must be complete: whoever calls this has compared the digest. Raises OSError
+        (ESTALE) where another file has got the part's name, so that not these bytes would move.
         """
         if durable:
             make_durable(self._fileno)
         status = os.fstat(self._fileno)
+        if not os.path.samestat(status, self._path.stat()):
+            raise OSError(errno.ESTALE, "another file has taken its place", str(self._path))
         self._close()  # Windows renames no open file
-        try:
-            self._path.replace(target)
-        except FileNotFoundError:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            self._path.replace(target)
+        move(self._path, target)
         return status
 
     def discard(self) -> None:
         """Remove the part."""
         self._close()
         self._path.unlink(missing_ok=True)
+
+    def _lock(self) -> None:
+        """Lock the part; refuse one that somebody else has, or has just placed or removed."""
+        if try_lock(self._fileno):
+            try:
+                if os.path.samestat(os.fstat(self._fileno), self._path.stat()):
+                    return
+            except FileNotFoundError:
+                pass
+        raise OSError(errno.EBUSY, "another run is writing to it", str(self._path))
+
+    def _read(self) -> None:
+        """Hash all from the beginning, where the position is, to the end."""
+        self._hash = hashlib.new(self._algorithm, usedforsecurity=False)
+        self.size = 0
+        while chunk := os.read(self._fileno, CHUNK):
+            self._hash.update(chunk)
+            self.size += len(chunk)
 
     @property
     def _fileno(self) -> int:
@@ -101,3 +137,12 @@ class PartFile:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
+
+
+def move(path: Path, target: Path) -> None:
+    """Rename a whole file to its place, and make the folder that is to hold it where it lacks."""
+    try:
+        path.replace(target)
+    except FileNotFoundError:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(target)

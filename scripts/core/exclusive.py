@@ -24,7 +24,7 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
         raise _impossible(what, path, error) from None
     with file:
         try:
-            is_mine = _try_lock(file.fileno())
+            is_mine = try_lock(file.fileno())
         except OSError as error:  # a file system without locks
             raise _impossible(what, path, error) from None
         if not is_mine:
@@ -52,18 +52,25 @@ def _impossible(what: str, path: Path, error: OSError) -> MirrorError:
     )
 
 
-def _try_lock(fileno: int) -> bool:
-    """Lock the open file without waiting; False where somebody else has it."""
+def try_lock(fileno: int) -> bool:
+    """Lock the open file without waiting; False where somebody else has it.
+
+    The lock goes with this opening of the file: a second one, in this process too, is somebody
+    else. The position in the file stays where it was.
+    """
     try:
         import fcntl
-    except ImportError:  # Windows: a byte far behind the text, so that the holder can be read
+    except ImportError:  # Windows: a byte far behind the content, so that that can be read
         import msvcrt
 
-        os.lseek(fileno, 1 << 20, os.SEEK_SET)
+        position = os.lseek(fileno, 0, os.SEEK_CUR)
+        os.lseek(fileno, 1 << 30, os.SEEK_SET)
         try:
             msvcrt.locking(fileno, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
         except OSError:
             return False
+        finally:
+            os.lseek(fileno, position, os.SEEK_SET)
         return True
     try:
         fcntl.flock(fileno, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,14 +1,17 @@
-"""Artifacts that lie in a folder already: `file://` URLs and paths of the lock. Acts."""
+"""Artifacts that lie in a folder already: `file://` URLs, paths, another place. Acts."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from scripts.channel.part import PartFile, move
 from scripts.core.files import CHUNK
 from scripts.fetch.failure import DownloadError, Fault
 from scripts.lock.derive import is_path
+from scripts.lock.model import Digest
 
 
 def local_path(url: str, root: Path) -> Path | None:
@@ -37,3 +40,31 @@ def read_chunks(path: Path) -> Generator[bytes]:
                 yield chunk
     except OSError as error:
         raise DownloadError(Fault.REFUSED, f"{path}: {error.strerror}") from None
+
+
+def place_again(
+    source: Path, target: Path, part: Path, digest: Digest, *, durable: bool
+) -> os.stat_result:
+    """Give the place `target` the bytes of the artifact at `source` as well, whole or not at all.
+
+    A hard link; where links are impossible a copy, which is hashed as it is written. `part` is
+    the name that it has on its way. Returns the status of the new file.
+    """
+    part.parent.mkdir(parents=True, exist_ok=True)
+    part.unlink(missing_ok=True)
+    try:
+        os.link(source, part)
+    except OSError:
+        with PartFile(part, digest.algorithm) as copy:
+            for chunk in read_chunks(source):
+                copy.write(chunk)
+            if copy.hex != digest.hex:
+                raise DownloadError(
+                    Fault.CONTENT,
+                    f"{digest.algorithm} differs from pixi.lock",
+                    contrast=(digest.hex, copy.hex),
+                ) from None
+            return copy.place(target, durable=durable)
+    move(part, target)
+    part.unlink(missing_ok=True)  # POSIX: to rename one link of a file to another does nothing
+    return target.stat()

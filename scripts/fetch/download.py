@@ -119,9 +119,7 @@ class Download:
                             raise
                 return self._from(final, part)
         except OSError as error:
-            # of a rename that failed, the place that the part could not get to
-            where = error.filename2 or error.filename or self._shared.place.folder
-            raise DownloadError(Fault.DISK, f"{where}: {error.strerror}") from None
+            raise disk_error(error, self._shared.place.folder) from None
 
     def _from(self, url: str, part: PartFile) -> Placed:
         """Ask one location's sources in turn until the right bytes are there."""
@@ -246,6 +244,12 @@ class Download:
         target = self._shared.place.folder / self._artifact.path
         status = part.place(target, durable=self._shared.durable)
         return Placed(artifact=self._artifact, algorithm=algorithm, digest=actual, status=status)
+
+
+def disk_error(error: OSError, folder: Path) -> DownloadError:
+    """Say what the disk refused; of a rename, the place that could not be got to."""
+    where = error.filename2 or error.filename or folder
+    return DownloadError(Fault.DISK, f"{where}: {error.strerror}")
 
 
 def _unhashed_key(artifact: Artifact) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from scripts.channel.inventory import Expected, Found, Standing
 from scripts.core.errors import ExitCode, Problem
 from scripts.core.redact import redact
 from scripts.core.report import human_size
+from scripts.lock.model import Digest
 from scripts.lock.select import Artifact
 
 # Kept free on the disk besides the artifacts: the index and its staging, the journal.
@@ -24,16 +27,26 @@ class Replaced:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SameBytes:
+    """An artifact with the digest of another one, whose file at `source` it gets as well."""
+
+    artifact: Artifact
+    source: PurePosixPath
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """Which artifacts are missing, there, or there with other bytes.
 
-    `size` is what is to be downloaded, in bytes; `unsized` counts artifacts whose size the lock
-    does not tell. `to_download` is in the order in which to start: large ones first, so that no
-    large one is left for the end.
+    Each digest is downloaded once, from any location of any artifact that has it; `same_bytes`
+    are the other places it goes to. `size` is what is to be downloaded, in bytes; `unsized`
+    counts artifacts whose size the lock does not tell. `to_download` is in the order in which to
+    start: large ones first, so that no large one is left for the end.
     """
 
     artifacts: tuple[Artifact, ...]
     to_download: tuple[Artifact, ...]
+    same_bytes: tuple[SameBytes, ...]
     replaced: tuple[Replaced, ...]
     there: int
     size: int
@@ -42,8 +55,9 @@ class Plan:
     def headline(self, free: int) -> str:
         """Say before the first byte what will come: `12 to download, 34.5 MB, 1.2 GB free`."""
         unknown = f" and {self.unsized} of unknown size" if self.unsized else ""
+        same = f", {len(self.same_bytes)} with the same bytes as another" if self.same_bytes else ""
         return (
-            f"{len(self.to_download)} to download, {human_size(self.size)}{unknown}, "
+            f"{len(self.to_download)} to download, {human_size(self.size)}{unknown}{same}, "
             f"{human_size(free)} free"
         )
 
@@ -63,23 +77,37 @@ def make_plan(artifacts: Iterable[Artifact], found: Iterable[Found]) -> Plan:
     """Sort the artifacts into what is there and what is to be downloaded."""
     by_path = {each.path: each for each in found}
     artifacts = tuple(artifacts)
-    to_download: list[Artifact] = []
     replaced: list[Replaced] = []
-    there = 0
+    there: dict[Digest | None, PurePosixPath] = {}
+    wanted: dict[Digest | PurePosixPath, list[Artifact]] = {}
     for artifact in artifacts:
-        state = by_path[artifact.path]
+        state, digest = by_path[artifact.path], artifact.package.digest
         if state.standing is Standing.RIGHT:
-            there += 1
+            there.setdefault(digest, artifact.path)
             continue
-        to_download.append(artifact)
+        wanted.setdefault(digest or artifact.path, []).append(artifact)
         if state.standing is Standing.WRONG:
             replaced.append(Replaced(artifact=artifact, actual=state.actual or "unknown"))
+    to_download: list[Artifact] = []
+    same_bytes: list[SameBytes] = []
+    for same in wanted.values():
+        source = there.get(same[0].package.digest) if same[0].package.digest else None
+        if source is None:
+            same.sort(key=lambda each: each.package.size is None)
+            first, *_ = same
+            urls = dict.fromkeys(url for each in same for url in each.urls)
+            to_download.append(dataclasses.replace(first, urls=tuple(urls)))
+            source = first.path
+        same_bytes += [
+            SameBytes(artifact=each, source=source) for each in same if each.path != source
+        ]
     to_download.sort(key=lambda each: (-(each.package.size or 0), str(each.path)))
     return Plan(
         artifacts=artifacts,
         to_download=tuple(to_download),
+        same_bytes=tuple(same_bytes),
         replaced=tuple(replaced),
-        there=there,
+        there=len(artifacts) - len(to_download) - len(same_bytes),
         size=sum(each.package.size or 0 for each in to_download),
         unsized=sum(each.package.size is None for each in to_download),
     )

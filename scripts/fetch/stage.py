@@ -6,6 +6,7 @@ import os
 import shutil
 import threading
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 
 from scripts.channel.digests import Digests
 from scripts.channel.inventory import look
@@ -14,8 +15,9 @@ from scripts.channel.prepare import free_bytes, prepare
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError
 from scripts.core.report import Report
-from scripts.fetch.download import Placed, Surroundings
-from scripts.fetch.failure import Fault, Patience
+from scripts.fetch.copy import place_again
+from scripts.fetch.download import Placed, Surroundings, disk_error
+from scripts.fetch.failure import DownloadError, Fault, Patience
 from scripts.fetch.http import Http
 from scripts.fetch.outcome import closing_line, problem_of, replaced_line
 from scripts.fetch.plan import Plan, expectation, make_plan, space_problem, unhashed_problems
@@ -23,7 +25,7 @@ from scripts.fetch.pool import Failed, Pool
 from scripts.fetch.progress import State, progress
 from scripts.fetch.reach import Reach
 from scripts.lock.left_out import left_out_json, left_out_lines
-from scripts.lock.select import Selection
+from scripts.lock.select import Artifact, Selection
 from scripts.manifest.workspace import Workspace
 
 
@@ -52,8 +54,9 @@ def fetch(
     digests = Digests(workspace.place.digests, writes=not options.dry_run)
     found = look(workspace.place.folder, map(expectation, selection.artifacts), digests)
     plan = make_plan(selection.artifacts, found)
-    refuse_obstacles(workspace.place.folder, (each.path for each in plan.to_download))
-    if plan.to_download:
+    places = (*plan.to_download, *(each.artifact for each in plan.same_bytes))
+    refuse_obstacles(workspace.place.folder, (each.path for each in places))
+    if places:
         free = free_bytes(workspace.place.folder)
         console.note(f"fetch: {plan.headline(free)}")
         problem = space_problem(plan, free, workspace.settings.channel_dir)
@@ -64,7 +67,7 @@ def fetch(
     for replaced in plan.replaced:
         console.warn(replaced_line(replaced.artifact, replaced.actual))
     results = _Results()
-    if plan.to_download:
+    if places:
         _download(workspace, plan, options, _Run(digests, console, results))
         if not results.failed:
             shutil.rmtree(workspace.place.parts, ignore_errors=True)
@@ -80,7 +83,8 @@ class _Results:
 
     @property
     def size(self) -> int:
-        return sum(each.status.st_size for each in self.placed)
+        """Bytes that came, what went to several places counted once."""
+        return sum({each.digest: each.status.st_size for each in self.placed}.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,17 @@ class _Run:
     digests: Digests
     console: Console
     results: _Results
+
+    def take(self, result: Placed | Failed) -> None:
+        """Note how it ended, and remember the digest of what was placed."""
+        path = result.artifact.path
+        if isinstance(result, Placed):
+            self.digests.add(path, result.algorithm, result.digest, result.status)
+            self.results.placed.append(result)
+            self.console.detail(f"fetched {path}")
+        else:
+            self.results.failed.append(result)
+            self.console.detail(f"failed {path}: {result.error.text}")
 
 
 def _download(workspace: Workspace, plan: Plan, options: FetchOptions, run: _Run) -> None:
@@ -110,24 +125,31 @@ def _download(workspace: Workspace, plan: Plan, options: FetchOptions, run: _Run
     pool = Pool(shared, lambda: Http(router, options.patience), jobs)
     results = run.results
     size = 0
+    same_bytes: dict[PurePosixPath, list[Artifact]] = {}
+    for each in plan.same_bytes:
+        same_bytes.setdefault(each.source, []).append(each.artifact)
+    downloads = {each.path for each in plan.to_download}
+    for source in same_bytes.keys() - downloads:
+        for again in same_bytes[source]:
+            run.take(_place_again(source, again, shared))
     with progress(run.console, len(plan.to_download), plan.size) as display:
         for result in pool.run(plan.to_download):
-            if isinstance(result, Placed):
-                run.digests.add(
-                    result.artifact.path, result.algorithm, result.digest, result.status
-                )
-                results.placed.append(result)
-                size += result.status.st_size
-                run.console.detail(f"fetched {result.artifact.path}")
-            elif isinstance(result, Failed):
-                results.failed.append(result)
-                run.console.detail(f"failed {result.artifact.path}: {result.error.text}")
-                if result.error.fault is Fault.DISK:
-                    break
+            if result is not None:
+                run.take(result)
+                others = same_bytes.get(result.artifact.path, ())
+                if isinstance(result, Placed):
+                    size += result.status.st_size
+                    for again in others:
+                        run.take(_place_again(result.artifact.path, again, shared))
+                else:
+                    for again in others:
+                        run.take(Failed(artifact=again, error=result.error))
+                    if result.error.fault is Fault.DISK:
+                        break
             under_way = sum(flow.received for flow in pool.flows)
             display.show(
                 State(
-                    done=len(results.placed),
+                    done=sum(each.artifact.path in downloads for each in results.placed),
                     size=size + under_way,
                     flows=pool.flows,
                     retries=pool.retries,
@@ -136,14 +158,41 @@ def _download(workspace: Workspace, plan: Plan, options: FetchOptions, run: _Run
     run.digests.compact(frozenset(str(each.path) for each in plan.artifacts))
 
 
+def _place_again(source: PurePosixPath, again: Artifact, shared: Surroundings) -> Placed | Failed:
+    """Give an artifact the bytes of another one with its digest, which are there."""
+    digest, size = again.package.digest, again.package.size
+    assert digest is not None  # by which they are the same
+    folder = shared.place.folder
+    try:
+        actual = (folder / source).stat().st_size
+        if size not in {None, actual}:
+            contrast = (f"{size} bytes", f"{actual} bytes")
+            other = DownloadError(Fault.CONTENT, "size differs from pixi.lock", contrast=contrast)
+            return Failed(artifact=again, error=other)
+        part = shared.place.parts / f"{digest.hex}.again"
+        status = place_again(
+            folder / source, folder / again.path, part, digest, durable=shared.durable
+        )
+    except OSError as error:
+        return Failed(artifact=again, error=disk_error(error, folder))
+    except DownloadError as error:
+        return Failed(artifact=again, error=error)
+    return Placed(artifact=again, algorithm=digest.algorithm, digest=digest.hex, status=status)
+
+
 def _dry_report(plan: Plan, selection: Selection) -> Report:
     lines = [f"would fetch {artifact.path}" for artifact in plan.to_download]
+    lines += [
+        f"would place {each.artifact.path}, the same bytes as {each.source}"
+        for each in plan.same_bytes
+    ]
     if not lines:
         lines = [closing_line(0, 0, plan.there)]
     return Report(
         lines=(*lines, *left_out_lines(selection)),
         data={
             "to-download": [str(artifact.path) for artifact in plan.to_download],
+            "same-bytes": [str(each.artifact.path) for each in plan.same_bytes],
             "size": plan.size,
             "there": plan.there,
             "left-out": left_out_json(selection),
@@ -153,12 +202,13 @@ def _dry_report(plan: Plan, selection: Selection) -> Report:
 
 def _report(plan: Plan, selection: Selection, results: _Results) -> Report:
     failed = sorted(results.failed, key=lambda each: str(each.artifact.path))
+    wanted = len(plan.to_download) + len(plan.same_bytes)
     lines = [closing_line(len(results.placed), results.size, plan.there)]
     if failed:
-        lines = [f"fetch: {len(failed)} of {len(plan.to_download)} could not be fetched"]
+        lines = [f"fetch: {len(failed)} of {wanted} could not be fetched"]
         if results.placed:
             lines.append(closing_line(len(results.placed), results.size, plan.there))
-    untried = len(plan.to_download) - len(results.placed) - len(failed)
+    untried = wanted - len(results.placed) - len(failed)
     if untried:
         lines.append(f"fetch: {untried} not tried, for the same reason")
     return Report(
