@@ -7,6 +7,8 @@ import errno
 import hashlib
 import os
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import Final
@@ -14,6 +16,12 @@ from typing import Final
 from scripts.core.errors import MirrorError, usage_error
 
 CHUNK: Final = 1 << 18  # bytes; large enough that hashing releases the interpreter lock for long
+
+
+# How Windows refuses what another program keeps from it: access denied (a file about to vanish, or
+# open without sharing), a sharing or lock violation, a mapped view. No other system sets winerror.
+_IN_USE: Final = frozenset({5, 32, 33, 1224})
+_TRY_FOR: Final = 10.0  # seconds; a virus scanner or an indexer lets go sooner
 
 
 def read_text(path: Path, *, limit: int, what: str) -> str:
@@ -67,11 +75,45 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             make_durable(file.fileno())
-        part.replace(path)
+        replace(part, path)
     except BaseException:
         with contextlib.suppress(OSError):
             part.unlink()
         raise
+
+
+def replace(source: Path, target: Path) -> None:
+    """Rename over what is there; tried again where Windows refuses since a program has it open.
+
+    Raises the error of exit code 2 that names the target where it goes on refusing.
+    """
+    _persist(lambda: source.replace(target), target, "replaced")
+
+
+def unlink(path: Path, *, missing_ok: bool = False) -> None:
+    """Remove a file; tried again, and refused, as `replace` is."""
+    _persist(lambda: path.unlink(missing_ok=missing_ok), path, "removed")
+
+
+def _persist(change: Callable[[], object], path: Path, done: str) -> None:
+    give_up, pause = time.monotonic() + _TRY_FOR, 0.01
+    while True:
+        try:
+            change()
+        except OSError as error:
+            if getattr(error, "winerror", None) not in _IN_USE:
+                raise
+            if time.monotonic() + pause > give_up:
+                raise usage_error(
+                    str(path),
+                    f"cannot be {done}, tried for {_TRY_FOR:g} s: {error.strerror}",
+                    help="close the program that has it open, or make it writable; then run this "
+                    "again: it goes on where it stopped",
+                ) from None
+            time.sleep(pause)
+            pause = min(2 * pause, 0.5)
+        else:
+            return
 
 
 def make_durable(fileno: int) -> None:

@@ -13,6 +13,7 @@ from scripts.channel.state import ChannelPlace
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, usage_error
 from scripts.core.file_name import parse_file_name
+from scripts.core.files import replace
 from scripts.core.report import Report, human_size, to_json
 from scripts.core.subdir import NOARCH
 from scripts.index.contents import INDEX_FILES, look_into_channel
@@ -136,7 +137,7 @@ def _write_stamps(place: ChannelPlace, stamps: Iterable[ChannelStamp]) -> None:
     place.state.mkdir(parents=True, exist_ok=True)
     part = place.index_stamp.with_suffix(".tmp")
     part.write_bytes(render_stamps(tuple(stamps)))
-    part.replace(place.index_stamp)
+    replace(part, place.index_stamp)
 
 
 def _index_channel(
