@@ -1,4 +1,4 @@
-"""Where an artifact goes inside the channel folder (README, "Layouts"). Decides; does no I/O."""
+"""How the channel folder is arranged (README, "Layouts"). Decides; does no I/O."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 
 from scripts.core.channel_url import channel_folder
-from scripts.core.file_name import FileName
 
 
 class Layout(StrEnum):
@@ -32,10 +31,3 @@ def folder_of_channel(layout: Layout, channel: str | None) -> PurePosixPath:
     if layout is Layout.FLAT:
         return FLAT_CHANNEL
     return PurePosixPath(channel_folder(channel) if channel else "local")
-
-
-def place_of(
-    layout: Layout, channel: str | None, subdir: str, file_name: FileName
-) -> PurePosixPath:
-    """Return an artifact's path, relative to the channel folder."""
-    return folder_of_channel(layout, channel) / subdir / str(file_name)

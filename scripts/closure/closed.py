@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Final
 
-from scripts.channel.layout import Layout, place_of
+from scripts.channel.layout import Layout
 from scripts.closure.chain import Chains
 from scripts.closure.inquire import Answer, Catalogue, things_of
 from scripts.closure.look import Look, Open, Wish
@@ -15,6 +15,7 @@ from scripts.closure.plan import Closing
 from scripts.core.errors import ExitCode, Problem
 from scripts.core.redact import redact, without_secrets
 from scripts.core.report import Json
+from scripts.lock.select import path_of
 from scripts.proof.findings import Finding, Level, Place, used_by
 
 _SHOWN: Final = 5  # artifacts of each kind that one finding shows
@@ -179,7 +180,7 @@ class _Teller:
         thing = self._catalogue.things[position]
         if isinstance(thing, str):
             return thing
-        return str(place_of(self._layout, thing.channel, thing.subdir, thing.file_name))
+        return str(path_of(self._layout, thing))
 
     def _text_with_channel(self, position: int) -> str:
         thing = self._catalogue.things[position]

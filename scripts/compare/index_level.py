@@ -146,7 +146,7 @@ def _read(
             reading=read_subdir_index(folder / path, path),
             whole={each.name: records[each] for each in locked if each in records},
             absent={
-                each.name: record_of_package(artifact.package, subdir)
+                each.name: record_of_package(artifact.package)
                 for each, artifact in locked.items()
                 if each not in records
             },

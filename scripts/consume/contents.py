@@ -13,6 +13,7 @@ from scripts.consume.mirror_place import (
     Consumer,
     MirrorContents,
     MirrorPlace,
+    at_url_path,
     wanted_channel,
     wanted_path,
 )
@@ -72,6 +73,7 @@ def _subdirs(place: MirrorPlace, consumer: Consumer, layout: Layout) -> Iterator
             for package in (*rows.packages, *rows.build_packages):
                 subdir = wanted_path(package, place, consumer.root, layout).parent
                 yield subdir
+                yield at_url_path(package, subdir / "_").parent
                 yield subdir.parent / NOARCH
 
 

@@ -9,18 +9,19 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from scripts.consume.mirror_place import (
     Consumer,
     MirrorContents,
     MirrorPlace,
+    at_url_path,
     path_inside,
     wanted_path,
 )
 from scripts.core.subdir import NOARCH
 from scripts.index.records import Record
-from scripts.lock.derive import is_path
+from scripts.lock.derive import is_path, keeps_path
 from scripts.lock.model import LockedPackage, PlatformPackages
 from scripts.proof.findings import Place
 
@@ -108,6 +109,9 @@ class _Judge:
 
     def _judge(self, package: LockedPackage) -> Verdict:
         path = wanted_path(package, self._place, self._consumer.root, self._contents.layout)
+        own = at_url_path(package, path)
+        if own.name in self._contents.subdirs.get(own.parent, {}):
+            path = own
         inside = path_inside(package.url, self._place, self._consumer.root) is not None
         standing = self._standing(package, path, inside=inside)
         verdict = Verdict(package=package, path=path, inside=inside, standing=standing)
@@ -151,7 +155,7 @@ def _can_be_led(url: str, path: PurePosixPath) -> bool:
     """Tell whether `[mirrors]` can replace a location: it changes but a URL's beginning."""
     if is_path(url) or urlsplit(url).scheme not in {"http", "https"}:
         return False
-    return unquote(urlsplit(url).path).split("/")[-2:] == list(path.parts[-2:])
+    return keeps_path(url, path)
 
 
 def _compared(verdict: Verdict, record: Record) -> Verdict:

@@ -11,13 +11,15 @@ from urllib.parse import unquote, urlsplit
 
 from scripts.access.mirrors import origin
 from scripts.access.pixi_config_layers import PixiConfig
-from scripts.channel.layout import Layout, folder_of_channel, place_of
+from scripts.channel.layout import Layout, folder_of_channel
 from scripts.consume.condarc import Condarc
 from scripts.core.redact import without_secrets
 from scripts.core.subdir import NOARCH
 from scripts.fetch.copy import local_path
 from scripts.index.records import Record
+from scripts.lock.derive import url_subdir
 from scripts.lock.model import LockedEnvironment, LockedPackage
+from scripts.lock.select import path_of
 from scripts.manifest.settings import Kind
 
 
@@ -93,7 +95,12 @@ def wanted_path(
     inner = path_inside(package.url, place, root)
     if inner is not None:
         return inner.parent / str(package.file_name)
-    return place_of(layout, package.channel, package.subdir, package.file_name)
+    return path_of(layout, package)
+
+
+def at_url_path(package: LockedPackage, path: PurePosixPath) -> PurePosixPath:
+    """Return where it is if the mirror is one channel of a by-channel one, which looks flat."""
+    return path.parent.parent / (url_subdir(package.url) or path.parent.name) / path.name
 
 
 def wanted_channel(channel: str, place: MirrorPlace, root: Path, layout: Layout) -> PurePosixPath:

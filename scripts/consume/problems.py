@@ -14,7 +14,9 @@ from scripts.consume.mirror_place import Asking, Consumer, MirrorPlace
 from scripts.core.errors import ExitCode, Problem
 from scripts.core.redact import redact
 from scripts.core.subdir import NOARCH
+from scripts.lock.derive import url_subdir
 from scripts.lock.model import Unmirrorable
+from scripts.manifest.settings import TABLE
 from scripts.proof.findings import Place
 
 _SHOWN: Final = 3  # near misses that a finding names
@@ -162,6 +164,8 @@ def _gap_problem(
 def _artifact_problem(verdict: Verdict, places: Sequence[Place]) -> Problem:
     package, needed = verdict.package, _needed_by(places)
     if verdict.standing is Standing.OUT_OF_REACH:
+        if url_subdir(package.url) not in {None, verdict.path.parent.name}:
+            return _moved_problem(verdict, needed)
         return Problem(
             subject=redact(package.url),
             trouble="nothing can lead pixi from this location to the mirror",
@@ -189,6 +193,18 @@ def _artifact_problem(verdict: Verdict, places: Sequence[Place]) -> Problem:
         help=f"`pixi update {package.name}` takes what the mirror has, once pixi is led to it"
         if near
         else _KEEPER,
+    )
+
+
+def _moved_problem(verdict: Verdict, needed: tuple[str, str]) -> Problem:
+    """Say why `[mirrors]` cannot lead to what a flat mirror has in another subdir."""
+    return Problem(
+        subject=redact(verdict.package.url),
+        trouble="a flat mirror has it in the record's subdir, not in that of this URL,"
+        " and `[mirrors]` replaces but the beginning of a URL",
+        code=ExitCode.NO,
+        facts=(("mirror", str(verdict.path)), needed),
+        help=f'its keeper sets layout = "by-channel" under [{TABLE}], then `pixi run mirror`',
     )
 
 

@@ -67,14 +67,14 @@ class Record:
 RECORD_FIELDS: Final = tuple(field.name for field in dataclasses.fields(Record))
 
 
-def record_of_package(package: LockedPackage, subdir: str) -> Record:
-    """Make the record that a lock row stands for, in the subdir where its artifact is."""
+def record_of_package(package: LockedPackage) -> Record:
+    """Make the record that a lock row stands for; its subdir need not be the folder it is in."""
     return Record(
         name=package.name,
         version=package.version,
         build=package.build,
         build_number=package.build_number,
-        subdir=subdir,
+        subdir=package.subdir,
         depends=package.depends,
         constrains=package.constrains,
         extra_depends=tuple(sorted(package.extra_depends)),

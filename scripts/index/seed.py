@@ -94,7 +94,7 @@ def _locked(work: ChannelWork, folder: Path, digests: Digests) -> list[Record]:
 def _record(artifact: Artifact, work: ChannelWork, folder: Path) -> Record:
     """Make one record; its size is the file's where the lock names none."""
     subdir, name = artifact.path.parent.name, artifact.path.name
-    record = record_of_package(artifact.package, subdir)
+    record = record_of_package(artifact.package)
     if work.lock_version < OLDEST_COMPLETE:
         said = read_index_record(folder / artifact.path, str(artifact.path))
         record = complete(record, said, work.lock_version)

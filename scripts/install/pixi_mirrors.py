@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import PurePosixPath
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from scripts.install.plan_install import Installation
+from scripts.lock.derive import keeps_path
 from scripts.lock.select import Artifact
 from scripts.manifest.settings import Kind
 
@@ -48,10 +49,9 @@ def _base(url: str, artifact: Artifact) -> str:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"}:
         raise NoMirrorError("its lock names locations that `[mirrors]` cannot replace")
-    base, _, rest = parts.path.rpartition("/")
-    base, _, subdir = base.rpartition("/")
-    if unquote(f"{subdir}/{rest}") != "/".join(artifact.path.parts[-2:]):
-        raise NoMirrorError(f"its lock has {artifact.path.name} under another name")
+    if not keeps_path(url, artifact.path):
+        raise NoMirrorError(f"{artifact.path} is not at the path that the lock's URL ends in")
+    base = parts.path.rsplit("/", 2)[0]
     host = parts.netloc.rpartition("@")[2]  # what pixi compares has no user and password
     return f"{parts.scheme}://{host}{base}"
 

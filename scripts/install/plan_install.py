@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 
-from scripts.channel.layout import folder_of_channel, place_of
+from scripts.channel.layout import folder_of_channel
 from scripts.lock.model import LockedEnvironment, LockedPackage, PlatformPackages
-from scripts.lock.select import Artifact, Selection
+from scripts.lock.select import Artifact, Selection, path_of
 from scripts.manifest.model import Manifest, ManifestPlatform
 from scripts.manifest.resolve import requirements
 from scripts.manifest.settings import Kind
@@ -63,10 +63,7 @@ def _installation(
     locked: tuple[LockedEnvironment, PlatformPackages],
 ) -> Installation:
     environment, rows = locked
-    chosen = tuple(
-        artifacts[place_of(selection.layout, each.channel, each.subdir, each.file_name)]
-        for each in rows.packages
-    )
+    chosen = tuple(artifacts[path_of(selection.layout, each)] for each in rows.packages)
     channels = [folder_of_channel(selection.layout, url) for url in environment.channels]
     platform = _platform(manifest, environment, rows)
     virtual = virtual_packages(rows, platform)

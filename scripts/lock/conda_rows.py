@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from scripts.core.errors import MirrorError, usage_error
 from scripts.core.file_name import FileName, parse_file_name
 from scripts.core.redact import redact
-from scripts.core.subdir import check_subdir, is_known_subdir
+from scripts.core.subdir import NOARCH, check_subdir, is_known_subdir
 from scripts.lock.derive import (
     Location,
     derive_build_number,
@@ -23,7 +23,7 @@ from scripts.lock.yaml_text import Node
 def package_v1(row: Row, platform: str) -> LockedPackage:
     """Read a row of v1 to v3: conda-lock's shape, hashes in a map of their own.
 
-    What such a row calls its subdir is often the platform; the artifact lies where its URL says.
+    What such a row calls its subdir is often the platform, but for `noarch`; else the URL says.
     """
     url = row.needed("url")
     place = _place(url, row)
@@ -33,6 +33,8 @@ def package_v1(row: Row, platform: str) -> LockedPackage:
     hashes = Row(row.subject, f"hash of {url}", row.table("hash"))
     given = row.text("subdir")
     subdir = place.subdir or (given if given and is_known_subdir(given) else platform)
+    if given == NOARCH:  # whatever folder its channel keeps it in
+        subdir = NOARCH
     number = row.integer("build_number")
     return LockedPackage(
         url=url,
@@ -49,7 +51,7 @@ def package_v1(row: Row, platform: str) -> LockedPackage:
         depends=_dependencies(row),
         constrains=row.texts("constrains"),
         arch=row.text("arch"),
-        noarch=row.noarch() or derive_noarch(place.subdir or subdir, file_name.build),
+        noarch=row.noarch() or derive_noarch(subdir, file_name.build),
         license=row.text("license"),
         license_family=row.text("license_family"),
         timestamp=row.timestamp(),
@@ -73,7 +75,8 @@ def package_v4(row: Row) -> LockedPackage:
         else _archive_name(place, row) or _checked(f"{name}-{version}-{build}.conda", row)
     )
     build = build or file_name.build
-    subdir = place.subdir or row.needed("subdir")
+    given = row.text("subdir")
+    subdir = given if given and is_known_subdir(given) else place.subdir or row.needed("subdir")
     identity = _Identity(
         channel=_channel(row) or place.channel,
         subdir=check_subdir(subdir, f"{row.subject}: {redact(url)}"),

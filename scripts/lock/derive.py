@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import re
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
@@ -35,17 +36,33 @@ def parse_location(location: str) -> Location:
     if url is None:
         last = re.split(r"[/\\]", location)[-1]
         return Location(last, parse_file_name(last), None, None)
-    plain = re.split(r"[?#]", location, maxsplit=1)[0]
-    head, _, raw = plain.rpartition("/")
+    head, raw = _head(location)
     last = unquote(raw) if "%" in raw else raw
-    channel, _, folder = head.rpartition("/")
-    with_subdir = url[1].lower() in _WITH_SUBDIR and is_known_subdir(folder)
+    channel = head.rpartition("/")[0]
     return Location(
         last,
         parse_file_name(last),
-        folder if with_subdir else None,
+        url_subdir(location) if url[1].lower() in _WITH_SUBDIR else None,
         channel if len(channel) > url.end() else None,
     )
+
+
+def url_subdir(location: str) -> str | None:
+    """Return the subdir that a URL of any scheme leads into; a record may have another one."""
+    folder = _head(location)[0].rpartition("/")[2]
+    return folder if is_known_subdir(folder) and not is_path(location) else None
+
+
+def keeps_path(location: str, path: PurePosixPath) -> bool:
+    """Tell whether subdir and file name are those of the URL: `[mirrors]` replaces but its head."""
+    head, last = _head(location)
+    return unquote(f"{head.rpartition('/')[2]}/{last}") == "/".join(path.parts[-2:])
+
+
+def _head(location: str) -> tuple[str, str]:
+    """Split a location before its last segment; what follows the path is left out."""
+    head, _, last = re.split(r"[?#]", location, maxsplit=1)[0].rpartition("/")
+    return head, last
 
 
 def is_path(location: str) -> bool:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from scripts.core.redact import redact
 from scripts.core.report import Json
+from scripts.lock.derive import url_subdir
 from scripts.lock.model import Unmirrorable
 from scripts.lock.select import Selection
+
+_SHOWN: Final = 5  # artifacts that the line about moved ones names
 
 
 def left_out_lines(selection: Selection) -> tuple[str, ...]:
@@ -22,7 +26,7 @@ def left_out_lines(selection: Selection) -> tuple[str, ...]:
         f"left out: {row.name} ({redact(row.location)}): {row.reason}; in {', '.join(where)}"
         for row, where in unmirrorable(selection).items()
     ]
-    return tuple(lines)
+    return (*lines, *_moved_lines(selection))
 
 
 def left_out_json(selection: Selection) -> Json:
@@ -41,6 +45,26 @@ def left_out_json(selection: Selection) -> Json:
             for row, where in unmirrorable(selection).items()
         ],
     }
+
+
+def _moved_lines(selection: Selection) -> Iterable[str]:
+    """Say once which URLs of the lock a `[mirrors]` rule cannot lead here, and why.
+
+    Locations that no such rule is for are left to the levels and `doctor`.
+    """
+    moved = [
+        f"{artifact.path} (the lock: {subdir})"
+        for artifact in selection.artifacts
+        for subdir in [url_subdir(artifact.package.url)]
+        if subdir not in {None, artifact.path.parent.name}
+    ]
+    if moved:
+        more = f" and {len(moved) - _SHOWN} more" if len(moved) > _SHOWN else ""
+        yield (
+            f"an unchanged pixi.lock will not find here {', '.join(moved[:_SHOWN])}{more}: a flat"
+            f" mirror goes by the record's subdir, and `[mirrors]` replaces but the beginning of"
+            f' a URL; layout = "by-channel" keeps the URL\'s own path'
+        )
 
 
 def unmirrorable(selection: Selection) -> dict[Unmirrorable, list[str]]:

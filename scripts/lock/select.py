@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from scripts.channel.layout import FLAT_CHANNEL, Layout, folder_of_channel, place_of
+from scripts.channel.layout import FLAT_CHANNEL, Layout, folder_of_channel
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.redact import redact
+from scripts.lock.derive import url_subdir
 from scripts.lock.model import LockedEnvironment, LockedPackage, LockFile
 from scripts.manifest.settings import TABLE, Settings
 
@@ -43,6 +44,19 @@ class Selection:
     channels: tuple[PurePosixPath, ...]
     excluded: tuple[str, ...]
     lock_version: int = 7
+
+
+def path_of(layout: Layout, package: LockedPackage) -> PurePosixPath:
+    """Return an artifact's path, relative to the channel folder.
+
+    By channel it is the URL's own path below its channel, since that is what a client with an
+    unchanged lock asks for: a channel may keep a noarch package in `linux-64/`. A flat mirror
+    holds what several channels have under one name in one place, and goes by the record.
+    """
+    subdir = package.subdir
+    if layout is Layout.BY_CHANNEL:
+        subdir = url_subdir(package.url) or subdir
+    return folder_of_channel(layout, package.channel) / subdir / str(package.file_name)
 
 
 def select(lock: LockFile, settings: Settings) -> Selection:
@@ -123,7 +137,7 @@ def _artifacts(environments: tuple[LockedEnvironment, ...], layout: Layout) -> t
         if id(package) in seen:  # the reader shares rows between environments
             continue
         seen.add(id(package))
-        path = place_of(layout, package.channel, package.subdir, package.file_name)
+        path = path_of(layout, package)
         there = found.get(path)
         if there is None:
             channel = folder_of_channel(layout, package.channel)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
 
-from scripts.channel.layout import folder_of_channel, place_of
+from scripts.channel.layout import folder_of_channel
 from scripts.core.errors import Problem
 from scripts.core.subdir import NOARCH
 from scripts.lock.model import LockedEnvironment, PlatformPackages
-from scripts.lock.select import Selection
+from scripts.lock.select import Selection, path_of
 
 
 class Level(StrEnum):
@@ -116,14 +116,12 @@ class Uses:
         layout = self._selection.layout
         found: dict[PurePosixPath, set[Place]] = {}
         for place, environment, rows in places_of(self._selection):
+            paths = {path_of(layout, each) for each in (*rows.packages, *rows.build_packages)}
+            channels = {folder_of_channel(layout, url) for url in environment.channels}
             # Clients read noarch of each channel for every platform (CEP 26).
-            subdirs: set[tuple[str | None, str]] = {(url, NOARCH) for url in environment.channels}
-            for package in (*rows.packages, *rows.build_packages):
-                path = place_of(layout, package.channel, package.subdir, package.file_name)
+            noarchs = {each / NOARCH for each in channels | {path.parent.parent for path in paths}}
+            for path in paths | {path.parent for path in paths} | noarchs:
                 found.setdefault(path, set()).add(place)
-                subdirs.update(((package.channel, package.subdir), (package.channel, NOARCH)))
-            for channel, subdir in subdirs:
-                found.setdefault(folder_of_channel(layout, channel) / subdir, set()).add(place)
         return {path: frozenset(places) for path, places in found.items()}
 
 

@@ -13,11 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Final
 
-from scripts.channel.layout import place_of
 from scripts.index.records import Record
 from scripts.index.repodata import REPODATA, parse_repodata
 from scripts.lock.model import LockedPackage, PlatformPackages
-from scripts.lock.select import Artifact, Selection
+from scripts.lock.select import Artifact, Selection, path_of
 from scripts.manifest.settings import Kind
 from scripts.proof.findings import Level, Place, places_of
 from scripts.self_check.copy import Copy
@@ -136,7 +135,7 @@ def _scene(place: Place, artifacts: tuple[Artifact, ...]) -> Scene:
 
 
 def _path(selection: Selection, package: LockedPackage) -> PurePosixPath:
-    return place_of(selection.layout, package.channel, package.subdir, package.file_name)
+    return path_of(selection.layout, package)
 
 
 def _way(title: str, artifact: Artifact, scene: Scene, edit: Edit, sign: str | None) -> Way:

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from scripts.channel.layout import place_of
 from scripts.core.subdir import NOARCH
-from scripts.lock.select import Artifact, Selection
+from scripts.lock.select import Artifact, Selection, path_of
 from scripts.proof.findings import Level, Place, places_of
 from scripts.self_check.copy import Copy
 from scripts.self_check.way import NoWay, Scene, Way, whole_subdirs
@@ -120,10 +119,7 @@ def _installed_noarch(there: Sequence[Artifact], selection: Selection, subdir: s
     for place, _, rows in places_of(selection):
         if rows.platform.subdir != subdir:
             continue
-        paths = {
-            place_of(selection.layout, each.channel, each.subdir, each.file_name)
-            for each in rows.packages
-        }
+        paths = {path_of(selection.layout, each) for each in rows.packages}
         installed = [each for each in there if each.path in paths]
         noarch = sorted(
             (each for each in installed if each.path.parent.name == NOARCH),

@@ -78,7 +78,7 @@ def _stranger(folder: Path, there: Sequence[Artifact], selection: Selection) -> 
 
 
 def _adding(artifact: Artifact, subdir: PurePosixPath) -> Callable[[Copy], None]:
-    row = record_to_json(record_of_package(artifact.package, subdir.name))
+    row = record_to_json(record_of_package(artifact.package))
     edit, package = adding(artifact.path.name, dict(row)), artifact.package.name.lower()
     return lambda copy: edit_index(copy, subdir, package, edit)
 

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from scripts.channel.layout import place_of
 from scripts.core.subdir import NOARCH
 from scripts.lock.model import PlatformPackages
-from scripts.lock.select import Artifact, Selection
+from scripts.lock.select import Artifact, Selection, path_of
 from scripts.proof.findings import Level, Place
 from scripts.self_check.copy import Copy
 
@@ -85,11 +84,7 @@ def _narrowed_rows(
     selection: Selection, rows: PlatformPackages, paths: frozenset[PurePosixPath]
 ) -> PlatformPackages:
     packages, build_packages = (
-        tuple(
-            each
-            for each in some
-            if place_of(selection.layout, each.channel, each.subdir, each.file_name) in paths
-        )
+        tuple(each for each in some if path_of(selection.layout, each) in paths)
         for some in (rows.packages, rows.build_packages)
     )
     return dataclasses.replace(

@@ -58,8 +58,8 @@ class _Mirror:
         self._root = root
         self._keys: dict[str | None, str] = {}
         self._entries = {
-            (self.key(package.channel), package.name, package.subdir)
-            for package in (each.package for each in selection.artifacts)
+            (self.key(each.package.channel), each.package.name, each.path.parent.name)
+            for each in selection.artifacts
         }
 
     def key(self, channel: str | None) -> str:
@@ -101,7 +101,7 @@ def channel_report(uses: tuple[ChannelUse, ...], flat_conflicts: tuple[str, ...]
 def names_of_two_channels(selection: Selection, root: PurePath) -> tuple[str, ...]:
     """Return the package names that two channels serve: a flat mirror is refused for them."""
     mirror = _Mirror(selection, root)
-    pairs = mirror.names({each.package.subdir for each in selection.artifacts})
+    pairs = mirror.names({each.path.parent.name for each in selection.artifacts})
     times = Counter(name for _, name in pairs)
     return tuple(sorted(name for name, count in times.items() if count > 1))
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePath, PurePosixPath
 
-from scripts.channel.layout import Layout, place_of
+from scripts.channel.layout import Layout
 from scripts.lock.model import LockedEnvironment, PlatformPackages
-from scripts.lock.select import Selection
+from scripts.lock.select import Selection, path_of
 from scripts.manifest.model import Environment, Manifest, ManifestPlatform, Requirement
 from scripts.manifest.resolve import (
     channel_priority,
@@ -97,10 +97,7 @@ def _plan(
         virtual_packages=virtual_packages(rows, platform),
         channel_priority=channel_priority(manifest, environment),
         strategy=solve_strategy(manifest, environment),
-        locked=frozenset(
-            place_of(selection.layout, each.channel, each.subdir, each.file_name)
-            for each in rows.packages
-        ),
+        locked=frozenset(path_of(selection.layout, each) for each in rows.packages),
         not_proven=tuple(_not_proven(manifest, environment, platform, there)),
         leeway=_leeway(selection, manifest, environment, rows),
     )

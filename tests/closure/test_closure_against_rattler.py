@@ -70,7 +70,7 @@ def _question(closing: Closing, folder: Path) -> Json:
     for each in closing.packages:
         subdirs.setdefault(each.subdir, []).append(each)
     for subdir, packages in subdirs.items():
-        rows = [(str(each.file_name), record_of_package(each, subdir)) for each in packages]
+        rows = [(str(each.file_name), record_of_package(each)) for each in packages]
         (folder / subdir).mkdir(parents=True)
         (folder / subdir / REPODATA).write_bytes(render_repodata(subdir, rows))
     return {

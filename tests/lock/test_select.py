@@ -11,6 +11,7 @@ import pytest
 from scripts.channel.layout import Layout
 from scripts.core.errors import ExitCode, MirrorError
 from scripts.core.file_name import parse_file_name
+from scripts.lock.left_out import left_out_lines
 from scripts.lock.model import (
     LockedEnvironment,
     LockedPackage,
@@ -395,6 +396,36 @@ def test_channel_priority_is_refused_flat_and_kept_by_channel() -> None:
     assert paths(selection)[-1] == "nvidia/linux-64/cuda-cudart-12.1.105-0.tar.bz2"
     # One environment alone has nothing that collides.
     assert len(select(made, Settings(environments=("a",))).artifacts) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "by_channel"),
+    [
+        (f"{FORGE}/linux-64/zlib-1.0-0.conda", "linux-64"),
+        (f"{FORGE}/noarch/zlib-1.0-0.conda?x=/y/z#a/b", "noarch"),
+        ("s3://bucket/forge/osx-64/zlib-1.0-0.conda", "osx-64"),
+        (f"{FORGE}/releases/zlib-1.0-0.conda", "win-64"),  # no subdir: then the record's
+        ("./linux-64/zlib-1.0-0.conda", "win-64"),
+    ],
+)
+def test_the_subdir_is_the_url_s_by_channel_and_the_record_s_in_flat(
+    url: str, by_channel: str
+) -> None:
+    made = one_environment(package(subdir="win-64", url=url))
+    assert paths(select(made, BY_CHANNEL)) == [f"conda-forge/{by_channel}/zlib-1.0-0.conda"]
+    flat = select(made, Settings())
+    assert paths(flat) == ["win-64/zlib-1.0-0.conda"]
+    [*_, last] = ["", *left_out_lines(flat)]
+    is_moved = url.startswith(("https", "s3")) and "releases" not in url
+    assert last.startswith("an unchanged pixi.lock will not find here") is is_moved
+    assert left_out_lines(select(made, BY_CHANNEL)) == ()
+
+
+def test_many_moved_artifacts_are_told_in_one_line() -> None:
+    url = f"{FORGE}/noarch/x-1.0-0.conda"
+    some = [package(f"x{each}", url=url.replace("x-", f"x{each}-")) for each in range(7)]
+    [line] = left_out_lines(select(one_environment(*some), Settings()))
+    assert "linux-64/x4-1.0-0.conda (the lock: noarch) and 2 more: a flat mirror" in line
 
 
 def test_no_payload() -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from scripts.core.subdir import is_known_subdir
 from tests.support.packages import TinyPackage, WrittenPackage
 
 # What may stand in YAML without quotes and stays a string, as far as these tests go.
@@ -264,7 +265,8 @@ def _not_derived(row: LockRow, package: TinyPackage) -> tuple[dict[str, Any], di
     digits = re.search(r"[0-9]*\Z", package.build)
     derived_number = int(digits.group() or 0) if digits else 0
     guess = "python" if "py" in package.build else "generic"
-    derived_noarch = guess if package.subdir == "noarch" else None
+    shown = last_folder if is_url and is_known_subdir(last_folder) else package.subdir
+    derived_noarch = guess if shown == "noarch" else None
     head: dict[str, Any] = {
         "name": None if is_plain else package.name,
         "version": None if is_plain else package.version,
@@ -274,9 +276,7 @@ def _not_derived(row: LockRow, package: TinyPackage) -> tuple[dict[str, Any], di
         "noarch": None if package.noarch_kind == derived_noarch else package.noarch_kind,
     }
     tail = {
-        "channel": None
-        if row.location == f"{row.channel}/{package.subdir}/{last}"
-        else row.channel,
+        "channel": None if row.location == f"{row.channel}/{last_folder}/{last}" else row.channel,
         "file_name": None if is_plain else package.file_name,
     }
     return head, tail
