@@ -18,7 +18,9 @@ from scripts.core.report import Report
 _ROOT = Path(__file__).resolve().parents[1]
 _OLDEST = "requirements-oldest.txt"
 
-_OURS = frozenset(["-h", "--help", "-q", "--quiet", "-v", "--verbose", "--json", "--oldest"])
+_OURS = frozenset(
+    ["-h", "--help", "-q", "--quiet", "-v", "--verbose", "--json", "--oldest", "--deep"]
+)
 
 # pytest.ExitCode, by its documentation; whatever else it may return is a failure of the program.
 _MEANING = {
@@ -36,12 +38,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="store_true",
         help=f"insist on the old releases of {_OLDEST}; `./run` installs them",
     )
+    parser.add_argument(
+        "--deep", action="store_true", help="sweep over every case, where a sample is the rule"
+    )
     arguments = sys.argv[1:] if argv is None else argv
     theirs = [each for each in arguments if each not in _OURS]
 
     def handler(options: argparse.Namespace, console: Console) -> Report:
         loudness = ["-q"] if options.quiet else ["-v"] if options.verbose else []
-        return _test([*loudness, *theirs], oldest=options.oldest, console=console)
+        deep = ["--deep"] if options.deep else []
+        return _test([*loudness, *deep, *theirs], oldest=options.oldest, console=console)
 
     return run_task("test", parser, handler, [each for each in arguments if each in _OURS])
 

@@ -32,6 +32,11 @@ _FOREIGN = frozenset(
 _LOOPBACK = "127.0.0.1,localhost,::1"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take `--deep`, which `./run test --deep` passes on."""
+    parser.addoption("--deep", action="store_true", help="sweep over every case, not a sample")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Guard this process before the first test is even imported."""
     guard.install()
@@ -58,6 +63,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for reason, count in sorted(wanting.items()):
         tests = "1 test" if count == 1 else f"{count} tests"
         terminalreporter.line(f"{tests} skipped: {reason.removeprefix('Skipped: ')}")
+
+
+@pytest.fixture(scope="session")
+def deep(pytestconfig: pytest.Config) -> bool:
+    """Tell whether a sweep is to try every case, however long that takes, or a sample."""
+    return bool(pytestconfig.getoption("--deep"))
 
 
 @pytest.fixture(autouse=True)

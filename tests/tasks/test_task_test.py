@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from importlib.metadata import version
@@ -51,6 +52,17 @@ def test_arguments_go_to_pytest_and_its_answer_comes_back(one_test: Path) -> Non
     none = _test(*options, "-k", "test_c")
     assert none.stderr.endswith("error: pytest: found no test to run\n")
     assert none.returncode == 2
+
+
+def test_a_sweep_is_told_to_be_deep(tmp_path: Path) -> None:
+    """By the option alone; what it is passed on to is the conftest of all tests."""
+    (tmp_path / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    shutil.copyfile(ROOT / "tests" / "conftest.py", tmp_path / "conftest.py")
+    file = tmp_path / "test_deep.py"
+    file.write_text("def test_deep(deep): assert deep\n", encoding="utf-8")
+    options = ("-c", str(tmp_path / "pytest.ini"), str(file), "-p", "no:cacheprovider")
+    assert _test(*options, "--deep").returncode == 0
+    assert _test(*options).returncode == 1  # control
 
 
 @pytest.mark.skipif(_HERE == _OLDEST, reason="the oldest py-rattler is here")
