@@ -18,7 +18,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 from scripts.core.called import EXTENSION, PROGRAM, VARIABLE
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem, exit_code_of
-from scripts.core.template_files import TEMPLATE
+from scripts.core.template_files import TEMPLATE, version
 from scripts.task_list import (
     ON_THE_TEMPLATE,
     ON_WORKSPACES,
@@ -37,7 +37,7 @@ def main() -> int:
     if name in {"-h", "--help"}:
         return _print(console, _overview())
     if name in {"-V", "--version"}:
-        return _print(console, [f"{PROGRAM} {_version()}"])
+        return _print(console, [f"{PROGRAM} {version()}"])
     if name not in described_tasks(TEMPLATE, ON_WORKSPACES):
         console.problem(_refusal(name))
         return ExitCode.USAGE
@@ -77,15 +77,6 @@ def _overview() -> list[str]:
         "The workspace is that of the nearest manifest upward, or of --manifest-path PATH.",
         "Of its pixi.lock all environments are mirrored, unless [tool.pixi-mirror] says less.",
     ]
-
-
-def _version() -> str:
-    """Read the version from pyproject.toml, the one place where it stands."""
-    import tomllib
-
-    document = tomllib.loads((TEMPLATE / "pyproject.toml").read_text(encoding="utf-8"))
-    version: str = document["project"]["version"]
-    return version
 
 
 def _refusal(name: str) -> Problem:

@@ -11,6 +11,7 @@ from scripts.core.console import Console
 from scripts.core.exclusive import exclusive
 from scripts.core.report import Report
 from scripts.fetch.stage import FetchOptions, fetch
+from scripts.lock.owners import by_settings, read_owners
 from scripts.lock.read import read_lock
 from scripts.lock.select import select
 from scripts.manifest.workspace import add_setting_options, open_workspace, overrides_from
@@ -41,7 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace, console: Console) -> Report:
     """Fetch for the workspace that the options name."""
     workspace = open_workspace(options.manifest_path, overrides_from(options))
-    selection = select(read_lock(workspace.lock_path), workspace.settings)
+    lock = read_lock(workspace.lock_path)
+    selection = select(lock, workspace.settings)
+    read_owners(workspace, by_settings(workspace, lock))  # refuses what cannot share a channel
     if options.dry_run:
         return fetch(workspace, selection, FetchOptions(dry_run=True), console)
     with exclusive(workspace.place.lock, workspace.settings.channel_dir):

@@ -11,11 +11,19 @@ from scripts.core.console import Console
 from scripts.core.exclusive import exclusive
 from scripts.core.report import Report
 from scripts.index.stage import index
+from scripts.lock.owners import by_settings, read_owners
 from scripts.lock.read import read_lock
 from scripts.lock.select import select
 from scripts.manifest.workspace import add_setting_options, open_workspace, overrides_from
 
-SETTINGS = ("channel-dir", "layout", "environments", "exclude-environments", "platforms")
+SETTINGS = (
+    "channel-dir",
+    "layout",
+    "environments",
+    "exclude-environments",
+    "platforms",
+    "grace",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,9 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace, console: Console) -> Report:
     """Index the mirror of the workspace that the options name."""
     workspace = open_workspace(options.manifest_path, overrides_from(options))
-    selection = select(read_lock(workspace.lock_path), workspace.settings)
+    lock = read_lock(workspace.lock_path)
+    selection = select(lock, workspace.settings)
     with exclusive(workspace.place.lock, workspace.settings.channel_dir):
-        return index(workspace, selection, console)
+        owners = read_owners(workspace, by_settings(workspace, lock))
+        return index(workspace, selection, console, owners=owners)
 
 
 if __name__ == "__main__":

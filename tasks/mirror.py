@@ -16,6 +16,7 @@ from scripts.core.report import Json, Report
 from scripts.fetch.stage import FetchOptions, fetch
 from scripts.index.stage import index
 from scripts.lock.model import LockFile
+from scripts.lock.owners import by_settings, read_owners
 from scripts.lock.read import read_lock
 from scripts.lock.select import select
 from scripts.manifest.workspace import (
@@ -25,7 +26,6 @@ from scripts.manifest.workspace import (
     overrides_from,
 )
 from scripts.renew.fit_check import check_fit
-from scripts.renew.made_from import remember_made_from
 from scripts.renew.pixi import is_run_by_pixi
 from scripts.verify.stage import VerifyOptions, verify
 
@@ -38,6 +38,7 @@ SETTINGS = (
     "platforms",
     "allow-incomplete",
     "allow-unhashed",
+    "grace",
 )
 
 
@@ -77,9 +78,10 @@ def chain(workspace: Workspace, lock: LockFile, console: Console) -> Report:
     holds the data of all stages, and the problems. The caller holds the channel's lock file.
     """
     selection = select(lock, workspace.settings)
+    owners = read_owners(workspace, by_settings(workspace, lock))
     stages: tuple[tuple[str, Callable[[], Report]], ...] = (
         ("fetch", lambda: fetch(workspace, selection, FetchOptions(), console)),
-        ("index", lambda: index(workspace, selection, console)),
+        ("index", lambda: index(workspace, selection, console, owners=owners)),
         ("verify", lambda: verify(workspace, selection, VerifyOptions(), console)),
     )
     data: dict[str, Json] = {}
@@ -93,8 +95,6 @@ def chain(workspace: Workspace, lock: LockFile, console: Console) -> Report:
         said.update(report.lines)
         if report.problems:
             return dataclasses.replace(report, lines=(), data=data)
-        if name == "index":
-            remember_made_from(workspace)
     closing = f"mirror: {workspace.settings.channel_dir} holds what pixi.lock names, verified"
     return Report(lines=(closing,), data=data)
 

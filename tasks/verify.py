@@ -12,6 +12,7 @@ from scripts.core.command import run_task, task_parser, words_of
 from scripts.core.console import Console
 from scripts.core.exclusive import exclusive
 from scripts.core.report import Report
+from scripts.lock.owners import by_settings, read_owners
 from scripts.lock.read import read_lock
 from scripts.lock.select import select
 from scripts.manifest.workspace import add_setting_options, open_workspace, overrides_from
@@ -60,6 +61,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="also write a report for those who approve a transfer: FILE.md or FILE.html"
         " (repeatable)",
     )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="untracked files in the channel folder are findings",
+    )
     return run_task("verify", parser, partial(run, parser), argv)
 
 
@@ -68,7 +74,8 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
     if options.self_check and (options.level or options.client or options.report):
         parser.error("--self-check goes with neither --level nor --client nor --report")
     workspace = open_workspace(options.manifest_path, overrides_from(options))
-    selection = select(read_lock(workspace.lock_path), workspace.settings)
+    lock = read_lock(workspace.lock_path)
+    selection = select(lock, workspace.settings)
     if options.self_check:
         from scripts.self_check.stage import self_check
 
@@ -78,8 +85,10 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
         levels=frozenset(options.level or Level),
         clients=None if options.client is None else tuple(dict.fromkeys(options.client)),
         reports=tuple(dict.fromkeys(options.report or ())),
+        strict=options.strict,
     )
-    return verify(workspace, selection, wanted, console)
+    owners = read_owners(workspace, by_settings(workspace, lock))
+    return verify(workspace, selection, wanted, console, owners=owners)
 
 
 def _report_file(text: str) -> Path:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from stat import S_ISREG
 
 from scripts.channel.digests import Digests
+from scripts.core.file_name import parse_file_name
 from scripts.core.files import hash_file
+from scripts.core.subdir import is_known_subdir
 
 
 class Standing(StrEnum):
@@ -38,6 +40,50 @@ class Found:
     path: PurePosixPath
     standing: Standing
     actual: str | None = None
+
+
+def files_below(folder: Path) -> Iterator[tuple[PurePosixPath, os.stat_result]]:
+    """Yield every file below a folder, its path relative to it, and its status; no link followed.
+
+    What is neither a file nor a folder counts as a file. Raises OSError where one cannot look.
+    """
+    open_ = [PurePosixPath()]
+    while open_:
+        above = open_.pop()
+        try:
+            with os.scandir(folder / above) as entries:
+                for entry in sorted(entries, key=lambda each: each.name):
+                    if entry.is_dir(follow_symlinks=False):
+                        open_.append(above / entry.name)
+                    else:
+                        yield above / entry.name, entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            if above != PurePosixPath():
+                raise
+
+
+def find_channels(folder: Path) -> tuple[PurePosixPath, ...]:
+    """Find the conda channels below a channel folder, relative to it: `.` where it is one itself.
+
+    A channel has a subdir with a repodata.json, or with a file named like an artifact.
+    """
+    found: set[PurePosixPath] = set()
+    open_ = [PurePosixPath()]
+    while open_:
+        above = open_.pop()
+        try:
+            with os.scandir(folder / above) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        open_.append(above / entry.name)
+                    elif is_known_subdir(above.name) and (
+                        entry.name == "repodata.json" or parse_file_name(entry.name) is not None
+                    ):
+                        found.add(above.parent)
+                        break
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+    return tuple(sorted(found))
 
 
 def look(folder: Path, expected: Iterable[Expected], digests: Digests) -> list[Found]:

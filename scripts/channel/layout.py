@@ -17,6 +17,11 @@ class Layout(StrEnum):
     BY_CHANNEL = "by-channel"
     """`<channel>/<subdir>/<file name>`: one conda channel for each upstream channel."""
 
+    @property
+    def other(self) -> Layout:
+        """The one that this one is not."""
+        return Layout.FLAT if self is Layout.BY_CHANNEL else Layout.BY_CHANNEL
+
 
 # The folder of the one channel of a flat mirror: the channel folder itself.
 FLAT_CHANNEL = PurePosixPath()

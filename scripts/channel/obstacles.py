@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import Final
 
+from scripts.channel.mirror_state import WORKSPACES
 from scripts.channel.state import ChannelPlace
 from scripts.core.errors import ExitCode, MirrorError, Problem
 
@@ -44,10 +45,11 @@ def refuse_obstacles(
 def refuse_odd_state(place: ChannelPlace) -> None:
     """Refuse (exit 2) working state that is not made of plain files and folders."""
     problems = [
-        _link(str(path), path) for path in (place.state.parent, place.state) if _is_link(path)
+        _link(str(path), path) for path in (place.root.parent, place.root) if _is_link(path)
     ]
     if not problems:
-        problems = [*_odd_entries(place.state), *_odd_entries(place.parts)]
+        folders = (place.root, place.state, place.state / WORKSPACES, place.cache, place.parts)
+        problems = [problem for each in folders for problem in _odd_entries(each)]
     if problems:
         raise MirrorError(*problems)
 

@@ -17,8 +17,9 @@ def prepare(place: ChannelPlace) -> None:
     """
     try:
         place.folder.mkdir(parents=True, exist_ok=True)
-        place.state.mkdir(parents=True, exist_ok=True)
-        ignore = place.state.parent / ".gitignore"
+        for each in (place.state, place.cache):
+            each.mkdir(parents=True, exist_ok=True)
+        ignore = place.root.parent / ".gitignore"
         if not ignore.exists():  # working state is not to be committed, whatever repository it is
             write_atomically(ignore, b"*\n")
     except OSError as error:
@@ -31,7 +32,7 @@ def prepare(place: ChannelPlace) -> None:
         raise usage_error(
             str(place.folder),
             "is a disk of its own, and nothing beside it is on that disk",
-            ("working state", str(place.state)),
+            ("working state", str(place.root)),
             help=f"set channel-dir to a folder on that disk: {place.folder / 'channel'}",
         )
 

@@ -10,47 +10,55 @@ STATE_FOLDER = ".pixi-mirror"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelPlace:
-    """A channel folder and the folder of working state beside it, on the same file system."""
+    """A channel folder and the folder of working state beside it, on the same file system.
+
+    Of that, `state` cannot be made again, and `cache` only saves time: it may go at any moment.
+    """
 
     folder: Path
-    state: Path
+    root: Path
 
     @property
-    def parts(self) -> Path:
-        """Folder of artifacts under way, named by their digest."""
-        return self.state / "parts"
+    def state(self) -> Path:
+        """Folder of what cannot be made again: layout, workspaces, files waiting for removal."""
+        return self.root / "state"
 
     @property
-    def digests(self) -> Path:
-        """The journal of known digests."""
-        return self.state / "digests.jsonl"
+    def cache(self) -> Path:
+        """Folder of what only saves time."""
+        return self.root / "cache"
 
     @property
     def lock(self) -> Path:
         """The file that a run holds while it changes the channel."""
-        return self.state / "run.lock"
+        return self.root / "run.lock"
+
+    @property
+    def parts(self) -> Path:
+        """Folder of artifacts under way, named by their digest."""
+        return self.cache / "parts"
+
+    @property
+    def digests(self) -> Path:
+        """The journal of known digests."""
+        return self.cache / "digests.jsonl"
 
     @property
     def staging(self) -> Path:
         """Folder in which an index is built before it becomes visible."""
-        return self.state / "staging"
+        return self.cache / "staging"
 
     @property
     def self_check(self) -> Path:
         """Folder of the copies that a self-check breaks, gone when it ends."""
-        return self.state / "self-check"
+        return self.cache / "self-check"
 
     @property
     def index_stamp(self) -> Path:
         """What the index was last made from."""
-        return self.state / "index.json"
-
-    @property
-    def made_from(self) -> Path:
-        """Copy of the pixi.lock that the channel was last made from."""
-        return self.state / "made-from.lock"
+        return self.cache / "index.json"
 
 
 def channel_place(folder: Path) -> ChannelPlace:
     """Name the state folder of a channel folder: `.pixi-mirror/<its name>` beside it."""
-    return ChannelPlace(folder=folder, state=folder.parent / STATE_FOLDER / folder.name)
+    return ChannelPlace(folder=folder, root=folder.parent / STATE_FOLDER / folder.name)

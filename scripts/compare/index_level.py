@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -18,8 +19,8 @@ from scripts.channel.state import ChannelPlace
 from scripts.core.errors import MirrorError, Problem
 from scripts.core.files import read_regular
 from scripts.core.subdir import NOARCH
+from scripts.index.account import look_into_mirror
 from scripts.index.compare import contradictions, differences
-from scripts.index.leftovers import look_into_mirror
 from scripts.index.readback import (
     IndexReading,
     compare_records,
@@ -38,7 +39,7 @@ from scripts.index.repodata import (
     parse_shard_index,
 )
 from scripts.index.seed import make_seed
-from scripts.index.work import ChannelWork
+from scripts.index.work import ChannelWork, without
 from scripts.lock.select import Artifact, Selection
 from scripts.proof.findings import Finding, Level, Uses
 
@@ -66,12 +67,18 @@ class _Subdir:
         return {**self.whole, **self.absent}
 
 
-def check_index(place: ChannelPlace, selection: Selection, uses: Uses) -> tuple[Finding, ...]:
-    """Compare the index of every channel of the mirror."""
+def check_index(
+    place: ChannelPlace,
+    selection: Selection,
+    uses: Uses,
+    waiting: AbstractSet[PurePosixPath] = frozenset(),
+) -> tuple[Finding, ...]:
+    """Compare the index of every channel of the mirror, but for files that wait for removal."""
     found: list[tuple[PurePosixPath, Problem]] = []
     subdirs: list[_Subdir] = []
-    for work in look_into_mirror(place, selection):
-        if not work.is_wanted and not work.contents.subdirs:
+    for each_work in look_into_mirror(place, selection):
+        work = dataclasses.replace(each_work, contents=without(each_work.contents, waiting))
+        if not work.is_wanted and work.contents.is_empty:
             continue
         whole, problems = _records(work, place.folder)
         found += [(PurePosixPath(each.subject).parent, each) for each in problems]

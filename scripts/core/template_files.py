@@ -43,6 +43,17 @@ def template_files(root: Path = TEMPLATE) -> tuple[PurePosixPath, ...]:
     return tuple(sorted(found))
 
 
+def version() -> str:
+    """Return the version of pixi-mirror: that of pyproject.toml, the one place where it stands.
+
+    A builder's pyproject.toml has none: its record tells what it was made from.
+    """
+    import tomllib
+
+    document = tomllib.loads((TEMPLATE / "pyproject.toml").read_text(encoding="utf-8"))
+    return str(document.get("project", {}).get("version", "as in this builder"))
+
+
 def _files_in(folder: Path) -> Iterator[Path]:
     for here, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if name not in _MADE_FOLDERS]

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 
 from scripts.channel.digests import Digests
 from scripts.channel.inventory import look
+from scripts.channel.mirror_state import read_state
 from scripts.channel.obstacles import refuse_obstacles
 from scripts.channel.prepare import free_bytes, prepare
 from scripts.core.console import Console
@@ -25,6 +26,7 @@ from scripts.fetch.pool import Failed, Pool
 from scripts.fetch.progress import State, progress
 from scripts.fetch.reach import Reach
 from scripts.lock.left_out import left_out_json, left_out_lines
+from scripts.lock.owners import note_layout
 from scripts.lock.select import Artifact, Selection
 from scripts.manifest.workspace import Workspace
 
@@ -51,6 +53,7 @@ def fetch(
             raise MirrorError(*problems)
     if not options.dry_run:
         prepare(workspace.place)
+        note_layout(workspace, read_state(workspace.place), selection.layout)
     digests = Digests(workspace.place.digests, writes=not options.dry_run)
     found = look(workspace.place.folder, map(expectation, selection.artifacts), digests)
     plan = make_plan(selection.artifacts, found)

@@ -1,4 +1,4 @@
-"""What lies in the folders of a conda channel: artifacts, index files, and what is neither. Acts.
+"""What lies in the folders of a conda channel: artifacts and index files. Acts.
 
 Only names and statuses are read, no bytes.
 """
@@ -25,12 +25,11 @@ class SubdirContents:
     """What is in one subdir; names are relative to it.
 
     `artifacts` are all files named like one, `index_files` what rattler-index writes (shards as
-    `shards/<sha256>.msgpack.zst`) or a killed run left of it, `others` the names of all else.
+    `shards/<sha256>.msgpack.zst`) or a killed run left of it.
     """
 
     artifacts: Mapping[str, os.stat_result] = field(default_factory=dict)
     index_files: Mapping[str, os.stat_result] = field(default_factory=dict)
-    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +42,11 @@ class ChannelContents:
     def subdir(self, name: str) -> SubdirContents:
         """Return what is in a subdir; nothing where there is no such folder."""
         return self.subdirs.get(name, _NOTHING)
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether there is neither an artifact nor an index file."""
+        return not any(each.artifacts or each.index_files for each in self.subdirs.values())
 
     def index_files(self) -> Iterator[tuple[str, os.stat_result]]:
         """Yield every index file as `<subdir>/<name>`, sorted."""
@@ -69,7 +73,6 @@ def look_into_channel(folder: Path, path: PurePosixPath) -> ChannelContents:
 def _look_into_subdir(folder: Path) -> SubdirContents:
     artifacts: dict[str, os.stat_result] = {}
     index_files: dict[str, os.stat_result] = {}
-    others: list[str] = []
     with os.scandir(folder) as entries:
         for entry in entries:
             name = entry.name
@@ -78,28 +81,26 @@ def _look_into_subdir(folder: Path) -> SubdirContents:
             elif entry.is_file() and _is_index_file(name):
                 index_files[name] = entry.stat()
             elif name == SHARDS and entry.is_dir():
-                shards, foreign = _look_into_shards(Path(entry.path))
-                index_files |= shards
-                others += foreign
-            else:
-                others.append(name)
-    return SubdirContents(
-        artifacts=artifacts, index_files=index_files, others=tuple(sorted(others))
-    )
+                index_files |= _look_into_shards(Path(entry.path))
+    return SubdirContents(artifacts=artifacts, index_files=index_files)
+
+
+def is_index_path(path: PurePosixPath) -> bool:
+    """Tell whether this is where an index file of a subdir lies, by its name alone."""
+    above = path.parent
+    if above.name == SHARDS:
+        return is_known_subdir(above.parent.name) and path.name.endswith((SHARD_END, _TORN))
+    return is_known_subdir(above.name) and _is_index_file(path.name)
 
 
 def _is_index_file(name: str) -> bool:
     return name in INDEX_FILES or (name.startswith(INDEX_FILES) and name.endswith(_TORN))
 
 
-def _look_into_shards(folder: Path) -> tuple[dict[str, os.stat_result], list[str]]:
-    shards: dict[str, os.stat_result] = {}
-    others: list[str] = []
+def _look_into_shards(folder: Path) -> dict[str, os.stat_result]:
     with os.scandir(folder) as entries:
-        for entry in entries:
-            name = f"{SHARDS}/{entry.name}"
-            if entry.name.endswith((SHARD_END, _TORN)) and entry.is_file():
-                shards[name] = entry.stat()
-            else:
-                others.append(name)
-    return shards, others
+        return {
+            f"{SHARDS}/{entry.name}": entry.stat()
+            for entry in entries
+            if entry.name.endswith((SHARD_END, _TORN)) and entry.is_file()
+        }

@@ -1,19 +1,16 @@
 """Let a built index become visible: packages' shards first, repodata.json last. Acts.
 
-Files whose bytes are the same stay as they are; what is stale goes last.
+Files whose bytes are the same stay as they are; what is stale is left to wait for its removal.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from scripts.core.files import make_durable, read_regular, write_atomically
-from scripts.core.subdir import KNOWN_SUBDIRS
+from scripts.core.files import make_durable, read_regular, replace, write_atomically
 from scripts.index.build import BuiltSubdir
-from scripts.index.contents import ChannelContents
 from scripts.index.repodata import (
     LARGEST,
     REPODATA,
@@ -24,9 +21,7 @@ from scripts.index.repodata import (
 )
 
 
-def publish(
-    built: Sequence[BuiltSubdir], staged: Path, channel: Path, before: ChannelContents
-) -> None:
+def publish(built: Sequence[BuiltSubdir], staged: Path, channel: Path) -> None:
     """Rename the index files of one channel from the staging folder into place.
 
     A client that reads meanwhile finds every file that an index names. Killed at any moment, a
@@ -44,7 +39,6 @@ def publish(
             _replace(source / SHARD_INDEX, target / SHARD_INDEX)
     for each in built:
         _replace(staged / each.subdir / REPODATA, channel / each.subdir / REPODATA)
-    _remove_stale(built, channel, before)
 
 
 def _is_same_shard_index(source: Path, target: Path) -> bool:
@@ -59,7 +53,7 @@ def _replace(source: Path, target: Path) -> None:
     if _present(target) == data:
         return
     try:
-        source.replace(target)
+        replace(source, target)
     except OSError as error:
         if error.errno != errno.EXDEV:  # the channel folder is on a file system of its own
             raise
@@ -84,32 +78,10 @@ def make_repodata_durable(built: Sequence[BuiltSubdir], staged: Path) -> None:
             make_durable(opened.fileno())
 
 
-def _remove_stale(built: Sequence[BuiltSubdir], channel: Path, before: ChannelContents) -> None:
-    """Remove shards that no index names, and all index files of subdirs that have become empty."""
-    named = {
+def published_names(built: Sequence[BuiltSubdir]) -> frozenset[str]:
+    """Return all index files that were built, as `<subdir>/<name>`."""
+    return frozenset(
         f"{each.subdir}/{name}"
         for each in built
         for name in (*each.shards, REPODATA, REPODATA_ZST, SHARD_INDEX)
-    }
-    stale = [name for name, _ in before.index_files() if name not in named]
-    # repodata.json sorts first, so what it promises goes after it
-    for name in sorted(stale, key=lambda name: (not name.endswith(REPODATA), name)):
-        (channel / name).unlink(missing_ok=True)
-    for subdir in {name.partition("/")[0] for name in stale}:
-        for folder in (channel / subdir / SHARDS, channel / subdir):
-            remove_if_empty(folder)
-
-
-def remove_if_empty(folder: Path) -> None:
-    """Remove a folder with nothing in it; leave any other."""
-    with contextlib.suppress(OSError):
-        folder.rmdir()
-
-
-def remove_empty_channel(folder: Path, path: PurePosixPath) -> None:
-    """Remove the folders of a channel, and those above it, that have nothing left in them."""
-    for subdir in KNOWN_SUBDIRS:
-        remove_if_empty(folder / path / subdir)
-    for each in (path, *path.parents):
-        if each != PurePosixPath():
-            remove_if_empty(folder / each)
+    )

@@ -14,9 +14,9 @@ from pathlib import Path, PurePosixPath
 
 from scripts.channel.digests import Digests
 from scripts.core.errors import MirrorError, Problem
+from scripts.index.account import Indexed
 from scripts.index.artifact import read_index_record
 from scripts.index.complete import OLDEST_COMPLETE, complete
-from scripts.index.leftovers import Kept
 from scripts.index.records import Record, record_of_package
 from scripts.index.work import ChannelWork, depends_on_bytes, subdirs_to_write
 from scripts.lock.select import Artifact
@@ -45,7 +45,7 @@ class ChannelSeed:
 
 
 def make_seed(
-    work: ChannelWork, kept: tuple[Kept, ...], folder: Path, digests: Digests
+    work: ChannelWork, kept: tuple[Indexed, ...], folder: Path, digests: Digests
 ) -> ChannelSeed:
     """Make all records of a channel.
 

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import PurePosixPath
 
 from scripts.channel.digests import Digests
+from scripts.channel.mirror_state import Removal, write_removals
 from scripts.channel.obstacles import refuse_obstacles
+from scripts.channel.removals import is_due, now, published, remove, still_waiting, to_remove
 from scripts.channel.state import ChannelPlace
 from scripts.core.console import Console
-from scripts.core.errors import MirrorError, usage_error
-from scripts.core.file_name import parse_file_name
+from scripts.core.errors import MirrorError, Problem, usage_error
 from scripts.core.files import replace
 from scripts.core.report import Report, human_size, to_json
 from scripts.core.subdir import NOARCH
+from scripts.index.account import damaged_problem, indexed_of, look_into_mirror, untracked_of
 from scripts.index.contents import INDEX_FILES, look_into_channel
 from scripts.index.indexer import Indexer, find_indexer
-from scripts.index.leftovers import leftovers_of, look_into_mirror, read_stamps
+from scripts.index.records import Record
 from scripts.index.repodata import SHARDS
-from scripts.index.stamp import ChannelStamp, IndexFiles, Summary, render_stamps
+from scripts.index.stamp import ChannelStamp, IndexFiles, Summary, parse_stamps, render_stamps
 from scripts.index.unchanged import are_unchanged, index_files_of
 from scripts.index.work import (
     ChannelWork,
@@ -29,6 +31,7 @@ from scripts.index.work import (
     missing_artifacts,
     without,
 )
+from scripts.lock.owners import Owners, read_owners, remember
 from scripts.lock.select import Selection
 from scripts.manifest.workspace import Workspace
 
@@ -36,42 +39,65 @@ _NEVER_MADE = ChannelStamp(
     made_from=Identity(records="", files=""),
     indexer="",
     files=IndexFiles(contents="", statuses="", boot=None),
-    summary=Summary(channel="", subdirs=(), records=0, kept=0, kept_bytes=0, foreign=()),
+    summary=Summary(channel="", subdirs=(), records=0, not_locked=()),
 )
 
 
-def index(workspace: Workspace, selection: Selection, console: Console) -> Report:
+def index(
+    workspace: Workspace,
+    selection: Selection,
+    console: Console,
+    *,
+    owners: Owners | None = None,
+    carried: Mapping[PurePosixPath, Record] | None = None,
+) -> Report:
     """Bring the index of every channel up to date; do nothing where it is.
 
+    `owners` None: the selection is all that the workspace names. `carried` are records of
+    artifacts that no index in this layout has yet. A client at work finds all that the index
+    named before: what it no longer names waits for its removal.
     Raises a MirrorError, with nothing changed, where an artifact is missing (exit code 2) or the
     indexer does not do what it should (exit code 4).
     """
-    return index_without(workspace, selection, frozenset(), console)
-
-
-def index_without(
-    workspace: Workspace,
-    selection: Selection,
-    dropped: AbstractSet[PurePosixPath],
-    console: Console,
-) -> Report:
-    """Index as if these artifacts (relative to the channel folder) were already gone."""
     place = workspace.place
+    owners = owners or read_owners(workspace, selection)
+    named = owners.named()
     try:
+        waiting = still_waiting(place.folder, owners.state.removals, named)
+        gone = frozenset(each.path for each in waiting)
         works = tuple(
-            dataclasses.replace(work, contents=without(work.contents, dropped))
+            dataclasses.replace(work, contents=without(work.contents, gone))
             for work in look_into_mirror(place, selection)
         )
         _refuse_obstacles(place, works)
         problems = [problem for work in works for problem in missing_artifacts(work)]
         if problems:
             raise MirrorError(*problems)
-        return _index_all(place, works, find_indexer(), console)
+        remember(workspace, owners, selection.layout)
+        indexing = _Indexing(place, find_indexer(), carried or {}, console)
+        stamps = indexing.run(works, gone)
+        removals = _drop(indexing, waiting)
+        if removals != owners.state.removals:
+            write_removals(place, removals)
+        if indexing.changed:
+            due = [each for each in removals if is_due(each, workspace.settings.grace, now())]
+            if due:
+                remove(place, due, [each for each in removals if each not in due])
+        known = named | {each.path for each in removals}
+        return _report(stamps, known, untracked_of(place.folder, stamps, known), indexing)
     except BrokenPipeError:  # nobody reads what is printed
         raise
     except OSError as error:
         name, reason = error.filename or str(place.folder), error.strerror or str(error)
         raise usage_error(str(name), f"cannot be read or written: {reason}") from error
+
+
+def _drop(indexing: _Indexing, waiting: Sequence[Removal]) -> tuple[Removal, ...]:
+    """Return all that waits for its removal now that the index is published."""
+    still = [each for each in waiting if each.path not in indexing.published]
+    listed = {each.path for each in still}
+    stale = [path for path in indexing.stale if path not in listed]
+    return published((*still, *to_remove(indexing.place.folder, stale, None)), now())
 
 
 def _refuse_obstacles(place: ChannelPlace, works: tuple[ChannelWork, ...]) -> None:
@@ -92,107 +118,162 @@ def _refuse_obstacles(place: ChannelPlace, works: tuple[ChannelWork, ...]) -> No
     )
 
 
-def _index_all(
-    place: ChannelPlace, works: tuple[ChannelWork, ...], indexer: Indexer, console: Console
-) -> Report:
-    """Index what is not current, and report of all channels."""
-    known = {stamp.summary.channel: stamp for stamp in read_stamps(place)}
-    stamps = {str(work.path): known.get(str(work.path), _never_made(work)) for work in works}
-    changed = False
-    for work in works:
-        path, identity = str(work.path), identify(work)
-        stamp = stamps[path]
-        if (stamp.made_from, stamp.indexer) == (identity, indexer.identity) and are_unchanged(
-            stamp.files, place.folder / work.path, work.contents
-        ):
-            stamps[path] = _with_foreign(stamp, work)
-            continue
-        if path not in known:
-            # known before it is visible: so a later lock without this channel finds it again
-            _write_stamps(place, stamps.values())
-        made = _index_channel(place, work, indexer, console)
-        stamps[path] = dataclasses.replace(made, made_from=identity)
-        if not work.is_wanted and not made.summary.subdirs:
-            del stamps[path]
-        _write_stamps(place, stamps.values())
-        changed = True
-    return _report(list(stamps.values()), changed=changed)
+class _Indexing:
+    """One run over all channels: what it published, what that no longer names, what is damaged."""
+
+    def __init__(
+        self,
+        place: ChannelPlace,
+        indexer: Indexer,
+        carried: Mapping[PurePosixPath, Record],
+        console: Console,
+    ) -> None:
+        self.place = place
+        self._indexer = indexer
+        self._carried = carried
+        self._console = console
+        self.changed = False
+        self.published: set[PurePosixPath] = set()
+        self.stale: list[PurePosixPath] = []
+        self.problems: list[Problem] = []
+
+    def run(
+        self, works: Sequence[ChannelWork], waiting: AbstractSet[PurePosixPath]
+    ) -> list[ChannelStamp]:
+        """Index what is not current; return a stamp for each channel."""
+        known = {stamp.summary.channel: stamp for stamp in _read_stamps(self.place)}
+        stamps: dict[str, ChannelStamp] = {}
+        for work in works:
+            path, identity = str(work.path), identify(work)
+            stamp = known.get(path, _NEVER_MADE)
+            if not work.is_wanted and work.contents.is_empty:
+                continue  # all that is left of it waits for its removal
+            if (stamp.made_from, stamp.indexer) == (
+                identity,
+                self._indexer.identity,
+            ) and are_unchanged(stamp.files, self.place.folder / work.path, work.contents):
+                stamps[path] = stamp
+                continue
+            made = self._index_channel(work, waiting)
+            if work.is_wanted or made.summary.subdirs:
+                stamps[path] = dataclasses.replace(made, made_from=identity)
+            _write_stamps(self.place, {**known, **stamps}.values())
+            self.changed = True
+        if known.keys() != stamps.keys():
+            _write_stamps(self.place, stamps.values())
+        return list(stamps.values())
+
+    def _index_channel(
+        self, work: ChannelWork, waiting: AbstractSet[PurePosixPath]
+    ) -> ChannelStamp:
+        """Build, compare and publish the index of one channel."""
+        # A run with nothing to do does without these.
+        from scripts.index.build import build_index
+        from scripts.index.publish import make_repodata_durable, publish, published_names
+        from scripts.index.seed import make_seed
+        from scripts.index.staging import fresh_folder
+
+        place, console = self.place, self._console
+        indexed = indexed_of(work, place.folder, waiting, self._carried, console)
+        self.problems += [damaged_problem(each) for each in indexed if not each.is_whole]
+        kept = tuple(each for each in indexed if each.is_whole)
+        console.detail(
+            f"{place.folder.name}/{work.path}: {len(work.artifacts)} artifacts of the lock"
+        )
+        seed = make_seed(work, kept, place.folder, Digests(place.digests))
+        channel = place.folder / work.path
+        with fresh_folder(place.staging) as staged:
+            built = build_index(place.folder, seed, self._indexer, staged) if seed.subdirs else ()
+            if kept:
+                make_repodata_durable(built, staged)
+            publish(built, staged, channel)
+        names = published_names(built)
+        self.published |= {work.path / name for name in names}
+        stale = [name for name, _ in work.contents.index_files() if name not in names]
+        self.stale += [work.path / name for name in stale]
+        contents = without(
+            look_into_channel(place.folder, work.path),
+            waiting | {work.path / name for name in stale},
+        )
+        return ChannelStamp(
+            made_from=Identity(records="", files=""),
+            indexer=self._indexer.identity,
+            files=index_files_of(channel, contents),
+            summary=Summary(
+                channel=str(work.path),
+                subdirs=tuple(each.subdir for each in seed.subdirs),
+                records=sum(len(each.locked) + len(each.kept) for each in seed.subdirs),
+                not_locked=tuple((str(each.path), each.size) for each in kept),
+            ),
+        )
 
 
-def _with_foreign(stamp: ChannelStamp, work: ChannelWork) -> ChannelStamp:
-    """List what is foreign now; among files named like artifacts that cannot have changed."""
-    earlier = stamp.summary.foreign
-    archives = [each for each in earlier if parse_file_name(PurePosixPath(each).name) is not None]
-    foreign = tuple(sorted({*archives, *map(str, work.others())}))
-    return dataclasses.replace(stamp, summary=dataclasses.replace(stamp.summary, foreign=foreign))
-
-
-def _never_made(work: ChannelWork) -> ChannelStamp:
-    summary = dataclasses.replace(_NEVER_MADE.summary, channel=str(work.path))
-    return dataclasses.replace(_NEVER_MADE, summary=summary)
+def _read_stamps(place: ChannelPlace) -> tuple[ChannelStamp, ...]:
+    """Read what the indexes were last made from; nothing where that is not known."""
+    path = place.index_stamp
+    try:
+        return parse_stamps(path.read_bytes())
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        trouble = f"cannot be read: {error.strerror}"
+        raise usage_error(str(path), trouble, help="remove it; it is made again") from None
 
 
 def _write_stamps(place: ChannelPlace, stamps: Iterable[ChannelStamp]) -> None:
     """Replace the stamps, not durably: where a power cut takes them, the index is made again."""
-    place.state.mkdir(parents=True, exist_ok=True)
+    place.cache.mkdir(parents=True, exist_ok=True)
     part = place.index_stamp.with_suffix(".tmp")
     part.write_bytes(render_stamps(tuple(stamps)))
     replace(part, place.index_stamp)
 
 
-def _index_channel(
-    place: ChannelPlace, work: ChannelWork, indexer: Indexer, console: Console
-) -> ChannelStamp:
-    """Build, compare and publish the index of one channel."""
-    # A run with nothing to do does without these.
-    from scripts.index.build import build_index
-    from scripts.index.publish import make_repodata_durable, publish, remove_empty_channel
-    from scripts.index.seed import make_seed
-    from scripts.index.staging import fresh_folder
-
-    leftovers = leftovers_of(work, place.folder, console)
-    console.detail(f"{place.folder.name}/{work.path}: {len(work.artifacts)} artifacts of the lock")
-    seed = make_seed(work, leftovers.kept, place.folder, Digests(place.digests))
-    channel = place.folder / work.path
-    with fresh_folder(place.staging) as staged:
-        built = build_index(place.folder, seed, indexer, staged) if seed.subdirs else ()
-        if leftovers.kept:
-            make_repodata_durable(built, staged)
-        publish(built, staged, channel, work.contents)
-    if not built:
-        remove_empty_channel(place.folder, work.path)
-    return ChannelStamp(
-        made_from=Identity(records="", files=""),
-        indexer=indexer.identity,
-        files=index_files_of(channel, look_into_channel(place.folder, work.path)),
-        summary=Summary(
-            channel=str(work.path),
-            subdirs=tuple(each.subdir for each in seed.subdirs),
-            records=sum(len(each.locked) + len(each.kept) for each in seed.subdirs),
-            kept=len(leftovers.kept),
-            kept_bytes=sum(each.size for each in leftovers.kept),
-            foreign=tuple(map(str, leftovers.foreign)),
-        ),
-    )
-
-
-def _report(stamps: list[ChannelStamp], *, changed: bool) -> Report:
-    """Say what is indexed now, and whether that took anything."""
+def _report(
+    stamps: Sequence[ChannelStamp],
+    known: AbstractSet[PurePosixPath],
+    untracked: Sequence[PurePosixPath],
+    indexing: _Indexing,
+) -> Report:
+    """Say what is indexed now, and whether that took anything; `known` is named, or waits."""
     summaries = [stamp.summary for stamp in stamps]
     records = counted(sum(each.records for each in summaries), "record")
     subdirs = counted(sum(len(each.subdirs) for each in summaries), "subdir")
+    changed = indexing.changed
     lines = [f"{'indexed' if changed else 'index is up to date'}: {records} in {subdirs}"]
-    kept = sum(each.kept for each in summaries)
-    if kept:
-        size = human_size(sum(each.kept_bytes for each in summaries))
-        artifacts = counted(kept, "artifact")
-        lines.append(f"kept from before: {artifacts}, {size}; `pixi run prune` removes them")
-    foreign = [name for each in summaries for name in each.foreign]
-    if foreign:
-        lines.append(f"not indexed, since pixi-mirror does not know them: {', '.join(foreign)}")
+    retained = [
+        (path, size)
+        for each in summaries
+        for path, size in each.not_locked
+        if PurePosixPath(path) not in known
+    ]
+    if retained:
+        lines.append(retained_line(len(retained), sum(size for _, size in retained)))
+    if untracked:
+        lines.append(f"untracked, and not indexed: {', '.join(map(str, untracked))}")
     return Report(
         lines=tuple(lines),
-        data={"changed": changed, "channels": [to_json(each) for each in summaries]},
+        data={
+            "changed": changed,
+            "channels": [
+                {
+                    "channel": each.channel,
+                    "subdirs": to_json(each.subdirs),
+                    "records": each.records,
+                }
+                for each in summaries
+            ],
+            "retained": [{"path": path, "size": size} for path, size in retained],
+            "untracked": [str(path) for path in untracked],
+        },
+        problems=tuple(indexing.problems),
+    )
+
+
+def retained_line(files: int, size: int) -> str:
+    """Say how much is indexed that no lock names."""
+    return (
+        f"retained (indexed, in no lock): {counted(files, 'artifact')}, {human_size(size)};"
+        " `pixi run prune` removes them"
     )
 
 

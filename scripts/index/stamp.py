@@ -14,20 +14,21 @@ from scripts.core.report import to_json
 from scripts.index.work import Identity
 
 # Goes up when the same inputs would give other records than before.
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _LONGEST: Final = 255  # characters of a folder's name, on all systems
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """What the index of one conda channel holds, for reports; `channel` is a relative path."""
+    """What the index of one conda channel holds, for reports; `channel` is a relative path.
+
+    `not_locked` are the artifacts in it that the lock it was made from does not name, with sizes.
+    """
 
     channel: str
     subdirs: tuple[str, ...]
     records: int
-    kept: int
-    kept_bytes: int
-    foreign: tuple[str, ...]
+    not_locked: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +72,8 @@ def parse_stamps(data: bytes) -> tuple[ChannelStamp, ...]:
 
 def _parse(row: Any) -> ChannelStamp:
     summary = {key.replace("-", "_"): value for key, value in row["summary"].items()}
-    for key in ("subdirs", "foreign"):
-        summary[key] = tuple(summary[key])
+    summary["subdirs"] = tuple(summary["subdirs"])
+    summary["not_locked"] = tuple((path, size) for path, size in summary["not_locked"])
     stamp = ChannelStamp(
         made_from=Identity(**row["made-from"]),
         indexer=row["indexer"],
@@ -87,8 +88,8 @@ def _check(stamp: ChannelStamp) -> None:
     """Raise TypeError or ValueError for what cannot have been written here."""
     made, files, summary = stamp.made_from, stamp.files, stamp.summary
     texts = (made.records, made.files, stamp.indexer, files.contents, files.statuses)
-    names = (summary.channel, *summary.subdirs, *summary.foreign)
-    numbers = (summary.records, summary.kept, summary.kept_bytes)
+    names = (summary.channel, *summary.subdirs, *(path for path, _ in summary.not_locked))
+    numbers = (summary.records, *(size for _, size in summary.not_locked))
     if not all(isinstance(each, str) for each in (*texts, *names, files.boot or "")):
         raise TypeError("a text is wanted")
     if not all(isinstance(each, int) for each in numbers):

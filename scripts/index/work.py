@@ -51,12 +51,6 @@ class ChannelWork:
                 if (subdir, name) not in locked:
                     yield subdir, name, status
 
-    def others(self) -> Iterator[PurePosixPath]:
-        """Yield what is neither named like an artifact nor an index file."""
-        for subdir, contents in self.contents.subdirs.items():
-            for name in contents.others:
-                yield self.path / subdir / name
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
@@ -84,21 +78,21 @@ def plan_work(selection: Selection, channels: Sequence[ChannelContents]) -> tupl
     )
 
 
-def without(contents: ChannelContents, dropped: AbstractSet[PurePosixPath]) -> ChannelContents:
-    """Return the contents as they will be when these artifacts are gone."""
-    if not dropped:
+def without(contents: ChannelContents, waiting: AbstractSet[PurePosixPath]) -> ChannelContents:
+    """Return the contents as they will be when these files are gone."""
+    if not waiting:
         return contents
-    subdirs = {
-        subdir: dataclasses.replace(
-            each,
-            artifacts={
+    subdirs = {}
+    for subdir, each in contents.subdirs.items():
+        artifacts, index_files = (
+            {
                 name: status
-                for name, status in each.artifacts.items()
-                if contents.path / subdir / name not in dropped
-            },
+                for name, status in files.items()
+                if contents.path / subdir / name not in waiting
+            }
+            for files in (each.artifacts, each.index_files)
         )
-        for subdir, each in contents.subdirs.items()
-    }
+        subdirs[subdir] = dataclasses.replace(each, artifacts=artifacts, index_files=index_files)
     return dataclasses.replace(contents, subdirs=subdirs)
 
 

@@ -13,9 +13,9 @@ from scripts.core.report import Json, Report, to_json
 from scripts.keep.diff import diff
 from scripts.keep.diff_text import diff_lines, markdown
 from scripts.lock.model import LockFile
+from scripts.lock.owners import last_mirrored_lock
 from scripts.lock.read import read_lock
 from scripts.manifest.workspace import Workspace
-from scripts.renew.made_from import read_made_from
 
 STDOUT: Final = Path("-")
 
@@ -39,10 +39,14 @@ def add_markdown_option(parser: argparse.ArgumentParser) -> None:
 
 
 def known_before(workspace: Workspace) -> Before:
-    """Return the lock the channel was last made from, else the one that is there now."""
-    made_from = read_made_from(workspace)
-    if made_from is not None:
-        return Before(lock=made_from, since="since the channel was last made")
+    """Return the lock that this workspace was last mirrored by, else the one that is there now.
+
+    `pixi run NAME` renews pixi.lock before the task starts, so the file itself cannot tell what
+    is new in it.
+    """
+    mirrored = last_mirrored_lock(workspace)
+    if mirrored is not None:
+        return Before(lock=read_lock(mirrored), since="since the channel was last made")
     lock = read_lock(workspace.lock_path) if workspace.lock_path.exists() else None
     return Before(lock=lock, since="by this run (the channel has not been made yet)")
 

@@ -1,148 +1,210 @@
-"""Remove the artifacts kept from before: index first, then files. Acts.
+"""Remove what the index names and no workspace does: index first, then files. Acts.
 
-Kept from before are artifacts with a record that the lock names no more. Files without a record
-are foreign: they are listed, and left alone.
+What any workspace of the state names stays, whatever its environment or platform. Untracked files
+are listed, and left alone.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
-from scripts.channel.digests import Fingerprint
-from scripts.channel.state import ChannelPlace
+from scripts.channel.mirror_state import (
+    MirrorState,
+    Removal,
+    WorkspaceState,
+    forget_workspace,
+    read_state,
+    write_channel,
+    write_removals,
+)
+from scripts.channel.removals import is_due, now, published, remove, still_waiting, to_remove
 from scripts.core.console import Console
-from scripts.core.errors import usage_error
-from scripts.core.files import write_atomically
+from scripts.core.errors import MirrorError, usage_error
 from scripts.core.report import Json, Report, human_size
-from scripts.index.leftovers import find_leftovers
-from scripts.index.publish import remove_empty_channel
-from scripts.index.stage import counted, index_without
+from scripts.index.account import Account, ChannelFile, is_artifact_place, take_account
+from scripts.index.stage import counted, index
+from scripts.lock.owners import Owners, read_owners
 from scripts.lock.select import Selection
 from scripts.manifest.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Doomed:
-    """An artifact to be removed: this very file at this place."""
+class PruneOptions:
+    """What to do: only say what would be done; remove what waits at once; drop these alone."""
 
-    path: PurePosixPath
-    fingerprint: Fingerprint
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrunePlan:
-    """What is to be removed, and the foreign files that are left alone."""
-
-    doomed: tuple[Doomed, ...]
-    foreign: tuple[PurePosixPath, ...]
-
-    @property
-    def size(self) -> int:
-        """How many bytes the artifacts to be removed have."""
-        return sum(each.fingerprint.size for each in self.doomed)
+    dry_run: bool = False
+    at_once: bool = False
+    drop: tuple[PurePosixPath, ...] = ()
 
 
-def prune(workspace: Workspace, selection: Selection, console: Console) -> Report:
-    """Remove what was kept from before, and say how much that was.
+def prune(
+    workspace: Workspace, selection: Selection, options: PruneOptions, console: Console
+) -> Report:
+    """Drop the retained artifacts from the index, and remove what has waited for long enough.
 
-    Killed between the index and the files, the next run goes on with the files.
+    Killed at any moment, the next run goes on. Raises the error of exit code 2 where other
+    workspaces than those known may need what would go.
     """
     place = workspace.place
-    plan = _plan(place, selection, console)
-    if not plan.doomed:
-        return _report(plan, "nothing to prune")
-    write_atomically(_journal(place), _render(plan.doomed))
-    index_without(workspace, selection, frozenset(each.path for each in plan.doomed), console)
-    _remove(place, plan)
-    return _report(plan, f"removed {_amount(plan)}")
+    owners = read_owners(workspace, selection)
+    account = take_account(place, selection, owners, console)
+    dropped = _dropped(account, owners, options)
+    if dropped and not owners.state.is_adopted:
+        raise _not_adopted(workspace, account)
+    waiting = account.waiting
+    if options.dry_run:
+        due = [each for each in waiting if options.at_once or _is_due(workspace, each)]
+        return _report(account, owners, options, dropped=dropped, due=due)
+    if dropped:
+        dropping = to_remove(place.folder, (each.path for each in dropped), None)
+        write_removals(place, (*waiting, *dropping))
+        state = replace(owners.state, removals=(*waiting, *dropping))
+        index(workspace, selection, console, owners=replace(owners, state=state))
+    waiting = published(
+        still_waiting(place.folder, read_state(place).removals, owners.named()), now()
+    )
+    due = [each for each in waiting if options.at_once or _is_due(workspace, each)]
+    if due:
+        remove(place, due, [each for each in waiting if each not in due])
+    account = replace(account, waiting=tuple(each for each in waiting if each not in due))
+    return _report(account, owners, options, dropped=dropped, due=due)
 
 
-def preview(workspace: Workspace, selection: Selection, console: Console) -> Report:
-    """Say what `prune` would remove, and change nothing."""
-    plan = _plan(workspace.place, selection, console)
-    if not plan.doomed:
-        return _report(plan, "nothing to prune")
-    return _report(plan, f"would remove {_amount(plan)}")
-
-
-def _remove(place: ChannelPlace, plan: PrunePlan) -> None:
-    """Remove the artifacts, and the folders that have nothing left in them."""
-    try:
-        for each in plan.doomed:
-            (place.folder / each.path).unlink(missing_ok=True)
-        _journal(place).unlink()
-    except OSError as error:
-        raise usage_error(str(error.filename), f"cannot be removed: {error.strerror}") from error
-    for channel in sorted({each.path.parent.parent for each in plan.doomed}):
-        remove_empty_channel(place.folder, channel)
-
-
-def _plan(place: ChannelPlace, selection: Selection, console: Console) -> PrunePlan:
-    """Find what was kept from before, and what a killed run had still to remove."""
-    leftovers = find_leftovers(place, selection, console)
-    begun = {each.path: each for each in _begun(place)}
-    doomed = [_doomed(place, each.path) for each in leftovers.kept]
-    foreign = []
-    for path in leftovers.foreign:
-        if path in begun and _doomed(place, path) == begun[path]:
-            doomed.append(begun[path])
-        else:
-            foreign.append(path)
-    return PrunePlan(
-        doomed=tuple(sorted(doomed, key=lambda each: each.path)), foreign=tuple(foreign)
+def adopt(workspace: Workspace, selection: Selection, console: Console) -> Report:
+    """Take all that the index names for this workspace's alone, and list what no lock names."""
+    owners = read_owners(workspace, selection)
+    account = take_account(workspace.place, selection, owners, console)
+    layout = owners.state.layout or selection.layout
+    write_channel(workspace.place, layout, is_adopted=True)
+    lines = [f"adopted: {workspace.settings.channel_dir} is shared with no unknown workspace"]
+    lines += [
+        f"  now retained, so that `prune` removes it: {each.path}" for each in account.retained
+    ]
+    return Report(
+        lines=(*lines, *owners.lines()),
+        data={"adopted": [str(each.path) for each in account.retained]},
     )
 
 
-def _doomed(place: ChannelPlace, path: PurePosixPath) -> Doomed:
-    return Doomed(path=path, fingerprint=Fingerprint.of((place.folder / path).lstat()))
+def forget(workspace: Workspace, name: str) -> Report:
+    """Drop a workspace from the state: what it alone names may be pruned from now on.
+
+    Raises the error of exit code 2 where there is none, or several, of this name.
+    """
+    state = read_state(workspace.place)
+    named = [each for each in state.workspaces if name in {each.name, str(each.manifest)}]
+    found = [each for each in named if each.is_gone] if len(named) > 1 else named
+    if not found:
+        raise _unknown(name, state, named)
+    if [each.manifest for each in found] == [workspace.manifest_path]:
+        raise usage_error(name, "is this workspace itself", help="forget it from another one")
+    for each in found:
+        forget_workspace(each)
+    return Report(
+        lines=tuple(f"forgotten: {each}" for each in found),
+        data={"forgotten": [str(each.manifest) for each in found]},
+    )
 
 
-def _journal(place: ChannelPlace) -> Path:
-    """Name the file that tells, after a kill, which artifacts no index names any more."""
-    return place.state / "prune.json"
+def _unknown(name: str, state: MirrorState, named: Sequence[WorkspaceState]) -> MirrorError:
+    facts = tuple(("known", str(each)) for each in state.workspaces)
+    if named:
+        trouble = "several workspaces of this name share the channel, and all are still there"
+        return usage_error(name, trouble, *facts, help="pixi run prune --forget PATH-OF-MANIFEST")
+    return usage_error(name, "no workspace of this name shares the channel", *facts)
 
 
-def _render(doomed: tuple[Doomed, ...]) -> bytes:
-    rows = [
-        [str(each.path), each.fingerprint.size, each.fingerprint.mtime, each.fingerprint.inode]
-        for each in doomed
-    ]
-    return json.dumps(rows).encode()
-
-
-def _begun(place: ChannelPlace) -> tuple[Doomed, ...]:
-    """Read what a killed run was about; a damaged journal is none, so its files stay foreign."""
-    journal = _journal(place)
-    try:
-        return tuple(
-            Doomed(
-                path=PurePosixPath(path),
-                fingerprint=Fingerprint(size=size, mtime=mtime, inode=inode),
+def _dropped(
+    account: Account, owners: Owners, options: PruneOptions
+) -> tuple[ChannelFile, ...]:
+    """Choose what goes: all that is retained, or what was asked for by name."""
+    if not options.drop:
+        return account.retained
+    files = {each.path: each for each in (*account.retained, *account.untracked)}
+    found = []
+    for path in options.drop:
+        file = files.get(path)
+        if path in owners.named():
+            owner = next(
+                one
+                for one in (owners.own, *owners.others)
+                if path in {a.path for a in one.artifacts}
             )
-            for path, size, mtime, inode in json.loads(journal.read_bytes())
+            raise usage_error(
+                str(path),
+                "is named by a workspace",
+                ("workspace", str(owner)),
+                help="pixi run fetch",
+            )
+        if file is None or not is_artifact_place(path):
+            raise usage_error(
+                str(path),
+                "no such artifact in the channel folder that no workspace names",
+                help="pixi run prune --dry-run",
+            )
+        found.append(file)
+    return tuple(found)
+
+
+def _not_adopted(workspace: Workspace, account: Account) -> MirrorError:
+    return usage_error(
+        workspace.settings.channel_dir,
+        "its state is younger than its index, so other workspaces may need what would go",
+        ("not named here", counted(len(account.retained), "artifact")),
+        help="pixi run mirror, in each workspace that shares it; then `pixi run prune --adopt`",
+    )
+
+
+def _is_due(workspace: Workspace, removal: Removal) -> bool:
+    return is_due(removal, workspace.settings.grace, now())
+
+
+def _size(removals: Sequence[Removal]) -> int:
+    return sum(each.fingerprint.size for each in removals)
+
+
+def _report(
+    account: Account,
+    owners: Owners,
+    options: PruneOptions,
+    *,
+    dropped: Sequence[ChannelFile],
+    due: Sequence[Removal],
+) -> Report:
+    """Say what was done, or would be."""
+    freed = _size(due)
+    if options.dry_run and options.at_once:
+        freed += sum(each.size for each in dropped)
+    lines: list[str] = []
+    if dropped:
+        size = human_size(sum(each.size for each in dropped))
+        drop = "would drop" if options.dry_run else "dropped"
+        lines.append(f"{drop} from the index: {counted(len(dropped), 'artifact')}, {size}")
+        lines += [f"  {each.path}" for each in dropped]
+    gone = len(due) + (len(dropped) if options.dry_run and options.at_once else 0)
+    if gone:
+        verb = "would remove" if options.dry_run else "removed"
+        lines.append(f"{verb} {counted(gone, 'file')}, {human_size(freed)}")
+        if options.at_once:
+            lines.append("clients that are at work now may fail: what their index names is gone")
+    waiting = len(account.waiting)
+    if waiting and not options.dry_run:
+        lines.append(
+            f"waiting for removal: {counted(waiting, 'file')},"
+            f" {human_size(_size(account.waiting))};"
+            " `pixi run prune` removes them when no client can need them, `--now` at once"
         )
-    except (FileNotFoundError, ValueError, TypeError, RecursionError):
-        return ()
-    except OSError as error:
-        raise usage_error(
-            str(journal), f"cannot be read: {error.strerror}", help="remove it"
-        ) from None
-
-
-def _amount(plan: PrunePlan) -> str:
-    return f"{counted(len(plan.doomed), 'artifact')}, {human_size(plan.size)}"
-
-
-def _report(plan: PrunePlan, result: str) -> Report:
-    lines = [f"  {each.path}" for each in plan.doomed]
-    lines += [f"left alone, not from pixi-mirror: {path}" for path in plan.foreign]
+    if not lines:
+        lines.append("nothing to prune")
+    lines += [f"untracked, left alone: {each.path}" for each in account.untracked]
     data: dict[str, Json] = {
-        "artifacts": [
-            {"path": str(each.path), "size": each.fingerprint.size} for each in plan.doomed
-        ],
-        "bytes": plan.size,
-        "foreign": [str(path) for path in plan.foreign],
+        "dropped": [{"path": str(each.path), "size": each.size} for each in dropped],
+        "removed": [{"path": str(each.path), "size": each.fingerprint.size} for each in due],
+        "bytes": freed,
+        "waiting-for-removal": [str(each.path) for each in account.waiting],
+        "untracked": [str(each.path) for each in account.untracked],
+        "workspaces": [str(each.manifest) for each in owners.others],
     }
-    return Report(lines=(result, *lines), data=data)
+    return Report(lines=(*lines, *owners.lines()), data=data)

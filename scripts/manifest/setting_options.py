@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Final
 
 from scripts.channel.layout import Layout
 from scripts.core.digits import parse_digits
-from scripts.manifest.settings import Kind, SettingOverrides
+from scripts.manifest.settings import Kind, SettingOverrides, parse_duration
 
 _REPEATABLE: Final = "repeatable, or several with commas between"
 
@@ -40,6 +41,7 @@ def overrides_from(options: argparse.Namespace) -> SettingOverrides:
         platforms=_list(options, "platforms"),
         allow_incomplete=None if kinds is None else frozenset(Kind(kind) for kind in kinds),
         allow_unhashed=getattr(options, "allow_unhashed", None),
+        grace=getattr(options, "grace", None),
     )
 
 
@@ -123,6 +125,15 @@ def _allow_unhashed(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _grace(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--grace",
+        type=_duration,
+        metavar="TIME",
+        help="how long what the index no longer names stays for clients at work (default: 1h)",
+    )
+
+
 _Adder = Callable[[argparse.ArgumentParser], None]
 _ADDERS: Final[dict[str, _Adder]] = {
     "channel-dir": _channel_dir,
@@ -133,6 +144,7 @@ _ADDERS: Final[dict[str, _Adder]] = {
     "platforms": lambda parser: _platforms(parser, "-p", "--platform"),
     "allow-incomplete": _allow_incomplete,
     "allow-unhashed": _allow_unhashed,
+    "grace": _grace,
 }
 _LONG_ADDERS: Final[dict[str, _Adder]] = {"environments": _environments, "platforms": _platforms}
 
@@ -154,6 +166,13 @@ def _count(text: str) -> int:
     if not count:
         raise argparse.ArgumentTypeError(f"not a whole number from 1 up: {text!r}")
     return count
+
+
+def _duration(text: str) -> timedelta:
+    duration = parse_duration(text)
+    if duration is None:
+        raise argparse.ArgumentTypeError(f"no duration: {text!r} (1h, 30m, 0s, 7d)")
+    return duration
 
 
 def _any_names(text: str) -> tuple[str, ...]:

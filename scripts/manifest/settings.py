@@ -6,8 +6,10 @@ Decides; does no I/O.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any, Final
@@ -17,6 +19,7 @@ from scripts.core.errors import MirrorError, usage_error
 from scripts.core.redact import redact
 
 TABLE: Final = "tool.pixi-mirror"
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 class Kind(StrEnum):
@@ -31,7 +34,8 @@ class Settings:
     """What `[tool.pixi-mirror]` says; each field is a key there and an option of the tasks.
 
     `environments` and `platforms` None: all that the lock has. `jobs` None: adapt. Platforms
-    are named as in the lock, or by their subdir.
+    are named as in the lock, or by their subdir. What a published index no longer names stays
+    for `grace`, so that clients at work find it.
     """
 
     channel_dir: str = "local-channel"
@@ -42,6 +46,7 @@ class Settings:
     platforms: tuple[str, ...] | None = None
     allow_incomplete: frozenset[Kind] = frozenset()
     allow_unhashed: bool = False
+    grace: timedelta = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +61,7 @@ class SettingOverrides:
     platforms: tuple[str, ...] | None = None
     allow_incomplete: frozenset[Kind] | None = None
     allow_unhashed: bool | None = None
+    grace: timedelta | None = None
 
 
 def override(settings: Settings, overrides: SettingOverrides) -> Settings:
@@ -86,6 +92,7 @@ def parse_settings(table: Mapping[str, object], subject: str) -> Settings:
         "platforms": _names,
         "allow-incomplete": _kinds,
         "allow-unhashed": _flag,
+        "grace": _duration,
     }
     values: dict[str, Any] = {}
     for key, value in table.items():
@@ -152,6 +159,21 @@ def _flag(value: object) -> bool:
     if not isinstance(value, bool):
         raise _WrongValueError("true or false")
     return value
+
+
+def _duration(value: object) -> timedelta:
+    duration = parse_duration(value) if isinstance(value, str) else None
+    if duration is None:
+        raise _WrongValueError('a duration: "1h", "30m", "0s", "7d"')
+    return duration
+
+
+def parse_duration(text: str) -> timedelta | None:
+    """Read a duration as pixi writes one, `1h 30m`; None where it is none."""
+    parts = re.findall(r"([0-9]{1,6})\s*([smhdw])\s*", text)
+    if not parts or "".join(map("".join, parts)) != re.sub(r"\s", "", text):
+        return None
+    return sum((timedelta(**{_UNITS[unit]: int(count)}) for count, unit in parts), timedelta())
 
 
 def _texts(value: object) -> tuple[str, ...]:

@@ -99,7 +99,7 @@ def _try(workspace: Workspace, selection: Selection, way: Way) -> Problem | None
     with _copying(scratch):
         copy.take(each.path for each in way.scene.artifacts)
         copy.take_folders(way.scene.subdirs)
-    place = ChannelPlace(folder=copy.folder, state=scratch / "state")
+    place = ChannelPlace(folder=copy.folder, root=scratch / "state")
     copied = dataclasses.replace(workspace, place=place)
     shown = narrowed(selection, way.scene)
     found = _look(copied, copy, shown, way)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from scripts.core.report import Json, Report, human_size, to_json
+from scripts.index.account import account_json
 from scripts.lock.left_out import left_out_json, left_out_lines
 from scripts.lock.select import Selection
 from scripts.manifest.settings import Kind
@@ -18,7 +19,7 @@ from scripts.proof.findings import Client, FilesResult, Finding, Level, Place, o
 
 if TYPE_CHECKING:  # each level brings its own modules, where it is looked at
     from scripts.closure.closed import ClosureResult
-    from scripts.index.leftovers import Leftovers
+    from scripts.index.account import Account
     from scripts.install.attempt import Attempt, InstallResult
     from scripts.solve.solved import SolveResult
 
@@ -41,7 +42,8 @@ class Results:
     closure: ClosureResult | None
     solve: SolveResult | None
     install: InstallResult | None
-    leftovers: Leftovers
+    account: Account
+    shared_with: tuple[str, ...]
     seconds: Mapping[Level, float]
 
 
@@ -131,20 +133,29 @@ def _lines(results: Results) -> Iterator[str]:
 
         yield from solve_lines(results.solve)
     yield from _install_lines(results)
-    files, kept = results.files, results.leftovers.kept
+    files = results.files
     if files is not None:
         read = f"read: {_count(files.artifacts, 'artifact')}, {human_size(files.size)}"
         yield f"{read}; {files.unhashed} of them without a hash" if files.unhashed else read
-    if kept:
-        size = human_size(sum(each.size for each in kept))
+    yield from account_lines(results.account)
+    yield from results.shared_with
+    yield from left_out_lines(results.selection)
+
+
+def account_lines(account: Account) -> Iterator[str]:
+    """Say what is in the channel folder beside what the lock names and its index."""
+    if account.retained:
+        size = human_size(sum(each.size for each in account.retained))
         yield (
-            f"kept from before: {_count(len(kept), 'artifact')}, {size};"
+            f"retained (indexed, in no lock): {_count(len(account.retained), 'artifact')}, {size};"
             " `pixi run prune` removes them"
         )
-    if results.leftovers.foreign:
-        names = ", ".join(map(str, results.leftovers.foreign))
-        yield f"not proven, since pixi-mirror does not know them: {names}"
-    yield from left_out_lines(results.selection)
+    if account.waiting:
+        size = human_size(sum(each.fingerprint.size for each in account.waiting))
+        yield f"waiting for removal: {_count(len(account.waiting), 'file')}, {size}"
+    if account.untracked:
+        names = ", ".join(str(each.path) for each in account.untracked)
+        yield f"untracked, not proven: {names}"
 
 
 def _took(results: Results, level: Level) -> str:
@@ -200,7 +211,7 @@ def _overrides(install: InstallResult) -> dict[tuple[str, ...], list[Place]]:
 
 
 def _data(results: Results) -> dict[str, Json]:
-    files, install, kept = results.files, results.install, results.leftovers.kept
+    files, install = results.files, results.install
     return {
         "levels": [level.value for level in Level if level in results.levels],
         "environments": [
@@ -214,9 +225,7 @@ def _data(results: Results) -> dict[str, Json]:
         "solved": _solved_json(results),
         "installed-for": None if install is None else install.subdir,
         "installed": None if install is None else install.seclusion,
-        "kept": [{"path": str(each.path), "size": each.size} for each in kept],
-        "kept-bytes": sum(each.size for each in kept),
-        "foreign": [str(path) for path in results.leftovers.foreign],
+        "channel-files": account_json(results.account),
         "left-out": left_out_json(results.selection),
     }
 

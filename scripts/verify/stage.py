@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Final
 from scripts.compare.complete import incomplete
 from scripts.compare.files import check_files
 from scripts.core.console import Console
-from scripts.core.errors import usage_error
+from scripts.core.errors import ExitCode, Problem, usage_error
 from scripts.core.report import Report
-from scripts.index.leftovers import find_leftovers
+from scripts.index.account import Account, ChannelFile, take_account
+from scripts.lock.owners import Owners, read_owners
 from scripts.lock.select import Selection
 from scripts.manifest.workspace import Workspace
 from scripts.proof.findings import Client, FilesResult, Finding, Level, Uses
@@ -33,21 +34,29 @@ REPORT_FORMS: Final = (".md", ".html")
 class VerifyOptions:
     """How deep to look, and what installs; `clients` None: py-rattler and what else is there.
 
-    `reports` are files (of REPORT_FORMS) for those who approve a transfer.
+    `reports` are files (of REPORT_FORMS) for those who approve a transfer. `strict`: untracked
+    files are findings.
     """
 
     levels: frozenset[Level] = frozenset(Level)
     clients: tuple[Client, ...] | None = None
     reports: tuple[Path, ...] = ()
+    strict: bool = False
 
 
 def verify(
-    workspace: Workspace, selection: Selection, options: VerifyOptions, console: Console
+    workspace: Workspace,
+    selection: Selection,
+    options: VerifyOptions,
+    console: Console,
+    *,
+    owners: Owners | None = None,
 ) -> Report:
     """Look at all levels, whatever the others found; the report holds every finding.
 
     Neither the channel folder nor the working state is written to, and no known digest believed;
-    written are the reports asked for alone.
+    written are the reports asked for alone. `owners` None: the selection is all that the workspace
+    names.
     Raises the error of exit code 4 where a program asked for is missing.
     """
     if not workspace.place.folder.is_dir():
@@ -56,23 +65,31 @@ def verify(
             "there is no such channel folder",
             help="pixi run mirror",
         )
+    owners = owners or read_owners(workspace, selection)
     if not options.reports:
-        return make_report(_look(workspace, selection, options, console))
+        return make_report(_look(workspace, selection, options, owners, console))
     from scripts.verify.transfer_files import check_targets, write_reports
 
     check_targets(options.reports, workspace)
-    results = _look(workspace, selection, options, console)
+    results = _look(workspace, selection, options, owners, console)
     return write_reports(make_report(results), results, workspace, options.reports)
 
 
 def _look(
-    workspace: Workspace, selection: Selection, options: VerifyOptions, console: Console
+    workspace: Workspace,
+    selection: Selection,
+    options: VerifyOptions,
+    owners: Owners,
+    console: Console,
 ) -> Results:
     """Look at one level after the other."""
     settings = workspace.settings
     programs = _programs(options)
     uses = Uses(selection)
+    account = take_account(workspace.place, selection, owners, console)
     findings: list[Finding] = list(incomplete(selection, settings.allow_incomplete))
+    if options.strict:
+        findings += [_untracked_finding(each) for each in account.untracked]
     files: FilesResult | None = None
     closure: ClosureResult | None = None
     solve: SolveResult | None = None
@@ -80,11 +97,11 @@ def _look(
     seconds: dict[Level, float] = {}
     watch = Stopwatch()
     if Level.FILES in options.levels:
-        files = _look_at_files(workspace, selection, uses, console)
+        files = _look_at_files(workspace, selection, uses, account, console)
         findings += files.findings
         seconds[Level.FILES] = watch.lap()
     if Level.INDEX in options.levels:
-        findings += _look_at_index(workspace, selection, uses, console)
+        findings += _look_at_index(workspace, selection, uses, account, console)
         seconds[Level.INDEX] = watch.lap()
     if Level.CLOSURE in options.levels:
         closure = _close(workspace, selection, console)
@@ -107,30 +124,46 @@ def _look(
         closure=closure,
         solve=solve,
         install=install,
-        leftovers=find_leftovers(workspace.place, selection, console),
+        account=account,
+        shared_with=tuple(owners.lines()),
         seconds=seconds,
     )
 
 
+def _untracked_finding(file: ChannelFile) -> Finding:
+    problem = Problem(
+        subject=str(file.path),
+        trouble="untracked: no workspace names it, and no index ever did",
+        code=ExitCode.NO,
+        facts=(("size", f"{file.size} bytes"),),
+        help="move it out of the channel folder",
+    )
+    return Finding(level=None, problem=problem, places=frozenset())
+
+
 def _look_at_files(
-    workspace: Workspace, selection: Selection, uses: Uses, console: Console
+    workspace: Workspace, selection: Selection, uses: Uses, account: Account, console: Console
 ) -> FilesResult:
-    console.note(f"verify: reading {len(selection.artifacts)} artifacts")
+    count = len(selection.artifacts) + len(account.retained) + len(account.others)
+    console.note(f"verify: reading {count} artifacts")
     return check_files(
         workspace.place.folder,
         selection.artifacts,
         uses,
         allow_unhashed=workspace.settings.allow_unhashed,
+        retained=account.retained,
+        others=account.others,
     )
 
 
 def _look_at_index(
-    workspace: Workspace, selection: Selection, uses: Uses, console: Console
+    workspace: Workspace, selection: Selection, uses: Uses, account: Account, console: Console
 ) -> tuple[Finding, ...]:
     from scripts.compare.index_level import check_index
 
     console.note("verify: comparing the index with pixi.lock")
-    return check_index(workspace.place, selection, uses)
+    waiting = frozenset(each.path for each in account.waiting)
+    return check_index(workspace.place, selection, uses, waiting)
 
 
 def _close(workspace: Workspace, selection: Selection, console: Console) -> ClosureResult:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import PurePosixPath
 from typing import Final
 
 from scripts.core.redact import without_secrets
 from scripts.core.report import human_size
+from scripts.index.account import Account, ChannelFile
 from scripts.install.attempt import Attempt
 from scripts.lock.left_out import left_out_lines
 from scripts.lock.model import LockedPackage, PlatformPackages
@@ -25,7 +27,15 @@ from scripts.verify.document import (
     table,
     verbatim,
 )
-from scripts.verify.report import NOT_DONE, RIGHT, WRONG, Results, mark, took_text
+from scripts.verify.report import (
+    NOT_DONE,
+    RIGHT,
+    WRONG,
+    Results,
+    account_lines,
+    mark,
+    took_text,
+)
 
 PROVES: Final = {
     "files": "Every locked artifact is there, with the size and sha256 that pixi.lock names (md5"
@@ -43,13 +53,18 @@ PROVES: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """What was verified, and when; `channel_dir` as it is set, `lock_sha256` in hex."""
+    """What was verified, when and by which version; `channel_dir` as it is set.
+
+    `lock_sha256` and those of the index files in hex.
+    """
 
     workspace: str
     manifest: str
     channel_dir: str
     lock_sha256: str
     moment: datetime
+    version: str
+    index_sha256: Mapping[PurePosixPath, str]
 
 
 def transfer_document(origin: Origin, results: Results, printed: Iterable[str]) -> Document:
@@ -63,6 +78,7 @@ def transfer_document(origin: Origin, results: Results, printed: Iterable[str]) 
         *_installations(results),
         Section(title="What verify printed", blocks=(verbatim("\n".join(printed)),)),
         Section(title="Artifacts", blocks=tuple(_artifacts(results)), is_folded=True),
+        Section(title="All files", blocks=tuple(_files(origin, results.account)), is_folded=True),
     )
     return Document(
         title=plain(f"Transfer report: {origin.workspace}"),
@@ -91,6 +107,7 @@ def _mirror(origin: Origin, selection: Selection) -> Block:
         ("pixi.lock", f"version {selection.lock_version}, sha256 {origin.lock_sha256}"),
         ("artifacts", _sum(each.package for each in selection.artifacts)),
         ("verified", origin.moment.strftime("%Y-%m-%d %H:%M UTC")),
+        ("by", f"pixi-mirror {origin.version}"),
     )
     return table(("what", "which"), rows)
 
@@ -160,11 +177,7 @@ def _not_proven(results: Results) -> Iterator[str]:
     if results.files is not None and results.files.unhashed:
         count = _count(results.files.unhashed, "artifact")
         yield f"files: the lock has neither sha256 nor md5 of {count}"
-    if kept := results.leftovers.kept:
-        size = human_size(sum(each.size for each in kept))
-        yield f"kept from before, and not compared: {_count(len(kept), 'artifact')}, {size}"
-    if results.leftovers.foreign:
-        yield f"not known to pixi-mirror: {', '.join(map(str, results.leftovers.foreign))}"
+    yield from account_lines(results.account)
     yield from left_out_lines(results.selection)
     yield "that what upstream published is harmless, or licensed as it says"
 
@@ -232,6 +245,43 @@ def _artifacts(results: Results) -> Iterator[Block]:
         for each in artifacts
     )
     yield table(("artifact", "bytes", "sha256", "license"), rows)
+
+
+def _files(origin: Origin, account: Account) -> Iterator[Block]:
+    """Yield an account of every file of the channel folder, and those that no lock names."""
+    rows: list[tuple[str, str, Sequence[ChannelFile]]] = [
+        ("mirrored", "a lock names it", account.mirrored),
+        ("index", "describes the artifacts", account.index),
+        ("retained", "indexed, in no lock", account.retained),
+        ("untracked", "neither named nor indexed", account.untracked),
+    ]
+    table_rows = [
+        (name, meaning, str(len(files)), human_size(sum(each.size for each in files)))
+        for name, meaning, files in rows
+    ]
+    waiting = sum(each.fingerprint.size for each in account.waiting)
+    meaning = "an earlier index named it"
+    table_rows.insert(
+        3, ("waiting for removal", meaning, str(len(account.waiting)), human_size(waiting))
+    )
+    yield table(("class", "that is", "files", "bytes"), table_rows)
+    yield table(
+        ("index file", "bytes", "sha256"),
+        (
+            (str(each.path), str(each.size), origin.index_sha256.get(each.path, "not read"))
+            for each in account.index
+        ),
+    )
+    listed = [
+        *((str(each.path), "retained", str(each.size)) for each in account.retained),
+        *(
+            (str(each.path), "waiting for removal", str(each.fingerprint.size))
+            for each in account.waiting
+        ),
+        *((str(each.path), "untracked", str(each.size)) for each in account.untracked),
+    ]
+    if listed:
+        yield table(("file", "class", "bytes"), listed)
 
 
 def _license(artifact: Artifact) -> str:

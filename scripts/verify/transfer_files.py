@@ -11,6 +11,7 @@ from typing import Final
 from scripts.core.errors import ExitCode, Problem, usage_error
 from scripts.core.files import hash_file, write_atomically
 from scripts.core.report import Report
+from scripts.core.template_files import version
 from scripts.manifest.workspace import Workspace
 from scripts.verify.document import Document
 from scripts.verify.document_html import to_html
@@ -39,7 +40,7 @@ def write_reports(
 
     A file that cannot be written is one problem more: what was found is told all the same.
     """
-    document = transfer_document(_origin(workspace), results, report.lines)
+    document = transfer_document(_origin(workspace, results), results, report.lines)
     written: list[str] = []
     problems: list[Problem] = []
     for target in targets:
@@ -63,13 +64,18 @@ def write_reports(
     )
 
 
-def _origin(workspace: Workspace) -> Origin:
+def _origin(workspace: Workspace, results: Results) -> Origin:
+    folder = workspace.place.folder
     return Origin(
         workspace=workspace.manifest.name or workspace.root.name,
         manifest=workspace.manifest_path.name,
         channel_dir=workspace.settings.channel_dir,
         lock_sha256=hash_file(workspace.lock_path, "sha256"),
         moment=now(),
+        version=version(),
+        index_sha256={
+            each.path: hash_file(folder / each.path, "sha256") for each in results.account.index
+        },
     )
 
 

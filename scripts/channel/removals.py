@@ -1,0 +1,83 @@
+"""Files that a published index named once: they stay for a while, then they go. Acts.
+
+A client at work has read an index; what that named must be there until the client is done. So a
+file that a publication drops waits for `grace`, and the next publication, or `prune`, removes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path, PurePosixPath
+
+from scripts.channel.digests import Fingerprint
+from scripts.channel.mirror_state import Removal, write_removals
+from scripts.channel.state import ChannelPlace
+from scripts.core.errors import usage_error
+from scripts.core.files import unlink
+
+
+def now() -> datetime:
+    """Return the time in UTC."""
+    return datetime.now(UTC)
+
+
+def still_waiting(
+    folder: Path, removals: Iterable[Removal], named: AbstractSet[PurePosixPath]
+) -> tuple[Removal, ...]:
+    """Return those that are there, the very files, and that nobody names again."""
+    found = []
+    for each in removals:
+        try:
+            status = (folder / each.path).lstat()
+        except FileNotFoundError:
+            continue
+        if each.path not in named and Fingerprint.of(status) == each.fingerprint:
+            found.append(each)
+    return tuple(found)
+
+
+def to_remove(
+    folder: Path, paths: Iterable[PurePosixPath], dropped: datetime | None
+) -> tuple[Removal, ...]:
+    """Put files on the list, as they are now; `dropped` None: by a publication yet to come."""
+    return tuple(
+        Removal(path=path, fingerprint=Fingerprint.of((folder / path).lstat()), dropped=dropped)
+        for path in paths
+    )
+
+
+def published(removals: Iterable[Removal], when: datetime) -> tuple[Removal, ...]:
+    """Note that the publication they have waited for is done."""
+    return tuple(replace(each, dropped=when) if each.dropped is None else each for each in removals)
+
+
+def is_due(removal: Removal, grace: timedelta, when: datetime) -> bool:
+    """Tell whether no client can still need it; a clock that was set back counts as none."""
+    return removal.dropped is not None and not (removal.dropped <= when < removal.dropped + grace)
+
+
+def remove(place: ChannelPlace, due: Iterable[Removal], left: Iterable[Removal]) -> None:
+    """Remove files, then the folders that have nothing left in them, then note what is left.
+
+    The index files of a channel go first, so that it promises nothing that is gone. The list is
+    written last: after a kill the next run finds all there is still to do.
+    """
+    due = sorted(due, key=lambda each: (not each.path.name.startswith("repodata"), each.path))
+    try:
+        for each in due:
+            unlink(place.folder / each.path, missing_ok=True)
+    except OSError as error:
+        raise usage_error(
+            str(error.filename),
+            f"cannot be removed: {error.strerror}",
+            help="see to it, then run this again: it goes on where it stopped",
+        ) from error
+    for above in sorted({above for each in due for above in each.path.parents}, reverse=True):
+        if above != PurePosixPath():
+            with contextlib.suppress(OSError):  # something is in it
+                (place.folder / above).rmdir()
+    write_removals(place, left)
