@@ -12,7 +12,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -53,12 +53,13 @@ class WorkspaceState:
     """A workspace as of its last `mirror`: what its settings and its lock name, whole.
 
     `manifest` is the path of its manifest, `lock_sha256` in hex that of the lock, of which a copy
-    is kept in `folder`.
+    is kept in `folder`; `layout` that of the places of its artifacts.
     """
 
     name: str
     manifest: Path
     lock_sha256: str
+    layout: Layout
     artifacts: tuple[NamedArtifact, ...]
     folder: Path
 
@@ -71,6 +72,13 @@ class WorkspaceState:
     def lock(self) -> Path:
         """The copy of its last mirrored lock."""
         return self.folder / _LOCK
+
+    def arranged(self, layout: Layout) -> WorkspaceState:
+        """Return the same with the places that its artifacts have in a layout."""
+        if layout is self.layout:
+            return self
+        artifacts = (replace(a, path=a.elsewhere, elsewhere=a.path) for a in self.artifacts)
+        return replace(self, layout=layout, artifacts=tuple(artifacts))
 
     def __str__(self) -> str:
         """Name it for people."""
@@ -164,6 +172,7 @@ def write_workspace(workspace: WorkspaceState, lock: bytes) -> None:
         "name": workspace.name,
         "manifest": str(workspace.manifest),
         "lock-sha256": workspace.lock_sha256,
+        "layout": workspace.layout,
         "artifacts": rows,
     }
     _write(workspace.folder / _WORKSPACE, document)
@@ -189,6 +198,7 @@ def _read_workspaces(folder: Path) -> Iterable[WorkspaceState]:
                 name=_text(document["name"]),
                 manifest=Path(_text(document["manifest"])),
                 lock_sha256=_text(document["lock-sha256"]),
+                layout=Layout(document["layout"]),
                 artifacts=tuple(map(_named, document["artifacts"])),
                 folder=each,
             )

@@ -116,9 +116,7 @@ def _unknown(name: str, state: MirrorState, named: Sequence[WorkspaceState]) -> 
     return usage_error(name, "no workspace of this name shares the channel", *facts)
 
 
-def _dropped(
-    account: Account, owners: Owners, options: PruneOptions
-) -> tuple[ChannelFile, ...]:
+def _dropped(account: Account, owners: Owners, options: PruneOptions) -> tuple[ChannelFile, ...]:
     """Choose what goes: all that is retained, or what was asked for by name."""
     if not options.drop:
         return account.retained

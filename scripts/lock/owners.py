@@ -68,26 +68,30 @@ def by_settings(workspace: Workspace, lock: LockFile) -> Selection:
     return select(lock, settings)
 
 
-def read_owners(workspace: Workspace, whole: Selection) -> Owners:
+def read_owners(workspace: Workspace, whole: Selection, *, relayout: bool = False) -> Owners:
     """Read who shares the channel; `whole` is what this workspace's settings and lock name.
 
+    `relayout`: the layout of `whole` is that which the channel is to get.
     Raises the error of exit code 2 where the channel has another layout than `whole`, and where
     two workspaces want different bytes at one place, or, in a flat channel, one package name from
     two channels.
     """
     state = read_state(workspace.place)
-    _check_layout(workspace, state, whole.layout)
+    if not relayout:
+        _check_layout(workspace, state, whole.layout)
     manifest = workspace.manifest_path
     name = workspace.manifest.name or workspace.root.name
     own = WorkspaceState(
         name=name,
         manifest=manifest,
         lock_sha256=hashlib.sha256(_lock_bytes(workspace)).hexdigest(),
+        layout=whole.layout,
         artifacts=tuple(_named(each, whole.layout) for each in whole.artifacts),
         folder=workspace_folder(workspace.place, name, manifest),
     )
-    last = _last(own, state.workspaces)
-    others = tuple(each for each in state.workspaces if each is not last)
+    known = tuple(each.arranged(whole.layout) for each in state.workspaces)
+    last = _last(own, known)
+    others = tuple(each for each in known if each is not last)
     problems = list(_conflicts(own, others, whole.layout))
     if problems:
         raise MirrorError(*problems)
