@@ -14,6 +14,7 @@ from scripts.core.console import Console
 from scripts.core.exclusive import exclusive
 from scripts.core.report import Report
 from scripts.keep.changes import STDOUT, add_markdown_option, changes_report, known_before
+from scripts.lock.owners import by_settings, read_owners
 from scripts.lock.read import read_lock
 from scripts.manifest.setting_options import add_long_setting_options
 from scripts.manifest.workspace import open_workspace, overrides_from
@@ -54,6 +55,7 @@ def run(options: argparse.Namespace, console: Console) -> Report:
     )
     pixi = need_pixi(os.environ, "update-mirror")
     lock = read_lock(workspace.lock_path)
+    read_owners(workspace, by_settings(workspace, lock))  # refuses, before the lock is changed
     plan = plan_update(workspace.manifest, lock, workspace.settings, request)
     for line in beyond_lines(plan, workspace.settings):
         console.note(line)

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from scripts.core.exclusive import try_lock
-from scripts.core.files import CHUNK, make_durable
+from scripts.core.files import CHUNK, make_durable, replace
 
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
 
@@ -142,7 +142,7 @@ class PartFile:
 def move(path: Path, target: Path) -> None:
     """Rename a whole file to its place, and make the folder that is to hold it where it lacks."""
     try:
-        path.replace(target)
+        replace(path, target)
     except FileNotFoundError:
         target.parent.mkdir(parents=True, exist_ok=True)
-        path.replace(target)
+        replace(path, target)
