@@ -1,0 +1,173 @@
+"""`mirror --relayout`: a channel arranged anew, with what other workspaces name in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tasks import mirror, prune, verify
+from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
+from tests.support.packages import TinyPackage, WrittenPackage
+from tests.support.upstream import Upstream
+
+MANIFEST = """\
+[workspace]
+name = "{name}"
+channels = [{channels}]
+platforms = ["linux-64"]
+[dependencies]
+{requirements}
+[tool.pixi-mirror]
+channel-dir = "../shared"
+layout = "{layout}"
+"""
+
+
+@dataclass(frozen=True)
+class World:
+    """Workspaces that share the channel folder `shared`, and their upstream."""
+
+    root: Path
+    upstream: Upstream
+
+    def package(self, name: str, channel: str = "ch", version: str = "1.0") -> LockRow:
+        """Publish an artifact, and name it as a lock does."""
+        written: WrittenPackage = TinyPackage(name=name, version=version).write(
+            self.upstream.folder / channel
+        )
+        return LockRow(written=written, channel=f"{self.upstream.url}/{channel}")
+
+    def workspace(self, name: str, rows: Sequence[LockRow], layout: str) -> Path:
+        """Write a manifest and its lock."""
+        root = self.root / name
+        root.mkdir(exist_ok=True)
+        channels = tuple(dict.fromkeys(row.channel for row in rows))
+        text = MANIFEST.format(
+            name=name,
+            channels=", ".join(f'"{each}"' for each in channels),
+            requirements="\n".join(f'{row.written.package.name} = "*"' for row in rows),
+            layout=layout,
+        )
+        (root / "pixi.toml").write_text(text, encoding="utf-8")
+        platform = PlatformRows(name="linux-64", rows=tuple(rows))
+        write_lock(root / "pixi.lock", (EnvironmentRows(channels=channels, platforms=(platform,)),))
+        return root
+
+    def artifacts(self) -> list[str]:
+        """List the artifacts of the shared folder."""
+        shared = self.root / "shared"
+        return sorted(each.relative_to(shared).as_posix() for each in shared.rglob("*.conda"))
+
+    @property
+    def host(self) -> str:
+        """The folder that the upstream gets in the layout by-channel."""
+        return f"127.0.0.1_{self.upstream.port}"
+
+
+@pytest.fixture
+def world(tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setenv("PATH", os.defpath)  # py-rattler alone installs
+    return World(root=tmp_path, upstream=upstream)
+
+
+def run(task: object, root: Path, *options: str) -> int:
+    code = task.main(["--manifest-path", str(root), *options])  # type: ignore[attr-defined]
+    assert isinstance(code, int)
+    return code
+
+
+def test_another_layout_is_refused_and_relayout_makes_it(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b, c = (world.package(name) for name in "abc")
+    one, two = (
+        world.workspace(name, rows, "flat") for name, rows in (("one", [a, b]), ("two", [b, c]))
+    )
+    assert run(mirror, one) == run(mirror, two) == 0
+    requests = len(world.upstream.requests)
+    one = world.workspace("one", [a, b], "by-channel")
+    capsys.readouterr()
+    for task in (verify, mirror, prune):
+        assert run(task, one) == 2
+        assert capsys.readouterr().err.endswith(
+            "error: ../shared: the layout of this channel is flat, not by-channel\n"
+            'help: set layout = "flat" under [tool.pixi-mirror], or have all of it arranged anew:'
+            " pixi run mirror --relayout\n"
+        )
+    assert run(mirror, one, "--relayout") == 0
+    out = capsys.readouterr().out
+    assert "relayout: 9 files at the old places wait for removal\n" in out
+    new = [f"{world.host}/ch/noarch/{name}-1.0-0.conda" for name in "abc"]
+    old = [f"noarch/{name}-1.0-0.conda" for name in "abc"]
+    assert world.artifacts() == [*new, *old]
+    assert len(world.upstream.requests) == requests, "links, no downloads"
+    assert run(verify, one, "--level", "files,index", "--strict") == 0
+    assert "waiting for removal: 9 files" in capsys.readouterr().out
+    assert run(mirror, two) == 2, "the other workspace is told"
+    two = world.workspace("two", [b, c], "by-channel")
+    assert run(mirror, two) == 0
+    assert run(prune, two, "--now") == 0
+    assert world.artifacts() == new
+    assert not (world.root / "shared" / "noarch").exists()
+    assert run(mirror, one) == run(mirror, two) == 0
+    assert len(world.upstream.requests) == requests
+
+
+def test_what_is_retained_has_no_place_by_channel(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new = world.package("a"), world.package("a", version="2.0")
+    for row in (old, new):
+        assert run(mirror, world.workspace("one", [row], "flat")) == 0
+    one = world.workspace("one", [new], "by-channel")
+    capsys.readouterr()
+    assert run(mirror, one, "--relayout") == 2
+    assert capsys.readouterr().err.endswith(
+        "error: noarch/a-1.0-0.conda: retained (indexed, in no lock), and nobody knows its place"
+        " in the new layout\nhelp: pixi run mirror --relayout --drop-retained\n"
+    )
+    assert world.artifacts() == ["noarch/a-1.0-0.conda", "noarch/a-2.0-0.conda"]
+    assert run(mirror, one, "--relayout", "--drop-retained") == 0
+    assert run(prune, one, "--now") == 0
+    assert world.artifacts() == [f"{world.host}/ch/noarch/a-2.0-0.conda"]
+
+
+def test_what_is_retained_moves_to_a_flat_channel(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its channel is known; the control: a name that another channel has there, has no place."""
+    a1, a2, other = world.package("a"), world.package("a", version="2.0"), world.package("b")
+    for rows in ([a1, other], [a2, other]):
+        assert run(mirror, world.workspace("one", rows, "by-channel")) == 0
+    one = world.workspace("one", [a2, other], "flat")
+    assert run(mirror, one, "--relayout") == 0
+    assert run(prune, one, "--dry-run") == 0
+    assert "would drop from the index: 1 artifact" in capsys.readouterr().out
+    foreign = world.package("a", channel="x", version="3.0")
+    one = world.workspace("one", [a2, other], "by-channel")
+    assert run(mirror, one, "--relayout", "--drop-retained") == 0
+    assert run(mirror, world.workspace("one", [foreign, other], "by-channel")) == 0
+    one = world.workspace("one", [foreign, other], "flat")
+    capsys.readouterr()
+    assert run(mirror, one, "--relayout") == 2
+    assert "ch/noarch/a-2.0-0.conda: retained" in capsys.readouterr().err
+
+
+def test_a_killed_relayout_is_finished_by_the_next(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The index is published and the state does not know: as after a kill at that point."""
+    a, b = world.package("a"), world.package("b")
+    assert run(mirror, world.workspace("one", [a, b], "flat")) == 0
+    one = world.workspace("one", [a, b], "by-channel")
+    with monkeypatch.context() as patched:
+        patched.setattr(mirror, "end_relayout", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert run(mirror, one, "--relayout") == 130
+    assert run(mirror, one) == 2, "the channel is still what its state says"
+    assert run(mirror, one, "--relayout") == 0
+    assert run(prune, one, "--now") == 0
+    assert world.artifacts() == [f"{world.host}/ch/noarch/{name}-1.0-0.conda" for name in "ab"]
