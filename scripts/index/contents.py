@@ -12,12 +12,11 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from scripts.core.file_name import parse_file_name
+from scripts.core.scratch import is_scratch
 from scripts.core.subdir import is_known_subdir
 from scripts.index.repodata import REPODATA, REPODATA_ZST, SHARD_END, SHARD_INDEX, SHARDS
 
 INDEX_FILES: Final = (REPODATA, REPODATA_ZST, SHARD_INDEX)
-# What a kill may leave of an index file where the channel folder is a file system of its own.
-_TORN: Final = ".tmp"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +88,8 @@ def _look_into_subdir(folder: Path) -> SubdirContents:
 
 
 def _is_index_file(name: str) -> bool:
-    return name in INDEX_FILES or (name.startswith(INDEX_FILES) and name.endswith(_TORN))
+    """Tell an index file, or what a kill left of one where a subdir is a file system of its own."""
+    return name in INDEX_FILES or (name.startswith(INDEX_FILES) and is_scratch(name))
 
 
 def _look_into_shards(folder: Path) -> tuple[dict[str, os.stat_result], list[str]]:
@@ -98,7 +98,8 @@ def _look_into_shards(folder: Path) -> tuple[dict[str, os.stat_result], list[str
     with os.scandir(folder) as entries:
         for entry in entries:
             name = f"{SHARDS}/{entry.name}"
-            if entry.name.endswith((SHARD_END, _TORN)) and entry.is_file():
+            is_shard = entry.name.endswith(SHARD_END) or is_scratch(entry.name)
+            if is_shard and entry.is_file():
                 shards[name] = entry.stat()
             else:
                 others.append(name)

@@ -10,6 +10,7 @@ from scripts.channel.obstacles import refuse_odd_state
 from scripts.channel.state import STATE_FOLDER, ChannelPlace, channel_place
 from scripts.core.errors import MirrorError, usage_error
 from scripts.core.files import read_text
+from scripts.core.scratch import clear_scratch
 from scripts.manifest.model import Manifest
 from scripts.manifest.parse import PYPROJECT, parse_manifest, pixi_table
 from scripts.manifest.setting_options import add_setting_options, overrides_from
@@ -58,6 +59,8 @@ def open_workspace(manifest_path: Path | None, overrides: SettingOverrides) -> W
     root = path.parent
     place = channel_place(_channel_folder(root, settings.channel_dir))
     refuse_odd_state(place)
+    for folder in (root, place.state):  # what a killed run, of whatever task, left beside a file
+        clear_scratch(folder)
     return Workspace(
         root=root,
         manifest_path=path,

@@ -6,13 +6,13 @@ a network, and with a cache of its own.
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
 from scripts.core.errors import MirrorError
 from scripts.core.rattler_child import call_rattler
 from scripts.core.report import Json
+from scripts.core.scratch import scratch_folder
 from scripts.lock.select import Selection
 from scripts.manifest.workspace import Workspace
 from scripts.proof.alone import alone_environment, seclusion
@@ -38,8 +38,7 @@ def check_solve(workspace: Workspace, selection: Selection) -> SolveResult:
 
 def _ask(solvings: list[Solving], folder: Path) -> list[Answer]:
     """Put all questions at once."""
-    with tempfile.TemporaryDirectory(prefix="pixi-mirror-", ignore_cleanup_errors=True) as name:
-        scratch = Path(name).resolve()
+    with scratch_folder() as scratch:
         arguments: dict[str, Json] = {
             "cache": str(scratch / "cache"),
             "questions": [_question(each, folder) for each in solvings],

@@ -300,8 +300,8 @@ def test_ended_at_any_step_it_goes_on_where_it_stopped(
 
 
 def test_what_a_killed_run_left_is_removed(case: Case) -> None:
-    left = [case.mine / f"tasks/prune.py.{number}.tmp" for number in (1, 22)]
-    names = ("prune.py.tmp", "prune.py.mine.tmp", "prune.py.1.old.tmp", "prune.py.1.tmp.tmp")
+    left = [case.mine / f"tasks/prune.py.{each}.pixi-mirror.tmp" for each in ("0" * 8, "a" * 8)]
+    names = ("prune.py.tmp", "prune.py.mine.tmp", "prune.py.1.tmp", f"{left[0].name}.tmp")
     others = [case.mine / "tasks" / name for name in names]
     for path in (*left, *others):
         path.write_bytes(b"half")
