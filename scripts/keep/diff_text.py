@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from html import escape
 from typing import Final
 
+from scripts.core.redact import printable
 from scripts.keep.diff import Change, ChangeKind, LockDiff, PlatformDiff
 
 NO_CHANGE: Final = "no change"
@@ -22,7 +23,6 @@ _SIGNS: Final = {
     ChangeKind.REUPLOADED: "!",
 }
 _LONG: Final = 15  # rows of a table; more are folded away
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 def diff_lines(diff: LockDiff) -> tuple[str, ...]:
@@ -108,5 +108,5 @@ def _code(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Take out what would begin a new line or steer a terminal."""
-    return _CONTROL.sub(" ", text).encode("ascii", "backslashreplace").decode("ascii")
+    """Write the text in one line of ASCII."""
+    return printable(text).encode("ascii", "backslashreplace").decode("ascii")

@@ -9,10 +9,9 @@ from typing import Final
 
 from scripts.core.errors import ExitCode, Problem
 from scripts.core.file_name import parse_file_name
-from scripts.core.redact import redact
+from scripts.core.redact import printable, redact
 from scripts.core.report import Json
 from scripts.proof.findings import Finding, Level, Place
-from scripts.proof.wording import printable
 from scripts.solve.plan_solve import NotSolved, Solving
 
 _SHOWN: Final = 20  # artifacts, or lines of rattler's, that one finding shows
@@ -171,7 +170,7 @@ def solve_json(result: SolveResult) -> list[Json]:
 
 def _refused(place: Place, said: str) -> Problem:
     lines = [line.rstrip() for line in said.splitlines() if line.strip()]
-    facts = [("said", printable(redact(line))) for line in lines[:_SHOWN]]
+    facts = [("said", redact(printable(line))) for line in lines[:_SHOWN]]
     if len(lines) > _SHOWN:
         facts.append(("and", f"{len(lines) - _SHOWN} lines more"))
     return _problem(place, facts)

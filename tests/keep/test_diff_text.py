@@ -120,7 +120,7 @@ def test_a_long_table_is_folded_away() -> None:
         ("`x`", "`` `x` ``"),
         ("a``b", "``` a``b ```"),
         ("<script>", "`<script>`"),  # within code it is no HTML
-        ("a\n| b\r\x1b[31m", "`a \\| b [31m`"),
+        ("a\n| b\r\x1b[31m", r"`a\n\| b\r\x1b[31m`"),
         ("@someone", "`@someone`"),
         ("\N{RIGHT-TO-LEFT OVERRIDE}x", "`\\u202ex`"),
     ],
@@ -132,4 +132,4 @@ def test_a_hostile_name_stays_one_cell(name: str, cell: str) -> None:
 
 def test_lines_steer_no_terminal() -> None:
     hostile = Change(kind=ChangeKind.ADDED, name="a\x1b[2J\nb", after="1\r0 \N{SNOWMAN}")
-    assert diff_lines(one(hostile))[1] == "  + a [2J b  1 0 \\u2603"
+    assert diff_lines(one(hostile))[1] == r"  + a\x1b[2J\nb  1\r0 \u2603"
