@@ -20,6 +20,7 @@ _SIGNS: Final = {
     ChangeKind.ADDED: "+",
     ChangeKind.REMOVED: "-",
     ChangeKind.CHANGED: "~",
+    ChangeKind.WENT_BACK: "<",
     ChangeKind.REUPLOADED: "!",
 }
 _LONG: Final = 15  # rows of a table; more are folded away
@@ -53,7 +54,7 @@ def markdown(diff: LockDiff) -> str:
 
 def _summary(each: PlatformDiff) -> str:
     counts = Counter(change.kind for change in each.changes)
-    words = [f"{counts[kind]} {kind.value}" for kind in ChangeKind if counts[kind]]
+    words = [f"{counts[kind]} {kind.words}" for kind in ChangeKind if counts[kind]]
     if each.hotfixed:
         words.append(f"{len(each.hotfixed)} with other requirements (hotfix)")
     return ", ".join(words)
@@ -65,6 +66,8 @@ def _line(change: Change, width: int) -> str:
         head += f"[{change.source}] "
     if change.kind is ChangeKind.REUPLOADED:
         return f"{head}{change.after} has other bytes than before (re-uploaded)"
+    if change.kind is ChangeKind.WENT_BACK:
+        return f"{head}went back {change.before} -> {change.after}"
     if change.kind is ChangeKind.CHANGED:
         return f"{head}{change.before} -> {change.after}"
     return f"{head}{change.after or change.before}"
@@ -90,7 +93,7 @@ def _row(change: Change) -> str:
     cells: Iterable[str | None] = (change.name, change.before, change.after)
     written = [_cell(text) for text in cells]
     note = "" if change.source == "conda" else f"{change.source}, "
-    return f"| {' | '.join(written)} | {note}{change.kind.value} |"
+    return f"| {' | '.join(written)} | {note}{change.kind.words} |"
 
 
 def _cell(text: str | None) -> str:

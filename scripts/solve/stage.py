@@ -6,6 +6,7 @@ a network, and with a cache of its own.
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
@@ -21,8 +22,13 @@ from scripts.solve.plan_solve import NotSolved, Solving, Wanted, plan_solves
 from scripts.solve.solved import Answer, SolveResult, conclude, died
 
 
-def check_solve(workspace: Workspace, selection: Selection) -> SolveResult:
-    """Solve what can be, and hold every answer against pixi.lock."""
+def check_solve(
+    workspace: Workspace, selection: Selection, retained: AbstractSet[PurePosixPath]
+) -> SolveResult:
+    """Solve what can be, and hold every answer against pixi.lock.
+
+    `retained` are the artifacts that are indexed though the lock names them no more.
+    """
     plans = plan_solves(selection, workspace.manifest, workspace.root)
     solvings = [each for each in plans if isinstance(each, Solving)]
     hindered = tuple(each for each in plans if isinstance(each, NotSolved))
@@ -31,7 +37,10 @@ def check_solve(workspace: Workspace, selection: Selection) -> SolveResult:
     except MirrorError as error:  # rattler died: an answer, too
         return SolveResult(places=died(solvings, error.problems[0]), hindered=hindered)
     return SolveResult(
-        places=tuple(map(conclude, solvings, answers)),
+        places=tuple(
+            conclude(solving, answer, retained)
+            for solving, answer in zip(solvings, answers, strict=True)
+        ),
         hindered=hindered,
     )
 

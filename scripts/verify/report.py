@@ -21,8 +21,10 @@ if TYPE_CHECKING:  # each level brings its own modules, where it is looked at
     from scripts.index.leftovers import Leftovers
     from scripts.install.attempt import Attempt, InstallResult
     from scripts.solve.solved import SolveResult
+    from scripts.verify.still_offered import StillOffered
 
 RIGHT, WRONG, NOT_DONE = "✓", "✗", "–"  # noqa: RUF001
+_SHOWN: Final = 20  # retained artifacts that are named, one a line
 _MOMENT: Final = 0.05  # seconds, which are shown in tenths
 
 
@@ -30,6 +32,7 @@ _MOMENT: Final = 0.05  # seconds, which are shown in tenths
 class Results:
     """All that was looked at. `files`, `closure`, `solve`, `install` None: not asked for.
 
+    `still_offered` are those of the leftovers that a solver would take before what is locked.
     `seconds` tells how long each level took.
     """
 
@@ -42,6 +45,7 @@ class Results:
     solve: SolveResult | None
     install: InstallResult | None
     leftovers: Leftovers
+    still_offered: tuple[StillOffered, ...]
     seconds: Mapping[Level, float]
 
 
@@ -141,6 +145,10 @@ def _lines(results: Results) -> Iterator[str]:
             f"kept from before: {_count(len(kept), 'artifact')}, {size};"
             " `pixi run prune` removes them"
         )
+    for each in results.still_offered[:_SHOWN]:
+        yield f"the mirror still offers {each}; `pixi run prune` removes it"
+    if len(results.still_offered) > _SHOWN:
+        yield f"and it offers {len(results.still_offered) - _SHOWN} more like that, in --json"
     if results.leftovers.foreign:
         names = ", ".join(map(str, results.leftovers.foreign))
         yield f"not proven, since pixi-mirror does not know them: {names}"
@@ -216,6 +224,17 @@ def _data(results: Results) -> dict[str, Json]:
         "installed": None if install is None else install.seclusion,
         "kept": [{"path": str(each.path), "size": each.size} for each in kept],
         "kept-bytes": sum(each.size for each in kept),
+        "still-offered": [
+            {
+                "path": str(each.path),
+                "locked": each.locked,
+                "environments": [
+                    {"environment": place.environment, "platform": place.platform}
+                    for place in each.places
+                ],
+            }
+            for each in results.still_offered
+        ],
         "foreign": [str(path) for path in results.leftovers.foreign],
         "left-out": left_out_json(results.selection),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -13,7 +13,8 @@ from scripts.compare.files import check_files
 from scripts.core.console import Console
 from scripts.core.errors import usage_error
 from scripts.core.report import Report
-from scripts.index.leftovers import find_leftovers
+from scripts.index.leftovers import Kept, Leftovers, find_leftovers
+from scripts.lock.read import read_lock
 from scripts.lock.select import Selection
 from scripts.manifest.workspace import Workspace
 from scripts.proof.findings import Client, FilesResult, Finding, Level, Uses
@@ -24,6 +25,7 @@ if TYPE_CHECKING:  # each level brings its own modules, where it is looked at
     from scripts.closure.closed import ClosureResult
     from scripts.install.attempt import InstallResult, Programs
     from scripts.solve.solved import SolveResult
+    from scripts.verify.still_offered import StillOffered
 
 # How a report's name may end.
 REPORT_FORMS: Final = (".md", ".html")
@@ -77,6 +79,8 @@ def _look(
     closure: ClosureResult | None = None
     solve: SolveResult | None = None
     install: InstallResult | None = None
+    leftovers = find_leftovers(workspace.place, selection, console)
+    retained = _retained(workspace, leftovers)
     seconds: dict[Level, float] = {}
     watch = Stopwatch()
     if Level.FILES in options.levels:
@@ -91,7 +95,7 @@ def _look(
         findings += closure.findings
         seconds[Level.CLOSURE] = watch.lap()
     if Level.SOLVE in options.levels:
-        solve = _solve(workspace, selection, console)
+        solve = _solve(workspace, selection, retained, console)
         findings += solve.findings
         seconds[Level.SOLVE] = watch.lap()
     if programs is not None:
@@ -107,7 +111,8 @@ def _look(
         closure=closure,
         solve=solve,
         install=install,
-        leftovers=find_leftovers(workspace.place, selection, console),
+        leftovers=leftovers,
+        still_offered=_still_offered(selection, retained),
         seconds=seconds,
     )
 
@@ -140,11 +145,31 @@ def _close(workspace: Workspace, selection: Selection, console: Console) -> Clos
     return check_closure(workspace, selection)
 
 
-def _solve(workspace: Workspace, selection: Selection, console: Console) -> SolveResult:
+def _solve(
+    workspace: Workspace, selection: Selection, retained: Sequence[Kept], console: Console
+) -> SolveResult:
     from scripts.solve.stage import check_solve
 
     console.note("verify: solving from the channel alone")
-    return check_solve(workspace, selection)
+    return check_solve(workspace, selection, frozenset(each.path for each in retained))
+
+
+def _retained(workspace: Workspace, leftovers: Leftovers) -> tuple[Kept, ...]:
+    """Leave out what the lock names, if for environments and platforms that are not looked at."""
+    if not leftovers.kept:
+        return ()
+    named = {str(each.file_name) for each in read_lock(workspace.lock_path).packages()}
+    return tuple(each for each in leftovers.kept if each.path.name not in named)
+
+
+def _still_offered(selection: Selection, retained: Sequence[Kept]) -> tuple[StillOffered, ...]:
+    if not retained:
+        return ()
+    from scripts.core.rattler_child import rank_versions
+    from scripts.verify.still_offered import still_offered, to_rank
+
+    ranks = rank_versions(to_rank(selection, retained))
+    return still_offered(selection, retained, ranks)
 
 
 def _install(
