@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from scripts.core.errors import refuse_non_utf8
 from scripts.core.exclusive import try_lock
 
 _END: Final = ".pixi-mirror.tmp"
@@ -59,6 +60,7 @@ def scratch_folder(beside: Path | None = None) -> Iterator[Path]:
     What killed runs left there goes first. The folder may be renamed away meanwhile.
     """
     parent = Path(tempfile.gettempdir()).resolve() if beside is None else beside
+    refuse_non_utf8(parent, "set TMPDIR to a folder with another name")
     clear_scratch(parent)
     place, descriptor = _make_folder(parent)
     try:

@@ -10,7 +10,7 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
-from scripts.core.errors import MirrorError
+from scripts.core.errors import ExitCode, MirrorError
 from scripts.core.rattler_child import call_rattler
 from scripts.core.report import Json
 from scripts.core.scratch import scratch_folder
@@ -34,7 +34,10 @@ def check_solve(
     hindered = tuple(each for each in plans if isinstance(each, NotSolved))
     try:
         answers = _ask(solvings, workspace.place.folder) if solvings else []
-    except MirrorError as error:  # rattler died: an answer, too
+    except MirrorError as error:
+        if error.problems[0].code is not ExitCode.PROGRAM:
+            raise
+        # rattler died: an answer, too
         return SolveResult(places=died(solvings, error.problems[0]), hindered=hindered)
     return SolveResult(
         places=tuple(
