@@ -21,6 +21,7 @@ from scripts.builder.record import RECORD, record_of, write_record
 from scripts.builder.wishes import PackageWish, Wishes
 from scripts.core.channel_url import ANACONDA
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
+from scripts.core.files import replace
 from scripts.core.rattler_child import call_rattler
 from scripts.core.redact import redact
 from scripts.core.report import Report, human_size
@@ -110,7 +111,7 @@ def _room(folder: Path) -> Iterator[Path]:
             if there:
                 _move_into(scratch, folder)
             else:
-                scratch.rename(folder)
+                replace(scratch, folder)
     except BaseException as error:
         for parent in parents:
             with contextlib.suppress(OSError):
@@ -155,7 +156,7 @@ def _move_into(scratch: Path, folder: Path) -> None:
     moved: list[Path] = []
     try:
         for name in names:
-            (scratch / name).rename(folder / name)
+            replace(scratch / name, folder / name)
             moved.append(folder / name)
     except BaseException:
         for each in reversed(moved):
