@@ -11,9 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import stat
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,10 +57,13 @@ def scratch_folder(beside: Path | None = None) -> Iterator[Path]:
 
     What killed runs left there goes first. The folder may be renamed away meanwhile.
     """
-    parent = Path(tempfile.gettempdir()).resolve() if beside is None else beside
-    refuse_non_utf8(parent, "set TMPDIR to a folder with another name")
-    clear_scratch(parent)
-    place, descriptor = _make_folder(parent)
+    if beside is None:
+        import tempfile  # heavy, like shutil below: a run with nothing to do has no folder
+
+        beside = Path(tempfile.gettempdir()).resolve()
+    refuse_non_utf8(beside, "set TMPDIR to a folder with another name")
+    clear_scratch(beside)
+    place, descriptor = _make_folder(beside)
     try:
         (place / _WORK).mkdir()
         yield place / _WORK
@@ -136,6 +137,8 @@ def _owned(path: Path, descriptor: int) -> bool:
 
 def _remove(place: Path) -> None:
     """Remove a folder; the owner last, so that what cannot go yet is still known for ours."""
+    import shutil
+
     work = place / _WORK
     shutil.rmtree(work, ignore_errors=True)
     if os.path.lexists(work):  # a package may have folders that nobody may write to
