@@ -9,6 +9,10 @@ from __future__ import annotations
 import os
 import sys
 
+TYPE_CHECKING = False  # as typing has it, which takes long to import
+if TYPE_CHECKING:
+    from typing import TextIO
+
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 # What pip prints where the network, not the request, is at fault (pip/_internal/network).
@@ -198,6 +202,16 @@ def _version() -> str:
 
 
 def say(line: str) -> None:
-    """Tell the user, on stderr."""
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
+    """Tell the user, on stderr; the work goes on though nobody reads it."""
+    put(line + "\n", sys.stderr)
+
+
+def put(text: str, stream: TextIO) -> OSError | None:
+    """Print; where that fails, what comes after it vanishes, and the exit code stays ours."""
+    try:
+        stream.write(text)
+        stream.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # Python flushes it once more
+        return error
+    return None

@@ -5,6 +5,7 @@ shall say a sentence, not a SyntaxError. It never calls pixi. Where the environm
 has to be gone in milliseconds, so what is slow to import stays out or waits.
 """
 
+import errno
 import os
 import sys
 
@@ -27,6 +28,7 @@ from scripts.environment import (
     Environment,
     LaunchError,
     make_ready,
+    put,
     say,
 )
 from scripts.task_list import (
@@ -68,6 +70,15 @@ def overview() -> str:
     )
 
 
+def show(text: str) -> int:
+    """Print a result; one that cannot be written is an error, one that nobody reads is none."""
+    error = put(text, sys.stdout)
+    if error is None or error.errno in {errno.EPIPE, errno.EINVAL}:  # as Windows says it
+        return 0
+    say(f"error: stdout: cannot be written: {error.strerror}")
+    return _USAGE
+
+
 def check_task(name: str) -> None:
     """Refuse a task that is not there, with the nearest one that is."""
     module = name.replace("-", "_")
@@ -104,8 +115,7 @@ def start(environment: Environment, task: str, options: list[str]) -> int:
 def main(arguments: list[str]) -> int:
     """Do what the command line says."""
     if not arguments or arguments[0] in {"-h", "--help"}:
-        sys.stdout.write(overview())
-        return 0
+        return show(overview())
     task, options = arguments[0], arguments[1:]
     try:
         check_task(task)

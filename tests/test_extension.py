@@ -176,6 +176,21 @@ def test_a_list_that_cannot_be_written(installed: Installed) -> None:
     assert done.returncode == 2
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a shell of POSIX closes the streams")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed(installed: Installed, closed: str) -> None:
+    for argument, code, out, err in (
+        ("--version", 0, f"pixi-mirror {VERSION}\n", ""),
+        ("nonsense", 2, "", "error: nonsense: there is no such task\n"),
+    ):
+        command = ["sh", "-c", f'"$@" {closed}', "sh", str(installed.program), argument]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == code
+        assert done.stdout == ("" if ">&-" in closed.split() else out)
+        assert done.stderr.startswith("" if "2>&-" in closed else err)
+        assert err or not done.stderr
+
+
 @pytest.mark.parametrize("option", ["-V", "--version"])
 def test_the_version_is_that_of_the_project(
     installed: Installed, theirs: Path, option: str

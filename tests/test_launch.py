@@ -217,6 +217,37 @@ def test_two_at_once_renew_it_once(template: Path) -> None:
     assert not (template / ".venv" / "tools" / "lib" / "leftover").exists()
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed(template: Path, closed: str) -> None:
+    run = str(template / "run")
+    for arguments, code, out, err in (
+        ([], 0, "usage: ./run NAME", ""),
+        (["nonsense"], 2, "", "error: nonsense: there is no such task\n"),
+        (["update-mirror"], 7, '["1.0", ', ""),
+    ):
+        done = subprocess.run(
+            ["sh", "-c", f'"$@" {closed}', "sh", run, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code
+        assert done.stdout.startswith("" if ">&-" in closed.split() else out)
+        assert done.stderr.startswith("" if "2>&-" in closed else err)
+        assert err or not done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full device")
+def test_a_list_that_cannot_be_written(template: Path) -> None:
+    command = [str(template / "run")]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        assert done.stderr == "error: stdout: cannot be written: No space left on device\n"
+        assert done.returncode == 2
+        command.append("nonsense")
+        assert subprocess.run(command, stderr=full, check=False).returncode == 2
+
+
 def test_an_index_out_of_reach_is_a_network_error(tmp_path: Path) -> None:
     copy = _copy_launcher(tmp_path)
     (copy / "requirements.txt").write_text("tiny\n", encoding="utf-8")

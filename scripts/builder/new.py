@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shlex
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,15 +21,14 @@ from scripts.builder.record import RECORD, record_of, write_record
 from scripts.builder.wishes import PackageWish, Wishes
 from scripts.core.channel_url import ANACONDA
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
+from scripts.core.files import replace
 from scripts.core.rattler_child import call_rattler
 from scripts.core.redact import redact
 from scripts.core.report import Report, human_size
+from scripts.core.scratch import clear_scratch, scratch_folder
 from scripts.core.template_files import TEMPLATE
 from scripts.manifest.model import Manifest
 from scripts.manifest.parse import parse_manifest
-
-# Whose scratch folder it is can be told by its name.
-_SCRATCH = ".pixi-mirror-new."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,23 +100,19 @@ def read_packages(texts: Sequence[str]) -> tuple[PackageWish, ...]:
 @contextlib.contextmanager
 def _room(folder: Path) -> Iterator[Path]:
     """Give a scratch folder; at the end it becomes the folder, or nothing of it is left."""
+    parents: list[Path] = []
     try:
         there = _is_there(folder)
-        parents = [] if there else [each for each in folder.parents if not each.exists()]
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = folder if there else folder.parent
-        scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=beside))
-    except OSError as error:
-        raise _impossible(folder, error) from None
-    try:
-        yield scratch
-        if there:
-            _move_into(scratch, folder)
-        else:
-            scratch.chmod(0o777 & ~_umask())  # mkdtemp's folders are for nobody else
-            scratch.rename(folder)
+        if not there:
+            parents = [each for each in folder.parents if not each.exists()]
+            folder.parent.mkdir(parents=True, exist_ok=True)
+        with scratch_folder(folder if there else folder.parent) as scratch:
+            yield scratch
+            if there:
+                _move_into(scratch, folder)
+            else:
+                replace(scratch, folder)
     except BaseException as error:
-        shutil.rmtree(scratch, ignore_errors=True)
         for parent in parents:
             with contextlib.suppress(OSError):
                 parent.rmdir()
@@ -134,23 +127,15 @@ def _is_there(folder: Path) -> bool:
         return False
     if not folder.is_dir():
         raise usage_error(str(folder), "is there, and no folder")
-    there = sorted(folder.iterdir())
-    first = next((each for each in there if not _is_scratch(each)), None)
+    clear_scratch(folder)  # of a `new` that was killed
+    first = min(folder.iterdir(), default=None)
     if first is not None:
         raise usage_error(
             str(folder),
             f"this folder is not empty: {first.name} is in it",
             help="name a folder that is not there yet: pixi run new DIR",
         )
-    for each in there:  # what is left of a `new` that was killed
-        shutil.rmtree(each)
     return True
-
-
-def _is_scratch(path: Path) -> bool:
-    """Tell what a `new` that was killed here has left."""
-    name = re.match(rf"{re.escape(_SCRATCH)}[a-z0-9_]{{8}}\Z", path.name)
-    return name is not None and path.is_dir() and not path.is_symlink()
 
 
 def _refuse_inside(folder: Path, root: Path) -> None:
@@ -171,9 +156,8 @@ def _move_into(scratch: Path, folder: Path) -> None:
     moved: list[Path] = []
     try:
         for name in names:
-            (scratch / name).rename(folder / name)
+            replace(scratch / name, folder / name)
             moved.append(folder / name)
-        scratch.rmdir()
     except BaseException:
         for each in reversed(moved):
             each.rename(scratch / each.name)
@@ -182,12 +166,6 @@ def _move_into(scratch: Path, folder: Path) -> None:
 
 def _manifest_last(name: str) -> tuple[bool, str]:
     return (name == str(MANIFEST), name)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _impossible(folder: Path, error: OSError) -> MirrorError:

@@ -8,9 +8,7 @@ is done is found done.
 from __future__ import annotations
 
 import contextlib
-import glob
 import os
-import re
 import shutil
 import stat
 from collections.abc import Iterable, Iterator
@@ -33,7 +31,7 @@ from scripts.builder.record import RECORD, Record, digest, make_record, read_rec
 from scripts.builder.upgrade_report import Outcome, upgrade_report
 from scripts.channel.obstacles import refuse_obstacles
 from scripts.core.errors import MirrorError, usage_error
-from scripts.core.files import read_regular, write_atomically
+from scripts.core.files import read_regular, unlink, write_atomically
 from scripts.core.report import Report
 from scripts.core.template_files import TEMPLATE, template_files
 from scripts.manifest.parse import parse_manifest
@@ -210,17 +208,13 @@ def _write(
         _replace(workspace.manifest_path, merged.text.encode("utf-8"), is_program=False)
     for each in judged:
         if each.is_removed:
-            (folder / each.name).unlink(missing_ok=True)
+            unlink(folder / each.name, missing_ok=True)
         if each.is_removed or (each.verdict is Verdict.SAME and each.record is None):
             _tidy(folder, PurePosixPath(each.name).parent)
 
 
 def _replace(path: Path, data: bytes, *, is_program: bool) -> None:
     """Replace a file whole, its permissions as they were."""
-    left = re.compile(rf"{re.escape(path.name)}\.[0-9]+\.tmp\Z")  # see `write_atomically`
-    for part in path.parent.glob(f"{glob.escape(path.name)}.*.tmp"):
-        if left.match(part.name) and stat.S_ISREG(part.lstat().st_mode):
-            part.unlink()  # of a run that was killed; we hold the lock
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
     write_atomically(path, data)
     if mode is not None:

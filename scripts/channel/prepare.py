@@ -7,6 +7,7 @@ from pathlib import Path
 from scripts.channel.state import ChannelPlace
 from scripts.core.errors import usage_error
 from scripts.core.files import write_atomically
+from scripts.core.scratch import clear_scratch
 
 
 def prepare(place: ChannelPlace) -> None:
@@ -19,6 +20,7 @@ def prepare(place: ChannelPlace) -> None:
         place.folder.mkdir(parents=True, exist_ok=True)
         for each in (place.state, place.cache):
             each.mkdir(parents=True, exist_ok=True)
+        clear_scratch(place.folder)  # a probe of a killed run
         ignore = place.root.parent / ".gitignore"
         if not ignore.exists():  # working state is not to be committed, whatever repository it is
             write_atomically(ignore, b"*\n")

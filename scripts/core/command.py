@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import errno
 import gc
-import io
 import os
 import signal
 import sys
@@ -86,11 +85,7 @@ def run_task(
     """
     # A run is short and keeps most of what it makes: looking for cycles all the time costs a tenth.
     gc.set_threshold(100_000, 50, 1000)
-    _open_missing_streams()
     options = parser.parse_intermixed_args(argv)  # `new DIR -p win-64 PACKAGE` too
-    # A Windows pipe has a code page of old: what it lacks is written as an escape, not a crash.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
     loudness = (
         Loudness.QUIET
         if options.quiet
@@ -130,13 +125,6 @@ def _interrupt(_number: int, _frame: object) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     raise KeyboardInterrupt
-
-
-def _open_missing_streams() -> None:
-    """Open what the caller has closed (`>&-`): else a file of ours gets its number, and output."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def _path(text: str) -> Path:

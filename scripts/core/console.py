@@ -5,20 +5,16 @@ from __future__ import annotations
 import errno
 import json
 import os
-import re
 import sys
 from collections.abc import Mapping
 from enum import IntEnum
-from typing import Final, TextIO
+from typing import TextIO
 
 from scripts.core.called import as_called
 from scripts.core.errors import Problem, usage_error
 from scripts.core.gather import gathered
-from scripts.core.redact import redact
+from scripts.core.redact import printable, redact
 from scripts.core.report import Json, Report
-
-# All but tab and line feed: a name out of a lock or from a server must not steer the terminal.
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Loudness(IntEnum):
@@ -111,9 +107,11 @@ class Console:
 
 
 def _shown(text: str) -> str:
-    """Hide secrets, write control characters as escapes, and commands as the user gives them."""
-    text = as_called(redact(text), os.environ)
-    return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
+    """Write what steers a terminal as escapes, hide secrets, name commands as the user gives them.
+
+    In this order: a line separator must not end the URL that a secret is in.
+    """
+    return as_called(redact(printable(text, kept="\t\n")), os.environ)
 
 
 def _without_secrets(value: Json) -> Json:

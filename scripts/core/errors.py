@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import PurePath
 
 
 class ExitCode(IntEnum):
@@ -77,6 +78,15 @@ def usage_error(
     return MirrorError(
         Problem(subject=subject, trouble=trouble, code=ExitCode.USAGE, facts=facts, help=help)
     )
+
+
+def refuse_non_utf8(path: PurePath, help: str) -> None:
+    """Refuse a folder whose name is not UTF-8: rattler and pixi would make another one for it."""
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        trouble = "this folder's name is not UTF-8, and not all programs can be told it"
+        raise usage_error(str(path), trouble, help=help) from None
 
 
 def exit_code_of(problems: tuple[Problem, ...]) -> ExitCode:

@@ -14,6 +14,7 @@ from stat import S_ISDIR, S_ISREG
 from typing import Final
 
 from scripts.core.errors import MirrorError, usage_error
+from scripts.core.scratch import open_scratch_file
 
 CHUNK: Final = 1 << 18  # bytes; large enough that hashing releases the interpreter lock for long
 
@@ -69,13 +70,18 @@ def not_readable(path: Path, what: str, error: OSError) -> MirrorError:
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace a file whole: written beside it under another name, made durable, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    part, descriptor = open_scratch_file(path)
     try:
-        with part.open("wb") as file:
+        with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
-            make_durable(file.fileno())
-        replace(part, path)
+            make_durable(descriptor)
+            if (
+                os.name != "nt"
+            ):  # still owned, so that nobody clears it; Windows renames no open file
+                replace(part, path)
+        if os.name == "nt":
+            replace(part, path)
     except BaseException:
         with contextlib.suppress(OSError):
             part.unlink()

@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,16 @@ def call_rattler(
             facts=tuple(("said", redact(line)) for line in last),
         )
     )
+
+
+def rank_versions(versions: Iterable[str]) -> Mapping[str, int]:
+    """Rank versions in conda's order, the lowest first; where there are none, nobody is asked."""
+    wanted = sorted(set(versions))
+    if not wanted:
+        return {}
+    ranks = call_rattler("rank_versions", {"versions": list(wanted)})
+    assert isinstance(ranks, dict)
+    return {text: rank for text, rank in ranks.items() if isinstance(rank, int)}
 
 
 def _answer(output: str) -> dict[str, Any]:

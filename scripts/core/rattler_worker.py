@@ -8,6 +8,7 @@ because rattler may crash while the interpreter ends. Works with py-rattler 0.25
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -40,6 +41,26 @@ def normalise(arguments: dict[str, Any]) -> dict[str, str]:
         except Exception:  # rattler raises many kinds; such a text is compared as it is
             result[text] = text
     return result
+
+
+def rank_versions(arguments: dict[str, Any]) -> dict[str, int]:
+    """Map each text of `versions` to its place in conda's order, the lowest 0; equals share one.
+
+    What is no version has no place.
+    """
+    from rattler import Version
+
+    versions = {}
+    for text in arguments["versions"]:
+        with contextlib.suppress(Exception):  # it raises many kinds
+            versions[text] = Version(text)
+    ranks: dict[str, int] = {}
+    last = None
+    for text in sorted(versions, key=versions.__getitem__):
+        is_equal = last is not None and versions[text] == versions[last]
+        ranks[text] = 0 if last is None else ranks[last] + (not is_equal)
+        last = text
+    return ranks
 
 
 def download(arguments: dict[str, Any]) -> None:
@@ -174,6 +195,7 @@ def main(function: str) -> None:
         "match_each": match_each,
         "matches": matches,
         "normalise": normalise,
+        "rank_versions": rank_versions,
         "requirements": requirements,
         "solve": solve,
     }

@@ -1,13 +1,16 @@
-"""Take secrets out of URLs before anyone sees them. Decides; does no I/O."""
+"""What of a text may be shown: no secrets of URLs, nothing that steers a terminal.
+
+Decides; does no I/O.
+"""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-# A URL within a text ends at a blank: an apostrophe may be part of a password. `url: ` is how
-# urllib3 names what it asked a host for.
-_URL: Final = re.compile(r"(?:://|\burl: /)\S+")
+# A URL within a text ends at a blank of ASCII: an apostrophe, or a separator of lines that Unicode
+# has, may be part of a password. `url: ` is how urllib3 names what it asked a host for.
+_URL: Final = re.compile(r"(?:://|\burl: /)\S+", re.ASCII)
 _USER_INFO: Final = re.compile(r"://[^/?#]*@")
 # What closes the sentence or the quotes around a URL is left standing.
 _QUERY: Final = re.compile(r"\?[^#]*[^#'\"<>(),.;:\[\]{}]")
@@ -17,6 +20,27 @@ _BARE_TOKEN: Final = re.compile(r"(?<![^\s'\"(=])/t/[^/\s?#'\"<>]+")
 _TOKEN_SEGMENTS: Final = re.compile(r"/(?:t|%74)/[^/]+")
 
 _HIDDEN: Final = "********"
+
+
+# What has no shape of its own: controls, formats (bidirectional marks, zero widths), halves of
+# surrogate pairs, separators of lines and paragraphs.
+_SHAPELESS: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+def printable(text: str, kept: str = "") -> str:
+    """Write what would do more than show, or show nothing, as an escape; `kept` stays.
+
+    Texts come out of locks, artifacts and answers of servers: none of them may begin a line,
+    turn one around, or hide in one.
+    """
+    if text.isprintable():
+        return text
+    from unicodedata import category  # few texts need it
+
+    return "".join(
+        repr(each)[1:-1] if category(each) in _SHAPELESS and each not in kept else each
+        for each in text
+    )
 
 
 def redact(text: str) -> str:

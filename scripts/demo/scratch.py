@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from scripts.core.errors import usage_error
+from scripts.core.scratch import scratch_folder
 
 DEMO: Final = Path(__file__).resolve().parent
 UPSTREAM: Final = DEMO / "upstream"
@@ -60,7 +60,7 @@ class Scratch:
 
 
 @contextlib.contextmanager
-def scratch_folder(keep: Path | None) -> Iterator[Scratch]:
+def demo_folder(keep: Path | None) -> Iterator[Scratch]:
     """Make the folder `keep`, which stays, or a temporary one, which does not.
 
     Raises the error of exit code 2 where `keep` is there and holds something.
@@ -68,8 +68,8 @@ def scratch_folder(keep: Path | None) -> Iterator[Scratch]:
     if keep is not None:
         yield Scratch(root=_empty_folder(keep))
         return
-    with tempfile.TemporaryDirectory(prefix="pixi-mirror-demo-") as folder:
-        yield Scratch(root=Path(folder).resolve())
+    with scratch_folder() as folder:
+        yield Scratch(root=folder)
 
 
 def _empty_folder(folder: Path) -> Path:

@@ -14,7 +14,7 @@ from scripts.core.report import Json, Report, to_json
 from scripts.demo.child import run_task_on
 from scripts.demo.hotfix import Hotfix, find_hotfixes
 from scripts.demo.program import run_program
-from scripts.demo.scratch import HOST, UPSTREAM, Scratch, environment_for, fill, scratch_folder
+from scripts.demo.scratch import HOST, UPSTREAM, Scratch, demo_folder, environment_for, fill
 from scripts.demo.server import serve
 from scripts.demo.tree import draw_tree
 from scripts.index.repodata import SHARDS
@@ -34,7 +34,7 @@ def demo(options: DemoOptions, console: Console) -> Report:
 
     Once the mirror is made the upstream is gone: what follows has the channel alone.
     """
-    with scratch_folder(options.keep) as scratch:
+    with demo_folder(options.keep) as scratch:
         env = environment_for(scratch, os.environ)
         with serve(UPSTREAM) as url:
             fill(scratch, url)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from scripts.core.console import Console
+from scripts.core.redact import printable
 from scripts.core.report import human_size
 from scripts.fetch.download import Flow
 
@@ -73,7 +74,7 @@ class _Bar:
 
     def show(self, state: State) -> None:
         """Draw it."""
-        names = [flow.artifact.package.name for flow in state.flows]
+        names = [printable(flow.artifact.package.name) for flow in state.flows]
         more = f" +{len(names) - _NAMES_SHOWN}" if len(names) > _NAMES_SHOWN else ""
         self._bar.update(
             self._task,

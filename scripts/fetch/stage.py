@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 
 from scripts.channel.digests import Digests
 from scripts.channel.inventory import look
+from scripts.channel.letter_case import check_case
 from scripts.channel.mirror_state import read_state
 from scripts.channel.obstacles import refuse_obstacles
 from scripts.channel.prepare import free_bytes, prepare
@@ -54,6 +55,8 @@ def fetch(
     if not options.dry_run:
         prepare(workspace.place)
         note_layout(workspace, read_state(workspace.place), selection.layout)
+    paths = (each.path for each in selection.artifacts)
+    check_case(workspace.place.folder, paths, console, may_write=not options.dry_run)
     digests = Digests(workspace.place.digests, writes=not options.dry_run)
     found = look(workspace.place.folder, map(expectation, selection.artifacts), digests)
     plan = make_plan(selection.artifacts, found)

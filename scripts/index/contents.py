@@ -12,12 +12,11 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from scripts.core.file_name import parse_file_name
+from scripts.core.scratch import is_scratch
 from scripts.core.subdir import is_known_subdir
 from scripts.index.repodata import REPODATA, REPODATA_ZST, SHARD_END, SHARD_INDEX, SHARDS
 
 INDEX_FILES: Final = (REPODATA, REPODATA_ZST, SHARD_INDEX)
-# What a kill may leave of an index file where the channel folder is a file system of its own.
-_TORN: Final = ".tmp"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,12 +88,15 @@ def is_index_path(path: PurePosixPath) -> bool:
     """Tell whether this is where an index file of a subdir lies, by its name alone."""
     above = path.parent
     if above.name == SHARDS:
-        return is_known_subdir(above.parent.name) and path.name.endswith((SHARD_END, _TORN))
+        return is_known_subdir(above.parent.name) and (
+            path.name.endswith(SHARD_END) or is_scratch(path.name)
+        )
     return is_known_subdir(above.name) and _is_index_file(path.name)
 
 
 def _is_index_file(name: str) -> bool:
-    return name in INDEX_FILES or (name.startswith(INDEX_FILES) and name.endswith(_TORN))
+    """Tell an index file, or what a kill left of one where a subdir is a file system of its own."""
+    return name in INDEX_FILES or (name.startswith(INDEX_FILES) and is_scratch(name))
 
 
 def _look_into_shards(folder: Path) -> dict[str, os.stat_result]:
@@ -102,5 +104,5 @@ def _look_into_shards(folder: Path) -> dict[str, os.stat_result]:
         return {
             f"{SHARDS}/{entry.name}": entry.stat()
             for entry in entries
-            if entry.name.endswith((SHARD_END, _TORN)) and entry.is_file()
+            if (entry.name.endswith(SHARD_END) or is_scratch(entry.name)) and entry.is_file()
         }

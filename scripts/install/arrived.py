@@ -14,6 +14,7 @@ from typing import Final
 
 from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.files import hash_file
+from scripts.core.redact import printable
 from scripts.index.artifact import read_info_files
 from scripts.install.package_paths import (
     WANTED,
@@ -25,7 +26,6 @@ from scripts.install.package_paths import (
     package_files,
 )
 from scripts.lock.select import Artifact
-from scripts.proof.wording import printable
 
 _SHOWN: Final = 5  # files of one artifact that its problem names
 

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.core.errors import ExitCode, Problem
-from scripts.core.redact import redact
+from scripts.core.redact import printable, redact
 from scripts.install.plan_install import Installation
 from scripts.proof.findings import Client
-from scripts.proof.wording import printable
 
 _SHOWN = 20  # last lines of a program that a finding shows
 
@@ -70,7 +69,7 @@ def last_words(output: bytes, errors: bytes) -> tuple[tuple[str, str], ...]:
 def said(output: str) -> tuple[tuple[str, str], ...]:
     """Make facts of a program's last lines."""
     lines = dict.fromkeys(line.rstrip() for line in output.splitlines() if line.strip())
-    return tuple(("said", printable(redact(line))) for line in [*lines][-_SHOWN:])
+    return tuple(("said", redact(printable(line))) for line in [*lines][-_SHOWN:])
 
 
 def title(installation: Installation, client: Client) -> str:

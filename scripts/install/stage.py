@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem
+from scripts.core.scratch import scratch_folder
 from scripts.install.arrived import Prefix, check_prefix
 from scripts.install.attempt import Attempt, InstallResult, Programs, title
 from scripts.install.blame import name_damage
@@ -93,8 +93,7 @@ def _try(
     if hindrance is not None:
         return Attempt(installation=installation, client=client, hindrance=hindrance)
     folder, artifacts = workspace.place.folder, installation.artifacts
-    with tempfile.TemporaryDirectory(prefix="pixi-mirror-", ignore_cleanup_errors=True) as name:
-        scratch = Path(name).resolve()
+    with scratch_folder() as scratch:
         match client:
             case Client.RATTLER:
                 done = install_by_rattler(installation, folder, scratch)

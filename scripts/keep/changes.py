@@ -9,8 +9,9 @@ from typing import Final
 
 from scripts.core.errors import usage_error
 from scripts.core.files import write_atomically
+from scripts.core.rattler_child import rank_versions
 from scripts.core.report import Json, Report, to_json
-from scripts.keep.diff import diff
+from scripts.keep.diff import diff, versions_to_rank
 from scripts.keep.diff_text import diff_lines, markdown
 from scripts.lock.model import LockFile
 from scripts.lock.owners import last_mirrored_lock
@@ -58,7 +59,8 @@ def changes_report(
 
     Markdown on stdout replaces the lines for people.
     """
-    found = diff(before.lock, after, workspace.settings)
+    ranks = rank_versions(versions_to_rank(before.lock, after))
+    found = diff(before.lock, after, workspace.settings, ranks)
     text = markdown(found)
     lines = (f"changed {before.since}:", *diff_lines(found))
     if not found.platforms:

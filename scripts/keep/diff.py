@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Final
 
 from scripts.core.channel_url import channel_folder
@@ -27,8 +28,15 @@ class ChangeKind(StrEnum):
     ADDED = "added"
     REMOVED = "removed"
     CHANGED = "changed"
+    WENT_BACK = "went-back"
+    """To a version, or a build number, that is older: upstream may have withdrawn the newer one."""
     REUPLOADED = "re-uploaded"
     """The same file name from the same channel, and other bytes."""
+
+    @property
+    def words(self) -> str:
+        """What happened, for people."""
+        return "went back" if self is ChangeKind.WENT_BACK else self.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +77,28 @@ _Row = LockedPackage | Unmirrorable
 _NO_PACKAGES: Final[tuple[_Row, ...]] = ()
 
 
-def diff(before: LockFile | None, after: LockFile, settings: Settings) -> LockDiff:
+def versions_to_rank(before: LockFile | None, after: LockFile) -> Iterator[str]:
+    """Yield the versions whose order tells whether a package went back."""
+    found: dict[str, set[str]] = {}
+    for lock in (before, after):
+        for package in () if lock is None else lock.packages():
+            found.setdefault(package.name, set()).add(package.version)
+    for versions in found.values():
+        if len(versions) > 1:
+            yield from versions
+
+
+def diff(
+    before: LockFile | None,
+    after: LockFile,
+    settings: Settings,
+    ranks: Mapping[str, int] = MappingProxyType({}),
+) -> LockDiff:
     """Compare two locks in the environments and platforms that the settings mirror.
 
-    `before` None: there was nothing. A platform is the same one where it has the same subdir and
-    virtual packages, whatever it is called: the names `p1`, `p2` move when one is added.
+    `before` None: there was nothing. `ranks` are of `versions_to_rank`. A platform is the same
+    one where it has the same subdir and virtual packages, whatever it is called: the names `p1`,
+    `p2` move when one is added.
     """
     old = {each.name: each for each in before.environments} if before else {}
     new = {each.name: each for each in after.environments}
@@ -87,7 +112,7 @@ def diff(before: LockFile | None, after: LockFile, settings: Settings) -> LockDi
                 settings.platforms
             ):
                 continue
-            each = _compare(name, _label(platform), _rows(one), _rows(other))
+            each = _compare(name, _label(platform), _rows(one), _rows(other), ranks)
             if each.changes or each.hotfixed:
                 found.append(each)
     return LockDiff(platforms=tuple(found))
@@ -121,7 +146,11 @@ def _label(platform: LockPlatform) -> str:
 
 
 def _compare(
-    environment: str, platform: str, old: Iterable[_Row], new: Iterable[_Row]
+    environment: str,
+    platform: str,
+    old: Iterable[_Row],
+    new: Iterable[_Row],
+    ranks: Mapping[str, int],
 ) -> PlatformDiff:
     """Compare package by package."""
     before, after = _by_name(old), _by_name(new)
@@ -134,7 +163,7 @@ def _compare(
             pairs.append((next(iter(olds.values())), next(iter(news.values()))))
         else:
             changes += _gone_and_come(olds.values(), news.values())
-        found = [_change(one, other) for one, other in pairs]
+        found = [_change(one, other, ranks) for one, other in pairs]
         changes += [change for change in found if change is not None]
         if any(
             change is None and _is_hotfixed(*pair)
@@ -188,9 +217,9 @@ def _text(row: _Row) -> str:
     return f"{row.version} {row.build}"
 
 
-def _change(one: _Row, other: _Row) -> Change | None:
+def _change(one: _Row, other: _Row, ranks: Mapping[str, int]) -> Change | None:
     before, after = _text(one), _text(other)
-    kind = ChangeKind.CHANGED
+    kind = ChangeKind.WENT_BACK if _is_older(other, one, ranks) else ChangeKind.CHANGED
     if before == after and isinstance(one, LockedPackage) and isinstance(other, LockedPackage):
         old, new = _folder(one), _folder(other)
         if old != new:  # told apart by where they come from, then
@@ -203,6 +232,18 @@ def _change(one: _Row, other: _Row) -> Change | None:
     if before == after and kind is not ChangeKind.REUPLOADED:
         return None
     return Change(kind=kind, name=other.name, before=before, after=after, source=_source(other))
+
+
+def _is_older(package: _Row, other: _Row, ranks: Mapping[str, int]) -> bool:
+    """Tell whether a solver would take the other one, were both there."""
+    if isinstance(package, Unmirrorable) or isinstance(other, Unmirrorable):
+        return False
+    if package.version == other.version:
+        return package.build_number < other.build_number
+    mine, theirs = ranks.get(package.version), ranks.get(other.version)
+    if mine is None or theirs is None:
+        return False
+    return (mine, package.build_number) < (theirs, other.build_number)
 
 
 def _folder(package: LockedPackage) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from html import escape
 from typing import Final
 
+from scripts.core.redact import printable
 from scripts.keep.diff import Change, ChangeKind, LockDiff, PlatformDiff
 
 NO_CHANGE: Final = "no change"
@@ -19,10 +20,10 @@ _SIGNS: Final = {
     ChangeKind.ADDED: "+",
     ChangeKind.REMOVED: "-",
     ChangeKind.CHANGED: "~",
+    ChangeKind.WENT_BACK: "<",
     ChangeKind.REUPLOADED: "!",
 }
 _LONG: Final = 15  # rows of a table; more are folded away
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 def diff_lines(diff: LockDiff) -> tuple[str, ...]:
@@ -53,7 +54,7 @@ def markdown(diff: LockDiff) -> str:
 
 def _summary(each: PlatformDiff) -> str:
     counts = Counter(change.kind for change in each.changes)
-    words = [f"{counts[kind]} {kind.value}" for kind in ChangeKind if counts[kind]]
+    words = [f"{counts[kind]} {kind.words}" for kind in ChangeKind if counts[kind]]
     if each.hotfixed:
         words.append(f"{len(each.hotfixed)} with other requirements (hotfix)")
     return ", ".join(words)
@@ -65,6 +66,8 @@ def _line(change: Change, width: int) -> str:
         head += f"[{change.source}] "
     if change.kind is ChangeKind.REUPLOADED:
         return f"{head}{change.after} has other bytes than before (re-uploaded)"
+    if change.kind is ChangeKind.WENT_BACK:
+        return f"{head}went back {change.before} -> {change.after}"
     if change.kind is ChangeKind.CHANGED:
         return f"{head}{change.before} -> {change.after}"
     return f"{head}{change.after or change.before}"
@@ -90,7 +93,7 @@ def _row(change: Change) -> str:
     cells: Iterable[str | None] = (change.name, change.before, change.after)
     written = [_cell(text) for text in cells]
     note = "" if change.source == "conda" else f"{change.source}, "
-    return f"| {' | '.join(written)} | {note}{change.kind.value} |"
+    return f"| {' | '.join(written)} | {note}{change.kind.words} |"
 
 
 def _cell(text: str | None) -> str:
@@ -108,5 +111,5 @@ def _code(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Take out what would begin a new line or steer a terminal."""
-    return _CONTROL.sub(" ", text).encode("ascii", "backslashreplace").decode("ascii")
+    """Write the text in one line of ASCII."""
+    return printable(text).encode("ascii", "backslashreplace").decode("ascii")

@@ -8,8 +8,9 @@ from typing import Final
 
 from scripts.channel.obstacles import refuse_odd_state
 from scripts.channel.state import STATE_FOLDER, ChannelPlace, channel_place
-from scripts.core.errors import MirrorError, usage_error
+from scripts.core.errors import MirrorError, refuse_non_utf8, usage_error
 from scripts.core.files import read_text
+from scripts.core.scratch import clear_scratch
 from scripts.manifest.model import Manifest
 from scripts.manifest.parse import PYPROJECT, parse_manifest, pixi_table
 from scripts.manifest.setting_options import add_setting_options, overrides_from
@@ -56,8 +57,11 @@ def open_workspace(manifest_path: Path | None, overrides: SettingOverrides) -> W
     manifest = parse_manifest(read_manifest_text(path), name=path.name)
     settings = override(manifest.settings, overrides)
     root = path.parent
+    refuse_non_utf8(root, "give the workspace's folder, or the one around it, another name")
     place = channel_place(_channel_folder(root, settings.channel_dir))
     refuse_odd_state(place)
+    for folder in (root, place.state):  # what a killed run, of whatever task, left beside a file
+        clear_scratch(folder)
     return Workspace(
         root=root,
         manifest_path=path,
@@ -137,6 +141,7 @@ def _channel_folder(root: Path, channel_dir: str) -> Path:
     if channel_dir.startswith("~") or "://" in channel_dir:  # a folder of that very name, else
         raise usage_error(subject, f"{channel_dir!r} is no path: write it out", help=advice)
     folder = _resolved(root / channel_dir, subject)
+    refuse_non_utf8(folder, f"{advice} under [{TABLE}]")
     if root.is_relative_to(folder):
         trouble = "is the workspace's own folder, or one around it"
         raise usage_error(subject, f"{channel_dir!r} {trouble}", help=advice)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
 from scripts.channel.state import STATE_FOLDER
 from scripts.core.errors import usage_error
+from scripts.core.scratch import scratch_folder
 from scripts.lock.model import LockFile
 from scripts.lock.parse import parse_lock
 from scripts.lock.read import read_lock_text
@@ -32,8 +32,7 @@ def scratch_copy(workspace: Workspace) -> Iterator[Path]:
 
     Yields the path of the copied manifest; the copy is gone afterwards.
     """
-    with tempfile.TemporaryDirectory(prefix="pixi-mirror-", ignore_cleanup_errors=True) as name:
-        folder = Path(name).resolve()
+    with scratch_folder() as folder:
         try:
             _fill(workspace, folder)
         except (OSError, shutil.Error) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePath, PurePosixPath
+from typing import Final
 
 from scripts.channel.layout import Layout
 from scripts.lock.model import LockedEnvironment, PlatformPackages
@@ -25,6 +26,8 @@ from scripts.proof.channel_order import ChannelFolders
 from scripts.proof.findings import Place, places_of
 from scripts.proof.virtual import manifest_platform, virtual_packages
 from scripts.renew.fit_requirement import wanted_text
+
+FLAT: Final = "a flat mirror does not keep channels apart"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +142,7 @@ def _leeway(
 ) -> str | None:
     """Say why less than the locked set may be the right answer."""
     if selection.layout is Layout.FLAT:
-        return "a flat mirror does not keep channels apart"
+        return FLAT
     if len(solve_group(manifest, environment)) > 1:
         return f"pixi solves the group {environment.solve_group} as one"
     dev = (target.dev for each in manifest.features_of(environment) for target in each.targets)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 
 from scripts.core.errors import ExitCode, Problem
 from scripts.core.file_name import parse_file_name
-from scripts.core.redact import redact
+from scripts.core.redact import printable, redact
 from scripts.core.report import Json
 from scripts.proof.findings import Finding, Level, Place
-from scripts.proof.wording import printable
-from scripts.solve.plan_solve import NotSolved, Solving
+from scripts.solve.plan_solve import FLAT, NotSolved, Solving
 
 _SHOWN: Final = 20  # artifacts, or lines of rattler's, that one finding shows
+_NAMED: Final = 3  # artifacts within a sentence
 _OTHERS: Final = "other packages in the mirror allow it"
 
 
@@ -76,8 +77,8 @@ class SolveResult:
         return frozenset(each.place for each in self.places)
 
 
-def conclude(solving: Solving, answer: Answer) -> SolvedPlace:
-    """Hold an answer against the locked set.
+def conclude(solving: Solving, answer: Answer, retained: AbstractSet[PurePosixPath]) -> SolvedPlace:
+    """Hold an answer against the locked set; `retained` is what the lock names no more.
 
     An answer of locked packages alone that lacks some of them cannot be due to other packages in
     the mirror: where nothing else gives leeway, it is wrong.
@@ -90,9 +91,7 @@ def conclude(solving: Solving, answer: Answer) -> SolvedPlace:
     found = differences(solving.locked, answer.artifacts)
     if not found:
         return SolvedPlace(place=place, not_proven=not_proven)
-    reason = solving.leeway
-    if reason is None and not answer.artifacts <= solving.locked:
-        reason = _OTHERS
+    reason = _reason(solving, answer.artifacts - solving.locked, retained)
     return SolvedPlace(
         place=place,
         not_proven=not_proven,
@@ -100,6 +99,20 @@ def conclude(solving: Solving, answer: Answer) -> SolvedPlace:
         reason=reason,
         problem=_differs(place, found) if reason is None else None,
     )
+
+
+def _reason(
+    solving: Solving, others: AbstractSet[PurePosixPath], retained: AbstractSet[PurePosixPath]
+) -> str | None:
+    """Say why an answer with these others is no error; None where it is one."""
+    offered = sorted(map(str, others & retained))
+    if offered:
+        more = f" and {len(offered) - _NAMED} more" if len(offered) > _NAMED else ""
+        names = ", ".join(offered[:_NAMED])
+        return f"the mirror still offers {names}{more}, retained from an earlier lock"
+    if others and solving.leeway in {None, FLAT}:
+        return _OTHERS
+    return solving.leeway
 
 
 def died(solvings: Iterable[Solving], problem: Problem) -> tuple[SolvedPlace, ...]:
@@ -171,7 +184,7 @@ def solve_json(result: SolveResult) -> list[Json]:
 
 def _refused(place: Place, said: str) -> Problem:
     lines = [line.rstrip() for line in said.splitlines() if line.strip()]
-    facts = [("said", printable(redact(line))) for line in lines[:_SHOWN]]
+    facts = [("said", redact(printable(line))) for line in lines[:_SHOWN]]
     if len(lines) > _SHOWN:
         facts.append(("and", f"{len(lines) - _SHOWN} lines more"))
     return _problem(place, facts)

@@ -6,13 +6,14 @@ a network, and with a cache of its own.
 
 from __future__ import annotations
 
-import tempfile
+from collections.abc import Set as AbstractSet
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
-from scripts.core.errors import MirrorError
+from scripts.core.errors import ExitCode, MirrorError
 from scripts.core.rattler_child import call_rattler
 from scripts.core.report import Json
+from scripts.core.scratch import scratch_folder
 from scripts.lock.select import Selection
 from scripts.manifest.workspace import Workspace
 from scripts.proof.alone import alone_environment, seclusion
@@ -21,25 +22,35 @@ from scripts.solve.plan_solve import NotSolved, Solving, Wanted, plan_solves
 from scripts.solve.solved import Answer, SolveResult, conclude, died
 
 
-def check_solve(workspace: Workspace, selection: Selection) -> SolveResult:
-    """Solve what can be, and hold every answer against pixi.lock."""
+def check_solve(
+    workspace: Workspace, selection: Selection, retained: AbstractSet[PurePosixPath]
+) -> SolveResult:
+    """Solve what can be, and hold every answer against pixi.lock.
+
+    `retained` are the artifacts that are indexed though the lock names them no more.
+    """
     plans = plan_solves(selection, workspace.manifest, workspace.root)
     solvings = [each for each in plans if isinstance(each, Solving)]
     hindered = tuple(each for each in plans if isinstance(each, NotSolved))
     try:
         answers = _ask(solvings, workspace.place.folder) if solvings else []
-    except MirrorError as error:  # rattler died: an answer, too
+    except MirrorError as error:
+        if error.problems[0].code is not ExitCode.PROGRAM:
+            raise
+        # rattler died: an answer, too
         return SolveResult(places=died(solvings, error.problems[0]), hindered=hindered)
     return SolveResult(
-        places=tuple(map(conclude, solvings, answers)),
+        places=tuple(
+            conclude(solving, answer, retained)
+            for solving, answer in zip(solvings, answers, strict=True)
+        ),
         hindered=hindered,
     )
 
 
 def _ask(solvings: list[Solving], folder: Path) -> list[Answer]:
     """Put all questions at once."""
-    with tempfile.TemporaryDirectory(prefix="pixi-mirror-", ignore_cleanup_errors=True) as name:
-        scratch = Path(name).resolve()
+    with scratch_folder() as scratch:
         arguments: dict[str, Json] = {
             "cache": str(scratch / "cache"),
             "questions": [_question(each, folder) for each in solvings],

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from scripts.core.redact import redact
-from scripts.proof.wording import printable
+from scripts.core.redact import printable, redact
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +63,7 @@ class Document:
 
 def plain(text: str) -> str:
     """Make a text fit to be shown to anybody, on one line."""
-    return printable(redact(text))
+    return redact(printable(text))
 
 
 def paragraph(text: str) -> Paragraph:

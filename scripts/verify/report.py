@@ -22,8 +22,10 @@ if TYPE_CHECKING:  # each level brings its own modules, where it is looked at
     from scripts.index.account import Account
     from scripts.install.attempt import Attempt, InstallResult
     from scripts.solve.solved import SolveResult
+    from scripts.verify.still_offered import StillOffered
 
 RIGHT, WRONG, NOT_DONE = "✓", "✗", "–"  # noqa: RUF001
+_SHOWN: Final = 20  # retained artifacts that are named, one a line
 _MOMENT: Final = 0.05  # seconds, which are shown in tenths
 
 
@@ -31,6 +33,7 @@ _MOMENT: Final = 0.05  # seconds, which are shown in tenths
 class Results:
     """All that was looked at. `files`, `closure`, `solve`, `install` None: not asked for.
 
+    `still_offered` are the retained artifacts that a solver would take before what is locked.
     `seconds` tells how long each level took.
     """
 
@@ -43,6 +46,7 @@ class Results:
     solve: SolveResult | None
     install: InstallResult | None
     account: Account
+    still_offered: tuple[StillOffered, ...]
     shared_with: tuple[str, ...]
     seconds: Mapping[Level, float]
 
@@ -138,6 +142,10 @@ def _lines(results: Results) -> Iterator[str]:
         read = f"read: {_count(files.artifacts, 'artifact')}, {human_size(files.size)}"
         yield f"{read}; {files.unhashed} of them without a hash" if files.unhashed else read
     yield from account_lines(results.account)
+    for offered in results.still_offered[:_SHOWN]:
+        yield f"the mirror still offers {offered}; `pixi run prune` removes it"
+    if len(results.still_offered) > _SHOWN:
+        yield f"and it offers {len(results.still_offered) - _SHOWN} more like that, in --json"
     yield from results.shared_with
     yield from left_out_lines(results.selection)
 
@@ -226,6 +234,17 @@ def _data(results: Results) -> dict[str, Json]:
         "installed-for": None if install is None else install.subdir,
         "installed": None if install is None else install.seclusion,
         "channel-files": account_json(results.account),
+        "still-offered": [
+            {
+                "path": str(each.path),
+                "locked": each.locked,
+                "environments": [
+                    {"environment": place.environment, "platform": place.platform}
+                    for place in each.places
+                ],
+            }
+            for each in results.still_offered
+        ],
         "left-out": left_out_json(results.selection),
     }
 

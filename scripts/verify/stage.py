@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -13,7 +13,7 @@ from scripts.compare.files import check_files
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, Problem, usage_error
 from scripts.core.report import Report
-from scripts.index.account import Account, ChannelFile, take_account
+from scripts.index.account import Account, ChannelFile, Indexed, take_account
 from scripts.lock.owners import Owners, read_owners
 from scripts.lock.select import Selection
 from scripts.manifest.workspace import Workspace
@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # each level brings its own modules, where it is looked at
     from scripts.closure.closed import ClosureResult
     from scripts.install.attempt import InstallResult, Programs
     from scripts.solve.solved import SolveResult
+    from scripts.verify.still_offered import StillOffered
 
 # How a report's name may end.
 REPORT_FORMS: Final = (".md", ".html")
@@ -108,7 +109,7 @@ def _look(
         findings += closure.findings
         seconds[Level.CLOSURE] = watch.lap()
     if Level.SOLVE in options.levels:
-        solve = _solve(workspace, selection, console)
+        solve = _solve(workspace, selection, account.retained, console)
         findings += solve.findings
         seconds[Level.SOLVE] = watch.lap()
     if programs is not None:
@@ -125,6 +126,7 @@ def _look(
         solve=solve,
         install=install,
         account=account,
+        still_offered=_still_offered(selection, account.retained),
         shared_with=tuple(owners.lines()),
         seconds=seconds,
     )
@@ -173,11 +175,23 @@ def _close(workspace: Workspace, selection: Selection, console: Console) -> Clos
     return check_closure(workspace, selection)
 
 
-def _solve(workspace: Workspace, selection: Selection, console: Console) -> SolveResult:
+def _solve(
+    workspace: Workspace, selection: Selection, retained: Sequence[Indexed], console: Console
+) -> SolveResult:
     from scripts.solve.stage import check_solve
 
     console.note("verify: solving from the channel alone")
-    return check_solve(workspace, selection)
+    return check_solve(workspace, selection, frozenset(each.path for each in retained))
+
+
+def _still_offered(selection: Selection, retained: Sequence[Indexed]) -> tuple[StillOffered, ...]:
+    if not retained:
+        return ()
+    from scripts.core.rattler_child import rank_versions
+    from scripts.verify.still_offered import still_offered, to_rank
+
+    ranks = rank_versions(to_rank(selection, retained))
+    return still_offered(selection, retained, ranks)
 
 
 def _install(

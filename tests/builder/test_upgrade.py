@@ -299,9 +299,29 @@ def test_ended_at_any_step_it_goes_on_where_it_stopped(
     assert not (case.mine / "scripts" / "old").exists()
 
 
+def test_a_file_in_use_for_a_moment_is_removed_all_the_same(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in for Windows, which alone refuses to remove a file that is open."""
+    unlink, refused = Path.unlink, [0]
+
+    def refusing(self: Path, *, missing_ok: bool = False) -> None:
+        if self.name == "old.py" and refused[0] < 3:
+            refused[0] += 1
+            error = PermissionError(13, "The process cannot access the file", str(self))
+            error.winerror = 32  # type: ignore[attr-defined,unused-ignore]
+            raise error
+        unlink(self, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refusing)
+    upgrade(open_workspace(case.mine, SettingOverrides()), UpgradeOptions(), case.new)
+    assert refused == [3]
+    assert not (case.mine / "tasks" / "old.py").exists()
+
+
 def test_what_a_killed_run_left_is_removed(case: Case) -> None:
-    left = [case.mine / f"tasks/prune.py.{number}.tmp" for number in (1, 22)]
-    names = ("prune.py.tmp", "prune.py.mine.tmp", "prune.py.1.old.tmp", "prune.py.1.tmp.tmp")
+    left = [case.mine / f"tasks/prune.py.{each}.pixi-mirror.tmp" for each in ("0" * 8, "a" * 8)]
+    names = ("prune.py.tmp", "prune.py.mine.tmp", "prune.py.1.tmp", f"{left[0].name}.tmp")
     others = [case.mine / "tasks" / name for name in names]
     for path in (*left, *others):
         path.write_bytes(b"half")

@@ -413,6 +413,58 @@ def test_streams_that_are_closed(tmp_path: Path, closed: str) -> None:
     assert done.stderr == (b"" if "2>&-" in closed else err)
 
 
+def run_closed(closed: str, cwd: Path, *command: str) -> subprocess.CompletedProcess[bytes]:
+    line = ["sh", "-c", f'"$@" {closed}', "sh", *command]
+    return subprocess.run(
+        line, cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, check=False
+    )
+
+
+CLOSED = pytest.mark.parametrize("closed", ["", ">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell of POSIX closes the streams")
+@CLOSED
+def test_a_task_whose_streams_are_closed(tmp_path: Path, closed: str) -> None:
+    (tmp_path / "pixi.toml").write_text(
+        '[workspace]\nchannels = ["conda-forge"]\nplatforms = ["linux-64"]\n', encoding="utf-8"
+    )
+    task = (sys.executable, "-P", "-m", "tasks.platforms")
+    for options, code, out, err in (
+        ((), 0, b"default  linux-64\n", b""),
+        (("--help",), 0, b"show for which platforms", b""),
+        (("--add", "nonsense"), 2, b"", b"nonsense"),
+        (("--nonsense",), 2, b"", b"unrecognized arguments: --nonsense"),
+    ):
+        done = run_closed(closed, tmp_path, *task, *options)
+        assert done.returncode == code
+        assert out in done.stdout or ">&-" in closed.split()
+        assert err in done.stderr or "2>&-" in closed
+        assert not done.stderr or code != 0
+        assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell of POSIX closes the streams")
+@CLOSED
+def test_a_child_of_ours_has_streams_too(tmp_path: Path, closed: str) -> None:
+    """py-rattler answers, and a program that we start may write where it likes."""
+    code = """
+import subprocess, sys
+from pathlib import Path
+from scripts.core.rattler_child import call_rattler
+said = call_rattler("current_platform", {})
+echo = "import os; os.fstat(0); os.write(1, b'1'); os.write(2, b'2')"
+done = subprocess.run([sys.executable, "-S", "-c", echo])
+Path("said").write_text(f"{said} {done.returncode}")
+"""
+    done = run_closed(closed, tmp_path, sys.executable, "-P", "-c", code)
+    assert done.returncode == 0
+    subdir, code = (tmp_path / "said").read_text().split()
+    assert "-" in subdir
+    assert code == "0"
+    assert done.stderr == (b"" if "2>&-" in closed else b"2")
+
+
 def test_problems_that_nobody_reads_still_are_the_exit_code() -> None:
     body = """
         from scripts.core.errors import usage_error

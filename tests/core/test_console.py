@@ -129,6 +129,25 @@ def test_a_name_does_not_steer_the_terminal(capsys: Capture) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("character", "shown"),
+    [
+        ("\u202e", r"\u202e"),  # turns the line around
+        ("\u2066", r"\u2066"),
+        ("\u200b", r"\u200b"),  # has no width
+        ("\u2028", r"\u2028"),  # begins a line for some
+        ("\u2029", r"\u2029"),
+        ("\x85", r"\x85"),
+        ("\udcff", r"\udcff"),  # of a file name that is no UTF-8
+        ("\u00e9\u3000\U0001f40d", "\u00e9\u3000\U0001f40d"),  # control: these just show
+    ],
+)
+def test_nothing_hides_in_a_line(capsys: Capture, character: str, shown: str) -> None:
+    """Nor does it hide a secret: what ends a line must not end the URL that it is in."""
+    Console().result(f"https://user:hunter{character}2@host/{character}")
+    assert capsys.readouterr().out == f"https://********@host/{shown}\n"
+
+
 PAINT = """
 import sys
 from scripts.core.console import Console

@@ -160,7 +160,7 @@ def test_a_file_system_without_locks(lock: Path, monkeypatch: pytest.MonkeyPatch
     def fails(fileno: int) -> bool:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(module, "_try_lock", fails)
+    monkeypatch.setattr(module, "try_lock", fails)
     assert refusal(lock) == (
         "local-channel: cannot be kept to one run at a time: No locks available\n"
         f"  lock file  {lock}\n"

@@ -7,18 +7,18 @@ from pathlib import Path
 import pytest
 
 from scripts.core.errors import MirrorError
-from scripts.demo.scratch import WORKSPACE, Scratch, environment_for, fill, scratch_folder
+from scripts.demo.scratch import WORKSPACE, Scratch, demo_folder, environment_for, fill
 
 
 def test_a_temporary_folder_goes() -> None:
-    with scratch_folder(None) as scratch:
+    with demo_folder(None) as scratch:
         fill(scratch, "http://127.0.0.1:1")
         assert scratch.root.is_dir()
     assert not scratch.root.exists()
 
 
 def test_a_named_folder_is_made_and_stays(tmp_path: Path) -> None:
-    with scratch_folder(tmp_path / "new" / "folder") as scratch:
+    with demo_folder(tmp_path / "new" / "folder") as scratch:
         fill(scratch, "http://127.0.0.1:1")
     lock = scratch.workspace / "pixi.lock"
     assert lock.read_bytes() == (WORKSPACE / "pixi.lock").read_bytes()
@@ -30,12 +30,12 @@ def test_a_named_folder_is_made_and_stays(tmp_path: Path) -> None:
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.write_bytes(b"x")
-    with pytest.raises(MirrorError) as caught, scratch_folder(tmp_path):
+    with pytest.raises(MirrorError) as caught, demo_folder(tmp_path):
         pass
     assert str(caught.value) == (
         f"{tmp_path}: not empty, and the demo overwrites nothing\nhelp: name a new folder"
     )
-    with pytest.raises(MirrorError) as caught, scratch_folder(mine):
+    with pytest.raises(MirrorError) as caught, demo_folder(mine):
         pass
     assert str(caught.value).startswith(f"{mine}: cannot be made: ")
     assert mine.read_bytes() == b"x"

@@ -269,7 +269,7 @@ def test_foreign_files_are_not_indexed(tmp_path: Path, indexer: str) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems know only names of text")
 def test_foreign_names_that_are_no_text(tmp_path: Path, any_indexer: str) -> None:
     mirror = mirror_of(tmp_path, A)
-    for name in (b"x\xff.conda", b"\xff", b"repodata.json\xff.tmp"):
+    for name in (b"x\xff.conda", b"\xff", b"repodata.json\xff.0123abcd.pixi-mirror.tmp"):
         Path(os.fsdecode(bytes(mirror.folder / "linux-64") + b"/" + name)).write_bytes(b"")
     (mirror.folder / "linux-64" / "shards").mkdir()
     odd = os.fsdecode(bytes(mirror.folder / "linux-64" / "shards") + b"/\xff.msgpack.zst")
@@ -596,9 +596,12 @@ def test_leftovers_of_killed_runs_are_cleared(tmp_path: Path, any_indexer: str) 
     stale = mirror.workspace.place.staging / "stale" / "noarch"
     stale.mkdir(parents=True)
     (stale / "repodata.json").write_text("{}")
-    torn = mirror.folder / "linux-64" / "repodata.json.4711.tmp"
+    torn = mirror.folder / "linux-64" / "repodata.json.0123abcd.pixi-mirror.tmp"
     torn.write_text("{")
+    mine = torn.with_name("repodata.json.4711.tmp")
+    mine.write_text("{")
     mirror.index()
+    assert mine.exists()
     assert not mirror.workspace.place.staging.exists()
     assert not torn.exists()
 

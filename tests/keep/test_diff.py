@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from scripts.core.file_name import parse_file_name
-from scripts.keep.diff import Change, ChangeKind, LockDiff, PlatformDiff, diff
+from scripts.core.rattler_child import rank_versions
+from scripts.keep.diff import Change, ChangeKind, LockDiff, PlatformDiff, diff, versions_to_rank
 from scripts.keep.diff_text import diff_lines
 from scripts.lock.model import (
     LockedEnvironment,
@@ -27,8 +28,8 @@ CUDA = LockPlatform(name="p1", subdir="linux-64", virtual_packages=("__cuda=12",
 LINUX = LockPlatform(name="linux-64", subdir="linux-64", virtual_packages=("__glibc=2.28",))
 
 
-def package(name: str, version: str = "1.0", **fields: object) -> LockedPackage:
-    file_name = parse_file_name(f"{name}-{version}-0.conda")
+def package(name: str, text: str = "1.0", **fields: object) -> LockedPackage:
+    file_name = parse_file_name(f"{name}-{text}-0.conda")
     assert file_name is not None
     made = LockedPackage(
         url=f"{CHANNEL}/noarch/{file_name}",
@@ -36,7 +37,7 @@ def package(name: str, version: str = "1.0", **fields: object) -> LockedPackage:
         subdir="noarch",
         file_name=file_name,
         name=name,
-        version=version,
+        version=text,
         build="0",
         build_number=0,
         sha256="a" * 64,
@@ -122,6 +123,36 @@ def test_another_extension_is_a_change_that_names_both() -> None:
     assert changes(lock(old), lock(package("a"))) == (
         Change(kind=ChangeKind.CHANGED, name="a", before="1.0 0 .tar.bz2", after="1.0 0 .conda"),
     )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "is_older"),
+    [
+        ("1.10", "1.9", True),
+        ("1.9", "1.10", False),
+        ("1!0.1", "2.0", True),  # an epoch outweighs all else
+        ("1.0", "1.0rc1", True),
+        ("1.0", "1.0.0", False),  # written otherwise, and the same
+        ("1.0", "no version!", False),  # nobody can tell
+    ],
+)
+def test_a_version_that_is_older_went_back(old: str, new: str, *, is_older: bool) -> None:
+    before, after = (lock(package("a", "1", version=each)) for each in (old, new))
+    ranks = rank_versions(versions_to_rank(before, after))
+    (change,) = only(diff(before, after, Settings(), ranks)).changes
+    assert change.kind is (ChangeKind.WENT_BACK if is_older else ChangeKind.CHANGED)
+
+
+def test_a_build_number_that_is_less_went_back() -> None:
+    one, two = package("a", build="h_1", build_number=1), package("a", build="h_0")
+    two = dataclasses.replace(two, file_name=parse_file_name("a-1.0-h_0.conda"))
+    for before, after, kind in (
+        (one, two, ChangeKind.WENT_BACK),
+        (two, one, ChangeKind.CHANGED),
+        (two, dataclasses.replace(two, build="h_x"), ChangeKind.CHANGED),
+    ):
+        assert list(versions_to_rank(lock(before), lock(after))) == []
+        assert [each.kind for each in changes(lock(before), lock(after))] == [kind]
 
 
 def test_rows_that_no_channel_holds_are_compared_by_location() -> None:

@@ -17,6 +17,7 @@ SOME = LockDiff(
                 Change(kind=ChangeKind.ADDED, name="new", after="1.0 0"),
                 Change(kind=ChangeKind.REMOVED, name="gone", before="2.0 h1_1"),
                 Change(kind=ChangeKind.CHANGED, name="moved", before="1 0", after="2 0"),
+                Change(kind=ChangeKind.WENT_BACK, name="back", before="2 0", after="1 0"),
                 Change(kind=ChangeKind.REUPLOADED, name="same", before="3 0", after="3 0"),
                 Change(
                     kind=ChangeKind.ADDED, name="wheel", after="https://x.org/w.whl", source="pypi"
@@ -48,12 +49,13 @@ def one(*changes: Change, environment: str = "default", platform: str = "linux-6
 def test_lines() -> None:
     assert diff_lines(SOME) == (
         (
-            "default, linux-64: 2 added, 1 removed, 1 changed, 1 re-uploaded, "
+            "default, linux-64: 2 added, 1 removed, 1 changed, 1 went back, 1 re-uploaded, "
             "1 with other requirements (hotfix)"
         ),
         "  + new    1.0 0",
         "  - gone   2.0 h1_1",
         "  ~ moved  1 0 -> 2 0",
+        "  < back   went back 2 0 -> 1 0",
         "  ! same   3 0 has other bytes than before (re-uploaded)",
         "  + wheel  [pypi] https://x.org/w.whl",
         "default, p1 (linux-64): 2 with other requirements (hotfix)",
@@ -72,13 +74,15 @@ def test_markdown() -> None:
         markdown(SOME)
         == """### `default`
 
-`linux-64`: 2 added, 1 removed, 1 changed, 1 re-uploaded, 1 with other requirements (hotfix)
+`linux-64`: 2 added, 1 removed, 1 changed, 1 went back, 1 re-uploaded, \
+1 with other requirements (hotfix)
 
 | package | from | to | |
 | --- | --- | --- | --- |
 | `new` |  | `1.0 0` | added |
 | `gone` | `2.0 h1_1` |  | removed |
 | `moved` | `1 0` | `2 0` | changed |
+| `back` | `2 0` | `1 0` | went back |
 | `same` | `3 0` | `3 0` | re-uploaded |
 | `wheel` |  | `https://x.org/w.whl` | pypi, added |
 
@@ -120,7 +124,7 @@ def test_a_long_table_is_folded_away() -> None:
         ("`x`", "`` `x` ``"),
         ("a``b", "``` a``b ```"),
         ("<script>", "`<script>`"),  # within code it is no HTML
-        ("a\n| b\r\x1b[31m", "`a \\| b [31m`"),
+        ("a\n| b\r\x1b[31m", r"`a\n\| b\r\x1b[31m`"),
         ("@someone", "`@someone`"),
         ("\N{RIGHT-TO-LEFT OVERRIDE}x", "`\\u202ex`"),
     ],
@@ -132,4 +136,4 @@ def test_a_hostile_name_stays_one_cell(name: str, cell: str) -> None:
 
 def test_lines_steer_no_terminal() -> None:
     hostile = Change(kind=ChangeKind.ADDED, name="a\x1b[2J\nb", after="1\r0 \N{SNOWMAN}")
-    assert diff_lines(one(hostile))[1] == "  + a [2J b  1 0 \\u2603"
+    assert diff_lines(one(hostile))[1] == r"  + a\x1b[2J\nb  1\r0 \u2603"

@@ -105,7 +105,7 @@ def test_markdown_is_escaped() -> None:
     text = to_markdown(_nasty())
     escaped = (
         r"\<script\>alert(1)\</script\> a\|b \*c\* \[d\](javascript:e) \`f\` \&lt; \_\_g\_\_ h_i"
-        "\ufffd\\[2J"
+        r"\\x1b\[2J"
     )
     assert text.count(escaped) == 6
     assert f"`````text\n{plain(NASTY)}\n````\n`````\n" in text

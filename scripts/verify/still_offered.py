@@ -1,0 +1,75 @@
+"""Retained artifacts that a solver would take before those of the lock. Decides; does no I/O.
+
+Where upstream withdraws a version the lock goes back, and the mirror, which removes nothing by
+itself, goes on offering the withdrawn one as the best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from scripts.core.subdir import NOARCH
+from scripts.index.account import Indexed
+from scripts.lock.model import LockedPackage
+from scripts.lock.select import Selection, path_of
+from scripts.proof.findings import Place, places_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StillOffered:
+    """A retained artifact: newer than what the lock has of its name, version and build, there."""
+
+    path: PurePosixPath
+    locked: str
+    places: tuple[Place, ...]
+
+    def __str__(self) -> str:
+        """Write it for people."""
+        return f"{self.path}, newer than pixi.lock's {self.locked}"
+
+
+def still_offered(
+    selection: Selection, retained: Sequence[Indexed], ranks: Mapping[str, int]
+) -> tuple[StillOffered, ...]:
+    """Find them, with the places to whose solver they are offered; `ranks` of `to_rank`."""
+    found: dict[tuple[PurePosixPath, str], list[Place]] = {}
+    for place, kept, locked in _rivals(selection, retained):
+        mine, theirs = ranks.get(locked.version), ranks.get(kept.record.version)
+        if locked.version == kept.record.version:
+            mine = theirs = 0
+        if mine is None or theirs is None:
+            continue
+        if (theirs, kept.record.build_number) > (mine, locked.build_number):
+            text = f"{locked.version} {locked.build}"
+            found.setdefault((kept.path, text), []).append(place)
+    return tuple(
+        StillOffered(path=path, locked=text, places=tuple(places))
+        for (path, text), places in sorted(found.items())
+    )
+
+
+def to_rank(selection: Selection, retained: Sequence[Indexed]) -> Iterator[str]:
+    """Yield the versions whose order has to be known."""
+    for _, kept, locked in _rivals(selection, retained):
+        if kept.record.version != locked.version:
+            yield from (kept.record.version, locked.version)
+
+
+def _rivals(
+    selection: Selection, retained: Iterable[Indexed]
+) -> Iterator[tuple[Place, Indexed, LockedPackage]]:
+    """Pair what has one name in one channel: retained, and locked at a place that sees both."""
+    by_name: dict[tuple[PurePosixPath, str], list[Indexed]] = {}
+    for kept in retained:
+        key = (kept.path.parent.parent, kept.record.name.lower())
+        by_name.setdefault(key, []).append(kept)
+    if not by_name:
+        return
+    for place, _, rows in places_of(selection):
+        for locked in rows.packages:
+            channel = path_of(selection.layout, locked).parent.parent
+            for kept in by_name.get((channel, locked.name.lower()), ()):
+                if kept.path.parent.name in {rows.platform.subdir, NOARCH}:
+                    yield place, kept, locked

@@ -1,0 +1,82 @@
+"""A folder whose name is not UTF-8 is refused before a child makes another one beside it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.mirrors import make_mirror, rows
+from tests.support.packages import TinyPackage
+from tests.support.template import ROOT
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="others have names of text alone")
+
+TASKS = ("platforms", "channels", "lock", "fetch", "index", "verify", "mirror", "update_mirror")
+TROUBLE = "this folder's name is not UTF-8, and not all programs can be told it"
+
+
+def odd(folder: Path) -> Path:
+    return Path(os.fsdecode(os.fsencode(folder) + b"/w\xff"))
+
+
+def run(task: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-P", "-m", f"tasks.{task}", *arguments],
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("task", [*TASKS, "prune", "upgrade"])
+def test_a_workspace(tmp_path: Path, task: str) -> None:
+    workspace = odd(tmp_path)
+    workspace.mkdir()
+    make_mirror(workspace)
+    done = run(task, "--manifest-path", str(workspace))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"error: {tmp_path}/w\\udcff: {TROUBLE}\n"
+        "help: give the workspace's folder, or the one around it, another name\n"
+    )
+    assert list(tmp_path.iterdir()) == [workspace]
+    assert [each.name for each in workspace.iterdir()] == ["pixi.toml"]
+
+
+def test_a_channel_folder_that_a_link_leads_to(tmp_path: Path) -> None:
+    """A manifest is UTF-8 and cannot name it itself."""
+    workspace, folder = tmp_path / "workspace", odd(tmp_path)
+    folder.mkdir()
+    make_mirror(workspace)
+    (workspace / "local-channel").symlink_to(folder)
+    done = run("index", "--manifest-path", str(workspace))
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"error: {tmp_path}/w\\udcff: {TROUBLE}\n"
+        'help: channel-dir = "local-channel" under [tool.pixi-mirror]\n'
+    )
+    assert list(folder.iterdir()) == []
+
+
+def test_the_folder_of_temporary_files(tmp_path: Path) -> None:
+    temporary = odd(tmp_path)
+    temporary.mkdir()
+    mirror = make_mirror(tmp_path / "workspace")
+    manifest = mirror.root / "pixi.toml"
+    text = manifest.read_text(encoding="utf-8") + '\n[dependencies]\na = "*"\n'
+    manifest.write_text(text, encoding="utf-8")
+    mirror.lock(rows(tmp_path / "upstream", (TinyPackage(name="a"),)))
+    mirror.index()
+    options = ("--manifest-path", str(mirror.root), "--level", "solve")
+    done = run("verify", *options, TMPDIR=str(temporary))
+    assert done.returncode == 2
+    assert done.stderr.endswith(
+        f"error: {tmp_path}/w\\udcff: {TROUBLE}\nhelp: set TMPDIR to a folder with another name\n"
+    )
+    assert list(temporary.iterdir()) == []
+    assert run("verify", *options, TMPDIR=str(tmp_path)).returncode == 0  # control
