@@ -8,6 +8,7 @@ own user and password; else the host itself in each store, in their order; else 
 from __future__ import annotations
 
 import base64
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,11 @@ from urllib.parse import quote, unquote, urlsplit
 _EXPIRY_SKEW: Final = 300
 # What only rattler can speak.
 _RATTLER_SCHEMES: Final = frozenset({"s3", "oci", "gcs"})
+# No user name, token or folder has brackets in it; neither may a URL (RFC 3986, 2).
+_PLACEHOLDER: Final = re.compile(
+    r"<[A-Za-z][\w .-]*>|\$?\{[A-Za-z][\w .-]*\}|(?<=[/:@])\$[A-Z][A-Z0-9_]+(?=[/:@]|\Z)"
+    r"|(?<=[/:@])(?:YOUR|MY)[-_](?:[A-Z]+[-_])*(?:TOKEN|KEY|PASSWORD|USER|USERNAME)(?=[/:@]|\Z)"
+)
 # What servers say to somebody who is not logged in; some hide what is private behind a 404.
 _DENIED: Final = frozenset({401, 403, 404})
 
@@ -175,3 +181,13 @@ def url_for(credential: Credential | None, url: str) -> str:
         token = quote(credential.token, safe="")
         parts = parts._replace(path=f"/t/{token}{parts.path or '/'}")
     return parts.geturl()
+
+
+def placeholder_in(url: str) -> str | None:
+    """Return what was to be replaced before the URL is used: `<TOKEN>`, `${TOKEN}`; None for none.
+
+    Documentation writes channels so; pixi replaces nothing in them, and writes them to the lock as
+    they are, perhaps encoded.
+    """
+    found = _PLACEHOLDER.search(unquote(urlsplit(url)._replace(query="", fragment="").geturl()))
+    return found[0] if found else None

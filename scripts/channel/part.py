@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 from scripts.core.exclusive import try_lock
 from scripts.core.files import CHUNK, make_durable, replace
@@ -81,6 +83,13 @@ class PartFile:
         while written < len(data):  # the system may take less than it is given
             written += os.write(self._fileno, memoryview(data)[written:])
         self.size += len(data)
+
+    @contextlib.contextmanager
+    def content(self) -> Iterator[BinaryIO]:
+        """Open what is there for reading from the beginning; nothing is written meanwhile."""
+        os.lseek(self._fileno, 0, os.SEEK_SET)
+        with open(self._fileno, "rb", closefd=False) as file:
+            yield file
 
     def restart(self) -> None:
         """Forget all bytes."""

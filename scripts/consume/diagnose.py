@@ -152,8 +152,12 @@ class _Judge:
 
 
 def _can_be_led(url: str, path: PurePosixPath) -> bool:
-    """Tell whether `[mirrors]` can replace a location: it changes but a URL's beginning."""
-    if is_path(url) or urlsplit(url).scheme not in {"http", "https"}:
+    """Tell whether `[mirrors]` can replace a location: it changes but a URL's beginning.
+
+    Of any scheme: pixi replaces it before anybody looks at that
+    (crates/pixi_utils/src/reqwest.rs). It asks for no file so.
+    """
+    if is_path(url) or urlsplit(url).scheme == "file":
         return False
     return keeps_path(url, path)
 

@@ -171,7 +171,8 @@ def _artifact_problem(verdict: Verdict, places: Sequence[Place]) -> Problem:
             trouble="nothing can lead pixi from this location to the mirror",
             code=ExitCode.NO,
             facts=(needed,),
-            help="lock it from an http(s) channel; `[mirrors]` replaces the beginning of such URLs",
+            help="name a channel with a URL in `channels`, then `pixi lock`; `[mirrors]` replaces"
+            " the beginning of URLs, and nothing else",
         )
     if verdict.standing is Standing.OTHER:
         return Problem(

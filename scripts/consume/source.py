@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import os
 import time
 from collections.abc import Mapping
@@ -16,8 +17,10 @@ from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.files import not_readable
 from scripts.core.redact import redact
 from scripts.fetch.copy import local_path
-from scripts.fetch.failure import DownloadError, Fault, Patience, may_pass, pause_before
-from scripts.fetch.http import Http, Routes, Wish
+from scripts.fetch.encoding import UNDOABLE, NotEncodedError, undone
+from scripts.fetch.failure import DownloadError, Patience, pause_before
+from scripts.fetch.http import Http, Routes, Wish, web_page_error
+from scripts.fetch.outcome import advise
 from scripts.index.records import Record
 from scripts.index.repodata import (
     REPODATA,
@@ -116,61 +119,65 @@ class HttpSource:
         for name in (REPODATA_ZST, REPODATA):
             path = f"{quote(str(subdir), safe='/~=@+')}/{name}"
             subject = f"{self._place.shown}/{path}"
-            data = self._get(f"{self._place.url}/{path}", subject)
-            if data is not None:
-                return _parsed(data, subject)
+            found = self._get(f"{self._place.url}/{path}", subject)
+            if found is not None:
+                return _parsed(found[0], subject, found[1])
         return None
 
-    def _get(self, url: str, subject: str) -> bytes | None:
-        """Return a file's bytes, None where the server has no such file."""
+    def _get(self, url: str, subject: str) -> tuple[bytes, str | None] | None:
+        """Return a file's bytes and encoding, None where the server has no such file."""
         for attempt in range(1, _PATIENCE.tries + 1):
             try:
-                return self._body(url)
+                return self._body(url, subject)
             except DownloadError as error:
-                if error.fault is Fault.STATUS and error.status in _GONE:
+                if error.status in _GONE:
                     return None
-                if attempt == _PATIENCE.tries or not may_pass(error):
-                    raise MirrorError(_unread(subject, error)) from None
+                if attempt == _PATIENCE.tries or not error.is_retryable:
+                    raise MirrorError(_unread(subject, url, error)) from None
                 time.sleep(pause_before(attempt + 1, error, _PATIENCE))
         raise AssertionError("the last try returns or raises")
 
-    def _body(self, url: str) -> bytes:
+    def _body(self, url: str, subject: str) -> tuple[bytes, str | None]:
+        """Return a file's bytes and the encoding that the server says is around them."""
         parts, size = [], 0
-        with contextlib.closing(self._http.get(url, Wish()).chunks) as chunks:
+        body = self._http.get(url, Wish())
+        with contextlib.closing(body.chunks) as chunks:
+            if body.is_page:
+                raise web_page_error()
             for chunk in chunks:
                 parts.append(chunk)
                 size += len(chunk)
                 if size > _LARGEST:
-                    raise DownloadError(Fault.REFUSED, "larger than any repodata should be")
-        return b"".join(parts)
+                    trouble = "cannot be read: larger than any repodata should be"
+                    raise usage_error(subject, trouble, help=HELP)
+        return b"".join(parts), body.encoding
 
 
-def _parsed(data: bytes, subject: str) -> Mapping[str, Record]:
+def _parsed(data: bytes, subject: str, encoding: str | None = None) -> Mapping[str, Record]:
+    """Parse repodata; `encoding` is undone where the bytes as they came are none."""
     try:
-        data = parse_zst(data, subject) if subject.endswith(REPODATA_ZST) else data
-        return parse_repodata(data, subject).records
+        plain = parse_zst(data, subject) if subject.endswith(REPODATA_ZST) else data
+        return parse_repodata(plain, subject).records
     except DamagedIndexError as error:
+        if encoding in UNDOABLE:
+            with contextlib.suppress(NotEncodedError):
+                plain = b"".join(undone(io.BytesIO(data), encoding, _LARGEST))
+                return _parsed(plain, subject)
         ask = "its keeper runs `pixi run index`, then `pixi run verify`"
         raise MirrorError(
             *(dataclasses.replace(each, help=ask) for each in error.problems)
         ) from None
 
 
-def _unread(subject: str, error: DownloadError) -> Problem:
+def _unread(subject: str, url: str, error: DownloadError) -> Problem:
     """Say why a mirror could not be read, and what to do."""
-    code, help_line = ExitCode.USAGE, HELP
-    if error.fault is Fault.CONNECTION or (error.fault is Fault.STATUS and may_pass(error)):
-        code, help_line = (
-            ExitCode.NETWORK,
-            "see whether the mirror is served there; then run this again",
-        )
-    elif error.status in {401, 403, 407}:
-        help_line = "give credentials: `pixi auth login HOST --token TOKEN`, or netrc"
-    elif error.fault is Fault.REFUSED:
-        help_line = "look at the proxies and `tls-root-certs`: `pixi config list`"
+    code, help_line = advise(error.kind, url, "pixi run doctor")
+    if code is ExitCode.NO:  # nothing was answered
+        code = ExitCode.USAGE
     return Problem(
         subject=subject,
         trouble=f"cannot be read: {redact(error.text)}",
         code=code,
+        facts=error.details,
         help=help_line,
     )

@@ -12,6 +12,10 @@ from scripts.core.redact import without_secrets
 ANACONDA: Final = "https://conda.anaconda.org"
 _HOST: Final = ANACONDA.partition("://")[2]
 _ODD: Final = re.compile(r"[^A-Za-z0-9_.+~=@-]")
+CUT_BY_CONDA: Final = (
+    "has a folder called t in its path: conda takes that and the name behind it for a token, in"
+    " file:// URLs, too, and asks without them"
+)
 # Windows takes these for devices, whatever follows the dot.
 _DEVICE: Final = re.compile(r"(?i)\A(con|prn|aux|nul|(?:com|lpt)[0-9])(?=\.|\Z)")
 
@@ -58,3 +62,12 @@ def _safe(segment: str) -> str:
     if segment.endswith("."):  # which Windows drops
         segment = segment[:-1] + "_"
     return _DEVICE.sub(r"\1_", segment)
+
+
+def is_cut_by_conda(url: str) -> bool:
+    """Tell whether conda takes a part of a channel's URL for a token, and asks without it.
+
+    It does so with `/t/` and what follows, of any scheme and anywhere
+    (conda/common/url.py, `split_anaconda_token`).
+    """
+    return "/t/" in f"{url}/"

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from scripts.access.pixi_config_layers import PixiConfig
 from scripts.access.proxies import Proxies
+from scripts.access.trust import root_for_rattler
 from scripts.access.trust_choice import Trust
 from scripts.core.rattler_child import RattlerRefusedError, call_rattler
 from scripts.core.redact import redact
-from scripts.fetch.failure import DownloadError, Fault
+from scripts.fetch.failure import DownloadError, ErrorKind, kind_of_status
 
 _STATUS: Final = re.compile(r"\(([1-5][0-9][0-9])\b|status(?: code)?:? ([1-5][0-9][0-9])\b")
 # Behind such words stands what was found there instead.
@@ -49,7 +51,7 @@ class ByRattler:
                     "url": url,
                     "path": str(target),
                     "tls-no-verify": not self.trust.verify,
-                    "tls-root-certs": self.trust.roots.value,
+                    "tls-root-certs": root_for_rattler(self.trust).value,
                     "s3-options": [
                         [each.bucket, each.endpoint_url, each.region, each.path_style]
                         for each in self.config.s3_options
@@ -58,7 +60,8 @@ class ByRattler:
                 self.child_environment(),
             )
         except RattlerRefusedError as error:
-            raise refusal(str(error)) from None
+            buckets = {each.bucket for each in self.config.s3_options}
+            raise refusal(str(error), url, buckets) from None
 
     def child_environment(self) -> dict[str, str]:
         """Return the variables by which every version of rattler can be told of settings."""
@@ -84,10 +87,46 @@ class ByRattler:
         return env
 
 
-def refusal(text: str) -> DownloadError:
-    """Make of rattler's own words the error of one try, without what they hold of secrets."""
-    match = _STATUS.search(text)
+def refusal(text: str, url: str, buckets: Container[str]) -> DownloadError:
+    """Make of rattler's own words the error of one try, without what they hold of secrets.
+
+    `buckets` are those that `s3-options` are set for.
+    """
+    found = _STATUS.search(text)
+    status = int(found[1] or found[2]) if found else None
     sentence = "py-rattler: " + _CONTENT.sub(r"\1", redact(text))
-    if match is None:
-        return DownloadError(Fault.CONNECTION, sentence)
-    return DownloadError(Fault.STATUS, sentence, status=int(match[1] or match[2]))
+    parts = urlsplit(url)
+    if parts.scheme == "s3":
+        is_set = parts.netloc in buckets
+        kind = _kind_of_s3(text, status, is_set=is_set)
+        trouble = f"the bucket {parts.netloc} could not be asked"
+        if kind is ErrorKind.S3_KEYS:
+            trouble = f"no keys are set that open the bucket {parts.netloc}"
+        elif kind is ErrorKind.S3_OPTIONS:
+            is_wrong = "what is set does not fit" if is_set else "nothing is set for"
+            trouble = f"{is_wrong} the bucket {parts.netloc}"
+        elif status is not None:
+            trouble = f"HTTP {status} from the bucket {parts.netloc}"
+        return DownloadError(kind, trouble, ("said", sentence), status=status)
+    if status is not None:
+        return DownloadError(kind_of_status(status), sentence, status=status)
+    if _CONTENT.search(text):
+        return DownloadError(ErrorKind.UNAUTHORIZED, sentence)
+    if "tls-no-verify" in text:
+        return DownloadError(ErrorKind.TLS_NOT_TURNED_OFF, sentence)
+    return DownloadError(ErrorKind.CUT_OFF, sentence)
+
+
+def _kind_of_s3(text: str, status: int | None, *, is_set: bool) -> ErrorKind:
+    """Tell keys that lack from a bucket's endpoint and region that lack, or are another's.
+
+    Without `s3-options` rattler asks AWS, with what AWS's own variables and files say.
+    """
+    if status is None and "presign" in text:
+        return ErrorKind.S3_KEYS if is_set else ErrorKind.S3_OPTIONS
+    if status in {401, 403}:
+        return ErrorKind.S3_KEYS
+    if status is None:
+        return ErrorKind.CUT_OFF
+    kind = kind_of_status(status)
+    return ErrorKind.S3_OPTIONS if kind is ErrorKind.REFUSED else kind

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from scripts.channel.part import PartFile, move
 from scripts.core.files import CHUNK
-from scripts.fetch.failure import DownloadError, Fault
+from scripts.fetch.failure import DownloadError, ErrorKind, mismatch
 from scripts.lock.derive import is_path
 from scripts.lock.model import Digest
 
@@ -30,16 +30,28 @@ def local_path(url: str, root: Path) -> Path | None:
     return Path(url2pathname(host + parts.path))
 
 
-def read_chunks(path: Path) -> Generator[bytes]:
-    """Read a file in pieces; a missing one is an error that trying again does not help."""
+def read_chunks(path: Path, *, is_mirror: bool = False) -> Generator[bytes]:
+    """Read a file in pieces; a missing one is an error that trying again does not help.
+
+    `is_mirror`: it lies in a mirror that is set here, not where the lock says.
+    """
     try:
         if path.exists() and not path.is_file():  # a pipe would be waited for, a device has no end
-            raise DownloadError(Fault.REFUSED, f"{path}: not a file")
+            raise DownloadError(ErrorKind.NOT_A_FILE, f"{path}: not a file")
         with path.open("rb", buffering=0) as file:
             while chunk := file.read(CHUNK):
                 yield chunk
+    except (FileNotFoundError, NotADirectoryError) as error:
+        folder = path.parent.parent
+        if folder.exists():
+            raise DownloadError(ErrorKind.NO_FILE, f"{path}: {error.strerror}") from None
+        kind = ErrorKind.NO_CHANNEL_FOLDER
+        text = "its channel is a folder of the machine that locked, and not here"
+        if is_mirror:
+            kind, text = ErrorKind.NO_MIRROR_FOLDER, "the mirror of its channel is not there"
+        raise DownloadError(kind, text, ("folder", str(folder))) from None
     except OSError as error:
-        raise DownloadError(Fault.REFUSED, f"{path}: {error.strerror}") from None
+        raise DownloadError(ErrorKind.UNREADABLE, f"{path}: {error.strerror}") from None
 
 
 def place_again(
@@ -59,12 +71,14 @@ def place_again(
             for chunk in read_chunks(source):
                 copy.write(chunk)
             if copy.hex != digest.hex:
-                raise DownloadError(
-                    Fault.CONTENT,
-                    f"{digest.algorithm} differs from pixi.lock",
-                    contrast=(digest.hex, copy.hex),
-                ) from None
+                raise wrong_digest(digest, copy.hex) from None
             return copy.place(target, durable=durable)
     move(part, target)
     part.unlink(missing_ok=True)  # POSIX: to rename one link of a file to another does nothing
     return target.stat()
+
+
+def wrong_digest(digest: Digest, actual: str) -> DownloadError:
+    """Make the error of bytes that are not those of the lock."""
+    text = f"{digest.algorithm} differs from pixi.lock"
+    return DownloadError(ErrorKind.WRONG_BYTES, text, *mismatch(digest.hex, actual))

@@ -6,6 +6,7 @@ credentials and which certificates to use is decided for each URL by its `Routes
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections.abc import Generator, Mapping
@@ -13,10 +14,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urljoin, urlsplit
 
+from scripts.access.trust_choice import Trust
 from scripts.core.digits import parse_digits
 from scripts.core.redact import redact
-from scripts.fetch.failure import DownloadError, Fault, Patience, UnreachedError
-from scripts.fetch.reason import is_reached, sentence, shortened
+from scripts.fetch.failure import DownloadError, ErrorKind, Patience, kind_of_status, mismatch
+from scripts.fetch.reason import is_reached, proxy_kind, said, sentence, shortened, tls_kind
 
 if TYPE_CHECKING:
     import requests
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 _MOST_REDIRECTS: Final = 10
 # bytes; read1 takes what has come, and a large room lets much come at once
 _CHUNK: Final = 1 << 19
+_BEGINNING: Final = 4096  # bytes that are read of what a server says of a refusal
+_SOON: Final = 2.0  # seconds
 _RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-[0-9]+/(?:[0-9]+|\*)\Z")
 
 
@@ -49,16 +53,23 @@ class Routes(Protocol):
     def adapter(self) -> HTTPAdapter:
         """Make an adapter that trusts the right certificates and nothing of the environment."""
 
+    @property
+    def trust(self) -> Trust:
+        """Which certificates these are, and who said so."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Body:
     """A body about to be read: where it starts, and what identifies this version of the file.
 
-    Iterate over `chunks`, or the connection stays open.
+    `encoding` is a Content-Encoding that nobody asked for, which may be true or not; `is_page`:
+    it is called a web page. Iterate over `chunks`, or the connection stays open.
     """
 
     start: int
     etag: str | None
+    encoding: str | None
+    is_page: bool
     chunks: Generator[bytes]
 
 
@@ -113,7 +124,7 @@ class Http:
                 route = Route(url=target, headers=route.headers, proxy=route.proxy)
             else:
                 route = self._router.redirected(target)
-        raise DownloadError(Fault.REFUSED, f"redirected more than {_MOST_REDIRECTS} times")
+        raise DownloadError(ErrorKind.REDIRECT, f"redirected more than {_MOST_REDIRECTS} times")
 
     def _send(self, route: Route, headers: Mapping[str, str]) -> requests.Response:
         import requests
@@ -124,61 +135,61 @@ class Http:
             request.prepare_method("GET")
             request.prepare_url(route.url, None)
             request.prepare_headers({**headers, **route.headers})
-            return self._adapter.send(
+            response = self._adapter.send(
                 request,
                 proxies={"http": route.proxy, "https": route.proxy} if route.proxy else {},
                 timeout=(self._patience.connect, self._patience.read),
                 stream=True,
             )
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
-            raise DownloadError(Fault.REFUSED, sentence(error)) from None
+            raise DownloadError(ErrorKind.BAD_URL, sentence(error)) from None
         except requests.exceptions.SSLError as error:
-            raise DownloadError(Fault.REFUSED, f"TLS: {sentence(error)}") from None
+            trust = self._router.trust
+            kind = tls_kind(error, by_setting=trust.written)
+            raise DownloadError(kind, f"TLS: {sentence(error)}", *trust.facts) from None
         except requests.exceptions.ProxyError as error:
             text = f"proxy {redact(route.proxy or '')}: {sentence(error)}"
-            raise UnreachedError(text) from None
+            raise DownloadError(proxy_kind(error), text) from None
         except requests.exceptions.RequestException as error:
-            if not is_reached(error):
-                raise UnreachedError(sentence(error)) from None
-            raise DownloadError(Fault.CONNECTION, sentence(error)) from None
+            kind = ErrorKind.CUT_OFF if is_reached(error) else ErrorKind.UNREACHED
+            raise DownloadError(kind, sentence(error)) from None
         except (urllib3.exceptions.HTTPError, UnicodeError) as error:  # a host that is no name
-            raise DownloadError(Fault.REFUSED, sentence(error)) from None
+            raise DownloadError(ErrorKind.BAD_URL, sentence(error)) from None
+        if response.status_code >= 400:
+            with response:
+                raise _refusal(response, route)
+        return response
 
     def _body(self, response: requests.Response, wish: Wish) -> Body:
         """Check status and headers of the final response."""
         if response.status_code not in {200, 206}:
-            raise DownloadError(
-                Fault.STATUS,
-                f"HTTP {response.status_code} {shortened(response.reason or '')}".rstrip(),
-                status=response.status_code,
-                retry_after=_retry_after(response.headers.get("Retry-After")),
-            )
-        encoding = response.headers.get("Content-Encoding", "identity")
-        if encoding.lower() not in {"identity", ""}:
-            text = f"sent with Content-Encoding {shortened(encoding)}, which nobody asked for"
-            raise DownloadError(Fault.CONTENT, text)
-        if response.headers.get("Content-Type", "").startswith("text/html"):
-            raise DownloadError(
-                Fault.CONTENT, "a web page came instead of the artifact (a login page?)"
-            )
+            text = f"HTTP {response.status_code} {shortened(response.reason or '')}".rstrip()
+            raise DownloadError(ErrorKind.REFUSED, text, status=response.status_code)
+        encoding: str | None = response.headers.get("Content-Encoding", "").strip().lower()
+        encoding = None if encoding in {"identity", ""} else encoding
+        is_page = response.headers.get("Content-Type", "").lower().startswith("text/html")
         begins = 0
         if response.status_code == 206:
             match = _RANGE.match(response.headers.get("Content-Range", ""))
             if match is None or int(match[1]) != wish.start:
-                raise DownloadError(
-                    Fault.STATUS, "HTTP 206 with another range than was asked for", status=416
-                )
+                text = "HTTP 206 with another range than was asked for"
+                raise DownloadError(ErrorKind.REFUSED, text, status=416)
             begins = wish.start
         length = parse_digits(response.headers.get("Content-Length", ""))
-        if length is not None and wish.size is not None and begins + length != wish.size:
+        is_length_known = length is not None and wish.size is not None and encoding is None
+        if is_length_known and begins + (length or 0) != wish.size:
+            if is_page:
+                raise web_page_error()
             raise DownloadError(
-                Fault.CONTENT,
+                ErrorKind.WRONG_BYTES,
                 "size differs from pixi.lock",
-                contrast=(f"{wish.size} bytes", f"{begins + length} bytes"),
+                *mismatch(f"{wish.size} bytes", f"{begins + (length or 0)} bytes"),
             )
         return Body(
             start=begins,
             etag=_strong(response.headers.get("ETag")),
+            encoding=encoding,
+            is_page=is_page,
             chunks=self._chunks(response),
         )
 
@@ -194,7 +205,7 @@ class Http:
                     watch.saw(len(chunk))
                     yield chunk
             except (urllib3.exceptions.HTTPError, OSError) as error:
-                raise DownloadError(Fault.CONNECTION, sentence(error)) from None
+                raise DownloadError(ErrorKind.CUT_OFF, sentence(error)) from None
 
 
 class _Speed:
@@ -213,10 +224,49 @@ class _Speed:
             return
         if self._bytes < self._patience.least_speed * span:
             raise DownloadError(
-                Fault.CONNECTION, f"too slow: {self._bytes} bytes in {span:.0f} seconds"
+                ErrorKind.CUT_OFF, f"too slow: {self._bytes} bytes in {span:.0f} seconds"
             )
         self._since += span
         self._bytes = 0
+
+
+def web_page_error() -> DownloadError:
+    """Make the error of a page that came instead of a file."""
+    text = "a web page came instead of the artifact (a login page?)"
+    return DownloadError(ErrorKind.WEB_PAGE, text)
+
+
+def _refusal(response: requests.Response, route: Route) -> DownloadError:
+    """Make the error of a response that is none, with the beginning of what the server says."""
+    status, reason = response.status_code, shortened(response.reason or "")
+    text = f"HTTP {status} {reason}".rstrip()
+    words = said(
+        _beginning(response),
+        response.headers.get("Content-Type", ""),
+        hidden=(*route.headers.values(), *(route.url, route.proxy or "")),
+        known=text,
+    )
+    return DownloadError(
+        kind_of_status(status),
+        text,
+        *(() if words is None else (("said", words),)),
+        status=status,
+        retry_after=_retry_after(response.headers.get("Retry-After")),
+    )
+
+
+def _beginning(response: requests.Response) -> bytes:
+    """Read the first bytes of a body, as far as they come soon."""
+    import urllib3.exceptions
+
+    body, until = b"", time.monotonic() + _SOON
+    with contextlib.suppress(urllib3.exceptions.HTTPError, OSError):
+        while len(body) < _BEGINNING and time.monotonic() < until:
+            chunk = response.raw.read1(_BEGINNING, decode_content=True)
+            if not chunk:
+                break
+            body += chunk
+    return body[:_BEGINNING]
 
 
 def _headers(wish: Wish) -> dict[str, str]:
@@ -240,9 +290,10 @@ def _redirected(url: str, location: str) -> str:
         target = urljoin(url, location)
         _origin(target)
     except ValueError:
-        raise DownloadError(Fault.REFUSED, "redirected to what is no URL") from None
+        raise DownloadError(ErrorKind.REDIRECT, "redirected to what is no URL") from None
     if urlsplit(target).scheme not in {"http", "https"}:
-        raise DownloadError(Fault.REFUSED, f"redirected away from http, to {redact(target)}")
+        text = f"redirected away from http, to {redact(target)}"
+        raise DownloadError(ErrorKind.REDIRECT, text)
     return target
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from scripts.access.mirrors import origin
-from scripts.fetch.failure import DownloadError, Fault, Patience, UnreachedError, may_pass
+from scripts.fetch.failure import NOBODY_THERE, OF_THE_DISK, WRONG, DownloadError, Patience
 
 # Tries at least that found nobody: a single one may have met a server as it started anew.
 _FEWEST_UNREACHED: Final = 3
@@ -68,9 +68,7 @@ class Reach:
         """Return what the tries at a lost server ended with; None for any other."""
         with self._lock:
             error = self._server(source).lost
-        if error is None or isinstance(error, UnreachedError):
-            return error and UnreachedError(error.text)
-        return DownloadError(error.fault, error.text, status=error.status)
+        return None if error is None else error.again()
 
     @contextlib.contextmanager
     def body_from(self, source: str) -> Iterator[None]:
@@ -89,11 +87,11 @@ class Reach:
 
     def failed(self, source: str, error: DownloadError, began: float) -> None:
         """Hear how a try ended that began at `began`, in seconds of time.monotonic."""
-        if error.fault is Fault.DISK:
+        if error.kind in OF_THE_DISK:
             return
         with self._lock:
             server = self._server(source)
-            if isinstance(error, UnreachedError):
+            if error.kind in NOBODY_THERE:
                 row, fewest, most = server.unreached, _FEWEST_UNREACHED, self._patience.silence
             else:
                 row, fewest, most = server.bad, _FEWEST_BAD, self._patience.misery
@@ -111,5 +109,4 @@ class Reach:
 
 def _is_bad(error: DownloadError) -> bool:
     """Tell whether it says something of the server: not what it lacks, nor when to come back."""
-    passes = may_pass(error) and error.fault is not Fault.CONTENT
-    return passes and error.retry_after is None
+    return error.is_retryable and error.kind not in WRONG and error.retry_after is None

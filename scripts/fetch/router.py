@@ -13,17 +13,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.access.credential_choice import headers_for, url_for
+from scripts.access.credential_choice import headers_for, placeholder_in, url_for
 from scripts.access.credentials import read_credentials
 from scripts.access.mirrors import candidates, fails_over, fewest_failures_first, origin
 from scripts.access.pixi_config import read_pixi_config
 from scripts.access.proxies import choose_proxies
 from scripts.access.s3_options import overlay, parse_manifest_s3_options
-from scripts.access.trust import make_context, passed_over
+from scripts.access.trust import make_context, usable
 from scripts.access.trust_choice import choose_trust
 from scripts.core.console import Console
 from scripts.fetch.by_rattler import ByRattler
-from scripts.fetch.failure import DownloadError, Fault
+from scripts.fetch.failure import NOBODY_THERE, DownloadError, ErrorKind
 from scripts.fetch.http import Route
 from scripts.manifest.workspace import read_manifest_text
 
@@ -48,7 +48,8 @@ class Router:
         self._mirrors = config.mirrors
         self._proxies = choose_proxies(config, environ)
         self._credentials = read_credentials(config, environ)
-        trust = choose_trust(config, environ)
+        usable_environ, unusable = usable(environ)
+        self.trust = trust = choose_trust(config, usable_environ)
         self._context = make_context(trust)
         self._rattler = ByRattler(
             config=dataclasses.replace(config, s3_options=overlay(config.s3_options, buckets)),
@@ -61,7 +62,7 @@ class Router:
         self.downloads = config.downloads
         for file in config.files:
             console.detail(f"pixi configuration: {file}")
-        for line in (*passed_over(trust), *self._credentials.notes):
+        for line in (*unusable, *self._credentials.notes):
             console.warn(line)
         if not trust.verify:
             console.warn("tls-no-verify is set: nobody is asked to prove who they are")
@@ -72,13 +73,17 @@ class Router:
 
     def failed(self, url: str, error: DownloadError) -> None:
         """Remember that a mirror failed, so that it is not the first to be asked again."""
-        is_of_server = error.fault in {Fault.CONNECTION, Fault.STATUS}
+        is_of_server = error.kind in NOBODY_THERE | {ErrorKind.CUT_OFF} or error.status is not None
         if is_of_server and fails_over(error.status):
             with self._lock:
                 self._failures[origin(url)] += 1
 
     def route(self, url: str) -> Route:
-        """Return the first request's route, with the credentials for its host."""
+        """Return the first request's route, with the credentials for its host.
+
+        Raises DownloadError for a URL with a placeholder in it: no server could answer rightly.
+        """
+        _refuse_placeholder(url)
         credential = self._credentials.for_url(url)
         target = url_for(credential, url)
         return Route(
@@ -105,4 +110,12 @@ class Router:
 
     def download_by_rattler(self, url: str, target: Path) -> None:
         """Download with rattler's client, which finds credentials itself."""
+        _refuse_placeholder(url)
         self._rattler.download(url, target)
+
+
+def _refuse_placeholder(url: str) -> None:
+    found = placeholder_in(url)
+    if found is not None:
+        text = f"its URL has {found} in it, where a token or a name should stand"
+        raise DownloadError(ErrorKind.PLACEHOLDER, text)

@@ -19,7 +19,7 @@ from scripts.core.errors import MirrorError
 from scripts.core.report import Report
 from scripts.fetch.copy import place_again
 from scripts.fetch.download import Placed, Surroundings, disk_error
-from scripts.fetch.failure import DownloadError, Fault, Patience
+from scripts.fetch.failure import OF_THE_DISK, DownloadError, ErrorKind, Patience, mismatch
 from scripts.fetch.http import Http
 from scripts.fetch.outcome import closing_line, problem_of, replaced_line
 from scripts.fetch.plan import Plan, expectation, make_plan, space_problem, unhashed_problems
@@ -150,7 +150,7 @@ def _download(workspace: Workspace, plan: Plan, options: FetchOptions, run: _Run
                 else:
                     for again in others:
                         run.take(Failed(artifact=again, error=result.error))
-                    if result.error.fault is Fault.DISK:
+                    if result.error.kind in OF_THE_DISK:
                         break
             under_way = sum(flow.received for flow in pool.flows)
             display.show(
@@ -172,9 +172,9 @@ def _place_again(source: PurePosixPath, again: Artifact, shared: Surroundings) -
     try:
         actual = (folder / source).stat().st_size
         if size not in {None, actual}:
-            contrast = (f"{size} bytes", f"{actual} bytes")
-            other = DownloadError(Fault.CONTENT, "size differs from pixi.lock", contrast=contrast)
-            return Failed(artifact=again, error=other)
+            other = mismatch(f"{size} bytes", f"{actual} bytes")
+            wrong = DownloadError(ErrorKind.WRONG_BYTES, "size differs from pixi.lock", *other)
+            return Failed(artifact=again, error=wrong)
         part = shared.place.parts / f"{digest.hex}.again"
         status = place_again(
             folder / source, folder / again.path, part, digest, durable=shared.durable

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 from scripts.install.plan_install import Installation
-from scripts.lock.derive import keeps_path
+from scripts.lock.derive import is_path, keeps_path
 from scripts.lock.select import Artifact
 from scripts.manifest.settings import Kind
 
@@ -47,8 +47,8 @@ def config_text(mirrors: Mapping[str, PurePosixPath], server: str) -> str:
 def _base(url: str, artifact: Artifact) -> str:
     """Return the channel's part of a location; what follows must be the mirror's own path."""
     parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"}:
-        raise NoMirrorError("its lock names locations that `[mirrors]` cannot replace")
+    if is_path(url) or parts.scheme == "file":
+        raise NoMirrorError("its lock names files, which `[mirrors]` cannot replace")
     if not keeps_path(url, artifact.path):
         raise NoMirrorError(f"{artifact.path} is not at the path that the lock's URL ends in")
     base = parts.path.rsplit("/", 2)[0]

@@ -89,7 +89,7 @@ def _try(
     workspace: Workspace, installation: Installation, client: Client, program: Path
 ) -> Attempt:
     """Install one environment with one program, and look at what arrived."""
-    hindrance = hindrance_of(installation, client)
+    hindrance = hindrance_of(installation, client, workspace.place.folder)
     if hindrance is not None:
         return Attempt(installation=installation, client=client, hindrance=hindrance)
     folder, artifacts = workspace.place.folder, installation.artifacts

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from scripts.compare.complete import incomplete
 from scripts.compare.files import check_files
+from scripts.core.channel_url import CUT_BY_CONDA, is_cut_by_conda
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, Problem, usage_error
 from scripts.core.report import Report
@@ -67,6 +68,7 @@ def verify(
             help="pixi run mirror",
         )
     owners = owners or read_owners(workspace, selection)
+    _warn_of_tokens(workspace, selection, console)
     if not options.reports:
         return make_report(_look(workspace, selection, options, owners, console))
     from scripts.verify.transfer_files import check_targets, write_reports
@@ -74,6 +76,18 @@ def verify(
     check_targets(options.reports, workspace)
     results = _look(workspace, selection, options, owners, console)
     return write_reports(make_report(results), results, workspace, options.reports)
+
+
+def _warn_of_tokens(workspace: Workspace, selection: Selection, console: Console) -> None:
+    """Say, before the disk leaves, that conda will not find the channel where it lies now."""
+    folder = workspace.place.folder
+    for channel in (folder, *(folder / each for each in selection.channels)):
+        if is_cut_by_conda(channel.as_uri()):
+            shown = workspace.settings.channel_dir
+            if channel != folder:
+                shown = f"{shown}/{channel.relative_to(folder).as_posix()}"
+            console.warn(f"{shown}: {CUT_BY_CONDA}; rename it, or mount the disk elsewhere")
+            return
 
 
 def _look(

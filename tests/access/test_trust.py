@@ -20,7 +20,7 @@ import requests
 from scripts.access import trust as trust_module
 from scripts.access.adapter import ContextAdapter
 from scripts.access.pixi_config_layers import PixiConfig, RootCerts
-from scripts.access.trust import make_context, passed_over
+from scripts.access.trust import make_context, usable
 from scripts.access.trust_choice import Source, Trust, choose_trust
 from scripts.core.errors import ExitCode, MirrorError
 from tests.support.session import session_of
@@ -48,61 +48,98 @@ def _get(url: str, environ: dict[str, str], config: PixiConfig | None = None) ->
         return session.get(url, timeout=10).content
 
 
+FILE = Source(name="SSL_CERT_FILE", path="c")
+BUNDLE = Source(name="REQUESTS_CA_BUNDLE", path="a")
+CURL = Source(name="CURL_CA_BUNDLE", path="b")
+OF_ENV = Source(name="SSL_CERT_FILE", path="/env/Library/ssl/cacert.pem")
+SYSTEM = PixiConfig(tls_root_certs=RootCerts.SYSTEM)
+
+
+def _environ(*sources: Source, **more: str) -> dict[str, str]:
+    return {each.name: each.path for each in sources} | more
+
+
 @pytest.mark.parametrize(
     ("config", "environ", "expected"),
     [
-        (PixiConfig(), {}, Trust()),
-        (PixiConfig(tls_root_certs=RootCerts.SYSTEM), {}, Trust(roots=RootCerts.SYSTEM)),
-        (PixiConfig(tls_no_verify=True), {"SSL_CERT_FILE": "a"}, Trust(verify=False)),
+        (PixiConfig(), {}, Trust(roots=(RootCerts.SYSTEM, RootCerts.WEBPKI))),
+        (SYSTEM, {}, Trust(roots=(RootCerts.SYSTEM,), written=True)),
+        (PixiConfig(tls_no_verify=True), _environ(FILE), Trust(verify=False)),
+        # What is written counts, SSL_CERT_FILE beside it, and nothing of requests.
         (
-            PixiConfig(),
-            {"REQUESTS_CA_BUNDLE": "a", "CURL_CA_BUNDLE": "b", "SSL_CERT_FILE": "c"},
-            Trust(sources=(Source(name="REQUESTS_CA_BUNDLE", path="a", needed=True),)),
-        ),
-        (
-            PixiConfig(tls_root_certs=RootCerts.SYSTEM),
-            {"REQUESTS_CA_BUNDLE": "", "CURL_CA_BUNDLE": "b", "SSL_CERT_FILE": "c"},
-            Trust(
-                sources=(Source(name="CURL_CA_BUNDLE", path="b", needed=True),),
-                roots=RootCerts.SYSTEM,
-            ),
+            SYSTEM,
+            _environ(FILE, BUNDLE),
+            Trust(roots=(RootCerts.SYSTEM,), written=True, sources=(FILE,), outdone=(BUNDLE,)),
         ),
         (
             PixiConfig(),
-            {"SSL_CERT_FILE": "c", "SSL_CERT_DIR": os.pathsep.join(("d", "", "e"))},
+            _environ(BUNDLE, CURL, FILE),
+            Trust(roots=(), sources=(FILE,), outdone=(BUNDLE, CURL)),
+        ),
+        (PixiConfig(), _environ(BUNDLE, CURL), Trust(roots=(), sources=(BUNDLE,), outdone=(CURL,))),
+        (
+            PixiConfig(),
+            _environ(CURL, REQUESTS_CA_BUNDLE=""),
+            Trust(roots=(), sources=(CURL,)),
+        ),
+        (
+            PixiConfig(),
+            _environ(FILE, SSL_CERT_DIR=os.pathsep.join(("d", "", "e"))),
             Trust(
+                roots=(),
                 sources=(
-                    Source(name="SSL_CERT_FILE", path="c", needed=False),
-                    Source(name="SSL_CERT_DIR", path="d", needed=False),
-                    Source(name="SSL_CERT_DIR", path="e", needed=False),
-                )
+                    FILE,
+                    Source(name="SSL_CERT_DIR", path="d"),
+                    Source(name="SSL_CERT_DIR", path="e"),
+                ),
             ),
         ),
-        # Set by an activation, not by the user, who wrote something else into the settings.
+        # Set by an activation, not by the user, who has said something else, or nothing.
         (
-            PixiConfig(tls_root_certs=RootCerts.SYSTEM),
-            {"SSL_CERT_FILE": "/env/Library/ssl/cacert.pem", "CONDA_PREFIX": "/env"},
-            Trust(roots=RootCerts.SYSTEM),
-        ),
-        (
-            PixiConfig(tls_root_certs=RootCerts.SYSTEM),
-            {"SSL_CERT_FILE": "/corporate.pem", "CONDA_PREFIX": "/env"},
-            Trust(
-                sources=(Source(name="SSL_CERT_FILE", path="/corporate.pem", needed=False),),
-                roots=RootCerts.SYSTEM,
-            ),
+            SYSTEM,
+            _environ(OF_ENV, CONDA_PREFIX="/env"),
+            Trust(roots=(RootCerts.SYSTEM,), written=True, outdone=(OF_ENV,)),
         ),
         (
             PixiConfig(),
-            {"SSL_CERT_FILE": "/env/ssl/cacert.pem", "CONDA_PREFIX": "/env"},
-            Trust(
-                sources=(Source(name="SSL_CERT_FILE", path="/env/ssl/cacert.pem", needed=False),)
-            ),
+            _environ(OF_ENV, BUNDLE, CONDA_PREFIX="/env"),
+            Trust(roots=(), sources=(BUNDLE,), outdone=(OF_ENV,)),
+        ),
+        (PixiConfig(), _environ(OF_ENV, CONDA_PREFIX="/env"), Trust(sources=(OF_ENV,))),
+        (
+            PixiConfig(),
+            _environ(FILE, BUNDLE, CONDA_PREFIX="/env"),
+            Trust(roots=(), sources=(FILE,), outdone=(BUNDLE,)),
         ),
     ],
 )
 def test_choice(config: PixiConfig, environ: dict[str, str], expected: Trust) -> None:
     assert choose_trust(config, environ) == expected
+
+
+@pytest.mark.parametrize(
+    ("trust", "expected"),
+    [
+        (
+            Trust(),
+            [
+                ("certificates", "the system's certificates"),
+                ("certificates", "Mozilla's certificates, as nothing is set"),
+            ],
+        ),
+        (
+            Trust(roots=(RootCerts.SYSTEM,), written=True, sources=(FILE,), outdone=(BUNDLE,)),
+            [
+                ("certificates", "the system's certificates (tls-root-certs = system)"),
+                ("certificates", "SSL_CERT_FILE=c"),
+                ("not used", "REQUESTS_CA_BUNDLE=a"),
+            ],
+        ),
+        (Trust(roots=(), sources=(BUNDLE,)), [("certificates", "REQUESTS_CA_BUNDLE=a")]),
+    ],
+)
+def test_what_counts_is_said(trust: Trust, expected: list[tuple[str, str]]) -> None:
+    assert list(trust.facts) == expected
 
 
 @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
@@ -111,11 +148,18 @@ def test_a_named_authority_is_trusted(secure: Upstream, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "SSL_CERT_DIR"])
-def test_a_folder_of_certificates_is_trusted(secure: Upstream, tmp_path: Path, name: str) -> None:
-    """OpenSSL finds a certificate in a folder by the hash of its subject."""
+@pytest.mark.parametrize("file", ["2a240666.0", "corporate.pem", "whatever"])
+def test_a_folder_of_certificates_is_trusted(
+    secure: Upstream, tmp_path: Path, name: str, file: str
+) -> None:
+    """Whatever its files are called; OpenSSL by itself finds those by their hash alone."""
     folder = tmp_path / "certs"
-    folder.mkdir()
-    shutil.copyfile(CA, folder / "2a240666.0")
+    (folder / "folder").mkdir(parents=True)
+    shutil.copyfile(CA, folder / file)
+    (folder / "broken.pem").write_text(
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+    )
+    (folder / "README").write_text("none")
     assert _get(f"{secure.url}/x", {name: str(folder)}) == b"whole"
 
 
@@ -211,25 +255,38 @@ def test_a_named_authority_is_the_only_one() -> None:
     assert len(make_context(Trust()).get_ca_certs()) > 50
 
 
+@pytest.mark.parametrize("written", [True, False])
 def test_the_systems_store_is_the_systems(
-    secure: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    secure: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, written: bool
 ) -> None:
     """The list of places is replaced, since a test cannot write to /etc."""
     monkeypatch.setattr(sys, "platform", "linux")
     bundles = (str(tmp_path / "missing.crt"), CA)
     monkeypatch.setattr(trust_module, "_LINUX_BUNDLES", bundles)
-    config = PixiConfig(tls_root_certs=RootCerts.SYSTEM)
-    assert _get(f"{secure.url}/x", {}, config) == b"whole"
+    assert _get(f"{secure.url}/x", {}, SYSTEM if written else PixiConfig()) == b"whole"
 
 
-def test_what_openssl_would_pass_over(secure: Upstream, tmp_path: Path) -> None:
-    missing = str(tmp_path / "missing.pem")
-    trust = choose_trust(PixiConfig(), {"SSL_CERT_FILE": missing})
-    assert passed_over(trust) == (
-        f"SSL_CERT_FILE: there is nothing at {missing}, so it is not used",
+def test_what_pixi_would_pass_over(tmp_path: Path) -> None:
+    missing, empty = tmp_path / "missing.pem", tmp_path / "empty.pem"
+    empty.write_text("none")
+    for path, words in (
+        (missing, "there is nothing at"),
+        (empty, "no certificates in PEM form in"),
+        (tmp_path, "a folder, not a file:"),
+    ):
+        left, notes = usable({"SSL_CERT_FILE": str(path), "REQUESTS_CA_BUNDLE": CA})
+        assert notes == (f"SSL_CERT_FILE: {words} {path}, so it is not used",)
+        assert choose_trust(PixiConfig(), left).sources == (
+            Source(name="REQUESTS_CA_BUNDLE", path=CA),
+        )
+    folders = os.pathsep.join((str(missing), str(TLS), CA))
+    left, notes = usable({"SSL_CERT_DIR": folders})
+    assert left == {"SSL_CERT_DIR": str(TLS)}
+    assert notes == (
+        f"SSL_CERT_DIR: there is nothing at {missing}, so it is not used",
+        f"SSL_CERT_DIR: not a folder: {CA}, so it is not used",
     )
-    assert len(make_context(trust).get_ca_certs()) > 50
-    assert passed_over(choose_trust(PixiConfig(), {"SSL_CERT_FILE": CA})) == ()
+    assert usable({"SSL_CERT_FILE": CA}) == ({"SSL_CERT_FILE": CA}, ())
 
 
 @pytest.mark.parametrize(
@@ -273,4 +330,4 @@ def test_a_name_that_no_file_can_have() -> None:
     trust = choose_trust(PixiConfig(), {"REQUESTS_CA_BUNDLE": "x" * 5000})
     with pytest.raises(MirrorError, match="REQUESTS_CA_BUNDLE"):
         make_context(trust)
-    assert passed_over(choose_trust(PixiConfig(), {"SSL_CERT_FILE": "x" * 5000})) != ()
+    assert usable({"SSL_CERT_FILE": "x" * 5000})[1] != ()

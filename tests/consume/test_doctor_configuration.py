@@ -141,3 +141,15 @@ def test_a_lock_made_from_the_folder(as_url: bool, flat: Asker) -> None:  # noqa
     # The control: repodata that has it no more, with the file still there.
     (flat.folder / "noarch" / "repodata.json").write_text("{}", encoding="utf-8")
     assert flat.ask(mirror=str(flat.folder))[0] == 1
+
+
+@pytest.mark.parametrize("scheme", ["s3", "oci"])
+def test_a_channel_in_a_bucket_is_led_like_any_other(flat: Asker, scheme: str) -> None:
+    """Its key in `[mirrors]` is its URL: pixi replaces that before it looks at the scheme."""
+    flat.lock(flat.row("lib", channel=f"{scheme}://bucket/team"))
+    code, lines, err = _ask(flat, "")
+    assert (code, lines) == (1, ["[mirrors]", f'"{scheme}://bucket/team" = ["URL"]'])
+    assert f"  asked now  {scheme}://bucket\n" in err
+    assert _ask(flat, f'[mirrors]\n"{scheme}://bucket/team" = ["URL"]\n')[0] == 0
+    # One for the whole bucket leads elsewhere in a flat mirror.
+    assert _ask(flat, f'[mirrors]\n"{scheme}://bucket" = ["URL"]\n')[0] == 1

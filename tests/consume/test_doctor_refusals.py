@@ -111,7 +111,8 @@ def test_a_login_page(flat: Asker, upstream: Upstream) -> None:
     assert err == (
         f"{READING}error: URL/noarch/repodata.json.zst: cannot be read:"
         " a web page came instead of the artifact (a login page?)\n"
-        f"{NAME_IT}"
+        "help: is it the URL you meant? if so, log in: `pixi auth login HOST --token TOKEN`, or as"
+        " the page says; then run `pixi run doctor` again\n"
     )
 
 
@@ -126,7 +127,7 @@ def test_a_server_that_fails(flat: Asker, upstream: Upstream) -> None:
     assert err == (
         f"{READING}error: URL/noarch/repodata.json.zst: cannot be read:"
         " HTTP 503 Service Unavailable\n"
-        "help: see whether the mirror is served there; then run this again\n"
+        "help: run `pixi run doctor` again later\n"
     )
 
 
@@ -259,3 +260,40 @@ def test_the_mirror_is_asked_as_the_consumer_has_set(asks: Asks, upstream: Upstr
         "http://mirror.example.org",
         "http://mirror.example.org/conda-forge",  # in case it became a by-channel one
     }
+
+
+@pytest.mark.parametrize("has_zst", [True, False])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(gzip=True),
+        Reply(headers=(("Content-Encoding", "zstd"),)),
+        Reply(headers=(("Content-Encoding", "br"),)),
+    ],
+    ids=["packed on the way", "called packed", "called something unknown"],
+)
+def test_repodata_that_is_called_packed(
+    flat: Asker, upstream: Upstream, reply: Reply, *, has_zst: bool
+) -> None:
+    """Whether it is shows as it is read."""
+    flat.lock(flat.row("lib"))
+    plain = flat.ask()
+    upstream.always("*", reply)
+    if not has_zst:
+        upstream.always("*.zst", status(404))
+    assert flat.ask() == plain
+    # Control: what is repodata neither way.
+    upstream.always("*.json", Reply(body=b"x", headers=reply.headers, gzip=reply.gzip))
+    upstream.always("*.zst", status(404))
+    code, out, err = flat.ask()
+    assert (code, out) == (1, "")
+    assert err.startswith(f"{READING}error: URL/noarch/repodata.json: ")
+
+
+def test_a_placeholder_in_the_mirrors_url(flat: Asker, upstream: Upstream) -> None:
+    flat.lock(flat.row("lib"))
+    code, out, err = flat.ask(mirror=f"{flat.url}/t/<TOKEN>/mirror")
+    assert (code, out, upstream.requests) == (2, "", [])
+    assert (
+        "cannot be read: its URL has <TOKEN> in it, where a token or a name should stand\n" in err
+    )

@@ -130,6 +130,16 @@ def test_one_line_does_for_conda_anaconda_org(
 
 
 @pytest.mark.parametrize("layout", ["flat", "by-channel"])
+def test_the_lines_lead_pixi_from_a_bucket(
+    layout: str, tmp_path: Path, upstream: Upstream, pixi: Pixi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither the bucket nor the registry is there, so that all must come from the mirror."""
+    channels = ("s3://bucket/team", "oci://registry.example.org/team")
+    folder, consumer = _mirrored(tmp_path, layout, channels)
+    _paste_and_install(consumer, _serve(upstream, folder), pixi, capsys)
+
+
+@pytest.mark.parametrize("layout", ["flat", "by-channel"])
 def test_the_channels_of_a_folder(
     layout: str, tmp_path: Path, pixi: Pixi, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,7 +19,7 @@ from scripts.access.proxies import Proxies, choose_proxies
 from scripts.access.s3_options import S3Options
 from scripts.access.trust_choice import Source, Trust, choose_trust
 from scripts.fetch.by_rattler import ByRattler, refusal
-from scripts.fetch.failure import DownloadError, Fault
+from scripts.fetch.failure import DownloadError, ErrorKind
 from tests.support.upstream import Upstream
 
 TLS = Path(__file__).parents[1] / "data" / "tls"
@@ -58,7 +58,7 @@ def test_what_is_not_there(served: Upstream, tmp_path: Path) -> None:
     url = f"{served.url}/missing-1-0.conda"
     with pytest.raises(DownloadError) as caught:
         _way().download(url, tmp_path / "target")
-    assert (caught.value.fault, caught.value.status) == (Fault.STATUS, 404)
+    assert (caught.value.kind, caught.value.status) == (ErrorKind.GONE, 404)
     assert caught.value.text == (
         f"py-rattler: HTTP status client error (404 Not Found) for url ({url})"
     )
@@ -68,7 +68,7 @@ def test_what_is_not_there(served: Upstream, tmp_path: Path) -> None:
 def test_nobody_answers(tmp_path: Path) -> None:
     with pytest.raises(DownloadError) as caught:
         _way().download(f"http://127.0.0.1:9/{NAME}", tmp_path / "target")
-    assert (caught.value.fault, caught.value.status) == (Fault.CONNECTION, None)
+    assert (caught.value.kind, caught.value.status) == (ErrorKind.CUT_OFF, None)
 
 
 def test_rattler_finds_its_credentials(served: Upstream, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_s3(served: Upstream, tmp_path: Path) -> None:
     with pytest.raises(DownloadError) as caught:
         way.download("s3://bucket/chan/missing-1-0.conda", tmp_path / "missing")
     assert caught.value.status == 404
-    assert "X-Amz" not in caught.value.text  # the signature is a secret for a while
+    assert "X-Amz" not in str(caught.value.details)  # the signature is a secret for a while
 
 
 def test_a_configured_proxy_is_used(served: Upstream, tmp_path: Path) -> None:
@@ -171,9 +171,9 @@ def test_what_the_child_is_told(tmp_path: Path) -> None:
         proxies=Proxies(source="x", https="http://s:1", http="http://p:1", bypass=("a.example",)),
         trust=Trust(
             sources=(
-                Source(name="SSL_CERT_FILE", path="a.pem", needed=False),
-                Source(name="SSL_CERT_DIR", path=str(tmp_path), needed=False),
-                Source(name="SSL_CERT_DIR", path=str(tmp_path), needed=False),
+                Source(name="SSL_CERT_FILE", path="a.pem"),
+                Source(name="SSL_CERT_DIR", path=str(tmp_path)),
+                Source(name="SSL_CERT_DIR", path=str(tmp_path)),
             )
         ),
         environ={
@@ -196,16 +196,45 @@ def test_what_the_child_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "status"),
+    ("text", "status", "kind"),
     [
-        ("HTTP status client error (403 Forbidden) for url (https://a/t/hidden/x)", 403),
-        ("Manifest request failed with status 401 Unauthorized", 401),
-        ("error sending request for url (https://u:hidden@a.example/503)", None),
-        ("failed to parse /x/auth.json: invalid type: string hidden", None),
+        (
+            "HTTP status client error (403 Forbidden) for url (https://a/t/hidden/x)",
+            403,
+            ErrorKind.FORBIDDEN,
+        ),
+        ("Manifest request failed with status 401 Unauthorized", 401, ErrorKind.UNAUTHORIZED),
+        (
+            "error sending request for url (https://u:hidden@a.example/503)",
+            None,
+            ErrorKind.CUT_OFF,
+        ),
+        (
+            "failed to parse /x/auth.json: invalid type: string hidden",
+            None,
+            ErrorKind.UNAUTHORIZED,
+        ),
     ],
 )
-def test_refusals(text: str, status: int | None) -> None:
-    error = refusal(text)
-    assert error.status == status
-    assert error.fault is (Fault.CONNECTION if status is None else Fault.STATUS)
+def test_refusals(text: str, status: int | None, kind: ErrorKind) -> None:
+    error = refusal(text, "https://a.example/x", ())
+    assert (error.kind, error.status) == (kind, status)
     assert "hidden" not in error.text
+
+
+@pytest.mark.parametrize(
+    ("text", "buckets", "kind"),
+    [
+        ("failed to presign the S3 GET request", (), ErrorKind.S3_OPTIONS),
+        ("failed to presign the S3 GET request", ("b",), ErrorKind.S3_KEYS),
+        ("HTTP status client error (403 Forbidden)", ("b",), ErrorKind.S3_KEYS),
+        ("HTTP status client error (400 Bad Request)", ("b",), ErrorKind.S3_OPTIONS),
+        ("HTTP status client error (404 Not Found)", ("b",), ErrorKind.GONE),
+        ("HTTP status server error (503 Slow Down)", ("b",), ErrorKind.SERVER_ERROR),
+        ("error sending request", ("b",), ErrorKind.CUT_OFF),
+    ],
+)
+def test_refusals_of_a_bucket(text: str, buckets: tuple[str, ...], kind: ErrorKind) -> None:
+    error = refusal(text, "s3://b/chan/noarch/a-1-0.conda", buckets)
+    assert error.kind is kind
+    assert error.details == (("said", f"py-rattler: {text}"),)

@@ -208,7 +208,8 @@ def test_json_says_the_same(world: World, capsys: pytest.CaptureFixture[str]) ->
                 "subject": "linux-64/p1-1.0-0.conda",
                 "trouble": "HTTP 403 Forbidden",
                 "facts": {"from": f"{world.upstream.url}/ch/linux-64/p1-1.0-0.conda"},
-                "help": "give credentials: `pixi auth login HOST --token TOKEN`, or netrc",
+                "help": "if it wants credentials: `pixi auth login HOST --token TOKEN`, or netrc;"
+                " else only its keeper can let you have it",
                 "exit-code": 2,
             }
         ],
@@ -330,7 +331,7 @@ def test_a_pipe_for_an_artifact(world: World, capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().err.split("free\n")[1] == (
         f"error: noarch/p0-1.0-0.conda: {pipe}: not a file\n"
         f"  from  {pipe.as_uri()}\n"
-        "help: look at `[mirrors]`, `tls-root-certs` and the proxies: `pixi config list`\n"
+        "help: put the artifact in its place, or `pixi lock` without it\n"
     )
 
 

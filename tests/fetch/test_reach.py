@@ -6,14 +6,14 @@ import time
 
 import pytest
 
-from scripts.fetch.failure import DownloadError, Fault, Patience, UnreachedError
+from scripts.fetch.failure import DownloadError, ErrorKind, Patience
 from scripts.fetch.reach import Reach
 
 PATIENCE = Patience(silence=8.0, misery=30.0)
 HERE = "https://host/a.conda"
 ALSO_HERE = "https://host:443/b.conda"
 ELSEWHERE = "https://other/a.conda"
-NOBODY = UnreachedError("connection refused")
+NOBODY = DownloadError(ErrorKind.UNREACHED, "connection refused")
 
 
 def tries(reach: Reach, *seconds_ago: float, source: str = HERE) -> None:
@@ -27,7 +27,7 @@ def test_lost_after_the_silence_for_all_that_is_there() -> None:
     for url in (HERE, ALSO_HERE):
         error = reach.lost(url)
         assert error is not None
-        assert (error.fault, error.text) == (Fault.CONNECTION, "connection refused")
+        assert (error.kind, error.text) == (ErrorKind.UNREACHED, "connection refused")
     # Control: another server is another matter.
     assert reach.lost(ELSEWHERE) is None
 
@@ -43,7 +43,9 @@ def test_not_after_a_short_time_or_few_tries() -> None:
 def test_any_answer_begins_the_count_anew() -> None:
     reach = Reach(PATIENCE)
     tries(reach, 20, 15)
-    reach.failed(HERE, DownloadError(Fault.STATUS, "HTTP 503", status=503), time.monotonic())
+    reach.failed(
+        HERE, DownloadError(ErrorKind.SERVER_ERROR, "HTTP 503", status=503), time.monotonic()
+    )
     tries(reach, 1, 1, 1)
     assert reach.lost(HERE) is None
 
@@ -61,7 +63,7 @@ def test_not_while_a_body_is_on_its_way() -> None:
 def test_a_full_disk_says_nothing_of_a_server() -> None:
     reach = Reach(PATIENCE)
     tries(reach, 20, 15)
-    reach.failed(HERE, DownloadError(Fault.DISK, "full"), time.monotonic())
+    reach.failed(HERE, DownloadError(ErrorKind.DISK_FULL, "full"), time.monotonic())
     tries(reach, 1)
     assert reach.lost(HERE) is not None
 
@@ -74,8 +76,8 @@ def unwell(reach: Reach, count: int, seconds_ago: float, error: DownloadError) -
 @pytest.mark.parametrize(
     "error",
     [
-        DownloadError(Fault.STATUS, "HTTP 503 Service Unavailable", status=503),
-        DownloadError(Fault.CONNECTION, "read timed out."),
+        DownloadError(ErrorKind.SERVER_ERROR, "HTTP 503 Service Unavailable", status=503),
+        DownloadError(ErrorKind.CUT_OFF, "read timed out."),
     ],
 )
 def test_lost_where_nothing_good_came_for_long(error: DownloadError) -> None:
@@ -85,15 +87,15 @@ def test_lost_where_nothing_good_came_for_long(error: DownloadError) -> None:
     unwell(reach, 1, 0, error)
     lost = reach.lost(HERE)
     assert lost is not None
-    assert (lost.fault, lost.text, lost.status) == (error.fault, error.text, error.status)
+    assert (lost.kind, lost.text, lost.status) == (error.kind, error.text, error.status)
 
 
 @pytest.mark.parametrize(
     "error",
     [
-        DownloadError(Fault.STATUS, "HTTP 404", status=404),
-        DownloadError(Fault.CONTENT, "sha256 differs"),
-        DownloadError(Fault.STATUS, "HTTP 429", status=429, retry_after=60),
+        DownloadError(ErrorKind.GONE, "HTTP 404", status=404),
+        DownloadError(ErrorKind.WRONG_BYTES, "sha256 differs"),
+        DownloadError(ErrorKind.TOO_MANY_REQUESTS, "HTTP 429", status=429, retry_after=60),
     ],
 )
 def test_what_a_server_lacks_or_puts_off_is_no_failure_of_it(error: DownloadError) -> None:
@@ -103,7 +105,7 @@ def test_what_a_server_lacks_or_puts_off_is_no_failure_of_it(error: DownloadErro
 
 
 def test_one_good_body_begins_the_count_anew() -> None:
-    error = DownloadError(Fault.STATUS, "HTTP 503", status=503)
+    error = DownloadError(ErrorKind.SERVER_ERROR, "HTTP 503", status=503)
     reach = Reach(PATIENCE)
     unwell(reach, 30, 29, error)
     with reach.body_from(HERE):
@@ -113,7 +115,7 @@ def test_one_good_body_begins_the_count_anew() -> None:
 
 
 def test_a_body_that_breaks_off_is_not_good() -> None:
-    error = DownloadError(Fault.CONNECTION, "ended too soon")
+    error = DownloadError(ErrorKind.CUT_OFF, "ended too soon")
     reach = Reach(PATIENCE)
     unwell(reach, 19, 31, error)
     with pytest.raises(DownloadError), reach.body_from(HERE):

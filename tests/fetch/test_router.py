@@ -12,7 +12,7 @@ import pytest
 
 from scripts.core.console import Console, Loudness
 from scripts.core.errors import MirrorError
-from scripts.fetch.failure import DownloadError, Fault, Patience
+from scripts.fetch.failure import DownloadError, ErrorKind, Patience
 from scripts.fetch.http import Http, Wish
 from scripts.fetch.router import Router
 from tests.support.upstream import Upstream
@@ -137,11 +137,11 @@ def test_a_mirror_that_failed_is_asked_last(workspace: Workspace) -> None:
     )
     router = workspace.router()
     first, second = router.sources(URL)
-    router.failed(first, DownloadError(Fault.STATUS, "HTTP 404", status=404))
+    router.failed(first, DownloadError(ErrorKind.GONE, "HTTP 404", status=404))
     assert router.sources(URL) == (first, second)
-    router.failed(first, DownloadError(Fault.STATUS, "HTTP 502", status=502))
+    router.failed(first, DownloadError(ErrorKind.SERVER_ERROR, "HTTP 502", status=502))
     assert router.sources(URL) == (second, first)
-    router.failed(second, DownloadError(Fault.CONNECTION, "refused"))
+    router.failed(second, DownloadError(ErrorKind.UNREACHED, "refused"))
     assert router.sources(URL) == (first, second)
 
 

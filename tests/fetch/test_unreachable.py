@@ -74,7 +74,10 @@ def test_given_up_for_all_and_told_once(
         "         noarch/p03-1.0-0.conda",
         "         noarch/p04-1.0-0.conda",
         f"         and {MANY - 5} more, which -v shows",
-        "help: is there a network, or a proxy to set? then `pixi run fetch` again",
+        (
+            "help: is there a network, or a proxy to set (HTTPS_PROXY, `[proxy-config]`)? then"
+            " run `pixi run fetch` again"
+        ),
     ]
 
 

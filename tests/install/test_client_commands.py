@@ -101,7 +101,7 @@ def test_the_manifest_declares_what_the_locked_platform_has() -> None:
 
 @pytest.mark.parametrize("client", Client)
 def test_nothing_stands_in_the_way(client: Client) -> None:
-    assert hindrance_of(FLAT, client) is None
+    assert hindrance_of(FLAT, client, Path("/srv/channel").absolute()) is None
 
 
 @pytest.mark.parametrize("client", Client)
@@ -120,4 +120,17 @@ def test_source_packages_that_others_depend_on(client: Client) -> None:
         Client.PIXI: "it has source packages, which pixi would have to build",
     }
     solving = "its packages depend on what is built from source: mine, yours"
-    assert hindrance_of(installation, client) == expected.get(client, solving)
+    assert hindrance_of(installation, client, Path("/srv").absolute()) == expected.get(
+        client, solving
+    )
+
+
+@pytest.mark.parametrize("client", Client)
+@pytest.mark.parametrize(
+    ("folder", "is_cut"),
+    [("/srv/t/disk/channel", True), ("/srv/t", True), ("/srv/tt/x", False), ("/srv/T/x", False)],
+)
+def test_a_path_that_conda_takes_for_a_token(client: Client, folder: str, *, is_cut: bool) -> None:
+    found = hindrance_of(FLAT, client, Path(folder).absolute())
+    assert (found is not None) == (is_cut and client is Client.CONDA)
+    assert found is None or found.startswith("the channel has a folder called t in its path: ")

@@ -202,6 +202,26 @@ def test_by_channel(client: str, tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.needs_pixi
+@pytest.mark.parametrize("channel", ["s3://bucket/team", "oci://registry.example.org/team"])
+def test_pixi_is_led_from_a_channel_of_any_scheme(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], channel: str
+) -> None:
+    """The bucket, of which nothing is set, is never asked; nor is there a network."""
+    mirror = make_mirror(tmp_path / "w", "by-channel")
+    manifest = mirror.root / "pixi.toml"
+    text = manifest.read_text(encoding="utf-8").replace("linux-64", here())
+    text = text.replace('"conda-forge"', f'"{channel}"') + '\n[dependencies]\nlib = "*"\n'
+    manifest.write_text(text, encoding="utf-8")
+    written = TinyPackage(name="lib", subdir=here()).write(tmp_path / "upstream")
+    mirror.lock((LockRow(written=written, channel=channel),))
+    mirror.index()
+    world = World(mirror=mirror, upstream=tmp_path / "upstream")
+    capsys.readouterr()
+    assert world.loud(*INSTALL, "pixi") == 0
+    assert capsys.readouterr().out.splitlines()[0].split()[2:] == ["install", "✓", "(pixi)"]
+
+
+@pytest.mark.needs_pixi
 @pytest.mark.parametrize("client", [Client.PIXI, Client.PIXI_OFFLINE])
 def test_two_platforms_of_one_subdir(
     client: Client, world: World, capsys: pytest.CaptureFixture[str]

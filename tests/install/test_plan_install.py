@@ -189,6 +189,13 @@ def test_mirrors_lead_each_upstream_to_its_folder() -> None:
     )
 
 
+@pytest.mark.parametrize("channel", ["s3://bucket/team", "oci://registry.example.org/team"])
+def test_a_channel_of_any_scheme_is_led(channel: str) -> None:
+    """The beginning is replaced before pixi looks at what to do with such a URL."""
+    mirrors = mirrors_for(_installation(_artifact("x", f"{channel}/noarch/one-1-0.conda")))
+    assert config_text(mirrors, "http://s") == f'[mirrors]\n"{channel}" = ["http://s/x"]\n'
+
+
 def test_a_flat_mirror_is_the_server_s_root() -> None:
     mirrors = mirrors_for(_installation(_artifact("", f"{FORGE}/noarch/one-1-0.conda")))
     assert config_text(mirrors, "http://s") == f'[mirrors]\n"{FORGE}" = ["http://s"]\n'
@@ -199,10 +206,9 @@ def test_a_flat_mirror_is_the_server_s_root() -> None:
     [
         (
             "file:///x/noarch/one-1-0.conda",
-            "its lock names locations that `[mirrors]` cannot replace",
+            "its lock names files, which `[mirrors]` cannot replace",
         ),
-        ("../x/noarch/one-1-0.conda", "its lock names locations that `[mirrors]` cannot replace"),
-        ("s3://b/noarch/one-1-0.conda", "its lock names locations that `[mirrors]` cannot replace"),
+        ("../x/noarch/one-1-0.conda", "its lock names files, which `[mirrors]` cannot replace"),
         (
             "https://x.org/a/other.conda",
             "noarch/one-1-0.conda is not at the path that the lock's URL ends in",

@@ -259,7 +259,7 @@ def _fields(row: LockRow, version: int) -> dict[str, Any]:
 def _not_derived(row: LockRow, package: TinyPackage) -> tuple[dict[str, Any], dict[str, Any]]:
     """List what versions 6 and 7 cannot see from the location (rattler_lock, derived_fields.rs)."""
     parts = urlsplit(row.location)
-    is_url = "://" in row.location
+    is_url = parts.scheme in {"http", "https", "file"}  # of an s3:// one nothing is derived
     *_, last_folder, last = ("", *parts.path.split("/"))
     is_plain = last == package.file_name
     digits = re.search(r"[0-9]*\Z", package.build)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -82,3 +83,29 @@ def test_json(
             }
         ],
     }
+
+
+def test_a_folder_called_t_is_told_before_the_disk_leaves(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Conda takes `/t/` and the name behind it for a token, and asks for what is left."""
+    token = (
+        "has a folder called t in its path: conda takes that and the name behind it for a token, in"
+        " file:// URLs, too, and asks without them; rename it, or mount the disk elsewhere"
+    )
+    for root, layout, channel, expected in (
+        ("t/disk", "flat", CHANNEL, f"warning: local-channel: {token}\n"),
+        (
+            "disk",
+            "by-channel",
+            "https://conda.example.org/x/t",
+            f"warning: local-channel/conda.example.org/x/t: {token}\n",
+        ),
+        ("T/tt", "flat", CHANNEL, ""),
+    ):
+        mirror = make_mirror(tmp_path / root, layout)
+        mirror.lock(rows(tmp_path / "upstream", (TinyPackage(name="lib"),), channel))
+        options = ["--manifest-path", str(mirror.root), "--level", "files"]
+        assert verify.main(options) == 0
+        err = capsys.readouterr().err
+        assert err == f"{expected}verify: reading 1 artifacts\n"

@@ -1,0 +1,459 @@
+"""What a person is told of each cause, by the task, and that it mends that cause."""
+
+from __future__ import annotations
+
+import json
+import re
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from scripts.core.errors import ExitCode
+from scripts.fetch.failure import ErrorKind
+from scripts.fetch.outcome import ADVICE, Advice
+from tests.fetch.conftest import Lone
+from tests.support.replies import Reply, login_page, status, wrong_bytes
+from tests.support.upstream import Upstream
+
+NAME = "one-1.0-0.conda"
+PATH = f"noarch/{NAME}"
+TLS = Path(__file__).parents[1] / "data" / "tls"
+LOG_IN = "`pixi auth login HOST --token TOKEN`, or netrc"
+
+# A command, a variable or an option to set, a table of a configuration, a setting of ours.
+_MENDS = re.compile(r"`[^`]+`|\b[A-Z]+(?:_[A-Z]+)+=|--[a-z]+\b|\{again\}")
+
+
+def complaints(table: Mapping[ErrorKind, Advice]) -> list[str]:
+    """Say of every kind of error what its help lacks."""
+    found = [f"{kind}: has no row" for kind in ErrorKind if kind not in table]
+    seen: dict[str, ErrorKind] = {}
+    for kind, advice in table.items():
+        if not _MENDS.search(advice.help):
+            found.append(f"{kind}: names no command and no setting")
+        if advice.help in seen:
+            found.append(f"{kind}: the words of {seen[advice.help]}")
+        seen[advice.help] = kind
+        if advice.code not in {ExitCode.NO, ExitCode.USAGE, ExitCode.NETWORK}:
+            found.append(f"{kind}: exit code {advice.code}")
+    return found
+
+
+def test_every_cause_has_help_of_its_own() -> None:
+    assert complaints(ADVICE) == []
+
+
+def test_a_cause_without_help_is_found() -> None:
+    broken: dict[ErrorKind, Advice] = {
+        kind: advice for kind, advice in ADVICE.items() if kind is not ErrorKind.GONE
+    }
+    broken[ErrorKind.DISK] = Advice(ExitCode.USAGE, "see to it")
+    broken[ErrorKind.FORBIDDEN] = broken[ErrorKind.UNAUTHORIZED]
+    assert complaints(broken) == [
+        "gone: has no row",
+        "forbidden: the words of unauthorized",
+        "disk: names no command and no setting",
+    ]
+
+
+def told(trouble: str, url: str, help_line: str, **details: str) -> str:
+    """Write the message as it must be."""
+    rows = [*((key.replace("_", " "), text) for key, text in details.items()), ("from", url)]
+    width = max(len(label) for label, _ in rows)
+    lines = [
+        f"error: {PATH}: {trouble}",
+        *(f"  {label.ljust(width)}  {text}" for label, text in rows),
+    ]
+    return "\n".join([*lines, f"help: {help_line}"]) + "\n"
+
+
+FORBIDDEN = f"if it wants credentials: {LOG_IN}; else only its keeper can let you have it"
+
+
+def answer(kind: str, body: bytes, code: int = 403) -> Reply:
+    return Reply(status=code, body=body, headers=(("Content-Type", kind),))
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "said"),
+    [
+        (
+            "application/json",
+            b'{"errors": [{"message":\n  "held back by policy no-gpl"}]}',
+            '{"errors": [{"message": "held back by policy no-gpl"}]}',
+        ),
+        (
+            "application/problem+json; charset=utf-8",
+            b'{"detail": "for members", "token": "abc-123", "see": "https://u:pw@h.test/?sig=1"}',
+            '{"detail": "for members", "token": "********", "see": "https://********@h.test/?********"}',
+        ),
+        (
+            "application/xml",
+            (
+                b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message>"
+                b"<AWSAccessKeyId>AKIA1</AWSAccessKeyId></Error>"
+            ),
+            (
+                "<Error><Code>AccessDenied</Code><Message>Request has expired</Message>"
+                "<AWSAccessKeyId>********</AWSAccessKeyId></Error>"
+            ),
+        ),
+        ("text/plain", b"no entry for tok-SECRET", "no entry for ********"),
+        ("text/plain", b"x" * 60_000, "x" * 200 + "…"),
+    ],
+)
+def test_what_a_server_says_of_a_refusal(
+    lone: Lone, upstream: Upstream, *, kind: str, body: bytes, said: str
+) -> None:
+    """Its own words, without what was sent to it, and no more of them than a line."""
+    credentials = Path.home() / ".rattler" / "credentials.json"
+    credentials.parent.mkdir()
+    credentials.write_text('{"127.0.0.1": {"BearerToken": "tok-SECRET"}}', encoding="utf-8")
+    upstream.always("*.conda", answer(kind, body))
+    url = f"{upstream.url}/ch/{PATH}"
+    assert lone.fetch(f"{upstream.url}/ch") == (
+        2,
+        told("HTTP 403 Forbidden", url, FORBIDDEN, said=said),
+    )
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        answer("text/html", b"<html>403 for ever</html>"),
+        answer("application/octet-stream", b"403"),
+        answer("text/plain", b"Forbidden.\n"),
+        status(403),
+    ],
+    ids=["a page", "bytes", "nothing new", "no type"],
+)
+def test_what_says_nothing_is_not_shown(lone: Lone, upstream: Upstream, reply: Reply) -> None:
+    upstream.always("*.conda", reply)
+    url = f"{upstream.url}/ch/{PATH}"
+    assert lone.fetch(f"{upstream.url}/ch") == (2, told("HTTP 403 Forbidden", url, FORBIDDEN))
+
+
+@pytest.mark.parametrize(
+    ("reply", "code", "trouble", "help_line"),
+    [
+        (status(401), 2, "HTTP 401 Unauthorized", f"give credentials: {LOG_IN}"),
+        (
+            status(404),
+            1,
+            "HTTP 404 Not Found",
+            "the channel no longer has it; `pixi run update-mirror` moves on",
+        ),
+        (
+            status(400),
+            2,
+            "HTTP 400 Bad Request",
+            (
+                "is it the channel you meant? correct it in `channels`, then `pixi lock`, or"
+                " `[mirrors]`"
+            ),
+        ),
+        (
+            Reply(status=302, headers=(("Location", "ftp://h.test/x"),)),
+            2,
+            "redirected away from http, to ftp://h.test/x",
+            "name in `[mirrors]` a server that has the files themselves: `pixi config edit`",
+        ),
+        (
+            login_page(),
+            1,
+            "a web page came instead of the artifact (a login page?)",
+            (
+                "is it the URL you meant? if so, log in: `pixi auth login HOST --token TOKEN`, or"
+                " as the page says; then run `pixi run fetch` again"
+            ),
+        ),
+    ],
+)
+def test_answers(
+    lone: Lone, upstream: Upstream, *, reply: Reply, code: int, trouble: str, help_line: str
+) -> None:
+    upstream.always("*.conda", reply)
+    expected = told(trouble, f"{upstream.url}/ch/{PATH}", help_line)
+    assert lone.fetch(f"{upstream.url}/ch") == (code, expected)
+
+
+@pytest.mark.parametrize(
+    ("channel", "placeholder"),
+    [
+        ("URL/t/<TOKEN>/ch", "<TOKEN>"),
+        ("URL/t/%3CYOUR-TOKEN%3E/ch", "<YOUR-TOKEN>"),
+        ("URL/t/${CONDA_TOKEN}/ch", "${CONDA_TOKEN}"),
+        ("URL/t/$CONDA_TOKEN/ch", "$CONDA_TOKEN"),
+        ("URL/t/YOUR_API_TOKEN/ch", "YOUR_API_TOKEN"),
+        ("http://{user}:word@HOST/ch", "{user}"),
+    ],
+)
+def test_a_placeholder_in_the_url(
+    lone: Lone, upstream: Upstream, channel: str, placeholder: str
+) -> None:
+    """Nobody is asked; where `[mirrors]` puts something else there, all is well."""
+    channel = channel.replace("URL", upstream.url).replace("HOST", f"127.0.0.1:{upstream.port}")
+    code, err = lone.fetch(channel)
+    assert code == 2
+    assert err.splitlines()[0] == (
+        f"error: {PATH}: its URL has {placeholder} in it, where a token or a name should stand"
+    )
+    assert err.splitlines()[-1] == (
+        "help: take it out of the URL in `channels`, then `pixi lock`; a token is given apart:"
+        " `pixi auth login HOST --conda-token TOKEN`"
+    )
+    assert upstream.requests == []
+    if "/t/" in channel:
+        prefix = json.dumps(channel.rpartition("/")[0])
+        lone.configure(f'[mirrors]\n{prefix} = ["{upstream.url}"]\n')
+        assert lone.fetch(channel)[0] == 0
+
+
+S3 = "s3://bkt/team"
+S3_TOLD = f"py-rattler: failed to presign the S3 GET request for '{S3}/{PATH}'"
+
+
+def test_a_bucket_that_nothing_is_set_for(
+    lone: Lone, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    log_in = "`pixi auth login s3://bkt --s3-access-key-id ID --s3-secret-access-key KEY`"
+    assert lone.fetch(S3) == (
+        2,
+        told(
+            "nothing is set for the bucket bkt",
+            f"{S3}/{PATH}",
+            "set endpoint-url, region and force-path-style in `[workspace.s3-options.bkt]`, and"
+            f" give keys: {log_in}; for AWS, AWS_REGION, AWS_ACCESS_KEY_ID and"
+            " AWS_SECRET_ACCESS_KEY do",
+            said=S3_TOLD,
+        ),
+    )
+    lone.manifest(
+        f'\n[workspace.s3-options.bkt]\nendpoint-url = "{upstream.url}"\nregion = "r"\n'
+        "force-path-style = true\n"
+    )
+    assert lone.fetch(S3) == (
+        2,
+        told(
+            "no keys are set that open the bucket bkt",
+            f"{S3}/{PATH}",
+            f"give keys that may read it: {log_in}, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+            said=S3_TOLD,
+        ),
+    )
+    (upstream.folder / "ch").rename(upstream.folder / "team")
+    (upstream.folder / "bkt").mkdir()
+    (upstream.folder / "team").rename(upstream.folder / "bkt" / "team")
+    credentials = Path.home() / ".rattler" / "credentials.json"  # as `pixi auth login` writes it
+    credentials.parent.mkdir()
+    keys = {"access_key_id": "ID", "secret_access_key": "KEY"}
+    credentials.write_text(json.dumps({"s3://bkt": {"S3Credentials": keys}}), encoding="utf-8")
+    assert lone.fetch(S3) == (0, "")
+
+
+def test_a_channel_that_is_a_folder_of_another_machine(lone: Lone, tmp_path: Path) -> None:
+    share = tmp_path / "share" / "conda"
+    location = str(share / "noarch" / NAME)
+    assert lone.fetch(share.as_uri(), location) == (
+        2,
+        told(
+            "its channel is a folder of the machine that locked, and not here",
+            location,
+            "mount it there, or name in `channels` one that this machine reaches and lock anew:"
+            " `pixi lock`",
+            folder=str(share),
+        ),
+    )
+    share.mkdir(parents=True)
+    assert lone.fetch(share.as_uri(), location) == (
+        2,
+        told(
+            f"{location}: No such file or directory",
+            location,
+            "put it back there, or lock what is there now: `pixi run update-mirror`",
+        ),
+    )
+    (share / "noarch").mkdir()
+    lone.written.path.rename(location)
+    assert lone.fetch(share.as_uri(), location) == (0, "")
+
+
+def test_a_mirror_that_is_a_folder(lone: Lone, upstream: Upstream, tmp_path: Path) -> None:
+    channel, mirror = "https://conda.example.org/ch", tmp_path / "mirror"
+    lone.configure(f'[mirrors]\n"{channel}" = ["{mirror.as_uri()}"]\n')
+    assert lone.fetch(channel) == (
+        2,
+        told(
+            "the mirror of its channel is not there",
+            f"{mirror.as_uri()}/{PATH}",
+            "mount it there, or take it out of `[mirrors]`: `pixi config edit`",
+            folder=str(mirror),
+        ),
+    )
+    (upstream.folder / "ch").rename(mirror)
+    assert lone.fetch(channel) == (0, "")
+
+
+def test_another_run_at_the_same_artifact(lone: Lone, upstream: Upstream) -> None:
+    from scripts.channel.part import PartFile
+
+    parts = lone.root / ".pixi-mirror" / "local-channel" / "parts"
+    parts.mkdir(parents=True)
+    path = parts / f"{lone.written.sha256}.part"
+    with PartFile(path, "sha256"):
+        code, err = lone.fetch(f"{upstream.url}/ch")
+    assert (code, err.splitlines()[0], err.splitlines()[-1]) == (
+        2,
+        f"error: {PATH}: {path}: another run is writing to it",
+        "help: wait until the other run is over, then run `pixi run fetch` again",
+    )
+    assert lone.fetch(f"{upstream.url}/ch") == (0, "")
+
+
+UNTRUSTED = (
+    "TLS: [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: unable to get local issuer"
+    " certificate"
+)
+OTHER = str(TLS / "expired.pem")
+CA = str(TLS / "ca.pem")
+
+
+@pytest.mark.parametrize(
+    ("environ", "config", "rows", "help_line"),
+    [
+        (
+            {},
+            "",
+            [
+                "  certificates  the system's certificates",
+                "  certificates  Mozilla's certificates, as nothing is set",
+            ],
+            "name a file with the certificate of the server's authority: SSL_CERT_FILE=FILE.pem",
+        ),
+        (
+            {"REQUESTS_CA_BUNDLE": CA, "SSL_CERT_FILE": OTHER},
+            "",
+            [f"  certificates  SSL_CERT_FILE={OTHER}", f"  not used      REQUESTS_CA_BUNDLE={CA}"],
+            "name a file with the certificate of the server's authority: SSL_CERT_FILE=FILE.pem",
+        ),
+        (
+            {"CURL_CA_BUNDLE": CA},
+            'tls-root-certs = "webpki"\n',
+            [
+                "  certificates  Mozilla's certificates (tls-root-certs = webpki)",
+                f"  not used      CURL_CA_BUNDLE={CA}",
+            ],
+            (
+                "name the certificate of the server's authority beside it, SSL_CERT_FILE=FILE.pem,"
+                " or take the other store: `pixi config set tls-root-certs system`, or webpki"
+            ),
+        ),
+    ],
+)
+def test_certificates(
+    lone: Lone,
+    upstream: Upstream,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    environ: Mapping[str, str],
+    config: str,
+    rows: list[str],
+    help_line: str,
+) -> None:
+    """It is said whose certificates were asked, and what for them was not; the help mends it."""
+    lone.configure(config)
+    for name, path in environ.items():
+        monkeypatch.setenv(name, path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(TLS / "server.pem")
+    with Upstream(upstream.folder, tls=context) as secure:
+        code, err = lone.fetch(f"{secure.url}/ch")
+        lines = err.splitlines()
+        assert (code, lines[0].partition(" (_ssl")[0]) == (2, f"error: {PATH}: {UNTRUSTED}")
+        assert lines[1:] == [
+            *rows,
+            f"  from          {secure.url}/ch/{PATH}",
+            f"help: {help_line}",
+        ]
+        monkeypatch.setenv("SSL_CERT_FILE", CA)
+        assert lone.fetch(f"{secure.url}/ch") == (0, "")
+
+
+def test_a_certificate_of_another_name_or_time(
+    lone: Lone, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for file, trusted, host, help_line in (
+        (
+            "server.pem",
+            CA,
+            "127.1",
+            (
+                "call the server by the name in its certificate, in `channels` or `[mirrors]`; or"
+                " is it another server, behind a portal or proxy?"
+            ),
+        ),
+        (
+            "expired.pem",
+            OTHER,
+            "127.0.0.1",
+            (
+                "is this machine's clock right (`date`)? if so, the server's keeper has to renew"
+                " its certificate"
+            ),
+        ),
+    ):
+        monkeypatch.setenv("SSL_CERT_FILE", trusted)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(TLS / file)
+        with Upstream(upstream.folder, tls=context) as secure:
+            code, err = lone.fetch(f"https://{host}:{secure.port}/ch")
+        assert (code, err.splitlines()[-1]) == (2, f"help: {help_line}")
+
+
+def test_no_tls_where_it_was_expected(lone: Lone, upstream: Upstream) -> None:
+    code, err = lone.fetch(f"https://127.0.0.1:{upstream.port}/ch")
+    assert (code, err.splitlines()[-1]) == (
+        2,
+        (
+            "help: write http:// for https://, or another port, in `channels`, `[mirrors]` or"
+            " HTTPS_PROXY"
+        ),
+    )
+
+
+def test_a_proxy_that_wants_credentials(lone: Lone, upstream: Upstream) -> None:
+    upstream.always("*.conda", status(407))
+    lone.configure(f'[proxy-config]\nhttp = "{upstream.url}"\n')
+    url = f"http://conda.example.org/ch/{PATH}"
+    assert lone.fetch("http://conda.example.org/ch") == (
+        2,
+        told(
+            "HTTP 407 Proxy Authentication Required",
+            url,
+            "write `USER:PASSWORD@` in front of the proxy's host, in HTTPS_PROXY or"
+            " `[proxy-config]`",
+        ),
+    )
+
+
+def test_wrong_bytes(lone: Lone, upstream: Upstream) -> None:
+    upstream.always("*.conda", wrong_bytes(17))
+    help_line = (
+        "nothing was kept; run `pixi run fetch` again, or `pixi run update-mirror` if the channel"
+        " replaced the file"
+    )
+    assert lone.fetch(f"{upstream.url}/ch") == (
+        1,
+        told(
+            "size differs from pixi.lock",
+            f"{upstream.url}/ch/{PATH}",
+            help_line,
+            expected=f"{lone.written.size} bytes",
+            actual="17 bytes",
+        ),
+    )
