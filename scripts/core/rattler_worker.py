@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from scripts.core.rattler_matcher import match_each, matches
 from scripts.core.rattler_solver import solve
-from scripts.core.rattler_specs import requirements
+from scripts.core.rattler_specs import refusals, requirements
 from scripts.core.rattler_types import subdir_type
 
 _LONGEST_DOWNLOAD: Final = 3600  # seconds for one artifact; rattler has no limit of its own
@@ -174,6 +174,7 @@ def main(function: str) -> None:
         "match_each": match_each,
         "matches": matches,
         "normalise": normalise,
+        "refusals": refusals,
         "requirements": requirements,
         "solve": solve,
     }

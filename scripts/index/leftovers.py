@@ -11,6 +11,7 @@ from scripts.core.console import Console
 from scripts.core.errors import MirrorError, usage_error
 from scripts.core.files import read_regular
 from scripts.index.contents import look_into_channel
+from scripts.index.readback import read_vouched_repodata
 from scripts.index.records import Record
 from scripts.index.repodata import (
     LARGEST,
@@ -103,10 +104,15 @@ def leftovers_of(work: ChannelWork, folder: Path, console: Console) -> Leftovers
 
 
 def _present_records(folder: Path, subdir: PurePosixPath, console: Console) -> Mapping[str, Record]:
-    """Read the records of the present index: of repodata.json, else of its zst, else none."""
+    """Read the records of the present index, and of its files the one that is vouched for.
+
+    Else of repodata.json, else of its zst, else none.
+    """
     try:
         path = subdir / REPODATA
-        return parse_repodata(read_regular(folder / path, LARGEST), str(path)).records
+        data = read_regular(folder / path, LARGEST)
+        vouched = read_vouched_repodata(folder / subdir, subdir)
+        return parse_repodata(data if vouched is None else vouched, str(path)).records
     except FileNotFoundError:
         return {}
     except OSError as error:  # what it says must not be lost only because it cannot be read now

@@ -20,8 +20,8 @@ from scripts.index.contents import INDEX_FILES, look_into_channel
 from scripts.index.indexer import Indexer, find_indexer
 from scripts.index.leftovers import leftovers_of, look_into_mirror, read_stamps
 from scripts.index.repodata import SHARDS
-from scripts.index.stamp import ChannelStamp, IndexFiles, Summary, render_stamps
-from scripts.index.unchanged import are_unchanged, index_files_of
+from scripts.index.stamp import ChannelStamp, Summary, render_stamps
+from scripts.index.unchanged import digest_of_index_files
 from scripts.index.work import (
     ChannelWork,
     Identity,
@@ -35,7 +35,7 @@ from scripts.manifest.workspace import Workspace
 _NEVER_MADE = ChannelStamp(
     made_from=Identity(records="", files=""),
     indexer="",
-    files=IndexFiles(contents="", statuses="", boot=None),
+    files="",
     summary=Summary(channel="", subdirs=(), records=0, kept=0, kept_bytes=0, foreign=()),
 )
 
@@ -102,8 +102,10 @@ def _index_all(
     for work in works:
         path, identity = str(work.path), identify(work)
         stamp = stamps[path]
-        if (stamp.made_from, stamp.indexer) == (identity, indexer.identity) and are_unchanged(
-            stamp.files, place.folder / work.path, work.contents
+        if (stamp.made_from, stamp.indexer, stamp.files) == (
+            identity,
+            indexer.identity,
+            digest_of_index_files(place.folder / work.path, work.contents),
         ):
             stamps[path] = _with_foreign(stamp, work)
             continue
@@ -164,7 +166,7 @@ def _index_channel(
     return ChannelStamp(
         made_from=Identity(records="", files=""),
         indexer=indexer.identity,
-        files=index_files_of(channel, look_into_channel(place.folder, work.path)),
+        files=digest_of_index_files(channel, look_into_channel(place.folder, work.path)),
         summary=Summary(
             channel=str(work.path),
             subdirs=tuple(each.subdir for each in seed.subdirs),
