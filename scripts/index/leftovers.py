@@ -11,7 +11,7 @@ from scripts.core.console import Console
 from scripts.core.errors import MirrorError, usage_error
 from scripts.core.files import read_regular
 from scripts.index.contents import look_into_channel
-from scripts.index.readback import read_vouched_repodata
+from scripts.index.readback import read_vouched_records
 from scripts.index.records import Record
 from scripts.index.repodata import (
     LARGEST,
@@ -104,21 +104,27 @@ def leftovers_of(work: ChannelWork, folder: Path, console: Console) -> Leftovers
 
 
 def _present_records(folder: Path, subdir: PurePosixPath, console: Console) -> Mapping[str, Record]:
-    """Read the records of the present index, and of its files the one that is vouched for.
+    """Read the records of the present index: of repodata.json, else of its zst, else none.
 
-    Else of repodata.json, else of its zst, else none.
+    What the index vouches for goes before what repodata.json says, which a disk may have altered.
     """
     try:
         path = subdir / REPODATA
         data = read_regular(folder / path, LARGEST)
-        vouched = read_vouched_repodata(folder / subdir, subdir)
-        return parse_repodata(data if vouched is None else vouched, str(path)).records
     except FileNotFoundError:
         return {}
     except OSError as error:  # what it says must not be lost only because it cannot be read now
         raise _unreadable(error, folder) from None
+    vouched = read_vouched_records(folder / subdir, subdir)
+    try:
+        records = parse_repodata(data, str(path)).records
     except DamagedIndexError as error:
         trouble = error.problems[0]
+    else:
+        # Until repodata.json, the last to become visible, it may name more than the others.
+        return {**records, **(vouched or {})}
+    if vouched is not None:
+        return vouched
     try:
         path = subdir / REPODATA_ZST
         data = parse_zst(read_regular(folder / path, LARGEST), str(path))

@@ -140,10 +140,11 @@ def _read_zst(folder: Path, shown: PurePosixPath, index: ShardIndex | None) -> b
     return unpacked
 
 
-def read_vouched_repodata(folder: Path, shown: PurePosixPath) -> bytes | None:
-    """Return the repodata.json of a subdir for whose bytes its shard index vouches, if any."""
+def read_vouched_records(folder: Path, shown: PurePosixPath) -> Mapping[str, Record] | None:
+    """Return the records for which the shard index of a subdir vouches; None where it does not."""
     try:
-        return _read_zst(folder, shown, _read_shard_index(folder, shown))
+        data = _read_zst(folder, shown, _read_shard_index(folder, shown))
+        return parse_repodata(data, str(shown / REPODATA_ZST)).records
     except DamagedIndexError:
         return None
 

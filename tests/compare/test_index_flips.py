@@ -44,7 +44,7 @@ def _named(mirror: Mirror, capsys: pytest.CaptureFixture[str]) -> set[str]:
 def test_every_flipped_bit_is_found(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], *, deep: bool
 ) -> None:
-    """A minute or so if it is to be deep."""
+    """Thousands of runs of the task: minutes if it is to be deep, seconds of a sample."""
     mirror = _channel(tmp_path)
     files = {
         name: data

@@ -17,11 +17,12 @@ import msgpack
 import pytest
 import zstandard
 
+from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError
 from scripts.core.report import human_size
 from scripts.index import stage
 from scripts.index.indexer import Indexer, find_indexer, run_indexer
-from scripts.index.leftovers import look_into_mirror
+from scripts.index.leftovers import find_leftovers, look_into_mirror
 from scripts.index.readback import read_subdir_index
 from tests.support.mirrors import CHANNEL, PY_RATTLER, Mirror, make_mirror, path_with, rows
 from tests.support.packages import TinyPackage
@@ -264,6 +265,29 @@ def test_records_are_found_in_the_zst_where_repodata_is_torn(
         "not indexed, since pixi-mirror does not know them: linux-64/a-1.0-0.conda",
     )
     assert "linux-64/repodata.json: not JSON; what it said of artifacts" in capsys.readouterr().err
+
+
+def test_a_prune_killed_before_the_last_file_knows_what_it_was_about(
+    tmp_path: Path, any_indexer: str
+) -> None:
+    """The other index files name the older artifact no more; repodata.json does."""
+    old, new = rows(tmp_path / "upstream", (A, replace(A, version="2.0")))
+    mirror = make_mirror(tmp_path / "workspace")
+    mirror.lock([replace(old, depends=("hot >=1",))])
+    mirror.index()
+    mirror.lock([new])
+    mirror.index()
+    repodata = mirror.folder / "linux-64" / "repodata.json"
+    before = repodata.read_bytes()
+    older = PurePosixPath("linux-64/a-1.0-0.conda")
+    stage.index_without(mirror.workspace, mirror.selection, frozenset({older}), Console())
+    repodata.write_bytes(before)
+    found = find_leftovers(mirror.workspace.place, mirror.selection, Console())
+    assert [(each.path, each.record.depends) for each in found.kept] == [(older, ("hot >=1",))]
+    # Control: killed later, it is a file that nobody knows.
+    stage.index_without(mirror.workspace, mirror.selection, frozenset({older}), Console())
+    found = find_leftovers(mirror.workspace.place, mirror.selection, Console())
+    assert (found.kept, found.foreign) == ((), (older,))
 
 
 def test_foreign_files_are_not_indexed(tmp_path: Path, indexer: str) -> None:
