@@ -175,6 +175,7 @@ def _call(what: str, command: list[str], lock: int) -> None:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        cwd=_existing_folder(),
         pass_fds=() if os.name == "nt" else (lock,),
         check=False,
     )
@@ -189,6 +190,15 @@ def _call(what: str, command: list[str], lock: int) -> None:
             _NETWORK,
         )
     raise LaunchError(f"{what}: ended with exit code {done.returncode}{last}", _PROGRAM)
+
+
+def _existing_folder() -> str | None:
+    """Return ROOT where the current folder has been removed: pip cannot start in it."""
+    try:
+        os.getcwd()
+    except OSError:
+        return ROOT
+    return None
 
 
 def read_text(path: str) -> str:

@@ -109,6 +109,26 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return template
 
 
+def test_an_environment_is_made_where_the_current_folder_is_gone(tmp_path: Path) -> None:
+    """Pip alone cannot start there. It takes the seconds that making one takes."""
+    template = _copy_launcher(tmp_path)
+    (tmp_path / "gone").mkdir()
+    command = 'cd gone && rmdir ../gone && exec "$0" extra'
+    path = _path_with_this_python(template)
+    done = subprocess.run(
+        ["sh", "-c", command, template / "run"],
+        cwd=tmp_path,
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    making = f"making .venv/tools with Python {_VERSION} from requirements.txt (once)\n"
+    assert done.stderr.endswith(making)  # a shell may complain of the folder before
+    assert done.returncode == 0
+    assert _is_ready(template)
+
+
 def test_a_made_environment_is_used_and_says_nothing(template: Path) -> None:
     done = _run(template, "update-mirror", "--dry-run", "a b")
     expected = f'["1.0", "{template}", ["--dry-run", "a b"]]\n'

@@ -12,12 +12,10 @@ from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Final
 
 from scripts.channel.digests import Digests
 from scripts.channel.state import ChannelPlace
 from scripts.core.errors import MirrorError, Problem
-from scripts.core.files import read_regular
 from scripts.core.subdir import NOARCH
 from scripts.index.account import look_into_mirror
 from scripts.index.compare import contradictions, differences
@@ -29,23 +27,11 @@ from scripts.index.readback import (
     unlike_specs_of,
 )
 from scripts.index.records import Record, record_of_package
-from scripts.index.repodata import (
-    LARGEST,
-    REPODATA,
-    SHARD_INDEX,
-    SHARDS,
-    DamagedIndexError,
-    damaged,
-    parse_shard_index,
-)
+from scripts.index.repodata import REPODATA, damaged
 from scripts.index.seed import make_seed
 from scripts.index.work import ChannelWork, without
 from scripts.lock.select import Artifact, Selection
 from scripts.proof.findings import Finding, Level, Uses
-
-# The shards beside their index; the artifacts in its own folder (CEP 16).
-_SHARD_FOLDERS: Final = frozenset({SHARDS, f"{SHARDS}/", f"./{SHARDS}", f"./{SHARDS}/"})
-_SAME_FOLDER: Final = frozenset({"", ".", "./"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +76,7 @@ def check_index(
         for text in unlike_specs_of(each.expected(), each.reading.repodata.records)
     )
     for each in subdirs:
-        found += [(each.path, problem) for problem in _problems(each, normal, place.folder)]
+        found += [(each.path, problem) for problem in _problems(each, normal)]
     return tuple(
         Finding(
             level=Level.INDEX,
@@ -161,33 +147,14 @@ def _read(
         )
 
 
-def _problems(each: _Subdir, normal: Mapping[str, str], folder: Path) -> Iterator[Problem]:
+def _problems(each: _Subdir, normal: Mapping[str, str]) -> Iterator[Problem]:
     """Yield all that is wrong with the index of one subdir."""
     yield from each.reading.problems
-    yield from _shard_index_problems(each, folder)
     repodata = each.reading.repodata
     if repodata is None:
         return
-    if repodata.subdir != each.path.name:
-        trouble = f"says that its subdir is {repodata.subdir}"
-        yield from damaged(str(each.path / REPODATA), trouble).problems
     yield from compare_records(each.whole, repodata.records, normal, differences, each.path)
     yield from compare_records(each.absent, repodata.records, normal, contradictions, each.path)
     for name in sorted(repodata.records.keys() - each.expected().keys() - each.on_disk):
         trouble = f"has a record in {REPODATA}, but is not there"
         yield from damaged(str(each.path / name), trouble).problems
-
-
-def _shard_index_problems(each: _Subdir, folder: Path) -> Iterator[Problem]:
-    """Yield what would lead a client from the shard index to another place."""
-    path = each.path / SHARD_INDEX
-    try:
-        index = parse_shard_index(read_regular(folder / path, LARGEST), str(path))
-    except (OSError, DamagedIndexError):
-        return  # the reading has told
-    if index.subdir != each.path.name:
-        yield from damaged(str(path), f"says that its subdir is {index.subdir}").problems
-    if index.base_url not in _SAME_FOLDER:
-        yield from damaged(str(path), f"leads to artifacts at {index.base_url}").problems
-    if index.shards_base_url not in _SHARD_FOLDERS:
-        yield from damaged(str(path), f"leads to shards at {index.shards_base_url}").problems

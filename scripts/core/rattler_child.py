@@ -13,14 +13,16 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from scripts.core.errors import ExitCode, MirrorError, Problem
+from scripts.core.program import out_of_patience, run_program
 from scripts.core.redact import redact
 from scripts.core.report import Json
 
-_ROOT = Path(__file__).resolve().parents[2]
-_SHOWN = 20  # last lines of the child's stderr that an error shows
+_ROOT: Final = Path(__file__).resolve().parents[2]
+_LONGEST: Final = 2 * 3600.0  # seconds; it ends a download of its own accord after an hour
+_SHOWN: Final = 20  # last lines of the child's stderr that an error shows
 
 
 class RattlerRefusedError(Exception):
@@ -32,30 +34,28 @@ def call_rattler(
     arguments: Mapping[str, Json],
     env: Mapping[str, str] | None = None,
     wrapper: Sequence[str] = (),
+    patience: float = _LONGEST,
 ) -> Json:
     """Run one function of the worker and return its result.
 
     `env` replaces the child's environment variables, `wrapper` is a program, with its options,
-    that starts the child. Raises RattlerRefusedError with rattler's
-    message where it raised one, and a MirrorError of exit code 4 where the child died without a
-    result.
+    that starts the child. Raises RattlerRefusedError with rattler's message where it raised one,
+    and a MirrorError of exit code 4 where the child died without a result, or has none after
+    `patience` seconds.
     """
+    subject = f"py-rattler ({function})"
     environment = dict(os.environ if env is None else env)
     environment |= {"PYTHONPATH": str(_ROOT), "PYTHONIOENCODING": "utf-8"}
+    command = [*wrapper, sys.executable, "-P", "-m", "scripts.core.rattler_worker", function]
     try:
-        done = subprocess.run(
-            [*wrapper, sys.executable, "-P", "-m", "scripts.core.rattler_worker", function],
-            input=json.dumps(dict(arguments)).encode(),
-            capture_output=True,
-            env=environment,
-            check=False,
-        )
-    except OSError as error:
+        done = run_program(command, environment, json.dumps(dict(arguments)).encode(), patience)
+    except subprocess.TimeoutExpired:
         raise MirrorError(
             Problem(
-                subject=f"py-rattler ({function})",
-                trouble=f"{error.filename or sys.executable} cannot be started: {error.strerror}",
+                subject=subject,
+                trouble=out_of_patience(patience),
                 code=ExitCode.PROGRAM,
+                help="see whether this machine, or a disk of it, hangs; then run this again",
             )
         ) from None
     # Judged by the result, not by the exit code: the work may be done though the exit crashed.
@@ -68,7 +68,7 @@ def call_rattler(
     last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-_SHOWN:]
     raise MirrorError(
         Problem(
-            subject=f"py-rattler ({function})",
+            subject=subject,
             trouble=f"ended with status {done.returncode} and no result",
             code=ExitCode.PROGRAM,
             facts=tuple(("said", redact(line)) for line in last),

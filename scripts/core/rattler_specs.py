@@ -1,7 +1,8 @@
-"""Read MatchSpecs into the fields of a manifest; imported by `rattler_worker.py` alone. Acts."""
+"""Read MatchSpecs, into the fields of a manifest too; for `rattler_worker.py` alone. Acts."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 _ANACONDA = "https://conda.anaconda.org/"
@@ -24,6 +25,26 @@ def requirements(arguments: dict[str, Any]) -> list[dict[str, Any]]:
     `refused`: why it is no MatchSpec, or that these fields do not say all that it says.
     """
     return [_requirement(text) for text in arguments["specs"]]
+
+
+def refusals(arguments: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """Say of `specs`, read leniently, and of `versions` which are none, and why."""
+    from rattler import MatchSpec, Version
+
+    return {
+        "specs": _refused(arguments["specs"], lambda text: MatchSpec(text, strict=False)),
+        "versions": _refused(arguments["versions"], Version),
+    }
+
+
+def _refused(texts: Iterable[str], read: Callable[[str], object]) -> dict[str, str]:
+    refused = {}
+    for text in texts:
+        try:
+            read(text)
+        except Exception as error:  # of many kinds; what it says is the answer
+            refused[text] = str(error) or type(error).__name__
+    return refused
 
 
 def _requirement(text: str) -> dict[str, Any]:

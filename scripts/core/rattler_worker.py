@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from scripts.core.rattler_matcher import match_each, matches
 from scripts.core.rattler_solver import solve
-from scripts.core.rattler_specs import requirements
+from scripts.core.rattler_specs import refusals, requirements
 from scripts.core.rattler_types import subdir_type
 
 _LONGEST_DOWNLOAD: Final = 3600  # seconds for one artifact; rattler has no limit of its own
@@ -196,6 +196,7 @@ def main(function: str) -> None:
         "matches": matches,
         "normalise": normalise,
         "rank_versions": rank_versions,
+        "refusals": refusals,
         "requirements": requirements,
         "solve": solve,
     }

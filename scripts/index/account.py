@@ -23,6 +23,7 @@ from scripts.core.files import read_regular
 from scripts.core.report import Json
 from scripts.core.subdir import is_known_subdir
 from scripts.index.contents import is_index_path, look_into_channel
+from scripts.index.readback import read_vouched_records
 from scripts.index.records import Record
 from scripts.index.repodata import (
     LARGEST,
@@ -230,16 +231,27 @@ def _unreadable(error: OSError, folder: Path) -> MirrorError:
 
 
 def _present_records(folder: Path, subdir: PurePosixPath, console: Console) -> Mapping[str, Record]:
-    """Read the records of the present index: of repodata.json, else of its zst, else none."""
+    """Read the records of the present index: of repodata.json, else of its zst, else none.
+
+    What the index vouches for goes before what repodata.json says, which a disk may have altered.
+    """
     try:
         path = subdir / REPODATA
-        return parse_repodata(read_regular(folder / path, LARGEST), str(path)).records
+        data = read_regular(folder / path, LARGEST)
     except FileNotFoundError:
         return {}
     except OSError as error:  # what it says must not be lost only because it cannot be read now
         raise _unreadable(error, folder) from None
+    vouched = read_vouched_records(folder / subdir, subdir)
+    try:
+        records = parse_repodata(data, str(path)).records
     except DamagedIndexError as error:
         trouble = error.problems[0]
+    else:
+        # Until repodata.json, the last to become visible, it may name more than the others.
+        return {**records, **(vouched or {})}
+    if vouched is not None:
+        return vouched
     try:
         path = subdir / REPODATA_ZST
         data = parse_zst(read_regular(folder / path, LARGEST), str(path))

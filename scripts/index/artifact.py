@@ -38,7 +38,10 @@ def read_index_record(file: Path, subject: str) -> Record:
     Raises a MirrorError of exit code 1 that names `subject` where it is no readable artifact.
     """
     try:
-        return parse_record(_read_index_json(file))
+        row = _read_index_json(file)
+        if isinstance(row, dict):  # tools of old wrote null for what is not there
+            row = {key: value for key, value in row.items() if value is not None}
+        return parse_record(row)
     except BadRecordError as error:
         trouble = f"its {_WANTED} is damaged: {error}"
     except _UNREADABLE as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.index.compare import contradictions, differences
 from scripts.index.indexer import Indexer, run_indexer
+from scripts.index.readable import refuse_unreadable
 from scripts.index.readback import (
     IndexReading,
     compare_records,
@@ -16,8 +17,15 @@ from scripts.index.readback import (
     read_subdir_index,
     unlike_specs_of,
 )
-from scripts.index.repodata import REPODATA, damaged
+from scripts.index.repodata import (
+    REPODATA,
+    REPODATA_ZST,
+    SHARD_INDEX,
+    DamagedIndexError,
+    damaged,
+)
 from scripts.index.seed import ChannelSeed, SubdirSeed
+from scripts.index.shard_index import rewrite_shard_index
 from scripts.index.staging import stage_channel
 
 
@@ -34,10 +42,14 @@ def build_index(
 ) -> tuple[BuiltSubdir, ...]:
     """Stage a channel in `target`, run the indexer on it and compare every record and shard.
 
-    Raises the error of exit code 4 with all that is not as it should be.
+    Raises the error of exit code 4 with all that is not as it should be, or of 2 with all records
+    that could not be indexed.
     """
+    refuse_unreadable(seed)
     stage_channel(folder, seed, target)
-    run_indexer(indexer, target)
+    run_indexer(indexer, target, sum(1 for each in seed.subdirs for _ in each.records()))
+    for each in seed.subdirs:
+        _rewrite_shard_index(target / each.subdir, each)
     readings = [
         (each, read_subdir_index(target / each.subdir, seed.path / each.subdir))
         for each in seed.subdirs
@@ -56,6 +68,17 @@ def build_index(
     return tuple(
         BuiltSubdir(subdir=each.subdir, shards=reading.shards) for each, reading in readings
     )
+
+
+def _rewrite_shard_index(subdir: Path, seed: SubdirSeed) -> None:
+    """Make the shard index tell no time but the records', and vouch for the zst beside it."""
+    file = subdir / SHARD_INDEX
+    try:
+        data, zst = file.read_bytes(), (subdir / REPODATA_ZST).read_bytes()
+        records = (record for _, record in seed.records())
+        file.write_bytes(rewrite_shard_index(data, SHARD_INDEX, records, zst))
+    except (FileNotFoundError, DamagedIndexError):
+        pass  # the reading back will tell
 
 
 def _problems(

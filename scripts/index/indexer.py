@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import re
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from scripts.core.errors import ExitCode, MirrorError, Problem
+from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
+from scripts.core.program import out_of_patience, run_program
 
 PROGRAM: Final = "rattler-index"
+_PATIENCE: Final = 600.0  # seconds, and as many for each artifact: thousands take a few in all
+_EACH: Final = 0.1
+# As Rust and Python write the system's errors.
+_ERROR_NUMBER: Final = re.compile(r"\(os error (\d+)\)|\[Errno (\d+)\]")
 _SHOWN: Final = 20  # last lines of the indexer that an error shows
 
 
@@ -60,47 +68,54 @@ def find_indexer() -> Indexer:
         ) from None
 
 
-def run_indexer(indexer: Indexer, channel: Path) -> None:
-    """Index a channel, keeping the records that are in its repodata.json.
+def run_indexer(indexer: Indexer, channel: Path, artifacts: int = 0) -> None:
+    """Index a channel of so many artifacts, keeping the records that are in its repodata.json.
 
-    Raises the error of exit code 4 with the indexer's last lines where it fails. That it did
-    what it should is for its caller to see: it may end well without.
+    Raises the error of exit code 4 with the indexer's last lines where it fails, or of 2 where
+    the disk does. That it did what it should is for its caller to see: it may end well without.
     """
+    patience = _PATIENCE + artifacts * _EACH
     if indexer.program is None:
-        _run_py_rattler(channel)
+        _run_py_rattler(channel, patience)
         return
+    command = [str(indexer.program), "fs", str(channel)]
     try:
-        done = subprocess.run(
-            [str(indexer.program), "fs", str(channel)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
-    except OSError as error:
-        trouble = f"{indexer.program} cannot be started: {error.strerror}"
-        raise _failed(PROGRAM, trouble, "") from None
+        done = run_program(command, os.environ, patience=patience)
+    except subprocess.TimeoutExpired:
+        raise _failed(PROGRAM, out_of_patience(patience), "", channel) from None
     if done.returncode != 0:
-        said = done.stdout.decode("utf-8", "replace").strip()
-        raise _failed(PROGRAM, f"ended with status {done.returncode}", said)
+        said = (done.stdout + done.stderr).decode("utf-8", "replace").strip()
+        raise _failed(PROGRAM, f"ended with status {done.returncode}", said, channel)
 
 
-def _run_py_rattler(channel: Path) -> None:
+def _run_py_rattler(channel: Path, patience: float) -> None:
     from scripts.core.rattler_child import RattlerRefusedError, call_rattler
 
     try:
-        call_rattler("index", {"folder": os.fspath(channel)})
+        call_rattler("index", {"folder": os.fspath(channel)}, patience=patience)
     except RattlerRefusedError as error:
-        raise _failed("py-rattler (index)", "could not index the channel", str(error)) from None
+        trouble = "could not index the channel"
+        raise _failed("py-rattler (index)", trouble, str(error), channel) from None
 
 
-def _failed(subject: str, trouble: str, said: str) -> MirrorError:
-    last = said.splitlines()[-_SHOWN:]
-    return MirrorError(
-        Problem(
-            subject=subject,
-            trouble=trouble,
-            code=ExitCode.PROGRAM,
-            facts=tuple(("said", line) for line in last),
+def _failed(subject: str, trouble: str, said: str, channel: Path) -> MirrorError:
+    """Blame the system for what is its fault: the folder is ours, and so is all that is in it."""
+    facts = tuple(("said", line) for line in said.splitlines()[-_SHOWN:])
+    number = _ERROR_NUMBER.search(said)
+    if number is None:
+        return MirrorError(
+            Problem(subject=subject, trouble=trouble, code=ExitCode.PROGRAM, facts=facts)
         )
+    return usage_error(
+        str(channel.parent),
+        f"{subject} cannot read or write here: {_reason(int(number[1] or number[2]))}",
+        *facts,
+        help="see to the disk (df, dmesg), then pixi run index",
     )
+
+
+def _reason(number: int) -> str:
+    """Say what a number of the system's errors means; on Windows they are of its own kind."""
+    if sys.platform == "win32":
+        return ctypes.FormatError(number)
+    return os.strerror(number)

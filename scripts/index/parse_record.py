@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any, Final, TypeVar
 
 from scripts.index.records import LAST_SECOND, Record, split_features
 from scripts.lock.model import NoArch, RunExports
 
-_HASHES: Final = ("md5", "sha256", "legacy_bz2_md5", "attestations_sha256")
-_NUMBERS: Final = ("size", "legacy_bz2_size", "indexed_timestamp")
+_HASHES: Final = {  # and how many bytes they have
+    "md5": 16,
+    "sha256": 32,
+    "legacy_bz2_md5": 16,
+    "attestations_sha256": 32,
+}
+_NUMBERS: Final = ("size", "legacy_bz2_size")
+_LARGEST: Final = (1 << 64) - 1  # an u64
+# Milliseconds from the years -9999 to 9999, which is all that rattler's dates know (jiff).
+_TIMES: Final = range(-377_705_023_201_000, 253_402_207_200_001)
 _TEXTS: Final = (
     "arch",
     "features",
@@ -20,6 +29,8 @@ _TEXTS: Final = (
 )
 _LISTS: Final = ("depends", "constrains", "flags")
 
+_HEX: Final = re.compile(r"[0-9a-fA-F]+").fullmatch
+
 _Value = TypeVar("_Value")
 
 
@@ -27,7 +38,7 @@ class BadRecordError(ValueError):
     """A row that is no record; the text says which field and why."""
 
 
-def parse_record(row: Any) -> Record:
+def parse_record(row: Any, *, in_shard: bool = False) -> Record:
     """Read one row; unknown keys are left out. In shards, hashes are bytes.
 
     Raises BadRecordError where a field has another type than rattler takes.
@@ -36,20 +47,19 @@ def parse_record(row: Any) -> Record:
         raise BadRecordError("not a map")
     values: dict[str, Any] = {key: _text(row, key) for key in _TEXTS}
     values |= {key: _number(row, key) for key in _NUMBERS}
-    values |= {key: _hash(row, key) for key in _HASHES}
-    values |= {key: _texts(row, key) or () for key in _LISTS}
-    timestamp, purls = _number(row, "timestamp"), _texts(row, "purls")
-    if timestamp is not None and timestamp <= LAST_SECOND:
-        timestamp *= 1000
+    values |= {key: _hash(row, key, in_shard=in_shard) for key in _HASHES}
+    values |= {key: _texts(row, key) for key in _LISTS}
+    purls = None if row.get("purls") is None else _texts(row, "purls")
     return Record(
         name=_needed(_text(row, "name"), "name"),
         version=_needed(_text(row, "version"), "version"),
         build=_needed(_text(row, "build"), "build"),
         build_number=_needed(_number(row, "build_number"), "build_number"),
-        subdir=_text(row, "subdir") or "",
+        subdir=_needed(_text(row, "subdir"), "subdir") if "subdir" in row else "",
         extra_depends=_extra_depends(row),
         noarch=_noarch(row),
-        timestamp=timestamp,
+        timestamp=_time(row, "timestamp", last_second=LAST_SECOND),
+        indexed_timestamp=_time(row, "indexed_timestamp"),
         track_features=_track_features(row),
         purls=None if purls is None else tuple(sorted(purls)),
         run_exports=_run_exports(row),
@@ -71,45 +81,58 @@ def _text(row: dict[str, Any], key: str) -> str | None:
 
 
 def _number(row: dict[str, Any], key: str) -> int | None:
+    value = _integer(row, key)
+    if value is None or 0 <= value <= _LARGEST:
+        return value
+    raise BadRecordError(f"{key} is {value}, which is out of range")
+
+
+def _integer(row: dict[str, Any], key: str) -> int | None:
     value = row.get(key)
     if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return value
     raise BadRecordError(f"{key} is not a whole number")
 
 
-def _hash(row: dict[str, Any], key: str) -> str | None:
-    value = row.get(key)
+def _time(row: dict[str, Any], key: str, last_second: int | None = None) -> int | None:
+    """Read a time in milliseconds; what is not above `last_second` is one in seconds."""
+    value = _integer(row, key)
     if value is None:
         return None
-    if isinstance(value, bytes):
+    time = value * 1000 if last_second is not None and value <= last_second else value
+    if time not in _TIMES:
+        raise BadRecordError(f"{key} is {value}, which is no time up to the year 9999")
+    return time
+
+
+def _hash(row: dict[str, Any], key: str, *, in_shard: bool) -> str | None:
+    value, length = row.get(key), _HASHES[key]
+    if value is None:
+        return None
+    if in_shard and isinstance(value, bytes) and len(value) == length:
         return value.hex()
-    if isinstance(value, str):
+    if not in_shard and isinstance(value, str) and len(value) == 2 * length and _HEX(value):
         return value.lower()
     raise BadRecordError(f"{key} is not a hash")
 
 
-def _texts(row: dict[str, Any], key: str) -> tuple[str, ...] | None:
-    value = row.get(key)
-    if value is None:
-        return None
-    if isinstance(value, list) and all(isinstance(text, str) for text in value):
+def _texts(row: dict[str, Any], key: str) -> tuple[str, ...]:
+    value = row.get(key, ())
+    if isinstance(value, (list, tuple)) and all(isinstance(text, str) for text in value):
         return tuple(value)
     raise BadRecordError(f"{key} is not a list of texts")
 
 
 def _extra_depends(row: dict[str, Any]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    groups = row.get("extra_depends")
-    if groups is None:
-        return ()
+    groups = row.get("extra_depends", {})
     if not isinstance(groups, dict) or not all(isinstance(name, str) for name in groups):
         raise BadRecordError("extra_depends is not a map")
-    return tuple((name, _texts(groups, name) or ()) for name in sorted(groups))
+    return tuple((name, _texts(groups, name)) for name in sorted(groups))
 
 
 def _track_features(row: dict[str, Any]) -> tuple[str, ...]:
-    value = row.get("track_features")
-    texts = (value,) if isinstance(value, str) else _texts(row, "track_features") or ()
-    return split_features(texts)
+    value = row.get("track_features", ())
+    return split_features((value,) if isinstance(value, str) else _texts(row, "track_features"))
 
 
 def _noarch(row: dict[str, Any]) -> NoArch | None:
@@ -130,4 +153,4 @@ def _run_exports(row: dict[str, Any]) -> RunExports | None:
     if not isinstance(exports, dict):
         raise BadRecordError("run_exports is not a map")
     kinds = (field.name for field in dataclasses.fields(RunExports))
-    return RunExports(**{kind: _texts(exports, kind) or () for kind in kinds})
+    return RunExports(**{kind: _texts(exports, kind) for kind in kinds})

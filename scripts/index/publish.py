@@ -17,7 +17,6 @@ from scripts.index.repodata import (
     REPODATA_ZST,
     SHARD_INDEX,
     SHARDS,
-    same_but_for_time,
 )
 
 
@@ -35,16 +34,9 @@ def publish(built: Sequence[BuiltSubdir], staged: Path, channel: Path) -> None:
     for each in built:
         source, target = staged / each.subdir, channel / each.subdir
         _replace(source / REPODATA_ZST, target / REPODATA_ZST)
-        if not _is_same_shard_index(source / SHARD_INDEX, target / SHARD_INDEX):
-            _replace(source / SHARD_INDEX, target / SHARD_INDEX)
+        _replace(source / SHARD_INDEX, target / SHARD_INDEX)
     for each in built:
         _replace(staged / each.subdir / REPODATA, channel / each.subdir / REPODATA)
-
-
-def _is_same_shard_index(source: Path, target: Path) -> bool:
-    """Tell whether the present shard index says the same, apart from the time of its making."""
-    present = _present(target)
-    return present is not None and same_but_for_time(source.read_bytes(), present)
 
 
 def _replace(source: Path, target: Path) -> None:

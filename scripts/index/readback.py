@@ -5,10 +5,13 @@ The indexer may end well and yet have dropped a whole seed; nor does it mend a d
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Final, TypeVar
 
 from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.files import read_regular
@@ -26,11 +29,17 @@ from scripts.index.repodata import (
     damaged,
     parse_repodata,
     parse_shard,
-    parse_shard_index,
     parse_zst,
 )
+from scripts.index.shard_index import ShardIndex, is_as_written, newest_time, parse_shard_index
 
 Comparison = Callable[[Record, Record, Mapping[str, str]], Iterator[Difference]]
+
+_Read = TypeVar("_Read")
+
+# The shards beside their index; the artifacts in its own folder (CEP 16).
+_SHARD_FOLDERS: Final = frozenset({SHARDS, f"{SHARDS}/", f"./{SHARDS}", f"./{SHARDS}/"})
+_SAME_FOLDER: Final = frozenset({"", ".", "./"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,31 +58,58 @@ class IndexReading:
 def read_subdir_index(folder: Path, shown: PurePosixPath) -> IndexReading:
     """Read repodata.json, its zst and all shards of the subdir in `folder`, and compare them.
 
-    `shown` is the subdir's path in problems (exit code 1), of which it returns all.
+    `shown` is the subdir's path in problems (exit code 1), of which it returns all. Each file
+    vouches for others: the shard index, which has a checksum, for the zst and the shards, and
+    the zst for repodata.json. So what is blamed is the one that is damaged.
     """
     problems: list[Problem] = []
-    repodata, shards = None, tuple[str, ...]()
-    try:
-        plain = _read(folder / REPODATA, shown / REPODATA)
-        repodata = parse_repodata(plain, str(shown / REPODATA))
-        name = shown / REPODATA_ZST
-        zst = parse_zst(_read(folder / REPODATA_ZST, name), str(name))
-        if zst != plain:
-            raise damaged(str(shown / REPODATA_ZST), f"holds another {REPODATA} than the one here")
-    except DamagedIndexError as error:
-        problems += error.problems
-    try:
-        index = parse_shard_index(
-            _read(folder / SHARD_INDEX, shown / SHARD_INDEX), str(shown / SHARD_INDEX)
-        )
-        shards = tuple(f"{SHARDS}/{digest}{SHARD_END}" for digest in index.shards.values())
+    index = _attempt(problems, partial(_read_shard_index, folder, shown))
+    zst = _attempt(problems, partial(_read_zst, folder, shown, index))
+    plain = _attempt(problems, partial(_read, folder / REPODATA, shown / REPODATA))
+    repodata = (
+        None
+        if plain is None
+        else _attempt(problems, partial(parse_repodata, plain, str(shown / REPODATA)))
+    )
+    agrees = zst is None or plain == zst
+    if repodata is not None and not agrees:
+        problems += _unlike(shown, is_vouched=index is not None).problems
+    if repodata is not None:
+        problems += _misleading(shown / REPODATA, repodata.subdir, repodata.base_url or "")
+    if index is not None:
         records, damage = _read_shards(folder, shown, index.shards)
         problems += damage
-        if repodata is not None and not damage:
-            problems += _compare_shards(repodata.records, records, shown)
+        problems += _misleading(
+            shown / SHARD_INDEX, index.subdir, index.base_url, index.shards_base_url
+        )
+        if repodata is not None and agrees:
+            problems += _compare_shard_index(index, repodata, shown / SHARD_INDEX)
+            if not damage:
+                problems += _compare_shards(repodata.records, records, shown)
+    return IndexReading(
+        repodata=repodata,
+        shards=() if index is None else _names(index),
+        problems=tuple(sorted(problems, key=lambda problem: problem.subject)),
+    )
+
+
+def _attempt(problems: list[Problem], read: Callable[[], _Read]) -> _Read | None:
+    try:
+        return read()
     except DamagedIndexError as error:
         problems += error.problems
-    return IndexReading(repodata=repodata, shards=shards, problems=tuple(problems))
+        return None
+
+
+def _unlike(shown: PurePosixPath, *, is_vouched: bool) -> DamagedIndexError:
+    """Blame repodata.json; but its zst where nothing vouches for that, and so for neither."""
+    if is_vouched:
+        return damaged(str(shown / REPODATA), f"is not the one that {REPODATA_ZST} holds")
+    return damaged(str(shown / REPODATA_ZST), f"holds another {REPODATA} than the one here")
+
+
+def _names(index: ShardIndex) -> tuple[str, ...]:
+    return tuple(f"{SHARDS}/{digest}{SHARD_END}" for digest in index.shards.values())
 
 
 def _read(file: Path, shown: PurePosixPath) -> bytes:
@@ -83,6 +119,60 @@ def _read(file: Path, shown: PurePosixPath) -> bytes:
         missing = isinstance(error, FileNotFoundError)
         trouble = "is missing" if missing else f"cannot be read: {error.strerror}"
         raise damaged(str(shown), trouble) from None
+
+
+def _read_shard_index(folder: Path, shown: PurePosixPath) -> ShardIndex:
+    subject = str(shown / SHARD_INDEX)
+    data = _read(folder / SHARD_INDEX, shown / SHARD_INDEX)
+    index = parse_shard_index(data, subject)
+    if not is_as_written(data, subject):
+        raise damaged(subject, "is not in the form in which pixi-mirror writes it")
+    return index
+
+
+def _read_zst(folder: Path, shown: PurePosixPath, index: ShardIndex | None) -> bytes:
+    """Unpack repodata.json.zst; where the shard index is whole, only what that vouches for."""
+    name = shown / REPODATA_ZST
+    data = _read(folder / REPODATA_ZST, name)
+    unpacked = parse_zst(data, str(name))
+    if index is not None and hashlib.sha256(data).hexdigest() != index.zst_sha256:
+        raise damaged(str(name), f"has another sha256 than {SHARD_INDEX} says")
+    return unpacked
+
+
+def read_vouched_records(folder: Path, shown: PurePosixPath) -> Mapping[str, Record] | None:
+    """Return the records for which the shard index of a subdir vouches; None where it does not."""
+    try:
+        data = _read_zst(folder, shown, _read_shard_index(folder, shown))
+        return parse_repodata(data, str(shown / REPODATA_ZST)).records
+    except DamagedIndexError:
+        return None
+
+
+def _misleading(
+    path: PurePosixPath, subdir: str | None, base_url: str, shards_base_url: str = SHARDS
+) -> Iterator[Problem]:
+    """Yield what in an index file would lead a client to another place."""
+    if subdir != path.parent.name:
+        yield from damaged(str(path), f"says that its subdir is {subdir}").problems
+    if base_url not in _SAME_FOLDER:
+        yield from damaged(str(path), f"leads to artifacts at {base_url}").problems
+    if shards_base_url not in _SHARD_FOLDERS:
+        yield from damaged(str(path), f"leads to shards at {shards_base_url}").problems
+
+
+def _compare_shard_index(
+    index: ShardIndex, repodata: Repodata, path: PurePosixPath
+) -> Iterator[Problem]:
+    newest = newest_time(repodata.records.values())
+    if index.created_at != newest:
+        yield dataclasses.replace(
+            damaged(str(path), "created_at is not the newest timestamp of its records").problems[0],
+            facts=(("expected", newest), ("actual", str(index.created_at))),
+        )
+    if index.revisions != repodata.revisions:
+        trouble = f"has other repodata_revisions than {REPODATA}"
+        yield from damaged(str(path), trouble).problems
 
 
 def _read_shards(

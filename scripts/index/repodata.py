@@ -1,14 +1,16 @@
 """The index files of one subdir as values: repodata, its zst, the shards. Decides; does no I/O.
 
-repodata.json is CEP 36, `v3` in it CEP 48, shards are CEP 16. All `parse_*` raise
-DamagedIndexError, whose subject is the one they are given.
+repodata.json is CEP 36, `v3` in it CEP 48, shards are CEP 16. All are read as strictly as rattler
+reads them (crates/rattler_conda_types/src/repo_data). All `parse_*` raise DamagedIndexError, whose
+subject is the one they are given.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from scripts.core.errors import ExitCode, MirrorError, Problem
@@ -35,23 +37,15 @@ class DamagedIndexError(MirrorError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repodata:
-    """All records of a repodata.json or of one shard, by the file name of their artifact."""
+    """All records of a repodata.json or of one shard, by the file name of their artifact.
 
-    subdir: str | None
-    records: Mapping[str, Record]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShardIndex:
-    """The index of shards: the sha256 (hex) of each package name's shard.
-
-    `base_url` and `shards_base_url` are as written, relative to the subdir as a rule.
+    `subdir`, `base_url` and `revisions` (`repodata_revisions`) are as its `info` has them.
     """
 
-    subdir: str
-    base_url: str
-    shards_base_url: str
-    shards: Mapping[str, str]
+    records: Mapping[str, Record]
+    subdir: str | None = None
+    base_url: str | None = None
+    revisions: Mapping[str, Any] = field(default_factory=dict)
 
 
 def damaged(subject: str, trouble: str) -> DamagedIndexError:
@@ -64,13 +58,24 @@ def damaged(subject: str, trouble: str) -> DamagedIndexError:
 def parse_repodata(data: bytes, subject: str) -> Repodata:
     """Read a repodata.json."""
     try:
-        document = json.loads(data)
+        text = data.decode("utf-8")
+        document = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
+        if "\\ud" in text.lower():  # half a pair of surrogates, which Python takes
+            json.dumps(document, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError):
         raise damaged(subject, "not JSON") from None
-    info = _table(_map(document, subject), "info", subject)
-    subdir = info.get("subdir")
+    document = need_map(document, subject)
+    info = table_of(document, "info", subject) if document.get("info") is not None else {}
+    for name in ("subdir", "base_url"):
+        if not isinstance(info.get(name, ""), str):
+            raise damaged(subject, f"its {name} is not a string")
+    if not _is_number(document.get("repodata_version")):
+        raise damaged(subject, "its repodata_version is not a whole number")
     return Repodata(
-        subdir=subdir if isinstance(subdir, str) else None, records=_records(document, subject)
+        records=_records(document, subject),
+        subdir=info.get("subdir"),
+        base_url=info.get("base_url"),
+        revisions=revisions_of(info, subject),
     )
 
 
@@ -93,39 +98,12 @@ def parse_zst(data: bytes, subject: str) -> bytes:
     return b"".join(parts)
 
 
-def parse_shard_index(data: bytes, subject: str) -> ShardIndex:
-    """Read a repodata_shards.msgpack.zst."""
-    document = _map(_unpack(data, subject), subject)
-    info, shards = _table(document, "info", subject), _table(document, "shards", subject)
-    texts = [info.get(key) for key in ("subdir", "base_url", "shards_base_url")]
-    subdir, base_url, shards_base_url = (text if isinstance(text, str) else "" for text in texts)
-    for name, digest in shards.items():
-        if not isinstance(digest, bytes) or len(digest) != 32:
-            raise damaged(subject, f"the shard of {name!r} has no sha256")
-    return ShardIndex(
-        subdir=subdir,
-        base_url=base_url,
-        shards_base_url=shards_base_url,
-        shards={name: digest.hex() for name, digest in shards.items()},
-    )
-
-
-def same_but_for_time(one: bytes, other: bytes) -> bool:
-    """Tell whether two shard indexes differ at most in the time of their making."""
-    try:
-        documents = [_unpack(data, SHARD_INDEX) for data in (one, other)]
-    except DamagedIndexError:
-        return False
-    for document in documents:
-        if isinstance(document, dict) and isinstance(document.get("info"), dict):
-            document["info"].pop("created_at", None)
-    return bool(documents[0] == documents[1])
-
-
 def parse_shard(data: bytes, subject: str) -> Repodata:
     """Read one shard; its sha256 is for the caller to compare with its name."""
-    document = _map(_unpack(data, subject), subject)
-    return Repodata(subdir=None, records=_records(document, subject))
+    document = need_map(unpack(parse_zst(data, subject), subject), subject)
+    if "packages" not in document:
+        raise damaged(subject, "it has no 'packages'")
+    return Repodata(records=_records(document, subject, in_shard=True))
 
 
 def render_repodata(subdir: str, records: Iterable[tuple[str, Record]]) -> bytes:
@@ -146,47 +124,84 @@ def render_repodata(subdir: str, records: Iterable[tuple[str, Record]]) -> bytes
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def _unpack(data: bytes, subject: str) -> Any:
+def unpack(data: bytes, subject: str) -> Any:
+    """Read msgpack."""
     import msgpack
 
     try:
-        return msgpack.unpackb(parse_zst(data, subject))
+        return msgpack.unpackb(data, object_pairs_hook=_unique)
     except (ValueError, RecursionError):  # what msgpack raises for damage are ValueErrors
         raise damaged(subject, "not msgpack") from None
 
 
-def _records(document: dict[str, Any], subject: str) -> dict[str, Record]:
+def _unique(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    """Make a map; a key that is there twice is damage, and rattler refuses it."""
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise ValueError("a key is there twice")
+    return made
+
+
+def _no_number(text: str) -> None:
+    """Refuse NaN and Infinity, which JSON does not have but Python takes."""
+    raise ValueError(f"{text} is no JSON")
+
+
+def _records(
+    document: dict[str, Any], subject: str, *, in_shard: bool = False
+) -> dict[str, Record]:
     """Gather the records of all maps, legacy and v3."""
     rows: dict[str, Any] = {}
     for key in _LEGACY_MAPS:
-        for name, row in _table(document, key, subject).items():
-            if not is_archive_name(name):
+        for name, row in table_of(document, key, subject).items():
+            if not is_archive_name(name) or name.count("-") < 2:
                 raise damaged(subject, f"{name!r} under {key!r} is no file name of an artifact")
             rows[name] = row
-    v3 = _table(document, "v3", subject)
+    v3 = table_of(document, "v3", subject)
     for extension in EXTENSIONS:
-        for name, row in _table(v3, extension.removeprefix("."), subject).items():
+        key = extension.removeprefix(".")
+        for name, row in table_of(v3, key, subject).items():
+            if name.count("-") < 2:
+                raise damaged(subject, f"{name!r} under {key!r} is no distribution")
             rows[f"{name}{extension}"] = row
+    removed = document.get("removed", [])
+    if not isinstance(removed, list) or not all(
+        isinstance(name, str) and is_archive_name(name) for name in removed
+    ):
+        raise damaged(subject, "'removed' in it is not a list of file names of artifacts")
     records = {}
     for name, row in rows.items():
         try:
-            records[name] = parse_record(row)
+            records[name] = parse_record(row, in_shard=in_shard)
         except BadRecordError as error:
             raise damaged(subject, f"the record of {name} is damaged: {error}") from None
     return records
 
 
-def _map(value: Any, subject: str) -> dict[str, Any]:
+def revisions_of(info: dict[str, Any], subject: str) -> Mapping[str, Any]:
+    """Return the `repodata_revisions` of an `info`: maps of numbers by `v3`, or by `3`."""
+    revisions = table_of(info, "repodata_revisions", subject)
+    for name, values in revisions.items():
+        numbers = values.values() if isinstance(values, dict) else ("",)
+        if not re.fullmatch(r"[vV]?[0-9]+", name) or not all(map(_is_number, numbers)):
+            raise damaged(subject, "its repodata_revisions are damaged")
+    return revisions
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, int) and not isinstance(value, bool))
+
+
+def need_map(value: Any, subject: str) -> dict[str, Any]:
+    """Return a document that is a map."""
     if not isinstance(value, dict):
         raise damaged(subject, "not repodata")
     return value
 
 
-def _table(document: dict[str, Any], key: str, subject: str) -> dict[str, Any]:
+def table_of(document: dict[str, Any], key: str, subject: str) -> dict[str, Any]:
     """Return a map within the document; an absent one is empty."""
-    value = document.get(key)
-    if value is None:
-        return {}
+    value = document.get(key, {})
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
         raise damaged(subject, f"{key!r} in it is not a map of names")
     return value

@@ -22,8 +22,8 @@ from scripts.index.contents import INDEX_FILES, look_into_channel
 from scripts.index.indexer import Indexer, find_indexer
 from scripts.index.records import Record
 from scripts.index.repodata import SHARDS
-from scripts.index.stamp import ChannelStamp, IndexFiles, Summary, parse_stamps, render_stamps
-from scripts.index.unchanged import are_unchanged, index_files_of
+from scripts.index.stamp import ChannelStamp, Summary, parse_stamps, render_stamps
+from scripts.index.unchanged import digest_of_index_files
 from scripts.index.work import (
     ChannelWork,
     Identity,
@@ -38,7 +38,7 @@ from scripts.manifest.workspace import Workspace
 _NEVER_MADE = ChannelStamp(
     made_from=Identity(records="", files=""),
     indexer="",
-    files=IndexFiles(contents="", statuses="", boot=None),
+    files="",
     summary=Summary(channel="", subdirs=(), records=0, not_locked=()),
 )
 
@@ -148,10 +148,11 @@ class _Indexing:
             stamp = known.get(path, _NEVER_MADE)
             if not work.is_wanted and work.contents.is_empty:
                 continue  # all that is left of it waits for its removal
-            if (stamp.made_from, stamp.indexer) == (
+            if (stamp.made_from, stamp.indexer, stamp.files) == (
                 identity,
                 self._indexer.identity,
-            ) and are_unchanged(stamp.files, self.place.folder / work.path, work.contents):
+                digest_of_index_files(self.place.folder / work.path, work.contents),
+            ):
                 stamps[path] = stamp
                 continue
             made = self._index_channel(work, waiting)
@@ -198,7 +199,7 @@ class _Indexing:
         return ChannelStamp(
             made_from=Identity(records="", files=""),
             indexer=self._indexer.identity,
-            files=index_files_of(channel, contents),
+            files=digest_of_index_files(channel, contents),
             summary=Summary(
                 channel=str(work.path),
                 subdirs=tuple(each.subdir for each in seed.subdirs),

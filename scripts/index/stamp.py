@@ -13,8 +13,8 @@ from typing import Any, Final
 from scripts.core.report import to_json
 from scripts.index.work import Identity
 
-# Goes up when the same inputs would give other records than before.
-_FORMAT: Final = 2
+# Goes up when the same inputs would give another index than before.
+_FORMAT: Final = 3
 _LONGEST: Final = 255  # characters of a folder's name, on all systems
 
 
@@ -32,24 +32,15 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IndexFiles:
-    """The index files of a channel as they were: `statuses` is believed within one `boot` alone.
-
-    After a power cut a file may hold zeros though its size and time are right.
-    """
-
-    contents: str
-    statuses: str
-    boot: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelStamp:
-    """What one channel's index was made from, by what, and what came of it."""
+    """What one channel's index was made from, by what, and what came of it.
+
+    `files` is the one sha256 (hex) of all its index files.
+    """
 
     made_from: Identity
     indexer: str
-    files: IndexFiles
+    files: str
     summary: Summary
 
 
@@ -77,7 +68,7 @@ def _parse(row: Any) -> ChannelStamp:
     stamp = ChannelStamp(
         made_from=Identity(**row["made-from"]),
         indexer=row["indexer"],
-        files=IndexFiles(**row["files"]),
+        files=row["files"],
         summary=Summary(**summary),
     )
     _check(stamp)
@@ -86,11 +77,11 @@ def _parse(row: Any) -> ChannelStamp:
 
 def _check(stamp: ChannelStamp) -> None:
     """Raise TypeError or ValueError for what cannot have been written here."""
-    made, files, summary = stamp.made_from, stamp.files, stamp.summary
-    texts = (made.records, made.files, stamp.indexer, files.contents, files.statuses)
+    made, summary = stamp.made_from, stamp.summary
+    texts = (made.records, made.files, stamp.indexer, stamp.files)
     names = (summary.channel, *summary.subdirs, *(path for path, _ in summary.not_locked))
     numbers = (summary.records, *(size for _, size in summary.not_locked))
-    if not all(isinstance(each, str) for each in (*texts, *names, files.boot or "")):
+    if not all(isinstance(each, str) for each in (*texts, *names)):
         raise TypeError("a text is wanted")
     if not all(isinstance(each, int) for each in numbers):
         raise TypeError("a number is wanted")

@@ -10,10 +10,13 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from scripts.core.file_name import EXTENSIONS
-from scripts.index.repodata import parse_zst
+from scripts.index.repodata import REPODATA, SHARD_INDEX, parse_repodata, parse_zst
+from scripts.index.shard_index import rewrite_shard_index
+
+_HASHES: Final = ("md5", "sha256")  # which a shard has as bytes
 
 Rows = dict[str, Any]
 Edit = Callable[[Rows], None]
@@ -48,19 +51,31 @@ def shard_digest(index: bytes, package: str) -> str | None:
     return None if digest is None else bytes(digest).hex()
 
 
-def edited_shard(index: bytes, package: str, shard: bytes | None, edit: Edit) -> Shard:
-    """Change the shard of a package, or make one; `edit` is given the whole document."""
+def edited_shard(
+    index: bytes, package: str, shard: bytes | None, edit: Edit, *, repodata: bytes, zst: bytes
+) -> Shard:
+    """Change the shard of a package, or make one; `edit` is given the whole document.
+
+    The shard index then vouches for `zst`, and is dated by the records of `repodata`.
+    """
     import msgpack
 
     document: Rows = {"packages": {}, "packages.conda": {}}
     if shard is not None:
         document = _unpacked(shard)
     edit(document)
+    for rows in _maps(document):
+        for row in rows.values():
+            row |= {
+                key: bytes.fromhex(row[key]) for key in _HASHES if isinstance(row.get(key), str)
+            }
     data = packed(msgpack.packb(document))
     digest = hashlib.sha256(data)
     whole = _unpacked(index)
     whole["shards"][package] = digest.digest()
-    return Shard(digest=digest.hexdigest(), data=data, index=packed(msgpack.packb(whole)))
+    records = parse_repodata(repodata, REPODATA).records.values()
+    lying = rewrite_shard_index(packed(msgpack.packb(whole)), SHARD_INDEX, records, zst)
+    return Shard(digest=digest.hexdigest(), data=data, index=lying)
 
 
 def dropping(file_name: str) -> Edit:

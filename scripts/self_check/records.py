@@ -120,11 +120,12 @@ def edit_index(copy: Copy, subdir: PurePosixPath, package: str, edit: Edit) -> N
     """Change what all index files of a subdir say of an artifact of this package."""
     repodata = edited_repodata(copy.read(subdir / REPODATA), edit)
     copy.write(subdir / REPODATA, repodata)
-    copy.write(subdir / REPODATA_ZST, packed(repodata))
+    zst = packed(repodata)
+    copy.write(subdir / REPODATA_ZST, zst)
     index = copy.read(subdir / SHARD_INDEX)
     digest = shard_digest(index, package)
     earlier = None if digest is None else copy.read(_shard(subdir, digest))
-    shard = edited_shard(index, package, earlier, edit)
+    shard = edited_shard(index, package, earlier, edit, repodata=repodata, zst=zst)
     copy.write(_shard(subdir, shard.digest), shard.data)
     copy.write(subdir / SHARD_INDEX, shard.index)
 

@@ -44,7 +44,8 @@ def test_a_child_that_cannot_be_started(tmp_path: Path) -> None:
     reason = os.strerror(2)
     if os.name != "nt":  # where the error does not name the file
         assert str(caught.value) == (
-            f"py-rattler (normalise): {missing} cannot be started: {reason}"
+            "py-rattler (normalise): ended with status 126 and no result\n"
+            f"  said  {missing}: cannot be started: {reason}"
         )
 
 
@@ -122,6 +123,29 @@ def test_a_refusal_is_rattlers_own_message(worker: Path, end: str) -> None:
     )
     with pytest.raises(RattlerRefusedError, match=r"^no: x$"):
         call_rattler("index", {})
+
+
+def test_a_worker_that_hangs_is_ended(worker: Path) -> None:
+    worker.write_text("import time; time.sleep(600)", encoding="utf-8")
+    with pytest.raises(MirrorError) as caught:
+        call_rattler("install", {}, patience=1)
+    assert str(caught.value) == (
+        "py-rattler (install): was ended, since it had not finished after 0 minutes\n"
+        "help: see whether this machine, or a disk of it, hangs; then run this again"
+    )
+    assert caught.value.problems[0].code is ExitCode.PROGRAM
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a current folder cannot be removed there")
+def test_a_current_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    written = TinyPackage(name="one").write(tmp_path)
+    call_rattler("index", {"folder": str(tmp_path)})
+    repodata = json.loads((tmp_path / "noarch" / "repodata.json").read_bytes())
+    assert repodata["packages.conda"]["one-1.0-0.conda"]["sha256"] == written.sha256
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")

@@ -58,7 +58,7 @@ def undisturbed(mirror: Mirror, locks: tuple[bytes, bytes]) -> list[dict[str, by
     for lock in (*locks, *locks):
         (mirror.root / "pixi.lock").write_bytes(lock)
         mirror.index()
-        expected.append(mirror.bytes_but_for_time())
+        expected.append(mirror.contents())
     assert expected[2] != expected[3], "or nothing would be tested"
     return expected[2:]
 
@@ -84,7 +84,7 @@ def test_sigkill_at_random_moments(tmp_path: Path, any_indexer: str) -> None:
             said = process.stdout.read()
         cut_short += not said
         mirror.index()
-        assert mirror.bytes_but_for_time() == expected[turn % 2], f"turn {turn}"
+        assert mirror.contents() == expected[turn % 2], f"turn {turn}"
     assert cut_short >= 5, "runs must have been killed before they ended"
 
 
@@ -121,4 +121,4 @@ def test_the_end_at_every_step_of_becoming_visible(
             mirror.index()
         last[0] = sys.maxsize
         mirror.index()
-        assert mirror.bytes_but_for_time() == expected[turn % 2], f"step {stop}"
+        assert mirror.contents() == expected[turn % 2], f"step {stop}"

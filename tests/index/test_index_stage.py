@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -16,14 +17,16 @@ import msgpack
 import pytest
 import zstandard
 
+from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError
 from scripts.core.report import human_size
 from scripts.index import stage
 from scripts.index.indexer import Indexer, find_indexer, run_indexer
-from scripts.index.leftovers import look_into_mirror
+from scripts.index.leftovers import find_leftovers, look_into_mirror
 from scripts.index.readback import read_subdir_index
-from tests.support.mirrors import CHANNEL, Mirror, make_mirror, rows
+from tests.support.mirrors import CHANNEL, PY_RATTLER, Mirror, make_mirror, path_with, rows
 from tests.support.packages import TinyPackage
+from tests.support.template import ROOT
 
 A = TinyPackage(name="a", subdir="linux-64", depends=("b 0.1 h", "c =1.2", "Foo"))
 B = TinyPackage(name="b", extension=".tar.bz2", track_features=("x",), run_exports=())
@@ -35,8 +38,8 @@ FILES = ("repodata.json", "repodata.json.zst", "repodata_shards.msgpack.zst")
 
 # What an index was made from, of another channel.
 STAMP = (
-    '{"format": 1, "channels": [{"made-from": {"records": "1", "files": "2"}, "indexer": "3",'
-    ' "files": {"contents": "4", "statuses": "5", "boot": null}, "summary": {"channel": NAME,'
+    '{"format": 2, "channels": [{"made-from": {"records": "1", "files": "2"}, "indexer": "3",'
+    ' "files": "4", "summary": {"channel": NAME,'
     ' "subdirs": [], "records": 0, "kept": 0, "kept-bytes": 0, "foreign": []}}]}'
 )
 
@@ -95,23 +98,38 @@ def test_without_the_state_the_bytes_stay(tmp_path: Path, indexer: str) -> None:
     before = mirror.states()
     mirror.workspace.place.index_stamp.unlink()
     assert mirror.index().data["changed"] is True
-    assert mirror.states() == before, "not even the time of making differs"
+    assert mirror.states() == before
 
 
-def test_after_a_reboot_the_index_is_read_and_not_made(
-    tmp_path: Path, any_indexer: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mirror = mirror_of(tmp_path, A, B)
+def test_made_anew_elsewhere_the_index_has_the_same_bytes(tmp_path: Path, indexer: str) -> None:
+    """At another time, too: nothing in it tells when it was made."""
+    mirror, other = (mirror_of(tmp_path / name, A, B, W) for name in ("one", "other"))
     mirror.index()
-    monkeypatch.setattr("scripts.index.unchanged.boot_id", lambda: "another boot")
-    assert mirror.index().data["changed"] is False
-    # Control: bytes that changed while size and time did not are seen then.
-    file = mirror.folder / "noarch" / "repodata.json"
-    status, data = file.stat(), file.read_bytes()
-    file.write_bytes(b" " * len(data))
-    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert mirror.index().data["changed"] is True
-    assert file.read_bytes() == data
+    time.sleep(1.1)  # longer than any clock's step
+    other.index()
+    assert mirror.contents() == other.contents()
+
+
+def test_a_bit_lost_on_the_disk_is_mended(tmp_path: Path, any_indexer: str) -> None:
+    """Whichever file lost it, and though its size and time are as they were."""
+    old, new = rows(tmp_path / "upstream", (A, replace(A, version="2.0")))
+    mirror = make_mirror(tmp_path / "workspace")
+    mirror.lock([replace(old, depends=("hot >=1",))])
+    mirror.index()
+    mirror.lock([new])  # so the index alone tells the hotfix of the older one
+    mirror.index()
+    before = mirror.contents()
+    shard = f"linux-64/shards/{shards(mirror, 'linux-64')['a']}.msgpack.zst"
+    for name in (*(f"linux-64/{each}" for each in FILES), shard):
+        file = mirror.folder / name
+        status, data = file.stat(), file.read_bytes()
+        flipped = data.replace(b"hot >=1", b"hot >=3") if b"hot >=1" in data else b""
+        file.write_bytes(flipped or data[:-20] + bytes([data[-20] ^ 4]) + data[-19:])
+        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+        assert mirror.contents() != before
+        assert mirror.index().data["changed"] is True
+        assert mirror.contents() == before, name
+        assert mirror.index().data["changed"] is False
 
 
 def test_hotfixes_of_the_lock_survive(tmp_path: Path, indexer: str) -> None:
@@ -249,6 +267,29 @@ def test_records_are_found_in_the_zst_where_repodata_is_torn(
     assert "linux-64/repodata.json: not JSON; what it said of artifacts" in capsys.readouterr().err
 
 
+def test_a_prune_killed_before_the_last_file_knows_what_it_was_about(
+    tmp_path: Path, any_indexer: str
+) -> None:
+    """The other index files name the older artifact no more; repodata.json does."""
+    old, new = rows(tmp_path / "upstream", (A, replace(A, version="2.0")))
+    mirror = make_mirror(tmp_path / "workspace")
+    mirror.lock([replace(old, depends=("hot >=1",))])
+    mirror.index()
+    mirror.lock([new])
+    mirror.index()
+    repodata = mirror.folder / "linux-64" / "repodata.json"
+    before = repodata.read_bytes()
+    older = PurePosixPath("linux-64/a-1.0-0.conda")
+    stage.index_without(mirror.workspace, mirror.selection, frozenset({older}), Console())
+    repodata.write_bytes(before)
+    found = find_leftovers(mirror.workspace.place, mirror.selection, Console())
+    assert [(each.path, each.record.depends) for each in found.kept] == [(older, ("hot >=1",))]
+    # Control: killed later, it is a file that nobody knows.
+    stage.index_without(mirror.workspace, mirror.selection, frozenset({older}), Console())
+    found = find_leftovers(mirror.workspace.place, mirror.selection, Console())
+    assert (found.kept, found.foreign) == ((), (older,))
+
+
 def test_foreign_files_are_not_indexed(tmp_path: Path, indexer: str) -> None:
     mirror = mirror_of(tmp_path, A)
     for name in ("._a-1.0-0.conda", "odd.conda", "a-1.0-py3-none-any.whl", "README"):
@@ -310,7 +351,7 @@ def test_pipes_and_links_in_place_of_index_files(
 ) -> None:
     mirror = mirror_of(tmp_path, A)
     mirror.index()
-    before = mirror.bytes_but_for_time()
+    before = mirror.contents()
     for make in (os.mkfifo, lambda path: path.symlink_to(os.devnull), Path.mkdir):
         file = mirror.folder / "noarch" / name
         file.unlink()
@@ -326,7 +367,7 @@ def test_pipes_and_links_in_place_of_index_files(
         mirror.index()
         assert file.is_file()
         assert not file.is_symlink()
-        assert mirror.bytes_but_for_time() == before
+        assert mirror.contents() == before
 
 
 @pytest.mark.parametrize(
@@ -334,7 +375,7 @@ def test_pipes_and_links_in_place_of_index_files(
     [
         "[" * 100_000,
         "null",
-        '{"format": 1, "channels": [{}]}',
+        '{"format": 2, "channels": [{}]}',
         STAMP.replace("NAME", '"a\\u0000b"'),
         STAMP.replace("NAME", f'"{"x" * 300}"'),
         STAMP.replace("NAME", "7"),
@@ -345,10 +386,10 @@ def test_pipes_and_links_in_place_of_index_files(
 def test_a_damaged_stamp_costs_one_indexing(tmp_path: Path, any_indexer: str, text: str) -> None:
     mirror = mirror_of(tmp_path, A)
     mirror.index()
-    before = mirror.bytes_but_for_time()
+    before = mirror.contents()
     mirror.workspace.place.index_stamp.write_text(text, encoding="utf-8")
     assert mirror.index().lines == ("indexed: 1 record in 2 subdirs",)
-    assert mirror.bytes_but_for_time() == before
+    assert mirror.contents() == before
     assert sorted(path.name for path in mirror.folder.iterdir()) == ["linux-64", "noarch"]
 
 
@@ -385,7 +426,7 @@ def test_a_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_damaged_shard_is_made_again(tmp_path: Path, indexer: str) -> None:
     mirror = mirror_of(tmp_path, A, B)
     mirror.index()
-    before = mirror.bytes_but_for_time()
+    before = mirror.contents()
     shard = mirror.folder / "noarch" / "shards" / f"{shards(mirror, 'noarch')['b']}.msgpack.zst"
     shard.write_bytes(b"torn")
     (problem,) = read_subdir_index(mirror.folder / "noarch", PurePosixPath("noarch")).problems
@@ -394,7 +435,7 @@ def test_a_damaged_shard_is_made_again(tmp_path: Path, indexer: str) -> None:
         "help: pixi run index"
     )
     mirror.index()
-    assert mirror.bytes_but_for_time() == before
+    assert mirror.contents() == before
     assert read_subdir_index(mirror.folder / "noarch", PurePosixPath("noarch")).problems == ()
 
 
@@ -402,12 +443,12 @@ def test_a_damaged_shard_is_made_again(tmp_path: Path, indexer: str) -> None:
 def test_a_missing_index_file_is_made_again(tmp_path: Path, any_indexer: str, name: str) -> None:
     mirror = mirror_of(tmp_path, A, B)
     mirror.index()
-    before = mirror.bytes_but_for_time()
+    before = mirror.contents()
     (mirror.folder / "noarch" / name).unlink()
     (problem, *_) = read_subdir_index(mirror.folder / "noarch", PurePosixPath("noarch")).problems
     assert str(problem) == f"noarch/{name}: is missing\nhelp: pixi run index"
     mirror.index()
-    assert mirror.bytes_but_for_time() == before
+    assert mirror.contents() == before
     assert (mirror.folder / "noarch" / name).exists()
 
 
@@ -418,9 +459,7 @@ def test_an_index_that_says_two_things(tmp_path: Path, any_indexer: str) -> None
     file.write_bytes(file.read_bytes().replace(b'"size":', b'"size":1'))
     problems = read_subdir_index(mirror.folder / "linux-64", PurePosixPath("linux-64")).problems
     assert [str(each).partition("\n")[0] for each in problems] == [
-        "linux-64/repodata.json.zst: holds another repodata.json than the one here",
-        "linux-64/a-1.0-0.conda: the shards and repodata.json say different things of it",
-        "linux-64/a-2.0-0.conda: the shards and repodata.json say different things of it",
+        "linux-64/repodata.json: is not the one that repodata.json.zst holds",
     ]
 
 
@@ -542,8 +581,102 @@ def test_an_indexer_that_cannot_be_started(tmp_path: Path) -> None:
         run_indexer(Indexer(program=broken, identity="broken"), tmp_path)
     assert caught.value.problems[0].code is ExitCode.PROGRAM
     assert str(caught.value) == (
-        f"rattler-index: {broken} cannot be started: No such file or directory"
+        "rattler-index: ended with status 126\n"
+        f"  said  {broken}: cannot be started: No such file or directory"
     )
+
+
+def test_an_indexer_whose_disk_is_full(tmp_path: Path, fake_program: Path) -> None:
+    said = "failed to write: Unexpected (persistent) => No space left on device (os error 28)"
+    fake_program.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 1\n", encoding="utf-8")
+    mirror = mirror_of(tmp_path, A)
+    before = mirror.states()
+    with pytest.raises(MirrorError) as error:
+        mirror.index()
+    assert str(error.value) == (
+        f"{mirror.workspace.place.staging}: rattler-index cannot read or write here:"
+        f" No space left on device\n  said  {said}\n"
+        "help: see to the disk (df, dmesg), then pixi run index"
+    )
+    assert error.value.problems[0].code is ExitCode.USAGE
+    assert mirror.states() == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a small disk of one's own is Linux's")
+def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
+    """The staging folder is a file system of four pages, in a mount namespace of its own."""
+    mirror = mirror_of(tmp_path, A, B)
+    staging = mirror.workspace.place.staging
+    staging.mkdir(parents=True)
+    alone = ["unshare", "--user", "--map-root-user", "--mount"]
+    if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("this system gives no mount namespace of one's own")
+    before = mirror.states()
+    script = 'mount -t tmpfs -o size=16k tmpfs "$1" && exec "$0" -P -m tasks.index'
+    done = subprocess.run(
+        [*alone, "sh", "-c", script, sys.executable, staging],
+        cwd=mirror.root,
+        env=os.environ | {"PATH": path_with(PY_RATTLER), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    first, *_, last = done.stderr.splitlines()
+    assert first == (
+        f"error: {staging}: py-rattler (index) cannot read or write here: No space left on device"
+    )
+    assert last == "help: see to the disk (df, dmesg), then pixi run index"
+    assert done.returncode == ExitCode.USAGE
+    assert mirror.states() == before
+
+
+def test_an_indexer_that_hangs_is_ended(
+    tmp_path: Path, fake_program: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what it has started with it, which would hold its streams open."""
+    monkeypatch.setattr("scripts.index.indexer._PATIENCE", 0.5)
+    fake_program.write_text("#!/bin/sh\nsleep 600\necho never\n", encoding="utf-8")
+    mirror = mirror_of(tmp_path, A)
+    before = mirror.states()
+    with pytest.raises(MirrorError) as error:
+        mirror.index()
+    assert str(error.value) == (
+        "rattler-index: was ended, since it had not finished after 0 minutes"
+    )
+    assert error.value.problems[0].code is ExitCode.PROGRAM
+    assert mirror.states() == before
+
+
+def test_locked_records_that_no_indexer_could_read(tmp_path: Path, any_indexer: str) -> None:
+    """Each artifact is named, before any indexer is asked."""
+    packages = (A, B, replace(W, timestamp=10**18), TinyPackage(name="fine"))
+    a, b, w, fine = rows(tmp_path / "upstream", packages)
+    mirror = make_mirror(tmp_path / "workspace")
+    bad, odd = replace(a, depends=("b >=1,,<", "Foo")), replace(b, constrains=("c[no_key=1]",))
+    mirror.lock([bad, odd, w, fine])
+    before = mirror.states()
+    with pytest.raises(MirrorError) as error:
+        mirror.index()
+    assert str(error.value) == (
+        "linux-64/a-1.0-0.conda: depends of its record holds 'b >=1,,<', which is no MatchSpec\n"
+        "  from    pixi.lock\n"
+        "  reason  unable to parse version spec: >=1,,<\n"
+        "help: pixi update a, or correct its row in pixi.lock\n"
+        "noarch/b-1.0-0.tar.bz2: constrains of its record holds 'c[no_key=1]', which is no"
+        " MatchSpec\n"
+        "  from    pixi.lock\n"
+        "  reason  invalid bracket key: no_key\n"
+        "help: pixi update b, or correct its row in pixi.lock\n"
+        "win-64/w-1!2.0+x-0.conda: its record cannot be indexed\n"
+        "  from    pixi.lock\n"
+        "  reason  timestamp is 1000000000000000000, which is no time up to the year 9999\n"
+        "help: pixi update w, or correct its row in pixi.lock"
+    )
+    assert {problem.code for problem in error.value.problems} == {ExitCode.USAGE}
+    assert mirror.states() == before
+    # Control: without these rows the rest is indexed.
+    mirror.lock([replace(a, depends=("Foo",)), replace(b, constrains=()), fine])
+    assert mirror.index().lines[0] == "indexed: 3 records in 2 subdirs"
 
 
 def test_an_indexer_that_does_nothing_is_not_believed(tmp_path: Path, fake_program: Path) -> None:

@@ -13,10 +13,8 @@ from scripts.index.repodata import (
     DamagedIndexError,
     parse_repodata,
     parse_shard,
-    parse_shard_index,
     parse_zst,
     render_repodata,
-    same_but_for_time,
 )
 
 PLAIN = Record(name="a", version="1", build="0", build_number=0, subdir="linux-64", size=3)
@@ -101,37 +99,7 @@ def test_a_zst_that_fills_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch)
     assert parse_zst(zstandard.compress(b"x" * 1000), "z") == b"x" * 1000
 
 
-@pytest.mark.parametrize(
-    ("data", "trouble"),
-    [
-        (zstandard.compress(b"\xc1"), "not msgpack"),
-        (packed({"info": {}}) + b"", None),
-        (packed([]), "not repodata"),
-        (packed({"shards": {"a": "text"}}), "the shard of 'a' has no sha256"),
-        (packed({"shards": {"a": b"short"}}), "the shard of 'a' has no sha256"),
-        (packed({"shards": {b"a": b"\0" * 32}}), "'shards' in it is not a map of names"),
-    ],
-)
-def test_damaged_shard_index(data: bytes, trouble: str | None) -> None:
-    if trouble is None:
-        assert parse_shard_index(data, "i").shards == {}
-        return
-    with pytest.raises(DamagedIndexError) as error:
-        parse_shard_index(data, "i")
-    assert str(error.value) == f"i: {trouble}\nhelp: pixi run index"
-
-
 def test_a_shard_has_its_hashes_as_bytes() -> None:
     row = {"name": "a", "version": "1", "build": "0", "build_number": 0, "md5": b"\x01" * 16}
     records = parse_shard(packed({"packages": {}, "packages.conda": {"a-1-0.conda": row}}), "s")
     assert records.records["a-1-0.conda"].md5 == "01" * 16
-
-
-def test_only_the_time_of_making_may_differ() -> None:
-    def index(time: str, digest: bytes) -> bytes:
-        return packed({"info": {"created_at": time, "subdir": "noarch"}, "shards": {"a": digest}})
-
-    one = index("2026-01-01", b"\1" * 32)
-    assert same_but_for_time(one, index("2026-01-02", b"\1" * 32))
-    assert not same_but_for_time(one, index("2026-01-01", b"\2" * 32))
-    assert not same_but_for_time(one, b"torn")

@@ -202,7 +202,7 @@ def _ways(mirror: Mirror) -> dict[tuple[str, str], Way]:
         (
             "zst older than json",
             "index",
-            "{named}: holds another repodata.json than the one here",
+            "{named}: has another sha256 than repodata_shards.msgpack.zst says",
         ),
         (
             "record missing",

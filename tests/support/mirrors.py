@@ -113,13 +113,9 @@ class Mirror:
             if file.is_file()
         }
 
-    def bytes_but_for_time(self) -> dict[str, bytes]:
-        """Read every file but the shard indexes, which tell the time of their making."""
-        return {
-            name: data
-            for name, (data, _) in self.states().items()
-            if not name.endswith("repodata_shards.msgpack.zst")
-        }
+    def contents(self) -> dict[str, bytes]:
+        """Read every file of the channel folder."""
+        return {name: data for name, (data, _) in self.states().items()}
 
 
 def _platform(row: LockRow | RawRow) -> str:

@@ -1,0 +1,117 @@
+"""The shard index: read as strictly as it should be, written in one form alone."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgpack
+import pytest
+import zstandard
+
+from scripts.index.records import Record
+from scripts.index.repodata import DamagedIndexError, parse_zst
+from scripts.index.shard_index import (
+    is_as_written,
+    newest_time,
+    parse_shard_index,
+    rewrite_shard_index,
+)
+
+INFO = {"subdir": "noarch", "base_url": "", "shards_base_url": "./shards/"}
+REVISIONS = "repodata_revisions"
+DIGEST = b"\1" * 32
+
+
+def packed(document: object) -> bytes:
+    return zstandard.compress(msgpack.packb(document))
+
+
+def record(timestamp: int | None) -> Record:
+    return Record(
+        name="a", version="1", build="0", build_number=0, subdir="noarch", timestamp=timestamp
+    )
+
+
+def index(info: object, shards: object) -> bytes:
+    return packed({"info": info, "shards": shards})
+
+
+@pytest.mark.parametrize(
+    ("data", "trouble"),
+    [
+        (zstandard.compress(b"\xc1"), "not msgpack"),
+        (b"no zst", "not a whole zst file"),
+        (packed([]), "not repodata"),
+        (packed({"info": INFO}), "it has no 'shards'"),
+        (packed({"shards": {}}), "it has no 'info'"),
+        (index([], {}), "'info' in it is not a map of names"),
+        (index({**INFO, "subdir": None}, {}), "its subdir is not a string"),
+        (index({**INFO, "base_url": {}}, {}), "its base_url is not a string"),
+        (index({"subdir": "noarch", "base_url": ""}, {}), "its shards_base_url is not a string"),
+        (index({**INFO, "created_at": 3}, {}), "its created_at is not a string"),
+        (
+            index({**INFO, "repodata_zst_sha256": "0" * 64}, {}),
+            "its repodata_zst_sha256 is not a sha256",
+        ),
+        (
+            index({**INFO, "repodata_revisions": {"x": {}}}, {}),
+            "its repodata_revisions are damaged",
+        ),
+        (
+            index({**INFO, "repodata_revisions": {"v3": 3}}, {}),
+            "its repodata_revisions are damaged",
+        ),
+        (index(INFO, {"a": "text"}), "the shard of 'a' has no sha256"),
+        (index(INFO, {"a": b"short"}), "the shard of 'a' has no sha256"),
+        (index(INFO, {b"a": DIGEST}), "'shards' in it is not a map of names"),
+        (zstandard.compress(b"\x82\xa1a\x01\xa1a\x02"), "not msgpack"),  # a key there twice
+    ],
+)
+def test_what_is_damaged(data: bytes, trouble: str) -> None:
+    with pytest.raises(DamagedIndexError) as error:
+        parse_shard_index(data, "i")
+    assert str(error.value) == f"i: {trouble}\nhelp: pixi run index"
+
+
+@pytest.mark.parametrize(
+    ("timestamps", "time"),
+    [
+        ((), "1970-01-01T00:00:00.000Z"),
+        ((None, None), "1970-01-01T00:00:00.000Z"),
+        ((-5,), "1970-01-01T00:00:00.000Z"),
+        ((1_700_000_000_123, None, 1_600_000_000_000), "2023-11-14T22:13:20.123Z"),
+        ((253_402_207_200_000,), "9999-12-30T22:00:00.000Z"),
+    ],
+)
+def test_the_newest_record_gives_the_time(timestamps: tuple[int | None, ...], time: str) -> None:
+    assert newest_time(map(record, timestamps)) == time
+
+
+def test_rewritten_it_is_the_same_whenever_it_was_made() -> None:
+    revisions = {"v3": {"n_packages": 1, "oldest": 1, "newest": 2}}
+
+    def written(created_at: str, shards: dict[str, bytes]) -> bytes:
+        info = {**INFO, "created_at": created_at, "repodata_revisions": revisions}
+        data = index(info, shards)
+        return rewrite_shard_index(data, "i", [record(1_700_000_000_000)], b"the zst")
+
+    one = written("2026-01-01T00:00:00Z", {"a": DIGEST, "b": DIGEST})
+    assert one == written("2026-01-02T00:00:00Z", {"b": DIGEST, "a": DIGEST})
+    said = parse_shard_index(one, "i")
+    assert said.created_at == "2023-11-14T22:13:20.000Z"
+    assert said.zst_sha256 == hashlib.sha256(b"the zst").hexdigest()
+    assert (said.shards, said.revisions) == ({"a": "01" * 32, "b": "01" * 32}, revisions)
+    assert one != written("2026-01-01T00:00:00Z", {"a": DIGEST, "b": b"\2" * 32})
+
+
+@pytest.mark.parametrize("count", [0, 1, 3276, 3277, 8000])  # below and above a block
+def test_the_frame_is_one_that_zstd_reads_and_no_other(count: int) -> None:
+    shards: dict[str, Any] = {f"p{number:04}": DIGEST for number in range(count)}
+    data = rewrite_shard_index(index(INFO, shards), "i", (), b"")
+    reader = zstandard.ZstdDecompressor()
+    assert zstandard.frame_content_size(data) == len(reader.decompress(data))
+    assert parse_zst(data, "i") == reader.decompress(data)
+    assert len(parse_shard_index(data, "i").shards) == count
+    assert is_as_written(data, "i")
+    assert not is_as_written(zstandard.compress(parse_zst(data, "i")), "i")
