@@ -23,7 +23,12 @@ from scripts.manifest.resolve import (
 from scripts.manifest.settings import Kind
 from scripts.proof.channel_order import ChannelFolders
 from scripts.proof.findings import Place, places_of
-from scripts.proof.virtual import manifest_platform, virtual_packages
+from scripts.proof.virtual import (
+    VirtualPackage,
+    declared_packages,
+    manifest_platform,
+    virtual_packages,
+)
 from scripts.renew.fit_requirement import wanted_text
 
 
@@ -49,7 +54,7 @@ class Solving:
     channels: tuple[PurePosixPath, ...]
     wanted: tuple[Wanted, ...]
     constraints: tuple[Wanted, ...]
-    virtual_packages: tuple[str, ...]
+    virtual_packages: tuple[VirtualPackage, ...]
     channel_priority: str
     strategy: str
     locked: frozenset[PurePosixPath]
@@ -94,7 +99,7 @@ def _plan(
         channels=folders.in_order(locked_channels(manifest, environment)),
         wanted=tuple(_wanted(filter(lambda one: _is_asked(one, there), asked), folders)),
         constraints=tuple(_wanted(constraints(manifest, environment, platform), folders)),
-        virtual_packages=virtual_packages(rows, platform),
+        virtual_packages=virtual_packages(declared_packages(rows, platform)),
         channel_priority=channel_priority(manifest, environment),
         strategy=solve_strategy(manifest, environment),
         locked=frozenset(path_of(selection.layout, each) for each in rows.packages),

@@ -16,7 +16,6 @@ from scripts.core.report import Json
 from scripts.lock.select import Selection
 from scripts.manifest.workspace import Workspace
 from scripts.proof.alone import alone_environment, seclusion
-from scripts.proof.virtual import virtual_package_parts
 from scripts.solve.plan_solve import NotSolved, Solving, Wanted, plan_solves
 from scripts.solve.solved import Answer, SolveResult, conclude, died
 
@@ -56,7 +55,9 @@ def _question(solving: Solving, folder: Path) -> Json:
         "subdir": solving.subdir,
         "specs": [_spec(each, folder) for each in solving.wanted],
         "constraints": [_spec(each, folder) for each in solving.constraints],
-        "virtual_packages": [virtual_package_parts(each) for each in solving.virtual_packages],
+        "virtual_packages": [
+            [each.name, each.version, each.build] for each in solving.virtual_packages
+        ],
         "channel_priority": solving.channel_priority,
         "strategy": solving.strategy,
     }

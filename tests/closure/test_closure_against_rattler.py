@@ -23,7 +23,6 @@ from scripts.lock.read import read_lock
 from scripts.lock.select import select
 from scripts.manifest.parse import parse_manifest
 from scripts.manifest.settings import Settings
-from scripts.proof.virtual import virtual_package_parts
 
 DATA = Path(__file__).parents[1] / "data"
 NOTHING = parse_manifest(
@@ -81,7 +80,9 @@ def _question(closing: Closing, folder: Path) -> Json:
             for each in closing.packages
         ],
         "constraints": [],
-        "virtual_packages": [virtual_package_parts(x) for x in closing.virtual_packages or ()],
+        "virtual_packages": [
+            [each.name, each.version, each.build] for each in closing.virtual_packages or ()
+        ],
         "channel_priority": "disabled",
         "strategy": "highest",
     }
