@@ -303,7 +303,7 @@ def test_defaults_where_the_lock_says_nothing(
 
 
 def test_recorded_virtual_packages_are_what_pixi_makes_of_them(world: World) -> None:
-    """What it assumes of the subdir besides; of `__archspec` the build alone; of none it knows not."""
+    """With what it assumes of the subdir; of `__archspec` the build alone, and no unknown ones."""
     world.write(
         "",
         environment(
