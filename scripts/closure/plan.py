@@ -9,7 +9,6 @@ from scripts.lock.model import LockedEnvironment, LockedPackage, PlatformPackage
 from scripts.lock.select import Selection
 from scripts.manifest.model import Manifest, ManifestPlatform, Requirement
 from scripts.manifest.resolve import constraints, requirements
-from scripts.manifest.settings import Kind
 from scripts.proof.findings import Place, places_of
 from scripts.proof.virtual import (
     VirtualPackage,
@@ -72,7 +71,7 @@ def _closings(
     else:
         needed = requirements(manifest, environment, platform)
         limits = constraints(manifest, environment, platform)
-    built = _built(rows)
+    built = frozenset(rows.source_names)
     yield Closing(
         place=place,
         packages=rows.packages,
@@ -96,10 +95,3 @@ def _closings(
             built=built,
             root=f"the building of {', '.join(sorted(built))}",
         )
-
-
-def _built(rows: PlatformPackages) -> frozenset[str]:
-    """Return the names of source packages; the lock's reader adds the version behind a blank."""
-    return frozenset(
-        row.name.partition(" ")[0].lower() for row in rows.unmirrorable if row.kind is Kind.SOURCE
-    )

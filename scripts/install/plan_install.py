@@ -80,7 +80,7 @@ def _installation(
         artifacts=tuple(dict.fromkeys(chosen)),
         asked=tuple(_asked(manifest, environment.name, platform, rows.packages)),
         left_out=frozenset(row.kind for row in rows.unmirrorable),
-        wanting=tuple(_wanting(rows)),
+        wanting=rows.missing_source_packages,
         virtual_packages=declared,
         overrides=tuple(sorted(overrides_of(virtual_packages(declared)).items())),
         manifest_platform=platform.name if several and platform is not None else None,
@@ -105,20 +105,6 @@ def _asked(
     if environment is not None and platform is not None:
         names = {each.name.lower() for each in requirements(manifest, environment, platform)}
         yield from sorted({each.name for each in packages if each.name.lower() in names})
-
-
-def _wanting(rows: PlatformPackages) -> Iterator[str]:
-    """Yield the source packages that locked packages depend on: no channel has them."""
-    needed = {
-        spec.replace("=", " ").split()[0].lower()
-        for package in rows.packages
-        for spec in package.depends
-        if spec.strip()
-    }
-    for row in rows.unmirrorable:
-        name = row.name.split()[0]
-        if row.kind is Kind.SOURCE and name.lower() in needed:
-            yield name
 
 
 def overrides_of(packages: Iterable[VirtualPackage]) -> dict[str, str]:

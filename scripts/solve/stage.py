@@ -41,17 +41,23 @@ def _ask(solvings: list[Solving], folder: Path) -> list[Answer]:
         scratch = Path(name).resolve()
         arguments: dict[str, Json] = {
             "cache": str(scratch / "cache"),
-            "questions": [_question(each, folder) for each in solvings],
+            "questions": [solve_question(each, folder) for each in solvings],
         }
         environment = alone_environment(scratch / "home", {})
         replies = call_rattler("solve", arguments, environment, seclusion().command)
     assert isinstance(replies, list)
-    return [_answer(reply, folder) for reply in replies]
+    return [solve_answer(reply, folder) for reply in replies]
 
 
-def _question(solving: Solving, folder: Path) -> Json:
+def solve_question(solving: Solving, folder: Path) -> Json:
+    """Write what the worker is asked; `folder` is the channel folder."""
     return {
         "channels": [(folder / each).as_uri() for each in solving.channels],
+        "undeclared": [
+            {"channel": (folder / each.folder).as_uri(), "folder": str(folder / each.folder)}
+            | {"names": sorted(each.names)}
+            for each in solving.undeclared
+        ],
         "subdir": solving.subdir,
         "specs": [_spec(each, folder) for each in solving.wanted],
         "constraints": [_spec(each, folder) for each in solving.constraints],
@@ -69,7 +75,7 @@ def _spec(wanted: Wanted, folder: Path) -> str:
     return f"{(folder / wanted.channel).as_uri()}::{wanted.spec}"
 
 
-def _answer(reply: Json, folder: Path) -> Answer:
+def solve_answer(reply: Json, folder: Path) -> Answer:
     """Read one reply of the worker; what lies outside the mirror keeps its URL."""
     assert isinstance(reply, dict)
     if "refused" in reply:
