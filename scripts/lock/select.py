@@ -199,7 +199,7 @@ def _no_folder(package: LockedPackage) -> Problem:
         trouble="no folder can be named for the channel that this is from",
         code=ExitCode.USAGE,
         facts=(("channel", redact(package.channel or "")),),
-        help=f'set layout = "flat" under [{TABLE}], or lock it from a channel with a name',
+        help=f'set layout = "flat" under [{TABLE}], or another channel',
     )
 
 
