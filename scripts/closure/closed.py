@@ -10,13 +10,15 @@ from typing import Final
 from scripts.channel.layout import Layout
 from scripts.closure.chain import Chains
 from scripts.closure.inquire import Answer, Catalogue, things_of
-from scripts.closure.look import Look, Open, Wish
+from scripts.closure.look import Look, Open, Want, Wish
 from scripts.closure.plan import Closing
 from scripts.core.errors import ExitCode, Problem
 from scripts.core.redact import redact, without_secrets
 from scripts.core.report import Json
 from scripts.lock.select import path_of
+from scripts.manifest.parse_platforms import platform_table
 from scripts.proof.findings import Finding, Level, Place, used_by
+from scripts.proof.virtual import VirtualPackage, is_declarable, least_package
 
 _SHOWN: Final = 5  # artifacts of each kind that one finding shows
 _LISTED: Final = 20  # unproven requirements that one line shows
@@ -138,7 +140,7 @@ class _Teller:
             trouble=f"{want.wish} {want.text}, {state}",
             code=ExitCode.NO,
             facts=(*facts, *(("needed by", line) for line in needed_by)),
-            help=_help(answer, look.closing.root),
+            help=_help(want, answer, look.closing),
         )
 
     def _who(self, look: Look, each: Open) -> str:
@@ -178,21 +180,30 @@ class _Teller:
 
     def _text(self, position: int) -> str:
         thing = self._catalogue.things[position]
-        if isinstance(thing, str):
-            return thing
+        if isinstance(thing, VirtualPackage):
+            return str(thing)
         return str(path_of(self._layout, thing))
 
     def _text_with_channel(self, position: int) -> str:
         thing = self._catalogue.things[position]
-        channel = None if isinstance(thing, str) else thing.channel
+        channel = None if isinstance(thing, VirtualPackage) else thing.channel
         text = self._text(position)
         return f"{text} from {without_secrets(channel)}" if channel else text
 
 
-def _help(answer: Answer, manifest: str) -> str:
-    if answer.refused is None and answer.name.startswith("__"):
-        return f"give the platform {answer.name} in {manifest}, then `pixi lock`"
-    return "pixi lock"
+def _help(want: Want, answer: Answer, closing: Closing) -> str:
+    """Say what mends it: for a virtual package that a manifest can declare, the table to write."""
+    platform = closing.platform
+    if platform is None or not is_declarable(answer.name, platform.subdir):
+        return "pixi lock"
+    least = least_package(answer.name, want.spec) if want.wish is Wish.REQUIRES else None
+    if least is None:
+        return f"give the platform such a {answer.name} in {closing.root}, then `pixi lock`"
+    table = platform_table(platform, least)
+    return (
+        f"in the platforms of {closing.root} write {table} in place of {platform.name},"
+        " then `pixi lock`"
+    )
 
 
 def closure_lines(result: ClosureResult) -> Iterator[str]:

@@ -11,11 +11,11 @@ from scripts.core.condition import Condition, parse_condition, specs_of
 from scripts.core.report import Json
 from scripts.core.subdir import NOARCH
 from scripts.lock.model import LockedPackage
-from scripts.proof.virtual import virtual_package_parts
+from scripts.proof.virtual import VirtualPackage
 from scripts.renew.fit_requirement import match_record
 
-# What a requirement can be met by: a locked package, or a virtual one as a lock writes it.
-Thing = LockedPackage | str
+# What a requirement can be met by.
+Thing = LockedPackage | VirtualPackage
 
 
 class Catalogue:
@@ -46,7 +46,7 @@ class Catalogue:
     def records(self) -> list[Json]:
         """Write everything as a record, in order of position."""
         return [
-            _virtual_record(each) if isinstance(each, str) else match_record(each)
+            _virtual_record(each) if isinstance(each, VirtualPackage) else match_record(each)
             for each in self.things
         ]
 
@@ -60,8 +60,7 @@ def things_of(closing: Closing) -> Iterator[Thing]:
 
 def name_of(thing: Thing) -> str:
     """Return a name as rattler compares it."""
-    name = virtual_package_parts(thing)[0] if isinstance(thing, str) else thing.name
-    return name.lower()
+    return thing.name.lower()
 
 
 def specs_asked(closings: Iterable[Closing]) -> list[str]:
@@ -123,12 +122,11 @@ def _specs(closing: Closing) -> Iterator[str]:
             yield from specs_of(condition)
 
 
-def _virtual_record(text: str) -> Json:
-    name, version, build = virtual_package_parts(text)
+def _virtual_record(package: VirtualPackage) -> Json:
     return {
-        "name": name,
-        "version": version,
-        "build": build,
+        "name": package.name,
+        "version": package.version,
+        "build": package.build,
         "build_number": 0,
         "subdir": NOARCH,
         "sha256": None,

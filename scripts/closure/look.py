@@ -21,6 +21,7 @@ from scripts.closure.plan import Closing
 from scripts.core.condition import holds, parse_condition
 from scripts.lock.model import SourcePackage
 from scripts.manifest.model import Requirement
+from scripts.proof.virtual import VirtualPackage
 from scripts.renew.fit_requirement import differs_aside, wanted_text
 
 _NAME_ALONE: Final = re.compile(r"[^\s=<>!~\[:]+(\s+\*)?")
@@ -167,7 +168,7 @@ class Look:
     def _differs(self, want: Want, position: int) -> bool:
         """Tell whether the manifest asks for another channel or the like; records never do."""
         thing = self._things[position]
-        if want.own is None or isinstance(thing, str):
+        if want.own is None or isinstance(thing, VirtualPackage):
             return False
         return differs_aside(want.own, thing, self._root)
 

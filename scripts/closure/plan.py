@@ -7,27 +7,31 @@ from dataclasses import dataclass
 
 from scripts.lock.model import LockedEnvironment, LockedPackage, PlatformPackages, SourcePackage
 from scripts.lock.select import Selection
-from scripts.manifest.model import Manifest, Requirement
+from scripts.manifest.model import Manifest, ManifestPlatform, Requirement
 from scripts.manifest.resolve import constraints, requirements
-from scripts.manifest.settings import Kind
 from scripts.proof.findings import Place, places_of
-from scripts.proof.virtual import manifest_platform, virtual_packages
+from scripts.proof.virtual import (
+    VirtualPackage,
+    declared_packages,
+    manifest_platform,
+    virtual_packages,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closing:
     """Packages that must meet each other's requirements, and the manifest's.
 
-    `around` are there too, but not looked at. `virtual_packages` are as a lock writes them; None
-    where the machine is not known. `built` are the names of what is built from source there,
+    `around` are there too, but not looked at. `virtual_packages` is None where the machine is not
+    known. `built` are the names of what is built from source there,
     `sources` those of it whose own requirements must be met as well.
     `hindrance` says why the manifest's requirements are not known. `root` is what needs it all,
-    for people.
+    for people. `platform` is the manifest's, where it has one.
     """
 
     place: Place
     packages: tuple[LockedPackage, ...]
-    virtual_packages: tuple[str, ...] | None
+    virtual_packages: tuple[VirtualPackage, ...] | None
     built: frozenset[str]
     root: str
     around: tuple[LockedPackage, ...] = ()
@@ -35,6 +39,7 @@ class Closing:
     requirements: tuple[Requirement, ...] = ()
     constraints: tuple[Requirement, ...] = ()
     hindrance: str | None = None
+    platform: ManifestPlatform | None = None
 
     @property
     def is_of_builds(self) -> bool:
@@ -66,17 +71,18 @@ def _closings(
     else:
         needed = requirements(manifest, environment, platform)
         limits = constraints(manifest, environment, platform)
-    built = _built(rows)
+    built = frozenset(rows.source_names)
     yield Closing(
         place=place,
         packages=rows.packages,
-        virtual_packages=virtual_packages(rows, platform),
+        virtual_packages=virtual_packages(declared_packages(rows, platform)),
         built=built,
         sources=rows.sources,
         root=manifest.file_name,
         requirements=needed,
         constraints=limits,
         hindrance=hindrance,
+        platform=platform,
     )
     if rows.build_packages:
         # They run where the environment is built, which may be a machine of another platform.
@@ -89,10 +95,3 @@ def _closings(
             built=built,
             root=f"the building of {', '.join(sorted(built))}",
         )
-
-
-def _built(rows: PlatformPackages) -> frozenset[str]:
-    """Return the names of source packages; the lock's reader adds the version behind a blank."""
-    return frozenset(
-        row.name.partition(" ")[0].lower() for row in rows.unmirrorable if row.kind is Kind.SOURCE
-    )

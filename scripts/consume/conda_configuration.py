@@ -21,6 +21,7 @@ from scripts.consume.mirror_place import (
 from scripts.core.channel_url import ANACONDA
 from scripts.core.redact import without_secrets
 from scripts.core.subdir import NOARCH
+from scripts.lock.channels import every_channel
 from scripts.lock.derive import is_path, is_sound_url
 from scripts.lock.model import LockedEnvironment
 
@@ -89,7 +90,7 @@ class _Ways:
 
     def __init__(self, consumer: Consumer, place: MirrorPlace, contents: MirrorContents) -> None:
         self._consumer, self._place, self._contents = consumer, place, contents
-        every = (url for environment in consumer.environments for url in environment.channels)
+        every = (url for environment in consumer.environments for url in every_channel(environment))
         self.channels = tuple(dict.fromkeys(every))
 
     def leads_there(self, condarc: Condarc, channel: str) -> bool:
@@ -97,13 +98,13 @@ class _Ways:
         return _plain(condarc.urls(_name(channel))) == self._targets((channel,))
 
     def leads_by_name(self, condarc: Condarc, environment: LockedEnvironment) -> bool:
-        return all(self.leads_there(condarc, each) for each in environment.channels)
+        return all(self.leads_there(condarc, each) for each in every_channel(environment))
 
     def leads_by_itself(self, condarc: Condarc, environment: LockedEnvironment) -> bool:
         """Tell whether a command that names no channel asks the mirror alone, in this order."""
         asked, root = _plain(condarc.asked()), plain_url(self._place.url)
         rest = iter(asked)
-        return all(target in rest for target in self._targets(environment.channels)) and all(
+        return all(target in rest for target in self._targets(every_channel(environment))) and all(
             each == root or each.startswith(f"{root}/") for each in asked
         )
 
@@ -113,7 +114,9 @@ class _Ways:
         conda adds it to the requirements of python 2 and 3 (conda_rattler_solver/utils.py).
         """
         root, layout = self._consumer.root, self._contents.layout
-        folders = [wanted_channel(each, self._place, root, layout) for each in environment.channels]
+        folders = [
+            wanted_channel(each, self._place, root, layout) for each in every_channel(environment)
+        ]
         return any(
             not self._has_pip(folder / subdir for folder in folders for subdir in subdirs)
             for rows in environment.platforms
@@ -147,7 +150,7 @@ class _Ways:
         more = ("--override-channels", *(("--offline",) if self._place.folder is not None else ()))
         orders: dict[str, list[str]] = {}
         for environment in self._consumer.environments:
-            named = [f"-c {each}" for each in written(environment.channels)]
+            named = [f"-c {each}" for each in written(every_channel(environment))]
             orders.setdefault(" ".join((*named, *more)), []).append(environment.name)
         return tuple((text, tuple(names)) for text, names in orders.items())
 

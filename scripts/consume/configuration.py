@@ -21,6 +21,7 @@ from scripts.consume.mirror_place import (
 )
 from scripts.core.channel_url import ANACONDA
 from scripts.core.errors import MirrorError
+from scripts.lock.channels import every_channel
 from scripts.proof.findings import Place
 
 # Nothing of these is to be asked of the mirror.
@@ -198,7 +199,7 @@ def _channels(
     orders: dict[tuple[str, ...], list[str]] = {}
     for environment in consumer.environments:
         if environment.name in wanted:
-            urls = channel_urls(environment.channels, consumer, place, contents)
+            urls = channel_urls(every_channel(environment), consumer, place, contents)
             orders.setdefault(urls, []).append(environment.name)
     return tuple((urls, tuple(names)) for urls, names in orders.items())
 

@@ -45,10 +45,23 @@ def content_problems(
         for row in diagnosis.rows.unmirrorable:
             if row.kind not in consumer.allowed:
                 left_out.setdefault(row, []).append(diagnosis.place)
+    if not any(each.verdicts or each.rows.unmirrorable for each in diagnoses):
+        return (_nothing_problem(consumer),)
     return (
         *(_gap_problem(place, key, some, tuple(needed)) for key, (some, needed) in gaps.items()),
         *(_artifact_problem(verdict, places) for verdict, places in verdicts.values()),
         *(_left_out_problem(row, places) for row, places in left_out.items()),
+    )
+
+
+def _nothing_problem(consumer: Consumer) -> Problem:
+    names = ", ".join(each.name for each in consumer.environments) or "none"
+    return Problem(
+        subject=str(consumer.lock_path),
+        trouble="the lock names nothing to compare",
+        code=ExitCode.NO,
+        facts=(("environments", names),),
+        help="name the lock that is to be installed: --lock PATH; or fill this one: `pixi add`",
     )
 
 

@@ -23,6 +23,7 @@ from scripts.consume.mirror_place import (
 from scripts.consume.problems import conda_problems, configuration_problem, content_problems
 from scripts.core.redact import redact
 from scripts.core.report import Json, Report
+from scripts.lock.channels import undeclared_lines
 from scripts.lock.parse import NEWEST
 from scripts.proof.findings import Place
 
@@ -130,6 +131,7 @@ def _lines(results: Results) -> Iterator[str]:
         if verdict.standing is Standing.ELSEWHERE
     }
     yield from (f"not of the mirror, but a file that is there: {redact(each)}" for each in files)
+    yield from undeclared_lines(results.consumer.environments)
     yield from _unused_channels(results)
     for each in results.diagnoses:
         for row in each.rows.unmirrorable:

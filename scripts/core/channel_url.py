@@ -41,17 +41,26 @@ def channel_folder(url: str) -> str:
     for other hosts (`host_8080/path` with a port), `local/path` for files. Never holds a user,
     password, token, colon, `.` or `..`.
     """
+    return "/".join(_segments(url)) or "channel"
+
+
+def names_folder(url: str) -> bool:
+    """Tell whether a channel has a name for its folder: a bare conda.anaconda.org has none."""
+    return bool(_segments(url))
+
+
+def _segments(url: str) -> list[str]:
     plain = without_secrets(channel_base_url(url))
     scheme, mark, rest = plain.partition("://")
     host, _, path = rest.partition("/") if mark else ("", "", plain.replace("\\", "/"))
     segments = [_safe(unquote(segment)) for segment in path.split("/")]
     segments = [segment for segment in segments if segment]
     if not mark or scheme == "file":
-        return "/".join(["local", *segments])
+        return ["local", *segments]
     if host.lower() != _HOST:
         host = f"{scheme}_{host}" if scheme in {"s3", "oci"} else host
         segments.insert(0, _safe(host.lower()) or "_")
-    return "/".join(segments) or "channel"
+    return segments
 
 
 def _safe(segment: str) -> str:

@@ -13,7 +13,9 @@ def solve(arguments: dict[str, Any]) -> list[dict[str, Any]]:
     """Solve each of `questions`, all with the empty folder `cache` for their repodata.
 
     A question has `channels` (URLs, the most important first), `subdir`, `specs`, `constraints`,
-    `virtual_packages` (triples of name, version and build), `channel_priority` and `strategy`.
+    `virtual_packages` (triples of name, version and build), `channel_priority` and `strategy`;
+    `undeclared` are maps with the URL of a `channel` that comes after all of these for some
+    package `names` alone, and its `folder`.
     Returns for each the `urls` that answer it, or in `refused` why nothing does.
     """
     return asyncio.run(_solve_all(arguments))
@@ -49,7 +51,7 @@ async def _solve_once(question: dict[str, Any], gateway: Any, kind: Any) -> list
 
     subdir = subdir_type()
     records = await solve_specs(
-        question["channels"],
+        [*question["channels"], *map(_NamesAlone, question["undeclared"])],
         [MatchSpec(text, strict=False) for text in question["specs"]],
         gateway=gateway,
         platforms=[subdir(question["subdir"]), subdir("noarch")],
@@ -59,6 +61,30 @@ async def _solve_once(question: dict[str, Any], gateway: Any, kind: Any) -> list
         constraints=[MatchSpec(text, strict=False) for text in question["constraints"]],
     )
     return sorted(record.url for record in records)
+
+
+class _NamesAlone:
+    """A channel in a folder, of which a solver sees a few names: a RepoDataSource of rattler."""
+
+    def __init__(self, undeclared: dict[str, Any]) -> None:
+        from pathlib import Path
+
+        self._channel, self._folder = undeclared["channel"], Path(undeclared["folder"])
+        self._names = frozenset(undeclared["names"])
+
+    async def fetch_package_records(self, platform: Any, name: Any) -> list[Any]:
+        """Return the records of a name in the subdir `platform`."""
+        from rattler import Channel, SparseRepoData
+
+        file = self._folder / str(platform) / "repodata.json"
+        if name.normalized not in self._names or not file.is_file():
+            return []
+        repodata = SparseRepoData(Channel(self._channel), str(platform), file)
+        return list(repodata.load_records(name))
+
+    def package_names(self, _platform: Any) -> list[str]:
+        """Return all names, whatever the subdir."""
+        return sorted(self._names)
 
 
 def _channel_priorities(word: str) -> list[Any]:

@@ -11,8 +11,10 @@ from scripts.channel.inventory import Expected, Found, Standing
 from scripts.core.errors import ExitCode, Problem
 from scripts.core.redact import redact
 from scripts.core.report import human_size
+from scripts.lock.derive import is_path
 from scripts.lock.model import Digest
 from scripts.lock.select import Artifact
+from scripts.manifest.model import Manifest
 
 # Kept free on the disk besides the artifacts: the index and its staging, the journal.
 _MARGIN = 32 << 20
@@ -113,19 +115,37 @@ def make_plan(artifacts: Iterable[Artifact], found: Iterable[Found]) -> Plan:
     )
 
 
-def unhashed_problems(artifacts: Iterable[Artifact]) -> tuple[Problem, ...]:
-    """Refuse artifacts that nothing could be compared with."""
+def unhashed_problems(artifacts: Iterable[Artifact], manifest: Manifest) -> tuple[Problem, ...]:
+    """Refuse artifacts that nothing could be compared with; a manifest may give their digest."""
+    locations = {
+        each.name: each.location
+        for feature in manifest.features
+        for target in feature.targets
+        for each in target.requirements
+        if each.location is not None
+    }
     return tuple(
         Problem(
             subject=str(artifact.path),
             trouble="the lock has neither sha256 nor md5 for it",
             code=ExitCode.USAGE,
             facts=(("from", redact(artifact.package.url)),),
-            help="pixi lock, or fetch it all the same with --allow-unhashed",
+            help=_digest_help(locations.get(artifact.package.name.lower()), manifest),
         )
         for artifact in artifacts
         if artifact.package.digest is None
     )
+
+
+def _digest_help(location: str | None, manifest: Manifest) -> str:
+    """Say what gives a digest: pixi writes that of a `url` which the manifest gives, of no path."""
+    cure = "pixi lock"
+    if location is not None and is_path(location):
+        cure = 'pixi locks none of a path: write url = "file:///…", sha256 = "…"'
+        cure = f"{cure} in its place in {manifest.file_name}, then `pixi lock`"
+    elif location is not None:
+        cure = f'write sha256 = "…" beside url in {manifest.file_name}, then `pixi lock`'
+    return f"{cure}, or fetch it all the same with --allow-unhashed"
 
 
 def space_problem(plan: Plan, free: int, folder: str) -> Problem | None:

@@ -26,6 +26,7 @@ from scripts.fetch.plan import Plan, expectation, make_plan, space_problem, unha
 from scripts.fetch.pool import Failed, Pool
 from scripts.fetch.progress import State, progress
 from scripts.fetch.reach import Reach
+from scripts.lock.channels import undeclared_lines
 from scripts.lock.left_out import left_out_json, left_out_lines
 from scripts.lock.owners import note_layout
 from scripts.lock.select import Artifact, Selection
@@ -49,7 +50,7 @@ def fetch(
     caller holds the channel's lock file.
     """
     if not workspace.settings.allow_unhashed:
-        problems = unhashed_problems(selection.artifacts)
+        problems = unhashed_problems(selection.artifacts, workspace.manifest)
         if problems:
             raise MirrorError(*problems)
     if not options.dry_run:
@@ -64,7 +65,7 @@ def fetch(
     refuse_obstacles(workspace.place.folder, (each.path for each in places))
     if places:
         free = free_bytes(workspace.place.folder)
-        console.note(f"fetch: {plan.headline(free)}")
+        _announce(plan, selection, free, console)
         problem = space_problem(plan, free, workspace.settings.channel_dir)
         if problem is not None:
             raise MirrorError(problem)
@@ -78,6 +79,12 @@ def fetch(
         if not results.failed:
             shutil.rmtree(workspace.place.parts, ignore_errors=True)
     return _report(plan, selection, results)
+
+
+def _announce(plan: Plan, selection: Selection, free: int, console: Console) -> None:
+    """Say before the first byte what will come, and what of it is from no declared channel."""
+    for line in (*undeclared_lines(selection.environments), plan.headline(free)):
+        console.note(f"fetch: {line}")
 
 
 @dataclass(slots=True)

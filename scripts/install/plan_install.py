@@ -14,7 +14,12 @@ from scripts.manifest.model import Manifest, ManifestPlatform
 from scripts.manifest.resolve import requirements
 from scripts.manifest.settings import Kind
 from scripts.proof.findings import Place, places_of
-from scripts.proof.virtual import manifest_platform, virtual_packages
+from scripts.proof.virtual import (
+    VirtualPackage,
+    declared_packages,
+    manifest_platform,
+    virtual_packages,
+)
 
 # A lock that declares none of these must not depend on what this machine happens to have.
 _HIDDEN: Final = {"CONDA_OVERRIDE_CUDA": ""}
@@ -66,7 +71,7 @@ def _installation(
     chosen = tuple(artifacts[path_of(selection.layout, each)] for each in rows.packages)
     channels = [folder_of_channel(selection.layout, url) for url in environment.channels]
     platform = _platform(manifest, environment, rows)
-    virtual = virtual_packages(rows, platform)
+    declared = declared_packages(rows, platform)
     several = sum(each.subdir == rows.platform.subdir for each in manifest.platforms) > 1
     return Installation(
         place=place,
@@ -75,9 +80,9 @@ def _installation(
         artifacts=tuple(dict.fromkeys(chosen)),
         asked=tuple(_asked(manifest, environment.name, platform, rows.packages)),
         left_out=frozenset(row.kind for row in rows.unmirrorable),
-        wanting=tuple(_wanting(rows)),
-        virtual_packages=virtual,
-        overrides=tuple(sorted(overrides_of(virtual).items())),
+        wanting=rows.missing_source_packages,
+        virtual_packages=declared,
+        overrides=tuple(sorted(overrides_of(virtual_packages(declared)).items())),
         manifest_platform=platform.name if several and platform is not None else None,
     )
 
@@ -102,34 +107,11 @@ def _asked(
         yield from sorted({each.name for each in packages if each.name.lower() in names})
 
 
-def _wanting(rows: PlatformPackages) -> Iterator[str]:
-    """Yield the source packages that locked packages depend on: no channel has them."""
-    needed = {
-        spec.replace("=", " ").split()[0].lower()
-        for package in rows.packages
-        for spec in package.depends
-        if spec.strip()
-    }
-    for row in rows.unmirrorable:
-        name = row.name.split()[0]
-        if row.kind is Kind.SOURCE and name.lower() in needed:
-            yield name
-
-
-def overrides_of(virtual_packages: Iterable[str]) -> dict[str, str]:
-    """Return the variables that make pixi and conda see just these virtual packages.
-
-    They are written as in a lock: `__glibc=2.28`, `__archspec=0=x86_64`.
-    """
+def overrides_of(packages: Iterable[VirtualPackage]) -> dict[str, str]:
+    """Return the variables that make pixi and conda see just these virtual packages."""
     overrides = dict(_HIDDEN)
-    for text in virtual_packages:
-        _, _, rest = text.partition("=")
-        version, _, build = rest.partition("=")
-        value = build if version == "0" else version
-        if value not in {"", "0"}:  # `__unix=0=0` is there or not, there is nothing to say
-            overrides[f"CONDA_OVERRIDE_{_name(text).upper()}"] = value
+    for each in packages:
+        value = each.build if each.name == "__archspec" else each.version
+        if value != "0":  # `__unix=0=0` is there or not, there is nothing to say
+            overrides[f"CONDA_OVERRIDE_{each.name.removeprefix('__').upper()}"] = value
     return overrides
-
-
-def _name(virtual_package: str) -> str:
-    return virtual_package.partition("=")[0].removeprefix("__")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from scripts.core.file_name import FileName
 from scripts.manifest.settings import Kind
+
+_NAME: Final = re.compile(r"\s*([\w.-]*)")
 
 NoArch = Literal["generic", "python"]
 
@@ -21,6 +24,12 @@ class RunExports:
     noarch: tuple[str, ...] = ()
     weak_constrains: tuple[str, ...] = ()
     strong_constrains: tuple[str, ...] = ()
+
+
+def spec_name(spec: str) -> str:
+    """Return the name at the beginning of a MatchSpec (`imath<3.2`), in lower case."""
+    found = _NAME.match(spec)
+    return found[1].lower() if found else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +138,18 @@ class PlatformPackages:
     build_packages: tuple[LockedPackage, ...] = ()
     unmirrorable: tuple[Unmirrorable, ...] = ()
     sources: tuple[SourcePackage, ...] = ()
+
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """The names of its source packages, in lower case; their rows add the version."""
+        rows = (row for row in self.unmirrorable if row.kind is Kind.SOURCE)
+        return tuple(dict.fromkeys(row.name.partition(" ")[0].lower() for row in rows))
+
+    @property
+    def missing_source_packages(self) -> tuple[str, ...]:
+        """The source packages that artifacts here depend on, by name: no channel has them."""
+        needed = {spec_name(spec) for package in self.packages for spec in package.depends}
+        return tuple(name for name in self.source_names if name in needed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from scripts.channel.layout import FLAT_CHANNEL, Layout, folder_of_channel
+from scripts.core.channel_url import names_folder
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.redact import redact
 from scripts.lock.derive import url_subdir
@@ -138,6 +139,8 @@ def _artifacts(environments: tuple[LockedEnvironment, ...], layout: Layout) -> t
             continue
         seen.add(id(package))
         path = path_of(layout, package)
+        if layout is Layout.BY_CHANNEL and package.channel and not names_folder(package.channel):
+            problems[path] = _no_folder(package)
         there = found.get(path)
         if there is None:
             channel = folder_of_channel(layout, package.channel)
@@ -187,6 +190,16 @@ def _two_artifacts(path: PurePosixPath, one: LockedPackage, other: LockedPackage
             ("other", f"{other.sha256 or other.md5 or other.size} from {redact(other.url)}"),
         ),
         help=f'set layout = "by-channel" under [{TABLE}], or mirror them in two workspaces',
+    )
+
+
+def _no_folder(package: LockedPackage) -> Problem:
+    return Problem(
+        subject=redact(package.url),
+        trouble="no folder can be named for the channel that this is from",
+        code=ExitCode.USAGE,
+        facts=(("channel", redact(package.channel or "")),),
+        help=f'set layout = "flat" under [{TABLE}], or another channel',
     )
 
 

@@ -36,6 +36,7 @@ class ManifestPlatform:
 class Requirement:
     """A conda requirement: `spec` is a MatchSpec without channel, `channel` a base URL.
 
+    `location` is the `url` or `path` of the one conda archive that meets it, as written.
     A source requirement (`path`, `git`, or a `url` that is no conda archive) is built by pixi;
     its `spec` is the name alone. A conditional one (`when`) may be absent from a lock;
     `condition` is what must hold, as in a MatchSpec's `[when="…"]`.
@@ -44,6 +45,7 @@ class Requirement:
     name: str
     spec: str
     channel: str | None = None
+    location: str | None = None
     is_source: bool = False
     condition: str | None = None
 

@@ -107,7 +107,7 @@ def _parse_feature(name: str, table: Table, pool: Mapping[str, object]) -> Featu
         name=name,
         platforms=None if is_default else table.texts("platforms"),
         channels=None if is_default else _parse_channels(table),
-        targets=parse_targets(table, pool),
+        targets=parse_targets(table, pool, beside_package="package" in table.fields),
         system_requirements=parse_system_requirements(table.table("system-requirements")),
     )
     return feature if is_default else _with_ways(feature, table)

@@ -6,6 +6,7 @@ system_requirements.rs).
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from typing import Final
@@ -122,6 +123,22 @@ def derived_name(subdir: str, packages: tuple[str, ...]) -> str:
     for name in sorted(left):
         parts += [_segment(name), _segment(left[name].removesuffix("=0"))]
     return "-".join(parts)
+
+
+def platform_table(platform: ManifestPlatform, package: str) -> str:
+    """Write the table of `platforms` that declares this virtual package, too."""
+    packages = {_name_of(each): each for each in (*platform.virtual_packages, package)}
+    keys = {name: key for key, name in _FRIENDLY.items()}
+    fields = {"platform": platform.subdir}
+    if platform.name != derived_name(platform.subdir, platform.virtual_packages):
+        fields = {"name": platform.name, **fields}
+    for name, each in packages.items():
+        version, _, build = each.partition("=")[2].partition("=")
+        if name == "__archspec" or build in {"", "0"}:
+            fields[keys.get(name, name)] = build if name == "__archspec" else version
+        else:
+            fields[name] = f"{version}={build}"
+    return f"{{ {', '.join(f'{key} = {json.dumps(value)}' for key, value in fields.items())} }}"
 
 
 def is_default(package: str, subdir: str) -> bool:

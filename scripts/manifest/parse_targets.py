@@ -15,6 +15,8 @@ from scripts.manifest.toml_table import Table
 
 # Later ones win where they name the same package.
 _KINDS: Final = ("dependencies", "host-dependencies", "build-dependencies")
+# Beside a `[package]` the others are its own (old pixi-build; pixi refuses them by now).
+_BESIDE_PACKAGE: Final = _KINDS[:1]
 # Keys of a dependency that a MatchSpec writes in brackets (rattler: match_spec/parse.rs).
 _BRACKETS: Final = {
     "build-number": "build_number",
@@ -22,7 +24,6 @@ _BRACKETS: Final = {
     "subdir": "subdir",
     "license": "license",
     "license-family": "license_family",
-    "url": "url",
     "md5": "md5",
     "sha256": "sha256",
 }
@@ -30,14 +31,18 @@ _ARCHIVE: Final = re.compile(r"\.(conda|tar\.bz2)\Z")
 _BLANKS: Final = re.compile(r"\s*([,|])\s*|([<>=!~]=?)\s+")
 
 
-def parse_targets(table: Table, pool: Mapping[str, object]) -> tuple[Target, ...]:
+def parse_targets(
+    table: Table, pool: Mapping[str, object], *, beside_package: bool = False
+) -> tuple[Target, ...]:
     """Read the dependencies of a feature: those of all platforms, then those of `target`.
 
     `pool` is `[workspace.dependencies]`, from which `{ workspace = true }` takes.
     """
-    targets = [_parse_target(None, table, pool)]
+    kinds = _BESIDE_PACKAGE if beside_package else _KINDS
+    targets = [_parse_target(None, table, pool, kinds)]
     targets += [
-        _parse_target(selector, each, pool) for selector, each in table.table("target").tables()
+        _parse_target(selector, each, pool, kinds)
+        for selector, each in table.table("target").tables()
     ]
     return tuple(targets)
 
@@ -47,9 +52,11 @@ def pypi_name(text: str) -> str:
     return re.sub(r"[-_.]+", "-", text).lower()
 
 
-def _parse_target(selector: str | None, table: Table, pool: Mapping[str, object]) -> Target:
+def _parse_target(
+    selector: str | None, table: Table, pool: Mapping[str, object], kinds: tuple[str, ...]
+) -> Target:
     requirements: dict[str, Requirement] = {}
-    for kind in _KINDS:
+    for kind in kinds:
         for each in _parse_requirements(table.table(kind), pool):
             requirements[each.name] = each
     return Target(
@@ -82,6 +89,7 @@ def _parse_requirement(key: str, table: Table, pool: Mapping[str, object]) -> Re
         name=name,
         spec=_spec(name, fields),
         channel=None if channel is None else channel_base_url(channel),
+        location=fields.text("path") or fields.text("url"),
         condition=condition,
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import PurePath, PurePosixPath
 
 from scripts.channel.layout import FLAT_CHANNEL, Layout, folder_of_channel
-from scripts.lock.model import LockedEnvironment
+from scripts.lock.model import LockedEnvironment, LockedPackage
 from scripts.renew.fit_requirement import channel_key
 
 
@@ -29,6 +29,10 @@ class ChannelFolders:
         """Return the folder, relative to the channel folder; `.` in a flat mirror."""
         written = self._locked.get(channel_key(channel, self._root), channel)
         return folder_of_channel(self._layout, written)
+
+    def of_package(self, package: LockedPackage) -> PurePosixPath:
+        """Return the folder that an artifact lies in."""
+        return folder_of_channel(self._layout, package.channel)
 
     def in_order(self, channels: Iterable[str]) -> tuple[PurePosixPath, ...]:
         """Return the folders of these channels, each once; the one there is in a flat mirror."""

@@ -2,11 +2,47 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+from typing import Final
+
 from scripts.lock.model import LockedEnvironment, PlatformPackages
 from scripts.manifest.model import Environment, Manifest, ManifestPlatform
 from scripts.manifest.parse_platforms import default_packages
 from scripts.manifest.resolve import environment_platforms
 from scripts.renew.fit_platforms import matching_platform
+
+# Those that pixi hands to the solver (pixi_core/src/workspace/virtual_packages.rs), and of which
+# subdirs; others it drops.
+_FAMILIES: Final = {
+    "__unix": (),  # there or not, by the subdir alone
+    "__linux": ("linux",),
+    "__glibc": ("linux",),
+    "__musl": ("linux",),
+    "__eglibc": ("linux",),
+    "__win": ("win",),
+    "__osx": ("osx",),
+    "__cuda": ("linux", "win"),
+    "__cuda_arch": ("linux", "win"),
+    "__archspec": ("linux", "win", "osx"),
+}
+_LIBCS: Final = frozenset({"__glibc", "__musl", "__eglibc"})
+_BOUND: Final = re.compile(r"\s*(?:[>=]?=)?\s*(\d+(?:\.\d+)*)")
+_BUILD: Final = re.compile(r"\s*\S+\s+(\w+)\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualPackage:
+    """A virtual package as requirements see it."""
+
+    name: str
+    version: str
+    build: str = "0"
+
+    def __str__(self) -> str:
+        """Write it for people as a lock does: `__glibc=2.28`, `__archspec=1=x86_64`."""
+        build = "" if self.build == "0" else f"={self.build}"
+        return f"{self.name}={self.version}{build}"
 
 
 def manifest_platform(
@@ -17,23 +53,56 @@ def manifest_platform(
     return next((each for each in platforms if matching_platform(each, locked) is rows), None)
 
 
-def virtual_packages(rows: PlatformPackages, platform: ManifestPlatform | None) -> tuple[str, ...]:
+def declared_packages(rows: PlatformPackages, platform: ManifestPlatform | None) -> tuple[str, ...]:
     """Return the virtual packages of a locked platform, as a lock writes them (`__glibc=2.28`).
 
-    Locks before v7 tell none: then they are those that pixi assumes of the subdir, and instead
-    of these what the manifest declares.
+    Where neither the lock nor, before v7, the manifest says another, those that pixi assumes of
+    the subdir. Another libc takes the place of `__glibc` (`merge_subdir_defaults` in pixi).
     """
     declared = rows.platform.virtual_packages
-    if declared is not None:
-        return declared
-    packages = default_packages(rows.platform.subdir)
-    for each in () if platform is None else platform.virtual_packages:
-        packages[each.partition("=")[0]] = each
-    return tuple(packages.values())
+    if declared is None:
+        declared = () if platform is None else platform.virtual_packages
+    packages = {each.partition("=")[0]: each for each in declared}
+    defaults = default_packages(rows.platform.subdir)
+    if not packages.keys().isdisjoint(_LIBCS):
+        defaults.pop("__glibc", None)
+    return tuple((defaults | packages).values())
 
 
-def virtual_package_parts(text: str) -> tuple[str, str, str]:
-    """Split `__archspec=0=x86_64` into name, version and build; what is left out is `0`."""
+def virtual_packages(declared: tuple[str, ...]) -> tuple[VirtualPackage, ...]:
+    """Make of the lock's words what pixi makes of them (`generic_to_virtual_package` there).
+
+    Of most only the version counts, and `__unix` is there or not. Of `__archspec=0=x86_64` the
+    build alone: rattler gives it version 1.
+    """
+    return tuple(each for each in map(_as_pixi, declared) if each.name in _FAMILIES)
+
+
+def _as_pixi(text: str) -> VirtualPackage:
     name, _, rest = text.partition("=")
     version, _, build = rest.partition("=")
-    return name, version or "0", build or "0"
+    match name:
+        case "__archspec":
+            return VirtualPackage(name, "1", build or "0")
+        case "__unix":
+            return VirtualPackage(name, "0")
+        case _:
+            return VirtualPackage(name, version or "0")
+
+
+def is_declarable(name: str, subdir: str) -> bool:
+    """Tell whether a manifest can give a platform of this subdir such a virtual package."""
+    return subdir.partition("-")[0] in _FAMILIES.get(name, ())
+
+
+def least_package(name: str, spec: str) -> str | None:
+    """Return the least virtual package that meets a MatchSpec, as a manifest declares it.
+
+    None where that does not show: `__cuda`, `__glibc <2.20`.
+    """
+    rest = spec.strip()[len(name) :]
+    if name == "__archspec":
+        build = _BUILD.fullmatch(rest)
+        return None if build is None else f"{name}=0={build[1]}"
+    bound = _BOUND.match(rest)
+    return None if bound is None else f"{name}={bound[1]}"

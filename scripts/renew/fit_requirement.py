@@ -15,8 +15,8 @@ from scripts.lock.derive import is_path
 from scripts.lock.model import LockedPackage
 from scripts.manifest.model import Requirement
 
-# What rattler's MatchSpec.matches leaves aside, as manifest_targets.py writes it.
-_ASIDE: Final = re.compile(r'\b(url|fn|subdir)="([^"]*)"')
+# What rattler's MatchSpec.matches leaves aside, as parse_targets.py writes it.
+_ASIDE: Final = re.compile(r'\b(fn|subdir)="([^"]*)"')
 
 
 def is_checked(requirement: Requirement) -> bool:
@@ -31,8 +31,8 @@ def is_checked(requirement: Requirement) -> bool:
 
 def wanted_text(requirement: Requirement) -> str:
     """Write a requirement for people."""
-    origin = f" from {requirement.channel}" if requirement.channel else ""
-    return redact(requirement.spec + origin)
+    origin = requirement.location or requirement.channel
+    return redact(f"{requirement.spec} from {origin}" if origin else requirement.spec)
 
 
 def match_pair(requirement: Requirement, package: LockedPackage) -> dict[str, Json]:
@@ -58,21 +58,41 @@ def match_record(package: LockedPackage) -> dict[str, Json]:
 
 
 def differs_aside(requirement: Requirement, package: LockedPackage, root: PurePath) -> bool:
-    """Tell whether channel, URL, file name or subdir is another than the requirement asks for."""
+    """Tell whether channel, location, file name or subdir is another than is asked for."""
     if requirement.channel is not None and (
         package.channel is None
         or channel_key(requirement.channel, root) != channel_key(package.channel, root)
     ):
         return True
-    actual = {
-        "url": without_secrets(unquote(package.url)),
-        "fn": str(package.file_name),
-        "subdir": package.subdir,
-    }
-    wanted = dict(_ASIDE.findall(requirement.spec))
-    if "url" in wanted:
-        wanted["url"] = without_secrets(unquote(wanted["url"]))
-    return any(actual[key] != value for key, value in wanted.items())
+    if requirement.location is not None and not _is_there(requirement.location, package.url):
+        return True
+    actual = {"fn": str(package.file_name), "subdir": package.subdir}
+    return any(actual[key] != value for key, value in _ASIDE.findall(requirement.spec))
+
+
+def _is_there(wanted: str, actual: str) -> bool:
+    """Tell whether the lock's location is that of a manifest.
+
+    pixi locks a path as an absolute one, and the workspace may be reached by more than one: what
+    counts is how it ends.
+    """
+    one, other = _local(wanted), _local(actual)
+    if one is None or other is None:
+        return without_secrets(unquote(wanted)) == without_secrets(unquote(actual))
+    parts = [each for each in _parts(one) if each not in {"..", "~"}]
+    return _parts(other)[-len(parts) :] == parts
+
+
+def _local(location: str) -> str | None:
+    """Return the path that a location is, or that a `file://` URL holds; else None."""
+    if is_path(location):
+        return location
+    scheme, _, rest = location.partition("://")
+    return unquote(rest) if scheme.lower() == "file" else None
+
+
+def _parts(path: str) -> list[str]:
+    return [each for each in re.split(r"[/\\]", os.path.normpath(path)) if each]
 
 
 def channel_key(channel: str, root: PurePath) -> str:

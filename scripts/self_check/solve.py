@@ -42,7 +42,7 @@ def way_of_solving(
 def _way(solving: Solving, artifact: Artifact, artifacts: Iterable[Artifact]) -> Way:
     name = artifact.package.name
     subdirs = tuple(
-        channel / each for channel in solving.channels for each in sorted({solving.subdir, NOARCH})
+        folder / each for folder in solving.folders for each in sorted({solving.subdir, NOARCH})
     )
 
     def damage(copy: Copy) -> None:
@@ -55,7 +55,7 @@ def _way(solving: Solving, artifact: Artifact, artifacts: Iterable[Artifact]) ->
         level=Level.SOLVE,
         scene=Scene(
             artifacts=tuple(artifacts),
-            channels=tuple(sorted(solving.channels)),
+            channels=tuple(sorted(solving.folders)),
             subdirs=subdirs,
             place=solving.place,
         ),

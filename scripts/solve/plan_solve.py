@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePath, PurePosixPath
-from typing import Final
+from typing import Final, Literal
 
-from scripts.channel.layout import Layout
-from scripts.lock.model import LockedEnvironment, PlatformPackages
+from scripts.channel.layout import FLAT_CHANNEL, Layout, folder_of_channel
+from scripts.lock.channels import undeclared_packages
+from scripts.lock.model import LockedEnvironment, PlatformPackages, spec_name
 from scripts.lock.select import Selection, path_of
 from scripts.manifest.model import Environment, Manifest, ManifestPlatform, Requirement
 from scripts.manifest.resolve import (
@@ -24,8 +25,13 @@ from scripts.manifest.resolve import (
 from scripts.manifest.settings import Kind
 from scripts.proof.channel_order import ChannelFolders
 from scripts.proof.findings import Place, places_of
-from scripts.proof.virtual import manifest_platform, virtual_packages
-from scripts.renew.fit_requirement import wanted_text
+from scripts.proof.virtual import (
+    VirtualPackage,
+    declared_packages,
+    manifest_platform,
+    virtual_packages,
+)
+from scripts.renew.fit_requirement import differs_aside, wanted_text
 
 FLAT: Final = "a flat mirror does not keep channels apart"
 
@@ -39,30 +45,45 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Undeclared:
+    """A folder of the mirror that comes after all channels, for these package names alone."""
+
+    folder: PurePosixPath
+    names: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Solving:
     """One environment on one platform, to be solved from the mirror alone.
 
-    `channels` are folders as in Artifact, in order of priority; `locked` the places of what
-    pixi.lock has. `not_proven` are requirements that no conda channel meets. `leeway` says why
-    an answer with less than that is no error; None where there is no such reason.
+    `channels` are folders as in Artifact, in order of priority; `undeclared` those of artifacts
+    that are from none of them. `locked` are the places of what pixi.lock has. `not_proven` are
+    requirements that no conda channel meets. `leeway` says why an answer with less than that is
+    no error; None where there is no such reason.
     """
 
     place: Place
     subdir: str
     channels: tuple[PurePosixPath, ...]
+    undeclared: tuple[Undeclared, ...] = ()
     wanted: tuple[Wanted, ...]
     constraints: tuple[Wanted, ...]
-    virtual_packages: tuple[str, ...]
+    virtual_packages: tuple[VirtualPackage, ...]
     channel_priority: str
     strategy: str
     locked: frozenset[PurePosixPath]
     not_proven: tuple[str, ...]
     leeway: str | None
 
+    @property
+    def folders(self) -> tuple[PurePosixPath, ...]:
+        """All folders that the solver sees something of."""
+        return (*self.channels, *(each.folder for each in self.undeclared))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotSolved:
-    """A place of which the manifest does not say what it requires."""
+    """A place that the channel alone cannot answer for: `hindrance` says why."""
 
     place: Place
     hindrance: str
@@ -88,49 +109,102 @@ def _plan(
     platform = manifest_platform(manifest, environment, locked, rows)
     if platform is None:
         return NotSolved(place=place, hindrance=f"{manifest.file_name} has no such platform for it")
+    needed = rows.missing_source_packages
+    if needed:
+        reason = f"its packages depend on what is built from source: {', '.join(needed)}"
+        return NotSolved(place=place, hindrance=reason)
     folders = ChannelFolders(selection.layout, locked, root)
+    universe = _Universe(rows, folders, root)
     asked = requirements(manifest, environment, platform)
-    there = {package.name.lower() for package in rows.packages}
+    limits = constraints(manifest, environment, platform)
     return Solving(
         place=place,
         subdir=rows.platform.subdir,
         channels=folders.in_order(locked_channels(manifest, environment)),
-        wanted=tuple(_wanted(filter(lambda one: _is_asked(one, there), asked), folders)),
-        constraints=tuple(_wanted(constraints(manifest, environment, platform), folders)),
-        virtual_packages=virtual_packages(rows, platform),
+        undeclared=tuple(_undeclared(selection.layout, locked, rows)),
+        wanted=(*universe.wanted(asked), *universe.of_sources("depends")),
+        constraints=(*universe.wanted(limits), *universe.of_sources("constrains")),
+        virtual_packages=virtual_packages(declared_packages(rows, platform)),
         channel_priority=channel_priority(manifest, environment),
         strategy=solve_strategy(manifest, environment),
         locked=frozenset(path_of(selection.layout, each) for each in rows.packages),
-        not_proven=tuple(_not_proven(manifest, environment, platform, there)),
+        not_proven=(
+            *(f"{name} (from PyPI)" for name in pypi_names(manifest, environment, platform)),
+            *universe.not_proven(asked),
+            *_dev(manifest, environment, platform),
+        ),
         leeway=_leeway(selection, manifest, environment, rows),
     )
 
 
-def _wanted(asked: Iterable[Requirement], folders: ChannelFolders) -> Iterator[Wanted]:
-    """Write requirements for the mirror; a flat one has a single channel to meet them."""
-    for each in asked:
-        folder = None if each.channel is None else folders.folder(each.channel)
-        yield Wanted(spec=each.spec, channel=None if folder == PurePosixPath() else folder)
+def _undeclared(
+    layout: Layout, locked: LockedEnvironment, rows: PlatformPackages
+) -> Iterator[Undeclared]:
+    """Yield the folders of artifacts from no channel of the environment."""
+    names: dict[PurePosixPath, set[str]] = {}
+    for each in undeclared_packages(locked, rows) if layout is Layout.BY_CHANNEL else ():
+        folder = folder_of_channel(layout, each.channel)
+        names.setdefault(folder, set()).add(each.name.lower())
+    for folder in sorted(names):
+        yield Undeclared(folder=folder, names=frozenset(names[folder]))
 
 
-def _is_asked(requirement: Requirement, locked: set[str]) -> bool:
-    """Tell whether it was asked for; of a condition the lock tells how it was decided."""
-    if requirement.is_source:
-        return False
-    return not requirement.is_conditional or requirement.name in locked
+class _Universe:
+    """What one place has locked, and how the requirements of it are asked of the mirror."""
+
+    def __init__(self, rows: PlatformPackages, folders: ChannelFolders, root: PurePath) -> None:
+        self._folders, self._root = folders, root
+        self._there = {package.name.lower(): package for package in rows.packages}
+        self._sources = rows.sources
+        self._built = {name for name in rows.source_names if name not in self._there}
+
+    def wanted(self, asked: Iterable[Requirement]) -> Iterator[Wanted]:
+        """Write requirements for the mirror; a flat one has a single channel to meet them.
+
+        One that is a location is met by the artifact locked from there, wherever the mirror has it.
+        """
+        for each in asked:
+            if self._hindrance(each) is not None:
+                continue
+            spec, folder = each.spec, FLAT_CHANNEL
+            if each.location is not None:
+                package = self._there[each.name]
+                digest = f",sha256='{package.sha256}'" if package.sha256 else ""
+                spec = f"{each.name}[version='=={package.version}',build='{package.build}'{digest}]"
+                folder = self._folders.of_package(package)
+            elif each.channel is not None:
+                folder = self._folders.folder(each.channel)
+            yield Wanted(spec=spec, channel=None if folder == FLAT_CHANNEL else folder)
+
+    def of_sources(self, kind: Literal["depends", "constrains"]) -> Iterator[Wanted]:
+        """Yield what source packages need once they are built, as far as the lock tells."""
+        for source in self._sources:
+            for spec in getattr(source, kind):
+                if spec_name(spec) not in self._built and "when=" not in spec:
+                    yield Wanted(spec=spec)
+
+    def not_proven(self, asked: Iterable[Requirement]) -> Iterator[str]:
+        """Yield what is required beside what is solved, and why it is not."""
+        reasons = [(each, reason) for each in asked if (reason := self._hindrance(each))]
+        yield from dict.fromkeys(
+            f"{each.name if each.name in self._built else wanted_text(each)} ({reason})"
+            for each, reason in reasons
+        )
+
+    def _hindrance(self, requirement: Requirement) -> str | None:
+        """Say why it is not asked; of a condition the lock tells how it was decided."""
+        if requirement.is_source or requirement.name in self._built:
+            return "built from source"
+        package = self._there.get(requirement.name)
+        if requirement.is_conditional and package is None:
+            return "under a condition"
+        if requirement.location is None:
+            return None
+        is_there = package is not None and not differs_aside(requirement, package, self._root)
+        return None if is_there else "nothing is locked from there"
 
 
-def _not_proven(
-    manifest: Manifest, environment: Environment, platform: ManifestPlatform, locked: set[str]
-) -> Iterator[str]:
-    """Yield what is required beside what is solved, and why it is not."""
-    for name in pypi_names(manifest, environment, platform):
-        yield f"{name} (from PyPI)"
-    for each in requirements(manifest, environment, platform):
-        if each.is_source:
-            yield f"{each.name} (built from source)"
-        elif not _is_asked(each, locked):
-            yield f"{wanted_text(each)} (under a condition)"
+def _dev(manifest: Manifest, environment: Environment, platform: ManifestPlatform) -> Iterator[str]:
     for feature in manifest.features_of(environment):
         for target in feature.targets:
             if matches(target.selector, platform):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from scripts.core.file_name import parse_file_name
 from scripts.core.redact import printable, redact
 from scripts.core.report import Json
 from scripts.proof.findings import Finding, Level, Place
-from scripts.solve.plan_solve import FLAT, NotSolved, Solving
+from scripts.solve.plan_solve import FLAT, NotSolved, Solving, Undeclared
 
 _SHOWN: Final = 20  # artifacts, or lines of rattler's, that one finding shows
 _NAMED: Final = 3  # artifacts within a sentence
@@ -46,9 +47,13 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SolvedPlace:
-    """What came of one place. `reason` says why its `differences` are no error."""
+    """What came of one place. `reason` says why its `differences` are no error.
+
+    `undeclared` came after its channels, for some names alone.
+    """
 
     place: Place
+    undeclared: tuple[Undeclared, ...] = ()
     not_proven: tuple[str, ...] = ()
     differences: tuple[Difference, ...] = ()
     reason: str | None = None
@@ -83,21 +88,20 @@ def conclude(solving: Solving, answer: Answer, retained: AbstractSet[PurePosixPa
     An answer of locked packages alone that lacks some of them cannot be due to other packages in
     the mirror: where nothing else gives leeway, it is wrong.
     """
-    place, not_proven = solving.place, solving.not_proven
+    plain = SolvedPlace(
+        place=solving.place, undeclared=solving.undeclared, not_proven=solving.not_proven
+    )
     if answer.refused is not None:
-        return SolvedPlace(
-            place=place, not_proven=not_proven, problem=_refused(place, answer.refused)
-        )
+        return dataclasses.replace(plain, problem=_refused(solving.place, answer.refused))
     found = differences(solving.locked, answer.artifacts)
     if not found:
-        return SolvedPlace(place=place, not_proven=not_proven)
+        return plain
     reason = _reason(solving, answer.artifacts - solving.locked, retained)
-    return SolvedPlace(
-        place=place,
-        not_proven=not_proven,
+    return dataclasses.replace(
+        plain,
         differences=found,
         reason=reason,
-        problem=_differs(place, found) if reason is None else None,
+        problem=_differs(solving.place, found) if reason is None else None,
     )
 
 
@@ -145,6 +149,11 @@ def solve_lines(result: SolveResult) -> Iterator[str]:
             yield from (f"  {difference}" for difference in each.differences[:_SHOWN])
             if len(each.differences) > _SHOWN:
                 yield f"  and {len(each.differences) - _SHOWN} more, in --json"
+        for one in each.undeclared:
+            yield (
+                f"solved {each.place} with {one.folder} after all its channels, since the lock has"
+                f" {_names(one.names)} from there; for no other name"
+            )
     for each in result.places:
         if each.not_proven:
             yield f"not proven by solving {each.place}: {', '.join(each.not_proven)}"
@@ -174,6 +183,7 @@ def solve_json(result: SolveResult) -> list[Json]:
                     for one in each.differences
                 ],
                 "reason": each.reason,
+                "undeclared": {str(one.folder): sorted(one.names) for one in each.undeclared},
                 "not-proven": list(each.not_proven),
             }
             for each in result.places
@@ -196,7 +206,7 @@ def _problem(place: Place, facts: Iterable[tuple[str, str]]) -> Problem:
         trouble="cannot be solved from the channel alone",
         code=ExitCode.NO,
         facts=tuple(facts),
-        help="pixi run verify --level index",
+        help="pixi run verify --level index,closure",
     )
 
 
@@ -211,6 +221,11 @@ def _differs(place: Place, found: tuple[Difference, ...]) -> Problem:
         facts=tuple(facts),
         help="pixi run verify --level index, and `pixi lock` if the manifest asks for less",
     )
+
+
+def _names(names: frozenset[str]) -> str:
+    shown = ", ".join(sorted(names)[:_SHOWN])
+    return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown
 
 
 def _name(path: PurePosixPath) -> str:

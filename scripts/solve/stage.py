@@ -17,7 +17,6 @@ from scripts.core.scratch import scratch_folder
 from scripts.lock.select import Selection
 from scripts.manifest.workspace import Workspace
 from scripts.proof.alone import alone_environment, seclusion
-from scripts.proof.virtual import virtual_package_parts
 from scripts.solve.plan_solve import NotSolved, Solving, Wanted, plan_solves
 from scripts.solve.solved import Answer, SolveResult, conclude, died
 
@@ -53,21 +52,29 @@ def _ask(solvings: list[Solving], folder: Path) -> list[Answer]:
     with scratch_folder() as scratch:
         arguments: dict[str, Json] = {
             "cache": str(scratch / "cache"),
-            "questions": [_question(each, folder) for each in solvings],
+            "questions": [solve_question(each, folder) for each in solvings],
         }
         environment = alone_environment(scratch / "home", {})
         replies = call_rattler("solve", arguments, environment, seclusion().command)
     assert isinstance(replies, list)
-    return [_answer(reply, folder) for reply in replies]
+    return [solve_answer(reply, folder) for reply in replies]
 
 
-def _question(solving: Solving, folder: Path) -> Json:
+def solve_question(solving: Solving, folder: Path) -> Json:
+    """Write what the worker is asked; `folder` is the channel folder."""
     return {
         "channels": [(folder / each).as_uri() for each in solving.channels],
+        "undeclared": [
+            {"channel": (folder / each.folder).as_uri(), "folder": str(folder / each.folder)}
+            | {"names": sorted(each.names)}
+            for each in solving.undeclared
+        ],
         "subdir": solving.subdir,
         "specs": [_spec(each, folder) for each in solving.wanted],
         "constraints": [_spec(each, folder) for each in solving.constraints],
-        "virtual_packages": [virtual_package_parts(each) for each in solving.virtual_packages],
+        "virtual_packages": [
+            [each.name, each.version, each.build] for each in solving.virtual_packages
+        ],
         "channel_priority": solving.channel_priority,
         "strategy": solving.strategy,
     }
@@ -79,7 +86,7 @@ def _spec(wanted: Wanted, folder: Path) -> str:
     return f"{(folder / wanted.channel).as_uri()}::{wanted.spec}"
 
 
-def _answer(reply: Json, folder: Path) -> Answer:
+def solve_answer(reply: Json, folder: Path) -> Answer:
     """Read one reply of the worker; what lies outside the mirror keeps its URL."""
     assert isinstance(reply, dict)
     if "refused" in reply:

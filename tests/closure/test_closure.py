@@ -274,7 +274,8 @@ def test_a_virtual_package_is_missing(world: World) -> None:
             "  elsewhere  __cuda=12.4 of other/p1\n"
             "  needed by  pixi.toml: gpu *\n"
             "  used by    default/linux-64\n"
-            "help: give the platform __cuda in pixi.toml, then `pixi lock`"
+            'help: in the platforms of pixi.toml write { platform = "linux-64", cuda = "12" }'
+            " in place of linux-64, then `pixi lock`"
         )
     ]
 
@@ -301,17 +302,26 @@ def test_defaults_where_the_lock_says_nothing(
     assert world.troubles() == [each.format("__glibc=2.28") for each in expected]
 
 
-def test_recorded_virtual_packages_are_all_there_are(world: World) -> None:
+def test_recorded_virtual_packages_are_what_pixi_makes_of_them(world: World) -> None:
+    """With what it assumes of the subdir; of `__archspec` the build alone, and no unknown ones."""
     world.write(
         "",
         environment(
-            row("a", "__glibc >=2.17", "__unix", "__archspec 0 x86_64"),
-            virtual_packages=("__glibc=2.12", "__archspec=0=x86_64"),
+            row("a", "__glibc >=2.17", "__unix", "__archspec 1 x86_64", "__archspec 0", "__own"),
+            virtual_packages=("__glibc=2.12", "__archspec=0=x86_64", "__own=1=0"),
         ),
     )
     assert world.troubles() == [
         "linux-64/a-1.0-0.conda requires __glibc >=2.17, which is not met, __glibc=2.12",
-        "linux-64/a-1.0-0.conda requires __unix, which is not met, no __unix",
+        "linux-64/a-1.0-0.conda requires __archspec 0, which is not met, __archspec=1=x86_64",
+        "linux-64/a-1.0-0.conda requires __own, which is not met, no __own",
+    ]
+
+
+def test_another_libc_takes_the_place_of_glibc(world: World) -> None:
+    world.write("", environment(row("a", "__musl", "__glibc"), virtual_packages=("__musl=1.2",)))
+    assert world.troubles() == [
+        "linux-64/a-1.0-0.conda requires __glibc, which is not met, no __glibc"
     ]
 
 
@@ -602,7 +612,7 @@ def test_what_a_source_package_itself_requires(world: World) -> None:
             "  has        no __cuda\n"
             "  elsewhere  nothing in this mirror\n"
             "  used by    default/linux-64\n"
-            "help: give the platform __cuda in pixi.toml, then `pixi lock`"
+            "help: give the platform such a __cuda in pixi.toml, then `pixi lock`"
         ),
     ]
     assert result.places[0].not_proven == ("mine (./mine) requires yours >=1 (built from source)",)

@@ -14,16 +14,11 @@ from scripts.closure.inquire import Catalogue, read_answers, specs_asked
 from scripts.closure.look import Look
 from scripts.closure.plan import Closing, plan_closings
 from scripts.core.rattler_child import call_rattler
-from scripts.core.report import Json
-from scripts.core.subdir import NOARCH
-from scripts.index.records import record_of_package
-from scripts.index.repodata import REPODATA, render_repodata
-from scripts.lock.model import LockedPackage
 from scripts.lock.read import read_lock
 from scripts.lock.select import select
 from scripts.manifest.parse import parse_manifest
 from scripts.manifest.settings import Settings
-from scripts.proof.virtual import virtual_package_parts
+from tests.support.pinned import pinned_question
 
 DATA = Path(__file__).parents[1] / "data"
 NOTHING = parse_manifest(
@@ -64,29 +59,6 @@ def _broken(closing: Closing, count: int) -> Iterator[Closing]:
         yield dataclasses.replace(closing, packages=tuple(packages), virtual_packages=virtual)
 
 
-def _question(closing: Closing, folder: Path) -> Json:
-    """Write the set as a channel of its own, and ask for all of it."""
-    subdirs: dict[str, list[LockedPackage]] = {SUBDIR: [], NOARCH: []}
-    for each in closing.packages:
-        subdirs.setdefault(each.subdir, []).append(each)
-    for subdir, packages in subdirs.items():
-        rows = [(str(each.file_name), record_of_package(each)) for each in packages]
-        (folder / subdir).mkdir(parents=True)
-        (folder / subdir / REPODATA).write_bytes(render_repodata(subdir, rows))
-    return {
-        "channels": [folder.as_uri()],
-        "subdir": SUBDIR,
-        "specs": [
-            f"{each.name}[version='=={each.version}',build='{each.build}']"
-            for each in closing.packages
-        ],
-        "constraints": [],
-        "virtual_packages": [virtual_package_parts(x) for x in closing.virtual_packages or ()],
-        "channel_priority": "disabled",
-        "strategy": "highest",
-    }
-
-
 @pytest.mark.parametrize("name", LOCKS)
 def test_rattler_says_the_same(name: str, tmp_path: Path) -> None:
     lock = read_lock(DATA / name / "pixi.lock")
@@ -103,7 +75,8 @@ def test_rattler_says_the_same(name: str, tmp_path: Path) -> None:
         {
             "cache": str(tmp_path / "cache"),
             "questions": [
-                _question(each, tmp_path / str(number)) for number, each in enumerate(closings)
+                pinned_question(each, SUBDIR, tmp_path / str(number))
+                for number, each in enumerate(closings)
             ],
         },
     )

@@ -39,9 +39,6 @@ REFUSED = {
 }
 # What cannot be satisfied: made by hand to test a reader, of source packages alone.
 OPEN = {
-    "conda__rattler__33": {
-        ("minimal-project 0.1 (../minimal-project)", "__unix", "default/linux-64-foobar")
-    },
     "conda__rattler__40": {
         ("my-partial-pkg (my-partial-pkg)", "python >=3.10", "default/linux-64")
     },

@@ -123,12 +123,19 @@ def test_options_are_said_where_no_line_will_do(flat: Asker, condarc: Path) -> N
 def test_the_order_of_channels_counts(by_channel: Asker, condarc: Path) -> None:
     """Two environments that want it otherwise cannot both be right; one may have more between."""
     rows = tuple(by_channel.row(name) for name in ("hello", "lib", "cuda"))
-    platforms = (PlatformRows(name="linux-64", rows=rows),)
-    orders = {"default": (CHANNEL, NVIDIA), "gpu": (NVIDIA, CHANNEL), "one": (NVIDIA,)}
+    orders = {
+        "default": (rows, (CHANNEL, NVIDIA)),
+        "gpu": (rows, (NVIDIA, CHANNEL)),
+        "one": (rows[2:], (NVIDIA,)),
+    }
     by_channel.locks(
         *(
-            EnvironmentRows(name=name, platforms=platforms, channels=order)
-            for name, order in orders.items()
+            EnvironmentRows(
+                name=name,
+                platforms=(PlatformRows(name="linux-64", rows=of_it),),
+                channels=order,
+            )
+            for name, (of_it, order) in orders.items()
         )
     )
     url = by_channel.url

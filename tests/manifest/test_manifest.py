@@ -278,7 +278,7 @@ def test_pypi_names_are_written_as_their_index_does() -> None:
         ('{ channel = "x" }', "a", False),
         ('{ version = "1", extras = ["b", "c"] }', "a 1[extras=[b,c]]", False),
         ('{ file-name = "a-1-0.conda" }', 'a[fn="a-1-0.conda"]', False),
-        ('{ url = "https://x/l/a-1-0.conda" }', 'a[url="https://x/l/a-1-0.conda"]', False),
+        ('{ url = "https://x/l/a-1-0.conda" }', "a", False),
         ('{ url = "https://x/a.zip" }', "a", True),
         ('{ path = "." }', "a", True),
         ('{ path = "a-1-0.tar.bz2" }', "a", False),

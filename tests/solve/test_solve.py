@@ -22,7 +22,7 @@ from tests.support.packages import TinyPackage
 
 SOLVE = ("--level", "solve")
 NAMES = sorted(each.name for each in CASES.iterdir())
-HELP = "help: pixi run verify --level index\n"
+HELP = "help: pixi run verify --level index,closure\n"
 # The answer where conda-forge comes first, beside the one where nvidia does.
 TO_FORGE = (
     "  + conda-forge/linux-64/_openmp_mutex-4.5-20_gnu.conda",

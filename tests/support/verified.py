@@ -12,6 +12,7 @@ import pytest
 from scripts.core.rattler_child import call_rattler
 from scripts.install.plan_install import overrides_of
 from scripts.manifest.parse_platforms import default_packages
+from scripts.proof.virtual import virtual_packages
 from tasks import verify
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, write_lock
 from tests.support.mirrors import CHANNEL, Mirror, make_mirror
@@ -32,7 +33,9 @@ def elsewhere() -> str:
 
 def overrides() -> dict[str, str]:
     """What tells a client the machine that pixi assumes of this subdir; the lock tells none."""
-    return dict(sorted(overrides_of(default_packages(here()).values()).items()))
+    return dict(
+        sorted(overrides_of(virtual_packages(tuple(default_packages(here()).values()))).items())
+    )
 
 
 def packages() -> tuple[TinyPackage, ...]:

@@ -1,0 +1,271 @@
+"""The proofs held against each other, for every real lock and case.
+
+An installation proves files, not requirements: these are proven by `closure` (which matches) and by
+`solve` (which searches). Both must say what rattler's solver says of the same rows, each pinned;
+and what pixi itself says of the lock, where pixi is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from scripts.channel.layout import Layout
+from scripts.closure.inquire import Catalogue, read_answers, specs_asked
+from scripts.closure.look import Look
+from scripts.closure.plan import Closing, plan_closings
+from scripts.core.rattler_child import call_rattler
+from scripts.core.report import Json
+from scripts.lock.model import LockFile, PlatformPackages
+from scripts.lock.read import read_lock
+from scripts.lock.select import Selection, select
+from scripts.manifest.model import (
+    Environment,
+    Feature,
+    Manifest,
+    ManifestChannel,
+    ManifestPlatform,
+    Requirement,
+    Target,
+)
+from scripts.manifest.parse import parse_manifest
+from scripts.manifest.parse_platforms import is_default
+from scripts.manifest.settings import Settings
+from scripts.proof.findings import Place, places_of
+from scripts.solve.plan_solve import NotSolved, Solving, plan_solves
+from scripts.solve.solved import SolvedPlace, conclude
+from scripts.solve.stage import solve_answer, solve_question
+from tests.support.pinned import pinned_question, write_mirror
+
+DATA = Path(__file__).parents[1] / "data"
+# Manifests that are not beside their lock.
+MANIFESTS = {
+    "prefix-dev__pixi-build-backends": "backends.toml",
+    "prefix-dev__pixi__111": "extras.toml",
+    "pablovela5620__monoprior__2": "monoprior.toml",
+}
+# No lock files: test_closure_of_real_locks.py says why each is refused.
+UNREADABLE = {
+    "ami-iit__jaxsim",
+    "conda__conda-lockfiles__3",
+    "conda__conda-lockfiles__5",
+    "conda__rattler__5",
+    "rhysnewell__aviary__3",
+}
+# A requirement is really unmet: made by hand to test a reader, of source packages alone.
+UNMET = {"conda__rattler__40", "conda__rattler__43", "conda__rattler__53"}
+# Locked from a channel in a folder: where on that machine the lock's own folder was.
+FOLDERS = {
+    "conda__conda-lockfiles__7": "/Users/kodegard/dev/plugins/conda-lockfiles/tests/data",
+    "prefix-dev__ai-forge": "/Users/wolfv/Programs/ai-examples",
+}
+PLACES = ("locks", "cases", ".")
+LOCKS = {
+    path.parent.name: path
+    for folder in PLACES
+    for path in sorted((DATA / folder).glob("*/pixi.lock"))
+    if path.parent.name not in UNREADABLE
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What each says of one place; `less` is the same place without one package it needs."""
+
+    place: Place
+    look: Look
+    pinned: bool
+    solved: SolvedPlace | NotSolved
+    less: Said | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """A lock laid out as a mirror without artifacts, below `root`."""
+
+    root: Path
+    selection: Selection
+    manifest: Manifest
+
+    @property
+    def folder(self) -> Path:
+        return self.root / "local-channel"
+
+    def places(self) -> Iterator[tuple[Closing, PlatformPackages, Solving | NotSolved]]:
+        closings = plan_closings(self.selection, self.manifest)
+        whole = (each for each in closings if not each.is_of_builds)
+        rows = (each for _, _, each in places_of(self.selection))
+        solves = plan_solves(self.selection, self.manifest, self.root)
+        yield from zip(whole, rows, solves, strict=True)
+
+    def without(self, closing: Closing, rows: PlatformPackages) -> _Asked | None:
+        """Take away one package that another one needs, from everything."""
+        needed = {spec.split()[0] for each in closing.packages for spec in each.depends}
+        gone = next((each for each in rows.packages if each.name in needed), None)
+        if gone is None:
+            return None
+        rest = dataclasses.replace(
+            rows, packages=tuple(each for each in rows.packages if each is not gone)
+        )
+        (environment,) = (
+            each for each in self.selection.environments if each.name == closing.place.environment
+        )
+        selection = dataclasses.replace(
+            self.selection,
+            environments=(dataclasses.replace(environment, platforms=(rest,)),),
+            artifacts=tuple(
+                each for each in self.selection.artifacts if each.package.name != gone.name
+            ),
+        )
+        root = self.root.with_name(
+            f"{self.root.name}-{closing.place.environment}-{rows.platform.name}"
+        )
+        return dataclasses.replace(self, root=root, selection=selection)
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Said]]:
+    """Ask everything of all locks at once: two child processes, not a hundred."""
+    root = tmp_path_factory.mktemp("locks")
+    return _ask_all({name: _asked(name, root / name / "w") for name in LOCKS}, root)
+
+
+def _asked(name: str, root: Path) -> _Asked:
+    root.mkdir(parents=True)
+    lock = read_lock(_copy(name, root))
+    path = _manifest_path(name)
+    manifest = _demanding(lock)
+    if path is not None:
+        manifest = parse_manifest(path.read_text(encoding="utf-8"), name="pixi.toml")
+    return _Asked(
+        root=root,
+        selection=select(lock, Settings(layout=Layout.BY_CHANNEL)),
+        manifest=manifest,
+    )
+
+
+def _copy(name: str, root: Path) -> Path:
+    """Copy a lock; a channel in a folder is where the manifest says, beside the workspace."""
+    text = LOCKS[name].read_text(encoding="utf-8")
+    if name in FOLDERS:
+        text = text.replace(FOLDERS[name], root.parent.as_posix())
+    (root / "pixi.lock").write_text(text, encoding="utf-8")
+    return root / "pixi.lock"
+
+
+def _manifest_path(name: str) -> Path | None:
+    path = LOCKS[name].with_name("pixi.toml")
+    path = DATA / "manifests" / MANIFESTS[name] if name in MANIFESTS else path
+    return path if path.is_file() else None
+
+
+def _demanding(lock: LockFile) -> Manifest:
+    """Make the manifest of a lock that has none: it asks for every row."""
+    platforms: dict[str, ManifestPlatform] = {}
+    features = []
+    for environment in lock.environments:
+        targets = []
+        for rows in environment.platforms:
+            subdir, declared = rows.platform.subdir, rows.platform.virtual_packages or ()
+            platforms[rows.platform.name] = ManifestPlatform(
+                name=rows.platform.name,
+                subdir=subdir,
+                virtual_packages=tuple(x for x in declared if not is_default(x, subdir)),
+            )
+            pins = [
+                Requirement(name=x.name.lower(), spec=f"{x.name} =={x.version} {x.build}")
+                for x in rows.packages
+            ]
+            pins += [Requirement(name=x, spec=x, is_source=True) for x in rows.source_names]
+            targets.append(Target(selector=rows.platform.name, requirements=tuple(pins)))
+        features.append(
+            Feature(
+                name=environment.name,
+                platforms=tuple(rows.platform.name for rows in environment.platforms),
+                channels=tuple(ManifestChannel(url=url) for url in environment.channels),
+                targets=tuple(targets),
+            )
+        )
+    return Manifest(
+        file_name="pixi.toml",
+        name=None,
+        channels=(),
+        platforms=tuple(platforms.values()),
+        features=tuple(features),
+        environments=tuple(
+            Environment(name=each.name, features=(each.name,), no_default_feature=True)
+            for each in lock.environments
+        ),
+        settings=Settings(),
+    )
+
+
+def _ask_all(asked: dict[str, _Asked], root: Path) -> dict[str, list[Said]]:
+    """Match all closings in one child process, and solve all questions in another."""
+    whole = [(name, each, *place) for name, each in asked.items() for place in each.places()]
+    less = [
+        (position, broken, *next(iter(broken.places())))
+        for position, (_, each, closing, rows, _) in enumerate(whole)
+        if (broken := each.without(closing, rows)) is not None
+    ]
+    every = [*whole, *less]
+    catalogue = Catalogue(closing for _, _, closing, _, _ in every)
+    specs = specs_asked(closing for _, _, closing, _, _ in every)
+    answers = read_answers(
+        call_rattler("match_each", {"specs": specs, "records": catalogue.records()})
+    )
+    questions: list[Json] = []
+    for number, (_, each, closing, rows, plan) in enumerate(every):
+        write_mirror(each.folder, each.selection)
+        universe = root / "pinned" / str(number)
+        questions.append(pinned_question(closing, rows.platform.subdir, universe))
+        if isinstance(plan, Solving):
+            questions.append(solve_question(plan, each.folder))
+    arguments: dict[str, Json] = {"cache": str(root / "cache"), "questions": questions}
+    replies = call_rattler("solve", arguments)
+    assert isinstance(replies, list)
+    coming = iter(replies)
+    found = []
+    for _, each, closing, _, plan in every:
+        pinned = next(coming)
+        assert isinstance(pinned, dict)
+        solved: SolvedPlace | NotSolved
+        if isinstance(plan, Solving):
+            solved = conclude(plan, solve_answer(next(coming), each.folder))
+        else:
+            solved = plan
+        look = Look(closing, catalogue, answers, each.root)
+        found.append(Said(place=closing.place, look=look, pinned="urls" in pinned, solved=solved))
+    for (position, *_), broken in zip(less, found[len(whole) :], strict=True):
+        found[position] = dataclasses.replace(found[position], less=broken)
+    told: dict[str, list[Said]] = {name: [] for name in asked}
+    for (name, *_), each_said in zip(whole, found[: len(whole)], strict=True):
+        told[name].append(each_said)
+    return told
+
+
+def test_nothing_is_left_out() -> None:
+    assert len(LOCKS) + len(UNREADABLE) == 36 + 5
+    assert set(LOCKS) >= UNMET | set(FOLDERS) | set(MANIFESTS)
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_they_agree(name: str, said: dict[str, list[Said]]) -> None:
+    """Whole is what all call whole; where one package is taken away, nobody does."""
+    for each in said[name]:
+        is_met = name not in UNMET
+        assert each.look.unproven == []
+        assert (each.look.unmet == [], each.pinned) == (is_met, is_met), each
+        assert isinstance(each.solved, SolvedPlace), each.solved
+        assert (each.solved.problem is None) is is_met, each.solved.problem
+        assert each.solved.differences == ()
+        if each.less is not None:
+            less = each.less
+            assert less.look.unmet, less.place
+            assert not less.pinned, less.place
+            assert isinstance(less.solved, SolvedPlace), less.solved
+            assert less.solved.problem is not None or less.solved.differences, less.place
