@@ -107,7 +107,9 @@ def refusal(text: str, url: str, buckets: Container[str]) -> DownloadError:
             trouble = f"{is_wrong} the bucket {parts.netloc}"
         elif status is not None:
             trouble = f"HTTP {status} from the bucket {parts.netloc}"
-        return DownloadError(kind, trouble, ("said", sentence), status=status)
+        # That it could not sign the request is all that rattler says of missing settings.
+        details = () if status is None and "presign" in text else (("said", sentence),)
+        return DownloadError(kind, trouble, *details, status=status)
     if status is not None:
         return DownloadError(kind_of_status(status), sentence, status=status)
     if _CONTENT.search(text):
