@@ -101,11 +101,12 @@ def test_what_somebody_still_works_in_stays(tmp_path: Path) -> None:
 
 
 def test_what_has_another_name_stays(tmp_path: Path) -> None:
-    names = ("pixi.toml.4711.tmp", "a.pixi-mirror.tmp", "0123ABCD.pixi-mirror.tmp", "a.tmp")
-    names = (*names, "0123abcd.pixi-mirror.tmp.old", "a0123abcd.pixi-mirror.tmp")
+    ours = "0123abcd.pixi-mirror.tmp"
+    names = {"pixi.toml.4711.tmp", "a.pixi-mirror.tmp", "a.tmp", ours.upper(), f"{ours}.old"}
+    names.add(f"a{ours}")
     for name in names:
         (tmp_path / name).touch()
-    mine = tmp_path / "0123abcd.pixi-mirror.tmp"  # ours by its name, and yet with no owner in it
+    mine = tmp_path / ours  # ours by its name, and yet with no owner in it
     mine.mkdir()
     (mine / "mine.txt").touch()
     with scratch_folder(tmp_path):

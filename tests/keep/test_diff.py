@@ -145,7 +145,9 @@ def test_a_version_that_is_older_went_back(old: str, new: str, *, is_older: bool
 
 def test_a_build_number_that_is_less_went_back() -> None:
     one, two = package("a", build="h_1", build_number=1), package("a", build="h_0")
-    two = dataclasses.replace(two, file_name=parse_file_name("a-1.0-h_0.conda"))
+    name = parse_file_name("a-1.0-h_0.conda")
+    assert name is not None
+    two = dataclasses.replace(two, file_name=name)
     for before, after, kind in (
         (one, two, ChangeKind.WENT_BACK),
         (two, one, ChangeKind.CHANGED),
