@@ -21,7 +21,7 @@ from scripts.channel.digests import Fingerprint
 from scripts.channel.layout import Layout
 from scripts.channel.state import ChannelPlace
 from scripts.core.errors import MirrorError, usage_error
-from scripts.core.files import read_regular, write_atomically
+from scripts.core.files import read_regular, unlink, write_atomically
 
 WORKSPACES: Final = "workspaces"
 _CHANNEL: Final = "channel.json"
@@ -52,12 +52,14 @@ class NamedArtifact:
 class WorkspaceState:
     """A workspace as of its last `mirror`: what its settings and its lock name, whole.
 
-    `manifest` is the path of its manifest, `lock_sha256` in hex that of the lock, of which a copy
-    is kept in `folder`; `layout` that of the places of its artifacts.
+    `manifest` is the path of its manifest, `channel` that of the channel folder, as of then;
+    `lock_sha256` in hex that of the lock, of which a copy is kept in `folder`; `layout` that of
+    the places of its artifacts.
     """
 
     name: str
     manifest: Path
+    channel: Path
     lock_sha256: str
     layout: Layout
     artifacts: tuple[NamedArtifact, ...]
@@ -101,12 +103,12 @@ class Removal:
 class MirrorState:
     """All of it. `layout` None: nothing has been placed yet, or nothing is known of it.
 
-    `is_adopted` False: there were records when this state was begun, so that other workspaces
-    than those it knows may need artifacts of this channel.
+    `is_adopted` False: it is not known that no other workspaces than these need artifacts of this
+    channel, as there were records when this state was begun, or there is none.
     """
 
     layout: Layout | None = None
-    is_adopted: bool = True
+    is_adopted: bool = False
     workspaces: tuple[WorkspaceState, ...] = ()
     removals: tuple[Removal, ...] = ()
 
@@ -116,10 +118,9 @@ def read_state(place: ChannelPlace) -> MirrorState:
     channel = _read(place.state / _CHANNEL)
     removals = _read(place.state / _REMOVALS)
     try:
-        layout, is_adopted = None, True
+        layout, is_adopted = None, False
         if channel is not None:
-            layout = None if channel["layout"] is None else Layout(channel["layout"])
-            is_adopted = bool(channel["adopted"])
+            layout, is_adopted = Layout(channel["layout"]), bool(channel["adopted"])
         rows = () if removals is None else tuple(map(_removal, removals["removals"]))
     except (KeyError, TypeError, ValueError, OverflowError):
         raise _damaged(place.state) from None
@@ -131,7 +132,7 @@ def read_state(place: ChannelPlace) -> MirrorState:
     )
 
 
-def write_channel(place: ChannelPlace, layout: Layout | None, *, is_adopted: bool) -> None:
+def write_channel(place: ChannelPlace, layout: Layout, *, is_adopted: bool) -> None:
     """Note the layout of the channel folder, and whether all that need it are known."""
     document = {"schema": _SCHEMA, "layout": layout, "adopted": is_adopted}
     _write(place.state / _CHANNEL, document)
@@ -162,7 +163,7 @@ def workspace_folder(place: ChannelPlace, name: str, manifest: Path) -> Path:
 
 def write_workspace(workspace: WorkspaceState, lock: bytes) -> None:
     """Replace what a workspace names, and the copy of its lock."""
-    write_atomically(workspace.lock, lock)
+    _replace(workspace.lock, lock)
     rows = [
         [str(each.path), str(each.elsewhere), each.package, each.digest, each.size]
         for each in workspace.artifacts
@@ -171,6 +172,7 @@ def write_workspace(workspace: WorkspaceState, lock: bytes) -> None:
         "schema": _SCHEMA,
         "name": workspace.name,
         "manifest": str(workspace.manifest),
+        "channel": str(workspace.channel),
         "lock-sha256": workspace.lock_sha256,
         "layout": workspace.layout,
         "artifacts": rows,
@@ -180,8 +182,11 @@ def write_workspace(workspace: WorkspaceState, lock: bytes) -> None:
 
 def forget_workspace(workspace: WorkspaceState) -> None:
     """Drop a workspace: what it alone names may be pruned from now on."""
-    (workspace.folder / _WORKSPACE).unlink(missing_ok=True)
-    shutil.rmtree(workspace.folder)
+    try:
+        unlink(workspace.folder / _WORKSPACE)
+        shutil.rmtree(workspace.folder)
+    except OSError as error:
+        raise _not_written(error, workspace.folder) from error
 
 
 def _read_workspaces(folder: Path) -> Iterable[WorkspaceState]:
@@ -197,6 +202,7 @@ def _read_workspaces(folder: Path) -> Iterable[WorkspaceState]:
             yield WorkspaceState(
                 name=_text(document["name"]),
                 manifest=Path(_text(document["manifest"])),
+                channel=Path(_text(document["channel"])),
                 lock_sha256=_text(document["lock-sha256"]),
                 layout=Layout(document["layout"]),
                 artifacts=tuple(map(_named, document["artifacts"])),
@@ -208,11 +214,13 @@ def _read_workspaces(folder: Path) -> Iterable[WorkspaceState]:
 
 def _named(row: Sequence[Any]) -> NamedArtifact:
     path, elsewhere, package, digest, size = row
+    if size is not None and not isinstance(size, int):
+        raise TypeError(size)
     return NamedArtifact(
         path=_inside(path),
         elsewhere=_inside(elsewhere),
         package=_text(package),
-        digest=digest,
+        digest=None if digest is None else _text(digest),
         size=size,
     )
 
@@ -265,7 +273,22 @@ def _write(path: Path, document: dict[str, Any]) -> None:
             return
     except OSError:  # none yet; where it cannot be written either, that is told
         pass
-    write_atomically(path, data)
+    _replace(path, data)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    try:
+        write_atomically(path, data)
+    except OSError as error:
+        raise _not_written(error, path) from error
+
+
+def _not_written(error: OSError, path: Path) -> MirrorError:
+    return usage_error(
+        str(error.filename or path),
+        f"cannot be written: {error.strerror}",
+        help="see to it, then run this again: it goes on where it stopped",
+    )
 
 
 def _damaged(path: Path) -> MirrorError:

@@ -28,16 +28,29 @@ def now() -> datetime:
 def still_waiting(
     folder: Path, removals: Iterable[Removal], named: AbstractSet[PurePosixPath]
 ) -> tuple[Removal, ...]:
-    """Return those that are there, the very files, and that nobody names again."""
-    found = []
-    for each in removals:
-        try:
-            status = (folder / each.path).lstat()
-        except FileNotFoundError:
-            continue
-        if each.path not in named and Fingerprint.of(status) == each.fingerprint:
-            found.append(each)
-    return tuple(found)
+    """Return those that nobody names again, and at whose place no other file has come.
+
+    One that is gone, by a killed run, counts: the folder that it was in may have to go, too.
+    """
+    return tuple(
+        each
+        for each in removals
+        if each.path not in named and _fingerprint(folder / each.path) in {each.fingerprint, None}
+    )
+
+
+def is_there(folder: Path, removal: Removal) -> bool:
+    """Tell whether the file has not been removed yet."""
+    return _fingerprint(folder / removal.path) is not None
+
+
+def _fingerprint(path: Path) -> Fingerprint | None:
+    try:
+        return Fingerprint.of(path.lstat())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise usage_error(str(path), f"cannot be read: {error.strerror}") from None
 
 
 def to_remove(
@@ -57,19 +70,26 @@ def published(removals: Iterable[Removal], when: datetime) -> tuple[Removal, ...
 
 def is_due(removal: Removal, grace: timedelta, when: datetime) -> bool:
     """Tell whether no client can still need it; a clock that was set back counts as none."""
-    return removal.dropped is not None and not (removal.dropped <= when < removal.dropped + grace)
+    return removal.dropped is not None and not timedelta() <= when - removal.dropped < grace
 
 
-def remove(place: ChannelPlace, due: Iterable[Removal], left: Iterable[Removal]) -> None:
+def remove(
+    place: ChannelPlace, due: Iterable[Removal], left: Iterable[Removal]
+) -> tuple[Removal, ...]:
     """Remove files, then the folders that have nothing left in them, then note what is left.
+
+    Returns those that were there.
 
     The index files of a channel go first, so that it promises nothing that is gone. The list is
     written last: after a kill the next run finds all there is still to do.
     """
     due = sorted(due, key=lambda each: (not each.path.name.startswith("repodata"), each.path))
+    removed = []
     try:
         for each in due:
-            unlink(place.folder / each.path, missing_ok=True)
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                unlink(place.folder / each.path)
+                removed.append(each)
     except OSError as error:
         raise usage_error(
             str(error.filename),
@@ -81,3 +101,4 @@ def remove(place: ChannelPlace, due: Iterable[Removal], left: Iterable[Removal])
             with contextlib.suppress(OSError):  # something is in it
                 (place.folder / above).rmdir()
     write_removals(place, left)
+    return tuple(removed)

@@ -147,6 +147,7 @@ def take_account(
     mirrored: list[ChannelFile] = []
     index: list[ChannelFile] = []
     untracked: list[ChannelFile] = []
+    still: list[Removal] = []
     try:
         files = list(files_below(place.folder))
     except OSError as error:
@@ -154,8 +155,8 @@ def take_account(
     for path, status in files:
         file = ChannelFile(path=path, size=status.st_size)
         if path in by_path:
-            continue
-        if path in named:
+            still.append(by_path[path])
+        elif path in named:
             mirrored.append(file)
         elif path in indexed:
             continue
@@ -171,7 +172,7 @@ def take_account(
         mirrored=tuple(sorted(mirrored, key=by_place)),
         index=tuple(sorted(index, key=by_place)),
         retained=tuple(each for path, each in sorted(indexed.items()) if path not in named),
-        waiting=tuple(sorted(waiting, key=lambda each: each.path)),
+        waiting=tuple(sorted(still, key=lambda each: each.path)),
         untracked=tuple(sorted(untracked, key=by_place)),
         others=tuple(each for path, each in sorted(indexed.items()) if path in named),
     )

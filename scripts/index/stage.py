@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import PurePosixPath
 
@@ -50,12 +50,14 @@ def index(
     *,
     owners: Owners | None = None,
     carried: Mapping[PurePosixPath, Record] | None = None,
+    dropping: Collection[PurePosixPath] | None = None,
 ) -> Report:
     """Bring the index of every channel up to date; do nothing where it is.
 
     `owners` None: the selection is all that the workspace names. `carried` are records of
-    artifacts that no index in this layout has yet. A client at work finds all that the index
-    named before: what it no longer names waits for its removal.
+    artifacts that no index in this layout has yet. `dropping` are artifacts that it is to name no
+    more; where it is given, the caller removes what is due. A client at work finds all that the
+    index named before: what it no longer names waits for its removal.
     Raises a MirrorError, with nothing changed, where an artifact is missing (exit code 2) or the
     indexer does not do what it should (exit code 4).
     """
@@ -64,6 +66,7 @@ def index(
     named = owners.named()
     try:
         waiting = still_waiting(place.folder, owners.state.removals, named)
+        waiting += to_remove(place.folder, dropping or (), None)
         gone = frozenset(each.path for each in waiting)
         works = tuple(
             dataclasses.replace(work, contents=without(work.contents, gone))
@@ -74,17 +77,21 @@ def index(
         if problems:
             raise MirrorError(*problems)
         remember(workspace, owners, selection.layout)
+        if dropping:
+            write_removals(place, waiting)
         indexing = _Indexing(place, find_indexer(), carried or {}, console)
         stamps = indexing.run(works, gone)
         removals = _drop(indexing, waiting)
         if removals != owners.state.removals:
             write_removals(place, removals)
-        if indexing.changed:
+        removed: tuple[Removal, ...] = ()
+        if indexing.changed and dropping is None:
             due = [each for each in removals if is_due(each, workspace.settings.grace, now())]
             if due:
-                remove(place, due, [each for each in removals if each not in due])
-        known = named | {each.path for each in removals}
-        return _report(stamps, known, untracked_of(place.folder, stamps, known), indexing)
+                removed = remove(place, due, [each for each in removals if each not in due])
+        known = owners.named_now() | {each.path for each in removals}
+        untracked = untracked_of(place.folder, stamps, known)
+        return _report(stamps, known, untracked, indexing, removed)
     except BrokenPipeError:  # nobody reads what is printed
         raise
     except OSError as error:
@@ -234,6 +241,7 @@ def _report(
     known: AbstractSet[PurePosixPath],
     untracked: Sequence[PurePosixPath],
     indexing: _Indexing,
+    removed: Sequence[Removal],
 ) -> Report:
     """Say what is indexed now, and whether that took anything; `known` is named, or waits."""
     summaries = [stamp.summary for stamp in stamps]
@@ -264,6 +272,7 @@ def _report(
                 for each in summaries
             ],
             "retained": [{"path": path, "size": size} for path, size in retained],
+            "removed": [str(each.path) for each in removed],
             "untracked": [str(path) for path in untracked],
         },
         problems=tuple(indexing.problems),

@@ -17,11 +17,10 @@ from scripts.channel.mirror_state import (
     forget_workspace,
     read_state,
     write_channel,
-    write_removals,
 )
-from scripts.channel.removals import is_due, now, published, remove, still_waiting, to_remove
+from scripts.channel.removals import is_due, is_there, now, remove, still_waiting
 from scripts.core.console import Console
-from scripts.core.errors import MirrorError, usage_error
+from scripts.core.errors import MirrorError, Problem, usage_error
 from scripts.core.report import Json, Report, human_size
 from scripts.index.account import Account, ChannelFile, is_artifact_place, take_account
 from scripts.index.stage import counted, index
@@ -53,23 +52,21 @@ def prune(
     dropped = _dropped(account, owners, options)
     if dropped and not owners.state.is_adopted:
         raise _not_adopted(workspace, account)
-    waiting = account.waiting
     if options.dry_run:
-        due = [each for each in waiting if options.at_once or _is_due(workspace, each)]
-        return _report(account, owners, options, dropped=dropped, due=due)
-    if dropped:
-        dropping = to_remove(place.folder, (each.path for each in dropped), None)
-        write_removals(place, (*waiting, *dropping))
-        state = replace(owners.state, removals=(*waiting, *dropping))
-        index(workspace, selection, console, owners=replace(owners, state=state))
-    waiting = published(
-        still_waiting(place.folder, read_state(place).removals, owners.named()), now()
-    )
+        due = [each for each in account.waiting if options.at_once or _is_due(workspace, each)]
+        return _report(account, owners, options, dropped=dropped, removed=due)
+    problems: tuple[Problem, ...] = ()
+    if dropped or any(each.dropped is None for each in account.waiting):  # else by a killed run
+        dropping = [each.path for each in dropped]
+        problems = index(workspace, selection, console, owners=owners, dropping=dropping).problems
+    waiting = still_waiting(place.folder, read_state(place).removals, owners.named())
     due = [each for each in waiting if options.at_once or _is_due(workspace, each)]
-    if due:
-        remove(place, due, [each for each in waiting if each not in due])
-    account = replace(account, waiting=tuple(each for each in waiting if each not in due))
-    return _report(account, owners, options, dropped=dropped, due=due)
+    left = [each for each in waiting if each not in due]
+    removed = remove(place, due, left) if due else ()
+    left = [each for each in left if is_there(place.folder, each)]
+    account = replace(account, waiting=tuple(left))
+    report = _report(account, owners, options, dropped=dropped, removed=removed)
+    return replace(report, problems=problems)
 
 
 def adopt(workspace: Workspace, selection: Selection, console: Console) -> Report:
@@ -169,10 +166,10 @@ def _report(
     options: PruneOptions,
     *,
     dropped: Sequence[ChannelFile],
-    due: Sequence[Removal],
+    removed: Sequence[Removal],
 ) -> Report:
     """Say what was done, or would be."""
-    freed = _size(due)
+    freed = _size(removed)
     if options.dry_run and options.at_once:
         freed += sum(each.size for each in dropped)
     lines: list[str] = []
@@ -181,7 +178,7 @@ def _report(
         drop = "would drop" if options.dry_run else "dropped"
         lines.append(f"{drop} from the index: {counted(len(dropped), 'artifact')}, {size}")
         lines += [f"  {each.path}" for each in dropped]
-    gone = len(due) + (len(dropped) if options.dry_run and options.at_once else 0)
+    gone = len(removed) + (len(dropped) if options.dry_run and options.at_once else 0)
     if gone:
         verb = "would remove" if options.dry_run else "removed"
         lines.append(f"{verb} {counted(gone, 'file')}, {human_size(freed)}")
@@ -199,7 +196,7 @@ def _report(
     lines += [f"untracked, left alone: {each.path}" for each in account.untracked]
     data: dict[str, Json] = {
         "dropped": [{"path": str(each.path), "size": each.size} for each in dropped],
-        "removed": [{"path": str(each.path), "size": each.fingerprint.size} for each in due],
+        "removed": [{"path": str(each.path), "size": each.fingerprint.size} for each in removed],
         "bytes": freed,
         "waiting-for-removal": [str(each.path) for each in account.waiting],
         "untracked": [str(each.path) for each in account.untracked],

@@ -6,7 +6,7 @@ What a workspace names is what its settings and its lock name; options narrow a 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -48,9 +48,9 @@ class Owners:
         everybody = (self.own, *(() if self.last is None else (self.last,)), *self.others)
         return frozenset(each.path for one in everybody for each in one.artifacts)
 
-    def of_others(self) -> frozenset[PurePosixPath]:
-        """Return the places of all that other workspaces name."""
-        return frozenset(each.path for other in self.others for each in other.artifacts)
+    def named_now(self) -> frozenset[PurePosixPath]:
+        """Return the places of all that anybody names, this workspace as of now alone."""
+        return frozenset(each.path for one in (self.own, *self.others) for each in one.artifacts)
 
     def lines(self) -> Iterator[str]:
         """Name the others, and how to drop one whose manifest is gone."""
@@ -79,16 +79,7 @@ def read_owners(workspace: Workspace, whole: Selection, *, relayout: bool = Fals
     state = read_state(workspace.place)
     if not relayout:
         _check_layout(workspace, state, whole.layout)
-    manifest = workspace.manifest_path
-    name = workspace.manifest.name or workspace.root.name
-    own = WorkspaceState(
-        name=name,
-        manifest=manifest,
-        lock_sha256=hashlib.sha256(_lock_bytes(workspace)).hexdigest(),
-        layout=whole.layout,
-        artifacts=tuple(_named(each, whole.layout) for each in whole.artifacts),
-        folder=workspace_folder(workspace.place, name, manifest),
-    )
+    own = _own(workspace, _lock_bytes(workspace), whole)
     known = tuple(each.arranged(whole.layout) for each in state.workspaces)
     last = _last(own, known)
     others = tuple(each for each in known if each is not last)
@@ -100,10 +91,9 @@ def read_owners(workspace: Workspace, whole: Selection, *, relayout: bool = Fals
 
 def last_mirrored_lock(workspace: Workspace) -> Path | None:
     """Return the copy of the lock that this workspace was last mirrored by; None: not yet."""
-    name = workspace.manifest.name or workspace.root.name
-    folder = workspace_folder(workspace.place, name, workspace.manifest_path)
-    same = [each for each in read_state(workspace.place).workspaces if each.folder == folder]
-    return same[0].lock if same else None
+    lock = workspace.lock_path.read_bytes() if workspace.lock_path.is_file() else b""
+    last = _last(_own(workspace, lock), read_state(workspace.place).workspaces)
+    return None if last is None else last.lock
 
 
 def remember(workspace: Workspace, owners: Owners, layout: Layout) -> None:
@@ -130,20 +120,50 @@ def note_layout(workspace: Workspace, state: MirrorState, layout: Layout) -> Non
             next((workspace.place.folder / channel).glob("*/repodata.json"), None)
             for channel in channels
         )
-        write_channel(workspace.place, layout, is_adopted=state.is_adopted and not has_records)
+        write_channel(workspace.place, layout, is_adopted=not has_records)
     elif not channels:  # the folder was emptied
         write_channel(workspace.place, layout, is_adopted=state.is_adopted)
 
 
-def _last(own: WorkspaceState, known: Iterable[WorkspaceState]) -> WorkspaceState | None:
-    """Find a workspace's own state: a moved one has the same name and lock, its place is bare."""
-    moved = None
+def _own(workspace: Workspace, lock: bytes, whole: Selection | None = None) -> WorkspaceState:
+    """Describe this workspace as of now; `whole` None: without what it names."""
+    manifest = workspace.manifest_path
+    name = workspace.manifest.name or workspace.root.name
+    layout = workspace.settings.layout if whole is None else whole.layout
+    artifacts = () if whole is None else whole.artifacts
+    return WorkspaceState(
+        name=name,
+        manifest=manifest,
+        channel=workspace.place.folder,
+        lock_sha256=hashlib.sha256(lock).hexdigest(),
+        layout=layout,
+        artifacts=tuple(_named(each, layout) for each in artifacts),
+        folder=workspace_folder(workspace.place, name, manifest),
+    )
+
+
+def _last(own: WorkspaceState, known: Sequence[WorkspaceState]) -> WorkspaceState | None:
+    """Find a workspace's own state, that of its manifest; else that of one of the same name.
+
+    Either that was moved here, with the same lock, or it stays where it is and has a channel of
+    its own: then this channel, and its state, are a copy of that.
+    """
     for each in known:
-        if each.folder == own.folder:
+        if each.manifest == own.manifest:
             return each
-        if (each.name, each.lock_sha256) == (own.name, own.lock_sha256) and each.is_gone:
-            moved = each
-    return moved
+    for each in known:
+        is_moved = each.is_gone and each.lock_sha256 == own.lock_sha256
+        if each.name == own.name and (is_moved or _are_two(each.channel, own.channel)):
+            return each
+    return None
+
+
+def _are_two(one: Path, other: Path) -> bool:
+    """Tell whether these are two folders; not where one of them cannot be seen from here."""
+    try:
+        return not one.samefile(other)
+    except OSError:
+        return False
 
 
 def _lock_bytes(workspace: Workspace) -> bytes:

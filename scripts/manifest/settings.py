@@ -173,7 +173,10 @@ def parse_duration(text: str) -> timedelta | None:
     parts = re.findall(r"([0-9]{1,6})\s*([smhdw])\s*", text)
     if not parts or "".join(map("".join, parts)) != re.sub(r"\s", "", text):
         return None
-    return sum((timedelta(**{_UNITS[unit]: int(count)}) for count, unit in parts), timedelta())
+    try:
+        return sum((timedelta(**{_UNITS[unit]: int(count)}) for count, unit in parts), timedelta())
+    except OverflowError:
+        return None
 
 
 def _texts(value: object) -> tuple[str, ...]:

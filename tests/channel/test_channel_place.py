@@ -24,24 +24,25 @@ def refusal(place: ChannelPlace) -> str:
 
 def test_working_state_lies_beside_the_channel() -> None:
     place = channel_place(Path("work") / "local-channel")
-    state = Path("work") / ".pixi-mirror" / "local-channel"
-    assert place == ChannelPlace(folder=Path("work") / "local-channel", state=state)
-    names = ("parts", "digests", "lock", "staging", "index_stamp", "made_from")
+    root = Path("work") / ".pixi-mirror" / "local-channel"
+    assert place == ChannelPlace(folder=Path("work") / "local-channel", root=root)
+    names = ("lock", "state", "parts", "digests", "staging", "index_stamp", "self_check")
     paths = [getattr(place, name) for name in names]
     assert paths == [
-        state / "parts",
-        state / "digests.jsonl",
-        state / "run.lock",
-        state / "staging",
-        state / "index.json",
-        state / "made-from.lock",
+        root / "run.lock",
+        root / "state",
+        root / "cache" / "parts",
+        root / "cache" / "digests.jsonl",
+        root / "cache" / "staging",
+        root / "cache" / "index.json",
+        root / "cache" / "self-check",
     ]
 
 
 def test_two_channels_side_by_side_do_not_share_state(tmp_path: Path) -> None:
     one, other = channel_place(tmp_path / "one"), channel_place(tmp_path / "other")
-    assert one.state != other.state
-    assert not one.state.is_relative_to(one.folder)
+    assert one.root != other.root
+    assert not one.root.is_relative_to(one.folder)
 
 
 def test_both_folders_are_made(tmp_path: Path) -> None:
@@ -53,9 +54,11 @@ def test_both_folders_are_made(tmp_path: Path) -> None:
             ".pixi-mirror",
             ".pixi-mirror/.gitignore",
             ".pixi-mirror/channel",
+            ".pixi-mirror/channel/cache",
+            ".pixi-mirror/channel/state",
             "channel",
         ]
-    ignore = place.state.parent / ".gitignore"
+    ignore = place.root.parent / ".gitignore"
     assert ignore.read_bytes() == b"*\n"
     ignore.write_bytes(b"mine")
     prepare(place)
@@ -87,15 +90,15 @@ def test_a_file_in_the_place_of_the_state(tmp_path: Path) -> None:
 def test_a_state_that_may_not_be_written(tmp_path: Path) -> None:
     place = channel_place(tmp_path / "channel")
     prepare(place)
-    ignore = place.state.parent / ".gitignore"
+    ignore = place.root.parent / ".gitignore"
     ignore.unlink()
-    place.state.parent.chmod(0o500)
+    place.root.parent.chmod(0o500)
     try:
         assert refusal(place).endswith(
             f": cannot make the channel folder: Permission denied\n{HELP}"
         )
     finally:
-        place.state.parent.chmod(0o700)
+        place.root.parent.chmod(0o700)
 
 
 def test_two_file_systems_are_refused(tmp_path: Path) -> None:
@@ -103,11 +106,11 @@ def test_two_file_systems_are_refused(tmp_path: Path) -> None:
     if not other.is_dir() or other.stat().st_dev == tmp_path.stat().st_dev:
         pytest.skip("there is no second file system at /dev/shm")
     elsewhere = other / f"pixi-mirror-test-{os.getpid()}"
-    place = ChannelPlace(folder=elsewhere, state=tmp_path / ".pixi-mirror" / "channel")
+    place = ChannelPlace(folder=elsewhere, root=tmp_path / ".pixi-mirror" / "channel")
     try:
         assert refusal(place) == (
             f"{elsewhere}: is a disk of its own, and nothing beside it is on that disk\n"
-            f"  working state  {place.state}\n"
+            f"  working state  {place.root}\n"
             f"help: set channel-dir to a folder on that disk: {elsewhere / 'channel'}"
         )
         prepare(channel_place(elsewhere / "channel"))  # what it says to do

@@ -94,22 +94,33 @@ def test_working_state_as_it_should_be(place: ChannelPlace) -> None:
     refuse_odd_state(place)
 
 
-@pytest.mark.parametrize("name", ["run.lock", "digests.jsonl", "staging", "parts/a.part"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "run.lock",
+        "state/workspaces",
+        "state/channel.json",
+        "cache/digests.jsonl",
+        "cache/staging",
+        "cache/parts/a.part",
+    ],
+)
 def test_links_in_the_working_state(place: ChannelPlace, tmp_path: Path, name: str) -> None:
     victim = tmp_path / "victim"
     victim.touch()
-    link(place.state / name, victim)
+    (place.root / name).parent.mkdir(exist_ok=True)
+    link(place.root / name, victim)
     assert odd(place) == (
-        f"{place.state / name}: a link, through which nothing is written\n"
+        f"{place.root / name}: a link, through which nothing is written\n"
         f"  leads to  {victim}\n{AGAIN}"
     )
 
 
 def test_working_state_behind_a_link(tmp_path: Path) -> None:
     place = channel_place(tmp_path / "channel")
-    link(place.state.parent, tmp_path)
+    link(place.root.parent, tmp_path)
     assert odd(place) == (
-        f"{place.state.parent}: a link, through which nothing is written\n"
+        f"{place.root.parent}: a link, through which nothing is written\n"
         f"  leads to  {tmp_path}\n{AGAIN}"
     )
 

@@ -17,12 +17,11 @@ import msgpack
 import pytest
 import zstandard
 
-from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError
 from scripts.core.report import human_size
 from scripts.index import stage
+from scripts.index.account import look_into_mirror
 from scripts.index.indexer import Indexer, find_indexer, run_indexer
-from scripts.index.leftovers import find_leftovers, look_into_mirror
 from scripts.index.readback import read_subdir_index
 from tests.support.mirrors import CHANNEL, PY_RATTLER, Mirror, make_mirror, path_with, rows
 from tests.support.packages import TinyPackage
@@ -38,9 +37,9 @@ FILES = ("repodata.json", "repodata.json.zst", "repodata_shards.msgpack.zst")
 
 # What an index was made from, of another channel.
 STAMP = (
-    '{"format": 2, "channels": [{"made-from": {"records": "1", "files": "2"}, "indexer": "3",'
+    '{"format": 3, "channels": [{"made-from": {"records": "1", "files": "2"}, "indexer": "3",'
     ' "files": "4", "summary": {"channel": NAME,'
-    ' "subdirs": [], "records": 0, "kept": 0, "kept-bytes": 0, "foreign": []}}]}'
+    ' "subdirs": [], "records": 0, "not-locked": []}}]}'
 )
 
 
@@ -223,23 +222,26 @@ def test_a_sha256_that_the_lock_lacks_is_computed(tmp_path: Path, indexer: str) 
     assert record["md5"] == row.written.md5
 
 
-def test_records_of_artifacts_kept_from_before(tmp_path: Path, indexer: str) -> None:
+def test_records_of_retained_artifacts(tmp_path: Path, indexer: str) -> None:
     old, new = rows(tmp_path / "upstream", (A, replace(A, version="2.0")))
     mirror = make_mirror(tmp_path / "workspace")
     mirror.lock([replace(old, depends=("hot >=1",))])
     mirror.index()
     before = mirror.record("linux-64/a-1.0-0.conda")
+    earlier = shards(mirror, "linux-64")["a"]
     mirror.lock([new])
     size = human_size(old.written.size)
     assert mirror.index().lines == (
         "indexed: 2 records in 2 subdirs",
-        f"kept from before: 1 artifact, {size}; `pixi run prune` removes them",
+        f"retained (indexed, in no lock): 1 artifact, {size}; `pixi run prune` removes them",
     )
     assert mirror.record("linux-64/a-1.0-0.conda") == before
     assert "linux-64/a-2.0-0.conda" in mirror.states()
     digest = shards(mirror, "linux-64")["a"]
-    names = [each.name for each in (mirror.folder / "linux-64" / "shards").iterdir()]
-    assert names == [f"{digest}.msgpack.zst"], "the shard of the earlier index is gone"
+    assert digest != earlier
+    names = {each.name for each in (mirror.folder / "linux-64" / "shards").iterdir()}
+    assert names == {f"{each}.msgpack.zst" for each in (digest, earlier)}, "a client may want it"
+    assert mirror.waiting() == [f"linux-64/shards/{earlier}.msgpack.zst"]
     assert mirror.index().data["changed"] is False
 
 
@@ -258,44 +260,19 @@ def test_records_are_found_in_the_zst_where_repodata_is_torn(
         "a-1.0-0.conda",
         "a-2.0-0.conda",
     ]
-    # Control: with both torn, the older artifact counts as foreign, and it is said.
+    # Control: with both torn, the older artifact counts as untracked, and it is said.
     for name in ("repodata.json", "repodata.json.zst"):
         (mirror.folder / "linux-64" / name).write_bytes(b"\0")
-    assert mirror.index().lines[1:] == (
-        "not indexed, since pixi-mirror does not know them: linux-64/a-1.0-0.conda",
-    )
+    assert mirror.index().lines[1:] == ("untracked, and not indexed: linux-64/a-1.0-0.conda",)
     assert "linux-64/repodata.json: not JSON; what it said of artifacts" in capsys.readouterr().err
 
 
-def test_a_prune_killed_before_the_last_file_knows_what_it_was_about(
-    tmp_path: Path, any_indexer: str
-) -> None:
-    """The other index files name the older artifact no more; repodata.json does."""
-    old, new = rows(tmp_path / "upstream", (A, replace(A, version="2.0")))
-    mirror = make_mirror(tmp_path / "workspace")
-    mirror.lock([replace(old, depends=("hot >=1",))])
-    mirror.index()
-    mirror.lock([new])
-    mirror.index()
-    repodata = mirror.folder / "linux-64" / "repodata.json"
-    before = repodata.read_bytes()
-    older = PurePosixPath("linux-64/a-1.0-0.conda")
-    stage.index_without(mirror.workspace, mirror.selection, frozenset({older}), Console())
-    repodata.write_bytes(before)
-    found = find_leftovers(mirror.workspace.place, mirror.selection, Console())
-    assert [(each.path, each.record.depends) for each in found.kept] == [(older, ("hot >=1",))]
-    # Control: killed later, it is a file that nobody knows.
-    stage.index_without(mirror.workspace, mirror.selection, frozenset({older}), Console())
-    found = find_leftovers(mirror.workspace.place, mirror.selection, Console())
-    assert (found.kept, found.foreign) == ((), (older,))
-
-
-def test_foreign_files_are_not_indexed(tmp_path: Path, indexer: str) -> None:
+def test_untracked_files_are_not_indexed(tmp_path: Path, indexer: str) -> None:
     mirror = mirror_of(tmp_path, A)
     for name in ("._a-1.0-0.conda", "odd.conda", "a-1.0-py3-none-any.whl", "README"):
-        (mirror.folder / "linux-64" / name).write_bytes(b"foreign")
+        (mirror.folder / "linux-64" / name).write_bytes(b"not ours")
     expected = (
-        "not indexed, since pixi-mirror does not know them: linux-64/._a-1.0-0.conda,"
+        "untracked, and not indexed: linux-64/._a-1.0-0.conda,"
         " linux-64/README, linux-64/a-1.0-py3-none-any.whl, linux-64/odd.conda"
     )
     assert mirror.index().lines == ("indexed: 1 record in 2 subdirs", expected)
@@ -308,20 +285,26 @@ def test_foreign_files_are_not_indexed(tmp_path: Path, indexer: str) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems know only names of text")
-def test_foreign_names_that_are_no_text(tmp_path: Path, any_indexer: str) -> None:
+def test_untracked_names_that_are_no_text(tmp_path: Path, any_indexer: str) -> None:
     mirror = mirror_of(tmp_path, A)
     for name in (b"x\xff.conda", b"\xff", b"repodata.json\xff.0123abcd.pixi-mirror.tmp"):
         Path(os.fsdecode(bytes(mirror.folder / "linux-64") + b"/" + name)).write_bytes(b"")
     (mirror.folder / "linux-64" / "shards").mkdir()
     odd = os.fsdecode(bytes(mirror.folder / "linux-64" / "shards") + b"/\xff.msgpack.zst")
     Path(odd).write_bytes(b"")
-    foreign = ("linux-64/x\udcff.conda", "linux-64/\udcff")
+    untracked = ("linux-64/x\udcff.conda", "linux-64/\udcff")
     assert mirror.index().lines == (
         "indexed: 1 record in 2 subdirs",
-        "not indexed, since pixi-mirror does not know them: " + ", ".join(foreign),
+        "untracked, and not indexed: " + ", ".join(untracked),
     )
-    assert not Path(odd).exists()  # named like a shard, and no index names it
+    # Named like shards and index files, and no index names them: they go in time.
+    assert mirror.waiting() == [
+        "linux-64/repodata.json\udcff.tmp",
+        "linux-64/shards/\udcff.msgpack.zst",
+    ]
     assert mirror.index().data["changed"] is False
+    assert mirror.prune("--now") == 0
+    assert not Path(odd).exists()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links are for few on Windows")
@@ -375,7 +358,7 @@ def test_pipes_and_links_in_place_of_index_files(
     [
         "[" * 100_000,
         "null",
-        '{"format": 2, "channels": [{}]}',
+        '{"format": 3, "channels": [{}]}',
         STAMP.replace("NAME", '"a\\u0000b"'),
         STAMP.replace("NAME", f'"{"x" * 300}"'),
         STAMP.replace("NAME", "7"),
@@ -416,7 +399,7 @@ def test_a_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.Monk
     def refuse(*_args: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", str(folder))
 
-    monkeypatch.setattr("scripts.index.leftovers.look_into_channel", refuse)
+    monkeypatch.setattr("scripts.index.account.look_into_channel", refuse)
     with pytest.raises(MirrorError) as caught:
         look_into_mirror(mirror.workspace.place, mirror.selection)
     assert str(caught.value) == f"{folder}: cannot be read: Permission denied"
@@ -517,13 +500,16 @@ def test_every_channel_is_indexed_on_its_own(tmp_path: Path, indexer: str) -> No
     mirror.lock((*here, there[0]))
     mirror.index()
     changed = {name for name, state in mirror.states().items() if state != before.get(name)}
-    assert changed == set(), "one artifact is kept from before, so nothing is to be written"
+    assert changed == set(), "one artifact is retained, so nothing is to be written"
     # A channel that the lock names no more stays one while it has artifacts.
     mirror.lock(here)
-    assert mirror.index().lines[1].startswith("kept from before: 2 artifacts, ")
+    assert mirror.index().lines[1].startswith("retained (indexed, in no lock): 2 artifacts, ")
     for name in ("v-1!2.0+x-0.conda", "u-1!2.0+x-0.conda"):
         (mirror.folder / "bioconda" / "win-64" / name).unlink()
     assert mirror.index().lines == ("indexed: 2 records in 2 subdirs",)
+    assert {name.partition("/")[0] for name in mirror.waiting()} == {"bioconda"}
+    assert mirror.index().lines == ("index is up to date: 2 records in 2 subdirs",)
+    assert mirror.prune("--now") == 0
     assert not (mirror.folder / "bioconda").exists()
     assert mirror.index().lines == ("index is up to date: 2 records in 2 subdirs",)
 
@@ -532,9 +518,15 @@ def test_an_emptied_subdir_loses_its_index(tmp_path: Path, indexer: str) -> None
     mirror = mirror_of(tmp_path, A, B)
     mirror.index()
     (mirror.folder / "linux-64" / "a-1.0-0.conda").unlink()
-    (mirror.folder / "linux-64" / "mine.txt").write_text("foreign")
+    (mirror.folder / "linux-64" / "mine.txt").write_text("not ours")
     mirror.lock(rows(tmp_path / "upstream", (B,)))
     mirror.index()
+    assert set(mirror.waiting()) == {
+        name
+        for name in mirror.states()
+        if name.startswith("linux-64/") and name != "linux-64/mine.txt"
+    }
+    assert mirror.prune("--now") == 0
     assert [file.name for file in (mirror.folder / "linux-64").iterdir()] == ["mine.txt"]
     assert (mirror.folder / "noarch" / "repodata.json").exists()
 
@@ -736,6 +728,8 @@ def test_leftovers_of_killed_runs_are_cleared(tmp_path: Path, any_indexer: str) 
     mirror.index()
     assert mine.exists()
     assert not mirror.workspace.place.staging.exists()
+    assert mirror.waiting() == ["linux-64/repodata.json.0123abcd.pixi-mirror.tmp"]
+    assert mirror.prune("--now") == 0
     assert not torn.exists()
 
 

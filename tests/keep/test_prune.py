@@ -1,4 +1,4 @@
-"""Artifacts kept from before are removed, index first; nothing else is."""
+"""Retained artifacts are dropped from the index, then removed; nothing else is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError
 from scripts.core.report import Report, human_size
-from scripts.keep.prune import preview, prune
+from scripts.keep.prune import PruneOptions, prune
 from tasks.index import main as index_main
 from tasks.prune import main as prune_main
 from tests.support.mirrors import Mirror, make_mirror, rows
@@ -23,32 +23,54 @@ NEW = replace(OLD, version="2.0")
 BOTH = TinyPackage(name="b")
 
 
-def run(mirror: Mirror) -> Report:
-    return prune(mirror.workspace, mirror.selection, Console())
+def run(mirror: Mirror, *, dry_run: bool = False, at_once: bool = True) -> Report:
+    options = PruneOptions(dry_run=dry_run, at_once=at_once)
+    return prune(mirror.workspace, mirror.selection, options, Console())
 
 
-def mirror_with_leftovers(tmp_path: Path) -> Mirror:
-    """Make a mirror whose lock has moved on from OLD to NEW, with a foreign file in it."""
+class KilledError(BaseException):
+    """Stands for the end of the process: nothing in it may catch this."""
+
+
+def run_killed(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prune up to where the index is published and nothing removed yet."""
+
+    def die(*_args: object) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patched:
+        patched.setattr("scripts.keep.prune.remove", die)
+        with pytest.raises(KilledError):
+            run(mirror)
+
+
+def mirror_that_moved_on(tmp_path: Path) -> Mirror:
+    """Make a mirror whose lock has moved on from OLD to NEW, with an untracked file in it."""
     mirror = make_mirror(tmp_path / "workspace")
     mirror.lock(rows(tmp_path / "upstream", (OLD, BOTH)))
     mirror.index()
-    (mirror.folder / "linux-64" / "mine-1.0-0.conda").write_bytes(b"foreign")
+    (mirror.folder / "linux-64" / "mine-1.0-0.conda").write_bytes(b"not ours")
     mirror.lock(rows(tmp_path / "upstream", (NEW, BOTH)))
     mirror.index()
     return mirror
 
 
-def test_just_what_was_kept_from_before_goes(tmp_path: Path, indexer: str) -> None:
-    mirror = mirror_with_leftovers(tmp_path)
+def test_just_what_is_retained_goes(tmp_path: Path, indexer: str) -> None:
+    mirror = mirror_that_moved_on(tmp_path)
     before = mirror.states()
-    assert run(mirror).lines == (
-        f"removed 1 artifact, {human_size(len(OLD.data))}",
-        "  linux-64/a-1.0-0.conda",
-        "left alone, not from pixi-mirror: linux-64/mine-1.0-0.conda",
-    )
+    report = run(mirror)
     after = mirror.states()
-    gone = {name for name in before if name not in after and "/shards/" not in name}
-    assert gone == {"linux-64/a-1.0-0.conda"}
+    gone = before.keys() - after.keys()
+    freed = human_size(sum(len(before[name][0]) for name in gone))
+    assert report.lines == (
+        f"dropped from the index: 1 artifact, {human_size(len(OLD.data))}",
+        "  linux-64/a-1.0-0.conda",
+        f"removed {len(gone)} files, {freed}",
+        "clients that are at work now may fail: what their index names is gone",
+        "untracked, left alone: linux-64/mine-1.0-0.conda",
+    )
+    assert {name for name in gone if "/shards/" not in name} == {"linux-64/a-1.0-0.conda"}
+    assert mirror.waiting() == []
     assert list(mirror.repodata("linux-64")["packages.conda"]) == ["a-2.0-0.conda"]
     assert {name: after[name] for name in after if name.startswith("noarch/")} == {
         name: before[name] for name in before if name.startswith("noarch/")
@@ -61,7 +83,7 @@ def test_just_what_was_kept_from_before_goes(tmp_path: Path, indexer: str) -> No
 def test_the_index_comes_first(
     tmp_path: Path, any_indexer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mirror = mirror_with_leftovers(tmp_path)
+    mirror = mirror_that_moved_on(tmp_path)
     records: list[list[str]] = []
     unlink = Path.unlink
 
@@ -76,62 +98,64 @@ def test_the_index_comes_first(
 
 
 def test_a_preview_changes_nothing(tmp_path: Path, any_indexer: str) -> None:
-    mirror = mirror_with_leftovers(tmp_path)
+    mirror = mirror_that_moved_on(tmp_path)
     before = mirror.states()
-    report = preview(mirror.workspace, mirror.selection, Console())
+    waiting = mirror.waiting()
+    assert [name.rpartition("/")[0] for name in waiting] == ["linux-64/shards"]
+    report = run(mirror, dry_run=True, at_once=False)
     size = len(OLD.data)
-    assert report.lines[0] == f"would remove 1 artifact, {human_size(size)}"
+    assert report.lines == (
+        f"would drop from the index: 1 artifact, {human_size(size)}",
+        "  linux-64/a-1.0-0.conda",
+        "untracked, left alone: linux-64/mine-1.0-0.conda",
+    )
     assert report.data == {
-        "artifacts": [{"path": "linux-64/a-1.0-0.conda", "size": size}],
-        "bytes": size,
-        "foreign": ["linux-64/mine-1.0-0.conda"],
+        "dropped": [{"path": "linux-64/a-1.0-0.conda", "size": size}],
+        "removed": [],
+        "bytes": 0,
+        "waiting-for-removal": waiting,
+        "untracked": ["linux-64/mine-1.0-0.conda"],
+        "workspaces": [],
     }
-    assert mirror.states() == before
+    shard = (mirror.folder / waiting[0]).stat().st_size
+    assert f"would remove 2 files, {human_size(size + shard)}" in run(mirror, dry_run=True).lines
+    assert (mirror.states(), mirror.waiting()) == (before, waiting)
 
 
 def test_a_killed_run_is_finished_by_the_next(
     tmp_path: Path, any_indexer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mirror = mirror_with_leftovers(tmp_path)
-    with monkeypatch.context() as patched:
-        patched.setattr(
-            "scripts.keep.prune._remove", lambda place, plan: (_ for _ in ()).throw(MemoryError)
-        )
-        with pytest.raises(MemoryError):
-            run(mirror)
+    mirror = mirror_that_moved_on(tmp_path)
+    run_killed(mirror, monkeypatch)
     assert (mirror.folder / "linux-64" / "a-1.0-0.conda").exists()
     assert list(mirror.repodata("linux-64")["packages.conda"]) == ["a-2.0-0.conda"]
-    assert run(mirror).lines[0] == f"removed 1 artifact, {human_size(len(OLD.data))}"
+    assert run(mirror).lines[0].startswith("removed 3 files, ")
     assert not (mirror.folder / "linux-64" / "a-1.0-0.conda").exists()
     assert (mirror.folder / "linux-64" / "mine-1.0-0.conda").exists()
 
 
-def test_a_file_put_there_since_the_kill_is_foreign(
+def test_a_file_put_there_since_the_kill_is_untracked(
     tmp_path: Path, any_indexer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mirror = mirror_with_leftovers(tmp_path)
-    with monkeypatch.context() as patched:
-        patched.setattr(
-            "scripts.keep.prune._remove", lambda place, plan: (_ for _ in ()).throw(MemoryError)
-        )
-        with pytest.raises(MemoryError):
-            run(mirror)
+    mirror = mirror_that_moved_on(tmp_path)
+    run_killed(mirror, monkeypatch)
     file = mirror.folder / "linux-64" / "a-1.0-0.conda"
     file.unlink()
     file.write_bytes(b"somebody's own")
-    assert run(mirror).lines[0] == "nothing to prune"
+    assert "untracked, left alone: linux-64/a-1.0-0.conda" in run(mirror).lines
     assert file.exists()
+    assert mirror.waiting() == []
 
 
 def test_nothing_goes_while_an_artifact_of_the_lock_is_missing(
     tmp_path: Path, any_indexer: str
 ) -> None:
-    mirror = mirror_with_leftovers(tmp_path)
+    mirror = mirror_that_moved_on(tmp_path)
     (mirror.folder / "linux-64" / "a-2.0-0.conda").unlink()
-    before = mirror.states()
+    before, waiting = mirror.states(), mirror.waiting()
     with pytest.raises(MirrorError, match=r"linux-64/a-2.0-0.conda: is not in the channel folder"):
         run(mirror)
-    assert mirror.states() == before
+    assert (mirror.states(), mirror.waiting()) == (before, waiting)
 
 
 def test_an_emptied_subdir_and_channel_go_whole(tmp_path: Path, indexer: str) -> None:
@@ -164,6 +188,7 @@ def test_noarch_stays(tmp_path: Path, any_indexer: str) -> None:
     mirror.lock(rows(tmp_path / "upstream", (BOTH,)))
     mirror.index()
     mirror.lock(())
+    mirror.index()
     run(mirror)
     assert mirror.repodata("noarch")["packages.conda"] == {}
     assert sorted(mirror.states()) == [
@@ -174,7 +199,7 @@ def test_noarch_stays(tmp_path: Path, any_indexer: str) -> None:
 
 
 def test_the_tasks(tmp_path: Path, any_indexer: str, capsys: pytest.CaptureFixture[str]) -> None:
-    mirror = mirror_with_leftovers(tmp_path)
+    mirror = mirror_that_moved_on(tmp_path)
     where = ["--manifest-path", str(mirror.root)]
     capsys.readouterr()
     assert index_main([*where, "--json"]) == 0
@@ -183,24 +208,20 @@ def test_the_tasks(tmp_path: Path, any_indexer: str, capsys: pytest.CaptureFixtu
         "task": "index",
         "exit-code": 0,
         "changed": False,
-        "channels": [
-            {
-                "channel": ".",
-                "subdirs": ["linux-64", "noarch"],
-                "records": 3,
-                "kept": 1,
-                "kept-bytes": len(OLD.data),
-                "foreign": ["linux-64/mine-1.0-0.conda"],
-            }
-        ],
+        "channels": [{"channel": ".", "subdirs": ["linux-64", "noarch"], "records": 3}],
+        "retained": [{"path": "linux-64/a-1.0-0.conda", "size": len(OLD.data)}],
+        "removed": [],
+        "untracked": ["linux-64/mine-1.0-0.conda"],
         "problems": [],
     }
     assert prune_main([*where, "--dry-run"]) == 0
-    assert capsys.readouterr().out.startswith("would remove 1 artifact, ")
+    assert capsys.readouterr().out.startswith("would drop from the index: 1 artifact, ")
     assert prune_main(where) == 0
-    assert capsys.readouterr().out.startswith("removed 1 artifact, ")
+    assert capsys.readouterr().out.startswith("dropped from the index: 1 artifact, ")
     assert prune_main([*where, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["artifacts"] == []
+    document = json.loads(capsys.readouterr().out)
+    assert (document["dropped"], document["removed"]) == ([], [])
+    assert "linux-64/a-1.0-0.conda" in document["waiting-for-removal"]
     (mirror.folder / "noarch" / "b-1.0-0.conda").unlink()
     assert index_main(where) == 2
     assert capsys.readouterr().err == (
@@ -210,7 +231,7 @@ def test_the_tasks(tmp_path: Path, any_indexer: str, capsys: pytest.CaptureFixtu
 
 @pytest.mark.skipif(os.name == "nt", reason="links are for few on Windows")
 def test_nothing_is_removed_through_a_link(tmp_path: Path, any_indexer: str) -> None:
-    mirror = mirror_with_leftovers(tmp_path)
+    mirror = mirror_that_moved_on(tmp_path)
     outside = tmp_path / "outside"
     (mirror.folder / "linux-64").rename(outside)
     (mirror.folder / "linux-64").symlink_to(outside)
@@ -224,13 +245,14 @@ def test_nothing_is_removed_through_a_link(tmp_path: Path, any_indexer: str) -> 
     assert sorted(outside.rglob("*")) == before
 
 
-def test_a_journal_that_cannot_be_read(tmp_path: Path, any_indexer: str) -> None:
-    mirror = mirror_with_leftovers(tmp_path)
-    journal = mirror.workspace.place.state / "prune.json"
-    journal.write_text("[" * 100_000, encoding="utf-8")
-    assert run(mirror).lines[0].startswith("removed 1 artifact, ")  # damaged is as good as none
-    journal.mkdir()
+def test_a_list_that_cannot_be_read(tmp_path: Path, any_indexer: str) -> None:
+    mirror = mirror_that_moved_on(tmp_path)
+    before = mirror.states()
+    waiting = mirror.workspace.place.state / "removals.json"
+    waiting.unlink()
+    waiting.mkdir()
     reason = "Permission denied" if os.name == "nt" else "Is a directory"
     with pytest.raises(MirrorError) as caught:
         run(mirror)
-    assert str(caught.value) == f"{journal}: cannot be read: {reason}\nhelp: remove it"
+    assert str(caught.value) == f"{waiting}: cannot be read: {reason}"
+    assert mirror.states() == before

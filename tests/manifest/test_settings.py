@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import fields
+from datetime import timedelta
 
 import pytest
 
@@ -36,6 +37,7 @@ def test_every_setting_is_read() -> None:
             "platforms": ["linux-64"],
             "allow-incomplete": ["pypi", "source"],
             "allow-unhashed": True,
+            "grace": "1h 30m",
         },
         "pixi.toml",
     )
@@ -48,6 +50,7 @@ def test_every_setting_is_read() -> None:
         platforms=("linux-64",),
         allow_incomplete=frozenset({Kind.PYPI, Kind.SOURCE}),
         allow_unhashed=True,
+        grace=timedelta(minutes=90),
     )
 
 
@@ -76,7 +79,7 @@ def test_every_setting_is_read() -> None:
             (
                 "pixi.toml: no such setting: 'zzz' in [tool.pixi-mirror]\n"
                 "help: known are channel-dir, layout, jobs, environments, exclude-environments, "
-                "platforms, allow-incomplete, allow-unhashed"
+                "platforms, allow-incomplete, allow-unhashed, grace"
             ),
         ),
         (
@@ -142,6 +145,24 @@ def test_a_wrong_setting_is_named(key: str, value: object, message: str) -> None
     assert caught.value.problems[0].code is ExitCode.USAGE
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0s", 0), ("30m", 1800), ("1h", 3600), ("7d", 604_800), ("1w1s", 604_801)],
+)
+def test_a_duration(text: str, seconds: int) -> None:
+    assert parse_settings({"grace": text}, "pixi.toml").grace == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("value", ["", "soon", "1", "1.5h", "-1h", "1y", 60, "999999w" * 200])
+def test_what_is_no_duration(value: object) -> None:
+    with pytest.raises(MirrorError) as caught:
+        parse_settings({"grace": value}, "pixi.toml")
+    assert str(caught.value) == (
+        'pixi.toml: tool.pixi-mirror.grace is not a duration: "1h", "30m", "0s", "7d"\n'
+        f"  actual  {value!r}"
+    )
+
+
 def test_overrides_and_settings_have_the_same_fields() -> None:
     assert [each.name for each in fields(SettingOverrides)] == [
         each.name for each in fields(Settings)
@@ -160,6 +181,7 @@ def test_every_setting_has_an_option_of_its_name() -> None:
         *("--environments", "a,b", "-e", "c", "--exclude-environments", ""),
         *("--platforms", "win-64", "--platform", "linux-64,win-64"),
         *("--allow-incomplete", "pypi", "--allow-incomplete", "source", "--allow-unhashed"),
+        *("--grace", "2d"),
     )
     assert override(Settings(exclude_environments=("tools",)), given) == Settings(
         channel_dir="x",
@@ -170,6 +192,7 @@ def test_every_setting_has_an_option_of_its_name() -> None:
         platforms=("win-64", "linux-64"),
         allow_incomplete=frozenset({Kind.PYPI, Kind.SOURCE}),
         allow_unhashed=True,
+        grace=timedelta(days=2),
     )
     assert override(Settings(allow_unhashed=True), options("--no-allow-unhashed")) == Settings()
 
@@ -189,6 +212,7 @@ def test_an_environment_asked_for_is_not_excluded_by_the_settings() -> None:
         ("-e", ","),
         ("--allow-incomplete", "conda"),
         ("--channel-dir", ""),
+        ("--grace", "soon"),
     ],
 )
 def test_a_wrong_option_is_refused(argv: tuple[str, ...]) -> None:

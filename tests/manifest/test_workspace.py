@@ -42,7 +42,7 @@ def test_a_workspace_is_opened_by_folder_or_file(folder: Path, given: str) -> No
     assert workspace.lock_path == folder / "pixi.lock"
     assert workspace.manifest.name == "w"
     assert workspace.place.folder == folder / "local-channel"
-    assert workspace.place.state == folder / ".pixi-mirror" / "local-channel"
+    assert workspace.place.root == folder / ".pixi-mirror" / "local-channel"
 
 
 def test_options_are_laid_over_the_settings(folder: Path) -> None:

@@ -13,10 +13,10 @@ from scripts.core.rattler_child import call_rattler
 from scripts.keep.diff import diff
 from scripts.keep.diff_text import diff_lines
 from scripts.lock.model import LockFile
+from scripts.lock.owners import last_mirrored_lock
 from scripts.lock.read import read_lock
 from scripts.manifest.settings import Settings
 from scripts.renew.fit_check import check_fit
-from scripts.renew.made_from import read_made_from, remember_made_from
 from scripts.renew.pixi import need_pixi, run_pixi
 from scripts.renew.update import renew_lock, try_update, update_lock
 from scripts.renew.update_plan import UpdatePlan, UpdateRequest, plan_update
@@ -227,14 +227,16 @@ def test_the_channels_of_a_solve_group_are_those_of_all_its_members(
 
 def test_the_lock_a_channel_was_made_from_is_remembered(made: PixiWorkspace) -> None:
     workspace = made.workspace
-    assert read_made_from(workspace) is None
-    remember_made_from(workspace)
-    kept = workspace.place.made_from
-    assert kept.read_bytes() == workspace.lock_path.read_bytes()
-    time = kept.stat().st_mtime_ns
-    remember_made_from(workspace)
-    assert kept.stat().st_mtime_ns == time  # nothing to do, nothing written
-    old = read_made_from(workspace)
+    assert last_mirrored_lock(workspace) is None
+    made.note_mirrored()
+    kept = last_mirrored_lock(workspace)
+    assert kept is not None
+    old = kept.read_bytes()
+    assert old == workspace.lock_path.read_bytes()
+    before = made.state()
+    made.note_mirrored()
+    assert made.state() == before  # nothing to do, nothing written
     update_lock(pixi(), workspace, planned(made, UpdateRequest()))
-    assert read_made_from(workspace) == old
-    assert old != read_lock(workspace.lock_path)
+    assert last_mirrored_lock(workspace) == kept
+    assert kept.read_bytes() == old
+    assert old != workspace.lock_path.read_bytes()

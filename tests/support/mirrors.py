@@ -9,14 +9,17 @@ in several folders), and py-rattler.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from scripts.channel.mirror_state import read_state, write_removals
 from scripts.core.console import Console, Loudness
 from scripts.core.report import Report
 from scripts.index.stage import index
@@ -24,6 +27,7 @@ from scripts.lock.read import read_lock
 from scripts.lock.select import Selection, select
 from scripts.manifest.settings import SettingOverrides
 from scripts.manifest.workspace import Workspace, open_workspace
+from tasks import prune
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, write_lock
 from tests.support.packages import TinyPackage
 
@@ -76,6 +80,27 @@ class Mirror:
         """Run the stage."""
         return index(self.workspace, self.selection, Console(loudness=Loudness.VERBOSE))
 
+    def prune(self, *options: str) -> int:
+        """Run the task, quietly."""
+        return prune.main(["--manifest-path", str(self.root), "-q", *options])
+
+    def waiting(self) -> list[str]:
+        """Name all that waits for its removal."""
+        return [str(each.path) for each in read_state(self.workspace.place).removals]
+
+    def let_grace_pass(self) -> None:
+        """Make all that waits for its removal have waited for two hours more."""
+        place = self.workspace.place
+        write_removals(
+            place,
+            [
+                dataclasses.replace(
+                    each, dropped=each.dropped and each.dropped - timedelta(hours=2)
+                )
+                for each in read_state(place).removals
+            ],
+        )
+
     def lock(self, rows: Iterable[LockRow | RawRow], version: int = 7) -> Selection:
         """Write a lock of these rows, and put each of their artifacts where it belongs."""
         rows = tuple(rows)
@@ -127,12 +152,14 @@ def _is_for(row: LockRow | RawRow, platform: str) -> bool:
     return _platform(row) == platform
 
 
-def make_mirror(root: Path, layout: str = "flat") -> Mirror:
-    """Write the manifest of an empty workspace."""
+def make_mirror(
+    root: Path, layout: str = "flat", *, name: str = "mirrored", settings: str = ""
+) -> Mirror:
+    """Write the manifest of an empty workspace; `settings` are more lines of its table."""
     root.mkdir(parents=True, exist_ok=True)
     (root / "pixi.toml").write_text(
-        '[workspace]\nname = "mirrored"\nchannels = ["conda-forge"]\nplatforms = ["linux-64"]\n\n'
-        f'[tool.pixi-mirror]\nlayout = "{layout}"\n',
+        f'[workspace]\nname = "{name}"\nchannels = ["conda-forge"]\nplatforms = ["linux-64"]\n\n'
+        f'[tool.pixi-mirror]\nlayout = "{layout}"\n{settings}',
         encoding="utf-8",
     )
     return Mirror(root=root, layout=layout)

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.core.rattler_child import call_rattler
+from scripts.lock.owners import by_settings, read_owners, remember
+from scripts.lock.read import read_lock
 from scripts.manifest.settings import SettingOverrides
 from scripts.manifest.workspace import Workspace, open_workspace
 from scripts.renew.pixi import need_pixi, run_pixi
@@ -60,6 +62,11 @@ class PixiWorkspace:
     def lock(self) -> None:
         """Run `pixi lock`, not through the tasks."""
         run_pixi(need_pixi(os.environ, "lock"), ("lock",), self.root / "pixi.toml")
+
+    def note_mirrored(self) -> None:
+        """Note that the channel is made from the present lock, without making it."""
+        whole = by_settings(self.workspace, read_lock(self.workspace.lock_path))
+        remember(self.workspace, read_owners(self.workspace, whole), whole.layout)
 
     def state(self) -> dict[str, str]:
         """Map every file and folder of the workspace to its digest, time and permissions."""

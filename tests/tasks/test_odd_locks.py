@@ -49,9 +49,14 @@ class Odd:
         )
         (self.root / "pixi.toml").write_text(f"{head}\n{text}", encoding="utf-8")
 
-    def lock(self, *rows: LockRow | RawRow, version: int = 6, **more: tuple[str, ...]) -> None:
+    def lock(
+        self,
+        *rows: LockRow | RawRow,
+        version: int = 6,
+        virtual_packages: tuple[str, ...] = (),
+    ) -> None:
         """Write a lock of one environment, the declared channel alone."""
-        platform = PlatformRows(name="linux-64", rows=rows, **more)
+        platform = PlatformRows(name="linux-64", rows=rows, virtual_packages=virtual_packages)
         environment = EnvironmentRows(platforms=(platform,), channels=(self.channel,))
         write_lock(self.root / "pixi.lock", (environment,), version)
 
@@ -92,6 +97,7 @@ def _locate(odd: Odd, kind: str) -> tuple[str, RawRow]:
     """Put birch where no channel is; give the manifest's words for it, and pixi's row."""
     folder = odd.upstream.folder / "releases" if kind == "url" else odd.root / "vendor"
     written = BIRCH.write(folder)
+    fields: tuple[str, ...]
     if kind == "path":
         location, fields = str(written.path), ()
         words = f'path = "./vendor/noarch/{BIRCH.file_name}"'

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from scripts.renew.made_from import remember_made_from
 from tasks.lock import main
 from tests.support.packages import TinyPackage
 from tests.support.pixi_workspace import PixiWorkspace
@@ -48,7 +48,7 @@ def made(tmp_path: Path, upstream: Upstream) -> PixiWorkspace:
     made = PixiWorkspace.make(tmp_path / "workspace", upstream, MANIFEST)
     made.publish(TinyPackage(name="a"), TinyPackage(name="t"))
     made.lock()
-    remember_made_from(made.workspace)
+    made.note_mirrored()
     made.publish(TinyPackage(name="a", version="2.0"), TinyPackage(name="t", version="2.0"))
     manifest = made.root / "pixi.toml"
     text = manifest.read_text(encoding="utf-8").replace('a = "*"', 'a = "2.*"')
@@ -85,7 +85,7 @@ def test_it_tells_so_too_where_pixi_run_has_locked_before(
 @pytest.mark.needs_pixi
 def test_no_change_is_said(made: PixiWorkspace, capsys: pytest.CaptureFixture[str]) -> None:
     made.lock()
-    remember_made_from(made.workspace)
+    made.note_mirrored()
     assert run(made) == 0
     assert capsys.readouterr().out == f"no change {SINCE_MADE}\n"
 
@@ -94,7 +94,7 @@ def test_no_change_is_said(made: PixiWorkspace, capsys: pytest.CaptureFixture[st
 def test_before_the_first_channel_it_tells_what_this_run_changed(
     made: PixiWorkspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made.workspace.place.made_from.unlink()
+    shutil.rmtree(made.workspace.place.state)
     assert run(made) == 0
     first = "changed by this run (the channel has not been made yet):\n"
     assert capsys.readouterr().out.startswith(first + "default, linux-64: 1 changed\n")
@@ -104,7 +104,7 @@ def test_before_the_first_channel_it_tells_what_this_run_changed(
 def test_without_any_lock_everything_is_new(
     made: PixiWorkspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made.workspace.place.made_from.unlink()
+    shutil.rmtree(made.workspace.place.state)
     (made.root / "pixi.lock").unlink()
     assert run(made) == 0
     assert capsys.readouterr().out.endswith("default, linux-64: 1 added\n  + a  2.0 0\n")

@@ -235,13 +235,13 @@ def _ask_all(asked: dict[str, _Asked], root: Path) -> dict[str, list[Said]]:
         assert isinstance(pinned, dict)
         solved: SolvedPlace | NotSolved
         if isinstance(plan, Solving):
-            solved = conclude(plan, solve_answer(next(coming), each.folder))
+            solved = conclude(plan, solve_answer(next(coming), each.folder), frozenset())
         else:
             solved = plan
         look = Look(closing, catalogue, answers, each.root)
         found.append(Said(place=closing.place, look=look, pinned="urls" in pinned, solved=solved))
-    for (position, *_), broken in zip(less, found[len(whole) :], strict=True):
-        found[position] = dataclasses.replace(found[position], less=broken)
+    for (position, *_), less_said in zip(less, found[len(whole) :], strict=True):
+        found[position] = dataclasses.replace(found[position], less=less_said)
     told: dict[str, list[Said]] = {name: [] for name in asked}
     for (name, *_), each_said in zip(whole, found[: len(whole)], strict=True):
         told[name].append(each_said)
