@@ -2,7 +2,7 @@
 
 Run as `python -m scripts.core.served` with a JSON object on stdin: the `folder` to serve, the
 `command` to run, and a file to write before that, `config`, with the `text` in which `{port}`
-stands for the server's port. Ends with the command's exit code. It is a program of its own
+stands for the server's port. Ends as the command ends. It is a program of its own
 because in a network namespace loopback, too, is one of its own.
 
 There is no `repodata.json` to be had here: who wants records reads them from the shards.
@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import signal
 import socketserver
 import subprocess
 import sys
@@ -95,4 +97,9 @@ def run_served(folder: str, config: str, text: str, command: Sequence[str]) -> i
 if __name__ == "__main__":
     with contextlib.suppress(OSError):  # the program will say that it reaches no server
         raise_loopback()
-    sys.exit(run_served(**json.loads(sys.stdin.buffer.read())))
+    code = run_served(**json.loads(sys.stdin.buffer.read()))
+    if code < 0:  # as a signal ended the program, it ends this one
+        with contextlib.suppress(OSError):  # SIGKILL has no handler to be reset
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    sys.exit(code)

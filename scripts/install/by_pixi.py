@@ -11,7 +11,7 @@ from pathlib import Path
 
 from scripts.core import served
 from scripts.core.errors import Problem
-from scripts.install.attempt import last_words, refused
+from scripts.install.attempt import failed
 from scripts.install.pixi_mirrors import config_text, mirrors_for
 from scripts.install.plan_install import Installation
 from scripts.manifest.workspace import Workspace
@@ -46,7 +46,7 @@ def install_by_pixi(
         if done.returncode == 0:
             (copied / "envs" / installation.place.environment).rename(prefix)
             return prefix, ()
-    return prefix, (refused(installation, Client.PIXI, last_words(done.stdout, done.stderr)),)
+    return prefix, (failed(installation, Client.PIXI, done),)
 
 
 def _arguments(installation: Installation, manifest: Path) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from scripts.core.errors import MirrorError, Problem
 from scripts.core.rattler_child import RattlerRefusedError, call_rattler
 from scripts.core.report import Json
-from scripts.install.attempt import refused, said
+from scripts.install.attempt import broke, refused, said
 from scripts.install.plan_install import Installation
 from scripts.lock.select import Artifact
 from scripts.proof.alone import alone_environment, seclusion
@@ -42,9 +42,9 @@ def install_by_rattler(
         facts = [("no record of", str(path)) for path in missing]
     except RattlerRefusedError as error:
         facts = said(str(error))
-    except MirrorError as error:  # it died: an answer, too
-        facts = [fact for problem in error.problems for fact in problem.facts]
-        facts = [("ended", error.problems[0].trouble), *facts]
+    except MirrorError as error:  # it died without an answer
+        (died,) = error.problems
+        return prefix, (broke(installation, Client.RATTLER, died.trouble, died.facts),)
     if facts:
         return prefix, (refused(installation, Client.RATTLER, facts),)
     return prefix, ()

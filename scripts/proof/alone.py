@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from scripts.core.program import Done, run_program
 from scripts.renew.pixi_environment import pixi_environment
 
 _UNSHARE: Final = "unshare"
@@ -82,33 +82,6 @@ def alone_environment(home: Path, more: Mapping[str, str]) -> dict[str, str]:
     return kept | folders | proxies | {"no_proxy": _LOOPBACK, "NO_PROXY": _LOOPBACK} | dict(more)
 
 
-def run_alone(
-    command: Sequence[str], environment: Mapping[str, str], given: bytes = b""
-) -> subprocess.CompletedProcess[bytes]:
-    """Run a program to its end; `given` is its stdin. One that cannot be started ends with 126.
-
-    Where this task is interrupted, the program is ended, and on POSIX all that it has started.
-    """
-    is_posix = os.name == "posix"
-    try:
-        process = subprocess.Popen(
-            [*seclusion().command, *command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment,
-            process_group=0 if is_posix else None,
-        )
-    except OSError as error:  # as a shell ends, and `unshare`
-        trouble = f"{error.filename or command[0]}: cannot be started: {error.strerror}"
-        return subprocess.CompletedProcess(list(command), 126, b"", trouble.encode())
-    with process:
-        try:
-            output, errors = process.communicate(given)
-        except BaseException:
-            if is_posix:
-                os.killpg(process.pid, signal.SIGKILL)
-            else:
-                process.kill()
-            raise
-    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+def run_alone(command: Sequence[str], environment: Mapping[str, str], given: bytes = b"") -> Done:
+    """Run a program to its end, as `run_program` does, but without a network."""
+    return run_program([*seclusion().command, *command], environment, given)

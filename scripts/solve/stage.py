@@ -10,7 +10,6 @@ import tempfile
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
-from scripts.core.errors import MirrorError
 from scripts.core.rattler_child import call_rattler
 from scripts.core.report import Json
 from scripts.lock.select import Selection
@@ -18,18 +17,18 @@ from scripts.manifest.workspace import Workspace
 from scripts.proof.alone import alone_environment, seclusion
 from scripts.proof.virtual import virtual_package_parts
 from scripts.solve.plan_solve import NotSolved, Solving, Wanted, plan_solves
-from scripts.solve.solved import Answer, SolveResult, conclude, died
+from scripts.solve.solved import Answer, SolveResult, conclude
 
 
 def check_solve(workspace: Workspace, selection: Selection) -> SolveResult:
-    """Solve what can be, and hold every answer against pixi.lock."""
+    """Solve what can be, and hold every answer against pixi.lock.
+
+    Raises the error of exit code 4 where rattler ends without an answer.
+    """
     plans = plan_solves(selection, workspace.manifest, workspace.root)
     solvings = [each for each in plans if isinstance(each, Solving)]
     hindered = tuple(each for each in plans if isinstance(each, NotSolved))
-    try:
-        answers = _ask(solvings, workspace.place.folder) if solvings else []
-    except MirrorError as error:  # rattler died: an answer, too
-        return SolveResult(places=died(solvings, error.problems[0]), hindered=hindered)
+    answers = _ask(solvings, workspace.place.folder) if solvings else []
     return SolveResult(
         places=tuple(map(conclude, solvings, answers)),
         hindered=hindered,

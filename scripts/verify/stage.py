@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from scripts.compare.complete import incomplete
 from scripts.compare.files import check_files
 from scripts.core.console import Console
-from scripts.core.errors import usage_error
+from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.report import Report
 from scripts.index.leftovers import find_leftovers
 from scripts.lock.select import Selection
@@ -24,6 +25,8 @@ if TYPE_CHECKING:  # each level brings its own modules, where it is looked at
     from scripts.closure.closed import ClosureResult
     from scripts.install.attempt import InstallResult, Programs
     from scripts.solve.solved import SolveResult
+
+_Result = TypeVar("_Result")
 
 # How a report's name may end.
 REPORT_FORMS: Final = (".md", ".html")
@@ -77,6 +80,7 @@ def _look(
     closure: ClosureResult | None = None
     solve: SolveResult | None = None
     install: InstallResult | None = None
+    of_machine: list[Problem] = []
     seconds: dict[Level, float] = {}
     watch = Stopwatch()
     if Level.FILES in options.levels:
@@ -87,22 +91,25 @@ def _look(
         findings += _look_at_index(workspace, selection, uses, console)
         seconds[Level.INDEX] = watch.lap()
     if Level.CLOSURE in options.levels:
-        closure = _close(workspace, selection, console)
-        findings += closure.findings
+        closure = _unless_broken(of_machine, partial(_close, workspace, selection, console))
+        findings += () if closure is None else closure.findings
         seconds[Level.CLOSURE] = watch.lap()
     if Level.SOLVE in options.levels:
-        solve = _solve(workspace, selection, console)
-        findings += solve.findings
+        solve = _unless_broken(of_machine, partial(_solve, workspace, selection, console))
+        findings += () if solve is None else solve.findings
         seconds[Level.SOLVE] = watch.lap()
     if programs is not None:
-        install = _install(workspace, selection, programs, console)
-        findings += _install_findings(install)
+        look = partial(_install, workspace, selection, programs, console)
+        install = _unless_broken(of_machine, look)
+        findings += () if install is None else _install_findings(install)
+        of_machine += () if install is None else install.of_machine
         seconds[Level.INSTALL] = watch.lap()
     return Results(
         selection=selection,
         levels=options.levels,
         allowed=settings.allow_incomplete,
         findings=tuple(findings),
+        of_machine=tuple(dict.fromkeys(of_machine)),
         files=files,
         closure=closure,
         solve=solve,
@@ -110,6 +117,17 @@ def _look(
         leftovers=find_leftovers(workspace.place, selection, console),
         seconds=seconds,
     )
+
+
+def _unless_broken(of_machine: list[Problem], look: Callable[[], _Result]) -> _Result | None:
+    """Look at a level; where a program that it needs failed, take that down and return None."""
+    try:
+        return look()
+    except MirrorError as error:
+        if any(each.code is not ExitCode.PROGRAM for each in error.problems):
+            raise
+        of_machine += error.problems
+        return None
 
 
 def _look_at_files(

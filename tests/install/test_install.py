@@ -321,19 +321,6 @@ def test_without_network_namespaces(
     ) in capsys.readouterr().out
 
 
-def test_a_dead_child_is_an_answer(
-    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    _only(world, world.rows()["lib"])
-    secluded = alone.Seclusion(command=("false",), sentence="")
-    monkeypatch.setattr("scripts.install.by_rattler.seclusion", lambda: secluded)
-    assert world.verify(*BY_RATTLER) == 1
-    assert capsys.readouterr().err == (
-        f"error: default/{here()}: py-rattler cannot install it from the channel alone\n"
-        f"  ended  ended with status 1 and no result\n{HELP}"
-    )
-
-
 def test_all_levels_are_looked_at_whatever_the_others_find(world: World) -> None:
     (world.folder / LIB).unlink()
     (world.folder / "noarch" / "repodata.json.zst").unlink()

@@ -73,7 +73,7 @@ def test_an_interrupted_run_leaves_no_program_behind(
     child = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(60)"
     parent = "import subprocess, sys; subprocess.run([sys.executable, '-c', *sys.argv[1:]])"
 
-    def interrupted(process: subprocess.Popen[bytes], _: bytes) -> None:
+    def interrupted(process: subprocess.Popen[bytes], *_: object) -> None:
         while not (marker.exists() and marker.read_text(encoding="ascii")):
             assert process.poll() is None
             time.sleep(0.01)

@@ -1,0 +1,103 @@
+"""Run another program to its end, and ask it for its version before anything else. Acts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from scripts.core.errors import ExitCode, MirrorError, Problem
+from scripts.core.redact import redact
+
+Done = subprocess.CompletedProcess[bytes]
+
+_VERSION: Final = "--version"
+_PATIENCE: Final = 30  # seconds for its version; a cold start takes a few at most
+_CANNOT_START: Final = 126  # as a shell ends, and `unshare`
+_SHOWN: Final = 5  # last lines of a program that does not start
+
+
+def run_program(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    given: bytes = b"",
+    patience: float | None = None,
+) -> Done:
+    """Run a program to its end; `given` is its stdin. One that cannot be started ends with 126.
+
+    Raises subprocess.TimeoutExpired after `patience` seconds. Then, and where this task is
+    interrupted, the program is ended, and on POSIX all that it has started.
+    """
+    is_posix = os.name == "posix"
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            process_group=0 if is_posix else None,
+        )
+    except OSError as error:
+        trouble = f"{error.filename or command[0]}: cannot be started: {error.strerror}"
+        return subprocess.CompletedProcess(list(command), _CANNOT_START, b"", trouble.encode())
+    with process:
+        try:
+            output, errors = process.communicate(given, patience)
+        except BaseException:
+            if is_posix:
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                process.kill()
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
+def ask_version(
+    program: Path, environment: Mapping[str, str], wrapper: Sequence[str] = (), help: str = ""
+) -> str:
+    """Return what it prints when asked for its version; `wrapper` goes before its name.
+
+    Raises the error of exit code 4 where it does not start, and gives that `help`.
+    """
+    try:
+        done = run_program([*wrapper, str(program), _VERSION], environment, patience=_PATIENCE)
+    except subprocess.TimeoutExpired:
+        raise _broken(program, f"did not end within {_PATIENCE} s", b"", help) from None
+    if done.returncode != 0:
+        raise _broken(program, ended(done.returncode), done.stderr or done.stdout, help)
+    return done.stdout.decode("utf-8", "replace")
+
+
+def ended(code: int) -> str:
+    """Say how a program ended: its exit code, or the signal that ended it."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"was ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was ended by signal {-code}"
+
+
+def is_broken_end(code: int) -> bool:
+    """Tell an end that no input causes: it could not be started, or a signal ended it."""
+    return code < 0 or code in {_CANNOT_START, _CANNOT_START + 1}
+
+
+def _broken(program: Path, how: str, said: bytes, help: str) -> MirrorError:
+    lines = [line for line in said.decode("utf-8", "replace").splitlines() if line.strip()]
+    return MirrorError(
+        Problem(
+            subject=program.stem,
+            trouble=f"this program does not start: `{program.stem} {_VERSION}` {how}",
+            code=ExitCode.PROGRAM,
+            facts=(
+                ("program", str(program)),
+                *(("said", redact(line.rstrip())) for line in lines[-_SHOWN:]),
+            ),
+            help=help or None,
+        )
+    )
