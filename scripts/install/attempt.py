@@ -51,16 +51,15 @@ class Programs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstallResult:
-    """What came of it: for which `subdir`, how secluded, every attempt."""
+    """What came of it: for which `subdir`, how secluded, every attempt.
+
+    `of_machine` is what this machine is to blame for, each problem once.
+    """
 
     subdir: str
     seclusion: str
     attempts: tuple[Attempt, ...]
-
-    @property
-    def of_machine(self) -> tuple[Problem, ...]:
-        """What this machine is to blame for, each problem once."""
-        return tuple(dict.fromkeys(each for some in self.attempts for each in some.of_machine))
+    of_machine: tuple[Problem, ...] = ()
 
 
 def failed(installation: Installation, client: Client, done: Done) -> Problem:

@@ -105,7 +105,14 @@ def check_install(
             attempt = _try(workspace, installation, client, program)
             attempts.append(dataclasses.replace(attempt, seconds=watch.lap()))
         attempts += [_stopped(installation, client, each) for client, each in programs.broken]
-    return InstallResult(subdir=subdir, seclusion=seclusion().sentence, attempts=tuple(attempts))
+    of_machine = [problem for _, problem in programs.broken]
+    of_machine += [problem for each in attempts for problem in each.of_machine]
+    return InstallResult(
+        subdir=subdir,
+        seclusion=seclusion().sentence,
+        attempts=tuple(attempts),
+        of_machine=tuple(dict.fromkeys(of_machine)),
+    )
 
 
 def _stopped(installation: Installation, client: Client, problem: Problem) -> Attempt:
@@ -164,14 +171,12 @@ def _install(
             case Client.CONDA | Client.MICROMAMBA:
                 done, warning = _as_documented(client, program, installation, folder, scratch)
         prefix, problems = done
-        if problems:
-            is_channel = not is_for_want_of_room(problems) and problems[0].code is ExitCode.NO
-            if is_channel:
-                problems = tuple(name_damage(each, folder, artifacts) for each in problems)
-        else:
+        if not problems:
             named = title(installation, client)
             installed = Prefix(folder=prefix, subdir=installation.subdir, title=named)
             problems = check_prefix(installed, folder, artifacts)
+        elif problems[0].code is ExitCode.NO and not is_for_want_of_room(problems):
+            problems = tuple(name_damage(each, folder, artifacts) for each in problems)
     return Attempt(installation=installation, client=client, problems=problems, warning=warning)
 
 

@@ -17,7 +17,7 @@ from tests.support.mirrors import CHANNEL
 from tests.support.packages import TinyPackage
 from tests.support.pixi import path_without_clients
 from tests.support.template import ROOT
-from tests.support.verified import World, here
+from tests.support.verified import World, elsewhere, here
 
 INSTALL = ("--level", "install", "-e", "small")
 LIB = "noarch/lib-1.0-0.tar.bz2"
@@ -88,6 +88,10 @@ def test_all_that_is_asked_for_does_not_start(
     assert [each["installed"] for each in row["install"]] == [None]
     assert row["complete"] is True
     assert [each["exit-code"] for each in result["problems"]] == [4]
+
+    # Also where nothing is to be installed here.
+    assert world.verify("--level", "install", "-p", elsewhere(), "--client", "conda") == 4
+    capsys.readouterr()
 
     # The channel's own faults are told beside it.
     (world.folder / LIB).unlink()
