@@ -27,7 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         nargs="*",
         default=[],
         metavar="PACKAGE",
-        help="what it mirrors, as `pixi add` takes it: numpy 'scipy>=1.15' (default: pandas)",
+        help="what it mirrors, beside pip: numpy 'scipy>=1.15', as `pixi add` takes them"
+        " (default: pandas)",
     )
     parser.add_argument(
         "--name", metavar="NAME", help="the workspace's name (default: the folder's)"
@@ -44,6 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             metavar=word.upper(),
             help=f"a {word} of it (repeatable; default: {default})",
         )
+    parser.add_argument(
+        "--no-pip",
+        action="store_true",
+        help="leave pip out, which comes along since conda requires it of every python",
+    )
     return run_task("new", parser, run, argv)
 
 
@@ -61,6 +67,7 @@ def run(options: argparse.Namespace, console: Console) -> Report:
         channels=tuple(options.channels),
         platforms=tuple(options.platforms),
         packages=read_packages(options.packages),
+        with_pip=not options.no_pip,
     )
     return new_builder(folder, wishes)
 

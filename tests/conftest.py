@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,9 @@ _PROGRAMS = {
     "needs_actionlint": "actionlint",
 }
 _WANTING = "which is not on PATH"
+# Linux's, where user namespaces are allowed, or for root.
+_MOUNT = ("unshare", "--user", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "none", "/mnt")
+_NO_MOUNT = "needs to mount a disk, which is not allowed here"
 
 # What would lead a test to the user's own settings, caches, proxies or credentials.
 _FOREIGN_PREFIXES = ("PIXI_", "CONDA_", "_CONDA_", "MAMBA_", "RATTLER_", "XDG_", "UV_", "PIP_")
@@ -47,17 +51,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     missing = {
         marker: program for marker, program in _PROGRAMS.items() if shutil.which(program) is None
     }
+    can_mount = not any(map(_mounts, items)) or _can_mount()
     for item in items:
+        if not can_mount and _mounts(item):
+            item.add_marker(pytest.mark.skip(reason=_NO_MOUNT))
         for marker, program in missing.items():
             if item.get_closest_marker(marker) is not None:
                 item.add_marker(pytest.mark.skip(reason=f"needs {program}, {_WANTING}"))
 
 
+def _mounts(item: pytest.Item) -> bool:
+    return item.get_closest_marker("needs_mount") is not None
+
+
+def _can_mount() -> bool:
+    if shutil.which(_MOUNT[0]) is None:
+        return False
+    return subprocess.run(_MOUNT, capture_output=True, check=False).returncode == 0
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say at the end what was not tested for want of a program."""
+    """Say at the end what was not tested for want of a program, or of a right."""
     reports = terminalreporter.getreports("skipped")
     reasons = Counter(str(report.longrepr[2]) for report in reports if report.longrepr)
-    wanting = {reason: count for reason, count in reasons.items() if reason.endswith(_WANTING)}
+    wanting = {
+        reason: count for reason, count in reasons.items() if reason.endswith((_WANTING, _NO_MOUNT))
+    }
     if wanting:
         terminalreporter.section("not tested here", yellow=True, bold=True)
     for reason, count in sorted(wanting.items()):

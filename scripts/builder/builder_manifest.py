@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from scripts.builder.wishes import PackageWish, Wishes, check_wishes
+from scripts.core.channel_url import channel_base_url
 from scripts.core.errors import MirrorError, usage_error
 from scripts.manifest.edit_platforms import set_platforms
 from scripts.manifest.parse import parse_manifest
 from scripts.manifest.toml_array import ArrayEdit, edit_array
-from scripts.manifest.toml_lines import find_span, with_lines, without_lines
+from scripts.manifest.toml_lines import find_span, lines_at, with_lines, without_lines
 from scripts.manifest.toml_table import load_toml, parse_toml
 
 _FILE = "pixi.toml"
 _CHANNELS = ("workspace", "channels")
+_PAYLOAD = ("dependencies",)
+_PIP = (*_PAYLOAD, "pip")
 
 
 def builder_manifest(text: str, wishes: Wishes, unwanted_tasks: Iterable[str]) -> str:
     """Set name, channels, platforms and packages; take the tasks out that a builder has not.
 
-    The workspace's platforms stay a superset of the mirrored ones. All else stays as it stands,
-    byte for byte. Raises the errors of exit code 2 for wishes that cannot be.
+    The workspace's platforms stay a superset of the mirrored ones. The template's pip stays, too,
+    unless no channel is left that it may come from. All else stays as it stands, byte for byte.
+    Raises the errors of exit code 2 for wishes that cannot be.
     """
     manifest = parse_manifest(text, name=_FILE)
-    check_wishes(wishes, (channel.url for channel in manifest.channels))
+    known = {channel.url for channel in manifest.channels}
+    check_wishes(wishes, known)
+    wished = {channel_base_url(each) for each in wishes.channels} or known
+    pip = find_span(text, _PIP)
+    if pip is not None and not (wishes.with_pip and known & wished):
+        text = without_lines(text, pip)
     text = _with_value(text, ("workspace", "name"), wishes.name)
     if wishes.channels:
         # The tools take theirs from conda-forge first, whatever these are: [feature.tools].
@@ -60,11 +69,14 @@ def package_line(package: PackageWish) -> str:
     return _line(package.name, table)
 
 
-def _with_packages(text: str, packages: Iterable[PackageWish]) -> str:
-    span = find_span(text, ("dependencies",))
+def _with_packages(text: str, packages: Sequence[PackageWish]) -> str:
+    """Put other packages in the place of the template's, all but its pip."""
+    span, pip = find_span(text, _PAYLOAD), find_span(text, _PIP)
     if span is None:
-        raise _not_as_expected("dependencies")
+        raise _not_as_expected(".".join(_PAYLOAD))
     lines = "".join(package_line(package) for package in packages)
+    if pip is not None and _PIP[-1] not in {package.name for package in packages}:
+        lines += lines_at(text, pip)
     return with_lines(text, span, f"[dependencies]\n{lines}")
 
 

@@ -30,6 +30,11 @@ from scripts.core.template_files import TEMPLATE
 from scripts.manifest.model import Manifest
 from scripts.manifest.parse import parse_manifest
 
+_NO_PIP = (
+    "pip is not among them, since none of these channels is the template's; conda requires it of"
+    " every python: `pixi add pip`, if they have it"
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
@@ -65,7 +70,7 @@ def new_builder(folder: Path, wishes: Wishes, root: Path = TEMPLATE) -> Report:
         is_repository = _init(scratch)
     size = sum(map(len, files.values()))
     made = Made(folder=folder, files=len(files), size=size, is_repository=is_repository)
-    return _report(made, manifest)
+    return _report(made, manifest, wishes)
 
 
 def read_packages(texts: Sequence[str]) -> tuple[PackageWish, ...]:
@@ -199,20 +204,19 @@ def _init(folder: Path) -> bool:
     return True
 
 
-def _report(made: Made, manifest: Manifest) -> Report:
+def _report(made: Made, manifest: Manifest, wishes: Wishes) -> Report:
     feature = manifest.feature("mirror")
     platforms = () if feature is None else feature.platforms or ()
-    packages = tuple(
-        requirement.spec.removesuffix(" *")
-        for target in manifest.features[0].targets
-        for requirement in target.requirements
-    )
+    payload = [each for target in manifest.features[0].targets for each in target.requirements]
+    packages = tuple(requirement.spec.removesuffix(" *") for requirement in payload)
+    lacks_pip = wishes.with_pip and all(requirement.name != "pip" for requirement in payload)
     channels = tuple(channel.url for channel in manifest.channels)
     lines = (
         f"new: {made.folder}: a builder, {made.files} files, {human_size(made.size)}",
         f"channels   {', '.join(each.removeprefix(f'{ANACONDA}/') for each in channels)}",
         f"platforms  {', '.join(platforms)}",
         f"packages   {', '.join(packages)}",
+        *([_NO_PIP] if lacks_pip else []),
         "there is no pixi.lock yet: `pixi lock` makes it",
         *([] if made.is_repository else ["git is not on PATH: no repository was made"]),
         "next:",

@@ -27,12 +27,14 @@ class Wishes:
     """A builder's name, and its channels, platforms and packages; empty: those of the template.
 
     `packages` are requirements; `channels` are names or URLs, in the order of their priority.
+    `with_pip`: pip comes along, which conda requires of every python.
     """
 
     name: str
     channels: tuple[str, ...] = ()
     platforms: tuple[str, ...] = ()
     packages: tuple[PackageWish, ...] = ()
+    with_pip: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -72,15 +72,6 @@ def conclude(
     )
 
 
-def died(closings: Iterable[Closing], problem: Problem) -> ClosureResult:
-    """Blame a rattler that ended without an answer; nothing is proven then."""
-    places = dict.fromkeys(each.place for each in closings)
-    return ClosureResult(
-        findings=(Finding(level=Level.CLOSURE, problem=problem, places=frozenset(places)),),
-        places=(),
-    )
-
-
 class _Teller:
     """Writes requirements that are open, for people."""
 

@@ -7,10 +7,9 @@ MatchSpec once.
 
 from __future__ import annotations
 
-from scripts.closure.closed import ClosureResult, conclude, died
+from scripts.closure.closed import ClosureResult, conclude
 from scripts.closure.inquire import Catalogue, read_answers, specs_asked
 from scripts.closure.plan import plan_closings
-from scripts.core.errors import MirrorError
 from scripts.core.rattler_child import call_rattler
 from scripts.core.report import Json
 from scripts.lock.select import Selection
@@ -18,16 +17,16 @@ from scripts.manifest.workspace import Workspace
 
 
 def check_closure(workspace: Workspace, selection: Selection) -> ClosureResult:
-    """Look at every environment on every platform."""
+    """Look at every environment on every platform.
+
+    Raises the error of exit code 4 where rattler ends without an answer.
+    """
     closings = plan_closings(selection, workspace.manifest)
     catalogue = Catalogue(closings)
     specs = specs_asked(closings)
     reply: Json = {}
     if specs:
         arguments: dict[str, Json] = {"specs": specs, "records": catalogue.records()}
-        try:
-            reply = call_rattler("match_each", arguments)
-        except MirrorError as error:  # rattler died: an answer, too
-            return died(closings, error.problems[0])
+        reply = call_rattler("match_each", arguments)
     answers = read_answers(reply)
     return conclude(closings, catalogue, answers, selection.layout, workspace.root)

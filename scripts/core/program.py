@@ -1,4 +1,4 @@
-"""Run another program to its end, from a folder that exists. Acts."""
+"""Run another program to its end, from a folder that exists; ask it for its version. Acts."""
 
 from __future__ import annotations
 
@@ -9,10 +9,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from scripts.core.errors import ExitCode, MirrorError, Problem
+from scripts.core.redact import redact
+
 Done = subprocess.CompletedProcess[bytes]
 
 CANNOT_START: Final = 126  # as a shell ends, and `unshare`
 _ROOT: Final = Path(__file__).resolve().parents[2]
+_VERSION: Final = "--version"
+_PATIENCE: Final = 30  # seconds for its version; a cold start takes a few at most
+_SHOWN: Final = 5  # last lines of a program that does not start
 
 
 def run_program(
@@ -67,3 +73,50 @@ def existing_folder() -> Path | None:
 def out_of_patience(patience: float) -> str:
     """Say of a program that it was ended, since it seemed to hang."""
     return f"was ended, since it had not finished after {patience / 60:.0f} minutes"
+
+
+def ask_version(
+    program: Path, environment: Mapping[str, str], wrapper: Sequence[str] = (), help: str = ""
+) -> str:
+    """Return what it prints when asked for its version; `wrapper` goes before its name.
+
+    Raises the error of exit code 4 where it does not start, and gives that `help`.
+    """
+    try:
+        done = run_program([*wrapper, str(program), _VERSION], environment, patience=_PATIENCE)
+    except subprocess.TimeoutExpired:
+        raise _broken(program, f"did not end within {_PATIENCE} s", b"", help) from None
+    if done.returncode != 0:
+        raise _broken(program, ended(done.returncode), done.stderr or done.stdout, help)
+    return done.stdout.decode("utf-8", "replace")
+
+
+def ended(code: int) -> str:
+    """Say how a program ended: its exit code, or the signal that ended it."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"was ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was ended by signal {-code}"
+
+
+def is_broken_end(code: int) -> bool:
+    """Tell an end that no input causes: it could not be started, or a signal ended it."""
+    return code < 0 or code in {CANNOT_START, CANNOT_START + 1}
+
+
+def _broken(program: Path, how: str, said: bytes, help: str) -> MirrorError:
+    lines = [line for line in said.decode("utf-8", "replace").splitlines() if line.strip()]
+    return MirrorError(
+        Problem(
+            subject=program.stem,
+            trouble=f"this program does not start: `{program.stem} {_VERSION}` {how}",
+            code=ExitCode.PROGRAM,
+            facts=(
+                ("program", str(program)),
+                *(("said", redact(line.rstrip())) for line in lines[-_SHOWN:]),
+            ),
+            help=help or None,
+        )
+    )

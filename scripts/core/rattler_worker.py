@@ -19,6 +19,7 @@ from scripts.core.rattler_matcher import match_each, matches
 from scripts.core.rattler_solver import solve
 from scripts.core.rattler_specs import refusals, requirements
 from scripts.core.rattler_types import subdir_type
+from scripts.core.served import raise_loopback, served
 
 _LONGEST_DOWNLOAD: Final = 3600  # seconds for one artifact; rattler has no limit of its own
 
@@ -106,35 +107,66 @@ async def _create(arguments: dict[str, Any]) -> list[str]:
 
 
 def install(arguments: dict[str, Any]) -> list[str]:
-    """Install artifacts of a file:// channel into the empty folder `prefix`, `cache` being empty.
+    """Install artifacts of a channel folder into the empty folder `prefix`, `cache` being empty.
 
-    `subdirs` are maps: `repodata`, the file to take the records from; `channel`, the URL; `shown`,
-    the subdir's path for people; `files`, the artifacts' names. Returns those (below `shown`)
-    that have no record; then nothing is installed. Post-link scripts are not run.
+    `folder` is served on loopback, where the records come from the shards; those of
+    `repodata.json`, which is read from `file://`, must name the same artifacts. `subdirs` are maps:
+    the `path` below `folder`, and the `names` and `files` of the artifacts. Returns what has no
+    record, and where; then nothing is installed. Post-link scripts are not run.
     """
+    with contextlib.suppress(OSError):  # rattler will say that it reaches no server
+        raise_loopback()
+    with served(arguments["folder"]) as port:
+        return asyncio.run(_install(arguments, f"http://127.0.0.1:{port}"))
+
+
+async def _install(arguments: dict[str, Any], server: str) -> list[str]:
+    from pathlib import Path
+
+    from rattler import Gateway
+    from rattler import install as install_records
+
+    cache = Path(arguments["cache"])
+    gateway = Gateway(cache_dir=cache / "repodata")
+    records: list[Any] = []
+    missing: list[str] = []
+    for wanted in arguments["subdirs"]:
+        for source, base, found in (
+            ("repodata.json", "file:", _records_of_file(arguments["folder"], wanted)),
+            ("repodata_shards.msgpack.zst", server, await _records_at(gateway, server, wanted)),
+        ):
+            chosen = {each.file_name: each for each in found if each.file_name in wanted["files"]}
+            for name, record in chosen.items():
+                if not record.url.startswith(base):
+                    raise ValueError(f"{name} is not in the channel, but at {record.url}")
+            unknown = sorted(set(wanted["files"]).difference(chosen))
+            missing += [f"{wanted['path']}/{name} in its {source}" for name in unknown]
+        records += chosen.values()
+    if not missing:
+        await install_records(records, arguments["prefix"], cache_dir=cache, show_progress=False)
+    return missing
+
+
+def _records_of_file(folder: str, wanted: dict[str, Any]) -> Any:
     from pathlib import Path
 
     from rattler import Channel, SparseRepoData
-    from rattler import install as install_records
 
-    records, missing = [], []
-    for subdir in arguments["subdirs"]:
-        channel, repodata = Channel(subdir["channel"]), Path(subdir["repodata"])
-        found = SparseRepoData(channel, repodata.parent.name, repodata).load_all_records()
-        wanted = set(subdir["files"])
-        chosen = [record for record in found if record.file_name in wanted]
-        for record in chosen:
-            if not record.url.startswith("file:"):
-                raise ValueError(f"{record.file_name} is not in the channel, but at {record.url}")
-        records += chosen
-        unknown = wanted.difference(record.file_name for record in chosen)
-        missing += [f"{subdir['shown']}/{name}" for name in sorted(unknown)]
-    if not missing:
-        cache = Path(arguments["cache"])
-        asyncio.run(
-            install_records(records, arguments["prefix"], cache_dir=cache, show_progress=False)
-        )
-    return missing
+    subdir = Path(folder, wanted["path"])
+    channel = Channel(subdir.parent.as_uri())
+    return SparseRepoData(channel, subdir.name, subdir / "repodata.json").load_all_records()
+
+
+async def _records_at(gateway: Any, server: str, wanted: dict[str, Any]) -> Any:
+    from urllib.parse import quote
+
+    from rattler import Channel
+
+    path, _, subdir = f"{server}/{quote(wanted['path'])}".rpartition("/")
+    found = await gateway.query(
+        [Channel(path)], [subdir_type()(subdir)], wanted["names"], recursive=False
+    )
+    return [record for some in found for record in some]
 
 
 def _client(arguments: dict[str, Any]) -> Any:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.core.errors import ExitCode, Problem
+from scripts.core.program import Done, ended, is_broken_end
 from scripts.core.redact import printable, redact
 from scripts.install.plan_install import Installation
 from scripts.proof.findings import Client
@@ -18,21 +19,29 @@ _SHOWN = 20  # last lines of a program that a finding shows
 class Attempt:
     """One environment, one program, and how long it took, what arrived looked at too.
 
-    `hindrance` says why it could not even be tried.
+    `hindrance` says why it could not even be tried, or not to the end: then `of_machine` are the
+    problems behind that which the channel did not cause. `warning` says what a consumer has to do
+    beside the documented command.
     """
 
     installation: Installation
     client: Client
     problems: tuple[Problem, ...] = ()
+    of_machine: tuple[Problem, ...] = ()
     hindrance: str | None = None
+    warning: str | None = None
     seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Programs:
-    """What installs here: each client and its program; py-rattler is none, but this Python."""
+    """What installs here: each client and its program; py-rattler is none, but this Python.
+
+    `broken` are the clients whose program does not start, and what is wrong with it.
+    """
 
     paths: tuple[tuple[Client, Path], ...]
+    broken: tuple[tuple[Client, Problem], ...] = ()
 
     def clients(self) -> Iterator[Client]:
         """Yield what installs here."""
@@ -41,11 +50,23 @@ class Programs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstallResult:
-    """What came of it: for which `subdir`, how secluded, every attempt."""
+    """What came of it: for which `subdir`, how secluded, every attempt.
+
+    `of_machine` is what this machine is to blame for, each problem once.
+    """
 
     subdir: str
     seclusion: str
     attempts: tuple[Attempt, ...]
+    of_machine: tuple[Problem, ...] = ()
+
+
+def failed(installation: Installation, client: Client, done: Done) -> Problem:
+    """Make the problem of a program that ended otherwise than well: refused, or of exit code 4."""
+    words = said((done.stderr.strip() or done.stdout).decode("utf-8", "replace"))
+    if is_broken_end(done.returncode):
+        return broke(installation, client, ended(done.returncode), words)
+    return refused(installation, client, words)
 
 
 def refused(
@@ -61,9 +82,17 @@ def refused(
     )
 
 
-def last_words(output: bytes, errors: bytes) -> tuple[tuple[str, str], ...]:
-    """Make facts of what a program said of its failure: on stderr, if anything there."""
-    return said((errors.strip() or output).decode("utf-8", "replace"))
+def broke(
+    installation: Installation, client: Client, how: str, facts: Iterable[tuple[str, str]]
+) -> Problem:
+    """Make the problem of a program that did not get so far as to say yes or no."""
+    return Problem(
+        subject=client.program,
+        trouble=f"{how} while it installed {installation.place}",
+        code=ExitCode.PROGRAM,
+        facts=tuple(facts),
+        help="see to this program, then pixi run verify --level install",
+    )
 
 
 def said(output: str) -> tuple[tuple[str, str], ...]:

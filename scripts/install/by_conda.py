@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from scripts.core.errors import Problem
-from scripts.install.attempt import last_words, refused
-from scripts.install.conda_command import NAME, create_command, lacks_pip, wanted_text
+from scripts.install.attempt import failed
+from scripts.install.conda_command import NAME, create_command, wanted_text
 from scripts.install.plan_install import Installation
 from scripts.proof.alone import alone_environment, run_alone
 from scripts.proof.findings import Client
@@ -42,29 +42,32 @@ def find_conda(environ: Mapping[str, str]) -> Path | None:
 
 
 def install_by_conda(
-    conda: Path, installation: Installation, folder: Path, scratch: Path
+    conda: Path, installation: Installation, folder: Path, scratch: Path, *, without_pip: bool
 ) -> tuple[Path, tuple[Problem, ...]]:
-    """Create an environment below the empty folder `scratch`; return it and what went wrong.
+    """Create an environment below the new folder `scratch`; return it and what went wrong.
 
-    conda solves for exactly the locked packages, from the channel's own repodata.
+    conda solves for exactly the locked packages, from the channel's own repodata. `without_pip`:
+    it is told not to add pip to every python.
     """
     home, wanted = scratch / "home", scratch / "wanted.txt"
-    home.mkdir()
+    home.mkdir(parents=True)
     wanted.write_text(wanted_text(installation, folder), encoding="utf-8")
     prefix = scratch / "envs" / NAME
     command = [*create_command(conda, installation, folder, wanted), "--no-default-packages"]
-    done = run_alone(command, alone_environment(home, conda_variables(installation, scratch)))
+    variables = conda_variables(installation, scratch)
+    if without_pip:
+        variables["CONDA_ADD_PIP_AS_PYTHON_DEPENDENCY"] = "false"
+    done = run_alone(command, alone_environment(home, variables))
     if done.returncode == 0 or (_CRASHED in done.stderr and _is_whole(prefix, installation)):
         return prefix, ()
-    words = last_words(done.stdout, done.stderr.partition(_CRASHED)[0])
-    return prefix, (refused(installation, Client.CONDA, words),)
+    done.stderr = done.stderr.partition(_CRASHED)[0]
+    return prefix, (failed(installation, Client.CONDA, done),)
 
 
 def conda_variables(installation: Installation, scratch: Path) -> dict[str, str]:
     """Return the variables that make the environment's machine, and fresh folders for all."""
     return {
         **_SETTINGS,
-        **({"CONDA_ADD_PIP_AS_PYTHON_DEPENDENCY": "false"} if lacks_pip(installation) else {}),
         **dict(installation.overrides),
         "CONDA_PKGS_DIRS": str(scratch / "cache"),
         "CONDA_ENVS_DIRS": str(scratch / "envs"),

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from scripts.core.errors import Problem
-from scripts.install.attempt import last_words, refused
-from scripts.install.conda_command import NAME, create_command, lacks_pip, wanted_text
+from scripts.install.attempt import failed
+from scripts.install.conda_command import NAME, create_command, wanted_text
 from scripts.install.plan_install import Installation
 from scripts.proof.alone import alone_environment, run_alone
 from scripts.proof.findings import Client
@@ -25,30 +25,31 @@ def find_micromamba(environ: Mapping[str, str]) -> Path | None:
 
 
 def install_by_micromamba(
-    micromamba: Path, installation: Installation, folder: Path, scratch: Path
+    micromamba: Path, installation: Installation, folder: Path, scratch: Path, *, without_pip: bool
 ) -> tuple[Path, tuple[Problem, ...]]:
-    """Create an environment below the empty folder `scratch`; return it and what went wrong.
+    """Create an environment below the new folder `scratch`; return it and what went wrong.
 
     Offline, micromamba reads the index of a `file://` channel all the same (libmamba,
-    subdir_index.cpp: what is local is never taken from a cache).
+    subdir_index.cpp: what is local is never taken from a cache). `without_pip`: it is told not to
+    add pip to every python.
     """
     home, wanted = scratch / "home", scratch / "wanted.txt"
-    home.mkdir()
+    home.mkdir(parents=True)
     wanted.write_text(wanted_text(installation, folder), encoding="utf-8")
     command = create_command(micromamba, installation, folder, wanted)
-    environment = alone_environment(home, micromamba_variables(installation, scratch))
-    done = run_alone([*command, "--no-rc"], environment)
+    variables = micromamba_variables(installation, scratch)
+    if without_pip:
+        variables["MAMBA_ADD_PIP_AS_PYTHON_DEPENDENCY"] = "false"
+    done = run_alone([*command, "--no-rc"], alone_environment(home, variables))
     prefix = scratch / "root" / "envs" / NAME
     if done.returncode == 0:
         return prefix, ()
-    words = last_words(done.stdout, done.stderr)
-    return prefix, (refused(installation, Client.MICROMAMBA, words),)
+    return prefix, (failed(installation, Client.MICROMAMBA, done),)
 
 
 def micromamba_variables(installation: Installation, scratch: Path) -> dict[str, str]:
     """Return the variables that make the environment's machine, and fresh folders for all."""
     return {
-        **({"MAMBA_ADD_PIP_AS_PYTHON_DEPENDENCY": "false"} if lacks_pip(installation) else {}),
         **dict(installation.overrides),
         "CONDA_PKGS_DIRS": str(scratch / "cache"),
         "MAMBA_ROOT_PREFIX": str(scratch / "root"),

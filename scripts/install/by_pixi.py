@@ -9,17 +9,15 @@ import json
 import sys
 from pathlib import Path
 
+from scripts.core import served
 from scripts.core.errors import Problem
-from scripts.install.attempt import last_words, refused
+from scripts.install.attempt import failed
 from scripts.install.pixi_mirrors import config_text, mirrors_for
 from scripts.install.plan_install import Installation
-from scripts.install.served import PORT
 from scripts.manifest.workspace import Workspace
 from scripts.proof.alone import alone_environment, run_alone
 from scripts.proof.findings import Client
 from scripts.renew.scratch import scratch_copy
-
-_SERVED = Path(__file__).with_name("served.py")
 
 
 def install_by_pixi(
@@ -37,18 +35,18 @@ def install_by_pixi(
         request = {
             "folder": str(workspace.place.folder),
             "config": str(copied / "config.toml"),
-            "text": config_text(mirrors_for(installation), f"http://127.0.0.1:{PORT}"),
+            "text": config_text(mirrors_for(installation), f"http://127.0.0.1:{served.PORT}"),
             "command": [str(pixi), *_arguments(installation, manifest)],
         }
         environment = alone_environment(home, pixi_variables(installation, scratch))
         done = run_alone(
-            [sys.executable, "-I", str(_SERVED)], environment, json.dumps(request).encode()
+            [sys.executable, "-I", served.__file__], environment, json.dumps(request).encode()
         )
         prefix = scratch / "prefix"
         if done.returncode == 0:
             (copied / "envs" / installation.place.environment).rename(prefix)
             return prefix, ()
-    return prefix, (refused(installation, Client.PIXI, last_words(done.stdout, done.stderr)),)
+    return prefix, (failed(installation, Client.PIXI, done),)
 
 
 def _arguments(installation: Installation, manifest: Path) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from scripts.core.errors import Problem
-from scripts.install.attempt import last_words, refused
+from scripts.install.attempt import failed
 from scripts.install.by_pixi import pixi_variables
 from scripts.install.offline_manifest import offline_manifest
 from scripts.install.plan_install import Installation
@@ -31,5 +31,4 @@ def install_by_pixi_offline(
     prefix = manifest.parent / ".pixi" / "envs" / "default"
     if done.returncode == 0:
         return prefix, ()
-    words = last_words(done.stdout, done.stderr)
-    return prefix, (refused(installation, Client.PIXI_OFFLINE, words),)
+    return prefix, (failed(installation, Client.PIXI_OFFLINE, done),)

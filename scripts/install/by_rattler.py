@@ -1,4 +1,7 @@
-"""Install an environment with py-rattler, by the mirror's own records. Acts."""
+"""Install an environment with py-rattler, by the mirror's own records. Acts.
+
+As most consumers do: over HTTP, by the shards. The records that `file://` gives must be there too.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,7 @@ from pathlib import Path, PurePosixPath
 from scripts.core.errors import MirrorError, Problem
 from scripts.core.rattler_child import RattlerRefusedError, call_rattler
 from scripts.core.report import Json
-from scripts.index.repodata import REPODATA
-from scripts.install.attempt import refused, said
+from scripts.install.attempt import broke, refused, said
 from scripts.install.plan_install import Installation
 from scripts.lock.select import Artifact
 from scripts.proof.alone import alone_environment, seclusion
@@ -27,7 +29,8 @@ def install_by_rattler(
     """Install into a prefix below the empty folder `scratch`; return it and what went wrong."""
     prefix = scratch / "prefix"
     arguments: dict[str, Json] = {
-        "subdirs": list(_subdirs(installation.artifacts, folder)),
+        "folder": str(folder),
+        "subdirs": list(_subdirs(installation.artifacts)),
         "prefix": str(prefix),
         "cache": str(scratch / "cache"),
     }
@@ -39,23 +42,22 @@ def install_by_rattler(
         facts = [("no record of", str(path)) for path in missing]
     except RattlerRefusedError as error:
         facts = said(str(error))
-    except MirrorError as error:  # it died: an answer, too
-        facts = [fact for problem in error.problems for fact in problem.facts]
-        facts = [("ended", error.problems[0].trouble), *facts]
+    except MirrorError as error:  # it died without an answer
+        (died,) = error.problems
+        return prefix, (broke(installation, Client.RATTLER, died.trouble, died.facts),)
     if facts:
         return prefix, (refused(installation, Client.RATTLER, facts),)
     return prefix, ()
 
 
-def _subdirs(artifacts: Sequence[Artifact], folder: Path) -> Iterator[Json]:
-    """Say for each subdir where its records are and which artifacts of it are wanted."""
-    by_subdir: dict[PurePosixPath, list[str]] = {}
+def _subdirs(artifacts: Sequence[Artifact]) -> Iterator[Json]:
+    """Say for each subdir which artifacts of it are wanted."""
+    by_subdir: dict[PurePosixPath, list[Artifact]] = {}
     for artifact in artifacts:
-        by_subdir.setdefault(artifact.path.parent, []).append(artifact.path.name)
-    for subdir, names in sorted(by_subdir.items()):
+        by_subdir.setdefault(artifact.path.parent, []).append(artifact)
+    for path, some in sorted(by_subdir.items()):
         yield {
-            "channel": (folder / subdir.parent).as_uri(),
-            "repodata": str(folder / subdir / REPODATA),
-            "shown": str(subdir),
-            "files": names,
+            "path": str(path),
+            "names": sorted({each.package.name for each in some}),
+            "files": [each.path.name for each in some],
         }

@@ -6,13 +6,18 @@ build and channel, since the channel may hold other answers, too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from scripts.core.errors import Problem
 from scripts.install.plan_install import Installation
+from scripts.proof.findings import Client
 
 NAME: Final = "test-offline"
+
+_PIP: Final = re.compile(r"\bpip\b")
 
 
 def create_command(
@@ -29,14 +34,23 @@ def create_command(
     ]
 
 
-def lacks_pip(installation: Installation) -> bool:
-    """Tell whether there is a python and no pip, which conda and mamba require of every python.
+def fails_for_pip(installation: Installation, problems: Iterable[Problem]) -> bool:
+    """Tell whether there is a python and no pip, which is what the program complains of.
 
-    They add it to its record as they read it (conda/core/subdir_data.py), unless their setting
-    `add_pip_as_python_dependency` says false.
+    conda and mamba require pip of every python: they add it to its record as they read it
+    (conda/core/subdir_data.py), unless their setting `add_pip_as_python_dependency` says false.
     """
     names = {artifact.package.name for artifact in installation.artifacts}
-    return "python" in names and "pip" not in names
+    is_wanting = "python" in names and "pip" not in names
+    return is_wanting and any(_PIP.search(text) for each in problems for _, text in each.facts)
+
+
+def pip_warning(installation: Installation, client: Client) -> str:
+    """Say what a consumer has to do who has no such setting, and what spares him that."""
+    return (
+        f"{client} wants pip beside every python, and {installation.place} has none: it installs"
+        " only with add_pip_as_python_dependency: false (`pixi add pip`, then `pixi run mirror`)"
+    )
 
 
 def wanted_text(installation: Installation, folder: Path) -> str:

@@ -92,3 +92,12 @@ def _sha256(entry: dict[str, Any]) -> str | None:
     if entry.get("prefix_placeholder") or entry.get("path_type") == "softlink":
         return None
     return digest.lower() if isinstance(digest, str) else None
+
+
+def files_size(info: Mapping[str, bytes]) -> int:
+    """Add up the bytes of the files that `info/paths.json` names; 0 where it cannot be read."""
+    try:
+        sizes = [entry.get("size_in_bytes") for entry in _rows(json.loads(info.get(PATHS, b"{}")))]
+    except ValueError:
+        return 0
+    return sum(size for size in sizes if isinstance(size, int))

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scripts.core.console import Console
-from scripts.core.errors import ExitCode, MirrorError, Problem
+from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
+from scripts.core.program import ask_version
 from scripts.core.scratch import scratch_folder
 from scripts.install.arrived import Prefix, check_prefix
 from scripts.install.attempt import Attempt, InstallResult, Programs, title
@@ -22,11 +23,13 @@ from scripts.install.by_micromamba import find_micromamba, install_by_micromamba
 from scripts.install.by_pixi import install_by_pixi
 from scripts.install.by_pixi_offline import install_by_pixi_offline
 from scripts.install.by_rattler import install_by_rattler, this_subdir
+from scripts.install.conda_command import fails_for_pip, pip_warning
 from scripts.install.hindrance import hindrance_of
 from scripts.install.plan_install import Installation, plan_installs
+from scripts.install.room import free_room, is_for_want_of_room, no_room
 from scripts.lock.select import Selection
 from scripts.manifest.workspace import Workspace
-from scripts.proof.alone import seclusion
+from scripts.proof.alone import alone_environment, seclusion
 from scripts.proof.findings import Client
 from scripts.proof.stopwatch import Stopwatch
 from scripts.renew.pixi import find_pixi
@@ -35,16 +38,27 @@ from scripts.renew.pixi import find_pixi
 def find_programs(wanted: Sequence[Client] | None, environ: Mapping[str, str]) -> Programs:
     """Find the programs: of those wanted each, else py-rattler and what else is there.
 
-    Raises the error of exit code 4 for one that is wanted and is not there.
+    Each is asked for its version. Raises the error of exit code 4 for one that is wanted and is
+    not there.
     """
-    paths = []
+    paths: list[tuple[Client, Path]] = []
+    broken: list[tuple[Client, Problem]] = []
     for client in Client if wanted is None else wanted:
-        path = _find(client, environ)
+        try:
+            path = _find(client, environ)
+        except MirrorError as error:
+            broken.append((client, error.problems[0]))
+            continue
         if path is not None:
             paths.append((client, path))
         elif wanted is not None:
             raise _not_there(client)
-    return Programs(paths=tuple(paths))
+    others = ",".join(client for client, _ in paths) or Client.RATTLER
+    help_ = f"install it anew, or leave it out: pixi run verify --client {others}"
+    return Programs(
+        paths=tuple(paths),
+        broken=tuple((client, dataclasses.replace(each, help=help_)) for client, each in broken),
+    )
 
 
 def _find(client: Client, environ: Mapping[str, str]) -> Path | None:
@@ -54,9 +68,17 @@ def _find(client: Client, environ: Mapping[str, str]) -> Path | None:
         case Client.PIXI | Client.PIXI_OFFLINE:
             return find_pixi(environ)
         case Client.CONDA:
-            return find_conda(environ)
+            return _started(find_conda(environ))
         case Client.MICROMAMBA:
-            return find_micromamba(environ)
+            return _started(find_micromamba(environ))
+
+
+def _started(program: Path | None) -> Path | None:
+    """Ask for its version in nobody's home; raises the error of exit code 4 if there is none."""
+    if program is not None:
+        home = Path(tempfile.gettempdir(), "pixi-mirror-nobody")
+        ask_version(program, alone_environment(home, {}), seclusion().command)
+    return program
 
 
 def _not_there(client: Client) -> MirrorError:
@@ -82,17 +104,61 @@ def check_install(
             watch = Stopwatch()
             attempt = _try(workspace, installation, client, program)
             attempts.append(dataclasses.replace(attempt, seconds=watch.lap()))
-    return InstallResult(subdir=subdir, seclusion=seclusion().sentence, attempts=tuple(attempts))
+        attempts += [_stopped(installation, client, each) for client, each in programs.broken]
+    of_machine = [problem for _, problem in programs.broken]
+    of_machine += [problem for each in attempts for problem in each.of_machine]
+    return InstallResult(
+        subdir=subdir,
+        seclusion=seclusion().sentence,
+        attempts=tuple(attempts),
+        of_machine=tuple(dict.fromkeys(of_machine)),
+    )
+
+
+def _stopped(installation: Installation, client: Client, problem: Problem) -> Attempt:
+    """Say that the machine, not the channel, is to blame."""
+    return Attempt(
+        installation=installation,
+        client=client,
+        of_machine=(problem,),
+        hindrance=f"{problem.subject}: {problem.trouble}",
+    )
 
 
 def _try(
     workspace: Workspace, installation: Installation, client: Client, program: Path
 ) -> Attempt:
-    """Install one environment with one program, and look at what arrived."""
+    """Install one environment with one program; see to whom a failure is due."""
     hindrance = hindrance_of(installation, client, workspace.place.folder)
     if hindrance is not None:
         return Attempt(installation=installation, client=client, hindrance=hindrance)
+    temporary = Path(tempfile.gettempdir())
+    free = free_room(temporary)
+    attempt = Attempt(installation=installation, client=client)
+    try:
+        attempt = _install(workspace, installation, client, program)
+        problems = attempt.problems
+    except MirrorError as error:
+        problems = error.problems
+        if not is_for_want_of_room(problems):
+            raise
+    except OSError as error:
+        problems = usage_error(str(temporary), str(error)).problems
+        if not is_for_want_of_room(problems):
+            raise
+    if is_for_want_of_room(problems):
+        full = no_room(installation, workspace.place.folder, temporary, free)
+        return _stopped(installation, client, full)
+    broken = next((each for each in problems if each.code is ExitCode.PROGRAM), None)
+    return attempt if broken is None else _stopped(installation, client, broken)
+
+
+def _install(
+    workspace: Workspace, installation: Installation, client: Client, program: Path
+) -> Attempt:
+    """Install one environment with one program, and look at what arrived."""
     folder, artifacts = workspace.place.folder, installation.artifacts
+    warning = None
     with scratch_folder() as scratch:
         match client:
             case Client.RATTLER:
@@ -101,15 +167,28 @@ def _try(
                 done = install_by_pixi(program, workspace, installation, scratch)
             case Client.PIXI_OFFLINE:
                 done = install_by_pixi_offline(program, installation, folder, scratch)
-            case Client.CONDA:
-                done = install_by_conda(program, installation, folder, scratch)
-            case Client.MICROMAMBA:
-                done = install_by_micromamba(program, installation, folder, scratch)
+            case Client.CONDA | Client.MICROMAMBA:
+                done, warning = _as_documented(client, program, installation, folder, scratch)
         prefix, problems = done
-        if problems:
-            problems = tuple(name_damage(each, folder, artifacts) for each in problems)
-        else:
+        if not problems:
             named = title(installation, client)
             installed = Prefix(folder=prefix, subdir=installation.subdir, title=named)
             problems = check_prefix(installed, folder, artifacts)
-    return Attempt(installation=installation, client=client, problems=problems)
+        elif problems[0].code is ExitCode.NO and not is_for_want_of_room(problems):
+            problems = tuple(name_damage(each, folder, artifacts) for each in problems)
+    return Attempt(installation=installation, client=client, problems=problems, warning=warning)
+
+
+def _as_documented(
+    client: Client, program: Path, installation: Installation, folder: Path, scratch: Path
+) -> tuple[tuple[Path, tuple[Problem, ...]], str | None]:
+    """Run the documented command; only where it fails for pip alone, run it with the setting.
+
+    Returns what came of it, and the warning that consumers need the setting, too.
+    """
+    install = install_by_conda if client is Client.CONDA else install_by_micromamba
+    done = install(program, installation, folder, scratch / "documented", without_pip=False)
+    if not fails_for_pip(installation, done[1]):
+        return done, None
+    again = install(program, installation, folder, scratch / "without-pip", without_pip=True)
+    return again, None if again[1] else pip_warning(installation, client)

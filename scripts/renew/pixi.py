@@ -11,20 +11,30 @@ from typing import Final
 
 from scripts.core.called import launcher_of
 from scripts.core.errors import ExitCode, MirrorError, Problem
+from scripts.core.program import ask_version
 from scripts.core.redact import redact
 from scripts.renew.pixi_environment import is_pixi, pixi_environment
 
 _SHOWN: Final = 20  # last lines of pixi's that an error shows
-_PATIENCE: Final = 30  # seconds for `--version`; a cold start takes one at most
+_INSTALL: Final = "install pixi (https://pixi.sh), or run this on a machine that has it"
 
 
 def find_pixi(environ: Mapping[str, str]) -> Path | None:
     """Return the pixi that runs this task, else the first one on PATH; None without any.
 
-    `pixi run` names itself in PIXI_EXE. Programs that only share the name are passed over.
+    `pixi run` names itself in PIXI_EXE. Programs that only share the name are passed over. Raises
+    the error of exit code 4 where there is none but one that does not start.
     """
-    candidates = _candidates(environ)
-    return next((each for each in candidates if _is_pixi(each, environ)), None)
+    broken: MirrorError | None = None
+    for program in _candidates(environ):
+        try:
+            if is_pixi(ask_version(program, pixi_environment(environ), help=_INSTALL)):
+                return program
+        except MirrorError as error:
+            broken = broken or error
+    if broken is not None:
+        raise broken
+    return None
 
 
 def need_pixi(environ: Mapping[str, str], task: str) -> Path:
@@ -36,7 +46,7 @@ def need_pixi(environ: Mapping[str, str], task: str) -> Path:
                 subject="pixi",
                 trouble=f"this program is not on PATH, and `{task}` cannot do without it",
                 code=ExitCode.PROGRAM,
-                help="install pixi (https://pixi.sh), or run this on a machine that has it",
+                help=_INSTALL,
             )
         )
     return pixi
@@ -90,18 +100,3 @@ def _candidates(environ: Mapping[str, str]) -> Iterator[Path]:
         found = shutil.which("pixi", path=folder) if folder else None
         if found is not None:
             yield Path(found).absolute()
-
-
-def _is_pixi(program: Path, environ: Mapping[str, str]) -> bool:
-    try:
-        done = subprocess.run(
-            [str(program), "--version"],
-            env=pixi_environment(environ),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_PATIENCE,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return False  # a broken program is none
-    return is_pixi(done.stdout.decode("utf-8", "replace"))

@@ -119,17 +119,6 @@ def _reason(
     return solving.leeway
 
 
-def died(solvings: Iterable[Solving], problem: Problem) -> tuple[SolvedPlace, ...]:
-    """Blame every place for a rattler that ended without an answer."""
-    ended = (("ended", problem.trouble), *problem.facts)
-    return tuple(
-        SolvedPlace(
-            place=each.place, not_proven=each.not_proven, problem=_problem(each.place, ended)
-        )
-        for each in solvings
-    )
-
-
 def differences(
     locked: frozenset[PurePosixPath], solved: frozenset[PurePosixPath]
 ) -> tuple[Difference, ...]:

@@ -10,7 +10,6 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
-from scripts.core.errors import ExitCode, MirrorError
 from scripts.core.rattler_child import call_rattler
 from scripts.core.report import Json
 from scripts.core.scratch import scratch_folder
@@ -18,7 +17,7 @@ from scripts.lock.select import Selection
 from scripts.manifest.workspace import Workspace
 from scripts.proof.alone import alone_environment, seclusion
 from scripts.solve.plan_solve import NotSolved, Solving, Wanted, plan_solves
-from scripts.solve.solved import Answer, SolveResult, conclude, died
+from scripts.solve.solved import Answer, SolveResult, conclude
 
 
 def check_solve(
@@ -27,17 +26,12 @@ def check_solve(
     """Solve what can be, and hold every answer against pixi.lock.
 
     `retained` are the artifacts that are indexed though the lock names them no more.
+    Raises the error of exit code 4 where rattler ends without an answer.
     """
     plans = plan_solves(selection, workspace.manifest, workspace.root)
     solvings = [each for each in plans if isinstance(each, Solving)]
     hindered = tuple(each for each in plans if isinstance(each, NotSolved))
-    try:
-        answers = _ask(solvings, workspace.place.folder) if solvings else []
-    except MirrorError as error:
-        if error.problems[0].code is not ExitCode.PROGRAM:
-            raise
-        # rattler died: an answer, too
-        return SolveResult(places=died(solvings, error.problems[0]), hindered=hindered)
+    answers = _ask(solvings, workspace.place.folder) if solvings else []
     return SolveResult(
         places=tuple(
             conclude(solving, answer, retained)

@@ -10,12 +10,13 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from scripts.core.errors import Problem
 from scripts.core.report import Json, Report, human_size, to_json
 from scripts.index.account import account_json
 from scripts.lock.left_out import left_out_json, left_out_lines
 from scripts.lock.select import Selection
 from scripts.manifest.settings import Kind
-from scripts.proof.findings import Client, FilesResult, Finding, Level, Place, of_level, places_of
+from scripts.proof.findings import FilesResult, Finding, Level, Place, of_level, places_of
 
 if TYPE_CHECKING:  # each level brings its own modules, where it is looked at
     from scripts.closure.closed import ClosureResult
@@ -34,13 +35,15 @@ class Results:
     """All that was looked at. `files`, `closure`, `solve`, `install` None: not asked for.
 
     `still_offered` are the retained artifacts that a solver would take before what is locked.
-    `seconds` tells how long each level took.
+    `of_machine` is what kept this machine from looking, and no fault of the channel's: a level
+    may be None for it. `seconds` tells how long each level took.
     """
 
     selection: Selection
     levels: AbstractSet[Level]
     allowed: AbstractSet[Kind]
     findings: tuple[Finding, ...]
+    of_machine: tuple[Problem, ...] = ()
     files: FilesResult | None
     closure: ClosureResult | None
     solve: SolveResult | None
@@ -56,7 +59,7 @@ def make_report(results: Results) -> Report:
     return Report(
         lines=(*_place_lines(results), *_lines(results)),
         data=_data(results),
-        problems=tuple(finding.problem for finding in results.findings),
+        problems=(*(finding.problem for finding in results.findings), *results.of_machine),
         names=len(results.findings),  # who approves a transfer reads them all
     )
 
@@ -181,30 +184,12 @@ def _install_lines(results: Results) -> Iterator[str]:
     yield f"installed {install.seclusion}, from file:// or loopback, into an empty cache"
     for variables, places in _overrides(install).items():
         yield f"installed {', '.join(map(str, places))} with {' '.join(variables)}"
-    yield from _without_pip(install)
+    yield from (f"warning: {each.warning}" for each in install.attempts if each.warning)
     for attempt in install.attempts:
         installation = attempt.installation
         if attempt.hindrance is not None:
             client = attempt.client.program
             yield f"not installed by {client}: {installation.place}; {attempt.hindrance}"
-
-
-def _without_pip(install: InstallResult) -> Iterator[str]:
-    """Say which installs a user can repeat only with a setting of conda that is not its default."""
-    from scripts.install.conda_command import lacks_pip
-
-    places = [
-        str(each.installation.place)
-        for each in install.attempts
-        if each.client in {Client.CONDA, Client.MICROMAMBA}
-        and each.hindrance is None
-        and lacks_pip(each.installation)
-    ]
-    if places:
-        yield (
-            f"installed {', '.join(dict.fromkeys(places))} with add_pip_as_python_dependency:"
-            " false; conda adds pip to every python, and there is none (`pixi add pip` brings it)"
-        )
 
 
 def _overrides(install: InstallResult) -> dict[tuple[str, ...], list[Place]]:
@@ -275,6 +260,7 @@ def _place_json(results: Results, place: Place) -> dict[str, Json]:
             "client": each.client.program,
             "installed": None if each.hindrance else not each.problems,
             "hindrance": each.hindrance,
+            "warning": each.warning,
             "seconds": round(each.seconds, 3),
             "overrides": to_json(dict(each.installation.overrides)),
         }

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from scripts.compare.complete import incomplete
 from scripts.compare.files import check_files
 from scripts.core.channel_url import CUT_BY_CONDA, is_cut_by_conda
 from scripts.core.console import Console
-from scripts.core.errors import ExitCode, Problem, usage_error
+from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.report import Report
 from scripts.index.account import Account, ChannelFile, Indexed, take_account
 from scripts.lock.owners import Owners, read_owners
@@ -27,6 +28,8 @@ if TYPE_CHECKING:  # each level brings its own modules, where it is looked at
     from scripts.install.attempt import InstallResult, Programs
     from scripts.solve.solved import SolveResult
     from scripts.verify.still_offered import StillOffered
+
+_Result = TypeVar("_Result")
 
 # How a report's name may end.
 REPORT_FORMS: Final = (".md", ".html")
@@ -109,6 +112,7 @@ def _look(
     closure: ClosureResult | None = None
     solve: SolveResult | None = None
     install: InstallResult | None = None
+    of_machine: list[Problem] = []
     seconds: dict[Level, float] = {}
     watch = Stopwatch()
     if Level.FILES in options.levels:
@@ -119,22 +123,26 @@ def _look(
         findings += _look_at_index(workspace, selection, uses, account, console)
         seconds[Level.INDEX] = watch.lap()
     if Level.CLOSURE in options.levels:
-        closure = _close(workspace, selection, console)
-        findings += closure.findings
+        closure = _unless_broken(of_machine, partial(_close, workspace, selection, console))
+        findings += () if closure is None else closure.findings
         seconds[Level.CLOSURE] = watch.lap()
     if Level.SOLVE in options.levels:
-        solve = _solve(workspace, selection, account.retained, console)
-        findings += solve.findings
+        look_solve = partial(_solve, workspace, selection, account.retained, console)
+        solve = _unless_broken(of_machine, look_solve)
+        findings += () if solve is None else solve.findings
         seconds[Level.SOLVE] = watch.lap()
     if programs is not None:
-        install = _install(workspace, selection, programs, console)
-        findings += _install_findings(install)
+        look = partial(_install, workspace, selection, programs, console)
+        install = _unless_broken(of_machine, look)
+        findings += () if install is None else _install_findings(install)
+        of_machine += () if install is None else install.of_machine
         seconds[Level.INSTALL] = watch.lap()
     return Results(
         selection=selection,
         levels=options.levels,
         allowed=settings.allow_incomplete,
         findings=tuple(findings),
+        of_machine=tuple(dict.fromkeys(of_machine)),
         files=files,
         closure=closure,
         solve=solve,
@@ -155,6 +163,17 @@ def _untracked_finding(file: ChannelFile) -> Finding:
         help="move it out of the channel folder",
     )
     return Finding(level=None, problem=problem, places=frozenset())
+
+
+def _unless_broken(of_machine: list[Problem], look: Callable[[], _Result]) -> _Result | None:
+    """Look at a level; where a program that it needs failed, take that down and return None."""
+    try:
+        return look()
+    except MirrorError as error:
+        if any(each.code is not ExitCode.PROGRAM for each in error.problems):
+            raise
+        of_machine += error.problems
+        return None
 
 
 def _look_at_files(

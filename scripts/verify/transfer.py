@@ -75,6 +75,7 @@ def transfer_document(origin: Origin, results: Results, printed: Iterable[str]) 
         Section(title="What each level proves", blocks=(_levels(results),)),
         Section(title="What is not proven", blocks=(bullets(_not_proven(results)),)),
         Section(title="Findings", blocks=tuple(_findings(results))),
+        *_of_machine(results),
         *_installations(results),
         Section(title="What verify printed", blocks=(verbatim("\n".join(printed)),)),
         Section(title="Artifacts", blocks=tuple(_artifacts(results)), is_folded=True),
@@ -92,6 +93,8 @@ def _summary(results: Results) -> str:
     count = len(results.findings)
     if count:
         return f"{WRONG} {_count(count, 'finding')}, told below. Looked at: {levels}."
+    if results.of_machine:
+        return f"{NOT_DONE} Nothing was found wrong, but not all could be looked at: told below."
     return f"{RIGHT} Nothing was found wrong. Looked at: {levels}. Read below what is not proven."
 
 
@@ -174,6 +177,8 @@ def _not_proven(results: Results) -> Iterator[str]:
                 f"install by {attempt.client.program}: was not done for"
                 f" {attempt.installation.place}; {attempt.hindrance}"
             )
+        if attempt.warning is not None:
+            yield f"install by {attempt.client.program} as documented: {attempt.warning}"
     if results.files is not None and results.files.unhashed:
         count = _count(results.files.unhashed, "artifact")
         yield f"files: the lock has neither sha256 nor md5 of {count}"
@@ -193,6 +198,13 @@ def _findings(results: Results) -> Iterator[Block]:
         yield paragraph("None.")
     for finding in results.findings:
         yield verbatim(str(finding.problem))
+
+
+def _of_machine(results: Results) -> Iterator[Section]:
+    """Show what is no finding, since the channel did not cause it."""
+    if results.of_machine:
+        told = tuple(verbatim(str(problem)) for problem in results.of_machine)
+        yield Section(title="What the machine that verified is to blame for", blocks=told)
 
 
 def _installations(results: Results) -> Iterator[Section]:
@@ -224,7 +236,9 @@ def _installations(results: Results) -> Iterator[Section]:
 def _result(attempt: Attempt) -> str:
     if attempt.hindrance is not None:
         return f"{NOT_DONE} {attempt.hindrance}"
-    return WRONG if attempt.problems else RIGHT
+    if attempt.problems:
+        return WRONG
+    return RIGHT if attempt.warning is None else f"{RIGHT} with a warning"
 
 
 def _attempts(results: Results) -> tuple[Attempt, ...]:

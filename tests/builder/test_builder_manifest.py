@@ -99,6 +99,36 @@ def test_what_is_wished_for_is_written_and_nothing_else_changed() -> None:
     assert builder_manifest(SMALL, wishes, TEMPLATE_TASKS) == BUILDER
 
 
+PIP = 'pip = "*" # why\n'
+
+
+@pytest.mark.parametrize(
+    ("wishes", "expected"),
+    [
+        (Wishes(name="a"), f'pandas = "*"\n{PIP}'),
+        (Wishes(name="a", with_pip=False), 'pandas = "*"\n'),
+        (Wishes(name="a", packages=(wish("x"),)), f'x = "*"\n{PIP}'),
+        (Wishes(name="a", packages=(wish("x"),), with_pip=False), 'x = "*"\n'),
+        (Wishes(name="a", packages=(wish("pip", version=">=26"),)), 'pip = ">=26"\n'),
+        (
+            Wishes(name="a", packages=(wish("pip"),), channels=("tiny",), with_pip=False),
+            'pip = "*"\n',
+        ),
+        (Wishes(name="a", channels=("tiny",)), 'pandas = "*"\n'),
+        (
+            Wishes(name="a", channels=("tiny", "https://conda.anaconda.org/conda-forge/")),
+            f'pandas = "*"\n{PIP}',
+        ),
+    ],
+)
+def test_pip_comes_along_where_it_may_come_from(wishes: Wishes, expected: str) -> None:
+    """With its comment; a channel of somebody's own need not have it, and no lock would come."""
+    template = SMALL.replace('pandas = "*"\n', f'pandas = "*"\n{PIP}')
+    text = builder_manifest(template, wishes, ())
+    assert text.partition("[dependencies]\n")[2].partition("\n# ---- Mirror")[0] == expected
+    tomllib.loads(text)
+
+
 def test_without_wishes_the_template_stays_but_for_its_name_and_tasks() -> None:
     text = builder_manifest(TEMPLATE, Wishes(name="mine"), TEMPLATE_TASKS)
     before, after = tomllib.loads(TEMPLATE), tomllib.loads(text)

@@ -11,7 +11,7 @@ import pytest
 
 from scripts.closure.closed import ClosureResult
 from scripts.closure.stage import check_closure
-from scripts.core.errors import ExitCode, MirrorError, Problem
+from scripts.core.errors import Problem
 from scripts.core.rattler_child import call_rattler
 from scripts.core.report import Json
 from scripts.lock.read import read_lock
@@ -663,27 +663,6 @@ def _record(**fields: Json) -> dict[str, Json]:
         "track_features": [],
         **fields,
     }
-
-
-def test_rattler_dies(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A finding for every place; no other level is lost by it."""
-    problem = Problem(
-        subject="py-rattler (match_each)",
-        trouble="ended with status -11 and no result",
-        code=ExitCode.PROGRAM,
-    )
-
-    def die(*_: object) -> Json:
-        raise MirrorError(problem)
-
-    monkeypatch.setattr("scripts.closure.stage.call_rattler", die)
-    world.write("", environment(row("a", "b"), row("b")))
-    result = world.close()
-    (finding,) = result.findings
-    assert finding.problem is problem
-    assert finding.places == {Place("default", "linux-64")}
-    assert result.proven == frozenset()
-    assert verify.main(["--manifest-path", str(world.root), "-q", "--level", "closure"]) == 4
 
 
 def test_each_distinct_thing_is_asked_once_in_one_child(

@@ -97,7 +97,7 @@ def test_conda_installs_what_the_lock_names(
 def test_conda_wants_pip_beside_every_python(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], names: tuple[str, ...]
 ) -> None:
-    """It adds it to python's record as it reads that; where there is none, it is told not to."""
+    """It adds it to python's record as it reads that; where there is none, that is said."""
     mirror = make_mirror(tmp_path / "w")
     manifest = mirror.root / "pixi.toml"
     text = manifest.read_text(encoding="utf-8").replace("linux-64", here())
@@ -109,11 +109,11 @@ def test_conda_wants_pip_beside_every_python(
     mirror.index()
     world = World(mirror=mirror, upstream=mirror.folder)
     assert world.loud(*INSTALL, "conda") == 0
-    said = (
-        f"installed default/{here()} with add_pip_as_python_dependency: false; conda adds pip to"
-        " every python, and there is none (`pixi add pip` brings it)\n"
+    warning = (
+        f"warning: conda wants pip beside every python, and default/{here()} has none: it installs"
+        " only with add_pip_as_python_dependency: false (`pixi add pip`, then `pixi run mirror`)\n"
     )
-    assert (said in capsys.readouterr().out) == ("pip" not in names)
+    assert (warning in capsys.readouterr().out) == ("pip" not in names)
 
 
 @pytest.mark.needs_conda

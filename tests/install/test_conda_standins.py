@@ -6,6 +6,7 @@ since nobody can tell the real conda when to crash.
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -14,6 +15,9 @@ import pytest
 from scripts.install.by_micromamba import find_micromamba
 from scripts.proof.alone import seclusion
 from tests.support.conda_standin import standin
+from tests.support.locks import EnvironmentRows, LockRow, PlatformRows
+from tests.support.mirrors import CHANNEL
+from tests.support.packages import TinyPackage
 from tests.support.verified import World, here, overrides
 
 INSTALL = ("--level", "install", "-e", "small", "--client")
@@ -117,3 +121,79 @@ def test_conda_crashes_when_its_work_is_done(
         if work == "not done"
         else ""
     )
+
+
+def _with_python(world: World) -> None:
+    """Lock a python, and no pip."""
+    python = TinyPackage(name="python", version="3.13.0", subdir=here())
+    row = LockRow(written=python.write(world.folder), channel=CHANNEL)
+    world.lock(EnvironmentRows(name="small", platforms=(PlatformRows(name=here(), rows=(row,)),)))
+    world.mirror.index()
+
+
+@pytest.mark.parametrize("name", ["conda", "micromamba"])
+def test_it_wants_pip_beside_python(
+    name: str,
+    world: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The documented command is run as it stands; what it takes to install is said everywhere."""
+    _with_python(world)
+    capsys.readouterr()
+    program = standin(tmp_path / "bin", name, monkeypatch, "wanting pip")
+    report = tmp_path / "report.md"
+    assert world.loud(*INSTALL, name, "--report", str(report)) == 0
+    warning = (
+        f"{name} wants pip beside every python, and small/{here()} has none: it installs only with"
+        " add_pip_as_python_dependency: false (`pixi add pip`, then `pixi run mirror`)"
+    )
+    assert f"\nwarning: {warning}\n" in capsys.readouterr().out
+    told = "\n".join(report.read_text(encoding="utf-8").splitlines()).replace("\\", "")
+    assert f"- install by {name} as documented: {warning}" in told
+    assert f"| small/{here()} | {name} | ✓ with a warning |" in told
+    assert world.verify(*INSTALL, name, "--json") == 0
+    (row,) = json.loads(capsys.readouterr().out)["environments"]
+    assert (row["install"][0]["installed"], row["install"][0]["warning"]) == (True, warning)
+    prefix = "CONDA" if name == "conda" else "MAMBA"
+    variable = f"{prefix}_ADD_PIP_AS_PYTHON_DEPENDENCY"
+    assert program.call.variables[variable] == "false"
+
+
+@pytest.mark.parametrize("ending", ["well", "refusing"])
+def test_the_setting_is_tried_for_pip_alone(
+    ending: str,
+    world: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Where it works without, and where it fails for something else."""
+    _with_python(world)
+    capsys.readouterr()
+    program = standin(tmp_path / "bin", "conda", monkeypatch, ending)
+    assert world.loud(*INSTALL, "conda") == int(ending == "refusing")
+    assert "pip" not in "".join(capsys.readouterr())
+    assert "CONDA_ADD_PIP_AS_PYTHON_DEPENDENCY" not in program.call.variables
+    assert "--override-channels" in program.call.arguments
+
+
+def test_it_wants_pip_and_fails_for_something_else_too(
+    world: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Then what counts is the second failure."""
+    _with_python(world)
+    (artifact,) = (world.folder / here()).glob("python-*")
+    artifact.unlink()
+    capsys.readouterr()
+    standin(tmp_path / "bin", "conda", monkeypatch, "wanting pip")
+    assert world.loud(*INSTALL, "conda") == 1
+    out, err = capsys.readouterr()
+    assert "warning" not in out
+    assert f"error: small/{here()}: conda cannot install it from the channel alone\n" in err
+    assert "python-3.13.0-0" in err
+    assert "nothing provides pip" not in err

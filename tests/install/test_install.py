@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import msgpack
 import pytest
+import zstandard
 
 from scripts.core.console import Console
 from scripts.core.rattler_child import call_rattler
@@ -16,6 +22,7 @@ from scripts.proof.findings import Client
 from scripts.verify.stage import VerifyOptions, verify
 from tests.support.archives import Member, conda
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow
+from tests.support.mirrors import CHANNEL
 from tests.support.packages import TinyPackage
 from tests.support.verified import World, elsewhere, here, overrides
 
@@ -40,16 +47,12 @@ def _cannot(*said: str, place: str = "default") -> str:
 def _warm_the_cache(world: World, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Install once as the user, into every cache that an installer may look for."""
     caches = [home / ".cache" / "rattler" / "cache" / "pkgs", home / "pixi" / "pkgs"]
-    subdir: Json = {
-        "channel": world.folder.as_uri(),
-        "repodata": str(world.folder / "noarch" / "repodata.json"),
-        "shown": "noarch",
-        "files": ["lib-1.0-0.tar.bz2"],
-    }
+    subdir: Json = {"path": "noarch", "names": ["lib"], "files": ["lib-1.0-0.tar.bz2"]}
     for number, cache in enumerate(caches):
         arguments: dict[str, Json] = {
             "prefix": str(home / f"p{number}"),
             "cache": str(cache),
+            "folder": str(world.folder),
             "subdirs": [subdir],
         }
         assert call_rattler("install", arguments) == []
@@ -108,38 +111,111 @@ def test_an_artifact_is_cut_short(world: World, capsys: pytest.CaptureFixture[st
 def test_a_conda_archive_cut_behind_all_that_rattler_reads(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Rattler streams it and does not miss the zip's directory; conda would."""
+    """Streaming it, rattler would not miss the zip's directory; over HTTP it compares hashes."""
     (world.folder / HELLO).write_bytes((world.folder / HELLO).read_bytes()[:-100])
     assert world.verify(*BY_RATTLER) == 1
-    assert capsys.readouterr().err == (
-        f"error: {HELLO}: cannot be read as an artifact: File is not a zip file\n"
-        "help: pixi run fetch\n"
-    )
+    err = capsys.readouterr().err
+    assert err.startswith(_cannot("failed to fetch hello-1.0-0.conda").removesuffix(HELP))
+    assert f": expected {world.rows()['hello'].written.sha256}, got " in err
+    assert err.endswith(HELP)
 
 
-def test_one_record_is_missing(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    file = world.folder / "noarch" / "repodata.json"
-    document = json.loads(file.read_bytes())
-    document["packages"].clear()
-    file.write_text(json.dumps(document), encoding="utf-8")
+@pytest.mark.parametrize("source", ["repodata.json", "repodata_shards.msgpack.zst"])
+def test_one_record_is_missing(
+    source: str, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever reads `file://` takes the first, whoever reads HTTP the second."""
+    file = world.folder / "noarch" / source
+    if source == "repodata.json":
+        document = json.loads(file.read_bytes())
+        document["packages"].clear()
+        file.write_text(json.dumps(document), encoding="utf-8")
+    else:
+        _rewrite(file, lambda document: document["shards"].clear())
     assert world.verify(*BY_RATTLER) == 1
     assert capsys.readouterr().err == "".join(
         f"error: {place}/{here()}: py-rattler cannot install it from the channel alone\n"
-        f"  no record of  {LIB}\n{HELP}"
+        f"  no record of  {LIB} in its {source}\n{HELP}"
         for place in ("default", "small")
     )
+
+
+def test_there_are_no_shards(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody may have taken the records from repodata.json instead, as clients otherwise do."""
+    (world.folder / here() / "repodata_shards.msgpack.zst").unlink()
+    assert world.verify(*BY_RATTLER, "-e", "small") == 0
+    assert world.verify(*BY_RATTLER, "-e", "default") == 1
+    assert capsys.readouterr().err == (
+        f"error: default/{here()}: py-rattler cannot install it from the channel alone\n"
+        f"  no record of  {HELLO} in its repodata_shards.msgpack.zst\n{HELP}"
+    )
+
+
+def _rewrite(file: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change what a shard index says."""
+    document = msgpack.unpackb(zstandard.decompress(file.read_bytes(), 1 << 20))
+    change(document)
+    file.write_bytes(zstandard.compress(msgpack.packb(document)))
+
+
+def _month_13(document: dict[str, Any]) -> None:
+    created_at = document["info"]["created_at"]
+    document["info"]["created_at"] = f"{created_at[:5]}13{created_at[7:]}"
+
+
+def _map_for_base_url(document: dict[str, Any]) -> None:
+    document["info"]["base_url"] = {}
+
+
+@pytest.mark.parametrize("change", [_month_13, _map_for_base_url])
+def test_the_index_of_the_shards_cannot_be_read(
+    change: Callable[[dict[str, Any]], object], world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One bit makes the one and the other."""
+    _rewrite(world.folder / "noarch" / "repodata_shards.msgpack.zst", change)
+    assert world.verify(*BY_RATTLER, "-e", "small") == 1
+    err = capsys.readouterr().err
+    assert err.startswith(_cannot("", place="small").partition("  said")[0])
+    assert "noarch/repodata_shards.msgpack.zst" in err
+
+
+@pytest.mark.parametrize("damage", ["cut", "a flipped bit"])
+def test_the_index_of_the_shards_is_damaged(
+    damage: str, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = world.folder / "noarch" / "repodata_shards.msgpack.zst"
+    data = bytearray(file.read_bytes())
+    data[1] ^= 1  # of zstd's magic number
+    file.write_bytes(file.read_bytes()[:-10] if damage == "cut" else data)
+    assert world.verify(*BY_RATTLER, "-e", "small") == 1
+    assert capsys.readouterr().err.startswith(f"error: small/{here()}: py-rattler cannot install")
+
+
+def test_a_shard_is_missing(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    (shard,) = (world.folder / "noarch" / "shards").iterdir()
+    shard.unlink()
+    assert world.verify(*BY_RATTLER, "-e", "small") == 1
+    assert shard.name in capsys.readouterr().err
 
 
 def test_an_artifact_lacks_a_file_that_it_names(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Installed as it is, it is not what it says."""
+    """The locked one itself: installed as it is, it is not what it says."""
     package = TinyPackage(name="hello", subdir=here(), files=(("share/a", b"a"), ("share/b", b"b")))
     wrong = TinyPackage(name="hello", subdir=here(), files=(("share/a", b"A"), ("share/b", b"b")))
     payload = tuple(Member(path, data) for path, data in wrong.payload)
     data = conda(package.distribution, package._info(), payload)
     (world.folder / HELLO).write_bytes(data)
-    _only(world, world.rows()["hello"])
+    written = dataclasses.replace(
+        package.write(world.upstream.parent / "other"),
+        sha256=hashlib.sha256(data).hexdigest(),
+        md5=hashlib.md5(data, usedforsecurity=False).hexdigest(),
+        size=len(data),
+    )
+    _only(world, LockRow(written=written, channel=CHANNEL))
+    world.mirror.index()
+    capsys.readouterr()
     assert world.verify(*BY_RATTLER) == 1
     err = capsys.readouterr().err
     found, wanted = (
@@ -156,7 +232,7 @@ def test_an_artifact_lacks_a_file_that_it_names(
 def test_a_swapped_artifact_of_the_same_size(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An install from file:// does not notice, whatever the record says: the level files must."""
+    """Of files nobody compares hashes, over HTTP rattler does; the level index never notices."""
     files = (
         ("bin/hello", b"#!/bin/sh\necho HELLO\n"),
         *world.rows()["hello"].written.package.payload[1:],
@@ -164,8 +240,10 @@ def test_a_swapped_artifact_of_the_same_size(
     other = TinyPackage(name="hello", subdir=here(), depends=("lib >=1",), files=files)
     assert len(other.data) == (world.folder / HELLO).stat().st_size
     (world.folder / HELLO).write_bytes(other.data)
-    assert world.verify(*BY_RATTLER) == 0
     assert world.verify("--level", "index") == 0
+    assert world.verify(*BY_RATTLER) == 1
+    err = capsys.readouterr().err
+    assert f": expected {world.rows()['hello'].written.sha256}, got " in err
     assert world.verify("--level", "files") == 1
     assert capsys.readouterr().err.startswith(f"error: {HELLO}: sha256 differs from pixi.lock\n")
 
@@ -241,19 +319,6 @@ def test_without_network_namespaces(
         "installed with every proxy leading nowhere (this system gives no network of its own),"
         " from file:// or loopback, into an empty cache\n"
     ) in capsys.readouterr().out
-
-
-def test_a_dead_child_is_an_answer(
-    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    _only(world, world.rows()["lib"])
-    secluded = alone.Seclusion(command=("false",), sentence="")
-    monkeypatch.setattr("scripts.install.by_rattler.seclusion", lambda: secluded)
-    assert world.verify(*BY_RATTLER) == 1
-    assert capsys.readouterr().err == (
-        f"error: default/{here()}: py-rattler cannot install it from the channel alone\n"
-        f"  ended  ended with status 1 and no result\n{HELP}"
-    )
 
 
 def test_all_levels_are_looked_at_whatever_the_others_find(world: World) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.install import served
+from scripts.core import served
 from scripts.proof.alone import Seclusion, alone_environment, run_alone, seclusion
 
 SERVED = Path(served.__file__)

@@ -52,7 +52,7 @@ def test_a_program_that_only_shares_the_name_is_passed_over(tmp_path: Path) -> N
     real = program(tmp_path / "real", "pixi 0.77.0-rc.1")
     folders = [str(each.parent) for each in (other, broken, real)]
     assert find_pixi({"PATH": os.pathsep.join(folders)}) == real
-    assert find_pixi({"PATH": os.pathsep.join(folders[:2])}) is None
+    assert find_pixi({"PATH": folders[0]}) is None
 
 
 def test_pixi_run_is_told_from_a_launcher_in_a_shell_of_pixi_s(tmp_path: Path) -> None:
@@ -71,6 +71,25 @@ def test_without_pixi_there_is_a_sentence(tmp_path: Path) -> None:
         need_pixi({"PATH": str(tmp_path)}, "lock")
     assert str(caught.value) == (
         "pixi: this program is not on PATH, and `lock` cannot do without it\n"
+        "help: install pixi (https://pixi.sh), or run this on a machine that has it"
+    )
+    assert caught.value.problems[0].code is ExitCode.PROGRAM
+
+
+@posix_scripts
+def test_a_pixi_that_does_not_start_is_another_sentence(tmp_path: Path) -> None:
+    """It is on PATH, and to install it is not what is missing."""
+    other = program(tmp_path / "other", "Pixi version 1.0")
+    broken = tmp_path / "broken" / "pixi"
+    broken.parent.mkdir()
+    broken.write_text("#!/bin/sh\necho 'no libc' >&2\nexit 127\n", encoding="utf-8")
+    broken.chmod(0o755)
+    with pytest.raises(MirrorError) as caught:
+        need_pixi({"PATH": f"{other.parent}{os.pathsep}{broken.parent}"}, "lock")
+    assert str(caught.value) == (
+        "pixi: this program does not start: `pixi --version` ended with exit code 127\n"
+        f"  program  {broken}\n"
+        "  said     no libc\n"
         "help: install pixi (https://pixi.sh), or run this on a machine that has it"
     )
     assert caught.value.problems[0].code is ExitCode.PROGRAM

@@ -6,14 +6,9 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from scripts.core.errors import ExitCode, Problem
-from scripts.proof.findings import Place
-from scripts.solve.plan_solve import Solving
-from scripts.solve.solved import SolveResult, died, solve_lines
 from tasks import fetch, index, verify
 from tests.support.cases import CASES, Case, make_case
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, write_lock
@@ -347,35 +342,3 @@ def test_system_requirements_where_the_lock_is_old(
     assert _verify(mirror, *SOLVE, "-q") == (0 if version == "12" else 1)
     err = capsys.readouterr().err
     assert ("__cuda >=12" in err) is (version == "11")
-
-
-def test_rattler_dies() -> None:
-    """Every place is to blame for, and nothing is lost of what it says."""
-    solving: Any = Solving(
-        place=Place("default", "linux-64"),
-        subdir="linux-64",
-        channels=(),
-        wanted=(),
-        constraints=(),
-        virtual_packages=(),
-        channel_priority="strict",
-        strategy="highest",
-        locked=frozenset(),
-        not_proven=("x (from PyPI)",),
-        leeway=None,
-    )
-    problem = Problem(
-        subject="py-rattler (solve)",
-        trouble="ended with status -11 and no result",
-        code=ExitCode.PROGRAM,
-        facts=(("said", "panicked"),),
-    )
-    result = SolveResult(places=died((solving,), problem), hindered=())
-    (finding,) = result.findings
-    assert finding.places == {Place("default", "linux-64")}
-    assert str(finding.problem) == (
-        "default/linux-64: cannot be solved from the channel alone\n"
-        "  ended  ended with status -11 and no result\n"
-        "  said   panicked\n" + HELP.rstrip()
-    )
-    assert list(solve_lines(result)) == ["not proven by solving default/linux-64: x (from PyPI)"]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import sys
 from dataclasses import dataclass
@@ -21,10 +22,13 @@ import pytest
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _RECORD, _ENDING = "STANDIN_RECORD", "STANDIN_ENDING"
+_ADD_PIP: Final = "_ADD_PIP_AS_PYTHON_DEPENDENCY"
 _ENDINGS: Final = {
     "well": (0, ""),
     "refusing": (1, "error    libmamba Could not solve for environment specs\n"),
     "crashing": (134, "Fatal Python error: PyGILState_Release: thread state\nAborted\n"),
+    "wanting pip": (1, "error    libmamba nothing provides pip needed by python-3.13.0-0\n"),
+    "killed": (-signal.SIGKILL if sys.platform != "win32" else 1, ""),
 }
 
 
@@ -56,7 +60,8 @@ def standin(
 ) -> Standin:
     """Write the program and put it on PATH; `ending` says whether and how it fails.
 
-    `refusing` installs nothing, `crashing` installs first.
+    `refusing` installs nothing, `crashing` installs first, `killed` is ended by a signal, and
+    `wanting pip` is content where it is told not to add it. Asked for its version, it says one.
     """
     if sys.platform == "win32":
         pytest.skip("a program without an extension is none on Windows")
@@ -75,6 +80,9 @@ def standin(
 def main() -> None:
     """Be the program: write down the call, install, end."""
     arguments = sys.argv[1:]
+    if arguments == ["--version"]:
+        print("26.7.1")
+        return
     wanted = Path(arguments[arguments.index("--file") + 1]).read_text(encoding="utf-8")
     call = {
         "arguments": arguments,
@@ -83,7 +91,11 @@ def main() -> None:
         "is_alone": _is_alone(),
     }
     Path(os.environ[_RECORD]).write_text(json.dumps(call), encoding="utf-8")
-    code, words = _ENDINGS[os.environ[_ENDING]]
+    ending = os.environ[_ENDING]
+    told = [text for name, text in os.environ.items() if name.endswith(_ADD_PIP)]
+    code, words = _ENDINGS["well" if ending == "wanting pip" and told == ["false"] else ending]
+    if code < 0:
+        os.kill(os.getpid(), -code)
     if code != 1:
         _install(arguments, wanted.split())
     sys.stderr.write(words)

@@ -1,20 +1,24 @@
 """Serve a folder on loopback for as long as one program runs. Acts.
 
-Run as `python -m scripts.install.served` with a JSON object on stdin: the `folder` to serve, the
+Run as `python -m scripts.core.served` with a JSON object on stdin: the `folder` to serve, the
 `command` to run, and a file to write before that, `config`, with the `text` in which `{port}`
-stands for the server's port. Ends with the command's exit code. It is a program of its own
+stands for the server's port. Ends as the command ends. It is a program of its own
 because in a network namespace loopback, too, is one of its own.
+
+There is no `repodata.json` to be had here: who wants records reads them from the shards.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
+import signal
 import socketserver
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
@@ -31,6 +35,12 @@ _UP: Final = 0x1
 
 class _Handler(SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+
+    def translate_path(self, path: str) -> str:
+        """Find the file; repodata.json, its zst and its bz2 are none, or nobody read the shards."""
+        found = super().translate_path(path)
+        is_plain = Path(found).name.startswith("repodata.json")
+        return str(Path(found, "not served")) if is_plain else found
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing: what goes wrong shows in the program's own words."""
@@ -66,18 +76,30 @@ def raise_loopback() -> None:
             fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sH14x", name, flags | _UP))
 
 
-def run_served(folder: str, config: str, text: str, command: Sequence[str]) -> int:
-    """Serve the folder, write the configuration, run the command."""
+@contextlib.contextmanager
+def served(folder: str) -> Iterator[int]:
+    """Serve the folder, and give the port."""
     with _Server(("127.0.0.1", 0), partial(_Handler, directory=folder)) as server:
         threading.Thread(target=server.serve_forever, args=(_POLL,), daemon=True).start()
-        port = str(server.server_address[1])
-        Path(config).write_text(text.replace(PORT, port), encoding="utf-8")
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, check=False)
-        server.shutdown()
-    return done.returncode
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+
+
+def run_served(folder: str, config: str, text: str, command: Sequence[str]) -> int:
+    """Serve the folder, write the configuration, run the command."""
+    with served(folder) as port:
+        Path(config).write_text(text.replace(PORT, str(port)), encoding="utf-8")
+        return subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode
 
 
 if __name__ == "__main__":
     with contextlib.suppress(OSError):  # the program will say that it reaches no server
         raise_loopback()
-    sys.exit(run_served(**json.loads(sys.stdin.buffer.read())))
+    code = run_served(**json.loads(sys.stdin.buffer.read()))
+    if code < 0:  # as a signal ended the program, it ends this one
+        with contextlib.suppress(OSError):  # SIGKILL has no handler to be reset
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    sys.exit(code)
