@@ -53,8 +53,10 @@ class Workspace:
         }
 
 
-def _pandas(version: str) -> set[str]:
-    return {f"{subdir}/pandas-{version}-0.conda" for subdir in MIRRORED}
+def _payload(*versions: str) -> set[str]:
+    """All that the template mirrors, with these versions of pandas."""
+    pandas = {f"{subdir}/pandas-{each}-0.conda" for subdir in MIRRORED for each in versions}
+    return {*pandas, "noarch/pip-1.0-0.conda"}
 
 
 @pytest.fixture
@@ -85,7 +87,7 @@ def test_every_task_runs(workspace: Workspace, upstream: Upstream) -> None:
 
     # The stages one by one, then all in one: which then finds nothing left to do.
     workspace.task("fetch")
-    assert workspace.artifacts() == _pandas("3.0.0")
+    assert workspace.artifacts() == _payload("3.0.0")
     workspace.task("index")
     for subdir in (*MIRRORED, "noarch"):
         files = {each.name for each in (workspace.folder / "local-channel" / subdir).iterdir()}
@@ -104,17 +106,17 @@ def test_every_task_runs(workspace: Workspace, upstream: Upstream) -> None:
     workspace.task("update-mirror", "--dry-run")
     assert workspace.contents() == before
     assert "3.0.1" in workspace.task("update-mirror")
-    assert workspace.artifacts() == _pandas("3.0.0") | _pandas("3.0.1")
+    assert workspace.artifacts() == _payload("3.0.0", "3.0.1")
     before = workspace.contents()
     workspace.task("prune", "--dry-run")
     assert workspace.contents() == before
     workspace.task("prune")
-    assert workspace.artifacts() == _pandas("3.0.1")
+    assert workspace.artifacts() == _payload("3.0.1")
     workspace.task("verify", frozen=True)
 
     # A builder of this very template is up to date with it.
     mine = workspace.folder.parent / "mine"
-    assert workspace.task("new", str(mine)).splitlines()[3] == "packages   pandas"
+    assert workspace.task("new", str(mine)).splitlines()[3] == "packages   pandas, pip"
     assert workspace.task("upgrade", "--manifest-path", str(mine)) == (
         "upgrade: this builder is up to date with the template\n"
     )

@@ -32,7 +32,8 @@ def test_a_builder_has_what_it_needs_and_nothing_of_the_templates_past(
     options = ["--name", "ours", "-c", "bioconda", "-c", "conda-forge", "--platform", "win-64"]
     assert main([str(folder), *options, "numpy>=2", "scipy=1.15", "bioconda::bwa"]) == 0
     made = contents(folder)
-    manifest = tomllib.loads(made.pop("pixi.toml").decode())
+    text = made.pop("pixi.toml").decode()
+    manifest = tomllib.loads(text)
     assert manifest["workspace"]["name"] == "ours"
     assert manifest["workspace"]["channels"] == ["bioconda", "conda-forge"]
     assert "win-64" in manifest["workspace"]["platforms"]
@@ -41,7 +42,9 @@ def test_a_builder_has_what_it_needs_and_nothing_of_the_templates_past(
         "numpy": ">=2",
         "scipy": "1.15.*",
         "bwa": {"version": "*", "channel": "bioconda"},
+        "pip": "*",
     }
+    assert 'pip = "*" # conda requires it of every python' in text
     recorded = read_record(made.pop(".template.json"))
     assert dict(recorded.files).keys() == made.keys()
     assert made == {str(each.path): each.data for each in builder_files()}
@@ -49,7 +52,7 @@ def test_a_builder_has_what_it_needs_and_nothing_of_the_templates_past(
         f"new: {folder}: a builder, {len(made) + 2} files, {_size(folder)}\n"
         "channels   bioconda, conda-forge\n"
         "platforms  win-64\n"
-        "packages   numpy >=2, scipy 1.15.*, bwa\n"
+        "packages   numpy >=2, scipy 1.15.*, bwa, pip\n"
         "there is no pixi.lock yet: `pixi lock` makes it\n"
         "next:\n"
         f"  cd '{folder}'\n"
@@ -64,6 +67,32 @@ def test_a_builder_has_what_it_needs_and_nothing_of_the_templates_past(
         assert os.access(folder / "run", os.X_OK)
         assert not os.access(folder / "pixi.toml", os.X_OK)
         assert stat.S_IMODE(folder.stat().st_mode) == stat.S_IMODE(folder.parent.stat().st_mode)
+
+
+@pytest.mark.parametrize(
+    ("options", "packages", "is_said"),
+    [
+        (("--no-pip",), "pandas", False),
+        (("--no-pip", "numpy"), "numpy", False),
+        (("-c", "tiny", "hello"), "hello", True),
+        (("-c", "tiny", "--no-pip", "hello"), "hello", False),
+    ],
+)
+def test_without_pip(
+    options: tuple[str, ...],
+    packages: str,
+    is_said: bool,  # noqa: FBT001
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main([str(tmp_path / "mine"), *options]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[3] == f"packages   {packages}"
+    said = (
+        "pip is not among them, since none of these channels is the template's; conda requires it"
+        " of every python: `pixi add pip`, if they have it"
+    )
+    assert (lines[4] == said) is is_said
 
 
 def _size(folder: Path) -> str:

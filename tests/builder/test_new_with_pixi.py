@@ -21,6 +21,7 @@ from tests.support.upstream import Upstream
 pytestmark = pytest.mark.needs_pixi
 
 SUBDIR = this_subdir() or "linux-64"
+PIP = "noarch/pip-1.0-0.conda"
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_pixi_locks_and_mirrors_a_new_builder_and_its_pipeline_updates_it(
     assert said(pixi, mine, "run", "mirror").splitlines()[-1] == (
         "mirror: local-channel holds what pixi.lock names, verified"
     )
-    assert artifacts(mine) == {f"{SUBDIR}/pandas-3.0.0-0.conda"}
+    assert artifacts(mine) == {f"{SUBDIR}/pandas-3.0.0-0.conda", PIP}
     tasks = tomllib.loads((mine / "pixi.toml").read_text(encoding="utf-8"))["feature"]
     wanted = {*tasks["tasks"]["tasks"], *tasks["test"]["tasks"]}
     assert set(said(pixi, mine, "task", "list", "--machine-readable").split()) == wanted
@@ -88,7 +89,7 @@ def test_pixi_locks_and_mirrors_a_new_builder_and_its_pipeline_updates_it(
     for script in github_scripts():
         done = github.step(script, runner.environment)
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    assert artifacts(clone.work) == {f"{SUBDIR}/pandas-3.0.1-0.conda"}
+    assert artifacts(clone.work) == {f"{SUBDIR}/pandas-3.0.1-0.conda", PIP}
     proposed = clone.proposed()
     assert {*proposed} == {"pixi.lock", "titles"}
     assert "pandas-3.0.1-0.conda" in proposed["pixi.lock"]

@@ -215,7 +215,7 @@ def test_a_task_that_the_user_changed_is_shown_and_left(case: Case) -> None:
     # The others were merged, and the user's own are as they were.
     assert "doctor" in tasks
     assert "old" not in tasks
-    assert after["dependencies"] == {"numpy": "*"}
+    assert after["dependencies"] == {"numpy": "*", "pip": "*"}
     assert after["feature"]["mirror"]["platforms"] == ["linux-64"]
 
 

@@ -7,7 +7,7 @@ Python, every other one leads to that distribution of the running environment. S
 in no time and really run. For the other platforms there are empty packages of the same names,
 versions and builds, which is all that a lock needs. `rattler-index` has its program where the
 running environment has one, and else is empty: the task `index` then uses py-rattler's. The
-payload, `pandas`, is a text file. Acts.
+payload, `pandas` and `pip`, are text files. Acts.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def build_stand_in(folder: Path, subdir: str) -> None:
         package.write(channel, subdir)
     for other in SUBDIRS:
         TinyPackage(name="pandas", version="3.0.0", subdir=other).write(channel)
-    (channel / "noarch").mkdir()
+    TinyPackage(name="pip").write(channel)
     index(folder)
 
 
