@@ -62,7 +62,7 @@ def write_mirror(folder: Path, selection: Selection) -> None:
 def write_records(folder: Path, subdirs: Mapping[PurePosixPath, Iterable[LockedPackage]]) -> None:
     """Write a repodata.json for each subdir."""
     for path, packages in subdirs.items():
-        rows = [(str(each.file_name), record_of_package(each, path.name)) for each in packages]
+        rows = [(str(each.file_name), record_of_package(each)) for each in packages]
         (folder / path).mkdir(parents=True, exist_ok=True)
         (folder / path / REPODATA).write_bytes(render_repodata(path.name, rows))
 
