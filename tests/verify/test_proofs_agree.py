@@ -40,6 +40,7 @@ from scripts.solve.plan_solve import NotSolved, Solving, plan_solves
 from scripts.solve.solved import SolvedPlace, conclude
 from scripts.solve.stage import solve_answer, solve_question
 from tests.support.pinned import pinned_question, write_mirror
+from tests.support.pixi import find_pixi
 
 DATA = Path(__file__).parents[1] / "data"
 # Manifests that are not beside their lock.
@@ -269,3 +270,22 @@ def test_they_agree(name: str, said: dict[str, list[Said]]) -> None:
             assert not less.pinned, less.place
             assert isinstance(less.solved, SolvedPlace), less.solved
             assert less.solved.problem is not None or less.solved.differences, less.place
+
+
+# What pixi asks a network, a build backend or an index for before it can say anything.
+NOT_ASKED_OF_PIXI: dict[str, str] = {}
+
+
+@pytest.mark.needs_pixi
+@pytest.mark.parametrize("name", sorted(name for name in LOCKS if _manifest_path(name)))
+def test_pixi_says_the_same(name: str, tmp_path: Path) -> None:
+    """`--locked` refuses a lock that is not satisfied; `pixi lock --check` renews old ones."""
+    path = _manifest_path(name)
+    assert path is not None
+    root = tmp_path / "w"
+    root.mkdir()
+    _copy(name, root)
+    (root / "pixi.toml").write_bytes(path.read_bytes())
+    options = ("--locked", "--no-install", "--offline")
+    done = find_pixi(tmp_path / "home").run(root, "list", *options)
+    assert (done.returncode == 0) is (name not in UNMET), done.stderr
