@@ -15,7 +15,7 @@ from scripts.core.exclusive import exclusive
 from scripts.core.report import Json, Report
 from scripts.fetch.stage import FetchOptions, fetch
 from scripts.index.stage import index
-from scripts.keep.relayout import begin_relayout, end_relayout
+from scripts.keep.relayout import relayout
 from scripts.lock.model import LockFile
 from scripts.lock.owners import by_settings, read_owners
 from scripts.lock.read import read_lock
@@ -71,25 +71,11 @@ def run(options: argparse.Namespace, console: Console) -> Report:
         _look_at_committed_lock(workspace, lock, console)
     with exclusive(workspace.place.lock, workspace.settings.channel_dir):
         if options.relayout:
-            return _relayout(workspace, lock, console, drop_retained=options.drop_retained)
+            report = relayout(workspace, lock, console, drop_retained=options.drop_retained)
+            if report.problems:
+                return report
+            console.report(report)
         return chain(workspace, lock, console)
-
-
-def _relayout(
-    workspace: Workspace, lock: LockFile, console: Console, *, drop_retained: bool
-) -> Report:
-    """Arrange the channel anew, then mirror as ever."""
-    whole = by_settings(workspace, lock)
-    owners = read_owners(workspace, whole, relayout=True)
-    carried = begin_relayout(workspace, owners, console, drop_retained=drop_retained)
-    report = fetch(workspace, whole, FetchOptions(), console)
-    if not report.problems:
-        report = index(workspace, whole, console, owners=owners, carried=carried)
-    if report.problems:
-        return report
-    for line in end_relayout(workspace, whole.layout):
-        console.result(line)
-    return chain(workspace, lock, console)
 
 
 def _look_at_committed_lock(workspace: Workspace, lock: LockFile, console: Console) -> None:

@@ -22,18 +22,36 @@ from scripts.channel.prepare import prepare
 from scripts.channel.removals import now, to_remove
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
+from scripts.core.report import Report
 from scripts.fetch.copy import place_again
 from scripts.fetch.failure import DownloadError
+from scripts.fetch.stage import FetchOptions, fetch
 from scripts.index.account import Indexed, indexed_of, look_into_mirror
 from scripts.index.records import Record
-from scripts.index.stage import counted
-from scripts.lock.model import Digest
-from scripts.lock.owners import Owners
+from scripts.index.stage import counted, index
+from scripts.lock.model import Digest, LockFile
+from scripts.lock.owners import Owners, by_settings, read_owners
 from scripts.lock.select import Selection
 from scripts.manifest.workspace import Workspace
 
 
-def begin_relayout(
+def relayout(
+    workspace: Workspace, lock: LockFile, console: Console, *, drop_retained: bool
+) -> Report:
+    """Arrange the channel in the layout that is set; it is not verified here.
+
+    Killed at any moment, the next one goes on: until its end the state has the old layout.
+    """
+    whole = by_settings(workspace, lock)
+    owners = read_owners(workspace, whole, relayout=True)
+    carried = _begin(workspace, owners, console, drop_retained=drop_retained)
+    report = fetch(workspace, whole, FetchOptions(), console)
+    if not report.problems:
+        report = index(workspace, whole, console, owners=owners, carried=carried)
+    return report if report.problems else Report(lines=_end(workspace, whole.layout))
+
+
+def _begin(
     workspace: Workspace, owners: Owners, console: Console, *, drop_retained: bool
 ) -> Mapping[PurePosixPath, Record]:
     """Link what is there to its new places; return the records that the new index takes over.
@@ -84,7 +102,7 @@ def begin_relayout(
     return {moved[path]: indexed[path].record for path in moved}
 
 
-def end_relayout(workspace: Workspace, layout: Layout) -> tuple[str, ...]:
+def _end(workspace: Workspace, layout: Layout) -> tuple[str, ...]:
     """Note the new layout, and let the old places wait for their removal."""
     place = workspace.place
     state = read_state(place)

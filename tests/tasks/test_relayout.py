@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.keep import relayout
 from tasks import mirror, prune, verify
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
 from tests.support.packages import TinyPackage, WrittenPackage
@@ -22,14 +23,14 @@ platforms = ["linux-64"]
 [dependencies]
 {requirements}
 [tool.pixi-mirror]
-channel-dir = "../shared"
+channel-dir = "../common"
 layout = "{layout}"
 """
 
 
 @dataclass(frozen=True)
 class World:
-    """Workspaces that share the channel folder `shared`, and their upstream."""
+    """Workspaces that share the channel folder `common`, and their upstream."""
 
     root: Path
     upstream: Upstream
@@ -59,8 +60,8 @@ class World:
 
     def artifacts(self) -> list[str]:
         """List the artifacts of the shared folder."""
-        shared = self.root / "shared"
-        return sorted(each.relative_to(shared).as_posix() for each in shared.rglob("*.conda"))
+        common = self.root / "common"
+        return sorted(each.relative_to(common).as_posix() for each in common.rglob("*.conda"))
 
     @property
     def host(self) -> str:
@@ -94,7 +95,7 @@ def test_another_layout_is_refused_and_relayout_makes_it(
     for task in (verify, mirror, prune):
         assert run(task, one) == 2
         assert capsys.readouterr().err.endswith(
-            "error: ../shared: the layout of this channel is flat, not by-channel\n"
+            "error: ../common: the layout of this channel is flat, not by-channel\n"
             'help: set layout = "flat" under [tool.pixi-mirror], or have all of it arranged anew:'
             " pixi run mirror --relayout\n"
         )
@@ -112,7 +113,7 @@ def test_another_layout_is_refused_and_relayout_makes_it(
     assert run(mirror, two) == 0
     assert run(prune, two, "--now") == 0
     assert world.artifacts() == new
-    assert not (world.root / "shared" / "noarch").exists()
+    assert not (world.root / "common" / "noarch").exists()
     assert run(mirror, one) == run(mirror, two) == 0
     assert len(world.upstream.requests) == requests
 
@@ -165,7 +166,7 @@ def test_a_killed_relayout_is_finished_by_the_next(
     assert run(mirror, world.workspace("one", [a, b], "flat")) == 0
     one = world.workspace("one", [a, b], "by-channel")
     with monkeypatch.context() as patched:
-        patched.setattr(mirror, "end_relayout", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(relayout, "_end", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert run(mirror, one, "--relayout") == 130
     assert run(mirror, one) == 2, "the channel is still what its state says"
     assert run(mirror, one, "--relayout") == 0
