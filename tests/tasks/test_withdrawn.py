@@ -25,7 +25,7 @@ STILL = (
 
 def mirrored(root: Path, layout: str, before: TinyPackage, after: TinyPackage) -> Mirror:
     """Make a mirror whose lock has moved from one package to the other."""
-    mirror = make_mirror(root / "workspace", layout)
+    mirror = make_mirror(root / "workspace", layout, settings='grace = "0s"\n')
     manifest = mirror.root / "pixi.toml"
     text = manifest.read_text(encoding="utf-8") + '\n[dependencies]\nalder = "*"\n'
     manifest.write_text(text, encoding="utf-8")
@@ -57,7 +57,7 @@ def test_the_withdrawn_one_is_named_until_it_is_pruned(
             " retained from an earlier lock):"
         ),
         f"  {channel}noarch/alder-1.9-0.conda → {name}",
-        f"kept from before: 1 artifact, {size}; `pixi run prune` removes them",
+        f"retained (indexed, in no lock): 1 artifact, {size}; `pixi run prune` removes them",
         STILL.format(channel),
     ]
     document = json.loads("\n".join(verified(mirror, capsys, "--json")))
@@ -86,7 +86,7 @@ def test_what_no_solver_would_take_is_not_named(
 ) -> None:
     lines = verified(mirrored(tmp_path, "flat", before, WITHDRAWN), capsys)
     assert len(lines) == 3
-    assert lines[2].startswith("kept from before: 1 artifact, ")
+    assert lines[2].startswith("retained (indexed, in no lock): 1 artifact, ")
 
 
 def test_of_one_version_the_build_number_tells(
