@@ -25,7 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "prune", "remove retained artifacts: those that the index names and no workspace does"
     )
     add_setting_options(parser, *SETTINGS)
-    parser.add_argument(
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
         "--dry-run", action="store_true", help="say what would be removed, then stop"
     )
     parser.add_argument(
@@ -41,7 +42,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="PATH",
         help="drop this artifact alone, as when it is damaged (repeatable)",
     )
-    which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--adopt",
         action="store_true",
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace, console: Console) -> Report:
     workspace = open_workspace(options.manifest_path, overrides_from(options))
     selection = by_settings(workspace, read_lock(workspace.lock_path))
     asked = PruneOptions(dry_run=options.dry_run, at_once=options.now, drop=tuple(options.drop))
-    if options.dry_run and not (options.adopt or options.forget):
+    if options.dry_run:
         return prune(workspace, selection, asked, console)
     with exclusive(workspace.place.lock, workspace.settings.channel_dir):
         if options.forget:

@@ -7,17 +7,22 @@ file that a publication drops waits for `grace`, and the next publication, or `p
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
+from typing import Final
 
 from scripts.channel.digests import Fingerprint
 from scripts.channel.mirror_state import Removal, write_removals
 from scripts.channel.state import ChannelPlace
 from scripts.core.errors import usage_error
 from scripts.core.files import unlink
+
+# Something is in a folder, or there is none.
+_STAYS: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR})
 
 
 def now() -> datetime:
@@ -90,15 +95,22 @@ def remove(
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 unlink(place.folder / each.path)
                 removed.append(each)
+        for above in sorted({above for each in due for above in each.path.parents}, reverse=True):
+            if above != PurePosixPath():
+                _remove_if_empty(place.folder / above)
     except OSError as error:
         raise usage_error(
             str(error.filename),
             f"cannot be removed: {error.strerror}",
             help="see to it, then run this again: it goes on where it stopped",
         ) from error
-    for above in sorted({above for each in due for above in each.path.parents}, reverse=True):
-        if above != PurePosixPath():
-            with contextlib.suppress(OSError):  # something is in it
-                (place.folder / above).rmdir()
     write_removals(place, left)
     return tuple(removed)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError as error:
+        if error.errno not in _STAYS:
+            raise

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from scripts.core.report import human_size
+from tasks import index
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows
 from tests.support.mirrors import CHANNEL
 from tests.support.packages import TinyPackage, WrittenPackage
@@ -156,7 +157,9 @@ def test_nothing_is_proven_without_a_hash(world: World, capsys: pytest.CaptureFi
         "help: allow-unhashed = true under [tool.pixi-mirror], if that will do\n"
     )
     assert world.loud("--level", "files", "--allow-unhashed") == 0
-    assert "\nread: 1 artifact, 3.1 kB; 1 of them without a hash\n" in capsys.readouterr().out
+    size = _size(world, "hello", "lib", "far")
+    expected = f"\nread: 3 artifacts, {size}; 1 of them without a hash\n"
+    assert expected in capsys.readouterr().out
 
 
 def test_without_a_hash_the_size_still_counts(
@@ -168,20 +171,23 @@ def test_without_a_hash_the_size_still_counts(
     assert capsys.readouterr().err.startswith(f"error: {LIB}: size differs from pixi.lock\n")
 
 
-def test_kept_and_foreign_files_are_told_and_no_finding(
+def test_retained_and_untracked_files_are_told_and_no_finding(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _lock_lib(world)
+    assert index.main(["--manifest-path", str(world.mirror.root), "-q"]) == 0
     (world.folder / "noarch" / "stranger-1-0.conda").write_bytes(b"?")
     (world.folder / "noarch" / "README").write_bytes(b"?")
+    gone = world.mirror.waiting()
+    size = sum((world.folder / name).stat().st_size for name in gone)
     assert world.loud("--level", "files") == 0
     assert capsys.readouterr().out == (
         f"default  {here()}  files ✓\n"
-        "read: 1 artifact, 3.1 kB\n"
-        f"kept from before: 2 artifacts, {_size(world, 'hello', 'far')};"
+        f"read: 3 artifacts, {_size(world, 'hello', 'lib', 'far')}\n"
+        f"retained (indexed, in no lock): 2 artifacts, {_size(world, 'hello', 'far')};"
         " `pixi run prune` removes them\n"
-        "not proven, since pixi-mirror does not know them: noarch/README,"
-        " noarch/stranger-1-0.conda\n"
+        f"waiting for removal: {len(gone)} files, {human_size(size)}\n"
+        "untracked, not proven: noarch/README, noarch/stranger-1-0.conda\n"
     )
 
 

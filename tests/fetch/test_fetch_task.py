@@ -110,7 +110,7 @@ def test_fetches_all_and_then_nothing(world: World, capsys: pytest.CaptureFixtur
     assert err.startswith(f"fetch: 3 to download, {size_of(world)}, ")
     assert err.endswith(" free\n")
     assert world.files() == world.expected()
-    assert not (world.state / "parts").exists()
+    assert not (world.state / "cache" / "parts").exists()
     requests = len(world.upstream.requests)
     times = {file: file.stat().st_mtime_ns for file in world.root.rglob("*")}
     assert world.fetch() == 0
@@ -434,7 +434,7 @@ def test_ctrl_c_keeps_what_is_whole_and_ends_soon(world: World) -> None:
     assert err.endswith("fetch: interrupted; artifacts already placed are kept\n")
     assert "Traceback" not in err
     assert list(world.files()) == ["noarch/p0-1.0-0.conda"]
-    part = world.state / "parts" / f"{world.packages[2].sha256}.part"
+    part = world.state / "cache" / "parts" / f"{world.packages[2].sha256}.part"
     assert world.packages[2].path.read_bytes().startswith(part.read_bytes())
     world.upstream.behave()
     assert world.fetch() == 0

@@ -74,7 +74,7 @@ class Mirror:
     @property
     def folder(self) -> Path:
         """The channel folder."""
-        return self.root / "local-channel"
+        return self.workspace.place.folder
 
     def index(self) -> Report:
         """Run the stage."""
@@ -163,6 +163,18 @@ def make_mirror(
         encoding="utf-8",
     )
     return Mirror(root=root, layout=layout)
+
+
+def copy_linked(root: Path, target: Path) -> None:
+    """Copy a workspace, its channel folder by hard links: the files of that stay the very ones."""
+
+    def copy(source: str, copied: str) -> None:
+        if "local-channel" in Path(source).relative_to(root).parts[:1]:
+            os.link(source, copied)
+        else:
+            shutil.copy2(source, copied)
+
+    shutil.copytree(root, target, copy_function=copy)
 
 
 def rows(

@@ -66,9 +66,13 @@ def test_json(
         "solved": None,
         "installed-for": None,
         "installed": None,
-        "kept": [],
-        "kept-bytes": 0,
-        "foreign": ["noarch/x.txt"],
+        "channel-files": {
+            "mirrored": {"files": 0, "bytes": 0},
+            "index": {"files": 0, "bytes": 0},
+            "retained": {"files": 0, "bytes": 0, "paths": []},
+            "waiting-for-removal": {"files": 0, "bytes": 0, "paths": []},
+            "untracked": {"files": 1, "bytes": 0, "paths": [{"path": "noarch/x.txt", "size": 0}]},
+        },
         "left-out": {"environments": [], "empty-environments": [], "packages": []},
         "problems": [
             {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -13,6 +14,7 @@ import pytest
 
 from scripts.core.files import hash_file
 from scripts.core.report import human_size
+from scripts.core.template_files import version
 from scripts.proof.alone import seclusion
 from scripts.proof.findings import Level
 from scripts.verify import transfer
@@ -84,6 +86,10 @@ def test_markdown(small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[st
     not_looked_at = "".join(
         f"- {level}: was not looked at\n" for level in Level if level is not Level.FILES
     )
+    index = {
+        name: data for name, (data, _) in before.items() if "repodata" in name or "/shards/" in name
+    }
+    index_size = sum(map(len, index.values()))
     six = (
         "left out: six 1.17.0 (https://********@pypi.example.org/six-1.17.0-py2.py3-none-any.whl):"
         " a PyPI package; in default/linux-64"
@@ -100,7 +106,8 @@ def test_markdown(small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[st
         "| upstream channels | https://example.org/chan |\n"
         f"| pixi.lock | version 7, sha256 {_lock_sha256(small.mirror)} |\n"
         f"| artifacts | 2 artifacts, {size} |\n"
-        "| verified | 2026-03-04 05:06 UTC |\n\n"
+        "| verified | 2026-03-04 05:06 UTC |\n"
+        f"| by | pixi-mirror {version()} |\n\n"
         "## Environments and platforms\n\n"
         "| environment | platform | holds | files | complete |\n"
         "| --- | --- | --- | --- | --- |\n"
@@ -111,7 +118,7 @@ def test_markdown(small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[st
         f"{levels}\n"
         "## What is not proven\n\n"
         f"{not_looked_at}"
-        "- not known to pixi-mirror: noarch/x.txt\n"
+        "- untracked, not proven: noarch/x.txt\n"
         f"- {escaped_six}\n"
         "- that what upstream published is harmless, or licensed as it says\n\n"
         "## Findings\n\n"
@@ -127,7 +134,7 @@ def test_markdown(small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[st
         "```text\n"
         "default  linux-64  files ✗  incomplete, as allowed (1 not in the channel)\n"
         f"read: 2 artifacts, {human_size(small.bare.size + 1)}\n"
-        "not proven, since pixi-mirror does not know them: noarch/x.txt\n"
+        "untracked, not proven: noarch/x.txt\n"
         f"{six}\n"
         "```\n\n"
         "## Artifacts\n\n"
@@ -135,7 +142,20 @@ def test_markdown(small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[st
         " Licences: BSD-3-Clause (1), not said (1).\n\n"
         "| artifact | bytes | sha256 | license |\n| --- | --- | --- | --- |\n"
         f"| noarch/a_b-1.0-0.conda | {small.bare.size} | {small.bare.sha256} | not said |\n"
-        f"| noarch/lib-1.0-0.conda | {small.lib.size} | {small.lib.sha256} | BSD-3-Clause |\n"
+        f"| noarch/lib-1.0-0.conda | {small.lib.size} | {small.lib.sha256} | BSD-3-Clause |\n\n"
+        "## All files\n\n"
+        "| class | that is | files | bytes |\n| --- | --- | --- | --- |\n"
+        f"| mirrored | a lock names it | 2 | {human_size(small.bare.size + 1)} |\n"
+        f"| index | describes the artifacts | {len(index)} | {human_size(index_size)} |\n"
+        "| retained | indexed, in no lock | 0 | 0 B |\n"
+        "| waiting for removal | an earlier index named it | 0 | 0 B |\n"
+        "| untracked | neither named nor indexed | 1 | 0 B |\n\n"
+        "| index file | bytes | sha256 |\n| --- | --- | --- |\n"
+        + "".join(
+            f"| {name} | {len(data)} | {hashlib.sha256(data).hexdigest()} |\n"
+            for name, data in index.items()
+        )
+        + "\n| file | class | bytes |\n| --- | --- | --- |\n| noarch/x.txt | untracked | 0 |\n"
     )
     assert small.mirror.states() == before
 

@@ -1,0 +1,293 @@
+"""What a published index named stays for a while; then it goes, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.channel.mirror_state import read_state, write_removals
+from scripts.channel.removals import now
+from tasks import index, prune, verify
+from tests.support.mirrors import CHANNEL, Mirror, copy_linked, make_mirror, rows
+from tests.support.packages import TinyPackage
+from tests.support.steps import failing_at, killed_at
+from tests.tasks.conftest import BOTH, NEW, OLD, relock
+
+RETAINED = "linux-64/a-1.0-0.conda"
+posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="a copy of the process is needed")
+
+
+def run(task: Any, mirror: Mirror, *options: str) -> int:
+    code = task.main(["--manifest-path", str(mirror.root), *options])
+    assert isinstance(code, int)
+    return code
+
+
+def is_sound(mirror: Mirror) -> bool:
+    """Tell whether verify finds nothing, and no file that nobody knows."""
+    return run(verify, mirror, "--level", "files,index", "--strict", "-q") == 0
+
+
+def test_a_pruned_artifact_waits_and_goes_when_it_is_due(
+    moved_on: Mirror, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (shard,) = moved_on.waiting()
+    there = moved_on.states().keys()
+    assert run(prune, moved_on) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].startswith("dropped from the index: 1 artifact, ")
+    assert out[1] == f"  {RETAINED}"
+    assert out[2].startswith("waiting for removal: 3 files, ")
+    assert list(moved_on.repodata("linux-64")["packages.conda"]) == ["a-2.0-0.conda"]
+    assert there <= moved_on.states().keys(), "a client at work finds all that it has read of"
+    waiting = moved_on.waiting()
+    assert {RETAINED, shard} < set(waiting)
+    assert is_sound(moved_on)
+    assert run(verify, moved_on, "--level", "files", "--json") == 0
+    told = json.loads(capsys.readouterr().out)["channel-files"]["waiting-for-removal"]
+    assert [each["path"] for each in told["paths"]] == waiting
+    # Not yet.
+    before = moved_on.states()
+    assert run(prune, moved_on) == 0
+    assert capsys.readouterr().out.startswith("waiting for removal: 3 files, ")
+    assert moved_on.states() == before
+    moved_on.let_grace_pass()
+    # Due, and a run with nothing to publish removes nothing.
+    assert run(index, moved_on) == 0
+    assert capsys.readouterr().out == "index is up to date: 2 records in 2 subdirs\n"
+    assert moved_on.states() == before
+    assert run(prune, moved_on) == 0
+    assert capsys.readouterr().out.startswith("removed 3 files, ")
+    assert before.keys() - moved_on.states().keys() == set(waiting)
+    assert moved_on.waiting() == []
+    assert is_sound(moved_on)
+
+
+def test_the_next_publication_removes_what_is_due(moved_on: Mirror) -> None:
+    (shard,) = moved_on.waiting()
+    moved_on.let_grace_pass()
+    relock(moved_on, NEW, BOTH, TinyPackage(name="c", subdir="linux-64"))
+    assert run(index, moved_on, "-q") == 0
+    assert not (moved_on.folder / shard).exists()
+    relock(moved_on, NEW, BOTH, TinyPackage(name="d", subdir="linux-64"))
+    (moved_on.folder / "linux-64" / "c-1.0-0.conda").unlink()
+    assert run(index, moved_on, "-q") == 0
+    (shard,) = moved_on.waiting()
+    assert (moved_on.folder / shard).exists(), "dropped just now, it is not due"
+
+
+def test_now_says_that_clients_may_fail(
+    moved_on: Mirror, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(prune, moved_on, "--now") == 0
+    assert (
+        "clients that are at work now may fail: what their index names is gone\n"
+        in capsys.readouterr().out
+    )
+    assert not (moved_on.folder / RETAINED).exists()
+    assert moved_on.waiting() == []
+    assert is_sound(moved_on)
+    assert run(prune, moved_on, "--now") == 0
+    assert capsys.readouterr().out == "nothing to prune\n"
+
+
+def test_no_grace_at_all(moved_on: Mirror) -> None:
+    assert run(prune, moved_on, "--grace", "0s", "-q") == 0
+    assert not (moved_on.folder / RETAINED).exists()
+    assert moved_on.waiting() == []
+
+
+def test_a_grace_that_outlasts_the_calendar(moved_on: Mirror) -> None:
+    assert run(prune, moved_on, "--grace", "999999w", "-q") == 0
+    assert (moved_on.folder / RETAINED).exists()
+
+
+def test_a_clock_that_was_set_back_keeps_nothing_for_years(moved_on: Mirror) -> None:
+    place = moved_on.workspace.place
+    later = now() + timedelta(days=4000)
+    write_removals(place, [replace(each, dropped=later) for each in read_state(place).removals])
+    (shard,) = moved_on.waiting()
+    assert run(prune, moved_on, "-q") == 0
+    assert not (moved_on.folder / shard).exists()
+
+
+def test_a_shard_that_is_named_again_stays(moved_on: Mirror) -> None:
+    """With `a` 1.0 and no other, the index names the very shard that waits."""
+    (shard,) = moved_on.waiting()
+    assert run(prune, moved_on, "-q") == 0
+    relock(moved_on, OLD, BOTH)
+    (moved_on.folder / "linux-64" / "a-2.0-0.conda").unlink()
+    assert run(index, moved_on, "-q") == 0
+    assert shard not in moved_on.waiting()
+    others = moved_on.waiting()
+    assert others, "the control"
+    assert run(prune, moved_on, "--now", "-q") == 0
+    assert (moved_on.folder / shard).exists()
+    assert not any((moved_on.folder / each).exists() for each in others)
+    assert is_sound(moved_on)
+
+
+@pytest.mark.parametrize("is_indexed", [True, False])
+def test_an_artifact_that_is_named_again_stays(moved_on: Mirror, is_indexed: bool) -> None:  # noqa: FBT001
+    assert run(prune, moved_on, "-q") == 0
+    assert RETAINED in moved_on.waiting()
+    relock(moved_on, OLD, BOTH)
+    if is_indexed:
+        assert run(index, moved_on, "-q") == 0
+        assert RETAINED not in moved_on.waiting()
+    assert run(prune, moved_on, "--now", "-q") == 0
+    assert (moved_on.folder / RETAINED).exists()
+    assert run(index, moved_on, "-q") == 0
+    assert run(verify, moved_on, "--level", "files,index", "-q") == 0
+    assert next(iter(moved_on.repodata("linux-64")["packages.conda"])) == "a-1.0-0.conda"
+
+
+@pytest.fixture(scope="module")
+def made_emptied(tmp_path_factory: pytest.TempPathFactory) -> Mirror:
+    """A mirror by channel; in one of its channels all is retained, which prune then removes whole.
+
+    No indexer is needed for that, so that each of very many runs is over in a moment.
+    """
+    root = tmp_path_factory.mktemp("emptied")
+    mirror = make_mirror(root / "workspace", "by-channel")
+    (mirror.root / "pixi.toml").write_text(
+        (mirror.root / "pixi.toml").read_text(encoding="utf-8") + '[dependencies]\nboth = "*"\n',
+        encoding="utf-8",
+    )
+    kept = rows(root / "upstream", (BOTH,), CHANNEL)
+    mirror.lock((*kept, *rows(root / "other", (OLD,), "https://conda.anaconda.org/x/label/y")))
+    mirror.index()
+    mirror.lock(kept)
+    mirror.index()
+    copy_linked(mirror.root, root / "kept")
+    return mirror
+
+
+def anew(mirror: Mirror) -> None:
+    shutil.rmtree(mirror.root)
+    copy_linked(mirror.root.parent / "kept", mirror.root)
+
+
+def left_of(mirror: Mirror) -> list[str]:
+    """List all files and folders of the channel folder, and what the state says of them."""
+    there = [each.relative_to(mirror.folder).as_posix() for each in mirror.folder.rglob("*")]
+    return [*sorted(there), *mirror.waiting()]
+
+
+@posix
+@pytest.mark.parametrize("options", [("--now",), ()])
+def test_killed_at_every_step_the_next_run_finishes(
+    made_emptied: Mirror, options: tuple[str, ...]
+) -> None:
+    """No folder is left empty, no file untracked; with grace, nothing goes before its time."""
+    mirror = made_emptied
+    anew(mirror)
+    whole = mirror.states().keys()
+    assert run(prune, mirror, "--now", "-q") == 0
+    expected = left_of(mirror)
+    assert expected == sorted(expected)
+    assert {each.partition("/")[0] for each in expected} == {"conda-forge"}, "all of it went"
+    step = 0
+    while True:
+        step += 1
+        anew(mirror)
+        if not killed_at(step, mirror.root, lambda: run(prune, mirror, *options, "-q")):
+            break
+        if not options:
+            assert mirror.states().keys() == whole, step
+        assert run(prune, mirror, "--now", "-q") == 0
+        assert left_of(mirror) == expected, f"killed at step {step}"
+    assert is_sound(mirror)
+    assert step > (12 if options else 6)
+
+
+@posix
+def test_killed_before_it_was_published_the_next_index_publishes(
+    made_emptied: Mirror,
+) -> None:
+    """The list is there, the index not yet: index, or prune, or verify may be the next to come."""
+    mirror = made_emptied
+    anew(mirror)
+    step = 1
+    while not any(each.endswith(".conda") for each in mirror.waiting()):
+        anew(mirror)
+        assert killed_at(step, mirror.root, lambda: run(prune, mirror, "--now", "-q"))
+        step += 1
+    assert all(each.dropped is None for each in read_state(mirror.workspace.place).removals)
+    before = mirror.states()
+    assert run(prune, mirror, "--dry-run", "-q") == 0
+    assert mirror.states() == before
+    assert run(index, mirror, "-q") == 0
+    assert all(each.dropped for each in read_state(mirror.workspace.place).removals)
+    assert run(prune, mirror, "-q") == 0
+    assert mirror.states() == before, "grace begins with the publication"
+    assert is_sound(mirror)
+    mirror.let_grace_pass()
+    assert run(prune, mirror, "-q") == 0
+    assert {each.partition("/")[0] for each in left_of(mirror)} == {"conda-forge"}
+
+
+@posix
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EACCES])
+def test_an_error_at_every_step_is_told_and_the_next_run_finishes(
+    made_emptied: Mirror, code: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    mirror = made_emptied
+    anew(mirror)
+    assert run(prune, mirror, "--now", "-q") == 0
+    expected = left_of(mirror)
+    step, failed = 0, 0
+    while True:
+        step += 1
+        anew(mirror)
+        capfd.readouterr()
+        came, exit_code = failing_at(
+            step, mirror.root, lambda: run(prune, mirror, "--now", "-q"), code
+        )
+        if not came:
+            break
+        err = capfd.readouterr().err
+        if exit_code == 0:  # what is no more than tidy is no reason to fail
+            assert err == ""
+        else:
+            assert exit_code == 2, (step, err)
+            assert os.strerror(code) in err
+            assert err.startswith("error: ")
+            failed += 1
+        assert run(prune, mirror, "--now", "-q") == 0, f"after step {step}"
+        assert run(prune, mirror, "--now", "-q") == 0
+        assert left_of(mirror) == expected, f"failed at step {step}"
+    assert failed > 8
+
+
+def test_a_file_that_cannot_be_removed_is_named(
+    moved_on: Mirror, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A stand-in for a disk that fails: none is to be had."""
+    unlink = Path.unlink
+
+    def fails(self: Path, *, missing_ok: bool = False) -> None:
+        if self.name == "a-1.0-0.conda" and self.is_relative_to(moved_on.folder):
+            raise OSError(errno.EIO, "Input/output error", str(self))
+        unlink(self, missing_ok=missing_ok)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", fails)
+        assert run(prune, moved_on, "--now", "-q") == 2
+    assert capsys.readouterr().err == (
+        f"error: {moved_on.folder / RETAINED}: cannot be removed: Input/output error\n"
+        "help: see to it, then run this again: it goes on where it stopped\n"
+    )
+    assert (moved_on.folder / RETAINED).exists()
+    assert RETAINED in moved_on.waiting()
+    assert run(prune, moved_on, "--now", "-q") == 0
+    assert not (moved_on.folder / RETAINED).exists()
+    assert is_sound(moved_on)

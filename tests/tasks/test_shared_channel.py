@@ -1,0 +1,442 @@
+"""Two workspaces that mirror into one channel folder: what one needs, the other leaves alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.channel.mirror_state import read_state
+from scripts.keep.changes import known_before
+from scripts.lock.read import read_lock
+from tasks import fetch, index, mirror, prune, verify
+from tests.support.mirrors import Mirror, make_mirror, rows
+from tests.support.packages import TinyPackage
+
+A = TinyPackage(name="a", subdir="linux-64")
+A2 = replace(A, version="2.0")
+B = TinyPackage(name="b")
+BOTH = TinyPackage(name="both")
+W = TinyPackage(name="w", subdir="win-64")
+OTHER_CHANNEL = "https://conda.anaconda.org/bioconda"
+
+TASKS: dict[str, Any] = {
+    each.__name__.rpartition(".")[2]: each for each in (fetch, index, mirror, prune, verify)
+}
+
+
+@dataclass(frozen=True)
+class World:
+    """The workspaces `one` (a, w, both) and `two` (b, both), and what they share."""
+
+    root: Path
+
+    def workspace(self, name: str) -> Mirror:
+        """Return a workspace that is there."""
+        return Mirror(root=self.root / name, layout="flat")
+
+    @property
+    def one(self) -> Mirror:
+        """The first workspace."""
+        return self.workspace("one")
+
+    @property
+    def two(self) -> Mirror:
+        """The second workspace."""
+        return self.workspace("two")
+
+    @property
+    def state(self) -> Path:
+        """The folder of what is known of the mirror."""
+        return self.one.workspace.place.state
+
+    def lock(self, name: str, *packages: TinyPackage, channel: str | None = None) -> None:
+        """Give a workspace another lock; its artifacts are put in place, as fetch would."""
+        more = {} if channel is None else {"channel": channel}
+        self.workspace(name).lock(rows(self.root / "upstream", packages, **more))
+
+    def artifacts(self) -> list[str]:
+        """Name all artifacts of the shared folder."""
+        shared = self.root / "shared"
+        return sorted(each.relative_to(shared).as_posix() for each in shared.rglob("*.conda"))
+
+
+def make(root: Path, name: str, layout: str = "flat") -> Mirror:
+    return make_mirror(root / name, layout, name=name, settings='channel-dir = "../shared"\n')
+
+
+def run(task: str, workspace: Mirror, *options: str) -> int:
+    code = TASKS[task].main(["--manifest-path", str(workspace.root), *options])
+    assert isinstance(code, int)
+    return code
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Both workspaces, indexed; the tests get it as it was at this very place."""
+    root = tmp_path_factory.mktemp("world")
+    world = World(root=root / "world")
+    for name, packages in (("one", (A, W, BOTH)), ("two", (B, BOTH))):
+        made = make(world.root, name)
+        world.lock(name, *packages)
+        assert run("index", made, "-q") == 0
+    shutil.copytree(world.root, root / "kept")
+    return world
+
+
+@pytest.fixture
+def world(made: World, capsys: pytest.CaptureFixture[str]) -> World:
+    """The state tells where its workspaces are: so it is no copy elsewhere."""
+    shutil.rmtree(made.root)
+    shutil.copytree(made.root.parent / "kept", made.root)
+    capsys.readouterr()
+    return made
+
+
+def test_prune_leaves_what_the_other_names(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.lock("one", A2, W, BOTH)
+    assert run("index", world.one) == 0
+    assert run("verify", world.one, "--level", "files,index", "--strict") == 0
+    out = capsys.readouterr().out
+    assert f"\nshared with: two ({world.two.root / 'pixi.toml'})\n" in out
+    assert "\nretained (indexed, in no lock): 1 artifact, " in out
+    before = world.artifacts()
+    assert run("prune", world.one, "--now", "-q") == 0
+    assert set(before) - set(world.artifacts()) == {"linux-64/a-1.0-0.conda"}, "and only this"
+    assert run("verify", world.two, "--level", "files,index", "--strict") == 0
+    assert run("prune", world.two, "--now") == 0
+    assert "nothing to prune\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("options", [("-p", "linux-64"), ("-e", "default", "-p", "win-64")])
+def test_a_narrowed_run_narrows_nothing_but_itself(
+    world: World, options: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Today's `-p` says nothing of what the workspace as a whole, and the other one, need."""
+    before = world.artifacts()
+    for task in ("index", "fetch"):
+        assert run(task, world.one, *options, "-q") == 0
+    for workspace in (world.one, world.two):
+        assert run("prune", workspace, "--now") == 0
+        assert capsys.readouterr().out.splitlines()[0] == "nothing to prune"
+    assert world.artifacts() == before
+    assert run("verify", world.one, "--level", "files,index", "-q") == 0
+    # Control: what the settings no longer want goes, and that alone.
+    manifest = world.one.root / "pixi.toml"
+    manifest.write_text(f'{manifest.read_text()}platforms = ["linux-64"]\n', encoding="utf-8")
+    assert run("index", world.one, "-q") == 0
+    assert run("prune", world.one, "--now", "-q") == 0
+    assert set(before) - set(world.artifacts()) == {"win-64/w-1.0-0.conda"}
+
+
+@pytest.mark.parametrize("task", list(TASKS))
+def test_one_place_and_two_digests(
+    world: World, task: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = replace(BOTH, padding=100)
+    (row,) = rows(world.root / "other", (other,))
+    (first,) = rows(world.root / "upstream", (BOTH,))
+    world.two.lock((row,))
+    before = world.one.states()
+    assert run(task, world.two) == 2
+    assert capsys.readouterr().err.endswith(
+        "error: noarch/both-1.0-0.conda: two workspaces that share this channel want different"
+        " bytes here\n"
+        f"  sha256:{row.written.sha256}  of two ({world.two.root / 'pixi.toml'})\n"
+        f"  sha256:{first.written.sha256}  of one ({world.one.root / 'pixi.toml'})\n"
+        "help: give one of them a channel of its own: channel-dir under [tool.pixi-mirror]\n"
+    )
+    assert world.one.states() == before, "not a byte"
+
+
+@pytest.mark.parametrize("task", list(TASKS))
+def test_one_name_from_two_channels_of_a_flat_channel(
+    world: World, task: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A solver could take the wrong one. The versions differ, so the places do not collide."""
+    manifest = world.two.root / "pixi.toml"
+    text = manifest.read_text(encoding="utf-8").replace("conda-forge", "bioconda")
+    manifest.write_text(text, encoding="utf-8")
+    world.two.lock(rows(world.root / "other", (replace(BOTH, version="2.0"),), OTHER_CHANNEL))
+    before = world.one.states()
+    assert run(task, world.two) == 2
+    assert capsys.readouterr().err.endswith(
+        "error: both: two workspaces that share this flat channel take it from two channels, which"
+        " a flat channel cannot keep apart\n"
+        f"  bioconda     of two ({world.two.root / 'pixi.toml'})\n"
+        f"  conda-forge  of one ({world.one.root / 'pixi.toml'})\n"
+        "help: give one of them a channel of its own: channel-dir under [tool.pixi-mirror]\n"
+    )
+    assert world.one.states() == before, "not a byte"
+
+
+def test_by_channel_two_channels_may_have_one_name(tmp_path: Path) -> None:
+    """The control of the refusal above."""
+    for name, channel in (("one", "conda-forge"), ("two", "bioconda")):
+        workspace = make(tmp_path, name, "by-channel")
+        url = f"https://conda.anaconda.org/{channel}"
+        workspace.lock(rows(tmp_path / channel, (replace(BOTH, version=f"{len(name)}"),), url))
+        assert run("index", workspace, "-q") == 0
+        assert run("verify", workspace, "--level", "files,index,closure", "-q") == 0
+
+
+def test_each_lock_is_compared_with_its_own_last_one(world: World) -> None:
+    """What `lock` and `update-mirror` tell of is a workspace's own, whoever mirrored last."""
+    locks = {name: read_lock(world.root / name / "pixi.lock") for name in ("one", "two")}
+    world.lock("one", A2, W, BOTH)
+    before = known_before(world.one.workspace)
+    assert before.lock == locks["one"]
+    assert before.since == "since the channel was last made"
+    assert known_before(world.two.workspace).lock == locks["two"]
+    assert run("index", world.one, "-q") == 0
+    assert known_before(world.one.workspace).lock == read_lock(world.one.root / "pixi.lock")
+    # Control: one that was never mirrored is told so.
+    make(world.root, "three")
+    world.lock("three", B)
+    assert (
+        "the channel has not been made yet"
+        in known_before(world.workspace("three").workspace).since
+    )
+
+
+def test_a_workspace_that_is_gone_counts_until_it_is_forgotten(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(world.two.root)
+    before = world.artifacts()
+    assert run("prune", world.one, "--now") == 0
+    assert capsys.readouterr().out == (
+        "nothing to prune\n"
+        f"shared with: two ({world.root / 'two' / 'pixi.toml'}, which is gone)\n"
+        "  its artifacts stay; `pixi run prune --forget two` if it is no more\n"
+    )
+    assert world.artifacts() == before
+    assert run("prune", world.one, "--forget", "tow") == 2
+    assert capsys.readouterr().err == (
+        "error: tow: no workspace of this name shares the channel\n"
+        f"  known  one ({world.one.root / 'pixi.toml'})\n"
+        f"  known  two ({world.root / 'two' / 'pixi.toml'}, which is gone)\n"
+    )
+    assert run("prune", world.one, "--forget", "one") == 2
+    assert capsys.readouterr().err == (
+        "error: one: is this workspace itself\nhelp: forget it from another one\n"
+    )
+    assert run("prune", world.one, "--forget", "two") == 0
+    assert capsys.readouterr().out == (
+        f"forgotten: two ({world.root / 'two' / 'pixi.toml'}, which is gone)\n"
+    )
+    assert world.artifacts() == before, "to forget removes nothing"
+    assert run("prune", world.one, "--now", "-q") == 0
+    assert set(before) - set(world.artifacts()) == {"noarch/b-1.0-0.conda"}
+
+
+def test_of_two_with_one_name_the_one_that_is_gone_is_forgotten(world: World) -> None:
+    make_mirror(world.root / "twin", name="two", settings='channel-dir = "../shared"\n')
+    world.lock("twin", BOTH)
+    assert run("index", world.workspace("twin"), "-q") == 0
+    assert len(read_state(world.one.workspace.place).workspaces) == 3
+    assert run("prune", world.one, "--forget", "two") == 2, "which one?"
+    shutil.rmtree(world.two.root)
+    assert run("prune", world.one, "--forget", "two") == 0
+    left = [each.manifest.parent.name for each in read_state(world.one.workspace.place).workspaces]
+    assert sorted(left) == ["one", "twin"]
+
+
+def test_damage_to_what_the_other_names_is_told(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = world.root / "shared" / "noarch" / "b-1.0-0.conda"
+    data = file.read_bytes()
+    file.write_bytes(data[:-1])
+    assert run("verify", world.one, "--level", "files", "-q") == 1
+    assert capsys.readouterr().err == (
+        "error: noarch/b-1.0-0.conda: size differs from its record\n"
+        f"  expected  {len(data)} bytes\n"
+        f"  actual    {len(data) - 1} bytes\n"
+        "help: remove this file, then `pixi run mirror` in the workspace that names it\n"
+    )
+    file.write_bytes(data)
+    assert run("verify", world.one, "--level", "files", "-q") == 0
+
+
+def test_a_moved_workspace_is_taken_over(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    (world.root / "two").rename(world.root / "elsewhere")
+    moved = world.workspace("elsewhere")
+    assert run("index", moved, "-q") == 0
+    known = [each.manifest for each in read_state(moved.workspace.place).workspaces]
+    assert sorted(known) == [moved.root / "pixi.toml", world.one.root / "pixi.toml"]
+    # Control: with another lock as well, it might be any workspace of that name.
+    moved.root.rename(world.root / "again")
+    world.lock("again", B)
+    capsys.readouterr()
+    assert run("index", world.workspace("again"), "-q") == 0
+    assert run("prune", world.one) == 0
+    out = capsys.readouterr().out
+    assert f"shared with: two ({moved.root / 'pixi.toml'}, which is gone)\n" in out
+    assert f"shared with: two ({world.root / 'again' / 'pixi.toml'})\n" in out
+
+
+def test_a_renamed_workspace_is_the_same(world: World) -> None:
+    manifest = world.two.root / "pixi.toml"
+    manifest.write_text(manifest.read_text().replace('"two"', '"new"'), encoding="utf-8")
+    assert known_before(world.two.workspace).lock == read_lock(world.two.root / "pixi.lock")
+    assert run("index", world.two, "-q") == 0
+    names = [each.name for each in read_state(world.one.workspace.place).workspaces]
+    assert sorted(names) == ["new", "one"]
+
+
+def test_a_copied_mirror_is_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With its channel folder and its state, as `cp -r` does: who is copied needs none of it."""
+    made = make_mirror(tmp_path / "made")
+    made.lock(rows(tmp_path / "upstream", (B, BOTH)))
+    made.index()
+    shutil.copytree(made.root, tmp_path / "copy")
+    copy = Mirror(root=tmp_path / "copy", layout="flat")
+    copy.lock(rows(tmp_path / "upstream", (BOTH,)))
+    assert known_before(copy.workspace).lock == read_lock(made.root / "pixi.lock")
+    capsys.readouterr()
+    assert run("index", copy) == 0
+    assert "retained (indexed, in no lock): 1 artifact" in capsys.readouterr().out
+    assert run("prune", copy, "--now") == 0
+    assert "shared with" not in capsys.readouterr().out
+    assert not (copy.folder / "noarch" / "b-1.0-0.conda").exists()
+    assert (made.folder / "noarch" / "b-1.0-0.conda").exists()
+
+
+def test_a_lost_state_protects_until_it_is_adopted(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(world.state)
+    before = world.artifacts()
+    refusal = (
+        "error: ../shared: its state is younger than its index, so other workspaces may need what"
+        " would go\n"
+        "  not named here  1 artifact\n"
+        "help: pixi run mirror, in each workspace that shares it; then `pixi run prune --adopt`\n"
+    )
+    assert run("prune", world.one, "--now") == 2
+    assert capsys.readouterr().err == refusal
+    assert run("index", world.one, "-q") == 0, "what is named here is known again"
+    capsys.readouterr()
+    for options in (("--now",), ("--dry-run",), ("--drop", "noarch/b-1.0-0.conda")):
+        assert run("prune", world.one, *options) == 2
+        assert capsys.readouterr().err == refusal
+    assert run("prune", world.one, "--adopt") == 0
+    assert capsys.readouterr().out == (
+        "adopted: ../shared is shared with no unknown workspace\n"
+        "  now retained, so that `prune` removes it: noarch/b-1.0-0.conda\n"
+    )
+    assert world.artifacts() == before, "to adopt removes nothing"
+    assert run("prune", world.one, "--now", "-q") == 0
+    assert set(before) - set(world.artifacts()) == {"noarch/b-1.0-0.conda"}
+
+
+def test_with_all_workspaces_known_again_there_is_nothing_to_adopt(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(world.state)
+    before = world.artifacts()
+    for workspace in (world.one, world.two):
+        assert run("index", workspace, "-q") == 0
+    capsys.readouterr()
+    assert run("prune", world.one, "--adopt") == 0
+    assert "now retained" not in capsys.readouterr().out
+    assert run("prune", world.one, "--now", "-q") == 0
+    assert world.artifacts() == before
+
+
+DAMAGED = ("", "{", "[]", '{"schema": 2}', '{"schema": 1}', "[" * 100_000)
+
+
+@pytest.mark.parametrize("text", DAMAGED)
+@pytest.mark.parametrize("name", ["channel.json", "removals.json", "workspace.json"])
+def test_a_damaged_state_is_a_sentence(
+    world: World, name: str, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = world.state / name
+    if name == "workspace.json":
+        (file,) = (world.state / "workspaces").glob("two-*/workspace.json")
+    file.write_text(text, encoding="utf-8")
+    before = world.one.states()
+    for task in ("prune", "index", "verify"):
+        assert run(task, world.one, "-q") == 2
+        err = capsys.readouterr().err
+        assert err.startswith(f"error: {world.state}"), err
+        assert ": is damaged, or of another version of pixi-mirror: what it said of this" in err
+        assert "help: restore it from a backup; else remove it, `pixi run mirror` in each" in err
+    assert world.one.states() == before
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("artifacts", [["../../etc/passwd", "x", "n", None, 1]]),
+        ("artifacts", [["/etc/passwd", "x", "n", None, 1]]),
+        ("artifacts", [["a", "b", "n", 7, 1]]),
+        ("artifacts", [["a", "b", "n", None, "1"]]),
+        ("artifacts", ["abcde"]),
+        ("artifacts", None),
+        ("manifest", "\0"),
+        ("name", 7),
+        ("layout", "round"),
+    ],
+)
+def test_a_workspace_s_state_that_says_nonsense(
+    world: World, key: str, value: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (file,) = (world.state / "workspaces").glob("two-*/workspace.json")
+    document = json.loads(file.read_text(encoding="utf-8"))
+    assert run("prune", world.one, "-q") == 0
+    file.write_text(json.dumps({**document, key: value}), encoding="utf-8")
+    assert run("prune", world.one, "-q") == 2
+    assert capsys.readouterr().err.startswith(f"error: {file}: is damaged, or of another version")
+
+
+@pytest.mark.parametrize(
+    "option", ["-p", "--platforms", "-e", "--environments", "--exclude-environments", "--layout"]
+)
+def test_prune_takes_nothing_that_narrows(
+    world: World, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run("prune", world.one, option, "flat")
+    assert caught.value.code == 2
+    assert f"error: unrecognized arguments: {option} flat\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [("--adopt",), ("--forget", "two")])
+def test_a_dry_run_is_of_pruning_alone(world: World, options: tuple[str, ...]) -> None:
+    state = _bytes_below(world.state)
+    with pytest.raises(SystemExit) as caught:
+        run("prune", world.one, "--dry-run", *options)
+    assert caught.value.code == 2
+    assert _bytes_below(world.state) == state
+
+
+def test_the_cache_may_go_at_any_time(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    before, state = world.one.states(), _bytes_below(world.state)
+    cache = world.one.workspace.place.cache
+    for task, *options in (
+        ("fetch",),
+        ("verify", "--level", "files,index", "--strict"),
+        ("prune", "--now"),
+        ("index",),
+    ):
+        shutil.rmtree(cache, ignore_errors=True)
+        assert run(task, world.one, "-q", *options) == 0, task
+        assert world.one.states() == before, task
+        assert _bytes_below(world.state) == state, task
+    shutil.rmtree(cache)
+    assert known_before(world.one.workspace).lock == read_lock(world.one.root / "pixi.lock")
+    assert run("prune", world.one, "--now") == 0
+    assert capsys.readouterr().out.startswith("nothing to prune\nshared with: two (")
+
+
+def _bytes_below(folder: Path) -> dict[str, bytes]:
+    return {str(each): each.read_bytes() for each in folder.rglob("*") if each.is_file()}
