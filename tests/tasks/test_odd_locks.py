@@ -375,7 +375,7 @@ def test_what_only_a_source_package_meets_is_not_proven(odd: Odd) -> None:
     assert (
         "not solved: default/linux-64; its packages depend on what is built from source: own-lib"
     ) in lines
-    code, lines, err = odd.run(verify.main, *PROOFS)
+    code, lines, err = odd.run(verify.main, *PROOFS, "--layout", "by-channel")
     assert (code, "own-lib" in err) == (1, True)
     assert _has(lines, "default", "solve –", "incomplete ✗")  # noqa: RUF001
 

@@ -61,12 +61,12 @@ class World:
 
     def artifacts(self) -> list[str]:
         """Name all artifacts of the shared folder."""
-        shared = self.root / "shared"
+        shared = self.root / "common"
         return sorted(each.relative_to(shared).as_posix() for each in shared.rglob("*.conda"))
 
 
 def make(root: Path, name: str, layout: str = "flat") -> Mirror:
-    return make_mirror(root / name, layout, name=name, settings='channel-dir = "../shared"\n')
+    return make_mirror(root / name, layout, name=name, settings='channel-dir = "../common"\n')
 
 
 def run(task: str, workspace: Mirror, *options: str) -> int:
@@ -237,7 +237,7 @@ def test_a_workspace_that_is_gone_counts_until_it_is_forgotten(
 
 
 def test_of_two_with_one_name_the_one_that_is_gone_is_forgotten(world: World) -> None:
-    make_mirror(world.root / "twin", name="two", settings='channel-dir = "../shared"\n')
+    make_mirror(world.root / "twin", name="two", settings='channel-dir = "../common"\n')
     world.lock("twin", BOTH)
     assert run("index", world.workspace("twin"), "-q") == 0
     assert len(read_state(world.one.workspace.place).workspaces) == 3
@@ -251,7 +251,7 @@ def test_of_two_with_one_name_the_one_that_is_gone_is_forgotten(world: World) ->
 def test_damage_to_what_the_other_names_is_told(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = world.root / "shared" / "noarch" / "b-1.0-0.conda"
+    file = world.root / "common" / "noarch" / "b-1.0-0.conda"
     data = file.read_bytes()
     file.write_bytes(data[:-1])
     assert run("verify", world.one, "--level", "files", "-q") == 1
@@ -315,7 +315,7 @@ def test_a_lost_state_protects_until_it_is_adopted(
     shutil.rmtree(world.state)
     before = world.artifacts()
     refusal = (
-        "error: ../shared: its state is younger than its index, so other workspaces may need what"
+        "error: ../common: its state is younger than its index, so other workspaces may need what"
         " would go\n"
         "  not named here  1 artifact\n"
         "help: pixi run mirror, in each workspace that shares it; then `pixi run prune --adopt`\n"
@@ -329,7 +329,7 @@ def test_a_lost_state_protects_until_it_is_adopted(
         assert capsys.readouterr().err == refusal
     assert run("prune", world.one, "--adopt") == 0
     assert capsys.readouterr().out == (
-        "adopted: ../shared is shared with no unknown workspace\n"
+        "adopted: ../common is shared with no unknown workspace\n"
         "  now retained, so that `prune` removes it: noarch/b-1.0-0.conda\n"
     )
     assert world.artifacts() == before, "to adopt removes nothing"

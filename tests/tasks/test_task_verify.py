@@ -73,6 +73,7 @@ def test_json(
             "waiting-for-removal": {"files": 0, "bytes": 0, "paths": []},
             "untracked": {"files": 1, "bytes": 0, "paths": [{"path": "noarch/x.txt", "size": 0}]},
         },
+        "still-offered": [],
         "left-out": {"environments": [], "empty-environments": [], "packages": []},
         "problems": [
             {
