@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import PurePosixPath
 
@@ -16,6 +16,7 @@ from scripts.core.file_name import parse_file_name
 from scripts.core.files import replace
 from scripts.core.report import Report, human_size, to_json
 from scripts.core.subdir import NOARCH
+from scripts.fetch.archives import check_archives
 from scripts.index.contents import INDEX_FILES, look_into_channel
 from scripts.index.indexer import Indexer, find_indexer
 from scripts.index.leftovers import leftovers_of, look_into_mirror, read_stamps
@@ -29,7 +30,7 @@ from scripts.index.work import (
     missing_artifacts,
     without,
 )
-from scripts.lock.select import Selection
+from scripts.lock.select import Artifact, Selection
 from scripts.manifest.workspace import Workspace
 
 _NEVER_MADE = ChannelStamp(
@@ -43,8 +44,8 @@ _NEVER_MADE = ChannelStamp(
 def index(workspace: Workspace, selection: Selection, console: Console) -> Report:
     """Bring the index of every channel up to date; do nothing where it is.
 
-    Raises a MirrorError, with nothing changed, where an artifact is missing (exit code 2) or the
-    indexer does not do what it should (exit code 4).
+    Raises a MirrorError, with nothing changed, where an artifact is missing (exit code 2) or can
+    be opened by nobody (1), or the indexer does not do what it should (4).
     """
     return index_without(workspace, selection, frozenset(), console)
 
@@ -98,25 +99,42 @@ def _index_all(
     """Index what is not current, and report of all channels."""
     known = {stamp.summary.channel: stamp for stamp in read_stamps(place)}
     stamps = {str(work.path): known.get(str(work.path), _never_made(work)) for work in works}
-    changed = False
+    identities = {work.path: identify(work) for work in works}
+    stale = {
+        work.path: work
+        for work in works
+        for stamp in [stamps[str(work.path)]]
+        if (stamp.made_from, stamp.indexer) != (identities[work.path], indexer.identity)
+        or not are_unchanged(stamp.files, place.folder / work.path, work.contents)
+    }
+    _refuse_damaged(
+        place, [artifact for work in stale.values() for artifact in work.artifacts], console
+    )
     for work in works:
-        path, identity = str(work.path), identify(work)
-        stamp = stamps[path]
-        if (stamp.made_from, stamp.indexer) == (identity, indexer.identity) and are_unchanged(
-            stamp.files, place.folder / work.path, work.contents
-        ):
-            stamps[path] = _with_foreign(stamp, work)
+        path = str(work.path)
+        if work.path not in stale:
+            stamps[path] = _with_foreign(stamps[path], work)
             continue
         if path not in known:
             # known before it is visible: so a later lock without this channel finds it again
             _write_stamps(place, stamps.values())
         made = _index_channel(place, work, indexer, console)
-        stamps[path] = dataclasses.replace(made, made_from=identity)
+        stamps[path] = dataclasses.replace(made, made_from=identities[work.path])
         if not work.is_wanted and not made.summary.subdirs:
             del stamps[path]
         _write_stamps(place, stamps.values())
-        changed = True
-    return _report(list(stamps.values()), changed=changed)
+    return _report(list(stamps.values()), changed=bool(stale))
+
+
+def _refuse_damaged(place: ChannelPlace, artifacts: Sequence[Artifact], console: Console) -> None:
+    """Refuse to index what nobody can open; what `fetch` has opened is not opened again."""
+    if not artifacts:
+        return
+    problems, _ = check_archives(
+        place.folder, artifacts, Digests(place.digests), lambda said: console.note(f"index: {said}")
+    )
+    if problems:
+        raise MirrorError(*problems)
 
 
 def _with_foreign(stamp: ChannelStamp, work: ChannelWork) -> ChannelStamp:

@@ -16,7 +16,7 @@ from scripts.core.report import Report
 from scripts.index.leftovers import find_leftovers
 from scripts.lock.select import Selection
 from scripts.manifest.workspace import Workspace
-from scripts.proof.findings import Client, FilesResult, Finding, Level, Uses
+from scripts.proof.findings import ArchivesResult, Client, FilesResult, Finding, Level, Uses
 from scripts.proof.stopwatch import Stopwatch
 from scripts.verify.report import Results, make_report
 
@@ -74,6 +74,7 @@ def _look(
     uses = Uses(selection)
     findings: list[Finding] = list(incomplete(selection, settings.allow_incomplete))
     files: FilesResult | None = None
+    archives: ArchivesResult | None = None
     closure: ClosureResult | None = None
     solve: SolveResult | None = None
     install: InstallResult | None = None
@@ -83,6 +84,10 @@ def _look(
         files = _look_at_files(workspace, selection, uses, console)
         findings += files.findings
         seconds[Level.FILES] = watch.lap()
+    if Level.ARCHIVES in options.levels:
+        archives = _open_archives(workspace, selection, uses, files, console)
+        findings += archives.findings
+        seconds[Level.ARCHIVES] = watch.lap()
     if Level.INDEX in options.levels:
         findings += _look_at_index(workspace, selection, uses, console)
         seconds[Level.INDEX] = watch.lap()
@@ -104,6 +109,7 @@ def _look(
         allowed=settings.allow_incomplete,
         findings=tuple(findings),
         files=files,
+        archives=archives,
         closure=closure,
         solve=solve,
         install=install,
@@ -122,6 +128,19 @@ def _look_at_files(
         uses,
         allow_unhashed=workspace.settings.allow_unhashed,
     )
+
+
+def _open_archives(
+    workspace: Workspace,
+    selection: Selection,
+    uses: Uses,
+    files: FilesResult | None,
+    console: Console,
+) -> ArchivesResult:
+    from scripts.compare.archives import check_archives
+
+    console.note(f"verify: opening {len(selection.artifacts)} artifacts")
+    return check_archives(workspace.place.folder, selection.artifacts, uses, files)
 
 
 def _look_at_index(
