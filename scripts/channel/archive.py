@@ -37,7 +37,7 @@ UNREADABLE: Final = (
 )
 _MARKS: Final = {".conda": b"PK\3\4", ".tar.bz2": b"BZh"}
 _SHOWN: Final = 24  # first bytes of a file that is something else
-_SLICE: Final = 2 << 10  # packed bytes unpacked at once: 64 MiB at most, by zstd's smallest blocks
+_SLICE: Final = 1 << 10  # packed bytes unpacked at once: 32 MiB at most, by zstd's smallest blocks
 _BLOCK: Final = tarfile.BLOCKSIZE
 _WITHOUT_DATA: Final = frozenset(
     {

@@ -173,7 +173,7 @@ def test_what_unpacks_to_very_much_does_not_fill_the_memory(opened: Opens) -> No
     tracemalloc.start()
     try:
         assert opened(data) == "a 1.0 0"
-        assert tracemalloc.get_traced_memory()[1] < 144 << 20
+        assert tracemalloc.get_traced_memory()[1] < 80 << 20
     finally:
         tracemalloc.stop()
 
