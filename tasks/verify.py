@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--self-check",
         action="store_true",
-        help="break copies of the channel in ten ways instead, and see whether each is noticed",
+        help="break copies of the channel in eleven ways, and see whether each is noticed",
     )
     parser.add_argument(
         "--report",

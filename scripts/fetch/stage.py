@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import threading
@@ -17,6 +18,7 @@ from scripts.channel.prepare import free_bytes, prepare
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError
 from scripts.core.report import Report
+from scripts.fetch.archives import check_archives
 from scripts.fetch.copy import place_again
 from scripts.fetch.download import Placed, Surroundings, disk_error
 from scripts.fetch.failure import OF_THE_DISK, DownloadError, ErrorKind, Patience, mismatch
@@ -46,8 +48,9 @@ def fetch(
 ) -> Report:
     """Download what is missing and replace what is wrong; the rest is not touched.
 
-    Every artifact is tried, whatever happens to others; the report holds all problems. The
-    caller holds the channel's lock file.
+    Every artifact is tried, whatever happens to others; the report holds all problems. What
+    nobody can open stays, since its bytes are the lock's; `index` refuses it. The caller holds the
+    channel's lock file.
     """
     if not workspace.settings.allow_unhashed:
         problems = unhashed_problems(selection.artifacts, workspace.manifest)
@@ -78,7 +81,15 @@ def fetch(
         _download(workspace, plan, options, _Run(digests, console, results))
         if not results.failed:
             shutil.rmtree(workspace.place.parts, ignore_errors=True)
-    return _report(plan, selection, results)
+    absent = {each.path for each in places} - {each.artifact.path for each in results.placed}
+    there = [each for each in plan.artifacts if each.path not in absent]
+    damaged, opened = check_archives(
+        workspace.place.folder, there, digests, lambda text: console.note(f"fetch: {text}")
+    )
+    report = _report(plan, selection, results)
+    return dataclasses.replace(
+        report, data={**report.data, "opened": opened}, problems=(*report.problems, *damaged)
+    )
 
 
 def _announce(plan: Plan, selection: Selection, free: int, console: Console) -> None:

@@ -7,29 +7,15 @@ import contextlib
 import json
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any
 
+from scripts.channel.archive import INDEX_JSON, LARGEST_INFO, UNREADABLE
 from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.index.parse_record import BadRecordError, parse_record
 from scripts.index.records import Record
-
-_WANTED: Final = "info/index.json"
-_LARGEST: Final = 64 << 20  # bytes of one file; a paths.json has some millions at most
-# All that these libraries raise for bytes that are not what they should be (RuntimeError: zip
-# features such as encryption that no artifact has).
-_UNREADABLE: Final = (
-    OSError,
-    ValueError,
-    EOFError,
-    RuntimeError,
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 def read_index_record(file: Path, subject: str) -> Record:
@@ -43,9 +29,9 @@ def read_index_record(file: Path, subject: str) -> Record:
             row = {key: value for key, value in row.items() if value is not None}
         return parse_record(row)
     except BadRecordError as error:
-        trouble = f"its {_WANTED} is damaged: {error}"
-    except _UNREADABLE as error:
-        trouble = f"cannot read its {_WANTED}: {error}"
+        trouble = f"its {INDEX_JSON} is damaged: {error}"
+    except UNREADABLE as error:
+        trouble = f"cannot read its {INDEX_JSON}: {error}"
     raise _damaged(subject, trouble)
 
 
@@ -56,7 +42,7 @@ def read_info_files(file: Path, subject: str, names: AbstractSet[str]) -> Mappin
     """
     try:
         return dict(_info_files(file, names))
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise _damaged(subject, f"cannot be read as an artifact: {error}") from None
 
 
@@ -67,7 +53,7 @@ def _damaged(subject: str, trouble: str) -> MirrorError:
 
 
 def _read_index_json(file: Path) -> Any:
-    for _, data in _info_files(file, {_WANTED}):
+    for _, data in _info_files(file, {INDEX_JSON}):
         return json.loads(data)
     raise ValueError("there is none")
 
@@ -78,7 +64,7 @@ def _info_files(file: Path, names: AbstractSet[str]) -> Iterator[tuple[str, byte
     with _open_info(file) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
         for member in tar:
             name = member.name.removeprefix("./")
-            if name in missing and member.isfile() and member.size <= _LARGEST:
+            if name in missing and member.isfile() and member.size <= LARGEST_INFO:
                 found = tar.extractfile(member)
                 if found is not None:
                     yield name, found.read()

@@ -17,6 +17,7 @@ from scripts.core.errors import MirrorError, Problem, usage_error
 from scripts.core.files import replace
 from scripts.core.report import Report, human_size, to_json
 from scripts.core.subdir import NOARCH
+from scripts.fetch.archives import check_archives
 from scripts.index.account import damaged_problem, indexed_of, look_into_mirror, untracked_of
 from scripts.index.contents import INDEX_FILES, look_into_channel
 from scripts.index.indexer import Indexer, find_indexer
@@ -32,7 +33,7 @@ from scripts.index.work import (
     without,
 )
 from scripts.lock.owners import Owners, read_owners, remember
-from scripts.lock.select import Selection
+from scripts.lock.select import Artifact, Selection
 from scripts.manifest.workspace import Workspace
 
 _NEVER_MADE = ChannelStamp(
@@ -58,8 +59,8 @@ def index(
     artifacts that no index in this layout has yet. `dropping` are artifacts that it is to name no
     more; where it is given, the caller removes what is due. A client at work finds all that the
     index named before: what it no longer names waits for its removal.
-    Raises a MirrorError, with nothing changed, where an artifact is missing (exit code 2) or the
-    indexer does not do what it should (exit code 4).
+    Raises a MirrorError, with nothing changed, where an artifact is missing (exit code 2) or can
+    be opened by nobody (1), or the indexer does not do what it should (4).
     """
     place = workspace.place
     owners = owners or read_owners(workspace, selection)
@@ -149,27 +150,44 @@ class _Indexing:
     ) -> list[ChannelStamp]:
         """Index what is not current; return a stamp for each channel."""
         known = {stamp.summary.channel: stamp for stamp in _read_stamps(self.place)}
-        stamps: dict[str, ChannelStamp] = {}
-        for work in works:
-            path, identity = str(work.path), identify(work)
-            stamp = known.get(path, _NEVER_MADE)
-            if not work.is_wanted and work.contents.is_empty:
-                continue  # all that is left of it waits for its removal
-            if (stamp.made_from, stamp.indexer, stamp.files) == (
-                identity,
+        # Of a channel that is neither wanted nor filled, all that is left waits for its removal.
+        works = [work for work in works if work.is_wanted or not work.contents.is_empty]
+        identities = {work.path: identify(work) for work in works}
+        outdated = [
+            work
+            for work in works
+            for stamp in [known.get(str(work.path), _NEVER_MADE)]
+            if (stamp.made_from, stamp.indexer, stamp.files)
+            != (
+                identities[work.path],
                 self._indexer.identity,
                 digest_of_index_files(self.place.folder / work.path, work.contents),
-            ):
-                stamps[path] = stamp
-                continue
+            )
+        ]
+        self._refuse_damaged([artifact for work in outdated for artifact in work.artifacts])
+        stamps = {path: known[path] for work in works if (path := str(work.path)) in known}
+        for work in outdated:
+            path = str(work.path)
             made = self._index_channel(work, waiting)
+            stamps.pop(path, None)
             if work.is_wanted or made.summary.subdirs:
-                stamps[path] = dataclasses.replace(made, made_from=identity)
+                stamps[path] = dataclasses.replace(made, made_from=identities[work.path])
             _write_stamps(self.place, {**known, **stamps}.values())
             self.changed = True
         if known.keys() != stamps.keys():
             _write_stamps(self.place, stamps.values())
-        return list(stamps.values())
+        return [stamps[path] for path in sorted(stamps)]
+
+    def _refuse_damaged(self, artifacts: Sequence[Artifact]) -> None:
+        """Refuse to index what nobody can open; what `fetch` has opened is not opened again."""
+        if not artifacts:
+            return
+        place, note = self.place, self._console.note
+        problems, _ = check_archives(
+            place.folder, artifacts, Digests(place.digests), lambda said: note(f"index: {said}")
+        )
+        if problems:
+            raise MirrorError(*problems)
 
     def _index_channel(
         self, work: ChannelWork, waiting: AbstractSet[PurePosixPath]

@@ -20,6 +20,8 @@ class Level(StrEnum):
 
     FILES = "files"
     """Every locked artifact is there, byte for byte."""
+    ARCHIVES = "archives"
+    """Every locked artifact can be opened, and is the package that the lock says."""
     INDEX = "index"
     """What the channel says of its artifacts is what the lock says."""
     CLOSURE = "closure"
@@ -92,6 +94,15 @@ class FilesResult:
     artifacts: int
     size: int
     unhashed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchivesResult:
+    """What the level found; `left_alone` are the places of what `files` had found wrong before."""
+
+    findings: tuple[Finding, ...]
+    artifacts: int
+    left_alone: frozenset[Place]
 
 
 class Uses:

@@ -18,7 +18,9 @@ from scripts.self_check.way import NoWay, Scene, Way, whole_subdirs
 CUT = "artifact cut"
 FLIPPED = "one bit of an artifact flipped"
 SWAPPED = "artifact swapped for another of its size"
+NO_ARCHIVE = "page of a server in an artifact's place"
 MOVED = "needed noarch moved away"
+_PAGE = b"<!DOCTYPE html>\n"
 
 
 def sizes_of(folder: Path, selection: Selection) -> dict[Artifact, int]:
@@ -56,6 +58,13 @@ def ways_of_files(sizes: Mapping[Artifact, int]) -> Iterator[Way | NoWay]:
     yield _way(SWAPPED, artifact, lambda copy, path: copy.fill(path, origin, size))
 
 
+def way_of_archives(sizes: Mapping[Artifact, int]) -> Way:
+    """Put what a server may say in the place of an artifact, and as long."""
+    artifact, size = next(iter(sizes.items()))
+    page = _PAGE.ljust(size)
+    return _way(NO_ARCHIVE, artifact, lambda copy, path: copy.write(path, page), Level.ARCHIVES)
+
+
 def ways_of_noarch(
     there: Sequence[Artifact], selection: Selection, subdir: str
 ) -> Iterator[Way | NoWay]:
@@ -85,10 +94,15 @@ def ways_of_noarch(
     )
 
 
-def _way(title: str, artifact: Artifact, damage: Callable[[Copy, PurePosixPath], object]) -> Way:
+def _way(
+    title: str,
+    artifact: Artifact,
+    damage: Callable[[Copy, PurePosixPath], object],
+    level: Level = Level.FILES,
+) -> Way:
     return Way(
         title=title,
-        level=Level.FILES,
+        level=level,
         scene=Scene(artifacts=(artifact,), channels=(artifact.channel,)),
         named=artifact.path,
         damage=lambda copy: damage(copy, artifact.path),

@@ -1,4 +1,4 @@
-"""Break a copy of the channel in ten ways and see whether verify notices. Acts.
+"""Break a copy of the channel in eleven ways and see whether verify notices. Acts.
 
 A verification that cannot fail proves nothing. Each way is shown to the level that is to see it,
 through the stage `verify` itself, on the few files that it concerns: first whole, when nothing may
@@ -25,7 +25,7 @@ from scripts.manifest.workspace import Workspace
 from scripts.proof.findings import Client, Level
 from scripts.self_check.closure import as_records_say, ways_of_closing
 from scripts.self_check.copy import ChannelState, Copy, state_of
-from scripts.self_check.files import sizes_of, ways_of_files, ways_of_noarch
+from scripts.self_check.files import sizes_of, way_of_archives, ways_of_files, ways_of_noarch
 from scripts.self_check.records import ways_of_records
 from scripts.self_check.solve import way_of_solving
 from scripts.self_check.way import NoWay, Way, narrowed
@@ -85,6 +85,7 @@ def _plan(workspace: Workspace, selection: Selection) -> tuple[Way | NoWay, ...]
     there = tuple(sizes)
     return (
         *ways_of_files(sizes),
+        way_of_archives(sizes),
         *ways_of_records(folder, there, selection),
         *ways_of_closing(selection),
         way_of_solving(workspace, selection, there),

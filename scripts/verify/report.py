@@ -16,7 +16,15 @@ from scripts.index.account import account_json
 from scripts.lock.left_out import left_out_json, left_out_lines
 from scripts.lock.select import Selection
 from scripts.manifest.settings import Kind
-from scripts.proof.findings import FilesResult, Finding, Level, Place, of_level, places_of
+from scripts.proof.findings import (
+    ArchivesResult,
+    FilesResult,
+    Finding,
+    Level,
+    Place,
+    of_level,
+    places_of,
+)
 
 if TYPE_CHECKING:  # each level brings its own modules, where it is looked at
     from scripts.closure.closed import ClosureResult
@@ -32,7 +40,7 @@ _MOMENT: Final = 0.05  # seconds, which are shown in tenths
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """All that was looked at. `files`, `closure`, `solve`, `install` None: not asked for.
+    """All that was looked at; a level's result is None where it was not asked for.
 
     `still_offered` are the retained artifacts that a solver would take before what is locked.
     `of_machine` is what kept this machine from looking, and no fault of the channel's: a level
@@ -45,6 +53,7 @@ class Results:
     findings: tuple[Finding, ...]
     of_machine: tuple[Problem, ...] = ()
     files: FilesResult | None
+    archives: ArchivesResult | None
     closure: ClosureResult | None
     solve: SolveResult | None
     install: InstallResult | None
@@ -104,7 +113,9 @@ def _stands(results: Results, place: Place, level: Level) -> bool | None:
     """Tell whether a place is right; None where nothing is wrong, but not all is proven."""
     if place in of_level(results.findings, level):
         return False
-    if level is Level.CLOSURE:
+    if level is Level.ARCHIVES:
+        is_proven = results.archives is not None and place not in results.archives.left_alone
+    elif level is Level.CLOSURE:
         is_proven = results.closure is not None and place in results.closure.proven
     elif level is Level.SOLVE:
         is_proven = results.solve is not None and place in results.solve.solved
@@ -214,6 +225,7 @@ def _data(results: Results) -> dict[str, Json]:
         "artifacts": None if files is None else files.artifacts,
         "bytes": None if files is None else files.size,
         "unhashed": None if files is None else files.unhashed,
+        "opened": None if results.archives is None else results.archives.artifacts,
         "closed": _closed_json(results),
         "solved": _solved_json(results),
         "installed-for": None if install is None else install.subdir,

@@ -19,7 +19,7 @@ from scripts.index.account import Account, ChannelFile, Indexed, take_account
 from scripts.lock.owners import Owners, read_owners
 from scripts.lock.select import Selection
 from scripts.manifest.workspace import Workspace
-from scripts.proof.findings import Client, FilesResult, Finding, Level, Uses
+from scripts.proof.findings import ArchivesResult, Client, FilesResult, Finding, Level, Uses
 from scripts.proof.stopwatch import Stopwatch
 from scripts.verify.report import Results, make_report
 
@@ -109,6 +109,7 @@ def _look(
     if options.strict:
         findings += [_untracked_finding(each) for each in account.untracked]
     files: FilesResult | None = None
+    archives: ArchivesResult | None = None
     closure: ClosureResult | None = None
     solve: SolveResult | None = None
     install: InstallResult | None = None
@@ -119,6 +120,10 @@ def _look(
         files = _look_at_files(workspace, selection, uses, account, console)
         findings += files.findings
         seconds[Level.FILES] = watch.lap()
+    if Level.ARCHIVES in options.levels:
+        archives = _open_archives(workspace, selection, uses, files, console)
+        findings += archives.findings
+        seconds[Level.ARCHIVES] = watch.lap()
     if Level.INDEX in options.levels:
         findings += _look_at_index(workspace, selection, uses, account, console)
         seconds[Level.INDEX] = watch.lap()
@@ -144,6 +149,7 @@ def _look(
         findings=tuple(findings),
         of_machine=tuple(dict.fromkeys(of_machine)),
         files=files,
+        archives=archives,
         closure=closure,
         solve=solve,
         install=install,
@@ -189,6 +195,19 @@ def _look_at_files(
         retained=account.retained,
         others=account.others,
     )
+
+
+def _open_archives(
+    workspace: Workspace,
+    selection: Selection,
+    uses: Uses,
+    files: FilesResult | None,
+    console: Console,
+) -> ArchivesResult:
+    from scripts.compare.archives import check_archives
+
+    console.note(f"verify: opening {len(selection.artifacts)} artifacts")
+    return check_archives(workspace.place.folder, selection.artifacts, uses, files)
 
 
 def _look_at_index(

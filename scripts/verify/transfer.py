@@ -40,6 +40,8 @@ from scripts.verify.report import (
 PROVES: Final = {
     "files": "Every locked artifact is there, with the size and sha256 that pixi.lock names (md5"
     " where it has only that). Every byte is read.",
+    "archives": "Every locked artifact, of foreign platforms too, can be opened and is the package"
+    " that pixi.lock says. All of it is decompressed, and every checksum in it compared.",
     "index": "What the channel says of its artifacts (repodata.json, its zst, the shards) agrees"
     " with itself and with pixi.lock.",
     "closure": "Every requirement of every locked package and of the manifest is met within its"

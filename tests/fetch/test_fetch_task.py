@@ -108,7 +108,7 @@ def test_fetches_all_and_then_nothing(world: World, capsys: pytest.CaptureFixtur
     out, err = capsys.readouterr()
     assert out == f"fetch: 3 artifacts fetched, {size_of(world)}; 0 were there already\n"
     assert err.startswith(f"fetch: 3 to download, {size_of(world)}, ")
-    assert err.endswith(" free\n")
+    assert err.endswith(" free\nfetch: opening 3 artifacts\n")
     assert world.files() == world.expected()
     assert not (world.state / "cache" / "parts").exists()
     requests = len(world.upstream.requests)
@@ -174,6 +174,7 @@ def test_one_bad_artifact_stops_no_other(world: World, capsys: pytest.CaptureFix
     url = world.upstream.url
     wrong = sha256(b"*" * world.packages[2].size)
     assert err.split("free\n")[1] == (
+        "fetch: opening 1 artifact\n"
         "error: linux-64/p1-1.0-0.conda: HTTP 404 Not Found\n"
         f"  from  {url}/ch/linux-64/p1-1.0-0.conda\n"
         "help: the channel no longer has it; `pixi run update-mirror` moves on\n"
@@ -200,6 +201,7 @@ def test_json_says_the_same(world: World, capsys: pytest.CaptureFixture[str]) ->
         "fetched": ["linux-64/p2-1.0-0.tar.bz2", "noarch/p0-1.0-0.conda"],
         "fetched-size": world.packages[0].size + world.packages[2].size,
         "not-tried": 0,
+        "opened": 2,
         "replaced": [],
         "there": 0,
         "left-out": {"environments": [], "empty-environments": [], "packages": []},

@@ -13,11 +13,11 @@ from scripts.closure.closed import ClosureResult
 from scripts.closure.stage import check_closure
 from scripts.core.exclusive import exclusive
 from scripts.install.attempt import InstallResult
-from scripts.proof.findings import FilesResult
+from scripts.proof.findings import ArchivesResult, FilesResult
 from scripts.self_check import files as self_check_files
 from scripts.self_check.closure import as_records_say, ways_of_closing
 from scripts.self_check.copy import Copy
-from scripts.self_check.files import sizes_of, ways_of_files, ways_of_noarch
+from scripts.self_check.files import sizes_of, way_of_archives, ways_of_files, ways_of_noarch
 from scripts.self_check.records import ways_of_records
 from scripts.self_check.solve import way_of_solving
 from scripts.self_check.way import NoWay, Way
@@ -94,7 +94,7 @@ def by_channel(tmp_path: Path) -> World:
 
 def _table(*rows: tuple[str, str, str]) -> str:
     return "".join(
-        f"self-check  {one.ljust(41)}  {two.ljust(7)} {rest}\n" for one, two, rest in rows
+        f"self-check  {one.ljust(41)}  {two.ljust(8)} {rest}\n" for one, two, rest in rows
     )
 
 
@@ -107,6 +107,7 @@ def test_a_flat_mirror(world: World, capsys: pytest.CaptureFixture[str]) -> None
         ("artifact cut", "files", f"✓ {FAR}"),
         ("one bit of an artifact flipped", "files", f"✓ {FAR}"),
         ("artifact swapped for another of its size", "files", f"✓ {FAR}"),
+        ("page of a server in an artifact's place", "archives", f"✓ {FAR}"),
         ("record missing", "index", f"✓ {FAR}"),
         ("depends altered", "index", f"✓ {FAR}"),
         ("record for an artifact of another channel", "index", f"{NOT} the mirror is one channel"),
@@ -118,7 +119,7 @@ def test_a_flat_mirror(world: World, capsys: pytest.CaptureFixture[str]) -> None
         ("needed noarch moved away", "files", f"✓ {LIB}"),
         ("needed noarch moved away", "install", f"✓ {LIB}"),
     ) + (
-        "self-check: 13 of 13 noticed, 1 not possible in this channel; the channel itself is as"
+        "self-check: 14 of 14 noticed, 1 not possible in this channel; the channel itself is as"
         " it was, every byte of its 15 files\n"
     )
     assert err.splitlines()[:2] == [
@@ -142,6 +143,7 @@ def test_a_mirror_by_channel(by_channel: World, capsys: pytest.CaptureFixture[st
         ("artifact cut", "files", f"✓ {smallest}"),
         ("one bit of an artifact flipped", "files", f"✓ {smallest}"),
         ("artifact swapped for another of its size", "files", f"✓ {smallest}"),
+        ("page of a server in an artifact's place", "archives", f"✓ {smallest}"),
         ("record missing", "index", f"✓ {smallest}"),
         ("depends altered", "index", f"✓ {smallest}"),
         (
@@ -157,7 +159,7 @@ def test_a_mirror_by_channel(by_channel: World, capsys: pytest.CaptureFixture[st
         ("needed noarch moved away", "files", f"✓ {module}"),
         ("needed noarch moved away", "install", f"✓ {module}"),
     ) + (
-        "self-check: 14 of 14 noticed; the channel itself is as it was,"
+        "self-check: 15 of 15 noticed; the channel itself is as it was,"
         " every byte of its 15 files\n"
     )
     assert by_channel.mirror.states() == before
@@ -168,6 +170,7 @@ def _ways(mirror: Mirror) -> dict[tuple[str, str], Way]:
     there = tuple(sizes)
     ways = (
         *ways_of_files(sizes),
+        way_of_archives(sizes),
         *ways_of_records(mirror.folder, there, mirror.selection),
         *ways_of_closing(mirror.selection),
         way_of_solving(mirror.workspace, mirror.selection, there),
@@ -186,6 +189,11 @@ def _ways(mirror: Mirror) -> dict[tuple[str, str], Way]:
             "artifact swapped for another of its size",
             "files",
             "{named}: sha256 differs from pixi.lock",
+        ),
+        (
+            "page of a server in an artifact's place",
+            "archives",
+            "{named}: is no artifact that can be opened",
         ),
         ("record missing", "index", "{named}: has no record in repodata.json"),
         (
@@ -294,6 +302,7 @@ def test_records_that_cannot_be_read(world: World, capsys: pytest.CaptureFixture
     ("level", "patched"),
     [
         ("files", "scripts.verify.stage.check_files"),
+        ("archives", "scripts.compare.archives.check_archives"),
         ("index", "scripts.compare.index_level.check_index"),
         ("closure", "scripts.closure.stage.check_closure"),
         ("solve", "scripts.solve.stage.check_solve"),
@@ -310,6 +319,7 @@ def test_a_blind_level_is_found_out(
     """A control. Patched, since no level that is ours is blind."""
     results = {
         "files": FilesResult(findings=(), artifacts=0, size=0, unhashed=0),
+        "archives": ArchivesResult(findings=(), artifacts=0, left_alone=frozenset()),
         "index": (),
         "closure": ClosureResult(findings=(), places=()),
         "solve": SolveResult(places=(), hindered=()),
@@ -319,11 +329,16 @@ def test_a_blind_level_is_found_out(
     assert world.verify("--self-check") == 1
     err = capsys.readouterr().err
     found = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert len(found) == {"files": 5, "index": 4, "closure": 2, "solve": 1, "install": 1}[level]
+    assert (
+        len(found)
+        == {"files": 5, "archives": 1, "index": 4, "closure": 2, "solve": 1, "install": 1}[level]
+    )
     assert err.startswith(
         {
             "files": f"error: {FAR}: artifact missing, in a copy of the channel, and files did not"
             " name it\n",
+            "archives": f"error: {FAR}: page of a server in an artifact's place, in a copy of the"
+            " channel, and archives did not name it\n",
             "index": f"error: {FAR}: record missing, in a copy of the channel, and index did not"
             " name it\n",
             "closure": f"error: {LIB}: record missing, in a copy of the channel, and closure did"
@@ -394,10 +409,10 @@ def test_ways_that_are_not_possible_are_said(
     no_hash = f"{NOT} pixi.lock has neither sha256 nor md5 of any artifact"
     no_noarch = f"{NOT} there is no noarch artifact"
     no_need = f"{NOT} no environment without source packages has an artifact that another one needs"
-    assert [line[63:] for line in lines[:-1]] == [
+    assert [line[64:] for line in lines[:-1]] == [
         f"✓ {FAR}",
         *[no_hash] * 3,
-        *[f"✓ {FAR}"] * 2,
+        *[f"✓ {FAR}"] * 3,
         f"{NOT} the mirror is one channel",
         f"✓ {elsewhere()}/repodata.json",
         f"✓ {elsewhere()}/repodata.json.zst",
@@ -406,14 +421,14 @@ def test_ways_that_are_not_possible_are_said(
         no_noarch,
         no_noarch,
     ]
-    assert lines[-1].startswith("self-check: 6 of 6 noticed, 8 not possible in this channel; ")
+    assert lines[-1].startswith("self-check: 7 of 7 noticed, 8 not possible in this channel; ")
 
 
 def test_noarch_alone(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     _foreign(world, "lib")
     assert world.loud("--self-check") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line[63:] for line in (lines[3], lines[7], lines[11], lines[13])] == [
+    assert [line[64:] for line in (lines[3], lines[8], lines[12], lines[14])] == [
         f"{NOT} there is no other artifact whose bytes could take its place",
         f"{NOT} there is no subdir but noarch",
         f"{NOT} no environment has an artifact that the manifest asks for by name",
@@ -434,7 +449,7 @@ def test_where_no_links_can_be_made(
     monkeypatch.setattr(os, "link", refuse)
     monkeypatch.setattr(os, "symlink", refuse)
     assert world.loud("--self-check") == 0
-    assert "self-check: 8 of 8 noticed" in capsys.readouterr().out
+    assert "self-check: 9 of 9 noticed" in capsys.readouterr().out
     assert world.mirror.states() == before
 
 
@@ -521,5 +536,5 @@ def test_json(world: World, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_titles_are_told_once_for_each_level(by_channel: World) -> None:
     ways = _ways(by_channel.mirror)
-    assert len({title for title, _ in ways}) == 10
+    assert len({title for title, _ in ways}) == 11
     assert not any(isinstance(way, NoWay) for way in ways.values())

@@ -62,6 +62,13 @@ class Workspace:
         code = mirror.main(["--manifest-path", str(self.root), "--layout", layout])
         return code, *self.capsys.readouterr()
 
+    def make(self, layout: str, version: int = 7) -> list[str]:
+        """Lock, fetch and index; return the options for what comes next."""
+        self.lock(version)
+        options = ["--manifest-path", str(self.root), "--layout", layout]
+        assert fetch.main(options) == index.main(options) == 0
+        return options
+
     def records(self, subdir: str) -> dict[str, dict[str, object]]:
         """The records of a subdir of the channel in a by-channel mirror."""
         document = json.loads((self.channel / subdir / "repodata.json").read_bytes())
@@ -87,9 +94,8 @@ def test_by_channel_it_stays_where_its_channel_keeps_it(
     version: int, indexer: str, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", path_with(indexer))
-    workspace.lock(version)
-    ask = ["--manifest-path", str(workspace.root), "--layout", "by-channel"]
-    assert fetch.main(ask) == index.main(ask) == verify.main([*ask, "--level", "index"]) == 0
+    ask = workspace.make("by-channel", version)
+    assert verify.main([*ask, "--level", "index"]) == 0
     assert "unchanged" not in workspace.capsys.readouterr().out
     [placed] = (workspace.root / "local-channel").rglob(NAME)
     assert placed == workspace.channel / here() / NAME
@@ -105,9 +111,8 @@ def test_by_channel_it_stays_where_its_channel_keeps_it(
 @pytest.mark.parametrize("client", CLIENTS)
 def test_it_installs(client: str, workspace: Workspace) -> None:
     """And is no more installed once it lies where its record's subdir says."""
-    workspace.lock()
-    assert workspace.mirror("by-channel")[0] == 0
-    ask = ["--manifest-path", str(workspace.root), "--layout", "by-channel", "--client", client]
+    ask = [*workspace.make("by-channel"), "--client", client]
+    workspace.capsys.readouterr()
     assert verify.main(ask) == 0
     [line, *_] = workspace.capsys.readouterr().out.splitlines()
     assert " install ✓ (" in line
@@ -121,8 +126,7 @@ def test_it_installs(client: str, workspace: Workspace) -> None:
 
 @pytest.mark.parametrize("whole", [True, False], ids=["mirror", "one channel of it"])
 def test_an_unchanged_lock_is_led_to_it(workspace: Workspace, *, whole: bool) -> None:
-    workspace.lock()
-    assert workspace.mirror("by-channel")[0] == 0
+    workspace.make("by-channel")
     configuration = workspace.root / ".pixi" / "config.toml"
     configuration.parent.mkdir()
     ask = ["--lock", str(workspace.root / "pixi.lock"), "--mirror"]
@@ -167,9 +171,7 @@ def test_flat_says_that_an_unchanged_lock_will_not_do(workspace: Workspace) -> N
 
 @pytest.mark.needs_pixi
 def test_pixi_is_not_asked_for_what_a_flat_mirror_has_elsewhere(workspace: Workspace) -> None:
-    workspace.lock()
-    assert workspace.mirror("flat")[0] == 0
-    assert verify.main(["--manifest-path", str(workspace.root), "--client", "pixi"]) == 0
+    assert verify.main([*workspace.make("flat"), "--client", "pixi"]) == 0
     assert (
         f"not installed by pixi: default/{here()}; noarch/{NAME} is not at the path that the"
         " lock's URL ends in"
@@ -177,10 +179,7 @@ def test_pixi_is_not_asked_for_what_a_flat_mirror_has_elsewhere(workspace: Works
 
 
 def test_the_self_check_goes_through(workspace: Workspace) -> None:
-    workspace.lock()
-    assert workspace.mirror("by-channel")[0] == 0
-    arguments = ["--manifest-path", str(workspace.root), "--layout", "by-channel", "--self-check"]
-    assert verify.main(arguments) == 0
+    assert verify.main([*workspace.make("by-channel"), "--self-check"]) == 0
     assert "the channel itself is as it was" in workspace.capsys.readouterr().out
 
 

@@ -22,7 +22,7 @@ def _refused(capsys: pytest.CaptureFixture[str], *options: str) -> str:
 def test_words_of_options_are_checked(capsys: pytest.CaptureFixture[str]) -> None:
     assert _refused(capsys, "--level", "files,depth") == (
         "pixi run verify: error: argument --level: 'files,depth' is not of "
-        "files, index, closure, solve, install"
+        "files, archives, index, closure, solve, install"
     )
     assert _refused(capsys, "--client", "") == (
         "pixi run verify: error: argument --client: '' is not of "
@@ -62,6 +62,7 @@ def test_json(
         "artifacts": 0,
         "bytes": 0,
         "unhashed": 0,
+        "opened": None,
         "closed": None,
         "solved": None,
         "installed-for": None,

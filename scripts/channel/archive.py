@@ -1,0 +1,195 @@
+"""Read a conda artifact whole, to know that it can be opened. Acts; unpacks nothing to the disk.
+
+Every byte is decompressed, which compares the checksums of zip, zstd and bzip2, and every member
+of the tar archives is gone through.
+"""
+
+from __future__ import annotations
+
+import bz2
+import errno
+import io
+import json
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, Final
+
+from scripts.core.files import CHUNK
+
+INDEX_JSON: Final = "info/index.json"
+LARGEST_INFO: Final = 64 << 20  # bytes of one file; a paths.json has some millions at most
+# All that these libraries raise for bytes that are not what they should be (RuntimeError: zip
+# features such as encryption that no artifact has).
+UNREADABLE: Final = (
+    OSError,
+    ValueError,
+    EOFError,
+    RuntimeError,
+    OverflowError,
+    struct.error,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+_MARKS: Final = {".conda": b"PK\3\4", ".tar.bz2": b"BZh"}
+_SHOWN: Final = 24  # first bytes of a file that is something else
+_SLICE: Final = 1 << 10  # packed bytes unpacked at once: 32 MiB at most, by zstd's smallest blocks
+_BLOCK: Final = tarfile.BLOCKSIZE
+_WITHOUT_DATA: Final = frozenset(
+    {
+        tarfile.LNKTYPE,
+        tarfile.SYMTYPE,
+        tarfile.CHRTYPE,
+        tarfile.BLKTYPE,
+        tarfile.DIRTYPE,
+        tarfile.FIFOTYPE,
+    }
+)
+
+
+class BadArchiveError(ValueError):
+    """Not an artifact that can be opened; the text says why, as the end of a sentence."""
+
+
+def open_whole(file: Path) -> str:
+    """Return `name version build` of the artifact's own `info/index.json`, all else read as well.
+
+    Raises BadArchiveError for what cannot be opened, and OSError where the file cannot be read.
+    """
+    try:
+        return _identity(_read_whole(file))
+    except BadArchiveError:
+        raise
+    except UNREADABLE as error:
+        # The disk, not the archive; EINVAL is what a damaged one makes zipfile get for its seek.
+        if isinstance(error, OSError) and error.errno not in {None, errno.EINVAL}:
+            raise
+        raise BadArchiveError(str(error) or type(error).__name__) from None
+
+
+def _read_whole(file: Path) -> bytes | None:
+    """Read every member; return `info/index.json`."""
+    extension = next(each for each in _MARKS if file.name.endswith(each))
+    with file.open("rb") as raw:
+        head = raw.read(_SHOWN)
+        if not head.startswith(_MARKS[extension]):
+            raise BadArchiveError(f"it begins with {head!r}, as no {extension} does")
+        raw.seek(0)
+        if extension == ".conda":
+            return _read_conda(raw)
+        with bz2.open(raw) as stream:
+            return _walk(stream)
+
+
+def _read_conda(raw: IO[bytes]) -> bytes | None:
+    """Read each member of the zip to its end, where its checksum is compared."""
+    found, parts = None, set()
+    with zipfile.ZipFile(raw) as archive:
+        for member in archive.infolist():
+            with archive.open(member) as packed:
+                if member.filename.endswith(".tar.zst"):
+                    part = member.filename.partition("-")[0]
+                    parts.add(part)
+                    index_json = _walk(io.BufferedReader(_Unpacked(packed), CHUNK))
+                    found = index_json if part == "info" else found
+                while packed.read(CHUNK):
+                    pass
+    missing = {"info", "pkg"} - parts
+    if missing:
+        raise BadArchiveError(f"it has no {min(missing)}-….tar.zst")
+    return found
+
+
+class _Unpacked(io.RawIOBase):
+    """What zstd frames hold; unlike in zstandard's own reader, one cut short is an error."""
+
+    def __init__(self, packed: IO[bytes]) -> None:
+        self._pieces = _pieces(packed)
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._rest:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return 0
+            self._rest = memoryview(piece)
+        count = min(len(buffer), len(self._rest))
+        buffer[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
+
+def _pieces(packed: IO[bytes]) -> Iterator[bytes]:
+    import zstandard
+
+    unpacker = zstandard.ZstdDecompressor().decompressobj()
+    try:
+        while data := packed.read(CHUNK):
+            for start in range(0, len(data), _SLICE):
+                rest = data[start : start + _SLICE]
+                while rest:
+                    if unpacker.eof:  # another frame
+                        unpacker = zstandard.ZstdDecompressor().decompressobj()
+                    yield unpacker.decompress(rest)
+                    rest = unpacker.unused_data
+    except zstandard.ZstdError as error:
+        raise BadArchiveError(str(error)) from None
+    if not unpacker.eof:
+        raise BadArchiveError("its compressed data end too early")
+
+
+def _walk(stream: IO[bytes]) -> bytes | None:
+    """Go through a tar archive and what follows it; return its `info/index.json`.
+
+    tarfile itself takes a damaged header in the middle for the end.
+    """
+    found = None
+    while header := stream.read(_BLOCK):
+        if not header.strip(b"\0"):
+            break
+        member = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
+        if member.type in _WITHOUT_DATA:
+            continue
+        wanted = member.name.removeprefix("./") == INDEX_JSON and member.size <= LARGEST_INFO
+        data = _take(stream, member.size, keep=wanted)
+        found = data if wanted else found
+        _take(stream, -member.size % _BLOCK)
+    while stream.read(CHUNK):
+        pass
+    return found
+
+
+def _take(stream: IO[bytes], size: int, *, keep: bool = False) -> bytes:
+    """Read so many bytes, which must be there; return them where they are wanted."""
+    kept = []
+    while size > 0:
+        data = stream.read(min(size, CHUNK))
+        if not data:
+            raise BadArchiveError("it ends in the middle of a file")
+        size -= len(data)
+        if keep:
+            kept.append(data)
+    return b"".join(kept)
+
+
+def _identity(index_json: bytes | None) -> str:
+    """Read what an artifact says that it is, as far as every client needs it."""
+    if index_json is None:
+        raise BadArchiveError(f"it has no {INDEX_JSON}")
+    try:
+        fields = json.loads(index_json)
+    except (ValueError, RecursionError):
+        raise BadArchiveError(f"its {INDEX_JSON} is no JSON") from None
+    if not isinstance(fields, dict) or not isinstance(fields.get("build_number"), int):
+        raise BadArchiveError(f"its {INDEX_JSON} has no build_number")
+    for key in ("name", "version", "build"):
+        if not isinstance(fields.get(key), str):
+            raise BadArchiveError(f"its {INDEX_JSON} has no {key}")
+    return " ".join(fields[key] for key in ("name", "version", "build"))
