@@ -38,7 +38,8 @@ class Lone:
         write_lock(self.root / "pixi.lock", (EnvironmentRows(platforms=(platform,)),))
         self._capsys.readouterr()
         code = fetch.main(["--manifest-path", str(self.root)])
-        return code, self._capsys.readouterr().err.partition("free\n")[2]
+        lines = self._capsys.readouterr().err.partition("free\n")[2].splitlines(keepends=True)
+        return code, "".join(line for line in lines if not line.startswith("fetch: opening "))
 
 
 @pytest.fixture

@@ -224,7 +224,7 @@ def test_what_was_there_before_is_opened_too(world: World) -> None:
     """A mirror made before archives were opened, whose index is as it was."""
     world.lock(*_three(world))
     world.run(fetch)
-    (world.root / ".pixi-mirror" / "local-channel" / "digests.jsonl").unlink()
+    (world.root / ".pixi-mirror" / "local-channel" / "cache" / "digests.jsonl").unlink()
     code, out, err = world.run(fetch)
     assert (code, out) == (1, "fetch: nothing to do, 3 artifacts are there\n")
     assert err.startswith(f"fetch: opening 3 artifacts\nerror: {PAGED}: ")

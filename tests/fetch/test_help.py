@@ -299,7 +299,7 @@ def test_a_mirror_that_is_a_folder(lone: Lone, upstream: Upstream, tmp_path: Pat
 def test_another_run_at_the_same_artifact(lone: Lone, upstream: Upstream) -> None:
     from scripts.channel.part import PartFile
 
-    parts = lone.root / ".pixi-mirror" / "local-channel" / "parts"
+    parts = lone.root / ".pixi-mirror" / "local-channel" / "cache" / "parts"
     parts.mkdir(parents=True)
     path = parts / f"{lone.written.sha256}.part"
     with PartFile(path, "sha256"):

@@ -69,7 +69,8 @@ def test_two_channels_on_a_disk_that_keeps_both(
     host = upstream.url.removeprefix("http://").replace(":", "_")
     assert f"{WARNING}{host}/CHAN with {host}/chan\n" in capsys.readouterr().err
     assert len(list((workspace / "local-channel" / host).iterdir())) == 2
-    assert fetched(workspace) == 0  # control: a flat mirror has no folders of channels
+    # Control: a flat mirror has no folders of channels.
+    assert fetched(workspace, "--channel-dir", "flat") == 0
     assert WARNING not in capsys.readouterr().err
 
 
