@@ -21,7 +21,7 @@ OLDER = TinyPackage(name="lib", version="0.9", track_features=("f",))
 
 def _channel(tmp_path: Path) -> Mirror:
     """A channel with an artifact that the lock names and an older one, and without its state."""
-    mirror = make_mirror(tmp_path / "made")
+    mirror = make_mirror(tmp_path / "made", settings='grace = "0s"\n')
     older, lib = rows(tmp_path / "upstream", (OLDER, LIB))
     mirror.lock([older])
     mirror.index()

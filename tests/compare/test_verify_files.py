@@ -178,15 +178,12 @@ def test_retained_and_untracked_files_are_told_and_no_finding(
     assert index.main(["--manifest-path", str(world.mirror.root), "-q"]) == 0
     (world.folder / "noarch" / "stranger-1-0.conda").write_bytes(b"?")
     (world.folder / "noarch" / "README").write_bytes(b"?")
-    gone = world.mirror.waiting()
-    size = sum((world.folder / name).stat().st_size for name in gone)
     assert world.loud("--level", "files") == 0
     assert capsys.readouterr().out == (
         f"default  {here()}  files ✓\n"
         f"read: 3 artifacts, {_size(world, 'hello', 'lib', 'far')}\n"
         f"retained (indexed, in no lock): 2 artifacts, {_size(world, 'hello', 'far')};"
         " `pixi run prune` removes them\n"
-        f"waiting for removal: {len(gone)} files, {human_size(size)}\n"
         "untracked, not proven: noarch/README, noarch/stranger-1-0.conda\n"
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -173,10 +174,13 @@ def on_a_terminal(**environment: str) -> tuple[bytes, bytes]:
             stderr=theirs,
             check=True,
         )
-        return done.stdout, os.read(ours, 4096)
     finally:
         os.close(theirs)
-        os.close(ours)
+    said = b""
+    with os.fdopen(ours, "rb", buffering=0) as terminal, contextlib.suppress(OSError):
+        while chunk := terminal.read(4096):  # EIO, on Linux, is its end
+            said += chunk
+    return done.stdout, said
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no pty")
