@@ -13,7 +13,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -68,8 +68,7 @@ def scratch_folder(beside: Path | None = None) -> Iterator[Path]:
         (place / _WORK).mkdir()
         yield place / _WORK
     finally:
-        os.close(descriptor)
-        _remove(place)
+        _remove(place, descriptor)
 
 
 def clear_scratch(folder: Path, name: str | None = None) -> None:
@@ -93,21 +92,34 @@ def _clear(path: Path) -> None:
         except FileNotFoundError:  # ended before it had an owner; a folder with things in it stays
             path.rmdir()
             return
-        if _is_unowned(descriptor):
-            _remove(path)
+        _clear_owned(path, descriptor, _remove)
     elif stat.S_ISREG(status.st_mode):
         if os.name == "nt" and time.time() - status.st_mtime < _CLOSED_FOR:
             return
-        if _is_unowned(os.open(path, os.O_RDWR | _FLAGS)):
-            path.unlink()
+        _clear_owned(path, os.open(path, os.O_RDWR | _FLAGS), _unlink)
 
 
-def _is_unowned(descriptor: int) -> bool:
-    """Tell whether the lock is free; once it is, nobody asks for it but who clears."""
+def _clear_owned(path: Path, descriptor: int, remove: Callable[[Path, int], None]) -> None:
+    """Own what nobody owns, and remove it while it is ours: its maker may be about to lock it."""
+    is_mine = False
     try:
-        return try_lock(descriptor)
+        is_mine = try_lock(descriptor)
+    finally:
+        if not is_mine:
+            os.close(descriptor)
+    if is_mine:
+        remove(path, descriptor)
+
+
+def _unlink(path: Path, descriptor: int) -> None:
+    """Remove a file that we own, and let go of it; Windows removes no open one."""
+    try:
+        if os.name != "nt":
+            path.unlink(missing_ok=True)
     finally:
         os.close(descriptor)
+    if os.name == "nt":
+        path.unlink(missing_ok=True)
 
 
 def _make_folder(parent: Path) -> tuple[Path, int]:
@@ -135,19 +147,28 @@ def _owned(path: Path, descriptor: int) -> bool:
     return is_mine and path.exists()
 
 
-def _remove(place: Path) -> None:
-    """Remove a folder; the owner last, so that what cannot go yet is still known for ours."""
+def _remove(place: Path, descriptor: int) -> None:
+    """Remove a folder that we own; the owner last, or nobody knows what is left for ours."""
+    is_gone = False
+    try:
+        is_gone = _remove_tree(place / _WORK)
+    finally:
+        if not is_gone:
+            os.close(descriptor)
+    if is_gone:
+        with contextlib.suppress(OSError):
+            _unlink(place / _OWNER, descriptor)
+            place.rmdir()
+
+
+def _remove_tree(folder: Path) -> bool:
     import shutil
 
-    work = place / _WORK
-    shutil.rmtree(work, ignore_errors=True)
-    if os.path.lexists(work):  # a package may have folders that nobody may write to
-        _make_writable(work)
-        shutil.rmtree(work, ignore_errors=True)
-    if not os.path.lexists(work):
-        with contextlib.suppress(OSError):
-            (place / _OWNER).unlink(missing_ok=True)
-            place.rmdir()
+    shutil.rmtree(folder, ignore_errors=True)
+    if os.path.lexists(folder):  # a package may have folders that nobody may write to
+        _make_writable(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+    return not os.path.lexists(folder)
 
 
 def _make_writable(folder: Path) -> None:

@@ -77,6 +77,29 @@ def test_the_folder_of_a_killed_run_goes_with_the_next(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+MAKES_ON_AND_ON = """
+import sys
+from pathlib import Path
+from scripts.core.files import write_atomically
+from scripts.core.scratch import scratch_folder
+parent = Path(sys.argv[1])
+for number in range(100):
+    with scratch_folder(parent) as folder:
+        (folder / "a").write_text(str(number))
+        if number % 20 == 0:
+            write_atomically(parent / "shared", b"x")
+        assert (folder / "a").read_text() == str(number)
+"""
+
+
+def test_many_at_once_leave_each_other_alone(tmp_path: Path) -> None:
+    """Each clears what it takes for nobody's while the others make theirs."""
+    command = [sys.executable, "-c", MAKES_ON_AND_ON, str(tmp_path)]
+    children = [subprocess.Popen(command, cwd=ROOT) for _ in range(4)]
+    assert [child.wait() for child in children] == [0] * 4
+    assert list(tmp_path.iterdir()) == [tmp_path / "shared"]
+
+
 def test_a_folder_killed_before_it_had_an_owner(tmp_path: Path) -> None:
     (tmp_path / "0123abcd.pixi-mirror.tmp").mkdir()
     clear_scratch(tmp_path)
