@@ -236,17 +236,24 @@ def test_killed_before_it_was_published_the_next_index_publishes(
 
 
 @posix
-@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EACCES])
+@pytest.mark.parametrize("start", [0, 1, 2])
 def test_an_error_at_every_step_is_told_and_the_next_run_finishes(
-    made_emptied: Mirror, code: int, capfd: pytest.CaptureFixture[str]
+    made_emptied: Mirror,
+    start: int,
+    deep: bool,  # noqa: FBT001
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    mirror = made_emptied
+    """One error after the other, each step with one of them; with `--deep`, each with all."""
+    if start and not deep:
+        pytest.skip("a sample will do")
+    mirror, codes = made_emptied, (errno.EIO, errno.ENOSPC, errno.EACCES)
     anew(mirror)
     assert run(prune, mirror, "--now", "-q") == 0
     expected = left_of(mirror)
     step, failed = 0, 0
     while True:
         step += 1
+        code = codes[(start + step) % len(codes)]
         anew(mirror)
         capfd.readouterr()
         came, exit_code = failing_at(
