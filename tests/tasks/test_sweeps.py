@@ -125,9 +125,9 @@ class World:
         shutil.copytree(self.run.scratch / "beginning", self.run.root, copy_function=put)
 
     def bytes(self) -> dict[str, bytes]:
-        """Read every file of the channel folder but the time in the shard indexes."""
+        """Read every file of the channel folder."""
         return {
-            path.relative_to(self.folder).as_posix(): _timeless(path)
+            path.relative_to(self.folder).as_posix(): path.read_bytes()
             for path in sorted(self.folder.rglob("*"))
             if path.is_file()
         }
@@ -135,16 +135,6 @@ class World:
     def waiting(self) -> list[str]:
         """Name what waits for its removal."""
         return [str(each.path) for each in read_state(channel_place(self.folder)).removals]
-
-
-def _timeless(path: Path) -> bytes:
-    data = path.read_bytes()
-    if path.name != "repodata_shards.msgpack.zst":
-        return data
-    document = _unpacked(data)
-    document.pop("created_at", None)
-    document["info"].pop("created_at", None)
-    return json.dumps(document, default=bytes.hex, sort_keys=True).encode()
 
 
 def _unzipped(data: bytes) -> bytes:
