@@ -21,6 +21,7 @@ _PROGRAMS = {
     "needs_nginx": "nginx",
     "needs_rattler_index": "rattler-index",
     "needs_actionlint": "actionlint",
+    "needs_strace": "strace",
 }
 _WANTING = "which is not on PATH"
 # Linux's, where user namespaces are allowed, or for root.

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from scripts.core.exclusive import try_lock
-from scripts.core.files import CHUNK, make_durable, replace
+from scripts.core.files import CHUNK, make_durable, naming, replace
 
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
 
@@ -79,9 +79,10 @@ class PartFile:
     def write(self, data: bytes | memoryview) -> None:
         """Append bytes and hash them."""
         self._hash.update(data)
-        written = os.write(self._fileno, data)
-        while written < len(data):  # the system may take less than it is given
-            written += os.write(self._fileno, memoryview(data)[written:])
+        with naming(self._path):
+            written = os.write(self._fileno, data)
+            while written < len(data):  # the system may take less than it is given
+                written += os.write(self._fileno, memoryview(data)[written:])
         self.size += len(data)
 
     @contextlib.contextmanager
@@ -94,7 +95,8 @@ class PartFile:
     def restart(self) -> None:
         """Forget all bytes."""
         os.lseek(self._fileno, 0, os.SEEK_SET)
-        os.ftruncate(self._fileno, 0)
+        with naming(self._path):
+            os.ftruncate(self._fileno, 0)
         self._hash = hashlib.new(self._algorithm, usedforsecurity=False)
         self.size = 0
 
@@ -105,7 +107,8 @@ class PartFile:
         (ESTALE) where another file has got the part's name, so that not these bytes would move.
         """
         if durable:
-            make_durable(self._fileno)
+            with naming(self._path):
+                make_durable(self._fileno)
         status = os.fstat(self._fileno)
         if not os.path.samestat(status, self._path.stat()):
             raise OSError(errno.ESTALE, "another file has taken its place", str(self._path))

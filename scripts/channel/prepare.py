@@ -39,6 +39,14 @@ def prepare(place: ChannelPlace) -> None:
         )
 
 
+def clear_staging(place: ChannelPlace) -> None:
+    """Clear away where an index was made; what cannot be removed now is removed by a later run."""
+    if place.staging.exists():
+        import shutil
+
+        shutil.rmtree(place.staging, ignore_errors=True)
+
+
 def free_bytes(folder: Path) -> int:
     """Return the free room on the disk of a folder, or of the nearest one above that exists."""
     import shutil

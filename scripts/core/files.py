@@ -8,7 +8,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import Final
@@ -67,12 +67,23 @@ def not_readable(path: Path, what: str, error: OSError) -> MirrorError:
     return usage_error(str(path), f"cannot read this {what}: {reason}")
 
 
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have an error name the file: of one that is open already the system does not say which."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace a file whole: written beside it under another name, made durable, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part, descriptor = open_scratch_file(path)
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with naming(path), os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             make_durable(descriptor)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scripts.core.errors import ExitCode, MirrorError, Problem
+from scripts.core.files import naming
 from scripts.index.compare import contradictions, differences
 from scripts.index.indexer import Indexer, run_indexer
 from scripts.index.readable import refuse_unreadable
@@ -76,7 +77,8 @@ def _rewrite_shard_index(subdir: Path, seed: SubdirSeed) -> None:
     try:
         data, zst = file.read_bytes(), (subdir / REPODATA_ZST).read_bytes()
         records = (record for _, record in seed.records())
-        file.write_bytes(rewrite_shard_index(data, SHARD_INDEX, records, zst))
+        with naming(file):
+            file.write_bytes(rewrite_shard_index(data, SHARD_INDEX, records, zst))
     except (FileNotFoundError, DamagedIndexError):
         pass  # the reading back will tell
 

@@ -9,7 +9,7 @@ import errno
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.core.files import make_durable, read_regular, replace, write_atomically
+from scripts.core.files import make_durable, naming, read_regular, replace, write_atomically
 from scripts.index.build import BuiltSubdir
 from scripts.index.repodata import (
     LARGEST,
@@ -66,7 +66,8 @@ def make_repodata_durable(built: Sequence[BuiltSubdir], staged: Path) -> None:
     It alone holds the records of artifacts kept from before; all others come from the lock again.
     """
     for each in built:
-        with (staged / each.subdir / REPODATA).open("rb+") as opened:
+        path = staged / each.subdir / REPODATA
+        with naming(path), path.open("rb+") as opened:
             make_durable(opened.fileno())
 
 

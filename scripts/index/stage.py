@@ -10,11 +10,12 @@ from pathlib import PurePosixPath
 from scripts.channel.digests import Digests
 from scripts.channel.mirror_state import Removal, write_removals
 from scripts.channel.obstacles import refuse_obstacles
+from scripts.channel.prepare import clear_staging
 from scripts.channel.removals import is_due, now, published, remove, still_waiting, to_remove
 from scripts.channel.state import ChannelPlace
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, Problem, usage_error
-from scripts.core.files import replace
+from scripts.core.files import naming, replace
 from scripts.core.report import Report, human_size, to_json
 from scripts.core.subdir import NOARCH
 from scripts.fetch.archives import check_archives
@@ -78,6 +79,7 @@ def index(
         if problems:
             raise MirrorError(*problems)
         remember(workspace, owners, selection.layout)
+        clear_staging(place)  # of a run that was killed
         if dropping:
             write_removals(place, waiting)
         indexing = _Indexing(place, find_indexer(), carried or {}, console)
@@ -208,7 +210,7 @@ class _Indexing:
         )
         seed = make_seed(work, kept, place.folder, Digests(place.digests))
         channel = place.folder / work.path
-        with fresh_folder(place.staging) as staged:
+        with fresh_folder(place) as staged:
             built = build_index(place.folder, seed, self._indexer, staged) if seed.subdirs else ()
             if kept:
                 make_repodata_durable(built, staged)
@@ -250,7 +252,8 @@ def _write_stamps(place: ChannelPlace, stamps: Iterable[ChannelStamp]) -> None:
     """Replace the stamps, not durably: where a power cut takes them, the index is made again."""
     place.cache.mkdir(parents=True, exist_ok=True)
     part = place.index_stamp.with_suffix(".tmp")
-    part.write_bytes(render_stamps(tuple(stamps)))
+    with naming(place.index_stamp):
+        part.write_bytes(render_stamps(tuple(stamps)))
     replace(part, place.index_stamp)
 
 

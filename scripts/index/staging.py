@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from scripts.core.files import link_or_copy
+from scripts.channel.prepare import clear_staging
+from scripts.channel.state import ChannelPlace
+from scripts.core.files import link_or_copy, naming
 from scripts.core.subdir import NOARCH
 from scripts.index.repodata import REPODATA, render_repodata
 from scripts.index.seed import ChannelSeed
 
 
 @contextlib.contextmanager
-def fresh_folder(staging: Path) -> Iterator[Path]:
-    """Give a folder of this run alone, and clear away what killed runs have left.
+def fresh_folder(place: ChannelPlace) -> Iterator[Path]:
+    """Give a folder of this run alone.
 
     Its name is new each time: the indexer of a killed run may still be writing to its own.
     """
-    _clear(staging)
-    staging.mkdir(parents=True, exist_ok=True)
+    place.staging.mkdir(parents=True, exist_ok=True)
     try:
-        yield Path(tempfile.mkdtemp(dir=staging))
+        yield Path(tempfile.mkdtemp(dir=place.staging))
     finally:
-        _clear(staging)
-
-
-def _clear(staging: Path) -> None:
-    # What cannot be removed now is removed by a later run.
-    shutil.rmtree(staging, ignore_errors=True)
+        clear_staging(place)
 
 
 def stage_channel(folder: Path, seed: ChannelSeed, target: Path) -> None:
@@ -46,4 +41,5 @@ def stage_channel(folder: Path, seed: ChannelSeed, target: Path) -> None:
             artifact = source / name
             # the indexer lists files, and would pass over a link to one
             link_or_copy(artifact.resolve() if artifact.is_symlink() else artifact, subdir / name)
-        (subdir / REPODATA).write_bytes(render_repodata(each.subdir, each.records()))
+        with naming(subdir / REPODATA):
+            (subdir / REPODATA).write_bytes(render_repodata(each.subdir, each.records()))

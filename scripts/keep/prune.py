@@ -18,6 +18,7 @@ from scripts.channel.mirror_state import (
     read_state,
     write_channel,
 )
+from scripts.channel.prepare import clear_staging
 from scripts.channel.removals import is_due, is_there, now, remove, still_waiting
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, Problem, usage_error
@@ -55,6 +56,7 @@ def prune(
     if options.dry_run:
         due = [each for each in account.waiting if options.at_once or _is_due(workspace, each)]
         return _report(account, owners, options, dropped=dropped, removed=due)
+    clear_staging(place)  # of a run that was killed
     problems: tuple[Problem, ...] = ()
     if dropped or any(each.dropped is None for each in account.waiting):  # else by a killed run
         dropping = [each.path for each in dropped]
