@@ -7,9 +7,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from scripts.core.program import run_program
 from scripts.core.report import human_size
 from tests.support.conda_standin import standin
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows
@@ -149,21 +151,20 @@ def test_a_rattler_that_dies(
     level: str, world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A stand-in for the child: nobody can tell the real one when to die."""
-    child = "scripts.core.rattler_child.subprocess.run"
-    real = subprocess.run
+    child = "scripts.core.rattler_child.run_program"
 
-    def dying(command: list[str], **keywords: object) -> subprocess.CompletedProcess[bytes]:
+    def dying(command: list[str], *more: Any) -> subprocess.CompletedProcess[bytes]:
         functions = {"closure": "match_each", "solve": "solve", "install": "install"}
         if command[-1] == functions[level]:
             return subprocess.CompletedProcess(command, -9, b"", b"")
-        return real(command, **keywords)  # type: ignore[call-overload, no-any-return]
+        return run_program(command, *more)
 
     monkeypatch.setattr(child, dying)
     assert world.loud("--client", "rattler", "-e", "small") == 4
     out, err = capsys.readouterr()
     marks = "".join(
         f"  {each} {'–' if each == level else '✓'}"  # noqa: RUF001
-        for each in ("files", "index", "closure", "solve")
+        for each in ("files", "archives", "index", "closure", "solve")
     )
     installed = "–" if level == "install" else "✓ (py-rattler)"  # noqa: RUF001
     assert out.splitlines()[0] == f"small  {here()}{marks}  install {installed}"
@@ -206,7 +207,9 @@ def test_a_temporary_disk_with_no_room_at_all(world: World, tmp_path: Path) -> N
     assert done.returncode == 2, done.stderr
     result = json.loads(done.stdout)
     (row,) = result["environments"]
-    assert [row[level] for level in ("files", "index", "closure", "solve")] == [True] * 4
+    assert [row[level] for level in ("files", "archives", "index", "closure", "solve")] == [
+        True
+    ] * 4
     (attempt,) = row["install"]
     where = f"{tmp_path / 'disk'}: this disk has no room to install small/{here()}"
     assert (attempt["installed"], attempt["hindrance"]) == (None, where)
