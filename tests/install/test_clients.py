@@ -195,7 +195,8 @@ def test_by_channel(client: str, tmp_path: Path, capsys: pytest.CaptureFixture[s
     out, err = capsys.readouterr()
     program = Client(client).program
     assert out.splitlines()[0] == (
-        f"default  {here()}  files ✓  archives ✓  index ✓  closure ✓  solve ✓  install ✓ ({program})"
+        f"default  {here()}  files ✓  archives ✓  index ✓  closure ✓  solve ✓"
+        f"  install ✓ ({program})"
     )
     assert "word" not in out + err
     assert "token-1" not in out + err
