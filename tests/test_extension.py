@@ -381,7 +381,7 @@ def test_a_workspace_of_pixi_s_from_its_lock_to_an_update(
         "payload-2.0-0.conda",
         "checker-1.0-0.conda",
     }
-    run("prune")
+    run("prune", "--now")
     assert artifacts() == {"payload-2.0-0.conda", "checker-1.0-0.conda"}
     # The lock no longer fits: pixi started us, yet has not renewed it, and so it is looked at.
     manifest = theirs.root / "pixi.toml"

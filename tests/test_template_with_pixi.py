@@ -110,7 +110,7 @@ def test_every_task_runs(workspace: Workspace, upstream: Upstream) -> None:
     before = workspace.contents()
     workspace.task("prune", "--dry-run")
     assert workspace.contents() == before
-    workspace.task("prune")
+    workspace.task("prune", "--now")
     assert workspace.artifacts() == _payload("3.0.1")
     workspace.task("verify", frozen=True)
 

@@ -101,13 +101,11 @@ def _look(
     console: Console,
 ) -> Results:
     """Look at one level after the other."""
-    settings = workspace.settings
     programs = _programs(options)
     uses = Uses(selection)
     account = take_account(workspace.place, selection, owners, console)
-    findings: list[Finding] = list(incomplete(selection, settings.allow_incomplete))
-    if options.strict:
-        findings += [_untracked_finding(each) for each in account.untracked]
+    findings = list(incomplete(selection, workspace.settings.allow_incomplete))
+    findings += map(_untracked_finding, account.untracked if options.strict else ())
     files: FilesResult | None = None
     archives: ArchivesResult | None = None
     closure: ClosureResult | None = None
@@ -132,22 +130,20 @@ def _look(
         findings += () if closure is None else closure.findings
         seconds[Level.CLOSURE] = watch.lap()
     if Level.SOLVE in options.levels:
-        look_solve = partial(_solve, workspace, selection, account.retained, console)
-        solve = _unless_broken(of_machine, look_solve)
+        solve = _unless_broken(of_machine, partial(_solve, workspace, selection, account, console))
         findings += () if solve is None else solve.findings
         seconds[Level.SOLVE] = watch.lap()
     if programs is not None:
         look = partial(_install, workspace, selection, programs, console)
         install = _unless_broken(of_machine, look)
         findings += () if install is None else _install_findings(install)
-        of_machine += () if install is None else install.of_machine
         seconds[Level.INSTALL] = watch.lap()
     return Results(
         selection=selection,
         levels=options.levels,
-        allowed=settings.allow_incomplete,
+        allowed=workspace.settings.allow_incomplete,
         findings=tuple(findings),
-        of_machine=tuple(dict.fromkeys(of_machine)),
+        of_machine=tuple(dict.fromkeys((*of_machine, *(install.of_machine if install else ())))),
         files=files,
         archives=archives,
         closure=closure,
@@ -228,12 +224,12 @@ def _close(workspace: Workspace, selection: Selection, console: Console) -> Clos
 
 
 def _solve(
-    workspace: Workspace, selection: Selection, retained: Sequence[Indexed], console: Console
+    workspace: Workspace, selection: Selection, account: Account, console: Console
 ) -> SolveResult:
     from scripts.solve.stage import check_solve
 
     console.note("verify: solving from the channel alone")
-    return check_solve(workspace, selection, frozenset(each.path for each in retained))
+    return check_solve(workspace, selection, frozenset(each.path for each in account.retained))
 
 
 def _still_offered(selection: Selection, retained: Sequence[Indexed]) -> tuple[StillOffered, ...]:

@@ -613,7 +613,8 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    first, *_, last = done.stderr.splitlines()
+    opening, first, *_, last = done.stderr.splitlines()
+    assert opening == "index: opening 2 artifacts"
     assert first == (
         f"error: {staging}: py-rattler (index) cannot read or write here: No space left on device"
     )

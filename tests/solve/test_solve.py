@@ -79,7 +79,7 @@ def test_the_whole_chain(
     capsys.readouterr()
     assert _verify(case, "--client", "rattler", "--json") == 0
     document = json.loads(capsys.readouterr().out)
-    assert document["levels"] == ["files", "index", "closure", "solve", "install"]
+    assert document["levels"] == ["files", "archives", "index", "closure", "solve", "install"]
     here = document["installed-for"]
     for each in document["environments"]:
         levels = ("files", "index", "closure", "solve")
