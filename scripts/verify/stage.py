@@ -101,8 +101,7 @@ def _look(
     console: Console,
 ) -> Results:
     """Look at one level after the other."""
-    programs = _programs(options)
-    uses = Uses(selection)
+    programs, uses = _programs(options), Uses(selection)
     account = take_account(workspace.place, selection, owners, console)
     findings = list(incomplete(selection, workspace.settings.allow_incomplete))
     findings += map(_untracked_finding, account.untracked if options.strict else ())
