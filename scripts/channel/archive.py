@@ -14,9 +14,8 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Final
 
 from scripts.core.files import CHUNK
 
@@ -37,8 +36,8 @@ UNREADABLE: Final = (
 )
 _MARKS: Final = {".conda": b"PK\3\4", ".tar.bz2": b"BZh"}
 _SHOWN: Final = 24  # first bytes of a file that is something else
-_SLICE: Final = 1 << 10  # packed bytes unpacked at once: 32 MiB at most, by zstd's smallest blocks
 _BLOCK: Final = tarfile.BLOCKSIZE
+_END: Final = b"\xff" * _BLOCK  # no header, nor what else a tar archive ends with
 _WITHOUT_DATA: Final = frozenset(
     {
         tarfile.LNKTYPE,
@@ -82,7 +81,7 @@ def _read_whole(file: Path) -> bytes | None:
         if extension == ".conda":
             return _read_conda(raw)
         with bz2.open(raw) as stream:
-            return _walk(stream)
+            return _walk(stream)[0]
 
 
 def _read_conda(raw: IO[bytes]) -> bytes | None:
@@ -94,7 +93,9 @@ def _read_conda(raw: IO[bytes]) -> bytes | None:
                 if member.filename.endswith(".tar.zst"):
                     part = member.filename.partition("-")[0]
                     parts.add(part)
-                    index_json = _walk(io.BufferedReader(_Unpacked(packed), CHUNK))
+                    if not member.file_size:
+                        raise BadArchiveError(f"its {member.filename} is empty")
+                    index_json = _walk_zst(packed)
                     found = index_json if part == "info" else found
                 while packed.read(CHUNK):
                     pass
@@ -104,56 +105,42 @@ def _read_conda(raw: IO[bytes]) -> bytes | None:
     return found
 
 
-class _Unpacked(io.RawIOBase):
-    """What zstd frames hold; unlike in zstandard's own reader, one cut short is an error."""
+class _WithEnd:
+    """Compressed bytes, and behind them a frame of ours, which comes out whole if they were.
 
-    def __init__(self, packed: IO[bytes]) -> None:
-        self._pieces = _pieces(packed)
-        self._rest = memoryview(b"")
+    zstandard's reader takes a frame that is cut short for one that has ended.
+    """
 
-    def readable(self) -> bool:
-        return True
+    def __init__(self, packed: IO[bytes], end: bytes) -> None:
+        self._packed, self._end = packed, io.BytesIO(end)
 
-    def readinto(self, buffer: Any) -> int:
-        while not self._rest:
-            piece = next(self._pieces, None)
-            if piece is None:
-                return 0
-            self._rest = memoryview(piece)
-        count = min(len(buffer), len(self._rest))
-        buffer[:count] = self._rest[:count]
-        self._rest = self._rest[count:]
-        return count
+    def read(self, size: int = -1) -> bytes:
+        return self._packed.read(size) or self._end.read(size)
 
 
-def _pieces(packed: IO[bytes]) -> Iterator[bytes]:
+def _walk_zst(packed: IO[bytes]) -> bytes | None:
     import zstandard
 
-    unpacker = zstandard.ZstdDecompressor().decompressobj()
+    source = _WithEnd(packed, zstandard.ZstdCompressor().compress(_END))
     try:
-        while data := packed.read(CHUNK):
-            for start in range(0, len(data), _SLICE):
-                rest = data[start : start + _SLICE]
-                while rest:
-                    if unpacker.eof:  # another frame
-                        unpacker = zstandard.ZstdDecompressor().decompressobj()
-                    yield unpacker.decompress(rest)
-                    rest = unpacker.unused_data
+        with zstandard.ZstdDecompressor().stream_reader(
+            source, read_size=CHUNK, read_across_frames=True
+        ) as unpacked:
+            found, tail = _walk(unpacked)
     except zstandard.ZstdError as error:
         raise BadArchiveError(str(error)) from None
-    if not unpacker.eof:
+    if tail != _END:
         raise BadArchiveError("its compressed data end too early")
+    return found
 
 
-def _walk(stream: IO[bytes]) -> bytes | None:
-    """Go through a tar archive and what follows it; return its `info/index.json`.
+def _walk(stream: IO[bytes]) -> tuple[bytes | None, bytes]:
+    """Go through a tar archive and what follows it; return its `info/index.json`, and its end.
 
     tarfile itself takes a damaged header in the middle for the end.
     """
     found = None
-    while header := stream.read(_BLOCK):
-        if not header.strip(b"\0"):
-            break
+    while (header := stream.read(_BLOCK)) and header != _END and header.strip(b"\0"):
         member = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
         if member.type in _WITHOUT_DATA:
             continue
@@ -161,9 +148,10 @@ def _walk(stream: IO[bytes]) -> bytes | None:
         data = _take(stream, member.size, keep=wanted)
         found = data if wanted else found
         _take(stream, -member.size % _BLOCK)
-    while stream.read(CHUNK):
-        pass
-    return found
+    tail = header
+    while rest := stream.read(CHUNK):
+        tail = (tail + rest)[-_BLOCK:]
+    return found, tail
 
 
 def _take(stream: IO[bytes], size: int, *, keep: bool = False) -> bytes:
