@@ -15,7 +15,7 @@ import tarfile
 import zipfile
 import zlib
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, cast
 
 from scripts.core.files import CHUNK
 
@@ -121,7 +121,7 @@ class _WithEnd:
 def _walk_zst(packed: IO[bytes]) -> bytes | None:
     import zstandard
 
-    source = _WithEnd(packed, zstandard.ZstdCompressor().compress(_END))
+    source = cast("IO[bytes]", _WithEnd(packed, zstandard.ZstdCompressor().compress(_END)))
     try:
         with zstandard.ZstdDecompressor().stream_reader(
             source, read_size=CHUNK, read_across_frames=True
