@@ -119,6 +119,7 @@ def _persist(change: Callable[[], object], path: Path, done: str) -> None:
             change()
         except OSError as error:
             if getattr(error, "winerror", None) not in _IN_USE:
+                error.filename = str(path)  # of a rename the system names what was to be renamed
                 raise
             if time.monotonic() + pause > give_up:
                 raise usage_error(

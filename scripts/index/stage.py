@@ -174,7 +174,8 @@ class _Indexing:
             stamps.pop(path, None)
             if work.is_wanted or made.summary.subdirs:
                 stamps[path] = dataclasses.replace(made, made_from=identities[work.path])
-            _write_stamps(self.place, {**known, **stamps}.values())
+            known |= stamps
+            _write_stamps(self.place, known.values())
             self.changed = True
         if known.keys() != stamps.keys():
             _write_stamps(self.place, stamps.values())

@@ -342,8 +342,9 @@ def test_a_disk_that_takes_no_more_ends_the_run(world: World) -> None:
     done = subprocess.run(limited, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == ExitCode.USAGE
     errors = done.stderr.split("free\n")[1]
+    part = world.state / "cache" / "parts" / f"{world.packages[2].sha256}.part"
     assert errors == (
-        f"error: linux-64/p2-1.0-0.tar.bz2: {world.channel}: File too large\n"
+        f"error: linux-64/p2-1.0-0.tar.bz2: {part}: File too large\n"
         f"  from  {world.upstream.url}/ch/linux-64/p2-1.0-0.tar.bz2\n"
         "help: see to the disk, then run `pixi run fetch` again\n"
     )
