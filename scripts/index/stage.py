@@ -217,13 +217,13 @@ class _Indexing:
                 make_repodata_durable(built, staged)
             publish(built, staged, channel)
         names = published_names(built)
-        self.published |= {work.path / name for name in names}
-        stale = [name for name, _ in work.contents.index_files() if name not in names]
-        self.stale += [work.path / name for name in stale]
-        contents = without(
-            look_into_channel(place.folder, work.path),
-            waiting | {work.path / name for name in stale},
-        )
+        published_now = {work.path / name for name in names}
+        stale = [work.path / name for name, _ in work.contents.index_files() if name not in names]
+        self.published |= published_now
+        self.stale += stale
+        # A shard that was waiting may be named again.
+        still_gone = (waiting - published_now).union(stale)
+        contents = without(look_into_channel(place.folder, work.path), still_gone)
         return ChannelStamp(
             made_from=Identity(records="", files=""),
             indexer=self._indexer.identity,
