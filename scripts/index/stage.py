@@ -222,7 +222,7 @@ class _Indexing:
         self.published |= published_now
         self.stale += stale
         # A shard that was waiting may be named again.
-        still_gone = (waiting - published_now).union(stale)
+        still_gone = (waiting - published_now) | set(stale)
         contents = without(look_into_channel(place.folder, work.path), still_gone)
         return ChannelStamp(
             made_from=Identity(records="", files=""),
