@@ -38,7 +38,7 @@ LISTED = """\
   doctor         Tell whether somebody's pixi.lock would install from a mirror
   mirror         Fetch, index and verify: make the channel that pixi.lock names
   update-mirror  Move the mirrored packages on to newer versions, then make the channel
-  prune          Remove the artifacts that pixi.lock no longer names
+  prune          Remove the artifacts that no lock names any more
   new            Make a builder repository of your own from this template
   upgrade        Bring a builder's tasks up to a newer template, your changes kept
   demo           Show the main job on a small upstream of its own, with no network

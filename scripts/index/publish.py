@@ -63,7 +63,7 @@ def _present(target: Path) -> bytes | None:
 def make_repodata_durable(built: Sequence[BuiltSubdir], staged: Path) -> None:
     """Have each repodata.json on the disk before it replaces another.
 
-    It alone holds the records of artifacts kept from before; all others come from the lock again.
+    It alone holds the records of retained artifacts; all others come from the lock again.
     """
     for each in built:
         path = staged / each.subdir / REPODATA
