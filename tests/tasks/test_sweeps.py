@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -251,6 +252,10 @@ def cases(changes: tuple[Change, ...], *, deep: bool, seed: str) -> Iterator[tup
         yield from ((change, kind) for change in chance.sample(changes, SAMPLE))
 
 
+@pytest.mark.skipif(
+    version("py-rattler").startswith("0.25."),
+    reason="the rows of its shards have no order, so that no two runs give the same bytes",
+)
 @pytest.mark.parametrize("world", SCENES, indirect=True)
 def test_any_change_goes_wrong(
     world: World, capsys: pytest.CaptureFixture[str], *, deep: bool
