@@ -60,7 +60,7 @@ def open_workspace(manifest_path: Path | None, overrides: SettingOverrides) -> W
     refuse_non_utf8(root, "give the workspace's folder, or the one around it, another name")
     place = channel_place(_channel_folder(root, settings.channel_dir))
     refuse_odd_state(place)
-    for folder in (root, place.state):  # what a killed run, of whatever task, left beside a file
+    for folder in (root, place.state, place.cache):  # what a killed run left beside a file
         clear_scratch(folder)
     return Workspace(
         root=root,

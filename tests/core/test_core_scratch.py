@@ -161,7 +161,13 @@ def test_a_manifest_that_was_not_written_whole_goes_with_the_next_run(tmp_path: 
     (left,) = set(tmp_path.iterdir()) - {manifest, mine}
     assert re.fullmatch(r"pixi\.toml\.[0-9a-f]{8}\.pixi-mirror\.tmp", left.name)
     assert manifest.read_bytes() == MANIFEST
+    kept = [tmp_path / ".pixi-mirror" / "local-channel" / each for each in ("state", "cache")]
+    for folder in kept:
+        folder.mkdir(parents=True)
+        (folder / f"a.json.{'0' * 8}.pixi-mirror.tmp").touch()
     if os.name == "nt":
-        os.utime(left, (0, 0))
+        for each in tmp_path.rglob("*.pixi-mirror.tmp"):
+            os.utime(each, (0, 0))
     assert platforms(["--manifest-path", str(manifest)]) == 0  # which only looks
-    assert set(tmp_path.iterdir()) == {manifest, mine}
+    assert set(tmp_path.iterdir()) == {manifest, mine, tmp_path / ".pixi-mirror"}
+    assert [list(folder.iterdir()) for folder in kept] == [[], []]
