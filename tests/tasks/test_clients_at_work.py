@@ -28,7 +28,7 @@ from tests.support.upstream import Upstream
 from tests.support.verified import elsewhere
 
 GRACE = 4  # seconds; an install takes less
-TURNS = 12
+TURNS = 8
 # By client and server: how many installs there are with `--deep`, ten thousand in all.
 INSTALLS = {
     ("rattler", "http.server"): 4000,
