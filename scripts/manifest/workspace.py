@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from scripts.channel.mirror_state import WORKSPACES
 from scripts.channel.obstacles import refuse_odd_state
 from scripts.channel.state import STATE_FOLDER, ChannelPlace, channel_place
 from scripts.core.errors import MirrorError, refuse_non_utf8, usage_error
@@ -60,7 +61,8 @@ def open_workspace(manifest_path: Path | None, overrides: SettingOverrides) -> W
     refuse_non_utf8(root, "give the workspace's folder, or the one around it, another name")
     place = channel_place(_channel_folder(root, settings.channel_dir))
     refuse_odd_state(place)
-    for folder in (root, place.state, place.cache):  # what a killed run left beside a file
+    workspaces = (place.state / WORKSPACES).glob("*")
+    for folder in (root, place.state, place.cache, *workspaces):  # left by a killed run
         clear_scratch(folder)
     return Workspace(
         root=root,
