@@ -210,7 +210,7 @@ def test_a_task_that_the_user_changed_is_shown_and_left(case: Case) -> None:
     tasks = after["feature"]["tasks"]["tasks"]
     assert tasks["prune"] == {
         "cmd": "python -m tasks.prune -v",
-        "description": "Drop artifacts that pixi.lock no longer names",
+        "description": "Drop artifacts that no lock names any more",
     }
     # The others were merged, and the user's own are as they were.
     assert "doctor" in tasks
