@@ -1,4 +1,4 @@
-"""What the tasks are made of: one folder a stage, in the order in which data flows. Acts.
+"""What the tasks are made of: one folder a stage, in the order in which data flows.
 
 Every program of ours imports it first, so the streams are made fit here for what is printed.
 """

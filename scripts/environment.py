@@ -1,4 +1,4 @@
-"""The virtual environments of `./run`, made from PyPI once and renewed when they must be. Acts.
+"""The virtual environments of `./run`, made from PyPI once and renewed when they must be.
 
 For the launcher alone, and so in a hurry: what is slow to import (pathlib, dataclasses,
 subprocess) stays out or waits until an environment is made. It imports nothing else of ours.

@@ -1,4 +1,4 @@
-"""The program `pixi-mirror`, which pixi runs as `pixi mirror`: a task by its name. Acts.
+"""The program `pixi-mirror`, which pixi runs as `pixi mirror`: a task by its name.
 
 The wheel carries this template in a folder of its own, where Python would not look for `scripts`
 and `tasks`. This module is the entry point, under its long name, and from here on they are found:
@@ -15,9 +15,9 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
-from scripts.core.called import EXTENSION, PROGRAM, VARIABLE
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem, exit_code_of
+from scripts.core.invocation import EXTENSION, PROGRAM, VARIABLE
 from scripts.core.template_files import TEMPLATE, version
 from scripts.task_list import (
     ON_THE_TEMPLATE,

@@ -1,4 +1,4 @@
-"""Run a task in a virtual environment made from PyPI: what `./run` and `run.cmd` start. Acts.
+"""Run a task in a virtual environment made from PyPI: what `./run` and `run.cmd` start.
 
 It needs the standard library alone, and a Python as old as 3.6 can still read it: such a one
 shall say a sentence, not a SyntaxError. It never calls pixi. Where the environment is ready it
@@ -99,7 +99,7 @@ def start(environment: Environment, task: str, options: list[str]) -> int:
     command = [environment.python, "-P", "-m", module_of(task), *options]
     env = {name: text for name, text in os.environ.items() if name != "PYTHONHOME"}
     env["PYTHONPATH"] = ROOT
-    env["PIXI_MIRROR_RUN"] = "run" if os.name == "nt" else "./run"  # scripts/core/called.py
+    env["PIXI_MIRROR_RUN"] = "run" if os.name == "nt" else "./run"  # scripts/core/invocation.py
     sys.stdout.flush()
     sys.stderr.flush()
     if os.name != "nt":

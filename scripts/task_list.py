@@ -1,4 +1,4 @@
-"""The names of the tasks with what pixi.toml says of each: for `./run` and for `pixi mirror`. Acts.
+"""The names of the tasks with what pixi.toml says of each: for `./run` and for `pixi mirror`.
 
 For the launchers alone, and so in a hurry: the standard library, and that where it is used.
 """

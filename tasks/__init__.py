@@ -1,4 +1,4 @@
-"""One thin module per pixi task, same name: options in, one call, a result, an exit code. Acts."""
+"""One thin module per pixi task, same name: options in, one call, a result, an exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`pixi run bench`: measure fetch, index and verify against their peers. Acts."""
+"""`pixi run bench`: measure fetch, index and verify against their peers."""
 
 from __future__ import annotations
 

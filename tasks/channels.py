@@ -1,4 +1,4 @@
-"""`pixi run channels`: the channels of each environment in order, and what each serves. Acts."""
+"""`pixi run channels`: the channels of each environment in order, and what each serves."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 
-from scripts.channel.layout import Layout
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
+from scripts.core.layout import Layout
 from scripts.core.report import Report
+from scripts.doctor.channel_report import channel_report, channel_uses, names_of_two_channels
 from scripts.lock.read import read_lock
 from scripts.lock.select import select
-from scripts.manifest.workspace import add_setting_options, open_workspace, overrides_from
-from scripts.solve.channel_report import channel_report, channel_uses, names_of_two_channels
+from scripts.workspace.workspace import add_setting_options, open_workspace, overrides_from
 
 SETTINGS = ("layout", "environments", "exclude-environments", "platforms")
 

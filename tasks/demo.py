@@ -1,4 +1,4 @@
-"""`pixi run demo`, `./run demo`: show the main job on a small upstream, with no network. Acts."""
+"""`pixi run demo`, `./run demo`: show the main job on a small upstream, with no network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`pixi run doctor`: would somebody's pixi.lock install from a mirror? Acts."""
+"""`pixi run doctor`: tell whether somebody's pixi.lock would install from a mirror."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.consume.mirror_place import Asking, MirrorPlace
-from scripts.consume.source import find_mirror
-from scripts.consume.stage import Question, doctor
 from scripts.core.command import run_task, task_parser, words_of
 from scripts.core.console import Console
 from scripts.core.errors import usage_error
 from scripts.core.report import Report
-from scripts.manifest.settings import SettingOverrides, Settings, override
-from scripts.manifest.workspace import add_setting_options, open_workspace, overrides_from
+from scripts.doctor.mirror_place import Asking, MirrorPlace
+from scripts.doctor.source import find_mirror
+from scripts.doctor.stage import Question, doctor
+from scripts.workspace.settings import SettingOverrides, Settings, override
+from scripts.workspace.workspace import add_setting_options, open_workspace, overrides_from
 
 
 def main(argv: Sequence[str] | None = None) -> int:

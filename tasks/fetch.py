@@ -1,4 +1,4 @@
-"""`pixi run fetch`: download what pixi.lock names and the channel lacks. Acts."""
+"""`pixi run fetch`: download what pixi.lock names and the channel lacks."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from scripts.channel.owners import by_settings, read_owners
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
-from scripts.core.exclusive import exclusive
+from scripts.core.file_lock import exclusive
 from scripts.core.report import Report
 from scripts.fetch.stage import FetchOptions, fetch
-from scripts.lock.owners import by_settings, read_owners
 from scripts.lock.read import read_lock
 from scripts.lock.select import select
-from scripts.manifest.workspace import add_setting_options, open_workspace, overrides_from
+from scripts.workspace.workspace import add_setting_options, open_workspace, overrides_from
 
 SETTINGS = (
     "channel-dir",

@@ -1,4 +1,4 @@
-"""`pixi run index`: describe the artifacts of the mirror as conda channels. Acts."""
+"""`pixi run index`: describe the artifacts of the mirror as conda channels."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from scripts.channel.owners import by_settings, read_owners
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
-from scripts.core.exclusive import exclusive
+from scripts.core.file_lock import exclusive
 from scripts.core.report import Report
 from scripts.index.stage import index
-from scripts.lock.owners import by_settings, read_owners
 from scripts.lock.read import read_lock
 from scripts.lock.select import select
-from scripts.manifest.workspace import add_setting_options, open_workspace, overrides_from
+from scripts.workspace.workspace import add_setting_options, open_workspace, overrides_from
 
 SETTINGS = (
     "channel-dir",

@@ -1,4 +1,4 @@
-"""`pixi run lint`, `./run lint`: check style, format and types. Acts."""
+"""`pixi run lint`, `./run lint`: check style, format and types."""
 
 from __future__ import annotations
 

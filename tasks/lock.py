@@ -1,4 +1,4 @@
-"""`pixi run lock`: renew pixi.lock and say what changed since the channel was last made. Acts."""
+"""`pixi run lock`: renew pixi.lock and say what changed since the channel was last made."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.report import Report
 from scripts.keep.changes import add_markdown_option, changes_report, known_before
-from scripts.manifest.workspace import add_setting_options, open_workspace, overrides_from
-from scripts.renew.pixi import need_pixi
-from scripts.renew.update import renew_lock
+from scripts.lock.update import renew_lock
+from scripts.workspace.pixi import need_pixi
+from scripts.workspace.workspace import add_setting_options, open_workspace, overrides_from
 
 SETTINGS = ("channel-dir", "environments", "exclude-environments", "platforms")
 

@@ -1,4 +1,4 @@
-"""`pixi run mirror`: make of pixi.lock a channel that is proven to install offline. Acts."""
+"""`pixi run mirror`: make of pixi.lock a channel that is proven to install offline."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from scripts.channel.owners import by_settings, read_owners
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError
-from scripts.core.exclusive import exclusive
+from scripts.core.file_lock import exclusive
 from scripts.core.report import Json, Report
 from scripts.fetch.stage import FetchOptions, fetch
 from scripts.index.stage import index
 from scripts.keep.relayout import relayout
 from scripts.lock.model import LockFile
-from scripts.lock.owners import by_settings, read_owners
 from scripts.lock.read import read_lock
+from scripts.lock.satisfiability_check import check_fit
 from scripts.lock.select import select
-from scripts.manifest.workspace import (
+from scripts.verify.stage import VerifyOptions, verify
+from scripts.workspace.pixi import is_run_by_pixi
+from scripts.workspace.workspace import (
     Workspace,
     add_setting_options,
     open_workspace,
     overrides_from,
 )
-from scripts.renew.fit_check import check_fit
-from scripts.renew.pixi import is_run_by_pixi
-from scripts.verify.stage import VerifyOptions, verify
 
 SETTINGS = (
     "channel-dir",

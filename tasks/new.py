@@ -1,4 +1,4 @@
-"""`pixi run new`: make a builder repository of your own from this template. Acts."""
+"""`pixi run new`: make a builder repository of your own from this template."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.builder.new import new_builder, read_packages
-from scripts.builder.wishes import Wishes
 from scripts.core.command import folder_of, run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.errors import usage_error
 from scripts.core.redact import redact
 from scripts.core.report import Report
+from scripts.template.new import new_builder, read_packages
+from scripts.template.wishes import Wishes
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""`pixi run platforms`: show or change for which platforms environments are locked. Acts."""
+"""`pixi run platforms`: show or change for which platforms environments are locked."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.errors import usage_error
 from scripts.core.report import Report
-from scripts.manifest.edit_platforms import change_platforms, set_platforms
-from scripts.manifest.platforms import show_platforms, write_platforms
-from scripts.manifest.workspace import (
+from scripts.workspace.edit_platforms import change_platforms, set_platforms
+from scripts.workspace.platforms import show_platforms, write_platforms
+from scripts.workspace.workspace import (
     add_setting_options,
     open_workspace,
     overrides_from,

@@ -1,4 +1,4 @@
-"""`pixi run prune`: remove what the index names and no workspace does. Acts."""
+"""`pixi run prune`: remove what the index names and no workspace does."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
+from scripts.channel.owners import by_settings
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
-from scripts.core.exclusive import exclusive
+from scripts.core.file_lock import exclusive
 from scripts.core.report import Report
 from scripts.keep.prune import PruneOptions, adopt, forget, prune
-from scripts.lock.owners import by_settings
 from scripts.lock.read import read_lock
-from scripts.manifest.workspace import add_setting_options, open_workspace, overrides_from
+from scripts.workspace.workspace import add_setting_options, open_workspace, overrides_from
 
 SETTINGS = ("channel-dir", "grace")
 

@@ -1,4 +1,4 @@
-"""`pixi run test`, `./run test`: run the tests with the packages of this environment. Acts."""
+"""`pixi run test`, `./run test`: run the tests with the packages of this environment."""
 
 from __future__ import annotations
 

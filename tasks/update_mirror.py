@@ -1,4 +1,4 @@
-"""`pixi run update-mirror`: move the mirrored packages on, then make the channel. Acts."""
+"""`pixi run update-mirror`: move the mirrored packages on, then make the channel."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from scripts.channel.owners import by_settings, read_owners
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
-from scripts.core.exclusive import exclusive
+from scripts.core.file_lock import exclusive
 from scripts.core.report import Report
 from scripts.keep.changes import STDOUT, add_markdown_option, changes_report, known_before
-from scripts.lock.owners import by_settings, read_owners
 from scripts.lock.read import read_lock
-from scripts.manifest.setting_options import add_long_setting_options
-from scripts.manifest.workspace import open_workspace, overrides_from
-from scripts.renew.pixi import need_pixi
-from scripts.renew.update import try_update, update_lock
-from scripts.renew.update_plan import UpdateRequest, beyond_lines, plan_update
+from scripts.lock.update import try_update, update_lock
+from scripts.lock.update_plan import UpdateRequest, beyond_lines, plan_update
+from scripts.workspace.pixi import need_pixi
+from scripts.workspace.setting_options import add_long_setting_options
+from scripts.workspace.workspace import open_workspace, overrides_from
 from tasks import mirror
 
 

@@ -1,4 +1,4 @@
-"""`pixi run upgrade`: bring a builder's tasks up to a newer template. Acts."""
+"""`pixi run upgrade`: bring a builder's tasks up to a newer template."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.builder.builder_files import check_template
-from scripts.builder.upgrade import UpgradeOptions, upgrade
 from scripts.core.command import folder_of, run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, usage_error
-from scripts.core.exclusive import exclusive
+from scripts.core.file_lock import exclusive
 from scripts.core.report import Report
 from scripts.core.template_files import TEMPLATE
-from scripts.manifest.settings import SettingOverrides
-from scripts.manifest.workspace import open_workspace
+from scripts.template.builder_files import check_template
+from scripts.template.upgrade import UpgradeOptions, upgrade
+from scripts.workspace.settings import SettingOverrides
+from scripts.workspace.workspace import open_workspace
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""`pixi run verify`: prove that the channel holds what pixi.lock names. Acts."""
+"""`pixi run verify`: prove that the channel holds what pixi.lock names."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from scripts.channel.owners import by_settings, read_owners
 from scripts.core.command import run_task, task_parser, words_of
 from scripts.core.console import Console
-from scripts.core.exclusive import exclusive
+from scripts.core.file_lock import exclusive
 from scripts.core.report import Report
-from scripts.lock.owners import by_settings, read_owners
 from scripts.lock.read import read_lock
 from scripts.lock.select import select
-from scripts.manifest.workspace import add_setting_options, open_workspace, overrides_from
-from scripts.proof.findings import Client, Level
+from scripts.verify.findings import Client, Level
 from scripts.verify.stage import REPORT_FORMS, VerifyOptions, verify
+from scripts.workspace.workspace import add_setting_options, open_workspace, overrides_from
 
 SETTINGS = (
     "channel-dir",
@@ -77,7 +77,7 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
     lock = read_lock(workspace.lock_path)
     selection = select(lock, workspace.settings)
     if options.self_check:
-        from scripts.self_check.stage import self_check
+        from scripts.verify.self_check.stage import self_check
 
         with exclusive(workspace.place.lock, workspace.settings.channel_dir):
             return self_check(workspace, selection, console)

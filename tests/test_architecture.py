@@ -52,7 +52,7 @@ def test_imports_point_upstream() -> None:
 def test_an_import_that_points_downstream_is_found() -> None:
     bad = (
         parse_module("scripts.lock.bad", "from scripts.fetch.plan import plan\n"),
-        parse_module("scripts.core.bad", "def f():\n    import scripts.channel.layout\n"),
+        parse_module("scripts.core.bad", "def f():\n    import scripts.channel.part\n"),
         parse_module("scripts.keep.bad", "from tasks.fetch import main\nfrom . import x\n"),
         parse_module("scripts.cellar.bad", ""),
         parse_module("tasks.bad", "from scripts.environment import ROOT\n"),
@@ -62,7 +62,7 @@ def test_an_import_that_points_downstream_is_found() -> None:
     assert list(architecture.against_the_arrow(bad)) == [
         "scripts.lock.bad: imports scripts.fetch.plan, which is downstream",
         "scripts.lock.bad: imports scripts.fetch.plan.plan, which is downstream",
-        "scripts.core.bad: imports scripts.channel.layout, which is downstream",
+        "scripts.core.bad: imports scripts.channel.part, which is downstream",
         "scripts.keep.bad: imports . relatively",
         "scripts.keep.bad: imports ..x relatively",
         "scripts.keep.bad: imports tasks.fetch, which is downstream",
@@ -70,47 +70,6 @@ def test_an_import_that_points_downstream_is_found() -> None:
         "scripts.cellar.bad: cellar has no place in the order",
         "tasks.bad: imports scripts.environment, which is the launcher's",
         "tasks.bad: imports scripts.extension, which is the launcher's",
-    ]
-
-
-def test_every_module_says_whether_it_decides_or_acts() -> None:
-    assert list(architecture.of_no_kind(OURS)) == []
-
-
-def test_a_module_that_says_neither_or_both_is_found() -> None:
-    neither = parse_module("scripts.core.a", '"""Do things."""\nx = 1\n')
-    both = parse_module("scripts.core.b", '"""It. Acts. Decides; does no I/O."""\nx = 1\n')
-    bare = parse_module("scripts.core.__init__", '"""A folder."""\n')
-    acts = parse_module("scripts.core.c", '"""It prints. Acts: on stdout."""\nx = 1\n')
-    found = list(architecture.of_no_kind((neither, both, bare, acts)))
-    assert found == [
-        f"scripts.core.{name}: its docstring says neither `Acts.` nor `Decides; does no I/O.`"
-        for name in "ab"
-    ]
-
-
-def test_what_decides_does_not_act() -> None:
-    assert list(architecture.deciding_yet_acting(OURS)) == []
-
-
-def test_a_deciding_module_that_acts_is_found() -> None:
-    source = '''"""Decides; does no I/O."""
-from urllib.parse import urlsplit
-from urllib import request
-import subprocess, os
-def f(path):
-    with path.open() as file:
-        open(file)
-    return path.read_text()
-'''
-    bad = parse_module("scripts.fetch.bad", source)
-    good = parse_module("scripts.fetch.good", source.replace("Decides; does no I/O.", "Acts."))
-    assert list(architecture.deciding_yet_acting((bad, good))) == [
-        "scripts.fetch.bad: decides, yet imports subprocess",
-        "scripts.fetch.bad: decides, yet imports urllib.request",
-        "scripts.fetch.bad:6: decides, yet calls .open()",
-        "scripts.fetch.bad:7: decides, yet calls open()",
-        "scripts.fetch.bad:8: decides, yet calls .read_text()",
     ]
 
 

@@ -1,4 +1,4 @@
-"""Read a conda artifact whole, to know that it can be opened; nothing is unpacked. Acts.
+"""Read a conda artifact whole, to know that it can be opened; nothing is unpacked.
 
 Every byte is decompressed, which compares the checksums of zip, zstd and bzip2, and every member
 of the tar archives is gone through.

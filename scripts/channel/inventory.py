@@ -1,4 +1,4 @@
-"""What is in the channel folder, beside what should be. Acts."""
+"""What is in the channel folder, beside what should be."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from stat import S_ISREG
 
-from scripts.channel.digests import Digests
+from scripts.channel.digest_cache import Digests
 from scripts.core.file_name import parse_file_name
 from scripts.core.files import hash_file
 from scripts.core.subdir import is_known_subdir

@@ -1,4 +1,4 @@
-"""Names in the channel that differ in case alone: one file on some disks, two on others. Acts."""
+"""Names in the channel that differ in case alone: one file on some disks, two on others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of a mirror and cannot be made again. Acts.
+"""What is known of a mirror and cannot be made again.
 
 The layout of its channel folder, the workspaces that are mirrored into it with what each of them
 names, and the files that wait for their removal. All of it is small JSON below
@@ -17,13 +17,12 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from scripts.channel.digests import Fingerprint
-from scripts.channel.layout import Layout
-from scripts.channel.state import ChannelPlace
+from scripts.channel.digest_cache import Fingerprint
+from scripts.core.channel_paths import WORKSPACES, ChannelPlace
 from scripts.core.errors import MirrorError, usage_error
 from scripts.core.files import read_regular, unlink, write_atomically
+from scripts.core.layout import Layout
 
-WORKSPACES: Final = "workspaces"
 _CHANNEL: Final = "channel.json"
 _REMOVALS: Final = "removals.json"
 _WORKSPACE: Final = "workspace.json"

@@ -1,4 +1,4 @@
-"""An artifact on its way: written beside the channel, hashed while written, then renamed. Acts."""
+"""An artifact on its way: written beside the channel, hashed while written, then renamed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from scripts.core.exclusive import try_lock
+from scripts.core.file_lock import try_lock
 from scripts.core.files import CHUNK, make_durable, naming, replace
 
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)

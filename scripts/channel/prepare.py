@@ -1,10 +1,10 @@
-"""Make the channel folder and its state folder, on one file system. Acts."""
+"""Make the channel folder and its state folder, on one file system."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from scripts.channel.state import ChannelPlace
+from scripts.core.channel_paths import ChannelPlace
 from scripts.core.errors import usage_error
 from scripts.core.files import write_atomically
 from scripts.core.scratch import clear_scratch

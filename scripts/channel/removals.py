@@ -1,4 +1,4 @@
-"""Files that a published index named once: they stay for a while, then they go. Acts.
+"""Files that a published index named once: they stay for a while, then they go.
 
 A client at work has read an index; what that named must be there until the client is done. So a
 file that a publication drops waits for `grace`, and the next publication, or `prune`, removes it.
@@ -15,9 +15,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from scripts.channel.digests import Fingerprint
+from scripts.channel.digest_cache import Fingerprint
 from scripts.channel.mirror_state import Removal, write_removals
-from scripts.channel.state import ChannelPlace
+from scripts.core.channel_paths import ChannelPlace
 from scripts.core.errors import usage_error
 from scripts.core.files import unlink
 

@@ -1,4 +1,4 @@
-"""Channel base URLs (CEP 26) and the folder each gets in a mirror. Decides; does no I/O."""
+"""Channel base URLs (CEP 26) and the folder each gets in a mirror."""
 
 from __future__ import annotations
 

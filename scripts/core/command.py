@@ -1,4 +1,4 @@
-"""What all tasks share: the common options, and from a handler's end to an exit code. Acts."""
+"""What all tasks share: the common options, and from a handler's end to an exit code."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, TypeVar
 
-from scripts.core.called import EXTENSION, PROGRAM, as_called, launcher_of
 from scripts.core.console import Console, Loudness
 from scripts.core.errors import ExitCode, MirrorError, Problem, exit_code_of, usage_error
+from scripts.core.invocation import EXTENSION, PROGRAM, as_called, launcher_of
 from scripts.core.report import Report
 
 # What the tasks import of requirements.txt in this process.

@@ -1,4 +1,4 @@
-"""Conditions of MatchSpecs: `python >=3.10 and (__unix or wine)`. Decides; does no I/O.
+"""Conditions of MatchSpecs: `python >=3.10 and (__unix or wine)`.
 
 What stands in `[when="…"]`, as rattler reads and writes it
 (rattler_conda_types/src/match_spec/condition.rs): `and` binds tighter than `or`.

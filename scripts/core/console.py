@@ -1,4 +1,4 @@
-"""The only place that prints. Acts: results on stdout, everything else on stderr."""
+"""The only place that prints. Results on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import TextIO
 
-from scripts.core.called import as_called
 from scripts.core.errors import Problem, usage_error
-from scripts.core.gather import gathered
+from scripts.core.group_problems import gathered
+from scripts.core.invocation import as_called
 from scripts.core.redact import printable, redact
 from scripts.core.report import Json, Report
 

@@ -1,4 +1,4 @@
-"""Errors as values a person can act on, and the exit codes. Decides; does no I/O."""
+"""Errors as values a person can act on, and the exit codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of conda artifacts, `name-version-build.ext` (CEP 26, CEP 35). Decides; does no I/O."""
+"""Names of conda artifacts, `name-version-build.ext` (CEP 26, CEP 35)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read, hash and replace single files so that nothing half-done is ever visible. Acts."""
+"""Read, hash and replace single files so that nothing half-done is ever visible."""
 
 from __future__ import annotations
 

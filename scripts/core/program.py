@@ -1,4 +1,4 @@
-"""Run another program to its end, from a folder that exists; ask it for its version. Acts."""
+"""Run another program to its end, from a folder that exists; ask it for its version."""
 
 from __future__ import annotations
 

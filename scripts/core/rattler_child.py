@@ -1,4 +1,4 @@
-"""Call py-rattler in a child process, since it may crash at interpreter exit. Acts.
+"""Call py-rattler in a child process, since it may crash at interpreter exit.
 
 The child is `scripts/core/rattler_worker.py`, the one module that imports rattler; what goes in
 and comes out is JSON.

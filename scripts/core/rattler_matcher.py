@@ -1,4 +1,4 @@
-"""Match MatchSpecs against records; imported by `rattler_worker.py` alone. Acts."""
+"""Match MatchSpecs against records; imported by `rattler_worker.py` alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Solve with rattler; imported by `rattler_worker.py` alone. Acts."""
+"""Solve with rattler; imported by `rattler_worker.py` alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read MatchSpecs, into the fields of a manifest too; for `rattler_worker.py` alone. Acts."""
+"""Read MatchSpecs, into the fields of a manifest too; for `rattler_worker.py` alone."""
 
 from __future__ import annotations
 

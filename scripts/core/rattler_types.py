@@ -1,4 +1,4 @@
-"""Types of rattler whose names moved between versions; for the child process alone. Acts."""
+"""Types of rattler whose names moved between versions; for the child process alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where rattler is imported, with its neighbours: its API moves between minor versions. Acts.
+"""Where rattler is imported, with its neighbours: its API moves between minor versions.
 
 Run as `python -m scripts.core.rattler_worker FUNCTION` with JSON arguments on stdin; prints one
 line `{"rattler": {"result": …}}` or `{"rattler": {"error": "…"}}` and leaves by `os._exit`,

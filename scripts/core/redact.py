@@ -1,7 +1,4 @@
-"""What of a text may be shown: no secrets of URLs, nothing that steers a terminal.
-
-Decides; does no I/O.
-"""
+"""What of a text may be shown: no secrets of URLs, nothing that steers a terminal."""
 
 from __future__ import annotations
 

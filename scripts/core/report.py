@@ -1,4 +1,4 @@
-"""What a stage has to say, for people and for programs. Decides; does no I/O."""
+"""What a stage has to say, for people and for programs."""
 
 from __future__ import annotations
 

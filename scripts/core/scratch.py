@@ -1,4 +1,4 @@
-"""Scratch under names of ours alone, with an owner; what a killed run left is cleared. Acts.
+"""Scratch under names of ours alone, with an owner; what a killed run left is cleared.
 
 `NAME.1f2e3d4c.pixi-mirror.tmp` is a file on its way to NAME, `1f2e3d4c.pixi-mirror.tmp` a folder.
 Its owner holds a lock on it (a folder's is on the file `owner` in it), which the system lets go of
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from scripts.core.errors import refuse_non_utf8
-from scripts.core.exclusive import try_lock
+from scripts.core.file_lock import try_lock
 
 _END: Final = ".pixi-mirror.tmp"
 _OURS: Final = re.compile(rf"(?:.+\.)?[0-9a-f]{{8}}{re.escape(_END)}", re.DOTALL)

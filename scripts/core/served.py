@@ -1,4 +1,4 @@
-"""Serve a folder on loopback for as long as one program runs. Acts.
+"""Serve a folder on loopback for as long as one program runs.
 
 Run as `python -m scripts.core.served` with a JSON object on stdin: the `folder` to serve, the
 `command` to run, and a file to write before that, `config`, with the `text` in which `{port}`

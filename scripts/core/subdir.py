@@ -1,4 +1,4 @@
-"""The subdirs of a conda channel. Decides; does no I/O."""
+"""The subdirs of a conda channel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of the template: in a checkout, in a copy, in the wheel. Acts: it lists folders.
+"""The files of the template: in a checkout, in a copy, in the wheel. It lists folders.
 
 Git is not asked, which none but the first has. What stands at the top is listed by name; folders
 are taken whole, without what Python and the checkers made in them.

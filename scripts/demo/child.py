@@ -1,4 +1,4 @@
-"""Run a task of this template as its user would, in a process of its own. Acts."""
+"""Run a task of this template as its user would, in a process of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Find records that say other than their archives: the hotfixes that were kept. Acts."""
+"""Find records that say other than their archives: the hotfixes that were kept."""
 
 from __future__ import annotations
 

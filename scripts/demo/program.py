@@ -1,4 +1,4 @@
-"""Run the program that the demo installed. Acts."""
+"""Run the program that the demo installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo's own place: a copied workspace, and a pixi configuration with its mirror. Acts."""
+"""The demo's own place: a copied workspace, and a pixi configuration with its mirror."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small HTTP server on loopback that serves a folder as it is. Acts."""
+"""A small HTTP server on loopback that serves a folder as it is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The main job on a small upstream: serve it, mirror it, install from the mirror, run. Acts."""
+"""The main job on a small upstream: serve it, mirror it, install from the mirror, run."""
 
 from __future__ import annotations
 

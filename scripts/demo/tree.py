@@ -1,4 +1,4 @@
-"""A folder's files as an indented tree. Decides; does no I/O."""
+"""A folder's files as an indented tree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many downloads to have in flight. Decides; does no I/O.
+"""How many downloads to have in flight.
 
 On a fast link each download keeps a processor busy (reading, hashing, writing), and more of
 them than processors only get in each other's way. Over a far or slow link each one mostly

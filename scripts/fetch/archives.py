@@ -1,4 +1,4 @@
-"""Open each artifact once: what nobody can open is not to be indexed or carried on. Acts.
+"""Open each artifact once: what nobody can open is not to be indexed or carried on.
 
 What was opened is remembered in the journal of digests, for the very file it was opened as.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Final
 
-from scripts.channel.digests import Digests
+from scripts.channel.digest_cache import Digests
 from scripts.core.errors import ExitCode, Problem
 from scripts.core.redact import redact
 from scripts.lock.select import Artifact

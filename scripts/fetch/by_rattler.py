@@ -1,4 +1,4 @@
-"""Downloads that only rattler can do: s3, oci, gcs, the keyring, tokens to renew. Acts."""
+"""Downloads that only rattler can do: s3, oci, gcs, the keyring, tokens to renew."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from scripts.access.pixi_config_layers import PixiConfig
-from scripts.access.proxies import Proxies
-from scripts.access.trust import root_for_rattler
-from scripts.access.trust_choice import Trust
 from scripts.core.rattler_child import RattlerRefusedError, call_rattler
 from scripts.core.redact import redact
 from scripts.fetch.failure import DownloadError, ErrorKind, kind_of_status
+from scripts.network.pixi_config_layers import PixiConfig
+from scripts.network.proxies import Proxies
+from scripts.network.tls import root_for_rattler
+from scripts.network.tls_choice import Trust
 
 _STATUS: Final = re.compile(r"\(([1-5][0-9][0-9])\b|status(?: code)?:? ([1-5][0-9][0-9])\b")
 # Behind such words stands what was found there instead.

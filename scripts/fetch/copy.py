@@ -1,4 +1,4 @@
-"""Artifacts that lie in a folder already: `file://` URLs, paths, another place. Acts."""
+"""Artifacts that lie in a folder already: `file://` URLs, paths, another place."""
 
 from __future__ import annotations
 

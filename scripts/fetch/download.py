@@ -1,4 +1,4 @@
-"""Bring one artifact: from its sources, over tries, to its place in the channel. Acts."""
+"""Bring one artifact: from its sources, over tries, to its place in the channel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from scripts.channel.part import PartFile
-from scripts.channel.state import ChannelPlace
+from scripts.core.channel_paths import ChannelPlace
 from scripts.fetch.copy import local_path, read_chunks, wrong_digest
 from scripts.fetch.encoding import UNDOABLE, NotEncodedError, undone
 from scripts.fetch.failure import (

@@ -1,4 +1,4 @@
-"""Undo a Content-Encoding that a server put around a file, or says that it did. Acts.
+"""Undo a Content-Encoding that a server put around a file, or says that it did.
 
 What the label means is known only by trying: stores put one on archives whose bytes are as they
 should be, and proxies compress what nobody asked to be compressed.

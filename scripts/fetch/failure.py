@@ -1,4 +1,4 @@
-"""Why a download failed, and whether trying again may help. Decides; does no I/O."""
+"""Why a download failed, and whether trying again may help."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One GET over http(s) with requests: redirects, resumption, credentials. Acts.
+"""One GET over http(s) with requests: redirects, resumption, credentials.
 
 Nothing is taken from the surroundings here (`trust_env` is off): which proxy, which
 credentials and which certificates to use is decided for each URL by its `Routes`.
@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urljoin, urlsplit
 
-from scripts.access.trust_choice import Trust
-from scripts.core.digits import parse_digits
+from scripts.core.parse_int import parse_digits
 from scripts.core.redact import redact
 from scripts.fetch.failure import DownloadError, ErrorKind, Patience, kind_of_status, mismatch
 from scripts.fetch.reason import is_reached, proxy_kind, said, sentence, shortened, tls_kind
+from scripts.network.tls_choice import Trust
 
 if TYPE_CHECKING:
     import requests

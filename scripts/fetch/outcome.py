@@ -1,4 +1,4 @@
-"""How downloads ended, as problems and lines for people. Decides; does no I/O."""
+"""How downloads ended, as problems and lines for people."""
 
 from __future__ import annotations
 

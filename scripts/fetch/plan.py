@@ -1,4 +1,4 @@
-"""What is to be downloaded, and whether it fits. Decides; does no I/O."""
+"""What is to be downloaded, and whether it fits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scripts.core.report import human_size
 from scripts.lock.derive import is_path
 from scripts.lock.model import Digest
 from scripts.lock.select import Artifact
-from scripts.manifest.model import Manifest
+from scripts.workspace.model import Manifest
 
 # Kept free on the disk besides the artifacts: the index and its staging, the journal.
 _MARGIN = 32 << 20

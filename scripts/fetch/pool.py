@@ -1,4 +1,4 @@
-"""Run downloads side by side, as many as help, and hand on each result. Acts.
+"""Run downloads side by side, as many as help, and hand on each result.
 
 The threads are daemons: one that waits for a server must not hold up the end of the run.
 """

@@ -1,4 +1,4 @@
-"""Show how far the downloads are. Acts: a bar on a terminal, a line now and then elsewhere."""
+"""Show how far the downloads are. A bar on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which servers are of no use any more, as all downloads of a run see it. Decides; does no I/O.
+"""Which servers are of no use any more, as all downloads of a run see it.
 
 Without it, each of a thousand artifacts would wait through its own five tries at a server that
 is not there, or that only fails.
@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from scripts.access.mirrors import origin
 from scripts.fetch.failure import NOBODY_THERE, OF_THE_DISK, WRONG, DownloadError, Patience
+from scripts.network.mirrors import origin
 
 # Tries at least that found nobody: a single one may have met a server as it started anew.
 _FEWEST_UNREACHED: Final = 3

@@ -1,4 +1,4 @@
-"""What an error of requests comes down to, for people and for retries. Decides; does no I/O."""
+"""What an error of requests comes down to, for people and for retries."""
 
 from __future__ import annotations
 

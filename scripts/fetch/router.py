@@ -1,4 +1,4 @@
-"""How each URL is requested, by what pixi users have already set. Acts.
+"""How each URL is requested, by what pixi users have already set.
 
 Mirrors, proxies, certificates and credentials are read once; the choices themselves are made by
 the modules that decide.
@@ -13,19 +13,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.access.credential_choice import headers_for, placeholder_in, url_for
-from scripts.access.credentials import read_credentials
-from scripts.access.mirrors import candidates, fails_over, fewest_failures_first, origin
-from scripts.access.pixi_config import read_pixi_config
-from scripts.access.proxies import choose_proxies
-from scripts.access.s3_options import overlay, parse_manifest_s3_options
-from scripts.access.trust import make_context, usable
-from scripts.access.trust_choice import choose_trust
 from scripts.core.console import Console
 from scripts.fetch.by_rattler import ByRattler
 from scripts.fetch.failure import NOBODY_THERE, DownloadError, ErrorKind
 from scripts.fetch.http import Route
-from scripts.manifest.workspace import read_manifest_text
+from scripts.network.credential_choice import headers_for, placeholder_in, url_for
+from scripts.network.credentials import read_credentials
+from scripts.network.mirrors import candidates, fails_over, fewest_failures_first, origin
+from scripts.network.pixi_config import read_pixi_config
+from scripts.network.proxies import choose_proxies
+from scripts.network.s3_options import overlay, parse_manifest_s3_options
+from scripts.network.tls import make_context, usable
+from scripts.network.tls_choice import choose_trust
+from scripts.workspace.workspace import read_manifest_text
 
 if TYPE_CHECKING:
     from requests.adapters import HTTPAdapter
@@ -96,7 +96,7 @@ class Router:
 
     def adapter(self) -> HTTPAdapter:
         """Make the adapter of one thread."""
-        from scripts.access.adapter import ContextAdapter
+        from scripts.network.adapter import ContextAdapter
 
         return ContextAdapter(self._context)
 

@@ -1,4 +1,4 @@
-"""The fetch stage: what the lock names and the channel lacks is downloaded. Acts. Only adds."""
+"""The fetch stage: what the lock names and the channel lacks is downloaded. Only adds."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from scripts.channel.digests import Digests
+from scripts.channel.digest_cache import Digests
 from scripts.channel.inventory import look
 from scripts.channel.letter_case import check_case
 from scripts.channel.mirror_state import read_state
-from scripts.channel.obstacles import refuse_obstacles
+from scripts.channel.owners import note_layout
 from scripts.channel.prepare import free_bytes, prepare
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError
 from scripts.core.report import Report
+from scripts.core.symlinks import refuse_obstacles
 from scripts.fetch.archives import check_archives
 from scripts.fetch.copy import place_again
 from scripts.fetch.download import Placed, Surroundings, disk_error
@@ -30,9 +31,8 @@ from scripts.fetch.progress import State, progress
 from scripts.fetch.reach import Reach
 from scripts.lock.channels import undeclared_lines
 from scripts.lock.left_out import left_out_json, left_out_lines
-from scripts.lock.owners import note_layout
 from scripts.lock.select import Artifact, Selection
-from scripts.manifest.workspace import Workspace
+from scripts.workspace.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Every file of the channel folder, by who it belongs to. Acts.
+"""Every file of the channel folder, by who it belongs to.
 
 Mirrored is what a workspace names, index what describes it, retained what the index names and no
 workspace does, waiting what an earlier index named, untracked all else.
@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from scripts.channel.inventory import files_below, find_channels
-from scripts.channel.layout import FLAT_CHANNEL, Layout
 from scripts.channel.mirror_state import Removal
+from scripts.channel.owners import Owners
 from scripts.channel.removals import still_waiting
-from scripts.channel.state import ChannelPlace
+from scripts.core.channel_paths import ChannelPlace
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.file_name import parse_file_name
 from scripts.core.files import read_regular
+from scripts.core.layout import FLAT_CHANNEL, Layout
 from scripts.core.report import Json
 from scripts.core.subdir import is_known_subdir
 from scripts.index.contents import is_index_path, look_into_channel
@@ -35,7 +36,6 @@ from scripts.index.repodata import (
 )
 from scripts.index.stamp import ChannelStamp
 from scripts.index.work import ChannelWork, plan_work
-from scripts.lock.owners import Owners
 from scripts.lock.select import Selection
 
 

@@ -1,4 +1,4 @@
-"""Read files of `info/` out of an artifact, and no more of it than that needs. Acts."""
+"""Read files of `info/` out of an artifact, and no more of it than that needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Build the index of one channel in a staging folder, and believe it only when read back. Acts."""
+"""Build the index of one channel in a staging folder, and believe it only when read back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compare two records: MatchSpecs by what they mean, all else exactly. Decides; does no I/O."""
+"""Compare two records: MatchSpecs by what they mean, all else exactly."""
 
 from __future__ import annotations
 

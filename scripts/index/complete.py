@@ -1,4 +1,4 @@
-"""Complete the record of an old lock's row by what its artifact says. Decides; does no I/O.
+"""Complete the record of an old lock's row by what its artifact says.
 
 What the lock says wins: it carries the hotfixes. Versions 6 and 7 say everything.
 """

@@ -1,4 +1,4 @@
-"""What lies in the folders of a conda channel: artifacts and index files. Acts.
+"""What lies in the folders of a conda channel: artifacts and index files.
 
 Only names and statuses are read, no bytes.
 """

@@ -1,4 +1,4 @@
-"""Find and run the indexer: the program rattler-index, else py-rattler's. Acts."""
+"""Find and run the indexer: the program rattler-index, else py-rattler's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A row of repodata.json, of a shard or of `info/index.json`, as a Record. Decides; does no I/O."""
+"""A row of repodata.json, of a shard or of `info/index.json`, as a Record."""
 
 from __future__ import annotations
 

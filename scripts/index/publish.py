@@ -1,4 +1,4 @@
-"""Let a built index become visible: packages' shards first, repodata.json last. Acts.
+"""Let a built index become visible: packages' shards first, repodata.json last.
 
 Files whose bytes are the same stay as they are; what is stale is left to wait for its removal.
 """

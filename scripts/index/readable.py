@@ -1,4 +1,4 @@
-"""Refuse records that no indexer could read, before it is asked to. Acts.
+"""Refuse records that no indexer could read, before it is asked to.
 
 rattler-index drops a whole repodata.json for one wrong type or version in it, in silence, and
 ends at the first requirement that is no MatchSpec.

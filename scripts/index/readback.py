@@ -1,4 +1,4 @@
-"""Read index files back from the disk and compare all that they say. Acts.
+"""Read index files back from the disk and compare all that they say.
 
 The indexer may end well and yet have dropped a whole seed; nor does it mend a damaged shard.
 """

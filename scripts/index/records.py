@@ -1,4 +1,4 @@
-"""Records of repodata (CEP 36): what one is, from a lock row, to JSON. Decides; does no I/O.
+"""Records of repodata (CEP 36): what one is, from a lock row, to JSON.
 
 The fields are those of rattler's PackageRecord (crates/rattler_conda_types/src/repo_data/mod.rs).
 One wrongly typed field makes rattler-index drop a whole seed in silence, so records are made

@@ -1,4 +1,4 @@
-"""The index files of one subdir as values: repodata, its zst, the shards. Decides; does no I/O.
+"""The index files of one subdir as values: repodata, its zst, the shards.
 
 repodata.json is CEP 36, `v3` in it CEP 48, shards are CEP 16. All are read as strictly as rattler
 reads them (crates/rattler_conda_types/src/repo_data). All `parse_*` raise DamagedIndexError, whose

@@ -1,4 +1,4 @@
-"""The records that an index is to have: the lock's, and those of artifacts kept. Acts.
+"""The records that an index is to have: the lock's, and those of artifacts kept.
 
 Read are only artifacts of which the lock says too little.
 """
@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from scripts.channel.digests import Digests
+from scripts.channel.digest_cache import Digests
 from scripts.core.errors import MirrorError, Problem
 from scripts.index.account import Indexed
 from scripts.index.artifact import read_index_record

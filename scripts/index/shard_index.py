@@ -3,8 +3,6 @@
 rattler-index puts the time of its making into it, so pixi-mirror writes it anew: dated by the
 newest record, and with the sha256 of repodata.json.zst beside. zst leaves bits without meaning in
 what it compresses. Here nothing is compressed, and the frame is checked against what it must be.
-
-Decides; does no I/O.
 """
 
 from __future__ import annotations

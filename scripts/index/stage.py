@@ -1,4 +1,4 @@
-"""The stage `index`: describe the artifacts of the mirror as conda channels. Acts."""
+"""The stage `index`: describe the artifacts of the mirror as conda channels."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import PurePosixPath
 
-from scripts.channel.digests import Digests
+from scripts.channel.digest_cache import Digests
 from scripts.channel.mirror_state import Removal, write_removals
-from scripts.channel.obstacles import refuse_obstacles
+from scripts.channel.owners import Owners, read_owners, remember
 from scripts.channel.prepare import clear_staging
 from scripts.channel.removals import is_due, now, published, remove, still_waiting, to_remove
-from scripts.channel.state import ChannelPlace
+from scripts.core.channel_paths import ChannelPlace
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, Problem, usage_error
 from scripts.core.files import naming, replace
 from scripts.core.report import Report, human_size, to_json
 from scripts.core.subdir import NOARCH
+from scripts.core.symlinks import refuse_obstacles
 from scripts.fetch.archives import check_archives
 from scripts.index.account import damaged_problem, indexed_of, look_into_mirror, untracked_of
 from scripts.index.contents import INDEX_FILES, look_into_channel
@@ -33,9 +34,8 @@ from scripts.index.work import (
     missing_artifacts,
     without,
 )
-from scripts.lock.owners import Owners, read_owners, remember
 from scripts.lock.select import Artifact, Selection
-from scripts.manifest.workspace import Workspace
+from scripts.workspace.workspace import Workspace
 
 _NEVER_MADE = ChannelStamp(
     made_from=Identity(records="", files=""),

@@ -1,4 +1,4 @@
-"""The staging folder: a channel of hard links in which an index is made unseen. Acts."""
+"""The staging folder: a channel of hard links in which an index is made unseen."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scripts.channel.prepare import clear_staging
-from scripts.channel.state import ChannelPlace
+from scripts.core.channel_paths import ChannelPlace
 from scripts.core.files import link_or_copy, naming
 from scripts.core.subdir import NOARCH
 from scripts.index.repodata import REPODATA, render_repodata

@@ -1,7 +1,4 @@
-"""What the indexes were last made from, so that nothing is done when nothing changed.
-
-Decides; does no I/O.
-"""
+"""What the indexes were last made from, so that nothing is done when nothing changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tell whether the index files of a channel are still those that were made. Acts."""
+"""Tell whether the index files of a channel are still those that were made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the index of each conda channel is to be made from. Decides; does no I/O."""
+"""What the index of each conda channel is to be made from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tell what changed for the channel: on the terminal, as data, as a Markdown file. Acts."""
+"""Tell what changed for the channel: on the terminal, as data, as a Markdown file."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from scripts.channel.owners import last_mirrored_lock
 from scripts.core.errors import usage_error
 from scripts.core.files import write_atomically
 from scripts.core.rattler_child import rank_versions
 from scripts.core.report import Json, Report, to_json
-from scripts.keep.diff import diff, versions_to_rank
-from scripts.keep.diff_text import diff_lines, markdown
+from scripts.lock.diff import diff, versions_to_rank
+from scripts.lock.diff_text import diff_lines, markdown
 from scripts.lock.model import LockFile
-from scripts.lock.owners import last_mirrored_lock
 from scripts.lock.read import read_lock
-from scripts.manifest.workspace import Workspace
+from scripts.workspace.workspace import Workspace
 
 STDOUT: Final = Path("-")
 

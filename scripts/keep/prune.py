@@ -1,4 +1,4 @@
-"""Remove what the index names and no workspace does: index first, then files. Acts.
+"""Remove what the index names and no workspace does: index first, then files.
 
 What any workspace of the state names stays, whatever its environment or platform. Untracked files
 are listed, and left alone.
@@ -18,6 +18,7 @@ from scripts.channel.mirror_state import (
     read_state,
     write_channel,
 )
+from scripts.channel.owners import Owners, read_owners
 from scripts.channel.prepare import clear_staging
 from scripts.channel.removals import is_due, is_there, now, remove, still_waiting
 from scripts.core.console import Console
@@ -25,9 +26,8 @@ from scripts.core.errors import MirrorError, Problem, usage_error
 from scripts.core.report import Json, Report, human_size
 from scripts.index.account import Account, ChannelFile, is_artifact_place, take_account
 from scripts.index.stage import counted, index
-from scripts.lock.owners import Owners, read_owners
 from scripts.lock.select import Selection
-from scripts.manifest.workspace import Workspace
+from scripts.workspace.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

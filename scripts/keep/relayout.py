@@ -1,4 +1,4 @@
-"""Arrange a mirror anew: links at the new places, a new index, then the old places may go. Acts.
+"""Arrange a mirror anew: links at the new places, a new index, then the old places may go.
 
 What other workspaces name moves along: they mirror into the same folder.
 """
@@ -8,21 +8,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
-from scripts.channel.digests import Digests
+from scripts.channel.digest_cache import Digests
 from scripts.channel.inventory import Expected, Standing, look
-from scripts.channel.layout import Layout
 from scripts.channel.mirror_state import (
     NamedArtifact,
     read_state,
     write_channel,
     write_removals,
 )
-from scripts.channel.obstacles import refuse_obstacles
+from scripts.channel.owners import Owners, by_settings, read_owners
 from scripts.channel.prepare import prepare
 from scripts.channel.removals import now, to_remove
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
+from scripts.core.layout import Layout
 from scripts.core.report import Report
+from scripts.core.symlinks import refuse_obstacles
 from scripts.fetch.copy import place_again
 from scripts.fetch.failure import DownloadError
 from scripts.fetch.stage import FetchOptions, fetch
@@ -30,9 +31,8 @@ from scripts.index.account import Indexed, indexed_of, look_into_mirror
 from scripts.index.records import Record
 from scripts.index.stage import counted, index
 from scripts.lock.model import Digest, LockFile
-from scripts.lock.owners import Owners, by_settings, read_owners
 from scripts.lock.select import Selection
-from scripts.manifest.workspace import Workspace
+from scripts.workspace.workspace import Workspace
 
 
 def relayout(

@@ -1,13 +1,13 @@
-"""The channels that a lock names, and what is from none of them. Decides; does no I/O."""
+"""The channels that a lock names, and what is from none of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from scripts.channel.layout import Layout, folder_of_channel
 from scripts.core.channel_url import channel_base_url
 from scripts.core.errors import usage_error
+from scripts.core.layout import Layout, folder_of_channel
 from scripts.core.redact import redact, without_secrets
 from scripts.lock.derive import is_sound_url
 from scripts.lock.model import LockedEnvironment, LockedPackage, PlatformPackages

@@ -1,4 +1,4 @@
-"""Rows of the lock that name a conda artifact, for each lock version. Decides; does no I/O."""
+"""Rows of the lock that name a conda artifact, for each lock version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a lock leaves out because the location shows it. Decides; does no I/O.
+"""What a lock leaves out because the location shows it.
 
 The rules are those of rattler_lock (src/utils/derived_fields.rs).
 """

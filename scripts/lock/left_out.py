@@ -1,4 +1,4 @@
-"""What of the lock the mirror does not hold, by name and with the reason. Decides; does no I/O."""
+"""What of the lock the mirror does not hold, by name and with the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a lock file holds, the same for all its versions. Decides; does no I/O."""
+"""What a lock file holds, the same for all its versions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from scripts.core.file_name import FileName
-from scripts.manifest.settings import Kind
+from scripts.workspace.settings import Kind
 
 _NAME: Final = re.compile(r"\s*([\w.-]*)")
 

@@ -1,7 +1,4 @@
-"""The `packages` of lock versions 4 to 7, and what a reference to them means.
-
-Decides; does no I/O.
-"""
+"""The `packages` of lock versions 4 to 7, and what a reference to them means."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from scripts.lock.derive import parse_location
 from scripts.lock.model import LockedPackage, SourcePackage, Unmirrorable
 from scripts.lock.row import Row
 from scripts.lock.yaml_text import Node
-from scripts.manifest.settings import Kind
+from scripts.workspace.settings import Kind
 
 # Merged from a second row of the same artifact where the first lacks them
 # (rattler_lock/src/parse/models/legacy.rs, merge_package_record).

@@ -1,4 +1,4 @@
-"""The text of a pixi.lock, versions 1 to 7, as a LockFile. Decides; does no I/O.
+"""The text of a pixi.lock, versions 1 to 7, as a LockFile.
 
 Follows rattler_lock (src/parse/): a version above 7 is refused, unknown keys are ignored.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from scripts.core.digits import parse_digits
 from scripts.core.errors import usage_error
+from scripts.core.parse_int import parse_digits
 from scripts.lock.model import LockFile
 from scripts.lock.parse_v1 import parse_v1
 from scripts.lock.parse_v4 import parse_v4

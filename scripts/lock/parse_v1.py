@@ -1,7 +1,4 @@
-"""Lock versions 1 to 3: one flat list of packages, each with its platform.
-
-Decides; does no I/O.
-"""
+"""Lock versions 1 to 3: one flat list of packages, each with its platform."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from scripts.lock.model import (
 )
 from scripts.lock.row import Row
 from scripts.lock.yaml_text import Node
-from scripts.manifest.settings import Kind
+from scripts.workspace.settings import Kind
 
 
 def parse_v1(document: dict[str, Node], version: int, subject: str) -> LockFile:

@@ -1,7 +1,4 @@
-"""Lock versions 4 to 7: environments that refer to one list of packages.
-
-Decides; does no I/O.
-"""
+"""Lock versions 4 to 7: environments that refer to one list of packages."""
 
 from __future__ import annotations
 

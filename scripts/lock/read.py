@@ -1,4 +1,4 @@
-"""Read a pixi.lock from the disk. Acts."""
+"""Read a pixi.lock from the disk."""
 
 from __future__ import annotations
 

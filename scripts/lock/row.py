@@ -1,7 +1,4 @@
-"""Take typed values out of one row of a lock file, or say what is wrong with it.
-
-Decides; does no I/O.
-"""
+"""Take typed values out of one row of a lock file, or say what is wrong with it."""
 
 from __future__ import annotations
 
@@ -9,8 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from scripts.core.digits import parse_digits
 from scripts.core.errors import MirrorError, usage_error
+from scripts.core.parse_int import parse_digits
 from scripts.core.redact import redact
 from scripts.lock.model import NoArch, RunExports
 from scripts.lock.yaml_text import Node

@@ -1,4 +1,4 @@
-"""Choose what of the lock is mirrored, and where each artifact goes. Decides; does no I/O."""
+"""Choose what of the lock is mirrored, and where each artifact goes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from scripts.channel.layout import FLAT_CHANNEL, Layout, folder_of_channel
 from scripts.core.channel_url import names_folder
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
+from scripts.core.layout import FLAT_CHANNEL, Layout, folder_of_channel
 from scripts.core.redact import redact
 from scripts.lock.derive import url_subdir
 from scripts.lock.model import LockedEnvironment, LockedPackage, LockFile
-from scripts.manifest.settings import TABLE, Settings
+from scripts.workspace.settings import TABLE, Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

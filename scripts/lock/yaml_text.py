@@ -1,4 +1,4 @@
-"""Turn the text of a lock file into plain values, safely. Decides; does no I/O.
+"""Turn the text of a lock file into plain values, safely.
 
 Built on the events of PyYAML's C parser: its loader crashes the process on deep nesting, keeps
 the last of two equal keys without a word, and reads `1.3_31` as a number.

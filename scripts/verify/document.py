@@ -1,4 +1,4 @@
-"""A document before it is Markdown or HTML. Decides; does no I/O.
+"""A document before it is Markdown or HTML.
 
 All texts are plain: no secrets, nothing that a terminal or a browser would act on.
 """

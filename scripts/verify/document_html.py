@@ -1,4 +1,4 @@
-"""A document as one HTML file that loads nothing and runs nothing. Decides; does no I/O."""
+"""A document as one HTML file that loads nothing and runs nothing."""
 
 from __future__ import annotations
 

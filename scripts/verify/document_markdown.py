@@ -1,4 +1,4 @@
-"""A document as Markdown: CommonMark, with GitHub's tables. Decides; does no I/O."""
+"""A document as Markdown: CommonMark, with GitHub's tables."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What verify says: a line for each environment and platform, then the rest.
-
-Decides; does no I/O.
-"""
+"""What verify says: a line for each environment and platform, then the rest."""
 
 from __future__ import annotations
 
@@ -15,8 +12,7 @@ from scripts.core.report import Json, Report, human_size, to_json
 from scripts.index.account import account_json
 from scripts.lock.left_out import left_out_json, left_out_lines
 from scripts.lock.select import Selection
-from scripts.manifest.settings import Kind
-from scripts.proof.findings import (
+from scripts.verify.findings import (
     ArchivesResult,
     FilesResult,
     Finding,
@@ -25,12 +21,13 @@ from scripts.proof.findings import (
     of_level,
     places_of,
 )
+from scripts.workspace.settings import Kind
 
 if TYPE_CHECKING:  # each level brings its own modules, where it is looked at
-    from scripts.closure.closed import ClosureResult
     from scripts.index.account import Account
-    from scripts.install.attempt import Attempt, InstallResult
-    from scripts.solve.solved import SolveResult
+    from scripts.verify.closure.closed import ClosureResult
+    from scripts.verify.install.attempt import Attempt, InstallResult
+    from scripts.verify.solve.solved import SolveResult
     from scripts.verify.still_offered import StillOffered
 
 RIGHT, WRONG, NOT_DONE = "✓", "✗", "–"  # noqa: RUF001
@@ -143,11 +140,11 @@ def _attempts(results: Results, place: Place) -> Sequence[Attempt]:
 
 def _lines(results: Results) -> Iterator[str]:
     if results.closure is not None:
-        from scripts.closure.closed import closure_lines
+        from scripts.verify.closure.closed import closure_lines
 
         yield from closure_lines(results.closure)
     if results.solve is not None:
-        from scripts.solve.solved import solve_lines
+        from scripts.verify.solve.solved import solve_lines
 
         yield from solve_lines(results.solve)
     yield from _install_lines(results)
@@ -249,7 +246,7 @@ def _data(results: Results) -> dict[str, Json]:
 def _closed_json(results: Results) -> Json:
     if results.closure is None:
         return None
-    from scripts.closure.closed import closure_json
+    from scripts.verify.closure.closed import closure_json
 
     return closure_json(results.closure)
 
@@ -257,7 +254,7 @@ def _closed_json(results: Results) -> Json:
 def _solved_json(results: Results) -> Json:
     if results.solve is None:
         return None
-    from scripts.solve.solved import solve_json
+    from scripts.verify.solve.solved import solve_json
 
     return solve_json(results.solve)
 

@@ -1,4 +1,4 @@
-"""The stage `verify`: prove that the channel holds what the lock names. Acts. Only looks."""
+"""The stage `verify`: prove that the channel holds what the lock names. Only looks."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from scripts.compare.complete import incomplete
-from scripts.compare.files import check_files
+from scripts.channel.owners import Owners, read_owners
 from scripts.core.channel_url import CUT_BY_CONDA, is_cut_by_conda
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.report import Report
 from scripts.index.account import Account, ChannelFile, Indexed, take_account
-from scripts.lock.owners import Owners, read_owners
 from scripts.lock.select import Selection
-from scripts.manifest.workspace import Workspace
-from scripts.proof.findings import ArchivesResult, Client, FilesResult, Finding, Level, Uses
-from scripts.proof.stopwatch import Stopwatch
+from scripts.verify.complete import incomplete
+from scripts.verify.files import check_files
+from scripts.verify.findings import ArchivesResult, Client, FilesResult, Finding, Level, Uses
 from scripts.verify.report import Results, make_report
+from scripts.verify.stopwatch import Stopwatch
+from scripts.workspace.workspace import Workspace
 
 if TYPE_CHECKING:  # each level brings its own modules, where it is looked at
-    from scripts.closure.closed import ClosureResult
-    from scripts.install.attempt import InstallResult, Programs
-    from scripts.solve.solved import SolveResult
+    from scripts.verify.closure.closed import ClosureResult
+    from scripts.verify.install.attempt import InstallResult, Programs
+    from scripts.verify.solve.solved import SolveResult
     from scripts.verify.still_offered import StillOffered
 
 _Result = TypeVar("_Result")
@@ -199,7 +199,7 @@ def _open_archives(
     files: FilesResult | None,
     console: Console,
 ) -> ArchivesResult:
-    from scripts.compare.archives import check_archives
+    from scripts.verify.archives import check_archives
 
     console.note(f"verify: opening {len(selection.artifacts)} artifacts")
     return check_archives(workspace.place.folder, selection.artifacts, uses, files)
@@ -208,7 +208,7 @@ def _open_archives(
 def _look_at_index(
     workspace: Workspace, selection: Selection, uses: Uses, account: Account, console: Console
 ) -> tuple[Finding, ...]:
-    from scripts.compare.index_level import check_index
+    from scripts.verify.index import check_index
 
     console.note("verify: comparing the index with pixi.lock")
     waiting = frozenset(each.path for each in account.waiting)
@@ -216,7 +216,7 @@ def _look_at_index(
 
 
 def _close(workspace: Workspace, selection: Selection, console: Console) -> ClosureResult:
-    from scripts.closure.stage import check_closure
+    from scripts.verify.closure.stage import check_closure
 
     console.note("verify: closing every environment")
     return check_closure(workspace, selection)
@@ -225,7 +225,7 @@ def _close(workspace: Workspace, selection: Selection, console: Console) -> Clos
 def _solve(
     workspace: Workspace, selection: Selection, account: Account, console: Console
 ) -> SolveResult:
-    from scripts.solve.stage import check_solve
+    from scripts.verify.solve.stage import check_solve
 
     console.note("verify: solving from the channel alone")
     return check_solve(workspace, selection, frozenset(each.path for each in account.retained))
@@ -244,7 +244,7 @@ def _still_offered(selection: Selection, retained: Sequence[Indexed]) -> tuple[S
 def _install(
     workspace: Workspace, selection: Selection, programs: Programs, console: Console
 ) -> InstallResult:
-    from scripts.install.stage import check_install
+    from scripts.verify.install.stage import check_install
 
     return check_install(workspace, selection, programs, console)
 
@@ -260,6 +260,6 @@ def _programs(options: VerifyOptions) -> Programs | None:
     """Find what installs, before anything else: one that is missing ends the run at once."""
     if Level.INSTALL not in options.levels:
         return None
-    from scripts.install.stage import find_programs  # reading bytes alone does without
+    from scripts.verify.install.stage import find_programs  # reading bytes alone does without
 
     return find_programs(options.clients, os.environ)

@@ -1,4 +1,4 @@
-"""Retained artifacts that a solver would take before those of the lock. Decides; does no I/O.
+"""Retained artifacts that a solver would take before those of the lock.
 
 Where upstream withdraws a version the lock goes back, and the mirror, which removes nothing by
 itself, goes on offering the withdrawn one as the best.
@@ -14,7 +14,7 @@ from scripts.core.subdir import NOARCH
 from scripts.index.account import Indexed
 from scripts.lock.model import LockedPackage
 from scripts.lock.select import Selection, path_of
-from scripts.proof.findings import Place, places_of
+from scripts.verify.findings import Place, places_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

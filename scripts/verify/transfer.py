@@ -1,4 +1,4 @@
-"""What people read who approve that a mirror is carried away. Decides; does no I/O."""
+"""What people read who approve that a mirror is carried away."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ from typing import Final
 from scripts.core.redact import without_secrets
 from scripts.core.report import human_size
 from scripts.index.account import Account, ChannelFile
-from scripts.install.attempt import Attempt
 from scripts.lock.left_out import left_out_lines
 from scripts.lock.model import LockedPackage, PlatformPackages
 from scripts.lock.select import Artifact, Selection
-from scripts.proof.findings import Level, places_of
 from scripts.verify.document import (
     Block,
     Document,
@@ -27,6 +25,8 @@ from scripts.verify.document import (
     table,
     verbatim,
 )
+from scripts.verify.findings import Level, places_of
+from scripts.verify.install.attempt import Attempt
 from scripts.verify.report import (
     NOT_DONE,
     RIGHT,

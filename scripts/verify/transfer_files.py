@@ -1,4 +1,4 @@
-"""Write the report for those who approve a transfer. Acts."""
+"""Write the report for those who approve a transfer."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from scripts.core.errors import ExitCode, Problem, usage_error
 from scripts.core.files import hash_file, write_atomically
 from scripts.core.report import Report
 from scripts.core.template_files import version
-from scripts.manifest.workspace import Workspace
 from scripts.verify.document import Document
 from scripts.verify.document_html import to_html
 from scripts.verify.document_markdown import to_markdown
 from scripts.verify.report import Results
 from scripts.verify.transfer import Origin, transfer_document
+from scripts.workspace.workspace import Workspace
 
 _WRITERS: Final[dict[str, Callable[[Document], str]]] = {".md": to_markdown, ".html": to_html}
 

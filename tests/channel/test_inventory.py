@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from scripts.channel import inventory as module
-from scripts.channel.digests import Digests
+from scripts.channel.digest_cache import Digests
 from scripts.channel.inventory import Expected, Found, Standing, look
 from scripts.core.files import hash_file as real_hash_file
 from tests.support.template import ROOT
@@ -179,7 +179,7 @@ def test_nothing_expected(folder: Path, digests: Digests) -> None:
 LOOKS = """
 import signal, sys
 from pathlib import Path, PurePosixPath
-from scripts.channel.digests import Digests
+from scripts.channel.digest_cache import Digests
 from scripts.channel.inventory import Expected, look
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background job
 names = sorted(path.name for path in Path(sys.argv[1]).iterdir())

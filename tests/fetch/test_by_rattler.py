@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from scripts.access.pixi_config_layers import PixiConfig
-from scripts.access.proxies import Proxies, choose_proxies
-from scripts.access.s3_options import S3Options
-from scripts.access.trust_choice import Source, Trust, choose_trust
 from scripts.fetch.by_rattler import ByRattler, refusal
 from scripts.fetch.failure import DownloadError, ErrorKind
+from scripts.network.pixi_config_layers import PixiConfig
+from scripts.network.proxies import Proxies, choose_proxies
+from scripts.network.s3_options import S3Options
+from scripts.network.tls_choice import Source, Trust, choose_trust
 from tests.support.upstream import Upstream
 
 TLS = Path(__file__).parents[1] / "data" / "tls"

@@ -13,15 +13,15 @@ from urllib.parse import urlsplit
 import pytest
 from requests.adapters import HTTPAdapter
 
-from scripts.access.trust_choice import Trust
-from scripts.channel.state import ChannelPlace, channel_place
+from scripts.core.channel_paths import ChannelPlace, channel_place
 from scripts.fetch.download import Download, Flow, Placed, StoppedError, Surroundings
 from scripts.fetch.failure import DownloadError, ErrorKind, Patience
 from scripts.fetch.http import Http, Route
 from scripts.fetch.reach import Reach
 from scripts.lock.parse import parse_lock
 from scripts.lock.select import Artifact, select
-from scripts.manifest.settings import Settings
+from scripts.network.tls_choice import Trust
+from scripts.workspace.settings import Settings
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, lock_text
 from tests.support.packages import TinyPackage
 from tests.support.replies import (

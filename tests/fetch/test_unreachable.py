@@ -16,8 +16,8 @@ from scripts.fetch.failure import Patience
 from scripts.fetch.stage import FetchOptions, fetch
 from scripts.lock.read import read_lock
 from scripts.lock.select import select
-from scripts.manifest.settings import SettingOverrides
-from scripts.manifest.workspace import open_workspace
+from scripts.workspace.settings import SettingOverrides
+from scripts.workspace.workspace import open_workspace
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
 from tests.support.packages import TinyPackage
 from tests.support.replies import status

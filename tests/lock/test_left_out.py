@@ -14,7 +14,7 @@ from scripts.lock.left_out import left_out_json, left_out_lines, unmirrorable
 from scripts.lock.parse import parse_lock
 from scripts.lock.read import read_lock
 from scripts.lock.select import Selection, select
-from scripts.manifest.settings import Kind, Settings
+from scripts.workspace.settings import Kind, Settings
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, lock_text
 from tests.support.packages import TinyPackage
 from tests.support.template import ROOT

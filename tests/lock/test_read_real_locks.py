@@ -12,7 +12,7 @@ import rattler
 from scripts.core.errors import ExitCode, MirrorError
 from scripts.lock.model import LockedPackage, PlatformPackages
 from scripts.lock.read import read_lock
-from scripts.manifest.settings import Kind
+from scripts.workspace.settings import Kind
 
 DATA = Path(__file__).parents[1] / "data"
 LOCKS = sorted((DATA / "locks").glob("*/pixi.lock")) + sorted((DATA / "cases").glob("*/pixi.lock"))

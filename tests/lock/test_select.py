@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from scripts.channel.layout import Layout
 from scripts.core.errors import ExitCode, MirrorError
 from scripts.core.file_name import parse_file_name
+from scripts.core.layout import Layout
 from scripts.lock.left_out import left_out_lines
 from scripts.lock.model import (
     LockedEnvironment,
@@ -21,7 +21,7 @@ from scripts.lock.model import (
 )
 from scripts.lock.read import read_lock
 from scripts.lock.select import Selection, select
-from scripts.manifest.settings import Settings
+from scripts.workspace.settings import Settings
 from tests.support.template import ROOT
 
 DATA = ROOT / "tests" / "data"

@@ -10,25 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 STAGES: Final = (
-    *("core", "channel", "manifest", "lock", "renew", "access"),
-    *("fetch", "index", "proof", "compare", "closure", "solve", "install", "verify"),
-    *("self_check", "consume", "keep", "builder", "demo"),
-)
-
-ACTS: Final = "acts"
-DECIDES: Final = "decides"
-_KINDS: Final = (
-    (ACTS, re.compile(r"\bActs[.:]")),
-    (DECIDES, re.compile(r"\bDecides; does no I/O\.")),
-)
-
-# A deciding module imports none of these, nor a module below them.
-_OUTSIDE_WORLD: Final = frozenset(
-    {"requests", "subprocess", "socket", "shutil", "tempfile", "urllib.request", "http"}
-)
-# The methods by which pathlib, and what looks like it, reaches a disk.
-_FILE_METHODS: Final = re.compile(
-    r"(open|(read|write)_(text|bytes)|unlink|(mk|rm)dir|touch|iterdir)"
+    *("core", "workspace", "lock", "channel", "network", "fetch"),
+    *("index", "verify", "doctor", "keep", "template", "demo"),
 )
 
 # What starts a task is not there for the tasks.
@@ -107,42 +90,6 @@ def against_the_arrow(modules: Iterable[Module]) -> Iterator[str]:
                 yield f"{module.name}: imports {target}, which is downstream"
             elif target in _LAUNCHERS and module.stage not in {"", "extension"}:
                 yield f"{module.name}: imports {target}, which is the launcher's"
-
-
-def kind_of(module: Module) -> str | None:
-    """What its docstring says that it does; None where it says neither, or both."""
-    text = ast.get_docstring(module.tree) or ""
-    kinds = [kind for kind, sign in _KINDS if sign.search(text)]
-    return kinds[0] if len(kinds) == 1 else None
-
-
-def of_no_kind(modules: Iterable[Module]) -> Iterator[str]:
-    """Modules that do not say whether they decide or act; a bare `__init__` need not."""
-    for module in modules:
-        if len(module.tree.body) > 1 and kind_of(module) is None:
-            yield f"{module.name}: its docstring says neither `Acts.` nor `Decides; does no I/O.`"
-
-
-def deciding_yet_acting(modules: Iterable[Module]) -> Iterator[str]:
-    """Deciding modules that could reach the network, a disk or a program."""
-    for module in modules:
-        if kind_of(module) != DECIDES:
-            continue
-        for target in sorted(set(imports(module))):
-            if any(target == each or target.startswith(f"{each}.") for each in _OUTSIDE_WORLD):
-                yield f"{module.name}: decides, yet imports {target}"
-        calls = [node for node in ast.walk(module.tree) if isinstance(node, ast.Call)]
-        for node in sorted(calls, key=lambda call: call.lineno):
-            if name := _file_call(node.func):
-                yield f"{module.name}:{node.lineno}: decides, yet calls {name}()"
-
-
-def _file_call(function: ast.expr) -> str | None:
-    if isinstance(function, ast.Name):
-        return "open" if function.id == "open" else None
-    if isinstance(function, ast.Attribute) and _FILE_METHODS.fullmatch(function.attr):
-        return f".{function.attr}"
-    return None
 
 
 def too_large(modules: Iterable[Module]) -> Iterator[str]:

@@ -4,7 +4,7 @@
     …  # a run of verify
     program.call.arguments, program.call.variables
 
-It installs what it is asked for, as the real one would, with py-rattler. Acts.
+It installs what it is asked for, as the real one would, with py-rattler.
 """
 
 from __future__ import annotations

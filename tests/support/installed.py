@@ -1,4 +1,4 @@
-"""The wheel of this template, and a clean virtual environment that it is installed in. Acts.
+"""The wheel of this template, and a clean virtual environment that it is installed in.
 
 Nothing is reached: the build backend is that of the running environment, and what the wheel
 requires is lent from there by a `.pth` file, behind what was installed.

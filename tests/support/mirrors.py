@@ -25,8 +25,8 @@ from scripts.core.report import Report
 from scripts.index.stage import index
 from scripts.lock.read import read_lock
 from scripts.lock.select import Selection, select
-from scripts.manifest.settings import SettingOverrides
-from scripts.manifest.workspace import Workspace, open_workspace
+from scripts.workspace.settings import SettingOverrides
+from scripts.workspace.workspace import Workspace, open_workspace
 from tasks import prune
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, write_lock
 from tests.support.packages import TinyPackage

@@ -3,7 +3,7 @@
     question = pinned_question(closing, "linux-64", tmp_path / "channel")
     call_rattler("solve", {"cache": …, "questions": [question]})
 
-What the solver says of a set from which there is nothing to choose: it is whole, or not. Acts.
+What the solver says of a set from which there is nothing to choose: it is whole, or not.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-from scripts.closure.plan import Closing
 from scripts.core.file_name import FileName
 from scripts.core.report import Json
 from scripts.core.subdir import NOARCH
@@ -19,6 +18,7 @@ from scripts.index.records import record_of_package
 from scripts.index.repodata import REPODATA, render_repodata
 from scripts.lock.model import LockedPackage
 from scripts.lock.select import Selection
+from scripts.verify.closure.plan import Closing
 
 
 def pinned_question(closing: Closing, subdir: str, folder: Path) -> Json:

@@ -1,6 +1,6 @@
 """The pipelines of a builder, and where their shell steps run: a repository with a bare remote.
 
-What `gh` does is done by a stand-in, since the real one speaks to GitHub alone. Acts.
+What `gh` does is done by a stand-in, since the real one speaks to GitHub alone.
 """
 
 from __future__ import annotations

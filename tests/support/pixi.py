@@ -1,4 +1,4 @@
-"""The pixi program, kept away from the machine's own settings, caches and network. Acts."""
+"""The pixi program, kept away from the machine's own settings, caches and network."""
 
 from __future__ import annotations
 

@@ -15,12 +15,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from scripts.channel.owners import by_settings, read_owners, remember
 from scripts.core.rattler_child import call_rattler
-from scripts.lock.owners import by_settings, read_owners, remember
 from scripts.lock.read import read_lock
-from scripts.manifest.settings import SettingOverrides
-from scripts.manifest.workspace import Workspace, open_workspace
-from scripts.renew.pixi import need_pixi, run_pixi
+from scripts.workspace.pixi import need_pixi, run_pixi
+from scripts.workspace.settings import SettingOverrides
+from scripts.workspace.workspace import Workspace, open_workspace
 from tests.support.packages import TinyPackage
 from tests.support.upstream import Upstream
 

@@ -7,7 +7,7 @@ Python, every other one leads to that distribution of the running environment. S
 in no time and really run. For the other platforms there are empty packages of the same names,
 versions and builds, which is all that a lock needs. `rattler-index` has its program where the
 running environment has one, and else is empty: the task `index` then uses py-rattler's. The
-payload, `pandas` and `pip`, are text files. Acts.
+payload, `pandas` and `pip`, are text files.
 """
 
 from __future__ import annotations

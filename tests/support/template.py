@@ -1,4 +1,4 @@
-"""The template itself, as somebody has it who copies the folder. Acts."""
+"""The template itself, as somebody has it who copies the folder."""
 
 from __future__ import annotations
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from scripts.core.rattler_child import call_rattler
-from scripts.install.plan_install import overrides_of
-from scripts.manifest.parse_platforms import default_packages
-from scripts.proof.virtual import virtual_packages
+from scripts.verify.install.plan_install import overrides_of
+from scripts.verify.virtual import virtual_packages
+from scripts.workspace.parse_platforms import default_packages
 from tasks import verify
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, write_lock
 from tests.support.mirrors import CHANNEL, Mirror, make_mirror
@@ -136,4 +136,4 @@ def world(made: World, tmp_path: Path) -> World:
 @pytest.fixture(autouse=True)
 def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stop the clock, so that a text can be asserted whole: seconds are shown where some passed."""
-    monkeypatch.setattr("scripts.proof.stopwatch.perf_counter", lambda: 0.0)
+    monkeypatch.setattr("scripts.verify.stopwatch.perf_counter", lambda: 0.0)

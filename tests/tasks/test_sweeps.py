@@ -25,7 +25,7 @@ import pytest
 import zstandard
 
 from scripts.channel.mirror_state import read_state
-from scripts.channel.state import channel_place
+from scripts.core.channel_paths import channel_place
 from scripts.core.errors import ExitCode
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
 from tests.support.mirrors import PY_RATTLER, path_with

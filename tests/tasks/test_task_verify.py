@@ -36,7 +36,7 @@ def test_json(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     clock = iter((1.0, 3.5))
-    monkeypatch.setattr("scripts.proof.stopwatch.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("scripts.verify.stopwatch.perf_counter", lambda: next(clock))
     root = tmp_path_factory.mktemp("w")
     mirror = make_mirror(root / "workspace")
     package = TinyPackage(name="lib")

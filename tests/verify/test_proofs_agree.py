@@ -15,16 +15,20 @@ from pathlib import Path
 
 import pytest
 
-from scripts.channel.layout import Layout
-from scripts.closure.inquire import Catalogue, read_answers, specs_asked
-from scripts.closure.look import Look
-from scripts.closure.plan import Closing, plan_closings
+from scripts.core.layout import Layout
 from scripts.core.rattler_child import call_rattler
 from scripts.core.report import Json
 from scripts.lock.model import LockFile, PlatformPackages
 from scripts.lock.read import read_lock
 from scripts.lock.select import Selection, select
-from scripts.manifest.model import (
+from scripts.verify.closure.inquire import Catalogue, read_answers, specs_asked
+from scripts.verify.closure.look import Look
+from scripts.verify.closure.plan import Closing, plan_closings
+from scripts.verify.findings import Place, places_of
+from scripts.verify.solve.plan_solve import NotSolved, Solving, plan_solves
+from scripts.verify.solve.solved import SolvedPlace, conclude
+from scripts.verify.solve.stage import solve_answer, solve_question
+from scripts.workspace.model import (
     Environment,
     Feature,
     Manifest,
@@ -33,13 +37,9 @@ from scripts.manifest.model import (
     Requirement,
     Target,
 )
-from scripts.manifest.parse import parse_manifest
-from scripts.manifest.parse_platforms import is_default
-from scripts.manifest.settings import Settings
-from scripts.proof.findings import Place, places_of
-from scripts.solve.plan_solve import NotSolved, Solving, plan_solves
-from scripts.solve.solved import SolvedPlace, conclude
-from scripts.solve.stage import solve_answer, solve_question
+from scripts.workspace.parse import parse_manifest
+from scripts.workspace.parse_platforms import is_default
+from scripts.workspace.settings import Settings
 from tests.support.pinned import pinned_question, write_mirror
 from tests.support.pixi import find_pixi
 

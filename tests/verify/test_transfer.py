@@ -15,9 +15,9 @@ import pytest
 from scripts.core.files import hash_file
 from scripts.core.report import human_size
 from scripts.core.template_files import version
-from scripts.proof.alone import seclusion
-from scripts.proof.findings import Level
 from scripts.verify import transfer
+from scripts.verify.findings import Level
+from scripts.verify.install.sandbox import seclusion
 from tasks import verify
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, write_lock
 from tests.support.mirrors import Mirror, make_mirror
@@ -189,7 +189,7 @@ def test_installations(
     """Who was installed, by what, as what machine, and in what time; and who was not."""
     target = tmp_path / "report.md"
     clock = iter(range(1000))
-    monkeypatch.setattr("scripts.proof.stopwatch.perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr("scripts.verify.stopwatch.perf_counter", lambda: float(next(clock)))
     options = ("--level", "files,install", "--client", "rattler", "--report", str(target))
     assert world.loud(*options) == 0
     out = capsys.readouterr().out

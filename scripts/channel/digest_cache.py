@@ -1,0 +1,228 @@
+"""Known digests of the channel's files, so that unchanged bytes are hashed once.
+
+A digest is believed only for the very file it was computed from: same size, mtime and inode.
+And it is believed across a reboot only once the file was durable: a power cut may leave a file
+of the right size and time full of zeros. Making each file durable costs a quarter of a whole
+fetch, so instead a digest written in this boot is void after the next one, when the file is
+hashed again, once; what has been read back after a reboot was on the disk and is believed for
+good. Where the system has no boot id, files are made durable as they are placed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from scripts.core.files import hash_file, make_durable, write_atomically
+
+# In a record, in place of a boot id: the bytes were on the disk for sure.
+_DURABLE: Final = "*"
+_APPEND: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fingerprint:
+    """What must be unchanged for a digest to be believed; `mtime` in nanoseconds."""
+
+    size: int
+    mtime: int
+    inode: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Fingerprint:
+        """Take it from a file's status."""
+        return cls(size=status.st_size, mtime=status.st_mtime_ns, inode=status.st_ino)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownDigest:
+    """One believed digest: `algorithm` is `sha256` or `md5`, `digest` its hex text."""
+
+    fingerprint: Fingerprint
+    algorithm: str
+    digest: str
+    boot: str
+
+
+def boot_id() -> str | None:
+    """Return what changes with each boot of this machine; None where the system does not tell."""
+    try:
+        return _BOOT_ID.read_text(encoding="ascii").strip() or None
+    except OSError:
+        return None
+
+
+class Digests:
+    """The journal of digests: read once, appended to, rewritten when it has grown stale.
+
+    Keys are paths relative to the channel folder. A damaged or torn line is skipped: it costs
+    one more hashing, never a wrong belief. Not for use from several processes at once.
+    """
+
+    def __init__(self, journal: Path, *, writes: bool = True) -> None:
+        """Read the journal. `writes` False: remember for this run only, the disk is not touched."""
+        self._journal = journal
+        self._writes = writes
+        self._boot = boot_id()
+        self._known: dict[tuple[str, str], KnownDigest] = {}
+        self._lines = 0
+        self._torn = False  # the last line lacks its end: the next must not join it
+        self._read()
+
+    @property
+    def must_be_durable(self) -> bool:
+        """Tell whether a file must be made durable before its digest is added."""
+        return self._boot is None
+
+    def known(
+        self, path: PurePosixPath | str, algorithm: str, status: os.stat_result
+    ) -> str | None:
+        """Return the digest of the file with this status, where it is believed."""
+        found = self._known.get((str(path), algorithm))
+        if found is None or found.fingerprint != Fingerprint.of(status):
+            return None
+        return found.digest if found.boot in {_DURABLE, self._boot} else None
+
+    def digest_of(self, folder: Path, path: PurePosixPath | str, algorithm: str) -> str:
+        """Return the digest of a file of the channel: the believed one, else by reading it."""
+        status = (folder / path).stat()
+        believed = self.known(path, algorithm, status)
+        if believed is not None:
+            return believed
+        digest = hash_file(folder / path, algorithm)
+        self.add_read(folder, path, algorithm, digest, status)
+        return digest
+
+    def add_read(
+        self,
+        folder: Path,
+        path: PurePosixPath | str,
+        algorithm: str,
+        digest: str,
+        status: os.stat_result,
+    ) -> None:
+        """Remember a digest just computed by reading, unless the file changed meanwhile.
+
+        `status` is from before the reading. A file that was known under an earlier boot id has
+        been read back from the disk after a reboot: from now on it is believed for good. Where
+        the system has no boot id, the file is made durable first, and else not remembered.
+        """
+        if self._boot is None and self._writes and not _made_durable(folder / path):
+            return
+        try:
+            now = Fingerprint.of((folder / path).stat())
+        except OSError:  # gone meanwhile
+            return
+        if now != Fingerprint.of(status):
+            return
+        earlier = self._known.get((str(path), algorithm))
+        survived = (
+            earlier is not None
+            and earlier.fingerprint == now
+            and earlier.boot not in {_DURABLE, self._boot}
+        )
+        self._remember(path, algorithm, digest, now, _DURABLE if survived else self._boot)
+
+    def add(
+        self, path: PurePosixPath | str, algorithm: str, digest: str, status: os.stat_result
+    ) -> None:
+        """Remember the digest of a file just written, with its status from after that."""
+        self._remember(path, algorithm, digest, Fingerprint.of(status), self._boot)
+
+    def _remember(
+        self,
+        path: PurePosixPath | str,
+        algorithm: str,
+        digest: str,
+        fingerprint: Fingerprint,
+        boot: str | None,
+    ) -> None:
+        known = KnownDigest(
+            fingerprint=fingerprint, algorithm=algorithm, digest=digest, boot=boot or _DURABLE
+        )
+        self._known[str(path), algorithm] = known
+        if not self._writes:
+            return
+        line = _line(str(path), known)
+        # What does not get there, on a full disk, is for whoever writes what must be there.
+        self._torn = not self._append(f"\n{line}" if self._torn else line)
+        self._lines += not self._torn
+
+    def _append(self, text: str) -> bool:
+        """Write behind what is there; False where not all of it got there."""
+        data = text.encode()
+        try:
+            try:
+                descriptor = os.open(self._journal, _APPEND, 0o666)
+            except FileNotFoundError:
+                self._journal.parent.mkdir(parents=True, exist_ok=True)
+                descriptor = os.open(self._journal, _APPEND, 0o666)
+            try:
+                return os.write(descriptor, data) == len(data)
+            finally:
+                os.close(descriptor)
+        except OSError:
+            return False
+
+    def compact(self, keep: frozenset[str]) -> None:
+        """Rewrite the journal with the believed digests of these paths alone, if it is worth it."""
+        self._known = {key: known for key, known in self._known.items() if key[0] in keep}
+        if not self._writes:
+            return
+        stale = self._lines - len(self._known)
+        if stale <= len(self._known) and stale < 1000:
+            return
+        text = "".join(_line(path, known) for (path, _), known in self._known.items())
+        with contextlib.suppress(OSError):  # a full disk: it stays as it is
+            write_atomically(self._journal, text.encode())
+            self._lines = len(self._known)
+            self._torn = False
+
+    def _read(self) -> None:
+        try:
+            data = self._journal.read_bytes()
+        except OSError:  # none yet, or not to be had: then nothing is believed
+            return
+        self._torn = not data.endswith(b"\n") and data != b""
+        for line in data.splitlines():
+            self._lines += 1
+            try:
+                path, algorithm, digest, size, mtime, inode, boot = json.loads(line)
+                fingerprint = Fingerprint(size=int(size), mtime=int(mtime), inode=int(inode))
+            except (ValueError, TypeError, OverflowError, RecursionError):
+                continue  # torn by a kill or a power cut
+            self._known[str(path), str(algorithm)] = KnownDigest(
+                fingerprint=fingerprint,
+                algorithm=str(algorithm),
+                digest=str(digest),
+                boot=str(boot),
+            )
+
+
+def _made_durable(path: Path) -> bool:
+    """Make a file durable that somebody else may have written; Windows needs to write to do so."""
+    try:
+        with path.open("r+b" if os.name == "nt" else "rb") as file:
+            make_durable(file.fileno())
+    except OSError:
+        return False
+    return True
+
+
+def _line(path: str, known: KnownDigest) -> str:
+    print_ = known.fingerprint
+    row = [
+        path,
+        known.algorithm,
+        known.digest,
+        print_.size,
+        print_.mtime,
+        print_.inode,
+        known.boot,
+    ]
+    return json.dumps(row) + "\n"

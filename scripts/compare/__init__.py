@@ -1,1 +1,0 @@
-"""Compare the channel with the lock: every byte, every record, every row."""

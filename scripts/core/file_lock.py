@@ -1,0 +1,79 @@
+"""One run at a time on one channel: a lock file held by the operating system."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from scripts.core.errors import MirrorError, usage_error
+
+
+@contextlib.contextmanager
+def exclusive(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock file while the block runs; refuse where another process holds it.
+
+    The system lets go of it when the process ends, however it ends, so a killed run leaves
+    nothing to clean up. The file itself stays and holds the last holder's process id.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+b", buffering=0)
+    except OSError as error:
+        raise _impossible(what, path, error) from None
+    with file:
+        try:
+            is_mine = try_lock(file.fileno())
+        except OSError as error:  # a file system without locks
+            raise _impossible(what, path, error) from None
+        if not is_mine:
+            file.seek(0)
+            holder = file.read().decode("ascii", "replace").strip() or "unknown"
+            raise usage_error(
+                what,
+                "another run is at work on it",
+                ("process", holder),
+                ("lock file", str(path)),
+                help="wait until it has ended, then run this again",
+            )
+        with contextlib.suppress(OSError):  # a full disk; the number is but for people
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n".encode())
+        yield
+
+
+def _impossible(what: str, path: Path, error: OSError) -> MirrorError:
+    return usage_error(
+        what,
+        f"cannot be kept to one run at a time: {error.strerror}",
+        ("lock file", str(path)),
+        help="set channel-dir to a folder you may write to",
+    )
+
+
+def try_lock(fileno: int) -> bool:
+    """Lock the open file without waiting; False where somebody else has it.
+
+    The lock goes with this opening of the file: a second one, in this process too, is somebody
+    else. The position in the file stays where it was.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows: a byte far behind the content, so that that can be read
+        import msvcrt
+
+        position = os.lseek(fileno, 0, os.SEEK_CUR)
+        os.lseek(fileno, 1 << 30, os.SEEK_SET)
+        try:
+            msvcrt.locking(fileno, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        except OSError:
+            return False
+        finally:
+            os.lseek(fileno, position, os.SEEK_SET)
+        return True
+    try:
+        fcntl.flock(fileno, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,1 +1,0 @@
-"""What proofs have in common: levels and findings, virtual packages, seclusion, the clock."""

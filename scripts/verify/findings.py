@@ -1,0 +1,146 @@
+"""What verify looks at and what it finds, and whom a finding concerns."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import PurePosixPath
+
+from scripts.core.errors import Problem
+from scripts.core.layout import folder_of_channel
+from scripts.core.subdir import NOARCH
+from scripts.lock.model import LockedEnvironment, PlatformPackages
+from scripts.lock.select import Selection, path_of
+
+
+class Level(StrEnum):
+    """How deep verify looks."""
+
+    FILES = "files"
+    """Every locked artifact is there, byte for byte."""
+    ARCHIVES = "archives"
+    """Every locked artifact can be opened, and is the package that the lock says."""
+    INDEX = "index"
+    """What the channel says of its artifacts is what the lock says."""
+    CLOSURE = "closure"
+    """Every requirement is met within its environment and platform, as the lock says it."""
+    SOLVE = "solve"
+    """What the manifest requires, solved from the channel alone, is what the lock has."""
+    INSTALL = "install"
+    """The environments of this machine's platform install from the channel alone."""
+
+
+class Client(StrEnum):
+    """What installs at the level `install`; the words are those of `--client`."""
+
+    RATTLER = "rattler"
+    PIXI = "pixi"
+    """The manifest and lock unchanged, through `[mirrors]`."""
+    PIXI_OFFLINE = "pixi-offline"
+    """A workspace of its own whose channels are the mirror's `file://` URLs."""
+    CONDA = "conda"
+    MICROMAMBA = "micromamba"
+
+    @property
+    def program(self) -> str:
+        """Its name for people."""
+        match self:
+            case Client.RATTLER:
+                return "py-rattler"
+            case Client.PIXI_OFFLINE:
+                return "pixi --offline"
+            case _:
+                return self.value
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """One environment on one platform; `platform` as the lock names it."""
+
+    environment: str
+    platform: str
+
+    def __str__(self) -> str:
+        """Write it as it stands in findings."""
+        return f"{self.environment}/{self.platform}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that is wrong, and all the places that it makes fail.
+
+    `level` None: nothing in the channel is wrong, but the lock wants what no channel holds.
+    """
+
+    level: Level | None
+    problem: Problem
+    places: frozenset[Place]
+
+
+def places_of(selection: Selection) -> Iterator[tuple[Place, LockedEnvironment, PlatformPackages]]:
+    """Yield every environment on every platform that is mirrored, in the lock's order."""
+    for environment in selection.environments:
+        for rows in environment.platforms:
+            yield Place(environment.name, rows.platform.name), environment, rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilesResult:
+    """What the level found. `unhashed` counts artifacts compared by their size alone, if that."""
+
+    findings: tuple[Finding, ...]
+    artifacts: int
+    size: int
+    unhashed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchivesResult:
+    """What the level found; `left_alone` are the places of what `files` had found wrong before."""
+
+    findings: tuple[Finding, ...]
+    artifacts: int
+    left_alone: frozenset[Place]
+
+
+class Uses:
+    """Which places use an artifact, a subdir or a channel's `noarch`; paths as in Artifact.
+
+    So one finding can be blamed on all whom it concerns. It is worked out when somebody first
+    asks: where nothing is wrong, nobody does. `selection` None: nobody uses anything.
+    """
+
+    def __init__(self, selection: Selection | None) -> None:
+        """Take what is mirrored."""
+        self._selection = selection
+
+    def places(self, *paths: PurePosixPath) -> frozenset[Place]:
+        """Return the places that use the first of these paths that any place uses."""
+        return next((self._of[path] for path in paths if path in self._of), frozenset())
+
+    @functools.cached_property
+    def _of(self) -> Mapping[PurePosixPath, frozenset[Place]]:
+        if self._selection is None:
+            return {}
+        layout = self._selection.layout
+        found: dict[PurePosixPath, set[Place]] = {}
+        for place, environment, rows in places_of(self._selection):
+            paths = {path_of(layout, each) for each in (*rows.packages, *rows.build_packages)}
+            channels = {folder_of_channel(layout, url) for url in environment.channels}
+            # Clients read noarch of each channel for every platform (CEP 26).
+            noarchs = {each / NOARCH for each in channels | {path.parent.parent for path in paths}}
+            for path in paths | {path.parent for path in paths} | noarchs:
+                found.setdefault(path, set()).add(place)
+        return {path: frozenset(places) for path, places in found.items()}
+
+
+def used_by(places: Iterable[Place]) -> tuple[str, str]:
+    """Make the fact that names the places a finding concerns."""
+    return ("used by", ", ".join(map(str, sorted(places))))
+
+
+def of_level(findings: Sequence[Finding], level: Level) -> frozenset[Place]:
+    """Return the places that the findings of a level make fail."""
+    return frozenset().union(*(each.places for each in findings if each.level is level))

@@ -1,0 +1,87 @@
+"""Run a program where it reaches no network, and none of the user's settings or caches."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from scripts.core.program import Done, run_program
+from scripts.workspace.pixi_environment import pixi_environment
+
+_UNSHARE: Final = "unshare"
+_OF_ITS_OWN: Final = ("--user", "--map-root-user", "--net", "--")
+_PATIENCE: Final = 10  # seconds; it takes hundredths of one, or is forbidden
+
+# Nobody answers at the discard port (RFC 863) of this machine.
+_REFUSING: Final = "http://127.0.0.1:9"
+_PROXIES: Final = ("http_proxy", "https_proxy", "all_proxy", "ftp_proxy")
+_LOOPBACK: Final = "127.0.0.1,localhost,::1"
+
+# Settings, caches and credentials of the user's own, and what would lead a Python astray.
+_OF_THE_USER: Final = ("PIXI_", "RATTLER_", "CONDA_", "MAMBA_", "XDG_", "UV_", "PYTHON", "NETRC")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seclusion:
+    """How programs are kept from the network: `command` goes before theirs."""
+
+    command: tuple[str, ...]
+    sentence: str
+
+
+@cache
+def seclusion() -> Seclusion:
+    """Find out how well this system can keep a program from the network.
+
+    Linux gives it a network of its own, with nothing but loopback, where user namespaces are
+    allowed; elsewhere all proxies lead to nowhere, and the artifacts come from files.
+    """
+    # By its path: the answer is kept, and PATH may be another one for what is run with it.
+    program = shutil.which(_UNSHARE) if sys.platform == "linux" else None
+    if program is not None and _can_unshare(program):
+        return Seclusion(
+            command=(program, *_OF_ITS_OWN),
+            sentence="without a network (in a network namespace of its own)",
+        )
+    return Seclusion(
+        command=(),
+        sentence="with every proxy leading nowhere (this system gives no network of its own)",
+    )
+
+
+def _can_unshare(program: str) -> bool:
+    try:
+        done = subprocess.run(
+            [program, *_OF_ITS_OWN, sys.executable, "-I", "-S", "-c", ""],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_PATIENCE,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
+
+
+def alone_environment(home: Path, more: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables for a program with `home` for its home and no way to the network."""
+    kept = {
+        name: text
+        for name, text in pixi_environment(os.environ).items()
+        if not name.upper().startswith(_OF_THE_USER) and not name.lower().endswith("_proxy")
+    }
+    folders = dict.fromkeys(("HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA"), str(home))
+    proxies = {name: _REFUSING for each in _PROXIES for name in (each, each.upper())}
+    return kept | folders | proxies | {"no_proxy": _LOOPBACK, "NO_PROXY": _LOOPBACK} | dict(more)
+
+
+def run_alone(command: Sequence[str], environment: Mapping[str, str], given: bytes = b"") -> Done:
+    """Run a program to its end, as `run_program` does, but without a network."""
+    return run_program([*seclusion().command, *command], environment, given)

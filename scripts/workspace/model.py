@@ -1,0 +1,134 @@
+"""What a pixi manifest says, the same for all its forms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from scripts.workspace.settings import Settings
+
+# The feature that all tables outside `[feature]` make up; also the environment always there.
+DEFAULT: Final = "default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestChannel:
+    """A channel as base URL without trailing slash (secrets included); higher `priority` first."""
+
+    url: str
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestPlatform:
+    """A platform of the workspace: its name, its subdir, and what it declares beyond the defaults.
+
+    `virtual_packages` are written as in a lock file (`__cuda=12`, `__archspec=0=m1`), without
+    those that pixi assumes of the bare subdir.
+    """
+
+    name: str
+    subdir: str
+    virtual_packages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requirement:
+    """A conda requirement: `spec` is a MatchSpec without channel, `channel` a base URL.
+
+    `location` is the `url` or `path` of the one conda archive that meets it, as written.
+    A source requirement (`path`, `git`, or a `url` that is no conda archive) is built by pixi;
+    its `spec` is the name alone. A conditional one (`when`) may be absent from a lock;
+    `condition` is what must hold, as in a MatchSpec's `[when="…"]`.
+    """
+
+    name: str
+    spec: str
+    channel: str | None = None
+    location: str | None = None
+    is_source: bool = False
+    condition: str | None = None
+
+    @property
+    def is_conditional(self) -> bool:
+        """Tell whether it holds under a condition alone."""
+        return self.condition is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What a feature asks for on the platforms that `selector` matches; None matches all.
+
+    `requirements` are run, host and build dependencies combined as pixi does (of one name the
+    build one wins, then the host one). `pypi` (names as PEP 503 writes them) and `dev` are
+    names alone.
+    """
+
+    selector: str | None = None
+    requirements: tuple[Requirement, ...] = ()
+    constraints: tuple[Requirement, ...] = ()
+    pypi: tuple[str, ...] = ()
+    dev: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feature:
+    """A feature. None for `platforms`, `channels`: those of the workspace.
+
+    `system_requirements` are virtual packages written as in a lock file. `channel_priority` and
+    `solve_strategy` are pixi's words; the workspace's are those of the default feature.
+    """
+
+    name: str
+    platforms: tuple[str, ...] | None = None
+    channels: tuple[ManifestChannel, ...] | None = None
+    targets: tuple[Target, ...] = ()
+    system_requirements: tuple[str, ...] = ()
+    channel_priority: str | None = None
+    solve_strategy: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """An environment. `features` are those written, in order; see `Manifest.features_of`.
+
+    `own` is what the environment's table itself holds, None where it holds nothing.
+    """
+
+    name: str
+    features: tuple[str, ...] = ()
+    own: Feature | None = None
+    no_default_feature: bool = False
+    solve_group: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """A whole manifest. `file_name` names it in errors, `name` is the workspace's.
+
+    `platforms` are those of the workspace as written; `features` hold the default one first;
+    `environments` hold `default` always. `settings` is the table `[tool.pixi-mirror]`.
+    """
+
+    file_name: str
+    name: str | None
+    channels: tuple[ManifestChannel, ...]
+    platforms: tuple[ManifestPlatform, ...]
+    features: tuple[Feature, ...]
+    environments: tuple[Environment, ...]
+    settings: Settings
+
+    def feature(self, name: str) -> Feature | None:
+        """Find a feature by name."""
+        return next((each for each in self.features if each.name == name), None)
+
+    def environment(self, name: str) -> Environment | None:
+        """Find an environment by name."""
+        return next((each for each in self.environments if each.name == name), None)
+
+    def features_of(self, environment: Environment) -> tuple[Feature, ...]:
+        """Return the features of an environment in pixi's order: its own, the named, default."""
+        named = [self.feature(name) for name in environment.features]
+        if not environment.no_default_feature:
+            named.append(self.feature(DEFAULT))
+        return tuple(each for each in (environment.own, *named) if each is not None)

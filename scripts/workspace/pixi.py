@@ -1,0 +1,102 @@
+"""Find the pixi program and run it on a workspace."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from scripts.core.errors import ExitCode, MirrorError, Problem
+from scripts.core.invocation import launcher_of
+from scripts.core.program import ask_version
+from scripts.core.redact import redact
+from scripts.workspace.pixi_environment import is_pixi, pixi_environment
+
+_SHOWN: Final = 20  # last lines of pixi's that an error shows
+_INSTALL: Final = "install pixi (https://pixi.sh), or run this on a machine that has it"
+
+
+def find_pixi(environ: Mapping[str, str]) -> Path | None:
+    """Return the pixi that runs this task, else the first one on PATH; None without any.
+
+    `pixi run` names itself in PIXI_EXE. Programs that only share the name are passed over. Raises
+    the error of exit code 4 where there is none but one that does not start.
+    """
+    broken: MirrorError | None = None
+    for program in _candidates(environ):
+        try:
+            if is_pixi(ask_version(program, pixi_environment(environ), help=_INSTALL)):
+                return program
+        except MirrorError as error:
+            broken = broken or error
+    if broken is not None:
+        raise broken
+    return None
+
+
+def need_pixi(environ: Mapping[str, str], task: str) -> Path:
+    """Return the pixi program, or raise the error of exit code 4 that says what needs it."""
+    pixi = find_pixi(environ)
+    if pixi is None:
+        raise MirrorError(
+            Problem(
+                subject="pixi",
+                trouble=f"this program is not on PATH, and `{task}` cannot do without it",
+                code=ExitCode.PROGRAM,
+                help=_INSTALL,
+            )
+        )
+    return pixi
+
+
+def is_run_by_pixi(environ: Mapping[str, str], manifest: Path) -> bool:
+    """Tell whether `pixi run` started this task on this workspace: it has then renewed the lock.
+
+    `pixi shell` sets the same variables and renews nothing: `./run` and `pixi mirror` know better.
+    """
+    if launcher_of(environ) is not None:
+        return False
+    named = environ.get("PIXI_PROJECT_MANIFEST")
+    return bool(named) and Path(named or "").resolve() == manifest.resolve()
+
+
+def run_pixi(pixi: Path, arguments: Sequence[str], manifest: Path) -> str:
+    """Run one command of pixi on the workspace of this manifest and return its stdout.
+
+    `arguments` begin with the command and hold no positional ones unless behind a `--`. Raises
+    the error of exit code 4 with pixi's last lines where it fails.
+    """
+    command, *rest = arguments
+    done = subprocess.run(
+        [str(pixi), "--quiet", command, "--manifest-path", str(manifest), *rest],
+        cwd=manifest.parent,
+        env=pixi_environment(os.environ),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode == 0:
+        return done.stdout.decode("utf-8", "replace")
+    lines = done.stderr.decode("utf-8", "replace").splitlines()
+    said = [line.rstrip() for line in lines if line.strip()][-_SHOWN:]
+    raise MirrorError(
+        Problem(
+            subject=redact(" ".join(["pixi", *arguments])),
+            trouble=f"failed with exit code {done.returncode}",
+            code=ExitCode.PROGRAM,
+            facts=tuple(("said", redact(line)) for line in said),
+        )
+    )
+
+
+def _candidates(environ: Mapping[str, str]) -> Iterator[Path]:
+    named = environ.get("PIXI_EXE")
+    if named and Path(named).is_file():
+        yield Path(named)
+    for folder in environ.get("PATH", os.defpath).split(os.pathsep):
+        found = shutil.which("pixi", path=folder) if folder else None
+        if found is not None:
+            yield Path(found).absolute()

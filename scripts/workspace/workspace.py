@@ -1,0 +1,168 @@
+"""The pixi workspace that is mirrored: its manifest, lock, settings and channel folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from scripts.core.channel_paths import STATE_FOLDER, WORKSPACES, ChannelPlace, channel_place
+from scripts.core.errors import MirrorError, refuse_non_utf8, usage_error
+from scripts.core.files import read_text
+from scripts.core.scratch import clear_scratch
+from scripts.core.symlinks import refuse_odd_state
+from scripts.workspace.model import Manifest
+from scripts.workspace.parse import PYPROJECT, parse_manifest, pixi_table
+from scripts.workspace.setting_options import add_setting_options, overrides_from
+from scripts.workspace.settings import TABLE, SettingOverrides, Settings, override
+from scripts.workspace.toml_table import load_toml
+
+__all__ = [
+    "Workspace",
+    "add_setting_options",
+    "open_workspace",
+    "overrides_from",
+    "read_manifest_text",
+]
+
+# In the order in which pixi looks for them in one folder.
+_NAMES: Final = ("pixi.toml", PYPROJECT, "mojoproject.toml")
+_LARGEST: Final = 8 << 20  # bytes; real manifests have kilobytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workspace:
+    """Where everything of one workspace is. `root` is the folder of manifest and lock."""
+
+    root: Path
+    manifest_path: Path
+    lock_path: Path
+    settings: Settings
+    place: ChannelPlace
+    manifest: Manifest
+
+
+def open_workspace(manifest_path: Path | None, overrides: SettingOverrides) -> Workspace:
+    """Find and read a manifest; None: the nearest one upward from the current folder.
+
+    Raises the error of exit code 2 where there is none, where it is wrong, and for a channel
+    folder that would swallow the workspace.
+    """
+    try:
+        path = _nearest(Path.cwd()) if manifest_path is None else _given(manifest_path)
+    except OSError as error:  # a folder that nobody may look into, or that is gone
+        subject = str(manifest_path or "the current folder")
+        trouble = f"cannot look for a manifest there: {error.strerror}"
+        raise usage_error(subject, trouble) from None
+    manifest = parse_manifest(read_manifest_text(path), name=path.name)
+    settings = override(manifest.settings, overrides)
+    root = path.parent
+    refuse_non_utf8(root, "give the workspace's folder, or the one around it, another name")
+    place = channel_place(_channel_folder(root, settings.channel_dir))
+    refuse_odd_state(place)
+    workspaces = (place.state / WORKSPACES).glob("*")
+    for folder in (root, place.state, place.cache, *workspaces):  # left by a killed run
+        clear_scratch(folder)
+    return Workspace(
+        root=root,
+        manifest_path=path,
+        lock_path=root / "pixi.lock",
+        settings=settings,
+        place=place,
+        manifest=manifest,
+    )
+
+
+def read_manifest_text(path: Path) -> str:
+    """Read a manifest's text, line ends as they are."""
+    return read_text(path, limit=_LARGEST, what="manifest")
+
+
+def _given(path: Path) -> Path:
+    """Return the manifest that a path names: the file itself, or the one in that folder."""
+    path = _resolved(path, str(path))
+    if path.is_dir():
+        found = _in_folder(path)
+        if found is None:
+            raise usage_error(
+                str(path),
+                f"this folder has none of {', '.join(_NAMES)}",
+                help="pixi init",
+            )
+        return found
+    if path.name not in _NAMES and path.exists():
+        raise usage_error(
+            str(path), f"pixi reads no manifest of this name, only {', '.join(_NAMES)}"
+        )
+    return path
+
+
+def _nearest(folder: Path) -> Path:
+    """Return the nearest manifest that makes a workspace, as pixi would find it."""
+    for each in (folder.resolve(), *folder.resolve().parents):
+        found = _in_folder(each)
+        if found is not None and _makes_workspace(found):
+            return found
+    raise usage_error(
+        str(folder),
+        "there is no pixi workspace here or in any folder above",
+        help="go to the folder of your pixi.toml, or name it: --manifest-path PATH",
+    )
+
+
+def _in_folder(folder: Path) -> Path | None:
+    """Return the manifest of one folder: pixi.toml, else a pyproject.toml with [tool.pixi]."""
+    for name in _NAMES:
+        path = folder / name
+        if path.is_file() and (name != PYPROJECT or _has_pixi_table(path)):
+            return path
+    return None
+
+
+def _has_pixi_table(path: Path) -> bool:
+    text = read_manifest_text(path)
+    return "pixi" in text and bool(pixi_table(load_toml(text, path.name)).fields)
+
+
+def _makes_workspace(path: Path) -> bool:
+    """Tell it from the manifest of a mere package, above which the workspace lies."""
+    text = read_manifest_text(path)
+    if "package" not in text:
+        return True
+    try:
+        pixi = pixi_table(load_toml(text, path.name))
+    except MirrorError:
+        return True  # broken as it is, it is the one to tell of
+    return "package" not in pixi.fields or "workspace" in pixi.fields or "project" in pixi.fields
+
+
+def _channel_folder(root: Path, channel_dir: str) -> Path:
+    """Return the channel folder, or refuse one in which tasks could meet other people's files."""
+    subject, advice = f"{TABLE}.channel-dir", 'channel-dir = "local-channel"'
+    if channel_dir.startswith("~") or "://" in channel_dir:  # a folder of that very name, else
+        raise usage_error(subject, f"{channel_dir!r} is no path: write it out", help=advice)
+    folder = _resolved(root / channel_dir, subject)
+    refuse_non_utf8(folder, f"{advice} under [{TABLE}]")
+    if root.is_relative_to(folder):
+        trouble = "is the workspace's own folder, or one around it"
+        raise usage_error(subject, f"{channel_dir!r} {trouble}", help=advice)
+    if STATE_FOLDER in folder.parts:
+        trouble = f"is in {STATE_FOLDER}, where working state lives"
+        raise usage_error(subject, f"{channel_dir!r} {trouble}", help=advice)
+    try:
+        is_other = folder.exists() and not folder.is_dir()
+    except OSError as error:  # a name that this file system cannot have
+        trouble = f"{channel_dir!r} cannot be a folder: {error.strerror}"
+        raise usage_error(subject, trouble, help=advice) from None
+    if is_other:
+        raise usage_error(subject, f"{channel_dir!r} is a file, not a folder")
+    return folder
+
+
+def _resolved(path: Path, subject: str) -> Path:
+    """Follow all links; a circle of them is the error of exit code 2."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as error:  # RuntimeError: a circle, before Python 3.13
+        reason = getattr(error, "strerror", None) or "its links lead in a circle"
+        raise usage_error(subject, f"there is no such folder: {reason}") from None

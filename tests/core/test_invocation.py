@@ -1,0 +1,35 @@
+"""Commands that we name are those that the user can paste."""
+
+from __future__ import annotations
+
+import pytest
+
+from scripts.core.command import task_parser
+from scripts.core.console import Console
+from scripts.core.errors import ExitCode, Problem
+from scripts.core.invocation import VARIABLE, as_called
+
+SAID = "run `pixi run fetch` again; `pixi run --frozen x` and `pixi lock` are pixi's own"
+
+
+@pytest.mark.parametrize("launcher", ["./run", "run", "pixi-mirror", "pixi mirror"])
+def test_started_by_the_launcher(launcher: str) -> None:
+    assert as_called(SAID, {VARIABLE: launcher}) == SAID.replace(
+        "pixi run fetch", f"{launcher} fetch"
+    )
+
+
+@pytest.mark.parametrize("environ", [{}, {VARIABLE: ""}, {VARIABLE: "rm -r"}])
+def test_else_it_is_pixi(environ: dict[str, str]) -> None:
+    assert as_called(SAID, environ) == SAID
+
+
+def test_in_help_and_usage(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    problem = Problem(subject="it", trouble="no", code=ExitCode.NO, help="pixi run fetch")
+    assert task_parser("fetch", "").prog == "pixi run fetch"
+    monkeypatch.setenv(VARIABLE, "./run")
+    assert task_parser("fetch", "").prog == "./run fetch"
+    Console().problem(problem)
+    assert capsys.readouterr().err == "error: it: no\nhelp: ./run fetch\n"

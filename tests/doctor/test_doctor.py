@@ -1,0 +1,411 @@
+"""The task doctor: whole answers about real mirrors, over HTTP and in folders."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tasks import doctor
+from tests.doctor.conftest import PRIVATE, Asker, Asks
+from tests.support.locks import EnvironmentRows, PlatformRows
+from tests.support.mirrors import CHANNEL
+from tests.support.packages import TinyPackage
+from tests.support.replies import status
+from tests.support.upstream import Upstream
+
+# What a flat mirror is asked, since it may have become a by-channel one.
+NOT_BY_CHANNEL = ["/conda-forge/noarch/repodata.json.zst", "/conda-forge/noarch/repodata.json"]
+READING = "doctor: reading the repodata of URL\n"
+LED = f'[mirrors]\n"{CHANNEL}" = ["{{url}}"]\n'
+CONDA = "for conda, as options: -c URL --override-channels\n"
+LOOKED = "looked at: URL (flat); its repodata alone, no artifact was read\n"
+
+
+def _configured(asker: Asker) -> Asker:
+    """Lead the consumer's pixi to the flat mirror."""
+    asker.root.mkdir(exist_ok=True)
+    asker.configure(LED.format(url=asker.url))
+    return asker
+
+
+def test_what_is_there_and_led_to_installs(flat: Asker, upstream: Upstream) -> None:
+    """Nothing but repodata is asked for, and nothing is written."""
+    _configured(flat).lock(flat.row("hello"), flat.row("lib"))
+    for artifact in [*flat.folder.glob("*/*.conda"), *flat.folder.glob("*/*.tar.bz2")]:
+        artifact.unlink()
+    before = {path: path.stat().st_mtime_ns for path in flat.root.parent.rglob("*")}
+    assert flat.ask() == (
+        0,
+        (
+            f"default  linux-64  artifacts ✓ (2)  configuration ✓\n{LOOKED}"
+            f"pixi: led to this mirror by ROOT/.pixi/config.toml\n{CONDA}"
+        ),
+        READING,
+    )
+    assert upstream.paths == [
+        "/linux-64/repodata.json.zst",
+        "/noarch/repodata.json.zst",
+        *NOT_BY_CHANNEL,
+    ]
+    assert {path: path.stat().st_mtime_ns for path in flat.root.parent.rglob("*")} == before
+
+
+def test_the_line_that_is_missing_is_enough(flat: Asker) -> None:
+    """Without it the answer is no; with just what was printed, it is yes."""
+    flat.lock(flat.row("hello"), flat.row("lib"))
+    code, out, err = flat.ask()
+    assert (code, out, err) == (
+        1,
+        (
+            f"default  linux-64  artifacts ✓ (2)  configuration ✗\n{LOOKED}"
+            "for pixi, into ROOT/.pixi/config.toml (in its [mirrors], where it has them already):\n"
+            f'\n[mirrors]\n"{CHANNEL}" = ["URL"]\n\n'
+            "then `pixi install --frozen`, without --offline: that forbids HTTP, loopback too\n"
+            f"{CONDA}"
+        ),
+        (
+            f"{READING}error: [mirrors]: nothing in pixi's configuration leads to this mirror\n"
+            "  asked now  https://conda.anaconda.org\n"
+            "  needed by  default/linux-64\n"
+            "help: the lines above, in ROOT/.pixi/config.toml\n"
+        ),
+    )
+    flat.configure(out.split("\n\n")[1].replace("URL", flat.url))
+    assert flat.ask()[0] == 0
+
+
+def test_a_line_for_each_environment_and_platform(flat: Asker) -> None:
+    gone = TinyPackage(name="gone", subdir="linux-64")
+    _configured(flat).locks(
+        EnvironmentRows(
+            name="default",
+            platforms=(
+                PlatformRows(name="linux-64", rows=(flat.row("hello"), flat.row("lib"))),
+                PlatformRows(name="p1", subdir="win-64", rows=(flat.row("far"),)),
+            ),
+        ),
+        EnvironmentRows(name="empty", platforms=(PlatformRows(name="linux-64"),), channels=()),
+        EnvironmentRows(
+            name="more",
+            platforms=(
+                PlatformRows(
+                    name="linux-64", rows=(flat.row("hello"), flat.row("hello", other=gone))
+                ),
+            ),
+        ),
+    )
+    code, out, err = flat.ask()
+    assert code == 1
+    assert out.splitlines()[:4] == [
+        "default  linux-64  artifacts ✓ (2)  configuration ✓",
+        "default  p1        artifacts ✓ (1)  configuration ✓",
+        "empty    linux-64  artifacts ✓ (0)  configuration ✓",
+        "more     linux-64  artifacts ✗ (1 missing; 1 of 2 right)  configuration ✓",
+    ]
+    assert err == (
+        f"{READING}error: linux-64/gone-1.0-0.conda: is not in the mirror\n"
+        "  needed by  more/linux-64\n"
+        "help: its keeper adds it: `pixi add`, then `pixi run mirror`\n"
+    )
+    assert flat.ask("-e", "default,empty")[0] == 0
+    assert flat.ask("-p", "win-64")[1].splitlines()[0].split()[:2] == ["default", "p1"]
+
+
+def test_near_misses_are_named(flat: Asker) -> None:
+    """The same version first, then the newest; of other machines, none."""
+    builds = (
+        TinyPackage(name="lib", build="h9_0"),
+        TinyPackage(name="lib", version="2.0"),
+        TinyPackage(name="far", subdir="linux-64"),
+    )
+    _configured(flat).lock(*(flat.row("lib", other=each) for each in builds))
+    code, out, err = flat.ask()
+    assert code == 1
+    assert out.startswith("default  linux-64  artifacts ✗ (3 missing; 0 of 3 right)")
+    update = "help: `pixi update lib` takes what the mirror has, once pixi is led to it\n"
+    assert err == (
+        f"{READING}error: linux-64/far-1.0-0.conda: is not in the mirror\n"
+        "  needed by  default/linux-64\n"
+        "help: its keeper adds it: `pixi add`, then `pixi run mirror`\n"
+        "error: noarch/lib-1.0-h9_0.conda: is not in the mirror\n"
+        "  it has     noarch/lib-1.0-0.tar.bz2, noarch/lib-1.10-h2_0.conda\n"
+        f"  needed by  default/linux-64\n{update}"
+        "error: noarch/lib-2.0-0.conda: is not in the mirror\n"
+        "  it has     noarch/lib-1.10-h2_0.conda, noarch/lib-1.0-0.tar.bz2\n"
+        f"  needed by  default/linux-64\n{update}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("without", "key"),
+    [
+        (frozenset[str](), "sha256"),
+        (frozenset({"sha256"}), "md5"),
+        (frozenset({"sha256", "md5"}), "size"),
+    ],
+)
+def test_another_artifact_of_the_same_name(without: frozenset[str], key: str, flat: Asker) -> None:
+    other = TinyPackage(name="lib", extension=".tar.bz2", padding=500)
+    _configured(flat).lock(flat.row("lib", other=other, without=without))
+    row, right = flat.row("lib", other=other).written, flat.row("lib").written
+    code, out, err = flat.ask()
+    assert code == 1
+    assert out.startswith("default  linux-64  artifacts ✗ (1 another; 0 of 1 right)")
+    assert err == (
+        f"{READING}error: noarch/lib-1.0-0.tar.bz2: the mirror has another {key}\n"
+        f"  expected   {getattr(row, key)}\n"
+        f"  actual     {getattr(right, key)}\n"
+        "  needed by  default/linux-64\n"
+        "help: one of both is of a later upload: `pixi update lib`,"
+        " or its keeper runs `pixi run mirror`\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("without", "line"),
+    [
+        (frozenset({"sha256"}), "compared by md5 alone, since the lock or the mirror says no more"),
+        (
+            frozenset({"sha256", "md5"}),
+            "compared by size alone, since the lock or the mirror says no more",
+        ),
+        (
+            frozenset({"sha256", "md5", "size"}),
+            "compared not at all, since the lock or the mirror says no more",
+        ),
+    ],
+)
+def test_what_was_compared_less_well_is_said(
+    without: frozenset[str], line: str, flat: Asker
+) -> None:
+    _configured(flat).lock(flat.row("hello"), flat.row("lib", without=without))
+    code, out, _ = flat.ask()
+    assert (code, out.splitlines()[2]) == (0, f"{line}: 1")
+
+
+@pytest.mark.parametrize("version", range(1, 8))
+def test_every_version_of_locks(version: int, flat: Asker) -> None:
+    gone = TinyPackage(name="lib", version="3.0")
+    rows = (flat.row("hello"), flat.row("lib"))
+    _configured(flat).lock(*rows, version=version)
+    code, out, _ = flat.ask()
+    assert (code, out.splitlines()[0]) == (0, "default  linux-64  artifacts ✓ (2)  configuration ✓")
+    old = (
+        f"the lock is of version {version}, an old one (7 is today's):"
+        " what its rows leave out was not compared"
+    )
+    assert (old in out.splitlines()) == (version < 6)
+    flat.lock(*rows, flat.row("lib", other=gone), version=version)
+    assert flat.ask()[0] == 1
+
+
+def test_a_platform_that_is_not_mirrored(flat: Asker) -> None:
+    arm = TinyPackage(name="arm", subdir="linux-aarch64")
+    rows = (flat.row("hello", other=arm), flat.row("lib"))
+    _configured(flat).locks(
+        EnvironmentRows(platforms=(PlatformRows(name="linux-aarch64", rows=rows),))
+    )
+    code, out, err = flat.ask()
+    assert code == 1
+    assert out.splitlines()[0] == (
+        "default  linux-aarch64  artifacts ✗ (1 of a platform that is not mirrored;"
+        " 1 of 2 right)  configuration ✓"
+    )
+    assert err == (
+        f"{READING}error: linux-aarch64: this platform is not mirrored\n"
+        "  looked for  URL/linux-aarch64/repodata.json\n"
+        "  missing     1 artifact\n"
+        "  needed by   default/linux-aarch64\n"
+        "help: its keeper mirrors it: `pixi run platforms --add linux-aarch64`, `pixi run mirror`\n"
+    )
+
+
+def test_channels_each_in_its_folder(by_channel: Asker) -> None:
+    """One line for conda.anaconda.org, one for each other channel; no secret is shown."""
+    by_channel.lock(*(by_channel.row(name) for name in ("hello", "lib", "cuda", "odd")))
+    code, out, err = by_channel.ask()
+    assert (code, out) == (
+        1,
+        (
+            "default  linux-64  artifacts ✓ (4)  configuration ✗\n"
+            "looked at: URL (by-channel); its repodata alone, no artifact was read\n"
+            "for pixi, into ROOT/.pixi/config.toml (in its [mirrors], where it has them already):\n"
+            '\n[mirrors]\n"https://conda.anaconda.org" = ["URL"]\n'
+            '"https://example.org:8080/t/********/chan" = ["URL/example.org_8080/chan"]\n\n'
+            "(in place of ******** write the token that the lock has there)\n"
+            "then `pixi install --frozen`, without --offline: that forbids HTTP, loopback too\n"
+            "for conda, as options: -c URL/conda-forge -c URL/nvidia/label/cuda-1"
+            " -c URL/example.org_8080/chan --override-channels\n"
+        ),
+    )
+    assert "token-1" not in out + err
+    assert "word" not in out + err
+    lines = out.split("\n\n")[1].replace("URL", by_channel.url)
+    by_channel.configure(lines.replace("********", "token-1"))
+    assert by_channel.ask()[0] == 0
+    by_channel.configure(lines)  # the control: the token was not written
+    assert by_channel.ask()[0] == 1
+
+
+def test_conda_needs_one_line_for_its_own_host(by_channel: Asker) -> None:
+    by_channel.lock(*(by_channel.row(name) for name in ("hello", "lib", "cuda")))
+    assert by_channel.ask()[1].splitlines()[-1] == "for conda, in .condarc: channel_alias: URL"
+
+
+def test_a_channel_that_is_not_mirrored(by_channel: Asker) -> None:
+    url = "https://conda.anaconda.org/bioconda"
+    by_channel.lock(by_channel.row("hello"), by_channel.row("lib", channel=url))
+    by_channel.configure(f'[mirrors]\n"https://conda.anaconda.org" = ["{by_channel.url}"]\n')
+    code, out, err = by_channel.ask()
+    assert code == 1
+    assert out.splitlines()[0] == (
+        "default  linux-64  artifacts ✗ (1 of a channel that is not mirrored; 1 of 2 right)"
+        "  configuration ✓"
+    )
+    assert err == (
+        f"{READING}error: {url}: this channel is not mirrored\n"
+        "  looked for  URL/bioconda/noarch/repodata.json\n"
+        "  missing     1 artifact\n"
+        "  needed by   default/linux-64\n"
+        "help: its keeper mirrors this lock: `pixi run mirror`\n"
+    )
+    # Listed without a package of it, it is told of, and nothing is missing.
+    rows = PlatformRows(name="linux-64", rows=(by_channel.row("hello"),))
+    by_channel.locks(EnvironmentRows(platforms=(rows,), channels=(CHANNEL, url)))
+    code, out, _ = by_channel.ask()
+    assert (code, out.splitlines()[2]) == (
+        0,
+        f"not mirrored: {url}; nothing is locked from it, but `pixi lock` will ask for it",
+    )
+
+
+def test_plain_json_will_do(flat: Asker, upstream: Upstream) -> None:
+    _configured(flat).lock(flat.row("lib"))
+    for file in flat.folder.glob("*/repodata.json.zst"):
+        file.unlink()
+    assert flat.ask()[0] == 0
+    assert upstream.paths == [
+        "/noarch/repodata.json.zst",
+        "/noarch/repodata.json",
+        *NOT_BY_CHANNEL,
+    ]
+
+
+def test_the_mirror_of_the_workspace(
+    consumed: Path, flat: Asker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Only without --mirror is a workspace needed."""
+    flat.lock(flat.row("lib"), flat.row("hello"))
+    lock = str(flat.root / "pixi.lock")
+    options = ["--lock", lock, "--manifest-path", str(consumed / "flat")]
+    assert doctor.main(options) == 1
+    out = flat.capsys.readouterr().out
+    folder = (consumed / "flat" / "local-channel").as_uri()
+    assert out.splitlines()[:2] == [
+        "default  linux-64  artifacts ✓ (2)  configuration ✗",
+        f"looked at: {folder} (flat); its repodata alone, no artifact was read",
+    ]
+    monkeypatch.chdir(tmp_path)
+    assert doctor.main(["--lock", lock]) == 2
+    assert "there is no pixi workspace here" in flat.capsys.readouterr().err
+    (tmp_path / "pixi.toml").write_text(
+        '[workspace]\nname = "w"\nchannels = []\nplatforms = []\n', encoding="utf-8"
+    )
+    assert doctor.main(["--lock", lock]) == 2
+    assert flat.capsys.readouterr().err == (
+        "error: local-channel: there is no such channel folder\n"
+        "help: pixi run mirror, or name another mirror: --mirror PLACE\n"
+    )
+
+
+def test_json(flat: Asker) -> None:
+    other = TinyPackage(name="lib", extension=".tar.bz2", padding=500)
+    gone = TinyPackage(name="gone", subdir="linux-64")
+    flat.lock(flat.row("hello"), flat.row("lib", other=other), flat.row("hello", other=gone))
+    code, out, _ = flat.ask("--json")
+    document = json.loads(out)
+    subjects = [problem.pop("subject") for problem in document.pop("problems")]
+    assert subjects == ["linux-64/gone-1.0-0.conda", "noarch/lib-1.0-0.tar.bz2", "[mirrors]"]
+    assert (code, document) == (
+        1,
+        {
+            "task": "doctor",
+            "exit-code": 1,
+            "lock": "ROOT/pixi.lock",
+            "lock-version": 7,
+            "mirror": "URL",
+            "layout": "flat",
+            "environments": [
+                {
+                    "environment": "default",
+                    "platform": "linux-64",
+                    "artifacts": 3,
+                    "missing": ["linux-64/gone-1.0-0.conda"],
+                    "other": ["noarch/lib-1.0-0.tar.bz2"],
+                    "platform-not-mirrored": [],
+                    "channel-not-mirrored": [],
+                    "out-of-reach": [],
+                    "configured": False,
+                    "left-out": [],
+                }
+            ],
+            "configuration": {
+                "read": [],
+                "pixi-config": f'[mirrors]\n"{CHANNEL}" = ["URL"]',
+                "in-the-way": [],
+                "manifest": None,
+                "condarc": [],
+                "condarc-in-the-way": [],
+                "conda": ["-c URL --override-channels"],
+            },
+        },
+    )
+
+
+def test_secrets_of_the_mirror_itself(asks: Asks, upstream: Upstream) -> None:
+    """They are sent to it, and shown nowhere; the lines to paste are without them."""
+    asker = asks("flat")
+    upstream.authorization = "Basic dXNlcjp3b3Jk"
+    asker.lock(asker.row("lib"))
+    place = asker.url.replace("://", "://user:word@")
+    code, out, err = asker.ask(mirror=place)
+    assert (code, upstream.requests[0].headers["authorization"]) == (1, upstream.authorization)
+    assert f'"{CHANNEL}" = ["URL"]' in out
+    assert "word" not in out + err
+    code, out, err = asker.ask()
+    assert (code, out, err) == (
+        2,
+        "",
+        (
+            f"{READING}error: URL/noarch/repodata.json.zst: cannot be read: HTTP 401 Unauthorized\n"
+            "help: give credentials: `pixi auth login HOST --token TOKEN`, or netrc\n"
+        ),
+    )
+    assert PRIVATE not in out + err
+
+
+def test_a_mirror_that_was_flat_before(by_channel: Asker, consumed: Path) -> None:
+    """Its flat files are there until `prune`; they count where a channel has no folder yet."""
+    shutil.copytree(consumed / "flat" / "local-channel", by_channel.folder, dirs_exist_ok=True)
+    by_channel.lock(*(by_channel.row(name) for name in ("hello", "lib", "cuda")))
+    code, out, _ = by_channel.ask()
+    assert "artifacts ✓ (3)" in out
+    assert "looked at: URL (by-channel); its repodata alone, no artifact was read" in out
+    by_channel.configure('[mirrors]\n"https://conda.anaconda.org" = ["' + by_channel.url + '"]\n')
+    assert by_channel.ask()[0] == 0
+    assert "(by-channel)" in by_channel.ask(mirror=str(by_channel.folder))[1]
+
+    shutil.rmtree(by_channel.folder / "nvidia")
+    code, out, _ = by_channel.ask()
+    assert (code, "looked at: URL (flat)" in out) == (1, True)
+
+
+def test_a_flat_mirror_that_forbids_what_is_not_there(flat: Asker, upstream: Upstream) -> None:
+    _configured(flat).lock(flat.row("lib"))
+    upstream.always("/conda-forge/*", status(403))
+    code, out, _ = flat.ask()
+    assert (code, LOOKED in out) == (0, True)
+    assert "/conda-forge/noarch/repodata.json.zst" in upstream.paths

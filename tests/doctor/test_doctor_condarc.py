@@ -1,0 +1,484 @@
+"""conda's side of the doctor: what `.condarc` says, as conda itself reads it, and what it lacks."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from scripts.doctor.condarc import Condarc
+from scripts.doctor.condarc_files import read_condarc
+from scripts.network.pixi_config_paths import System
+from scripts.verify.install.by_conda import find_conda
+from tests.doctor.conftest import NVIDIA, Asker
+from tests.support.locks import EnvironmentRows, PlatformRows
+from tests.support.mirrors import CHANNEL
+from tests.support.packages import TinyPackage
+from tests.support.upstream import Upstream
+
+CONDA = ("--client", "conda")
+NOBODY = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+def condarc(clean_environment: Path) -> Path:
+    """The user's own file, which is not there yet."""
+    return clean_environment / ".condarc"
+
+
+def _read(home: Path, **environ: str) -> Condarc:
+    return read_condarc(environ, System(platform="linux", home=home))
+
+
+def _three(by_channel: Asker) -> None:
+    by_channel.lock(*(by_channel.row(name) for name in ("hello", "lib", "cuda")))
+
+
+def _last(answer: tuple[int, str, str]) -> tuple[int, str]:
+    return answer[0], answer[1].splitlines()[-1]
+
+
+def test_the_line_that_is_missing_is_enough(by_channel: Asker, condarc: Path) -> None:
+    """For conda alone, whose answer does not hang on what pixi has."""
+    _three(by_channel)
+    code, out, err = by_channel.ask(*CONDA)
+    assert code == 1
+    assert out.splitlines()[0] == "default  linux-64  artifacts ✓ (3)  configuration ✗"
+    assert out.splitlines()[-1] == "for conda, in .condarc: channel_alias: URL"
+    assert err.split("\n", 1)[1] == (
+        "error: .condarc: nothing in conda's configuration leads to this mirror\n"
+        "  asked now  https://repo.anaconda.com\n"
+        "  needed by  default\n"
+        "help: the line above, in ~/.condarc\n"
+    )
+    condarc.write_text(f"channel_alias: {by_channel.url}/\n", encoding="utf-8")
+    code, out, err = by_channel.ask(*CONDA)
+    assert (code, err.count("\n")) == (0, 1)
+    assert out.splitlines()[0] == "default  linux-64  artifacts ✓ (3)  configuration ✓"
+    assert out.splitlines()[-1] == (
+        f"conda: led to this mirror by {condarc}, if asked with"
+        " -c conda-forge -c nvidia/label/cuda-1 --override-channels"
+    )
+    condarc.write_text(
+        f"channel_alias: {by_channel.url}\nchannels: [conda-forge, nvidia/label/cuda-1]\n",
+        encoding="utf-8",
+    )
+    assert _last(by_channel.ask(*CONDA)) == (0, f"conda: led to this mirror by {condarc}")
+
+
+def test_pixi_alone_counts_unless_conda_is_asked_about(by_channel: Asker, condarc: Path) -> None:
+    _three(by_channel)
+    by_channel.configure('[mirrors]\n"https://conda.anaconda.org" = ["' + by_channel.url + '"]\n')
+    assert _last(by_channel.ask()) == (0, "for conda, in .condarc: channel_alias: URL")
+    assert by_channel.ask("--client", "pixi,conda")[0] == 1
+    condarc.write_text(f"channel_alias: {by_channel.url}\n", encoding="utf-8")
+    assert by_channel.ask("--client", "pixi,conda")[0] == 0
+    by_channel.configure("")
+    assert by_channel.ask("--client", "pixi,conda")[0] == 1
+    assert by_channel.ask(*CONDA)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("channels", "is_led"),
+    [
+        ("[URL]", True),
+        ("[URL/]", True),
+        ("[URL, conda-forge]", False),
+        ("[conda-forge]", False),
+        ("[defaults]\ndefault_channels: [URL]", True),
+        ("[ours]\ncustom_multichannels: {ours: [URL]}", True),
+        ("[]\ndefault_channels: [URL]", True),
+        ("[ours]\nmirrored_channels: {ours: [URL, https://example.org/ours]}", True),
+        ("[ours]\nmirrored_channels: {ours: [https://example.org/ours, URL]}", False),
+    ],
+)
+def test_a_flat_mirror(channels: str, is_led: bool, flat: Asker, condarc: Path) -> None:  # noqa: FBT001
+    """One channel: it is named by its URL, and no other may be beside it."""
+    flat.lock(flat.row("hello"), flat.row("lib"))
+    condarc.write_text(f"channels: {channels}\n".replace("URL", flat.url), encoding="utf-8")
+    code, last = _last(flat.ask(*CONDA))
+    if is_led:
+        assert (code, last) == (0, f"conda: led to this mirror by {condarc}")
+    else:
+        assert (code, last) == (1, "for conda, as options: -c URL --override-channels")
+
+
+def test_options_are_said_where_no_line_will_do(flat: Asker, condarc: Path) -> None:
+    flat.lock(flat.row("hello"), flat.row("lib"))
+    condarc.write_text("channels: [conda-forge]\n", encoding="utf-8")
+    assert flat.ask(*CONDA)[2].split("\n", 1)[1] == (
+        "error: .condarc: conda's configuration leads elsewhere, or not everywhere it should\n"
+        "  asked now  https://conda.anaconda.org\n"
+        f"  read       {condarc}\n"
+        "  needed by  default\n"
+        "help: the options above with every command, or their channels in ~/.condarc\n"
+    )
+
+
+def test_the_order_of_channels_counts(by_channel: Asker, condarc: Path) -> None:
+    """Two environments that want it otherwise cannot both be right; one may have more between."""
+    rows = tuple(by_channel.row(name) for name in ("hello", "lib", "cuda"))
+    orders = {
+        "default": (rows, (CHANNEL, NVIDIA)),
+        "gpu": (rows, (NVIDIA, CHANNEL)),
+        "one": (rows[2:], (NVIDIA,)),
+    }
+    by_channel.locks(
+        *(
+            EnvironmentRows(
+                name=name,
+                platforms=(PlatformRows(name="linux-64", rows=of_it),),
+                channels=order,
+            )
+            for name, (of_it, order) in orders.items()
+        )
+    )
+    url = by_channel.url
+    condarc.write_text(
+        f"channels: [{url}/conda-forge, {url}/nvidia/label/cuda-1]\n", encoding="utf-8"
+    )
+    code, out, err = by_channel.ask(*CONDA)
+    assert [line.split()[-1] for line in out.splitlines()[:3]] == ["✓", "✗", "✓"]
+    assert (code, "  needed by  gpu\n" in err) == (1, True)
+    assert out.splitlines()[-1] == "for conda, in .condarc: channel_alias: URL"
+    condarc.write_text(f"channel_alias: {url}\n", encoding="utf-8")
+    code, out, _ = by_channel.ask(*CONDA)
+    led = f"conda: led to this mirror by {condarc}, if asked with"
+    assert (code, out.splitlines()[-3:]) == (
+        0,
+        [
+            f"{led} -c conda-forge -c nvidia/label/cuda-1 --override-channels  # default",
+            f"{led} -c nvidia/label/cuda-1 -c conda-forge --override-channels  # gpu",
+            f"{led} -c nvidia/label/cuda-1 --override-channels  # one",
+        ],
+    )
+
+
+def test_names_that_no_alias_outdoes(by_channel: Asker, condarc: Path) -> None:
+    """The longest name that is said counts, as conda has it; here it is right, and there wrong."""
+    _three(by_channel)
+    alias = f"channel_alias: {by_channel.url}\n"
+    condarc.write_text(f"{alias}custom_channels:\n  nvidia: {by_channel.url}\n", encoding="utf-8")
+    assert by_channel.ask(*CONDA)[0] == 0
+    condarc.write_text(
+        f"{alias}custom_channels:\n  nvidia: https://example.org/x\n", encoding="utf-8"
+    )
+    code, _, err = by_channel.ask(*CONDA)
+    assert code == 1
+    assert "  in the way  nvidia/label/cuda-1\n" in err
+    assert err.endswith(
+        "help: the line above, in ~/.condarc;"
+        " and take away what is said there of the names in the way\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("channels: [", "not YAML"),
+        ("channels: [!!bool foo]\n", "not YAML"),
+        ("channels: [!!int '']\n", "not YAML"),
+        ("x: !!float ''\n", "not YAML"),
+        ("x: !!timestamp foo\n", "not YAML"),
+        ("- a\n", "no map of settings"),
+        ("channels: conda-forge\n", "channels is not a list of texts"),
+        (
+            "add_pip_as_python_dependency: [x]\n",
+            "add_pip_as_python_dependency is neither true nor false",
+        ),
+        ("channel_alias: [x]\n", "channel_alias is not a text"),
+        ("custom_channels: {a: [x]}\n", "custom_channels is not a map of texts"),
+    ],
+)
+def test_a_file_that_cannot_be_read(text: str, reason: str, flat: Asker, condarc: Path) -> None:
+    """It is told of and no more: nobody may have asked about conda."""
+    flat.lock(flat.row("hello"), flat.row("lib"))
+    flat.configure(f'[mirrors]\n"{CHANNEL}" = ["{flat.url}"]\n')
+    condarc.write_text(text, encoding="utf-8")
+    code, out, _ = flat.ask()
+    assert code == 0
+    assert f"not read: {condarc}: {reason}; conda leaves it aside, too\n" in out
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    """A pipe would never answer, a device never end; the file beside them is read."""
+    folder = tmp_path / ".conda" / "condarc.d"
+    folder.mkdir(parents=True)
+    (folder / "good.yml").write_text("channels: [good]\n", encoding="utf-8")
+    (folder / "large.yml").write_bytes(b"#" * ((1 << 20) + 1))
+    (folder / "folder.yml").mkdir()
+    wanted = {
+        "large.yml": "larger than any condarc should be (1 MiB)",
+        "folder.yml": os.strerror(errno.EISDIR if os.name != "nt" else errno.EACCES),
+    }
+    if os.name != "nt":
+        os.mkfifo(folder / "pipe.yml")
+        (folder / "device.yml").symlink_to("/dev/zero")
+        os.mkfifo(tmp_path / ".condarc")
+        wanted |= dict.fromkeys(("pipe.yml", "device.yml", ".condarc"), "not a file")
+    found = _read(tmp_path)
+    assert {Path(file).name: reason for file, reason in found.ignored} == wanted
+    assert found.channels == ("good",)
+
+
+@pytest.mark.parametrize(
+    ("text", "environ"),
+    [
+        ("channels: ['http://[bad', 'http://h:99999/x']\n", {}),
+        ("channel_alias: 'http://[bad'\nchannels: [conda-forge]\n", {}),
+        ("channel_alias: '//[bad'\nchannels: [conda-forge]\n", {}),
+        ("channels: [conda-forge]\n", {"CONDA_CHANNEL_ALIAS": "http://[x"}),
+        ("custom_channels: {conda-forge: 'http://[bad'}\nchannels: [conda-forge]\n", {}),
+    ],
+)
+def test_a_url_that_is_none_leads_nowhere(
+    text: str,
+    environ: dict[str, str],
+    by_channel: Asker,
+    condarc: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    by_channel.lock(by_channel.row("lib"))
+    condarc.write_text(text, encoding="utf-8")
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    code, out, err = by_channel.ask(*CONDA)
+    assert (code, out.splitlines()[-1]) == (1, "for conda, in .condarc: channel_alias: URL")
+    assert "leads elsewhere, or not everywhere it should\n  asked now  " in err
+
+
+def test_condarc_names_no_file(tmp_path: Path) -> None:
+    """A user whom nobody knows, and a name that is too long for any file."""
+    assert _read(tmp_path, CONDARC="~nobody-of-this-name/x.yml").ignored == ()
+    name = "x" * 5000 + ".yml"
+    ignored = _read(tmp_path, CONDARC=name).ignored
+    if os.name != "nt":  # there it is a file that is not there
+        assert ignored == ((name, os.strerror(errno.ENAMETOOLONG)),)
+
+
+@pytest.mark.skipif(os.name == "nt" or not os.getuid(), reason="root may look everywhere")
+@pytest.mark.parametrize("name", [".conda", ".conda/condarc.d"])
+def test_a_folder_that_may_not_be_looked_into(name: str, tmp_path: Path) -> None:
+    (tmp_path / ".conda" / "condarc.d").mkdir(parents=True)
+    (tmp_path / ".condarc").write_text("channels: [good]\n", encoding="utf-8")
+    (tmp_path / name).chmod(0)
+    try:
+        found = _read(tmp_path)
+    finally:
+        (tmp_path / name).chmod(0o700)
+    assert {reason for _, reason in found.ignored} == {os.strerror(errno.EACCES)}
+    assert found.channels == ("good",)
+
+
+def test_secrets_are_not_shown(by_channel: Asker, condarc: Path) -> None:
+    _three(by_channel)
+    with_token = by_channel.url.replace("http://", "http://user:word@") + "/t/token-1"
+    condarc.write_text(f"channels: ['{with_token}']\n", encoding="utf-8")
+    code, out, err = by_channel.ask(*CONDA)
+    assert code == 1
+    assert "word" not in out + err
+    assert "token-1" not in out + err
+
+
+def test_where_conda_looks(tmp_path: Path) -> None:
+    """The later one wins for what is one, and comes first in lists; the environment is last."""
+    files = {
+        "root/.condarc": "channels: [a]\nchannel_alias: https://one.example.org\n",
+        "home/.config/conda/condarc.d/2.yml": "channels: [c]\ncustom_channels: {x: https://x.y}\n",
+        "home/.config/conda/condarc.d/1.yaml": "channels: [b]\n",
+        "home/.config/conda/condarc.d/3.txt": "channels: [no]\n",
+        "home/.condarc": "channels: [d, a]\nchannel_alias: https://${WHERE}/$NOT\n",
+        "prefix/condarc": "channels: [e]\n",
+        "named.yml": "channels: [f]\ncustom_channels: {z: https://z.y}\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    environ = {
+        "CONDA_EXE": str(tmp_path / "root" / "bin" / "conda"),
+        "CONDA_PREFIX": str(tmp_path / "prefix"),
+        "CONDARC": str(tmp_path / "named.yml"),
+        "WHERE": "two.example.org",
+    }
+    found = _read(tmp_path / "home", **environ)
+    assert found.channels == ("f", "e", "d", "a", "c", "b")
+    assert found.channel_alias == "https://two.example.org/$NOT"
+    assert found.custom == {"x": "https://x.y", "z": "https://z.y"}
+    assert [Path(file).name for file in found.files] == [
+        ".condarc",
+        "1.yaml",
+        "2.yml",
+        ".condarc",
+        "condarc",
+        "named.yml",
+    ]
+    more = {"CONDA_CHANNELS": "g,h", "CONDA_CHANNEL_ALIAS": "https://three.example.org"}
+    found = _read(tmp_path / "home", **environ, **more)
+    assert found.channels == ("g", "h", "f", "e", "d", "a", "c", "b")
+    assert found.channel_alias == "https://three.example.org"
+    (tmp_path / "named.txt").write_text("channels: [no]\n", encoding="utf-8")
+    assert "no" not in _read(tmp_path, CONDARC=str(tmp_path / "named.txt")).channels
+
+
+@pytest.mark.needs_conda
+@pytest.mark.parametrize(
+    "text",
+    [
+        "channels: [conda-forge, nvidia/label/cuda-1, bioconda, 'https://example.org/a/b/']\n",
+        "channel_alias: http://example.org:8000/x/\nchannels: [conda-forge, nvidia]\n",
+        (
+            "custom_channels: {nvidia: 'https://example.org/mirror'}\n"
+            "channels: [nvidia/label/cuda-1, nvidia, conda-forge]\n"
+        ),
+        "channels: [defaults, conda-forge]\n",
+        "default_channels: ['https://example.org/one', two]\n",
+        "custom_multichannels: {ours: [one, 'https://example.org/two']}\nchannels: [ours]\n",
+        pytest.param(
+            "channels: ['file:///srv/chan', '/srv/other']\n",
+            marks=pytest.mark.skipif(os.name == "nt", reason="paths are others there"),
+        ),
+    ],
+)
+def test_conda_asks_the_same(text: str, clean_environment: Path) -> None:
+    """The oracle: what `conda info` says that it would ask."""
+    home = clean_environment
+    (home / ".condarc").write_text(text, encoding="utf-8")
+    (home / ".conda").mkdir()
+    (home / ".conda" / "condarc").write_text("channels: [of-a-weaker-file]\n", encoding="utf-8")
+    info = json.loads(_conda("info", "--json").stdout)
+    theirs = dict.fromkeys(url.rpartition("/")[0] for url in info["channels"])
+    ours = _read(home, CONDA_ROOT=info["root_prefix"])
+    assert ours.asked() == tuple(theirs)
+    assert [str(home / ".condarc"), str(home / ".conda" / "condarc")] == [
+        file for file in reversed(ours.files) if file.startswith(str(home))
+    ]
+
+
+@pytest.mark.needs_conda
+@pytest.mark.parametrize("layout", ["flat", "by-channel"])
+def test_what_is_printed_leads_conda_to_the_mirror(
+    layout: str, tmp_path: Path, by_channel: Asker, upstream: Upstream, condarc: Path
+) -> None:
+    """All proxies lead nowhere, so that nothing can come from elsewhere."""
+    lib = TinyPackage(name="lib", extension=".tar.bz2")
+    by_channel.lock(by_channel.row("lib"))
+    url = by_channel.url if layout == "by-channel" else f"{by_channel.url}/conda-forge"
+    shutil.copyfile(
+        by_channel.upstream / "noarch" / lib.file_name,
+        upstream.folder / "conda-forge" / "noarch" / lib.file_name,
+    )
+    prefix = tmp_path / "prefix"
+    create = ("create", "-p", str(prefix), "--yes", "--json", "lib=1.0")
+    names: tuple[str, ...] = ("-c", "conda-forge", "--override-channels")
+    assert _conda(*create, *names).returncode != 0  # the control
+    code, last = _last(by_channel.ask(*CONDA, mirror=url))
+    assert code == 1
+    said = last.replace("URL", by_channel.url)
+    if layout == "by-channel":
+        condarc.write_text(said.removeprefix("for conda, in .condarc: "), encoding="utf-8")
+        code, last = _last(by_channel.ask(*CONDA, mirror=url))
+        assert (code, last.endswith(", if asked with " + " ".join(names))) == (0, True)
+    else:
+        names = tuple(said.removeprefix("for conda, as options: ").split())
+    done = _conda(*create, *names)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (prefix / "conda-meta" / "lib-1.0-0.json").is_file()
+
+
+PIP_LINE = "for conda, in .condarc: add_pip_as_python_dependency: false"
+PIP_PROBLEM = (
+    "error: .condarc: conda adds pip to what every python needs, and the mirror has none\n"
+    "  needed by  default\n"
+    "help: the line add_pip_as_python_dependency: false, in ~/.condarc; or its keeper mirrors it:"
+    " `pixi add pip`, then `pixi run mirror`\n"
+)
+
+
+def test_conda_adds_a_pip_that_the_mirror_lacks(
+    by_channel: Asker, condarc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alias = f"channel_alias: {by_channel.url}\n"
+    condarc.write_text(alias, encoding="utf-8")
+    by_channel.lock(by_channel.row("lib"))
+    code, out, _ = by_channel.ask(*CONDA)
+    assert (code, "add_pip" in out) == (0, False)  # without python nothing is added
+
+    by_channel.lock(by_channel.row("python"))
+    code, out, err = by_channel.ask(*CONDA)
+    assert (code, err.split("\n", 1)[1]) == (1, PIP_PROBLEM)
+    assert out.splitlines()[0] == "default  linux-64  artifacts ✓ (1)  configuration ✗"
+    assert PIP_LINE in out.splitlines()
+    by_channel.configure('[mirrors]\n"https://conda.anaconda.org" = ["' + by_channel.url + '"]\n')
+    code, out, _ = by_channel.ask()
+    assert (code, PIP_LINE in out.splitlines()) == (0, True)
+
+    for value in ("false", "'No'", "0"):
+        condarc.write_text(f"{alias}add_pip_as_python_dependency: {value}\n", encoding="utf-8")
+        code, out, _ = by_channel.ask(*CONDA)
+        assert (code, "add_pip" in out) == (0, False)
+    monkeypatch.setenv("CONDA_ADD_PIP_AS_PYTHON_DEPENDENCY", "true")
+    assert by_channel.ask(*CONDA)[0] == 1
+    condarc.write_text(alias, encoding="utf-8")
+    monkeypatch.setenv("CONDA_ADD_PIP_AS_PYTHON_DEPENDENCY", "0")
+    assert by_channel.ask(*CONDA)[0] == 0
+
+
+def test_a_pip_in_the_mirror_is_enough(by_channel: Asker, condarc: Path) -> None:
+    """Whether the lock names it or not; in another channel it would not be."""
+    condarc.write_text(f"channel_alias: {by_channel.url}\n", encoding="utf-8")
+    by_channel.lock(by_channel.row("python"))
+    file = by_channel.folder / "conda-forge" / "noarch" / "repodata.json"
+    repodata = json.loads(file.read_text(encoding="utf-8"))
+    python = repodata["packages.conda"]["python-3.12.1-0.conda"]
+    repodata["packages.conda"]["pip-3.12.1-0.conda"] = {**python, "name": "pip"}
+    other = by_channel.folder / "nvidia" / "label" / "cuda-1" / "noarch" / "repodata.json"
+    for path, code in ((other, 1), (file, 0)):
+        path.with_name("repodata.json.zst").unlink(missing_ok=True)
+        path.write_text(json.dumps(repodata), encoding="utf-8")
+        assert by_channel.ask(*CONDA)[0] == code
+
+
+@pytest.mark.needs_conda
+def test_conda_needs_no_pip_with_the_line(tmp_path: Path, by_channel: Asker, condarc: Path) -> None:
+    """The control is the same command without it."""
+    by_channel.lock(by_channel.row("python"))
+    prefix = tmp_path / "prefix"
+    names = ("-c", "conda-forge", "--override-channels")
+    create = ("create", "-p", str(prefix), "--yes", "--json", "python=3.12.1", *names)
+    alias = f"channel_alias: {by_channel.url}\n"
+    condarc.write_text(alias, encoding="utf-8")
+    refused = _conda(*create)
+    assert refused.returncode != 0
+    assert "pip" in refused.stdout
+    said = by_channel.ask(*CONDA)[1].splitlines()
+    line = next(each for each in said if "add_pip" in each).removeprefix("for conda, in .condarc: ")
+    condarc.write_text(f"{alias}{line}\n", encoding="utf-8")
+    assert by_channel.ask(*CONDA)[0] == 0
+    done = _conda(*create)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (prefix / "conda-meta" / "python-3.12.1-0.json").is_file()
+
+
+def _conda(*arguments: str) -> subprocess.CompletedProcess[str]:
+    conda = find_conda(os.environ)
+    assert conda is not None
+    home = Path(os.environ["HOME"])
+    proxies = dict.fromkeys(("https_proxy", "HTTPS_PROXY"), NOBODY)
+    more = {
+        "CONDA_PKGS_DIRS": str(home / "pkgs"),
+        "CONDA_REMOTE_MAX_RETRIES": "0",
+        "CONDA_NUMBER_CHANNEL_NOTICES": "0",
+        "CONDA_REGISTER_ENVS": "false",
+    }
+    return subprocess.run(
+        [conda, *arguments],
+        env={**os.environ, **proxies, **more},
+        capture_output=True,
+        text=True,
+        check=False,
+    )

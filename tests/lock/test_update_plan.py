@@ -1,0 +1,150 @@
+"""Which environments, platforms and packages pixi is asked to update."""
+
+from __future__ import annotations
+
+import pytest
+
+from scripts.core.errors import MirrorError
+from scripts.lock.model import LockedEnvironment, LockFile
+from scripts.lock.update_plan import UpdatePlan, UpdateRequest, beyond_lines, plan_update
+from scripts.workspace.parse import parse_manifest
+from scripts.workspace.settings import Settings
+
+MANIFEST = parse_manifest(
+    """
+[workspace]
+channels = ["conda-forge"]
+platforms = ["linux-64", { name = "linux-cuda", platform = "linux-64", cuda = "12" }, "win-64"]
+
+[feature.x.dependencies]
+a = "*"
+
+[environments]
+default = { solve-group = "main" }
+dev = { features = ["x"], solve-group = "main" }
+tools = { features = ["x"], no-default-feature = true }
+linked = { features = ["x"], solve-group = "main" }
+""",
+    name="pixi.toml",
+)
+NAMES = ("default", "dev", "linked", "tools")
+TOOLS_OUT = Settings(exclude_environments=("tools",))
+
+
+def lock(*names: str) -> LockFile:
+    environments = (LockedEnvironment(name=each, channels=(), platforms=()) for each in names)
+    return LockFile(version=7, environments=tuple(environments))
+
+
+def plan(request: UpdateRequest, settings: Settings = TOOLS_OUT) -> UpdatePlan:
+    return plan_update(MANIFEST, lock(*NAMES), settings, request)
+
+
+def test_what_is_mirrored_is_updated_and_the_tools_are_not() -> None:
+    assert plan(UpdateRequest()).arguments == (
+        *("update", "--environment", "default"),
+        *("--environment", "dev", "--environment", "linked"),
+    )
+
+
+def test_who_shares_a_solve_group_comes_along_and_is_named() -> None:
+    settings = Settings(exclude_environments=("tools", "dev", "linked"))
+    found = plan(UpdateRequest(), settings)
+    assert found.environments == ("default", "dev", "linked")
+    assert beyond_lines(found, settings) == (
+        "also updating dev (not mirrored): it shares the solve group main",
+        "also updating linked (not mirrored): it shares the solve group main",
+    )
+
+
+def test_an_environment_asked_for_brings_its_group() -> None:
+    found = plan(UpdateRequest(environments=("dev",)))
+    assert found.environments == ("default", "dev", "linked")
+    assert beyond_lines(found, TOOLS_OUT) == (
+        "also updating default: it shares the solve group main",
+        "also updating linked: it shares the solve group main",
+    )
+
+
+def test_whoever_is_not_mirrored_may_be_asked_for() -> None:
+    found = plan(UpdateRequest(environments=("tools",)))
+    assert (found.environments, found.beyond) == (("tools",), ())
+
+
+def test_environments_not_mirrored_by_choice_are_named_so() -> None:
+    settings = Settings(environments=("default",))
+    found = plan(UpdateRequest(), settings)
+    assert beyond_lines(found, settings)[0] == (
+        "also updating dev (not mirrored): it shares the solve group main"
+    )
+
+
+def test_packages_come_last() -> None:
+    found = plan(UpdateRequest(packages=("a", "-b"), environments=("tools",)))
+    assert found.arguments == ("update", "--environment", "tools", "--", "a", "-b")
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        (("win-64",), ("win-64",)),
+        (("linux-64",), ("linux-64",)),
+        (("linux-cuda", "win-64"), ("linux-cuda", "win-64")),
+    ],
+)
+def test_platforms_are_named_as_pixi_does(asked: tuple[str, ...], named: tuple[str, ...]) -> None:
+    assert plan(UpdateRequest(platforms=asked)).platforms == named
+
+
+def test_a_subdir_stands_for_the_platforms_that_have_it() -> None:
+    """Pixi itself updates nothing then, and says nothing."""
+    manifest = parse_manifest(
+        '[workspace]\nchannels = []\nplatforms = ["linux-64", "win-64"]\n'
+        '[system-requirements]\ncuda = "12"\n',
+        name="pixi.toml",
+    )
+    request = UpdateRequest(platforms=("linux-64",))
+    found = plan_update(manifest, lock("default"), Settings(), request)
+    assert found.platforms == ("linux-64-cuda-12",)
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (
+            UpdateRequest(environments=("tool",)),
+            (
+                "pixi.lock: has no environment 'tool' to update\n"
+                "  it has  default, dev, linked, tools\n"
+                "help: did you mean tools?"
+            ),
+        ),
+        (
+            UpdateRequest(platforms=("osx-arm64",)),
+            (
+                "pixi.toml: has no platform 'osx-arm64' to update\n"
+                "  it has  linux-64, linux-cuda, win-64"
+            ),
+        ),
+    ],
+)
+def test_what_is_not_there_is_an_error(request_: UpdateRequest, message: str) -> None:
+    with pytest.raises(MirrorError) as caught:
+        plan(request_)
+    assert str(caught.value) == message
+
+
+def test_nothing_mirrored_is_an_error_and_never_all() -> None:
+    """`pixi update` without an environment would update the tools too."""
+    with pytest.raises(MirrorError) as caught:
+        plan(UpdateRequest(), Settings(exclude_environments=NAMES))
+    assert str(caught.value) == (
+        "update-mirror: no environment is mirrored, so there is nothing to update\n"
+        "  pixi.lock has  default, dev, linked, tools\n"
+        "help: correct `environments` or `exclude-environments` under [tool.pixi-mirror]"
+    )
+
+
+def test_an_environment_that_left_the_manifest_is_not_asked_for() -> None:
+    found = plan_update(MANIFEST, lock("default", "gone"), TOOLS_OUT, UpdateRequest())
+    assert "gone" not in found.environments

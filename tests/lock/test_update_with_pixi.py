@@ -1,0 +1,242 @@
+"""Updating with the real pixi: solve groups, restrictions, and the dry run that touches nothing."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from scripts.channel.owners import last_mirrored_lock
+from scripts.core.errors import ExitCode, MirrorError
+from scripts.core.rattler_child import call_rattler
+from scripts.lock.diff import diff
+from scripts.lock.diff_text import diff_lines
+from scripts.lock.model import LockFile
+from scripts.lock.read import read_lock
+from scripts.lock.satisfiability_check import check_fit
+from scripts.lock.update import renew_lock, try_update, update_lock
+from scripts.lock.update_plan import UpdatePlan, UpdateRequest, plan_update
+from scripts.workspace.pixi import need_pixi, run_pixi
+from scripts.workspace.settings import Settings
+from tests.support.packages import TinyPackage
+from tests.support.pixi_workspace import PixiWorkspace
+from tests.support.upstream import Upstream
+
+pytestmark = pytest.mark.needs_pixi
+
+MANIFEST = """
+[workspace]
+name = "tiny"
+channels = ["{channel}"]
+platforms = ["linux-64", "win-64"]
+
+[dependencies]
+a = "*"
+
+[feature.tools.dependencies]
+t = "*"
+
+[environments]
+default = { solve-group = "main" }
+dev = { features = ["tools"], solve-group = "main" }
+tools = { features = ["tools"], no-default-feature = true }
+
+[tool.pixi-mirror]
+exclude-environments = ["dev", "tools"]
+"""
+OLD = tuple(TinyPackage(name=name, depends=("b",) if name == "a" else ()) for name in "abt")
+NEW = tuple(
+    TinyPackage(name=name, version="2.0", depends=("b",) if name == "a" else ()) for name in "abt"
+)
+
+
+@pytest.fixture
+def made(tmp_path: Path, upstream: Upstream) -> PixiWorkspace:
+    """A workspace locked with the old packages, where upstream has the new ones by now."""
+    made = PixiWorkspace.make(tmp_path / "workspace", upstream, MANIFEST)
+    made.publish(*OLD)
+    made.lock()
+    made.publish(*NEW)
+    return made
+
+
+def pixi() -> Path:
+    return need_pixi(os.environ, "lock")
+
+
+def planned(made: PixiWorkspace, request: UpdateRequest) -> UpdatePlan:
+    workspace = made.workspace
+    lock = read_lock(workspace.lock_path)
+    return plan_update(workspace.manifest, lock, workspace.settings, request)
+
+
+def changed(before: LockFile, after: LockFile) -> tuple[str, ...]:
+    """Tell every change, also of what is not mirrored."""
+    return diff_lines(diff(before, after, Settings()))
+
+
+ALL_OF_GROUP = (
+    "default, linux-64: 2 changed",
+    "  ~ a  1.0 0 -> 2.0 0",
+    "  ~ b  1.0 0 -> 2.0 0",
+    "default, win-64: 2 changed",
+    "  ~ a  1.0 0 -> 2.0 0",
+    "  ~ b  1.0 0 -> 2.0 0",
+    "dev, linux-64: 3 changed",
+    "  ~ a  1.0 0 -> 2.0 0",
+    "  ~ b  1.0 0 -> 2.0 0",
+    "  ~ t  1.0 0 -> 2.0 0",
+    "dev, win-64: 3 changed",
+    "  ~ a  1.0 0 -> 2.0 0",
+    "  ~ b  1.0 0 -> 2.0 0",
+    "  ~ t  1.0 0 -> 2.0 0",
+)
+
+
+def test_pixi_alone_updates_nothing_of_half_a_solve_group(made: PixiWorkspace) -> None:
+    """The reason for naming all members: when pixi mends this, the rule can go."""
+    before = made.lock_text
+    run_pixi(pixi(), ("update", "--environment", "default"), made.root / "pixi.toml")
+    assert made.lock_text == before
+
+
+def test_an_update_names_the_whole_solve_group_and_not_the_tools(made: PixiWorkspace) -> None:
+    before = read_lock(made.workspace.lock_path)
+    after = update_lock(pixi(), made.workspace, planned(made, UpdateRequest()))
+    assert changed(before, after) == ALL_OF_GROUP
+
+
+def test_an_update_without_a_solve_group(tmp_path: Path, upstream: Upstream) -> None:
+    text = MANIFEST.replace('default = { solve-group = "main" }\n', "")
+    made = PixiWorkspace.make(tmp_path / "workspace", upstream, text)
+    made.publish(*OLD)
+    made.lock()
+    made.publish(*NEW)
+    before = read_lock(made.workspace.lock_path)
+    after = update_lock(pixi(), made.workspace, planned(made, UpdateRequest()))
+    assert changed(before, after) == ALL_OF_GROUP[:6]
+
+
+def test_an_update_of_one_package_on_one_platform(made: PixiWorkspace) -> None:
+    before = read_lock(made.workspace.lock_path)
+    request = UpdateRequest(packages=("b",), platforms=("win-64",))
+    after = update_lock(pixi(), made.workspace, planned(made, request))
+    assert changed(before, after) == (
+        "default, win-64: 1 changed",
+        "  ~ b  1.0 0 -> 2.0 0",
+        "dev, win-64: 1 changed",
+        "  ~ b  1.0 0 -> 2.0 0",
+    )
+
+
+def test_an_unknown_package_is_pixis_own_error(made: PixiWorkspace) -> None:
+    with pytest.raises(MirrorError) as caught:
+        update_lock(pixi(), made.workspace, planned(made, UpdateRequest(packages=("aa",))))
+    (problem,) = caught.value.problems
+    assert problem.code is ExitCode.PROGRAM
+    assert problem.trouble == "failed with exit code 1"
+    said = [text for _, text in problem.facts]
+    assert said[0].endswith("could not find a package named 'aa'")
+    assert said[1] == "  help: did you mean 'a'?"
+
+
+def test_a_dry_run_tells_the_same_and_touches_nothing(
+    made: PixiWorkspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    workspace = made.workspace
+    before, state = read_lock(workspace.lock_path), made.state()
+    tried = try_update(pixi(), workspace, planned(made, UpdateRequest()))
+    assert made.state() == state
+    assert list((tmp_path / "temporary").iterdir()) == []
+    assert changed(before, tried) == ALL_OF_GROUP
+    # Control: the same for real does what was told, and the state does tell.
+    after = update_lock(pixi(), workspace, planned(made, UpdateRequest()))
+    assert changed(tried, after) == ("no change",)
+    assert made.state() != state
+
+
+def test_a_dry_run_sees_what_was_uploaded_anew(made: PixiWorkspace) -> None:
+    """`pixi update --dry-run` does not: it compares locations."""
+    made.upstream.folder.joinpath("noarch", NEW[1].file_name).unlink()
+    made.publish(TinyPackage(name="b", files=(("share/b", b"other bytes"),)))
+    before = read_lock(made.workspace.lock_path)
+    plan = planned(made, UpdateRequest())
+    tried = try_update(pixi(), made.workspace, plan)
+    line = "  ! b  1.0 0 has other bytes than before (re-uploaded)"
+    assert changed(before, tried).count(line) == 4
+    # Control: when this holds no more, no copy is needed.
+    theirs = run_pixi(pixi(), (*plan.arguments, "--dry-run", "--json"), made.root / "pixi.toml")
+    assert '"name": "a"' in theirs
+    assert '"name": "b"' not in theirs
+
+
+def test_a_dry_run_with_a_channel_within_the_workspace(tmp_path: Path, upstream: Upstream) -> None:
+    """The lock names such a channel by its absolute path; a copy of it lies elsewhere."""
+    text = MANIFEST.replace('"{channel}"', '"./channel"')
+    made = PixiWorkspace.make(tmp_path / "workspace", upstream, text)
+    local = PixiWorkspace(root=made.root, upstream=upstream)
+    upstream.folder.rmdir()
+    upstream.folder.symlink_to(made.root / "channel", target_is_directory=True)
+    (made.root / "channel").mkdir()
+    local.publish(*OLD)
+    local.lock()
+    local.publish(*NEW)
+    before, state = read_lock(made.workspace.lock_path), made.state()
+    tried = try_update(pixi(), made.workspace, planned(made, UpdateRequest()))
+    assert made.state() == state
+    assert changed(before, tried) == ALL_OF_GROUP
+    assert check_fit(made.workspace, tried)[0] == ()
+
+
+def test_lock_renews_what_the_manifest_asks_for(made: PixiWorkspace) -> None:
+    before = read_lock(made.workspace.lock_path)
+    assert changed(before, renew_lock(pixi(), made.workspace)) == ("no change",)
+    manifest = made.root / "pixi.toml"
+    text = manifest.read_text(encoding="utf-8").replace('a = "*"', 'a = "2.*"')
+    manifest.write_text(text, encoding="utf-8")
+    assert [problem.trouble for problem in check_fit(made.workspace, before)[0]] == [
+        "environment default does not meet a requirement any more",
+        "environment dev does not meet a requirement any more",
+    ]
+    after = renew_lock(pixi(), made.workspace)
+    assert check_fit(made.workspace, after)[0] == ()
+    assert "  ~ a  1.0 0 -> 2.0 0" in changed(before, after)
+
+
+def test_the_channels_of_a_solve_group_are_those_of_all_its_members(
+    made: PixiWorkspace,
+) -> None:
+    manifest = made.root / "pixi.toml"
+    text = manifest.read_text(encoding="utf-8").replace(
+        "[environments]",
+        f'[feature.tools]\nchannels = ["{made.upstream.url}/more"]\n[environments]',
+    )
+    manifest.write_text(text, encoding="utf-8")
+    made.upstream.folder.joinpath("more").mkdir()
+    TinyPackage(name="t").write(made.upstream.folder / "more")
+    made.publish()
+    call_rattler("index", {"folder": str(made.upstream.folder / "more")})
+    stale = read_lock(made.workspace.lock_path)
+    assert len(check_fit(made.workspace, stale)[0]) >= 3  # all three environments
+    assert check_fit(made.workspace, renew_lock(pixi(), made.workspace))[0] == ()
+
+
+def test_the_lock_a_channel_was_made_from_is_remembered(made: PixiWorkspace) -> None:
+    workspace = made.workspace
+    assert last_mirrored_lock(workspace) is None
+    made.note_mirrored()
+    kept = last_mirrored_lock(workspace)
+    assert kept is not None
+    old = kept.read_bytes()
+    assert old == workspace.lock_path.read_bytes()
+    before = made.state()
+    made.note_mirrored()
+    assert made.state() == before  # nothing to do, nothing written
+    update_lock(pixi(), workspace, planned(made, UpdateRequest()))
+    assert last_mirrored_lock(workspace) == kept
+    assert kept.read_bytes() == old
+    assert old != workspace.lock_path.read_bytes()

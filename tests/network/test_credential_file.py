@@ -1,0 +1,134 @@
+"""rattler's credentials file: every kind, and every way to break it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scripts.core.errors import ExitCode, MirrorError
+from scripts.network.credential_choice import Basic, Bearer, CondaToken, OAuth, S3Keys
+from scripts.network.credential_file import parse_credentials
+
+FILE = "/home/me/.rattler/credentials.json"
+KINDS = ("BearerToken", "BasicHTTP", "CondaToken", "S3Credentials", "OAuth")
+S3 = {"access_key_id": "hidden", "secret_access_key": "hidden"}
+OAUTH = {
+    "access_token": "hidden",
+    "refresh_token": None,
+    "expires_at": 5,
+    "token_endpoint": "https://issuer.example/token",
+    "revocation_endpoint": None,
+    "client_id": "rattler",
+}
+
+
+def test_every_kind_is_read() -> None:
+    text = json.dumps(
+        {
+            "*.Prefix.dev": {"BearerToken": "hidden"},
+            "a.example": {"BasicHTTP": {"username": "ü", "password": "hidden"}},
+            "conda.anaconda.org": {"CondaToken": "hidden"},
+            "s3://bucket": {"S3Credentials": {**S3, "session_token": None}},
+            "b.example": {"OAuth": OAUTH},
+            "c.example": {"OAuth": {**OAUTH, "expires_at": None, "audience": "x"}},
+        }
+    )
+    assert parse_credentials(text, FILE) == (
+        ("*.prefix.dev", Bearer(token="hidden")),
+        ("a.example", Basic(user="ü", password="hidden")),
+        ("conda.anaconda.org", CondaToken(token="hidden")),
+        ("s3://bucket", S3Keys()),
+        ("b.example", OAuth(access_token="hidden", expires_at=5)),
+        ("c.example", OAuth(access_token="hidden", expires_at=None)),
+    )
+    assert parse_credentials("{}", FILE) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "trouble"),
+    [
+        ("", "this credentials file is not JSON"),
+        ('{"a": {"BearerToken": "hidden"}', "this credentials file is not JSON"),
+        ("[" * 100_000, "this credentials file is not JSON"),
+        ('["hidden"]', "this credentials file is not a JSON object"),
+        ('{"a": "hidden"}', "the credential of a has not exactly one kind"),
+        ('{"a": {}}', "the credential of a has not exactly one kind"),
+        (
+            '{"https://u:hidden@a": {}}',
+            "the credential of https://********@a has not exactly one kind",
+        ),
+        (
+            '{"a": {"hidden": "x"}}',
+            f"the credential of a is of no known kind ({', '.join(KINDS)})",
+        ),
+        (
+            '{"a": {"BasicHTTP": {"username": "b", "password": "hidden\\ud800"}}}',
+            "the credential of a has characters that are no text",
+        ),
+        ('{"a": {"BearerToken": ""}}', "the credential of a is no complete BearerToken"),
+        ('{"a": {"BearerToken": {"hidden": 1}}}', "the credential of a is no complete BearerToken"),
+        ('{"a": {"CondaToken": 1}}', "the credential of a is no complete CondaToken"),
+        ('{"a": {"BasicHTTP": "hidden"}}', "the credential of a is no complete BasicHTTP"),
+        (
+            '{"a": {"BasicHTTP": {"username": "hidden"}}}',
+            "the credential of a is no complete BasicHTTP",
+        ),
+        (
+            '{"a": {"S3Credentials": {"access_key_id": "hidden"}}}',
+            "the credential of a is no complete S3Credentials",
+        ),
+        (
+            '{"a": {"OAuth": {"access_token": "hidden"}}}',
+            "the credential of a is no complete OAuth",
+        ),
+        (
+            '{"a": {"BearerToken": "hid\\nden"}}',
+            "the credential of a has characters that no token has",
+        ),
+        (
+            '{"a": {"BearerToken": "hid\\u20acden"}}',
+            "the credential of a has characters that no token has",
+        ),
+    ],
+)
+def test_a_broken_file_is_named_without_its_content(text: str, trouble: str) -> None:
+    with pytest.raises(MirrorError) as caught:
+        parse_credentials(text, FILE)
+    assert str(caught.value) == f"{FILE}: {trouble}\nhelp: log in anew: pixi auth login HOST"
+    assert caught.value.problems[0].code is ExitCode.USAGE
+    assert "hidden" not in str(caught.value)
+    # Nor in what a traceback of ours would show.
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("key", ["token_endpoint", "client_id", "expires_at", "refresh_token"])
+def test_an_oauth_that_rattler_would_not_read(key: str) -> None:
+    """Its own error would quote the value."""
+    broken: dict[str, Any] = {**OAUTH, key: ["hidden"]}
+    with pytest.raises(MirrorError, match="the credential of a is no complete OAuth"):
+        parse_credentials(json.dumps({"a": {"OAuth": broken}}), FILE)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)
+_ENTRY = st.dictionaries(
+    st.sampled_from([*KINDS, "x"]),
+    _JSON | st.just(OAUTH) | st.just(S3),
+    max_size=2,
+)
+
+
+@given(_JSON | st.dictionaries(st.text(max_size=5), _ENTRY | _JSON, max_size=3))
+def test_any_json_is_read_or_refused(document: Any) -> None:
+    try:
+        entries = parse_credentials(json.dumps(document), FILE)
+    except MirrorError:
+        return
+    assert [host for host, _ in entries] == [host.lower() for host in document]

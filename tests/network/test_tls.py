@@ -1,0 +1,333 @@
+"""Which certificates are trusted, on a real TLS server of a made-up authority."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import socketserver
+import ssl
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from scripts.core.errors import ExitCode, MirrorError
+from scripts.network import tls as trust_module
+from scripts.network.adapter import ContextAdapter
+from scripts.network.pixi_config_layers import PixiConfig, RootCerts
+from scripts.network.tls import make_context, usable
+from scripts.network.tls_choice import Source, Trust, choose_trust
+from tests.support.session import session_of
+from tests.support.upstream import Upstream
+
+TLS = Path(__file__).parents[1] / "data" / "tls"
+CA = str(TLS / "ca.pem")
+
+
+@pytest.fixture
+def secure(tmp_path: Path) -> Iterator[Upstream]:
+    """Serve a file with a certificate for localhost and 127.0.0.1 that nobody else trusts."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(TLS / "server.pem")
+    folder = tmp_path / "secure"
+    folder.mkdir()
+    (folder / "x").write_bytes(b"whole")
+    with Upstream(folder, tls=context) as server:
+        yield server
+
+
+def _get(url: str, environ: dict[str, str], config: PixiConfig | None = None) -> bytes:
+    context = make_context(choose_trust(config or PixiConfig(), environ))
+    with session_of(ContextAdapter(context)) as session:
+        return session.get(url, timeout=10).content
+
+
+FILE = Source(name="SSL_CERT_FILE", path="c")
+BUNDLE = Source(name="REQUESTS_CA_BUNDLE", path="a")
+CURL = Source(name="CURL_CA_BUNDLE", path="b")
+OF_ENV = Source(name="SSL_CERT_FILE", path="/env/Library/ssl/cacert.pem")
+SYSTEM = PixiConfig(tls_root_certs=RootCerts.SYSTEM)
+
+
+def _environ(*sources: Source, **more: str) -> dict[str, str]:
+    return {each.name: each.path for each in sources} | more
+
+
+@pytest.mark.parametrize(
+    ("config", "environ", "expected"),
+    [
+        (PixiConfig(), {}, Trust(roots=(RootCerts.SYSTEM, RootCerts.WEBPKI))),
+        (SYSTEM, {}, Trust(roots=(RootCerts.SYSTEM,), written=True)),
+        (PixiConfig(tls_no_verify=True), _environ(FILE), Trust(verify=False)),
+        # What is written counts, SSL_CERT_FILE beside it, and nothing of requests.
+        (
+            SYSTEM,
+            _environ(FILE, BUNDLE),
+            Trust(roots=(RootCerts.SYSTEM,), written=True, sources=(FILE,), outdone=(BUNDLE,)),
+        ),
+        (
+            PixiConfig(),
+            _environ(BUNDLE, CURL, FILE),
+            Trust(roots=(), sources=(FILE,), outdone=(BUNDLE, CURL)),
+        ),
+        (PixiConfig(), _environ(BUNDLE, CURL), Trust(roots=(), sources=(BUNDLE,), outdone=(CURL,))),
+        (
+            PixiConfig(),
+            _environ(CURL, REQUESTS_CA_BUNDLE=""),
+            Trust(roots=(), sources=(CURL,)),
+        ),
+        (
+            PixiConfig(),
+            _environ(FILE, SSL_CERT_DIR=os.pathsep.join(("d", "", "e"))),
+            Trust(
+                roots=(),
+                sources=(
+                    FILE,
+                    Source(name="SSL_CERT_DIR", path="d"),
+                    Source(name="SSL_CERT_DIR", path="e"),
+                ),
+            ),
+        ),
+        # Set by an activation, not by the user, who has said something else, or nothing.
+        (
+            SYSTEM,
+            _environ(OF_ENV, CONDA_PREFIX="/env"),
+            Trust(roots=(RootCerts.SYSTEM,), written=True, outdone=(OF_ENV,)),
+        ),
+        (
+            PixiConfig(),
+            _environ(OF_ENV, BUNDLE, CONDA_PREFIX="/env"),
+            Trust(roots=(), sources=(BUNDLE,), outdone=(OF_ENV,)),
+        ),
+        (PixiConfig(), _environ(OF_ENV, CONDA_PREFIX="/env"), Trust(sources=(OF_ENV,))),
+        (
+            PixiConfig(),
+            _environ(FILE, BUNDLE, CONDA_PREFIX="/env"),
+            Trust(roots=(), sources=(FILE,), outdone=(BUNDLE,)),
+        ),
+    ],
+)
+def test_choice(config: PixiConfig, environ: dict[str, str], expected: Trust) -> None:
+    assert choose_trust(config, environ) == expected
+
+
+@pytest.mark.parametrize(
+    ("trust", "expected"),
+    [
+        (
+            Trust(),
+            [
+                ("certificates", "the system's certificates"),
+                ("certificates", "Mozilla's certificates, as nothing is set"),
+            ],
+        ),
+        (
+            Trust(roots=(RootCerts.SYSTEM,), written=True, sources=(FILE,), outdone=(BUNDLE,)),
+            [
+                ("certificates", "the system's certificates (tls-root-certs = system)"),
+                ("certificates", "SSL_CERT_FILE=c"),
+                ("not used", "REQUESTS_CA_BUNDLE=a"),
+            ],
+        ),
+        (Trust(roots=(), sources=(BUNDLE,)), [("certificates", "REQUESTS_CA_BUNDLE=a")]),
+    ],
+)
+def test_what_counts_is_said(trust: Trust, expected: list[tuple[str, str]]) -> None:
+    assert list(trust.facts) == expected
+
+
+@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_a_named_authority_is_trusted(secure: Upstream, name: str) -> None:
+    assert _get(f"{secure.url}/x", {name: CA}) == b"whole"
+
+
+@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "SSL_CERT_DIR"])
+@pytest.mark.parametrize("file", ["2a240666.0", "corporate.pem", "whatever"])
+def test_a_folder_of_certificates_is_trusted(
+    secure: Upstream, tmp_path: Path, name: str, file: str
+) -> None:
+    """Whatever its files are called; OpenSSL by itself finds those by their hash alone."""
+    folder = tmp_path / "certs"
+    (folder / "folder").mkdir(parents=True)
+    shutil.copyfile(CA, folder / file)
+    (folder / "broken.pem").write_text(
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+    )
+    (folder / "README").write_text("none")
+    assert _get(f"{secure.url}/x", {name: str(folder)}) == b"whole"
+
+
+@pytest.mark.parametrize("roots", list(RootCerts))
+def test_nobody_else_trusts_it(secure: Upstream, roots: RootCerts) -> None:
+    with pytest.raises(requests.exceptions.SSLError, match="CERTIFICATE_VERIFY_FAILED"):
+        _get(f"{secure.url}/x", {}, PixiConfig(tls_root_certs=roots))
+
+
+def test_a_name_that_is_not_in_the_certificate(secure: Upstream) -> None:
+    url = secure.url.replace("127.0.0.1", "127.1")  # the same address by another name
+    with pytest.raises(requests.exceptions.SSLError, match=r"doesn't match|mismatch"):
+        _get(f"{url}/x", {"SSL_CERT_FILE": CA})
+
+
+def test_without_verification_anybody_will_do(secure: Upstream) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert _get(f"{secure.url}/x", {}, PixiConfig(tls_no_verify=True)) == b"whole"
+
+
+class _Tunnel(socketserver.StreamRequestHandler):
+    """A proxy that connects whatever it is asked for to one server."""
+
+    server: _TunnelServer
+
+    def handle(self) -> None:
+        self.server.asked.append(self.rfile.readline().decode().strip())
+        while self.rfile.readline().strip():
+            pass
+        with socket.create_connection(("127.0.0.1", self.server.port)) as other:
+            self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            back = threading.Thread(target=self._copy, args=(other, self.connection))
+            back.start()
+            self._copy(self.connection, other)
+            back.join()
+
+    def _copy(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # a side that went away
+            while data := source.recv(1 << 16):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+
+class _TunnelServer(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, port: int) -> None:
+        super().__init__(("127.0.0.1", 0), _Tunnel)
+        self.port = port
+        self.asked: list[str] = []
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: a client that distrusts the server breaks the tunnel off."""
+
+
+@pytest.mark.parametrize("trusted", [True, False], ids=["trusted", "untrusted"])
+def test_the_choice_holds_through_a_proxy(secure: Upstream, *, trusted: bool) -> None:
+    context = make_context(choose_trust(PixiConfig(), {"SSL_CERT_FILE": CA} if trusted else {}))
+    with _TunnelServer(secure.port) as server, session_of(ContextAdapter(context)) as session:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        proxy = f"http://user:pw@127.0.0.1:{server.server_address[1]}"
+        try:
+            answer = session.get("https://localhost/x", proxies={"https": proxy}, timeout=10)
+            assert (answer.content, trusted) == (b"whole", True)
+        except requests.exceptions.SSLError:
+            assert not trusted
+        session.close()
+        server.shutdown()
+        assert [asked.rpartition(" ")[0] for asked in server.asked] == ["CONNECT localhost:443"]
+
+
+def test_the_session_does_not_read_the_environment(
+    secure: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was chosen holds, though requests would trust the bundle of the variable."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", CA)
+    with pytest.raises(requests.exceptions.SSLError):
+        _get(f"{secure.url}/x", {})
+    assert requests.get(f"{secure.url}/x", timeout=10).content == b"whole"  # control
+
+
+def test_a_named_authority_is_the_only_one() -> None:
+    """By itself requests adds Mozilla's certificates to any context; ours stays as it was made."""
+    context = make_context(choose_trust(PixiConfig(), {"SSL_CERT_FILE": CA}))
+    with (
+        session_of(ContextAdapter(context)) as session,
+        pytest.raises(requests.exceptions.ConnectionError),
+    ):
+        session.get("https://127.0.0.1:9/x", timeout=10)
+    assert len(context.get_ca_certs()) == 1
+    assert len(make_context(Trust()).get_ca_certs()) > 50
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_the_systems_store_is_the_systems(
+    secure: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, written: bool
+) -> None:
+    """The list of places is replaced, since a test cannot write to /etc."""
+    monkeypatch.setattr(sys, "platform", "linux")
+    bundles = (str(tmp_path / "missing.crt"), CA)
+    monkeypatch.setattr(trust_module, "_LINUX_BUNDLES", bundles)
+    assert _get(f"{secure.url}/x", {}, SYSTEM if written else PixiConfig()) == b"whole"
+
+
+def test_what_pixi_would_pass_over(tmp_path: Path) -> None:
+    missing, empty = tmp_path / "missing.pem", tmp_path / "empty.pem"
+    empty.write_text("none")
+    for path, words in (
+        (missing, "there is nothing at"),
+        (empty, "no certificates in PEM form in"),
+        (tmp_path, "a folder, not a file:"),
+    ):
+        left, notes = usable({"SSL_CERT_FILE": str(path), "REQUESTS_CA_BUNDLE": CA})
+        assert notes == (f"SSL_CERT_FILE: {words} {path}, so it is not used",)
+        assert choose_trust(PixiConfig(), left).sources == (
+            Source(name="REQUESTS_CA_BUNDLE", path=CA),
+        )
+    folders = os.pathsep.join((str(missing), str(TLS), CA))
+    left, notes = usable({"SSL_CERT_DIR": folders})
+    assert left == {"SSL_CERT_DIR": str(TLS)}
+    assert notes == (
+        f"SSL_CERT_DIR: there is nothing at {missing}, so it is not used",
+        f"SSL_CERT_DIR: not a folder: {CA}, so it is not used",
+    )
+    assert usable({"SSL_CERT_FILE": CA}) == ({"SSL_CERT_FILE": CA}, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "facts", "help"),
+    [
+        ("missing.pem", "", ""),
+        (
+            "broken.pem",
+            "\n  reason  {reason}",
+            "\nhelp: it must hold certificates in PEM form",
+        ),
+    ],
+)
+def test_a_bundle_of_requests_must_be_one(tmp_path: Path, name: str, facts: str, help: str) -> None:
+    path = tmp_path / name
+    (tmp_path / "broken.pem").write_text("hidden")
+    with pytest.raises(MirrorError) as caught:
+        make_context(choose_trust(PixiConfig(), {"REQUESTS_CA_BUNDLE": str(path)}))
+    (problem,) = caught.value.problems
+    reason = dict(problem.facts).get("reason", "")
+    trouble = "cannot read certificates from this file" if help else "there is no such file"
+    width = "    " if help else "  "
+    assert str(caught.value) == (
+        f"REQUESTS_CA_BUNDLE: {trouble}\n  file{width}{path}{facts.format(reason=reason)}{help}"
+    )
+    assert problem.code is ExitCode.USAGE
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_is_no_bundle(tmp_path: Path) -> None:
+    """Nobody writes to it: it would be waited for without end."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(MirrorError) as caught:
+        make_context(choose_trust(PixiConfig(), {"REQUESTS_CA_BUNDLE": str(pipe)}))
+    assert dict(caught.value.problems[0].facts)["reason"] == "not a file"
+
+
+def test_a_name_that_no_file_can_have() -> None:
+    trust = choose_trust(PixiConfig(), {"REQUESTS_CA_BUNDLE": "x" * 5000})
+    with pytest.raises(MirrorError, match="REQUESTS_CA_BUNDLE"):
+        make_context(trust)
+    assert usable({"SSL_CERT_FILE": "x" * 5000})[1] != ()

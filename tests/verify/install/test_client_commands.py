@@ -1,0 +1,136 @@
+"""What conda, micromamba and an offline pixi are asked for, and what stands in their way."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from scripts.core.file_name import FileName
+from scripts.lock.model import LockedPackage
+from scripts.lock.select import Artifact
+from scripts.verify.findings import Client, Place
+from scripts.verify.install.conda_command import create_command, wanted_text
+from scripts.verify.install.hindrance import hindrance_of
+from scripts.verify.install.offline_manifest import offline_manifest
+from scripts.verify.install.plan_install import Installation
+from scripts.workspace.settings import Kind
+
+FOLDER = Path(Path.cwd().anchor) / "a mirror"
+BASE = FOLDER.as_uri()
+
+
+def _artifact(channel: str, name: str, version: str, build: str) -> Artifact:
+    file_name = FileName(name=name, version=version, build=build, extension=".conda")
+    url = f"https://conda.anaconda.org/{channel or 'conda-forge'}/noarch/{file_name}"
+    package = LockedPackage(
+        url=url,
+        channel=url.rpartition("/noarch/")[0],
+        subdir="noarch",
+        file_name=file_name,
+        name=name,
+        version=version,
+        build=build,
+        build_number=0,
+    )
+    folder = PurePosixPath(channel)
+    path = folder / "noarch" / str(file_name)
+    return Artifact(path=path, channel=folder, package=package, urls=(url,))
+
+
+FLAT = Installation(
+    place=Place("default", "linux-64"),
+    subdir="linux-64",
+    channels=(PurePosixPath(),),
+    artifacts=(_artifact("", "one", "1!2.0+3", "h0_1"), _artifact("", "two", "1", "0")),
+    asked=("one",),
+    virtual_packages=("__unix=0=0", "__linux=4.18", "__glibc=2.28", "__archspec=0=x86_64"),
+)
+SEVERAL = Installation(
+    place=Place("default", "p1"),
+    subdir="linux-64",
+    channels=(PurePosixPath("nvidia/label/cuda-1"), PurePosixPath("conda-forge")),
+    artifacts=(
+        _artifact("nvidia/label/cuda-1", "one", "1", "0"),
+        _artifact("conda-forge", "two", "1", "0"),
+    ),
+    asked=("one", "two"),
+    virtual_packages=("__cuda=11.8", "__unix=0=0", "__glibc=2.17", "__archspec=0=x86_64_v3"),
+)
+
+
+def test_the_documented_command() -> None:
+    assert create_command(Path("conda"), FLAT, FOLDER, Path("wanted.txt")) == [
+        *("conda", "create", "-n", "test-offline", "-c", f"{BASE}", "one"),
+        *("--offline", "--override-channels", "--yes", "--quiet", "--file", "wanted.txt"),
+    ]
+    assert wanted_text(FLAT, FOLDER) == (
+        "one[version='==1!2.0+3',build='h0_1']\ntwo[version='==1',build='0']\n"
+    )
+
+
+def test_several_channels_in_their_order() -> None:
+    nvidia, forge = f"{BASE}/nvidia/label/cuda-1", f"{BASE}/conda-forge"
+    command = create_command(Path("conda"), SEVERAL, FOLDER, Path("w"))
+    assert command[4:10] == ["-c", nvidia, "-c", forge, "one", "two"]
+    assert wanted_text(SEVERAL, FOLDER) == (
+        f"{nvidia}::one[version='==1',build='0']\n{forge}::two[version='==1',build='0']\n"
+    )
+
+
+def test_the_manifest_of_an_offline_workspace() -> None:
+    assert offline_manifest(FLAT, FOLDER) == (
+        '[workspace]\nname = "test-offline"\n'
+        f'channels = ["{BASE}"]\nplatforms = ["linux-64"]\n\n[dependencies]\n'
+        f'"one" = {{ version = "==1!2.0+3", build = "h0_1", channel = "{BASE}" }}\n'
+        f'"two" = {{ version = "==1", build = "0", channel = "{BASE}" }}\n'
+    )
+
+
+def test_the_manifest_declares_what_the_locked_platform_has() -> None:
+    nvidia, forge = f"{BASE}/nvidia/label/cuda-1", f"{BASE}/conda-forge"
+    assert offline_manifest(SEVERAL, FOLDER) == (
+        '[workspace]\nname = "test-offline"\n'
+        f'channels = ["{nvidia}", "{forge}"]\n'
+        'platforms = [{ name = "locked", platform = "linux-64", "__cuda" = "11.8",'
+        ' "__glibc" = "2.17", "__archspec" = "0=x86_64_v3" }]\n\n[dependencies]\n'
+        f'"one" = {{ version = "==1", build = "0", channel = "{nvidia}" }}\n'
+        f'"two" = {{ version = "==1", build = "0", channel = "{forge}" }}\n'
+    )
+
+
+@pytest.mark.parametrize("client", Client)
+def test_nothing_stands_in_the_way(client: Client) -> None:
+    assert hindrance_of(FLAT, client, Path("/srv/channel").absolute()) is None
+
+
+@pytest.mark.parametrize("client", Client)
+def test_source_packages_that_others_depend_on(client: Client) -> None:
+    """Whoever solves misses them; py-rattler does not solve."""
+    installation = Installation(
+        place=FLAT.place,
+        subdir=FLAT.subdir,
+        channels=FLAT.channels,
+        artifacts=FLAT.artifacts,
+        left_out=frozenset({Kind.SOURCE}),
+        wanting=("mine", "yours"),
+    )
+    expected = {
+        Client.RATTLER: None,
+        Client.PIXI: "it has source packages, which pixi would have to build",
+    }
+    solving = "its packages depend on what is built from source: mine, yours"
+    assert hindrance_of(installation, client, Path("/srv").absolute()) == expected.get(
+        client, solving
+    )
+
+
+@pytest.mark.parametrize("client", Client)
+@pytest.mark.parametrize(
+    ("folder", "is_cut"),
+    [("/srv/t/disk/channel", True), ("/srv/t", True), ("/srv/tt/x", False), ("/srv/T/x", False)],
+)
+def test_a_path_that_conda_takes_for_a_token(client: Client, folder: str, *, is_cut: bool) -> None:
+    found = hindrance_of(FLAT, client, Path(folder).absolute())
+    assert (found is not None) == (is_cut and client is Client.CONDA)
+    assert found is None or found.startswith("the channel has a folder called t in its path: ")

@@ -1,0 +1,224 @@
+"""Which environments are installed here, from where, and as what machine."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import PurePosixPath
+
+import pytest
+
+from scripts.core.file_name import FileName
+from scripts.core.layout import Layout
+from scripts.lock.model import (
+    LockedEnvironment,
+    LockedPackage,
+    LockFile,
+    LockPlatform,
+    PlatformPackages,
+    Unmirrorable,
+)
+from scripts.lock.select import Artifact, select
+from scripts.verify.install.pixi_mirrors import NoMirrorError, config_text, mirrors_for
+from scripts.verify.install.plan_install import Installation, overrides_of, plan_installs
+from scripts.verify.virtual import virtual_packages
+from scripts.workspace.parse import parse_manifest
+from scripts.workspace.settings import Kind, Settings
+
+FORGE = "https://conda.anaconda.org/conda-forge"
+NVIDIA = "https://conda.anaconda.org/nvidia/label/cuda-1"
+
+
+def _package(name: str, *, channel: str = FORGE, subdir: str = "noarch") -> LockedPackage:
+    file_name = FileName(name=name, version="1", build="0", extension=".conda")
+    return LockedPackage(
+        url=f"{channel}/{subdir}/{file_name}",
+        channel=channel,
+        subdir=subdir,
+        file_name=file_name,
+        name=name,
+        version="1",
+        build="0",
+        build_number=0,
+        sha256="0" * 64,
+    )
+
+
+def _plan(
+    *platforms: LockPlatform,
+    manifest: str = 'platforms = ["linux-64", "win-64"]',
+    layout: Layout = Layout.FLAT,
+) -> tuple[Installation, ...]:
+    packages = (_package("one", channel=NVIDIA), _package("two"))
+    rows = tuple(PlatformPackages(platform=each, packages=packages) for each in platforms)
+    channels = (NVIDIA, FORGE)
+    lock = LockFile(
+        version=7,
+        environments=(LockedEnvironment(name="default", channels=channels, platforms=rows),),
+    )
+    text = f'[workspace]\nname = "w"\nchannels = ["conda-forge"]\n{manifest}\n'
+    selection = select(lock, Settings(layout=layout))
+    return plan_installs(selection, parse_manifest(text, name="pixi.toml"), "linux-64")
+
+
+def test_only_this_subdir_s_platforms_are_planned() -> None:
+    plans = _plan(
+        LockPlatform(name="linux-64", subdir="linux-64"),
+        LockPlatform(name="win-64", subdir="win-64"),
+        LockPlatform(name="p1", subdir="linux-64"),
+    )
+    assert [str(plan.place) for plan in plans] == ["default/linux-64", "default/p1"]
+    assert plans[0].channels == (PurePosixPath(),)
+
+
+def test_an_environment_without_packages_is_not_planned() -> None:
+    platform = LockPlatform(name="linux-64", subdir="linux-64")
+    rows = PlatformPackages(platform=platform, packages=())
+    environment = LockedEnvironment(name="default", channels=(FORGE,), platforms=(rows,))
+    manifest = parse_manifest("[workspace]\nchannels = []\nplatforms = []\n", name="pixi.toml")
+    selection = select(LockFile(version=7, environments=(environment,)), Settings())
+    assert plan_installs(selection, manifest, "linux-64") == ()
+
+
+def test_what_is_asked_for_and_what_is_wanting() -> None:
+    """Names of the manifest that are locked; source packages that locked ones depend on."""
+    package = dataclasses.replace(_package("two"), depends=("Mine >=1", "one", "other=1"))
+    sources = tuple(
+        Unmirrorable(kind=kind, name=name, location=f"./{name}", reason="")
+        for kind, name in ((Kind.SOURCE, "mine"), (Kind.SOURCE, "alone"), (Kind.PYPI, "other 1"))
+    )
+    rows = PlatformPackages(
+        platform=LockPlatform(name="linux-64", subdir="linux-64"),
+        packages=(_package("one"), package),
+        unmirrorable=sources,
+    )
+    environment = LockedEnvironment(name="default", channels=(FORGE,), platforms=(rows,))
+    text = (
+        '[workspace]\nchannels = []\nplatforms = ["linux-64"]\n\n'
+        '[dependencies]\ntwo = "*"\ngone = "*"\n'
+    )
+    selection = select(LockFile(version=7, environments=(environment,)), Settings())
+    (plan,) = plan_installs(selection, parse_manifest(text, name="pixi.toml"), "linux-64")
+    assert (plan.asked, plan.wanting) == (("two",), ("mine",))
+    assert plan.left_out == {Kind.SOURCE, Kind.PYPI}
+
+
+def test_channels_keep_their_order() -> None:
+    (plan,) = _plan(LockPlatform(name="linux-64", subdir="linux-64"), layout=Layout.BY_CHANNEL)
+    assert plan.channels == (PurePosixPath("nvidia/label/cuda-1"), PurePosixPath("conda-forge"))
+
+
+@pytest.mark.parametrize(
+    ("declared", "more"),
+    [
+        ((), {}),
+        (("__unix=0=0", "__win=0=0", "__archspec=0=x86_64"), {"ARCHSPEC": "x86_64"}),
+        (("__linux=4.18", "__glibc=2.28"), {"LINUX": "4.18", "GLIBC": "2.28"}),
+        (("__cuda=12",), {"CUDA": "12"}),
+        (("__cuda",), {}),
+    ],
+)
+def test_virtual_packages_become_overrides(declared: tuple[str, ...], more: dict[str, str]) -> None:
+    """Without CUDA in the lock, the one that this machine may have is hidden."""
+    expected = {"CONDA_OVERRIDE_CUDA": ""} | {
+        f"CONDA_OVERRIDE_{name}": value for name, value in more.items()
+    }
+    assert overrides_of(virtual_packages(declared)) == expected
+
+
+def test_rich_platforms_get_the_manifest_s_name() -> None:
+    manifest = (
+        'platforms = ["linux-64", {platform = "linux-64", cuda = "12", name = "gpu"}, "win-64"]'
+    )
+    plain, gpu = _plan(
+        LockPlatform(name="linux-64", subdir="linux-64", virtual_packages=("__glibc=2.28",)),
+        LockPlatform(name="p1", subdir="linux-64", virtual_packages=("__cuda=12", "__glibc=2.28")),
+        manifest=manifest,
+    )
+    assert (plain.manifest_platform, "__cuda=12" in plain.virtual_packages) == ("linux-64", False)
+    assert gpu.manifest_platform == "gpu"
+    assert {"__cuda=12", "__glibc=2.28"} < set(gpu.virtual_packages)
+    assert dict(gpu.overrides)["CONDA_OVERRIDE_CUDA"] == "12"
+
+
+def test_a_lone_platform_needs_no_name() -> None:
+    (plan,) = _plan(LockPlatform(name="linux-64", subdir="linux-64"))
+    assert plan.manifest_platform is None
+
+
+def test_before_v7_the_manifest_tells_the_virtual_packages() -> None:
+    manifest = 'platforms = ["linux-64"]\n[system-requirements]\ncuda = "11.8"'
+    (plan,) = _plan(LockPlatform(name="linux-64", subdir="linux-64"), manifest=manifest)
+    assert dict(plan.overrides) == {
+        "CONDA_OVERRIDE_ARCHSPEC": "x86_64",
+        "CONDA_OVERRIDE_CUDA": "11.8",
+        "CONDA_OVERRIDE_GLIBC": "2.28",
+        "CONDA_OVERRIDE_LINUX": "4.18",
+    }
+
+
+def _installation(*artifacts: Artifact) -> Installation:
+    (plan,) = _plan(LockPlatform(name="linux-64", subdir="linux-64"))
+    return Installation(
+        place=plan.place,
+        subdir="linux-64",
+        channels=plan.channels,
+        artifacts=artifacts,
+    )
+
+
+def _artifact(channel: str, *urls: str) -> Artifact:
+    package = _package("one")
+    path = PurePosixPath(channel) / "noarch" / str(package.file_name)
+    return Artifact(path=path, channel=PurePosixPath(channel), package=package, urls=urls)
+
+
+def test_mirrors_lead_each_upstream_to_its_folder() -> None:
+    installation = _installation(
+        _artifact(
+            "conda-forge",
+            f"{FORGE}/noarch/one-1-0.conda",
+            "https://user:word@cdn.example.org:8080/t/tk/x/noarch/one%2D1-0.conda?sig=1",
+        )
+    )
+    mirrors = mirrors_for(installation)
+    assert config_text(mirrors, "http://127.0.0.1:1") == (
+        "[mirrors]\n"
+        '"https://cdn.example.org:8080/t/tk/x" = ["http://127.0.0.1:1/conda-forge"]\n'
+        f'"{FORGE}" = ["http://127.0.0.1:1/conda-forge"]\n'
+    )
+
+
+@pytest.mark.parametrize("channel", ["s3://bucket/team", "oci://registry.example.org/team"])
+def test_a_channel_of_any_scheme_is_led(channel: str) -> None:
+    """The beginning is replaced before pixi looks at what to do with such a URL."""
+    mirrors = mirrors_for(_installation(_artifact("x", f"{channel}/noarch/one-1-0.conda")))
+    assert config_text(mirrors, "http://s") == f'[mirrors]\n"{channel}" = ["http://s/x"]\n'
+
+
+def test_a_flat_mirror_is_the_server_s_root() -> None:
+    mirrors = mirrors_for(_installation(_artifact("", f"{FORGE}/noarch/one-1-0.conda")))
+    assert config_text(mirrors, "http://s") == f'[mirrors]\n"{FORGE}" = ["http://s"]\n'
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        (
+            "file:///x/noarch/one-1-0.conda",
+            "its lock names files, which `[mirrors]` cannot replace",
+        ),
+        ("../x/noarch/one-1-0.conda", "its lock names files, which `[mirrors]` cannot replace"),
+        (
+            "https://x.org/a/other.conda",
+            "noarch/one-1-0.conda is not at the path that the lock's URL ends in",
+        ),
+        (
+            "https://x.org/linux-64/one-1-0.conda",
+            "noarch/one-1-0.conda is not at the path that the lock's URL ends in",
+        ),
+    ],
+)
+def test_what_mirrors_cannot_express(url: str, why: str) -> None:
+    with pytest.raises(NoMirrorError) as caught:
+        mirrors_for(_installation(_artifact("", url)))
+    assert str(caught.value) == why

@@ -1,0 +1,540 @@
+"""The self-check: each way to break a copy is noticed; and it fails where one is not."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from scripts.core.file_lock import exclusive
+from scripts.verify.closure.closed import ClosureResult
+from scripts.verify.closure.stage import check_closure
+from scripts.verify.findings import ArchivesResult, FilesResult
+from scripts.verify.install.attempt import InstallResult
+from scripts.verify.self_check import files as self_check_files
+from scripts.verify.self_check.closure import as_records_say, ways_of_closing
+from scripts.verify.self_check.copy import Copy
+from scripts.verify.self_check.files import sizes_of, way_of_archives, ways_of_files, ways_of_noarch
+from scripts.verify.self_check.records import ways_of_records
+from scripts.verify.self_check.solve import way_of_solving
+from scripts.verify.self_check.way import NoWay, Way
+from scripts.verify.solve.solved import SolveResult
+from tasks import verify
+from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
+from tests.support.mirrors import CHANNEL, Mirror, make_mirror
+from tests.support.packages import TinyPackage
+from tests.support.verified import World, elsewhere, here
+
+HELLO = f"{here()}/hello-1.0-0.conda"
+LIB = "noarch/lib-1.0-0.tar.bz2"
+FAR = f"{elsewhere()}/far-1.0-0.conda"
+BIO = "https://conda.anaconda.org/bioconda"
+NOT = "–"  # noqa: RUF001
+
+
+def _foreign(world: World, *names: str, without: frozenset[str] = frozenset()) -> None:
+    """Lock these packages for another machine: no installation, which takes its time."""
+    rows = world.rows()
+    some = tuple(
+        LockRow(written=rows[name].written, channel=CHANNEL, without=without) for name in names
+    )
+    world.lock(EnvironmentRows(platforms=(PlatformRows(name=elsewhere(), rows=some),)))
+
+
+@pytest.fixture
+def by_channel(tmp_path: Path) -> World:
+    """Two channels, one with a noarch python package, which is not installed without python."""
+    mirror = make_mirror(tmp_path / "workspace", "by-channel")
+    (mirror.root / "pixi.toml").write_text(
+        '[workspace]\nname = "w"\nchannels = ["bioconda", "conda-forge"]\n'
+        f'platforms = ["{here()}"]\n\n[dependencies]\nalign = "*"\nmodule = "*"\n\n'
+        '[tool.pixi-mirror]\nlayout = "by-channel"\n',
+        encoding="utf-8",
+    )
+    upstream = tmp_path / "upstream"
+    packages = (
+        TinyPackage(
+            name="python",
+            version="3.12.1",
+            subdir=here(),
+            files=(("bin/python3.12", b"#!/bin/sh\n"), ("python.exe", b"MZ")),
+        ),
+        TinyPackage(
+            name="module",
+            build="pyh0",
+            noarch="python",
+            files=(("site-packages/module.txt", b"x"),),
+            depends=("python",),
+        ),
+    )
+    rows = [LockRow(written=each.write(upstream), channel=CHANNEL) for each in packages]
+    align = TinyPackage(
+        name="align",
+        build="pyh0",
+        noarch="python",
+        files=(("site-packages/align.txt", b"x"),),
+        padding=500,
+        depends=("python",),
+    )
+    rows.append(LockRow(written=align.write(upstream), channel=BIO))
+    environment = EnvironmentRows(
+        platforms=(PlatformRows(name=here(), rows=tuple(rows)),), channels=(BIO, CHANNEL)
+    )
+    write_lock(mirror.root / "pixi.lock", (environment,))
+    for artifact in mirror.selection.artifacts:
+        target = mirror.folder / artifact.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(upstream.joinpath(*artifact.path.parts[-2:]), target)
+    mirror.index()
+    return World(mirror=mirror, upstream=upstream)
+
+
+def _table(*rows: tuple[str, str, str]) -> str:
+    return "".join(
+        f"self-check  {one.ljust(41)}  {two.ljust(8)} {rest}\n" for one, two, rest in rows
+    )
+
+
+def test_a_flat_mirror(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    before = world.mirror.states()
+    assert world.loud("--self-check") == 0
+    out, err = capsys.readouterr()
+    assert out == _table(
+        ("artifact missing", "files", f"✓ {FAR}"),
+        ("artifact cut", "files", f"✓ {FAR}"),
+        ("one bit of an artifact flipped", "files", f"✓ {FAR}"),
+        ("artifact swapped for another of its size", "files", f"✓ {FAR}"),
+        ("page of a server in an artifact's place", "archives", f"✓ {FAR}"),
+        ("record missing", "index", f"✓ {FAR}"),
+        ("depends altered", "index", f"✓ {FAR}"),
+        ("record for an artifact of another channel", "index", f"{NOT} the mirror is one channel"),
+        ("repodata.json of another subdir", "index", f"✓ {elsewhere()}/repodata.json"),
+        ("zst older than json", "index", f"✓ {elsewhere()}/repodata.json.zst"),
+        ("record missing", "closure", f"✓ {LIB}"),
+        ("depends altered", "closure", f"✓ {min(HELLO, FAR)}"),
+        ("record missing", "solve", f"✓ {LIB}"),
+        ("needed noarch moved away", "files", f"✓ {LIB}"),
+        ("needed noarch moved away", "install", f"✓ {LIB}"),
+    ) + (
+        "self-check: 14 of 14 noticed, 1 not possible in this channel; the channel itself is as"
+        " it was, every byte of its 15 files\n"
+    )
+    assert err.splitlines()[:2] == [
+        "self-check: reading the channel, to compare it afterwards",
+        "self-check: artifact missing (files)",
+    ]
+    assert world.mirror.states() == before
+    assert not world.mirror.workspace.place.self_check.exists()
+
+
+def test_a_mirror_by_channel(by_channel: World, capsys: pytest.CaptureFixture[str]) -> None:
+    before = by_channel.mirror.states()
+    capsys.readouterr()
+    assert by_channel.loud("--self-check") == 0
+    python = f"conda-forge/{here()}/python-3.12.1-0.conda"
+    module = "conda-forge/noarch/module-1.0-pyh0.conda"
+    align = "bioconda/noarch/align-1.0-pyh0.conda"
+    smallest = module
+    assert capsys.readouterr().out == _table(
+        ("artifact missing", "files", f"✓ {smallest}"),
+        ("artifact cut", "files", f"✓ {smallest}"),
+        ("one bit of an artifact flipped", "files", f"✓ {smallest}"),
+        ("artifact swapped for another of its size", "files", f"✓ {smallest}"),
+        ("page of a server in an artifact's place", "archives", f"✓ {smallest}"),
+        ("record missing", "index", f"✓ {smallest}"),
+        ("depends altered", "index", f"✓ {smallest}"),
+        (
+            "record for an artifact of another channel",
+            "index",
+            "✓ bioconda/noarch/module-1.0-pyh0.conda",
+        ),
+        ("repodata.json of another subdir", "index", f"✓ {Path(python).parent}/repodata.json"),
+        ("zst older than json", "index", "✓ conda-forge/noarch/repodata.json.zst"),
+        ("record missing", "closure", f"✓ {python}"),
+        ("depends altered", "closure", f"✓ {align}"),
+        ("record missing", "solve", f"✓ {module}"),
+        ("needed noarch moved away", "files", f"✓ {module}"),
+        ("needed noarch moved away", "install", f"✓ {module}"),
+    ) + (
+        "self-check: 15 of 15 noticed; the channel itself is as it was,"
+        " every byte of its 15 files\n"
+    )
+    assert by_channel.mirror.states() == before
+
+
+def _ways(mirror: Mirror) -> dict[tuple[str, str], Way]:
+    sizes = sizes_of(mirror.folder, mirror.selection)
+    there = tuple(sizes)
+    ways = (
+        *ways_of_files(sizes),
+        way_of_archives(sizes),
+        *ways_of_records(mirror.folder, there, mirror.selection),
+        *ways_of_closing(mirror.selection),
+        way_of_solving(mirror.workspace, mirror.selection, there),
+        *ways_of_noarch(there, mirror.selection, here()),
+    )
+    return {(way.title, way.level): way for way in ways if isinstance(way, Way)}
+
+
+@pytest.mark.parametrize(
+    ("title", "level", "finding"),
+    [
+        ("artifact missing", "files", "{named}: is missing"),
+        ("artifact cut", "files", "{named}: size differs from pixi.lock"),
+        ("one bit of an artifact flipped", "files", "{named}: sha256 differs from pixi.lock"),
+        (
+            "artifact swapped for another of its size",
+            "files",
+            "{named}: sha256 differs from pixi.lock",
+        ),
+        (
+            "page of a server in an artifact's place",
+            "archives",
+            "{named}: is no artifact that can be opened",
+        ),
+        ("record missing", "index", "{named}: has no record in repodata.json"),
+        (
+            "depends altered",
+            "index",
+            "{named}: depends in repodata.json is not what it should be",
+        ),
+        (
+            "record for an artifact of another channel",
+            "index",
+            "{named}: has a record in repodata.json, but is not there",
+        ),
+        ("repodata.json of another subdir", "index", "{named}: says that its subdir is noarch"),
+        (
+            "zst older than json",
+            "index",
+            "{named}: has another sha256 than repodata_shards.msgpack.zst says",
+        ),
+        (
+            "record missing",
+            "solve",
+            f"default/{here()}: cannot be solved from the channel alone",
+        ),
+        ("needed noarch moved away", "files", "{named}: is missing"),
+        (
+            "needed noarch moved away",
+            "install",
+            f"default/{here()}: py-rattler cannot install it from the channel alone",
+        ),
+    ],
+)
+def test_each_way_is_seen_in_the_whole_channel(
+    title: str, level: str, finding: str, by_channel: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the task as people run it; and nothing but what was broken is complained of."""
+    way = _ways(by_channel.mirror)[title, level]
+    whole = by_channel.folder.parent / "whole"
+    shutil.copytree(by_channel.folder, whole)
+    assert by_channel.verify("--level", level, "--client", "rattler") == 0
+    capsys.readouterr()
+    way.damage(Copy(source=whole, folder=by_channel.folder))
+    assert by_channel.verify("--level", level, "--client", "rattler") == 1
+    err = capsys.readouterr().err
+    heads = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert f"error: {finding.format(named=way.named)}" in heads
+    assert (way.sign or str(way.named)) in err
+    if title != "repodata.json of another subdir":
+        assert len(heads) == 1
+
+
+@pytest.mark.parametrize(
+    ("title", "finding"),
+    [
+        (
+            "record missing",
+            (
+                "conda-forge/noarch/module-1.0-pyh0.conda: requires python, which is not met\n"
+                "  has        no python\n"
+                "  elsewhere  nothing in this mirror\n"
+                "  needed by  pixi.toml: module *\n"
+                f"  used by    default/{here()}\n"
+                "help: pixi lock"
+            ),
+        ),
+        (
+            "depends altered",
+            (
+                "bioconda/noarch/align-1.0-pyh0.conda: requires no-such-package-of-the-self-check,"
+                " which is not met\n"
+                "  has        no no-such-package-of-the-self-check\n"
+                "  elsewhere  nothing in this mirror\n"
+                "  needed by  pixi.toml: align *\n"
+                f"  used by    default/{here()}\n"
+                "help: pixi lock"
+            ),
+        ),
+    ],
+)
+def test_closure_is_shown_what_the_records_say(title: str, finding: str, by_channel: World) -> None:
+    """In the place of the lock's rows: of the channel itself it reads nothing."""
+    mirror = by_channel.mirror
+    whole = by_channel.folder.parent / "whole"
+    shutil.copytree(by_channel.folder, whole)
+    copy = Copy(source=whole, folder=by_channel.folder)
+    assert as_records_say(copy, mirror.selection) == mirror.selection
+    assert check_closure(mirror.workspace, mirror.selection).findings == ()
+    _ways(mirror)[title, "closure"].damage(copy)
+    found = check_closure(mirror.workspace, as_records_say(copy, mirror.selection)).findings
+    said = [str(each.problem) for each in found]
+    # Both python packages want python.
+    assert finding in said
+    assert len(said) == {"record missing": 2, "depends altered": 1}[title]
+
+
+def test_records_that_cannot_be_read(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    (world.folder / "noarch" / "repodata.json").write_bytes(b"{")
+    assert world.verify("--self-check") == 1
+    assert (
+        f"error: {LIB}: cannot be broken to see whether closure notices: it finds fault already\n"
+        "  finds  noarch/repodata.json: not JSON\n"
+        "help: pixi run verify --level closure\n"
+    ) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("level", "patched"),
+    [
+        ("files", "scripts.verify.stage.check_files"),
+        ("archives", "scripts.verify.archives.check_archives"),
+        ("index", "scripts.verify.index.check_index"),
+        ("closure", "scripts.verify.closure.stage.check_closure"),
+        ("solve", "scripts.verify.solve.stage.check_solve"),
+        ("install", "scripts.verify.install.stage.check_install"),
+    ],
+)
+def test_a_blind_level_is_found_out(
+    level: str,
+    patched: str,
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A control. Patched, since no level that is ours is blind."""
+    results = {
+        "files": FilesResult(findings=(), artifacts=0, size=0, unhashed=0),
+        "archives": ArchivesResult(findings=(), artifacts=0, left_alone=frozenset()),
+        "index": (),
+        "closure": ClosureResult(findings=(), places=()),
+        "solve": SolveResult(places=(), hindered=()),
+        "install": InstallResult(subdir=here(), seclusion="", attempts=()),
+    }
+    monkeypatch.setattr(patched, lambda *_, **__: results[level])
+    assert world.verify("--self-check") == 1
+    err = capsys.readouterr().err
+    found = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert (
+        len(found)
+        == {"files": 5, "archives": 1, "index": 4, "closure": 2, "solve": 1, "install": 1}[level]
+    )
+    assert err.startswith(
+        {
+            "files": f"error: {FAR}: artifact missing, in a copy of the channel, and files did not"
+            " name it\n",
+            "archives": f"error: {FAR}: page of a server in an artifact's place, in a copy of the"
+            " channel, and archives did not name it\n",
+            "index": f"error: {FAR}: record missing, in a copy of the channel, and index did not"
+            " name it\n",
+            "closure": f"error: {LIB}: record missing, in a copy of the channel, and closure did"
+            " not name it\n",
+            "solve": f"error: {LIB}: record missing, in a copy of the channel, and solve did not"
+            " name it\n",
+            "install": f"error: {LIB}: needed noarch moved away, in a copy of the channel, and"
+            " install did not name it\n",
+        }[level]
+        + "  finds  nothing\nhelp: do not rely on this level; report this as a bug of pixi-mirror\n"
+    )
+
+
+@pytest.mark.parametrize("hides", [False, True], ids=["plainly", "time set back"])
+def test_a_change_of_the_channel_itself_is_found_out(
+    hides: bool,  # noqa: FBT001
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A control. Patched, since the self-check writes into no link."""
+
+    def through_the_link(copy: Copy, path: PurePosixPath, size: int) -> None:
+        file = copy.folder / path
+        status, data = file.stat(), bytearray(file.read_bytes())
+        data[size // 2] ^= 1
+        with file.open("r+b") as opened:
+            opened.write(data)
+        if hides:
+            os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    _foreign(world, "far")
+    monkeypatch.setattr(self_check_files, "_flip", through_the_link)
+    assert world.loud("--self-check") == 1
+    out, err = capsys.readouterr()
+    assert "the channel itself" not in out
+    assert (
+        f"error: {FAR}: this file of the channel itself changed during the self-check\n"
+        "help: pixi run verify\n"
+    ) in err
+
+
+def test_what_is_wrong_already_is_said(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    _foreign(world, "far")
+    (world.folder / FAR).write_bytes(b"?")
+    (world.folder / elsewhere() / "repodata.json.zst").unlink()
+    before = world.mirror.states()
+    assert world.verify("--self-check") == 1
+    err = capsys.readouterr().err
+    assert err.startswith(
+        f"error: {FAR}: cannot be broken to see whether files notices: it finds fault already\n"
+        f"  finds  {FAR}: size differs from pixi.lock\n"
+        "help: pixi run verify --level files\n"
+    )
+    assert "cannot be broken to see whether index notices: it finds fault already" in err
+    assert f"  finds  {elsewhere()}/repodata.json.zst: is missing\n" in err
+    assert world.mirror.states() == before
+
+
+def test_ways_that_are_not_possible_are_said(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _foreign(world, "far", without=frozenset({"sha256", "md5"}))
+    world.mirror.index()
+    capsys.readouterr()
+    assert world.loud("--self-check", "--allow-unhashed") == 0
+    lines = capsys.readouterr().out.splitlines()
+    no_hash = f"{NOT} pixi.lock has neither sha256 nor md5 of any artifact"
+    no_noarch = f"{NOT} there is no noarch artifact"
+    no_need = f"{NOT} no environment without source packages has an artifact that another one needs"
+    assert [line[64:] for line in lines[:-1]] == [
+        f"✓ {FAR}",
+        *[no_hash] * 3,
+        *[f"✓ {FAR}"] * 3,
+        f"{NOT} the mirror is one channel",
+        f"✓ {elsewhere()}/repodata.json",
+        f"✓ {elsewhere()}/repodata.json.zst",
+        *[no_need] * 2,
+        f"✓ {FAR}",
+        no_noarch,
+        no_noarch,
+    ]
+    assert lines[-1].startswith("self-check: 7 of 7 noticed, 8 not possible in this channel; ")
+
+
+def test_noarch_alone(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    _foreign(world, "lib")
+    assert world.loud("--self-check") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[64:] for line in (lines[3], lines[8], lines[12], lines[14])] == [
+        f"{NOT} there is no other artifact whose bytes could take its place",
+        f"{NOT} there is no subdir but noarch",
+        f"{NOT} no environment has an artifact that the manifest asks for by name",
+        f"{NOT} no environment for {here()} has a noarch artifact",
+    ]
+
+
+def test_where_no_links_can_be_made(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Patched, since the disk of a test has links: exFAT and some servers have none."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    _foreign(world, "far")
+    before = world.mirror.states()
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(os, "symlink", refuse)
+    assert world.loud("--self-check") == 0
+    assert "self-check: 9 of 9 noticed" in capsys.readouterr().out
+    assert world.mirror.states() == before
+
+
+def test_what_a_killed_run_left_is_in_nobody_s_way(world: World) -> None:
+    _foreign(world, "far")
+    folder = world.mirror.workspace.place.self_check
+    (folder / "channel" / elsewhere()).mkdir(parents=True)
+    (folder / "channel" / FAR).write_bytes(b"?")
+    assert world.verify("--self-check") == 0
+    assert not folder.exists()
+
+
+def test_a_disk_on_which_no_copy_can_be_made(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Patched, since a full disk is not to be had."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    _foreign(world, "far")
+    monkeypatch.setattr(Copy, "fill", full)
+    assert world.verify("--self-check") == 2
+    folder = world.mirror.workspace.place.self_check
+    assert capsys.readouterr().err == (
+        f"error: {folder}: no copy of the channel can be made here: No space left on device\n"
+        "help: set channel-dir to a folder beside which you may write\n"
+    )
+    assert not folder.exists()
+
+
+def test_nothing_to_break(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(world.folder)
+    assert world.verify("--self-check") == 2
+    assert capsys.readouterr().err == (
+        "error: local-channel: there is no such channel folder\nhelp: pixi run mirror\n"
+    )
+    world.folder.mkdir()
+    assert world.verify("--self-check") == 2
+    assert capsys.readouterr().err == (
+        "error: local-channel: holds no artifact of pixi.lock, so there is nothing to break\n"
+        "help: pixi run mirror\n"
+    )
+
+
+def test_another_run_is_at_work(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    with exclusive(world.mirror.workspace.place.lock, "a test"):
+        assert world.verify("--self-check") == 2
+    assert capsys.readouterr().err.startswith(
+        "error: local-channel: another run is at work on it\n"
+    )
+
+
+def test_levels_are_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        verify.main(["--self-check", "--level", "files"])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "pixi run verify: error: --self-check goes with neither --level nor --client nor --report"
+    )
+
+
+def test_json(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    _foreign(world, "far")
+    assert world.verify("--self-check", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["task"], document["exit-code"], document["changed"]) == ("verify", 0, [])
+    ways = document["self-check"]
+    assert ways[0] == {
+        "way": "artifact missing",
+        "level": "files",
+        "noticed": True,
+        "named": FAR,
+        "reason": None,
+    }
+    assert ways[-1] == {
+        "way": "needed noarch moved away",
+        "level": "install",
+        "noticed": None,
+        "named": None,
+        "reason": "there is no noarch artifact",
+    }
+
+
+def test_titles_are_told_once_for_each_level(by_channel: World) -> None:
+    ways = _ways(by_channel.mirror)
+    assert len({title for title, _ in ways}) == 11
+    assert not any(isinstance(way, NoWay) for way in ways.values())
