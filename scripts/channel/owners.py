@@ -21,11 +21,12 @@ from scripts.channel.mirror_state import (
     write_channel,
     write_workspace,
 )
+from scripts.core.artifact import Artifact
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.files import not_readable
 from scripts.core.layout import FLAT_CHANNEL, Layout
 from scripts.lock.model import LockFile
-from scripts.lock.select import Artifact, Selection, path_of, select
+from scripts.lock.select import Selection, path_in, select
 from scripts.workspace.settings import TABLE
 from scripts.workspace.workspace import Workspace
 
@@ -174,13 +175,13 @@ def _lock_bytes(workspace: Workspace) -> bytes:
 
 
 def _named(artifact: Artifact, layout: Layout) -> NamedArtifact:
-    digest = artifact.package.digest
+    digest = artifact.digest
     return NamedArtifact(
         path=artifact.path,
-        elsewhere=path_of(layout.other, artifact.package),
-        package=artifact.package.name,
+        elsewhere=path_in(layout.other, artifact),
+        package=artifact.name,
         digest=None if digest is None else f"{digest.algorithm}:{digest.hex}",
-        size=artifact.package.size,
+        size=artifact.size,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -50,12 +51,19 @@ def run_program(
         try:
             output, errors = process.communicate(given, patience)
         except BaseException:
-            if is_posix:
-                os.killpg(process.pid, signal.SIGKILL)
-            else:
-                process.kill()
+            _kill(process)
             raise
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End the program, and on POSIX all that it has started."""
+    if os.name != "posix":
+        process.kill()
+        return
+    # An interrupt from a terminal reaches it, too: all of the group may be over by now.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def existing_folder() -> Path | None:

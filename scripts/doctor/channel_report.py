@@ -55,7 +55,7 @@ class _Mirror:
         self._root = root
         self._keys: dict[str | None, str] = {}
         self._entries = {
-            (self.key(each.package.channel), each.package.name, each.path.parent.name)
+            (self.key(each.upstream), each.name, each.path.parent.name)
             for each in selection.artifacts
         }
 
@@ -114,7 +114,12 @@ def _use(
     asked = [mirror.key(url) for url in locked_channels(manifest, environment)]
     is_current = asked == [mirror.key(url) for url in locked.channels]
     artifacts = {
-        (mirror.key(package.channel), package.name, package.subdir, str(package.file_name))
+        (
+            mirror.key(package.channel),
+            package.name,
+            package.record.subdir,
+            str(package.file_name),
+        )
         for rows in locked.platforms
         for package in rows.packages
     }

@@ -122,7 +122,7 @@ class _Ways:
             for rows in environment.platforms
             for subdirs in [(rows.platform.subdir, NOARCH)]
             if any(
-                each.name == "python" and each.version.startswith(("2.", "3."))
+                each.record.name == "python" and each.record.version.startswith(("2.", "3."))
                 for each in rows.packages
             )
         )

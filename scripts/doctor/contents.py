@@ -10,6 +10,7 @@ from typing import Final
 
 from scripts.core.errors import ExitCode, MirrorError, usage_error
 from scripts.core.layout import Layout
+from scripts.core.record import Record
 from scripts.core.subdir import NOARCH
 from scripts.doctor.mirror_place import (
     Consumer,
@@ -20,7 +21,6 @@ from scripts.doctor.mirror_place import (
     wanted_path,
 )
 from scripts.doctor.source import HELP, Source
-from scripts.index.records import Record
 from scripts.index.repodata import REPODATA
 
 _DEEPEST: Final = 3  # folders of a channel's name: nvidia/label/cuda-11.8.0

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import Final
 from urllib.parse import urlsplit
 
+from scripts.core.record import Record
 from scripts.core.subdir import NOARCH
 from scripts.doctor.mirror_place import (
     Consumer,
@@ -20,7 +21,6 @@ from scripts.doctor.mirror_place import (
     path_inside,
     wanted_path,
 )
-from scripts.index.records import Record
 from scripts.lock.derive import is_path, keeps_path
 from scripts.lock.model import LockedPackage, PlatformPackages
 from scripts.verify.findings import Place
@@ -135,16 +135,16 @@ class _Judge:
 
     def _near(self, package: LockedPackage, path: PurePosixPath) -> tuple[PurePosixPath, ...]:
         """Find other versions, builds and formats for the same machines, newest first."""
-        machines = {package.subdir, NOARCH}
+        machines = {package.record.subdir, NOARCH}
         found = [
             (each, record)
             for each, record in self._by_name.get(package.name, ())
-            if package.subdir == NOARCH or each.parent.name in machines
+            if package.record.subdir == NOARCH or each.parent.name in machines
         ]
         found.sort(key=lambda pair: _natural(str(pair[0])), reverse=True)
         found.sort(
             key=lambda pair: (
-                pair[1].version != package.version,
+                pair[1].version != package.record.version,
                 pair[0].parent.parent != path.parent.parent,
             )
         )
@@ -185,8 +185,8 @@ def _pairs(package: LockedPackage, record: Record) -> Iterator[tuple[str, str | 
         if ours and theirs:
             yield key, ours, theirs
             break
-    if package.size is not None and record.size is not None:
-        yield "size", package.size, record.size
+    if package.record.size is not None and record.size is not None:
+        yield "size", package.record.size, record.size
 
 
 def _natural(text: str) -> list[tuple[int, str]]:

@@ -10,11 +10,11 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from scripts.core.layout import Layout, folder_of_channel
+from scripts.core.record import Record
 from scripts.core.redact import without_secrets
 from scripts.core.subdir import NOARCH
 from scripts.doctor.condarc import Condarc
 from scripts.fetch.copy import local_path
-from scripts.index.records import Record
 from scripts.lock.derive import url_subdir
 from scripts.lock.model import LockedEnvironment, LockedPackage
 from scripts.lock.select import path_of

@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.files import not_readable
+from scripts.core.record import Record
 from scripts.core.redact import redact
 from scripts.doctor.mirror_place import MirrorPlace
 from scripts.fetch.copy import local_path
@@ -21,7 +22,6 @@ from scripts.fetch.encoding import UNDOABLE, NotEncodedError, undone
 from scripts.fetch.failure import DownloadError, Patience, pause_before
 from scripts.fetch.http import Http, Routes, Wish, web_page_error
 from scripts.fetch.outcome import advise
-from scripts.index.records import Record
 from scripts.index.repodata import (
     REPODATA,
     REPODATA_ZST,

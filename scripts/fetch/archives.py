@@ -13,9 +13,9 @@ from stat import S_ISREG
 from typing import Final
 
 from scripts.channel.digest_cache import Digests
+from scripts.core.artifact import Artifact
 from scripts.core.errors import ExitCode, Problem
 from scripts.core.redact import redact
-from scripts.lock.select import Artifact
 
 _OPENED: Final = "opened"  # in the journal where an algorithm stands; the identity is its digest
 _UPSTREAM: Final = (
@@ -42,8 +42,8 @@ class Opened:
     @property
     def expected(self) -> str:
         """What pixi.lock says that it is."""
-        package = self.artifact.package
-        return f"{package.name} {package.version} {package.build}"
+        record = self.artifact.conda_record
+        return f"{record.name} {record.version} {record.build}"
 
     @property
     def is_right(self) -> bool:
@@ -87,7 +87,7 @@ def open_archives(folder: Path, artifacts: Iterable[Artifact]) -> Iterator[Opene
     """Open them side by side, as decompression frees the interpreter lock; the largest first."""
     from concurrent.futures import ThreadPoolExecutor
 
-    ordered = sorted(artifacts, key=lambda each: each.package.size or 0, reverse=True)
+    ordered = sorted(artifacts, key=lambda each: each.size or 0, reverse=True)
     pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
     try:
         yield from pool.map(lambda each: _open(folder, each), ordered)
@@ -117,15 +117,15 @@ def archive_problem(opened: Opened, *facts: tuple[str, str], is_proven: bool = T
     """
     if opened.unread is not None:
         return _unread(opened, opened.unread, facts)
-    package = opened.artifact.package
+    digest = opened.artifact.digest
     if opened.damage is not None:
         trouble, details = "is no artifact that can be opened", [("because", opened.damage)]
     else:
         trouble = "is another package than pixi.lock says"
         details = [("expected", opened.expected), ("actual", str(opened.identity))]
-    help_line = _UNHASHED if package.digest is None else _UPSTREAM if is_proven else _UNPROVEN
-    if is_proven and package.digest is not None:
-        named = f"{package.digest.algorithm} {package.digest.hex}"
+    help_line = _UNHASHED if digest is None else _UPSTREAM if is_proven else _UNPROVEN
+    if is_proven and digest is not None:
+        named = f"{digest.algorithm} {digest.hex}"
         details.append(("bytes", f"just those that pixi.lock names: {named}"))
     return Problem(
         subject=str(opened.artifact.path),

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 from scripts.channel.part import PartFile, move
 from scripts.core.files import CHUNK
+from scripts.core.record import Digest
 from scripts.fetch.failure import DownloadError, ErrorKind, mismatch
 from scripts.lock.derive import is_path
-from scripts.lock.model import Digest
 
 
 def local_path(url: str, root: Path) -> Path | None:

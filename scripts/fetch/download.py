@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from scripts.channel.part import PartFile
+from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import ChannelPlace
+from scripts.core.record import Digest
 from scripts.fetch.copy import local_path, read_chunks, wrong_digest
 from scripts.fetch.encoding import UNDOABLE, NotEncodedError, undone
 from scripts.fetch.failure import (
@@ -29,8 +31,6 @@ from scripts.fetch.failure import (
 from scripts.fetch.http import Body, Http, Wish, web_page_error
 from scripts.fetch.reach import Reach
 from scripts.fetch.reason import shortened
-from scripts.lock.model import Digest
-from scripts.lock.select import Artifact
 
 # bytes; where the lock tells no size, a longer body is taken for an endless one
 _LARGEST_UNSIZED = 16 << 30
@@ -109,8 +109,8 @@ class Download:
         self._artifact = flow.artifact
         self._shared = shared
         self._http = http
-        self._digest = flow.artifact.package.digest
-        self._size = flow.artifact.package.size
+        self._digest = flow.artifact.digest
+        self._size = flow.artifact.size
         self._etag: str | None = None
         self._body: Body | None = None  # what a server said of the bytes in the part
         self._began = time.thread_time()

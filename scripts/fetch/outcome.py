@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+from scripts.core.artifact import Artifact
 from scripts.core.errors import ExitCode, Problem
 from scripts.core.redact import redact
 from scripts.core.report import human_size
 from scripts.fetch.failure import ErrorKind
 from scripts.fetch.pool import Failed
 from scripts.fetch.reason import plain
-from scripts.lock.select import Artifact
 
 FETCH: Final = "pixi run fetch"
 
@@ -166,11 +166,11 @@ ADVICE: Final[Mapping[ErrorKind, Advice]] = {
 
 def problem_of(failed: Failed) -> Problem:
     """Turn a failed download into what a person should read and do."""
-    error, package = failed.error, failed.artifact.package
-    source = error.source or package.url
+    error, artifact = failed.error, failed.artifact
+    source = error.source or artifact.urls[0]
     code, help_line = advise(error.kind, source, FETCH)
     return Problem(
-        subject=str(failed.artifact.path),
+        subject=str(artifact.path),
         trouble=redact(plain(error.text)),
         code=code,
         facts=(*error.details, ("from", redact(source))),
@@ -188,8 +188,8 @@ def advise(kind: ErrorKind, url: str, again: str) -> tuple[ExitCode, str]:
 
 def replaced_line(artifact: Artifact, actual: str) -> str:
     """Say that a file in the channel was not the artifact, and is replaced."""
-    digest = artifact.package.digest
-    expected = digest.hex if digest and len(actual) == len(digest.hex) else artifact.package.size
+    digest = artifact.digest
+    expected = digest.hex if digest and len(actual) == len(digest.hex) else artifact.size
     return f"{artifact.path}: is not what pixi.lock names, replaced ({actual}, not {expected})"
 
 

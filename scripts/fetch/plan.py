@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from scripts.channel.inventory import Expected, Found, Standing
+from scripts.core.artifact import Artifact
 from scripts.core.errors import ExitCode, Problem
+from scripts.core.record import Digest
 from scripts.core.redact import redact
 from scripts.core.report import human_size
 from scripts.lock.derive import is_path
-from scripts.lock.model import Digest
-from scripts.lock.select import Artifact
 from scripts.workspace.model import Manifest
 
 # Kept free on the disk besides the artifacts: the index and its staging, the journal.
@@ -66,10 +66,10 @@ class Plan:
 
 def expectation(artifact: Artifact) -> Expected:
     """Return what must be at an artifact's place."""
-    digest = artifact.package.digest
+    digest = artifact.digest
     return Expected(
         path=artifact.path,
-        size=artifact.package.size,
+        size=artifact.size,
         algorithm=digest.algorithm if digest else None,
         digest=digest.hex if digest else None,
     )
@@ -83,7 +83,7 @@ def make_plan(artifacts: Iterable[Artifact], found: Iterable[Found]) -> Plan:
     there: dict[Digest | None, PurePosixPath] = {}
     wanted: dict[Digest | PurePosixPath, list[Artifact]] = {}
     for artifact in artifacts:
-        state, digest = by_path[artifact.path], artifact.package.digest
+        state, digest = by_path[artifact.path], artifact.digest
         if state.standing is Standing.RIGHT:
             there.setdefault(digest, artifact.path)
             continue
@@ -93,9 +93,9 @@ def make_plan(artifacts: Iterable[Artifact], found: Iterable[Found]) -> Plan:
     to_download: list[Artifact] = []
     same_bytes: list[SameBytes] = []
     for same in wanted.values():
-        source = there.get(same[0].package.digest) if same[0].package.digest else None
+        source = there.get(same[0].digest) if same[0].digest else None
         if source is None:
-            same.sort(key=lambda each: each.package.size is None)
+            same.sort(key=lambda each: each.size is None)
             first, *_ = same
             urls = dict.fromkeys(url for each in same for url in each.urls)
             to_download.append(dataclasses.replace(first, urls=tuple(urls)))
@@ -103,15 +103,15 @@ def make_plan(artifacts: Iterable[Artifact], found: Iterable[Found]) -> Plan:
         same_bytes += [
             SameBytes(artifact=each, source=source) for each in same if each.path != source
         ]
-    to_download.sort(key=lambda each: (-(each.package.size or 0), str(each.path)))
+    to_download.sort(key=lambda each: (-(each.size or 0), str(each.path)))
     return Plan(
         artifacts=artifacts,
         to_download=tuple(to_download),
         same_bytes=tuple(same_bytes),
         replaced=tuple(replaced),
         there=len(artifacts) - len(to_download) - len(same_bytes),
-        size=sum(each.package.size or 0 for each in to_download),
-        unsized=sum(each.package.size is None for each in to_download),
+        size=sum(each.size or 0 for each in to_download),
+        unsized=sum(each.size is None for each in to_download),
     )
 
 
@@ -129,11 +129,11 @@ def unhashed_problems(artifacts: Iterable[Artifact], manifest: Manifest) -> tupl
             subject=str(artifact.path),
             trouble="the lock has neither sha256 nor md5 for it",
             code=ExitCode.USAGE,
-            facts=(("from", redact(artifact.package.url)),),
-            help=_digest_help(locations.get(artifact.package.name.lower()), manifest),
+            facts=(("from", redact(artifact.urls[0])),),
+            help=_digest_help(locations.get(artifact.name.lower()), manifest),
         )
         for artifact in artifacts
-        if artifact.package.digest is None
+        if artifact.digest is None
     )
 
 

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from scripts.core.artifact import Artifact
 from scripts.fetch.adapt import LARGE, Pace
 from scripts.fetch.download import Download, Flow, Placed, StoppedError, Surroundings
 from scripts.fetch.failure import DownloadError
 from scripts.fetch.http import Http
-from scripts.lock.select import Artifact
 
 _MOST: Final = 128  # at once, whatever is asked for: each is a thread and two open files
 _TICK: Final = 0.1  # seconds between two looks at the flows

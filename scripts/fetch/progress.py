@@ -74,7 +74,7 @@ class _Bar:
 
     def show(self, state: State) -> None:
         """Draw it."""
-        names = [printable(flow.artifact.package.name) for flow in state.flows]
+        names = [printable(flow.artifact.name) for flow in state.flows]
         more = f" +{len(names) - _NAMES_SHOWN}" if len(names) > _NAMES_SHOWN else ""
         self._bar.update(
             self._task,

@@ -15,6 +15,7 @@ from scripts.channel.letter_case import check_case
 from scripts.channel.mirror_state import read_state
 from scripts.channel.owners import note_layout
 from scripts.channel.prepare import free_bytes, prepare
+from scripts.core.artifact import Artifact
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError
 from scripts.core.report import Report
@@ -31,7 +32,7 @@ from scripts.fetch.progress import State, progress
 from scripts.fetch.reach import Reach
 from scripts.lock.channels import undeclared_lines
 from scripts.lock.left_out import left_out_json, left_out_lines
-from scripts.lock.select import Artifact, Selection
+from scripts.lock.select import Selection
 from scripts.workspace.workspace import Workspace
 
 
@@ -184,7 +185,7 @@ def _download(workspace: Workspace, plan: Plan, options: FetchOptions, run: _Run
 
 def _place_again(source: PurePosixPath, again: Artifact, shared: Surroundings) -> Placed | Failed:
     """Give an artifact the bytes of another one with its digest, which are there."""
-    digest, size = again.package.digest, again.package.size
+    digest, size = again.digest, again.size
     assert digest is not None  # by which they are the same
     folder = shared.place.folder
     try:

@@ -21,11 +21,11 @@ from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.file_name import parse_file_name
 from scripts.core.files import read_regular
 from scripts.core.layout import FLAT_CHANNEL, Layout
+from scripts.core.record import Record
 from scripts.core.report import Json
 from scripts.core.subdir import is_known_subdir
 from scripts.index.contents import is_index_path, look_into_channel
 from scripts.index.readback import read_vouched_records
-from scripts.index.records import Record
 from scripts.index.repodata import (
     LARGEST,
     REPODATA,

@@ -14,8 +14,8 @@ from typing import IO, Any
 
 from scripts.channel.archive import INDEX_JSON, LARGEST_INFO, UNREADABLE
 from scripts.core.errors import ExitCode, MirrorError, Problem
+from scripts.core.record import Record
 from scripts.index.parse_record import BadRecordError, parse_record
-from scripts.index.records import Record
 
 
 def read_index_record(file: Path, subject: str) -> Record:

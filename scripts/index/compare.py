@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote
 
-from scripts.index.records import RECORD_FIELDS, Record
+from scripts.core.record import RECORD_FIELDS, Record
 
 _SPECS: Final = ("depends", "constrains")
 _GROUPS: Final = "extra_depends"

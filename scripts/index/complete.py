@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Final
 
-from scripts.index.records import Record
+from scripts.core.record import Record
 
 OLDEST_COMPLETE: Final = 6
 """The first lock version whose rows leave nothing open."""

@@ -6,8 +6,7 @@ import dataclasses
 import re
 from typing import Any, Final, TypeVar
 
-from scripts.index.records import LAST_SECOND, Record, split_features
-from scripts.lock.model import NoArch, RunExports
+from scripts.core.record import LAST_SECOND, NoArch, Record, RunExports, split_features
 
 _HASHES: Final = {  # and how many bytes they have
     "md5": 16,

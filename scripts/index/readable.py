@@ -11,8 +11,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from scripts.core.errors import ExitCode, MirrorError, Problem
+from scripts.core.record import Record, record_to_json
 from scripts.index.parse_record import BadRecordError, parse_record
-from scripts.index.records import Record, record_to_json
 from scripts.index.seed import ChannelSeed
 
 

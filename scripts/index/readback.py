@@ -15,8 +15,8 @@ from typing import Final, TypeVar
 
 from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.files import read_regular
+from scripts.core.record import Record
 from scripts.index.compare import Difference, unlike_specs
-from scripts.index.records import Record
 from scripts.index.repodata import (
     LARGEST,
     REPODATA,

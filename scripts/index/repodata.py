@@ -15,9 +15,9 @@ from typing import Any, Final
 
 from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.file_name import EXTENSIONS, is_archive_name
+from scripts.core.record import Record, needs_v3, record_to_json
 from scripts.core.report import Json
 from scripts.index.parse_record import BadRecordError, parse_record
-from scripts.index.records import Record, needs_v3, record_to_json
 
 REPODATA: Final = "repodata.json"
 REPODATA_ZST: Final = "repodata.json.zst"

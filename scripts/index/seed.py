@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from scripts.channel.digest_cache import Digests
+from scripts.core.artifact import Artifact
 from scripts.core.errors import MirrorError, Problem
+from scripts.core.record import Record
 from scripts.index.account import Indexed
 from scripts.index.artifact import read_index_record
 from scripts.index.complete import OLDEST_COMPLETE, complete
-from scripts.index.records import Record, record_of_package
 from scripts.index.work import ChannelWork, depends_on_bytes, subdirs_to_write
-from scripts.lock.select import Artifact
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +94,7 @@ def _locked(work: ChannelWork, folder: Path, digests: Digests) -> list[Record]:
 def _record(artifact: Artifact, work: ChannelWork, folder: Path) -> Record:
     """Make one record; its size is the file's where the lock names none."""
     subdir, name = artifact.path.parent.name, artifact.path.name
-    record = record_of_package(artifact.package)
+    record = artifact.conda_record
     if work.lock_version < OLDEST_COMPLETE:
         said = read_index_record(folder / artifact.path, str(artifact.path))
         record = complete(record, said, work.lock_version)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from scripts.index.records import Record
+from scripts.core.record import Record
 from scripts.index.repodata import damaged, need_map, parse_zst, revisions_of, table_of, unpack
 
 _ZST_DIGEST: Final = "repodata_zst_sha256"  # readers pass over what they do not know

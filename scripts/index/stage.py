@@ -12,10 +12,12 @@ from scripts.channel.mirror_state import Removal, write_removals
 from scripts.channel.owners import Owners, read_owners, remember
 from scripts.channel.prepare import clear_staging
 from scripts.channel.removals import is_due, now, published, remove, still_waiting, to_remove
+from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import ChannelPlace
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, Problem, usage_error
 from scripts.core.files import naming, replace
+from scripts.core.record import Record
 from scripts.core.report import Report, human_size, to_json
 from scripts.core.subdir import NOARCH
 from scripts.core.symlinks import refuse_obstacles
@@ -23,7 +25,6 @@ from scripts.fetch.archives import check_archives
 from scripts.index.account import damaged_problem, indexed_of, look_into_mirror, untracked_of
 from scripts.index.contents import INDEX_FILES, look_into_channel
 from scripts.index.indexer import Indexer, find_indexer
-from scripts.index.records import Record
 from scripts.index.repodata import SHARDS
 from scripts.index.stamp import ChannelStamp, Summary, parse_stamps, render_stamps
 from scripts.index.unchanged import digest_of_index_files
@@ -34,7 +35,7 @@ from scripts.index.work import (
     missing_artifacts,
     without,
 )
-from scripts.lock.select import Artifact, Selection
+from scripts.lock.select import Selection
 from scripts.workspace.workspace import Workspace
 
 _NEVER_MADE = ChannelStamp(

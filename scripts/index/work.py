@@ -10,24 +10,16 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import PurePosixPath
-from typing import Final
 
+from scripts.core.artifact import Artifact
 from scripts.core.errors import ExitCode, Problem
+from scripts.core.record import RECORD_FIELDS
 from scripts.core.subdir import NOARCH
 from scripts.index.complete import OLDEST_COMPLETE
 from scripts.index.contents import ChannelContents
-from scripts.lock.model import LockedPackage
-from scripts.lock.select import Artifact, Selection
+from scripts.lock.select import Selection
 
-# Neither of these shows in a record.
-_NOT_IN_RECORDS: Final = frozenset({"url", "channel", "file_name"})
-_said_by = attrgetter(
-    *(
-        field.name
-        for field in dataclasses.fields(LockedPackage)
-        if field.name not in _NOT_IN_RECORDS
-    )
-)
+_fields_of = attrgetter(*RECORD_FIELDS)  # much faster than repr() of a Record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +93,7 @@ def missing_artifacts(work: ChannelWork) -> Iterator[Problem]:
     for artifact in work.artifacts:
         subdir, name = artifact.path.parent.name, artifact.path.name
         status = work.contents.subdir(subdir).artifacts.get(name)
-        size = artifact.package.size
+        size = artifact.size
         if status is None:
             yield _unfit(artifact, "is not in the channel folder")
         elif size is not None and status.st_size != size:
@@ -117,7 +109,7 @@ def _unfit(artifact: Artifact, trouble: str) -> Problem:
 
 def identify(work: ChannelWork) -> Identity:
     """Compute the digests by which a later run sees that nothing has changed."""
-    rows = [(str(artifact.path), _said_by(artifact.package)) for artifact in work.artifacts]
+    rows = [(str(artifact.path), _fields_of(artifact.conda_record)) for artifact in work.artifacts]
     records = hashlib.sha256(repr((work.lock_version < OLDEST_COMPLETE, rows)).encode())
     by_bytes = {str(each.path) for each in work.artifacts if depends_on_bytes(each, work)}
     files = hashlib.sha256()
@@ -132,7 +124,7 @@ def identify(work: ChannelWork) -> Identity:
 
 def depends_on_bytes(artifact: Artifact, work: ChannelWork) -> bool:
     """Tell whether the record cannot be made without reading the artifact."""
-    return work.lock_version < OLDEST_COMPLETE or artifact.package.sha256 is None
+    return work.lock_version < OLDEST_COMPLETE or artifact.conda_record.sha256 is None
 
 
 def subdirs_to_write(work: ChannelWork, filled: AbstractSet[str]) -> tuple[str, ...]:

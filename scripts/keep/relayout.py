@@ -22,15 +22,15 @@ from scripts.channel.removals import now, to_remove
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.layout import Layout
+from scripts.core.record import Digest, Record
 from scripts.core.report import Report
 from scripts.core.symlinks import refuse_obstacles
 from scripts.fetch.copy import place_again
 from scripts.fetch.failure import DownloadError
 from scripts.fetch.stage import FetchOptions, fetch
 from scripts.index.account import Indexed, indexed_of, look_into_mirror
-from scripts.index.records import Record
 from scripts.index.stage import counted, index
-from scripts.lock.model import Digest, LockFile
+from scripts.lock.model import LockFile
 from scripts.lock.select import Selection
 from scripts.workspace.workspace import Workspace
 

@@ -69,7 +69,7 @@ def undeclared_lines(environments: Iterable[LockedEnvironment]) -> Iterator[str]
             for each in undeclared_packages(environment, rows):
                 if each.channel is not None:
                     key = (without_secrets(each.channel), environment.channels)
-                    found.setdefault(key, {})[each.url] = each.name
+                    found.setdefault(key, {})[each.url] = each.record.name
     for (channel, declared), packages in found.items():
         shown = [f"{name} ({redact(url)})" for url, name in packages.items()][:_SHOWN]
         more = len(packages) - len(shown)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from scripts.core.errors import MirrorError, usage_error
 from scripts.core.file_name import FileName, parse_file_name
+from scripts.core.record import NoArch, Record, split_features
 from scripts.core.redact import redact
 from scripts.core.subdir import NOARCH, check_subdir, is_known_subdir
 from scripts.lock.derive import (
@@ -15,7 +14,7 @@ from scripts.lock.derive import (
     is_sound_url,
     parse_location,
 )
-from scripts.lock.model import LockedPackage, NoArch
+from scripts.lock.model import LockedPackage
 from scripts.lock.row import Row
 from scripts.lock.yaml_text import Node
 
@@ -39,26 +38,28 @@ def package_v1(row: Row, platform: str) -> LockedPackage:
     return LockedPackage(
         url=url,
         channel=place.channel,
-        subdir=check_subdir(subdir, f"{row.subject}: {redact(url)}"),
         file_name=file_name,
-        name=name,
-        version=version,
-        build=build,
-        build_number=derive_build_number(build) if number is None else number,
-        sha256=hashes.hex_digest("sha256", "sha256"),
-        md5=hashes.hex_digest("md5", "md5"),
-        size=row.integer("size"),
-        depends=_dependencies(row),
-        constrains=row.texts("constrains"),
-        arch=row.text("arch"),
-        noarch=row.noarch() or derive_noarch(subdir, file_name.build),
-        license=row.text("license"),
-        license_family=row.text("license_family"),
-        timestamp=row.timestamp(),
-        features=row.text("features"),
-        track_features=row.one_or_many("track_features"),
-        purls=tuple(sorted(set(row.texts("purls")))) or None,
-        python_site_packages_path=row.text("python_site_packages_path"),
+        record=Record(
+            name=name,
+            version=version,
+            build=build,
+            build_number=derive_build_number(build) if number is None else number,
+            subdir=check_subdir(subdir, f"{row.subject}: {redact(url)}"),
+            depends=_dependencies(row),
+            constrains=row.texts("constrains"),
+            sha256=hashes.hex_digest("sha256", "sha256"),
+            md5=hashes.hex_digest("md5", "md5"),
+            size=row.integer("size"),
+            arch=row.text("arch"),
+            noarch=row.noarch() or derive_noarch(subdir, file_name.build),
+            license=row.text("license"),
+            license_family=row.text("license_family"),
+            timestamp=row.timestamp(),
+            features=row.text("features"),
+            track_features=split_features(row.one_or_many("track_features")),
+            purls=tuple(sorted(set(row.texts("purls")))) or None,
+            python_site_packages_path=row.text("python_site_packages_path"),
+        ),
     )
 
 
@@ -77,7 +78,10 @@ def package_v4(row: Row) -> LockedPackage:
     build = build or file_name.build
     given = row.text("subdir")
     subdir = given if given and is_known_subdir(given) else place.subdir or row.needed("subdir")
-    identity = _Identity(
+    return _package(
+        row,
+        url=url,
+        file_name=file_name,
         channel=_channel(row) or place.channel,
         subdir=check_subdir(subdir, f"{row.subject}: {redact(url)}"),
         name=name,
@@ -86,7 +90,6 @@ def package_v4(row: Row) -> LockedPackage:
         build_number=row.integer("build_number") or derive_build_number(build),
         noarch=row.noarch(),
     )
-    return _package(row, url, file_name, identity)
 
 
 def package_v6(row: Row) -> LockedPackage:
@@ -108,7 +111,10 @@ def package_v6(row: Row) -> LockedPackage:
     number = row.integer("build_number")
     shown = archive or file_name
     build = shown.build if build is None else build
-    identity = _Identity(
+    return _package(
+        row,
+        url=url,
+        file_name=file_name,
         channel=_channel(row) if "channel" in row.fields else place.channel,
         subdir=check_subdir(subdir, f"{row.subject}: {redact(url)}"),
         name=row.text("name") or shown.name,
@@ -119,48 +125,43 @@ def package_v6(row: Row) -> LockedPackage:
         if row.fields.get("noarch") is not None
         else derive_noarch(place.subdir or subdir, shown.build),
     )
-    return _package(row, url, file_name, identity)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Identity:
-    """What versions 4 to 7 write, leave out or derive each in its own way."""
-
-    channel: str | None
-    subdir: str
-    name: str
-    version: str
-    build: str
-    build_number: int
-    noarch: NoArch | None
-
-
-def _package(row: Row, url: str, file_name: FileName, identity: _Identity) -> LockedPackage:
-    """Read the fields that v4 to v7 write alike."""
+def _package(
+    row: Row,
+    *,
+    url: str,
+    file_name: FileName,
+    channel: str | None,
+    subdir: str,
+    name: str,
+    version: str,
+    build: str,
+    build_number: int,
+    noarch: NoArch | None,
+) -> LockedPackage:
+    """Read the fields that v4 to v7 write alike; the others each derives in its own way."""
     purls = row.fields.get("purls")
-    return LockedPackage(
-        url=url,
-        channel=identity.channel,
-        subdir=identity.subdir,
-        file_name=file_name,
-        name=identity.name,
-        version=identity.version,
-        build=identity.build,
-        build_number=identity.build_number,
-        noarch=identity.noarch,
+    record = Record(
+        name=name,
+        version=version,
+        build=build,
+        build_number=build_number,
+        subdir=subdir,
+        depends=row.texts("depends"),
+        constrains=row.texts("constrains"),
+        extra_depends=tuple(sorted(row.extra_depends())),
         sha256=row.hex_digest("sha256", "sha256"),
         md5=row.hex_digest("md5", "md5"),
         size=row.integer("size"),
-        depends=row.texts("depends"),
-        constrains=row.texts("constrains"),
-        extra_depends=row.extra_depends(),
         arch=row.text("arch"),
         platform=row.text("platform"),
+        noarch=noarch,
         license=row.text("license"),
         license_family=row.text("license_family"),
         timestamp=row.timestamp(),
         features=row.text("features"),
-        track_features=row.one_or_many("track_features"),
+        track_features=split_features(row.one_or_many("track_features")),
         flags=row.texts("flags"),
         purls=None if purls is None else tuple(sorted(set(row.texts("purls")))),
         python_site_packages_path=row.text("python_site_packages_path"),
@@ -168,6 +169,7 @@ def _package(row: Row, url: str, file_name: FileName, identity: _Identity) -> Lo
         legacy_bz2_md5=row.hex_digest("legacy_bz2_md5", "md5"),
         legacy_bz2_size=row.integer("legacy_bz2_size"),
     )
+    return LockedPackage(url=url, channel=channel, file_name=file_name, record=record)
 
 
 def _dependencies(row: Row) -> tuple[str, ...]:

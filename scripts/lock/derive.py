@@ -13,8 +13,8 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from scripts.core.file_name import FileName, parse_file_name
+from scripts.core.record import NoArch
 from scripts.core.subdir import NOARCH, is_known_subdir
-from scripts.lock.model import NoArch
 
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # two letters up: C:/ is a drive
 _WITH_SUBDIR: Final = frozenset({"http", "https", "file"})

@@ -82,7 +82,7 @@ def versions_to_rank(before: LockFile | None, after: LockFile) -> Iterator[str]:
     found: dict[str, set[str]] = {}
     for lock in (before, after):
         for package in () if lock is None else lock.packages():
-            found.setdefault(package.name, set()).add(package.version)
+            found.setdefault(package.name, set()).add(package.record.version)
     for versions in found.values():
         if len(versions) > 1:
             yield from versions
@@ -207,14 +207,14 @@ def _source(row: _Row) -> str:
 def _identity(row: _Row) -> str:
     if isinstance(row, Unmirrorable):
         return row.location
-    return f"{row.channel}/{row.subdir}/{row.file_name}"
+    return f"{row.channel}/{row.record.subdir}/{row.file_name}"
 
 
 def _text(row: _Row) -> str:
     """Write what tells the versions of one package apart."""
     if isinstance(row, Unmirrorable):
         return redact(row.location)
-    return f"{row.version} {row.build}"
+    return f"{row.record.version} {row.record.build}"
 
 
 def _change(one: _Row, other: _Row, ranks: Mapping[str, int]) -> Change | None:
@@ -238,23 +238,27 @@ def _is_older(package: _Row, other: _Row, ranks: Mapping[str, int]) -> bool:
     """Tell whether a solver would take the other one, were both there."""
     if isinstance(package, Unmirrorable) or isinstance(other, Unmirrorable):
         return False
-    if package.version == other.version:
-        return package.build_number < other.build_number
-    mine, theirs = ranks.get(package.version), ranks.get(other.version)
+    if package.record.version == other.record.version:
+        return package.record.build_number < other.record.build_number
+    mine, theirs = ranks.get(package.record.version), ranks.get(other.record.version)
     if mine is None or theirs is None:
         return False
-    return (mine, package.build_number) < (theirs, other.build_number)
+    return (mine, package.record.build_number) < (theirs, other.record.build_number)
 
 
 def _folder(package: LockedPackage) -> str:
     """Name channel and subdir for people, secrets left out."""
     channel = channel_folder(package.channel) if package.channel else "no channel"
-    return f"{channel}/{package.subdir}"
+    return f"{channel}/{package.record.subdir}"
 
 
 def _are_other_bytes(one: LockedPackage, other: LockedPackage) -> bool:
     """Tell by what both locks know of the artifact whether it is another one."""
-    pairs = ((one.sha256, other.sha256), (one.md5, other.md5), (one.size, other.size))
+    pairs = (
+        (one.record.sha256, other.record.sha256),
+        (one.record.md5, other.record.md5),
+        (one.record.size, other.record.size),
+    )
     known = next((pair for pair in pairs if None not in pair), None)
     return known is not None and known[0] != known[1]
 
@@ -268,8 +272,8 @@ def _is_hotfixed(one: _Row, other: _Row) -> bool:
 def _requirements(package: LockedPackage) -> tuple[object, ...]:
     """Return what a solver sees of it; their order means nothing."""
     return (
-        sorted(package.depends),
-        sorted(package.constrains),
-        sorted(package.extra_depends),
-        sorted(package.track_features),
+        sorted(package.record.depends),
+        sorted(package.record.constrains),
+        sorted(package.record.extra_depends),
+        sorted(package.record.track_features),
     )

@@ -55,7 +55,7 @@ def _moved_lines(selection: Selection) -> Iterable[str]:
     moved = [
         f"{artifact.path} (the lock: {subdir})"
         for artifact in selection.artifacts
-        for subdir in [url_subdir(artifact.package.url)]
+        for subdir in [url_subdir(artifact.urls[0])]
         if subdir not in {None, artifact.path.parent.name}
     ]
     if moved:

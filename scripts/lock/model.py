@@ -5,25 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from scripts.core.file_name import FileName
+from scripts.core.record import Digest, Record
 from scripts.workspace.settings import Kind
 
 _NAME: Final = re.compile(r"\s*([\w.-]*)")
-
-NoArch = Literal["generic", "python"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunExports:
-    """The `run_exports` of a package (CEP 12): MatchSpecs by kind."""
-
-    weak: tuple[str, ...] = ()
-    strong: tuple[str, ...] = ()
-    noarch: tuple[str, ...] = ()
-    weak_constrains: tuple[str, ...] = ()
-    strong_constrains: tuple[str, ...] = ()
 
 
 def spec_name(spec: str) -> str:
@@ -32,60 +20,30 @@ def spec_name(spec: str) -> str:
     return found[1].lower() if found else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Digest:
-    """What an artifact's bytes must hash to: `sha256` or `md5`, and the hex text."""
-
-    algorithm: Literal["sha256", "md5"]
-    hex: str
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedPackage:
     """A conda artifact that the lock names, with all that the lock says of it.
 
     `url` is the location as written: a URL to request, or a path relative to the lock file.
     `channel` is the base URL without trailing slash, secrets included; None where there is none.
-    `file_name` is decoded and safe to use as a name. `depends`, `constrains` are MatchSpecs as
-    written, hotfixes applied. `timestamp` is in milliseconds, `size` in bytes.
-    None means that the lock does not say (old versions leave much out).
+    `file_name` is decoded and safe to use as a name. `record` has hotfixes applied; None in it
+    means that the lock does not say (old versions leave much out).
     """
 
     url: str
     channel: str | None
-    subdir: str
     file_name: FileName
-    name: str
-    version: str
-    build: str
-    build_number: int
-    sha256: str | None = None
-    md5: str | None = None
-    size: int | None = None
-    depends: tuple[str, ...] = ()
-    constrains: tuple[str, ...] = ()
-    extra_depends: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    arch: str | None = None
-    platform: str | None = None
-    noarch: NoArch | None = None
-    license: str | None = None
-    license_family: str | None = None
-    timestamp: int | None = None
-    features: str | None = None
-    track_features: tuple[str, ...] = ()
-    flags: tuple[str, ...] = ()
-    purls: tuple[str, ...] | None = None
-    python_site_packages_path: str | None = None
-    run_exports: RunExports | None = None
-    legacy_bz2_md5: str | None = None
-    legacy_bz2_size: int | None = None
+    record: Record
+
+    @property
+    def name(self) -> str:
+        """The package's name."""
+        return self.record.name
 
     @property
     def digest(self) -> Digest | None:
         """The digest to check the artifact by: its sha256, else its md5, else there is none."""
-        if self.sha256:
-            return Digest("sha256", self.sha256)
-        return Digest("md5", self.md5) if self.md5 else None
+        return self.record.digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +106,7 @@ class PlatformPackages:
     @property
     def missing_source_packages(self) -> tuple[str, ...]:
         """The source packages that artifacts here depend on, by name: no channel has them."""
-        needed = {spec_name(spec) for package in self.packages for spec in package.depends}
+        needed = {spec_name(spec) for package in self.packages for spec in package.record.depends}
         return tuple(name for name in self.source_names if name in needed)
 
 

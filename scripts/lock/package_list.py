@@ -160,8 +160,10 @@ def _fits(candidate: _Candidate, selector: dict[str, Node]) -> bool:
     for key in ("name", "version", "build", "subdir"):
         wanted = selector.get(key)
         if isinstance(wanted, str):
-            is_package = isinstance(found, LockedPackage)
-            if wanted != (getattr(found, key) if is_package else candidate.written.text(key)):
+            has = candidate.written.text(key)
+            if isinstance(found, LockedPackage):
+                has = getattr(found.record, key)
+            if wanted != has:
                 return False
     return True
 
@@ -174,6 +176,7 @@ def _merged(candidates: list[_Candidate], subdir: str) -> Found:
         return first
     for other in others:
         if isinstance(other, LockedPackage):
-            missing = {key: getattr(other, key) for key in _MERGED if getattr(first, key) is None}
-            first = dataclasses.replace(first, **missing)
+            known = first.record
+            missing = {k: getattr(other.record, k) for k in _MERGED if getattr(known, k) is None}
+            first = dataclasses.replace(first, record=dataclasses.replace(known, **missing))
     return first

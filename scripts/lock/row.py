@@ -8,8 +8,8 @@ from typing import Final
 
 from scripts.core.errors import MirrorError, usage_error
 from scripts.core.parse_int import parse_digits
+from scripts.core.record import NoArch, RunExports
 from scripts.core.redact import redact
-from scripts.lock.model import NoArch, RunExports
 from scripts.lock.yaml_text import Node
 
 _HEX: Final = {"sha256": re.compile(r"[0-9a-f]{64}\Z"), "md5": re.compile(r"[0-9a-f]{32}\Z")}

@@ -214,7 +214,9 @@ def _actual(question: Question) -> str:
     package = question.package
     if package is None:
         return f"no {question.requirement.name}"
-    return f"{package.name} {package.version} {package.build} from {redact(package.url)}"
+    return (
+        f"{package.name} {package.record.version} {package.record.build} from {redact(package.url)}"
+    )
 
 
 def _misfit(trouble: str, *facts: tuple[str, str]) -> Problem:

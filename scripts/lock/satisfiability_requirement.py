@@ -44,16 +44,16 @@ def match_record(package: LockedPackage) -> dict[str, Json]:
     """Make a record of the fields that rattler's MatchSpec.matches compares."""
     return {
         "name": package.name,
-        "version": package.version,
-        "build": package.build,
-        "build_number": package.build_number,
-        "subdir": package.subdir,
-        "sha256": package.sha256,
-        "md5": package.md5,
-        "license": package.license,
-        "license_family": package.license_family,
-        "track_features": package.track_features,
-        "flags": package.flags,
+        "version": package.record.version,
+        "build": package.record.build,
+        "build_number": package.record.build_number,
+        "subdir": package.record.subdir,
+        "sha256": package.record.sha256,
+        "md5": package.record.md5,
+        "license": package.record.license,
+        "license_family": package.record.license_family,
+        "track_features": package.record.track_features,
+        "flags": package.record.flags,
     }
 
 
@@ -66,7 +66,7 @@ def differs_aside(requirement: Requirement, package: LockedPackage, root: PurePa
         return True
     if requirement.location is not None and not _is_there(requirement.location, package.url):
         return True
-    actual = {"fn": str(package.file_name), "subdir": package.subdir}
+    actual = {"fn": str(package.file_name), "subdir": package.record.subdir}
     return any(actual[key] != value for key, value in _ASIDE.findall(requirement.spec))
 
 

@@ -7,27 +7,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from scripts.core.artifact import Artifact, conda_artifact
 from scripts.core.channel_url import names_folder
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.layout import FLAT_CHANNEL, Layout, folder_of_channel
+from scripts.core.record import Record
 from scripts.core.redact import redact
 from scripts.lock.derive import url_subdir
 from scripts.lock.model import LockedEnvironment, LockedPackage, LockFile
 from scripts.workspace.settings import TABLE, Settings
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Artifact:
-    """One artifact of the mirror: its place, relative to the channel folder, and its lock row.
-
-    `channel` is the folder of its conda channel, relative to the channel folder (`.` in a flat
-    mirror). `urls` are all locations the lock gives for it, the first one first.
-    """
-
-    path: PurePosixPath
-    channel: PurePosixPath
-    package: LockedPackage
-    urls: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,10 +42,22 @@ def path_of(layout: Layout, package: LockedPackage) -> PurePosixPath:
     unchanged lock asks for: a channel may keep a noarch package in `linux-64/`. A flat mirror
     holds what several channels have under one name in one place, and goes by the record.
     """
-    subdir = package.subdir
+    file_name = str(package.file_name)
+    return _path(layout, package.channel, package.url, package.record.subdir, file_name)
+
+
+def path_in(layout: Layout, artifact: Artifact) -> PurePosixPath:
+    """Return the path that an artifact has in this layout, relative to the channel folder."""
+    subdir = artifact.conda_record.subdir
+    return _path(layout, artifact.upstream, artifact.urls[0], subdir, artifact.path.name)
+
+
+def _path(
+    layout: Layout, channel: str | None, url: str, subdir: str, file_name: str
+) -> PurePosixPath:
     if layout is Layout.BY_CHANNEL:
-        subdir = url_subdir(package.url) or subdir
-    return folder_of_channel(layout, package.channel) / subdir / str(package.file_name)
+        subdir = url_subdir(url) or subdir
+    return folder_of_channel(layout, channel) / subdir / file_name
 
 
 def select(lock: LockFile, settings: Settings) -> Selection:
@@ -143,10 +143,9 @@ def _artifacts(environments: tuple[LockedEnvironment, ...], layout: Layout) -> t
             problems[path] = _no_folder(package)
         there = found.get(path)
         if there is None:
-            channel = folder_of_channel(layout, package.channel)
-            found[path] = Artifact(path=path, channel=channel, package=package, urls=(package.url,))
-        elif _differ(there.package, package):
-            problems[path] = _two_artifacts(path, there.package, package)
+            found[path] = conda_artifact(path, package.record, package.channel, (package.url,))
+        elif _differ(there.conda_record, package.record):
+            problems[path] = _two_artifacts(there, package)
         else:
             found[path] = _joined(there, package)
     if problems:
@@ -161,7 +160,7 @@ def _packages(environments: tuple[LockedEnvironment, ...]) -> Iterator[LockedPac
             yield from rows.build_packages
 
 
-def _differ(one: LockedPackage, other: LockedPackage) -> bool:
+def _differ(one: Record, other: Record) -> bool:
     """Tell whether two rows of one place cannot be the same bytes."""
     pairs = ((one.sha256, other.sha256), (one.md5, other.md5), (one.size, other.size))
     return any(None not in pair and pair[0] != pair[1] for pair in pairs)
@@ -169,25 +168,25 @@ def _differ(one: LockedPackage, other: LockedPackage) -> bool:
 
 def _joined(there: Artifact, package: LockedPackage) -> Artifact:
     """Take what another row of the same artifact knows besides: digests, size, a location."""
+    known = there.conda_record
     missing = {
-        key: getattr(package, key)
+        key: getattr(package.record, key)
         for key in ("sha256", "md5", "size")
-        if getattr(there.package, key) is None
+        if getattr(known, key) is None
     }
     urls = there.urls if package.url in there.urls else (*there.urls, package.url)
-    return dataclasses.replace(
-        there, package=dataclasses.replace(there.package, **missing), urls=urls
-    )
+    return conda_artifact(there.path, dataclasses.replace(known, **missing), there.upstream, urls)
 
 
-def _two_artifacts(path: PurePosixPath, one: LockedPackage, other: LockedPackage) -> Problem:
+def _two_artifacts(there: Artifact, package: LockedPackage) -> Problem:
+    rows = (("one", there.conda_record, there.urls[0]), ("other", package.record, package.url))
     return Problem(
-        subject=str(path),
+        subject=str(there.path),
         trouble="the lock names two different artifacts for this place",
         code=ExitCode.USAGE,
-        facts=(
-            ("one", f"{one.sha256 or one.md5 or one.size} from {redact(one.url)}"),
-            ("other", f"{other.sha256 or other.md5 or other.size} from {redact(other.url)}"),
+        facts=tuple(
+            (label, f"{each.sha256 or each.md5 or each.size} from {redact(url)}")
+            for label, each, url in rows
         ),
         help=f'set layout = "by-channel" under [{TABLE}], or mirror them in two workspaces',
     )
@@ -207,15 +206,15 @@ def _refuse_shared_names(artifacts: tuple[Artifact, ...]) -> None:
     """Refuse one package name from two channels: a solver could then take the wrong one."""
     channels: dict[str, dict[PurePosixPath, Artifact]] = {}
     for artifact in artifacts:
-        channel = folder_of_channel(Layout.BY_CHANNEL, artifact.package.channel)
-        channels.setdefault(artifact.package.name, {}).setdefault(channel, artifact)
+        channel = folder_of_channel(Layout.BY_CHANNEL, artifact.upstream)
+        channels.setdefault(artifact.name, {}).setdefault(channel, artifact)
     problems = [
         Problem(
             subject=name,
             trouble="comes from two channels, which a flat mirror cannot keep apart",
             code=ExitCode.USAGE,
             facts=tuple(
-                (str(channel), redact(artifact.package.url)) for channel, artifact in by.items()
+                (str(channel), redact(artifact.urls[0])) for channel, artifact in by.items()
             ),
             help=f'set layout = "by-channel" under [{TABLE}]',
         )

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from scripts.core.artifact import Artifact
 from scripts.fetch.archives import Opened, archive_problem, open_archives
-from scripts.lock.select import Artifact
 from scripts.verify.findings import (
     ArchivesResult,
     FilesResult,

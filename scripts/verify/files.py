@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from stat import S_ISREG
 
+from scripts.core.artifact import Artifact
 from scripts.core.errors import ExitCode, Problem
 from scripts.core.files import hash_file
+from scripts.core.record import Digest
 from scripts.core.redact import redact
 from scripts.index.account import Indexed
-from scripts.lock.model import Digest
-from scripts.lock.select import Artifact
 from scripts.verify.findings import FilesResult, Finding, Level, Place, Uses, used_by
 
 # One more than can hash at a time: it opens the next file meanwhile.
@@ -62,8 +62,8 @@ def check_files(
     locked = [
         _Wanted(
             path=each.path,
-            size=each.package.size,
-            digest=each.package.digest,
+            size=each.size,
+            digest=each.digest,
             source="pixi.lock",
         )
         for each in artifacts

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from scripts.channel.digest_cache import Digests
+from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import ChannelPlace
 from scripts.core.errors import MirrorError, Problem
+from scripts.core.record import Record
 from scripts.core.subdir import NOARCH
 from scripts.index.account import look_into_mirror
 from scripts.index.compare import contradictions, differences
@@ -26,11 +28,10 @@ from scripts.index.readback import (
     read_subdir_index,
     unlike_specs_of,
 )
-from scripts.index.records import Record, record_of_package
 from scripts.index.repodata import REPODATA, damaged
 from scripts.index.seed import make_seed
 from scripts.index.work import ChannelWork, without
-from scripts.lock.select import Artifact, Selection
+from scripts.lock.select import Selection
 from scripts.verify.findings import Finding, Level, Uses
 
 
@@ -139,7 +140,7 @@ def _read(
             reading=read_subdir_index(folder / path, path),
             whole={each.name: records[each] for each in locked if each in records},
             absent={
-                each.name: record_of_package(artifact.package)
+                each.name: artifact.conda_record
                 for each, artifact in locked.items()
                 if each not in records
             },

@@ -36,13 +36,13 @@ def still_offered(
     """Find them, with the places to whose solver they are offered; `ranks` of `to_rank`."""
     found: dict[tuple[PurePosixPath, str], list[Place]] = {}
     for place, kept, locked in _rivals(selection, retained):
-        mine, theirs = ranks.get(locked.version), ranks.get(kept.record.version)
-        if locked.version == kept.record.version:
+        mine, theirs = ranks.get(locked.record.version), ranks.get(kept.record.version)
+        if locked.record.version == kept.record.version:
             mine = theirs = 0
         if mine is None or theirs is None:
             continue
-        if (theirs, kept.record.build_number) > (mine, locked.build_number):
-            text = f"{locked.version} {locked.build}"
+        if (theirs, kept.record.build_number) > (mine, locked.record.build_number):
+            text = f"{locked.record.version} {locked.record.build}"
             found.setdefault((kept.path, text), []).append(place)
     return tuple(
         StillOffered(path=path, locked=text, places=tuple(places))
@@ -53,8 +53,8 @@ def still_offered(
 def to_rank(selection: Selection, retained: Sequence[Indexed]) -> Iterator[str]:
     """Yield the versions whose order has to be known."""
     for _, kept, locked in _rivals(selection, retained):
-        if kept.record.version != locked.version:
-            yield from (kept.record.version, locked.version)
+        if kept.record.version != locked.record.version:
+            yield from (kept.record.version, locked.record.version)
 
 
 def _rivals(
@@ -70,6 +70,6 @@ def _rivals(
     for place, _, rows in places_of(selection):
         for locked in rows.packages:
             channel = path_of(selection.layout, locked).parent.parent
-            for kept in by_name.get((channel, locked.name.lower()), ()):
+            for kept in by_name.get((channel, locked.record.name.lower()), ()):
                 if kept.path.parent.name in {rows.platform.subdir, NOARCH}:
                     yield place, kept, locked

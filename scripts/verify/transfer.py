@@ -9,12 +9,13 @@ from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Final
 
+from scripts.core.artifact import Artifact
 from scripts.core.redact import without_secrets
 from scripts.core.report import human_size
 from scripts.index.account import Account, ChannelFile
 from scripts.lock.left_out import left_out_lines
-from scripts.lock.model import LockedPackage, PlatformPackages
-from scripts.lock.select import Artifact, Selection
+from scripts.lock.model import PlatformPackages
+from scripts.lock.select import Selection
 from scripts.verify.document import (
     Block,
     Document,
@@ -110,16 +111,16 @@ def _mirror(origin: Origin, selection: Selection) -> Block:
         ("layout", selection.layout),
         ("upstream channels", ", ".join(channels)),
         ("pixi.lock", f"version {selection.lock_version}, sha256 {origin.lock_sha256}"),
-        ("artifacts", _sum(each.package for each in selection.artifacts)),
+        ("artifacts", _sum(each.size for each in selection.artifacts)),
         ("verified", origin.moment.strftime("%Y-%m-%d %H:%M UTC")),
         ("by", f"pixi-mirror {origin.version}"),
     )
     return table(("what", "which"), rows)
 
 
-def _sum(packages: Iterable[LockedPackage]) -> str:
+def _sum(of: Iterable[int | None]) -> str:
     """Write `3 artifacts, 1.2 MB`; old locks do not know every size."""
-    sizes = [each.size for each in packages]
+    sizes = list(of)
     known = [size for size in sizes if size is not None]
     total = human_size(sum(known)) if known or not sizes else "of unknown size"
     some = f"at least {total}" if known and len(known) < len(sizes) else total
@@ -132,7 +133,7 @@ def _places(results: Results) -> Block:
         (
             place.environment,
             place.platform,
-            _sum((*locked.packages, *locked.build_packages)),
+            _sum(each.record.size for each in (*locked.packages, *locked.build_packages)),
             *(mark(results, place, level) for level in levels),
             _complete(results, locked),
         )
@@ -253,13 +254,10 @@ def _artifacts(results: Results) -> Iterator[Block]:
     licenses = Counter(_license(each) for each in artifacts)
     ordered = sorted(licenses.items(), key=lambda pair: (-pair[1], pair[0]))
     yield paragraph(
-        f"{_sum(each.package for each in artifacts)}, as pixi.lock names them."
+        f"{_sum(each.size for each in artifacts)}, as pixi.lock names them."
         f" Licences: {', '.join(f'{name} ({count})' for name, count in ordered) or 'none'}."
     )
-    rows = (
-        (str(each.path), _size(each.package), _digest(each.package), _license(each))
-        for each in artifacts
-    )
+    rows = ((str(each.path), _size(each), _digest(each), _license(each)) for each in artifacts)
     yield table(("artifact", "bytes", "sha256", "license"), rows)
 
 
@@ -301,17 +299,18 @@ def _files(origin: Origin, account: Account) -> Iterator[Block]:
 
 
 def _license(artifact: Artifact) -> str:
-    return artifact.package.license or "not said"
+    return artifact.license or "not said"
 
 
-def _size(package: LockedPackage) -> str:
-    return "not said" if package.size is None else str(package.size)
+def _size(artifact: Artifact) -> str:
+    return "not said" if artifact.size is None else str(artifact.size)
 
 
-def _digest(package: LockedPackage) -> str:
-    if package.sha256 is not None:
-        return package.sha256
-    return "not said" if package.md5 is None else f"md5 {package.md5}"
+def _digest(artifact: Artifact) -> str:
+    digest = artifact.digest
+    if digest is None:
+        return "not said"
+    return digest.hex if digest.algorithm == "sha256" else f"{digest.algorithm} {digest.hex}"
 
 
 def _count(number: int, noun: str) -> str:

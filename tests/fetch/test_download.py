@@ -13,13 +13,14 @@ from urllib.parse import urlsplit
 import pytest
 from requests.adapters import HTTPAdapter
 
+from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import ChannelPlace, channel_place
 from scripts.fetch.download import Download, Flow, Placed, StoppedError, Surroundings
 from scripts.fetch.failure import DownloadError, ErrorKind, Patience
 from scripts.fetch.http import Http, Route
 from scripts.fetch.reach import Reach
 from scripts.lock.parse import parse_lock
-from scripts.lock.select import Artifact, select
+from scripts.lock.select import select
 from scripts.network.tls_choice import Trust
 from scripts.workspace.settings import Settings
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, lock_text
@@ -120,7 +121,7 @@ class World:
     @property
     def part(self) -> Path:
         """Where it grows."""
-        digest = self.artifact.package.digest
+        digest = self.artifact.digest
         assert digest is not None
         return self.place.parts / f"{digest.hex}.part"
 
@@ -277,7 +278,7 @@ def test_wrong_bytes_of_the_right_size(world: World) -> None:
     with pytest.raises(DownloadError) as caught:
         world.download()
     assert caught.value.text == "sha256 differs from pixi.lock"
-    digest = world.artifact.package.digest
+    digest = world.artifact.digest
     assert digest is not None
     actual = hashlib.sha256(b"*" * len(world.data)).hexdigest()
     assert caught.value.details == (("expected", digest.hex), ("actual", actual))

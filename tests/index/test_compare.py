@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from scripts.core.record import Record
 from scripts.index.compare import Difference, contradictions, differences, unlike_specs
 from scripts.index.readback import normalise
-from scripts.index.records import Record
 
 RECORD = Record(
     name="a",

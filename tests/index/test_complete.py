@@ -9,9 +9,9 @@ from typing import Literal
 import pytest
 
 from scripts.core.errors import MirrorError
+from scripts.core.record import Record
 from scripts.index.artifact import read_index_record
 from scripts.index.complete import complete
-from scripts.index.records import Record
 from tests.support.packages import TinyPackage
 
 ARTIFACT = Record(

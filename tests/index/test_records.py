@@ -9,37 +9,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.core.file_name import FileName
+from scripts.core.record import Record, RunExports, needs_v3, record_to_json
 from scripts.index.parse_record import BadRecordError, parse_record
-from scripts.index.records import Record, needs_v3, record_of_package, record_to_json
-from scripts.lock.model import LockedPackage, RunExports
+from scripts.lock.conda_rows import package_v6
+from scripts.lock.row import Row
+from scripts.lock.yaml_text import Node
 
-PACKAGE = LockedPackage(
-    url="https://conda.anaconda.org/conda-forge/linux-64/a-1.0-h1_3.conda",
-    channel="https://conda.anaconda.org/conda-forge",
-    subdir="linux-64",
-    file_name=FileName(name="a", version="1.0", build="h1_3", extension=".conda"),
-    name="a",
-    version="1.0",
-    build="h1_3",
-    build_number=3,
-    sha256="ab" * 32,
-    md5="cd" * 16,
-    size=12,
-    depends=("b  >=1, <2",),
-    constrains=("c 1.*",),
-    extra_depends=(("test", ("pytest",)), ("doc", ("sphinx",))),
-    license="MIT",
-    timestamp=1_700_000_000_000,
-    track_features=("f g",),
-    flags=("cuda",),
-    purls=("pkg:pypi/b", "pkg:pypi/a"),
-    run_exports=RunExports(weak=("a >=1",)),
-)
+ROW: dict[str, Node] = {
+    "conda": "https://conda.anaconda.org/conda-forge/linux-64/a-1.0-h1_3.conda",
+    "sha256": "ab" * 32,
+    "md5": "cd" * 16,
+    "size": "12",
+    "depends": ["b  >=1, <2"],
+    "constrains": ["c 1.*"],
+    "extra_depends": {"test": ["pytest"], "doc": ["sphinx"]},
+    "license": "MIT",
+    "timestamp": "1700000000000",
+    "track_features": "f g",
+    "flags": ["cuda"],
+    "purls": ["pkg:pypi/b", "pkg:pypi/a"],
+    "run_exports": {"weak": ["a >=1"]},
+}
 
 
 def test_a_lock_row_becomes_a_typed_row_without_what_belongs_to_the_lock() -> None:
-    assert record_to_json(record_of_package(PACKAGE)) == {
+    assert record_to_json(package_v6(Row("pixi.lock", "a row", ROW)).record) == {
         "name": "a",
         "version": "1.0",
         "build": "h1_3",

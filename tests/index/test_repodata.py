@@ -8,7 +8,7 @@ import msgpack
 import pytest
 import zstandard
 
-from scripts.index.records import Record
+from scripts.core.record import Record
 from scripts.index.repodata import (
     DamagedIndexError,
     parse_repodata,

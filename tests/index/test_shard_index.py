@@ -9,7 +9,7 @@ import msgpack
 import pytest
 import zstandard
 
-from scripts.index.records import Record
+from scripts.core.record import Record
 from scripts.index.repodata import DamagedIndexError, parse_zst
 from scripts.index.shard_index import (
     is_as_written,

@@ -9,6 +9,7 @@ import pytest
 
 from scripts.core.file_name import parse_file_name
 from scripts.core.rattler_child import rank_versions
+from scripts.core.record import Record
 from scripts.lock.diff import Change, ChangeKind, LockDiff, PlatformDiff, diff, versions_to_rank
 from scripts.lock.diff_text import diff_lines
 from scripts.lock.model import (
@@ -21,6 +22,7 @@ from scripts.lock.model import (
 )
 from scripts.lock.read import read_lock
 from scripts.workspace.settings import Kind, Settings
+from tests.support.locks import with_fields
 
 CASES = Path(__file__).parents[1] / "data" / "cases"
 CHANNEL = "https://conda.anaconda.org/conda-forge"
@@ -34,15 +36,12 @@ def package(name: str, text: str = "1.0", **fields: object) -> LockedPackage:
     made = LockedPackage(
         url=f"{CHANNEL}/noarch/{file_name}",
         channel=CHANNEL,
-        subdir="noarch",
         file_name=file_name,
-        name=name,
-        version=text,
-        build="0",
-        build_number=0,
-        sha256="a" * 64,
+        record=Record(
+            subdir="noarch", name=name, version=text, build="0", build_number=0, sha256="a" * 64
+        ),
     )
-    return dataclasses.replace(made, **fields)  # type: ignore[arg-type]
+    return with_fields(made, **fields)
 
 
 def lock(*packages: LockedPackage, on: LockPlatform = LINUX, name: str = "default") -> LockFile:
@@ -89,7 +88,7 @@ def test_other_bytes_under_the_same_name_are_a_reupload() -> None:
 
 @pytest.mark.parametrize("fields", [{"sha256": None}, {"sha256": None, "md5": "c" * 32}])
 def test_a_digest_that_one_lock_lacks_is_no_reupload(fields: dict[str, object]) -> None:
-    before = lock(dataclasses.replace(package("a"), **fields))  # type: ignore[arg-type]
+    before = lock(with_fields(package("a"), **fields))
     assert diff(before, lock(package("a")), Settings()).platforms == ()
 
 
@@ -151,7 +150,7 @@ def test_a_build_number_that_is_less_went_back() -> None:
     for before, after, kind in (
         (one, two, ChangeKind.WENT_BACK),
         (two, one, ChangeKind.CHANGED),
-        (two, dataclasses.replace(two, build="h_x"), ChangeKind.CHANGED),
+        (two, with_fields(two, build="h_x"), ChangeKind.CHANGED),
     ):
         assert list(versions_to_rank(lock(before), lock(after))) == []
         assert [each.kind for each in changes(lock(before), lock(after))] == [kind]
@@ -272,7 +271,7 @@ def test_a_real_lock_with_one_build_taken_back() -> None:
     environment = real.environments[0]
     rows = environment.platforms[0]
     older = tuple(
-        dataclasses.replace(each, version="1.0.0") if each.name == "bzip2" else each
+        with_fields(each, version="1.0.0") if each.record.name == "bzip2" else each
         for each in rows.packages
     )
     platforms = (dataclasses.replace(rows, packages=older), *environment.platforms[1:])

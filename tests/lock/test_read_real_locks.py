@@ -82,18 +82,18 @@ def assert_same(rows: PlatformPackages, theirs: list[rattler.LockedPackage]) -> 
 def facts(package: LockedPackage) -> dict[str, object]:
     return {
         "name": package.name,
-        "version": package.version,
-        "build": package.build,
-        "build number": package.build_number,
-        "sha256": package.sha256,
-        "md5": package.md5,
-        "size": package.size,
-        "depends": [same(text) for text in package.depends],
-        "constrains": list(package.constrains),
-        "timestamp": package.timestamp,
-        "track features": list(package.track_features),
-        "license": package.license,
-        "noarch": package.noarch,
+        "version": package.record.version,
+        "build": package.record.build,
+        "build number": package.record.build_number,
+        "sha256": package.record.sha256,
+        "md5": package.record.md5,
+        "size": package.record.size,
+        "depends": [same(text) for text in package.record.depends],
+        "constrains": list(package.record.constrains),
+        "timestamp": package.record.timestamp,
+        "track features": list(package.record.track_features),
+        "license": package.record.license,
+        "noarch": package.record.noarch,
     }
 
 
@@ -126,7 +126,7 @@ def test_subdir_and_channel_are_where_the_artifact_lies(path: Path) -> None:
     for package in packages(path):
         if "://" in package.url:
             head, subdir, name = package.url.rsplit("/", 2)
-            assert package.subdir == subdir
+            assert package.record.subdir == subdir
             assert name == str(package.file_name)
             assert package.channel is not None
             assert package.channel.rstrip("/") == head or "file://" in package.url

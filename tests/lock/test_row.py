@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from scripts.core.errors import ExitCode, MirrorError
-from scripts.lock.model import RunExports
+from scripts.core.record import RunExports
 from scripts.lock.row import Row
 from scripts.lock.yaml_text import Node
 

@@ -11,6 +11,7 @@ import pytest
 from scripts.core.errors import ExitCode, MirrorError
 from scripts.core.file_name import parse_file_name
 from scripts.core.layout import Layout
+from scripts.core.record import Record
 from scripts.lock.left_out import left_out_lines
 from scripts.lock.model import (
     LockedEnvironment,
@@ -22,6 +23,7 @@ from scripts.lock.model import (
 from scripts.lock.read import read_lock
 from scripts.lock.select import Selection, select
 from scripts.workspace.settings import Settings
+from tests.support.locks import with_fields
 from tests.support.template import ROOT
 
 DATA = ROOT / "tests" / "data"
@@ -43,17 +45,19 @@ def package(
     made = LockedPackage(
         url=f"{channel}/{subdir}/{file_name}",
         channel=channel,
-        subdir=subdir,
         file_name=file_name,
-        name=name,
-        version="1.0",
-        build="0",
-        build_number=0,
-        sha256=ONE,
-        md5="a" * 32,
-        size=7,
+        record=Record(
+            subdir=subdir,
+            name=name,
+            version="1.0",
+            build="0",
+            build_number=0,
+            sha256=ONE,
+            md5="a" * 32,
+            size=7,
+        ),
     )
-    return dataclasses.replace(made, **fields)
+    return with_fields(made, **fields)
 
 
 def on(
@@ -107,7 +111,7 @@ def chosen(settings: Settings) -> tuple[dict[str, list[str]], list[str], tuple[s
         each.name: [rows.platform.name for rows in each.platforms]
         for each in selection.environments
     }
-    names = [artifact.package.name for artifact in selection.artifacts]
+    names = [artifact.name for artifact in selection.artifacts]
     return environments, names, selection.excluded
 
 
@@ -267,8 +271,8 @@ def test_rows_of_one_artifact_are_joined(layout: Layout) -> None:
     again = package(channel=PRIVATE, url=more.url, md5=None)
     [artifact] = select(one_environment(bare, more, again), Settings(layout=layout)).artifacts
     assert artifact.urls == (bare.url, more.url)
-    expected = dataclasses.replace(bare, sha256=ONE, md5="a" * 32, size=7)
-    assert artifact.package == expected
+    expected = with_fields(bare, sha256=ONE, md5="a" * 32, size=7)
+    assert artifact.record == expected.record
 
 
 # Collisions.
@@ -483,4 +487,4 @@ def test_each_real_artifact_has_one_place(path: Path, layout: Layout) -> None:
     for artifact in selection.artifacts:
         assert not artifact.path.is_absolute()
         assert ".." not in artifact.path.parts
-        assert artifact.path == artifact.channel / artifact.package.subdir / artifact.path.name
+        assert artifact.path == artifact.channel / artifact.conda_record.subdir / artifact.path.name

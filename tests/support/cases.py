@@ -21,7 +21,8 @@ from typing import Final
 
 from scripts.core.channel_url import ANACONDA
 from scripts.core.rattler_child import call_rattler
-from scripts.lock.model import LockedPackage, RunExports
+from scripts.core.record import RunExports
+from scripts.lock.model import LockedPackage
 from scripts.lock.read import read_lock
 from tests.support.mirrors import Mirror
 from tests.support.packages import RunExports as TinyRunExports
@@ -45,7 +46,7 @@ class Case(Mirror):
         for artifact in self.selection.artifacts:
             target = self.folder / artifact.path
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(upstream_path(self.upstream, artifact.package.url), target)
+            shutil.copyfile(upstream_path(self.upstream, artifact.urls[0]), target)
 
     def index_upstream(self) -> None:
         """Index every channel of the upstream, so that pixi can lock from it."""
@@ -99,20 +100,20 @@ def tiny_package(package: LockedPackage) -> TinyPackage:
     """Make the tiny package with the record of a locked one."""
     return TinyPackage(
         name=package.name,
-        version=package.version,
-        build=package.build,
-        build_number=package.build_number,
-        subdir=package.subdir,
+        version=package.record.version,
+        build=package.record.build,
+        build_number=package.record.build_number,
+        subdir=package.record.subdir,
         extension=".conda" if package.file_name.extension == ".conda" else ".tar.bz2",
-        depends=package.depends,
-        constrains=package.constrains,
-        noarch=package.noarch,
-        timestamp=package.timestamp,
-        license=package.license,
-        license_family=package.license_family,
-        purls=package.purls,
-        track_features=package.track_features,
-        run_exports=_run_exports(package.run_exports),
+        depends=package.record.depends,
+        constrains=package.record.constrains,
+        noarch=package.record.noarch,
+        timestamp=package.record.timestamp,
+        license=package.record.license,
+        license_family=package.record.license_family,
+        purls=package.record.purls,
+        track_features=package.record.track_features,
+        run_exports=_run_exports(package.record.run_exports),
     )
 
 

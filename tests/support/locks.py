@@ -10,6 +10,7 @@ written in their own shape.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from scripts.core.subdir import is_known_subdir
+from scripts.lock.model import LockedPackage
 from tests.support.packages import TinyPackage, WrittenPackage
 
 # What may stand in YAML without quotes and stays a string, as far as these tests go.
@@ -321,3 +323,9 @@ def _scalar(value: object) -> str:
         and " #" not in text
     )
     return text if is_plain else "'" + text.replace("'", "''") + "'"
+
+
+def with_fields(package: LockedPackage, **fields: Any) -> LockedPackage:
+    """Return the package with other fields, of its own or of its record."""
+    own = {key: fields.pop(key) for key in ("url", "channel", "file_name") if key in fields}
+    return dataclasses.replace(package, record=dataclasses.replace(package.record, **fields), **own)

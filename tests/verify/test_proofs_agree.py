@@ -106,8 +106,8 @@ class _Asked:
 
     def without(self, closing: Closing, rows: PlatformPackages) -> _Asked | None:
         """Take away one package that another one needs, from everything."""
-        needed = {spec.split()[0] for each in closing.packages for spec in each.depends}
-        gone = next((each for each in rows.packages if each.name in needed), None)
+        needed = {spec.split()[0] for each in closing.packages for spec in each.record.depends}
+        gone = next((each for each in rows.packages if each.record.name in needed), None)
         if gone is None:
             return None
         rest = dataclasses.replace(
@@ -119,9 +119,7 @@ class _Asked:
         selection = dataclasses.replace(
             self.selection,
             environments=(dataclasses.replace(environment, platforms=(rest,)),),
-            artifacts=tuple(
-                each for each in self.selection.artifacts if each.package.name != gone.name
-            ),
+            artifacts=tuple(each for each in self.selection.artifacts if each.name != gone.name),
         )
         root = self.root.with_name(
             f"{self.root.name}-{closing.place.environment}-{rows.platform.name}"
@@ -179,7 +177,10 @@ def _demanding(lock: LockFile) -> Manifest:
                 virtual_packages=tuple(x for x in declared if not is_default(x, subdir)),
             )
             pins = [
-                Requirement(name=x.name.lower(), spec=f"{x.name} =={x.version} {x.build}")
+                Requirement(
+                    name=x.record.name.lower(),
+                    spec=f"{x.name} =={x.record.version} {x.record.build}",
+                )
                 for x in rows.packages
             ]
             pins += [Requirement(name=x, spec=x, is_source=True) for x in rows.source_names]

@@ -108,9 +108,9 @@ def _answer(text: str, each: Any) -> Answer:
 
 def _specs(closing: Closing) -> Iterator[str]:
     for package in closing.packages:
-        yield from package.depends
-        yield from package.constrains
-        for _, depends in package.extra_depends:
+        yield from package.record.depends
+        yield from package.record.constrains
+        for _, depends in package.record.extra_depends:
             yield from depends
     for source in closing.sources:
         yield from source.depends

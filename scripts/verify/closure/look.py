@@ -99,7 +99,7 @@ class Look:
         package = self.packages.get(position)
         if package is None:
             return
-        for text in (*package.depends, *self._of_extras.get(position, ())):
+        for text in (*package.record.depends, *self._of_extras.get(position, ())):
             answer = self._answers[text]
             if self._applies(Want(Wish.REQUIRES, text), answer) is not False:
                 yield from ((met, text) for met in sorted(answer.met_by & self._present))
@@ -111,12 +111,12 @@ class Look:
             else:
                 self._constrain(want)
         for position, package in self.packages.items():
-            for text in package.depends:
+            for text in package.record.depends:
                 answer = self._answers[text]
                 # Nearly all are as simple as this, and there may be a hundred thousand.
                 if not answer.is_plain or answer.met_by.isdisjoint(self._present):
                     self._require(Want(Wish.REQUIRES, text, position))
-            for text in package.constrains:
+            for text in package.record.constrains:
                 self._constrain(Want(Wish.CONSTRAINS, text, position))
         while self._waiting:
             self._require(self._waiting.popleft())
@@ -218,7 +218,7 @@ class Look:
 
     def _take_extra(self, position: int, extra: str) -> None:
         package = self.packages.get(position)
-        for name, depends in () if package is None else package.extra_depends:
+        for name, depends in () if package is None else package.record.extra_depends:
             if name == extra:
                 self._of_extras.setdefault(position, []).extend(depends)
                 self._waiting += [Want(Wish.REQUIRES, text, position) for text in depends]

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from scripts.core.artifact import Artifact
 from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.files import hash_file
 from scripts.core.redact import printable
 from scripts.index.artifact import read_info_files
-from scripts.lock.select import Artifact
 from scripts.verify.install.package_paths import (
     WANTED,
     Interpreter,
@@ -52,7 +52,7 @@ def check_prefix(
     prefix: Prefix, folder: Path, artifacts: Sequence[Artifact]
 ) -> tuple[Problem, ...]:
     """Look for each file of each artifact, and hash those that are installed as they are."""
-    python = next((each.package for each in artifacts if each.package.name == "python"), None)
+    python = next((each.conda_record for each in artifacts if each.name == "python"), None)
     reader = _Reader(folder=folder, interpreter=interpreter_of(python, prefix.subdir))
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         looked = list(pool.map(lambda each: _look(prefix, each, reader), artifacts))
@@ -102,7 +102,7 @@ def _look(
     prefix: Prefix, artifact: Artifact, reader: _Reader
 ) -> tuple[tuple[_Fault, ...], Problem | None]:
     """Return the files of one artifact that did not arrive, and what else is wrong with it."""
-    record = prefix.folder / "conda-meta" / f"{artifact.package.file_name.distribution}.json"
+    record = prefix.folder / "conda-meta" / f"{artifact.distribution}.json"
     if not record.is_file():
         trouble = f"was not installed with {prefix.title}"
         return (), Problem(subject=str(artifact.path), trouble=trouble, code=ExitCode.NO)

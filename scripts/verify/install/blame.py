@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from scripts.core.artifact import Artifact
 from scripts.core.errors import Problem
-from scripts.lock.select import Artifact
 from scripts.verify.files import check_files
 from scripts.verify.findings import Uses
 

@@ -79,6 +79,5 @@ def _is_whole(prefix: Path, installation: Installation) -> bool:
     """Tell whether everything was linked: its rattler may crash when the work is done."""
     records = prefix / "conda-meta"
     return all(
-        (records / f"{artifact.package.file_name.distribution}.json").is_file()
-        for artifact in installation.artifacts
+        (records / f"{artifact.distribution}.json").is_file() for artifact in installation.artifacts
     )

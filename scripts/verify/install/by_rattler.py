@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
+from scripts.core.artifact import Artifact
 from scripts.core.errors import MirrorError, Problem
 from scripts.core.rattler_child import RattlerRefusedError, call_rattler
 from scripts.core.report import Json
-from scripts.lock.select import Artifact
 from scripts.verify.findings import Client
 from scripts.verify.install.attempt import broke, refused, said
 from scripts.verify.install.plan_install import Installation
@@ -58,6 +58,6 @@ def _subdirs(artifacts: Sequence[Artifact]) -> Iterator[Json]:
     for path, some in sorted(by_subdir.items()):
         yield {
             "path": str(path),
-            "names": sorted({each.package.name for each in some}),
+            "names": sorted({each.name for each in some}),
             "files": [each.path.name for each in some],
         }

@@ -40,7 +40,7 @@ def fails_for_pip(installation: Installation, problems: Iterable[Problem]) -> bo
     conda and mamba require pip of every python: they add it to its record as they read it
     (conda/core/subdir_data.py), unless their setting `add_pip_as_python_dependency` says false.
     """
-    names = {artifact.package.name for artifact in installation.artifacts}
+    names = {artifact.name for artifact in installation.artifacts}
     is_wanting = "python" in names and "pip" not in names
     return is_wanting and any(_PIP.search(text) for each in problems for _, text in each.facts)
 
@@ -61,6 +61,6 @@ def wanted_text(installation: Installation, folder: Path) -> str:
 def _specs(installation: Installation, folder: Path) -> Iterator[str]:
     several = len(installation.channels) > 1
     for artifact in installation.artifacts:
-        package = artifact.package
+        record = artifact.conda_record
         channel = f"{(folder / artifact.channel).as_uri()}::" if several else ""
-        yield f"{channel}{package.name}[version='=={package.version}',build='{package.build}']"
+        yield f"{channel}{record.name}[version='=={record.version}',build='{record.build}']"

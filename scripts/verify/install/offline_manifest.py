@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from scripts.lock.select import Artifact
+from scripts.core.artifact import Artifact
 from scripts.verify.install.plan_install import Installation
 from scripts.workspace.parse_platforms import is_default
 
@@ -47,14 +47,14 @@ def _declared(installation: Installation) -> Iterator[str]:
 
 
 def _dependency(artifact: Artifact, folder: Path) -> str:
-    package = artifact.package
+    record = artifact.conda_record
     fields = {
-        "version": f"=={package.version}",
-        "build": package.build,
+        "version": f"=={record.version}",
+        "build": record.build,
         "channel": (folder / artifact.channel).as_uri(),
     }
     written = ", ".join(f"{key} = {_text(value)}" for key, value in fields.items())
-    return f"{_text(package.name)} = {{ {written} }}"
+    return f"{_text(record.name)} = {{ {written} }}"
 
 
 def _text(value: str | list[str]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from scripts.lock.model import LockedPackage
+from scripts.core.record import Record
 
 INDEX: Final = "info/index.json"
 PATHS: Final = "info/paths.json"
@@ -31,7 +31,7 @@ class Interpreter:
     scripts: str
 
 
-def interpreter_of(python: LockedPackage | None, subdir: str) -> Interpreter:
+def interpreter_of(python: Record | None, subdir: str) -> Interpreter:
     """Say where the environment's python looks (rattler, install/python.rs).
 
     An environment without python has no noarch python packages to place.

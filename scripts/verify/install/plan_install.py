@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 
+from scripts.core.artifact import Artifact
 from scripts.core.layout import folder_of_channel
 from scripts.lock.model import LockedEnvironment, LockedPackage, PlatformPackages
-from scripts.lock.select import Artifact, Selection, path_of
+from scripts.lock.select import Selection, path_of
 from scripts.verify.findings import Place, places_of
 from scripts.verify.virtual import (
     VirtualPackage,
@@ -104,7 +105,7 @@ def _asked(
     environment = manifest.environment(name)
     if environment is not None and platform is not None:
         names = {each.name.lower() for each in requirements(manifest, environment, platform)}
-        yield from sorted({each.name for each in packages if each.name.lower() in names})
+        yield from sorted({each.record.name for each in packages if each.name.lower() in names})
 
 
 def overrides_of(packages: Iterable[VirtualPackage]) -> dict[str, str]:

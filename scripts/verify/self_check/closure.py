@@ -13,10 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Final
 
-from scripts.index.records import Record
+from scripts.core.artifact import Artifact
+from scripts.core.record import Record
 from scripts.index.repodata import REPODATA, parse_repodata
 from scripts.lock.model import LockedPackage, PlatformPackages
-from scripts.lock.select import Artifact, Selection, path_of
+from scripts.lock.select import Selection, path_of
 from scripts.verify.findings import Level, Place, places_of
 from scripts.verify.self_check.copy import Copy
 from scripts.verify.self_check.index import Edit, dropping, requiring
@@ -36,7 +37,7 @@ def ways_of_closing(selection: Selection) -> Iterator[Way | NoWay]:
         for title in (MISSING, ALTERED):
             yield NoWay(title=title, level=Level.CLOSURE, reason=reason)
         return
-    sign = f"no {needed.package.name.lower()}"
+    sign = f"no {needed.name.lower()}"
     yield _way(MISSING, needed, scene, dropping(needed.path.name), sign)
     yield _way(ALTERED, needy, scene, requiring(needy.path.name, NOBODY), None)
 
@@ -86,18 +87,7 @@ class _Records:
 
 
 def _said(package: LockedPackage, record: Record) -> LockedPackage:
-    return dataclasses.replace(
-        package,
-        name=record.name,
-        version=record.version,
-        build=record.build,
-        build_number=record.build_number,
-        depends=record.depends,
-        constrains=record.constrains,
-        extra_depends=record.extra_depends,
-        track_features=record.track_features,
-        flags=record.flags,
-    )
+    return dataclasses.replace(package, record=record)
 
 
 def _needs(selection: Selection) -> Iterator[tuple[Scene, Artifact, Artifact]]:
@@ -116,9 +106,9 @@ def _needs(selection: Selection) -> Iterator[tuple[Scene, Artifact, Artifact]]:
 
 
 def _pairs(artifacts: Sequence[Artifact]) -> Iterator[tuple[Artifact, Artifact]]:
-    by_name = {each.package.name.lower(): each for each in artifacts}
+    by_name = {each.name.lower(): each for each in artifacts}
     for needy in artifacts:
-        for spec in needy.package.depends:
+        for spec in needy.conda_record.depends:
             name = _PLAIN.fullmatch(spec)
             needed = None if name is None else by_name.get(name[1].lower())
             if needed is not None and needed is not needy:

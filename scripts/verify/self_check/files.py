@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from scripts.core.artifact import Artifact
 from scripts.core.subdir import NOARCH
-from scripts.lock.select import Artifact, Selection, path_of
+from scripts.lock.select import Selection, path_of
 from scripts.verify.findings import Level, Place, places_of
 from scripts.verify.self_check.copy import Copy
 from scripts.verify.self_check.way import NoWay, Scene, Way, whole_subdirs
@@ -39,7 +40,7 @@ def sizes_of(folder: Path, selection: Selection) -> dict[Artifact, int]:
 def ways_of_files(sizes: Mapping[Artifact, int]) -> Iterator[Way | NoWay]:
     """Yield what is done to the bytes of an artifact: to one of which the lock has a digest."""
     yield _way("artifact missing", next(iter(sizes)), Copy.remove)
-    artifact = next((each for each in sizes if each.package.digest is not None), None)
+    artifact = next((each for each in sizes if each.digest is not None), None)
     if artifact is None:
         reason = "pixi.lock has neither sha256 nor md5 of any artifact"
         for title in (CUT, FLIPPED, SWAPPED):
@@ -110,7 +111,7 @@ def _way(
 
 
 def _differ(one: Artifact, other: Artifact) -> bool:
-    return one.path != other.path and one.package.digest != other.package.digest
+    return one.path != other.path and one.digest != other.digest
 
 
 def _flip(copy: Copy, path: PurePosixPath, size: int) -> None:
@@ -137,7 +138,7 @@ def _installed_noarch(there: Sequence[Artifact], selection: Selection, subdir: s
         installed = [each for each in there if each.path in paths]
         noarch = sorted(
             (each for each in installed if each.path.parent.name == NOARCH),
-            key=lambda each: each.package.noarch != "generic",
+            key=lambda each: each.conda_record.noarch != "generic",
         )
         if noarch:
             return _install_scene(place, noarch[0], installed)
@@ -145,8 +146,8 @@ def _installed_noarch(there: Sequence[Artifact], selection: Selection, subdir: s
 
 
 def _install_scene(place: Place, noarch: Artifact, installed: Sequence[Artifact]) -> Scene:
-    python = [each for each in installed if each.package.name == "python"]
-    artifacts = (noarch, *(python if noarch.package.noarch != "generic" else ()))
+    python = [each for each in installed if each.name == "python"]
+    artifacts = (noarch, *(python if noarch.conda_record.noarch != "generic" else ()))
     return Scene(
         artifacts=artifacts,
         channels=tuple(sorted({each.channel for each in artifacts})),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
+from scripts.core.artifact import Artifact
+from scripts.core.record import record_to_json
 from scripts.core.subdir import NOARCH
-from scripts.index.records import record_of_package, record_to_json
 from scripts.index.repodata import REPODATA, REPODATA_ZST, SHARD_END, SHARD_INDEX, SHARDS
-from scripts.lock.select import Artifact, Selection
+from scripts.lock.select import Selection
 from scripts.verify.findings import Level
 from scripts.verify.self_check.copy import Copy
 from scripts.verify.self_check.index import (
@@ -78,8 +79,8 @@ def _stranger(folder: Path, there: Sequence[Artifact], selection: Selection) -> 
 
 
 def _adding(artifact: Artifact, subdir: PurePosixPath) -> Callable[[Copy], None]:
-    row = record_to_json(record_of_package(artifact.package))
-    edit, package = adding(artifact.path.name, dict(row)), artifact.package.name.lower()
+    row = record_to_json(artifact.conda_record)
+    edit, package = adding(artifact.path.name, dict(row)), artifact.name.lower()
     return lambda copy: edit_index(copy, subdir, package, edit)
 
 
@@ -112,7 +113,7 @@ def _making_old(path: PurePosixPath) -> Callable[[Copy], None]:
 
 def editing(artifact: Artifact, edit: Edit) -> Callable[[Copy], None]:
     """Return what makes a change to the record of an artifact, in all index files of its subdir."""
-    package, subdir = artifact.package.name.lower(), artifact.path.parent
+    package, subdir = artifact.name.lower(), artifact.path.parent
     return lambda copy: edit_index(copy, subdir, package, edit)
 
 

@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from scripts.core.artifact import Artifact
 from scripts.core.subdir import NOARCH
 from scripts.index.repodata import REPODATA
-from scripts.lock.select import Artifact, Selection
+from scripts.lock.select import Selection
 from scripts.verify.findings import Level
 from scripts.verify.self_check.copy import Copy
 from scripts.verify.self_check.index import dropping_all
@@ -32,7 +33,7 @@ def way_of_solving(
     for solving in sorted(solvings, key=lambda each: (len(each.locked), each.place)):
         names = {match[0].lower() for each in solving.wanted if (match := _NAME.match(each.spec))}
         artifacts = tuple(each for each in there if each.path in solving.locked)
-        artifact = next((each for each in artifacts if each.package.name.lower() in names), None)
+        artifact = next((each for each in artifacts if each.name.lower() in names), None)
         if artifact is not None:
             return _way(solving, artifact, artifacts)
     reason = "no environment has an artifact that the manifest asks for by name"
@@ -40,7 +41,7 @@ def way_of_solving(
 
 
 def _way(solving: Solving, artifact: Artifact, artifacts: Iterable[Artifact]) -> Way:
-    name = artifact.package.name
+    name = artifact.name
     subdirs = tuple(
         folder / each for folder in solving.folders for each in sorted({solving.subdir, NOARCH})
     )

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from scripts.core.artifact import Artifact
 from scripts.core.subdir import NOARCH
 from scripts.lock.model import PlatformPackages
-from scripts.lock.select import Artifact, Selection, path_of
+from scripts.lock.select import Selection, path_of
 from scripts.verify.findings import Level, Place
 from scripts.verify.self_check.copy import Copy
 

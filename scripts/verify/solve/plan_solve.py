@@ -144,7 +144,7 @@ def _undeclared(
     names: dict[PurePosixPath, set[str]] = {}
     for each in undeclared_packages(locked, rows) if layout is Layout.BY_CHANNEL else ():
         folder = folder_of_channel(layout, each.channel)
-        names.setdefault(folder, set()).add(each.name.lower())
+        names.setdefault(folder, set()).add(each.record.name.lower())
     for folder in sorted(names):
         yield Undeclared(folder=folder, names=frozenset(names[folder]))
 
@@ -169,8 +169,9 @@ class _Universe:
             spec, folder = each.spec, FLAT_CHANNEL
             if each.location is not None:
                 package = self._there[each.name]
-                digest = f",sha256='{package.sha256}'" if package.sha256 else ""
-                spec = f"{each.name}[version='=={package.version}',build='{package.build}'{digest}]"
+                record = package.record
+                digest = f",sha256='{record.sha256}'" if record.sha256 else ""
+                spec = f"{each.name}[version='=={record.version}',build='{record.build}'{digest}]"
                 folder = self._folders.of_package(package)
             elif each.channel is not None:
                 folder = self._folders.folder(each.channel)

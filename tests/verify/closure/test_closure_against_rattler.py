@@ -18,6 +18,7 @@ from scripts.verify.closure.look import Look
 from scripts.verify.closure.plan import Closing, plan_closings
 from scripts.workspace.parse import parse_manifest
 from scripts.workspace.settings import Settings
+from tests.support.locks import with_fields
 from tests.support.pinned import pinned_question
 
 DATA = Path(__file__).parents[1] / "data"
@@ -43,17 +44,19 @@ def _broken(closing: Closing, count: int) -> Iterator[Closing]:
         virtual = closing.virtual_packages or ()
         for _ in range(random.choice((1, 1, 2))):
             one, other = random.sample(range(len(packages)), 2)
-            name = packages[other].name
-            spec = random.choice((f"{name} {packages[other].version}", f"{name} <0.0.0a0", name))
+            name = packages[other].record.name
+            spec = random.choice(
+                (f"{name} {packages[other].record.version}", f"{name} <0.0.0a0", name)
+            )
             match random.randrange(5):
                 case 0 | 1:
                     del packages[one]
                 case 2:
-                    wider = (*packages[one].depends, spec)
-                    packages[one] = dataclasses.replace(packages[one], depends=wider)
+                    wider = (*packages[one].record.depends, spec)
+                    packages[one] = with_fields(packages[one], depends=wider)
                 case 3:
-                    tighter = (*packages[one].constrains, spec, "absent <1")
-                    packages[one] = dataclasses.replace(packages[one], constrains=tighter)
+                    tighter = (*packages[one].record.constrains, spec, "absent <1")
+                    packages[one] = with_fields(packages[one], constrains=tighter)
                 case _:
                     virtual = tuple(random.sample(virtual, len(virtual) - 1)) if virtual else ()
         yield dataclasses.replace(closing, packages=tuple(packages), virtual_packages=virtual)

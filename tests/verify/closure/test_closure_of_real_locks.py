@@ -151,7 +151,7 @@ def test_without_one_package_it_is_not(lock: Path) -> None:
 def _who(look: Look, want: Want) -> str:
     if want.source is not None:
         return f"the source package {want.source.name}"
-    return "the manifest" if want.who is None else look.packages[want.who].name
+    return "the manifest" if want.who is None else look.packages[want.who].record.name
 
 
 def _is_other(text: str, name: str) -> bool:

@@ -7,9 +7,9 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from scripts.lock.model import LockedPackage
+from scripts.core.artifact import Artifact
 from scripts.lock.read import read_lock
-from scripts.lock.select import Artifact, select
+from scripts.lock.select import select
 from scripts.verify.install.arrived import Prefix, check_prefix
 from scripts.verify.install.package_paths import (
     FILES,
@@ -185,8 +185,7 @@ def test_what_is_noarch_python() -> None:
 def test_where_python_looks(tmp_path: Path) -> None:
     python = TinyPackage(name="python", version="3.13.1", subdir="linux-64")
     (artifact,) = _artifacts(tmp_path, python)
-    package: LockedPackage = artifact.package
-    unix, windows = interpreter_of(package, "linux-64"), interpreter_of(package, "win-64")
+    unix, windows = (interpreter_of(artifact.record, each) for each in ("linux-64", "win-64"))
     assert installed_path("site-packages/x", unix) == "lib/python3.13/site-packages/x"
     assert installed_path("site-packages/x", windows) == "Lib/site-packages/x"
     assert installed_path("python-scripts/x", windows) == "Scripts/x"

@@ -6,9 +6,9 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from scripts.core.artifact import Artifact, conda_artifact
 from scripts.core.file_name import FileName
-from scripts.lock.model import LockedPackage
-from scripts.lock.select import Artifact
+from scripts.core.record import Record
 from scripts.verify.findings import Client, Place
 from scripts.verify.install.conda_command import create_command, wanted_text
 from scripts.verify.install.hindrance import hindrance_of
@@ -23,19 +23,9 @@ BASE = FOLDER.as_uri()
 def _artifact(channel: str, name: str, version: str, build: str) -> Artifact:
     file_name = FileName(name=name, version=version, build=build, extension=".conda")
     url = f"https://conda.anaconda.org/{channel or 'conda-forge'}/noarch/{file_name}"
-    package = LockedPackage(
-        url=url,
-        channel=url.rpartition("/noarch/")[0],
-        subdir="noarch",
-        file_name=file_name,
-        name=name,
-        version=version,
-        build=build,
-        build_number=0,
-    )
-    folder = PurePosixPath(channel)
-    path = folder / "noarch" / str(file_name)
-    return Artifact(path=path, channel=folder, package=package, urls=(url,))
+    record = Record(subdir="noarch", name=name, version=version, build=build, build_number=0)
+    path = PurePosixPath(channel) / "noarch" / str(file_name)
+    return conda_artifact(path, record, url.rpartition("/noarch/")[0], (url,))
 
 
 FLAT = Installation(

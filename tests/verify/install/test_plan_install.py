@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import PurePosixPath
 
 import pytest
 
+from scripts.core.artifact import Artifact, conda_artifact
 from scripts.core.file_name import FileName
 from scripts.core.layout import Layout
+from scripts.core.record import Record
 from scripts.lock.model import (
     LockedEnvironment,
     LockedPackage,
@@ -17,12 +18,13 @@ from scripts.lock.model import (
     PlatformPackages,
     Unmirrorable,
 )
-from scripts.lock.select import Artifact, select
+from scripts.lock.select import select
 from scripts.verify.install.pixi_mirrors import NoMirrorError, config_text, mirrors_for
 from scripts.verify.install.plan_install import Installation, overrides_of, plan_installs
 from scripts.verify.virtual import virtual_packages
 from scripts.workspace.parse import parse_manifest
 from scripts.workspace.settings import Kind, Settings
+from tests.support.locks import with_fields
 
 FORGE = "https://conda.anaconda.org/conda-forge"
 NVIDIA = "https://conda.anaconda.org/nvidia/label/cuda-1"
@@ -33,13 +35,10 @@ def _package(name: str, *, channel: str = FORGE, subdir: str = "noarch") -> Lock
     return LockedPackage(
         url=f"{channel}/{subdir}/{file_name}",
         channel=channel,
-        subdir=subdir,
         file_name=file_name,
-        name=name,
-        version="1",
-        build="0",
-        build_number=0,
-        sha256="0" * 64,
+        record=Record(
+            subdir=subdir, name=name, version="1", build="0", build_number=0, sha256="0" * 64
+        ),
     )
 
 
@@ -81,7 +80,7 @@ def test_an_environment_without_packages_is_not_planned() -> None:
 
 def test_what_is_asked_for_and_what_is_wanting() -> None:
     """Names of the manifest that are locked; source packages that locked ones depend on."""
-    package = dataclasses.replace(_package("two"), depends=("Mine >=1", "one", "other=1"))
+    package = with_fields(_package("two"), depends=("Mine >=1", "one", "other=1"))
     sources = tuple(
         Unmirrorable(kind=kind, name=name, location=f"./{name}", reason="")
         for kind, name in ((Kind.SOURCE, "mine"), (Kind.SOURCE, "alone"), (Kind.PYPI, "other 1"))
@@ -169,7 +168,7 @@ def _installation(*artifacts: Artifact) -> Installation:
 def _artifact(channel: str, *urls: str) -> Artifact:
     package = _package("one")
     path = PurePosixPath(channel) / "noarch" / str(package.file_name)
-    return Artifact(path=path, channel=PurePosixPath(channel), package=package, urls=urls)
+    return conda_artifact(path, package.record, package.channel, urls)
 
 
 def test_mirrors_lead_each_upstream_to_its_folder() -> None:

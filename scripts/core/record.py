@@ -1,4 +1,4 @@
-"""Records of repodata (CEP 36): what one is, from a lock row, to JSON.
+"""Records of repodata (CEP 36): what one is, and its JSON.
 
 The fields are those of rattler's PackageRecord (crates/rattler_conda_types/src/repo_data/mod.rs).
 One wrongly typed field makes rattler-index drop a whole seed in silence, so records are made
@@ -10,10 +10,9 @@ from __future__ import annotations
 import dataclasses
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from scripts.core.report import Json
-from scripts.lock.model import LockedPackage, NoArch, RunExports
 
 # rattler (utils/serde.rs): a timestamp up to the year 9999 in seconds is one in seconds.
 LAST_SECOND: Final = 253402300799
@@ -21,6 +20,28 @@ LAST_SECOND: Final = 253402300799
 # A MatchSpec with one of these in its brackets asks for repodata v3 (rattler_conda_types,
 # match_spec/mod.rs, `required_repodata_revision`).
 _V3_KEY: Final = re.compile(r"[\[,]\s*(?:extras|when|flags)\s*=")
+
+
+NoArch = Literal["generic", "python"]
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """What an artifact's bytes must hash to: `sha256` or `md5`, and the hex text."""
+
+    algorithm: Literal["sha256", "md5"]
+    hex: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunExports:
+    """The `run_exports` of a package (CEP 12): MatchSpecs by kind."""
+
+    weak: tuple[str, ...] = ()
+    strong: tuple[str, ...] = ()
+    noarch: tuple[str, ...] = ()
+    weak_constrains: tuple[str, ...] = ()
+    strong_constrains: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,39 +84,15 @@ class Record:
         """The distribution string: the key of the record under `v3`."""
         return f"{self.name}-{self.version}-{self.build}"
 
+    @property
+    def digest(self) -> Digest | None:
+        """The digest to check the artifact by: its sha256, else its md5, else there is none."""
+        if self.sha256:
+            return Digest("sha256", self.sha256)
+        return Digest("md5", self.md5) if self.md5 else None
+
 
 RECORD_FIELDS: Final = tuple(field.name for field in dataclasses.fields(Record))
-
-
-def record_of_package(package: LockedPackage) -> Record:
-    """Make the record that a lock row stands for; its subdir need not be the folder it is in."""
-    return Record(
-        name=package.name,
-        version=package.version,
-        build=package.build,
-        build_number=package.build_number,
-        subdir=package.subdir,
-        depends=package.depends,
-        constrains=package.constrains,
-        extra_depends=tuple(sorted(package.extra_depends)),
-        md5=package.md5,
-        sha256=package.sha256,
-        size=package.size,
-        arch=package.arch,
-        platform=package.platform,
-        noarch=package.noarch,
-        license=package.license,
-        license_family=package.license_family,
-        timestamp=package.timestamp,
-        features=package.features,
-        track_features=split_features(package.track_features),
-        flags=package.flags,
-        purls=None if package.purls is None else tuple(sorted(set(package.purls))),
-        python_site_packages_path=package.python_site_packages_path,
-        run_exports=package.run_exports,
-        legacy_bz2_md5=package.legacy_bz2_md5,
-        legacy_bz2_size=package.legacy_bz2_size,
-    )
 
 
 def record_to_json(record: Record) -> dict[str, Json]:

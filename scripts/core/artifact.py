@@ -1,0 +1,75 @@
+"""One downloadable file of a package, as everything beyond the lock knows it (CEP 35)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import PurePosixPath
+
+from scripts.core.file_name import EXTENSIONS
+from scripts.core.record import Digest, Record
+
+
+class ArtifactKind(StrEnum):
+    """What an artifact is."""
+
+    CONDA = "conda"
+    WHEEL = "wheel"
+    SDIST = "sdist"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """One artifact of the mirror: where it goes, where it comes from, and what it must be."""
+
+    kind: ArtifactKind
+    path: PurePosixPath
+    """Its place, relative to the channel folder."""
+    upstream: str | None
+    """Base URL of the channel that it is from, secrets included; None for a lone archive."""
+    urls: tuple[str, ...]
+    """All locations that the lock gives for it, the first one first."""
+    digest: Digest | None
+    size: int | None
+    """Bytes; None where the lock does not say."""
+    name: str
+    version: str
+    license: str | None
+    record: Record | None
+    """The repodata row of a conda artifact; None for any other kind."""
+
+    @property
+    def channel(self) -> PurePosixPath:
+        """Folder of its conda channel, relative to the channel folder (`.` in a flat mirror)."""
+        return self.path.parents[1]
+
+    @property
+    def distribution(self) -> str:
+        """The file name without its extension."""
+        name = self.path.name
+        return next((name.removesuffix(end) for end in EXTENSIONS if name.endswith(end)), name)
+
+    @property
+    def conda_record(self) -> Record:
+        """The record of a conda artifact; of any other kind it is a ValueError to ask for it."""
+        if self.record is None:
+            raise ValueError(f"{self.path} is no conda artifact")
+        return self.record
+
+
+def conda_artifact(
+    path: PurePosixPath, record: Record, upstream: str | None, urls: tuple[str, ...]
+) -> Artifact:
+    """Make the artifact that a record of repodata describes."""
+    return Artifact(
+        kind=ArtifactKind.CONDA,
+        path=path,
+        upstream=upstream,
+        urls=urls,
+        digest=record.digest,
+        size=record.size,
+        name=record.name,
+        version=record.version,
+        license=record.license,
+        record=record,
+    )
