@@ -10,6 +10,7 @@ import bz2
 import errno
 import io
 import json
+import lzma
 import struct
 import tarfile
 import zipfile
@@ -29,6 +30,7 @@ UNREADABLE: Final = (
     EOFError,
     RuntimeError,
     OverflowError,
+    lzma.LZMAError,
     struct.error,
     tarfile.TarError,
     zipfile.BadZipFile,

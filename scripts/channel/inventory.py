@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from stat import S_ISREG
 
 from scripts.channel.digest_cache import Digests
+from scripts.core.errors import MirrorError, usage_error
 from scripts.core.file_name import parse_file_name
 from scripts.core.files import hash_file
 from scripts.core.subdir import is_known_subdir
@@ -45,7 +47,8 @@ class Found:
 def files_below(folder: Path) -> Iterator[tuple[PurePosixPath, os.stat_result]]:
     """Yield every file below a folder, its path relative to it, and its status; no link followed.
 
-    What is neither a file nor a folder counts as a file. Raises OSError where one cannot look.
+    What is neither a file nor a folder counts as a file. Raises the error of exit code 2 where one
+    cannot look.
     """
     open_ = [PurePosixPath()]
     while open_:
@@ -55,11 +58,13 @@ def files_below(folder: Path) -> Iterator[tuple[PurePosixPath, os.stat_result]]:
                 for entry in sorted(entries, key=lambda each: each.name):
                     if entry.is_dir(follow_symlinks=False):
                         open_.append(above / entry.name)
-                    else:
+                        continue
+                    with contextlib.suppress(FileNotFoundError):  # gone meanwhile
                         yield above / entry.name, entry.stat(follow_symlinks=False)
-        except FileNotFoundError:
-            if above != PurePosixPath():
-                raise
+        except FileNotFoundError:  # none yet, or gone meanwhile
+            continue
+        except OSError as error:
+            raise cannot_read(error, folder / above) from None
 
 
 def find_channels(folder: Path) -> tuple[PurePosixPath, ...]:
@@ -83,7 +88,14 @@ def find_channels(folder: Path) -> tuple[PurePosixPath, ...]:
                         break
         except (FileNotFoundError, NotADirectoryError):
             continue
+        except OSError as error:
+            raise cannot_read(error, folder / above) from None
     return tuple(sorted(found))
+
+
+def cannot_read(error: OSError, path: Path) -> MirrorError:
+    """Make the error of exit code 2 for what the system does not let us read."""
+    return usage_error(str(error.filename or path), f"cannot be read: {error.strerror}")
 
 
 def look(folder: Path, expected: Iterable[Expected], digests: Digests) -> list[Found]:

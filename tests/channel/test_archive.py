@@ -210,3 +210,18 @@ def test_a_disk_that_does_not_give_it_is_no_bad_archive(tmp_path: Path) -> None:
         (tmp_path / "b-1.0-0.conda").symlink_to("/proc/self/mem")
         with pytest.raises(OSError, match="Input/output"):
             open_whole(tmp_path / "b-1.0-0.conda")
+
+
+def test_a_damaged_lzma_member(opened: Opens) -> None:
+    """No artifact has one, and yet a zip may."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        archive.writestr("metadata.json", b"{}" * 500, zipfile.ZIP_LZMA)
+        archive.writestr("pkg-a-1.0-0.tar.zst", PKG)
+        archive.writestr("info-a-1.0-0.tar.zst", INFO)
+    whole = data.getvalue()
+    assert opened(whole) == "a 1.0 0"
+    start = whole.index(b"metadata.json") + len("metadata.json") + 4  # behind the LZMA header
+    damaged = whole[:start] + b"\xff" * 5 + whole[start + 5 :]
+    with pytest.raises(BadArchiveError):
+        opened(damaged)

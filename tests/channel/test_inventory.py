@@ -15,7 +15,7 @@ import pytest
 
 from scripts.channel import inventory as module
 from scripts.channel.digest_cache import Digests
-from scripts.channel.inventory import Expected, Found, Standing, look
+from scripts.channel.inventory import Expected, Found, Standing, files_below, look
 from scripts.core.files import hash_file as real_hash_file
 from tests.support.template import ROOT
 
@@ -216,3 +216,15 @@ def test_ctrl_c_does_not_wait_for_the_whole_channel(tmp_path: Path) -> None:
             child.kill()
         assert time.monotonic() - begun < 2
     assert err.splitlines()[-1] == b"KeyboardInterrupt"
+
+
+def test_what_vanishes_meanwhile_is_passed_over(tmp_path: Path) -> None:
+    """`verify` holds no lock: a folder may go between its listing and its turn."""
+    (tmp_path / "a" / "below").mkdir(parents=True)
+    (tmp_path / "b").touch()
+    found = []
+    for path, _ in files_below(tmp_path):
+        found.append(str(path))
+        (tmp_path / "a" / "below").rmdir()
+        (tmp_path / "a").rmdir()
+    assert found == ["b"]
