@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from scripts.core.file_lock import try_lock
-from scripts.core.files import CHUNK, make_durable, naming, replace
+from scripts.core.files import CHUNK, make_durable, naming, replace, unlink
 
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
 
@@ -119,7 +119,7 @@ class PartFile:
     def discard(self) -> None:
         """Remove the part."""
         self._close()
-        self._path.unlink(missing_ok=True)
+        unlink(self._path, missing_ok=True)
 
     def _lock(self) -> None:
         """Lock the part; refuse one that somebody else has, or has just placed or removed."""

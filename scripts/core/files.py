@@ -87,11 +87,9 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             make_durable(descriptor)
-            if (
-                os.name != "nt"
-            ):  # still owned, so that nobody clears it; Windows renames no open file
+            if os.name != "nt":  # still owned, so that nobody clears it
                 replace(part, path)
-        if os.name == "nt":
+        if os.name == "nt":  # which renames no open file
             replace(part, path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -110,6 +108,13 @@ def replace(source: Path, target: Path) -> None:
 def unlink(path: Path, *, missing_ok: bool = False) -> None:
     """Remove a file; tried again, and refused, as `replace` is."""
     _persist(lambda: path.unlink(missing_ok=missing_ok), path, "removed")
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder with all that is in it; tried again, and refused, as `replace` is."""
+    import shutil
+
+    _persist(lambda: shutil.rmtree(path), path, "removed")
 
 
 def _persist(change: Callable[[], object], path: Path, done: str) -> None:

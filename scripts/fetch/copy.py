@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from scripts.channel.part import PartFile, move
-from scripts.core.files import CHUNK
+from scripts.core.files import CHUNK, unlink
 from scripts.core.record import Digest
 from scripts.fetch.failure import DownloadError, ErrorKind, mismatch
 from scripts.lock.derive import is_path
@@ -63,7 +63,7 @@ def place_again(
     the name that it has on its way. Returns the status of the new file.
     """
     part.parent.mkdir(parents=True, exist_ok=True)
-    part.unlink(missing_ok=True)
+    unlink(part, missing_ok=True)
     try:
         os.link(source, part)
     except OSError:
@@ -74,7 +74,7 @@ def place_again(
                 raise wrong_digest(digest, copy.hex) from None
             return copy.place(target, durable=durable)
     move(part, target)
-    part.unlink(missing_ok=True)  # POSIX: to rename one link of a file to another does nothing
+    unlink(part, missing_ok=True)  # POSIX: to rename one link of a file to another does nothing
     return target.stat()
 
 
