@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from scripts.channel.owners import by_settings, read_owners
+from scripts.channel.owners import read_owners
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.file_lock import exclusive
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace, console: Console) -> Report:
     lock = read_lock(workspace.lock_path)
     selection = select(lock, workspace.settings)
     with exclusive(workspace.place.lock, workspace.settings.channel_dir):
-        owners = read_owners(workspace, by_settings(workspace, lock))
+        owners = read_owners(workspace, lock)
         return index(workspace, selection, console, owners=owners)
 
 

@@ -7,8 +7,9 @@ import dataclasses
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 
-from scripts.channel.owners import by_settings, read_owners
+from scripts.channel.owners import read_owners
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError
@@ -52,30 +53,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--relayout",
         action="store_true",
-        help="arrange the channel anew, in the layout that is set: links, a new index, then the"
-        " old places wait for their removal",
+        help="arrange the channel anew in the layout that is set",
     )
     parser.add_argument(
-        "--drop-retained",
-        action="store_true",
-        help="with --relayout: leave out what no lock names and has no place in the new layout",
+        "--drop-retained", action="store_true", help="with --relayout: leave out what has no place"
     )
-    return run_task("mirror", parser, run, argv)
+    return run_task("mirror", parser, partial(run, parser), argv)
 
 
-def run(options: argparse.Namespace, console: Console) -> Report:
+def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: Console) -> Report:
     """Mirror the workspace that the options name."""
+    if options.drop_retained and not options.relayout:
+        parser.error("--drop-retained goes with --relayout")
     workspace = open_workspace(options.manifest_path, overrides_from(options))
     lock = read_lock(workspace.lock_path)
     if not is_run_by_pixi(os.environ, workspace.manifest_path):
         _look_at_committed_lock(workspace, lock, console)
     with exclusive(workspace.place.lock, workspace.settings.channel_dir):
-        if options.relayout:
-            report = relayout(workspace, lock, console, drop_retained=options.drop_retained)
-            if report.problems:
-                return report
-            console.report(report)
-        return chain(workspace, lock, console)
+        if not options.relayout:
+            return chain(workspace, lock, console)
+        arranged = relayout(workspace, lock, console, drop_retained=options.drop_retained)
+        if arranged.problems:
+            return arranged
+        console.report(arranged)
+        report = chain(workspace, lock, console)
+    return dataclasses.replace(report, data={**arranged.data, **report.data})
 
 
 def _look_at_committed_lock(workspace: Workspace, lock: LockFile, console: Console) -> None:
@@ -83,8 +85,7 @@ def _look_at_committed_lock(workspace: Workspace, lock: LockFile, console: Conso
     problems, not_checked = check_fit(workspace, lock)
     if problems:
         raise MirrorError(*problems)
-    console.note("mirror: using pixi.lock as it is; it fits the manifest")
-    for sentence in not_checked:
+    for sentence in ("using pixi.lock as it is; it fits the manifest", *not_checked):
         console.note(f"mirror: {sentence}")
 
 
@@ -92,23 +93,21 @@ def chain(workspace: Workspace, lock: LockFile, console: Console) -> Report:
     """Run the stages on the workspace's lock; the first one with a problem is the last.
 
     Each stage's lines are printed as it ends, what several say but once; the report returned
-    holds the data of all stages, and the problems. The caller holds the channel's lock file.
+    has the data of all. The caller holds the channel's lock file.
     """
     selection = select(lock, workspace.settings)
-    owners = read_owners(workspace, by_settings(workspace, lock))
+    owners = read_owners(workspace, lock)
     stages: tuple[tuple[str, Callable[[], Report]], ...] = (
         ("fetch", lambda: fetch(workspace, selection, FetchOptions(), console)),
         ("index", lambda: index(workspace, selection, console, owners=owners)),
-        ("verify", lambda: verify(workspace, selection, VerifyOptions(), console)),
+        ("verify", lambda: verify(workspace, selection, VerifyOptions(), console, owners=owners)),
     )
-    data: dict[str, Json] = {}
-    said: set[str] = set()
+    data, said = dict[str, Json](), set[str]()
     for name, stage in stages:
         report = stage()
         data[name] = report.data
-        for line in report.lines:
-            if line not in said:
-                console.result(line)
+        for line in (each for each in report.lines if each not in said):
+            console.result(line)
         said.update(report.lines)
         if report.problems:
             return dataclasses.replace(report, lines=(), data=data)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import PurePosixPath
 
-from scripts.channel.owners import by_settings
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.file_lock import exclusive
 from scripts.core.report import Report
-from scripts.keep.prune import PruneOptions, adopt, forget, prune
+from scripts.keep.prune import adopt, forget, prune
 from scripts.lock.read import read_lock
 from scripts.workspace.workspace import add_setting_options, open_workspace, overrides_from
 
@@ -25,8 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "prune", "remove retained artifacts: those that the index names and no workspace does"
     )
     add_setting_options(parser, *SETTINGS)
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument(
+    parser.add_argument(
         "--dry-run", action="store_true", help="say what would be removed, then stop"
     )
     parser.add_argument(
@@ -42,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="PATH",
         help="drop this artifact alone, as when it is damaged (repeatable)",
     )
+    which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--adopt",
         action="store_true",
@@ -52,22 +52,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="NAME",
         help="drop a workspace that no longer shares the channel; removes nothing",
     )
-    return run_task("prune", parser, run, argv)
+    return run_task("prune", parser, partial(run, parser), argv)
 
 
-def run(options: argparse.Namespace, console: Console) -> Report:
+def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: Console) -> Report:
     """Prune the mirror of the workspace that the options name."""
+    removes_nothing = options.adopt or options.forget is not None
+    if removes_nothing and (options.dry_run or options.now or options.drop):
+        parser.error("--adopt and --forget remove nothing: no --dry-run, --now or --drop with them")
+    if options.forget == "":
+        parser.error("--forget needs the name of a workspace")
     workspace = open_workspace(options.manifest_path, overrides_from(options))
-    selection = by_settings(workspace, read_lock(workspace.lock_path))
-    asked = PruneOptions(dry_run=options.dry_run, at_once=options.now, drop=tuple(options.drop))
+    lock = read_lock(workspace.lock_path)
+    drop = tuple(options.drop)
     if options.dry_run:
-        return prune(workspace, selection, asked, console)
+        return prune(workspace, lock, console, dry_run=True, at_once=options.now, drop=drop)
     with exclusive(workspace.place.lock, workspace.settings.channel_dir):
-        if options.forget:
+        if options.forget is not None:
             return forget(workspace, options.forget)
         if options.adopt:
-            return adopt(workspace, selection, console)
-        return prune(workspace, selection, asked, console)
+            return adopt(workspace, lock, console)
+        return prune(workspace, lock, console, at_once=options.now, drop=drop)
 
 
 if __name__ == "__main__":

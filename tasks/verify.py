@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from scripts.channel.owners import by_settings, read_owners
+from scripts.channel.owners import read_owners
 from scripts.core.command import run_task, task_parser, words_of
 from scripts.core.console import Console
 from scripts.core.file_lock import exclusive
@@ -71,8 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: Console) -> Report:
     """Verify the mirror of the workspace that the options name."""
-    if options.self_check and (options.level or options.client or options.report):
-        parser.error("--self-check goes with neither --level nor --client nor --report")
+    if options.self_check and (options.level or options.client or options.report or options.strict):
+        parser.error("--self-check goes with none of --level, --client, --report, --strict")
     workspace = open_workspace(options.manifest_path, overrides_from(options))
     lock = read_lock(workspace.lock_path)
     selection = select(lock, workspace.settings)
@@ -87,7 +87,7 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
         reports=tuple(dict.fromkeys(options.report or ())),
         strict=options.strict,
     )
-    owners = read_owners(workspace, by_settings(workspace, lock))
+    owners = read_owners(workspace, lock)
     return verify(workspace, selection, wanted, console, owners=owners)
 
 

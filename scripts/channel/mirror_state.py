@@ -10,17 +10,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from scripts.channel.digest_cache import Fingerprint
 from scripts.core.channel_paths import WORKSPACES, ChannelPlace
 from scripts.core.errors import MirrorError, usage_error
-from scripts.core.files import read_regular, unlink, write_atomically
+from scripts.core.files import read_regular, remove_folder, unlink, write_atomically
 from scripts.core.layout import Layout
 
 _CHANNEL: Final = "channel.json"
@@ -74,6 +72,10 @@ class WorkspaceState:
         """The copy of its last mirrored lock."""
         return self.folder / _LOCK
 
+    def names(self, path: PurePosixPath) -> bool:
+        """Tell whether it names what is at a place."""
+        return any(each.path == path for each in self.artifacts)
+
     def arranged(self, layout: Layout) -> WorkspaceState:
         """Return the same with the places that its artifacts have in a layout."""
         if layout is self.layout:
@@ -90,11 +92,13 @@ class WorkspaceState:
 class Removal:
     """A file that a published index named once, and that waits for its removal.
 
-    `dropped` is when the publication that no longer names it was done, None until then.
+    `size` and `mtime` (nanoseconds) are the file's, by which it is known. `dropped` is when the
+    publication that no longer names it was done, None until then.
     """
 
     path: PurePosixPath
-    fingerprint: Fingerprint
+    size: int
+    mtime: int
     dropped: datetime | None
 
 
@@ -142,9 +146,8 @@ def write_removals(place: ChannelPlace, removals: Iterable[Removal]) -> None:
     rows = [
         {
             "path": str(each.path),
-            "size": each.fingerprint.size,
-            "mtime-ns": each.fingerprint.mtime,
-            "inode": each.fingerprint.inode,
+            "size": each.size,
+            "mtime-ns": each.mtime,
             "dropped": None if each.dropped is None else each.dropped.isoformat(),
         }
         for each in sorted(removals, key=lambda each: each.path)
@@ -183,16 +186,18 @@ def forget_workspace(workspace: WorkspaceState) -> None:
     """Drop a workspace: what it alone names may be pruned from now on."""
     try:
         unlink(workspace.folder / _WORKSPACE)
-        shutil.rmtree(workspace.folder)
+        remove_folder(workspace.folder)
     except OSError as error:
         raise _not_written(error, workspace.folder) from error
 
 
 def _read_workspaces(folder: Path) -> Iterable[WorkspaceState]:
     try:
-        entries = sorted(folder.iterdir())
+        entries = sorted(each for each in folder.iterdir() if each.is_dir())
     except FileNotFoundError:
         return
+    except OSError as error:
+        raise usage_error(str(folder), f"cannot be read: {error.strerror}") from None
     for each in entries:
         document = _read(each / _WORKSPACE)
         if document is None:  # a kill between the two files, or while it was forgotten
@@ -228,9 +233,8 @@ def _removal(row: Any) -> Removal:
     dropped = row["dropped"]
     return Removal(
         path=_inside(row["path"]),
-        fingerprint=Fingerprint(
-            size=int(row["size"]), mtime=int(row["mtime-ns"]), inode=int(row["inode"])
-        ),
+        size=int(row["size"]),
+        mtime=int(row["mtime-ns"]),
         dropped=None if dropped is None else datetime.fromisoformat(dropped).astimezone(UTC),
     )
 

@@ -6,10 +6,14 @@ What a workspace names is what its settings and its lock name; options narrow a 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+import shlex
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import combinations
 from pathlib import Path, PurePosixPath
 
+from scripts.channel.digest_cache import Digests
 from scripts.channel.inventory import find_channels
 from scripts.channel.mirror_state import (
     MirrorState,
@@ -22,6 +26,7 @@ from scripts.channel.mirror_state import (
     write_workspace,
 )
 from scripts.core.artifact import Artifact
+from scripts.core.channel_paths import ChannelPlace
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.files import not_readable
 from scripts.core.layout import FLAT_CHANNEL, Layout
@@ -35,19 +40,24 @@ from scripts.workspace.workspace import Workspace
 class Owners:
     """Who names what, as of now.
 
-    `own` is this workspace by its settings and its present lock, `last` by those of its last
-    `mirror` (None: it was not mirrored yet); `others` are the workspaces that share the channel.
+    `own` is this workspace by its settings and its present lock, whose bytes are `lock`; `last` by
+    those of its last `mirror` (None: it was not mirrored yet); `others` are the workspaces that
+    share the channel.
     """
 
     state: MirrorState
+    lock: bytes
     own: WorkspaceState
     last: WorkspaceState | None
     others: tuple[WorkspaceState, ...]
 
+    def everybody(self) -> tuple[WorkspaceState, ...]:
+        """Return all of them, this workspace as of now and then."""
+        return (self.own, *(() if self.last is None else (self.last,)), *self.others)
+
     def named(self) -> frozenset[PurePosixPath]:
-        """Return the places of all that anybody names, this workspace as of then and now."""
-        everybody = (self.own, *(() if self.last is None else (self.last,)), *self.others)
-        return frozenset(each.path for one in everybody for each in one.artifacts)
+        """Return the places of all that anybody names, this workspace as of now and then."""
+        return frozenset(each.path for one in self.everybody() for each in one.artifacts)
 
     def named_now(self) -> frozenset[PurePosixPath]:
         """Return the places of all that anybody names, this workspace as of now alone."""
@@ -59,7 +69,8 @@ class Owners:
             yield f"shared with: {each}"
             if each.is_gone:
                 yield (
-                    f"  its artifacts stay; `pixi run prune --forget {each.name}` if it is no more"
+                    f"  its artifacts stay; `pixi run prune --forget {shlex.quote(each.name)}`"
+                    " if it is no more"
                 )
 
 
@@ -69,30 +80,42 @@ def by_settings(workspace: Workspace, lock: LockFile) -> Selection:
     return select(lock, settings)
 
 
-def read_owners(workspace: Workspace, whole: Selection, *, relayout: bool = False) -> Owners:
-    """Read who shares the channel; `whole` is what this workspace's settings and lock name.
+def read_owners(workspace: Workspace, lock: LockFile, *, relayout: bool = False) -> Owners:
+    """Read who shares the channel, and what this workspace's settings and lock name in it.
 
-    `relayout`: the layout of `whole` is that which the channel is to get.
-    Raises the error of exit code 2 where the channel has another layout than `whole`, and where
-    two workspaces want different bytes at one place, or, in a flat channel, one package name from
-    two channels.
+    `relayout`: the layout that is set is that which the channel is to get.
+    Raises the error of exit code 2 where the channel has another layout, and where two workspaces
+    want different bytes at one place, or, in a flat channel, one package name from two channels.
     """
+    return read_owners_of(workspace, by_settings(workspace, lock), lock.data, relayout=relayout)
+
+
+def read_owners_of(
+    workspace: Workspace, whole: Selection, lock: bytes = b"", *, relayout: bool = False
+) -> Owners:
+    """Do so where all that this workspace names is known."""
     state = read_state(workspace.place)
     if not relayout:
         _check_layout(workspace, state, whole.layout)
-    own = _own(workspace, _lock_bytes(workspace), whole)
+    own = _own(workspace, lock, whole)
     known = tuple(each.arranged(whole.layout) for each in state.workspaces)
     last = _last(own, known)
     others = tuple(each for each in known if each is not last)
-    problems = list(_conflicts(own, others, whole.layout))
+    differ = partial(_differ, workspace.place)
+    # Of the others each was compared with the rest as it came, but in the layout of then.
+    pairs = combinations((own, *others), 2) if relayout else ((own, each) for each in others)
+    problems = [each for pair in pairs for each in _conflicts(*pair, whole.layout, differ)]
     if problems:
         raise MirrorError(*problems)
-    return Owners(state=state, own=own, last=last, others=others)
+    return Owners(state=state, lock=lock, own=own, last=last, others=others)
 
 
 def last_mirrored_lock(workspace: Workspace) -> Path | None:
     """Return the copy of the lock that this workspace was last mirrored by; None: not yet."""
-    lock = workspace.lock_path.read_bytes() if workspace.lock_path.is_file() else b""
+    try:
+        lock = workspace.lock_path.read_bytes() if workspace.lock_path.is_file() else b""
+    except OSError as error:
+        raise not_readable(workspace.lock_path, "lock file", error) from None
     last = _last(_own(workspace, lock), read_state(workspace.place).workspaces)
     return None if last is None else last.lock
 
@@ -105,7 +128,7 @@ def remember(workspace: Workspace, owners: Owners, layout: Layout) -> None:
     note_layout(workspace, owners.state, layout)
     if owners.own == owners.last and owners.own.lock.exists():
         return
-    write_workspace(owners.own, _lock_bytes(workspace))
+    write_workspace(owners.own, owners.lock)
     if owners.last is not None and owners.last.folder != owners.own.folder:
         forget_workspace(owners.last)
 
@@ -167,13 +190,6 @@ def _are_two(one: Path, other: Path) -> bool:
         return False
 
 
-def _lock_bytes(workspace: Workspace) -> bytes:
-    try:
-        return workspace.lock_path.read_bytes()
-    except OSError as error:
-        raise not_readable(workspace.lock_path, "lock file", error) from None
-
-
 def _named(artifact: Artifact, layout: Layout) -> NamedArtifact:
     digest = artifact.digest
     return NamedArtifact(
@@ -204,50 +220,56 @@ def _check_layout(workspace: Workspace, state: MirrorState, wanted: Layout) -> N
 
 
 def _conflicts(
-    own: WorkspaceState, others: Iterable[WorkspaceState], layout: Layout
+    one: WorkspaceState,
+    other: WorkspaceState,
+    layout: Layout,
+    differ: Callable[[NamedArtifact, NamedArtifact], bool],
 ) -> Iterator[Problem]:
-    """Yield what this workspace and another one cannot both have in one channel folder."""
-    by_path = {each.path: each for each in own.artifacts}
+    """Yield what two workspaces cannot both have in one channel folder."""
+    by_path = {each.path: each for each in one.artifacts}
     by_name: dict[str, NamedArtifact] = {}
-    for each in own.artifacts:
+    for each in one.artifacts:
         by_name.setdefault(each.package, each)
-    for other in others:
-        names: set[str] = set()
-        for theirs in other.artifacts:
-            ours = by_path.get(theirs.path)
-            if ours is not None and _differ(ours, theirs):
-                trouble = "two workspaces that share this channel want different bytes here"
-                facts = tuple(
-                    (f"{each.digest or each.size}", f"of {one}")
-                    for each, one in ((ours, own), (theirs, other))
-                )
-                yield _conflict(str(theirs.path), trouble, facts, other)
-            same_name = by_name.get(theirs.package)
-            if layout is not Layout.FLAT or same_name is None or theirs.package in names:
-                continue
-            if _channel(same_name) != _channel(theirs):
-                names.add(theirs.package)
-                trouble = (
-                    "two workspaces that share this flat channel take it from two channels, which"
-                    " a flat channel cannot keep apart"
-                )
-                facts = tuple(
-                    (str(_channel(each)), f"of {one}")
-                    for each, one in ((same_name, own), (theirs, other))
-                )
-                yield _conflict(theirs.package, trouble, facts, other)
+    names: set[str] = set()
+    for theirs in other.artifacts:
+        ours = by_path.get(theirs.path)
+        if ours is not None and differ(ours, theirs):
+            trouble = "two workspaces that share this channel want different bytes here"
+            facts = tuple(
+                (f"{each.digest or each.size}", f"of {whose}")
+                for each, whose in ((ours, one), (theirs, other))
+            )
+            yield _conflict(str(theirs.path), trouble, facts, (one, other))
+        same_name = by_name.get(theirs.package)
+        if layout is not Layout.FLAT or same_name is None or theirs.package in names:
+            continue
+        if _channel(same_name) != _channel(theirs):
+            names.add(theirs.package)
+            trouble = (
+                "two workspaces that share this flat channel take it from two channels, which"
+                " a flat channel cannot keep apart"
+            )
+            facts = tuple(
+                (str(_channel(each)), f"of {whose}")
+                for each, whose in ((same_name, one), (theirs, other))
+            )
+            yield _conflict(theirs.package, trouble, facts, (one, other))
 
 
 def _conflict(
-    subject: str, trouble: str, facts: tuple[tuple[str, str], ...], other: WorkspaceState
+    subject: str,
+    trouble: str,
+    facts: tuple[tuple[str, str], ...],
+    workspaces: tuple[WorkspaceState, WorkspaceState],
 ) -> Problem:
+    gone = next((each for each in workspaces if each.is_gone), None)
     return Problem(
         subject=subject,
         trouble=trouble,
         code=ExitCode.USAGE,
         facts=facts,
-        help=f"pixi run prune --forget {other.name}"
-        if other.is_gone
+        help=f"pixi run prune --forget {shlex.quote(gone.name)}"
+        if gone
         else f"give one of them a channel of its own: channel-dir under [{TABLE}]",
     )
 
@@ -257,11 +279,29 @@ def _channel(artifact: NamedArtifact) -> PurePosixPath:
     return artifact.elsewhere.parent.parent
 
 
-def _differ(one: NamedArtifact, other: NamedArtifact) -> bool:
-    """Tell whether two workspaces cannot mean the same bytes."""
+def _differ(place: ChannelPlace, one: NamedArtifact, other: NamedArtifact) -> bool:
+    """Tell whether two workspaces cannot mean the same bytes.
+
+    A sha256 and a md5 are compared by the file that has one of them. Where there is none yet,
+    whoever comes second finds it.
+    """
     if None not in (one.size, other.size) and one.size != other.size:
         return True
     if one.digest is None or other.digest is None:
         return False
-    same_kind = one.digest.partition(":")[0] == other.digest.partition(":")[0]
-    return same_kind and one.digest != other.digest
+    if one.digest.partition(":")[0] == other.digest.partition(":")[0]:
+        return one.digest != other.digest
+    digests = Digests(place.digests, writes=False)
+    for path in (one.path, one.elsewhere):
+        try:
+            if not (place.folder / path).is_file():
+                continue
+            fits = {
+                digests.digest_of(place.folder, path, algorithm) == digest
+                for each in (one.digest, other.digest)
+                for algorithm, _, digest in [each.partition(":")]
+            }
+        except OSError:  # one that cannot be read is told of by whoever needs it
+            continue
+        return len(fits) > 1
+    return False

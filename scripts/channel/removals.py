@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
@@ -15,12 +16,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from scripts.channel.digest_cache import Fingerprint
 from scripts.channel.mirror_state import Removal, write_removals
 from scripts.core.channel_paths import ChannelPlace
 from scripts.core.errors import usage_error
 from scripts.core.files import unlink
 
+_TIMES_DIFFER: Final = 2 * 10**9  # nanoseconds
 # Something is in a folder, or there is none.
 _STAYS: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR})
 
@@ -40,18 +41,28 @@ def still_waiting(
     return tuple(
         each
         for each in removals
-        if each.path not in named and _fingerprint(folder / each.path) in {each.fingerprint, None}
+        if each.path not in named and _is_the_one(_status(folder / each.path), each)
     )
 
 
 def is_there(folder: Path, removal: Removal) -> bool:
     """Tell whether the file has not been removed yet."""
-    return _fingerprint(folder / removal.path) is not None
+    return _status(folder / removal.path) is not None
 
 
-def _fingerprint(path: Path) -> Fingerprint | None:
+def _is_the_one(status: os.stat_result | None, removal: Removal) -> bool:
+    """Tell whether this is the very file, or gone; a copy of the mirror has other inodes.
+
+    And times as exactly as its disk keeps them: FAT to two seconds.
+    """
+    return status is None or (
+        status.st_size == removal.size and abs(status.st_mtime_ns - removal.mtime) < _TIMES_DIFFER
+    )
+
+
+def _status(path: Path) -> os.stat_result | None:
     try:
-        return Fingerprint.of(path.lstat())
+        return path.lstat()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -62,9 +73,10 @@ def to_remove(
     folder: Path, paths: Iterable[PurePosixPath], dropped: datetime | None
 ) -> tuple[Removal, ...]:
     """Put files on the list, as they are now; `dropped` None: by a publication yet to come."""
+    found = ((path, (folder / path).lstat()) for path in paths)
     return tuple(
-        Removal(path=path, fingerprint=Fingerprint.of((folder / path).lstat()), dropped=dropped)
-        for path in paths
+        Removal(path=path, size=status.st_size, mtime=status.st_mtime_ns, dropped=dropped)
+        for path, status in found
     )
 
 
@@ -74,8 +86,11 @@ def published(removals: Iterable[Removal], when: datetime) -> tuple[Removal, ...
 
 
 def is_due(removal: Removal, grace: timedelta, when: datetime) -> bool:
-    """Tell whether no client can still need it; a clock that was set back counts as none."""
-    return removal.dropped is not None and not timedelta() <= when - removal.dropped < grace
+    """Tell whether no client can still need it.
+
+    A clock that was set back by more than the grace tells nothing, and counts as none.
+    """
+    return removal.dropped is not None and abs(when - removal.dropped) >= grace
 
 
 def remove(

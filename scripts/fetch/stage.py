@@ -57,9 +57,10 @@ def fetch(
         problems = unhashed_problems(selection.artifacts, workspace.manifest)
         if problems:
             raise MirrorError(*problems)
+    state = read_state(workspace.place)
     if not options.dry_run:
         prepare(workspace.place)
-        note_layout(workspace, read_state(workspace.place), selection.layout)
+        note_layout(workspace, state, selection.layout)
     paths = (each.path for each in selection.artifacts)
     check_case(workspace.place.folder, paths, console, may_write=not options.dry_run)
     digests = Digests(workspace.place.digests, writes=not options.dry_run)
@@ -80,6 +81,14 @@ def fetch(
     results = _Results()
     if places:
         _download(workspace, plan, options, _Run(digests, console, results))
+        # What other workspaces name is known, too.
+        known = {
+            path
+            for one in state.workspaces
+            for each in one.artifacts
+            for path in (each.path, each.elsewhere)
+        }
+        digests.compact(frozenset(str(path) for path in known | {a.path for a in plan.artifacts}))
         if not results.failed:
             shutil.rmtree(workspace.place.parts, ignore_errors=True)
     absent = {each.path for each in places} - {each.artifact.path for each in results.placed}
@@ -180,7 +189,6 @@ def _download(workspace: Workspace, plan: Plan, options: FetchOptions, run: _Run
                     retries=pool.retries,
                 )
             )
-    run.digests.compact(frozenset(str(each.path) for each in plan.artifacts))
 
 
 def _place_again(source: PurePosixPath, again: Artifact, shared: Surroundings) -> Placed | Failed:

@@ -11,13 +11,13 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from scripts.channel.inventory import files_below, find_channels
+from scripts.channel.inventory import cannot_read, files_below, find_channels
 from scripts.channel.mirror_state import Removal
 from scripts.channel.owners import Owners
 from scripts.channel.removals import still_waiting
 from scripts.core.channel_paths import ChannelPlace
 from scripts.core.console import Console
-from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
+from scripts.core.errors import ExitCode, Problem
 from scripts.core.file_name import parse_file_name
 from scripts.core.files import read_regular
 from scripts.core.layout import FLAT_CHANNEL, Layout
@@ -76,16 +76,12 @@ class Account:
 
 def look_into_mirror(place: ChannelPlace, selection: Selection) -> tuple[ChannelWork, ...]:
     """List all conda channels of the mirror: those of the lock, and those that are there."""
+    there = (each for each in find_channels(place.folder) if _is_of(selection.layout, each))
     try:
-        paths = sorted(
-            {
-                *(each for each in find_channels(place.folder) if _is_of(selection.layout, each)),
-                *selection.channels,
-            }
-        )
+        paths = sorted({*there, *selection.channels})
         return plan_work(selection, [look_into_channel(place.folder, path) for path in paths])
     except OSError as error:
-        raise _unreadable(error, place.folder) from None
+        raise cannot_read(error, place.folder) from None
 
 
 def _is_of(layout: Layout, channel: PurePosixPath) -> bool:
@@ -148,11 +144,7 @@ def take_account(
     index: list[ChannelFile] = []
     untracked: list[ChannelFile] = []
     still: list[Removal] = []
-    try:
-        files = list(files_below(place.folder))
-    except OSError as error:
-        raise _unreadable(error, place.folder) from None
-    for path, status in files:
+    for path, status in files_below(place.folder):
         file = ChannelFile(path=path, size=status.st_size)
         if path in by_path:
             still.append(by_path[path])
@@ -197,11 +189,11 @@ def account_json(account: Account) -> Json:
         "retained": listed(account.retained),
         "waiting-for-removal": {
             "files": len(account.waiting),
-            "bytes": sum(each.fingerprint.size for each in account.waiting),
+            "bytes": sum(each.size for each in account.waiting),
             "paths": [
                 {
                     "path": str(each.path),
-                    "size": each.fingerprint.size,
+                    "size": each.size,
                     "dropped": None if each.dropped is None else each.dropped.isoformat(),
                 }
                 for each in account.waiting
@@ -227,10 +219,6 @@ def is_artifact_place(path: PurePosixPath) -> bool:
     return is_known_subdir(path.parent.name) and parse_file_name(path.name) is not None
 
 
-def _unreadable(error: OSError, folder: Path) -> MirrorError:
-    return usage_error(str(error.filename or folder), f"cannot be read: {error.strerror}")
-
-
 def _present_records(folder: Path, subdir: PurePosixPath, console: Console) -> Mapping[str, Record]:
     """Read the records of the present index: of repodata.json, else of its zst, else none.
 
@@ -242,7 +230,7 @@ def _present_records(folder: Path, subdir: PurePosixPath, console: Console) -> M
     except FileNotFoundError:
         return {}
     except OSError as error:  # what it says must not be lost only because it cannot be read now
-        raise _unreadable(error, folder) from None
+        raise cannot_read(error, folder) from None
     vouched = read_vouched_records(folder / subdir, subdir)
     try:
         records = parse_repodata(data, str(path)).records

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.files import naming
@@ -39,14 +40,19 @@ class BuiltSubdir:
 
 
 def build_index(
-    folder: Path, seed: ChannelSeed, indexer: Indexer, target: Path
+    folder: Path,
+    seed: ChannelSeed,
+    indexer: Indexer,
+    target: Path,
+    named: AbstractSet[PurePosixPath],
 ) -> tuple[BuiltSubdir, ...]:
     """Stage a channel in `target`, run the indexer on it and compare every record and shard.
 
+    `named` is all that any workspace names.
     Raises the error of exit code 4 with all that is not as it should be, or of 2 with all records
     that could not be indexed.
     """
-    refuse_unreadable(seed)
+    refuse_unreadable(seed, named)
     stage_channel(folder, seed, target)
     run_indexer(indexer, target, sum(1 for each in seed.subdirs for _ in each.records()))
     for each in seed.subdirs:

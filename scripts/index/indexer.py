@@ -68,7 +68,7 @@ def find_indexer() -> Indexer:
         ) from None
 
 
-def run_indexer(indexer: Indexer, channel: Path, artifacts: int = 0) -> None:
+def run_indexer(indexer: Indexer, channel: Path, artifacts: int) -> None:
     """Index a channel of so many artifacts, keeping the records that are in its repodata.json.
 
     Raises the error of exit code 4 with the indexer's last lines where it fails, or of 2 where

@@ -7,6 +7,7 @@ ends at the first requirement that is no MatchSpec.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -16,8 +17,11 @@ from scripts.index.parse_record import BadRecordError, parse_record
 from scripts.index.seed import ChannelSeed
 
 
-def refuse_unreadable(seed: ChannelSeed) -> None:
-    """Raise the error of exit code 2 with every record of the seed that rattler cannot read."""
+def refuse_unreadable(seed: ChannelSeed, named: AbstractSet[PurePosixPath]) -> None:
+    """Raise the error of exit code 2 with every record of the seed that rattler cannot read.
+
+    `named` is all that any workspace names.
+    """
     from scripts.core.rattler_child import call_rattler
 
     records = [record for each in seed.subdirs for _, record in each.records()]
@@ -29,9 +33,10 @@ def refuse_unreadable(seed: ChannelSeed) -> None:
     assert isinstance(reply, Mapping)
     refused: Mapping[str, Any] = reply
     problems = [
-        _problem(seed.path / each.subdir / name, record, what, is_locked=name in each.locked)
+        _problem(path, record, what, is_locked=name in each.locked, is_named=path in named)
         for each in seed.subdirs
         for name, record in each.records()
+        for path in [seed.path / each.subdir / name]
         for what in _refused(record, refused["specs"], refused["versions"])
     ]
     if problems:
@@ -63,9 +68,19 @@ def _refused(
 
 
 def _problem(
-    path: PurePosixPath, record: Record, what: tuple[str, str], *, is_locked: bool
+    path: PurePosixPath,
+    record: Record,
+    what: tuple[str, str],
+    *,
+    is_locked: bool,
+    is_named: bool,
 ) -> Problem:
     trouble, reason = what
+    help_line = f"pixi update {record.name}, or correct its row in pixi.lock"
+    if is_named and not is_locked:
+        help_line = f"pixi update {record.name}, in the workspace that names it"
+    elif not is_locked:
+        help_line = "pixi run prune, which removes it"
     return Problem(
         subject=str(path),
         trouble=trouble,
@@ -74,7 +89,5 @@ def _problem(
             ("from", "pixi.lock" if is_locked else "the index of before"),
             ("reason", reason.splitlines()[0]),
         ),
-        help=f"pixi update {record.name}, or correct its row in pixi.lock"
-        if is_locked
-        else "pixi run prune, which removes it",
+        help=help_line,
     )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from datetime import datetime
 from pathlib import PurePosixPath
 
 from scripts.channel.digest_cache import Digests
 from scripts.channel.mirror_state import Removal, write_removals
-from scripts.channel.owners import Owners, read_owners, remember
+from scripts.channel.owners import Owners, remember
 from scripts.channel.prepare import clear_staging
 from scripts.channel.removals import is_due, now, published, remove, still_waiting, to_remove
 from scripts.core.artifact import Artifact
@@ -51,13 +52,13 @@ def index(
     selection: Selection,
     console: Console,
     *,
-    owners: Owners | None = None,
+    owners: Owners,
     carried: Mapping[PurePosixPath, Record] | None = None,
     dropping: Collection[PurePosixPath] | None = None,
 ) -> Report:
     """Bring the index of every channel up to date; do nothing where it is.
 
-    `owners` None: the selection is all that the workspace names. `carried` are records of
+    `carried` are records of
     artifacts that no index in this layout has yet. `dropping` are artifacts that it is to name no
     more; where it is given, the caller removes what is due. A client at work finds all that the
     index named before: what it no longer names waits for its removal.
@@ -65,7 +66,6 @@ def index(
     be opened by nobody (1), or the indexer does not do what it should (4).
     """
     place = workspace.place
-    owners = owners or read_owners(workspace, selection)
     named = owners.named()
     try:
         waiting = still_waiting(place.folder, owners.state.removals, named)
@@ -83,14 +83,15 @@ def index(
         clear_staging(place)  # of a run that was killed
         if dropping:
             write_removals(place, waiting)
-        indexing = _Indexing(place, find_indexer(), carried or {}, console)
+        indexing = _Indexing(place, find_indexer(), carried or {}, named, console)
         stamps = indexing.run(works, gone)
-        removals = _drop(indexing, waiting)
+        when = now()
+        removals = _drop(indexing, waiting, when)
         if removals != owners.state.removals:
             write_removals(place, removals)
         removed: tuple[Removal, ...] = ()
         if indexing.changed and dropping is None:
-            due = [each for each in removals if is_due(each, workspace.settings.grace, now())]
+            due = [each for each in removals if is_due(each, workspace.settings.grace, when)]
             if due:
                 removed = remove(place, due, [each for each in removals if each not in due])
         known = owners.named_now() | {each.path for each in removals}
@@ -103,12 +104,12 @@ def index(
         raise usage_error(str(name), f"cannot be read or written: {reason}") from error
 
 
-def _drop(indexing: _Indexing, waiting: Sequence[Removal]) -> tuple[Removal, ...]:
+def _drop(indexing: _Indexing, waiting: Sequence[Removal], when: datetime) -> tuple[Removal, ...]:
     """Return all that waits for its removal now that the index is published."""
     still = [each for each in waiting if each.path not in indexing.published]
     listed = {each.path for each in still}
     stale = [path for path in indexing.stale if path not in listed]
-    return published((*still, *to_remove(indexing.place.folder, stale, None)), now())
+    return published((*still, *to_remove(indexing.place.folder, stale, None)), when)
 
 
 def _refuse_obstacles(place: ChannelPlace, works: tuple[ChannelWork, ...]) -> None:
@@ -137,11 +138,13 @@ class _Indexing:
         place: ChannelPlace,
         indexer: Indexer,
         carried: Mapping[PurePosixPath, Record],
+        named: AbstractSet[PurePosixPath],
         console: Console,
     ) -> None:
         self.place = place
         self._indexer = indexer
         self._carried = carried
+        self._named = named
         self._console = console
         self.changed = False
         self.published: set[PurePosixPath] = set()
@@ -213,7 +216,11 @@ class _Indexing:
         seed = make_seed(work, kept, place.folder, Digests(place.digests))
         channel = place.folder / work.path
         with fresh_folder(place) as staged:
-            built = build_index(place.folder, seed, self._indexer, staged) if seed.subdirs else ()
+            built = (
+                build_index(place.folder, seed, self._indexer, staged, self._named)
+                if seed.subdirs
+                else ()
+            )
             if kept:
                 make_repodata_durable(built, staged)
             publish(built, staged, channel)

@@ -7,7 +7,7 @@ are listed, and left alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from scripts.channel.mirror_state import (
@@ -18,7 +18,7 @@ from scripts.channel.mirror_state import (
     read_state,
     write_channel,
 )
-from scripts.channel.owners import Owners, read_owners
+from scripts.channel.owners import Owners, by_settings, read_owners
 from scripts.channel.prepare import clear_staging
 from scripts.channel.removals import is_due, is_there, now, remove, still_waiting
 from scripts.core.console import Console
@@ -26,54 +26,69 @@ from scripts.core.errors import MirrorError, Problem, usage_error
 from scripts.core.report import Json, Report, human_size
 from scripts.index.account import Account, ChannelFile, is_artifact_place, take_account
 from scripts.index.stage import counted, index
-from scripts.lock.select import Selection
+from scripts.lock.model import LockFile
 from scripts.workspace.workspace import Workspace
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PruneOptions:
-    """What to do: only say what would be done; remove what waits at once; drop these alone."""
-
-    dry_run: bool = False
-    at_once: bool = False
-    drop: tuple[PurePosixPath, ...] = ()
-
-
 def prune(
-    workspace: Workspace, selection: Selection, options: PruneOptions, console: Console
+    workspace: Workspace,
+    lock: LockFile,
+    console: Console,
+    *,
+    dry_run: bool = False,
+    at_once: bool = False,
+    drop: Sequence[PurePosixPath] = (),
 ) -> Report:
     """Drop the retained artifacts from the index, and remove what has waited for long enough.
 
+    `dry_run`: only say what would be done; `at_once`: do not wait; `drop` these alone.
     Killed at any moment, the next run goes on. Raises the error of exit code 2 where other
     workspaces than those known may need what would go.
     """
-    place = workspace.place
-    owners = read_owners(workspace, selection)
+    place, grace = workspace.place, workspace.settings.grace
+    owners = read_owners(workspace, lock)
+    selection = by_settings(workspace, lock)
     account = take_account(place, selection, owners, console)
-    dropped = _dropped(account, owners, options)
+    dropped = _dropped(account, owners, drop)
     if dropped and not owners.state.is_adopted:
         raise _not_adopted(workspace, account)
-    if options.dry_run:
-        due = [each for each in account.waiting if options.at_once or _is_due(workspace, each)]
-        return _report(account, owners, options, dropped=dropped, removed=due)
-    clear_staging(place)  # of a run that was killed
-    problems: tuple[Problem, ...] = ()
-    if dropped or any(each.dropped is None for each in account.waiting):  # else by a killed run
-        dropping = [each.path for each in dropped]
-        problems = index(workspace, selection, console, owners=owners, dropping=dropping).problems
-    waiting = still_waiting(place.folder, read_state(place).removals, owners.named())
-    due = [each for each in waiting if options.at_once or _is_due(workspace, each)]
-    left = [each for each in waiting if each not in due]
-    removed = remove(place, due, left) if due else ()
-    left = [each for each in left if is_there(place.folder, each)]
-    account = replace(account, waiting=tuple(left))
-    report = _report(account, owners, options, dropped=dropped, removed=removed)
-    return replace(report, problems=problems)
+    gone = {each.path for each in dropped}
+    untracked = [each for each in account.untracked if each.path in gone]
+    account = replace(
+        account, untracked=tuple(each for each in account.untracked if each.path not in gone)
+    )
+    if dry_run:
+        when = now()
+        removed = [each for each in account.waiting if at_once or is_due(each, grace, when)]
+    else:
+        clear_staging(place)  # of a run that was killed
+        problems: tuple[Problem, ...] = ()
+        if dropped or any(each.dropped is None for each in account.waiting):  # by a killed run
+            report = index(workspace, selection, console, owners=owners, dropping=sorted(gone))
+            problems = report.problems
+        waiting = still_waiting(place.folder, read_state(place).removals, owners.named())
+        when = now()
+        due = [each for each in waiting if at_once or is_due(each, grace, when)]
+        left = [each for each in waiting if each not in due]
+        removed = list(remove(place, due, left)) if due else []
+        account = replace(
+            account, waiting=tuple(each for each in left if is_there(place.folder, each))
+        )
+    report = _report(
+        account,
+        owners,
+        dropped=[each for each in dropped if each not in untracked],
+        untracked=untracked,
+        removed=removed,
+        dry_run=dry_run,
+        at_once=at_once,
+    )
+    return report if dry_run else replace(report, problems=problems)
 
 
-def adopt(workspace: Workspace, selection: Selection, console: Console) -> Report:
+def adopt(workspace: Workspace, lock: LockFile, console: Console) -> Report:
     """Take all that the index names for this workspace's alone, and list what no lock names."""
-    owners = read_owners(workspace, selection)
+    owners, selection = read_owners(workspace, lock), by_settings(workspace, lock)
     account = take_account(workspace.place, selection, owners, console)
     layout = owners.state.layout or selection.layout
     write_channel(workspace.place, layout, is_adopted=True)
@@ -115,34 +130,31 @@ def _unknown(name: str, state: MirrorState, named: Sequence[WorkspaceState]) -> 
     return usage_error(name, "no workspace of this name shares the channel", *facts)
 
 
-def _dropped(account: Account, owners: Owners, options: PruneOptions) -> tuple[ChannelFile, ...]:
+def _dropped(
+    account: Account, owners: Owners, drop: Sequence[PurePosixPath]
+) -> tuple[ChannelFile, ...]:
     """Choose what goes: all that is retained, or what was asked for by name."""
-    if not options.drop:
+    if not drop:
         return account.retained
     files = {each.path: each for each in (*account.retained, *account.untracked)}
-    found = []
-    for path in options.drop:
-        file = files.get(path)
-        if path in owners.named():
-            owner = next(
-                one
-                for one in (owners.own, *owners.others)
-                if path in {a.path for a in one.artifacts}
-            )
+    found = {}
+    for path in drop:
+        owner = next((one for one in owners.everybody() if one.names(path)), None)
+        if owner is not None:
             raise usage_error(
                 str(path),
                 "is named by a workspace",
                 ("workspace", str(owner)),
                 help="pixi run fetch",
             )
-        if file is None or not is_artifact_place(path):
+        if path not in files or not is_artifact_place(path):
             raise usage_error(
                 str(path),
                 "no such artifact in the channel folder that no workspace names",
                 help="pixi run prune --dry-run",
             )
-        found.append(file)
-    return tuple(found)
+        found[path] = files[path]
+    return tuple(found.values())
 
 
 def _not_adopted(workspace: Workspace, account: Account) -> MirrorError:
@@ -154,40 +166,38 @@ def _not_adopted(workspace: Workspace, account: Account) -> MirrorError:
     )
 
 
-def _is_due(workspace: Workspace, removal: Removal) -> bool:
-    return is_due(removal, workspace.settings.grace, now())
-
-
-def _size(removals: Sequence[Removal]) -> int:
-    return sum(each.fingerprint.size for each in removals)
+def _size(files: Sequence[ChannelFile | Removal]) -> int:
+    return sum(each.size for each in files)
 
 
 def _report(
     account: Account,
     owners: Owners,
-    options: PruneOptions,
     *,
     dropped: Sequence[ChannelFile],
+    untracked: Sequence[ChannelFile],
     removed: Sequence[Removal],
+    dry_run: bool,
+    at_once: bool,
 ) -> Report:
-    """Say what was done, or would be."""
-    freed = _size(removed)
-    if options.dry_run and options.at_once:
-        freed += sum(each.size for each in dropped)
+    """Say what was done, or would be; `untracked` are those that were dropped all the same."""
+    goes: list[ChannelFile | Removal] = [*removed, *(dropped if dry_run and at_once else ())]
+    goes += untracked if dry_run and at_once else ()
     lines: list[str] = []
     if dropped:
-        size = human_size(sum(each.size for each in dropped))
-        drop = "would drop" if options.dry_run else "dropped"
+        drop = "would drop" if dry_run else "dropped"
+        size = human_size(_size(dropped))
         lines.append(f"{drop} from the index: {counted(len(dropped), 'artifact')}, {size}")
         lines += [f"  {each.path}" for each in dropped]
-    gone = len(removed) + (len(dropped) if options.dry_run and options.at_once else 0)
-    if gone:
-        verb = "would remove" if options.dry_run else "removed"
-        lines.append(f"{verb} {counted(gone, 'file')}, {human_size(freed)}")
-        if options.at_once:
+    will = "would be" if dry_run else "is to be"
+    lines += [f"{will} removed, and was never indexed: {each.path}" for each in untracked]
+    if goes:
+        verb = "would remove" if dry_run else "removed"
+        lines.append(f"{verb} {counted(len(goes), 'file')}, {human_size(_size(goes))}")
+        if at_once:
             lines.append("clients that are at work now may fail: what their index names is gone")
     waiting = len(account.waiting)
-    if waiting and not options.dry_run:
+    if waiting and not dry_run:
         lines.append(
             f"waiting for removal: {counted(waiting, 'file')},"
             f" {human_size(_size(account.waiting))};"
@@ -197,9 +207,9 @@ def _report(
         lines.append("nothing to prune")
     lines += [f"untracked, left alone: {each.path}" for each in account.untracked]
     data: dict[str, Json] = {
-        "dropped": [{"path": str(each.path), "size": each.size} for each in dropped],
-        "removed": [{"path": str(each.path), "size": each.fingerprint.size} for each in removed],
-        "bytes": freed,
+        "dropped": [{"path": str(each.path), "size": each.size} for each in (*dropped, *untracked)],
+        "removed": [{"path": str(each.path), "size": each.size} for each in removed],
+        "bytes": _size(goes),
         "waiting-for-removal": [str(each.path) for each in account.waiting],
         "untracked": [str(each.path) for each in account.untracked],
         "workspaces": [str(each.manifest) for each in owners.others],

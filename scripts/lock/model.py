@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from scripts.core.file_name import FileName
@@ -124,10 +124,11 @@ class LockedEnvironment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockFile:
-    """A whole lock file. `version` is 1 to 7."""
+    """A whole lock file. `version` is 1 to 7; `data` are the bytes that it was read from."""
 
     version: int
     environments: tuple[LockedEnvironment, ...]
+    data: bytes = field(default=b"", repr=False, compare=False)
 
     def packages(self) -> Iterator[LockedPackage]:
         """Every conda artifact of every environment and platform, repeated where shared."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +17,8 @@ _LARGEST: Final = 48 << 20
 
 def read_lock(path: Path) -> LockFile:
     """Read and parse a lock file; every fault of it is an error of exit code 2."""
-    return parse_lock(read_lock_text(path), path.name)
+    text = read_lock_text(path)
+    return replace(parse_lock(text, path.name), data=text.encode())
 
 
 def read_lock_text(path: Path) -> str:

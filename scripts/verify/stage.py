@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from scripts.channel.owners import Owners, read_owners
+from scripts.channel.owners import Owners, read_owners_of
 from scripts.core.channel_url import CUT_BY_CONDA, is_cut_by_conda
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
@@ -60,8 +60,7 @@ def verify(
     """Look at all levels, whatever the others found; the report holds every finding.
 
     Neither the channel folder nor the working state is written to, and no known digest believed;
-    written are the reports asked for alone. `owners` None: the selection is all that the workspace
-    names.
+    written are the reports asked for alone. `owners` None: the selection is all that is named.
     Raises the error of exit code 4 where a program asked for is missing.
     """
     if not workspace.place.folder.is_dir():
@@ -70,7 +69,7 @@ def verify(
             "there is no such channel folder",
             help="pixi run mirror",
         )
-    owners = owners or read_owners(workspace, selection)
+    owners = owners or read_owners_of(workspace, selection)
     _warn_of_tokens(workspace, selection, console)
     if not options.reports:
         return make_report(_look(workspace, selection, options, owners, console))

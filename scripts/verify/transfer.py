@@ -273,7 +273,7 @@ def _files(origin: Origin, account: Account) -> Iterator[Block]:
         (name, meaning, str(len(files)), human_size(sum(each.size for each in files)))
         for name, meaning, files in rows
     ]
-    waiting = sum(each.fingerprint.size for each in account.waiting)
+    waiting = sum(each.size for each in account.waiting)
     meaning = "an earlier index named it"
     table_rows.insert(
         3, ("waiting for removal", meaning, str(len(account.waiting)), human_size(waiting))
@@ -288,10 +288,7 @@ def _files(origin: Origin, account: Account) -> Iterator[Block]:
     )
     listed = [
         *((str(each.path), "retained", str(each.size)) for each in account.retained),
-        *(
-            (str(each.path), "waiting for removal", str(each.fingerprint.size))
-            for each in account.waiting
-        ),
+        *((str(each.path), "waiting for removal", str(each.size)) for each in account.waiting),
         *((str(each.path), "untracked", str(each.size)) for each in account.untracked),
     ]
     if listed:

@@ -147,7 +147,7 @@ def test_hotfixes_of_the_lock_survive(tmp_path: Path, indexer: str) -> None:
     assert record["constrains"] == ["cold <1"]
     # Control: the same indexer, unseeded, knows nothing of it.
     (mirror.folder / "linux-64" / "repodata.json").unlink()
-    run_indexer(find_indexer(), mirror.folder)
+    run_indexer(find_indexer(), mirror.folder, 2)
     assert mirror.record("linux-64/a-1.0-0.conda")["depends"] != ["b >=0.1", "hot >=1"]
     assert "constrains" not in mirror.record("linux-64/a-1.0-0.conda")
 
@@ -576,7 +576,7 @@ def test_an_indexer_that_cannot_be_started(tmp_path: Path) -> None:
     broken.write_bytes(b"#!/nowhere\n")
     broken.chmod(0o755)
     with pytest.raises(MirrorError) as caught:
-        run_indexer(Indexer(program=broken, identity="broken"), tmp_path)
+        run_indexer(Indexer(program=broken, identity="broken"), tmp_path, 0)
     assert caught.value.problems[0].code is ExitCode.PROGRAM
     assert str(caught.value) == (
         "rattler-index: ended with status 126\n"

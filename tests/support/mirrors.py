@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from scripts.channel.mirror_state import read_state, write_removals
+from scripts.channel.owners import read_owners
 from scripts.core.console import Console, Loudness
 from scripts.core.report import Report
 from scripts.index.stage import index
@@ -78,7 +79,9 @@ class Mirror:
 
     def index(self) -> Report:
         """Run the stage."""
-        return index(self.workspace, self.selection, Console(loudness=Loudness.VERBOSE))
+        workspace, console = self.workspace, Console(loudness=Loudness.VERBOSE)
+        owners = read_owners(workspace, read_lock(workspace.lock_path))
+        return index(workspace, self.selection, console, owners=owners)
 
     def prune(self, *options: str) -> int:
         """Run the task, quietly."""

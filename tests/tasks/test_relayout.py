@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,3 +175,117 @@ def test_a_killed_relayout_is_finished_by_the_next(
     assert run(mirror, one, "--relayout") == 0
     assert run(prune, one, "--now") == 0
     assert world.artifacts() == [f"{world.host}/ch/noarch/{name}-1.0-0.conda" for name in "ab"]
+
+
+def test_what_is_untracked_stays(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """An artifact of somebody's own that no index names: left alone, before and after."""
+    one = world.workspace("one", [world.package("a")], "flat")
+    assert run(mirror, one) == 0
+    mine = world.root / "common" / "noarch" / "mine-1.0-0.conda"
+    shutil.copyfile(mine.with_name("a-1.0-0.conda"), mine)
+    one = world.workspace("one", [world.package("a")], "by-channel")
+    assert run(mirror, one, "--relayout") == 0
+    capsys.readouterr()
+    assert run(prune, one, "--now") == 0
+    assert "untracked, left alone: noarch/mine-1.0-0.conda\n" in capsys.readouterr().out
+    assert world.artifacts() == [f"{world.host}/ch/noarch/a-1.0-0.conda", "noarch/mine-1.0-0.conda"]
+
+
+@pytest.mark.parametrize("whose", ["retained", "another workspace's", "its own"])
+def test_a_damaged_artifact_ends_it_before_anything_is_changed(
+    world: World, whose: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The control: its own is fetched again."""
+    a, b = world.package("a"), world.package("b")
+    assert run(mirror, world.workspace("one", [a, b], "by-channel")) == 0
+    if whose == "another workspace's":
+        assert run(mirror, world.workspace("two", [b], "by-channel")) == 0
+    if whose != "its own":
+        assert run(mirror, world.workspace("one", [a], "by-channel")) == 0
+    one = world.workspace("one", [a, b] if whose == "its own" else [a], "flat")
+    old = f"{world.host}/ch/noarch/b-1.0-0.conda"
+    file = world.root / "common" / old
+    size = file.stat().st_size
+    file.write_bytes(file.read_bytes()[:-4])
+    before = world.artifacts()
+    capsys.readouterr()
+    if whose == "its own":
+        assert run(mirror, one, "--relayout") == 0
+        assert (world.root / "common" / "noarch" / "b-1.0-0.conda").stat().st_size == size
+        return
+    assert run(mirror, one, "--relayout", "-q") == 1
+    help_line = (
+        "remove this file, then run this again"
+        if whose == "retained"
+        else "remove this file, then `pixi run mirror` in the workspace that names it"
+    )
+    assert capsys.readouterr().err == (
+        f"error: {old}: damaged, so it cannot be arranged anew; nothing was changed\n"
+        f"  actual  {size - 4} bytes\n"
+        f"help: {help_line}\n"
+    )
+    assert world.artifacts() == before
+    file.unlink()
+    assert run(mirror, one, "--relayout", "-q") == 0
+    assert world.artifacts()[-1] == "noarch/a-1.0-0.conda"
+
+
+def test_the_others_are_compared_with_each_other(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two that share nothing by channel would get one place in a flat channel."""
+    a, b, other = world.package("a"), world.package("b"), world.package("b", channel="x")
+    for name, rows in (("one", [a]), ("two", [b]), ("three", [other])):
+        assert run(mirror, world.workspace(name, rows, "by-channel")) == 0
+    one, before = world.workspace("one", [a], "flat"), world.artifacts()
+    capsys.readouterr()
+    assert run(mirror, one, "--relayout") == 2
+    err = capsys.readouterr().err
+    assert "error: b: two workspaces that share this flat channel take it from two channels" in err
+    assert f"of two ({world.root / 'two' / 'pixi.toml'})\n" in err
+    assert f"of three ({world.root / 'three' / 'pixi.toml'})\n" in err
+    assert world.artifacts() == before
+
+
+def test_its_outcome_is_in_the_json(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(mirror, world.workspace("one", [world.package("a")], "flat")) == 0
+    one = world.workspace("one", [world.package("a")], "by-channel")
+    capsys.readouterr()
+    assert run(mirror, one, "--relayout", "--json") == 0
+    told = json.loads(capsys.readouterr().out)["relayout"]
+    assert told["layout"] == "by-channel"
+    assert "noarch/a-1.0-0.conda" in told["waiting-for-removal"]
+    assert "noarch/repodata.json" in told["waiting-for-removal"]
+    assert run(mirror, one, "--relayout", "--json") == 0
+    again = json.loads(capsys.readouterr().out)["relayout"]
+    assert again == {"layout": "by-channel", "waiting-for-removal": []}
+    assert run(prune, one, "--now", "-q") == 0
+    assert world.artifacts() == [f"{world.host}/ch/noarch/a-1.0-0.conda"]
+
+
+def test_a_disk_that_takes_no_link_is_named(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(mirror, world.workspace("one", [world.package("a")], "flat")) == 0
+    one = world.workspace("one", [world.package("a")], "by-channel")
+
+    def full(self: Path, target: Path) -> Path:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self), None, str(target))
+
+    capsys.readouterr()
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", full)
+        assert run(mirror, one, "--relayout") == 2
+    new = world.root / "common" / world.host / "ch" / "noarch" / "a-1.0-0.conda"
+    assert f"error: {new}: cannot be written: No space left on device\n" in capsys.readouterr().err
+    assert run(mirror, one, "--relayout", "-q") == 0
+
+
+def test_options_that_mean_nothing_are_refused(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = world.workspace("one", [world.package("a")], "flat")
+    with pytest.raises(SystemExit) as caught:
+        run(mirror, one, "--drop-retained")
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.endswith("error: --drop-retained goes with --relayout\n")

@@ -301,3 +301,41 @@ def test_a_file_that_cannot_be_removed_is_named(
     assert run(prune, moved_on, "--now", "-q") == 0
     assert not (moved_on.folder / RETAINED).exists()
     assert is_sound(moved_on)
+
+
+@pytest.mark.parametrize(("behind", "is_due"), [(10, False), (3700, True)])
+def test_a_clock_set_back_a_little_shortens_no_grace(
+    moved_on: Mirror,
+    behind: int,
+    is_due: bool,  # noqa: FBT001
+) -> None:
+    """By more than the grace, an hour, it tells nothing."""
+    place = moved_on.workspace.place
+    later = now() + timedelta(seconds=behind)
+    write_removals(place, [replace(each, dropped=later) for each in read_state(place).removals])
+    (shard,) = moved_on.waiting()
+    assert run(prune, moved_on, "-q") == 0
+    assert (moved_on.folder / shard).exists() is not is_due
+
+
+def test_a_mirror_carried_to_another_disk_knows_what_waits(
+    moved_on: Mirror, tmp_path: Path
+) -> None:
+    """Its files have other inodes, and times as exactly as that disk keeps them."""
+    assert run(prune, moved_on, "-q") == 0
+    waiting = moved_on.waiting()
+    shutil.copytree(moved_on.root, tmp_path / "disk")
+    carried = Mirror(root=tmp_path / "disk", layout="flat")
+    for file in carried.folder.rglob("*"):
+        if file.is_file():
+            time = int(file.stat().st_mtime) // 2 * 2
+            os.utime(file, (time, time))
+    assert is_sound(carried), "none is untracked"
+    assert carried.waiting() == waiting
+    # The control: another file at the same place is somebody's own.
+    own = carried.folder / RETAINED
+    own.write_bytes(b"?" * own.stat().st_size)
+    os.utime(own, (0, 0))
+    assert not is_sound(carried)
+    assert run(prune, carried, "--now", "-q") == 0
+    assert [each for each in waiting if (carried.folder / each).exists()] == [RETAINED]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
+import os
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from scripts.channel import owners
 from scripts.channel.mirror_state import read_state
+from scripts.core.report import human_size
 from scripts.keep.changes import known_before
 from scripts.lock.read import read_lock
 from tasks import fetch, index, mirror, prune, verify
@@ -410,13 +415,212 @@ def test_prune_takes_nothing_that_narrows(
     assert f"error: unrecognized arguments: {option} flat\n" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("more", [("--dry-run",), ("--now",), ("--drop", "noarch/b-1.0-0.conda")])
 @pytest.mark.parametrize("options", [("--adopt",), ("--forget", "two")])
-def test_a_dry_run_is_of_pruning_alone(world: World, options: tuple[str, ...]) -> None:
+def test_what_prunes_goes_with_nothing_that_does_not(
+    world: World,
+    options: tuple[str, ...],
+    more: tuple[str, ...],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     state = _bytes_below(world.state)
     with pytest.raises(SystemExit) as caught:
-        run("prune", world.one, "--dry-run", *options)
+        run("prune", world.one, *more, *options)
     assert caught.value.code == 2
+    assert capsys.readouterr().err.endswith(
+        "error: --adopt and --forget remove nothing: no --dry-run, --now or --drop with them\n"
+    )
     assert _bytes_below(world.state) == state
+
+
+def test_to_forget_nobody_prunes_nothing(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.lock("one", A2, W, BOTH)
+    assert run("index", world.one, "-q") == 0
+    before = world.artifacts()
+    with pytest.raises(SystemExit) as caught:
+        run("prune", world.one, "--forget", "")
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.endswith("error: --forget needs the name of a workspace\n")
+    assert world.artifacts() == before
+
+
+def test_a_name_with_a_blank_is_quoted(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = world.two.root / "pixi.toml"
+    manifest.write_text(manifest.read_text().replace('"two"', '"the two"'), encoding="utf-8")
+    assert run("index", world.two, "-q") == 0
+    shutil.rmtree(world.two.root)
+    assert run("prune", world.one) == 0
+    assert "`pixi run prune --forget 'the two'` if it is no more" in capsys.readouterr().out
+    other = replace(BOTH, padding=100)
+    world.one.lock(rows(world.root / "other", (other,)))
+    assert run("prune", world.one) == 2
+    assert capsys.readouterr().err.endswith("help: pixi run prune --forget 'the two'\n")
+
+
+def test_the_lock_that_is_kept_is_the_one_that_was_mirrored(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody locks anew while the mirror is made."""
+    before = (world.one.root / "pixi.lock").read_bytes()
+    world.lock("one", A2, W, BOTH)
+    mirrored = (world.one.root / "pixi.lock").read_bytes()
+    real = owners.remember
+
+    def late(*arguments: Any) -> None:
+        (world.one.root / "pixi.lock").write_bytes(before)
+        real(*arguments)
+
+    monkeypatch.setattr("scripts.index.stage.remember", late)
+    assert run("index", world.one, "-q") == 0
+    (own,) = (
+        each for each in read_state(world.one.workspace.place).workspaces if each.name == "one"
+    )
+    assert own.lock.read_bytes() == mirrored
+    assert own.lock_sha256 == hashlib.sha256(mirrored).hexdigest()
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+def test_a_sha256_and_a_md5_are_compared_by_the_file(
+    world: World,
+    is_same: bool,  # noqa: FBT001
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A lock of old names its artifacts by md5 alone. Nothing but the bytes can tell."""
+    package = BOTH if is_same else replace(BOTH, depends=("b",))
+    (row,) = rows(world.root / "other", (package,))
+    world.two.lock((replace(row, without=frozenset({"sha256", "size"})),))
+    md5 = hashlib.md5(row.written.path.read_bytes()).hexdigest()
+    if is_same:
+        for task in ("index", "prune", "fetch"):
+            assert run(task, world.two, "-q") == 0
+        assert run("index", world.one, "-q") == 0
+        return
+    before = world.one.states()
+    assert run("fetch", world.two) == 2
+    err = capsys.readouterr().err
+    assert "want different bytes here\n" in err
+    assert f"  md5:{md5} " in err
+    assert world.one.states() == before
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="nothing is forbidden to root"
+)
+@pytest.mark.parametrize("task", list(TASKS))
+def test_a_folder_that_nobody_may_read(
+    world: World, task: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    private = world.root / "common" / "private"
+    private.mkdir(mode=0)
+    try:
+        assert run(task, world.one) == 2
+    finally:
+        private.chmod(0o700)
+    assert f"error: {private}: cannot be read: Permission denied\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("task", ["index", "prune", "verify"])
+def test_a_folder_that_cannot_be_read_is_named(
+    world: World,
+    task: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A stand-in for a folder of another user, for whoever is root."""
+    private = world.root / "common" / "private"
+    private.mkdir()
+    for target in (private, world.state / "workspaces"):
+        with monkeypatch.context() as patched:
+            forbid(patched, target)
+            assert run(task, world.one, "-q") == 2
+        assert capsys.readouterr().err == f"error: {target}: cannot be read: Permission denied\n"
+    assert run(task, world.one, "-q") == 0
+
+
+def forbid(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Have one folder refuse to be listed."""
+    for module, name in ((os, "scandir"), (os, "listdir")):
+        real = getattr(module, name)
+
+        def refuse(path: Any = ".", real: Any = real) -> Any:
+            if str(path) == str(folder):
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return real(path)
+
+        monkeypatch.setattr(module, name, refuse)
+
+
+def test_what_is_no_workspace_s_folder_is_passed_over(world: World) -> None:
+    (world.state / "workspaces" / ".DS_Store").write_bytes(b"\0")
+    (world.state / "workspaces" / "empty").mkdir()
+    assert run("prune", world.one, "-q") == 0
+
+
+def test_what_was_never_indexed_is_said_to_be_removed(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = world.root / "common" / "noarch"
+    shutil.copyfile(folder / "b-1.0-0.conda", folder / "zz-1.0-0.conda")
+    size = (folder / "zz-1.0-0.conda").stat().st_size
+    name = "noarch/zz-1.0-0.conda"
+    assert run("prune", world.one, "--drop", name, "--dry-run") == 0
+    shared = f"shared with: two ({world.two.root / 'pixi.toml'})\n"
+    assert capsys.readouterr().out == (f"would be removed, and was never indexed: {name}\n{shared}")
+    assert run("prune", world.one, "--drop", name) == 0
+    assert capsys.readouterr().out == (
+        f"is to be removed, and was never indexed: {name}\n"
+        f"waiting for removal: 1 file, {human_size(size)}; `pixi run prune` removes them when no"
+        f" client can need them, `--now` at once\n{shared}"
+    )
+    assert run("prune", world.one, "--now", "-q") == 0
+    assert not (folder / "zz-1.0-0.conda").exists()
+
+
+def test_the_digests_of_all_are_kept(world: World) -> None:
+    """Else each workspace's `fetch` would have the others hash and open all of theirs again."""
+    assert run("fetch", world.two, "-q") == 0
+    assert run("fetch", world.one, "-q") == 0
+    new = rows(world.root / "upstream", (A2, W, BOTH))
+    world.one.lock(replace(row, url=row.written.path.as_uri()) for row in new)
+    (world.root / "common" / "linux-64" / "a-2.0-0.conda").unlink()
+    journal = world.one.workspace.place.digests
+    with journal.open("a", encoding="utf-8") as file:
+        file.write("x\n" * 2000)  # so that it is worth to be rewritten
+    assert run("fetch", world.one, "-q") == 0
+    lines = journal.read_text(encoding="utf-8").splitlines()
+    assert len(lines) < 100, "rewritten"
+    known = {json.loads(line)[0] for line in lines}
+    assert {"noarch/b-1.0-0.conda", "noarch/both-1.0-0.conda"} <= known
+    assert "linux-64/a-1.0-0.conda" in known, "as it was last mirrored"
+
+
+def test_a_record_of_another_workspace_that_cannot_be_indexed(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`prune` removes nothing that is named; the control is what nobody names."""
+    noarch = world.root / "common" / "noarch"
+    for name in ("repodata_shards.msgpack.zst", "repodata.json.zst"):
+        (noarch / name).unlink()
+    repodata = noarch / "repodata.json"
+    document = json.loads(repodata.read_bytes())
+    document["packages.conda"]["b-1.0-0.conda"]["depends"] = ["x >=1,,<"]
+    repodata.write_text(json.dumps(document), encoding="utf-8")
+    for help_line in (
+        "pixi update b, in the workspace that names it",
+        "pixi run prune, which removes it",
+    ):
+        assert run("index", world.one) == 2
+        assert capsys.readouterr().err.endswith(
+            "error: noarch/b-1.0-0.conda: depends of its record holds 'x >=1,,<', which is no"
+            " MatchSpec\n"
+            "  from    the index of before\n"
+            "  reason  unable to parse version spec: >=1,,<\n"
+            f"help: {help_line}\n"
+        )
+        shutil.rmtree(world.two.root, ignore_errors=True)
+        run("prune", world.one, "--forget", "two", "-q")
+    assert run("prune", world.one, "-q") == 0
+    assert run("verify", world.one, "--level", "files,index", "-q") == 0
 
 
 def test_the_cache_may_go_at_any_time(world: World, capsys: pytest.CaptureFixture[str]) -> None:

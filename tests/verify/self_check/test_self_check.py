@@ -503,12 +503,14 @@ def test_another_run_is_at_work(world: World, capsys: pytest.CaptureFixture[str]
     )
 
 
-def test_levels_are_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("options", [("--level", "files"), ("--strict",)])
+def test_levels_are_its_own(options: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        verify.main(["--self-check", "--level", "files"])
+        verify.main(["--self-check", *options])
     assert caught.value.code == 2
     assert capsys.readouterr().err.splitlines()[-1] == (
-        "pixi run verify: error: --self-check goes with neither --level nor --client nor --report"
+        "pixi run verify: error: --self-check goes with none of --level, --client, --report,"
+        " --strict"
     )
 
 
