@@ -24,7 +24,7 @@ from scripts.channel.removals import now, to_remove
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.layout import Layout
-from scripts.core.record import Digest, Record
+from scripts.core.record import Digest
 from scripts.core.report import Report
 from scripts.core.symlinks import refuse_obstacles
 from scripts.fetch.copy import place_again
