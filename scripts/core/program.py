@@ -18,19 +18,19 @@ Done = subprocess.CompletedProcess[bytes]
 CANNOT_START: Final = 126  # as a shell ends, and `unshare`
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _VERSION: Final = "--version"
-_PATIENCE: Final = 30  # seconds for its version; a cold start takes a few at most
+_VERSION_TIMEOUT: Final = 30  # seconds for its version; a cold start takes a few at most
 _SHOWN: Final = 5  # last lines of a program that does not start
 
 
 def run_program(
     command: Sequence[str],
     environment: Mapping[str, str],
-    given: bytes = b"",
-    patience: float | None = None,
+    input: bytes = b"",
+    timeout: float | None = None,
 ) -> Done:
-    """Run a program to its end; `given` is its stdin. One that cannot be started ends with 126.
+    """Run a program to its end; `input` is its stdin. One that cannot be started ends with 126.
 
-    Raises subprocess.TimeoutExpired after `patience` seconds. Then, and where this task is
+    Raises subprocess.TimeoutExpired after `timeout` seconds. Then, and where this task is
     interrupted, the program is ended, and on POSIX all that it has started.
     """
     is_posix = os.name == "posix"
@@ -49,7 +49,7 @@ def run_program(
         return subprocess.CompletedProcess(list(command), CANNOT_START, b"", trouble.encode())
     with process:
         try:
-            output, errors = process.communicate(given, patience)
+            output, errors = process.communicate(input, timeout)
         except BaseException:
             _kill(process)
             raise
@@ -78,9 +78,9 @@ def existing_folder() -> Path | None:
     return None
 
 
-def out_of_patience(patience: float) -> str:
+def timed_out(timeout: float) -> str:
     """Say of a program that it was ended, since it seemed to hang."""
-    return f"was ended, since it had not finished after {patience / 60:.0f} minutes"
+    return f"was ended, since it had not finished after {timeout / 60:.0f} minutes"
 
 
 def ask_version(
@@ -91,15 +91,17 @@ def ask_version(
     Raises the error of exit code 4 where it does not start, and gives that `help`.
     """
     try:
-        done = run_program([*wrapper, str(program), _VERSION], environment, patience=_PATIENCE)
+        done = run_program(
+            [*wrapper, str(program), _VERSION], environment, timeout=_VERSION_TIMEOUT
+        )
     except subprocess.TimeoutExpired:
-        raise _broken(program, f"did not end within {_PATIENCE} s", b"", help) from None
+        raise _broken(program, f"did not end within {_VERSION_TIMEOUT} s", b"", help) from None
     if done.returncode != 0:
-        raise _broken(program, ended(done.returncode), done.stderr or done.stdout, help)
+        raise _broken(program, describe_exit(done.returncode), done.stderr or done.stdout, help)
     return done.stdout.decode("utf-8", "replace")
 
 
-def ended(code: int) -> str:
+def describe_exit(code: int) -> str:
     """Say how a program ended: its exit code, or the signal that ended it."""
     if code >= 0:
         return f"ended with exit code {code}"
@@ -109,7 +111,7 @@ def ended(code: int) -> str:
         return f"was ended by signal {-code}"
 
 
-def is_broken_end(code: int) -> bool:
+def is_crash(code: int) -> bool:
     """Tell an end that no input causes: it could not be started, or a signal ended it."""
     return code < 0 or code in {CANNOT_START, CANNOT_START + 1}
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from scripts.core.errors import ExitCode, MirrorError, Problem
-from scripts.core.program import out_of_patience, run_program
+from scripts.core.program import run_program, timed_out
 from scripts.core.redact import redact
 from scripts.core.report import Json
 
@@ -34,26 +34,28 @@ def call_rattler(
     arguments: Mapping[str, Json],
     env: Mapping[str, str] | None = None,
     wrapper: Sequence[str] = (),
-    patience: float = _LONGEST,
+    timeout: float = _LONGEST,
 ) -> Json:
     """Run one function of the worker and return its result.
 
     `env` replaces the child's environment variables, `wrapper` is a program, with its options,
     that starts the child. Raises RattlerRefusedError with rattler's message where it raised one,
     and a MirrorError of exit code 4 where the child died without a result, or has none after
-    `patience` seconds.
+    `timeout` seconds.
     """
     subject = f"py-rattler ({function})"
     environment = dict(os.environ if env is None else env)
     environment |= {"PYTHONPATH": str(_ROOT), "PYTHONIOENCODING": "utf-8"}
     command = [*wrapper, sys.executable, "-P", "-m", "scripts.core.rattler_worker", function]
     try:
-        done = run_program(command, environment, json.dumps(dict(arguments)).encode(), patience)
+        done = run_program(
+            command, environment, input=json.dumps(dict(arguments)).encode(), timeout=timeout
+        )
     except subprocess.TimeoutExpired:
         raise MirrorError(
             Problem(
                 subject=subject,
-                trouble=out_of_patience(patience),
+                trouble=timed_out(timeout),
                 code=ExitCode.PROGRAM,
                 help="see whether this machine, or a disk of it, hangs; then run this again",
             )

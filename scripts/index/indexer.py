@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Final
 
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
-from scripts.core.program import out_of_patience, run_program
+from scripts.core.program import run_program, timed_out
 
 PROGRAM: Final = "rattler-index"
-_PATIENCE: Final = 600.0  # seconds, and as many for each artifact: thousands take a few in all
+_TIMEOUT: Final = 600.0  # seconds, and as many for each artifact: thousands take a few in all
 _EACH: Final = 0.1
 # As Rust and Python write the system's errors.
 _ERROR_NUMBER: Final = re.compile(r"\(os error (\d+)\)|\[Errno (\d+)\]")
@@ -74,25 +74,25 @@ def run_indexer(indexer: Indexer, channel: Path, artifacts: int) -> None:
     Raises the error of exit code 4 with the indexer's last lines where it fails, or of 2 where
     the disk does. That it did what it should is for its caller to see: it may end well without.
     """
-    patience = _PATIENCE + artifacts * _EACH
+    timeout = _TIMEOUT + artifacts * _EACH
     if indexer.program is None:
-        _run_py_rattler(channel, patience)
+        _run_py_rattler(channel, timeout)
         return
     command = [str(indexer.program), "fs", str(channel)]
     try:
-        done = run_program(command, os.environ, patience=patience)
+        done = run_program(command, os.environ, timeout=timeout)
     except subprocess.TimeoutExpired:
-        raise _failed(PROGRAM, out_of_patience(patience), "", channel) from None
+        raise _failed(PROGRAM, timed_out(timeout), "", channel) from None
     if done.returncode != 0:
         said = (done.stdout + done.stderr).decode("utf-8", "replace").strip()
         raise _failed(PROGRAM, f"ended with status {done.returncode}", said, channel)
 
 
-def _run_py_rattler(channel: Path, patience: float) -> None:
+def _run_py_rattler(channel: Path, timeout: float) -> None:
     from scripts.core.rattler_child import RattlerRefusedError, call_rattler
 
     try:
-        call_rattler("index", {"folder": os.fspath(channel)}, patience=patience)
+        call_rattler("index", {"folder": os.fspath(channel)}, timeout=timeout)
     except RattlerRefusedError as error:
         trouble = "could not index the channel"
         raise _failed("py-rattler (index)", trouble, str(error), channel) from None

@@ -26,7 +26,7 @@ from scripts.workspace.settings import Kind
 if TYPE_CHECKING:  # each level brings its own modules, where it is looked at
     from scripts.index.account import Account
     from scripts.verify.closure.closed import ClosureResult
-    from scripts.verify.install.attempt import Attempt, InstallResult
+    from scripts.verify.install.attempt import InstallAttempt, InstallResult
     from scripts.verify.solve.solved import SolveResult
     from scripts.verify.still_offered import StillOffered
 
@@ -97,7 +97,7 @@ def _place_lines(results: Results) -> Iterator[str]:
 def mark(results: Results, place: Place, level: Level) -> str:
     """Say how a place stands to a level: right, wrong, or not done; and what installed it."""
     if level is Level.INSTALL:
-        attempts = [each for each in _attempts(results, place) if each.hindrance is None]
+        attempts = [each for each in _attempts(results, place) if each.skip_reason is None]
         if not attempts:
             return NOT_DONE
         wrong = any(each.problems for each in attempts)
@@ -121,7 +121,7 @@ def _stands(results: Results, place: Place, level: Level) -> bool | None:
     return True if is_proven else None
 
 
-def _client(attempt: Attempt) -> str:
+def _client(attempt: InstallAttempt) -> str:
     """Say what installed it, or did not, and in how many seconds."""
     took = took_text(attempt.seconds)
     return f"{'not ' if attempt.problems else ''}{attempt.client.program}{took and ' '}{took}"
@@ -132,10 +132,10 @@ def took_text(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds >= _MOMENT else ""
 
 
-def _attempts(results: Results, place: Place) -> Sequence[Attempt]:
+def _attempts(results: Results, place: Place) -> Sequence[InstallAttempt]:
     if results.install is None:
         return ()
-    return [each for each in results.install.attempts if each.installation.place == place]
+    return [each for each in results.install.attempts if each.job.place == place]
 
 
 def _lines(results: Results) -> Iterator[str]:
@@ -189,21 +189,21 @@ def _install_lines(results: Results) -> Iterator[str]:
     if not install.attempts:
         yield f"installed nothing: no environment of this lock is for {install.subdir} here"
         return
-    yield f"installed {install.seclusion}, from file:// or loopback, into an empty cache"
+    yield f"installed {install.sandbox}, from file:// or loopback, into an empty cache"
     for variables, places in _overrides(install).items():
         yield f"installed {', '.join(map(str, places))} with {' '.join(variables)}"
     yield from (f"warning: {each.warning}" for each in install.attempts if each.warning)
     for attempt in install.attempts:
-        installation = attempt.installation
-        if attempt.hindrance is not None:
+        installation = attempt.job
+        if attempt.skip_reason is not None:
             client = attempt.client.program
-            yield f"not installed by {client}: {installation.place}; {attempt.hindrance}"
+            yield f"not installed by {client}: {installation.place}; {attempt.skip_reason}"
 
 
 def _overrides(install: InstallResult) -> dict[tuple[str, ...], list[Place]]:
     """Gather who was installed as what machine; an empty override hides what this one has."""
     found: dict[tuple[str, ...], list[Place]] = {}
-    installations = {each.installation.place: each.installation for each in install.attempts}
+    installations = {each.job.place: each.job for each in install.attempts}
     for installation in installations.values():
         said = tuple(f"{name}={value}" for name, value in installation.overrides if value)
         if said:
@@ -226,7 +226,7 @@ def _data(results: Results) -> dict[str, Json]:
         "closed": _closed_json(results),
         "solved": _solved_json(results),
         "installed-for": None if install is None else install.subdir,
-        "installed": None if install is None else install.seclusion,
+        "installed": None if install is None else install.sandbox,
         "channel-files": account_json(results.account),
         "still-offered": [
             {
@@ -267,11 +267,11 @@ def _place_json(results: Results, place: Place) -> dict[str, Json]:
     clients: list[Json] = [
         {
             "client": each.client.program,
-            "installed": None if each.hindrance else not each.problems,
-            "hindrance": each.hindrance,
+            "installed": None if each.skip_reason else not each.problems,
+            "skip-reason": each.skip_reason,
             "warning": each.warning,
             "seconds": round(each.seconds, 3),
-            "overrides": to_json(dict(each.installation.overrides)),
+            "overrides": to_json(dict(each.job.overrides)),
         }
         for each in _attempts(results, place)
     ]

@@ -25,7 +25,8 @@ from scripts.workspace.workspace import Workspace
 
 if TYPE_CHECKING:  # each level brings its own modules, where it is looked at
     from scripts.verify.closure.closed import ClosureResult
-    from scripts.verify.install.attempt import InstallResult, Programs
+    from scripts.verify.install.attempt import InstallResult
+    from scripts.verify.install.stage import Programs
     from scripts.verify.solve.solved import SolveResult
     from scripts.verify.still_offered import StillOffered
 
@@ -141,7 +142,9 @@ def _look(
         levels=options.levels,
         allowed=workspace.settings.allow_incomplete,
         findings=tuple(findings),
-        of_machine=tuple(dict.fromkeys((*of_machine, *(install.of_machine if install else ())))),
+        of_machine=tuple(
+            dict.fromkeys((*of_machine, *(install.environment_problems if install else ())))
+        ),
         files=files,
         archives=archives,
         closure=closure,
@@ -250,7 +253,7 @@ def _install(
 
 def _install_findings(install: InstallResult) -> Iterator[Finding]:
     for attempt in install.attempts:
-        places = frozenset({attempt.installation.place})
+        places = frozenset({attempt.job.place})
         for problem in attempt.problems:
             yield Finding(level=Level.INSTALL, problem=problem, places=places)
 

@@ -27,7 +27,7 @@ from scripts.verify.document import (
     verbatim,
 )
 from scripts.verify.findings import Level, places_of
-from scripts.verify.install.attempt import Attempt
+from scripts.verify.install.attempt import InstallAttempt
 from scripts.verify.report import (
     NOT_DONE,
     RIGHT,
@@ -175,10 +175,10 @@ def _not_proven(results: Results) -> Iterator[str]:
         if open_:
             yield f"{level}: was not done for {', '.join(open_)}{_because(results, level)}"
     for attempt in _attempts(results):
-        if attempt.hindrance is not None:
+        if attempt.skip_reason is not None:
             yield (
                 f"install by {attempt.client.program}: was not done for"
-                f" {attempt.installation.place}; {attempt.hindrance}"
+                f" {attempt.job.place}; {attempt.skip_reason}"
             )
         if attempt.warning is not None:
             yield f"install by {attempt.client.program} as documented: {attempt.warning}"
@@ -216,11 +216,11 @@ def _installations(results: Results) -> Iterator[Section]:
         return
     rows = (
         (
-            str(each.installation.place),
+            str(each.job.place),
             each.client.program,
             _result(each),
             took_text(each.seconds),
-            ", ".join(f"{name}={value}" for name, value in each.installation.overrides),
+            ", ".join(f"{name}={value}" for name, value in each.job.overrides),
         )
         for each in attempts
     )
@@ -228,7 +228,7 @@ def _installations(results: Results) -> Iterator[Section]:
         title="Installations",
         blocks=(
             paragraph(
-                f"Installed {results.install.seclusion}, from file:// or loopback, into an empty"
+                f"Installed {results.install.sandbox}, from file:// or loopback, into an empty"
                 " cache, as the machine that the last column describes."
             ),
             table(("environment", "client", "result", "took", "overrides"), rows),
@@ -236,15 +236,15 @@ def _installations(results: Results) -> Iterator[Section]:
     )
 
 
-def _result(attempt: Attempt) -> str:
-    if attempt.hindrance is not None:
-        return f"{NOT_DONE} {attempt.hindrance}"
+def _result(attempt: InstallAttempt) -> str:
+    if attempt.skip_reason is not None:
+        return f"{NOT_DONE} {attempt.skip_reason}"
     if attempt.problems:
         return WRONG
     return RIGHT if attempt.warning is None else f"{RIGHT} with a warning"
 
 
-def _attempts(results: Results) -> tuple[Attempt, ...]:
+def _attempts(results: Results) -> tuple[InstallAttempt, ...]:
     return () if results.install is None else results.install.attempts
 
 

@@ -24,4 +24,4 @@ def test_a_group_that_cannot_be_killed_hides_nothing(
     monkeypatch.setattr(os, "killpg", fails)
     command = [sys.executable, "-c", "import time; time.sleep(1)"]
     with pytest.raises(subprocess.TimeoutExpired):
-        run_program(command, os.environ, patience=0.1)
+        run_program(command, os.environ, timeout=0.1)

@@ -128,7 +128,7 @@ def test_a_refusal_is_rattlers_own_message(worker: Path, end: str) -> None:
 def test_a_worker_that_hangs_is_ended(worker: Path) -> None:
     worker.write_text("import time; time.sleep(600)", encoding="utf-8")
     with pytest.raises(MirrorError) as caught:
-        call_rattler("install", {}, patience=1)
+        call_rattler("install", {}, timeout=1)
     assert str(caught.value) == (
         "py-rattler (install): was ended, since it had not finished after 0 minutes\n"
         "help: see whether this machine, or a disk of it, hangs; then run this again"

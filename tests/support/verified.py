@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scripts.core.rattler_child import call_rattler
-from scripts.verify.install.plan_install import overrides_of
+from scripts.verify.install.plan import overrides_of
 from scripts.verify.virtual import virtual_packages
 from scripts.workspace.parse_platforms import default_packages
 from tasks import verify

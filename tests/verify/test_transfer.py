@@ -17,7 +17,7 @@ from scripts.core.report import human_size
 from scripts.core.template_files import version
 from scripts.verify import transfer
 from scripts.verify.findings import Level
-from scripts.verify.install.sandbox import seclusion
+from scripts.verify.install.sandbox import sandbox
 from tasks import verify
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, write_lock
 from tests.support.mirrors import Mirror, make_mirror
@@ -217,7 +217,7 @@ def test_installations(
     machine = ", ".join(f"{name}={value}" for name, value in overrides().items())
     assert (
         "## Installations\n\n"
-        f"Installed {seclusion().sentence}, from file:// or loopback, into an empty cache, as the"
+        f"Installed {sandbox().sentence}, from file:// or loopback, into an empty cache, as the"
         " machine that the last column describes.\n\n"
         "| environment | client | result | took | overrides |\n"
         "| --- | --- | --- | --- | --- |\n"

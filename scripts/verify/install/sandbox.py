@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,12 +13,13 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from scripts.core.program import Done, run_program
+from scripts.core.program import Done, run_program, timed_out
 from scripts.workspace.pixi_environment import pixi_environment
 
 _UNSHARE: Final = "unshare"
 _OF_ITS_OWN: Final = ("--user", "--map-root-user", "--net", "--")
-_PATIENCE: Final = 10  # seconds; it takes hundredths of one, or is forbidden
+_PROBE_TIMEOUT: Final = 10  # seconds; it takes hundredths of one, or is forbidden
+TIMEOUT: Final = 3600.0  # seconds; the largest environments take a few minutes
 
 # Nobody answers at the discard port (RFC 863) of this machine.
 _REFUSING: Final = "http://127.0.0.1:9"
@@ -29,7 +31,7 @@ _OF_THE_USER: Final = ("PIXI_", "RATTLER_", "CONDA_", "MAMBA_", "XDG_", "UV_", "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seclusion:
+class Sandbox:
     """How programs are kept from the network: `command` goes before theirs."""
 
     command: tuple[str, ...]
@@ -37,7 +39,7 @@ class Seclusion:
 
 
 @cache
-def seclusion() -> Seclusion:
+def sandbox() -> Sandbox:
     """Find out how well this system can keep a program from the network.
 
     Linux gives it a network of its own, with nothing but loopback, where user namespaces are
@@ -46,11 +48,11 @@ def seclusion() -> Seclusion:
     # By its path: the answer is kept, and PATH may be another one for what is run with it.
     program = shutil.which(_UNSHARE) if sys.platform == "linux" else None
     if program is not None and _can_unshare(program):
-        return Seclusion(
+        return Sandbox(
             command=(program, *_OF_ITS_OWN),
             sentence="without a network (in a network namespace of its own)",
         )
-    return Seclusion(
+    return Sandbox(
         command=(),
         sentence="with every proxy leading nowhere (this system gives no network of its own)",
     )
@@ -62,7 +64,7 @@ def _can_unshare(program: str) -> bool:
             [program, *_OF_ITS_OWN, sys.executable, "-I", "-S", "-c", ""],
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=_PATIENCE,
+            timeout=_PROBE_TIMEOUT,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
@@ -70,7 +72,7 @@ def _can_unshare(program: str) -> bool:
     return done.returncode == 0
 
 
-def alone_environment(home: Path, more: Mapping[str, str]) -> dict[str, str]:
+def sandbox_environment(home: Path, more: Mapping[str, str]) -> dict[str, str]:
     """Return the variables for a program with `home` for its home and no way to the network."""
     kept = {
         name: text
@@ -79,9 +81,19 @@ def alone_environment(home: Path, more: Mapping[str, str]) -> dict[str, str]:
     }
     folders = dict.fromkeys(("HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA"), str(home))
     proxies = {name: _REFUSING for each in _PROXIES for name in (each, each.upper())}
-    return kept | folders | proxies | {"no_proxy": _LOOPBACK, "NO_PROXY": _LOOPBACK} | dict(more)
+    fixed = {"no_proxy": _LOOPBACK, "NO_PROXY": _LOOPBACK, "PYTHONNOUSERSITE": "1"}
+    return kept | folders | proxies | fixed | dict(more)
 
 
-def run_alone(command: Sequence[str], environment: Mapping[str, str], given: bytes = b"") -> Done:
-    """Run a program to its end, as `run_program` does, but without a network."""
-    return run_program([*seclusion().command, *command], environment, given)
+def run_sandboxed(
+    command: Sequence[str], environment: Mapping[str, str], given: bytes = b""
+) -> Done:
+    """Run a program to its end, as `run_program` does, but without a network.
+
+    One that hangs is ended, and says so as its last line.
+    """
+    whole = [*sandbox().command, *command]
+    try:
+        return run_program(whole, environment, input=given, timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        return Done(whole, -signal.SIGKILL, b"", timed_out(TIMEOUT).encode())

@@ -7,33 +7,57 @@ would hide a missing artifact.
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+from scripts.channel.prepare import free_bytes
+from scripts.core.artifact import Artifact
+from scripts.core.channel_url import CUT_BY_CONDA, is_cut_by_conda
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.program import ask_version
+from scripts.core.report import human_size
 from scripts.core.scratch import scratch_folder
+from scripts.index.artifact import read_info_files
 from scripts.lock.select import Selection
-from scripts.verify.findings import Client
-from scripts.verify.install.arrived import Prefix, check_prefix
-from scripts.verify.install.attempt import Attempt, InstallResult, Programs, title
-from scripts.verify.install.blame import name_damage
-from scripts.verify.install.by_conda import find_conda, install_by_conda
-from scripts.verify.install.by_micromamba import find_micromamba, install_by_micromamba
-from scripts.verify.install.by_pixi import install_by_pixi
-from scripts.verify.install.by_pixi_offline import install_by_pixi_offline
-from scripts.verify.install.by_rattler import install_by_rattler, this_subdir
-from scripts.verify.install.conda_command import fails_for_pip, pip_warning
-from scripts.verify.install.hindrance import hindrance_of
-from scripts.verify.install.plan_install import Installation, plan_installs
-from scripts.verify.install.room import free_room, is_for_want_of_room, no_room
-from scripts.verify.install.sandbox import alone_environment, seclusion
+from scripts.verify.files import check_files
+from scripts.verify.findings import Client, Uses
+from scripts.verify.install.attempt import InstallAttempt, InstallResult
+from scripts.verify.install.conda import find_conda, find_micromamba, install_as_documented
+from scripts.verify.install.pixi import (
+    NoMirrorError,
+    install_by_pixi,
+    install_by_pixi_offline,
+    mirrors_for,
+)
+from scripts.verify.install.plan import InstallJob, plan_installs
+from scripts.verify.install.prefix import PATHS, check_prefix, files_size
+from scripts.verify.install.rattler import install_by_rattler, this_subdir
+from scripts.verify.install.sandbox import sandbox, sandbox_environment
 from scripts.verify.stopwatch import Stopwatch
 from scripts.workspace.pixi import find_pixi
 from scripts.workspace.workspace import Workspace
+
+# As the systems' C libraries say ENOSPC and EDQUOT, Windows says it, and conda does.
+_DISK_FULL: Final = re.compile(
+    r"No space left on device|Disk quota exceeded|not enough space on the disk|NoSpaceLeft"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Programs:
+    """What installs here: each client and its program; py-rattler is none, but this Python.
+
+    `broken` are the clients whose program does not start, and what is wrong with it.
+    """
+
+    paths: tuple[tuple[Client, Path], ...]
+    broken: tuple[tuple[Client, Problem], ...] = ()
 
 
 def find_programs(wanted: Sequence[Client] | None, environ: Mapping[str, str]) -> Programs:
@@ -63,22 +87,15 @@ def find_programs(wanted: Sequence[Client] | None, environ: Mapping[str, str]) -
 
 
 def _find(client: Client, environ: Mapping[str, str]) -> Path | None:
-    match client:
-        case Client.RATTLER:
-            return Path(sys.executable)
-        case Client.PIXI | Client.PIXI_OFFLINE:
-            return find_pixi(environ)
-        case Client.CONDA:
-            return _started(find_conda(environ))
-        case Client.MICROMAMBA:
-            return _started(find_micromamba(environ))
-
-
-def _started(program: Path | None) -> Path | None:
-    """Ask for its version in nobody's home; raises the error of exit code 4 if there is none."""
+    """Return the program; raises the error of exit code 4 where it does not start."""
+    if client is Client.RATTLER:
+        return Path(sys.executable)
+    if client in {Client.PIXI, Client.PIXI_OFFLINE}:
+        return find_pixi(environ)
+    program = find_conda(environ) if client is Client.CONDA else find_micromamba(environ)
     if program is not None:
-        home = Path(tempfile.gettempdir(), "pixi-mirror-nobody")
-        ask_version(program, alone_environment(home, {}), seclusion().command)
+        with scratch_folder() as home:
+            ask_version(program, sandbox_environment(home, {}), sandbox().command)
     return program
 
 
@@ -99,97 +116,136 @@ def check_install(
     """Install every environment of this machine's platform with every program."""
     subdir = this_subdir()
     attempts = []
-    for installation in plan_installs(selection, workspace.manifest, subdir):
+    for job in plan_installs(selection, workspace.manifest, subdir):
         for client, program in programs.paths:
-            console.note(f"verify: installing {installation.place} with {client.program}")
+            console.note(f"verify: installing {job.place} with {client.program}")
             watch = Stopwatch()
-            attempt = _try(workspace, installation, client, program)
+            attempt = _try(workspace, job, client, program)
             attempts.append(dataclasses.replace(attempt, seconds=watch.lap()))
-        attempts += [_stopped(installation, client, each) for client, each in programs.broken]
-    of_machine = [problem for _, problem in programs.broken]
-    of_machine += [problem for each in attempts for problem in each.of_machine]
+        attempts += [_stopped(job, client, each) for client, each in programs.broken]
+    problems = [problem for _, problem in programs.broken]
+    problems += [problem for each in attempts for problem in each.environment_problems]
     return InstallResult(
         subdir=subdir,
-        seclusion=seclusion().sentence,
+        sandbox=sandbox().sentence,
         attempts=tuple(attempts),
-        of_machine=tuple(dict.fromkeys(of_machine)),
+        environment_problems=tuple(dict.fromkeys(problems)),
     )
 
 
-def _stopped(installation: Installation, client: Client, problem: Problem) -> Attempt:
+def _stopped(job: InstallJob, client: Client, problem: Problem) -> InstallAttempt:
     """Say that the machine, not the channel, is to blame."""
-    return Attempt(
-        installation=installation,
+    return InstallAttempt(
+        job=job,
         client=client,
-        of_machine=(problem,),
-        hindrance=f"{problem.subject}: {problem.trouble}",
+        environment_problems=(problem,),
+        skip_reason=f"{problem.subject}: {problem.trouble}",
     )
 
 
-def _try(
-    workspace: Workspace, installation: Installation, client: Client, program: Path
-) -> Attempt:
+def _try(workspace: Workspace, job: InstallJob, client: Client, program: Path) -> InstallAttempt:
     """Install one environment with one program; see to whom a failure is due."""
-    hindrance = hindrance_of(installation, client, workspace.place.folder)
-    if hindrance is not None:
-        return Attempt(installation=installation, client=client, hindrance=hindrance)
+    reason = skip_reason(job, client, workspace.place.folder)
+    if reason is not None:
+        return InstallAttempt(job=job, client=client, skip_reason=reason)
     temporary = Path(tempfile.gettempdir())
-    free = free_room(temporary)
-    attempt = Attempt(installation=installation, client=client)
+    free = free_bytes(temporary)
+    attempt = InstallAttempt(job=job, client=client)
     try:
-        attempt = _install(workspace, installation, client, program)
+        attempt = _install(workspace, job, client, program)
         problems = attempt.problems
     except MirrorError as error:
         problems = error.problems
-        if not is_for_want_of_room(problems):
+        if not _is_disk_full(problems):
             raise
     except OSError as error:
         problems = usage_error(str(temporary), str(error)).problems
-        if not is_for_want_of_room(problems):
+        if not _is_disk_full(problems):
             raise
-    if is_for_want_of_room(problems):
-        full = no_room(installation, workspace.place.folder, temporary, free)
-        return _stopped(installation, client, full)
-    broken = next((each for each in problems if each.code is ExitCode.PROGRAM), None)
-    return attempt if broken is None else _stopped(installation, client, broken)
+    if _is_disk_full(problems):
+        return _stopped(job, client, _no_room(job, workspace.place.folder, temporary, free))
+    crashed = next((each for each in problems if each.code is ExitCode.PROGRAM), None)
+    return attempt if crashed is None else _stopped(job, client, crashed)
+
+
+def skip_reason(job: InstallJob, client: Client, folder: Path) -> str | None:
+    """Say why an environment cannot even be tried, as a sentence's end; None: it can.
+
+    py-rattler takes the mirror's records as they are. pixi asks for all that the lock names; the
+    others solve, so all that the artifacts depend on must be there. `folder` is the channel folder.
+    """
+    if client is Client.PIXI:
+        try:
+            mirrors_for(job)
+        except NoMirrorError as error:
+            return str(error)
+    elif client is not Client.RATTLER and job.missing_source_packages:
+        names = ", ".join(job.missing_source_packages)
+        return f"its packages depend on what is built from source: {names}"
+    elif client is Client.CONDA:
+        urls = [(folder / channel).as_uri() for channel in job.channels]
+        if any(map(is_cut_by_conda, urls)):
+            return f"the channel {CUT_BY_CONDA}"
+    return None
 
 
 def _install(
-    workspace: Workspace, installation: Installation, client: Client, program: Path
-) -> Attempt:
+    workspace: Workspace, job: InstallJob, client: Client, program: Path
+) -> InstallAttempt:
     """Install one environment with one program, and look at what arrived."""
-    folder, artifacts = workspace.place.folder, installation.artifacts
-    warning = None
+    folder, warning = workspace.place.folder, None
     with scratch_folder() as scratch:
         match client:
             case Client.RATTLER:
-                done = install_by_rattler(installation, folder, scratch)
+                prefix, problems = install_by_rattler(job, folder, scratch)
             case Client.PIXI:
-                done = install_by_pixi(program, workspace, installation, scratch)
+                prefix, problems = install_by_pixi(program, workspace, job, scratch)
             case Client.PIXI_OFFLINE:
-                done = install_by_pixi_offline(program, installation, folder, scratch)
+                prefix, problems = install_by_pixi_offline(program, job, folder, scratch)
             case Client.CONDA | Client.MICROMAMBA:
-                done, warning = _as_documented(client, program, installation, folder, scratch)
-        prefix, problems = done
+                prefix, problems, warning = install_as_documented(
+                    client, program, job, folder, scratch
+                )
         if not problems:
-            named = title(installation, client)
-            installed = Prefix(folder=prefix, subdir=installation.subdir, title=named)
-            problems = check_prefix(installed, folder, artifacts)
-        elif problems[0].code is ExitCode.NO and not is_for_want_of_room(problems):
-            problems = tuple(name_damage(each, folder, artifacts) for each in problems)
-    return Attempt(installation=installation, client=client, problems=problems, warning=warning)
+            title = f"{job.place}, installed by {client.program}"
+            problems = check_prefix(prefix, job.subdir, title, folder, job.artifacts)
+        elif problems[0].code is ExitCode.NO and not _is_disk_full(problems):
+            problems = tuple(_name_damage(each, folder, job.artifacts) for each in problems)
+    return InstallAttempt(job=job, client=client, problems=problems, warning=warning)
 
 
-def _as_documented(
-    client: Client, program: Path, installation: Installation, folder: Path, scratch: Path
-) -> tuple[tuple[Path, tuple[Problem, ...]], str | None]:
-    """Run the documented command; only where it fails for pip alone, run it with the setting.
+def _name_damage(problem: Problem, folder: Path, artifacts: Sequence[Artifact]) -> Problem:
+    """Add the damaged artifacts that are not named yet: conda says `EOF` and no more of one."""
+    said = "\n".join(text for _, text in problem.facts)
+    files = check_files(folder, artifacts, Uses(None), allow_unhashed=True)
+    damaged = [finding.problem for finding in files.findings]
+    details = tuple(
+        ("damaged", f"{each.subject}: {each.trouble}")
+        for each in damaged
+        if each.subject.rpartition("/")[2] not in said
+    )
+    return dataclasses.replace(problem, facts=(*problem.facts, *details))
 
-    Returns what came of it, and the warning that consumers need the setting, too.
-    """
-    install = install_by_conda if client is Client.CONDA else install_by_micromamba
-    done = install(program, installation, folder, scratch / "documented", without_pip=False)
-    if not fails_for_pip(installation, done[1]):
-        return done, None
-    again = install(program, installation, folder, scratch / "without-pip", without_pip=True)
-    return again, None if again[1] else pip_warning(installation, client)
+
+def _is_disk_full(problems: Iterable[Problem]) -> bool:
+    """Tell whether a program, or Python, says that the disk is full."""
+    return any(_DISK_FULL.search(str(problem)) for problem in problems)
+
+
+def _no_room(job: InstallJob, folder: Path, temporary: Path, free: int) -> Problem:
+    """Say how much room an environment takes; `free` bytes were there before it was tried."""
+    needed = 0
+    for artifact in job.artifacts:
+        path = folder / artifact.path
+        try:
+            needed += path.stat().st_size
+            needed += files_size(read_info_files(path, str(artifact.path), frozenset({PATHS})))
+        except (OSError, MirrorError):
+            continue  # a damaged one: what it would need nobody can say
+    return Problem(
+        subject=str(temporary),
+        trouble=f"this disk has no room to install {job.place}",
+        code=ExitCode.USAGE,
+        facts=(("needed", f"at least {human_size(needed)}"), ("free", human_size(free))),
+        help="TMPDIR=/a/folder/with/room pixi run verify",
+    )

@@ -21,7 +21,7 @@ from scripts.core.report import Json, Report
 from scripts.index.repodata import DamagedIndexError
 from scripts.lock.select import Selection
 from scripts.verify.findings import Client, Level
-from scripts.verify.install.by_rattler import this_subdir
+from scripts.verify.install.rattler import this_subdir
 from scripts.verify.self_check.closure import as_records_say, ways_of_closing
 from scripts.verify.self_check.copy import ChannelState, Copy, state_of
 from scripts.verify.self_check.files import sizes_of, way_of_archives, ways_of_files, ways_of_noarch

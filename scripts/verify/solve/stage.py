@@ -14,7 +14,7 @@ from scripts.core.rattler_child import call_rattler
 from scripts.core.report import Json
 from scripts.core.scratch import scratch_folder
 from scripts.lock.select import Selection
-from scripts.verify.install.sandbox import alone_environment, seclusion
+from scripts.verify.install.sandbox import sandbox, sandbox_environment
 from scripts.verify.solve.plan_solve import NotSolved, Solving, Wanted, plan_solves
 from scripts.verify.solve.solved import Answer, SolveResult, conclude
 from scripts.workspace.workspace import Workspace
@@ -48,8 +48,8 @@ def _ask(solvings: list[Solving], folder: Path) -> list[Answer]:
             "cache": str(scratch / "cache"),
             "questions": [solve_question(each, folder) for each in solvings],
         }
-        environment = alone_environment(scratch / "home", {})
-        replies = call_rattler("solve", arguments, environment, seclusion().command)
+        environment = sandbox_environment(scratch / "home", {})
+        replies = call_rattler("solve", arguments, environment, sandbox().command)
     assert isinstance(replies, list)
     return [solve_answer(reply, folder) for reply in replies]
 

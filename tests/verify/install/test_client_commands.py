@@ -10,10 +10,10 @@ from scripts.core.artifact import Artifact, conda_artifact
 from scripts.core.file_name import FileName
 from scripts.core.record import Record
 from scripts.verify.findings import Client, Place
-from scripts.verify.install.conda_command import create_command, wanted_text
-from scripts.verify.install.hindrance import hindrance_of
-from scripts.verify.install.offline_manifest import offline_manifest
-from scripts.verify.install.plan_install import Installation
+from scripts.verify.install.conda import create_command, render_specs
+from scripts.verify.install.pixi import render_offline_manifest
+from scripts.verify.install.plan import InstallJob
+from scripts.verify.install.stage import skip_reason
 from scripts.workspace.settings import Kind
 
 FOLDER = Path(Path.cwd().anchor) / "a mirror"
@@ -28,7 +28,7 @@ def _artifact(channel: str, name: str, version: str, build: str) -> Artifact:
     return conda_artifact(path, record, url.rpartition("/noarch/")[0], (url,))
 
 
-FLAT = Installation(
+FLAT = InstallJob(
     place=Place("default", "linux-64"),
     subdir="linux-64",
     channels=(PurePosixPath(),),
@@ -36,7 +36,7 @@ FLAT = Installation(
     asked=("one",),
     virtual_packages=("__unix=0=0", "__linux=4.18", "__glibc=2.28", "__archspec=0=x86_64"),
 )
-SEVERAL = Installation(
+SEVERAL = InstallJob(
     place=Place("default", "p1"),
     subdir="linux-64",
     channels=(PurePosixPath("nvidia/label/cuda-1"), PurePosixPath("conda-forge")),
@@ -54,7 +54,7 @@ def test_the_documented_command() -> None:
         *("conda", "create", "-n", "test-offline", "-c", f"{BASE}", "one"),
         *("--offline", "--override-channels", "--yes", "--quiet", "--file", "wanted.txt"),
     ]
-    assert wanted_text(FLAT, FOLDER) == (
+    assert render_specs(FLAT, FOLDER) == (
         "one[version='==1!2.0+3',build='h0_1']\ntwo[version='==1',build='0']\n"
     )
 
@@ -63,13 +63,13 @@ def test_several_channels_in_their_order() -> None:
     nvidia, forge = f"{BASE}/nvidia/label/cuda-1", f"{BASE}/conda-forge"
     command = create_command(Path("conda"), SEVERAL, FOLDER, Path("w"))
     assert command[4:10] == ["-c", nvidia, "-c", forge, "one", "two"]
-    assert wanted_text(SEVERAL, FOLDER) == (
+    assert render_specs(SEVERAL, FOLDER) == (
         f"{nvidia}::one[version='==1',build='0']\n{forge}::two[version='==1',build='0']\n"
     )
 
 
 def test_the_manifest_of_an_offline_workspace() -> None:
-    assert offline_manifest(FLAT, FOLDER) == (
+    assert render_offline_manifest(FLAT, FOLDER) == (
         '[workspace]\nname = "test-offline"\n'
         f'channels = ["{BASE}"]\nplatforms = ["linux-64"]\n\n[dependencies]\n'
         f'"one" = {{ version = "==1!2.0+3", build = "h0_1", channel = "{BASE}" }}\n'
@@ -79,7 +79,7 @@ def test_the_manifest_of_an_offline_workspace() -> None:
 
 def test_the_manifest_declares_what_the_locked_platform_has() -> None:
     nvidia, forge = f"{BASE}/nvidia/label/cuda-1", f"{BASE}/conda-forge"
-    assert offline_manifest(SEVERAL, FOLDER) == (
+    assert render_offline_manifest(SEVERAL, FOLDER) == (
         '[workspace]\nname = "test-offline"\n'
         f'channels = ["{nvidia}", "{forge}"]\n'
         'platforms = [{ name = "locked", platform = "linux-64", "__cuda" = "11.8",'
@@ -91,26 +91,26 @@ def test_the_manifest_declares_what_the_locked_platform_has() -> None:
 
 @pytest.mark.parametrize("client", Client)
 def test_nothing_stands_in_the_way(client: Client) -> None:
-    assert hindrance_of(FLAT, client, Path("/srv/channel").absolute()) is None
+    assert skip_reason(FLAT, client, Path("/srv/channel").absolute()) is None
 
 
 @pytest.mark.parametrize("client", Client)
 def test_source_packages_that_others_depend_on(client: Client) -> None:
     """Whoever solves misses them; py-rattler does not solve."""
-    installation = Installation(
+    installation = InstallJob(
         place=FLAT.place,
         subdir=FLAT.subdir,
         channels=FLAT.channels,
         artifacts=FLAT.artifacts,
         left_out=frozenset({Kind.SOURCE}),
-        wanting=("mine", "yours"),
+        missing_source_packages=("mine", "yours"),
     )
     expected = {
         Client.RATTLER: None,
         Client.PIXI: "it has source packages, which pixi would have to build",
     }
     solving = "its packages depend on what is built from source: mine, yours"
-    assert hindrance_of(installation, client, Path("/srv").absolute()) == expected.get(
+    assert skip_reason(installation, client, Path("/srv").absolute()) == expected.get(
         client, solving
     )
 
@@ -121,6 +121,6 @@ def test_source_packages_that_others_depend_on(client: Client) -> None:
     [("/srv/t/disk/channel", True), ("/srv/t", True), ("/srv/tt/x", False), ("/srv/T/x", False)],
 )
 def test_a_path_that_conda_takes_for_a_token(client: Client, folder: str, *, is_cut: bool) -> None:
-    found = hindrance_of(FLAT, client, Path(folder).absolute())
+    found = skip_reason(FLAT, client, Path(folder).absolute())
     assert (found is not None) == (is_cut and client is Client.CONDA)
     assert found is None or found.startswith("the channel has a folder called t in its path: ")

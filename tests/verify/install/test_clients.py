@@ -260,14 +260,17 @@ def _program(folder: Path, name: str, text: str) -> None:
 
 
 def test_clients_are_those_on_path(tmp_path: Path) -> None:
+    def found(wanted: tuple[Client, ...] | None, environ: dict[str, str]) -> list[Client]:
+        return [client for client, _ in find_programs(wanted, environ).paths]
+
     nothing = {"PATH": str(tmp_path)}
-    assert list(find_programs(None, nothing).clients()) == [Client.RATTLER]
+    assert found(None, nothing) == [Client.RATTLER]
     _program(tmp_path, "pixi", "pixi 0.77.0")
     _program(tmp_path, "conda", "conda 26.7.0")
     _program(tmp_path, "micromamba", "2.8.1")
     there = {"PATH": str(tmp_path), "PATHEXT": os.environ.get("PATHEXT", "")}
-    assert list(find_programs(None, there).clients()) == list(Client)
-    assert list(find_programs((Client.CONDA,), there).clients()) == [Client.CONDA]
+    assert found(None, there) == list(Client)
+    assert found((Client.CONDA,), there) == [Client.CONDA]
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.verify.install.by_micromamba import find_micromamba
-from scripts.verify.install.sandbox import seclusion
+from scripts.verify.install.conda import find_micromamba
+from scripts.verify.install.sandbox import sandbox
 from tests.support.conda_standin import standin
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows
 from tests.support.mirrors import CHANNEL
@@ -55,11 +55,11 @@ def test_micromamba_gets_the_documented_command(
         "CONDA_PKGS_DIRS": str(scratch / "cache"),
         "HOME": str(scratch / "home"),
         "MAMBA_CHANNEL_PRIORITY": "flexible",
-        "MAMBA_ROOT_PREFIX": str(scratch / "root"),
+        "MAMBA_ROOT_PREFIX": str(scratch),
         "MAMBA_SHORTCUTS": "false",
     }
     assert not scratch.exists()
-    assert call.is_alone or not seclusion().command
+    assert call.is_alone or not sandbox().command
 
 
 def test_micromamba_refuses(
@@ -113,7 +113,7 @@ def test_conda_crashes_when_its_work_is_done(
     """Its solver's library may crash as the interpreter ends: what was installed is judged."""
     standin(tmp_path / "bin", "conda", monkeypatch, "crashing")
     if work == "not done":
-        monkeypatch.setattr("scripts.verify.install.by_conda._is_whole", lambda *_: False)
+        monkeypatch.setattr("scripts.verify.install.conda._is_whole", lambda *_: False)
     assert world.verify(*INSTALL, "conda") == int(work == "not done")
     assert capsys.readouterr().err == (
         f"error: small/{here()}: conda cannot install it from the channel alone\n"

@@ -18,7 +18,7 @@ from scripts.core.console import Console
 from scripts.core.rattler_child import call_rattler
 from scripts.core.report import Json
 from scripts.verify.findings import Client
-from scripts.verify.install import sandbox as alone
+from scripts.verify.install import sandbox as sandboxes
 from scripts.verify.stage import VerifyOptions, verify
 from tests.support.archives import Member, conda
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow
@@ -71,7 +71,7 @@ def test_what_installs_is_right(world: World, capsys: pytest.CaptureFixture[str]
         f"default  {here().ljust(wide)}  install ✓ (py-rattler)\n"
         f"default  {elsewhere().ljust(wide)}  install –\n"  # noqa: RUF001
         f"small    {here().ljust(wide)}  install ✓ (py-rattler)\n"
-        f"installed {alone.seclusion().sentence}, from file:// or loopback, into an empty cache\n"
+        f"installed {sandboxes.sandbox().sentence}, from file:// or loopback, into an empty cache\n"
         f"installed default/{here()}, small/{here()} with {machine}\n"
     )
     assert err == (
@@ -311,12 +311,12 @@ def test_the_channel_folder_is_not_there(world: World, capsys: pytest.CaptureFix
 def test_without_network_namespaces(
     world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(alone, "_can_unshare", lambda _: False)
-    alone.seclusion.cache_clear()
+    monkeypatch.setattr(sandboxes, "_can_unshare", lambda _: False)
+    sandboxes.sandbox.cache_clear()
     try:
         assert world.loud(*BY_RATTLER) == 0
     finally:
-        alone.seclusion.cache_clear()
+        sandboxes.sandbox.cache_clear()
     assert (
         "installed with every proxy leading nowhere (this system gives no network of its own),"
         " from file:// or loopback, into an empty cache\n"

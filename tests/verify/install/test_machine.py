@@ -52,7 +52,7 @@ def test_without_its_virtual_packages_it_is_refused(
 ) -> None:
     """Also where this machine has CUDA: the empty variable hides it."""
     monkeypatch.setattr(
-        "scripts.verify.install.plan_install.overrides_of", lambda _: {"CONDA_OVERRIDE_CUDA": ""}
+        "scripts.verify.install.plan.overrides_of", lambda _: {"CONDA_OVERRIDE_CUDA": ""}
     )
     capsys.readouterr()
     assert cuda_world.verify("--level", "install", "--client", client) == 1

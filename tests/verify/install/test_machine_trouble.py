@@ -53,7 +53,7 @@ def test_a_client_that_does_not_start(
     program.write_text(f"#!/bin/sh\n{text}", encoding="utf-8")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{path_without_clients()}")
-    monkeypatch.setattr("scripts.core.program._PATIENCE", 0.5)
+    monkeypatch.setattr("scripts.core.program._VERSION_TIMEOUT", 0.5)
     trouble = f"this program does not start: `{name} --version` {said}"
     words = "  said     no module named conda\n" if how == "exits" else ""
     report = tmp_path / "report.md"
@@ -146,6 +146,28 @@ def test_pixi_is_killed_behind_its_server(
     )
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a shell script stands in")
+def test_a_client_that_hangs_while_it_installs(
+    world: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    program = tmp_path / "bin" / "conda"
+    program.parent.mkdir()
+    text = '#!/bin/sh\n[ "$1" = --version ] && echo conda 26.7.0 && exit 0\nexec sleep 60\n'
+    program.write_text(text, encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{path_without_clients()}")
+    monkeypatch.setattr("scripts.verify.install.sandbox.TIMEOUT", 1.0)
+    assert world.verify(*INSTALL, "--client", "conda") == 4
+    assert capsys.readouterr().err == (
+        f"error: conda: was ended by SIGKILL while it installed small/{here()}\n"
+        "  said  was ended, since it had not finished after 0 minutes\n"
+        "help: see to this program, then pixi run verify --level install\n"
+    )
+
+
 @pytest.mark.parametrize("level", ["closure", "solve", "install"])
 def test_a_rattler_that_dies(
     level: str, world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -153,11 +175,11 @@ def test_a_rattler_that_dies(
     """A stand-in for the child: nobody can tell the real one when to die."""
     child = "scripts.core.rattler_child.run_program"
 
-    def dying(command: list[str], *more: Any) -> subprocess.CompletedProcess[bytes]:
+    def dying(command: list[str], *more: Any, **options: Any) -> subprocess.CompletedProcess[bytes]:
         functions = {"closure": "match_each", "solve": "solve", "install": "install"}
         if command[-1] == functions[level]:
             return subprocess.CompletedProcess(command, -9, b"", b"")
-        return run_program(command, *more)
+        return run_program(command, *more, **options)
 
     monkeypatch.setattr(child, dying)
     assert world.loud("--client", "rattler", "-e", "small") == 4
@@ -210,7 +232,7 @@ def test_a_temporary_disk_with_no_room_at_all(world: World, tmp_path: Path) -> N
     assert [row[level] for level in ("files", "index", "closure", "solve")] == [True] * 4
     (attempt,) = row["install"]
     where = f"{tmp_path / 'disk'}: this disk has no room to install small/{here()}"
-    assert (attempt["installed"], attempt["hindrance"]) == (None, where)
+    assert (attempt["installed"], attempt["skip-reason"]) == (None, where)
     assert [each["exit-code"] for each in result["problems"]] == [2]
 
 

@@ -19,8 +19,8 @@ from scripts.lock.model import (
     Unmirrorable,
 )
 from scripts.lock.select import select
-from scripts.verify.install.pixi_mirrors import NoMirrorError, config_text, mirrors_for
-from scripts.verify.install.plan_install import Installation, overrides_of, plan_installs
+from scripts.verify.install.pixi import NoMirrorError, mirrors_for, render_config
+from scripts.verify.install.plan import InstallJob, overrides_of, plan_installs
 from scripts.verify.virtual import virtual_packages
 from scripts.workspace.parse import parse_manifest
 from scripts.workspace.settings import Kind, Settings
@@ -46,7 +46,7 @@ def _plan(
     *platforms: LockPlatform,
     manifest: str = 'platforms = ["linux-64", "win-64"]',
     layout: Layout = Layout.FLAT,
-) -> tuple[Installation, ...]:
+) -> tuple[InstallJob, ...]:
     packages = (_package("one", channel=NVIDIA), _package("two"))
     rows = tuple(PlatformPackages(platform=each, packages=packages) for each in platforms)
     channels = (NVIDIA, FORGE)
@@ -97,7 +97,7 @@ def test_what_is_asked_for_and_what_is_wanting() -> None:
     )
     selection = select(LockFile(version=7, environments=(environment,)), Settings())
     (plan,) = plan_installs(selection, parse_manifest(text, name="pixi.toml"), "linux-64")
-    assert (plan.asked, plan.wanting) == (("two",), ("mine",))
+    assert (plan.asked, plan.missing_source_packages) == (("two",), ("mine",))
     assert plan.left_out == {Kind.SOURCE, Kind.PYPI}
 
 
@@ -155,9 +155,9 @@ def test_before_v7_the_manifest_tells_the_virtual_packages() -> None:
     }
 
 
-def _installation(*artifacts: Artifact) -> Installation:
+def _installation(*artifacts: Artifact) -> InstallJob:
     (plan,) = _plan(LockPlatform(name="linux-64", subdir="linux-64"))
-    return Installation(
+    return InstallJob(
         place=plan.place,
         subdir="linux-64",
         channels=plan.channels,
@@ -180,7 +180,7 @@ def test_mirrors_lead_each_upstream_to_its_folder() -> None:
         )
     )
     mirrors = mirrors_for(installation)
-    assert config_text(mirrors, "http://127.0.0.1:1") == (
+    assert render_config(mirrors, "http://127.0.0.1:1") == (
         "[mirrors]\n"
         '"https://cdn.example.org:8080/t/tk/x" = ["http://127.0.0.1:1/conda-forge"]\n'
         f'"{FORGE}" = ["http://127.0.0.1:1/conda-forge"]\n'
@@ -191,12 +191,12 @@ def test_mirrors_lead_each_upstream_to_its_folder() -> None:
 def test_a_channel_of_any_scheme_is_led(channel: str) -> None:
     """The beginning is replaced before pixi looks at what to do with such a URL."""
     mirrors = mirrors_for(_installation(_artifact("x", f"{channel}/noarch/one-1-0.conda")))
-    assert config_text(mirrors, "http://s") == f'[mirrors]\n"{channel}" = ["http://s/x"]\n'
+    assert render_config(mirrors, "http://s") == f'[mirrors]\n"{channel}" = ["http://s/x"]\n'
 
 
 def test_a_flat_mirror_is_the_server_s_root() -> None:
     mirrors = mirrors_for(_installation(_artifact("", f"{FORGE}/noarch/one-1-0.conda")))
-    assert config_text(mirrors, "http://s") == f'[mirrors]\n"{FORGE}" = ["http://s"]\n'
+    assert render_config(mirrors, "http://s") == f'[mirrors]\n"{FORGE}" = ["http://s"]\n'
 
 
 @pytest.mark.parametrize(

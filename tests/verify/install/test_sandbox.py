@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from scripts.core import served
-from scripts.verify.install.sandbox import Seclusion, alone_environment, run_alone, seclusion
+from scripts.verify.install.sandbox import Sandbox, run_sandboxed, sandbox, sandbox_environment
 
 SERVED = Path(served.__file__)
 CONNECT = "import socket, sys; socket.create_connection(('127.0.0.1', int(sys.argv[1])), 5)"
@@ -26,13 +26,13 @@ READ = (
 
 def test_no_network_is_reached(tmp_path: Path) -> None:
     """Not even this machine's own: what listens here is in another namespace."""
-    if not seclusion().command:
+    if not sandbox().command:
         pytest.skip("this system gives no network of its own")
     with socket.create_server(("127.0.0.1", 0)) as server:
         command = [sys.executable, "-c", CONNECT, str(server.getsockname()[1])]
-        environment = alone_environment(tmp_path, {})
+        environment = sandbox_environment(tmp_path, {})
         assert subprocess.run(command, env=environment, check=False).returncode == 0
-        done = run_alone(command, environment)
+        done = run_sandboxed(command, environment)
     assert done.returncode == 1
     assert done.stderr.decode().splitlines()[-1].startswith("OSError: [Errno 101]")
 
@@ -43,7 +43,7 @@ def test_the_environment_is_no_one_s(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example.org")
     monkeypatch.setenv("CONDA_OVERRIDE_CUDA", "9")
     monkeypatch.setenv("OTHER", "stays")
-    environment = alone_environment(tmp_path, {"CONDA_OVERRIDE_GLIBC": "2.28"})
+    environment = sandbox_environment(tmp_path, {"CONDA_OVERRIDE_GLIBC": "2.28"})
     assert "the user's" not in environment.values()
     assert environment["HTTPS_PROXY"] == environment["https_proxy"] == "http://127.0.0.1:9"
     assert environment["HOME"] == str(tmp_path)
@@ -55,10 +55,10 @@ def test_the_environment_is_no_one_s(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_program_that_cannot_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A conda whose interpreter is gone; with `unshare` before it, that one says so."""
     monkeypatch.setattr(
-        "scripts.verify.install.sandbox.seclusion", lambda: Seclusion(command=(), sentence="")
+        "scripts.verify.install.sandbox.sandbox", lambda: Sandbox(command=(), sentence="")
     )
     missing = str(tmp_path / "conda")
-    done = run_alone([missing], alone_environment(tmp_path, {}))
+    done = run_sandboxed([missing], sandbox_environment(tmp_path, {}))
     assert done.returncode == 126
     if os.name != "nt":  # where the error does not name the file
         said = f"{missing}: cannot be started: No such file or directory"
@@ -81,11 +81,11 @@ def test_an_interrupted_run_leaves_no_program_behind(
             time.sleep(0.01)
         raise KeyboardInterrupt
 
-    seclusion()  # which runs a program of its own, the first time
+    sandbox()  # which runs a program of its own, the first time
     with monkeypatch.context() as patched:
         patched.setattr(subprocess.Popen, "communicate", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            run_alone([sys.executable, "-c", parent, child, str(marker)], dict(os.environ))
+            run_sandboxed([sys.executable, "-c", parent, child, str(marker)], dict(os.environ))
     pid = marker.read_text(encoding="ascii")
     for _ in range(200):
         ps = subprocess.run(["ps", "-o", "stat=", "-p", pid], capture_output=True, check=False)
@@ -107,7 +107,7 @@ def test_a_folder_is_served_to_one_program(tmp_path: Path) -> None:
         "command": [sys.executable, "-c", READ, str(config)],
     }
     command = [sys.executable, "-I", str(SERVED)]
-    done = run_alone(command, alone_environment(tmp_path, {}), json.dumps(request).encode())
+    done = run_sandboxed(command, sandbox_environment(tmp_path, {}), json.dumps(request).encode())
     assert (done.stdout.decode().strip(), done.returncode) == ("hello", 0)
 
 
@@ -137,7 +137,7 @@ def test_a_program_that_hangs_up_is_no_error_of_ours(tmp_path: Path) -> None:
         "command": [sys.executable, "-c", HANG_UP, str(config)],
     }
     command = [sys.executable, "-I", str(SERVED)]
-    done = run_alone(command, alone_environment(tmp_path, {}), json.dumps(request).encode())
+    done = run_sandboxed(command, sandbox_environment(tmp_path, {}), json.dumps(request).encode())
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 

@@ -15,8 +15,8 @@ import pytest
 
 from scripts.core import rattler_child
 from scripts.verify.findings import Client
-from scripts.verify.install import sandbox as alone
-from scripts.verify.install.sandbox import alone_environment, run_alone, seclusion
+from scripts.verify.install import sandbox as sandboxes
+from scripts.verify.install.sandbox import run_sandboxed, sandbox, sandbox_environment
 from tests.support.upstream import Upstream
 
 CLIENTS = [
@@ -66,7 +66,7 @@ def _run(
         "PIXI_HOME": str(folder),
     }
     command = _command(client, channel, folder)
-    done = run_alone(command, alone_environment(folder, variables))
+    done = run_sandboxed(command, sandbox_environment(folder, variables))
     return done, (done.stdout + done.stderr).decode("utf-8", "replace")
 
 
@@ -74,7 +74,7 @@ def _run(
 def test_in_a_namespace_nothing_outside_is_reached(
     client: Client, tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not seclusion().command:
+    if not sandbox().command:
         pytest.skip("this system gives no network of its own")
     monkeypatch.chdir(tmp_path)
     done, words = _run(client, upstream.url, tmp_path)
@@ -89,13 +89,13 @@ def test_elsewhere_proxies_are_asked_for_all_that_is_not_loopback(
 ) -> None:
     """The control, too: a client that asks nobody would not be kept from anything."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(alone, "_can_unshare", lambda _: False)
-    monkeypatch.setattr(alone, "_REFUSING", upstream.url)
-    seclusion.cache_clear()
+    monkeypatch.setattr(sandboxes, "_can_unshare", lambda _: False)
+    monkeypatch.setattr(sandboxes, "_REFUSING", upstream.url)
+    sandbox.cache_clear()
     try:
         done, words = _run(client, "http://conda.example.org/chan", tmp_path)
     finally:
-        seclusion.cache_clear()
+        sandbox.cache_clear()
     assert done.returncode != 0, words
     asked = {request.target.rpartition("/")[0] for request in upstream.requests}
     assert "http://conda.example.org/chan/noarch" in asked

@@ -323,7 +323,7 @@ def test_a_blind_level_is_found_out(
         "index": (),
         "closure": ClosureResult(findings=(), places=()),
         "solve": SolveResult(places=(), hindered=()),
-        "install": InstallResult(subdir=here(), seclusion="", attempts=()),
+        "install": InstallResult(subdir=here(), sandbox="", attempts=()),
     }
     monkeypatch.setattr(patched, lambda *_, **__: results[level])
     assert world.verify("--self-check") == 1

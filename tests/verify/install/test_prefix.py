@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import pytest
 
 from scripts.core.artifact import Artifact
+from scripts.core.errors import Problem
 from scripts.lock.read import read_lock
 from scripts.lock.select import select
-from scripts.verify.install.arrived import Prefix, check_prefix
-from scripts.verify.install.package_paths import (
+from scripts.verify.install.prefix import (
     FILES,
     INDEX,
     PATHS,
     PackageFile,
+    check_prefix,
     installed_path,
     interpreter_of,
     is_noarch_python,
@@ -37,7 +39,11 @@ def _artifacts(folder: Path, *packages: TinyPackage) -> tuple[Artifact, ...]:
     return select(lock, Settings()).artifacts
 
 
-def _install(folder: Path, *packages: TinyPackage) -> Prefix:
+def _check(prefix: Path, folder: Path, artifacts: Sequence[Artifact]) -> tuple[Problem, ...]:
+    return check_prefix(prefix, "linux-64", "a prefix", folder, artifacts)
+
+
+def _install(folder: Path, *packages: TinyPackage) -> Path:
     """Put files where an installer would, but for noarch python ones."""
     for package in packages:
         for path, data in package.payload:
@@ -45,7 +51,7 @@ def _install(folder: Path, *packages: TinyPackage) -> Prefix:
             (folder / path).write_bytes(data)
         (folder / "conda-meta").mkdir(parents=True, exist_ok=True)
         (folder / "conda-meta" / f"{package.distribution}.json").write_text("{}", encoding="utf-8")
-    return Prefix(folder=folder, subdir="linux-64", title="a prefix")
+    return folder
 
 
 PACKAGE = TinyPackage(
@@ -60,16 +66,16 @@ PACKAGE = TinyPackage(
 def test_all_is_there(extension: str, tmp_path: Path) -> None:
     package = TinyPackage(name="p", extension=extension, files=PACKAGE.files)  # type: ignore[arg-type]
     prefix = _install(tmp_path / "prefix", package)
-    (prefix.folder / "etc" / "c").write_text("the prefix, written in", encoding="utf-8")
-    assert check_prefix(prefix, tmp_path, _artifacts(tmp_path, package)) == ()
+    (prefix / "etc" / "c").write_text("the prefix, written in", encoding="utf-8")
+    assert _check(prefix, tmp_path, _artifacts(tmp_path, package)) == ()
 
 
 def test_what_did_not_arrive_is_named(tmp_path: Path) -> None:
     prefix = _install(tmp_path / "prefix", PACKAGE)
-    (prefix.folder / "bin" / "a").unlink()
-    (prefix.folder / "share" / "b").write_bytes(b"a")
-    (prefix.folder / "etc" / "c").unlink()
-    (problem,) = check_prefix(prefix, tmp_path, _artifacts(tmp_path, PACKAGE))
+    (prefix / "bin" / "a").unlink()
+    (prefix / "share" / "b").write_bytes(b"a")
+    (prefix / "etc" / "c").unlink()
+    (problem,) = _check(prefix, tmp_path, _artifacts(tmp_path, PACKAGE))
     assert str(problem) == (
         "linux-64/p-1.0-0.tar.bz2: 3 files of it did not arrive in a prefix\n"
         "  missing  bin/a\n"
@@ -83,15 +89,15 @@ def test_very_many_are_counted(tmp_path: Path) -> None:
     package = TinyPackage(name="p", subdir="linux-64", files=files)
     prefix = _install(tmp_path / "prefix", package)
     for path, _ in files:
-        (prefix.folder / path).unlink()
-    (problem,) = check_prefix(prefix, tmp_path, _artifacts(tmp_path, package))
+        (prefix / path).unlink()
+    (problem,) = _check(prefix, tmp_path, _artifacts(tmp_path, package))
     assert problem.facts[4:] == (("missing", "share/04"), ("and", "4 more"))
 
 
 def test_a_package_that_was_not_installed_at_all(tmp_path: Path) -> None:
     prefix = _install(tmp_path / "prefix", PACKAGE)
     other = TinyPackage(name="q")
-    (problem,) = check_prefix(prefix, tmp_path, _artifacts(tmp_path, PACKAGE, other))
+    (problem,) = _check(prefix, tmp_path, _artifacts(tmp_path, PACKAGE, other))
     assert str(problem) == "noarch/q-1.0-0.conda: was not installed with a prefix"
 
 
@@ -101,9 +107,9 @@ def test_one_path_of_two_packages(tmp_path: Path) -> None:
     two = TinyPackage(name="two", files=(("share/same", b"b"),))
     artifacts = _artifacts(tmp_path, one, two)
     prefix = _install(tmp_path / "prefix", one, two)
-    assert check_prefix(prefix, tmp_path, artifacts) == ()
-    (prefix.folder / "share" / "same").write_bytes(b"c")
-    found = [problem.subject for problem in check_prefix(prefix, tmp_path, artifacts)]
+    assert _check(prefix, tmp_path, artifacts) == ()
+    (prefix / "share" / "same").write_bytes(b"c")
+    found = [problem.subject for problem in _check(prefix, tmp_path, artifacts)]
     assert found == ["noarch/one-1.0-0.conda", "noarch/two-1.0-0.conda"]
 
 
@@ -117,21 +123,21 @@ def test_noarch_python(tmp_path: Path) -> None:
     )
     artifacts = _artifacts(tmp_path, python, package)
     prefix = _install(tmp_path / "prefix", python, package)
-    (problem,) = check_prefix(prefix, tmp_path, artifacts)
+    (problem,) = _check(prefix, tmp_path, artifacts)
     assert problem.facts == (
         ("missing", "lib/python3.12/site-packages/m.py"),
         ("missing", "bin/m"),
     )
     for path, data in (("lib/python3.12/site-packages/m.py", b"a"), ("bin/m", b"b")):
-        (prefix.folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (prefix.folder / path).write_bytes(data)
-    assert check_prefix(prefix, tmp_path, artifacts) == ()
+        (prefix / path).parent.mkdir(parents=True, exist_ok=True)
+        (prefix / path).write_bytes(data)
+    assert _check(prefix, tmp_path, artifacts) == ()
 
 
 def test_hostile_names_do_nothing_to_a_terminal(tmp_path: Path) -> None:
     package = TinyPackage(name="p", subdir="linux-64", files=(("share/\x1b[2J", b""),))
     prefix = _install(tmp_path / "prefix", TinyPackage(name="p", files=()))
-    (problem,) = check_prefix(prefix, tmp_path, _artifacts(tmp_path, package))
+    (problem,) = _check(prefix, tmp_path, _artifacts(tmp_path, package))
     assert problem.facts == (("missing", r"share/\x1b[2J"),)
 
 
@@ -139,7 +145,7 @@ def test_an_unreadable_artifact(tmp_path: Path) -> None:
     artifacts = _artifacts(tmp_path, PACKAGE)
     prefix = _install(tmp_path / "prefix", PACKAGE)
     (tmp_path / artifacts[0].path).write_bytes(b"x")
-    (problem,) = check_prefix(prefix, tmp_path, artifacts)
+    (problem,) = _check(prefix, tmp_path, artifacts)
     assert str(problem) == (
         "linux-64/p-1.0-0.tar.bz2: cannot be read as an artifact: Invalid data stream\n"
         "help: pixi run fetch"

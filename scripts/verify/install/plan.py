@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 
 from scripts.core.artifact import Artifact
 from scripts.core.layout import folder_of_channel
-from scripts.lock.model import LockedEnvironment, LockedPackage, PlatformPackages
+from scripts.lock.model import LockedEnvironment, PlatformPackages
 from scripts.lock.select import Selection, path_of
 from scripts.verify.findings import Place, places_of
 from scripts.verify.virtual import (
@@ -18,7 +18,7 @@ from scripts.verify.virtual import (
     manifest_platform,
     virtual_packages,
 )
-from scripts.workspace.model import Manifest, ManifestPlatform
+from scripts.workspace.model import Manifest
 from scripts.workspace.resolve import requirements
 from scripts.workspace.settings import Kind
 
@@ -27,85 +27,68 @@ _HIDDEN: Final = {"CONDA_OVERRIDE_CUDA": ""}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Installation:
-    """One environment to install: its artifacts, from channels in their order of priority.
-
-    `channels` are folders as in Artifact. `asked` are the names that the manifest requires, of
-    those that are here. `left_out` are the kinds of its rows that are in no channel, `wanting`
-    the names among them that its artifacts depend on. `virtual_packages` are those of the locked
-    platform, `overrides` the `CONDA_OVERRIDE_*` variables that stand for them.
-    `manifest_platform` is the manifest's name for it where several have this subdir.
-    """
+class InstallJob:
+    """One environment to install."""
 
     place: Place
     subdir: str
     channels: tuple[PurePosixPath, ...]
+    """Folders as in Artifact, in their order of priority."""
     artifacts: tuple[Artifact, ...]
     asked: tuple[str, ...] = ()
+    """The names that the manifest requires, of those that are here."""
     left_out: frozenset[Kind] = frozenset()
-    wanting: tuple[str, ...] = ()
+    """The kinds of its rows that are in no channel."""
+    missing_source_packages: tuple[str, ...] = ()
+    """The names among those that its artifacts depend on."""
     virtual_packages: tuple[str, ...] = ()
+    """Those of the locked platform, as written."""
     overrides: tuple[tuple[str, str], ...] = ()
+    """The `CONDA_OVERRIDE_*` variables that stand for them."""
     manifest_platform: str | None = None
+    """The manifest's name for the platform where several have this subdir."""
 
 
-def plan_installs(
-    selection: Selection, manifest: Manifest, subdir: str
-) -> tuple[Installation, ...]:
+def plan_installs(selection: Selection, manifest: Manifest, subdir: str) -> tuple[InstallJob, ...]:
     """Plan every environment on every platform of this subdir; those without artifacts apart."""
     artifacts = {artifact.path: artifact for artifact in selection.artifacts}
     return tuple(
-        _installation(selection, manifest, artifacts, place, (environment, rows))
+        _job(selection, manifest, artifacts, place, (environment, rows))
         for place, environment, rows in places_of(selection)
         if rows.platform.subdir == subdir and rows.packages
     )
 
 
-def _installation(
+def _job(
     selection: Selection,
     manifest: Manifest,
-    artifacts: dict[PurePosixPath, Artifact],
+    artifacts: Mapping[PurePosixPath, Artifact],
     place: Place,
-    locked: tuple[LockedEnvironment, PlatformPackages],
-) -> Installation:
-    environment, rows = locked
+    found: tuple[LockedEnvironment, PlatformPackages],
+) -> InstallJob:
+    locked, rows = found
     chosen = tuple(artifacts[path_of(selection.layout, each)] for each in rows.packages)
-    channels = [folder_of_channel(selection.layout, url) for url in environment.channels]
-    platform = _platform(manifest, environment, rows)
+    channels = [folder_of_channel(selection.layout, url) for url in locked.channels]
+    environment = manifest.environment(locked.name)
+    platform, asked = None, set[str]()
+    if environment is not None:
+        platform = manifest_platform(manifest, environment, locked, rows)
+    if environment is not None and platform is not None:
+        asked = {each.name.lower() for each in requirements(manifest, environment, platform)}
     declared = declared_packages(rows, platform)
     several = sum(each.subdir == rows.platform.subdir for each in manifest.platforms) > 1
-    return Installation(
+    return InstallJob(
         place=place,
         subdir=rows.platform.subdir,
         channels=tuple(dict.fromkeys([*channels, *(each.channel for each in chosen)])),
         artifacts=tuple(dict.fromkeys(chosen)),
-        asked=tuple(_asked(manifest, environment.name, platform, rows.packages)),
+        asked=tuple(sorted({each.name for each in rows.packages if each.name.lower() in asked})),
         left_out=frozenset(row.kind for row in rows.unmirrorable),
-        wanting=rows.missing_source_packages,
+        missing_source_packages=rows.missing_source_packages,
         virtual_packages=declared,
         overrides=tuple(sorted(overrides_of(virtual_packages(declared)).items())),
         manifest_platform=platform.name if several and platform is not None else None,
     )
-
-
-def _platform(
-    manifest: Manifest, locked: LockedEnvironment, rows: PlatformPackages
-) -> ManifestPlatform | None:
-    environment = manifest.environment(locked.name)
-    return None if environment is None else manifest_platform(manifest, environment, locked, rows)
-
-
-def _asked(
-    manifest: Manifest,
-    name: str,
-    platform: ManifestPlatform | None,
-    packages: Sequence[LockedPackage],
-) -> Iterator[str]:
-    """Yield the names that the manifest requires, of those that are locked."""
-    environment = manifest.environment(name)
-    if environment is not None and platform is not None:
-        names = {each.name.lower() for each in requirements(manifest, environment, platform)}
-        yield from sorted({each.record.name for each in packages if each.name.lower() in names})
 
 
 def overrides_of(packages: Iterable[VirtualPackage]) -> dict[str, str]:

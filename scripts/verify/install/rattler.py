@@ -13,9 +13,9 @@ from scripts.core.errors import MirrorError, Problem
 from scripts.core.rattler_child import RattlerRefusedError, call_rattler
 from scripts.core.report import Json
 from scripts.verify.findings import Client
-from scripts.verify.install.attempt import broke, refused, said
-from scripts.verify.install.plan_install import Installation
-from scripts.verify.install.sandbox import alone_environment, seclusion
+from scripts.verify.install.attempt import client_crashed, last_lines, refused
+from scripts.verify.install.plan import InstallJob
+from scripts.verify.install.sandbox import sandbox, sandbox_environment
 
 
 def this_subdir() -> str:
@@ -24,29 +24,29 @@ def this_subdir() -> str:
 
 
 def install_by_rattler(
-    installation: Installation, folder: Path, scratch: Path
+    job: InstallJob, folder: Path, scratch: Path
 ) -> tuple[Path, tuple[Problem, ...]]:
     """Install into a prefix below the empty folder `scratch`; return it and what went wrong."""
     prefix = scratch / "prefix"
     arguments: dict[str, Json] = {
         "folder": str(folder),
-        "subdirs": list(_subdirs(installation.artifacts)),
+        "subdirs": list(_subdirs(job.artifacts)),
         "prefix": str(prefix),
         "cache": str(scratch / "cache"),
     }
-    environment = alone_environment(scratch / "home", dict(installation.overrides))
+    environment = sandbox_environment(scratch / "home", dict(job.overrides))
     facts: Sequence[tuple[str, str]]
     try:
-        missing = call_rattler("install", arguments, environment, seclusion().command)
+        missing = call_rattler("install", arguments, environment, sandbox().command)
         assert isinstance(missing, list)
         facts = [("no record of", str(path)) for path in missing]
     except RattlerRefusedError as error:
-        facts = said(str(error))
+        facts = last_lines(str(error))
     except MirrorError as error:  # it died without an answer
         (died,) = error.problems
-        return prefix, (broke(installation, Client.RATTLER, died.trouble, died.facts),)
+        return prefix, (client_crashed(job, Client.RATTLER, died.trouble, died.facts),)
     if facts:
-        return prefix, (refused(installation, Client.RATTLER, facts),)
+        return prefix, (refused(job, Client.RATTLER, facts),)
     return prefix, ()
 
 

@@ -5,38 +5,27 @@ The artifact's own list is asked, not the one that the installer wrote into `con
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from scripts.core.artifact import Artifact
 from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.files import hash_file
+from scripts.core.record import Record
 from scripts.core.redact import printable
 from scripts.index.artifact import read_info_files
-from scripts.verify.install.package_paths import (
-    WANTED,
-    Interpreter,
-    PackageFile,
-    installed_path,
-    interpreter_of,
-    is_noarch_python,
-    package_files,
-)
+
+INDEX: Final = "info/index.json"
+PATHS: Final = "info/paths.json"
+FILES: Final = "info/files"
+WANTED: Final = frozenset({INDEX, PATHS, FILES})
 
 _SHOWN: Final = 5  # files of one artifact that its problem names
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prefix:
-    """An installed environment: the folder, for which subdir, and how a person knows it."""
-
-    folder: Path
-    subdir: str
-    title: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,13 +38,16 @@ class _Fault:
 
 
 def check_prefix(
-    prefix: Prefix, folder: Path, artifacts: Sequence[Artifact]
+    prefix: Path, subdir: str, title: str, folder: Path, artifacts: Sequence[Artifact]
 ) -> tuple[Problem, ...]:
-    """Look for each file of each artifact, and hash those that are installed as they are."""
+    """Look for each file of each artifact, and hash those that are installed as they are.
+
+    `title` is how a person knows the installed environment, `folder` the channel folder.
+    """
     python = next((each.conda_record for each in artifacts if each.name == "python"), None)
-    reader = _Reader(folder=folder, interpreter=interpreter_of(python, prefix.subdir))
+    reader = _Reader(folder=folder, interpreter=interpreter_of(python, subdir))
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        looked = list(pool.map(lambda each: _look(prefix, each, reader), artifacts))
+        looked = list(pool.map(lambda each: _look(prefix, title, each, reader), artifacts))
     problems = [problem for _, problem in looked if problem is not None]
     faults = {each.path: faults for each, (faults, _) in zip(artifacts, looked, strict=True)}
     if any(faults.values()):
@@ -65,7 +57,7 @@ def check_prefix(
         for path, some in faults.items():
             real = [each for each in some if each not in overwritten]
             if real:
-                problems.append(_problem(str(path), real, prefix))
+                problems.append(_problem(str(path), real, title))
     return tuple(sorted(problems, key=lambda problem: problem.subject))
 
 
@@ -99,12 +91,12 @@ class _Reader:
 
 
 def _look(
-    prefix: Prefix, artifact: Artifact, reader: _Reader
+    prefix: Path, title: str, artifact: Artifact, reader: _Reader
 ) -> tuple[tuple[_Fault, ...], Problem | None]:
     """Return the files of one artifact that did not arrive, and what else is wrong with it."""
-    record = prefix.folder / "conda-meta" / f"{artifact.distribution}.json"
+    record = prefix / "conda-meta" / f"{artifact.distribution}.json"
     if not record.is_file():
-        trouble = f"was not installed with {prefix.title}"
+        trouble = f"was not installed with {title}"
         return (), Problem(subject=str(artifact.path), trouble=trouble, code=ExitCode.NO)
     try:
         looked = [_compared(prefix, installed, file) for installed, file in reader.files(artifact)]
@@ -113,8 +105,8 @@ def _look(
     return tuple(each for each in looked if each is not None), None
 
 
-def _compared(prefix: Prefix, installed: str, file: PackageFile) -> _Fault | None:
-    path = prefix.folder / installed
+def _compared(prefix: Path, installed: str, file: PackageFile) -> _Fault | None:
+    path = prefix / installed
     if not os.path.lexists(path):
         return _Fault(file=file, installed=installed, found=None)
     if file.sha256 is None:
@@ -152,7 +144,7 @@ def _readable(reader: _Reader, artifact: Artifact) -> list[tuple[str, PackageFil
         return []  # told already
 
 
-def _problem(subject: str, faults: Sequence[_Fault], prefix: Prefix) -> Problem:
+def _problem(subject: str, faults: Sequence[_Fault], title: str) -> Problem:
     facts = [
         ("missing", printable(fault.installed))
         if fault.found is None
@@ -167,7 +159,98 @@ def _problem(subject: str, faults: Sequence[_Fault], prefix: Prefix) -> Problem:
     count = "a file of it" if len(faults) == 1 else f"{len(faults)} files of it"
     return Problem(
         subject=subject,
-        trouble=f"{count} did not arrive in {prefix.title}",
+        trouble=f"{count} did not arrive in {title}",
         code=ExitCode.NO,
         facts=tuple(facts),
     )
+
+
+# What an artifact brings, and where it goes.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageFile:
+    """A file as the artifact names it; `sha256` None where its bytes may differ once installed."""
+
+    path: str
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interpreter:
+    """Where the files of noarch python packages go: below which folders of the prefix."""
+
+    site_packages: str
+    scripts: str
+
+
+def interpreter_of(python: Record | None, subdir: str) -> Interpreter:
+    """Say where the environment's python looks (rattler, install/python.rs).
+
+    An environment without python has no noarch python packages to place.
+    """
+    if subdir.startswith("win-"):
+        return Interpreter(site_packages="Lib/site-packages", scripts="Scripts")
+    version = ".".join((python.version if python else "").split(".")[:2])
+    written = python.python_site_packages_path if python else None
+    return Interpreter(site_packages=written or f"lib/python{version}/site-packages", scripts="bin")
+
+
+def is_noarch_python(info: Mapping[str, bytes]) -> bool:
+    """Tell by `info/index.json`; raises ValueError where it is not what it should be."""
+    document = json.loads(info.get(INDEX, b"{}"))
+    return isinstance(document, dict) and document.get("noarch") == "python"
+
+
+def package_files(info: Mapping[str, bytes]) -> Iterator[PackageFile]:
+    """Yield the files that an artifact names: in `info/paths.json`, or, old ones, `info/files`.
+
+    Folders are left out: an empty one proves nothing. Raises ValueError for a damaged list.
+    """
+    if PATHS in info:
+        for entry in _rows(json.loads(info[PATHS])):
+            path = entry.get("_path")
+            if not isinstance(path, str):
+                raise ValueError(f"{PATHS} has an entry without a path")  # noqa: TRY004
+            if entry.get("path_type") != "directory":
+                yield PackageFile(path=path, sha256=_sha256(entry))
+        return
+    for line in info.get(FILES, b"").decode("utf-8").splitlines():
+        if line.strip():
+            yield PackageFile(path=line.strip(), sha256=None)
+
+
+def installed_path(path: str, interpreter: Interpreter | None) -> str:
+    """Say where in the prefix a file goes; `interpreter` for noarch python packages alone."""
+    if interpreter is not None:
+        for folder, target in (
+            ("site-packages/", interpreter.site_packages),
+            ("python-scripts/", interpreter.scripts),
+        ):
+            if path.startswith(folder):
+                return f"{target}/{path.removeprefix(folder)}"
+    return path
+
+
+def _rows(document: Any) -> list[dict[str, Any]]:
+    rows = document.get("paths") if isinstance(document, dict) else None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError(f"{PATHS} is not a list of paths")
+    return rows
+
+
+def _sha256(entry: dict[str, Any]) -> str | None:
+    """Take the sha256 of a file that is installed as it is; that of a link is its target's."""
+    digest = entry.get("sha256")
+    if entry.get("prefix_placeholder") or entry.get("path_type") == "softlink":
+        return None
+    return digest.lower() if isinstance(digest, str) else None
+
+
+def files_size(info: Mapping[str, bytes]) -> int:
+    """Add up the bytes of the files that `info/paths.json` names; 0 where it cannot be read."""
+    try:
+        sizes = [entry.get("size_in_bytes") for entry in _rows(json.loads(info.get(PATHS, b"{}")))]
+    except ValueError:
+        return 0
+    return sum(size for size in sizes if isinstance(size, int))
