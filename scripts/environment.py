@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+# Where the environments are: beside the file, where this was unpacked from one.
+_PROGRAM_FILE = os.path.realpath(sys.argv[0])
+HOME = os.path.dirname(_PROGRAM_FILE) if _PROGRAM_FILE.endswith(".pyz") else ROOT
 
 # What pip prints where the network, not the request, is at fault (pip/_internal/network).
 _NETWORK_TROUBLE = (
@@ -58,7 +61,7 @@ class Environment:
         self.name = name
         self.requirements = requirements
         self.constraints = constraints
-        self.folder = os.path.join(ROOT, ".venv", name)
+        self.folder = os.path.join(HOME, ".venv", name)
         self.python = os.path.join(self.folder, *_PYTHON)
         self.stamp = os.path.join(self.folder, "made-from.txt")
 

@@ -18,8 +18,8 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem, exit_code_of
 from scripts.core.invocation import EXTENSION, PROGRAM, VARIABLE
-from scripts.core.template_files import TEMPLATE, version
-from scripts.task_list import (
+from scripts.core.version import version
+from scripts.launch import (
     ON_THE_TEMPLATE,
     ON_WORKSPACES,
     described_tasks,
@@ -29,17 +29,20 @@ from scripts.task_list import (
 )
 
 
-def main() -> int:
-    """Do what the command line says; return the exit code."""
-    os.environ[VARIABLE] = _called()
+def main(called: str | None = None) -> int:
+    """Do what the command line says; return the exit code.
+
+    `called` is what stands before a task's name in what the user can paste.
+    """
+    called = os.environ[VARIABLE] = called or _called()
     name, options = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("--help", [])
     console = Console()
     if name in {"-h", "--help"}:
-        return _print(console, _overview())
+        return _print(console, _overview(called))
     if name in {"-V", "--version"}:
         return _print(console, [f"{PROGRAM} {version()}"])
-    if name not in described_tasks(TEMPLATE, ON_WORKSPACES):
-        console.problem(_refusal(name))
+    if name not in described_tasks(ON_WORKSPACES):
+        console.problem(_refusal(name, called))
         return ExitCode.USAGE
     from importlib import import_module
 
@@ -66,28 +69,27 @@ def _called() -> str:
     return EXTENSION if found else PROGRAM
 
 
-def _overview() -> list[str]:
+def _overview(called: str) -> list[str]:
     """Write what the program prints without a task."""
-    called = os.environ[VARIABLE]
     return [
         f"usage: {called} NAME [options]    ({called} NAME --help for its options)",
         "",
-        *task_rows(described_tasks(TEMPLATE, ON_WORKSPACES)),
+        *task_rows(described_tasks(ON_WORKSPACES)),
         "",
         "The workspace is that of the nearest manifest upward, or of --manifest-path PATH.",
         "Of its pixi.lock all environments are mirrored, unless [tool.pixi-mirror] says less.",
     ]
 
 
-def _refusal(name: str) -> Problem:
+def _refusal(name: str, called: str) -> Problem:
     """Say why there is nothing to run, and what there is."""
-    trouble, help_ = "there is no such task", f"`{os.environ[VARIABLE]}` alone lists the tasks"
-    if name in described_tasks(TEMPLATE, ON_THE_TEMPLATE):
+    trouble, help_ = "there is no such task", f"`{called}` alone lists the tasks"
+    if name in described_tasks(ON_THE_TEMPLATE):
         trouble = "this task is for who changes pixi-mirror itself; it has nothing to do here"
         help_ = f"`./run {name}` in a copy of the template"
     elif name.startswith("-"):
         trouble = "no option of this program"
-        help_ = f"the task first, then its options: {os.environ[VARIABLE]} NAME {name}"
-    elif near := nearest_task(name, list(described_tasks(TEMPLATE, ON_WORKSPACES))):
+        help_ = f"the task first, then its options: {called} NAME {name}"
+    elif near := nearest_task(name, list(described_tasks(ON_WORKSPACES))):
         help_ = f"did you mean `pixi run {near}`?"
     return Problem(subject=name, trouble=trouble, code=ExitCode.USAGE, help=help_)

@@ -1,5 +1,7 @@
 """Run a task in a virtual environment made from PyPI: what `./run` and `run.cmd` start.
 
+In a builder they start `pixi-mirror.pyz`, which unpacks itself and calls `launch`.
+
 It needs the standard library alone, and a Python as old as 3.6 can still read it: such a one
 shall say a sentence, not a SyntaxError. It never calls pixi. Where the environment is ready it
 has to be gone in milliseconds, so what is slow to import stays out or waits.
@@ -21,6 +23,7 @@ if sys.version_info < (3, 11):  # noqa: UP036  # whatever Python is there may be
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 from scripts.environment import (
+    HOME,
     OLDEST,
     ROOT,
     TEST,
@@ -31,17 +34,51 @@ from scripts.environment import (
     put,
     say,
 )
-from scripts.task_list import (
-    ON_THE_TEMPLATE,
-    ON_WORKSPACES,
-    described_tasks,
-    module_of,
-    nearest_task,
-    task_rows,
-)
 
 # As scripts/core/errors.py.
 _USAGE, _INTERRUPTED = 2, 130
+
+# The features of pixi.toml that hold tasks: on workspaces, and on this template itself.
+ON_WORKSPACES = "tasks"
+ON_THE_TEMPLATE = "test"
+
+
+def described_tasks(*features: str) -> dict[str, str]:
+    """Read name and description of the tasks of these features, in the order of pixi.toml.
+
+    There is no other place where they stand. Empty where the file cannot be read: edited, or
+    TOML 1.1, which tomllib does not know.
+    """
+    import tomllib
+
+    try:
+        with open(os.path.join(ROOT, "pixi.toml"), encoding="utf-8") as file:
+            manifest = tomllib.loads(file.read())
+        return {
+            name: task["description"]
+            for feature in features
+            for name, task in manifest["feature"][feature]["tasks"].items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def task_rows(tasks: dict[str, str]) -> list[str]:
+    """Write a line for each task, the descriptions one below the other."""
+    width = max(map(len, tasks), default=0)
+    return [f"  {name.ljust(width)}  {description}".rstrip() for name, description in tasks.items()]
+
+
+def nearest_task(name: str, names: list[str]) -> str | None:
+    """Find the task that may have been meant; None where none is near."""
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(name, names, n=1)), None)
+
+
+def module_of(task: str) -> str:
+    """Name the module of a task: `tasks.update_mirror`."""
+    return f"tasks.{task.replace('-', '_')}"
 
 
 def environment_for(task: str, options: list[str]) -> Environment:
@@ -55,7 +92,7 @@ def named_tasks() -> dict[str, str]:
     """Name the tasks, described where pixi.toml describes them, and in its order."""
     files = os.listdir(os.path.join(ROOT, "tasks"))
     names = {name[:-3].replace("_", "-") for name in files if name.endswith(".py")} - {"--init--"}
-    described = described_tasks(ROOT, ON_WORKSPACES, ON_THE_TEMPLATE)
+    described = described_tasks(ON_WORKSPACES, ON_THE_TEMPLATE)
     found = {name: text for name, text in described.items() if name in names}
     return found | dict.fromkeys(sorted(names.difference(found)), "")
 
@@ -63,7 +100,7 @@ def named_tasks() -> dict[str, str]:
 def overview() -> str:
     """Write what `./run` alone prints."""
     lines = "".join(f"{row}\n" for row in task_rows(named_tasks()))
-    folder = os.path.join(ROOT, ".venv")
+    folder = os.path.join(HOME, ".venv")
     return (
         "usage: ./run NAME [options]    (./run NAME --help for its options)\n\n"
         f"{lines}\nIt makes a virtual environment from PyPI, once, in {folder}.\n"
@@ -130,13 +167,18 @@ def main(arguments: list[str]) -> int:
         return _USAGE
 
 
-if __name__ == "__main__":
+def launch() -> int:
+    """Do it as the program that was started; return the exit code."""
     import signal
 
     # Whoever ends us while pip works ends pip too, and gets no traceback.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        sys.exit(main(sys.argv[1:]))
+        return main(sys.argv[1:])
     except KeyboardInterrupt:
         say("interrupted; what was half made is made anew the next time")
-        sys.exit(_INTERRUPTED)
+        return _INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(launch())
