@@ -84,32 +84,24 @@ def task_environment(root: Path, environ: Mapping[str, str]) -> dict[str, str]:
 def run_task_on(workspace: Path, task: str, env: Mapping[str, str], console: Console) -> Report:
     """Run a task on a workspace; the report has its JSON, and a problem where it failed.
 
-    For people, what it prints is shown as it comes; what it has to say on stderr it says itself.
+    What it has to say to people it says itself.
     """
     options = [*_LOUDNESS[console.loudness], *(["--json"] if console.json_wanted else [])]
     command = [sys.executable, "-P", "-m", f"tasks.{task}", "--manifest-path", str(workspace)]
-    lines = []
-    with subprocess.Popen(
-        [*command, *options], stdout=subprocess.PIPE, text=True, encoding="utf-8", env=dict(env)
-    ) as child:
-        assert child.stdout is not None
+    stdout = subprocess.PIPE if console.json_wanted else None
+    with subprocess.Popen([*command, *options], stdout=stdout, env=dict(env)) as child:
         try:
-            for line in child.stdout:
-                lines.append(line)
-                console.result(line.rstrip("\n"))
+            printed, _ = child.communicate()
         except BaseException:  # Ctrl-C as a rule, of which a terminal tells the child as well
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(_GRACE)
-            except subprocess.TimeoutExpired:
-                child.terminate()
-                child.wait()
+            child.terminate()
             raise
     if child.returncode == ExitCode.INTERRUPTED:
         raise KeyboardInterrupt
     data: Json = None
-    if console.json_wanted:
-        with contextlib.suppress(ValueError):  # it may have ended before it printed anything
-            data = json.loads("".join(lines))
+    with contextlib.suppress(ValueError):  # it may have ended before it printed anything
+        data = json.loads(printed or b"")
     if child.returncode == ExitCode.OK:
         return Report(data={task: data})
     code = ExitCode(child.returncode) if child.returncode in _ASKED_FOR else ExitCode.PROGRAM

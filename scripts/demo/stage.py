@@ -50,9 +50,8 @@ def demo(keep: Path | None, console: Console) -> Report:
             raise _failed("repodata.json", trouble)
         platform = str(call_rattler("current_platform", {}, env))
         said = _install_and_run(root, channel, env) if (channel / platform).is_dir() else None
-        done = "made and verified" if said is None else "made, verified and used"
         where = "nothing is left of it" if keep is None else f"kept in {root}"
-        lines = (
+        lines = [
             "demo: the channel that this made:",
             *(f"  {line}" for line in tree),
             *(
@@ -60,11 +59,20 @@ def demo(keep: Path | None, console: Console) -> Report:
                 f" the record says {', '.join(after)}"
                 for artifact, before, after in hotfixes
             ),
-            *_said(said, platform),
-            f"demo: done, the channel was {done}; {where}",
-        )
+        ]
+        if said is None:
+            lines += [
+                f"demo: the program was not run, since it is not made for {platform}",
+                f"demo: done, the channel was made and verified; {where}",
+            ]
+        else:
+            lines += [
+                "demo: the upstream is gone; installed from the channel alone, the program says:",
+                f"  {said}",
+                f"demo: done, the channel was made, verified and used; {where}",
+            ]
         return Report(
-            lines=lines,
+            lines=tuple(lines),
             data={
                 **made.data,
                 "platform": platform,
@@ -77,15 +85,6 @@ def demo(keep: Path | None, console: Console) -> Report:
                 "kept": None if keep is None else root.as_posix(),
             },
         )
-
-
-def _said(said: str | None, platform: str) -> tuple[str, ...]:
-    if said is None:
-        return (f"demo: the program was not run, since it is not made for {platform}",)
-    return (
-        "demo: the upstream is gone; installed from the channel alone, the program says:",
-        f"  {said}",
-    )
 
 
 def draw_tree(folder: Path) -> Iterator[str]:

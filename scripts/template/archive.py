@@ -25,7 +25,7 @@ PYZ: Final = "pixi-mirror.pyz"
 _MAIN: Final = "scripts/pyz.py"
 _SUMS: Final = "files.txt"  # as sha256sum writes it; scripts/pyz.py reads it
 _FOLDERS: Final = ("builder", "scripts", "tasks")
-_FILES: Final = ("LICENSE", "pyproject.toml", "requirements.txt", "run", "run.cmd")
+_FILES: Final = ("LICENSE", "pyproject.toml", "requirements.txt")
 _DATE: Final = (1980, 1, 1, 0, 0, 0)  # the first that a zip can say
 
 
@@ -45,8 +45,6 @@ def archive(root: Path = TEMPLATE) -> bytes:
         files["pixi.toml"] = render_tables(tables).encode()
     except (OSError, KeyError, ValueError) as error:
         raise usage_error(str(root), f"not a template of pixi-mirror: {error}") from None
-    for name in ("run", "run.cmd"):
-        files[name] = re.sub(rb"scripts[/\\]launch\.py", PYZ.encode(), files[name])
     sums = (f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files))
     files[_SUMS] = "".join(sums).encode()
     buffer = io.BytesIO()
@@ -54,7 +52,7 @@ def archive(root: Path = TEMPLATE) -> bytes:
         for name in sorted(files):
             info = zipfile.ZipInfo(name, _DATE)
             info.create_system = 3  # POSIX, whichever system this is
-            info.external_attr = (0o755 if name == "run" else 0o644) << 16
+            info.external_attr = (0o755 if name == "builder/run" else 0o644) << 16
             zipped.writestr(info, files[name])
     return buffer.getvalue()
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 from scripts.core.channel_url import channel_base_url
@@ -22,6 +22,7 @@ PLATFORMS: Final = ("linux-64", "osx-arm64", "win-64")
 PACKAGES: Final = ("pandas",)
 
 _PIP: Final = 'pip = "*" # conda requires it of every python, and installs none without it'
+_ANY: Final = {"version": "*"}
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # A channel of conda.anaconda.org, labels included.
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*\Z")
@@ -32,46 +33,35 @@ _URL: Final = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestedPackage:
-    """A package that a new builder is asked to mirror."""
-
-    # As it was asked for.
-    spec: str
-    name: str
-    # As pixi's manifest calls them, in order; a string, or a list of them.
-    fields: tuple[tuple[str, str | tuple[str, ...]], ...] = ()
-
-    @property
-    def channel(self) -> str | None:
-        """The one channel that it is to come from, as a name or a URL."""
-        return next((str(value) for key, value in self.fields if key == "channel"), None)
+Fields = Mapping[str, str | Sequence[str]]
+"""What a manifest says of a package, as pixi calls it: `version`, `build`, `channel`, …"""
 
 
-def read_packages(specs: Sequence[str]) -> tuple[RequestedPackage, ...]:
-    """Read MatchSpecs as `pixi add` does; the error of exit code 2 names each that is none."""
+def read_packages(specs: Sequence[str]) -> dict[str, Fields]:
+    """Read MatchSpecs as `pixi add` does, by name.
+
+    Raises the error of exit code 2 that says which are none, or name a package once more.
+    """
     answers = call_rattler("requirements", {"specs": list(specs)})
     assert isinstance(answers, list)
-    packages, problems = [], []
+    packages: dict[str, Fields] = {}
+    given: dict[str, str] = {}
+    problems = []
     for spec, answer in zip(specs, answers, strict=True):
-        if "refused" in answer:
+        name = answer.get("name")
+        if name is None:
             reason = redact(str(answer["refused"]).splitlines()[0])
-            problems.append(
-                _problem(
-                    redact(spec) or "PACKAGE",
-                    f"no MatchSpec that can be written: {reason}",
-                    "pixi run new DIR numpy 'scipy>=1.15,<2'",
-                )
-            )
-            continue
-        fields = tuple(
-            (key, tuple(value) if isinstance(value, list) else value)
-            for key, value in answer["fields"].items()
-        )
-        packages.append(RequestedPackage(spec=spec, name=answer["name"], fields=fields))
+            trouble = f"no MatchSpec that can be written: {reason}"
+            help_ = "pixi run new DIR numpy 'scipy>=1.15,<2'"
+            problems.append(_problem(redact(spec) or "PACKAGE", trouble, help_))
+        elif name in packages:
+            trouble = f"asked for twice: {given[name]!r} and {spec!r}"
+            problems.append(_problem(name, trouble, "one MatchSpec may say both, with a comma"))
+        else:
+            packages[name], given[name] = answer["fields"], spec
     if problems:
         raise MirrorError(*problems)
-    return tuple(packages)
+    return packages
 
 
 def render_manifest(
@@ -81,7 +71,7 @@ def render_manifest(
     name: str,
     channels: Sequence[str] = (),
     platforms: Sequence[str] = (),
-    packages: Sequence[RequestedPackage] = (),
+    packages: Mapping[str, Fields] = MappingProxyType({}),
     with_pip: bool = True,
 ) -> str:
     """Fill in the template of a manifest; empty is what a builder has where nothing is asked for.
@@ -91,8 +81,9 @@ def render_manifest(
     cannot become a workspace, all at once.
     """
     chosen = tuple(dict.fromkeys(channels)) or CHANNELS
+    known = {channel_base_url(each) for each in chosen}
     problems = [*_of_name(name), *(each for c in channels for each in _of_channel("--channel", c))]
-    problems += _of_packages(packages, {channel_base_url(each) for each in chosen})
+    problems += [each for package in packages.items() for each in _of_package(*package, known)]
     if problems:
         raise MirrorError(*problems)
     mirrored = tuple(dict.fromkeys(platforms)) or PLATFORMS
@@ -101,11 +92,9 @@ def render_manifest(
             trouble = "noarch is no platform: its packages come with every other one"
             raise usage_error("platforms", trouble)
         check_subdir(platform, "platforms")
-    lines = [_requirement(each) for each in packages] or [f'{each} = "*"' for each in PACKAGES]
-    has_pip_channel = not {*map(channel_base_url, chosen)}.isdisjoint(
-        map(channel_base_url, CHANNELS)
-    )
-    if with_pip and has_pip_channel and all(each.name != "pip" for each in packages):
+    payload = dict(packages) or dict.fromkeys(PACKAGES, _ANY)
+    lines = [f"{toml_key(package)} = {_requirement(payload[package])}" for package in payload]
+    if with_pip and "pip" not in payload and not known.isdisjoint(map(channel_base_url, CHANNELS)):
         lines.append(_PIP)
     features = parse_tables(tables)
     everywhere = dict.fromkeys((*features["tools"]["platforms"], *mirrored))
@@ -119,15 +108,13 @@ def render_manifest(
     )
 
 
-def _requirement(package: RequestedPackage) -> str:
+def _requirement(fields: Fields) -> str:
     """Write a requirement as `pixi add` does: its version alone, or a table with what it says."""
-    fields = dict(package.fields)
-    if not fields or set(fields) == {"channel"}:
-        fields = {"version": "*", **fields}
+    if set(fields) <= {"channel"}:
+        fields = {**_ANY, **fields}
     if set(fields) == {"version"}:
-        return f"{toml_key(package.name)} = {toml_value(fields['version'])}"
-    items = ", ".join(f"{key} = {toml_value(value)}" for key, value in fields.items())
-    return f"{toml_key(package.name)} = {{ {items} }}"
+        return toml_value(fields["version"])
+    return f"{{ {', '.join(f'{key} = {toml_value(value)}' for key, value in fields.items())} }}"
 
 
 def _of_name(name: str) -> Iterator[Problem]:
@@ -162,23 +149,15 @@ def _without_secret(channel: str) -> str:
     return f"{redact(whole)}#********" if mark else redact(channel)
 
 
-def _of_packages(packages: Sequence[RequestedPackage], known: set[str]) -> Iterator[Problem]:
-    seen: dict[str, str] = {}
-    for package in packages:
-        if package.name in seen:
-            trouble = f"asked for twice: {seen[package.name]!r} and {package.spec!r}"
-            yield _problem(package.name, trouble, "one MatchSpec may say both, with a comma")
-        seen[package.name] = package.spec
-        if package.channel is None:
-            continue
-        wrong = tuple(_of_channel(package.name, package.channel))
-        yield from wrong
-        if not wrong and channel_base_url(package.channel) not in known:
-            yield _problem(
-                package.name,
-                f"is to come from {package.channel}, which is no channel of the workspace",
-                f"--channel {package.channel}",
-            )
+def _of_package(name: str, fields: Fields, known: set[str]) -> Iterator[Problem]:
+    channel = fields.get("channel")
+    if not isinstance(channel, str):
+        return
+    wrong = tuple(_of_channel(name, channel))
+    yield from wrong
+    if not wrong and channel_base_url(channel) not in known:
+        trouble = f"is to come from {channel}, which is no channel of the workspace"
+        yield _problem(name, trouble, f"--channel {channel}")
 
 
 def _problem(subject: str, trouble: str, help_: str) -> Problem:

@@ -11,14 +11,15 @@ import os
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from scripts.core.channel_url import ANACONDA
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.files import replace
 from scripts.core.redact import redact
-from scripts.core.report import Report, human_size
+from scripts.core.report import Json, Report, human_size
 from scripts.core.scratch import clear_scratch, scratch_folder
 from scripts.core.version import TEMPLATE
 from scripts.template.archive import PYZ, archive, read_archive
@@ -47,70 +48,57 @@ def new_builder(
     empty, or lies in the template; of 4 where git fails. Nothing is left behind then.
     """
     _refuse_inside(folder)
-    packages = read_packages(specs) if specs else ()
-    files = builder_files(archive())
-    tables, template = files.pop("tables"), files.pop(f"{MANIFEST}.in").decode()
+    tool = archive()
+    inside = read_archive(tool)
+    files = {name[8:]: data for name, data in inside.items() if name.startswith("builder/")}
     text = render_manifest(
-        template,
-        tables,
+        files.pop(f"{MANIFEST}.in").decode(),
+        inside[MANIFEST],
         name=name,
         channels=channels,
         platforms=platforms,
-        packages=packages,
+        packages=read_packages(specs) if specs else {},
         with_pip=with_pip,
     )
     manifest = parse_manifest(text, name=MANIFEST)
-    files[MANIFEST] = text.encode()
+    files |= {MANIFEST: text.encode(), PYZ: tool}
     with _new_folder(folder) as scratch:
         write_files(scratch, files)
         is_repository = _init(scratch)
-    feature = manifest.feature("mirror")
-    assert feature is not None
     payload = [each for target in manifest.features[0].targets for each in target.requirements]
-    shown = [requirement.spec.removesuffix(" *") for requirement in payload]
-    urls = [channel.url for channel in manifest.channels]
-    size = sum(map(len, files.values()))
-    lines = [
-        f"new: {folder}: a builder, {len(files)} files, {human_size(size)}",
-        f"channels   {', '.join(each.removeprefix(f'{ANACONDA}/') for each in urls)}",
-        f"platforms  {', '.join(feature.platforms or ())}",
-        f"packages   {', '.join(shown)}",
-    ]
-    if with_pip and all(requirement.name != "pip" for requirement in payload):
-        lines.append(_NO_PIP)
-    lines.append("there is no pixi.lock yet: `pixi lock` makes it")
-    if not is_repository:
-        lines.append("git is not on PATH: no repository was made")
-    commit = ["git add --all", 'git commit -m "a mirror"'] if is_repository else []
-    steps = (f"cd {quoted(folder)}", "pixi lock", "pixi run mirror", *commit)
-    return Report(
-        lines=(*lines, "next:", *(f"  {step}" for step in steps)),
-        data={
-            "folder": str(folder),
-            "name": manifest.name,
-            "files": len(files),
-            "size": size,
-            "git": is_repository,
-            "channels": urls,
-            "platforms": list(feature.platforms or ()),
-            "packages": shown,
-        },
-    )
-
-
-def builder_files(pyz: bytes) -> dict[str, bytes]:
-    """Take what a builder gets out of a tool, and the tool itself.
-
-    The template of its manifest is among it, and `tables`, which go into that.
-    """
-    inside = read_archive(pyz)
-    files = {
-        name.removeprefix("builder/"): inside[name]
-        for name in inside
-        if name.startswith("builder/")
+    lacks_pip = with_pip and all(requirement.name != "pip" for requirement in payload)
+    mirror = manifest.feature("mirror")
+    data: dict[str, Json] = {
+        "folder": str(folder),
+        "name": manifest.name,
+        "files": len(files),
+        "size": sum(map(len, files.values())),
+        "git": is_repository,
+        "channels": [channel.url for channel in manifest.channels],
+        "platforms": list((mirror and mirror.platforms) or ()),
+        "packages": [requirement.spec.removesuffix(" *") for requirement in payload],
     }
-    files |= {name: inside[name] for name in ("run", "run.cmd")}
-    return files | {PYZ: pyz, "tables": inside[MANIFEST]}
+    return Report(lines=tuple(_lines(data, quoted(folder), lacks_pip=lacks_pip)), data=data)
+
+
+def _lines(data: Mapping[str, Any], folder: str, *, lacks_pip: bool) -> Iterator[str]:
+    size = human_size(data["size"])
+    yield f"new: {data['folder']}: a builder, {data['files']} files, {size}"
+    channels = [url.removeprefix(f"{ANACONDA}/") for url in data["channels"]]
+    for what, names in (
+        ("channels   ", channels),
+        ("platforms  ", data["platforms"]),
+        ("packages   ", data["packages"]),
+    ):
+        yield what + ", ".join(names)
+    if lacks_pip:
+        yield _NO_PIP
+    yield "there is no pixi.lock yet: `pixi lock` makes it"
+    if not data["git"]:
+        yield "git is not on PATH: no repository was made"
+    yield from ("next:", f"  cd {folder}", "  pixi lock", "  pixi run mirror")
+    if data["git"]:
+        yield from ("  git add --all", '  git commit -m "a mirror"')
 
 
 def write_files(folder: Path, files: dict[str, bytes]) -> None:
@@ -196,13 +184,14 @@ def _init(folder: Path) -> bool:
         [git, "init", "--quiet"], cwd=folder, env=env, capture_output=True, check=False
     )
     if done.returncode != 0:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()[-5:]
-        raise MirrorError(
-            Problem(
-                subject="git init",
-                trouble=f"ended with exit code {done.returncode}",
-                code=ExitCode.PROGRAM,
-                facts=tuple(("said", redact(line)) for line in said),
-            )
-        )
+        raise program_failed("git init", f"ended with exit code {done.returncode}", done.stderr)
     return True
+
+
+def program_failed(subject: str, trouble: str, stderr: bytes) -> MirrorError:
+    """Make the error of exit code 4 that shows a program's last lines."""
+    said = stderr.decode("utf-8", "replace").strip().splitlines()[-5:]
+    facts = tuple(("said", redact(line)) for line in said)
+    return MirrorError(
+        Problem(subject=subject, trouble=trouble, code=ExitCode.PROGRAM, facts=facts)
+    )

@@ -19,12 +19,11 @@ from typing import Any, Final
 
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.files import read_regular, write_atomically
-from scripts.core.redact import redact
 from scripts.core.report import Report
 from scripts.core.scratch import scratch_folder
 from scripts.core.version import TEMPLATE
 from scripts.template.archive import PYZ, archive, read_archive, toml_key, toml_value
-from scripts.template.new import MANIFEST, builder_files, quoted, write_files
+from scripts.template.new import MANIFEST, program_failed, quoted, write_files
 from scripts.workspace.toml_table import load_toml, parse_toml
 from scripts.workspace.workspace import Workspace, read_manifest_text
 
@@ -44,7 +43,8 @@ def upgrade(workspace: Workspace, new: bytes, *, replace: bool, dry_run: bool) -
     if workspace.manifest.file_name != MANIFEST or (old is None and not (replace and is_old)):
         raise _not_a_builder(workspace.root, is_old=is_old)
     text = read_manifest_text(workspace.manifest_path)
-    mine, wanted = _tables(text.encode()), _tables(read_archive(new)["pixi.toml"])
+    inside = read_archive(new)
+    mine, wanted = _tables(text.encode()), _tables(inside[MANIFEST])
     if old is not None and not replace:
         made = _tables(read_archive(old)["pixi.toml"])
         if mine not in (made, wanted):
@@ -56,8 +56,8 @@ def upgrade(workspace: Workspace, new: bytes, *, replace: bool, dry_run: bool) -
         if edited != text:
             write_atomically(workspace.manifest_path, edited.encode())
         if replace:
-            files = builder_files(new)
-            write_files(workspace.root, {name: files[name] for name in ("run", "run.cmd")})
+            run = {name: inside[f"builder/{name}"] for name in ("run", "run.cmd")}
+            write_files(workspace.root, run)
         if old != new:
             write_atomically(path, new)
     verb = "would change" if dry_run else "changed"
@@ -98,15 +98,7 @@ def read_newer(source: Path | None, root: Path) -> bytes:
         done = subprocess.run(command, env=env, capture_output=True, check=False)
         if done.returncode == 0:
             return _read_tool(made)
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()[-5:]
-    raise MirrorError(
-        Problem(
-            subject=str(source),
-            trouble=f"no {PYZ} can be made of it",
-            code=ExitCode.PROGRAM,
-            facts=tuple(("said", redact(line)) for line in said),
-        )
-    )
+    raise program_failed(str(source), f"no {PYZ} can be made of it", done.stderr)
 
 
 def _read_tool(path: Path) -> bytes:

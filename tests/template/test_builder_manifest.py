@@ -13,7 +13,7 @@ from scripts.template.builder_manifest import (
     CHANNELS,
     PACKAGES,
     PLATFORMS,
-    RequestedPackage,
+    Fields,
     render_manifest,
 )
 from tests.support.template import ROOT
@@ -78,8 +78,8 @@ description = "say \\"hi\\""
 """
 
 
-def package(name: str, **fields: str | tuple[str, ...]) -> RequestedPackage:
-    return RequestedPackage(spec=name, name=name, fields=tuple(fields.items()))
+def package(name: str, **fields: str | tuple[str, ...]) -> dict[str, Fields]:
+    return {name: fields}
 
 
 def render(**options: Any) -> str:
@@ -92,12 +92,10 @@ def test_what_is_asked_for_is_written() -> None:
             name='we "mirror"',
             channels=("nvidia", "https://conda.example.org/a", "nvidia"),
             platforms=("osx-arm64", "win-64", "osx-arm64"),
-            packages=(
-                package("numpy", version=">=2"),
-                package("xz", channel="nvidia"),
-                package("openssl", version=">=3", build="h*"),
-                package("a.b", extras=("x", "y")),
-            ),
+            packages=package("numpy", version=">=2")
+            | package("xz", channel="nvidia")
+            | package("openssl", version=">=3", build="h*")
+            | package("a.b", extras=("x", "y")),
         )
         == BUILDER
     )
@@ -111,11 +109,11 @@ PIP = 'pip = "*" # conda requires it of every python, and installs none without 
     [
         ({}, f'pandas = "*"\n{PIP}'),
         ({"with_pip": False}, 'pandas = "*"\n'),
-        ({"packages": (package("x"),)}, f'x = "*"\n{PIP}'),
-        ({"packages": (package("x"),), "with_pip": False}, 'x = "*"\n'),
-        ({"packages": (package("pip", version=">=26"),)}, 'pip = ">=26"\n'),
+        ({"packages": package("x")}, f'x = "*"\n{PIP}'),
+        ({"packages": package("x"), "with_pip": False}, 'x = "*"\n'),
+        ({"packages": package("pip", version=">=26")}, 'pip = ">=26"\n'),
         (
-            {"packages": (package("pip"),), "channels": ("tiny",), "with_pip": False},
+            {"packages": package("pip"), "channels": ("tiny",), "with_pip": False},
             'pip = "*"\n',
         ),
         ({"channels": ("tiny",)}, 'pandas = "*"\n'),
@@ -238,11 +236,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "platforms: noarch is no platform: its packages come with every other one",
     ),
     (
-        {"packages": (package("x"), package("x", version="1"))},
-        "x: asked for twice: 'x' and 'x'\nhelp: one MatchSpec may say both, with a comma",
-    ),
-    (
-        {"packages": (package("x", channel="bioconda"),)},
+        {"packages": package("x", channel="bioconda")},
         (
             "x: is to come from bioconda, which is no channel of the workspace\n"
             "help: --channel bioconda"
@@ -270,5 +264,5 @@ def test_what_is_a_channel_is_taken(channel: str) -> None:
 
 def test_a_package_may_come_from_a_channel_that_is_there_by_another_name() -> None:
     url = "https://conda.anaconda.org/conda-forge"
-    text = render(packages=(package("x", channel=url),))
+    text = render(packages=package("x", channel=url))
     assert tomllib.loads(text)["dependencies"]["x"] == {"version": "*", "channel": url}

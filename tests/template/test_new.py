@@ -257,7 +257,13 @@ def test_what_is_no_text_is_refused(
         (("-p", "linux-65"), "error: platforms: no such subdir: 'linux-65'\n"),
         (("-c", "a b"), "error: --channel: neither the name nor the URL of a channel: 'a b'\n"),
         (("--name", ""), "error: --name: no name for a workspace: ''\n"),
-        (("numpy", "NumPy"), "error: numpy: asked for twice: 'numpy' and 'NumPy'\n"),
+        (
+            ("numpy", "NumPy"),
+            (
+                "error: numpy: asked for twice: 'numpy' and 'NumPy'\n"
+                "help: one MatchSpec may say both, with a comma\n"
+            ),
+        ),
     ],
 )
 def test_what_cannot_be_leaves_nothing_behind(
