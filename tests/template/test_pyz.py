@@ -234,7 +234,7 @@ def test_run_starts_it_and_makes_the_environment_beside_it(tmp_path: Path) -> No
     alone = subprocess.run(["./run"], cwd=builder, capture_output=True, text=True, check=False)
     assert alone.stdout.startswith("usage: ./run NAME [options]")
     assert alone.stdout.endswith(f"once, in {builder}/.venv.\n")
-    command = [builder / "run", "platforms", "--add", "linux-64"]
+    command = [str(builder / "run"), "platforms", "--add", "linux-64"]
     for expected in (1, 0):
         (tmp_path / "pixi.toml").write_text("[workspace]\nchannels = []\nplatforms = []\n")
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

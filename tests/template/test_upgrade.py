@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from scripts.core import files
 from scripts.core.version import version
 from scripts.template import upgrade as module
 from scripts.template.archive import archive, parse_tables
@@ -189,7 +190,7 @@ def test_ended_in_between_it_goes_on_where_it_stopped(
     class KilledError(BaseException):
         """Stands for the end of the process: nothing in it may catch this."""
 
-    write = module.write_atomically
+    write = files.write_atomically
 
     def killed(path: Path, data: bytes) -> None:
         if path.name == PYZ:
