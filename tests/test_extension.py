@@ -107,12 +107,12 @@ def test_the_wheel_carries_the_template_as_it_is(wheel: Path, tmp_path: Path) ->
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="this copy has no git to compare with")
-def test_what_git_keeps_is_in_the_wheel() -> None:
-    """A file at the top that pyproject.toml does not name would be missing there."""
-    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
+def test_a_clone_has_what_the_wheel_has() -> None:
+    """All that git keeps, or would: a file that it ignores would be missing in a clone."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
     kept = {name for name in done.stdout.decode().split("\0") if (ROOT / name).is_file()}
-    assert kept
-    assert kept <= {str(path) for path in template_files()}
+    assert kept == {str(path) for path in template_files()}
 
 
 def test_the_sdist_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def toml_key(key: str) -> str:
 
 def toml_value(value: object) -> str:
     """Write a string, or a list of them: JSON's are TOML's."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return json.dumps(value, ensure_ascii=False, default=str).replace("\x7f", "\\u007f")
 
 
 if __name__ == "__main__":

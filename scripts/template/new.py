@@ -17,7 +17,7 @@ from typing import Any
 
 from scripts.core.channel_url import ANACONDA
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
-from scripts.core.files import replace
+from scripts.core.files import replace, write_atomically
 from scripts.core.redact import redact
 from scripts.core.report import Json, Report, human_size
 from scripts.core.scratch import clear_scratch, scratch_folder
@@ -102,11 +102,10 @@ def _lines(data: Mapping[str, Any], folder: str, *, lacks_pip: bool) -> Iterator
 
 
 def write_files(folder: Path, files: dict[str, bytes]) -> None:
-    """Write new files; `run` is a program."""
+    """Write files, each replaced whole; `run` is a program."""
     for name, data in files.items():
         path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        write_atomically(path, data)
         if name == "run" and os.name != "nt":
             path.chmod(path.stat().st_mode | 0o111)
 

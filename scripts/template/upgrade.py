@@ -22,7 +22,7 @@ from scripts.core.files import read_regular, write_atomically
 from scripts.core.report import Report
 from scripts.core.scratch import scratch_folder
 from scripts.core.version import TEMPLATE
-from scripts.template.archive import PYZ, archive, read_archive, toml_key, toml_value
+from scripts.template.archive import PYZ, archive, read_archive, render_tables, toml_key, toml_value
 from scripts.template.new import MANIFEST, program_failed, quoted, write_files
 from scripts.workspace.toml_table import load_toml, parse_toml
 from scripts.workspace.workspace import Workspace, read_manifest_text
@@ -127,11 +127,11 @@ def with_tables(text: str, wanted: Mapping[str, Any], file_name: str) -> str:
     """
     import tomlkit
 
-    document = parse_toml(text, file_name)
-    expected = document.unwrap()
+    expected = parse_toml(text, file_name).unwrap()
     for name, table in wanted.items():
         kept = expected.setdefault("feature", {}).get(name, {}).get("channels")
         expected["feature"][name] = dict(table) | ({} if kept is None else {"channels": kept})
+    document = parse_toml(_with_new_tasks(text, wanted), file_name)
     features = document.setdefault("feature", tomlkit.table(is_super_table=True))
     for name in wanted:
         _set(features, name, expected["feature"][name])
@@ -148,6 +148,23 @@ def with_tables(text: str, wanted: Mapping[str, Any], file_name: str) -> str:
             help="change these lines by hand, then say this again",
         )
     return edited
+
+
+def _with_new_tasks(text: str, wanted: Mapping[str, Any]) -> str:
+    """Put the tables of new tasks before the first that is there.
+
+    tomlkit would put them behind a comment that belongs to what comes next.
+    """
+    start = text.find("\n[feature.tasks.tasks.") + 1
+    there = _tables(text.encode())["tasks"].get("tasks", {})
+    tasks = wanted["tasks"].get("tasks", {})
+    new = {name: task for name, task in tasks.items() if name not in there}
+    if not start or not new:
+        return text
+    added = render_tables({"tasks": {"tasks": new}}) + "\n"
+    if "\r\n" in text:
+        added = added.replace("\n", "\r\n")
+    return text[:start] + added + text[start:]
 
 
 def _set(table: Any, key: str, value: Any) -> None:

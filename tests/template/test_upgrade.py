@@ -67,6 +67,12 @@ CHANGES = """\
 """
 
 
+TASKS = (
+    '[feature.tasks.tasks.a]\r\ncmd = "a"\r\n\r\n# mine\r\n[feature.gpu.dependencies]\r\nc = 1\r\n'
+)
+NEW_TASK = '[feature.tasks.tasks.b]\r\ncmd = "b"\r\n\r\n'
+
+
 def _older(new: Path, folder: Path) -> Path:
     """Make a template as it may have been some time ago."""
     shutil.copytree(new, folder)
@@ -241,6 +247,12 @@ def test_all_else_stays_as_it_was_written(text: str, expected: str) -> None:
     workspace = '[workspace]\nname = "a"\nchannels = []\nplatforms = []\n'
     edited = with_tables(f"{workspace}{text}", {"tasks": {"x": "y"}}, "pixi.toml")
     assert edited == f"{workspace}{expected}"
+
+
+def test_a_new_task_does_not_part_a_comment_from_what_it_is_about() -> None:
+    head = '[workspace]\r\nname = "a"\r\n\r\n'
+    wanted = {"tasks": {"tasks": {"a": {"cmd": "a"}, "b": {"cmd": "b"}}}}
+    assert with_tables(head + TASKS, wanted, "pixi.toml") == head + NEW_TASK + TASKS
 
 
 def test_a_manifest_that_would_not_be_one_stops_it(case: Case) -> None:
