@@ -20,18 +20,9 @@ HOME = os.path.dirname(_PROGRAM_FILE) if _PROGRAM_FILE.endswith(".pyz") else ROO
 
 # What pip prints where the network, not the request, is at fault (pip/_internal/network).
 _NETWORK_TROUBLE = (
-    "Connection broken",
-    "ConnectTimeoutError",
-    "Could not fetch URL",
-    "Failed to establish a new connection",
-    "HTTP error 5",
-    "NameResolutionError",
-    "NewConnectionError",
-    "ProxyError",
-    "Read timed out",
-    "ReadTimeoutError",
-    "RemoteDisconnected",
-    "Temporary failure in name resolution",
+    *("Could not fetch URL", "Connection broken", "ConnectTimeoutError", "HTTP error 5"),
+    *("NewConnectionError", "NameResolutionError", "Temporary failure in name resolution"),
+    *("ProxyError", "Read timed out", "ReadTimeoutError", "RemoteDisconnected"),
 )
 _PYTHON = ("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")
 _SHOWN = 12  # last lines of a program that failed

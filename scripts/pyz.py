@@ -25,20 +25,19 @@ def unpacked(file: str) -> str:
     with open(file, "rb") as opened:
         digest = hashlib.sha256(opened.read()).hexdigest()
     sums = zipimport.zipimporter(file).get_data("files.txt").decode()
-    refused = None
+    refused = OSError(1, "somebody changes it")
     for place in _places(os.path.dirname(file)):
         folder = os.path.join(place, digest)
         try:
-            changed = changed_file(folder, sums) if os.path.isdir(folder) else ""
-            if changed:
+            changed = changed_file(folder, sums)
+            if changed and os.path.isdir(folder):
                 sys.stderr.write(f"warning: {folder}: unpacked anew, since {changed} was changed\n")
-            if changed is not None:
+            if changed:
                 _unpack(file, folder)
+            if not changed or changed_file(folder, sums) is None:
+                return folder
         except OSError as error:
             refused = error
-        else:
-            return folder
-    assert refused is not None
     raise refused
 
 
@@ -51,10 +50,9 @@ def _places(beside: str) -> Iterator[str]:
     user = os.environ.get("USERNAME", "") if os.name == "nt" else os.getuid()
     place = os.path.join(tempfile.gettempdir(), f"pixi-mirror-{user}")
     os.makedirs(place, mode=0o700, exist_ok=True)
-    status = os.lstat(place)
-    if os.name != "nt" and (
-        not stat.S_ISDIR(status.st_mode) or status.st_uid != user or status.st_mode & 0o022
-    ):
+    found = os.lstat(place)
+    is_mine = stat.S_ISDIR(found.st_mode) and found.st_uid == user and not found.st_mode & 0o022
+    if not is_mine and os.name != "nt":
         raise PermissionError(1, "is not this user's alone", place)
     yield place
 
@@ -67,19 +65,16 @@ def changed_file(folder: str, sums: str) -> str | None:
     import hashlib
 
     listed = {line[66:]: line[:64] for line in sums.splitlines()}
-    there = {"files.txt"}
+    there = {}
     for here, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if name != "__pycache__"]
-        inside = os.path.relpath(here, folder).replace(os.sep, "/")
-        there.update(name if inside == "." else f"{inside}/{name}" for name in names)
-    different = sorted(there.symmetric_difference({*listed, "files.txt"}))
-    for name, digest in listed.items():
-        if different:
-            break
-        with open(os.path.join(folder, name), "rb") as opened:
-            if hashlib.sha256(opened.read()).hexdigest() != digest:
-                different.append(name)
-    return different[0] if different else None
+        for path in (os.path.join(here, name) for name in names):
+            with open(path, "rb") as opened:
+                digest = hashlib.sha256(opened.read()).hexdigest()
+            there[path[len(folder) + 1 :].replace(os.sep, "/")] = digest
+    there.pop("files.txt", None)
+    changed = [name for name in {*listed, *there} if listed.get(name) != there.get(name)]
+    return min(changed, default=None)
 
 
 def _unpack(file: str, folder: str) -> None:
@@ -89,15 +84,14 @@ def _unpack(file: str, folder: str) -> None:
     import zipfile
 
     place = os.path.dirname(folder)
-    os.makedirs(place, exist_ok=True)
-    for name in os.listdir(place):
-        path = os.path.join(place, name)
-        if os.path.getmtime(path) < time.time() - _OLD:
-            shutil.rmtree(path, ignore_errors=True)
     part = os.path.join(place, os.urandom(4).hex())
+    waste = [part, f"{part}.changed"]
     try:
         with zipfile.ZipFile(file) as zipped:
             zipped.extractall(part)
+        waste += [
+            each.path for each in os.scandir(place) if each.stat().st_mtime < time.time() - _OLD
+        ]
         if os.path.isdir(folder):
             os.rename(folder, f"{part}.changed")
         os.rename(part, folder)
@@ -105,8 +99,9 @@ def _unpack(file: str, folder: str) -> None:
         if not os.path.isdir(folder):
             raise
     finally:
-        for path in (part, f"{part}.changed"):
-            shutil.rmtree(path, ignore_errors=True)
+        for path in waste:
+            if path != folder:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def main() -> int:

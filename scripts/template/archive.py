@@ -1,16 +1,14 @@
 """The tool as one file, `pixi-mirror.pyz`: a zip of tasks and scripts that Python can run.
 
 The same files give the same bytes, whichever machine zips them: nothing is compressed (git does
-that), and no time is written. `python -m scripts.template.archive FILE` makes it; that needs the
-standard library alone, since the tool of any other version may ask for it.
+that), and no time is written. `python -m scripts.template.archive FILE` makes it, also for the tool
+of another version.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import json
-import re
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -94,28 +92,23 @@ def parse_tables(manifest: bytes) -> dict[str, Any]:
 
 def render_tables(tables: Mapping[str, Any]) -> str:
     """Write the two features as TOML."""
-    return "\n".join(_render(f"feature.{name}", table) for name, table in tables.items())
+    import tomlkit
+
+    return tomlkit.dumps({"feature": tables})
 
 
-def _render(path: str, table: Mapping[str, Any]) -> str:
-    """Write a table and those in it, a blank line between; one of tables alone has no header."""
-    values = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
-    lines = [f"{toml_key(key)} = {toml_value(value)}\n" for key, value in values.items()]
-    parts = [f"[{path}]\n{''.join(lines)}"] if lines else []
-    for key, value in table.items():
-        if key not in values:
-            parts.append(_render(f"{path}.{toml_key(key)}", value))
-    return "\n".join(parts)
+def toml_key(*keys: str) -> str:
+    """Write a dotted key, in quotes where they are needed."""
+    import tomlkit
 
-
-def toml_key(key: str) -> str:
-    """Write a key, in quotes where it needs them."""
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else toml_value(key)
+    return tomlkit.key(keys).as_string()
 
 
 def toml_value(value: object) -> str:
-    """Write a string, or a list of them: JSON's are TOML's."""
-    return json.dumps(value, ensure_ascii=False, default=str).replace("\x7f", "\\u007f")
+    """Write a string, or a list."""
+    import tomlkit
+
+    return tomlkit.item(value).as_string()
 
 
 if __name__ == "__main__":

@@ -162,14 +162,12 @@ def _is_there(folder: Path) -> bool:
 
 def _refuse_inside(folder: Path) -> None:
     """Refuse a folder in the template: what is in there goes into every builder made later."""
-    for each in (folder, *folder.parents):
-        with contextlib.suppress(OSError):  # it is not there, or nobody may look
-            if each.samefile(TEMPLATE):
-                raise usage_error(
-                    str(folder),
-                    "is inside of the template, and would become part of it",
-                    help="name a folder outside: pixi run new ../my-mirror",
-                )
+    if folder.is_relative_to(TEMPLATE):
+        raise usage_error(
+            str(folder),
+            "is inside of the template, and would become part of it",
+            help="name a folder outside: pixi run new ../my-mirror",
+        )
 
 
 def _init(folder: Path) -> bool:

@@ -29,6 +29,13 @@ from scripts.workspace.workspace import Workspace, read_manifest_text
 
 _RECORD: Final = ".template.json"  # of builders that had the tool as several hundred files
 _LARGEST: Final = 64 << 20  # bytes of a tool
+_EDITED: Final = Problem(
+    subject=MANIFEST,
+    trouble=f"you have changed tables that are those of {PYZ}; nothing was written",
+    code=ExitCode.NO,
+    help="what is yours can be in a feature of its own; take it out of these tables, or say"
+    " --replace, which takes the newer ones as they are",
+)
 
 
 def upgrade(workspace: Workspace, new: bytes, *, replace: bool, dry_run: bool) -> Report:
@@ -42,14 +49,14 @@ def upgrade(workspace: Workspace, new: bytes, *, replace: bool, dry_run: bool) -
     is_old = (workspace.root / _RECORD).exists()
     if workspace.manifest.file_name != MANIFEST or (old is None and not (replace and is_old)):
         raise _not_a_builder(workspace.root, is_old=is_old)
-    text = read_manifest_text(workspace.manifest_path)
     inside = read_archive(new)
+    text = read_manifest_text(workspace.manifest_path)
     mine, wanted = _tables(text.encode()), _tables(inside[MANIFEST])
-    if old is not None and not replace:
-        made = _tables(read_archive(old)["pixi.toml"])
-        if mine not in (made, wanted):
-            return _edited(made, mine, workspace)
-    edited = with_tables(text, wanted, workspace.manifest.file_name)
+    made = mine if old is None or replace else _tables(read_archive(old)[MANIFEST])
+    if mine not in (made, wanted):
+        changes = list(_difference(made, mine))
+        return Report(lines=tuple(changes), data={"edited": changes}, problems=(_EDITED,))
+    edited = with_tables(text, wanted)
     changes = list(_difference(mine, wanted))
     renewed = [] if old == new else [f"{PYZ}  {_name(old)} -> {_name(new)}"]
     if not dry_run:
@@ -60,9 +67,9 @@ def upgrade(workspace: Workspace, new: bytes, *, replace: bool, dry_run: bool) -
             write_files(workspace.root, run)
         if old != new:
             write_atomically(path, new)
-    verb = "would change" if dry_run else "changed"
     count = len(renewed) + len(changes)
-    summary = f"{count} {verb}" if count else "this builder is up to date with the template"
+    summary = f"{count} {'would change' if dry_run else 'changed'}"
+    summary = summary if count else "this builder is up to date with the template"
     return Report(
         lines=(*renewed, *changes, f"upgrade: {summary}"),
         data={"dry-run": dry_run, "file": bool(renewed), "tables": changes},
@@ -114,35 +121,35 @@ def _read_tool(path: Path) -> bytes:
 
 def _tables(manifest: bytes) -> dict[str, Any]:
     """Read the tables that are ours; one that is not there is empty."""
-    features: Any = load_toml(manifest.decode(), "pixi.toml").fields.get("feature", {})
+    features: Any = load_toml(manifest.decode(), MANIFEST).fields.get("feature", {})
     tables = {name: copy.deepcopy(features.get(name, {})) for name in ("tools", "tasks")}
     tables["tools"].pop("channels", None)  # the user's: conda-forge may be called otherwise
     return tables
 
 
-def with_tables(text: str, wanted: Mapping[str, Any], file_name: str) -> str:
+def with_tables(text: str, wanted: Mapping[str, Any]) -> str:
     """Edit a manifest so that it has these tables, all else of it as it was.
 
     Raises the error of exit code 2 where that cannot be done for sure.
     """
     import tomlkit
 
-    expected = parse_toml(text, file_name).unwrap()
+    expected = parse_toml(text, MANIFEST).unwrap()
     for name, table in wanted.items():
         kept = expected.setdefault("feature", {}).get(name, {}).get("channels")
         expected["feature"][name] = dict(table) | ({} if kept is None else {"channels": kept})
-    document = parse_toml(_with_new_tasks(text, wanted), file_name)
+    document = parse_toml(_with_new_tasks(text, wanted), MANIFEST)
     features = document.setdefault("feature", tomlkit.table(is_super_table=True))
     for name in wanted:
         _set(features, name, expected["feature"][name])
     edited: str = document.as_string()
     try:
-        is_right = load_toml(edited, file_name).fields == expected
+        is_right = load_toml(edited, MANIFEST).fields == expected
     except MirrorError:
         is_right = False
     if not is_right or _comments(edited) != _comments(text):
         raise usage_error(
-            file_name,
+            MANIFEST,
             "is written in a way that cannot be edited without risk; nothing was written",
             *(("by hand", line) for line in _difference(_tables(text.encode()), wanted)),
             help="change these lines by hand, then say this again",
@@ -191,21 +198,21 @@ def _comments(text: str) -> list[str]:
 
 def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
     """Tell two sets of tables apart, a line for each value: `- key = value`, `+ key = value`."""
-    values = dict(_values("feature", before)), dict(_values("feature", after))
-    for key in sorted({*values[0], *values[1]}):
-        if values[0].get(key) != values[1].get(key):
-            yield from (
-                f"{s} {key} = {v[key]}" for s, v in zip("-+", values, strict=True) if key in v
-            )
+    old, new = dict(_values(("feature",), before)), dict(_values(("feature",), after))
+    for key in sorted({*old, *new}):
+        for mark, values in (("-", old), ("+", new)):
+            if old.get(key) != new.get(key) and key in values:
+                yield f"{mark} {toml_key(*key)} = {toml_value(values[key])}"
 
 
-def _values(path: str, table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _values(
+    path: tuple[str, ...], table: Mapping[str, Any]
+) -> Iterator[tuple[tuple[str, ...], Any]]:
     for key, value in table.items():
-        inside = f"{path}.{toml_key(key)}"
         if isinstance(value, Mapping):
-            yield from _values(inside, value)
+            yield from _values((*path, key), value)
         else:
-            yield inside, toml_value(value)
+            yield (*path, key), value
 
 
 def _name(tool: bytes | None) -> str:
@@ -214,18 +221,6 @@ def _name(tool: bytes | None) -> str:
         return "none"
     project = tomllib.loads(read_archive(tool)["pyproject.toml"].decode())["project"]
     return f"{project['version']} ({hashlib.sha256(tool).hexdigest()[:12]})"
-
-
-def _edited(made: Mapping[str, Any], mine: Mapping[str, Any], workspace: Workspace) -> Report:
-    changes = tuple(_difference(made, mine))
-    problem = Problem(
-        subject=workspace.manifest.file_name,
-        trouble=f"you have changed tables that are those of {PYZ}; nothing was written",
-        code=ExitCode.NO,
-        help="what is yours can be in a feature of its own; take it out of these tables, or say"
-        " --replace, which takes the newer ones as they are",
-    )
-    return Report(lines=changes, data={"edited": changes}, problems=(problem,))
 
 
 def _not_a_builder(root: Path, *, is_old: bool) -> MirrorError:

@@ -73,10 +73,9 @@ def test_the_same_files_give_the_same_bytes(tool: bytes, pyz: Path, tmp_path: Pa
         file.write("# more\n")
     assert archive(copy) != tool
     made = tmp_path / "made.pyz"
-    code = f"import sys, runpy; sys.path.insert(0, {str(ROOT)!r}); sys.argv[1:] = [{str(made)!r}]"
-    code += "; runpy.run_module('scripts.template.archive', run_name='__main__')"
-    subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True)
-    assert made.read_bytes() == tool  # with the standard library alone
+    command = [sys.executable, "-m", "scripts.template.archive", str(made)]
+    subprocess.run(command, cwd=ROOT, check=True)
+    assert made.read_bytes() == tool
 
 
 def test_it_holds_the_tasks_of_a_builder_and_what_they_need(tool: bytes) -> None:

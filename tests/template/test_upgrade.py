@@ -245,14 +245,14 @@ def test_a_comment_that_would_be_lost_stops_it(case: Case) -> None:
 )
 def test_all_else_stays_as_it_was_written(text: str, expected: str) -> None:
     workspace = '[workspace]\nname = "a"\nchannels = []\nplatforms = []\n'
-    edited = with_tables(f"{workspace}{text}", {"tasks": {"x": "y"}}, "pixi.toml")
+    edited = with_tables(f"{workspace}{text}", {"tasks": {"x": "y"}})
     assert edited == f"{workspace}{expected}"
 
 
 def test_a_new_task_does_not_part_a_comment_from_what_it_is_about() -> None:
     head = '[workspace]\r\nname = "a"\r\n\r\n'
     wanted = {"tasks": {"tasks": {"a": {"cmd": "a"}, "b": {"cmd": "b"}}}}
-    assert with_tables(head + TASKS, wanted, "pixi.toml") == head + NEW_TASK + TASKS
+    assert with_tables(head + TASKS, wanted) == head + NEW_TASK + TASKS
 
 
 def test_a_manifest_that_would_not_be_one_stops_it(case: Case) -> None:
