@@ -14,21 +14,15 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+# Where the environments are: beside the file, where this was unpacked from one.
+_PROGRAM_FILE = os.path.realpath(sys.argv[0])
+HOME = os.path.dirname(_PROGRAM_FILE) if _PROGRAM_FILE.endswith(".pyz") else ROOT
 
 # What pip prints where the network, not the request, is at fault (pip/_internal/network).
 _NETWORK_TROUBLE = (
-    "Connection broken",
-    "ConnectTimeoutError",
-    "Could not fetch URL",
-    "Failed to establish a new connection",
-    "HTTP error 5",
-    "NameResolutionError",
-    "NewConnectionError",
-    "ProxyError",
-    "Read timed out",
-    "ReadTimeoutError",
-    "RemoteDisconnected",
-    "Temporary failure in name resolution",
+    *("Could not fetch URL", "Connection broken", "ConnectTimeoutError", "HTTP error 5"),
+    *("NewConnectionError", "NameResolutionError", "Temporary failure in name resolution"),
+    *("ProxyError", "Read timed out", "ReadTimeoutError", "RemoteDisconnected"),
 )
 _PYTHON = ("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")
 _SHOWN = 12  # last lines of a program that failed
@@ -46,26 +40,25 @@ class LaunchError(Exception):
 
 
 class Environment:
-    """One virtual environment, and the requirement and constraint files it is made from.
-
-    `stamp` is the file, written last, that says what the environment was made from.
-    """
+    """One virtual environment, and the requirement and constraint files it is made from."""
 
     def __init__(
-        self, name: str, requirements: tuple[str, ...], constraints: tuple[str, ...] = ()
+        self, name: str, requirements: list[str], constraints: tuple[str, ...] = ()
     ) -> None:
         """Say where it is; nothing is made."""
         self.name = name
-        self.requirements = requirements
-        self.constraints = constraints
-        self.folder = os.path.join(ROOT, ".venv", name)
+        self.files = [*requirements, *constraints]
+        self.folder = os.path.join(HOME, ".venv", name)
         self.python = os.path.join(self.folder, *_PYTHON)
+        self.options = []
+        for option, names in (("--requirement", requirements), ("--constraint", constraints)):
+            self.options += [f"{option}={os.path.join(ROOT, each)}" for each in names]
+        # Written last: what the environment was made from.
         self.stamp = os.path.join(self.folder, "made-from.txt")
 
     def made_from(self) -> str:
         """All that asks for a new environment when it changes: the Python and the requirements."""
-        files = self.requirements + self.constraints
-        texts = [read_text(os.path.join(ROOT, name)) for name in files]
+        texts = [read_text(os.path.join(ROOT, name)) for name in self.files]
         return "".join([f"# python {_version()}\n", *texts])
 
     def is_ready(self) -> bool:
@@ -77,41 +70,40 @@ class Environment:
         return made_from == self.made_from() and os.path.exists(self.python)
 
 
-TOOLS = Environment("tools", ("requirements.txt",))
-TEST = Environment("test", ("requirements.txt", "requirements-test.txt"))
-OLDEST = Environment("oldest", TEST.requirements, ("requirements-oldest.txt",))
+TOOLS = Environment("tools", ["requirements.txt"])
+TEST = Environment("test", ["requirements.txt", "requirements-test.txt"])
+OLDEST = Environment("oldest", TEST.files, ("requirements-oldest.txt",))
+
+
+def _lock(fileno: int, *, wait: bool) -> None:
+    """Lock the open file; the system lets go of it when the process ends, however it ends."""
+    if os.name == "nt":
+        import msvcrt
+
+        os.lseek(fileno, 0, os.SEEK_SET)
+        msvcrt.locking(fileno, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+    else:
+        import fcntl
+
+        fcntl.flock(fileno, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
 def _open_locked(environment: Environment) -> int:
     """Open the environment's lock file and lock it, waiting for whoever has it."""
     os.makedirs(os.path.dirname(environment.folder), exist_ok=True)
     fileno = os.open(f"{environment.folder}.lock", os.O_RDWR | os.O_CREAT, 0o666)
-    if not _lock(fileno, wait=False):
+    try:
+        _lock(fileno, wait=False)
+    except OSError:
         say(f"waiting for another run that is making .venv/{environment.name}")
-        while not _lock(fileno, wait=True):
-            pass
+        while True:
+            try:
+                _lock(fileno, wait=True)
+                break
+            except OSError:
+                if os.name != "nt":  # which gives up after ten seconds
+                    raise
     return fileno
-
-
-def _lock(fileno: int, *, wait: bool) -> bool:
-    """Lock the open file; the system lets go of it when the process ends, however it ends."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
-
-        mode = msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK  # type: ignore[attr-defined,unused-ignore]
-        os.lseek(fileno, 0, os.SEEK_SET)
-        try:
-            msvcrt.locking(fileno, mode, 1)  # type: ignore[attr-defined,unused-ignore]
-        except OSError:
-            return False  # also after ten seconds of waiting
-        return True
-    try:
-        fcntl.flock(fileno, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
-    return True
 
 
 def make_ready(environment: Environment) -> None:
@@ -139,7 +131,7 @@ def _make(environment: Environment, lock: int) -> None:
             _PROGRAM,
         )
     made_from = environment.made_from()
-    files = ", ".join(environment.requirements + environment.constraints)
+    files = ", ".join(environment.files)
     say(f"making .venv/{environment.name} with Python {_version()} from {files} (once)")
     if os.path.exists(environment.stamp):
         os.unlink(environment.stamp)  # first: what is half removed must not look whole
@@ -147,11 +139,7 @@ def _make(environment: Environment, lock: int) -> None:
         shutil.rmtree(environment.folder)
     _call("python -m venv", [_base_python(), "-I", "-m", "venv", environment.folder], lock)
     command = [environment.python, "-I", "-m", "pip", "install", "--no-input", "--no-user"]
-    command += ["--disable-pip-version-check", "--prefer-binary"]
-    for name in environment.requirements:
-        command += ["--requirement", os.path.join(ROOT, name)]
-    for name in environment.constraints:
-        command += ["--constraint", os.path.join(ROOT, name)]
+    command += ["--disable-pip-version-check", "--prefer-binary", *environment.options]
     _call("pip", command, lock)
     with open(environment.stamp, "w", encoding="utf-8", newline="\n") as file:
         file.write(made_from)
@@ -175,7 +163,7 @@ def _call(what: str, command: list[str], lock: int) -> None:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        cwd=_existing_folder(),
+        cwd=HOME,  # pip cannot start in a folder that is gone, as the current one may be
         pass_fds=() if os.name == "nt" else (lock,),
         check=False,
     )
@@ -190,15 +178,6 @@ def _call(what: str, command: list[str], lock: int) -> None:
             _NETWORK,
         )
     raise LaunchError(f"{what}: ended with exit code {done.returncode}{last}", _PROGRAM)
-
-
-def _existing_folder() -> str | None:
-    """Return ROOT where the current folder has been removed: pip cannot start in it."""
-    try:
-        os.getcwd()
-    except OSError:
-        return ROOT
-    return None
 
 
 def read_text(path: str) -> str:
@@ -216,8 +195,13 @@ def say(line: str) -> None:
     put(line + "\n", sys.stderr)
 
 
-def put(text: str, stream: TextIO) -> OSError | None:
-    """Print; where that fails, what comes after it vanishes, and the exit code stays ours."""
+def put(text: str, stream: TextIO | None) -> OSError | None:
+    """Print; where that fails, what comes after it vanishes, and the exit code stays ours.
+
+    A stream that is closed is None.
+    """
+    if stream is None:
+        return None
     try:
         stream.write(text)
         stream.flush()

@@ -1,4 +1,4 @@
-"""The program `pixi-mirror`, which pixi runs as `pixi mirror`: a task by its name.
+"""The program `pixi-mirror`, which pixi runs as `pixi mirror`: a task by its name, in this process.
 
 The wheel carries this template in a folder of its own, where Python would not look for `scripts`
 and `tasks`. This module is the entry point, under its long name, and from here on they are found:
@@ -15,47 +15,50 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
-from scripts.core.console import Console
-from scripts.core.errors import ExitCode, MirrorError, Problem, exit_code_of
 from scripts.core.invocation import EXTENSION, PROGRAM, VARIABLE
-from scripts.core.template_files import TEMPLATE, version
-from scripts.task_list import (
+from scripts.launch import (
     ON_THE_TEMPLATE,
     ON_WORKSPACES,
     described_tasks,
     module_of,
-    nearest_task,
-    task_rows,
+    no_such_task,
+    overview,
+    refuse,
+    show,
 )
 
+_NOTE = """\
+The workspace is that of the nearest manifest upward, or of --manifest-path PATH.
+Of its pixi.lock all environments are mirrored, unless [tool.pixi-mirror] says less.
+"""
 
-def main() -> int:
-    """Do what the command line says; return the exit code."""
-    os.environ[VARIABLE] = _called()
+
+def main(called: str | None = None) -> int:
+    """Do what the command line says; return the exit code.
+
+    `called` is what stands before a task's name in what the user can paste.
+    """
+    called = os.environ[VARIABLE] = called or _called()
     name, options = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("--help", [])
-    console = Console()
+    tasks = described_tasks(ON_WORKSPACES)
     if name in {"-h", "--help"}:
-        return _print(console, _overview())
+        return show(overview(called, tasks, _NOTE))
     if name in {"-V", "--version"}:
-        return _print(console, [f"{PROGRAM} {version()}"])
-    if name not in described_tasks(TEMPLATE, ON_WORKSPACES):
-        console.problem(_refusal(name))
-        return ExitCode.USAGE
+        from scripts.core.version import version
+
+        return show(f"{PROGRAM} {version()}\n")
+    if name in described_tasks(ON_THE_TEMPLATE):
+        trouble = "this task is for who changes pixi-mirror itself; it has nothing to do here"
+        return refuse(f"{name}: {trouble}\nhelp: `./run {name}` in a copy of the template")
+    if name.startswith("-"):
+        hint = f"the task first, then its options: {called} NAME {name}"
+        return refuse(f"{name}: no option of this program\nhelp: {hint}")
+    if name not in tasks:
+        return refuse(no_such_task(name, called, tasks))
     from importlib import import_module
 
     code: int = import_module(module_of(name)).main(options)
     return code
-
-
-def _print(console: Console, lines: list[str]) -> int:
-    try:
-        for line in lines:
-            console.result(line)
-    except MirrorError as error:  # a full disk
-        for problem in error.problems:
-            console.problem(problem)
-        return exit_code_of(error.problems)
-    return ExitCode.OK
 
 
 def _called() -> str:
@@ -64,30 +67,3 @@ def _called() -> str:
 
     found = all(shutil.which(program) is not None for program in ("pixi", PROGRAM))
     return EXTENSION if found else PROGRAM
-
-
-def _overview() -> list[str]:
-    """Write what the program prints without a task."""
-    called = os.environ[VARIABLE]
-    return [
-        f"usage: {called} NAME [options]    ({called} NAME --help for its options)",
-        "",
-        *task_rows(described_tasks(TEMPLATE, ON_WORKSPACES)),
-        "",
-        "The workspace is that of the nearest manifest upward, or of --manifest-path PATH.",
-        "Of its pixi.lock all environments are mirrored, unless [tool.pixi-mirror] says less.",
-    ]
-
-
-def _refusal(name: str) -> Problem:
-    """Say why there is nothing to run, and what there is."""
-    trouble, help_ = "there is no such task", f"`{os.environ[VARIABLE]}` alone lists the tasks"
-    if name in described_tasks(TEMPLATE, ON_THE_TEMPLATE):
-        trouble = "this task is for who changes pixi-mirror itself; it has nothing to do here"
-        help_ = f"`./run {name}` in a copy of the template"
-    elif name.startswith("-"):
-        trouble = "no option of this program"
-        help_ = f"the task first, then its options: {os.environ[VARIABLE]} NAME {name}"
-    elif near := nearest_task(name, list(described_tasks(TEMPLATE, ON_WORKSPACES))):
-        help_ = f"did you mean `pixi run {near}`?"
-    return Problem(subject=name, trouble=trouble, code=ExitCode.USAGE, help=help_)

@@ -1,5 +1,7 @@
 """Run a task in a virtual environment made from PyPI: what `./run` and `run.cmd` start.
 
+In a builder they start `pixi-mirror.pyz`, which unpacks itself and calls `launch`.
+
 It needs the standard library alone, and a Python as old as 3.6 can still read it: such a one
 shall say a sentence, not a SyntaxError. It never calls pixi. Where the environment is ready it
 has to be gone in milliseconds, so what is slow to import stays out or waits.
@@ -21,6 +23,7 @@ if sys.version_info < (3, 11):  # noqa: UP036  # whatever Python is there may be
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 from scripts.environment import (
+    HOME,
     OLDEST,
     ROOT,
     TEST,
@@ -29,45 +32,66 @@ from scripts.environment import (
     LaunchError,
     make_ready,
     put,
+    read_text,
     say,
-)
-from scripts.task_list import (
-    ON_THE_TEMPLATE,
-    ON_WORKSPACES,
-    described_tasks,
-    module_of,
-    nearest_task,
-    task_rows,
 )
 
 # As scripts/core/errors.py.
 _USAGE, _INTERRUPTED = 2, 130
 
+# The features of pixi.toml that hold tasks: on workspaces, and on this template itself.
+ON_WORKSPACES = "tasks"
+ON_THE_TEMPLATE = "test"
 
-def environment_for(task: str, options: list[str]) -> Environment:
-    """Choose the environment as pixi.toml does; `test --oldest` has one of its own."""
-    if task == "test" and "--oldest" in options:
-        return OLDEST
-    return TEST if task in {"test", "lint", "bench"} else TOOLS
+
+def described_tasks(*features: str) -> dict[str, str]:
+    """Read name and description of the tasks of these features, in the order of pixi.toml.
+
+    There is no other place where they stand. Empty where the file cannot be read: edited, or
+    TOML 1.1, which tomllib does not know.
+    """
+    import tomllib
+
+    try:
+        tables = tomllib.loads(read_text(os.path.join(ROOT, "pixi.toml")))["feature"]
+        return {
+            name: task["description"]
+            for feature in features
+            for name, task in tables.get(feature, {}).get("tasks", {}).items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def module_of(task: str) -> str:
+    """Name the module of a task: `tasks.update_mirror`."""
+    return "tasks." + task.replace("-", "_")
 
 
 def named_tasks() -> dict[str, str]:
-    """Name the tasks, described where pixi.toml describes them, and in its order."""
+    """Name the tasks that are there, described where pixi.toml describes them, in its order."""
     files = os.listdir(os.path.join(ROOT, "tasks"))
     names = {name[:-3].replace("_", "-") for name in files if name.endswith(".py")} - {"--init--"}
-    described = described_tasks(ROOT, ON_WORKSPACES, ON_THE_TEMPLATE)
+    described = described_tasks(ON_WORKSPACES, ON_THE_TEMPLATE)
     found = {name: text for name, text in described.items() if name in names}
     return found | dict.fromkeys(sorted(names.difference(found)), "")
 
 
-def overview() -> str:
-    """Write what `./run` alone prints."""
-    lines = "".join(f"{row}\n" for row in task_rows(named_tasks()))
-    folder = os.path.join(ROOT, ".venv")
-    return (
-        "usage: ./run NAME [options]    (./run NAME --help for its options)\n\n"
-        f"{lines}\nIt makes a virtual environment from PyPI, once, in {folder}.\n"
-    )
+def overview(called: str, tasks: dict[str, str], note: str) -> str:
+    """Write what is printed without a task: their descriptions one below the other."""
+    width = max(map(len, tasks), default=0)
+    rows = [f"  {name.ljust(width)}  {text}".rstrip() + "\n" for name, text in tasks.items()]
+    usage = f"usage: {called} NAME [options]    ({called} NAME --help for its options)"
+    return f"{usage}\n\n{''.join(rows)}\n{note}"
+
+
+def no_such_task(name: str, called: str, tasks: dict[str, str]) -> str:
+    """Say that there is no such task, and which one may have been meant."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, tasks, n=1)
+    hint = f"did you mean `{called} {near[0]}`?" if near else f"`{called}` alone lists the tasks"
+    return f"{name}: there is no such task\nhelp: {hint}"
 
 
 def show(text: str) -> int:
@@ -75,19 +99,13 @@ def show(text: str) -> int:
     error = put(text, sys.stdout)
     if error is None or error.errno in {errno.EPIPE, errno.EINVAL}:  # as Windows says it
         return 0
-    say(f"error: stdout: cannot be written: {error.strerror}")
-    return _USAGE
+    return refuse(f"stdout: cannot be written: {error.strerror}")
 
 
-def check_task(name: str) -> None:
-    """Refuse a task that is not there, with the nearest one that is."""
-    module = name.replace("-", "_")
-    is_name = module.isidentifier() and not name.startswith(("-", "_"))
-    if is_name and os.path.isfile(os.path.join(ROOT, "tasks", f"{module}.py")):
-        return
-    near = nearest_task(name, list(named_tasks()))
-    hint = f"did you mean `./run {near}`?" if near else "`./run` alone lists the tasks"
-    raise LaunchError(f"{name}: there is no such task\nhelp: {hint}", _USAGE)
+def refuse(sentence: str, code: int = _USAGE) -> int:
+    """Say what is wrong; return the exit code."""
+    say(f"error: {sentence}")
+    return code
 
 
 def start(environment: Environment, task: str, options: list[str]) -> int:
@@ -100,8 +118,6 @@ def start(environment: Environment, task: str, options: list[str]) -> int:
     env = {name: text for name, text in os.environ.items() if name != "PYTHONHOME"}
     env["PYTHONPATH"] = ROOT
     env["PIXI_MIRROR_RUN"] = "run" if os.name == "nt" else "./run"  # scripts/core/invocation.py
-    sys.stdout.flush()
-    sys.stderr.flush()
     if os.name != "nt":
         os.execve(environment.python, command, env)  # noqa: S606
     import signal
@@ -113,30 +129,39 @@ def start(environment: Environment, task: str, options: list[str]) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """Do what the command line says."""
+    """Do what the command line says; `test --oldest` has an environment of its own."""
+    tasks = named_tasks()
     if not arguments or arguments[0] in {"-h", "--help"}:
-        return show(overview())
+        venv = os.path.join(HOME, ".venv")
+        note = f"It makes a virtual environment from PyPI, once, in {venv}.\n"
+        return show(overview("./run", tasks, note))
     task, options = arguments[0], arguments[1:]
+    if task not in tasks and task.replace("_", "-") not in tasks:
+        return refuse(no_such_task(task, "./run", tasks))
+    environment = TEST if task in {"test", "lint", "bench"} else TOOLS
+    if task == "test" and "--oldest" in options:
+        environment = OLDEST
     try:
-        check_task(task)
-        environment = environment_for(task, options)
         make_ready(environment)
         return start(environment, task, options)
     except LaunchError as error:
-        say(f"error: {error}")
-        return error.code
+        return refuse(str(error), error.code)
     except OSError as error:
-        say(f"error: {error.filename or task}: {error.strerror}")
-        return _USAGE
+        return refuse(f"{error.filename or task}: {error.strerror}")
 
 
-if __name__ == "__main__":
+def launch() -> int:
+    """Do it as the program that was started; return the exit code."""
     import signal
 
     # Whoever ends us while pip works ends pip too, and gets no traceback.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        sys.exit(main(sys.argv[1:]))
+        return main(sys.argv[1:])
     except KeyboardInterrupt:
         say("interrupted; what was half made is made anew the next time")
-        sys.exit(_INTERRUPTED)
+        return _INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(launch())

@@ -10,7 +10,7 @@ from pathlib import Path
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.report import Report
-from scripts.demo.stage import DemoOptions, demo
+from scripts.demo.stage import demo
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,7 +28,7 @@ def run(options: argparse.Namespace, console: Console) -> Report:
     """Run the demo; it has a workspace of its own, whatever --manifest-path says."""
     if options.manifest_path is not None:
         console.warn("the demo has a workspace of its own; --manifest-path is not used")
-    return demo(DemoOptions(keep=options.keep), console)
+    return demo(options.keep, console)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,7 @@ from scripts.core.console import Console
 from scripts.core.errors import usage_error
 from scripts.core.redact import redact
 from scripts.core.report import Report
-from scripts.template.new import new_builder, read_packages
-from scripts.template.wishes import Wishes
+from scripts.template.new import new_builder
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,14 +61,14 @@ def run(options: argparse.Namespace, console: Console) -> Report:
     except (OSError, RuntimeError):  # RuntimeError: a circle of links, before Python 3.13
         raise usage_error(repr(str(options.folder)), "there can be no such folder") from None
     _refuse_no_text(folder, options)
-    wishes = Wishes(
+    return new_builder(
+        folder,
         name=folder.name if options.name is None else options.name,
-        channels=tuple(options.channels),
-        platforms=tuple(options.platforms),
-        packages=read_packages(options.packages),
+        channels=options.channels,
+        platforms=options.platforms,
+        specs=options.packages,
         with_pip=not options.no_pip,
     )
-    return new_builder(folder, wishes)
 
 
 def _refuse_no_text(folder: Path, options: argparse.Namespace) -> None:

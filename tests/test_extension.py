@@ -15,14 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from scripts.core.template_files import template_files
 from tests.support.architecture import bounds
 from tests.support.installed import Installed, build, install
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
 from tests.support.packages import TinyPackage
 from tests.support.pixi import Pixi, find_pixi, path_without_clients
 from tests.support.pixi_workspace import PixiWorkspace
-from tests.support.template import ROOT, copy_template
+from tests.support.template import ROOT, copy_template, template_files
 from tests.support.upstream import Upstream
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -40,7 +39,7 @@ LISTED = """\
   update-mirror  Move the mirrored packages on to newer versions, then make the channel
   prune          Remove the artifacts that no lock names any more
   new            Make a builder repository of your own from this template
-  upgrade        Bring a builder's tasks up to a newer template, your changes kept
+  upgrade        Bring a builder's tasks up to another version of pixi-mirror
   demo           Show the main job on a small upstream of its own, with no network
 
 The workspace is that of the nearest manifest upward, or of --manifest-path PATH.
@@ -105,6 +104,15 @@ def test_the_wheel_carries_the_template_as_it_is(wheel: Path, tmp_path: Path) ->
     (copy / "tasks" / "more.py").touch()
     more = build("wheel", tmp_path / "more", copy)
     assert _wheel_names(more) - _wheel_names(wheel) == {f"{PREFIX}tasks/more.py"}
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="this copy has no git to compare with")
+def test_a_clone_has_what_the_wheel_has() -> None:
+    """All that git keeps, or would: a file that it ignores would be missing in a clone."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    kept = {name for name in done.stdout.decode().split("\0") if (ROOT / name).is_file()}
+    assert kept == {str(path) for path in template_files()}
 
 
 def test_the_sdist_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:

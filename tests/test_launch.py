@@ -55,7 +55,7 @@ def _write_requirements(template: Path, *lines: str) -> None:
 def _copy_launcher(template: Path) -> Path:
     (template / "scripts").mkdir()
     shutil.copy2(ROOT / "run", template)
-    for name in ("__init__", "launch", "environment", "task_list"):
+    for name in ("__init__", "launch", "environment"):
         shutil.copy2(ROOT / "scripts" / f"{name}.py", template / "scripts")
     shutil.copy2(ROOT / "pixi.toml", template)
     (template / "tasks").mkdir()

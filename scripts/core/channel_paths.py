@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 STATE_FOLDER = ".pixi-mirror"
+TOOL_FOLDER = "tool"  # folder below that, where pixi-mirror.pyz unpacks itself: no channel's name
 WORKSPACES = "workspaces"  # folder below `state`: one folder for each workspace
 
 

@@ -3,131 +3,153 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
 
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.rattler_child import RattlerRefusedError, call_rattler
-from scripts.core.report import Json, Report, to_json
-from scripts.demo.child import run_task_on
-from scripts.demo.hotfix import Hotfix, find_hotfixes
-from scripts.demo.program import run_program
-from scripts.demo.scratch import HOST, UPSTREAM, Scratch, demo_folder, environment_for, fill
-from scripts.demo.server import serve
-from scripts.demo.tree import draw_tree
-from scripts.index.repodata import SHARDS
+from scripts.core.report import Report
+from scripts.core.served import served
+from scripts.demo.scratch import (
+    HOST,
+    UPSTREAM,
+    demo_folder,
+    make_workspace,
+    run_task_on,
+    task_environment,
+)
+from scripts.index.artifact import read_index_record
+from scripts.index.repodata import REPODATA, SHARDS, parse_repodata
 
-_PROGRAM = "hello"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DemoOptions:
-    """What the task demo can be told; `keep` is the folder to work in, None a temporary one."""
-
-    keep: Path | None = None
+_PROGRAM: Final = "hello"
+_LONGEST: Final = 30  # seconds that the program may take
 
 
-def demo(options: DemoOptions, console: Console) -> Report:
-    """Show the main job; the problems are those of the tasks it runs, or what does not hold.
+def demo(keep: Path | None, console: Console) -> Report:
+    """Show the main job; the problems are those of the task it runs, or what does not hold.
 
-    Once the mirror is made the upstream is gone: what follows has the channel alone.
+    It works in the new folder `keep`, else in a temporary one. Once the mirror is made the
+    upstream is gone: what follows has the channel alone.
     """
-    with demo_folder(options.keep) as scratch:
-        env = environment_for(scratch, os.environ)
-        with serve(UPSTREAM) as url:
-            fill(scratch, url)
+    with demo_folder(keep) as root:
+        env = task_environment(root, os.environ)
+        with served(str(UPSTREAM)) as port:
+            workspace = make_workspace(root, f"http://127.0.0.1:{port}")
             console.result(f"demo: {HOST}, served on loopback, mirrored by the task mirror:")
-            made = run_task_on(scratch.workspace, "mirror", env, console)
+            made = run_task_on(workspace, "mirror", env, console)
         if made.problems:
             return made
-        return _use(scratch, env, made.data, options)
-
-
-def _use(
-    scratch: Scratch, env: Mapping[str, str], made: Mapping[str, Json], options: DemoOptions
-) -> Report:
-    """Look at the channel that was made, install from it and run what was installed."""
-    tree = _tree(scratch.channel)
-    hotfixes = tuple(find_hotfixes(scratch.channel))
-    if not hotfixes:
-        raise _lost_hotfix()
-    platform = call_rattler("current_platform", {}, env)
-    said = _install_and_run(scratch, env) if (scratch.channel / str(platform)).is_dir() else None
-    where = "nothing is left of it" if options.keep is None else f"kept in {scratch.root}"
-    lines = (
-        "demo: the channel that this made:",
-        *(f"  {line}" for line in tree),
-        *(_hotfix_line(each) for each in hotfixes),
-        *_program_lines(str(platform), said, where),
-    )
-    data: dict[str, Json] = {
-        **made,
-        "platform": platform,
-        "said": said,
-        "hotfixes": to_json(hotfixes),
-        "tree": tree,
-        "kept": to_json(None if options.keep is None else scratch.root),
-    }
-    return Report(lines=lines, data=data)
-
-
-def _program_lines(platform: str, said: str | None, where: str) -> tuple[str, ...]:
-    if said is None:
-        return (
-            f"demo: the program was not run, since it is not made for {platform}",
-            f"demo: done, the channel was made and verified; {where}",
+        channel = workspace / "local-channel"
+        tree = list(draw_tree(channel))
+        hotfixes = list(find_hotfixes(channel))
+        if not hotfixes:
+            trouble = "says of every artifact what its archive says: the hotfix was lost"
+            raise _failed("repodata.json", trouble)
+        platform = str(call_rattler("current_platform", {}, env))
+        said = _install_and_run(root, channel, env) if (channel / platform).is_dir() else None
+        where = "nothing is left of it" if keep is None else f"kept in {root}"
+        lines = [
+            "demo: the channel that this made:",
+            *(f"  {line}" for line in tree),
+            *(
+                f"demo: hotfix kept: {artifact} was built for {', '.join(before)};"
+                f" the record says {', '.join(after)}"
+                for artifact, before, after in hotfixes
+            ),
+        ]
+        if said is None:
+            lines += [
+                f"demo: the program was not run, since it is not made for {platform}",
+                f"demo: done, the channel was made and verified; {where}",
+            ]
+        else:
+            lines += [
+                "demo: the upstream is gone; installed from the channel alone, the program says:",
+                f"  {said}",
+                f"demo: done, the channel was made, verified and used; {where}",
+            ]
+        return Report(
+            lines=tuple(lines),
+            data={
+                **made.data,
+                "platform": platform,
+                "said": said,
+                "hotfixes": [
+                    {"artifact": artifact, "archive": before, "channel": after}
+                    for artifact, before, after in hotfixes
+                ],
+                "tree": tree,
+                "kept": None if keep is None else root.as_posix(),
+            },
         )
-    return (
-        "demo: the upstream is gone; installed from the channel alone, the program says:",
-        f"  {said}",
-        f"demo: done, the channel was made, verified and used; {where}",
-    )
 
 
-def _tree(channel: Path) -> tuple[str, ...]:
-    files = (
-        PurePosixPath(path.relative_to(channel).as_posix())
-        for path in channel.rglob("*")
-        if path.is_file()
-    )
-    return draw_tree(channel.name, files, SHARDS)
+def draw_tree(folder: Path) -> Iterator[str]:
+    """Draw a folder as indented lines, folders before files; of shards, how many there are."""
+    inside = sorted(folder.iterdir(), key=lambda path: (path.is_file(), path.name))
+    if folder.name == SHARDS:
+        yield f"{folder.name}/  ({len(inside)} file{'' if len(inside) == 1 else 's'})"
+        return
+    yield f"{folder.name}/"
+    for path in inside:
+        for line in [path.name] if path.is_file() else draw_tree(path):
+            yield f"  {line}"
 
 
-def _install_and_run(scratch: Scratch, env: Mapping[str, str]) -> str:
-    arguments: dict[str, Json] = {
-        "channel": scratch.channel.as_uri(),
+def find_hotfixes(channel: Path) -> Iterator[tuple[str, tuple[str, ...], tuple[str, ...]]]:
+    """Find records with other requirements than their archives, sorted by path.
+
+    Yields the artifact, its archive's requirements and the record's.
+    """
+    for repodata in sorted(channel.glob(f"*/{REPODATA}")):
+        subdir = repodata.parent
+        records = parse_repodata(repodata.read_bytes(), f"{subdir.name}/{REPODATA}").records
+        for file_name in sorted(records):
+            artifact = f"{subdir.name}/{file_name}"
+            archive = read_index_record(subdir / file_name, artifact)
+            if records[file_name].depends != archive.depends:
+                yield artifact, archive.depends, records[file_name].depends
+
+
+def _install_and_run(root: Path, channel: Path, env: Mapping[str, str]) -> str:
+    """Install the program into a prefix, with a cache that knows nothing, and let it speak."""
+    prefix = root / "prefix"
+    arguments = {
+        "channel": channel.as_uri(),
         "specs": [_PROGRAM],
-        "prefix": str(scratch.prefix),
-        "cache": str(scratch.install_cache),
+        "prefix": str(prefix),
+        "cache": str(root / "install-cache"),
     }
     try:
         call_rattler("create", arguments, env)
     except RattlerRefusedError as error:
-        raise MirrorError(
-            Problem(
-                subject=_PROGRAM,
-                trouble="cannot be installed from the channel that was made",
-                code=ExitCode.NO,
-                facts=(("rattler", str(error)),),
-            )
-        ) from None
-    return run_program(scratch.prefix)
+        trouble = "cannot be installed from the channel that was made"
+        raise _failed(_PROGRAM, trouble, ("rattler", str(error))) from None
+    return run_program(prefix)
 
 
-def _hotfix_line(hotfix: Hotfix) -> str:
-    archive, channel = ", ".join(hotfix.archive), ", ".join(hotfix.channel)
-    return (
-        f"demo: hotfix kept: {hotfix.artifact} was built for {archive}; the record says {channel}"
-    )
-
-
-def _lost_hotfix() -> MirrorError:
-    return MirrorError(
-        Problem(
-            subject="repodata.json",
-            trouble="says of every artifact what its archive says: the hotfix was lost",
-            code=ExitCode.NO,
+def run_program(prefix: Path) -> str:
+    """Run `hello` of a prefix and return what it says; else the error of exit code 1."""
+    program = prefix / ("Scripts/hello.bat" if os.name == "nt" else "bin/hello")
+    try:
+        done = subprocess.run(
+            [str(program)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_LONGEST,
+            check=True,
         )
-    )
+    except (OSError, subprocess.SubprocessError) as error:
+        trouble = "was installed, yet does not run"
+        raise _failed(_PROGRAM, trouble, ("reason", str(error))) from None
+    return done.stdout.strip()
+
+
+def _failed(subject: str, trouble: str, *facts: tuple[str, str]) -> MirrorError:
+    return MirrorError(Problem(subject=subject, trouble=trouble, code=ExitCode.NO, facts=facts))

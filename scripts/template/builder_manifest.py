@@ -1,107 +1,164 @@
-"""The template's pixi.toml as a new builder gets it."""
+"""The pixi.toml of a new builder: what is asked for, checked and written."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+import re
+import string
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
 from scripts.core.channel_url import channel_base_url
-from scripts.core.errors import MirrorError, usage_error
-from scripts.template.wishes import PackageWish, Wishes, check_wishes
-from scripts.workspace.edit_platforms import set_platforms
-from scripts.workspace.parse import parse_manifest
-from scripts.workspace.toml_array import ArrayEdit, edit_array
-from scripts.workspace.toml_lines import find_span, lines_at, with_lines, without_lines
-from scripts.workspace.toml_table import load_toml, parse_toml
+from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
+from scripts.core.rattler_child import call_rattler
+from scripts.core.redact import redact, without_secrets
+from scripts.core.subdir import NOARCH, check_subdir
+from scripts.lock.derive import is_sound_url
+from scripts.template.archive import parse_tables, render_tables, toml_key, toml_value
 
-_FILE = "pixi.toml"
-_CHANNELS = ("workspace", "channels")
-_PAYLOAD = ("dependencies",)
-_PIP = (*_PAYLOAD, "pip")
+# What a builder has where nothing else is asked for; the same as the template's own manifest.
+CHANNELS: Final = ("conda-forge",)
+PLATFORMS: Final = ("linux-64", "osx-arm64", "win-64")
+PACKAGES: Final = ("pandas",)
+
+_PIP: Final = 'pip = "*" # conda requires it of every python, and installs none without it'
+_ANY: Final = {"version": "*"}
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# A channel of conda.anaconda.org, labels included.
+_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*\Z")
+# A URL of something that pixi can ask; quotes and blanks stand in none.
+_URL: Final = re.compile(
+    r"(?:https?|s3|oci|gcs)://[^\s/\"'\\]+(?:/[^\s\"'\\\[\]]*)?\Z|file:///[^\s\"'\\\[\]]+\Z",
+    re.IGNORECASE,
+)
 
 
-def builder_manifest(text: str, wishes: Wishes, unwanted_tasks: Iterable[str]) -> str:
-    """Set name, channels, platforms and packages; take the tasks out that a builder has not.
+Fields = Mapping[str, str | Sequence[str]]
+"""What a manifest says of a package, as pixi calls it: `version`, `build`, `channel`, …"""
 
-    The workspace's platforms stay a superset of the mirrored ones. The template's pip stays, too,
-    unless no channel is left that it may come from. All else stays as it stands, byte for byte.
-    Raises the errors of exit code 2 for wishes that cannot be.
+
+def read_packages(specs: Sequence[str]) -> dict[str, Fields]:
+    """Read MatchSpecs as `pixi add` does, by name.
+
+    Raises the error of exit code 2 that says which are none, or name a package once more.
     """
-    manifest = parse_manifest(text, name=_FILE)
-    known = {channel.url for channel in manifest.channels}
-    check_wishes(wishes, known)
-    wished = {channel_base_url(each) for each in wishes.channels} or known
-    pip = find_span(text, _PIP)
-    if pip is not None and not (wishes.with_pip and known & wished):
-        text = without_lines(text, pip)
-    text = _with_value(text, ("workspace", "name"), wishes.name)
-    if wishes.channels:
-        # The tools take theirs from conda-forge first, whatever these are: [feature.tools].
-        unique = tuple(dict.fromkeys(wishes.channels))
-        edit = ArrayEdit(path=_CHANNELS, keep=frozenset(), append=unique)
-        text = edit_array(text, edit, _FILE)
-    if wishes.platforms:
-        text = set_platforms(text, wishes.platforms, name=_FILE).text
-    if wishes.packages:
-        text = _with_packages(text, wishes.packages)
-    return without_tasks(text, unwanted_tasks)
+    answers = call_rattler("requirements", {"specs": list(specs)})
+    assert isinstance(answers, list)
+    packages: dict[str, Fields] = {}
+    given: dict[str, str] = {}
+    problems = []
+    for spec, answer in zip(specs, answers, strict=True):
+        name = answer.get("name")
+        if name is None:
+            reason = redact(str(answer["refused"]).splitlines()[0])
+            trouble = f"no MatchSpec that can be written: {reason}"
+            help_ = "pixi run new DIR numpy 'scipy>=1.15,<2'"
+            problems.append(_problem(redact(spec) or "PACKAGE", trouble, help_))
+        elif name in packages:
+            trouble = f"asked for twice: {given[name]!r} and {spec!r}"
+            problems.append(_problem(name, trouble, "one MatchSpec may say both, with a comma"))
+        else:
+            packages[name], given[name] = answer["fields"], spec
+    if problems:
+        raise MirrorError(*problems)
+    return packages
 
 
-def without_tasks(text: str, names: Iterable[str]) -> str:
-    """Take tasks out, whichever feature has them; a name that none has is passed over."""
-    unwanted = set(names)
-    features = load_toml(text, _FILE).table("feature")
-    for feature, table in features.tables():
-        for name in unwanted.intersection(table.table("tasks").fields):
-            span = find_span(text, ("feature", feature, "tasks", name))
-            if span is None:
-                raise _not_as_expected(f"feature.{feature}.tasks.{name}")
-            text = without_lines(text, span)
-    return text
+def render_manifest(
+    template: str,
+    tables: bytes,
+    *,
+    name: str,
+    channels: Sequence[str] = (),
+    platforms: Sequence[str] = (),
+    packages: Mapping[str, Fields] = MappingProxyType({}),
+    with_pip: bool = True,
+) -> str:
+    """Fill in the template of a manifest; empty is what a builder has where nothing is asked for.
+
+    The workspace's platforms are a superset of the mirrored ones: the tools have theirs. pip comes
+    along unless no channel is left that it may come from. Raises the errors of exit code 2 for what
+    cannot become a workspace, all at once.
+    """
+    chosen = tuple(dict.fromkeys(channels)) or CHANNELS
+    known = {channel_base_url(each) for each in chosen}
+    problems = [*_of_name(name), *(each for c in channels for each in _of_channel("--channel", c))]
+    problems += [each for package in packages.items() for each in _of_package(*package, known)]
+    if problems:
+        raise MirrorError(*problems)
+    mirrored = tuple(dict.fromkeys(platforms)) or PLATFORMS
+    for platform in mirrored:
+        if platform == NOARCH:
+            trouble = "noarch is no platform: its packages come with every other one"
+            raise usage_error("platforms", trouble)
+        check_subdir(platform, "platforms")
+    payload = dict(packages) or dict.fromkeys(PACKAGES, _ANY)
+    lines = [f"{toml_key(package)} = {_requirement(payload[package])}" for package in payload]
+    if with_pip and "pip" not in payload and not known.isdisjoint(map(channel_base_url, CHANNELS)):
+        lines.append(_PIP)
+    features = parse_tables(tables)
+    everywhere = dict.fromkeys((*features["tools"]["platforms"], *mirrored))
+    return string.Template(template).substitute(
+        name=toml_value(name),
+        channels=toml_value(chosen),
+        platforms=toml_value(mirrored),
+        all_platforms=toml_value(tuple(everywhere)),
+        packages="\n".join(lines),
+        tables=render_tables(features).rstrip("\n"),
+    )
 
 
-def package_line(package: PackageWish) -> str:
+def _requirement(fields: Fields) -> str:
     """Write a requirement as `pixi add` does: its version alone, or a table with what it says."""
-    fields = dict(package.fields)
-    if not set(fields) - {"version"}:
-        return _line(package.name, fields.get("version", "*"))
-    table = {"version": "*", **fields} if set(fields) == {"channel"} else fields
-    return _line(package.name, table)
+    if set(fields) <= {"channel"}:
+        fields = {**_ANY, **fields}
+    if set(fields) == {"version"}:
+        return toml_value(fields["version"])
+    return f"{{ {', '.join(f'{key} = {toml_value(value)}' for key, value in fields.items())} }}"
 
 
-def _with_packages(text: str, packages: Sequence[PackageWish]) -> str:
-    """Put other packages in the place of the template's, all but its pip."""
-    span, pip = find_span(text, _PAYLOAD), find_span(text, _PIP)
-    if span is None:
-        raise _not_as_expected(".".join(_PAYLOAD))
-    lines = "".join(package_line(package) for package in packages)
-    if pip is not None and _PIP[-1] not in {package.name for package in packages}:
-        lines += lines_at(text, pip)
-    return with_lines(text, span, f"[dependencies]\n{lines}")
+def _of_name(name: str) -> Iterator[Problem]:
+    if not name.strip() or _CONTROL.search(name):
+        yield _problem("--name", f"no name for a workspace: {name!r}", "name it: --name my-mirror")
 
 
-def _with_value(text: str, path: tuple[str, ...], value: str) -> str:
-    span = find_span(text, path)
-    if span is None:
-        raise _not_as_expected(".".join(path))
-    edited = with_lines(text, span, _line(path[-1], value))
-    parse_toml(edited, _FILE)
-    return edited
+def _of_channel(subject: str, channel: str) -> Iterator[Problem]:
+    scheme, mark, rest = channel.partition("://")
+    if mark and f"{scheme.lower()}://{rest}" != without_secrets(channel):
+        yield _problem(
+            subject,
+            f"holds what should not be in a file that others see: {_without_secret(channel)}",
+            "name the channel without it; pixi keeps secrets: pixi auth login HOST",
+        )
+    elif not _NAME.match(channel) and not (_URL.match(channel) and is_sound_url(channel)):
+        yield _problem(
+            subject,
+            f"neither the name nor the URL of a channel: {channel!r}",
+            "--channel conda-forge, or https://…, or file:///…",
+        )
 
 
-def _line(key: str, value: Any) -> str:
-    """Write one key and its value; tomlkit knows how both are quoted."""
-    import tomlkit
+def _without_secret(channel: str) -> str:
+    """Hide what is secret, a fragment too; where it is not clear what is host, all but the scheme.
 
-    document = tomlkit.document()
-    if isinstance(value, dict):
-        table = tomlkit.inline_table()
-        for name, each in value.items():
-            table[name] = list(each) if isinstance(each, tuple) else each
-        return f"{tomlkit.key(key).as_string()} = {{ {table.as_string()[1:-1]} }}\n"
-    document[key] = value
-    return document.as_string()
+    `https://me:a#b@host` is such a one.
+    """
+    whole, mark, fragment = channel.partition("#")
+    if "@" in fragment:
+        return f"{channel.partition('://')[0]}://********"
+    return f"{redact(whole)}#********" if mark else redact(channel)
 
 
-def _not_as_expected(where: str) -> MirrorError:
-    return usage_error(_FILE, f"the template's manifest has no {where} that can be edited")
+def _of_package(name: str, fields: Fields, known: set[str]) -> Iterator[Problem]:
+    channel = fields.get("channel")
+    if not isinstance(channel, str):
+        return
+    wrong = tuple(_of_channel(name, channel))
+    yield from wrong
+    if not wrong and channel_base_url(channel) not in known:
+        trouble = f"is to come from {channel}, which is no channel of the workspace"
+        yield _problem(name, trouble, f"--channel {channel}")
+
+
+def _problem(subject: str, trouble: str, help_: str) -> Problem:
+    return Problem(subject=subject, trouble=trouble, code=ExitCode.USAGE, help=help_)

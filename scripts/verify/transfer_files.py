@@ -11,7 +11,7 @@ from typing import Final
 from scripts.core.errors import ExitCode, Problem, usage_error
 from scripts.core.files import hash_file, write_atomically
 from scripts.core.report import Report
-from scripts.core.template_files import version
+from scripts.core.version import version
 from scripts.verify.document import Document
 from scripts.verify.document_html import to_html
 from scripts.verify.document_markdown import to_markdown

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from scripts.core.channel_paths import STATE_FOLDER, WORKSPACES, ChannelPlace, channel_place
+from scripts.core.channel_paths import (
+    STATE_FOLDER,
+    TOOL_FOLDER,
+    WORKSPACES,
+    ChannelPlace,
+    channel_place,
+)
 from scripts.core.errors import MirrorError, refuse_non_utf8, usage_error
 from scripts.core.files import read_text
 from scripts.core.scratch import clear_scratch
@@ -148,6 +154,9 @@ def _channel_folder(root: Path, channel_dir: str) -> Path:
         raise usage_error(subject, f"{channel_dir!r} {trouble}", help=advice)
     if STATE_FOLDER in folder.parts:
         trouble = f"is in {STATE_FOLDER}, where working state lives"
+        raise usage_error(subject, f"{channel_dir!r} {trouble}", help=advice)
+    if folder.name.casefold() == TOOL_FOLDER:
+        trouble = f"is a name that {STATE_FOLDER} has for something else"
         raise usage_error(subject, f"{channel_dir!r} {trouble}", help=advice)
     try:
         is_other = folder.exists() and not folder.is_dir()

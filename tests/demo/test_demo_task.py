@@ -16,7 +16,7 @@ from scripts.core.errors import ExitCode, MirrorError
 from scripts.core.rattler_child import call_rattler
 from scripts.demo import stage
 from scripts.demo.scratch import UPSTREAM, WORKSPACE
-from scripts.demo.stage import DemoOptions, demo
+from scripts.demo.stage import demo
 from tests.support.pixi import path_without_clients
 
 ROOT = Path(__file__).parents[2]
@@ -120,7 +120,7 @@ def test_a_damaged_upstream_fails_the_demo(
     artifact = tmp_path / "upstream" / "data" / "noarch" / "words-2.0-0.tar.bz2"
     artifact.write_bytes(bytes(artifact.stat().st_size))
     monkeypatch.setattr(stage, "UPSTREAM", tmp_path / "upstream")
-    report = demo(DemoOptions(), Console())
+    report = demo(None, Console())
     assert (report.exit_code, [str(each) for each in report.problems]) == (
         ExitCode.NO,
         ["the demo's mirror: ended with exit code 1, for the reason it gave"],
@@ -137,7 +137,7 @@ def test_the_exit_code_is_that_of_the_mirror(
     shutil.copytree(WORKSPACE, tmp_path / "workspace")
     (tmp_path / "workspace" / "pixi.lock").write_bytes(b"version: 99\n")
     monkeypatch.setattr("scripts.demo.scratch.WORKSPACE", tmp_path / "workspace")
-    report = demo(DemoOptions(), Console(json_wanted=True))
+    report = demo(None, Console(json_wanted=True))
     assert (report.exit_code, [str(each) for each in report.problems]) == (
         ExitCode.USAGE,
         ["the demo's mirror: ended with exit code 2, for the reason it gave"],
@@ -153,7 +153,7 @@ def test_a_lost_hotfix_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Patched, since `index` does not lose it."""
     monkeypatch.setattr(stage, "find_hotfixes", lambda channel: iter(()))
     with pytest.raises(MirrorError) as caught:
-        demo(DemoOptions(), Console())
+        demo(None, Console())
     assert str(caught.value) == (
         "repodata.json: says of every artifact what its archive says: the hotfix was lost"
     )
@@ -168,7 +168,7 @@ def test_a_machine_for_which_there_is_no_program(monkeypatch: pytest.MonkeyPatch
             "linux-riscv64" if function == "current_platform" else call_rattler(function, *rest)
         ),
     )
-    report = demo(DemoOptions(), Console())
+    report = demo(None, Console())
     assert report.exit_code == ExitCode.OK
     assert report.lines[-2:] == (
         "demo: the program was not run, since it is not made for linux-riscv64",

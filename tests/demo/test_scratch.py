@@ -7,22 +7,22 @@ from pathlib import Path
 import pytest
 
 from scripts.core.errors import MirrorError
-from scripts.demo.scratch import WORKSPACE, Scratch, demo_folder, environment_for, fill
+from scripts.demo.scratch import WORKSPACE, demo_folder, make_workspace, task_environment
 
 
 def test_a_temporary_folder_goes() -> None:
-    with demo_folder(None) as scratch:
-        fill(scratch, "http://127.0.0.1:1")
-        assert scratch.root.is_dir()
-    assert not scratch.root.exists()
+    with demo_folder(None) as root:
+        make_workspace(root, "http://127.0.0.1:1")
+        assert root.is_dir()
+    assert not root.exists()
 
 
 def test_a_named_folder_is_made_and_stays(tmp_path: Path) -> None:
-    with demo_folder(tmp_path / "new" / "folder") as scratch:
-        fill(scratch, "http://127.0.0.1:1")
-    lock = scratch.workspace / "pixi.lock"
+    with demo_folder(tmp_path / "new" / "folder") as root:
+        workspace = make_workspace(root, "http://127.0.0.1:1")
+    lock = workspace / "pixi.lock"
     assert lock.read_bytes() == (WORKSPACE / "pixi.lock").read_bytes()
-    assert scratch.configuration.read_bytes() == (
+    assert Path(task_environment(root, {})["PIXI_CONFIG_FILE"]).read_bytes() == (
         b'[mirrors]\n"https://conda.example.org" = ["http://127.0.0.1:1"]\n'
     )
 
@@ -42,7 +42,6 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
 
 
 def test_the_users_settings_stay_outside(tmp_path: Path) -> None:
-    scratch = Scratch(root=tmp_path)
     given = {
         "PATH": "p",
         "https_proxy": "http://proxy.example.org",
@@ -52,8 +51,7 @@ def test_the_users_settings_stay_outside(tmp_path: Path) -> None:
         "RATTLER_AUTH_FILE": "theirs",
         "NO_PROXY": "theirs",
     }
-    env = environment_for(scratch, given)
+    env = task_environment(tmp_path, given)
     assert "theirs" not in env.values()
     assert env["PATH"] == "p"
     assert {name for name in env if name.upper().endswith("_PROXY")} == {"NO_PROXY", "no_proxy"}
-    assert env["PIXI_CONFIG_FILE"] == str(scratch.configuration)

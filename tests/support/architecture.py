@@ -16,7 +16,7 @@ STAGES: Final = (
 
 # What starts a task is not there for the tasks.
 _LAUNCHERS: Final = frozenset(
-    f"scripts.{name}" for name in ("launch", "environment", "extension", "task_list")
+    f"scripts.{name}" for name in ("launch", "environment", "extension", "pyz")
 )
 
 LONGEST_FUNCTION: Final = 60
@@ -25,7 +25,10 @@ LONGEST_TASK: Final = 120
 
 _PRINTS: Final = frozenset({"scripts.core.console"})
 # The launcher has no console, the worker answers its parent on stdout.
-_WRITES: Final = _PRINTS | {"scripts.launch", "scripts.environment", "scripts.core.rattler_worker"}
+_WRITES: Final = _PRINTS | {
+    *("scripts.launch", "scripts.environment", "scripts.pyz"),
+    "scripts.core.rattler_worker",
+}
 
 # What runs in the child process that may crash as it ends.
 _WORKER: Final = frozenset(

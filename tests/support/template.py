@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from pathlib import Path
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 from typing import Final
 
-from scripts.core.template_files import TEMPLATE, template_files
+from scripts.core.version import TEMPLATE
 
 ROOT: Final = TEMPLATE
 
-__all__ = ["ROOT", "copy_template", "template_files"]
+_MADE: Final = frozenset(
+    {"__pycache__", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
+)
+
+
+def template_files(root: Path = ROOT) -> tuple[PurePosixPath, ...]:
+    """List what belongs to the template: what pyproject.toml puts into the wheel.
+
+    Listed is what is there: a copy may do without `bench`, `.ci` or `pixi.lock`.
+    """
+    settings = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    names = settings["tool"]["hatch"]["build"]["only-include"]
+    return tuple(sorted(path for name in names for path in _files(root, PurePosixPath(name))))
+
+
+def _files(root: Path, path: PurePosixPath) -> Iterator[PurePosixPath]:
+    if (root / path).is_file():
+        yield path
+    for here, folders, files in os.walk(root / path):
+        folders[:] = [name for name in folders if name not in _MADE]
+        inside = PurePosixPath(Path(here).relative_to(root).as_posix())
+        yield from (inside / name for name in files if not name.endswith((".pyc", ".pyo")))
 
 
 def copy_template(target: Path) -> Path:

@@ -14,7 +14,7 @@ import pytest
 
 from scripts.core.files import hash_file
 from scripts.core.report import human_size
-from scripts.core.template_files import version
+from scripts.core.version import version
 from scripts.verify import transfer
 from scripts.verify.findings import Level
 from scripts.verify.install.sandbox import sandbox

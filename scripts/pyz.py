@@ -1,0 +1,127 @@
+"""The `__main__` of pixi-mirror.pyz: unpack the tool beside it, once, and run a task from there.
+
+Beside it is `.pixi-mirror/tool/SHA256/`, or a temporary folder where nobody may write. From a
+folder Python starts faster than from a zip, and the child processes of tasks need one. `run`
+starts this under `-I -S`: then the launcher looks after the environment; else it is the one that
+Python is in. It needs the standard library alone, and a Python as old as 3.6 can still read it.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+
+if sys.version_info < (3, 11):  # noqa: UP036  # whatever Python is there may be given this file
+    import scripts.launch  # noqa: F401  # which says so, and ends
+
+_USAGE, _INTERRUPTED = 2, 130  # as scripts/core/errors.py
+_OLD = 86400  # seconds for which what another version unpacked is left alone
+
+
+def unpacked(file: str) -> str:
+    """Return the folder of the unpacked tool, every file as in the zip; OSError: there is none."""
+    import hashlib
+    import zipimport
+
+    with open(file, "rb") as opened:
+        digest = hashlib.sha256(opened.read()).hexdigest()
+    sums = zipimport.zipimporter(file).get_data("files.txt").decode()
+    refused = OSError(1, "somebody changes it")
+    for place in _places(os.path.dirname(file)):
+        folder = os.path.join(place, digest)
+        try:
+            changed = changed_file(folder, sums)
+            if changed and os.path.isdir(folder):
+                sys.stderr.write(f"warning: {folder}: unpacked anew, since {changed} was changed\n")
+            if changed:
+                _unpack(file, folder)
+            if not changed or changed_file(folder, sums) is None:
+                return folder
+        except OSError as error:
+            refused = error
+    raise refused
+
+
+def _places(beside: str) -> Iterator[str]:
+    """Name the folders that may hold unpacked tools; the temporary one must be the user's alone."""
+    yield os.path.join(beside, ".pixi-mirror", "tool")
+    import stat
+    import tempfile
+
+    user = os.environ.get("USERNAME", "") if os.name == "nt" else os.getuid()
+    place = os.path.join(tempfile.gettempdir(), f"pixi-mirror-{user}")
+    os.makedirs(place, mode=0o700, exist_ok=True)
+    found = os.lstat(place)
+    is_mine = stat.S_ISDIR(found.st_mode) and found.st_uid == user and not found.st_mode & 0o022
+    if not is_mine and os.name != "nt":
+        raise PermissionError(1, "is not this user's alone", place)
+    yield place
+
+
+def changed_file(folder: str, sums: str) -> str | None:
+    """Name a file that is not as listed, is missing or is one more; None where all are right.
+
+    What Python compiled is passed over.
+    """
+    import hashlib
+
+    listed = {line[66:]: line[:64] for line in sums.splitlines()}
+    there = {}
+    for here, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        for path in (os.path.join(here, name) for name in names):
+            with open(path, "rb") as opened:
+                digest = hashlib.sha256(opened.read()).hexdigest()
+            there[path[len(folder) + 1 :].replace(os.sep, "/")] = digest
+    there.pop("files.txt", None)
+    changed = [name for name in {*listed, *there} if listed.get(name) != there.get(name)]
+    return min(changed, default=None)
+
+
+def _unpack(file: str, folder: str) -> None:
+    """Unpack beside the folder, then rename: whoever is second takes what the first made."""
+    import shutil
+    import time
+    import zipfile
+
+    place = os.path.dirname(folder)
+    part = os.path.join(place, os.urandom(4).hex())
+    waste = [part, f"{part}.changed"]
+    try:
+        with zipfile.ZipFile(file) as zipped:
+            zipped.extractall(part)
+        waste += [
+            each.path for each in os.scandir(place) if each.stat().st_mtime < time.time() - _OLD
+        ]
+        if os.path.isdir(folder):
+            os.rename(folder, f"{part}.changed")
+        os.rename(part, folder)
+    except OSError:
+        if not os.path.isdir(folder):
+            raise
+    finally:
+        for path in waste:
+            if path != folder:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def main() -> int:
+    """Unpack, then do what the command line says."""
+    file = os.path.realpath(sys.argv[0])
+    try:
+        sys.path[0] = unpacked(file)
+    except OSError as error:
+        sys.stderr.write(f"error: {file}: cannot be unpacked: {error.filename}: {error.strerror}\n")
+        return _USAGE
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    if sys.flags.no_site:
+        from scripts.launch import launch
+
+        return launch()
+    from scripts.extension import main
+
+    return main("pixi run")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

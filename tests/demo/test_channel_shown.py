@@ -1,0 +1,54 @@
+"""What the demo shows of the channel that it made: its tree, and the hotfixes that were kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scripts.core.errors import ExitCode, MirrorError
+from scripts.demo.scratch import UPSTREAM
+from scripts.demo.stage import draw_tree, find_hotfixes, run_program
+
+
+def test_the_hotfix_of_the_demo_is_found_and_no_other(tmp_path: Path) -> None:
+    artifact = "noarch/greetings-2.1-0.conda"
+    assert list(find_hotfixes(UPSTREAM / "data")) == [
+        (artifact, ("words 1.*",), ("words >=2.0,<3.0a0",))
+    ]
+    assert list(find_hotfixes(UPSTREAM / "tools")) == []
+    assert list(find_hotfixes(tmp_path)) == []
+
+
+def test_folders_stand_before_files_and_shards_are_counted(tmp_path: Path) -> None:
+    folder = tmp_path / "local-channel"
+    for name in (
+        "top.txt",
+        "noarch/shards/b.msgpack.zst",
+        "noarch/repodata.json",
+        "noarch/shards/a.msgpack.zst",
+        "linux-64/x-1-0.conda",
+        "linux-64/shards/c.msgpack.zst",
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    assert list(draw_tree(folder)) == [
+        "local-channel/",
+        "  linux-64/",
+        "    shards/  (1 file)",
+        "    x-1-0.conda",
+        "  noarch/",
+        "    shards/  (2 files)",
+        "    repodata.json",
+        "  top.txt",
+    ]
+
+
+def test_a_program_that_does_not_run_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(MirrorError) as caught:
+        run_program(tmp_path)
+    (problem,) = caught.value.problems
+    assert (str(problem).splitlines()[0], problem.code) == (
+        "hello: was installed, yet does not run",
+        ExitCode.NO,
+    )
