@@ -7,15 +7,13 @@ from typing import Any
 
 from scripts.core.channel_url import channel_base_url
 from scripts.core.errors import MirrorError, usage_error
+from scripts.core.typed_values import load_toml, parse_toml
 from scripts.template.wishes import PackageWish, Wishes, check_wishes
-from scripts.workspace.edit_platforms import set_platforms
 from scripts.workspace.parse import parse_manifest
-from scripts.workspace.toml_array import ArrayEdit, edit_array
+from scripts.workspace.platforms import set_platforms
 from scripts.workspace.toml_lines import find_span, lines_at, with_lines, without_lines
-from scripts.workspace.toml_table import load_toml, parse_toml
 
 _FILE = "pixi.toml"
-_CHANNELS = ("workspace", "channels")
 _PAYLOAD = ("dependencies",)
 _PIP = (*_PAYLOAD, "pip")
 
@@ -38,8 +36,11 @@ def builder_manifest(text: str, wishes: Wishes, unwanted_tasks: Iterable[str]) -
     if wishes.channels:
         # The tools take theirs from conda-forge first, whatever these are: [feature.tools].
         unique = tuple(dict.fromkeys(wishes.channels))
-        edit = ArrayEdit(path=_CHANNELS, keep=frozenset(), append=unique)
-        text = edit_array(text, edit, _FILE)
+        document = parse_toml(text, _FILE)
+        channels = document["workspace"]["channels"]
+        channels.clear()
+        channels.extend(unique)
+        text = document.as_string()
     if wishes.platforms:
         text = set_platforms(text, wishes.platforms, name=_FILE).text
     if wishes.packages:

@@ -16,8 +16,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from scripts.core.errors import MirrorError, usage_error
-from scripts.workspace.edit_platforms import MIRROR
+from scripts.core.typed_values import load_toml
 from scripts.workspace.model import DEFAULT
+from scripts.workspace.platforms import MIRROR
 from scripts.workspace.toml_lines import (
     Span,
     find_span,
@@ -28,7 +29,6 @@ from scripts.workspace.toml_lines import (
     with_table_behind,
     without_lines,
 )
-from scripts.workspace.toml_table import load_toml
 
 Unit = tuple[str, ...]
 

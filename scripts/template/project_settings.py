@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from scripts.workspace.toml_table import parse_toml
+from scripts.core.typed_values import parse_toml
 
 _NAME: Final = "pyproject.toml"
 _KEPT: Final = frozenset({"ruff", "mypy", "pytest", "coverage"})

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from scripts.core.errors import MirrorError
-from scripts.workspace.toml_table import parse_toml
+from scripts.core.typed_values import parse_toml
 
 Path = tuple[str, ...]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from scripts.core.artifact import Artifact
 from scripts.verify.install.plan_install import Installation
-from scripts.workspace.parse_platforms import is_default
+from scripts.workspace.virtual_packages import is_default
 
 
 def offline_manifest(installation: Installation, folder: Path) -> str:
