@@ -10,7 +10,7 @@ from typing import Final
 from scripts.core.channel_url import channel_base_url
 from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.redact import redact, without_secrets
-from scripts.lock.derive import is_sound_url
+from scripts.lock.location import is_sound_url
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # A channel of conda.anaconda.org, labels included.

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 from scripts.core.artifact import Artifact
-from scripts.lock.derive import is_path, keeps_path
+from scripts.lock.location import is_path, keeps_path
 from scripts.verify.install.plan_install import Installation
 from scripts.workspace.settings import Kind
 
