@@ -11,7 +11,7 @@ from pathlib import Path
 
 from scripts.core import served
 from scripts.core.errors import Problem
-from scripts.lock.workspace_copy import scratch_copy
+from scripts.lock.update import workspace_copy
 from scripts.verify.findings import Client
 from scripts.verify.install.attempt import failed
 from scripts.verify.install.pixi_mirrors import config_text, mirrors_for
@@ -29,7 +29,7 @@ def install_by_pixi(
     """
     home = scratch / "home"
     home.mkdir()
-    with scratch_copy(workspace) as manifest:
+    with workspace_copy(workspace) as manifest:
         copied = manifest.parent / ".pixi"
         copied.mkdir(exist_ok=True)
         request = {
