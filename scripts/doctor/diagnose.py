@@ -181,7 +181,7 @@ def _compared(verdict: Verdict, record: Record) -> Verdict:
 def _pairs(package: LockedPackage, record: Record) -> Iterator[tuple[str, str | int, str | int]]:
     """Yield what both say: one digest at most, as sha256 outdoes md5, then the size."""
     for key in ("sha256", "md5"):
-        ours, theirs = getattr(package, key), getattr(record, key)
+        ours, theirs = getattr(package.record, key), getattr(record, key)
         if ours and theirs:
             yield key, ours, theirs
             break
