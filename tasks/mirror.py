@@ -20,28 +20,12 @@ from scripts.index.stage import index
 from scripts.keep.relayout import relayout
 from scripts.lock.model import LockFile
 from scripts.lock.read import read_lock
-from scripts.lock.satisfiability_check import check_fit
+from scripts.lock.satisfiability import check_satisfiability
 from scripts.lock.select import select
 from scripts.verify.stage import VerifyOptions, verify
 from scripts.workspace.pixi import is_run_by_pixi
-from scripts.workspace.workspace import (
-    Workspace,
-    add_setting_options,
-    open_workspace,
-    overrides_from,
-)
-
-SETTINGS = (
-    "channel-dir",
-    "layout",
-    "jobs",
-    "environments",
-    "exclude-environments",
-    "platforms",
-    "allow-incomplete",
-    "allow-unhashed",
-    "grace",
-)
+from scripts.workspace.settings import add_setting_options, overrides_from
+from scripts.workspace.workspace import Workspace, open_workspace
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = task_parser(
         "mirror", "fetch, index and verify: make of pixi.lock a channel that installs offline"
     )
-    add_setting_options(parser, *SETTINGS)
+    add_setting_options(parser, "mirror")
     parser.add_argument(
         "--relayout",
         action="store_true",
@@ -82,7 +66,7 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
 
 def _look_at_committed_lock(workspace: Workspace, lock: LockFile, console: Console) -> None:
     """Say that the lock is used as it is, and refuse one that no longer fits the manifest."""
-    problems, not_checked = check_fit(workspace, lock)
+    problems, not_checked = check_satisfiability(workspace, lock)
     if problems:
         raise MirrorError(*problems)
     for sentence in ("using pixi.lock as it is; it fits the manifest", *not_checked):

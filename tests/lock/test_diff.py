@@ -10,8 +10,15 @@ import pytest
 from scripts.core.file_name import parse_file_name
 from scripts.core.rattler_child import rank_versions
 from scripts.core.record import Record
-from scripts.lock.diff import Change, ChangeKind, LockDiff, PlatformDiff, diff, versions_to_rank
-from scripts.lock.diff_text import diff_lines
+from scripts.lock.diff import (
+    Change,
+    ChangeKind,
+    LockDiff,
+    PlatformDiff,
+    diff,
+    diff_lines,
+    versions_to_rank,
+)
 from scripts.lock.model import (
     LockedEnvironment,
     LockedPackage,
@@ -158,7 +165,7 @@ def test_a_build_number_that_is_less_went_back() -> None:
 
 def test_rows_that_no_channel_holds_are_compared_by_location() -> None:
     def with_row(location: str) -> LockFile:
-        row = Unmirrorable(kind=Kind.PYPI, name="x", location=location, reason="from PyPI")
+        row = Unmirrorable(kind=Kind.PYPI, name="x", location=location)
         plain = lock()
         (environment,) = plain.environments
         (rows,) = environment.platforms
