@@ -42,7 +42,7 @@ class CondaSettings:
     `CONDA_CHANNELS` and its like, that say something of all this, and what they say.
     """
 
-    channels: tuple[str, ...] = ("defaults",)
+    channels: tuple[str, ...] = ()
     alias: str = ANACONDA
     custom: Mapping[str, str] = field(default_factory=dict)
     multiple: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -100,8 +100,8 @@ class Asker:
 
 @pytest.fixture(autouse=True)
 def _without_conda(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide this machine's conda from tests that do not ask for it."""
-    if request.node.get_closest_marker("needs_conda") is None:
+    """Hide this machine's conda, and what is in its folder, from tests that need neither."""
+    if not any(map(request.node.get_closest_marker, ("needs_conda", "needs_pixi"))):
         folders = os.environ["PATH"].split(os.pathsep)
         kept = [each for each in folders if shutil.which("conda", path=each) is None]
         monkeypatch.setenv("PATH", os.pathsep.join(kept))

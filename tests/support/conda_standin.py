@@ -128,7 +128,7 @@ def config(option: str) -> dict[str, Any]:
         **said.get("custom_multichannels", {}),
     }
     return {
-        "channels": said.get("channels") or ["defaults"],
+        "channels": said.get("channels", []),
         "channel_alias": _taken_apart(alias),
         "custom_channels": {
             name: _taken_apart(place, name)
