@@ -11,7 +11,7 @@ from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.layout import Layout
 from scripts.core.report import Report
-from scripts.doctor.channel_report import channel_report, channel_uses, names_of_two_channels
+from scripts.doctor.channels import channel_report
 from scripts.lock.read import read_lock
 from scripts.lock.select import select
 from scripts.workspace.settings import add_setting_options, overrides_from
@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the task with these arguments."""
     parser = task_parser(
         "channels",
-        "show each environment's channels in their order, how many packages each serves, and "
+        "show each environment's channels in their order, how many artifacts each serves, and "
         "which of their names other channels of the mirror have too",
     )
     add_setting_options(parser, "channels")
@@ -35,12 +35,12 @@ def run(options: argparse.Namespace, console: Console) -> Report:
     workspace = open_workspace(options.manifest_path, overrides_from(options))
     settings = workspace.settings
     # What a flat mirror is refused for is to be seen here, too.
-    apart = dataclasses.replace(settings, layout=Layout.BY_CHANNEL)
-    selection = select(read_lock(workspace.lock_path), apart)
-    is_flat = settings.layout is Layout.FLAT
+    by_channel = dataclasses.replace(settings, layout=Layout.BY_CHANNEL)
     return channel_report(
-        channel_uses(workspace.manifest, selection, workspace.root),
-        names_of_two_channels(selection, workspace.root) if is_flat else (),
+        workspace.manifest,
+        select(read_lock(workspace.lock_path), by_channel),
+        workspace.root,
+        is_flat=settings.layout is Layout.FLAT,
     )
 
 

@@ -11,9 +11,9 @@ from scripts.core.command import run_task, task_parser, words_of
 from scripts.core.console import Console
 from scripts.core.errors import usage_error
 from scripts.core.report import Report
-from scripts.doctor.mirror_place import Asking, MirrorPlace
-from scripts.doctor.source import find_mirror
-from scripts.doctor.stage import Question, doctor
+from scripts.doctor.diagnose import ConfiguredClient
+from scripts.doctor.mirror import MirrorPlace, find_mirror
+from scripts.doctor.stage import doctor
 from scripts.workspace.settings import (
     SettingOverrides,
     Settings,
@@ -39,10 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--client",
-        type=words_of(Asking),
+        type=words_of(ConfiguredClient),
         action="extend",
         metavar="CLIENT",
-        help=f"whose configuration is to lead there: {', '.join(Asking)} (default: pixi)",
+        help=f"whose configuration is to lead there: {', '.join(ConfiguredClient)} (default: pixi)",
     )
     add_setting_options(parser, "doctor")
     return run_task("doctor", parser, run, argv)
@@ -52,9 +52,8 @@ def run(options: argparse.Namespace, console: Console) -> Report:
     """Answer for the lock and the mirror that the options name."""
     place = _own_mirror(options) if options.mirror is None else find_mirror(options.mirror)
     settings = override(Settings(), overrides_from(options))
-    clients = frozenset(options.client or (Asking.PIXI,))
-    question = Question(lock_path=options.lock, settings=settings, clients=clients)
-    return doctor(question, place, console)
+    clients = frozenset(options.client or (ConfiguredClient.PIXI,))
+    return doctor(options.lock, place, settings, clients, console)
 
 
 def _own_mirror(options: argparse.Namespace) -> MirrorPlace:

@@ -1,166 +1,275 @@
-"""What leads conda to a mirror, and whether it is there."""
+"""What leads conda to a mirror, and whether it is there: `conda config` is asked."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import PurePosixPath
+import json
+import subprocess
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any, Final
 
 from scripts.core.channel_url import ANACONDA
+from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.layout import Layout
-from scripts.core.redact import without_secrets
+from scripts.core.program import describe_exit, run_program
+from scripts.core.redact import redact, without_secrets
 from scripts.core.subdir import NOARCH
-from scripts.doctor.condarc import ADD_PIP, Condarc
-from scripts.doctor.configuration import channel_urls
-from scripts.doctor.mirror_place import (
-    Consumer,
-    MirrorContents,
-    MirrorPlace,
-    plain_url,
-    wanted_channel,
-)
+from scripts.doctor.mirror import Mirror, plain_url
+from scripts.doctor.pixi_configuration import lines_by_order
 from scripts.lock.location import is_path, is_sound_url
 from scripts.lock.model import LockedEnvironment
 from scripts.lock.select import every_channel
 from scripts.network.mirrors import origin
+
+ADD_PIP: Final = "add_pip_as_python_dependency"
+_ALIAS: Final = "channel_alias"
+_NAMING: Final = ("custom_channels", "custom_multichannels", "migrated_custom_channels")
+_KEYS: Final = (
+    *("channels", "default_channels", "migrated_channel_aliases", _ALIAS, ADD_PIP),
+    *_NAMING,
+)
+_TIMEOUT: Final = 60  # seconds; a cold start takes a few
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CondaSettings:
+    """What `conda config --show` says of channels; by default, what conda does by itself.
+
+    `custom` are the URLs of names, `multiple` of names for several. `migrated` are the beginnings
+    of URLs with the names that conda takes in their place. `sources` are the files, or
+    `CONDA_CHANNELS` and its like, that say something of all this, and what they say.
+    """
+
+    channels: tuple[str, ...] = ()
+    alias: str = ANACONDA
+    custom: Mapping[str, str] = field(default_factory=dict)
+    multiple: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    migrated: tuple[tuple[str, str], ...] = ()
+    adds_pip: bool = True
+    sources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def urls(self, channel: str) -> tuple[str, ...]:
+        """Return what conda asks for a channel as it is written, `channels` or `-c`."""
+        name = self._migrated_name(channel)
+        if name in self.multiple:
+            return self.multiple[name]
+        if PurePath(name).is_absolute():
+            return (PurePath(name).as_uri(),)
+        if not is_path(name) or name.startswith((".", "~")):  # the folder where conda is started
+            return (name.rstrip("/"),)
+        parts = name.split("/")
+        for count in range(len(parts), 0, -1):  # nvidia/label/x is where nvidia is
+            place = self.custom.get("/".join(parts[:count]))
+            if place is not None:
+                return ("/".join((place, *parts[count:])),)
+        return (f"{self.alias}/{name}",)
+
+    def _migrated_name(self, channel: str) -> str:
+        """Return the name that conda takes in place of a URL; of all else, what is written."""
+        bare = without_secrets(channel).partition("://")[2].rstrip("/")
+        for begin, name in self.migrated:
+            if bare.startswith(f"{begin}/") or (bare == begin and name):
+                return f"{name}{bare.removeprefix(begin)}".strip("/")
+        return channel
+
+    def asked(self) -> tuple[str, ...]:
+        """Return what conda asks where a command names no channel."""
+        return tuple(dict.fromkeys(url for each in self.channels for url in self.urls(each)))
+
+    def with_source(self, name: str) -> str:
+        """Name who says what a channel's name stands for."""
+        for file, said in self.sources.items():
+            for key in _NAMING:
+                if any(f"{name}/".startswith(f"{each}/") for each in said.get(key) or ()):
+                    return f"{name} ({key} in {file})"
+        return name
+
+
+def read_conda_settings(conda: Path, environ: Mapping[str, str]) -> CondaSettings:
+    """Ask conda itself; raises the error of exit code 4 where it fails or does not end."""
+    shown, sources = (_asked(conda, option, environ) for option in ("--show", "--show-sources"))
+    try:
+        return parse_conda_settings(shown, sources)
+    except (AttributeError, KeyError, TypeError) as error:
+        how = f"printed what it should not: {error!r}"
+        raise MirrorError(_failed(conda, "--show", how)) from None
+
+
+def parse_conda_settings(
+    shown: Mapping[str, Any], sources: Mapping[str, Mapping[str, Any]]
+) -> CondaSettings:
+    """Read what both commands print as JSON."""
+    moved = shown.get("migrated_custom_channels", {}).items()
+    said: dict[str, dict[str, Any]] = {}
+    for file, values in sources.items():
+        for key in _KEYS:
+            if key in values:
+                name = f"CONDA_{key.upper()}" if file == "envvars" else file
+                said.setdefault(name, {})[key] = values[key]
+    return CondaSettings(
+        channels=tuple(map(str, shown["channels"])),
+        alias=_url(shown[_ALIAS]),
+        custom={name: _url(each) for name, each in shown["custom_channels"].items()},
+        multiple={
+            name: tuple(map(_url, some)) for name, some in shown["custom_multichannels"].items()
+        },
+        migrated=(
+            *((f"{place.rpartition('://')[2].rstrip('/')}/{name}", name) for name, place in moved),
+            *((each["location"], "") for each in shown.get("migrated_channel_aliases", ())),
+        ),
+        adds_pip=bool(shown.get(ADD_PIP, True)),
+        sources=said,
+    )
+
+
+def _url(channel: Mapping[str, Any]) -> str:
+    """Write a channel as conda takes it apart, without its secrets."""
+    parts = (f"{channel['scheme']}://{channel['location']}", channel["name"])
+    return "/".join(each for each in parts if each)
+
+
+def _asked(conda: Path, option: str, environ: Mapping[str, str]) -> Any:
+    command = [str(conda), "config", option, "--json"]
+    try:
+        done = run_program(command, environ, timeout=_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        raise MirrorError(_failed(conda, option, f"did not end within {_TIMEOUT} s")) from None
+    try:
+        document = json.loads(done.stdout)
+    except ValueError:
+        document = None
+    if done.returncode == 0 and isinstance(document, dict):
+        return document
+    said = document.get("message") or document.get("error") if isinstance(document, dict) else None
+    text = str(said or done.stderr.decode("utf-8", "replace"))
+    raise MirrorError(_failed(conda, option, describe_exit(done.returncode), text))
+
+
+def _failed(conda: Path, option: str, how: str, said: str = "") -> Problem:
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return Problem(
+        subject="conda",
+        trouble=f"its configuration cannot be read: `conda config {option} --json` {how}",
+        code=ExitCode.PROGRAM,
+        facts=(("program", str(conda)), *(("said", redact(line)) for line in lines[-5:])),
+        help=f"conda config {option}, and mend what it names; or leave out --client conda",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CondaConfiguration:
     """How conda gets to the mirror.
 
-    `setting` is the line that `.condarc` lacks, `options` what every command needs: in its place,
-    where no one line would do, or beside it, where only those who ask for a channel by its name
-    are led; with the environments whose order of channels it is. None and empty where a command
-    needs nothing. `unled` are the environments whose
-    channels conda would ask elsewhere, `asked` the hosts that it asks where no channel is named,
-    `in_the_way` the settings that outdo the line. `pipless` are the environments whose python
-    conda could not install, as it adds a pip to it that the mirror lacks.
+    `lines` are what `.condarc` lacks, `options` what every command needs: in their place, where
+    no one line would do, or beside them, where only those who ask for a channel by its name are
+    led; with the environments whose order of channels it is. Both are empty where a command needs
+    nothing. `not_redirected` are the environments whose channels conda would ask elsewhere,
+    `overridden_by` the settings that outdo the line. `missing_pip` are the environments whose
+    python conda could not install, as it adds a pip to it that the mirror lacks.
     """
 
-    setting: str | None
-    options: tuple[tuple[str, tuple[str, ...]], ...]
-    unled: frozenset[str]
-    asked: tuple[str, ...]
-    in_the_way: tuple[str, ...]
-    pipless: frozenset[str]
-
-    @property
-    def lines(self) -> tuple[str, ...]:
-        """What `.condarc` lacks."""
-        alias = () if self.setting is None else (self.setting,)
-        return (*alias, *((f"{ADD_PIP}: false",) if self.pipless else ()))
+    lines: tuple[str, ...]
+    options: tuple[str, ...]
+    not_redirected: frozenset[str]
+    overridden_by: tuple[str, ...]
+    missing_pip: frozenset[str]
 
 
-def configure_conda(
-    consumer: Consumer, place: MirrorPlace, contents: MirrorContents
+def compare_conda_configuration(
+    settings: CondaSettings, environments: Sequence[LockedEnvironment], mirror: Mirror
 ) -> CondaConfiguration:
     """Find out whether conda would ask the mirror for the channels of each environment."""
-    ways = _Ways(consumer, place, contents)
-    condarc, channels = consumer.condarc, ways.channels
-    unled = [each for each in consumer.environments if not ways.leads_by_name(condarc, each)]
-    unled = [each for each in unled if not ways.leads_by_itself(condarc, each)]
-    setting = ways.setting()
-    options: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    in_the_way: tuple[str, ...] = ()
-    if unled and setting is None:
-        options = ways.options(ways.targets)
-    elif unled:
-        with_line = dataclasses.replace(condarc, channel_alias=place.shown)
-        in_the_way = tuple(
-            _name(each) for each in channels if not ways.leads_there(with_line, each)
+    every = dict.fromkeys(url for each in environments for url in every_channel(each))
+
+    def leads(settings: CondaSettings, channel: str) -> bool:
+        return _plain(settings.urls(_name(channel))) == _plain(mirror.urls_of((channel,)))
+
+    by_itself = {
+        each.name
+        for each in environments
+        if _leads_by_itself(settings, every_channel(each), mirror)
+    }
+    not_redirected = frozenset(
+        each.name
+        for each in environments
+        if each.name not in by_itself
+        and not all(leads(settings, channel) for channel in every_channel(each))
+    )
+    missing_pip = frozenset(
+        each.name for each in environments if settings.adds_pip and _lacks_pip(each, mirror)
+    )
+    can_alias = (
+        mirror.layout is Layout.BY_CHANNEL
+        and mirror.place.folder is None
+        and all(without_secrets(each).startswith(f"{ANACONDA}/") for each in every)
+    )
+    options: tuple[str, ...] = ()
+    overridden_by: tuple[str, ...] = ()
+    if not_redirected and can_alias:
+        with_line = dataclasses.replace(settings, alias=mirror.place.shown)
+        overridden_by = tuple(
+            settings.with_source(_name(each)) for each in every if not leads(with_line, each)
         )
-    elif not all(ways.leads_by_itself(condarc, each) for each in consumer.environments):
-        options = ways.options(lambda urls: tuple(map(_name, urls)))
+    elif not_redirected:
+        options = _options(
+            environments, mirror, lambda urls: mirror.urls_of(urls) or (mirror.place.shown,)
+        )
+    elif len(by_itself) < len(environments):
+        options = _options(environments, mirror, lambda urls: map(_name, urls))
+    alias = (f"{_ALIAS}: {mirror.place.shown}",) if not_redirected and can_alias else ()
     return CondaConfiguration(
-        setting=setting if unled else None,
+        lines=(*alias, *((f"{ADD_PIP}: false",) if missing_pip else ())),
         options=options,
-        unled=frozenset(each.name for each in unled),
-        asked=tuple(dict.fromkeys(map(_host, condarc.asked()))),
-        in_the_way=in_the_way,
-        pipless=frozenset(
-            each.name for each in consumer.environments if condarc.adds_pip and ways.lacks_pip(each)
-        ),
+        not_redirected=not_redirected,
+        overridden_by=overridden_by,
+        missing_pip=missing_pip,
     )
 
 
-class _Ways:
-    """What stands for the channels of a consumer in a mirror."""
+def asked_hosts(settings: CondaSettings) -> tuple[str, ...]:
+    """Return whom conda asks where no channel is named."""
+    urls = settings.asked()
+    return tuple(dict.fromkeys(origin(each) if _is_url(each) else each for each in urls))
 
-    def __init__(self, consumer: Consumer, place: MirrorPlace, contents: MirrorContents) -> None:
-        self._consumer, self._place, self._contents = consumer, place, contents
-        every = (url for environment in consumer.environments for url in every_channel(environment))
-        self.channels = tuple(dict.fromkeys(every))
 
-    def leads_there(self, condarc: Condarc, channel: str) -> bool:
-        """Tell whether who asks for this channel of the lock by its name is led to the mirror."""
-        return _plain(condarc.urls(_name(channel))) == self._targets((channel,))
+def _leads_by_itself(settings: CondaSettings, channels: Sequence[str], mirror: Mirror) -> bool:
+    """Tell whether a command that names no channel asks the mirror alone, in this order."""
+    asked, root = _plain(settings.asked()), plain_url(mirror.place.url)
+    rest = iter(asked)
+    return all(target in rest for target in _plain(mirror.urls_of(channels))) and all(
+        f"{each}/".startswith(f"{root}/") for each in asked
+    )
 
-    def leads_by_name(self, condarc: Condarc, environment: LockedEnvironment) -> bool:
-        return all(self.leads_there(condarc, each) for each in every_channel(environment))
 
-    def leads_by_itself(self, condarc: Condarc, environment: LockedEnvironment) -> bool:
-        """Tell whether a command that names no channel asks the mirror alone, in this order."""
-        asked, root = _plain(condarc.asked()), plain_url(self._place.url)
-        rest = iter(asked)
-        return all(target in rest for target in self._targets(every_channel(environment))) and all(
-            each == root or each.startswith(f"{root}/") for each in asked
-        )
+def _lacks_pip(environment: LockedEnvironment, mirror: Mirror) -> bool:
+    """Tell whether a python is installed for whose machine these channels have no pip.
 
-    def lacks_pip(self, environment: LockedEnvironment) -> bool:
-        """Tell whether a python is installed for whose machine these channels have no pip.
+    conda adds it to the requirements of python 2 and 3 (conda_rattler_solver/utils.py).
+    """
+    folders = [mirror.folder_of(each) for each in every_channel(environment)]
+    for rows in environment.platforms:
+        pythons = [each for each in rows.packages if each.name == "python"]
+        if any(each.record.version.startswith(("2.", "3.")) for each in pythons):
+            subdirs = [
+                folder / each for folder in folders for each in (rows.platform.subdir, NOARCH)
+            ]
+            records = (mirror.subdirs.get(subdir, {}).values() for subdir in subdirs)
+            if not any(each.name == "pip" for some in records for each in some):
+                return True
+    return False
 
-        conda adds it to the requirements of python 2 and 3 (conda_rattler_solver/utils.py).
-        """
-        root, layout = self._consumer.root, self._contents.layout
-        folders = [
-            wanted_channel(each, self._place, root, layout) for each in every_channel(environment)
-        ]
-        return any(
-            not self._has_pip(folder / subdir for folder in folders for subdir in subdirs)
-            for rows in environment.platforms
-            for subdirs in [(rows.platform.subdir, NOARCH)]
-            if any(
-                each.record.name == "python" and each.record.version.startswith(("2.", "3."))
-                for each in rows.packages
-            )
-        )
 
-    def _has_pip(self, subdirs: Iterable[PurePosixPath]) -> bool:
-        return any(
-            record.name == "pip"
-            for subdir in subdirs
-            for record in self._contents.subdirs.get(subdir, {}).values()
-        )
-
-    def setting(self) -> str | None:
-        """Return the one line that leads all names to a mirror, where one can."""
-        of_anaconda = all(
-            without_secrets(each).startswith(f"{ANACONDA}/") for each in self.channels
-        )
-        if self._contents.layout is Layout.BY_CHANNEL and self._place.folder is None:
-            return f"channel_alias: {self._place.shown}" if of_anaconda else None
-        return None
-
-    def options(
-        self, written: Callable[[Sequence[str]], Sequence[str]]
-    ) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """Return the options for each order of channels, and the environments that have it."""
-        more = ("--override-channels", *(("--offline",) if self._place.folder is not None else ()))
-        orders: dict[str, list[str]] = {}
-        for environment in self._consumer.environments:
-            named = [f"-c {each}" for each in written(every_channel(environment))]
-            orders.setdefault(" ".join((*named, *more)), []).append(environment.name)
-        return tuple((text, tuple(names)) for text, names in orders.items())
-
-    def targets(self, channels: Sequence[str]) -> tuple[str, ...]:
-        """Return the URLs of the mirror's channels; a mirror itself where none is named."""
-        found = channel_urls(channels, self._consumer, self._place, self._contents)
-        return found or (self._place.shown,)
-
-    def _targets(self, channels: Sequence[str]) -> tuple[str, ...]:
-        return _plain(channel_urls(channels, self._consumer, self._place, self._contents))
+def _options(
+    environments: Sequence[LockedEnvironment],
+    mirror: Mirror,
+    written: Callable[[Sequence[str]], Iterable[str]],
+) -> tuple[str, ...]:
+    more = ("--override-channels", *(("--offline",) if mirror.place.folder is not None else ()))
+    return lines_by_order(
+        environments, lambda urls: " ".join((*(f"-c {each}" for each in written(urls)), *more))
+    )
 
 
 def _name(channel: str) -> str:
@@ -171,10 +280,6 @@ def _name(channel: str) -> str:
 def _plain(urls: Iterable[str]) -> tuple[str, ...]:
     """Make URLs comparable; what is none leads nowhere, so it is equal to nothing else."""
     return tuple(plain_url(each) if _is_url(each) else each for each in urls)
-
-
-def _host(url: str) -> str:
-    return origin(url) if _is_url(url) else url
 
 
 def _is_url(text: str) -> bool:

@@ -4,32 +4,51 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Final
 from urllib.parse import urlsplit
 
 from scripts.core.record import Record
 from scripts.core.subdir import NOARCH
-from scripts.doctor.mirror_place import (
-    Consumer,
-    MirrorContents,
-    MirrorPlace,
-    at_url_path,
-    path_inside,
-    wanted_path,
-)
+from scripts.doctor.mirror import Mirror, at_url_path
 from scripts.lock.location import is_path, keeps_path
-from scripts.lock.model import LockedPackage, PlatformPackages
+from scripts.lock.model import LockedEnvironment, LockedPackage, PlatformPackages
+from scripts.network.pixi_config_layers import PixiConfig
 from scripts.verify.findings import Place
+from scripts.workspace.settings import Kind
 
 _DIGITS: Final = re.compile(r"(\d+)")
 
 
-class Standing(StrEnum):
-    """How an artifact of the lock stands to the mirror."""
+class ConfiguredClient(StrEnum):
+    """Whose configuration is to lead to the mirror; the words are those of `--client`."""
+
+    PIXI = "pixi"
+    CONDA = "conda"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consumer:
+    """Who wants to install: a lock, and what pixi's configuration says beside it.
+
+    `clients` are those whose configuration counts. `files` are those locations of the lock that
+    name a file which is there. `allowed` are the kinds of packages that may come from elsewhere.
+    """
+
+    lock_path: Path
+    lock_version: int
+    environments: tuple[LockedEnvironment, ...]
+    config: PixiConfig
+    clients: frozenset[ConfiguredClient]
+    files: frozenset[str]
+    allowed: frozenset[Kind]
+
+
+class Availability(StrEnum):
+    """Whether a mirror has an artifact of the lock; the words are those of `--json`."""
 
     RIGHT = "right"
     OTHER = "other"
@@ -37,7 +56,7 @@ class Standing(StrEnum):
     MISSING = "missing"
     NO_SUBDIR = "platform-not-mirrored"
     NO_CHANNEL = "channel-not-mirrored"
-    OUT_OF_REACH = "out-of-reach"
+    NOT_MIRRORABLE = "not-mirrorable"
     """The lock names a place that no mirror can stand in for."""
     ELSEWHERE = "elsewhere"
     """A file of the consumer's own, which is there."""
@@ -56,7 +75,7 @@ class Verdict:
     package: LockedPackage
     path: PurePosixPath
     inside: bool
-    standing: Standing
+    availability: Availability
     compared: str | None = None
     expected: str = ""
     actual: str = ""
@@ -64,7 +83,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlaceDiagnosis:
+class Diagnosis:
     """One environment on one platform; its verdicts in the lock's order, each artifact once."""
 
     place: Place
@@ -72,16 +91,14 @@ class PlaceDiagnosis:
     verdicts: tuple[Verdict, ...]
 
 
-def diagnose(
-    consumer: Consumer, place: MirrorPlace, contents: MirrorContents
-) -> tuple[PlaceDiagnosis, ...]:
-    """Judge every artifact of every environment and platform of the consumer."""
-    judge = _Judge(consumer, place, contents)
+def diagnose(consumer: Consumer, mirror: Mirror) -> tuple[Diagnosis, ...]:
+    """Judge every artifact of every environment and platform of the consumer, each row once."""
+    judge = _Judge(consumer, mirror)
     return tuple(
-        PlaceDiagnosis(
+        Diagnosis(
             place=Place(environment.name, rows.platform.name),
             rows=rows,
-            verdicts=judge.of((*rows.packages, *rows.build_packages)),
+            verdicts=judge.verdicts((*rows.packages, *rows.build_packages)),
         )
         for environment in consumer.environments
         for rows in environment.platforms
@@ -89,49 +106,47 @@ def diagnose(
 
 
 class _Judge:
-    """Judges each row once, however many environments share it."""
-
-    def __init__(self, consumer: Consumer, place: MirrorPlace, contents: MirrorContents) -> None:
-        self._consumer, self._place, self._contents = consumer, place, contents
+    def __init__(self, consumer: Consumer, mirror: Mirror) -> None:
+        self._files, self._mirror, self._channels = consumer.files, mirror, mirror.channels
         self._known: dict[int, Verdict] = {}
         self._by_name: dict[str, list[tuple[PurePosixPath, Record]]] = {}
-        for subdir, records in contents.subdirs.items():
+        for subdir, records in mirror.subdirs.items():
             for file_name, record in records.items():
                 self._by_name.setdefault(record.name, []).append((subdir / file_name, record))
 
-    def of(self, packages: Iterable[LockedPackage]) -> tuple[Verdict, ...]:
-        verdicts = {}
+    def verdicts(self, packages: Sequence[LockedPackage]) -> tuple[Verdict, ...]:
         for package in packages:
-            verdict = self._known.get(id(package)) or self._judge(package)
-            self._known[id(package)] = verdict
-            verdicts[verdict.path, package.url] = verdict
-        return tuple(verdicts.values())
+            if id(package) not in self._known:
+                self._known[id(package)] = self._verdict(package)
+        found = [self._known[id(package)] for package in packages]
+        return tuple({(each.path, each.package.url): each for each in found}.values())
 
-    def _judge(self, package: LockedPackage) -> Verdict:
-        path = wanted_path(package, self._place, self._consumer.root, self._contents.layout)
+    def _verdict(self, package: LockedPackage) -> Verdict:
+        path = self._mirror.path_of(package)
         own = at_url_path(package, path)
-        if own.name in self._contents.subdirs.get(own.parent, {}):
+        if own.name in self._mirror.subdirs.get(own.parent, {}):
             path = own
-        inside = path_inside(package.url, self._place, self._consumer.root) is not None
-        standing = self._standing(package, path, inside=inside)
-        verdict = Verdict(package=package, path=path, inside=inside, standing=standing)
-        if standing is Standing.RIGHT:
-            return _compared(verdict, self._contents.subdirs[path.parent][path.name])
-        if standing is Standing.MISSING:
+        inside = self._mirror.path_inside(package.url) is not None
+        availability = self._availability(package, path, inside=inside)
+        verdict = Verdict(package=package, path=path, inside=inside, availability=availability)
+        if availability is Availability.RIGHT:
+            return _compared(verdict, self._mirror.subdirs[path.parent][path.name])
+        if availability is Availability.MISSING:
             return dataclasses.replace(verdict, near=self._near(package, path))
         return verdict
 
-    def _standing(self, package: LockedPackage, path: PurePosixPath, *, inside: bool) -> Standing:
-        if not inside:
-            if package.url in self._consumer.files:
-                return Standing.ELSEWHERE
-            if not _can_be_led(package.url, path):
-                return Standing.OUT_OF_REACH
-        records = self._contents.subdirs.get(path.parent)
+    def _availability(
+        self, package: LockedPackage, path: PurePosixPath, *, inside: bool
+    ) -> Availability:
+        if not inside and package.url in self._files:
+            return Availability.ELSEWHERE
+        if not inside and not _is_mirrorable(package.url, path):
+            return Availability.NOT_MIRRORABLE
+        records = self._mirror.subdirs.get(path.parent)
         if records is None:
-            is_channel = path.parent.parent in self._contents.channels
-            return Standing.NO_SUBDIR if is_channel else Standing.NO_CHANNEL
-        return Standing.RIGHT if path.name in records else Standing.MISSING
+            is_channel = path.parent.parent in self._channels
+            return Availability.NO_SUBDIR if is_channel else Availability.NO_CHANNEL
+        return Availability.RIGHT if path.name in records else Availability.MISSING
 
     def _near(self, package: LockedPackage, path: PurePosixPath) -> tuple[PurePosixPath, ...]:
         """Find other versions, builds and formats for the same machines, newest first."""
@@ -151,42 +166,38 @@ class _Judge:
         return tuple(each for each, _ in found)
 
 
-def _can_be_led(url: str, path: PurePosixPath) -> bool:
+def _is_mirrorable(url: str, path: PurePosixPath) -> bool:
     """Tell whether `[mirrors]` can replace a location: it changes but a URL's beginning.
 
     Of any scheme: pixi replaces it before anybody looks at that
     (crates/pixi_utils/src/reqwest.rs). It asks for no file so.
     """
-    if is_path(url) or urlsplit(url).scheme == "file":
-        return False
-    return keeps_path(url, path)
+    return not is_path(url) and urlsplit(url).scheme != "file" and keeps_path(url, path)
 
 
 def _compared(verdict: Verdict, record: Record) -> Verdict:
     """Compare by the best digest that both have; the size, where both have one, always."""
-    common = [
-        (key, str(ours), str(theirs)) for key, ours, theirs in _pairs(verdict.package, record)
-    ]
+    common = list(_pairs(verdict.package.record, record))
     differing = [each for each in common if each[1] != each[2]]
     compared, expected, actual = next(iter([*differing, *common]), (None, "", ""))
     return dataclasses.replace(
         verdict,
-        standing=Standing.OTHER if differing else Standing.RIGHT,
+        availability=Availability.OTHER if differing else Availability.RIGHT,
         compared=compared,
         expected=expected,
         actual=actual,
     )
 
 
-def _pairs(package: LockedPackage, record: Record) -> Iterator[tuple[str, str | int, str | int]]:
+def _pairs(locked: Record, record: Record) -> Iterator[tuple[str, str, str]]:
     """Yield what both say: one digest at most, as sha256 outdoes md5, then the size."""
     for key in ("sha256", "md5"):
-        ours, theirs = getattr(package.record, key), getattr(record, key)
+        ours, theirs = getattr(locked, key), getattr(record, key)
         if ours and theirs:
-            yield key, ours, theirs
+            yield key, str(ours), str(theirs)
             break
-    if package.record.size is not None and record.size is not None:
-        yield "size", package.record.size, record.size
+    if locked.size is not None and record.size is not None:
+        yield "size", str(locked.size), str(record.size)
 
 
 def _natural(text: str) -> list[tuple[int, str]]:

@@ -2,97 +2,87 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.core.console import Console
+from scripts.core.errors import MirrorError, Problem
 from scripts.core.report import Report
-from scripts.doctor.conda_configuration import configure_conda
-from scripts.doctor.condarc_files import read_condarc
-from scripts.doctor.configuration import configure
-from scripts.doctor.contents import read_contents
-from scripts.doctor.diagnose import diagnose
-from scripts.doctor.mirror_place import Asking, Consumer, MirrorPlace
+from scripts.doctor.conda_configuration import (
+    CondaSettings,
+    compare_conda_configuration,
+    read_conda_settings,
+)
+from scripts.doctor.diagnose import ConfiguredClient, Consumer, diagnose
+from scripts.doctor.mirror import MirrorPlace, absolute, read_mirror
+from scripts.doctor.pixi_configuration import compare_pixi_configuration
 from scripts.doctor.report import Results, make_report
-from scripts.doctor.source import FolderSource, HttpSource, Source, absolute
 from scripts.fetch.copy import local_path
 from scripts.fetch.router import Router
-from scripts.lock.model import LockFile
 from scripts.lock.read import read_lock
 from scripts.lock.select import choose_environments
-from scripts.network.pixi_config import home_of, read_pixi_config
-from scripts.network.pixi_config_paths import System
+from scripts.network.pixi_config import read_pixi_config
+from scripts.verify.install.conda import find_conda
 from scripts.workspace.settings import Settings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """Which lock, of what in it (`environments`, `platforms`, `allow_incomplete`), for whom."""
-
-    lock_path: Path
-    settings: Settings
-    clients: frozenset[Asking] = frozenset({Asking.PIXI})
-
-
-def doctor(question: Question, place: MirrorPlace, console: Console) -> Report:
+def doctor(
+    lock_path: Path,
+    place: MirrorPlace,
+    settings: Settings,
+    clients: frozenset[ConfiguredClient],
+    console: Console,
+) -> Report:
     """Answer for the consumer whose lock it is; nothing is written anywhere.
 
-    Raises the errors of exit code 2 for a lock or a configuration that cannot be read and for a
-    place that is no mirror, and of exit code 3 where the mirror does not answer.
+    `settings` say of what in the lock, `clients` for whom. Raises the errors of exit code 2 for a
+    lock or a configuration that cannot be read and for a place that is no mirror, and of exit code
+    3 where the mirror does not answer.
     """
-    consumer = _consumer(question)
+    consumer = _read_consumer(lock_path, settings, clients)
+    root = consumer.lock_path.parent
     console.note(f"doctor: reading the repodata of {place.shown}")
-    with _source(place, consumer, console) as source:
-        contents = read_contents(source, place, consumer)
-    diagnoses = diagnose(consumer, place, contents)
+    router = None if place.folder is not None else Router(root / "pixi.toml", os.environ, console)
+    mirror = read_mirror(place, root, consumer.environments, consumer.files, router)
+    diagnoses = diagnose(consumer, mirror)
+    said, error = _read_conda()
+    environments = consumer.environments
     return make_report(
         Results(
             consumer=consumer,
-            place=place,
-            contents=contents,
+            mirror=mirror,
             diagnoses=diagnoses,
-            configuration=configure(consumer, place, contents, diagnoses),
-            conda=configure_conda(consumer, place, contents),
+            pixi=compare_pixi_configuration(consumer, mirror, diagnoses),
+            conda=compare_conda_configuration(said or CondaSettings(), environments, mirror),
+            settings=said,
+            conda_error=error,
         )
     )
 
 
-def _consumer(question: Question) -> Consumer:
-    path = question.lock_path
-    if path.is_dir():
-        path /= "pixi.lock"
-    path = absolute(path)  # as pixi writes the locations of files
+def _read_consumer(
+    path: Path, settings: Settings, clients: frozenset[ConfiguredClient]
+) -> Consumer:
+    path = absolute(path / "pixi.lock" if path.is_dir() else path)  # as pixi writes file locations
     lock = read_lock(path)
+    files = ((each.url, local_path(each.url, path.parent)) for each in lock.packages())
     return Consumer(
         lock_path=path,
         lock_version=lock.version,
-        environments=choose_environments(lock, question.settings),
+        environments=choose_environments(lock, settings),
         config=read_pixi_config(path.parent, os.environ),
-        condarc=read_condarc(os.environ, System(platform=sys.platform, home=home_of(os.environ))),
-        clients=question.clients,
-        files=frozenset(_files(lock, path.parent)),
-        allowed=question.settings.allow_incomplete,
+        clients=clients,
+        files=frozenset(url for url, file in files if file is not None and file.is_file()),
+        allowed=settings.allow_incomplete,
     )
 
 
-def _files(lock: LockFile, root: Path) -> Iterator[str]:
-    """Yield the locations of the lock that name a file which is there."""
-    for package in lock.packages():
-        path = local_path(package.url, root)
-        if path is not None and path.is_file():
-            yield package.url
-
-
-@contextlib.contextmanager
-def _source(place: MirrorPlace, consumer: Consumer, console: Console) -> Iterator[Source]:
-    """Open the mirror; over HTTP in the ways that the consumer has set."""
-    if place.folder is not None:
-        yield FolderSource(place.folder)
-        return
-    router = Router(consumer.root / "pixi.toml", os.environ, console)
-    with contextlib.closing(HttpSource(place, router)) as source:
-        yield source
+def _read_conda() -> tuple[CondaSettings | None, Problem | None]:
+    """Ask conda, where there is one; that it fails concerns only those who asked about it."""
+    conda = find_conda(os.environ)
+    if conda is None:
+        return None, None
+    try:
+        return read_conda_settings(conda, os.environ), None
+    except MirrorError as error:
+        return None, error.problems[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -95,6 +96,15 @@ class Asker:
         for place, word in words.items():
             text = text.replace(place, word)
         return text
+
+
+@pytest.fixture(autouse=True)
+def _without_conda(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide this machine's conda, and what is in its folder, from tests that need neither."""
+    if not any(map(request.node.get_closest_marker, ("needs_conda", "needs_pixi"))):
+        folders = os.environ["PATH"].split(os.pathsep)
+        kept = [each for each in folders if shutil.which("conda", path=each) is None]
+        monkeypatch.setenv("PATH", os.pathsep.join(kept))
 
 
 def _made(root: Path, layout: str, names: tuple[str, ...]) -> Path:

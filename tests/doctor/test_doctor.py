@@ -20,7 +20,8 @@ from tests.support.upstream import Upstream
 NOT_BY_CHANNEL = ["/conda-forge/noarch/repodata.json.zst", "/conda-forge/noarch/repodata.json"]
 READING = "doctor: reading the repodata of URL\n"
 LED = f'[mirrors]\n"{CHANNEL}" = ["{{url}}"]\n'
-CONDA = "for conda, as options: -c URL --override-channels\n"
+NOT_CHECKED = "conda: its configuration was not checked: there is no conda on PATH\n"
+CONDA = f"for conda, as options: -c URL --override-channels\n{NOT_CHECKED}"
 LOOKED = "looked at: URL (flat); its repodata alone, no artifact was read\n"
 
 
@@ -238,7 +239,7 @@ def test_channels_each_in_its_folder(by_channel: Asker) -> None:
             "(in place of ******** write the token that the lock has there)\n"
             "then `pixi install --frozen`, without --offline: that forbids HTTP, loopback too\n"
             "for conda, as options: -c URL/conda-forge -c URL/nvidia/label/cuda-1"
-            " -c URL/example.org_8080/chan --override-channels\n"
+            f" -c URL/example.org_8080/chan --override-channels\n{NOT_CHECKED}"
         ),
     )
     assert "token-1" not in out + err
@@ -252,7 +253,9 @@ def test_channels_each_in_its_folder(by_channel: Asker) -> None:
 
 def test_conda_needs_one_line_for_its_own_host(by_channel: Asker) -> None:
     by_channel.lock(*(by_channel.row(name) for name in ("hello", "lib", "cuda")))
-    assert by_channel.ask()[1].splitlines()[-1] == "for conda, in .condarc: channel_alias: URL"
+    assert by_channel.ask()[1].endswith(
+        f"for conda, in .condarc: channel_alias: URL\n{NOT_CHECKED}"
+    )
 
 
 def test_a_channel_that_is_not_mirrored(by_channel: Asker) -> None:
@@ -347,7 +350,7 @@ def test_json(flat: Asker) -> None:
                     "other": ["noarch/lib-1.0-0.tar.bz2"],
                     "platform-not-mirrored": [],
                     "channel-not-mirrored": [],
-                    "out-of-reach": [],
+                    "not-mirrorable": [],
                     "configured": False,
                     "left-out": [],
                 }
@@ -355,10 +358,11 @@ def test_json(flat: Asker) -> None:
             "configuration": {
                 "read": [],
                 "pixi-config": f'[mirrors]\n"{CHANNEL}" = ["URL"]',
-                "in-the-way": [],
+                "overridden-by": [],
                 "manifest": None,
+                "condarc-checked": False,
                 "condarc": [],
-                "condarc-in-the-way": [],
+                "condarc-overridden-by": [],
                 "conda": ["-c URL --override-channels"],
             },
         },

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -11,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from scripts.doctor.condarc import Condarc
-from scripts.doctor.condarc_files import read_condarc
-from scripts.network.pixi_config_paths import System
+from scripts.doctor import conda_configuration
+from scripts.doctor.conda_configuration import parse_conda_settings, read_conda_settings
 from scripts.verify.install.conda import find_conda
 from tests.doctor.conftest import NVIDIA, Asker
+from tests.support.conda_standin import config, standin
 from tests.support.locks import EnvironmentRows, PlatformRows
 from tests.support.mirrors import CHANNEL
 from tests.support.packages import TinyPackage
@@ -26,13 +25,16 @@ NOBODY = "http://127.0.0.1:9"
 
 
 @pytest.fixture
-def condarc(clean_environment: Path) -> Path:
-    """The user's own file, which is not there yet."""
+def condarc(
+    request: pytest.FixtureRequest,
+    clean_environment: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
+    """The user's own file, which is not there yet; and a conda, which is asked for it."""
+    if request.node.get_closest_marker("needs_conda") is None:
+        standin(tmp_path / "bin", "conda", monkeypatch)
     return clean_environment / ".condarc"
-
-
-def _read(home: Path, **environ: str) -> Condarc:
-    return read_condarc(environ, System(platform="linux", home=home))
 
 
 def _three(by_channel: Asker) -> None:
@@ -52,7 +54,6 @@ def test_the_line_that_is_missing_is_enough(by_channel: Asker, condarc: Path) ->
     assert out.splitlines()[-1] == "for conda, in .condarc: channel_alias: URL"
     assert err.split("\n", 1)[1] == (
         "error: .condarc: nothing in conda's configuration leads to this mirror\n"
-        "  asked now  https://repo.anaconda.com\n"
         "  needed by  default\n"
         "help: the line above, in ~/.condarc\n"
     )
@@ -92,9 +93,7 @@ def test_pixi_alone_counts_unless_conda_is_asked_about(by_channel: Asker, condar
         ("[conda-forge]", False),
         ("[defaults]\ndefault_channels: [URL]", True),
         ("[ours]\ncustom_multichannels: {ours: [URL]}", True),
-        ("[]\ndefault_channels: [URL]", True),
-        ("[ours]\nmirrored_channels: {ours: [URL, https://example.org/ours]}", True),
-        ("[ours]\nmirrored_channels: {ours: [https://example.org/ours, URL]}", False),
+        ("[]\ndefault_channels: [URL]", False),
     ],
 )
 def test_a_flat_mirror(channels: str, is_led: bool, flat: Asker, condarc: Path) -> None:  # noqa: FBT001
@@ -170,109 +169,79 @@ def test_names_that_no_alias_outdoes(by_channel: Asker, condarc: Path) -> None:
     )
     code, _, err = by_channel.ask(*CONDA)
     assert code == 1
-    assert "  in the way  nvidia/label/cuda-1\n" in err
-    assert err.endswith(
-        "help: the line above, in ~/.condarc;"
-        " and take away what is said there of the names in the way\n"
-    )
+    overrides = f"nvidia/label/cuda-1 (custom_channels in {condarc})"
+    assert f"  overridden by  {overrides}\n" in err
+    assert err.endswith("help: the line above, in ~/.condarc; and take away what overrides it\n")
+    configuration = json.loads(by_channel.ask(*CONDA, "--json")[1])["configuration"]
+    assert configuration["condarc-overridden-by"] == [overrides]
+    assert (configuration["condarc-checked"], configuration["condarc"]) == (True, [str(condarc)])
 
 
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("channels: [", "not YAML"),
-        ("channels: [!!bool foo]\n", "not YAML"),
-        ("channels: [!!int '']\n", "not YAML"),
-        ("x: !!float ''\n", "not YAML"),
-        ("x: !!timestamp foo\n", "not YAML"),
-        ("- a\n", "no map of settings"),
-        ("channels: conda-forge\n", "channels is not a list of texts"),
-        (
-            "add_pip_as_python_dependency: [x]\n",
-            "add_pip_as_python_dependency is neither true nor false",
-        ),
-        ("channel_alias: [x]\n", "channel_alias is not a text"),
-        ("custom_channels: {a: [x]}\n", "custom_channels is not a map of texts"),
-    ],
-)
-def test_a_file_that_cannot_be_read(text: str, reason: str, flat: Asker, condarc: Path) -> None:
-    """It is told of and no more: nobody may have asked about conda."""
-    flat.lock(flat.row("hello"), flat.row("lib"))
-    flat.configure(f'[mirrors]\n"{CHANNEL}" = ["{flat.url}"]\n')
-    condarc.write_text(text, encoding="utf-8")
-    code, out, _ = flat.ask()
-    assert code == 0
-    assert f"not read: {condarc}: {reason}; conda leaves it aside, too\n" in out
-
-
-def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
-    """A pipe would never answer, a device never end; the file beside them is read."""
-    folder = tmp_path / ".conda" / "condarc.d"
-    folder.mkdir(parents=True)
-    (folder / "good.yml").write_text("channels: [good]\n", encoding="utf-8")
-    (folder / "large.yml").write_bytes(b"#" * ((1 << 20) + 1))
-    (folder / "folder.yml").mkdir()
-    wanted = {
-        "large.yml": "larger than any condarc should be (1 MiB)",
-        "folder.yml": os.strerror(errno.EISDIR if os.name != "nt" else errno.EACCES),
-    }
-    if os.name != "nt":
-        os.mkfifo(folder / "pipe.yml")
-        (folder / "device.yml").symlink_to("/dev/zero")
-        os.mkfifo(tmp_path / ".condarc")
-        wanted |= dict.fromkeys(("pipe.yml", "device.yml", ".condarc"), "not a file")
-    found = _read(tmp_path)
-    assert {Path(file).name: reason for file, reason in found.ignored} == wanted
-    assert found.channels == ("good",)
-
-
-@pytest.mark.parametrize(
-    ("text", "environ"),
-    [
-        ("channels: ['http://[bad', 'http://h:99999/x']\n", {}),
-        ("channel_alias: 'http://[bad'\nchannels: [conda-forge]\n", {}),
-        ("channel_alias: '//[bad'\nchannels: [conda-forge]\n", {}),
-        ("channels: [conda-forge]\n", {"CONDA_CHANNEL_ALIAS": "http://[x"}),
-        ("custom_channels: {conda-forge: 'http://[bad'}\nchannels: [conda-forge]\n", {}),
-    ],
-)
-def test_a_url_that_is_none_leads_nowhere(
-    text: str,
-    environ: dict[str, str],
-    by_channel: Asker,
-    condarc: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_url_that_is_none_leads_nowhere(by_channel: Asker, condarc: Path) -> None:
     by_channel.lock(by_channel.row("lib"))
-    condarc.write_text(text, encoding="utf-8")
-    for name, value in environ.items():
-        monkeypatch.setenv(name, value)
+    condarc.write_text("channels: ['http://[bad', 'http://h:99999/x']\n", encoding="utf-8")
     code, out, err = by_channel.ask(*CONDA)
     assert (code, out.splitlines()[-1]) == (1, "for conda, in .condarc: channel_alias: URL")
     assert "leads elsewhere, or not everywhere it should\n  asked now  " in err
 
 
-def test_condarc_names_no_file(tmp_path: Path) -> None:
-    """A user whom nobody knows, and a name that is too long for any file."""
-    assert _read(tmp_path, CONDARC="~nobody-of-this-name/x.yml").ignored == ()
-    name = "x" * 5000 + ".yml"
-    ignored = _read(tmp_path, CONDARC=name).ignored
-    if os.name != "nt":  # there it is a file that is not there
-        assert ignored == ((name, os.strerror(errno.ENAMETOOLONG)),)
+def test_an_alias_that_was_moved(by_channel: Asker, condarc: Path) -> None:
+    """A URL under it is taken for a name, which the new alias leads to the mirror."""
+    by_channel.lock(by_channel.row("lib"))
+    text = f"channels: ['{CHANNEL}']\nchannel_alias: {by_channel.url}\n"
+    moved = "migrated_channel_aliases: ['https://conda.anaconda.org']\n"
+    for more, asked in (("", ", if asked with -c conda-forge --override-channels"), (moved, "")):
+        condarc.write_text(text + more, encoding="utf-8")
+        led = f"conda: led to this mirror by {condarc}{asked}"
+        assert _last(by_channel.ask(*CONDA)) == (0, led)
 
 
-@pytest.mark.skipif(os.name == "nt" or not os.getuid(), reason="root may look everywhere")
-@pytest.mark.parametrize("name", [".conda", ".conda/condarc.d"])
-def test_a_folder_that_may_not_be_looked_into(name: str, tmp_path: Path) -> None:
-    (tmp_path / ".conda" / "condarc.d").mkdir(parents=True)
-    (tmp_path / ".condarc").write_text("channels: [good]\n", encoding="utf-8")
-    (tmp_path / name).chmod(0)
-    try:
-        found = _read(tmp_path)
-    finally:
-        (tmp_path / name).chmod(0o700)
-    assert {reason for _, reason in found.ignored} == {os.strerror(errno.EACCES)}
-    assert found.channels == ("good",)
+def test_without_conda_its_lines_are_printed(by_channel: Asker) -> None:
+    """What is not known is neither a finding nor a tick."""
+    _three(by_channel)
+    code, out, err = by_channel.ask(*CONDA)
+    assert (code, err.count("\n")) == (0, 1)
+    assert out.splitlines()[0] == "default  linux-64  artifacts ✓ (3)  configuration –"  # noqa: RUF001
+    assert out.splitlines()[-2:] == [
+        "for conda, in .condarc: channel_alias: URL",
+        "conda: its configuration was not checked: there is no conda on PATH",
+    ]
+    assert by_channel.ask("--client", "pixi,conda")[0] == 1  # pixi is not led there
+    by_channel.lock(by_channel.row("lib", other=TinyPackage(name="gone")))
+    assert by_channel.ask(*CONDA)[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("ending", "how"),
+    [
+        ("refusing", "ended with exit code 1"),
+        ("well", "ended with exit code 1"),
+        ("without end", "did not end within 1 s"),
+    ],
+)
+def test_a_conda_that_fails(
+    ending: str, how: str, by_channel: Asker, condarc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It concerns those who asked about conda, and nobody else."""
+    by_channel.lock(by_channel.row("lib"))
+    by_channel.configure('[mirrors]\n"https://conda.anaconda.org" = ["' + by_channel.url + '"]\n')
+    standin(by_channel.root / "bin", "conda", monkeypatch, ending)
+    condarc.write_text("channels: [\n", encoding="utf-8")
+    if ending == "without end":
+        monkeypatch.setattr(conda_configuration, "_TIMEOUT", 1)
+    trouble = f"its configuration cannot be read: `conda config --show --json` {how}\n"
+    code, out, err = by_channel.ask()
+    assert (code, err.count("\n")) == (0, 1)
+    assert f"conda: its configuration was not checked: {trouble}" in out
+    code, out, err = by_channel.ask(*CONDA)
+    assert (code, "configuration –" in out) == (4, True)  # noqa: RUF001
+    assert f"error: conda: {trouble}" in err
+    assert "  program  ROOT/bin/conda\n" in err
+    said = "  said     error    libmamba Could not solve for environment specs\n"
+    assert (said in err) == (ending == "refusing")
+    assert err.endswith(
+        "help: conda config --show, and mend what it names; or leave out --client conda\n"
+    )
 
 
 def test_secrets_are_not_shown(by_channel: Asker, condarc: Path) -> None:
@@ -283,46 +252,6 @@ def test_secrets_are_not_shown(by_channel: Asker, condarc: Path) -> None:
     assert code == 1
     assert "word" not in out + err
     assert "token-1" not in out + err
-
-
-def test_where_conda_looks(tmp_path: Path) -> None:
-    """The later one wins for what is one, and comes first in lists; the environment is last."""
-    files = {
-        "root/.condarc": "channels: [a]\nchannel_alias: https://one.example.org\n",
-        "home/.config/conda/condarc.d/2.yml": "channels: [c]\ncustom_channels: {x: https://x.y}\n",
-        "home/.config/conda/condarc.d/1.yaml": "channels: [b]\n",
-        "home/.config/conda/condarc.d/3.txt": "channels: [no]\n",
-        "home/.condarc": "channels: [d, a]\nchannel_alias: https://${WHERE}/$NOT\n",
-        "prefix/condarc": "channels: [e]\n",
-        "named.yml": "channels: [f]\ncustom_channels: {z: https://z.y}\n",
-    }
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text, encoding="utf-8")
-    environ = {
-        "CONDA_EXE": str(tmp_path / "root" / "bin" / "conda"),
-        "CONDA_PREFIX": str(tmp_path / "prefix"),
-        "CONDARC": str(tmp_path / "named.yml"),
-        "WHERE": "two.example.org",
-    }
-    found = _read(tmp_path / "home", **environ)
-    assert found.channels == ("f", "e", "d", "a", "c", "b")
-    assert found.channel_alias == "https://two.example.org/$NOT"
-    assert found.custom == {"x": "https://x.y", "z": "https://z.y"}
-    assert [Path(file).name for file in found.files] == [
-        ".condarc",
-        "1.yaml",
-        "2.yml",
-        ".condarc",
-        "condarc",
-        "named.yml",
-    ]
-    more = {"CONDA_CHANNELS": "g,h", "CONDA_CHANNEL_ALIAS": "https://three.example.org"}
-    found = _read(tmp_path / "home", **environ, **more)
-    assert found.channels == ("g", "h", "f", "e", "d", "a", "c", "b")
-    assert found.channel_alias == "https://three.example.org"
-    (tmp_path / "named.txt").write_text("channels: [no]\n", encoding="utf-8")
-    assert "no" not in _read(tmp_path, CONDARC=str(tmp_path / "named.txt")).channels
 
 
 @pytest.mark.needs_conda
@@ -337,6 +266,12 @@ def test_where_conda_looks(tmp_path: Path) -> None:
         ),
         "channels: [defaults, conda-forge]\n",
         "default_channels: ['https://example.org/one', two]\n",
+        "default_channels: ['https://example.org/one', two]\nchannels: [defaults]\n",
+        (
+            "channel_alias: https://example.org/x\n"
+            "channels: ['https://conda.anaconda.org/nvidia']\n"
+            "migrated_channel_aliases: ['https://conda.anaconda.org']\n"
+        ),
         "custom_multichannels: {ours: [one, 'https://example.org/two']}\nchannels: [ours]\n",
         pytest.param(
             "channels: ['file:///srv/chan', '/srv/other']\n",
@@ -344,19 +279,28 @@ def test_where_conda_looks(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_conda_asks_the_same(text: str, clean_environment: Path) -> None:
-    """The oracle: what `conda info` says that it would ask."""
-    home = clean_environment
-    (home / ".condarc").write_text(text, encoding="utf-8")
-    (home / ".conda").mkdir()
-    (home / ".conda" / "condarc").write_text("channels: [of-a-weaker-file]\n", encoding="utf-8")
+def test_conda_asks_the_same(text: str, condarc: Path) -> None:
+    """The oracle: what `conda info` says that it would ask. The stand-in says so, too."""
+    condarc.write_text(text, encoding="utf-8")
+    conda = find_conda(os.environ)
+    assert conda is not None
     info = json.loads(_conda("info", "--json").stdout)
     theirs = dict.fromkeys(url.rpartition("/")[0] for url in info["channels"])
-    ours = _read(home, CONDA_ROOT=info["root_prefix"])
+    ours = read_conda_settings(conda, os.environ)
     assert ours.asked() == tuple(theirs)
-    assert [str(home / ".condarc"), str(home / ".conda" / "condarc")] == [
-        file for file in reversed(ours.files) if file.startswith(str(home))
-    ]
+    assert list(ours.sources) == [str(condarc)]
+    assert parse_conda_settings(config("--show"), config("--show-sources")).asked() == ours.asked()
+
+
+@pytest.mark.needs_conda
+def test_a_variable_is_named(condarc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    conda = find_conda(os.environ)
+    assert conda is not None
+    condarc.write_text("channels: [a]\nadd_pip_as_python_dependency: 'no'\n", encoding="utf-8")
+    monkeypatch.setenv("CONDA_CHANNELS", "b,c")
+    settings = read_conda_settings(conda, os.environ)
+    assert (settings.channels, settings.adds_pip) == (("b", "c", "a"), False)
+    assert set(settings.sources) == {str(condarc), "CONDA_CHANNELS"}
 
 
 @pytest.mark.needs_conda
@@ -399,9 +343,7 @@ PIP_PROBLEM = (
 )
 
 
-def test_conda_adds_a_pip_that_the_mirror_lacks(
-    by_channel: Asker, condarc: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_conda_adds_a_pip_that_the_mirror_lacks(by_channel: Asker, condarc: Path) -> None:
     alias = f"channel_alias: {by_channel.url}\n"
     condarc.write_text(alias, encoding="utf-8")
     by_channel.lock(by_channel.row("lib"))
@@ -417,15 +359,9 @@ def test_conda_adds_a_pip_that_the_mirror_lacks(
     code, out, _ = by_channel.ask()
     assert (code, PIP_LINE in out.splitlines()) == (0, True)
 
-    for value in ("false", "'No'", "0"):
-        condarc.write_text(f"{alias}add_pip_as_python_dependency: {value}\n", encoding="utf-8")
-        code, out, _ = by_channel.ask(*CONDA)
-        assert (code, "add_pip" in out) == (0, False)
-    monkeypatch.setenv("CONDA_ADD_PIP_AS_PYTHON_DEPENDENCY", "true")
-    assert by_channel.ask(*CONDA)[0] == 1
-    condarc.write_text(alias, encoding="utf-8")
-    monkeypatch.setenv("CONDA_ADD_PIP_AS_PYTHON_DEPENDENCY", "0")
-    assert by_channel.ask(*CONDA)[0] == 0
+    condarc.write_text(f"{alias}add_pip_as_python_dependency: false\n", encoding="utf-8")
+    code, out, _ = by_channel.ask(*CONDA)
+    assert (code, "add_pip" in out) == (0, False)
 
 
 def test_a_pip_in_the_mirror_is_enough(by_channel: Asker, condarc: Path) -> None:

@@ -70,8 +70,8 @@ def test_a_prefix_that_no_line_can_outdo(flat: Asker) -> None:
     deep = f'"{CHANNEL}/noarch" = ["https://old.example.org"]\n'
     code, lines, err = _ask(flat, f"[mirrors]\n{deep}")
     assert (code, lines) == (1, ["[mirrors]", f'"{CHANNEL}" = ["URL"]'])
-    assert f"  in the way  {CHANNEL}/noarch/\n" in err
-    assert err.endswith("in ROOT/.pixi/config.toml; and take away what is in the way\n")
+    assert f"  overridden by  {CHANNEL}/noarch/\n" in err
+    assert err.endswith("in ROOT/.pixi/config.toml; and take away what overrides them\n")
     assert _ask(flat, "\n".join([*lines, deep]))[0] == 1
 
 
@@ -116,6 +116,7 @@ def test_a_folder(as_url: bool, by_channel: Asker) -> None:  # noqa: FBT001
             " --override-channels --offline  # default\n"
             "for conda, as options: -c FILE/nvidia/label/cuda-1 -c FILE/conda-forge"
             " --override-channels --offline  # gpu\n"
+            "conda: its configuration was not checked: there is no conda on PATH\n"
         ),
         (
             "doctor: reading the repodata of FILE\n"

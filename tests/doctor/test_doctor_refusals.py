@@ -103,6 +103,34 @@ def test_a_folder_of_other_channels(by_channel: Asker) -> None:
     assert "error: https://conda.anaconda.org/bioconda: this channel is not mirrored\n" in err
 
 
+def test_a_server_of_other_channels(by_channel: Asker, upstream: Upstream) -> None:
+    """Where it lists its folders, or has conda-forge, it is a mirror, too: that one lacks it."""
+    by_channel.lock(by_channel.row("lib", channel="https://conda.anaconda.org/bioconda"))
+    code, out, err = by_channel.ask()
+    assert (code, out.splitlines()[2]) == (
+        1,
+        "none of the lock's channels is there, only: conda-forge",
+    )
+    assert "error: https://conda.anaconda.org/bioconda: this channel is not mirrored\n" in err
+
+    page = (("Content-Type", "text/html"),)
+    lists = {
+        "/": '<a href="../">..</a> <a href="x.txt">x</a> <a href="nvidia/">nvidia/</a>',
+        "/nvidia/": "<a href='label/'>label/</a>",
+        "/nvidia/label/": '<A HREF="./cuda-1/">cuda-1/</A>',
+    }
+    for path, body in lists.items():
+        upstream.always(path, Reply(body=body.encode(), headers=page))
+    code, out, _ = by_channel.ask()
+    assert (code, out.splitlines()[2]) == (
+        1,
+        "none of the lock's channels is there, only: nvidia/label/cuda-1",
+    )
+    upstream.always("/nvidia/label/cuda-1/*", status(404))  # the control: lists of no channel
+    upstream.always("/conda-forge/*", status(404))
+    assert by_channel.ask()[0] == 2
+
+
 def test_a_login_page(flat: Asker, upstream: Upstream) -> None:
     flat.lock(flat.row("lib"))
     upstream.always("*", login_page())
@@ -235,7 +263,7 @@ def test_locations_that_no_mirror_can_stand_in_for(flat: Asker) -> None:
     code, out, err = flat.ask()
     assert code == 1
     assert out.splitlines()[0] == (
-        "default  linux-64  artifacts ✗ (2 out of reach; 0 of 3 right)  configuration ✓"
+        "default  linux-64  artifacts ✗ (2 not mirrorable; 0 of 3 right)  configuration ✓"
     )
     assert "not of the mirror, but a file that is there: ROOT/noarch/local-1.0-0.conda" in out
     trouble = "nothing can lead pixi from this location to the mirror"
@@ -245,7 +273,7 @@ def test_locations_that_no_mirror_can_stand_in_for(flat: Asker) -> None:
         f"error: s3://bucket/chan/files/lib-1.0-0.tar.bz2: {trouble}",
     ]
     local.unlink()
-    assert "3 out of reach" in flat.ask()[1]
+    assert "3 not mirrorable" in flat.ask()[1]
 
 
 def test_the_mirror_is_asked_as_the_consumer_has_set(asks: Asks, upstream: Upstream) -> None:

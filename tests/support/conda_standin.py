@@ -4,7 +4,8 @@
     …  # a run of verify
     program.call.arguments, program.call.variables
 
-It installs what it is asked for, as the real one would, with py-rattler.
+It installs what it is asked for, as the real one would, with py-rattler. Asked for its
+configuration, it says what the one file `~/.condarc` says, as conda takes it.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ import os
 import signal
 import socket
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 import pytest
+import yaml
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _RECORD, _ENDING = "STANDIN_RECORD", "STANDIN_ENDING"
@@ -28,6 +32,7 @@ _ENDINGS: Final = {
     "refusing": (1, "error    libmamba Could not solve for environment specs\n"),
     "crashing": (134, "Fatal Python error: PyGILState_Release: thread state\nAborted\n"),
     "wanting pip": (1, "error    libmamba nothing provides pip needed by python-3.13.0-0\n"),
+    "without end": (0, ""),
     "killed": (-signal.SIGKILL if sys.platform != "win32" else 1, ""),
 }
 
@@ -60,8 +65,9 @@ def standin(
 ) -> Standin:
     """Write the program and put it on PATH; `ending` says whether and how it fails.
 
-    `refusing` installs nothing, `crashing` installs first, `killed` is ended by a signal, and
-    `wanting pip` is content where it is told not to add it. Asked for its version, it says one.
+    `refusing` installs nothing, `crashing` installs first, `killed` is ended by a signal, `without
+    end` does not end, and `wanting pip` is content where it is told not to add it. Asked for its
+    version, it says one.
     """
     if sys.platform == "win32":
         pytest.skip("a program without an extension is none on Windows")
@@ -83,6 +89,13 @@ def main() -> None:
     if arguments == ["--version"]:
         print("26.7.1")
         return
+    ending = os.environ[_ENDING]
+    if ending == "without end":
+        time.sleep(600)
+    if arguments[0] == "config":
+        code, words = _ENDINGS[ending]
+        print(json.dumps({"message": words.strip()} if code else config(arguments[1])))
+        sys.exit(code)
     wanted = Path(arguments[arguments.index("--file") + 1]).read_text(encoding="utf-8")
     call = {
         "arguments": arguments,
@@ -91,7 +104,6 @@ def main() -> None:
         "is_alone": _is_alone(),
     }
     Path(os.environ[_RECORD]).write_text(json.dumps(call), encoding="utf-8")
-    ending = os.environ[_ENDING]
     told = [text for name, text in os.environ.items() if name.endswith(_ADD_PIP)]
     code, words = _ENDINGS["well" if ending == "wanting pip" and told == ["false"] else ending]
     if code < 0:
@@ -101,6 +113,41 @@ def main() -> None:
     sys.stderr.write(words)
     sys.stderr.flush()
     os._exit(code)  # rattler may crash on the way out
+
+
+def config(option: str) -> dict[str, Any]:
+    """Return what `conda config` prints with this option and --json, of what the doctor reads."""
+    file = Path.home() / ".condarc"
+    said = (yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None) or {}
+    if option == "--show-sources":
+        return {str(file): said} if said else {}
+    alias = said.get("channel_alias", "https://conda.anaconda.org").rstrip("/")
+    defaults = ["https://repo.anaconda.com/pkgs/main", "https://repo.anaconda.com/pkgs/r"]
+    several = {
+        "defaults": said.get("default_channels", defaults),
+        **said.get("custom_multichannels", {}),
+    }
+    return {
+        "channels": said.get("channels", []),
+        "channel_alias": _taken_apart(alias),
+        "custom_channels": {
+            name: _taken_apart(place, name)
+            for name, place in said.get("custom_channels", {}).items()
+        },
+        "custom_multichannels": {
+            name: [_taken_apart(each if "://" in each else f"{alias}/{each}") for each in channels]
+            for name, channels in several.items()
+        },
+        "migrated_channel_aliases": list(
+            map(_taken_apart, said.get("migrated_channel_aliases", ()))
+        ),
+        "add_pip_as_python_dependency": said.get("add_pip_as_python_dependency", True),
+    }
+
+
+def _taken_apart(url: str, name: str = "") -> dict[str, str]:
+    parts = urlsplit(url.rstrip("/"))
+    return {"scheme": parts.scheme, "location": f"{parts.netloc}{parts.path}", "name": name}
 
 
 def _is_alone() -> bool:
