@@ -14,9 +14,8 @@ from scripts.core.report import Report
 from scripts.doctor.channel_report import channel_report, channel_uses, names_of_two_channels
 from scripts.lock.read import read_lock
 from scripts.lock.select import select
-from scripts.workspace.workspace import add_setting_options, open_workspace, overrides_from
-
-SETTINGS = ("layout", "environments", "exclude-environments", "platforms")
+from scripts.workspace.settings import add_setting_options, overrides_from
+from scripts.workspace.workspace import open_workspace
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "show each environment's channels in their order, how many packages each serves, and "
         "which of their names other channels of the mirror have too",
     )
-    add_setting_options(parser, *SETTINGS)
+    add_setting_options(parser, "channels")
     return run_task("channels", parser, run, argv)
 
 

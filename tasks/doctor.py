@@ -14,8 +14,14 @@ from scripts.core.report import Report
 from scripts.doctor.mirror_place import Asking, MirrorPlace
 from scripts.doctor.source import find_mirror
 from scripts.doctor.stage import Question, doctor
-from scripts.workspace.settings import SettingOverrides, Settings, override
-from scripts.workspace.workspace import add_setting_options, open_workspace, overrides_from
+from scripts.workspace.settings import (
+    SettingOverrides,
+    Settings,
+    add_setting_options,
+    override,
+    overrides_from,
+)
+from scripts.workspace.workspace import open_workspace
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="CLIENT",
         help=f"whose configuration is to lead there: {', '.join(Asking)} (default: pixi)",
     )
-    add_setting_options(parser, "environments", "platforms", "allow-incomplete")
+    add_setting_options(parser, "doctor")
     return run_task("doctor", parser, run, argv)
 
 

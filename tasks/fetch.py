@@ -14,17 +14,8 @@ from scripts.core.report import Report
 from scripts.fetch.stage import FetchOptions, fetch
 from scripts.lock.read import read_lock
 from scripts.lock.select import select
-from scripts.workspace.workspace import add_setting_options, open_workspace, overrides_from
-
-SETTINGS = (
-    "channel-dir",
-    "layout",
-    "jobs",
-    "environments",
-    "exclude-environments",
-    "platforms",
-    "allow-unhashed",
-)
+from scripts.workspace.settings import add_setting_options, overrides_from
+from scripts.workspace.workspace import open_workspace
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = task_parser(
         "fetch", "download every artifact that pixi.lock names and the channel lacks"
     )
-    add_setting_options(parser, *SETTINGS)
+    add_setting_options(parser, "fetch")
     parser.add_argument(
         "--dry-run", action="store_true", help="say what would be downloaded, then stop"
     )

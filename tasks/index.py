@@ -14,16 +14,8 @@ from scripts.core.report import Report
 from scripts.index.stage import index
 from scripts.lock.read import read_lock
 from scripts.lock.select import select
-from scripts.workspace.workspace import add_setting_options, open_workspace, overrides_from
-
-SETTINGS = (
-    "channel-dir",
-    "layout",
-    "environments",
-    "exclude-environments",
-    "platforms",
-    "grace",
-)
+from scripts.workspace.settings import add_setting_options, overrides_from
+from scripts.workspace.workspace import open_workspace
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = task_parser(
         "index", "write the repodata and shards that make the mirror a conda channel, or several"
     )
-    add_setting_options(parser, *SETTINGS)
+    add_setting_options(parser, "index")
     return run_task("index", parser, run, argv)
 
 

@@ -14,15 +14,14 @@ from scripts.core.report import Report
 from scripts.keep.changes import add_markdown_option, changes_report, known_before
 from scripts.lock.update import renew_lock
 from scripts.workspace.pixi import need_pixi
-from scripts.workspace.workspace import add_setting_options, open_workspace, overrides_from
-
-SETTINGS = ("channel-dir", "environments", "exclude-environments", "platforms")
+from scripts.workspace.settings import add_setting_options, overrides_from
+from scripts.workspace.workspace import open_workspace
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the task with these arguments."""
     parser = task_parser("lock", "renew pixi.lock and say what changed for the channel")
-    add_setting_options(parser, *SETTINGS)
+    add_setting_options(parser, "lock")
     add_markdown_option(parser)
     return run_task("lock", parser, run, argv)
 

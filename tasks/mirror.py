@@ -24,24 +24,8 @@ from scripts.lock.satisfiability_check import check_fit
 from scripts.lock.select import select
 from scripts.verify.stage import VerifyOptions, verify
 from scripts.workspace.pixi import is_run_by_pixi
-from scripts.workspace.workspace import (
-    Workspace,
-    add_setting_options,
-    open_workspace,
-    overrides_from,
-)
-
-SETTINGS = (
-    "channel-dir",
-    "layout",
-    "jobs",
-    "environments",
-    "exclude-environments",
-    "platforms",
-    "allow-incomplete",
-    "allow-unhashed",
-    "grace",
-)
+from scripts.workspace.settings import add_setting_options, overrides_from
+from scripts.workspace.workspace import Workspace, open_workspace
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = task_parser(
         "mirror", "fetch, index and verify: make of pixi.lock a channel that installs offline"
     )
-    add_setting_options(parser, *SETTINGS)
+    add_setting_options(parser, "mirror")
     parser.add_argument(
         "--relayout",
         action="store_true",

@@ -10,16 +10,14 @@ from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.errors import usage_error
 from scripts.core.report import Report
-from scripts.workspace.edit_platforms import change_platforms, set_platforms
-from scripts.workspace.platforms import show_platforms, write_platforms
-from scripts.workspace.workspace import (
-    add_setting_options,
-    open_workspace,
-    overrides_from,
-    read_manifest_text,
+from scripts.workspace.platforms import (
+    change_platforms,
+    set_platforms,
+    show_platforms,
+    write_platforms,
 )
-
-SETTINGS = ("environments", "exclude-environments")
+from scripts.workspace.settings import add_setting_options, overrides_from
+from scripts.workspace.workspace import open_workspace, read_manifest_text
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             metavar="PLATFORM",
             help=f"{verb} this platform (repeatable)",
         )
-    add_setting_options(parser, *SETTINGS)
+    add_setting_options(parser, "platforms")
     return run_task("platforms", parser, run, argv)
 
 

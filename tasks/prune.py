@@ -14,9 +14,8 @@ from scripts.core.file_lock import exclusive
 from scripts.core.report import Report
 from scripts.keep.prune import adopt, forget, prune
 from scripts.lock.read import read_lock
-from scripts.workspace.workspace import add_setting_options, open_workspace, overrides_from
-
-SETTINGS = ("channel-dir", "grace")
+from scripts.workspace.settings import add_setting_options, overrides_from
+from scripts.workspace.workspace import open_workspace
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = task_parser(
         "prune", "remove retained artifacts: those that the index names and no workspace does"
     )
-    add_setting_options(parser, *SETTINGS)
+    add_setting_options(parser, "prune")
     parser.add_argument(
         "--dry-run", action="store_true", help="say what would be removed, then stop"
     )

@@ -19,8 +19,8 @@ from scripts.lock.read import read_lock
 from scripts.lock.update import try_update, update_lock
 from scripts.lock.update_plan import UpdateRequest, beyond_lines, plan_update
 from scripts.workspace.pixi import need_pixi
-from scripts.workspace.setting_options import add_long_setting_options
-from scripts.workspace.workspace import open_workspace, overrides_from
+from scripts.workspace.settings import add_setting_options, overrides_from
+from scripts.workspace.workspace import open_workspace
 from tasks import mirror
 
 
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             metavar=word.upper(),
             help=f"update this {word} alone (repeatable), as `pixi update` does",
         )
-    add_long_setting_options(parser, *mirror.SETTINGS)
+    add_setting_options(parser, "mirror", short=False)
     add_markdown_option(parser)
     parser.add_argument(
         "--dry-run", action="store_true", help="say what would change; change no byte"

@@ -17,23 +17,14 @@ from scripts.lock.read import read_lock
 from scripts.lock.select import select
 from scripts.verify.findings import Client, Level
 from scripts.verify.stage import REPORT_FORMS, VerifyOptions, verify
-from scripts.workspace.workspace import add_setting_options, open_workspace, overrides_from
-
-SETTINGS = (
-    "channel-dir",
-    "layout",
-    "environments",
-    "exclude-environments",
-    "platforms",
-    "allow-incomplete",
-    "allow-unhashed",
-)
+from scripts.workspace.settings import add_setting_options, overrides_from
+from scripts.workspace.workspace import open_workspace
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the task with these arguments."""
     parser = task_parser("verify", "prove that the channel holds what pixi.lock names; only look")
-    add_setting_options(parser, *SETTINGS)
+    add_setting_options(parser, "verify")
     parser.add_argument(
         "--level",
         type=words_of(Level),

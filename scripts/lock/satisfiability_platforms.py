@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from scripts.lock.model import LockedEnvironment, LockPlatform, PlatformPackages
 from scripts.workspace.model import ManifestPlatform
-from scripts.workspace.parse_platforms import is_default, version_key
+from scripts.workspace.virtual_packages import is_default, version_key
 
 
 def matching_platform(

@@ -15,10 +15,10 @@ from typing import Final
 from scripts.core.channel_paths import STATE_FOLDER
 from scripts.core.errors import usage_error
 from scripts.core.scratch import scratch_folder
+from scripts.core.typed_values import load_toml
 from scripts.lock.model import LockFile
 from scripts.lock.parse import parse_lock
 from scripts.lock.read import read_lock_text
-from scripts.workspace.toml_table import load_toml
 from scripts.workspace.workspace import Workspace, read_manifest_text
 
 _CONFIGURATION: Final = Path(".pixi", "config.toml")

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 from scripts.core.errors import MirrorError, usage_error
 from scripts.core.redact import redact
+from scripts.core.typed_values import Table, load_toml
 from scripts.network.s3_options import S3Options, overlay, parse_s3_options
-from scripts.workspace.toml_table import Table, load_toml
 
 # pixi's default, which is never taken for a wish: rattler_config, ConcurrencyConfig::merge_config.
 _DEFAULT_DOWNLOADS: Final = 50
@@ -89,7 +89,7 @@ def parse_pixi_config(text: str, subject: str) -> PixiConfigLayer:
     proxy, concurrency = top.table("proxy-config"), top.table("concurrency")
     no_verify = _only_key(top, "tls-no-verify", "tls_no_verify")
     override = _only_key(top, "authentication-override-file", "authentication_override_file")
-    override_file = top.text(override) if override else None
+    override_file = top.string(override) if override else None
     if override_file is not None and "\0" in override_file:
         raise usage_error(subject, f"{override} is not a path")
     return PixiConfigLayer(
@@ -97,9 +97,9 @@ def parse_pixi_config(text: str, subject: str) -> PixiConfigLayer:
         mirrors=_mirrors(top),
         https_proxy=_proxy(proxy, "https"),
         http_proxy=_proxy(proxy, "http"),
-        non_proxy_hosts=proxy.texts("non-proxy-hosts") or (),
-        tls_no_verify=top.flag(no_verify) if no_verify else None,
-        tls_root_certs=_root_certs(top.text("tls-root-certs"), subject),
+        non_proxy_hosts=proxy.strings("non-proxy-hosts") or (),
+        tls_no_verify=top.boolean(no_verify) if no_verify else None,
+        tls_root_certs=_root_certs(top.string("tls-root-certs"), subject),
         downloads=_downloads(concurrency),
         authentication_override_file=None if override_file is None else Path(override_file),
         s3_options=parse_s3_options(top.table("s3-options")),

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from scripts.core.errors import usage_error
 from scripts.core.redact import redact
+from scripts.core.typed_values import Table, load_toml
 from scripts.workspace.parse import pixi_table, workspace_table
-from scripts.workspace.toml_table import Table, load_toml
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,12 +46,12 @@ def overlay(weak: tuple[S3Options, ...], strong: tuple[S3Options, ...]) -> tuple
 
 
 def _parse(bucket: str, table: Table) -> S3Options:
-    endpoint, region = table.text("endpoint-url"), table.text("region")
+    endpoint, region = table.string("endpoint-url"), table.string("region")
     if endpoint is None or region is None:
         raise usage_error(table.subject, f"{table.where} needs an endpoint-url and a region")
     if "://" not in endpoint:
         raise usage_error(table.subject, f"{table.path_of('endpoint-url')} is not a URL")
-    style = table.text("addressing-style")
+    style = table.string("addressing-style")
     if style not in {None, "path", "virtual-host"}:
         raise usage_error(
             table.subject,
@@ -62,5 +62,5 @@ def _parse(bucket: str, table: Table) -> S3Options:
         bucket=bucket,
         endpoint_url=endpoint,
         region=region,
-        path_style=style == "path" or table.flag("force-path-style"),
+        path_style=style == "path" or table.boolean("force-path-style"),
     )

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from scripts.core.errors import MirrorError, usage_error
 from scripts.core.version import TEMPLATE
-from scripts.workspace.toml_table import load_toml
+from scripts.core.typed_values import load_toml
 
 PYZ: Final = "pixi-mirror.pyz"
 _MAIN: Final = "scripts/pyz.py"

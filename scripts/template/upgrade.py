@@ -24,7 +24,7 @@ from scripts.core.scratch import scratch_folder
 from scripts.core.version import TEMPLATE
 from scripts.template.archive import PYZ, archive, read_archive, render_tables, toml_key, toml_value
 from scripts.template.new import MANIFEST, program_failed, quoted, write_files
-from scripts.workspace.toml_table import load_toml, parse_toml
+from scripts.core.typed_values import load_toml, parse_toml
 from scripts.workspace.workspace import Workspace, read_manifest_text
 
 _RECORD: Final = ".template.json"  # of builders that had the tool as several hundred files

@@ -9,8 +9,8 @@ from typing import Final
 from scripts.lock.model import LockedEnvironment, PlatformPackages
 from scripts.lock.satisfiability_platforms import matching_platform
 from scripts.workspace.model import Environment, Manifest, ManifestPlatform
-from scripts.workspace.parse_platforms import default_packages
 from scripts.workspace.resolve import environment_platforms
+from scripts.workspace.virtual_packages import default_packages
 
 # Those that pixi hands to the solver (pixi_core/src/workspace/virtual_packages.rs), and of which
 # subdirs; others it drops.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -125,6 +126,16 @@ class Manifest:
     def environment(self, name: str) -> Environment | None:
         """Find an environment by name."""
         return next((each for each in self.environments if each.name == name), None)
+
+    def all_features(self) -> Iterator[Feature]:
+        """Yield every feature, and what the tables of environments hold themselves."""
+        yield from self.features
+        yield from (each.own for each in self.environments if each.own is not None)
+
+    @property
+    def is_rich(self) -> bool:
+        """Tell whether the workspace names more than bare subdirs."""
+        return any(platform.name != platform.subdir for platform in self.platforms)
 
     def features_of(self, environment: Environment) -> tuple[Feature, ...]:
         """Return the features of an environment in pixi's order: its own, the named, default."""

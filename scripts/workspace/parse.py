@@ -1,19 +1,20 @@
 """Read a pixi manifest: pixi.toml, pyproject.toml, old and new.
 
-Only what a mirror must know is read, as pixi reads it (crates/pixi_manifest/src/toml); pixi
-itself judges the rest.
+Only what a mirror must know is read, as pixi reads it (crates/pixi_manifest/src/toml, target.rs;
+crates/pixi_spec/src/toml.rs); pixi itself judges the rest.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 from typing import Final
 
 from scripts.core.channel_url import channel_base_url
 from scripts.core.errors import usage_error
+from scripts.core.typed_values import Table, load_toml
 from scripts.workspace.model import (
     DEFAULT,
     Environment,
@@ -23,15 +24,27 @@ from scripts.workspace.model import (
     Requirement,
     Target,
 )
-from scripts.workspace.parse_platforms import parse_platforms, parse_system_requirements
-from scripts.workspace.parse_targets import parse_targets, pypi_name
 from scripts.workspace.settings import TABLE, parse_settings
-from scripts.workspace.toml_table import Table, load_toml
+from scripts.workspace.virtual_packages import parse_platforms, parse_system_requirements
 
 PYPROJECT: Final = "pyproject.toml"
 _PEP508_NAME: Final = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
 # What an environment's own table may hold besides these is the content of a feature.
 _NOT_CONTENT: Final = frozenset({"features", "solve-group", "no-default-feature"})
+# Later ones win where they name the same package.
+_KINDS: Final = ("dependencies", "host-dependencies", "build-dependencies")
+# Keys of a dependency that a MatchSpec writes in brackets (rattler: match_spec/parse.rs).
+_BRACKETS: Final = {
+    "build-number": "build_number",
+    "file-name": "fn",
+    "subdir": "subdir",
+    "license": "license",
+    "license-family": "license_family",
+    "md5": "md5",
+    "sha256": "sha256",
+}
+_ARCHIVE: Final = re.compile(r"\.(conda|tar\.bz2)\Z")
+_BLANKS: Final = re.compile(r"\s*([,|])\s*|([<>=!~]=?)\s+")
 
 
 def parse_manifest(text: str, *, name: str) -> Manifest:
@@ -44,19 +57,27 @@ def parse_manifest(text: str, *, name: str) -> Manifest:
     pixi = pixi_table(top)
     workspace = workspace_table(pixi)
     pool = workspace.table("dependencies").fields
-    features = [_with_ways(_parse_feature(DEFAULT, pixi, pool), workspace)]
+    default = dataclasses.replace(
+        _parse_feature(DEFAULT, pixi, pool, ways=workspace), platforms=None, channels=None
+    )
+    features = [default]
     features += [
         _parse_feature(each, table, pool) for each, table in pixi.table("feature").tables()
     ]
-    project = top.table("project") if top is not pixi else Table(name, "", {})
+    project = Table(name, "", {}) if top is pixi else top.table("project")
     if top is not pixi:
         features = _with_python_project(features, project, top.table("dependency-groups"))
     environments = _parse_environments(pixi.table("environments"), pool)
-    _check_features(name, features, environments)
+    known = {feature.name for feature in features}
+    for environment in environments:
+        for feature in environment.features:
+            if feature not in known:
+                trouble = f"names the feature {feature}, which is not defined"
+                raise usage_error(name, f"environment {environment.name} {trouble}")
     return Manifest(
         file_name=name,
-        name=workspace.text("name") or project.text("name"),
-        channels=_parse_channels(workspace) or (),
+        name=workspace.string("name") or project.string("name"),
+        channels=_parse_channels(workspace),
         platforms=parse_platforms(workspace),
         features=tuple(features),
         environments=environments,
@@ -74,87 +95,65 @@ def workspace_table(pixi: Table) -> Table:
     for key in ("workspace", "project"):
         if key in pixi.fields:
             return pixi.table(key)
-    wanted = pixi.path_of("workspace")
-    raise usage_error(
-        pixi.subject,
-        f"not a pixi workspace: there is no table [{wanted}]",
-        help="pixi init",
-    )
+    trouble = f"not a pixi workspace: there is no table [{pixi.path_of('workspace')}]"
+    raise usage_error(pixi.subject, trouble, help="pixi init")
 
 
-def _parse_channels(table: Table) -> tuple[ManifestChannel, ...] | None:
-    """Read `channels`: texts, or tables with a priority; None where there are none."""
-    if "channels" not in table.fields:
-        return None
+def _parse_channels(table: Table) -> tuple[ManifestChannel, ...]:
+    """Read `channels`: strings, or tables with a priority."""
     channels = []
     for position, each in enumerate(table.values("channels")):
         fields = each if isinstance(each, Mapping) else {"channel": each}
         row = Table(table.subject, f"{table.path_of('channels')}[{position}]", fields)
-        channel = row.text("channel")
+        channel = row.string("channel")
         if not channel:
             raise row.wrong("channel", "a channel's name or URL")
-        priority = row.fields.get("priority", 0)
-        if not isinstance(priority, int):
-            raise row.wrong("priority", "a whole number")
+        priority = row.integer("priority") or 0
         channels.append(ManifestChannel(url=channel_base_url(channel), priority=priority))
     return tuple(channels)
 
 
-def _parse_feature(name: str, table: Table, pool: Mapping[str, object]) -> Feature:
-    """Read a feature's table; the default feature's is the one around all others."""
-    is_default = name == DEFAULT
-    feature = Feature(
+def _parse_feature(
+    name: str, table: Table, pool: Mapping[str, object], ways: Table | None = None
+) -> Feature:
+    """Read a feature's table; `ways`: that which says how to solve, where it is another one.
+
+    `pool` is `[workspace.dependencies]`, from which `{ workspace = true }` takes. Beside a
+    `[package]`, host and build dependencies are its own (old pixi-build; pixi refuses them now).
+    """
+    ways = ways or table
+    kinds = _KINDS[:1] if "package" in table.fields else _KINDS
+    targets = [(None, table), *table.table("target").tables()]
+    return Feature(
         name=name,
-        platforms=None if is_default else table.texts("platforms"),
-        channels=None if is_default else _parse_channels(table),
-        targets=parse_targets(table, pool, beside_package="package" in table.fields),
+        platforms=table.strings("platforms") if "platforms" in table.fields else None,
+        channels=_parse_channels(table) if "channels" in table.fields else None,
+        targets=tuple(_parse_target(selector, each, pool, kinds) for selector, each in targets),
         system_requirements=parse_system_requirements(table.table("system-requirements")),
-    )
-    return feature if is_default else _with_ways(feature, table)
-
-
-def _with_ways(feature: Feature, table: Table) -> Feature:
-    """Add how to solve, which the default feature takes from the workspace's table."""
-    return dataclasses.replace(
-        feature,
-        channel_priority=table.text("channel-priority"),
-        solve_strategy=table.text("solve-strategy"),
+        channel_priority=ways.string("channel-priority"),
+        solve_strategy=ways.string("solve-strategy"),
     )
 
 
 def _parse_environments(table: Table, pool: Mapping[str, object]) -> tuple[Environment, ...]:
     """Read `[environments]`; `default` is there even where it is not written, and then first."""
-    environments = []
-    for name in table.fields:
-        if isinstance(table.fields[name], list):
-            environments.append(Environment(name=name, features=table.texts(name) or ()))
+    environments = [] if DEFAULT in table.fields else [Environment(name=DEFAULT)]
+    for name, value in table.fields.items():
+        if isinstance(value, list):
+            environments.append(Environment(name=name, features=table.strings(name)))
             continue
         fields = table.table(name)
-        has_content = any(key not in _NOT_CONTENT for key in fields.fields)
+        has_content = bool(fields.fields.keys() - _NOT_CONTENT)
         environments.append(
             Environment(
                 name=name,
-                features=fields.texts("features") or (),
+                features=fields.strings("features"),
                 own=_parse_feature(f"environments.{name}", fields, pool) if has_content else None,
-                no_default_feature=fields.flag("no-default-feature"),
-                solve_group=fields.text("solve-group"),
+                no_default_feature=fields.boolean("no-default-feature"),
+                solve_group=fields.string("solve-group"),
             )
         )
-    if DEFAULT not in table.fields:
-        environments.insert(0, Environment(name=DEFAULT))
     return tuple(environments)
-
-
-def _check_features(name: str, features: list[Feature], all_of: tuple[Environment, ...]) -> None:
-    known = {feature.name for feature in features}
-    for environment in all_of:
-        for feature in environment.features:
-            if feature not in known:
-                raise usage_error(
-                    name,
-                    f"environment {environment.name} names the feature {feature}, "
-                    "which is not defined",
-                )
 
 
 def _with_python_project(
@@ -172,17 +171,10 @@ def _with_python_project(
     groups[DEFAULT] = groups.get(DEFAULT, ()) + _names(project.values("dependencies"))
     by_name = {feature.name: feature for feature in features}
     for group, names in groups.items():
-        feature = by_name.get(group, Feature(name=group))
-        added = Target(pypi=names)
-        by_name[group] = _with_target(feature, added)
-    has_python = any(
-        requirement.name == "python"
-        for target in features[0].targets
-        if target.selector is None
-        for requirement in target.requirements
-    )
-    if not has_python:
-        version = (project.text("requires-python") or "*").replace(" ", "").removeprefix("==")
+        by_name[group] = _with_target(by_name.get(group, Feature(name=group)), Target(pypi=names))
+    every = (target for target in features[0].targets if target.selector is None)
+    if not any(each.name == "python" for target in every for each in target.requirements):
+        version = (project.string("requires-python") or "*").replace(" ", "").removeprefix("==")
         python = Requirement(name="python", spec=f"python {version}")
         by_name[DEFAULT] = _with_target(by_name[DEFAULT], Target(requirements=(python,)))
     return list(by_name.values())
@@ -192,7 +184,106 @@ def _with_target(feature: Feature, target: Target) -> Feature:
     return dataclasses.replace(feature, targets=(target, *feature.targets))
 
 
-def _names(requirements: tuple[object, ...]) -> tuple[str, ...]:
+def _names(requirements: Iterable[object]) -> tuple[str, ...]:
     """Return the package names of PEP 508 requirements; a group may include another one."""
     found = [_PEP508_NAME.match(each) for each in requirements if isinstance(each, str)]
-    return tuple(pypi_name(match[1]) for match in found if match)
+    return tuple(_pypi_name(match[1]) for match in found if match)
+
+
+def _pypi_name(text: str) -> str:
+    """Write a PyPI name as its index does (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", text).lower()
+
+
+def _parse_target(
+    selector: str | None, table: Table, pool: Mapping[str, object], kinds: tuple[str, ...]
+) -> Target:
+    requirements = {
+        each.name: each for kind in kinds for each in _parse_requirements(table.table(kind), pool)
+    }
+    return Target(
+        selector=selector,
+        requirements=tuple(requirements.values()),
+        constraints=_parse_requirements(table.table("constraints"), pool),
+        pypi=tuple(_pypi_name(name) for name in table.table("pypi-dependencies").fields),
+        dev=tuple(table.table("dev").fields),
+    )
+
+
+def _parse_requirements(table: Table, pool: Mapping[str, object]) -> tuple[Requirement, ...]:
+    return tuple(_parse_requirement(name, table, pool) for name in table.fields)
+
+
+def _parse_requirement(key: str, table: Table, pool: Mapping[str, object]) -> Requirement:
+    """Read one dependency: a version, or a table with `version`, `build`, `channel` and so on."""
+    name = key.lower()  # package names are compared in lower case
+    value = table.fields[key]
+    if isinstance(value, str):
+        return Requirement(name=name, spec=f"{name} {_version(value)}")
+    fields = table.table(key)
+    if fields.boolean("workspace"):
+        fields = _inherited(name, fields, pool)
+    condition = _condition(fields, "when") if "when" in fields.fields else None
+    path, url = fields.string("path"), fields.string("url")
+    archive = path or re.split(r"[?#]", url or "", maxsplit=1)[0]
+    if fields.string("git") or ((path or url) and not _ARCHIVE.search(archive)):
+        return Requirement(name=name, spec=name, is_source=True, condition=condition)
+    channel = fields.string("channel")
+    return Requirement(
+        name=name,
+        spec=_spec(name, fields),
+        channel=None if channel is None else channel_base_url(channel),
+        location=path or url,
+        condition=condition,
+    )
+
+
+def _inherited(name: str, fields: Table, pool: Mapping[str, object]) -> Table:
+    """Lay the entry over the one of the same name in `[workspace.dependencies]`."""
+    found = next((value for key, value in pool.items() if key.lower() == name), None)
+    found = {"version": found} if isinstance(found, str) else found
+    if not isinstance(found, Mapping):
+        raise fields.wrong("workspace", "possible: workspace.dependencies has no such package")
+    return dataclasses.replace(fields, fields={**found, **fields.fields})
+
+
+def _condition(table: Table, key: str) -> str:
+    """Write `when`: a MatchSpec, or a table with one of `all`, `any` and `package`."""
+    value = table.fields[key]
+    if isinstance(value, str):
+        return value
+    fields = table.table(key)
+    for word, between in (("all", " and "), ("any", " or ")):
+        if word in fields.fields:
+            values = {str(number): each for number, each in enumerate(fields.values(word))}
+            parts = Table(fields.subject, fields.path_of(word), values)
+            return f"({between.join(_condition(parts, number) for number in values)})"
+    package = fields.string("package")
+    if package is None:
+        raise table.wrong(key, "a MatchSpec, or a table with all, any or package")
+    return _spec(package.lower(), fields)
+
+
+def _spec(name: str, fields: Table) -> str:
+    """Write a MatchSpec."""
+    version, build = fields.string("version"), fields.string("build")
+    words = [name]
+    if version is not None or build is not None:
+        words.append(_version(version or "*"))
+    if build is not None:
+        words.append(build)
+    items = []
+    for key, written in _BRACKETS.items():
+        value = fields.fields.get(key)
+        if value is not None:  # `build-number = 3` is taken as a string is
+            items.append(f'{written}="{value if isinstance(value, int) else fields.string(key)}"')
+    lists = {key: fields.strings(key) for key in ("extras", "flags")}
+    items += [f"{key}=[{','.join(value)}]" for key, value in lists.items() if value]
+    if fields.strings("track-features"):
+        items.append(f'track_features="{" ".join(fields.strings("track-features"))}"')
+    return " ".join(words) + (f"[{', '.join(items)}]" if items else "")
+
+
+def _version(text: str) -> str:
+    """Take out the blanks that would begin a build string; an empty version is any."""
+    return _BLANKS.sub(lambda found: found[1] or found[2], text.strip()) or "*"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,10 +14,20 @@ from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.invocation import launcher_of
 from scripts.core.program import ask_version
 from scripts.core.redact import redact
-from scripts.workspace.pixi_environment import is_pixi, pixi_environment
 
 _SHOWN: Final = 20  # last lines of pixi's that an error shows
 _INSTALL: Final = "install pixi (https://pixi.sh), or run this on a machine that has it"
+# What activation sets (pixi_core/src/activation.rs) or a shell of pixi's (pixi_cli/src/shell.rs),
+# and what the outer `pixi run` was told of locks and colours. All other PIXI_ variables configure
+# pixi (PIXI_HOME, PIXI_CACHE_DIR, PIXI_CONFIG_FILE, PIXI_OFFLINE, …) and hold for the inner one.
+# Then those of an activated conda environment; CONDA_OVERRIDE_* stand for virtual packages.
+_OUTER: Final = re.compile(
+    r"PIXI_((PROJECT|ENVIRONMENT)_\w*|EXE|PROMPT|IN_SHELL|SHELL_ACTIVATION_DONE"
+    r"|FROZEN|LOCKED|COLOR|NO_PROGRESS)"
+    r"|_?CONDA_(?!OVERRIDE_)\w*|_CE_(M|CONDA)|CLICOLOR(_FORCE)?|FORCE_COLOR"
+)
+# `pixi 0.77.0`; PyPI has another program of this name.
+_VERSION_LINE: Final = re.compile(r"pixi \d+\.\d+\.\d+\S*\s*")
 
 
 def find_pixi(environ: Mapping[str, str]) -> Path | None:
@@ -28,7 +39,8 @@ def find_pixi(environ: Mapping[str, str]) -> Path | None:
     broken: MirrorError | None = None
     for program in _candidates(environ):
         try:
-            if is_pixi(ask_version(program, pixi_environment(environ), help=_INSTALL)):
+            version = ask_version(program, pixi_environment(environ), help=_INSTALL)
+            if _VERSION_LINE.fullmatch(version):
                 return program
         except MirrorError as error:
             broken = broken or error
@@ -100,3 +112,12 @@ def _candidates(environ: Mapping[str, str]) -> Iterator[Path]:
         found = shutil.which("pixi", path=folder) if folder else None
         if found is not None:
             yield Path(found).absolute()
+
+
+def pixi_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables for a pixi that works on a workspace of its own: no colours, no wraps.
+
+    Without it the inner pixi would take the task's environment for the one it is to work on.
+    """
+    kept = {name: text for name, text in environ.items() if not _OUTER.fullmatch(name.upper())}
+    return kept | {"NO_COLOR": "1", "PIXI_NO_WRAP": "1"}

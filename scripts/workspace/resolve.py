@@ -5,6 +5,7 @@ As pixi resolves them (crates/pixi_manifest/src/features_ext.rs).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 
@@ -17,7 +18,7 @@ from scripts.workspace.model import (
     Requirement,
     Target,
 )
-from scripts.workspace.parse_platforms import composed, is_unix
+from scripts.workspace.virtual_packages import composed, is_unix
 
 
 def environment_channels(manifest: Manifest, environment: Environment) -> tuple[str, ...]:
@@ -48,16 +49,14 @@ def locked_channels(manifest: Manifest, environment: Environment) -> tuple[str, 
 
 def channel_priority(manifest: Manifest, environment: Environment) -> str:
     """Return `strict`, `flexible` or `disabled`: what a feature says of it, else `strict`."""
-    features = _group_features(manifest, environment)
-    said = (feature.channel_priority for feature in features)
-    return next((each for each in said if each is not None), "strict")
+    said = (each.channel_priority for each in _group_features(manifest, environment))
+    return next(filter(None, said), "strict")
 
 
 def solve_strategy(manifest: Manifest, environment: Environment) -> str:
     """Return `highest`, `lowest` or `lowest-direct`: of the first feature that says it."""
-    features = _group_features(manifest, environment)
-    said = (feature.solve_strategy for feature in features)
-    return next((each for each in said if each is not None), "highest")
+    said = (each.solve_strategy for each in _group_features(manifest, environment))
+    return next(filter(None, said), "highest")
 
 
 def workspace_platforms(manifest: Manifest) -> tuple[ManifestPlatform, ...]:
@@ -67,8 +66,8 @@ def workspace_platforms(manifest: Manifest) -> tuple[ManifestPlatform, ...]:
     every subdir that any feature names.
     """
     platforms = {platform.name: platform for platform in manifest.platforms}
-    if not _is_rich(manifest):
-        for feature in _all_features(manifest):
+    if not manifest.is_rich:
+        for feature in manifest.all_features():
             for name in feature.platforms or ():
                 if is_known_subdir(name):
                     platforms.setdefault(name, ManifestPlatform(name=name, subdir=name))
@@ -89,7 +88,7 @@ def environment_platforms(
         for platform in workspace_platforms(manifest)
         if all(_supports(feature, platform) for feature in features)
     ]
-    if not _is_rich(manifest):
+    if not manifest.is_rich:
         needs = [package for feature in features for package in feature.system_requirements]
         return tuple(composed(platform.subdir, needs) for platform in platforms)
     # Naming a platform exactly takes the others of its subdir away (prefix-dev/pixi#6493).
@@ -120,14 +119,9 @@ def pypi_names(
     manifest: Manifest, environment: Environment, platform: ManifestPlatform
 ) -> tuple[str, ...]:
     """Return the names of the PyPI requirements, each once."""
-    return tuple(
-        dict.fromkeys(
-            name
-            for feature in manifest.features_of(environment)
-            for target in _targets(feature, platform)
-            for name in target.pypi
-        )
-    )
+    features = manifest.features_of(environment)
+    targets = (target for feature in features for target in _targets(feature, platform))
+    return tuple(dict.fromkeys(name for target in targets for name in target.pypi))
 
 
 def matches(selector: str | None, platform: ManifestPlatform) -> bool:
@@ -148,21 +142,15 @@ def matches(selector: str | None, platform: ManifestPlatform) -> bool:
 
 def _group_features(manifest: Manifest, environment: Environment) -> tuple[Feature, ...]:
     """Return the features of all that is solved as one, each once."""
-    features: dict[str, Feature] = {}
-    for each in solve_group(manifest, environment):
-        for feature in manifest.features_of(each):
-            features.setdefault(feature.name, feature)
-    return tuple(features.values())
+    members = solve_group(manifest, environment)
+    every = (feature for member in members for feature in manifest.features_of(member))
+    return tuple({feature.name: feature for feature in every}.values())
 
 
 def _channels(manifest: Manifest, features: Iterable[Feature]) -> tuple[str, ...]:
-    channels = [
-        channel
-        for feature in features
-        for channel in (manifest.channels if feature.channels is None else feature.channels)
-    ]
-    ordered = sorted(channels, key=lambda channel: -channel.priority)
-    return tuple(dict.fromkeys(channel.url for channel in ordered))
+    of_each = (manifest.channels if each.channels is None else each.channels for each in features)
+    channels = sorted(itertools.chain(*of_each), key=lambda channel: -channel.priority)
+    return tuple(dict.fromkeys(channel.url for channel in channels))
 
 
 def _merged(
@@ -174,11 +162,8 @@ def _merged(
     """Within one feature the later target wins; over features all requirements hold."""
     merged: list[Requirement] = []
     for feature in manifest.features_of(environment):
-        of_feature: dict[str, Requirement] = {}
-        for target in _targets(feature, platform):
-            for each in of_target(target):
-                of_feature[each.name] = each
-        merged += of_feature.values()
+        targets = _targets(feature, platform)
+        merged += {each.name: each for target in targets for each in of_target(target)}.values()
     return tuple(dict.fromkeys(merged))
 
 
@@ -190,13 +175,3 @@ def _supports(feature: Feature, platform: ManifestPlatform) -> bool:
     return feature.platforms is None or any(
         name in {platform.name, platform.subdir} for name in feature.platforms
     )
-
-
-def _is_rich(manifest: Manifest) -> bool:
-    """Tell whether the workspace names more than bare subdirs."""
-    return any(platform.name != platform.subdir for platform in manifest.platforms)
-
-
-def _all_features(manifest: Manifest) -> Iterable[Feature]:
-    yield from manifest.features
-    yield from (each.own for each in manifest.environments if each.own is not None)

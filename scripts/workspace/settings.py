@@ -1,7 +1,11 @@
-"""The settings of a mirror: `[tool.pixi-mirror]` of the manifest, and the options over them."""
+"""The settings of a mirror: `[tool.pixi-mirror]` of the manifest, and the options over them.
+
+Each is declared once, in `Settings`; the manifest's table and the options are read from there.
+"""
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import re
 from collections.abc import Callable, Mapping
@@ -11,8 +15,9 @@ from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any, Final
 
-from scripts.core.errors import MirrorError, usage_error
+from scripts.core.errors import usage_error
 from scripts.core.layout import Layout
+from scripts.core.parse_int import parse_digits
 from scripts.core.redact import redact
 
 TABLE: Final = "tool.pixi-mirror"
@@ -26,87 +31,6 @@ class Kind(StrEnum):
     PYPI = "pypi"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What `[tool.pixi-mirror]` says; each field is a key there and an option of the tasks.
-
-    `environments` and `platforms` None: all that the lock has. `jobs` None: adapt. Platforms
-    are named as in the lock, or by their subdir. What a published index no longer names stays
-    for `grace`, so that clients at work find it.
-    """
-
-    channel_dir: str = "local-channel"
-    layout: Layout = Layout.FLAT
-    jobs: int | None = None
-    environments: tuple[str, ...] | None = None
-    exclude_environments: tuple[str, ...] = ()
-    platforms: tuple[str, ...] | None = None
-    allow_incomplete: frozenset[Kind] = frozenset()
-    allow_unhashed: bool = False
-    grace: timedelta = timedelta(hours=1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SettingOverrides:
-    """What options say instead of the settings of the same name; None: not given."""
-
-    channel_dir: str | None = None
-    layout: Layout | None = None
-    jobs: int | None = None
-    environments: tuple[str, ...] | None = None
-    exclude_environments: tuple[str, ...] | None = None
-    platforms: tuple[str, ...] | None = None
-    allow_incomplete: frozenset[Kind] | None = None
-    allow_unhashed: bool | None = None
-    grace: timedelta | None = None
-
-
-def override(settings: Settings, overrides: SettingOverrides) -> Settings:
-    """Lay the options over the settings.
-
-    An environment asked for by option is mirrored though the settings exclude it.
-    """
-    given = {
-        field.name: value
-        for field in dataclasses.fields(overrides)
-        if (value := getattr(overrides, field.name)) is not None
-    }
-    if overrides.environments is not None and overrides.exclude_environments is None:
-        given["exclude_environments"] = tuple(
-            name for name in settings.exclude_environments if name not in overrides.environments
-        )
-    return dataclasses.replace(settings, **given)
-
-
-def parse_settings(table: Mapping[str, object], subject: str) -> Settings:
-    """Read `[tool.pixi-mirror]`; an unknown key or a wrong value is an error of exit code 2."""
-    readers: dict[str, Callable[[object], Any]] = {
-        "channel-dir": _folder,
-        "layout": _layout,
-        "jobs": _jobs,
-        "environments": _names,
-        "exclude-environments": _texts,
-        "platforms": _names,
-        "allow-incomplete": _kinds,
-        "allow-unhashed": _flag,
-        "grace": _duration,
-    }
-    values: dict[str, Any] = {}
-    for key, value in table.items():
-        if key not in readers:
-            near = get_close_matches(key, readers, n=1)
-            raise usage_error(
-                subject,
-                f"no such setting: {key!r} in [{TABLE}]",
-                help=f"did you mean {near[0]}?" if near else f"known are {', '.join(readers)}",
-            )
-        try:
-            values[key.replace("-", "_")] = readers[key](value)
-        except _WrongValueError as error:
-            raise _wrong(subject, key, value, error) from None
-    return Settings(**values)
-
-
 class _WrongValueError(Exception):
     """What a value should be, in words; `near` is a known word like the one given."""
 
@@ -114,15 +38,6 @@ class _WrongValueError(Exception):
         super().__init__(expected)
         self.expected = expected
         self.near = near
-
-
-def _wrong(subject: str, key: str, value: object, error: _WrongValueError) -> MirrorError:
-    return usage_error(
-        subject,
-        f"{TABLE}.{key} is not {error.expected}",
-        ("actual", redact(repr(value))),
-        help=f"did you mean {error.near}?" if error.near else None,
-    )
 
 
 def _folder(value: object) -> str:
@@ -135,10 +50,6 @@ def _layout(value: object) -> Layout:
     return Layout(_word(value, tuple(Layout)))
 
 
-def _kinds(value: object) -> frozenset[Kind]:
-    return frozenset(Kind(_word(each, tuple(Kind))) for each in _texts(value))
-
-
 def _word(value: object, known: tuple[str, ...]) -> str:
     if isinstance(value, str) and value in known:
         return value
@@ -146,7 +57,7 @@ def _word(value: object, known: tuple[str, ...]) -> str:
     raise _WrongValueError(f"one of {', '.join(known)}", near[0] if near else None)
 
 
-def _jobs(value: object) -> int:
+def _count(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise _WrongValueError("a whole number from 1 up")
     return value
@@ -159,33 +70,216 @@ def _flag(value: object) -> bool:
 
 
 def _duration(value: object) -> timedelta:
-    duration = parse_duration(value) if isinstance(value, str) else None
-    if duration is None:
-        raise _WrongValueError('a duration: "1h", "30m", "0s", "7d"')
-    return duration
-
-
-def parse_duration(text: str) -> timedelta | None:
-    """Read a duration as pixi writes one, `1h 30m`; None where it is none."""
+    """Read a duration as pixi writes one, `1h 30m`."""
+    text = value if isinstance(value, str) else ""
     parts = re.findall(r"([0-9]{1,6})\s*([smhdw])\s*", text)
-    if not parts or "".join(map("".join, parts)) != re.sub(r"\s", "", text):
-        return None
     try:
-        return sum((timedelta(**{_UNITS[unit]: int(count)}) for count, unit in parts), timedelta())
+        if parts and "".join(map("".join, parts)) == re.sub(r"\s", "", text):
+            lengths = (timedelta(**{_UNITS[unit]: int(count)}) for count, unit in parts)
+            return sum(lengths, timedelta())
     except OverflowError:
-        return None
+        pass  # refused like all else
+    raise _WrongValueError('a duration: "1h", "30m", "0s", "7d"')
 
 
-def _texts(value: object) -> tuple[str, ...]:
-    if isinstance(value, list):
-        texts = tuple(each for each in value if isinstance(each, str))
-        if len(texts) == len(value):
-            return texts
-    raise _WrongValueError("a list of texts")
+def _any_names(value: object) -> tuple[str, ...]:
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return tuple(value)
+    raise _WrongValueError("a list of strings")
 
 
 def _names(value: object) -> tuple[str, ...]:
-    texts = _texts(value)
-    if not texts:
+    names = _any_names(value)
+    if not names:
         raise _WrongValueError("a list with at least one name (leave it out for all)")
-    return texts
+    return names
+
+
+def _kinds(value: object) -> frozenset[Kind]:
+    return frozenset(Kind(_word(each, tuple(Kind))) for each in _any_names(value))
+
+
+# Readers of lists, which options take with commas.
+_LISTS: Final = (_any_names, _names, _kinds)
+
+
+def _setting(
+    parse: Callable[[object], Any], *, default: object, metavar: str, tasks: str, help: str
+) -> Any:
+    """Declare a setting: `default` as in the manifest (None: not given), the tasks that use it."""
+    more = " (repeatable, or several with commas between)" if parse in _LISTS else ""
+    metadata = {"parse": parse, "metavar": metavar, "tasks": tasks.split(), "help": help + more}
+    value = None if default is None else parse(default)
+    return dataclasses.field(default=value, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What `[tool.pixi-mirror]` says; each field is a key there and an option of its tasks.
+
+    `environments` and `platforms` None: all that the lock has. `jobs` None: adapt. Platforms
+    are named as in the lock, or by their subdir. What a published index no longer names stays
+    for `grace`, so that clients at work find it.
+    """
+
+    channel_dir: str = _setting(
+        _folder,
+        default="local-channel",
+        metavar="DIR",
+        tasks="fetch index lock mirror prune verify",
+        help="the channel folder, relative to the manifest's (default: local-channel)",
+    )
+    layout: Layout = _setting(  # noqa: RUF009 - it makes a dataclass field
+        _layout,
+        default="flat",
+        metavar="{" + ",".join(Layout) + "}",
+        tasks="channels fetch index mirror verify",
+        help="one channel, or a folder for each upstream channel (default: flat)",
+    )
+    jobs: int | None = _setting(
+        _count,
+        default=None,
+        metavar="N",
+        tasks="fetch mirror",
+        help="downloads at a time (default: adapts)",
+    )
+    environments: tuple[str, ...] | None = _setting(
+        _names,
+        default=None,
+        metavar="ENV",
+        tasks="channels doctor fetch index lock mirror platforms verify",
+        help="mirror these environments alone",
+    )
+    exclude_environments: tuple[str, ...] = _setting(
+        _any_names,
+        default=[],
+        metavar="ENV",
+        tasks="channels fetch index lock mirror platforms verify",
+        help="leave these environments out ('' for none)",
+    )
+    platforms: tuple[str, ...] | None = _setting(
+        _names,
+        default=None,
+        metavar="PLATFORM",
+        tasks="channels doctor fetch index lock mirror verify",
+        help="mirror for these platforms alone",
+    )
+    allow_incomplete: frozenset[Kind] = _setting(
+        _kinds,
+        default=[],
+        metavar="KIND",
+        tasks="doctor mirror verify",
+        help=f"do not mind {' or '.join(Kind)} packages, which no channel holds",
+    )
+    allow_unhashed: bool = _setting(
+        _flag,
+        default=False,
+        metavar="",
+        tasks="fetch mirror verify",
+        help="take artifacts for which the lock has no hash",
+    )
+    grace: timedelta = _setting(  # noqa: RUF009
+        _duration,
+        default="1h",
+        metavar="TIME",
+        tasks="index mirror prune",
+        help="how long what the index no longer names stays for clients at work (default: 1h)",
+    )
+
+    def is_mirrored(self, environment: str) -> bool:
+        """Tell whether an environment of this name is mirrored."""
+        wanted = self.environments is None or environment in self.environments
+        return wanted and environment not in self.exclude_environments
+
+    def is_for(self, *names: str) -> bool:
+        """Tell whether a platform is mirrored that has one of these names: its own, its subdir."""
+        return self.platforms is None or not set(names).isdisjoint(self.platforms)
+
+
+_DECLARED: Final = {each.name.replace("_", "-"): each for each in dataclasses.fields(Settings)}
+# What options say instead of the settings of the same name; None: not given.
+SettingOverrides = dict[str, Any]
+
+
+def override(settings: Settings, overrides: Mapping[str, Any]) -> Settings:
+    """Lay the options over the settings.
+
+    An environment asked for by option is mirrored though the settings exclude it.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    if "environments" in given and "exclude_environments" not in given:
+        given["exclude_environments"] = tuple(
+            name for name in settings.exclude_environments if name not in given["environments"]
+        )
+    return dataclasses.replace(settings, **given)
+
+
+def parse_settings(table: Mapping[str, object], subject: str) -> Settings:
+    """Read `[tool.pixi-mirror]`; an unknown key or a wrong value is an error of exit code 2."""
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        if key not in _DECLARED:
+            near = get_close_matches(key, _DECLARED, n=1)
+            raise usage_error(
+                subject,
+                f"no such setting: {key!r} in [{TABLE}]",
+                help=f"did you mean {near[0]}?" if near else f"known are {', '.join(_DECLARED)}",
+            )
+        try:
+            values[_DECLARED[key].name] = _DECLARED[key].metadata["parse"](value)
+        except _WrongValueError as error:
+            raise usage_error(
+                subject,
+                f"{TABLE}.{key} is not {error.expected}",
+                ("actual", redact(repr(value))),
+                help=f"did you mean {error.near}?" if error.near else None,
+            ) from None
+    return Settings(**values)
+
+
+def add_setting_options(parser: argparse.ArgumentParser, task: str, *, short: bool = True) -> None:
+    """Add the options of the settings that a task uses, named as in the manifest.
+
+    Lists take a value with commas in it, and may be given several times. `short`: `-e`,
+    `--environment`, `-p`, `--platform` too.
+    """
+    for name, declared in _DECLARED.items():
+        setting = declared.metadata
+        if task not in setting["tasks"]:
+            continue
+        parse = setting["parse"]
+        names = [f"-{name[0]}", f"--{name[:-1]}"] if short and parse is _names else []
+        how: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
+        if parse is not _flag:
+            action = "extend" if parse in _LISTS else "store"
+            how = {"action": action, "type": _option_reader(parse), "metavar": setting["metavar"]}
+        names.append(f"--{name}")
+        parser.add_argument(*names, dest=declared.name, help=setting["help"], default=None, **how)
+
+
+def _option_reader(parse: Callable[[object], Any]) -> Callable[[str], Any]:
+    """Make the reader of an option of the reader of a setting."""
+
+    def read(text: str) -> Any:
+        value: object = parse_digits(text) if parse is _count else text
+        if parse in _LISTS:
+            value = [name for each in text.split(",") if (name := each.strip())]
+        try:
+            return parse(value)
+        except _WrongValueError as error:
+            msg = f"{text!r} is not {error.expected}"
+            raise argparse.ArgumentTypeError(msg) from None
+
+    return read
+
+
+def overrides_from(options: argparse.Namespace) -> SettingOverrides:
+    """Take what the options say; options that the task does not have count as not given."""
+    given: SettingOverrides = {}
+    for each in _DECLARED.values():
+        value = getattr(options, each.name, None)
+        if isinstance(value, list):  # of all its options
+            value = each.metadata["parse"](list(dict.fromkeys(value)))
+        if value is not None:
+            given[each.name] = value
+    return given

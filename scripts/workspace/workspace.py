@@ -17,19 +17,10 @@ from scripts.core.errors import MirrorError, refuse_non_utf8, usage_error
 from scripts.core.files import read_text
 from scripts.core.scratch import clear_scratch
 from scripts.core.symlinks import refuse_odd_state
+from scripts.core.typed_values import load_toml
 from scripts.workspace.model import Manifest
 from scripts.workspace.parse import PYPROJECT, parse_manifest, pixi_table
-from scripts.workspace.setting_options import add_setting_options, overrides_from
 from scripts.workspace.settings import TABLE, SettingOverrides, Settings, override
-from scripts.workspace.toml_table import load_toml
-
-__all__ = [
-    "Workspace",
-    "add_setting_options",
-    "open_workspace",
-    "overrides_from",
-    "read_manifest_text",
-]
 
 # In the order in which pixi looks for them in one folder.
 _NAMES: Final = ("pixi.toml", PYPROJECT, "mojoproject.toml")
@@ -57,9 +48,8 @@ def open_workspace(manifest_path: Path | None, overrides: SettingOverrides) -> W
     try:
         path = _nearest(Path.cwd()) if manifest_path is None else _given(manifest_path)
     except OSError as error:  # a folder that nobody may look into, or that is gone
-        subject = str(manifest_path or "the current folder")
         trouble = f"cannot look for a manifest there: {error.strerror}"
-        raise usage_error(subject, trouble) from None
+        raise usage_error(str(manifest_path or "the current folder"), trouble) from None
     manifest = parse_manifest(read_manifest_text(path), name=path.name)
     settings = override(manifest.settings, overrides)
     root = path.parent
@@ -90,16 +80,12 @@ def _given(path: Path) -> Path:
     if path.is_dir():
         found = _in_folder(path)
         if found is None:
-            raise usage_error(
-                str(path),
-                f"this folder has none of {', '.join(_NAMES)}",
-                help="pixi init",
-            )
+            trouble = f"this folder has none of {', '.join(_NAMES)}"
+            raise usage_error(str(path), trouble, help="pixi init")
         return found
     if path.name not in _NAMES and path.exists():
-        raise usage_error(
-            str(path), f"pixi reads no manifest of this name, only {', '.join(_NAMES)}"
-        )
+        trouble = f"pixi reads no manifest of this name, only {', '.join(_NAMES)}"
+        raise usage_error(str(path), trouble)
     return path
 
 
@@ -149,22 +135,21 @@ def _channel_folder(root: Path, channel_dir: str) -> Path:
         raise usage_error(subject, f"{channel_dir!r} is no path: write it out", help=advice)
     folder = _resolved(root / channel_dir, subject)
     refuse_non_utf8(folder, f"{advice} under [{TABLE}]")
+    trouble = None
     if root.is_relative_to(folder):
         trouble = "is the workspace's own folder, or one around it"
-        raise usage_error(subject, f"{channel_dir!r} {trouble}", help=advice)
-    if STATE_FOLDER in folder.parts:
+    elif STATE_FOLDER in folder.parts:
         trouble = f"is in {STATE_FOLDER}, where working state lives"
-        raise usage_error(subject, f"{channel_dir!r} {trouble}", help=advice)
-    if folder.name.casefold() == TOOL_FOLDER:
+    elif folder.name.casefold() == TOOL_FOLDER:
         trouble = f"is a name that {STATE_FOLDER} has for something else"
+    else:
+        try:
+            if folder.exists() and not folder.is_dir():
+                raise usage_error(subject, f"{channel_dir!r} is a file, not a folder")
+        except OSError as error:  # a name that this file system cannot have
+            trouble = f"cannot be a folder: {error.strerror}"
+    if trouble is not None:
         raise usage_error(subject, f"{channel_dir!r} {trouble}", help=advice)
-    try:
-        is_other = folder.exists() and not folder.is_dir()
-    except OSError as error:  # a name that this file system cannot have
-        trouble = f"{channel_dir!r} cannot be a folder: {error.strerror}"
-        raise usage_error(subject, trouble, help=advice) from None
-    if is_other:
-        raise usage_error(subject, f"{channel_dir!r} is a file, not a folder")
     return folder
 
 

@@ -147,7 +147,7 @@ def test_nothing_shows_what_may_hold_a_password() -> None:
         ),
         (
             "[proxy-config]\nnon-proxy-hosts = 1",
-            "proxy-config.non-proxy-hosts is not a list\n  actual  1",
+            "proxy-config.non-proxy-hosts is not a list of strings\n  actual  1",
         ),
         (
             '[s3-options.b]\nregion = "x"',

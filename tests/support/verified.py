@@ -12,7 +12,7 @@ import pytest
 from scripts.core.rattler_child import call_rattler
 from scripts.verify.install.plan import overrides_of
 from scripts.verify.virtual import virtual_packages
-from scripts.workspace.parse_platforms import default_packages
+from scripts.workspace.virtual_packages import default_packages
 from tasks import verify
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, write_lock
 from tests.support.mirrors import CHANNEL, Mirror, make_mirror

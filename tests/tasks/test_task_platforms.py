@@ -93,7 +93,7 @@ def test_platforms_are_added_and_removed(
         b'"osx-64"]', b'"osx-64", "linux-aarch64"]'
     ).replace(
         b"  'linux-64', # all of them\r\n  'win-64',\r\n",
-        b"  # all of them\r\n  'win-64',\r\n  'linux-aarch64',\r\n  'osx-64',\r\n",
+        b"  'win-64',\r\n  'linux-aarch64',\r\n  'osx-64',\r\n",
     )
     assert capsys.readouterr() == ("", "")
 

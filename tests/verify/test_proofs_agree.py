@@ -38,8 +38,8 @@ from scripts.workspace.model import (
     Target,
 )
 from scripts.workspace.parse import parse_manifest
-from scripts.workspace.parse_platforms import is_default
 from scripts.workspace.settings import Settings
+from scripts.workspace.virtual_packages import is_default
 from tests.support.pinned import pinned_question, write_mirror
 from tests.support.pixi import find_pixi
 

@@ -364,7 +364,7 @@ def test_conditions(when: str, condition: str) -> None:
         ),
         (
             "[workspace]\nchannels = [1]",
-            "pixi.toml: workspace.channels[0].channel is not a text\n  actual  1",
+            "pixi.toml: workspace.channels[0].channel is not a string\n  actual  1",
         ),
         (
             MINIMAL + "[tool.pixi-mirror]\nlayuot = 'flat'",

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from scripts.core.channel_url import channel_base_url
-from scripts.workspace.edit_platforms import change_platforms, set_platforms
 from scripts.workspace.model import Environment, Manifest
 from scripts.workspace.parse import parse_manifest
+from scripts.workspace.platforms import change_platforms, set_platforms
 from scripts.workspace.resolve import (
     environment_channels,
     environment_platforms,

@@ -11,8 +11,13 @@ import pytest
 
 from scripts.core.errors import ExitCode, MirrorError
 from scripts.core.invocation import VARIABLE
-from scripts.workspace.pixi import find_pixi, is_run_by_pixi, need_pixi, run_pixi
-from scripts.workspace.pixi_environment import is_pixi, pixi_environment
+from scripts.workspace.pixi import (
+    find_pixi,
+    is_run_by_pixi,
+    need_pixi,
+    pixi_environment,
+    run_pixi,
+)
 
 posix_scripts = pytest.mark.skipif(os.name == "nt", reason="programs here are shell scripts")
 
@@ -98,7 +103,7 @@ def test_a_pixi_that_does_not_start_is_another_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "answer"),
     [
-        ("pixi 0.77.0\n", True),
+        ("pixi 0.77.0", True),
         ("pixi 0.77.0-rc.1", True),
         ("pixi, version 0.1.0", False),
         ("pixi", False),
@@ -106,8 +111,10 @@ def test_a_pixi_that_does_not_start_is_another_sentence(tmp_path: Path) -> None:
         ("", False),
     ],
 )
-def test_the_version_line(line: str, answer: bool) -> None:  # noqa: FBT001
-    assert is_pixi(line) is answer
+@posix_scripts
+def test_the_version_line(tmp_path: Path, line: str, answer: bool) -> None:  # noqa: FBT001
+    found = program(tmp_path / "path", line)
+    assert find_pixi({"PATH": str(found.parent)}) == (found if answer else None)
 
 
 def test_what_of_the_outer_pixi_is_inherited() -> None:

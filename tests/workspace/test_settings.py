@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import argparse
+import tomllib
 from dataclasses import fields
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from scripts.core.errors import ExitCode, MirrorError
 from scripts.core.layout import Layout
-from scripts.workspace.setting_options import add_setting_options, overrides_from
-from scripts.workspace.settings import Kind, SettingOverrides, Settings, override, parse_settings
+from scripts.workspace.settings import (
+    Kind,
+    SettingOverrides,
+    Settings,
+    add_setting_options,
+    override,
+    overrides_from,
+    parse_settings,
+)
 
+ROOT = Path(__file__).parents[2]
 KEYS = tuple(each.name.replace("_", "-") for each in fields(Settings))
 
 
 def options(*argv: str) -> SettingOverrides:
     parser = argparse.ArgumentParser(exit_on_error=False)
-    add_setting_options(parser, *KEYS)
+    add_setting_options(parser, "mirror")  # which uses them all
     return overrides_from(parser.parse_args(argv))
 
 
@@ -104,7 +114,10 @@ def test_every_setting_is_read() -> None:
         (
             "environments",
             "default",
-            "pixi.toml: tool.pixi-mirror.environments is not a list of texts\n  actual  'default'",
+            (
+                "pixi.toml: tool.pixi-mirror.environments is not a list of strings\n"
+                "  actual  'default'"
+            ),
         ),
         (
             "platforms",
@@ -163,10 +176,14 @@ def test_what_is_no_duration(value: object) -> None:
     )
 
 
-def test_overrides_and_settings_have_the_same_fields() -> None:
-    assert [each.name for each in fields(SettingOverrides)] == [
-        each.name for each in fields(Settings)
-    ]
+def test_every_setting_is_in_the_readme_and_read_as_it_says() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = readme.partition("## Settings")[2].partition("```toml")[2].partition("```")[0]
+    table = tomllib.loads(block)["tool"]["pixi-mirror"]
+    assert table.keys() == set(KEYS)
+    shown = parse_settings(table, "README.md")
+    for key in ("channel_dir", "layout", "allow_unhashed", "grace"):  # the defaults
+        assert getattr(shown, key) == getattr(Settings(), key)
 
 
 def test_no_option_overrides_nothing() -> None:

@@ -18,7 +18,7 @@ from scripts.verify.closure.look import Look, Open, Want, Wish
 from scripts.verify.closure.plan import Closing
 from scripts.verify.findings import Finding, Level, Place, used_by
 from scripts.verify.virtual import VirtualPackage, is_declarable, least_package
-from scripts.workspace.parse_platforms import platform_table
+from scripts.workspace.virtual_packages import platform_table
 
 _SHOWN: Final = 5  # artifacts of each kind that one finding shows
 _LISTED: Final = 20  # unproven requirements that one line shows

@@ -22,7 +22,7 @@ from scripts.verify.findings import Client
 from scripts.verify.install.attempt import failed
 from scripts.verify.install.plan import InstallJob
 from scripts.verify.install.sandbox import run_sandboxed, sandbox_environment
-from scripts.workspace.parse_platforms import is_default
+from scripts.workspace.virtual_packages import is_default
 from scripts.workspace.settings import Kind
 from scripts.workspace.workspace import Workspace
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from scripts.core.program import Done, run_program, timed_out
-from scripts.workspace.pixi_environment import pixi_environment
+from scripts.workspace.pixi import pixi_environment
 
 _UNSHARE: Final = "unshare"
 _OF_ITS_OWN: Final = ("--user", "--map-root-user", "--net", "--")

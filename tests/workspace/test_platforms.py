@@ -1,18 +1,21 @@
-"""Which array is edited, what is refused, and what a person is told besides."""
+"""Which list is edited and how, what is refused, and what a person is told besides."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+import tomlkit
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from scripts.core.errors import ExitCode, MirrorError
-from scripts.workspace.edit_platforms import PlatformEdit, change_platforms, set_platforms
 from scripts.workspace.parse import parse_manifest
+from scripts.workspace.platforms import PlatformEdit, change_platforms, set_platforms
 
 DATA = Path(__file__).parents[1] / "data"
 MANIFESTS = sorted((DATA / "manifests").glob("*.toml")) + sorted(
-    (DATA / "cases").glob("*/pixi.toml")
+    DATA.glob("*/*/pixi.toml")  # cases, and the manifests of real locks
 )
 PLAIN = '[workspace]\nchannels = []\nplatforms = ["linux-64", "win-64"] # ours\n'
 MIRROR = """\
@@ -60,7 +63,7 @@ def test_the_workspaces_platforms_are_edited_where_there_is_no_mirror() -> None:
 def test_the_mirror_feature_is_edited_where_there_is_one() -> None:
     edit = change(MIRROR, add=("osx-arm64",), remove=("linux-64",))
     assert edit.text == MIRROR.replace(
-        "  \"linux-64\",  # servers\n  'win-64',\n", "  # servers\n  'win-64',\n  'osx-arm64',\n"
+        "  \"linux-64\",  # servers\n  'win-64',\n", "  'win-64',\n  'osx-arm64',\n"
     )
     assert edit.table == "feature.mirror.platforms"
     assert edit.notes == ()
@@ -100,6 +103,129 @@ def test_adding_and_removing_again_gives_the_same_bytes(path: Path, end: str) ->
     assert ("\n" in there.text.replace("\r\n", "")) == (end != "\r\n")
     back = change(there.text, remove=("linux-ppc64le",), name=name)
     assert back.text == text
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_every_platform_of_every_manifest_can_be_removed(path: Path) -> None:
+    """Unless a feature needs it: no list of a real manifest is refused for how it is written."""
+    name = "pyproject.toml" if "pyproject" in path.name else "pixi.toml"
+    text = path.read_bytes().decode()
+    for platform in change(text, add=("linux-ppc64le",), name=name).before:
+        try:
+            edit = change(text, add=("linux-ppc64le",), remove=(platform,), name=name)
+        except MirrorError as error:
+            assert "still names the platform" in str(error)  # noqa: PT017 - not of each
+        else:
+            assert platform not in edit.after
+
+
+@pytest.mark.parametrize(
+    ("array", "expected"),
+    [
+        ("['osx-64']", "['osx-64', 'win-64']"),
+        ('[\n  "osx-64",\n]', '[\n  "osx-64",\n  "win-64",\n]'),
+        ('[\n  "osx-64" # why\n]', '[\n  "osx-64", # why\n  "win-64"\n]'),
+        ('[\r\n\t"osx-64", # why\r\n]', '[\r\n\t"osx-64", # why\r\n\t"win-64",\r\n]'),
+        ('[\n  "osx-64",\n  "linux-32"]', '[\n  "osx-64",\n  "linux-32",\n  "win-64"]'),
+    ],
+)
+def test_a_platform_is_added_in_the_style_there(array: str, expected: str) -> None:
+    text = "[workspace]\nchannels = []\nplatforms = {} # ours\n[tasks]\nx = 'y'\n"
+    edit = change(text.replace("{}", array), add=("win-64",))
+    assert edit.text == text.replace("{}", expected)
+
+
+@pytest.mark.parametrize(
+    ("array", "expected"),
+    [
+        ('["win-64", "osx-64"]', '["osx-64"]'),
+        ('["osx-64", "win-64"]', '["osx-64"]'),
+        ('[\n  "osx-64",\n  "win-64",\n]', '[\n  "osx-64",\n]'),
+        ('[\n  "osx-64", # a\n  "win-64", # b\n]', '[\n  "osx-64", # a\n]'),
+        ('[\n  # all\n  "win-64", # b\n  "osx-64", # a\n]', '[\n  # all\n  "osx-64", # a\n]'),
+    ],
+)
+def test_a_platform_that_goes_takes_its_own_comment_along(array: str, expected: str) -> None:
+    text = "[workspace]\nchannels = []\nplatforms = {}\n"
+    assert change(text.replace("{}", array), remove=("win-64",)).text == text.replace(
+        "{}", expected
+    )
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_list_whose_comments_would_suffer_is_refused(end: str) -> None:
+    text = '[workspace]\nplatforms = [\n  "osx-64",\n  "linux-64", "linux-32", # old\n]\n'
+    text = text.replace("\n", end)
+    assert refusal(text, add=("win-64",)) == (
+        "pixi.toml: workspace.platforms is written in a way that cannot be edited without risk\n"
+        'help: write `platforms = ["osx-64", "linux-64", "linux-32", "win-64"]` in [workspace] '
+        "by hand; nothing was written"
+    )
+    assert change(text.replace(" # old", ""), add=("win-64",)).after[-1] == "win-64"  # control
+
+
+@st.composite
+def lists(draw: st.DrawFn, blanks: tuple[str, ...]) -> str:
+    """A list of three platforms, with odd blanks between, and a comma at its end or none."""
+    gaps = st.lists(st.sampled_from(blanks), max_size=2).map("".join)
+    quote = draw(st.sampled_from(("'", '"')))
+    values = [f"{draw(gaps)}{quote}{each}{quote}{draw(gaps)}" for each in SUBDIRS[:3]]
+    return f"[{','.join(values)}{draw(st.sampled_from((',', '')))}{draw(gaps)}]"
+
+
+FRAMES = (
+    '# top\n[workspace]\nname = "x"\nplatforms = {}\n\n[dependencies]\na = "*"\n',
+    "[workspace]\nplatforms={} # end\n[tasks]\nx = [1, 2]",
+    "workspace.platforms = {}\nworkspace.name = 'x'\n",
+    "workspace = { name = 'x', platforms = {} }\n",
+    (
+        "[feature.a]\nplatforms = ['win-64']\n[tasks]\na = 'b'\n[feature.b]\n"
+        '[workspace]\n"platforms"\t= {}\t# t\n[[y]]\nz = 1979-05-27\n'
+    ),
+)
+SUBDIRS = ("linux-64", "osx-64", "osx-arm64", "linux-aarch64", "win-64")
+BLANKS = (" ", "  ", "\t", "\n", "\n    ")
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    array=lists(BLANKS),
+    frame=st.sampled_from(FRAMES),
+    remove=st.sets(st.sampled_from(SUBDIRS[:3]), max_size=3),
+    add=st.sets(st.sampled_from(SUBDIRS[3:]), min_size=1),
+)
+def test_a_list_without_comments_is_never_refused(
+    array: str, frame: str, remove: set[str], add: set[str]
+) -> None:
+    added = sorted(add)
+    edit = change(frame.replace("{}", array), add=tuple(added), remove=tuple(sorted(remove)))
+    assert edit.after == (*(each for each in SUBDIRS[:3] if each not in remove), *added)
+    head, _, tail = frame.partition("{}")
+    assert edit.text.startswith(f"{head}[")
+    assert edit.text.endswith(f"]{tail}")
+    assert tuple(tomlkit.parse(edit.text).unwrap()["workspace"]["platforms"]) == edit.after
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    array=lists((*BLANKS, "# a\n", '# "win-64", ]\n')),
+    frame=st.sampled_from(FRAMES),
+    remove=st.sampled_from(SUBDIRS[:3]),
+    add=st.sampled_from(SUBDIRS[3:]),
+)
+def test_a_list_with_comments_is_edited_right_or_refused(
+    array: str, frame: str, remove: str, add: str
+) -> None:
+    try:
+        edit = change(frame.replace("{}", array), add=(add,), remove=(remove,))
+    except MirrorError as error:
+        assert "by hand; nothing was written" in str(error)  # noqa: PT017 - not of each
+        return
+    head, _, tail = frame.partition("{}")
+    assert edit.text.startswith(f"{head}[")
+    assert edit.text.endswith(f"]{tail}")
+    assert edit.text.count("#") >= frame.count("#") + array.count("#") - 1
+    assert tuple(tomlkit.parse(edit.text).unwrap()["workspace"]["platforms"]) == edit.after
 
 
 def test_rich_platforms_are_known_by_name_and_stay_whole() -> None:
@@ -228,7 +354,8 @@ def test_a_subdir_that_a_feature_names_lives_on_and_that_is_said() -> None:
             "[workspace]\n[[workspace.platforms]]\nplatform = 'linux-64'\n",
             (
                 "pixi.toml: workspace.platforms is written in a way that cannot be edited "
-                "without risk\nhelp: change it by hand; nothing was written"
+                'without risk\nhelp: write `platforms = [{platform = "linux-64"}, '
+                '"win-64"]` in [workspace] by hand; nothing was written'
             ),
         ),
         (

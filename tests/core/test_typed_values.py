@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.workspace.toml_table import load_toml, parse_toml
+from scripts.core.typed_values import load_toml, parse_toml
 
 DATA = Path(__file__).parents[1] / "data"
 MANIFESTS = sorted([*DATA.rglob("*.toml"), *DATA.parents[1].glob("*.toml")])

@@ -1,12 +1,14 @@
-"""Take typed values out of a TOML document, or say what is wrong with it."""
+"""Take typed values out of parsed TOML, YAML or JSON, or say what is wrong with them."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from scripts.core.errors import MirrorError, usage_error
+from scripts.core.parse_int import parse_digits
 from scripts.core.redact import redact
 
 
@@ -16,7 +18,8 @@ class Table:
 
     subject: str
     where: str
-    fields: Mapping[str, object]
+    fields: Mapping[str, Any]
+    noun: ClassVar[str] = "table"
 
     def path_of(self, key: str) -> str:
         """Name a key with the tables around it: `feature.mirror.platforms`."""
@@ -31,48 +34,65 @@ class Table:
             ("actual", actual if len(actual) < 120 else actual[:117] + "..."),
         )
 
-    def text(self, key: str) -> str | None:
-        """Return a text, None where there is none."""
+    def string(self, key: str) -> str | None:
+        """Return a string, None where there is none."""
         value = self.fields.get(key)
         if value is None or isinstance(value, str):
             return value
-        raise self.wrong(key, "a text")
+        raise self.wrong(key, "a string")
 
-    def texts(self, key: str) -> tuple[str, ...] | None:
-        """Return a list of texts, None where there is none."""
-        if key not in self.fields:
-            return None
-        values = self.values(key)
-        texts = tuple(each for each in values if isinstance(each, str))
-        if len(texts) != len(values):
-            raise self.wrong(key, "a list of texts")
-        return texts
+    def required(self, key: str) -> str:
+        """Return a string that must be there."""
+        value = self.string(key)
+        if not value:
+            raise usage_error(self.subject, f"{redact(self.where)} has no {key}")
+        return value
 
-    def values(self, key: str) -> tuple[object, ...]:
-        """Return a list of anything, empty where there is none."""
-        value = self.fields.get(key, [])
-        if isinstance(value, list):
-            return tuple(value)
-        raise self.wrong(key, "a list")
+    def integer(self, key: str) -> int | None:
+        """Return an integer; the lock's YAML is read with every scalar a string."""
+        value = self.fields.get(key)
+        number = parse_digits(value) if isinstance(value, str) else value
+        if value is None or (isinstance(number, int) and not isinstance(number, bool)):
+            return number
+        raise self.wrong(key, "a whole number")
 
-    def flag(self, key: str) -> bool:
+    def boolean(self, key: str) -> bool:
         """Return true or false; false where there is none."""
         value = self.fields.get(key, False)
         if isinstance(value, bool):
             return value
         raise self.wrong(key, "true or false")
 
-    def table(self, key: str) -> Table:
-        """Return a table, empty where there is none."""
-        value = self.fields.get(key, {})
-        if isinstance(value, Mapping):
-            return Table(self.subject, self.path_of(key), value)
-        raise self.wrong(key, "a table")
+    def values(self, key: str) -> tuple[Any, ...]:
+        """Return a list of anything, empty where there is none."""
+        return self._list(key, object, "a list")
 
-    def tables(self) -> Iterator[tuple[str, Table]]:
+    def strings(self, key: str) -> tuple[str, ...]:
+        """Return a list of strings, empty where there is none."""
+        return self._list(key, str, "a list of strings")
+
+    def rows(self, key: str) -> tuple[dict[str, Any], ...]:
+        """Return a list of tables, empty where there is none."""
+        return self._list(key, dict, f"a list of {self.noun}s")
+
+    def table(self, key: str) -> Self:
+        """Return a table, empty where there is none."""
+        value = self.fields.get(key)
+        if value is None or isinstance(value, Mapping):
+            return dataclasses.replace(self, where=self.path_of(key), fields=value or {})
+        raise self.wrong(key, f"a {self.noun}")
+
+    def tables(self) -> Iterator[tuple[str, Self]]:
         """Return the tables in this one, by name and in order; there may be nothing else."""
-        for key in self.fields:
-            yield key, self.table(key)
+        return ((key, self.table(key)) for key in self.fields)
+
+    def _list(self, key: str, kind: type, expected: str) -> tuple[Any, ...]:
+        value = self.fields.get(key)
+        if value is None:
+            return ()
+        if isinstance(value, list) and all(isinstance(each, kind) for each in value):
+            return tuple(value)
+        raise self.wrong(key, expected)
 
 
 def parse_toml(text: str, subject: str) -> Any:
