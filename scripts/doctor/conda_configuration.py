@@ -21,7 +21,7 @@ from scripts.doctor.mirror_place import (
     wanted_channel,
 )
 from scripts.lock.channels import every_channel
-from scripts.lock.derive import is_path, is_sound_url
+from scripts.lock.location import is_path, is_sound_url
 from scripts.lock.model import LockedEnvironment
 from scripts.network.mirrors import origin
 

@@ -13,7 +13,7 @@ from pathlib import PurePath
 from typing import Any, Final
 
 from scripts.core.channel_url import ANACONDA
-from scripts.lock.derive import is_path
+from scripts.lock.location import is_path
 
 _DEFAULTS: Final = "defaults"
 # What conda asks where nobody says which channels (conda/base/constants.py).

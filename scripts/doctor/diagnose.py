@@ -21,7 +21,7 @@ from scripts.doctor.mirror_place import (
     path_inside,
     wanted_path,
 )
-from scripts.lock.derive import is_path, keeps_path
+from scripts.lock.location import is_path, keeps_path
 from scripts.lock.model import LockedPackage, PlatformPackages
 from scripts.verify.findings import Place
 

@@ -15,7 +15,7 @@ from scripts.core.redact import without_secrets
 from scripts.core.subdir import NOARCH
 from scripts.doctor.condarc import Condarc
 from scripts.fetch.copy import local_path
-from scripts.lock.derive import url_subdir
+from scripts.lock.location import url_subdir
 from scripts.lock.model import LockedEnvironment, LockedPackage
 from scripts.lock.select import path_of
 from scripts.network.mirrors import origin

@@ -14,7 +14,7 @@ from scripts.doctor.condarc import ADD_PIP
 from scripts.doctor.configuration import Configuration
 from scripts.doctor.diagnose import PlaceDiagnosis, Standing, Verdict
 from scripts.doctor.mirror_place import Asking, Consumer, MirrorPlace
-from scripts.lock.derive import url_subdir
+from scripts.lock.location import url_subdir
 from scripts.lock.model import Unmirrorable
 from scripts.verify.findings import Place
 from scripts.workspace.settings import TABLE

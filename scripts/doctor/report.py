@@ -21,7 +21,7 @@ from scripts.doctor.mirror_place import (
 )
 from scripts.doctor.problems import conda_problems, configuration_problem, content_problems
 from scripts.lock.channels import undeclared_lines
-from scripts.lock.parse import NEWEST
+from scripts.lock.read import NEWEST
 from scripts.verify.findings import Place
 
 _RIGHT, _WRONG = "✓", "✗"

@@ -29,7 +29,7 @@ from scripts.index.repodata import (
     parse_repodata,
     parse_zst,
 )
-from scripts.lock.derive import is_path, is_sound_url
+from scripts.lock.location import is_path, is_sound_url
 
 _PATIENCE: Final = Patience(tries=3)
 _LARGEST: Final = 1 << 30  # bytes; conda-forge's largest repodata is a third of that

@@ -11,7 +11,7 @@ from scripts.channel.part import PartFile, move
 from scripts.core.files import CHUNK, unlink
 from scripts.core.record import Digest
 from scripts.fetch.failure import DownloadError, ErrorKind, mismatch
-from scripts.lock.derive import is_path
+from scripts.lock.location import is_path
 
 
 def local_path(url: str, root: Path) -> Path | None:

@@ -13,7 +13,7 @@ from scripts.core.errors import ExitCode, Problem
 from scripts.core.record import Digest
 from scripts.core.redact import redact
 from scripts.core.report import human_size
-from scripts.lock.derive import is_path
+from scripts.lock.location import is_path
 from scripts.workspace.model import Manifest
 
 # Kept free on the disk besides the artifacts: the index and its staging, the journal.

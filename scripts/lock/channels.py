@@ -9,9 +9,9 @@ from scripts.core.channel_url import channel_base_url
 from scripts.core.errors import usage_error
 from scripts.core.layout import Layout, folder_of_channel
 from scripts.core.redact import redact, without_secrets
-from scripts.lock.derive import is_sound_url
+from scripts.lock.conda_rows import Row
+from scripts.lock.location import is_sound_url
 from scripts.lock.model import LockedEnvironment, LockedPackage, PlatformPackages
-from scripts.lock.row import Row
 
 _SHOWN: Final = 3  # packages of one channel that a line names
 

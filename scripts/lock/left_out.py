@@ -7,7 +7,7 @@ from typing import Final
 
 from scripts.core.redact import redact
 from scripts.core.report import Json
-from scripts.lock.derive import url_subdir
+from scripts.lock.location import url_subdir
 from scripts.lock.model import Unmirrorable
 from scripts.lock.select import Selection
 

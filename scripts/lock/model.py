@@ -48,26 +48,27 @@ class LockedPackage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unmirrorable:
-    """A row of the lock that no artifact in a conda channel can stand for, with the reason."""
+    """A row of the lock that no artifact in a conda channel can stand for.
+
+    `name` has the version behind a blank, where there is one; `location` is the URL or path.
+    `depends` are MatchSpecs as written of a source package (what it is installed with once it is
+    built), PEP 508 of a PyPI package (its requires-dist). None and empty: the lock does not say.
+    """
 
     kind: Kind
     name: str
     location: str
-    reason: str
+    sha256: str | None = field(default=None, compare=False)
+    depends: tuple[str, ...] = field(default=(), compare=False)
+    constrains: tuple[str, ...] = field(default=(), compare=False)
+    requires_python: str | None = field(default=None, compare=False)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourcePackage:
-    """A source package as the lock expects it to be once it is built where it is installed.
-
-    `depends`, `constrains` are MatchSpecs as written, of what it is installed with; none where
-    the lock does not say. `name` has the version behind a blank, where there is one.
-    """
-
-    name: str
-    location: str
-    depends: tuple[str, ...] = ()
-    constrains: tuple[str, ...] = ()
+    @property
+    def reason(self) -> str:
+        """Why no artifact stands for it."""
+        if self.kind is Kind.PYPI:
+            return "a PyPI package"
+        return "a source package, built where it is installed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +96,7 @@ class PlatformPackages:
     packages: tuple[LockedPackage, ...]
     build_packages: tuple[LockedPackage, ...] = ()
     unmirrorable: tuple[Unmirrorable, ...] = ()
-    sources: tuple[SourcePackage, ...] = ()
+    sources: tuple[Unmirrorable, ...] = ()
 
     @property
     def source_names(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from scripts.core.channel_url import channel_base_url
 from scripts.core.redact import redact, without_secrets
 from scripts.core.report import Json
-from scripts.lock.derive import is_path
+from scripts.lock.location import is_path
 from scripts.lock.model import LockedPackage
 from scripts.workspace.model import Requirement
 

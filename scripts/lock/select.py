@@ -13,7 +13,7 @@ from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.layout import FLAT_CHANNEL, Layout, folder_of_channel
 from scripts.core.record import Record
 from scripts.core.redact import redact
-from scripts.lock.derive import url_subdir
+from scripts.lock.location import url_subdir
 from scripts.lock.model import LockedEnvironment, LockedPackage, LockFile
 from scripts.workspace.settings import TABLE, Settings
 

@@ -17,8 +17,7 @@ from scripts.core.errors import usage_error
 from scripts.core.scratch import scratch_folder
 from scripts.core.typed_values import load_toml
 from scripts.lock.model import LockFile
-from scripts.lock.parse import parse_lock
-from scripts.lock.read import read_lock_text
+from scripts.lock.read import parse_lock, read_lock_text
 from scripts.workspace.workspace import Workspace, read_manifest_text
 
 _CONFIGURATION: Final = Path(".pixi", "config.toml")

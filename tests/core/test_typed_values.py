@@ -1,16 +1,19 @@
-"""TOML into plain values: by two parsers that must agree."""
+"""Typed values out of what was parsed, and TOML by two parsers that must agree."""
 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from scripts.core.typed_values import load_toml, parse_toml
+from scripts.core.errors import ExitCode, MirrorError
+from scripts.core.typed_values import Table, load_toml, parse_toml
 
 DATA = Path(__file__).parents[1] / "data"
 MANIFESTS = sorted([*DATA.rglob("*.toml"), *DATA.parents[1].glob("*.toml")])
+URL = "https://user:hunter2@host/a-1-0.conda"
 NEW = "[workspace]\nplatforms = [{\n  platform = 'linux-64',\n  cuda = '12',\n}]\n"
 
 
@@ -26,3 +29,62 @@ def test_toml_1_1_is_read_too() -> None:
     assert load_toml(NEW, "pixi.toml").fields == {
         "workspace": {"platforms": [{"platform": "linux-64", "cuda": "12"}]}
     }
+
+
+@pytest.mark.parametrize(
+    ("read", "value", "result"),
+    [
+        (lambda table: table.string("x"), "", ""),
+        (lambda table: table.string("x"), None, None),
+        (lambda table: table.required("x"), "a", "a"),
+        (lambda table: table.integer("x"), "0012", 12),
+        (lambda table: table.integer("x"), 12, 12),
+        (lambda table: table.integer("x"), None, None),
+        (lambda table: table.strings("x"), ["a", ""], ("a", "")),
+        (lambda table: table.strings("x"), None, ()),
+        (lambda table: table.rows("x"), [{"a": "b"}], ({"a": "b"},)),
+        (lambda table: table.rows("x"), None, ()),
+        (lambda table: table.table("x").fields, {"a": None}, {"a": None}),
+        (lambda table: table.table("x").fields, None, {}),
+    ],
+)
+def test_values(read: Callable[[Table], object], value: object, result: object) -> None:
+    assert read(Table("pixi.toml", "a", {"x": value})) == result
+    if value is None:
+        assert read(Table("pixi.toml", "a", {})) == result
+
+
+@pytest.mark.parametrize(
+    ("read", "value", "expected"),
+    [
+        (lambda table: table.string("x"), ["a"], "a string\n  actual  ['a']"),
+        (lambda table: table.integer("x"), "1.5", "a whole number\n  actual  '1.5'"),
+        (lambda table: table.integer("x"), "", "a whole number\n  actual  ''"),
+        (lambda table: table.integer("x"), True, "a whole number\n  actual  True"),
+        (lambda table: table.integer("x"), "1" * 20, f"a whole number\n  actual  '{'1' * 20}'"),
+        (lambda table: table.boolean("x"), "yes", "true or false\n  actual  'yes'"),
+        (lambda table: table.values("x"), "a", "a list\n  actual  'a'"),
+        (lambda table: table.strings("x"), ["a", None], "a list of strings\n  actual  ['a', None]"),
+        (lambda table: table.rows("x"), ["a"], "a list of tables\n  actual  ['a']"),
+        (lambda table: table.rows("x"), URL, "a list of tables\n  actual  'https://********@host/"),
+        (lambda table: table.table("x"), [], "a table\n  actual  []"),
+        (
+            lambda table: table.strings("x"),
+            "y" * 200,
+            f"a list of strings\n  actual  '{'y' * 116}...",
+        ),
+    ],
+)
+def test_wrong_values(read: Callable[[Table], object], value: object, expected: str) -> None:
+    with pytest.raises(MirrorError) as caught:
+        read(Table("pixi.toml", "a", {"x": value}))
+    assert str(caught.value).startswith(f"pixi.toml: a.x is not {expected}")
+    assert caught.value.problems[0].code is ExitCode.USAGE
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_what_must_be_there(value: str | None) -> None:
+    with pytest.raises(MirrorError) as caught:
+        Table("pixi.toml", URL, {"x": value}).required("x")
+    assert str(caught.value) == "pixi.toml: https://********@host/a-1-0.conda has no x"

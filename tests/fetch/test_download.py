@@ -19,7 +19,7 @@ from scripts.fetch.download import Download, Flow, Placed, StoppedError, Surroun
 from scripts.fetch.failure import DownloadError, ErrorKind, Patience
 from scripts.fetch.http import Http, Route
 from scripts.fetch.reach import Reach
-from scripts.lock.parse import parse_lock
+from scripts.lock.read import parse_lock
 from scripts.lock.select import select
 from scripts.network.tls_choice import Trust
 from scripts.workspace.settings import Settings

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from scripts.core.record import Record, RunExports, needs_v3, record_to_json
 from scripts.index.parse_record import BadRecordError, parse_record
-from scripts.lock.conda_rows import package_v6
-from scripts.lock.row import Row
-from scripts.lock.yaml_text import Node
+from scripts.lock.conda_rows import Row, package_v6
+from scripts.lock.safe_yaml import Node
 
 ROW: dict[str, Node] = {
     "conda": "https://conda.anaconda.org/conda-forge/linux-64/a-1.0-h1_3.conda",

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from scripts.core.file_name import is_safe_name
 from scripts.core.subdir import is_known_subdir
-from scripts.lock.derive import derive_build_number, derive_noarch, is_path, parse_location
+from scripts.lock.conda_rows import derive_build_number, derive_noarch
+from scripts.lock.location import is_path, parse_location
 
 FORGE = "https://conda.anaconda.org/conda-forge"
 SECRET = "https://u:p@host:1/t/tk/x"

@@ -158,7 +158,7 @@ def test_a_build_number_that_is_less_went_back() -> None:
 
 def test_rows_that_no_channel_holds_are_compared_by_location() -> None:
     def with_row(location: str) -> LockFile:
-        row = Unmirrorable(kind=Kind.PYPI, name="x", location=location, reason="from PyPI")
+        row = Unmirrorable(kind=Kind.PYPI, name="x", location=location)
         plain = lock()
         (environment,) = plain.environments
         (rows,) = environment.platforms

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from scripts.core.errors import ExitCode, MirrorError
-from scripts.lock.parse import parse_lock
-from scripts.lock.read import read_lock
+from scripts.lock.read import parse_lock, read_lock
 
 SHA = "a" * 64
 GOOD = f"""\
@@ -121,8 +120,8 @@ def test_no_lock(text: str, message: str) -> None:
         ("size: -1", f"size of {URL} is not a whole number\n  actual  '-1'"),
         ("size: " + "9" * 5000, f"size of {URL} is not a whole number"),
         ("size: ١٢", f"size of {URL} is not a whole number"),
-        ("depends: x", f"depends of {URL} is not a list of texts\n  actual  'x'"),
-        ("depends: [{a: b}]", f"depends of {URL} is not a list of texts"),
+        ("depends: x", f"depends of {URL} is not a list of strings\n  actual  'x'"),
+        ("depends: [{a: b}]", f"depends of {URL} is not a list of strings"),
         ("md5: zz", f"md5 of {URL} is not a md5 in hex\n  actual  'zz'"),
         ("noarch: perl", f"noarch of {URL} is not python or generic\n  actual  'perl'"),
         ("run_exports: x", f"run_exports of {URL} is not a map\n  actual  'x'"),

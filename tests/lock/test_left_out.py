@@ -11,8 +11,7 @@ from scripts.core.console import Console
 from scripts.core.errors import MirrorError
 from scripts.core.report import Report
 from scripts.lock.left_out import left_out_json, left_out_lines, unmirrorable
-from scripts.lock.parse import parse_lock
-from scripts.lock.read import read_lock
+from scripts.lock.read import parse_lock, read_lock
 from scripts.lock.select import Selection, select
 from scripts.workspace.settings import Kind, Settings
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, lock_text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,27 @@ def assert_same(rows: PlatformPackages, theirs: list[rattler.LockedPackage]) -> 
     # A build package of a source package may be a source package that nothing installs.
     assert kinds.count(Kind.SOURCE) >= len(sources) or not sources
     assert kinds.count(Kind.PYPI) == len({each.location for each in pypi})
+    wheels = {row.location: row for row in rows.unmirrorable if row.kind is Kind.PYPI}
+    for each in pypi:
+        row = wheels[each.location]
+        if "://" in each.location:  # rattler knows none of a folder
+            assert row.sha256 == their_sha256(each)
+        assert [bare(text) for text in row.depends] == [bare(text) for text in each.requires_dist]
+        assert bare(row.requires_python or "") == bare(each.requires_python or "")
+
+
+def their_sha256(package: rattler.PypiLockedPackage) -> str | None:
+    try:
+        sha256: bytes | None = package.hashes.sha256
+    except AttributeError:  # so py-rattler answers where there is no hash
+        return None
+    return sha256.hex() if sha256 else None
+
+
+def bare(requirement: str) -> list[str]:
+    """Return name and bounds: rattler writes names, markers and the order of bounds anew."""
+    text = re.sub(r"[-_. ]", "", re.split(r"[;@]", requirement)[0]).lower()
+    return sorted(re.findall(r"[<>=!~]+[^,<>=!~]+|^[^<>=!~]+", text))
 
 
 def facts(package: LockedPackage) -> dict[str, object]:

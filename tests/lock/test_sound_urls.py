@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.core.errors import ExitCode, MirrorError
-from scripts.lock.derive import is_sound_url
-from scripts.lock.parse import parse_lock
+from scripts.lock.location import is_sound_url
+from scripts.lock.read import parse_lock
 
 BROKEN = [
     "https://[x",

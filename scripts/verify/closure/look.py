@@ -17,7 +17,7 @@ from pathlib import PurePath
 from typing import Final
 
 from scripts.core.condition import holds, parse_condition
-from scripts.lock.model import SourcePackage
+from scripts.lock.model import Unmirrorable
 from scripts.lock.satisfiability_requirement import differs_aside, wanted_text
 from scripts.verify.closure.inquire import Answer, Catalogue, name_of, things_of
 from scripts.verify.closure.plan import Closing
@@ -49,7 +49,7 @@ class Want:
     spec: str
     who: int | None = None
     own: Requirement | None = None
-    source: SourcePackage | None = None
+    source: Unmirrorable | None = None
 
     @property
     def text(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from scripts.lock.model import LockedEnvironment, LockedPackage, PlatformPackages, SourcePackage
+from scripts.lock.model import LockedEnvironment, LockedPackage, PlatformPackages, Unmirrorable
 from scripts.lock.select import Selection
 from scripts.verify.findings import Place, places_of
 from scripts.verify.virtual import (
@@ -35,7 +35,7 @@ class Closing:
     built: frozenset[str]
     root: str
     around: tuple[LockedPackage, ...] = ()
-    sources: tuple[SourcePackage, ...] = ()
+    sources: tuple[Unmirrorable, ...] = ()
     requirements: tuple[Requirement, ...] = ()
     constraints: tuple[Requirement, ...] = ()
     hindrance: str | None = None

@@ -82,7 +82,7 @@ def test_what_is_asked_for_and_what_is_wanting() -> None:
     """Names of the manifest that are locked; source packages that locked ones depend on."""
     package = with_fields(_package("two"), depends=("Mine >=1", "one", "other=1"))
     sources = tuple(
-        Unmirrorable(kind=kind, name=name, location=f"./{name}", reason="")
+        Unmirrorable(kind=kind, name=name, location=f"./{name}")
         for kind, name in ((Kind.SOURCE, "mine"), (Kind.SOURCE, "alone"), (Kind.PYPI, "other 1"))
     )
     rows = PlatformPackages(

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scripts.core.errors import ExitCode, MirrorError
-from scripts.lock.yaml_text import load_lock_text
+from scripts.lock.safe_yaml import load_lock_text
 from tests.support.template import ROOT
 
 LOCKS = sorted((ROOT / "tests" / "data").glob("*/*/pixi.lock"))

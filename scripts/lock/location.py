@@ -1,4 +1,4 @@
-"""What a lock leaves out because the location shows it.
+"""Locations as a lock writes them: URLs, and paths relative to the lock file.
 
 The rules are those of rattler_lock (src/utils/derived_fields.rs).
 """
@@ -13,8 +13,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from scripts.core.file_name import FileName, parse_file_name
-from scripts.core.record import NoArch
-from scripts.core.subdir import NOARCH, is_known_subdir
+from scripts.core.subdir import is_known_subdir
 
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # two letters up: C:/ is a drive
 _WITH_SUBDIR: Final = frozenset({"http", "https", "file"})
@@ -87,16 +86,3 @@ def _is_sound_authority(text: str) -> bool:
         return urlsplit(f"//{text}").port != 0
     except ValueError:
         return False
-
-
-def derive_build_number(build: str) -> int:
-    """Read the build number from the digits at the build's end; 0 where there are none."""
-    text = build[len(build.rstrip("0123456789")) :]
-    return int(text) if text and len(text) <= 19 else 0
-
-
-def derive_noarch(subdir: str, build: str) -> NoArch | None:
-    """Guess the kind of noarch from subdir and build, as lock v6 and v7 count on."""
-    if subdir != NOARCH:
-        return None
-    return "python" if "py" in build else "generic"
