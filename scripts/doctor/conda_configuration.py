@@ -20,9 +20,9 @@ from scripts.doctor.mirror_place import (
     plain_url,
     wanted_channel,
 )
-from scripts.lock.channels import every_channel
 from scripts.lock.location import is_path, is_sound_url
 from scripts.lock.model import LockedEnvironment
+from scripts.lock.select import every_channel
 from scripts.network.mirrors import origin
 
 

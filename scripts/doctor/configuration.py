@@ -19,7 +19,7 @@ from scripts.doctor.mirror_place import (
     plain_url,
     wanted_channel,
 )
-from scripts.lock.channels import every_channel
+from scripts.lock.select import every_channel
 from scripts.network.mirrors import candidates, origin
 from scripts.network.pixi_config_layers import Mirrors
 from scripts.verify.findings import Place

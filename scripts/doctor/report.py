@@ -20,8 +20,8 @@ from scripts.doctor.mirror_place import (
     wanted_channel,
 )
 from scripts.doctor.problems import conda_problems, configuration_problem, content_problems
-from scripts.lock.channels import undeclared_lines
 from scripts.lock.read import NEWEST
+from scripts.lock.select import undeclared_lines
 from scripts.verify.findings import Place
 
 _RIGHT, _WRONG = "✓", "✗"

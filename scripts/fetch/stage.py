@@ -30,9 +30,7 @@ from scripts.fetch.plan import Plan, expectation, make_plan, space_problem, unha
 from scripts.fetch.pool import Failed, Pool
 from scripts.fetch.progress import State, progress
 from scripts.fetch.reach import Reach
-from scripts.lock.channels import undeclared_lines
-from scripts.lock.left_out import left_out_json, left_out_lines
-from scripts.lock.select import Selection
+from scripts.lock.select import Selection, left_out_json, left_out_lines, undeclared_lines
 from scripts.workspace.workspace import Workspace
 
 

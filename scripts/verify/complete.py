@@ -6,8 +6,7 @@ from collections.abc import Set as AbstractSet
 
 from scripts.core.errors import ExitCode, Problem
 from scripts.core.redact import redact
-from scripts.lock.left_out import unmirrorable
-from scripts.lock.select import Selection
+from scripts.lock.select import Selection, unmirrorable
 from scripts.verify.findings import Finding, places_of
 from scripts.workspace.settings import TABLE, Kind
 

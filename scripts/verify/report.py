@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Final
 from scripts.core.errors import Problem
 from scripts.core.report import Json, Report, human_size, to_json
 from scripts.index.account import account_json
-from scripts.lock.left_out import left_out_json, left_out_lines
-from scripts.lock.select import Selection
+from scripts.lock.select import Selection, left_out_json, left_out_lines
 from scripts.verify.findings import (
     ArchivesResult,
     FilesResult,

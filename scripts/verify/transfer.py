@@ -13,9 +13,8 @@ from scripts.core.artifact import Artifact
 from scripts.core.redact import without_secrets
 from scripts.core.report import human_size
 from scripts.index.account import Account, ChannelFile
-from scripts.lock.left_out import left_out_lines
 from scripts.lock.model import PlatformPackages
-from scripts.lock.select import Selection
+from scripts.lock.select import Selection, left_out_lines
 from scripts.verify.document import (
     Block,
     Document,

@@ -10,9 +10,8 @@ import pytest
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError
 from scripts.core.report import Report
-from scripts.lock.left_out import left_out_json, left_out_lines, unmirrorable
 from scripts.lock.read import parse_lock, read_lock
-from scripts.lock.select import Selection, select
+from scripts.lock.select import Selection, left_out_json, left_out_lines, select, unmirrorable
 from scripts.workspace.settings import Kind, Settings
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, lock_text
 from tests.support.packages import TinyPackage

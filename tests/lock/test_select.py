@@ -12,7 +12,6 @@ from scripts.core.errors import ExitCode, MirrorError
 from scripts.core.file_name import parse_file_name
 from scripts.core.layout import Layout
 from scripts.core.record import Record
-from scripts.lock.left_out import left_out_lines
 from scripts.lock.model import (
     LockedEnvironment,
     LockedPackage,
@@ -21,7 +20,7 @@ from scripts.lock.model import (
     PlatformPackages,
 )
 from scripts.lock.read import read_lock
-from scripts.lock.select import Selection, select
+from scripts.lock.select import Selection, left_out_lines, select
 from scripts.workspace.settings import Settings
 from tests.support.locks import with_fields
 from tests.support.template import ROOT
