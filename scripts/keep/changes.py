@@ -12,8 +12,7 @@ from scripts.core.errors import usage_error
 from scripts.core.files import write_atomically
 from scripts.core.rattler_child import rank_versions
 from scripts.core.report import Json, Report, to_json
-from scripts.lock.diff import diff, versions_to_rank
-from scripts.lock.diff_text import diff_lines, markdown
+from scripts.lock.diff import diff, diff_lines, markdown, versions_to_rank
 from scripts.lock.model import LockFile
 from scripts.lock.read import read_lock
 from scripts.workspace.workspace import Workspace

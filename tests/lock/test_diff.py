@@ -10,8 +10,15 @@ import pytest
 from scripts.core.file_name import parse_file_name
 from scripts.core.rattler_child import rank_versions
 from scripts.core.record import Record
-from scripts.lock.diff import Change, ChangeKind, LockDiff, PlatformDiff, diff, versions_to_rank
-from scripts.lock.diff_text import diff_lines
+from scripts.lock.diff import (
+    Change,
+    ChangeKind,
+    LockDiff,
+    PlatformDiff,
+    diff,
+    diff_lines,
+    versions_to_rank,
+)
 from scripts.lock.model import (
     LockedEnvironment,
     LockedPackage,

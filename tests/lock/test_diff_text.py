@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.lock.diff import Change, ChangeKind, LockDiff, PlatformDiff
-from scripts.lock.diff_text import diff_lines, markdown
+from scripts.lock.diff import Change, ChangeKind, LockDiff, PlatformDiff, diff_lines, markdown
 
 NOTHING = LockDiff(platforms=())
 SOME = LockDiff(

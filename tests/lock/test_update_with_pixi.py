@@ -11,8 +11,7 @@ import pytest
 from scripts.channel.owners import last_mirrored_lock
 from scripts.core.errors import ExitCode, MirrorError
 from scripts.core.rattler_child import call_rattler
-from scripts.lock.diff import diff
-from scripts.lock.diff_text import diff_lines
+from scripts.lock.diff import diff, diff_lines
 from scripts.lock.model import LockFile
 from scripts.lock.read import read_lock
 from scripts.lock.satisfiability_check import check_fit
