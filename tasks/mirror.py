@@ -20,7 +20,7 @@ from scripts.index.stage import index
 from scripts.keep.relayout import relayout
 from scripts.lock.model import LockFile
 from scripts.lock.read import read_lock
-from scripts.lock.satisfiability_check import check_fit
+from scripts.lock.satisfiability import check_satisfiability
 from scripts.lock.select import select
 from scripts.verify.stage import VerifyOptions, verify
 from scripts.workspace.pixi import is_run_by_pixi
@@ -66,7 +66,7 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
 
 def _look_at_committed_lock(workspace: Workspace, lock: LockFile, console: Console) -> None:
     """Say that the lock is used as it is, and refuse one that no longer fits the manifest."""
-    problems, not_checked = check_fit(workspace, lock)
+    problems, not_checked = check_satisfiability(workspace, lock)
     if problems:
         raise MirrorError(*problems)
     for sentence in ("using pixi.lock as it is; it fits the manifest", *not_checked):

@@ -12,7 +12,7 @@ from scripts.core.redact import redact
 from scripts.core.report import Json, Report
 from scripts.core.subdir import NOARCH
 from scripts.lock.model import LockedEnvironment
-from scripts.lock.satisfiability_requirement import channel_key
+from scripts.lock.satisfiability import channel_key
 from scripts.lock.select import Selection
 from scripts.workspace.model import Environment, Manifest
 from scripts.workspace.resolve import environment_channels, locked_channels

@@ -7,7 +7,7 @@ from pathlib import PurePath, PurePosixPath
 
 from scripts.core.layout import FLAT_CHANNEL, Layout, folder_of_channel
 from scripts.lock.model import LockedEnvironment, LockedPackage
-from scripts.lock.satisfiability_requirement import channel_key
+from scripts.lock.satisfiability import channel_key
 
 
 class ChannelFolders:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from scripts.lock.model import LockedEnvironment, PlatformPackages
-from scripts.lock.satisfiability_platforms import matching_platform
+from scripts.lock.satisfiability import matching_platform
 from scripts.workspace.model import Environment, Manifest, ManifestPlatform
 from scripts.workspace.resolve import environment_platforms
 from scripts.workspace.virtual_packages import default_packages

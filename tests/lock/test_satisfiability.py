@@ -10,7 +10,7 @@ import pytest
 
 from scripts.core.errors import ExitCode, Problem
 from scripts.lock.read import read_lock
-from scripts.lock.satisfiability_check import check_fit
+from scripts.lock.satisfiability import check_satisfiability
 from scripts.workspace.settings import SettingOverrides
 from scripts.workspace.workspace import open_workspace
 from tests.support.template import ROOT
@@ -26,7 +26,7 @@ Bend = Callable[..., tuple[str, ...]]
 
 def check(folder: Path) -> tuple[tuple[Problem, ...], tuple[str, ...]]:
     workspace = open_workspace(folder, SettingOverrides())
-    return check_fit(workspace, read_lock(workspace.lock_path))
+    return check_satisfiability(workspace, read_lock(workspace.lock_path))
 
 
 @pytest.fixture

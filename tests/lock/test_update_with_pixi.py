@@ -14,7 +14,7 @@ from scripts.core.rattler_child import call_rattler
 from scripts.lock.diff import diff, diff_lines
 from scripts.lock.model import LockFile
 from scripts.lock.read import read_lock
-from scripts.lock.satisfiability_check import check_fit
+from scripts.lock.satisfiability import check_satisfiability
 from scripts.lock.update import renew_lock, try_update, update_lock
 from scripts.lock.update_plan import UpdatePlan, UpdateRequest, plan_update
 from scripts.workspace.pixi import need_pixi, run_pixi
@@ -188,7 +188,7 @@ def test_a_dry_run_with_a_channel_within_the_workspace(tmp_path: Path, upstream:
     tried = try_update(pixi(), made.workspace, planned(made, UpdateRequest()))
     assert made.state() == state
     assert changed(before, tried) == ALL_OF_GROUP
-    assert check_fit(made.workspace, tried)[0] == ()
+    assert check_satisfiability(made.workspace, tried)[0] == ()
 
 
 def test_lock_renews_what_the_manifest_asks_for(made: PixiWorkspace) -> None:
@@ -197,12 +197,12 @@ def test_lock_renews_what_the_manifest_asks_for(made: PixiWorkspace) -> None:
     manifest = made.root / "pixi.toml"
     text = manifest.read_text(encoding="utf-8").replace('a = "*"', 'a = "2.*"')
     manifest.write_text(text, encoding="utf-8")
-    assert [problem.trouble for problem in check_fit(made.workspace, before)[0]] == [
+    assert [problem.trouble for problem in check_satisfiability(made.workspace, before)[0]] == [
         "environment default does not meet a requirement any more",
         "environment dev does not meet a requirement any more",
     ]
     after = renew_lock(pixi(), made.workspace)
-    assert check_fit(made.workspace, after)[0] == ()
+    assert check_satisfiability(made.workspace, after)[0] == ()
     assert "  ~ a  1.0 0 -> 2.0 0" in changed(before, after)
 
 
@@ -220,8 +220,8 @@ def test_the_channels_of_a_solve_group_are_those_of_all_its_members(
     made.publish()
     call_rattler("index", {"folder": str(made.upstream.folder / "more")})
     stale = read_lock(made.workspace.lock_path)
-    assert len(check_fit(made.workspace, stale)[0]) >= 3  # all three environments
-    assert check_fit(made.workspace, renew_lock(pixi(), made.workspace))[0] == ()
+    assert len(check_satisfiability(made.workspace, stale)[0]) >= 3  # all three environments
+    assert check_satisfiability(made.workspace, renew_lock(pixi(), made.workspace))[0] == ()
 
 
 def test_the_lock_a_channel_was_made_from_is_remembered(made: PixiWorkspace) -> None:

@@ -10,7 +10,7 @@ from scripts.core.condition import Condition, parse_condition, specs_of
 from scripts.core.report import Json
 from scripts.core.subdir import NOARCH
 from scripts.lock.model import LockedPackage
-from scripts.lock.satisfiability_requirement import match_record
+from scripts.lock.satisfiability import match_record
 from scripts.verify.closure.plan import Closing
 from scripts.verify.virtual import VirtualPackage
 

@@ -18,7 +18,7 @@ from typing import Final
 
 from scripts.core.condition import holds, parse_condition
 from scripts.lock.model import Unmirrorable
-from scripts.lock.satisfiability_requirement import differs_aside, wanted_text
+from scripts.lock.satisfiability import differs_aside, wanted_text
 from scripts.verify.closure.inquire import Answer, Catalogue, name_of, things_of
 from scripts.verify.closure.plan import Closing
 from scripts.verify.virtual import VirtualPackage

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from scripts.core.layout import FLAT_CHANNEL, Layout, folder_of_channel
 from scripts.lock.model import LockedEnvironment, PlatformPackages, spec_name
-from scripts.lock.satisfiability_requirement import differs_aside, wanted_text
+from scripts.lock.satisfiability import differs_aside, wanted_text
 from scripts.lock.select import Selection, path_of, undeclared_packages
 from scripts.verify.channel_order import ChannelFolders
 from scripts.verify.findings import Place, places_of
