@@ -16,8 +16,7 @@ from scripts.core.file_lock import exclusive
 from scripts.core.report import Report
 from scripts.keep.changes import STDOUT, add_markdown_option, changes_report, known_before
 from scripts.lock.read import read_lock
-from scripts.lock.update import try_update, update_lock
-from scripts.lock.update_plan import UpdateRequest, beyond_lines, plan_update
+from scripts.lock.update import beyond_lines, plan_update, try_update, update_lock
 from scripts.workspace.pixi import need_pixi
 from scripts.workspace.settings import add_setting_options, overrides_from
 from scripts.workspace.workspace import open_workspace
@@ -48,15 +47,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace, console: Console) -> Report:
     """Update and mirror the workspace that the options name."""
     workspace = open_workspace(options.manifest_path, overrides_from(options))
-    request = UpdateRequest(
+    pixi = need_pixi(os.environ, "update-mirror")
+    lock = read_lock(workspace.lock_path)
+    read_owners(workspace, lock)  # refuses, before the lock is changed
+    plan = plan_update(
+        workspace.manifest,
+        lock,
+        workspace.settings,
         packages=tuple(options.packages),
         environments=tuple(options.update_environments),
         platforms=tuple(options.update_platforms),
     )
-    pixi = need_pixi(os.environ, "update-mirror")
-    lock = read_lock(workspace.lock_path)
-    read_owners(workspace, lock)  # refuses, before the lock is changed
-    plan = plan_update(workspace.manifest, lock, workspace.settings, request)
     for line in beyond_lines(plan, workspace.settings):
         console.note(line)
     before = known_before(workspace)

@@ -1,15 +1,133 @@
-"""Have pixi renew the lock, for real or on a copy."""
+"""Have pixi renew or update the lock, for real or on a copy of the workspace.
+
+`pixi update --dry-run` names no package that was uploaded anew under its old name, and may
+install an environment to build what PyPI has as source: so a dry run updates a copy.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
+from typing import Final
 
+from scripts.core.channel_paths import STATE_FOLDER
+from scripts.core.errors import MirrorError, usage_error
+from scripts.core.scratch import scratch_folder
+from scripts.core.typed_values import load_toml
 from scripts.lock.model import LockFile
-from scripts.lock.read import read_lock
-from scripts.lock.update_plan import UpdatePlan
-from scripts.lock.workspace_copy import read_scratch_lock, scratch_copy
+from scripts.lock.read import parse_lock, read_lock, read_lock_text
+from scripts.workspace.model import Manifest
 from scripts.workspace.pixi import run_pixi
-from scripts.workspace.workspace import Workspace
+from scripts.workspace.resolve import environment_platforms, solve_group
+from scripts.workspace.settings import TABLE, Settings
+from scripts.workspace.workspace import Workspace, read_manifest_text
+
+_CONFIGURATION: Final = Path(".pixi", "config.toml")
+# Nothing of these goes into a lock.
+_LEFT: Final = frozenset({".pixi", ".venv", STATE_FOLDER})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdatePlan:
+    """What pixi is asked for.
+
+    `beyond` are environments that nobody asked for, with the solve group that brings them in:
+    pixi silently updates nothing of a group unless every member is named.
+    """
+
+    environments: tuple[str, ...]
+    platforms: tuple[str, ...]
+    packages: tuple[str, ...]
+    beyond: tuple[tuple[str, str], ...]
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """The command line behind `pixi`."""
+        return (
+            "update",
+            *(part for name in self.environments for part in ("--environment", name)),
+            *(part for name in self.platforms for part in ("--platform", name)),
+            *(("--", *self.packages) if self.packages else ()),
+        )
+
+
+def plan_update(
+    manifest: Manifest,
+    lock: LockFile,
+    settings: Settings,
+    *,
+    packages: tuple[str, ...] = (),
+    environments: tuple[str, ...] = (),
+    platforms: tuple[str, ...] = (),
+) -> UpdatePlan:
+    """Choose environments and platforms for `pixi update`; what is asked for is in its words.
+
+    Without a wish, the environments that are mirrored. Raises the error of exit code 2 for an
+    environment that the lock does not have, a platform that none of them has, and where nothing
+    is mirrored.
+    """
+    locked = [each.name for each in lock.environments]
+    for name in environments:
+        if name not in locked:
+            raise _unknown("pixi.lock", "environment", name, locked)
+    wanted = environments or tuple(filter(settings.is_mirrored, locked))
+    chosen = [each for each in manifest.environments if each.name in wanted]
+    if not chosen:
+        raise usage_error(
+            "update-mirror",
+            "no environment is mirrored, so there is nothing to update",
+            ("pixi.lock has", ", ".join(locked) or "none"),
+            help=f"correct `environments` or `exclude-environments` under [{TABLE}]",
+        )
+    beyond = {
+        member.name: member.solve_group
+        for each in chosen
+        for member in solve_group(manifest, each)
+        if member not in chosen and member.solve_group is not None
+    }
+    every = [each for each in manifest.environments if each in chosen or each.name in beyond]
+    known = {
+        platform.name: platform.subdir
+        for each in every
+        for platform in environment_platforms(manifest, each)
+    }
+    names: list[str] = []
+    for text in platforms:  # pixi passes over an unknown name, and a subdir that is none
+        found = [text] if text in known else [name for name in known if known[name] == text]
+        if not found:
+            raise _unknown(manifest.file_name, "platform", text, known)
+        names += found
+    return UpdatePlan(
+        environments=tuple(each.name for each in every),
+        platforms=tuple(dict.fromkeys(names)),
+        packages=packages,
+        beyond=tuple(beyond.items()),
+    )
+
+
+def beyond_lines(plan: UpdatePlan, settings: Settings) -> tuple[str, ...]:
+    """Name the environments that are updated though nobody asked for them."""
+    return tuple(
+        f"also updating {name}"
+        + ("" if settings.is_mirrored(name) else " (not mirrored)")
+        + f": it shares the solve group {group}"
+        for name, group in plan.beyond
+    )
+
+
+def _unknown(where: str, kind: str, name: str, known: Iterable[str]) -> MirrorError:
+    names = sorted(known)
+    near = get_close_matches(name, names, n=1)
+    return usage_error(
+        where,
+        f"has no {kind} {name!r} to update",
+        ("it has", ", ".join(names) or "none"),
+        help=f"did you mean {near[0]}?" if near else None,
+    )
 
 
 def renew_lock(pixi: Path, workspace: Workspace) -> LockFile:
@@ -26,6 +144,70 @@ def update_lock(pixi: Path, workspace: Workspace, plan: UpdatePlan) -> LockFile:
 
 def try_update(pixi: Path, workspace: Workspace, plan: UpdatePlan) -> LockFile:
     """Return the lock that `update_lock` would leave; nothing of the workspace is touched."""
-    with scratch_copy(workspace) as manifest:
+    with workspace_copy(workspace) as manifest:
         run_pixi(pixi, plan.arguments, manifest)
-        return read_scratch_lock(manifest, workspace)
+        text = read_lock_text(manifest.with_name("pixi.lock"))
+    # The paths in it are led back to the workspace.
+    return parse_lock(_led(text, manifest.parent, workspace.root), workspace.lock_path.name)
+
+
+@contextlib.contextmanager
+def workspace_copy(workspace: Workspace) -> Iterator[Path]:
+    """Copy manifest, lock, pixi's configuration and all files that the manifest names.
+
+    Yields the path of the copied manifest; the copy is gone afterwards.
+    """
+    with scratch_folder() as folder:
+        try:
+            _fill(workspace, folder)
+        except (OSError, shutil.Error) as error:
+            raise usage_error(str(folder), f"cannot copy the workspace here: {error}") from None
+        yield folder / workspace.manifest_path.name
+
+
+def _fill(workspace: Workspace, folder: Path) -> None:
+    root = workspace.root
+    text = read_manifest_text(workspace.manifest_path)
+    for named in _named_paths(load_toml(text, workspace.manifest_path.name).fields, root):
+        _copy(root / named, folder / named, workspace)
+    if (root / _CONFIGURATION).is_file():
+        _copy(root / _CONFIGURATION, folder / _CONFIGURATION, workspace)
+    shutil.copyfile(workspace.manifest_path, folder / workspace.manifest_path.name)
+    if workspace.lock_path.exists():  # it names channels within the workspace by absolute paths
+        lock = _led(read_lock_text(workspace.lock_path), root, folder)
+        (folder / "pixi.lock").write_bytes(lock.encode())
+
+
+def _named_paths(value: object, root: Path) -> Iterator[Path]:
+    """Find the texts in a manifest that are relative paths of what is there, within the root."""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            if key != "tasks":  # theirs are of no use to a lock
+                yield from _named_paths(each, root)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _named_paths(each, root)
+    elif isinstance(value, str) and value and "\0" not in value and "://" not in value:
+        with contextlib.suppress(OSError, ValueError):  # too long for a path, most likely
+            path = (root / value).resolve()
+            if path.is_relative_to(root) and not Path(value).is_absolute() and path.exists():
+                yield path.relative_to(root)
+
+
+def _copy(source: Path, target: Path, workspace: Workspace) -> None:
+    def left_out(folder: str, names: Iterable[str]) -> set[str]:
+        channel = workspace.place.folder
+        return {name for name in names if name in _LEFT or Path(folder, name) == channel}
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target, symlinks=True, ignore=left_out, dirs_exist_ok=True)
+    else:
+        shutil.copyfile(source, target)
+
+
+def _led(text: str, here: Path, there: Path) -> str:
+    """Lead the absolute paths and file URLs below one folder to another."""
+    for old, new in ((here.as_uri(), there.as_uri()), (str(here), str(there))):
+        text = text.replace(f"{old}/", f"{new}/").replace(f"{old}\\", f"{new}\\")
+    return text

@@ -6,7 +6,7 @@ import pytest
 
 from scripts.core.errors import MirrorError
 from scripts.lock.model import LockedEnvironment, LockFile
-from scripts.lock.update_plan import UpdatePlan, UpdateRequest, beyond_lines, plan_update
+from scripts.lock.update import UpdatePlan, beyond_lines, plan_update
 from scripts.workspace.parse import parse_manifest
 from scripts.workspace.settings import Settings
 
@@ -36,12 +36,12 @@ def lock(*names: str) -> LockFile:
     return LockFile(version=7, environments=tuple(environments))
 
 
-def plan(request: UpdateRequest, settings: Settings = TOOLS_OUT) -> UpdatePlan:
-    return plan_update(MANIFEST, lock(*NAMES), settings, request)
+def plan(settings: Settings = TOOLS_OUT, **request: tuple[str, ...]) -> UpdatePlan:
+    return plan_update(MANIFEST, lock(*NAMES), settings, **request)
 
 
 def test_what_is_mirrored_is_updated_and_the_tools_are_not() -> None:
-    assert plan(UpdateRequest()).arguments == (
+    assert plan().arguments == (
         *("update", "--environment", "default"),
         *("--environment", "dev", "--environment", "linked"),
     )
@@ -49,7 +49,7 @@ def test_what_is_mirrored_is_updated_and_the_tools_are_not() -> None:
 
 def test_who_shares_a_solve_group_comes_along_and_is_named() -> None:
     settings = Settings(exclude_environments=("tools", "dev", "linked"))
-    found = plan(UpdateRequest(), settings)
+    found = plan(settings)
     assert found.environments == ("default", "dev", "linked")
     assert beyond_lines(found, settings) == (
         "also updating dev (not mirrored): it shares the solve group main",
@@ -58,7 +58,7 @@ def test_who_shares_a_solve_group_comes_along_and_is_named() -> None:
 
 
 def test_an_environment_asked_for_brings_its_group() -> None:
-    found = plan(UpdateRequest(environments=("dev",)))
+    found = plan(environments=("dev",))
     assert found.environments == ("default", "dev", "linked")
     assert beyond_lines(found, TOOLS_OUT) == (
         "also updating default: it shares the solve group main",
@@ -67,20 +67,20 @@ def test_an_environment_asked_for_brings_its_group() -> None:
 
 
 def test_whoever_is_not_mirrored_may_be_asked_for() -> None:
-    found = plan(UpdateRequest(environments=("tools",)))
+    found = plan(environments=("tools",))
     assert (found.environments, found.beyond) == (("tools",), ())
 
 
 def test_environments_not_mirrored_by_choice_are_named_so() -> None:
     settings = Settings(environments=("default",))
-    found = plan(UpdateRequest(), settings)
+    found = plan(settings)
     assert beyond_lines(found, settings)[0] == (
         "also updating dev (not mirrored): it shares the solve group main"
     )
 
 
 def test_packages_come_last() -> None:
-    found = plan(UpdateRequest(packages=("a", "-b"), environments=("tools",)))
+    found = plan(packages=("a", "-b"), environments=("tools",))
     assert found.arguments == ("update", "--environment", "tools", "--", "a", "-b")
 
 
@@ -93,7 +93,7 @@ def test_packages_come_last() -> None:
     ],
 )
 def test_platforms_are_named_as_pixi_does(asked: tuple[str, ...], named: tuple[str, ...]) -> None:
-    assert plan(UpdateRequest(platforms=asked)).platforms == named
+    assert plan(platforms=asked).platforms == named
 
 
 def test_a_subdir_stands_for_the_platforms_that_have_it() -> None:
@@ -103,8 +103,7 @@ def test_a_subdir_stands_for_the_platforms_that_have_it() -> None:
         '[system-requirements]\ncuda = "12"\n',
         name="pixi.toml",
     )
-    request = UpdateRequest(platforms=("linux-64",))
-    found = plan_update(manifest, lock("default"), Settings(), request)
+    found = plan_update(manifest, lock("default"), Settings(), platforms=("linux-64",))
     assert found.platforms == ("linux-64-cuda-12",)
 
 
@@ -112,7 +111,7 @@ def test_a_subdir_stands_for_the_platforms_that_have_it() -> None:
     ("request_", "message"),
     [
         (
-            UpdateRequest(environments=("tool",)),
+            {"environments": ("tool",)},
             (
                 "pixi.lock: has no environment 'tool' to update\n"
                 "  it has  default, dev, linked, tools\n"
@@ -120,7 +119,7 @@ def test_a_subdir_stands_for_the_platforms_that_have_it() -> None:
             ),
         ),
         (
-            UpdateRequest(platforms=("osx-arm64",)),
+            {"platforms": ("osx-arm64",)},
             (
                 "pixi.toml: has no platform 'osx-arm64' to update\n"
                 "  it has  linux-64, linux-cuda, win-64"
@@ -128,16 +127,16 @@ def test_a_subdir_stands_for_the_platforms_that_have_it() -> None:
         ),
     ],
 )
-def test_what_is_not_there_is_an_error(request_: UpdateRequest, message: str) -> None:
+def test_what_is_not_there_is_an_error(request_: dict[str, tuple[str, ...]], message: str) -> None:
     with pytest.raises(MirrorError) as caught:
-        plan(request_)
+        plan(**request_)
     assert str(caught.value) == message
 
 
 def test_nothing_mirrored_is_an_error_and_never_all() -> None:
     """`pixi update` without an environment would update the tools too."""
     with pytest.raises(MirrorError) as caught:
-        plan(UpdateRequest(), Settings(exclude_environments=NAMES))
+        plan(Settings(exclude_environments=NAMES))
     assert str(caught.value) == (
         "update-mirror: no environment is mirrored, so there is nothing to update\n"
         "  pixi.lock has  default, dev, linked, tools\n"
@@ -146,5 +145,5 @@ def test_nothing_mirrored_is_an_error_and_never_all() -> None:
 
 
 def test_an_environment_that_left_the_manifest_is_not_asked_for() -> None:
-    found = plan_update(MANIFEST, lock("default", "gone"), TOOLS_OUT, UpdateRequest())
+    found = plan_update(MANIFEST, lock("default", "gone"), TOOLS_OUT)
     assert "gone" not in found.environments
