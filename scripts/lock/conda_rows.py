@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, ClassVar, Final
 
-from scripts.core.errors import MirrorError, usage_error
-from scripts.core.file_name import FileName, parse_file_name
+from scripts.core.errors import usage_error
+from scripts.core.file_name import FileName, is_archive_name, parse_file_name
 from scripts.core.record import LAST_SECOND, NoArch, Record, RunExports, split_features
 from scripts.core.redact import redact
 from scripts.core.subdir import NOARCH, check_subdir, is_known_subdir
@@ -19,6 +19,7 @@ _STRINGS: Final = (
     *("arch", "platform", "license", "license_family"),
     *("features", "python_site_packages_path"),
 )
+_LISTS: Final = ("depends", "constrains", "flags")
 
 
 class Row(Table):
@@ -110,20 +111,17 @@ def package_v6(row: Row) -> LockedPackage:
     url = row.required("conda")
     place = _place(url, row)
     archive, written = _archive_name(place, row), row.string("file_name")
-    file_name = archive if written is None else _checked(written, row)
-    if file_name is None:
-        raise _unsafe(place.last, row)
+    shown = archive or _checked(place.last if written is None else written, row)
     subdir = row.string("subdir") or place.subdir
     if subdir is None:
         raise usage_error(row.subject, f"{redact(url)} has no subdir")
-    shown = archive or file_name
     build = row.string("build")
     has_noarch = row.fields.get("noarch") is not None
     return _package(
         row,
         url=url,
         channel=_channel(row) if "channel" in row.fields else place.channel,
-        file_name=file_name,
+        file_name=shown if written is None else _checked(written, row),
         subdir=subdir,
         name=row.string("name") or shown.name,
         version=row.string("version") or shown.version,
@@ -148,14 +146,13 @@ def _package(
     timestamp, purls = row.integer("timestamp"), row.fields.get("purls")
     features = row.fields.get("track_features")
     extras = row.table("extra_depends")
+    identity |= {key: row.string(key) for key in _STRINGS}
+    identity |= {key: row.strings(key) for key in _LISTS}
     record = Record(
         **identity,
-        **{key: row.string(key) for key in _STRINGS},
         build=build,
         build_number=derive_build_number(build) if number is None else number,
         subdir=check_subdir(subdir, f"{row.subject}: {redact(url)}"),
-        depends=row.strings("depends"),
-        constrains=row.strings("constrains"),
         extra_depends=tuple((name, extras.strings(name)) for name in sorted(extras.fields)),
         sha256=row.digest("sha256", "sha256"),
         md5=row.digest("md5", "md5"),
@@ -164,7 +161,6 @@ def _package(
         track_features=split_features(
             (features,) if isinstance(features, str) else row.strings("track_features")
         ),
-        flags=row.strings("flags"),
         purls=None if purls is None else tuple(sorted(set(row.strings("purls")))),
         run_exports=_run_exports(row),
         legacy_bz2_md5=row.digest("legacy_bz2_md5", "md5"),
@@ -209,39 +205,29 @@ def derive_noarch(subdir: str, build: str) -> NoArch | None:
 
 def _place(url: str, row: Row) -> Location:
     """Take a location apart, or refuse a URL that nobody could ask."""
-    _check_url(url, row)
-    return parse_location(url)
+    return parse_location(_checked_url(url, row))
 
 
 def _channel(row: Row) -> str | None:
     channel = row.string("channel")
-    if channel is not None:
-        _check_url(channel, row)
-    return channel
+    return None if channel is None else _checked_url(channel, row)
 
 
-def _check_url(url: str, row: Row) -> None:
+def _checked_url(url: str, row: Row) -> str:
     if not is_sound_url(url):
         raise usage_error(row.subject, f"{redact(url)} is not a URL", ("in", redact(row.where)))
+    return url
 
 
 def _archive_name(place: Location, row: Row) -> FileName | None:
     """Return the location's archive name; refuse one that ends like an archive but is not safe."""
-    if place.file_name is None and place.last.endswith((".conda", ".tar.bz2")):
-        raise _unsafe(place.last, row)
-    return place.file_name
+    return _checked(place.last, row) if is_archive_name(place.last) else None
 
 
 def _checked(name: str, row: Row) -> FileName:
     file_name = parse_file_name(name)
     if file_name is None:
-        raise _unsafe(name, row)
+        expected = "name-version-build.conda or .tar.bz2"
+        trouble = f"{name!r} is no file name of a conda artifact ({expected})"
+        raise usage_error(row.subject, trouble, ("in", redact(row.where)))
     return file_name
-
-
-def _unsafe(name: str, row: Row) -> MirrorError:
-    return usage_error(
-        row.subject,
-        f"{name!r} is no file name of a conda artifact (name-version-build.conda or .tar.bz2)",
-        ("in", redact(row.where)),
-    )

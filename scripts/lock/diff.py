@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from html import escape
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from scripts.core.channel_url import channel_folder
 from scripts.core.record import Record
@@ -241,7 +241,7 @@ def _is_older(record: Record, other: Record, ranks: Mapping[str, int]) -> bool:
     return (mine, record.build_number) < (theirs, other.build_number)
 
 
-def _requirements(row: _Row) -> list[list[object]]:
+def _requirements(row: _Row) -> list[list[Any]]:
     """Return what a solver sees of a package; their order means nothing."""
     if isinstance(row, Unmirrorable):
         return []

@@ -256,8 +256,9 @@ def _pypi(row: Row, location: str) -> Unmirrorable:
 def _fits(found: Found, row: Row, selector: Mapping[str, Any]) -> bool:
     """Tell whether v6's extra words of a reference (name, version, build, subdir) fit."""
     for key in ("name", "version", "build", "subdir"):
-        is_package = isinstance(found, LockedPackage)
-        has = getattr(found.record, key) if is_package else row.string(key)
+        has = row.string(key)
+        if isinstance(found, LockedPackage):
+            has = getattr(found.record, key)
         if isinstance(selector.get(key), str) and selector[key] != has:
             return False
     return True

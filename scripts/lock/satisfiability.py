@@ -179,7 +179,7 @@ def _is_checked(requirement: Requirement) -> bool:
 def _answers(questions: Sequence[_Question]) -> Iterator[bool | None]:
     """Ask rattler all at once, whether each package meets its requirement; None: no answer."""
     packages = [package for *_, package in questions]
-    pairs = [
+    pairs: list[Json] = [
         {"spec": requirement.spec, "record": match_record(package)}
         for *_, requirement, package in questions
         if package is not None

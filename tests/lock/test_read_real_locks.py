@@ -69,7 +69,7 @@ def assert_same(rows: PlatformPackages, theirs: list[rattler.LockedPackage]) -> 
         each.location: each for each in theirs if type(each).__name__ == "CondaLockedBinaryPackage"
     }
     sources = [each for each in theirs if type(each).__name__ == "CondaLockedSourcePackage"]
-    pypi = [each for each in theirs if type(each).__name__ == "PypiLockedPackage"]
+    pypi: list[Any] = [each for each in theirs if type(each).__name__ == "PypiLockedPackage"]
     assert len(binary) + len(sources) + len(pypi) == len(theirs)
     assert {package.url for package in rows.packages} == set(binary)
     for package in rows.packages:
@@ -87,7 +87,7 @@ def assert_same(rows: PlatformPackages, theirs: list[rattler.LockedPackage]) -> 
         assert bare(row.requires_python or "") == bare(each.requires_python or "")
 
 
-def their_sha256(package: rattler.PypiLockedPackage) -> str | None:
+def their_sha256(package: Any) -> str | None:
     try:
         sha256: bytes | None = package.hashes.sha256
     except AttributeError:  # so py-rattler answers where there is no hash

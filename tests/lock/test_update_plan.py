@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from scripts.core.errors import MirrorError
@@ -36,7 +38,7 @@ def lock(*names: str) -> LockFile:
     return LockFile(version=7, environments=tuple(environments))
 
 
-def plan(settings: Settings = TOOLS_OUT, **request: tuple[str, ...]) -> UpdatePlan:
+def plan(settings: Settings = TOOLS_OUT, **request: Any) -> UpdatePlan:
     return plan_update(MANIFEST, lock(*NAMES), settings, **request)
 
 
@@ -127,7 +129,7 @@ def test_a_subdir_stands_for_the_platforms_that_have_it() -> None:
         ),
     ],
 )
-def test_what_is_not_there_is_an_error(request_: dict[str, tuple[str, ...]], message: str) -> None:
+def test_what_is_not_there_is_an_error(request_: dict[str, Any], message: str) -> None:
     with pytest.raises(MirrorError) as caught:
         plan(**request_)
     assert str(caught.value) == message
