@@ -21,10 +21,10 @@ from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.files import read_regular, write_atomically
 from scripts.core.report import Report
 from scripts.core.scratch import scratch_folder
+from scripts.core.typed_values import load_toml, parse_toml
 from scripts.core.version import TEMPLATE
 from scripts.template.archive import PYZ, archive, read_archive, render_tables, toml_key, toml_value
 from scripts.template.new import MANIFEST, program_failed, quoted, write_files
-from scripts.core.typed_values import load_toml, parse_toml
 from scripts.workspace.workspace import Workspace, read_manifest_text
 
 _RECORD: Final = ".template.json"  # of builders that had the tool as several hundred files

@@ -16,14 +16,14 @@ from urllib.parse import urlsplit
 from scripts.core import served
 from scripts.core.artifact import Artifact
 from scripts.core.errors import Problem
-from scripts.lock.derive import is_path, keeps_path
-from scripts.lock.workspace_copy import scratch_copy
+from scripts.lock.location import is_path, keeps_path
+from scripts.lock.update import workspace_copy
 from scripts.verify.findings import Client
 from scripts.verify.install.attempt import failed
 from scripts.verify.install.plan import InstallJob
 from scripts.verify.install.sandbox import run_sandboxed, sandbox_environment
-from scripts.workspace.virtual_packages import is_default
 from scripts.workspace.settings import Kind
+from scripts.workspace.virtual_packages import is_default
 from scripts.workspace.workspace import Workspace
 
 
@@ -40,7 +40,7 @@ def install_by_pixi(
     """
     home = scratch / "home"
     home.mkdir()
-    with scratch_copy(workspace) as manifest:
+    with workspace_copy(workspace) as manifest:
         copied = manifest.parent / ".pixi"
         copied.mkdir(exist_ok=True)
         platform = job.manifest_platform
