@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.channel.owners import read_owners
+from scripts.channel.users import read_users
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.file_lock import exclusive
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace, console: Console) -> Report:
     )
     pixi = need_pixi(os.environ, "update-mirror")
     lock = read_lock(workspace.lock_path)
-    read_owners(workspace, lock)  # refuses, before the lock is changed
+    read_users(workspace, lock)  # refuses, before the lock is changed
     plan = plan_update(workspace.manifest, lock, workspace.settings, request)
     for line in beyond_lines(plan, workspace.settings):
         console.note(line)

@@ -7,6 +7,7 @@ of the tar archives is gone through.
 from __future__ import annotations
 
 import bz2
+import contextlib
 import errno
 import io
 import json
@@ -15,9 +16,12 @@ import struct
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import IO, Final, cast
 
+from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.files import CHUNK
 
 INDEX_JSON: Final = "info/index.json"
@@ -56,7 +60,7 @@ class BadArchiveError(ValueError):
     """Not an artifact that can be opened; the text says why, as the end of a sentence."""
 
 
-def open_whole(file: Path) -> str:
+def read_archive(file: Path) -> str:
     """Return `name version build` of the artifact's own `info/index.json`, all else read as well.
 
     Raises BadArchiveError for what cannot be opened, and OSError where the file cannot be read.
@@ -183,3 +187,59 @@ def _identity(index_json: bytes | None) -> str:
         if not isinstance(fields.get(key), str):
             raise BadArchiveError(f"its {INDEX_JSON} has no {key}")
     return " ".join(fields[key] for key in ("name", "version", "build"))
+
+
+def read_info_files(
+    file: Path,
+    subject: str,
+    names: AbstractSet[str],
+    trouble: str = "cannot be read as an artifact",
+) -> Mapping[str, bytes]:
+    """Return the bytes of those of these files (`info/…`) that the artifact has, and read no more.
+
+    Raises a MirrorError of exit code 1 that names `subject` and says the `trouble` where it is no
+    readable artifact.
+    """
+    found: dict[str, bytes] = {}
+    try:
+        with _open_info(file) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
+            for member in tar:
+                name = member.name.removeprefix("./")
+                if name in names - found.keys() and member.isfile() and member.size <= LARGEST_INFO:
+                    data = tar.extractfile(member)
+                    found[name] = data.read() if data else b""
+                if len(found) == len(names):
+                    break
+    except UNREADABLE as error:
+        raise damaged_artifact(subject, f"{trouble}: {error}") from None
+    return found
+
+
+def damaged_artifact(subject: str, trouble: str) -> MirrorError:
+    """Make the error of exit code 1 for an artifact that is none."""
+    return MirrorError(
+        Problem(subject=subject, trouble=trouble, code=ExitCode.NO, help="pixi run fetch")
+    )
+
+
+@contextlib.contextmanager
+def _open_info(file: Path) -> Iterator[IO[bytes]]:
+    """Open the tar archive that holds `info/`: the whole of a .tar.bz2, a member of a .conda."""
+    if file.name.endswith(".tar.bz2"):
+        with bz2.open(file) as stream:
+            yield stream
+        return
+    import zstandard
+
+    with zipfile.ZipFile(file) as archive:
+        name = next((each for each in archive.namelist() if each.startswith("info-")), None)
+        if name is None:
+            raise ValueError("not a .conda artifact")
+        try:
+            with (
+                archive.open(name) as packed,
+                zstandard.ZstdDecompressor().stream_reader(packed) as stream,
+            ):
+                yield stream
+        except zstandard.ZstdError as error:
+            raise ValueError(str(error)) from None
