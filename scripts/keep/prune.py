@@ -23,7 +23,7 @@ from scripts.channel.state import (
 )
 from scripts.channel.users import ChannelUsers, read_users, select_by_settings
 from scripts.core.console import Console
-from scripts.core.errors import MirrorError, usage_error
+from scripts.core.errors import MirrorError, Problem, usage_error
 from scripts.core.report import Json, Report, human_size
 from scripts.index.files import ChannelFile, ChannelFiles, classify_files, is_artifact_path
 from scripts.index.stage import counted, index
