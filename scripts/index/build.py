@@ -1,4 +1,4 @@
-"""Build the index of one channel in a staging folder, and believe it only when read back.
+"""Build the index of one channel in a staging folder, read it back, and only then publish it.
 
 The records are the lock's, and those of artifacts that stay indexed. Read are only artifacts of
 which the lock says too little: versions before 6. What the lock says wins: it has the hotfixes.
@@ -6,7 +6,10 @@ which the lock says too little: versions before 6. What the lock says wins: it h
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -14,27 +17,37 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from scripts.channel.digest_cache import DigestCache
+from scripts.channel.prepare import clear_staging
 from scripts.core.artifact import Artifact
+from scripts.core.channel_paths import ChannelPlace
 from scripts.core.errors import ExitCode, MirrorError, Problem
-from scripts.core.files import link_or_copy, naming
+from scripts.core.files import (
+    link_or_copy,
+    make_durable,
+    naming,
+    read_regular,
+    write_atomically,
+)
+from scripts.core.files import replace as replace_file
 from scripts.core.record import Record, record_to_json
 from scripts.core.subdir import NOARCH
 from scripts.index.compare import compare_records, normalise_specs
-from scripts.index.files import Channel, IndexedArtifact
+from scripts.index.files import OLDEST_COMPLETE, Channel, IndexedArtifact
 from scripts.index.indexer import Indexer, run_indexer
 from scripts.index.readback import read_subdir_index
 from scripts.index.records import BadRecordError, parse_record, read_index_record
 from scripts.index.repodata import (
+    LARGEST,
     REPODATA,
     REPODATA_ZST,
     SHARD_INDEX,
+    SHARDS,
     DamagedIndexError,
     damaged,
     render_repodata,
     rewrite_shard_index,
 )
 
-OLDEST_COMPLETE: Final = 6  # the first lock version whose rows leave nothing open
 _FIRST_V4: Final = 4  # before, `noarch` may be the lock reader's guess
 _SINGLE: Final = (
     "noarch",
@@ -61,29 +74,45 @@ class SubdirRecords:
         yield from self.kept.items()
 
 
-def build_index(
-    folder: Path,
+def rebuild_index(
+    place: ChannelPlace,
     channel: Channel,
     kept: Sequence[IndexedArtifact],
     *,
     digests: DigestCache,
     indexer: Indexer,
     named: Collection[PurePosixPath],
-    target: Path,
-) -> Mapping[str, tuple[str, ...]]:
-    """Stage a channel in `target`, run the indexer on it and compare every record and shard.
+) -> list[PurePosixPath]:
+    """Build the index of a channel where nobody sees it, and then publish it; return its files.
 
-    `named` is all that any workspace names. Returns the shards of each subdir.
+    `kept` are artifacts in no lock that stay indexed, `named` is all that any workspace names.
     Raises the error of exit code 4 with all that is not as it should be, or of 2 with all records
     that could not be indexed, or of 1 with every artifact that had to be read and could not be.
     """
+    folder = place.folder
     locked, problems = read_locked_records(folder, channel, digests)
     if problems:
         raise MirrorError(*problems)
     subdirs = _by_subdir(channel, locked, {each.path: each.record for each in kept})
-    if not subdirs:
-        return {}
     _validate_records(subdirs, named)
+    place.staging.mkdir(parents=True, exist_ok=True)
+    try:
+        # Its name is new each time: the indexer of a killed run may still be writing to its own.
+        staged = Path(tempfile.mkdtemp(dir=place.staging))
+        shards = _build(folder, subdirs, indexer, staged) if subdirs else {}
+        names = _publish(shards, staged, folder / channel.path, is_durable=bool(kept))
+    finally:
+        clear_staging(place)
+    return sorted(channel.path / name for name in names)
+
+
+def _build(
+    folder: Path, subdirs: Sequence[SubdirRecords], indexer: Indexer, target: Path
+) -> Mapping[str, tuple[str, ...]]:
+    """Stage records in `target`, run the indexer on them and compare every record and shard.
+
+    Returns the shards of each subdir.
+    """
     _stage(folder, subdirs, target)
     run_indexer(indexer, target, sum(1 for each in subdirs for _ in each.records()))
     for each in subdirs:
@@ -280,3 +309,43 @@ def _refused(
         parse_record(record_to_json(record))
     except BadRecordError as error:
         yield "its record cannot be indexed", str(error)
+
+
+def _publish(
+    shards: Mapping[str, tuple[str, ...]], staged: Path, channel: Path, *, is_durable: bool
+) -> frozenset[str]:
+    """Rename the index files of one channel from the staging folder into place.
+
+    `shards` are those of each subdir. `is_durable`: each repodata.json is on the disk before it
+    replaces another; it alone has the records of artifacts that are in no lock. Returns the names
+    of all index files (`<subdir>/<name>`).
+    A client that reads meanwhile finds every file that an index names. Killed at any moment, a
+    second run ends with the same bytes.
+    """
+    packages = [f"{subdir}/{name}" for subdir, names in shards.items() for name in names]
+    others = [f"{subdir}/{name}" for subdir in shards for name in (REPODATA_ZST, SHARD_INDEX)]
+    repodata = [f"{subdir}/{REPODATA}" for subdir in shards]
+    for subdir, names in shards.items():
+        folder = channel / subdir
+        (folder / SHARDS if names else folder).mkdir(parents=True, exist_ok=True)
+    for name in repodata if is_durable else ():
+        with naming(staged / name), (staged / name).open("rb+") as opened:
+            make_durable(opened.fileno())
+    names_in_order = (*packages, *others, *repodata)
+    for name in names_in_order:
+        _replace(staged / name, channel / name)
+    return frozenset(names_in_order)
+
+
+def _replace(source: Path, target: Path) -> None:
+    """Put a file in its place, unless the same bytes are there."""
+    data = source.read_bytes()
+    with contextlib.suppress(OSError):  # none is there, or the rename will tell
+        if not target.is_symlink() and read_regular(target, LARGEST) == data:
+            return
+    try:
+        replace_file(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:  # the channel folder is on a file system of its own
+            raise
+        write_atomically(target, data)

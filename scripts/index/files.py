@@ -40,6 +40,7 @@ from scripts.index.repodata import (
 )
 from scripts.lock.select import Selection
 
+OLDEST_COMPLETE: Final = 6  # the first lock version whose rows leave nothing open
 INDEX_FILES: Final = (REPODATA, REPODATA_ZST, SHARD_INDEX)
 
 

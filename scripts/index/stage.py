@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
 
@@ -14,17 +14,18 @@ from scripts.channel.prepare import clear_staging
 from scripts.channel.removals import is_due, now, remove, still_waiting, to_remove
 from scripts.channel.state import Removal, write_removals
 from scripts.channel.users import ChannelUsers, save_workspace
-from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import ChannelPlace
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
-from scripts.core.files import naming, replace
+from scripts.core.files import naming
+from scripts.core.files import replace as replace_file
 from scripts.core.record import RECORD_FIELDS, Record
 from scripts.core.report import Json, Report, human_size
 from scripts.core.symlinks import refuse_obstacles
 from scripts.fetch.archives import check_archives
 from scripts.index.files import (
     INDEX_FILES,
+    OLDEST_COMPLETE,
     Channel,
     ChannelFiles,
     IndexedArtifact,
@@ -71,24 +72,22 @@ def index(
         clear_staging(place)  # of a run that was killed
         if dropping:
             write_removals(place, waiting)
-        run = _Run(place, users.named(), extra_records or {}, console)
-        run.index(channels)
+        outcome = _index_outdated(workspace, users, channels, extra_records or {}, console)
         when = now()
-        removals = tuple(
-            dataclasses.replace(each, dropped=each.dropped or when)
-            for each in run.removals(waiting)
-        )
+        still = [each for each in waiting if each.path not in outcome.published]
+        stale = outcome.stale - {each.path for each in still}
+        dropped = (*still, *to_remove(folder, sorted(stale), None))
+        removals = tuple(replace(each, dropped=each.dropped or when) for each in dropped)
         if removals != users.state.removals:
             write_removals(place, removals)
         removed: tuple[Removal, ...] = ()
-        if run.is_changed and dropping is None:
+        if outcome.is_changed and dropping is None:
             due = [each for each in removals if is_due(each, workspace.settings.grace, when)]
-            left = [each for each in removals if each not in due]
+            left = [each for each in removals if each not in frozenset(due)]
             removed = remove(place, due, left) if due else ()
-        state = dataclasses.replace(users.state, removals=removals)
-        present = dataclasses.replace(users, state=state, last=None)
+        present = replace(users, state=replace(users.state, removals=removals), last=None)
         files = classify_files(folder, selection, present, console)
-        return _report(channels, files, run, removed)
+        return _report(channels, files, outcome, removed)
     except BrokenPipeError:  # nobody reads what is printed
         raise
     except OSError as error:
@@ -127,89 +126,68 @@ def _missing_artifacts(channel: Channel) -> Iterable[Problem]:
         )
 
 
-class _Run:
-    """One run over all channels: what it published, what that no longer names, what is damaged."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outcome:
+    """What was published, what that no longer names, what is damaged."""
 
-    def __init__(
-        self,
-        place: ChannelPlace,
-        named: Collection[PurePosixPath],
-        extra_records: Mapping[PurePosixPath, Record],
-        console: Console,
-    ) -> None:
-        self._place, self._named, self._extra_records = place, named, extra_records
-        self._console, self._digests = console, DigestCache(place.digests)
-        self._indexer = find_indexer()
-        self._published: set[PurePosixPath] = set()
-        self._stale: list[PurePosixPath] = []
-        self.is_changed = False
-        self.problems: list[Problem] = []
+    is_changed: bool
+    published: frozenset[PurePosixPath]
+    stale: frozenset[PurePosixPath]
+    problems: tuple[Problem, ...]
 
-    def index(self, channels: Sequence[Channel]) -> None:
-        """Index each channel whose index was made from something else, or is not as it was made."""
-        folder, known = self._place.folder, _read_stamps(self._place)
-        # Of a channel that is neither wanted nor filled, all that is left waits for its removal.
-        inputs = {each.path: _identify(each, self._indexer) for each in channels}
-        outdated = [
-            each
-            for each in channels
-            if known.get(str(each.path))
-            != inputs[each.path] + _digest_of_files(folder, each.index_files)
-        ]
-        self._refuse_damaged([artifact for each in outdated for artifact in each.artifacts])
-        paths = {str(each.path) for each in channels}
-        for channel in outdated:
-            files = self._index_channel(channel)
-            known[str(channel.path)] = inputs[channel.path] + _digest_of_files(folder, files)
-            _write_stamps(self._place, known)
-            self.is_changed = True
-        if known.keys() - paths:
-            _write_stamps(self._place, {path: known[path] for path in known.keys() & paths})
 
-    def removals(self, waiting: Sequence[Removal]) -> tuple[Removal, ...]:
-        """Return all that waits for its removal now; a shard that did may be named again."""
-        still = [each for each in waiting if each.path not in self._published]
-        listed = {each.path for each in still}
-        stale = [path for path in self._stale if path not in listed]
-        return (*still, *to_remove(self._place.folder, stale, None))
+def _index_outdated(
+    workspace: Workspace,
+    users: ChannelUsers,
+    channels: Sequence[Channel],
+    extra_records: Mapping[PurePosixPath, Record],
+    console: Console,
+) -> _Outcome:
+    """Index each channel whose index was made from something else, or is not as it was made.
 
-    def _refuse_damaged(self, artifacts: Sequence[Artifact]) -> None:
-        """Refuse to index what nobody can open; what `fetch` has opened is not opened again."""
-        note = self._console.note
-        problems, _ = check_archives(
-            self._place.folder, artifacts, self._digests, lambda said: note(f"index: {said}")
-        )
-        if problems:
-            raise MirrorError(*problems)
+    What nobody can open is refused; what `fetch` has opened is not opened again.
+    """
+    place, folder = workspace.place, workspace.place.folder
+    digests, indexer, stamps = DigestCache(place.digests), find_indexer(), _read_stamps(place)
+    inputs = {each.path: _identify(each, indexer) for each in channels}
+    outdated = [
+        each
+        for each in channels
+        if stamps.get(str(each.path))
+        != inputs[each.path] + _digest_of_files(folder, each.index_files)
+    ]
+    artifacts = [artifact for each in outdated for artifact in each.artifacts]
+    damaged, _ = check_archives(
+        folder, artifacts, digests, lambda said: console.note(f"index: {said}")
+    )
+    if damaged:
+        raise MirrorError(*damaged)
+    from scripts.index.build import rebuild_index  # a run with nothing to do does without
 
-    def _index_channel(self, channel: Channel) -> list[PurePosixPath]:
-        """Build, compare and publish the index of one channel; return its index files."""
-        # A run with nothing to do does without these.
-        from scripts.index.build import build_index
-        from scripts.index.publish import publish, staging_folder
-
-        place, folder = self._place, self._place.folder
-        indexed = read_indexed(folder, channel, self._console, self._extra_records)
+    problems: list[Problem] = []
+    published: set[PurePosixPath] = set()
+    for channel in outdated:
+        indexed = read_indexed(folder, channel, console, extra_records)
         kept = [each for each in indexed if each.record.size in {None, each.size}]
-        self.problems += [_damaged(each) for each in indexed if each not in kept]
-        self._console.detail(
+        problems += [_damaged(each) for each in indexed if each not in kept]
+        console.detail(
             f"{folder.name}/{channel.path}: {len(channel.artifacts)} artifacts of the lock"
         )
-        with staging_folder(place) as staged:
-            shards = build_index(
-                folder,
-                channel,
-                kept,
-                digests=self._digests,
-                indexer=self._indexer,
-                named=self._named,
-                target=staged,
-            )
-            names = publish(shards, staged, folder / channel.path, is_durable=bool(kept))
-        files = sorted(channel.path / name for name in names)
-        self._published.update(files)
-        self._stale += [path for path in channel.index_files if path not in self._published]
-        return files
+        files = rebuild_index(
+            place, channel, kept, digests=digests, indexer=indexer, named=users.named()
+        )
+        published.update(files)
+        stamps[str(channel.path)] = inputs[channel.path] + _digest_of_files(folder, files)
+        _write_stamps(place, stamps)
+    paths = {str(each.path) for each in channels}
+    if stamps.keys() - paths:
+        _write_stamps(place, {path: stamps[path] for path in sorted(stamps.keys() & paths)})
+    return _Outcome(
+        is_changed=bool(outdated),
+        published=frozenset(published),
+        stale=frozenset(path for each in outdated for path in each.index_files) - published,
+        problems=tuple(problems),
+    )
 
 
 def _damaged(each: IndexedArtifact) -> Problem:
@@ -225,20 +203,10 @@ def _damaged(each: IndexedArtifact) -> Problem:
 
 def _identify(channel: Channel, indexer: Indexer) -> str:
     """Digest all that decides an index: rows of the lock, files on the disk, the indexer."""
-    from scripts.index.build import OLDEST_COMPLETE
-
     is_old = channel.lock_version < OLDEST_COMPLETE
     records = {each.path: each.conda_record for each in channel.artifacts}
-    digest = hashlib.sha256(
-        repr(
-            (
-                _FORMAT,
-                indexer.identity,
-                is_old,
-                [(str(path), _fields_of(record)) for path, record in records.items()],
-            )
-        ).encode()
-    )
+    rows = [(str(path), _fields_of(record)) for path, record in records.items()]
+    digest = hashlib.sha256(repr((_FORMAT, indexer.identity, is_old, rows)).encode())
     for path, status in sorted(channel.there.items()):
         record = records.get(path)  # which may need bytes of the artifact
         time = status.st_mtime_ns if record and (is_old or record.sha256 is None) else 0
@@ -282,11 +250,11 @@ def _write_stamps(place: ChannelPlace, stamps: Mapping[str, str]) -> None:
     part = place.index_stamp.with_suffix(".tmp")
     with naming(place.index_stamp):
         part.write_text(json.dumps(stamps, indent=1), encoding="utf-8")
-    replace(part, place.index_stamp)
+    replace_file(part, place.index_stamp)
 
 
 def _report(
-    channels: Sequence[Channel], files: ChannelFiles, run: _Run, removed: Sequence[Removal]
+    channels: Sequence[Channel], files: ChannelFiles, outcome: _Outcome, removed: Sequence[Removal]
 ) -> Report:
     """Say what is indexed now, and whether that took anything."""
     rows: list[Json] = []
@@ -300,7 +268,7 @@ def _report(
         records, subdirs = records + number, subdirs + len(own)
         if own:
             rows.append({"channel": str(channel.path), "subdirs": own, "records": number})
-    done = "indexed" if run.is_changed else "index is up to date"
+    done = "indexed" if outcome.is_changed else "index is up to date"
     lines = [f"{done}: {counted(records, 'record')} in {counted(subdirs, 'subdir')}"]
     if files.retained:
         lines.append(retained_line(files.retained))
@@ -310,13 +278,13 @@ def _report(
     return Report(
         lines=tuple(lines),
         data={
-            "changed": run.is_changed,
+            "changed": outcome.is_changed,
             "channels": rows,
             "retained": [{"path": str(each.path), "size": each.size} for each in files.retained],
             "removed": [str(each.path) for each in removed],
             "untracked": [str(each.path) for each in files.untracked],
         },
-        problems=tuple(run.problems),
+        problems=tuple(outcome.problems),
     )
 
 
