@@ -87,7 +87,7 @@ def _read_whole(file: Path) -> bytes | None:
         if extension == ".conda":
             return _read_conda(raw)
         with bz2.open(raw) as stream:
-            return _walk(stream)[0]
+            return _walk(stream, {INDEX_JSON})[0].get(INDEX_JSON)
 
 
 def _read_conda(raw: IO[bytes]) -> bytes | None:
@@ -101,8 +101,8 @@ def _read_conda(raw: IO[bytes]) -> bytes | None:
                     parts.add(part)
                     if not member.file_size:
                         raise BadArchiveError(f"its {member.filename} is empty")
-                    index_json = _walk_zst(packed)
-                    found = index_json if part == "info" else found
+                    files = _walk_zst(packed)
+                    found = files.get(INDEX_JSON) if part == "info" else found
                 while packed.read(CHUNK):
                     pass
     missing = {"info", "pkg"} - parts
@@ -124,7 +124,7 @@ class _WithEnd:
         return self._packed.read(size) or self._end.read(size)
 
 
-def _walk_zst(packed: IO[bytes]) -> bytes | None:
+def _walk_zst(packed: IO[bytes]) -> Mapping[str, bytes]:
     import zstandard
 
     source = cast("IO[bytes]", _WithEnd(packed, zstandard.ZstdCompressor().compress(_END)))
@@ -132,7 +132,7 @@ def _walk_zst(packed: IO[bytes]) -> bytes | None:
         with zstandard.ZstdDecompressor().stream_reader(
             source, read_size=CHUNK, read_across_frames=True
         ) as unpacked:
-            found, tail = _walk(unpacked)
+            found, tail = _walk(unpacked, {INDEX_JSON})
     except zstandard.ZstdError as error:
         raise BadArchiveError(str(error)) from None
     if tail != _END:
@@ -140,19 +140,26 @@ def _walk_zst(packed: IO[bytes]) -> bytes | None:
     return found
 
 
-def _walk(stream: IO[bytes]) -> tuple[bytes | None, bytes]:
-    """Go through a tar archive and what follows it; return its `info/index.json`, and its end.
+def _walk(
+    stream: IO[bytes], names: AbstractSet[str], *, to_end: bool = True
+) -> tuple[Mapping[str, bytes], bytes]:
+    """Go through a tar archive and what follows it; return those of these files, and its end.
 
-    tarfile itself takes a damaged header in the middle for the end.
+    tarfile itself takes a damaged header in the middle for the end. `to_end` False: no further
+    than to the last of these files.
     """
-    found = None
+    found: dict[str, bytes] = {}
     while (header := stream.read(_BLOCK)) and header != _END and header.strip(b"\0"):
         member = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
         if member.type in _WITHOUT_DATA:
             continue
-        wanted = member.name.removeprefix("./") == INDEX_JSON and member.size <= LARGEST_INFO
-        data = _take(stream, member.size, keep=wanted)
-        found = data if wanted else found
+        name = member.name.removeprefix("./")
+        is_wanted = name in names and member.size <= LARGEST_INFO
+        data = _take(stream, member.size, keep=is_wanted)
+        if is_wanted:
+            found[name] = data
+        if not to_end and len(found) == len(names):
+            return found, b""
         _take(stream, -member.size % _BLOCK)
     tail = header
     while rest := stream.read(CHUNK):
@@ -200,19 +207,11 @@ def read_info_files(
     Raises a MirrorError of exit code 1 that names `subject` and says the `trouble` where it is no
     readable artifact.
     """
-    found: dict[str, bytes] = {}
     try:
-        with _open_info(file) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
-            for member in tar:
-                name = member.name.removeprefix("./")
-                if name in names - found.keys() and member.isfile() and member.size <= LARGEST_INFO:
-                    data = tar.extractfile(member)
-                    found[name] = data.read() if data else b""
-                if len(found) == len(names):
-                    break
+        with _open_info(file) as stream:
+            return _walk(stream, names, to_end=False)[0]
     except UNREADABLE as error:
         raise damaged_artifact(subject, f"{trouble}: {error}") from None
-    return found
 
 
 def damaged_artifact(subject: str, trouble: str) -> MirrorError:

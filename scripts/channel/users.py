@@ -188,6 +188,8 @@ def _are_two(one: Path, other: Path) -> bool:
 
 def _check_layout(workspace: Workspace, state: MirrorState, wanted: Layout) -> None:
     """Refuse another layout than the channel has; one that nobody noted is told from the folder."""
+    if state.layout is wanted:
+        return
     channels = find_channels(workspace.place.folder)
     there = {Layout.FLAT if each == FLAT_CHANNEL else Layout.BY_CHANNEL for each in channels}
     if there and state.layout is not None:

@@ -91,18 +91,21 @@ class Channel:
 
 
 def read_channels(
-    folder: Path, selection: Selection, gone: Collection[PurePosixPath] = ()
+    folder: Path,
+    selection: Selection,
+    gone: Collection[PurePosixPath] = (),
+    files: Sequence[tuple[PurePosixPath, os.stat_result]] | None = None,
 ) -> tuple[Channel, ...]:
     """List all conda channels of the mirror: those of the lock, and those that are there.
 
     Only of the selection's layout: what is not is left from another one. Files that are `gone`
-    are passed over.
+    are passed over. `files` are all below the folder, where they are known.
     """
     is_flat = selection.layout is Layout.FLAT
     there: dict[PurePosixPath, dict[PurePosixPath, os.stat_result]] = {}
     index_files: dict[PurePosixPath, list[PurePosixPath]] = {}
     links: set[PurePosixPath] = set()
-    for path, found in files_below(folder):
+    for path, found in files_below(folder) if files is None else files:
         if is_known_subdir(path.name) and S_ISLNK(found.st_mode):
             links.add(path)
         is_index = is_index_path(path)
@@ -111,11 +114,11 @@ def read_channels(
             continue
         channel = path.parents[2 if path.parent.name == SHARDS else 1]
         if is_flat == (channel == FLAT_CHANNEL):
-            files = there.setdefault(channel, {})
+            there.setdefault(channel, {})
             if is_index:
                 index_files.setdefault(channel, []).append(path)
             else:
-                files[path] = status
+                there[channel][path] = status
     artifacts: dict[PurePosixPath, list[Artifact]] = {}
     for artifact in selection.artifacts:
         artifacts.setdefault(artifact.channel, []).append(artifact)
@@ -227,7 +230,8 @@ def classify_files(
     """Put every file of the channel folder into its class."""
     named = users.named()
     waiting = {each.path: each for each in still_waiting(folder, users.state.removals, named)}
-    channels = read_channels(folder, selection, waiting)
+    files = sorted(files_below(folder), key=lambda each: each[0])
+    channels = read_channels(folder, selection, waiting, files)
     indexed = {
         each.path: each for channel in channels for each in read_indexed(folder, channel, console)
     }
@@ -235,7 +239,7 @@ def classify_files(
     index: list[ChannelFile] = []
     untracked: list[ChannelFile] = []
     still: list[Removal] = []
-    for path, status in sorted(files_below(folder), key=lambda each: each[0]):
+    for path, status in files:
         file = ChannelFile(path=path, size=status.st_size)
         if path in waiting:
             still.append(waiting[path])
