@@ -82,8 +82,9 @@ def index(
             write_removals(place, removals)
         removed: tuple[Removal, ...] = ()
         if outcome.is_changed and dropping is None:
-            due = [each for each in removals if is_due(each, workspace.settings.grace, when)]
-            left = [each for each in removals if each not in frozenset(due)]
+            grace = workspace.settings.grace
+            due = [each for each in removals if is_due(each, grace, when)]
+            left = [each for each in removals if not is_due(each, grace, when)]
             removed = remove(place, due, left) if due else ()
         present = replace(users, state=replace(users.state, removals=removals), last=None)
         files = classify_files(folder, selection, present, console)
@@ -169,7 +170,9 @@ def _index_outdated(
     for channel in outdated:
         indexed = read_indexed(folder, channel, console, extra_records)
         kept = [each for each in indexed if each.record.size in {None, each.size}]
-        problems += [_damaged(each) for each in indexed if each not in kept]
+        problems += [
+            _damaged(each) for each in indexed if each.record.size not in {None, each.size}
+        ]
         console.detail(
             f"{folder.name}/{channel.path}: {len(channel.artifacts)} artifacts of the lock"
         )
