@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from scripts.channel.owners import read_owners
+from scripts.channel.users import read_users
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.file_lock import exclusive
@@ -35,7 +35,7 @@ def run(options: argparse.Namespace, console: Console) -> Report:
     workspace = open_workspace(options.manifest_path, overrides_from(options))
     lock = read_lock(workspace.lock_path)
     selection = select(lock, workspace.settings)
-    read_owners(workspace, lock)  # refuses what cannot share a channel
+    read_users(workspace, lock)  # refuses what cannot share a channel
     if options.dry_run:
         return fetch(workspace, selection, FetchOptions(dry_run=True), console)
     with exclusive(workspace.place.lock, workspace.settings.channel_dir):

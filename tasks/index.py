@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from scripts.channel.owners import read_owners
+from scripts.channel.users import read_users
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.file_lock import exclusive
@@ -33,8 +33,8 @@ def run(options: argparse.Namespace, console: Console) -> Report:
     lock = read_lock(workspace.lock_path)
     selection = select(lock, workspace.settings)
     with exclusive(workspace.place.lock, workspace.settings.channel_dir):
-        owners = read_owners(workspace, lock)
-        return index(workspace, selection, console, owners=owners)
+        users = read_users(workspace, lock)
+        return index(workspace, selection, console, users=users)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from scripts.channel.owners import read_owners
+from scripts.channel.users import read_users
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError
@@ -80,11 +80,11 @@ def chain(workspace: Workspace, lock: LockFile, console: Console) -> Report:
     has the data of all. The caller holds the channel's lock file.
     """
     selection = select(lock, workspace.settings)
-    owners = read_owners(workspace, lock)
+    users = read_users(workspace, lock)
     stages: tuple[tuple[str, Callable[[], Report]], ...] = (
         ("fetch", lambda: fetch(workspace, selection, FetchOptions(), console)),
-        ("index", lambda: index(workspace, selection, console, owners=owners)),
-        ("verify", lambda: verify(workspace, selection, VerifyOptions(), console, owners=owners)),
+        ("index", lambda: index(workspace, selection, console, users=users)),
+        ("verify", lambda: verify(workspace, selection, VerifyOptions(), console, users=users)),
     )
     data, said = dict[str, Json](), set[str]()
     for name, stage in stages:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.channel.owners import read_owners
+from scripts.channel.users import read_users
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.file_lock import exclusive
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace, console: Console) -> Report:
     workspace = open_workspace(options.manifest_path, overrides_from(options))
     pixi = need_pixi(os.environ, "update-mirror")
     lock = read_lock(workspace.lock_path)
-    read_owners(workspace, lock)  # refuses, before the lock is changed
+    read_users(workspace, lock)  # refuses, before the lock is changed
     plan = plan_update(
         workspace.manifest,
         lock,

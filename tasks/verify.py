@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from scripts.channel.owners import read_owners
+from scripts.channel.users import read_users
 from scripts.core.command import run_task, task_parser, words_of
 from scripts.core.console import Console
 from scripts.core.file_lock import exclusive
@@ -78,8 +78,8 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
         reports=tuple(dict.fromkeys(options.report or ())),
         strict=options.strict,
     )
-    owners = read_owners(workspace, lock)
-    return verify(workspace, selection, wanted, console, owners=owners)
+    users = read_users(workspace, lock)
+    return verify(workspace, selection, wanted, console, users=users)
 
 
 def _report_file(text: str) -> Path:

@@ -7,6 +7,7 @@ of the tar archives is gone through.
 from __future__ import annotations
 
 import bz2
+import contextlib
 import errno
 import io
 import json
@@ -15,9 +16,12 @@ import struct
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import IO, Final, cast
 
+from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.files import CHUNK
 
 INDEX_JSON: Final = "info/index.json"
@@ -56,7 +60,7 @@ class BadArchiveError(ValueError):
     """Not an artifact that can be opened; the text says why, as the end of a sentence."""
 
 
-def open_whole(file: Path) -> str:
+def read_archive(file: Path) -> str:
     """Return `name version build` of the artifact's own `info/index.json`, all else read as well.
 
     Raises BadArchiveError for what cannot be opened, and OSError where the file cannot be read.
@@ -83,7 +87,7 @@ def _read_whole(file: Path) -> bytes | None:
         if extension == ".conda":
             return _read_conda(raw)
         with bz2.open(raw) as stream:
-            return _walk(stream)[0]
+            return _walk(stream, {INDEX_JSON})[0].get(INDEX_JSON)
 
 
 def _read_conda(raw: IO[bytes]) -> bytes | None:
@@ -97,8 +101,8 @@ def _read_conda(raw: IO[bytes]) -> bytes | None:
                     parts.add(part)
                     if not member.file_size:
                         raise BadArchiveError(f"its {member.filename} is empty")
-                    index_json = _walk_zst(packed)
-                    found = index_json if part == "info" else found
+                    files = _walk_zst(packed)
+                    found = files.get(INDEX_JSON) if part == "info" else found
                 while packed.read(CHUNK):
                     pass
     missing = {"info", "pkg"} - parts
@@ -120,7 +124,7 @@ class _WithEnd:
         return self._packed.read(size) or self._end.read(size)
 
 
-def _walk_zst(packed: IO[bytes]) -> bytes | None:
+def _walk_zst(packed: IO[bytes]) -> Mapping[str, bytes]:
     import zstandard
 
     source = cast("IO[bytes]", _WithEnd(packed, zstandard.ZstdCompressor().compress(_END)))
@@ -128,7 +132,7 @@ def _walk_zst(packed: IO[bytes]) -> bytes | None:
         with zstandard.ZstdDecompressor().stream_reader(
             source, read_size=CHUNK, read_across_frames=True
         ) as unpacked:
-            found, tail = _walk(unpacked)
+            found, tail = _walk(unpacked, {INDEX_JSON})
     except zstandard.ZstdError as error:
         raise BadArchiveError(str(error)) from None
     if tail != _END:
@@ -136,19 +140,26 @@ def _walk_zst(packed: IO[bytes]) -> bytes | None:
     return found
 
 
-def _walk(stream: IO[bytes]) -> tuple[bytes | None, bytes]:
-    """Go through a tar archive and what follows it; return its `info/index.json`, and its end.
+def _walk(
+    stream: IO[bytes], names: AbstractSet[str], *, to_end: bool = True
+) -> tuple[Mapping[str, bytes], bytes]:
+    """Go through a tar archive and what follows it; return those of these files, and its end.
 
-    tarfile itself takes a damaged header in the middle for the end.
+    tarfile itself takes a damaged header in the middle for the end. `to_end` False: no further
+    than to the last of these files.
     """
-    found = None
+    found: dict[str, bytes] = {}
     while (header := stream.read(_BLOCK)) and header != _END and header.strip(b"\0"):
         member = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
         if member.type in _WITHOUT_DATA:
             continue
-        wanted = member.name.removeprefix("./") == INDEX_JSON and member.size <= LARGEST_INFO
-        data = _take(stream, member.size, keep=wanted)
-        found = data if wanted else found
+        name = member.name.removeprefix("./")
+        is_wanted = name in names and member.size <= LARGEST_INFO
+        data = _take(stream, member.size, keep=is_wanted)
+        if is_wanted:
+            found[name] = data
+        if not to_end and len(found) == len(names):
+            return found, b""
         _take(stream, -member.size % _BLOCK)
     tail = header
     while rest := stream.read(CHUNK):
@@ -183,3 +194,51 @@ def _identity(index_json: bytes | None) -> str:
         if not isinstance(fields.get(key), str):
             raise BadArchiveError(f"its {INDEX_JSON} has no {key}")
     return " ".join(fields[key] for key in ("name", "version", "build"))
+
+
+def read_info_files(
+    file: Path,
+    subject: str,
+    names: AbstractSet[str],
+    trouble: str = "cannot be read as an artifact",
+) -> Mapping[str, bytes]:
+    """Return the bytes of those of these files (`info/…`) that the artifact has, and read no more.
+
+    Raises a MirrorError of exit code 1 that names `subject` and says the `trouble` where it is no
+    readable artifact.
+    """
+    try:
+        with _open_info(file) as stream:
+            return _walk(stream, names, to_end=False)[0]
+    except UNREADABLE as error:
+        raise damaged_artifact(subject, f"{trouble}: {error}") from None
+
+
+def damaged_artifact(subject: str, trouble: str) -> MirrorError:
+    """Make the error of exit code 1 for an artifact that is none."""
+    return MirrorError(
+        Problem(subject=subject, trouble=trouble, code=ExitCode.NO, help="pixi run fetch")
+    )
+
+
+@contextlib.contextmanager
+def _open_info(file: Path) -> Iterator[IO[bytes]]:
+    """Open the tar archive that holds `info/`: the whole of a .tar.bz2, a member of a .conda."""
+    if file.name.endswith(".tar.bz2"):
+        with bz2.open(file) as stream:
+            yield stream
+        return
+    import zstandard
+
+    with zipfile.ZipFile(file) as archive:
+        name = next((each for each in archive.namelist() if each.startswith("info-")), None)
+        if name is None:
+            raise ValueError("not a .conda artifact")
+        try:
+            with (
+                archive.open(name) as packed,
+                zstandard.ZstdDecompressor().stream_reader(packed) as stream,
+            ):
+                yield stream
+        except zstandard.ZstdError as error:
+            raise ValueError(str(error)) from None

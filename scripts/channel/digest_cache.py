@@ -13,20 +13,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Final, NamedTuple
 
 from scripts.core.files import hash_file, make_durable, write_atomically
 
 # In a record, in place of a boot id: the bytes were on the disk for sure.
 _DURABLE: Final = "*"
-_APPEND: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fingerprint:
+class Fingerprint(NamedTuple):
     """What must be unchanged for a digest to be believed; `mtime` in nanoseconds."""
 
     size: int
@@ -36,15 +34,13 @@ class Fingerprint:
     @classmethod
     def of(cls, status: os.stat_result) -> Fingerprint:
         """Take it from a file's status."""
-        return cls(size=status.st_size, mtime=status.st_mtime_ns, inode=status.st_ino)
+        return cls(status.st_size, status.st_mtime_ns, status.st_ino)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownDigest:
-    """One believed digest: `algorithm` is `sha256` or `md5`, `digest` its hex text."""
+class _Known(NamedTuple):
+    """One believed digest, in hex, and the boot in which it was written down."""
 
     fingerprint: Fingerprint
-    algorithm: str
     digest: str
     boot: str
 
@@ -57,11 +53,12 @@ def boot_id() -> str | None:
         return None
 
 
-class Digests:
+class DigestCache:
     """The journal of digests: read once, appended to, rewritten when it has grown stale.
 
-    Keys are paths relative to the channel folder. A damaged or torn line is skipped: it costs
-    one more hashing, never a wrong belief. Not for use from several processes at once.
+    Keys are paths relative to the channel folder, and an algorithm. A damaged or torn line is
+    skipped: it costs one more hashing, never a wrong belief. Not for use from several processes at
+    once.
     """
 
     def __init__(self, journal: Path, *, writes: bool = True) -> None:
@@ -69,7 +66,7 @@ class Digests:
         self._journal = journal
         self._writes = writes
         self._boot = boot_id()
-        self._known: dict[tuple[str, str], KnownDigest] = {}
+        self._known: dict[tuple[str, str], _Known] = {}
         self._lines = 0
         self._torn = False  # the last line lacks its end: the next must not join it
         self._read()
@@ -142,42 +139,31 @@ class Digests:
         fingerprint: Fingerprint,
         boot: str | None,
     ) -> None:
-        known = KnownDigest(
-            fingerprint=fingerprint, algorithm=algorithm, digest=digest, boot=boot or _DURABLE
-        )
-        self._known[str(path), algorithm] = known
+        key = (str(path), algorithm)
+        self._known[key] = known = _Known(fingerprint, digest, boot or _DURABLE)
         if not self._writes:
             return
-        line = _line(str(path), known)
+        line = _line(key, known)
         # What does not get there, on a full disk, is for whoever writes what must be there.
         self._torn = not self._append(f"\n{line}" if self._torn else line)
         self._lines += not self._torn
 
     def _append(self, text: str) -> bool:
         """Write behind what is there; False where not all of it got there."""
-        data = text.encode()
-        try:
-            try:
-                descriptor = os.open(self._journal, _APPEND, 0o666)
-            except FileNotFoundError:
+        with contextlib.suppress(OSError):
+            if not self._lines:
                 self._journal.parent.mkdir(parents=True, exist_ok=True)
-                descriptor = os.open(self._journal, _APPEND, 0o666)
-            try:
-                return os.write(descriptor, data) == len(data)
-            finally:
-                os.close(descriptor)
-        except OSError:
-            return False
+            with self._journal.open("ab", buffering=0) as file:
+                return file.write(text.encode()) == len(text)  # all of it is ASCII
+        return False
 
-    def compact(self, keep: frozenset[str]) -> None:
+    def compact(self, keep: Collection[str]) -> None:
         """Rewrite the journal with the believed digests of these paths alone, if it is worth it."""
         self._known = {key: known for key, known in self._known.items() if key[0] in keep}
-        if not self._writes:
-            return
         stale = self._lines - len(self._known)
-        if stale <= len(self._known) and stale < 1000:
+        if not self._writes or (stale <= len(self._known) and stale < 1000):
             return
-        text = "".join(_line(path, known) for (path, _), known in self._known.items())
+        text = "".join(_line(key, known) for key, known in self._known.items())
         with contextlib.suppress(OSError):  # a full disk: it stays as it is
             write_atomically(self._journal, text.encode())
             self._lines = len(self._known)
@@ -193,36 +179,21 @@ class Digests:
             self._lines += 1
             try:
                 path, algorithm, digest, size, mtime, inode, boot = json.loads(line)
-                fingerprint = Fingerprint(size=int(size), mtime=int(mtime), inode=int(inode))
+                fingerprint = Fingerprint(int(size), int(mtime), int(inode))
             except (ValueError, TypeError, OverflowError, RecursionError):
                 continue  # torn by a kill or a power cut
-            self._known[str(path), str(algorithm)] = KnownDigest(
-                fingerprint=fingerprint,
-                algorithm=str(algorithm),
-                digest=str(digest),
-                boot=str(boot),
-            )
+            self._known[str(path), str(algorithm)] = _Known(fingerprint, str(digest), str(boot))
 
 
-def _made_durable(path: Path) -> bool:
+def _made_durable(file: Path) -> bool:
     """Make a file durable that somebody else may have written; Windows needs to write to do so."""
     try:
-        with path.open("r+b" if os.name == "nt" else "rb") as file:
-            make_durable(file.fileno())
+        with file.open("r+b" if os.name == "nt" else "rb") as opened:
+            make_durable(opened.fileno())
     except OSError:
         return False
     return True
 
 
-def _line(path: str, known: KnownDigest) -> str:
-    print_ = known.fingerprint
-    row = [
-        path,
-        known.algorithm,
-        known.digest,
-        print_.size,
-        print_.mtime,
-        print_.inode,
-        known.boot,
-    ]
-    return json.dumps(row) + "\n"
+def _line(key: tuple[str, str], known: _Known) -> str:
+    return json.dumps([*key, known.digest, *known.fingerprint, known.boot]) + "\n"

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from stat import S_ISREG
 
-from scripts.channel.digest_cache import Digests
+from scripts.channel.digest_cache import DigestCache
+from scripts.core.artifact import Artifact
 from scripts.core.errors import MirrorError, usage_error
 from scripts.core.file_name import parse_file_name
 from scripts.core.files import hash_file
+from scripts.core.record import Digest
 from scripts.core.subdir import is_known_subdir
 
 
-class Standing(StrEnum):
-    """How a file of the channel stands to what is expected at its place."""
+class ArtifactStatus(StrEnum):
+    """What a file of the channel is, beside what is expected at its place."""
 
     MISSING = "missing"
     RIGHT = "right"
@@ -31,8 +33,7 @@ class Expected:
 
     path: PurePosixPath
     size: int | None
-    algorithm: str | None
-    digest: str | None
+    digest: Digest | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +41,7 @@ class Found:
     """What is at that place; `actual` tells a wrong file's digest or size, or its trouble."""
 
     path: PurePosixPath
-    standing: Standing
+    status: ArtifactStatus
     actual: str | None = None
 
 
@@ -72,25 +73,16 @@ def find_channels(folder: Path) -> tuple[PurePosixPath, ...]:
 
     A channel has a subdir with a repodata.json, or with a file named like an artifact.
     """
-    found: set[PurePosixPath] = set()
-    open_ = [PurePosixPath()]
-    while open_:
-        above = open_.pop()
-        try:
-            with os.scandir(folder / above) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        open_.append(above / entry.name)
-                    elif is_known_subdir(above.name) and (
-                        entry.name == "repodata.json" or parse_file_name(entry.name) is not None
-                    ):
-                        found.add(above.parent)
-                        break
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError as error:
-            raise cannot_read(error, folder / above) from None
-    return tuple(sorted(found))
+    return tuple(
+        sorted(
+            {
+                path.parents[1]
+                for path, _ in files_below(folder)
+                if is_known_subdir(path.parent.name)
+                and (path.name == "repodata.json" or parse_file_name(path.name) is not None)
+            }
+        )
+    )
 
 
 def cannot_read(error: OSError, path: Path) -> MirrorError:
@@ -98,72 +90,72 @@ def cannot_read(error: OSError, path: Path) -> MirrorError:
     return usage_error(str(error.filename or path), f"cannot be read: {error.strerror}")
 
 
-def look(folder: Path, expected: Iterable[Expected], digests: Digests) -> list[Found]:
+def check_artifacts(
+    folder: Path, expected: Iterable[Artifact | Expected], digests: DigestCache
+) -> list[Found]:
     """Compare files with what is expected of them, hashing only those not known yet.
 
     A file without an expected digest is right when its size is; one that cannot be read is wrong.
     """
     found: list[Found] = []
-    to_hash: list[tuple[Expected, os.stat_result]] = []
+    to_hash: list[tuple[PurePosixPath, Digest, os.stat_result]] = []
     for each in expected:
         try:
             status = (folder / each.path).stat()
         except (FileNotFoundError, NotADirectoryError):
-            found.append(Found(path=each.path, standing=Standing.MISSING))
+            found.append(Found(path=each.path, status=ArtifactStatus.MISSING))
             continue
         except OSError as error:
-            found.append(_unreadable(each, error))
+            found.append(_wrong(each.path, error))
             continue
         if not S_ISREG(status.st_mode):
-            found.append(Found(path=each.path, standing=Standing.WRONG, actual="not a file"))
+            found.append(_wrong(each.path, "not a file"))
         elif each.size is not None and status.st_size != each.size:
-            size = f"{status.st_size} bytes"
-            found.append(Found(path=each.path, standing=Standing.WRONG, actual=size))
-        elif each.algorithm is None or each.digest is None:
-            found.append(Found(path=each.path, standing=Standing.RIGHT))
+            found.append(_wrong(each.path, f"{status.st_size} bytes"))
+        elif each.digest is None:
+            found.append(Found(path=each.path, status=ArtifactStatus.RIGHT))
         else:
-            known = digests.known(each.path, each.algorithm, status)
+            known = digests.known(each.path, each.digest.algorithm, status)
             if known is None:
-                to_hash.append((each, status))
+                to_hash.append((each.path, each.digest, status))
             else:
-                found.append(_compared(each, known))
-    found += _hashed(folder, to_hash, digests)
+                found.append(_compared(each.path, each.digest, known))
+    if to_hash:
+        found += _hashed(folder, to_hash, digests)
     return found
 
 
 def _hashed(
-    folder: Path, to_hash: list[tuple[Expected, os.stat_result]], digests: Digests
-) -> list[Found]:
+    folder: Path,
+    to_hash: Sequence[tuple[PurePosixPath, Digest, os.stat_result]],
+    digests: DigestCache,
+) -> Iterator[Found]:
     """Hash files side by side (hashing frees the interpreter lock) and remember the digests."""
-    if not to_hash:
-        return []
     from concurrent.futures import ThreadPoolExecutor
 
+    def digest_of(each: tuple[PurePosixPath, Digest, os.stat_result]) -> str | OSError:
+        try:
+            return hash_file(folder / each[0], each[1].algorithm)
+        except OSError as error:
+            return error
+
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        actual = pool.map(lambda pair: _hash(folder, pair[0]), to_hash)
-        found = []
-        for (each, status), digest in zip(to_hash, actual, strict=True):
-            if isinstance(digest, OSError):
-                found.append(_unreadable(each, digest))
+        actual = pool.map(digest_of, to_hash)
+        for (path, digest, status), hashed in zip(to_hash, actual, strict=True):
+            if isinstance(hashed, OSError):
+                yield _wrong(path, hashed)
                 continue
-            digests.add_read(folder, each.path, each.algorithm or "sha256", digest, status)
-            found.append(_compared(each, digest))
-    return found
+            digests.add_read(folder, path, digest.algorithm, hashed, status)
+            yield _compared(path, digest, hashed)
 
 
-def _hash(folder: Path, expected: Expected) -> str | OSError:
-    try:
-        return hash_file(folder / expected.path, expected.algorithm or "sha256")
-    except OSError as error:
-        return error
+def _wrong(path: PurePosixPath, actual: str | OSError) -> Found:
+    if isinstance(actual, OSError):
+        actual = f"cannot be read: {actual.strerror}"
+    return Found(path=path, status=ArtifactStatus.WRONG, actual=actual)
 
 
-def _unreadable(expected: Expected, error: OSError) -> Found:
-    actual = f"cannot be read: {error.strerror}"
-    return Found(path=expected.path, standing=Standing.WRONG, actual=actual)
-
-
-def _compared(expected: Expected, actual: str) -> Found:
-    if actual == expected.digest:
-        return Found(path=expected.path, standing=Standing.RIGHT)
-    return Found(path=expected.path, standing=Standing.WRONG, actual=actual)
+def _compared(path: PurePosixPath, expected: Digest, actual: str) -> Found:
+    if actual == expected.hex:
+        return Found(path=path, status=ArtifactStatus.RIGHT)
+    return _wrong(path, actual)

@@ -8,7 +8,6 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO, Self
 
 from scripts.core.file_lock import try_lock
@@ -54,12 +53,7 @@ class PartFile:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the part."""
         self._close()
 
@@ -112,8 +106,10 @@ class PartFile:
         status = os.fstat(self._fileno)
         if not os.path.samestat(status, self._path.stat()):
             raise OSError(errno.ESTALE, "another file has taken its place", str(self._path))
-        self._close()  # Windows renames no open file
+        if os.name == "nt":  # which renames no open file; else it is locked until it is there
+            self._close()
         move(self._path, target)
+        self._close()
         return status
 
     def discard(self) -> None:

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from scripts.channel.mirror_state import Removal, write_removals
+from scripts.channel.inventory import cannot_read
+from scripts.channel.state import Removal, write_removals
 from scripts.core.channel_paths import ChannelPlace
 from scripts.core.errors import usage_error
 from scripts.core.files import unlink
+from scripts.core.symlinks import refuse_obstacles
 
-_TIMES_DIFFER: Final = 2 * 10**9  # nanoseconds
+_TIMES_DIFFER: Final = 2 * 10**9  # nanoseconds; FAT keeps times to two seconds
 # Something is in a folder, or there is none.
 _STAYS: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR})
 
@@ -38,35 +38,22 @@ def still_waiting(
 
     One that is gone, by a killed run, counts: the folder that it was in may have to go, too.
     """
-    return tuple(
-        each
-        for each in removals
-        if each.path not in named and _is_the_one(_status(folder / each.path), each)
-    )
+    return tuple(each for each in removals if each.path not in named and _waits(folder, each))
 
 
-def is_there(folder: Path, removal: Removal) -> bool:
-    """Tell whether the file has not been removed yet."""
-    return _status(folder / removal.path) is not None
+def _waits(folder: Path, removal: Removal) -> bool:
+    """Tell whether the very file is there, or none.
 
-
-def _is_the_one(status: os.stat_result | None, removal: Removal) -> bool:
-    """Tell whether this is the very file, or gone; a copy of the mirror has other inodes.
-
-    And times as exactly as its disk keeps them: FAT to two seconds.
+    A copy of the mirror has other inodes, and times as exactly as its disk keeps them.
     """
-    return status is None or (
-        status.st_size == removal.size and abs(status.st_mtime_ns - removal.mtime) < _TIMES_DIFFER
-    )
-
-
-def _status(path: Path) -> os.stat_result | None:
     try:
-        return path.lstat()
+        status = (folder / removal.path).lstat()
     except (FileNotFoundError, NotADirectoryError):
-        return None
+        return True
     except OSError as error:
-        raise usage_error(str(path), f"cannot be read: {error.strerror}") from None
+        raise cannot_read(error, folder / removal.path) from None
+    is_same_time = abs(status.st_mtime_ns - removal.mtime) < _TIMES_DIFFER
+    return status.st_size == removal.size and is_same_time
 
 
 def to_remove(
@@ -78,11 +65,6 @@ def to_remove(
         Removal(path=path, size=status.st_size, mtime=status.st_mtime_ns, dropped=dropped)
         for path, status in found
     )
-
-
-def published(removals: Iterable[Removal], when: datetime) -> tuple[Removal, ...]:
-    """Note that the publication they have waited for is done."""
-    return tuple(replace(each, dropped=when) if each.dropped is None else each for each in removals)
 
 
 def is_due(removal: Removal, grace: timedelta, when: datetime) -> bool:
@@ -104,6 +86,7 @@ def remove(
     written last: after a kill the next run finds all there is still to do.
     """
     due = sorted(due, key=lambda each: (not each.path.name.startswith("repodata"), each.path))
+    refuse_obstacles(place.folder, [each.path for each in due])
     removed = []
     try:
         for each in due:

@@ -21,7 +21,7 @@ from scripts.demo.scratch import (
     run_task_on,
     task_environment,
 )
-from scripts.index.artifact import read_index_record
+from scripts.index.records import read_index_record
 from scripts.index.repodata import REPODATA, SHARDS, parse_repodata
 
 _PROGRAM: Final = "hello"

@@ -12,7 +12,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Final
 
-from scripts.channel.digest_cache import Digests
+from scripts.channel.digest_cache import DigestCache
 from scripts.core.artifact import Artifact
 from scripts.core.errors import ExitCode, Problem
 from scripts.core.redact import redact
@@ -52,7 +52,7 @@ class Opened:
 
 
 def check_archives(
-    folder: Path, artifacts: Iterable[Artifact], digests: Digests, note: Callable[[str], None]
+    folder: Path, artifacts: Iterable[Artifact], digests: DigestCache, note: Callable[[str], None]
 ) -> tuple[tuple[Problem, ...], int]:
     """Open what was not opened before; return what is wrong, and how many were opened now.
 
@@ -76,7 +76,7 @@ def check_archives(
     return tuple(sorted(wrong, key=lambda each: each.subject)), len(unknown)
 
 
-def _known(folder: Path, artifact: Artifact, digests: Digests) -> str | None:
+def _known(folder: Path, artifact: Artifact, digests: DigestCache) -> str | None:
     try:
         return digests.known(artifact.path, _OPENED, (folder / artifact.path).stat())
     except OSError:  # opening it tells
@@ -96,14 +96,14 @@ def open_archives(folder: Path, artifacts: Iterable[Artifact]) -> Iterator[Opene
 
 
 def _open(folder: Path, artifact: Artifact) -> Opened:
-    from scripts.channel.archive import BadArchiveError, open_whole
+    from scripts.channel.archive import BadArchiveError, read_archive
 
     file = folder / artifact.path
     try:
         status = file.stat()
         if not S_ISREG(status.st_mode):  # a pipe would be waited for
             return Opened(artifact=artifact, damage="it is not a file")
-        return Opened(artifact=artifact, status=status, identity=open_whole(file))
+        return Opened(artifact=artifact, status=status, identity=read_archive(file))
     except BadArchiveError as error:
         return Opened(artifact=artifact, damage=str(error))
     except OSError as error:

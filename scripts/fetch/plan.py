@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from scripts.channel.inventory import Expected, Found, Standing
+from scripts.channel.inventory import ArtifactStatus, Found
 from scripts.core.artifact import Artifact
 from scripts.core.errors import ExitCode, Problem
 from scripts.core.record import Digest
@@ -64,17 +64,6 @@ class Plan:
         )
 
 
-def expectation(artifact: Artifact) -> Expected:
-    """Return what must be at an artifact's place."""
-    digest = artifact.digest
-    return Expected(
-        path=artifact.path,
-        size=artifact.size,
-        algorithm=digest.algorithm if digest else None,
-        digest=digest.hex if digest else None,
-    )
-
-
 def make_plan(artifacts: Iterable[Artifact], found: Iterable[Found]) -> Plan:
     """Sort the artifacts into what is there and what is to be downloaded."""
     by_path = {each.path: each for each in found}
@@ -84,11 +73,11 @@ def make_plan(artifacts: Iterable[Artifact], found: Iterable[Found]) -> Plan:
     wanted: dict[Digest | PurePosixPath, list[Artifact]] = {}
     for artifact in artifacts:
         state, digest = by_path[artifact.path], artifact.digest
-        if state.standing is Standing.RIGHT:
+        if state.status is ArtifactStatus.RIGHT:
             there.setdefault(digest, artifact.path)
             continue
         wanted.setdefault(digest or artifact.path, []).append(artifact)
-        if state.standing is Standing.WRONG:
+        if state.status is ArtifactStatus.WRONG:
             replaced.append(Replaced(artifact=artifact, actual=state.actual or "unknown"))
     to_download: list[Artifact] = []
     same_bytes: list[SameBytes] = []

@@ -9,12 +9,11 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from scripts.channel.digest_cache import Digests
-from scripts.channel.inventory import look
-from scripts.channel.letter_case import check_case
-from scripts.channel.mirror_state import read_state
-from scripts.channel.owners import note_layout
-from scripts.channel.prepare import free_bytes, prepare
+from scripts.channel.digest_cache import DigestCache
+from scripts.channel.inventory import check_artifacts
+from scripts.channel.prepare import check_case, free_bytes, prepare
+from scripts.channel.state import read_state
+from scripts.channel.users import note_layout
 from scripts.core.artifact import Artifact
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError
@@ -26,7 +25,7 @@ from scripts.fetch.download import Placed, Surroundings, disk_error
 from scripts.fetch.failure import OF_THE_DISK, DownloadError, ErrorKind, Patience, mismatch
 from scripts.fetch.http import Http
 from scripts.fetch.outcome import closing_line, problem_of, replaced_line
-from scripts.fetch.plan import Plan, expectation, make_plan, space_problem, unhashed_problems
+from scripts.fetch.plan import Plan, make_plan, space_problem, unhashed_problems
 from scripts.fetch.pool import Failed, Pool
 from scripts.fetch.progress import State, progress
 from scripts.fetch.reach import Reach
@@ -61,8 +60,8 @@ def fetch(
         note_layout(workspace, state, selection.layout)
     paths = (each.path for each in selection.artifacts)
     check_case(workspace.place.folder, paths, console, may_write=not options.dry_run)
-    digests = Digests(workspace.place.digests, writes=not options.dry_run)
-    found = look(workspace.place.folder, map(expectation, selection.artifacts), digests)
+    digests = DigestCache(workspace.place.digests, writes=not options.dry_run)
+    found = check_artifacts(workspace.place.folder, selection.artifacts, digests)
     plan = make_plan(selection.artifacts, found)
     places = (*plan.to_download, *(each.artifact for each in plan.same_bytes))
     refuse_obstacles(workspace.place.folder, (each.path for each in places))
@@ -84,7 +83,7 @@ def fetch(
             path
             for one in state.workspaces
             for each in one.artifacts
-            for path in (each.path, each.elsewhere)
+            for path in (each.path, each.path_in_other_layout)
         }
         digests.compact(frozenset(str(path) for path in known | {a.path for a in plan.artifacts}))
         if not results.failed:
@@ -123,7 +122,7 @@ class _Results:
 class _Run:
     """What the download loop writes to."""
 
-    digests: Digests
+    digests: DigestCache
     console: Console
     results: _Results
 

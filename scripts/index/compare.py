@@ -1,95 +1,106 @@
-"""Compare two records: MatchSpecs by what they mean, all else exactly."""
+"""Compare records: MatchSpecs by what they mean, all else exactly."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import PurePosixPath
 from typing import Any, Final
 from urllib.parse import unquote
 
+from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.record import RECORD_FIELDS, Record
+from scripts.index.repodata import REPODATA, damaged
 
-_SPECS: Final = ("depends", "constrains")
-_GROUPS: Final = "extra_depends"
-
+_SPECS: Final = ("depends", "constrains", "extra_depends")
 # What a channel says of its own publishing; a lock never does.
 _OF_THE_CHANNEL: Final = frozenset({"indexed_timestamp", "attestations_sha256"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
-    """One field that two records do not agree on, both sides as texts for people."""
+def compare_records(
+    expected: Mapping[PurePosixPath, Record],
+    actual: Mapping[PurePosixPath, Record],
+    normal: Mapping[str, str],
+    *,
+    is_complete: bool,
+) -> Iterator[Problem]:
+    """Yield a problem (exit code 1) for each expected record that is missing or differs.
 
-    field: str
-    expected: str
-    actual: str
-
-
-def unlike_specs(expected: Record, actual: Record) -> Iterator[str]:
-    """Yield the MatchSpecs that differ as texts and may yet mean the same.
-
-    New versions of rattler-index write every one anew: `x 0.1 h` becomes `x ==0.1 h`. What this
-    yields is to be normalised (`call_rattler("normalise", …)`) for the functions below.
+    `normal` is of `normalise_specs`. What a record that is not `is_complete` leaves open, and what
+    only a channel says of itself, is not compared.
     """
-    pairs = [(getattr(expected, key), getattr(actual, key)) for key in _SPECS]
-    pairs.append((_flat(expected.extra_depends), _flat(actual.extra_depends)))
-    for ours, theirs in pairs:
-        if ours != theirs and len(ours) == len(theirs):
-            for one, other in zip(ours, theirs, strict=True):
-                if one != other:
-                    yield one
-                    yield other
+    for path, record in sorted(expected.items()):
+        found = actual.get(path)
+        if found is None:
+            yield from damaged(str(path), f"has no record in {REPODATA}").problems
+            continue
+        for field, ours, theirs in differences(record, found, normal):
+            is_said = getattr(record, field) not in (None, ()) and field not in _OF_THE_CHANNEL
+            if is_complete or is_said:
+                yield Problem(
+                    subject=str(path),
+                    trouble=f"{field} in {REPODATA} is not what it should be",
+                    code=ExitCode.NO,
+                    facts=(("expected", ours), ("actual", theirs)),
+                    help="pixi run index",
+                )
 
 
 def differences(
     expected: Record, actual: Record, normal: Mapping[str, str]
-) -> Iterator[Difference]:
-    """Yield every field in which the records differ.
-
-    `normal` maps MatchSpecs that differ as texts to how rattler writes them; see `unlike_specs`.
-    """
+) -> Iterator[tuple[str, str, str]]:
+    """Yield every field in which the records differ, and both sides as texts for people."""
     if expected == actual:
         return
     for key in RECORD_FIELDS:
         ours, theirs = getattr(expected, key), getattr(actual, key)
         if ours != theirs and not _same(key, ours, theirs, normal):
-            yield Difference(field=key, expected=_shown(ours), actual=_shown(theirs))
+            yield key, _shown(ours), _shown(theirs)
 
 
-def contradictions(
-    expected: Record, actual: Record, normal: Mapping[str, str]
-) -> Iterator[Difference]:
-    """Yield the differing fields of which `expected` says something.
+def normalise_specs(
+    expected: Mapping[PurePosixPath, Record], actual: Mapping[PurePosixPath, Record]
+) -> Mapping[str, str]:
+    """Ask rattler how it writes those MatchSpecs that differ as texts; nobody is asked of none.
 
-    For what an old lock leaves open; and what only a channel says of itself is left out.
+    New versions of rattler-index write every one anew: `x 0.1 h` becomes `x ==0.1 h`.
     """
-    for each in differences(expected, actual, normal):
-        said = getattr(expected, each.field) not in (None, ())
-        if said and each.field not in _OF_THE_CHANNEL:
-            yield each
+    from scripts.core.rattler_child import RattlerRefusedError, call_rattler
+
+    texts = set[str]()
+    for path in expected.keys() & actual.keys():
+        for key in _SPECS:
+            ours, theirs = (_specs(getattr(each[path], key)) for each in (expected, actual))
+            if ours != theirs and len(ours) == len(theirs):
+                differ = (pair for pair in zip(ours, theirs, strict=True) if pair[0] != pair[1])
+                texts.update(text for pair in differ for text in pair)
+    if not texts:
+        return {}
+    try:
+        result = call_rattler("normalise", {"specs": sorted(texts)})
+    except RattlerRefusedError as error:
+        raise MirrorError(
+            Problem(subject="py-rattler (normalise)", trouble=str(error), code=ExitCode.PROGRAM)
+        ) from None
+    assert isinstance(result, Mapping)
+    return {str(key): str(value) for key, value in result.items()}
 
 
 def _same(key: str, ours: Any, theirs: Any, normal: Mapping[str, str]) -> bool:
     """Compare two unequal values of a field by what they mean."""
     if key in _SPECS:
-        return _same_specs(ours, theirs, normal)
-    if key == _GROUPS:
-        names = [name for name, _ in ours] == [name for name, _ in theirs]
-        return names and _same_specs(_flat(ours), _flat(theirs), normal)
+        names = [[name for name, _ in each] for each in (ours, theirs)] if "_" in key else [0, 0]
+        one, other = _specs(ours), _specs(theirs)
+        return names[0] == names[1] and [normal.get(spec, spec) for spec in one] == [
+            normal.get(spec, spec) for spec in other
+        ]
     if key == "purls" and ours is not None and theirs is not None:
         return sorted(map(unquote, ours)) == sorted(map(unquote, theirs))
     return False
 
 
-def _same_specs(ours: tuple[str, ...], theirs: tuple[str, ...], normal: Mapping[str, str]) -> bool:
-    return len(ours) == len(theirs) and all(
-        one == other or normal.get(one, one) == normal.get(other, other)
-        for one, other in zip(ours, theirs, strict=True)
-    )
-
-
-def _flat(groups: tuple[tuple[str, tuple[str, ...]], ...]) -> tuple[str, ...]:
-    return tuple(text for _, texts in groups for text in texts)
+def _specs(value: Iterable[Any]) -> tuple[str, ...]:
+    """Return the MatchSpecs of a field; in `extra_depends` they are in named groups."""
+    return tuple(spec for each in value for spec in ([each] if isinstance(each, str) else each[1]))
 
 
 def _shown(value: object) -> str:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Final
 
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.program import run_program, timed_out
+from scripts.core.rattler_child import RattlerRefusedError, call_rattler
 
 PROGRAM: Final = "rattler-index"
 _TIMEOUT: Final = 600.0  # seconds, and as many for each artifact: thousands take a few in all
@@ -32,32 +35,20 @@ class Indexer:
     program: Path | None
     identity: str
 
-    @property
-    def name(self) -> str:
-        """What people call it."""
-        return "py-rattler" if self.program is None else PROGRAM
-
 
 def find_indexer() -> Indexer:
     """Take the program on PATH, else py-rattler.
 
     Raises the error of exit code 4 where there is neither.
     """
-    import shutil
-
     found = shutil.which(PROGRAM)
     if found is not None:
-        program = Path(found)
-        status = program.stat()
-        return Indexer(
-            program=program,
-            identity=f"{PROGRAM} {program} {status.st_size} {status.st_mtime_ns}",
-        )
-    from importlib.metadata import PackageNotFoundError, version
-
+        status = Path(found).stat()
+        identity = f"{PROGRAM} {found} {status.st_size} {status.st_mtime_ns}"
+        return Indexer(program=Path(found), identity=identity)
     try:
-        return Indexer(program=None, identity=f"py-rattler {version('py-rattler')}")
-    except PackageNotFoundError:
+        return Indexer(program=None, identity=f"py-rattler {metadata.version('py-rattler')}")
+    except metadata.PackageNotFoundError:
         raise MirrorError(
             Problem(
                 subject=PROGRAM,
@@ -76,7 +67,11 @@ def run_indexer(indexer: Indexer, channel: Path, artifacts: int) -> None:
     """
     timeout = _TIMEOUT + artifacts * _EACH
     if indexer.program is None:
-        _run_py_rattler(channel, timeout)
+        try:
+            call_rattler("index", {"folder": os.fspath(channel)}, timeout=timeout)
+        except RattlerRefusedError as error:
+            subject, trouble = "py-rattler (index)", "could not index the channel"
+            raise _failed(subject, trouble, str(error), channel) from None
         return
     command = [str(indexer.program), "fs", str(channel)]
     try:
@@ -88,34 +83,21 @@ def run_indexer(indexer: Indexer, channel: Path, artifacts: int) -> None:
         raise _failed(PROGRAM, f"ended with status {done.returncode}", said, channel)
 
 
-def _run_py_rattler(channel: Path, timeout: float) -> None:
-    from scripts.core.rattler_child import RattlerRefusedError, call_rattler
-
-    try:
-        call_rattler("index", {"folder": os.fspath(channel)}, timeout=timeout)
-    except RattlerRefusedError as error:
-        trouble = "could not index the channel"
-        raise _failed("py-rattler (index)", trouble, str(error), channel) from None
-
-
 def _failed(subject: str, trouble: str, said: str, channel: Path) -> MirrorError:
     """Blame the system for what is its fault: the folder is ours, and so is all that is in it."""
     facts = tuple(("said", line) for line in said.splitlines()[-_SHOWN:])
-    number = _ERROR_NUMBER.search(said)
-    if number is None:
+    found = _ERROR_NUMBER.search(said)
+    if found is None:
         return MirrorError(
             Problem(subject=subject, trouble=trouble, code=ExitCode.PROGRAM, facts=facts)
         )
+    number = int(found[1] or found[2])
+    reason = os.strerror(number)
+    if sys.platform == "win32":  # where they are of its own kind
+        reason = ctypes.FormatError(number)
     return usage_error(
         str(channel.parent),
-        f"{subject} cannot read or write here: {_reason(int(number[1] or number[2]))}",
+        f"{subject} cannot read or write here: {reason}",
         *facts,
         help="see to the disk (df, dmesg), then pixi run index",
     )
-
-
-def _reason(number: int) -> str:
-    """Say what a number of the system's errors means; on Windows they are of its own kind."""
-    if sys.platform == "win32":
-        return ctypes.FormatError(number)
-    return os.strerror(number)

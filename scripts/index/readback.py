@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Final, TypeVar
 
-from scripts.core.errors import ExitCode, MirrorError, Problem
+from scripts.core.errors import Problem
 from scripts.core.files import read_regular
 from scripts.core.record import Record
-from scripts.index.compare import Difference, unlike_specs
 from scripts.index.repodata import (
     LARGEST,
     REPODATA,
@@ -26,14 +25,15 @@ from scripts.index.repodata import (
     SHARDS,
     DamagedIndexError,
     Repodata,
+    ShardIndex,
     damaged,
+    is_as_written,
+    newest_time,
     parse_repodata,
     parse_shard,
+    parse_shard_index,
     parse_zst,
 )
-from scripts.index.shard_index import ShardIndex, is_as_written, newest_time, parse_shard_index
-
-Comparison = Callable[[Record, Record, Mapping[str, str]], Iterator[Difference]]
 
 _Read = TypeVar("_Read")
 
@@ -44,14 +44,12 @@ _SAME_FOLDER: Final = frozenset({"", ".", "./"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexReading:
-    """What the index files of one subdir say, and how they contradict each other.
+    """What the index files of one subdir say, and how they contradict each other."""
 
-    `repodata` is None where repodata.json itself is missing or damaged. `shards` are the names
-    (`shards/<sha256>.msgpack.zst`) of those that the shard index names.
-    """
-
-    repodata: Repodata | None
+    records: Mapping[PurePosixPath, Record] | None
+    """Those of repodata.json by path; None where it is missing or damaged."""
     shards: tuple[str, ...]
+    """Names (`shards/<sha256>.msgpack.zst`) of those that the shard index names."""
     problems: tuple[Problem, ...]
 
 
@@ -63,53 +61,47 @@ def read_subdir_index(folder: Path, shown: PurePosixPath) -> IndexReading:
     the zst for repodata.json. So what is blamed is the one that is damaged.
     """
     problems: list[Problem] = []
-    index = _attempt(problems, partial(_read_shard_index, folder, shown))
-    zst = _attempt(problems, partial(_read_zst, folder, shown, index))
-    plain = _attempt(problems, partial(_read, folder / REPODATA, shown / REPODATA))
-    repodata = (
-        None
-        if plain is None
-        else _attempt(problems, partial(parse_repodata, plain, str(shown / REPODATA)))
-    )
+
+    def attempt(read: Callable[[], _Read]) -> _Read | None:
+        try:
+            return read()
+        except DamagedIndexError as error:
+            problems.extend(error.problems)
+            return None
+
+    index = attempt(partial(_read_shard_index, folder, shown))
+    zst = attempt(partial(_read_zst, folder, shown, index))
+    plain = attempt(partial(_read, folder / REPODATA, shown / REPODATA))
+    repodata = None
+    if plain is not None:
+        repodata = attempt(partial(parse_repodata, plain, str(shown / REPODATA)))
     agrees = zst is None or plain == zst
-    if repodata is not None and not agrees:
-        problems += _unlike(shown, is_vouched=index is not None).problems
     if repodata is not None:
+        if not agrees and index is not None:
+            trouble = f"is not the one that {REPODATA_ZST} holds"
+            problems += damaged(str(shown / REPODATA), trouble).problems
+        elif not agrees:  # nothing vouches for the zst, and so for neither
+            trouble = f"holds another {REPODATA} than the one here"
+            problems += damaged(str(shown / REPODATA_ZST), trouble).problems
         problems += _misleading(shown / REPODATA, repodata.subdir, repodata.base_url or "")
     if index is not None:
+        path = shown / SHARD_INDEX
         records, damage = _read_shards(folder, shown, index.shards)
         problems += damage
-        problems += _misleading(
-            shown / SHARD_INDEX, index.subdir, index.base_url, index.shards_base_url
-        )
+        problems += _misleading(path, index.subdir, index.base_url, index.shards_base_url)
         if repodata is not None and agrees:
-            problems += _compare_shard_index(index, repodata, shown / SHARD_INDEX)
+            problems += _compare_shard_index(index, repodata, path)
             if not damage:
                 problems += _compare_shards(repodata.records, records, shown)
     return IndexReading(
-        repodata=repodata,
-        shards=() if index is None else _names(index),
+        records=None
+        if repodata is None
+        else {shown / name: each for name, each in repodata.records.items()},
+        shards=tuple(
+            f"{SHARDS}/{digest}{SHARD_END}" for digest in (index.shards if index else {}).values()
+        ),
         problems=tuple(sorted(problems, key=lambda problem: problem.subject)),
     )
-
-
-def _attempt(problems: list[Problem], read: Callable[[], _Read]) -> _Read | None:
-    try:
-        return read()
-    except DamagedIndexError as error:
-        problems += error.problems
-        return None
-
-
-def _unlike(shown: PurePosixPath, *, is_vouched: bool) -> DamagedIndexError:
-    """Blame repodata.json; but its zst where nothing vouches for that, and so for neither."""
-    if is_vouched:
-        return damaged(str(shown / REPODATA), f"is not the one that {REPODATA_ZST} holds")
-    return damaged(str(shown / REPODATA_ZST), f"holds another {REPODATA} than the one here")
-
-
-def _names(index: ShardIndex) -> tuple[str, ...]:
-    return tuple(f"{SHARDS}/{digest}{SHARD_END}" for digest in index.shards.values())
 
 
 def _read(file: Path, shown: PurePosixPath) -> bytes:
@@ -140,7 +132,7 @@ def _read_zst(folder: Path, shown: PurePosixPath, index: ShardIndex | None) -> b
     return unpacked
 
 
-def read_vouched_records(folder: Path, shown: PurePosixPath) -> Mapping[str, Record] | None:
+def read_checksummed_records(folder: Path, shown: PurePosixPath) -> Mapping[str, Record] | None:
     """Return the records for which the shard index of a subdir vouches; None where it does not."""
     try:
         data = _read_zst(folder, shown, _read_shard_index(folder, shown))
@@ -207,55 +199,3 @@ def _compare_shards(
         if records.get(file_name) != in_shards.get(file_name):
             trouble = f"the shards and {REPODATA} say different things of it"
             yield from damaged(str(shown / file_name), trouble).problems
-
-
-def unlike_specs_of(expected: Mapping[str, Record], actual: Mapping[str, Record]) -> set[str]:
-    """Gather the MatchSpecs to normalise before these records are compared."""
-    return {
-        text
-        for name in expected.keys() & actual.keys()
-        for text in unlike_specs(expected[name], actual[name])
-    }
-
-
-def normalise(specs: Iterable[str]) -> Mapping[str, str]:
-    """Ask rattler how it writes these MatchSpecs; no process is started for none."""
-    from scripts.core.rattler_child import RattlerRefusedError, call_rattler
-
-    texts = sorted(specs)
-    if not texts:
-        return {}
-    try:
-        result = call_rattler("normalise", {"specs": texts})
-    except RattlerRefusedError as error:
-        raise MirrorError(
-            Problem(subject="py-rattler (normalise)", trouble=str(error), code=ExitCode.PROGRAM)
-        ) from None
-    return (
-        {str(key): str(value) for key, value in result.items()}
-        if isinstance(result, Mapping)
-        else {}
-    )
-
-
-def compare_records(
-    expected: Mapping[str, Record],
-    actual: Mapping[str, Record],
-    normal: Mapping[str, str],
-    comparison: Comparison,
-    shown: PurePosixPath,
-) -> Iterator[Problem]:
-    """Yield a problem (exit code 1) for each expected record that is missing or differs."""
-    for name, record in sorted(expected.items()):
-        found, subject = actual.get(name), str(shown / name)
-        if found is None:
-            yield from damaged(subject, f"has no record in {REPODATA}").problems
-            continue
-        for each in comparison(record, found, normal):
-            yield Problem(
-                subject=subject,
-                trouble=f"{each.field} in {REPODATA} is not what it should be",
-                code=ExitCode.NO,
-                facts=(("expected", each.expected), ("actual", each.actual)),
-                help="pixi run index",
-            )

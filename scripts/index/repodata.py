@@ -1,23 +1,30 @@
-"""The index files of one subdir as values: repodata, its zst, the shards.
+"""The index files of one subdir as values: repodata, its zst, the shards and their index.
 
 repodata.json is CEP 36, `v3` in it CEP 48, shards are CEP 16. All are read as strictly as rattler
 reads them (crates/rattler_conda_types/src/repo_data). All `parse_*` raise DamagedIndexError, whose
 subject is the one they are given.
+
+rattler-index puts the time of its making into the shard index, so pixi-mirror writes it anew: dated
+by the newest record, and with the sha256 of repodata.json.zst beside. zst leaves bits without
+meaning in what it compresses. Here nothing is compressed, and the frame is checked against what it
+must be.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.file_name import EXTENSIONS, is_archive_name
 from scripts.core.record import Record, needs_v3, record_to_json
 from scripts.core.report import Json
-from scripts.index.parse_record import BadRecordError, parse_record
+from scripts.index.records import BadRecordError, parse_record
 
 REPODATA: Final = "repodata.json"
 REPODATA_ZST: Final = "repodata.json.zst"
@@ -29,6 +36,14 @@ _CONDA, _TAR_BZ2 = EXTENSIONS
 _LEGACY_MAPS: Final = ("packages", "packages.conda")
 LARGEST: Final = 1 << 30  # bytes unpacked; conda-forge's largest repodata is a third of that
 _STEP: Final = 1 << 16  # packed bytes unpacked at once, so that a few cannot fill the memory
+
+
+_ZST_DIGEST: Final = "repodata_zst_sha256"  # readers pass over what they do not know
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# RFC 8878, 3.1.1: eight bytes of content size, a single segment, a checksum; then raw blocks.
+_MAGIC: Final = b"\x28\xb5\x2f\xfd\xe4"
+_BLOCK: Final = 1 << 17  # bytes in a block at most
+_CHECKSUM: Final = 4  # bytes
 
 
 class DamagedIndexError(MirrorError):
@@ -64,8 +79,8 @@ def parse_repodata(data: bytes, subject: str) -> Repodata:
             json.dumps(document, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError):
         raise damaged(subject, "not JSON") from None
-    document = need_map(document, subject)
-    info = table_of(document, "info", subject) if document.get("info") is not None else {}
+    document = _map(document, subject)
+    info = _table(document, "info", subject) if document.get("info") is not None else {}
     for name in ("subdir", "base_url"):
         if not isinstance(info.get(name, ""), str):
             raise damaged(subject, f"its {name} is not a string")
@@ -75,7 +90,7 @@ def parse_repodata(data: bytes, subject: str) -> Repodata:
         records=_records(document, subject),
         subdir=info.get("subdir"),
         base_url=info.get("base_url"),
-        revisions=revisions_of(info, subject),
+        revisions=_revisions(info, subject),
     )
 
 
@@ -100,7 +115,7 @@ def parse_zst(data: bytes, subject: str) -> bytes:
 
 def parse_shard(data: bytes, subject: str) -> Repodata:
     """Read one shard; its sha256 is for the caller to compare with its name."""
-    document = need_map(unpack(parse_zst(data, subject), subject), subject)
+    document = _map(_unpack(parse_zst(data, subject), subject), subject)
     if "packages" not in document:
         raise damaged(subject, "it has no 'packages'")
     return Repodata(records=_records(document, subject, in_shard=True))
@@ -124,7 +139,7 @@ def render_repodata(subdir: str, records: Iterable[tuple[str, Record]]) -> bytes
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def unpack(data: bytes, subject: str) -> Any:
+def _unpack(data: bytes, subject: str) -> Any:
     """Read msgpack."""
     import msgpack
 
@@ -153,14 +168,14 @@ def _records(
     """Gather the records of all maps, legacy and v3."""
     rows: dict[str, Any] = {}
     for key in _LEGACY_MAPS:
-        for name, row in table_of(document, key, subject).items():
+        for name, row in _table(document, key, subject).items():
             if not is_archive_name(name) or name.count("-") < 2:
                 raise damaged(subject, f"{name!r} under {key!r} is no file name of an artifact")
             rows[name] = row
-    v3 = table_of(document, "v3", subject)
+    v3 = _table(document, "v3", subject)
     for extension in EXTENSIONS:
         key = extension.removeprefix(".")
-        for name, row in table_of(v3, key, subject).items():
+        for name, row in _table(v3, key, subject).items():
             if name.count("-") < 2:
                 raise damaged(subject, f"{name!r} under {key!r} is no distribution")
             rows[f"{name}{extension}"] = row
@@ -178,9 +193,9 @@ def _records(
     return records
 
 
-def revisions_of(info: dict[str, Any], subject: str) -> Mapping[str, Any]:
+def _revisions(info: dict[str, Any], subject: str) -> Mapping[str, Any]:
     """Return the `repodata_revisions` of an `info`: maps of numbers by `v3`, or by `3`."""
-    revisions = table_of(info, "repodata_revisions", subject)
+    revisions = _table(info, "repodata_revisions", subject)
     for name, values in revisions.items():
         numbers = values.values() if isinstance(values, dict) else ("",)
         if not re.fullmatch(r"[vV]?[0-9]+", name) or not all(map(_is_number, numbers)):
@@ -192,16 +207,110 @@ def _is_number(value: Any) -> bool:
     return value is None or (isinstance(value, int) and not isinstance(value, bool))
 
 
-def need_map(value: Any, subject: str) -> dict[str, Any]:
+def _map(value: Any, subject: str) -> dict[str, Any]:
     """Return a document that is a map."""
     if not isinstance(value, dict):
         raise damaged(subject, "not repodata")
     return value
 
 
-def table_of(document: dict[str, Any], key: str, subject: str) -> dict[str, Any]:
+def _table(document: dict[str, Any], key: str, subject: str) -> dict[str, Any]:
     """Return a map within the document; an absent one is empty."""
     value = document.get(key, {})
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
         raise damaged(subject, f"{key!r} in it is not a map of names")
     return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardIndex:
+    """The index of shards: the sha256 (hex) of each package name's shard.
+
+    `base_url` and `shards_base_url` are as written, relative to the subdir as a rule. `zst_sha256`
+    (hex) is that of repodata.json.zst; None in what pixi-mirror has not written, as `created_at`
+    may be. `revisions` are `repodata_revisions` as they are.
+    """
+
+    subdir: str
+    base_url: str
+    shards_base_url: str
+    created_at: str | None
+    zst_sha256: str | None
+    revisions: Mapping[str, Any]
+    shards: Mapping[str, str]
+
+
+def parse_shard_index(data: bytes, subject: str) -> ShardIndex:
+    """Read a repodata_shards.msgpack.zst, of whatever maker."""
+    document = _map(_unpack(parse_zst(data, subject), subject), subject)
+    for key in ("info", "shards"):
+        if key not in document:
+            raise damaged(subject, f"it has no {key!r}")
+    info, shards = _table(document, "info", subject), _table(document, "shards", subject)
+    for key in ("subdir", "base_url", "shards_base_url"):
+        if not isinstance(info.get(key), str):
+            raise damaged(subject, f"its {key} is not a string")
+    created_at, zst = info.get("created_at"), info.get(_ZST_DIGEST)
+    if created_at is not None and not isinstance(created_at, str):
+        raise damaged(subject, "its created_at is not a string")
+    if zst is not None and not _is_sha256(zst):
+        raise damaged(subject, f"its {_ZST_DIGEST} is not a sha256")
+    for name, digest in shards.items():
+        if not _is_sha256(digest):
+            raise damaged(subject, f"the shard of {name!r} has no sha256")
+    return ShardIndex(
+        subdir=info["subdir"],
+        base_url=info["base_url"],
+        shards_base_url=info["shards_base_url"],
+        created_at=created_at,
+        zst_sha256=None if zst is None else zst.hex(),
+        revisions=_revisions(info, subject),
+        shards={name: digest.hex() for name, digest in shards.items()},
+    )
+
+
+def _is_sha256(value: Any) -> bool:
+    return isinstance(value, bytes) and len(value) == 32
+
+
+def rewrite_shard_index(data: bytes, subject: str, records: Iterable[Record], zst: bytes) -> bytes:
+    """Write the indexer's shard index of these records anew; `zst` is the repodata.json.zst."""
+    import msgpack
+
+    index = parse_shard_index(data, subject)
+    info: dict[str, Any] = {
+        "subdir": index.subdir,
+        "base_url": index.base_url,
+        "shards_base_url": index.shards_base_url,
+        "created_at": newest_time(records),
+        _ZST_DIGEST: hashlib.sha256(zst).digest(),
+    }
+    if index.revisions:
+        info["repodata_revisions"] = index.revisions
+    shards = {name: bytes.fromhex(digest) for name, digest in sorted(index.shards.items())}
+    return _framed(msgpack.packb({"info": info, "shards": shards}))
+
+
+def is_as_written(data: bytes, subject: str) -> bool:
+    """Tell whether a shard index is in the one form that `rewrite_shard_index` gives it."""
+    return _framed(parse_zst(data, subject)) == data
+
+
+def newest_time(records: Iterable[Record]) -> str:
+    """Return the newest `timestamp` of the records (RFC 3339); without any, the epoch."""
+    newest = max((each.timestamp or 0 for each in records), default=0)
+    time = _EPOCH + timedelta(milliseconds=max(newest, 0))
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _framed(data: bytes) -> bytes:
+    """Make a zst frame that holds these bytes as they are: no library can make another."""
+    import zstandard
+
+    parts = [_MAGIC, len(data).to_bytes(8, "little")]
+    for start in range(0, len(data), _BLOCK):
+        block = data[start : start + _BLOCK]
+        is_last = start + _BLOCK >= len(data)
+        parts += [(len(block) << 3 | is_last).to_bytes(3, "little"), block]
+    checksum = zstandard.ZstdCompressor(level=1, write_checksum=True).compress(data)[-_CHECKSUM:]
+    return b"".join((*parts, checksum))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from scripts.channel.owners import last_mirrored_lock
+from scripts.channel.users import last_mirrored_lock
 from scripts.core.errors import usage_error
 from scripts.core.files import write_atomically
 from scripts.core.rattler_child import rank_versions

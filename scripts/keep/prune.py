@@ -6,11 +6,14 @@ are listed, and left alone.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from scripts.channel.mirror_state import (
+from scripts.channel.prepare import clear_staging
+from scripts.channel.removals import is_due, now, remove, still_waiting
+from scripts.channel.state import (
     MirrorState,
     Removal,
     WorkspaceState,
@@ -18,13 +21,11 @@ from scripts.channel.mirror_state import (
     read_state,
     write_channel,
 )
-from scripts.channel.owners import Owners, by_settings, read_owners
-from scripts.channel.prepare import clear_staging
-from scripts.channel.removals import is_due, is_there, now, remove, still_waiting
+from scripts.channel.users import ChannelUsers, read_users, select_by_settings
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, Problem, usage_error
 from scripts.core.report import Json, Report, human_size
-from scripts.index.account import Account, ChannelFile, is_artifact_place, take_account
+from scripts.index.files import ChannelFile, ChannelFiles, classify_files, is_artifact_path
 from scripts.index.stage import counted, index
 from scripts.lock.model import LockFile
 from scripts.workspace.workspace import Workspace
@@ -46,59 +47,53 @@ def prune(
     workspaces than those known may need what would go.
     """
     place, grace = workspace.place, workspace.settings.grace
-    owners = read_owners(workspace, lock)
-    selection = by_settings(workspace, lock)
-    account = take_account(place, selection, owners, console)
-    dropped = _dropped(account, owners, drop)
-    if dropped and not owners.state.is_adopted:
-        raise _not_adopted(workspace, account)
-    gone = {each.path for each in dropped}
-    untracked = [each for each in account.untracked if each.path in gone]
-    account = replace(
-        account, untracked=tuple(each for each in account.untracked if each.path not in gone)
-    )
-    if dry_run:
-        when = now()
-        removed = [each for each in account.waiting if at_once or is_due(each, grace, when)]
-    else:
-        clear_staging(place)  # of a run that was killed
-        problems: tuple[Problem, ...] = ()
-        if dropped or any(each.dropped is None for each in account.waiting):  # by a killed run
-            report = index(workspace, selection, console, owners=owners, dropping=sorted(gone))
-            problems = report.problems
-        waiting = still_waiting(place.folder, read_state(place).removals, owners.named())
-        when = now()
-        due = [each for each in waiting if at_once or is_due(each, grace, when)]
-        left = [each for each in waiting if each not in due]
-        removed = list(remove(place, due, left)) if due else []
-        account = replace(
-            account, waiting=tuple(each for each in left if is_there(place.folder, each))
+    users, selection = read_users(workspace, lock), select_by_settings(workspace, lock)
+    files = classify_files(place.folder, selection, users, console)
+    dropped = _dropped(files, users, drop)
+    if dropped and not users.state.is_adopted:
+        raise usage_error(
+            workspace.settings.channel_dir,
+            "its state is younger than its index, so other workspaces may need what would go",
+            ("not named here", counted(len(files.retained), "artifact")),
+            help="pixi run mirror, in each workspace that shares it; then `pixi run prune --adopt`",
         )
+    waiting, problems = files.waiting, tuple[Problem, ...]()
+    if not dry_run:
+        clear_staging(place)  # of a run that was killed
+        if dropped or any(each.dropped is None for each in waiting):  # else by a killed run
+            dropping = [each.path for each in dropped]
+            report = index(workspace, selection, console, users=users, dropping=dropping)
+            problems = report.problems
+        waiting = still_waiting(place.folder, read_state(place).removals, users.named())
+    when = now()
+    removed = tuple(each for each in waiting if at_once or is_due(each, grace, when))
+    if not dry_run:
+        due = frozenset(removed)
+        left = [each for each in waiting if each not in due]
+        removed = remove(place, removed, left) if removed else ()
+        waiting = tuple(each for each in left if os.path.lexists(place.folder / each.path))
     report = _report(
-        account,
-        owners,
-        dropped=[each for each in dropped if each not in untracked],
-        untracked=untracked,
+        replace(files, waiting=waiting),
+        users,
+        dropped=dropped,
         removed=removed,
         dry_run=dry_run,
         at_once=at_once,
     )
-    return report if dry_run else replace(report, problems=problems)
+    return replace(report, problems=problems)
 
 
 def adopt(workspace: Workspace, lock: LockFile, console: Console) -> Report:
     """Take all that the index names for this workspace's alone, and list what no lock names."""
-    owners, selection = read_owners(workspace, lock), by_settings(workspace, lock)
-    account = take_account(workspace.place, selection, owners, console)
-    layout = owners.state.layout or selection.layout
+    users, selection = read_users(workspace, lock), select_by_settings(workspace, lock)
+    files = classify_files(workspace.place.folder, selection, users, console)
+    layout = users.state.layout or selection.layout
     write_channel(workspace.place, layout, is_adopted=True)
     lines = [f"adopted: {workspace.settings.channel_dir} is shared with no unknown workspace"]
-    lines += [
-        f"  now retained, so that `prune` removes it: {each.path}" for each in account.retained
-    ]
+    lines += [f"  now retained, so that `prune` removes it: {each.path}" for each in files.retained]
     return Report(
-        lines=(*lines, *owners.lines()),
-        data={"adopted": [str(each.path) for each in account.retained]},
+        lines=(*lines, *users.lines()),
+        data={"adopted": [str(each.path) for each in files.retained]},
     )
 
 
@@ -131,87 +126,66 @@ def _unknown(name: str, state: MirrorState, named: Sequence[WorkspaceState]) -> 
 
 
 def _dropped(
-    account: Account, owners: Owners, drop: Sequence[PurePosixPath]
+    files: ChannelFiles, users: ChannelUsers, drop: Sequence[PurePosixPath]
 ) -> tuple[ChannelFile, ...]:
     """Choose what goes: all that is retained, or what was asked for by name."""
     if not drop:
-        return account.retained
-    files = {each.path: each for each in (*account.retained, *account.untracked)}
-    found = {}
+        return files.retained
+    there = {each.path: each for each in (*files.retained, *files.untracked)}
     for path in drop:
-        owner = next((one for one in owners.everybody() if one.names(path)), None)
-        if owner is not None:
-            raise usage_error(
-                str(path),
-                "is named by a workspace",
-                ("workspace", str(owner)),
-                help="pixi run fetch",
-            )
-        if path not in files or not is_artifact_place(path):
-            raise usage_error(
-                str(path),
-                "no such artifact in the channel folder that no workspace names",
-                help="pixi run prune --dry-run",
-            )
-        found[path] = files[path]
-    return tuple(found.values())
-
-
-def _not_adopted(workspace: Workspace, account: Account) -> MirrorError:
-    return usage_error(
-        workspace.settings.channel_dir,
-        "its state is younger than its index, so other workspaces may need what would go",
-        ("not named here", counted(len(account.retained), "artifact")),
-        help="pixi run mirror, in each workspace that shares it; then `pixi run prune --adopt`",
-    )
-
-
-def _size(files: Sequence[ChannelFile | Removal]) -> int:
-    return sum(each.size for each in files)
+        user = next((each for each in users.everybody if each.names(path)), None)
+        if user is not None:
+            trouble, fact = "is named by a workspace", ("workspace", str(user))
+            raise usage_error(str(path), trouble, fact, help="pixi run fetch")
+        if path not in there or not is_artifact_path(path):
+            trouble = "no such artifact in the channel folder that no workspace names"
+            raise usage_error(str(path), trouble, help="pixi run prune --dry-run")
+    return tuple(there[path] for path in dict.fromkeys(drop))
 
 
 def _report(
-    account: Account,
-    owners: Owners,
+    files: ChannelFiles,
+    users: ChannelUsers,
     *,
     dropped: Sequence[ChannelFile],
-    untracked: Sequence[ChannelFile],
     removed: Sequence[Removal],
     dry_run: bool,
     at_once: bool,
 ) -> Report:
-    """Say what was done, or would be; `untracked` are those that were dropped all the same."""
-    goes: list[ChannelFile | Removal] = [*removed, *(dropped if dry_run and at_once else ())]
-    goes += untracked if dry_run and at_once else ()
+    """Say what was done, or would be."""
+
+    def summed(files: Sequence[ChannelFile | Removal], noun: str) -> str:
+        return f"{counted(len(files), noun)}, {human_size(sum(each.size for each in files))}"
+
+    goes: tuple[ChannelFile | Removal, ...] = (*removed, *(dropped if dry_run and at_once else ()))
+    gone, untracked = ({each.path for each in some} for some in (dropped, files.untracked))
+    indexed = [each for each in dropped if each.path not in untracked]
     lines: list[str] = []
-    if dropped:
+    if indexed:
         drop = "would drop" if dry_run else "dropped"
-        size = human_size(_size(dropped))
-        lines.append(f"{drop} from the index: {counted(len(dropped), 'artifact')}, {size}")
-        lines += [f"  {each.path}" for each in dropped]
+        lines.append(f"{drop} from the index: {summed(indexed, 'artifact')}")
+        lines += [f"  {each.path}" for each in indexed]
     will = "would be" if dry_run else "is to be"
-    lines += [f"{will} removed, and was never indexed: {each.path}" for each in untracked]
+    never = sorted(gone & untracked)
+    lines += [f"{will} removed, and was never indexed: {path}" for path in never]
     if goes:
-        verb = "would remove" if dry_run else "removed"
-        lines.append(f"{verb} {counted(len(goes), 'file')}, {human_size(_size(goes))}")
+        lines.append(f"{'would remove' if dry_run else 'removed'} {summed(goes, 'file')}")
         if at_once:
             lines.append("clients that are at work now may fail: what their index names is gone")
-    waiting = len(account.waiting)
-    if waiting and not dry_run:
+    if files.waiting and not dry_run:
         lines.append(
-            f"waiting for removal: {counted(waiting, 'file')},"
-            f" {human_size(_size(account.waiting))};"
+            f"waiting for removal: {summed(files.waiting, 'file')};"
             " `pixi run prune` removes them when no client can need them, `--now` at once"
         )
-    if not lines:
-        lines.append("nothing to prune")
-    lines += [f"untracked, left alone: {each.path}" for each in account.untracked]
+    others = sorted(untracked - gone)
+    lines = lines or ["nothing to prune"]
+    lines += [f"untracked, left alone: {path}" for path in others]
     data: dict[str, Json] = {
-        "dropped": [{"path": str(each.path), "size": each.size} for each in (*dropped, *untracked)],
+        "dropped": [{"path": str(each.path), "size": each.size} for each in dropped],
         "removed": [{"path": str(each.path), "size": each.size} for each in removed],
-        "bytes": _size(goes),
-        "waiting-for-removal": [str(each.path) for each in account.waiting],
-        "untracked": [str(each.path) for each in account.untracked],
-        "workspaces": [str(each.manifest) for each in owners.others],
+        "bytes": sum(each.size for each in goes),
+        "waiting-for-removal": [str(each.path) for each in files.waiting],
+        "untracked": [str(path) for path in others],
+        "workspaces": [str(each.manifest) for each in users.others],
     }
-    return Report(lines=(*lines, *owners.lines()), data=data)
+    return Report(lines=(*lines, *users.lines()), data=data)

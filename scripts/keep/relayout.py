@@ -9,29 +9,27 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import PurePosixPath
 
-from scripts.channel.digest_cache import Digests
-from scripts.channel.inventory import Expected, Found, Standing, look
-from scripts.channel.mirror_state import (
+from scripts.channel.digest_cache import DigestCache
+from scripts.channel.inventory import ArtifactStatus, Expected, Found, check_artifacts
+from scripts.channel.prepare import prepare
+from scripts.channel.removals import now, to_remove
+from scripts.channel.state import (
     NamedArtifact,
     Removal,
     read_state,
     write_channel,
     write_removals,
 )
-from scripts.channel.owners import Owners, by_settings, read_owners
-from scripts.channel.prepare import prepare
-from scripts.channel.removals import now, to_remove
+from scripts.channel.users import ChannelUsers, read_users, select_by_settings
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.layout import Layout
-from scripts.core.record import Digest
 from scripts.core.report import Report
 from scripts.core.symlinks import refuse_obstacles
 from scripts.fetch.copy import place_again
 from scripts.fetch.failure import DownloadError
 from scripts.fetch.stage import FetchOptions, fetch
-from scripts.index.account import Indexed, indexed_of, look_into_mirror
-from scripts.index.contents import is_index_path
+from scripts.index.files import Channel, IndexedArtifact, read_channels, read_indexed
 from scripts.index.stage import counted, index
 from scripts.lock.model import LockFile
 from scripts.lock.select import Selection
@@ -45,44 +43,44 @@ def relayout(
 
     Killed at any moment, the next one goes on: until its end the state has the old layout.
     """
-    whole = by_settings(workspace, lock)
-    owners = read_owners(workspace, lock, relayout=True)
-    if owners.state.layout is whole.layout:
+    whole = select_by_settings(workspace, lock)
+    users = read_users(workspace, lock, relayout=True)
+    if users.state.layout is whole.layout:
         return _outcome(whole.layout, ())
-    indexed = _indexed(workspace, whole.layout.other, console)
-    moved, dropped = _plan(owners, indexed, _present(workspace, whole.layout.other))
+    channels = _channels(workspace, whole.layout.other)
+    indexed = {
+        each.path: each
+        for channel in channels
+        for each in read_indexed(workspace.place.folder, channel, console)
+    }
+    moved, dropped = _plan(users, indexed, {path for each in channels for path in each.there})
     if dropped and not drop_retained:
         raise _no_place(dropped)
-    _link(workspace, owners, moved, indexed, console)
+    _link(workspace, users, moved, indexed, console)
     report = fetch(workspace, whole, FetchOptions(), console)
     if not report.problems:
-        carried = {new: indexed[old].record for old, new in moved.items() if old in indexed}
-        report = index(workspace, whole, console, owners=owners, carried=carried)
+        extra = {new: indexed[old].record for old, new in moved.items() if old in indexed}
+        report = index(workspace, whole, console, users=users, extra_records=extra)
     return report if report.problems else _end(workspace, whole.layout, (*moved, *dropped))
 
 
-def _present(workspace: Workspace, layout: Layout) -> frozenset[PurePosixPath]:
-    """Return all that is in the channels of a layout, but for what waits for its removal."""
+def _channels(workspace: Workspace, layout: Layout) -> tuple[Channel, ...]:
+    """Return what is in the channels of a layout, but for what waits for its removal."""
     waiting = {each.path for each in read_state(workspace.place).removals}
-    found = {
-        work.path / subdir / name
-        for work in look_into_mirror(workspace.place, _nothing(layout))
-        for subdir, contents in work.contents.subdirs.items()
-        for name in (*contents.artifacts, *contents.index_files)
-    }
-    return frozenset(found - waiting)
+    nothing = Selection(layout=layout, environments=(), artifacts=(), channels=(), excluded=())
+    return read_channels(workspace.place.folder, nothing, waiting)
 
 
 def _plan(
-    owners: Owners,
-    indexed: Mapping[PurePosixPath, Indexed],
+    users: ChannelUsers,
+    indexed: Mapping[PurePosixPath, IndexedArtifact],
     present: AbstractSet[PurePosixPath],
 ) -> tuple[dict[PurePosixPath, PurePosixPath], tuple[PurePosixPath, ...]]:
     """Say from where to where each artifact goes, and what that is retained has no place.
 
     Nobody knows the channel of that, or another artifact has its place. What is untracked stays.
     """
-    named = _named(owners)
+    named = _named(users)
     moved = {path: each.path for path, each in named.items() if path in present}
     taken = {each.path for each in named.values()}
     channels = {each.package: path.parent.parent for path, each in named.items()}
@@ -92,7 +90,7 @@ def _plan(
             continue
         target, channel = PurePosixPath(path.parent.name) / path.name, path.parent.parent
         is_free = target not in taken and channels.setdefault(each.record.name, channel) == channel
-        if owners.own.layout is Layout.FLAT and is_free:
+        if users.own.layout is Layout.FLAT and is_free:
             moved[path] = target
             taken.add(target)
         else:
@@ -102,55 +100,51 @@ def _plan(
 
 def _link(
     workspace: Workspace,
-    owners: Owners,
+    users: ChannelUsers,
     moved: Mapping[PurePosixPath, PurePosixPath],
-    indexed: Mapping[PurePosixPath, Indexed],
+    indexed: Mapping[PurePosixPath, IndexedArtifact],
     console: Console,
 ) -> None:
     """Link what is there to its new places; this lock's own that is damaged is fetched.
 
     Raises the error of exit code 1 where something else is damaged.
     """
-    place, named = workspace.place, _named(owners)
+    place, named = workspace.place, _named(users)
     prepare(place)
     refuse_obstacles(place.folder, moved.values())
-    digests = Digests(place.digests)
+    digests = DigestCache(place.digests)
     expected = {path: _expected(path, named.get(path), indexed.get(path)) for path in moved}
-    found = look(place.folder, expected.values(), digests)
-    right = [each.path for each in found if each.standing is Standing.RIGHT]
-    own = {each.elsewhere for each in owners.own.artifacts}
-    others = {each.elsewhere for one in owners.others for each in one.artifacts}
-    damaged = [
-        _damaged(each, is_named=each.path in others)
-        for each in found
-        if each.standing is not Standing.RIGHT and each.path not in own
-    ]
+    own = {each.path_in_other_layout for each in users.own.artifacts}
+    others = {each.path_in_other_layout for one in users.others for each in one.artifacts}
+    right, damaged = [], []
+    for found in check_artifacts(place.folder, expected.values(), digests):
+        if found.status is ArtifactStatus.RIGHT:
+            right.append(expected[found.path])
+        elif found.path not in own:
+            damaged.append(_damaged(found, is_named=found.path in others))
     if damaged:
         raise MirrorError(*damaged)
     linked = 0
-    for path in right:
-        new, want = place.folder / moved[path], expected[path]
-        if new.exists() or want.digest is None:  # with no digest anywhere, it is fetched
+    for each in right:
+        new, digest = place.folder / moved[each.path], each.digest
+        if new.exists() or digest is None:  # with no digest anywhere, it is fetched
             continue
-        digest = Digest("md5" if want.algorithm == "md5" else "sha256", want.digest)
-        part = place.parts / f"{digest.hex}.again"
+        part, durable = place.parts / f"{digest.hex}.again", digests.must_be_durable
         try:
-            status = place_again(
-                place.folder / path, new, part, digest, durable=digests.must_be_durable
-            )
+            status = place_again(place.folder / each.path, new, part, digest, durable=durable)
         except DownloadError as error:
-            raise usage_error(str(path), error.text, help="pixi run fetch") from None
+            raise usage_error(str(each.path), error.text, help="pixi run fetch") from None
         except OSError as error:
             raise usage_error(
                 str(error.filename2 or error.filename or new),
                 f"cannot be written: {error.strerror}",
                 help="see to it, then run this again: it goes on where it stopped",
             ) from None
-        digests.add(moved[path], digest.algorithm, digest.hex, status)
+        digests.add(moved[each.path], digest.algorithm, digest.hex, status)
         linked += 1
     if moved:
         console.note(
-            f"relayout: {counted(linked, 'artifact')} linked to the layout {owners.own.layout}"
+            f"relayout: {counted(linked, 'artifact')} linked to the layout {users.own.layout}"
         )
 
 
@@ -158,9 +152,10 @@ def _end(workspace: Workspace, layout: Layout, old: Sequence[PurePosixPath]) -> 
     """Note the new layout, and let the old places and the old index wait for their removal."""
     place = workspace.place
     state = read_state(place)
-    present = _present(workspace, layout.other)
-    old = [path for path in present if path in set(old) or is_index_path(path)]
-    waiting = to_remove(place.folder, sorted(old), now())
+    channels = _channels(workspace, layout.other)
+    there = {path for each in channels for path in each.there} & set(old)
+    there |= {path for each in channels for path in each.index_files}
+    waiting = to_remove(place.folder, sorted(there), now())
     write_removals(place, (*waiting, *state.removals))
     write_channel(place, layout, is_adopted=state.is_adopted)
     return _outcome(layout, waiting)
@@ -175,40 +170,21 @@ def _outcome(layout: Layout, waiting: Sequence[Removal]) -> Report:
     )
 
 
-def _nothing(layout: Layout) -> Selection:
-    return Selection(layout=layout, environments=(), artifacts=(), channels=(), excluded=())
-
-
-def _indexed(
-    workspace: Workspace, layout: Layout, console: Console
-) -> dict[PurePosixPath, Indexed]:
-    """Return all artifacts that the index in a layout names."""
-    waiting = frozenset(each.path for each in read_state(workspace.place).removals)
-    return {
-        each.path: each
-        for work in look_into_mirror(workspace.place, _nothing(layout))
-        for each in indexed_of(work, workspace.place.folder, waiting, {}, console)
-    }
-
-
-def _named(owners: Owners) -> dict[PurePosixPath, NamedArtifact]:
+def _named(users: ChannelUsers) -> dict[PurePosixPath, NamedArtifact]:
     """Return all that anybody names, by its place in the old layout."""
-    everybody = (*owners.others, *(() if owners.last is None else (owners.last,)), owners.own)
-    return {each.elsewhere: each for one in everybody for each in one.artifacts}
+    everybody = (*users.others, *(() if users.last is None else (users.last,)), users.own)
+    return {each.path_in_other_layout: each for one in everybody for each in one.artifacts}
 
 
 def _expected(
-    path: PurePosixPath, named: NamedArtifact | None, indexed: Indexed | None
+    path: PurePosixPath, named: NamedArtifact | None, indexed: IndexedArtifact | None
 ) -> Expected:
     """Return what an artifact at its old place must be: as its lock says, else its record."""
-    kind, _, digest = (named.digest or "").partition(":") if named else ("", "", "")
-    size = None if named is None else named.size
+    size, digest = (named.size, named.digest) if named else (None, None)
     if indexed is not None:
-        record = indexed.record
-        size = record.size if size is None else size
-        if not digest:
-            kind, digest = ("sha256", record.sha256) if record.sha256 else ("md5", record.md5 or "")
-    return Expected(path=path, size=size, algorithm=kind, digest=digest or None)
+        size = indexed.record.size if size is None else size
+        digest = digest or indexed.record.digest
+    return Expected(path=path, size=size, digest=digest)
 
 
 def _damaged(found: Found, *, is_named: bool) -> Problem:

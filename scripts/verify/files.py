@@ -18,7 +18,7 @@ from scripts.core.errors import ExitCode, Problem
 from scripts.core.files import hash_file
 from scripts.core.record import Digest
 from scripts.core.redact import redact
-from scripts.index.account import Indexed
+from scripts.index.files import IndexedArtifact
 from scripts.verify.findings import FilesResult, Finding, Level, Place, Uses, used_by
 
 # One more than can hash at a time: it opens the next file meanwhile.
@@ -50,8 +50,8 @@ def check_files(
     uses: Uses,
     *,
     allow_unhashed: bool,
-    retained: Sequence[Indexed] = (),
-    others: Sequence[Indexed] = (),
+    retained: Sequence[IndexedArtifact] = (),
+    others: Sequence[IndexedArtifact] = (),
 ) -> FilesResult:
     """Compare all artifacts with what the lock says of them.
 
@@ -99,7 +99,7 @@ def check_files(
     )
 
 
-def _digest_of(indexed: Indexed) -> Digest | None:
+def _digest_of(indexed: IndexedArtifact) -> Digest | None:
     record = indexed.record
     if record.sha256:
         return Digest("sha256", record.sha256)

@@ -6,31 +6,22 @@ with the files that are there.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from scripts.channel.digest_cache import Digests
-from scripts.core.artifact import Artifact
+from scripts.channel.digest_cache import DigestCache
 from scripts.core.channel_paths import ChannelPlace
-from scripts.core.errors import MirrorError, Problem
+from scripts.core.errors import Problem
 from scripts.core.record import Record
 from scripts.core.subdir import NOARCH
-from scripts.index.account import look_into_mirror
-from scripts.index.compare import contradictions, differences
-from scripts.index.readback import (
-    IndexReading,
-    compare_records,
-    normalise,
-    read_subdir_index,
-    unlike_specs_of,
-)
-from scripts.index.repodata import REPODATA, damaged
-from scripts.index.seed import make_seed
-from scripts.index.work import ChannelWork, without
+from scripts.index.build import read_locked_records
+from scripts.index.compare import compare_records, normalise_specs
+from scripts.index.files import Channel, read_channels
+from scripts.index.readback import IndexReading, read_subdir_index
+from scripts.index.repodata import REPODATA, SHARDS, damaged
 from scripts.lock.select import Selection
 from scripts.verify.findings import Finding, Level, Uses
 
@@ -45,11 +36,11 @@ class _Subdir:
 
     path: PurePosixPath
     reading: IndexReading
-    whole: Mapping[str, Record]
-    absent: Mapping[str, Record]
-    on_disk: frozenset[str]
+    whole: Mapping[PurePosixPath, Record]
+    absent: Mapping[PurePosixPath, Record]
+    on_disk: frozenset[PurePosixPath]
 
-    def expected(self) -> Mapping[str, Record]:
+    def expected(self) -> Mapping[PurePosixPath, Record]:
         """Return all records that the lock wants."""
         return {**self.whole, **self.absent}
 
@@ -63,18 +54,14 @@ def check_index(
     """Compare the index of every channel of the mirror, but for files that wait for removal."""
     found: list[tuple[PurePosixPath, Problem]] = []
     subdirs: list[_Subdir] = []
-    for each_work in look_into_mirror(place, selection):
-        work = dataclasses.replace(each_work, contents=without(each_work.contents, waiting))
-        if not work.is_wanted and work.contents.is_empty:
-            continue
-        whole, problems = _records(work, place.folder)
+    digests = DigestCache(Path(os.devnull), writes=False)  # none known from before is believed
+    for channel in read_channels(place.folder, selection, waiting):
+        whole, problems = read_locked_records(place.folder, channel, digests)
         found += [(PurePosixPath(each.subject).parent, each) for each in problems]
-        subdirs += _read(work, whole, place.folder)
-    normal = normalise(
-        text
-        for each in subdirs
-        if each.reading.repodata is not None
-        for text in unlike_specs_of(each.expected(), each.reading.repodata.records)
+        subdirs += _read(channel, whole, place.folder)
+    normal = normalise_specs(
+        {path: record for each in subdirs for path, record in each.expected().items()},
+        {path: row for each in subdirs for path, row in (each.reading.records or {}).items()},
     )
     for each in subdirs:
         found += [(each.path, problem) for problem in _problems(each, normal)]
@@ -88,74 +75,35 @@ def check_index(
     )
 
 
-def _records(
-    work: ChannelWork, folder: Path
-) -> tuple[Mapping[PurePosixPath, Record], tuple[Problem, ...]]:
-    """Make the records of all artifacts that are there, as the stage `index` makes them.
-
-    Where old locks say too little, the artifacts are read; what cannot be read is a problem.
-    """
-    readable = tuple(each for each in work.artifacts if _is_there(each, work))
-    problems: tuple[Problem, ...] = ()
-    try:
-        seed = make_seed(_only(work, readable), (), folder, _no_digests())
-    except MirrorError as error:
-        problems = error.problems
-        damage = {problem.subject for problem in problems}
-        readable = tuple(each for each in readable if str(each.path) not in damage)
-        seed = make_seed(_only(work, readable), (), folder, _no_digests())
-    records = {
-        work.path / each.subdir / name: record
-        for each in seed.subdirs
-        for name, record in each.locked.items()
-    }
-    return records, problems
-
-
-def _is_there(artifact: Artifact, work: ChannelWork) -> bool:
-    return artifact.path.name in work.contents.subdir(artifact.path.parent.name).artifacts
-
-
-def _only(work: ChannelWork, artifacts: tuple[Artifact, ...]) -> ChannelWork:
-    return dataclasses.replace(work, artifacts=artifacts)
-
-
-def _no_digests() -> Digests:
-    """Believe no digest known from before, and remember none."""
-    return Digests(Path(os.devnull), writes=False)
-
-
 def _read(
-    work: ChannelWork, records: Mapping[PurePosixPath, Record], folder: Path
+    channel: Channel, records: Mapping[PurePosixPath, Record], folder: Path
 ) -> Iterator[_Subdir]:
     """Read the index of each subdir that has one or needs one; foreign artifacts need none."""
-    artifacts = {each.path: each for each in work.artifacts}
-    wanted = {path.parent.name for path in artifacts}
-    indexed = {name for name, each in work.contents.subdirs.items() if each.index_files}
-    for subdir in sorted({NOARCH} | wanted | indexed):
-        path = work.path / subdir
-        locked = {each: artifacts[each] for each in artifacts if each.parent == path}
+    subdirs = {channel.path / NOARCH, *(each.path.parent for each in channel.artifacts)}
+    subdirs |= {
+        each.parent.parent if each.parent.name == SHARDS else each.parent
+        for each in channel.index_files
+    }
+    for path in sorted(subdirs):
+        locked = {
+            each.path: each.conda_record for each in channel.artifacts if each.path.parent == path
+        }
         yield _Subdir(
             path=path,
             reading=read_subdir_index(folder / path, path),
-            whole={each.name: records[each] for each in locked if each in records},
-            absent={
-                each.name: artifact.conda_record
-                for each, artifact in locked.items()
-                if each not in records
-            },
-            on_disk=frozenset(work.contents.subdir(subdir).artifacts),
+            whole={each: records[each] for each in locked if each in records},
+            absent={each: record for each, record in locked.items() if each not in records},
+            on_disk=frozenset(channel.there),
         )
 
 
 def _problems(each: _Subdir, normal: Mapping[str, str]) -> Iterator[Problem]:
     """Yield all that is wrong with the index of one subdir."""
     yield from each.reading.problems
-    repodata = each.reading.repodata
-    if repodata is None:
+    records = each.reading.records
+    if records is None:
         return
-    yield from compare_records(each.whole, repodata.records, normal, differences, each.path)
-    yield from compare_records(each.absent, repodata.records, normal, contradictions, each.path)
-    for name in sorted(repodata.records.keys() - each.expected().keys() - each.on_disk):
-        trouble = f"has a record in {REPODATA}, but is not there"
-        yield from damaged(str(each.path / name), trouble).problems
+    yield from compare_records(each.whole, records, normal, is_complete=True)
+    yield from compare_records(each.absent, records, normal, is_complete=False)
+    for path in sorted(records.keys() - each.expected().keys() - each.on_disk):
+        yield from damaged(str(path), f"has a record in {REPODATA}, but is not there").problems

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from scripts.core.errors import Problem
 from scripts.core.report import Json, Report, human_size, to_json
-from scripts.index.account import account_json
+from scripts.index.files import channel_files_to_json
 from scripts.lock.select import Selection, left_out_json, left_out_lines
 from scripts.verify.findings import (
     ArchivesResult,
@@ -23,7 +23,7 @@ from scripts.verify.findings import (
 from scripts.workspace.settings import Kind
 
 if TYPE_CHECKING:  # each level brings its own modules, where it is looked at
-    from scripts.index.account import Account
+    from scripts.index.files import ChannelFiles
     from scripts.verify.closure.closed import ClosureResult
     from scripts.verify.install.attempt import InstallAttempt, InstallResult
     from scripts.verify.solve.solved import SolveResult
@@ -53,7 +53,7 @@ class Results:
     closure: ClosureResult | None
     solve: SolveResult | None
     install: InstallResult | None
-    account: Account
+    account: ChannelFiles
     still_offered: tuple[StillOffered, ...]
     shared_with: tuple[str, ...]
     seconds: Mapping[Level, float]
@@ -160,7 +160,7 @@ def _lines(results: Results) -> Iterator[str]:
     yield from left_out_lines(results.selection)
 
 
-def account_lines(account: Account) -> Iterator[str]:
+def account_lines(account: ChannelFiles) -> Iterator[str]:
     """Say what is in the channel folder beside what the lock names and its index."""
     if account.retained:
         size = human_size(sum(each.size for each in account.retained))
@@ -226,7 +226,7 @@ def _data(results: Results) -> dict[str, Json]:
         "solved": _solved_json(results),
         "installed-for": None if install is None else install.subdir,
         "installed": None if install is None else install.sandbox,
-        "channel-files": account_json(results.account),
+        "channel-files": channel_files_to_json(results.account),
         "still-offered": [
             {
                 "path": str(each.path),

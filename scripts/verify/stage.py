@@ -9,12 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from scripts.channel.owners import Owners, read_owners_of
+from scripts.channel.users import ChannelUsers, read_users_of
 from scripts.core.channel_url import CUT_BY_CONDA, is_cut_by_conda
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.report import Report
-from scripts.index.account import Account, ChannelFile, Indexed, take_account
+from scripts.index.files import ChannelFile, ChannelFiles, IndexedArtifact, classify_files
 from scripts.lock.select import Selection
 from scripts.verify.complete import incomplete
 from scripts.verify.files import check_files
@@ -56,12 +56,12 @@ def verify(
     options: VerifyOptions,
     console: Console,
     *,
-    owners: Owners | None = None,
+    users: ChannelUsers | None = None,
 ) -> Report:
     """Look at all levels, whatever the others found; the report holds every finding.
 
     Neither the channel folder nor the working state is written to, and no known digest believed;
-    written are the reports asked for alone. `owners` None: the selection is all that is named.
+    written are the reports asked for alone. `users` None: the selection is all that is named.
     Raises the error of exit code 4 where a program asked for is missing.
     """
     if not workspace.place.folder.is_dir():
@@ -70,14 +70,14 @@ def verify(
             "there is no such channel folder",
             help="pixi run mirror",
         )
-    owners = owners or read_owners_of(workspace, selection)
+    users = users or read_users_of(workspace, selection)
     _warn_of_tokens(workspace, selection, console)
     if not options.reports:
-        return make_report(_look(workspace, selection, options, owners, console))
+        return make_report(_look(workspace, selection, options, users, console))
     from scripts.verify.transfer_files import check_targets, write_reports
 
     check_targets(options.reports, workspace)
-    results = _look(workspace, selection, options, owners, console)
+    results = _look(workspace, selection, options, users, console)
     return write_reports(make_report(results), results, workspace, options.reports)
 
 
@@ -97,12 +97,12 @@ def _look(
     workspace: Workspace,
     selection: Selection,
     options: VerifyOptions,
-    owners: Owners,
+    users: ChannelUsers,
     console: Console,
 ) -> Results:
     """Look at one level after the other."""
     programs, uses = _programs(options), Uses(selection)
-    account = take_account(workspace.place, selection, owners, console)
+    account = classify_files(workspace.place.folder, selection, users, console)
     findings = list(incomplete(selection, workspace.settings.allow_incomplete))
     findings += map(_untracked_finding, account.untracked if options.strict else ())
     files: FilesResult | None = None
@@ -152,7 +152,7 @@ def _look(
         install=install,
         account=account,
         still_offered=_still_offered(selection, account.retained),
-        shared_with=tuple(owners.lines()),
+        shared_with=tuple(users.lines()),
         seconds=seconds,
     )
 
@@ -180,7 +180,7 @@ def _unless_broken(of_machine: list[Problem], look: Callable[[], _Result]) -> _R
 
 
 def _look_at_files(
-    workspace: Workspace, selection: Selection, uses: Uses, account: Account, console: Console
+    workspace: Workspace, selection: Selection, uses: Uses, account: ChannelFiles, console: Console
 ) -> FilesResult:
     count = len(selection.artifacts) + len(account.retained) + len(account.others)
     console.note(f"verify: reading {count} artifacts")
@@ -208,7 +208,7 @@ def _open_archives(
 
 
 def _look_at_index(
-    workspace: Workspace, selection: Selection, uses: Uses, account: Account, console: Console
+    workspace: Workspace, selection: Selection, uses: Uses, account: ChannelFiles, console: Console
 ) -> tuple[Finding, ...]:
     from scripts.verify.index import check_index
 
@@ -225,7 +225,7 @@ def _close(workspace: Workspace, selection: Selection, console: Console) -> Clos
 
 
 def _solve(
-    workspace: Workspace, selection: Selection, account: Account, console: Console
+    workspace: Workspace, selection: Selection, account: ChannelFiles, console: Console
 ) -> SolveResult:
     from scripts.verify.solve.stage import check_solve
 
@@ -233,7 +233,9 @@ def _solve(
     return check_solve(workspace, selection, frozenset(each.path for each in account.retained))
 
 
-def _still_offered(selection: Selection, retained: Sequence[Indexed]) -> tuple[StillOffered, ...]:
+def _still_offered(
+    selection: Selection, retained: Sequence[IndexedArtifact]
+) -> tuple[StillOffered, ...]:
     if not retained:
         return ()
     from scripts.core.rattler_child import rank_versions

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from scripts.core.subdir import NOARCH
-from scripts.index.account import Indexed
+from scripts.index.files import IndexedArtifact
 from scripts.lock.model import LockedPackage
 from scripts.lock.select import Selection, path_of
 from scripts.verify.findings import Place, places_of
@@ -31,7 +31,7 @@ class StillOffered:
 
 
 def still_offered(
-    selection: Selection, retained: Sequence[Indexed], ranks: Mapping[str, int]
+    selection: Selection, retained: Sequence[IndexedArtifact], ranks: Mapping[str, int]
 ) -> tuple[StillOffered, ...]:
     """Find them, with the places to whose solver they are offered; `ranks` of `to_rank`."""
     found: dict[tuple[PurePosixPath, str], list[Place]] = {}
@@ -50,7 +50,7 @@ def still_offered(
     )
 
 
-def to_rank(selection: Selection, retained: Sequence[Indexed]) -> Iterator[str]:
+def to_rank(selection: Selection, retained: Sequence[IndexedArtifact]) -> Iterator[str]:
     """Yield the versions whose order has to be known."""
     for _, kept, locked in _rivals(selection, retained):
         if kept.record.version != locked.record.version:
@@ -58,10 +58,10 @@ def to_rank(selection: Selection, retained: Sequence[Indexed]) -> Iterator[str]:
 
 
 def _rivals(
-    selection: Selection, retained: Iterable[Indexed]
-) -> Iterator[tuple[Place, Indexed, LockedPackage]]:
+    selection: Selection, retained: Iterable[IndexedArtifact]
+) -> Iterator[tuple[Place, IndexedArtifact, LockedPackage]]:
     """Pair what has one name in one channel: retained, and locked at a place that sees both."""
-    by_name: dict[tuple[PurePosixPath, str], list[Indexed]] = {}
+    by_name: dict[tuple[PurePosixPath, str], list[IndexedArtifact]] = {}
     for kept in retained:
         key = (kept.path.parent.parent, kept.record.name.lower())
         by_name.setdefault(key, []).append(kept)

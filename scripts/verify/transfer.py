@@ -12,7 +12,7 @@ from typing import Final
 from scripts.core.artifact import Artifact
 from scripts.core.redact import without_secrets
 from scripts.core.report import human_size
-from scripts.index.account import Account, ChannelFile
+from scripts.index.files import ChannelFile, ChannelFiles
 from scripts.lock.model import PlatformPackages
 from scripts.lock.select import Selection, left_out_lines
 from scripts.verify.document import (
@@ -260,7 +260,7 @@ def _artifacts(results: Results) -> Iterator[Block]:
     yield table(("artifact", "bytes", "sha256", "license"), rows)
 
 
-def _files(origin: Origin, account: Account) -> Iterator[Block]:
+def _files(origin: Origin, account: ChannelFiles) -> Iterator[Block]:
     """Yield an account of every file of the channel folder, and those that no lock names."""
     rows: list[tuple[str, str, Sequence[ChannelFile]]] = [
         ("mirrored", "a lock names it", account.mirrored),

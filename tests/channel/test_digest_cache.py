@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from scripts.channel import digest_cache as module
-from scripts.channel.digest_cache import Digests, boot_id
+from scripts.channel.digest_cache import DigestCache, boot_id
 from tests.support.template import ROOT
 
 NAME = "noarch/a-1-0.conda"
@@ -55,11 +55,11 @@ def boot(monkeypatch: pytest.MonkeyPatch, number: str | None) -> None:
 
 def believed(journal: Path, folder: Path, algorithm: str = "sha256") -> str | None:
     """Ask a run of its own what it believes."""
-    return Digests(journal).known(NAME, algorithm, (folder / NAME).stat())
+    return DigestCache(journal).known(NAME, algorithm, (folder / NAME).stat())
 
 
-def lie(journal: Path, folder: Path) -> Digests:
-    digests = Digests(journal)
+def lie(journal: Path, folder: Path) -> DigestCache:
+    digests = DigestCache(journal)
     digests.add(NAME, "sha256", LIE, (folder / NAME).stat())
     return digests
 
@@ -76,7 +76,7 @@ def test_this_machine_tells_its_boot(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 def test_an_unknown_file_is_read_and_remembered(journal: Path, folder: Path) -> None:
     assert believed(journal, folder) is None
     assert not journal.exists()
-    assert Digests(journal).digest_of(folder, NAME, "sha256") == SHA256
+    assert DigestCache(journal).digest_of(folder, NAME, "sha256") == SHA256
     assert believed(journal, folder) == SHA256
     assert believed(journal, folder, "md5") is None
     status = (folder / NAME).stat()
@@ -86,8 +86,8 @@ def test_an_unknown_file_is_read_and_remembered(journal: Path, folder: Path) -> 
 
 def test_a_known_file_is_not_read(journal: Path, folder: Path) -> None:
     lie(journal, folder)
-    assert Digests(journal).digest_of(folder, NAME, "sha256") == LIE
-    assert Digests(journal).digest_of(folder, NAME, "md5") == hashlib.md5(BYTES).hexdigest()
+    assert DigestCache(journal).digest_of(folder, NAME, "sha256") == LIE
+    assert DigestCache(journal).digest_of(folder, NAME, "md5") == hashlib.md5(BYTES).hexdigest()
 
 
 def test_another_size_is_another_file(journal: Path, folder: Path) -> None:
@@ -123,9 +123,9 @@ def test_a_file_that_changes_while_it_is_read_is_not_remembered(
 ) -> None:
     before = (folder / NAME).stat()
     (folder / NAME).write_bytes(b"longer than before")
-    Digests(journal).add_read(folder, NAME, "sha256", SHA256, before)
+    DigestCache(journal).add_read(folder, NAME, "sha256", SHA256, before)
     (folder / NAME).unlink()
-    Digests(journal).add_read(folder, NAME, "sha256", SHA256, before)
+    DigestCache(journal).add_read(folder, NAME, "sha256", SHA256, before)
     assert not journal.exists()
 
 
@@ -137,7 +137,7 @@ def test_a_reboot_makes_it_void_until_read_back_then_it_is_believed_for_good(
     assert believed(journal, folder) == LIE
     boot(monkeypatch, "boot-2")
     assert believed(journal, folder) is None
-    assert Digests(journal).digest_of(folder, NAME, "sha256") == SHA256
+    assert DigestCache(journal).digest_of(folder, NAME, "sha256") == SHA256
     assert json.loads(journal.read_bytes().splitlines()[-1])[-1] == "*"
     for number in ("boot-2", "boot-3", "boot-4", None):
         boot(monkeypatch, number)
@@ -148,7 +148,7 @@ def test_a_file_read_twice_in_one_boot_is_not_believed_for_good(
     journal: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may still be in memory only."""
-    digests = Digests(journal)
+    digests = DigestCache(journal)
     for _ in range(2):
         digests.add_read(folder, NAME, "sha256", SHA256, (folder / NAME).stat())
     boot(monkeypatch, "boot-2")
@@ -161,7 +161,7 @@ def test_a_file_replaced_since_the_reboot_is_not_believed_for_good(
     lie(journal, folder)
     boot(monkeypatch, "boot-2")
     (folder / NAME).write_bytes(BYTES + b"!")
-    digest = Digests(journal).digest_of(folder, NAME, "sha256")
+    digest = DigestCache(journal).digest_of(folder, NAME, "sha256")
     assert believed(journal, folder) == digest
     boot(monkeypatch, "boot-3")
     assert believed(journal, folder) is None
@@ -170,14 +170,14 @@ def test_a_file_replaced_since_the_reboot_is_not_believed_for_good(
 def test_without_boot_ids_files_are_made_durable(
     journal: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert not Digests(journal).must_be_durable
+    assert not DigestCache(journal).must_be_durable
     boot(monkeypatch, None)
-    assert Digests(journal).must_be_durable
+    assert DigestCache(journal).must_be_durable
     flushed: list[int] = []
     monkeypatch.setattr(
         module, "make_durable", lambda fileno: flushed.append(os.fstat(fileno).st_ino)
     )
-    assert Digests(journal).digest_of(folder, NAME, "sha256") == SHA256
+    assert DigestCache(journal).digest_of(folder, NAME, "sha256") == SHA256
     assert flushed == [(folder / NAME).stat().st_ino]
     assert believed(journal, folder) == SHA256
 
@@ -190,9 +190,9 @@ def test_without_boot_ids_what_cannot_be_made_durable_is_not_remembered(
 
     boot(monkeypatch, None)
     monkeypatch.setattr(module, "make_durable", fails)
-    assert Digests(journal).digest_of(folder, NAME, "sha256") == SHA256
+    assert DigestCache(journal).digest_of(folder, NAME, "sha256") == SHA256
     assert not journal.exists()
-    reading = Digests(journal, writes=False)
+    reading = DigestCache(journal, writes=False)
     assert reading.digest_of(folder, NAME, "sha256") == SHA256
     assert reading.known(NAME, "sha256", (folder / NAME).stat()) == SHA256
 
@@ -203,7 +203,7 @@ def test_without_writes_the_disk_is_not_touched(journal: Path, folder: Path) -> 
             lie(journal, folder)
             os.utime(folder / NAME, ns=(1, 1))
         before = journal.read_bytes() if there else None
-        digests = Digests(journal, writes=False)
+        digests = DigestCache(journal, writes=False)
         assert digests.digest_of(folder, NAME, "sha256") == SHA256
         assert digests.known(NAME, "sha256", (folder / NAME).stat()) == SHA256
         digests.compact(frozenset())
@@ -243,8 +243,8 @@ def test_garbage_costs_nothing_but_itself(
     assert believed(journal, folder) == LIE
     other = folder / "other"
     other.write_bytes(b"other")
-    Digests(journal).add("other", "sha256", LIE, other.stat())
-    assert Digests(journal).known("other", "sha256", other.stat()) == LIE
+    DigestCache(journal).add("other", "sha256", LIE, other.stat())
+    assert DigestCache(journal).known("other", "sha256", other.stat()) == LIE
     assert believed(journal, folder) == LIE
 
 
@@ -254,7 +254,7 @@ def test_garbage_costs_nothing_but_itself(
 def test_no_bytes_make_it_fail(journal: Path, data: bytes) -> None:
     journal.parent.mkdir(exist_ok=True)
     journal.write_bytes(data)
-    Digests(journal).compact(frozenset())
+    DigestCache(journal).compact(frozenset())
 
 
 def test_a_torn_line_costs_one_hashing(journal: Path, folder: Path) -> None:
@@ -265,21 +265,21 @@ def test_a_torn_line_costs_one_hashing(journal: Path, folder: Path) -> None:
         journal.write_bytes(line[:length])
         whole = length >= len(line) - 1
         assert believed(journal, folder) == (LIE if whole else None)
-        digests = Digests(journal)
+        digests = DigestCache(journal)
         assert digests.digest_of(folder, NAME, "sha256") == (LIE if whole else SHA256)
         assert believed(journal, folder) == (LIE if whole else SHA256)
 
 
 def test_the_last_of_several_lines_counts(journal: Path, folder: Path) -> None:
     lie(journal, folder)
-    Digests(journal).add(NAME, "sha256", SHA256, (folder / NAME).stat())
+    DigestCache(journal).add(NAME, "sha256", SHA256, (folder / NAME).stat())
     assert len(journal.read_bytes().splitlines()) == 2
     assert believed(journal, folder) == SHA256
 
 
 def test_a_journal_that_has_grown_stale_is_rewritten(journal: Path, folder: Path) -> None:
     status = (folder / NAME).stat()
-    digests = Digests(journal)
+    digests = DigestCache(journal)
     for name in ("a", "b", "c"):
         digests.add(name, "sha256", LIE, status)
     digests.add("a", "md5", LIE, status)
@@ -288,13 +288,13 @@ def test_a_journal_that_has_grown_stale_is_rewritten(journal: Path, folder: Path
     assert journal.read_bytes() == before
     digests.compact(frozenset("b"))  # one of four
     assert journal.read_bytes() == before.splitlines(keepends=True)[1]
-    assert Digests(journal).known("b", "sha256", status) == LIE
-    assert Digests(journal).known("a", "sha256", status) is None
+    assert DigestCache(journal).known("b", "sha256", status) == LIE
+    assert DigestCache(journal).known("a", "sha256", status) is None
 
 
 def test_many_stale_lines_are_worth_it_always(journal: Path, folder: Path) -> None:
     status = (folder / NAME).stat()
-    digests = Digests(journal)
+    digests = DigestCache(journal)
     kept = frozenset(f"kept-{number}" for number in range(1100))
     for name in kept:
         digests.add(name, "sha256", LIE, status)
@@ -306,35 +306,35 @@ def test_many_stale_lines_are_worth_it_always(journal: Path, folder: Path) -> No
     digests.add("stale", "sha256", LIE, status)
     digests.compact(kept)
     assert len(journal.read_bytes().splitlines()) == 1100
-    again = Digests(journal)
+    again = DigestCache(journal)
     assert all(again.known(name, "sha256", status) == LIE for name in kept)
 
 
 def test_odd_names_survive_the_journal(journal: Path, folder: Path) -> None:
     status = (folder / NAME).stat()
     for name in ("a\nb", 'a"b', "é", "\u2028", "\udcff"):
-        Digests(journal).add(name, "sha256", LIE, status)
-        assert Digests(journal).known(name, "sha256", status) == LIE
+        DigestCache(journal).add(name, "sha256", LIE, status)
+        assert DigestCache(journal).known(name, "sha256", status) == LIE
     assert journal.read_bytes().isascii()
 
 
 def test_a_journal_that_cannot_be_written_costs_hashing_alone(journal: Path, folder: Path) -> None:
     journal.mkdir(parents=True)
-    digests = Digests(journal)
+    digests = DigestCache(journal)
     assert digests.digest_of(folder, NAME, "sha256") == SHA256
     assert digests.known(NAME, "sha256", (folder / NAME).stat()) == SHA256
     digests.compact(frozenset())
     journal.rmdir()
-    assert Digests(journal).digest_of(folder, NAME, "sha256") == SHA256
+    assert DigestCache(journal).digest_of(folder, NAME, "sha256") == SHA256
     assert believed(journal, folder) == SHA256
 
 
 APPENDS = """
 import sys
 from pathlib import Path
-from scripts.channel.digest_cache import Digests
+from scripts.channel.digest_cache import DigestCache
 status = Path(sys.argv[2]).stat()
-digests = Digests(Path(sys.argv[1]))
+digests = DigestCache(Path(sys.argv[1]))
 print("ready", flush=True)
 for number in range(1_000_000):
     digests.add(f"{number}", "sha256", f"{number:064}", status)
@@ -358,7 +358,7 @@ def test_a_kill_while_it_appends(
             child.kill()
     count = len(journal.read_bytes().splitlines())
     assert count > 10
-    digests = Digests(journal)
+    digests = DigestCache(journal)
     for number in range(count):
         assert digests.known(f"{number}", "sha256", status) in {None, f"{number:064}"}
     assert digests.known("0", "sha256", status) is not None

@@ -10,13 +10,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 import pytest
 
 from scripts.channel import inventory as module
-from scripts.channel.digest_cache import Digests
-from scripts.channel.inventory import Expected, Found, Standing, files_below, look
+from scripts.channel.digest_cache import DigestCache
+from scripts.channel.inventory import ArtifactStatus, Expected, Found, check_artifacts, files_below
 from scripts.core.files import hash_file as real_hash_file
+from scripts.core.record import Digest
 from tests.support.template import ROOT
 
 BYTES = b"bytes of an artifact"
@@ -34,25 +36,30 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def digests(tmp_path: Path) -> Digests:
-    return Digests(tmp_path / "digests.jsonl")
+def digests(tmp_path: Path) -> DigestCache:
+    return DigestCache(tmp_path / "digests.jsonl")
 
 
 def expect(
     path: PurePosixPath = PATH,
     size: int | None = len(BYTES),
-    algorithm: str | None = "sha256",
+    algorithm: Literal["sha256", "md5"] = "sha256",
     digest: str | None = SHA256,
 ) -> Expected:
-    return Expected(path=path, size=size, algorithm=algorithm, digest=digest)
+    known = None if digest is None else Digest(algorithm, digest)
+    return Expected(path=path, size=size, digest=known)
 
 
 def right(path: PurePosixPath = PATH) -> Found:
-    return Found(path=path, standing=Standing.RIGHT)
+    return Found(path=path, status=ArtifactStatus.RIGHT)
+
+
+def missing() -> Found:
+    return Found(path=PATH, status=ArtifactStatus.MISSING)
 
 
 def wrong(actual: str) -> Found:
-    return Found(path=PATH, standing=Standing.WRONG, actual=actual)
+    return Found(path=PATH, status=ArtifactStatus.WRONG, actual=actual)
 
 
 @pytest.mark.parametrize(
@@ -61,57 +68,62 @@ def wrong(actual: str) -> Found:
         (expect(), right()),
         (expect(size=None), right()),
         (expect(algorithm="md5", digest=MD5), right()),
-        (expect(algorithm=None, digest=None), right()),
-        (expect(size=None, algorithm=None, digest=None), right()),
+        (expect(digest=None), right()),
+        (expect(size=None, digest=None), right()),
         (expect(digest="f" * 64), wrong(SHA256)),
         (expect(algorithm="md5", digest="f" * 32), wrong(MD5)),
         (expect(size=1), wrong("20 bytes")),
         (expect(size=0), wrong("20 bytes")),
-        (expect(size=1, algorithm=None, digest=None), wrong("20 bytes")),
+        (expect(size=1, digest=None), wrong("20 bytes")),
     ],
 )
 def test_a_file_beside_what_should_be(
-    folder: Path, digests: Digests, expected: Expected, found: Found
+    folder: Path, digests: DigestCache, expected: Expected, found: Found
 ) -> None:
     for _ in range(2):  # also when it is known
-        assert look(folder, [expected], digests) == [found]
+        assert check_artifacts(folder, [expected], digests) == [found]
     (folder / PATH).unlink()
-    missing = Found(path=PATH, standing=Standing.MISSING)
-    assert look(folder, [expected], digests) == [missing]
+    assert check_artifacts(folder, [expected], digests) == [missing()]
 
 
-def test_a_folder_that_is_missing(tmp_path: Path, digests: Digests) -> None:
-    [found] = look(tmp_path / "none", [expect()], digests)
-    assert found.standing is Standing.MISSING
+def test_a_folder_that_is_missing(tmp_path: Path, digests: DigestCache) -> None:
+    [found] = check_artifacts(tmp_path / "none", [expect()], digests)
+    assert found.status is ArtifactStatus.MISSING
     (tmp_path / "file").touch()
-    [found] = look(tmp_path / "file", [expect()], digests)
-    assert found.standing is Standing.MISSING
+    [found] = check_artifacts(tmp_path / "file", [expect()], digests)
+    assert found.status is ArtifactStatus.MISSING
 
 
 @pytest.mark.parametrize("size", [None, len(BYTES)])
-def test_a_folder_in_its_place_is_wrong(folder: Path, digests: Digests, size: int | None) -> None:
+def test_a_folder_in_its_place_is_wrong(
+    folder: Path, digests: DigestCache, size: int | None
+) -> None:
     (folder / PATH).unlink()
     (folder / PATH).mkdir()
-    assert look(folder, [expect(size=size)], digests) == [wrong("not a file")]
-    assert look(folder, [expect(size=size, digest=None)], digests) == [wrong("not a file")]
+    assert check_artifacts(folder, [expect(size=size)], digests) == [wrong("not a file")]
+    assert check_artifacts(folder, [expect(size=size, digest=None)], digests) == [
+        wrong("not a file")
+    ]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows makes links for administrators only")
-def test_links(folder: Path, digests: Digests) -> None:
+def test_links(folder: Path, digests: DigestCache) -> None:
     path = folder / PATH
     path.rename(folder / "elsewhere")
     path.symlink_to(folder / "elsewhere")
-    assert look(folder, [expect()], digests) == [right()]
+    assert check_artifacts(folder, [expect()], digests) == [right()]
     (folder / "elsewhere").unlink()
-    assert look(folder, [expect()], digests) == [Found(path=PATH, standing=Standing.MISSING)]
+    assert check_artifacts(folder, [expect()], digests) == [
+        Found(path=PATH, status=ArtifactStatus.MISSING)
+    ]
     path.unlink()
     path.symlink_to(path)
     reason = os.strerror(errno.ELOOP)
-    assert look(folder, [expect()], digests) == [wrong(f"cannot be read: {reason}")]
+    assert check_artifacts(folder, [expect()], digests) == [wrong(f"cannot be read: {reason}")]
 
 
 def test_a_file_that_cannot_be_read_is_wrong(
-    folder: Path, digests: Digests, monkeypatch: pytest.MonkeyPatch
+    folder: Path, digests: DigestCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Made up, since whoever tests as root may read everything."""
     other = PurePosixPath("noarch/b-1-0.conda")
@@ -123,14 +135,14 @@ def test_a_file_that_cannot_be_read_is_wrong(
         return real_hash_file(path, algorithm)
 
     monkeypatch.setattr(module, "hash_file", hash_file)
-    assert look(folder, [expect(), expect(other)], digests) == [
+    assert check_artifacts(folder, [expect(), expect(other)], digests) == [
         wrong("cannot be read: Permission denied"),
         right(other),
     ]
 
 
 def test_a_file_that_vanishes_while_it_is_read(
-    folder: Path, digests: Digests, monkeypatch: pytest.MonkeyPatch
+    folder: Path, digests: DigestCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Made up, since the moment is too short to be met."""
 
@@ -141,13 +153,15 @@ def test_a_file_that_vanishes_while_it_is_read(
 
     monkeypatch.setattr(module, "hash_file", hash_file)
     status = (folder / PATH).stat()
-    assert look(folder, [expect()], digests) == [right()]
+    assert check_artifacts(folder, [expect()], digests) == [right()]
     assert digests.known(PATH, "sha256", status) is None
-    assert look(folder, [expect()], digests) == [Found(path=PATH, standing=Standing.MISSING)]
+    assert check_artifacts(folder, [expect()], digests) == [
+        Found(path=PATH, status=ArtifactStatus.MISSING)
+    ]
 
 
 def test_each_file_is_hashed_once_and_only_if_its_size_fits(
-    folder: Path, digests: Digests, monkeypatch: pytest.MonkeyPatch
+    folder: Path, digests: DigestCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [PurePosixPath(f"noarch/{letter}-1-0.conda") for letter in "abcdefgh"]
     for name in names:
@@ -164,30 +178,31 @@ def test_each_file_is_hashed_once_and_only_if_its_size_fits(
     expected[4] = expect(names[4], digest=None)
     expected[5] = expect(names[5], digest="f" * 64)
     for _ in range(2):
-        found = {each.path: each for each in look(folder, expected, digests)}
+        found = {each.path: each for each in check_artifacts(folder, expected, digests)}
         assert len(found) == len(names)
-        standings = [found[name].standing for name in names]
-        assert standings == ["right"] * 3 + ["wrong", "right", "wrong"] + ["right"] * 2
+        statuss = [found[name].status for name in names]
+        assert statuss == ["right"] * 3 + ["wrong", "right", "wrong"] + ["right"] * 2
         assert found[names[5]].actual == SHA256
         assert sorted(hashed) == [names[at].name for at in (0, 1, 2, 5, 6, 7)]
 
 
-def test_nothing_expected(folder: Path, digests: Digests) -> None:
-    assert look(folder, [], digests) == []
+def test_nothing_expected(folder: Path, digests: DigestCache) -> None:
+    assert check_artifacts(folder, [], digests) == []
 
 
 LOOKS = """
 import signal, sys
 from pathlib import Path, PurePosixPath
-from scripts.channel.digest_cache import Digests
-from scripts.channel.inventory import Expected, look
+from scripts.channel.digest_cache import DigestCache
+from scripts.channel.inventory import Expected, check_artifacts
+from scripts.core.record import Digest
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background job
 names = sorted(path.name for path in Path(sys.argv[1]).iterdir())
 expected = [
-    Expected(path=PurePosixPath(name), size=None, algorithm="sha256", digest="") for name in names
+    Expected(path=PurePosixPath(name), size=None, digest=Digest("sha256", "")) for name in names
 ]
 print("ready", flush=True)
-look(Path(sys.argv[1]), expected, Digests(Path(sys.argv[2]), writes=False))
+check_artifacts(Path(sys.argv[1]), expected, DigestCache(Path(sys.argv[2]), writes=False))
 """
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
 
 from scripts.core.record import Record
-from scripts.index.compare import Difference, contradictions, differences, unlike_specs
-from scripts.index.readback import normalise
+from scripts.index.compare import compare_records, differences, normalise_specs
 
+PATH = PurePosixPath("noarch/a-1.0-0.conda")
 RECORD = Record(
     name="a",
     version="1.0",
@@ -24,8 +25,12 @@ RECORD = Record(
 )
 
 
-def found(expected: Record, actual: Record, normal: dict[str, str]) -> list[Difference]:
+def found(expected: Record, actual: Record, normal: dict[str, str]) -> list[tuple[str, str, str]]:
     return list(differences(expected, actual, normal))
+
+
+def normal_of(expected: Record, actual: Record) -> dict[str, str]:
+    return dict(normalise_specs({PATH: expected}, {PATH: actual}))
 
 
 def test_specs_that_mean_the_same_are_the_same() -> None:
@@ -35,60 +40,57 @@ def test_specs_that_mean_the_same_are_the_same() -> None:
         extra_depends=(("test", ("x ==0.1 h",)),),
         purls=("pkg:pypi/a+b",),
     )
-    unlike = sorted(set(unlike_specs(RECORD, actual)))
-    assert unlike == ["Foo", "foo", "x 0.1 h", "x ==0.1 h", "y 1.2.*", "y =1.2"]
-    normal = dict(normalise(unlike))
+    normal = normal_of(RECORD, actual)
+    assert sorted(normal) == ["Foo", "foo", "x 0.1 h", "x ==0.1 h", "y 1.2.*", "y =1.2"]
     assert normal["x 0.1 h"] == normal["x ==0.1 h"]
     assert found(RECORD, actual, normal) == []
     # Control: without rattler's word for it they differ.
-    assert [each.field for each in found(RECORD, actual, {})] == ["depends", "extra_depends"]
+    assert [each for each, _, _ in found(RECORD, actual, {})] == ["depends", "extra_depends"]
 
 
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({"size": 4}, Difference(field="size", expected="3", actual="4")),
-        ({"size": None}, Difference(field="size", expected="3", actual="nothing")),
-        ({"purls": None}, Difference(field="purls", expected="pkg:pypi/a%2Bb", actual="nothing")),
-        ({"noarch": "generic"}, Difference(field="noarch", expected="nothing", actual="generic")),
+        ({"size": 4}, ("size", "3", "4")),
+        ({"size": None}, ("size", "3", "nothing")),
+        ({"purls": None}, ("purls", "pkg:pypi/a%2Bb", "nothing")),
+        ({"noarch": "generic"}, ("noarch", "nothing", "generic")),
         (
             {"depends": ("x 0.1 h", "y =1.2", "Foo", "z >=2")},
-            Difference(
-                field="depends",
-                expected="x 0.1 h, y =1.2, Foo, z >=1",
-                actual="x 0.1 h, y =1.2, Foo, z >=2",
-            ),
+            ("depends", "x 0.1 h, y =1.2, Foo, z >=1", "x 0.1 h, y =1.2, Foo, z >=2"),
         ),
-        (
-            {"depends": ("x 0.1 h",)},
-            Difference(field="depends", expected="x 0.1 h, y =1.2, Foo, z >=1", actual="x 0.1 h"),
-        ),
-        (
-            {"indexed_timestamp": 5},
-            Difference(field="indexed_timestamp", expected="nothing", actual="5"),
-        ),
+        ({"depends": ("x 0.1 h",)}, ("depends", "x 0.1 h, y =1.2, Foo, z >=1", "x 0.1 h")),
+        ({"indexed_timestamp": 5}, ("indexed_timestamp", "nothing", "5")),
     ],
 )
-def test_anything_else_is_a_difference(fields: dict[str, Any], expected: Difference) -> None:
+def test_anything_else_is_a_difference(
+    fields: dict[str, Any], expected: tuple[str, str, str]
+) -> None:
     actual = replace(RECORD, **fields)
-    normal = dict(normalise(unlike_specs(RECORD, actual)))
-    assert found(RECORD, actual, normal) == [expected]
+    assert found(RECORD, actual, normal_of(RECORD, actual)) == [expected]
 
 
 def test_groups_of_extra_depends_are_told_apart() -> None:
     actual = replace(RECORD, extra_depends=(("docs", ("x 0.1 h",)),))
-    assert [each.field for each in found(RECORD, actual, {})] == ["extra_depends"]
+    assert [each for each, _, _ in found(RECORD, actual, {})] == ["extra_depends"]
 
 
-def test_contradictions_are_of_what_is_said_alone() -> None:
+def test_of_what_is_not_complete_only_what_is_said_is_compared() -> None:
     actual = replace(RECORD, license="MIT", timestamp=5, indexed_timestamp=7)
-    assert list(contradictions(RECORD, actual, {})) == []
     said = replace(RECORD, license="BSD", indexed_timestamp=6)
-    assert list(contradictions(said, actual, {})) == [
-        Difference(field="license", expected="BSD", actual="MIT")
-    ]
+
+    def troubles(expected: Record, *, is_complete: bool) -> list[str]:
+        pair = ({PATH: expected}, {PATH: actual})
+        found = compare_records(*pair, {}, is_complete=is_complete)
+        return [each.trouble.partition(" ")[0] for each in found]
+
+    assert troubles(RECORD, is_complete=False) == []
+    assert troubles(said, is_complete=False) == ["license"]
+    assert troubles(said, is_complete=True) == ["license", "timestamp", "indexed_timestamp"]
 
 
 def test_no_spec_needs_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("subprocess.run", None)
-    assert normalise(()) == {}
+    monkeypatch.setattr("subprocess.Popen", None)
+    assert normal_of(RECORD, replace(RECORD, size=4)) == {}
+    with pytest.raises(TypeError):  # the control
+        normal_of(RECORD, replace(RECORD, depends=("x ==0.1 h", "y =1.2", "Foo", "z >=1")))

@@ -10,8 +10,8 @@ import pytest
 
 from scripts.core.errors import MirrorError
 from scripts.core.record import Record
-from scripts.index.artifact import read_index_record
-from scripts.index.complete import complete
+from scripts.index.build import backfill
+from scripts.index.records import read_index_record
 from tests.support.packages import TinyPackage
 
 ARTIFACT = Record(
@@ -34,13 +34,13 @@ THIN = Record(name="a", version="1", build="0", build_number=0, subdir="noarch")
 
 def test_the_first_locks_leave_much_open() -> None:
     locked = replace(THIN, depends=("hotfixed",), noarch="generic")  # noarch: guessed
-    assert complete(locked, ARTIFACT, 1) == replace(ARTIFACT, depends=("hotfixed",))
+    assert backfill(locked, ARTIFACT, 1) == replace(ARTIFACT, depends=("hotfixed",))
 
 
 @pytest.mark.parametrize("version", [2, 3, 4, 5])
 def test_what_is_empty_stays_empty_where_the_lock_would_have_said(version: int) -> None:
     locked = replace(THIN, size=3, license="BSD")
-    assert complete(locked, ARTIFACT, version) == replace(
+    assert backfill(locked, ARTIFACT, version) == replace(
         ARTIFACT, size=3, license="BSD", depends=(), constrains=(), track_features=()
     )
 
@@ -49,8 +49,8 @@ def test_what_the_lock_says_wins() -> None:
     locked = replace(
         ARTIFACT, depends=(), constrains=("hotfixed",), license="BSD", timestamp=5, noarch="generic"
     )
-    assert complete(locked, ARTIFACT, 5) == locked
-    assert complete(locked, ARTIFACT, 3) == replace(locked, noarch="python")
+    assert backfill(locked, ARTIFACT, 5) == locked
+    assert backfill(locked, ARTIFACT, 3) == replace(locked, noarch="python")
 
 
 @pytest.mark.parametrize("extension", [".conda", ".tar.bz2"])

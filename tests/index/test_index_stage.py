@@ -13,6 +13,7 @@ import time
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import msgpack
 import pytest
@@ -21,7 +22,6 @@ import zstandard
 from scripts.core.errors import ExitCode, MirrorError
 from scripts.core.report import human_size
 from scripts.index import stage
-from scripts.index.account import look_into_mirror
 from scripts.index.indexer import Indexer, find_indexer, run_indexer
 from scripts.index.readback import read_subdir_index
 from tests.support.mirrors import CHANNEL, PY_RATTLER, Mirror, make_mirror, path_with, rows
@@ -160,7 +160,7 @@ def test_a_seed_that_the_indexer_drops_is_caught(
     mirror = make_mirror(tmp_path / "workspace")
     mirror.lock([replace(row, depends=("hot >=1",)), other])
     before = mirror.states()
-    monkeypatch.setattr("scripts.index.staging.render_repodata", _with_text_size)
+    monkeypatch.setattr("scripts.index.build.render_repodata", _with_text_size)
     with pytest.raises(MirrorError) as error:
         mirror.index()
     depends = next(each for each in error.value.problems if "depends" in each.trouble)
@@ -402,12 +402,16 @@ def test_a_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.Monk
     mirror = mirror_of(tmp_path, A)
     folder = mirror.folder / "noarch"
 
-    def refuse(*_args: object) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+    real = os.scandir
 
-    monkeypatch.setattr("scripts.index.account.look_into_channel", refuse)
+    def refuse(path: Any = ".") -> Any:
+        if str(path) == str(folder):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(MirrorError) as caught:
-        look_into_mirror(mirror.workspace.place, mirror.selection)
+        mirror.index()
     assert str(caught.value) == f"{folder}: cannot be read: Permission denied"
     assert caught.value.problems[0].code is ExitCode.USAGE
 
@@ -633,7 +637,7 @@ def test_an_indexer_that_hangs_is_ended(
     tmp_path: Path, fake_program: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And what it has started with it, which would hold its streams open."""
-    monkeypatch.setattr("scripts.index.indexer._PATIENCE", 0.5)
+    monkeypatch.setattr("scripts.index.indexer._TIMEOUT", 0.5)
     fake_program.write_text("#!/bin/sh\nsleep 600\necho never\n", encoding="utf-8")
     mirror = mirror_of(tmp_path, A)
     before = mirror.states()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.core.record import Record, RunExports, needs_v3, record_to_json
-from scripts.index.parse_record import BadRecordError, parse_record
+from scripts.index.records import BadRecordError, parse_record
 from scripts.lock.conda_rows import Row, package_v6
 from scripts.lock.safe_yaml import Node
 

@@ -10,11 +10,12 @@ import pytest
 import zstandard
 
 from scripts.core.record import Record
-from scripts.index.repodata import DamagedIndexError, parse_zst
-from scripts.index.shard_index import (
+from scripts.index.repodata import (
+    DamagedIndexError,
     is_as_written,
     newest_time,
     parse_shard_index,
+    parse_zst,
     rewrite_shard_index,
 )
 

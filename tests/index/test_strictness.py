@@ -17,8 +17,7 @@ import msgpack
 import pytest
 import zstandard
 
-from scripts.index.repodata import DamagedIndexError, parse_repodata, parse_shard
-from scripts.index.shard_index import parse_shard_index
+from scripts.index.repodata import DamagedIndexError, parse_repodata, parse_shard, parse_shard_index
 from tests.support.upstream import Upstream
 
 GOOD: Final = {"name": "a", "version": "1.0", "build": "0", "build_number": 0, "depends": ["b >=1"]}

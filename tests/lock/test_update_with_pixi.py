@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.channel.owners import last_mirrored_lock
+from scripts.channel.users import last_mirrored_lock
 from scripts.core.errors import ExitCode, MirrorError
 from scripts.core.rattler_child import call_rattler
 from scripts.lock.diff import diff, diff_lines

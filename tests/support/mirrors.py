@@ -19,8 +19,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from scripts.channel.mirror_state import read_state, write_removals
-from scripts.channel.owners import read_owners
+from scripts.channel.state import read_state, write_removals
+from scripts.channel.users import read_users
 from scripts.core.console import Console, Loudness
 from scripts.core.report import Report
 from scripts.index.stage import index
@@ -80,8 +80,8 @@ class Mirror:
     def index(self) -> Report:
         """Run the stage."""
         workspace, console = self.workspace, Console(loudness=Loudness.VERBOSE)
-        owners = read_owners(workspace, read_lock(workspace.lock_path))
-        return index(workspace, self.selection, console, owners=owners)
+        users = read_users(workspace, read_lock(workspace.lock_path))
+        return index(workspace, self.selection, console, users=users)
 
     def prune(self, *options: str) -> int:
         """Run the task, quietly."""

@@ -15,7 +15,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.channel.owners import read_owners, remember
+from scripts.channel.users import read_users, save_workspace
 from scripts.core.rattler_child import call_rattler
 from scripts.lock.read import read_lock
 from scripts.workspace.pixi import need_pixi, run_pixi
@@ -65,8 +65,8 @@ class PixiWorkspace:
 
     def note_mirrored(self) -> None:
         """Note that the channel is made from the present lock, without making it."""
-        owners = read_owners(self.workspace, read_lock(self.workspace.lock_path))
-        remember(self.workspace, owners, owners.own.layout)
+        users = read_users(self.workspace, read_lock(self.workspace.lock_path))
+        save_workspace(self.workspace, users, users.own.layout)
 
     def state(self) -> dict[str, str]:
         """Map every file and folder of the workspace to its digest, time and permissions."""

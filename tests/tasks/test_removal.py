@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from scripts.channel.mirror_state import read_state, write_removals
 from scripts.channel.removals import now
+from scripts.channel.state import read_state, write_removals
 from tasks import index, prune, verify
 from tests.support.mirrors import CHANNEL, Mirror, copy_linked, make_mirror, rows
 from tests.support.packages import TinyPackage

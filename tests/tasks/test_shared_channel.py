@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from scripts.channel import owners
-from scripts.channel.mirror_state import read_state
+from scripts.channel import users
+from scripts.channel.state import read_state
 from scripts.core.report import human_size
 from scripts.keep.changes import known_before
 from scripts.lock.read import read_lock
@@ -464,13 +464,13 @@ def test_the_lock_that_is_kept_is_the_one_that_was_mirrored(
     before = (world.one.root / "pixi.lock").read_bytes()
     world.lock("one", A2, W, BOTH)
     mirrored = (world.one.root / "pixi.lock").read_bytes()
-    real = owners.remember
+    real = users.save_workspace
 
     def late(*arguments: Any) -> None:
         (world.one.root / "pixi.lock").write_bytes(before)
         real(*arguments)
 
-    monkeypatch.setattr("scripts.index.stage.remember", late)
+    monkeypatch.setattr("scripts.index.stage.save_workspace", late)
     assert run("index", world.one, "-q") == 0
     (own,) = (
         each for each in read_state(world.one.workspace.place).workspaces if each.name == "one"

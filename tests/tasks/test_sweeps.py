@@ -24,7 +24,7 @@ import msgpack
 import pytest
 import zstandard
 
-from scripts.channel.mirror_state import read_state
+from scripts.channel.state import read_state
 from scripts.core.channel_paths import channel_place
 from scripts.core.errors import ExitCode
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock

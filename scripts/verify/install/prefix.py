@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from scripts.channel.archive import read_info_files
 from scripts.core.artifact import Artifact
 from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.files import hash_file
 from scripts.core.record import Record
 from scripts.core.redact import printable
-from scripts.index.artifact import read_info_files
 
 INDEX: Final = "info/index.json"
 PATHS: Final = "info/paths.json"

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from scripts.channel.archive import read_info_files
 from scripts.channel.prepare import free_bytes
 from scripts.core.artifact import Artifact
 from scripts.core.channel_url import CUT_BY_CONDA, is_cut_by_conda
@@ -23,7 +24,6 @@ from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.program import ask_version
 from scripts.core.report import human_size
 from scripts.core.scratch import scratch_folder
-from scripts.index.artifact import read_info_files
 from scripts.lock.select import Selection
 from scripts.verify.files import check_files
 from scripts.verify.findings import Client, Uses

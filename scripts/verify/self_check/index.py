@@ -13,8 +13,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from scripts.core.file_name import EXTENSIONS
-from scripts.index.repodata import REPODATA, SHARD_INDEX, parse_repodata, parse_zst
-from scripts.index.shard_index import rewrite_shard_index
+from scripts.index.repodata import (
+    REPODATA,
+    SHARD_INDEX,
+    parse_repodata,
+    parse_zst,
+    rewrite_shard_index,
+)
 
 _HASHES: Final = ("md5", "sha256")  # which a shard has as bytes
 

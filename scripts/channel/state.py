@@ -7,10 +7,11 @@ names, and the files that wait for their removal. All of it is small JSON below
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -20,6 +21,7 @@ from scripts.core.channel_paths import WORKSPACES, ChannelPlace
 from scripts.core.errors import MirrorError, usage_error
 from scripts.core.files import read_regular, remove_folder, unlink, write_atomically
 from scripts.core.layout import Layout
+from scripts.core.record import Digest
 
 _CHANNEL: Final = "channel.json"
 _REMOVALS: Final = "removals.json"
@@ -32,35 +34,32 @@ _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.-]+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedArtifact:
-    """An artifact that a workspace names: its place and what is known of its bytes.
-
-    `elsewhere` is the place that it has in the other layout, `digest` is `sha256:…` or `md5:…`,
-    `size` in bytes; None where the lock does not say.
-    """
+    """An artifact that a workspace names: its place and what is known of its bytes."""
 
     path: PurePosixPath
-    elsewhere: PurePosixPath
+    path_in_other_layout: PurePosixPath
     package: str
-    digest: str | None
+    digest: Digest | None
+    """None where the lock does not say."""
     size: int | None
+    """Bytes; None where the lock does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkspaceState:
-    """A workspace as of its last `mirror`: what its settings and its lock name, whole.
-
-    `manifest` is the path of its manifest, `channel` that of the channel folder, as of then;
-    `lock_sha256` in hex that of the lock, of which a copy is kept in `folder`; `layout` that of
-    the places of its artifacts.
-    """
+    """A workspace as of its last `mirror`: what its settings and its lock name, whole."""
 
     name: str
     manifest: Path
+    """Path of its manifest, as of then."""
     channel: Path
+    """Path of the channel folder, as of then."""
     lock_sha256: str
     layout: Layout
+    """Of the places of its artifacts."""
     artifacts: tuple[NamedArtifact, ...]
     folder: Path
+    """Where this is written down, with a copy of the lock."""
 
     @property
     def is_gone(self) -> bool:
@@ -76,11 +75,14 @@ class WorkspaceState:
         """Tell whether it names what is at a place."""
         return any(each.path == path for each in self.artifacts)
 
-    def arranged(self, layout: Layout) -> WorkspaceState:
+    def with_layout(self, layout: Layout) -> WorkspaceState:
         """Return the same with the places that its artifacts have in a layout."""
         if layout is self.layout:
             return self
-        artifacts = (replace(a, path=a.elsewhere, elsewhere=a.path) for a in self.artifacts)
+        artifacts = (
+            replace(each, path=each.path_in_other_layout, path_in_other_layout=each.path)
+            for each in self.artifacts
+        )
         return replace(self, layout=layout, artifacts=tuple(artifacts))
 
     def __str__(self) -> str:
@@ -90,55 +92,47 @@ class WorkspaceState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removal:
-    """A file that a published index named once, and that waits for its removal.
-
-    `size` and `mtime` (nanoseconds) are the file's, by which it is known. `dropped` is when the
-    publication that no longer names it was done, None until then.
-    """
+    """A file that a published index named once, and that waits for its removal."""
 
     path: PurePosixPath
     size: int
     mtime: int
+    """Nanoseconds; by it and by its size the file is known."""
     dropped: datetime | None
+    """When the publication that no longer names it was done; None until then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MirrorState:
-    """All of it. `layout` None: nothing has been placed yet, or nothing is known of it.
-
-    `is_adopted` False: it is not known that no other workspaces than these need artifacts of this
-    channel, as there were records when this state was begun, or there is none.
-    """
+    """All of it."""
 
     layout: Layout | None = None
+    """None: nothing has been placed yet, or nothing is known of it."""
     is_adopted: bool = False
+    """No other workspaces than these need artifacts of this channel.
+
+    False where there were records when this state was begun, or there is none.
+    """
     workspaces: tuple[WorkspaceState, ...] = ()
     removals: tuple[Removal, ...] = ()
 
 
 def read_state(place: ChannelPlace) -> MirrorState:
     """Read the state; raises the error of exit code 2 where it is damaged."""
-    channel = _read(place.state / _CHANNEL)
-    removals = _read(place.state / _REMOVALS)
-    try:
-        layout, is_adopted = None, False
-        if channel is not None:
-            layout, is_adopted = Layout(channel["layout"]), bool(channel["adopted"])
-        rows = () if removals is None else tuple(map(_removal, removals["removals"]))
-    except (KeyError, TypeError, ValueError, OverflowError):
-        raise _damaged(place.state) from None
-    return MirrorState(
-        layout=layout,
-        is_adopted=is_adopted,
-        workspaces=tuple(_read_workspaces(place.state / WORKSPACES)),
-        removals=rows,
-    )
+    channel, removals = _read(place.state / _CHANNEL), _read(place.state / _REMOVALS)
+    workspaces = tuple(_read_workspaces(place.state / WORKSPACES))
+    with _undamaged(place.state):
+        return MirrorState(
+            layout=None if channel is None else Layout(channel["layout"]),
+            is_adopted=channel is not None and bool(channel["adopted"]),
+            workspaces=workspaces,
+            removals=() if removals is None else tuple(map(_removal, removals["removals"])),
+        )
 
 
 def write_channel(place: ChannelPlace, layout: Layout, *, is_adopted: bool) -> None:
     """Note the layout of the channel folder, and whether all that need it are known."""
-    document = {"schema": _SCHEMA, "layout": layout, "adopted": is_adopted}
-    _write(place.state / _CHANNEL, document)
+    _write(place.state / _CHANNEL, {"layout": layout, "adopted": is_adopted})
 
 
 def write_removals(place: ChannelPlace, removals: Iterable[Removal]) -> None:
@@ -154,7 +148,7 @@ def write_removals(place: ChannelPlace, removals: Iterable[Removal]) -> None:
     ]
     path = place.state / _REMOVALS
     if rows or path.exists():
-        _write(path, {"schema": _SCHEMA, "removals": rows})
+        _write(path, {"removals": rows})
 
 
 def workspace_folder(place: ChannelPlace, name: str, manifest: Path) -> Path:
@@ -166,18 +160,22 @@ def workspace_folder(place: ChannelPlace, name: str, manifest: Path) -> Path:
 def write_workspace(workspace: WorkspaceState, lock: bytes) -> None:
     """Replace what a workspace names, and the copy of its lock."""
     _replace(workspace.lock, lock)
-    rows = [
-        [str(each.path), str(each.elsewhere), each.package, each.digest, each.size]
-        for each in workspace.artifacts
-    ]
     document = {
-        "schema": _SCHEMA,
         "name": workspace.name,
         "manifest": str(workspace.manifest),
         "channel": str(workspace.channel),
         "lock-sha256": workspace.lock_sha256,
         "layout": workspace.layout,
-        "artifacts": rows,
+        "artifacts": [
+            [
+                str(each.path),
+                str(each.path_in_other_layout),
+                each.package,
+                None if each.digest is None else f"{each.digest.algorithm}:{each.digest.hex}",
+                each.size,
+            ]
+            for each in workspace.artifacts
+        ],
     }
     _write(workspace.folder / _WORKSPACE, document)
 
@@ -191,7 +189,7 @@ def forget_workspace(workspace: WorkspaceState) -> None:
         raise _not_written(error, workspace.folder) from error
 
 
-def _read_workspaces(folder: Path) -> Iterable[WorkspaceState]:
+def _read_workspaces(folder: Path) -> Iterator[WorkspaceState]:
     try:
         entries = sorted(each for each in folder.iterdir() if each.is_dir())
     except FileNotFoundError:
@@ -202,31 +200,37 @@ def _read_workspaces(folder: Path) -> Iterable[WorkspaceState]:
         document = _read(each / _WORKSPACE)
         if document is None:  # a kill between the two files, or while it was forgotten
             continue
-        try:
-            yield WorkspaceState(
-                name=_text(document["name"]),
-                manifest=Path(_text(document["manifest"])),
-                channel=Path(_text(document["channel"])),
-                lock_sha256=_text(document["lock-sha256"]),
+        with _undamaged(each / _WORKSPACE):
+            workspace = WorkspaceState(
+                name=_string(document["name"]),
+                manifest=Path(_string(document["manifest"])),
+                channel=Path(_string(document["channel"])),
+                lock_sha256=_string(document["lock-sha256"]),
                 layout=Layout(document["layout"]),
                 artifacts=tuple(map(_named, document["artifacts"])),
                 folder=each,
             )
-        except (KeyError, TypeError, ValueError):
-            raise _damaged(each / _WORKSPACE) from None
+        yield workspace
 
 
 def _named(row: Sequence[Any]) -> NamedArtifact:
-    path, elsewhere, package, digest, size = row
+    path, other, package, digest, size = row
     if size is not None and not isinstance(size, int):
         raise TypeError(size)
     return NamedArtifact(
         path=_inside(path),
-        elsewhere=_inside(elsewhere),
-        package=_text(package),
-        digest=None if digest is None else _text(digest),
+        path_in_other_layout=_inside(other),
+        package=_string(package),
+        digest=None if digest is None else _digest(digest),
         size=size,
     )
+
+
+def _digest(value: Any) -> Digest:
+    algorithm, _, digits = _string(value).partition(":")
+    if algorithm not in {"sha256", "md5"}:
+        raise ValueError(value)
+    return Digest("md5" if algorithm == "md5" else "sha256", digits)
 
 
 def _removal(row: Any) -> Removal:
@@ -239,15 +243,15 @@ def _removal(row: Any) -> Removal:
     )
 
 
-def _inside(text: Any) -> PurePosixPath:
+def _inside(value: Any) -> PurePosixPath:
     """Take a path below the channel folder; a list that leads out of it is damaged."""
-    path = PurePosixPath(_text(text))
+    path = PurePosixPath(_string(value))
     if path.is_absolute() or ".." in path.parts or not path.parts:
-        raise ValueError(text)
+        raise ValueError(value)
     return path
 
 
-def _text(value: Any) -> str:
+def _string(value: Any) -> str:
     if not isinstance(value, str) or "\0" in value:
         raise TypeError(value)
     return value
@@ -256,26 +260,37 @@ def _text(value: Any) -> str:
 def _read(path: Path) -> dict[str, Any] | None:
     """Read one document; None where there is none."""
     try:
-        document = json.loads(read_regular(path, _LARGEST))
+        with _undamaged(path):
+            document: Any = json.loads(read_regular(path, _LARGEST))
+            if not isinstance(document, dict) or document["schema"] != _SCHEMA:
+                raise ValueError(document)
+            return document
     except FileNotFoundError:
         return None
     except OSError as error:
         raise usage_error(str(path), f"cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError):
-        raise _damaged(path) from None
-    if not isinstance(document, dict) or document.get("schema") != _SCHEMA:
-        raise _damaged(path)
-    return document
+
+
+@contextlib.contextmanager
+def _undamaged(path: Path) -> Iterator[None]:
+    """Make the error of exit code 2 of what is not as it was written here."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
+        raise usage_error(
+            str(path),
+            "is damaged, or of another version of pixi-mirror: what it said of this mirror is lost",
+            help="restore it from a backup; else remove it, `pixi run mirror` in each workspace"
+            " that shares the channel, then `pixi run prune --adopt`",
+        ) from None
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:
     """Replace one document, unless it is what is there."""
-    data = (json.dumps(document, indent=1) + "\n").encode()
-    try:
+    data = (json.dumps({"schema": _SCHEMA, **document}, indent=1) + "\n").encode()
+    with contextlib.suppress(OSError):  # none yet; where it cannot be written either, that is told
         if read_regular(path, _LARGEST) == data:
             return
-    except OSError:  # none yet; where it cannot be written either, that is told
-        pass
     _replace(path, data)
 
 
@@ -291,13 +306,4 @@ def _not_written(error: OSError, path: Path) -> MirrorError:
         str(error.filename or path),
         f"cannot be written: {error.strerror}",
         help="see to it, then run this again: it goes on where it stopped",
-    )
-
-
-def _damaged(path: Path) -> MirrorError:
-    return usage_error(
-        str(path),
-        "is damaged, or of another version of pixi-mirror: what it said of this mirror is lost",
-        help="restore it from a backup; else remove it, `pixi run mirror` in each workspace that"
-        " shares the channel, then `pixi run prune --adopt`",
     )

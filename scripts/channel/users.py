@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import combinations
 from pathlib import Path, PurePosixPath
 
-from scripts.channel.digest_cache import Digests
+from scripts.channel.digest_cache import DigestCache
 from scripts.channel.inventory import find_channels
-from scripts.channel.mirror_state import (
+from scripts.channel.state import (
     MirrorState,
     NamedArtifact,
     WorkspaceState,
@@ -25,7 +24,6 @@ from scripts.channel.mirror_state import (
     write_channel,
     write_workspace,
 )
-from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import ChannelPlace
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.files import not_readable
@@ -37,77 +35,80 @@ from scripts.workspace.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Owners:
-    """Who names what, as of now.
-
-    `own` is this workspace by its settings and its present lock, whose bytes are `lock`; `last` by
-    those of its last `mirror` (None: it was not mirrored yet); `others` are the workspaces that
-    share the channel.
-    """
+class ChannelUsers:
+    """Who names what, as of now."""
 
     state: MirrorState
     lock: bytes
+    """The lock that `own` is by, as it was read."""
     own: WorkspaceState
+    """This workspace by its settings and its present lock."""
     last: WorkspaceState | None
+    """This workspace as of its last `mirror`; None: there was none."""
     others: tuple[WorkspaceState, ...]
 
+    @property
     def everybody(self) -> tuple[WorkspaceState, ...]:
-        """Return all of them, this workspace as of now and then."""
+        """All of them, this workspace as of now and then."""
         return (self.own, *(() if self.last is None else (self.last,)), *self.others)
 
     def named(self) -> frozenset[PurePosixPath]:
         """Return the places of all that anybody names, this workspace as of now and then."""
-        return frozenset(each.path for one in self.everybody() for each in one.artifacts)
-
-    def named_now(self) -> frozenset[PurePosixPath]:
-        """Return the places of all that anybody names, this workspace as of now alone."""
-        return frozenset(each.path for one in (self.own, *self.others) for each in one.artifacts)
+        return frozenset(each.path for one in self.everybody for each in one.artifacts)
 
     def lines(self) -> Iterator[str]:
         """Name the others, and how to drop one whose manifest is gone."""
         for each in self.others:
             yield f"shared with: {each}"
             if each.is_gone:
-                yield (
-                    f"  its artifacts stay; `pixi run prune --forget {shlex.quote(each.name)}`"
-                    " if it is no more"
-                )
+                forget = f"pixi run prune --forget {shlex.quote(each.name)}"
+                yield f"  its artifacts stay; `{forget}` if it is no more"
 
 
-def by_settings(workspace: Workspace, lock: LockFile) -> Selection:
+def select_by_settings(workspace: Workspace, lock: LockFile) -> Selection:
     """Choose what the settings want of the lock, whatever options narrow this run."""
     settings = replace(workspace.manifest.settings, layout=workspace.settings.layout)
     return select(lock, settings)
 
 
-def read_owners(workspace: Workspace, lock: LockFile, *, relayout: bool = False) -> Owners:
+def read_users(workspace: Workspace, lock: LockFile, *, relayout: bool = False) -> ChannelUsers:
     """Read who shares the channel, and what this workspace's settings and lock name in it.
 
     `relayout`: the layout that is set is that which the channel is to get.
     Raises the error of exit code 2 where the channel has another layout, and where two workspaces
     want different bytes at one place, or, in a flat channel, one package name from two channels.
     """
-    return read_owners_of(workspace, by_settings(workspace, lock), lock.data, relayout=relayout)
+    selection = select_by_settings(workspace, lock)
+    return read_users_of(workspace, selection, lock.data, relayout=relayout)
 
 
-def read_owners_of(
-    workspace: Workspace, whole: Selection, lock: bytes = b"", *, relayout: bool = False
-) -> Owners:
+def read_users_of(
+    workspace: Workspace, selection: Selection, lock: bytes = b"", *, relayout: bool = False
+) -> ChannelUsers:
     """Do so where all that this workspace names is known."""
-    state = read_state(workspace.place)
+    state, layout = read_state(workspace.place), selection.layout
     if not relayout:
-        _check_layout(workspace, state, whole.layout)
-    own = _own(workspace, lock, whole)
-    known = tuple(each.arranged(whole.layout) for each in state.workspaces)
+        _check_layout(workspace, state, layout)
+    artifacts = tuple(
+        NamedArtifact(
+            path=each.path,
+            path_in_other_layout=path_in(layout.other, each),
+            package=each.name,
+            digest=each.digest,
+            size=each.size,
+        )
+        for each in selection.artifacts
+    )
+    own = replace(_own(workspace, lock), layout=layout, artifacts=artifacts)
+    known = tuple(each.with_layout(layout) for each in state.workspaces)
     last = _last(own, known)
     others = tuple(each for each in known if each is not last)
-    differ = partial(_differ, workspace.place)
     # Of the others each was compared with the rest as it came, but in the layout of then.
     pairs = combinations((own, *others), 2) if relayout else ((own, each) for each in others)
-    problems = [each for pair in pairs for each in _conflicts(*pair, whole.layout, differ)]
+    problems = [each for pair in pairs for each in _conflicts(workspace.place, *pair)]
     if problems:
         raise MirrorError(*problems)
-    return Owners(state=state, lock=lock, own=own, last=last, others=others)
+    return ChannelUsers(state=state, lock=lock, own=own, last=last, others=others)
 
 
 def last_mirrored_lock(workspace: Workspace) -> Path | None:
@@ -120,49 +121,44 @@ def last_mirrored_lock(workspace: Workspace) -> Path | None:
     return None if last is None else last.lock
 
 
-def remember(workspace: Workspace, owners: Owners, layout: Layout) -> None:
+def save_workspace(workspace: Workspace, users: ChannelUsers, layout: Layout) -> None:
     """Write down that this workspace is mirrored here, and what it names.
 
     To be called before the index names what it names: whoever prunes must know of it by then.
     """
-    note_layout(workspace, owners.state, layout)
-    if owners.own == owners.last and owners.own.lock.exists():
+    note_layout(workspace, users.state, layout)
+    if users.own == users.last and users.own.lock.exists():
         return
-    write_workspace(owners.own, owners.lock)
-    if owners.last is not None and owners.last.folder != owners.own.folder:
-        forget_workspace(owners.last)
+    write_workspace(users.own, users.lock)
+    if users.last is not None and users.last.folder != users.own.folder:
+        forget_workspace(users.last)
 
 
 def note_layout(workspace: Workspace, state: MirrorState, layout: Layout) -> None:
     """Write down how the channel folder is arranged, before anything is placed in it."""
     if state.layout is layout:
         return
-    channels = find_channels(workspace.place.folder)
+    folder = workspace.place.folder
+    channels = find_channels(folder)
     if state.layout is None:
         # Records that no state knows of may be those of other workspaces.
-        has_records = any(
-            next((workspace.place.folder / channel).glob("*/repodata.json"), None)
-            for channel in channels
-        )
+        has_records = any(any((folder / each).glob("*/repodata.json")) for each in channels)
         write_channel(workspace.place, layout, is_adopted=not has_records)
     elif not channels:  # the folder was emptied
         write_channel(workspace.place, layout, is_adopted=state.is_adopted)
 
 
-def _own(workspace: Workspace, lock: bytes, whole: Selection | None = None) -> WorkspaceState:
-    """Describe this workspace as of now; `whole` None: without what it names."""
-    manifest = workspace.manifest_path
+def _own(workspace: Workspace, lock: bytes) -> WorkspaceState:
+    """Describe this workspace as of now, without what it names."""
     name = workspace.manifest.name or workspace.root.name
-    layout = workspace.settings.layout if whole is None else whole.layout
-    artifacts = () if whole is None else whole.artifacts
     return WorkspaceState(
         name=name,
-        manifest=manifest,
+        manifest=workspace.manifest_path,
         channel=workspace.place.folder,
         lock_sha256=hashlib.sha256(lock).hexdigest(),
-        layout=layout,
-        artifacts=tuple(_named(each, layout) for each in artifacts),
-        folder=workspace_folder(workspace.place, name, manifest),
+        layout=workspace.settings.layout,
+        artifacts=(),
+        folder=workspace_folder(workspace.place, name, workspace.manifest_path),
     )
 
 
@@ -190,26 +186,15 @@ def _are_two(one: Path, other: Path) -> bool:
         return False
 
 
-def _named(artifact: Artifact, layout: Layout) -> NamedArtifact:
-    digest = artifact.digest
-    return NamedArtifact(
-        path=artifact.path,
-        elsewhere=path_in(layout.other, artifact),
-        package=artifact.name,
-        digest=None if digest is None else f"{digest.algorithm}:{digest.hex}",
-        size=artifact.size,
-    )
-
-
 def _check_layout(workspace: Workspace, state: MirrorState, wanted: Layout) -> None:
     """Refuse another layout than the channel has; one that nobody noted is told from the folder."""
+    if state.layout is wanted:
+        return
     channels = find_channels(workspace.place.folder)
-    if not channels:
-        return  # nothing to be arranged otherwise
     there = {Layout.FLAT if each == FLAT_CHANNEL else Layout.BY_CHANNEL for each in channels}
-    if state.layout is not None:
+    if there and state.layout is not None:
         there = {state.layout}
-    if wanted not in there:
+    if there and wanted not in there:
         [layout] = there
         raise usage_error(
             workspace.settings.channel_dir,
@@ -220,63 +205,42 @@ def _check_layout(workspace: Workspace, state: MirrorState, wanted: Layout) -> N
 
 
 def _conflicts(
-    one: WorkspaceState,
-    other: WorkspaceState,
-    layout: Layout,
-    differ: Callable[[NamedArtifact, NamedArtifact], bool],
+    place: ChannelPlace, one: WorkspaceState, other: WorkspaceState
 ) -> Iterator[Problem]:
     """Yield what two workspaces cannot both have in one channel folder."""
+    gone = next((each for each in (one, other) if each.is_gone), None)
+    help_line = f"give one of them a channel of its own: channel-dir under [{TABLE}]"
+    if gone:
+        help_line = f"pixi run prune --forget {shlex.quote(gone.name)}"
+
+    def conflict(subject: str, trouble: str, ours: str, theirs: str) -> Problem:
+        return Problem(
+            subject=subject,
+            trouble=f"two workspaces that share this {trouble}",
+            code=ExitCode.USAGE,
+            facts=((ours, f"of {one}"), (theirs, f"of {other}")),
+            help=help_line,
+        )
+
     by_path = {each.path: each for each in one.artifacts}
-    by_name: dict[str, NamedArtifact] = {}
-    for each in one.artifacts:
-        by_name.setdefault(each.package, each)
-    names: set[str] = set()
+    channels: dict[str, PurePosixPath] = {}
+    for each in one.artifacts if one.layout is Layout.FLAT else ():
+        channels.setdefault(each.package, each.path_in_other_layout.parent.parent)
     for theirs in other.artifacts:
-        ours = by_path.get(theirs.path)
-        if ours is not None and differ(ours, theirs):
-            trouble = "two workspaces that share this channel want different bytes here"
-            facts = tuple(
-                (f"{each.digest or each.size}", f"of {whose}")
-                for each, whose in ((ours, one), (theirs, other))
-            )
-            yield _conflict(str(theirs.path), trouble, facts, (one, other))
-        same_name = by_name.get(theirs.package)
-        if layout is not Layout.FLAT or same_name is None or theirs.package in names:
-            continue
-        if _channel(same_name) != _channel(theirs):
-            names.add(theirs.package)
+        ours, channel = by_path.get(theirs.path), theirs.path_in_other_layout.parent.parent
+        if ours is not None and _differ(place, ours, theirs):
+            shown = (_shown(each) for each in (ours, theirs))
+            yield conflict(str(theirs.path), "channel want different bytes here", *shown)
+        if channels.get(theirs.package, channel) != channel:
             trouble = (
-                "two workspaces that share this flat channel take it from two channels, which"
-                " a flat channel cannot keep apart"
+                "flat channel take it from two channels, which a flat channel cannot keep apart"
             )
-            facts = tuple(
-                (str(_channel(each)), f"of {whose}")
-                for each, whose in ((same_name, one), (theirs, other))
-            )
-            yield _conflict(theirs.package, trouble, facts, (one, other))
+            yield conflict(theirs.package, trouble, str(channels.pop(theirs.package)), str(channel))
 
 
-def _conflict(
-    subject: str,
-    trouble: str,
-    facts: tuple[tuple[str, str], ...],
-    workspaces: tuple[WorkspaceState, WorkspaceState],
-) -> Problem:
-    gone = next((each for each in workspaces if each.is_gone), None)
-    return Problem(
-        subject=subject,
-        trouble=trouble,
-        code=ExitCode.USAGE,
-        facts=facts,
-        help=f"pixi run prune --forget {shlex.quote(gone.name)}"
-        if gone
-        else f"give one of them a channel of its own: channel-dir under [{TABLE}]",
-    )
-
-
-def _channel(artifact: NamedArtifact) -> PurePosixPath:
-    """Return the channel's folder in the other layout than the flat one that it is in."""
-    return artifact.elsewhere.parent.parent
+def _shown(artifact: NamedArtifact) -> str:
+    digest = artifact.digest
+    return f"{digest.algorithm}:{digest.hex}" if digest else str(artifact.size)
 
 
 def _differ(place: ChannelPlace, one: NamedArtifact, other: NamedArtifact) -> bool:
@@ -289,17 +253,16 @@ def _differ(place: ChannelPlace, one: NamedArtifact, other: NamedArtifact) -> bo
         return True
     if one.digest is None or other.digest is None:
         return False
-    if one.digest.partition(":")[0] == other.digest.partition(":")[0]:
+    if one.digest.algorithm == other.digest.algorithm:
         return one.digest != other.digest
-    digests = Digests(place.digests, writes=False)
-    for path in (one.path, one.elsewhere):
+    digests = DigestCache(place.digests, writes=False)
+    for path in (one.path, one.path_in_other_layout):
         try:
             if not (place.folder / path).is_file():
                 continue
             fits = {
-                digests.digest_of(place.folder, path, algorithm) == digest
+                digests.digest_of(place.folder, path, each.algorithm) == each.hex
                 for each in (one.digest, other.digest)
-                for algorithm, _, digest in [each.partition(":")]
             }
         except OSError:  # one that cannot be read is told of by whoever needs it
             continue

@@ -1,11 +1,14 @@
-"""A row of repodata.json, of a shard or of `info/index.json`, as a Record."""
+"""Records as others have written them: a row of repodata.json, of a shard, of `info/index.json`."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
-from typing import Any, Final, TypeVar
+from pathlib import Path
+from typing import Any, Final
 
+from scripts.channel.archive import INDEX_JSON, damaged_artifact, read_info_files
 from scripts.core.record import LAST_SECOND, NoArch, Record, RunExports, split_features
 
 _HASHES: Final = {  # and how many bytes they have
@@ -14,11 +17,15 @@ _HASHES: Final = {  # and how many bytes they have
     "legacy_bz2_md5": 16,
     "attestations_sha256": 32,
 }
-_NUMBERS: Final = ("size", "legacy_bz2_size")
+_NUMBERS: Final = ("build_number", "size", "legacy_bz2_size")
 _LARGEST: Final = (1 << 64) - 1  # an u64
 # Milliseconds from the years -9999 to 9999, which is all that rattler's dates know (jiff).
 _TIMES: Final = range(-377_705_023_201_000, 253_402_207_200_001)
-_TEXTS: Final = (
+_STRINGS: Final = (
+    "name",
+    "version",
+    "build",
+    "subdir",
     "arch",
     "features",
     "license",
@@ -27,10 +34,10 @@ _TEXTS: Final = (
     "python_site_packages_path",
 )
 _LISTS: Final = ("depends", "constrains", "flags")
+_NEEDED: Final = ("name", "version", "build", "build_number")
+_NOARCH: Final[dict[Any, NoArch]] = {True: "generic", "generic": "generic", "python": "python"}
 
 _HEX: Final = re.compile(r"[0-9a-fA-F]+").fullmatch
-
-_Value = TypeVar("_Value")
 
 
 class BadRecordError(ValueError):
@@ -44,35 +51,48 @@ def parse_record(row: Any, *, in_shard: bool = False) -> Record:
     """
     if not isinstance(row, dict):
         raise BadRecordError("not a map")
-    values: dict[str, Any] = {key: _text(row, key) for key in _TEXTS}
+    values: dict[str, Any] = {key: _string(row, key) for key in _STRINGS}
     values |= {key: _number(row, key) for key in _NUMBERS}
     values |= {key: _hash(row, key, in_shard=in_shard) for key in _HASHES}
-    values |= {key: _texts(row, key) for key in _LISTS}
-    purls = None if row.get("purls") is None else _texts(row, "purls")
+    values |= {key: _strings(row, key) for key in _LISTS}
+    for key in (*_NEEDED, *(["subdir"] if "subdir" in row else [])):
+        if values[key] is None:
+            raise BadRecordError(f"it has no {key}")
+    values["subdir"] = values["subdir"] or ""
+    purls = None if row.get("purls") is None else tuple(sorted(_strings(row, "purls")))
     return Record(
-        name=_needed(_text(row, "name"), "name"),
-        version=_needed(_text(row, "version"), "version"),
-        build=_needed(_text(row, "build"), "build"),
-        build_number=_needed(_number(row, "build_number"), "build_number"),
-        subdir=_needed(_text(row, "subdir"), "subdir") if "subdir" in row else "",
         extra_depends=_extra_depends(row),
         noarch=_noarch(row),
         timestamp=_time(row, "timestamp", last_second=LAST_SECOND),
         indexed_timestamp=_time(row, "indexed_timestamp"),
         track_features=_track_features(row),
-        purls=None if purls is None else tuple(sorted(purls)),
+        purls=purls,
         run_exports=_run_exports(row),
         **values,
     )
 
 
-def _needed(value: _Value | None, key: str) -> _Value:
-    if value is None:
-        raise BadRecordError(f"it has no {key}")
-    return value
+def read_index_record(file: Path, subject: str) -> Record:
+    """Return what the artifact says of itself, as a record without size and hashes.
+
+    Raises a MirrorError of exit code 1 that names `subject` where it is no readable artifact.
+    """
+    trouble = f"cannot read its {INDEX_JSON}"
+    data = read_info_files(file, subject, {INDEX_JSON}, trouble).get(INDEX_JSON)
+    if data is None:
+        raise damaged_artifact(subject, f"{trouble}: there is none")
+    try:
+        row = json.loads(data)
+        if isinstance(row, dict):  # tools of old wrote null for what is not there
+            row = {key: value for key, value in row.items() if value is not None}
+        return parse_record(row)
+    except BadRecordError as error:
+        raise damaged_artifact(subject, f"its {INDEX_JSON} is damaged: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise damaged_artifact(subject, f"{trouble}: {error}") from None
 
 
-def _text(row: dict[str, Any], key: str) -> str | None:
+def _string(row: dict[str, Any], key: str) -> str | None:
     value = row.get(key)
     if value is None or isinstance(value, str):
         return value
@@ -115,7 +135,7 @@ def _hash(row: dict[str, Any], key: str, *, in_shard: bool) -> str | None:
     raise BadRecordError(f"{key} is not a hash")
 
 
-def _texts(row: dict[str, Any], key: str) -> tuple[str, ...]:
+def _strings(row: dict[str, Any], key: str) -> tuple[str, ...]:
     value = row.get(key, ())
     if isinstance(value, (list, tuple)) and all(isinstance(text, str) for text in value):
         return tuple(value)
@@ -126,23 +146,21 @@ def _extra_depends(row: dict[str, Any]) -> tuple[tuple[str, tuple[str, ...]], ..
     groups = row.get("extra_depends", {})
     if not isinstance(groups, dict) or not all(isinstance(name, str) for name in groups):
         raise BadRecordError("extra_depends is not a map")
-    return tuple((name, _texts(groups, name)) for name in sorted(groups))
+    return tuple((name, _strings(groups, name)) for name in sorted(groups))
 
 
 def _track_features(row: dict[str, Any]) -> tuple[str, ...]:
     value = row.get("track_features", ())
-    return split_features((value,) if isinstance(value, str) else _texts(row, "track_features"))
+    return split_features((value,) if isinstance(value, str) else _strings(row, "track_features"))
 
 
 def _noarch(row: dict[str, Any]) -> NoArch | None:
     value = row.get("noarch")
     if value is None or value is False:
         return None
-    if value is True:  # as old channels wrote it (rattler_conda_types, no_arch_type.rs)
-        return "generic"
-    if value in ("generic", "python"):
-        return "python" if value == "python" else "generic"
-    raise BadRecordError(f"noarch is {value!r}")
+    if (value is not True and not isinstance(value, str)) or value not in _NOARCH:
+        raise BadRecordError(f"noarch is {value!r}")
+    return _NOARCH[value]  # old channels wrote true (rattler_conda_types, no_arch_type.rs)
 
 
 def _run_exports(row: dict[str, Any]) -> RunExports | None:
@@ -152,4 +170,4 @@ def _run_exports(row: dict[str, Any]) -> RunExports | None:
     if not isinstance(exports, dict):
         raise BadRecordError("run_exports is not a map")
     kinds = (field.name for field in dataclasses.fields(RunExports))
-    return RunExports(**{kind: _texts(exports, kind) for kind in kinds})
+    return RunExports(**{kind: _strings(exports, kind) for kind in kinds})
