@@ -18,7 +18,7 @@ from scripts.doctor.condarc import (
     merge,
     parse_layer,
 )
-from scripts.network.pixi_config_paths import System
+from scripts.network.configuration import System
 
 _NAMES: Final = (".condarc", "condarc")
 _ENDS: Final = (".yml", ".yaml")

@@ -20,8 +20,7 @@ from scripts.doctor.mirror_place import (
     wanted_channel,
 )
 from scripts.lock.channels import every_channel
-from scripts.network.mirrors import candidates, origin
-from scripts.network.pixi_config_layers import Mirrors
+from scripts.network.mirrors import Mirrors, mirror_urls, origin
 from scripts.verify.findings import Place
 
 # Nothing of these is to be asked of the mirror.
@@ -136,7 +135,7 @@ def _lead(verdict: Verdict, place: MirrorPlace) -> _Lead:
 def _is_led(mirrors: Mirrors, lead: _Lead) -> bool:
     """Tell whether pixi would ask for this artifact at its place in the mirror, first of all."""
     try:
-        first = candidates(mirrors, lead.url)[0]
+        first = mirror_urls(mirrors, lead.url)[0]
     except MirrorError:  # a prefix with an empty list
         return False
     return plain_url(first) == plain_url(lead.target)
@@ -184,7 +183,7 @@ def _asked(mirrors: Mirrors, away: Iterable[_Lead]) -> tuple[str, ...]:
     found = []
     for lead in away:
         try:
-            first = candidates(mirrors, lead.url)[0]
+            first = mirror_urls(mirrors, lead.url)[0]
         except MirrorError:
             continue
         found.append(origin(first))

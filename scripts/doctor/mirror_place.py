@@ -14,12 +14,12 @@ from scripts.core.record import Record
 from scripts.core.redact import without_secrets
 from scripts.core.subdir import NOARCH
 from scripts.doctor.condarc import Condarc
-from scripts.fetch.copy import local_path
 from scripts.lock.derive import url_subdir
 from scripts.lock.model import LockedEnvironment, LockedPackage
 from scripts.lock.select import path_of
+from scripts.network.configuration import PixiConfig
+from scripts.network.local_file import local_path
 from scripts.network.mirrors import origin
-from scripts.network.pixi_config_layers import PixiConfig
 from scripts.workspace.settings import Kind
 
 

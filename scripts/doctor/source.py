@@ -17,11 +17,6 @@ from scripts.core.files import not_readable
 from scripts.core.record import Record
 from scripts.core.redact import redact
 from scripts.doctor.mirror_place import MirrorPlace
-from scripts.fetch.copy import local_path
-from scripts.fetch.encoding import UNDOABLE, NotEncodedError, undone
-from scripts.fetch.failure import DownloadError, Patience, pause_before
-from scripts.fetch.http import Http, Routes, Wish, web_page_error
-from scripts.fetch.outcome import advise
 from scripts.index.repodata import (
     REPODATA,
     REPODATA_ZST,
@@ -30,8 +25,13 @@ from scripts.index.repodata import (
     parse_zst,
 )
 from scripts.lock.derive import is_path, is_sound_url
+from scripts.network.encoding import SUPPORTED_ENCODINGS, NotEncodedError, decode
+from scripts.network.errors import DownloadError, web_page_error
+from scripts.network.local_file import local_path
+from scripts.network.retry import RetryPolicy, backoff_delay
+from scripts.network.router import Router
 
-_PATIENCE: Final = Patience(tries=3)
+_POLICY: Final = RetryPolicy(total=3)
 _LARGEST: Final = 1 << 30  # bytes; conda-forge's largest repodata is a third of that
 _GONE: Final = frozenset({404, 410})
 _WHAT: Final = "a folder, a file:// or an http(s):// URL; in it noarch/repodata.json, or folders"
@@ -105,14 +105,16 @@ class FolderSource:
 class HttpSource:
     """A mirror over HTTP."""
 
-    def __init__(self, place: MirrorPlace, routes: Routes) -> None:
+    def __init__(self, place: MirrorPlace, router: Router) -> None:
         """Take the mirror and the ways to it; use `closing` around it."""
+        from scripts.network.http import HttpClient  # brings all of requests along
+
         self._place = place
-        self._http = Http(routes, _PATIENCE)
+        self._client = HttpClient(router, _POLICY)
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self._client.close()
 
     def records(self, subdir: PurePosixPath) -> Mapping[str, Record] | None:
         """Ask for the repodata.json.zst of a subdir, else for its repodata.json."""
@@ -126,21 +128,21 @@ class HttpSource:
 
     def _get(self, url: str, subject: str) -> tuple[bytes, str | None] | None:
         """Return a file's bytes and encoding, None where the server has no such file."""
-        for attempt in range(1, _PATIENCE.tries + 1):
+        for attempt in range(1, _POLICY.total + 1):
             try:
                 return self._body(url, subject)
             except DownloadError as error:
                 if error.status in _GONE:
                     return None
-                if attempt == _PATIENCE.tries or not error.is_retryable:
+                if attempt == _POLICY.total or not error.is_retryable:
                     raise MirrorError(_unread(subject, url, error)) from None
-                time.sleep(pause_before(attempt + 1, error, _PATIENCE))
+                time.sleep(backoff_delay(attempt + 1, error, _POLICY))
         raise AssertionError("the last try returns or raises")
 
     def _body(self, url: str, subject: str) -> tuple[bytes, str | None]:
         """Return a file's bytes and the encoding that the server says is around them."""
         parts, size = [], 0
-        body = self._http.get(url, Wish())
+        body = self._client.get(url)
         with contextlib.closing(body.chunks) as chunks:
             if body.is_page:
                 raise web_page_error()
@@ -159,9 +161,9 @@ def _parsed(data: bytes, subject: str, encoding: str | None = None) -> Mapping[s
         plain = parse_zst(data, subject) if subject.endswith(REPODATA_ZST) else data
         return parse_repodata(plain, subject).records
     except DamagedIndexError as error:
-        if encoding in UNDOABLE:
+        if encoding in SUPPORTED_ENCODINGS:
             with contextlib.suppress(NotEncodedError):
-                plain = b"".join(undone(io.BytesIO(data), encoding, _LARGEST))
+                plain = b"".join(decode(io.BytesIO(data), encoding, _LARGEST))
                 return _parsed(plain, subject)
         ask = "its keeper runs `pixi run index`, then `pixi run verify`"
         raise MirrorError(
@@ -171,7 +173,7 @@ def _parsed(data: bytes, subject: str, encoding: str | None = None) -> Mapping[s
 
 def _unread(subject: str, url: str, error: DownloadError) -> Problem:
     """Say why a mirror could not be read, and what to do."""
-    code, help_line = advise(error.kind, url, "pixi run doctor")
+    code = error.kind.code
     if code is ExitCode.NO:  # nothing was answered
         code = ExitCode.USAGE
     return Problem(
@@ -179,5 +181,5 @@ def _unread(subject: str, url: str, error: DownloadError) -> Problem:
         trouble=f"cannot be read: {redact(error.text)}",
         code=code,
         facts=error.details,
-        help=help_line,
+        help=error.kind.help_at(url, "pixi run doctor"),
     )

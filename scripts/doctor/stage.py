@@ -19,13 +19,12 @@ from scripts.doctor.diagnose import diagnose
 from scripts.doctor.mirror_place import Asking, Consumer, MirrorPlace
 from scripts.doctor.report import Results, make_report
 from scripts.doctor.source import FolderSource, HttpSource, Source, absolute
-from scripts.fetch.copy import local_path
-from scripts.fetch.router import Router
 from scripts.lock.model import LockFile
 from scripts.lock.read import read_lock
 from scripts.lock.select import choose_environments
-from scripts.network.pixi_config import home_of, read_pixi_config
-from scripts.network.pixi_config_paths import System
+from scripts.network.configuration import System, home_of, read_pixi_config
+from scripts.network.local_file import local_path
+from scripts.network.router import Router
 from scripts.workspace.settings import Settings
 
 

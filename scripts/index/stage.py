@@ -22,7 +22,7 @@ from scripts.core.record import Record
 from scripts.core.report import Report, human_size, to_json
 from scripts.core.subdir import NOARCH
 from scripts.core.symlinks import refuse_obstacles
-from scripts.fetch.archives import check_archives
+from scripts.fetch.archives import check_new_archives
 from scripts.index.account import damaged_problem, indexed_of, look_into_mirror, untracked_of
 from scripts.index.contents import INDEX_FILES, look_into_channel
 from scripts.index.indexer import Indexer, find_indexer
@@ -190,7 +190,7 @@ class _Indexing:
         if not artifacts:
             return
         place, note = self.place, self._console.note
-        problems, _ = check_archives(
+        problems, _ = check_new_archives(
             place.folder, artifacts, Digests(place.digests), lambda said: note(f"index: {said}")
         )
         if problems:

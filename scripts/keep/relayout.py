@@ -27,14 +27,14 @@ from scripts.core.layout import Layout
 from scripts.core.record import Digest
 from scripts.core.report import Report
 from scripts.core.symlinks import refuse_obstacles
-from scripts.fetch.copy import place_again
-from scripts.fetch.failure import DownloadError
-from scripts.fetch.stage import FetchOptions, fetch
+from scripts.fetch.download import link_or_copy_artifact
+from scripts.fetch.stage import fetch
 from scripts.index.account import Indexed, indexed_of, look_into_mirror
 from scripts.index.contents import is_index_path
 from scripts.index.stage import counted, index
 from scripts.lock.model import LockFile
 from scripts.lock.select import Selection
+from scripts.network.errors import DownloadError
 from scripts.workspace.workspace import Workspace
 
 
@@ -54,7 +54,7 @@ def relayout(
     if dropped and not drop_retained:
         raise _no_place(dropped)
     _link(workspace, owners, moved, indexed, console)
-    report = fetch(workspace, whole, FetchOptions(), console)
+    report = fetch(workspace, whole, console)
     if not report.problems:
         carried = {new: indexed[old].record for old, new in moved.items() if old in indexed}
         report = index(workspace, whole, console, owners=owners, carried=carried)
@@ -135,7 +135,7 @@ def _link(
         digest = Digest("md5" if want.algorithm == "md5" else "sha256", want.digest)
         part = place.parts / f"{digest.hex}.again"
         try:
-            status = place_again(
+            status = link_or_copy_artifact(
                 place.folder / path, new, part, digest, durable=digests.must_be_durable
             )
         except DownloadError as error:

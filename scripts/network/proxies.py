@@ -13,7 +13,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from scripts.core.errors import usage_error
-from scripts.network.pixi_config_layers import PixiConfig
+from scripts.network.configuration import PixiConfig
 
 _PORTS: Final = {"http": 80, "https": 443}
 
@@ -37,12 +37,15 @@ class Proxies:
         proxy = {"https": self.https, "http": self.http}.get(parts.scheme)
         if proxy is None or parts.hostname is None:
             return None
-        port = parts.port or _PORTS[parts.scheme]
-        if _is_loopback(parts.hostname) or _goes_past(parts.hostname, port, self.bypass):
+        if self._is_bypassed(parts.hostname.rstrip("."), parts.port or _PORTS[parts.scheme]):
             return None
         if "://" not in proxy:
             proxy = f"http://{proxy}"
-        if not _is_complete(proxy):
+        try:
+            is_complete = bool(urlsplit(proxy).hostname) and urlsplit(proxy).port != 0
+        except ValueError:
+            is_complete = False
+        if not is_complete:
             raise usage_error(self.source, f"the proxy for {parts.scheme} is not a URL")
         kind = urlsplit(proxy).scheme
         if kind not in {"http", "https"}:
@@ -53,6 +56,30 @@ class Proxies:
             )
         return proxy
 
+    def _is_bypassed(self, host: str, port: int) -> bool:
+        """Apply NO_PROXY: `*`, names with all below them, addresses, networks; each with a port."""
+        from urllib.request import proxy_bypass_environment  # brings http.client along
+
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            address = None
+        names = ",".join(each.removeprefix("*.") for each in self.bypass)
+        return (
+            f".{host}".endswith(".localhost")
+            or (address is not None and address.is_loopback)
+            or "*" in self.bypass
+            or bool(proxy_bypass_environment(f"{host}:{port}", {"no": names}))
+            or (address is not None and any(_is_within(address, each) for each in self.bypass))
+        )
+
+
+def _is_within(address: ipaddress.IPv4Address | ipaddress.IPv6Address, network: str) -> bool:
+    try:
+        return address in ipaddress.ip_network(network.strip("[]"), strict=False)
+    except ValueError:
+        return False
+
 
 def choose_proxies(config: PixiConfig, environ: Mapping[str, str]) -> Proxies:
     """Take the environment's proxies where it names any, else those of pixi's configuration.
@@ -60,72 +87,24 @@ def choose_proxies(config: PixiConfig, environ: Mapping[str, str]) -> Proxies:
     NO_PROXY holds for both, and HTTP_PROXY in capitals counts, other than in pixi 0.77; but not
     where REQUEST_METHOD is set: there it is a header of a CGI request (as in requests).
     """
-    any_proxy = _variable(environ, "all_proxy")
-    https = _variable(environ, "https_proxy") or any_proxy
+
+    def variable(name: str) -> str | None:
+        return environ.get(name) or environ.get(name.upper()) or None
+
+    any_proxy = variable("all_proxy")
+    https = variable("https_proxy") or any_proxy
     is_cgi = "REQUEST_METHOD" in environ
-    http = environ.get("http_proxy") if is_cgi else _variable(environ, "http_proxy")
-    http = http or any_proxy
-    no_proxy = _split(_variable(environ, "no_proxy") or "")
+    http = (environ.get("http_proxy") if is_cgi else variable("http_proxy")) or any_proxy
+    no_proxy = _split(variable("no_proxy") or "")
     if https or http:
         return Proxies(source="the environment", https=https, http=http, bypass=no_proxy)
-    hosts = tuple(each for host in config.non_proxy_hosts for each in _split(host))
     return Proxies(
         source="proxy-config",
         https=config.https_proxy,
         http=config.http_proxy,
-        bypass=(*no_proxy, *hosts),
+        bypass=(*no_proxy, *_split(",".join(config.non_proxy_hosts))),
     )
-
-
-def _variable(environ: Mapping[str, str], name: str) -> str | None:
-    return environ.get(name) or environ.get(name.upper()) or None
 
 
 def _split(text: str) -> tuple[str, ...]:
     return tuple(each.strip().lower() for each in text.split(",") if each.strip())
-
-
-def _is_complete(proxy: str) -> bool:
-    try:
-        parts = urlsplit(proxy)
-        return bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-
-
-def _is_loopback(host: str) -> bool:
-    address = _address(host)
-    if address is not None:
-        return address.is_loopback
-    return host == "localhost" or host.endswith(".localhost")
-
-
-def _goes_past(host: str, port: int, bypass: tuple[str, ...]) -> bool:
-    """Apply NO_PROXY: `*`, names with all below them, addresses, networks; each with a port."""
-    host = host.rstrip(".")
-    return any(each == "*" or _matches(each, host, port) for each in bypass)
-
-
-def _matches(pattern: str, host: str, port: int) -> bool:
-    address, network = _address(host), _network(pattern)
-    if address is not None and network is not None:
-        return network.version == address.version and address in network
-    name, colon, wanted = pattern.rpartition(":")
-    if colon and wanted.isdecimal():
-        return str(port) == wanted and _matches(name, host, port)
-    pattern = pattern.removeprefix("*").lstrip(".")
-    return bool(pattern) and (host == pattern or host.endswith(f".{pattern}"))
-
-
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        return None
-
-
-def _network(pattern: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
-    try:
-        return ipaddress.ip_network(pattern.strip("[]"), strict=False)
-    except ValueError:
-        return None

@@ -13,7 +13,7 @@ import pytest
 
 from scripts.doctor.condarc import Condarc
 from scripts.doctor.condarc_files import read_condarc
-from scripts.network.pixi_config_paths import System
+from scripts.network.configuration import System
 from scripts.verify.install.conda import find_conda
 from tests.doctor.conftest import NVIDIA, Asker
 from tests.support.locks import EnvironmentRows, PlatformRows
