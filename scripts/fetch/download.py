@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from scripts.channel.digest_cache import Digests
 from scripts.channel.part import PartFile, move
 from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import ChannelPlace
@@ -34,7 +35,7 @@ from scripts.network.retry import HostHealth, RetryPolicy, backoff_delay
 from scripts.network.router import Router, refuse_placeholder
 
 if TYPE_CHECKING:
-    from scripts.network.http import Body, HttpClient
+    from scripts.network.http import HttpClient
 
 # bytes; where the lock tells no size, a longer body is taken for an endless one
 _LARGEST_UNSIZED: Final = 16 << 30
@@ -50,17 +51,17 @@ class StoppedError(Exception):
     """The run is ending (Ctrl-C, a full disk): the part stays as it is."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class DownloadContext:
     """What all downloads of a run share; `durable`: on the disk before they appear."""
 
-    place: ChannelPlace
-    root: Path
-    policy: RetryPolicy
-    router: Router
-    durable: bool
-    stop: threading.Event
-    health: HostHealth
+    def __init__(
+        self, place: ChannelPlace, root: Path, router: Router, policy: RetryPolicy, digests: Digests
+    ) -> None:
+        """Take where to, and the way from where."""
+        self.place, self.root, self.router, self.policy = place, root, router, policy
+        self.durable = digests.must_be_durable
+        self.health = HostHealth(policy)
+        self.stop = threading.Event()
 
 
 @dataclass(slots=True)
@@ -77,8 +78,7 @@ class Downloaded:
     """An artifact that is now in the channel: its digest, and its file's status."""
 
     artifact: Artifact
-    algorithm: str
-    digest: str
+    digest: Digest
     status: os.stat_result
 
 
@@ -92,9 +92,12 @@ class Download:
         self._progress, self._context, self._client = progress, context, client
         self._artifact = progress.artifact
         self._digest = progress.artifact.digest
+        self._algorithm = self._digest.algorithm if self._digest else "sha256"
         self._size = progress.artifact.size
         self._etag: str | None = None
-        self._body: Body | None = None  # what a server said of the bytes in the part
+        # What a server said of the bytes in the part.
+        self._encoding: str | None = None
+        self._is_page = False
         self._for_rattler: set[str] = set()
 
     def run(self) -> Downloaded:
@@ -102,10 +105,9 @@ class Download:
         # Named after what it must hash to, so that a later run can go on with it.
         path = str(self._artifact.path).encode()
         key = self._digest.hex if self._digest else hashlib.sha256(path).hexdigest()
-        algorithm = self._digest.algorithm if self._digest else "sha256"
         *others, final = self._artifact.urls
         try:
-            with PartFile(self._context.place.parts / f"{key}.part", algorithm) as part:
+            with PartFile(self._context.place.parts / f"{key}.part", self._algorithm) as part:
                 if self._digest is None:
                     part.restart()  # nothing could tell that two halves belong together
                 for url in others:
@@ -165,7 +167,7 @@ class Download:
         """Write a source's bytes into the part, behind those it has where the source can."""
         if self._size is not None and part.size > self._size:
             part.restart()
-        self._body = None
+        self._encoding, self._is_page = None, False
         if self._size is not None and part.size == self._size:
             return  # whole since an earlier run; its digest is looked at next
         down = self._context.health.is_down(source)
@@ -182,10 +184,9 @@ class Download:
             with contextlib.closing(chunks), self._context.health.body_from(source):
                 self._write(chunks, part)
         if self._size is not None and part.size < self._size and not self._encoding:
-            if self._is_page:
-                raise web_page_error()
             sizes = mismatch(f"{self._size} bytes", f"{part.size} bytes")
-            raise DownloadError(ErrorKind.CUT_OFF, "ended too soon", *sizes)
+            cut = DownloadError(ErrorKind.CUT_OFF, "ended too soon", *sizes)
+            raise web_page_error() if self._is_page else cut
 
     def _write(self, chunks: Generator[bytes], part: PartFile) -> None:
         limit = self._size or _LARGEST_UNSIZED
@@ -196,23 +197,11 @@ class Download:
             if part.size + len(chunk) > limit:
                 part.restart()
                 text = "longer than pixi.lock says" if self._size else "far too long"
-                raise self._wrong(text, *mismatch(f"at most {limit} bytes", "more"))
+                sizes = mismatch(f"at most {limit} bytes", "more")
+                wrong = DownloadError(ErrorKind.WRONG_BYTES, text, *sizes)
+                raise web_page_error() if self._is_page else wrong
             part.write(chunk)
             self._progress.received = part.size
-
-    @property
-    def _encoding(self) -> str | None:
-        return None if self._body is None else self._body.encoding
-
-    @property
-    def _is_page(self) -> bool:
-        return self._body is not None and self._body.is_page
-
-    def _wrong(self, text: str, *details: tuple[str, str]) -> DownloadError:
-        """Make the error of bytes that are not the lock's, by what the server called them."""
-        if self._is_page:
-            return web_page_error()
-        return DownloadError(ErrorKind.WRONG_BYTES, text, *details)
 
     def _chunks(self, source: str, part: PartFile) -> Generator[bytes]:
         """Open the body; start anew where the source cannot go on behind the part."""
@@ -232,7 +221,7 @@ class Download:
             body = client.get(source, size=self._size)
         if body.start != part.size:
             part.restart()
-        self._etag, self._body = body.etag, body
+        self._etag, self._encoding, self._is_page = body.etag, body.encoding, body.is_page
         return body.chunks
 
     def _place(self, part: PartFile) -> Downloaded:
@@ -255,14 +244,13 @@ class Download:
             part.restart()
             text = f"sent with Content-Encoding {shortened(self._encoding)}, and the lock has no"
             raise DownloadError(ErrorKind.CONTENT_ENCODING, f"{text} digest to judge it by")
-        return self._placed(part, digest.algorithm if digest else "sha256", actual)
+        return self._placed(part)
 
     def _place_decoded(self, part: PartFile, digest: Digest) -> Downloaded:
         """Undo, once, the encoding that the server said is around the bytes, and compare again."""
         encoding = self._encoding
         if encoding is None:
-            wrong = wrong_digest(digest, part.hex)
-            raise self._wrong(wrong.text, *wrong.details)
+            raise web_page_error() if self._is_page else wrong_digest(digest, part.hex)
         details = [*mismatch(digest.hex, part.hex)]
         if encoding in SUPPORTED_ENCODINGS:
             path = self._context.place.parts / f"{digest.hex}.undone"
@@ -272,22 +260,21 @@ class Download:
                     for chunk in decode(packed, encoding, self._size or _LARGEST_UNSIZED):
                         plain.write(chunk)
                     if plain.hex == digest.hex:
-                        return self._placed(plain, digest.algorithm, plain.hex)
+                        return self._placed(plain)
                     details.append(("undone", plain.hex))
                 except NotEncodedError as error:
                     details.append(("undone", f"is no {encoding}: {error}"))
                 plain.discard()
         text = f"{digest.algorithm} differs from pixi.lock, as sent with Content-Encoding"
-        kind = ErrorKind.CONTENT_ENCODING
-        raise DownloadError(kind, f"{text} {shortened(encoding)}", *details)
+        text = f"{text} {shortened(encoding)}"
+        raise DownloadError(ErrorKind.CONTENT_ENCODING, text, *details)
 
-    def _placed(self, part: PartFile, algorithm: str, digest: str) -> Downloaded:
+    def _placed(self, part: PartFile) -> Downloaded:
+        digest = Digest(self._algorithm, part.hex)
         target = self._context.place.folder / self._artifact.path
         with naming_who_has_it_open():
             status = part.place(target, durable=self._context.durable)
-        return Downloaded(
-            artifact=self._artifact, algorithm=algorithm, digest=digest, status=status
-        )
+        return Downloaded(artifact=self._artifact, digest=digest, status=status)
 
 
 def link_or_copy_artifact(

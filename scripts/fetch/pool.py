@@ -40,7 +40,7 @@ class FailedDownload:
 
 
 class Pool:
-    """Downloads of `artifacts`, in their order; `under_way` may be read at any time."""
+    """Downloads of `artifacts`, in their order; `state` may be read at any time."""
 
     def __init__(
         self,
@@ -57,16 +57,20 @@ class Pool:
             queue.SimpleQueue()
         )
         self._begun: list[DownloadProgress] = []
-        self.under_way: dict[int, DownloadProgress] = {}
+        self._under_way: dict[int, DownloadProgress] = {}
+        self._came, self._size = 0, 0
         for artifact in artifacts:
             self._todo.put(DownloadProgress(artifact))
         count = min(jobs or JOBS, _MOST, len(artifacts))
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(count)]
 
     @property
-    def retries(self) -> int:
-        """How many tries failed so far, of all downloads."""
-        return sum(each.retries for each in self._begun)
+    def state(self) -> tuple[int, int, list[str], int]:
+        """How many came so far, bytes, names under way, and tries that failed; for display."""
+        under_way = list(self._under_way.values())
+        size = self._size + sum(each.received for each in under_way)
+        retries = sum(each.retries for each in self._begun)
+        return self._came, size, [each.artifact.name for each in under_way], retries
 
     def run(self) -> Iterator[Downloaded | FailedDownload | None]:
         """Yield each result as it comes, and None now and then so that progress can be shown."""
@@ -82,6 +86,8 @@ class Pool:
                 self._left -= 1
                 if isinstance(result, BaseException):
                     raise result
+                if isinstance(result, Downloaded):
+                    self._came, self._size = self._came + 1, self._size + result.status.st_size
                 yield result
         finally:
             self._end()
@@ -107,7 +113,7 @@ class Pool:
 
         while (progress := self._todo.get()) is not None and not self._context.stop.is_set():
             self._begun.append(progress)
-            self.under_way[id(progress)] = progress
+            self._under_way[id(progress)] = progress
             result: Downloaded | FailedDownload | BaseException
             try:
                 result = Download(progress, self._context, own_client).run()
@@ -117,7 +123,7 @@ class Pool:
                 break
             except BaseException as error:  # raised again in the main thread
                 result = error
-            del self.under_way[id(progress)]
+            del self._under_way[id(progress)]
             self._done.put(result)
         if client is not None:
             client.close()

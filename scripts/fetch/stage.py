@@ -5,10 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-import threading
 from collections.abc import Sequence
 from pathlib import PurePosixPath
-from typing import Final
 
 from scripts.channel.digest_cache import Digests
 from scripts.channel.inventory import look
@@ -35,11 +33,9 @@ from scripts.fetch.progress import progress
 from scripts.lock.channels import undeclared_lines
 from scripts.lock.left_out import left_out_json, left_out_lines
 from scripts.lock.select import Selection
-from scripts.network.errors import OF_THE_DISK, DownloadError, ErrorKind, lower_first, mismatch
-from scripts.network.retry import HostHealth, RetryPolicy
+from scripts.network.errors import OF_THE_DISK, DownloadError, lower_first, size_error
+from scripts.network.retry import RetryPolicy
 from scripts.workspace.workspace import Workspace
-
-_FETCH: Final = "pixi run fetch"
 
 
 def fetch(
@@ -57,10 +53,9 @@ def fetch(
     channel's lock file. `dry_run`: stop before the first byte.
     """
     place = workspace.place
-    if not workspace.settings.allow_unhashed:
-        problems = unhashed_problems(selection.artifacts, workspace.manifest)
-        if problems:
-            raise MirrorError(*problems)
+    problems = unhashed_problems(selection.artifacts, workspace.manifest)
+    if problems and not workspace.settings.allow_unhashed:
+        raise MirrorError(*problems)
     state = read_state(place)
     if not dry_run:
         prepare(place)
@@ -112,75 +107,61 @@ def _download(
     from scripts.network.router import Router
 
     router = Router(workspace.manifest_path, os.environ, console)
-    context = DownloadContext(
-        place=workspace.place,
-        root=workspace.root,
-        policy=policy,
-        router=router,
-        durable=digests.must_be_durable,
-        stop=threading.Event(),
-        health=HostHealth(policy),
-    )
+    context = DownloadContext(workspace.place, workspace.root, router, policy, digests)
+    jobs = workspace.settings.jobs or router.downloads
+    pool = Pool(plan.to_download, context, lambda: HttpClient(router, policy), jobs)
     results: list[Downloaded | FailedDownload] = []
 
     def take(result: Downloaded | FailedDownload) -> None:
         """Note how it ended, and give what came to the other places that it has."""
-        path = result.artifact.path
         results.append(result)
+        path = result.artifact.path
         if isinstance(result, Downloaded):
-            digests.add(path, result.algorithm, result.digest, result.status)
+            digests.add(path, result.digest.algorithm, result.digest.hex, result.status)
             console.detail(f"fetched {path}")
-            place_again(path)
-            return
-        console.detail(f"failed {path}: {result.error.text}")
+        else:
+            console.detail(f"failed {path}: {result.error.text}")
+        error = None if isinstance(result, Downloaded) else result.error
         for again in plan.same_bytes.get(path, ()):
-            take(FailedDownload(artifact=again, error=result.error))
+            take(_place_again(path, again, context, error))
 
-    def place_again(source: PurePosixPath) -> None:
-        for again in plan.same_bytes.get(source, ()):
+    for source in plan.same_bytes.keys() - {each.path for each in plan.to_download}:
+        for again in plan.same_bytes[source]:
             take(_place_again(source, again, context))
-
-    downloads = {each.path for each in plan.to_download}
-    for source in plan.same_bytes.keys() - downloads:
-        place_again(source)
-    jobs = workspace.settings.jobs or router.downloads
-    pool = Pool(plan.to_download, context, lambda: HttpClient(router, policy), jobs)
-    done = size = 0
     with progress(console, len(plan.to_download), plan.size) as show:
         for result in pool.run():
             if result is not None:
                 take(result)
-            if isinstance(result, Downloaded):
-                done, size = done + 1, size + result.status.st_size
-            elif result is not None and result.error.kind in OF_THE_DISK:
+            if isinstance(result, FailedDownload) and result.error.kind in OF_THE_DISK:
                 break
-            under_way = list(pool.under_way.values())
-            names = [each.artifact.name for each in under_way]
-            show(done, size + sum(each.received for each in under_way), names, pool.retries)
+            show(*pool.state)
     return results
 
 
 def _place_again(
-    source: PurePosixPath, again: Artifact, context: DownloadContext
+    source: PurePosixPath,
+    again: Artifact,
+    context: DownloadContext,
+    error: DownloadError | None = None,
 ) -> Downloaded | FailedDownload:
-    """Give an artifact the bytes of another one with its digest, which are there."""
-    digest, size = again.digest, again.size
+    """Give an artifact the bytes of another one with its digest; `error`: why these are not."""
+    digest, size, folder = again.digest, again.size, context.place.folder
     assert digest is not None  # by which they are the same
-    folder = context.place.folder
     try:
+        if error is not None:
+            return FailedDownload(artifact=again, error=error)
         actual = (folder / source).stat().st_size
         if size not in {None, actual}:
-            sizes = mismatch(f"{size} bytes", f"{actual} bytes")
-            raise DownloadError(ErrorKind.WRONG_BYTES, "size differs from pixi.lock", *sizes)
+            raise size_error(f"{size} bytes", f"{actual} bytes")
         part = context.place.parts / f"{digest.hex}.again"
         status = link_or_copy_artifact(
             folder / source, folder / again.path, part, digest, durable=context.durable
         )
-    except OSError as error:
-        return FailedDownload(artifact=again, error=disk_error(error, folder))
-    except DownloadError as error:
-        return FailedDownload(artifact=again, error=error)
-    return Downloaded(artifact=again, algorithm=digest.algorithm, digest=digest.hex, status=status)
+    except OSError as failure:
+        return FailedDownload(artifact=again, error=disk_error(failure, folder))
+    except DownloadError as failure:
+        return FailedDownload(artifact=again, error=failure)
+    return Downloaded(artifact=again, digest=digest, status=status)
 
 
 def _dry_report(plan: Plan, selection: Selection) -> Report:
@@ -238,7 +219,7 @@ def _problem(failed: FailedDownload) -> Problem:
         trouble=redact(lower_first(error.text)),
         code=error.kind.code,
         facts=(*error.details, ("from", redact(source))),
-        help=error.kind.help_at(source, _FETCH),
+        help=error.kind.help_at(source, "pixi run fetch"),
     )
 
 

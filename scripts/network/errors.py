@@ -193,6 +193,12 @@ def mismatch(expected: str, actual: str) -> tuple[tuple[str, str], tuple[str, st
     return ("expected", expected), ("actual", actual)
 
 
+def size_error(expected: str, actual: str) -> DownloadError:
+    """Make the error of a size that is not as the lock has it."""
+    sizes = mismatch(expected, actual)
+    return DownloadError(ErrorKind.WRONG_BYTES, "size differs from pixi.lock", *sizes)
+
+
 def web_page_error() -> DownloadError:
     """Make the error of a page that came instead of a file."""
     text = "a web page came instead of the artifact (a login page?)"

@@ -32,9 +32,9 @@ from scripts.network.errors import (
     kind_of_proxy_error,
     kind_of_status,
     kind_of_tls_error,
-    mismatch,
     refusal_text,
     shortened,
+    size_error,
     web_page_error,
 )
 from scripts.network.mirrors import origin
@@ -64,11 +64,7 @@ class _Adapter(HTTPAdapter):
         return super().proxy_manager_for(proxy, proxy_ssl_context=context, **kwargs, **self._tls)
 
     def get_connection_with_tls_context(
-        self,
-        request: Any,
-        verify: Any,
-        proxies: Any = None,
-        cert: Any = None,  # noqa: ARG002
+        self, request: Any, _verify: Any, proxies: Any = None, **_cert: Any
     ) -> Any:
         proxy = select_proxy(request.url, proxies)
         pools: Any = self.proxy_manager_for(proxy) if proxy else self.poolmanager
@@ -204,10 +200,8 @@ class HttpClient:
             begins = start
         length = parse_digits(response.headers.get("Content-Length", ""))
         if None not in {length, size} and encoding is None and begins + (length or 0) != size:
-            if is_page:
-                raise web_page_error()
-            sizes = mismatch(f"{size} bytes", f"{begins + (length or 0)} bytes")
-            raise DownloadError(ErrorKind.WRONG_BYTES, "size differs from pixi.lock", *sizes)
+            other = size_error(f"{size} bytes", f"{begins + (length or 0)} bytes")
+            raise web_page_error() if is_page else other
         etag = response.headers.get("ETag")
         return Body(
             start=begins,

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from scripts.channel.digest_cache import Digests
 from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import ChannelPlace, channel_place
 from scripts.core.console import Console
@@ -28,7 +29,7 @@ from scripts.lock.parse import parse_lock
 from scripts.lock.select import select
 from scripts.network.errors import DownloadError, ErrorKind
 from scripts.network.http import HttpClient
-from scripts.network.retry import HostHealth, RetryPolicy
+from scripts.network.retry import RetryPolicy
 from scripts.network.router import Router
 from scripts.workspace.settings import Settings
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, lock_text
@@ -111,15 +112,9 @@ def fetch_one(
 ) -> Downloaded:
     parts = urlsplit(artifact.urls[0])
     router = router_of(place.folder.parent, f"{parts.scheme}://{parts.netloc}", mirrors)
-    context = DownloadContext(
-        place=place,
-        root=place.folder.parent,
-        policy=policy,
-        router=router,
-        durable=False,
-        stop=stop or threading.Event(),
-        health=HostHealth(policy),
-    )
+    digests = Digests(place.digests)
+    context = DownloadContext(place, place.folder.parent, router, policy, digests)
+    context.stop = stop or context.stop
     client = HttpClient(router, policy)
     try:
         return Download(DownloadProgress(artifact), context, lambda: client).run()
@@ -146,7 +141,7 @@ def world(upstream: Upstream, tmp_path: Path) -> World:
 
 def assert_right(world: World, placed: Downloaded) -> None:
     assert world.target.read_bytes() == world.data
-    assert placed.digest == hashlib.sha256(world.data).hexdigest()
+    assert placed.digest.hex == hashlib.sha256(world.data).hexdigest()
     assert placed.status.st_size == len(world.data)
     assert list(world.place.parts.iterdir()) == []
 
@@ -404,7 +399,14 @@ def test_a_404_of_a_mirror_is_its_answer(world: World, tmp_path: Path) -> None:
 def test_a_stop_keeps_the_part(world: World) -> None:
     stop = threading.Event()
     world.upstream.always("*.conda", dripping(50_000, 0.2))
-    threading.Timer(0.3, stop.set).start()
+
+    def stop_soon() -> None:
+        while not world.upstream.requests:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        stop.set()
+
+    threading.Thread(target=stop_soon).start()
     with pytest.raises(StoppedError):
         fetch_one(world.artifact, world.place, RetryPolicy(), (), stop)
     assert 0 < world.part.stat().st_size < len(world.data)
@@ -416,7 +418,7 @@ def test_a_file_is_copied(world: World, tmp_path: Path) -> None:
     for location in (written.path.as_uri(), str(written.path), "ch/noarch/near-1.0-0.conda"):
         row = LockRow(written=written, channel="file:///ch", url=location)
         placed = fetch_one(artifact_of(row), world.place)
-        assert placed.digest == written.sha256
+        assert placed.digest.hex == written.sha256
         target = world.place.folder / placed.artifact.path
         assert target.read_bytes() == written.path.read_bytes()
         target.unlink()
