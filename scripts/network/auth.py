@@ -37,17 +37,15 @@ _RATTLER_SCHEMES: Final = frozenset({"s3", "oci", "gcs"})
 _DENIED: Final = frozenset({401, 403, 404})
 # What a header may carry (RFC 9110, 5.5), less spaces, which no token has (RFC 6750).
 _TOKEN: Final = re.compile(r"[\x21-\x7e]+\Z")
-# The strings that a kind must have, and those that it may have (authentication.rs).
-_TOKENS: Final = ("BearerToken", "CondaToken")
-_FIELDS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
-    "BasicHTTP": (("username", "password"), ()),
-    "S3Credentials": (("access_key_id", "secret_access_key"), ("session_token",)),
-    "OAuth": (
-        ("access_token", "token_endpoint", "client_id"),
-        ("audience", "refresh_token", "revocation_endpoint"),
-    ),
+# The strings that a kind must have, or may have (`?`); one without any is a string itself
+# (authentication.rs).
+_FIELDS: Final = {
+    "BearerToken": "",
+    "BasicHTTP": "username password",
+    "CondaToken": "",
+    "S3Credentials": "access_key_id secret_access_key session_token?",
+    "OAuth": "access_token token_endpoint client_id audience? refresh_token? revocation_endpoint?",
 }
-_KINDS: Final = ("BearerToken", "BasicHTTP", "CondaToken", "S3Credentials", "OAuth")
 # No user name, token or folder has brackets in it; neither may a URL (RFC 3986, 2).
 _PLACEHOLDER: Final = re.compile(
     r"<[A-Za-z][\w .-]*>|\$?\{[A-Za-z][\w .-]*\}|(?<=[/:@])\$[A-Z][A-Z0-9_]+(?=[/:@]|\Z)"
@@ -79,7 +77,7 @@ def basic(user: str, password: str) -> Credential:
     return Credential(authorization=f"Basic {pair}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Credentials:
     """All stores by host, in rattler's order; it asks the first `before_keyring` of them first.
 
@@ -141,7 +139,7 @@ def own_credential(url: str) -> Credential | None:
     return basic(unquote(user), unquote(password))
 
 
-def url_for(credential: Credential | None, url: str) -> str:
+def url_for(credential: Credential, url: str) -> str:
     """Return the URL to request: without user and password, with a conda token in the path.
 
     A URL that has a `/t/TOKEN/` already keeps its own.
@@ -149,7 +147,7 @@ def url_for(credential: Credential | None, url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme in {"http", "https"}:
         parts = parts._replace(netloc=parts.netloc.rpartition("@")[2])
-    if credential is not None and credential.conda_token and not parts.path.startswith("/t/"):
+    if credential.conda_token and not parts.path.startswith("/t/"):
         token = quote(credential.conda_token, safe="")
         parts = parts._replace(path=f"/t/{token}{parts.path or '/'}")
     return parts.geturl()
@@ -171,29 +169,17 @@ def read_credentials(config: PixiConfig, environ: Mapping[str, str]) -> Credenti
     A rattler file that is broken is the error of exit code 2, as it ends pixi. A file that is
     named but missing, and a netrc that cannot be read, are notes, as they are warnings in pixi.
     """
-    notes: list[str] = []
-    stores: list[Mapping[str, Credential]] = []
-    named = (config.authentication_override_file, environ.get("RATTLER_AUTH_FILE"))
-    for path in (Path(each) for each in named if each):
-        store = _read_store(path)
-        stores += [] if store is None else [store]
-        notes += [] if store is not None else [f"{path}: there is no such credentials file"]
-    before_keyring = len(stores)
-    home = home_of(environ)
-    store = None if home is None else _read_store(home / ".rattler" / "credentials.json")
-    stores += [] if store is None else [store]
+    home, notes = home_of(environ), []
+    named = [config.authentication_override_file, environ.get("RATTLER_AUTH_FILE")]
+    stores = [_read_store(Path(each), notes) for each in named if each]
+    if home is not None:
+        stores.append(_read_store(home / ".rattler" / "credentials.json", []))
     netrc = environ.get("NETRC")
     if netrc or home is not None:
-        name = "_netrc" if sys.platform == "win32" else ".netrc"
-        store, note = _read_netrc(Path(netrc) if netrc else (home or Path()) / name)
-        stores.append(store)
-        notes += [note] if note and (netrc or not note.endswith("no such netrc")) else []
-    return Credentials(
-        stores=tuple(stores),
-        before_keyring=before_keyring,
-        keyring=_has_keyring(environ),
-        notes=tuple(notes),
-    )
+        default = (home or Path()) / ("_netrc" if sys.platform == "win32" else ".netrc")
+        stores.append(_read_netrc(Path(netrc or default), notes, must_exist=bool(netrc)))
+    before_keyring = sum(map(bool, named))
+    return Credentials(tuple(stores), before_keyring, _has_keyring(environ), tuple(notes))
 
 
 def _has_keyring(environ: Mapping[str, str]) -> bool:
@@ -204,8 +190,8 @@ def _has_keyring(environ: Mapping[str, str]) -> bool:
     return bool(runtime) and (Path(runtime or "") / "bus").exists()
 
 
-def _read_netrc(path: Path) -> tuple[dict[str, Credential], str | None]:
-    """Read a netrc, and what to say of one that cannot be read.
+def _read_netrc(path: Path, notes: list[str], *, must_exist: bool) -> dict[str, Credential]:
+    """Read a netrc; one that cannot be read is empty, and noted.
 
     Its `default` is nobody's, as in rattler, though requests would send it to every host.
     """
@@ -214,23 +200,26 @@ def _read_netrc(path: Path) -> tuple[dict[str, Credential], str | None]:
     try:
         read_regular(path, _LARGEST)  # no pipe and no device
         hosts = netrc.netrc(str(path)).hosts
-    except FileNotFoundError:
-        return {}, f"{path}: there is no such netrc"
     except OSError as error:
-        return {}, f"{path}: cannot read this netrc: {error.strerror}"
-    except netrc.NetrcParseError as error:  # its text may quote a password
-        return {}, f"{path}: not understood as a netrc (line {error.lineno}), so not used"
-    except UnicodeDecodeError:
-        return {}, f"{path}: not understood as a netrc (not text), so not used"
+        is_missing = isinstance(error, FileNotFoundError)
+        reason = f"cannot read this netrc: {error.strerror}"
+        if must_exist or not is_missing:
+            notes.append(f"{path}: {'there is no such netrc' if is_missing else reason}")
+        return {}
+    except (netrc.NetrcParseError, UnicodeDecodeError) as error:  # its text may quote a password
+        where = f"line {getattr(error, 'lineno', None) or '?'}"
+        notes.append(f"{path}: not understood as a netrc ({where}), so not used")
+        return {}
     hosts.pop("default", None)
-    found = {host.lower(): basic(user or "", word or "") for host, (user, _, word) in hosts.items()}
-    return found, None
+    return {host.lower(): basic(user or "", word or "") for host, (user, _, word) in hosts.items()}
 
 
-def _read_store(path: Path) -> dict[str, Credential] | None:
-    """Read one file of rattler's; None where there is none."""
+def _read_store(path: Path, notes: list[str]) -> dict[str, Credential]:
+    """Read one file of rattler's; one that is missing is empty, and noted."""
     text = read_optional_text(path, limit=_LARGEST, what="credentials file")
-    return None if text is None else parse_credentials(text, str(path))
+    if text is None:
+        notes.append(f"{path}: there is no such credentials file")
+    return {} if text is None else parse_credentials(text, str(path))
 
 
 def parse_credentials(text: str, subject: str) -> dict[str, Credential]:
@@ -255,8 +244,8 @@ def _parse_entry(host: str, entry: object, subject: str) -> Credential:
     if not isinstance(entry, dict) or len(entry) != 1:
         raise wrong("has not exactly one kind")
     [(kind, value)] = entry.items()
-    if kind not in _KINDS:
-        raise wrong(f"is of no known kind ({', '.join(_KINDS)})")
+    if kind not in _FIELDS:
+        raise wrong(f"is of no known kind ({', '.join(_FIELDS)})")
     try:
         json.dumps([host, entry], ensure_ascii=False).encode()
     except UnicodeEncodeError:  # a half of a surrogate pair, which JSON can write
@@ -278,12 +267,9 @@ def _parse_entry(host: str, entry: object, subject: str) -> Credential:
 
 def _is_complete(kind: str, value: Any) -> bool:
     """Tell whether rattler will understand it: its own error would quote it."""
-    if kind in _TOKENS:
-        return isinstance(value, str) and value != ""
-    required, optional = _FIELDS[kind]
-    return (
-        isinstance(value, dict)
-        and all(isinstance(value.get(key), str) for key in required)
-        and all(isinstance(value.get(key), str | None) for key in optional)
-        and isinstance(value.get("expires_at"), int | None)
-    )
+    fields = _FIELDS[kind].split()
+    if not fields or not isinstance(value, dict):
+        return not fields and isinstance(value, str) and value != ""
+    required = [isinstance(value.get(each), str) for each in fields if not each.endswith("?")]
+    optional = [isinstance(value.get(each.rstrip("?")), str | None) for each in fields]
+    return all((*required, *optional)) and isinstance(value.get("expires_at"), int | None)

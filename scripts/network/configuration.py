@@ -41,12 +41,8 @@ class RootCerts(StrEnum):
 
 
 # The last two are deprecated, and pixi takes them for `system`.
-_ROOT_CERTS: Final = {
-    "webpki": RootCerts.WEBPKI,
-    "system": RootCerts.SYSTEM,
-    "native": RootCerts.SYSTEM,
-    "all": RootCerts.SYSTEM,
-}
+_OLD_CERTS: Final = dict.fromkeys(("native", "all"), RootCerts.SYSTEM)
+_ROOT_CERTS: Final = {each.value: each for each in RootCerts} | _OLD_CERTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,36 +137,30 @@ def config_paths(
         raise usage_error(
             "PIXI_NO_CONFIG", "set together with PIXI_CONFIG_FILE; pixi takes only one of them"
         )
-    if named is not None:
-        if not named:
-            raise usage_error("PIXI_CONFIG_FILE", "set, but empty")
-        return Path(named), (own,)
-    if no_config is not None and no_config.lower() not in _YES | _NO:
+    if named == "":
+        raise usage_error("PIXI_CONFIG_FILE", "set, but empty")
+    if (no_config or "no").lower() not in _YES | _NO or no_config == "":
         raise usage_error("PIXI_NO_CONFIG", "neither true nor false")
-    if no_config is not None and no_config.lower() in _YES:
-        return None, (own,)
+    if named is not None or (no_config or "no").lower() in _YES:
+        return Path(named) if named else None, (own,)
     return None, (*(folder / _FILE for folder in _global_folders(environ, system)), own)
 
 
 def _global_folders(environ: Mapping[str, str], system: System) -> list[Path]:
     """The folders of the system and of the user (`config_path_system`, `config_path_global`)."""
-    windows, mac = system.platform == "win32", system.platform == "darwin"
     home, xdg = system.home, environ.get("XDG_CONFIG_HOME")
-    folders = [Path("C:\\ProgramData" if windows else "/etc") / "pixi"]
-    if windows:
-        folders += [Path(environ["APPDATA"]) / "pixi"] if environ.get("APPDATA") else []
-    elif mac:
-        folders += [] if xdg is None else [Path(xdg) / "pixi"]
-        folders += [] if home is None else [home / "Library" / "Application Support" / "pixi"]
+    own = environ.get("PIXI_HOME") or (home and home / ".pixi")
+    if system.platform == "win32":
+        roaming = environ.get("APPDATA")
+        found = [Path("C:\\ProgramData/pixi"), roaming and Path(roaming) / "pixi", own]
+    elif system.platform == "darwin":
+        support = home and home / "Library" / "Application Support" / "pixi"
+        found = [Path("/etc/pixi"), xdg and Path(xdg) / "pixi", support, own]
     elif xdg and xdg.startswith("/"):  # the crate dirs takes no relative one
-        folders.append(Path(xdg) / "pixi")
-    elif home is not None:
-        folders.append(home / ".config" / "pixi")
-    if "PIXI_HOME" in environ:
-        folders.append(Path(environ["PIXI_HOME"]))
-    elif home is not None:
-        folders.append(home / ".pixi")
-    return folders
+        found = [Path("/etc/pixi"), Path(xdg) / "pixi", own]
+    else:
+        found = [Path("/etc/pixi"), home and home / ".config" / "pixi", own]
+    return [Path(each) for each in found if each]
 
 
 def parse_pixi_config(text: str, subject: str) -> PixiConfig:
@@ -223,11 +213,7 @@ def merge_configs(weak: PixiConfig, strong: PixiConfig) -> PixiConfig:
 
 
 def parse_s3_options(table: Table) -> tuple[S3Options, ...]:
-    """Parse the tables of all buckets.
-
-    pixi 0.77 says `force-path-style`, rattler's newer tools `addressing-style = "path"`
-    (rattler_config/src/config/s3.rs, 0.6 and 0.12).
-    """
+    """Parse the tables of all buckets, as pixi 0.77 has them (rattler_config 0.6)."""
     return tuple(_bucket(bucket, each) for bucket, each in table.tables())
 
 
@@ -254,15 +240,8 @@ def _bucket(bucket: str, table: Table) -> S3Options:
         raise usage_error(table.subject, f"{table.where} needs an endpoint-url and a region")
     if "://" not in endpoint:
         raise usage_error(table.subject, f"{table.path_of('endpoint-url')} is not a URL")
-    style = table.text("addressing-style")
-    if style not in {None, "path", "virtual-host"}:
-        raise table.wrong("addressing-style", "one of path, virtual-host")
-    return S3Options(
-        bucket=bucket,
-        endpoint_url=endpoint,
-        region=region,
-        path_style=style == "path" or table.flag("force-path-style"),
-    )
+    path_style = table.flag("force-path-style")
+    return S3Options(bucket=bucket, endpoint_url=endpoint, region=region, path_style=path_style)
 
 
 def _spelling(table: Table, key: str, alias: str) -> str:

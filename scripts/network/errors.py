@@ -143,11 +143,8 @@ OF_THE_DISK: Final = frozenset({ErrorKind.DISK_FULL, ErrorKind.NOT_WRITABLE, Err
 LOCAL: Final = OF_THE_DISK | {ErrorKind.IN_USE, ErrorKind.BUSY}
 # No connection came about, which says nothing of what the server would answer.
 UNREACHABLE: Final = frozenset({ErrorKind.UNREACHED, ErrorKind.PROXY})
-_OF_THE_NETWORK: Final = UNREACHABLE | {
-    ErrorKind.CUT_OFF,
-    ErrorKind.TOO_MANY_REQUESTS,
-    ErrorKind.SERVER_ERROR,
-}
+_BUSY: Final = frozenset({ErrorKind.TOO_MANY_REQUESTS, ErrorKind.SERVER_ERROR})
+_OF_THE_NETWORK: Final = UNREACHABLE | _BUSY | {ErrorKind.CUT_OFF}
 _ANSWERED_NO: Final = WRONG | {ErrorKind.GONE}
 
 
@@ -184,8 +181,7 @@ class DownloadError(Exception):
 
     def again(self) -> DownloadError:
         """Return the same error for another artifact: `source` is each one's own."""
-        more = {"status": self.status, "retry_after": self.retry_after}
-        return DownloadError(self.kind, self.text, *self.details, **more)  # type: ignore[arg-type]
+        return DownloadError(self.kind, self.text, *self.details, status=self.status)
 
 
 def mismatch(expected: str, actual: str) -> tuple[tuple[str, str], tuple[str, str]]:

@@ -150,7 +150,7 @@ class HttpClient:
             response.close()
             target = _redirected(route.url, response.headers["location"])
             if origin(target) == origin(route.url):
-                route = Route(url=target, headers=route.headers, proxy=route.proxy)
+                route = Route(target, route.headers, route.proxy)
             else:
                 route = self._router.redirected(target)
         raise DownloadError(ErrorKind.REDIRECT, f"redirected more than {_MOST_REDIRECTS} times")
@@ -188,8 +188,8 @@ class HttpClient:
         if response.status_code not in {200, 206}:
             text = f"HTTP {response.status_code} {shortened(response.reason or '')}".rstrip()
             raise DownloadError(ErrorKind.REFUSED, text, status=response.status_code)
-        encoding: str | None = response.headers.get("Content-Encoding", "").strip().lower()
-        encoding = None if encoding in {"identity", ""} else encoding
+        label = response.headers.get("Content-Encoding", "").strip().lower()
+        encoding = None if label in {"identity", ""} else label
         is_page = response.headers.get("Content-Type", "").lower().startswith("text/html")
         begins = 0
         if response.status_code == 206:

@@ -5,6 +5,8 @@ One child process for all of a run: rattler is asyncio's, which may crash as its
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -60,13 +62,8 @@ class RattlerClient:
         with self._lock:
             child = self._child or self._start()
             self._waiting[str(target)] = answers
-            line = json.dumps({"url": url, "path": str(target)}).encode()
-            try:
-                assert child.stdin is not None
-                child.stdin.write(line + b"\n")
-                child.stdin.flush()
-            except OSError:  # it has died, and `_read` tells of that
-                pass
+            with contextlib.suppress(OSError):  # it has died, and `_read` tells of that
+                _write_line(child, {"url": url, "path": str(target)})
         answer = answers.get()
         if "problem" in answer:
             raise MirrorError(answer["problem"])
@@ -85,10 +82,7 @@ class RattlerClient:
         settings = {
             "tls-no-verify": not self._trust.verify,
             "tls-root-certs": root_for_rattler(self._trust).value,
-            "s3-options": [
-                [each.bucket, each.endpoint_url, each.region, each.path_style]
-                for each in self._config.s3_options
-            ],
+            "s3-options": [dataclasses.astuple(each) for each in self._config.s3_options],
         }
         child = subprocess.Popen(
             worker_command("download"),
@@ -99,8 +93,8 @@ class RattlerClient:
             cwd=existing_folder(),
             process_group=0 if os.name == "posix" else None,  # Ctrl-C is ours to pass on
         )
-        assert child.stdin is not None
-        child.stdin.write(json.dumps(settings).encode() + b"\n")
+        with contextlib.suppress(OSError):
+            _write_line(child, settings)
         self._child = child
         threading.Thread(target=self._read, args=(child, errors), daemon=True).start()
         return child
@@ -151,6 +145,12 @@ class RattlerClient:
         return env
 
 
+def _write_line(child: subprocess.Popen[bytes], value: Mapping[str, object]) -> None:
+    assert child.stdin is not None
+    child.stdin.write(json.dumps(value).encode() + b"\n")
+    child.stdin.flush()
+
+
 def refusal(text: str, url: str, buckets: Container[str]) -> DownloadError:
     """Make of rattler's own words the error of one try, without what they hold of secrets.
 
@@ -162,12 +162,10 @@ def refusal(text: str, url: str, buckets: Container[str]) -> DownloadError:
     parts = urlsplit(url)
     if parts.scheme == "s3":
         return _refusal_of_s3(text, status, message, parts.netloc, is_set=parts.netloc in buckets)
-    kind = ErrorKind.CUT_OFF
-    if status is not None:
-        kind = kind_of_status(status)
-    elif _CONTENT.search(text):
+    kind = ErrorKind.CUT_OFF if status is None else kind_of_status(status)
+    if status is None and _CONTENT.search(text):
         kind = ErrorKind.UNAUTHORIZED
-    elif "tls-no-verify" in text:
+    elif status is None and "tls-no-verify" in text:
         kind = ErrorKind.TLS_NOT_TURNED_OFF
     return DownloadError(kind, message, status=status)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts.core.console import Console
-from scripts.network.auth import placeholder_in, read_credentials, url_for
+from scripts.network.auth import Credential, placeholder_in, read_credentials, url_for
 from scripts.network.configuration import (
     merge_s3_options,
     parse_manifest_s3_options,
@@ -24,7 +24,7 @@ from scripts.network.tls import choose_trust, make_context, usable_ca_environ
 from scripts.workspace.workspace import read_manifest_text
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Route:
     """How to send one request: the URL without its credentials, headers, proxy."""
 
@@ -48,9 +48,8 @@ class Router:
         config = read_pixi_config(manifest_path.parent, environ)
         text = read_manifest_text(manifest_path) if manifest_path.is_file() else ""
         buckets = parse_manifest_s3_options(text, manifest_path.name)
-        config = dataclasses.replace(
-            config, s3_options=merge_s3_options(config.s3_options, buckets)
-        )
+        buckets = merge_s3_options(config.s3_options, buckets)
+        config = dataclasses.replace(config, s3_options=buckets)
         usable, unusable = usable_ca_environ(environ)
         self._mirrors = config.mirrors
         self._proxies = choose_proxies(config, environ)
@@ -89,16 +88,15 @@ class Router:
         Raises DownloadError for a URL with a placeholder in it: no server could answer rightly.
         """
         refuse_placeholder(url)
-        credential = self._credentials.for_url(url)
+        credential = self._credentials.for_url(url) or Credential()
         target = url_for(credential, url)
-        headers = {}
-        if credential is not None and credential.authorization is not None:
-            headers["Authorization"] = credential.authorization
-        return Route(url=target, headers=headers, proxy=self._proxies.for_url(target))
+        sent = credential.authorization
+        headers = {"Authorization": sent} if sent else {}
+        return Route(target, headers, self._proxies.for_url(target))
 
     def redirected(self, url: str) -> Route:
         """Return the route to another host that a server sent us to: no credentials."""
-        return Route(url=url, proxy=self._proxies.for_url(url))
+        return Route(url, proxy=self._proxies.for_url(url))
 
     def needs_rattler(self, url: str, status: int | None = None) -> bool:
         """Tell whether rattler alone can have this URL: s3, oci, tokens to renew.

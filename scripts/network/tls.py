@@ -192,29 +192,24 @@ def make_context(trust: Trust) -> Any:
         context.verify_mode = ssl.CERT_NONE
         return context
     for source in trust.sources:
+        file = ("file", source.path)
         try:
             _load(context, Path(source.path))
         except FileNotFoundError:
-            raise usage_error(source.name, "there is no such file", ("file", source.path)) from None
+            raise usage_error(source.name, "there is no such file", file) from None
         except OSError as error:
-            raise usage_error(
-                source.name,
-                "cannot read certificates from this file",
-                ("file", source.path),
-                ("reason", str(getattr(error, "reason", None) or error.strerror)),
-                help="it must hold certificates in PEM form",
-            ) from None
+            text = "cannot read certificates from this file"
+            reason = ("reason", str(getattr(error, "reason", None) or error.strerror))
+            help_line = "it must hold certificates in PEM form"
+            raise usage_error(source.name, text, file, reason, help=help_line) from None
     if RootCerts.WEBPKI in trust.roots:
         from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
         context.load_verify_locations(cafile=DEFAULT_CA_BUNDLE_PATH)
     if is_system and sys.platform not in {"darwin", "win32"}:
         bundle = _linux_bundle()
-        with contextlib.nullcontext() if trust.is_explicit else contextlib.suppress(OSError):
-            if bundle is None:
-                context.load_default_certs()
-            else:
-                context.load_verify_locations(cafile=bundle)
+        with contextlib.suppress(OSError):  # a broken store trusts nobody; the error will name it
+            context.load_verify_locations(bundle) if bundle else context.load_default_certs()
     return context
 
 

@@ -134,17 +134,17 @@ def test_the_header() -> None:
 @pytest.mark.parametrize(
     ("credential", "url", "expected"),
     [
-        (None, "https://u:p@A.example:8/x?q=1", "https://A.example:8/x?q=1"),
+        (Credential(), "https://u:p@A.example:8/x?q=1", "https://A.example:8/x?q=1"),
         (_bearer("t"), "https://u:p@a.example/x", "https://a.example/x"),
         (Credential(conda_token="t"), "https://a.example/chan/x", "https://a.example/t/t/chan/x"),
         (Credential(conda_token="t"), "https://a.example", "https://a.example/t/t/"),
         (Credential(conda_token="a/b?c"), "https://a.example/x", "https://a.example/t/a%2Fb%3Fc/x"),
         (Credential(conda_token="t"), "https://a.example/t/own/x", "https://a.example/t/own/x"),
         (Credential(conda_token="t"), "https://a.example/tt/x", "https://a.example/t/t/tt/x"),
-        (None, "https://a.example/a%2Bb%21c", "https://a.example/a%2Bb%21c"),
+        (Credential(), "https://a.example/a%2Bb%21c", "https://a.example/a%2Bb%21c"),
     ],
 )
-def test_urls(credential: Credential | None, url: str, expected: str) -> None:
+def test_urls(credential: Credential, url: str, expected: str) -> None:
     assert url_for(credential, url) == expected
 
 

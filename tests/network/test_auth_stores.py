@@ -174,5 +174,6 @@ def test_a_conda_token_goes_into_the_path(tmp_path: Path) -> None:
     path.write_text(json.dumps({"127.0.0.1": {"CondaToken": "tk-1"}}))
     environ = _environ(tmp_path) | {"RATTLER_AUTH_FILE": str(path)}
     credential = read_credentials(PixiConfig(), environ).for_url(URL)
+    assert credential is not None
     assert url_for(credential, URL) == "http://127.0.0.1:9/t/tk-1/x"
     assert credential == Credential(conda_token="tk-1")
