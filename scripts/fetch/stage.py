@@ -82,8 +82,8 @@ def fetch(
     if wanted:
         results = _download(workspace, plan, console, digests, policy or RetryPolicy())
         shared = [each for one in state.workspaces for each in one.artifacts]
-        known = {each.path for each in (*plan.artifacts, *shared)}
-        known.update(each.elsewhere for each in shared)
+        known = {path for each in shared for path in (each.path, each.elsewhere)}
+        known.update(each.path for each in plan.artifacts)
         digests.compact(frozenset(map(str, known)))
         if all(isinstance(each, Downloaded) for each in results):
             shutil.rmtree(place.parts, ignore_errors=True)

@@ -169,7 +169,8 @@ def read_credentials(config: PixiConfig, environ: Mapping[str, str]) -> Credenti
     A rattler file that is broken is the error of exit code 2, as it ends pixi. A file that is
     named but missing, and a netrc that cannot be read, are notes, as they are warnings in pixi.
     """
-    home, notes = home_of(environ), []
+    home = home_of(environ)
+    notes: list[str] = []
     named = [config.authentication_override_file, environ.get("RATTLER_AUTH_FILE")]
     stores = [_read_store(Path(each), notes) for each in named if each]
     if home is not None:

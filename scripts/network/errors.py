@@ -304,7 +304,7 @@ def refusal_text(body: bytes, content_type: str, *, sent: Iterable[str], known: 
     text = " ".join(body.decode("utf-8", "replace").split())
     if text.lower().rstrip(".!") in known.lower():
         return None
-    for secret in (each for text in sent for each in _secrets(text)):
+    for secret in (each for one in sent for each in _secrets(one)):
         edge = "" if len(secret) >= _LONG_SECRET else r"\b"
         text = re.sub(f"{edge}{re.escape(secret)}{edge}", "********", text)
     return shortened(_NAMED_SECRET.sub(r"\1********", redact(text)))

@@ -12,8 +12,6 @@ import ssl
 import time
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
@@ -53,18 +51,22 @@ class _Adapter(HTTPAdapter):
     """Trusts one TLS context alone; by itself requests adds Mozilla's certificates to any."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
-        self._tls = {"ssl_context": context, "cert_reqs": context.verify_mode.name}
+        self._tls: dict[str, Any] = {"ssl_context": context, "cert_reqs": context.verify_mode.name}
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs, **self._tls)
+        super().init_poolmanager(*args, **(kwargs | self._tls))
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         context = self._tls["ssl_context"]
         return super().proxy_manager_for(proxy, proxy_ssl_context=context, **kwargs, **self._tls)
 
     def get_connection_with_tls_context(
-        self, request: Any, _verify: Any, proxies: Any = None, **_cert: Any
+        self,
+        request: Any,
+        verify: Any,  # noqa: ARG002 -- these two are the context's already
+        proxies: Any = None,
+        cert: Any = None,  # noqa: ARG002
     ) -> Any:
         proxy = select_proxy(request.url, proxies)
         pools: Any = self.proxy_manager_for(proxy) if proxy else self.poolmanager
@@ -282,14 +284,8 @@ def _redirected(url: str, location: str) -> str:
 
 
 def parse_retry_after(text: str | None) -> float | None:
-    """Parse Retry-After: seconds, or a date (RFC 9110, 10.2.3)."""
-    seconds = parse_digits((text or "").strip())
-    if text is None or seconds is not None:
-        return seconds
+    """Parse Retry-After: seconds, or a date (RFC 9110, 10.2.3); None for neither."""
     try:
-        wanted = parsedate_to_datetime(text)
-        if wanted.tzinfo is None:
-            wanted = wanted.replace(tzinfo=UTC)
-        return max(0.0, (wanted - datetime.now(UTC)).total_seconds())
-    except (ValueError, OverflowError):  # no date, or one that no calendar has
+        return urllib3.Retry().parse_retry_after(text) if text else None
+    except (urllib3.exceptions.HTTPError, ValueError, OverflowError):  # or no calendar has it
         return None

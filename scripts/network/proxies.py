@@ -58,7 +58,10 @@ class Proxies:
 
     def _is_bypassed(self, host: str, port: int) -> bool:
         """Apply NO_PROXY: `*`, names with all below them, addresses, networks; each with a port."""
-        from urllib.request import proxy_bypass_environment  # brings http.client along
+        # It brings http.client along; and typeshed does not know it.
+        from urllib.request import (  # type: ignore[attr-defined,unused-ignore]
+            proxy_bypass_environment,
+        )
 
         try:
             address = ipaddress.ip_address(host)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from scripts.channel.owners import Owners
+from scripts.channel.owners import Owners, read_owners
 from scripts.channel.part import PartFile
 from scripts.core.errors import ExitCode
 from scripts.core.file_lock import try_lock
@@ -499,14 +499,14 @@ def test_who_shares_the_channel_is_asked_under_the_lock(
 ) -> None:
     """Else another workspace could be mirrored here between the answer and the first byte."""
     asked: list[bool] = []
-    real = fetch.read_owners
+    real = read_owners
 
-    def read_owners(workspace: Workspace, lock: LockFile) -> Owners:
+    def ask(workspace: Workspace, lock: LockFile) -> Owners:
         with workspace.place.lock.open("a+b") as file:
             asked.append(try_lock(file.fileno()))
         return real(workspace, lock)
 
-    monkeypatch.setattr(fetch, "read_owners", read_owners)
+    monkeypatch.setattr(fetch, "read_owners", ask)
     assert world.fetch() == 0
     assert asked == [False]
 

@@ -45,7 +45,7 @@ def complaints(table: Mapping[ErrorKind, str]) -> list[str]:
     return found
 
 
-HELP = {kind: kind.value for kind in ErrorKind}
+HELP: dict[ErrorKind, str] = {kind: kind.value for kind in ErrorKind}
 
 
 def test_every_cause_has_help_of_its_own() -> None:
@@ -53,7 +53,9 @@ def test_every_cause_has_help_of_its_own() -> None:
 
 
 def test_a_cause_without_help_is_found() -> None:
-    broken = {kind: text for kind, text in HELP.items() if kind is not ErrorKind.GONE}
+    broken: dict[ErrorKind, str] = {
+        kind: text for kind, text in HELP.items() if kind is not ErrorKind.GONE
+    }
     broken[ErrorKind.NOT_WRITABLE] = "see to it, then run `{again}` again"
     broken[ErrorKind.FORBIDDEN] = broken[ErrorKind.UNAUTHORIZED]
     assert complaints(broken) == [

@@ -250,7 +250,7 @@ def test_files_are_those_of_pixi(
 def test_values_are_those_of_rattler(tmp_path: Path, places: dict[str, Path], seed: int) -> None:
     """Its own `Config`, on which pixi's rests, says the same of the same files."""
     chance = random.Random(seed)
-    files = []
+    files: list[str | os.PathLike[str]] = []
     for folder in places.values():
         if folder.name != "pixi_home" and chance.random() < 0.8:
             text = _random_file(chance).partition("[s3-options]")[0]
@@ -268,6 +268,6 @@ def test_values_are_those_of_rattler(tmp_path: Path, places: dict[str, Path], se
         "no-verify": bool(theirs.tls_no_verify),
         "certs": "system" if certs in {"native", "all"} else certs,
         "downloads": theirs.concurrency_downloads,
-        "override": None if override is None else str(override),
+        "override": override and str(override),
         "s3": None,
     }
