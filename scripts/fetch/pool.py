@@ -39,6 +39,9 @@ class FailedDownload:
     error: DownloadError
 
 
+_Ended = Downloaded | FailedDownload | BaseException
+
+
 class Pool:
     """Downloads of `artifacts`, in their order; `state` may be read at any time."""
 
@@ -53,12 +56,9 @@ class Pool:
         self._context, self._make_client = context, make_client
         self._left = len(artifacts)
         self._todo: queue.SimpleQueue[DownloadProgress | None] = queue.SimpleQueue()
-        self._done: queue.SimpleQueue[Downloaded | FailedDownload | BaseException] = (
-            queue.SimpleQueue()
-        )
-        self._begun: list[DownloadProgress] = []
+        self._done: queue.SimpleQueue[tuple[DownloadProgress, _Ended]] = queue.SimpleQueue()
         self._under_way: dict[int, DownloadProgress] = {}
-        self._came, self._size = 0, 0
+        self._came = self._size = self._retries = 0
         for artifact in artifacts:
             self._todo.put(DownloadProgress(artifact))
         count = min(jobs or JOBS, _MOST, len(artifacts))
@@ -69,7 +69,7 @@ class Pool:
         """How many came so far, bytes, names under way, and tries that failed; for display."""
         under_way = list(self._under_way.values())
         size = self._size + sum(each.received for each in under_way)
-        retries = sum(each.retries for each in self._begun)
+        retries = self._retries + sum(each.retries for each in under_way)
         return self._came, size, [each.artifact.name for each in under_way], retries
 
     def run(self) -> Iterator[Downloaded | FailedDownload | None]:
@@ -79,11 +79,13 @@ class Pool:
         try:
             while self._left:
                 try:
-                    result = self._done.get(timeout=_TICK)
+                    progress, result = self._done.get(timeout=_TICK)
                 except queue.Empty:
                     yield None
                     continue
                 self._left -= 1
+                self._retries += progress.retries
+                del self._under_way[id(progress)]
                 if isinstance(result, BaseException):
                     raise result
                 if isinstance(result, Downloaded):
@@ -112,9 +114,8 @@ class Pool:
             return client
 
         while (progress := self._todo.get()) is not None and not self._context.stop.is_set():
-            self._begun.append(progress)
             self._under_way[id(progress)] = progress
-            result: Downloaded | FailedDownload | BaseException
+            result: _Ended
             try:
                 result = Download(progress, self._context, own_client).run()
             except DownloadError as error:
@@ -123,7 +124,6 @@ class Pool:
                 break
             except BaseException as error:  # raised again in the main thread
                 result = error
-            del self._under_way[id(progress)]
-            self._done.put(result)
+            self._done.put((progress, result))
         if client is not None:
             client.close()

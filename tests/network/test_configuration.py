@@ -266,7 +266,7 @@ def test_values_are_those_of_rattler(tmp_path: Path, places: dict[str, Path], se
         "proxies": [theirs.proxy_https, theirs.proxy_http],
         "past": theirs.proxy_non_proxy_hosts,
         "no-verify": bool(theirs.tls_no_verify),
-        "certs": "system" if certs in {"native", "all"} else certs,
+        "certs": {"native": "system", "all": "system"}.get(str(certs), certs),
         "downloads": theirs.concurrency_downloads,
         "override": override and str(override),
         "s3": None,
