@@ -58,13 +58,14 @@ def check_new_archives(
 
     The bytes are known to be those of pixi.lock, where it has a digest.
     """
-    known = {each.path: _known(folder, each, digests) for each in artifacts}
-    results = [
-        ArchiveCheck(artifact=each, identity=known[each.path])
-        for each in artifacts
-        if known[each.path] is not None
-    ]
-    unknown = [each for each in artifacts if known[each.path] is None]
+    results: list[ArchiveCheck] = []
+    unknown: list[Artifact] = []
+    for artifact in artifacts:
+        identity = _known(folder, artifact, digests)
+        if identity is None:
+            unknown.append(artifact)
+        else:
+            results.append(ArchiveCheck(artifact=artifact, identity=identity))
     if unknown:
         note(f"opening {len(unknown)} artifact{'' if len(unknown) == 1 else 's'}")
         for each in open_archives(folder, unknown):

@@ -70,7 +70,7 @@ def _layout(parser: argparse.ArgumentParser) -> None:
 
 def _jobs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--jobs", type=_count, metavar="N", help="downloads at a time (default: adapts)"
+        "--jobs", type=_count, metavar="N", help="downloads at a time (default: 16)"
     )
 
 

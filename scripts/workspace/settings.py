@@ -30,7 +30,7 @@ class Kind(StrEnum):
 class Settings:
     """What `[tool.pixi-mirror]` says; each field is a key there and an option of the tasks.
 
-    `environments` and `platforms` None: all that the lock has. `jobs` None: adapt. Platforms
+    `environments` and `platforms` None: all that the lock has. `jobs` None: the default. Platforms
     are named as in the lock, or by their subdir. What a published index no longer names stays
     for `grace`, so that clients at work find it.
     """
