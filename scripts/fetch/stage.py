@@ -21,12 +21,7 @@ from scripts.core.redact import redact
 from scripts.core.report import Report, human_size
 from scripts.core.symlinks import refuse_obstacles
 from scripts.fetch.archives import check_new_archives
-from scripts.fetch.download import (
-    DownloadContext,
-    Downloaded,
-    disk_error,
-    link_or_copy_artifact,
-)
+from scripts.fetch.download import DownloadContext, Downloaded, disk_error, link_or_copy_artifact
 from scripts.fetch.plan import Plan, expectation, make_plan, space_problem, unhashed_problems
 from scripts.fetch.pool import FailedDownload, Pool
 from scripts.fetch.progress import progress

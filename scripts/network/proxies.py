@@ -6,10 +6,10 @@ session of requests knows no exceptions, so the answer is given for each URL.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from ipaddress import ip_address, ip_network
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from scripts.core.errors import usage_error
@@ -39,15 +39,14 @@ class Proxies:
             return None
         if self._is_bypassed(parts.hostname.rstrip("."), parts.port or _PORTS[parts.scheme]):
             return None
-        if "://" not in proxy:
-            proxy = f"http://{proxy}"
+        proxy = proxy if "://" in proxy else f"http://{proxy}"
         try:
-            is_complete = bool(urlsplit(proxy).hostname) and urlsplit(proxy).port != 0
+            kind, host = urlsplit(proxy).scheme, urlsplit(proxy).hostname
+            _ = urlsplit(proxy).port  # raises for one that is none
         except ValueError:
-            is_complete = False
-        if not is_complete:
+            host = None
+        if not host:
             raise usage_error(self.source, f"the proxy for {parts.scheme} is not a URL")
-        kind = urlsplit(proxy).scheme
         if kind not in {"http", "https"}:
             raise usage_error(
                 self.source,
@@ -58,29 +57,22 @@ class Proxies:
 
     def _is_bypassed(self, host: str, port: int) -> bool:
         """Apply NO_PROXY: `*`, names with all below them, addresses, networks; each with a port."""
-        # It brings http.client along; and typeshed does not know it.
-        from urllib.request import (  # type: ignore[attr-defined,unused-ignore]
-            proxy_bypass_environment,
-        )
+        from urllib import request  # brings http.client along
 
-        try:
-            address = ipaddress.ip_address(host)
-        except ValueError:
-            address = None
         names = ",".join(each.removeprefix("*.") for each in self.bypass)
+        by_name: Any = getattr(request, "proxy_bypass_environment")  # noqa: B009 -- typeshed lacks it
         return (
             f".{host}".endswith(".localhost")
-            or (address is not None and address.is_loopback)
             or "*" in self.bypass
-            or bool(proxy_bypass_environment(f"{host}:{port}", {"no": names}))
-            or (address is not None and any(_is_within(address, each) for each in self.bypass))
+            or bool(by_name(f"{host}:{port}", {"no": names}))
+            or any(_is_within(host, each) for each in (*self.bypass, "127.0.0.0/8", "::1"))
         )
 
 
-def _is_within(address: ipaddress.IPv4Address | ipaddress.IPv6Address, network: str) -> bool:
+def _is_within(host: str, network: str) -> bool:
     try:
-        return address in ipaddress.ip_network(network.strip("[]"), strict=False)
-    except ValueError:
+        return ip_address(host) in ip_network(network.strip("[]"), strict=False)
+    except ValueError:  # one of them is a name
         return False
 
 

@@ -123,16 +123,15 @@ def usable_ca_environ(environ: Mapping[str, str]) -> tuple[dict[str, str], tuple
     """
     left, notes = dict(environ), []
     for name, is_folder in (("SSL_CERT_FILE", False), ("SSL_CERT_DIR", True)):
-        text = environ.get(name, "")
-        paths = [each for each in (text.split(os.pathsep) if is_folder else [text]) if each]
-        reasons = {each: _why_useless(each, is_folder=is_folder) for each in paths}
-        notes += [
-            f"{name}: {reason} {path}, so it is not used"
-            for path, reason in reasons.items()
-            if reason
-        ]
+        text, good = environ.get(name, ""), []
+        for path in filter(None, text.split(os.pathsep) if is_folder else [text]):
+            reason = _why_useless(path, is_folder=is_folder)
+            if reason is None:
+                good.append(path)
+            else:
+                notes.append(f"{name}: {reason} {path}, so it is not used")
         if text:
-            left[name] = os.pathsep.join(path for path, reason in reasons.items() if not reason)
+            left[name] = os.pathsep.join(good)
     return left, tuple(notes)
 
 

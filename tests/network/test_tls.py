@@ -154,6 +154,16 @@ def test_a_named_authority_is_trusted(secure: Upstream, name: str) -> None:
     assert _get(f"{secure.url}/x", {name: CA}) == b"whole"
 
 
+@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_a_bundle_of_openssls_own_form_is_one(secure: Upstream, tmp_path: Path, name: str) -> None:
+    """As `openssl x509 -trustout` writes it, and some systems keep theirs."""
+    bundle = tmp_path / "trusted.pem"
+    bundle.write_text(Path(CA).read_text().replace(" CERTIFICATE-", " TRUSTED CERTIFICATE-"))
+    environ, notes = usable_ca_environ({name: str(bundle)})
+    assert notes == ()
+    assert _get(f"{secure.url}/x", environ) == b"whole"
+
+
 @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "SSL_CERT_DIR"])
 @pytest.mark.parametrize("file", ["2a240666.0", "corporate.pem", "whatever"])
 def test_a_folder_of_certificates_is_trusted(
