@@ -11,7 +11,7 @@ from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.file_lock import exclusive
 from scripts.core.report import Report
-from scripts.fetch.stage import FetchOptions, fetch
+from scripts.fetch.stage import fetch
 from scripts.lock.read import read_lock
 from scripts.lock.select import select
 from scripts.workspace.settings import add_setting_options, overrides_from
@@ -35,11 +35,12 @@ def run(options: argparse.Namespace, console: Console) -> Report:
     workspace = open_workspace(options.manifest_path, overrides_from(options))
     lock = read_lock(workspace.lock_path)
     selection = select(lock, workspace.settings)
-    read_users(workspace, lock)  # refuses what cannot share a channel
     if options.dry_run:
-        return fetch(workspace, selection, FetchOptions(dry_run=True), console)
+        read_users(workspace, lock)
+        return fetch(workspace, selection, console, dry_run=True)
     with exclusive(workspace.place.lock, workspace.settings.channel_dir):
-        return fetch(workspace, selection, FetchOptions(), console)
+        read_users(workspace, lock)  # refuses what cannot share a channel
+        return fetch(workspace, selection, console)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from scripts.core.console import Console
 from scripts.core.errors import MirrorError
 from scripts.core.file_lock import exclusive
 from scripts.core.report import Json, Report
-from scripts.fetch.stage import FetchOptions, fetch
+from scripts.fetch.stage import fetch
 from scripts.index.stage import index
 from scripts.keep.relayout import relayout
 from scripts.lock.model import LockFile
@@ -82,7 +82,7 @@ def chain(workspace: Workspace, lock: LockFile, console: Console) -> Report:
     selection = select(lock, workspace.settings)
     users = read_users(workspace, lock)
     stages: tuple[tuple[str, Callable[[], Report]], ...] = (
-        ("fetch", lambda: fetch(workspace, selection, FetchOptions(), console)),
+        ("fetch", lambda: fetch(workspace, selection, console)),
         ("index", lambda: index(workspace, selection, console, users=users)),
         ("verify", lambda: verify(workspace, selection, VerifyOptions(), console, users=users)),
     )

@@ -8,6 +8,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
 from typing import BinaryIO, Self
 
 from scripts.core.file_lock import try_lock
@@ -29,7 +30,7 @@ class PartFile:
 
     def __init__(self, path: Path, algorithm: str) -> None:
         """Name the part; nothing is opened yet."""
-        self._path = path
+        self.path = path
         self._algorithm = algorithm
         self._hash = hashlib.new(algorithm, usedforsecurity=False)
         self.size = 0
@@ -40,10 +41,10 @@ class PartFile:
         Raises OSError (EBUSY) where somebody else is writing to it.
         """
         try:
-            descriptor = os.open(self._path, _FLAGS, 0o666)
+            descriptor = os.open(self.path, _FLAGS, 0o666)
         except FileNotFoundError:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._path, _FLAGS, 0o666)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.path, _FLAGS, 0o666)
         self._descriptor: int | None = descriptor
         try:
             self._lock()
@@ -53,7 +54,12 @@ class PartFile:
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """Close the part."""
         self._close()
 
@@ -66,14 +72,18 @@ class PartFile:
         """
         position = os.lseek(self._fileno, 0, os.SEEK_CUR)
         if not position == os.fstat(self._fileno).st_size == self.size:
-            os.lseek(self._fileno, 0, os.SEEK_SET)
-            self._read()
+            self.reread()
         return self._hash.hexdigest()
+
+    def reread(self) -> None:
+        """Hash what is there: a program that was told of `path` has written it."""
+        os.lseek(self._fileno, 0, os.SEEK_SET)
+        self._read()
 
     def write(self, data: bytes | memoryview) -> None:
         """Append bytes and hash them."""
         self._hash.update(data)
-        with naming(self._path):
+        with naming(self.path):
             written = os.write(self._fileno, data)
             while written < len(data):  # the system may take less than it is given
                 written += os.write(self._fileno, memoryview(data)[written:])
@@ -89,7 +99,7 @@ class PartFile:
     def restart(self) -> None:
         """Forget all bytes."""
         os.lseek(self._fileno, 0, os.SEEK_SET)
-        with naming(self._path):
+        with naming(self.path):
             os.ftruncate(self._fileno, 0)
         self._hash = hashlib.new(self._algorithm, usedforsecurity=False)
         self.size = 0
@@ -101,31 +111,31 @@ class PartFile:
         (ESTALE) where another file has got the part's name, so that not these bytes would move.
         """
         if durable:
-            with naming(self._path):
+            with naming(self.path):
                 make_durable(self._fileno)
         status = os.fstat(self._fileno)
-        if not os.path.samestat(status, self._path.stat()):
-            raise OSError(errno.ESTALE, "another file has taken its place", str(self._path))
-        if os.name == "nt":  # which renames no open file; else it is locked until it is there
+        if not os.path.samestat(status, self.path.stat()):
+            raise OSError(errno.ESTALE, "another file has taken its place", str(self.path))
+        if os.name == "nt":  # which renames no open file; elsewhere the lock is held until then
             self._close()
-        move(self._path, target)
+        move(self.path, target)
         self._close()
         return status
 
     def discard(self) -> None:
         """Remove the part."""
         self._close()
-        unlink(self._path, missing_ok=True)
+        unlink(self.path, missing_ok=True)
 
     def _lock(self) -> None:
         """Lock the part; refuse one that somebody else has, or has just placed or removed."""
         if try_lock(self._fileno):
             try:
-                if os.path.samestat(os.fstat(self._fileno), self._path.stat()):
+                if os.path.samestat(os.fstat(self._fileno), self.path.stat()):
                     return
             except FileNotFoundError:
                 pass
-        raise OSError(errno.EBUSY, "another run is writing to it", str(self._path))
+        raise OSError(errno.EBUSY, "another run is writing to it", str(self.path))
 
     def _read(self) -> None:
         """Hash all from the beginning, where the position is, to the end."""
@@ -138,7 +148,7 @@ class PartFile:
     @property
     def _fileno(self) -> int:
         if self._descriptor is None:
-            raise ValueError(f"{self._path} is closed")
+            raise ValueError(f"{self.path} is closed")
         return self._descriptor
 
     def _close(self) -> None:

@@ -44,9 +44,8 @@ def call_rattler(
     `timeout` seconds.
     """
     subject = f"py-rattler ({function})"
-    environment = dict(os.environ if env is None else env)
-    environment |= {"PYTHONPATH": str(_ROOT), "PYTHONIOENCODING": "utf-8"}
-    command = [*wrapper, sys.executable, "-P", "-m", "scripts.core.rattler_worker", function]
+    environment = worker_environment(os.environ if env is None else env)
+    command = [*wrapper, *worker_command(function)]
     try:
         done = run_program(
             command, environment, input=json.dumps(dict(arguments)).encode(), timeout=timeout
@@ -61,7 +60,7 @@ def call_rattler(
             )
         ) from None
     # Judged by the result, not by the exit code: the work may be done though the exit crashed.
-    answer = _answer(done.stdout.decode("utf-8", "replace"))
+    answer = parse_answer(done.stdout.decode("utf-8", "replace"))
     if "error" in answer:
         raise RattlerRefusedError(answer["error"])
     if "result" in answer:
@@ -88,7 +87,17 @@ def rank_versions(versions: Iterable[str]) -> Mapping[str, int]:
     return {text: rank for text, rank in ranks.items() if isinstance(rank, int)}
 
 
-def _answer(output: str) -> dict[str, Any]:
+def worker_command(function: str) -> list[str]:
+    """Return the command that runs a function of the worker."""
+    return [sys.executable, "-P", "-m", "scripts.core.rattler_worker", function]
+
+
+def worker_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """Return a child's environment variables with those that the worker needs."""
+    return {**env, "PYTHONPATH": str(_ROOT), "PYTHONIOENCODING": "utf-8"}
+
+
+def parse_answer(output: str) -> dict[str, Any]:
     """Find the line with the answer; empty where there is none, or only its beginning."""
     for line in reversed(output.splitlines()):
         if line.startswith('{"rattler": '):

@@ -65,12 +65,34 @@ def rank_versions(arguments: dict[str, Any]) -> dict[str, int]:
 
 
 def download(arguments: dict[str, Any]) -> None:
-    """Download `url` to the file `path` with rattler's client, its credentials and transports."""
+    """Download what each line of stdin names, `{"url": …, "path": …}`, over the file `path`.
+
+    With rattler's client, its credentials and transports, side by side, until stdin ends. Each is
+    answered by a line of its own, as in `main`, that has the `path` beside the result.
+    """
+    asyncio.run(_download_all(_client(arguments)))
+
+
+async def _download_all(client: Any) -> None:
+    loop = asyncio.get_running_loop()
+    under_way: set[asyncio.Task[None]] = set()
+    while line := await loop.run_in_executor(None, sys.stdin.buffer.readline):
+        task = loop.create_task(_download(client, **json.loads(line)))
+        under_way.add(task)
+        task.add_done_callback(under_way.discard)
+
+
+async def _download(client: Any, url: str, path: str) -> None:
     from pathlib import Path
 
     from rattler.package_streaming import download_to_path
 
-    asyncio.run(download_to_path(_client(arguments), arguments["url"], Path(arguments["path"])))
+    answer: dict[str, Any] = {"result": None, "path": path}
+    try:
+        await download_to_path(client, url, Path(path))
+    except Exception as error:  # passed on to the parent, which decides
+        answer = {"error": str(error) or type(error).__name__, "path": path}
+    _say(answer)
 
 
 def current_platform(_arguments: dict[str, Any]) -> str:
@@ -232,7 +254,7 @@ def main(function: str) -> None:
         "requirements": requirements,
         "solve": solve,
     }
-    arguments = json.loads(sys.stdin.buffer.read())
+    arguments = json.loads(sys.stdin.buffer.readline())
     answer: dict[str, Any]
     try:
         answer = {"result": functions[function](arguments)}
@@ -241,10 +263,14 @@ def main(function: str) -> None:
 
         traceback.print_exc()
         answer = {"error": str(error) or type(error).__name__}
-    sys.stdout.write("\n" + json.dumps({"rattler": answer}) + "\n")
-    sys.stdout.flush()
+    _say(answer)
     sys.stderr.flush()
     os._exit(0)
+
+
+def _say(answer: dict[str, Any]) -> None:
+    sys.stdout.write("\n" + json.dumps({"rattler": answer}) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from scripts.core.subdir import NOARCH
 from scripts.doctor.mirror import Mirror, at_url_path
 from scripts.lock.location import is_path, keeps_path
 from scripts.lock.model import LockedEnvironment, LockedPackage, PlatformPackages
-from scripts.network.pixi_config_layers import PixiConfig
+from scripts.network.configuration import PixiConfig
 from scripts.verify.findings import Place
 from scripts.workspace.settings import Kind
 

@@ -23,12 +23,6 @@ from scripts.core.layout import Layout, folder_of_channel
 from scripts.core.record import Record
 from scripts.core.redact import redact, without_secrets
 from scripts.core.subdir import NOARCH
-from scripts.fetch.copy import local_path
-from scripts.fetch.encoding import UNDOABLE, NotEncodedError, undone
-from scripts.fetch.failure import DownloadError, Patience, pause_before
-from scripts.fetch.http import Http, Wish, web_page_error
-from scripts.fetch.outcome import advise
-from scripts.fetch.router import Router
 from scripts.index.repodata import (
     REPODATA,
     REPODATA_ZST,
@@ -39,9 +33,14 @@ from scripts.index.repodata import (
 from scripts.lock.location import is_path, is_sound_url, url_subdir
 from scripts.lock.model import LockedEnvironment, LockedPackage
 from scripts.lock.select import path_of
+from scripts.network.encoding import SUPPORTED_ENCODINGS, NotEncodedError, decode
+from scripts.network.errors import DownloadError, web_page_error
+from scripts.network.local_file import local_path
 from scripts.network.mirrors import origin
+from scripts.network.retry import RetryPolicy, backoff_delay
+from scripts.network.router import Router
 
-_PATIENCE: Final = Patience(tries=3)
+_POLICY: Final = RetryPolicy(total=3)
 _LARGEST: Final = 1 << 30  # bytes; conda-forge's largest repodata is a third of that
 _GONE: Final = frozenset({404, 410})
 _DEEPEST: Final = 3  # folders of a channel's name: nvidia/label/cuda-11.8.0
@@ -261,13 +260,17 @@ class _Repodata:
 
     def __init__(self, place: MirrorPlace, router: Router | None) -> None:
         self._place = place
-        self._http = None if router is None else Http(router, _PATIENCE)
+        self._client = None
+        if router is not None:
+            from scripts.network.http import HttpClient  # brings all of requests along
+
+            self._client = HttpClient(router, _POLICY)
         self._known: dict[PurePosixPath, Records | None] = {}
         self._pages = 0
 
     def close(self) -> None:
-        if self._http is not None:
-            self._http.close()
+        if self._client is not None:
+            self._client.close()
 
     def records(self, subdir: PurePosixPath) -> Records | None:
         """Return the records of a subdir by file name, None where it has no repodata."""
@@ -326,23 +329,23 @@ class _Repodata:
         self, url: str, subject: str, *, is_page: bool = False
     ) -> tuple[bytes, str | None] | None:
         """Return a file's bytes and encoding, None where the server has no such file."""
-        for attempt in range(1, _PATIENCE.tries + 1):
+        for attempt in range(1, _POLICY.total + 1):
             try:
                 return self._body(url, subject, is_page=is_page)
             except DownloadError as error:
                 if error.status in _GONE:
                     return None
-                if attempt == _PATIENCE.tries or not error.is_retryable:
+                if attempt == _POLICY.total or not error.is_retryable:
                     raise MirrorError(_unread(subject, url, error)) from None
-                time.sleep(pause_before(attempt + 1, error, _PATIENCE))
+                time.sleep(backoff_delay(attempt + 1, error, _POLICY))
         raise AssertionError("the last try returns or raises")
 
     def _body(self, url: str, subject: str, *, is_page: bool) -> tuple[bytes, str | None]:
         """Return a file's bytes and the encoding that the server says is around them."""
         parts, size = [], 0
-        if self._http is None:
+        if self._client is None:
             raise AssertionError("a folder is not asked over HTTP")
-        body = self._http.get(url, Wish())
+        body = self._client.get(url)
         with contextlib.closing(body.chunks) as chunks:
             if body.is_page and not is_page:
                 raise web_page_error()
@@ -376,9 +379,9 @@ def _parsed(data: bytes, subject: str, encoding: str | None = None) -> Records:
         plain = parse_zst(data, subject) if subject.endswith(REPODATA_ZST) else data
         return parse_repodata(plain, subject).records
     except DamagedIndexError as error:
-        if encoding in UNDOABLE:
+        if encoding in SUPPORTED_ENCODINGS:
             with contextlib.suppress(NotEncodedError):
-                plain = b"".join(undone(io.BytesIO(data), encoding, _LARGEST))
+                plain = b"".join(decode(io.BytesIO(data), encoding, _LARGEST))
                 return _parsed(plain, subject)
         ask = "its keeper runs `pixi run index`, then `pixi run verify`"
         raise MirrorError(
@@ -388,11 +391,11 @@ def _parsed(data: bytes, subject: str, encoding: str | None = None) -> Records:
 
 def _unread(subject: str, url: str, error: DownloadError) -> Problem:
     """Say why a mirror could not be read, and what to do."""
-    code, help_line = advise(error.kind, url, "pixi run doctor")
+    code = error.kind.code
     return Problem(
         subject=subject,
         trouble=f"cannot be read: {redact(error.text)}",
         code=ExitCode.USAGE if code is ExitCode.NO else code,  # nothing was answered
         facts=error.details,
-        help=help_line,
+        help=error.kind.help_at(url, "pixi run doctor"),
     )

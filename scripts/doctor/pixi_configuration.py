@@ -15,8 +15,7 @@ from scripts.doctor.diagnose import Availability, Consumer, Diagnosis, Verdict
 from scripts.doctor.mirror import Mirror, plain_url
 from scripts.lock.model import LockedEnvironment
 from scripts.lock.select import every_channel
-from scripts.network.mirrors import candidates, origin
-from scripts.network.pixi_config_layers import Mirrors
+from scripts.network.mirrors import Mirrors, mirror_urls, origin
 from scripts.verify.findings import Place
 
 # Nothing of these is to be asked of the mirror.
@@ -117,7 +116,7 @@ def _is_redirected(mirrors: Mirrors, redirect: _Redirect) -> bool:
 
 def _first_asked(mirrors: Mirrors, redirect: _Redirect) -> str | None:
     try:
-        return candidates(mirrors, redirect.url)[0]
+        return mirror_urls(mirrors, redirect.url)[0]
     except MirrorError:  # a prefix with an empty list
         return None
 

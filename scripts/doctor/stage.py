@@ -17,11 +17,11 @@ from scripts.doctor.diagnose import ConfiguredClient, Consumer, diagnose
 from scripts.doctor.mirror import MirrorPlace, absolute, read_mirror
 from scripts.doctor.pixi_configuration import compare_pixi_configuration
 from scripts.doctor.report import Results, make_report
-from scripts.fetch.copy import local_path
-from scripts.fetch.router import Router
 from scripts.lock.read import read_lock
 from scripts.lock.select import choose_environments
-from scripts.network.pixi_config import read_pixi_config
+from scripts.network.configuration import read_pixi_config
+from scripts.network.local_file import local_path
+from scripts.network.router import Router
 from scripts.verify.install.conda import find_conda
 from scripts.workspace.settings import Settings
 

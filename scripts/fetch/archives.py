@@ -27,7 +27,7 @@ _UNPROVEN: Final = "`pixi run verify --level files` tells whether these are the 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
+class ArchiveCheck:
     """What came of one artifact: `identity` is what it says that it is: name, version, build.
 
     Else `damage` is why it cannot be opened, or `unread` why the file cannot be read.
@@ -51,21 +51,21 @@ class Opened:
         return self.identity is not None and self.identity.lower() == self.expected.lower()
 
 
-def check_archives(
+def check_new_archives(
     folder: Path, artifacts: Iterable[Artifact], digests: DigestCache, note: Callable[[str], None]
 ) -> tuple[tuple[Problem, ...], int]:
     """Open what was not opened before; return what is wrong, and how many were opened now.
 
     The bytes are known to be those of pixi.lock, where it has a digest.
     """
-    results: list[Opened] = []
+    results: list[ArchiveCheck] = []
     unknown: list[Artifact] = []
     for artifact in artifacts:
         identity = _known(folder, artifact, digests)
         if identity is None:
             unknown.append(artifact)
         else:
-            results.append(Opened(artifact=artifact, identity=identity))
+            results.append(ArchiveCheck(artifact=artifact, identity=identity))
     if unknown:
         note(f"opening {len(unknown)} artifact{'' if len(unknown) == 1 else 's'}")
         for each in open_archives(folder, unknown):
@@ -83,7 +83,7 @@ def _known(folder: Path, artifact: Artifact, digests: DigestCache) -> str | None
         return None
 
 
-def open_archives(folder: Path, artifacts: Iterable[Artifact]) -> Iterator[Opened]:
+def open_archives(folder: Path, artifacts: Iterable[Artifact]) -> Iterator[ArchiveCheck]:
     """Open them side by side, as decompression frees the interpreter lock; the largest first."""
     from concurrent.futures import ThreadPoolExecutor
 
@@ -95,54 +95,48 @@ def open_archives(folder: Path, artifacts: Iterable[Artifact]) -> Iterator[Opene
         pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C: not all the rest
 
 
-def _open(folder: Path, artifact: Artifact) -> Opened:
+def _open(folder: Path, artifact: Artifact) -> ArchiveCheck:
     from scripts.channel.archive import BadArchiveError, read_archive
 
     file = folder / artifact.path
     try:
         status = file.stat()
         if not S_ISREG(status.st_mode):  # a pipe would be waited for
-            return Opened(artifact=artifact, damage="it is not a file")
-        return Opened(artifact=artifact, status=status, identity=read_archive(file))
+            return ArchiveCheck(artifact=artifact, damage="it is not a file")
+        return ArchiveCheck(artifact=artifact, status=status, identity=read_archive(file))
     except BadArchiveError as error:
-        return Opened(artifact=artifact, damage=str(error))
+        return ArchiveCheck(artifact=artifact, damage=str(error))
     except OSError as error:
-        return Opened(artifact=artifact, unread=error)
+        return ArchiveCheck(artifact=artifact, unread=error)
 
 
-def archive_problem(opened: Opened, *facts: tuple[str, str], is_proven: bool = True) -> Problem:
+def archive_problem(
+    check: ArchiveCheck, *details: tuple[str, str], is_proven: bool = True
+) -> Problem:
     """Say what is wrong, whose fault it is and what can be done.
 
     `is_proven`: its bytes are those of pixi.lock, where it has a digest.
     """
-    if opened.unread is not None:
-        return _unread(opened, opened.unread, facts)
-    digest = opened.artifact.digest
-    if opened.damage is not None:
-        trouble, details = "is no artifact that can be opened", [("because", opened.damage)]
+    code, digest = ExitCode.NO, check.artifact.digest
+    help_line = _UNHASHED if digest is None else _UPSTREAM if is_proven else _UNPROVEN
+    found: list[tuple[str, str]] = []
+    if isinstance(check.unread, FileNotFoundError | NotADirectoryError):
+        trouble, help_line = "is missing", "pixi run fetch"
+    elif check.unread is not None:
+        trouble, help_line = f"cannot be read: {check.unread.strerror}", "see to the disk"
+        code = ExitCode.USAGE
+    elif check.damage is not None:
+        trouble, found = "is no artifact that can be opened", [("because", check.damage)]
     else:
         trouble = "is another package than pixi.lock says"
-        details = [("expected", opened.expected), ("actual", str(opened.identity))]
-    help_line = _UNHASHED if digest is None else _UPSTREAM if is_proven else _UNPROVEN
-    if is_proven and digest is not None:
+        found = [("expected", check.expected), ("actual", str(check.identity))]
+    if found and is_proven and digest is not None:
         named = f"{digest.algorithm} {digest.hex}"
-        details.append(("bytes", f"just those that pixi.lock names: {named}"))
+        found.append(("bytes", f"just those that pixi.lock names: {named}"))
     return Problem(
-        subject=str(opened.artifact.path),
+        subject=str(check.artifact.path),
         trouble=trouble,
-        code=ExitCode.NO,
-        facts=(*details, ("from", redact(opened.artifact.urls[0])), *facts),
+        code=code,
+        facts=(*found, ("from", redact(check.artifact.urls[0])), *details),
         help=help_line,
-    )
-
-
-def _unread(opened: Opened, error: OSError, facts: tuple[tuple[str, str], ...]) -> Problem:
-    """Tell a file that is not there from a disk that does not give it."""
-    is_gone = isinstance(error, FileNotFoundError | NotADirectoryError)
-    return Problem(
-        subject=str(opened.artifact.path),
-        trouble="is missing" if is_gone else f"cannot be read: {error.strerror}",
-        code=ExitCode.NO if is_gone else ExitCode.USAGE,
-        facts=(("from", redact(opened.artifact.urls[0])), *facts),
-        help="pixi run fetch" if is_gone else "see to the disk",
     )

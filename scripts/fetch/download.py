@@ -11,135 +11,125 @@ import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 
-from scripts.channel.part import PartFile
+from scripts.channel.digest_cache import DigestCache
+from scripts.channel.part import PartFile, move
 from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import ChannelPlace
+from scripts.core.errors import MirrorError
+from scripts.core.files import unlink
 from scripts.core.record import Digest
-from scripts.fetch.copy import local_path, read_chunks, wrong_digest
-from scripts.fetch.encoding import UNDOABLE, NotEncodedError, undone
-from scripts.fetch.failure import (
-    OF_THE_DISK,
+from scripts.network.encoding import SUPPORTED_ENCODINGS, NotEncodedError, decode
+from scripts.network.errors import (
+    LOCAL,
     WRONG,
     DownloadError,
     ErrorKind,
-    Patience,
     mismatch,
-    pause_before,
+    shortened,
+    web_page_error,
 )
-from scripts.fetch.http import Body, Http, Wish, web_page_error
-from scripts.fetch.reach import Reach
-from scripts.fetch.reason import shortened
+from scripts.network.local_file import local_path, read_chunks
+from scripts.network.retry import HostHealth, RetryPolicy, backoff_delay
+from scripts.network.router import Router, refuse_placeholder
+
+if TYPE_CHECKING:
+    from scripts.network.http import HttpClient
 
 # bytes; where the lock tells no size, a longer body is taken for an endless one
-_LARGEST_UNSIZED = 16 << 30
+_LARGEST_UNSIZED: Final = 16 << 30
 # The same wrong bytes twice are what the server has; asking on would only cost time.
-_MOST_WRONG = 2
+_MOST_WRONG: Final = 2
 # How much longer a file may be that somebody has packed, though it cannot be packed further.
-_PACKED_MORE = 1 << 20
+_PACKED_MORE: Final = 1 << 20
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_FORBIDDEN: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 class StoppedError(Exception):
     """The run is ending (Ctrl-C, a full disk): the part stays as it is."""
 
 
-class Ways(Protocol):
-    """The ways to a URL: see `scripts.fetch.router.Router`, which has them from pixi's settings."""
-
-    def sources(self, url: str) -> tuple[str, ...]:
-        """Return the URLs to ask for a location of the lock, in order (mirrors)."""
-
-    def failed(self, url: str, error: DownloadError) -> None:
-        """Hear that a source failed."""
-
-    def needs_rattler(self, url: str) -> bool:
-        """Tell whether requests cannot ask for this URL."""
-
-    def rattler_may_know(self, url: str, status: int) -> bool:
-        """Tell whether rattler may be let in where we were refused (keyring)."""
-
-    def download_by_rattler(self, url: str, target: Path) -> None:
-        """Download to a file by rattler."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class DownloadContext:
     """What all downloads of a run share; `durable`: on the disk before they appear."""
 
-    place: ChannelPlace
-    root: Path
-    patience: Patience
-    ways: Ways
-    durable: bool
-    stop: threading.Event
-    reach: Reach
+    def __init__(
+        self,
+        place: ChannelPlace,
+        root: Path,
+        router: Router,
+        policy: RetryPolicy,
+        digests: DigestCache,
+    ) -> None:
+        """Take where to, and the way from where."""
+        self.place, self.root, self.router, self.policy = place, root, router, policy
+        self.durable = digests.must_be_durable
+        self.health = HostHealth(policy)
+        self.stop = threading.Event()
 
 
 @dataclass(slots=True)
-class Flow:
-    """How far one download is; written by its thread, read by whoever looks.
-
-    `processor_seconds` is what it has cost so far; `is_large`: begun as one of the largest left.
-    """
+class DownloadProgress:
+    """How far one download is; written by its thread, read by whoever looks."""
 
     artifact: Artifact
-    is_large: bool = False
     received: int = 0
     retries: int = 0
-    processor_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Placed:
+class Downloaded:
     """An artifact that is now in the channel: its digest, and its file's status."""
 
     artifact: Artifact
-    algorithm: str
-    digest: str
+    digest: Digest
     status: os.stat_result
 
 
 class Download:
     """One artifact's way into the channel."""
 
-    def __init__(self, flow: Flow, shared: Surroundings, http: Callable[[], Http]) -> None:
-        """Take what is to be brought; `http` gives the calling thread's client."""
-        self._flow = flow
-        self._artifact = flow.artifact
-        self._shared = shared
-        self._http = http
-        self._digest = flow.artifact.digest
-        self._size = flow.artifact.size
+    def __init__(
+        self, progress: DownloadProgress, context: DownloadContext, client: Callable[[], HttpClient]
+    ) -> None:
+        """Take what is to be brought; `client` gives the calling thread's."""
+        self._progress, self._context, self._client = progress, context, client
+        self._artifact = progress.artifact
+        self._digest = progress.artifact.digest
+        self._algorithm = self._digest.algorithm if self._digest else "sha256"
+        self._size = progress.artifact.size
         self._etag: str | None = None
-        self._body: Body | None = None  # what a server said of the bytes in the part
-        self._began = time.thread_time()
+        # What a server said of the bytes in the part.
+        self._encoding: str | None = None
+        self._is_page = False
         self._for_rattler: set[str] = set()
 
-    def run(self) -> Placed:
+    def run(self) -> Downloaded:
         """Try every location of the lock; raises the last DownloadError, or StoppedError."""
         # Named after what it must hash to, so that a later run can go on with it.
-        key = self._digest.hex if self._digest else _unhashed_key(self._artifact)
-        algorithm = self._digest.algorithm if self._digest else "sha256"
+        path = str(self._artifact.path).encode()
+        key = self._digest.hex if self._digest else hashlib.sha256(path).hexdigest()
         *others, final = self._artifact.urls
         try:
-            with PartFile(self._shared.place.parts / f"{key}.part", algorithm) as part:
+            with PartFile(self._context.place.parts / f"{key}.part", self._algorithm) as part:
                 if self._digest is None:
                     part.restart()  # nothing could tell that two halves belong together
                 for url in others:
                     try:
                         return self._from(url, part)
                     except DownloadError as error:
-                        if error.kind in OF_THE_DISK:
+                        if error.kind in LOCAL:
                             raise
                 return self._from(final, part)
         except OSError as error:
-            raise disk_error(error, self._shared.place.folder) from None
+            raise disk_error(error, self._context.place.folder) from None
 
-    def _from(self, url: str, part: PartFile) -> Placed:
+    def _from(self, url: str, part: PartFile) -> Downloaded:
         """Ask one location's sources in turn until the right bytes are there."""
-        sources = self._shared.ways.sources(url)
-        tries = max(self._shared.patience.tries, len(sources))
+        context = self._context
+        sources = context.router.sources(url)
+        tries = max(context.policy.total, len(sources))
         wrong = 0
         for attempt in range(1, tries + 1):
             source = sources[(attempt - 1) % len(sources)]
@@ -149,183 +139,189 @@ class Download:
                 return self._place(part)
             except DownloadError as error:
                 error.source = source
-                self._shared.reach.failed(source, error, began)
-                self._shared.ways.failed(source, error)
+                context.health.failed(source, error, began)
+                context.router.failed(source, error)
                 wrong += error.kind in WRONG
                 elsewhere = attempt < len(sources)
-                if attempt == tries or all(map(self._shared.reach.lost, sources)):
+                if attempt == tries or all(map(context.health.is_down, sources)):
                     raise
-                if not self._goes_on(error, wrong, elsewhere=elsewhere):
+                if not self._is_worth_another(error, source, wrong, elsewhere=elsewhere):
                     raise
-                self._flow.retries += 1
+                self._progress.retries += 1
                 at_once = elsewhere or source in self._for_rattler
-                pause = 0.0 if at_once else pause_before(attempt + 1, error, self._shared.patience)
-                if self._shared.stop.wait(pause):
+                pause = 0.0 if at_once else backoff_delay(attempt + 1, error, context.policy)
+                if context.stop.wait(pause):
                     raise StoppedError from None
         raise AssertionError("the last try returns or raises")
 
-    def _goes_on(self, error: DownloadError, wrong: int, *, elsewhere: bool) -> bool:
+    def _is_worth_another(
+        self, error: DownloadError, source: str, wrong: int, *, elsewhere: bool
+    ) -> bool:
         """Tell whether one more try may help; `elsewhere`: it would be the next mirror's."""
-        source = error.source or ""
-        if error.status is not None:
-            if source not in self._for_rattler and self._shared.ways.rattler_may_know(
-                source, error.status
-            ):
-                self._for_rattler.add(source)
-                return True
-            return error.is_retryable
-        if error.kind in OF_THE_DISK:
-            return False
-        return elsewhere or (error.is_retryable and wrong < _MOST_WRONG)
+        if error.status is None:
+            may_pass = error.is_retryable and wrong < _MOST_WRONG
+            return error.kind not in LOCAL and (elsewhere or may_pass)
+        if source not in self._for_rattler and self._context.router.needs_rattler(
+            source, error.status
+        ):
+            self._for_rattler.add(source)
+            return True
+        return error.is_retryable
 
     def _fill(self, source: str, part: PartFile) -> None:
         """Write a source's bytes into the part, behind those it has where the source can."""
         if self._size is not None and part.size > self._size:
             part.restart()
-        self._body = None
+        self._encoding, self._is_page = None, False
         if self._size is not None and part.size == self._size:
             return  # whole since an earlier run; its digest is looked at next
-        lost = self._shared.reach.lost(source)
-        if lost is not None:
-            raise lost
-        with (
-            contextlib.closing(self._chunks(source, part)) as chunks,
-            self._shared.reach.body_from(source),
-        ):
-            limit = self._limit()
-            for chunk in chunks:
-                if self._shared.stop.is_set():
-                    raise StoppedError
-                if part.size + len(chunk) > limit:
-                    part.restart()
-                    text = "longer than pixi.lock says" if self._size else "far too long"
-                    raise self._wrong(text, *mismatch(f"at most {limit} bytes", "more"))
-                part.write(chunk)
-                self._flow.received = part.size
-                self._flow.processor_seconds = time.thread_time() - self._began
+        down = self._context.health.is_down(source)
+        if down is not None:
+            raise down
+        if source in self._for_rattler or self._context.router.needs_rattler(source):
+            part.restart()
+            refuse_placeholder(source)
+            with self._context.health.body_from(source):
+                self._context.router.rattler.download(source, part.path)
+            part.reread()
+        else:
+            chunks = self._chunks(source, part)
+            with contextlib.closing(chunks), self._context.health.body_from(source):
+                self._write(chunks, part)
         if self._size is not None and part.size < self._size and not self._encoding:
             sizes = mismatch(f"{self._size} bytes", f"{part.size} bytes")
-            if self._is_page:
-                raise web_page_error()
-            raise DownloadError(ErrorKind.CUT_OFF, "ended too soon", *sizes)
+            cut = DownloadError(ErrorKind.CUT_OFF, "ended too soon", *sizes)
+            raise web_page_error() if self._is_page else cut
 
-    @property
-    def _encoding(self) -> str | None:
-        return None if self._body is None else self._body.encoding
-
-    @property
-    def _is_page(self) -> bool:
-        return self._body is not None and self._body.is_page
-
-    def _limit(self) -> int:
-        """Return how long the body may be."""
-        if self._size is None:
-            return _LARGEST_UNSIZED
-        return self._size + (_PACKED_MORE if self._encoding else 0)
-
-    def _wrong(self, text: str, *details: tuple[str, str]) -> DownloadError:
-        """Make the error of bytes that are not the lock's, by what the server called them."""
-        if self._is_page:
-            return web_page_error()
-        return DownloadError(ErrorKind.WRONG_BYTES, text, *details)
+    def _write(self, chunks: Generator[bytes], part: PartFile) -> None:
+        limit = self._size or _LARGEST_UNSIZED
+        limit += _PACKED_MORE if self._encoding else 0
+        for chunk in chunks:
+            if self._context.stop.is_set():
+                raise StoppedError
+            if part.size + len(chunk) > limit:
+                part.restart()
+                text = "longer than pixi.lock says" if self._size else "far too long"
+                sizes = mismatch(f"at most {limit} bytes", "more")
+                wrong = DownloadError(ErrorKind.WRONG_BYTES, text, *sizes)
+                raise web_page_error() if self._is_page else wrong
+            part.write(chunk)
+            self._progress.received = part.size
 
     def _chunks(self, source: str, part: PartFile) -> Generator[bytes]:
-        path = local_path(source, self._shared.root)
+        """Open the body; start anew where the source cannot go on behind the part."""
+        path = local_path(source, self._context.root)
         if path is not None:
             part.restart()
             return read_chunks(path, is_mirror=source not in self._artifact.urls)
-        if source in self._for_rattler or self._shared.ways.needs_rattler(source):
-            part.restart()
-            return self._chunks_by_rattler(source)
-        return self._chunks_by_http(source, part)
-
-    def _chunks_by_http(self, source: str, part: PartFile) -> Generator[bytes]:
-        """Open the body; start anew where the server cannot go on behind the part."""
-        wish = Wish(start=part.size, etag=self._etag, size=self._size)
+        client = self._client()
         try:
-            body = self._http().get(source, wish)
+            body = client.get(source, start=part.size, etag=self._etag, size=self._size)
         except DownloadError as error:
             if error.status != 416 or part.size == 0:
                 raise
-            part.restart()
-            body = self._http().get(source, Wish(size=self._size))
+            body = client.get(source, size=self._size)
         if body.encoding and body.start:  # a part of what? it is not to be put behind ours
             body.chunks.close()
-            part.restart()
-            body = self._http().get(source, Wish(size=self._size))
+            body = client.get(source, size=self._size)
         if body.start != part.size:
             part.restart()
-        self._etag, self._body = body.etag, body
+        self._etag, self._encoding, self._is_page = body.etag, body.encoding, body.is_page
         return body.chunks
 
-    def _chunks_by_rattler(self, source: str) -> Generator[bytes]:
-        whole = self._shared.place.parts / f"{_unhashed_key(self._artifact)}.rattler"
-        try:
-            self._shared.ways.download_by_rattler(source, whole)
-            yield from read_chunks(whole)
-        finally:
-            whole.unlink(missing_ok=True)
-
-    def _place(self, part: PartFile) -> Placed:
+    def _place(self, part: PartFile) -> Downloaded:
         """Compare the digest and rename; wrong bytes are thrown away.
 
         The digest judges, not what the server called the bytes.
         """
         actual, digest = part.hex, self._digest
-        if digest is None:
-            self._judge_by_label(part)
-        elif actual != digest.hex:
+        if digest is not None and actual != digest.hex:
             try:
-                placed = self._place_undone(part, digest)
+                placed = self._place_decoded(part, digest)
             except DownloadError:
                 part.restart()
                 raise
             part.discard()
             return placed
-        algorithm = digest.algorithm if digest else "sha256"
-        return self._placed(part, algorithm, actual)
-
-    def _judge_by_label(self, part: PartFile) -> None:
-        """Refuse what the server itself says is something else, where the lock has no digest."""
-        if self._is_page:
+        if digest is None and self._is_page:
             raise web_page_error()
-        if self._encoding is not None and part.size != self._size:
+        if digest is None and self._encoding is not None and part.size != self._size:
             part.restart()
             text = f"sent with Content-Encoding {shortened(self._encoding)}, and the lock has no"
             raise DownloadError(ErrorKind.CONTENT_ENCODING, f"{text} digest to judge it by")
+        return self._placed(part)
 
-    def _place_undone(self, part: PartFile, digest: Digest) -> Placed:
+    def _place_decoded(self, part: PartFile, digest: Digest) -> Downloaded:
         """Undo, once, the encoding that the server said is around the bytes, and compare again."""
         encoding = self._encoding
         if encoding is None:
-            wrong = wrong_digest(digest, part.hex)
-            raise self._wrong(wrong.text, *wrong.details)
+            raise web_page_error() if self._is_page else wrong_digest(digest, part.hex)
         details = [*mismatch(digest.hex, part.hex)]
-        if encoding in UNDOABLE:
-            path = self._shared.place.parts / f"{digest.hex}.undone"
+        if encoding in SUPPORTED_ENCODINGS:
+            path = self._context.place.parts / f"{digest.hex}.undone"
             with PartFile(path, digest.algorithm) as plain, part.content() as packed:
                 plain.restart()
                 try:
-                    for chunk in undone(packed, encoding, self._size or _LARGEST_UNSIZED):
+                    for chunk in decode(packed, encoding, self._size or _LARGEST_UNSIZED):
                         plain.write(chunk)
                     if plain.hex == digest.hex:
-                        return self._placed(plain, digest.algorithm, plain.hex)
+                        return self._placed(plain)
                     details.append(("undone", plain.hex))
                 except NotEncodedError as error:
                     details.append(("undone", f"is no {encoding}: {error}"))
                 plain.discard()
         text = f"{digest.algorithm} differs from pixi.lock, as sent with Content-Encoding"
-        kind = ErrorKind.CONTENT_ENCODING
-        raise DownloadError(kind, f"{text} {shortened(encoding)}", *details)
+        text = f"{text} {shortened(encoding)}"
+        raise DownloadError(ErrorKind.CONTENT_ENCODING, text, *details)
 
-    def _placed(self, part: PartFile, algorithm: str, digest: str) -> Placed:
-        target = self._shared.place.folder / self._artifact.path
-        status = part.place(target, durable=self._shared.durable)
-        return Placed(artifact=self._artifact, algorithm=algorithm, digest=digest, status=status)
+    def _placed(self, part: PartFile) -> Downloaded:
+        digest = Digest(self._algorithm, part.hex)
+        target = self._context.place.folder / self._artifact.path
+        with naming_who_has_it_open():
+            status = part.place(target, durable=self._context.durable)
+        return Downloaded(artifact=self._artifact, digest=digest, status=status)
 
 
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-_FORBIDDEN: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+def link_or_copy_artifact(
+    source: Path, target: Path, part: Path, digest: Digest, *, durable: bool
+) -> os.stat_result:
+    """Give the place `target` the bytes of the artifact at `source` as well, whole or not at all.
+
+    A hard link; where links are impossible a copy, which is hashed as it is written. `part` is
+    the name that it has on its way. Returns the status of the new file.
+    """
+    part.parent.mkdir(parents=True, exist_ok=True)
+    unlink(part, missing_ok=True)
+    with naming_who_has_it_open():
+        try:
+            os.link(source, part)
+        except OSError:
+            with PartFile(part, digest.algorithm) as copy:
+                for chunk in read_chunks(source):
+                    copy.write(chunk)
+                if copy.hex != digest.hex:
+                    raise wrong_digest(digest, copy.hex) from None
+                return copy.place(target, durable=durable)
+        move(part, target)
+    unlink(part, missing_ok=True)  # POSIX: to rename one link of a file to another does nothing
+    return target.stat()
+
+
+@contextlib.contextmanager
+def naming_who_has_it_open() -> Generator[None]:
+    """Turn what Windows refuses since a program has the file open into one artifact's error."""
+    try:
+        yield
+    except MirrorError as error:
+        [problem] = error.problems
+        text = f"{problem.subject}: {problem.trouble}"
+        raise DownloadError(ErrorKind.IN_USE, text) from None
+
+
+def wrong_digest(digest: Digest, actual: str) -> DownloadError:
+    """Make the error of bytes that are not those of the lock."""
+    text = f"{digest.algorithm} differs from pixi.lock"
+    return DownloadError(ErrorKind.WRONG_BYTES, text, *mismatch(digest.hex, actual))
 
 
 def disk_error(error: OSError, folder: Path) -> DownloadError:
@@ -337,7 +333,3 @@ def disk_error(error: OSError, folder: Path) -> DownloadError:
     elif error.errno in _FORBIDDEN:
         kind = ErrorKind.NOT_WRITABLE
     return DownloadError(kind, f"{where}: {error.strerror}")
-
-
-def _unhashed_key(artifact: Artifact) -> str:
-    return hashlib.sha256(str(artifact.path).encode()).hexdigest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -21,43 +21,37 @@ _MARGIN = 32 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Replaced:
-    """A file at an artifact's place that is not that artifact; `actual` is its digest or size."""
-
-    artifact: Artifact
-    actual: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SameBytes:
-    """An artifact with the digest of another one, whose file at `source` it gets as well."""
-
-    artifact: Artifact
-    source: PurePosixPath
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """Which artifacts are missing, there, or there with other bytes.
 
     Each digest is downloaded once, from any location of any artifact that has it; `same_bytes`
-    are the other places it goes to. `size` is what is to be downloaded, in bytes; `unsized`
-    counts artifacts whose size the lock does not tell. `to_download` is in the order in which to
-    start: large ones first, so that no large one is left for the end.
+    are the other artifacts it is, by the place that they get it from. `replaced` are artifacts
+    with the digest or size of what is there in their place. `there` counts those that are right.
+    `to_download` is in the order in which to start: large ones first, so that no large one is
+    left for the end.
     """
 
     artifacts: tuple[Artifact, ...]
     to_download: tuple[Artifact, ...]
-    same_bytes: tuple[SameBytes, ...]
-    replaced: tuple[Replaced, ...]
+    same_bytes: Mapping[PurePosixPath, tuple[Artifact, ...]]
+    replaced: tuple[tuple[Artifact, str], ...]
     there: int
-    size: int
-    unsized: int
+
+    @property
+    def size(self) -> int:
+        """What is to be downloaded, in bytes, as far as the lock tells."""
+        return sum(each.size or 0 for each in self.to_download)
+
+    @property
+    def copies(self) -> tuple[Artifact, ...]:
+        """The artifacts that get the bytes of another one."""
+        return tuple(each for some in self.same_bytes.values() for each in some)
 
     def headline(self, free: int) -> str:
         """Say before the first byte what will come: `12 to download, 34.5 MB, 1.2 GB free`."""
-        unknown = f" and {self.unsized} of unknown size" if self.unsized else ""
-        same = f", {len(self.same_bytes)} with the same bytes as another" if self.same_bytes else ""
+        unsized = sum(each.size is None for each in self.to_download)
+        unknown = f" and {unsized} of unknown size" if unsized else ""
+        same = f", {len(self.copies)} with the same bytes as another" if self.copies else ""
         return (
             f"{len(self.to_download)} to download, {human_size(self.size)}{unknown}{same}, "
             f"{human_size(free)} free"
@@ -68,39 +62,36 @@ def make_plan(artifacts: Iterable[Artifact], found: Iterable[Found]) -> Plan:
     """Sort the artifacts into what is there and what is to be downloaded."""
     by_path = {each.path: each for each in found}
     artifacts = tuple(artifacts)
-    replaced: list[Replaced] = []
+    replaced: list[tuple[Artifact, str]] = []
     there: dict[Digest | None, PurePosixPath] = {}
-    wanted: dict[Digest | PurePosixPath, list[Artifact]] = {}
+    missing: dict[Digest | PurePosixPath, list[Artifact]] = {}
     for artifact in artifacts:
         state, digest = by_path[artifact.path], artifact.digest
         if state.status is ArtifactStatus.RIGHT:
             there.setdefault(digest, artifact.path)
             continue
-        wanted.setdefault(digest or artifact.path, []).append(artifact)
+        missing.setdefault(digest or artifact.path, []).append(artifact)
         if state.status is ArtifactStatus.WRONG:
-            replaced.append(Replaced(artifact=artifact, actual=state.actual or "unknown"))
+            replaced.append((artifact, state.actual or "unknown"))
     to_download: list[Artifact] = []
-    same_bytes: list[SameBytes] = []
-    for same in wanted.values():
+    same_bytes: dict[PurePosixPath, tuple[Artifact, ...]] = {}
+    for same in missing.values():
         source = there.get(same[0].digest) if same[0].digest else None
         if source is None:
             same.sort(key=lambda each: each.size is None)
-            first, *_ = same
             urls = dict.fromkeys(url for each in same for url in each.urls)
-            to_download.append(dataclasses.replace(first, urls=tuple(urls)))
-            source = first.path
-        same_bytes += [
-            SameBytes(artifact=each, source=source) for each in same if each.path != source
-        ]
+            to_download.append(dataclasses.replace(same.pop(0), urls=tuple(urls)))
+            source = to_download[-1].path
+        if same:
+            same_bytes[source] = tuple(same)
     to_download.sort(key=lambda each: (-(each.size or 0), str(each.path)))
+    wanted = sum(map(len, missing.values())) + len(to_download)
     return Plan(
         artifacts=artifacts,
         to_download=tuple(to_download),
-        same_bytes=tuple(same_bytes),
+        same_bytes=same_bytes,
         replaced=tuple(replaced),
-        there=len(artifacts) - len(to_download) - len(same_bytes),
-        size=sum(each.size or 0 for each in to_download),
-        unsized=sum(each.size is None for each in to_download),
+        there=len(artifacts) - wanted,
     )
 
 

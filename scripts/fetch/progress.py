@@ -4,49 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 from scripts.core.console import Console
 from scripts.core.redact import printable
 from scripts.core.report import human_size
-from scripts.fetch.download import Flow
-
-if TYPE_CHECKING:
-    import rich.progress
 
 _BETWEEN_LINES: Final = 10.0  # seconds
 _NAMES_SHOWN: Final = 3
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class State:
-    """How far it is: artifacts done, bytes so far in all, what is under way, tries that failed."""
-
-    done: int
-    size: int
-    flows: Sequence[Flow]
-    retries: int
-
-    @property
-    def trouble(self) -> str:
-        """Say how many tries failed, where any did."""
-        return f", {self.retries} tries failed" if self.retries else ""
-
-
-class Progress(Protocol):
-    """Something that shows progress."""
-
-    def show(self, state: State) -> None:
-        """Show how far it is."""
+Show = Callable[[int, int, Sequence[str], int], None]
+"""Show how far it is: artifacts done, bytes so far, names under way, tries that failed."""
 
 
 @contextlib.contextmanager
-def progress(console: Console, count: int, total: int) -> Iterator[Progress]:
+def progress(console: Console, count: int, total: int) -> Iterator[Show]:
     """Show progress of `count` artifacts, `total` bytes, while the block runs."""
     if not console.is_terminal:
-        yield Lines(console, count, total)
+        yield _lines(console, count, total)
         return
     import rich.console
     import rich.progress
@@ -61,49 +37,40 @@ def progress(console: Console, count: int, total: int) -> Iterator[Progress]:
     )
     terminal = rich.console.Console(stderr=True)
     with rich.progress.Progress(*columns, console=terminal, transient=True) as bar:
-        yield _Bar(bar, count, total)
+        task = bar.add_task("", total=total or None, counted=f"0/{count}")
+
+        def show(done: int, size: int, names: Sequence[str], retries: int) -> None:
+            more = f" +{len(names) - _NAMES_SHOWN}" if len(names) > _NAMES_SHOWN else ""
+            shown = ", ".join(map(printable, names[:_NAMES_SHOWN]))
+            bar.update(
+                task,
+                completed=size,
+                counted=f"{done}/{count}",
+                description=f"{shown}{more}{_failed(retries)}",
+            )
+
+        yield show
 
 
-class _Bar:
-    """A bar with bytes, speed, time left and the files under way."""
+def _lines(console: Console, count: int, total: int) -> Show:
+    """Print a line if the last one is long enough ago: for logs, where a bar would be noise."""
+    began = last = time.monotonic()
 
-    def __init__(self, bar: rich.progress.Progress, count: int, total: int) -> None:
-        self._bar = bar
-        self._count = count
-        self._task = bar.add_task("", total=total or None, counted=f"0/{count}")
-
-    def show(self, state: State) -> None:
-        """Draw it."""
-        names = [printable(flow.artifact.name) for flow in state.flows]
-        more = f" +{len(names) - _NAMES_SHOWN}" if len(names) > _NAMES_SHOWN else ""
-        self._bar.update(
-            self._task,
-            completed=state.size,
-            counted=f"{state.done}/{self._count}",
-            description=", ".join(names[:_NAMES_SHOWN]) + more + state.trouble,
-        )
-
-
-class Lines:
-    """A line now and then: for logs, where a bar would be noise."""
-
-    def __init__(self, console: Console, count: int, total: int) -> None:
-        """Start the clock; the first line comes after the first ten seconds."""
-        self._console = console
-        self._count = count
-        self._total = total
-        self._began = self._last = time.monotonic()
-
-    def show(self, state: State) -> None:
-        """Print a line if the last one is long enough ago."""
+    def show(done: int, size: int, _names: Sequence[str], retries: int) -> None:
+        nonlocal last
         now = time.monotonic()
-        if now - self._last < _BETWEEN_LINES:
+        if now - last < _BETWEEN_LINES:
             return
-        self._last = now
-        size, total = state.size, self._total
-        speed = size / (now - self._began)
+        last = now
+        speed = size / (now - began)
         left = f", {(total - size) / speed:.0f} s left" if 0 < size < total else ""
-        self._console.note(
-            f"fetch: {state.done} of {self._count}, {human_size(size)} of {human_size(total)}, "
-            f"{human_size(round(speed))}/s{left}{state.trouble}"
+        console.note(
+            f"fetch: {done} of {count}, {human_size(size)} of {human_size(total)}, "
+            f"{human_size(round(speed))}/s{left}{_failed(retries)}"
         )
+
+    return show
+
+
+def _failed(retries: int) -> str:
+    return f", {retries} tries failed" if retries else ""

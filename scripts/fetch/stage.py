@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-import threading
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from scripts.channel.digest_cache import DigestCache
@@ -16,82 +15,75 @@ from scripts.channel.state import read_state
 from scripts.channel.users import note_layout
 from scripts.core.artifact import Artifact
 from scripts.core.console import Console
-from scripts.core.errors import MirrorError
-from scripts.core.report import Report
+from scripts.core.errors import MirrorError, Problem
+from scripts.core.redact import redact
+from scripts.core.report import Report, human_size
 from scripts.core.symlinks import refuse_obstacles
-from scripts.fetch.archives import check_archives
-from scripts.fetch.copy import place_again
-from scripts.fetch.download import Placed, Surroundings, disk_error
-from scripts.fetch.failure import OF_THE_DISK, DownloadError, ErrorKind, Patience, mismatch
-from scripts.fetch.http import Http
-from scripts.fetch.outcome import closing_line, problem_of, replaced_line
+from scripts.fetch.archives import check_new_archives
+from scripts.fetch.download import DownloadContext, Downloaded, disk_error, link_or_copy_artifact
 from scripts.fetch.plan import Plan, make_plan, space_problem, unhashed_problems
-from scripts.fetch.pool import Failed, Pool
-from scripts.fetch.progress import State, progress
-from scripts.fetch.reach import Reach
+from scripts.fetch.pool import FailedDownload, Pool
+from scripts.fetch.progress import progress
 from scripts.lock.select import Selection, left_out_json, left_out_lines, undeclared_lines
+from scripts.network.errors import OF_THE_DISK, DownloadError, lower_first, size_error
+from scripts.network.retry import RetryPolicy
 from scripts.workspace.workspace import Workspace
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FetchOptions:
-    """How to run: stop before the first byte (`dry_run`), how long to wait for what."""
-
-    dry_run: bool = False
-    patience: Patience = field(default_factory=Patience)
-
-
 def fetch(
-    workspace: Workspace, selection: Selection, options: FetchOptions, console: Console
+    workspace: Workspace,
+    selection: Selection,
+    console: Console,
+    *,
+    dry_run: bool = False,
+    policy: RetryPolicy | None = None,
 ) -> Report:
     """Download what is missing and replace what is wrong; the rest is not touched.
 
     Every artifact is tried, whatever happens to others; the report holds all problems. What
     nobody can open stays, since its bytes are the lock's; `index` refuses it. The caller holds the
-    channel's lock file.
+    channel's lock file. `dry_run`: stop before the first byte.
     """
-    if not workspace.settings.allow_unhashed:
-        problems = unhashed_problems(selection.artifacts, workspace.manifest)
-        if problems:
-            raise MirrorError(*problems)
-    state = read_state(workspace.place)
-    if not options.dry_run:
-        prepare(workspace.place)
+    place = workspace.place
+    problems = unhashed_problems(selection.artifacts, workspace.manifest)
+    if problems and not workspace.settings.allow_unhashed:
+        raise MirrorError(*problems)
+    state = read_state(place)
+    if not dry_run:
+        prepare(place)
         note_layout(workspace, state, selection.layout)
     paths = (each.path for each in selection.artifacts)
-    check_case(workspace.place.folder, paths, console, may_write=not options.dry_run)
-    digests = DigestCache(workspace.place.digests, writes=not options.dry_run)
-    found = check_artifacts(workspace.place.folder, selection.artifacts, digests)
+    check_case(place.folder, paths, console, may_write=not dry_run)
+    digests = DigestCache(place.digests, writes=not dry_run)
+    found = check_artifacts(place.folder, selection.artifacts, digests)
     plan = make_plan(selection.artifacts, found)
-    places = (*plan.to_download, *(each.artifact for each in plan.same_bytes))
-    refuse_obstacles(workspace.place.folder, (each.path for each in places))
-    if places:
-        free = free_bytes(workspace.place.folder)
-        _announce(plan, selection, free, console)
+    wanted = (*plan.to_download, *plan.copies)
+    refuse_obstacles(place.folder, (each.path for each in wanted))
+    if wanted:
+        free = free_bytes(place.folder)
+        for line in (*undeclared_lines(selection.environments), plan.headline(free)):
+            console.note(f"fetch: {line}")
         problem = space_problem(plan, free, workspace.settings.channel_dir)
         if problem is not None:
             raise MirrorError(problem)
-    if options.dry_run:
+    if dry_run:
         return _dry_report(plan, selection)
-    for replaced in plan.replaced:
-        console.warn(replaced_line(replaced.artifact, replaced.actual))
-    results = _Results()
-    if places:
-        _download(workspace, plan, options, _Run(digests, console, results))
-        # What other workspaces name is known, too.
-        known = {
-            path
-            for one in state.workspaces
-            for each in one.artifacts
-            for path in (each.path, each.path_in_other_layout)
-        }
-        digests.compact(frozenset(str(path) for path in known | {a.path for a in plan.artifacts}))
-        if not results.failed:
-            shutil.rmtree(workspace.place.parts, ignore_errors=True)
-    absent = {each.path for each in places} - {each.artifact.path for each in results.placed}
+    for artifact, actual in plan.replaced:
+        console.warn(_replaced_line(artifact, actual))
+    results: list[Downloaded | FailedDownload] = []
+    if wanted:
+        results = _download(workspace, plan, console, digests, policy or RetryPolicy())
+        shared = [each for one in state.workspaces for each in one.artifacts]
+        known = {path for each in shared for path in (each.path, each.path_in_other_layout)}
+        known.update(each.path for each in plan.artifacts)
+        digests.compact(frozenset(map(str, known)))
+        if all(isinstance(each, Downloaded) for each in results):
+            shutil.rmtree(place.parts, ignore_errors=True)
+    placed = {each.artifact.path for each in results if isinstance(each, Downloaded)}
+    absent = {each.path for each in wanted} - placed
     there = [each for each in plan.artifacts if each.path not in absent]
-    damaged, opened = check_archives(
-        workspace.place.folder, there, digests, lambda text: console.note(f"fetch: {text}")
+    damaged, opened = check_new_archives(
+        place.folder, there, digests, lambda text: console.note(f"fetch: {text}")
     )
     report = _report(plan, selection, results)
     return dataclasses.replace(
@@ -99,130 +91,83 @@ def fetch(
     )
 
 
-def _announce(plan: Plan, selection: Selection, free: int, console: Console) -> None:
-    """Say before the first byte what will come, and what of it is from no declared channel."""
-    for line in (*undeclared_lines(selection.environments), plan.headline(free)):
-        console.note(f"fetch: {line}")
-
-
-@dataclass(slots=True)
-class _Results:
-    """What came and what did not."""
-
-    placed: list[Placed] = field(default_factory=list)
-    failed: list[Failed] = field(default_factory=list)
-
-    @property
-    def size(self) -> int:
-        """Bytes that came, what went to several places counted once."""
-        return sum({each.digest: each.status.st_size for each in self.placed}.values())
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """What the download loop writes to."""
-
-    digests: DigestCache
-    console: Console
-    results: _Results
-
-    def take(self, result: Placed | Failed) -> None:
-        """Note how it ended, and remember the digest of what was placed."""
-        path = result.artifact.path
-        if isinstance(result, Placed):
-            self.digests.add(path, result.algorithm, result.digest, result.status)
-            self.results.placed.append(result)
-            self.console.detail(f"fetched {path}")
-        else:
-            self.results.failed.append(result)
-            self.console.detail(f"failed {path}: {result.error.text}")
-
-
-def _download(workspace: Workspace, plan: Plan, options: FetchOptions, run: _Run) -> None:
+def _download(
+    workspace: Workspace, plan: Plan, console: Console, digests: DigestCache, policy: RetryPolicy
+) -> list[Downloaded | FailedDownload]:
     """Run the downloads; a full disk ends them all, anything else only its own artifact."""
-    from scripts.fetch.router import Router
+    from scripts.network.http import HttpClient
+    from scripts.network.router import Router
 
-    router = Router(workspace.manifest_path, os.environ, run.console)
-    shared = Surroundings(
-        place=workspace.place,
-        root=workspace.root,
-        patience=options.patience,
-        ways=router,
-        durable=run.digests.must_be_durable,
-        stop=threading.Event(),
-        reach=Reach(options.patience),
-    )
+    router = Router(workspace.manifest_path, os.environ, console)
+    context = DownloadContext(workspace.place, workspace.root, router, policy, digests)
     jobs = workspace.settings.jobs or router.downloads
-    pool = Pool(shared, lambda: Http(router, options.patience), jobs)
-    results = run.results
-    size = 0
-    same_bytes: dict[PurePosixPath, list[Artifact]] = {}
-    for each in plan.same_bytes:
-        same_bytes.setdefault(each.source, []).append(each.artifact)
-    downloads = {each.path for each in plan.to_download}
-    for source in same_bytes.keys() - downloads:
-        for again in same_bytes[source]:
-            run.take(_place_again(source, again, shared))
-    with progress(run.console, len(plan.to_download), plan.size) as display:
-        for result in pool.run(plan.to_download):
+    pool = Pool(plan.to_download, context, lambda: HttpClient(router, policy), jobs)
+    results: list[Downloaded | FailedDownload] = []
+
+    def take(result: Downloaded | FailedDownload) -> None:
+        """Note how it ended, and give what came to the other places that it has."""
+        results.append(result)
+        path = result.artifact.path
+        if isinstance(result, Downloaded):
+            digests.add(path, result.digest.algorithm, result.digest.hex, result.status)
+            console.detail(f"fetched {path}")
+        else:
+            console.detail(f"failed {path}: {result.error.text}")
+        error = None if isinstance(result, Downloaded) else result.error
+        for again in plan.same_bytes.get(path, ()):
+            take(_place_again(path, again, context, error))
+
+    for source in plan.same_bytes.keys() - {each.path for each in plan.to_download}:
+        for again in plan.same_bytes[source]:
+            take(_place_again(source, again, context))
+    with progress(console, len(plan.to_download), plan.size) as show:
+        for result in pool.run():
             if result is not None:
-                run.take(result)
-                others = same_bytes.get(result.artifact.path, ())
-                if isinstance(result, Placed):
-                    size += result.status.st_size
-                    for again in others:
-                        run.take(_place_again(result.artifact.path, again, shared))
-                else:
-                    for again in others:
-                        run.take(Failed(artifact=again, error=result.error))
-                    if result.error.kind in OF_THE_DISK:
-                        break
-            under_way = sum(flow.received for flow in pool.flows)
-            display.show(
-                State(
-                    done=sum(each.artifact.path in downloads for each in results.placed),
-                    size=size + under_way,
-                    flows=pool.flows,
-                    retries=pool.retries,
-                )
-            )
+                take(result)
+            if isinstance(result, FailedDownload) and result.error.kind in OF_THE_DISK:
+                break
+            show(*pool.state)
+    return results
 
 
-def _place_again(source: PurePosixPath, again: Artifact, shared: Surroundings) -> Placed | Failed:
-    """Give an artifact the bytes of another one with its digest, which are there."""
-    digest, size = again.digest, again.size
+def _place_again(
+    source: PurePosixPath,
+    again: Artifact,
+    context: DownloadContext,
+    error: DownloadError | None = None,
+) -> Downloaded | FailedDownload:
+    """Give an artifact the bytes of another one with its digest; `error`: why these are not."""
+    digest, size, folder = again.digest, again.size, context.place.folder
     assert digest is not None  # by which they are the same
-    folder = shared.place.folder
     try:
+        if error is not None:
+            return FailedDownload(artifact=again, error=error)
         actual = (folder / source).stat().st_size
         if size not in {None, actual}:
-            other = mismatch(f"{size} bytes", f"{actual} bytes")
-            wrong = DownloadError(ErrorKind.WRONG_BYTES, "size differs from pixi.lock", *other)
-            return Failed(artifact=again, error=wrong)
-        part = shared.place.parts / f"{digest.hex}.again"
-        status = place_again(
-            folder / source, folder / again.path, part, digest, durable=shared.durable
+            raise size_error(f"{size} bytes", f"{actual} bytes")
+        part = context.place.parts / f"{digest.hex}.again"
+        status = link_or_copy_artifact(
+            folder / source, folder / again.path, part, digest, durable=context.durable
         )
-    except OSError as error:
-        return Failed(artifact=again, error=disk_error(error, folder))
-    except DownloadError as error:
-        return Failed(artifact=again, error=error)
-    return Placed(artifact=again, algorithm=digest.algorithm, digest=digest.hex, status=status)
+    except OSError as failure:
+        return FailedDownload(artifact=again, error=disk_error(failure, folder))
+    except DownloadError as failure:
+        return FailedDownload(artifact=again, error=failure)
+    return Downloaded(artifact=again, digest=digest, status=status)
 
 
 def _dry_report(plan: Plan, selection: Selection) -> Report:
     lines = [f"would fetch {artifact.path}" for artifact in plan.to_download]
     lines += [
-        f"would place {each.artifact.path}, the same bytes as {each.source}"
-        for each in plan.same_bytes
+        f"would place {each.path}, the same bytes as {source}"
+        for source, some in plan.same_bytes.items()
+        for each in some
     ]
-    if not lines:
-        lines = [closing_line(0, 0, plan.there)]
     return Report(
-        lines=(*lines, *left_out_lines(selection)),
+        lines=(*(lines or [_closing_line(0, 0, plan.there)]), *left_out_lines(selection)),
         data={
             "to-download": [str(artifact.path) for artifact in plan.to_download],
-            "same-bytes": [str(each.artifact.path) for each in plan.same_bytes],
+            "same-bytes": [str(each.path) for each in plan.copies],
             "size": plan.size,
             "there": plan.there,
             "left-out": left_out_json(selection),
@@ -230,26 +175,58 @@ def _dry_report(plan: Plan, selection: Selection) -> Report:
     )
 
 
-def _report(plan: Plan, selection: Selection, results: _Results) -> Report:
-    failed = sorted(results.failed, key=lambda each: str(each.artifact.path))
-    wanted = len(plan.to_download) + len(plan.same_bytes)
-    lines = [closing_line(len(results.placed), results.size, plan.there)]
-    if failed:
-        lines = [f"fetch: {len(failed)} of {wanted} could not be fetched"]
-        if results.placed:
-            lines.append(closing_line(len(results.placed), results.size, plan.there))
-    untried = wanted - len(results.placed) - len(failed)
+def _report(
+    plan: Plan, selection: Selection, results: Sequence[Downloaded | FailedDownload]
+) -> Report:
+    placed = [each for each in results if isinstance(each, Downloaded)]
+    failed = [each for each in results if isinstance(each, FailedDownload)]
+    size = sum({each.digest: each.status.st_size for each in placed}.values())
+    wanted = len(plan.to_download) + len(plan.copies)
+    untried = wanted - len(results)
+    lines = [f"fetch: {len(failed)} of {wanted} could not be fetched"] if failed else []
+    if placed or not failed:
+        lines.append(_closing_line(len(placed), size, plan.there))
     if untried:
         lines.append(f"fetch: {untried} not tried, for the same reason")
     return Report(
         lines=(*lines, *left_out_lines(selection)),
         data={
-            "fetched": sorted(str(each.artifact.path) for each in results.placed),
-            "fetched-size": results.size,
+            "fetched": sorted(str(each.artifact.path) for each in placed),
+            "fetched-size": size,
             "not-tried": untried,
-            "replaced": [str(each.artifact.path) for each in plan.replaced],
+            "replaced": [str(artifact.path) for artifact, _ in plan.replaced],
             "there": plan.there,
             "left-out": left_out_json(selection),
         },
-        problems=tuple(problem_of(each) for each in failed),
+        problems=tuple(map(_problem, sorted(failed, key=lambda each: str(each.artifact.path)))),
     )
+
+
+def _problem(failed: FailedDownload) -> Problem:
+    """Turn a failed download into what a person should read and do."""
+    error = failed.error
+    source = error.source or failed.artifact.urls[0]
+    return Problem(
+        subject=str(failed.artifact.path),
+        trouble=redact(lower_first(error.text)),
+        code=error.kind.code,
+        facts=(*error.details, ("from", redact(source))),
+        help=error.kind.help_at(source, "pixi run fetch"),
+    )
+
+
+def _replaced_line(artifact: Artifact, actual: str) -> str:
+    """Say that a file in the channel was not the artifact, and is replaced."""
+    digest = artifact.digest
+    expected = digest.hex if digest and len(actual) == len(digest.hex) else artifact.size
+    return f"{artifact.path}: is not what pixi.lock names, replaced ({actual}, not {expected})"
+
+
+def _closing_line(fetched: int, size: int, there: int) -> str:
+    """Sum a run up in one line."""
+    if fetched == 0:
+        are = "artifact is" if there == 1 else "artifacts are"
+        return f"fetch: nothing to do, {there} {are} there"
+    noun = "artifact" if fetched == 1 else "artifacts"
+    were = "was" if there == 1 else "were"
+    return f"fetch: {fetched} {noun} fetched, {human_size(size)}; {there} {were} there already"

@@ -22,7 +22,7 @@ from scripts.core.files import replace as replace_file
 from scripts.core.record import RECORD_FIELDS, Record
 from scripts.core.report import Json, Report, human_size
 from scripts.core.symlinks import refuse_obstacles
-from scripts.fetch.archives import check_archives
+from scripts.fetch.archives import check_new_archives
 from scripts.index.files import (
     INDEX_FILES,
     OLDEST_COMPLETE,
@@ -158,7 +158,7 @@ def _index_outdated(
         != inputs[each.path] + _digest_of_files(folder, each.index_files)
     ]
     artifacts = [artifact for each in outdated for artifact in each.artifacts]
-    damaged, _ = check_archives(
+    damaged, _ = check_new_archives(
         folder, artifacts, digests, lambda said: console.note(f"index: {said}")
     )
     if damaged:

@@ -26,13 +26,13 @@ from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.layout import Layout
 from scripts.core.report import Report
 from scripts.core.symlinks import refuse_obstacles
-from scripts.fetch.copy import place_again
-from scripts.fetch.failure import DownloadError
-from scripts.fetch.stage import FetchOptions, fetch
+from scripts.fetch.download import link_or_copy_artifact
+from scripts.fetch.stage import fetch
 from scripts.index.files import Channel, IndexedArtifact, read_channels, read_indexed
 from scripts.index.stage import counted, index
 from scripts.lock.model import LockFile
 from scripts.lock.select import Selection
+from scripts.network.errors import DownloadError
 from scripts.workspace.workspace import Workspace
 
 
@@ -57,7 +57,7 @@ def relayout(
     if dropped and not drop_retained:
         raise _no_place(dropped)
     _link(workspace, users, moved, indexed, console)
-    report = fetch(workspace, whole, FetchOptions(), console)
+    report = fetch(workspace, whole, console)
     if not report.problems:
         extra = {new: indexed[old].record for old, new in moved.items() if old in indexed}
         report = index(workspace, whole, console, users=users, extra_records=extra)
@@ -131,7 +131,9 @@ def _link(
             continue
         part, durable = place.parts / f"{digest.hex}.again", digests.must_be_durable
         try:
-            status = place_again(place.folder / each.path, new, part, digest, durable=durable)
+            status = link_or_copy_artifact(
+                place.folder / each.path, new, part, digest, durable=durable
+            )
         except DownloadError as error:
             raise usage_error(str(each.path), error.text, help="pixi run fetch") from None
         except OSError as error:

@@ -9,18 +9,19 @@ the path goes along, as in pixi: a mirror that stands in for its upstream may ne
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
 from typing import Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from scripts.core.errors import usage_error
 from scripts.core.redact import redact
-from scripts.network.pixi_config_layers import Mirrors
 
 _PORTS: Final = {"http": 80, "https": 443}
 
+Mirrors = tuple[tuple[str, tuple[str, ...]], ...]
+"""Pairs of a URL prefix and its replacements in order, each ending in a slash."""
 
-def candidates(mirrors: Mirrors, url: str) -> tuple[str, ...]:
+
+def mirror_urls(mirrors: Mirrors, url: str) -> tuple[str, ...]:
     """Return the URLs to ask for a canonical one, in the order of the configuration.
 
     The longest prefix that fits decides alone; upstream itself is asked only where no prefix
@@ -29,30 +30,29 @@ def candidates(mirrors: Mirrors, url: str) -> tuple[str, ...]:
     """
     if "://" not in url:
         return (url,)
-    parts = urlsplit(url)
-    path = parts.path or "/"
-    fitting = [
-        (prefix, replacements)
+    path = urlsplit(url).path or "/"
+    fitting = {
+        urlsplit(prefix).path: (prefix, replacements)
         for prefix, replacements in mirrors
         if origin(prefix) == origin(url) and path.startswith(urlsplit(prefix).path)
-    ]
+    }
     if not fitting:
         return (url,)
-    prefix, replacements = max(fitting, key=lambda each: len(urlsplit(each[0]).path))
+    below = max(fitting, key=len)
+    prefix, replacements = fitting[below]
     if not replacements:
         raise usage_error(
             f"mirrors.{redact(prefix)}",
             "names no mirror, so nothing below it can be fetched",
             help="name a mirror there, or the prefix itself to ask upstream",
         )
-    rest = path[len(urlsplit(prefix).path) :].lstrip("/")
-    return tuple(_joined(each, rest, parts) for each in replacements)
+    return tuple(_joined(each, path[len(below) :].lstrip("/"), url) for each in replacements)
 
 
-def _joined(mirror: str, rest: str, original: SplitResult) -> str:
-    base = urlsplit(mirror)
+def _joined(mirror: str, rest: str, url: str) -> str:
+    base, original = urlsplit(mirror), urlsplit(url)
     netloc, user = base.netloc, original.netloc.rpartition("@")[0]
-    if user and "@" not in netloc and origin(mirror) == origin(original.geturl()):
+    if user and "@" not in netloc and origin(mirror) == origin(url):
         netloc = f"{user}@{netloc}"  # upstream itself, named as the last of its own mirrors
     path = f"{base.path.rstrip('/')}/{rest}"
     return base._replace(netloc=netloc, path=path, query=original.query or base.query).geturl()
@@ -69,20 +69,3 @@ def origin(url: str) -> str:
     default = _PORTS.get(parts.scheme)
     host = parts.netloc.rpartition("@")[2].lower()
     return f"{parts.scheme}://{host.rpartition(':')[0] if port and port == default else host}"
-
-
-def fails_over(status: int | None) -> bool:
-    """Tell whether the next mirror is asked after this HTTP status; None: no answer at all.
-
-    Only server errors and transport errors; 404 does not: what a mirror lacks is missing.
-    """
-    return status is None or 500 <= status <= 599
-
-
-def fewest_failures_first(urls: Sequence[str], failures: Mapping[str, int]) -> tuple[str, ...]:
-    """Put the mirrors that failed least in front, else keep the order.
-
-    `failures` counts, for each `origin`, what `fails_over` said yes to; so a mirror that is down
-    is not asked first for each of a thousand artifacts.
-    """
-    return tuple(sorted(urls, key=lambda url: failures.get(origin(url), 0)))

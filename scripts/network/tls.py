@@ -1,25 +1,33 @@
-"""Make the TLS settings that trust what was chosen, and nothing else."""
+"""Which certificates to trust, and the TLS settings that trust these and nothing else.
+
+From pixi: `tls-no-verify`; `tls-root-certs`, beside which SSL_CERT_FILE and SSL_CERT_DIR count as
+well (crates/pixi_utils/src/reqwest.rs: one build of pixi adds them, the other takes them in its
+place); then these two alone. From requests: `REQUESTS_CA_BUNDLE`, then `CURL_CA_BUNDLE`. Where
+nothing is set: the system's and Mozilla's, for one build of pixi takes these, the other those.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
-import re
 import ssl
-import subprocess
 import sys
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePath
 from stat import S_ISREG
-from typing import Final
+from typing import Any, Final
 
-from scripts.core.errors import MirrorError, usage_error
-from scripts.network.pixi_config_layers import RootCerts
-from scripts.network.tls_choice import Source, Trust
+from scripts.core.errors import usage_error
+from scripts.network.configuration import PixiConfig, RootCerts
 
+_STORES: Final = {
+    RootCerts.SYSTEM: "the system's certificates",
+    RootCerts.WEBPKI: "Mozilla's certificates",
+}
 # Where Linux systems keep their bundle (Go's crypto/x509/root_linux.go). The paths built into
-# conda-forge's OpenSSL lie in the environment and hold Mozilla's certificates, not the system's.
+# conda-forge's OpenSSL, which truststore would take, lie in the environment and hold Mozilla's.
 _LINUX_BUNDLES: Final = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -28,70 +36,103 @@ _LINUX_BUNDLES: Final = (
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
-_MAC_KEYCHAINS: Final = (
-    "/System/Library/Keychains/SystemRootCertificates.keychain",
-    "/Library/Keychains/System.keychain",
-)
-_PEM: Final = re.compile(rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
-_LARGEST: Final = 16 << 20  # bytes of one file; a bundle of Mozilla's has a quarter of a million
 
 
-def usable(environ: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A file or folder of certificates; `name` is the variable that names it."""
+
+    name: str
+    path: str
+
+    def __str__(self) -> str:
+        """Write it as a shell does."""
+        return f"{self.name}={self.path}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """Whom to trust: anybody (`verify` False), else the stores `roots` and what `sources` hold.
+
+    `is_explicit`: the store is that of `tls-root-certs`. `overridden` is what is set, too, and
+    does not count.
+    """
+
+    verify: bool = True
+    roots: tuple[RootCerts, ...] = (RootCerts.SYSTEM, RootCerts.WEBPKI)
+    is_explicit: bool = False
+    sources: tuple[Source, ...] = ()
+    overridden: tuple[Source, ...] = ()
+
+    @property
+    def details(self) -> tuple[tuple[str, str], ...]:
+        """Say which certificates count, where that was said, and what does not count for it."""
+        stores = [_STORES[each] for each in self.roots]
+        if self.is_explicit:
+            stores = [f"{_STORES[each]} (tls-root-certs = {each})" for each in self.roots]
+        elif not self.sources:
+            stores[-1:] = [f"{stores[-1]}, as nothing is set"]
+        used = [("certificates", each) for each in (*stores, *map(str, self.sources))]
+        return (*used, *(("not used", str(each)) for each in self.overridden))
+
+
+def choose_trust(config: PixiConfig, environ: Mapping[str, str]) -> Trust:
+    """Choose by pixi's configuration and the environment, less what names no certificates."""
+    if config.tls_no_verify:
+        return Trust(verify=False)
+
+    def sources(*names: str) -> list[Source]:
+        return [Source(name=each, path=environ[each]) for each in names if environ.get(each)]
+
+    folders = environ.get("SSL_CERT_DIR", "").split(os.pathsep)
+    pixis = sources("SSL_CERT_FILE")
+    pixis += [Source(name="SSL_CERT_DIR", path=each) for each in folders if each]
+    of_activation = [each for each in pixis if _is_of_activation(each, environ)]
+    named = [each for each in pixis if each not in of_activation]
+    of_requests = sources("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+    explicit = () if config.tls_root_certs is None else (config.tls_root_certs,)
+    if explicit or named:
+        used, overridden = named, [*of_requests, *of_activation]
+    elif of_requests:
+        used, overridden = of_requests[:1], [*of_requests[1:], *of_activation]
+    else:
+        used, overridden = of_activation, []
+    is_set = bool(explicit or named or of_requests)
+    return Trust(
+        roots=explicit if is_set else Trust().roots,
+        is_explicit=bool(explicit),
+        sources=tuple(used),
+        overridden=tuple(overridden),
+    )
+
+
+def _is_of_activation(source: Source, environ: Mapping[str, str]) -> bool:
+    """Tell what the activated environment has set itself from what a person has.
+
+    On Windows the activation of conda-forge's openssl sets SSL_CERT_FILE to Mozilla's
+    certificates, for every `pixi run`; nothing that is said elsewhere would ever count.
+    """
+    prefix = environ.get("CONDA_PREFIX")
+    return bool(prefix) and PurePath(source.path).is_relative_to(PurePath(prefix or ""))
+
+
+def usable_ca_environ(environ: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
     """Take out what pixi passes over: SSL_CERT_FILE and SSL_CERT_DIR that name no certificates.
 
     Return the other variables, and what to say of these.
     """
     left, notes = dict(environ), []
-    if environ.get("SSL_CERT_FILE"):
-        path = environ["SSL_CERT_FILE"]
-        reason = _why_useless(path, is_folder=False)
-        if reason is not None:
-            del left["SSL_CERT_FILE"]
-            notes.append(f"SSL_CERT_FILE: {reason} {path}, so it is not used")
-    folders = []
-    for path in filter(None, environ.get("SSL_CERT_DIR", "").split(os.pathsep)):
-        reason = _why_useless(path, is_folder=True)
-        if reason is None:
-            folders.append(path)
-        else:
-            notes.append(f"SSL_CERT_DIR: {reason} {path}, so it is not used")
-    if "SSL_CERT_DIR" in left:
-        left["SSL_CERT_DIR"] = os.pathsep.join(folders)
+    for name, is_folder in (("SSL_CERT_FILE", False), ("SSL_CERT_DIR", True)):
+        text, good = environ.get(name, ""), []
+        for path in filter(None, text.split(os.pathsep) if is_folder else [text]):
+            reason = _why_useless(path, is_folder=is_folder)
+            if reason is None:
+                good.append(path)
+            else:
+                notes.append(f"{name}: {reason} {path}, so it is not used")
+        if text:
+            left[name] = os.pathsep.join(good)
     return left, tuple(notes)
-
-
-def make_context(trust: Trust) -> ssl.SSLContext:
-    """Make the TLS settings of all connections; it may be shared between threads.
-
-    Raises the error of exit code 2 for a file that counts and holds no certificates.
-    """
-    from urllib3.util.ssl_ import create_urllib3_context
-
-    context = create_urllib3_context()  # checks host names as this version of urllib3 wants it
-    # From Python 3.13 on; the certificates of many a company fail it, and pixi asks for less.
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    # As in pixi, what is named is trusted, though somebody else has signed it.
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    if not trust.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        return context
-    for source in trust.sources:
-        _load(context, source)
-    for roots in trust.roots:
-        try:
-            _load_roots(context, roots)
-        except (OSError, MirrorError):  # ssl.SSLError is an OSError
-            if trust.written:
-                raise
-    return context
-
-
-def root_for_rattler(trust: Trust) -> RootCerts:
-    """Choose the one store that rattler's client can have; without any certificate it panics."""
-    if trust.written or sys.platform != "linux" or _linux_bundle() is not None:
-        return trust.roots[0] if trust.roots else RootCerts.WEBPKI
-    return RootCerts.WEBPKI
 
 
 def _why_useless(path: str, *, is_folder: bool) -> str | None:
@@ -101,86 +142,82 @@ def _why_useless(path: str, *, is_folder: bool) -> str | None:
             return "there is nothing at"
         if is_folder != Path(path).is_dir():
             return "not a folder:" if is_folder else "a folder, not a file:"
-        return None if _certificates(Path(path)) else "no certificates in PEM form in"
+        _load(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), Path(path))
+    except ssl.SSLError:
+        return "no certificates in PEM form in"
     except OSError as error:
         return f"cannot read ({error.strerror})"
+    return None
 
 
-def _certificates(path: Path) -> tuple[str, ...]:
-    """Read a file, or every file in a folder, whatever it is called, as pixi does.
+def _load(context: Any, path: Path) -> None:
+    """Load a file, or every file in a folder, whatever it is called, as pixi does.
 
-    OpenSSL takes those of a folder alone that are named after a hash of their subject.
+    OpenSSL takes those of a folder alone that are named after a hash of their subject. Raises
+    OSError where nothing was loaded; ssl.SSLError is one.
     """
     if not path.is_dir():
-        return _in_file(path)
-    found: dict[str, None] = {}
+        if not S_ISREG(path.stat().st_mode):  # a pipe would be waited for, a device has no end
+            raise OSError(errno.EINVAL, "not a file")
+        context.load_verify_locations(cafile=path)
+        return
+    is_loaded = False
     for file in sorted(path.iterdir()):
-        with contextlib.suppress(OSError):  # a dangling link, a file of somebody else's
+        with contextlib.suppress(OSError):  # no certificate, or a file of somebody else's
             if file.is_file():
-                found.update(dict.fromkeys(_in_file(file)))
-    return tuple(found)
+                _load(context, file)
+                is_loaded = True
+    if not is_loaded:
+        raise ssl.SSLError("no certificates in PEM form")
 
 
-def _in_file(path: Path) -> tuple[str, ...]:
-    """Read the certificates in a file; a pipe would be waited for, and a device has no end."""
-    if not S_ISREG(path.stat().st_mode):
-        raise OSError(errno.EINVAL, "not a file")
-    with path.open("rb") as file:
-        return tuple(each.decode("ascii") for each in _PEM.findall(file.read(_LARGEST)))
+def make_context(trust: Trust) -> Any:
+    """Make the TLS settings of all connections; it may be shared between threads.
 
+    Raises the error of exit code 2 for a file that counts and holds no certificates.
+    """
+    context: Any = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    is_system = RootCerts.SYSTEM in trust.roots
+    if is_system and sys.platform in {"darwin", "win32"}:
+        import truststore  # asks the system itself, whose store OpenSSL does not read
 
-def _load(context: ssl.SSLContext, source: Source) -> None:
-    """Load the certificates of one source; one of many that is broken is passed over."""
-    reason, loaded = "no certificates in PEM form", False
-    try:
-        for certificate in _certificates(Path(source.path)):
-            try:
-                context.load_verify_locations(cadata=certificate)
-                loaded = True
-            except ssl.SSLError as error:
-                reason = error.reason or type(error).__name__
-    except FileNotFoundError:
-        raise usage_error(source.name, "there is no such file", ("file", source.path)) from None
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-    if not loaded:
-        raise usage_error(
-            source.name,
-            "cannot read certificates from this file",
-            ("file", source.path),
-            ("reason", reason),
-            help="it must hold certificates in PEM form",
-        )
-
-
-def _load_roots(context: ssl.SSLContext, roots: RootCerts) -> None:
-    if roots is RootCerts.WEBPKI:
+        context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # From Python 3.13 on; the certificates of many a company fail it, and pixi asks for less.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    # As in pixi, what is named is trusted, though somebody else has signed it.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    if not trust.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+    for source in trust.sources:
+        file = ("file", source.path)
+        try:
+            _load(context, Path(source.path))
+        except FileNotFoundError:
+            raise usage_error(source.name, "there is no such file", file) from None
+        except OSError as error:
+            text = "cannot read certificates from this file"
+            reason = ("reason", str(getattr(error, "reason", None) or error.strerror))
+            help_line = "it must hold certificates in PEM form"
+            raise usage_error(source.name, text, file, reason, help=help_line) from None
+    if RootCerts.WEBPKI in trust.roots:
         from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
         context.load_verify_locations(cafile=DEFAULT_CA_BUNDLE_PATH)
-        return
-    if sys.platform == "darwin":
-        context.load_verify_locations(cadata=_mac_certificates())
-        return
-    bundle = _linux_bundle()
-    if sys.platform == "win32" or bundle is None:
-        context.load_default_certs()
-    else:
-        context.load_verify_locations(cafile=bundle)
+    if is_system and sys.platform not in {"darwin", "win32"}:
+        bundle = _linux_bundle()
+        with contextlib.suppress(OSError):  # a broken store trusts nobody; the error will name it
+            context.load_verify_locations(bundle) if bundle else context.load_default_certs()
+    return context
 
 
 def _linux_bundle() -> str | None:
     return next((each for each in _LINUX_BUNDLES if Path(each).is_file()), None)
 
 
-def _mac_certificates() -> str:
-    """Return the certificates of the system's keychains, which OpenSSL does not read, in PEM."""
-    command = ["/usr/bin/security", "find-certificate", "-a", "-p", *_MAC_KEYCHAINS]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0 or not done.stdout:
-        raise usage_error(
-            "tls-root-certs",
-            "cannot read the certificates of the system's keychains",
-            help="name a file of certificates in SSL_CERT_FILE",
-        )
-    return done.stdout
+def root_for_rattler(trust: Trust) -> RootCerts:
+    """Choose the one store that rattler's client can have; without any certificate it panics."""
+    if trust.is_explicit or sys.platform != "linux" or _linux_bundle() is not None:
+        return trust.roots[0] if trust.roots else RootCerts.WEBPKI
+    return RootCerts.WEBPKI

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.core.artifact import Artifact
-from scripts.fetch.archives import Opened, archive_problem, open_archives
+from scripts.fetch.archives import ArchiveCheck, archive_problem, open_archives
 from scripts.verify.findings import (
     ArchivesResult,
     FilesResult,
@@ -40,7 +40,7 @@ def check_archives(
     )
 
 
-def _finding(opened: Opened, uses: Uses, *, is_proven: bool) -> Finding:
+def _finding(opened: ArchiveCheck, uses: Uses, *, is_proven: bool) -> Finding:
     places = uses.places(opened.artifact.path)
     problem = archive_problem(opened, used_by(places), is_proven=is_proven)
     return Finding(level=Level.ARCHIVES, problem=problem, places=places)

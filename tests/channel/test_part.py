@@ -176,3 +176,25 @@ def test_a_kill_leaves_a_part_to_go_on_with(path: Path) -> None:
     assert done.returncode == 9
     with PartFile(path, "sha256") as part:
         assert (part.size, part.hex) == (500_000, sha256(b"x" * 500_000))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows renames no open file")
+def test_it_is_locked_until_it_is_in_its_place(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the end of the lock and the rename another run could begin to write to it."""
+    busy: list[int | None] = []
+    real = module.move
+
+    def move(source: Path, target: Path) -> None:
+        with pytest.raises(OSError) as caught, PartFile(source, "sha256"):  # noqa: PT011
+            pass
+        busy.append(caught.value.errno)
+        real(source, target)
+
+    monkeypatch.setattr(module, "move", move)
+    with PartFile(path, "sha256") as part:
+        part.write(b"ab")
+        part.place(tmp_path / "target", durable=False)
+    assert busy == [errno.EBUSY]
+    assert (tmp_path / "target").read_bytes() == b"ab"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
+import os
 import threading
 import time
 from dataclasses import dataclass
@@ -11,17 +13,24 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from requests.adapters import HTTPAdapter
 
+from scripts.channel.digest_cache import DigestCache
 from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import ChannelPlace, channel_place
-from scripts.fetch.download import Download, Flow, Placed, StoppedError, Surroundings
-from scripts.fetch.failure import DownloadError, ErrorKind, Patience
-from scripts.fetch.http import Http, Route
-from scripts.fetch.reach import Reach
+from scripts.core.console import Console
+from scripts.fetch.download import (
+    Download,
+    DownloadContext,
+    Downloaded,
+    DownloadProgress,
+    StoppedError,
+)
 from scripts.lock.read import parse_lock
 from scripts.lock.select import select
-from scripts.network.tls_choice import Trust
+from scripts.network.errors import DownloadError, ErrorKind
+from scripts.network.http import HttpClient
+from scripts.network.retry import RetryPolicy
+from scripts.network.router import Router
 from scripts.workspace.settings import Settings
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, lock_text
 from tests.support.packages import TinyPackage
@@ -44,64 +53,28 @@ from tests.support.replies import (
 )
 from tests.support.upstream import Upstream
 
-QUICK = Patience(
-    tries=3,
-    first_pause=0.01,
-    longest_pause=0.02,
+QUICK = RetryPolicy(
+    total=3,
+    backoff_factor=0.01,
+    max_backoff=0.02,
     connect=2,
     read=0.3,
-    slow_span=0.4,
-    least_speed=5000,
+    min_speed_window=0.4,
+    min_speed=5000,
 )
 RESET = Reply(body=b"x" * 100, stop_after=0, ending=Ending.RESET)
 NAME = "padded-1.0-0.conda"
 
 
-class PlainRouter:
-    """Requests every URL as it is, without credentials or proxies."""
-
-    def route(self, url: str) -> Route:
-        """Send credentials along."""
-        return Route(url=url, headers={"Authorization": "Bearer s3cret"})
-
-    def redirected(self, url: str) -> Route:
-        """Send none."""
-        return Route(url=url)
-
-    def adapter(self) -> HTTPAdapter:
-        """Make a plain adapter."""
-        return HTTPAdapter()
-
-    @property
-    def trust(self) -> Trust:
-        """The default."""
-        return Trust()
-
-
-@dataclass(frozen=True)
-class PlainWays:
-    """Asks these mirrors for every URL, or the URL itself; knows no rattler."""
-
-    mirrors: tuple[str, ...]
-
-    def sources(self, url: str) -> tuple[str, ...]:
-        """Name the mirrors."""
-        return tuple(mirror + urlsplit(url).path for mirror in self.mirrors) or (url,)
-
-    def failed(self, url: str, error: DownloadError) -> None:
-        """Forget it."""
-
-    def needs_rattler(self, url: str) -> bool:
-        """Never."""
-        return False
-
-    def rattler_may_know(self, url: str, status: int) -> bool:
-        """Never."""
-        return False
-
-    def download_by_rattler(self, url: str, target: Path) -> None:
-        """Never called."""
-        raise AssertionError(url, target)
+def router_of(root: Path, url: str, mirrors: tuple[str, ...]) -> Router:
+    """Read what is set: these mirrors for an upstream, and a token for its host."""
+    (root / ".pixi").mkdir(parents=True, exist_ok=True)
+    table = f"[mirrors]\n{json.dumps(url)} = {json.dumps(mirrors)}\n" if mirrors else ""
+    (root / ".pixi" / "config.toml").write_text(table, encoding="utf-8")
+    stored = root / "credentials.json"
+    stored.write_text('{"127.0.0.1": {"BearerToken": "s3cret"}}', encoding="utf-8")
+    environ = {**os.environ, "RATTLER_AUTH_FILE": str(stored)}
+    return Router(root / "pixi.toml", environ, Console())
 
 
 @dataclass(frozen=True)
@@ -125,30 +98,26 @@ class World:
         assert digest is not None
         return self.place.parts / f"{digest.hex}.part"
 
-    def download(self, patience: Patience = QUICK, *mirrors: str) -> Placed:
+    def download(self, policy: RetryPolicy = QUICK, *mirrors: str) -> Downloaded:
         """Download it, from mirrors where some are named."""
-        return fetch_one(self.artifact, self.place, patience, mirrors)
+        return fetch_one(self.artifact, self.place, policy, mirrors)
 
 
 def fetch_one(
     artifact: Artifact,
     place: ChannelPlace,
-    patience: Patience = QUICK,
+    policy: RetryPolicy = QUICK,
     mirrors: tuple[str, ...] = (),
     stop: threading.Event | None = None,
-) -> Placed:
-    shared = Surroundings(
-        place=place,
-        root=place.folder.parent,
-        patience=patience,
-        ways=PlainWays(mirrors),
-        durable=False,
-        stop=stop or threading.Event(),
-        reach=Reach(patience),
-    )
-    client = Http(PlainRouter(), patience)
+) -> Downloaded:
+    parts = urlsplit(artifact.urls[0])
+    router = router_of(place.folder.parent, f"{parts.scheme}://{parts.netloc}", mirrors)
+    digests = DigestCache(place.digests)
+    context = DownloadContext(place, place.folder.parent, router, policy, digests)
+    context.stop = stop or context.stop
+    client = HttpClient(router, policy)
     try:
-        return Download(Flow(artifact), shared, lambda: client).run()
+        return Download(DownloadProgress(artifact), context, lambda: client).run()
     finally:
         client.close()
 
@@ -170,9 +139,9 @@ def world(upstream: Upstream, tmp_path: Path) -> World:
     )
 
 
-def assert_right(world: World, placed: Placed) -> None:
+def assert_right(world: World, placed: Downloaded) -> None:
     assert world.target.read_bytes() == world.data
-    assert placed.digest == hashlib.sha256(world.data).hexdigest()
+    assert placed.digest.hex == hashlib.sha256(world.data).hexdigest()
     assert placed.status.st_size == len(world.data)
     assert list(world.place.parts.iterdir()) == []
 
@@ -430,9 +399,16 @@ def test_a_404_of_a_mirror_is_its_answer(world: World, tmp_path: Path) -> None:
 def test_a_stop_keeps_the_part(world: World) -> None:
     stop = threading.Event()
     world.upstream.always("*.conda", dripping(50_000, 0.2))
-    threading.Timer(0.3, stop.set).start()
+
+    def stop_soon() -> None:
+        while not world.upstream.requests:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        stop.set()
+
+    threading.Thread(target=stop_soon).start()
     with pytest.raises(StoppedError):
-        fetch_one(world.artifact, world.place, Patience(), (), stop)
+        fetch_one(world.artifact, world.place, RetryPolicy(), (), stop)
     assert 0 < world.part.stat().st_size < len(world.data)
     assert world.data.startswith(world.part.read_bytes())
 
@@ -442,7 +418,7 @@ def test_a_file_is_copied(world: World, tmp_path: Path) -> None:
     for location in (written.path.as_uri(), str(written.path), "ch/noarch/near-1.0-0.conda"):
         row = LockRow(written=written, channel="file:///ch", url=location)
         placed = fetch_one(artifact_of(row), world.place)
-        assert placed.digest == written.sha256
+        assert placed.digest.hex == written.sha256
         target = world.place.folder / placed.artifact.path
         assert target.read_bytes() == written.path.read_bytes()
         target.unlink()

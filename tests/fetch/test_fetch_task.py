@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -10,15 +11,21 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from scripts.channel.part import PartFile
+from scripts.channel.users import ChannelUsers, read_users
 from scripts.core.errors import ExitCode
+from scripts.core.file_lock import try_lock
 from scripts.core.report import human_size
-from tasks import fetch
+from scripts.lock.model import LockFile
+from scripts.workspace.workspace import Workspace
+from tasks import fetch, index
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, write_lock
 from tests.support.packages import TinyPackage, WrittenPackage
-from tests.support.replies import dripping, late, login_page, status, wrong_bytes
+from tests.support.replies import dripping, late, login_page, stalled, status, wrong_bytes
 from tests.support.upstream import Upstream
 
 ROOT = Path(__file__).parents[2]
@@ -448,3 +455,116 @@ def test_a_login_page_is_called_one(world: World, capsys: pytest.CaptureFixture[
     assert (
         "error: noarch/p0-1.0-0.conda: a web page came instead of the artifact (a login page?)\n"
     ) in capsys.readouterr().err
+
+
+def test_a_file_in_use_stops_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on Windows, where another program has a file open; a stand-in, and a shorter wait."""
+    monkeypatch.setattr("scripts.core.files._TRY_FOR", 0.1)
+    real = Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        if Path(target).name.startswith("p2-"):
+            error = PermissionError(13, "in use", str(self))
+            error.winerror = 32  # type: ignore[attr-defined,unused-ignore]
+            raise error
+        return real(self, target)
+
+    with monkeypatch.context() as refusing:
+        refusing.setattr(Path, "replace", replace)
+        assert world.fetch("--jobs", "1") == ExitCode.USAGE
+    target = world.channel / "linux-64" / "p2-1.0-0.tar.bz2"
+    assert capsys.readouterr().err.split("artifacts\n")[1] == (
+        f"error: linux-64/p2-1.0-0.tar.bz2: {target}: cannot be replaced, tried for 0.1 s: in use\n"
+        f"  from  {world.upstream.url}/ch/linux-64/p2-1.0-0.tar.bz2\n"
+        "help: close the program that has it open, then run `pixi run fetch` again\n"
+    )
+    assert list(world.files()) == ["linux-64/p1-1.0-0.conda", "noarch/p0-1.0-0.conda"]
+    requests = len(world.upstream.requests)
+    assert world.fetch() == 0
+    assert world.files() == world.expected()
+    assert len(world.upstream.requests) == requests  # what had come was kept
+
+
+def test_one_that_another_run_writes_stops_no_other(world: World) -> None:
+    path = world.state / "cache" / "parts" / f"{world.packages[2].sha256}.part"
+    with PartFile(path, "sha256"):
+        assert world.fetch("--jobs", "1") == ExitCode.USAGE
+    assert list(world.files()) == ["linux-64/p1-1.0-0.conda", "noarch/p0-1.0-0.conda"]
+
+
+def test_who_shares_the_channel_is_asked_under_the_lock(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else another workspace could be mirrored here between the answer and the first byte."""
+    asked: list[bool] = []
+    real = read_users
+
+    def ask(workspace: Workspace, lock: LockFile) -> ChannelUsers:
+        with workspace.place.lock.open("a+b") as file:
+            asked.append(try_lock(file.fileno()))
+        return real(workspace, lock)
+
+    monkeypatch.setattr(fetch, "read_users", ask)
+    assert world.fetch() == 0
+    assert asked == [False]
+
+
+def test_a_refusal_that_does_not_end_is_not_waited_for(world: World) -> None:
+    """Its words are for people, who would wait for the read timeout of an artifact."""
+    stalling = dataclasses.replace(
+        stalled(4), status=403, headers=(("Content-Type", "text/plain"),), body=b"members only"
+    )
+    world.upstream.always("*", stalling)
+    began = time.monotonic()
+    assert world.fetch() == ExitCode.USAGE
+    assert time.monotonic() - began < 10
+
+
+def test_digests_of_other_workspaces_stay(world: World, tmp_path: Path) -> None:
+    """What shares the channel is not hashed anew since one of them has fetched."""
+    assert (world.fetch(), index.main(["--manifest-path", str(world.root)])) == (0, 0)
+    other = tmp_path / "other"
+    other.mkdir()
+    manifest = MANIFEST.replace('"w"', '"other"')
+    settings = f"[tool.pixi-mirror]\nchannel-dir = {json.dumps(str(world.channel))}\n"
+    (other / "pixi.toml").write_text(manifest + settings, encoding="utf-8")
+    written = TinyPackage(name="mine").write(world.upstream.folder / "ch")
+    rows = PlatformRows(name="linux-64", rows=(world.row(written),))
+    write_lock(other / "pixi.lock", (EnvironmentRows(platforms=(rows,)),))
+    assert fetch.main(["--manifest-path", str(other)]) == 0
+    journal = (world.state / "cache" / "digests.jsonl").read_text(encoding="utf-8")
+    for path in ("noarch/p0-1.0-0.conda", "linux-64/p1-1.0-0.conda", "noarch/mine-1.0-0.conda"):
+        assert f'"{path}", "sha256"' in journal
+        assert f'"{path}", "opened"' in journal
+
+
+def test_a_whole_batch_by_one_child(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what rattler's client alone can ask for: here three artifacts of a bucket."""
+    started: list[object] = []
+    real = subprocess.Popen
+
+    def popen(*arguments: Any, **options: Any) -> Any:
+        started.append(arguments[0])
+        return real(*arguments, **options)
+
+    monkeypatch.setattr("scripts.network.rattler.subprocess.Popen", popen)
+    (world.upstream.folder / "ch").rename(world.upstream.folder / "bkt")
+    options = f'\n[workspace.s3-options.bkt]\nendpoint-url = "{world.upstream.url}"\n'
+    options += 'region = "r"\nforce-path-style = true\n'
+    (world.root / "pixi.toml").write_text(MANIFEST + options, encoding="utf-8")
+    credentials = Path(os.environ["HOME"]) / ".rattler" / "credentials.json"
+    credentials.parent.mkdir()
+    keys = {"access_key_id": "ID", "secret_access_key": "KEY"}
+    credentials.write_text(json.dumps({"s3://bkt": {"S3Credentials": keys}}), encoding="utf-8")
+    world.lock(*(LockRow(written=each, channel="s3://bkt") for each in world.packages))
+    world.upstream.once("*/p1-*", wrong_bytes(world.packages[1].size))
+    assert world.fetch() == 0
+    assert set(world.files()) == {
+        "linux-64/p1-1.0-0.conda",
+        "linux-64/p2-1.0-0.tar.bz2",
+        "noarch/p0-1.0-0.conda",
+    }
+    assert len(started) == 1
+    assert world.upstream.paths.count("/bkt/linux-64/p1-1.0-0.conda") == 2

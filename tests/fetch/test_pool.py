@@ -9,7 +9,7 @@ import pytest
 
 from scripts.core.console import Console
 from scripts.fetch.pool import Pool
-from scripts.fetch.stage import FetchOptions, fetch
+from scripts.fetch.stage import fetch
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
 from tests.support.mirrors import make_mirror
 from tests.support.packages import TinyPackage
@@ -30,7 +30,7 @@ def fetched(root: Path, upstream: Upstream, packages: list[TinyPackage], setting
     write_lock(mirror.root / "pixi.lock", (EnvironmentRows(platforms=(platform,)),))
     manifest = mirror.root / "pixi.toml"
     manifest.write_text(f"{manifest.read_text()}{settings}\n", encoding="utf-8")
-    report = fetch(mirror.workspace, mirror.selection, FetchOptions(), Console())
+    report = fetch(mirror.workspace, mirror.selection, Console())
     assert report.problems == ()
 
 
@@ -55,22 +55,18 @@ def test_never_more_than_this_machine_bears(
     assert [len(pool._threads) for pool in pools] == [most]
 
 
-def test_small_ones_beside_two_large_ones(tmp_path: Path, upstream: Upstream) -> None:
-    """From a server that lets everyone wait, the small ones are not left for the end."""
-    upstream.always("*", late(0.1))
-    packages = [TinyPackage(name=f"p{number}", padding=number * 1000) for number in range(COUNT)]
-    fetched(tmp_path, upstream, packages, "jobs = 3")
-    asked = [request.path.rpartition("/")[2].partition("-")[0] for request in upstream.requests]
-    assert set(asked[:3]) == {"p7", "p6", "p0"}
-    assert asked.index("p1") < asked.index("p3")
-    assert len(asked) == COUNT
-
-
-def test_over_a_far_link_there_are_more(tmp_path: Path, upstream: Upstream) -> None:
-    """How few suffice over a near one depends on the machine's load; test_adapt.py has that."""
-    upstream.always("*", late(0.15))
-    packages = [TinyPackage(name=f"p{number}") for number in range(60)]
+def test_without_a_setting_there_are_sixteen(tmp_path: Path, upstream: Upstream) -> None:
+    upstream.always("*", late(0.3))
+    packages = [TinyPackage(name=f"p{number}") for number in range(20)]
     fetched(tmp_path / "set", upstream, packages, "jobs = 4")  # control
     assert upstream.most_at_once == 4
     fetched(tmp_path / "not-set", upstream, packages, "")
-    assert upstream.most_at_once > 12
+    assert upstream.most_at_once == 16
+
+
+def test_the_largest_come_first(tmp_path: Path, upstream: Upstream) -> None:
+    """So that none of them is left for the end."""
+    packages = [TinyPackage(name=f"p{number}", padding=number * 1000) for number in range(COUNT)]
+    fetched(tmp_path, upstream, packages, "jobs = 1")
+    asked = [request.path.rpartition("/")[2].partition("-")[0] for request in upstream.requests]
+    assert asked == [f"p{number}" for number in reversed(range(COUNT))]

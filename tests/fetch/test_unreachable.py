@@ -12,10 +12,10 @@ import pytest
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode
 from scripts.core.report import Report
-from scripts.fetch.failure import Patience
-from scripts.fetch.stage import FetchOptions, fetch
+from scripts.fetch.stage import fetch
 from scripts.lock.read import read_lock
 from scripts.lock.select import select
+from scripts.network.retry import RetryPolicy
 from scripts.workspace.settings import SettingOverrides
 from scripts.workspace.workspace import open_workspace
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
@@ -25,7 +25,9 @@ from tests.support.upstream import Upstream
 
 MANY = 40
 # Each artifact by itself would be at it for minutes; only the silence ends it.
-STUBBORN = Patience(tries=5000, first_pause=0.02, longest_pause=0.04, connect=2, silence=0.3)
+STUBBORN = RetryPolicy(
+    total=5000, backoff_factor=0.02, max_backoff=0.04, connect=2, unreachable_after=0.3
+)
 MANIFEST = '[workspace]\nname = "w"\nchannels = ["conda-forge"]\nplatforms = ["linux-64"]\n'
 
 
@@ -50,7 +52,7 @@ def run(root: Path, upstream: Upstream, channel: str, mirrors: str = "") -> Repo
     write_lock(root / "pixi.lock", (EnvironmentRows(platforms=(platform,)),))
     workspace = open_workspace(root, SettingOverrides())
     selection = select(read_lock(workspace.lock_path), workspace.settings)
-    return fetch(workspace, selection, FetchOptions(patience=STUBBORN), Console())
+    return fetch(workspace, selection, Console(), policy=STUBBORN)
 
 
 def test_given_up_for_all_and_told_once(

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.core.errors import ExitCode, MirrorError
-from scripts.network.mirrors import candidates, fails_over, fewest_failures_first, origin
-from scripts.network.pixi_config_layers import Mirrors, merge_layers, parse_pixi_config
+from scripts.network.configuration import parse_pixi_config
+from scripts.network.mirrors import Mirrors, mirror_urls, origin
 from tests.support.replies import Reply
 from tests.support.upstream import Upstream
 
@@ -21,7 +21,7 @@ NAME = "linux-64/a-1-0.conda"
 
 
 def _of(text: str) -> Mirrors:
-    return merge_layers((parse_pixi_config(f"[mirrors]\n{text}", "config.toml"),), {}).mirrors
+    return parse_pixi_config(f"[mirrors]\n{text}", "config.toml").mirrors
 
 
 ANACONDA = _of(
@@ -102,17 +102,17 @@ ANACONDA = _of(
         (f"file:///srv/chan/{NAME}", [f"file:///srv/chan/{NAME}"]),
     ],
 )
-def test_candidates(url: str, expected: list[str]) -> None:
-    assert list(candidates(ANACONDA, url)) == expected
+def test_mirror_urls(url: str, expected: list[str]) -> None:
+    assert list(mirror_urls(ANACONDA, url)) == expected
 
 
 def test_without_mirrors_a_url_stays_as_it_is() -> None:
-    assert candidates((), "https://A.example:443//x/?") == ("https://A.example:443//x/?",)
+    assert mirror_urls((), "https://A.example:443//x/?") == ("https://A.example:443//x/?",)
 
 
 def test_an_empty_list_forbids() -> None:
     with pytest.raises(MirrorError) as caught:
-        candidates(ANACONDA, f"https://forbidden.example/c/{NAME}")
+        mirror_urls(ANACONDA, f"https://forbidden.example/c/{NAME}")
     assert str(caught.value) == (
         "mirrors.https://forbidden.example/: names no mirror, so nothing below it can be fetched\n"
         "help: name a mirror there, or the prefix itself to ask upstream"
@@ -126,32 +126,11 @@ def test_the_longest_prefix_alone_decides(segments: list[str], depths: set[int])
     full = "".join(f"{each}/" for each in segments)
     prefixes = {"".join(f"{each}/" for each in segments[:depth]): depth for depth in depths}
     text = "".join(f"'https://h/{prefix}' = ['http://m/{prefix}']\n" for prefix in prefixes)
-    result = candidates(_of(text), f"https://h/{full}x")
+    result = mirror_urls(_of(text), f"https://h/{full}x")
     if not prefixes:
         assert result == (f"https://h/{full}x",)
     else:
         assert result == (f"http://m/{full}x",)
-
-
-@pytest.mark.parametrize("status", [None, 500, 503])
-def test_what_fails_over(status: int | None) -> None:
-    assert fails_over(status)
-
-
-@pytest.mark.parametrize("status", [200, 403, 404, 429])
-def test_what_does_not_fail_over(status: int) -> None:
-    assert not fails_over(status)
-
-
-def test_mirrors_that_failed_come_last() -> None:
-    urls = ("https://a.example/x", "https://b.example/x", "https://c.example/x")
-    assert fewest_failures_first(urls, {}) == urls
-    assert fewest_failures_first(urls, {"https://a.example": 2, "https://b.example": 1}) == (
-        "https://c.example/x",
-        "https://b.example/x",
-        "https://a.example/x",
-    )
-    assert fewest_failures_first(urls, {"https://elsewhere.example": 2}) == urls
 
 
 @pytest.mark.parametrize(
@@ -200,5 +179,5 @@ def test_rattler_asks_the_same(upstream: Upstream) -> None:
         capture_output=True,
     )
     mirrors = tuple((prefix, tuple(targets)) for prefix, targets in prefixes.items())
-    ours = [urlsplit(candidates(mirrors, url)[0]).path for url in urls]
+    ours = [urlsplit(mirror_urls(mirrors, url)[0]).path for url in urls]
     assert ours == [request.target for request in upstream.requests]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.core.errors import ExitCode, MirrorError
-from scripts.network.pixi_config_layers import PixiConfig
+from scripts.network.configuration import PixiConfig
 from scripts.network.proxies import Proxies, choose_proxies
 
 CONFIG = PixiConfig(

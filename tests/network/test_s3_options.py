@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 
 from scripts.core.errors import MirrorError
-from scripts.network.s3_options import S3Options, overlay, parse_manifest_s3_options
+from scripts.network.configuration import (
+    S3Options,
+    merge_s3_options,
+    parse_manifest_s3_options,
+)
 
 BUCKET = """s3-options.bucket]
 endpoint-url = "https://minio.example"
@@ -47,7 +51,7 @@ def test_a_bucket_of_the_manifest_that_is_incomplete() -> None:
 
 def test_the_stronger_replaces_a_bucket_whole() -> None:
     weak = (_options("a", "weak"), _options("b", "weak"))
-    assert overlay(weak, (_options("b"), _options("c"))) == (
+    assert merge_s3_options(weak, (_options("b"), _options("c"))) == (
         _options("a", "weak"),
         _options("b"),
         _options("c"),

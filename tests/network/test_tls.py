@@ -16,14 +16,13 @@ from pathlib import Path
 
 import pytest
 import requests
+import truststore
 
 from scripts.core.errors import ExitCode, MirrorError
 from scripts.network import tls as trust_module
-from scripts.network.adapter import ContextAdapter
-from scripts.network.pixi_config_layers import PixiConfig, RootCerts
-from scripts.network.tls import make_context, usable
-from scripts.network.tls_choice import Source, Trust, choose_trust
-from tests.support.session import session_of
+from scripts.network.configuration import PixiConfig, RootCerts
+from scripts.network.http import make_session
+from scripts.network.tls import Source, Trust, choose_trust, make_context, usable_ca_environ
 from tests.support.upstream import Upstream
 
 TLS = Path(__file__).parents[1] / "data" / "tls"
@@ -44,7 +43,7 @@ def secure(tmp_path: Path) -> Iterator[Upstream]:
 
 def _get(url: str, environ: dict[str, str], config: PixiConfig | None = None) -> bytes:
     context = make_context(choose_trust(config or PixiConfig(), environ))
-    with session_of(ContextAdapter(context)) as session:
+    with make_session(context) as session:
         return session.get(url, timeout=10).content
 
 
@@ -63,20 +62,26 @@ def _environ(*sources: Source, **more: str) -> dict[str, str]:
     ("config", "environ", "expected"),
     [
         (PixiConfig(), {}, Trust(roots=(RootCerts.SYSTEM, RootCerts.WEBPKI))),
-        (SYSTEM, {}, Trust(roots=(RootCerts.SYSTEM,), written=True)),
+        (SYSTEM, {}, Trust(roots=(RootCerts.SYSTEM,), is_explicit=True)),
         (PixiConfig(tls_no_verify=True), _environ(FILE), Trust(verify=False)),
         # What is written counts, SSL_CERT_FILE beside it, and nothing of requests.
         (
             SYSTEM,
             _environ(FILE, BUNDLE),
-            Trust(roots=(RootCerts.SYSTEM,), written=True, sources=(FILE,), outdone=(BUNDLE,)),
+            Trust(
+                roots=(RootCerts.SYSTEM,), is_explicit=True, sources=(FILE,), overridden=(BUNDLE,)
+            ),
         ),
         (
             PixiConfig(),
             _environ(BUNDLE, CURL, FILE),
-            Trust(roots=(), sources=(FILE,), outdone=(BUNDLE, CURL)),
+            Trust(roots=(), sources=(FILE,), overridden=(BUNDLE, CURL)),
         ),
-        (PixiConfig(), _environ(BUNDLE, CURL), Trust(roots=(), sources=(BUNDLE,), outdone=(CURL,))),
+        (
+            PixiConfig(),
+            _environ(BUNDLE, CURL),
+            Trust(roots=(), sources=(BUNDLE,), overridden=(CURL,)),
+        ),
         (
             PixiConfig(),
             _environ(CURL, REQUESTS_CA_BUNDLE=""),
@@ -98,18 +103,18 @@ def _environ(*sources: Source, **more: str) -> dict[str, str]:
         (
             SYSTEM,
             _environ(OF_ENV, CONDA_PREFIX="/env"),
-            Trust(roots=(RootCerts.SYSTEM,), written=True, outdone=(OF_ENV,)),
+            Trust(roots=(RootCerts.SYSTEM,), is_explicit=True, overridden=(OF_ENV,)),
         ),
         (
             PixiConfig(),
             _environ(OF_ENV, BUNDLE, CONDA_PREFIX="/env"),
-            Trust(roots=(), sources=(BUNDLE,), outdone=(OF_ENV,)),
+            Trust(roots=(), sources=(BUNDLE,), overridden=(OF_ENV,)),
         ),
         (PixiConfig(), _environ(OF_ENV, CONDA_PREFIX="/env"), Trust(sources=(OF_ENV,))),
         (
             PixiConfig(),
             _environ(FILE, BUNDLE, CONDA_PREFIX="/env"),
-            Trust(roots=(), sources=(FILE,), outdone=(BUNDLE,)),
+            Trust(roots=(), sources=(FILE,), overridden=(BUNDLE,)),
         ),
     ],
 )
@@ -128,7 +133,9 @@ def test_choice(config: PixiConfig, environ: dict[str, str], expected: Trust) ->
             ],
         ),
         (
-            Trust(roots=(RootCerts.SYSTEM,), written=True, sources=(FILE,), outdone=(BUNDLE,)),
+            Trust(
+                roots=(RootCerts.SYSTEM,), is_explicit=True, sources=(FILE,), overridden=(BUNDLE,)
+            ),
             [
                 ("certificates", "the system's certificates (tls-root-certs = system)"),
                 ("certificates", "SSL_CERT_FILE=c"),
@@ -139,12 +146,22 @@ def test_choice(config: PixiConfig, environ: dict[str, str], expected: Trust) ->
     ],
 )
 def test_what_counts_is_said(trust: Trust, expected: list[tuple[str, str]]) -> None:
-    assert list(trust.facts) == expected
+    assert list(trust.details) == expected
 
 
 @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
 def test_a_named_authority_is_trusted(secure: Upstream, name: str) -> None:
     assert _get(f"{secure.url}/x", {name: CA}) == b"whole"
+
+
+@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_a_bundle_of_openssls_own_form_is_one(secure: Upstream, tmp_path: Path, name: str) -> None:
+    """As `openssl x509 -trustout` writes it, and some systems keep theirs."""
+    bundle = tmp_path / "trusted.pem"
+    bundle.write_text(Path(CA).read_text().replace(" CERTIFICATE-", " TRUSTED CERTIFICATE-"))
+    environ, notes = usable_ca_environ({name: str(bundle)})
+    assert notes == ()
+    assert _get(f"{secure.url}/x", environ) == b"whole"
 
 
 @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "SSL_CERT_DIR"])
@@ -220,7 +237,7 @@ class _TunnelServer(socketserver.ThreadingTCPServer):
 @pytest.mark.parametrize("trusted", [True, False], ids=["trusted", "untrusted"])
 def test_the_choice_holds_through_a_proxy(secure: Upstream, *, trusted: bool) -> None:
     context = make_context(choose_trust(PixiConfig(), {"SSL_CERT_FILE": CA} if trusted else {}))
-    with _TunnelServer(secure.port) as server, session_of(ContextAdapter(context)) as session:
+    with _TunnelServer(secure.port) as server, make_session(context) as session:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         proxy = f"http://user:pw@127.0.0.1:{server.server_address[1]}"
         try:
@@ -247,7 +264,7 @@ def test_a_named_authority_is_the_only_one() -> None:
     """By itself requests adds Mozilla's certificates to any context; ours stays as it was made."""
     context = make_context(choose_trust(PixiConfig(), {"SSL_CERT_FILE": CA}))
     with (
-        session_of(ContextAdapter(context)) as session,
+        make_session(context) as session,
         pytest.raises(requests.exceptions.ConnectionError),
     ):
         session.get("https://127.0.0.1:9/x", timeout=10)
@@ -274,19 +291,19 @@ def test_what_pixi_would_pass_over(tmp_path: Path) -> None:
         (empty, "no certificates in PEM form in"),
         (tmp_path, "a folder, not a file:"),
     ):
-        left, notes = usable({"SSL_CERT_FILE": str(path), "REQUESTS_CA_BUNDLE": CA})
+        left, notes = usable_ca_environ({"SSL_CERT_FILE": str(path), "REQUESTS_CA_BUNDLE": CA})
         assert notes == (f"SSL_CERT_FILE: {words} {path}, so it is not used",)
         assert choose_trust(PixiConfig(), left).sources == (
             Source(name="REQUESTS_CA_BUNDLE", path=CA),
         )
     folders = os.pathsep.join((str(missing), str(TLS), CA))
-    left, notes = usable({"SSL_CERT_DIR": folders})
+    left, notes = usable_ca_environ({"SSL_CERT_DIR": folders})
     assert left == {"SSL_CERT_DIR": str(TLS)}
     assert notes == (
         f"SSL_CERT_DIR: there is nothing at {missing}, so it is not used",
         f"SSL_CERT_DIR: not a folder: {CA}, so it is not used",
     )
-    assert usable({"SSL_CERT_FILE": CA}) == ({"SSL_CERT_FILE": CA}, ())
+    assert usable_ca_environ({"SSL_CERT_FILE": CA}) == ({"SSL_CERT_FILE": CA}, ())
 
 
 @pytest.mark.parametrize(
@@ -330,4 +347,15 @@ def test_a_name_that_no_file_can_have() -> None:
     trust = choose_trust(PixiConfig(), {"REQUESTS_CA_BUNDLE": "x" * 5000})
     with pytest.raises(MirrorError, match="REQUESTS_CA_BUNDLE"):
         make_context(trust)
-    assert usable({"SSL_CERT_FILE": "x" * 5000})[1] != ()
+    assert usable_ca_environ({"SSL_CERT_FILE": "x" * 5000})[1] != ()
+
+
+def test_elsewhere_the_system_itself_is_asked(
+    secure: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By truststore, beside what is named; here that asks OpenSSL, which does not know it."""
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert isinstance(make_context(Trust()), truststore.SSLContext)
+    assert _get(f"{secure.url}/x", {"SSL_CERT_FILE": CA}, SYSTEM) == b"whole"
+    with pytest.raises(requests.exceptions.SSLError, match="CERTIFICATE_VERIFY_FAILED"):
+        _get(f"{secure.url}/x", {}, SYSTEM)

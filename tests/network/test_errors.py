@@ -9,7 +9,12 @@ import requests
 import urllib3.connection
 import urllib3.exceptions
 
-from scripts.fetch.reason import is_reached, plain, sentence
+from scripts.network.errors import (
+    ErrorKind,
+    error_message,
+    kind_of_connection_error,
+    lower_first,
+)
 from tests.support.replies import Ending, Reply
 from tests.support.upstream import Upstream
 
@@ -31,9 +36,9 @@ def closed_port() -> int:
 
 def test_nobody_listens() -> None:
     error = error_of(f"http://127.0.0.1:{closed_port()}/")
-    assert sentence(error).startswith("failed to establish a new connection: ")
-    assert sentence(error).endswith("refused") or "10061" in sentence(error)
-    assert not is_reached(error)
+    assert error_message(error).startswith("failed to establish a new connection: ")
+    assert error_message(error).endswith("refused") or "10061" in error_message(error)
+    assert kind_of_connection_error(error) is ErrorKind.UNREACHED
 
 
 def test_a_host_without_an_address() -> None:
@@ -42,14 +47,14 @@ def test_a_host_without_an_address() -> None:
     cause = urllib3.exceptions.NewConnectionError(host, "Failed to resolve 'nowhere.invalid'")
     retried = urllib3.exceptions.MaxRetryError(urllib3.HTTPConnectionPool("host"), "/", cause)
     error = requests.ConnectionError(retried)
-    assert sentence(error) == "failed to resolve 'nowhere.invalid'"
-    assert not is_reached(error)
+    assert error_message(error) == "failed to resolve 'nowhere.invalid'"
+    assert kind_of_connection_error(error) is ErrorKind.UNREACHED
 
 
 def test_a_proxy_that_is_not_there() -> None:
     error = error_of("http://127.0.0.2/", proxy=f"http://127.0.0.1:{closed_port()}")
-    assert sentence(error).startswith("failed to establish a new connection: ")
-    assert not is_reached(error)
+    assert error_message(error).startswith("failed to establish a new connection: ")
+    assert kind_of_connection_error(error) is ErrorKind.UNREACHED
 
 
 def test_a_connection_that_takes_too_long() -> None:
@@ -57,20 +62,20 @@ def test_a_connection_that_takes_too_long() -> None:
     pool = urllib3.HTTPConnectionPool("host")
     cause = urllib3.exceptions.ConnectTimeoutError(None, "connection to host timed out")
     retried = urllib3.exceptions.MaxRetryError(pool, "/", cause)
-    assert not is_reached(requests.ConnectTimeout(retried))
+    assert kind_of_connection_error(requests.ConnectTimeout(retried)) is ErrorKind.UNREACHED
 
 
 def test_one_who_hangs_up_is_there(upstream: Upstream) -> None:
     upstream.always("/*", Reply(body=b"x" * 100, stop_after=0, ending=Ending.RESET))
     error = error_of(f"{upstream.url}/a")
-    assert is_reached(error)
+    assert kind_of_connection_error(error) is ErrorKind.CUT_OFF
     # Control: the same upstream, asked by its name while nobody is there.
-    assert sentence(error) != sentence(error_of(f"http://127.0.0.1:{closed_port()}/"))
+    assert error_message(error) != error_message(error_of(f"http://127.0.0.1:{closed_port()}/"))
 
 
 def test_what_a_server_says_is_cut() -> None:
-    assert sentence(ValueError("x" * 200)) == "x" * 200
-    assert sentence(ValueError("x" * 60_000)) == "x" * 200 + "…"
+    assert error_message(ValueError("x" * 200)) == "x" * 200
+    assert error_message(ValueError("x" * 60_000)) == "x" * 200 + "…"
 
 
 @pytest.mark.parametrize(
@@ -83,4 +88,4 @@ def test_what_a_server_says_is_cut() -> None:
     ],
 )
 def test_sentences_begin_in_lower_case(text: str, expected: str) -> None:
-    assert plain(text) == expected
+    assert lower_first(text) == expected

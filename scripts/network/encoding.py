@@ -14,43 +14,44 @@ from typing import BinaryIO, Final
 from scripts.core.files import CHUNK
 
 _DEFLATE: Final = "deflate"
-UNDOABLE: Final = frozenset({"gzip", "x-gzip", _DEFLATE, "zstd"})
+SUPPORTED_ENCODINGS: Final = frozenset({"gzip", "x-gzip", _DEFLATE, "zstd"})
 
 
 class NotEncodedError(ValueError):
     """The bytes are not what their label says, not all of them, or of more than they may."""
 
 
-def undone(file: BinaryIO, encoding: str, most: int) -> Iterator[bytes]:
-    """Yield a file's content without its encoding, one of UNDOABLE, in pieces of a bounded size.
+def decode(file: BinaryIO, encoding: str, most: int) -> Iterator[bytes]:
+    """Yield a file's content without its encoding, a supported one, in pieces of a bounded size.
 
     Raises NotEncodedError, perhaps after some pieces, where it is none or of more than `most`
     bytes.
     """
-    for chunk in _undone(file, encoding):
-        most -= len(chunk)
-        if most < 0:
-            raise NotEncodedError("it is too long")
-        yield chunk
-
-
-def _undone(file: BinaryIO, encoding: str) -> Iterator[bytes]:
     import zstandard
 
     try:
-        if encoding == _DEFLATE:
-            yield from _inflated(file)
-        elif encoding == "zstd":
-            unpacker = zstandard.ZstdDecompressor()
-            with unpacker.stream_reader(file, read_across_frames=True, closefd=False) as reader:
-                while chunk := reader.read(CHUNK):
-                    yield chunk
-        else:
-            with gzip.GzipFile(fileobj=file) as reader:
-                while chunk := reader.read(CHUNK):
-                    yield chunk
+        for chunk in _decoded(file, encoding):
+            most -= len(chunk)
+            if most < 0:
+                raise NotEncodedError("it is too long")
+            yield chunk
     except (gzip.BadGzipFile, EOFError, zlib.error, zstandard.ZstdError) as error:
         raise NotEncodedError(str(error)) from None
+
+
+def _decoded(file: BinaryIO, encoding: str) -> Iterator[bytes]:
+    import zstandard
+
+    if encoding == _DEFLATE:
+        yield from _inflated(file)
+        return
+    reader: BinaryIO = gzip.GzipFile(fileobj=file)  # type: ignore[assignment]
+    if encoding == "zstd":
+        decompressor = zstandard.ZstdDecompressor()
+        reader = decompressor.stream_reader(file, read_across_frames=True, closefd=False)
+    with reader:
+        while chunk := reader.read(CHUNK):
+            yield chunk
 
 
 def _inflated(file: BinaryIO) -> Iterator[bytes]:

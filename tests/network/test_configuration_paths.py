@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scripts.core.errors import MirrorError
-from scripts.network.pixi_config_paths import ConfigPaths, System, config_paths
+from scripts.network.configuration import System, config_paths
 
 ROOT, HOME = Path("/w"), Path("/home/me")
 OWN = Path("/w/.pixi/config.toml")
@@ -16,9 +16,9 @@ SYSTEM_WIDE = Path("/etc/pixi/config.toml")
 
 
 def _searched(platform: str, environ: Mapping[str, str], home: Path | None = HOME) -> list[str]:
-    paths = config_paths(ROOT, environ, System(platform=platform, home=home))
-    assert paths.named is None
-    return [path.as_posix() for path in paths.searched]
+    named, searched = config_paths(ROOT, environ, System(platform=platform, home=home))
+    assert named is None
+    return [path.as_posix() for path in searched]
 
 
 @pytest.mark.parametrize(
@@ -76,10 +76,10 @@ def test_windows() -> None:
 def test_one_file_may_replace_all_but_the_workspace() -> None:
     system = System(platform="linux", home=HOME)
     paths = config_paths(ROOT, {"PIXI_CONFIG_FILE": "c.toml", "PIXI_HOME": "/p"}, system)
-    assert paths == ConfigPaths(named=Path("c.toml"), searched=(OWN,))
+    assert paths == (Path("c.toml"), (OWN,))
     for yes in ("1", "TRUE", "y", "on"):
         paths = config_paths(ROOT, {"PIXI_NO_CONFIG": yes}, system)
-        assert paths == ConfigPaths(named=None, searched=(OWN,))
+        assert paths == (None, (OWN,))
 
 
 @pytest.mark.parametrize(

@@ -8,18 +8,21 @@ from __future__ import annotations
 import json
 import os
 import ssl
+import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from scripts.fetch.by_rattler import ByRattler, refusal
-from scripts.fetch.failure import DownloadError, ErrorKind
-from scripts.network.pixi_config_layers import PixiConfig
+from scripts.core.errors import ExitCode, MirrorError
+from scripts.network.configuration import PixiConfig, S3Options
+from scripts.network.errors import DownloadError, ErrorKind
 from scripts.network.proxies import Proxies, choose_proxies
-from scripts.network.s3_options import S3Options
-from scripts.network.tls_choice import Source, Trust, choose_trust
+from scripts.network.rattler import RattlerClient, refusal
+from scripts.network.tls import Source, Trust, choose_trust
+from tests.support.replies import late
 from tests.support.upstream import Upstream
 
 TLS = Path(__file__).parents[1] / "data" / "tls"
@@ -34,14 +37,21 @@ def served(upstream: Upstream) -> Upstream:
     return upstream
 
 
-def _way(config: PixiConfig | None = None, more: Mapping[str, str] | None = None) -> ByRattler:
+_CLIENTS: list[RattlerClient] = []
+
+
+@pytest.fixture(autouse=True)
+def _ended() -> Iterator[None]:
+    yield
+    while _CLIENTS:
+        _CLIENTS.pop().close()
+
+
+def _way(config: PixiConfig | None = None, more: Mapping[str, str] | None = None) -> RattlerClient:
     config, environ = config or PixiConfig(), {**os.environ, **(more or {})}
-    return ByRattler(
-        config=config,
-        proxies=choose_proxies(config, environ),
-        trust=choose_trust(config, environ),
-        environ=environ,
-    )
+    proxies, trust = choose_proxies(config, environ), choose_trust(config, environ)
+    _CLIENTS.append(RattlerClient(config, proxies, trust, environ))
+    return _CLIENTS[-1]
 
 
 def _file(path: Path, host: str, credential: Mapping[str, object]) -> Path:
@@ -166,7 +176,7 @@ def test_no_verification(secure: Upstream, tmp_path: Path) -> None:
 
 
 def test_what_the_child_is_told(tmp_path: Path) -> None:
-    way = ByRattler(
+    way = RattlerClient(
         config=PixiConfig(authentication_override_file=Path("over.json")),
         proxies=Proxies(source="x", https="http://s:1", http="http://p:1", bypass=("a.example",)),
         trust=Trust(
@@ -238,3 +248,40 @@ def test_refusals_of_a_bucket(text: str, buckets: tuple[str, ...], kind: ErrorKi
     error = refusal(text, "s3://b/chan/noarch/a-1-0.conda", buckets)
     assert error.kind is kind
     assert error.details == (() if "presign" in text else (("said", f"py-rattler: {text}"),))
+
+
+def test_one_child_for_all(served: Upstream, tmp_path: Path) -> None:
+    """Side by side, and none is left behind."""
+    served.always("*", late(0.5))
+    way = _way()
+    began = time.monotonic()
+    with ThreadPoolExecutor(8) as threads:
+        url = f"{served.url}/{NAME}"
+        wanted = [threads.submit(way.download, url, tmp_path / f"{at}") for at in range(8)]
+    child = way._child
+    assert [each.result() for each in wanted] == [None] * 8
+    assert {(tmp_path / f"{at}").read_bytes() for at in range(8)} == {BYTES}
+    assert served.most_at_once > 1
+    assert time.monotonic() - began < 8 * 0.5 + 3
+    way.download(f"{served.url}/{NAME}", tmp_path / "more")
+    assert way._child is child
+    assert child is not None
+    way.close()
+    assert child.wait(5) != 0
+
+
+def test_a_child_that_dies_is_told_and_replaced(served: Upstream, tmp_path: Path) -> None:
+    served.once("*", late(30))
+    way = _way()
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(way.download, f"{served.url}/{NAME}", tmp_path / "target")
+        while not served.requests:
+            time.sleep(0.02)
+        assert way._child is not None
+        way._child.kill()
+        with pytest.raises(MirrorError) as caught:
+            waiting.result(5)
+    assert str(caught.value).startswith("py-rattler (download): ended with status ")
+    assert caught.value.problems[0].code is ExitCode.PROGRAM
+    way.download(f"{served.url}/{NAME}", tmp_path / "target")
+    assert (tmp_path / "target").read_bytes() == BYTES

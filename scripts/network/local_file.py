@@ -1,17 +1,14 @@
-"""Artifacts that lie in a folder already: `file://` URLs, paths, another place."""
+"""Artifacts that lie in a folder already: `file://` URLs and paths."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from scripts.channel.part import PartFile, move
-from scripts.core.files import CHUNK, unlink
-from scripts.core.record import Digest
-from scripts.fetch.failure import DownloadError, ErrorKind, mismatch
+from scripts.core.files import CHUNK
 from scripts.lock.location import is_path
+from scripts.network.errors import DownloadError, ErrorKind
 
 
 def local_path(url: str, root: Path) -> Path | None:
@@ -52,33 +49,3 @@ def read_chunks(path: Path, *, is_mirror: bool = False) -> Generator[bytes]:
         raise DownloadError(kind, text, ("folder", str(folder))) from None
     except OSError as error:
         raise DownloadError(ErrorKind.UNREADABLE, f"{path}: {error.strerror}") from None
-
-
-def place_again(
-    source: Path, target: Path, part: Path, digest: Digest, *, durable: bool
-) -> os.stat_result:
-    """Give the place `target` the bytes of the artifact at `source` as well, whole or not at all.
-
-    A hard link; where links are impossible a copy, which is hashed as it is written. `part` is
-    the name that it has on its way. Returns the status of the new file.
-    """
-    part.parent.mkdir(parents=True, exist_ok=True)
-    unlink(part, missing_ok=True)
-    try:
-        os.link(source, part)
-    except OSError:
-        with PartFile(part, digest.algorithm) as copy:
-            for chunk in read_chunks(source):
-                copy.write(chunk)
-            if copy.hex != digest.hex:
-                raise wrong_digest(digest, copy.hex) from None
-            return copy.place(target, durable=durable)
-    move(part, target)
-    unlink(part, missing_ok=True)  # POSIX: to rename one link of a file to another does nothing
-    return target.stat()
-
-
-def wrong_digest(digest: Digest, actual: str) -> DownloadError:
-    """Make the error of bytes that are not those of the lock."""
-    text = f"{digest.algorithm} differs from pixi.lock"
-    return DownloadError(ErrorKind.WRONG_BYTES, text, *mismatch(digest.hex, actual))

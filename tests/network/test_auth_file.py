@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.core.errors import ExitCode, MirrorError
-from scripts.network.credential_choice import Basic, Bearer, CondaToken, OAuth, S3Keys
-from scripts.network.credential_file import parse_credentials
+from scripts.network.auth import Credential, basic, parse_credentials
 
 FILE = "/home/me/.rattler/credentials.json"
 KINDS = ("BearerToken", "BasicHTTP", "CondaToken", "S3Credentials", "OAuth")
@@ -37,15 +36,16 @@ def test_every_kind_is_read() -> None:
             "c.example": {"OAuth": {**OAUTH, "expires_at": None, "audience": "x"}},
         }
     )
-    assert parse_credentials(text, FILE) == (
-        ("*.prefix.dev", Bearer(token="hidden")),
-        ("a.example", Basic(user="ü", password="hidden")),
-        ("conda.anaconda.org", CondaToken(token="hidden")),
-        ("s3://bucket", S3Keys()),
-        ("b.example", OAuth(access_token="hidden", expires_at=5)),
-        ("c.example", OAuth(access_token="hidden", expires_at=None)),
-    )
-    assert parse_credentials("{}", FILE) == ()
+    bearer = Credential(authorization="Bearer hidden")
+    assert parse_credentials(text, FILE) == {
+        "*.prefix.dev": bearer,
+        "a.example": basic("ü", "hidden"),
+        "conda.anaconda.org": Credential(conda_token="hidden"),
+        "s3://bucket": Credential(),
+        "b.example": Credential(authorization="Bearer hidden", expires_at=5),
+        "c.example": bearer,
+    }
+    assert parse_credentials("{}", FILE) == {}
 
 
 @pytest.mark.parametrize(
@@ -131,4 +131,4 @@ def test_any_json_is_read_or_refused(document: Any) -> None:
         entries = parse_credentials(json.dumps(document), FILE)
     except MirrorError:
         return
-    assert [host for host, _ in entries] == [host.lower() for host in document]
+    assert set(entries) == {host.lower() for host in document}

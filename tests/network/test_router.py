@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import ssl
@@ -12,9 +13,10 @@ import pytest
 
 from scripts.core.console import Console, Loudness
 from scripts.core.errors import MirrorError
-from scripts.fetch.failure import DownloadError, ErrorKind, Patience
-from scripts.fetch.http import Http, Wish
-from scripts.fetch.router import Router
+from scripts.network.errors import DownloadError, ErrorKind
+from scripts.network.http import HttpClient
+from scripts.network.retry import RetryPolicy
+from scripts.network.router import Router
 from tests.support.upstream import Upstream
 
 NAME = "a-1-0.conda"
@@ -67,11 +69,11 @@ def served(upstream: Upstream) -> Upstream:
 
 def _get(router: Router, url: str) -> bytes:
     """Ask as the download loop does: the first source."""
-    http = Http(router, Patience(connect=5, read=5))
+    client = HttpClient(router, RetryPolicy(connect=5, read=5))
     try:
-        return b"".join(http.get(router.sources(url)[0], Wish()).chunks)
+        return b"".join(client.get(router.sources(url)[0]).chunks)
     finally:
-        http.close()
+        client.close()
 
 
 def test_nothing_is_configured(
@@ -160,7 +162,8 @@ def test_a_bucket_of_the_manifest(workspace: Workspace, served: Upstream, tmp_pa
     (served.folder / "bucket" / NAME).write_bytes(BYTES)
     router = workspace.router()
     assert router.needs_rattler(f"s3://bucket/{NAME}")
-    router.download_by_rattler(f"s3://bucket/{NAME}", tmp_path / "target")
+    with contextlib.closing(router.rattler):
+        router.rattler.download(f"s3://bucket/{NAME}", tmp_path / "target")
     assert (tmp_path / "target").read_bytes() == BYTES
 
 

@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from scripts.core.errors import MirrorError
-from scripts.network.credential_choice import Basic, Bearer, Credential, headers_for, url_for
-from scripts.network.credentials import read_credentials
-from scripts.network.pixi_config_layers import PixiConfig
+from scripts.network.auth import Credential, basic, read_credentials, url_for
+from scripts.network.configuration import PixiConfig
 from tests.support.pixi import find_pixi
 from tests.support.upstream import Upstream
 
@@ -36,7 +35,7 @@ def _environ(tmp_path: Path) -> dict[str, str]:
 
 def test_no_file_no_credential(tmp_path: Path) -> None:
     credentials = read_credentials(PixiConfig(), _environ(tmp_path))
-    assert (credentials.stores, credentials.notes) == ((), ())
+    assert credentials.notes == ()
     assert credentials.for_url(URL) is None
 
 
@@ -48,18 +47,14 @@ def test_the_order_of_the_files(tmp_path: Path) -> None:
     def found(config: PixiConfig, **more: str) -> Credential | None:
         return read_credentials(config, environ | more).for_url(URL)
 
-    assert found(PixiConfig()) == Basic(user="me", password="pw")
+    assert found(PixiConfig()) == basic("me", "pw")
     _write(home / ".rattler" / "credentials.json", "home")
-    assert found(PixiConfig()) == Bearer(token="home")
+    assert found(PixiConfig()) == Credential(authorization="Bearer home")
     named = str(_write(tmp_path / "named.json", "named"))
-    assert found(PixiConfig(), RATTLER_AUTH_FILE=named) == Bearer(token="named")
+    assert found(PixiConfig(), RATTLER_AUTH_FILE=named) == Credential(authorization="Bearer named")
     config = PixiConfig(authentication_override_file=_write(tmp_path / "over.json", "over"))
-    assert found(config, RATTLER_AUTH_FILE=named) == Bearer(token="over")
-    assert [store.before_keyring for store in read_credentials(config, environ).stores] == [
-        True,
-        False,
-        False,
-    ]
+    assert found(config, RATTLER_AUTH_FILE=named) == Credential(authorization="Bearer over")
+    assert read_credentials(config, environ).before_keyring == 1
 
 
 @pytest.mark.needs_pixi
@@ -96,8 +91,9 @@ def test_pixi_sends_the_same(tmp_path: Path, upstream: Upstream, files: tuple[st
         check=False,
     )
     credential = read_credentials(config, environ).for_url(upstream.url)
+    assert credential is not None
     sent = {request.headers.get("authorization") for request in upstream.requests}
-    assert sent == {headers_for(credential)["Authorization"]}
+    assert sent == {credential.authorization}
 
 
 def test_netrc(tmp_path: Path) -> None:
@@ -110,7 +106,7 @@ def test_netrc(tmp_path: Path) -> None:
     environ = _environ(tmp_path) | {"NETRC": str(path)}
     credentials = read_credentials(PixiConfig(), environ)
     assert credentials.notes == ()
-    assert credentials.for_url("https://upper.example/x") == Basic(user="me", password="pw")
+    assert credentials.for_url("https://upper.example/x") == basic("me", "pw")
     assert credentials.for_url("https://elsewhere.example/x") is None  # not the default
     assert "hidden" not in repr(credentials)
 
@@ -120,7 +116,7 @@ def test_a_broken_netrc_is_a_note(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "named"
     path.write_bytes(content)
     credentials = read_credentials(PixiConfig(), _environ(tmp_path) | {"NETRC": str(path)})
-    assert credentials.stores == ()
+    assert credentials.for_url("https://a.example/x") is None
     (note,) = credentials.notes
     assert re.sub("[0-9]+\\)", "N)", note.removeprefix(str(path))) == (
         ": not understood as a netrc (line N), so not used"
@@ -178,5 +174,6 @@ def test_a_conda_token_goes_into_the_path(tmp_path: Path) -> None:
     path.write_text(json.dumps({"127.0.0.1": {"CondaToken": "tk-1"}}))
     environ = _environ(tmp_path) | {"RATTLER_AUTH_FILE": str(path)}
     credential = read_credentials(PixiConfig(), environ).for_url(URL)
+    assert credential is not None
     assert url_for(credential, URL) == "http://127.0.0.1:9/t/tk-1/x"
-    assert headers_for(credential) == {}
+    assert credential == Credential(conda_token="tk-1")

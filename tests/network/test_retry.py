@@ -6,71 +6,71 @@ import time
 
 import pytest
 
-from scripts.fetch.failure import DownloadError, ErrorKind, Patience
-from scripts.fetch.reach import Reach
+from scripts.network.errors import DownloadError, ErrorKind
+from scripts.network.retry import HostHealth, RetryPolicy
 
-PATIENCE = Patience(silence=8.0, misery=30.0)
+POLICY = RetryPolicy(unreachable_after=8.0, failing_after=30.0)
 HERE = "https://host/a.conda"
 ALSO_HERE = "https://host:443/b.conda"
 ELSEWHERE = "https://other/a.conda"
 NOBODY = DownloadError(ErrorKind.UNREACHED, "connection refused")
 
 
-def tries(reach: Reach, *seconds_ago: float, source: str = HERE) -> None:
+def tries(health: HostHealth, *seconds_ago: float, source: str = HERE) -> None:
     for ago in seconds_ago:
-        reach.failed(source, NOBODY, time.monotonic() - ago)
+        health.failed(source, NOBODY, time.monotonic() - ago)
 
 
 def test_lost_after_the_silence_for_all_that_is_there() -> None:
-    reach = Reach(PATIENCE)
-    tries(reach, 9, 5, 1)
+    health = HostHealth(POLICY)
+    tries(health, 9, 5, 1)
     for url in (HERE, ALSO_HERE):
-        error = reach.lost(url)
+        error = health.is_down(url)
         assert error is not None
         assert (error.kind, error.text) == (ErrorKind.UNREACHED, "connection refused")
     # Control: another server is another matter.
-    assert reach.lost(ELSEWHERE) is None
+    assert health.is_down(ELSEWHERE) is None
 
 
 def test_not_after_a_short_time_or_few_tries() -> None:
-    reach = Reach(PATIENCE)
-    tries(reach, *[7] * 50)
-    assert reach.lost(HERE) is None
-    tries(reach, 100, 90, source=ELSEWHERE)
-    assert reach.lost(ELSEWHERE) is None
+    health = HostHealth(POLICY)
+    tries(health, *[7] * 50)
+    assert health.is_down(HERE) is None
+    tries(health, 100, 90, source=ELSEWHERE)
+    assert health.is_down(ELSEWHERE) is None
 
 
 def test_any_answer_begins_the_count_anew() -> None:
-    reach = Reach(PATIENCE)
-    tries(reach, 20, 15)
-    reach.failed(
+    health = HostHealth(POLICY)
+    tries(health, 20, 15)
+    health.failed(
         HERE, DownloadError(ErrorKind.SERVER_ERROR, "HTTP 503", status=503), time.monotonic()
     )
-    tries(reach, 1, 1, 1)
-    assert reach.lost(HERE) is None
+    tries(health, 1, 1, 1)
+    assert health.is_down(HERE) is None
 
 
 def test_not_while_a_body_is_on_its_way() -> None:
     """A server may refuse more connections than it likes, and serve the others all the while."""
-    reach = Reach(PATIENCE)
-    with reach.body_from(HERE):
-        tries(reach, 20, 15, 9)
-        assert reach.lost(HERE) is None
-    tries(reach, 1)
-    assert reach.lost(HERE) is not None
+    health = HostHealth(POLICY)
+    with health.body_from(HERE):
+        tries(health, 20, 15, 9)
+        assert health.is_down(HERE) is None
+    tries(health, 20, 15, 1)
+    assert health.is_down(HERE) is not None
 
 
 def test_a_full_disk_says_nothing_of_a_server() -> None:
-    reach = Reach(PATIENCE)
-    tries(reach, 20, 15)
-    reach.failed(HERE, DownloadError(ErrorKind.DISK_FULL, "full"), time.monotonic())
-    tries(reach, 1)
-    assert reach.lost(HERE) is not None
+    health = HostHealth(POLICY)
+    tries(health, 20, 15)
+    health.failed(HERE, DownloadError(ErrorKind.DISK_FULL, "full"), time.monotonic())
+    tries(health, 1)
+    assert health.is_down(HERE) is not None
 
 
-def unwell(reach: Reach, count: int, seconds_ago: float, error: DownloadError) -> None:
+def unwell(health: HostHealth, count: int, seconds_ago: float, error: DownloadError) -> None:
     for _ in range(count):
-        reach.failed(HERE, error, time.monotonic() - seconds_ago)
+        health.failed(HERE, error, time.monotonic() - seconds_ago)
 
 
 @pytest.mark.parametrize(
@@ -81,11 +81,11 @@ def unwell(reach: Reach, count: int, seconds_ago: float, error: DownloadError) -
     ],
 )
 def test_lost_where_nothing_good_came_for_long(error: DownloadError) -> None:
-    reach = Reach(PATIENCE)
-    unwell(reach, 19, 31, error)
-    assert reach.lost(HERE) is None
-    unwell(reach, 1, 0, error)
-    lost = reach.lost(HERE)
+    health = HostHealth(POLICY)
+    unwell(health, 19, 31, error)
+    assert health.is_down(HERE) is None
+    unwell(health, 1, 0, error)
+    lost = health.is_down(HERE)
     assert lost is not None
     assert (lost.kind, lost.text, lost.status) == (error.kind, error.text, error.status)
 
@@ -99,26 +99,26 @@ def test_lost_where_nothing_good_came_for_long(error: DownloadError) -> None:
     ],
 )
 def test_what_a_server_lacks_or_puts_off_is_no_failure_of_it(error: DownloadError) -> None:
-    reach = Reach(PATIENCE)
-    unwell(reach, 100, 300, error)
-    assert reach.lost(HERE) is None
+    health = HostHealth(POLICY)
+    unwell(health, 100, 300, error)
+    assert health.is_down(HERE) is None
 
 
 def test_one_good_body_begins_the_count_anew() -> None:
     error = DownloadError(ErrorKind.SERVER_ERROR, "HTTP 503", status=503)
-    reach = Reach(PATIENCE)
-    unwell(reach, 30, 29, error)
-    with reach.body_from(HERE):
+    health = HostHealth(POLICY)
+    unwell(health, 30, 29, error)
+    with health.body_from(HERE):
         pass
-    unwell(reach, 30, 5, error)
-    assert reach.lost(HERE) is None
+    unwell(health, 30, 5, error)
+    assert health.is_down(HERE) is None
 
 
 def test_a_body_that_breaks_off_is_not_good() -> None:
     error = DownloadError(ErrorKind.CUT_OFF, "ended too soon")
-    reach = Reach(PATIENCE)
-    unwell(reach, 19, 31, error)
-    with pytest.raises(DownloadError), reach.body_from(HERE):
+    health = HostHealth(POLICY)
+    unwell(health, 19, 31, error)
+    with pytest.raises(DownloadError), health.body_from(HERE):
         raise error
-    unwell(reach, 1, 0, error)
-    assert reach.lost(HERE) is not None
+    unwell(health, 1, 0, error)
+    assert health.is_down(HERE) is not None

@@ -12,10 +12,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import rattler
 
 from scripts.core.errors import ExitCode, MirrorError
-from scripts.network.pixi_config import home_of, read_pixi_config
-from scripts.network.pixi_config_layers import PixiConfig
+from scripts.network.configuration import PixiConfig, home_of, read_pixi_config
 from tests.support.pixi import find_pixi
 
 
@@ -174,7 +174,7 @@ def _ours(config: PixiConfig) -> dict[str, Any]:
         "mirrors": {prefix: list(urls) for prefix, urls in config.mirrors},
         "proxies": [each and f"{each}/" for each in (config.https_proxy, config.http_proxy)],
         "past": list(config.non_proxy_hosts),
-        "no-verify": config.tls_no_verify,
+        "no-verify": bool(config.tls_no_verify),
         "certs": config.tls_root_certs,
         "downloads": config.downloads or 50,  # pixi does not print its default
         "override": None if override is None else str(override),
@@ -243,3 +243,31 @@ def test_files_are_those_of_pixi(
     known = _run_pixi(tmp_path, environ, "info")["config_locations"]
     assert [Path(each) for each in read] == [Path(each) for each in known]
     assert any("workspace" in each for each in read)
+
+
+@pytest.mark.skipif(not hasattr(rattler, "Config"), reason="py-rattler 0.26 brought it")
+@pytest.mark.parametrize("seed", range(40))
+def test_values_are_those_of_rattler(tmp_path: Path, places: dict[str, Path], seed: int) -> None:
+    """Its own `Config`, on which pixi's rests, says the same of the same files."""
+    chance = random.Random(seed)
+    files: list[str | os.PathLike[str]] = []
+    for folder in places.values():
+        if folder.name != "pixi_home" and chance.random() < 0.8:
+            text = _random_file(chance).partition("[s3-options]")[0]
+            files.append(_write(folder / "config.toml", text))
+    theirs = rattler.Config.load_from_files(files) if files else rattler.Config.from_toml("")
+    ours = read_pixi_config(tmp_path / "workspace", _environ(tmp_path))
+    override = theirs.authentication_override_file
+    certs = theirs.tls_root_certs
+    assert _ours(ours) | {"s3": None} == {
+        "mirrors": {
+            _url(prefix): [_url(url) for url in urls] for prefix, urls in theirs.mirrors.items()
+        },
+        "proxies": [theirs.proxy_https, theirs.proxy_http],
+        "past": theirs.proxy_non_proxy_hosts,
+        "no-verify": bool(theirs.tls_no_verify),
+        "certs": {"native": "system", "all": "system"}.get(str(certs), certs),
+        "downloads": theirs.concurrency_downloads,
+        "override": override and str(override),
+        "s3": None,
+    }

@@ -1,0 +1,276 @@
+"""Which credential goes with a URL: those that pixi and conda users have stored.
+
+Files are read in the order of rattler (`AuthenticationStorage::from_env_and_defaults`), with what
+pixi puts in front of it (`get_auth_store`; it means to put it second, but 0.77 does not): pixi's
+`authentication-override-file`, `RATTLER_AUTH_FILE`, the system's keyring,
+`~/.rattler/credentials.json`, netrc. The keyring is left to rattler itself; see
+`Credentials.may_be_in_keyring`. Of a URL's own user and password, and of the stores, that counts
+which rattler would take (storage.rs): the URL's own; else the host itself in each store; else
+`*.host`, then `*.` with the host's parents, each in all stores. Ports do not count.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote, unquote, urlsplit
+
+from scripts.core.errors import MirrorError, usage_error
+from scripts.core.files import read_regular
+from scripts.core.redact import redact
+from scripts.network.configuration import PixiConfig, home_of, read_optional_text
+
+_LARGEST: Final = 4 << 20  # bytes; real files have hundreds
+_HELP: Final = "log in anew: pixi auth login HOST"
+# rattler's OAuth refresh begins this many seconds before the token's end (oauth_refresh.rs).
+_EXPIRY_SKEW: Final = 300
+# What only rattler can speak.
+_RATTLER_SCHEMES: Final = frozenset({"s3", "oci", "gcs"})
+# What servers say to somebody who is not logged in; some hide what is private behind a 404.
+_DENIED: Final = frozenset({401, 403, 404})
+# What a header may carry (RFC 9110, 5.5), less spaces, which no token has (RFC 6750).
+_TOKEN: Final = re.compile(r"[\x21-\x7e]+\Z")
+# The strings that a kind must have, or may have (`?`); one without any is a string itself
+# (authentication.rs).
+_FIELDS: Final = {
+    "BearerToken": "",
+    "BasicHTTP": "username password",
+    "CondaToken": "",
+    "S3Credentials": "access_key_id secret_access_key session_token?",
+    "OAuth": "access_token token_endpoint client_id audience? refresh_token? revocation_endpoint?",
+}
+# No user name, token or folder has brackets in it; neither may a URL (RFC 3986, 2).
+_PLACEHOLDER: Final = re.compile(
+    r"<[A-Za-z][\w .-]*>|\$?\{[A-Za-z][\w .-]*\}|(?<=[/:@])\$[A-Z][A-Z0-9_]+(?=[/:@]|\Z)"
+    r"|(?<=[/:@])(?:YOUR|MY)[-_](?:[A-Z]+[-_])*(?:TOKEN|KEY|PASSWORD|USER|USERNAME)(?=[/:@]|\Z)"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    """What is sent; both None for keys of S3, which rattler reads itself.
+
+    `authorization` is the header; `conda_token` goes into the path, as anaconda.org takes it:
+    `/t/TOKEN/`. `expires_at`: its end in seconds since 1970, after which rattler can renew it.
+    """
+
+    authorization: str | None = field(default=None, repr=False)
+    conda_token: str | None = field(default=None, repr=False)
+    expires_at: int | None = None
+
+    @property
+    def is_expired(self) -> bool:
+        """Tell whether rattler must renew it before it is sent."""
+        return self.expires_at is not None and self.expires_at - time.time() < _EXPIRY_SKEW
+
+
+def basic(user: str, password: str) -> Credential:
+    """Make that of HTTP Basic (RFC 7617), in UTF-8 as rattler sends it."""
+    pair = base64.b64encode(f"{user}:{password}".encode()).decode()
+    return Credential(authorization=f"Basic {pair}")
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """All stores by host, in rattler's order; it asks the first `before_keyring` of them first.
+
+    `keyring`: this machine may have one. `notes` say, for a person, what could not be read.
+    """
+
+    stores: tuple[Mapping[str, Credential], ...] = field(default=(), repr=False)
+    before_keyring: int = 0
+    keyring: bool = False
+    notes: tuple[str, ...] = ()
+
+    def for_url(self, url: str) -> Credential | None:
+        """Return what to send with a request, None for nothing."""
+        found = own_credential(url) or self._stored(url)
+        return None if found is None or found.is_expired else found
+
+    def needs_rattler(self, url: str) -> bool:
+        """Tell what only rattler can download: other schemes, and tokens that it must renew."""
+        if urlsplit(url).scheme in _RATTLER_SCHEMES:
+            return True
+        found = own_credential(url) or self._stored(url)
+        return found is not None and found.is_expired
+
+    def may_be_in_keyring(self, url: str, status: int) -> bool:
+        """Tell whether rattler is to be asked because a server denied us with this HTTP status.
+
+        The keyring can be read by rattler alone. It asks it before `~/.rattler` and netrc, so
+        what they have may be out of date; what the stores before the keyring have counts.
+        """
+        if not self.keyring or status not in _DENIED or own_credential(url) is not None:
+            return False
+        return not any(_host(url) in store for store in self.stores[: self.before_keyring])
+
+    def _stored(self, url: str) -> Credential | None:
+        found = (store.get(key) for key in _keys(_host(url)) for store in self.stores)
+        return next((each for each in found if each is not None), None)
+
+
+def _host(url: str) -> str:
+    """Return the host as rattler writes it: lower case, IPv6 in brackets, no port."""
+    host = urlsplit(url).hostname or ""
+    return f"[{host}]" if ":" in host else host
+
+
+def _keys(host: str) -> Iterator[str]:
+    """Yield the keys under which a host's credential may be; an address has no parents."""
+    yield host
+    if not host.startswith("[") and not host.replace(".", "").isdecimal():
+        labels = host.split(".")
+        yield from (f"*.{'.'.join(labels[index:])}" for index in range(len(labels)))
+
+
+def own_credential(url: str) -> Credential | None:
+    """Return the user and password that a URL carries itself, decoded."""
+    user_info, at, _ = urlsplit(url).netloc.rpartition("@")
+    if not at or urlsplit(url).scheme not in {"http", "https"}:
+        return None
+    user, _, password = user_info.partition(":")
+    return basic(unquote(user), unquote(password))
+
+
+def url_for(credential: Credential, url: str) -> str:
+    """Return the URL to request: without user and password, with a conda token in the path.
+
+    A URL that has a `/t/TOKEN/` already keeps its own.
+    """
+    parts = urlsplit(url)
+    if parts.scheme in {"http", "https"}:
+        parts = parts._replace(netloc=parts.netloc.rpartition("@")[2])
+    if credential.conda_token and not parts.path.startswith("/t/"):
+        token = quote(credential.conda_token, safe="")
+        parts = parts._replace(path=f"/t/{token}{parts.path or '/'}")
+    return parts.geturl()
+
+
+def placeholder_in(url: str) -> str | None:
+    """Return what was to be replaced before the URL is used: `<TOKEN>`, `${TOKEN}`; None for none.
+
+    Documentation writes channels so; pixi replaces nothing in them, and writes them to the lock as
+    they are, perhaps encoded.
+    """
+    found = _PLACEHOLDER.search(unquote(urlsplit(url)._replace(query="", fragment="").geturl()))
+    return found[0] if found else None
+
+
+def read_credentials(config: PixiConfig, environ: Mapping[str, str]) -> Credentials:
+    """Read all files with credentials.
+
+    A rattler file that is broken is the error of exit code 2, as it ends pixi. A file that is
+    named but missing, and a netrc that cannot be read, are notes, as they are warnings in pixi.
+    """
+    home = home_of(environ)
+    notes: list[str] = []
+    named = [config.authentication_override_file, environ.get("RATTLER_AUTH_FILE")]
+    stores = [_read_store(Path(each), notes) for each in named if each]
+    if home is not None:
+        stores.append(_read_store(home / ".rattler" / "credentials.json", []))
+    netrc = environ.get("NETRC")
+    if netrc or home is not None:
+        default = (home or Path()) / ("_netrc" if sys.platform == "win32" else ".netrc")
+        stores.append(_read_netrc(Path(netrc or default), notes, must_exist=bool(netrc)))
+    before_keyring = sum(map(bool, named))
+    return Credentials(tuple(stores), before_keyring, _has_keyring(environ), tuple(notes))
+
+
+def _has_keyring(environ: Mapping[str, str]) -> bool:
+    """Tell whether there may be a keyring: elsewhere always, on Linux with a session bus."""
+    if sys.platform in {"darwin", "win32"} or environ.get("DBUS_SESSION_BUS_ADDRESS"):
+        return True
+    runtime = environ.get("XDG_RUNTIME_DIR")
+    return bool(runtime) and (Path(runtime or "") / "bus").exists()
+
+
+def _read_netrc(path: Path, notes: list[str], *, must_exist: bool) -> dict[str, Credential]:
+    """Read a netrc; one that cannot be read is empty, and noted.
+
+    Its `default` is nobody's, as in rattler, though requests would send it to every host.
+    """
+    import netrc
+
+    try:
+        read_regular(path, _LARGEST)  # no pipe and no device
+        hosts = netrc.netrc(str(path)).hosts
+    except OSError as error:
+        is_missing = isinstance(error, FileNotFoundError)
+        reason = f"cannot read this netrc: {error.strerror}"
+        if must_exist or not is_missing:
+            notes.append(f"{path}: {'there is no such netrc' if is_missing else reason}")
+        return {}
+    except (netrc.NetrcParseError, UnicodeDecodeError) as error:  # its text may quote a password
+        where = f"line {getattr(error, 'lineno', None) or '?'}"
+        notes.append(f"{path}: not understood as a netrc ({where}), so not used")
+        return {}
+    hosts.pop("default", None)
+    return {host.lower(): basic(user or "", word or "") for host, (user, _, word) in hosts.items()}
+
+
+def _read_store(path: Path, notes: list[str]) -> dict[str, Credential]:
+    """Read one file of rattler's; one that is missing is empty, and noted."""
+    text = read_optional_text(path, limit=_LARGEST, what="credentials file")
+    if text is None:
+        notes.append(f"{path}: there is no such credentials file")
+    return {} if text is None else parse_credentials(text, str(path))
+
+
+def parse_credentials(text: str, subject: str) -> dict[str, Credential]:
+    """Parse rattler's credentials file: all credentials by their host.
+
+    Raises the error of exit code 2 that names the file, and the host where there is one; no
+    error shows any of the content.
+    """
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        raise usage_error(subject, "this credentials file is not JSON", help=_HELP) from None
+    if not isinstance(document, dict):
+        raise usage_error(subject, "this credentials file is not a JSON object", help=_HELP)
+    return {host.lower(): _parse_entry(host, entry, subject) for host, entry in document.items()}
+
+
+def _parse_entry(host: str, entry: object, subject: str) -> Credential:
+    def wrong(trouble: str) -> MirrorError:
+        return usage_error(subject, f"the credential of {redact(host)} {trouble}", help=_HELP)
+
+    if not isinstance(entry, dict) or len(entry) != 1:
+        raise wrong("has not exactly one kind")
+    [(kind, value)] = entry.items()
+    if kind not in _FIELDS:
+        raise wrong(f"is of no known kind ({', '.join(_FIELDS)})")
+    try:
+        json.dumps([host, entry], ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # a half of a surrogate pair, which JSON can write
+        raise wrong("has characters that are no text") from None
+    if not _is_complete(kind, value):
+        raise wrong(f"is no complete {kind}")
+    if kind == "BasicHTTP":
+        return basic(value["username"], value["password"])
+    if kind == "CondaToken":
+        return Credential(conda_token=value)
+    if kind == "S3Credentials":
+        return Credential()
+    token = value if kind == "BearerToken" else value["access_token"]
+    if not _TOKEN.match(token):
+        raise wrong("has characters that no token has")
+    expires_at = None if kind == "BearerToken" else value.get("expires_at")
+    return Credential(authorization=f"Bearer {token}", expires_at=expires_at)
+
+
+def _is_complete(kind: str, value: Any) -> bool:
+    """Tell whether rattler will understand it: its own error would quote it."""
+    fields = _FIELDS[kind].split()
+    if not fields or not isinstance(value, dict):
+        return not fields and isinstance(value, str) and value != ""
+    required = [isinstance(value.get(each), str) for each in fields if not each.endswith("?")]
+    optional = [isinstance(value.get(each.rstrip("?")), str | None) for each in fields]
+    return all((*required, *optional)) and isinstance(value.get("expires_at"), int | None)

@@ -1,0 +1,326 @@
+"""Why a download failed, what a person can do about it, and how it is said."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import re
+import ssl
+from collections.abc import Iterable, Iterator
+from enum import Enum, unique
+from typing import Final
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from scripts.core.errors import ExitCode
+from scripts.core.redact import redact
+
+
+@unique
+class ErrorKind(Enum):
+    """Why a download failed, and what mends it.
+
+    The one place where help is chosen: what mends one kind stands in its row, and two share words
+    only where the same command mends both. `{again}` stands for the command to run again,
+    `{resumed}` for how it goes on, `{bucket}` for a bucket of S3.
+    """
+
+    # Nobody answered: no such host, nobody there; the connection broke, stalled or only dripped.
+    UNREACHED = (
+        "is there a network, or a proxy to set (HTTPS_PROXY, `[proxy-config]`)? then run `{again}`"
+        " again"
+    )
+    PROXY = (
+        "correct HTTPS_PROXY or `[proxy-config]`, or name the host in NO_PROXY; then run `{again}`"
+        " again"
+    )
+    PROXY_CREDENTIALS = (
+        "write `USER:PASSWORD@` in front of the proxy's host, in HTTPS_PROXY or `[proxy-config]`"
+    )
+    CUT_OFF = "run `{again}` again{resumed}"
+    TLS_UNTRUSTED = (
+        "name a file with the certificate of the server's authority: SSL_CERT_FILE=FILE.pem"
+    )
+    # Untrusted, and which certificates count was written in `tls-root-certs`.
+    TLS_UNTRUSTED_SETTING = (
+        "name the certificate of the server's authority beside it, SSL_CERT_FILE=FILE.pem, or take"
+        " the other store: `pixi config set tls-root-certs system`, or webpki"
+    )
+    TLS_NAME = (
+        "call the server by the name in its certificate, in `channels` or `[mirrors]`; or is"
+        " it another server, behind a portal or proxy?"
+    )
+    TLS_EXPIRED = (
+        "is this machine's clock right (`date`)? if so, the server's keeper has to renew its"
+        " certificate"
+    )
+    # What answers on that port speaks no TLS, or none that both can.
+    NO_TLS = (
+        "write http:// for https://, or another port, in `channels`, `[mirrors]` or HTTPS_PROXY"
+    )
+    # Nothing was asked.
+    BAD_URL = (
+        "correct the URL where it is written: `channels` (then `pixi lock`), `[mirrors]`, --mirror"
+    )
+    PLACEHOLDER = (
+        "take it out of the URL in `channels`, then `pixi lock`; a token is given apart:"
+        " `pixi auth login HOST --conda-token TOKEN`"
+    )
+    TLS_NOT_TURNED_OFF = "take py-rattler 0.28 or newer, or `pixi config unset tls-no-verify`"
+    S3_OPTIONS = (
+        "set endpoint-url, region and force-path-style in `[workspace.s3-options.{bucket}]`, and"
+        " give keys: `pixi auth login s3://{bucket} --s3-access-key-id ID --s3-secret-access-key"
+        " KEY`; for AWS, AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY do"
+    )
+    S3_KEYS = (
+        "give keys that may read it: `pixi auth login s3://{bucket} --s3-access-key-id ID"
+        " --s3-secret-access-key KEY`, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    )
+    # The server said no.
+    UNAUTHORIZED = "give credentials: `pixi auth login HOST --token TOKEN`, or netrc"
+    FORBIDDEN = (
+        "if it wants credentials: `pixi auth login HOST --token TOKEN`, or netrc; else only its"
+        " keeper can let you have it"
+    )
+    GONE = "the channel no longer has it; `pixi run update-mirror` moves on"
+    TOO_MANY_REQUESTS = "run `{again}` again later, or with fewer downloads at once: --jobs 2"
+    SERVER_ERROR = "run `{again}` again later{resumed}"
+    # Any other status, or a part of the file that nobody asked for.
+    REFUSED = (
+        "is it the channel you meant? correct it in `channels`, then `pixi lock`, or `[mirrors]`"
+    )
+    REDIRECT = "name in `[mirrors]` a server that has the files themselves: `pixi config edit`"
+    # Something else came.
+    WEB_PAGE = (
+        "is it the URL you meant? if so, log in: `pixi auth login HOST --token TOKEN`, or as the"
+        " page says; then run `{again}` again"
+    )
+    WRONG_BYTES = (
+        "nothing was kept; run `{again}` again, or `pixi run update-mirror` if the channel"
+        " replaced the file"
+    )
+    CONTENT_ENCODING = (
+        "nothing was kept; the server's keeper has to send archives without Content-Encoding, or"
+        " name another server in `[mirrors]`"
+    )
+    # Files of this machine.
+    NO_CHANNEL_FOLDER = (
+        "mount it there, or name in `channels` one that this machine reaches and lock anew:"
+        " `pixi lock`"
+    )
+    NO_MIRROR_FOLDER = "mount it there, or take it out of `[mirrors]`: `pixi config edit`"
+    NO_FILE = "put it back there, or lock what is there now: `pixi run update-mirror`"
+    NOT_A_FILE = "put the artifact in its place, or `pixi lock` without it"
+    UNREADABLE = "make it readable (`chmod a+r FILE`), then run `{again}` again"
+    DISK_FULL = (
+        "free some room, or set channel-dir to a folder on a larger disk; then run `{again}` again"
+    )
+    NOT_WRITABLE = (
+        "make the folder writable, or set channel-dir to one that is; then run `{again}` again"
+    )
+    IN_USE = "close the program that has it open, then run `{again}` again"
+    # Another run is writing the same artifact.
+    BUSY = "wait until the other run is over, then run `{again}` again"
+    DISK = "see to the disk, then run `{again}` again"
+
+    @property
+    def code(self) -> ExitCode:
+        """The exit code that it asks for."""
+        if self in _OF_THE_NETWORK:
+            return ExitCode.NETWORK
+        return ExitCode.NO if self in _ANSWERED_NO else ExitCode.USAGE
+
+    def help_at(self, url: str, again: str) -> str:
+        """Write the help of an error at a URL; `again` is the command that met it."""
+        resumed = "; it goes on where it stopped" if again == "pixi run fetch" else ""
+        return self.value.format(again=again, resumed=resumed, bucket=urlsplit(url).netloc)
+
+
+# Not what the lock names came.
+WRONG: Final = frozenset({ErrorKind.WEB_PAGE, ErrorKind.WRONG_BYTES, ErrorKind.CONTENT_ENCODING})
+# Nothing can be placed, whatever the artifact and the server.
+OF_THE_DISK: Final = frozenset({ErrorKind.DISK_FULL, ErrorKind.NOT_WRITABLE, ErrorKind.DISK})
+# Says nothing of the server, and the next mirror would not help.
+LOCAL: Final = OF_THE_DISK | {ErrorKind.IN_USE, ErrorKind.BUSY}
+# No connection came about, which says nothing of what the server would answer.
+UNREACHABLE: Final = frozenset({ErrorKind.UNREACHED, ErrorKind.PROXY})
+_BUSY: Final = frozenset({ErrorKind.TOO_MANY_REQUESTS, ErrorKind.SERVER_ERROR})
+_OF_THE_NETWORK: Final = UNREACHABLE | _BUSY | {ErrorKind.CUT_OFF}
+_ANSWERED_NO: Final = WRONG | {ErrorKind.GONE}
+
+
+class DownloadError(Exception):
+    """One try failed. `text` is for people and may hold URLs: redact it.
+
+    `status` is the HTTP status; `retry_after` in seconds, as the server asked for; `details` are
+    (label, text) pairs for people; `source` the URL that was asked.
+    """
+
+    def __init__(
+        self,
+        kind: ErrorKind,
+        text: str,
+        *details: tuple[str, str],
+        status: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(text)
+        self.kind = kind
+        self.text = text
+        self.details = details
+        self.status = status
+        self.retry_after = retry_after
+        self.source: str | None = None
+
+    @property
+    def is_retryable(self) -> bool:
+        """Tell whether the same request may succeed later: not after 404, 403 or a full disk.
+
+        Wrong bytes are worth another try: a proxy's page for now, a torn transfer.
+        """
+        return self.kind in _OF_THE_NETWORK | WRONG
+
+    def again(self) -> DownloadError:
+        """Return the same error for another artifact: `source` is each one's own."""
+        return DownloadError(self.kind, self.text, *self.details, status=self.status)
+
+
+def mismatch(expected: str, actual: str) -> tuple[tuple[str, str], tuple[str, str]]:
+    """Return the details of what is not as the lock has it."""
+    return ("expected", expected), ("actual", actual)
+
+
+def size_error(expected: str, actual: str) -> DownloadError:
+    """Make the error of a size that is not as the lock has it."""
+    sizes = mismatch(expected, actual)
+    return DownloadError(ErrorKind.WRONG_BYTES, "size differs from pixi.lock", *sizes)
+
+
+def web_page_error() -> DownloadError:
+    """Make the error of a page that came instead of a file."""
+    text = "a web page came instead of the artifact (a login page?)"
+    return DownloadError(ErrorKind.WEB_PAGE, text)
+
+
+_BY_STATUS: Final = {
+    401: ErrorKind.UNAUTHORIZED,
+    403: ErrorKind.FORBIDDEN,
+    404: ErrorKind.GONE,
+    407: ErrorKind.PROXY_CREDENTIALS,
+    408: ErrorKind.SERVER_ERROR,
+    410: ErrorKind.GONE,
+    425: ErrorKind.SERVER_ERROR,
+    429: ErrorKind.TOO_MANY_REQUESTS,
+}
+
+
+def kind_of_status(status: int) -> ErrorKind:
+    """Tell what an HTTP status that is no success means for a download."""
+    other = ErrorKind.SERVER_ERROR if status >= 500 else ErrorKind.REFUSED
+    return _BY_STATUS.get(status, other)
+
+
+# OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH; _CERT_NOT_YET_VALID, _HAS_EXPIRED
+_OTHER_NAME: Final = frozenset({62, 64})
+_OTHER_TIME: Final = frozenset({9, 10})
+
+
+def kind_of_tls_error(error: Exception, *, by_setting: bool) -> ErrorKind:
+    """Tell why TLS did not come about; `by_setting`: `tls-root-certs` says what is trusted."""
+    inner = _innermost(error)
+    code = getattr(inner, "verify_code", None)
+    if code in _OTHER_NAME or type(inner).__name__ == "CertificateError":  # which is urllib3's own
+        return ErrorKind.TLS_NAME
+    if code in _OTHER_TIME:
+        return ErrorKind.TLS_EXPIRED
+    if isinstance(inner, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)):
+        return ErrorKind.CUT_OFF
+    if code is None:
+        return ErrorKind.NO_TLS
+    return ErrorKind.TLS_UNTRUSTED_SETTING if by_setting else ErrorKind.TLS_UNTRUSTED
+
+
+def kind_of_proxy_error(error: Exception) -> ErrorKind:
+    """Tell a proxy that wants credentials from one that is not there, or lets nobody through."""
+    wants = "Tunnel connection failed: 407" in str(_innermost(error))
+    return ErrorKind.PROXY_CREDENTIALS if wants else ErrorKind.PROXY
+
+
+def kind_of_connection_error(error: Exception) -> ErrorKind:
+    """Tell a connection that broke from one that never came about: no such host, nobody there."""
+    import urllib3.exceptions
+
+    nowhere = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
+    return ErrorKind.UNREACHED if isinstance(_innermost(error), nowhere) else ErrorKind.CUT_OFF
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while True:
+        nested = (getattr(error, "reason", None), getattr(error, "original_error", None))
+        inner = [each for each in (*nested, *error.args) if isinstance(each, BaseException)]
+        if not inner:
+            return error
+        error = inner[0]
+
+
+# `<urllib3.connection.HTTPConnection object at 0x…>: ` and `HTTPConnection(host='…', port=80): `
+_OBJECT: Final = re.compile(r"^<[^>]*>: |^[A-Za-z]+\(.*?\): ")
+_LONGEST: Final = 200  # characters of what a server says
+
+
+def error_message(error: Exception) -> str:
+    """Shorten the nested texts of urllib3 to the innermost reason, secrets hidden."""
+    inner = _innermost(error)
+    return lower_first(shortened(_OBJECT.sub("", redact(str(inner))))) or type(inner).__name__
+
+
+def shortened(text: str) -> str:
+    """Cut a text that a server made as long as it liked."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def lower_first(text: str) -> str:
+    """Begin in lower case, as all our sentences do; HTTP, TLS and the like stay."""
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text
+
+
+_FOR_PEOPLE: Final = re.compile(r"^text/(?:plain|xml)\b|^application/(?:[\w.+-]*\+)?(?:json|xml)\b")
+# `"token": "…"`, `<Signature>…`, `secret=…`
+_NAMED_SECRET: Final = re.compile(
+    r"""(?i)((?:token|secret|passw|pwd|signature|credential|api_?key|access_?key)[\w-]*"""
+    r"""["']?\s*[:=>]\s*["']?)[^\s"'<>,;&}\])]+"""
+)
+_LONG_SECRET: Final = 8  # characters; a shorter one may be a part of any word
+_TOKEN: Final = re.compile(r"/t/([^/?#]+)")
+
+
+def refusal_text(body: bytes, content_type: str, *, sent: Iterable[str], known: str) -> str | None:
+    """Return the beginning of what a server says of a refusal, for people; None for nothing new.
+
+    Only of JSON, XML and plain text. Nothing of what we sent ourselves is shown, nor what is
+    named like a secret; `known` has been said already.
+    """
+    if not _FOR_PEOPLE.search(content_type.lower()):
+        return None
+    text = " ".join(body.decode("utf-8", "replace").split())
+    if text.lower().rstrip(".!") in known.lower():
+        return None
+    for secret in (each for one in sent for each in _secrets(one)):
+        edge = "" if len(secret) >= _LONG_SECRET else r"\b"
+        text = re.sub(f"{edge}{re.escape(secret)}{edge}", "********", text)
+    return shortened(_NAMED_SECRET.sub(r"\1********", redact(text)))
+
+
+def _secrets(sent: str) -> Iterator[str]:
+    """Yield what of a header or URL nobody else may read: long first, then what is in it."""
+    kind, _, value = sent.partition(" ")
+    if value:
+        yield value
+    if kind == "Basic":
+        with contextlib.suppress(ValueError):
+            pair = base64.b64decode(value).decode("utf-8", "replace")
+            yield from filter(None, (pair, *pair.partition(":")[::2]))
+    if "://" in sent:
+        user_info = urlsplit(sent).netloc.rpartition("@")[0]
+        yield from (unquote(each) for each in user_info.partition(":")[::2] if each)
+        yield from _TOKEN.findall(sent)
+        yield from (value for _, value in parse_qsl(urlsplit(sent).query))

@@ -1,0 +1,291 @@
+"""One GET over http(s) with requests: redirects, resumption, a body that must not drip.
+
+Which proxy, credentials and certificates go with each URL is decided by the `Router`; requests
+takes nothing from the environment (`trust_env` is off).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import ssl
+import time
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urljoin, urlsplit
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from requests.utils import select_proxy
+
+from scripts.core.parse_int import parse_digits
+from scripts.core.redact import redact
+from scripts.network.errors import (
+    DownloadError,
+    ErrorKind,
+    error_message,
+    kind_of_connection_error,
+    kind_of_proxy_error,
+    kind_of_status,
+    kind_of_tls_error,
+    refusal_text,
+    shortened,
+    size_error,
+    web_page_error,
+)
+from scripts.network.mirrors import origin
+from scripts.network.retry import RetryPolicy
+from scripts.network.router import Route, Router
+
+_MOST_REDIRECTS: Final = 10
+# bytes; read1 takes what has come, and a large room lets much come at once
+_CHUNK: Final = 1 << 19
+_BEGINNING: Final = 4096  # bytes that are read of what a server says of a refusal
+_SOON: Final = 2.0  # seconds that these may take
+_RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-[0-9]+/(?:[0-9]+|\*)\Z")
+
+
+class _Adapter(HTTPAdapter):
+    """Trusts one TLS context alone; by itself requests adds Mozilla's certificates to any."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._tls: dict[str, Any] = {"ssl_context": context, "cert_reqs": context.verify_mode.name}
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **(kwargs | self._tls))
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        context = self._tls["ssl_context"]
+        return super().proxy_manager_for(proxy, proxy_ssl_context=context, **kwargs, **self._tls)
+
+    def get_connection_with_tls_context(
+        self,
+        request: Any,
+        verify: Any,  # noqa: ARG002 -- these two are the context's already
+        proxies: Any = None,
+        cert: Any = None,  # noqa: ARG002
+    ) -> Any:
+        proxy = select_proxy(request.url, proxies)
+        pools: Any = self.proxy_manager_for(proxy) if proxy else self.poolmanager
+        return pools.connection_from_url(request.url)
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """Leave the connection as the pool made it."""
+
+
+class _Session(requests.Session):
+    """Follows no redirect, for which requests would read the whole body, however long."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Say that there is none; `HttpClient` follows itself."""
+
+
+def make_session(context: ssl.SSLContext) -> requests.Session:
+    """Make a session that takes nothing from the environment and trusts this context alone."""
+    session = _Session()
+    session.trust_env = False
+    # As they are: a compressed transfer breaks ranges and sizes.
+    session.headers.update({"Accept-Encoding": "identity", "User-Agent": "pixi-mirror"})
+    session.mount("https://", _Adapter(context))
+    session.mount("http://", _Adapter(context))
+    if context.verify_mode is ssl.CERT_NONE:  # said once, by us, instead of once for each host
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+    return session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """A body about to be read: where it starts, and what identifies this version of the file.
+
+    `encoding` is a Content-Encoding that nobody asked for, which may be true or not; `is_page`:
+    it is called a web page. Iterate over `chunks`, or the connection stays open.
+    """
+
+    start: int
+    etag: str | None
+    encoding: str | None
+    is_page: bool
+    chunks: Generator[bytes]
+
+
+class HttpClient:
+    """A client for one thread: one session of requests, connections kept open."""
+
+    def __init__(self, router: Router, policy: RetryPolicy) -> None:
+        """Make the session."""
+        self._router = router
+        self._policy = policy
+        self._session = make_session(router.context)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+
+    def get(
+        self, url: str, *, start: int = 0, etag: str | None = None, size: int | None = None
+    ) -> Body:
+        """Ask for a file's bytes from `start` on, of the version that had this `etag`.
+
+        The body may start at 0 all the same. `size` is what the whole file must have, where that
+        is known. Raises DownloadError.
+        """
+        headers = {"Range": f"bytes={start}-"} if start else {}
+        if start and etag:
+            headers["If-Range"] = etag
+        response = self._follow(url, headers)
+        try:
+            return self._body(response, start, size)
+        except BaseException:
+            response.close()
+            raise
+
+    def _follow(self, url: str, headers: Mapping[str, str]) -> requests.Response:
+        """Send the request and go where redirects lead; credentials stay with their host."""
+        route = self._router.route(url)
+        for _ in range(_MOST_REDIRECTS + 1):
+            response = self._send(route, headers)
+            if not response.is_redirect:
+                return response
+            response.close()
+            target = _redirected(route.url, response.headers["location"])
+            if origin(target) == origin(route.url):
+                route = Route(target, route.headers, route.proxy)
+            else:
+                route = self._router.redirected(target)
+        raise DownloadError(ErrorKind.REDIRECT, f"redirected more than {_MOST_REDIRECTS} times")
+
+    def _send(self, route: Route, headers: Mapping[str, str]) -> requests.Response:
+        try:
+            response = self._session.get(
+                route.url,
+                headers={**headers, **route.headers},
+                proxies={"http": route.proxy, "https": route.proxy} if route.proxy else {},
+                timeout=(self._policy.connect, self._policy.read),
+                stream=True,
+                allow_redirects=False,
+            )
+        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
+            raise DownloadError(ErrorKind.BAD_URL, error_message(error)) from None
+        except requests.exceptions.SSLError as error:
+            trust = self._router.trust
+            kind = kind_of_tls_error(error, by_setting=trust.is_explicit)
+            raise DownloadError(kind, f"TLS: {error_message(error)}", *trust.details) from None
+        except requests.exceptions.ProxyError as error:
+            text = f"proxy {redact(route.proxy or '')}: {error_message(error)}"
+            raise DownloadError(kind_of_proxy_error(error), text) from None
+        except requests.exceptions.RequestException as error:
+            raise DownloadError(kind_of_connection_error(error), error_message(error)) from None
+        except (urllib3.exceptions.HTTPError, UnicodeError) as error:  # a host that is no name
+            raise DownloadError(ErrorKind.BAD_URL, error_message(error)) from None
+        if response.status_code >= 400:
+            with response:
+                raise _refusal(response, route)
+        return response
+
+    def _body(self, response: requests.Response, start: int, size: int | None) -> Body:
+        """Check status and headers of the final response."""
+        if response.status_code not in {200, 206}:
+            text = f"HTTP {response.status_code} {shortened(response.reason or '')}".rstrip()
+            raise DownloadError(ErrorKind.REFUSED, text, status=response.status_code)
+        label = response.headers.get("Content-Encoding", "").strip().lower()
+        encoding = None if label in {"identity", ""} else label
+        is_page = response.headers.get("Content-Type", "").lower().startswith("text/html")
+        begins = 0
+        if response.status_code == 206:
+            match = _RANGE.match(response.headers.get("Content-Range", ""))
+            if match is None or int(match[1]) != start:
+                text = "HTTP 206 with another range than was asked for"
+                raise DownloadError(ErrorKind.REFUSED, text, status=416)
+            begins = start
+        length = parse_digits(response.headers.get("Content-Length", ""))
+        if None not in {length, size} and encoding is None and begins + (length or 0) != size:
+            other = size_error(f"{size} bytes", f"{begins + (length or 0)} bytes")
+            raise web_page_error() if is_page else other
+        etag = response.headers.get("ETag")
+        return Body(
+            start=begins,
+            # Only a tag that promises equal bytes (RFC 9110, 8.8.1).
+            etag=etag if etag and not etag.startswith("W/") else None,
+            encoding=encoding,
+            is_page=is_page,
+            chunks=self._chunks(response),
+        )
+
+    def _chunks(self, response: requests.Response) -> Generator[bytes]:
+        """Read the body; a stalled, dripping or cut one is a connection error.
+
+        The read timeout starts anew with each byte, so the speed over a whole window counts too.
+        """
+        since, count = time.monotonic(), 0
+        with response:
+            try:
+                # read1 hands on what has come; read would wait for a whole chunk, drip by drip.
+                while chunk := response.raw.read1(_CHUNK, decode_content=False):
+                    count += len(chunk)
+                    span = time.monotonic() - since
+                    if span >= self._policy.min_speed_window:
+                        if count < self._policy.min_speed * span:
+                            text = f"too slow: {count} bytes in {span:.0f} seconds"
+                            raise DownloadError(ErrorKind.CUT_OFF, text)
+                        since, count = since + span, 0
+                    yield chunk
+            except (urllib3.exceptions.HTTPError, OSError) as error:
+                raise DownloadError(ErrorKind.CUT_OFF, error_message(error)) from None
+
+
+def _refusal(response: requests.Response, route: Route) -> DownloadError:
+    """Make the error of a response that is none, with the beginning of what the server says."""
+    status = response.status_code
+    text = f"HTTP {status} {shortened(response.reason or '')}".rstrip()
+    said = refusal_text(
+        _beginning(response),
+        response.headers.get("Content-Type", ""),
+        sent=(*route.headers.values(), route.url, route.proxy or ""),
+        known=text,
+    )
+    return DownloadError(
+        kind_of_status(status),
+        text,
+        *(() if said is None else (("said", said),)),
+        status=status,
+        retry_after=parse_retry_after(response.headers.get("Retry-After")),
+    )
+
+
+def _beginning(response: requests.Response) -> bytes:
+    """Read the first bytes of a body, as far as they come soon."""
+    body, until = b"", time.monotonic() + _SOON
+    socket = getattr(getattr(response.raw, "connection", None), "sock", None)
+    with contextlib.suppress(urllib3.exceptions.HTTPError, OSError):
+        if socket is not None:  # by itself each look waits as long as for an artifact
+            socket.settimeout(_SOON)
+        while len(body) < _BEGINNING and time.monotonic() < until:
+            chunk = response.raw.read1(_BEGINNING, decode_content=True)
+            if not chunk:
+                break
+            body += chunk
+    return body[:_BEGINNING]
+
+
+def _redirected(url: str, location: str) -> str:
+    """Return where a redirect leads; refuse what is no http URL."""
+    try:
+        target = urljoin(url, location)
+        _ = urlsplit(target).port
+    except ValueError:
+        raise DownloadError(ErrorKind.REDIRECT, "redirected to what is no URL") from None
+    if urlsplit(target).scheme not in {"http", "https"}:
+        text = f"redirected away from http, to {redact(target)}"
+        raise DownloadError(ErrorKind.REDIRECT, text)
+    return target
+
+
+def parse_retry_after(text: str | None) -> float | None:
+    """Parse Retry-After: seconds, or a date (RFC 9110, 10.2.3); None for neither."""
+    try:
+        return urllib3.Retry().parse_retry_after(text) if text else None
+    except (urllib3.exceptions.HTTPError, ValueError, OverflowError):  # or no calendar has it
+        return None

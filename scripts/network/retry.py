@@ -1,0 +1,126 @@
+"""How often and how long a server is asked again, and which one is down for the whole run."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from scripts.network.errors import LOCAL, UNREACHABLE, WRONG, DownloadError
+from scripts.network.mirrors import origin
+
+# Failed tries at least: a single one may have met a server as it started anew.
+_FEWEST_UNREACHED: Final = 3
+# Where somebody answers: more than one artifact makes alone.
+_FEWEST_FAILED: Final = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How long to wait for what; seconds, and bytes per second.
+
+    `total` counts all tries at one URL. Between them: `backoff_factor`, doubled each time up to
+    `max_backoff`, each shortened at random by up to a half so that many clients do not come back
+    at once. A server's Retry-After is honoured up to `max_retry_after`. A server that for
+    `unreachable_after` could not be connected to, or for `failing_after` gave no good answer, is
+    down. A body of less than `min_speed` over `min_speed_window` is given up.
+    """
+
+    total: int = 5
+    backoff_factor: float = 0.5
+    max_backoff: float = 20.0
+    max_retry_after: float = 120.0
+    unreachable_after: float = 8.0
+    failing_after: float = 30.0
+    connect: float = 15.0
+    read: float = 30.0
+    min_speed: float = 512.0
+    min_speed_window: float = 30.0
+
+
+def backoff_delay(attempt: int, error: DownloadError, policy: RetryPolicy) -> float:
+    """Return the seconds to wait before try number `attempt` (the second try is 2)."""
+    backoff = min(policy.backoff_factor * 2.0 ** (attempt - 2), policy.max_backoff)
+    backoff *= random.uniform(0.5, 1.0)  # noqa: S311 -- jitter, no secret
+    if error.retry_after is None:
+        return backoff
+    return max(backoff, min(error.retry_after, policy.max_retry_after))
+
+
+@dataclass(slots=True)
+class _Host:
+    """One server: bodies on their way, failed tries in a row, and since when (None: none)."""
+
+    bodies: int = 0
+    since: float | None = None
+    tries: int = 0
+    was_reached: bool = False
+    down: DownloadError | None = None
+
+
+class HostHealth:
+    """Which servers are down, told apart by scheme, host and port; shared by a run's threads.
+
+    Without it, each of a thousand artifacts would wait through its own tries at a server that is
+    not there, or that only fails. None is down while a body is on its way from it.
+    """
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        """Know nothing yet."""
+        self._policy = policy
+        self._hosts: dict[str, _Host] = {}
+        self._lock = threading.Lock()
+
+    def is_down(self, url: str) -> DownloadError | None:
+        """Return what the tries at a server that is down ended with; None for any other."""
+        with self._lock:
+            error = self._host(url).down
+        return None if error is None else error.again()
+
+    @contextlib.contextmanager
+    def body_from(self, url: str) -> Iterator[None]:
+        """Count a body as on its way while the block runs; one that ends as it should is good."""
+        with self._lock:
+            host = self._host(url)
+            host.bodies += 1
+            if not host.was_reached:
+                host.since = None
+        try:
+            yield
+            with self._lock:
+                host.since = None
+        finally:
+            with self._lock:
+                host.bodies -= 1
+
+    def failed(self, url: str, error: DownloadError, began: float) -> None:
+        """Count a failed try that began at `began`, in seconds of time.monotonic."""
+        if error.kind in LOCAL:
+            return
+        with self._lock:
+            host = self._host(url)
+            if not _is_of_server(error):
+                host.since = None
+                return
+            if host.since is None:
+                host.since, host.tries, host.was_reached = began, 0, False
+            host.tries += 1
+            host.was_reached |= error.kind not in UNREACHABLE
+            fewest, limit = _FEWEST_UNREACHED, self._policy.unreachable_after
+            if host.was_reached:
+                fewest, limit = _FEWEST_FAILED, self._policy.failing_after
+            is_long = time.monotonic() - host.since >= limit
+            if host.bodies == 0 and host.tries >= fewest and is_long:
+                host.down = error
+
+    def _host(self, url: str) -> _Host:
+        return self._hosts.setdefault(origin(url), _Host())
+
+
+def _is_of_server(error: DownloadError) -> bool:
+    """Tell whether it says something of the server: not what it lacks, nor when to come back."""
+    return error.is_retryable and error.kind not in WRONG and error.retry_after is None

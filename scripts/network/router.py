@@ -1,0 +1,116 @@
+"""How each URL is requested, by what pixi users have already set."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from scripts.core.console import Console
+from scripts.network.auth import Credential, placeholder_in, read_credentials, url_for
+from scripts.network.configuration import (
+    merge_s3_options,
+    parse_manifest_s3_options,
+    read_pixi_config,
+)
+from scripts.network.errors import UNREACHABLE, DownloadError, ErrorKind
+from scripts.network.mirrors import mirror_urls, origin
+from scripts.network.proxies import choose_proxies
+from scripts.network.rattler import RattlerClient
+from scripts.network.tls import choose_trust, make_context, usable_ca_environ
+from scripts.workspace.workspace import read_manifest_text
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How to send one request: the URL without its credentials, headers, proxy."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    proxy: str | None = None
+
+
+class Router:
+    """The way to every URL, as `[mirrors]`, `[proxy-config]`, netrc and all the rest have it.
+
+    `downloads` is the number at once that a configuration file wrote, None where none did;
+    `context` the TLS settings that `trust` asks for.
+    """
+
+    def __init__(self, manifest_path: Path, environ: Mapping[str, str], console: Console) -> None:
+        """Read all that is set for the workspace; what is broken is an error (2).
+
+        A lock may lie alone, where `manifest_path` names no file.
+        """
+        config = read_pixi_config(manifest_path.parent, environ)
+        text = read_manifest_text(manifest_path) if manifest_path.is_file() else ""
+        buckets = parse_manifest_s3_options(text, manifest_path.name)
+        buckets = merge_s3_options(config.s3_options, buckets)
+        config = dataclasses.replace(config, s3_options=buckets)
+        usable, unusable = usable_ca_environ(environ)
+        self._mirrors = config.mirrors
+        self._proxies = choose_proxies(config, environ)
+        self._credentials = read_credentials(config, environ)
+        self.downloads = config.downloads
+        self.trust = choose_trust(config, usable)
+        self.context = make_context(self.trust)
+        self.rattler = RattlerClient(config, self._proxies, self.trust, environ)
+        self._failures: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        for file in config.files:
+            console.detail(f"pixi configuration: {file}")
+        for line in (*unusable, *self._credentials.notes):
+            console.warn(line)
+        if not self.trust.verify:
+            console.warn("tls-no-verify is set: nobody is asked to prove who they are")
+
+    def sources(self, url: str) -> tuple[str, ...]:
+        """Return the URLs to ask for a location of the lock; who failed least comes first."""
+        urls = mirror_urls(self._mirrors, url)
+        return tuple(sorted(urls, key=lambda each: self._failures[origin(each)]))
+
+    def failed(self, url: str, error: DownloadError) -> None:
+        """Remember that a mirror failed, so that it is not the first to be asked again.
+
+        As in rattler for server errors and transport errors alone: what a mirror lacks is missing.
+        """
+        is_transport = error.kind in UNREACHABLE or error.kind is ErrorKind.CUT_OFF
+        if error.status >= 500 if error.status is not None else is_transport:
+            with self._lock:
+                self._failures[origin(url)] += 1
+
+    def route(self, url: str) -> Route:
+        """Return the first request's route, with the credentials for its host.
+
+        Raises DownloadError for a URL with a placeholder in it: no server could answer rightly.
+        """
+        refuse_placeholder(url)
+        credential = self._credentials.for_url(url) or Credential()
+        target = url_for(credential, url)
+        sent = credential.authorization
+        headers = {"Authorization": sent} if sent else {}
+        return Route(target, headers, self._proxies.for_url(target))
+
+    def redirected(self, url: str) -> Route:
+        """Return the route to another host that a server sent us to: no credentials."""
+        return Route(url, proxy=self._proxies.for_url(url))
+
+    def needs_rattler(self, url: str, status: int | None = None) -> bool:
+        """Tell whether rattler alone can have this URL: s3, oci, tokens to renew.
+
+        With the status of a refusal: whether the system's keyring may hold what is wanted.
+        """
+        if status is None:
+            return self._credentials.needs_rattler(url)
+        return self._credentials.may_be_in_keyring(url, status)
+
+
+def refuse_placeholder(url: str) -> None:
+    """Raise DownloadError for a URL in which a token or a name is still to be written."""
+    found = placeholder_in(url)
+    if found is not None:
+        text = f"its URL has {found} in it, where a token or a name should stand"
+        raise DownloadError(ErrorKind.PLACEHOLDER, text)
