@@ -15,7 +15,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
-from scripts.core.rattler_matcher import match_each, matches
+from scripts.core.rattler_closure import prove_closed
+from scripts.core.rattler_matcher import matches
 from scripts.core.rattler_solver import solve
 from scripts.core.rattler_specs import refusals, requirements
 from scripts.core.rattler_types import subdir_type
@@ -224,9 +225,9 @@ def main(function: str) -> None:
         "index": index,
         "download": download,
         "install": install,
-        "match_each": match_each,
         "matches": matches,
         "normalise": normalise,
+        "prove_closed": prove_closed,
         "rank_versions": rank_versions,
         "refusals": refusals,
         "requirements": requirements,

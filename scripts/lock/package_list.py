@@ -22,13 +22,13 @@ _MERGED = ("md5", "sha256", "purls", "run_exports")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceRow:
-    """A row that no artifact stands for, and references to what is needed to build it.
+    """A row that no artifact stands for; `needs` refers to its build and its host packages.
 
     `built` is what comes of a source package, None for a row of PyPI.
     """
 
     row: Unmirrorable
-    needs: tuple[dict[str, Node], ...] = ()
+    needs: tuple[tuple[dict[str, Node], ...], ...] = ()
     built: SourcePackage | None = None
 
 
@@ -135,7 +135,7 @@ def _source(row: Row, location: str) -> SourceRow:
             location=built.location,
             reason="a source package, built where it is installed",
         ),
-        needs=row.rows("build_packages") + row.rows("host_packages"),
+        needs=(row.rows("build_packages"), row.rows("host_packages")),
         built=built,
     )
 
@@ -150,7 +150,7 @@ def _pypi(row: Row, location: str) -> SourceRow:
             location=location,
             reason="a PyPI package",
         ),
-        needs=row.rows("build_packages") + row.rows("host_packages"),
+        needs=(row.rows("build_packages"), row.rows("host_packages")),
     )
 
 

@@ -6,6 +6,7 @@ from scripts.core.errors import usage_error
 from scripts.core.subdir import check_subdir
 from scripts.lock.channels import environment_channels
 from scripts.lock.model import (
+    BuildSet,
     LockedEnvironment,
     LockedPackage,
     LockFile,
@@ -93,23 +94,30 @@ def _platform_packages(
             open_sources.append(found)
             if found.built is not None:
                 sources[found.built] = None
+    sets: dict[BuildSet, None] = {}
     seen: set[int] = set()
     while open_sources:
         source = open_sources.pop()
         if id(source) in seen:
             continue
         seen.add(id(source))
-        for selector in source.needs:
-            found = packages.find(selector, platform.subdir, f"{source.row.name} ({where})")
-            if isinstance(found, LockedPackage):
-                build[found] = None
-            else:
-                others[found.row] = None
-                open_sources.append(found)
+        for needs in source.needs:
+            found_rows = [
+                packages.find(selector, platform.subdir, f"{source.row.name} ({where})")
+                for selector in needs
+            ]
+            mine = tuple(each for each in found_rows if isinstance(each, LockedPackage))
+            build |= dict.fromkeys(mine)
+            built = [each for each in found_rows if isinstance(each, SourceRow)]
+            others |= {each.row: None for each in built}
+            open_sources += built
+            if mine:
+                sets[BuildSet(source=source.row.name.partition(" ")[0], packages=mine)] = None
     return PlatformPackages(
         platform=platform,
         packages=tuple(installed),
         build_packages=tuple(package for package in build if package not in installed),
+        build_sets=tuple(sets),
         unmirrorable=tuple(others),
         sources=tuple(sources),
     )

@@ -25,7 +25,7 @@ from scripts.workspace.settings import Kind
 
 if TYPE_CHECKING:  # each level brings its own modules, where it is looked at
     from scripts.index.account import Account
-    from scripts.verify.closure.closed import ClosureResult
+    from scripts.verify.closure import ClosureResult
     from scripts.verify.install.attempt import Attempt, InstallResult
     from scripts.verify.solve.solved import SolveResult
     from scripts.verify.still_offered import StillOffered
@@ -140,7 +140,7 @@ def _attempts(results: Results, place: Place) -> Sequence[Attempt]:
 
 def _lines(results: Results) -> Iterator[str]:
     if results.closure is not None:
-        from scripts.verify.closure.closed import closure_lines
+        from scripts.verify.closure import closure_lines
 
         yield from closure_lines(results.closure)
     if results.solve is not None:
@@ -246,7 +246,7 @@ def _data(results: Results) -> dict[str, Json]:
 def _closed_json(results: Results) -> Json:
     if results.closure is None:
         return None
-    from scripts.verify.closure.closed import closure_json
+    from scripts.verify.closure import closure_json
 
     return closure_json(results.closure)
 

@@ -24,7 +24,7 @@ from scripts.verify.stopwatch import Stopwatch
 from scripts.workspace.workspace import Workspace
 
 if TYPE_CHECKING:  # each level brings its own modules, where it is looked at
-    from scripts.verify.closure.closed import ClosureResult
+    from scripts.verify.closure import ClosureResult
     from scripts.verify.install.attempt import InstallResult, Programs
     from scripts.verify.solve.solved import SolveResult
     from scripts.verify.still_offered import StillOffered
@@ -124,7 +124,7 @@ def _look(
         findings += _look_at_index(workspace, selection, uses, account, console)
         seconds[Level.INDEX] = watch.lap()
     if Level.CLOSURE in options.levels:
-        closure = _unless_broken(of_machine, partial(_close, workspace, selection, console))
+        closure = _unless_broken(of_machine, partial(_close, workspace, selection, uses, console))
         findings += () if closure is None else closure.findings
         seconds[Level.CLOSURE] = watch.lap()
     if Level.SOLVE in options.levels:
@@ -214,11 +214,13 @@ def _look_at_index(
     return check_index(workspace.place, selection, uses, waiting)
 
 
-def _close(workspace: Workspace, selection: Selection, console: Console) -> ClosureResult:
-    from scripts.verify.closure.stage import check_closure
+def _close(
+    workspace: Workspace, selection: Selection, uses: Uses, console: Console
+) -> ClosureResult:
+    from scripts.verify.closure import check_closure
 
     console.note("verify: closing every environment")
-    return check_closure(workspace, selection)
+    return check_closure(workspace, selection, uses)
 
 
 def _solve(

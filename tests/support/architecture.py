@@ -29,7 +29,8 @@ _WRITES: Final = _PRINTS | {"scripts.launch", "scripts.environment", "scripts.co
 
 # What runs in the child process that may crash as it ends.
 _WORKER: Final = frozenset(
-    f"scripts.core.rattler_{part}" for part in ("worker", "matcher", "solver", "specs", "types")
+    f"scripts.core.rattler_{part}"
+    for part in ("worker", "closure", "matcher", "solver", "specs", "types")
 )
 
 
