@@ -255,7 +255,7 @@ class _Teller:
         self, sets: Sequence[PackageSet], selection: Selection, root: PurePath, uses: Uses
     ) -> None:
         self._sets, self._uses, self._root = sets, uses, root
-        self._packages = {str(each.path): each.package for each in selection.artifacts}
+        self._packages = {str(each.path): each for each in selection.artifacts}
         self._virtual: dict[str, set[Place]] = {}
         for each in sets:
             for package in each.virtual_packages:

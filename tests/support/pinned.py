@@ -1,22 +1,13 @@
-"""Locked packages as a channel of their own, and the question whether they install together.
-
-    question = pinned_question(closing, "linux-64", tmp_path / "channel")
-    call_rattler("solve", {"cache": …, "questions": [question]})
-
-What the solver says of a set from which there is nothing to choose: it is whole, or not.
-"""
+"""The repodata of a mirror as its lock has it, without artifacts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
-from scripts.core.file_name import FileName
 from scripts.core.record import Record
-from scripts.core.report import Json
 from scripts.core.subdir import NOARCH
 from scripts.index.repodata import REPODATA, render_repodata
-from scripts.lock.model import LockedPackage
 from scripts.lock.select import Selection
 
 
@@ -39,5 +30,4 @@ def write_records(folder: Path, subdirs: Mapping[PurePosixPath, Iterable[_Row]])
     """Write a repodata.json for each subdir, of file names and records."""
     for path, rows in subdirs.items():
         (folder / path).mkdir(parents=True, exist_ok=True)
-        (folder / path / REPODATA).write_bytes(render_repodata(path.name, list(rows)))
-
+        (folder / path / REPODATA).write_bytes(render_repodata(path.name, rows))
