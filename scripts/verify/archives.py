@@ -17,13 +17,13 @@ from scripts.verify.findings import (
     Finding,
     Level,
     Place,
-    Uses,
+    UsageIndex,
     used_by,
 )
 
 
 def check_archives(
-    folder: Path, artifacts: Sequence[Artifact], uses: Uses, files: FilesResult | None
+    folder: Path, artifacts: Sequence[Artifact], uses: UsageIndex, files: FilesResult | None
 ) -> ArchivesResult:
     """Open them all; `files` is what that level found, None where it was not looked at."""
     wrong = {each.problem.subject for each in files.findings} if files is not None else set()
@@ -40,7 +40,7 @@ def check_archives(
     )
 
 
-def _finding(opened: Opened, uses: Uses, *, is_proven: bool) -> Finding:
+def _finding(opened: Opened, uses: UsageIndex, *, is_proven: bool) -> Finding:
     places = uses.places(opened.artifact.path)
     problem = archive_problem(opened, used_by(places), is_proven=is_proven)
     return Finding(level=Level.ARCHIVES, problem=problem, places=places)

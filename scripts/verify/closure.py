@@ -24,13 +24,22 @@ from scripts.index.repodata import REPODATA, damaged
 from scripts.lock.model import BuildSet, LockedEnvironment, LockedPackage, PlatformPackages
 from scripts.lock.satisfiability_requirement import differs_aside, wanted_text
 from scripts.lock.select import Selection, path_of
-from scripts.verify.findings import Finding, Level, Place, Uses, places_of, used_by
-from scripts.verify.virtual import (
+from scripts.verify.findings import (
+    Finding,
+    Level,
+    Place,
+    UsageIndex,
+    place_json,
+    places_of,
+    said_lines,
+    used_by,
+)
+from scripts.verify.virtual_packages import (
     VirtualPackage,
     declared_packages,
+    find_platform,
     is_declarable,
     least_package,
-    manifest_platform,
     virtual_packages,
 )
 from scripts.workspace.model import Manifest, ManifestPlatform, Requirement
@@ -106,7 +115,7 @@ class PackageSet:
     platform: ManifestPlatform | None = None
 
 
-def check_closure(workspace: Workspace, selection: Selection, uses: Uses) -> ClosureResult:
+def check_closure(workspace: Workspace, selection: Selection, uses: UsageIndex) -> ClosureResult:
     """Look at every environment on every platform, all in one child process.
 
     Raises the error of exit code 4 where rattler ends without an answer.
@@ -128,7 +137,7 @@ def plan_sets(selection: Selection, manifest: Manifest, root: PurePath) -> tuple
 
 
 def prove_sets(
-    sets: Sequence[PackageSet], selection: Selection, uses: Uses, folder: Path, root: PurePath
+    sets: Sequence[PackageSet], selection: Selection, uses: UsageIndex, folder: Path, root: PurePath
 ) -> ClosureResult:
     """Have all sets solved in one child process; `folder` is the channel folder."""
     if not sets:
@@ -153,15 +162,14 @@ def _installed_set(
     locked: LockedEnvironment,
     rows: PlatformPackages,
 ) -> PackageSet:
-    environment = manifest.environment(place.environment)
     there = {each.name.lower(): each for each in rows.packages}
     roots: list[_Root] = []
     platform, skip_reason = None, None
-    if environment is None:
-        skip_reason = f"{manifest.file_name} has no such environment"
-    elif (platform := manifest_platform(manifest, environment, locked, rows)) is None:
-        skip_reason = f"{manifest.file_name} has no such platform for it"
+    found = find_platform(manifest, locked, rows)
+    if isinstance(found, str):
+        skip_reason = found
     else:
+        environment, platform = found
         for kind, asked in (
             ("requires", requirements(manifest, environment, platform)),
             ("constrains", constraints(manifest, environment, platform)),
@@ -211,7 +219,7 @@ def _built(
 
 def _build_set(place: Place, rows: PlatformPackages, sources: BuildSet) -> PackageSet:
     """Plan what a source package is built with: its machine may be of another platform."""
-    subdirs = (each.subdir for each in sources.packages if each.subdir != NOARCH)
+    subdirs = (each.record.subdir for each in sources.packages if each.record.subdir != NOARCH)
     subdir = next(subdirs, rows.platform.subdir)
     names = {each.name.lower() for each in sources.packages}
     return PackageSet(
@@ -252,10 +260,14 @@ class _Teller:
     """Writes for people what came of the sets."""
 
     def __init__(
-        self, sets: Sequence[PackageSet], selection: Selection, root: PurePath, uses: Uses
+        self, sets: Sequence[PackageSet], selection: Selection, root: PurePath, uses: UsageIndex
     ) -> None:
         self._sets, self._uses, self._root = sets, uses, root
-        self._packages = {str(each.path): each for each in selection.artifacts}
+        self._packages = {
+            str(path_of(selection.layout, package)): package
+            for each in sets
+            for package in each.packages
+        }
         self._virtual: dict[str, set[Place]] = {}
         for each in sets:
             for package in each.virtual_packages:
@@ -340,9 +352,10 @@ class _Teller:
         own = _own(each, row)
         if own is None or own.channel is None:
             return tuple(row["there"])
-        channels = {path: package.channel for path, package in self._packages.items()}
         return tuple(
-            f"{path} from {without_secrets(channel)}" if (channel := channels.get(path)) else path
+            f"{path} from {without_secrets(self._packages[path].channel or 'no channel')}"
+            if path in self._packages
+            else path
             for path in row["there"]
         )
 
@@ -379,12 +392,11 @@ def _text(each: PackageSet, row: Any) -> str:
 
 
 def _refused(each: PackageSet, said: str) -> Problem:
-    lines = [line.rstrip() for line in said.splitlines() if line.strip()]
     return Problem(
         subject=str(each.place),
         trouble=f"the locked packages of {each.root} do not go together",
         code=ExitCode.NO,
-        facts=tuple(("said", redact(printable(line))) for line in lines[:_LISTED]),
+        facts=said_lines(said, _LISTED),
         help="pixi lock",
     )
 
@@ -479,8 +491,7 @@ def closure_json(result: ClosureResult) -> list[Json]:
     wrong = frozenset[Place]().union(*(each.places for each in result.findings))
     return [
         {
-            "environment": each.place.environment,
-            "platform": each.place.platform,
+            **place_json(each.place),
             "closed": each.place not in wrong,
             "not-proven": list(each.not_proven),
             "skip-reason": each.skip_reason,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
 
 from scripts.core.errors import Problem
 from scripts.core.layout import folder_of_channel
+from scripts.core.redact import printable, redact
+from scripts.core.report import Json
 from scripts.core.subdir import NOARCH
 from scripts.lock.model import LockedEnvironment, PlatformPackages
 from scripts.lock.select import Selection, path_of
@@ -25,7 +27,7 @@ class Level(StrEnum):
     INDEX = "index"
     """What the channel says of its artifacts is what the lock says."""
     CLOSURE = "closure"
-    """Every requirement is met within its environment and platform, as the lock says it."""
+    """Every requirement is met within its environment and platform, as the mirror's records say."""
     SOLVE = "solve"
     """What the manifest requires, solved from the channel alone, is what the lock has."""
     INSTALL = "install"
@@ -86,26 +88,7 @@ def places_of(selection: Selection) -> Iterator[tuple[Place, LockedEnvironment, 
             yield Place(environment.name, rows.platform.name), environment, rows
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FilesResult:
-    """What the level found. `unhashed` counts artifacts compared by their size alone, if that."""
-
-    findings: tuple[Finding, ...]
-    artifacts: int
-    size: int
-    unhashed: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArchivesResult:
-    """What the level found; `left_alone` are the places of what `files` had found wrong before."""
-
-    findings: tuple[Finding, ...]
-    artifacts: int
-    left_alone: frozenset[Place]
-
-
-class Uses:
+class UsageIndex:
     """Which places use an artifact, a subdir or a channel's `noarch`; paths as in Artifact.
 
     So one finding can be blamed on all whom it concerns. It is worked out when somebody first
@@ -141,6 +124,14 @@ def used_by(places: Iterable[Place]) -> tuple[str, str]:
     return ("used by", ", ".join(map(str, sorted(places))))
 
 
-def of_level(findings: Sequence[Finding], level: Level) -> frozenset[Place]:
-    """Return the places that the findings of a level make fail."""
-    return frozenset().union(*(each.places for each in findings if each.level is level))
+def place_json(place: Place) -> dict[str, Json]:
+    """Name a place for programs."""
+    return {"environment": place.environment, "platform": place.platform}
+
+
+def said_lines(text: str, shown: int) -> tuple[tuple[str, str], ...]:
+    """Make the details that tell what a program said: its first lines, and how many more."""
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    said = [("said", redact(printable(line))) for line in lines[:shown]]
+    more = len(lines) - shown
+    return (*said, *((("and", f"{more} lines more"),) if more > 0 else ()))

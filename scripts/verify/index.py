@@ -32,7 +32,7 @@ from scripts.index.repodata import REPODATA, damaged
 from scripts.index.seed import make_seed
 from scripts.index.work import ChannelWork, without
 from scripts.lock.select import Selection
-from scripts.verify.findings import Finding, Level, Uses
+from scripts.verify.findings import Finding, Level, UsageIndex
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ class _Subdir:
 def check_index(
     place: ChannelPlace,
     selection: Selection,
-    uses: Uses,
+    uses: UsageIndex,
     waiting: AbstractSet[PurePosixPath] = frozenset(),
 ) -> tuple[Finding, ...]:
     """Compare the index of every channel of the mirror, but for files that wait for removal."""

@@ -18,7 +18,7 @@ from scripts.index.account import Account, ChannelFile, Indexed, take_account
 from scripts.lock.select import Selection
 from scripts.verify.complete import incomplete
 from scripts.verify.files import check_files
-from scripts.verify.findings import ArchivesResult, Client, FilesResult, Finding, Level, Uses
+from scripts.verify.findings import ArchivesResult, Client, FilesResult, Finding, Level, UsageIndex
 from scripts.verify.report import Results, make_report
 from scripts.verify.stopwatch import Stopwatch
 from scripts.workspace.workspace import Workspace
@@ -100,7 +100,7 @@ def _look(
     console: Console,
 ) -> Results:
     """Look at one level after the other."""
-    programs, uses = _programs(options), Uses(selection)
+    programs, uses = _programs(options), UsageIndex(selection)
     account = take_account(workspace.place, selection, owners, console)
     findings = list(incomplete(selection, workspace.settings.allow_incomplete))
     findings += map(_untracked_finding, account.untracked if options.strict else ())
@@ -177,7 +177,7 @@ def _unless_broken(of_machine: list[Problem], look: Callable[[], _Result]) -> _R
 
 
 def _look_at_files(
-    workspace: Workspace, selection: Selection, uses: Uses, account: Account, console: Console
+    workspace: Workspace, selection: Selection, uses: UsageIndex, account: Account, console: Console
 ) -> FilesResult:
     count = len(selection.artifacts) + len(account.retained) + len(account.others)
     console.note(f"verify: reading {count} artifacts")
@@ -194,7 +194,7 @@ def _look_at_files(
 def _open_archives(
     workspace: Workspace,
     selection: Selection,
-    uses: Uses,
+    uses: UsageIndex,
     files: FilesResult | None,
     console: Console,
 ) -> ArchivesResult:
@@ -205,7 +205,7 @@ def _open_archives(
 
 
 def _look_at_index(
-    workspace: Workspace, selection: Selection, uses: Uses, account: Account, console: Console
+    workspace: Workspace, selection: Selection, uses: UsageIndex, account: Account, console: Console
 ) -> tuple[Finding, ...]:
     from scripts.verify.index import check_index
 
@@ -215,7 +215,7 @@ def _look_at_index(
 
 
 def _close(
-    workspace: Workspace, selection: Selection, uses: Uses, console: Console
+    workspace: Workspace, selection: Selection, uses: UsageIndex, console: Console
 ) -> ClosureResult:
     from scripts.verify.closure import check_closure
 

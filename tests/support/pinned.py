@@ -10,7 +10,6 @@ from scripts.core.subdir import NOARCH
 from scripts.index.repodata import REPODATA, render_repodata
 from scripts.lock.select import Selection
 
-
 _Row = tuple[str, Record]  # a file name, and what it is
 
 

@@ -22,7 +22,7 @@ from scripts.lock.model import LockFile, PlatformPackages
 from scripts.lock.read import read_lock
 from scripts.lock.select import Selection, select
 from scripts.verify.closure import ClosureResult, PackageSet, plan_sets, prove_sets
-from scripts.verify.findings import Place, Uses, places_of
+from scripts.verify.findings import Place, UsageIndex, places_of
 from scripts.verify.solve.plan_solve import NotSolved, Solving, plan_solves
 from scripts.verify.solve.solved import SolvedPlace, conclude
 from scripts.verify.solve.stage import solve_answer, solve_question
@@ -229,7 +229,7 @@ def _ask_all(asked: dict[str, _Asked]) -> dict[str, list[Said]]:
             solved = conclude(plan, solve_answer(next(coming), each.folder), frozenset())
         else:
             solved = plan
-        uses = Uses(each.selection)
+        uses = UsageIndex(each.selection)
         closed = prove_sets((closing,), each.selection, uses, each.folder, each.root)
         found.append(Said(place=closing.place, closed=closed, solved=solved))
     for (position, *_), answer in zip(less, found[len(whole) :], strict=True):

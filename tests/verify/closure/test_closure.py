@@ -18,7 +18,7 @@ from scripts.core.report import Json
 from scripts.lock.read import read_lock
 from scripts.lock.select import Selection, select
 from scripts.verify.closure import ClosureResult, check_closure
-from scripts.verify.findings import Level, Place, Uses
+from scripts.verify.findings import Level, Place, UsageIndex
 from scripts.workspace.settings import SettingOverrides
 from scripts.workspace.workspace import open_workspace
 from tasks import verify
@@ -86,7 +86,7 @@ class World:
     def close(self) -> ClosureResult:
         """Look."""
         workspace = open_workspace(self.root, SettingOverrides())
-        return check_closure(workspace, self.selection, Uses(self.selection))
+        return check_closure(workspace, self.selection, UsageIndex(self.selection))
 
     def problems(self) -> list[str]:
         """Look, and return all findings as they are printed."""

@@ -15,7 +15,7 @@ from scripts.lock.model import LockedPackage, spec_name
 from scripts.lock.read import read_lock
 from scripts.lock.select import select
 from scripts.verify.closure import ClosureResult, PackageSet, plan_sets, prove_sets
-from scripts.verify.findings import Uses
+from scripts.verify.findings import UsageIndex
 from scripts.workspace.model import Manifest
 from scripts.workspace.parse import parse_manifest
 from scripts.workspace.settings import Settings
@@ -77,7 +77,7 @@ class Laid:
 
     def prove(self, sets: Sequence[PackageSet]) -> ClosureResult:
         """Look at sets of its packages."""
-        return prove_sets(sets, self.selection, Uses(self.selection), self._folder, DATA)
+        return prove_sets(sets, self.selection, UsageIndex(self.selection), self._folder, DATA)
 
 
 def test_all_are_here() -> None:

@@ -21,7 +21,7 @@ from scripts.lock.model import (
 from scripts.lock.select import select
 from scripts.verify.install.pixi_mirrors import NoMirrorError, config_text, mirrors_for
 from scripts.verify.install.plan_install import Installation, overrides_of, plan_installs
-from scripts.verify.virtual import virtual_packages
+from scripts.verify.virtual_packages import virtual_packages
 from scripts.workspace.parse import parse_manifest
 from scripts.workspace.settings import Kind, Settings
 from tests.support.locks import with_fields

@@ -8,10 +8,10 @@ import shutil
 from pathlib import Path, PurePosixPath
 
 import pytest
-
-from scripts.core.file_lock import exclusive
 from scripts.verify.closure.closed import ClosureResult
 from scripts.verify.closure.stage import check_closure
+
+from scripts.core.file_lock import exclusive
 from scripts.verify.findings import ArchivesResult, FilesResult
 from scripts.verify.install.attempt import InstallResult
 from scripts.verify.self_check import files as self_check_files
