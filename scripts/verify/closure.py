@@ -27,6 +27,7 @@ from scripts.lock.select import Selection, path_of
 from scripts.verify.findings import (
     Finding,
     Level,
+    LevelResult,
     Place,
     UsageIndex,
     place_json,
@@ -49,30 +50,6 @@ from scripts.workspace.workspace import Workspace
 
 _SHOWN: Final = 5  # artifacts of each kind that one finding shows
 _LISTED: Final = 20  # unproven requirements that one line shows, lines of rattler's in a finding
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClosedPlace:
-    """What is not proven of a place; `skip_reason` is why the manifest's requirements are not."""
-
-    place: Place
-    not_proven: tuple[str, ...]
-    skip_reason: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClosureResult:
-    """What came of all places."""
-
-    findings: tuple[Finding, ...]
-    places: tuple[ClosedPlace, ...]
-
-    @property
-    def proven(self) -> frozenset[Place]:
-        """The places of which all was looked at and nothing left open, right or wrong."""
-        return frozenset(
-            each.place for each in self.places if not each.not_proven and each.skip_reason is None
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +92,7 @@ class PackageSet:
     platform: ManifestPlatform | None = None
 
 
-def check_closure(workspace: Workspace, selection: Selection, uses: UsageIndex) -> ClosureResult:
+def check_closure(workspace: Workspace, selection: Selection, uses: UsageIndex) -> LevelResult:
     """Look at every environment on every platform, all in one child process.
 
     Raises the error of exit code 4 where rattler ends without an answer.
@@ -138,10 +115,10 @@ def plan_sets(selection: Selection, manifest: Manifest, root: PurePath) -> tuple
 
 def prove_sets(
     sets: Sequence[PackageSet], selection: Selection, uses: UsageIndex, folder: Path, root: PurePath
-) -> ClosureResult:
+) -> LevelResult:
     """Have all sets solved in one child process; `folder` is the channel folder."""
     if not sets:
-        return ClosureResult(findings=(), places=())
+        return LevelResult(data={"closed": []})
     with scratch_folder() as scratch:
         arguments: dict[str, Json] = {
             "folder": str(folder),
@@ -149,10 +126,44 @@ def prove_sets(
             "sets": [_question(each, selection) for each in sets],
         }
         reply: Any = call_rattler("prove_closed", arguments)
-    teller = _Teller(sets, selection, root, uses)
-    return ClosureResult(
-        findings=tuple(teller.findings(reply)), places=tuple(teller.places(reply["answers"]))
+    findings = tuple(_Teller(sets, selection, root, uses).findings(reply))
+    wrong = frozenset[Place]().union(*(each.places for each in findings))
+    not_proven: dict[Place, list[str]] = {}
+    skip_reasons: dict[Place, str | None] = {}
+    for each, answer in zip(sets, reply["answers"], strict=True):
+        not_proven.setdefault(each.place, []).extend(
+            f"{_subject(each, row)} {row['kind']} {_text(each, row)} ({row['reason']})"
+            for row in answer["unproven"]
+        )
+        skip_reasons[each.place] = skip_reasons.get(each.place) or each.skip_reason
+    return LevelResult(
+        findings=findings,
+        unproven=frozenset(each for each in not_proven if not_proven[each] or skip_reasons[each]),
+        lines=tuple(_lines(not_proven, skip_reasons)),
+        data={
+            "closed": [
+                {
+                    **place_json(place),
+                    "closed": place not in wrong,
+                    "not-proven": told,
+                    "skip-reason": skip_reasons[place],
+                }
+                for place, told in not_proven.items()
+            ]
+        },
     )
+
+
+def _lines(
+    not_proven: Mapping[Place, Sequence[str]], skip_reasons: Mapping[Place, str | None]
+) -> Iterator[str]:
+    """Say what is not proven."""
+    for place, told in not_proven.items():
+        if told:
+            more = f", and {len(told) - _LISTED} more, in --json" if len(told) > _LISTED else ""
+            yield f"not proven to be closed: {place}; {', '.join(told[:_LISTED])}{more}"
+        if skip_reasons[place] is not None:
+            yield f"not closed: what the manifest requires of {place}; {skip_reasons[place]}"
 
 
 def _installed_set(
@@ -272,22 +283,6 @@ class _Teller:
         for each in sets:
             for package in each.virtual_packages:
                 self._virtual.setdefault(str(package), set()).add(each.place)
-
-    def places(self, answers: Sequence[Any]) -> Iterator[ClosedPlace]:
-        """Yield what is not proven of each place."""
-        told: dict[Place, list[str]] = {}
-        skipped: dict[Place, str] = {}
-        for each, answer in zip(self._sets, answers, strict=True):
-            told.setdefault(each.place, []).extend(
-                f"{_subject(each, row)} {row['kind']} {_text(each, row)} ({row['reason']})"
-                for row in answer["unproven"]
-            )
-            if each.skip_reason is not None:
-                skipped[each.place] = each.skip_reason
-        for place, not_proven in told.items():
-            yield ClosedPlace(
-                place=place, not_proven=tuple(not_proven), skip_reason=skipped.get(place)
-            )
 
     def findings(self, reply: Any) -> Iterator[Finding]:
         """Yield one finding for all places in which the same is wrong in the same way."""
@@ -470,31 +465,3 @@ def _help(each: PackageSet, row: Any) -> str:
         f"in the platforms of {each.root} write {table} in place of {platform.name},"
         " then `pixi lock`"
     )
-
-
-def closure_lines(result: ClosureResult) -> Iterator[str]:
-    """Say what is not proven."""
-    for each in result.places:
-        if each.not_proven:
-            shown = ", ".join(each.not_proven[:_LISTED])
-            more = len(each.not_proven) - _LISTED
-            yield (
-                f"not proven to be closed: {each.place}; {shown}"
-                + (f", and {more} more, in --json" if more > 0 else "")
-            )
-        if each.skip_reason is not None:
-            yield f"not closed: what the manifest requires of {each.place}; {each.skip_reason}"
-
-
-def closure_json(result: ClosureResult) -> list[Json]:
-    """Say the same for programs."""
-    wrong = frozenset[Place]().union(*(each.places for each in result.findings))
-    return [
-        {
-            **place_json(each.place),
-            "closed": each.place not in wrong,
-            "not-proven": list(each.not_proven),
-            "skip-reason": each.skip_reason,
-        }
-        for each in result.places
-    ]

@@ -6,8 +6,9 @@ have changed on the disk since.
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -18,52 +19,36 @@ from scripts.core.errors import ExitCode, Problem
 from scripts.core.files import hash_file
 from scripts.core.record import Digest
 from scripts.core.redact import redact
+from scripts.core.report import human_size
 from scripts.core.symlinks import link_above
 from scripts.fetch.archives import archive_problem, open_archives
 from scripts.index.account import Indexed
-from scripts.verify.findings import Finding, Level, Place, UsageIndex, used_by
+from scripts.verify.findings import (
+    Finding,
+    Level,
+    LevelResult,
+    Place,
+    UsageIndex,
+    counted,
+    used_by,
+)
 
 # One more than can hash at a time: it opens the next file meanwhile.
 _THREADS = (os.cpu_count() or 1) + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FilesResult:
-    """What the level found.
-
-    `unread` is what this machine could not read, and no fault of the channel's, at `unproven`.
-    `unhashed` counts artifacts compared by their size alone, if that.
-    """
-
-    findings: tuple[Finding, ...]
-    artifacts: int
-    size: int
-    unhashed: int
-    unread: tuple[Problem, ...] = ()
-    unproven: frozenset[Place] = frozenset()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArchivesResult:
-    """What the level found; `unproven` are the places of what could not be opened for a reason."""
-
-    findings: tuple[Finding, ...]
-    artifacts: int
-    unread: tuple[Problem, ...] = ()
-    unproven: frozenset[Place] = frozenset()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Wanted:
     """A file to read, and what is expected of it.
 
-    `source` is where that is said; `locked` is the artifact of this lock, else None.
+    `source` is where that is said; `locked` is the artifact of this lock, None of what the index
+    names alone.
     """
 
     path: PurePosixPath
     size: int | None
     digest: Digest | None
-    source: str
+    source: str = "pixi.lock"
     locked: Artifact | None = None
     is_retained: bool = False
 
@@ -77,6 +62,11 @@ class _Seen:
     instead: str | None = None
     error: OSError | None = None
 
+    @property
+    def is_file(self) -> bool:
+        """Whether it could be read."""
+        return self.instead is None and self.error is None
+
 
 def check_files(
     folder: Path,
@@ -86,7 +76,7 @@ def check_files(
     allow_unhashed: bool,
     retained: Sequence[Indexed] = (),
     others: Sequence[Indexed] = (),
-) -> FilesResult:
+) -> LevelResult:
     """Compare all artifacts with what the lock says of them.
 
     An artifact of which the lock has no hash is a finding, unless they are allowed. `retained`
@@ -94,47 +84,61 @@ def check_files(
     workspace's lock names: they are what their records say.
     """
     wanted = [
-        *(
-            _Wanted(
-                path=each.path, size=each.size, digest=each.digest, source="pixi.lock", locked=each
-            )
-            for each in artifacts
-        ),
-        *(
-            _Wanted(
-                path=each.path,
-                size=each.record.size,
-                digest=each.record.digest,
-                source="its record",
-                is_retained=each in retained,
-            )
-            for each in (*retained, *others)
-        ),
+        _Wanted(path=each.path, size=each.size, digest=each.digest, locked=each)
+        for each in artifacts
     ]
+    for kept, is_retained in ((retained, True), (others, False)):
+        for other in kept:
+            record = other.record
+            wanted.append(
+                _Wanted(
+                    path=other.path,
+                    size=record.size,
+                    digest=record.digest,
+                    source="its record",
+                    is_retained=is_retained,
+                )
+            )
     seen = _read_all(folder, wanted)
-    findings: list[Finding] = []
-    unread: list[Problem] = []
-    unproven: set[Place] = set()
-    for each in wanted:
-        problem = _compare(each, seen[each.path], uses, allow_unhashed=allow_unhashed)
-        places = uses.places(each.path) if each.locked else frozenset[Place]()
-        if problem is None:
-            continue
-        if problem.code is ExitCode.NO:
-            findings.append(Finding(level=Level.FILES, problem=problem, places=places))
-        else:
-            unread.append(problem)
-            unproven |= places
-    read = [each for each in seen.values() if each.instead is None and each.error is None]
-    return FilesResult(
-        findings=tuple(sorted(findings, key=lambda finding: finding.problem.subject)),
-        artifacts=len(read),
-        size=sum(each.size for each in read),
-        unhashed=sum(
-            each.locked is not None and each.digest is None and seen[each.path] in read
-            for each in wanted
+    problems = [
+        (_compare(each, seen[each.path], uses, allow_unhashed=allow_unhashed), each)
+        for each in wanted
+    ]
+    read = [(seen[each.path], each) for problem, each in problems if seen[each.path].is_file]
+    size = sum(each.size for each, _ in read)
+    unhashed = sum(each.locked is not None and each.digest is None for _, each in read)
+    line = f"read: {counted(len(read), 'artifact')}, {human_size(size)}"
+    without = f"the lock has neither sha256 nor md5 of {counted(unhashed, 'artifact')}"
+    return dataclasses.replace(
+        _result(
+            Level.FILES,
+            (
+                (problem, uses.places(each.path) if each.locked else frozenset[Place]())
+                for problem, each in problems
+            ),
         ),
-        unread=tuple(unread),
+        lines=(f"{line}; {unhashed} of them without a hash" if unhashed else line,),
+        caveats=(f"files: {without}",) if unhashed else (),
+        data={"artifacts": len(read), "bytes": size, "unhashed": unhashed},
+    )
+
+
+def _result(
+    level: Level, problems: Iterable[tuple[Problem | None, frozenset[Place]]]
+) -> LevelResult:
+    """Tell what is wrong with the channel from what is wrong with this machine."""
+    findings: list[Finding] = []
+    environment_problems: list[Problem] = []
+    unproven: set[Place] = set()
+    for problem, places in problems:
+        if problem is not None and problem.code is ExitCode.NO:
+            findings.append(Finding(level=level, problem=problem, places=places))
+        elif problem is not None:
+            environment_problems.append(problem)
+            unproven |= places
+    return LevelResult(
+        findings=tuple(sorted(findings, key=lambda each: each.problem.subject)),
+        environment_problems=tuple(environment_problems),
         unproven=frozenset(unproven),
     )
 
@@ -177,16 +181,16 @@ def _compare(
     wanted: _Wanted, seen: _Seen, uses: UsageIndex, *, allow_unhashed: bool
 ) -> Problem | None:
     """Say what is wrong with an artifact; the first thing only."""
-    code, help = ExitCode.NO, "pixi run fetch"
+    code, advice = ExitCode.NO, "pixi run fetch"
     contrast: tuple[str, str] | None = None
     digest = wanted.digest
     if seen.error is not None:
-        code, help = ExitCode.USAGE, "see to the disk and its permissions, then run this again"
+        code, advice = ExitCode.USAGE, "see to the disk and its permissions, then run this again"
         trouble = f"cannot be read: {seen.error.strerror}"
     elif seen.instead is not None:
         trouble = seen.instead
         if "link" in trouble:
-            help = "put the files themselves in the place of the link"
+            advice = "put the files themselves in the place of the link"
     elif wanted.size is not None and seen.size != wanted.size:
         trouble = f"size differs from {wanted.source}"
         contrast = (f"{wanted.size} bytes", f"{seen.size} bytes")
@@ -194,10 +198,10 @@ def _compare(
         trouble = f"{digest.algorithm} differs from {wanted.source}"
         contrast = (digest.hex, str(seen.digest))
         # fetch believes a digest that it knows, and a disk may forget bits without telling
-        help = "remove this file, then `pixi run fetch`"
+        advice = "remove this file, then `pixi run fetch`"
     elif digest is None and wanted.locked is not None and not allow_unhashed:
         trouble = "nothing can be proven of it: pixi.lock has neither sha256 nor md5"
-        help = "allow-unhashed = true under [tool.pixi-mirror], if that will do"
+        advice = "allow-unhashed = true under [tool.pixi-mirror], if that will do"
     else:
         return None
     facts = tuple(zip(("expected", "actual"), contrast or (), strict=False))
@@ -205,42 +209,37 @@ def _compare(
         origin = ("from", redact(wanted.locked.urls[0]))
         facts = (*facts, origin, used_by(uses.places(wanted.path)))
     elif code is ExitCode.NO and wanted.is_retained:
-        trouble, help = f"retained, {trouble}", f"pixi run prune --drop {wanted.path}"
+        trouble, advice = f"retained, {trouble}", f"pixi run prune --drop {wanted.path}"
     elif code is ExitCode.NO:
-        help = "remove this file, then `pixi run mirror` in the workspace that names it"
-    return Problem(subject=str(wanted.path), trouble=trouble, code=code, facts=facts, help=help)
+        advice = "remove this file, then `pixi run mirror` in the workspace that names it"
+    return Problem(subject=str(wanted.path), trouble=trouble, code=code, facts=facts, help=advice)
 
 
 def check_archives(
-    folder: Path, artifacts: Sequence[Artifact], uses: UsageIndex, files: FilesResult | None
-) -> ArchivesResult:
+    folder: Path, artifacts: Sequence[Artifact], uses: UsageIndex, files: LevelResult | None
+) -> LevelResult:
     """Open every locked artifact anew, whatever its platform.
 
     `files` is what that level found, None where it was not looked at: what it has just found
     missing or other than the lock's is told of there, and not opened.
     """
-    told = () if files is None else (*(each.problem for each in files.findings), *files.unread)
+    told = (
+        ()
+        if files is None
+        else (*(each.problem for each in files.findings), *files.environment_problems)
+    )
     wrong = {each.subject for each in told}
-    wanted = [each for each in artifacts if str(each.path) not in wrong]
-    unproven = {
-        place for each in artifacts if str(each.path) in wrong for place in uses.places(each.path)
-    }
-    findings: list[Finding] = []
-    unread: list[Problem] = []
-    opened = list(open_archives(folder, wanted))
+    opened = list(open_archives(folder, [x for x in artifacts if str(x.path) not in wrong]))
+    problems = []
     for each in opened:
-        if each.is_right:
-            continue
-        places = uses.places(each.artifact.path)
-        problem = archive_problem(each, used_by(places), is_proven=files is not None)
-        if problem.code is ExitCode.NO:
-            findings.append(Finding(level=Level.ARCHIVES, problem=problem, places=places))
-        else:
-            unread.append(problem)
-            unproven |= places
-    return ArchivesResult(
-        findings=tuple(sorted(findings, key=lambda each: each.problem.subject)),
-        artifacts=sum(each.is_right for each in opened),
-        unread=tuple(unread),
-        unproven=frozenset(unproven),
+        if not each.is_right:
+            places = uses.places(each.artifact.path)
+            is_proven = files is not None
+            problems.append((archive_problem(each, used_by(places), is_proven=is_proven), places))
+    result = _result(Level.ARCHIVES, problems)
+    left_alone = (uses.places(each.path) for each in artifacts if str(each.path) in wrong)
+    return dataclasses.replace(
+        result,
+        unproven=result.unproven.union(*left_alone),
+        data={"opened": sum(each.is_right for each in opened)},
     )

@@ -32,7 +32,7 @@ from scripts.index.repodata import REPODATA, damaged
 from scripts.index.seed import make_seed
 from scripts.index.work import ChannelWork, without
 from scripts.lock.select import Selection
-from scripts.verify.findings import Finding, Level, UsageIndex
+from scripts.verify.findings import Finding, Level, LevelResult, UsageIndex
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ def check_index(
     selection: Selection,
     uses: UsageIndex,
     waiting: AbstractSet[PurePosixPath] = frozenset(),
-) -> tuple[Finding, ...]:
+) -> LevelResult:
     """Compare the index of every channel of the mirror, but for files that wait for removal."""
     found: list[tuple[PurePosixPath, Problem]] = []
     subdirs: list[_Subdir] = []
@@ -78,13 +78,15 @@ def check_index(
     )
     for each in subdirs:
         found += [(each.path, problem) for problem in _problems(each, normal)]
-    return tuple(
-        Finding(
-            level=Level.INDEX,
-            problem=problem,
-            places=uses.places(PurePosixPath(problem.subject), path),
+    return LevelResult(
+        findings=tuple(
+            Finding(
+                level=Level.INDEX,
+                problem=problem,
+                places=uses.places(PurePosixPath(problem.subject), path),
+            )
+            for path, problem in found
         )
-        for path, problem in found
     )
 
 

@@ -25,7 +25,15 @@ from scripts.lock.channels import undeclared_packages
 from scripts.lock.model import LockedEnvironment, PlatformPackages, spec_name
 from scripts.lock.satisfiability_requirement import channel_key, differs_aside, wanted_text
 from scripts.lock.select import Selection, path_of
-from scripts.verify.findings import Finding, Level, Place, place_json, places_of, said_lines
+from scripts.verify.findings import (
+    Finding,
+    Level,
+    LevelResult,
+    Place,
+    place_json,
+    places_of,
+    said_lines,
+)
 from scripts.verify.install.sandbox import alone_environment, seclusion
 from scripts.verify.virtual_packages import (
     VirtualPackage,
@@ -119,30 +127,9 @@ class SolvedPlace:
     problem: Problem | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SolveResult:
-    """What came of all places, and of which ones nothing could."""
-
-    places: tuple[SolvedPlace, ...]
-    skipped: tuple[SkippedSolve, ...]
-
-    @property
-    def findings(self) -> Iterator[Finding]:
-        """What is wrong, place by place."""
-        for each in self.places:
-            if each.problem is not None:
-                places = frozenset({each.job.place})
-                yield Finding(level=Level.SOLVE, problem=each.problem, places=places)
-
-    @property
-    def proven(self) -> frozenset[Place]:
-        """The places that there is an answer for, right or wrong."""
-        return frozenset(each.job.place for each in self.places)
-
-
 def check_solve(
     workspace: Workspace, selection: Selection, retained: AbstractSet[PurePosixPath]
-) -> SolveResult:
+) -> LevelResult:
     """Solve what can be, and hold every answer against pixi.lock.
 
     `retained` are the artifacts that are indexed though the lock names them no more.
@@ -150,7 +137,7 @@ def check_solve(
     """
     plans = plan_solves(selection, workspace.manifest, workspace.root)
     jobs = [each for each in plans if isinstance(each, SolveJob)]
-    skipped = tuple(each for each in plans if isinstance(each, SkippedSolve))
+    skipped = [each for each in plans if isinstance(each, SkippedSolve)]
     folder = workspace.place.folder
     replies: Sequence[Json] = ()
     if jobs:
@@ -164,12 +151,19 @@ def check_solve(
             )
         assert isinstance(found, list)
         replies = found
-    return SolveResult(
-        places=tuple(
-            compare_answer(job, reply, folder, retained)
-            for job, reply in zip(jobs, replies, strict=True)
+    solved = [
+        compare_answer(job, reply, folder, retained)
+        for job, reply in zip(jobs, replies, strict=True)
+    ]
+    return LevelResult(
+        findings=tuple(
+            Finding(level=Level.SOLVE, problem=each.problem, places=frozenset({each.job.place}))
+            for each in solved
+            if each.problem is not None
         ),
-        skipped=skipped,
+        unproven=frozenset(each.place for each in skipped),
+        lines=tuple(_lines(solved, skipped)),
+        data={"solved": _json(solved, skipped)},
     )
 
 
@@ -177,17 +171,16 @@ def plan_solves(
     selection: Selection, manifest: Manifest, root: PurePath
 ) -> tuple[SolveJob | SkippedSolve, ...]:
     """Plan every place that is mirrored; `root` is the workspace's folder."""
-    return tuple(_plan(selection, manifest, root, *each) for each in places_of(selection))
+    return tuple(_plan(selection, manifest, root, each) for each in places_of(selection))
 
 
 def _plan(
     selection: Selection,
     manifest: Manifest,
     root: PurePath,
-    place: Place,
-    locked: LockedEnvironment,
-    rows: PlatformPackages,
+    mirrored: tuple[Place, LockedEnvironment, PlatformPackages],
 ) -> SolveJob | SkippedSolve:
+    place, locked, rows = mirrored
     found = find_platform(manifest, locked, rows)
     if isinstance(found, str):
         return SkippedSolve(place=place, skip_reason=found)
@@ -428,9 +421,9 @@ def _listed(names: Sequence[str], shown: int) -> str:
     return f"{', '.join(names[:shown])}{more}"
 
 
-def solve_lines(result: SolveResult) -> Iterator[str]:
+def _lines(solved: Sequence[SolvedPlace], skipped: Sequence[SkippedSolve]) -> Iterator[str]:
     """Say what was solved otherwise, and why that is no error; what was not solved, or proven."""
-    for each in result.places:
+    for each in solved:
         if each.differences and each.reason is not None:
             yield f"solved {each.job.place} otherwise than pixi.lock ({each.reason}):"
             yield from (f"  {difference}" for difference in each.differences[:_SHOWN])
@@ -441,14 +434,14 @@ def solve_lines(result: SolveResult) -> Iterator[str]:
                 f"solved {each.job.place} with {folder} after all its channels, since the lock has"
                 f" {_listed(names, _SHOWN)} from there; for no other name"
             )
-    for each in result.places:
+    for each in solved:
         if each.job.not_proven:
             yield f"not proven by solving {each.job.place}: {', '.join(each.job.not_proven)}"
-    for other in result.skipped:
+    for other in skipped:
         yield f"not solved: {other.place}; {other.skip_reason}"
 
 
-def solve_json(result: SolveResult) -> list[Json]:
+def _json(solved: Sequence[SolvedPlace], skipped: Sequence[SkippedSolve]) -> list[Json]:
     """Say the same for programs."""
 
     def path(each: PurePosixPath | None) -> str | None:
@@ -467,10 +460,10 @@ def solve_json(result: SolveResult) -> list[Json]:
                 "undeclared": {str(folder): names for folder, names in each.job.undeclared},
                 "not-proven": list(each.job.not_proven),
             }
-            for each in result.places
+            for each in solved
         ),
         *(
             {**place_json(each.place), "solved": None, "skip-reason": each.skip_reason}
-            for each in result.skipped
+            for each in skipped
         ),
     ]

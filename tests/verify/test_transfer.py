@@ -15,7 +15,7 @@ import pytest
 from scripts.core.files import hash_file
 from scripts.core.report import human_size
 from scripts.core.template_files import version
-from scripts.verify import transfer
+from scripts.verify import transfer_report
 from scripts.verify.findings import Level
 from scripts.verify.install.sandbox import seclusion
 from tasks import verify
@@ -34,7 +34,7 @@ NOT = "–"  # noqa: RUF001
 def _then(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stop the calendar, so that a text can be asserted whole."""
     moment = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
-    monkeypatch.setattr("scripts.verify.transfer_files.now", lambda: moment)
+    monkeypatch.setattr("scripts.verify.transfer_report.now", lambda: moment)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def test_markdown(small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert small.verify(*options) == 1
     size = human_size(small.lib.size + small.bare.size)
     levels = "".join(
-        f"| {level} | {'yes' if level == 'files' else 'no'} | {transfer.PROVES[level]} |\n"
+        f"| {level} | {'yes' if level == 'files' else 'no'} | {transfer_report.PROVES[level]} |\n"
         for level in Level
     )
     not_looked_at = "".join(
@@ -227,7 +227,7 @@ def test_installations(
 
 
 def test_every_level_is_explained() -> None:
-    assert {level.value for level in Level} <= transfer.PROVES.keys()
+    assert {level.value for level in Level} <= transfer_report.PROVES.keys()
 
 
 def test_what_old_locks_do_not_say(small: Small, tmp_path: Path) -> None:

@@ -5,9 +5,10 @@ The copy is made of links, so it costs neither room nor time; what is broken in 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -25,16 +26,29 @@ class Copy:
     source: Path
     folder: Path
 
-    def link(self, paths: Iterable[PurePosixPath]) -> None:
-        """Link files, and all files below folders; what is not there stays away."""
+    def take(self, artifacts: Iterable[PurePosixPath], folders: Iterable[PurePosixPath]) -> None:
+        """Take artifacts, and beside them all files below folders; what is missing stays away.
+
+        As hard links; where there are none (another disk, exFAT) the artifacts as copies, since a
+        link is no artifact, and what is only beside them as symbolic links.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        for path in paths:
-            below = files_below(self.source / path)
-            for each in below if (self.source / path).is_dir() else (PurePosixPath(),):
-                target = self.folder / path / each
-                if not target.exists() and (self.source / path / each).is_file():
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    _link(self.source / path / each, target)
+        for path in artifacts:
+            self._take(path, (os.link, shutil.copyfile))
+        for folder in folders:
+            for path in files_below(self.source / folder):
+                self._take(folder / path, (os.link, os.symlink, shutil.copyfile))
+
+    def _take(self, path: PurePosixPath, ways: Sequence[Callable[[Path, Path], object]]) -> None:
+        source, target = self.source / path, self.folder / path
+        if target.exists() or not source.is_file():
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for take in ways[:-1]:
+            with contextlib.suppress(OSError):
+                take(source, target)
+                return
+        ways[-1](source, target)
 
     def read(self, path: PurePosixPath) -> bytes:
         """Return the bytes of a file of the copy."""
@@ -50,17 +64,6 @@ class Copy:
     def remove(self, path: PurePosixPath) -> None:
         """Remove a link; the file that it leads to stays."""
         (self.folder / path).unlink()
-
-
-def _link(source: Path, target: Path) -> None:
-    """Make a hard link; where there are none (another disk, exFAT) a symbolic one, else a copy."""
-    for make in (os.link, os.symlink):
-        try:
-            make(source, target)
-        except OSError:
-            continue
-        return
-    shutil.copyfile(source, target)
 
 
 def read_state(folder: Path) -> State:

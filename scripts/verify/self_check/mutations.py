@@ -30,7 +30,7 @@ from scripts.index.repodata import (
     unpack,
 )
 from scripts.index.shard_index import rewrite_shard_index
-from scripts.lock.model import PlatformPackages
+from scripts.lock.model import PlatformPackages, spec_name
 from scripts.lock.select import Selection, path_of
 from scripts.verify.findings import Level, Place, places_of
 from scripts.verify.self_check.copy import Copy
@@ -45,7 +45,7 @@ _PLAIN: Final = re.compile(r"([A-Za-z0-9_.-]+)[^\[]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mirror:
+class Candidates:
     """What there is to break: `sizes` of the artifacts that are there (bytes), smallest first.
 
     `subdir` is this machine's.
@@ -73,17 +73,17 @@ class Scope:
     subdirs: tuple[PurePosixPath, ...] = ()
     place: Place | None = None
     marker: str | None = None
-    other: PurePosixPath = PurePosixPath()
+    other: PurePosixPath | None = None
     """What takes its place, or where it goes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """One way to break a copy; `choose` says what is broken, or why there is nothing of the kind."""
+    """One way to break a copy; `choose` says what is broken, or why nothing can be."""
 
     title: str
     level: Level
-    choose: Callable[[Mirror], Scope | str]
+    choose: Callable[[Candidates], Scope | str]
     damage: Callable[[Copy, Scope], object]
 
 
@@ -98,33 +98,33 @@ def _scope(broken: Artifact, artifacts: tuple[Artifact, ...] = (), **fields: Any
     )
 
 
-def _smallest(mirror: Mirror) -> Scope | str:
-    return _scope(next(iter(mirror.sizes)))
+def _smallest(all_: Candidates) -> Scope | str:
+    return _scope(next(iter(all_.sizes)))
 
 
-def _hashed(mirror: Mirror) -> Scope | str:
-    found = next((each for each in mirror.sizes if each.digest is not None), None)
+def _hashed(all_: Candidates) -> Scope | str:
+    found = next((each for each in all_.sizes if each.digest is not None), None)
     if found is None:
         return "pixi.lock has neither sha256 nor md5 of any artifact"
     return _scope(found, subdirs=())
 
 
-def _swapped(mirror: Mirror) -> Scope | str:
-    scope = _hashed(mirror)
+def _swapped(all_: Candidates) -> Scope | str:
+    scope = _hashed(all_)
     if isinstance(scope, str):
         return scope
     mine = scope.broken
-    for other, size in mirror.sizes.items():
-        if size >= mirror.sizes[mine] and other != mine and other.digest != mine.digest:
+    for other, size in all_.sizes.items():
+        if size >= all_.sizes[mine] and other != mine and other.digest != mine.digest:
             return dataclasses.replace(scope, other=other.path)
     return "there is no other artifact whose bytes could take its place"
 
 
-def _described_elsewhere(mirror: Mirror) -> Scope | str:
+def _described_elsewhere(all_: Candidates) -> Scope | str:
     """Choose a channel with the subdir of another one's artifact, which it does not hold."""
-    folder, channels = mirror.workspace.place.folder, mirror.selection.channels
+    folder, channels = all_.workspace.place.folder, all_.selection.channels
     for channel in channels:
-        for artifact in mirror.sizes:
+        for artifact in all_.sizes:
             subdir = channel / artifact.path.parent.name
             named = subdir / artifact.path.name
             if artifact.channel == channel or (folder / named).exists():
@@ -139,29 +139,29 @@ def _described_elsewhere(mirror: Mirror) -> Scope | str:
     return "no two channels of the mirror have a subdir in common"
 
 
-def _beside_noarch(mirror: Mirror) -> Scope | str:
-    found = next((each for each in mirror.sizes if each.path.parent.name != NOARCH), None)
+def _beside_noarch(all_: Candidates) -> Scope | str:
+    found = next((each for each in all_.sizes if each.path.parent.name != NOARCH), None)
     if found is None:
         return "there is no subdir but noarch"
     return _scope(found, named=found.path.with_name(REPODATA), other=found.channel / NOARCH)
 
 
-def _packed(mirror: Mirror) -> Scope | str:
-    smallest = next(iter(mirror.sizes))
+def _packed(all_: Candidates) -> Scope | str:
+    smallest = next(iter(all_.sizes))
     return _scope(smallest, named=smallest.path.with_name(REPODATA_ZST))
 
 
-def _needed(mirror: Mirror) -> Scope | str:
-    return _pair(mirror, lambda _, needed: needed)
+def _needed(all_: Candidates) -> Scope | str:
+    return _pair(all_, lambda _, needed: needed)
 
 
-def _needy(mirror: Mirror) -> Scope | str:
-    return _pair(mirror, lambda needy, _: needy)
+def _needy(all_: Candidates) -> Scope | str:
+    return _pair(all_, lambda needy, _: needy)
 
 
-def _pair(mirror: Mirror, choose: Callable[[Artifact, Artifact], Artifact]) -> Scope | str:
+def _pair(all_: Candidates, choose: Callable[[Artifact, Artifact], Artifact]) -> Scope | str:
     """Choose in the smallest environment in which one artifact needs another."""
-    selection = mirror.selection
+    selection = all_.selection
     artifacts = {each.path: each for each in selection.artifacts}
     places = [(len(rows.packages), place, rows) for place, _, rows in places_of(selection)]
     for _, place, rows in sorted(places, key=lambda each: each[:2]):
@@ -178,14 +178,14 @@ def _pair(mirror: Mirror, choose: Callable[[Artifact, Artifact], Artifact]) -> S
     return "no environment without source packages has an artifact that another one needs"
 
 
-def _required(mirror: Mirror) -> Scope | str:
+def _required(all_: Candidates) -> Scope | str:
     """Choose what the manifest itself asks for, in the smallest environment there is."""
-    workspace, selection = mirror.workspace, mirror.selection
+    workspace, selection = all_.workspace, all_.selection
     plans = plan_solves(selection, workspace.manifest, workspace.root)
     jobs = [each for each in plans if isinstance(each, SolveJob)]
     for job in sorted(jobs, key=lambda each: (len(each.locked), each.place)):
-        names = {match[1].lower() for each in job.wanted if (match := _PLAIN.match(each.spec))}
-        artifacts = tuple(each for each in mirror.sizes if each.path in job.locked)
+        names = {spec_name(spec) for spec, _ in job.wanted}
+        artifacts = tuple(each for each in all_.sizes if each.path in job.locked)
         for artifact in artifacts:
             if artifact.name.lower() in names:
                 return _scope(
@@ -203,25 +203,25 @@ def _required(mirror: Mirror) -> Scope | str:
     return "no environment has an artifact that the manifest asks for by name"
 
 
-def _noarch(mirror: Mirror) -> Scope | str:
-    found = next((each for each in mirror.sizes if each.path.parent.name == NOARCH), None)
+def _noarch(all_: Candidates) -> Scope | str:
+    found = next((each for each in all_.sizes if each.path.parent.name == NOARCH), None)
     if found is None:
         return "there is no noarch artifact"
-    return _scope(found, subdirs=(), other=found.channel / mirror.subdir)
+    return _scope(found, subdirs=(), other=found.channel / all_.subdir)
 
 
-def _installed_noarch(mirror: Mirror) -> Scope | str:
+def _installed_noarch(all_: Candidates) -> Scope | str:
     """Choose one that is installed here, and the python that it may not do without.
 
     Those known to need none come first.
     """
-    if isinstance(_noarch(mirror), str):
-        return _noarch(mirror)
-    for place, _, rows in places_of(mirror.selection):
-        if rows.platform.subdir != mirror.subdir:
+    if isinstance(_noarch(all_), str):
+        return _noarch(all_)
+    for place, _, rows in places_of(all_.selection):
+        if rows.platform.subdir != all_.subdir:
             continue
-        paths = {path_of(mirror.selection.layout, each) for each in rows.packages}
-        installed = [each for each in mirror.sizes if each.path in paths]
+        paths = {path_of(all_.selection.layout, each) for each in rows.packages}
+        installed = [each for each in all_.sizes if each.path in paths]
         noarch = [each for each in installed if each.path.parent.name == NOARCH]
         for found in sorted(noarch, key=_needs_python):
             python = [each for each in installed if each.name == "python" and _needs_python(found)]
@@ -230,9 +230,9 @@ def _installed_noarch(mirror: Mirror) -> Scope | str:
                 (found, *python),
                 place=place,
                 marker=found.path.name,
-                other=found.channel / mirror.subdir,
+                other=found.channel / all_.subdir,
             )
-    return f"no environment for {mirror.subdir} has a noarch artifact"
+    return f"no environment for {all_.subdir} has a noarch artifact"
 
 
 def _needs_python(artifact: Artifact) -> bool:

@@ -23,7 +23,7 @@ from scripts.lock.select import Selection
 from scripts.verify.findings import Client
 from scripts.verify.install.by_rattler import this_subdir
 from scripts.verify.self_check.copy import Copy, read_state
-from scripts.verify.self_check.mutations import MUTATIONS, Mirror, Mutation, Scope, narrowed
+from scripts.verify.self_check.mutations import MUTATIONS, Candidates, Mutation, Scope, narrowed
 from scripts.verify.stage import VerifyOptions, verify
 from scripts.workspace.workspace import Workspace
 
@@ -41,7 +41,7 @@ def self_check(workspace: Workspace, selection: Selection, console: Console) -> 
     is nothing to break. The caller holds the channel's lock file: nobody else may change it now.
     """
     scratch, folder = workspace.place.self_check, workspace.place.folder
-    mirror = Mirror(
+    candidates = Candidates(
         workspace=workspace,
         selection=selection,
         sizes=_sizes(workspace, selection),
@@ -52,7 +52,7 @@ def self_check(workspace: Workspace, selection: Selection, console: Console) -> 
     outcomes: list[_Outcome] = []
     try:
         for mutation in MUTATIONS:
-            scope = mutation.choose(mirror)
+            scope = mutation.choose(candidates)
             problem = None
             if isinstance(scope, Scope):
                 shutil.rmtree(scratch, ignore_errors=True)  # of the last one, or a killed run
@@ -94,7 +94,7 @@ def _try(
     scratch, level = workspace.place.self_check, mutation.level
     copy = Copy(source=workspace.place.folder, folder=scratch / "channel")
     with _copying(scratch):
-        copy.link((*(each.path for each in scope.artifacts), *scope.subdirs))
+        copy.take((each.path for each in scope.artifacts), scope.subdirs)
     place = ChannelPlace(folder=copy.folder, root=scratch / "state")
     copied = dataclasses.replace(workspace, place=place)
     shown = narrowed(selection, scope)
@@ -151,7 +151,7 @@ def _facts(found: Sequence[Problem]) -> tuple[tuple[str, str], ...]:
 
 
 def _report(outcomes: Sequence[_Outcome], changed: Sequence[str], files: int) -> Report:
-    """Say what came of each, in columns: `self-check  artifact cut  files ✓ noarch/lib-1-0.conda`."""
+    """Say what came of each, in columns: `self-check  artifact cut  files ✓ noarch/lib.conda`."""
     title = max(len(each.title) for each in MUTATIONS)
     level = max(len(each.level) for each in MUTATIONS)
     lines, rows = [], []

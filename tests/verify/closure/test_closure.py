@@ -17,8 +17,8 @@ from scripts.core.rattler_child import call_rattler
 from scripts.core.report import Json
 from scripts.lock.read import read_lock
 from scripts.lock.select import Selection, select
-from scripts.verify.closure import ClosureResult, check_closure
-from scripts.verify.findings import Level, Place, UsageIndex
+from scripts.verify.closure import check_closure
+from scripts.verify.findings import Level, LevelResult, Place, UsageIndex
 from scripts.workspace.settings import SettingOverrides
 from scripts.workspace.workspace import open_workspace
 from tasks import verify
@@ -83,10 +83,14 @@ class World:
         workspace = open_workspace(self.root, SettingOverrides())
         return select(read_lock(workspace.lock_path), workspace.settings)
 
-    def close(self) -> ClosureResult:
+    def close(self) -> LevelResult:
         """Look."""
         workspace = open_workspace(self.root, SettingOverrides())
         return check_closure(workspace, self.selection, UsageIndex(self.selection))
+
+    def not_proven(self) -> list[list[str]]:
+        """Look, and return what is not proven of each place."""
+        return [each["not-proven"] for each in _closed(self.close())]
 
     def problems(self) -> list[str]:
         """Look, and return all findings as they are printed."""
@@ -98,6 +102,12 @@ class World:
             ", ".join((f"{each.subject} {each.trouble}", *_facts(each, "has")))
             for each in (finding.problem for finding in self.close().findings)
         ]
+
+
+def _closed(result: LevelResult) -> list[Any]:
+    closed = result.data["closed"]
+    assert isinstance(closed, list)
+    return closed
 
 
 def _facts(problem: Problem, label: str) -> list[str]:
@@ -127,7 +137,7 @@ def test_all_is_met(world: World) -> None:
     )
     result = world.close()
     assert result.findings == ()
-    assert result.proven == {Place("default", "linux-64")}
+    assert (result.unproven, len(_closed(result))) == (frozenset(), 1)
 
 
 def test_a_dependency_is_removed(world: World) -> None:
@@ -481,7 +491,7 @@ def test_what_the_manifest_does_not_know(world: World, capsys: pytest.CaptureFix
     """The packages are closed all the same; what is required of them is not known."""
     world.write("", environment(row("a", "b"), row("b"), name="other"))
     assert world.close().findings == ()
-    assert world.close().proven == frozenset()
+    assert world.close().unproven == {Place("other", "linux-64")}
     assert verify.main(["--manifest-path", str(world.root), "--level", "closure"]) == 0
     assert capsys.readouterr().out == (
         "other  linux-64  closure –\n"  # noqa: RUF001
@@ -574,13 +584,13 @@ def test_a_condition_that_only_a_source_package_decides(world: World) -> None:
     world.write("", environment(row("a", 'b[when="mine >=1"]'), SOURCE))
     result = world.close()
     assert result.findings == ()
-    assert [each.not_proven for each in result.places] == [
-        (
+    assert [each["not-proven"] for each in _closed(result)] == [
+        [
             (
                 'linux-64/a-1.0-0.conda requires b[when="mine >=1"]'
                 " (under a condition that cannot be told)"
-            ),
-        )
+            )
+        ]
     ]
 
 
@@ -664,10 +674,12 @@ def test_what_a_source_package_is_built_with(world: World) -> None:
             "help: pixi lock"
         )
     ]
-    assert world.close().places[0].not_proven == (
-        "linux-64/cc-1.0-0.conda requires __cuda (it is not known which machine builds)",
-        "linux-64/cc-1.0-0.conda requires mine (built from source)",
-    )
+    assert world.not_proven() == [
+        [
+            "linux-64/cc-1.0-0.conda requires __cuda (it is not known which machine builds)",
+            "linux-64/cc-1.0-0.conda requires mine (built from source)",
+        ]
+    ]
     _with_needs(world, build_packages=[row("cc", "lib >=2")], host_packages=[row("lib-2.0-0")])
     assert world.troubles() == [
         "linux-64/cc-1.0-0.conda requires lib >=2, which is not met, no lib"
@@ -708,7 +720,9 @@ def test_what_a_source_package_itself_requires(world: World) -> None:
             "help: give the platform such a __cuda in pixi.toml, then `pixi lock`"
         ),
     ]
-    assert result.places[0].not_proven == ("mine (./mine) requires yours >=1 (built from source)",)
+    assert _closed(result)[0]["not-proven"] == [
+        "mine (./mine) requires yours >=1 (built from source)"
+    ]
     world.write(
         'mine = { path = "mine" }',
         environment(source, yours, row("b-2.0-0"), virtual_packages=("__cuda=12",)),
@@ -735,13 +749,13 @@ def test_flags(world: World) -> None:
     spec: Json = {"spec": "b[flags=[gpu]]", "record": _record(flags=["gpu"])}
     if call_rattler("matches", {"pairs": [spec]}) == [None]:
         assert troubles == []
-        assert result.places[0].not_proven == (
+        assert _closed(result)[0]["not-proven"] == [
             "linux-64/a-1.0-0.conda requires b[flags=[gpu]] (this py-rattler cannot tell)",
             "linux-64/a-1.0-0.conda requires b[flags=[cpu]] (this py-rattler cannot tell)",
-        )
+        ]
     else:
         assert troubles == ["requires b[flags=[cpu]], which is not met"]
-        assert result.places[0].not_proven == ()
+        assert _closed(result)[0]["not-proven"] == []
 
 
 def _record(**fields: Json) -> dict[str, Json]:
@@ -773,4 +787,4 @@ def test_all_is_asked_in_one_child(world: World, monkeypatch: pytest.MonkeyPatch
 
 def test_nothing_to_ask(world: World) -> None:
     world.write("", EnvironmentRows(platforms=(), channels=(CHANNEL,)))
-    assert world.close() == ClosureResult(findings=(), places=())
+    assert world.close() == LevelResult(data={"closed": []})

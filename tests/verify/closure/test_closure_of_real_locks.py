@@ -14,8 +14,8 @@ from scripts.core.layout import Layout
 from scripts.lock.model import LockedPackage, spec_name
 from scripts.lock.read import read_lock
 from scripts.lock.select import select
-from scripts.verify.closure import ClosureResult, PackageSet, plan_sets, prove_sets
-from scripts.verify.findings import UsageIndex
+from scripts.verify.closure import PackageSet, plan_sets, prove_sets
+from scripts.verify.findings import LevelResult, UsageIndex
 from scripts.workspace.model import Manifest
 from scripts.workspace.parse import parse_manifest
 from scripts.workspace.settings import Settings
@@ -75,7 +75,7 @@ class Laid:
         self._folder = folder
         write_mirror(folder, self.selection)
 
-    def prove(self, sets: Sequence[PackageSet]) -> ClosureResult:
+    def prove(self, sets: Sequence[PackageSet]) -> LevelResult:
         """Look at sets of its packages."""
         return prove_sets(sets, self.selection, UsageIndex(self.selection), self._folder, DATA)
 
@@ -108,9 +108,11 @@ def test_is_closed(lock: Path, tmp_path: Path) -> None:
         (subject, f"requires {spec}, which is not met", places)
         for subject, spec, places in OPEN.get(name_of(lock), ())
     )
-    assert [text for each in result.places for text in each.not_proven] == []
+    closed = result.data["closed"]
+    assert isinstance(closed, list)
+    assert [text for each in closed for text in each["not-proven"]] == []
     if name_of(lock) in MANIFESTS or lock.with_name("pixi.toml").exists():
-        assert {each.skip_reason for each in result.places} <= {None}
+        assert {each["skip-reason"] for each in closed} <= {None}
 
 
 @pytest.mark.parametrize("lock", READABLE, ids=name_of)
