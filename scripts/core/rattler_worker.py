@@ -1,7 +1,7 @@
 """Where rattler is imported, with its neighbours: its API moves between minor versions.
 
 Run as `python -m scripts.core.rattler_worker FUNCTION` with JSON arguments on stdin; prints one
-line `{"rattler": {"result": …}}` or `{"rattler": {"error": "…"}}` and leaves by `os._exit`,
+line `{"rattler": {"result": …}}`, or with `error` or `broken` in it, and leaves by `os._exit`,
 because rattler may crash while the interpreter ends. Works with py-rattler 0.25 to 0.28.
 """
 
@@ -237,6 +237,8 @@ def main(function: str) -> None:
     answer: dict[str, Any]
     try:
         answer = {"result": functions[function](arguments)}
+    except ImportError as error:  # rattler is broken, and has not refused anything
+        answer = {"broken": str(error)}
     except Exception as error:  # passed on to the parent, which decides
         import traceback
 

@@ -164,6 +164,17 @@ def _lock_sha256(mirror: Mirror) -> str:
     return hash_file(mirror.root / "pixi.lock", "sha256")
 
 
+def test_an_index_file_that_cannot_be_read_hides_nothing(small: Small, tmp_path: Path) -> None:
+    zst = small.mirror.folder / "noarch" / "repodata.json.zst"
+    zst.unlink()
+    zst.symlink_to(tmp_path / "nowhere")
+    target = tmp_path / "report.md"
+    assert small.verify("--level", "files,index", "--report", str(target)) == 1
+    text = target.read_text(encoding="utf-8")
+    assert "noarch/repodata.json.zst: is missing" in text
+    assert re.search(r"\| noarch/repodata\.json\.zst \| [0-9]+ \| not read \|", text)
+
+
 def test_html_says_the_same(small: Small, tmp_path: Path) -> None:
     """Both are the same document; and the HTML of it holds no secret, no script, no reference."""
     targets = (tmp_path / "report.md", tmp_path / "REPORT.HTML")
