@@ -62,6 +62,8 @@ _NAMED: Final = 3  # artifacts within a sentence
 
 # A MatchSpec, and the folder of the only channel that may meet it.
 Wanted = tuple[str, PurePosixPath | None]
+# What is locked of a name, and what is solved; None where one side lacks it.
+Difference = tuple[PurePosixPath | None, PurePosixPath | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,22 +101,6 @@ class SkippedSolve:
 
     place: Place
     skip_reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
-    """One name that is solved otherwise than locked; None where one side lacks it."""
-
-    locked: PurePosixPath | None
-    solved: PurePosixPath | None
-
-    def __str__(self) -> str:
-        """Write it for people: from → to, or with a sign what one side alone has."""
-        if self.locked is None:
-            return f"+ {self.solved}"
-        if self.solved is None:
-            return f"- {self.locked}"
-        return f"{self.locked} → {self.solved}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -377,7 +363,7 @@ def compare_answer(
     reason = _reason(job, solved - job.locked, retained)
     problem = None
     if reason is None:
-        facts = [("lacks", str(each.locked)) for each in found[:_SHOWN]]
+        facts = [("lacks", str(gone)) for gone, _ in found[:_SHOWN]]
         if len(found) > _SHOWN:
             facts.append(("and", f"{len(found) - _SHOWN} more"))
         problem = Problem(
@@ -406,9 +392,7 @@ def _differences(
     """Pair what one side alone has by package name, in order of names."""
     gone = {_name(path): path for path in sorted(locked - solved)}
     come = {_name(path): path for path in sorted(solved - locked)}
-    return tuple(
-        Difference(locked=gone.get(name), solved=come.get(name)) for name in sorted({*gone, *come})
-    )
+    return tuple((gone.get(name), come.get(name)) for name in sorted({*gone, *come}))
 
 
 def _name(path: PurePosixPath) -> str:
@@ -426,7 +410,14 @@ def _lines(solved: Sequence[SolvedPlace], skipped: Sequence[SkippedSolve]) -> It
     for each in solved:
         if each.differences and each.reason is not None:
             yield f"solved {each.job.place} otherwise than pixi.lock ({each.reason}):"
-            yield from (f"  {difference}" for difference in each.differences[:_SHOWN])
+            for gone, come in each.differences[:_SHOWN]:
+                yield (
+                    f"  - {gone}"
+                    if come is None
+                    else f"  {gone} → {come}"
+                    if gone
+                    else f"  + {come}"
+                )
             if len(each.differences) > _SHOWN:
                 yield f"  and {len(each.differences) - _SHOWN} more, in --json"
         for folder, names in each.job.undeclared:
@@ -453,8 +444,7 @@ def _json(solved: Sequence[SolvedPlace], skipped: Sequence[SkippedSolve]) -> lis
                 **place_json(each.job.place),
                 "solved": each.problem is None,
                 "differences": [
-                    {"locked": path(one.locked), "solved": path(one.solved)}
-                    for one in each.differences
+                    {"locked": path(gone), "solved": path(come)} for gone, come in each.differences
                 ],
                 "reason": each.reason,
                 "undeclared": {str(folder): names for folder, names in each.job.undeclared},

@@ -284,46 +284,26 @@ def _artifacts(artifacts: Sequence[Artifact]) -> Iterator[_Block]:
 def _files(results: Results, folder: Path) -> Iterator[_Block]:
     """Yield an account of every file of the channel folder, and those that no lock names."""
     account = results.account
-    waiting = [(each.path, each.fingerprint.size) for each in account.waiting]
-    retained, untracked = (
-        [(each.path, each.size) for each in files]
-        for files in (account.retained, account.untracked)
-    )
-    mirrored, index = (
-        [(each.path, each.size) for each in files] for files in (account.mirrored, account.index)
-    )
-    classes = (
-        ("mirrored", "a lock names it", mirrored),
-        ("index", "describes the artifacts", index),
-        ("retained", "indexed, in no lock", retained),
-        ("waiting for removal", "an earlier index named it", waiting),
-        ("untracked", "neither named nor indexed", untracked),
-    )
-    yield (
-        "table",
-        [
-            ("class", "that is", "files", "bytes"),
-            *(
-                (name, meaning, str(len(files)), human_size(sum(size for _, size in files)))
-                for name, meaning, files in classes
-            ),
-        ],
-    )
-    yield (
-        "table",
-        [
-            ("index file", "bytes", "sha256"),
-            *((str(path), str(size), _sha256(folder, path)) for path, size in index),
-        ],
-    )
+    classes: dict[str, tuple[str, list[tuple[PurePosixPath, int]]]] = {
+        "mirrored": ("a lock names it", [(x.path, x.size) for x in account.mirrored]),
+        "index": ("describes the artifacts", [(x.path, x.size) for x in account.index]),
+        "retained": ("indexed, in no lock", [(x.path, x.size) for x in account.retained]),
+        "waiting for removal": (
+            "an earlier index named it",
+            [(x.path, x.fingerprint.size) for x in account.waiting],
+        ),
+        "untracked": ("neither named nor indexed", [(x.path, x.size) for x in account.untracked]),
+    }
+    rows = [("class", "that is", "files", "bytes")]
+    for name, (meaning, files) in classes.items():
+        rows.append((name, meaning, str(len(files)), human_size(sum(size for _, size in files))))
+    yield "table", rows
+    index = ((str(path), str(size), _sha256(folder, path)) for path, size in classes["index"][1])
+    yield "table", [("index file", "bytes", "sha256"), *index]
     listed = [
         (str(path), name, str(size))
-        for name, files in (
-            ("retained", retained),
-            ("waiting for removal", waiting),
-            ("untracked", untracked),
-        )
-        for path, size in files
+        for name in ("retained", "waiting for removal", "untracked")
+        for path, size in classes[name][1]
     ]
     if listed:
         yield "table", [("file", "class", "bytes"), *listed]

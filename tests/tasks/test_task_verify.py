@@ -119,7 +119,7 @@ def test_a_folder_called_t_is_told_before_the_disk_leaves(
         options = ["--manifest-path", str(mirror.root), "--level", "files"]
         assert verify.main(options) == 0
         err = capsys.readouterr().err
-        assert err == f"{expected}verify: reading 1 artifacts\n"
+        assert err == f"{expected}verify: reading 1 artifact\n"
 
 
 def test_another_run_is_at_work(
