@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -73,7 +73,7 @@ class Scope:
     subdirs: tuple[PurePosixPath, ...] = ()
     place: Place | None = None
     marker: str | None = None
-    other: PurePosixPath | None = None
+    other: PurePosixPath = field(default_factory=PurePosixPath)
     """What takes its place, or where it goes."""
 
 
