@@ -157,7 +157,7 @@ def account_lines(account: Account) -> Iterator[str]:
             " `pixi run prune` removes them"
         )
     if account.waiting:
-        size = human_size(sum(each.fingerprint.size for each in account.waiting))
+        size = human_size(sum(each.size for each in account.waiting))
         yield f"waiting for removal: {counted(len(account.waiting), 'file')}, {size}"
     if account.untracked:
         names = ", ".join(str(each.path) for each in account.untracked)

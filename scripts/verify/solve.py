@@ -345,14 +345,14 @@ def compare_answer(
     assert isinstance(reply, dict)
     plain = SolvedPlace(job=job)
     if "refused" in reply:
-        problem = Problem(
+        refusal = Problem(
             subject=str(job.place),
             trouble="cannot be solved from the channel alone",
             code=ExitCode.NO,
             facts=said_lines(str(reply["refused"]), _SHOWN),
             help="pixi run verify --level index,closure",
         )
-        return dataclasses.replace(plain, problem=problem)
+        return dataclasses.replace(plain, problem=refusal)
     urls = reply["urls"]
     assert isinstance(urls, list)
     root = unquote(folder.as_uri()) + "/"
@@ -361,7 +361,7 @@ def compare_answer(
     if not found:
         return plain
     reason = _reason(job, solved - job.locked, retained)
-    problem = None
+    problem: Problem | None = None
     if reason is None:
         facts = [("lacks", str(gone)) for gone, _ in found[:_SHOWN]]
         if len(found) > _SHOWN:

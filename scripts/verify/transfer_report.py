@@ -290,7 +290,7 @@ def _files(results: Results, folder: Path) -> Iterator[_Block]:
         "retained": ("indexed, in no lock", [(x.path, x.size) for x in account.retained]),
         "waiting for removal": (
             "an earlier index named it",
-            [(x.path, x.fingerprint.size) for x in account.waiting],
+            [(x.path, x.size) for x in account.waiting],
         ),
         "untracked": ("neither named nor indexed", [(x.path, x.size) for x in account.untracked]),
     }
