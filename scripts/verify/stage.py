@@ -13,7 +13,7 @@ from scripts.core.channel_url import CUT_BY_CONDA, is_cut_by_conda
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.report import Report
-from scripts.index.account import take_account
+from scripts.index.account import Account, take_account
 from scripts.lock.select import Selection
 from scripts.verify.files import check_archives, check_files
 from scripts.verify.findings import (
@@ -138,11 +138,44 @@ def _look(
 ) -> Results:
     """Look at one level after the other; each brings its modules where it is looked at."""
     programs = _programs(options)
-    uses, folder = UsageIndex(selection), workspace.place.folder
     account = take_account(workspace.place, selection, owners, console)
-    retained = frozenset(each.path for each in account.retained)
     run = _Run(options.levels, console)
     installs: list[InstallResult] = []
+    _look_at_channel(workspace, selection, account, run)
+
+    def install() -> LevelResult:
+        from scripts.verify.install.stage import check_install
+
+        assert programs is not None
+        installs.append(check_install(workspace, selection, programs, console))
+        return install_level(installs[0])
+
+    run.look(Level.INSTALL, "", install)
+    offered = run.attempt(lambda: find_still_offered(selection, account.retained))
+    return Results(
+        selection=selection,
+        levels=options.levels,
+        allowed=workspace.settings.allow_incomplete,
+        results=run.results,
+        findings=(
+            *incomplete(selection, workspace.settings.allow_incomplete),
+            *(untracked(each.path, each.size) for each in account.untracked if options.strict),
+            *(each for level in run.results.values() for each in level.findings),
+        ),
+        environment_problems=tuple(dict.fromkeys(run.problems)),
+        install=installs[0] if installs else None,
+        account=account,
+        still_offered=offered or (),
+        shared_with=tuple(owners.lines()),
+        seconds=run.seconds,
+    )
+
+
+def _look_at_channel(
+    workspace: Workspace, selection: Selection, account: Account, run: _Run
+) -> None:
+    """Look at all levels but the installations."""
+    uses, folder = UsageIndex(selection), workspace.place.folder
 
     def files() -> LevelResult:
         return check_files(
@@ -171,14 +204,8 @@ def _look(
     def solve() -> LevelResult:
         from scripts.verify.solve import check_solve
 
+        retained = frozenset(each.path for each in account.retained)
         return check_solve(workspace, selection, retained)
-
-    def install() -> LevelResult:
-        from scripts.verify.install.stage import check_install
-
-        assert programs is not None
-        installs.append(check_install(workspace, selection, programs, console))
-        return install_level(installs[0])
 
     count = len(selection.artifacts) + len(account.retained) + len(account.others)
     run.look(Level.FILES, f"reading {counted(count, 'artifact')}", files)
@@ -187,25 +214,6 @@ def _look(
     run.look(Level.INDEX, "comparing the index with pixi.lock", index)
     run.look(Level.CLOSURE, "closing every environment", closure)
     run.look(Level.SOLVE, "solving from the channel alone", solve)
-    run.look(Level.INSTALL, "", install)
-    offered = run.attempt(lambda: find_still_offered(selection, account.retained))
-    return Results(
-        selection=selection,
-        levels=options.levels,
-        allowed=workspace.settings.allow_incomplete,
-        results=run.results,
-        findings=(
-            *incomplete(selection, workspace.settings.allow_incomplete),
-            *(untracked(each.path, each.size) for each in account.untracked if options.strict),
-            *(each for level in run.results.values() for each in level.findings),
-        ),
-        environment_problems=tuple(dict.fromkeys(run.problems)),
-        install=installs[0] if installs else None,
-        account=account,
-        still_offered=offered or (),
-        shared_with=tuple(owners.lines()),
-        seconds=run.seconds,
-    )
 
 
 def _programs(options: VerifyOptions) -> Programs | None:
