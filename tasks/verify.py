@@ -11,7 +11,8 @@ from pathlib import Path
 from scripts.channel.users import read_users
 from scripts.core.command import run_task, task_parser, words_of
 from scripts.core.console import Console
-from scripts.core.file_lock import exclusive
+from scripts.core.errors import usage_error
+from scripts.core.file_lock import exclusive, last_run
 from scripts.core.report import Report
 from scripts.lock.read import read_lock
 from scripts.lock.select import select
@@ -42,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--self-check",
         action="store_true",
-        help="break copies of the channel in eleven ways, and see whether each is noticed",
+        help="break copies of the channel in eleven ways, and see whether each is noticed; goes"
+        " with none of --level, --client, --report, --strict",
     )
     parser.add_argument(
         "--report",
@@ -79,7 +81,13 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
         strict=options.strict,
     )
     users = read_users(workspace, lock)
-    return verify(workspace, selection, wanted, console, users=users)
+    lock_file, subject = workspace.place.lock, workspace.settings.channel_dir
+    before = last_run(lock_file, subject)
+    report = verify(workspace, selection, wanted, console, users=users)
+    if report.problems and last_run(lock_file, subject) != before:
+        # what it found may be what that run had not yet finished
+        raise usage_error(subject, "another run was at work on it meanwhile", help="run this again")
+    return report
 
 
 def _report_file(text: str) -> Path:

@@ -19,7 +19,7 @@ from scripts.core.invocation import EXTENSION, PROGRAM, as_called, launcher_of
 from scripts.core.report import Report
 
 # What the tasks import of requirements.txt in this process.
-_TOOLS: Final = frozenset({"msgpack", "requests", "rich", "tomlkit", "yaml", "zstandard"})
+_TOOLS: Final = frozenset({"jinja2", "msgpack", "requests", "rich", "tomlkit", "yaml", "zstandard"})
 
 # What is never a bug of ours, wherever it happens; Windows knows no EDQUOT.
 _OF_THE_MACHINE: Final = frozenset(

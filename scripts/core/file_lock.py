@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from scripts.core.errors import MirrorError, usage_error
 
@@ -28,19 +29,36 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
         except OSError as error:  # a file system without locks
             raise _impossible(what, path, error) from None
         if not is_mine:
-            file.seek(0)
-            holder = file.read().decode("ascii", "replace").strip() or "unknown"
-            raise usage_error(
-                what,
-                "another run is at work on it",
-                ("process", holder),
-                ("lock file", str(path)),
-                help="wait until it has ended, then run this again",
-            )
+            raise _at_work(what, path, file)
         with contextlib.suppress(OSError):  # a full disk; the number is but for people
             file.truncate(0)
             file.write(f"{os.getpid()}\n".encode())
         yield
+
+
+def last_run(path: Path, what: str) -> int | None:
+    """Tell when the last run began, by its lock file (ns); refuse where one is at work now.
+
+    For who only looks: nothing is written. None where no run was there yet, or none can be told.
+    """
+    try:
+        with path.open("rb", buffering=0) as file:
+            if not try_lock(file.fileno()):
+                raise _at_work(what, path, file)
+            return os.fstat(file.fileno()).st_mtime_ns
+    except OSError:  # a file system without locks, or one that may not be looked at
+        return None
+
+
+def _at_work(what: str, path: Path, file: IO[bytes]) -> MirrorError:
+    file.seek(0)
+    return usage_error(
+        what,
+        "another run is at work on it",
+        ("process", file.read().decode("ascii", "replace").strip() or "unknown"),
+        ("lock file", str(path)),
+        help="wait until it has ended, then run this again",
+    )
 
 
 def _impossible(what: str, path: Path, error: OSError) -> MirrorError:

@@ -63,6 +63,15 @@ def call_rattler(
     answer = parse_answer(done.stdout.decode("utf-8", "replace"))
     if "error" in answer:
         raise RattlerRefusedError(answer["error"])
+    if "broken" in answer:
+        raise MirrorError(
+            Problem(
+                subject=subject,
+                trouble=f"cannot be imported: {answer['broken']}",
+                code=ExitCode.PROGRAM,
+                help="install py-rattler into the environment of the tasks anew",
+            )
+        )
     if "result" in answer:
         result: Json = answer["result"]
         return result

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import Any
 
-from scripts.core.rattler_types import build_string, subdir_type
+from scripts.core.rattler_types import subdir_type, virtual_package
 
 
 def solve(arguments: dict[str, Any]) -> list[dict[str, Any]]:
@@ -55,7 +55,7 @@ async def _solve_once(question: dict[str, Any], gateway: Any, kind: Any) -> list
         [MatchSpec(text, strict=False) for text in question["specs"]],
         gateway=gateway,
         platforms=[subdir(question["subdir"]), subdir("noarch")],
-        virtual_packages=[_virtual_package(*each) for each in question["virtual_packages"]],
+        virtual_packages=[virtual_package(*each) for each in question["virtual_packages"]],
         channel_priority=kind,
         strategy=question["strategy"],
         constraints=[MatchSpec(text, strict=False) for text in question["constraints"]],
@@ -99,9 +99,3 @@ def _channel_priorities(word: str) -> list[Any]:
     if hasattr(ChannelPriority, "Flexible"):
         kinds["flexible"] = [ChannelPriority.Flexible]
     return kinds[word]
-
-
-def _virtual_package(name: str, version: str, build: str) -> Any:
-    from rattler import GenericVirtualPackage, PackageName, Version
-
-    return GenericVirtualPackage(PackageName(name), Version(version), build_string(build))

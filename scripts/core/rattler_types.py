@@ -19,3 +19,10 @@ def build_string(text: str) -> Any:
     except ImportError:
         return text
     return BuildString(text)
+
+
+def virtual_package(name: str, version: str, build: str) -> Any:
+    """Make a virtual package."""
+    from rattler import GenericVirtualPackage, PackageName, Version
+
+    return GenericVirtualPackage(PackageName(name), Version(version), build_string(build))

@@ -1,7 +1,7 @@
 """Where rattler is imported, with its neighbours: its API moves between minor versions.
 
 Run as `python -m scripts.core.rattler_worker FUNCTION` with JSON arguments on stdin; prints one
-line `{"rattler": {"result": …}}` or `{"rattler": {"error": "…"}}` and leaves by `os._exit`,
+line `{"rattler": {"result": …}}`, or with `error` or `broken` in it, and leaves by `os._exit`,
 because rattler may crash while the interpreter ends. Works with py-rattler 0.25 to 0.28.
 """
 
@@ -15,7 +15,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
-from scripts.core.rattler_matcher import match_each, matches
+from scripts.core.rattler_closure import prove_closed
+from scripts.core.rattler_matcher import matches
 from scripts.core.rattler_solver import solve
 from scripts.core.rattler_specs import refusals, requirements
 from scripts.core.rattler_types import subdir_type
@@ -246,9 +247,9 @@ def main(function: str) -> None:
         "index": index,
         "download": download,
         "install": install,
-        "match_each": match_each,
         "matches": matches,
         "normalise": normalise,
+        "prove_closed": prove_closed,
         "rank_versions": rank_versions,
         "refusals": refusals,
         "requirements": requirements,
@@ -258,6 +259,8 @@ def main(function: str) -> None:
     answer: dict[str, Any]
     try:
         answer = {"result": functions[function](arguments)}
+    except ImportError as error:  # rattler is broken, and has not refused anything
+        answer = {"broken": str(error)}
     except Exception as error:  # passed on to the parent, which decides
         import traceback
 

@@ -11,6 +11,7 @@ There is no `repodata.json` to be had here: who wants records reads them from th
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -22,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 PORT: Final = "{port}"
 _POLL: Final = 0.02  # seconds until it notices that it is to end
@@ -41,6 +42,17 @@ class _Handler(SimpleHTTPRequestHandler):
         found = super().translate_path(path)
         is_plain = Path(found).name.startswith("repodata.json")
         return str(Path(found, "not served")) if is_plain else found
+
+    def send_head(self) -> io.BytesIO | BinaryIO | None:
+        """Answer; a file that is there and cannot be opened is not a missing one."""
+        file = Path(self.translate_path(self.path))
+        try:
+            if file.is_file():
+                file.open("rb").close()
+        except OSError as error:
+            self.send_error(500, f"cannot be read: {error.strerror}")
+            return None
+        return super().send_head()
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing: what goes wrong shows in the program's own words."""

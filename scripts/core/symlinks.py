@@ -41,6 +41,12 @@ def refuse_obstacles(
         raise MirrorError(*problems)
 
 
+def link_above(folder: Path, path: PurePosixPath) -> PurePosixPath | None:
+    """Return what of a path below the channel folder is a link, the topmost; None: nothing is."""
+    parts = (*reversed(path.parents), path)
+    return next((each for each in parts if each.parts and _is_link(folder / each)), None)
+
+
 def refuse_odd_state(place: ChannelPlace) -> None:
     """Refuse (exit 2) working state that is not made of plain files and folders."""
     problems = [

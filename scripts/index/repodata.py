@@ -115,7 +115,7 @@ def parse_zst(data: bytes, subject: str) -> bytes:
 
 def parse_shard(data: bytes, subject: str) -> Repodata:
     """Read one shard; its sha256 is for the caller to compare with its name."""
-    document = _map(_unpack(parse_zst(data, subject), subject), subject)
+    document = _map(unpack(parse_zst(data, subject), subject), subject)
     if "packages" not in document:
         raise damaged(subject, "it has no 'packages'")
     return Repodata(records=_records(document, subject, in_shard=True))
@@ -139,7 +139,7 @@ def render_repodata(subdir: str, records: Iterable[tuple[str, Record]]) -> bytes
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def _unpack(data: bytes, subject: str) -> Any:
+def unpack(data: bytes, subject: str) -> Any:
     """Read msgpack."""
     import msgpack
 
@@ -242,7 +242,7 @@ class ShardIndex:
 
 def parse_shard_index(data: bytes, subject: str) -> ShardIndex:
     """Read a repodata_shards.msgpack.zst, of whatever maker."""
-    document = _map(_unpack(parse_zst(data, subject), subject), subject)
+    document = _map(unpack(parse_zst(data, subject), subject), subject)
     for key in ("info", "shards"):
         if key not in document:
             raise damaged(subject, f"it has no {key!r}")

@@ -72,6 +72,14 @@ class Unmirrorable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BuildSet:
+    """The build or the host packages of the source package of this name."""
+
+    source: str
+    packages: tuple[LockedPackage, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LockPlatform:
     """A platform as the lock names it; lock v7 may name it `p1` and give its subdir.
 
@@ -89,12 +97,14 @@ class PlatformPackages:
     """What one environment installs on one platform.
 
     `build_packages` are the build and host packages of its source packages: needed to build
-    there, never installed with the rest. `sources` are those source packages that are installed.
+    there, never installed with the rest; `build_sets` has them apart, with what is installed as
+    well. `sources` are those source packages that are installed.
     """
 
     platform: LockPlatform
     packages: tuple[LockedPackage, ...]
     build_packages: tuple[LockedPackage, ...] = ()
+    build_sets: tuple[BuildSet, ...] = ()
     unmirrorable: tuple[Unmirrorable, ...] = ()
     sources: tuple[Unmirrorable, ...] = ()
 

@@ -21,6 +21,7 @@ from scripts.core.subdir import check_subdir
 from scripts.lock.conda_rows import Row, dependencies_v1, package_v1, package_v4, package_v6
 from scripts.lock.location import is_sound_url, parse_location
 from scripts.lock.model import (
+    BuildSet,
     LockedEnvironment,
     LockedPackage,
     LockFile,
@@ -287,6 +288,7 @@ def _platform_packages(
     installed: dict[LockedPackage, None] = {}  # sets that keep their order
     build: dict[LockedPackage, None] = {}
     others: dict[Unmirrorable, bool] = {}  # and whether they are installed
+    sets: dict[BuildSet, None] = {}
     seen: set[int] = set()
     wanted = deque((selector, installed, where) for selector in selectors)
     while wanted:
@@ -297,12 +299,18 @@ def _platform_packages(
         elif id(row) not in seen:
             seen.add(id(row))
             others.setdefault(found, into is installed)
-            for each in row.rows("build_packages") + row.rows("host_packages"):
-                wanted.append((each, build, f"{found.name} ({where})"))
+            source = f"{found.name} ({where})"
+            for needs in (row.rows("build_packages"), row.rows("host_packages")):
+                rows = [packages.find(each, platform.subdir, source)[0] for each in needs]
+                mine = tuple(each for each in rows if isinstance(each, LockedPackage))
+                if mine:
+                    sets[BuildSet(source=found.name.partition(" ")[0], packages=mine)] = None
+                wanted.extend((each, build, source) for each in needs)
     return PlatformPackages(
         platform=platform,
         packages=tuple(installed),
         build_packages=tuple(package for package in build if package not in installed),
+        build_sets=tuple(sets),
         unmirrorable=tuple(others),
         sources=tuple(each for each in others if others[each] and each.kind is Kind.SOURCE),
     )

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import PurePosixPath
 
-from scripts.core.errors import Problem
+from scripts.core.errors import ExitCode, Problem
 from scripts.core.layout import folder_of_channel
+from scripts.core.redact import printable, redact
+from scripts.core.report import Json
 from scripts.core.subdir import NOARCH
 from scripts.lock.model import LockedEnvironment, PlatformPackages
-from scripts.lock.select import Selection, path_of
+from scripts.lock.select import Selection, path_of, unmirrorable
+from scripts.workspace.settings import TABLE, Kind
 
 
 class Level(StrEnum):
@@ -25,7 +29,7 @@ class Level(StrEnum):
     INDEX = "index"
     """What the channel says of its artifacts is what the lock says."""
     CLOSURE = "closure"
-    """Every requirement is met within its environment and platform, as the lock says it."""
+    """Every requirement is met within its environment and platform, as the mirror's records say."""
     SOLVE = "solve"
     """What the manifest requires, solved from the channel alone, is what the lock has."""
     INSTALL = "install"
@@ -79,6 +83,22 @@ class Finding:
     places: frozenset[Place]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelResult:
+    """What came of one level."""
+
+    findings: tuple[Finding, ...] = ()
+    environment_problems: tuple[Problem, ...] = ()
+    """What kept this machine from looking, and is no fault of the channel's."""
+    unproven: frozenset[Place] = frozenset()
+    """Places of which not all is proven, though nothing need be wrong."""
+    lines: tuple[str, ...] = ()
+    caveats: tuple[str, ...] = ()
+    """What a reader of the transfer report might take for proven, and is not."""
+    data: Mapping[str, Json] = field(default_factory=dict)
+    """What `--json` says of it."""
+
+
 def places_of(selection: Selection) -> Iterator[tuple[Place, LockedEnvironment, PlatformPackages]]:
     """Yield every environment on every platform that is mirrored, in the lock's order."""
     for environment in selection.environments:
@@ -86,26 +106,7 @@ def places_of(selection: Selection) -> Iterator[tuple[Place, LockedEnvironment, 
             yield Place(environment.name, rows.platform.name), environment, rows
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FilesResult:
-    """What the level found. `unhashed` counts artifacts compared by their size alone, if that."""
-
-    findings: tuple[Finding, ...]
-    artifacts: int
-    size: int
-    unhashed: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArchivesResult:
-    """What the level found; `left_alone` are the places of what `files` had found wrong before."""
-
-    findings: tuple[Finding, ...]
-    artifacts: int
-    left_alone: frozenset[Place]
-
-
-class Uses:
+class UsageIndex:
     """Which places use an artifact, a subdir or a channel's `noarch`; paths as in Artifact.
 
     So one finding can be blamed on all whom it concerns. It is worked out when somebody first
@@ -141,6 +142,48 @@ def used_by(places: Iterable[Place]) -> tuple[str, str]:
     return ("used by", ", ".join(map(str, sorted(places))))
 
 
-def of_level(findings: Sequence[Finding], level: Level) -> frozenset[Place]:
-    """Return the places that the findings of a level make fail."""
-    return frozenset().union(*(each.places for each in findings if each.level is level))
+def place_json(place: Place) -> dict[str, Json]:
+    """Name a place for programs."""
+    return {"environment": place.environment, "platform": place.platform}
+
+
+def said_lines(text: str, shown: int) -> tuple[tuple[str, str], ...]:
+    """Make the details that tell what a program said: its first lines, and how many more."""
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    said = [("said", redact(printable(line))) for line in lines[:shown]]
+    more = len(lines) - shown
+    return (*said, *((("and", f"{more} lines more"),) if more > 0 else ()))
+
+
+def counted(number: int, noun: str) -> str:
+    """Write `1 artifact`, `2 artifacts`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def incomplete(selection: Selection, allowed: AbstractSet[Kind]) -> Iterator[Finding]:
+    """Make a finding of each row that no artifact stands for, unless its kind is allowed."""
+    places = {str(place): place for place, _, _ in places_of(selection)}
+    for row, where in unmirrorable(selection).items():
+        if row.kind not in allowed:
+            problem = Problem(
+                subject=row.name,
+                trouble=f"is not in the channel: {row.reason}",
+                code=ExitCode.NO,
+                facts=(("from", redact(row.location)), ("used by", ", ".join(where))),
+                help=f'allow-incomplete = ["{row.kind}"] under [{TABLE}], if that will do',
+            )
+            yield Finding(
+                level=None, problem=problem, places=frozenset(places[each] for each in where)
+            )
+
+
+def untracked(path: PurePosixPath, size: int) -> Finding:
+    """Make the finding of a file that nobody knows."""
+    problem = Problem(
+        subject=str(path),
+        trouble="untracked: no workspace names it, and no index ever did",
+        code=ExitCode.NO,
+        facts=(("size", f"{size} bytes"),),
+        help="move it out of the channel folder",
+    )
+    return Finding(level=None, problem=problem, places=frozenset())

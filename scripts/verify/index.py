@@ -23,7 +23,7 @@ from scripts.index.files import Channel, read_channels
 from scripts.index.readback import IndexReading, read_subdir_index
 from scripts.index.repodata import REPODATA, SHARDS, damaged
 from scripts.lock.select import Selection
-from scripts.verify.findings import Finding, Level, Uses
+from scripts.verify.findings import Finding, Level, LevelResult, UsageIndex
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +48,9 @@ class _Subdir:
 def check_index(
     place: ChannelPlace,
     selection: Selection,
-    uses: Uses,
+    uses: UsageIndex,
     waiting: AbstractSet[PurePosixPath] = frozenset(),
-) -> tuple[Finding, ...]:
+) -> LevelResult:
     """Compare the index of every channel of the mirror, but for files that wait for removal."""
     found: list[tuple[PurePosixPath, Problem]] = []
     subdirs: list[_Subdir] = []
@@ -65,13 +65,15 @@ def check_index(
     )
     for each in subdirs:
         found += [(each.path, problem) for problem in _problems(each, normal)]
-    return tuple(
-        Finding(
-            level=Level.INDEX,
-            problem=problem,
-            places=uses.places(PurePosixPath(problem.subject), path),
+    return LevelResult(
+        findings=tuple(
+            Finding(
+                level=Level.INDEX,
+                problem=problem,
+                places=uses.places(PurePosixPath(problem.subject), path),
+            )
+            for path, problem in found
         )
-        for path, problem in found
     )
 
 

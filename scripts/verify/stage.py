@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -14,21 +13,26 @@ from scripts.core.channel_url import CUT_BY_CONDA, is_cut_by_conda
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.report import Report
-from scripts.index.files import ChannelFile, ChannelFiles, IndexedArtifact, classify_files
+from scripts.index.files import ChannelFiles, classify_files
 from scripts.lock.select import Selection
-from scripts.verify.complete import incomplete
-from scripts.verify.files import check_files
-from scripts.verify.findings import ArchivesResult, Client, FilesResult, Finding, Level, Uses
-from scripts.verify.report import Results, make_report
+from scripts.verify.files import check_archives, check_files
+from scripts.verify.findings import (
+    Client,
+    Level,
+    LevelResult,
+    UsageIndex,
+    counted,
+    incomplete,
+    untracked,
+)
+from scripts.verify.report import Results, install_level, make_report
+from scripts.verify.still_offered import find_still_offered
 from scripts.verify.stopwatch import Stopwatch
 from scripts.workspace.workspace import Workspace
 
-if TYPE_CHECKING:  # each level brings its own modules, where it is looked at
-    from scripts.verify.closure.closed import ClosureResult
+if TYPE_CHECKING:  # a level brings its own modules, where it is looked at
     from scripts.verify.install.attempt import InstallResult
     from scripts.verify.install.stage import Programs
-    from scripts.verify.solve.solved import SolveResult
-    from scripts.verify.still_offered import StillOffered
 
 _Result = TypeVar("_Result")
 
@@ -74,7 +78,7 @@ def verify(
     _warn_of_tokens(workspace, selection, console)
     if not options.reports:
         return make_report(_look(workspace, selection, options, users, console))
-    from scripts.verify.transfer_files import check_targets, write_reports
+    from scripts.verify.transfer_report import check_targets, write_reports
 
     check_targets(options.reports, workspace)
     results = _look(workspace, selection, options, users, console)
@@ -93,6 +97,39 @@ def _warn_of_tokens(workspace: Workspace, selection: Selection, console: Console
             return
 
 
+class _Run:
+    """Looks at the levels asked for; takes down what came of each, and how long it took."""
+
+    def __init__(self, levels: frozenset[Level], console: Console) -> None:
+        self.results: dict[Level, LevelResult] = {}
+        self.seconds: dict[Level, float] = {}
+        self.problems: list[Problem] = []
+        self._levels, self._console = levels, console
+        self._watch = Stopwatch()
+
+    def look(self, level: Level, note: str, check: Callable[[], LevelResult]) -> None:
+        """Look at a level; nothing came of it where a program failed that it needs."""
+        if level not in self._levels:
+            return
+        if note:
+            self._console.note(f"verify: {note}")
+        result = self.attempt(check)
+        if result is not None:
+            self.results[level] = result
+            self.problems += result.environment_problems
+        self.seconds[level] = self._watch.lap()
+
+    def attempt(self, check: Callable[[], _Result]) -> _Result | None:
+        """Return what came of it; None where a program failed that it needs."""
+        try:
+            return check()
+        except MirrorError as error:
+            if any(each.code is not ExitCode.PROGRAM for each in error.problems):
+                raise
+            self.problems += error.problems
+            return None
+
+
 def _look(
     workspace: Workspace,
     selection: Selection,
@@ -100,164 +137,84 @@ def _look(
     users: ChannelUsers,
     console: Console,
 ) -> Results:
-    """Look at one level after the other."""
-    programs, uses = _programs(options), Uses(selection)
+    """Look at one level after the other; each brings its modules where it is looked at."""
+    programs = _programs(options)
     account = classify_files(workspace.place.folder, selection, users, console)
-    findings = list(incomplete(selection, workspace.settings.allow_incomplete))
-    findings += map(_untracked_finding, account.untracked if options.strict else ())
-    files: FilesResult | None = None
-    archives: ArchivesResult | None = None
-    closure: ClosureResult | None = None
-    solve: SolveResult | None = None
-    install: InstallResult | None = None
-    of_machine: list[Problem] = []
-    seconds: dict[Level, float] = {}
-    watch = Stopwatch()
-    if Level.FILES in options.levels:
-        files = _look_at_files(workspace, selection, uses, account, console)
-        findings += files.findings
-        seconds[Level.FILES] = watch.lap()
-    if Level.ARCHIVES in options.levels:
-        archives = _open_archives(workspace, selection, uses, files, console)
-        findings += archives.findings
-        seconds[Level.ARCHIVES] = watch.lap()
-    if Level.INDEX in options.levels:
-        findings += _look_at_index(workspace, selection, uses, account, console)
-        seconds[Level.INDEX] = watch.lap()
-    if Level.CLOSURE in options.levels:
-        closure = _unless_broken(of_machine, partial(_close, workspace, selection, console))
-        findings += () if closure is None else closure.findings
-        seconds[Level.CLOSURE] = watch.lap()
-    if Level.SOLVE in options.levels:
-        solve = _unless_broken(of_machine, partial(_solve, workspace, selection, account, console))
-        findings += () if solve is None else solve.findings
-        seconds[Level.SOLVE] = watch.lap()
-    if programs is not None:
-        look = partial(_install, workspace, selection, programs, console)
-        install = _unless_broken(of_machine, look)
-        findings += () if install is None else _install_findings(install)
-        seconds[Level.INSTALL] = watch.lap()
+    run = _Run(options.levels, console)
+    installs: list[InstallResult] = []
+    _look_at_channel(workspace, selection, account, run)
+
+    def install() -> LevelResult:
+        from scripts.verify.install.stage import check_install
+
+        assert programs is not None
+        installs.append(check_install(workspace, selection, programs, console))
+        return install_level(installs[0])
+
+    run.look(Level.INSTALL, "", install)
+    offered = run.attempt(lambda: find_still_offered(selection, account.retained))
     return Results(
         selection=selection,
         levels=options.levels,
         allowed=workspace.settings.allow_incomplete,
-        findings=tuple(findings),
-        of_machine=tuple(
-            dict.fromkeys((*of_machine, *(install.environment_problems if install else ())))
+        results=run.results,
+        findings=(
+            *incomplete(selection, workspace.settings.allow_incomplete),
+            *(untracked(each.path, each.size) for each in account.untracked if options.strict),
+            *(each for level in run.results.values() for each in level.findings),
         ),
-        files=files,
-        archives=archives,
-        closure=closure,
-        solve=solve,
-        install=install,
+        environment_problems=tuple(dict.fromkeys(run.problems)),
+        install=installs[0] if installs else None,
         account=account,
-        still_offered=_still_offered(selection, account.retained),
+        still_offered=offered or (),
         shared_with=tuple(users.lines()),
-        seconds=seconds,
+        seconds=run.seconds,
     )
 
 
-def _untracked_finding(file: ChannelFile) -> Finding:
-    problem = Problem(
-        subject=str(file.path),
-        trouble="untracked: no workspace names it, and no index ever did",
-        code=ExitCode.NO,
-        facts=(("size", f"{file.size} bytes"),),
-        help="move it out of the channel folder",
-    )
-    return Finding(level=None, problem=problem, places=frozenset())
+def _look_at_channel(
+    workspace: Workspace, selection: Selection, account: ChannelFiles, run: _Run
+) -> None:
+    """Look at all levels but the installations."""
+    uses, folder = UsageIndex(selection), workspace.place.folder
 
+    def files() -> LevelResult:
+        return check_files(
+            folder,
+            selection.artifacts,
+            uses,
+            allow_unhashed=workspace.settings.allow_unhashed,
+            retained=account.retained,
+            others=account.others,
+        )
 
-def _unless_broken(of_machine: list[Problem], look: Callable[[], _Result]) -> _Result | None:
-    """Look at a level; where a program that it needs failed, take that down and return None."""
-    try:
-        return look()
-    except MirrorError as error:
-        if any(each.code is not ExitCode.PROGRAM for each in error.problems):
-            raise
-        of_machine += error.problems
-        return None
+    def archives() -> LevelResult:
+        return check_archives(folder, selection.artifacts, uses, run.results.get(Level.FILES))
 
+    def index() -> LevelResult:
+        from scripts.verify.index import check_index
 
-def _look_at_files(
-    workspace: Workspace, selection: Selection, uses: Uses, account: ChannelFiles, console: Console
-) -> FilesResult:
+        waiting = frozenset(each.path for each in account.waiting)
+        return check_index(workspace.place, selection, uses, waiting)
+
+    def closure() -> LevelResult:
+        from scripts.verify.closure import check_closure
+
+        return check_closure(workspace, selection, uses)
+
+    def solve() -> LevelResult:
+        from scripts.verify.solve import check_solve
+
+        retained = frozenset(each.path for each in account.retained)
+        return check_solve(workspace, selection, retained)
+
     count = len(selection.artifacts) + len(account.retained) + len(account.others)
-    console.note(f"verify: reading {count} artifacts")
-    return check_files(
-        workspace.place.folder,
-        selection.artifacts,
-        uses,
-        allow_unhashed=workspace.settings.allow_unhashed,
-        retained=account.retained,
-        others=account.others,
-    )
-
-
-def _open_archives(
-    workspace: Workspace,
-    selection: Selection,
-    uses: Uses,
-    files: FilesResult | None,
-    console: Console,
-) -> ArchivesResult:
-    from scripts.verify.archives import check_archives
-
-    console.note(f"verify: opening {len(selection.artifacts)} artifacts")
-    return check_archives(workspace.place.folder, selection.artifacts, uses, files)
-
-
-def _look_at_index(
-    workspace: Workspace, selection: Selection, uses: Uses, account: ChannelFiles, console: Console
-) -> tuple[Finding, ...]:
-    from scripts.verify.index import check_index
-
-    console.note("verify: comparing the index with pixi.lock")
-    waiting = frozenset(each.path for each in account.waiting)
-    return check_index(workspace.place, selection, uses, waiting)
-
-
-def _close(workspace: Workspace, selection: Selection, console: Console) -> ClosureResult:
-    from scripts.verify.closure.stage import check_closure
-
-    console.note("verify: closing every environment")
-    return check_closure(workspace, selection)
-
-
-def _solve(
-    workspace: Workspace, selection: Selection, account: ChannelFiles, console: Console
-) -> SolveResult:
-    from scripts.verify.solve.stage import check_solve
-
-    console.note("verify: solving from the channel alone")
-    return check_solve(workspace, selection, frozenset(each.path for each in account.retained))
-
-
-def _still_offered(
-    selection: Selection, retained: Sequence[IndexedArtifact]
-) -> tuple[StillOffered, ...]:
-    if not retained:
-        return ()
-    from scripts.core.rattler_child import rank_versions
-    from scripts.verify.still_offered import still_offered, to_rank
-
-    ranks = rank_versions(to_rank(selection, retained))
-    return still_offered(selection, retained, ranks)
-
-
-def _install(
-    workspace: Workspace, selection: Selection, programs: Programs, console: Console
-) -> InstallResult:
-    from scripts.verify.install.stage import check_install
-
-    return check_install(workspace, selection, programs, console)
-
-
-def _install_findings(install: InstallResult) -> Iterator[Finding]:
-    for attempt in install.attempts:
-        places = frozenset({attempt.job.place})
-        for problem in attempt.problems:
-            yield Finding(level=Level.INSTALL, problem=problem, places=places)
+    run.look(Level.FILES, f"reading {counted(count, 'artifact')}", files)
+    locked = counted(len(selection.artifacts), "artifact")
+    run.look(Level.ARCHIVES, f"opening {locked}", archives)
+    run.look(Level.INDEX, "comparing the index with pixi.lock", index)
+    run.look(Level.CLOSURE, "closing every environment", closure)
+    run.look(Level.SOLVE, "solving from the channel alone", solve)
 
 
 def _programs(options: VerifyOptions) -> Programs | None:

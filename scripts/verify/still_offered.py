@@ -6,10 +6,11 @@ itself, goes on offering the withdrawn one as the best.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from scripts.core.rattler_child import rank_versions
 from scripts.core.subdir import NOARCH
 from scripts.index.files import IndexedArtifact
 from scripts.lock.model import LockedPackage
@@ -30,12 +31,15 @@ class StillOffered:
         return f"{self.path}, newer than pixi.lock's {self.locked}"
 
 
-def still_offered(
-    selection: Selection, retained: Sequence[IndexedArtifact], ranks: Mapping[str, int]
+def find_still_offered(
+    selection: Selection, retained: Sequence[IndexedArtifact]
 ) -> tuple[StillOffered, ...]:
-    """Find them, with the places to whose solver they are offered; `ranks` of `to_rank`."""
+    """Find them, with the places to whose solver they are offered; rattler ranks the versions."""
+    rivals = list(_rivals(selection, retained))
+    pairs = ((kept.record.version, locked.record.version) for _, kept, locked in rivals)
+    ranks = rank_versions(version for pair in pairs if pair[0] != pair[1] for version in pair)
     found: dict[tuple[PurePosixPath, str], list[Place]] = {}
-    for place, kept, locked in _rivals(selection, retained):
+    for place, kept, locked in rivals:
         mine, theirs = ranks.get(locked.record.version), ranks.get(kept.record.version)
         if locked.record.version == kept.record.version:
             mine = theirs = 0
@@ -48,13 +52,6 @@ def still_offered(
         StillOffered(path=path, locked=text, places=tuple(places))
         for (path, text), places in sorted(found.items())
     )
-
-
-def to_rank(selection: Selection, retained: Sequence[IndexedArtifact]) -> Iterator[str]:
-    """Yield the versions whose order has to be known."""
-    for _, kept, locked in _rivals(selection, retained):
-        if kept.record.version != locked.record.version:
-            yield from (kept.record.version, locked.record.version)
 
 
 def _rivals(

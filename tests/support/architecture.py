@@ -32,7 +32,8 @@ _WRITES: Final = _PRINTS | {
 
 # What runs in the child process that may crash as it ends.
 _WORKER: Final = frozenset(
-    f"scripts.core.rattler_{part}" for part in ("worker", "matcher", "solver", "specs", "types")
+    f"scripts.core.rattler_{part}"
+    for part in ("worker", "closure", "matcher", "solver", "specs", "types")
 )
 
 

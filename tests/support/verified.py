@@ -11,7 +11,7 @@ import pytest
 
 from scripts.core.rattler_child import call_rattler
 from scripts.verify.install.plan import overrides_of
-from scripts.verify.virtual import virtual_packages
+from scripts.verify.virtual_packages import virtual_packages
 from scripts.workspace.virtual_packages import default_packages
 from tasks import verify
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, write_lock

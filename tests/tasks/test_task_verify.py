@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from scripts.core.file_lock import exclusive
+from scripts.verify.files import check_files
+from scripts.verify.findings import LevelResult
 from tasks import verify
 from tests.support.mirrors import CHANNEL, make_mirror, rows
 from tests.support.packages import TinyPackage
@@ -66,7 +71,7 @@ def test_json(
         "closed": None,
         "solved": None,
         "installed-for": None,
-        "installed": None,
+        "sandbox": None,
         "channel-files": {
             "mirrored": {"files": 0, "bytes": 0},
             "index": {"files": 0, "bytes": 0},
@@ -114,4 +119,33 @@ def test_a_folder_called_t_is_told_before_the_disk_leaves(
         options = ["--manifest-path", str(mirror.root), "--level", "files"]
         assert verify.main(options) == 0
         err = capsys.readouterr().err
-        assert err == f"{expected}verify: reading 1 artifacts\n"
+        assert err == f"{expected}verify: reading 1 artifact\n"
+
+
+def test_another_run_is_at_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Or was: what is found then may be what that run had not yet finished."""
+    mirror = make_mirror(tmp_path / "workspace")
+    mirror.lock(rows(tmp_path / "upstream", (TinyPackage(name="lib"),)))
+    (mirror.folder / "noarch" / "lib-1.0-0.conda").unlink()
+    options = ["--manifest-path", str(mirror.root), "-q", "--level", "files"]
+    lock_file = mirror.workspace.place.lock
+    with exclusive(lock_file, "a test"):
+        assert verify.main(options) == 2
+    assert capsys.readouterr().err.startswith(
+        "error: local-channel: another run is at work on it\n"
+    )
+    assert verify.main(options) == 1
+    assert "lib-1.0-0.conda: is missing" in capsys.readouterr().err
+
+    def meanwhile(*arguments: Any, **named: Any) -> LevelResult:
+        os.utime(lock_file, (0, 0))
+        with exclusive(lock_file, "a test"):
+            return check_files(*arguments, **named)
+
+    monkeypatch.setattr("scripts.verify.stage.check_files", meanwhile)
+    assert verify.main(options) == 2
+    assert capsys.readouterr().err == (
+        "error: local-channel: another run was at work on it meanwhile\nhelp: run this again\n"
+    )

@@ -3,47 +3,38 @@
 from __future__ import annotations
 
 from html.parser import HTMLParser
+from typing import Any
 
-from scripts.verify.document import (
-    Document,
-    Section,
-    bullets,
-    paragraph,
-    plain,
-    table,
-    verbatim,
-)
-from scripts.verify.document_html import to_html
-from scripts.verify.document_markdown import to_markdown
+from scripts.core.redact import printable
+from scripts.verify.transfer_report import render_document
 
 NASTY = "<script>alert(1)</script> a|b *c* [d](javascript:e) `f` &lt; __g__ h_i\x1b[2J"
 
-DOCUMENT = Document(
-    title="T",
-    summary="S",
-    sections=(
-        Section(title="one", blocks=(paragraph("p"), bullets(("a", "b")))),
-        Section(
-            title="two",
-            blocks=(verbatim("x\n  y"), table(("k", "v"), (("1", "✓"), ("2", "✗ no")))),
-            is_folded=True,
-        ),
-    ),
+
+def _document(title: str, *sections: tuple[str, list[tuple[str, Any]], bool]) -> dict[str, Any]:
+    marks = {"✓": "right", "✗": "wrong"}
+    return {"title": title, "summary": title, "sections": sections, "marks": marks}
+
+
+DOCUMENT = _document(
+    "T",
+    ("one", [("text", "p"), ("list", ["a", "b"])], False),
+    ("two", [("lines", ["x", "  y"]), ("table", [("k", "v"), ("1", "✓"), ("2", "✗ no")])], True),
 )
 
 
 def test_markdown() -> None:
-    assert to_markdown(DOCUMENT) == (
-        "# T\n\nS\n\n## one\n\np\n\n- a\n- b\n\n## two\n\n```text\nx\n  y\n```\n\n"
+    assert render_document(DOCUMENT, ".md") == (
+        "# T\n\nT\n\n## one\n\np\n\n- a\n- b\n\n## two\n\n```text\nx\n  y\n```\n\n"
         "| k | v |\n| --- | --- |\n| 1 | ✓ |\n| 2 | ✗ no |\n"
     )
 
 
 def test_html() -> None:
-    text = to_html(DOCUMENT)
+    text = render_document(DOCUMENT, ".html")
     head, _, body = text.partition("<body>\n")
     assert body == (
-        "<h1>T</h1>\n<p>S</p>\n<h2>one</h2>\n<p>p</p>\n<ul>\n<li>a</li>\n<li>b</li>\n</ul>\n"
+        "<h1>T</h1>\n<p>T</p>\n<h2>one</h2>\n<p>p</p>\n<ul>\n<li>a</li>\n<li>b</li>\n</ul>\n"
         "<details>\n<summary>two</summary>\n<pre>x\n  y</pre>\n<table>\n"
         "<tr><th>k</th><th>v</th></tr>\n"
         '<tr><td>1</td><td class="right">✓</td></tr>\n'
@@ -54,19 +45,20 @@ def test_html() -> None:
     assert "default-src 'none'; style-src 'unsafe-inline'" in head
 
 
-def _nasty() -> Document:
-    text = plain(NASTY)
-    section = Section(
-        title=text,
-        blocks=(
-            paragraph(NASTY),
-            bullets((NASTY,)),
-            verbatim(f"{NASTY}\n````"),
-            table((NASTY,), ((NASTY,),)),
+def _nasty() -> dict[str, Any]:
+    return _document(
+        NASTY,
+        (
+            "t",
+            [
+                ("text", NASTY),
+                ("list", [NASTY]),
+                ("lines", [NASTY, "````"]),
+                ("table", [(NASTY,), (NASTY,)]),
+            ],
+            True,
         ),
-        is_folded=True,
     )
-    return Document(title=text, summary=text, sections=(section,))
 
 
 class _Reader(HTMLParser):
@@ -95,29 +87,26 @@ def read_html(text: str) -> _Reader:
 
 
 def test_html_is_escaped() -> None:
-    seen = read_html(to_html(_nasty()))
+    seen = read_html(render_document(_nasty(), ".html"))
     assert "script" not in seen.tags
     assert [each for each in seen.references if each != "content"] == []
-    assert seen.text.count(plain(NASTY)) == 9
+    assert seen.text.count(printable(NASTY)) == 8
 
 
 def test_markdown_is_escaped() -> None:
-    text = to_markdown(_nasty())
+    text = render_document(_nasty(), ".md")
     escaped = (
         r"\<script\>alert(1)\</script\> a\|b \*c\* \[d\](javascript:e) \`f\` \&lt; \_\_g\_\_ h_i"
         r"\\x1b\[2J"
     )
     assert text.count(escaped) == 6
-    assert f"`````text\n{plain(NASTY)}\n````\n`````\n" in text
+    assert f"`````text\n{printable(NASTY)}\n````\n`````\n" in text
 
 
 def test_secrets_are_hidden() -> None:
     url = "https://user:word@example.org/t/tk-123/chan?sig=abc"
-    section = Section(
-        title="t",
-        blocks=(paragraph(url), bullets((url,)), verbatim(url), table((url,), ((url,),))),
-    )
-    document = Document(title="t", summary="s", sections=(section,))
-    for text in (to_markdown(document), to_html(document)):
+    blocks = [("text", url), ("list", [url]), ("lines", [url]), ("table", [(url,), (url,)])]
+    for suffix in (".md", ".html"):
+        text = render_document(_document("t", ("t", blocks, False)), suffix)
         assert not any(secret in text for secret in ("word", "tk-123", "abc"))
         assert text.count("example.org/t/") == 5

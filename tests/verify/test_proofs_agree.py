@@ -1,8 +1,8 @@
 """The proofs held against each other, for every real lock and case.
 
-An installation proves files, not requirements: these are proven by `closure` (which matches) and by
-`solve` (which searches). Both must say what rattler's solver says of the same rows, each pinned;
-and what pixi itself says of the lock, where pixi is.
+An installation proves files, not requirements: these are proven by `closure` (of the locked records
+alone) and by `solve` (of all the mirror). Both must say the same of a lock, and what pixi itself
+says of it, where pixi is.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ from scripts.core.report import Json
 from scripts.lock.model import LockFile, PlatformPackages
 from scripts.lock.read import read_lock
 from scripts.lock.select import Selection, select
-from scripts.verify.closure.inquire import Catalogue, read_answers, specs_asked
-from scripts.verify.closure.look import Look
-from scripts.verify.closure.plan import Closing, plan_closings
-from scripts.verify.findings import Place, places_of
-from scripts.verify.solve.plan_solve import NotSolved, Solving, plan_solves
-from scripts.verify.solve.solved import SolvedPlace, conclude
-from scripts.verify.solve.stage import solve_answer, solve_question
+from scripts.verify.closure import PackageSet, plan_sets, prove_sets
+from scripts.verify.findings import LevelResult, Place, UsageIndex, places_of
+from scripts.verify.solve import (
+    SkippedSolve,
+    SolvedPlace,
+    SolveJob,
+    compare_answer,
+    plan_solves,
+    solve_question,
+)
 from scripts.workspace.model import (
     Environment,
     Feature,
@@ -40,7 +43,7 @@ from scripts.workspace.model import (
 from scripts.workspace.parse import parse_manifest
 from scripts.workspace.settings import Settings
 from scripts.workspace.virtual_packages import is_default
-from tests.support.pinned import pinned_question, write_mirror
+from tests.support.pinned import write_mirror
 from tests.support.pixi import find_pixi
 
 DATA = Path(__file__).parents[1] / "data"
@@ -79,9 +82,8 @@ class Said:
     """What each says of one place; `less` is the same place without one package it needs."""
 
     place: Place
-    look: Look
-    pinned: bool
-    solved: SolvedPlace | NotSolved
+    closed: LevelResult
+    solved: SolvedPlace | SkippedSolve
     less: Said | None = None
 
 
@@ -97,14 +99,14 @@ class _Asked:
     def folder(self) -> Path:
         return self.root / "local-channel"
 
-    def places(self) -> Iterator[tuple[Closing, PlatformPackages, Solving | NotSolved]]:
-        closings = plan_closings(self.selection, self.manifest)
-        whole = (each for each in closings if not each.is_of_builds)
+    def places(self) -> Iterator[tuple[PackageSet, PlatformPackages, SolveJob | SkippedSolve]]:
+        sets = plan_sets(self.selection, self.manifest, self.root)
+        whole = (each for each in sets if not each.is_of_builds)
         rows = (each for _, _, each in places_of(self.selection))
         solves = plan_solves(self.selection, self.manifest, self.root)
         yield from zip(whole, rows, solves, strict=True)
 
-    def without(self, closing: Closing, rows: PlatformPackages) -> _Asked | None:
+    def without(self, closing: PackageSet, rows: PlatformPackages) -> _Asked | None:
         """Take away one package that another one needs, from everything."""
         needed = {spec.split()[0] for each in closing.packages for spec in each.record.depends}
         gone = next((each for each in rows.packages if each.record.name in needed), None)
@@ -129,9 +131,9 @@ class _Asked:
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Said]]:
-    """Ask everything of all locks at once: two child processes, not a hundred."""
+    """Ask everything of all locks at once."""
     root = tmp_path_factory.mktemp("locks")
-    return _ask_all({name: _asked(name, root / name / "w") for name in LOCKS}, root)
+    return _ask_all({name: _asked(name, root / name / "w") for name in LOCKS})
 
 
 def _asked(name: str, root: Path) -> _Asked:
@@ -207,8 +209,8 @@ def _demanding(lock: LockFile) -> Manifest:
     )
 
 
-def _ask_all(asked: dict[str, _Asked], root: Path) -> dict[str, list[Said]]:
-    """Match all closings in one child process, and solve all questions in another."""
+def _ask_all(asked: dict[str, _Asked]) -> dict[str, list[Said]]:
+    """Solve all questions in one child process; the closed sets of a mirror in one each."""
     whole = [(name, each, *place) for name, each in asked.items() for place in each.places()]
     less = [
         (position, broken, *next(iter(broken.places())))
@@ -216,33 +218,25 @@ def _ask_all(asked: dict[str, _Asked], root: Path) -> dict[str, list[Said]]:
         if (broken := each.without(closing, rows)) is not None
     ]
     every = [*whole, *less]
-    catalogue = Catalogue(closing for _, _, closing, _, _ in every)
-    specs = specs_asked(closing for _, _, closing, _, _ in every)
-    answers = read_answers(
-        call_rattler("match_each", {"specs": specs, "records": catalogue.records()})
-    )
     questions: list[Json] = []
-    for number, (_, each, closing, rows, plan) in enumerate(every):
+    for _, each, _, _, plan in every:
         write_mirror(each.folder, each.selection)
-        universe = root / "pinned" / str(number)
-        questions.append(pinned_question(closing, rows.platform.subdir, universe))
-        if isinstance(plan, Solving):
+        if isinstance(plan, SolveJob):
             questions.append(solve_question(plan, each.folder))
-    arguments: dict[str, Json] = {"cache": str(root / "cache"), "questions": questions}
-    replies = call_rattler("solve", arguments)
+    root = next(iter(asked.values())).root.parent
+    replies = call_rattler("solve", {"cache": str(root / "cache"), "questions": questions})
     assert isinstance(replies, list)
     coming = iter(replies)
     found = []
     for _, each, closing, _, plan in every:
-        pinned = next(coming)
-        assert isinstance(pinned, dict)
-        solved: SolvedPlace | NotSolved
-        if isinstance(plan, Solving):
-            solved = conclude(plan, solve_answer(next(coming), each.folder), frozenset())
+        solved: SolvedPlace | SkippedSolve
+        if isinstance(plan, SolveJob):
+            solved = compare_answer(plan, next(coming), each.folder, frozenset())
         else:
             solved = plan
-        look = Look(closing, catalogue, answers, each.root)
-        found.append(Said(place=closing.place, look=look, pinned="urls" in pinned, solved=solved))
+        uses = UsageIndex(each.selection)
+        closed = prove_sets((closing,), each.selection, uses, each.folder, each.root)
+        found.append(Said(place=closing.place, closed=closed, solved=solved))
     for (position, *_), answer in zip(less, found[len(whole) :], strict=True):
         found[position] = dataclasses.replace(found[position], less=answer)
     told: dict[str, list[Said]] = {name: [] for name in asked}
@@ -261,15 +255,14 @@ def test_they_agree(name: str, said: dict[str, list[Said]]) -> None:
     """Whole is what all call whole; where one package is taken away, nobody does."""
     for each in said[name]:
         is_met = name not in UNMET
-        assert each.look.unproven == []
-        assert (each.look.unmet == [], each.pinned) == (is_met, is_met), each
+        assert each.closed.lines == ()
+        assert (each.closed.findings == ()) is is_met, each
         assert isinstance(each.solved, SolvedPlace), each.solved
         assert (each.solved.problem is None) is is_met, each.solved.problem
         assert each.solved.differences == ()
         if each.less is not None:
             less = each.less
-            assert less.look.unmet, less.place
-            assert not less.pinned, less.place
+            assert less.closed.findings, less.place
             assert isinstance(less.solved, SolvedPlace), less.solved
             assert less.solved.problem is not None or less.solved.differences, less.place
 

@@ -15,7 +15,7 @@ import pytest
 from scripts.core.files import hash_file
 from scripts.core.report import human_size
 from scripts.core.version import version
-from scripts.verify import transfer
+from scripts.verify import transfer_report
 from scripts.verify.findings import Level
 from scripts.verify.install.sandbox import sandbox
 from tasks import verify
@@ -34,7 +34,7 @@ NOT = "–"  # noqa: RUF001
 def _then(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stop the calendar, so that a text can be asserted whole."""
     moment = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
-    monkeypatch.setattr("scripts.verify.transfer_files.now", lambda: moment)
+    monkeypatch.setattr("scripts.verify.transfer_report.now", lambda: moment)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def test_markdown(small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert small.verify(*options) == 1
     size = human_size(small.lib.size + small.bare.size)
     levels = "".join(
-        f"| {level} | {'yes' if level == 'files' else 'no'} | {transfer.PROVES[level]} |\n"
+        f"| {level} | {'yes' if level == 'files' else 'no'} | {transfer_report.PROVES[level]} |\n"
         for level in Level
     )
     not_looked_at = "".join(
@@ -164,6 +164,17 @@ def _lock_sha256(mirror: Mirror) -> str:
     return hash_file(mirror.root / "pixi.lock", "sha256")
 
 
+def test_an_index_file_that_cannot_be_read_hides_nothing(small: Small, tmp_path: Path) -> None:
+    zst = small.mirror.folder / "noarch" / "repodata.json.zst"
+    zst.unlink()
+    zst.symlink_to(tmp_path / "nowhere")
+    target = tmp_path / "report.md"
+    assert small.verify("--level", "files,index", "--report", str(target)) == 1
+    text = target.read_text(encoding="utf-8")
+    assert "noarch/repodata.json.zst: is missing" in text
+    assert re.search(r"\| noarch/repodata\.json\.zst \| [0-9]+ \| not read \|", text)
+
+
 def test_html_says_the_same(small: Small, tmp_path: Path) -> None:
     """Both are the same document; and the HTML of it holds no secret, no script, no reference."""
     targets = (tmp_path / "report.md", tmp_path / "REPORT.HTML")
@@ -227,7 +238,7 @@ def test_installations(
 
 
 def test_every_level_is_explained() -> None:
-    assert {level.value for level in Level} <= transfer.PROVES.keys()
+    assert {level.value for level in Level} <= transfer_report.PROVES.keys()
 
 
 def test_what_old_locks_do_not_say(small: Small, tmp_path: Path) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
+from scripts.core import rattler_child
+from scripts.core.files import hash_file
 from scripts.core.report import human_size
 from tasks import index
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows
@@ -16,6 +20,7 @@ from tests.support.packages import TinyPackage, WrittenPackage
 from tests.support.verified import World, elsewhere, here
 
 LIB = "noarch/lib-1.0-0.tar.bz2"
+NOT = "–"  # noqa: RUF001
 ALL = f"default/{here()}, default/{elsewhere()}, small/{here()}"
 
 
@@ -121,6 +126,78 @@ def test_a_folder_in_an_artifact_s_place(world: World, capsys: pytest.CaptureFix
     (world.folder / LIB).mkdir()
     assert world.verify("--level", "files") == 1
     assert capsys.readouterr().err.splitlines()[0] == f"error: {LIB}: is not a file"
+
+
+def test_a_link_is_no_artifact(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The channel would leave with a link that leads nowhere; a folder above counts, too."""
+    (world.folder / LIB).rename(tmp_path / "lib")
+    (world.folder / LIB).symlink_to(tmp_path / "lib")
+    assert world.verify("--level", "files") == 1
+    err = capsys.readouterr().err
+    assert err.splitlines()[0] == f"error: {LIB}: is a link, not the file itself"
+    assert err.endswith("help: put the files themselves in the place of the link\n")
+    (world.folder / LIB).unlink()
+    (tmp_path / "lib").rename(world.folder / LIB)
+    (world.folder / "noarch").rename(tmp_path / "noarch")
+    (world.folder / "noarch").symlink_to(tmp_path / "noarch")
+    assert world.verify("--level", "files") == 1
+    assert capsys.readouterr().err.splitlines()[0] == (
+        f"error: {LIB}: is a link, not the file itself, since noarch is one"
+    )
+
+
+def test_a_disk_that_does_not_give_a_file(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No finding, and the rest is looked at. Patched, since root may read what nobody may."""
+
+    def failing(path: Path, algorithm: str) -> str:
+        if path.name.startswith("lib"):
+            raise OSError(errno.EIO, "Input/output error")
+        return hash_file(path, algorithm)
+
+    (world.folder / here() / "hello-1.0-0.conda").unlink()
+    monkeypatch.setattr("scripts.verify.files.hash_file", failing)
+    assert world.loud("--level", "files,archives") == 2
+    out, err = capsys.readouterr()
+    marks = [line.split()[3::2] for line in out.splitlines()[:3]]
+    assert marks == [["✗", NOT], [NOT, NOT], [NOT, NOT]]
+    assert f"error: {here()}/hello-1.0-0.conda: is missing\n" in err
+    assert err.endswith(
+        f"error: {LIB}: cannot be read: Input/output error\n"
+        f"  from     {CHANNEL}/{LIB}\n"
+        f"  used by  {ALL}\n"
+        "help: see to the disk and its permissions, then run this again\n"
+    )
+
+
+def test_a_broken_py_rattler_hides_no_finding(
+    world: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It ranks versions, of the retained beside the locked; and is no refusal of rattler's."""
+    older = TinyPackage(name="lib", version="0.9").write(world.upstream)
+    shutil.copyfile(older.path, world.folder / "noarch" / older.path.name)
+    row = LockRow(written=older, channel=CHANNEL)
+    world.lock(EnvironmentRows(platforms=(PlatformRows(name=here(), rows=(row,)),)))
+    assert index.main(["--manifest-path", str(world.mirror.root), "-q"]) == 0
+    assert world.loud("--level", "files") == 0
+    assert f"the mirror still offers {LIB}, newer" in capsys.readouterr().out
+    (tmp_path / "scripts").symlink_to(Path(rattler_child.__file__).parents[1])
+    (tmp_path / "rattler.py").write_text('raise ImportError("no such thing")', encoding="utf-8")
+    monkeypatch.setattr(rattler_child, "_ROOT", tmp_path)
+    (world.folder / "noarch" / older.path.name).write_bytes(b"?")
+    assert world.verify("--level", "files") == 4
+    err = capsys.readouterr().err
+    assert f"error: noarch/{older.path.name}: size differs from pixi.lock\n" in err
+    assert err.endswith(
+        "error: py-rattler (rank_versions): cannot be imported: no such thing\n"
+        "help: install py-rattler into the environment of the tasks anew\n"
+    )
 
 
 def _lock_lib(world: World, *without: str) -> WrittenPackage:

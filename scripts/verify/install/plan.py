@@ -12,7 +12,7 @@ from scripts.core.layout import folder_of_channel
 from scripts.lock.model import LockedEnvironment, PlatformPackages
 from scripts.lock.select import Selection, path_of
 from scripts.verify.findings import Place, places_of
-from scripts.verify.virtual import (
+from scripts.verify.virtual_packages import (
     VirtualPackage,
     declared_packages,
     manifest_platform,

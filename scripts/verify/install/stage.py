@@ -26,7 +26,7 @@ from scripts.core.report import human_size
 from scripts.core.scratch import scratch_folder
 from scripts.lock.select import Selection
 from scripts.verify.files import check_files
-from scripts.verify.findings import Client, Uses
+from scripts.verify.findings import Client, UsageIndex
 from scripts.verify.install.attempt import InstallAttempt, InstallResult
 from scripts.verify.install.conda import find_conda, find_micromamba, install_as_documented
 from scripts.verify.install.pixi import (
@@ -217,7 +217,7 @@ def _install(
 def _name_damage(problem: Problem, folder: Path, artifacts: Sequence[Artifact]) -> Problem:
     """Add the damaged artifacts that are not named yet: conda says `EOF` and no more of one."""
     said = "\n".join(text for _, text in problem.facts)
-    files = check_files(folder, artifacts, Uses(None), allow_unhashed=True)
+    files = check_files(folder, artifacts, UsageIndex(None), allow_unhashed=True)
     damaged = [finding.problem for finding in files.findings]
     details = tuple(
         ("damaged", f"{each.subject}: {each.trouble}")

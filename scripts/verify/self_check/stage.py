@@ -1,8 +1,8 @@
 """Break a copy of the channel in eleven ways and see whether verify notices.
 
-A verification that cannot fail proves nothing. Each way is shown to the level that is to see it,
-through the stage `verify` itself, on the few files that it concerns: first whole, when nothing may
-be found, then broken, when the broken file must be named.
+A verification that cannot fail proves nothing. Each mutation is shown to the level that is to see
+it, through the stage `verify` itself, on the few files that it concerns: first whole, when nothing
+may be found, then broken, when the broken file must be named.
 """
 
 from __future__ import annotations
@@ -11,35 +11,27 @@ import contextlib
 import dataclasses
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import Final
 
+from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import ChannelPlace
 from scripts.core.console import Console, Loudness
 from scripts.core.errors import ExitCode, Problem, usage_error
 from scripts.core.report import Json, Report
-from scripts.index.repodata import DamagedIndexError
 from scripts.lock.select import Selection
-from scripts.verify.findings import Client, Level
+from scripts.verify.findings import Client
 from scripts.verify.install.rattler import this_subdir
-from scripts.verify.self_check.closure import as_records_say, ways_of_closing
-from scripts.verify.self_check.copy import ChannelState, Copy, state_of
-from scripts.verify.self_check.files import sizes_of, way_of_archives, ways_of_files, ways_of_noarch
-from scripts.verify.self_check.records import ways_of_records
-from scripts.verify.self_check.solve import way_of_solving
-from scripts.verify.self_check.way import NoWay, Way, narrowed
+from scripts.verify.self_check.copy import Copy, read_state
+from scripts.verify.self_check.mutations import MUTATIONS, Candidates, Mutation, Scope, narrowed
 from scripts.verify.stage import VerifyOptions, verify
 from scripts.workspace.workspace import Workspace
 
-_SHOWN = 5  # findings that a problem tells
+_SHOWN: Final = 5  # findings that a problem tells
+_MARKS: Final = {True: "✓", False: "✗"}
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Outcome:
-    """What came of one way; None: it was noticed."""
-
-    way: Way
-    problem: Problem | None
+# A mutation, what is broken or why nothing can be, and what is wrong if it was not noticed.
+_Outcome = tuple[Mutation, Scope | str, Problem | None]
 
 
 def self_check(workspace: Workspace, selection: Selection, console: Console) -> Report:
@@ -48,78 +40,81 @@ def self_check(workspace: Workspace, selection: Selection, console: Console) -> 
     The channel itself is compared before and after. Raises the error of exit code 2 where there
     is nothing to break. The caller holds the channel's lock file: nobody else may change it now.
     """
-    folder, place = workspace.place.folder, workspace.place
-    if not folder.is_dir():
-        raise usage_error(
-            workspace.settings.channel_dir,
-            "there is no such channel folder",
-            help="pixi run mirror",
-        )
-    ways = _plan(workspace, selection)
+    scratch, folder = workspace.place.self_check, workspace.place.folder
+    candidates = Candidates(
+        workspace=workspace,
+        selection=selection,
+        sizes=_sizes(workspace, selection),
+        subdir=this_subdir(),
+    )
     console.note("self-check: reading the channel, to compare it afterwards")
-    before = state_of(folder)
-    outcomes: list[_Outcome | NoWay] = []
+    before = read_state(folder)
+    outcomes: list[_Outcome] = []
     try:
-        for way in ways:
-            shutil.rmtree(place.self_check, ignore_errors=True)  # of the last way, or a killed run
-            if isinstance(way, NoWay):
-                outcomes.append(way)
-                continue
-            console.note(f"self-check: {way.title} ({way.level})")
-            outcomes.append(_Outcome(way=way, problem=_try(workspace, selection, way)))
+        for mutation in MUTATIONS:
+            scope = mutation.choose(candidates)
+            problem = None
+            if isinstance(scope, Scope):
+                shutil.rmtree(scratch, ignore_errors=True)  # of the last one, or a killed run
+                console.note(f"self-check: {mutation.title} ({mutation.level})")
+                problem = _try(workspace, selection, mutation, scope)
+            outcomes.append((mutation, scope, problem))
     finally:
-        shutil.rmtree(place.self_check, ignore_errors=True)
-    changed = tuple(before.unlike(state_of(folder)))
-    return _report(outcomes, changed, before)
+        shutil.rmtree(scratch, ignore_errors=True)
+    after = read_state(folder)
+    paths = sorted(before.keys() | after.keys())
+    changed = [str(each) for each in paths if before.get(each) != after.get(each)]
+    return _report(outcomes, changed, len(before))
 
 
-def _plan(workspace: Workspace, selection: Selection) -> tuple[Way | NoWay, ...]:
-    folder = workspace.place.folder
-    sizes = sizes_of(folder, selection)
-    if not sizes:
+def _sizes(workspace: Workspace, selection: Selection) -> dict[Artifact, int]:
+    """Return the artifacts that are there, with their size in bytes, the smallest first.
+
+    One that is missing or empty is for verify to find.
+    """
+    folder, subject = workspace.place.folder, workspace.settings.channel_dir
+    if not folder.is_dir():
+        raise usage_error(subject, "there is no such channel folder", help="pixi run mirror")
+    files = {each: folder / each.path for each in selection.artifacts}
+    sizes = {each: file.stat().st_size for each, file in files.items() if file.is_file()}
+    found = sorted((size, each.path, each) for each, size in sizes.items() if size)
+    if not found:
         raise usage_error(
-            workspace.settings.channel_dir,
+            subject,
             "holds no artifact of pixi.lock, so there is nothing to break",
             help="pixi run mirror",
         )
-    there = tuple(sizes)
-    return (
-        *ways_of_files(sizes),
-        way_of_archives(sizes),
-        *ways_of_records(folder, there, selection),
-        *ways_of_closing(selection),
-        way_of_solving(workspace, selection, there),
-        *ways_of_noarch(there, selection, this_subdir()),
-    )
+    return {each: size for size, _, each in found}
 
 
-def _try(workspace: Workspace, selection: Selection, way: Way) -> Problem | None:
+def _try(
+    workspace: Workspace, selection: Selection, mutation: Mutation, scope: Scope
+) -> Problem | None:
     """Show a level what it is to look at, whole and then broken; None: it noticed."""
-    scratch = workspace.place.self_check
+    scratch, level = workspace.place.self_check, mutation.level
     copy = Copy(source=workspace.place.folder, folder=scratch / "channel")
     with _copying(scratch):
-        copy.take(each.path for each in way.scene.artifacts)
-        copy.take_folders(way.scene.subdirs)
+        copy.take((each.path for each in scope.artifacts), scope.subdirs)
     place = ChannelPlace(folder=copy.folder, root=scratch / "state")
     copied = dataclasses.replace(workspace, place=place)
-    shown = narrowed(selection, way.scene)
-    found = _look(copied, copy, shown, way)
+    shown = narrowed(selection, scope)
+    found = _look(copied, shown, mutation)
     if found:
         return Problem(
-            subject=str(way.named),
-            trouble=f"cannot be broken to see whether {way.level} notices: it finds fault already",
+            subject=str(scope.named),
+            trouble=f"cannot be broken to see whether {level} notices: it finds fault already",
             code=ExitCode.NO,
             facts=_facts(found),
-            help=f"pixi run verify --level {way.level}",
+            help=f"pixi run verify --level {level}",
         )
     with _copying(scratch):
-        way.damage(copy)
-    found = _look(copied, copy, shown, way)
-    if any(_names(problem, way) for problem in found):
+        mutation.damage(copy, scope)
+    found = _look(copied, shown, mutation)
+    if any(_is_named(each, scope) for each in found):
         return None
     return Problem(
-        subject=str(way.named),
-        trouble=f"{way.title}, in a copy of the channel, and {way.level} did not name it",
+        subject=str(scope.named),
+        trouble=f"{mutation.title}, in a copy of the channel, and {level} did not name it",
         code=ExitCode.NO,
         facts=_facts(found) or (("finds", "nothing"),),
         help="do not rely on this level; report this as a bug of pixi-mirror",
@@ -139,73 +134,55 @@ def _copying(scratch: Path) -> Iterator[None]:
         ) from None
 
 
-def _look(workspace: Workspace, copy: Copy, selection: Selection, way: Way) -> tuple[Problem, ...]:
-    if way.level is Level.CLOSURE:
-        try:
-            selection = as_records_say(copy, selection)
-        except DamagedIndexError as error:
-            return error.problems
-    options = VerifyOptions(levels=frozenset({way.level}), clients=(Client.RATTLER,))
+def _look(workspace: Workspace, selection: Selection, mutation: Mutation) -> tuple[Problem, ...]:
+    options = VerifyOptions(levels=frozenset({mutation.level}), clients=(Client.RATTLER,))
     return verify(workspace, selection, options, Console(loudness=Loudness.QUIET)).problems
 
 
-def _names(problem: Problem, way: Way) -> bool:
+def _is_named(problem: Problem, scope: Scope) -> bool:
     """Tell whether a finding names the broken file, or what stands for it."""
-    if problem.subject == str(way.named):
+    if problem.subject == str(scope.named):
         return True
-    return way.sign is not None and any(way.sign in text for _, text in problem.facts)
+    return scope.marker is not None and any(scope.marker in text for _, text in problem.facts)
 
 
 def _facts(found: Sequence[Problem]) -> tuple[tuple[str, str], ...]:
     return tuple(("finds", f"{each.subject}: {each.trouble}") for each in found[:_SHOWN])
 
 
-def _report(
-    outcomes: Sequence[_Outcome | NoWay], changed: tuple[PurePosixPath, ...], state: ChannelState
-) -> Report:
-    tried = [each for each in outcomes if isinstance(each, _Outcome)]
-    noticed = [each for each in tried if each.problem is None]
-    problems = [each.problem for each in tried if each.problem is not None]
+def _report(outcomes: Sequence[_Outcome], changed: Sequence[str], files: int) -> Report:
+    """Say what came of each, in columns: `self-check  artifact cut  files ✓ noarch/lib.conda`."""
+    title = max(len(each.title) for each in MUTATIONS)
+    level = max(len(each.level) for each in MUTATIONS)
+    lines, rows = [], []
+    for mutation, scope, problem in outcomes:
+        start = f"self-check  {mutation.title.ljust(title)}  {mutation.level.ljust(level)}"
+        row: dict[str, Json] = {"way": mutation.title, "level": mutation.level.value}
+        if isinstance(scope, str):
+            lines.append(f"{start} – {scope}")  # noqa: RUF001
+            rows.append({**row, "noticed": None, "named": None, "reason": scope})
+        else:
+            noticed, named = problem is None, str(scope.named)
+            lines.append(f"{start} {_MARKS[noticed]} {named}")
+            rows.append({**row, "noticed": noticed, "named": named, "reason": None})
+    problems = [problem for _, _, problem in outcomes if problem is not None]
     problems += [
         Problem(
-            subject=str(path),
+            subject=path,
             trouble="this file of the channel itself changed during the self-check",
             code=ExitCode.NO,
             help="pixi run verify",
         )
         for path in changed
     ]
-    closing = f"self-check: {len(noticed)} of {len(tried)} noticed"
-    if len(tried) < len(outcomes):
-        closing += f", {len(outcomes) - len(tried)} not possible in this channel"
-    closing += f"; the channel itself is as it was, every byte of its {len(state.files)} files"
-    lines = [*_lines(outcomes), *(() if changed else (closing,))]
-    data: dict[str, Json] = {
-        "self-check": [_json(each) for each in outcomes],
-        "changed": [str(path) for path in changed],
-    }
-    return Report(lines=tuple(lines), data=data, problems=tuple(problems))
-
-
-def _lines(outcomes: Sequence[_Outcome | NoWay]) -> Iterator[str]:
-    """Yield `self-check  artifact cut  files ✓ noarch/lib-1.0-0.conda`, in columns."""
-    ways = [each.way if isinstance(each, _Outcome) else each for each in outcomes]
-    title = max(len(each.title) for each in ways)
-    level = max(len(each.level) for each in ways)
-    for each, way in zip(outcomes, ways, strict=True):
-        start = f"self-check  {way.title.ljust(title)}  {way.level.ljust(level)}"
-        if isinstance(each, NoWay):
-            yield f"{start} – {each.reason}"  # noqa: RUF001
-        else:
-            yield f"{start} {'✗' if each.problem else '✓'} {each.way.named}"
-
-
-def _json(outcome: _Outcome | NoWay) -> Json:
-    way = outcome.way if isinstance(outcome, _Outcome) else outcome
-    return {
-        "way": way.title,
-        "level": way.level.value,
-        "noticed": outcome.problem is None if isinstance(outcome, _Outcome) else None,
-        "named": str(outcome.way.named) if isinstance(outcome, _Outcome) else None,
-        "reason": outcome.reason if isinstance(outcome, NoWay) else None,
-    }
+    tried = sum(isinstance(scope, Scope) for _, scope, _ in outcomes)
+    noticed_count = sum(row["noticed"] is True for row in rows)
+    closing = f"self-check: {noticed_count} of {tried} noticed"
+    if tried < len(outcomes):
+        closing += f", {len(outcomes) - tried} not possible in this channel"
+    closing += f"; the channel itself is as it was, every byte of its {files} files"
+    return Report(
+        lines=(*lines, *(() if changed else (closing,))),
+        data={"self-check": rows, "changed": list(changed)},
+        problems=tuple(problems),
+    )

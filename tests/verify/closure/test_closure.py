@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +16,16 @@ from scripts.core.errors import Problem
 from scripts.core.rattler_child import call_rattler
 from scripts.core.report import Json
 from scripts.lock.read import read_lock
-from scripts.lock.select import select
-from scripts.verify.closure.closed import ClosureResult
-from scripts.verify.closure.stage import check_closure
-from scripts.verify.findings import Level, Place
+from scripts.lock.select import Selection, select
+from scripts.verify.closure import check_closure
+from scripts.verify.findings import Level, LevelResult, Place, UsageIndex
 from scripts.workspace.settings import SettingOverrides
 from scripts.workspace.workspace import open_workspace
 from tasks import verify
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, write_lock
 from tests.support.mirrors import CHANNEL
 from tests.support.packages import TinyPackage
+from tests.support.pinned import write_mirror
 
 MANIFEST = """\
 [workspace]
@@ -52,7 +55,7 @@ def environment(*rows: RawRow, name: str = "default", **platform: Any) -> Enviro
 
 @dataclass(frozen=True)
 class World:
-    """A workspace without a single artifact: closure looks at none."""
+    """A workspace whose mirror has records and not a single artifact: closure looks at none."""
 
     root: Path
 
@@ -60,14 +63,34 @@ class World:
         """Write manifest and lock; of a manifest without `[` the requirements alone are given."""
         whole = MANIFEST + manifest if "[workspace]" not in manifest else manifest
         (self.root / "pixi.toml").write_text(whole, encoding="utf-8")
-        (self.root / "local-channel").mkdir(exist_ok=True)
         write_lock(self.root / "pixi.lock", environments, version)
+        return self.index()
+
+    def index(self) -> World:
+        """Write what the lock says into the mirror's repodata."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        write_mirror(self.folder, self.selection)
         return self
 
-    def close(self) -> ClosureResult:
+    @property
+    def folder(self) -> Path:
+        """The channel folder."""
+        return self.root / "local-channel"
+
+    @property
+    def selection(self) -> Selection:
+        """What is mirrored."""
+        workspace = open_workspace(self.root, SettingOverrides())
+        return select(read_lock(workspace.lock_path), workspace.settings)
+
+    def close(self) -> LevelResult:
         """Look."""
         workspace = open_workspace(self.root, SettingOverrides())
-        return check_closure(workspace, select(read_lock(workspace.lock_path), workspace.settings))
+        return check_closure(workspace, self.selection, UsageIndex(self.selection))
+
+    def not_proven(self) -> list[list[str]]:
+        """Look, and return what is not proven of each place."""
+        return [each["not-proven"] for each in _closed(self.close())]
 
     def problems(self) -> list[str]:
         """Look, and return all findings as they are printed."""
@@ -79,6 +102,12 @@ class World:
             ", ".join((f"{each.subject} {each.trouble}", *_facts(each, "has")))
             for each in (finding.problem for finding in self.close().findings)
         ]
+
+
+def _closed(result: LevelResult) -> list[Any]:
+    closed = result.data["closed"]
+    assert isinstance(closed, list)
+    return closed
 
 
 def _facts(problem: Problem, label: str) -> list[str]:
@@ -108,7 +137,7 @@ def test_all_is_met(world: World) -> None:
     )
     result = world.close()
     assert result.findings == ()
-    assert result.proven == {Place("default", "linux-64")}
+    assert (result.unproven, len(_closed(result))) == (frozenset(), 1)
 
 
 def test_a_dependency_is_removed(world: World) -> None:
@@ -118,7 +147,8 @@ def test_a_dependency_is_removed(world: World) -> None:
         'app = "*"\n\n[feature.f.dependencies]\nlib = "*"\n\n'
         '[environments]\nother = { features = ["f"], no-default-feature = true }\n',
         environment(row("app", "mid >=1"), row("mid", "low"), row("low", "lib >=1.1,<2")),
-        environment(lib, row("lib-0.9-0"), name="other"),
+        environment(lib, name="other"),
+        environment(row("lib-0.9-0"), name="third"),
     )
     assert world.problems() == [
         (
@@ -218,10 +248,66 @@ def test_what_is_no_matchspec(world: World) -> None:
     assert all(_facts(each.problem, "said") for each in found)
 
 
-def test_a_version_that_is_none_meets_nothing(world: World) -> None:
+def test_a_version_that_is_none(world: World) -> None:
+    """No client reads such a file; the index that is made here never has one."""
     world.write("", environment(row("a", "b"), row("b", version="1..0")))
+    (finding,) = world.close().findings
+    assert str(finding.problem).startswith(
+        "linux-64/repodata.json: py-rattler cannot read it: malformed version string '1..0'"
+    )
+    assert finding.places == {Place("default", "linux-64")}
+
+
+# What the mirror itself says
+
+
+def _edit(world: World, edit: Callable[[dict[str, Any]], object]) -> None:
+    file = world.folder / "linux-64" / "repodata.json"
+    document = json.loads(file.read_bytes())
+    edit(document["packages.conda"])
+    file.write_text(json.dumps(document), encoding="utf-8")
+
+
+def test_it_is_the_mirror_s_record_that_counts(world: World) -> None:
+    """Not what pixi.lock says of the package."""
+    world.write('a = "*"', environment(row("a"), row("b")))
+    assert world.troubles() == []
+    _edit(world, lambda rows: rows["a-1.0-0.conda"].update(depends=["b >=2"]))
     assert world.troubles() == [
-        "linux-64/a-1.0-0.conda requires b, which is not met, linux-64/b-1.0-0.conda"
+        "linux-64/a-1.0-0.conda requires b >=2, which is not met, linux-64/b-1.0-0.conda"
+    ]
+
+
+@pytest.mark.parametrize("depends", [(), ("b",)], ids=["nobody needs it", "it is needed"])
+def test_a_record_is_gone(depends: tuple[str, ...], world: World) -> None:
+    world.write('a = "*"', environment(row("a", *depends), row("b")))
+    _edit(world, lambda rows: rows.pop("b-1.0-0.conda"))
+    assert world.problems()[0] == (
+        "linux-64/b-1.0-0.conda: has no record in repodata.json\nhelp: pixi run index"
+    )
+    needed = ["linux-64/a-1.0-0.conda requires b, which is not met, no b"] if depends else []
+    assert world.troubles()[1:] == needed
+
+
+def test_repodata_is_missing(world: World) -> None:
+    """One finding, not one for each artifact; nothing is said of what it would have told."""
+    world.write('a = "*"', environment(row("a", "b", "gone"), row("b", at="noarch")))
+    (world.folder / "linux-64" / "repodata.json").unlink()
+    (finding,) = world.close().findings
+    assert str(finding.problem) == "linux-64/repodata.json: is missing\nhelp: pixi run index"
+    assert finding.places == {Place("default", "linux-64")}
+
+
+def test_one_name_is_there_twice(world: World) -> None:
+    """Which pixi never locks: nothing requires what cannot be, so rattler's own reason is told."""
+    world.write("", environment(row("a-1.0-0"), row("a-2.0-0")))
+    assert world.problems() == [
+        (
+            "default/linux-64: the locked packages of pixi.toml do not go together\n"
+            "  said     a is there twice\n"
+            "  used by  default/linux-64\n"
+            "help: pixi lock"
+        )
     ]
 
 
@@ -405,7 +491,7 @@ def test_what_the_manifest_does_not_know(world: World, capsys: pytest.CaptureFix
     """The packages are closed all the same; what is required of them is not known."""
     world.write("", environment(row("a", "b"), row("b"), name="other"))
     assert world.close().findings == ()
-    assert world.close().proven == frozenset()
+    assert world.close().unproven == {Place("other", "linux-64")}
     assert verify.main(["--manifest-path", str(world.root), "--level", "closure"]) == 0
     assert capsys.readouterr().out == (
         "other  linux-64  closure –\n"  # noqa: RUF001
@@ -498,13 +584,13 @@ def test_a_condition_that_only_a_source_package_decides(world: World) -> None:
     world.write("", environment(row("a", 'b[when="mine >=1"]'), SOURCE))
     result = world.close()
     assert result.findings == ()
-    assert [each.not_proven for each in result.places] == [
-        (
+    assert [each["not-proven"] for each in _closed(result)] == [
+        [
             (
                 'linux-64/a-1.0-0.conda requires b[when="mine >=1"]'
                 " (under a condition that cannot be told)"
-            ),
-        )
+            )
+        ]
     ]
 
 
@@ -541,7 +627,7 @@ def test_what_only_a_source_package_can_meet(
                 "linux-64/a-1.0-0.conda requires mine >=1 (built from source)",
                 "linux-64/a-1.0-0.conda constrains mine <3 (built from source)",
             ],
-            "hindrance": None,
+            "skip-reason": None,
         }
     ]
     world.write("", environment(row("a", "yours"), SOURCE))
@@ -555,17 +641,29 @@ def test_a_pypi_package_meets_no_requirement(world: World) -> None:
     assert world.troubles() == ["linux-64/a-1.0-0.conda requires six, which is not met, no six"]
 
 
-def test_what_a_source_package_is_built_with(world: World) -> None:
-    """It may use what is installed; its machine is not known, so nor are virtual packages."""
-    cc = row("cc", "as >=2", "lib", "__cuda", "mine", constrains=["lib <1"])
-    needs = f"build_packages: [{{conda: {cc.location}}}]"
-    source = RawRow(key="conda_source", location=SOURCE.location, lines=(needs,))
-    world.write("", environment(source, row("lib")))
+def _with_needs(world: World, **needs: list[RawRow]) -> World:
+    """Write a source package with its build and host packages."""
+    listed = [
+        f"{key}: [{', '.join(f'{{conda: {x.location}}}' for x in rows)}]"
+        for key, rows in needs.items()
+    ]
+    source = RawRow(key="conda_source", location=SOURCE.location, lines=tuple(listed))
+    rows = {each.location: each for some in needs.values() for each in some}
+    write_lock(world.root / "pixi.lock", (environment(source, *rows.values()),), 7)
     text = (world.root / "pixi.lock").read_text(encoding="utf-8")
-    listed = "".join(f"  {line}\n" for line in cc.lines)
-    (world.root / "pixi.lock").write_text(
-        f"{text}- conda: {cc.location}\n{listed}", encoding="utf-8"
-    )
+    head, packages, tail = text.partition("\npackages:\n")
+    for location in rows:  # they are not installed
+        head = re.sub(rf"^ *- conda: {re.escape(location)}\n", "", head, flags=re.MULTILINE)
+    (world.root / "pixi.lock").write_text(f"{head}{packages}{tail}", encoding="utf-8")
+    return world.index()
+
+
+def test_what_a_source_package_is_built_with(world: World) -> None:
+    """Build and host packages are whole for themselves; which machine builds is not known."""
+    world.write("", environment(row("any")))
+    cc = row("cc", "as >=2", "lib >=2", "__cuda", "__unix", "mine", constrains=["__cuda <1"])
+    build = [cc, row("lib-2.0-0")]
+    _with_needs(world, build_packages=build, host_packages=[row("lib-1.0-0")])
     assert world.problems() == [
         (
             "linux-64/cc-1.0-0.conda: requires as >=2, which is not met\n"
@@ -576,9 +674,16 @@ def test_what_a_source_package_is_built_with(world: World) -> None:
             "help: pixi lock"
         )
     ]
-    assert world.close().places[0].not_proven == (
-        "linux-64/cc-1.0-0.conda requires mine (built from source)",
-    )
+    assert world.not_proven() == [
+        [
+            "linux-64/cc-1.0-0.conda requires __cuda (it is not known which machine builds)",
+            "linux-64/cc-1.0-0.conda requires mine (built from source)",
+        ]
+    ]
+    _with_needs(world, build_packages=[row("cc", "lib >=2")], host_packages=[row("lib-2.0-0")])
+    assert world.troubles() == [
+        "linux-64/cc-1.0-0.conda requires lib >=2, which is not met, no lib"
+    ]
 
 
 def test_a_source_package_that_is_not_locked(world: World) -> None:
@@ -615,7 +720,9 @@ def test_what_a_source_package_itself_requires(world: World) -> None:
             "help: give the platform such a __cuda in pixi.toml, then `pixi lock`"
         ),
     ]
-    assert result.places[0].not_proven == ("mine (./mine) requires yours >=1 (built from source)",)
+    assert _closed(result)[0]["not-proven"] == [
+        "mine (./mine) requires yours >=1 (built from source)"
+    ]
     world.write(
         'mine = { path = "mine" }',
         environment(source, yours, row("b-2.0-0"), virtual_packages=("__cuda=12",)),
@@ -642,13 +749,13 @@ def test_flags(world: World) -> None:
     spec: Json = {"spec": "b[flags=[gpu]]", "record": _record(flags=["gpu"])}
     if call_rattler("matches", {"pairs": [spec]}) == [None]:
         assert troubles == []
-        assert result.places[0].not_proven == (
+        assert _closed(result)[0]["not-proven"] == [
             "linux-64/a-1.0-0.conda requires b[flags=[gpu]] (this py-rattler cannot tell)",
             "linux-64/a-1.0-0.conda requires b[flags=[cpu]] (this py-rattler cannot tell)",
-        )
+        ]
     else:
         assert troubles == ["requires b[flags=[cpu]], which is not met"]
-        assert result.places[0].not_proven == ()
+        assert _closed(result)[0]["not-proven"] == []
 
 
 def _record(**fields: Json) -> dict[str, Json]:
@@ -665,27 +772,19 @@ def _record(**fields: Json) -> dict[str, Json]:
     }
 
 
-def test_each_distinct_thing_is_asked_once_in_one_child(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_all_is_asked_in_one_child(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
     def ask(function: str, arguments: Any) -> Json:
         asked.append(arguments)
         return call_rattler(function, arguments)
 
-    monkeypatch.setattr("scripts.verify.closure.stage.call_rattler", ask)
-    rows = [row(f"p{number}", "shared >=1", "__glibc") for number in range(20)]
-    shared = row("shared")
-    world.write("", *(environment(*rows, shared, name=f"e{number}") for number in range(10)))
+    monkeypatch.setattr("scripts.verify.closure.call_rattler", ask)
+    world.write("", *(environment(row("a", "b"), row("b"), name=f"e{n}") for n in range(10)))
     assert world.close().findings == ()
-    (arguments,) = asked
-    assert sorted(arguments["specs"]) == ["__glibc", "shared >=1"]
-    virtual = {"__linux", "__glibc", "__unix", "__archspec"}
-    names = [each["name"] for each in arguments["records"]]
-    assert len(names) == len(set(names)) == 21 + len(virtual)
+    assert [len(each["sets"]) for each in asked] == [10]
 
 
 def test_nothing_to_ask(world: World) -> None:
     world.write("", EnvironmentRows(platforms=(), channels=(CHANNEL,)))
-    assert world.close() == ClosureResult(findings=(), places=())
+    assert world.close() == LevelResult(data={"closed": []})

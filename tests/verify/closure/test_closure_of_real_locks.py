@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from scripts.core.errors import ExitCode, MirrorError
 from scripts.core.layout import Layout
-from scripts.core.rattler_child import call_rattler
-from scripts.core.report import Json
+from scripts.lock.model import LockedPackage, spec_name
 from scripts.lock.read import read_lock
 from scripts.lock.select import select
-from scripts.verify.closure.closed import ClosureResult, conclude
-from scripts.verify.closure.inquire import Catalogue, read_answers, specs_asked
-from scripts.verify.closure.look import Look, Want
-from scripts.verify.closure.plan import Closing, plan_closings
+from scripts.verify.closure import PackageSet, plan_sets, prove_sets
+from scripts.verify.findings import LevelResult, UsageIndex
 from scripts.workspace.model import Manifest
 from scripts.workspace.parse import parse_manifest
 from scripts.workspace.settings import Settings
+from tests.support.pinned import write_mirror
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[2] / "data"
 LOCKS = sorted((DATA / "locks").glob("*/pixi.lock")) + sorted((DATA / "cases").glob("*/pixi.lock"))
 # Manifests that are not beside their lock; of locks that have none the packages are looked at.
 MANIFESTS = {
@@ -66,30 +66,18 @@ def manifest_of(lock: Path) -> Manifest:
     return parse_manifest(text, name="pixi.toml")
 
 
-def closings_of(lock: Path) -> tuple[Closing, ...]:
-    selection = select(read_lock(lock), Settings(layout=Layout.BY_CHANNEL))
-    return plan_closings(selection, manifest_of(lock))
+class Laid:
+    """A lock laid out as a mirror without artifacts."""
 
+    def __init__(self, lock: Path, folder: Path) -> None:
+        self.selection = select(read_lock(lock), Settings(layout=Layout.BY_CHANNEL))
+        self.sets = plan_sets(self.selection, manifest_of(lock), DATA)
+        self._folder = folder
+        write_mirror(folder, self.selection)
 
-class Asked:
-    """A lock, and what rattler says of it."""
-
-    def __init__(self, lock: Path) -> None:
-        self.closings = closings_of(lock)
-        self.catalogue = Catalogue(self.closings)
-        arguments: dict[str, Json] = {
-            "specs": specs_asked(self.closings),
-            "records": self.catalogue.records(),
-        }
-        self.answers = read_answers(call_rattler("match_each", arguments))
-
-    def close(self) -> ClosureResult:
-        """Look at every place."""
-        return conclude(self.closings, self.catalogue, self.answers, Layout.BY_CHANNEL, DATA)
-
-    def look(self, closing: Closing) -> Look:
-        """Look at one."""
-        return Look(closing, self.catalogue, self.answers, DATA)
+    def prove(self, sets: Sequence[PackageSet]) -> LevelResult:
+        """Look at sets of its packages."""
+        return prove_sets(sets, self.selection, UsageIndex(self.selection), self._folder, DATA)
 
 
 def test_all_are_here() -> None:
@@ -102,15 +90,16 @@ def test_all_are_here() -> None:
 def test_is_refused_with_the_reason(name: str) -> None:
     (lock,) = (each for each in LOCKS if name_of(each) == name)
     with pytest.raises(MirrorError) as caught:
-        closings_of(lock)
+        read_lock(lock)
     (problem,) = caught.value.problems
     assert (problem.trouble, problem.code) == (REFUSED[name], ExitCode.USAGE)
 
 
 @pytest.mark.parametrize("lock", READABLE, ids=name_of)
-def test_is_closed(lock: Path) -> None:
+def test_is_closed(lock: Path, tmp_path: Path) -> None:
     """But for those made up: what pixi itself locked lacks nothing, source packages included."""
-    result = Asked(lock).close()
+    laid = Laid(lock, tmp_path)
+    result = laid.prove(laid.sets)
     found = [
         (each.problem.subject, each.problem.trouble, ", ".join(map(str, each.places)))
         for each in result.findings
@@ -119,49 +108,47 @@ def test_is_closed(lock: Path) -> None:
         (subject, f"requires {spec}, which is not met", places)
         for subject, spec, places in OPEN.get(name_of(lock), ())
     )
-    assert [text for each in result.places for text in each.not_proven] == []
+    closed = result.data["closed"]
+    assert isinstance(closed, list)
+    assert [text for each in closed for text in each["not-proven"]] == []
     if name_of(lock) in MANIFESTS or lock.with_name("pixi.toml").exists():
-        assert {each.hindrance for each in result.places} <= {None}
+        assert {each["skip-reason"] for each in closed} <= {None}
 
 
 @pytest.mark.parametrize("lock", READABLE, ids=name_of)
-def test_without_one_package_it_is_not(lock: Path) -> None:
-    """Every package that anything needs, taken away alone, is missed by all who need it."""
-    asked = Asked(lock)
-    for closing in asked.closings:
-        whole = asked.look(closing)
-        needed: dict[int, set[str]] = {}
-        for position, package in whole.packages.items():
-            for met, text in whole.needs_of(position):
-                needed.setdefault(met, set()).add(f"{package.name}: {text}")
-        for position, want in whole.wanted_from_above:
-            needed.setdefault(position, set()).add(f"{_who(whole, want)}: {want.text}")
-        for position, package in whole.packages.items():
-            rest = tuple(each for each in closing.packages if each is not package)
-            look = asked.look(dataclasses.replace(closing, packages=rest))
-            missed = {
-                f"{_who(look, each.want)}: {each.want.text}"
-                for each in look.unmet
-                if each.answer.name == package.name
-            }
-            mine = {text for text in needed.get(position, set()) if _is_other(text, package.name)}
-            assert missed == mine, package.name
+def test_without_one_package_it_is_not(lock: Path, tmp_path: Path) -> None:
+    """A package that others need, taken away alone, is missed by all who need it, by name."""
+    laid = Laid(lock, tmp_path)
+    random = Random(name_of(lock))
+    for whole in random.sample(laid.sets, min(len(laid.sets), 6)):
+        needed = [each for each in whole.packages if _needers(whole, each)]
+        if not needed:
+            continue
+        gone = random.choice(needed)
+        rest = tuple(each for each in whole.packages if each is not gone)
+        found = laid.prove((dataclasses.replace(whole, packages=rest),)).findings
+        missed = {
+            (each.problem.subject.rpartition("/")[2], each.problem.trouble)
+            for each in found
+            if each.problem.subject != whole.root
+        }
+        assert missed >= _needers(whole, gone), gone.name
+        assert {each.problem.facts[0][1] for each in found} >= {f"no {gone.name.lower()}"}
 
 
-def _who(look: Look, want: Want) -> str:
-    if want.source is not None:
-        return f"the source package {want.source.name}"
-    return "the manifest" if want.who is None else look.packages[want.who].record.name
+def _needers(whole: PackageSet, gone: LockedPackage) -> set[tuple[str, str]]:
+    """Return who requires a package by name alone, and the sentences that are to be said."""
+    return {
+        (str(each.file_name), f"requires {spec}, which is not met")
+        for each in whole.packages
+        for spec in each.record.depends
+        if each is not gone and spec_name(spec) == gone.name.lower() and "[" not in spec
+    }
 
 
-def _is_other(text: str, name: str) -> bool:
-    """A package that needs itself is gone with it."""
-    return not text.startswith(f"{name}: ")
-
-
-def test_without_virtual_packages_it_is_not() -> None:
+def test_without_virtual_packages_it_is_not(tmp_path: Path) -> None:
     (lock,) = (each for each in READABLE if name_of(each) == "pytorch-nvidia")
-    asked = Asked(lock)
-    (closing,) = asked.closings
-    look = asked.look(dataclasses.replace(closing, virtual_packages=()))
-    assert {each.answer.name for each in look.unmet} == {"__glibc", "__unix"}
+    laid = Laid(lock, tmp_path)
+    (whole,) = laid.sets
+    found = laid.prove((dataclasses.replace(whole, virtual_packages=()),)).findings
+    assert {each.problem.facts[0][1] for each in found} == {"no __glibc", "no __unix"}

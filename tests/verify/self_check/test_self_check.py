@@ -10,21 +10,13 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from scripts.core.file_lock import exclusive
-from scripts.verify.closure.closed import ClosureResult
-from scripts.verify.closure.stage import check_closure
-from scripts.verify.findings import ArchivesResult, FilesResult
+from scripts.verify.findings import Level, LevelResult
 from scripts.verify.install.attempt import InstallResult
-from scripts.verify.self_check import files as self_check_files
-from scripts.verify.self_check.closure import as_records_say, ways_of_closing
 from scripts.verify.self_check.copy import Copy
-from scripts.verify.self_check.files import sizes_of, way_of_archives, ways_of_files, ways_of_noarch
-from scripts.verify.self_check.records import ways_of_records
-from scripts.verify.self_check.solve import way_of_solving
-from scripts.verify.self_check.way import NoWay, Way
-from scripts.verify.solve.solved import SolveResult
+from scripts.verify.self_check.mutations import MUTATIONS, Candidates, Mutation, Scope
 from tasks import verify
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
-from tests.support.mirrors import CHANNEL, Mirror, make_mirror
+from tests.support.mirrors import CHANNEL, make_mirror
 from tests.support.packages import TinyPackage
 from tests.support.verified import World, elsewhere, here
 
@@ -165,18 +157,23 @@ def test_a_mirror_by_channel(by_channel: World, capsys: pytest.CaptureFixture[st
     assert by_channel.mirror.states() == before
 
 
-def _ways(mirror: Mirror) -> dict[tuple[str, str], Way]:
-    sizes = sizes_of(mirror.folder, mirror.selection)
-    there = tuple(sizes)
-    ways = (
-        *ways_of_files(sizes),
-        way_of_archives(sizes),
-        *ways_of_records(mirror.folder, there, mirror.selection),
-        *ways_of_closing(mirror.selection),
-        way_of_solving(mirror.workspace, mirror.selection, there),
-        *ways_of_noarch(there, mirror.selection, here()),
+def _mutation(title: str, level: str) -> Mutation:
+    return next(each for each in MUTATIONS if (each.title, each.level) == (title, level))
+
+
+def _scope(world: World, mutation: Mutation) -> Scope:
+    mirror = world.mirror
+    sizes = {
+        each: (mirror.folder / each.path).stat().st_size for each in mirror.selection.artifacts
+    }
+    ordered = dict(sorted(sizes.items(), key=lambda pair: pair[1]))
+    found = mutation.choose(
+        Candidates(
+            workspace=mirror.workspace, selection=mirror.selection, sizes=ordered, subdir=here()
+        )
     )
-    return {(way.title, way.level): way for way in ways if isinstance(way, Way)}
+    assert isinstance(found, Scope)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -212,6 +209,12 @@ def _ways(mirror: Mirror) -> dict[tuple[str, str], Way]:
             "index",
             "{named}: has another sha256 than repodata_shards.msgpack.zst says",
         ),
+        ("record missing", "closure", "{named}: has no record in repodata.json"),
+        (
+            "depends altered",
+            "closure",
+            "{named}: requires no-such-package-of-the-self-check, which is not met",
+        ),
         (
             "record missing",
             "solve",
@@ -225,67 +228,26 @@ def _ways(mirror: Mirror) -> dict[tuple[str, str], Way]:
         ),
     ],
 )
-def test_each_way_is_seen_in_the_whole_channel(
+def test_each_mutation_is_seen_in_the_whole_channel(
     title: str, level: str, finding: str, by_channel: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """By the task as people run it; and nothing but what was broken is complained of."""
-    way = _ways(by_channel.mirror)[title, level]
+    mutation = _mutation(title, level)
+    scope = _scope(by_channel, mutation)
     whole = by_channel.folder.parent / "whole"
     shutil.copytree(by_channel.folder, whole)
     assert by_channel.verify("--level", level, "--client", "rattler") == 0
     capsys.readouterr()
-    way.damage(Copy(source=whole, folder=by_channel.folder))
+    mutation.damage(Copy(source=whole, folder=by_channel.folder), scope)
     assert by_channel.verify("--level", level, "--client", "rattler") == 1
     err = capsys.readouterr().err
     heads = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert f"error: {finding.format(named=way.named)}" in heads
-    assert (way.sign or str(way.named)) in err
+    assert f"error: {finding.format(named=scope.named)}" in heads
+    assert (scope.marker or str(scope.named)) in err
+    # Of a record that is gone it is told, too, who needs it: both python packages want python.
+    expected = 3 if (title, level) == ("record missing", "closure") else 1
     if title != "repodata.json of another subdir":
-        assert len(heads) == 1
-
-
-@pytest.mark.parametrize(
-    ("title", "finding"),
-    [
-        (
-            "record missing",
-            (
-                "conda-forge/noarch/module-1.0-pyh0.conda: requires python, which is not met\n"
-                "  has        no python\n"
-                "  elsewhere  nothing in this mirror\n"
-                "  needed by  pixi.toml: module *\n"
-                f"  used by    default/{here()}\n"
-                "help: pixi lock"
-            ),
-        ),
-        (
-            "depends altered",
-            (
-                "bioconda/noarch/align-1.0-pyh0.conda: requires no-such-package-of-the-self-check,"
-                " which is not met\n"
-                "  has        no no-such-package-of-the-self-check\n"
-                "  elsewhere  nothing in this mirror\n"
-                "  needed by  pixi.toml: align *\n"
-                f"  used by    default/{here()}\n"
-                "help: pixi lock"
-            ),
-        ),
-    ],
-)
-def test_closure_is_shown_what_the_records_say(title: str, finding: str, by_channel: World) -> None:
-    """In the place of the lock's rows: of the channel itself it reads nothing."""
-    mirror = by_channel.mirror
-    whole = by_channel.folder.parent / "whole"
-    shutil.copytree(by_channel.folder, whole)
-    copy = Copy(source=whole, folder=by_channel.folder)
-    assert as_records_say(copy, mirror.selection) == mirror.selection
-    assert check_closure(mirror.workspace, mirror.selection).findings == ()
-    _ways(mirror)[title, "closure"].damage(copy)
-    found = check_closure(mirror.workspace, as_records_say(copy, mirror.selection)).findings
-    said = [str(each.problem) for each in found]
-    # Both python packages want python.
-    assert finding in said
-    assert len(said) == {"record missing": 2, "depends altered": 1}[title]
+        assert len(heads) == expected
 
 
 def test_records_that_cannot_be_read(world: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -293,8 +255,7 @@ def test_records_that_cannot_be_read(world: World, capsys: pytest.CaptureFixture
     assert world.verify("--self-check") == 1
     assert (
         f"error: {LIB}: cannot be broken to see whether closure notices: it finds fault already\n"
-        "  finds  noarch/repodata.json: not JSON\n"
-        "help: pixi run verify --level closure\n"
+        "  finds  noarch/repodata.json: py-rattler cannot read it: "
     ) in capsys.readouterr().err
 
 
@@ -302,10 +263,10 @@ def test_records_that_cannot_be_read(world: World, capsys: pytest.CaptureFixture
     ("level", "patched"),
     [
         ("files", "scripts.verify.stage.check_files"),
-        ("archives", "scripts.verify.archives.check_archives"),
+        ("archives", "scripts.verify.stage.check_archives"),
         ("index", "scripts.verify.index.check_index"),
-        ("closure", "scripts.verify.closure.stage.check_closure"),
-        ("solve", "scripts.verify.solve.stage.check_solve"),
+        ("closure", "scripts.verify.closure.check_closure"),
+        ("solve", "scripts.verify.solve.check_solve"),
         ("install", "scripts.verify.install.stage.check_install"),
     ],
 )
@@ -317,15 +278,10 @@ def test_a_blind_level_is_found_out(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A control. Patched, since no level that is ours is blind."""
-    results = {
-        "files": FilesResult(findings=(), artifacts=0, size=0, unhashed=0),
-        "archives": ArchivesResult(findings=(), artifacts=0, left_alone=frozenset()),
-        "index": (),
-        "closure": ClosureResult(findings=(), places=()),
-        "solve": SolveResult(places=(), hindered=()),
-        "install": InstallResult(subdir=here(), sandbox="", attempts=()),
-    }
-    monkeypatch.setattr(patched, lambda *_, **__: results[level])
+    blind: LevelResult | InstallResult = LevelResult()
+    if level == "install":
+        blind = InstallResult(subdir=here(), sandbox="", attempts=())
+    monkeypatch.setattr(patched, lambda *_, **__: blind)
     assert world.verify("--self-check") == 1
     err = capsys.readouterr().err
     found = [line for line in err.splitlines() if line.startswith("error: ")]
@@ -361,17 +317,18 @@ def test_a_change_of_the_channel_itself_is_found_out(
 ) -> None:
     """A control. Patched, since the self-check writes into no link."""
 
-    def through_the_link(copy: Copy, path: PurePosixPath, size: int) -> None:
+    def through_the_link(copy: Copy, path: PurePosixPath, data: bytes) -> None:
         file = copy.folder / path
-        status, data = file.stat(), bytearray(file.read_bytes())
-        data[size // 2] ^= 1
+        if path.suffix != ".conda":
+            return
+        status = file.stat()
         with file.open("r+b") as opened:
             opened.write(data)
         if hides:
             os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
 
     _foreign(world, "far")
-    monkeypatch.setattr(self_check_files, "_flip", through_the_link)
+    monkeypatch.setattr(Copy, "write", through_the_link)
     assert world.loud("--self-check") == 1
     out, err = capsys.readouterr()
     assert "the channel itself" not in out
@@ -471,7 +428,7 @@ def test_a_disk_on_which_no_copy_can_be_made(
         raise OSError(28, "No space left on device")
 
     _foreign(world, "far")
-    monkeypatch.setattr(Copy, "fill", full)
+    monkeypatch.setattr(Copy, "write", full)
     assert world.verify("--self-check") == 2
     folder = world.mirror.workspace.place.self_check
     assert capsys.readouterr().err == (
@@ -536,7 +493,7 @@ def test_json(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     }
 
 
-def test_titles_are_told_once_for_each_level(by_channel: World) -> None:
-    ways = _ways(by_channel.mirror)
-    assert len({title for title, _ in ways}) == 11
-    assert not any(isinstance(way, NoWay) for way in ways.values())
+def test_there_are_eleven_mutations() -> None:
+    assert len({each.title for each in MUTATIONS}) == 11
+    assert len({(each.title, each.level) for each in MUTATIONS}) == len(MUTATIONS)
+    assert {each.level for each in MUTATIONS} == set(Level)

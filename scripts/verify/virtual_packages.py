@@ -53,6 +53,19 @@ def manifest_platform(
     return next((each for each in platforms if matching_platform(each, locked) is rows), None)
 
 
+def find_platform(
+    manifest: Manifest, locked: LockedEnvironment, rows: PlatformPackages
+) -> tuple[Environment, ManifestPlatform] | str:
+    """Find what the manifest says of a locked environment and platform, or say why it does not."""
+    environment = manifest.environment(locked.name)
+    if environment is None:
+        return f"{manifest.file_name} has no such environment"
+    platform = manifest_platform(manifest, environment, locked, rows)
+    if platform is None:
+        return f"{manifest.file_name} has no such platform for it"
+    return environment, platform
+
+
 def declared_packages(rows: PlatformPackages, platform: ManifestPlatform | None) -> tuple[str, ...]:
     """Return the virtual packages of a locked platform, as a lock writes them (`__glibc=2.28`).
 

@@ -1,1 +1,0 @@
-"""Is every requirement met within the environment: packages, virtual packages, the manifest's."""

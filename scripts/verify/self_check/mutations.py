@@ -1,0 +1,423 @@
+"""What the self-check breaks: for each mutation the level that must notice it, and how it is done.
+
+Each takes what is smallest of its kind: what is noticed of a small artifact is noticed of any, and
+a large channel is not to cost hours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+from scripts.core.artifact import Artifact
+from scripts.core.record import Record
+from scripts.core.subdir import NOARCH
+from scripts.index.repodata import (
+    REPODATA,
+    REPODATA_ZST,
+    SHARD_END,
+    SHARD_INDEX,
+    SHARDS,
+    parse_repodata,
+    parse_zst,
+    render_repodata,
+    rewrite_shard_index,
+    unpack,
+)
+from scripts.lock.model import PlatformPackages, spec_name
+from scripts.lock.select import Selection, path_of
+from scripts.verify.findings import Level, Place, places_of
+from scripts.verify.self_check.copy import Copy
+from scripts.verify.solve import SolveJob, plan_solves
+from scripts.workspace.settings import Kind
+from scripts.workspace.workspace import Workspace
+
+_PAGE: Final = b"<!DOCTYPE html>\n"
+_NOBODY: Final = "no-such-package-of-the-self-check"
+# A requirement with nothing in brackets, which may say that it does not always hold.
+_PLAIN: Final = re.compile(r"([A-Za-z0-9_.-]+)[^\[]*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidates:
+    """What there is to break: `sizes` of the artifacts that are there (bytes), smallest first.
+
+    `subdir` is this machine's.
+    """
+
+    workspace: Workspace
+    selection: Selection
+    sizes: Mapping[Artifact, int]
+    subdir: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What a level is shown, and what is broken in it: the artifact or its records.
+
+    Copied are these `artifacts`, as if the lock named them alone, and `subdirs` whole. `named` is
+    what a finding must name; or `marker` what it says at least, where a program is asked that knows
+    no such paths. `place` None: every place that uses the artifacts.
+    """
+
+    broken: Artifact
+    named: PurePosixPath
+    artifacts: tuple[Artifact, ...]
+    channels: tuple[PurePosixPath, ...]
+    subdirs: tuple[PurePosixPath, ...] = ()
+    place: Place | None = None
+    marker: str | None = None
+    other: PurePosixPath = field(default_factory=PurePosixPath)
+    """What takes its place, or where it goes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """One way to break a copy; `choose` says what is broken, or why nothing can be."""
+
+    title: str
+    level: Level
+    choose: Callable[[Candidates], Scope | str]
+    damage: Callable[[Copy, Scope], object]
+
+
+def _scope(broken: Artifact, artifacts: tuple[Artifact, ...] = (), **fields: Any) -> Scope:
+    """Make a scope of this artifact, or of these, with the subdirs that a reader looks into."""
+    some = artifacts or (broken,)
+    folders = {each.path.parent for each in some} | {each.channel / NOARCH for each in some}
+    channels = tuple(sorted({each.channel for each in some}))
+    defaults: dict[str, Any] = {"named": broken.path, "subdirs": tuple(sorted(folders))}
+    return Scope(
+        **{"broken": broken, "artifacts": some, "channels": channels, **defaults, **fields}
+    )
+
+
+def _smallest(all_: Candidates) -> Scope | str:
+    return _scope(next(iter(all_.sizes)))
+
+
+def _hashed(all_: Candidates) -> Scope | str:
+    found = next((each for each in all_.sizes if each.digest is not None), None)
+    if found is None:
+        return "pixi.lock has neither sha256 nor md5 of any artifact"
+    return _scope(found, subdirs=())
+
+
+def _swapped(all_: Candidates) -> Scope | str:
+    scope = _hashed(all_)
+    if isinstance(scope, str):
+        return scope
+    mine = scope.broken
+    for other, size in all_.sizes.items():
+        if size >= all_.sizes[mine] and other != mine and other.digest != mine.digest:
+            return dataclasses.replace(scope, other=other.path)
+    return "there is no other artifact whose bytes could take its place"
+
+
+def _described_elsewhere(all_: Candidates) -> Scope | str:
+    """Choose a channel with the subdir of another one's artifact, which it does not hold."""
+    folder, channels = all_.workspace.place.folder, all_.selection.channels
+    for channel in channels:
+        for artifact in all_.sizes:
+            subdir = channel / artifact.path.parent.name
+            named = subdir / artifact.path.name
+            if artifact.channel == channel or (folder / named).exists():
+                continue
+            if (folder / subdir / REPODATA).is_file():
+                subdirs = tuple(sorted({subdir, channel / NOARCH}))
+                return Scope(
+                    broken=artifact, named=named, artifacts=(), channels=(channel,), subdirs=subdirs
+                )
+    if len(channels) == 1:
+        return "the mirror is one channel"
+    return "no two channels of the mirror have a subdir in common"
+
+
+def _beside_noarch(all_: Candidates) -> Scope | str:
+    found = next((each for each in all_.sizes if each.path.parent.name != NOARCH), None)
+    if found is None:
+        return "there is no subdir but noarch"
+    return _scope(found, named=found.path.with_name(REPODATA), other=found.channel / NOARCH)
+
+
+def _packed(all_: Candidates) -> Scope | str:
+    smallest = next(iter(all_.sizes))
+    return _scope(smallest, named=smallest.path.with_name(REPODATA_ZST))
+
+
+def _needed(all_: Candidates) -> Scope | str:
+    return _pair(all_, lambda _, needed: needed)
+
+
+def _needy(all_: Candidates) -> Scope | str:
+    return _pair(all_, lambda needy, _: needy)
+
+
+def _pair(all_: Candidates, choose: Callable[[Artifact, Artifact], Artifact]) -> Scope | str:
+    """Choose in the smallest environment in which one artifact needs another."""
+    selection = all_.selection
+    artifacts = {each.path: each for each in selection.artifacts}
+    places = [(len(rows.packages), place, rows) for place, _, rows in places_of(selection)]
+    for _, place, rows in sorted(places, key=lambda each: each[:2]):
+        if any(each.kind is Kind.SOURCE for each in rows.unmirrorable):
+            continue  # they have no record: without them an environment may be open
+        mine = tuple(artifacts[path_of(selection.layout, package)] for package in rows.packages)
+        by_name = {each.name.lower(): each for each in mine}
+        for needy in mine:
+            for spec in needy.conda_record.depends:
+                name = _PLAIN.fullmatch(spec)
+                needed = None if name is None else by_name.get(name[1].lower())
+                if needed is not None and needed is not needy:
+                    return _scope(choose(needy, needed), mine, place=place)
+    return "no environment without source packages has an artifact that another one needs"
+
+
+def _required(all_: Candidates) -> Scope | str:
+    """Choose what the manifest itself asks for, in the smallest environment there is."""
+    workspace, selection = all_.workspace, all_.selection
+    plans = plan_solves(selection, workspace.manifest, workspace.root)
+    jobs = [each for each in plans if isinstance(each, SolveJob)]
+    for job in sorted(jobs, key=lambda each: (len(each.locked), each.place)):
+        names = {spec_name(spec) for spec, _ in job.wanted}
+        artifacts = tuple(each for each in all_.sizes if each.path in job.locked)
+        for artifact in artifacts:
+            if artifact.name.lower() in names:
+                return _scope(
+                    artifact,
+                    artifacts,
+                    channels=tuple(sorted(job.folders)),
+                    subdirs=tuple(
+                        folder / each
+                        for folder in job.folders
+                        for each in sorted({job.subdir, NOARCH})
+                    ),
+                    place=job.place,
+                    marker=artifact.name,
+                )
+    return "no environment has an artifact that the manifest asks for by name"
+
+
+def _noarch(all_: Candidates) -> Scope | str:
+    found = next((each for each in all_.sizes if each.path.parent.name == NOARCH), None)
+    if found is None:
+        return "there is no noarch artifact"
+    return _scope(found, subdirs=(), other=found.channel / all_.subdir)
+
+
+def _installed_noarch(all_: Candidates) -> Scope | str:
+    """Choose one that is installed here, and the python that it may not do without.
+
+    Those known to need none come first.
+    """
+    if isinstance(_noarch(all_), str):
+        return _noarch(all_)
+    for place, _, rows in places_of(all_.selection):
+        if rows.platform.subdir != all_.subdir:
+            continue
+        paths = {path_of(all_.selection.layout, each) for each in rows.packages}
+        installed = [each for each in all_.sizes if each.path in paths]
+        noarch = [each for each in installed if each.path.parent.name == NOARCH]
+        for found in sorted(noarch, key=_needs_python):
+            python = [each for each in installed if each.name == "python" and _needs_python(found)]
+            return _scope(
+                found,
+                (found, *python),
+                place=place,
+                marker=found.path.name,
+                other=found.channel / all_.subdir,
+            )
+    return f"no environment for {all_.subdir} has a noarch artifact"
+
+
+def _needs_python(artifact: Artifact) -> bool:
+    return artifact.conda_record.noarch != "generic"
+
+
+def _remove(copy: Copy, scope: Scope) -> None:
+    copy.remove(scope.broken.path)
+
+
+def _cut(copy: Copy, scope: Scope) -> None:
+    copy.write(scope.broken.path, copy.read(scope.broken.path)[:-1])
+
+
+def _flip(copy: Copy, scope: Scope) -> None:
+    data = bytearray(copy.read(scope.broken.path))
+    data[len(data) // 2] ^= 1
+    copy.write(scope.broken.path, bytes(data))
+
+
+def _swap(copy: Copy, scope: Scope) -> None:
+    size = len(copy.read(scope.broken.path))
+    copy.write(scope.broken.path, (copy.source / scope.other).read_bytes()[:size])
+
+
+def _put_page(copy: Copy, scope: Scope) -> None:
+    size = len(copy.read(scope.broken.path))
+    copy.write(scope.broken.path, _PAGE.ljust(size)[:size])
+
+
+def _move(copy: Copy, scope: Scope) -> None:
+    """Move it to a platform's folder: no reader and no installer finds it there."""
+    copy.write(scope.other / scope.broken.path.name, copy.read(scope.broken.path))
+    copy.remove(scope.broken.path)
+
+
+def _drop_record(copy: Copy, scope: Scope) -> None:
+    path = scope.broken.path
+    _edit_index(copy, path.parent, lambda records: records.pop(path.name))
+
+
+def _drop_all_records(copy: Copy, scope: Scope) -> None:
+    """Take away every record of the name: a solver is right to take another one where it can."""
+
+    def edit(records: dict[str, Record]) -> None:
+        for each in [x for x, record in records.items() if record.name == scope.broken.name]:
+            del records[each]
+
+    for subdir in scope.subdirs:
+        if (copy.folder / subdir / REPODATA).is_file():  # a channel need not have them all
+            _edit_index(copy, subdir, edit)
+
+
+def _alter_depends(copy: Copy, scope: Scope) -> None:
+    path = scope.broken.path
+
+    def edit(records: dict[str, Record]) -> None:
+        depends = (*records[path.name].depends, _NOBODY)
+        records[path.name] = dataclasses.replace(records[path.name], depends=depends)
+
+    _edit_index(copy, path.parent, edit)
+
+
+def _add_record(copy: Copy, scope: Scope) -> None:
+    row = {scope.named.name: scope.broken.conda_record}
+    _edit_index(copy, scope.named.parent, lambda records: records.update(row))
+
+
+def _copy_index(copy: Copy, scope: Scope) -> None:
+    """Put the whole index of a channel's `noarch` into another subdir of it."""
+    origin = copy.folder / scope.other
+    for file in (*origin.glob("repodata*"), *(origin / SHARDS).glob(f"*{SHARD_END}")):
+        path = PurePosixPath(file.relative_to(origin).as_posix())
+        copy.write(scope.named.parent / path, file.read_bytes())
+
+
+def _pack_earlier(copy: Copy, scope: Scope) -> None:
+    """Make the zst one from before the artifact came."""
+    path = scope.broken.path
+    records = dict(parse_repodata(copy.read(path.with_name(REPODATA)), REPODATA).records)
+    del records[path.name]
+    copy.write(scope.named, _pack(render_repodata(path.parent.name, records.items())))
+
+
+MUTATIONS: Final = (
+    Mutation("artifact missing", Level.FILES, _smallest, _remove),
+    Mutation("artifact cut", Level.FILES, _hashed, _cut),
+    Mutation("one bit of an artifact flipped", Level.FILES, _hashed, _flip),
+    Mutation("artifact swapped for another of its size", Level.FILES, _swapped, _swap),
+    Mutation("page of a server in an artifact's place", Level.ARCHIVES, _smallest, _put_page),
+    Mutation("record missing", Level.INDEX, _smallest, _drop_record),
+    Mutation("depends altered", Level.INDEX, _smallest, _alter_depends),
+    Mutation(
+        "record for an artifact of another channel", Level.INDEX, _described_elsewhere, _add_record
+    ),
+    Mutation("repodata.json of another subdir", Level.INDEX, _beside_noarch, _copy_index),
+    Mutation("zst older than json", Level.INDEX, _packed, _pack_earlier),
+    Mutation("record missing", Level.CLOSURE, _needed, _drop_record),
+    Mutation("depends altered", Level.CLOSURE, _needy, _alter_depends),
+    Mutation("record missing", Level.SOLVE, _required, _drop_all_records),
+    Mutation("needed noarch moved away", Level.FILES, _noarch, _move),
+    Mutation("needed noarch moved away", Level.INSTALL, _installed_noarch, _move),
+)
+
+
+def _edit_index(
+    copy: Copy, subdir: PurePosixPath, edit: Callable[[dict[str, Record]], object]
+) -> None:
+    """Let all index files of a subdir tell the same lie: one alone would be given away."""
+    import msgpack
+
+    data = copy.read(subdir / REPODATA)
+    records = dict(parse_repodata(data, REPODATA).records)
+    before = set(records.items())
+    edit(records)
+    document = json.loads(render_repodata(subdir.name, records.items()))
+    document["info"] = json.loads(data)["info"]
+    data = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    copy.write(subdir / REPODATA, data)
+    zst = _pack(data)
+    copy.write(subdir / REPODATA_ZST, zst)
+    index = unpack(parse_zst(copy.read(subdir / SHARD_INDEX), SHARD_INDEX), SHARD_INDEX)
+    for name in {record.name.lower() for _, record in before ^ set(records.items())}:
+        rows = [each for each in records.items() if each[1].name.lower() == name]
+        shard = _pack(msgpack.packb(_shard(rows)))
+        digest = hashlib.sha256(shard)
+        copy.write(subdir / SHARDS / f"{digest.hexdigest()}{SHARD_END}", shard)
+        index["shards"][name] = digest.digest()
+    packed = _pack(msgpack.packb(index))
+    lying = rewrite_shard_index(packed, SHARD_INDEX, records.values(), zst)
+    copy.write(subdir / SHARD_INDEX, lying)
+
+
+def _shard(rows: Iterable[tuple[str, Record]]) -> dict[str, Any]:
+    """Write records as a shard has them: digests are bytes there."""
+    document: dict[str, Any] = json.loads(render_repodata("", rows))
+    maps = ("packages", "packages.conda", "v3")
+    shard = {key: document[key] for key in maps if key in document}
+    for some in (shard["packages"], shard["packages.conda"], *shard.get("v3", {}).values()):
+        for row in some.values():
+            row |= {key: bytes.fromhex(row[key]) for key in ("md5", "sha256") if key in row}
+    return shard
+
+
+def _pack(data: bytes) -> bytes:
+    import zstandard
+
+    return zstandard.ZstdCompressor().compress(data)
+
+
+def narrowed(selection: Selection, scope: Scope) -> Selection:
+    """Return the selection as if the lock named the artifacts of a scope alone."""
+    paths = frozenset(each.path for each in scope.artifacts)
+    environments = []
+    for environment in selection.environments:
+        platforms = tuple(
+            rows
+            for each in environment.platforms
+            if scope.place in {None, Place(environment.name, each.platform.name)}
+            for rows in [_narrowed_rows(selection, each, paths)]
+            if rows.packages or rows.build_packages
+        )
+        if platforms:
+            environments.append(dataclasses.replace(environment, platforms=platforms))
+    return dataclasses.replace(
+        selection,
+        environments=tuple(environments),
+        artifacts=scope.artifacts,
+        channels=scope.channels,
+        excluded=(),
+    )
+
+
+def _narrowed_rows(
+    selection: Selection, rows: PlatformPackages, paths: frozenset[PurePosixPath]
+) -> PlatformPackages:
+    packages, build_packages = (
+        tuple(each for each in some if path_of(selection.layout, each) in paths)
+        for some in (rows.packages, rows.build_packages)
+    )
+    return dataclasses.replace(
+        rows,
+        packages=packages,
+        build_packages=build_packages,
+        build_sets=(),
+        unmirrorable=(),
+        sources=(),
+    )
