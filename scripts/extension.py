@@ -48,8 +48,8 @@ def main(called: str | None = None) -> int:
 
         return show(f"{PROGRAM} {version()}\n")
     if name in described_tasks(ON_THE_TEMPLATE):
-        trouble = "this task is for who changes pixi-mirror itself; it has nothing to do here"
-        return refuse(f"{name}: {trouble}\nhelp: `./run {name}` in a copy of the template")
+        message = "this task is for who changes pixi-mirror itself; it has nothing to do here"
+        return refuse(f"{name}: {message}\nhelp: `./run {name}` in a copy of the template")
     if name.startswith("-"):
         hint = f"the task first, then its options: {called} NAME {name}"
         return refuse(f"{name}: no option of this program\nhelp: {hint}")

@@ -30,7 +30,7 @@ def run(options: argparse.Namespace, console: Console) -> Report:
         raise MirrorError(
             Problem(
                 subject=" and ".join(missing),
-                trouble="not on PATH; everything is measured against it",
+                message="not on PATH; everything is measured against it",
                 code=ExitCode.PROGRAM,
             )
         )

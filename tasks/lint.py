@@ -45,10 +45,10 @@ def _lint(options: argparse.Namespace, console: Console) -> Report:
         )
         if done.returncode != 0:
             # Both programs say 1 for findings and more where they themselves failed.
-            code = ExitCode.NO if done.returncode == 1 else ExitCode.PROGRAM
-            trouble = "found something to mend" if code is ExitCode.NO else "failed"
+            code = ExitCode.FINDINGS if done.returncode == 1 else ExitCode.PROGRAM
+            message = "found something to mend" if code is ExitCode.FINDINGS else "failed"
             help_ = f"{sys.executable} -m {mend}" if mend else None
-            problems.append(Problem(subject=program, trouble=trouble, code=code, help=help_))
+            problems.append(Problem(subject=program, message=message, code=code, help=help_))
     return Report(problems=tuple(problems))
 
 

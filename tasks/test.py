@@ -24,7 +24,7 @@ _OURS = frozenset(
 
 # pytest.ExitCode, by its documentation; whatever else it may return is a failure of the program.
 _MEANING = {
-    1: ("some tests failed", ExitCode.NO),
+    1: ("some tests failed", ExitCode.FINDINGS),
     4: ("did not understand its options", ExitCode.USAGE),
     5: ("found no test to run", ExitCode.USAGE),
 }
@@ -45,9 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     theirs = [each for each in arguments if each not in _OURS]
 
     def handler(options: argparse.Namespace, console: Console) -> Report:
-        loudness = ["-q"] if options.quiet else ["-v"] if options.verbose else []
+        verbosity = ["-q"] if options.quiet else ["-v"] if options.verbose else []
         deep = ["--deep"] if options.deep else []
-        return _test([*loudness, *deep, *theirs], oldest=options.oldest, console=console)
+        return _test([*verbosity, *deep, *theirs], oldest=options.oldest, console=console)
 
     return run_task("test", parser, handler, [each for each in arguments if each in _OURS])
 
@@ -70,8 +70,8 @@ def _test(pytest_options: Sequence[str], *, oldest: bool, console: Console) -> R
 def _problems(code: int) -> tuple[Problem, ...]:
     if code == 0:
         return ()
-    trouble, ours = _MEANING.get(code, (f"ended with exit code {code}", ExitCode.PROGRAM))
-    return (Problem(subject="pytest", trouble=trouble, code=ours),)
+    message, ours = _MEANING.get(code, (f"ended with exit code {code}", ExitCode.PROGRAM))
+    return (Problem(subject="pytest", message=message, code=ours),)
 
 
 def _check_oldest(rattler: str) -> None:

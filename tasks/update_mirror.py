@@ -82,7 +82,7 @@ def _for_stages(console: Console, markdown: Path | None) -> Console:
     """Keep stdout for the Markdown where that is to go there."""
     if markdown != STDOUT:
         return console
-    return Console(loudness=console.loudness, json_wanted=True)
+    return Console(verbosity=console.verbosity, json_wanted=True)
 
 
 if __name__ == "__main__":

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 
+from scripts.core import console
+from scripts.core.report import Json, Report
 from tests.support import guard
 from tests.support.upstream import Upstream
 
@@ -113,6 +117,29 @@ def clean_environment(
     if os.name != "nt":  # there one variable has both names
         monkeypatch.setenv("no_proxy", _LOOPBACK)
     return home
+
+
+@pytest.fixture(scope="session")
+def schema() -> Any:
+    """Read docs/json.schema.json, which describes what `--json` prints."""
+    import jsonschema
+
+    text = (Path(__file__).parents[1] / "docs" / "json.schema.json").read_text(encoding="utf-8")
+    return jsonschema.Draft202012Validator(json.loads(text))
+
+
+@pytest.fixture(autouse=True)
+def _documents_are_as_described(monkeypatch: pytest.MonkeyPatch, schema: Any) -> None:
+    """Hold every JSON document that a task prints in this process against its schema."""
+    render = console.render_document
+
+    def checked(task: str, report: Report, exit_code: int) -> dict[str, Json]:
+        document = render(task, report, exit_code)
+        if task in schema.schema["properties"]["task"]["enum"]:  # not a test's own
+            schema.validate(json.loads(json.dumps(document)))
+        return document
+
+    monkeypatch.setattr(console, "render_document", checked)
 
 
 @pytest.fixture(autouse=True)

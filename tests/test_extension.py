@@ -208,7 +208,7 @@ def test_the_version_is_that_of_the_project(
 
 
 @pytest.mark.parametrize(
-    ("name", "trouble", "hint"),
+    ("name", "message", "hint"),
     [
         ("update", "there is no such task", "did you mean `pixi-mirror update-mirror`?"),
         ("update_mirror", "there is no such task", "did you mean `pixi-mirror update-mirror`?"),
@@ -226,13 +226,13 @@ def test_the_version_is_that_of_the_project(
     ],
 )
 def test_what_is_no_task_is_refused(
-    installed: Installed, theirs: Path, name: str, trouble: str, hint: str
+    installed: Installed, theirs: Path, name: str, message: str, hint: str
 ) -> None:
     if name.startswith("-"):
         hint += f" NAME {name}"
     done = installed.run(theirs, name)
-    message = f"error: {name}: {trouble}\nhelp: {hint}\n"
-    assert (done.stdout, done.stderr, done.returncode) == ("", message, 2)
+    expected = f"error: {name}: {message}\nhelp: {hint}\n"
+    assert (done.stdout, done.stderr, done.returncode) == ("", expected, 2)
 
 
 def test_a_task_s_usage_is_what_can_be_typed(installed: Installed, theirs: Path) -> None:

@@ -200,7 +200,7 @@ def read_info_files(
     file: Path,
     subject: str,
     names: AbstractSet[str],
-    trouble: str = "cannot be read as an artifact",
+    message: str = "cannot be read as an artifact",
 ) -> Mapping[str, bytes]:
     """Return the bytes of those of these files (`info/…`) that the artifact has, and read no more.
 
@@ -211,13 +211,13 @@ def read_info_files(
         with _open_info(file) as stream:
             return _walk(stream, names, to_end=False)[0]
     except UNREADABLE as error:
-        raise damaged_artifact(subject, f"{trouble}: {error}") from None
+        raise damaged_artifact(subject, f"{message}: {error}") from None
 
 
-def damaged_artifact(subject: str, trouble: str) -> MirrorError:
+def damaged_artifact(subject: str, message: str) -> MirrorError:
     """Make the error of exit code 1 for an artifact that is none."""
     return MirrorError(
-        Problem(subject=subject, trouble=trouble, code=ExitCode.NO, help="pixi run fetch")
+        Problem(subject=subject, message=message, code=ExitCode.FINDINGS, help="pixi run fetch")
     )
 
 

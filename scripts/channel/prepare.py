@@ -81,9 +81,9 @@ def check_case(
             *(
                 Problem(
                     subject=other,
-                    trouble=f"differs from {one} in case alone, and this disk keeps both as one",
+                    message=f"differs from {one} in case alone, and this disk keeps both as one",
                     code=ExitCode.USAGE,
-                    facts=(("channel folder", str(folder)),),
+                    details=(("channel folder", str(folder)),),
                     help="set channel-dir to a folder on a disk that tells case apart",
                 )
                 for one, other in pairs

@@ -213,12 +213,12 @@ def _conflicts(
     if gone:
         help_line = f"pixi run prune --forget {shlex.quote(gone.name)}"
 
-    def conflict(subject: str, trouble: str, ours: str, theirs: str) -> Problem:
+    def conflict(subject: str, message: str, ours: str, theirs: str) -> Problem:
         return Problem(
             subject=subject,
-            trouble=f"two workspaces that share this {trouble}",
+            message=f"two workspaces that share this {message}",
             code=ExitCode.USAGE,
-            facts=((ours, f"of {one}"), (theirs, f"of {other}")),
+            details=((ours, f"of {one}"), (theirs, f"of {other}")),
             help=help_line,
         )
 
@@ -232,10 +232,10 @@ def _conflicts(
             shown = (_shown(each) for each in (ours, theirs))
             yield conflict(str(theirs.path), "channel want different bytes here", *shown)
         if channels.get(theirs.package, channel) != channel:
-            trouble = (
+            message = (
                 "flat channel take it from two channels, which a flat channel cannot keep apart"
             )
-            yield conflict(theirs.package, trouble, str(channels.pop(theirs.package)), str(channel))
+            yield conflict(theirs.package, message, str(channels.pop(theirs.package)), str(channel))
 
 
 def _shown(artifact: NamedArtifact) -> str:

@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, TypeVar
 
-from scripts.core.console import Console, Loudness
+from scripts.core.console import Console, Verbosity
 from scripts.core.errors import ExitCode, MirrorError, Problem, exit_code_of, usage_error
 from scripts.core.invocation import EXTENSION, PROGRAM, as_called, launcher_of
 from scripts.core.report import Report
@@ -48,9 +48,9 @@ def task_parser(name: str, description: str) -> argparse.ArgumentParser:
         help="pixi.toml, pyproject.toml or their folder (default: the nearest upward)",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
-    loudness = parser.add_mutually_exclusive_group()
-    loudness.add_argument("-q", "--quiet", action="store_true", help="print problems only")
-    loudness.add_argument("-v", "--verbose", action="store_true", help="print every step")
+    verbosity = parser.add_mutually_exclusive_group()
+    verbosity.add_argument("-q", "--quiet", action="store_true", help="print problems only")
+    verbosity.add_argument("-v", "--verbose", action="store_true", help="print every step")
     return parser
 
 
@@ -86,14 +86,14 @@ def run_task(
     # A run is short and keeps most of what it makes: looking for cycles all the time costs a tenth.
     gc.set_threshold(100_000, 50, 1000)
     options = parser.parse_intermixed_args(argv)  # `new DIR -p win-64 PACKAGE` too
-    loudness = (
-        Loudness.QUIET
+    verbosity = (
+        Verbosity.QUIET
         if options.quiet
-        else Loudness.VERBOSE
+        else Verbosity.VERBOSE
         if options.verbose
-        else Loudness.NORMAL
+        else Verbosity.NORMAL
     )
-    console = Console(loudness=loudness, json_wanted=options.json)
+    console = Console(verbosity=verbosity, json_wanted=options.json)
     # SIGTERM ends a run like Ctrl-C: what is whole is kept, children are ended.
     signal.signal(signal.SIGTERM, _interrupt)
     # The system's own is of tasks/__init__.py; one that is ignored (nohup) stays so.
@@ -158,9 +158,9 @@ def _no_tool(module: str) -> Problem:
     is_installed = launcher_of(os.environ) in {EXTENSION, PROGRAM}
     return Problem(
         subject=module,
-        trouble="this Python lacks the module, which the tasks need",
+        message="this Python lacks the module, which the tasks need",
         code=ExitCode.PROGRAM,
-        facts=(("Python", sys.executable),),
+        details=(("Python", sys.executable),),
         help="install pixi-mirror anew, with all that it requires"
         if is_installed
         else "./run NAME, or pixi run NAME: both make an environment that has it",

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Mapping
 from enum import IntEnum
-from typing import TextIO
+from typing import Final, TextIO
 
 from scripts.core.errors import Problem, usage_error
 from scripts.core.group_problems import gathered
@@ -16,8 +16,11 @@ from scripts.core.invocation import as_called
 from scripts.core.redact import printable, redact
 from scripts.core.report import Json, Report
 
+SCHEMA: Final = 1
+"""The version of what `--json` prints; docs/json.schema.json describes it."""
 
-class Loudness(IntEnum):
+
+class Verbosity(IntEnum):
     """How much a person wants to read: `-q`, nothing, `-v`."""
 
     QUIET = 0
@@ -28,34 +31,36 @@ class Loudness(IntEnum):
 class Console:
     """Prints results, notes and problems; hides secrets in all of them."""
 
-    def __init__(self, *, loudness: Loudness = Loudness.NORMAL, json_wanted: bool = False) -> None:
+    def __init__(
+        self, *, verbosity: Verbosity = Verbosity.NORMAL, json_wanted: bool = False
+    ) -> None:
         """Decide once what goes where."""
-        self.loudness = loudness
+        self.verbosity = verbosity
         self.json_wanted = json_wanted
 
     @property
     def is_terminal(self) -> bool:
         """Tell whether somebody watches stderr, so that a bar may be drawn there."""
-        return self.loudness > Loudness.QUIET and sys.stderr.isatty()
+        return self.verbosity > Verbosity.QUIET and sys.stderr.isatty()
 
     def result(self, line: str) -> None:
         """Print one line of the result: stdout, or nothing where `--json` prints it instead."""
-        if not self.json_wanted and self.loudness > Loudness.QUIET:
+        if not self.json_wanted and self.verbosity > Verbosity.QUIET:
             _print(_shown(line), sys.stdout)
 
     def note(self, line: str) -> None:
         """Print what is under way, on stderr; `-q` hides it."""
-        if self.loudness > Loudness.QUIET:
+        if self.verbosity > Verbosity.QUIET:
             _print(_shown(line), sys.stderr)
 
     def detail(self, line: str) -> None:
         """Print what only `-v` shows, on stderr."""
-        if self.loudness >= Loudness.VERBOSE:
+        if self.verbosity >= Verbosity.VERBOSE:
             _print(_shown(line), sys.stderr)
 
     def warn(self, line: str) -> None:
         """Print what a person should know although it is no error, on stderr; `-q` hides it."""
-        if self.loudness > Loudness.QUIET:
+        if self.verbosity > Verbosity.QUIET:
             _print(f"{_paint('warning:', '33')} {_shown(line)}", sys.stderr)
 
     def problem(self, problem: Problem) -> None:
@@ -81,29 +86,35 @@ class Console:
         for line in report.lines:
             self.result(line)
         problems = report.problems
-        if self.loudness < Loudness.VERBOSE:
-            problems = gathered(problems, report.names)
+        if self.verbosity < Verbosity.VERBOSE:
+            problems = gathered(problems, report.max_shown)
         for problem in problems:
             self.problem(problem)
 
     def json(self, task: str, report: Report, exit_code: int) -> None:
         """Print the report for programs: one JSON object on stdout, in ASCII for any pipe."""
-        document = {
-            "task": task,
-            "exit-code": int(exit_code),
-            **{key: _without_secrets(each) for key, each in report.data.items()},
-            "problems": [
-                {
-                    "subject": redact(problem.subject),
-                    "trouble": redact(problem.trouble),
-                    "facts": _facts(problem),
-                    "help": None if problem.help is None else redact(problem.help),
-                    "exit-code": int(problem.code),
-                }
-                for problem in report.problems
-            ],
-        }
+        document = render_document(task, report, exit_code)
         _print(json.dumps(document, indent=2), sys.stdout)
+
+
+def render_document(task: str, report: Report, exit_code: int) -> dict[str, Json]:
+    """Make what `--json` prints: the task's data and its problems, without secrets."""
+    return {
+        "schema": SCHEMA,
+        "task": task,
+        "exit-code": int(exit_code),
+        **{key: _without_secrets(each) for key, each in report.data.items()},
+        "problems": [
+            {
+                "subject": redact(problem.subject),
+                "message": redact(problem.message),
+                "details": _details(problem),
+                "help": None if problem.help is None else redact(problem.help),
+                "code": int(problem.code),
+            }
+            for problem in report.problems
+        ],
+    }
 
 
 def _shown(text: str) -> str:
@@ -124,12 +135,12 @@ def _without_secrets(value: Json) -> Json:
     return value
 
 
-def _facts(problem: Problem) -> dict[str, str]:
+def _details(problem: Problem) -> dict[str, str]:
     """Give the facts by label; texts under one label become the lines of one text."""
-    facts: dict[str, list[str]] = {}
-    for label, text in problem.facts:
-        facts.setdefault(label, []).append(redact(text))
-    return {label: "\n".join(texts) for label, texts in facts.items()}
+    details: dict[str, list[str]] = {}
+    for label, text in problem.details:
+        details.setdefault(label, []).append(redact(text))
+    return {label: "\n".join(texts) for label, texts in details.items()}
 
 
 def _print(text: str, stream: TextIO) -> None:

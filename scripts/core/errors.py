@@ -12,7 +12,7 @@ class ExitCode(IntEnum):
 
     OK = 0
     """Done, or nothing to do."""
-    NO = 1
+    FINDINGS = 1
     """It ran and the answer is no: findings, a failed proof, a sha256 that differs."""
     USAGE = 2
     """The user must change something: options, manifest, lock, settings, disk."""
@@ -28,7 +28,7 @@ class ExitCode(IntEnum):
 
 # The first of these found among several problems is the exit code: what cannot be mended
 # by trying again outweighs what can.
-_GRAVEST_FIRST = (ExitCode.PROGRAM, ExitCode.USAGE, ExitCode.NO, ExitCode.NETWORK)
+_GRAVEST_FIRST = (ExitCode.PROGRAM, ExitCode.USAGE, ExitCode.FINDINGS, ExitCode.NETWORK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,16 +40,16 @@ class Problem:
     """
 
     subject: str
-    trouble: str
+    message: str
     code: ExitCode
-    facts: tuple[tuple[str, str], ...] = ()
+    details: tuple[tuple[str, str], ...] = ()
     help: str | None = None
 
     def __str__(self) -> str:
         """Render it as the console prints it after `error: `."""
-        lines = [f"{self.subject}: {self.trouble}"]
-        width = max((len(label) for label, _ in self.facts), default=0)
-        lines += [f"  {label.ljust(width)}  {text}" for label, text in self.facts]
+        lines = [f"{self.subject}: {self.message}"]
+        width = max((len(label) for label, _ in self.details), default=0)
+        lines += [f"  {label.ljust(width)}  {text}" for label, text in self.details]
         if self.help is not None:
             lines.append(f"help: {self.help}")
         return "\n".join(lines)
@@ -72,11 +72,11 @@ class MirrorError(Exception):
 
 
 def usage_error(
-    subject: str, trouble: str, *facts: tuple[str, str], help: str | None = None
+    subject: str, message: str, *details: tuple[str, str], help: str | None = None
 ) -> MirrorError:
     """Make the error of exit code 2: the user must change something."""
     return MirrorError(
-        Problem(subject=subject, trouble=trouble, code=ExitCode.USAGE, facts=facts, help=help)
+        Problem(subject=subject, message=message, code=ExitCode.USAGE, details=details, help=help)
     )
 
 
@@ -85,8 +85,8 @@ def refuse_non_utf8(path: PurePath, help: str) -> None:
     try:
         str(path).encode("utf-8")
     except UnicodeEncodeError:
-        trouble = "this folder's name is not UTF-8, and not all programs can be told it"
-        raise usage_error(str(path), trouble, help=help) from None
+        message = "this folder's name is not UTF-8, and not all programs can be told it"
+        raise usage_error(str(path), message, help=help) from None
 
 
 def exit_code_of(problems: tuple[Problem, ...]) -> ExitCode:

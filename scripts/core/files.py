@@ -35,8 +35,8 @@ def read_text(path: Path, *, limit: int, what: str) -> str:
         data = read_regular(path, limit)
     except OSError as error:
         if error.errno == errno.EFBIG:
-            trouble = f"larger than any {what} should be ({limit >> 20} MiB)"
-            raise usage_error(str(path), trouble) from None
+            message = f"larger than any {what} should be ({limit >> 20} MiB)"
+            raise usage_error(str(path), message) from None
         raise not_readable(path, what, error) from None
     try:
         return data.decode("utf-8")

@@ -19,7 +19,7 @@ def gathered(problems: Sequence[Problem], names: int) -> tuple[Problem, ...]:
     """
     kinds: dict[tuple[str, ExitCode, str | None], list[Problem]] = {}
     for problem in problems:
-        kinds.setdefault((problem.trouble, problem.code, problem.help), []).append(problem)
+        kinds.setdefault((problem.message, problem.code, problem.help), []).append(problem)
     told: list[Problem] = []
     for same in kinds.values():
         told += same if len(same) <= _FEW else [_as_one(same, max(1, names))]
@@ -29,22 +29,22 @@ def gathered(problems: Sequence[Problem], names: int) -> tuple[Problem, ...]:
 def _as_one(problems: Sequence[Problem], names: int) -> Problem:
     first, *others = problems
     are_artifacts = all(is_archive_name(each.subject) for each in problems)
-    facts = [("first", first.subject), *first.facts]
+    details = [("first", first.subject), *first.details]
     rows = [other.subject for other in others[: names - 1]]
     unnamed = len(problems) - 1 - len(rows)
     if unnamed:
         rows.append(f"and {unnamed} more, which -v shows")
-    facts += [("then" if row is rows[0] else "", row) for row in rows]
+    details += [("then" if row is rows[0] else "", row) for row in rows]
     return Problem(
         subject=f"{len(problems)} {'artifacts' if are_artifacts else 'times'}",
-        trouble=_plural(first.trouble) if are_artifacts else first.trouble,
+        message=_plural(first.message) if are_artifacts else first.message,
         code=first.code,
-        facts=tuple(facts),
+        details=tuple(details),
         help=first.help,
     )
 
 
-def _plural(trouble: str) -> str:
+def _plural(message: str) -> str:
     """Put a sentence's verb, where it begins with one, into the plural."""
-    verb, space, rest = trouble.partition(" ")
+    verb, space, rest = message.partition(" ")
     return {"is": "are", "has": "have"}.get(verb, verb) + space + rest

@@ -45,8 +45,8 @@ def run_program(
             process_group=0 if is_posix else None,
         )
     except OSError as error:
-        trouble = f"{error.filename or command[0]}: cannot be started: {error.strerror}"
-        return subprocess.CompletedProcess(list(command), CANNOT_START, b"", trouble.encode())
+        message = f"{error.filename or command[0]}: cannot be started: {error.strerror}"
+        return subprocess.CompletedProcess(list(command), CANNOT_START, b"", message.encode())
     with process:
         try:
             output, errors = process.communicate(input, timeout)
@@ -121,9 +121,9 @@ def _broken(program: Path, how: str, said: bytes, help: str) -> MirrorError:
     return MirrorError(
         Problem(
             subject=program.stem,
-            trouble=f"this program does not start: `{program.stem} {_VERSION}` {how}",
+            message=f"this program does not start: `{program.stem} {_VERSION}` {how}",
             code=ExitCode.PROGRAM,
-            facts=(
+            details=(
                 ("program", str(program)),
                 *(("said", redact(line.rstrip())) for line in lines[-_SHOWN:]),
             ),

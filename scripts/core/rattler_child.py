@@ -54,7 +54,7 @@ def call_rattler(
         raise MirrorError(
             Problem(
                 subject=subject,
-                trouble=timed_out(timeout),
+                message=timed_out(timeout),
                 code=ExitCode.PROGRAM,
                 help="see whether this machine, or a disk of it, hangs; then run this again",
             )
@@ -67,7 +67,7 @@ def call_rattler(
         raise MirrorError(
             Problem(
                 subject=subject,
-                trouble=f"cannot be imported: {answer['broken']}",
+                message=f"cannot be imported: {answer['broken']}",
                 code=ExitCode.PROGRAM,
                 help="install py-rattler into the environment of the tasks anew",
             )
@@ -79,9 +79,9 @@ def call_rattler(
     raise MirrorError(
         Problem(
             subject=subject,
-            trouble=f"ended with status {done.returncode} and no result",
+            message=f"ended with status {done.returncode} and no result",
             code=ExitCode.PROGRAM,
-            facts=tuple(("said", redact(line)) for line in last),
+            details=tuple(("said", redact(line)) for line in last),
         )
     )
 

@@ -18,13 +18,13 @@ class Report:
     """The result of one task: lines for people, data for `--json`, problems for both.
 
     `data` is what `--json` prints under the task's name; build it with `to_json`. Problems that
-    are all the same are shown as one that names `names` of them.
+    are all the same are shown as one that names `max_shown` of them.
     """
 
     lines: tuple[str, ...] = ()
     data: Mapping[str, Json] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
-    names: int = 5
+    max_shown: int = 5
 
     @property
     def exit_code(self) -> ExitCode:

@@ -106,11 +106,11 @@ def _link(subject: str, path: Path) -> Problem:
     return _problem(subject, "a link, through which nothing is written", ("leads to", target))
 
 
-def _problem(subject: str, trouble: str, *facts: tuple[str, str]) -> Problem:
+def _problem(subject: str, message: str, *details: tuple[str, str]) -> Problem:
     return Problem(
         subject=subject,
-        trouble=trouble,
+        message=message,
         code=ExitCode.USAGE,
-        facts=facts,
+        details=details,
         help="remove it, then run this again",
     )

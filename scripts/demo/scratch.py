@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from scripts.core.console import Console, Loudness
+from scripts.core.console import Console, Verbosity
 from scripts.core.errors import ExitCode, Problem, usage_error
 from scripts.core.report import Json, Report
 from scripts.core.scratch import scratch_folder
@@ -25,10 +25,12 @@ HOST: Final = "https://conda.example.org"
 # Settings of the user that must not reach the demo: it is the same for everybody.
 _FOREIGN: Final = ("PIXI_", "CONDA_", "_CONDA_", "RATTLER_", "PYTHONHOME")
 _LOOPBACK: Final = "127.0.0.1,localhost"
-_LOUDNESS: Final = {Loudness.QUIET: ["-q"], Loudness.NORMAL: [], Loudness.VERBOSE: ["-v"]}
+_LOUDNESS: Final = {Verbosity.QUIET: ["-q"], Verbosity.NORMAL: [], Verbosity.VERBOSE: ["-v"]}
 _GRACE: Final = 0.5  # seconds until a task is told that nobody waits for it any more
 # Those that a Problem can ask for; any other end is that of a program that failed.
-_ASKED_FOR: Final = frozenset({ExitCode.NO, ExitCode.USAGE, ExitCode.NETWORK, ExitCode.PROGRAM})
+_ASKED_FOR: Final = frozenset(
+    {ExitCode.FINDINGS, ExitCode.USAGE, ExitCode.NETWORK, ExitCode.PROGRAM}
+)
 
 
 @contextlib.contextmanager
@@ -86,7 +88,7 @@ def run_task_on(workspace: Path, task: str, env: Mapping[str, str], console: Con
 
     What it has to say to people it says itself.
     """
-    options = [*_LOUDNESS[console.loudness], *(["--json"] if console.json_wanted else [])]
+    options = [*_LOUDNESS[console.verbosity], *(["--json"] if console.json_wanted else [])]
     command = [sys.executable, "-P", "-m", f"tasks.{task}", "--manifest-path", str(workspace)]
     stdout = subprocess.PIPE if console.json_wanted else None
     with subprocess.Popen([*command, *options], stdout=stdout, env=dict(env)) as child:
@@ -105,6 +107,6 @@ def run_task_on(workspace: Path, task: str, env: Mapping[str, str], console: Con
     if child.returncode == ExitCode.OK:
         return Report(data={task: data})
     code = ExitCode(child.returncode) if child.returncode in _ASKED_FOR else ExitCode.PROGRAM
-    trouble = f"ended with exit code {child.returncode}, for the reason it gave"
-    problem = Problem(subject=f"the demo's {task}", trouble=trouble, code=code)
+    message = f"ended with exit code {child.returncode}, for the reason it gave"
+    problem = Problem(subject=f"the demo's {task}", message=message, code=code)
     return Report(data={task: data}, problems=(problem,))

@@ -46,8 +46,8 @@ def demo(keep: Path | None, console: Console) -> Report:
         tree = list(draw_tree(channel))
         hotfixes = list(find_hotfixes(channel))
         if not hotfixes:
-            trouble = "says of every artifact what its archive says: the hotfix was lost"
-            raise _failed("repodata.json", trouble)
+            message = "says of every artifact what its archive says: the hotfix was lost"
+            raise _failed("repodata.json", message)
         platform = str(call_rattler("current_platform", {}, env))
         said = _install_and_run(root, channel, env) if (channel / platform).is_dir() else None
         where = "nothing is left of it" if keep is None else f"kept in {root}"
@@ -126,8 +126,8 @@ def _install_and_run(root: Path, channel: Path, env: Mapping[str, str]) -> str:
     try:
         call_rattler("create", arguments, env)
     except RattlerRefusedError as error:
-        trouble = "cannot be installed from the channel that was made"
-        raise _failed(_PROGRAM, trouble, ("rattler", str(error))) from None
+        message = "cannot be installed from the channel that was made"
+        raise _failed(_PROGRAM, message, ("rattler", str(error))) from None
     return run_program(prefix)
 
 
@@ -146,10 +146,12 @@ def run_program(prefix: Path) -> str:
             check=True,
         )
     except (OSError, subprocess.SubprocessError) as error:
-        trouble = "was installed, yet does not run"
-        raise _failed(_PROGRAM, trouble, ("reason", str(error))) from None
+        message = "was installed, yet does not run"
+        raise _failed(_PROGRAM, message, ("reason", str(error))) from None
     return done.stdout.strip()
 
 
-def _failed(subject: str, trouble: str, *facts: tuple[str, str]) -> MirrorError:
-    return MirrorError(Problem(subject=subject, trouble=trouble, code=ExitCode.NO, facts=facts))
+def _failed(subject: str, message: str, *details: tuple[str, str]) -> MirrorError:
+    return MirrorError(
+        Problem(subject=subject, message=message, code=ExitCode.FINDINGS, details=details)
+    )

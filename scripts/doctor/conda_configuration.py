@@ -151,9 +151,9 @@ def _failed(conda: Path, option: str, how: str, said: str = "") -> Problem:
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     return Problem(
         subject="conda",
-        trouble=f"its configuration cannot be read: `conda config {option} --json` {how}",
+        message=f"its configuration cannot be read: `conda config {option} --json` {how}",
         code=ExitCode.PROGRAM,
-        facts=(("program", str(conda)), *(("said", redact(line)) for line in lines[-5:])),
+        details=(("program", str(conda)), *(("said", redact(line)) for line in lines[-5:])),
         help=f"conda config {option}, and mend what it names; or leave out --client conda",
     )
 

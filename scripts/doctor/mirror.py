@@ -353,8 +353,8 @@ class _Repodata:
                 parts.append(chunk)
                 size += len(chunk)
                 if size > _LARGEST:
-                    trouble = "cannot be read: larger than any repodata should be"
-                    raise usage_error(subject, trouble, help=_HELP)
+                    message = "cannot be read: larger than any repodata should be"
+                    raise usage_error(subject, message, help=_HELP)
         return b"".join(parts), body.encoding
 
 
@@ -394,8 +394,8 @@ def _unread(subject: str, url: str, error: DownloadError) -> Problem:
     code = error.kind.code
     return Problem(
         subject=subject,
-        trouble=f"cannot be read: {redact(error.text)}",
-        code=ExitCode.USAGE if code is ExitCode.NO else code,  # nothing was answered
-        facts=error.details,
+        message=f"cannot be read: {redact(error.text)}",
+        code=ExitCode.USAGE if code is ExitCode.FINDINGS else code,  # nothing was answered
+        details=error.details,
         help=error.kind.help_at(url, "pixi run doctor"),
     )

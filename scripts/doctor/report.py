@@ -81,7 +81,7 @@ def make_report(results: Results) -> Report:
         ),
         data=_data(results),
         problems=problems,
-        names=len(problems),  # it is the list to take to the mirror's keeper
+        max_shown=len(problems),  # it is the list to take to the mirror's keeper
     )
 
 
@@ -197,12 +197,14 @@ def _conda_lines(results: Results) -> Iterator[str]:
         yield from [f"{led}, if asked with {each}" for each in conda.options] or [led]
     if settings is None:
         error = results.conda_error
-        reason = "there is no conda on PATH" if error is None else error.trouble
+        reason = "there is no conda on PATH" if error is None else error.message
         yield f"conda: its configuration was not checked: {reason}"
 
 
-def _finding(subject: str, trouble: str, *facts: tuple[str, str], help: str) -> Problem:
-    return Problem(subject=subject, trouble=trouble, code=ExitCode.NO, facts=facts, help=help)
+def _finding(subject: str, message: str, *details: tuple[str, str], help: str) -> Problem:
+    return Problem(
+        subject=subject, message=message, code=ExitCode.FINDINGS, details=details, help=help
+    )
 
 
 def _content_problems(results: Results) -> Iterator[Problem]:
@@ -261,16 +263,16 @@ def _gap_problem(mirror: Mirror, first: Verdict, count: int, needed: tuple[str, 
     subject, help_line = str(folder), "its keeper mirrors this lock: `pixi run mirror`"
     if first.availability is Availability.NO_CHANNEL:
         subject, looked_for = redact(first.package.channel or subject), folder / NOARCH
-        trouble = "this channel is not mirrored"
+        message = "this channel is not mirrored"
     elif folder.name == NOARCH:
-        trouble = "there is no repodata"
+        message = "there is no repodata"
     else:
-        trouble = "this platform is not mirrored"
+        message = "this platform is not mirrored"
         add = f"`pixi run platforms --add {folder.name}`"
         help_line = f"its keeper mirrors it: {add}, `pixi run mirror`"
     return _finding(
         subject,
-        trouble,
+        message,
         ("looked for", f"{mirror.url_of(looked_for)}/repodata.json"),
         ("missing", f"{count} artifact{'' if count == 1 else 's'}"),
         needed,
@@ -280,34 +282,34 @@ def _gap_problem(mirror: Mirror, first: Verdict, count: int, needed: tuple[str, 
 
 def _artifact_problem(verdict: Verdict, needed: tuple[str, str]) -> Problem:
     package, subject = verdict.package, str(verdict.path)
-    facts: list[tuple[str, str]] = []
+    details: list[tuple[str, str]] = []
     if verdict.availability is Availability.OTHER:
-        trouble = f"the mirror has another {verdict.compared}"
-        facts = [("expected", verdict.expected), ("actual", verdict.actual)]
+        message = f"the mirror has another {verdict.compared}"
+        details = [("expected", verdict.expected), ("actual", verdict.actual)]
         help_line = f"one of both is of a later upload: `pixi update {package.name}`,"
         help_line += " or its keeper runs `pixi run mirror`"
     elif verdict.availability is Availability.NOT_MIRRORABLE:
         subject = redact(package.url)
         if url_subdir(package.url) in {None, verdict.path.parent.name}:
-            trouble = "nothing can lead pixi from this location to the mirror"
+            message = "nothing can lead pixi from this location to the mirror"
             help_line = "name a channel with a URL in `channels`, then `pixi lock`; `[mirrors]`"
             help_line += " replaces the beginning of URLs, and nothing else"
         else:
-            trouble = "a flat mirror has it in the record's subdir, not in that of this URL,"
-            trouble += " and `[mirrors]` replaces but the beginning of a URL"
-            facts = [("mirror", str(verdict.path))]
+            message = "a flat mirror has it in the record's subdir, not in that of this URL,"
+            message += " and `[mirrors]` replaces but the beginning of a URL"
+            details = [("mirror", str(verdict.path))]
             help_line = f'its keeper sets layout = "by-channel" under [{TABLE}],'
             help_line += " then `pixi run mirror`"
     else:
-        trouble = "is not in the mirror"
+        message = "is not in the mirror"
         help_line = "its keeper adds it: `pixi add`, then `pixi run mirror`"
         if verdict.near:
             rest = len(verdict.near) - _SHOWN
             near = [*map(str, verdict.near[:_SHOWN]), *([f"and {rest} more"] if rest > 0 else [])]
-            facts = [("it has", ", ".join(near))]
+            details = [("it has", ", ".join(near))]
             help_line = f"`pixi update {package.name}` takes what the mirror has,"
             help_line += " once pixi is led to it"
-    return _finding(subject, trouble, *facts, needed, help=help_line)
+    return _finding(subject, message, *details, needed, help=help_line)
 
 
 def _pixi_problems(results: Results) -> Iterator[Problem]:
@@ -315,26 +317,26 @@ def _pixi_problems(results: Results) -> Iterator[Problem]:
     consumer, pixi = results.consumer, results.pixi
     if not pixi.not_redirected or ConfiguredClient.PIXI not in consumer.clients:
         return
-    facts = [("asked now", each) for each in pixi.asked]
-    facts += [("read", each) for each in consumer.config.files]
-    facts += [("overridden by", redact(each)) for each in pixi.overridden_by]
-    facts.append(("needed by", ", ".join(map(str, pixi.not_redirected))))
+    details = [("asked now", each) for each in pixi.asked]
+    details += [("read", each) for each in consumer.config.files]
+    details += [("overridden by", redact(each)) for each in pixi.overridden_by]
+    details.append(("needed by", ", ".join(map(str, pixi.not_redirected))))
     if results.mirror.place.folder is not None:
         yield _finding(
             str(consumer.lock_path),
             "names upstream's URLs, for which no folder can stand in",
-            *facts,
+            *details,
             help="lock it anew from the folder, with the line above; or serve the folder over HTTP"
             " and ask again with --mirror http://HOST:PORT",
         )
         return
-    trouble = "nothing in pixi's configuration leads to this mirror"
+    message = "nothing in pixi's configuration leads to this mirror"
     if consumer.config.mirrors:
-        trouble = "pixi's configuration leads elsewhere, or not everywhere it should"
+        message = "pixi's configuration leads elsewhere, or not everywhere it should"
     help_line = f"the lines above, in {_config_file(consumer)}"
     if pixi.overridden_by:
         help_line += "; and take away what overrides them"
-    yield _finding("[mirrors]", trouble, *facts, help=help_line)
+    yield _finding("[mirrors]", message, *details, help=help_line)
 
 
 def _config_file(consumer: Consumer) -> str:
@@ -351,19 +353,19 @@ def _conda_problems(results: Results) -> Iterator[Problem]:
     if settings is None:
         return
     if conda.not_redirected:
-        trouble = "nothing in conda's configuration leads to this mirror"
+        message = "nothing in conda's configuration leads to this mirror"
         if settings.sources:
-            trouble = "conda's configuration leads elsewhere, or not everywhere it should"
-        facts = [("asked now", redact(each)) for each in asked_hosts(settings)]
-        facts += [("read", each) for each in settings.sources]
-        facts += [("overridden by", each) for each in conda.overridden_by]
-        facts.append(("needed by", ", ".join(sorted(conda.not_redirected))))
+            message = "conda's configuration leads elsewhere, or not everywhere it should"
+        details = [("asked now", redact(each)) for each in asked_hosts(settings)]
+        details += [("read", each) for each in settings.sources]
+        details += [("overridden by", each) for each in conda.overridden_by]
+        details.append(("needed by", ", ".join(sorted(conda.not_redirected))))
         help_line = "the options above with every command, or their channels in ~/.condarc"
         if not conda.options:
             help_line = "the line above, in ~/.condarc"
         if conda.overridden_by:
             help_line += "; and take away what overrides it"
-        yield _finding(".condarc", trouble, *facts, help=help_line)
+        yield _finding(".condarc", message, *details, help=help_line)
     if conda.missing_pip:
         yield _finding(
             ".condarc",

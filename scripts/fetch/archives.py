@@ -117,26 +117,26 @@ def archive_problem(
 
     `is_proven`: its bytes are those of pixi.lock, where it has a digest.
     """
-    code, digest = ExitCode.NO, check.artifact.digest
+    code, digest = ExitCode.FINDINGS, check.artifact.digest
     help_line = _UNHASHED if digest is None else _UPSTREAM if is_proven else _UNPROVEN
     found: list[tuple[str, str]] = []
     if isinstance(check.unread, FileNotFoundError | NotADirectoryError):
-        trouble, help_line = "is missing", "pixi run fetch"
+        message, help_line = "is missing", "pixi run fetch"
     elif check.unread is not None:
-        trouble, help_line = f"cannot be read: {check.unread.strerror}", "see to the disk"
+        message, help_line = f"cannot be read: {check.unread.strerror}", "see to the disk"
         code = ExitCode.USAGE
     elif check.damage is not None:
-        trouble, found = "is no artifact that can be opened", [("because", check.damage)]
+        message, found = "is no artifact that can be opened", [("because", check.damage)]
     else:
-        trouble = "is another package than pixi.lock says"
+        message = "is another package than pixi.lock says"
         found = [("expected", check.expected), ("actual", str(check.identity))]
     if found and is_proven and digest is not None:
         named = f"{digest.algorithm} {digest.hex}"
         found.append(("bytes", f"just those that pixi.lock names: {named}"))
     return Problem(
         subject=str(check.artifact.path),
-        trouble=trouble,
+        message=message,
         code=code,
-        facts=(*found, ("from", redact(check.artifact.urls[0])), *details),
+        details=(*found, ("from", redact(check.artifact.urls[0])), *details),
         help=help_line,
     )

@@ -314,7 +314,7 @@ def naming_who_has_it_open() -> Generator[None]:
         yield
     except MirrorError as error:
         [problem] = error.problems
-        text = f"{problem.subject}: {problem.trouble}"
+        text = f"{problem.subject}: {problem.message}"
         raise DownloadError(ErrorKind.IN_USE, text) from None
 
 

@@ -107,9 +107,9 @@ def unhashed_problems(artifacts: Iterable[Artifact], manifest: Manifest) -> tupl
     return tuple(
         Problem(
             subject=str(artifact.path),
-            trouble="the lock has neither sha256 nor md5 for it",
+            message="the lock has neither sha256 nor md5 for it",
             code=ExitCode.USAGE,
-            facts=(("from", redact(artifact.urls[0])),),
+            details=(("from", redact(artifact.urls[0])),),
             help=_digest_help(locations.get(artifact.name.lower()), manifest),
         )
         for artifact in artifacts
@@ -134,9 +134,9 @@ def space_problem(plan: Plan, free: int, folder: str) -> Problem | None:
         return None
     return Problem(
         subject=folder,
-        trouble="not enough room on this disk",
+        message="not enough room on this disk",
         code=ExitCode.USAGE,
-        facts=(
+        details=(
             ("needed", f"{human_size(plan.size)} and {human_size(_MARGIN)} to work with"),
             ("free", human_size(free)),
         ),

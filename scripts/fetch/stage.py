@@ -208,9 +208,9 @@ def _problem(failed: FailedDownload) -> Problem:
     source = error.source or failed.artifact.urls[0]
     return Problem(
         subject=str(failed.artifact.path),
-        trouble=redact(lower_first(error.text)),
+        message=redact(lower_first(error.text)),
         code=error.kind.code,
-        facts=(*error.details, ("from", redact(source))),
+        details=(*error.details, ("from", redact(source))),
         help=error.kind.help_at(source, "pixi run fetch"),
     )
 

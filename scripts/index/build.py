@@ -241,7 +241,7 @@ def _of_the_indexer(problem: Problem, indexer: Indexer) -> Problem:
     return replace(
         problem,
         code=ExitCode.PROGRAM,
-        facts=(*problem.facts, ("indexer", indexer.identity)),
+        details=(*problem.details, ("indexer", indexer.identity)),
         help="nothing was changed in the channel; try another version of the indexer",
     )
 
@@ -273,15 +273,15 @@ def _validate_records(subdirs: Sequence[SubdirRecords], named: Collection[PurePo
         problems += [
             Problem(
                 subject=str(path),
-                trouble=trouble,
+                message=message,
                 code=ExitCode.USAGE,
-                facts=(
+                details=(
                     ("from", "pixi.lock" if path in locked else "the index of before"),
                     ("reason", reason.splitlines()[0]),
                 ),
                 help=help_line,
             )
-            for trouble, reason in _refused(record, refused["specs"], refused["versions"])
+            for message, reason in _refused(record, refused["specs"], refused["versions"])
         ]
     if problems:
         raise MirrorError(*problems)

@@ -38,9 +38,9 @@ def compare_records(
             if is_complete or is_said:
                 yield Problem(
                     subject=str(path),
-                    trouble=f"{field} in {REPODATA} is not what it should be",
-                    code=ExitCode.NO,
-                    facts=(("expected", ours), ("actual", theirs)),
+                    message=f"{field} in {REPODATA} is not what it should be",
+                    code=ExitCode.FINDINGS,
+                    details=(("expected", ours), ("actual", theirs)),
                     help="pixi run index",
                 )
 
@@ -79,7 +79,7 @@ def normalise_specs(
         result = call_rattler("normalise", {"specs": sorted(texts)})
     except RattlerRefusedError as error:
         raise MirrorError(
-            Problem(subject="py-rattler (normalise)", trouble=str(error), code=ExitCode.PROGRAM)
+            Problem(subject="py-rattler (normalise)", message=str(error), code=ExitCode.PROGRAM)
         ) from None
     assert isinstance(result, Mapping)
     return {str(key): str(value) for key, value in result.items()}

@@ -209,7 +209,7 @@ def _present_records(folder: Path, subdir: PurePosixPath, console: Console) -> M
         # Until repodata.json, the last to become visible, it may name more than the others.
         return {**parse_repodata(data, str(path)).records, **(checksummed or {})}
     except DamagedIndexError as error:
-        [trouble] = error.problems
+        [message] = error.problems
     if checksummed is not None:
         return checksummed
     path = subdir / REPODATA_ZST
@@ -218,7 +218,7 @@ def _present_records(folder: Path, subdir: PurePosixPath, console: Console) -> M
         return parse_repodata(data, str(path)).records
     except (OSError, DamagedIndexError):
         console.warn(
-            f"{trouble.subject}: {trouble.trouble}; what it said of artifacts that the lock does"
+            f"{message.subject}: {message.message}; what it said of artifacts that the lock does"
             " not name is lost"
         )
         return {}

@@ -52,7 +52,7 @@ def find_indexer() -> Indexer:
         raise MirrorError(
             Problem(
                 subject=PROGRAM,
-                trouble="neither this program nor py-rattler is installed",
+                message="neither this program nor py-rattler is installed",
                 code=ExitCode.PROGRAM,
                 help="pixi add --feature tools rattler-index",
             )
@@ -70,8 +70,8 @@ def run_indexer(indexer: Indexer, channel: Path, artifacts: int) -> None:
         try:
             call_rattler("index", {"folder": os.fspath(channel)}, timeout=timeout)
         except RattlerRefusedError as error:
-            subject, trouble = "py-rattler (index)", "could not index the channel"
-            raise _failed(subject, trouble, str(error), channel) from None
+            subject, message = "py-rattler (index)", "could not index the channel"
+            raise _failed(subject, message, str(error), channel) from None
         return
     command = [str(indexer.program), "fs", str(channel)]
     try:
@@ -83,13 +83,13 @@ def run_indexer(indexer: Indexer, channel: Path, artifacts: int) -> None:
         raise _failed(PROGRAM, f"ended with status {done.returncode}", said, channel)
 
 
-def _failed(subject: str, trouble: str, said: str, channel: Path) -> MirrorError:
+def _failed(subject: str, message: str, said: str, channel: Path) -> MirrorError:
     """Blame the system for what is its fault: the folder is ours, and so is all that is in it."""
-    facts = tuple(("said", line) for line in said.splitlines()[-_SHOWN:])
+    details = tuple(("said", line) for line in said.splitlines()[-_SHOWN:])
     found = _ERROR_NUMBER.search(said)
     if found is None:
         return MirrorError(
-            Problem(subject=subject, trouble=trouble, code=ExitCode.PROGRAM, facts=facts)
+            Problem(subject=subject, message=message, code=ExitCode.PROGRAM, details=details)
         )
     number = int(found[1] or found[2])
     reason = os.strerror(number)
@@ -98,6 +98,6 @@ def _failed(subject: str, trouble: str, said: str, channel: Path) -> MirrorError
     return usage_error(
         str(channel.parent),
         f"{subject} cannot read or write here: {reason}",
-        *facts,
+        *details,
         help="see to the disk (df, dmesg), then pixi run index",
     )

@@ -78,11 +78,11 @@ def read_subdir_index(folder: Path, shown: PurePosixPath) -> IndexReading:
     agrees = zst is None or plain == zst
     if repodata is not None:
         if not agrees and index is not None:
-            trouble = f"is not the one that {REPODATA_ZST} holds"
-            problems += damaged(str(shown / REPODATA), trouble).problems
+            message = f"is not the one that {REPODATA_ZST} holds"
+            problems += damaged(str(shown / REPODATA), message).problems
         elif not agrees:  # nothing vouches for the zst, and so for neither
-            trouble = f"holds another {REPODATA} than the one here"
-            problems += damaged(str(shown / REPODATA_ZST), trouble).problems
+            message = f"holds another {REPODATA} than the one here"
+            problems += damaged(str(shown / REPODATA_ZST), message).problems
         problems += _misleading(shown / REPODATA, repodata.subdir, repodata.base_url or "")
     if index is not None:
         path = shown / SHARD_INDEX
@@ -109,8 +109,8 @@ def _read(file: Path, shown: PurePosixPath) -> bytes:
         return read_regular(file, LARGEST)
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
-        trouble = "is missing" if missing else f"cannot be read: {error.strerror}"
-        raise damaged(str(shown), trouble) from None
+        message = "is missing" if missing else f"cannot be read: {error.strerror}"
+        raise damaged(str(shown), message) from None
 
 
 def _read_shard_index(folder: Path, shown: PurePosixPath) -> ShardIndex:
@@ -160,11 +160,11 @@ def _compare_shard_index(
     if index.created_at != newest:
         yield dataclasses.replace(
             damaged(str(path), "created_at is not the newest timestamp of its records").problems[0],
-            facts=(("expected", newest), ("actual", str(index.created_at))),
+            details=(("expected", newest), ("actual", str(index.created_at))),
         )
     if index.revisions != repodata.revisions:
-        trouble = f"has other repodata_revisions than {REPODATA}"
-        yield from damaged(str(path), trouble).problems
+        message = f"has other repodata_revisions than {REPODATA}"
+        yield from damaged(str(path), message).problems
 
 
 def _read_shards(
@@ -186,8 +186,8 @@ def _read_shards(
             continue
         for file_name, record in found.items():
             if record.name.lower() != name:
-                trouble = f"the shard of {name} holds {file_name}"
-                problems += damaged(subject, trouble).problems
+                message = f"the shard of {name} holds {file_name}"
+                problems += damaged(subject, message).problems
             records[file_name] = record
     return records, problems
 
@@ -197,5 +197,5 @@ def _compare_shards(
 ) -> Iterator[Problem]:
     for file_name in sorted(records.keys() | in_shards.keys()):
         if records.get(file_name) != in_shards.get(file_name):
-            trouble = f"the shards and {REPODATA} say different things of it"
-            yield from damaged(str(shown / file_name), trouble).problems
+            message = f"the shards and {REPODATA} say different things of it"
+            yield from damaged(str(shown / file_name), message).problems

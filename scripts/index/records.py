@@ -77,10 +77,10 @@ def read_index_record(file: Path, subject: str) -> Record:
 
     Raises a MirrorError of exit code 1 that names `subject` where it is no readable artifact.
     """
-    trouble = f"cannot read its {INDEX_JSON}"
-    data = read_info_files(file, subject, {INDEX_JSON}, trouble).get(INDEX_JSON)
+    message = f"cannot read its {INDEX_JSON}"
+    data = read_info_files(file, subject, {INDEX_JSON}, message).get(INDEX_JSON)
     if data is None:
-        raise damaged_artifact(subject, f"{trouble}: there is none")
+        raise damaged_artifact(subject, f"{message}: there is none")
     try:
         row = json.loads(data)
         if isinstance(row, dict):  # tools of old wrote null for what is not there
@@ -89,7 +89,7 @@ def read_index_record(file: Path, subject: str) -> Record:
     except BadRecordError as error:
         raise damaged_artifact(subject, f"its {INDEX_JSON} is damaged: {error}") from None
     except (ValueError, RecursionError) as error:
-        raise damaged_artifact(subject, f"{trouble}: {error}") from None
+        raise damaged_artifact(subject, f"{message}: {error}") from None
 
 
 def _string(row: dict[str, Any], key: str) -> str | None:

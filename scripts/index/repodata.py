@@ -63,10 +63,10 @@ class Repodata:
     revisions: Mapping[str, Any] = field(default_factory=dict)
 
 
-def damaged(subject: str, trouble: str) -> DamagedIndexError:
+def damaged(subject: str, message: str) -> DamagedIndexError:
     """Make the error for an index file (`subject`) that is not what it should be."""
     return DamagedIndexError(
-        Problem(subject=subject, trouble=trouble, code=ExitCode.NO, help="pixi run index")
+        Problem(subject=subject, message=message, code=ExitCode.FINDINGS, help="pixi run index")
     )
 
 

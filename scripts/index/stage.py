@@ -110,19 +110,19 @@ def _missing_artifacts(channel: Channel) -> Iterable[Problem]:
     """Yield a problem for each artifact of the lock that is not there, or has another size."""
     for artifact in channel.artifacts:
         status, size = channel.there.get(artifact.path), artifact.size
-        facts: tuple[tuple[str, str], ...] = ()
+        details: tuple[tuple[str, str], ...] = ()
         if status is None:
-            trouble = "is not in the channel folder"
+            message = "is not in the channel folder"
         elif size is not None and status.st_size != size:
-            trouble = "size differs from pixi.lock"
-            facts = (("expected", f"{size} bytes"), ("actual", f"{status.st_size} bytes"))
+            message = "size differs from pixi.lock"
+            details = (("expected", f"{size} bytes"), ("actual", f"{status.st_size} bytes"))
         else:
             continue
         yield Problem(
             subject=str(artifact.path),
-            trouble=trouble,
+            message=message,
             code=ExitCode.USAGE,
-            facts=facts,
+            details=details,
             help="pixi run fetch",
         )
 
@@ -197,9 +197,9 @@ def _damaged(each: IndexedArtifact) -> Problem:
     """Say that an artifact is not what the index promises, and how to drop it."""
     return Problem(
         subject=str(each.path),
-        trouble="is in no lock, and its size is not that of its record",
-        code=ExitCode.NO,
-        facts=(("expected", f"{each.record.size} bytes"), ("actual", f"{each.size} bytes")),
+        message="is in no lock, and its size is not that of its record",
+        code=ExitCode.FINDINGS,
+        details=(("expected", f"{each.record.size} bytes"), ("actual", f"{each.size} bytes")),
         help=f"pixi run prune --drop {each.path}",
     )
 
@@ -239,9 +239,9 @@ def _read_stamps(place: ChannelPlace) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        trouble = f"cannot be read: {error.strerror}"
+        message = f"cannot be read: {error.strerror}"
         help_line = "remove it; it is made again"
-        raise usage_error(str(place.index_stamp), trouble, help=help_line) from None
+        raise usage_error(str(place.index_stamp), message, help=help_line) from None
     except (ValueError, RecursionError):
         return {}
     return stamps if isinstance(stamps, dict) else {}

@@ -118,11 +118,11 @@ def forget(workspace: Workspace, name: str) -> Report:
 
 
 def _unknown(name: str, state: MirrorState, named: Sequence[WorkspaceState]) -> MirrorError:
-    facts = tuple(("known", str(each)) for each in state.workspaces)
+    details = tuple(("known", str(each)) for each in state.workspaces)
     if named:
-        trouble = "several workspaces of this name share the channel, and all are still there"
-        return usage_error(name, trouble, *facts, help="pixi run prune --forget PATH-OF-MANIFEST")
-    return usage_error(name, "no workspace of this name shares the channel", *facts)
+        message = "several workspaces of this name share the channel, and all are still there"
+        return usage_error(name, message, *details, help="pixi run prune --forget PATH-OF-MANIFEST")
+    return usage_error(name, "no workspace of this name shares the channel", *details)
 
 
 def _dropped(
@@ -135,11 +135,11 @@ def _dropped(
     for path in drop:
         user = next((each for each in users.everybody if each.names(path)), None)
         if user is not None:
-            trouble, fact = "is named by a workspace", ("workspace", str(user))
-            raise usage_error(str(path), trouble, fact, help="pixi run fetch")
+            message, fact = "is named by a workspace", ("workspace", str(user))
+            raise usage_error(str(path), message, fact, help="pixi run fetch")
         if path not in there or not is_artifact_path(path):
-            trouble = "no such artifact in the channel folder that no workspace names"
-            raise usage_error(str(path), trouble, help="pixi run prune --dry-run")
+            message = "no such artifact in the channel folder that no workspace names"
+            raise usage_error(str(path), message, help="pixi run prune --dry-run")
     return tuple(there[path] for path in dict.fromkeys(drop))
 
 

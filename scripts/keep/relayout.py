@@ -195,9 +195,9 @@ def _damaged(found: Found, *, is_named: bool) -> Problem:
         help_line = "remove this file, then `pixi run mirror` in the workspace that names it"
     return Problem(
         subject=str(found.path),
-        trouble="damaged, so it cannot be arranged anew; nothing was changed",
-        code=ExitCode.NO,
-        facts=(("actual", found.actual or "nothing is there"),),
+        message="damaged, so it cannot be arranged anew; nothing was changed",
+        code=ExitCode.FINDINGS,
+        details=(("actual", found.actual or "nothing is there"),),
         help=help_line,
     )
 
@@ -207,7 +207,7 @@ def _no_place(retained: Sequence[PurePosixPath]) -> MirrorError:
         *(
             Problem(
                 subject=str(path),
-                trouble="retained (indexed, in no lock), and nobody knows its place in the new"
+                message="retained (indexed, in no lock), and nobody knows its place in the new"
                 " layout",
                 code=ExitCode.USAGE,
                 help="pixi run mirror --relayout --drop-retained",

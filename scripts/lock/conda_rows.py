@@ -228,6 +228,6 @@ def _checked(name: str, row: Row) -> FileName:
     file_name = parse_file_name(name)
     if file_name is None:
         expected = "name-version-build.conda or .tar.bz2"
-        trouble = f"{name!r} is no file name of a conda artifact ({expected})"
-        raise usage_error(row.subject, trouble, ("in", redact(row.where)))
+        message = f"{name!r} is no file name of a conda artifact ({expected})"
+        raise usage_error(row.subject, message, ("in", redact(row.where)))
     return file_name

@@ -52,8 +52,8 @@ def read_lock(path: Path) -> LockFile:
 def read_lock_text(path: Path) -> str:
     """Read the text of a lock file."""
     if not path.exists():
-        trouble = "cannot read this lock file: there is no such file"
-        raise usage_error(str(path), trouble, help="pixi lock")
+        message = "cannot read this lock file: there is no such file"
+        raise usage_error(str(path), message, help="pixi lock")
     return read_text(path, limit=_LARGEST, what="lock file")
 
 
@@ -63,8 +63,8 @@ def parse_lock(text: str, subject: str) -> LockFile:
     written = document.get("version")
     version = parse_digits(written) if isinstance(written, str) else None
     if version is None:
-        trouble = "not a pixi lock file: it has no version number"
-        raise usage_error(subject, trouble, help="pixi lock")
+        message = "not a pixi lock file: it has no version number"
+        raise usage_error(subject, message, help="pixi lock")
     if version > NEWEST:
         raise usage_error(
             subject,
@@ -149,8 +149,8 @@ def _parse_v4(top: Row, version: int) -> tuple[LockedEnvironment, ...]:
             elif key in platforms:
                 platform = platforms[key]
             else:
-                trouble = f"environment {name} is for {key}, which `platforms` does not name"
-                raise usage_error(row.subject, trouble)
+                message = f"environment {name} is for {key}, which `platforms` does not name"
+                raise usage_error(row.subject, message)
             of_platforms.append(_platform_packages(platform, table.rows(key), packages, name))
         read.append(
             LockedEnvironment(name=name, channels=_channels(row), platforms=tuple(of_platforms))
@@ -199,8 +199,8 @@ class _PackageList:
             if kind != "conda" or _fits(found, row, selector):
                 return found, row
         what = "a variant of a package" if candidates else "a package"
-        trouble = f"{where} refers to {what} that is not listed"
-        raise usage_error(self._subject, trouble, ("package", redact(location)), help="pixi lock")
+        message = f"{where} refers to {what} that is not listed"
+        raise usage_error(self._subject, message, ("package", redact(location)), help="pixi lock")
 
 
 def _read_v4(fields: dict[str, Any], subject: str) -> tuple[tuple[str, str], Found, Row]:

@@ -62,8 +62,8 @@ def check_satisfiability(
     for environment in manifest.environments:
         there = locked.pop(environment.name, None)
         if there is None:
-            trouble = f"has no environment {environment.name}, and {manifest.file_name} has"
-            problems.append(_finding(trouble))
+            message = f"has no environment {environment.name}, and {manifest.file_name} has"
+            problems.append(_finding(message))
             continue
         problems += _channel_problems(manifest, environment, there, root)
         problems += _platform_problems(manifest, environment, there)
@@ -97,9 +97,9 @@ def check_satisfiability(
     return tuple(problems), tuple(f"not checked: {each}" for each in _unchecked(manifest, unclear))
 
 
-def _finding(trouble: str, *facts: tuple[str, str]) -> Problem:
+def _finding(message: str, *details: tuple[str, str]) -> Problem:
     return Problem(
-        subject="pixi.lock", trouble=trouble, code=ExitCode.USAGE, facts=facts, help="pixi lock"
+        subject="pixi.lock", message=message, code=ExitCode.USAGE, details=details, help="pixi lock"
     )
 
 

@@ -152,9 +152,9 @@ def _artifacts(environments: tuple[LockedEnvironment, ...], layout: Layout) -> t
         if layout is Layout.BY_CHANNEL and package.channel and not names_folder(package.channel):
             problems[path] = Problem(
                 subject=redact(package.url),
-                trouble="no folder can be named for the channel that this is from",
+                message="no folder can be named for the channel that this is from",
                 code=ExitCode.USAGE,
-                facts=(("channel", redact(package.channel)),),
+                details=(("channel", redact(package.channel)),),
                 help=f'set layout = "flat" under [{TABLE}], or another channel',
             )
         there = found.get(path)
@@ -187,9 +187,9 @@ def _two_artifacts(there: Artifact, package: LockedPackage) -> Problem:
     rows = (("one", there.conda_record, there.urls[0]), ("other", package.record, package.url))
     return Problem(
         subject=str(there.path),
-        trouble="the lock names two different artifacts for this place",
+        message="the lock names two different artifacts for this place",
         code=ExitCode.USAGE,
-        facts=tuple(
+        details=tuple(
             (label, f"{each.sha256 or each.md5 or each.size} from {redact(url)}")
             for label, each, url in rows
         ),
@@ -206,9 +206,9 @@ def _refuse_shared_names(artifacts: tuple[Artifact, ...]) -> None:
     problems = [
         Problem(
             subject=name,
-            trouble="comes from two channels, which a flat mirror cannot keep apart",
+            message="comes from two channels, which a flat mirror cannot keep apart",
             code=ExitCode.USAGE,
-            facts=tuple((str(channel), url) for channel, url in urls.items()),
+            details=tuple((str(channel), url) for channel, url in urls.items()),
             help=f'set layout = "by-channel" under [{TABLE}]',
         )
         for name, urls in sorted(channels.items())

@@ -239,8 +239,8 @@ def parse_credentials(text: str, subject: str) -> dict[str, Credential]:
 
 
 def _parse_entry(host: str, entry: object, subject: str) -> Credential:
-    def wrong(trouble: str) -> MirrorError:
-        return usage_error(subject, f"the credential of {redact(host)} {trouble}", help=_HELP)
+    def wrong(message: str) -> MirrorError:
+        return usage_error(subject, f"the credential of {redact(host)} {message}", help=_HELP)
 
     if not isinstance(entry, dict) or len(entry) != 1:
         raise wrong("has not exactly one kind")

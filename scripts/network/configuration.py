@@ -260,8 +260,8 @@ def _mirrors(top: Table) -> Mirrors:
         try:
             result[_mirror_url(prefix)] = tuple(map(_mirror_url, urls))
         except ValueError:
-            trouble = f"{where} is not a URL, or has one that is none"
-            raise usage_error(top.subject, trouble) from None
+            message = f"{where} is not a URL, or has one that is none"
+            raise usage_error(top.subject, message) from None
     return tuple(result.items())
 
 

@@ -127,7 +127,7 @@ class ErrorKind(Enum):
         """The exit code that it asks for."""
         if self in _OF_THE_NETWORK:
             return ExitCode.NETWORK
-        return ExitCode.NO if self in _ANSWERED_NO else ExitCode.USAGE
+        return ExitCode.FINDINGS if self in _ANSWERED_NO else ExitCode.USAGE
 
     def help_at(self, url: str, again: str) -> str:
         """Write the help of an error at a URL; `again` is the command that met it."""

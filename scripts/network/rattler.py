@@ -115,9 +115,9 @@ class RattlerClient:
             said = errors.read().decode("utf-8", "replace").strip().splitlines()[-_SHOWN:]
         problem = Problem(
             subject="py-rattler (download)",
-            trouble=f"ended with status {code} and no result",
+            message=f"ended with status {code} and no result",
             code=ExitCode.PROGRAM,
-            facts=tuple(("said", redact(line)) for line in said),
+            details=tuple(("said", redact(line)) for line in said),
         )
         with self._lock:
             self._child = None
@@ -171,7 +171,7 @@ def refusal(text: str, url: str, buckets: Container[str]) -> DownloadError:
 
 
 def _refusal_of_s3(
-    text: str, status: int | None, message: str, bucket: str, *, is_set: bool
+    text: str, status: int | None, words: str, bucket: str, *, is_set: bool
 ) -> DownloadError:
     """Tell keys that lack from a bucket's endpoint and region that lack, or are another's.
 
@@ -179,14 +179,14 @@ def _refusal_of_s3(
     could not sign the request is all that it says of missing settings.
     """
     is_unsigned = status is None and "presign" in text
-    said = () if is_unsigned else (("said", message),)
+    said = () if is_unsigned else (("said", words),)
     kind = ErrorKind.CUT_OFF if status is None else kind_of_status(status)
-    trouble = f"HTTP {status} from the bucket {bucket}"
+    message = f"HTTP {status} from the bucket {bucket}"
     if (is_unsigned and is_set) or status in {401, 403}:
-        kind, trouble = ErrorKind.S3_KEYS, f"no keys are set that open the bucket {bucket}"
+        kind, message = ErrorKind.S3_KEYS, f"no keys are set that open the bucket {bucket}"
     elif is_unsigned or kind is ErrorKind.REFUSED:
         wrong = "what is set does not fit" if is_set else "nothing is set for"
-        kind, trouble = ErrorKind.S3_OPTIONS, f"{wrong} the bucket {bucket}"
+        kind, message = ErrorKind.S3_OPTIONS, f"{wrong} the bucket {bucket}"
     elif status is None:
-        trouble = f"the bucket {bucket} could not be asked"
-    return DownloadError(kind, trouble, *said, status=status)
+        message = f"the bucket {bucket} could not be asked"
+    return DownloadError(kind, message, *said, status=status)

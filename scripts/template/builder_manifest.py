@@ -51,12 +51,12 @@ def read_packages(specs: Sequence[str]) -> dict[str, Fields]:
         name = answer.get("name")
         if name is None:
             reason = redact(str(answer["refused"]).splitlines()[0])
-            trouble = f"no MatchSpec that can be written: {reason}"
+            message = f"no MatchSpec that can be written: {reason}"
             help_ = "pixi run new DIR numpy 'scipy>=1.15,<2'"
-            problems.append(_problem(redact(spec) or "PACKAGE", trouble, help_))
+            problems.append(_problem(redact(spec) or "PACKAGE", message, help_))
         elif name in packages:
-            trouble = f"asked for twice: {given[name]!r} and {spec!r}"
-            problems.append(_problem(name, trouble, "one MatchSpec may say both, with a comma"))
+            message = f"asked for twice: {given[name]!r} and {spec!r}"
+            problems.append(_problem(name, message, "one MatchSpec may say both, with a comma"))
         else:
             packages[name], given[name] = answer["fields"], spec
     if problems:
@@ -89,8 +89,8 @@ def render_manifest(
     mirrored = tuple(dict.fromkeys(platforms)) or PLATFORMS
     for platform in mirrored:
         if platform == NOARCH:
-            trouble = "noarch is no platform: its packages come with every other one"
-            raise usage_error("platforms", trouble)
+            message = "noarch is no platform: its packages come with every other one"
+            raise usage_error("platforms", message)
         check_subdir(platform, "platforms")
     payload = dict(packages) or dict.fromkeys(PACKAGES, _ANY)
     lines = [f"{toml_key(package)} = {_requirement(payload[package])}" for package in payload]
@@ -156,9 +156,9 @@ def _of_package(name: str, fields: Fields, known: set[str]) -> Iterator[Problem]
     wrong = tuple(_of_channel(name, channel))
     yield from wrong
     if not wrong and channel_base_url(channel) not in known:
-        trouble = f"is to come from {channel}, which is no channel of the workspace"
-        yield _problem(name, trouble, f"--channel {channel}")
+        message = f"is to come from {channel}, which is no channel of the workspace"
+        yield _problem(name, message, f"--channel {channel}")
 
 
-def _problem(subject: str, trouble: str, help_: str) -> Problem:
-    return Problem(subject=subject, trouble=trouble, code=ExitCode.USAGE, help=help_)
+def _problem(subject: str, message: str, help_: str) -> Problem:
+    return Problem(subject=subject, message=message, code=ExitCode.USAGE, help=help_)

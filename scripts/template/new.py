@@ -185,10 +185,10 @@ def _init(folder: Path) -> bool:
     return True
 
 
-def program_failed(subject: str, trouble: str, stderr: bytes) -> MirrorError:
+def program_failed(subject: str, message: str, stderr: bytes) -> MirrorError:
     """Make the error of exit code 4 that shows a program's last lines."""
     said = stderr.decode("utf-8", "replace").strip().splitlines()[-5:]
-    facts = tuple(("said", redact(line)) for line in said)
+    details = tuple(("said", redact(line)) for line in said)
     return MirrorError(
-        Problem(subject=subject, trouble=trouble, code=ExitCode.PROGRAM, facts=facts)
+        Problem(subject=subject, message=message, code=ExitCode.PROGRAM, details=details)
     )

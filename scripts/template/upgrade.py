@@ -31,8 +31,8 @@ _RECORD: Final = ".template.json"  # of builders that had the tool as several hu
 _LARGEST: Final = 64 << 20  # bytes of a tool
 _EDITED: Final = Problem(
     subject=MANIFEST,
-    trouble=f"you have changed tables that are those of {PYZ}; nothing was written",
-    code=ExitCode.NO,
+    message=f"you have changed tables that are those of {PYZ}; nothing was written",
+    code=ExitCode.FINDINGS,
     help="what is yours can be in a feature of its own; take it out of these tables, or say"
     " --replace, which takes the newer ones as they are",
 )

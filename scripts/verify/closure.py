@@ -312,7 +312,7 @@ class _Teller:
 
     def _finding(self, problem: Problem, places: frozenset[Place]) -> Finding:
         if problem.help != "pixi run index":  # as the level `index` says it
-            problem = replace(problem, facts=(*problem.facts, used_by(places)))
+            problem = replace(problem, details=(*problem.details, used_by(places)))
         return Finding(level=Level.CLOSURE, problem=problem, places=places)
 
     def _unmet(
@@ -323,22 +323,22 @@ class _Teller:
         reasons: Mapping[str, tuple[str | None, str] | None],
     ) -> Problem:
         """Say what is required, what is there, what would do elsewhere, and who needs it all."""
-        facts = [("has", text) for text in there]
+        details = [("has", text) for text in there]
         if row["refused"] is not None:
             state = "which is no MatchSpec"
-            facts = [("said", line) for line in row["refused"].splitlines()[:_SHOWN]]
+            details = [("said", line) for line in row["refused"].splitlines()[:_SHOWN]]
         else:
             is_required = row["kind"] == "requires"
             state = "which is not met" if is_required else "which is not kept"
-            facts = facts or [("has", f"no {row['name']}")]
-            facts += [("elsewhere", text) for text in self._elsewhere(each, row)]
+            details = details or [("has", f"no {row['name']}")]
+            details += [("elsewhere", text) for text in self._elsewhere(each, row)]
         if "who" in row:
-            facts += [("needed by", line) for line in _needed_by(each, row["who"], reasons)]
+            details += [("needed by", line) for line in _needed_by(each, row["who"], reasons)]
         return Problem(
             subject=_subject(each, row),
-            trouble=f"{row['kind']} {_text(each, row)}, {state}",
-            code=ExitCode.NO,
-            facts=tuple(facts),
+            message=f"{row['kind']} {_text(each, row)}, {state}",
+            code=ExitCode.FINDINGS,
+            details=tuple(details),
             help=_help(each, row),
         )
 
@@ -389,9 +389,9 @@ def _text(each: PackageSet, row: Any) -> str:
 def _refused(each: PackageSet, said: str) -> Problem:
     return Problem(
         subject=str(each.place),
-        trouble=f"the locked packages of {each.root} do not go together",
-        code=ExitCode.NO,
-        facts=said_lines(said, _LISTED),
+        message=f"the locked packages of {each.root} do not go together",
+        code=ExitCode.FINDINGS,
+        details=said_lines(said, _LISTED),
         help="pixi lock",
     )
 

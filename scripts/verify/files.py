@@ -131,7 +131,7 @@ def _result(
     environment_problems: list[Problem] = []
     unproven: set[Place] = set()
     for problem, places in problems:
-        if problem is not None and problem.code is ExitCode.NO:
+        if problem is not None and problem.code is ExitCode.FINDINGS:
             findings.append(Finding(level=level, problem=problem, places=places))
         elif problem is not None:
             environment_problems.append(problem)
@@ -181,38 +181,40 @@ def _compare(
     wanted: _Wanted, seen: _Seen, uses: UsageIndex, *, allow_unhashed: bool
 ) -> Problem | None:
     """Say what is wrong with an artifact; the first thing only."""
-    code, advice = ExitCode.NO, "pixi run fetch"
+    code, advice = ExitCode.FINDINGS, "pixi run fetch"
     contrast: tuple[str, str] | None = None
     digest = wanted.digest
     if seen.error is not None:
         code, advice = ExitCode.USAGE, "see to the disk and its permissions, then run this again"
-        trouble = f"cannot be read: {seen.error.strerror}"
+        message = f"cannot be read: {seen.error.strerror}"
     elif seen.instead is not None:
-        trouble = seen.instead
-        if "link" in trouble:
+        message = seen.instead
+        if "link" in message:
             advice = "put the files themselves in the place of the link"
     elif wanted.size is not None and seen.size != wanted.size:
-        trouble = f"size differs from {wanted.source}"
+        message = f"size differs from {wanted.source}"
         contrast = (f"{wanted.size} bytes", f"{seen.size} bytes")
     elif digest is not None and seen.digest != digest.hex:
-        trouble = f"{digest.algorithm} differs from {wanted.source}"
+        message = f"{digest.algorithm} differs from {wanted.source}"
         contrast = (digest.hex, str(seen.digest))
         # fetch believes a digest that it knows, and a disk may forget bits without telling
         advice = "remove this file, then `pixi run fetch`"
     elif digest is None and wanted.locked is not None and not allow_unhashed:
-        trouble = "nothing can be proven of it: pixi.lock has neither sha256 nor md5"
+        message = "nothing can be proven of it: pixi.lock has neither sha256 nor md5"
         advice = "allow-unhashed = true under [tool.pixi-mirror], if that will do"
     else:
         return None
-    facts = tuple(zip(("expected", "actual"), contrast or (), strict=False))
+    details = tuple(zip(("expected", "actual"), contrast or (), strict=False))
     if wanted.locked is not None:
         origin = ("from", redact(wanted.locked.urls[0]))
-        facts = (*facts, origin, used_by(uses.places(wanted.path)))
-    elif code is ExitCode.NO and wanted.is_retained:
-        trouble, advice = f"retained, {trouble}", f"pixi run prune --drop {wanted.path}"
-    elif code is ExitCode.NO:
+        details = (*details, origin, used_by(uses.places(wanted.path)))
+    elif code is ExitCode.FINDINGS and wanted.is_retained:
+        message, advice = f"retained, {message}", f"pixi run prune --drop {wanted.path}"
+    elif code is ExitCode.FINDINGS:
         advice = "remove this file, then `pixi run mirror` in the workspace that names it"
-    return Problem(subject=str(wanted.path), trouble=trouble, code=code, facts=facts, help=advice)
+    return Problem(
+        subject=str(wanted.path), message=message, code=code, details=details, help=advice
+    )
 
 
 def check_archives(

@@ -167,9 +167,9 @@ def incomplete(selection: Selection, allowed: AbstractSet[Kind]) -> Iterator[Fin
         if row.kind not in allowed:
             problem = Problem(
                 subject=row.name,
-                trouble=f"is not in the channel: {row.reason}",
-                code=ExitCode.NO,
-                facts=(("from", redact(row.location)), ("used by", ", ".join(where))),
+                message=f"is not in the channel: {row.reason}",
+                code=ExitCode.FINDINGS,
+                details=(("from", redact(row.location)), ("used by", ", ".join(where))),
                 help=f'allow-incomplete = ["{row.kind}"] under [{TABLE}], if that will do',
             )
             yield Finding(
@@ -181,9 +181,9 @@ def untracked(path: PurePosixPath, size: int) -> Finding:
     """Make the finding of a file that nobody knows."""
     problem = Problem(
         subject=str(path),
-        trouble="untracked: no workspace names it, and no index ever did",
-        code=ExitCode.NO,
-        facts=(("size", f"{size} bytes"),),
+        message="untracked: no workspace names it, and no index ever did",
+        code=ExitCode.FINDINGS,
+        details=(("size", f"{size} bytes"),),
         help="move it out of the channel folder",
     )
     return Finding(level=None, problem=problem, places=frozenset())

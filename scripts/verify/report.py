@@ -66,7 +66,7 @@ def make_report(results: Results) -> Report:
         lines=(*_place_lines(results), *_lines(results)),
         data=_data(results),
         problems=tuple(dict.fromkeys(problems)),  # two levels may see the same
-        names=len(results.findings),  # who approves a transfer reads them all
+        max_shown=len(results.findings),  # who approves a transfer reads them all
     )
 
 

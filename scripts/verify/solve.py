@@ -346,9 +346,9 @@ def compare_answer(
     if "refused" in reply:
         refusal = Problem(
             subject=str(job.place),
-            trouble="cannot be solved from the channel alone",
-            code=ExitCode.NO,
-            facts=said_lines(str(reply["refused"]), _SHOWN),
+            message="cannot be solved from the channel alone",
+            code=ExitCode.FINDINGS,
+            details=said_lines(str(reply["refused"]), _SHOWN),
             help="pixi run verify --level index,closure",
         )
         return dataclasses.replace(plain, problem=refusal)
@@ -362,14 +362,14 @@ def compare_answer(
     reason = _reason(job, solved - job.locked, retained)
     problem: Problem | None = None
     if reason is None:
-        facts = [("lacks", str(gone)) for gone, _ in found[:_SHOWN]]
+        details = [("lacks", str(gone)) for gone, _ in found[:_SHOWN]]
         if len(found) > _SHOWN:
-            facts.append(("and", f"{len(found) - _SHOWN} more"))
+            details.append(("and", f"{len(found) - _SHOWN} more"))
         problem = Problem(
             subject=str(job.place),
-            trouble="solved from the channel alone, it has less than pixi.lock",
-            code=ExitCode.NO,
-            facts=tuple(facts),
+            message="solved from the channel alone, it has less than pixi.lock",
+            code=ExitCode.FINDINGS,
+            details=tuple(details),
             help="pixi run verify --level index, and `pixi lock` if the manifest asks for less",
         )
     return dataclasses.replace(plain, differences=found, reason=reason, problem=problem)

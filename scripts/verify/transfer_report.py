@@ -86,8 +86,8 @@ def write_reports(
             text = render_document(document, target.suffix.lower())
             write_atomically(target, text.encode())
         except OSError as error:
-            trouble = f"cannot write this file: {error.strerror}"
-            problems.append(Problem(subject=str(target), trouble=trouble, code=ExitCode.USAGE))
+            message = f"cannot write this file: {error.strerror}"
+            problems.append(Problem(subject=str(target), message=message, code=ExitCode.USAGE))
         else:
             written.append(str(target))
     return dataclasses.replace(

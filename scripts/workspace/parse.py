@@ -72,8 +72,8 @@ def parse_manifest(text: str, *, name: str) -> Manifest:
     for environment in environments:
         for feature in environment.features:
             if feature not in known:
-                trouble = f"names the feature {feature}, which is not defined"
-                raise usage_error(name, f"environment {environment.name} {trouble}")
+                message = f"names the feature {feature}, which is not defined"
+                raise usage_error(name, f"environment {environment.name} {message}")
     return Manifest(
         file_name=name,
         name=workspace.string("name") or project.string("name"),
@@ -95,8 +95,8 @@ def workspace_table(pixi: Table) -> Table:
     for key in ("workspace", "project"):
         if key in pixi.fields:
             return pixi.table(key)
-    trouble = f"not a pixi workspace: there is no table [{pixi.path_of('workspace')}]"
-    raise usage_error(pixi.subject, trouble, help="pixi init")
+    message = f"not a pixi workspace: there is no table [{pixi.path_of('workspace')}]"
+    raise usage_error(pixi.subject, message, help="pixi init")
 
 
 def _parse_channels(table: Table) -> tuple[ManifestChannel, ...]:

@@ -56,7 +56,7 @@ def need_pixi(environ: Mapping[str, str], task: str) -> Path:
         raise MirrorError(
             Problem(
                 subject="pixi",
-                trouble=f"this program is not on PATH, and `{task}` cannot do without it",
+                message=f"this program is not on PATH, and `{task}` cannot do without it",
                 code=ExitCode.PROGRAM,
                 help=_INSTALL,
             )
@@ -97,9 +97,9 @@ def run_pixi(pixi: Path, arguments: Sequence[str], manifest: Path) -> str:
     raise MirrorError(
         Problem(
             subject=redact(" ".join(["pixi", *arguments])),
-            trouble=f"failed with exit code {done.returncode}",
+            message=f"failed with exit code {done.returncode}",
             code=ExitCode.PROGRAM,
-            facts=tuple(("said", redact(line)) for line in said),
+            details=tuple(("said", redact(line)) for line in said),
         )
     )
 

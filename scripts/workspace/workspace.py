@@ -48,8 +48,8 @@ def open_workspace(manifest_path: Path | None, overrides: SettingOverrides) -> W
     try:
         path = _nearest(Path.cwd()) if manifest_path is None else _given(manifest_path)
     except OSError as error:  # a folder that nobody may look into, or that is gone
-        trouble = f"cannot look for a manifest there: {error.strerror}"
-        raise usage_error(str(manifest_path or "the current folder"), trouble) from None
+        message = f"cannot look for a manifest there: {error.strerror}"
+        raise usage_error(str(manifest_path or "the current folder"), message) from None
     manifest = parse_manifest(read_manifest_text(path), name=path.name)
     settings = override(manifest.settings, overrides)
     root = path.parent
@@ -80,12 +80,12 @@ def _given(path: Path) -> Path:
     if path.is_dir():
         found = _in_folder(path)
         if found is None:
-            trouble = f"this folder has none of {', '.join(_NAMES)}"
-            raise usage_error(str(path), trouble, help="pixi init")
+            message = f"this folder has none of {', '.join(_NAMES)}"
+            raise usage_error(str(path), message, help="pixi init")
         return found
     if path.name not in _NAMES and path.exists():
-        trouble = f"pixi reads no manifest of this name, only {', '.join(_NAMES)}"
-        raise usage_error(str(path), trouble)
+        message = f"pixi reads no manifest of this name, only {', '.join(_NAMES)}"
+        raise usage_error(str(path), message)
     return path
 
 
@@ -135,21 +135,21 @@ def _channel_folder(root: Path, channel_dir: str) -> Path:
         raise usage_error(subject, f"{channel_dir!r} is no path: write it out", help=advice)
     folder = _resolved(root / channel_dir, subject)
     refuse_non_utf8(folder, f"{advice} under [{TABLE}]")
-    trouble = None
+    message = None
     if root.is_relative_to(folder):
-        trouble = "is the workspace's own folder, or one around it"
+        message = "is the workspace's own folder, or one around it"
     elif STATE_FOLDER in folder.parts:
-        trouble = f"is in {STATE_FOLDER}, where working state lives"
+        message = f"is in {STATE_FOLDER}, where working state lives"
     elif folder.name.casefold() == TOOL_FOLDER:
-        trouble = f"is a name that {STATE_FOLDER} has for something else"
+        message = f"is a name that {STATE_FOLDER} has for something else"
     else:
         try:
             if folder.exists() and not folder.is_dir():
                 raise usage_error(subject, f"{channel_dir!r} is a file, not a folder")
         except OSError as error:  # a name that this file system cannot have
-            trouble = f"cannot be a folder: {error.strerror}"
-    if trouble is not None:
-        raise usage_error(subject, f"{channel_dir!r} {trouble}", help=advice)
+            message = f"cannot be a folder: {error.strerror}"
+    if message is not None:
+        raise usage_error(subject, f"{channel_dir!r} {message}", help=advice)
     return folder
 
 

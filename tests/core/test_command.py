@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from scripts.core.command import Handler, run_task, task_parser
-from scripts.core.console import Console, Loudness
+from scripts.core.console import Console, Verbosity
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.report import Report
 from tests.support.template import ROOT
@@ -34,7 +34,7 @@ def _own_handlers() -> Iterator[None]:
 
 
 def run(handler: Handler, *argv: str) -> int:
-    return run_task("demo", task_parser("demo", "show something"), handler, argv)
+    return run_task("example", task_parser("example", "show something"), handler, argv)
 
 
 def good(options: argparse.Namespace, console: Console) -> Report:
@@ -65,7 +65,10 @@ def test_verbose(capsys: Capture) -> None:
 def test_json(capsys: Capture) -> None:
     assert run(good, "--json") == 0
     assert capsys.readouterr() == (
-        '{\n  "task": "demo",\n  "exit-code": 0,\n  "count": 1,\n  "problems": []\n}\n',
+        (
+            '{\n  "schema": 1,\n  "task": "example",\n  "exit-code": 0,\n  "count": 1,\n'
+            '  "problems": []\n}\n'
+        ),
         "under way\n",
     )
 
@@ -83,15 +86,16 @@ def test_an_error_as_json(capsys: Capture) -> None:
     out, err = capsys.readouterr()
     assert err == ""
     assert json.loads(out) == {
-        "task": "demo",
+        "task": "example",
+        "schema": 1,
         "exit-code": 2,
         "problems": [
             {
                 "subject": "pixi.lock",
-                "trouble": "is missing",
-                "facts": {"at": "https://********@host/"},
+                "message": "is missing",
+                "details": {"at": "https://********@host/"},
                 "help": "pixi lock",
-                "exit-code": 2,
+                "code": 2,
             }
         ],
     }
@@ -99,8 +103,8 @@ def test_an_error_as_json(capsys: Capture) -> None:
 
 def test_problems_in_a_report_make_the_exit_code_too(capsys: Capture) -> None:
     problems = (
-        Problem(subject="a", trouble="did not come", code=ExitCode.NETWORK),
-        Problem(subject="b", trouble="is wrong", code=ExitCode.NO),
+        Problem(subject="a", message="did not come", code=ExitCode.NETWORK),
+        Problem(subject="b", message="is wrong", code=ExitCode.FINDINGS),
     )
     assert run(lambda *_: Report(lines=("half",), problems=problems)) == 1
     assert capsys.readouterr() == ("half\n", "error: a: did not come\nerror: b: is wrong\n")
@@ -109,8 +113,8 @@ def test_problems_in_a_report_make_the_exit_code_too(capsys: Capture) -> None:
 def test_all_problems_of_one_error_are_told(capsys: Capture) -> None:
     def handler(options: argparse.Namespace, console: Console) -> Report:
         raise MirrorError(
-            Problem(subject="a", trouble="is wrong", code=ExitCode.NO),
-            Problem(subject="b", trouble="failed", code=ExitCode.PROGRAM),
+            Problem(subject="a", message="is wrong", code=ExitCode.FINDINGS),
+            Problem(subject="b", message="failed", code=ExitCode.PROGRAM),
         )
 
     assert run(handler) == 4
@@ -122,7 +126,7 @@ def test_ctrl_c(capsys: Capture) -> None:
         raise KeyboardInterrupt
 
     assert run(handler) == 130
-    note = "demo: interrupted; artifacts already placed are kept\n"
+    note = "example: interrupted; artifacts already placed are kept\n"
     assert capsys.readouterr() == ("", note)
     assert run(handler, "-q") == 130
     assert capsys.readouterr() == ("", "")
@@ -217,21 +221,21 @@ def test_wrong_options(capsys: Capture, argv: tuple[str, ...], message: str) -> 
     assert caught.value.code == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.splitlines()[-1] == f"pixi run demo: error: {message}"
+    assert err.splitlines()[-1] == f"pixi run example: error: {message}"
 
 
 def test_the_common_options_reach_the_handler() -> None:
-    seen: list[tuple[Path | None, Loudness, bool]] = []
+    seen: list[tuple[Path | None, Verbosity, bool]] = []
 
     def handler(options: argparse.Namespace, console: Console) -> Report:
-        seen.append((options.manifest_path, console.loudness, console.json_wanted))
+        seen.append((options.manifest_path, console.verbosity, console.json_wanted))
         return Report()
 
     assert run(handler, "--manifest-path", "a/pixi.toml", "-v", "--json") == 0
     assert run(handler) == 0
     assert seen == [
-        (Path("a/pixi.toml"), Loudness.VERBOSE, True),
-        (None, Loudness.NORMAL, False),
+        (Path("a/pixi.toml"), Verbosity.VERBOSE, True),
+        (None, Verbosity.NORMAL, False),
     ]
 
 
@@ -246,7 +250,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a backgro
 def handler(options, console):
 {body}
 
-sys.exit(run_task("demo", task_parser("demo", "x"), handler, sys.argv[1:]))
+sys.exit(run_task("example", task_parser("example", "x"), handler, sys.argv[1:]))
 """
 
 
@@ -280,7 +284,7 @@ def test_a_signal_ends_a_real_run_with_its_clearing_up_done(number: signal.Signa
         child.send_signal(number)
         _, err = child.communicate(timeout=20)
     assert child.returncode == 130
-    assert err == b"cleared up\ndemo: interrupted; artifacts already placed are kept\n"
+    assert err == b"cleared up\nexample: interrupted; artifacts already placed are kept\n"
 
 
 STUBBORN = """
@@ -372,7 +376,7 @@ def shell(line: str, body: str) -> subprocess.CompletedProcess[bytes]:
         from scripts.core.report import Report
         def handler(options, console):
             BODY
-        sys.exit(run_task("demo", task_parser("demo", "show something"), handler, sys.argv[1:]))
+        sys.exit(run_task("example", task_parser("example", "show something"), handler, sys.argv[1:]))
         """
     ).replace("BODY", body)
     command = ["sh", "-c", line, "sh", sys.executable, "-c", code]
@@ -391,7 +395,7 @@ def test_a_result_that_cannot_be_written(options: str) -> None:
     # Control: notes that cannot be written are no reason to stop.
     done = shell(f'exec "$@" {options} 2>/dev/full', body)
     assert done.returncode == 0
-    assert (b'"task": "demo"' if options else b"done\n") in done.stdout
+    assert (b'"task": "example"' if options else b"done\n") in done.stdout
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a shell of POSIX closes the streams")
@@ -402,7 +406,7 @@ def test_streams_that_are_closed(tmp_path: Path, closed: str) -> None:
     body = (
         f"opened = open({str(file)!r}, 'wb'); console.note('note'); console.warn('warning');"
         " os.write(1, b'1'); os.write(2, b'2');"
-        " problem = Problem(subject='it', trouble='is wrong', code=1);"
+        " problem = Problem(subject='it', message='is wrong', code=1);"
         " return Report(lines=('done',), problems=(problem,))"
     )
     done = shell(f'exec "$@" {closed}', body)

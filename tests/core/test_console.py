@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.core.console import Console, Loudness
+from scripts.core.console import Console, Verbosity
 from scripts.core.errors import ExitCode, Problem
 from scripts.core.report import Json, Report
 from tests.support.template import ROOT
@@ -27,22 +27,24 @@ def say_everything(console: Console) -> None:
     console.note("note")
     console.detail("detail")
     console.warn("warn")
-    console.problem(Problem(subject="it", trouble="is wrong", code=ExitCode.NO, help="mend it"))
+    console.problem(
+        Problem(subject="it", message="is wrong", code=ExitCode.FINDINGS, help="mend it")
+    )
 
 
 PROBLEM = "error: it: is wrong\nhelp: mend it\n"
 
 
 @pytest.mark.parametrize(
-    ("loudness", "out", "err"),
+    ("verbosity", "out", "err"),
     [
-        (Loudness.QUIET, "", PROBLEM),
-        (Loudness.NORMAL, "result\n", f"note\nwarning: warn\n{PROBLEM}"),
-        (Loudness.VERBOSE, "result\n", f"note\ndetail\nwarning: warn\n{PROBLEM}"),
+        (Verbosity.QUIET, "", PROBLEM),
+        (Verbosity.NORMAL, "result\n", f"note\nwarning: warn\n{PROBLEM}"),
+        (Verbosity.VERBOSE, "result\n", f"note\ndetail\nwarning: warn\n{PROBLEM}"),
     ],
 )
-def test_streams_and_loudness(capsys: Capture, loudness: Loudness, out: str, err: str) -> None:
-    say_everything(Console(loudness=loudness))
+def test_streams_and_loudness(capsys: Capture, verbosity: Verbosity, out: str, err: str) -> None:
+    say_everything(Console(verbosity=verbosity))
     assert capsys.readouterr() == (out, err)
 
 
@@ -52,21 +54,21 @@ def test_json_takes_the_place_of_the_result_alone(capsys: Capture) -> None:
 
 
 def test_nobody_watches_a_pipe(capsys: Capture) -> None:
-    assert not Console(loudness=Loudness.VERBOSE).is_terminal
+    assert not Console(verbosity=Verbosity.VERBOSE).is_terminal
 
 
 def problem_with_secrets() -> Problem:
     return Problem(
         subject=SECRET,
-        trouble=f"not from {SECRET}",
+        message=f"not from {SECRET}",
         code=ExitCode.NETWORK,
-        facts=(("from", SECRET), ("said", "one"), ("said", f"two {SECRET}")),
+        details=(("from", SECRET), ("said", "one"), ("said", f"two {SECRET}")),
         help=f"curl {SECRET}",
     )
 
 
 def test_secrets_are_hidden_in_every_text(capsys: Capture) -> None:
-    console = Console(loudness=Loudness.VERBOSE)
+    console = Console(verbosity=Verbosity.VERBOSE)
     for say in (console.result, console.note, console.detail, console.warn, console.bug):
         say(SECRET)
     console.report(Report(lines=(SECRET,), problems=(problem_with_secrets(),)))
@@ -91,11 +93,12 @@ def test_secrets_are_hidden_in_the_json_document(capsys: Capture) -> None:
         "none": None,
     }
     report = Report(data=data, problems=(problem_with_secrets(),))
-    Console(json_wanted=True).json("fetch", report, report.exit_code)
+    Console(json_wanted=True).json("example", report, report.exit_code)
     out, err = capsys.readouterr()
     assert err == ""
     assert json.loads(out) == {
-        "task": "fetch",
+        "task": "example",
+        "schema": 1,
         "exit-code": 3,
         "channel": HIDDEN,
         "rows": [{"url": HIDDEN, HIDDEN: 1}],
@@ -104,10 +107,10 @@ def test_secrets_are_hidden_in_the_json_document(capsys: Capture) -> None:
         "problems": [
             {
                 "subject": HIDDEN,
-                "trouble": f"not from {HIDDEN}",
-                "facts": {"from": HIDDEN, "said": f"one\ntwo {HIDDEN}"},
+                "message": f"not from {HIDDEN}",
+                "details": {"from": HIDDEN, "said": f"one\ntwo {HIDDEN}"},
                 "help": f"curl {HIDDEN}",
-                "exit-code": 3,
+                "code": 3,
             }
         ],
     }
@@ -123,7 +126,7 @@ def test_json_is_the_same_in_every_code_page(capsys: Capture) -> None:
 def test_a_name_does_not_steer_the_terminal(capsys: Capture) -> None:
     console = Console()
     console.result("a\x1b]0;title\x07b\rc\td")
-    console.problem(Problem(subject="\x1b[2J", trouble="x\x9b", code=ExitCode.NO))
+    console.problem(Problem(subject="\x1b[2J", message="x\x9b", code=ExitCode.FINDINGS))
     assert capsys.readouterr() == (
         "a\\x1b]0;title\\x07b\\rc\td\n",
         "error: \\x1b[2J: x\\x9b\n",
@@ -155,7 +158,9 @@ from scripts.core.console import Console
 from scripts.core.errors import ExitCode, Problem
 console = Console()
 console.warn("help: warn")
-console.problem(Problem(subject="help: it", trouble="is", code=ExitCode.NO, help="help: mend"))
+console.problem(
+    Problem(subject="help: it", message="is", code=ExitCode.FINDINGS, help="help: mend")
+)
 console.result(str(console.is_terminal))
 """
 

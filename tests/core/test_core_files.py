@@ -172,9 +172,9 @@ def test_durable_is_what_the_system_can_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no fcntl")
-@pytest.mark.parametrize(("trouble", "expected"), [(0, [51]), (errno.ENOTSUP, [51, "fsync"])])
+@pytest.mark.parametrize(("message", "expected"), [(0, [51]), (errno.ENOTSUP, [51, "fsync"])])
 def test_durable_on_macos(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: int, expected: list[object]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, message: int, expected: list[object]
 ) -> None:
     """Made up, since only macOS has F_FULLFSYNC, and not on every file system."""
     import fcntl
@@ -183,8 +183,8 @@ def test_durable_on_macos(
 
     def control(fileno: int, command: int) -> None:
         calls.append(command)
-        if trouble:
-            raise OSError(trouble, "not here")
+        if message:
+            raise OSError(message, "not here")
 
     monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
     monkeypatch.setattr(fcntl, "fcntl", control)

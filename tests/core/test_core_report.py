@@ -62,7 +62,7 @@ def test_values_become_what_json_can_write() -> None:
         (1, 1),
         (1.5, 1.5),
         (Number.ONE, 1),
-        (ExitCode.NO, 1),
+        (ExitCode.FINDINGS, 1),
         (PureWindowsPath("a\\b"), "a/b"),
         ({Number.ONE: {"x"}}, {"Number.ONE": ["x"]}),
         (frozenset({"x"}), ["x"]),
@@ -85,7 +85,7 @@ def test_what_json_cannot_write_is_a_bug(value: object, name: str) -> None:
 
 def test_a_report_asks_for_the_exit_code_of_its_problems() -> None:
     assert Report().exit_code is ExitCode.OK
-    bad = Problem(subject="it", trouble="is wrong", code=ExitCode.PROGRAM)
+    bad = Problem(subject="it", message="is wrong", code=ExitCode.PROGRAM)
     assert Report(lines=("x",), problems=(bad,)).exit_code is ExitCode.PROGRAM
 
 

@@ -10,16 +10,16 @@ from scripts.core.errors import ExitCode, MirrorError, Problem, exit_code_of, us
 
 
 def problem(code: ExitCode) -> Problem:
-    return Problem(subject="it", trouble="is wrong", code=code)
+    return Problem(subject="it", message="is wrong", code=code)
 
 
 def test_a_problem_is_sentences_with_its_facts_in_columns() -> None:
     text = str(
         Problem(
             subject="linux-64/zstd-1.5.7-0.conda",
-            trouble="sha256 differs from pixi.lock",
-            code=ExitCode.NO,
-            facts=(("expected", "1dd3"), ("actual", "9f0a"), ("from", "https://host/zstd")),
+            message="sha256 differs from pixi.lock",
+            code=ExitCode.FINDINGS,
+            details=(("expected", "1dd3"), ("actual", "9f0a"), ("from", "https://host/zstd")),
             help="pixi run fetch",
         )
     )
@@ -41,9 +41,9 @@ def test_a_usage_error_is_one_problem_of_exit_code_2() -> None:
     assert error.problems == (
         Problem(
             subject="pixi.lock",
-            trouble="is missing",
+            message="is missing",
             code=ExitCode.USAGE,
-            facts=(("at", "here"),),
+            details=(("at", "here"),),
             help="pixi lock",
         ),
     )
@@ -51,8 +51,8 @@ def test_a_usage_error_is_one_problem_of_exit_code_2() -> None:
 
 def test_several_problems_are_shown_in_their_order() -> None:
     error = MirrorError(
-        Problem(subject="b", trouble="first", code=ExitCode.NO),
-        Problem(subject="a", trouble="second", code=ExitCode.NETWORK),
+        Problem(subject="b", message="first", code=ExitCode.FINDINGS),
+        Problem(subject="a", message="second", code=ExitCode.NETWORK),
     )
     assert str(error) == "b: first\na: second"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from scripts.core.console import Console, Loudness
+from scripts.core.console import Console, Verbosity
 from scripts.core.errors import ExitCode, Problem
 from scripts.core.group_problems import gathered
 from scripts.core.report import Report
@@ -17,9 +17,9 @@ def missing(count: int) -> tuple[Problem, ...]:
     return tuple(
         Problem(
             subject=f"noarch/p{number}-1.0-0.conda",
-            trouble="is missing",
-            code=ExitCode.NO,
-            facts=(("from", f"https://host/p{number}"),),
+            message="is missing",
+            code=ExitCode.FINDINGS,
+            details=(("from", f"https://host/p{number}"),),
             help="pixi run fetch",
         )
         for number in range(count)
@@ -41,12 +41,12 @@ def test_more_are_one_with_the_count_and_the_first_few() -> None:
         "         and 94 more, which -v shows\n"
         "help: pixi run fetch"
     )
-    assert problem.code is ExitCode.NO
+    assert problem.code is ExitCode.FINDINGS
 
 
 def test_all_are_named_where_so_many_names_are_wanted() -> None:
     (problem,) = gathered(missing(4), 4)
-    assert [text for _, text in problem.facts] == [
+    assert [text for _, text in problem.details] == [
         "noarch/p0-1.0-0.conda",
         "https://host/p0",
         "noarch/p1-1.0-0.conda",
@@ -56,7 +56,7 @@ def test_all_are_named_where_so_many_names_are_wanted() -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [{"trouble": "is cut"}, {"code": ExitCode.USAGE}, {"help": "pixi run index"}]
+    "other", [{"message": "is cut"}, {"code": ExitCode.USAGE}, {"help": "pixi run index"}]
 )
 def test_what_differs_stays_apart_in_the_order_of_the_first(other: dict[str, Any]) -> None:
     *same, _ = missing(6)
@@ -76,7 +76,7 @@ def test_the_console_gathers_unless_all_is_wanted(capsys: pytest.CaptureFixture[
     brief = capsys.readouterr().err
     assert brief.startswith("error: 9 artifacts: are missing\n")
     assert "         and 4 more, which -v shows\n" in brief
-    Console(loudness=Loudness.VERBOSE).report(report)
+    Console(verbosity=Verbosity.VERBOSE).report(report)
     assert capsys.readouterr().err.count("error: noarch/p") == 9
 
 

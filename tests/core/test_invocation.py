@@ -27,7 +27,7 @@ def test_else_it_is_pixi(environ: dict[str, str]) -> None:
 def test_in_help_and_usage(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    problem = Problem(subject="it", trouble="no", code=ExitCode.NO, help="pixi run fetch")
+    problem = Problem(subject="it", message="no", code=ExitCode.FINDINGS, help="pixi run fetch")
     assert task_parser("fetch", "").prog == "pixi run fetch"
     monkeypatch.setenv(VARIABLE, "./run")
     assert task_parser("fetch", "").prog == "./run fetch"

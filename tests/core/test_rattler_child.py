@@ -184,4 +184,4 @@ def test_no_secret_of_its_last_words_is_shown(
         "  said  at https://********@h/\n"
     )
     [problem] = json.loads(out)["problems"]
-    assert problem["facts"] == {"said": "a\nat https://********@h/"}
+    assert problem["details"] == {"said": "a\nat https://********@h/"}

@@ -50,5 +50,5 @@ def test_a_program_that_does_not_run_is_an_error(tmp_path: Path) -> None:
     (problem,) = caught.value.problems
     assert (str(problem).splitlines()[0], problem.code) == (
         "hello: was installed, yet does not run",
-        ExitCode.NO,
+        ExitCode.FINDINGS,
     )

@@ -122,7 +122,7 @@ def test_a_damaged_upstream_fails_the_demo(
     monkeypatch.setattr(stage, "UPSTREAM", tmp_path / "upstream")
     report = demo(None, Console())
     assert (report.exit_code, [str(each) for each in report.problems]) == (
-        ExitCode.NO,
+        ExitCode.FINDINGS,
         ["the demo's mirror: ended with exit code 1, for the reason it gave"],
     )
     captured = capfd.readouterr()

@@ -335,6 +335,7 @@ def test_json(flat: Asker) -> None:
     assert (code, document) == (
         1,
         {
+            "schema": 1,
             "task": "doctor",
             "exit-code": 1,
             "lock": "ROOT/pixi.lock",

@@ -229,13 +229,13 @@ def test_a_conda_that_fails(
     condarc.write_text("channels: [\n", encoding="utf-8")
     if ending == "without end":
         monkeypatch.setattr(conda_configuration, "_TIMEOUT", 1)
-    trouble = f"its configuration cannot be read: `conda config --show --json` {how}\n"
+    message = f"its configuration cannot be read: `conda config --show --json` {how}\n"
     code, out, err = by_channel.ask()
     assert (code, err.count("\n")) == (0, 1)
-    assert f"conda: its configuration was not checked: {trouble}" in out
+    assert f"conda: its configuration was not checked: {message}" in out
     code, out, err = by_channel.ask(*CONDA)
     assert (code, "configuration –" in out) == (4, True)  # noqa: RUF001
-    assert f"error: conda: {trouble}" in err
+    assert f"error: conda: {message}" in err
     assert "  program  ROOT/bin/conda\n" in err
     said = "  said     error    libmamba Could not solve for environment specs\n"
     assert (said in err) == (ending == "refusing")

@@ -37,7 +37,7 @@ def test_nothing_of_a_channel(flat: Asker, upstream: Upstream) -> None:
 
 def test_a_folder_that_is_no_mirror(flat: Asker, tmp_path: Path) -> None:
     flat.lock(flat.row("lib"))
-    for text, trouble in (
+    for text, message in (
         (str(tmp_path / "none"), "there is no such folder"),
         ("s3://bucket/chan", "a mirror cannot be at such a place"),
         ("https://host:port", "a mirror cannot be at such a place"),
@@ -45,7 +45,7 @@ def test_a_folder_that_is_no_mirror(flat: Asker, tmp_path: Path) -> None:
     ):
         code, out, err = flat.ask(mirror=text)
         shown = text.replace(str(flat.root), "ROOT")
-        assert (code, out, err) == (2, "", f"error: {shown}: {trouble}\n{NAME_IT}")
+        assert (code, out, err) == (2, "", f"error: {shown}: {message}\n{NAME_IT}")
     (tmp_path / "bare").mkdir()
     assert flat.ask(mirror=str(tmp_path / "bare"))[0] == 2
 
@@ -60,13 +60,13 @@ def test_the_current_folder_is_gone(
     gone.mkdir()
     monkeypatch.chdir(gone)
     gone.rmdir()
-    trouble = (
+    message = (
         "is relative to the current folder, which is not there any more\n"
         "help: name it by its absolute path, or `cd` to a folder that is there\n"
     )
-    assert flat.ask(mirror="m") == (2, "", f"error: m: {trouble}")
+    assert flat.ask(mirror="m") == (2, "", f"error: m: {message}")
     lock = flat.ask("--lock", "pixi.lock", mirror=str(flat.folder))
-    assert lock == (2, "", f"error: pixi.lock: {trouble}")
+    assert lock == (2, "", f"error: pixi.lock: {message}")
     assert "artifacts ✓ (1)" in flat.ask(mirror=str(flat.folder))[1]
 
 
@@ -167,7 +167,7 @@ def test_nobody_answers(flat: Asker) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "body", "trouble"),
+    ("name", "body", "message"),
     [
         ("repodata.json.zst", b"[]", "not a whole zst file"),
         ("repodata.json", b"[", "not JSON"),
@@ -175,7 +175,7 @@ def test_nobody_answers(flat: Asker) -> None:
     ],
 )
 def test_a_damaged_index(
-    name: str, body: bytes, trouble: str, flat: Asker, upstream: Upstream
+    name: str, body: bytes, message: str, flat: Asker, upstream: Upstream
 ) -> None:
     flat.lock(flat.row("lib"))
     upstream.always("/noarch/repodata.json.zst", status(404))
@@ -184,7 +184,7 @@ def test_a_damaged_index(
         1,
         "",
         (
-            f"{READING}error: URL/noarch/{name}: {trouble}\n"
+            f"{READING}error: URL/noarch/{name}: {message}\n"
             "help: its keeper runs `pixi run index`, then `pixi run verify`\n"
         ),
     )
@@ -266,11 +266,11 @@ def test_locations_that_no_mirror_can_stand_in_for(flat: Asker) -> None:
         "default  linux-64  artifacts ✗ (2 not mirrorable; 0 of 3 right)  configuration ✓"
     )
     assert "not of the mirror, but a file that is there: ROOT/noarch/local-1.0-0.conda" in out
-    trouble = "nothing can lead pixi from this location to the mirror"
+    message = "nothing can lead pixi from this location to the mirror"
     heads = [line for line in err.splitlines() if line.startswith("error: ")]
     assert heads == [
-        f"error: https://example.org/linux-64/other-2.0-1.conda: {trouble}",
-        f"error: s3://bucket/chan/files/lib-1.0-0.tar.bz2: {trouble}",
+        f"error: https://example.org/linux-64/other-2.0-1.conda: {message}",
+        f"error: s3://bucket/chan/files/lib-1.0-0.tar.bz2: {message}",
     ]
     local.unlink()
     assert "3 not mirrorable" in flat.ask()[1]

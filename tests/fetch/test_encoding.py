@@ -89,10 +89,10 @@ def refused(lone: Lone, upstream: Upstream, label: str, body: bytes, undone: str
     rows = [("expected", lone.written.sha256), ("actual", sha256(body))]
     rows += [] if undone is None else [("undone", undone)]
     rows.append(("from", f"{upstream.url}/ch/noarch/{NAME}"))
-    trouble = "sha256 differs from pixi.lock, as sent with Content-Encoding"
+    message = "sha256 differs from pixi.lock, as sent with Content-Encoding"
     assert code == 1
     assert err.splitlines() == [
-        f"error: noarch/{NAME}: {trouble} {label}",
+        f"error: noarch/{NAME}: {message} {label}",
         *(f"  {key.ljust(8)}  {text}" for key, text in rows),
         (
             "help: nothing was kept; the server's keeper has to send archives without"

@@ -169,7 +169,7 @@ def sha256(data: bytes) -> str:
 def test_one_bad_artifact_stops_no_other(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     world.upstream.always("*/p1-*", status(404))
     world.upstream.always("*/p2-*", wrong_bytes(world.packages[2].size))
-    assert world.fetch() == ExitCode.NO
+    assert world.fetch() == ExitCode.FINDINGS
     out, err = capsys.readouterr()
     assert out == (
         "fetch: 2 of 3 could not be fetched\n"
@@ -202,6 +202,7 @@ def test_json_says_the_same(world: World, capsys: pytest.CaptureFixture[str]) ->
     document = json.loads(capsys.readouterr().out)
     assert document == {
         "task": "fetch",
+        "schema": 1,
         "exit-code": 2,
         "fetched": ["linux-64/p2-1.0-0.tar.bz2", "noarch/p0-1.0-0.conda"],
         "fetched-size": world.packages[0].size + world.packages[2].size,
@@ -213,11 +214,11 @@ def test_json_says_the_same(world: World, capsys: pytest.CaptureFixture[str]) ->
         "problems": [
             {
                 "subject": "linux-64/p1-1.0-0.conda",
-                "trouble": "HTTP 403 Forbidden",
-                "facts": {"from": f"{world.upstream.url}/ch/linux-64/p1-1.0-0.conda"},
+                "message": "HTTP 403 Forbidden",
+                "details": {"from": f"{world.upstream.url}/ch/linux-64/p1-1.0-0.conda"},
                 "help": "if it wants credentials: `pixi auth login HOST --token TOKEN`, or netrc;"
                 " else only its keeper can let you have it",
-                "exit-code": 2,
+                "code": 2,
             }
         ],
     }
@@ -269,7 +270,7 @@ def test_md5_where_the_lock_has_only_that(world: World) -> None:
     # Control: other bytes of the same size are refused by their md5.
     (world.channel / "noarch" / "p0-1.0-0.conda").unlink()
     world.upstream.always("*/p0-*", wrong_bytes(world.packages[0].size))
-    assert world.fetch() == ExitCode.NO
+    assert world.fetch() == ExitCode.FINDINGS
     assert world.files() == {}
 
 
@@ -391,7 +392,7 @@ def test_credentials_in_the_lock_stay_out_of_everything_else(
     rows = tuple(LockRow(written=each, channel=f"{base}/ch") for each in world.packages)
     world.lock(*rows)
     world.upstream.once("*/p1-*", status(404))
-    assert world.fetch("-v", "--layout", "by-channel") == ExitCode.NO
+    assert world.fetch("-v", "--layout", "by-channel") == ExitCode.FINDINGS
     assert world.fetch("-v", "--layout", "by-channel") == 0
     out, err = capsys.readouterr()
     assert "hunter2" not in out + err
@@ -451,7 +452,7 @@ def test_ctrl_c_keeps_what_is_whole_and_ends_soon(world: World) -> None:
 
 def test_a_login_page_is_called_one(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     world.upstream.always("*/p0-*", login_page())
-    assert world.fetch() == ExitCode.NO
+    assert world.fetch() == ExitCode.FINDINGS
     assert (
         "error: noarch/p0-1.0-0.conda: a web page came instead of the artifact (a login page?)\n"
     ) in capsys.readouterr().err

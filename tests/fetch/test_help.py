@@ -40,7 +40,7 @@ def complaints(table: Mapping[ErrorKind, str]) -> list[str]:
         if text in seen:
             found.append(f"{kind.name}: the words of {seen[text].name}")
         seen[text] = kind
-        if kind.code not in {ExitCode.NO, ExitCode.USAGE, ExitCode.NETWORK}:
+        if kind.code not in {ExitCode.FINDINGS, ExitCode.USAGE, ExitCode.NETWORK}:
             found.append(f"{kind.name}: exit code {kind.code}")
     return found
 
@@ -65,12 +65,12 @@ def test_a_cause_without_help_is_found() -> None:
     ]
 
 
-def told(trouble: str, url: str, help_line: str, **details: str) -> str:
+def told(message: str, url: str, help_line: str, **details: str) -> str:
     """Write the message as it must be."""
     rows = [*((key.replace("_", " "), text) for key, text in details.items()), ("from", url)]
     width = max(len(label) for label, _ in rows)
     lines = [
-        f"error: {PATH}: {trouble}",
+        f"error: {PATH}: {message}",
         *(f"  {label.ljust(width)}  {text}" for label, text in rows),
     ]
     return "\n".join([*lines, f"help: {help_line}"]) + "\n"
@@ -143,7 +143,7 @@ def test_what_says_nothing_is_not_shown(lone: Lone, upstream: Upstream, reply: R
 
 
 @pytest.mark.parametrize(
-    ("reply", "code", "trouble", "help_line"),
+    ("reply", "code", "message", "help_line"),
     [
         (status(401), 2, "HTTP 401 Unauthorized", f"give credentials: {LOG_IN}"),
         (
@@ -179,10 +179,10 @@ def test_what_says_nothing_is_not_shown(lone: Lone, upstream: Upstream, reply: R
     ],
 )
 def test_answers(
-    lone: Lone, upstream: Upstream, *, reply: Reply, code: int, trouble: str, help_line: str
+    lone: Lone, upstream: Upstream, *, reply: Reply, code: int, message: str, help_line: str
 ) -> None:
     upstream.always("*.conda", reply)
-    expected = told(trouble, f"{upstream.url}/ch/{PATH}", help_line)
+    expected = told(message, f"{upstream.url}/ch/{PATH}", help_line)
     assert lone.fetch(f"{upstream.url}/ch") == (code, expected)
 
 

@@ -82,7 +82,7 @@ def test_of_what_is_not_complete_only_what_is_said_is_compared() -> None:
     def troubles(expected: Record, *, is_complete: bool) -> list[str]:
         pair = ({PATH: expected}, {PATH: actual})
         found = compare_records(*pair, {}, is_complete=is_complete)
-        return [each.trouble.partition(" ")[0] for each in found]
+        return [each.message.partition(" ")[0] for each in found]
 
     assert troubles(RECORD, is_complete=False) == []
     assert troubles(said, is_complete=False) == ["license"]

@@ -163,10 +163,10 @@ def test_a_seed_that_the_indexer_drops_is_caught(
     monkeypatch.setattr("scripts.index.build.render_repodata", _with_text_size)
     with pytest.raises(MirrorError) as error:
         mirror.index()
-    depends = next(each for each in error.value.problems if "depends" in each.trouble)
+    depends = next(each for each in error.value.problems if "depends" in each.message)
     assert depends.subject == "linux-64/a-1.0-0.conda"
-    assert depends.trouble == "depends in repodata.json is not what it should be"
-    assert depends.facts[0] == ("expected", "hot >=1")
+    assert depends.message == "depends in repodata.json is not what it should be"
+    assert depends.details[0] == ("expected", "hot >=1")
     assert depends.code is ExitCode.PROGRAM
     assert mirror.states() == before
 
@@ -694,7 +694,7 @@ def test_an_indexer_that_does_nothing_is_not_believed(tmp_path: Path, fake_progr
         "noarch/repodata.json.zst: is missing",
         "noarch/repodata_shards.msgpack.zst: is missing",
     ]
-    assert error.value.problems[0].facts == (("indexer", program.identity),)
+    assert error.value.problems[0].details == (("indexer", program.identity),)
     assert mirror.states() == before
     assert not mirror.workspace.place.staging.exists()
 
@@ -757,7 +757,7 @@ def test_a_channel_folder_that_cannot_be_written(
         mirror.index()
     (problem,) = error.value.problems
     assert problem.code is ExitCode.USAGE
-    assert problem.trouble == "cannot be written: Permission denied"
+    assert problem.message == "cannot be written: Permission denied"
 
 
 def test_the_shards_are_named_by_their_sha256(tmp_path: Path, indexer: str) -> None:

@@ -96,7 +96,7 @@ GOOD: dict[str, Any] = {"name": "a", "version": "1", "build": "0", "build_number
 
 
 @pytest.mark.parametrize(
-    ("fields", "trouble"),
+    ("fields", "message"),
     [
         ({"size": "12"}, "size is not a whole number"),
         ({"size": True}, "size is not a whole number"),
@@ -113,10 +113,10 @@ GOOD: dict[str, Any] = {"name": "a", "version": "1", "build": "0", "build_number
         ({"license": 1}, "license is not a text"),
     ],
 )
-def test_a_wrong_type_is_named(fields: dict[str, Any], trouble: str) -> None:
+def test_a_wrong_type_is_named(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(BadRecordError) as error:
         parse_record(GOOD | fields)
-    assert str(error.value) == trouble
+    assert str(error.value) == message
 
 
 def test_a_row_that_is_no_map() -> None:

@@ -58,7 +58,7 @@ def packed(document: object) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("data", "trouble"),
+    ("data", "message"),
     [
         (b"", "not JSON"),
         (b"\xff\xfe", "not JSON"),
@@ -77,10 +77,10 @@ def packed(document: object) -> bytes:
         ),
     ],
 )
-def test_damaged_repodata(data: bytes, trouble: str) -> None:
+def test_damaged_repodata(data: bytes, message: str) -> None:
     with pytest.raises(DamagedIndexError) as error:
         parse_repodata(data, "linux-64/repodata.json")
-    assert str(error.value) == f"linux-64/repodata.json: {trouble}\nhelp: pixi run index"
+    assert str(error.value) == f"linux-64/repodata.json: {message}\nhelp: pixi run index"
 
 
 def test_a_zst_is_whole_or_refused() -> None:

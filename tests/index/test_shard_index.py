@@ -39,7 +39,7 @@ def index(info: object, shards: object) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("data", "trouble"),
+    ("data", "message"),
     [
         (zstandard.compress(b"\xc1"), "not msgpack"),
         (b"no zst", "not a whole zst file"),
@@ -69,10 +69,10 @@ def index(info: object, shards: object) -> bytes:
         (zstandard.compress(b"\x82\xa1a\x01\xa1a\x02"), "not msgpack"),  # a key there twice
     ],
 )
-def test_what_is_damaged(data: bytes, trouble: str) -> None:
+def test_what_is_damaged(data: bytes, message: str) -> None:
     with pytest.raises(DamagedIndexError) as error:
         parse_shard_index(data, "i")
-    assert str(error.value) == f"i: {trouble}\nhelp: pixi run index"
+    assert str(error.value) == f"i: {message}\nhelp: pixi run index"
 
 
 @pytest.mark.parametrize(

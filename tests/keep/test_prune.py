@@ -207,6 +207,7 @@ def test_the_tasks(tmp_path: Path, any_indexer: str, capsys: pytest.CaptureFixtu
     document = json.loads(capsys.readouterr().out)
     assert document == {
         "task": "index",
+        "schema": 1,
         "exit-code": 0,
         "changed": False,
         "channels": [{"channel": ".", "subdirs": ["linux-64", "noarch"], "records": 3}],

@@ -73,7 +73,7 @@ def assert_same(rows: PlatformPackages, theirs: list[rattler.LockedPackage]) -> 
     assert len(binary) + len(sources) + len(pypi) == len(theirs)
     assert {package.url for package in rows.packages} == set(binary)
     for package in rows.packages:
-        assert facts(package) == their_facts(binary[package.url].package_record)
+        assert details(package) == their_facts(binary[package.url].package_record)
     kinds = [row.kind for row in rows.unmirrorable]
     # A build package of a source package may be a source package that nothing installs.
     assert kinds.count(Kind.SOURCE) >= len(sources) or not sources
@@ -101,7 +101,7 @@ def bare(requirement: str) -> list[str]:
     return sorted(re.findall(r"[<>=!~]+[^,<>=!~]+|^[^<>=!~]+", text))
 
 
-def facts(package: LockedPackage) -> dict[str, object]:
+def details(package: LockedPackage) -> dict[str, object]:
     return {
         "name": package.name,
         "version": package.record.version,

@@ -234,7 +234,7 @@ def test_what_is_not_checked_is_said(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     problems, unchecked = check(tmp_path)
-    assert [problem.trouble for problem in problems] == [
+    assert [problem.message for problem in problems] == [
         "environment default has no platform linux-64, and pixi.toml has",
         "environment default has no platform win-64, and pixi.toml has",
     ]

@@ -153,21 +153,21 @@ def test_an_environment_that_is_not_for_the_platform_stays_empty() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "name", "facts"),
+    ("key", "name", "details"),
     [
         ("environments", "tset", "  nearest  test\n  it has   default, gpu, test\n"),
         ("environments", "xyz", "  it has  default, gpu, test\n"),
         ("platforms", "linux_64", "  nearest  linux-64\n  it has   linux-64, p1, win-64\n"),
     ],
 )
-def test_unknown_names(key: str, name: str, facts: str) -> None:
+def test_unknown_names(key: str, name: str, details: str) -> None:
     settings = (
         Settings(environments=("default", name))
         if key == "environments"
         else Settings(platforms=("linux-64", name))
     )
     assert refusal(WIDE, settings) == (
-        f"pixi.lock: has no {key[:-1]} {name!r}\n{facts}"
+        f"pixi.lock: has no {key[:-1]} {name!r}\n{details}"
         f"help: correct `{key}` under [tool.pixi-mirror] or the option --{key}, or run `pixi lock`"
     )
 

@@ -134,8 +134,8 @@ def test_an_unknown_package_is_pixis_own_error(made: PixiWorkspace) -> None:
         update_lock(pixi(), made.workspace, planned(made, packages=("aa",)))
     (problem,) = caught.value.problems
     assert problem.code is ExitCode.PROGRAM
-    assert problem.trouble == "failed with exit code 1"
-    said = [text for _, text in problem.facts]
+    assert problem.message == "failed with exit code 1"
+    said = [text for _, text in problem.details]
     assert said[0].endswith("could not find a package named 'aa'")
     assert said[1] == "  help: did you mean 'a'?"
 
@@ -196,7 +196,7 @@ def test_lock_renews_what_the_manifest_asks_for(made: PixiWorkspace) -> None:
     manifest = made.root / "pixi.toml"
     text = manifest.read_text(encoding="utf-8").replace('a = "*"', 'a = "2.*"')
     manifest.write_text(text, encoding="utf-8")
-    assert [problem.trouble for problem in check_satisfiability(made.workspace, before)[0]] == [
+    assert [problem.message for problem in check_satisfiability(made.workspace, before)[0]] == [
         "environment default does not meet a requirement any more",
         "environment dev does not meet a requirement any more",
     ]

@@ -49,7 +49,7 @@ def test_every_kind_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "trouble"),
+    ("text", "message"),
     [
         ("", "this credentials file is not JSON"),
         ('{"a": {"BearerToken": "hidden"}', "this credentials file is not JSON"),
@@ -95,10 +95,10 @@ def test_every_kind_is_read() -> None:
         ),
     ],
 )
-def test_a_broken_file_is_named_without_its_content(text: str, trouble: str) -> None:
+def test_a_broken_file_is_named_without_its_content(text: str, message: str) -> None:
     with pytest.raises(MirrorError) as caught:
         parse_credentials(text, FILE)
-    assert str(caught.value) == f"{FILE}: {trouble}\nhelp: log in anew: pixi auth login HOST"
+    assert str(caught.value) == f"{FILE}: {message}\nhelp: log in anew: pixi auth login HOST"
     assert caught.value.problems[0].code is ExitCode.USAGE
     assert "hidden" not in str(caught.value)
     # Nor in what a traceback of ours would show.

@@ -103,7 +103,7 @@ def test_nothing_shows_what_may_hold_a_password() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "trouble"),
+    ("text", "message"),
     [
         ("tls-no-verify = 1", "tls-no-verify is not true or false\n  actual  1"),
         (
@@ -162,11 +162,11 @@ def test_nothing_shows_what_may_hold_a_password() -> None:
         ),
     ],
 )
-def test_a_broken_file_is_named_and_no_secret(text: str, trouble: str) -> None:
+def test_a_broken_file_is_named_and_no_secret(text: str, message: str) -> None:
     with pytest.raises(MirrorError) as caught:
         parse_pixi_config(text, "/home/me/.pixi/config.toml")
     said = re.sub(r" col \d+\Z", "", str(caught.value))  # tomlkit's releases count otherwise
-    assert said == f"/home/me/.pixi/config.toml: {trouble}"
+    assert said == f"/home/me/.pixi/config.toml: {message}"
     assert "hidden" not in str(caught.value)
     assert caught.value.problems[0].code is ExitCode.USAGE
 

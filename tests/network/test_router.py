@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.core.console import Console, Loudness
+from scripts.core.console import Console, Verbosity
 from scripts.core.errors import MirrorError
 from scripts.network.errors import DownloadError, ErrorKind
 from scripts.network.http import HttpClient
@@ -51,7 +51,7 @@ class Workspace:
 
     def router(self, **more: str) -> Router:
         """Read everything, with more variables."""
-        console = Console(loudness=Loudness.VERBOSE)
+        console = Console(verbosity=Verbosity.VERBOSE)
         return Router(self.folder / "pixi.toml", {**os.environ, **more}, console)
 
 

@@ -307,7 +307,7 @@ def test_what_pixi_would_pass_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "facts", "help"),
+    ("name", "details", "help"),
     [
         ("missing.pem", "", ""),
         (
@@ -317,17 +317,19 @@ def test_what_pixi_would_pass_over(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_bundle_of_requests_must_be_one(tmp_path: Path, name: str, facts: str, help: str) -> None:
+def test_a_bundle_of_requests_must_be_one(
+    tmp_path: Path, name: str, details: str, help: str
+) -> None:
     path = tmp_path / name
     (tmp_path / "broken.pem").write_text("hidden")
     with pytest.raises(MirrorError) as caught:
         make_context(choose_trust(PixiConfig(), {"REQUESTS_CA_BUNDLE": str(path)}))
     (problem,) = caught.value.problems
-    reason = dict(problem.facts).get("reason", "")
-    trouble = "cannot read certificates from this file" if help else "there is no such file"
+    reason = dict(problem.details).get("reason", "")
+    message = "cannot read certificates from this file" if help else "there is no such file"
     width = "    " if help else "  "
     assert str(caught.value) == (
-        f"REQUESTS_CA_BUNDLE: {trouble}\n  file{width}{path}{facts.format(reason=reason)}{help}"
+        f"REQUESTS_CA_BUNDLE: {message}\n  file{width}{path}{details.format(reason=reason)}{help}"
     )
     assert problem.code is ExitCode.USAGE
     assert "hidden" not in str(caught.value)
@@ -340,7 +342,7 @@ def test_a_pipe_is_no_bundle(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     with pytest.raises(MirrorError) as caught:
         make_context(choose_trust(PixiConfig(), {"REQUESTS_CA_BUNDLE": str(pipe)}))
-    assert dict(caught.value.problems[0].facts)["reason"] == "not a file"
+    assert dict(caught.value.problems[0].details)["reason"] == "not a file"
 
 
 def test_a_name_that_no_file_can_have() -> None:

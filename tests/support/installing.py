@@ -112,13 +112,13 @@ def main(name: str, url: str, folder: Path, count: int, enough: Path) -> dict[st
         started = time.monotonic()
         try:
             CLIENTS[name](url, folder)
-            trouble = wrong(folder / "prefix")
+            message = wrong(folder / "prefix")
         except Exception as error:  # rattler raises many kinds; each is told
-            trouble = f"{type(error).__name__}: {error}"
-        if trouble is None:
+            message = f"{type(error).__name__}: {error}"
+        if message is None:
             installs += 1
         else:
-            failed.append((time.monotonic() - started, trouble))
+            failed.append((time.monotonic() - started, message))
     return {"installs": installs, "failed": failed}
 
 

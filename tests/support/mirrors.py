@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from scripts.channel.state import read_state, write_removals
 from scripts.channel.users import read_users
-from scripts.core.console import Console, Loudness
+from scripts.core.console import Console, Verbosity
 from scripts.core.report import Report
 from scripts.index.stage import index
 from scripts.lock.read import read_lock
@@ -79,7 +79,7 @@ class Mirror:
 
     def index(self) -> Report:
         """Run the stage."""
-        workspace, console = self.workspace, Console(loudness=Loudness.VERBOSE)
+        workspace, console = self.workspace, Console(verbosity=Verbosity.VERBOSE)
         users = read_users(workspace, read_lock(workspace.lock_path))
         return index(workspace, self.selection, console, users=users)
 

@@ -156,15 +156,15 @@ def test_a_damaged_retained_artifact_is_a_finding(
     assert run(verify, moved_on, *options) == 1
     data = DAMAGES[how](OLD.data)
     if how == "one bit":
-        trouble, expected, actual = (
+        message, expected, actual = (
             "sha256",
             hashlib.sha256(OLD.data).hexdigest(),
             hashlib.sha256(data).hexdigest(),
         )
     else:
-        trouble, expected, actual = "size", f"{len(OLD.data)} bytes", f"{len(data)} bytes"
+        message, expected, actual = "size", f"{len(OLD.data)} bytes", f"{len(data)} bytes"
     assert capsys.readouterr().err == (
-        f"error: {RETAINED}: retained, {trouble} differs from its record\n"
+        f"error: {RETAINED}: retained, {message} differs from its record\n"
         f"  expected  {expected}\n"
         f"  actual    {actual}\n"
         f"help: pixi run prune --drop {RETAINED}\n"

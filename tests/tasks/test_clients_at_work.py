@@ -174,7 +174,7 @@ def test_none_fails(root: Path, tmp_path: Path, client: str, server: str, *, dee
             enough.touch()
             gone = int(publisher.communicate()[0])
     failed = [each for one in said for each in one["failed"]]
-    assert [trouble for took, trouble in failed if took < grace] == []
+    assert [message for took, message in failed if took < grace] == []
     # Nothing is promised to an install that took longer: then the machine is too slow to tell.
     assert failed == []
     assert min(one["installs"] for one in said) >= (each_one if deep else 1)

@@ -134,6 +134,7 @@ def test_json(made: PixiWorkspace, capsys: pytest.CaptureFixture[str]) -> None:
     }
     assert json.loads(capsys.readouterr().out) == {
         "task": "lock",
+        "schema": 1,
         "exit-code": 0,
         "since": SINCE_MADE,
         "changes": [

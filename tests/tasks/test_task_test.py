@@ -47,7 +47,7 @@ def test_arguments_go_to_pytest_and_its_answer_comes_back(one_test: Path) -> Non
     failed = _test(*options, "--json")
     answer = json.loads(failed.stdout)
     assert (answer["py-rattler"], answer["exit-code"], failed.returncode) == (_HERE, 1, 1)
-    assert [each["trouble"] for each in answer["problems"]] == ["some tests failed"]
+    assert [each["message"] for each in answer["problems"]] == ["some tests failed"]
 
     none = _test(*options, "-k", "test_c")
     assert none.stderr.endswith("error: pytest: found no test to run\n")

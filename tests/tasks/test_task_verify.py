@@ -52,6 +52,7 @@ def test_json(
     assert verify.main(options) == 1
     assert json.loads(capsys.readouterr().out) == {
         "task": "verify",
+        "schema": 1,
         "exit-code": 1,
         "levels": ["files"],
         "environments": [
@@ -84,13 +85,13 @@ def test_json(
         "problems": [
             {
                 "subject": "noarch/lib-1.0-0.conda",
-                "trouble": "is missing",
-                "facts": {
+                "message": "is missing",
+                "details": {
                     "from": f"{CHANNEL}/noarch/lib-1.0-0.conda",
                     "used by": "default/linux-64",
                 },
                 "help": "pixi run fetch",
-                "exit-code": 1,
+                "code": 1,
             }
         ],
     }

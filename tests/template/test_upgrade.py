@@ -219,9 +219,9 @@ def test_a_comment_that_would_be_lost_stops_it(case: Case) -> None:
     case.edit("[feature.tasks.tasks.new]", "# mine\n[feature.tasks.tasks.new]")
     before = contents(case.mine)
     done = case.upgrade()
-    trouble = "is written in a way that cannot be edited without risk; nothing was written"
+    message = "is written in a way that cannot be edited without risk; nothing was written"
     assert done.err.splitlines() == [
-        f"error: pixi.toml: {trouble}",
+        f"error: pixi.toml: {message}",
         *(f"  by hand  {line}" for line in CHANGES.splitlines()),
         "help: change these lines by hand, then say this again",
     ]
@@ -314,13 +314,13 @@ def test_a_builder_is_not_compared_with_itself(case: Case) -> None:
 def test_what_is_no_newer_template_is_refused(case: Case, tmp_path: Path) -> None:
     text = tmp_path / "a.pyz"
     text.write_bytes(b"text")
-    for source, trouble in (
+    for source, message in (
         (text, f"not a {PYZ}: File is not a zip file"),
         (tmp_path / "b.pyz", "cannot be read: No such file or directory"),
         (tmp_path, "not a template of pixi-mirror: it has no scripts/template/archive.py"),
     ):
         done = case.upgrade(source=source)
-        assert done.err.splitlines()[0] == f"error: {source}: {trouble}"
+        assert done.err.splitlines()[0] == f"error: {source}: {message}"
         assert done.code == 2
     broken = tmp_path / "broken"
     shutil.copytree(case.new, broken)

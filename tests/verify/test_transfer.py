@@ -282,7 +282,7 @@ def test_a_report_that_cannot_be_written_hides_no_finding(
         "noarch/lib-1.0-0.conda",
         str(target),
     ]
-    assert document["problems"][1]["trouble"].startswith("cannot write this file: ")
+    assert document["problems"][1]["message"].startswith("cannot write this file: ")
     assert document["reports"] == [str(other)]
     assert other.is_file()
 

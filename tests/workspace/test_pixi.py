@@ -190,8 +190,8 @@ def test_the_real_pixi_is_found_and_speaks_plainly(
     manifest.write_text('[workspace]\nname = "x"\nchannels = []\n', encoding="utf-8")
     with pytest.raises(MirrorError) as caught:
         run_pixi(pixi, ("update", "--environment", "nosuch"), manifest)
-    facts = [text for _, text in caught.value.problems[0].facts]
-    assert facts[-1].endswith("could not find an environment named nosuch")
+    details = [text for _, text in caught.value.problems[0].details]
+    assert details[-1].endswith("could not find an environment named nosuch")
     assert "\x1b" not in str(caught.value)
 
 

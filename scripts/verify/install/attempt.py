@@ -55,9 +55,9 @@ def refused(job: InstallJob, client: Client, details: Iterable[tuple[str, str]])
     """Make the problem of a program that could not install an environment."""
     return Problem(
         subject=str(job.place),
-        trouble=f"{client.program} cannot install it from the channel alone",
-        code=ExitCode.NO,
-        facts=tuple(details),
+        message=f"{client.program} cannot install it from the channel alone",
+        code=ExitCode.FINDINGS,
+        details=tuple(details),
         help="pixi run verify --level files,index",
     )
 
@@ -68,9 +68,9 @@ def client_crashed(
     """Make the problem of a program that did not get so far as to say yes or no."""
     return Problem(
         subject=client.program,
-        trouble=f"{how} while it installed {job.place}",
+        message=f"{how} while it installed {job.place}",
         code=ExitCode.PROGRAM,
-        facts=tuple(details),
+        details=tuple(details),
         help="see to this program, then pixi run verify --level install",
     )
 

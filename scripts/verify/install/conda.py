@@ -157,7 +157,7 @@ def fails_for_pip(job: InstallJob, problems: Iterable[Problem]) -> bool:
     """
     names = {artifact.name for artifact in job.artifacts}
     lacks_pip = "python" in names and "pip" not in names
-    return lacks_pip and any(_PIP.search(text) for each in problems for _, text in each.facts)
+    return lacks_pip and any(_PIP.search(text) for each in problems for _, text in each.details)
 
 
 def pip_warning(job: InstallJob, client: Client) -> str:

@@ -83,8 +83,8 @@ class _Reader:
             raise MirrorError(
                 Problem(
                     subject=subject,
-                    trouble=f"its list of files is damaged: {error}",
-                    code=ExitCode.NO,
+                    message=f"its list of files is damaged: {error}",
+                    code=ExitCode.FINDINGS,
                     help="pixi run fetch",
                 )
             ) from None
@@ -96,8 +96,8 @@ def _look(
     """Return the files of one artifact that did not arrive, and what else is wrong with it."""
     record = prefix / "conda-meta" / f"{artifact.distribution}.json"
     if not record.is_file():
-        trouble = f"was not installed with {title}"
-        return (), Problem(subject=str(artifact.path), trouble=trouble, code=ExitCode.NO)
+        message = f"was not installed with {title}"
+        return (), Problem(subject=str(artifact.path), message=message, code=ExitCode.FINDINGS)
     try:
         looked = [_compared(prefix, installed, file) for installed, file in reader.files(artifact)]
     except MirrorError as error:
@@ -145,7 +145,7 @@ def _readable(reader: _Reader, artifact: Artifact) -> list[tuple[str, PackageFil
 
 
 def _problem(subject: str, faults: Sequence[_Fault], title: str) -> Problem:
-    facts = [
+    details = [
         ("missing", printable(fault.installed))
         if fault.found is None
         else (
@@ -155,13 +155,13 @@ def _problem(subject: str, faults: Sequence[_Fault], title: str) -> Problem:
         for fault in faults[:_SHOWN]
     ]
     if len(faults) > _SHOWN:
-        facts.append(("and", f"{len(faults) - _SHOWN} more"))
+        details.append(("and", f"{len(faults) - _SHOWN} more"))
     count = "a file of it" if len(faults) == 1 else f"{len(faults)} files of it"
     return Problem(
         subject=subject,
-        trouble=f"{count} did not arrive in {title}",
-        code=ExitCode.NO,
-        facts=tuple(facts),
+        message=f"{count} did not arrive in {title}",
+        code=ExitCode.FINDINGS,
+        details=tuple(details),
     )
 
 

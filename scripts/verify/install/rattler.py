@@ -35,18 +35,18 @@ def install_by_rattler(
         "cache": str(scratch / "cache"),
     }
     environment = sandbox_environment(scratch / "home", dict(job.overrides))
-    facts: Sequence[tuple[str, str]]
+    details: Sequence[tuple[str, str]]
     try:
         missing = call_rattler("install", arguments, environment, sandbox().command)
         assert isinstance(missing, list)
-        facts = [("no record of", str(path)) for path in missing]
+        details = [("no record of", str(path)) for path in missing]
     except RattlerRefusedError as error:
-        facts = last_lines(str(error))
+        details = last_lines(str(error))
     except MirrorError as error:  # it died without an answer
         (died,) = error.problems
-        return prefix, (client_crashed(job, Client.RATTLER, died.trouble, died.facts),)
-    if facts:
-        return prefix, (refused(job, Client.RATTLER, facts),)
+        return prefix, (client_crashed(job, Client.RATTLER, died.message, died.details),)
+    if details:
+        return prefix, (refused(job, Client.RATTLER, details),)
     return prefix, ()
 
 

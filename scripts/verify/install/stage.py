@@ -103,7 +103,7 @@ def _not_there(client: Client) -> MirrorError:
     return MirrorError(
         Problem(
             subject=Client.PIXI if client is Client.PIXI_OFFLINE else client.value,
-            trouble=f"this program is not on PATH, and --client {client} asks for it",
+            message=f"this program is not on PATH, and --client {client} asks for it",
             code=ExitCode.PROGRAM,
             help="pixi run verify --client rattler",
         )
@@ -139,7 +139,7 @@ def _stopped(job: InstallJob, client: Client, problem: Problem) -> InstallAttemp
         job=job,
         client=client,
         environment_problems=(problem,),
-        skip_reason=f"{problem.subject}: {problem.trouble}",
+        skip_reason=f"{problem.subject}: {problem.message}",
     )
 
 
@@ -209,22 +209,22 @@ def _install(
         if not problems:
             title = f"{job.place}, installed by {client.program}"
             problems = check_prefix(prefix, job.subdir, title, folder, job.artifacts)
-        elif problems[0].code is ExitCode.NO and not _is_disk_full(problems):
+        elif problems[0].code is ExitCode.FINDINGS and not _is_disk_full(problems):
             problems = tuple(_name_damage(each, folder, job.artifacts) for each in problems)
     return InstallAttempt(job=job, client=client, problems=problems, warning=warning)
 
 
 def _name_damage(problem: Problem, folder: Path, artifacts: Sequence[Artifact]) -> Problem:
     """Add the damaged artifacts that are not named yet: conda says `EOF` and no more of one."""
-    said = "\n".join(text for _, text in problem.facts)
+    said = "\n".join(text for _, text in problem.details)
     files = check_files(folder, artifacts, UsageIndex(None), allow_unhashed=True)
     damaged = [finding.problem for finding in files.findings]
     details = tuple(
-        ("damaged", f"{each.subject}: {each.trouble}")
+        ("damaged", f"{each.subject}: {each.message}")
         for each in damaged
         if each.subject.rpartition("/")[2] not in said
     )
-    return dataclasses.replace(problem, facts=(*problem.facts, *details))
+    return dataclasses.replace(problem, details=(*problem.details, *details))
 
 
 def _is_disk_full(problems: Iterable[Problem]) -> bool:
@@ -244,8 +244,8 @@ def _no_room(job: InstallJob, folder: Path, temporary: Path, free: int) -> Probl
             continue  # a damaged one: what it would need nobody can say
     return Problem(
         subject=str(temporary),
-        trouble=f"this disk has no room to install {job.place}",
+        message=f"this disk has no room to install {job.place}",
         code=ExitCode.USAGE,
-        facts=(("needed", f"at least {human_size(needed)}"), ("free", human_size(free))),
+        details=(("needed", f"at least {human_size(needed)}"), ("free", human_size(free))),
         help="TMPDIR=/a/folder/with/room pixi run verify",
     )

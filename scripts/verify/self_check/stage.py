@@ -16,7 +16,7 @@ from typing import Final
 
 from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import ChannelPlace
-from scripts.core.console import Console, Loudness
+from scripts.core.console import Console, Verbosity
 from scripts.core.errors import ExitCode, Problem, usage_error
 from scripts.core.report import Json, Report
 from scripts.lock.select import Selection
@@ -102,9 +102,9 @@ def _try(
     if found:
         return Problem(
             subject=str(scope.named),
-            trouble=f"cannot be broken to see whether {level} notices: it finds fault already",
-            code=ExitCode.NO,
-            facts=_facts(found),
+            message=f"cannot be broken to see whether {level} notices: it finds fault already",
+            code=ExitCode.FINDINGS,
+            details=_facts(found),
             help=f"pixi run verify --level {level}",
         )
     with _copying(scratch):
@@ -114,9 +114,9 @@ def _try(
         return None
     return Problem(
         subject=str(scope.named),
-        trouble=f"{mutation.title}, in a copy of the channel, and {level} did not name it",
-        code=ExitCode.NO,
-        facts=_facts(found) or (("finds", "nothing"),),
+        message=f"{mutation.title}, in a copy of the channel, and {level} did not name it",
+        code=ExitCode.FINDINGS,
+        details=_facts(found) or (("finds", "nothing"),),
         help="do not rely on this level; report this as a bug of pixi-mirror",
     )
 
@@ -136,18 +136,18 @@ def _copying(scratch: Path) -> Iterator[None]:
 
 def _look(workspace: Workspace, selection: Selection, mutation: Mutation) -> tuple[Problem, ...]:
     options = VerifyOptions(levels=frozenset({mutation.level}), clients=(Client.RATTLER,))
-    return verify(workspace, selection, options, Console(loudness=Loudness.QUIET)).problems
+    return verify(workspace, selection, options, Console(verbosity=Verbosity.QUIET)).problems
 
 
 def _is_named(problem: Problem, scope: Scope) -> bool:
     """Tell whether a finding names the broken file, or what stands for it."""
     if problem.subject == str(scope.named):
         return True
-    return scope.marker is not None and any(scope.marker in text for _, text in problem.facts)
+    return scope.marker is not None and any(scope.marker in text for _, text in problem.details)
 
 
 def _facts(found: Sequence[Problem]) -> tuple[tuple[str, str], ...]:
-    return tuple(("finds", f"{each.subject}: {each.trouble}") for each in found[:_SHOWN])
+    return tuple(("finds", f"{each.subject}: {each.message}") for each in found[:_SHOWN])
 
 
 def _report(outcomes: Sequence[_Outcome], changed: Sequence[str], files: int) -> Report:
@@ -169,8 +169,8 @@ def _report(outcomes: Sequence[_Outcome], changed: Sequence[str], files: int) ->
     problems += [
         Problem(
             subject=path,
-            trouble="this file of the channel itself changed during the self-check",
-            code=ExitCode.NO,
+            message="this file of the channel itself changed during the self-check",
+            code=ExitCode.FINDINGS,
             help="pixi run verify",
         )
         for path in changed

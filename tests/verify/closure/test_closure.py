@@ -99,7 +99,7 @@ class World:
     def troubles(self) -> list[str]:
         """Look, and return the first lines of all findings, and what the set has."""
         return [
-            ", ".join((f"{each.subject} {each.trouble}", *_facts(each, "has")))
+            ", ".join((f"{each.subject} {each.message}", *_facts(each, "has")))
             for each in (finding.problem for finding in self.close().findings)
         ]
 
@@ -111,7 +111,7 @@ def _closed(result: LevelResult) -> list[Any]:
 
 
 def _facts(problem: Problem, label: str) -> list[str]:
-    return [text for name, text in problem.facts if name == label]
+    return [text for name, text in problem.details if name == label]
 
 
 @pytest.fixture
@@ -219,7 +219,7 @@ def test_packages_in_a_circle_that_nobody_requires(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "trouble"),
+    ("spec", "message"),
     [
         ("b[track_features=mkl]", []),
         (
@@ -233,15 +233,15 @@ def test_packages_in_a_circle_that_nobody_requires(world: World) -> None:
         ),
     ],
 )
-def test_track_features(spec: str, trouble: list[str], world: World) -> None:
+def test_track_features(spec: str, message: list[str], world: World) -> None:
     world.write("", environment(row("a", spec), row("b", track_features=["mkl", "blas"])))
-    assert world.troubles() == trouble
+    assert world.troubles() == message
 
 
 def test_what_is_no_matchspec(world: World) -> None:
     world.write("", environment(row("a", "b >=1,<=", constrains=["c >=1,<="])))
     found = world.close().findings
-    assert [each.problem.trouble for each in found] == [
+    assert [each.problem.message for each in found] == [
         "requires b >=1,<=, which is no MatchSpec",
         "constrains c >=1,<=, which is no MatchSpec",
     ]
@@ -441,7 +441,7 @@ def test_platforms_of_the_manifest_are_found_whatever_the_lock_calls_them(world:
     gpu = PlatformRows(name="p1", subdir="linux-64", rows=(row("a"),), virtual_packages=cuda)
     world.write(manifest, EnvironmentRows(platforms=(plain, gpu), channels=(CHANNEL,)))
     (finding,) = world.close().findings
-    assert finding.problem.trouble == "requires nn *, which is not met"
+    assert finding.problem.message == "requires nn *, which is not met"
     assert finding.places == {Place("default", "p1")}
 
 
@@ -517,7 +517,7 @@ def test_extras_that_are_asked_for(manifest: str, asks: tuple[str, ...], world: 
     assert world.troubles() == []
     world.write(manifest, environment(a, top, row("b")))
     (finding,) = world.close().findings
-    assert finding.problem.trouble == "requires c, which is not met"
+    assert finding.problem.message == "requires c, which is not met"
     root = "pixi.toml: a[extras=[x]]" if not asks else "top-1.0-0: a[extras=[x]]"
     assert _facts(finding.problem, "needed by")[0].replace(" *", "") == root
 
@@ -557,8 +557,8 @@ def test_conditions(*, condition: str, is_asked: bool, world: World) -> None:
     )
     of_extra = world.troubles()
     if is_asked:
-        trouble = f"linux-64/a-1.0-0.conda requires {spec}, which is not met, no b"
-        assert (of_package, of_extra) == ([trouble], [trouble])
+        message = f"linux-64/a-1.0-0.conda requires {spec}, which is not met, no b"
+        assert (of_package, of_extra) == ([message], [message])
     else:
         assert (of_package, of_extra) == ([], [])
     world.write("", environment(row("a", spec), python, row("b")))
@@ -576,8 +576,8 @@ def test_conditions(*, condition: str, is_asked: bool, world: World) -> None:
 def test_conditions_of_the_manifest(*, when: str, is_asked: bool, world: World) -> None:
     manifest = f'b = {{ version = ">=1", when = {when} }}'
     world.write(manifest, environment(row("python-3.12.1-0")))
-    trouble = "pixi.toml requires b >=1, which is not met, no b"
-    assert world.troubles() == ([trouble] if is_asked else [])
+    message = "pixi.toml requires b >=1, which is not met, no b"
+    assert world.troubles() == ([message] if is_asked else [])
 
 
 def test_a_condition_that_only_a_source_package_decides(world: World) -> None:
@@ -745,7 +745,7 @@ def test_flags(world: World) -> None:
         "", environment(row("a", "b[flags=[gpu]]", "b[flags=[cpu]]"), row("b", flags=["gpu"]))
     )
     result = world.close()
-    troubles = [each.problem.trouble for each in result.findings]
+    troubles = [each.problem.message for each in result.findings]
     spec: Json = {"spec": "b[flags=[gpu]]", "record": _record(flags=["gpu"])}
     if call_rattler("matches", {"pairs": [spec]}) == [None]:
         assert troubles == []

@@ -92,7 +92,7 @@ def test_is_refused_with_the_reason(name: str) -> None:
     with pytest.raises(MirrorError) as caught:
         read_lock(lock)
     (problem,) = caught.value.problems
-    assert (problem.trouble, problem.code) == (REFUSED[name], ExitCode.USAGE)
+    assert (problem.message, problem.code) == (REFUSED[name], ExitCode.USAGE)
 
 
 @pytest.mark.parametrize("lock", READABLE, ids=name_of)
@@ -101,7 +101,7 @@ def test_is_closed(lock: Path, tmp_path: Path) -> None:
     laid = Laid(lock, tmp_path)
     result = laid.prove(laid.sets)
     found = [
-        (each.problem.subject, each.problem.trouble, ", ".join(map(str, each.places)))
+        (each.problem.subject, each.problem.message, ", ".join(map(str, each.places)))
         for each in result.findings
     ]
     assert sorted(found) == sorted(
@@ -128,12 +128,12 @@ def test_without_one_package_it_is_not(lock: Path, tmp_path: Path) -> None:
         rest = tuple(each for each in whole.packages if each is not gone)
         found = laid.prove((dataclasses.replace(whole, packages=rest),)).findings
         missed = {
-            (each.problem.subject.rpartition("/")[2], each.problem.trouble)
+            (each.problem.subject.rpartition("/")[2], each.problem.message)
             for each in found
             if each.problem.subject != whole.root
         }
         assert missed >= _needers(whole, gone), gone.name
-        assert {each.problem.facts[0][1] for each in found} >= {f"no {gone.name.lower()}"}
+        assert {each.problem.details[0][1] for each in found} >= {f"no {gone.name.lower()}"}
 
 
 def _needers(whole: PackageSet, gone: LockedPackage) -> set[tuple[str, str]]:
@@ -151,4 +151,4 @@ def test_without_virtual_packages_it_is_not(tmp_path: Path) -> None:
     laid = Laid(lock, tmp_path)
     (whole,) = laid.sets
     found = laid.prove((dataclasses.replace(whole, virtual_packages=()),)).findings
-    assert {each.problem.facts[0][1] for each in found} == {"no __glibc", "no __unix"}
+    assert {each.problem.details[0][1] for each in found} == {"no __glibc", "no __unix"}

@@ -54,22 +54,22 @@ def test_a_client_that_does_not_start(
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{path_without_clients()}")
     monkeypatch.setattr("scripts.core.program._VERSION_TIMEOUT", 0.5)
-    trouble = f"this program does not start: `{name} --version` {said}"
+    message = f"this program does not start: `{name} --version` {said}"
     words = "  said     no module named conda\n" if how == "exits" else ""
     report = tmp_path / "report.md"
     assert world.loud(*INSTALL, "--report", str(report)) == 4
     out, err = capsys.readouterr()
     assert out.splitlines()[0] == f"small  {here()}  install ✓ (py-rattler)"
-    assert f"\nnot installed by {name}: small/{here()}; {name}: {trouble}\n" in out
+    assert f"\nnot installed by {name}: small/{here()}; {name}: {message}\n" in out
     assert err == (
         f"verify: installing small/{here()} with py-rattler\n"
-        f"error: {name}: {trouble}\n  program  {program}\n{words}"
+        f"error: {name}: {message}\n  program  {program}\n{words}"
         "help: install it anew, or leave it out: pixi run verify --client rattler\n"
     )
     told = report.read_text(encoding="utf-8")
     assert "\nNothing was found wrong, but not all could be looked at" in told.replace("– ", "")  # noqa: RUF001
     assert "## Findings\n\nNone.\n" in told
-    assert f"\n{name}: {trouble}\n" in told
+    assert f"\n{name}: {message}\n" in told
 
 
 @posix_scripts
@@ -89,7 +89,7 @@ def test_all_that_is_asked_for_does_not_start(
     (row,) = result["environments"]
     assert [each["installed"] for each in row["install"]] == [None]
     assert row["complete"] is True
-    assert [each["exit-code"] for each in result["problems"]] == [4]
+    assert [each["code"] for each in result["problems"]] == [4]
 
     # Also where nothing is to be installed here.
     assert world.verify("--level", "install", "-p", elsewhere(), "--client", "conda") == 4
@@ -117,10 +117,10 @@ def test_a_client_that_is_killed(
     assert world.loud(*INSTALL, "--client", f"{name},rattler") == 4
     out, err = capsys.readouterr()
     assert out.splitlines()[0] == f"small  {here()}  install ✓ (py-rattler)"
-    trouble = f"was ended by SIGKILL while it installed small/{here()}"
-    assert f"not installed by {name}: small/{here()}; {name}: {trouble}\n" in out
+    message = f"was ended by SIGKILL while it installed small/{here()}"
+    assert f"not installed by {name}: small/{here()}; {name}: {message}\n" in out
     assert err.endswith(
-        f"error: {name}: {trouble}\n"
+        f"error: {name}: {message}\n"
         "help: see to this program, then pixi run verify --level install\n"
     )
 
@@ -233,7 +233,7 @@ def test_a_temporary_disk_with_no_room_at_all(world: World, tmp_path: Path) -> N
     (attempt,) = row["install"]
     where = f"{tmp_path / 'disk'}: this disk has no room to install small/{here()}"
     assert (attempt["installed"], attempt["skip-reason"]) == (None, where)
-    assert [each["exit-code"] for each in result["problems"]] == [2]
+    assert [each["code"] for each in result["problems"]] == [2]
 
 
 def _on_disk(

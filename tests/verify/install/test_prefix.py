@@ -91,7 +91,7 @@ def test_very_many_are_counted(tmp_path: Path) -> None:
     for path, _ in files:
         (prefix / path).unlink()
     (problem,) = _check(prefix, tmp_path, _artifacts(tmp_path, package))
-    assert problem.facts[4:] == (("missing", "share/04"), ("and", "4 more"))
+    assert problem.details[4:] == (("missing", "share/04"), ("and", "4 more"))
 
 
 def test_a_package_that_was_not_installed_at_all(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_noarch_python(tmp_path: Path) -> None:
     artifacts = _artifacts(tmp_path, python, package)
     prefix = _install(tmp_path / "prefix", python, package)
     (problem,) = _check(prefix, tmp_path, artifacts)
-    assert problem.facts == (
+    assert problem.details == (
         ("missing", "lib/python3.12/site-packages/m.py"),
         ("missing", "bin/m"),
     )
@@ -138,7 +138,7 @@ def test_hostile_names_do_nothing_to_a_terminal(tmp_path: Path) -> None:
     package = TinyPackage(name="p", subdir="linux-64", files=(("share/\x1b[2J", b""),))
     prefix = _install(tmp_path / "prefix", TinyPackage(name="p", files=()))
     (problem,) = _check(prefix, tmp_path, _artifacts(tmp_path, package))
-    assert problem.facts == (("missing", r"share/\x1b[2J"),)
+    assert problem.details == (("missing", r"share/\x1b[2J"),)
 
 
 def test_an_unreadable_artifact(tmp_path: Path) -> None:
