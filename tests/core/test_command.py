@@ -376,7 +376,8 @@ def shell(line: str, body: str) -> subprocess.CompletedProcess[bytes]:
         from scripts.core.report import Report
         def handler(options, console):
             BODY
-        sys.exit(run_task("example", task_parser("example", "show something"), handler, sys.argv[1:]))
+        parser = task_parser("example", "show something")
+        sys.exit(run_task("example", parser, handler, sys.argv[1:]))
         """
     ).replace("BODY", body)
     command = ["sh", "-c", line, "sh", sys.executable, "-c", code]
