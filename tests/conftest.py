@@ -17,6 +17,7 @@ import pytest
 from scripts.core import console
 from scripts.core.report import Json, Report
 from tests.support import guard
+from tests.support.template import ROOT
 from tests.support.upstream import Upstream
 
 # Marker and the program that its tests run.
@@ -124,7 +125,7 @@ def schema() -> Any:
     """Read docs/json.schema.json, which describes what `--json` prints."""
     import jsonschema
 
-    text = (Path(__file__).parents[1] / "docs" / "json.schema.json").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "json.schema.json").read_text(encoding="utf-8")
     return jsonschema.Draft202012Validator(json.loads(text))
 
 

@@ -108,6 +108,8 @@ def remove(
 
 def _remove_if_empty(folder: Path) -> None:
     try:
+        if any(folder.iterdir()):  # asked first: where nobody may remove it, the answer is another
+            return
         folder.rmdir()
     except OSError as error:
         if error.errno not in _STAYS:

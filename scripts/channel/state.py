@@ -27,6 +27,7 @@ _CHANNEL: Final = "channel.json"
 _REMOVALS: Final = "removals.json"
 _WORKSPACE: Final = "workspace.json"
 _LOCK: Final = "pixi.lock"
+_READABLE: Final = "see that you may read it and that it is a file, then run this again"
 _SCHEMA: Final = 1
 _LARGEST: Final = 256 << 20  # bytes; a row of an artifact has some 200
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.-]+")
@@ -63,8 +64,22 @@ class WorkspaceState:
 
     @property
     def is_gone(self) -> bool:
-        """Tell whether its manifest is no longer there."""
-        return not self.manifest.exists()
+        """Tell whether its manifest is no longer there; not where nobody may look."""
+        try:
+            return not self.manifest.exists()
+        except OSError:
+            return False
+
+    @property
+    def is_moved_away(self) -> bool:
+        """Tell whether its folder is gone from a folder that is there.
+
+        Another machine, or a disk that is not mounted, does not show that one either.
+        """
+        try:
+            return self.is_gone and self.manifest.parent.parent.is_dir()
+        except OSError:
+            return False
 
     @property
     def lock(self) -> Path:
@@ -121,13 +136,26 @@ def read_state(place: ChannelPlace) -> MirrorState:
     """Read the state; raises the error of exit code 2 where it is damaged."""
     channel, removals = _read(place.state / _CHANNEL), _read(place.state / _REMOVALS)
     workspaces = tuple(_read_workspaces(place.state / WORKSPACES))
-    with _undamaged(place.state):
+    with _undamaged(place.state / _REMOVALS):
+        waiting = () if removals is None else tuple(map(_removal, removals["removals"]))
+    with _undamaged(place.state / _CHANNEL):
         return MirrorState(
             layout=None if channel is None else Layout(channel["layout"]),
-            is_adopted=channel is not None and bool(channel["adopted"]),
+            is_adopted=channel is not None
+            and _flag(channel["adopted"])
+            and not lost_workspaces(place),
             workspaces=workspaces,
-            removals=() if removals is None else tuple(map(_removal, removals["removals"])),
+            removals=waiting,
         )
+
+
+def lost_workspaces(place: ChannelPlace) -> tuple[Path, ...]:
+    """Return the folders of workspaces of which nobody knows any more what they name.
+
+    Their copy of the lock is there without the rest: that was lost, or a run was killed.
+    """
+    locks = sorted((place.state / WORKSPACES).glob(f"*/{_LOCK}"))
+    return tuple(each.parent for each in locks if not (each.parent / _WORKSPACE).exists())
 
 
 def write_channel(place: ChannelPlace, layout: Layout, *, is_adopted: bool) -> None:
@@ -195,7 +223,9 @@ def _read_workspaces(folder: Path) -> Iterator[WorkspaceState]:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise usage_error(str(folder), f"cannot be read: {error.strerror}") from None
+        raise usage_error(
+            str(folder), f"cannot be read: {error.strerror}", help=_READABLE
+        ) from None
     for each in entries:
         document = _read(each / _WORKSPACE)
         if document is None:  # a kill between the two files, or while it was forgotten
@@ -254,6 +284,13 @@ def _inside(value: Any) -> PurePosixPath:
 def _string(value: Any) -> str:
     if not isinstance(value, str) or "\0" in value:
         raise TypeError(value)
+    value.encode()  # half a surrogate pair is no text
+    return value
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(value)
     return value
 
 
@@ -262,13 +299,13 @@ def _read(path: Path) -> dict[str, Any] | None:
     try:
         with _undamaged(path):
             document: Any = json.loads(read_regular(path, _LARGEST))
-            if not isinstance(document, dict) or document["schema"] != _SCHEMA:
+            if not isinstance(document, dict) or document["schema"] is not _SCHEMA:
                 raise ValueError(document)
             return document
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise usage_error(str(path), f"cannot be read: {error.strerror}") from None
+        raise usage_error(str(path), f"cannot be read: {error.strerror}", help=_READABLE) from None
 
 
 @contextlib.contextmanager

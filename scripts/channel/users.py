@@ -58,6 +58,8 @@ class ChannelUsers:
 
     def lines(self) -> Iterator[str]:
         """Name the others, and how to drop one whose manifest is gone."""
+        if self.last is not None and self.last.manifest != self.own.manifest:
+            yield f"taken for {self.last.name}, moved here from {self.last.manifest}"
         for each in self.others:
             yield f"shared with: {each}"
             if each.is_gone:
@@ -172,7 +174,7 @@ def _last(own: WorkspaceState, known: Sequence[WorkspaceState]) -> WorkspaceStat
         if each.manifest == own.manifest:
             return each
     for each in known:
-        is_moved = each.is_gone and each.lock_sha256 == own.lock_sha256
+        is_moved = each.is_moved_away and each.lock_sha256 == own.lock_sha256
         if each.name == own.name and (is_moved or _are_two(each.channel, own.channel)):
             return each
     return None

@@ -18,12 +18,14 @@ from scripts.channel.state import (
     Removal,
     WorkspaceState,
     forget_workspace,
+    lost_workspaces,
     read_state,
     write_channel,
 )
 from scripts.channel.users import ChannelUsers, read_users, select_by_settings
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, Problem, usage_error
+from scripts.core.files import remove_folder
 from scripts.core.report import Json, Report, human_size
 from scripts.index.files import ChannelFile, ChannelFiles, classify_files, is_artifact_path
 from scripts.index.stage import counted, index
@@ -88,6 +90,8 @@ def adopt(workspace: Workspace, lock: LockFile, console: Console) -> Report:
     users, selection = read_users(workspace, lock), select_by_settings(workspace, lock)
     files = classify_files(workspace.place.folder, selection, users, console)
     layout = users.state.layout or selection.layout
+    for lost in lost_workspaces(workspace.place):
+        remove_folder(lost)
     write_channel(workspace.place, layout, is_adopted=True)
     lines = [f"adopted: {workspace.settings.channel_dir} is shared with no unknown workspace"]
     lines += [f"  now retained, so that `prune` removes it: {each.path}" for each in files.retained]
@@ -178,6 +182,8 @@ def _report(
             " `pixi run prune` removes them when no client can need them, `--now` at once"
         )
     others = sorted(untracked - gone)
+    if not lines and files.waiting:
+        lines = [f"nothing to prune now: {summed(files.waiting, 'file')} wait for their removal"]
     lines = lines or ["nothing to prune"]
     lines += [f"untracked, left alone: {path}" for path in others]
     data: dict[str, Json] = {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from scripts.channel.digest_cache import DigestCache
@@ -57,6 +58,10 @@ def relayout(
     if dropped and not drop_retained:
         raise _no_place(dropped)
     _link(workspace, users, moved, indexed, console)
+    taken = set(moved.values())  # one may still wait for its removal since the layout before
+    removals = tuple(each for each in users.state.removals if each.path not in taken)
+    write_removals(workspace.place, removals)
+    users = replace(users, state=replace(users.state, removals=removals))
     report = fetch(workspace, whole, console)
     if not report.problems:
         extra = {new: indexed[old].record for old, new in moved.items() if old in indexed}

@@ -102,7 +102,8 @@ def choose_environments(lock: LockFile, settings: Settings) -> tuple[LockedEnvir
 
     Raises the error of exit code 2 for one that the lock does not have.
     """
-    platforms = [rows.platform for each in lock.environments for rows in each.platforms]
+    mirrored = [each for each in lock.environments if settings.is_mirrored(each.name)]
+    platforms = [rows.platform for each in mirrored for rows in each.platforms]
     _check_names("environment", settings.environments, {each.name for each in lock.environments})
     names = {name for each in platforms for name in (each.name, each.subdir)}
     _check_names("platform", settings.platforms, names)
@@ -115,8 +116,7 @@ def choose_environments(lock: LockFile, settings: Settings) -> tuple[LockedEnvir
                 if settings.is_for(rows.platform.name, rows.platform.subdir)
             ),
         )
-        for environment in lock.environments
-        if settings.is_mirrored(environment.name)
+        for environment in mirrored
     )
 
 

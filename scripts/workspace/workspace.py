@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -56,9 +57,11 @@ def open_workspace(manifest_path: Path | None, overrides: SettingOverrides) -> W
     refuse_non_utf8(root, "give the workspace's folder, or the one around it, another name")
     place = channel_place(_channel_folder(root, settings.channel_dir))
     refuse_odd_state(place)
-    workspaces = (place.state / WORKSPACES).glob("*")
-    for folder in (root, place.state, place.cache, *workspaces):  # left by a killed run
+    for folder in (root, place.state, place.cache):  # left by a killed run
         clear_scratch(folder)
+    with contextlib.suppress(OSError):  # whoever needs them says what is wrong with them
+        for folder in (place.state / WORKSPACES).iterdir():
+            clear_scratch(folder)
     return Workspace(
         root=root,
         manifest_path=path,

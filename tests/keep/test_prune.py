@@ -256,5 +256,8 @@ def test_a_list_that_cannot_be_read(tmp_path: Path, any_indexer: str) -> None:
     reason = "Permission denied" if os.name == "nt" else "Is a directory"
     with pytest.raises(MirrorError) as caught:
         run(mirror)
-    assert str(caught.value) == f"{waiting}: cannot be read: {reason}"
+    assert str(caught.value) == (
+        f"{waiting}: cannot be read: {reason}\n"
+        "help: see that you may read it and that it is a file, then run this again"
+    )
     assert mirror.states() == before

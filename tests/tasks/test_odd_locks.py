@@ -235,7 +235,8 @@ def test_a_microarchitecture_that_is_not_declared(odd: Odd) -> None:
     code, _, err = odd.run(mirror.main, "-q")
     assert code == 1
     table = '{ platform = "linux-64", archspec = "x86_64_v3" }'
-    assert err.startswith(
+    # The mirror's own record is read, and newer indexers write `==1` for `1`.
+    assert err.replace("==1", "1").startswith(
         "error: linux-64/alder-1.0-0.conda: requires __archspec 1 x86_64_v3, which is not met\n"
         "  has        __archspec=1=x86_64\n"
         "  elsewhere  nothing in this mirror\n"
@@ -371,7 +372,8 @@ def test_what_only_a_source_package_meets_is_not_proven(odd: Odd) -> None:
         mirror.main, "--allow-incomplete", "source", "--layout", "by-channel"
     )
     assert code == 0, err
-    assert _has(lines, "default", "closure –", "solve –", "install ✓")  # noqa: RUF001
+    # Its locked version is known, so that the set is whole; no solver has a record of it.
+    assert _has(lines, "default", "closure ✓", "solve –", "install ✓")  # noqa: RUF001
     assert (
         "not solved: default/linux-64; its packages depend on what is built from source: own-lib"
     ) in lines

@@ -161,6 +161,20 @@ def test_what_is_retained_moves_to_a_flat_channel(
     assert "ch/noarch/a-2.0-0.conda: retained" in capsys.readouterr().err
 
 
+def test_there_and_back_again_what_is_retained_stays(world: World) -> None:
+    """Its old place still waits for its removal when it becomes its place anew."""
+    old, new = world.package("a"), world.package("a", version="2.0")
+    assert run(mirror, world.workspace("one", [old], "flat")) == 0
+    assert run(mirror, world.workspace("one", [old], "by-channel"), "--relayout") == 0
+    assert run(mirror, world.workspace("one", [new], "by-channel")) == 0
+    one = world.workspace("one", [new], "flat")
+    assert run(mirror, one, "--relayout") == 0
+    repodata = json.loads((world.root / "common" / "noarch" / "repodata.json").read_bytes())
+    assert sorted(repodata["packages.conda"]) == ["a-1.0-0.conda", "a-2.0-0.conda"]
+    assert run(prune, one, "--now") == 0
+    assert world.artifacts() == ["noarch/a-2.0-0.conda"]
+
+
 def test_a_killed_relayout_is_finished_by_the_next(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -287,6 +287,43 @@ def test_a_moved_workspace_is_taken_over(world: World, capsys: pytest.CaptureFix
     assert f"shared with: two ({world.root / 'again' / 'pixi.toml'})\n" in out
 
 
+def test_a_workspace_that_cannot_be_seen_is_not_taken_over(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A second checkout, where the disk of the first is not mounted: both count."""
+    (world.root / "far").mkdir()
+    first = make(world.root / "far", "three")
+    manifest = first.root / "pixi.toml"
+    text = manifest.read_text(encoding="utf-8")
+    manifest.write_text(text.replace("../common", "../../common"), encoding="utf-8")
+    first.lock(rows(world.root / "upstream", (A2,)))
+    assert run("index", first, "-q") == 0
+    second = make(world.root, "three")
+    shutil.copyfile(first.root / "pixi.lock", second.root / "pixi.lock")
+    (world.root / "far").rename(world.root / "hidden")
+    assert run("index", second, "-q") == 0
+    second.lock(rows(world.root / "upstream", (B,)))
+    assert run("index", second, "-q") == 0
+    capsys.readouterr()
+    assert run("prune", second, "--now") == 0
+    assert "linux-64/a-2.0-0.conda" in world.artifacts()
+    assert "which is gone)\n" in capsys.readouterr().out
+
+
+def test_a_workspace_of_which_only_the_lock_is_left_is_protected(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (lost,) = world.state.glob("workspaces/two-*/workspace.json")
+    lost.unlink()
+    before = world.artifacts()
+    assert run("prune", world.one, "--now") == 2
+    assert "pixi run prune --adopt" in capsys.readouterr().err
+    assert world.artifacts() == before
+    assert run("prune", world.one, "--adopt") == 0
+    assert run("prune", world.one, "--now") == 0
+    assert world.artifacts() == [each for each in before if not each.startswith("noarch/b-")]
+
+
 def test_a_renamed_workspace_is_the_same(world: World) -> None:
     manifest = world.two.root / "pixi.toml"
     manifest.write_text(manifest.read_text().replace('"two"', '"new"'), encoding="utf-8")
@@ -533,7 +570,8 @@ def test_a_folder_that_cannot_be_read_is_named(
         with monkeypatch.context() as patched:
             forbid(patched, target)
             assert run(task, world.one, "-q") == 2
-        assert capsys.readouterr().err == f"error: {target}: cannot be read: Permission denied\n"
+        err = capsys.readouterr().err
+        assert err.startswith(f"error: {target}: cannot be read: Permission denied\n")
     assert run(task, world.one, "-q") == 0
 
 

@@ -176,7 +176,7 @@ def test_a_rattler_that_dies(
     child = "scripts.core.rattler_child.run_program"
 
     def dying(command: list[str], *more: Any, **options: Any) -> subprocess.CompletedProcess[bytes]:
-        functions = {"closure": "match_each", "solve": "solve", "install": "install"}
+        functions = {"closure": "prove_closed", "solve": "solve", "install": "install"}
         if command[-1] == functions[level]:
             return subprocess.CompletedProcess(command, -9, b"", b"")
         return run_program(command, *more, **options)
