@@ -180,7 +180,7 @@ def install_level(install: InstallResult) -> LevelResult:
 def _install_lines(install: InstallResult) -> Iterator[str]:
     """Say how it was installed, and what was not, and why."""
     if not install.attempts:
-        yield f"installed nothing: no environment of this lock is for {install.subdir} here"
+        yield f"installed nothing: no mirrored environment of this run is for {install.subdir}"
         return
     yield f"installed {install.sandbox}, from file:// or loopback, into an empty cache"
     as_machine: dict[str, dict[Place, None]] = {}
