@@ -117,7 +117,7 @@ def _setting(
 class Settings:
     """What `[tool.pixi-mirror]` says; each field is a key there and an option of its tasks.
 
-    `environments` and `platforms` None: all that the lock has. `jobs` None: adapt. Platforms
+    `environments` and `platforms` None: all that the lock has. `jobs` None: 16. Platforms
     are named as in the lock, or by their subdir. What a published index no longer names stays
     for `grace`, so that clients at work find it.
     """
@@ -141,14 +141,14 @@ class Settings:
         default=None,
         metavar="N",
         tasks="fetch mirror",
-        help="downloads at a time (default: adapts)",
+        help="downloads at a time (default: 16)",
     )
     environments: tuple[str, ...] | None = _setting(
         _names,
         default=None,
         metavar="ENV",
         tasks="channels doctor fetch index lock mirror platforms verify",
-        help="mirror these environments alone",
+        help="these environments alone",
     )
     exclude_environments: tuple[str, ...] = _setting(
         _any_names,
@@ -162,7 +162,7 @@ class Settings:
         default=None,
         metavar="PLATFORM",
         tasks="channels doctor fetch index lock mirror verify",
-        help="mirror for these platforms alone",
+        help="these platforms alone",
     )
     allow_incomplete: frozenset[Kind] = _setting(
         _kinds,
@@ -176,7 +176,7 @@ class Settings:
         default=False,
         metavar="",
         tasks="fetch mirror verify",
-        help="take artifacts for which the lock has no hash",
+        help="take artifacts for which the lock has no digest",
     )
     grace: timedelta = _setting(  # noqa: RUF009
         _duration,
