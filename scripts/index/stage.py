@@ -127,6 +127,23 @@ def _missing_artifacts(channel: Channel) -> Iterable[Problem]:
         )
 
 
+def _replaced(channel: Channel, digests: DigestCache) -> Iterable[Problem]:
+    """Yield a problem for each artifact of which somebody has fetched other bytes meanwhile."""
+    for artifact in channel.artifacts:
+        digest = artifact.digest
+        if digest is None:
+            continue
+        known = digests.known(artifact.path, digest.algorithm, channel.there[artifact.path])
+        if known not in {None, digest.hex}:
+            yield Problem(
+                subject=str(artifact.path),
+                message=f"{digest.algorithm} differs from pixi.lock",
+                code=ExitCode.USAGE,
+                details=(("expected", digest.hex), ("actual", str(known))),
+                help="pixi run fetch",
+            )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Outcome:
     """What was published, what that no longer names, what is damaged."""
@@ -157,6 +174,8 @@ def _index_outdated(
         if stamps.get(str(each.path))
         != inputs[each.path] + _digest_of_files(folder, each.index_files)
     ]
+    if replaced := [each for channel in outdated for each in _replaced(channel, digests)]:
+        raise MirrorError(*replaced)
     artifacts = [artifact for each in outdated for artifact in each.artifacts]
     damaged, _ = check_new_archives(
         folder, artifacts, digests, lambda said: console.note(f"index: {said}")

@@ -19,8 +19,10 @@ from scripts.core.report import human_size
 from scripts.keep.changes import known_before
 from scripts.lock.read import read_lock
 from tasks import fetch, index, mirror, prune, verify
+from tests.support.locks import EnvironmentRows, PlatformRows, write_lock
 from tests.support.mirrors import Mirror, make_mirror, rows
 from tests.support.packages import TinyPackage
+from tests.support.upstream import Upstream
 
 A = TinyPackage(name="a", subdir="linux-64")
 A2 = replace(A, version="2.0")
@@ -158,6 +160,34 @@ def test_one_place_and_two_digests(
         "help: give one of them a channel of its own: channel-dir under [tool.pixi-mirror]\n"
     )
     assert world.one.states() == before, "not a byte"
+
+
+def test_what_the_other_has_only_fetched_is_not_indexed(
+    tmp_path: Path, upstream: Upstream, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who has fetched and not yet indexed is not known to the other: the bytes tell."""
+    written = {}
+    for name, package in (("one", BOTH), ("two", replace(BOTH, padding=100))):
+        mirror = make(tmp_path, name)
+        channel = upstream.folder / name
+        (row,) = rows(channel, (package,), channel=f"{upstream.url}/{name}")
+        row = replace(row, without=frozenset({"size"}))  # or the size tells
+        rows_of = EnvironmentRows(platforms=(PlatformRows(name="linux-64", rows=(row,)),))
+        write_lock(mirror.root / "pixi.lock", (rows_of,))
+        assert run("fetch", mirror, "-q") == 0
+        written[name] = row.written.sha256
+    capsys.readouterr()
+    one = Mirror(root=tmp_path / "one", layout="flat")
+    assert run("index", one) == 2
+    assert capsys.readouterr().err.endswith(
+        "error: noarch/both-1.0-0.conda: sha256 differs from pixi.lock\n"
+        f"  expected  {written['one']}\n"
+        f"  actual    {written['two']}\n"
+        "help: pixi run fetch\n"
+    )
+    assert run("fetch", one, "-q") == run("index", one, "-q") == 0
+    repodata = json.loads((tmp_path / "common/noarch/repodata.json").read_bytes())
+    assert repodata["packages.conda"]["both-1.0-0.conda"]["sha256"] == written["one"]
 
 
 @pytest.mark.parametrize("task", list(TASKS))
