@@ -284,7 +284,7 @@ def _inside(value: Any) -> PurePosixPath:
 def _string(value: Any) -> str:
     if not isinstance(value, str) or "\0" in value:
         raise TypeError(value)
-    value.encode()  # half a surrogate pair is no text
+    value.encode(errors="surrogateescape")  # half a surrogate pair is no name of a file
     return value
 
 
