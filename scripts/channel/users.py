@@ -58,8 +58,9 @@ class ChannelUsers:
 
     def lines(self) -> Iterator[str]:
         """Name the others, and how to drop one whose manifest is gone."""
-        if self.last is not None and self.last.manifest != self.own.manifest:
-            yield f"taken for {self.last.name}, moved here from {self.last.manifest}"
+        last, own = self.last, self.own
+        if last is not None and last.manifest != own.manifest and last.channel == own.channel:
+            yield f"taken for {last.name}, moved here from {last.manifest}"
         for each in self.others:
             yield f"shared with: {each}"
             if each.is_gone:
