@@ -132,6 +132,16 @@ def test_excluded_environments() -> None:
     assert chosen(both) == ({"gpu": ["p1"]}, ["b", "c"], ("default", "test"))
 
 
+def test_a_platform_of_excluded_environments_alone() -> None:
+    """Nothing would be mirrored, and that be called verified."""
+    alone = Settings(platforms=("win-64",), exclude_environments=("test",))
+    with pytest.raises(MirrorError) as caught:
+        chosen(alone)
+    assert str(caught.value).startswith("pixi.lock: has no platform 'win-64'\n")
+    both = Settings(platforms=("win-64",))
+    assert chosen(both)[0]["test"] == ["win-64"]
+
+
 def test_platforms_by_their_name() -> None:
     settings = Settings(platforms=("p1", "win-64"))
     environments = {"default": ["p1"], "gpu": ["p1"], "test": ["win-64"]}
