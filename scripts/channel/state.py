@@ -129,33 +129,25 @@ class MirrorState:
     False where there were records when this state was begun, or there is none.
     """
     workspaces: tuple[WorkspaceState, ...] = ()
+    lost: tuple[Path, ...] = ()
+    """Folders of workspaces of which nobody knows any more what they name: their lock is there."""
     removals: tuple[Removal, ...] = ()
 
 
 def read_state(place: ChannelPlace) -> MirrorState:
     """Read the state; raises the error of exit code 2 where it is damaged."""
     channel, removals = _read(place.state / _CHANNEL), _read(place.state / _REMOVALS)
-    workspaces = tuple(_read_workspaces(place.state / WORKSPACES))
+    workspaces, lost = _read_workspaces(place.state / WORKSPACES)
     with _undamaged(place.state / _REMOVALS):
         waiting = () if removals is None else tuple(map(_removal, removals["removals"]))
     with _undamaged(place.state / _CHANNEL):
         return MirrorState(
             layout=None if channel is None else Layout(channel["layout"]),
-            is_adopted=channel is not None
-            and _flag(channel["adopted"])
-            and not lost_workspaces(place),
+            is_adopted=channel is not None and _flag(channel["adopted"]) and not lost,
             workspaces=workspaces,
+            lost=lost,
             removals=waiting,
         )
-
-
-def lost_workspaces(place: ChannelPlace) -> tuple[Path, ...]:
-    """Return the folders of workspaces of which nobody knows any more what they name.
-
-    Their copy of the lock is there without the rest: that was lost, or a run was killed.
-    """
-    locks = sorted((place.state / WORKSPACES).glob(f"*/{_LOCK}"))
-    return tuple(each.parent for each in locks if not (each.parent / _WORKSPACE).exists())
 
 
 def write_channel(place: ChannelPlace, layout: Layout, *, is_adopted: bool) -> None:
@@ -217,18 +209,22 @@ def forget_workspace(workspace: WorkspaceState) -> None:
         raise _not_written(error, workspace.folder) from error
 
 
-def _read_workspaces(folder: Path) -> Iterator[WorkspaceState]:
+def _read_workspaces(folder: Path) -> tuple[tuple[WorkspaceState, ...], tuple[Path, ...]]:
+    """Read what is known of each, and name the folders of those of which the rest was lost."""
+    found, lost = [], []
     try:
         entries = sorted(each for each in folder.iterdir() if each.is_dir())
     except FileNotFoundError:
-        return
+        return (), ()
     except OSError as error:
         raise usage_error(
             str(folder), f"cannot be read: {error.strerror}", help=_READABLE
         ) from None
     for each in entries:
         document = _read(each / _WORKSPACE)
-        if document is None:  # a kill between the two files, or while it was forgotten
+        if document is None:  # lost, or a kill between the two files
+            if (each / _LOCK).exists():
+                lost.append(each)
             continue
         with _undamaged(each / _WORKSPACE):
             workspace = WorkspaceState(
@@ -240,7 +236,8 @@ def _read_workspaces(folder: Path) -> Iterator[WorkspaceState]:
                 artifacts=tuple(map(_named, document["artifacts"])),
                 folder=each,
             )
-        yield workspace
+        found.append(workspace)
+    return tuple(found), tuple(lost)
 
 
 def _named(row: Sequence[Any]) -> NamedArtifact:

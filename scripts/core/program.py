@@ -116,8 +116,13 @@ def is_crash(code: int) -> bool:
     return code < 0 or code in {CANNOT_START, CANNOT_START + 1}
 
 
+def last_lines(output: bytes, shown: int) -> tuple[tuple[str, str], ...]:
+    """Make the details that tell what a program said last, without blank lines and secrets."""
+    lines = [line for line in output.decode("utf-8", "replace").splitlines() if line.strip()]
+    return tuple(("said", redact(line.rstrip())) for line in lines[-shown:])
+
+
 def _broken(program: Path, how: str, said: bytes, help: str) -> MirrorError:
-    lines = [line for line in said.decode("utf-8", "replace").splitlines() if line.strip()]
     return MirrorError(
         Problem(
             subject=program.stem,
@@ -125,7 +130,7 @@ def _broken(program: Path, how: str, said: bytes, help: str) -> MirrorError:
             code=ExitCode.PROGRAM,
             details=(
                 ("program", str(program)),
-                *(("said", redact(line.rstrip())) for line in lines[-_SHOWN:]),
+                *last_lines(said, _SHOWN),
             ),
             help=help or None,
         )

@@ -66,3 +66,8 @@ def human_size(size: int) -> str:
         if amount < 999.95:
             return f"{amount:.1f} {unit}"
     return f"{amount / 1000:.1f} TB"
+
+
+def counted(number: int, noun: str) -> str:
+    """Write `1 artifact`, `2 artifacts`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -131,3 +132,8 @@ def load_toml(text: str, subject: str) -> Table:
         return Table(subject, "", tomllib.loads(text))
     except (ValueError, RecursionError):
         return Table(subject, "", parse_toml(text, subject).unwrap())
+
+
+def toml_string(value: str | list[str]) -> str:
+    """Write a TOML string or a list of them; what JSON writes is one."""
+    return json.dumps(value, ensure_ascii=False)

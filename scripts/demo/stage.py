@@ -11,7 +11,7 @@ from typing import Final
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.rattler_child import RattlerRefusedError, call_rattler
-from scripts.core.report import Report
+from scripts.core.report import Report, counted
 from scripts.core.served import served
 from scripts.demo.scratch import (
     HOST,
@@ -91,7 +91,7 @@ def draw_tree(folder: Path) -> Iterator[str]:
     """Draw a folder as indented lines, folders before files; of shards, how many there are."""
     inside = sorted(folder.iterdir(), key=lambda path: (path.is_file(), path.name))
     if folder.name == SHARDS:
-        yield f"{folder.name}/  ({len(inside)} file{'' if len(inside) == 1 else 's'})"
+        yield f"{folder.name}/  ({counted(len(inside), 'file')})"
         return
     yield f"{folder.name}/"
     for path in inside:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 from scripts.core.channel_url import ANACONDA
 from scripts.core.errors import MirrorError
 from scripts.core.layout import Layout
+from scripts.core.typed_values import toml_string
 from scripts.doctor.diagnose import Availability, Consumer, Diagnosis, Verdict
 from scripts.doctor.mirror import Mirror, plain_url
 from scripts.lock.model import LockedEnvironment
@@ -83,9 +83,10 @@ def compare_pixi_configuration(
     names = {each.environment for each in not_redirected}
     manifest = lines_by_order(
         (each for each in consumer.environments if each.name in names),
-        lambda channels: f"channels = [{', '.join(map(_toml, mirror.urls_of(channels)))}]",
+        lambda channels: f"channels = [{', '.join(map(toml_string, mirror.urls_of(channels)))}]",
     )
-    pairs = (f"{_toml(prefix)} = [{_toml(url)}]" for prefix, url in sorted(lines.items()))
+    rows = sorted(lines.items())
+    pairs = (f"{toml_string(prefix)} = [{toml_string(url)}]" for prefix, url in rows)
     return PixiConfiguration(
         not_redirected=tuple(not_redirected),
         asked=_asked(set_now, away.values()),
@@ -173,8 +174,3 @@ def lines_by_order(
     if len(orders) == 1:
         return tuple(orders)
     return tuple(f"{line}  # {', '.join(names)}" for line, names in orders.items())
-
-
-def _toml(text: str) -> str:
-    """Write a TOML string; what JSON writes is one."""
-    return json.dumps(text, ensure_ascii=False)

@@ -10,7 +10,7 @@ from typing import Final
 
 from scripts.core.errors import ExitCode, Problem
 from scripts.core.redact import redact
-from scripts.core.report import Json, Report
+from scripts.core.report import Json, Report, counted
 from scripts.core.subdir import NOARCH
 from scripts.doctor.conda_configuration import (
     ADD_PIP,
@@ -274,7 +274,7 @@ def _gap_problem(mirror: Mirror, first: Verdict, count: int, needed: tuple[str, 
         subject,
         message,
         ("looked for", f"{mirror.url_of(looked_for)}/repodata.json"),
-        ("missing", f"{count} artifact{'' if count == 1 else 's'}"),
+        ("missing", counted(count, "artifact")),
         needed,
         help=help_line,
     )

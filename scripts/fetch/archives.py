@@ -16,6 +16,7 @@ from scripts.channel.digest_cache import DigestCache
 from scripts.core.artifact import Artifact
 from scripts.core.errors import ExitCode, Problem
 from scripts.core.redact import redact
+from scripts.core.report import counted
 
 _OPENED: Final = "opened"  # in the journal where an algorithm stands; the identity is its digest
 _UPSTREAM: Final = (
@@ -67,7 +68,7 @@ def check_new_archives(
         else:
             results.append(ArchiveCheck(artifact=artifact, identity=identity))
     if unknown:
-        note(f"opening {len(unknown)} artifact{'' if len(unknown) == 1 else 's'}")
+        note(f"opening {counted(len(unknown), 'artifact')}")
         for each in open_archives(folder, unknown):
             if each.identity is not None and each.status is not None:
                 digests.add_read(folder, each.artifact.path, _OPENED, each.identity, each.status)

@@ -23,7 +23,7 @@ from scripts.core.file_name import parse_file_name
 from scripts.core.files import read_regular
 from scripts.core.layout import FLAT_CHANNEL, Layout
 from scripts.core.record import Record
-from scripts.core.report import Json
+from scripts.core.report import Json, counted, human_size
 from scripts.core.scratch import is_scratch
 from scripts.core.subdir import NOARCH, is_known_subdir
 from scripts.index.readback import read_checksummed_records
@@ -282,3 +282,12 @@ def channel_files_to_json(files: ChannelFiles) -> Json:
         "waiting-for-removal": listed(files.waiting),
         "untracked": listed(files.untracked),
     }
+
+
+def retained_line(retained: Sequence[IndexedArtifact]) -> str:
+    """Say how much is indexed that no lock names."""
+    return (
+        f"retained (indexed, in no lock): {counted(len(retained), 'artifact')},"
+        f" {human_size(sum(each.size for each in retained))};"
+        " `pixi run prune` removes them"
+    )

@@ -20,7 +20,7 @@ from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.files import naming
 from scripts.core.files import replace as replace_file
 from scripts.core.record import RECORD_FIELDS, Record
-from scripts.core.report import Json, Report, human_size
+from scripts.core.report import Json, Report, counted
 from scripts.core.symlinks import refuse_obstacles
 from scripts.fetch.archives import check_new_archives
 from scripts.index.files import (
@@ -32,6 +32,7 @@ from scripts.index.files import (
     classify_files,
     read_channels,
     read_indexed,
+    retained_line,
 )
 from scripts.index.indexer import Indexer, find_indexer
 from scripts.index.repodata import REPODATA, SHARDS
@@ -65,14 +66,17 @@ def index(
         waiting += to_remove(folder, dropping or (), None)
         channels = read_channels(folder, selection, frozenset(each.path for each in waiting))
         _refuse_links(folder, channels)
-        problems = [problem for each in channels for problem in _missing_artifacts(each)]
+        digests = DigestCache(place.digests)
+        problems = [problem for each in channels for problem in _unfit_artifacts(each, digests)]
         if problems:
             raise MirrorError(*problems)
         save_workspace(workspace, users, selection.layout)
         clear_staging(place)  # of a run that was killed
         if dropping:
             write_removals(place, waiting)
-        outcome = _index_outdated(workspace, users, channels, extra_records or {}, console)
+        outcome = _index_outdated(
+            workspace, users, channels, extra_records or {}, console, digests=digests
+        )
         when = now()
         still = [each for each in waiting if each.path not in outcome.published]
         stale = outcome.stale - {each.path for each in still}
@@ -106,16 +110,25 @@ def _refuse_links(folder: Path, channels: Sequence[Channel]) -> None:
     )
 
 
-def _missing_artifacts(channel: Channel) -> Iterable[Problem]:
-    """Yield a problem for each artifact of the lock that is not there, or has another size."""
+def _unfit_artifacts(channel: Channel, digests: DigestCache) -> Iterable[Problem]:
+    """Yield a problem for each artifact of the lock that is not there, or is another one.
+
+    No byte is read: a known digest tells where somebody else has fetched other bytes meanwhile.
+    """
     for artifact in channel.artifacts:
-        status, size = channel.there.get(artifact.path), artifact.size
+        status, size, digest = channel.there.get(artifact.path), artifact.size, artifact.digest
         details: tuple[tuple[str, str], ...] = ()
         if status is None:
             message = "is not in the channel folder"
         elif size is not None and status.st_size != size:
             message = "size differs from pixi.lock"
             details = (("expected", f"{size} bytes"), ("actual", f"{status.st_size} bytes"))
+        elif digest is not None and (
+            (known := digests.known(artifact.path, digest.algorithm, status))
+            not in {None, digest.hex}
+        ):
+            message = f"{digest.algorithm} differs from pixi.lock"
+            details = (("expected", digest.hex), ("actual", str(known)))
         else:
             continue
         yield Problem(
@@ -125,23 +138,6 @@ def _missing_artifacts(channel: Channel) -> Iterable[Problem]:
             details=details,
             help="pixi run fetch",
         )
-
-
-def _replaced(channel: Channel, digests: DigestCache) -> Iterable[Problem]:
-    """Yield a problem for each artifact of which somebody has fetched other bytes meanwhile."""
-    for artifact in channel.artifacts:
-        digest = artifact.digest
-        if digest is None:
-            continue
-        known = digests.known(artifact.path, digest.algorithm, channel.there[artifact.path])
-        if known not in {None, digest.hex}:
-            yield Problem(
-                subject=str(artifact.path),
-                message=f"{digest.algorithm} differs from pixi.lock",
-                code=ExitCode.USAGE,
-                details=(("expected", digest.hex), ("actual", str(known))),
-                help="pixi run fetch",
-            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,13 +156,15 @@ def _index_outdated(
     channels: Sequence[Channel],
     extra_records: Mapping[PurePosixPath, Record],
     console: Console,
+    *,
+    digests: DigestCache,
 ) -> _Outcome:
     """Index each channel whose index was made from something else, or is not as it was made.
 
     What nobody can open is refused; what `fetch` has opened is not opened again.
     """
     place, folder = workspace.place, workspace.place.folder
-    digests, indexer, stamps = DigestCache(place.digests), find_indexer(), _read_stamps(place)
+    indexer, stamps = find_indexer(), _read_stamps(place)
     inputs = {each.path: _identify(each, indexer) for each in channels}
     outdated = [
         each
@@ -174,8 +172,6 @@ def _index_outdated(
         if stamps.get(str(each.path))
         != inputs[each.path] + _digest_of_files(folder, each.index_files)
     ]
-    if replaced := [each for channel in outdated for each in _replaced(channel, digests)]:
-        raise MirrorError(*replaced)
     artifacts = [artifact for each in outdated for artifact in each.artifacts]
     damaged, _ = check_new_archives(
         folder, artifacts, digests, lambda said: console.note(f"index: {said}")
@@ -308,17 +304,3 @@ def _report(
         },
         problems=tuple(outcome.problems),
     )
-
-
-def retained_line(retained: Sequence[IndexedArtifact]) -> str:
-    """Say how much is indexed that no lock names."""
-    return (
-        f"retained (indexed, in no lock): {counted(len(retained), 'artifact')},"
-        f" {human_size(sum(each.size for each in retained))};"
-        " `pixi run prune` removes them"
-    )
-
-
-def counted(number: int, noun: str) -> str:
-    """Write a number of things: `1 record`, `2 records`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -18,7 +18,6 @@ from scripts.channel.state import (
     Removal,
     WorkspaceState,
     forget_workspace,
-    lost_workspaces,
     read_state,
     write_channel,
 )
@@ -26,9 +25,9 @@ from scripts.channel.users import ChannelUsers, read_users, select_by_settings
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, Problem, usage_error
 from scripts.core.files import remove_folder
-from scripts.core.report import Json, Report, human_size
+from scripts.core.report import Json, Report, counted, human_size
 from scripts.index.files import ChannelFile, ChannelFiles, classify_files, is_artifact_path
-from scripts.index.stage import counted, index
+from scripts.index.stage import index
 from scripts.lock.model import LockFile
 from scripts.workspace.workspace import Workspace
 
@@ -90,7 +89,7 @@ def adopt(workspace: Workspace, lock: LockFile, console: Console) -> Report:
     users, selection = read_users(workspace, lock), select_by_settings(workspace, lock)
     files = classify_files(workspace.place.folder, selection, users, console)
     layout = users.state.layout or selection.layout
-    for lost in lost_workspaces(workspace.place):
+    for lost in users.state.lost:
         remove_folder(lost)
     write_channel(workspace.place, layout, is_adopted=True)
     lines = [f"adopted: {workspace.settings.channel_dir} is shared with no unknown workspace"]

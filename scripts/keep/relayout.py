@@ -25,12 +25,12 @@ from scripts.channel.users import ChannelUsers, read_users, select_by_settings
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.layout import Layout
-from scripts.core.report import Report
+from scripts.core.report import Report, counted
 from scripts.core.symlinks import refuse_obstacles
 from scripts.fetch.download import link_or_copy_artifact
 from scripts.fetch.stage import fetch
 from scripts.index.files import Channel, IndexedArtifact, read_channels, read_indexed
-from scripts.index.stage import counted, index
+from scripts.index.stage import index
 from scripts.lock.model import LockFile
 from scripts.lock.select import Selection
 from scripts.network.errors import DownloadError

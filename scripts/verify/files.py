@@ -19,7 +19,7 @@ from scripts.core.errors import ExitCode, Problem
 from scripts.core.files import hash_file
 from scripts.core.record import Digest
 from scripts.core.redact import redact
-from scripts.core.report import human_size
+from scripts.core.report import counted, human_size
 from scripts.core.symlinks import link_above
 from scripts.fetch.archives import archive_problem, open_archives
 from scripts.index.files import IndexedArtifact
@@ -29,7 +29,6 @@ from scripts.verify.findings import (
     LevelResult,
     Place,
     UsageIndex,
-    counted,
     used_by,
 )
 

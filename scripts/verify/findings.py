@@ -155,11 +155,6 @@ def said_lines(text: str, shown: int) -> tuple[tuple[str, str], ...]:
     return (*said, *((("and", f"{more} lines more"),) if more > 0 else ()))
 
 
-def counted(number: int, noun: str) -> str:
-    """Write `1 artifact`, `2 artifacts`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def incomplete(selection: Selection, allowed: AbstractSet[Kind]) -> Iterator[Finding]:
     """Make a finding of each row that no artifact stands for, unless its kind is allowed."""
     places = {str(place): place for place, _, _ in places_of(selection)}

@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from scripts.core.errors import Problem
-from scripts.core.report import Json, Report, human_size, to_json
-from scripts.index.files import ChannelFiles, channel_files_to_json
+from scripts.core.report import Json, Report, counted, human_size, to_json
+from scripts.index.files import ChannelFiles, channel_files_to_json, retained_line
 from scripts.lock.select import Selection, left_out_json, left_out_lines
 from scripts.verify.findings import (
     Finding,
     Level,
     LevelResult,
     Place,
-    counted,
     place_json,
     places_of,
 )
@@ -150,11 +149,7 @@ def _lines(results: Results) -> Iterator[str]:
 def account_lines(account: ChannelFiles) -> Iterator[str]:
     """Say what is in the channel folder beside what the lock names and its index."""
     if account.retained:
-        size = human_size(sum(each.size for each in account.retained))
-        yield (
-            f"retained (indexed, in no lock): {counted(len(account.retained), 'artifact')}, {size};"
-            " `pixi run prune` removes them"
-        )
+        yield retained_line(account.retained)
     if account.waiting:
         size = human_size(sum(each.size for each in account.waiting))
         yield f"waiting for removal: {counted(len(account.waiting), 'file')}, {size}"

@@ -9,19 +9,19 @@ import dataclasses
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+from scripts.channel.removals import now
 from scripts.core.artifact import Artifact
 from scripts.core.errors import ExitCode, Problem, usage_error
 from scripts.core.files import hash_file, write_atomically
 from scripts.core.redact import printable, redact, without_secrets
-from scripts.core.report import Report, human_size
+from scripts.core.report import Report, counted, human_size
 from scripts.core.version import version
 from scripts.lock.model import LockedPackage, PlatformPackages
 from scripts.lock.select import left_out_lines
-from scripts.verify.findings import Level, counted, places_of
+from scripts.verify.findings import Level, places_of
 from scripts.verify.report import (
     NOT_DONE,
     RIGHT,
@@ -126,11 +126,6 @@ def _fence(lines: Iterable[str]) -> str:
     """Return a fence longer than any within the lines."""
     runs = (len(run) for each in lines for run in re.findall("`+", each))
     return "`" * max(3, max(runs, default=0) + 1)
-
-
-def now() -> datetime:
-    """Return the time, for people: UTC."""
-    return datetime.now(UTC)
 
 
 def _sections(

@@ -12,7 +12,7 @@ from typing import Final
 
 from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.invocation import launcher_of
-from scripts.core.program import ask_version
+from scripts.core.program import ask_version, last_lines
 from scripts.core.redact import redact
 
 _SHOWN: Final = 20  # last lines of pixi's that an error shows
@@ -92,14 +92,12 @@ def run_pixi(pixi: Path, arguments: Sequence[str], manifest: Path) -> str:
     )
     if done.returncode == 0:
         return done.stdout.decode("utf-8", "replace")
-    lines = done.stderr.decode("utf-8", "replace").splitlines()
-    said = [line.rstrip() for line in lines if line.strip()][-_SHOWN:]
     raise MirrorError(
         Problem(
             subject=redact(" ".join(["pixi", *arguments])),
             message=f"failed with exit code {done.returncode}",
             code=ExitCode.PROGRAM,
-            details=tuple(("said", redact(line)) for line in said),
+            details=last_lines(done.stderr, _SHOWN),
         )
     )
 

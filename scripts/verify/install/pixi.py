@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from scripts.core import served
 from scripts.core.artifact import Artifact
 from scripts.core.errors import Problem
+from scripts.core.typed_values import toml_string
 from scripts.lock.location import is_path, keeps_path
 from scripts.lock.update import workspace_copy
 from scripts.verify.findings import Client
@@ -133,20 +134,20 @@ def render_config(mirrors: Mapping[str, PurePosixPath], server: str) -> str:
     lines = ["[mirrors]"]
     for base, channel in sorted(mirrors.items()):
         target = server if channel == PurePosixPath() else f"{server}/{channel}"
-        lines.append(f"{_toml(base)} = [{_toml(target)}]")
+        lines.append(f"{toml_string(base)} = [{toml_string(target)}]")
     return "\n".join(lines) + "\n"
 
 
 def render_offline_manifest(job: InstallJob, folder: Path) -> str:
     """Write a manifest whose channels are the mirror's own; `folder` is the channel folder."""
     channels = [(folder / channel).as_uri() for channel in job.channels]
-    platform = _toml(job.subdir)
+    platform = toml_string(job.subdir)
     if declared := list(_declared(job)):  # the locked platform differs from what pixi assumes
         platform = f'{{ name = "locked", {", ".join([f"platform = {platform}", *declared])} }}'
     lines = [
         "[workspace]",
         'name = "test-offline"',
-        f"channels = {_toml(channels)}",
+        f"channels = {toml_string(channels)}",
         f"platforms = [{platform}]",
         "",
         "[dependencies]",
@@ -159,7 +160,7 @@ def _declared(job: InstallJob) -> Iterator[str]:
     for package in job.virtual_packages:
         name, _, value = package.partition("=")
         if not is_default(package, job.subdir):
-            yield f"{_toml(name)} = {_toml(value or '0')}"
+            yield f"{toml_string(name)} = {toml_string(value or '0')}"
 
 
 def _dependency(artifact: Artifact, folder: Path) -> str:
@@ -169,10 +170,5 @@ def _dependency(artifact: Artifact, folder: Path) -> str:
         "build": record.build,
         "channel": (folder / artifact.channel).as_uri(),
     }
-    written = ", ".join(f"{key} = {_toml(value)}" for key, value in fields.items())
-    return f"{_toml(record.name)} = {{ {written} }}"
-
-
-def _toml(value: str | list[str]) -> str:
-    """Write a TOML string or list of them; what JSON writes is one."""
-    return json.dumps(value, ensure_ascii=False)
+    written = ", ".join(f"{key} = {toml_string(value)}" for key, value in fields.items())
+    return f"{toml_string(record.name)} = {{ {written} }}"

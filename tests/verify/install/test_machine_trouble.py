@@ -26,7 +26,18 @@ LIB = "noarch/lib-1.0-0.tar.bz2"
 
 posix_scripts = pytest.mark.skipif(os.name == "nt", reason="programs here are shell scripts")
 
+
 # What a program does that is asked for its version, and what is said of it.
+def _program(folder: Path, name: str, text: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put a shell script on PATH, and no client beside it."""
+    program = folder / "bin" / name
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\n{text}", encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{path_without_clients()}")
+    return program
+
+
 BROKEN = {
     "exits": ("echo 'no module named conda' >&2\nexit 1\n", "ended with exit code 1"),
     "crashes": ("kill -SEGV $$\n", "was ended by SIGSEGV"),
@@ -48,11 +59,7 @@ def test_a_client_that_does_not_start(
     """The others' proofs go on."""
     name, _, how = case.partition(" ")
     text, said = BROKEN[how]
-    program = tmp_path / "bin" / name
-    program.parent.mkdir()
-    program.write_text(f"#!/bin/sh\n{text}", encoding="utf-8")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{path_without_clients()}")
+    program = _program(tmp_path, name, text, monkeypatch)
     monkeypatch.setattr("scripts.core.program._VERSION_TIMEOUT", 0.5)
     message = f"this program does not start: `{name} --version` {said}"
     words = "  said     no module named conda\n" if how == "exits" else ""
@@ -133,12 +140,8 @@ def test_pixi_is_killed_behind_its_server(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The program that serves the channel to it ends as it ends."""
-    program = tmp_path / "bin" / "pixi"
-    program.parent.mkdir()
-    text = '#!/bin/sh\n[ "$1" = --version ] && echo pixi 0.77.0 && exit 0\nkill -KILL $$\n'
-    program.write_text(text, encoding="utf-8")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{path_without_clients()}")
+    text = '[ "$1" = --version ] && echo pixi 0.77.0 && exit 0\nkill -KILL $$\n'
+    _program(tmp_path, "pixi", text, monkeypatch)
     assert world.verify(*INSTALL, "--client", "pixi") == 4
     assert capsys.readouterr().err == (
         f"error: pixi: was ended by SIGKILL while it installed small/{here()}\n"
@@ -146,19 +149,15 @@ def test_pixi_is_killed_behind_its_server(
     )
 
 
-@pytest.mark.skipif(os.name == "nt", reason="a shell script stands in")
+@posix_scripts
 def test_a_client_that_hangs_while_it_installs(
     world: World,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    program = tmp_path / "bin" / "conda"
-    program.parent.mkdir()
-    text = '#!/bin/sh\n[ "$1" = --version ] && echo conda 26.7.0 && exit 0\nexec sleep 60\n'
-    program.write_text(text, encoding="utf-8")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{path_without_clients()}")
+    text = '[ "$1" = --version ] && echo conda 26.7.0 && exit 0\nexec sleep 60\n'
+    _program(tmp_path, "conda", text, monkeypatch)
     monkeypatch.setattr("scripts.verify.install.sandbox.TIMEOUT", 1.0)
     assert world.verify(*INSTALL, "--client", "conda") == 4
     assert capsys.readouterr().err == (
