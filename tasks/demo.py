@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
@@ -18,9 +17,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = task_parser(
         "demo", "Mirror a small upstream of the demo's own, with nothing but loopback."
     )
-    parser.add_argument(
-        "--keep", type=Path, metavar="DIR", help="work in this new folder and leave it there"
-    )
     return run_task("demo", parser, run, argv)
 
 
@@ -28,7 +24,7 @@ def run(options: argparse.Namespace, console: Console) -> Report:
     """Run the demo; it has a workspace of its own, whatever --manifest-path says."""
     if options.manifest_path is not None:
         console.warn("the demo has a workspace of its own; --manifest-path is not used")
-    return demo(options.keep, console)
+    return demo(console)
 
 
 if __name__ == "__main__":

@@ -2,74 +2,75 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from scripts.core.console import Console
+from scripts.core.console import Console, Verbosity
 from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.rattler_child import RattlerRefusedError, call_rattler
-from scripts.core.report import Report, counted
+from scripts.core.report import Json, Report, counted
+from scripts.core.scratch import scratch_folder
 from scripts.core.served import served
-from scripts.demo.scratch import (
-    HOST,
-    UPSTREAM,
-    demo_folder,
-    make_workspace,
-    run_task_on,
-    task_environment,
-)
+from scripts.core.version import TEMPLATE
 from scripts.index.records import read_index_record
 from scripts.index.repodata import REPODATA, SHARDS, parse_repodata
 
+UPSTREAM: Final = Path(__file__).parent / "upstream"
+WORKSPACE: Final = Path(__file__).parent / "workspace"
+HOST: Final = "https://conda.example.org"
+
 _PROGRAM: Final = "hello"
 _LONGEST: Final = 30  # seconds that the program may take
+# Settings of the user that must not reach the demo: it is the same for everybody.
+_FOREIGN: Final = ("PIXI_", "CONDA_", "_CONDA_", "RATTLER_", "PYTHONHOME")
+_VERBOSITY: Final = {Verbosity.QUIET: ["-q"], Verbosity.NORMAL: [], Verbosity.VERBOSE: ["-v"]}
 
 
-def demo(keep: Path | None, console: Console) -> Report:
+def demo(console: Console) -> Report:
     """Show the main job; the problems are those of the task it runs, or what does not hold.
 
-    It works in the new folder `keep`, else in a temporary one. Once the mirror is made the
-    upstream is gone: what follows has the channel alone.
+    It works in a temporary folder. Once the mirror is made the upstream is gone: what follows has
+    the channel alone.
     """
-    with demo_folder(keep) as root:
+    with scratch_folder() as root:
         env = task_environment(root, os.environ)
+        workspace = Path(shutil.copytree(WORKSPACE, root / "workspace"))
         with served(str(UPSTREAM)) as port:
-            workspace = make_workspace(root, f"http://127.0.0.1:{port}")
+            (root / "pixi-home").mkdir()
+            configuration = f'[mirrors]\n"{HOST}" = ["http://127.0.0.1:{port}"]\n'
+            (root / "pixi-home" / "config.toml").write_bytes(configuration.encode())
             console.result(f"demo: {HOST}, served on loopback, mirrored by the task mirror:")
-            made = run_task_on(workspace, "mirror", env, console)
+            made = _run_mirror(workspace, env, console)
         if made.problems:
             return made
         channel = workspace / "local-channel"
-        tree = list(draw_tree(channel))
         hotfixes = list(find_hotfixes(channel))
-        if not hotfixes:
-            message = "says of every artifact what its archive says: the hotfix was lost"
-            raise _failed("repodata.json", message)
-        platform = str(call_rattler("current_platform", {}, env))
-        said = _install_and_run(root, channel, env) if (channel / platform).is_dir() else None
-        where = "nothing is left of it" if keep is None else f"kept in {root}"
-        lines = [
-            "demo: the channel that this made:",
-            *(f"  {line}" for line in tree),
-            *(
-                f"demo: hotfix kept: {artifact} was built for {', '.join(before)};"
-                f" the record says {', '.join(after)}"
-                for artifact, before, after in hotfixes
-            ),
+        lines = ["demo: the channel that this made:", *(f"  {each}" for each in draw_tree(channel))]
+        lines += [
+            f"demo: hotfix kept: {artifact} was built for {', '.join(before)};"
+            f" the record says {', '.join(after)}"
+            for artifact, before, after in hotfixes
         ]
-        if said is None:
-            lines += [
-                f"demo: the program was not run, since it is not made for {platform}",
-                f"demo: done, the channel was made and verified; {where}",
-            ]
-        else:
+        platform = str(call_rattler("current_platform", {}, env))
+        said = None
+        if (channel / platform).is_dir():
+            said = install_and_run(root, channel, env)
             lines += [
                 "demo: the upstream is gone; installed from the channel alone, the program says:",
                 f"  {said}",
-                f"demo: done, the channel was made, verified and used; {where}",
+                "demo: done, the channel was made, verified and used; nothing is left of it",
+            ]
+        else:
+            lines += [
+                f"demo: the program was not run, since it is not made for {platform}",
+                "demo: done, the channel was made and verified; nothing is left of it",
             ]
         return Report(
             lines=tuple(lines),
@@ -81,10 +82,52 @@ def demo(keep: Path | None, console: Console) -> Report:
                     {"artifact": artifact, "archive": before, "channel": after}
                     for artifact, before, after in hotfixes
                 ],
-                "tree": tree,
-                "kept": None if keep is None else root.as_posix(),
             },
         )
+
+
+def task_environment(root: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables for the tasks that the demo runs: loopback, and nobody's settings."""
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if not name.upper().startswith(_FOREIGN) and not name.upper().endswith("_PROXY")
+    }
+    return kept | {
+        "PIXI_HOME": str(root / "pixi-home"),
+        "PIXI_CONFIG_FILE": str(root / "pixi-home" / "config.toml"),
+        "PIXI_CACHE_DIR": str(root / "cache"),
+        "RATTLER_CACHE_DIR": str(root / "cache"),
+        "NO_PROXY": "127.0.0.1,localhost",
+        "no_proxy": "127.0.0.1,localhost",
+        "PYTHONIOENCODING": "utf-8",
+        "PYTHONPATH": str(TEMPLATE),
+    }
+
+
+def _run_mirror(workspace: Path, env: Mapping[str, str], console: Console) -> Report:
+    """Run the task; the report has its JSON, and a problem where it failed.
+
+    What it has to say to people it says itself.
+    """
+    command = [sys.executable, "-P", "-m", "tasks.mirror", "--manifest-path", str(workspace)]
+    command += [*_VERBOSITY[console.verbosity], *(["--json"] if console.json_wanted else [])]
+    stdout = subprocess.PIPE if console.json_wanted else None
+    done = subprocess.run(command, stdout=stdout, env=env, check=False)
+    if done.returncode == ExitCode.INTERRUPTED:
+        raise KeyboardInterrupt
+    data: Json = None
+    with contextlib.suppress(ValueError):  # it may have ended before it printed anything
+        data = json.loads(done.stdout or b"")
+    if done.returncode == ExitCode.OK:
+        return Report(data={"mirror": data})
+    is_told = done.returncode in {ExitCode.FINDINGS, ExitCode.USAGE, ExitCode.NETWORK}
+    problem = Problem(
+        subject="the demo's mirror",
+        message=f"ended with exit code {done.returncode}, for the reason it gave",
+        code=ExitCode(done.returncode) if is_told else ExitCode.PROGRAM,
+    )
+    return Report(data={"mirror": data}, problems=(problem,))
 
 
 def draw_tree(folder: Path) -> Iterator[str]:
@@ -114,27 +157,16 @@ def find_hotfixes(channel: Path) -> Iterator[tuple[str, tuple[str, ...], tuple[s
                 yield artifact, archive.depends, records[file_name].depends
 
 
-def _install_and_run(root: Path, channel: Path, env: Mapping[str, str]) -> str:
-    """Install the program into a prefix, with a cache that knows nothing, and let it speak."""
+def install_and_run(root: Path, channel: Path, env: Mapping[str, str]) -> str:
+    """Install the program into a prefix, with a cache that knows nothing, and let it speak.
+
+    Raises the error of exit code 1 where either fails.
+    """
     prefix = root / "prefix"
-    arguments = {
-        "channel": channel.as_uri(),
-        "specs": [_PROGRAM],
-        "prefix": str(prefix),
-        "cache": str(root / "install-cache"),
-    }
-    try:
-        call_rattler("create", arguments, env)
-    except RattlerRefusedError as error:
-        message = "cannot be installed from the channel that was made"
-        raise _failed(_PROGRAM, message, ("rattler", str(error))) from None
-    return run_program(prefix)
-
-
-def run_program(prefix: Path) -> str:
-    """Run `hello` of a prefix and return what it says; else the error of exit code 1."""
     program = prefix / ("Scripts/hello.bat" if os.name == "nt" else "bin/hello")
+    arguments = {"channel": channel.as_uri(), "specs": [_PROGRAM], "prefix": str(prefix)}
     try:
+        call_rattler("create", {**arguments, "cache": str(root / "install-cache")}, env)
         done = subprocess.run(
             [str(program)],
             stdin=subprocess.DEVNULL,
@@ -145,13 +177,12 @@ def run_program(prefix: Path) -> str:
             timeout=_LONGEST,
             check=True,
         )
-    except (OSError, subprocess.SubprocessError) as error:
-        message = "was installed, yet does not run"
-        raise _failed(_PROGRAM, message, ("reason", str(error))) from None
+    except (RattlerRefusedError, OSError, subprocess.SubprocessError) as error:
+        problem = Problem(
+            subject=_PROGRAM,
+            message="cannot be installed from the channel alone and run",
+            code=ExitCode.FINDINGS,
+            details=(("reason", str(error)),),
+        )
+        raise MirrorError(problem) from None
     return done.stdout.strip()
-
-
-def _failed(subject: str, message: str, *details: tuple[str, str]) -> MirrorError:
-    return MirrorError(
-        Problem(subject=subject, message=message, code=ExitCode.FINDINGS, details=details)
-    )

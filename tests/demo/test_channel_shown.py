@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from scripts.core.errors import ExitCode, MirrorError
-from scripts.demo.scratch import UPSTREAM
-from scripts.demo.stage import draw_tree, find_hotfixes, run_program
+from scripts.core.rattler_child import call_rattler
+from scripts.demo import stage
+from scripts.demo.stage import UPSTREAM, draw_tree, find_hotfixes, install_and_run, task_environment
 
 
 def test_the_hotfix_of_the_demo_is_found_and_no_other(tmp_path: Path) -> None:
@@ -44,11 +45,32 @@ def test_folders_stand_before_files_and_shards_are_counted(tmp_path: Path) -> No
     ]
 
 
-def test_a_program_that_does_not_run_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(MirrorError) as caught:
-        run_program(tmp_path)
-    (problem,) = caught.value.problems
-    assert (str(problem).splitlines()[0], problem.code) == (
-        "hello: was installed, yet does not run",
-        ExitCode.FINDINGS,
-    )
+def test_a_program_that_does_not_run_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither one that cannot be installed, nor one that is not there when it is installed."""
+    for install in (call_rattler, lambda *_: None):
+        monkeypatch.setattr(stage, "call_rattler", install)
+        with pytest.raises(MirrorError) as caught:
+            install_and_run(tmp_path, tmp_path / "no-channel", task_environment(tmp_path, {}))
+        (problem,) = caught.value.problems
+        assert (str(problem).splitlines()[0], problem.code) == (
+            "hello: cannot be installed from the channel alone and run",
+            ExitCode.FINDINGS,
+        )
+
+
+def test_the_users_settings_stay_outside(tmp_path: Path) -> None:
+    given = {
+        "PATH": "p",
+        "https_proxy": "http://proxy.example.org",
+        "PIXI_HOME": "theirs",
+        "PIXI_PROJECT_MANIFEST": "theirs",
+        "CONDA_PREFIX": "theirs",
+        "RATTLER_AUTH_FILE": "theirs",
+        "NO_PROXY": "theirs",
+    }
+    env = task_environment(tmp_path, given)
+    assert "theirs" not in env.values()
+    assert env["PATH"] == "p"
+    assert {name for name in env if name.upper().endswith("_PROXY")} == {"NO_PROXY", "no_proxy"}

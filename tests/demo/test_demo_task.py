@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 
 from scripts.core.console import Console
-from scripts.core.errors import ExitCode, MirrorError
+from scripts.core.errors import ExitCode
 from scripts.core.rattler_child import call_rattler
 from scripts.demo import stage
-from scripts.demo.scratch import UPSTREAM, WORKSPACE
-from scripts.demo.stage import demo
+from scripts.demo.stage import UPSTREAM, WORKSPACE, demo
 from tests.support.pixi import path_without_clients
 
 ROOT = Path(__file__).parents[2]
@@ -85,25 +84,18 @@ def test_the_demo_shows_the_main_job(tmp_path: Path, here: str) -> None:
 
 
 @pytest.mark.usefixtures("_py_rattler_alone")
-def test_json_and_a_kept_folder(tmp_path: Path, here: str) -> None:
-    kept = tmp_path / "kept"
-    done = run_demo(tmp_path, "--json", "--keep", str(kept))
+def test_json(tmp_path: Path, here: str) -> None:
+    done = run_demo(tmp_path, "--json")
     document = json.loads(done.stdout)
     assert (done.returncode, document["exit-code"], document["problems"]) == (0, 0, [])
     assert document["mirror"]["task"] == "mirror"
     assert {"fetch", "index", "verify"} <= document["mirror"].keys()
     assert document["said"] == f"hello, world without a network ({here})"
-    assert (document["platform"], document["kept"]) == (here, str(kept))
-    assert kept.joinpath("workspace", "local-channel", "noarch", "repodata.json").is_file()
+    assert document["platform"] == here
+    assert document["hotfixes"][0]["archive"] == ["words 1.*"]
     assert "fetch: 7 to download" in done.stderr
     quiet = run_demo(tmp_path, "--json", "-q")
     assert (quiet.returncode, quiet.stderr) == (0, "")
-    again = run_demo(tmp_path, "--keep", str(kept))
-    assert (again.returncode, again.stdout, again.stderr) == (
-        2,
-        "",
-        f"error: {kept}: not empty, and the demo overwrites nothing\nhelp: name a new folder\n",
-    )
 
 
 @pytest.mark.usefixtures("_py_rattler_alone")
@@ -120,7 +112,7 @@ def test_a_damaged_upstream_fails_the_demo(
     artifact = tmp_path / "upstream" / "data" / "noarch" / "words-2.0-0.tar.bz2"
     artifact.write_bytes(bytes(artifact.stat().st_size))
     monkeypatch.setattr(stage, "UPSTREAM", tmp_path / "upstream")
-    report = demo(None, Console())
+    report = demo(Console())
     assert (report.exit_code, [str(each) for each in report.problems]) == (
         ExitCode.FINDINGS,
         ["the demo's mirror: ended with exit code 1, for the reason it gave"],
@@ -136,8 +128,8 @@ def test_the_exit_code_is_that_of_the_mirror(
     """A control: whatever the mirror ends with, also under --json."""
     shutil.copytree(WORKSPACE, tmp_path / "workspace")
     (tmp_path / "workspace" / "pixi.lock").write_bytes(b"version: 99\n")
-    monkeypatch.setattr("scripts.demo.scratch.WORKSPACE", tmp_path / "workspace")
-    report = demo(None, Console(json_wanted=True))
+    monkeypatch.setattr("scripts.demo.stage.WORKSPACE", tmp_path / "workspace")
+    report = demo(Console(json_wanted=True))
     assert (report.exit_code, [str(each) for each in report.problems]) == (
         ExitCode.USAGE,
         ["the demo's mirror: ended with exit code 2, for the reason it gave"],
@@ -149,17 +141,6 @@ def test_the_exit_code_is_that_of_the_mirror(
 
 
 @pytest.mark.usefixtures("_py_rattler_alone")
-def test_a_lost_hotfix_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Patched, since `index` does not lose it."""
-    monkeypatch.setattr(stage, "find_hotfixes", lambda channel: iter(()))
-    with pytest.raises(MirrorError) as caught:
-        demo(None, Console())
-    assert str(caught.value) == (
-        "repodata.json: says of every artifact what its archive says: the hotfix was lost"
-    )
-
-
-@pytest.mark.usefixtures("_py_rattler_alone")
 def test_a_machine_for_which_there_is_no_program(monkeypatch: pytest.MonkeyPatch) -> None:
     """Patched, since the machine of a test is one of the five."""
     monkeypatch.setattr(
@@ -168,7 +149,7 @@ def test_a_machine_for_which_there_is_no_program(monkeypatch: pytest.MonkeyPatch
             "linux-riscv64" if function == "current_platform" else call_rattler(function, *rest)
         ),
     )
-    report = demo(None, Console())
+    report = demo(Console())
     assert report.exit_code == ExitCode.OK
     assert report.lines[-2:] == (
         "demo: the program was not run, since it is not made for linux-riscv64",
