@@ -15,22 +15,22 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
+from scripts.core.console import Console
+from scripts.core.errors import usage_error
 from scripts.core.invocation import EXTENSION, PROGRAM, VARIABLE
 from scripts.launch import (
     ON_THE_TEMPLATE,
     ON_WORKSPACES,
     described_tasks,
+    exit_code,
     module_of,
     no_such_task,
-    overview,
-    refuse,
-    show,
+    show_tasks,
 )
 
 _NOTE = """\
 The workspace is that of the nearest manifest upward, or of --manifest-path PATH.
-Of its pixi.lock all environments are mirrored, unless [tool.pixi-mirror] says less.
-"""
+Of its pixi.lock all environments are mirrored, unless [tool.pixi-mirror] says less."""
 
 
 def main(called: str | None = None) -> int:
@@ -38,23 +38,29 @@ def main(called: str | None = None) -> int:
 
     `called` is what stands before a task's name in what the user can paste.
     """
-    called = os.environ[VARIABLE] = called or _called()
-    name, options = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("--help", [])
+    os.environ[VARIABLE] = called or _called()
+    return exit_code(_run)
+
+
+def _run(arguments: list[str]) -> int:
+    called = os.environ[VARIABLE]
+    name, *options = arguments or ["--help"]
     tasks = described_tasks(ON_WORKSPACES)
     if name in {"-h", "--help"}:
-        return show(overview(called, tasks, _NOTE))
+        return show_tasks(called, tasks, _NOTE)
     if name in {"-V", "--version"}:
         from scripts.core.version import version
 
-        return show(f"{PROGRAM} {version()}\n")
+        Console().result(f"{PROGRAM} {version()}")
+        return 0
     if name in described_tasks(ON_THE_TEMPLATE):
         message = "this task is for who changes pixi-mirror itself; it has nothing to do here"
-        return refuse(f"{name}: {message}\nhelp: `./run {name}` in a copy of the template")
+        raise usage_error(name, message, help=f"`./run {name}` in a copy of the template")
     if name.startswith("-"):
         hint = f"the task first, then its options: {called} NAME {name}"
-        return refuse(f"{name}: no option of this program\nhelp: {hint}")
+        raise usage_error(name, "no option of this program", help=hint)
     if name not in tasks:
-        return refuse(no_such_task(name, called, tasks))
+        raise no_such_task(name, called, tasks)
     from importlib import import_module
 
     code: int = import_module(module_of(name)).main(options)

@@ -7,7 +7,6 @@ shall say a sentence, not a SyntaxError. It never calls pixi. Where the environm
 has to be gone in milliseconds, so what is slow to import stays out or waits.
 """
 
-import errno
 import os
 import sys
 
@@ -22,22 +21,13 @@ if sys.version_info < (3, 11):  # noqa: UP036  # whatever Python is there may be
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
-from scripts.environment import (
-    HOME,
-    OLDEST,
-    ROOT,
-    TEST,
-    TOOLS,
-    Environment,
-    LaunchError,
-    make_ready,
-    put,
-    read_text,
-    say,
-)
+from scripts.environment import HOME, OLDEST, ROOT, TEST, TOOLS, Environment, make_ready, read_text
 
-# As scripts/core/errors.py.
-_USAGE, _INTERRUPTED = 2, 130
+TYPE_CHECKING = False  # as typing has it, which takes long to import
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scripts.core.errors import MirrorError
 
 # The features of pixi.toml that hold tasks: on workspaces, and on this template itself.
 ON_WORKSPACES = "tasks"
@@ -68,44 +58,46 @@ def module_of(task: str) -> str:
     return "tasks." + task.replace("-", "_")
 
 
-def named_tasks() -> dict[str, str]:
-    """Name the tasks that are there, described where pixi.toml describes them, in its order."""
-    files = os.listdir(os.path.join(ROOT, "tasks"))
-    names = {name[:-3].replace("_", "-") for name in files if name.endswith(".py")} - {"--init--"}
-    described = described_tasks(ON_WORKSPACES, ON_THE_TEMPLATE)
-    found = {name: text for name, text in described.items() if name in names}
-    return found | dict.fromkeys(sorted(names.difference(found)), "")
+def show_tasks(called: str, tasks: dict[str, str], note: str) -> int:
+    """Print what is printed without a task: their descriptions one below the other."""
+    from scripts.core.console import Console
 
-
-def overview(called: str, tasks: dict[str, str], note: str) -> str:
-    """Write what is printed without a task: their descriptions one below the other."""
     width = max(map(len, tasks), default=0)
     rows = [f"  {name.ljust(width)}  {text}".rstrip() + "\n" for name, text in tasks.items()]
     usage = f"usage: {called} NAME [options]    ({called} NAME --help for its options)"
-    return f"{usage}\n\n{''.join(rows)}\n{note}"
+    Console().result(f"{usage}\n\n{''.join(rows)}\n{note}")
+    return 0
 
 
-def no_such_task(name: str, called: str, tasks: dict[str, str]) -> str:
+def no_such_task(name: str, called: str, tasks: dict[str, str]) -> "MirrorError":
     """Say that there is no such task, and which one may have been meant."""
     from difflib import get_close_matches
 
+    from scripts.core.errors import usage_error
+
     near = get_close_matches(name, tasks, n=1)
     hint = f"did you mean `{called} {near[0]}`?" if near else f"`{called}` alone lists the tasks"
-    return f"{name}: there is no such task\nhelp: {hint}"
+    return usage_error(name, "there is no such task", help=hint)
 
 
-def show(text: str) -> int:
-    """Print a result; one that cannot be written is an error, one that nobody reads is none."""
-    error = put(text, sys.stdout)
-    if error is None or error.errno in {errno.EPIPE, errno.EINVAL}:  # as Windows says it
-        return 0
-    return refuse(f"stdout: cannot be written: {error.strerror}")
+def exit_code(run: "Callable[[list[str]], int]") -> int:
+    """Run it with the command line; say what is wrong in sentences, and return the exit code."""
+    try:
+        return run(sys.argv[1:])
+    except (Exception, KeyboardInterrupt) as error:
+        from scripts.core.console import Console
+        from scripts.core.errors import ExitCode, MirrorError, exit_code_of, usage_error
 
-
-def refuse(sentence: str, code: int = _USAGE) -> int:
-    """Say what is wrong; return the exit code."""
-    say(f"error: {sentence}")
-    return code
+        if isinstance(error, KeyboardInterrupt):
+            Console().note("interrupted; what was half made is made anew the next time")
+            return ExitCode.INTERRUPTED
+        if isinstance(error, OSError):
+            error = usage_error(str(error.filename), str(error.strerror))
+        if not isinstance(error, MirrorError):
+            raise
+        for problem in error.problems:
+            Console().problem(problem)
+        return exit_code_of(error.problems)
 
 
 def start(environment: Environment, task: str, options: list[str]) -> int:
@@ -130,24 +122,21 @@ def start(environment: Environment, task: str, options: list[str]) -> int:
 
 def main(arguments: list[str]) -> int:
     """Do what the command line says; `test --oldest` has an environment of its own."""
-    tasks = named_tasks()
+    tasks = described_tasks(ON_WORKSPACES, ON_THE_TEMPLATE)
     if not arguments or arguments[0] in {"-h", "--help"}:
         venv = os.path.join(HOME, ".venv")
-        note = f"It makes a virtual environment from PyPI, once, in {venv}.\n"
-        return show(overview("./run", tasks, note))
-    task, options = arguments[0], arguments[1:]
-    if task not in tasks and task.replace("_", "-") not in tasks:
-        return refuse(no_such_task(task, "./run", tasks))
+        note = f"It makes a virtual environment from PyPI, once, in {venv}."
+        return show_tasks("./run", tasks, note)
+    task, *options = arguments
+    module = task.replace("-", "_")
+    is_name = module.isidentifier() and not module.startswith("_")
+    if not is_name or not os.path.isfile(os.path.join(ROOT, "tasks", f"{module}.py")):
+        raise no_such_task(task, "./run", tasks)
     environment = TEST if task in {"test", "lint", "bench"} else TOOLS
     if task == "test" and "--oldest" in options:
         environment = OLDEST
-    try:
-        make_ready(environment)
-        return start(environment, task, options)
-    except LaunchError as error:
-        return refuse(str(error), error.code)
-    except OSError as error:
-        return refuse(f"{error.filename or task}: {error.strerror}")
+    make_ready(environment)
+    return start(environment, task, options)
 
 
 def launch() -> int:
@@ -156,11 +145,7 @@ def launch() -> int:
 
     # Whoever ends us while pip works ends pip too, and gets no traceback.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        return main(sys.argv[1:])
-    except KeyboardInterrupt:
-        say("interrupted; what was half made is made anew the next time")
-        return _INTERRUPTED
+    return exit_code(main)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ starts this under `-I -S`: then the launcher looks after the environment; else i
 Python is in. It needs the standard library alone, and a Python as old as 3.6 can still read it.
 """
 
+import hashlib
 import os
 import sys
 from collections.abc import Iterator
@@ -19,11 +20,9 @@ _OLD = 86400  # seconds for which what another version unpacked is left alone
 
 def unpacked(file: str) -> str:
     """Return the folder of the unpacked tool, every file as in the zip; OSError: there is none."""
-    import hashlib
     import zipimport
 
-    with open(file, "rb") as opened:
-        digest = hashlib.sha256(opened.read()).hexdigest()
+    digest = _sha256(file)
     sums = zipimport.zipimporter(file).get_data("files.txt").decode()
     refused = OSError(1, "somebody changes it")
     for place in _places(os.path.dirname(file)):
@@ -62,19 +61,20 @@ def changed_file(folder: str, sums: str) -> str | None:
 
     What Python compiled is passed over.
     """
-    import hashlib
-
     listed = {line[66:]: line[:64] for line in sums.splitlines()}
     there = {}
     for here, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if name != "__pycache__"]
         for path in (os.path.join(here, name) for name in names):
-            with open(path, "rb") as opened:
-                digest = hashlib.sha256(opened.read()).hexdigest()
-            there[path[len(folder) + 1 :].replace(os.sep, "/")] = digest
+            there[path[len(folder) + 1 :].replace(os.sep, "/")] = _sha256(path)
     there.pop("files.txt", None)
     changed = [name for name in {*listed, *there} if listed.get(name) != there.get(name)]
     return min(changed, default=None)
+
+
+def _sha256(path: str) -> str:
+    with open(path, "rb") as opened:
+        return hashlib.sha256(opened.read()).hexdigest()
 
 
 def _unpack(file: str, folder: str) -> None:
@@ -89,9 +89,8 @@ def _unpack(file: str, folder: str) -> None:
     try:
         with zipfile.ZipFile(file) as zipped:
             zipped.extractall(part)
-        waste += [
-            each.path for each in os.scandir(place) if each.stat().st_mtime < time.time() - _OLD
-        ]
+        before = time.time() - _OLD
+        waste += [each.path for each in os.scandir(place) if each.stat().st_mtime < before]
         if os.path.isdir(folder):
             os.rename(folder, f"{part}.changed")
         os.rename(part, folder)

@@ -24,11 +24,8 @@ LONGEST_MODULE: Final = 500
 LONGEST_TASK: Final = 120
 
 _PRINTS: Final = frozenset({"scripts.core.console"})
-# The launcher has no console, the worker answers its parent on stdout.
-_WRITES: Final = _PRINTS | {
-    *("scripts.launch", "scripts.environment", "scripts.pyz"),
-    "scripts.core.rattler_worker",
-}
+# What a Python may read that is too old for the console; the worker answers its parent on stdout.
+_WRITES: Final = _PRINTS | {"scripts.launch", "scripts.pyz", "scripts.core.rattler_worker"}
 
 # What runs in the child process that may crash as it ends.
 _WORKER: Final = frozenset(
@@ -47,13 +44,13 @@ class Module:
 
     @property
     def stage(self) -> str:
-        """The folder below scripts that it is in, `tasks` for a task, `` for the launcher.
+        """The folder below scripts that it is in, `tasks` for a task, `launcher` for what is last.
 
-        `extension` for what starts a task in its own process, and so comes last.
+        Empty for scripts itself.
         """
         parts = self.name.split(".")
-        if self.name == "scripts.extension":
-            return "extension"
+        if self.name in _LAUNCHERS:
+            return "launcher"
         if parts[0] != "scripts":
             return parts[0]
         return parts[1] if len(parts) > 2 else ""
@@ -77,7 +74,7 @@ def imports(module: Module) -> Iterator[str]:
 
 def against_the_arrow(modules: Iterable[Module]) -> Iterator[str]:
     """Imports that point downstream, and folders that have no place in the order."""
-    order = ("", *STAGES, "tasks", "extension")
+    order = ("", *STAGES, "tasks", "launcher")
     for module in modules:
         if module.stage not in order:
             yield f"{module.name}: {module.stage} has no place in the order"
@@ -92,7 +89,7 @@ def against_the_arrow(modules: Iterable[Module]) -> Iterator[str]:
                     yield f"{module.name}: imports {target}, which is downstream"
             elif parts[0] == "tasks" and module.stage != "tasks":
                 yield f"{module.name}: imports {target}, which is downstream"
-            elif target in _LAUNCHERS and module.stage not in {"", "extension"}:
+            elif target in _LAUNCHERS and module.stage != "launcher":
                 yield f"{module.name}: imports {target}, which is the launcher's"
 
 
