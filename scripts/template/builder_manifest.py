@@ -23,7 +23,6 @@ PACKAGES: Final = ("pandas",)
 
 _PIP: Final = 'pip = "*" # conda requires it of every python, and installs none without it'
 _ANY: Final = {"version": "*"}
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # A channel of conda.anaconda.org, labels included.
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*\Z")
 # A URL of something that pixi can ask; quotes and blanks stand in none.
@@ -45,7 +44,6 @@ def read_packages(specs: Sequence[str]) -> dict[str, Fields]:
     answers = call_rattler("requirements", {"specs": list(specs)})
     assert isinstance(answers, list)
     packages: dict[str, Fields] = {}
-    given: dict[str, str] = {}
     problems = []
     for spec, answer in zip(specs, answers, strict=True):
         name = answer.get("name")
@@ -55,10 +53,10 @@ def read_packages(specs: Sequence[str]) -> dict[str, Fields]:
             help_ = "pixi run new DIR numpy 'scipy>=1.15,<2'"
             problems.append(_problem(redact(spec) or "PACKAGE", message, help_))
         elif name in packages:
-            message = f"asked for twice: {given[name]!r} and {spec!r}"
+            message = f"asked for twice: {redact(spec)!r} is the second"
             problems.append(_problem(name, message, "one MatchSpec may say both, with a comma"))
         else:
-            packages[name], given[name] = answer["fields"], spec
+            packages[name] = answer["fields"]
     if problems:
         raise MirrorError(*problems)
     return packages
@@ -82,8 +80,15 @@ def render_manifest(
     """
     chosen = tuple(dict.fromkeys(channels)) or CHANNELS
     known = {channel_base_url(each) for each in chosen}
-    problems = [*_of_name(name), *(each for c in channels for each in _of_channel("--channel", c))]
-    problems += [each for package in packages.items() for each in _of_package(*package, known)]
+    problems = [each for channel in channels for each in _of_channel(channel)]
+    if not name.strip() or not name.isprintable():
+        message = f"no name for a workspace: {name!r}"
+        problems.insert(0, _problem("--name", message, "name it: --name my-mirror"))
+    for package, fields in packages.items():
+        channel = fields.get("channel")
+        if isinstance(channel, str) and channel_base_url(channel) not in known:
+            message = f"is to come from {redact(channel)}, which is no channel of the workspace"
+            problems.append(_problem(package, message, f"--channel {redact(channel)}"))
     if problems:
         raise MirrorError(*problems)
     mirrored = tuple(dict.fromkeys(platforms)) or PLATFORMS
@@ -117,47 +122,17 @@ def _requirement(fields: Fields) -> str:
     return f"{{ {', '.join(f'{key} = {toml_value(value)}' for key, value in fields.items())} }}"
 
 
-def _of_name(name: str) -> Iterator[Problem]:
-    if not name.strip() or _CONTROL.search(name):
-        yield _problem("--name", f"no name for a workspace: {name!r}", "name it: --name my-mirror")
-
-
-def _of_channel(subject: str, channel: str) -> Iterator[Problem]:
+def _of_channel(channel: str) -> Iterator[Problem]:
     scheme, mark, rest = channel.partition("://")
     if mark and f"{scheme.lower()}://{rest}" != without_secrets(channel):
-        yield _problem(
-            subject,
-            f"holds what should not be in a file that others see: {_without_secret(channel)}",
-            "name the channel without it; pixi keeps secrets: pixi auth login HOST",
-        )
+        # Of a fragment it is not clear whether it is one: https://me:a#b@host
+        shown = f"{scheme}://********" if "#" in channel else redact(channel)
+        message = f"holds what should not be in a file that others see: {shown}"
+        help_ = "name the channel without it; pixi keeps secrets: pixi auth login HOST"
+        yield _problem("--channel", message, help_)
     elif not _NAME.match(channel) and not (_URL.match(channel) and is_sound_url(channel)):
-        yield _problem(
-            subject,
-            f"neither the name nor the URL of a channel: {channel!r}",
-            "--channel conda-forge, or https://…, or file:///…",
-        )
-
-
-def _without_secret(channel: str) -> str:
-    """Hide what is secret, a fragment too; where it is not clear what is host, all but the scheme.
-
-    `https://me:a#b@host` is such a one.
-    """
-    whole, mark, fragment = channel.partition("#")
-    if "@" in fragment:
-        return f"{channel.partition('://')[0]}://********"
-    return f"{redact(whole)}#********" if mark else redact(channel)
-
-
-def _of_package(name: str, fields: Fields, known: set[str]) -> Iterator[Problem]:
-    channel = fields.get("channel")
-    if not isinstance(channel, str):
-        return
-    wrong = tuple(_of_channel(name, channel))
-    yield from wrong
-    if not wrong and channel_base_url(channel) not in known:
-        message = f"is to come from {channel}, which is no channel of the workspace"
-        yield _problem(name, message, f"--channel {channel}")
+        message = f"neither the name nor the URL of a channel: {channel!r}"
+        yield _problem("--channel", message, "--channel conda-forge, or https://…, or file:///…")
 
 
 def _problem(subject: str, message: str, help_: str) -> Problem:

@@ -6,7 +6,6 @@ that looks like a builder.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shlex
 import shutil
@@ -18,7 +17,7 @@ from typing import Any
 from scripts.core.channel_url import ANACONDA
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.files import replace, write_atomically
-from scripts.core.redact import redact
+from scripts.core.program import describe_exit, last_lines, run_program
 from scripts.core.report import Json, Report, human_size
 from scripts.core.scratch import clear_scratch, scratch_folder
 from scripts.core.version import TEMPLATE
@@ -47,7 +46,12 @@ def new_builder(
     Raises the errors of exit code 2 for what cannot be a workspace, and for a folder that is not
     empty, or lies in the template; of 4 where git fails. Nothing is left behind then.
     """
-    _refuse_inside(folder)
+    if folder.is_relative_to(TEMPLATE):
+        raise usage_error(
+            str(folder),
+            "is inside of the template, and would become part of it",
+            help="name a folder outside: pixi run new ../my-mirror",
+        )
     tool = archive()
     inside = read_archive(tool)
     files = {name[8:]: data for name, data in inside.items() if name.startswith("builder/")}
@@ -62,9 +66,14 @@ def new_builder(
     )
     manifest = parse_manifest(text, name=MANIFEST)
     files |= {MANIFEST: text.encode(), PYZ: tool}
-    with _new_folder(folder) as scratch:
-        write_files(scratch, files)
-        is_repository = _init(scratch)
+    try:
+        is_repository = _make(folder, files)
+    except OSError as error:
+        raise usage_error(
+            str(folder),
+            f"no builder can be made here: {error.strerror}",
+            help="name a folder that you may write to: pixi run new DIR",
+        ) from None
     payload = [each for target in manifest.features[0].targets for each in target.requirements]
     lacks_pip = with_pip and all(requirement.name != "pip" for requirement in payload)
     mirror = manifest.feature("mirror")
@@ -78,25 +87,22 @@ def new_builder(
         "platforms": list((mirror and mirror.platforms) or ()),
         "packages": [requirement.spec.removesuffix(" *") for requirement in payload],
     }
-    return Report(lines=tuple(_lines(data, quoted(folder), lacks_pip=lacks_pip)), data=data)
+    return Report(lines=tuple(_lines(data, lacks_pip=lacks_pip)), data=data)
 
 
-def _lines(data: Mapping[str, Any], folder: str, *, lacks_pip: bool) -> Iterator[str]:
+def _lines(data: Mapping[str, Any], *, lacks_pip: bool) -> Iterator[str]:
     size = human_size(data["size"])
     yield f"new: {data['folder']}: a builder, {data['files']} files, {size}"
     channels = [url.removeprefix(f"{ANACONDA}/") for url in data["channels"]]
-    for what, names in (
-        ("channels   ", channels),
-        ("platforms  ", data["platforms"]),
-        ("packages   ", data["packages"]),
-    ):
-        yield what + ", ".join(names)
+    yield f"channels   {', '.join(channels)}"
+    yield f"platforms  {', '.join(data['platforms'])}"
+    yield f"packages   {', '.join(data['packages'])}"
     if lacks_pip:
         yield _NO_PIP
     yield "there is no pixi.lock yet: `pixi lock` makes it"
     if not data["git"]:
         yield "git is not on PATH: no repository was made"
-    yield from ("next:", f"  cd {folder}", "  pixi lock", "  pixi run mirror")
+    yield from ("next:", f"  cd {quoted(data['folder'])}", "  pixi lock", "  pixi run mirror")
     if data["git"]:
         yield from ("  git add --all", '  git commit -m "a mirror"')
 
@@ -110,45 +116,31 @@ def write_files(folder: Path, files: dict[str, bytes]) -> None:
             path.chmod(path.stat().st_mode | 0o111)
 
 
-def quoted(path: Path) -> str:
+def quoted(path: str) -> str:
     """Write a path as this system's shell reads it."""
-    return subprocess.list2cmdline([str(path)]) if os.name == "nt" else shlex.quote(str(path))
+    return subprocess.list2cmdline([path]) if os.name == "nt" else shlex.quote(path)
 
 
-@contextlib.contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
-    """Give a scratch folder; at the end it becomes the folder, or nothing of it is left."""
-    parents: list[Path] = []
-    try:
-        parents = [each for each in folder.parents if not each.exists()]
-        is_there = _is_there(folder)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with scratch_folder(folder if is_there else folder.parent) as scratch:
-            yield scratch
-            if is_there:  # somebody may be in it: it stays the same folder; the manifest comes last
-                for each in sorted(scratch.iterdir(), key=lambda path: path.name == MANIFEST):
-                    replace(each, folder / each.name)
-            else:
-                replace(scratch, folder)
-    except BaseException as error:
-        for parent in parents:
-            with contextlib.suppress(OSError):
-                parent.rmdir()
-        if isinstance(error, OSError):
-            raise usage_error(
-                str(folder),
-                f"no builder can be made here: {error.strerror}",
-                help="name a folder that you may write to: pixi run new DIR",
-            ) from None
-        raise
+def _make(folder: Path, files: dict[str, bytes]) -> bool:
+    """Make the folder out of a scratch folder near it; tell whether there is a git for it."""
+    is_there = _is_there(folder)
+    near = folder if is_there else next(each for each in folder.parents if each.exists())
+    with scratch_folder(near) as scratch:
+        write_files(scratch, files)
+        is_repository = _init(scratch)
+        if is_there:  # somebody may be in it: it stays the same folder; the manifest comes last
+            for each in sorted(scratch.iterdir(), key=lambda path: path.name == MANIFEST):
+                replace(each, folder / each.name)
+        else:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            replace(scratch, folder)
+    return is_repository
 
 
 def _is_there(folder: Path) -> bool:
     """Tell whether the folder exists, empty; refuse any other thing of its name."""
     if not folder.exists():
         return False
-    if not folder.is_dir():
-        raise usage_error(str(folder), "is there, and no folder")
     clear_scratch(folder)  # of a `new` that was killed
     first = min(folder.iterdir(), default=None)
     if first is not None:
@@ -160,16 +152,6 @@ def _is_there(folder: Path) -> bool:
     return True
 
 
-def _refuse_inside(folder: Path) -> None:
-    """Refuse a folder in the template: what is in there goes into every builder made later."""
-    if folder.is_relative_to(TEMPLATE):
-        raise usage_error(
-            str(folder),
-            "is inside of the template, and would become part of it",
-            help="name a folder outside: pixi run new ../my-mirror",
-        )
-
-
 def _init(folder: Path) -> bool:
     """Run `git init`; False where there is no git."""
     git = shutil.which("git")
@@ -177,18 +159,14 @@ def _init(folder: Path) -> bool:
         return False
     # What a hook or an alias of git was told of another repository.
     env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    done = subprocess.run(
-        [git, "init", "--quiet"], cwd=folder, env=env, capture_output=True, check=False
-    )
+    done = run_program([git, "init", "--quiet", str(folder)], env)
     if done.returncode != 0:
-        raise program_failed("git init", f"ended with exit code {done.returncode}", done.stderr)
+        raise MirrorError(
+            Problem(
+                subject="git init",
+                message=describe_exit(done.returncode),
+                code=ExitCode.PROGRAM,
+                details=last_lines(done.stderr, 5),
+            )
+        )
     return True
-
-
-def program_failed(subject: str, message: str, stderr: bytes) -> MirrorError:
-    """Make the error of exit code 4 that shows a program's last lines."""
-    said = stderr.decode("utf-8", "replace").strip().splitlines()[-5:]
-    details = tuple(("said", redact(line)) for line in said)
-    return MirrorError(
-        Problem(subject=subject, message=message, code=ExitCode.PROGRAM, details=details)
-    )

@@ -212,7 +212,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
             ),
         )
         for channel, shown in (
-            ("https://h/c#SECRET", "https://h/c#********"),
+            ("https://h/c#SECRET", "https://********"),
             ("HTTPS://h/c?SECRET", "HTTPS://h/c?********"),
             ("https://me:a#b@h/c", "https://********"),
         )

@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 
 from scripts.core import files
+from scripts.core.errors import MirrorError
 from scripts.core.version import version
 from scripts.template import upgrade as module
 from scripts.template.archive import archive, parse_tables
-from scripts.template.upgrade import upgrade, with_tables
+from scripts.template.upgrade import edit, upgrade
 from scripts.workspace.settings import SettingOverrides
 from scripts.workspace.workspace import open_workspace
 from tests.support.builders import Done, contents, make_builder, run_task
@@ -65,12 +66,6 @@ CHANGES = """\
 - feature.tools.dependencies.rich = ">=13,<15"
 + feature.tools.dependencies.rich = ">=14,<16"
 """
-
-
-TASKS = (
-    '[feature.tasks.tasks.a]\r\ncmd = "a"\r\n\r\n# mine\r\n[feature.gpu.dependencies]\r\nc = 1\r\n'
-)
-NEW_TASK = '[feature.tasks.tasks.b]\r\ncmd = "b"\r\n\r\n'
 
 
 def _older(new: Path, folder: Path) -> Path:
@@ -245,14 +240,19 @@ def test_a_comment_that_would_be_lost_stops_it(case: Case) -> None:
 )
 def test_all_else_stays_as_it_was_written(text: str, expected: str) -> None:
     workspace = '[workspace]\nname = "a"\nchannels = []\nplatforms = []\n'
-    edited = with_tables(f"{workspace}{text}", {"tasks": {"x": "y"}})
+    edited = edit(f"{workspace}{text}", {("feature", "tasks", "x"): "y"})
     assert edited == f"{workspace}{expected}"
 
 
-def test_a_new_task_does_not_part_a_comment_from_what_it_is_about() -> None:
-    head = '[workspace]\r\nname = "a"\r\n\r\n'
-    wanted = {"tasks": {"tasks": {"a": {"cmd": "a"}, "b": {"cmd": "b"}}}}
-    assert with_tables(head + TASKS, wanted) == head + NEW_TASK + TASKS
+def test_a_new_task_parts_no_comment_from_what_it_is_about() -> None:
+    head = '[workspace]\nname = "a"\n\n[feature.tasks.tasks.a]\ncmd = "a"\n\n'
+    new = '[feature.tasks.tasks.b]\ncmd = "b"\n'
+    gpu = "[feature.gpu.dependencies]\nc = 1\n"
+    wanted = {("feature", "tasks", "tasks", name, "cmd"): name for name in "ab"}
+    assert edit(head + gpu, wanted) == head + new + gpu
+    with pytest.raises(MirrorError) as refused:
+        edit(f"{head}# mine\n{gpu}", wanted)
+    assert str(refused.value).splitlines()[1:2] == ['  by hand  + feature.tasks.tasks.b.cmd = "b"']
 
 
 def test_a_manifest_that_would_not_be_one_stops_it(case: Case) -> None:
@@ -317,7 +317,7 @@ def test_what_is_no_newer_template_is_refused(case: Case, tmp_path: Path) -> Non
     for source, message in (
         (text, f"not a {PYZ}: File is not a zip file"),
         (tmp_path / "b.pyz", "cannot be read: No such file or directory"),
-        (tmp_path, "not a template of pixi-mirror: it has no scripts/template/archive.py"),
+        (tmp_path, f"no {PYZ} can be made of it"),
     ):
         done = case.upgrade(source=source)
         assert done.err.splitlines()[0] == f"error: {source}: {message}"
@@ -326,5 +326,7 @@ def test_what_is_no_newer_template_is_refused(case: Case, tmp_path: Path) -> Non
     shutil.copytree(case.new, broken)
     (broken / "requirements.txt").unlink()
     done = case.upgrade(source=broken)
-    assert done.err.startswith(f"error: {broken}: no {PYZ} can be made of it\n")
-    assert done.code == 4
+    first, said, last = done.err.splitlines()
+    assert first == f"error: {broken}: no {PYZ} can be made of it"
+    assert "requirements.txt" in said
+    assert (last, done.code) == (f"help: name a {PYZ}, or a checkout of pixi-mirror", 2)
