@@ -136,6 +136,18 @@ def test_a_made_environment_is_used_and_says_nothing(template: Path) -> None:
     assert (done.stdout, done.stderr, done.returncode) == (expected, "", 7)
 
 
+def test_pixi_is_never_called(template: Path, tmp_path: Path) -> None:
+    """It serves where pixi is, but what `pixi run` needs is not."""
+    pixi = tmp_path / "pixi"
+    pixi.write_text(f"#!/bin/sh\ntouch {tmp_path}/called\n", encoding="utf-8")
+    pixi.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    done = _run(template, "update-mirror", PATH=path)
+    assert (done.returncode, (tmp_path / "called").exists()) == (7, False)
+    subprocess.run(["pixi"], env={"PATH": path}, check=True)  # the control
+    assert (tmp_path / "called").exists()
+
+
 def test_the_task_learns_how_it_was_called(template: Path) -> None:
     done = _run(template, "update-mirror", "--called", PIXI_MIRROR_RUN="inherited")
     assert done.stdout.splitlines()[1:] == ["./run"]

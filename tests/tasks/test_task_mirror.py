@@ -42,6 +42,22 @@ def test_what_several_stages_say_is_said_once(
     assert [line.split()[2] for line in left_out] == [f"x{each}" for each in range(5)]
 
 
+def test_without_pixi_run_the_lock_must_fit(
+    made: Mirror, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody has renewed it: it is taken as it is, or refused before anything is done."""
+    assert run(made, "--allow-incomplete", "pypi") == 0
+    fits = "mirror: using pixi.lock as it is; it fits the manifest"
+    assert capsys.readouterr().err.splitlines()[0] == fits
+    manifest, before = made.root / "pixi.toml", made.states()
+    text = manifest.read_text(encoding="utf-8")
+    manifest.write_text(text + '\n[dependencies]\nlib = ">=9"\n', encoding="utf-8")
+    assert run(made) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.partition(":")[0], "lib" in err, fits in err) == ("", "error", True, False)
+    assert made.states() == before
+
+
 def test_all_findings_are_named(made: Mirror, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(made) == 1
     out, err = capsys.readouterr()

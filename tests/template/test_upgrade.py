@@ -311,6 +311,13 @@ def test_a_builder_is_not_compared_with_itself(case: Case) -> None:
     assert done.returncode == 2
 
 
+def test_without_from_it_is_the_one_that_runs(case: Case) -> None:
+    """As `pixi mirror upgrade` does, with a newer pixi-mirror installed."""
+    done = run_task(case.new, "upgrade", "--manifest-path", str(case.mine))
+    assert (done.code, done.out.splitlines()[-1]) == (0, "upgrade: 7 changed")
+    assert (case.mine / PYZ).read_bytes() == archive(case.new)
+
+
 def test_what_is_no_newer_template_is_refused(case: Case, tmp_path: Path) -> None:
     text = tmp_path / "a.pyz"
     text.write_bytes(b"text")
