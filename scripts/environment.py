@@ -13,8 +13,6 @@ TYPE_CHECKING = False  # as typing has it, which takes long to import
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scripts.core.errors import MirrorError
-
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 # Where the environments are: beside the file, where this was unpacked from one.
 _PROGRAM_FILE = os.path.realpath(sys.argv[0])
@@ -92,15 +90,7 @@ def make_ready(environment: Environment) -> None:
 
 def _make(environment: Environment, lock: int, note: Callable[[str], None]) -> None:
     import shutil
-    from importlib.util import find_spec
 
-    if find_spec("ensurepip") is None or find_spec("venv") is None:
-        raise _program_error(
-            f"this Python cannot make virtual environments ({sys.executable})",
-            "its modules venv and ensurepip are missing",
-            help="on Debian and Ubuntu they are in the package python3-venv:"
-            " sudo apt install python3-venv",
-        )
     made_from = environment.made_from()
     files = ", ".join(environment.files)
     note(f"making .venv/{environment.name} with Python {_VERSION} from {files} (once)")
@@ -137,23 +127,16 @@ def _call(what: str, command: list[str], lock: int) -> None:
     )
     if done.returncode == 0:
         return
-    if any(sign.encode() in done.stdout for sign in _NETWORK_TROUBLE):
-        help_ = "a proxy is set by HTTPS_PROXY, another index by PIP_INDEX_URL; then try again"
-        message = "the package index could not be reached"
-        raise _program_error(what, message, done.stdout, help=help_, is_network=True)
-    raise _program_error(what, f"ended with exit code {done.returncode}", done.stdout)
-
-
-def _program_error(
-    subject: str, message: str, said: bytes = b"", *, help: str = "", is_network: bool = False
-) -> MirrorError:
     from scripts.core.errors import ExitCode, MirrorError, Problem
-    from scripts.core.program import last_lines
+    from scripts.core.program import describe_exit, last_lines
 
-    code = ExitCode.NETWORK if is_network else ExitCode.PROGRAM
-    details = last_lines(said, _SHOWN)
-    return MirrorError(
-        Problem(subject=subject, message=message, code=code, details=details, help=help or None)
+    code, message, help_ = ExitCode.PROGRAM, describe_exit(done.returncode), None
+    if any(sign.encode() in done.stdout for sign in _NETWORK_TROUBLE):
+        code, message = ExitCode.NETWORK, "the package index could not be reached"
+        help_ = "a proxy is set by HTTPS_PROXY, another index by PIP_INDEX_URL; then try again"
+    details = last_lines(done.stdout, _SHOWN)
+    raise MirrorError(
+        Problem(subject=what, message=message, code=code, details=details, help=help_)
     )
 
 

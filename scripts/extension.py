@@ -16,10 +16,8 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 from scripts.core.console import Console
-from scripts.core.errors import usage_error
 from scripts.core.invocation import EXTENSION, PROGRAM, VARIABLE
 from scripts.launch import (
-    ON_THE_TEMPLATE,
     ON_WORKSPACES,
     described_tasks,
     exit_code,
@@ -53,12 +51,6 @@ def _run(arguments: list[str]) -> int:
 
         Console().result(f"{PROGRAM} {version()}")
         return 0
-    if name in described_tasks(ON_THE_TEMPLATE):
-        message = "this task is for who changes pixi-mirror itself; it has nothing to do here"
-        raise usage_error(name, message, help=f"`./run {name}` in a copy of the template")
-    if name.startswith("-"):
-        hint = f"the task first, then its options: {called} NAME {name}"
-        raise usage_error(name, "no option of this program", help=hint)
     if name not in tasks:
         raise no_such_task(name, called, tasks)
     from importlib import import_module

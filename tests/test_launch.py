@@ -356,17 +356,18 @@ def test_a_machine_without_python_says_so_in_a_sentence(tmp_path: Path) -> None:
     assert done.returncode == 4
 
 
-def test_a_python_without_venv_says_which_package_has_it(tmp_path: Path) -> None:
+def test_a_python_that_makes_no_environment_says_why(tmp_path: Path) -> None:
+    """As Debian's without python3-venv, whose own words tell what to install."""
     template = _copy_launcher(tmp_path)
     prelude = (
-        "import importlib.util; find = importlib.util.find_spec\n"
-        "importlib.util.find_spec = lambda name: None if name == 'ensurepip' else find(name)"
+        "import subprocess; run = subprocess.run\n"
+        "subprocess.run = lambda command, **more: run(\n"
+        "    [sys.executable, '-c', 'raise SystemExit(\"apt install python3-venv\")'], **more)"
     )
     done = _launch(template, prelude, "update-mirror")
-    message = (
-        f"error: this Python cannot make virtual environments ({sys.executable}): its modules venv"
-        " and ensurepip are missing\n"
-        "help: on Debian and Ubuntu they are in the package python3-venv:"
-        " sudo apt install python3-venv\n"
-    )
-    assert (done.stdout, done.stderr, done.returncode) == ("", message, 4)
+    assert done.stderr.splitlines()[1:] == [
+        "error: python -m venv: ended with exit code 1",
+        "  said  apt install python3-venv",
+    ]
+    assert (done.stdout, done.returncode) == ("", 4)
+    assert not _is_ready(template)
