@@ -1,4 +1,4 @@
-"""How the channel folder is arranged (README, "Layouts")."""
+"""How the channel folder is arranged (docs/settings.md, "Layouts")."""
 
 from __future__ import annotations
 

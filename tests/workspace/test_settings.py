@@ -176,12 +176,12 @@ def test_what_is_no_duration(value: object) -> None:
     )
 
 
-def test_every_setting_is_in_the_readme_and_read_as_it_says() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    block = readme.partition("## Settings")[2].partition("```toml")[2].partition("```")[0]
+def test_every_setting_is_documented_and_read_as_it_says() -> None:
+    text = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    block = text.partition("## Settings")[2].partition("```toml")[2].partition("```")[0]
     table = tomllib.loads(block)["tool"]["pixi-mirror"]
     assert table.keys() == set(KEYS)
-    shown = parse_settings(table, "README.md")
+    shown = parse_settings(table, "settings.md")
     for key in ("channel_dir", "layout", "allow_unhashed", "grace"):  # the defaults
         assert getattr(shown, key) == getattr(Settings(), key)
 
