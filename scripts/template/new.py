@@ -20,7 +20,6 @@ from scripts.core.files import replace, write_atomically
 from scripts.core.program import describe_exit, last_lines, run_program
 from scripts.core.report import Json, Report, human_size
 from scripts.core.scratch import clear_scratch, scratch_folder
-from scripts.core.version import TEMPLATE
 from scripts.template.archive import PYZ, archive, read_archive
 from scripts.template.builder_manifest import read_packages, render_manifest
 from scripts.workspace.parse import parse_manifest
@@ -44,14 +43,8 @@ def new_builder(
     """Make a builder in a folder that is not there yet, or empty.
 
     Raises the errors of exit code 2 for what cannot be a workspace, and for a folder that is not
-    empty, or lies in the template; of 4 where git fails. Nothing is left behind then.
+    empty; of 4 where git fails. Nothing is left behind then.
     """
-    if folder.is_relative_to(TEMPLATE):
-        raise usage_error(
-            str(folder),
-            "is inside of the template, and would become part of it",
-            help="name a folder outside: pixi run new ../my-mirror",
-        )
     tool = archive()
     inside = read_archive(tool)
     files = {name[8:]: data for name, data in inside.items() if name.startswith("builder/")}

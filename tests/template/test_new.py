@@ -208,23 +208,6 @@ def _killed(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("name", ["scripts/sub", "builder/sub/deep", "sub"])
-def test_a_folder_inside_of_the_template_is_refused(tmp_path: Path, name: str) -> None:
-    template = copy_template(tmp_path / "template")
-    before = contents(template)
-    folder = template / name
-    done = run_task(template, "new", str(folder))
-    assert (done.code, done.err) == (
-        2,
-        (
-            f"error: {folder}: is inside of the template, and would become part of it\n"
-            "help: name a folder outside: pixi run new ../my-mirror\n"
-        ),
-    )
-    assert contents(template) == before
-    assert not folder.exists()
-
-
 @pytest.mark.skipif(os.name == "nt", reason="arguments are Unicode there")
 @pytest.mark.parametrize(
     ("arguments", "subject"),
