@@ -21,7 +21,7 @@ from scripts.core.errors import MirrorError
 from scripts.core.version import version
 from scripts.template import upgrade as module
 from scripts.template.archive import archive, parse_tables
-from scripts.template.upgrade import edit, upgrade
+from scripts.template.upgrade import Values, edit, upgrade
 from scripts.workspace.settings import SettingOverrides
 from scripts.workspace.workspace import open_workspace
 from tests.support.builders import Done, contents, make_builder, run_task
@@ -248,7 +248,7 @@ def test_a_new_task_parts_no_comment_from_what_it_is_about() -> None:
     head = '[workspace]\nname = "a"\n\n[feature.tasks.tasks.a]\ncmd = "a"\n\n'
     new = '[feature.tasks.tasks.b]\ncmd = "b"\n'
     gpu = "[feature.gpu.dependencies]\nc = 1\n"
-    wanted = {("feature", "tasks", "tasks", name, "cmd"): name for name in "ab"}
+    wanted: Values = {("feature", "tasks", "tasks", name, "cmd"): name for name in "ab"}
     assert edit(head + gpu, wanted) == head + new + gpu
     with pytest.raises(MirrorError) as refused:
         edit(f"{head}# mine\n{gpu}", wanted)
