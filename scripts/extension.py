@@ -31,35 +31,35 @@ The workspace is that of the nearest manifest upward, or of --manifest-path PATH
 Of its pixi.lock all environments are mirrored, unless [tool.pixi-mirror] says less."""
 
 
-def main(called: str | None = None) -> int:
+def main(invocation: str | None = None) -> int:
     """Do what the command line says; return the exit code.
 
-    `called` is what stands before a task's name in what the user can paste.
+    `invocation` is what stands before a task's name in what the user can paste.
     """
-    os.environ[VARIABLE] = called or _called()
+    os.environ[VARIABLE] = invocation or _find_invocation()
     return exit_code(_run)
 
 
 def _run(arguments: list[str]) -> int:
-    called = os.environ[VARIABLE]
+    invocation = os.environ[VARIABLE]
     name, *options = arguments or ["--help"]
     tasks = described_tasks(ON_WORKSPACES)
     if name in {"-h", "--help"}:
-        return show_tasks(called, tasks, _NOTE)
+        return show_tasks(invocation, tasks, _NOTE)
     if name in {"-V", "--version"}:
         from scripts.core.version import version
 
         Console().result(f"{PROGRAM} {version()}")
         return 0
     if name not in tasks:
-        raise no_such_task(name, called, tasks)
+        raise no_such_task(name, invocation, tasks)
     from importlib import import_module
 
     code: int = import_module(module_of(name)).main(options)
     return code
 
 
-def _called() -> str:
+def _find_invocation() -> str:
     """Tell what the user can paste: pixi leaves no trace of having started us, so by PATH."""
     import shutil
 

@@ -58,25 +58,27 @@ def module_of(task: str) -> str:
     return "tasks." + task.replace("-", "_")
 
 
-def show_tasks(called: str, tasks: dict[str, str], note: str) -> int:
+def show_tasks(invocation: str, tasks: dict[str, str], note: str) -> int:
     """Print what is printed without a task: their descriptions one below the other."""
     from scripts.core.console import Console
 
     width = max(map(len, tasks), default=0)
     rows = [f"  {name.ljust(width)}  {text}".rstrip() + "\n" for name, text in tasks.items()]
-    usage = f"usage: {called} NAME [options]    ({called} NAME --help for its options)"
+    usage = f"usage: {invocation} NAME [options]    ({invocation} NAME --help for its options)"
     Console().result(f"{usage}\n\n{''.join(rows)}\n{note}")
     return 0
 
 
-def no_such_task(name: str, called: str, tasks: dict[str, str]) -> "MirrorError":
+def no_such_task(name: str, invocation: str, tasks: dict[str, str]) -> "MirrorError":
     """Say that there is no such task, and which one may have been meant."""
     from difflib import get_close_matches
 
     from scripts.core.errors import usage_error
 
     near = get_close_matches(name, tasks, n=1)
-    hint = f"did you mean `{called} {near[0]}`?" if near else f"`{called}` alone lists the tasks"
+    hint = f"`{invocation}` alone lists the tasks"
+    if near:
+        hint = f"did you mean `{invocation} {near[0]}`?"
     return usage_error(name, "there is no such task", help=hint)
 
 

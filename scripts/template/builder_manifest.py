@@ -87,8 +87,9 @@ def render_manifest(
     for package, fields in packages.items():
         channel = fields.get("channel")
         if isinstance(channel, str) and channel_base_url(channel) not in known:
-            message = f"is to come from {redact(channel)}, which is no channel of the workspace"
-            problems.append(_problem(package, message, f"--channel {redact(channel)}"))
+            url = without_secrets(channel)
+            message = f"is to come from {url}, which is no channel of the workspace"
+            problems.append(_problem(package, message, f"--channel {url}"))
     if problems:
         raise MirrorError(*problems)
     mirrored = tuple(dict.fromkeys(platforms)) or PLATFORMS
