@@ -199,6 +199,27 @@ def test_tasks_of_readme_and_manifest_agree() -> None:
     assert sorted(architecture.tasks_of_readme(readme)) == sorted(TASKS)
 
 
+def test_picture_and_tree_agree() -> None:
+    paths = list(architecture.pictured((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))
+    assert [path for path in paths if not list(ROOT.glob(path.rstrip("/")))] == []
+    rooms = [path.split("/")[1] for path in paths if re.fullmatch(r"scripts/\w+/", path)]
+    assert rooms == list(architecture.STAGES)
+    there = {path.parts[0] for path in template_files() if len(path.parts) > 1}
+    assert there == {path.partition("/")[0] for path in paths if "/" in path}
+
+
+def test_what_is_pictured_is_read_with_its_folders() -> None:
+    lines = (
+        "a, b.txt   one",
+        "c/         two, three",
+        "  d/       four",
+        "    e.py   five",
+        "f/  x",
+    )
+    text = "\n".join(("## The tree", "", "```", *lines, "```", ""))
+    assert list(architecture.pictured(text)) == ["a", "b.txt", "c/", "c/d/", "c/d/e.py", "f/"]
+
+
 def test_readme_tasks_are_those_of_the_task_table_alone() -> None:
     text = "| task | what |\n|---|---|\n| `pixi run fetch [-x]` | a |\n| `prune` | b |\n\n"
     text += "| code | what |\n|---|---|\n| `lock` | c |\n"

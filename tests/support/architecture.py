@@ -150,6 +150,20 @@ def bounds(requirements: str) -> dict[str, str]:
     return result
 
 
+def pictured(text: str) -> Iterator[str]:
+    """The paths that CONTRIBUTING.md's picture of the tree names, folders with a slash at the end.
+
+    A line is indented below its folder; names stand before two blanks, commas between them.
+    """
+    block = text.partition("## The tree")[2].split("```")[1]
+    folders: list[str] = []
+    for line in block.strip().splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2
+        names = line.strip().partition("  ")[0].split(", ")
+        folders[depth:] = [names[0]]
+        yield from ("".join((*folders[:depth], name)) for name in names)
+
+
 def tasks_of_readme(text: str) -> list[str]:
     """The tasks that the README's task table names: the table whose first heading is `task`.
 
