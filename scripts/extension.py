@@ -43,16 +43,15 @@ def main(invocation: str | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     invocation = os.environ[VARIABLE]
     name, *options = arguments or ["--help"]
-    tasks = described_tasks(ON_WORKSPACES)
     if name in {"-h", "--help"}:
-        return show_tasks(invocation, tasks, _NOTE)
+        return show_tasks(invocation, _NOTE, ON_WORKSPACES)
     if name in {"-V", "--version"}:
         from scripts.core.version import version
 
         Console().result(f"{PROGRAM} {version()}")
         return 0
-    if name not in tasks:
-        raise no_such_task(name, invocation, tasks)
+    if name not in described_tasks(ON_WORKSPACES):
+        raise no_such_task(name, invocation, ON_WORKSPACES)
     from importlib import import_module
 
     code: int = import_module(module_of(name)).main(options)

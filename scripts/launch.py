@@ -58,10 +58,11 @@ def module_of(task: str) -> str:
     return "tasks." + task.replace("-", "_")
 
 
-def show_tasks(invocation: str, tasks: dict[str, str], note: str) -> int:
+def show_tasks(invocation: str, note: str, *features: str) -> int:
     """Print what is printed without a task: their descriptions one below the other."""
     from scripts.core.console import Console
 
+    tasks = described_tasks(*features)
     width = max(map(len, tasks), default=0)
     rows = [f"  {name.ljust(width)}  {text}".rstrip() + "\n" for name, text in tasks.items()]
     usage = f"usage: {invocation} NAME [options]    ({invocation} NAME --help for its options)"
@@ -69,13 +70,13 @@ def show_tasks(invocation: str, tasks: dict[str, str], note: str) -> int:
     return 0
 
 
-def no_such_task(name: str, invocation: str, tasks: dict[str, str]) -> "MirrorError":
+def no_such_task(name: str, invocation: str, *features: str) -> "MirrorError":
     """Say that there is no such task, and which one may have been meant."""
     from difflib import get_close_matches
 
     from scripts.core.errors import usage_error
 
-    near = get_close_matches(name, tasks, n=1)
+    near = get_close_matches(name, described_tasks(*features), n=1)
     hint = f"`{invocation}` alone lists the tasks"
     if near:
         hint = f"did you mean `{invocation} {near[0]}`?"
@@ -124,16 +125,15 @@ def start(environment: Environment, task: str, options: list[str]) -> int:
 
 def main(arguments: list[str]) -> int:
     """Do what the command line says; `test --oldest` has an environment of its own."""
-    tasks = described_tasks(ON_WORKSPACES, ON_THE_TEMPLATE)
     if not arguments or arguments[0] in {"-h", "--help"}:
         venv = os.path.join(HOME, ".venv")
         note = f"It makes a virtual environment from PyPI, once, in {venv}."
-        return show_tasks("./run", tasks, note)
+        return show_tasks("./run", note, ON_WORKSPACES, ON_THE_TEMPLATE)
     task, *options = arguments
     module = task.replace("-", "_")
     is_name = module.isidentifier() and not module.startswith("_")
     if not is_name or not os.path.isfile(os.path.join(ROOT, "tasks", f"{module}.py")):
-        raise no_such_task(task, "./run", tasks)
+        raise no_such_task(task, "./run", ON_WORKSPACES, ON_THE_TEMPLATE)
     environment = TEST if task in {"test", "lint", "bench"} else TOOLS
     if task == "test" and "--oldest" in options:
         environment = OLDEST
