@@ -194,11 +194,15 @@ class Download:
             raise web_page_error() if self._is_page else cut
 
     def _write(self, chunks: Generator[bytes], part: PartFile) -> None:
+        """Write what comes. Once all locked bytes are there, nothing more is waited for."""
+        whole = None if self._encoding or self._digest is None else self._size
         limit = self._size or _LARGEST_UNSIZED
         limit += _PACKED_MORE if self._encoding else 0
         for chunk in chunks:
             if self._context.stop.is_set():
                 raise StoppedError
+            if whole is not None:
+                chunk = chunk[: whole - part.size]  # noqa: PLW2901
             if part.size + len(chunk) > limit:
                 part.restart()
                 text = "longer than pixi.lock says" if self._size else "far too long"
@@ -207,6 +211,8 @@ class Download:
                 raise web_page_error() if self._is_page else wrong
             part.write(chunk)
             self._progress.received = part.size
+            if part.size == whole:
+                return  # whatever Content-Length promised; the digest judges
 
     def _chunks(self, source: str, part: PartFile) -> Generator[bytes]:
         """Open the body; start anew where the source cannot go on behind the part."""

@@ -110,16 +110,21 @@ def fetch_one(
     mirrors: tuple[str, ...] = (),
     stop: threading.Event | None = None,
 ) -> Downloaded:
-    parts = urlsplit(artifact.urls[0])
-    router = router_of(place.folder.parent, f"{parts.scheme}://{parts.netloc}", mirrors)
-    digests = DigestCache(place.digests)
-    context = DownloadContext(place, place.folder.parent, router, policy, digests)
+    context = context_of(artifact, place, policy, mirrors)
     context.stop = stop or context.stop
-    client = HttpClient(router, policy)
+    client = HttpClient(context.router, policy)
     try:
         return Download(DownloadProgress(artifact), context, lambda: client).run()
     finally:
         client.close()
+
+
+def context_of(
+    artifact: Artifact, place: ChannelPlace, policy: RetryPolicy, mirrors: tuple[str, ...] = ()
+) -> DownloadContext:
+    parts = urlsplit(artifact.urls[0])
+    router = router_of(place.folder.parent, f"{parts.scheme}://{parts.netloc}", mirrors)
+    return DownloadContext(place, place.folder.parent, router, policy, DigestCache(place.digests))
 
 
 def artifact_of(row: LockRow) -> Artifact:
@@ -190,7 +195,12 @@ LASTING: dict[str, tuple[Reply, ErrorKind, str, int]] = {
         "a web page came instead of the artifact (a login page?)",
         2,
     ),
-    "endless": (endless(), ErrorKind.WRONG_BYTES, "longer than pixi.lock says", 2),
+    "endless": (
+        Reply(body=b"*", has_length=False, endless=True),
+        ErrorKind.WRONG_BYTES,
+        "sha256 differs from pixi.lock",
+        2,
+    ),
     "another length": (
         wrong_bytes(17),
         ErrorKind.WRONG_BYTES,
@@ -272,6 +282,41 @@ def test_a_dripping_body_ends(world: World) -> None:
     with pytest.raises(DownloadError) as caught:
         world.download()
     assert caught.value.text.startswith("too slow: ")
+    assert_nothing_placed(world)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        *(Reply(headers=(("Content-Length", text),)) for text in ("-1", "x", "9" * 9, "9" * 25)),
+        endless(),
+    ],
+    ids=["negative", "no number", "too large", "far too large", "endless"],
+)
+def test_all_locked_bytes_are_enough(world: World, reply: Reply) -> None:
+    """What the server promises beyond them is not waited for, nor met by the next request."""
+    policy = RetryPolicy(total=1, read=3)
+    other = TinyPackage(name="other", padding=300_000).write(world.upstream.folder / "ch")
+    row = LockRow(written=other, channel=f"{world.upstream.url}/ch")
+    world.upstream.always("*.conda", reply)
+    context = context_of(world.artifact, world.place, policy)
+    client = HttpClient(context.router, policy)
+    began = time.monotonic()
+    for artifact in (world.artifact, artifact_of(row)):
+        placed = Download(DownloadProgress(artifact), context, lambda: client).run()
+        assert placed.digest == artifact.digest
+    client.close()
+    assert time.monotonic() - began < 2.5
+    assert len(world.upstream.requests) == 2
+
+
+def test_without_a_digest_a_longer_body_is_refused(world: World) -> None:
+    """Nothing could tell that its beginning is what is wanted."""
+    world.upstream.always("*.conda", endless())
+    unhashed = dataclasses.replace(world.artifact, digest=None)
+    with pytest.raises(DownloadError) as caught:
+        fetch_one(unhashed, world.place)
+    assert caught.value.text == "longer than pixi.lock says"
     assert_nothing_placed(world)
 
 
