@@ -1,9 +1,10 @@
 """Which certificates to trust, and the TLS settings that trust these and nothing else.
 
-From pixi: `tls-no-verify`; `tls-root-certs`, beside which SSL_CERT_FILE and SSL_CERT_DIR count as
-well (crates/pixi_utils/src/reqwest.rs: one build of pixi adds them, the other takes them in its
-place); then these two alone. From requests: `REQUESTS_CA_BUNDLE`, then `CURL_CA_BUNDLE`. Where
-nothing is set: the system's and Mozilla's, for one build of pixi takes these, the other those.
+The first that is set counts, alone: pixi's `tls-no-verify` and `tls-root-certs` (where pixi 0.77
+lets SSL_CERT_FILE and SSL_CERT_DIR count, too: one build adds them, the other takes them in its
+place; crates/pixi_utils/src/reqwest.rs, tls.rs); SSL_CERT_FILE with SSL_CERT_DIR; from requests
+`REQUESTS_CA_BUNDLE`, then `CURL_CA_BUNDLE`. Where nothing is set: the system's and Mozilla's, for
+one build of pixi takes these, the other those.
 """
 
 from __future__ import annotations
@@ -90,19 +91,16 @@ def choose_trust(config: PixiConfig, environ: Mapping[str, str]) -> Trust:
     of_activation = [each for each in pixis if _is_of_activation(each, environ)]
     named = [each for each in pixis if each not in of_activation]
     of_requests = sources("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-    explicit = () if config.tls_root_certs is None else (config.tls_root_certs,)
-    if explicit or named:
-        used, overridden = named, [*of_requests, *of_activation]
-    elif of_requests:
-        used, overridden = of_requests[:1], [*of_requests[1:], *of_activation]
-    else:
-        used, overridden = of_activation, []
-    is_set = bool(explicit or named or of_requests)
+    # Strongest first; the first that is set counts alone.
+    candidates = [named, of_requests[:1], of_requests[1:], of_activation]
+    explicit = config.tls_root_certs
+    used = [] if explicit else next((each for each in candidates if each), [])
+    roots = (explicit,) if explicit else () if used and used != of_activation else Trust().roots
     return Trust(
-        roots=explicit if is_set else Trust().roots,
-        is_explicit=bool(explicit),
+        roots=roots,
+        is_explicit=explicit is not None,
         sources=tuple(used),
-        overridden=tuple(overridden),
+        overridden=tuple(one for each in candidates if each != used for one in each),
     )
 
 

@@ -346,15 +346,17 @@ CA = str(TLS / "ca.pem")
             "name a file with the certificate of the server's authority: SSL_CERT_FILE=FILE.pem",
         ),
         (
-            {"CURL_CA_BUNDLE": CA},
+            {"CURL_CA_BUNDLE": CA, "SSL_CERT_FILE": CA},
             'tls-root-certs = "webpki"\n',
             [
                 "  certificates  Mozilla's certificates (tls-root-certs = webpki)",
+                f"  not used      SSL_CERT_FILE={CA}",
                 f"  not used      CURL_CA_BUNDLE={CA}",
             ],
             (
-                "name the certificate of the server's authority beside it, SSL_CERT_FILE=FILE.pem,"
-                " or take the other store: `pixi config set tls-root-certs system`, or webpki"
+                "take the other store, `pixi config set tls-root-certs system` or webpki; or `pixi"
+                " config unset tls-root-certs` and name the certificate of the server's authority:"
+                " SSL_CERT_FILE=FILE.pem"
             ),
         ),
     ],
@@ -384,6 +386,7 @@ def test_certificates(
             f"  from          {secure.url}/ch/{PATH}",
             f"help: {help_line}",
         ]
+        lone.configure("")
         monkeypatch.setenv("SSL_CERT_FILE", CA)
         assert lone.fetch(f"{secure.url}/ch") == (0, "")
 

@@ -64,13 +64,11 @@ def _environ(*sources: Source, **more: str) -> dict[str, str]:
         (PixiConfig(), {}, Trust(roots=(RootCerts.SYSTEM, RootCerts.WEBPKI))),
         (SYSTEM, {}, Trust(roots=(RootCerts.SYSTEM,), is_explicit=True)),
         (PixiConfig(tls_no_verify=True), _environ(FILE), Trust(verify=False)),
-        # What is written counts, SSL_CERT_FILE beside it, and nothing of requests.
+        # What pixi's own setting says counts alone.
         (
             SYSTEM,
             _environ(FILE, BUNDLE),
-            Trust(
-                roots=(RootCerts.SYSTEM,), is_explicit=True, sources=(FILE,), overridden=(BUNDLE,)
-            ),
+            Trust(roots=(RootCerts.SYSTEM,), is_explicit=True, overridden=(FILE, BUNDLE)),
         ),
         (
             PixiConfig(),
@@ -133,12 +131,10 @@ def test_choice(config: PixiConfig, environ: dict[str, str], expected: Trust) ->
             ],
         ),
         (
-            Trust(
-                roots=(RootCerts.SYSTEM,), is_explicit=True, sources=(FILE,), overridden=(BUNDLE,)
-            ),
+            Trust(roots=(RootCerts.SYSTEM,), is_explicit=True, overridden=(FILE, BUNDLE)),
             [
                 ("certificates", "the system's certificates (tls-root-certs = system)"),
-                ("certificates", "SSL_CERT_FILE=c"),
+                ("not used", "SSL_CERT_FILE=c"),
                 ("not used", "REQUESTS_CA_BUNDLE=a"),
             ],
         ),
@@ -358,6 +354,6 @@ def test_elsewhere_the_system_itself_is_asked(
     """By truststore, beside what is named; here that asks OpenSSL, which does not know it."""
     monkeypatch.setattr(sys, "platform", "darwin")
     assert isinstance(make_context(Trust()), truststore.SSLContext)
-    assert _get(f"{secure.url}/x", {"SSL_CERT_FILE": CA}, SYSTEM) == b"whole"
+    assert _get(f"{secure.url}/x", {"SSL_CERT_FILE": CA, "CONDA_PREFIX": str(TLS)}) == b"whole"
     with pytest.raises(requests.exceptions.SSLError, match="CERTIFICATE_VERIFY_FAILED"):
         _get(f"{secure.url}/x", {}, SYSTEM)
