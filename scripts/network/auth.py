@@ -19,10 +19,10 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 
-from scripts.core.errors import MirrorError, usage_error
+from scripts.core.errors import usage_error
 from scripts.core.files import read_regular
 from scripts.core.redact import redact
 from scripts.network.configuration import PixiConfig, home_of, read_optional_text
@@ -37,15 +37,7 @@ _RATTLER_SCHEMES: Final = frozenset({"s3", "oci", "gcs"})
 _DENIED: Final = frozenset({401, 403, 404})
 # What a header may carry (RFC 9110, 5.5), less spaces, which no token has (RFC 6750).
 _TOKEN: Final = re.compile(r"[\x21-\x7e]+\Z")
-# The strings that a kind must have, or may have (`?`); one without any is a string itself
-# (authentication.rs).
-_FIELDS: Final = {
-    "BearerToken": "",
-    "BasicHTTP": "username password",
-    "CondaToken": "",
-    "S3Credentials": "access_key_id secret_access_key session_token?",
-    "OAuth": "access_token token_endpoint client_id audience? refresh_token? revocation_endpoint?",
-}
+_KINDS: Final = ("BearerToken", "BasicHTTP", "CondaToken", "S3Credentials", "OAuth")
 # No user name, token or folder has brackets in it; neither may a URL (RFC 3986, 2).
 _PLACEHOLDER: Final = re.compile(
     r"<[A-Za-z][\w .-]*>|\$?\{[A-Za-z][\w .-]*\}|(?<=[/:@])\$[A-Z][A-Z0-9_]+(?=[/:@]|\Z)"
@@ -89,17 +81,14 @@ class Credentials:
     keyring: bool = False
     notes: tuple[str, ...] = ()
 
-    def for_url(self, url: str) -> Credential | None:
-        """Return what to send with a request, None for nothing."""
-        found = own_credential(url) or self._stored(url)
-        return None if found is None or found.is_expired else found
+    def for_url(self, url: str) -> Credential:
+        """Return what goes with a URL; an empty one for nothing, or for what rattler must renew."""
+        found = self._found(url)
+        return Credential() if found.is_expired else found
 
     def needs_rattler(self, url: str) -> bool:
         """Tell what only rattler can download: other schemes, and tokens that it must renew."""
-        if urlsplit(url).scheme in _RATTLER_SCHEMES:
-            return True
-        found = own_credential(url) or self._stored(url)
-        return found is not None and found.is_expired
+        return urlsplit(url).scheme in _RATTLER_SCHEMES or self._found(url).is_expired
 
     def may_be_in_keyring(self, url: str, status: int) -> bool:
         """Tell whether rattler is to be asked because a server denied us with this HTTP status.
@@ -111,9 +100,9 @@ class Credentials:
             return False
         return not any(_host(url) in store for store in self.stores[: self.before_keyring])
 
-    def _stored(self, url: str) -> Credential | None:
-        found = (store.get(key) for key in _keys(_host(url)) for store in self.stores)
-        return next((each for each in found if each is not None), None)
+    def _found(self, url: str) -> Credential:
+        stored = (store.get(key) for key in _keys(_host(url)) for store in self.stores)
+        return next(filter(None, (own_credential(url), *stored)), Credential())
 
 
 def _host(url: str) -> str:
@@ -169,18 +158,20 @@ def read_credentials(config: PixiConfig, environ: Mapping[str, str]) -> Credenti
     A rattler file that is broken is the error of exit code 2, as it ends pixi. A file that is
     named but missing, and a netrc that cannot be read, are notes, as they are warnings in pixi.
     """
-    home = home_of(environ)
-    notes: list[str] = []
-    named = [config.authentication_override_file, environ.get("RATTLER_AUTH_FILE")]
-    stores = [_read_store(Path(each), notes) for each in named if each]
-    if home is not None:
-        stores.append(_read_store(home / ".rattler" / "credentials.json", []))
-    netrc = environ.get("NETRC")
+    home, netrc, notes = home_of(environ), environ.get("NETRC"), list[str]()
+    files = [config.authentication_override_file, environ.get("RATTLER_AUTH_FILE")]
+    named = [Path(each) for each in files if each]
+    default = home and home / ".rattler" / "credentials.json"
+    stores = []
+    for path in (*named, *([default] if default else ())):
+        text = read_optional_text(path, limit=_LARGEST, what="credentials file")
+        stores.append({} if text is None else parse_credentials(text, str(path)))
+        if text is None and path != default:
+            notes.append(f"{path}: there is no such credentials file")
     if netrc or home is not None:
-        default = (home or Path()) / ("_netrc" if sys.platform == "win32" else ".netrc")
-        stores.append(_read_netrc(Path(netrc or default), notes, must_exist=bool(netrc)))
-    before_keyring = sum(map(bool, named))
-    return Credentials(tuple(stores), before_keyring, _has_keyring(environ), tuple(notes))
+        usual = (home or Path()) / ("_netrc" if sys.platform == "win32" else ".netrc")
+        stores.append(_read_netrc(Path(netrc or usual), notes, must_exist=bool(netrc)))
+    return Credentials(tuple(stores), len(named), _has_keyring(environ), tuple(notes))
 
 
 def _has_keyring(environ: Mapping[str, str]) -> bool:
@@ -188,7 +179,7 @@ def _has_keyring(environ: Mapping[str, str]) -> bool:
     if sys.platform in {"darwin", "win32"} or environ.get("DBUS_SESSION_BUS_ADDRESS"):
         return True
     runtime = environ.get("XDG_RUNTIME_DIR")
-    return bool(runtime) and (Path(runtime or "") / "bus").exists()
+    return runtime is not None and (Path(runtime) / "bus").exists()
 
 
 def _read_netrc(path: Path, notes: list[str], *, must_exist: bool) -> dict[str, Credential]:
@@ -215,14 +206,6 @@ def _read_netrc(path: Path, notes: list[str], *, must_exist: bool) -> dict[str, 
     return {host.lower(): basic(user or "", word or "") for host, (user, _, word) in hosts.items()}
 
 
-def _read_store(path: Path, notes: list[str]) -> dict[str, Credential]:
-    """Read one file of rattler's; one that is missing is empty, and noted."""
-    text = read_optional_text(path, limit=_LARGEST, what="credentials file")
-    if text is None:
-        notes.append(f"{path}: there is no such credentials file")
-    return {} if text is None else parse_credentials(text, str(path))
-
-
 def parse_credentials(text: str, subject: str) -> dict[str, Credential]:
     """Parse rattler's credentials file: all credentials by their host.
 
@@ -231,6 +214,7 @@ def parse_credentials(text: str, subject: str) -> dict[str, Credential]:
     """
     try:
         document = json.loads(text)
+        json.dumps(document, ensure_ascii=False).encode()  # fails for half a surrogate pair
     except (ValueError, RecursionError):
         raise usage_error(subject, "this credentials file is not JSON", help=_HELP) from None
     if not isinstance(document, dict):
@@ -239,38 +223,18 @@ def parse_credentials(text: str, subject: str) -> dict[str, Credential]:
 
 
 def _parse_entry(host: str, entry: object, subject: str) -> Credential:
-    def wrong(message: str) -> MirrorError:
-        return usage_error(subject, f"the credential of {redact(host)} {message}", help=_HELP)
-
-    if not isinstance(entry, dict) or len(entry) != 1:
-        raise wrong("has not exactly one kind")
-    [(kind, value)] = entry.items()
-    if kind not in _FIELDS:
-        raise wrong(f"is of no known kind ({', '.join(_FIELDS)})")
-    try:
-        json.dumps([host, entry], ensure_ascii=False).encode()
-    except UnicodeEncodeError:  # a half of a surrogate pair, which JSON can write
-        raise wrong("has characters that are no text") from None
-    if not _is_complete(kind, value):
-        raise wrong(f"is no complete {kind}")
-    if kind == "BasicHTTP":
-        return basic(value["username"], value["password"])
-    if kind == "CondaToken":
-        return Credential(conda_token=value)
-    if kind == "S3Credentials":
-        return Credential()
-    token = value if kind == "BearerToken" else value["access_token"]
-    if not _TOKEN.match(token):
-        raise wrong("has characters that no token has")
-    expires_at = None if kind == "BearerToken" else value.get("expires_at")
-    return Credential(authorization=f"Bearer {token}", expires_at=expires_at)
-
-
-def _is_complete(kind: str, value: Any) -> bool:
-    """Tell whether rattler will understand it: its own error would quote it."""
-    fields = _FIELDS[kind].split()
-    if not fields or not isinstance(value, dict):
-        return not fields and isinstance(value, str) and value != ""
-    required = [isinstance(value.get(each), str) for each in fields if not each.endswith("?")]
-    optional = [isinstance(value.get(each.rstrip("?")), str | None) for each in fields]
-    return all((*required, *optional)) and isinstance(value.get("expires_at"), int | None)
+    match [*entry.items()] if isinstance(entry, dict) else None:
+        case [("BasicHTTP", {"username": str(user), "password": str(password)})]:
+            return basic(user, password)
+        case [("CondaToken", str(token))] if token:
+            return Credential(conda_token=token)
+        case [("S3Credentials", {"access_key_id": str(), "secret_access_key": str()})]:
+            return Credential()
+        case [("BearerToken", str(token))] if _TOKEN.match(token):
+            return Credential(authorization=f"Bearer {token}")
+        case [("OAuth", {"access_token": str(token), **more})] if _TOKEN.match(token):
+            expires_at = more.get("expires_at")
+            if isinstance(expires_at, int | None):
+                return Credential(authorization=f"Bearer {token}", expires_at=expires_at)
+    message = f"the credential of {redact(host)} is not one, whole, of {', '.join(_KINDS)}"
+    raise usage_error(subject, message, help=_HELP)

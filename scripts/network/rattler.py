@@ -6,7 +6,6 @@ One child process for all of a run: rattler is asyncio's, which may crash as its
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import re
@@ -82,7 +81,7 @@ class RattlerClient:
         settings = {
             "tls-no-verify": not self._trust.verify,
             "tls-root-certs": root_for_rattler(self._trust).value,
-            "s3-options": [dataclasses.astuple(each) for each in self._config.s3_options],
+            "s3-options": self._config.s3_options,
         }
         child = subprocess.Popen(
             worker_command("download"),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts.core.console import Console
-from scripts.network.auth import Credential, placeholder_in, read_credentials, url_for
+from scripts.network.auth import placeholder_in, read_credentials, url_for
 from scripts.network.configuration import (
     merge_s3_options,
     parse_manifest_s3_options,
@@ -88,7 +88,7 @@ class Router:
         Raises DownloadError for a URL with a placeholder in it: no server could answer rightly.
         """
         refuse_placeholder(url)
-        credential = self._credentials.for_url(url) or Credential()
+        credential = self._credentials.for_url(url)
         target = url_for(credential, url)
         sent = credential.authorization
         headers = {"Authorization": sent} if sent else {}

@@ -17,11 +17,12 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from stat import S_ISREG
-from typing import Any, Final
+from stat import S_ISDIR, S_ISREG
+from typing import Any, Final, NamedTuple
 
 from scripts.core.errors import usage_error
 from scripts.network.configuration import PixiConfig, RootCerts
+from scripts.network.errors import lower_first
 
 _STORES: Final = {
     RootCerts.SYSTEM: "the system's certificates",
@@ -39,8 +40,7 @@ _LINUX_BUNDLES: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class Source(NamedTuple):
     """A file or folder of certificates; `name` is the variable that names it."""
 
     name: str
@@ -81,16 +81,10 @@ def choose_trust(config: PixiConfig, environ: Mapping[str, str]) -> Trust:
     """Choose by pixi's configuration and the environment, less what names no certificates."""
     if config.tls_no_verify:
         return Trust(verify=False)
-
-    def sources(*names: str) -> list[Source]:
-        return [Source(name=each, path=environ[each]) for each in names if environ.get(each)]
-
-    folders = environ.get("SSL_CERT_DIR", "").split(os.pathsep)
-    pixis = sources("SSL_CERT_FILE")
-    pixis += [Source(name="SSL_CERT_DIR", path=each) for each in folders if each]
-    of_activation = [each for each in pixis if _is_of_activation(each, environ)]
-    named = [each for each in pixis if each not in of_activation]
-    of_requests = sources("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+    of_activation, named = list[Source](), list[Source]()
+    for each in _sources(environ, "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        (of_activation if _is_of_activation(each.path, environ) else named).append(each)
+    of_requests = _sources(environ, "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
     # Strongest first; the first that is set counts alone.
     candidates = [named, of_requests[:1], of_requests[1:], of_activation]
     explicit = config.tls_root_certs
@@ -104,14 +98,23 @@ def choose_trust(config: PixiConfig, environ: Mapping[str, str]) -> Trust:
     )
 
 
-def _is_of_activation(source: Source, environ: Mapping[str, str]) -> bool:
+def _sources(environ: Mapping[str, str], *names: str) -> list[Source]:
+    """List what these variables name; SSL_CERT_DIR may name several folders."""
+    texts = [(each, environ.get(each, "")) for each in names]
+    paths = [
+        (name, text.split(os.pathsep if name == "SSL_CERT_DIR" else "\0")) for name, text in texts
+    ]
+    return [Source(name, path) for name, some in paths for path in some if path]
+
+
+def _is_of_activation(path: str, environ: Mapping[str, str]) -> bool:
     """Tell what the activated environment has set itself from what a person has.
 
     On Windows the activation of conda-forge's openssl sets SSL_CERT_FILE to Mozilla's
     certificates, for every `pixi run`; nothing that is said elsewhere would ever count.
     """
     prefix = environ.get("CONDA_PREFIX")
-    return bool(prefix) and PurePath(source.path).is_relative_to(PurePath(prefix or ""))
+    return prefix is not None and prefix != "" and PurePath(path).is_relative_to(prefix)
 
 
 def usable_ca_environ(environ: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -119,33 +122,29 @@ def usable_ca_environ(environ: Mapping[str, str]) -> tuple[dict[str, str], tuple
 
     Return the other variables, and what to say of these.
     """
-    left, notes = dict(environ), []
-    for name, is_folder in (("SSL_CERT_FILE", False), ("SSL_CERT_DIR", True)):
-        text, good = environ.get(name, ""), []
-        for path in filter(None, text.split(os.pathsep) if is_folder else [text]):
-            reason = _why_useless(path, is_folder=is_folder)
-            if reason is None:
-                good.append(path)
-            else:
-                notes.append(f"{name}: {reason} {path}, so it is not used")
-        if text:
-            left[name] = os.pathsep.join(good)
+    left, notes = dict(environ), list[str]()
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        found = [(each, _why_useless(each)) for each in _sources(environ, name)]
+        notes += [f"{each}: {reason}, so it is not used" for each, reason in found if reason]
+        left[name] = os.pathsep.join(each.path for each, reason in found if not reason)
     return left, tuple(notes)
 
 
-def _why_useless(path: str, *, is_folder: bool) -> str | None:
-    """Return the beginning of a sentence; None where certificates are there."""
+def _why_useless(source: Source) -> str | None:
+    path, expected = Path(source.path), "folder" if source.name == "SSL_CERT_DIR" else "file"
     try:
-        if not os.path.exists(path):  # noqa: PTH110 -- never raises
-            return "there is nothing at"
-        if is_folder != Path(path).is_dir():
-            return "not a folder:" if is_folder else "a folder, not a file:"
-        _load(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), Path(path))
-    except ssl.SSLError:
-        return "no certificates in PEM form in"
+        is_folder = S_ISDIR(path.stat().st_mode)
+        if is_folder is not (expected == "folder"):
+            return f"not a {expected}"
+        _load(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), path)
     except OSError as error:
-        return f"cannot read ({error.strerror})"
+        return _reason(error)
     return None
+
+
+def _reason(error: OSError) -> str:
+    is_tls = isinstance(error, ssl.SSLError)
+    return "no certificates in PEM form" if is_tls else lower_first(error.strerror or str(error))
 
 
 def _load(context: Any, path: Path) -> None:
@@ -174,12 +173,12 @@ def make_context(trust: Trust) -> Any:
 
     Raises the error of exit code 2 for a file that counts and holds no certificates.
     """
+    uses_system = trust.verify and RootCerts.SYSTEM in trust.roots
     context: Any = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    is_system = RootCerts.SYSTEM in trust.roots
-    if is_system and sys.platform in {"darwin", "win32"}:
+    if uses_system and sys.platform in {"darwin", "win32"}:
         import truststore  # asks the system itself, whose store OpenSSL does not read
 
-        context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context, uses_system = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT), False
     # From Python 3.13 on; the certificates of many a company fail it, and pixi asks for less.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     # As in pixi, what is named is trusted, though somebody else has signed it.
@@ -189,21 +188,18 @@ def make_context(trust: Trust) -> Any:
         context.verify_mode = ssl.CERT_NONE
         return context
     for source in trust.sources:
-        file = ("file", source.path)
         try:
             _load(context, Path(source.path))
-        except FileNotFoundError:
-            raise usage_error(source.name, "there is no such file", file) from None
         except OSError as error:
+            details = ("file", source.path), ("reason", _reason(error))
             text = "cannot read certificates from this file"
-            reason = ("reason", str(getattr(error, "reason", None) or error.strerror))
             help_line = "it must hold certificates in PEM form"
-            raise usage_error(source.name, text, file, reason, help=help_line) from None
+            raise usage_error(source.name, text, *details, help=help_line) from None
     if RootCerts.WEBPKI in trust.roots:
         from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
         context.load_verify_locations(cafile=DEFAULT_CA_BUNDLE_PATH)
-    if is_system and sys.platform not in {"darwin", "win32"}:
+    if uses_system:
         bundle = _linux_bundle()
         with contextlib.suppress(OSError):  # a broken store trusts nobody; the error will name it
             context.load_verify_locations(bundle) if bundle else context.load_default_certs()

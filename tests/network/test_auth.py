@@ -31,7 +31,7 @@ def _credentials(*stores: Mapping[str, Credential], keyring: bool = False) -> Cr
 
 
 def test_nothing_stored_nothing_sent() -> None:
-    assert Credentials().for_url("https://a.example/x") is None
+    assert Credentials().for_url("https://a.example/x") == Credential()
 
 
 def test_the_urls_own_come_first() -> None:
@@ -81,7 +81,7 @@ def test_rattlers_order(url: str, token: str) -> None:
 )
 def test_other_hosts_get_nothing(url: str) -> None:
     credentials = _credentials({"*.b.example": _bearer("t"), "*.0.1": _bearer("t")})
-    assert credentials.for_url(url) is None
+    assert credentials.for_url(url) == Credential()
     assert not credentials.needs_rattler(url)
 
 
@@ -100,7 +100,7 @@ def test_a_token_that_still_holds_is_sent(expires_at: int | None) -> None:
 @pytest.mark.parametrize("expires_at", [0, int(NOW), int(NOW) + 299])
 def test_a_token_that_ends_is_renewed_by_rattler(expires_at: int) -> None:
     credentials = _credentials({"a.example": _bearer("t", expires_at)})
-    assert credentials.for_url("https://a.example/x") is None
+    assert credentials.for_url("https://a.example/x") == Credential()
     assert credentials.needs_rattler("https://a.example/x")
     assert not credentials.needs_rattler("https://u:p@a.example/x")
 

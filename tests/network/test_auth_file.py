@@ -48,6 +48,9 @@ def test_every_kind_is_read() -> None:
     assert parse_credentials("{}", FILE) == {}
 
 
+WHOLE = f"is not one, whole, of {', '.join(KINDS)}"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -55,43 +58,44 @@ def test_every_kind_is_read() -> None:
         ('{"a": {"BearerToken": "hidden"}', "this credentials file is not JSON"),
         ("[" * 100_000, "this credentials file is not JSON"),
         ('["hidden"]', "this credentials file is not a JSON object"),
-        ('{"a": "hidden"}', "the credential of a has not exactly one kind"),
-        ('{"a": {}}', "the credential of a has not exactly one kind"),
+        ('{"a": "hidden"}', f"the credential of a {WHOLE}"),
+        ('{"a": {}}', f"the credential of a {WHOLE}"),
         (
             '{"https://u:hidden@a": {}}',
-            "the credential of https://********@a has not exactly one kind",
+            f"the credential of https://********@a {WHOLE}",
         ),
         (
             '{"a": {"hidden": "x"}}',
-            f"the credential of a is of no known kind ({', '.join(KINDS)})",
+            f"the credential of a {WHOLE}",
         ),
         (
             '{"a": {"BasicHTTP": {"username": "b", "password": "hidden\\ud800"}}}',
-            "the credential of a has characters that are no text",
+            "this credentials file is not JSON",
         ),
-        ('{"a": {"BearerToken": ""}}', "the credential of a is no complete BearerToken"),
-        ('{"a": {"BearerToken": {"hidden": 1}}}', "the credential of a is no complete BearerToken"),
-        ('{"a": {"CondaToken": 1}}', "the credential of a is no complete CondaToken"),
-        ('{"a": {"BasicHTTP": "hidden"}}', "the credential of a is no complete BasicHTTP"),
+        ('{"a": {"BearerToken": ""}}', f"the credential of a {WHOLE}"),
+        ('{"a": {"BearerToken": {"hidden": 1}}}', f"the credential of a {WHOLE}"),
+        ('{"a": {"CondaToken": 1}}', f"the credential of a {WHOLE}"),
+        ('{"a": {"BasicHTTP": "hidden"}}', f"the credential of a {WHOLE}"),
         (
             '{"a": {"BasicHTTP": {"username": "hidden"}}}',
-            "the credential of a is no complete BasicHTTP",
+            f"the credential of a {WHOLE}",
         ),
         (
             '{"a": {"S3Credentials": {"access_key_id": "hidden"}}}',
-            "the credential of a is no complete S3Credentials",
+            f"the credential of a {WHOLE}",
         ),
+        ('{"a": {"OAuth": {"token_endpoint": "hidden"}}}', f"the credential of a {WHOLE}"),
         (
-            '{"a": {"OAuth": {"access_token": "hidden"}}}',
-            "the credential of a is no complete OAuth",
+            '{"a": {"OAuth": {"access_token": "hidden", "expires_at": "x"}}}',
+            f"the credential of a {WHOLE}",
         ),
         (
             '{"a": {"BearerToken": "hid\\nden"}}',
-            "the credential of a has characters that no token has",
+            f"the credential of a {WHOLE}",
         ),
         (
             '{"a": {"BearerToken": "hid\\u20acden"}}',
-            "the credential of a has characters that no token has",
+            f"the credential of a {WHOLE}",
         ),
     ],
 )
@@ -103,14 +107,6 @@ def test_a_broken_file_is_named_without_its_content(text: str, message: str) -> 
     assert "hidden" not in str(caught.value)
     # Nor in what a traceback of ours would show.
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
-
-
-@pytest.mark.parametrize("key", ["token_endpoint", "client_id", "expires_at", "refresh_token"])
-def test_an_oauth_that_rattler_would_not_read(key: str) -> None:
-    """Its own error would quote the value."""
-    broken: dict[str, Any] = {**OAUTH, key: ["hidden"]}
-    with pytest.raises(MirrorError, match="the credential of a is no complete OAuth"):
-        parse_credentials(json.dumps({"a": {"OAuth": broken}}), FILE)
 
 
 _JSON = st.recursive(

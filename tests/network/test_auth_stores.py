@@ -36,7 +36,7 @@ def _environ(tmp_path: Path) -> dict[str, str]:
 def test_no_file_no_credential(tmp_path: Path) -> None:
     credentials = read_credentials(PixiConfig(), _environ(tmp_path))
     assert credentials.notes == ()
-    assert credentials.for_url(URL) is None
+    assert credentials.for_url(URL) == Credential()
 
 
 def test_the_order_of_the_files(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_netrc(tmp_path: Path) -> None:
     credentials = read_credentials(PixiConfig(), environ)
     assert credentials.notes == ()
     assert credentials.for_url("https://upper.example/x") == basic("me", "pw")
-    assert credentials.for_url("https://elsewhere.example/x") is None  # not the default
+    assert credentials.for_url("https://elsewhere.example/x") == Credential()  # not the default
     assert "hidden" not in repr(credentials)
 
 
@@ -116,7 +116,7 @@ def test_a_broken_netrc_is_a_note(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "named"
     path.write_bytes(content)
     credentials = read_credentials(PixiConfig(), _environ(tmp_path) | {"NETRC": str(path)})
-    assert credentials.for_url("https://a.example/x") is None
+    assert credentials.for_url("https://a.example/x") == Credential()
     (note,) = credentials.notes
     assert re.sub("[0-9]+\\)", "N)", note.removeprefix(str(path))) == (
         ": not understood as a netrc (line N), so not used"

@@ -107,10 +107,6 @@ def test_nothing_shows_what_may_hold_a_password() -> None:
     [
         ("tls-no-verify = 1", "tls-no-verify is not true or false\n  actual  1"),
         (
-            "tls-no-verify = true\ntls_no_verify = true",
-            "tls-no-verify is written twice, also as tls_no_verify",
-        ),
-        (
             'tls-root-certs = "mine"',
             "tls-root-certs is not one of webpki, system, native, all\n  actual  'mine'",
         ),
@@ -120,25 +116,25 @@ def test_nothing_shows_what_may_hold_a_password() -> None:
         ),
         (
             "concurrency.downloads = true",
-            "concurrency.downloads is not a whole number from 1 up\n  actual  True",
+            "concurrency.downloads is not a whole number\n  actual  True",
         ),
         ("mirrors = 'hidden'", "mirrors is not a table"),
         ("proxy-config = 'user:hidden@proxy'", "proxy-config is not a table"),
         (
             '[mirrors]\n"https://u:hidden@a.example" = "https://u:hidden@b.example"',
-            "mirrors.https://********@a.example is not a list of URLs",
+            "mirrors.https://********@a.example is not a URL with a list of URLs",
         ),
         (
             '[mirrors]\n"https://a.example" = ["user:hidden@b.example"]',
-            "mirrors.https://a.example is not a URL, or has one that is none",
+            "mirrors.https://a.example is not a URL with a list of URLs",
         ),
         (
             '[mirrors]\n"https://a.example:x" = []',
-            "mirrors.https://a.example:x is not a URL, or has one that is none",
+            "mirrors.https://a.example:x is not a URL with a list of URLs",
         ),
         (
             '[mirrors]\n"conda-forge" = ["https://b.example"]',
-            "mirrors.conda-forge is not a URL, or has one that is none",
+            "mirrors.conda-forge is not a URL with a list of URLs",
         ),
         (
             'proxy-config.https = ["user:hidden@proxy"]',
@@ -150,11 +146,7 @@ def test_nothing_shows_what_may_hold_a_password() -> None:
         ),
         (
             '[s3-options.b]\nregion = "x"',
-            "s3-options.b needs an endpoint-url and a region",
-        ),
-        (
-            '[s3-options.b]\nregion = "x"\nendpoint-url = "minio"',
-            "s3-options.b.endpoint-url is not a URL",
+            "s3-options.b has no endpoint-url",
         ),
         (
             '"https://u:hidden@a" = 1\n"https://u:hidden@a" = 2',

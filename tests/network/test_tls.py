@@ -282,53 +282,42 @@ def test_the_systems_store_is_the_systems(
 def test_what_pixi_would_pass_over(tmp_path: Path) -> None:
     missing, empty = tmp_path / "missing.pem", tmp_path / "empty.pem"
     empty.write_text("none")
-    for path, words in (
-        (missing, "there is nothing at"),
-        (empty, "no certificates in PEM form in"),
-        (tmp_path, "a folder, not a file:"),
+    for path, reason in (
+        (missing, "no such file or directory"),
+        (empty, "no certificates in PEM form"),
+        (tmp_path, "not a file"),
     ):
         left, notes = usable_ca_environ({"SSL_CERT_FILE": str(path), "REQUESTS_CA_BUNDLE": CA})
-        assert notes == (f"SSL_CERT_FILE: {words} {path}, so it is not used",)
+        assert notes == (f"SSL_CERT_FILE={path}: {reason}, so it is not used",)
         assert choose_trust(PixiConfig(), left).sources == (
             Source(name="REQUESTS_CA_BUNDLE", path=CA),
         )
     folders = os.pathsep.join((str(missing), str(TLS), CA))
     left, notes = usable_ca_environ({"SSL_CERT_DIR": folders})
-    assert left == {"SSL_CERT_DIR": str(TLS)}
+    assert left["SSL_CERT_DIR"] == str(TLS)
     assert notes == (
-        f"SSL_CERT_DIR: there is nothing at {missing}, so it is not used",
-        f"SSL_CERT_DIR: not a folder: {CA}, so it is not used",
+        f"SSL_CERT_DIR={missing}: no such file or directory, so it is not used",
+        f"SSL_CERT_DIR={CA}: not a folder, so it is not used",
     )
-    assert usable_ca_environ({"SSL_CERT_FILE": CA}) == ({"SSL_CERT_FILE": CA}, ())
+    left, notes = usable_ca_environ({"SSL_CERT_FILE": CA})
+    assert (left["SSL_CERT_FILE"], notes) == (CA, ())
 
 
 @pytest.mark.parametrize(
-    ("name", "details", "help"),
-    [
-        ("missing.pem", "", ""),
-        (
-            "broken.pem",
-            "\n  reason  {reason}",
-            "\nhelp: it must hold certificates in PEM form",
-        ),
-    ],
+    ("name", "reason"),
+    [("missing.pem", "no such file or directory"), ("broken.pem", "no certificates in PEM form")],
 )
-def test_a_bundle_of_requests_must_be_one(
-    tmp_path: Path, name: str, details: str, help: str
-) -> None:
+def test_a_bundle_of_requests_must_be_one(tmp_path: Path, name: str, reason: str) -> None:
     path = tmp_path / name
     (tmp_path / "broken.pem").write_text("hidden")
     with pytest.raises(MirrorError) as caught:
         make_context(choose_trust(PixiConfig(), {"REQUESTS_CA_BUNDLE": str(path)}))
     (problem,) = caught.value.problems
-    reason = dict(problem.details).get("reason", "")
-    message = "cannot read certificates from this file" if help else "there is no such file"
-    width = "    " if help else "  "
     assert str(caught.value) == (
-        f"REQUESTS_CA_BUNDLE: {message}\n  file{width}{path}{details.format(reason=reason)}{help}"
+        f"REQUESTS_CA_BUNDLE: cannot read certificates from this file\n  file    {path}\n"
+        f"  reason  {reason}\nhelp: it must hold certificates in PEM form"
     )
     assert problem.code is ExitCode.USAGE
-    assert "hidden" not in str(caught.value)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
