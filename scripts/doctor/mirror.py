@@ -33,9 +33,8 @@ from scripts.index.repodata import (
 from scripts.lock.location import is_path, is_sound_url, url_subdir
 from scripts.lock.model import LockedEnvironment, LockedPackage
 from scripts.lock.select import path_of
-from scripts.network.encoding import SUPPORTED_ENCODINGS, NotEncodedError, decode
+from scripts.network.content import SUPPORTED_ENCODINGS, NotEncodedError, decode, local_path
 from scripts.network.errors import DownloadError, web_page_error
-from scripts.network.local_file import local_path
 from scripts.network.mirrors import origin
 from scripts.network.retry import RetryPolicy, backoff_delay
 from scripts.network.router import Router

@@ -20,7 +20,7 @@ from scripts.doctor.report import Results, make_report
 from scripts.lock.read import read_lock
 from scripts.lock.select import choose_environments
 from scripts.network.configuration import read_pixi_config
-from scripts.network.local_file import local_path
+from scripts.network.content import local_path
 from scripts.network.router import Router
 from scripts.verify.install.conda import find_conda
 from scripts.workspace.settings import Settings

@@ -20,7 +20,14 @@ from scripts.core.channel_paths import ChannelPlace
 from scripts.core.errors import MirrorError
 from scripts.core.files import unlink
 from scripts.core.record import Digest
-from scripts.network.encoding import SUPPORTED_ENCODINGS, NotEncodedError, decode
+from scripts.network.auth import refuse_placeholder
+from scripts.network.content import (
+    SUPPORTED_ENCODINGS,
+    NotEncodedError,
+    decode,
+    local_path,
+    read_chunks,
+)
 from scripts.network.errors import (
     LOCAL,
     WRONG,
@@ -30,9 +37,8 @@ from scripts.network.errors import (
     shortened,
     web_page_error,
 )
-from scripts.network.local_file import local_path, read_chunks
 from scripts.network.retry import HostHealth, RetryPolicy, backoff_delay
-from scripts.network.router import Router, refuse_placeholder
+from scripts.network.router import Router
 
 if TYPE_CHECKING:
     from scripts.network.http import HttpClient
@@ -99,7 +105,6 @@ class Download:
         self._digest = progress.artifact.digest
         self._algorithm = self._digest.algorithm if self._digest else "sha256"
         self._size = progress.artifact.size
-        self._etag: str | None = None
         # What a server said of the bytes in the part.
         self._encoding: str | None = None
         self._is_page = False
@@ -128,7 +133,7 @@ class Download:
     def _from(self, url: str, part: PartFile) -> Downloaded:
         """Ask one location's sources in turn until the right bytes are there."""
         context = self._context
-        sources = context.router.sources(url)
+        sources = sorted(context.router.sources(url), key=context.health.failures)
         tries = max(context.policy.total, len(sources))
         wrong = 0
         for attempt in range(1, tries + 1):
@@ -140,7 +145,6 @@ class Download:
             except DownloadError as error:
                 error.source = source
                 context.health.failed(source, error, began)
-                context.router.failed(source, error)
                 wrong += error.kind in WRONG
                 elsewhere = attempt < len(sources)
                 if attempt == tries or all(map(context.health.is_down, sources)):
@@ -222,7 +226,7 @@ class Download:
             return read_chunks(path, is_mirror=source not in self._artifact.urls)
         client = self._client()
         try:
-            body = client.get(source, start=part.size, etag=self._etag, size=self._size)
+            body = client.get(source, start=part.size, size=self._size)
         except DownloadError as error:
             if error.status != 416 or part.size == 0:
                 raise
@@ -232,7 +236,7 @@ class Download:
             body = client.get(source, size=self._size)
         if body.start != part.size:
             part.restart()
-        self._etag, self._encoding, self._is_page = body.etag, body.encoding, body.is_page
+        self._encoding, self._is_page = body.encoding, body.is_page
         return body.chunks
 
     def _place(self, part: PartFile) -> Downloaded:

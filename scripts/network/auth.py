@@ -26,6 +26,7 @@ from scripts.core.errors import usage_error
 from scripts.core.files import read_regular
 from scripts.core.redact import redact
 from scripts.network.configuration import PixiConfig, home_of, read_optional_text
+from scripts.network.errors import DownloadError, ErrorKind
 
 _LARGEST: Final = 4 << 20  # bytes; real files have hundreds
 _HELP: Final = "log in anew: pixi auth login HOST"
@@ -142,14 +143,16 @@ def url_for(credential: Credential, url: str) -> str:
     return parts.geturl()
 
 
-def placeholder_in(url: str) -> str | None:
-    """Return what was to be replaced before the URL is used: `<TOKEN>`, `${TOKEN}`; None for none.
+def refuse_placeholder(url: str) -> None:
+    """Raise DownloadError for what was to be replaced before the URL is used: `<TOKEN>`.
 
     Documentation writes channels so; pixi replaces nothing in them, and writes them to the lock as
-    they are, perhaps encoded.
+    they are, perhaps encoded. No server could answer rightly.
     """
     found = _PLACEHOLDER.search(unquote(urlsplit(url)._replace(query="", fragment="").geturl()))
-    return found[0] if found else None
+    if found:
+        text = f"its URL has {found[0]} in it, where a token or a name should stand"
+        raise DownloadError(ErrorKind.PLACEHOLDER, text)
 
 
 def read_credentials(config: PixiConfig, environ: Mapping[str, str]) -> Credentials:

@@ -126,7 +126,7 @@ class ErrorKind(Enum):
     @property
     def code(self) -> ExitCode:
         """The exit code that it asks for."""
-        if self in _OF_THE_NETWORK:
+        if self in OF_THE_NETWORK:
             return ExitCode.NETWORK
         return ExitCode.FINDINGS if self in _ANSWERED_NO else ExitCode.USAGE
 
@@ -144,8 +144,9 @@ OF_THE_DISK: Final = frozenset({ErrorKind.DISK_FULL, ErrorKind.NOT_WRITABLE, Err
 LOCAL: Final = OF_THE_DISK | {ErrorKind.IN_USE, ErrorKind.BUSY}
 # No connection came about, which says nothing of what the server would answer.
 UNREACHABLE: Final = frozenset({ErrorKind.UNREACHED, ErrorKind.PROXY})
-_BUSY: Final = frozenset({ErrorKind.TOO_MANY_REQUESTS, ErrorKind.SERVER_ERROR})
-_OF_THE_NETWORK: Final = UNREACHABLE | _BUSY | {ErrorKind.CUT_OFF}
+# Of the server, or of the way to it.
+OF_THE_SERVER: Final = UNREACHABLE | {ErrorKind.CUT_OFF, ErrorKind.SERVER_ERROR}
+OF_THE_NETWORK: Final = OF_THE_SERVER | {ErrorKind.TOO_MANY_REQUESTS}
 _ANSWERED_NO: Final = WRONG | {ErrorKind.GONE}
 
 
@@ -178,7 +179,7 @@ class DownloadError(Exception):
 
         Wrong bytes are worth another try: a proxy's page for now, a torn transfer.
         """
-        return self.kind in _OF_THE_NETWORK | WRONG
+        return self.kind in OF_THE_NETWORK | WRONG
 
     def again(self) -> DownloadError:
         """Return the same error for another artifact: `source` is each one's own."""
@@ -220,38 +221,36 @@ def kind_of_status(status: int) -> ErrorKind:
     return _BY_STATUS.get(status, other)
 
 
-# OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH; _CERT_NOT_YET_VALID, _HAS_EXPIRED
-_OTHER_NAME: Final = frozenset({62, 64})
-_OTHER_TIME: Final = frozenset({9, 10})
+# OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID, _HAS_EXPIRED; _HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH
+_BY_VERIFY_CODE: Final = {
+    **dict.fromkeys((9, 10), ErrorKind.TLS_EXPIRED),
+    **dict.fromkeys((62, 64), ErrorKind.TLS_NAME),
+    None: ErrorKind.NO_TLS,
+}
 
 
-def kind_of_tls_error(error: Exception, *, by_setting: bool) -> ErrorKind:
-    """Tell why TLS did not come about; `by_setting`: `tls-root-certs` says what is trusted."""
-    inner = _innermost(error)
-    code = getattr(inner, "verify_code", None)
-    if code in _OTHER_NAME or type(inner).__name__ == "CertificateError":  # which is urllib3's own
-        return ErrorKind.TLS_NAME
-    if code in _OTHER_TIME:
-        return ErrorKind.TLS_EXPIRED
-    if isinstance(inner, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)):
-        return ErrorKind.CUT_OFF
-    if code is None:
-        return ErrorKind.NO_TLS
-    return ErrorKind.TLS_UNTRUSTED_SETTING if by_setting else ErrorKind.TLS_UNTRUSTED
+def kind_of_error(error: Exception) -> ErrorKind:
+    """Tell by what requests or urllib3 raises, and by its innermost reason, why no answer came."""
+    from requests import exceptions as of_requests
+    from urllib3 import exceptions as of_urllib3
 
-
-def kind_of_proxy_error(error: Exception) -> ErrorKind:
-    """Tell a proxy that wants credentials from one that is not there, or lets nobody through."""
-    wants = "Tunnel connection failed: 407" in str(_innermost(error))
-    return ErrorKind.PROXY_CREDENTIALS if wants else ErrorKind.PROXY
-
-
-def kind_of_connection_error(error: Exception) -> ErrorKind:
-    """Tell a connection that broke from one that never came about: no such host, nobody there."""
-    import urllib3.exceptions
-
-    nowhere = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
-    return ErrorKind.UNREACHED if isinstance(_innermost(error), nowhere) else ErrorKind.CUT_OFF
+    inner, kind = _innermost(error), ErrorKind.CUT_OFF
+    hung_up = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+    bad_url = (of_requests.InvalidURL, of_requests.InvalidSchema)
+    if isinstance(error, of_requests.SSLError):
+        if type(inner).__name__ == "CertificateError":  # which is urllib3's own
+            kind = ErrorKind.TLS_NAME
+        elif not isinstance(inner, hung_up):
+            code = getattr(inner, "verify_code", None)
+            kind = _BY_VERIFY_CODE.get(code, ErrorKind.TLS_UNTRUSTED)
+    elif isinstance(error, of_requests.ProxyError):
+        wants = "Tunnel connection failed: 407" in str(inner)
+        kind = ErrorKind.PROXY_CREDENTIALS if wants else ErrorKind.PROXY
+    elif isinstance(error, bad_url) or not isinstance(error, of_requests.RequestException):
+        kind = ErrorKind.BAD_URL  # or a host that is no name
+    elif isinstance(inner, (of_urllib3.NewConnectionError, of_urllib3.ConnectTimeoutError)):
+        kind = ErrorKind.UNREACHED
+    return kind
 
 
 def _innermost(error: BaseException) -> BaseException:

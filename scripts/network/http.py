@@ -18,7 +18,6 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
-from requests.utils import select_proxy
 
 from scripts.core.parse_int import parse_digits
 from scripts.core.redact import redact
@@ -26,10 +25,8 @@ from scripts.network.errors import (
     DownloadError,
     ErrorKind,
     error_message,
-    kind_of_connection_error,
-    kind_of_proxy_error,
+    kind_of_error,
     kind_of_status,
-    kind_of_tls_error,
     refusal_text,
     shortened,
     size_error,
@@ -61,16 +58,9 @@ class _Adapter(HTTPAdapter):
         context = self._tls["ssl_context"]
         return super().proxy_manager_for(proxy, proxy_ssl_context=context, **kwargs, **self._tls)
 
-    def get_connection_with_tls_context(
-        self,
-        request: Any,
-        verify: Any,  # noqa: ARG002 -- these two are the context's already
-        proxies: Any = None,
-        cert: Any = None,  # noqa: ARG002
-    ) -> Any:
-        proxy = select_proxy(request.url, proxies)
-        pools: Any = self.proxy_manager_for(proxy) if proxy else self.poolmanager
-        return pools.connection_from_url(request.url)
+    def build_connection_pool_key_attributes(self, *args: Any, **kwargs: Any) -> Any:
+        """Return where to; the TLS settings are the pool's already."""
+        return super().build_connection_pool_key_attributes(*args, **kwargs)[0], {}
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """Leave the connection as the pool made it."""
@@ -98,14 +88,13 @@ def make_session(context: ssl.SSLContext) -> requests.Session:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Body:
-    """A body about to be read: where it starts, and what identifies this version of the file.
+    """A body about to be read, and where in the file it starts.
 
     `encoding` is a Content-Encoding that nobody asked for, which may be true or not; `is_page`:
     it is called a web page. Iterate over `chunks`, or the connection stays open.
     """
 
     start: int
-    etag: str | None
     encoding: str | None
     is_page: bool
     chunks: Generator[bytes]
@@ -124,18 +113,12 @@ class HttpClient:
         """Close the connections."""
         self._session.close()
 
-    def get(
-        self, url: str, *, start: int = 0, etag: str | None = None, size: int | None = None
-    ) -> Body:
-        """Ask for a file's bytes from `start` on, of the version that had this `etag`.
+    def get(self, url: str, *, start: int = 0, size: int | None = None) -> Body:
+        """Ask for a file's bytes from `start` on; the body may start at 0 all the same.
 
-        The body may start at 0 all the same. `size` is what the whole file must have, where that
-        is known. Raises DownloadError.
+        `size` is what the whole file must have, where that is known. Raises DownloadError.
         """
-        headers = {"Range": f"bytes={start}-"} if start else {}
-        if start and etag:
-            headers["If-Range"] = etag
-        response = self._follow(url, headers)
+        response = self._follow(url, {"Range": f"bytes={start}-"} if start else {})
         try:
             return self._body(response, start, size)
         except BaseException:
@@ -167,29 +150,29 @@ class HttpClient:
                 stream=True,
                 allow_redirects=False,
             )
-        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
-            raise DownloadError(ErrorKind.BAD_URL, error_message(error)) from None
-        except requests.exceptions.SSLError as error:
-            trust = self._router.trust
-            kind = kind_of_tls_error(error, by_setting=trust.is_explicit)
-            raise DownloadError(kind, f"TLS: {error_message(error)}", *trust.details) from None
-        except requests.exceptions.ProxyError as error:
-            text = f"proxy {redact(route.proxy or '')}: {error_message(error)}"
-            raise DownloadError(kind_of_proxy_error(error), text) from None
-        except requests.exceptions.RequestException as error:
-            raise DownloadError(kind_of_connection_error(error), error_message(error)) from None
-        except (urllib3.exceptions.HTTPError, UnicodeError) as error:  # a host that is no name
-            raise DownloadError(ErrorKind.BAD_URL, error_message(error)) from None
+        except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError) as error:
+            raise self._no_answer(error, route) from None
         if response.status_code >= 400:
             with response:
                 raise _refusal(response, route)
         return response
 
+    def _no_answer(self, error: Exception, route: Route) -> DownloadError:
+        kind, text, trust = kind_of_error(error), error_message(error), self._router.trust
+        if kind is ErrorKind.TLS_UNTRUSTED and trust.is_explicit:
+            kind = ErrorKind.TLS_UNTRUSTED_SETTING
+        if isinstance(error, requests.exceptions.SSLError):
+            return DownloadError(kind, f"TLS: {text}", *trust.details)
+        if isinstance(error, requests.exceptions.ProxyError):
+            text = f"proxy {redact(route.proxy or '')}: {text}"
+        return DownloadError(kind, text)
+
     def _body(self, response: requests.Response, start: int, size: int | None) -> Body:
         """Check status and headers of the final response."""
         if response.status_code not in {200, 206}:
-            text = f"HTTP {response.status_code} {shortened(response.reason or '')}".rstrip()
-            raise DownloadError(ErrorKind.REFUSED, text, status=response.status_code)
+            raise DownloadError(
+                ErrorKind.REFUSED, _status_line(response), status=response.status_code
+            )
         label = response.headers.get("Content-Encoding", "").strip().lower()
         encoding = None if label in {"identity", ""} else label
         is_page = response.headers.get("Content-Type", "").lower().startswith("text/html")
@@ -205,15 +188,8 @@ class HttpClient:
         if length is not None and size is not None and not encoding and begins + length < size:
             other = size_error(f"{size} bytes", f"{begins + length} bytes")
             raise web_page_error() if is_page else other
-        etag = response.headers.get("ETag")
-        return Body(
-            start=begins,
-            # Only a tag that promises equal bytes (RFC 9110, 8.8.1).
-            etag=etag if etag and not etag.startswith("W/") else None,
-            encoding=encoding,
-            is_page=is_page,
-            chunks=self._chunks(response),
-        )
+        chunks = self._chunks(response)
+        return Body(start=begins, encoding=encoding, is_page=is_page, chunks=chunks)
 
     def _chunks(self, response: requests.Response) -> Generator[bytes]:
         """Read the body; a stalled, dripping or cut one is a connection error.
@@ -237,38 +213,27 @@ class HttpClient:
                 raise DownloadError(ErrorKind.CUT_OFF, error_message(error)) from None
 
 
+def _status_line(response: requests.Response) -> str:
+    return f"HTTP {response.status_code} {shortened(response.reason or '')}".rstrip()
+
+
 def _refusal(response: requests.Response, route: Route) -> DownloadError:
     """Make the error of a response that is none, with the beginning of what the server says."""
-    status = response.status_code
-    text = f"HTTP {status} {shortened(response.reason or '')}".rstrip()
-    said = refusal_text(
-        _beginning(response),
-        response.headers.get("Content-Type", ""),
-        sent=(*route.headers.values(), route.url, route.proxy or ""),
-        known=text,
-    )
+    body, socket = b"", getattr(getattr(response.raw, "connection", None), "sock", None)
+    with contextlib.suppress(urllib3.exceptions.HTTPError, OSError):
+        if socket is not None:  # by itself it waits as long as for an artifact
+            socket.settimeout(_SOON)
+        body = response.raw.read1(_BEGINNING, decode_content=True)[:_BEGINNING]
+    kind, text = response.headers.get("Content-Type", ""), _status_line(response)
+    sent = (*route.headers.values(), route.url, route.proxy or "")
+    said = refusal_text(body, kind, sent=sent, known=text)
     return DownloadError(
-        kind_of_status(status),
+        kind_of_status(response.status_code),
         text,
         *(() if said is None else (("said", said),)),
-        status=status,
+        status=response.status_code,
         retry_after=parse_retry_after(response.headers.get("Retry-After")),
     )
-
-
-def _beginning(response: requests.Response) -> bytes:
-    """Read the first bytes of a body, as far as they come soon."""
-    body, until = b"", time.monotonic() + _SOON
-    socket = getattr(getattr(response.raw, "connection", None), "sock", None)
-    with contextlib.suppress(urllib3.exceptions.HTTPError, OSError):
-        if socket is not None:  # by itself each look waits as long as for an artifact
-            socket.settimeout(_SOON)
-        while len(body) < _BEGINNING and time.monotonic() < until:
-            chunk = response.raw.read1(_BEGINNING, decode_content=True)
-            if not chunk:
-                break
-            body += chunk
-    return body[:_BEGINNING]
 
 
 def _redirected(url: str, location: str) -> str:

@@ -41,16 +41,13 @@ class Proxies:
             return None
         proxy = proxy if "://" in proxy else f"http://{proxy}"
         try:
-            kind, host = urlsplit(proxy).scheme, urlsplit(proxy).hostname
-            _ = urlsplit(proxy).port  # raises for one that is none
+            host, _ = urlsplit(proxy).hostname, urlsplit(proxy).port  # raises for none
         except ValueError:
             host = None
-        if not host:
-            raise usage_error(self.source, f"the proxy for {parts.scheme} is not a URL")
-        if kind not in {"http", "https"}:
+        if not host or not proxy.startswith(("http://", "https://")):
             raise usage_error(
                 self.source,
-                f"{kind} proxies cannot be used, only http and https ones",
+                f"the proxy for {parts.scheme} is not the URL of an http or https proxy",
                 help="set HTTPS_PROXY to an http proxy, or NO_PROXY to the hosts to reach directly",
             )
         return proxy
@@ -89,7 +86,7 @@ def choose_proxies(config: PixiConfig, environ: Mapping[str, str]) -> Proxies:
     any_proxy = variable("all_proxy")
     https = variable("https_proxy") or any_proxy
     is_cgi = "REQUEST_METHOD" in environ
-    http = (environ.get("http_proxy") if is_cgi else variable("http_proxy")) or any_proxy
+    http = environ.get("http_proxy") or (None if is_cgi else environ.get("HTTP_PROXY")) or any_proxy
     no_proxy = _split(variable("no_proxy") or "")
     if https or http:
         return Proxies(source="the environment", https=https, http=http, bypass=no_proxy)

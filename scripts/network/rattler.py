@@ -153,33 +153,23 @@ def _write_line(child: subprocess.Popen[bytes], value: Mapping[str, object]) -> 
 def refusal(text: str, url: str, buckets: Container[str]) -> DownloadError:
     """Make of rattler's own words the error of one try, without what they hold of secrets.
 
-    `buckets` are those that `s3-options` are set for.
+    `buckets` are those that `s3-options` are set for. Without them rattler asks AWS, with what
+    AWS's own variables and files say; that it could not sign the request is all that it says of
+    settings that lack.
     """
     found = _STATUS.search(text)
     status = int(found[1] or found[2]) if found else None
+    kind = ErrorKind.CUT_OFF if status is None else kind_of_status(status)
     message = "py-rattler: " + _CONTENT.sub(r"\1", redact(text))
-    parts = urlsplit(url)
-    if parts.scheme == "s3":
-        return _refusal_of_s3(text, status, message, parts.netloc, is_set=parts.netloc in buckets)
-    kind = ErrorKind.CUT_OFF if status is None else kind_of_status(status)
-    if status is None and _CONTENT.search(text):
-        kind = ErrorKind.UNAUTHORIZED
-    elif status is None and "tls-no-verify" in text:
-        kind = ErrorKind.TLS_NOT_TURNED_OFF
-    return DownloadError(kind, message, status=status)
-
-
-def _refusal_of_s3(
-    text: str, status: int | None, words: str, bucket: str, *, is_set: bool
-) -> DownloadError:
-    """Tell keys that lack from a bucket's endpoint and region that lack, or are another's.
-
-    Without `s3-options` rattler asks AWS, with what AWS's own variables and files say. That it
-    could not sign the request is all that it says of missing settings.
-    """
-    is_unsigned = status is None and "presign" in text
-    said = () if is_unsigned else (("said", words),)
-    kind = ErrorKind.CUT_OFF if status is None else kind_of_status(status)
+    scheme, bucket = urlsplit(url)[:2]
+    if scheme != "s3":
+        if status is None and _CONTENT.search(text):
+            kind = ErrorKind.UNAUTHORIZED
+        elif status is None and "tls-no-verify" in text:
+            kind = ErrorKind.TLS_NOT_TURNED_OFF
+        return DownloadError(kind, message, status=status)
+    is_set, is_unsigned = bucket in buckets, status is None and "presign" in text
+    said = () if is_unsigned else (("said", message),)
     message = f"HTTP {status} from the bucket {bucket}"
     if (is_unsigned and is_set) or status in {401, 403}:
         kind, message = ErrorKind.S3_KEYS, f"no keys are set that open the bucket {bucket}"

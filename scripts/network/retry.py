@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from scripts.network.errors import LOCAL, UNREACHABLE, WRONG, DownloadError
+from scripts.network.errors import LOCAL, OF_THE_NETWORK, OF_THE_SERVER, UNREACHABLE, DownloadError
 from scripts.network.mirrors import origin
 
 # Failed tries at least: a single one may have met a server as it started anew.
@@ -53,8 +53,9 @@ def backoff_delay(attempt: int, error: DownloadError, policy: RetryPolicy) -> fl
 
 @dataclass(slots=True)
 class _Host:
-    """One server: bodies on their way, failed tries in a row, and since when (None: none)."""
+    """One server: failures in all and, in a row, tries, their kind and since when (None: none)."""
 
+    failures: int = 0
     bodies: int = 0
     since: float | None = None
     tries: int = 0
@@ -63,7 +64,7 @@ class _Host:
 
 
 class HostHealth:
-    """Which servers are down, told apart by scheme, host and port; shared by a run's threads.
+    """Which servers fail, told apart by scheme, host and port; shared by a run's threads.
 
     Without it, each of a thousand artifacts would wait through its own tries at a server that is
     not there, or that only fails. None is down while a body is on its way from it.
@@ -77,22 +78,26 @@ class HostHealth:
 
     def is_down(self, url: str) -> DownloadError | None:
         """Return what the tries at a server that is down ended with; None for any other."""
-        with self._lock:
-            error = self._host(url).down
+        error = self._host(url).down
         return None if error is None else error.again()
+
+    def failures(self, url: str) -> int:
+        """Count what failed there by the server or on the way to it, not what it only lacks.
+
+        As in rattler, which asks the mirror with the fewest first.
+        """
+        return self._host(url).failures
 
     @contextlib.contextmanager
     def body_from(self, url: str) -> Iterator[None]:
         """Count a body as on its way while the block runs; one that ends as it should is good."""
+        host = self._host(url)
         with self._lock:
-            host = self._host(url)
             host.bodies += 1
-            if not host.was_reached:
-                host.since = None
+            host.since = host.since if host.was_reached else None
         try:
             yield
-            with self._lock:
-                host.since = None
+            host.since = None
         finally:
             with self._lock:
                 host.bodies -= 1
@@ -101,9 +106,11 @@ class HostHealth:
         """Count a failed try that began at `began`, in seconds of time.monotonic."""
         if error.kind in LOCAL:
             return
+        host = self._host(url)
         with self._lock:
-            host = self._host(url)
-            if not _is_of_server(error):
+            host.failures += error.kind in OF_THE_SERVER
+            # Not what it lacks, nor when to come back.
+            if error.kind not in OF_THE_NETWORK or error.retry_after is not None:
                 host.since = None
                 return
             if host.since is None:
@@ -118,9 +125,5 @@ class HostHealth:
                 host.down = error
 
     def _host(self, url: str) -> _Host:
-        return self._hosts.setdefault(origin(url), _Host())
-
-
-def _is_of_server(error: DownloadError) -> bool:
-    """Tell whether it says something of the server: not what it lacks, nor when to come back."""
-    return error.is_retryable and error.kind not in WRONG and error.retry_after is None
+        with self._lock:
+            return self._hosts.setdefault(origin(url), _Host())

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts.core.console import Console
-from scripts.network.auth import placeholder_in, read_credentials, url_for
+from scripts.network.auth import read_credentials, refuse_placeholder, url_for
 from scripts.network.configuration import (
     merge_s3_options,
     parse_manifest_s3_options,
     read_pixi_config,
 )
-from scripts.network.errors import UNREACHABLE, DownloadError, ErrorKind
-from scripts.network.mirrors import mirror_urls, origin
+from scripts.network.mirrors import mirror_urls
 from scripts.network.proxies import choose_proxies
 from scripts.network.rattler import RattlerClient
 from scripts.network.tls import choose_trust, make_context, usable_ca_environ
@@ -58,8 +55,6 @@ class Router:
         self.trust = choose_trust(config, usable)
         self.context = make_context(self.trust)
         self.rattler = RattlerClient(config, self._proxies, self.trust, environ)
-        self._failures: Counter[str] = Counter()
-        self._lock = threading.Lock()
         for file in config.files:
             console.detail(f"pixi configuration: {file}")
         for line in (*unusable, *self._credentials.notes):
@@ -68,19 +63,8 @@ class Router:
             console.warn("tls-no-verify is set: nobody is asked to prove who they are")
 
     def sources(self, url: str) -> tuple[str, ...]:
-        """Return the URLs to ask for a location of the lock; who failed least comes first."""
-        urls = mirror_urls(self._mirrors, url)
-        return tuple(sorted(urls, key=lambda each: self._failures[origin(each)]))
-
-    def failed(self, url: str, error: DownloadError) -> None:
-        """Remember that a mirror failed, so that it is not the first to be asked again.
-
-        As in rattler for server errors and transport errors alone: what a mirror lacks is missing.
-        """
-        is_transport = error.kind in UNREACHABLE or error.kind is ErrorKind.CUT_OFF
-        if error.status >= 500 if error.status is not None else is_transport:
-            with self._lock:
-                self._failures[origin(url)] += 1
+        """Return the URLs to ask for a location of the lock, as `[mirrors]` orders them."""
+        return mirror_urls(self._mirrors, url)
 
     def route(self, url: str) -> Route:
         """Return the first request's route, with the credentials for its host.
@@ -91,8 +75,7 @@ class Router:
         credential = self._credentials.for_url(url)
         target = url_for(credential, url)
         sent = credential.authorization
-        headers = {"Authorization": sent} if sent else {}
-        return Route(target, headers, self._proxies.for_url(target))
+        return Route(target, {"Authorization": sent} if sent else {}, self._proxies.for_url(target))
 
     def redirected(self, url: str) -> Route:
         """Return the route to another host that a server sent us to: no credentials."""
@@ -106,11 +89,3 @@ class Router:
         if status is None:
             return self._credentials.needs_rattler(url)
         return self._credentials.may_be_in_keyring(url, status)
-
-
-def refuse_placeholder(url: str) -> None:
-    """Raise DownloadError for a URL in which a token or a name is still to be written."""
-    found = placeholder_in(url)
-    if found is not None:
-        text = f"its URL has {found} in it, where a token or a name should stand"
-        raise DownloadError(ErrorKind.PLACEHOLDER, text)

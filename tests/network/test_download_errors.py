@@ -12,7 +12,7 @@ import urllib3.exceptions
 from scripts.network.errors import (
     ErrorKind,
     error_message,
-    kind_of_connection_error,
+    kind_of_error,
     lower_first,
 )
 from tests.support.replies import Ending, Reply
@@ -38,7 +38,7 @@ def test_nobody_listens() -> None:
     error = error_of(f"http://127.0.0.1:{closed_port()}/")
     assert error_message(error).startswith("failed to establish a new connection: ")
     assert error_message(error).endswith("refused") or "10061" in error_message(error)
-    assert kind_of_connection_error(error) is ErrorKind.UNREACHED
+    assert kind_of_error(error) is ErrorKind.UNREACHED
 
 
 def test_a_host_without_an_address() -> None:
@@ -48,13 +48,13 @@ def test_a_host_without_an_address() -> None:
     retried = urllib3.exceptions.MaxRetryError(urllib3.HTTPConnectionPool("host"), "/", cause)
     error = requests.ConnectionError(retried)
     assert error_message(error) == "failed to resolve 'nowhere.invalid'"
-    assert kind_of_connection_error(error) is ErrorKind.UNREACHED
+    assert kind_of_error(error) is ErrorKind.UNREACHED
 
 
 def test_a_proxy_that_is_not_there() -> None:
     error = error_of("http://127.0.0.2/", proxy=f"http://127.0.0.1:{closed_port()}")
     assert error_message(error).startswith("failed to establish a new connection: ")
-    assert kind_of_connection_error(error) is ErrorKind.UNREACHED
+    assert kind_of_error(error) is ErrorKind.PROXY
 
 
 def test_a_connection_that_takes_too_long() -> None:
@@ -62,13 +62,13 @@ def test_a_connection_that_takes_too_long() -> None:
     pool = urllib3.HTTPConnectionPool("host")
     cause = urllib3.exceptions.ConnectTimeoutError(None, "connection to host timed out")
     retried = urllib3.exceptions.MaxRetryError(pool, "/", cause)
-    assert kind_of_connection_error(requests.ConnectTimeout(retried)) is ErrorKind.UNREACHED
+    assert kind_of_error(requests.ConnectTimeout(retried)) is ErrorKind.UNREACHED
 
 
 def test_one_who_hangs_up_is_there(upstream: Upstream) -> None:
     upstream.always("/*", Reply(body=b"x" * 100, stop_after=0, ending=Ending.RESET))
     error = error_of(f"{upstream.url}/a")
-    assert kind_of_connection_error(error) is ErrorKind.CUT_OFF
+    assert kind_of_error(error) is ErrorKind.CUT_OFF
     # Control: the same upstream, asked by its name while nobody is there.
     assert error_message(error) != error_message(error_of(f"http://127.0.0.1:{closed_port()}/"))
 

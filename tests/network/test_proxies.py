@@ -128,7 +128,7 @@ def test_a_proxy_that_cannot_be_used() -> None:
     with pytest.raises(MirrorError) as caught:
         proxies.for_url(SECURE)
     assert str(caught.value) == (
-        "the environment: socks5h proxies cannot be used, only http and https ones\n"
+        "the environment: the proxy for https is not the URL of an http or https proxy\n"
         "help: set HTTPS_PROXY to an http proxy, or NO_PROXY to the hosts to reach directly"
     )
     assert caught.value.problems[0].code is ExitCode.USAGE
@@ -138,7 +138,9 @@ def test_a_proxy_that_cannot_be_used() -> None:
 def test_a_proxy_that_is_none(proxy: str) -> None:
     with pytest.raises(MirrorError) as caught:
         choose_proxies(PixiConfig(), {"ALL_PROXY": proxy}).for_url(SECURE)
-    assert str(caught.value) == "the environment: the proxy for https is not a URL"
+    [problem] = caught.value.problems
+    assert problem.message == "the proxy for https is not the URL of an http or https proxy"
+    assert "hidden" not in str(caught.value)
 
 
 def test_passwords_are_not_shown() -> None:

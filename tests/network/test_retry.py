@@ -122,3 +122,14 @@ def test_a_body_that_breaks_off_is_not_good() -> None:
         raise error
     unwell(health, 1, 0, error)
     assert health.is_down(HERE) is not None
+
+
+def test_who_failed_least_is_asked_first() -> None:
+    """As in rattler: what a mirror lacks is missing, and counts against nobody."""
+    health = HostHealth(POLICY)
+    health.failed(HERE, DownloadError(ErrorKind.GONE, "HTTP 404", status=404), 0.0)
+    assert sorted([HERE, ELSEWHERE], key=health.failures) == [HERE, ELSEWHERE]
+    health.failed(HERE, DownloadError(ErrorKind.SERVER_ERROR, "HTTP 502", status=502), 0.0)
+    assert sorted([HERE, ELSEWHERE], key=health.failures) == [ELSEWHERE, HERE]
+    health.failed(ELSEWHERE, NOBODY, 0.0)
+    assert sorted([HERE, ELSEWHERE], key=health.failures) == [HERE, ELSEWHERE]

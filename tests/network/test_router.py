@@ -13,7 +13,7 @@ import pytest
 
 from scripts.core.console import Console, Verbosity
 from scripts.core.errors import MirrorError
-from scripts.network.errors import DownloadError, ErrorKind
+from scripts.network.errors import DownloadError
 from scripts.network.http import HttpClient
 from scripts.network.retry import RetryPolicy
 from scripts.network.router import Router
@@ -131,20 +131,6 @@ def test_certificates(workspace: Workspace, served: Upstream) -> None:
         assert _get(workspace.router(SSL_CERT_FILE=str(TLS / "ca.pem")), url) == BYTES
         workspace.configure("tls-no-verify = true")
         assert _get(workspace.router(), url) == BYTES
-
-
-def test_a_mirror_that_failed_is_asked_last(workspace: Workspace) -> None:
-    workspace.configure(
-        "mirrors.'https://conda.anaconda.org' = ['https://a.test', 'https://b.test']"
-    )
-    router = workspace.router()
-    first, second = router.sources(URL)
-    router.failed(first, DownloadError(ErrorKind.GONE, "HTTP 404", status=404))
-    assert router.sources(URL) == (first, second)
-    router.failed(first, DownloadError(ErrorKind.SERVER_ERROR, "HTTP 502", status=502))
-    assert router.sources(URL) == (second, first)
-    router.failed(second, DownloadError(ErrorKind.UNREACHED, "refused"))
-    assert router.sources(URL) == (first, second)
 
 
 def test_a_bucket_of_the_manifest(workspace: Workspace, served: Upstream, tmp_path: Path) -> None:
