@@ -59,14 +59,11 @@ def check_new_archives(
 
     The bytes are known to be those of pixi.lock, where it has a digest.
     """
-    results: list[ArchiveCheck] = []
-    unknown: list[Artifact] = []
-    for artifact in artifacts:
-        identity = _known(folder, artifact, digests)
-        if identity is None:
-            unknown.append(artifact)
-        else:
-            results.append(ArchiveCheck(artifact=artifact, identity=identity))
+    artifacts = tuple(artifacts)
+    known = {each.path: _known(folder, each, digests) for each in artifacts}
+    results = [ArchiveCheck(artifact=each, identity=known[each.path]) for each in artifacts]
+    results = [each for each in results if each.identity is not None]
+    unknown = [each for each in artifacts if known[each.path] is None]
     if unknown:
         note(f"opening {counted(len(unknown), 'artifact')}")
         for each in open_archives(folder, unknown):

@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +23,7 @@ from scripts.core.record import Digest
 from scripts.network.auth import refuse_placeholder
 from scripts.network.content import (
     SUPPORTED_ENCODINGS,
+    Body,
     NotEncodedError,
     decode,
     local_path,
@@ -75,15 +76,6 @@ class DownloadContext:
         self.stop = threading.Event()
 
 
-@dataclass(slots=True)
-class DownloadProgress:
-    """How far one download is; written by its thread, read by whoever looks."""
-
-    artifact: Artifact
-    received: int = 0
-    retries: int = 0
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Downloaded:
     """An artifact that is now in the channel: its digest, and its file's status."""
@@ -93,203 +85,192 @@ class Downloaded:
     status: os.stat_result
 
 
+@dataclass(slots=True)
 class Download:
-    """One artifact's way into the channel."""
+    """One artifact's way into the channel, by the client of the thread that runs it.
 
-    def __init__(
-        self, progress: DownloadProgress, context: DownloadContext, client: Callable[[], HttpClient]
-    ) -> None:
-        """Take what is to be brought; `client` gives the calling thread's."""
-        self._progress, self._context, self._client = progress, context, client
-        self._artifact = progress.artifact
-        self._digest = progress.artifact.digest
-        self._algorithm = self._digest.algorithm if self._digest else "sha256"
-        self._size = progress.artifact.size
-        # What a server said of the bytes in the part.
-        self._encoding: str | None = None
-        self._is_page = False
-        self._for_rattler: set[str] = set()
+    How many bytes are there and how many tries have failed may be read meanwhile.
+    """
 
-    def run(self) -> Downloaded:
+    artifact: Artifact
+    context: DownloadContext
+    received: int = 0
+    retries: int = 0
+    by_rattler: set[str] = field(default_factory=set)
+    """Sources that wanted credentials which only rattler may have."""
+
+    def run(self, client: Callable[[], HttpClient]) -> Downloaded:
         """Try every location of the lock; raises the last DownloadError, or StoppedError."""
         # Named after what it must hash to, so that a later run can go on with it.
-        path = str(self._artifact.path).encode()
-        key = self._digest.hex if self._digest else hashlib.sha256(path).hexdigest()
-        *others, final = self._artifact.urls
+        digest, path = self.artifact.digest, str(self.artifact.path).encode()
+        key = digest.hex if digest else hashlib.sha256(path).hexdigest()
+        algorithm = digest.algorithm if digest else "sha256"
+        *others, final = self.artifact.urls
         try:
-            with PartFile(self._context.place.parts / f"{key}.part", self._algorithm) as part:
-                if self._digest is None:
+            with PartFile(self.context.place.parts / f"{key}.part", algorithm) as part:
+                if digest is None:
                     part.restart()  # nothing could tell that two halves belong together
                 for url in others:
                     try:
-                        return self._from(url, part)
+                        return self._from(url, part, client)
                     except DownloadError as error:
                         if error.kind in LOCAL:
                             raise
-                return self._from(final, part)
+                return self._from(final, part, client)
         except OSError as error:
-            raise disk_error(error, self._context.place.folder) from None
+            raise disk_error(error, self.context.place.folder) from None
 
-    def _from(self, url: str, part: PartFile) -> Downloaded:
+    def _from(self, url: str, part: PartFile, client: Callable[[], HttpClient]) -> Downloaded:
         """Ask one location's sources in turn until the right bytes are there."""
-        context = self._context
-        sources = sorted(context.router.sources(url), key=context.health.failures)
-        tries = max(context.policy.total, len(sources))
-        wrong = 0
+        health, router, policy = self.context.health, self.context.router, self.context.policy
+        sources = sorted(router.sources(url), key=health.failures)
+        tries, wrong = max(policy.total, len(sources)), 0
         for attempt in range(1, tries + 1):
             source = sources[(attempt - 1) % len(sources)]
             began = time.monotonic()
             try:
-                self._fill(source, part)
-                return self._place(part)
-            except DownloadError as error:
-                error.source = source
-                context.health.failed(source, error, began)
-                wrong += error.kind in WRONG
-                elsewhere = attempt < len(sources)
-                if attempt == tries or all(map(context.health.is_down, sources)):
-                    raise
-                if not self._is_worth_another(error, source, wrong, elsewhere=elsewhere):
-                    raise
-                self._progress.retries += 1
-                at_once = elsewhere or source in self._for_rattler
-                pause = 0.0 if at_once else backoff_delay(attempt + 1, error, context.policy)
-                if context.stop.wait(pause):
-                    raise StoppedError from None
-        raise AssertionError("the last try returns or raises")
-
-    def _is_worth_another(
-        self, error: DownloadError, source: str, wrong: int, *, elsewhere: bool
-    ) -> bool:
-        """Tell whether one more try may help; `elsewhere`: it would be the next mirror's."""
-        if error.status is None:
+                return self._place(part, self._fill(source, part, client))
+            except DownloadError as failed:
+                error = failed
+            error.source, status = source, error.status
+            health.failed(source, error, began)
+            wrong += error.kind in WRONG
+            elsewhere = attempt < len(sources)
+            is_new_way = False
+            if status is not None and source not in self.by_rattler:
+                is_new_way = router.credentials.may_be_in_keyring(source, status)
             may_pass = error.is_retryable and wrong < _MOST_WRONG
-            return error.kind not in LOCAL and (elsewhere or may_pass)
-        if source not in self._for_rattler and self._context.router.needs_rattler(
-            source, error.status
-        ):
-            self._for_rattler.add(source)
-            return True
-        return error.is_retryable
+            may_differ = elsewhere and status is None and error.kind not in LOCAL
+            if attempt == tries or all(map(health.is_down, sources)):
+                break
+            if not (may_pass or may_differ or is_new_way):
+                break
+            self.by_rattler |= {source} if is_new_way else set()
+            self.retries += 1
+            at_once = elsewhere or is_new_way
+            if self.context.stop.wait(0 if at_once else backoff_delay(attempt + 1, error, policy)):
+                raise StoppedError
+        raise error
 
-    def _fill(self, source: str, part: PartFile) -> None:
+    def _fill(self, source: str, part: PartFile, client: Callable[[], HttpClient]) -> Body:
         """Write a source's bytes into the part, behind those it has where the source can."""
-        if self._size is not None and part.size > self._size:
+        size, health, router = self.artifact.size, self.context.health, self.context.router
+        if size is not None and part.size > size:
             part.restart()
-        self._encoding, self._is_page = None, False
-        if self._size is not None and part.size == self._size:
-            return  # whole since an earlier run; its digest is looked at next
-        down = self._context.health.is_down(source)
-        if down is not None:
+        if size is not None and part.size == size:
+            return Body()  # whole since an earlier run; its digest is looked at next
+        if down := health.is_down(source):
             raise down
-        if source in self._for_rattler or self._context.router.needs_rattler(source):
+        if source in self.by_rattler or router.credentials.needs_rattler(source):
             part.restart()
             refuse_placeholder(source)
-            with self._context.health.body_from(source):
-                self._context.router.rattler.download(source, part.path)
+            with health.body_from(source):
+                router.rattler.download(source, part.path)
             part.reread()
+            return Body()
+        path = local_path(source, self.context.root)
+        if path is None:
+            body = self._open(source, part, client())
         else:
-            chunks = self._chunks(source, part)
-            with contextlib.closing(chunks), self._context.health.body_from(source):
-                self._write(chunks, part)
-        if self._size is not None and part.size < self._size and not self._encoding:
-            sizes = mismatch(f"{self._size} bytes", f"{part.size} bytes")
-            cut = DownloadError(ErrorKind.CUT_OFF, "ended too soon", *sizes)
-            raise web_page_error() if self._is_page else cut
-
-    def _write(self, chunks: Generator[bytes], part: PartFile) -> None:
-        """Write what comes. Once all locked bytes are there, nothing more is waited for."""
-        whole = None if self._encoding or self._digest is None else self._size
-        limit = self._size or _LARGEST_UNSIZED
-        limit += _PACKED_MORE if self._encoding else 0
-        for chunk in chunks:
-            if self._context.stop.is_set():
-                raise StoppedError
-            if whole is not None:
-                chunk = chunk[: whole - part.size]  # noqa: PLW2901
-            if part.size + len(chunk) > limit:
-                part.restart()
-                text = "longer than pixi.lock says" if self._size else "far too long"
-                sizes = mismatch(f"at most {limit} bytes", "more")
-                wrong = DownloadError(ErrorKind.WRONG_BYTES, text, *sizes)
-                raise web_page_error() if self._is_page else wrong
-            part.write(chunk)
-            self._progress.received = part.size
-            if part.size == whole:
-                return  # whatever Content-Length promised; the digest judges
-
-    def _chunks(self, source: str, part: PartFile) -> Generator[bytes]:
-        """Open the body; start anew where the source cannot go on behind the part."""
-        path = local_path(source, self._context.root)
-        if path is not None:
+            body = Body(chunks=read_chunks(path, is_mirror=source not in self.artifact.urls))
+        if body.start != part.size:
             part.restart()
-            return read_chunks(path, is_mirror=source not in self._artifact.urls)
-        client = self._client()
+        with contextlib.closing(body.chunks), health.body_from(source):
+            self._write(body, part)
+        if size is not None and part.size < size and not body.encoding:
+            sizes = mismatch(f"{size} bytes", f"{part.size} bytes")
+            cut = DownloadError(ErrorKind.CUT_OFF, "ended too soon", *sizes)
+            raise web_page_error() if body.is_page else cut
+        return body
+
+    def _open(self, source: str, part: PartFile, client: HttpClient) -> Body:
+        """Open the body, from its beginning where the source cannot go on behind the part."""
+        size = self.artifact.size
         try:
-            body = client.get(source, start=part.size, size=self._size)
+            body = client.get(source, start=part.size, size=size)
         except DownloadError as error:
             if error.status != 416 or part.size == 0:
                 raise
-            body = client.get(source, size=self._size)
+            body = client.get(source, size=size)
         if body.encoding and body.start:  # a part of what? it is not to be put behind ours
             body.chunks.close()
-            body = client.get(source, size=self._size)
-        if body.start != part.size:
-            part.restart()
-        self._encoding, self._is_page = body.encoding, body.is_page
-        return body.chunks
+            body = client.get(source, size=size)
+        return body
 
-    def _place(self, part: PartFile) -> Downloaded:
+    def _write(self, body: Body, part: PartFile) -> None:
+        """Write what comes. Once all locked bytes are there, nothing more is waited for."""
+        size = self.artifact.size
+        whole = None if body.encoding or self.artifact.digest is None else size
+        limit = (size or _LARGEST_UNSIZED) + (_PACKED_MORE if body.encoding else 0)
+        for chunk in body.chunks:
+            if self.context.stop.is_set():
+                raise StoppedError
+            wanted = chunk if whole is None else chunk[: whole - part.size]
+            if part.size + len(wanted) > limit:
+                part.restart()
+                text = "longer than pixi.lock says" if size else "far too long"
+                sizes = mismatch(f"at most {limit} bytes", "more")
+                wrong = DownloadError(ErrorKind.WRONG_BYTES, text, *sizes)
+                raise web_page_error() if body.is_page else wrong
+            part.write(wanted)
+            self.received = part.size
+            if part.size == whole:
+                return  # whatever Content-Length promised; the digest judges
+
+    def _place(self, part: PartFile, body: Body) -> Downloaded:
         """Compare the digest and rename; wrong bytes are thrown away.
 
         The digest judges, not what the server called the bytes.
         """
-        actual, digest = part.hex, self._digest
-        if digest is not None and actual != digest.hex:
-            try:
-                placed = self._place_decoded(part, digest)
-            except DownloadError:
-                part.restart()
-                raise
+        digest, encoding = self.artifact.digest, body.encoding
+        try:
+            if digest is None:
+                _refuse_unlike(body, is_whole=part.size == self.artifact.size)
+            if digest is None or part.hex == digest.hex:
+                return self._placed(part, digest or Digest("sha256", part.hex))
+            if encoding is None:
+                raise web_page_error() if body.is_page else wrong_digest(digest, part.hex)
+            placed = self._place_decoded(part, digest, encoding)
             part.discard()
-            return placed
-        if digest is None and self._is_page:
-            raise web_page_error()
-        if digest is None and self._encoding is not None and part.size != self._size:
-            part.restart()
-            text = f"sent with Content-Encoding {shortened(self._encoding)}, and the lock has no"
-            raise DownloadError(ErrorKind.CONTENT_ENCODING, f"{text} digest to judge it by")
-        return self._placed(part)
+        except DownloadError as error:
+            if error.kind in WRONG:
+                part.restart()
+            raise
+        return placed
 
-    def _place_decoded(self, part: PartFile, digest: Digest) -> Downloaded:
+    def _place_decoded(self, part: PartFile, digest: Digest, encoding: str) -> Downloaded:
         """Undo, once, the encoding that the server said is around the bytes, and compare again."""
-        encoding = self._encoding
-        if encoding is None:
-            raise web_page_error() if self._is_page else wrong_digest(digest, part.hex)
         details = [*mismatch(digest.hex, part.hex)]
         if encoding in SUPPORTED_ENCODINGS:
-            path = self._context.place.parts / f"{digest.hex}.undone"
+            path = self.context.place.parts / f"{digest.hex}.undone"
             with PartFile(path, digest.algorithm) as plain, part.content() as packed:
                 plain.restart()
                 try:
-                    for chunk in decode(packed, encoding, self._size or _LARGEST_UNSIZED):
+                    for chunk in decode(packed, encoding, self.artifact.size or _LARGEST_UNSIZED):
                         plain.write(chunk)
                     if plain.hex == digest.hex:
-                        return self._placed(plain)
+                        return self._placed(plain, digest)
                     details.append(("undone", plain.hex))
                 except NotEncodedError as error:
                     details.append(("undone", f"is no {encoding}: {error}"))
                 plain.discard()
         text = f"{digest.algorithm} differs from pixi.lock, as sent with Content-Encoding"
-        text = f"{text} {shortened(encoding)}"
-        raise DownloadError(ErrorKind.CONTENT_ENCODING, text, *details)
+        raise DownloadError(ErrorKind.CONTENT_ENCODING, f"{text} {shortened(encoding)}", *details)
 
-    def _placed(self, part: PartFile) -> Downloaded:
-        digest = Digest(self._algorithm, part.hex)
-        target = self._context.place.folder / self._artifact.path
+    def _placed(self, part: PartFile, digest: Digest) -> Downloaded:
+        target = self.context.place.folder / self.artifact.path
         with naming_who_has_it_open():
-            status = part.place(target, durable=self._context.durable)
-        return Downloaded(artifact=self._artifact, digest=digest, status=status)
+            status = part.place(target, durable=self.context.durable)
+        return Downloaded(artifact=self.artifact, digest=digest, status=status)
+
+
+def _refuse_unlike(body: Body, *, is_whole: bool) -> None:
+    """Refuse what no digest can tell from the artifact."""
+    if body.is_page:
+        raise web_page_error()
+    if body.encoding and not is_whole:
+        text = f"sent with Content-Encoding {shortened(body.encoding)}, and the lock has no"
+        raise DownloadError(ErrorKind.CONTENT_ENCODING, f"{text} digest to judge it by")
 
 
 def link_or_copy_artifact(

@@ -5,21 +5,19 @@ The threads are daemons: one that waits for a server must not hold up the end of
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from scripts.core.artifact import Artifact
-from scripts.fetch.download import (
-    Download,
-    DownloadContext,
-    Downloaded,
-    DownloadProgress,
-    StoppedError,
-)
+from scripts.fetch.download import Download, DownloadContext, Downloaded, StoppedError
+from scripts.fetch.progress import Show
 from scripts.network.errors import DownloadError
 
 if TYPE_CHECKING:
@@ -39,91 +37,78 @@ class FailedDownload:
     error: DownloadError
 
 
-_Ended = Downloaded | FailedDownload | BaseException
+_Ended = tuple[Download, Downloaded | FailedDownload | BaseException]
 
 
-class Pool:
-    """Downloads of `artifacts`, in their order; `state` may be read at any time."""
+def run_downloads(
+    artifacts: Sequence[Artifact],
+    context: DownloadContext,
+    make_client: Callable[[], HttpClient],
+    jobs: int | None,
+    show: Show,
+) -> Generator[Downloaded | FailedDownload]:
+    """Download `artifacts`, in their order, `jobs` at once; yield each result as it comes.
 
-    def __init__(
-        self,
-        artifacts: Sequence[Artifact],
-        context: DownloadContext,
-        make_client: Callable[[], HttpClient],
-        jobs: int | None,
-    ) -> None:
-        """`jobs`: how many at once; None for the default."""
-        self._context, self._make_client = context, make_client
-        self._left = len(artifacts)
-        self._todo: queue.SimpleQueue[DownloadProgress | None] = queue.SimpleQueue()
-        self._done: queue.SimpleQueue[tuple[DownloadProgress, _Ended]] = queue.SimpleQueue()
-        self._under_way: dict[int, DownloadProgress] = {}
-        self._came = self._size = self._retries = 0
-        for artifact in artifacts:
-            self._todo.put(DownloadProgress(artifact))
-        count = min(jobs or JOBS, _MOST, len(artifacts))
-        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(count)]
-
-    @property
-    def state(self) -> tuple[int, int, list[str], int]:
-        """How many came so far, bytes, names under way, and tries that failed; for display."""
-        under_way = list(self._under_way.values())
-        size = self._size + sum(each.received for each in under_way)
-        retries = self._retries + sum(each.retries for each in under_way)
-        return self._came, size, [each.artifact.name for each in under_way], retries
-
-    def run(self) -> Iterator[Downloaded | FailedDownload | None]:
-        """Yield each result as it comes, and None now and then so that progress can be shown."""
-        for thread in self._threads:
+    Closing this ends all: every thread stops at its next chunk, and a silent server is not waited
+    for.
+    """
+    todo, done = queue.SimpleQueue[Download | None](), queue.SimpleQueue[_Ended]()
+    for artifact in artifacts:
+        todo.put(Download(artifact, context))
+    under_way: dict[PurePosixPath, Download] = {}
+    threads = [
+        threading.Thread(
+            target=_work, args=(todo, done, under_way, make_client), name="download", daemon=True
+        )
+        for _ in range(min(jobs or JOBS, _MOST, len(artifacts)))
+    ]
+    left, came, size, retries = len(artifacts), 0, 0, 0
+    try:
+        for thread in threads:
             thread.start()
-        try:
-            while self._left:
-                try:
-                    progress, result = self._done.get(timeout=_TICK)
-                except queue.Empty:
-                    yield None
-                    continue
-                self._left -= 1
-                self._retries += progress.retries
-                del self._under_way[id(progress)]
-                if isinstance(result, BaseException):
-                    raise result
-                if isinstance(result, Downloaded):
-                    self._came, self._size = self._came + 1, self._size + result.status.st_size
-                yield result
-        finally:
-            self._end()
-
-    def _end(self) -> None:
-        """Have every thread stop at its next chunk; wait for that, but not for a silent server."""
-        self._context.stop.set()
-        for _ in self._threads:
-            self._todo.put(None)
-        self._context.router.rattler.close()
+        while left:
+            active = list(under_way.values())
+            received = size + sum(each.received for each in active)
+            failed = retries + sum(each.retries for each in active)
+            show(came, received, [each.artifact.name for each in active], failed)
+            try:
+                download, result = done.get(timeout=_TICK)
+            except queue.Empty:
+                continue
+            left, retries = left - 1, retries + download.retries
+            del under_way[download.artifact.path]
+            if isinstance(result, BaseException):
+                raise result
+            if isinstance(result, Downloaded):
+                came, size = came + 1, size + result.status.st_size
+            yield result
+    finally:
+        context.stop.set()
+        for _ in threads:
+            todo.put(None)
+        context.router.rattler.close()
         deadline = time.monotonic() + _GRACE
-        for thread in self._threads:
+        for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _work(self) -> None:
-        """Take downloads until there are none: one thread, one client."""
-        client: HttpClient | None = None
 
-        def own_client() -> HttpClient:
-            nonlocal client
-            client = client or self._make_client()
-            return client
-
-        while (progress := self._todo.get()) is not None and not self._context.stop.is_set():
-            self._under_way[id(progress)] = progress
-            result: _Ended
+def _work(
+    todo: queue.SimpleQueue[Download | None],
+    done: queue.SimpleQueue[_Ended],
+    under_way: dict[PurePosixPath, Download],
+    make_client: Callable[[], HttpClient],
+) -> None:
+    """Take downloads until there are none: one thread, one client."""
+    with contextlib.ExitStack() as stack:
+        client = functools.cache(lambda: stack.enter_context(contextlib.closing(make_client())))
+        while (download := todo.get()) is not None and not download.context.stop.is_set():
+            artifact = download.artifact
+            under_way[artifact.path] = download
             try:
-                result = Download(progress, self._context, own_client).run()
+                done.put((download, download.run(client)))
             except DownloadError as error:
-                result = FailedDownload(artifact=progress.artifact, error=error)
+                done.put((download, FailedDownload(artifact=artifact, error=error)))
             except StoppedError:
                 break
             except BaseException as error:  # raised again in the main thread
-                result = error
-            self._done.put((progress, result))
-        if client is not None:
-            client.close()
+                done.put((download, error))

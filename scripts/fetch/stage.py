@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -17,12 +18,12 @@ from scripts.core.artifact import Artifact
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, Problem
 from scripts.core.redact import redact
-from scripts.core.report import Report, human_size
+from scripts.core.report import Report, counted, human_size
 from scripts.core.symlinks import refuse_obstacles
 from scripts.fetch.archives import check_new_archives
 from scripts.fetch.download import DownloadContext, Downloaded, disk_error, link_or_copy_artifact
 from scripts.fetch.plan import Plan, make_plan, space_problem, unhashed_problems
-from scripts.fetch.pool import FailedDownload, Pool
+from scripts.fetch.pool import FailedDownload, run_downloads
 from scripts.fetch.progress import progress
 from scripts.lock.select import Selection, left_out_json, left_out_lines, undeclared_lines
 from scripts.network.errors import OF_THE_DISK, DownloadError, lower_first, size_error
@@ -101,11 +102,9 @@ def _download(
     router = Router(workspace.manifest_path, os.environ, console)
     context = DownloadContext(workspace.place, workspace.root, router, policy, digests)
     jobs = workspace.settings.jobs or router.downloads
-    pool = Pool(plan.to_download, context, lambda: HttpClient(router, policy), jobs)
     results: list[Downloaded | FailedDownload] = []
 
     def take(result: Downloaded | FailedDownload) -> None:
-        """Note how it ended, and give what came to the other places that it has."""
         results.append(result)
         path = result.artifact.path
         if isinstance(result, Downloaded):
@@ -113,35 +112,35 @@ def _download(
             console.detail(f"fetched {path}")
         else:
             console.detail(f"failed {path}: {result.error.text}")
-        error = None if isinstance(result, Downloaded) else result.error
-        for again in plan.same_bytes.get(path, ()):
-            take(_place_again(path, again, context, error))
 
-    for source in plan.same_bytes.keys() - {each.path for each in plan.to_download}:
-        for again in plan.same_bytes[source]:
-            take(_place_again(source, again, context))
     with progress(console, len(plan.to_download), plan.size) as show:
-        for result in pool.run():
-            if result is not None:
+        downloads = run_downloads(
+            plan.to_download, context, lambda: HttpClient(router, policy), jobs, show
+        )
+        with contextlib.closing(downloads):
+            for result in downloads:
                 take(result)
-            if isinstance(result, FailedDownload) and result.error.kind in OF_THE_DISK:
-                break
-            show(*pool.state)
+                if isinstance(result, FailedDownload) and result.error.kind in OF_THE_DISK:
+                    break
+    tried = {each.artifact.path: each for each in results}
+    untried = {each.path for each in plan.to_download} - tried.keys()
+    for source, some in plan.same_bytes.items():
+        for again in some if source not in untried else ():
+            failed = tried.get(source)
+            if isinstance(failed, FailedDownload):
+                take(FailedDownload(artifact=again, error=failed.error.again()))
+            else:
+                take(_place_again(source, again, context))
     return results
 
 
 def _place_again(
-    source: PurePosixPath,
-    again: Artifact,
-    context: DownloadContext,
-    error: DownloadError | None = None,
+    source: PurePosixPath, again: Artifact, context: DownloadContext
 ) -> Downloaded | FailedDownload:
-    """Give an artifact the bytes of another one with its digest; `error`: why these are not."""
+    """Give an artifact the bytes of another one with its digest."""
     digest, size, folder = again.digest, again.size, context.place.folder
     assert digest is not None  # by which they are the same
     try:
-        if error is not None:
-            return FailedDownload(artifact=again, error=error)
         actual = (folder / source).stat().st_size
         if size not in {None, actual}:
             raise size_error(f"{size} bytes", f"{actual} bytes")
@@ -225,8 +224,8 @@ def _replaced_line(artifact: Artifact, actual: str) -> str:
 def _closing_line(fetched: int, size: int, there: int) -> str:
     """Sum a run up in one line."""
     if fetched == 0:
-        are = "artifact is" if there == 1 else "artifacts are"
-        return f"fetch: nothing to do, {there} {are} there"
-    noun = "artifact" if fetched == 1 else "artifacts"
+        are = "is" if there == 1 else "are"
+        return f"fetch: nothing to do, {counted(there, 'artifact')} {are} there"
     were = "was" if there == 1 else "were"
-    return f"fetch: {fetched} {noun} fetched, {human_size(size)}; {there} {were} there already"
+    fetched_ = f"{counted(fetched, 'artifact')} fetched, {human_size(size)}"
+    return f"fetch: {fetched_}; {there} {were} there already"

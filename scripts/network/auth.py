@@ -195,15 +195,13 @@ def _read_netrc(path: Path, notes: list[str], *, must_exist: bool) -> dict[str, 
     try:
         read_regular(path, _LARGEST)  # no pipe and no device
         hosts = netrc.netrc(str(path)).hosts
-    except OSError as error:
-        is_missing = isinstance(error, FileNotFoundError)
-        reason = f"cannot read this netrc: {error.strerror}"
-        if must_exist or not is_missing:
-            notes.append(f"{path}: {'there is no such netrc' if is_missing else reason}")
+    except FileNotFoundError:
+        notes += [f"{path}: there is no such netrc"] if must_exist else []
         return {}
-    except (netrc.NetrcParseError, UnicodeDecodeError) as error:  # its text may quote a password
-        where = f"line {getattr(error, 'lineno', None) or '?'}"
-        notes.append(f"{path}: not understood as a netrc ({where}), so not used")
+    except (OSError, netrc.NetrcParseError, UnicodeDecodeError) as error:
+        # Not its own text, which may quote a password.
+        reason = getattr(error, "strerror", None) or f"line {getattr(error, 'lineno', None) or '?'}"
+        notes.append(f"{path}: cannot be read as a netrc ({reason}), so not used")
         return {}
     hosts.pop("default", None)
     return {host.lower(): basic(user or "", word or "") for host, (user, _, word) in hosts.items()}

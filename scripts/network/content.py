@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
 from urllib.parse import urlsplit
@@ -18,6 +19,24 @@ from scripts.lock.location import is_path
 from scripts.network.errors import DownloadError, ErrorKind
 
 SUPPORTED_ENCODINGS: Final = frozenset({"gzip", "x-gzip", "deflate", "zstd"})
+
+
+def _nothing() -> Generator[bytes]:
+    yield from ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """Bytes about to be read, and where in the file they start.
+
+    `encoding` is a Content-Encoding that nobody asked for, which may be true or not; `is_page`:
+    it is called a web page. Iterate over `chunks`, or the connection stays open.
+    """
+
+    start: int = 0
+    encoding: str | None = None
+    is_page: bool = False
+    chunks: Generator[bytes] = field(default_factory=_nothing)
 
 
 def local_path(url: str, root: Path) -> Path | None:

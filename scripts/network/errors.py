@@ -20,23 +20,19 @@ class ErrorKind(Enum):
     """Why a download failed, and what mends it.
 
     The one place where help is chosen: what mends one kind stands in its row, and two share words
-    only where the same command mends both. `{again}` stands for the command to run again,
+    only where the same command mends both. `{rerun}` stands for how to run the command again,
     `{resumed}` for how it goes on, `{bucket}` for a bucket of S3.
     """
 
     # Nobody answered: no such host, nobody there; the connection broke, stalled or only dripped.
     UNREACHED = (
-        "is there a network, or a proxy to set (HTTPS_PROXY, `[proxy-config]`)? then run `{again}`"
-        " again"
+        "is there a network, or a proxy to set (HTTPS_PROXY, `[proxy-config]`)? then {rerun}"
     )
-    PROXY = (
-        "correct HTTPS_PROXY or `[proxy-config]`, or name the host in NO_PROXY; then run `{again}`"
-        " again"
-    )
+    PROXY = "correct HTTPS_PROXY or `[proxy-config]`, or name the host in NO_PROXY; then {rerun}"
     PROXY_CREDENTIALS = (
         "write `USER:PASSWORD@` in front of the proxy's host, in HTTPS_PROXY or `[proxy-config]`"
     )
-    CUT_OFF = "run `{again}` again{resumed}"
+    CUT_OFF = "{rerun}{resumed}"
     TLS_UNTRUSTED = (
         "name a file with the certificate of the server's authority: SSL_CERT_FILE=FILE.pem"
     )
@@ -83,8 +79,8 @@ class ErrorKind(Enum):
         " keeper can let you have it"
     )
     GONE = "the channel no longer has it; `pixi run update-mirror` moves on"
-    TOO_MANY_REQUESTS = "run `{again}` again later, or with fewer downloads at once: --jobs 2"
-    SERVER_ERROR = "run `{again}` again later{resumed}"
+    TOO_MANY_REQUESTS = "{rerun} later, or with fewer downloads at once: --jobs 2"
+    SERVER_ERROR = "{rerun} later{resumed}"
     # Any other status, or a part of the file that nobody asked for.
     REFUSED = (
         "is it the channel you meant? correct it in `channels`, then `pixi lock`, or `[mirrors]`"
@@ -93,11 +89,10 @@ class ErrorKind(Enum):
     # Something else came.
     WEB_PAGE = (
         "is it the URL you meant? if so, log in: `pixi auth login HOST --token TOKEN`, or as the"
-        " page says; then run `{again}` again"
+        " page says; then {rerun}"
     )
     WRONG_BYTES = (
-        "nothing was kept; run `{again}` again, or `pixi run update-mirror` if the channel"
-        " replaced the file"
+        "nothing was kept; {rerun}, or `pixi run update-mirror` if the channel replaced the file"
     )
     CONTENT_ENCODING = (
         "nothing was kept; the server's keeper has to send archives without Content-Encoding, or"
@@ -111,17 +106,13 @@ class ErrorKind(Enum):
     NO_MIRROR_FOLDER = "mount it there, or take it out of `[mirrors]`: `pixi config edit`"
     NO_FILE = "put it back there, or lock what is there now: `pixi run update-mirror`"
     NOT_A_FILE = "put the artifact in its place, or `pixi lock` without it"
-    UNREADABLE = "make it readable (`chmod a+r FILE`), then run `{again}` again"
-    DISK_FULL = (
-        "free some room, or set channel-dir to a folder on a larger disk; then run `{again}` again"
-    )
-    NOT_WRITABLE = (
-        "make the folder writable, or set channel-dir to one that is; then run `{again}` again"
-    )
-    IN_USE = "close the program that has it open, then run `{again}` again"
+    UNREADABLE = "make it readable (`chmod a+r FILE`), then {rerun}"
+    DISK_FULL = "free some room, or set channel-dir to a folder on a larger disk; then {rerun}"
+    NOT_WRITABLE = "make the folder writable, or set channel-dir to one that is; then {rerun}"
+    IN_USE = "close the program that has it open, then {rerun}"
     # Another run is writing the same artifact.
-    BUSY = "wait until the other run is over, then run `{again}` again"
-    DISK = "see to the disk, then run `{again}` again"
+    BUSY = "wait until the other run is over, then {rerun}"
+    DISK = "see to the disk, then {rerun}"
 
     @property
     def code(self) -> ExitCode:
@@ -133,7 +124,8 @@ class ErrorKind(Enum):
     def help_at(self, url: str, again: str) -> str:
         """Write the help of an error at a URL; `again` is the command that met it."""
         resumed = "; it goes on where it stopped" if again == "pixi run fetch" else ""
-        return self.value.format(again=again, resumed=resumed, bucket=urlsplit(url).netloc)
+        rerun, bucket = f"run `{again}` again", urlsplit(url).netloc
+        return self.value.format(rerun=rerun, resumed=resumed, bucket=bucket)
 
 
 # Not what the lock names came.
@@ -222,7 +214,7 @@ def kind_of_status(status: int) -> ErrorKind:
 
 
 # OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID, _HAS_EXPIRED; _HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH
-_BY_VERIFY_CODE: Final = {
+_BY_VERIFY_CODE: Final[dict[int | None, ErrorKind]] = {
     **dict.fromkeys((9, 10), ErrorKind.TLS_EXPIRED),
     **dict.fromkeys((62, 64), ErrorKind.TLS_NAME),
     None: ErrorKind.NO_TLS,

@@ -11,7 +11,6 @@ import re
 import ssl
 import time
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
@@ -21,6 +20,7 @@ from requests.adapters import HTTPAdapter
 
 from scripts.core.parse_int import parse_digits
 from scripts.core.redact import redact
+from scripts.network.content import Body
 from scripts.network.errors import (
     DownloadError,
     ErrorKind,
@@ -84,20 +84,6 @@ def make_session(context: ssl.SSLContext) -> requests.Session:
     if context.verify_mode is ssl.CERT_NONE:  # said once, by us, instead of once for each host
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     return session
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Body:
-    """A body about to be read, and where in the file it starts.
-
-    `encoding` is a Content-Encoding that nobody asked for, which may be true or not; `is_page`:
-    it is called a web page. Iterate over `chunks`, or the connection stays open.
-    """
-
-    start: int
-    encoding: str | None
-    is_page: bool
-    chunks: Generator[bytes]
 
 
 class HttpClient:

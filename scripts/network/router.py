@@ -34,6 +34,7 @@ class Router:
     """The way to every URL, as `[mirrors]`, `[proxy-config]`, netrc and all the rest have it.
 
     `downloads` is the number at once that a configuration file wrote, None where none did;
+    `credentials` tell what only `rattler` can have;
     `context` the TLS settings that `trust` asks for.
     """
 
@@ -50,14 +51,14 @@ class Router:
         usable, unusable = usable_ca_environ(environ)
         self._mirrors = config.mirrors
         self._proxies = choose_proxies(config, environ)
-        self._credentials = read_credentials(config, environ)
+        self.credentials = read_credentials(config, environ)
         self.downloads = config.downloads
         self.trust = choose_trust(config, usable)
         self.context = make_context(self.trust)
         self.rattler = RattlerClient(config, self._proxies, self.trust, environ)
         for file in config.files:
             console.detail(f"pixi configuration: {file}")
-        for line in (*unusable, *self._credentials.notes):
+        for line in (*unusable, *self.credentials.notes):
             console.warn(line)
         if not self.trust.verify:
             console.warn("tls-no-verify is set: nobody is asked to prove who they are")
@@ -72,7 +73,7 @@ class Router:
         Raises DownloadError for a URL with a placeholder in it: no server could answer rightly.
         """
         refuse_placeholder(url)
-        credential = self._credentials.for_url(url)
+        credential = self.credentials.for_url(url)
         target = url_for(credential, url)
         sent = credential.authorization
         return Route(target, {"Authorization": sent} if sent else {}, self._proxies.for_url(target))
@@ -80,12 +81,3 @@ class Router:
     def redirected(self, url: str) -> Route:
         """Return the route to another host that a server sent us to: no credentials."""
         return Route(url, proxy=self._proxies.for_url(url))
-
-    def needs_rattler(self, url: str, status: int | None = None) -> bool:
-        """Tell whether rattler alone can have this URL: s3, oci, tokens to renew.
-
-        With the status of a refusal: whether the system's keyring may hold what is wanted.
-        """
-        if status is None:
-            return self._credentials.needs_rattler(url)
-        return self._credentials.may_be_in_keyring(url, status)

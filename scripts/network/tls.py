@@ -55,15 +55,18 @@ class Source(NamedTuple):
 class Trust:
     """Whom to trust: anybody (`verify` False), else the stores `roots` and what `sources` hold.
 
-    `is_explicit`: the store is that of `tls-root-certs`. `overridden` is what is set, too, and
-    does not count.
+    `overridden` is what is set, too, and does not count.
     """
 
     verify: bool = True
     roots: tuple[RootCerts, ...] = (RootCerts.SYSTEM, RootCerts.WEBPKI)
-    is_explicit: bool = False
     sources: tuple[Source, ...] = ()
     overridden: tuple[Source, ...] = ()
+
+    @property
+    def is_explicit(self) -> bool:
+        """Tell whether `tls-root-certs` says which store it is; else it is both, or none."""
+        return len(self.roots) == 1
 
     @property
     def details(self) -> tuple[tuple[str, str], ...]:
@@ -92,7 +95,6 @@ def choose_trust(config: PixiConfig, environ: Mapping[str, str]) -> Trust:
     roots = (explicit,) if explicit else () if used and used != of_activation else Trust().roots
     return Trust(
         roots=roots,
-        is_explicit=explicit is not None,
         sources=tuple(used),
         overridden=tuple(one for each in candidates if each != used for one in each),
     )

@@ -22,7 +22,6 @@ from scripts.fetch.download import (
     Download,
     DownloadContext,
     Downloaded,
-    DownloadProgress,
     StoppedError,
 )
 from scripts.lock.read import parse_lock
@@ -114,7 +113,7 @@ def fetch_one(
     context.stop = stop or context.stop
     client = HttpClient(context.router, policy)
     try:
-        return Download(DownloadProgress(artifact), context, lambda: client).run()
+        return Download(artifact, context).run(lambda: client)
     finally:
         client.close()
 
@@ -303,7 +302,7 @@ def test_all_locked_bytes_are_enough(world: World, reply: Reply) -> None:
     client = HttpClient(context.router, policy)
     began = time.monotonic()
     for artifact in (world.artifact, artifact_of(row)):
-        placed = Download(DownloadProgress(artifact), context, lambda: client).run()
+        placed = Download(artifact, context).run(lambda: client)
         assert placed.digest == artifact.digest
     client.close()
     assert time.monotonic() - began < 2.5

@@ -23,9 +23,7 @@ LOG_IN = "`pixi auth login HOST --token TOKEN`, or netrc"
 
 # A command, a variable or an option to set, a table of a configuration, a setting of ours. To run
 # the same again mends nothing where it is all that is said, but where only time helps.
-_MENDS = re.compile(
-    r"`(?!\{again\})[^`]+`|\b[A-Z]+(?:_[A-Z]+)+=|--[a-z]+\b|channel-dir|[A-Z]+_PROXY"
-)
+_MENDS = re.compile(r"`[^`]+`|\b[A-Z]+(?:_[A-Z]+)+=|--[a-z]+\b|channel-dir|[A-Z]+_PROXY")
 _ONLY_TIME = {ErrorKind.CUT_OFF, ErrorKind.SERVER_ERROR, ErrorKind.BUSY, ErrorKind.IN_USE}
 _ONLY_TIME |= {ErrorKind.DISK}
 
@@ -56,7 +54,7 @@ def test_a_cause_without_help_is_found() -> None:
     broken: dict[ErrorKind, str] = {
         kind: text for kind, text in HELP.items() if kind is not ErrorKind.GONE
     }
-    broken[ErrorKind.NOT_WRITABLE] = "see to it, then run `{again}` again"
+    broken[ErrorKind.NOT_WRITABLE] = "see to it, then {rerun}"
     broken[ErrorKind.FORBIDDEN] = broken[ErrorKind.UNAUTHORIZED]
     assert complaints(broken) == [
         "GONE: has no row",

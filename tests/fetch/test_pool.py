@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scripts.core.console import Console
-from scripts.fetch.pool import Pool
 from scripts.fetch.stage import fetch
+from scripts.network.content import Body
+from scripts.network.http import HttpClient
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
 from tests.support.mirrors import make_mirror
 from tests.support.packages import TinyPackage
@@ -40,19 +42,21 @@ def test_never_more_than_this_machine_bears(
 ) -> None:
     """A pixi configuration may say `concurrency.downloads = 1000000`, and mean no limit."""
     monkeypatch.setattr("scripts.fetch.pool._MOST", 5)
-    pools: list[Pool] = []
-    original = Pool.__init__
+    most_threads = 0
+    original = HttpClient.get
 
-    def remember(self: Pool, *arguments: Any) -> None:
-        pools.append(self)
-        original(self, *arguments)
+    def get(self: HttpClient, *arguments: Any, **keywords: Any) -> Body:
+        nonlocal most_threads
+        ours = [each for each in threading.enumerate() if each.name.startswith("download")]
+        most_threads = max(most_threads, len(ours))
+        return original(self, *arguments, **keywords)
 
-    monkeypatch.setattr(Pool, "__init__", remember)
+    monkeypatch.setattr(HttpClient, "get", get)
     upstream.always("*", late(0.1))
     packages = [TinyPackage(name=f"p{number}") for number in range(COUNT)]
     fetched(tmp_path, upstream, packages, f"jobs = {jobs}")
     assert upstream.most_at_once == most
-    assert [len(pool._threads) for pool in pools] == [most]
+    assert most_threads == most
 
 
 def test_without_a_setting_there_are_sixteen(tmp_path: Path, upstream: Upstream) -> None:

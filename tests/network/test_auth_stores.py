@@ -119,14 +119,14 @@ def test_a_broken_netrc_is_a_note(tmp_path: Path, content: bytes) -> None:
     assert credentials.for_url("https://a.example/x") == Credential()
     (note,) = credentials.notes
     assert re.sub("[0-9]+\\)", "N)", note.removeprefix(str(path))) == (
-        ": not understood as a netrc (line N), so not used"
+        ": cannot be read as a netrc (line N), so not used"
     )
 
 
 @pytest.mark.skipif(os.name == "nt", reason="devices are POSIX")
 def test_a_netrc_without_end_is_a_note(tmp_path: Path) -> None:
     credentials = read_credentials(PixiConfig(), _environ(tmp_path) | {"NETRC": "/dev/zero"})
-    assert credentials.notes == ("/dev/zero: cannot read this netrc: not a file",)
+    assert credentials.notes == ("/dev/zero: cannot be read as a netrc (not a file), so not used",)
 
 
 def test_what_is_named_but_missing_is_a_note(tmp_path: Path) -> None:

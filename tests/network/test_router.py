@@ -147,7 +147,7 @@ def test_a_bucket_of_the_manifest(workspace: Workspace, served: Upstream, tmp_pa
     (served.folder / "bucket").mkdir()
     (served.folder / "bucket" / NAME).write_bytes(BYTES)
     router = workspace.router()
-    assert router.needs_rattler(f"s3://bucket/{NAME}")
+    assert router.credentials.needs_rattler(f"s3://bucket/{NAME}")
     with contextlib.closing(router.rattler):
         router.rattler.download(f"s3://bucket/{NAME}", tmp_path / "target")
     assert (tmp_path / "target").read_bytes() == BYTES

@@ -62,13 +62,13 @@ def _environ(*sources: Source, **more: str) -> dict[str, str]:
     ("config", "environ", "expected"),
     [
         (PixiConfig(), {}, Trust(roots=(RootCerts.SYSTEM, RootCerts.WEBPKI))),
-        (SYSTEM, {}, Trust(roots=(RootCerts.SYSTEM,), is_explicit=True)),
+        (SYSTEM, {}, Trust(roots=(RootCerts.SYSTEM,))),
         (PixiConfig(tls_no_verify=True), _environ(FILE), Trust(verify=False)),
         # What pixi's own setting says counts alone.
         (
             SYSTEM,
             _environ(FILE, BUNDLE),
-            Trust(roots=(RootCerts.SYSTEM,), is_explicit=True, overridden=(FILE, BUNDLE)),
+            Trust(roots=(RootCerts.SYSTEM,), overridden=(FILE, BUNDLE)),
         ),
         (
             PixiConfig(),
@@ -101,7 +101,7 @@ def _environ(*sources: Source, **more: str) -> dict[str, str]:
         (
             SYSTEM,
             _environ(OF_ENV, CONDA_PREFIX="/env"),
-            Trust(roots=(RootCerts.SYSTEM,), is_explicit=True, overridden=(OF_ENV,)),
+            Trust(roots=(RootCerts.SYSTEM,), overridden=(OF_ENV,)),
         ),
         (
             PixiConfig(),
@@ -131,7 +131,7 @@ def test_choice(config: PixiConfig, environ: dict[str, str], expected: Trust) ->
             ],
         ),
         (
-            Trust(roots=(RootCerts.SYSTEM,), is_explicit=True, overridden=(FILE, BUNDLE)),
+            Trust(roots=(RootCerts.SYSTEM,), overridden=(FILE, BUNDLE)),
             [
                 ("certificates", "the system's certificates (tls-root-certs = system)"),
                 ("not used", "SSL_CERT_FILE=c"),
