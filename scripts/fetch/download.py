@@ -179,7 +179,7 @@ class Download:
             self._write(body, part)
         if size is not None and part.size < size and not body.encoding:
             sizes = mismatch(f"{size} bytes", f"{part.size} bytes")
-            cut = DownloadError(ErrorKind.CUT_OFF, "ended too soon", *sizes)
+            cut = DownloadError(ErrorKind.CUT_OFF, "ended too soon", sizes)
             raise web_page_error() if body.is_page else cut
         return body
 
@@ -210,7 +210,7 @@ class Download:
                 part.restart()
                 text = "longer than pixi.lock says" if size else "far too long"
                 sizes = mismatch(f"at most {limit} bytes", "more")
-                wrong = DownloadError(ErrorKind.WRONG_BYTES, text, *sizes)
+                wrong = DownloadError(ErrorKind.WRONG_BYTES, text, sizes)
                 raise web_page_error() if body.is_page else wrong
             part.write(wanted)
             self.received = part.size
@@ -255,7 +255,9 @@ class Download:
                     details.append(("undone", f"is no {encoding}: {error}"))
                 plain.discard()
         text = f"{digest.algorithm} differs from pixi.lock, as sent with Content-Encoding"
-        raise DownloadError(ErrorKind.CONTENT_ENCODING, f"{text} {shortened(encoding)}", *details)
+        raise DownloadError(
+            ErrorKind.CONTENT_ENCODING, f"{text} {shortened(encoding)}", tuple(details)
+        )
 
     def _placed(self, part: PartFile, digest: Digest) -> Downloaded:
         target = self.context.place.folder / self.artifact.path
@@ -312,7 +314,7 @@ def naming_who_has_it_open() -> Generator[None]:
 def wrong_digest(digest: Digest, actual: str) -> DownloadError:
     """Make the error of bytes that are not those of the lock."""
     text = f"{digest.algorithm} differs from pixi.lock"
-    return DownloadError(ErrorKind.WRONG_BYTES, text, *mismatch(digest.hex, actual))
+    return DownloadError(ErrorKind.WRONG_BYTES, text, mismatch(digest.hex, actual))
 
 
 def disk_error(error: OSError, folder: Path) -> DownloadError:

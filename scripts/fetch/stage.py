@@ -128,7 +128,7 @@ def _download(
         for again in some if source not in untried else ():
             failed = tried.get(source)
             if isinstance(failed, FailedDownload):
-                take(FailedDownload(artifact=again, error=failed.error.again()))
+                take(FailedDownload(artifact=again, error=failed.error))
             else:
                 take(_place_again(source, again, context))
     return results

@@ -74,7 +74,7 @@ def read_chunks(path: Path, *, is_mirror: bool = False) -> Generator[bytes]:
         text = "its channel is a folder of the machine that locked, and not here"
         if is_mirror:
             kind, text = ErrorKind.NO_MIRROR_FOLDER, "the mirror of its channel is not there"
-        raise DownloadError(kind, text, ("folder", str(folder))) from None
+        raise DownloadError(kind, text, (("folder", str(folder)),)) from None
     except OSError as error:
         raise DownloadError(ErrorKind.UNREADABLE, f"{path}: {error.strerror}") from None
 

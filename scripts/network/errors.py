@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import re
 import ssl
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from enum import Enum, unique
 from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -142,6 +142,7 @@ OF_THE_NETWORK: Final = OF_THE_SERVER | {ErrorKind.TOO_MANY_REQUESTS}
 _ANSWERED_NO: Final = WRONG | {ErrorKind.GONE}
 
 
+@dataclass(eq=False)
 class DownloadError(Exception):
     """One try failed. `text` is for people and may hold URLs: redact it.
 
@@ -149,21 +150,16 @@ class DownloadError(Exception):
     (label, text) pairs for people; `source` the URL that was asked.
     """
 
-    def __init__(
-        self,
-        kind: ErrorKind,
-        text: str,
-        *details: tuple[str, str],
-        status: int | None = None,
-        retry_after: float | None = None,
-    ) -> None:
-        super().__init__(text)
-        self.kind = kind
-        self.text = text
-        self.details = details
-        self.status = status
-        self.retry_after = retry_after
-        self.source: str | None = None
+    kind: ErrorKind
+    text: str
+    details: tuple[tuple[str, str], ...] = ()
+    status: int | None = None
+    retry_after: float | None = None
+    source: str | None = None
+
+    def __str__(self) -> str:
+        """Say what failed."""
+        return self.text
 
     @property
     def is_retryable(self) -> bool:
@@ -172,10 +168,6 @@ class DownloadError(Exception):
         Wrong bytes are worth another try: a proxy's page for now, a torn transfer.
         """
         return self.kind in OF_THE_NETWORK | WRONG
-
-    def again(self) -> DownloadError:
-        """Return the same error for another artifact: `source` is each one's own."""
-        return DownloadError(self.kind, self.text, *self.details, status=self.status)
 
 
 def mismatch(expected: str, actual: str) -> tuple[tuple[str, str], tuple[str, str]]:
@@ -186,7 +178,7 @@ def mismatch(expected: str, actual: str) -> tuple[tuple[str, str], tuple[str, st
 def size_error(expected: str, actual: str) -> DownloadError:
     """Make the error of a size that is not as the lock has it."""
     sizes = mismatch(expected, actual)
-    return DownloadError(ErrorKind.WRONG_BYTES, "size differs from pixi.lock", *sizes)
+    return DownloadError(ErrorKind.WRONG_BYTES, "size differs from pixi.lock", sizes)
 
 
 def web_page_error() -> DownloadError:
@@ -296,7 +288,7 @@ def refusal_text(body: bytes, content_type: str, *, sent: Iterable[str], known: 
     text = " ".join(body.decode("utf-8", "replace").split())
     if text.lower().rstrip(".!") in known.lower():
         return None
-    for secret in (each for one in sent for each in _secrets(one)):
+    for secret in filter(None, (each for one in sent for each in _secrets(one))):
         edge = "" if len(secret) >= _LONG_SECRET else r"\b"
         text = re.sub(f"{edge}{re.escape(secret)}{edge}", "********", text)
     return shortened(_NAMED_SECRET.sub(r"\1********", redact(text)))
@@ -305,14 +297,12 @@ def refusal_text(body: bytes, content_type: str, *, sent: Iterable[str], known: 
 def _secrets(sent: str) -> Iterator[str]:
     """Yield what of a header or URL nobody else may read: long first, then what is in it."""
     kind, _, value = sent.partition(" ")
-    if value:
-        yield value
+    yield value
     if kind == "Basic":
-        with contextlib.suppress(ValueError):
-            pair = base64.b64decode(value).decode("utf-8", "replace")
-            yield from filter(None, (pair, *pair.partition(":")[::2]))
-    if "://" in sent:
-        user_info = urlsplit(sent).netloc.rpartition("@")[0]
-        yield from (unquote(each) for each in user_info.partition(":")[::2] if each)
+        pair = base64.b64decode(value).decode("utf-8", "replace")
+        yield from (pair, *pair.partition(":")[::2])
+    elif not value:
+        parts = urlsplit(sent)
+        yield from map(unquote, parts.netloc.rpartition("@")[0].partition(":")[::2])
         yield from _TOKEN.findall(sent)
-        yield from (value for _, value in parse_qsl(urlsplit(sent).query))
+        yield from (each for _, each in parse_qsl(parts.query))

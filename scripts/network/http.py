@@ -148,7 +148,7 @@ class HttpClient:
         if kind is ErrorKind.TLS_UNTRUSTED and trust.is_explicit:
             kind = ErrorKind.TLS_UNTRUSTED_SETTING
         if isinstance(error, requests.exceptions.SSLError):
-            return DownloadError(kind, f"TLS: {text}", *trust.details)
+            return DownloadError(kind, f"TLS: {text}", trust.details)
         if isinstance(error, requests.exceptions.ProxyError):
             text = f"proxy {redact(route.proxy or '')}: {text}"
         return DownloadError(kind, text)
@@ -216,7 +216,7 @@ def _refusal(response: requests.Response, route: Route) -> DownloadError:
     return DownloadError(
         kind_of_status(response.status_code),
         text,
-        *(() if said is None else (("said", said),)),
+        details=(("said", said),) if said is not None else (),
         status=response.status_code,
         retry_after=parse_retry_after(response.headers.get("Retry-After")),
     )

@@ -178,4 +178,4 @@ def refusal(text: str, url: str, buckets: Container[str]) -> DownloadError:
         kind, message = ErrorKind.S3_OPTIONS, f"{wrong} the bucket {bucket}"
     elif status is None:
         message = f"the bucket {bucket} could not be asked"
-    return DownloadError(kind, message, *said, status=status)
+    return DownloadError(kind, message, said, status=status)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import random
 import threading
 import time
@@ -79,7 +80,7 @@ class HostHealth:
     def is_down(self, url: str) -> DownloadError | None:
         """Return what the tries at a server that is down ended with; None for any other."""
         error = self._host(url).down
-        return None if error is None else error.again()
+        return None if error is None else dataclasses.replace(error, source=None)
 
     def failures(self, url: str) -> int:
         """Count what failed there by the server or on the way to it, not what it only lacks.
