@@ -102,13 +102,12 @@ class Download:
     def run(self, client: Callable[[], HttpClient]) -> Downloaded:
         """Try every location of the lock; raises the last DownloadError, or StoppedError."""
         # Named after what it must hash to, so that a later run can go on with it.
-        digest, path = self.artifact.digest, str(self.artifact.path).encode()
-        key = digest.hex if digest else hashlib.sha256(path).hexdigest()
-        algorithm = digest.algorithm if digest else "sha256"
+        path = str(self.artifact.path).encode()
+        key = self.artifact.digest or Digest("sha256", hashlib.sha256(path).hexdigest())
         *others, final = self.artifact.urls
         try:
-            with PartFile(self.context.place.parts / f"{key}.part", algorithm) as part:
-                if digest is None:
+            with PartFile(self.context.place.parts / f"{key.hex}.part", key.algorithm) as part:
+                if self.artifact.digest is None:
                     part.restart()  # nothing could tell that two halves belong together
                 for url in others:
                     try:

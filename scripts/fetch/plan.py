@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -24,8 +24,8 @@ _MARGIN = 32 << 20
 class Plan:
     """Which artifacts are missing, there, or there with other bytes.
 
-    Each digest is downloaded once, from any location of any artifact that has it; `same_bytes`
-    are the other artifacts it is, by the place that they get it from. `replaced` are artifacts
+    Each digest is downloaded once, from any location of any artifact that has it; `copies` are
+    the other artifacts it is, each with the place that it gets it from. `replaced` are artifacts
     with the digest or size of what is there in their place. `there` counts those that are right.
     `to_download` is in the order in which to start: large ones first, so that no large one is
     left for the end.
@@ -33,7 +33,7 @@ class Plan:
 
     artifacts: tuple[Artifact, ...]
     to_download: tuple[Artifact, ...]
-    same_bytes: Mapping[PurePosixPath, tuple[Artifact, ...]]
+    copies: tuple[tuple[PurePosixPath, Artifact], ...]
     replaced: tuple[tuple[Artifact, str], ...]
     there: int
 
@@ -41,11 +41,6 @@ class Plan:
     def size(self) -> int:
         """What is to be downloaded, in bytes, as far as the lock tells."""
         return sum(each.size or 0 for each in self.to_download)
-
-    @property
-    def copies(self) -> tuple[Artifact, ...]:
-        """The artifacts that get the bytes of another one."""
-        return tuple(each for some in self.same_bytes.values() for each in some)
 
     def headline(self, free: int) -> str:
         """Say before the first byte what will come: `12 to download, 34.5 MB, 1.2 GB free`."""
@@ -62,36 +57,30 @@ def make_plan(artifacts: Iterable[Artifact], found: Iterable[Found]) -> Plan:
     """Sort the artifacts into what is there and what is to be downloaded."""
     by_path = {each.path: each for each in found}
     artifacts = tuple(artifacts)
-    replaced: list[tuple[Artifact, str]] = []
-    there: dict[Digest | None, PurePosixPath] = {}
+    right = [each for each in artifacts if by_path[each.path].status is ArtifactStatus.RIGHT]
+    there = {each.digest: each.path for each in reversed(right) if each.digest}
     missing: dict[Digest | PurePosixPath, list[Artifact]] = {}
-    for artifact in artifacts:
-        state, digest = by_path[artifact.path], artifact.digest
-        if state.status is ArtifactStatus.RIGHT:
-            there.setdefault(digest, artifact.path)
-            continue
-        missing.setdefault(digest or artifact.path, []).append(artifact)
-        if state.status is ArtifactStatus.WRONG:
-            replaced.append((artifact, state.actual or "unknown"))
+    for each in artifacts:
+        if by_path[each.path].status is not ArtifactStatus.RIGHT:
+            missing.setdefault(each.digest or each.path, []).append(each)
     to_download: list[Artifact] = []
-    same_bytes: dict[PurePosixPath, tuple[Artifact, ...]] = {}
-    for same in missing.values():
-        source = there.get(same[0].digest) if same[0].digest else None
+    copies: list[tuple[PurePosixPath, Artifact]] = []
+    for key, same in missing.items():
+        source = there.get(key) if isinstance(key, Digest) else None
         if source is None:
             same.sort(key=lambda each: each.size is None)
             urls = dict.fromkeys(url for each in same for url in each.urls)
             to_download.append(dataclasses.replace(same.pop(0), urls=tuple(urls)))
             source = to_download[-1].path
-        if same:
-            same_bytes[source] = tuple(same)
+        copies += [(source, each) for each in same]
     to_download.sort(key=lambda each: (-(each.size or 0), str(each.path)))
-    wanted = sum(map(len, missing.values())) + len(to_download)
+    wrong = [each for each in artifacts if by_path[each.path].status is ArtifactStatus.WRONG]
     return Plan(
         artifacts=artifacts,
         to_download=tuple(to_download),
-        same_bytes=same_bytes,
-        replaced=tuple(replaced),
-        there=len(artifacts) - wanted,
+        copies=tuple(copies),
+        replaced=tuple((each, by_path[each.path].actual or "unknown") for each in wrong),
+        there=len(right),
     )
 
 

@@ -58,7 +58,7 @@ def fetch(
     digests = DigestCache(place.digests, writes=not dry_run)
     found = check_artifacts(place.folder, selection.artifacts, digests)
     plan = make_plan(selection.artifacts, found)
-    wanted = (*plan.to_download, *plan.copies)
+    wanted = (*plan.to_download, *(each for _, each in plan.copies))
     refuse_obstacles(place.folder, (each.path for each in wanted))
     if wanted:
         free = free_bytes(place.folder)
@@ -124,13 +124,12 @@ def _download(
                     break
     tried = {each.artifact.path: each for each in results}
     untried = {each.path for each in plan.to_download} - tried.keys()
-    for source, some in plan.same_bytes.items():
-        for again in some if source not in untried else ():
-            failed = tried.get(source)
-            if isinstance(failed, FailedDownload):
-                take(FailedDownload(artifact=again, error=failed.error))
-            else:
-                take(_place_again(source, again, context))
+    for source, again in plan.copies:
+        failed = tried.get(source)
+        if isinstance(failed, FailedDownload):
+            take(FailedDownload(artifact=again, error=failed.error))
+        elif source not in untried:
+            take(_place_again(source, again, context))
     return results
 
 
@@ -158,15 +157,13 @@ def _place_again(
 def _dry_report(plan: Plan, selection: Selection) -> Report:
     lines = [f"would fetch {artifact.path}" for artifact in plan.to_download]
     lines += [
-        f"would place {each.path}, the same bytes as {source}"
-        for source, some in plan.same_bytes.items()
-        for each in some
+        f"would place {each.path}, the same bytes as {source}" for source, each in plan.copies
     ]
     return Report(
         lines=(*(lines or [_closing_line(0, 0, plan.there)]), *left_out_lines(selection)),
         data={
             "to-download": [str(artifact.path) for artifact in plan.to_download],
-            "same-bytes": [str(each.path) for each in plan.copies],
+            "same-bytes": [str(each.path) for _, each in plan.copies],
             "size": plan.size,
             "there": plan.there,
             "left-out": left_out_json(selection),
