@@ -6,10 +6,12 @@ import dataclasses
 import hashlib
 import json
 import os
+import socketserver
 import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -307,6 +309,29 @@ def test_all_locked_bytes_are_enough(world: World, reply: Reply) -> None:
     client.close()
     assert time.monotonic() - began < 2.5
     assert len(world.upstream.requests) == 2
+
+
+@pytest.mark.parametrize("too_long", [False, True])
+def test_a_connection_is_used_again_unless_more_may_come(
+    world: World, monkeypatch: pytest.MonkeyPatch, *, too_long: bool
+) -> None:
+    connections: list[object] = []
+    original = socketserver.TCPServer.finish_request
+
+    def finish_request(self: Any, request: Any, address: Any) -> None:
+        connections.append(address)
+        original(self, request, address)
+
+    monkeypatch.setattr(socketserver.TCPServer, "finish_request", finish_request)
+    if too_long:
+        world.upstream.always("*.conda", Reply(headers=(("Content-Length", "9" * 9),)))
+    context = context_of(world.artifact, world.place, QUICK)
+    client = HttpClient(context.router, QUICK)
+    for _ in range(3):
+        Download(world.artifact, context).run(lambda: client)
+    client.close()
+    assert len(world.upstream.requests) == 3
+    assert len(connections) == (3 if too_long else 1)
 
 
 def test_without_a_digest_a_longer_body_is_refused(world: World) -> None:
