@@ -20,7 +20,7 @@ from scripts.core.redact import redact, without_secrets
 from scripts.core.subdir import NOARCH
 from scripts.doctor.diagnose import finding
 from scripts.doctor.mirror import Mirror, is_no_url, plain_url
-from scripts.doctor.pixi_configuration import ClientConfiguration, lines_by_order
+from scripts.doctor.pixi_configuration import Redirection, lines_by_order
 from scripts.lock.location import is_path
 from scripts.lock.model import LockedEnvironment
 from scripts.lock.select import every_channel
@@ -151,7 +151,7 @@ def _read_settings() -> tuple[CondaSettings | None, Problem | None]:
 
 def compare_conda_configuration(
     environments: Sequence[LockedEnvironment], mirror: Mirror
-) -> ClientConfiguration:
+) -> Redirection:
     """Find out whether conda would ask the mirror for the channels of each environment.
 
     `options` are what every command needs: in place of a line in `.condarc`, where no one line
@@ -189,7 +189,7 @@ def compare_conda_configuration(
         lines.append(f"conda: its configuration was not checked: {reason}")
     else:
         problems += _findings(known, away, no_pip, options, overridden_by)
-    return ClientConfiguration(
+    return Redirection(
         lines=tuple(lines),
         problems=tuple(problems),
         data={

@@ -33,7 +33,7 @@ _LOCK_ANEW: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClientConfiguration:
+class Redirection:
     """How a client gets to the mirror: lines to print, what is wrong, and `data` for `--json`.
 
     `not_redirected` are the environments that it would not install from there; None: nobody can
@@ -52,7 +52,7 @@ def compare_pixi_configuration(
     environments: Sequence[LockedEnvironment],
     mirror: Mirror,
     diagnoses: Sequence[Diagnosis],
-) -> ClientConfiguration:
+) -> Redirection:
     """Find out whether pixi would ask the mirror, and what is missing where it would not.
 
     A folder cannot be the target of `[mirrors]` (prefix-dev/pixi#4105): a lock must name it.
@@ -112,7 +112,7 @@ def compare_pixi_configuration(
         lines = ("pixi: the lock names this mirror itself, and nothing leads away from it",)
     elif by_mirrors:
         lines = (f"pixi: led to this mirror by {', '.join(config.files)}",)
-    return ClientConfiguration(
+    return Redirection(
         lines=lines,
         problems=tuple(problems),
         data={
