@@ -26,6 +26,10 @@ from scripts.verify.install.clients import channel_prefix
 _NOT_OF_MIRROR: Final = frozenset({Availability.ELSEWHERE, Availability.NOT_MIRRORABLE})
 
 _TOKEN: Final = "(in place of ******** write the token that the lock has there)"  # noqa: S105
+_LEADS_NOWHERE: Final = "nothing in pixi's configuration leads to this mirror"
+_LEADS_ELSEWHERE: Final = "pixi's configuration leads elsewhere, or not everywhere it should"
+_TAKE_AWAY: Final = "; and take away what overrides them"
+_UPSTREAM: Final = "names upstream's URLs, for which no folder can stand in"
 _LOCK_ANEW: Final = (
     "lock it anew from the folder, with the line above; or serve the folder over HTTP and ask again"
     " with --mirror http://HOST:PORT"
@@ -75,11 +79,12 @@ def compare_pixi_configuration(
     details = [("asked now", each) for each in dict.fromkeys(origin(x) for x in asked if x)]
     details += [("read", each) for each in config.files]
     needed_by = ("needed by", ", ".join(map(str, places)))
-    lines: tuple[str, ...] = ()
-    problems, overridden_by = list[Problem](), list[str]()
-    pasted = manifest = None
+    data: dict[str, Json] = {"read": config.files}
+    data |= {"pixi-config": None, "overridden-by": (), "manifest": None}
+    lines, problems = tuple[str, ...](), tuple[Problem, ...]()
     if away and mirror.is_http:
         pasted, overridden_by = _lines_to_paste(config.mirrors, away.values(), mirror)
+        data |= {"pixi-config": pasted, "overridden-by": overridden_by}
         file = str(lock_path.parent / ".pixi" / "config.toml")
         lines = (
             f"for pixi, into {file} (in its [mirrors], where it has them already):",
@@ -87,41 +92,33 @@ def compare_pixi_configuration(
             *([_TOKEN] if redact(pasted) != pasted else []),
             "then `pixi install --frozen`, without --offline: that forbids HTTP, loopback too",
         )
-        message = "nothing in pixi's configuration leads to this mirror"
-        if config.mirrors:
-            message = "pixi's configuration leads elsewhere, or not everywhere it should"
         details += [("overridden by", each) for each in overridden_by]
-        more = "; and take away what overrides them" if overridden_by else ""
-        help_line = f"the lines above, in {file}{more}"
-        problems = [finding("[mirrors]", message, *details, needed_by, help=help_line)]
+        message = _LEADS_ELSEWHERE if config.mirrors else _LEADS_NOWHERE
+        help_line = f"the lines above, in {file}{_TAKE_AWAY if overridden_by else ''}"
+        problems = (finding("[mirrors]", message, *details, needed_by, help=help_line),)
     elif away:
-        names = {each.environment for each in places}
-        channels = lines_by_order(
-            (each for each in environments if each.name in names),
-            lambda urls: f"channels = [{', '.join(map(toml_string, mirror.urls_of(urls)))}]",
-        )
-        manifest = "\n".join(channels)
+        channels = _channels_to_paste(environments, places, mirror)
+        data |= {"manifest": "\n".join(channels)}
         lines = (
             "for pixi, in the manifest instead of the channels that are there:",
             *("", *channels, ""),
             "then `pixi lock` and `pixi install --frozen --offline`",
         )
-        message = "names upstream's URLs, for which no folder can stand in"
-        problems = [finding(str(lock_path), message, *details, needed_by, help=_LOCK_ANEW)]
+        problems = (finding(str(lock_path), _UPSTREAM, *details, needed_by, help=_LOCK_ANEW),)
     elif by_lock:
         lines = ("pixi: the lock names this mirror itself, and nothing leads away from it",)
     elif by_mirrors:
         lines = (f"pixi: led to this mirror by {', '.join(config.files)}",)
-    return Redirection(
-        lines=lines,
-        problems=tuple(problems),
-        data={
-            "read": config.files,
-            "pixi-config": pasted,
-            "overridden-by": overridden_by,
-            "manifest": manifest,
-        },
-        not_redirected=frozenset(places),
+    return Redirection(lines=lines, problems=problems, data=data, not_redirected=frozenset(places))
+
+
+def _channels_to_paste(
+    environments: Sequence[LockedEnvironment], places: Iterable[Place], mirror: Mirror
+) -> tuple[str, ...]:
+    names = {each.environment for each in places}
+    return lines_by_order(
+        (each for each in environments if each.name in names),
+        lambda urls: f"channels = [{', '.join(map(toml_string, mirror.urls_of(urls)))}]",
     )
 
 

@@ -26,7 +26,7 @@ from scripts.doctor.diagnose import (
     gap,
 )
 from scripts.doctor.mirror import Mirror, MirrorLocation, absolute, read_mirror, repodata_reader
-from scripts.doctor.pixi_configuration import compare_pixi_configuration
+from scripts.doctor.pixi_configuration import Redirection, compare_pixi_configuration
 from scripts.lock.model import LockedEnvironment, Unmirrorable
 from scripts.lock.read import NEWEST, read_lock
 from scripts.lock.select import choose_environments, undeclared_lines
@@ -77,29 +77,15 @@ def doctor(
     diagnoses = diagnose(environments, mirror)
     pixi = compare_pixi_configuration(config, path, environments, mirror, diagnoses)
     conda = compare_conda_configuration(environments, mirror)
-    asked = [
-        client
-        for name, client in ((ConfiguredClient.PIXI, pixi), (ConfiguredClient.CONDA, conda))
-        if name in clients
-    ]
-
-    def is_configured(place: Place) -> bool | None:
-        """Tell whether the clients that count would ask this mirror; None: nobody can tell."""
-        if any(each.not_redirected and place in each.not_redirected for each in asked):
-            return False
-        return None if any(each.not_redirected is None for each in asked) else True
-
-    configured = {each.place: is_configured(each.place) for each in diagnoses}
-    left_out: dict[Unmirrorable, list[str]] = {}
-    for diagnosis in diagnoses:
-        for row in diagnosis.rows.unmirrorable:
-            left_out.setdefault(row, []).append(str(diagnosis.place))
-    allowed, problems = [], [*_nothing_to_compare(path, diagnoses)]
-    problems += content_findings(diagnoses, mirror)
-    for row, places in left_out.items():
+    redirections = {ConfiguredClient.PIXI: pixi, ConfiguredClient.CONDA: conda}
+    asked = [each for client, each in redirections.items() if client in clients]
+    configured = {each.place: _is_configured(each.place, asked) for each in diagnoses}
+    problems = [*_nothing_to_compare(path, diagnoses), *content_findings(diagnoses, mirror)]
+    allowed = []
+    for row, places in _left_out(diagnoses).items():
         if row.kind in settings.allow_incomplete:
             name = f"{row.name} ({redact(row.location)})"
-            allowed.append(f"allowed: {name}: {row.reason}; in {', '.join(places)}")
+            allowed.append(f"allowed: {name}: {row.reason}; in {places}")
         else:
             problems.append(_incomplete(row, places))
     problems += [problem for each in asked for problem in each.problems]
@@ -124,6 +110,13 @@ def doctor(
     )
 
 
+def _is_configured(place: Place, asked: Sequence[Redirection]) -> bool | None:
+    """Tell whether the clients that count would ask this mirror; None: nobody can tell."""
+    if any(place in (each.not_redirected or ()) for each in asked):
+        return False
+    return None if any(each.not_redirected is None for each in asked) else True
+
+
 def _nothing_to_compare(lock_path: Path, diagnoses: Sequence[Diagnosis]) -> Iterator[Problem]:
     if not any(each.verdicts or each.rows.unmirrorable for each in diagnoses):
         names = dict.fromkeys(each.place.environment for each in diagnoses)
@@ -135,13 +128,22 @@ def _nothing_to_compare(lock_path: Path, diagnoses: Sequence[Diagnosis]) -> Iter
         )
 
 
-def _incomplete(row: Unmirrorable, places: Sequence[str]) -> Problem:
+def _left_out(diagnoses: Sequence[Diagnosis]) -> Mapping[Unmirrorable, str]:
+    """Return what comes from no channel, and the places that need it."""
+    found: dict[Unmirrorable, dict[str, None]] = {}
+    for diagnosis in diagnoses:
+        for row in diagnosis.rows.unmirrorable:
+            found.setdefault(row, {})[str(diagnosis.place)] = None
+    return {row: ", ".join(places) for row, places in found.items()}
+
+
+def _incomplete(row: Unmirrorable, places: str) -> Problem:
     """Say what comes from no channel, and may not come from elsewhere."""
     return finding(
         row.name,
         f"comes from no conda channel: {row.reason}",
         ("from", redact(row.location)),
-        ("needed by", ", ".join(places)),
+        ("needed by", places),
         help=f"--allow-incomplete {row.kind}, if the consumer has it from elsewhere",
     )
 
