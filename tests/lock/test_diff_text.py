@@ -4,45 +4,41 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.lock.diff import Change, ChangeKind, LockDiff, PlatformDiff, diff_lines, markdown
+from scripts.lock.diff import Change, ChangeKind, PlatformDiff, diff_lines, markdown
 
-NOTHING = LockDiff(platforms=())
-SOME = LockDiff(
-    platforms=(
-        PlatformDiff(
-            environment="default",
-            platform="linux-64",
-            changes=(
-                Change(kind=ChangeKind.ADDED, name="new", after="1.0 0"),
-                Change(kind=ChangeKind.REMOVED, name="gone", before="2.0 h1_1"),
-                Change(kind=ChangeKind.CHANGED, name="moved", before="1 0", after="2 0"),
-                Change(kind=ChangeKind.WENT_BACK, name="back", before="2 0", after="1 0"),
-                Change(kind=ChangeKind.REUPLOADED, name="same", before="3 0", after="3 0"),
-                Change(
-                    kind=ChangeKind.ADDED, name="wheel", after="https://x.org/w.whl", source="pypi"
-                ),
-            ),
-            hotfixed=("fixed",),
+NOTHING: tuple[PlatformDiff, ...] = ()
+SOME = (
+    PlatformDiff(
+        environment="default",
+        platform="linux-64",
+        changes=(
+            Change(kind=ChangeKind.ADDED, name="new", after="1.0 0"),
+            Change(kind=ChangeKind.REMOVED, name="gone", before="2.0 h1_1"),
+            Change(kind=ChangeKind.CHANGED, name="moved", before="1 0", after="2 0"),
+            Change(kind=ChangeKind.WENT_BACK, name="back", before="2 0", after="1 0"),
+            Change(kind=ChangeKind.REUPLOADED, name="same", before="3 0", after="3 0"),
+            Change(kind=ChangeKind.ADDED, name="wheel", after="https://x.org/w.whl", source="pypi"),
         ),
-        PlatformDiff(
-            environment="default",
-            platform="p1 (linux-64)",
-            changes=(),
-            hotfixed=("fixed", "other"),
-        ),
-        PlatformDiff(
-            environment="gpu",
-            platform="win-64",
-            changes=(Change(kind=ChangeKind.ADDED, name="new", after="1.0 0"),),
-        ),
-    )
+        hotfixed=("fixed",),
+    ),
+    PlatformDiff(
+        environment="default",
+        platform="p1 (linux-64)",
+        changes=(),
+        hotfixed=("fixed", "other"),
+    ),
+    PlatformDiff(
+        environment="gpu",
+        platform="win-64",
+        changes=(Change(kind=ChangeKind.ADDED, name="new", after="1.0 0"),),
+    ),
 )
 
 
-def one(*changes: Change, environment: str = "default", platform: str = "linux-64") -> LockDiff:
-    return LockDiff(
-        platforms=(PlatformDiff(environment=environment, platform=platform, changes=changes),)
-    )
+def one(
+    *changes: Change, environment: str = "default", platform: str = "linux-64"
+) -> tuple[PlatformDiff, ...]:
+    return (PlatformDiff(environment=environment, platform=platform, changes=changes),)
 
 
 def test_lines() -> None:
