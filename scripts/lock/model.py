@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,6 +19,12 @@ def spec_name(spec: str) -> str:
     """Return the name at the beginning of a MatchSpec (`imath<3.2`), in lower case."""
     found = _NAME.match(spec)
     return found[1].lower() if found else ""
+
+
+def fill(record: Record, other: Record, fields: Iterable[str]) -> Record:
+    """Add what another row of the same artifact knows besides."""
+    missing = {key: getattr(other, key) for key in fields if getattr(record, key) is None}
+    return dataclasses.replace(record, **missing) if missing else record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

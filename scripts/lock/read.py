@@ -28,6 +28,7 @@ from scripts.lock.model import (
     LockPlatform,
     PlatformPackages,
     Unmirrorable,
+    fill,
 )
 from scripts.lock.safe_yaml import load_lock_text
 from scripts.workspace.settings import Kind
@@ -210,9 +211,8 @@ def _find(
     (first, row), *others = fitting
     for other, _ in others:
         if isinstance(first, LockedPackage) and isinstance(other, LockedPackage):
-            known = first.record
-            missing = {k: getattr(other.record, k) for k in _MERGED if getattr(known, k) is None}
-            first = dataclasses.replace(first, record=dataclasses.replace(known, **missing))
+            record = fill(first.record, other.record, _MERGED)
+            first = dataclasses.replace(first, record=record)
     return first, row
 
 
