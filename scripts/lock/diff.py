@@ -126,12 +126,13 @@ def diff(
     for name in filter(settings.is_mirrored, dict.fromkeys((*new, *old))):
         for platform, one, other in _paired(old.get(name, ()), new.get(name, ())):
             if settings.is_for(platform.name, platform.subdir):
-                is_plain = platform.name == platform.subdir
-                label = platform.name if is_plain else f"{platform.name} ({platform.subdir})"
                 changes, hotfixed = _compare(_by_name(one), _by_name(other), ranks)
                 found.append(
                     PlatformDiff(
-                        environment=name, platform=label, changes=changes, hotfixed=hotfixed
+                        environment=name,
+                        platform=platform.label,
+                        changes=changes,
+                        hotfixed=hotfixed,
                     )
                 )
     return tuple(each for each in found if each.changes or each.hotfixed)

@@ -98,6 +98,11 @@ class LockPlatform:
     subdir: str
     virtual_packages: tuple[str, ...] | None = None
 
+    @property
+    def label(self) -> str:
+        """Its name for people, with its subdir where that is another."""
+        return self.name if self.name == self.subdir else f"{self.name} ({self.subdir})"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformPackages:

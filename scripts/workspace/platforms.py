@@ -15,7 +15,7 @@ from scripts.core.files import write_atomically
 from scripts.core.report import Json, Report, to_json
 from scripts.core.subdir import NOARCH, check_subdir, is_known_subdir
 from scripts.core.typed_values import load_toml, parse_toml
-from scripts.workspace.model import Environment, Manifest, ManifestPlatform
+from scripts.workspace.model import Environment, Manifest
 from scripts.workspace.parse import parse_manifest, pixi_table, workspace_table
 from scripts.workspace.resolve import environment_platforms
 from scripts.workspace.settings import Settings
@@ -270,7 +270,7 @@ def show_platforms(manifest: Manifest, settings: Settings, console: Console) -> 
     rows: list[Json] = []
     for environment in manifest.environments:
         name, platforms = environment.name, environment_platforms(manifest, environment)
-        shown = ", ".join(_words(platform) for platform in platforms) or "none"
+        shown = ", ".join(platform.label for platform in platforms) or "none"
         is_mirrored = settings.is_mirrored(name)
         lines.append(f"{name.ljust(width)}  {shown}{'' if is_mirrored else '  (not mirrored)'}")
         rows.append({"name": name, "platforms": to_json(platforms), "mirrored": is_mirrored})
@@ -278,13 +278,6 @@ def show_platforms(manifest: Manifest, settings: Settings, console: Console) -> 
         lines.append(f"mirrored of these by the settings: {', '.join(settings.platforms)}")
     data = {"manifest": manifest.file_name, "environments": rows, "warnings": list(warnings)}
     return Report(lines=tuple(lines), data=data)
-
-
-def _words(platform: ManifestPlatform) -> str:
-    """Write a platform for people: its name, and what a name does not say."""
-    more = [] if platform.name == platform.subdir else [platform.subdir]
-    more += platform.virtual_packages
-    return f"{platform.name} ({', '.join(more)})" if more else platform.name
 
 
 def _unnarrowed(manifest: Manifest, settings: Settings) -> Iterator[str]:

@@ -187,7 +187,7 @@ def test_a_dry_run_with_a_channel_within_the_workspace(tmp_path: Path, upstream:
     tried = try_update(pixi(), made.workspace, planned(made))
     assert made.state() == state
     assert changed(before, tried) == ALL_OF_GROUP
-    assert check_satisfiability(made.workspace, tried)[0] == ()
+    assert check_satisfiability(made.workspace, tried) == ()
 
 
 def test_lock_renews_what_the_manifest_asks_for(made: PixiWorkspace) -> None:
@@ -196,12 +196,12 @@ def test_lock_renews_what_the_manifest_asks_for(made: PixiWorkspace) -> None:
     manifest = made.root / "pixi.toml"
     text = manifest.read_text(encoding="utf-8").replace('a = "*"', 'a = "2.*"')
     manifest.write_text(text, encoding="utf-8")
-    assert [problem.message for problem in check_satisfiability(made.workspace, before)[0]] == [
+    assert [problem.message for problem in check_satisfiability(made.workspace, before)] == [
         "environment default does not meet a requirement any more",
         "environment dev does not meet a requirement any more",
     ]
     after = renew_lock(pixi(), made.workspace)
-    assert check_satisfiability(made.workspace, after)[0] == ()
+    assert check_satisfiability(made.workspace, after) == ()
     assert "  ~ a  1.0 0 -> 2.0 0" in changed(before, after)
 
 
@@ -219,8 +219,8 @@ def test_the_channels_of_a_solve_group_are_those_of_all_its_members(
     made.publish()
     call_rattler("index", {"folder": str(made.upstream.folder / "more")})
     stale = read_lock(made.workspace.lock_path)
-    assert len(check_satisfiability(made.workspace, stale)[0]) >= 3  # all three environments
-    assert check_satisfiability(made.workspace, renew_lock(pixi(), made.workspace))[0] == ()
+    assert len(check_satisfiability(made.workspace, stale)) >= 3  # all three environments
+    assert check_satisfiability(made.workspace, renew_lock(pixi(), made.workspace)) == ()
 
 
 def test_the_lock_a_channel_was_made_from_is_remembered(made: PixiWorkspace) -> None:
