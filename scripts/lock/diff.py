@@ -172,7 +172,7 @@ def _by_name(rows: PlatformPackages | None) -> _Rows:
     """
     found: _Rows = {}
     if rows is not None:
-        for row in (*rows.packages, *rows.build_packages):
+        for row in rows.all_packages:
             identity = f"{row.channel}/{row.record.subdir}/{row.file_name}"
             found.setdefault((row.name, "conda"), {}).setdefault(identity, row)
         for other in rows.unmirrorable:

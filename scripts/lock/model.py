@@ -121,6 +121,11 @@ class PlatformPackages:
     sources: tuple[Unmirrorable, ...] = ()
 
     @property
+    def all_packages(self) -> tuple[LockedPackage, ...]:
+        """Every conda artifact that is wanted here."""
+        return (*self.packages, *self.build_packages)
+
+    @property
     def source_names(self) -> tuple[str, ...]:
         """The names of its source packages, in lower case; their rows add the version."""
         rows = (row for row in self.unmirrorable if row.kind is Kind.SOURCE)
@@ -157,5 +162,4 @@ class LockFile:
         """Every conda artifact of every environment and platform, repeated where shared."""
         for environment in self.environments:
             for rows in environment.platforms:
-                yield from rows.packages
-                yield from rows.build_packages
+                yield from rows.all_packages

@@ -141,7 +141,7 @@ def _artifacts(environments: tuple[LockedEnvironment, ...], layout: Layout) -> t
         package
         for environment in environments
         for rows in environment.platforms
-        for package in (*rows.packages, *rows.build_packages)
+        for package in rows.all_packages
     )
     # The reader shares rows between environments.
     for package in {id(package): package for package in every}.values():
