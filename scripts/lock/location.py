@@ -23,22 +23,19 @@ class Location:
     """The parts of a location: its last segment decoded, the subdir and channel it shows."""
 
     last: str
-    subdir: str | None
-    channel: str | None
+    subdir: str | None = None
+    channel: str | None = None
 
 
 def parse_location(location: str) -> Location:
     """Take a location of the lock apart."""
     url = _URL.match(location)
     if url is None:
-        return Location(re.split(r"[/\\]", location)[-1], None, None)
+        return Location(re.split(r"[/\\]", location)[-1])
     head, last = _head(location)
     channel = head.rpartition("/")[0]
-    return Location(
-        unquote(last),
-        url_subdir(location) if url[1].lower() in _WITH_SUBDIR else None,
-        channel if len(channel) > url.end() else None,
-    )
+    subdir = url_subdir(location) if url[1].lower() in _WITH_SUBDIR else None
+    return Location(unquote(last), subdir, channel if len(channel) > url.end() else None)
 
 
 def url_subdir(location: str) -> str | None:

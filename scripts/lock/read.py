@@ -159,10 +159,12 @@ def _platforms(top: Row) -> dict[str, LockPlatform]:
         name = row.required("name")
         if name in platforms:
             raise usage_error(top.subject, f"the platform {name} is there twice")
-        subdir = check_subdir(row.string("subdir") or name, f"{top.subject}: platform {name}")
-        # None recorded says nothing: pixi assumes the usual ones then (satisfiability/platform.rs).
-        packages = row.strings("virtual-packages") or None
-        platforms[name] = LockPlatform(name=name, subdir=subdir, virtual_packages=packages)
+        platforms[name] = LockPlatform(
+            name=name,
+            subdir=check_subdir(row.string("subdir") or name, f"{top.subject}: platform {name}"),
+            # None recorded says nothing: pixi assumes the usual ones (satisfiability/platform.rs).
+            virtual_packages=row.strings("virtual-packages") or None,
+        )
     return platforms
 
 
@@ -241,14 +243,13 @@ def _pypi(row: Row, location: str) -> Unmirrorable:
 
 
 def _fits(found: Found, row: Row, selector: Mapping[str, Any]) -> bool:
-    """Tell whether v6's extra words of a reference (name, version, build, subdir) fit."""
-    for key in ("name", "version", "build", "subdir"):
-        has = row.string(key)
-        if isinstance(found, LockedPackage):
-            has = getattr(found.record, key)
-        if isinstance(selector.get(key), str) and selector[key] != has:
-            return False
-    return True
+    """Tell whether v6's extra words of a reference fit."""
+    of = found.record if isinstance(found, LockedPackage) else None
+    return all(
+        selector[key] == (row.string(key) if of is None else getattr(of, key))
+        for key in ("name", "version", "build", "subdir")
+        if isinstance(selector.get(key), str)
+    )
 
 
 def _platform_packages(
