@@ -43,6 +43,8 @@ class ChangeKind(StrEnum):
     """To a version, or a build number, that is older: upstream may have withdrawn the newer one."""
     REUPLOADED = "re-uploaded"
     """The same file name from the same channel, and other bytes."""
+    HOTFIXED = "hotfixed"
+    """The same bytes, and other requirements."""
 
 
 # What each is called, the sign of its line, and how the line goes on behind the name.
@@ -54,6 +56,10 @@ _SHOWN: Final = {
     ChangeKind.REUPLOADED: (
         *("re-uploaded", "!"),
         "{after} has other bytes than before (re-uploaded)",
+    ),
+    ChangeKind.HOTFIXED: (
+        *("with other requirements (hotfix)", "="),
+        "{after} has other requirements than before (hotfix)",
     ),
 }
 
@@ -74,24 +80,17 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformDiff:
-    """The changes of one environment on one platform.
-
-    `hotfixed` are the packages whose bytes are the same and whose requirements are not.
-    """
+    """The changes of one environment on one platform."""
 
     environment: str
     platform: str
     changes: tuple[Change, ...]
-    hotfixed: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
         """How much changed in which way."""
         counts = Counter(change.kind for change in self.changes)
-        words = [f"{counts[kind]} {_SHOWN[kind][0]}" for kind in ChangeKind if counts[kind]]
-        if self.hotfixed:
-            words.append(f"{len(self.hotfixed)} with other requirements (hotfix)")
-        return ", ".join(words)
+        return ", ".join(f"{counts[kind]} {_SHOWN[kind][0]}" for kind in ChangeKind if counts[kind])
 
 
 _Row = LockedPackage | Unmirrorable
@@ -126,16 +125,10 @@ def diff(
     for name in filter(settings.is_mirrored, dict.fromkeys((*new, *old))):
         for platform, one, other in _paired(old.get(name, ()), new.get(name, ())):
             if settings.is_for(platform.name, platform.subdir):
-                changes, hotfixed = _compare(_by_name(one), _by_name(other), ranks)
-                found.append(
-                    PlatformDiff(
-                        environment=name,
-                        platform=platform.label,
-                        changes=changes,
-                        hotfixed=hotfixed,
-                    )
-                )
-    return tuple(each for each in found if each.changes or each.hotfixed)
+                changes = tuple(_compare(_by_name(one), _by_name(other), ranks))
+                label = platform.label
+                found.append(PlatformDiff(environment=name, platform=label, changes=changes))
+    return tuple(each for each in found if each.changes)
 
 
 def _paired(
@@ -180,29 +173,22 @@ def _by_name(rows: PlatformPackages | None) -> _Rows:
     return found
 
 
-def _compare(
-    before: _Rows, after: _Rows, ranks: Mapping[str, int]
-) -> tuple[tuple[Change, ...], tuple[str, ...]]:
-    """Compare package by package; return the changes, and the names of what was hotfixed."""
-    changes: list[Change] = []
-    hotfixed: dict[str, None] = {}
+def _compare(before: _Rows, after: _Rows, ranks: Mapping[str, int]) -> Iterator[Change]:
+    """Compare package by package."""
     for name, source in sorted(before.keys() | after.keys()):
         olds, news = before.get((name, source), {}), after.get((name, source), {})
         pairs = [(olds.pop(key), news.pop(key)) for key in sorted(olds.keys() & news)]
         if len(olds) == len(news) == 1:
-            pairs += zip(olds.values(), news.values(), strict=True)
-            olds, news = {}, {}
+            pairs.append((olds.popitem()[1], news.popitem()[1]))
         change = functools.partial(Change, name=name, source=source)
-        gone, come = sorted(map(_text, olds.values())), sorted(map(_text, news.values()))
-        changes += [change(kind=ChangeKind.REMOVED, before=text) for text in gone]
-        changes += [change(kind=ChangeKind.ADDED, after=text) for text in come]
+        for text in sorted(map(_text, olds.values())):
+            yield change(kind=ChangeKind.REMOVED, before=text)
+        for text in sorted(map(_text, news.values())):
+            yield change(kind=ChangeKind.ADDED, after=text)
         for one, other in pairs:
             kind, old, new = _change(one, other, ranks)
             if kind is not None:
-                changes.append(change(kind=kind, before=old, after=new))
-            elif _requirements(one) != _requirements(other):
-                hotfixed[name] = None
-    return tuple(changes), tuple(hotfixed)
+                yield change(kind=kind, before=old, after=new)
 
 
 def _text(row: _Row) -> str:
@@ -226,8 +212,10 @@ def _change(one: _Row, other: _Row, ranks: Mapping[str, int]) -> tuple[ChangeKin
     ):
         if old != new:  # told apart by that, then
             return ChangeKind.CHANGED, f"{before} {old}", f"{after} {new}"
-    is_new = are_other_bytes(one.record, other.record)
-    return ChangeKind.REUPLOADED if is_new else None, before, after
+    if are_other_bytes(one.record, other.record):
+        return ChangeKind.REUPLOADED, before, after
+    is_hotfix = _requirements(one.record) != _requirements(other.record)
+    return ChangeKind.HOTFIXED if is_hotfix else None, before, after
 
 
 def _folder(package: LockedPackage) -> str:
@@ -246,11 +234,8 @@ def _is_older(record: Record, other: Record, ranks: Mapping[str, int]) -> bool:
     return (mine, record.build_number) < (theirs, other.build_number)
 
 
-def _requirements(row: _Row) -> list[list[Any]]:
+def _requirements(of: Record) -> list[list[Any]]:
     """Return what a solver sees of a package; their order means nothing."""
-    if isinstance(row, Unmirrorable):
-        return []
-    of = row.record
     return [
         sorted(each) for each in (of.depends, of.constrains, of.extra_depends, of.track_features)
     ]
@@ -280,17 +265,12 @@ def markdown(diff: Sequence[PlatformDiff]) -> str:
 
 def _section(each: PlatformDiff) -> str:
     """Write one platform: a table, folded away where it is long."""
-    blocks = []
-    if each.changes:
-        head = ("| package | from | to | |", "| --- | --- | --- | --- |")
-        blocks.append("\n".join((*head, *map(_row, each.changes))))
-    if each.hotfixed:
-        names = ", ".join(map(_code, each.hotfixed))
-        blocks.append(f"Same artifact, other requirements (hotfix): {names}")
-    if len(each.changes) + len(each.hotfixed) <= _LONG:
-        return "\n\n".join([f"{_code(each.platform)}: {each.summary}", *blocks])
+    head = ("| package | from | to | |", "| --- | --- | --- | --- |")
+    table = "\n".join((*head, *map(_row, each.changes)))
+    if len(each.changes) <= _LONG:
+        return f"{_code(each.platform)}: {each.summary}\n\n{table}"
     summary = f"<code>{escape(_plain(each.platform))}</code>: {each.summary}"
-    return "\n\n".join([f"<details>\n<summary>{summary}</summary>", *blocks, "</details>"])
+    return f"<details>\n<summary>{summary}</summary>\n\n{table}\n\n</details>"
 
 
 def _row(change: Change) -> str:

@@ -17,15 +17,14 @@ SOME = (
             Change(kind=ChangeKind.CHANGED, name="moved", before="1 0", after="2 0"),
             Change(kind=ChangeKind.WENT_BACK, name="back", before="2 0", after="1 0"),
             Change(kind=ChangeKind.REUPLOADED, name="same", before="3 0", after="3 0"),
+            Change(kind=ChangeKind.HOTFIXED, name="fixed", before="4 0", after="4 0"),
             Change(kind=ChangeKind.ADDED, name="wheel", after="https://x.org/w.whl", source="pypi"),
         ),
-        hotfixed=("fixed",),
     ),
     PlatformDiff(
         environment="default",
         platform="p1 (linux-64)",
-        changes=(),
-        hotfixed=("fixed", "other"),
+        changes=(Change(kind=ChangeKind.HOTFIXED, name="fixed", before="4 0", after="4 0"),),
     ),
     PlatformDiff(
         environment="gpu",
@@ -52,8 +51,10 @@ def test_lines() -> None:
         "  ~ moved  1 0 -> 2 0",
         "  < back   went back 2 0 -> 1 0",
         "  ! same   3 0 has other bytes than before (re-uploaded)",
+        "  = fixed  4 0 has other requirements than before (hotfix)",
         "  + wheel  [pypi] https://x.org/w.whl",
-        "default, p1 (linux-64): 2 with other requirements (hotfix)",
+        "default, p1 (linux-64): 1 with other requirements (hotfix)",
+        "  = fixed  4 0 has other requirements than before (hotfix)",
         "gpu, win-64: 1 added",
         "  + new  1.0 0",
     )
@@ -79,13 +80,14 @@ def test_markdown() -> None:
 | `moved` | `1 0` | `2 0` | changed |
 | `back` | `2 0` | `1 0` | went back |
 | `same` | `3 0` | `3 0` | re-uploaded |
+| `fixed` | `4 0` | `4 0` | with other requirements (hotfix) |
 | `wheel` |  | `https://x.org/w.whl` | pypi, added |
 
-Same artifact, other requirements (hotfix): `fixed`
+`p1 (linux-64)`: 1 with other requirements (hotfix)
 
-`p1 (linux-64)`: 2 with other requirements (hotfix)
-
-Same artifact, other requirements (hotfix): `fixed`, `other`
+| package | from | to | |
+| --- | --- | --- | --- |
+| `fixed` | `4 0` | `4 0` | with other requirements (hotfix) |
 
 ### `gpu`
 
