@@ -176,7 +176,7 @@ def _read_packages(top: Row, version: int) -> _References:
             kind, location = fields.get("kind"), fields.get("url") or fields.get("path")
         else:
             kind = next((each for each in _KINDS if isinstance(fields.get(each), str)), None)
-            location = fields.get(kind)
+            location = fields.get(kind or "")
         if kind not in _KINDS or not isinstance(location, str):
             shown = ", ".join(sorted(fields)[:8])
             raise usage_error(top.subject, "a package of no known kind", ("keys", shown))

@@ -17,6 +17,7 @@ from scripts.core.channel_url import channel_base_url
 from scripts.core.errors import Problem, usage_problem
 from scripts.core.rattler_child import call_rattler
 from scripts.core.redact import redact, without_secrets
+from scripts.core.report import Json
 from scripts.lock.location import is_path
 from scripts.lock.model import (
     LockedEnvironment,
@@ -132,12 +133,13 @@ def _questions(
 
 def _unmet(questions: Sequence[_Question], root: PurePath) -> Iterator[Problem]:
     """Ask rattler all at once, whether each package meets its requirement."""
-    pairs = [
+    pairs: list[Json] = [
         {"spec": each.spec, "record": {key: getattr(package.record, key) for key in _MATCHED}}
         for *_, each, package in questions
         if package is not None
     ]
-    answers: Any = iter(call_rattler("matches", {"pairs": pairs}) if pairs else ())
+    reply: Any = call_rattler("matches", {"pairs": pairs}) if pairs else ()
+    answers = iter(reply)
     failed: dict[tuple[str, str, str], list[str]] = {}
     for environment, platform, requirement, package in questions:
         actual = f"no {requirement.name}"

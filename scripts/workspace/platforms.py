@@ -14,7 +14,7 @@ from typing import Any, Final
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, usage_error
 from scripts.core.files import write_atomically
-from scripts.core.report import Report, to_json
+from scripts.core.report import Json, Report, to_json
 from scripts.core.subdir import NOARCH, check_subdir, is_known_subdir
 from scripts.core.typed_values import Table, load_toml, parse_toml
 from scripts.workspace.model import Manifest
@@ -75,7 +75,8 @@ def change_platforms(
     if after == before:
         return PlatformEdit(text=text, table=path, before=before, after=after)
     gone = [position for position, each in enumerate(before) if each in remove]
-    edited, notes = _edit_list(text, path, gone, new, name), ()
+    edited = _edit_list(text, path, gone, new, name)
+    notes: tuple[str, ...] = ()
     undeclared = tuple(each for each in new if each not in declared)
     if undeclared and declared and path != every:
         # As `pixi workspace platform add --feature` does: pixi before 0.71, and one whose
@@ -224,7 +225,7 @@ def show_platforms(manifest: Manifest, settings: Settings, console: Console) -> 
     warnings = tuple(_unnarrowed(manifest, settings))
     for warning in warnings:
         console.warn(warning)
-    rows: list[dict[str, Any]] = []
+    rows: list[Json] = []
     lines: list[str] = []
     width = max(len(environment.name) for environment in manifest.environments)
     for each in manifest.environments:
@@ -237,7 +238,8 @@ def show_platforms(manifest: Manifest, settings: Settings, console: Console) -> 
         )
     if settings.platforms is not None:
         lines.append(f"mirrored of these by the settings: {', '.join(settings.platforms)}")
-    data = {"manifest": manifest.file_name, "environments": rows, "warnings": warnings}
+    name = manifest.file_name
+    data: dict[str, Json] = {"manifest": name, "environments": rows, "warnings": warnings}
     return Report(lines=tuple(lines), data=data)
 
 
