@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import getitem
-from typing import Any, Final
+from typing import Final
 
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, usage_error
