@@ -132,6 +132,8 @@ class MirrorState:
     lost: tuple[Path, ...] = ()
     """Folders of workspaces of which nobody knows any more what they name: their lock is there."""
     removals: tuple[Removal, ...] = ()
+    before_relayout: tuple[PurePosixPath, ...] | None = None
+    """What lay in channels of the other layout before a relayout began; None: none is under way."""
 
 
 def read_state(place: ChannelPlace) -> MirrorState:
@@ -147,12 +149,18 @@ def read_state(place: ChannelPlace) -> MirrorState:
             workspaces=workspaces,
             lost=lost,
             removals=waiting,
+            before_relayout=None
+            if channel is None or channel.get("before-relayout") is None
+            else tuple(map(_inside, channel["before-relayout"])),
         )
 
 
-def write_channel(place: ChannelPlace, layout: Layout, *, is_adopted: bool) -> None:
+def write_channel(place: ChannelPlace, state: MirrorState) -> None:
     """Note the layout of the channel folder, and whether all that need it are known."""
-    _write(place.state / _CHANNEL, {"layout": layout, "adopted": is_adopted})
+    document: dict[str, Any] = {"layout": state.layout, "adopted": state.is_adopted}
+    if state.before_relayout is not None:
+        document["before-relayout"] = [str(each) for each in state.before_relayout]
+    _write(place.state / _CHANNEL, document)
 
 
 def write_removals(place: ChannelPlace, removals: Iterable[Removal]) -> None:

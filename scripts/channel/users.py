@@ -146,9 +146,9 @@ def note_layout(workspace: Workspace, state: MirrorState, layout: Layout) -> Non
     if state.layout is None:
         # Records that no state knows of may be those of other workspaces.
         has_records = any(any((folder / each).glob("*/repodata.json")) for each in channels)
-        write_channel(workspace.place, layout, is_adopted=not has_records)
+        write_channel(workspace.place, replace(state, layout=layout, is_adopted=not has_records))
     elif not channels:  # the folder was emptied
-        write_channel(workspace.place, layout, is_adopted=state.is_adopted)
+        write_channel(workspace.place, replace(state, layout=layout, before_relayout=None))
 
 
 def _own(workspace: Workspace, lock: bytes) -> WorkspaceState:

@@ -14,7 +14,7 @@ from stat import S_ISLNK, S_ISREG
 from typing import Final
 
 from scripts.channel.inventory import cannot_read, files_below
-from scripts.channel.removals import still_waiting
+from scripts.channel.removals import still_waiting, to_remove
 from scripts.channel.state import Removal
 from scripts.channel.users import ChannelUsers
 from scripts.core.artifact import Artifact
@@ -151,6 +151,27 @@ def _regular(file: Path, status: os.stat_result) -> os.stat_result | None:
     return status if S_ISREG(status.st_mode) else None
 
 
+def waiting_files(folder: Path, users: ChannelUsers) -> tuple[Removal, ...]:
+    """Return what waits for its removal.
+
+    Where a relayout was killed and this is the old layout again, what it has made counts, too.
+    """
+    state = users.state
+    waiting = still_waiting(folder, state.removals, users.named())
+    if state.before_relayout is None or state.layout is not users.own.layout:
+        return waiting
+    known = {*state.before_relayout, *(each.path for each in waiting)}
+    made = files_of_layout(folder, users.own.layout.other) - known
+    return (*waiting, *to_remove(folder, sorted(made), None))
+
+
+def files_of_layout(folder: Path, layout: Layout) -> set[PurePosixPath]:
+    """Return all artifacts and index files that are there in channels of a layout."""
+    nothing = Selection(layout=layout, environments=(), artifacts=(), channels=(), excluded=())
+    channels = read_channels(folder, nothing)
+    return {path for each in channels for path in (*each.there, *each.index_files)}
+
+
 def is_artifact_path(path: PurePosixPath) -> bool:
     """Tell whether an artifact could be here: named like one, in a subdir."""
     return is_known_subdir(path.parent.name) and parse_file_name(path.name) is not None
@@ -229,12 +250,13 @@ def classify_files(
 ) -> ChannelFiles:
     """Put every file of the channel folder into its class."""
     named = users.named()
-    waiting = {each.path: each for each in still_waiting(folder, users.state.removals, named)}
+    waiting = {each.path: each for each in waiting_files(folder, users)}
     files = sorted(files_below(folder), key=lambda each: each[0])
     channels = read_channels(folder, selection, waiting, files)
     indexed = {
         each.path: each for channel in channels for each in read_indexed(folder, channel, console)
     }
+    index_files = {path for channel in channels for path in channel.index_files}
     mirrored: list[ChannelFile] = []
     index: list[ChannelFile] = []
     untracked: list[ChannelFile] = []
@@ -246,7 +268,7 @@ def classify_files(
         elif path in named:
             mirrored.append(file)
         elif path not in indexed:
-            (index if is_index_path(path) else untracked).append(file)
+            (index if path in index_files else untracked).append(file)
     return ChannelFiles(
         mirrored=tuple(mirrored),
         index=tuple(index),

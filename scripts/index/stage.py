@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 
 from scripts.channel.digest_cache import DigestCache
 from scripts.channel.prepare import clear_staging
-from scripts.channel.removals import is_due, now, remove, still_waiting, to_remove
-from scripts.channel.state import Removal, write_removals
+from scripts.channel.removals import is_due, now, remove, to_remove
+from scripts.channel.state import Removal, write_channel, write_removals
 from scripts.channel.users import ChannelUsers, save_workspace
 from scripts.core.channel_paths import ChannelPlace
 from scripts.core.console import Console
@@ -33,6 +33,7 @@ from scripts.index.files import (
     read_channels,
     read_indexed,
     retained_line,
+    waiting_files,
 )
 from scripts.index.indexer import Indexer, find_indexer
 from scripts.index.repodata import REPODATA, SHARDS
@@ -62,7 +63,7 @@ def index(
     """
     place, folder = workspace.place, workspace.place.folder
     try:
-        waiting = still_waiting(folder, users.state.removals, users.named())
+        waiting = waiting_files(folder, users)
         waiting += to_remove(folder, dropping or (), None)
         channels = read_channels(folder, selection, frozenset(each.path for each in waiting))
         _refuse_links(folder, channels)
@@ -84,13 +85,17 @@ def index(
         removals = tuple(replace(each, dropped=each.dropped or when) for each in dropped)
         if removals != users.state.removals:
             write_removals(place, removals)
+        state = replace(users.state, removals=removals)
+        if state.before_relayout is not None and state.layout is selection.layout:
+            state = replace(state, before_relayout=None)  # what it made is on the list now
+            write_channel(place, state)
         removed: tuple[Removal, ...] = ()
         if outcome.is_changed and dropping is None:
             grace = workspace.settings.grace
             due = [each for each in removals if is_due(each, grace, when)]
             left = [each for each in removals if not is_due(each, grace, when)]
             removed = remove(place, due, left) if due else ()
-        present = replace(users, state=replace(users.state, removals=removals), last=None)
+        present = replace(users, state=state, last=None)
         files = classify_files(folder, selection, present, console)
         return _report(channels, files, outcome, removed)
     except BrokenPipeError:  # nobody reads what is printed

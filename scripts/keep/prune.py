@@ -91,7 +91,7 @@ def adopt(workspace: Workspace, lock: LockFile, console: Console) -> Report:
     layout = users.state.layout or selection.layout
     for lost in users.state.lost:
         remove_folder(lost)
-    write_channel(workspace.place, layout, is_adopted=True)
+    write_channel(workspace.place, replace(users.state, layout=layout, is_adopted=True))
     lines = [f"adopted: {workspace.settings.channel_dir} is shared with no unknown workspace"]
     lines += [f"  now retained, so that `prune` removes it: {each.path}" for each in files.retained]
     return Report(

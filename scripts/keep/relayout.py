@@ -29,7 +29,13 @@ from scripts.core.report import Report, counted
 from scripts.core.symlinks import refuse_obstacles
 from scripts.fetch.download import link_or_copy_artifact
 from scripts.fetch.stage import fetch
-from scripts.index.files import Channel, IndexedArtifact, read_channels, read_indexed
+from scripts.index.files import (
+    Channel,
+    IndexedArtifact,
+    files_of_layout,
+    read_channels,
+    read_indexed,
+)
 from scripts.index.stage import index
 from scripts.lock.model import LockFile
 from scripts.lock.select import Selection
@@ -46,9 +52,9 @@ def relayout(
     """
     whole = select_by_settings(workspace, lock)
     users = read_users(workspace, lock, relayout=True)
-    if users.state.layout is whole.layout:
-        return _outcome(whole.layout, ())
     channels = _channels(workspace, whole.layout.other)
+    if users.state.layout is whole.layout or (users.state.layout is None and not channels):
+        return _outcome(whole.layout, ())
     indexed = {
         each.path: each
         for channel in channels
@@ -57,11 +63,17 @@ def relayout(
     moved, dropped = _plan(users, indexed, {path for each in channels for path in each.there})
     if dropped and not drop_retained:
         raise _no_place(dropped)
+    state = replace(users.state, layout=whole.layout.other)
+    if state.before_relayout is None:  # what comes to be there from now on is of this relayout
+        waiting = {each.path for each in state.removals}
+        before = files_of_layout(workspace.place.folder, whole.layout) - waiting
+        state = replace(state, before_relayout=tuple(sorted(before)))
+        write_channel(workspace.place, state)
     _link(workspace, users, moved, indexed, console)
     taken = set(moved.values())  # one may still wait for its removal since the layout before
-    removals = tuple(each for each in users.state.removals if each.path not in taken)
+    removals = tuple(each for each in state.removals if each.path not in taken)
     write_removals(workspace.place, removals)
-    users = replace(users, state=replace(users.state, removals=removals))
+    users = replace(users, state=replace(state, removals=removals))
     report = fetch(workspace, whole, console)
     if not report.problems:
         extra = {new: indexed[old].record for old, new in moved.items() if old in indexed}
@@ -164,7 +176,7 @@ def _end(workspace: Workspace, layout: Layout, old: Sequence[PurePosixPath]) -> 
     there |= {path for each in channels for path in each.index_files}
     waiting = to_remove(place.folder, sorted(there), now())
     write_removals(place, (*waiting, *state.removals))
-    write_channel(place, layout, is_adopted=state.is_adopted)
+    write_channel(place, replace(state, layout=layout, before_relayout=None))
     return _outcome(layout, waiting)
 
 

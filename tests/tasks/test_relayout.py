@@ -191,6 +191,51 @@ def test_a_killed_relayout_is_finished_by_the_next(
     assert world.artifacts() == [f"{world.host}/ch/noarch/{name}-1.0-0.conda" for name in "ab"]
 
 
+@pytest.mark.parametrize("killed_at", ["_link", "fetch", "index", "_end"])
+def test_a_killed_relayout_is_undone_in_the_old_layout(
+    world: World,
+    killed_at: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What it made waits for its removal; what somebody had laid there before stays."""
+    a, b = world.package("a"), world.package("b")
+    assert run(mirror, world.workspace("one", [a, b], "flat")) == 0
+    mine = world.root / "common" / "x" / "noarch" / "mine-1.0-0.conda"
+    mine.parent.mkdir(parents=True)
+    shutil.copyfile(world.root / "common" / "noarch" / "a-1.0-0.conda", mine)
+    original = getattr(relayout, killed_at)
+
+    def die(*given: object, **options: object) -> None:
+        if killed_at != "_end":
+            original(*given, **options)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(relayout, killed_at, die)
+        one = world.workspace("one", [a, b], "by-channel")
+        assert run(mirror, one, "--relayout") == 130
+    made = [f"{world.host}/ch/noarch/{name}-1.0-0.conda" for name in "ab"]
+    flat = ["noarch/a-1.0-0.conda", "noarch/b-1.0-0.conda"]
+    assert world.artifacts() == [*made, *flat, "x/noarch/mine-1.0-0.conda"]
+    one = world.workspace("one", [a, b], "flat")
+    capsys.readouterr()
+    for task, options in ((verify, ("--level", "files,index")), (mirror, ()), (verify, ())):
+        assert run(task, one, *options, "--json") == 0
+        told = json.loads(capsys.readouterr().out)
+        files = told.get("verify", told)["channel-files"]
+        waiting = [each["path"] for each in files["waiting-for-removal"]["paths"]]
+        assert set(made) <= set(waiting)
+        assert files["untracked"]["paths"] == [
+            {"path": "x/noarch/mine-1.0-0.conda", "size": mine.stat().st_size}
+        ]
+        assert files["index"]["files"] == 5
+    assert run(prune, one, "--now") == 0
+    assert world.artifacts() == [*flat, "x/noarch/mine-1.0-0.conda"]
+    assert not (world.root / "common" / world.host).exists()
+    assert run(verify, one, "--level", "files,index") == 0
+
+
 def test_what_is_untracked_stays(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     """An artifact of somebody's own that no index names: left alone, before and after."""
     one = world.workspace("one", [world.package("a")], "flat")
@@ -284,8 +329,11 @@ def test_a_disk_that_takes_no_link_is_named(
     one = world.workspace("one", [world.package("a")], "by-channel")
 
     def full(self: Path, target: Path) -> Path:
+        if target.suffix != ".conda":
+            return rename(self, target)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self), None, str(target))
 
+    rename = Path.replace
     capsys.readouterr()
     with monkeypatch.context() as patched:
         patched.setattr(Path, "replace", full)
