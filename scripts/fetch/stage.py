@@ -59,7 +59,7 @@ def fetch(
     found = check_artifacts(place.folder, selection.artifacts, digests)
     plan = make_plan(selection.artifacts, found)
     wanted = (*plan.to_download, *(each for _, each in plan.copies))
-    refuse_obstacles(place.folder, (each.path for each in wanted))
+    refuse_obstacles(place.folder, (each.path for each in selection.artifacts))
     if wanted:
         free = free_bytes(place.folder)
         for line in (*undeclared_lines(selection.environments), plan.headline(free)):

@@ -7,7 +7,7 @@ workspace does, waiting what an earlier index named, untracked all else.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from stat import S_ISLNK, S_ISREG
@@ -26,6 +26,7 @@ from scripts.core.record import Record
 from scripts.core.report import Json, counted, human_size
 from scripts.core.scratch import is_scratch
 from scripts.core.subdir import NOARCH, is_known_subdir
+from scripts.core.symlinks import refuse_obstacles
 from scripts.index.readback import read_checksummed_records
 from scripts.index.repodata import (
     LARGEST,
@@ -149,6 +150,16 @@ def _regular(file: Path, status: os.stat_result) -> os.stat_result | None:
         except OSError:
             return None
     return status if S_ISREG(status.st_mode) else None
+
+
+def refuse_links(folder: Path, channels: Iterable[Channel]) -> None:
+    """Refuse links and folders in place of what is written, also of subdirs now empty."""
+    subdirs = sorted(subdir for each in channels for subdir in each.subdirs)
+    refuse_obstacles(
+        folder,
+        [subdir / name for subdir in subdirs for name in INDEX_FILES],
+        [subdir / SHARDS for subdir in subdirs],
+    )
 
 
 def waiting_files(folder: Path, users: ChannelUsers) -> tuple[Removal, ...]:

@@ -21,10 +21,8 @@ from scripts.core.files import naming
 from scripts.core.files import replace as replace_file
 from scripts.core.record import RECORD_FIELDS, Record
 from scripts.core.report import Json, Report, counted
-from scripts.core.symlinks import refuse_obstacles
 from scripts.fetch.archives import check_new_archives
 from scripts.index.files import (
-    INDEX_FILES,
     OLDEST_COMPLETE,
     Channel,
     ChannelFiles,
@@ -32,11 +30,12 @@ from scripts.index.files import (
     classify_files,
     read_channels,
     read_indexed,
+    refuse_links,
     retained_line,
     waiting_files,
 )
 from scripts.index.indexer import Indexer, find_indexer
-from scripts.index.repodata import REPODATA, SHARDS
+from scripts.index.repodata import REPODATA
 from scripts.lock.select import Selection
 from scripts.workspace.workspace import Workspace
 
@@ -66,7 +65,7 @@ def index(
         waiting = waiting_files(folder, users)
         waiting += to_remove(folder, dropping or (), None)
         channels = read_channels(folder, selection, frozenset(each.path for each in waiting))
-        _refuse_links(folder, channels)
+        refuse_links(folder, channels)
         digests = DigestCache(place.digests)
         problems = [problem for each in channels for problem in _unfit_artifacts(each, digests)]
         if problems:
@@ -103,16 +102,6 @@ def index(
     except OSError as error:
         name, reason = error.filename or str(folder), error.strerror or str(error)
         raise usage_error(str(name), f"cannot be read or written: {reason}") from error
-
-
-def _refuse_links(folder: Path, channels: Sequence[Channel]) -> None:
-    """Refuse links and folders in place of what is written, also of subdirs now empty."""
-    subdirs = sorted(subdir for each in channels for subdir in each.subdirs)
-    refuse_obstacles(
-        folder,
-        [subdir / name for subdir in subdirs for name in INDEX_FILES],
-        [subdir / SHARDS for subdir in subdirs],
-    )
 
 
 def _unfit_artifacts(channel: Channel, digests: DigestCache) -> Iterable[Problem]:
@@ -238,12 +227,14 @@ def _identify(channel: Channel, indexer: Indexer) -> str:
 
 
 def _digest_of_files(folder: Path, paths: Sequence[PurePosixPath]) -> str:
-    """Digest the names and bytes of a channel's index files.
+    """Digest the names and bytes of a channel's index files, and which of them are but links.
 
     Every byte is read: a disk may lose a bit and leave a file's size and time as they were.
     """
     read = hashlib.sha256()
     for path in paths:
+        if (folder / path).is_symlink():
+            read.update(b"link\n")
         digest = hashlib.sha256((folder / path).read_bytes()).hexdigest()
         read.update(f"{path}\0{digest}\n".encode(errors="surrogateescape"))
     return read.hexdigest()

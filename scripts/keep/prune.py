@@ -26,7 +26,14 @@ from scripts.core.console import Console
 from scripts.core.errors import MirrorError, Problem, usage_error
 from scripts.core.files import remove_folder
 from scripts.core.report import Json, Report, counted, human_size
-from scripts.index.files import ChannelFile, ChannelFiles, classify_files, is_artifact_path
+from scripts.index.files import (
+    ChannelFile,
+    ChannelFiles,
+    classify_files,
+    is_artifact_path,
+    read_channels,
+    refuse_links,
+)
 from scripts.index.stage import index
 from scripts.lock.model import LockFile
 from scripts.workspace.workspace import Workspace
@@ -49,6 +56,7 @@ def prune(
     """
     place, grace = workspace.place, workspace.settings.grace
     users, selection = read_users(workspace, lock), select_by_settings(workspace, lock)
+    refuse_links(place.folder, read_channels(place.folder, selection))
     files = classify_files(place.folder, selection, users, console)
     dropped = _dropped(files, users, drop)
     if dropped and not users.state.is_adopted:

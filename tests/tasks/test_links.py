@@ -1,0 +1,55 @@
+"""A link in the channel folder leads out of it: nothing is written, or removed, through one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tasks import fetch, index, prune
+from tests.support.mirrors import Mirror, make_mirror, rows
+from tests.support.packages import TinyPackage
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="links are for few on Windows")
+
+
+def indexed_mirror(folder: Path) -> Mirror:
+    """Make a mirror of one artifact."""
+    mirror = make_mirror(folder / "w")
+    mirror.lock(rows(folder / "upstream", (TinyPackage(name="a"),)))
+    mirror.index()
+    return mirror
+
+
+def test_a_link_in_place_of_a_subdir_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Even where all is behind it that should be in the subdir."""
+    mirror = indexed_mirror(tmp_path)
+    outside, linked = tmp_path / "outside", mirror.folder / "noarch"
+    linked.rename(outside)
+    linked.symlink_to(outside)
+    before = {each: each.lstat() for each in outside.rglob("*")}
+    for task in (fetch, index, prune):
+        capsys.readouterr()
+        assert task.main(["--manifest-path", str(mirror.root)]) == 2
+        assert capsys.readouterr().err == (
+            f"error: noarch: a link, through which nothing is written\n  leads to  {outside}\n"
+            "help: remove it, then run this again\n"
+        )
+    assert {each: each.lstat() for each in outside.rglob("*")} == before
+
+
+@pytest.mark.parametrize("name", ["repodata.json", "repodata_shards.msgpack.zst"])
+def test_a_link_in_place_of_an_index_file_is_replaced(tmp_path: Path, name: str) -> None:
+    """Even by the same bytes: what it leads to does not come along when the channel is carried."""
+    mirror = indexed_mirror(tmp_path)
+    outside, linked = tmp_path / "outside", mirror.folder / "noarch" / name
+    linked.rename(outside)
+    linked.symlink_to(outside)
+    before = outside.stat()
+    assert index.main(["--manifest-path", str(mirror.root), "-q"]) == 0
+    assert not linked.is_symlink()
+    assert linked.read_bytes() == outside.read_bytes()
+    assert outside.stat().st_mtime_ns == before.st_mtime_ns
