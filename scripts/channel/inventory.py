@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from stat import S_ISREG
+from typing import Final
 
 from scripts.channel.digest_cache import DigestCache
 from scripts.core.artifact import Artifact
@@ -17,6 +18,8 @@ from scripts.core.file_name import parse_file_name
 from scripts.core.files import hash_file
 from scripts.core.record import Digest
 from scripts.core.subdir import is_known_subdir
+
+SEE_TO_DISK: Final = "see to the disk and its permissions, then run this again"
 
 
 class ArtifactStatus(StrEnum):
@@ -87,7 +90,8 @@ def find_channels(folder: Path) -> tuple[PurePosixPath, ...]:
 
 def cannot_read(error: OSError, path: Path) -> MirrorError:
     """Make the error of exit code 2 for what the system does not let us read."""
-    return usage_error(str(error.filename or path), f"cannot be read: {error.strerror}")
+    message = f"cannot be read: {error.strerror}"
+    return usage_error(str(error.filename or path), message, help=SEE_TO_DISK)
 
 
 def check_artifacts(

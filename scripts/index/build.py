@@ -238,6 +238,8 @@ def _rewrite_shard_index(subdir: Path, records: SubdirRecords) -> None:
 
 def _of_the_indexer(problem: Problem, indexer: Indexer) -> Problem:
     """Say that the indexer did this: nothing of it has become visible."""
+    if problem.code is not ExitCode.FINDINGS:  # the disk
+        return problem
     return replace(
         problem,
         code=ExitCode.PROGRAM,

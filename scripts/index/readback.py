@@ -13,7 +13,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Final, TypeVar
 
-from scripts.core.errors import Problem
+from scripts.channel.inventory import SEE_TO_DISK
+from scripts.core.errors import ExitCode, Problem
 from scripts.core.files import read_regular
 from scripts.core.record import Record
 from scripts.index.repodata import (
@@ -107,10 +108,19 @@ def read_subdir_index(folder: Path, shown: PurePosixPath) -> IndexReading:
 def _read(file: Path, shown: PurePosixPath) -> bytes:
     try:
         return read_regular(file, LARGEST)
+    except FileNotFoundError:
+        raise damaged(str(shown), "is missing") from None
     except OSError as error:
-        missing = isinstance(error, FileNotFoundError)
-        message = "is missing" if missing else f"cannot be read: {error.strerror}"
-        raise damaged(str(shown), message) from None
+        [problem] = damaged(str(shown), f"cannot be read: {error.strerror}").problems
+        if file.is_dir():
+            message, help_line = (
+                "a folder is where a file must go",
+                "remove it, then pixi run index",
+            )
+            problem = dataclasses.replace(problem, message=message, help=help_line)
+        else:  # of the machine, which is no finding
+            problem = dataclasses.replace(problem, code=ExitCode.USAGE, help=SEE_TO_DISK)
+        raise DamagedIndexError(problem) from None
 
 
 def _read_shard_index(folder: Path, shown: PurePosixPath) -> ShardIndex:

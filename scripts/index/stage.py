@@ -10,6 +10,7 @@ from operator import attrgetter
 from pathlib import Path, PurePosixPath
 
 from scripts.channel.digest_cache import DigestCache
+from scripts.channel.inventory import SEE_TO_DISK
 from scripts.channel.prepare import clear_staging
 from scripts.channel.removals import is_due, now, remove, to_remove
 from scripts.channel.state import Removal, write_channel, write_removals
@@ -101,7 +102,8 @@ def index(
         raise
     except OSError as error:
         name, reason = error.filename or str(folder), error.strerror or str(error)
-        raise usage_error(str(name), f"cannot be read or written: {reason}") from error
+        message = f"cannot be read or written: {reason}"
+        raise usage_error(str(name), message, help=SEE_TO_DISK) from error
 
 
 def _unfit_artifacts(channel: Channel, digests: DigestCache) -> Iterable[Problem]:

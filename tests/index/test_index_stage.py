@@ -412,7 +412,10 @@ def test_a_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(MirrorError) as caught:
         mirror.index()
-    assert str(caught.value) == f"{folder}: cannot be read: Permission denied"
+    assert str(caught.value) == (
+        f"{folder}: cannot be read: Permission denied\n"
+        "help: see to the disk and its permissions, then run this again"
+    )
     assert caught.value.problems[0].code is ExitCode.USAGE
 
 

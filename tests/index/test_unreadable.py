@@ -1,0 +1,71 @@
+"""Index files that cannot be read or written: whose fault it is, and what mends it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from scripts.core.files import read_regular
+from tasks import index, verify
+from tests.support.mirrors import Mirror, make_mirror, rows
+from tests.support.packages import TinyPackage
+
+DISK = "help: see to the disk and its permissions, then run this again\n"
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Mirror:
+    made = make_mirror(tmp_path / "w")
+    made.lock(rows(tmp_path / "upstream", (TinyPackage(name="a"),)))
+    made.index()
+    return made
+
+
+def test_a_folder_in_place_of_one(mirror: Mirror, capsys: pytest.CaptureFixture[str]) -> None:
+    """`index` alone cannot mend it: somebody's files may be in it."""
+    where = ["--manifest-path", str(mirror.root)]
+    file = mirror.folder / "noarch" / "repodata.json.zst"
+    file.unlink()
+    file.mkdir()
+    capsys.readouterr()
+    assert verify.main([*where, "--level", "index", "-q"]) == 1
+    assert capsys.readouterr().err == (
+        "error: noarch/repodata.json.zst: a folder is where a file must go\n"
+        "help: remove it, then pixi run index\n"
+    )
+    file.rmdir()
+    assert index.main([*where, "-q"]) == verify.main([*where, "--level", "index", "-q"]) == 0
+
+
+def test_trouble_of_the_disk_is_no_finding(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing(path: Path, limit: int) -> bytes:
+        if path.name == "repodata.json.zst":
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return read_regular(path, limit)
+
+    monkeypatch.setattr("scripts.index.readback.read_regular", failing)
+    capsys.readouterr()
+    where = ["--manifest-path", str(mirror.root)]
+    assert verify.main([*where, "--level", "index", "-q"]) == 2
+    assert capsys.readouterr().err == (
+        f"error: noarch/repodata.json.zst: cannot be read: {os.strerror(errno.EIO)}\n{DISK}"
+    )
+
+
+def test_a_full_disk_is_told_with_what_to_do(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(self: Path, target: Path) -> Path:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self), None, str(target))
+
+    (mirror.folder / "noarch" / "repodata.json").unlink()
+    monkeypatch.setattr(Path, "replace", full)
+    capsys.readouterr()
+    assert index.main(["--manifest-path", str(mirror.root), "-q"]) == 2
+    err = capsys.readouterr().err
+    assert f": cannot be read or written: {os.strerror(errno.ENOSPC)}\n{DISK}" in err
