@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -32,7 +31,7 @@ from scripts.core.files import replace as replace_file
 from scripts.core.record import Record, record_to_json
 from scripts.core.subdir import NOARCH
 from scripts.index.compare import compare_records, normalise_specs
-from scripts.index.files import OLDEST_COMPLETE, Channel, IndexedArtifact
+from scripts.index.files import OLDEST_COMPLETE, Channel
 from scripts.index.indexer import Indexer, run_indexer
 from scripts.index.readback import read_subdir_index
 from scripts.index.records import BadRecordError, parse_record, read_index_record
@@ -41,9 +40,8 @@ from scripts.index.repodata import (
     REPODATA,
     REPODATA_ZST,
     SHARD_INDEX,
-    SHARDS,
     DamagedIndexError,
-    damaged,
+    damage,
     render_repodata,
     rewrite_shard_index,
 )
@@ -60,24 +58,10 @@ _SINGLE: Final = (
 _MANY: Final = ("constrains", "track_features", "features")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubdirRecords:
-    """The records of one subdir by path: of the lock, and of other artifacts that stay indexed."""
-
-    path: PurePosixPath
-    locked: Mapping[PurePosixPath, Record]
-    kept: Mapping[PurePosixPath, Record]
-
-    def records(self) -> Iterator[tuple[PurePosixPath, Record]]:
-        """Yield all records."""
-        yield from self.locked.items()
-        yield from self.kept.items()
-
-
 def rebuild_index(
     place: ChannelPlace,
     channel: Channel,
-    kept: Sequence[IndexedArtifact],
+    retained: Mapping[PurePosixPath, Record],
     *,
     digests: DigestCache,
     indexer: Indexer,
@@ -85,54 +69,72 @@ def rebuild_index(
 ) -> list[PurePosixPath]:
     """Build the index of a channel where nobody sees it, and then publish it; return its files.
 
-    `kept` are artifacts in no lock that stay indexed, `named` is all that any workspace names.
+    `retained` are artifacts in no lock that stay indexed, `named` is all that any workspace names.
     Raises the error of exit code 4 with all that is not as it should be, or of 2 with all records
     that could not be indexed, or of 1 with every artifact that had to be read and could not be.
     """
-    folder = place.folder
-    locked, problems = read_locked_records(folder, channel, digests)
+    locked, problems = read_locked_records(place.folder, channel, digests)
     if problems:
         raise MirrorError(*problems)
-    subdirs = _by_subdir(channel, locked, {each.path: each.record for each in kept})
-    _validate_records(subdirs, named)
+    _validate_records(locked, retained, named)
     place.staging.mkdir(parents=True, exist_ok=True)
     try:
         # Its name is new each time: the indexer of a killed run may still be writing to its own.
         staged = Path(tempfile.mkdtemp(dir=place.staging))
-        shards = _build(folder, subdirs, indexer, staged) if subdirs else {}
-        names = _publish(shards, staged, folder / channel.path, is_durable=bool(kept))
+        names = _build(place.folder, channel, locked, retained, indexer=indexer, target=staged)
+        _publish(names, staged, place.folder / channel.path, is_durable=bool(retained))
     finally:
         clear_staging(place)
     return sorted(channel.path / name for name in names)
 
 
 def _build(
-    folder: Path, subdirs: Sequence[SubdirRecords], indexer: Indexer, target: Path
-) -> Mapping[str, tuple[str, ...]]:
+    folder: Path,
+    channel: Channel,
+    locked: Mapping[PurePosixPath, Record],
+    retained: Mapping[PurePosixPath, Record],
+    *,
+    indexer: Indexer,
+    target: Path,
+) -> list[str]:
     """Stage records in `target`, run the indexer on them and compare every record and shard.
 
-    Returns the shards of each subdir.
+    Returns the names of all index files (`<subdir>/<name>`) in the order in which they are to
+    become visible: shards, the files that name them, and what names no other file at last.
     """
-    _stage(folder, subdirs, target)
-    run_indexer(indexer, target, sum(1 for each in subdirs for _ in each.records()))
-    for each in subdirs:
-        _rewrite_shard_index(target / each.path.name, each)
-    readings = [(each, read_subdir_index(target / each.path.name, each.path)) for each in subdirs]
-    normal = normalise_specs(
-        {path: record for each in subdirs for path, record in each.records()},
-        {path: row for _, reading in readings for path, row in (reading.records or {}).items()},
-    )
+    records = {**locked, **retained}
+    subdirs = {path.parent: dict[PurePosixPath, Record]() for path in records}
+    if subdirs or channel.is_wanted:
+        subdirs.setdefault(channel.path / NOARCH, {})  # without it, it is no channel (CEP 26)
+    if not subdirs:
+        return []
+    for path, record in records.items():
+        subdirs[path.parent][path] = record
+    for subdir, inside in subdirs.items():
+        _stage(folder, target / subdir.name, inside)
+    run_indexer(indexer, target, len(records))
     found: list[Problem] = []
-    for each, reading in readings:
+    names: list[str] = []
+    actual: dict[PurePosixPath, Record] = {}
+    for subdir, inside in sorted(subdirs.items()):
+        _rewrite_shard_index(target / subdir.name, inside.values())
+        reading = read_subdir_index(target / subdir.name, subdir)
         found += reading.problems
-        if reading.records is not None:
-            found += compare_records(each.locked, reading.records, normal, is_complete=True)
-            found += compare_records(each.kept, reading.records, normal, is_complete=False)
-            for path in sorted(reading.records.keys() - dict(each.records()).keys()):
-                found += damaged(str(path), f"has a record in {REPODATA}, but no place").problems
+        names += [f"{subdir.name}/{name}" for name in reading.shards]
+        if reading.records is None:  # which is among the problems
+            records = {path: each for path, each in records.items() if path not in inside}
+        actual |= reading.records or {}
+    normal = normalise_specs(records, actual)
+    for expected, is_complete in ((locked, True), (retained, False)):
+        read = {path: each for path, each in expected.items() if path in records}
+        found += compare_records(read, actual, normal, is_complete=is_complete)
+    for path in sorted(actual.keys() - records.keys()):
+        found.append(damage(str(path), f"has a record in {REPODATA}, but no place"))
     if found:
         raise MirrorError(*(_of_the_indexer(problem, indexer) for problem in found))
-    return {each.path.name: reading.shards for each, reading in readings}
+    folders = [each.name for each in sorted(subdirs)]
+    names += [f"{each}/{name}" for each in folders for name in (REPODATA_ZST, SHARD_INDEX)]
+    return [*names, *(f"{each}/{REPODATA}" for each in folders)]
 
 
 def read_locked_records(
@@ -142,11 +144,9 @@ def read_locked_records(
 
     Also returns a problem for each that cannot be read.
     """
-    there = [each for each in channel.artifacts if each.path in channel.there]
-    is_old = channel.lock_version < OLDEST_COMPLETE
 
     def read(artifact: Artifact) -> Record | MirrorError:
-        if not is_old:
+        if channel.lock_version >= OLDEST_COMPLETE:
             return artifact.conda_record
         try:
             said = read_index_record(folder / artifact.path, str(artifact.path))
@@ -154,21 +154,18 @@ def read_locked_records(
             return error
         return backfill(artifact.conda_record, said, channel.lock_version)
 
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        found = list(pool.map(read, there) if is_old else map(read, there))
     records: dict[PurePosixPath, Record] = {}
     problems: list[Problem] = []
-    for artifact, record in zip(there, found, strict=True):
-        path = artifact.path
-        if isinstance(record, MirrorError):
-            problems += record.problems
-            continue
-        if record.size is None:
-            record = replace(record, size=channel.there[path].st_size)  # noqa: PLW2901
-        if record.sha256 is None:  # clients trust no md5
-            sha256 = digests.digest_of(folder, path, "sha256")
-            record = replace(record, sha256=sha256)  # noqa: PLW2901
-        records[path] = record
+    there = [each.path for each in channel.artifacts if each.path in channel.there]
+    with ThreadPoolExecutor() as pool:
+        found = pool.map(read, (each for each in channel.artifacts if each.path in channel.there))
+        for path, record in zip(there, found, strict=True):
+            if isinstance(record, MirrorError):
+                problems += record.problems
+                continue
+            sha256 = record.sha256 or digests.digest_of(folder, path, "sha256")  # no md5 is trusted
+            size = channel.there[path].st_size if record.size is None else record.size
+            records[path] = replace(record, size=size, sha256=sha256)
     return records, sorted(problems, key=lambda problem: problem.subject)
 
 
@@ -186,59 +183,35 @@ def backfill(record: Record, artifact: Record, lock_version: int) -> Record:
     return replace(record, **missing)
 
 
-def _by_subdir(
-    channel: Channel,
-    locked: Mapping[PurePosixPath, Record],
-    kept: Mapping[PurePosixPath, Record],
-) -> list[SubdirRecords]:
-    """Sort records into subdirs: those with any, and `noarch`, without which it is no channel."""
-    paths = {path.parent for path in (*locked, *kept)}
-    if paths or channel.is_wanted:
-        paths.add(channel.path / NOARCH)  # CEP 26
-    return [
-        SubdirRecords(
-            path=path,
-            locked={each: record for each, record in locked.items() if each.parent == path},
-            kept={each: record for each, record in kept.items() if each.parent == path},
-        )
-        for path in sorted(paths)
-    ]
-
-
-def _stage(folder: Path, subdirs: Sequence[SubdirRecords], target: Path) -> None:
-    """Lay out a channel with just the artifacts that have a record, and their repodata.
+def _stage(folder: Path, subdir: Path, records: Mapping[PurePosixPath, Record]) -> None:
+    """Lay out a subdir with just the artifacts that have a record, and their repodata.
 
     Another file would make the indexer fail.
     """
-    for each in subdirs:
-        subdir = target / each.path.name
-        subdir.mkdir(parents=True)
-        for path, _ in each.records():
-            artifact = folder / path
-            # the indexer lists files, and would pass over a link to one
-            link_or_copy(
-                artifact.resolve() if artifact.is_symlink() else artifact, subdir / path.name
-            )
-        rows = ((path.name, record) for path, record in each.records())
-        with naming(subdir / REPODATA):
-            (subdir / REPODATA).write_bytes(render_repodata(each.path.name, rows))
+    subdir.mkdir(parents=True)
+    for path in records:
+        artifact = folder / path
+        # the indexer lists files, and would pass over a link to one
+        link_or_copy(artifact.resolve() if artifact.is_symlink() else artifact, subdir / path.name)
+    rows = ((path.name, record) for path, record in records.items())
+    with naming(subdir / REPODATA):
+        (subdir / REPODATA).write_bytes(render_repodata(subdir.name, rows))
 
 
-def _rewrite_shard_index(subdir: Path, records: SubdirRecords) -> None:
+def _rewrite_shard_index(subdir: Path, records: Iterable[Record]) -> None:
     """Make the shard index tell no time but the records', and vouch for the zst beside it."""
     file = subdir / SHARD_INDEX
     try:
         data, zst = file.read_bytes(), (subdir / REPODATA_ZST).read_bytes()
         with naming(file):
-            rows = (record for _, record in records.records())
-            file.write_bytes(rewrite_shard_index(data, SHARD_INDEX, rows, zst))
+            file.write_bytes(rewrite_shard_index(data, SHARD_INDEX, records, zst))
     except (FileNotFoundError, DamagedIndexError):
         pass  # the reading back will tell
 
 
 def _of_the_indexer(problem: Problem, indexer: Indexer) -> Problem:
-    """Say that the indexer did this: nothing of it has become visible."""
-    if problem.code is not ExitCode.FINDINGS:  # the disk
+    """Say that the indexer did this, unless the disk did: nothing of it has become visible."""
+    if problem.code is not ExitCode.FINDINGS:
         return problem
     return replace(
         problem,
@@ -248,7 +221,11 @@ def _of_the_indexer(problem: Problem, indexer: Indexer) -> Problem:
     )
 
 
-def _validate_records(subdirs: Sequence[SubdirRecords], named: Collection[PurePosixPath]) -> None:
+def _validate_records(
+    locked: Mapping[PurePosixPath, Record],
+    retained: Mapping[PurePosixPath, Record],
+    named: Collection[PurePosixPath],
+) -> None:
     """Raise the error of exit code 2 with every record that rattler cannot read.
 
     rattler-index drops a whole repodata.json for one wrong type or version in it, in silence, and
@@ -256,15 +233,13 @@ def _validate_records(subdirs: Sequence[SubdirRecords], named: Collection[PurePo
     """
     from scripts.core.rattler_child import call_rattler
 
-    records = {path: record for each in subdirs for path, record in each.records()}
+    records = {**locked, **retained}
     if not records:
         return
     specs = {spec for record in records.values() for _, spec in _specs(record)}
     versions = {record.version for record in records.values()}
     reply = call_rattler("refusals", {"specs": sorted(specs), "versions": sorted(versions)})
-    assert isinstance(reply, Mapping)
-    refused: Mapping[str, Any] = reply
-    locked = {path for each in subdirs for path in each.locked}
+    assert isinstance(reply, dict)
     problems = []
     for path, record in records.items():
         help_line = "pixi run prune, which removes it"
@@ -272,18 +247,16 @@ def _validate_records(subdirs: Sequence[SubdirRecords], named: Collection[PurePo
             help_line = f"pixi update {record.name}, or correct its row in pixi.lock"
         elif path in named:
             help_line = f"pixi update {record.name}, in the workspace that names it"
+        source = "pixi.lock" if path in locked else "the index of before"
         problems += [
             Problem(
                 subject=str(path),
                 message=message,
                 code=ExitCode.USAGE,
-                details=(
-                    ("from", "pixi.lock" if path in locked else "the index of before"),
-                    ("reason", reason.splitlines()[0]),
-                ),
+                details=(("from", source), ("reason", reason.splitlines()[0])),
                 help=help_line,
             )
-            for message, reason in _refused(record, refused["specs"], refused["versions"])
+            for message, reason in _refused(record, reply)
         ]
     if problems:
         raise MirrorError(*problems)
@@ -297,15 +270,12 @@ def _specs(record: Record) -> Iterator[tuple[str, str]]:
         yield from ((f"extra_depends of {group}", spec) for spec in specs)
 
 
-def _refused(
-    record: Record, specs: Mapping[str, str], versions: Mapping[str, str]
-) -> Iterator[tuple[str, str]]:
+def _refused(record: Record, refused: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with it, and why; of these specs and versions rattler has said it."""
     for field, spec in _specs(record):
-        if spec in specs:
-            yield f"{field} of its record holds {spec!r}, which is no MatchSpec", specs[spec]
-    if record.version in versions:
-        reason = versions[record.version]
+        if (reason := refused["specs"].get(spec)) is not None:
+            yield f"{field} of its record holds {spec!r}, which is no MatchSpec", reason
+    if (reason := refused["versions"].get(record.version)) is not None:
         yield f"the version of its record is {record.version!r}, which is none", reason
     try:
         parse_record(record_to_json(record))
@@ -313,30 +283,20 @@ def _refused(
         yield "its record cannot be indexed", str(error)
 
 
-def _publish(
-    shards: Mapping[str, tuple[str, ...]], staged: Path, channel: Path, *, is_durable: bool
-) -> frozenset[str]:
-    """Rename the index files of one channel from the staging folder into place.
+def _publish(names: Sequence[str], staged: Path, channel: Path, *, is_durable: bool) -> None:
+    """Rename index files from the staging folder into place, in this order.
 
-    `shards` are those of each subdir. `is_durable`: each repodata.json is on the disk before it
-    replaces another; it alone has the records of artifacts that are in no lock. Returns the names
-    of all index files (`<subdir>/<name>`).
-    A client that reads meanwhile finds every file that an index names. Killed at any moment, a
-    second run ends with the same bytes.
+    `is_durable`: each repodata.json is on the disk before it replaces another; it alone has the
+    records of artifacts that are in no lock. A client that reads meanwhile finds every file that
+    an index names. Killed at any moment, a second run ends with the same bytes.
     """
-    packages = [f"{subdir}/{name}" for subdir, names in shards.items() for name in names]
-    others = [f"{subdir}/{name}" for subdir in shards for name in (REPODATA_ZST, SHARD_INDEX)]
-    repodata = [f"{subdir}/{REPODATA}" for subdir in shards]
-    for subdir, names in shards.items():
-        folder = channel / subdir
-        (folder / SHARDS if names else folder).mkdir(parents=True, exist_ok=True)
-    for name in repodata if is_durable else ():
-        with naming(staged / name), (staged / name).open("rb+") as opened:
-            make_durable(opened.fileno())
-    names_in_order = (*packages, *others, *repodata)
-    for name in names_in_order:
+    for name in names:
+        if is_durable and name.endswith(f"/{REPODATA}"):
+            with naming(staged / name), (staged / name).open("rb+") as opened:
+                make_durable(opened.fileno())
+    for name in names:
+        (channel / name).parent.mkdir(parents=True, exist_ok=True)
         _replace(staged / name, channel / name)
-    return frozenset(names_in_order)
 
 
 def _replace(source: Path, target: Path) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.record import RECORD_FIELDS, Record
-from scripts.index.repodata import REPODATA, damaged
+from scripts.index.repodata import REPODATA, damage
 
 _SPECS: Final = ("depends", "constrains", "extra_depends")
 # What a channel says of its own publishing; a lock never does.
@@ -31,18 +31,13 @@ def compare_records(
     for path, record in sorted(expected.items()):
         found = actual.get(path)
         if found is None:
-            yield from damaged(str(path), f"has no record in {REPODATA}").problems
+            yield damage(str(path), f"has no record in {REPODATA}")
             continue
         for field, ours, theirs in differences(record, found, normal):
             is_said = getattr(record, field) not in (None, ()) and field not in _OF_THE_CHANNEL
             if is_complete or is_said:
-                yield Problem(
-                    subject=str(path),
-                    message=f"{field} in {REPODATA} is not what it should be",
-                    code=ExitCode.FINDINGS,
-                    details=(("expected", ours), ("actual", theirs)),
-                    help="pixi run index",
-                )
+                message = f"{field} in {REPODATA} is not what it should be"
+                yield damage(str(path), message, ("expected", ours), ("actual", theirs))
 
 
 def differences(

@@ -6,6 +6,7 @@ workspace does, waiting what an earlier index named, untracked all else.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -84,8 +85,6 @@ class Channel:
     """All files named like an artifact, by path."""
     index_files: tuple[PurePosixPath, ...]
     """What rattler-index writes, or a killed run left of it."""
-    subdirs: frozenset[PurePosixPath]
-    """Folders that these are in or must come to be in, and links in place of such."""
     is_wanted: bool
     """It must be a channel even with nothing in it."""
     lock_version: int
@@ -105,41 +104,33 @@ def read_channels(
     is_flat = selection.layout is Layout.FLAT
     there: dict[PurePosixPath, dict[PurePosixPath, os.stat_result]] = {}
     index_files: dict[PurePosixPath, list[PurePosixPath]] = {}
-    links: set[PurePosixPath] = set()
     for path, found in files_below(folder) if files is None else files:
-        if is_known_subdir(path.name) and S_ISLNK(found.st_mode):
-            links.add(path)
         is_index = is_index_path(path)
-        status = _regular(folder / path, found) if is_index or is_artifact_path(path) else None
+        channel = (path.parent.parent if path.parent.name == SHARDS else path.parent).parent
+        if not (is_index or is_artifact_path(path)) or is_flat != (channel == FLAT_CHANNEL):
+            continue
+        status = _regular(folder / path, found)
         if status is None or path in gone:
             continue
-        channel = path.parents[2 if path.parent.name == SHARDS else 1]
-        if is_flat == (channel == FLAT_CHANNEL):
-            there.setdefault(channel, {})
-            if is_index:
-                index_files.setdefault(channel, []).append(path)
-            else:
-                there[channel][path] = status
+        there.setdefault(channel, {})
+        if is_index:
+            index_files.setdefault(channel, []).append(path)
+        else:
+            there[channel][path] = status
     artifacts: dict[PurePosixPath, list[Artifact]] = {}
     for artifact in selection.artifacts:
         artifacts.setdefault(artifact.channel, []).append(artifact)
-    channels = []
-    for path in sorted({*there, *selection.channels}):
-        own = [each.path for each in artifacts.get(path, ())]
-        inside = (*own, *there.get(path, ()), *index_files.get(path, ()))
-        subdirs = {path / each.relative_to(path).parts[0] for each in inside}
-        subdirs |= {path / NOARCH, *(each for each in links if each.parent == path)}
-        one = Channel(
+    return tuple(
+        Channel(
             path=path,
             artifacts=tuple(artifacts.get(path, ())),
             there=there.get(path, {}),
             index_files=tuple(sorted(index_files.get(path, ()))),
-            subdirs=frozenset(subdirs),
             is_wanted=path in selection.channels,
             lock_version=selection.lock_version,
         )
-        channels.append(one)
-    return tuple(channels)
+        for path in sorted({*there, *selection.channels})
+    )
 
 
 def _regular(file: Path, status: os.stat_result) -> os.stat_result | None:
@@ -154,7 +145,12 @@ def _regular(file: Path, status: os.stat_result) -> os.stat_result | None:
 
 def refuse_links(folder: Path, channels: Iterable[Channel]) -> None:
     """Refuse links and folders in place of what is written, also of subdirs now empty."""
-    subdirs = sorted(subdir for each in channels for subdir in each.subdirs)
+    subdirs: set[PurePosixPath] = set()
+    for channel in channels:
+        subdirs |= {channel.path / NOARCH, *(each.path.parent for each in channel.artifacts)}
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            names = [each.name for each in (folder / channel.path).iterdir()]
+            subdirs |= {channel.path / name for name in names if is_known_subdir(name)}
     refuse_obstacles(
         folder,
         [subdir / name for subdir in subdirs for name in INDEX_FILES],
@@ -176,10 +172,17 @@ def waiting_files(folder: Path, users: ChannelUsers) -> tuple[Removal, ...]:
     return (*waiting, *to_remove(folder, sorted(made), None))
 
 
+def channels_of_layout(
+    folder: Path, layout: Layout, gone: Collection[PurePosixPath] = ()
+) -> tuple[Channel, ...]:
+    """List the channels that are there in a layout, whatever any lock wants."""
+    nothing = Selection(layout=layout, environments=(), artifacts=(), channels=(), excluded=())
+    return read_channels(folder, nothing, gone)
+
+
 def files_of_layout(folder: Path, layout: Layout) -> set[PurePosixPath]:
     """Return all artifacts and index files that are there in channels of a layout."""
-    nothing = Selection(layout=layout, environments=(), artifacts=(), channels=(), excluded=())
-    channels = read_channels(folder, nothing)
+    channels = channels_of_layout(folder, layout)
     return {path for each in channels for path in (*each.there, *each.index_files)}
 
 
@@ -211,49 +214,47 @@ def read_indexed(
 
     The index is to have `extra_records` from now on.
     """
-    locked = {each.path for each in channel.artifacts}
-    unlocked = {path: status for path, status in channel.there.items() if path not in locked}
+    unlocked = channel.there.keys() - {each.path for each in channel.artifacts}
     records = dict(extra_records or {})
     for subdir in sorted({path.parent for path in unlocked}):
-        found = _present_records(folder, subdir, console)
-        records |= {subdir / name: record for name, record in found.items()}
+        records |= _present_records(folder, subdir, console)
     return [
-        IndexedArtifact(path=path, size=status.st_size, record=records[path])
-        for path, status in sorted(unlocked.items())
-        if path in records
+        IndexedArtifact(path=path, size=channel.there[path].st_size, record=records[path])
+        for path in sorted(unlocked & records.keys())
     ]
 
 
-def _present_records(folder: Path, subdir: PurePosixPath, console: Console) -> Mapping[str, Record]:
+def _present_records(
+    folder: Path, subdir: PurePosixPath, console: Console
+) -> dict[PurePosixPath, Record]:
     """Read the records of the present index: of repodata.json, else of its zst, else none.
 
     What the index vouches for goes before what repodata.json says, which a disk may have altered.
     """
-    path = subdir / REPODATA
     try:
-        data = read_regular(folder / path, LARGEST)
+        data = read_regular(folder / subdir / REPODATA, LARGEST)
     except FileNotFoundError:
         return {}
     except OSError as error:  # what it says must not be lost only because it cannot be read now
         raise cannot_read(error, folder) from None
-    checksummed = read_checksummed_records(folder / subdir, subdir)
+    records, damage = dict[str, Record](), None
     try:
-        # Until repodata.json, the last to become visible, it may name more than the others.
-        return {**parse_repodata(data, str(path)).records, **(checksummed or {})}
+        records = {**parse_repodata(data, str(subdir / REPODATA)).records}
     except DamagedIndexError as error:
-        [message] = error.problems
-    if checksummed is not None:
-        return checksummed
-    path = subdir / REPODATA_ZST
-    try:
-        data = parse_zst(read_regular(folder / path, LARGEST), str(path))
-        return parse_repodata(data, str(path)).records
-    except (OSError, DamagedIndexError):
-        console.warn(
-            f"{message.subject}: {message.message}; what it said of artifacts that the lock does"
-            " not name is lost"
-        )
-        return {}
+        [damage] = error.problems
+    # Until repodata.json, the last to become visible, it may name more than the others.
+    checksummed = read_checksummed_records(folder / subdir, subdir)
+    records |= checksummed or {}
+    if damage is not None and checksummed is None:
+        try:
+            data = read_regular(folder / subdir / REPODATA_ZST, LARGEST)
+            records |= parse_repodata(parse_zst(data, ""), "").records
+        except (OSError, DamagedIndexError):
+            console.warn(
+                f"{damage.subject}: {damage.message}; what it said of artifacts that the lock"
+                " does not name is lost"
+            )
+    return {subdir / name: record for name, record in records.items()}
 
 
 def classify_files(
@@ -264,29 +265,21 @@ def classify_files(
     waiting = {each.path: each for each in waiting_files(folder, users)}
     files = sorted(files_below(folder), key=lambda each: each[0])
     channels = read_channels(folder, selection, waiting, files)
-    indexed = {
-        each.path: each for channel in channels for each in read_indexed(folder, channel, console)
-    }
+    found = (each for channel in channels for each in read_indexed(folder, channel, console))
+    indexed = {each.path: each for each in sorted(found, key=lambda each: each.path)}
     index_files = {path for channel in channels for path in channel.index_files}
-    mirrored: list[ChannelFile] = []
-    index: list[ChannelFile] = []
-    untracked: list[ChannelFile] = []
-    still: list[Removal] = []
-    for path, status in files:
-        file = ChannelFile(path=path, size=status.st_size)
-        if path in waiting:
-            still.append(waiting[path])
-        elif path in named:
-            mirrored.append(file)
-        elif path not in indexed:
-            (index if path in index_files else untracked).append(file)
+    rest = [
+        ChannelFile(path=path, size=status.st_size) for path, status in files if path not in waiting
+    ]
+    unknown = [each for each in rest if each.path not in named and each.path not in indexed]
+    there = {path for path, _ in files}
     return ChannelFiles(
-        mirrored=tuple(mirrored),
-        index=tuple(index),
-        retained=tuple(each for path, each in sorted(indexed.items()) if path not in named),
-        waiting=tuple(still),
-        untracked=tuple(untracked),
-        others=tuple(each for path, each in sorted(indexed.items()) if path in named),
+        mirrored=tuple(each for each in rest if each.path in named),
+        index=tuple(each for each in unknown if each.path in index_files),
+        retained=tuple(each for path, each in indexed.items() if path not in named),
+        waiting=tuple(each for path, each in sorted(waiting.items()) if path in there),
+        untracked=tuple(each for each in unknown if each.path not in index_files),
+        others=tuple(each for path, each in indexed.items() if path in named),
     )
 
 
@@ -296,24 +289,24 @@ def channel_files_to_json(files: ChannelFiles) -> Json:
     `dropped` is when the publication was that no longer names the file (ISO 8601, UTC).
     """
 
-    def counted(files: Sequence[ChannelFile | Removal]) -> dict[str, Json]:
+    def summed(files: Sequence[ChannelFile | Removal]) -> dict[str, Json]:
         return {"files": len(files), "bytes": sum(each.size for each in files)}
 
-    def listed(files: Sequence[ChannelFile | Removal]) -> dict[str, Json]:
-        rows: list[Json] = []
-        for each in files:
-            row: dict[str, Json] = {"path": str(each.path), "size": each.size}
-            if isinstance(each, Removal):
-                row["dropped"] = None if each.dropped is None else each.dropped.isoformat()
-            rows.append(row)
-        return {**counted(files), "paths": rows}
+    def row(each: ChannelFile | Removal) -> Json:
+        row: dict[str, Json] = {"path": str(each.path), "size": each.size}
+        if isinstance(each, Removal):
+            row["dropped"] = None if each.dropped is None else each.dropped.isoformat()
+        return row
 
+    listed: tuple[tuple[str, Sequence[ChannelFile | Removal]], ...] = (
+        ("retained", files.retained),
+        ("waiting-for-removal", files.waiting),
+        ("untracked", files.untracked),
+    )
     return {
-        "mirrored": counted(files.mirrored),
-        "index": counted(files.index),
-        "retained": listed(files.retained),
-        "waiting-for-removal": listed(files.waiting),
-        "untracked": listed(files.untracked),
+        "mirrored": summed(files.mirrored),
+        "index": summed(files.index),
+        **{name: {**summed(some), "paths": [row(each) for each in some]} for name, some in listed},
     }
 
 

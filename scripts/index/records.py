@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,26 +18,13 @@ _HASHES: Final = {  # and how many bytes they have
     "legacy_bz2_md5": 16,
     "attestations_sha256": 32,
 }
-_NUMBERS: Final = ("build_number", "size", "legacy_bz2_size")
 _LARGEST: Final = (1 << 64) - 1  # an u64
 # Milliseconds from the years -9999 to 9999, which is all that rattler's dates know (jiff).
 _TIMES: Final = range(-377_705_023_201_000, 253_402_207_200_001)
-_STRINGS: Final = (
-    "name",
-    "version",
-    "build",
-    "subdir",
-    "arch",
-    "features",
-    "license",
-    "license_family",
-    "platform",
-    "python_site_packages_path",
-)
-_LISTS: Final = ("depends", "constrains", "flags")
 _NEEDED: Final = ("name", "version", "build", "build_number")
-_NOARCH: Final[dict[Any, NoArch]] = {True: "generic", "generic": "generic", "python": "python"}
-
+_NEVER_NULL: Final = frozenset(
+    {"subdir", "depends", "constrains", "flags", "extra_depends", "track_features"}
+)
 _HEX: Final = re.compile(r"[0-9a-fA-F]+").fullmatch
 
 
@@ -51,25 +39,21 @@ def parse_record(row: Any, *, in_shard: bool = False) -> Record:
     """
     if not isinstance(row, dict):
         raise BadRecordError("not a map")
-    values: dict[str, Any] = {key: _string(row, key) for key in _STRINGS}
-    values |= {key: _number(row, key) for key in _NUMBERS}
-    values |= {key: _hash(row, key, in_shard=in_shard) for key in _HASHES}
-    values |= {key: _strings(row, key) for key in _LISTS}
-    for key in (*_NEEDED, *(["subdir"] if "subdir" in row else [])):
-        if values[key] is None:
+    values: dict[str, Any] = {"subdir": ""}
+    for key in row.keys() & _FIELDS.keys():
+        if row[key] is None and key not in _NEVER_NULL:
+            continue
+        try:
+            values[key] = _FIELDS[key](row[key])
+        except BadRecordError as error:
+            raise BadRecordError(f"{key} {error}") from None
+    for key, length in _HASHES.items():
+        if row.get(key) is not None:
+            values[key] = _hash(key, row[key], length, in_shard=in_shard)
+    for key in _NEEDED:
+        if key not in values:
             raise BadRecordError(f"it has no {key}")
-    values["subdir"] = values["subdir"] or ""
-    purls = None if row.get("purls") is None else tuple(sorted(_strings(row, "purls")))
-    return Record(
-        extra_depends=_extra_depends(row),
-        noarch=_noarch(row),
-        timestamp=_time(row, "timestamp", last_second=LAST_SECOND),
-        indexed_timestamp=_time(row, "indexed_timestamp"),
-        track_features=_track_features(row),
-        purls=purls,
-        run_exports=_run_exports(row),
-        **values,
-    )
+    return Record(**values)
 
 
 def read_index_record(file: Path, subject: str) -> Record:
@@ -92,42 +76,36 @@ def read_index_record(file: Path, subject: str) -> Record:
         raise damaged_artifact(subject, f"{message}: {error}") from None
 
 
-def _string(row: dict[str, Any], key: str) -> str | None:
-    value = row.get(key)
-    if value is None or isinstance(value, str):
+def _string(value: Any) -> str:
+    if isinstance(value, str):
         return value
-    raise BadRecordError(f"{key} is not a text")
+    raise BadRecordError("is not a text")
 
 
-def _number(row: dict[str, Any], key: str) -> int | None:
-    value = _integer(row, key)
-    if value is None or 0 <= value <= _LARGEST:
+def _integer(value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
         return value
-    raise BadRecordError(f"{key} is {value}, which is out of range")
+    raise BadRecordError("is not a whole number")
 
 
-def _integer(row: dict[str, Any], key: str) -> int | None:
-    value = row.get(key)
-    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
-        return value
-    raise BadRecordError(f"{key} is not a whole number")
+def _number(value: Any) -> int:
+    if 0 <= _integer(value) <= _LARGEST:
+        return _integer(value)
+    raise BadRecordError(f"is {value}, which is out of range")
 
 
-def _time(row: dict[str, Any], key: str, last_second: int | None = None) -> int | None:
-    """Read a time in milliseconds; what is not above `last_second` is one in seconds."""
-    value = _integer(row, key)
-    if value is None:
-        return None
-    time = value * 1000 if last_second is not None and value <= last_second else value
-    if time not in _TIMES:
-        raise BadRecordError(f"{key} is {value}, which is no time up to the year 9999")
-    return time
+def _time(value: Any) -> int:
+    if _integer(value) in _TIMES:
+        return _integer(value)
+    raise BadRecordError(f"is {value}, which is no time up to the year 9999")
 
 
-def _hash(row: dict[str, Any], key: str, *, in_shard: bool) -> str | None:
-    value, length = row.get(key), _HASHES[key]
-    if value is None:
-        return None
+def _timestamp(value: Any) -> int:
+    """Read a time in milliseconds; what is not above LAST_SECOND is one in seconds."""
+    return _time(value * 1000 if _integer(value) <= LAST_SECOND else value)
+
+
+def _hash(key: str, value: Any, length: int, *, in_shard: bool) -> str:
     if in_shard and isinstance(value, bytes) and len(value) == length:
         return value.hex()
     if not in_shard and isinstance(value, str) and len(value) == 2 * length and _HEX(value):
@@ -135,39 +113,48 @@ def _hash(row: dict[str, Any], key: str, *, in_shard: bool) -> str | None:
     raise BadRecordError(f"{key} is not a hash")
 
 
-def _strings(row: dict[str, Any], key: str) -> tuple[str, ...]:
-    value = row.get(key, ())
+def _strings(value: Any) -> tuple[str, ...]:
     if isinstance(value, (list, tuple)) and all(isinstance(text, str) for text in value):
         return tuple(value)
-    raise BadRecordError(f"{key} is not a list of texts")
+    raise BadRecordError("is not a list of texts")
 
 
-def _extra_depends(row: dict[str, Any]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    groups = row.get("extra_depends", {})
-    if not isinstance(groups, dict) or not all(isinstance(name, str) for name in groups):
-        raise BadRecordError("extra_depends is not a map")
-    return tuple((name, _strings(groups, name)) for name in sorted(groups))
+def _map(value: Any) -> dict[str, Any]:
+    if isinstance(value, dict) and all(isinstance(name, str) for name in value):
+        return value
+    raise BadRecordError("is not a map")
 
 
-def _track_features(row: dict[str, Any]) -> tuple[str, ...]:
-    value = row.get("track_features", ())
-    return split_features((value,) if isinstance(value, str) else _strings(row, "track_features"))
+def _extra_depends(value: Any) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    return tuple((name, _strings(specs)) for name, specs in sorted(_map(value).items()))
 
 
-def _noarch(row: dict[str, Any]) -> NoArch | None:
-    value = row.get("noarch")
-    if value is None or value is False:
-        return None
-    if (value is not True and not isinstance(value, str)) or value not in _NOARCH:
-        raise BadRecordError(f"noarch is {value!r}")
-    return _NOARCH[value]  # old channels wrote true (rattler_conda_types, no_arch_type.rs)
+def _noarch(value: Any) -> NoArch | None:
+    if value is True or value == "generic":  # old channels wrote true (no_arch_type.rs)
+        return "generic"
+    if value is False or value == "python":
+        return "python" if value else None
+    raise BadRecordError(f"is {value!r}")
 
 
-def _run_exports(row: dict[str, Any]) -> RunExports | None:
-    exports = row.get("run_exports")
-    if exports is None:
-        return None
-    if not isinstance(exports, dict):
-        raise BadRecordError("run_exports is not a map")
-    kinds = (field.name for field in dataclasses.fields(RunExports))
-    return RunExports(**{kind: _strings(exports, kind) for kind in kinds})
+def _run_exports(value: Any) -> RunExports:
+    kinds = [field.name for field in dataclasses.fields(RunExports)]
+    return RunExports(**{kind: _strings(_map(value).get(kind, ())) for kind in kinds})
+
+
+_FIELDS: Final[dict[str, Callable[[Any], Any]]] = {
+    **dict.fromkeys(("name", "version", "build", "subdir", "arch", "platform"), _string),
+    **dict.fromkeys(("features", "license", "license_family"), _string),
+    "python_site_packages_path": _string,
+    **dict.fromkeys(("build_number", "size", "legacy_bz2_size"), _number),
+    **dict.fromkeys(("depends", "constrains", "flags"), _strings),
+    "extra_depends": _extra_depends,
+    "noarch": _noarch,
+    "timestamp": _timestamp,
+    "indexed_timestamp": _time,
+    "track_features": lambda value: split_features(
+        (value,) if isinstance(value, str) else _strings(value)
+    ),
+    "purls": lambda value: tuple(sorted(_strings(value))),
+    "run_exports": _run_exports,
+}

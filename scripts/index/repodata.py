@@ -32,8 +32,6 @@ SHARD_INDEX: Final = "repodata_shards.msgpack.zst"
 SHARDS: Final = "shards"
 SHARD_END: Final = ".msgpack.zst"
 
-_CONDA, _TAR_BZ2 = EXTENSIONS
-_LEGACY_MAPS: Final = ("packages", "packages.conda")
 LARGEST: Final = 1 << 30  # bytes unpacked; conda-forge's largest repodata is a third of that
 _STEP: Final = 1 << 16  # packed bytes unpacked at once, so that a few cannot fill the memory
 
@@ -63,11 +61,20 @@ class Repodata:
     revisions: Mapping[str, Any] = field(default_factory=dict)
 
 
+def damage(
+    subject: str,
+    message: str,
+    *details: tuple[str, str],
+    code: ExitCode = ExitCode.FINDINGS,
+    help: str = "pixi run index",
+) -> Problem:
+    """Say what is wrong with an index file, or what it says of an artifact (`subject`)."""
+    return Problem(subject=subject, message=message, code=code, details=details, help=help)
+
+
 def damaged(subject: str, message: str) -> DamagedIndexError:
     """Make the error for an index file (`subject`) that is not what it should be."""
-    return DamagedIndexError(
-        Problem(subject=subject, message=message, code=ExitCode.FINDINGS, help="pixi run index")
-    )
+    return DamagedIndexError(damage(subject, message))
 
 
 def parse_repodata(data: bytes, subject: str) -> Repodata:
@@ -80,7 +87,7 @@ def parse_repodata(data: bytes, subject: str) -> Repodata:
     except (ValueError, RecursionError):
         raise damaged(subject, "not JSON") from None
     document = _map(document, subject)
-    info = _table(document, "info", subject) if document.get("info") is not None else {}
+    info = {} if document.get("info") is None else _table(document, "info", subject)
     for name in ("subdir", "base_url"):
         if not isinstance(info.get(name, ""), str):
             raise damaged(subject, f"its {name} is not a string")
@@ -123,19 +130,22 @@ def parse_shard(data: bytes, subject: str) -> Repodata:
 
 def render_repodata(subdir: str, records: Iterable[tuple[str, Record]]) -> bytes:
     """Write a repodata.json that every rattler-index takes as its seed."""
-    maps: dict[str, dict[str, Json]] = {"packages": {}, "packages.conda": {}}
+    legacy = {".tar.bz2": dict[str, Json](), ".conda": dict[str, Json]()}
     v3: dict[str, dict[str, Json]] = {}
     for file_name, record in sorted(records):
-        extension = _CONDA if file_name.endswith(_CONDA) else _TAR_BZ2
+        extension = next(each for each in EXTENSIONS if file_name.endswith(each))
         row = record_to_json(record)
         if needs_v3(record):
-            key = file_name.removesuffix(extension)
-            v3.setdefault(extension.removeprefix("."), {})[key] = row
+            v3.setdefault(extension[1:], {})[file_name.removesuffix(extension)] = row
         else:
-            maps["packages" if extension == _TAR_BZ2 else "packages.conda"][file_name] = row
-    document: dict[str, Json] = {"info": {"subdir": subdir}, **maps, "repodata_version": 1}
-    if v3:
-        document["v3"] = v3
+            legacy[extension][file_name] = row
+    document: dict[str, Json] = {
+        "info": {"subdir": subdir},
+        "packages": legacy[".tar.bz2"],
+        "packages.conda": legacy[".conda"],
+        "repodata_version": 1,
+        **({"v3": v3} if v3 else {}),
+    }
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 
 
@@ -167,18 +177,14 @@ def _records(
 ) -> dict[str, Record]:
     """Gather the records of all maps, legacy and v3."""
     rows: dict[str, Any] = {}
-    for key in _LEGACY_MAPS:
-        for name, row in _table(document, key, subject).items():
-            if not is_archive_name(name) or name.count("-") < 2:
-                raise damaged(subject, f"{name!r} under {key!r} is no file name of an artifact")
-            rows[name] = row
     v3 = _table(document, "v3", subject)
-    for extension in EXTENSIONS:
-        key = extension.removeprefix(".")
-        for name, row in _table(v3, key, subject).items():
-            if name.count("-") < 2:
-                raise damaged(subject, f"{name!r} under {key!r} is no distribution")
-            rows[f"{name}{extension}"] = row
+    maps = [(document, key, "") for key in ("packages", "packages.conda")]
+    for table, key, end in (*maps, *((v3, each[1:], each) for each in EXTENSIONS)):
+        for name, row in _table(table, key, subject).items():
+            if name.count("-") < 2 or not is_archive_name(name + end):
+                kind = "no distribution" if end else "no file name of an artifact"
+                raise damaged(subject, f"{name!r} under {key!r} is {kind}")
+            rows[name + end] = row
     removed = document.get("removed", [])
     if not isinstance(removed, list) or not all(
         isinstance(name, str) and is_archive_name(name) for name in removed
@@ -250,9 +256,9 @@ def parse_shard_index(data: bytes, subject: str) -> ShardIndex:
     for key in ("subdir", "base_url", "shards_base_url"):
         if not isinstance(info.get(key), str):
             raise damaged(subject, f"its {key} is not a string")
-    created_at, zst = info.get("created_at"), info.get(_ZST_DIGEST)
-    if created_at is not None and not isinstance(created_at, str):
+    if not isinstance(info.get("created_at"), str | None):
         raise damaged(subject, "its created_at is not a string")
+    zst = info.get(_ZST_DIGEST)
     if zst is not None and not _is_sha256(zst):
         raise damaged(subject, f"its {_ZST_DIGEST} is not a sha256")
     for name, digest in shards.items():
@@ -262,7 +268,7 @@ def parse_shard_index(data: bytes, subject: str) -> ShardIndex:
         subdir=info["subdir"],
         base_url=info["base_url"],
         shards_base_url=info["shards_base_url"],
-        created_at=created_at,
+        created_at=info.get("created_at"),
         zst_sha256=None if zst is None else zst.hex(),
         revisions=_revisions(info, subject),
         shards={name: digest.hex() for name, digest in shards.items()},
@@ -277,18 +283,16 @@ def rewrite_shard_index(data: bytes, subject: str, records: Iterable[Record], zs
     """Write the indexer's shard index of these records anew; `zst` is the repodata.json.zst."""
     import msgpack
 
-    index = parse_shard_index(data, subject)
-    info: dict[str, Any] = {
-        "subdir": index.subdir,
-        "base_url": index.base_url,
-        "shards_base_url": index.shards_base_url,
-        "created_at": newest_time(records),
-        _ZST_DIGEST: hashlib.sha256(zst).digest(),
-    }
-    if index.revisions:
-        info["repodata_revisions"] = index.revisions
-    shards = {name: bytes.fromhex(digest) for name, digest in sorted(index.shards.items())}
-    return _framed(msgpack.packb({"info": info, "shards": shards}))
+    parse_shard_index(data, subject)  # refuses what is not one
+    document = unpack(parse_zst(data, subject), subject)
+    keys = ("subdir", "base_url", "shards_base_url")
+    info = {key: document["info"][key] for key in keys}
+    info |= {"created_at": newest_time(records), _ZST_DIGEST: hashlib.sha256(zst).digest()}
+    if document["info"].get("repodata_revisions"):
+        info["repodata_revisions"] = document["info"]["repodata_revisions"]
+    return _framed(
+        msgpack.packb({"info": info, "shards": dict(sorted(document["shards"].items()))})
+    )
 
 
 def is_as_written(data: bytes, subject: str) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
 
@@ -27,7 +28,6 @@ from scripts.index.files import (
     OLDEST_COMPLETE,
     Channel,
     ChannelFiles,
-    IndexedArtifact,
     classify_files,
     read_channels,
     read_indexed,
@@ -75,12 +75,12 @@ def index(
         clear_staging(place)  # of a run that was killed
         if dropping:
             write_removals(place, waiting)
-        outcome = _index_outdated(
+        is_changed, problems, published, stale = _index_outdated(
             workspace, users, channels, extra_records or {}, console, digests=digests
         )
         when = now()
-        still = [each for each in waiting if each.path not in outcome.published]
-        stale = outcome.stale - {each.path for each in still}
+        still = [each for each in waiting if each.path not in published]
+        stale -= {each.path for each in still}
         dropped = (*still, *to_remove(folder, sorted(stale), None))
         removals = tuple(replace(each, dropped=each.dropped or when) for each in dropped)
         if removals != users.state.removals:
@@ -90,14 +90,13 @@ def index(
             state = replace(state, before_relayout=None)  # what it made is on the list now
             write_channel(place, state)
         removed: tuple[Removal, ...] = ()
-        if outcome.is_changed and dropping is None:
-            grace = workspace.settings.grace
-            due = [each for each in removals if is_due(each, grace, when)]
-            left = [each for each in removals if not is_due(each, grace, when)]
-            removed = remove(place, due, left) if due else ()
+        if is_changed and dropping is None:
+            due = {each for each in removals if is_due(each, workspace.settings.grace, when)}
+            removed = remove(place, due, [each for each in removals if each not in due])
         present = replace(users, state=state, last=None)
         files = classify_files(folder, selection, present, console)
-        return _report(channels, files, outcome, removed)
+        report = _report(channels, files, removed, is_changed=is_changed)
+        return replace(report, problems=tuple(problems))
     except BrokenPipeError:  # nobody reads what is printed
         raise
     except OSError as error:
@@ -113,37 +112,26 @@ def _unfit_artifacts(channel: Channel, digests: DigestCache) -> Iterable[Problem
     """
     for artifact in channel.artifacts:
         status, size, digest = channel.there.get(artifact.path), artifact.size, artifact.digest
-        details: tuple[tuple[str, str], ...] = ()
+        expected = actual = known = None
+        if status is not None and digest is not None:
+            known = digests.known(artifact.path, digest.algorithm, status)
         if status is None:
             message = "is not in the channel folder"
-        elif size is not None and status.st_size != size:
+        elif size not in {None, status.st_size}:
             message = "size differs from pixi.lock"
-            details = (("expected", f"{size} bytes"), ("actual", f"{status.st_size} bytes"))
-        elif digest is not None and (
-            (known := digests.known(artifact.path, digest.algorithm, status))
-            not in {None, digest.hex}
-        ):
+            expected, actual = f"{size} bytes", f"{status.st_size} bytes"
+        elif digest is not None and known not in {None, digest.hex}:
             message = f"{digest.algorithm} differs from pixi.lock"
-            details = (("expected", digest.hex), ("actual", str(known)))
+            expected, actual = digest.hex, known
         else:
             continue
         yield Problem(
             subject=str(artifact.path),
             message=message,
             code=ExitCode.USAGE,
-            details=details,
+            details=(("expected", expected), ("actual", actual)) if expected and actual else (),
             help="pixi run fetch",
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Outcome:
-    """What was published, what that no longer names, what is damaged."""
-
-    is_changed: bool
-    published: frozenset[PurePosixPath]
-    stale: frozenset[PurePosixPath]
-    problems: tuple[Problem, ...]
 
 
 def _index_outdated(
@@ -154,19 +142,20 @@ def _index_outdated(
     console: Console,
     *,
     digests: DigestCache,
-) -> _Outcome:
+) -> tuple[bool, list[Problem], set[PurePosixPath], set[PurePosixPath]]:
     """Index each channel whose index was made from something else, or is not as it was made.
 
-    What nobody can open is refused; what `fetch` has opened is not opened again.
+    What nobody can open is refused; what `fetch` has opened is not opened again. Returns whether
+    there was one, what is damaged, the index files published, and those that are so no more.
     """
     place, folder = workspace.place, workspace.place.folder
     indexer, stamps = find_indexer(), _read_stamps(place)
-    inputs = {each.path: _identify(each, indexer) for each in channels}
+    inputs = {str(each.path): _identify(each, indexer) for each in channels}
     outdated = [
         each
         for each in channels
         if stamps.get(str(each.path))
-        != inputs[each.path] + _digest_of_files(folder, each.index_files)
+        != inputs[str(each.path)] + _digest_of_files(folder, each.index_files)
     ]
     artifacts = [artifact for each in outdated for artifact in each.artifacts]
     damaged, _ = check_new_archives(
@@ -180,39 +169,36 @@ def _index_outdated(
     published: set[PurePosixPath] = set()
     for channel in outdated:
         indexed = read_indexed(folder, channel, console, extra_records)
-        kept = [each for each in indexed if each.record.size in {None, each.size}]
+        retained = {
+            each.path: each.record for each in indexed if each.record.size in {None, each.size}
+        }
         problems += [
-            _damaged(each) for each in indexed if each.record.size not in {None, each.size}
+            Problem(
+                subject=str(each.path),
+                message="is in no lock, and its size is not that of its record",
+                code=ExitCode.FINDINGS,
+                details=(
+                    ("expected", f"{each.record.size} bytes"),
+                    ("actual", f"{each.size} bytes"),
+                ),
+                help=f"pixi run prune --drop {each.path}",
+            )
+            for each in indexed
+            if each.path not in retained
         ]
         console.detail(
             f"{folder.name}/{channel.path}: {len(channel.artifacts)} artifacts of the lock"
         )
         files = rebuild_index(
-            place, channel, kept, digests=digests, indexer=indexer, named=users.named()
+            place, channel, retained, digests=digests, indexer=indexer, named=users.named()
         )
         published.update(files)
-        stamps[str(channel.path)] = inputs[channel.path] + _digest_of_files(folder, files)
+        stamps[str(channel.path)] = inputs[str(channel.path)] + _digest_of_files(folder, files)
         _write_stamps(place, stamps)
-    paths = {str(each.path) for each in channels}
-    if stamps.keys() - paths:
-        _write_stamps(place, {path: stamps[path] for path in sorted(stamps.keys() & paths)})
-    return _Outcome(
-        is_changed=bool(outdated),
-        published=frozenset(published),
-        stale=frozenset(path for each in outdated for path in each.index_files) - published,
-        problems=tuple(problems),
-    )
-
-
-def _damaged(each: IndexedArtifact) -> Problem:
-    """Say that an artifact is not what the index promises, and how to drop it."""
-    return Problem(
-        subject=str(each.path),
-        message="is in no lock, and its size is not that of its record",
-        code=ExitCode.FINDINGS,
-        details=(("expected", f"{each.record.size} bytes"), ("actual", f"{each.size} bytes")),
-        help=f"pixi run prune --drop {each.path}",
-    )
+    if stamps.keys() - inputs.keys():
+        _write_stamps(place, {path: stamps[path] for path in inputs if path in stamps})
+    stale = {path for each in outdated for path in each.index_files} - published
+    return bool(outdated), problems, published, stale
 
 
 def _identify(channel: Channel, indexer: Indexer) -> str:
@@ -247,17 +233,10 @@ def _read_stamps(place: ChannelPlace) -> dict[str, str]:
 
     Nothing where that is not known, or damaged, which costs one indexing.
     """
-    try:
+    with contextlib.suppress(OSError, ValueError, RecursionError):
         stamps = json.loads(place.index_stamp.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        message = f"cannot be read: {error.strerror}"
-        help_line = "remove it; it is made again"
-        raise usage_error(str(place.index_stamp), message, help=help_line) from None
-    except (ValueError, RecursionError):
-        return {}
-    return stamps if isinstance(stamps, dict) else {}
+        return stamps if isinstance(stamps, dict) else {}
+    return {}
 
 
 def _write_stamps(place: ChannelPlace, stamps: Mapping[str, str]) -> None:
@@ -270,35 +249,38 @@ def _write_stamps(place: ChannelPlace, stamps: Mapping[str, str]) -> None:
 
 
 def _report(
-    channels: Sequence[Channel], files: ChannelFiles, outcome: _Outcome, removed: Sequence[Removal]
+    channels: Sequence[Channel],
+    files: ChannelFiles,
+    removed: Sequence[Removal],
+    *,
+    is_changed: bool,
 ) -> Report:
     """Say what is indexed now, and whether that took anything."""
-    rows: list[Json] = []
+    rows: list[dict[str, Json]] = []
     records = subdirs = 0
     for channel in channels:
         paths = (each.path for each in files.index if each.path.name == REPODATA)
         own = [each.parent.name for each in paths if each.parents[1] == channel.path]
+        number = len(channel.artifacts)
         kept = (*files.retained, *files.others)
-        number = sum(each.path.parents[1] == channel.path for each in kept)
-        number += len(channel.artifacts)
+        number += sum(each.path.parents[1] == channel.path for each in kept)
         records, subdirs = records + number, subdirs + len(own)
         if own:
             rows.append({"channel": str(channel.path), "subdirs": own, "records": number})
-    done = "indexed" if outcome.is_changed else "index is up to date"
+    done = "indexed" if is_changed else "index is up to date"
     lines = [f"{done}: {counted(records, 'record')} in {counted(subdirs, 'subdir')}"]
     if files.retained:
         lines.append(retained_line(files.retained))
-    if files.untracked:
-        names = ", ".join(str(each.path) for each in files.untracked)
-        lines.append(f"untracked, and not indexed: {names}")
+    untracked = [str(each.path) for each in files.untracked]
+    if untracked:
+        lines.append(f"untracked, and not indexed: {', '.join(untracked)}")
     return Report(
         lines=tuple(lines),
         data={
-            "changed": outcome.is_changed,
+            "changed": is_changed,
             "channels": rows,
             "retained": [{"path": str(each.path), "size": each.size} for each in files.retained],
             "removed": [str(each.path) for each in removed],
-            "untracked": [str(each.path) for each in files.untracked],
+            "untracked": untracked,
         },
-        problems=tuple(outcome.problems),
     )

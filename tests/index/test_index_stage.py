@@ -382,7 +382,7 @@ def test_a_damaged_stamp_costs_one_indexing(tmp_path: Path, any_indexer: str, te
     assert sorted(path.name for path in mirror.folder.iterdir()) == ["linux-64", "noarch"]
 
 
-def test_a_stamp_that_cannot_be_read(tmp_path: Path, any_indexer: str) -> None:
+def test_a_stamp_that_cannot_be_replaced(tmp_path: Path, any_indexer: str) -> None:
     mirror = mirror_of(tmp_path, A)
     mirror.index()
     stamp = mirror.workspace.place.index_stamp
@@ -392,7 +392,8 @@ def test_a_stamp_that_cannot_be_read(tmp_path: Path, any_indexer: str) -> None:
         mirror.index()
     reason = "Permission denied" if os.name == "nt" else "Is a directory"
     assert str(caught.value) == (
-        f"{stamp}: cannot be read: {reason}\nhelp: remove it; it is made again"
+        f"{stamp}: cannot be read or written: {reason}\n"
+        "help: see to the disk and its permissions, then run this again"
     )
 
 
