@@ -7,7 +7,6 @@ of the tar archives is gone through.
 from __future__ import annotations
 
 import bz2
-import contextlib
 import errno
 import io
 import json
@@ -16,7 +15,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import IO, Final, cast
@@ -44,23 +43,14 @@ _MARKS: Final = {".conda": b"PK\3\4", ".tar.bz2": b"BZh"}
 _SHOWN: Final = 24  # first bytes of a file that is something else
 _BLOCK: Final = tarfile.BLOCKSIZE
 _END: Final = b"\xff" * _BLOCK  # no header, nor what else a tar archive ends with
-_WITHOUT_DATA: Final = frozenset(
-    {
-        tarfile.LNKTYPE,
-        tarfile.SYMTYPE,
-        tarfile.CHRTYPE,
-        tarfile.BLKTYPE,
-        tarfile.DIRTYPE,
-        tarfile.FIFOTYPE,
-    }
-)
+_WITHOUT_DATA: Final = b"123456"  # types of links, devices, folders, pipes
 
 
 class BadArchiveError(ValueError):
     """Not an artifact that can be opened; the text says why, as the end of a sentence."""
 
 
-def read_archive(file: Path) -> str:
+def read_identity(file: Path) -> str:
     """Return `name version build` of the artifact's own `info/index.json`, all else read as well.
 
     Raises BadArchiveError for what cannot be opened, and OSError where the file cannot be read.
@@ -77,38 +67,31 @@ def read_archive(file: Path) -> str:
 
 
 def _read_whole(file: Path) -> bytes | None:
-    """Read every member; return `info/index.json`."""
+    """Read every member to its end, where checksums are compared; return `info/index.json`."""
     extension = next(each for each in _MARKS if file.name.endswith(each))
     with file.open("rb") as raw:
         head = raw.read(_SHOWN)
         if not head.startswith(_MARKS[extension]):
             raise BadArchiveError(f"it begins with {head!r}, as no {extension} does")
         raw.seek(0)
-        if extension == ".conda":
-            return _read_conda(raw)
-        with bz2.open(raw) as stream:
-            return _walk(stream, {INDEX_JSON})[0].get(INDEX_JSON)
-
-
-def _read_conda(raw: IO[bytes]) -> bytes | None:
-    """Read each member of the zip to its end, where its checksum is compared."""
-    found, parts = None, set()
-    with zipfile.ZipFile(raw) as archive:
-        for member in archive.infolist():
-            with archive.open(member) as packed:
-                if member.filename.endswith(".tar.zst"):
-                    part = member.filename.partition("-")[0]
-                    parts.add(part)
-                    if not member.file_size:
-                        raise BadArchiveError(f"its {member.filename} is empty")
-                    files = _walk_zst(packed)
-                    found = files.get(INDEX_JSON) if part == "info" else found
-                while packed.read(CHUNK):
-                    pass
-    missing = {"info", "pkg"} - parts
+        if extension == ".tar.bz2":
+            with bz2.open(raw) as stream:
+                return _walk(stream, {INDEX_JSON})[0].get(INDEX_JSON)
+        found: dict[str, Mapping[str, bytes]] = {}
+        with zipfile.ZipFile(raw) as archive:
+            for member in archive.infolist():
+                with archive.open(member) as packed:
+                    if member.filename.endswith(".tar.zst"):
+                        if not member.file_size:
+                            raise BadArchiveError(f"its {member.filename} is empty")
+                        files = _walk_zst(packed, {INDEX_JSON})
+                        found[member.filename.partition("-")[0]] = files
+                    while packed.read(CHUNK):
+                        pass
+    missing = {"info", "pkg"} - found.keys()
     if missing:
         raise BadArchiveError(f"it has no {min(missing)}-….tar.zst")
-    return found
+    return found["info"].get(INDEX_JSON)
 
 
 class _WithEnd:
@@ -124,7 +107,7 @@ class _WithEnd:
         return self._packed.read(size) or self._end.read(size)
 
 
-def _walk_zst(packed: IO[bytes]) -> Mapping[str, bytes]:
+def _walk_zst(packed: IO[bytes], names: AbstractSet[str]) -> Mapping[str, bytes]:
     import zstandard
 
     source = cast("IO[bytes]", _WithEnd(packed, zstandard.ZstdCompressor().compress(_END)))
@@ -132,7 +115,7 @@ def _walk_zst(packed: IO[bytes]) -> Mapping[str, bytes]:
         with zstandard.ZstdDecompressor().stream_reader(
             source, read_size=CHUNK, read_across_frames=True
         ) as unpacked:
-            found, tail = _walk(unpacked, {INDEX_JSON})
+            found, tail = _walk(unpacked, names)
     except zstandard.ZstdError as error:
         raise BadArchiveError(str(error)) from None
     if tail != _END:
@@ -204,12 +187,19 @@ def read_info_files(
 ) -> Mapping[str, bytes]:
     """Return the bytes of those of these files (`info/…`) that the artifact has, and read no more.
 
-    Raises a MirrorError of exit code 1 that names `subject` and says the `trouble` where it is no
+    Raises a MirrorError of exit code 1 that names `subject` and says the `message` where it is no
     readable artifact.
     """
     try:
-        with _open_info(file) as stream:
-            return _walk(stream, names, to_end=False)[0]
+        if file.name.endswith(".tar.bz2"):
+            with bz2.open(file) as stream:
+                return _walk(stream, names, to_end=False)[0]
+        with zipfile.ZipFile(file) as archive:
+            name = next((each for each in archive.namelist() if each.startswith("info-")), None)
+            if name is None:
+                raise BadArchiveError("not a .conda artifact")
+            with archive.open(name) as packed:
+                return _walk_zst(packed, names)
     except UNREADABLE as error:
         raise damaged_artifact(subject, f"{message}: {error}") from None
 
@@ -219,26 +209,3 @@ def damaged_artifact(subject: str, message: str) -> MirrorError:
     return MirrorError(
         Problem(subject=subject, message=message, code=ExitCode.FINDINGS, help="pixi run fetch")
     )
-
-
-@contextlib.contextmanager
-def _open_info(file: Path) -> Iterator[IO[bytes]]:
-    """Open the tar archive that holds `info/`: the whole of a .tar.bz2, a member of a .conda."""
-    if file.name.endswith(".tar.bz2"):
-        with bz2.open(file) as stream:
-            yield stream
-        return
-    import zstandard
-
-    with zipfile.ZipFile(file) as archive:
-        name = next((each for each in archive.namelist() if each.startswith("info-")), None)
-        if name is None:
-            raise ValueError("not a .conda artifact")
-        try:
-            with (
-                archive.open(name) as packed,
-                zstandard.ZstdDecompressor().stream_reader(packed) as stream,
-            ):
-                yield stream
-        except zstandard.ZstdError as error:
-            raise ValueError(str(error)) from None

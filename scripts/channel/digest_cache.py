@@ -67,9 +67,18 @@ class DigestCache:
         self._writes = writes
         self._boot = boot_id()
         self._known: dict[tuple[str, str], _Known] = {}
-        self._lines = 0
-        self._torn = False  # the last line lacks its end: the next must not join it
-        self._read()
+        data = b""
+        with contextlib.suppress(OSError):  # none yet, or not to be had: then nothing is believed
+            data = journal.read_bytes()
+        self._torn = data != b"" and not data.endswith(b"\n")  # the next line must not join it
+        self._lines = len(data.splitlines())
+        for line in data.splitlines():
+            try:
+                path, algorithm, digest, size, mtime, inode, boot = json.loads(line)
+                fingerprint = Fingerprint(int(size), int(mtime), int(inode))
+            except (ValueError, TypeError, OverflowError, RecursionError):
+                continue  # torn by a kill or a power cut
+            self._known[str(path), str(algorithm)] = _Known(fingerprint, str(digest), str(boot))
 
     @property
     def must_be_durable(self) -> bool:
@@ -143,19 +152,15 @@ class DigestCache:
         self._known[key] = known = _Known(fingerprint, digest, boot or _DURABLE)
         if not self._writes:
             return
-        line = _line(key, known)
+        line = ("\n" if self._torn else "") + _line(key, known)
+        self._torn = True
         # What does not get there, on a full disk, is for whoever writes what must be there.
-        self._torn = not self._append(f"\n{line}" if self._torn else line)
-        self._lines += not self._torn
-
-    def _append(self, text: str) -> bool:
-        """Write behind what is there; False where not all of it got there."""
         with contextlib.suppress(OSError):
             if not self._lines:
                 self._journal.parent.mkdir(parents=True, exist_ok=True)
             with self._journal.open("ab", buffering=0) as file:
-                return file.write(text.encode()) == len(text)  # all of it is ASCII
-        return False
+                self._torn = file.write(line.encode()) != len(line)  # all of it is ASCII
+        self._lines += not self._torn
 
     def compact(self, keep: Collection[str]) -> None:
         """Rewrite the journal with the believed digests of these paths alone, if it is worth it."""
@@ -169,30 +174,16 @@ class DigestCache:
             self._lines = len(self._known)
             self._torn = False
 
-    def _read(self) -> None:
-        try:
-            data = self._journal.read_bytes()
-        except OSError:  # none yet, or not to be had: then nothing is believed
-            return
-        self._torn = not data.endswith(b"\n") and data != b""
-        for line in data.splitlines():
-            self._lines += 1
-            try:
-                path, algorithm, digest, size, mtime, inode, boot = json.loads(line)
-                fingerprint = Fingerprint(int(size), int(mtime), int(inode))
-            except (ValueError, TypeError, OverflowError, RecursionError):
-                continue  # torn by a kill or a power cut
-            self._known[str(path), str(algorithm)] = _Known(fingerprint, str(digest), str(boot))
-
 
 def _made_durable(file: Path) -> bool:
     """Make a file durable that somebody else may have written; Windows needs to write to do so."""
-    try:
-        with file.open("r+b" if os.name == "nt" else "rb") as opened:
-            make_durable(opened.fileno())
-    except OSError:
-        return False
-    return True
+    with (
+        contextlib.suppress(OSError),
+        file.open("r+b" if os.name == "nt" else "rb") as opened,
+    ):
+        make_durable(opened.fileno())
+        return True
+    return False
 
 
 def _line(key: tuple[str, str], known: _Known) -> str:

@@ -104,29 +104,27 @@ def check_artifacts(
     found: list[Found] = []
     to_hash: list[tuple[PurePosixPath, Digest, os.stat_result]] = []
     for each in expected:
+        path, digest, actual = each.path, each.digest, None
         try:
-            status = (folder / each.path).stat()
+            status = (folder / path).stat()
         except (FileNotFoundError, NotADirectoryError):
-            found.append(Found(path=each.path, status=ArtifactStatus.MISSING))
+            found.append(Found(path=path, status=ArtifactStatus.MISSING))
             continue
         except OSError as error:
-            found.append(_wrong(each.path, error))
+            found.append(_found(path, f"cannot be read: {error.strerror}"))
             continue
         if not S_ISREG(status.st_mode):
-            found.append(_wrong(each.path, "not a file"))
-        elif each.size is not None and status.st_size != each.size:
-            found.append(_wrong(each.path, f"{status.st_size} bytes"))
-        elif each.digest is None:
-            found.append(Found(path=each.path, status=ArtifactStatus.RIGHT))
-        else:
-            known = digests.known(each.path, each.digest.algorithm, status)
+            actual = "not a file"
+        elif each.size not in {None, status.st_size}:
+            actual = f"{status.st_size} bytes"
+        elif digest is not None:
+            known = digests.known(path, digest.algorithm, status)
             if known is None:
-                to_hash.append((each.path, each.digest, status))
-            else:
-                found.append(_compared(each.path, each.digest, known))
-    if to_hash:
-        found += _hashed(folder, to_hash, digests)
-    return found
+                to_hash.append((path, digest, status))
+                continue
+            actual = None if known == digest.hex else known
+        found.append(_found(path, actual))
+    return [*found, *_hashed(folder, to_hash, digests)] if to_hash else found
 
 
 def _hashed(
@@ -147,19 +145,13 @@ def _hashed(
         actual = pool.map(digest_of, to_hash)
         for (path, digest, status), hashed in zip(to_hash, actual, strict=True):
             if isinstance(hashed, OSError):
-                yield _wrong(path, hashed)
+                yield _found(path, f"cannot be read: {hashed.strerror}")
                 continue
             digests.add_read(folder, path, digest.algorithm, hashed, status)
-            yield _compared(path, digest, hashed)
+            yield _found(path, None if hashed == digest.hex else hashed)
 
 
-def _wrong(path: PurePosixPath, actual: str | OSError) -> Found:
-    if isinstance(actual, OSError):
-        actual = f"cannot be read: {actual.strerror}"
-    return Found(path=path, status=ArtifactStatus.WRONG, actual=actual)
-
-
-def _compared(path: PurePosixPath, expected: Digest, actual: str) -> Found:
-    if actual == expected.hex:
-        return Found(path=path, status=ArtifactStatus.RIGHT)
-    return _wrong(path, actual)
+def _found(path: PurePosixPath, actual: str | None) -> Found:
+    """Say what is there: what is expected where `actual` is None."""
+    status = ArtifactStatus.RIGHT if actual is None else ArtifactStatus.WRONG
+    return Found(path=path, status=status, actual=actual)

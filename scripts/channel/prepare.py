@@ -108,12 +108,8 @@ def same_but_for_case(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 def _folders(paths: Iterable[str]) -> set[str]:
     """Return all folders that the paths are in, but for the one that they are relative to."""
-    found: set[str] = set()
-    new = {path.rpartition("/")[0] for path in paths}
-    while new := new - found - {""}:
-        found |= new
-        new = {path.rpartition("/")[0] for path in new}
-    return found
+    nearest = {PurePosixPath(path.rpartition("/")[0]) for path in paths}
+    return {str(each) for folder in nearest for each in (folder, *folder.parents)} - {"."}
 
 
 def _there(folder: Path, paths: Iterable[str]) -> Iterator[str]:

@@ -11,11 +11,12 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from scripts.core.channel_paths import WORKSPACES, ChannelPlace
 from scripts.core.errors import MirrorError, usage_error
@@ -27,9 +28,9 @@ _CHANNEL: Final = "channel.json"
 _REMOVALS: Final = "removals.json"
 _WORKSPACE: Final = "workspace.json"
 _LOCK: Final = "pixi.lock"
-_READABLE: Final = "see that you may read it and that it is a file, then run this again"
 _SCHEMA: Final = 1
 _LARGEST: Final = 256 << 20  # bytes; a row of an artifact has some 200
+_Value = TypeVar("_Value")
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
@@ -65,10 +66,9 @@ class WorkspaceState:
     @property
     def is_gone(self) -> bool:
         """Tell whether its manifest is no longer there; not where nobody may look."""
-        try:
+        with contextlib.suppress(OSError):
             return not self.manifest.exists()
-        except OSError:
-            return False
+        return False
 
     @property
     def is_moved_away(self) -> bool:
@@ -76,19 +76,14 @@ class WorkspaceState:
 
         Another machine, or a disk that is not mounted, does not show that one either.
         """
-        try:
+        with contextlib.suppress(OSError):
             return self.is_gone and self.manifest.parent.parent.is_dir()
-        except OSError:
-            return False
+        return False
 
     @property
     def lock(self) -> Path:
         """The copy of its last mirrored lock."""
         return self.folder / _LOCK
-
-    def names(self, path: PurePosixPath) -> bool:
-        """Tell whether it names what is at a place."""
-        return any(each.path == path for each in self.artifacts)
 
     def with_layout(self, layout: Layout) -> WorkspaceState:
         """Return the same with the places that its artifacts have in a layout."""
@@ -138,21 +133,16 @@ class MirrorState:
 
 def read_state(place: ChannelPlace) -> MirrorState:
     """Read the state; raises the error of exit code 2 where it is damaged."""
-    channel, removals = _read(place.state / _CHANNEL), _read(place.state / _REMOVALS)
+    state = _read(place.state / _CHANNEL, _parse_channel) or MirrorState()
+    removals = _read(place.state / _REMOVALS, _parse_removals) or ()
     workspaces, lost = _read_workspaces(place.state / WORKSPACES)
-    with _undamaged(place.state / _REMOVALS):
-        waiting = () if removals is None else tuple(map(_removal, removals["removals"]))
-    with _undamaged(place.state / _CHANNEL):
-        return MirrorState(
-            layout=None if channel is None else Layout(channel["layout"]),
-            is_adopted=channel is not None and _flag(channel["adopted"]) and not lost,
-            workspaces=workspaces,
-            lost=lost,
-            removals=waiting,
-            before_relayout=None
-            if channel is None or channel.get("before-relayout") is None
-            else tuple(map(_inside, channel["before-relayout"])),
-        )
+    return replace(
+        state,
+        is_adopted=state.is_adopted and not lost,
+        workspaces=workspaces,
+        lost=lost,
+        removals=removals,
+    )
 
 
 def write_channel(place: ChannelPlace, state: MirrorState) -> None:
@@ -187,7 +177,8 @@ def workspace_folder(place: ChannelPlace, name: str, manifest: Path) -> Path:
 
 def write_workspace(workspace: WorkspaceState, lock: bytes) -> None:
     """Replace what a workspace names, and the copy of its lock."""
-    _replace(workspace.lock, lock)
+    with _writing(workspace.lock):
+        write_atomically(workspace.lock, lock)
     document = {
         "name": workspace.name,
         "manifest": str(workspace.manifest),
@@ -210,54 +201,68 @@ def write_workspace(workspace: WorkspaceState, lock: bytes) -> None:
 
 def forget_workspace(workspace: WorkspaceState) -> None:
     """Drop a workspace: what it alone names may be pruned from now on."""
-    try:
+    with _writing(workspace.folder):
         unlink(workspace.folder / _WORKSPACE)
         remove_folder(workspace.folder)
-    except OSError as error:
-        raise _not_written(error, workspace.folder) from error
 
 
 def _read_workspaces(folder: Path) -> tuple[tuple[WorkspaceState, ...], tuple[Path, ...]]:
     """Read what is known of each, and name the folders of those of which the rest was lost."""
-    found, lost = [], []
     try:
         entries = sorted(each for each in folder.iterdir() if each.is_dir())
     except FileNotFoundError:
         return (), ()
     except OSError as error:
-        raise usage_error(
-            str(folder), f"cannot be read: {error.strerror}", help=_READABLE
-        ) from None
+        raise _unreadable(error, folder) from None
+    found, lost = [], []
     for each in entries:
-        document = _read(each / _WORKSPACE)
-        if document is None:  # lost, or a kill between the two files
-            if (each / _LOCK).exists():
-                lost.append(each)
-            continue
-        with _undamaged(each / _WORKSPACE):
-            workspace = WorkspaceState(
-                name=_string(document["name"]),
-                manifest=Path(_string(document["manifest"])),
-                channel=Path(_string(document["channel"])),
-                lock_sha256=_string(document["lock-sha256"]),
-                layout=Layout(document["layout"]),
-                artifacts=tuple(map(_named, document["artifacts"])),
-                folder=each,
-            )
-        found.append(workspace)
+        workspace = _read(each / _WORKSPACE, partial(_parse_workspace, each))
+        if workspace is not None:
+            found.append(workspace)
+        elif (each / _LOCK).exists():  # the rest is lost; without it, a kill between two files
+            lost.append(each)
     return tuple(found), tuple(lost)
 
 
-def _named(row: Sequence[Any]) -> NamedArtifact:
-    path, other, package, digest, size = row
-    if size is not None and not isinstance(size, int):
-        raise TypeError(size)
-    return NamedArtifact(
-        path=_inside(path),
-        path_in_other_layout=_inside(other),
-        package=_string(package),
-        digest=None if digest is None else _digest(digest),
-        size=size,
+def _parse_channel(document: Mapping[str, Any]) -> MirrorState:
+    before = document.get("before-relayout")
+    return MirrorState(
+        layout=Layout(document["layout"]),
+        is_adopted=_typed(document["adopted"], bool),
+        before_relayout=None if before is None else tuple(map(_inside, before)),
+    )
+
+
+def _parse_removals(document: Mapping[str, Any]) -> tuple[Removal, ...]:
+    return tuple(
+        Removal(
+            path=_inside(row["path"]),
+            size=_typed(row["size"], int),
+            mtime=_typed(row["mtime-ns"], int),
+            dropped=row["dropped"] and datetime.fromisoformat(row["dropped"]).astimezone(UTC),
+        )
+        for row in document["removals"]
+    )
+
+
+def _parse_workspace(folder: Path, document: Mapping[str, Any]) -> WorkspaceState:
+    return WorkspaceState(
+        name=_string(document["name"]),
+        manifest=Path(_string(document["manifest"])),
+        channel=Path(_string(document["channel"])),
+        lock_sha256=_string(document["lock-sha256"]),
+        layout=Layout(document["layout"]),
+        artifacts=tuple(
+            NamedArtifact(
+                path=_inside(path),
+                path_in_other_layout=_inside(other),
+                package=_string(package),
+                digest=None if digest is None else _digest(digest),
+                size=None if size is None else _typed(size, int),
+            )
+            for path, other, package, digest, size in document["artifacts"]
+        ),
+        folder=folder,
     )
 
 
@@ -266,16 +271,6 @@ def _digest(value: Any) -> Digest:
     if algorithm not in {"sha256", "md5"}:
         raise ValueError(value)
     return Digest("md5" if algorithm == "md5" else "sha256", digits)
-
-
-def _removal(row: Any) -> Removal:
-    dropped = row["dropped"]
-    return Removal(
-        path=_inside(row["path"]),
-        size=int(row["size"]),
-        mtime=int(row["mtime-ns"]),
-        dropped=None if dropped is None else datetime.fromisoformat(dropped).astimezone(UTC),
-    )
 
 
 def _inside(value: Any) -> PurePosixPath:
@@ -287,37 +282,27 @@ def _inside(value: Any) -> PurePosixPath:
 
 
 def _string(value: Any) -> str:
-    if not isinstance(value, str) or "\0" in value:
+    text = _typed(value, str)
+    if "\0" in text:
+        raise ValueError(text)
+    text.encode(errors="surrogateescape")  # half a surrogate pair is no name of a file
+    return text
+
+
+def _typed(value: Any, kind: type[_Value]) -> _Value:
+    if type(value) is not kind:  # to JSON, true is no number
         raise TypeError(value)
-    value.encode(errors="surrogateescape")  # half a surrogate pair is no name of a file
     return value
 
 
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(value)
-    return value
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    """Read one document; None where there is none."""
+def _read(path: Path, parse: Callable[[Mapping[str, Any]], _Value]) -> _Value | None:
+    """Read one document; None where there is none, an error of exit code 2 where it is damaged."""
     try:
-        with _undamaged(path):
-            document: Any = json.loads(read_regular(path, _LARGEST))
-            if not isinstance(document, dict) or document["schema"] is not _SCHEMA:
-                raise ValueError(document)
-            return document
+        return parse(_parse_document(read_regular(path, _LARGEST)))
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise usage_error(str(path), f"cannot be read: {error.strerror}", help=_READABLE) from None
-
-
-@contextlib.contextmanager
-def _undamaged(path: Path) -> Iterator[None]:
-    """Make the error of exit code 2 of what is not as it was written here."""
-    try:
-        yield
+        raise _unreadable(error, path) from None
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
         raise usage_error(
             str(path),
@@ -327,25 +312,36 @@ def _undamaged(path: Path) -> Iterator[None]:
         ) from None
 
 
+def _parse_document(data: bytes) -> Mapping[str, Any]:
+    document = _typed(json.loads(data), dict)
+    if _typed(document["schema"], int) != _SCHEMA:
+        raise ValueError(document)
+    return document
+
+
+def _unreadable(error: OSError, path: Path) -> MirrorError:
+    help_line = "see that you may read it and that it is a file, then run this again"
+    return usage_error(str(path), f"cannot be read: {error.strerror}", help=help_line)
+
+
 def _write(path: Path, document: dict[str, Any]) -> None:
     """Replace one document, unless it is what is there."""
     data = (json.dumps({"schema": _SCHEMA, **document}, indent=1) + "\n").encode()
     with contextlib.suppress(OSError):  # none yet; where it cannot be written either, that is told
         if read_regular(path, _LARGEST) == data:
             return
-    _replace(path, data)
-
-
-def _replace(path: Path, data: bytes) -> None:
-    try:
+    with _writing(path):
         write_atomically(path, data)
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Make the error of exit code 2 where the disk refuses."""
+    try:
+        yield
     except OSError as error:
-        raise _not_written(error, path) from error
-
-
-def _not_written(error: OSError, path: Path) -> MirrorError:
-    return usage_error(
-        str(error.filename or path),
-        f"cannot be written: {error.strerror}",
-        help="see to it, then run this again: it goes on where it stopped",
-    )
+        raise usage_error(
+            str(error.filename or path),
+            f"cannot be written: {error.strerror}",
+            help="see to it, then run this again: it goes on where it stopped",
+        ) from error

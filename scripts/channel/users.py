@@ -5,6 +5,7 @@ What a workspace names is what its settings and its lock name; options narrow a 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shlex
 from collections.abc import Iterator, Sequence
@@ -183,10 +184,9 @@ def _last(own: WorkspaceState, known: Sequence[WorkspaceState]) -> WorkspaceStat
 
 def _are_two(one: Path, other: Path) -> bool:
     """Tell whether these are two folders; not where one of them cannot be seen from here."""
-    try:
+    with contextlib.suppress(OSError):
         return not one.samefile(other)
-    except OSError:
-        return False
+    return False
 
 
 def _check_layout(workspace: Workspace, state: MirrorState, wanted: Layout) -> None:
@@ -260,14 +260,12 @@ def _differ(place: ChannelPlace, one: NamedArtifact, other: NamedArtifact) -> bo
         return one.digest != other.digest
     digests = DigestCache(place.digests, writes=False)
     for path in (one.path, one.path_in_other_layout):
-        try:
-            if not (place.folder / path).is_file():
-                continue
-            fits = {
+        if not (place.folder / path).is_file():
+            continue
+        with contextlib.suppress(OSError):  # one that cannot be read is told of by who needs it
+            fits = [
                 digests.digest_of(place.folder, path, each.algorithm) == each.hex
                 for each in (one.digest, other.digest)
-            }
-        except OSError:  # one that cannot be read is told of by whoever needs it
-            continue
-        return len(fits) > 1
+            ]
+            return fits[0] != fits[1]
     return False

@@ -94,14 +94,14 @@ def open_archives(folder: Path, artifacts: Iterable[Artifact]) -> Iterator[Archi
 
 
 def _open(folder: Path, artifact: Artifact) -> ArchiveCheck:
-    from scripts.channel.archive import BadArchiveError, read_archive
+    from scripts.channel.archive import BadArchiveError, read_identity
 
     file = folder / artifact.path
     try:
         status = file.stat()
         if not S_ISREG(status.st_mode):  # a pipe would be waited for
             return ArchiveCheck(artifact=artifact, damage="it is not a file")
-        return ArchiveCheck(artifact=artifact, status=status, identity=read_archive(file))
+        return ArchiveCheck(artifact=artifact, status=status, identity=read_identity(file))
     except BadArchiveError as error:
         return ArchiveCheck(artifact=artifact, damage=str(error))
     except OSError as error:

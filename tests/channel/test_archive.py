@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from scripts.channel.archive import BadArchiveError, read_archive
+from scripts.channel.archive import BadArchiveError, read_identity
 from tests.support import archives
 from tests.support.archives import Member
 from tests.support.packages import TinyPackage
@@ -48,7 +48,7 @@ def opened(tmp_path: Path) -> Callable[[bytes, str], str]:
     def open_(data: bytes, extension: str = ".conda") -> str:
         file = tmp_path / f"a-1.0-0{extension}"
         file.write_bytes(data)
-        return read_archive(file)
+        return read_identity(file)
 
     return open_
 
@@ -68,7 +68,7 @@ def test_a_package_says_what_it_is(extension: str, opened: Opens) -> None:
     "file", sorted((ROOT / "scripts/demo/upstream").glob("*/*/*-*-*.*")), ids=lambda file: file.name
 )
 def test_artifacts_that_are_installed_elsewhere(file: Path) -> None:
-    assert read_archive(file).split()[0] == file.name.split("-")[0]
+    assert read_identity(file).split()[0] == file.name.split("-")[0]
 
 
 @pytest.mark.parametrize("style", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
@@ -205,11 +205,11 @@ def test_zips_that_are_deflated(opened: Opens) -> None:
 
 def test_a_disk_that_does_not_give_it_is_no_bad_archive(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        read_archive(tmp_path / "a-1.0-0.conda")
+        read_identity(tmp_path / "a-1.0-0.conda")
     if sys.platform == "linux" and os.access("/proc/self/mem", os.R_OK):
         (tmp_path / "b-1.0-0.conda").symlink_to("/proc/self/mem")
         with pytest.raises(OSError, match="Input/output"):
-            read_archive(tmp_path / "b-1.0-0.conda")
+            read_identity(tmp_path / "b-1.0-0.conda")
 
 
 def test_a_damaged_lzma_member(opened: Opens) -> None:
