@@ -21,7 +21,7 @@ STDOUT: Final = Path("-")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Before:
+class Baseline:
     """What a new lock is compared with, and since when that holds, in words."""
 
     lock: LockFile | None
@@ -38,7 +38,7 @@ def add_markdown_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def known_before(workspace: Workspace) -> Before:
+def known_before(workspace: Workspace) -> Baseline:
     """Return the lock that this workspace was last mirrored by, else the one that is there now.
 
     `pixi run NAME` renews pixi.lock before the task starts, so the file itself cannot tell what
@@ -46,13 +46,13 @@ def known_before(workspace: Workspace) -> Before:
     """
     mirrored = last_mirrored_lock(workspace)
     if mirrored is not None:
-        return Before(lock=read_lock(mirrored), since="since the channel was last made")
+        return Baseline(lock=read_lock(mirrored), since="since the channel was last made")
     lock = read_lock(workspace.lock_path) if workspace.lock_path.exists() else None
-    return Before(lock=lock, since="by this run (the channel has not been made yet)")
+    return Baseline(lock=lock, since="by this run (the channel has not been made yet)")
 
 
 def changes_report(
-    before: Before, after: LockFile, workspace: Workspace, markdown_file: Path | None
+    before: Baseline, after: LockFile, workspace: Workspace, markdown_file: Path | None
 ) -> Report:
     """Report the changes of what is mirrored, and write the Markdown where it is asked for.
 

@@ -14,16 +14,14 @@ from pathlib import PurePosixPath
 from scripts.channel.prepare import clear_staging
 from scripts.channel.removals import is_due, now, remove, still_waiting
 from scripts.channel.state import (
-    MirrorState,
     Removal,
-    WorkspaceState,
     forget_workspace,
     read_state,
     write_channel,
 )
 from scripts.channel.users import ChannelUsers, read_users, select_by_settings
 from scripts.core.console import Console
-from scripts.core.errors import MirrorError, Problem, usage_error
+from scripts.core.errors import Problem, usage_error
 from scripts.core.files import remove_folder
 from scripts.core.report import Json, Report, counted, human_size
 from scripts.index.files import (
@@ -66,28 +64,23 @@ def prune(
             ("not named here", counted(len(files.retained), "artifact")),
             help="pixi run mirror, in each workspace that shares it; then `pixi run prune --adopt`",
         )
-    waiting, problems = files.waiting, tuple[Problem, ...]()
+    waiting, problems, when = files.waiting, tuple[Problem, ...](), now()
     if not dry_run:
         clear_staging(place)  # of a run that was killed
         if dropped or any(each.dropped is None for each in waiting):  # else by a killed run
             dropping = [each.path for each in dropped]
             report = index(workspace, selection, console, users=users, dropping=dropping)
-            problems = report.problems
+            problems, when = report.problems, now()
         waiting = still_waiting(place.folder, read_state(place).removals, users.named())
-    when = now()
     removed = tuple(each for each in waiting if at_once or is_due(each, grace, when))
     if not dry_run:
         due = frozenset(removed)
         left = [each for each in waiting if each not in due]
         removed = remove(place, removed, left) if removed else ()
         waiting = tuple(each for each in left if os.path.lexists(place.folder / each.path))
+    files = replace(files, waiting=waiting)
     report = _report(
-        replace(files, waiting=waiting),
-        users,
-        dropped=dropped,
-        removed=removed,
-        dry_run=dry_run,
-        at_once=at_once,
+        files, users, dropped=dropped, removed=removed, dry_run=dry_run, at_once=at_once
     )
     return replace(report, problems=problems)
 
@@ -117,7 +110,12 @@ def forget(workspace: Workspace, name: str) -> Report:
     named = [each for each in state.workspaces if name in {each.name, str(each.manifest)}]
     found = [each for each in named if each.is_gone] if len(named) > 1 else named
     if not found:
-        raise _unknown(name, state, named)
+        message, help_line = "no workspace of this name shares the channel", None
+        if named:
+            message = "several workspaces of this name share the channel, and all are still there"
+            help_line = "pixi run prune --forget PATH-OF-MANIFEST"
+        details = (("known", str(each)) for each in state.workspaces)
+        raise usage_error(name, message, *details, help=help_line)
     if [each.manifest for each in found] == [workspace.manifest_path]:
         raise usage_error(name, "is this workspace itself", help="forget it from another one")
     for each in found:
@@ -128,14 +126,6 @@ def forget(workspace: Workspace, name: str) -> Report:
     )
 
 
-def _unknown(name: str, state: MirrorState, named: Sequence[WorkspaceState]) -> MirrorError:
-    details = tuple(("known", str(each)) for each in state.workspaces)
-    if named:
-        message = "several workspaces of this name share the channel, and all are still there"
-        return usage_error(name, message, *details, help="pixi run prune --forget PATH-OF-MANIFEST")
-    return usage_error(name, "no workspace of this name shares the channel", *details)
-
-
 def _dropped(
     files: ChannelFiles, users: ChannelUsers, drop: Sequence[PurePosixPath]
 ) -> tuple[ChannelFile, ...]:
@@ -144,7 +134,8 @@ def _dropped(
         return files.retained
     there = {each.path: each for each in (*files.retained, *files.untracked)}
     for path in drop:
-        user = next((each for each in users.everybody if each.names(path)), None)
+        by_user = ((each, one) for one in users.everybody for each in one.artifacts)
+        user = next((one for each, one in by_user if each.path == path), None)
         if user is not None:
             message, fact = "is named by a workspace", ("workspace", str(user))
             raise usage_error(str(path), message, fact, help="pixi run fetch")

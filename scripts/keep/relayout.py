@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from scripts.channel.digest_cache import DigestCache
-from scripts.channel.inventory import ArtifactStatus, Expected, Found, check_artifacts
+from scripts.channel.inventory import ArtifactStatus, Expected, check_artifacts
 from scripts.channel.prepare import prepare
 from scripts.channel.removals import now, to_remove
 from scripts.channel.state import (
@@ -30,15 +30,14 @@ from scripts.core.symlinks import refuse_obstacles
 from scripts.fetch.download import link_or_copy_artifact
 from scripts.fetch.stage import fetch
 from scripts.index.files import (
-    Channel,
     IndexedArtifact,
+    channels_of_layout,
     files_of_layout,
-    read_channels,
+    is_index_path,
     read_indexed,
 )
 from scripts.index.stage import index
 from scripts.lock.model import LockFile
-from scripts.lock.select import Selection
 from scripts.network.errors import DownloadError
 from scripts.workspace.workspace import Workspace
 
@@ -50,23 +49,21 @@ def relayout(
 
     Killed at any moment, the next one goes on: until its end the state has the old layout.
     """
-    whole = select_by_settings(workspace, lock)
+    folder, whole = workspace.place.folder, select_by_settings(workspace, lock)
     users = read_users(workspace, lock, relayout=True)
-    channels = _channels(workspace, whole.layout.other)
-    if users.state.layout is whole.layout or (users.state.layout is None and not channels):
+    state = users.state
+    waiting = {each.path for each in state.removals}
+    channels = channels_of_layout(folder, whole.layout.other, waiting)
+    if state.layout is whole.layout or (state.layout is None and not channels):
         return _outcome(whole.layout, ())
-    indexed = {
-        each.path: each
-        for channel in channels
-        for each in read_indexed(workspace.place.folder, channel, console)
-    }
+    found = (each for channel in channels for each in read_indexed(folder, channel, console))
+    indexed = {each.path: each for each in found}
     moved, dropped = _plan(users, indexed, {path for each in channels for path in each.there})
     if dropped and not drop_retained:
         raise _no_place(dropped)
-    state = replace(users.state, layout=whole.layout.other)
+    state = replace(state, layout=whole.layout.other)
     if state.before_relayout is None:  # what comes to be there from now on is of this relayout
-        waiting = {each.path for each in state.removals}
-        before = files_of_layout(workspace.place.folder, whole.layout) - waiting
+        before = files_of_layout(folder, whole.layout) - waiting
         state = replace(state, before_relayout=tuple(sorted(before)))
         write_channel(workspace.place, state)
     _link(workspace, users, moved, indexed, console)
@@ -78,14 +75,7 @@ def relayout(
     if not report.problems:
         extra = {new: indexed[old].record for old, new in moved.items() if old in indexed}
         report = index(workspace, whole, console, users=users, extra_records=extra)
-    return report if report.problems else _end(workspace, whole.layout, (*moved, *dropped))
-
-
-def _channels(workspace: Workspace, layout: Layout) -> tuple[Channel, ...]:
-    """Return what is in the channels of a layout, but for what waits for its removal."""
-    waiting = {each.path for each in read_state(workspace.place).removals}
-    nothing = Selection(layout=layout, environments=(), artifacts=(), channels=(), excluded=())
-    return read_channels(workspace.place.folder, nothing, waiting)
+    return report if report.problems else _end(workspace, whole.layout, {*moved, *dropped})
 
 
 def _plan(
@@ -122,27 +112,13 @@ def _link(
     indexed: Mapping[PurePosixPath, IndexedArtifact],
     console: Console,
 ) -> None:
-    """Link what is there to its new places; this lock's own that is damaged is fetched.
-
-    Raises the error of exit code 1 where something else is damaged.
-    """
-    place, named = workspace.place, _named(users)
+    """Link what is there, and right, to its new places."""
+    place = workspace.place
     prepare(place)
     refuse_obstacles(place.folder, moved.values())
     digests = DigestCache(place.digests)
-    expected = {path: _expected(path, named.get(path), indexed.get(path)) for path in moved}
-    own = {each.path_in_other_layout for each in users.own.artifacts}
-    others = {each.path_in_other_layout for one in users.others for each in one.artifacts}
-    right, damaged = [], []
-    for found in check_artifacts(place.folder, expected.values(), digests):
-        if found.status is ArtifactStatus.RIGHT:
-            right.append(expected[found.path])
-        elif found.path not in own:
-            damaged.append(_damaged(found, is_named=found.path in others))
-    if damaged:
-        raise MirrorError(*damaged)
     linked = 0
-    for each in right:
+    for each in _check(place.folder, users, moved, indexed, digests):
         new, digest = place.folder / moved[each.path], each.digest
         if new.exists() or digest is None:  # with no digest anywhere, it is fetched
             continue
@@ -167,14 +143,54 @@ def _link(
         )
 
 
-def _end(workspace: Workspace, layout: Layout, old: Sequence[PurePosixPath]) -> Report:
+def _check(
+    folder: Path,
+    users: ChannelUsers,
+    moved: Mapping[PurePosixPath, PurePosixPath],
+    indexed: Mapping[PurePosixPath, IndexedArtifact],
+    digests: DigestCache,
+) -> list[Expected]:
+    """Return what is right of all that moves; this lock's own that is damaged is fetched.
+
+    Raises the error of exit code 1 where something else is damaged.
+    """
+    named, expected = _named(users), {}
+    for path in moved:  # it must be as its lock says, else as its record
+        said, record = named.get(path), indexed[path].record if path in indexed else None
+        known = [each for each in (said, record) if each is not None]
+        expected[path] = Expected(
+            path=path,
+            size=next((each.size for each in known if each.size is not None), None),
+            digest=next((each.digest for each in known if each.digest is not None), None),
+        )
+    own = {each.path_in_other_layout for each in users.own.artifacts}
+    others = {each.path_in_other_layout for one in users.others for each in one.artifacts}
+    found = check_artifacts(folder, expected.values(), digests)
+    problems = []
+    for each in found:
+        if each.status is not ArtifactStatus.RIGHT and each.path not in own:
+            again = "run this again"
+            if each.path in others:
+                again = "`pixi run mirror` in the workspace that names it"
+            problem = Problem(
+                subject=str(each.path),
+                message="damaged, so it cannot be arranged anew; nothing was changed",
+                code=ExitCode.FINDINGS,
+                details=(("actual", each.actual or "nothing is there"),),
+                help=f"remove this file, then {again}",
+            )
+            problems.append(problem)
+    if problems:
+        raise MirrorError(*problems)
+    return [expected[each.path] for each in found if each.status is ArtifactStatus.RIGHT]
+
+
+def _end(workspace: Workspace, layout: Layout, old: AbstractSet[PurePosixPath]) -> Report:
     """Note the new layout, and let the old places and the old index wait for their removal."""
-    place = workspace.place
-    state = read_state(place)
-    channels = _channels(workspace, layout.other)
-    there = {path for each in channels for path in each.there} & set(old)
-    there |= {path for each in channels for path in each.index_files}
-    waiting = to_remove(place.folder, sorted(there), now())
+    place, state = workspace.place, read_state(workspace.place)
+    there = files_of_layout(place.folder, layout.other) - {each.path for each in state.removals}
+    left = sorted(path for path in there if path in old or is_index_path(path))
+    waiting = to_remove(place.folder, left, now())
     write_removals(place, (*waiting, *state.removals))
     write_channel(place, replace(state, layout=layout, before_relayout=None))
     return _outcome(layout, waiting)
@@ -193,30 +209,6 @@ def _named(users: ChannelUsers) -> dict[PurePosixPath, NamedArtifact]:
     """Return all that anybody names, by its place in the old layout."""
     everybody = (*users.others, *(() if users.last is None else (users.last,)), users.own)
     return {each.path_in_other_layout: each for one in everybody for each in one.artifacts}
-
-
-def _expected(
-    path: PurePosixPath, named: NamedArtifact | None, indexed: IndexedArtifact | None
-) -> Expected:
-    """Return what an artifact at its old place must be: as its lock says, else its record."""
-    size, digest = (named.size, named.digest) if named else (None, None)
-    if indexed is not None:
-        size = indexed.record.size if size is None else size
-        digest = digest or indexed.record.digest
-    return Expected(path=path, size=size, digest=digest)
-
-
-def _damaged(found: Found, *, is_named: bool) -> Problem:
-    help_line = "remove this file, then run this again"
-    if is_named:
-        help_line = "remove this file, then `pixi run mirror` in the workspace that names it"
-    return Problem(
-        subject=str(found.path),
-        message="damaged, so it cannot be arranged anew; nothing was changed",
-        code=ExitCode.FINDINGS,
-        details=(("actual", found.actual or "nothing is there"),),
-        help=help_line,
-    )
 
 
 def _no_place(retained: Sequence[PurePosixPath]) -> MirrorError:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from scripts.core.report import human_size
-from scripts.keep.changes import Before, changes_report
+from scripts.keep.changes import Baseline, changes_report
 from scripts.lock.read import read_lock
 from tasks import prune, verify
 from tests.support.mirrors import Mirror, make_mirror, rows
@@ -108,7 +108,7 @@ def test_the_change_list_has_a_word_for_it(tmp_path: Path) -> None:
     older = read_lock(mirror.root / "pixi.lock")
     workspace = mirror.workspace
     file = tmp_path / "changes.md"
-    back = changes_report(Before(lock=newer, since="since then"), older, workspace, file)
+    back = changes_report(Baseline(lock=newer, since="since then"), older, workspace, file)
     assert back.lines == (
         "changed since then:",
         "default, linux-64: 1 went back",
@@ -118,5 +118,5 @@ def test_the_change_list_has_a_word_for_it(tmp_path: Path) -> None:
     row = "| `alder` | `1.10 0` | `1.9 0` | went back |\n"
     assert file.read_text(encoding="utf-8").endswith(row)
     assert '"kind": "went-back"' in json.dumps(back.data)
-    on = changes_report(Before(lock=older, since="since then"), newer, workspace, None)  # control
+    on = changes_report(Baseline(lock=older, since="since then"), newer, workspace, None)  # control
     assert on.lines[1:] == ("default, linux-64: 1 changed", "  ~ alder  1.9 0 -> 1.10 0")
