@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from scripts.core.channel_paths import ChannelPlace
+from scripts.core.channel_paths import ChannelPaths
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.files import write_atomically
@@ -21,7 +21,7 @@ from scripts.core.scratch import clear_scratch, open_scratch_file
 _SHOWN: Final = 3  # pairs that a warning names
 
 
-def prepare(place: ChannelPlace) -> None:
+def prepare(place: ChannelPaths) -> None:
     """Make both folders where they are missing.
 
     Raises an error of exit code 2 where they cannot be made, or lie on two file systems: a file
@@ -50,7 +50,7 @@ def prepare(place: ChannelPlace) -> None:
         )
 
 
-def clear_staging(place: ChannelPlace) -> None:
+def clear_staging(place: ChannelPaths) -> None:
     """Clear away where an index was made; what cannot be removed now is removed by a later run."""
     if place.staging.exists():
         shutil.rmtree(place.staging, ignore_errors=True)

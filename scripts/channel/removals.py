@@ -16,7 +16,7 @@ from typing import Final
 
 from scripts.channel.inventory import cannot_read
 from scripts.channel.state import Removal, write_removals
-from scripts.core.channel_paths import ChannelPlace
+from scripts.core.channel_paths import ChannelPaths
 from scripts.core.errors import usage_error
 from scripts.core.files import unlink
 from scripts.core.symlinks import refuse_obstacles
@@ -76,7 +76,7 @@ def is_due(removal: Removal, grace: timedelta, when: datetime) -> bool:
 
 
 def remove(
-    place: ChannelPlace, due: Iterable[Removal], left: Iterable[Removal]
+    place: ChannelPaths, due: Iterable[Removal], left: Iterable[Removal]
 ) -> tuple[Removal, ...]:
     """Remove files, then the folders that have nothing left in them, then note what is left.
 

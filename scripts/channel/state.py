@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, TypeVar
 
-from scripts.core.channel_paths import WORKSPACES, ChannelPlace
+from scripts.core.channel_paths import WORKSPACES, ChannelPaths
 from scripts.core.errors import MirrorError, usage_error
 from scripts.core.files import read_regular, remove_folder, unlink, write_atomically
 from scripts.core.layout import Layout
@@ -131,7 +131,7 @@ class MirrorState:
     """What lay in channels of the other layout before a relayout began; None: none is under way."""
 
 
-def read_state(place: ChannelPlace) -> MirrorState:
+def read_state(place: ChannelPaths) -> MirrorState:
     """Read the state; raises the error of exit code 2 where it is damaged."""
     state = _read(place.state / _CHANNEL, _parse_channel) or MirrorState()
     removals = _read(place.state / _REMOVALS, _parse_removals) or ()
@@ -145,7 +145,7 @@ def read_state(place: ChannelPlace) -> MirrorState:
     )
 
 
-def write_channel(place: ChannelPlace, state: MirrorState) -> None:
+def write_channel(place: ChannelPaths, state: MirrorState) -> None:
     """Note the layout of the channel folder, and whether all that need it are known."""
     document: dict[str, Any] = {"layout": state.layout, "adopted": state.is_adopted}
     if state.before_relayout is not None:
@@ -153,7 +153,7 @@ def write_channel(place: ChannelPlace, state: MirrorState) -> None:
     _write(place.state / _CHANNEL, document)
 
 
-def write_removals(place: ChannelPlace, removals: Iterable[Removal]) -> None:
+def write_removals(place: ChannelPaths, removals: Iterable[Removal]) -> None:
     """Replace the list of files that wait for their removal."""
     rows = [
         {
@@ -169,7 +169,7 @@ def write_removals(place: ChannelPlace, removals: Iterable[Removal]) -> None:
         _write(path, {"removals": rows})
 
 
-def workspace_folder(place: ChannelPlace, name: str, manifest: Path) -> Path:
+def workspace_folder(place: ChannelPaths, name: str, manifest: Path) -> Path:
     """Name the folder of a workspace's state, the same for the same name and manifest."""
     digest = hashlib.sha256(str(manifest).encode(errors="surrogateescape")).hexdigest()
     return place.state / WORKSPACES / f"{_UNSAFE.sub('_', name)[:40]}-{digest[:8]}"

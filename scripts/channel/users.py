@@ -25,7 +25,7 @@ from scripts.channel.state import (
     write_channel,
     write_workspace,
 )
-from scripts.core.channel_paths import ChannelPlace
+from scripts.core.channel_paths import ChannelPaths
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.files import not_readable
 from scripts.core.layout import FLAT_CHANNEL, Layout
@@ -208,7 +208,7 @@ def _check_layout(workspace: Workspace, state: MirrorState, wanted: Layout) -> N
 
 
 def _conflicts(
-    place: ChannelPlace, one: WorkspaceState, other: WorkspaceState
+    place: ChannelPaths, one: WorkspaceState, other: WorkspaceState
 ) -> Iterator[Problem]:
     """Yield what two workspaces cannot both have in one channel folder."""
     gone = next((each for each in (one, other) if each.is_gone), None)
@@ -246,7 +246,7 @@ def _shown(artifact: NamedArtifact) -> str:
     return f"{digest.algorithm}:{digest.hex}" if digest else str(artifact.size)
 
 
-def _differ(place: ChannelPlace, one: NamedArtifact, other: NamedArtifact) -> bool:
+def _differ(place: ChannelPaths, one: NamedArtifact, other: NamedArtifact) -> bool:
     """Tell whether two workspaces cannot mean the same bytes.
 
     A sha256 and a md5 are compared by the file that has one of them. Where there is none yet,

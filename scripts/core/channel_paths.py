@@ -11,7 +11,7 @@ WORKSPACES = "workspaces"  # folder below `state`: one folder for each workspace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelPlace:
+class ChannelPaths:
     """A channel folder and the folder of working state beside it, on the same file system.
 
     Of that, `state` cannot be made again, and `cache` only saves time: it may go at any moment.
@@ -61,6 +61,6 @@ class ChannelPlace:
         return self.cache / "index.json"
 
 
-def channel_place(folder: Path) -> ChannelPlace:
+def channel_paths(folder: Path) -> ChannelPaths:
     """Name the state folder of a channel folder: `.pixi-mirror/<its name>` beside it."""
-    return ChannelPlace(folder=folder, root=folder.parent / STATE_FOLDER / folder.name)
+    return ChannelPaths(folder=folder, root=folder.parent / STATE_FOLDER / folder.name)

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import Final
 
-from scripts.core.channel_paths import WORKSPACES, ChannelPlace
+from scripts.core.channel_paths import WORKSPACES, ChannelPaths
 from scripts.core.errors import ExitCode, MirrorError, Problem
 
 # Windows: a junction is a folder that leads to another one, and yet no symbolic link.
@@ -47,7 +47,7 @@ def link_above(folder: Path, path: PurePosixPath) -> PurePosixPath | None:
     return next((each for each in parts if each.parts and _is_link(folder / each)), None)
 
 
-def refuse_odd_state(place: ChannelPlace) -> None:
+def refuse_odd_state(place: ChannelPaths) -> None:
     """Refuse (exit 2) working state that is not made of plain files and folders."""
     problems = [
         _link(str(path), path) for path in (place.root.parent, place.root) if _is_link(path)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from scripts.channel.digest_cache import DigestCache
 from scripts.channel.part import PartFile, move
 from scripts.core.artifact import Artifact
-from scripts.core.channel_paths import ChannelPlace
+from scripts.core.channel_paths import ChannelPaths
 from scripts.core.errors import MirrorError
 from scripts.core.files import unlink
 from scripts.core.record import Digest
@@ -63,7 +63,7 @@ class DownloadContext:
 
     def __init__(
         self,
-        place: ChannelPlace,
+        place: ChannelPaths,
         root: Path,
         router: Router,
         policy: RetryPolicy,

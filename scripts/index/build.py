@@ -18,7 +18,7 @@ from typing import Any, Final
 from scripts.channel.digest_cache import DigestCache
 from scripts.channel.prepare import clear_staging
 from scripts.core.artifact import Artifact
-from scripts.core.channel_paths import ChannelPlace
+from scripts.core.channel_paths import ChannelPaths
 from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.files import (
     link_or_copy,
@@ -59,7 +59,7 @@ _MANY: Final = ("constrains", "track_features", "features")
 
 
 def rebuild_index(
-    place: ChannelPlace,
+    place: ChannelPaths,
     channel: Channel,
     retained: Mapping[PurePosixPath, Record],
     *,

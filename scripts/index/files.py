@@ -268,13 +268,19 @@ def classify_files(
     found = (each for channel in channels for each in read_indexed(folder, channel, console))
     indexed = {each.path: each for each in sorted(found, key=lambda each: each.path)}
     index_files = {path for channel in channels for path in channel.index_files}
+    # A link in place of a folder is none of its files, and yet not to be moved away.
+    folders = {above for path in named for above in path.parents}
+    folders |= {each.path / NOARCH for each in channels}
+    folders |= {each / SHARDS for each in folders if is_known_subdir(each.name)}
+    mirrored = named | folders
     rest = [
         ChannelFile(path=path, size=status.st_size) for path, status in files if path not in waiting
     ]
-    unknown = [each for each in rest if each.path not in named and each.path not in indexed]
+    known = mirrored | indexed.keys()
+    unknown = [each for each in rest if each.path not in known]
     there = {path for path, _ in files}
     return ChannelFiles(
-        mirrored=tuple(each for each in rest if each.path in named),
+        mirrored=tuple(each for each in rest if each.path in mirrored),
         index=tuple(each for each in unknown if each.path in index_files),
         retained=tuple(each for path, each in indexed.items() if path not in named),
         waiting=tuple(each for path, each in sorted(waiting.items()) if path in there),

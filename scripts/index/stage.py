@@ -16,7 +16,7 @@ from scripts.channel.prepare import clear_staging
 from scripts.channel.removals import is_due, now, remove, to_remove
 from scripts.channel.state import Removal, write_channel, write_removals
 from scripts.channel.users import ChannelUsers, save_workspace
-from scripts.core.channel_paths import ChannelPlace
+from scripts.core.channel_paths import ChannelPaths
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.files import naming
@@ -228,7 +228,7 @@ def _digest_of_files(folder: Path, paths: Sequence[PurePosixPath]) -> str:
     return read.hexdigest()
 
 
-def _read_stamps(place: ChannelPlace) -> dict[str, str]:
+def _read_stamps(place: ChannelPaths) -> dict[str, str]:
     """Read by channel what its index was last made from, and is.
 
     Nothing where that is not known, or damaged, which costs one indexing.
@@ -239,7 +239,7 @@ def _read_stamps(place: ChannelPlace) -> dict[str, str]:
     return {}
 
 
-def _write_stamps(place: ChannelPlace, stamps: Mapping[str, str]) -> None:
+def _write_stamps(place: ChannelPaths, stamps: Mapping[str, str]) -> None:
     """Replace the stamps, not durably: where a power cut takes them, the index is made again."""
     place.cache.mkdir(parents=True, exist_ok=True)
     part = place.index_stamp.with_suffix(".tmp")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from scripts.channel.digest_cache import DigestCache
-from scripts.core.channel_paths import ChannelPlace
+from scripts.core.channel_paths import ChannelPaths
 from scripts.core.errors import Problem
 from scripts.core.record import Record
 from scripts.core.subdir import NOARCH
@@ -46,7 +46,7 @@ class _Subdir:
 
 
 def check_index(
-    place: ChannelPlace,
+    place: ChannelPaths,
     selection: Selection,
     uses: UsageIndex,
     waiting: AbstractSet[PurePosixPath] = frozenset(),

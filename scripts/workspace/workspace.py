@@ -12,8 +12,8 @@ from scripts.core.channel_paths import (
     STATE_FOLDER,
     TOOL_FOLDER,
     WORKSPACES,
-    ChannelPlace,
-    channel_place,
+    ChannelPaths,
+    channel_paths,
 )
 from scripts.core.errors import MirrorError, refuse_non_utf8, usage_error
 from scripts.core.files import read_text
@@ -37,7 +37,7 @@ class Workspace:
     manifest_path: Path
     lock_path: Path
     settings: Settings
-    place: ChannelPlace
+    place: ChannelPaths
     manifest: Manifest
 
 
@@ -56,7 +56,7 @@ def open_workspace(manifest_path: Path | None, overrides: SettingOverrides) -> W
     settings = override(manifest.settings, overrides)
     root = path.parent
     refuse_non_utf8(root, "give the workspace's folder, or the one around it, another name")
-    place = channel_place(_channel_folder(root, settings.channel_dir))
+    place = channel_paths(_channel_folder(root, settings.channel_dir))
     refuse_odd_state(place)
     for folder in (root, place.state, place.cache):  # left by a killed run
         clear_scratch(folder)

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from scripts.channel.prepare import free_bytes, prepare
-from scripts.core.channel_paths import ChannelPlace, channel_place
+from scripts.core.channel_paths import ChannelPaths, channel_paths
 from scripts.core.errors import ExitCode, MirrorError
 
 HELP = "help: set channel-dir to a folder you may write to"
 
 
-def refusal(place: ChannelPlace) -> str:
+def refusal(place: ChannelPaths) -> str:
     with pytest.raises(MirrorError) as caught:
         prepare(place)
     assert [problem.code for problem in caught.value.problems] == [ExitCode.USAGE]
@@ -23,9 +23,9 @@ def refusal(place: ChannelPlace) -> str:
 
 
 def test_working_state_lies_beside_the_channel() -> None:
-    place = channel_place(Path("work") / "local-channel")
+    place = channel_paths(Path("work") / "local-channel")
     root = Path("work") / ".pixi-mirror" / "local-channel"
-    assert place == ChannelPlace(folder=Path("work") / "local-channel", root=root)
+    assert place == ChannelPaths(folder=Path("work") / "local-channel", root=root)
     names = ("lock", "state", "parts", "digests", "staging", "index_stamp", "self_check")
     paths = [getattr(place, name) for name in names]
     assert paths == [
@@ -40,13 +40,13 @@ def test_working_state_lies_beside_the_channel() -> None:
 
 
 def test_two_channels_side_by_side_do_not_share_state(tmp_path: Path) -> None:
-    one, other = channel_place(tmp_path / "one"), channel_place(tmp_path / "other")
+    one, other = channel_paths(tmp_path / "one"), channel_paths(tmp_path / "other")
     assert one.root != other.root
     assert not one.root.is_relative_to(one.folder)
 
 
 def test_both_folders_are_made(tmp_path: Path) -> None:
-    place = channel_place(tmp_path / "deep" / "er" / "channel")
+    place = channel_paths(tmp_path / "deep" / "er" / "channel")
     for _ in range(2):
         prepare(place)
         made = sorted(path.relative_to(tmp_path / "deep" / "er") for path in all_below(tmp_path))
@@ -70,14 +70,14 @@ def all_below(folder: Path) -> list[Path]:
 
 
 def test_a_file_in_the_place_of_the_channel(tmp_path: Path) -> None:
-    place = channel_place(tmp_path / "channel")
+    place = channel_paths(tmp_path / "channel")
     place.folder.touch()
     assert refusal(place) == f"{place.folder}: cannot make the channel folder: File exists\n{HELP}"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows gives another reason")
 def test_a_file_in_the_place_of_the_state(tmp_path: Path) -> None:
-    place = channel_place(tmp_path / "channel")
+    place = channel_paths(tmp_path / "channel")
     (tmp_path / ".pixi-mirror").touch()
     assert (
         refusal(place) == f"{place.state}: cannot make the channel folder: Not a directory\n{HELP}"
@@ -88,7 +88,7 @@ def test_a_file_in_the_place_of_the_state(tmp_path: Path) -> None:
     not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere"
 )
 def test_a_state_that_may_not_be_written(tmp_path: Path) -> None:
-    place = channel_place(tmp_path / "channel")
+    place = channel_paths(tmp_path / "channel")
     prepare(place)
     ignore = place.root.parent / ".gitignore"
     ignore.unlink()
@@ -106,14 +106,14 @@ def test_two_file_systems_are_refused(tmp_path: Path) -> None:
     if not other.is_dir() or other.stat().st_dev == tmp_path.stat().st_dev:
         pytest.skip("there is no second file system at /dev/shm")
     elsewhere = other / f"pixi-mirror-test-{os.getpid()}"
-    place = ChannelPlace(folder=elsewhere, root=tmp_path / ".pixi-mirror" / "channel")
+    place = ChannelPaths(folder=elsewhere, root=tmp_path / ".pixi-mirror" / "channel")
     try:
         assert refusal(place) == (
             f"{elsewhere}: is a disk of its own, and nothing beside it is on that disk\n"
             f"  working state  {place.root}\n"
             f"help: set channel-dir to a folder on that disk: {elsewhere / 'channel'}"
         )
-        prepare(channel_place(elsewhere / "channel"))  # what it says to do
+        prepare(channel_paths(elsewhere / "channel"))  # what it says to do
     finally:
         shutil.rmtree(elsewhere)
 

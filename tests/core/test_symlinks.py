@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from scripts.core.channel_paths import ChannelPlace, channel_place
+from scripts.core.channel_paths import ChannelPaths, channel_paths
 from scripts.core.errors import ExitCode, MirrorError
 from scripts.core.symlinks import refuse_obstacles, refuse_odd_state
 
@@ -75,20 +75,20 @@ def test_files_and_folders_in_each_others_place(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> ChannelPlace:
-    place = channel_place(tmp_path / "channel")
+def place(tmp_path: Path) -> ChannelPaths:
+    place = channel_paths(tmp_path / "channel")
     place.parts.mkdir(parents=True)
     return place
 
 
-def odd(place: ChannelPlace) -> str:
+def odd(place: ChannelPaths) -> str:
     with pytest.raises(MirrorError) as caught:
         refuse_odd_state(place)
     return str(caught.value)
 
 
-def test_working_state_as_it_should_be(place: ChannelPlace) -> None:
-    refuse_odd_state(channel_place(place.folder / "not yet"))
+def test_working_state_as_it_should_be(place: ChannelPaths) -> None:
+    refuse_odd_state(channel_paths(place.folder / "not yet"))
     place.lock.touch()
     (place.parts / "a.part").touch()
     refuse_odd_state(place)
@@ -105,7 +105,7 @@ def test_working_state_as_it_should_be(place: ChannelPlace) -> None:
         "cache/parts/a.part",
     ],
 )
-def test_links_in_the_working_state(place: ChannelPlace, tmp_path: Path, name: str) -> None:
+def test_links_in_the_working_state(place: ChannelPaths, tmp_path: Path, name: str) -> None:
     victim = tmp_path / "victim"
     victim.touch()
     (place.root / name).parent.mkdir(exist_ok=True)
@@ -117,7 +117,7 @@ def test_links_in_the_working_state(place: ChannelPlace, tmp_path: Path, name: s
 
 
 def test_working_state_behind_a_link(tmp_path: Path) -> None:
-    place = channel_place(tmp_path / "channel")
+    place = channel_paths(tmp_path / "channel")
     link(place.root.parent, tmp_path)
     assert odd(place) == (
         f"{place.root.parent}: a link, through which nothing is written\n"
@@ -126,7 +126,7 @@ def test_working_state_behind_a_link(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX")
-def test_a_pipe_in_the_working_state(place: ChannelPlace) -> None:
+def test_a_pipe_in_the_working_state(place: ChannelPaths) -> None:
     """Reading it would wait forever."""
     os.mkfifo(place.digests)
     assert odd(place) == f"{place.digests}: neither a file nor a folder\n{AGAIN}"

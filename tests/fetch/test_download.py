@@ -18,7 +18,7 @@ import pytest
 
 from scripts.channel.digest_cache import DigestCache
 from scripts.core.artifact import Artifact
-from scripts.core.channel_paths import ChannelPlace, channel_place
+from scripts.core.channel_paths import ChannelPaths, channel_paths
 from scripts.core.console import Console
 from scripts.fetch.download import (
     Download,
@@ -84,7 +84,7 @@ class World:
 
     upstream: Upstream
     artifact: Artifact
-    place: ChannelPlace
+    place: ChannelPaths
     data: bytes
 
     @property
@@ -106,7 +106,7 @@ class World:
 
 def fetch_one(
     artifact: Artifact,
-    place: ChannelPlace,
+    place: ChannelPaths,
     policy: RetryPolicy = QUICK,
     mirrors: tuple[str, ...] = (),
     stop: threading.Event | None = None,
@@ -121,7 +121,7 @@ def fetch_one(
 
 
 def context_of(
-    artifact: Artifact, place: ChannelPlace, policy: RetryPolicy, mirrors: tuple[str, ...] = ()
+    artifact: Artifact, place: ChannelPaths, policy: RetryPolicy, mirrors: tuple[str, ...] = ()
 ) -> DownloadContext:
     parts = urlsplit(artifact.urls[0])
     router = router_of(place.folder.parent, f"{parts.scheme}://{parts.netloc}", mirrors)
@@ -140,7 +140,7 @@ def world(upstream: Upstream, tmp_path: Path) -> World:
     return World(
         upstream=upstream,
         artifact=artifact_of(LockRow(written=written, channel=f"{upstream.url}/ch")),
-        place=channel_place(tmp_path / "local-channel"),
+        place=channel_paths(tmp_path / "local-channel"),
         data=written.path.read_bytes(),
     )
 

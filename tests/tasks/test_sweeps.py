@@ -25,7 +25,7 @@ import pytest
 import zstandard
 
 from scripts.channel.state import read_state
-from scripts.core.channel_paths import channel_place
+from scripts.core.channel_paths import channel_paths
 from scripts.core.errors import ExitCode
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
 from tests.support.mirrors import PY_RATTLER, path_with
@@ -137,7 +137,7 @@ class World:
 
     def waiting(self) -> list[str]:
         """Name what waits for its removal."""
-        return [str(each.path) for each in read_state(channel_place(self.folder)).removals]
+        return [str(each.path) for each in read_state(channel_paths(self.folder)).removals]
 
 
 def _unzipped(data: bytes) -> bytes:

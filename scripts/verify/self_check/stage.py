@@ -20,7 +20,7 @@ from typing import Any, Final
 from scripts.channel.digest_cache import Fingerprint
 from scripts.channel.inventory import files_below
 from scripts.core.artifact import Artifact
-from scripts.core.channel_paths import ChannelPlace
+from scripts.core.channel_paths import ChannelPaths
 from scripts.core.console import Console, Verbosity
 from scripts.core.errors import ExitCode, Problem, usage_error
 from scripts.core.files import hash_file
@@ -125,7 +125,7 @@ def _try(
     """Show a level what it is to look at, whole and then broken; nothing: it noticed."""
     scratch, level = workspace.place.self_check, mutation.level
     copy = Copy(source=workspace.place.folder, folder=scratch / "channel")
-    place = ChannelPlace(folder=copy.folder, root=scratch / "state")
+    place = ChannelPaths(folder=copy.folder, root=scratch / "state")
     copied, shown = dataclasses.replace(workspace, place=place), narrowed(selection, scope)
     options = VerifyOptions(levels=frozenset({level}), clients=(Client.RATTLER,))
 
