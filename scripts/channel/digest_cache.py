@@ -124,32 +124,31 @@ class DigestCache:
             now = Fingerprint.of((folder / path).stat())
         except OSError:  # gone meanwhile
             return
-        if now != Fingerprint.of(status):
-            return
-        earlier = self._known.get((str(path), algorithm))
-        survived = (
-            earlier is not None
-            and earlier.fingerprint == now
-            and earlier.boot not in {_DURABLE, self._boot}
-        )
-        self._remember(path, algorithm, digest, now, _DURABLE if survived else self._boot)
+        if now == Fingerprint.of(status):
+            earlier = self._known.get((str(path), algorithm))
+            survived = (
+                earlier is not None
+                and earlier.fingerprint == now
+                and earlier.boot not in {_DURABLE, self._boot}
+            )
+            self.add(path, algorithm, digest, status, is_durable=survived)
 
     def add(
-        self, path: PurePosixPath | str, algorithm: str, digest: str, status: os.stat_result
-    ) -> None:
-        """Remember the digest of a file just written, with its status from after that."""
-        self._remember(path, algorithm, digest, Fingerprint.of(status), self._boot)
-
-    def _remember(
         self,
         path: PurePosixPath | str,
         algorithm: str,
         digest: str,
-        fingerprint: Fingerprint,
-        boot: str | None,
+        status: os.stat_result,
+        *,
+        is_durable: bool = False,
     ) -> None:
-        key = (str(path), algorithm)
-        self._known[key] = known = _Known(fingerprint, digest, boot or _DURABLE)
+        """Remember the digest of a file just written, with its status from after that.
+
+        `is_durable`: its bytes have been on the disk before this boot.
+        """
+        key, boot = (str(path), algorithm), None if is_durable else self._boot
+        known = _Known(Fingerprint.of(status), digest, boot or _DURABLE)
+        self._known[key] = known
         if not self._writes:
             return
         line = ("\n" if self._torn else "") + _line(key, known)
