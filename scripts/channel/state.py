@@ -229,19 +229,21 @@ def _parse_channel(document: Mapping[str, Any]) -> MirrorState:
     return MirrorState(
         layout=Layout(document["layout"]),
         is_adopted=_typed(document["adopted"], bool),
-        before_relayout=None if before is None else tuple(map(_inside, before)),
+        before_relayout=None if before is None else tuple(map(_inside, _typed(before, list))),
     )
 
 
 def _parse_removals(document: Mapping[str, Any]) -> tuple[Removal, ...]:
-    return tuple(
-        Removal(
-            path=_inside(row["path"]),
-            size=_typed(row["size"], int),
-            mtime=_typed(row["mtime-ns"], int),
-            dropped=row["dropped"] and datetime.fromisoformat(row["dropped"]).astimezone(UTC),
-        )
-        for row in document["removals"]
+    return tuple(map(_parse_removal, document["removals"]))
+
+
+def _parse_removal(row: Mapping[str, Any]) -> Removal:
+    dropped = row["dropped"]
+    return Removal(
+        path=_inside(row["path"]),
+        size=_typed(row["size"], int),
+        mtime=_typed(row["mtime-ns"], int),
+        dropped=None if dropped is None else datetime.fromisoformat(dropped).astimezone(UTC),
     )
 
 

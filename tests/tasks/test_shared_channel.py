@@ -471,6 +471,30 @@ def test_a_workspace_s_state_that_says_nonsense(
 
 
 @pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("removals.json", {"dropped": ""}),
+        ("removals.json", {"size": "1"}),
+        ("removals.json", {"path": "\ud83d"}),
+        ("channel.json", {"schema": True}),
+        ("channel.json", {"adopted": "no"}),
+        ("channel.json", {"before-relayout": "ab"}),
+    ],
+)
+def test_a_channel_s_state_that_says_nonsense(
+    world: World, name: str, change: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = world.state / name
+    if name == "removals.json":
+        row: dict[str, object] = {"path": "a", "size": 1, "mtime-ns": 1, "dropped": None}
+        file.write_text(json.dumps({"schema": 1, "removals": [{**row, **change}]}))
+    else:
+        file.write_text(json.dumps({**json.loads(file.read_bytes()), **change}))
+    assert run("prune", world.one, "-q") == 2
+    assert capsys.readouterr().err.startswith(f"error: {file}: is damaged, or of another version")
+
+
+@pytest.mark.parametrize(
     "option", ["-p", "--platforms", "-e", "--environments", "--exclude-environments", "--layout"]
 )
 def test_prune_takes_nothing_that_narrows(
