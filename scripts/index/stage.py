@@ -28,6 +28,7 @@ from scripts.index.files import (
     OLDEST_COMPLETE,
     Channel,
     ChannelFiles,
+    IndexedArtifact,
     classify_files,
     read_channels,
     read_indexed,
@@ -36,7 +37,7 @@ from scripts.index.files import (
     waiting_files,
 )
 from scripts.index.indexer import Indexer, find_indexer
-from scripts.index.repodata import REPODATA
+from scripts.index.repodata import REPODATA, damage
 from scripts.lock.select import Selection
 from scripts.workspace.workspace import Workspace
 
@@ -172,20 +173,7 @@ def _index_outdated(
         retained = {
             each.path: each.record for each in indexed if each.record.size in {None, each.size}
         }
-        problems += [
-            Problem(
-                subject=str(each.path),
-                message="is in no lock, and its size is not that of its record",
-                code=ExitCode.FINDINGS,
-                details=(
-                    ("expected", f"{each.record.size} bytes"),
-                    ("actual", f"{each.size} bytes"),
-                ),
-                help=f"pixi run prune --drop {each.path}",
-            )
-            for each in indexed
-            if each.path not in retained
-        ]
+        problems += [_damaged(each) for each in indexed if each.path not in retained]
         console.detail(
             f"{folder.name}/{channel.path}: {len(channel.artifacts)} artifacts of the lock"
         )
@@ -199,6 +187,17 @@ def _index_outdated(
         _write_stamps(place, {path: stamps[path] for path in inputs if path in stamps})
     stale = {path for each in outdated for path in each.index_files} - published
     return bool(outdated), problems, published, stale
+
+
+def _damaged(each: IndexedArtifact) -> Problem:
+    """Say that an artifact is not what the index promises, and how to drop it."""
+    return damage(
+        str(each.path),
+        "is in no lock, and its size is not that of its record",
+        ("expected", f"{each.record.size} bytes"),
+        ("actual", f"{each.size} bytes"),
+        help=f"pixi run prune --drop {each.path}",
+    )
 
 
 def _identify(channel: Channel, indexer: Indexer) -> str:
