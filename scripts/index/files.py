@@ -101,13 +101,12 @@ def read_channels(
     Only of the selection's layout: what is not is left from another one. Files that are `gone`
     are passed over. `files` are all below the folder, where they are known.
     """
-    is_flat = selection.layout is Layout.FLAT
     there: dict[PurePosixPath, dict[PurePosixPath, os.stat_result]] = {}
     index_files: dict[PurePosixPath, list[PurePosixPath]] = {}
     for path, found in files_below(folder) if files is None else files:
         is_index = is_index_path(path)
-        channel = (path.parent.parent if path.parent.name == SHARDS else path.parent).parent
-        if not (is_index or is_artifact_path(path)) or is_flat != (channel == FLAT_CHANNEL):
+        channel = _channel_of(path)
+        if not (is_index or is_artifact_path(path)) or not _is_of(selection.layout, channel):
             continue
         status = _regular(folder / path, found)
         if status is None or path in gone:
@@ -131,6 +130,14 @@ def read_channels(
         )
         for path in sorted({*there, *selection.channels})
     )
+
+
+def _channel_of(path: PurePosixPath) -> PurePosixPath:
+    return (path.parent.parent if path.parent.name == SHARDS else path.parent).parent
+
+
+def _is_of(layout: Layout, channel: PurePosixPath) -> bool:
+    return (layout is Layout.FLAT) == (channel == FLAT_CHANNEL)
 
 
 def _regular(file: Path, status: os.stat_result) -> os.stat_result | None:
@@ -267,7 +274,6 @@ def classify_files(
     channels = read_channels(folder, selection, waiting, files)
     found = (each for channel in channels for each in read_indexed(folder, channel, console))
     indexed = {each.path: each for each in sorted(found, key=lambda each: each.path)}
-    index_files = {path for channel in channels for path in channel.index_files}
     # A link in place of a folder is none of its files, and yet not to be moved away.
     folders = {above for path in named for above in path.parents}
     folders |= {each.path / NOARCH for each in channels}
@@ -276,15 +282,16 @@ def classify_files(
     rest = [
         ChannelFile(path=path, size=status.st_size) for path, status in files if path not in waiting
     ]
-    known = mirrored | indexed.keys()
+    known, layout = mirrored | indexed.keys(), selection.layout
+    index = {x for x, _ in files if is_index_path(x) and _is_of(layout, _channel_of(x))}
     unknown = [each for each in rest if each.path not in known]
     there = {path for path, _ in files}
     return ChannelFiles(
         mirrored=tuple(each for each in rest if each.path in mirrored),
-        index=tuple(each for each in unknown if each.path in index_files),
+        index=tuple(each for each in unknown if each.path in index),
         retained=tuple(each for path, each in indexed.items() if path not in named),
         waiting=tuple(each for path, each in sorted(waiting.items()) if path in there),
-        untracked=tuple(each for each in unknown if each.path not in index_files),
+        untracked=tuple(each for each in unknown if each.path not in index),
         others=tuple(each for path, each in indexed.items() if path in named),
     )
 
