@@ -11,7 +11,6 @@ There is no `repodata.json` to be had here: who wants records reads them from th
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import signal
@@ -21,9 +20,10 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from functools import partial
+from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 PORT: Final = "{port}"
 _POLL: Final = 0.02  # seconds until it notices that it is to end
@@ -43,16 +43,13 @@ class _Handler(SimpleHTTPRequestHandler):
         is_plain = Path(found).name.startswith("repodata.json")
         return str(Path(found, "not served")) if is_plain else found
 
-    def send_head(self) -> io.BytesIO | BinaryIO | None:
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Answer; a file that is there and cannot be opened is not a missing one."""
-        file = Path(self.translate_path(self.path))
-        try:
-            if file.is_file():
-                file.open("rb").close()
-        except OSError as error:
-            self.send_error(500, f"cannot be read: {error.strerror}")
-            return None
-        return super().send_head()
+        error = sys.exc_info()[1]
+        is_missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        if code == HTTPStatus.NOT_FOUND and isinstance(error, OSError) and not is_missing:
+            code, message = HTTPStatus.INTERNAL_SERVER_ERROR, f"cannot be read: {error.strerror}"
+        super().send_error(code, message, explain)
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing: what goes wrong shows in the program's own words."""
