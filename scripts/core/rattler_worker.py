@@ -13,15 +13,22 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
-from scripts.core.rattler_closure import prove_closed
-from scripts.core.rattler_matcher import matches
-from scripts.core.rattler_solver import solve
-from scripts.core.rattler_specs import refusals, requirements
-from scripts.core.rattler_types import subdir_type
+from scripts.core.rattler_solver import (
+    build_string,
+    load_records,
+    match_spec,
+    prove_closed,
+    refusal,
+    solve,
+    subdir_type,
+    words_of,
+)
 from scripts.core.served import raise_loopback, served
 
+_ANACONDA: Final = "https://conda.anaconda.org/"
 _LONGEST_DOWNLOAD: Final = 3600  # seconds for one artifact; rattler has no limit of its own
 
 
@@ -36,13 +43,82 @@ def normalise(arguments: dict[str, Any]) -> dict[str, str]:
     """Map each text of `specs` to how rattler writes that MatchSpec; itself where it cannot."""
     from rattler import MatchSpec
 
-    result = {}
-    for text in arguments["specs"]:
-        try:
+    result = {text: text for text in arguments["specs"]}
+    for text in result:
+        with contextlib.suppress(Exception):  # it raises many kinds; then it is compared as it is
             result[text] = str(MatchSpec(text))
-        except Exception:  # rattler raises many kinds; such a text is compared as it is
-            result[text] = text
     return result
+
+
+def matches(arguments: dict[str, Any]) -> list[bool | None]:
+    """Tell for each of `pairs` whether `record` meets the MatchSpec `spec`, read leniently.
+
+    What rattler leaves aside (fn, url, subdir, channel) is for the caller to compare. None where
+    this rattler cannot say: it does not understand the spec, or keeps no `flags`.
+    """
+    return [_matches(pair["spec"], dict(pair["record"])) for pair in arguments["pairs"]]
+
+
+def _matches(text: str, fields: dict[str, Any]) -> bool | None:
+    from rattler import PackageRecord
+
+    later = {key: fields.pop(key) for key in ("track_features", "flags") if key in fields}
+    for digest in ("sha256", "md5"):
+        fields[digest] = fields[digest] and bytes.fromhex(fields[digest])
+    try:
+        record = PackageRecord(**{**fields, "build": build_string(fields["build"])})
+        if "flags=" in text and not hasattr(record, "flags"):
+            return None
+        for key, value in later.items():
+            if hasattr(record, key):
+                setattr(record, key, value)
+        return bool(match_spec(text).matches(record))
+    except Exception:  # of many kinds; that nothing was compared is what counts
+        return None
+
+
+def requirements(arguments: dict[str, Any]) -> list[dict[str, Any]]:
+    """Read each text of `specs` leniently, as `pixi add` does.
+
+    Returns for each, in order, its `name` and its `fields` as pixi's manifest has them, or what is
+    `refused`: why it is no MatchSpec, or that these fields do not say all that it says.
+    """
+    return [_requirement(text) for text in arguments["specs"]]
+
+
+def _requirement(text: str) -> dict[str, Any]:
+    try:
+        spec = match_spec(text)
+    except Exception as error:  # of many kinds; what it says is the answer
+        return {"refused": words_of(error)}
+    name, fields = spec.name.normalized, {}
+    # What a manifest calls a field, what stands in brackets, and what rattler has.
+    for key, word, value in (
+        ("version", "version", spec.version),
+        ("build", "build", spec.build),
+        ("build-number", "build_number", spec.build_number),
+        ("file-name", "fn", spec.file_name),
+        ("subdir", "subdir", spec.subdir),
+        ("md5", "md5", spec.md5 and spec.md5.hex()),
+        ("sha256", "sha256", spec.sha256 and spec.sha256.hex()),
+        ("channel", "channel", spec.channel and spec.channel.base_url.removeprefix(_ANACONDA)),
+    ):
+        if value:
+            fields[key] = word, str(value).rstrip("/")
+    items = ", ".join(f'{word}="{value}"' for word, value in fields.values())
+    if str(match_spec(f"{name}[{items}]" if items else name)) != str(spec):
+        return {"refused": "it says more than can be written here"}
+    return {"name": name, "fields": {key: value for key, (_, value) in fields.items()}}
+
+
+def refusals(arguments: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """Say of `specs`, read leniently, and of `versions` which are none, and why."""
+    from rattler import Version
+
+    return {
+        key: {text: why for text in arguments[key] if (why := refusal(read, text)) is not None}
+        for key, read in (("specs", match_spec), ("versions", Version))
+    }
 
 
 def rank_versions(arguments: dict[str, Any]) -> dict[str, int]:
@@ -84,15 +160,13 @@ async def _download_all(client: Any) -> None:
 
 
 async def _download(client: Any, url: str, path: str) -> None:
-    from pathlib import Path
-
     from rattler.package_streaming import download_to_path
 
     answer: dict[str, Any] = {"result": None, "path": path}
     try:
         await download_to_path(client, url, Path(path))
     except Exception as error:  # passed on to the parent, which decides
-        answer = {"error": str(error) or type(error).__name__, "path": path}
+        answer = {"error": words_of(error), "path": path}
     _say(answer)
 
 
@@ -111,8 +185,6 @@ def create(arguments: dict[str, Any]) -> list[str]:
 
 
 async def _create(arguments: dict[str, Any]) -> list[str]:
-    from pathlib import Path
-
     from rattler import Gateway, VirtualPackage, install
     from rattler import solve as solve_specs
 
@@ -144,8 +216,6 @@ def install(arguments: dict[str, Any]) -> list[str]:
 
 
 async def _install(arguments: dict[str, Any], server: str) -> list[str]:
-    from pathlib import Path
-
     from rattler import Gateway
     from rattler import install as install_records
 
@@ -154,8 +224,10 @@ async def _install(arguments: dict[str, Any], server: str) -> list[str]:
     records: list[Any] = []
     missing: list[str] = []
     for wanted in arguments["subdirs"]:
+        file = Path(arguments["folder"], wanted["path"], "repodata.json")
+        here = load_records(file.parent.parent.as_uri(), file, file.parent.name)
         for source, base, found in (
-            ("repodata.json", "file:", _records_of_file(arguments["folder"], wanted)),
+            ("repodata.json", "file:", here),
             ("repodata_shards.msgpack.zst", server, await _records_at(gateway, server, wanted)),
         ):
             chosen = {each.file_name: each for each in found if each.file_name in wanted["files"]}
@@ -168,16 +240,6 @@ async def _install(arguments: dict[str, Any], server: str) -> list[str]:
     if not missing:
         await install_records(records, arguments["prefix"], cache_dir=cache, show_progress=False)
     return missing
-
-
-def _records_of_file(folder: str, wanted: dict[str, Any]) -> Any:
-    from pathlib import Path
-
-    from rattler import Channel, SparseRepoData
-
-    subdir = Path(folder, wanted["path"])
-    channel = Channel(subdir.parent.as_uri())
-    return SparseRepoData(channel, subdir.name, subdir / "repodata.json").load_all_records()
 
 
 async def _records_at(gateway: Any, server: str, wanted: dict[str, Any]) -> Any:
@@ -239,33 +301,28 @@ def _config(arguments: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+_FUNCTIONS: Final[dict[str, Callable[[dict[str, Any]], Any]]] = {
+    each.__name__: each
+    for each in (
+        *(index, create, download, install, current_platform, prove_closed, solve),
+        *(matches, normalise, rank_versions, refusals, requirements),
+    )
+}
+
+
 def main(function: str) -> None:
     """Run one function and print its result."""
-    functions: dict[str, Callable[[dict[str, Any]], Any]] = {
-        "create": create,
-        "current_platform": current_platform,
-        "index": index,
-        "download": download,
-        "install": install,
-        "matches": matches,
-        "normalise": normalise,
-        "prove_closed": prove_closed,
-        "rank_versions": rank_versions,
-        "refusals": refusals,
-        "requirements": requirements,
-        "solve": solve,
-    }
     arguments = json.loads(sys.stdin.buffer.readline())
     answer: dict[str, Any]
     try:
-        answer = {"result": functions[function](arguments)}
+        answer = {"result": _FUNCTIONS[function](arguments)}
     except ImportError as error:  # rattler is broken, and has not refused anything
         answer = {"broken": str(error)}
     except Exception as error:  # passed on to the parent, which decides
         import traceback
 
         traceback.print_exc()
-        answer = {"error": str(error) or type(error).__name__}
+        answer = {"error": words_of(error)}
     _say(answer)
     sys.stderr.flush()
     os._exit(0)
