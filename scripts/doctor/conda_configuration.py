@@ -11,10 +11,10 @@ from pathlib import Path, PurePath
 from typing import Any, Final
 
 from scripts.core.channel_url import ANACONDA
-from scripts.core.errors import ExitCode, MirrorError, Problem
+from scripts.core.errors import MirrorError
 from scripts.core.layout import Layout
-from scripts.core.program import describe_exit, run_program
-from scripts.core.redact import redact, without_secrets
+from scripts.core.program import describe_exit, program_error, run_program
+from scripts.core.redact import without_secrets
 from scripts.core.subdir import NOARCH
 from scripts.doctor.mirror import Mirror, plain_url
 from scripts.doctor.pixi_configuration import lines_by_order
@@ -135,7 +135,7 @@ def _asked(conda: Path, option: str, environ: Mapping[str, str]) -> Any:
     try:
         done = run_program(command, environ, timeout=_TIMEOUT)
     except subprocess.TimeoutExpired:
-        raise MirrorError(_failed(conda, option, f"did not end within {_TIMEOUT} s")) from None
+        raise _failed(conda, option, f"did not end within {_TIMEOUT} s") from None
     try:
         document = json.loads(done.stdout)
     except ValueError:
@@ -144,16 +144,15 @@ def _asked(conda: Path, option: str, environ: Mapping[str, str]) -> Any:
         return document
     said = document.get("message") or document.get("error") if isinstance(document, dict) else None
     text = str(said or done.stderr.decode("utf-8", "replace"))
-    raise MirrorError(_failed(conda, option, describe_exit(done.returncode), text))
+    raise _failed(conda, option, describe_exit(done.returncode), text)
 
 
-def _failed(conda: Path, option: str, how: str, said: str = "") -> Problem:
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    return Problem(
-        subject="conda",
-        message=f"its configuration cannot be read: `conda config {option} --json` {how}",
-        code=ExitCode.PROGRAM,
-        details=(("program", str(conda)), *(("said", redact(line)) for line in lines[-5:])),
+def _failed(conda: Path, option: str, how: str, said: str = "") -> MirrorError:
+    return program_error(
+        "conda",
+        f"its configuration cannot be read: `conda config {option} --json` {how}",
+        said,
+        ("program", str(conda)),
         help=f"conda config {option}, and mend what it names; or leave out --client conda",
     )
 

@@ -6,12 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from scripts.core.errors import ExitCode, Problem
-from scripts.core.program import Done, describe_exit, is_crash
-from scripts.core.redact import printable, redact
+from scripts.core.program import Done, describe_exit, is_crash, stderr_tail
 from scripts.verify.findings import Client
 from scripts.verify.install.plan import InstallJob
-
-_SHOWN = 20  # last lines of a program that a finding shows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +42,7 @@ class InstallResult:
 
 def failed(job: InstallJob, client: Client, done: Done) -> Problem:
     """Make the problem of a program that ended otherwise than well: refused, or of exit code 4."""
-    details = last_lines((done.stderr.strip() or done.stdout).decode("utf-8", "replace"))
+    details = stderr_tail(done.stderr.strip() or done.stdout)
     if is_crash(done.returncode):
         return client_crashed(job, client, describe_exit(done.returncode), details)
     return refused(job, client, details)
@@ -73,9 +70,3 @@ def client_crashed(
         details=tuple(details),
         help="see to this program, then pixi run verify --level install",
     )
-
-
-def last_lines(output: str) -> tuple[tuple[str, str], ...]:
-    """Make details of a program's last lines."""
-    lines = dict.fromkeys(line.rstrip() for line in output.splitlines() if line.strip())
-    return tuple(("said", redact(printable(line))) for line in [*lines][-_SHOWN:])

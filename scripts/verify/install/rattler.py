@@ -10,10 +10,11 @@ from pathlib import Path, PurePosixPath
 
 from scripts.core.artifact import Artifact
 from scripts.core.errors import MirrorError, Problem
+from scripts.core.program import stderr_tail
 from scripts.core.rattler_child import RattlerRefusedError, call_rattler
 from scripts.core.report import Json
 from scripts.verify.findings import Client
-from scripts.verify.install.attempt import client_crashed, last_lines, refused
+from scripts.verify.install.attempt import client_crashed, refused
 from scripts.verify.install.plan import InstallJob
 from scripts.verify.install.sandbox import sandbox, sandbox_environment
 
@@ -41,7 +42,7 @@ def install_by_rattler(
         assert isinstance(missing, list)
         details = [("no record of", str(path)) for path in missing]
     except RattlerRefusedError as error:
-        details = last_lines(str(error))
+        details = stderr_tail(str(error))
     except MirrorError as error:  # it died without an answer
         (died,) = error.problems
         return prefix, (client_crashed(job, Client.RATTLER, died.message, died.details),)
