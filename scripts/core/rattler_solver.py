@@ -47,11 +47,11 @@ def refusal(read: Callable[[str], object], text: str) -> str | None:
     try:
         read(text)
     except Exception as error:  # of many kinds; what it says is the answer
-        return words_of(error)
+        return error_message(error)
     return None
 
 
-def words_of(error: Exception) -> str:
+def error_message(error: Exception) -> str:
     """Return what an error of rattler says."""
     return str(error) or type(error).__name__
 
@@ -109,7 +109,7 @@ async def _solve_all(arguments: dict[str, Any]) -> list[dict[str, Any]]:
         try:
             answers.append({"urls": await _solve(question, gateway)})
         except Exception as error:  # of many kinds; the caller shows what it says
-            answers.append({"refused": words_of(error)})
+            answers.append({"refused": error_message(error)})
     return answers
 
 
@@ -338,7 +338,7 @@ class _ClosedSet:
                 constraints=[_parse(each) for each in constrains],
             )
         except Exception as error:  # of many kinds; what it says is the answer
-            return words_of(error)
+            return error_message(error)
         return None
 
     async def _look(

@@ -18,13 +18,13 @@ from typing import Any, Final
 
 from scripts.core.rattler_solver import (
     build_string,
+    error_message,
     load_records,
     match_spec,
     prove_closed,
     refusal,
     solve,
     subdir_type,
-    words_of,
 )
 from scripts.core.served import raise_loopback, served
 
@@ -90,7 +90,7 @@ def _requirement(text: str) -> dict[str, Any]:
     try:
         spec = match_spec(text)
     except Exception as error:  # of many kinds; what it says is the answer
-        return {"refused": words_of(error)}
+        return {"refused": error_message(error)}
     name, fields = spec.name.normalized, {}
     # What a manifest calls a field, what stands in brackets, and what rattler has.
     for key, word, value in (
@@ -166,7 +166,7 @@ async def _download(client: Any, url: str, path: str) -> None:
     try:
         await download_to_path(client, url, Path(path))
     except Exception as error:  # passed on to the parent, which decides
-        answer = {"error": words_of(error), "path": path}
+        answer = {"error": error_message(error), "path": path}
     _say(answer)
 
 
@@ -322,7 +322,7 @@ def main(function: str) -> None:
         import traceback
 
         traceback.print_exc()
-        answer = {"error": words_of(error)}
+        answer = {"error": error_message(error)}
     _say(answer)
     sys.stderr.flush()
     os._exit(0)
