@@ -81,12 +81,12 @@ def naming(path: Path) -> Iterator[None]:
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace a file whole: written beside it under another name, made durable, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part, descriptor = open_scratch_file(path)
+    part, file = open_scratch_file(path)
     try:
-        with naming(path), os.fdopen(descriptor, "wb") as file:
+        with naming(path), file:
             file.write(data)
             file.flush()
-            make_durable(descriptor)
+            make_durable(file.fileno())
             if os.name != "nt":  # still owned, so that nobody clears it
                 replace(part, path)
         if os.name == "nt":  # which renames no open file

@@ -5,12 +5,11 @@ For `rattler_worker.py` alone.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +55,12 @@ def error_message(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def load_records(channel: str, file: Path, subdir: str, name: Any = None) -> list[Any]:
+def load_records(channel: str, file: Path, name: Any = None) -> list[Any]:
     """Read the records of a `repodata.json`, of one package name or all."""
     from rattler import Channel, SparseRepoData
     from rattler.repo_data import PackageFormatSelection
 
-    data = SparseRepoData(Channel(channel), subdir, file)
+    data = SparseRepoData(Channel(channel), file.parent.name, file)
     if name is not None:
         return list(data.load_records(name))
     return list(data.load_all_records(PackageFormatSelection.BOTH))
@@ -88,7 +87,7 @@ def _virtual_package(name: str, version: str, build: str) -> Any:
     return GenericVirtualPackage(PackageName(name), Version(version), build_string(build))
 
 
-def solve(arguments: dict[str, Any]) -> list[dict[str, Any]]:
+async def solve(questions: list[dict[str, Any]], cache: str) -> list[dict[str, Any]]:
     """Solve each of `questions`, all with the empty folder `cache` for their repodata.
 
     A question has `channels` (URLs, the most important first), `subdir`, `specs`, `constraints`,
@@ -97,75 +96,66 @@ def solve(arguments: dict[str, Any]) -> list[dict[str, Any]]:
     package `names` alone, and its `folder`.
     Returns for each the `urls` that answer it, or in `refused` why nothing does.
     """
-    return asyncio.run(_solve_all(arguments))
-
-
-async def _solve_all(arguments: dict[str, Any]) -> list[dict[str, Any]]:
     from rattler import Gateway
 
-    gateway = Gateway(cache_dir=Path(arguments["cache"]))
+    gateway = Gateway(cache_dir=Path(cache))
     answers: list[dict[str, Any]] = []
-    for question in arguments["questions"]:
+    for question in questions:
         try:
-            answers.append({"urls": await _solve(question, gateway)})
+            answers.append({"urls": await _solve(gateway, **question)})
         except Exception as error:  # of many kinds; the caller shows what it says
             answers.append({"refused": error_message(error)})
     return answers
 
 
-async def _solve(question: dict[str, Any], gateway: Any) -> list[str]:
-    """Try the kinds of channel priority in turn; the last one's refusal counts."""
-    kinds = _channel_priorities(question["channel_priority"])
-    for kind in kinds[:-1]:
-        with contextlib.suppress(Exception):  # the next one is there for that
-            return await _solve_once(question, gateway, kind)
-    return await _solve_once(question, gateway, kinds[-1])
+async def _solve(
+    gateway: Any,
+    *,
+    channels: list[str],
+    undeclared: list[dict[str, Any]],
+    subdir: str,
+    specs: list[str],
+    constraints: list[str],
+    virtual_packages: list[list[str]],
+    channel_priority: str,
+    strategy: Any,
+) -> list[str]:
+    """Before 0.28 nothing but two attempts is `flexible`: the last one's refusal counts."""
+    from rattler import ChannelPriority, solve
 
-
-async def _solve_once(question: dict[str, Any], gateway: Any, kind: Any) -> list[str]:
-    from rattler import solve as solve_specs
-
-    subdir = subdir_type()
-    records = await solve_specs(
-        [*question["channels"], *map(_undeclared, question["undeclared"])],
-        [match_spec(text) for text in question["specs"]],
+    attempt = partial(
+        solve,
+        [*channels, *(_undeclared(**each) for each in undeclared)],
+        [match_spec(text) for text in specs],
         gateway=gateway,
-        platforms=[subdir(question["subdir"]), subdir("noarch")],
-        virtual_packages=[_virtual_package(*each) for each in question["virtual_packages"]],
-        channel_priority=kind,
-        strategy=question["strategy"],
-        constraints=[match_spec(text) for text in question["constraints"]],
+        platforms=[subdir_type()(subdir), subdir_type()("noarch")],
+        virtual_packages=[_virtual_package(*each) for each in virtual_packages],
+        strategy=strategy,
+        constraints=[match_spec(text) for text in constraints],
     )
+    records, word = None, channel_priority.capitalize()
+    if not hasattr(ChannelPriority, word):
+        word = "Disabled"
+        with contextlib.suppress(Exception):  # the other one is there for that
+            records = await attempt(channel_priority=ChannelPriority.Strict)
+    if records is None:
+        records = await attempt(channel_priority=getattr(ChannelPriority, word))
     return sorted(record.url for record in records)
 
 
-def _undeclared(fields: dict[str, Any]) -> _Records:
+def _undeclared(channel: str, folder: str, names: list[str]) -> _Records:
     """Make a channel in a folder, of which a solver sees a few names."""
 
     def find(subdir: str, name: Any) -> list[Any]:
-        file = Path(fields["folder"], subdir, "repodata.json")
-        if name.normalized not in fields["names"] or not file.is_file():
+        file = Path(folder, subdir, "repodata.json")
+        if name.normalized not in names or not file.is_file():
             return []
-        return load_records(fields["channel"], file, subdir, name)
+        return load_records(channel, file, name)
 
-    return _Records(sorted(fields["names"]), find)
-
-
-def _channel_priorities(word: str) -> list[Any]:
-    """Return what pixi's word means; before 0.28 nothing but two attempts is `flexible`."""
-    from rattler import ChannelPriority
-
-    kinds: dict[str, list[Any]] = {
-        "strict": [ChannelPriority.Strict],
-        "flexible": [ChannelPriority.Strict, ChannelPriority.Disabled],
-        "disabled": [ChannelPriority.Disabled],
-    }
-    if hasattr(ChannelPriority, "Flexible"):
-        kinds["flexible"] = [ChannelPriority.Flexible]
-    return kinds[word]
+    return _Records(sorted(names), find)
 
 
-def prove_closed(arguments: dict[str, Any]) -> dict[str, Any]:
+async def prove_closed(folder: str, cache: str, sets: list[dict[str, Any]]) -> dict[str, Any]:
     """Solve each of `sets` with exactly its records to choose from, each required by name.
 
     A set has the paths of its `records` below `folder`, `virtual_packages` (triples), the `roots`
@@ -177,22 +167,18 @@ def prove_closed(arguments: dict[str, Any]) -> dict[str, Any]:
     paths and what is `unproven`; where it is `refused`, what the solver said, all that is `unmet`,
     and as `needs` who needs whom.
     """
-    return asyncio.run(_prove_all(arguments))
-
-
-async def _prove_all(arguments: dict[str, Any]) -> dict[str, Any]:
     from rattler import Gateway
 
-    paths = (path for each in arguments["sets"] for path in each["records"])
+    paths = (path for each in sets for path in each["records"])
     subdirs = dict.fromkeys(path.rpartition("/")[0] for path in paths)
-    records, unreadable = _read_repodata(Path(arguments["folder"]), subdirs)
-    gateway = Gateway(cache_dir=Path(arguments["cache"]))
-    sets = [_ClosedSet(each, records, gateway) for each in arguments["sets"]]
+    records, unreadable = _read_repodata(Path(folder), subdirs)
+    gateway = Gateway(cache_dir=Path(cache))
+    closed_sets = [_ClosedSet(records, gateway, **each) for each in sets]
     everything: dict[str, dict[str, Any]] = {}
-    for each in sets:
+    for each in closed_sets:
         for name, there in each.by_name.items():
             everything.setdefault(name, {}).update(there)
-    answers = [await each.prove(everything) for each in sets]
+    answers = [await each.prove(everything) for each in closed_sets]
     return {"unreadable": unreadable, "answers": answers}
 
 
@@ -207,7 +193,7 @@ def _read_repodata(folder: Path, subdirs: Iterable[str]) -> tuple[dict[str, Any]
             unreadable[path] = "is missing"
             continue
         try:
-            found = load_records(file.parent.parent.as_uri(), file, file.parent.name)
+            found = load_records(file.parent.parent.as_uri(), file)
         except Exception as error:  # of many kinds; what it says is shown
             unreadable[path] = f"py-rattler cannot read it: {error}"
         else:
@@ -218,27 +204,34 @@ def _read_repodata(folder: Path, subdirs: Iterable[str]) -> tuple[dict[str, Any]
 class _ClosedSet:
     """One set; `by_name` has its records by path, and its virtual packages by text."""
 
-    def __init__(self, fields: dict[str, Any], mirrored: dict[str, Any], gateway: Any) -> None:
+    def __init__(
+        self,
+        mirrored: dict[str, Any],
+        gateway: Any,
+        *,
+        records: list[str],
+        virtual_packages: list[list[str]],
+        roots: list[dict[str, Any]],
+        built: dict[str, str | None],
+        is_of_builds: bool,
+    ) -> None:
         from rattler import PackageRecord
 
-        self._gateway = gateway
-        self._built: dict[str, str | None] = fields["built"]
-        self._is_of_builds = fields["is_of_builds"]
-        self._roots = fields["roots"]
+        self._gateway, self._roots = gateway, roots
+        self._built, self._is_of_builds = built, is_of_builds
         self._has_flags = hasattr(PackageRecord, "flags")
-        self._virtual_packages = [_virtual_package(*each) for each in fields["virtual_packages"]]
+        self._virtual_packages = [_virtual_package(*each) for each in virtual_packages]
         self._conditions: dict[str, bool] = {}
         self._unproven: list[dict[str, Any]] = []
         self.by_name: dict[str, dict[str, Any]] = {}
-        for name, version, build in fields["virtual_packages"]:
+        for name, version, build in virtual_packages:
             text = f"{name}={version}" if build == "0" else f"{name}={version}={build}"
             self.by_name.setdefault(name, {})[text] = PackageRecord(
                 name, version, build_string(build), build_number=0, subdir="noarch"
             )
-        found = {path: mirrored.get(path) for path in fields["records"]}
-        self._missing = [path for path, each in found.items() if each is None]
+        self._missing = [path for path in records if path not in mirrored]
         self._records = {
-            path: self._provable(path, each) for path, each in found.items() if each is not None
+            path: self._provable(path, mirrored[path]) for path in records if path in mirrored
         }
         for path, each in self._records.items():
             self.by_name.setdefault(each.name.normalized, {})[path] = each

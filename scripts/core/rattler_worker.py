@@ -13,6 +13,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,64 +27,64 @@ from scripts.core.rattler_solver import (
     solve,
     subdir_type,
 )
-from scripts.core.served import raise_loopback, served
+from scripts.core.served import served
 
 _ANACONDA: Final = "https://conda.anaconda.org/"
 _LONGEST_DOWNLOAD: Final = 3600  # seconds for one artifact; rattler has no limit of its own
 
 
-def index(arguments: dict[str, Any]) -> None:
+async def index(folder: str) -> None:
     """Index the channel folder `folder`, without `force`: records already there are kept."""
     from rattler.index import index_fs
 
-    asyncio.run(index_fs(arguments["folder"], force=False))
+    await index_fs(Path(folder), force=False)
 
 
-def normalise(arguments: dict[str, Any]) -> dict[str, str]:
+def normalise(specs: list[str]) -> dict[str, str]:
     """Map each text of `specs` to how rattler writes that MatchSpec; itself where it cannot."""
     from rattler import MatchSpec
 
-    result = {text: text for text in arguments["specs"]}
+    result = {text: text for text in specs}
     for text in result:
         with contextlib.suppress(Exception):  # it raises many kinds; then it is compared as it is
             result[text] = str(MatchSpec(text))
     return result
 
 
-def matches(arguments: dict[str, Any]) -> list[bool | None]:
+def matches(pairs: list[dict[str, Any]]) -> list[bool | None]:
     """Tell for each of `pairs` whether `record` meets the MatchSpec `spec`, read leniently.
 
     What rattler leaves aside (fn, url, subdir, channel) is for the caller to compare. None where
     this rattler cannot say: it does not understand the spec, or keeps no `flags`.
     """
-    return [_matches(pair["spec"], dict(pair["record"])) for pair in arguments["pairs"]]
+    return [_matches(**pair) for pair in pairs]
 
 
-def _matches(text: str, fields: dict[str, Any]) -> bool | None:
+def _matches(spec: str, record: dict[str, Any]) -> bool | None:
     from rattler import PackageRecord
 
-    later = {key: fields.pop(key) for key in ("track_features", "flags") if key in fields}
+    later = {key: record.pop(key) for key in ("track_features", "flags") if key in record}
     for digest in ("sha256", "md5"):
-        fields[digest] = fields[digest] and bytes.fromhex(fields[digest])
+        record[digest] = record[digest] and bytes.fromhex(record[digest])
     try:
-        record = PackageRecord(**{**fields, "build": build_string(fields["build"])})
-        if "flags=" in text and not hasattr(record, "flags"):
+        made = PackageRecord(**{**record, "build": build_string(record["build"])})
+        if "flags=" in spec and not hasattr(made, "flags"):
             return None
         for key, value in later.items():
-            if hasattr(record, key):
-                setattr(record, key, value)
-        return bool(match_spec(text).matches(record))
+            if hasattr(made, key):
+                setattr(made, key, value)
+        return bool(match_spec(spec).matches(made))
     except Exception:  # of many kinds; that nothing was compared is what counts
         return None
 
 
-def requirements(arguments: dict[str, Any]) -> list[dict[str, Any]]:
+def requirements(specs: list[str]) -> list[dict[str, Any]]:
     """Read each text of `specs` leniently, as `pixi add` does.
 
     Returns for each, in order, its `name` and its `fields` as pixi's manifest has them, or what is
     `refused`: why it is no MatchSpec, or that these fields do not say all that it says.
     """
-    return [_requirement(text) for text in arguments["specs"]]
+    return [_requirement(text) for text in specs]
 
 
 def _requirement(text: str) -> dict[str, Any]:
@@ -111,46 +112,42 @@ def _requirement(text: str) -> dict[str, Any]:
     return {"name": name, "fields": {key: value for key, (_, value) in fields.items()}}
 
 
-def refusals(arguments: dict[str, Any]) -> dict[str, dict[str, str]]:
+def refusals(specs: list[str], versions: list[str]) -> dict[str, dict[str, str]]:
     """Say of `specs`, read leniently, and of `versions` which are none, and why."""
     from rattler import Version
 
     return {
-        key: {text: why for text in arguments[key] if (why := refusal(read, text)) is not None}
-        for key, read in (("specs", match_spec), ("versions", Version))
+        key: {text: why for text in texts if (why := refusal(read, text)) is not None}
+        for key, texts, read in (("specs", specs, match_spec), ("versions", versions, Version))
     }
 
 
-def rank_versions(arguments: dict[str, Any]) -> dict[str, int]:
-    """Map each text of `versions` to its place in conda's order, the lowest 0; equals share one.
+def rank_versions(versions: list[str]) -> dict[str, int]:
+    """Map each text to its place in conda's order, the lowest 0; equals share one.
 
     What is no version has no place.
     """
     from rattler import Version
 
-    versions = {}
-    for text in arguments["versions"]:
+    known = {}
+    for text in versions:
         with contextlib.suppress(Exception):  # it raises many kinds
-            versions[text] = Version(text)
-    ranks: dict[str, int] = {}
-    last = None
-    for text in sorted(versions, key=versions.__getitem__):
-        is_equal = last is not None and versions[text] == versions[last]
-        ranks[text] = 0 if last is None else ranks[last] + (not is_equal)
-        last = text
-    return ranks
+            known[text] = Version(text)
+    ordered = groupby(sorted(known, key=known.__getitem__), key=known.__getitem__)
+    return {text: rank for rank, (_, equals) in enumerate(ordered) for text in equals}
 
 
-def download(arguments: dict[str, Any]) -> None:
+async def download(
+    *, tls_no_verify: bool, tls_root_certs: str, s3_options: list[list[Any]]
+) -> None:
     """Download what each line of stdin names, `{"url": …, "path": …}`, over the file `path`.
 
     With rattler's client, its credentials and transports, side by side, until stdin ends. Each is
     answered by a line of its own, as in `main`, that has the `path` beside the result.
     """
-    asyncio.run(_download_all(_client(arguments)))
-
-
-async def _download_all(client: Any) -> None:
+    client = _client(
+        tls_no_verify=tls_no_verify, tls_root_certs=tls_root_certs, s3_options=s3_options
+    )
     loop = asyncio.get_running_loop()
     under_way: set[asyncio.Task[None]] = set()
     while line := await loop.run_in_executor(None, sys.stdin.buffer.readline):
@@ -170,38 +167,32 @@ async def _download(client: Any, url: str, path: str) -> None:
     _say(answer)
 
 
-def current_platform(_arguments: dict[str, Any]) -> str:
+def current_platform() -> str:
     """Return the subdir of this machine."""
     return str(subdir_type().current())
 
 
-def create(arguments: dict[str, Any]) -> list[str]:
+async def create(channel: str, specs: list[str], prefix: str, cache: str) -> list[str]:
     """Do what `conda create -c CHANNEL SPEC` does for this machine, with fresh caches.
 
-    Of `channel`, a URL, alone; `specs` into `prefix`; `cache` is an empty folder. Returns the file
-    names of what was installed.
+    Of the URL `channel` alone, into `prefix`; `cache` is an empty folder. Returns the file names
+    of what was installed.
     """
-    return asyncio.run(_create(arguments))
-
-
-async def _create(arguments: dict[str, Any]) -> list[str]:
-    from rattler import Gateway, VirtualPackage, install
-    from rattler import solve as solve_specs
+    from rattler import Gateway, VirtualPackage, install, solve
 
     subdir = subdir_type()
-    cache = Path(arguments["cache"])
-    records = await solve_specs(
-        [arguments["channel"]],
-        arguments["specs"],
-        gateway=Gateway(cache_dir=cache / "repodata"),
+    records = await solve(
+        [channel],
+        specs,
+        gateway=Gateway(cache_dir=Path(cache, "repodata")),
         platforms=[subdir.current(), subdir("noarch")],
         virtual_packages=VirtualPackage.detect(),
     )
-    await install(records, arguments["prefix"], cache_dir=cache / "packages", show_progress=False)
+    await install(records, prefix, cache_dir=Path(cache, "packages"), show_progress=False)
     return sorted(record.file_name for record in records)
 
 
-def install(arguments: dict[str, Any]) -> list[str]:
+async def install(folder: str, subdirs: list[dict[str, Any]], prefix: str, cache: str) -> list[str]:
     """Install artifacts of a channel folder into the empty folder `prefix`, `cache` being empty.
 
     `folder` is served on loopback, where the records come from the shards; those of
@@ -209,36 +200,28 @@ def install(arguments: dict[str, Any]) -> list[str]:
     the `path` below `folder`, and the `names` and `files` of the artifacts. Returns what has no
     record, and where; then nothing is installed. Post-link scripts are not run.
     """
-    with contextlib.suppress(OSError):  # rattler will say that it reaches no server
-        raise_loopback()
-    with served(arguments["folder"]) as port:
-        return asyncio.run(_install(arguments, f"http://127.0.0.1:{port}"))
+    from rattler import Gateway, install
 
-
-async def _install(arguments: dict[str, Any], server: str) -> list[str]:
-    from rattler import Gateway
-    from rattler import install as install_records
-
-    cache = Path(arguments["cache"])
-    gateway = Gateway(cache_dir=cache / "repodata")
+    gateway = Gateway(cache_dir=Path(cache, "repodata"))
     records: list[Any] = []
     missing: list[str] = []
-    for wanted in arguments["subdirs"]:
-        file = Path(arguments["folder"], wanted["path"], "repodata.json")
-        here = load_records(file.parent.parent.as_uri(), file, file.parent.name)
-        for source, base, found in (
-            ("repodata.json", "file:", here),
-            ("repodata_shards.msgpack.zst", server, await _records_at(gateway, server, wanted)),
-        ):
-            chosen = {each.file_name: each for each in found if each.file_name in wanted["files"]}
-            for name, record in chosen.items():
-                if not record.url.startswith(base):
-                    raise ValueError(f"{name} is not in the channel, but at {record.url}")
-            unknown = sorted(set(wanted["files"]).difference(chosen))
-            missing += [f"{wanted['path']}/{name} in its {source}" for name in unknown]
-        records += chosen.values()
-    if not missing:
-        await install_records(records, arguments["prefix"], cache_dir=cache, show_progress=False)
+    with served(folder) as port:
+        server = f"http://127.0.0.1:{port}"
+        for wanted in subdirs:
+            file = Path(folder, wanted["path"], "repodata.json")
+            for source, base, found in (
+                (file.name, "file:", load_records(file.parent.parent.as_uri(), file)),
+                ("repodata_shards.msgpack.zst", server, await _records_at(gateway, server, wanted)),
+            ):
+                chosen = {x.file_name: x for x in found if x.file_name in wanted["files"]}
+                for name, record in chosen.items():
+                    if not record.url.startswith(base):
+                        raise ValueError(f"{name} is not in the channel, but at {record.url}")
+                unknown = sorted(set(wanted["files"]).difference(chosen))
+                missing += [f"{wanted['path']}/{name} in its {source}" for name in unknown]
+            records += chosen.values()
+        if not missing:
+            await install(records, prefix, cache_dir=Path(cache), show_progress=False)
     return missing
 
 
@@ -254,7 +237,7 @@ async def _records_at(gateway: Any, server: str, wanted: dict[str, Any]) -> Any:
     return [record for some in found for record in some]
 
 
-def _client(arguments: dict[str, Any]) -> Any:
+def _client(*, tls_no_verify: bool, tls_root_certs: str, s3_options: list[list[Any]]) -> Any:
     """Make the client, without its own retries: the caller has better ones.
 
     It takes proxies and certificates from the environment in all versions.
@@ -264,44 +247,30 @@ def _client(arguments: dict[str, Any]) -> Any:
     if hasattr(Client, "from_config"):
         from rattler import Config
 
-        config = Config.from_toml(_config(arguments))
+        values = {"tls-no-verify": tls_no_verify, "tls-root-certs": tls_root_certs}
+        for bucket, endpoint, region, path_style in s3_options:
+            name = f"s3-options.{json.dumps(bucket, ensure_ascii=False)}"
+            values[f"{name}.endpoint-url"] = endpoint
+            values[f"{name}.region"] = region
+            values[f"{name}.addressing-style"] = "path" if path_style else "virtual-host"
+        # What JSON writes of these values is TOML as well.
+        lines = (f"{key} = {json.dumps(each, ensure_ascii=False)}" for key, each in values.items())
+        config = Config.from_toml("\n".join(lines))
         return Client.from_config(config, max_retries=0, timeout=_LONGEST_DOWNLOAD)
-    if arguments["tls-no-verify"]:
+    if tls_no_verify:
         raise ValueError("this version cannot do without verification (tls-no-verify)")
-    from rattler.networking import (
-        AuthenticationMiddleware,
-        GCSMiddleware,
-        OciMiddleware,
-        S3Middleware,
-    )
+    from rattler import networking
     from rattler.networking.middleware import S3Config
 
-    buckets = {
-        bucket: S3Config(endpoint, region, path_style)
-        for bucket, endpoint, region, path_style in arguments["s3-options"]
-    }
-    return Client(
-        [AuthenticationMiddleware(), OciMiddleware(), GCSMiddleware(), S3Middleware(buckets)],
-        timeout=_LONGEST_DOWNLOAD,
-    )
+    buckets = {bucket: S3Config(*options) for bucket, *options in s3_options}
+    middlewares: list[Any] = [
+        *(networking.AuthenticationMiddleware(), networking.OciMiddleware()),
+        *(networking.GCSMiddleware(), networking.S3Middleware(buckets)),
+    ]
+    return Client(middlewares, timeout=_LONGEST_DOWNLOAD)
 
 
-def _config(arguments: dict[str, Any]) -> str:
-    """Write rattler's configuration; what JSON writes of these values is TOML as well."""
-    values: dict[str, Any] = {
-        "tls-no-verify": arguments["tls-no-verify"],
-        "tls-root-certs": arguments["tls-root-certs"],
-    }
-    for bucket, endpoint, region, path_style in arguments["s3-options"]:
-        name = f"s3-options.{json.dumps(bucket, ensure_ascii=False)}"
-        values[f"{name}.endpoint-url"] = endpoint
-        values[f"{name}.region"] = region
-        values[f"{name}.addressing-style"] = "path" if path_style else "virtual-host"
-    lines = (f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items())
-    return "\n".join(lines)
-
-
-_FUNCTIONS: Final[dict[str, Callable[[dict[str, Any]], Any]]] = {
+_FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     each.__name__: each
     for each in (
         *(index, create, download, install, current_platform, prove_closed, solve),
@@ -315,7 +284,8 @@ def main(function: str) -> None:
     arguments = json.loads(sys.stdin.buffer.readline())
     answer: dict[str, Any]
     try:
-        answer = {"result": _FUNCTIONS[function](arguments)}
+        result = _FUNCTIONS[function](**arguments)
+        answer = {"result": asyncio.run(result) if asyncio.iscoroutine(result) else result}
     except ImportError as error:  # rattler is broken, and has not refused anything
         answer = {"broken": str(error)}
     except Exception as error:  # passed on to the parent, which decides

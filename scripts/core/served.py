@@ -65,7 +65,20 @@ class _Server(socketserver.ThreadingTCPServer):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
-def raise_loopback() -> None:
+@contextlib.contextmanager
+def served(folder: str) -> Iterator[int]:
+    """Serve the folder, and give the port."""
+    with contextlib.suppress(OSError):  # the client will say that it reaches no server
+        _raise_loopback()
+    with _Server(("127.0.0.1", 0), partial(_Handler, directory=folder)) as server:
+        threading.Thread(target=server.serve_forever, args=(_POLL,), daemon=True).start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+
+
+def _raise_loopback() -> None:
     """Bring the loopback interface up, which in a new network namespace is down.
 
     Nothing happens where it is up already, or is nothing to bring up.
@@ -78,22 +91,10 @@ def raise_loopback() -> None:
 
     name = b"lo"
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        request = struct.pack("16sH14x", name, 0)
-        answer = fcntl.ioctl(control, _SIOCGIFFLAGS, request)
+        answer = fcntl.ioctl(control, _SIOCGIFFLAGS, struct.pack("16sH14x", name, 0))
         flags = struct.unpack("16sH14x", answer)[1]
         if not flags & _UP:
             fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sH14x", name, flags | _UP))
-
-
-@contextlib.contextmanager
-def served(folder: str) -> Iterator[int]:
-    """Serve the folder, and give the port."""
-    with _Server(("127.0.0.1", 0), partial(_Handler, directory=folder)) as server:
-        threading.Thread(target=server.serve_forever, args=(_POLL,), daemon=True).start()
-        try:
-            yield server.server_address[1]
-        finally:
-            server.shutdown()
 
 
 def run_served(folder: str, config: str, text: str, command: Sequence[str]) -> int:
@@ -104,8 +105,6 @@ def run_served(folder: str, config: str, text: str, command: Sequence[str]) -> i
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(OSError):  # the program will say that it reaches no server
-        raise_loopback()
     code = run_served(**json.loads(sys.stdin.buffer.read()))
     if code < 0:  # as a signal ended the program, it ends this one
         with contextlib.suppress(OSError):  # SIGKILL has no handler to be reset

@@ -94,7 +94,7 @@ def read_conda_settings(conda: Path, environ: Mapping[str, str]) -> CondaSetting
         return parse_conda_settings(shown, sources)
     except (AttributeError, KeyError, TypeError) as error:
         how = f"printed what it should not: {error!r}"
-        raise MirrorError(_failed(conda, "--show", how)) from None
+        raise _failed(conda, "--show", how) from None
 
 
 def parse_conda_settings(

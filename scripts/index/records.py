@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from pathlib import Path
 from typing import Any, Final
 
 from scripts.channel.archive import INDEX_JSON, damaged_artifact, read_info_files
-from scripts.core.record import LAST_SECOND, NoArch, Record, RunExports, split_features
+from scripts.core.record import LAST_SECOND, RUN_EXPORTS, NoArch, Record, split_features
 
 _HASHES: Final = {  # and how many bytes they have
     "md5": 16,
@@ -163,11 +162,10 @@ def _noarch(row: dict[str, Any]) -> NoArch | None:
     return _NOARCH[value]  # old channels wrote true (rattler_conda_types, no_arch_type.rs)
 
 
-def _run_exports(row: dict[str, Any]) -> RunExports | None:
+def _run_exports(row: dict[str, Any]) -> tuple[tuple[str, tuple[str, ...]], ...] | None:
     exports = row.get("run_exports")
     if exports is None:
         return None
     if not isinstance(exports, dict):
         raise BadRecordError("run_exports is not a map")
-    kinds = (field.name for field in dataclasses.fields(RunExports))
-    return RunExports(**{kind: _strings(exports, kind) for kind in kinds})
+    return tuple((kind, specs) for kind in RUN_EXPORTS if (specs := _strings(exports, kind)))

@@ -6,7 +6,6 @@ What comes from a lock may be hostile: it never becomes markup.
 from __future__ import annotations
 
 import functools
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Any, Final
 
 from scripts.core.channel_url import channel_folder
 from scripts.core.record import Record
-from scripts.core.redact import printable, redact
+from scripts.core.redact import code_fence, printable, redact
 from scripts.lock.model import (
     LockedPackage,
     LockFile,
@@ -325,9 +324,8 @@ def _row(change: Change) -> str:
 def _code(text: str) -> str:
     """Write a text as code, fenced by more backticks than it holds (CommonMark 6.1)."""
     text = _plain(text)
-    longest = max((len(run) for run in re.findall("`+", text)), default=0)
-    fence = "`" * (longest + 1)
-    pad = " " if longest else ""
+    fence = code_fence(text)
+    pad = " " if len(fence) > 1 else ""
     return f"{fence}{pad}{text}{pad}{fence}"
 
 

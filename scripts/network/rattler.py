@@ -78,9 +78,9 @@ class RattlerClient:
     def _start(self) -> subprocess.Popen[bytes]:
         errors = tempfile.TemporaryFile()  # noqa: SIM115 -- read and closed by `_read`
         settings = {
-            "tls-no-verify": not self._trust.verify,
-            "tls-root-certs": root_for_rattler(self._trust).value,
-            "s3-options": self._config.s3_options,
+            "tls_no_verify": not self._trust.verify,
+            "tls_root_certs": root_for_rattler(self._trust).value,
+            "s3_options": self._config.s3_options,
         }
         child = subprocess.Popen(
             worker_command("download"),

@@ -17,8 +17,8 @@ from typing import Any, Final
 
 from scripts.core.errors import usage_error
 from scripts.core.layout import Layout
-from scripts.core.parse_int import parse_digits
 from scripts.core.redact import redact
+from scripts.core.typed_values import parse_int
 
 TABLE: Final = "tool.pixi-mirror"
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -261,7 +261,7 @@ def _option_reader(parse: Callable[[object], Any]) -> Callable[[str], Any]:
     """Make the reader of an option of the reader of a setting."""
 
     def read(text: str) -> Any:
-        value: object = parse_digits(text) if parse is _count else text
+        value: object = parse_int(text) if parse is _count else text
         if parse in _LISTS:
             value = [name for each in text.split(",") if (name := each.strip())]
         try:
