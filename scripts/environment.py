@@ -26,7 +26,6 @@ _NETWORK_TROUBLE = (
 )
 _PYTHON = ("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")
 _VERSION = ".".join(map(str, sys.version_info[:3]))
-_SHOWN = 12  # last lines of a program that failed
 _POLL = 0.1  # seconds until it is asked again whether another run has ended
 
 

@@ -17,10 +17,9 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from scripts.core.channel_paths import WORKSPACES, ChannelPlace
+from scripts.core.channel_paths import WORKSPACES, ChannelPlace, Layout
 from scripts.core.errors import MirrorError, usage_error
 from scripts.core.files import read_regular, remove_folder, unlink, write_atomically
-from scripts.core.layout import Layout
 from scripts.core.record import Digest
 
 _CHANNEL: Final = "channel.json"

@@ -24,10 +24,9 @@ from scripts.channel.state import (
     write_channel,
     write_workspace,
 )
-from scripts.core.channel_paths import ChannelPlace
+from scripts.core.channel_paths import FLAT_CHANNEL, ChannelPlace, Layout
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.files import not_readable
-from scripts.core.layout import FLAT_CHANNEL, Layout
 from scripts.lock.model import LockFile
 from scripts.lock.select import Selection, path_in, select
 from scripts.workspace.settings import TABLE

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, Final
 
+from scripts.core.channel_paths import Layout
 from scripts.core.channel_url import ANACONDA
 from scripts.core.errors import MirrorError
-from scripts.core.layout import Layout
 from scripts.core.program import describe_exit, program_error, run_program
 from scripts.core.redact import without_secrets
 from scripts.core.subdir import NOARCH

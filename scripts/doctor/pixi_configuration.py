@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+from scripts.core.channel_paths import Layout
 from scripts.core.channel_url import ANACONDA
 from scripts.core.errors import MirrorError
-from scripts.core.layout import Layout
 from scripts.core.typed_values import toml_string
 from scripts.doctor.diagnose import Availability, Consumer, Diagnosis, Verdict
 from scripts.doctor.mirror import Mirror, plain_url

@@ -15,9 +15,9 @@ from scripts.channel.removals import now
 from scripts.core.artifact import Artifact
 from scripts.core.errors import ExitCode, Problem, usage_error
 from scripts.core.files import hash_file, write_atomically
+from scripts.core.invocation import version
 from scripts.core.redact import code_fence, escape_markdown, printable, redact, without_secrets
 from scripts.core.report import Report, counted, human_size
-from scripts.core.version import version
 from scripts.lock.model import LockedPackage, PlatformPackages
 from scripts.lock.select import left_out_lines
 from scripts.verify.findings import Level, places_of

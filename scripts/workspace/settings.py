@@ -15,8 +15,8 @@ from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any, Final
 
+from scripts.core.channel_paths import Layout
 from scripts.core.errors import usage_error
-from scripts.core.layout import Layout
 from scripts.core.redact import redact
 from scripts.core.typed_values import parse_int
 
