@@ -11,9 +11,8 @@ from scripts.core.command import run_task, task_parser, words_of
 from scripts.core.console import Console
 from scripts.core.errors import usage_error
 from scripts.core.report import Report
-from scripts.doctor.diagnose import ConfiguredClient
-from scripts.doctor.mirror import MirrorPlace, find_mirror
-from scripts.doctor.stage import doctor
+from scripts.doctor.mirror import MirrorLocation, find_mirror
+from scripts.doctor.stage import ConfiguredClient, doctor
 from scripts.workspace.settings import (
     SettingOverrides,
     Settings,
@@ -50,13 +49,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace, console: Console) -> Report:
     """Answer for the lock and the mirror that the options name."""
-    place = _own_mirror(options) if options.mirror is None else find_mirror(options.mirror)
+    location = _own_mirror(options) if options.mirror is None else find_mirror(options.mirror)
     settings = override(Settings(), overrides_from(options))
     clients = frozenset(options.client or (ConfiguredClient.PIXI,))
-    return doctor(options.lock, place, settings, clients, console)
+    return doctor(options.lock, location, settings, clients, console)
 
 
-def _own_mirror(options: argparse.Namespace) -> MirrorPlace:
+def _own_mirror(options: argparse.Namespace) -> MirrorLocation:
     """Return the channel folder of the workspace; only here is one needed."""
     workspace = open_workspace(options.manifest_path, SettingOverrides())
     if not workspace.place.folder.is_dir():

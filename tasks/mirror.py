@@ -20,7 +20,7 @@ from scripts.index.stage import index
 from scripts.keep.relayout import relayout
 from scripts.lock.model import LockFile
 from scripts.lock.read import read_lock
-from scripts.lock.satisfiability import check_satisfiability
+from scripts.lock.satisfiability import NOT_CHECKED, check_satisfiability
 from scripts.lock.select import select
 from scripts.verify.stage import VerifyOptions, verify
 from scripts.workspace.pixi import is_run_by_pixi
@@ -66,11 +66,11 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
 
 def _look_at_committed_lock(workspace: Workspace, lock: LockFile, console: Console) -> None:
     """Say that the lock is used as it is, and refuse one that no longer fits the manifest."""
-    problems, not_checked = check_satisfiability(workspace, lock)
-    if problems:
+    if problems := check_satisfiability(workspace, lock):
         raise MirrorError(*problems)
-    for sentence in ("using pixi.lock as it is; it fits the manifest", *not_checked):
-        console.note(f"mirror: {sentence}")
+    console.note("mirror: using pixi.lock as it is; it fits the manifest")
+    for each in NOT_CHECKED:
+        console.note(f"mirror: not checked: {each}")
 
 
 def chain(workspace: Workspace, lock: LockFile, console: Console) -> Report:

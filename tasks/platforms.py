@@ -10,12 +10,7 @@ from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.errors import usage_error
 from scripts.core.report import Report
-from scripts.workspace.platforms import (
-    change_platforms,
-    set_platforms,
-    show_platforms,
-    write_platforms,
-)
+from scripts.workspace.platforms import change_platforms, show_platforms, write_platforms
 from scripts.workspace.settings import add_setting_options, overrides_from
 from scripts.workspace.workspace import open_workspace, read_manifest_text
 
@@ -53,10 +48,9 @@ def run(options: argparse.Namespace, console: Console) -> Report:
             help="pixi run platforms --add linux-aarch64 --remove win-64",
         )
     text, name = read_manifest_text(workspace.manifest_path), workspace.manifest.file_name
-    if options.wanted:
-        edit = set_platforms(text, options.wanted, name=name)
-    else:
-        edit = change_platforms(text, add=options.add, remove=options.remove, name=name)
+    edit = change_platforms(
+        text, name=name, wanted=options.wanted, add=options.add, remove=options.remove
+    )
     return write_platforms(workspace, edit, console)
 
 

@@ -16,7 +16,7 @@ from scripts.core.file_lock import exclusive
 from scripts.core.report import Report
 from scripts.keep.changes import STDOUT, add_markdown_option, changes_report, known_before
 from scripts.lock.read import read_lock
-from scripts.lock.update import beyond_lines, plan_update, try_update, update_lock
+from scripts.lock.update import plan_update, renew_lock, try_update
 from scripts.workspace.pixi import need_pixi
 from scripts.workspace.settings import add_setting_options, overrides_from
 from scripts.workspace.workspace import open_workspace
@@ -58,17 +58,17 @@ def run(options: argparse.Namespace, console: Console) -> Report:
         environments=tuple(options.update_environments),
         platforms=tuple(options.update_platforms),
     )
-    for line in beyond_lines(plan, workspace.settings):
+    for line in plan.notes:
         console.note(line)
     before = known_before(workspace)
     if options.dry_run:
         console.note(f"update-mirror: trying `pixi {' '.join(plan.arguments)}` on a copy")
-        after = try_update(pixi, workspace, plan)
+        after = try_update(pixi, workspace, plan.arguments)
         would = dataclasses.replace(before, since=f"{before.since}, were this update made")
         return changes_report(would, after, workspace, options.markdown)
     with exclusive(workspace.place.lock, workspace.settings.channel_dir):
         console.note(f"update-mirror: running `pixi {' '.join(plan.arguments)}`")
-        after = update_lock(pixi, workspace, plan)
+        after = renew_lock(pixi, workspace, plan.arguments)
         changes = changes_report(before, after, workspace, options.markdown)
         mirrored = mirror.chain(workspace, after, _for_stages(console, options.markdown))
     return Report(

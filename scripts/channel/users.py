@@ -28,7 +28,7 @@ from scripts.core.channel_paths import FLAT_CHANNEL, ChannelPlace, Layout
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.files import not_readable
 from scripts.lock.model import LockFile
-from scripts.lock.select import Selection, path_in, select
+from scripts.lock.select import Selection, path_of, select
 from scripts.workspace.settings import TABLE
 from scripts.workspace.workspace import Workspace
 
@@ -94,7 +94,7 @@ def read_users_of(
     artifacts = tuple(
         NamedArtifact(
             path=each.path,
-            path_in_other_layout=path_in(layout.other, each),
+            path_in_other_layout=path_of(layout.other, each),
             package=each.name,
             digest=each.digest,
             size=each.size,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import PurePath
@@ -75,9 +76,24 @@ def usage_error(
     subject: str, message: str, *details: tuple[str, str], help: str | None = None
 ) -> MirrorError:
     """Make the error of exit code 2: the user must change something."""
-    return MirrorError(
-        Problem(subject=subject, message=message, code=ExitCode.USAGE, details=details, help=help)
+    return MirrorError(usage_problem(subject, message, *details, help=help))
+
+
+def usage_problem(
+    subject: str, message: str, *details: tuple[str, str], help: str | None = None
+) -> Problem:
+    """Make one of several problems of exit code 2."""
+    return Problem(
+        subject=subject, message=message, code=ExitCode.USAGE, details=details, help=help
     )
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str | None:
+    """Write the help for a name that is unknown; None where none that is known is like it."""
+    from difflib import get_close_matches  # only on the way to an error
+
+    near = get_close_matches(name, tuple(known), n=1)
+    return f"did you mean {near[0]}?" if near else None
 
 
 def refuse_non_utf8(path: PurePath, help: str) -> None:

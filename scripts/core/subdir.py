@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from scripts.core.errors import usage_error
+from scripts.core.errors import did_you_mean, usage_error
 
 NOARCH: Final = "noarch"
 
@@ -40,11 +40,5 @@ def check_subdir(text: str, where: str) -> str:
     """Return the subdir unchanged, or raise the error that names `where` and the nearest one."""
     if text in KNOWN_SUBDIRS:
         return text
-    from difflib import get_close_matches  # only on the way to an error
-
-    near = get_close_matches(text, KNOWN_SUBDIRS, n=1)
-    raise usage_error(
-        where,
-        f"no such subdir: {text!r}",
-        help=f"did you mean {near[0]}?" if near else f"known are {', '.join(KNOWN_SUBDIRS)}",
-    )
+    advice = did_you_mean(text, KNOWN_SUBDIRS) or f"known are {', '.join(KNOWN_SUBDIRS)}"
+    raise usage_error(where, f"no such subdir: {text!r}", help=advice)

@@ -4,32 +4,34 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, Final
 
 from scripts.core.channel_paths import Layout
 from scripts.core.channel_url import ANACONDA
-from scripts.core.errors import MirrorError
+from scripts.core.errors import MirrorError, Problem
 from scripts.core.program import describe_exit, program_error, run_program
-from scripts.core.redact import without_secrets
+from scripts.core.redact import redact, without_secrets
 from scripts.core.subdir import NOARCH
-from scripts.doctor.mirror import Mirror, plain_url
-from scripts.doctor.pixi_configuration import lines_by_order
-from scripts.lock.location import is_path, is_sound_url
+from scripts.doctor.diagnose import finding
+from scripts.doctor.mirror import Mirror, is_no_url, plain_url
+from scripts.doctor.pixi_configuration import Redirection, lines_by_order
+from scripts.lock.location import is_path
 from scripts.lock.model import LockedEnvironment
 from scripts.lock.select import every_channel
 from scripts.network.mirrors import origin
+from scripts.verify.findings import Place
+from scripts.verify.install.clients import find_conda
 
-ADD_PIP: Final = "add_pip_as_python_dependency"
+_ADD_PIP: Final = "add_pip_as_python_dependency"
 _ALIAS: Final = "channel_alias"
-_NAMING: Final = ("custom_channels", "custom_multichannels", "migrated_custom_channels")
-_KEYS: Final = (
-    *("channels", "default_channels", "migrated_channel_aliases", _ALIAS, ADD_PIP),
-    *_NAMING,
-)
+_NAMING: Final = ("custom_channels", "custom_multichannels")
+_KEYS: Final = ("channels", "default_channels", *_NAMING, _ALIAS, _ADD_PIP)
 _TIMEOUT: Final = 60  # seconds; a cold start takes a few
 
 
@@ -37,59 +39,45 @@ _TIMEOUT: Final = 60  # seconds; a cold start takes a few
 class CondaSettings:
     """What `conda config --show` says of channels; by default, what conda does by itself.
 
-    `custom` are the URLs of names, `multiple` of names for several. `migrated` are the beginnings
-    of URLs with the names that conda takes in their place. `sources` are the files, or
-    `CONDA_CHANNELS` and its like, that say something of all this, and what they say.
+    `custom` are the URLs of names, `multiple` of names for several. `sources` are the files, or
+    `CONDA_CHANNELS` and its like, that say something of all this.
     """
 
     channels: tuple[str, ...] = ()
     alias: str = ANACONDA
     custom: Mapping[str, str] = field(default_factory=dict)
     multiple: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    migrated: tuple[tuple[str, str], ...] = ()
     adds_pip: bool = True
-    sources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()
 
     def urls(self, channel: str) -> tuple[str, ...]:
         """Return what conda asks for a channel as it is written, `channels` or `-c`."""
-        name = self._migrated_name(channel)
-        if name in self.multiple:
-            return self.multiple[name]
-        if PurePath(name).is_absolute():
-            return (PurePath(name).as_uri(),)
-        if not is_path(name) or name.startswith((".", "~")):  # the folder where conda is started
-            return (name.rstrip("/"),)
-        parts = name.split("/")
+        if channel in self.multiple:
+            return self.multiple[channel]
+        if PurePath(channel).is_absolute():
+            return (PurePath(channel).as_uri(),)
+        if not is_path(channel) or channel.startswith((".", "~")):  # the folder it is started in
+            return (channel.rstrip("/"),)
+        parts = channel.split("/")
         for count in range(len(parts), 0, -1):  # nvidia/label/x is where nvidia is
             place = self.custom.get("/".join(parts[:count]))
             if place is not None:
                 return ("/".join((place, *parts[count:])),)
-        return (f"{self.alias}/{name}",)
-
-    def _migrated_name(self, channel: str) -> str:
-        """Return the name that conda takes in place of a URL; of all else, what is written."""
-        bare = without_secrets(channel).partition("://")[2].rstrip("/")
-        for begin, name in self.migrated:
-            if bare.startswith(f"{begin}/") or (bare == begin and name):
-                return f"{name}{bare.removeprefix(begin)}".strip("/")
-        return channel
+        return (f"{self.alias}/{channel}",)
 
     def asked(self) -> tuple[str, ...]:
         """Return what conda asks where a command names no channel."""
         return tuple(dict.fromkeys(url for each in self.channels for url in self.urls(each)))
 
-    def with_source(self, name: str) -> str:
-        """Name who says what a channel's name stands for."""
-        for file, said in self.sources.items():
-            for key in _NAMING:
-                if any(f"{name}/".startswith(f"{each}/") for each in said.get(key) or ()):
-                    return f"{name} ({key} in {file})"
-        return name
-
 
 def read_conda_settings(conda: Path, environ: Mapping[str, str]) -> CondaSettings:
     """Ask conda itself; raises the error of exit code 4 where it fails or does not end."""
-    shown, sources = (_asked(conda, option, environ) for option in ("--show", "--show-sources"))
+
+    def ask(option: str) -> Any:
+        return _ask(conda, option, environ)
+
+    with ThreadPoolExecutor(max_workers=2) as pool:  # at once: each start takes seconds
+        shown, sources = pool.map(ask, ("--show", "--show-sources"))
     try:
         return parse_conda_settings(shown, sources)
     except (AttributeError, KeyError, TypeError) as error:
@@ -101,26 +89,20 @@ def parse_conda_settings(
     shown: Mapping[str, Any], sources: Mapping[str, Mapping[str, Any]]
 ) -> CondaSettings:
     """Read what both commands print as JSON."""
-    moved = shown.get("migrated_custom_channels", {}).items()
-    said: dict[str, dict[str, Any]] = {}
-    for file, values in sources.items():
-        for key in _KEYS:
-            if key in values:
-                name = f"CONDA_{key.upper()}" if file == "envvars" else file
-                said.setdefault(name, {})[key] = values[key]
+    said = (
+        f"CONDA_{key.upper()}" if file == "envvars" else file
+        for file, values in sources.items()
+        for key in _KEYS
+        if key in values
+    )
+    several = shown["custom_multichannels"].items()
     return CondaSettings(
         channels=tuple(map(str, shown["channels"])),
         alias=_url(shown[_ALIAS]),
         custom={name: _url(each) for name, each in shown["custom_channels"].items()},
-        multiple={
-            name: tuple(map(_url, some)) for name, some in shown["custom_multichannels"].items()
-        },
-        migrated=(
-            *((f"{place.rpartition('://')[2].rstrip('/')}/{name}", name) for name, place in moved),
-            *((each["location"], "") for each in shown.get("migrated_channel_aliases", ())),
-        ),
-        adds_pip=bool(shown.get(ADD_PIP, True)),
-        sources=said,
+        multiple={name: tuple(map(_url, some)) for name, some in several},
+        adds_pip=bool(shown.get(_ADD_PIP, True)),
+        sources=tuple(dict.fromkeys(said)),
     )
 
 
@@ -130,7 +112,7 @@ def _url(channel: Mapping[str, Any]) -> str:
     return "/".join(each for each in parts if each)
 
 
-def _asked(conda: Path, option: str, environ: Mapping[str, str]) -> Any:
+def _ask(conda: Path, option: str, environ: Mapping[str, str]) -> Any:
     command = [str(conda), "config", option, "--json"]
     try:
         done = run_program(command, environ, timeout=_TIMEOUT)
@@ -157,87 +139,123 @@ def _failed(conda: Path, option: str, how: str, said: str = "") -> MirrorError:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CondaConfiguration:
-    """How conda gets to the mirror.
-
-    `lines` are what `.condarc` lacks, `options` what every command needs: in their place, where
-    no one line would do, or beside them, where only those who ask for a channel by its name are
-    led; with the environments whose order of channels it is. Both are empty where a command needs
-    nothing. `not_redirected` are the environments whose channels conda would ask elsewhere,
-    `overridden_by` the settings that outdo the line. `missing_pip` are the environments whose
-    python conda could not install, as it adds a pip to it that the mirror lacks.
-    """
-
-    lines: tuple[str, ...]
-    options: tuple[str, ...]
-    not_redirected: frozenset[str]
-    overridden_by: tuple[str, ...]
-    missing_pip: frozenset[str]
+def _read_settings() -> tuple[CondaSettings | None, Problem | None]:
+    """Ask conda, where there is one; that it fails concerns only those who asked about it."""
+    conda = find_conda(os.environ)
+    try:
+        return None if conda is None else read_conda_settings(conda, os.environ), None
+    except MirrorError as error:
+        return None, error.problems[0]
 
 
 def compare_conda_configuration(
-    settings: CondaSettings, environments: Sequence[LockedEnvironment], mirror: Mirror
-) -> CondaConfiguration:
-    """Find out whether conda would ask the mirror for the channels of each environment."""
+    environments: Sequence[LockedEnvironment], mirror: Mirror
+) -> Redirection:
+    """Find out whether conda would ask the mirror for the channels of each environment.
+
+    `options` are what every command needs: in place of a line in `.condarc`, where no one line
+    would do, or beside it, where only those who ask for a channel by its name are led.
+    """
+    known, unread = _read_settings()
+    settings, shown = known or CondaSettings(), mirror.location.shown
     every = dict.fromkeys(url for each in environments for url in every_channel(each))
+    led = {url for url in every if _leads(settings, url, mirror)}
+    by_itself = {each.name for each in environments if _leads_by_itself(settings, each, mirror)}
+    not_led = {each.name for each in environments if not led.issuperset(every_channel(each))}
+    away = not_led - by_itself
+    no_pip = {each.name for each in environments if settings.adds_pip and _lacks_pip(each, mirror)}
 
-    def leads(settings: CondaSettings, channel: str) -> bool:
-        return _plain(settings.urls(_name(channel))) == _plain(mirror.urls_of((channel,)))
+    condarc, options, overridden_by = list[str](), tuple[str, ...](), list[str]()
+    has_alias = mirror.layout is Layout.BY_CHANNEL and mirror.is_http
+    if away and has_alias and all(_name(url) != without_secrets(url) for url in every):
+        condarc.append(f"{_ALIAS}: {shown}")
+        with_line = dataclasses.replace(settings, alias=shown)
+        overridden_by = [_name(url) for url in every if not _leads(with_line, url, mirror)]
+    elif away or len(by_itself) < len(environments):
+        options = _options(environments, mirror, by_name=not away)
+    if no_pip:
+        condarc.append(f"{_ADD_PIP}: false")
 
-    by_itself = {
-        each.name
-        for each in environments
-        if _leads_by_itself(settings, every_channel(each), mirror)
-    }
-    not_redirected = frozenset(
-        each.name
-        for each in environments
-        if each.name not in by_itself
-        and not all(leads(settings, channel) for channel in every_channel(each))
+    lines = [f"for conda, in .condarc: {each}" for each in condarc]
+    if away:
+        lines += [f"for conda, as options: {each}" for each in options]
+    elif settings.sources:
+        by = f"conda: led to this mirror by {', '.join(settings.sources)}"
+        lines += [f"{by}, if asked with {each}" for each in options] or [by]
+    problems = [] if unread is None else [unread]
+    if known is None:
+        reason = "there is no conda on PATH" if unread is None else unread.message
+        lines.append(f"conda: its configuration was not checked: {reason}")
+    else:
+        problems += _findings(known, away, no_pip, options, overridden_by)
+    return Redirection(
+        lines=tuple(lines),
+        problems=tuple(problems),
+        data={
+            "condarc-checked": known is not None,
+            "condarc": settings.sources,
+            "condarc-overridden-by": overridden_by,
+            "conda": [*condarc, *(each.partition("  # ")[0] for each in options)],
+        },
+        not_redirected=None
+        if known is None
+        else frozenset(
+            Place(each.name, rows.platform.name)
+            for each in environments
+            if each.name in away | no_pip
+            for rows in each.platforms
+        ),
     )
-    missing_pip = frozenset(
-        each.name for each in environments if settings.adds_pip and _lacks_pip(each, mirror)
-    )
-    can_alias = (
-        mirror.layout is Layout.BY_CHANNEL
-        and mirror.place.folder is None
-        and all(without_secrets(each).startswith(f"{ANACONDA}/") for each in every)
-    )
-    options: tuple[str, ...] = ()
-    overridden_by: tuple[str, ...] = ()
-    if not_redirected and can_alias:
-        with_line = dataclasses.replace(settings, alias=mirror.place.shown)
-        overridden_by = tuple(
-            settings.with_source(_name(each)) for each in every if not leads(with_line, each)
+
+
+def _findings(
+    settings: CondaSettings,
+    away: set[str],
+    no_pip: set[str],
+    options: Sequence[str],
+    overridden_by: Sequence[str],
+) -> Iterator[Problem]:
+    if away:
+        message = "nothing in conda's configuration leads to this mirror"
+        if settings.sources:
+            message = "conda's configuration leads elsewhere, or not everywhere it should"
+        help_line = "the line above, in ~/.condarc"
+        if options:
+            help_line = "the options above with every command, or their channels in ~/.condarc"
+        asked = (redact(url) if is_no_url(url) else origin(url) for url in settings.asked())
+        yield finding(
+            ".condarc",
+            message,
+            *(("asked now", each) for each in dict.fromkeys(asked)),
+            *(("read", each) for each in settings.sources),
+            *(("overridden by", each) for each in overridden_by),
+            ("needed by", ", ".join(sorted(away))),
+            help=f"{help_line}; and take away what overrides it" if overridden_by else help_line,
         )
-    elif not_redirected:
-        options = _options(
-            environments, mirror, lambda urls: mirror.urls_of(urls) or (mirror.place.shown,)
+    if no_pip:
+        yield finding(
+            ".condarc",
+            "conda adds pip to what every python needs, and the mirror has none",
+            ("needed by", ", ".join(sorted(no_pip))),
+            help=f"the line {_ADD_PIP}: false, in ~/.condarc; or its keeper mirrors it:"
+            " `pixi add pip`, then `pixi run mirror`",
         )
-    elif len(by_itself) < len(environments):
-        options = _options(environments, mirror, lambda urls: map(_name, urls))
-    alias = (f"{_ALIAS}: {mirror.place.shown}",) if not_redirected and can_alias else ()
-    return CondaConfiguration(
-        lines=(*alias, *((f"{ADD_PIP}: false",) if missing_pip else ())),
-        options=options,
-        not_redirected=not_redirected,
-        overridden_by=overridden_by,
-        missing_pip=missing_pip,
-    )
 
 
-def asked_hosts(settings: CondaSettings) -> tuple[str, ...]:
-    """Return whom conda asks where no channel is named."""
-    urls = settings.asked()
-    return tuple(dict.fromkeys(origin(each) if _is_url(each) else each for each in urls))
+def _leads(settings: CondaSettings, channel: str, mirror: Mirror) -> bool:
+    """Tell whether conda asks the mirror for a channel of the lock, named as conda calls it."""
+    asked, wanted = settings.urls(_name(channel)), mirror.urls_of((channel,))
+    return [*map(plain_url, asked)] == [*map(plain_url, wanted)]
 
 
-def _leads_by_itself(settings: CondaSettings, channels: Sequence[str], mirror: Mirror) -> bool:
+def _leads_by_itself(
+    settings: CondaSettings, environment: LockedEnvironment, mirror: Mirror
+) -> bool:
     """Tell whether a command that names no channel asks the mirror alone, in this order."""
-    asked, root = _plain(settings.asked()), plain_url(mirror.place.url)
+    asked, root = [*map(plain_url, settings.asked())], plain_url(mirror.location.url)
     rest = iter(asked)
-    return all(target in rest for target in _plain(mirror.urls_of(channels))) and all(
+    wanted = map(plain_url, mirror.urls_of(every_channel(environment)))
+    return all(target in rest for target in wanted) and all(
         f"{each}/".startswith(f"{root}/") for each in asked
     )
 
@@ -249,11 +267,9 @@ def _lacks_pip(environment: LockedEnvironment, mirror: Mirror) -> bool:
     """
     folders = [mirror.folder_of(each) for each in every_channel(environment)]
     for rows in environment.platforms:
-        pythons = [each for each in rows.packages if each.name == "python"]
-        if any(each.record.version.startswith(("2.", "3.")) for each in pythons):
-            subdirs = [
-                folder / each for folder in folders for each in (rows.platform.subdir, NOARCH)
-            ]
+        pythons = [each.record.version for each in rows.packages if each.name == "python"]
+        if any(version.startswith(("2.", "3.")) for version in pythons):
+            subdirs = [x / y for x in folders for y in (rows.platform.subdir, NOARCH)]
             records = (mirror.subdirs.get(subdir, {}).values() for subdir in subdirs)
             if not any(each.name == "pip" for some in records for each in some):
                 return True
@@ -261,25 +277,16 @@ def _lacks_pip(environment: LockedEnvironment, mirror: Mirror) -> bool:
 
 
 def _options(
-    environments: Sequence[LockedEnvironment],
-    mirror: Mirror,
-    written: Callable[[Sequence[str]], Iterable[str]],
+    environments: Sequence[LockedEnvironment], mirror: Mirror, *, by_name: bool
 ) -> tuple[str, ...]:
-    more = ("--override-channels", *(("--offline",) if mirror.place.folder is not None else ()))
-    return lines_by_order(
-        environments, lambda urls: " ".join((*(f"-c {each}" for each in written(urls)), *more))
-    )
+    def line(urls: Sequence[str]) -> str:
+        names = map(_name, urls) if by_name else mirror.urls_of(urls) or (mirror.location.shown,)
+        alone = ("--override-channels", *(() if mirror.is_http else ("--offline",)))
+        return " ".join((*(f"-c {each}" for each in names), *alone))
+
+    return lines_by_order(environments, line)
 
 
 def _name(channel: str) -> str:
     """Return what conda calls a channel of the lock."""
     return without_secrets(channel).removeprefix(f"{ANACONDA}/")
-
-
-def _plain(urls: Iterable[str]) -> tuple[str, ...]:
-    """Make URLs comparable; what is none leads nowhere, so it is equal to nothing else."""
-    return tuple(plain_url(each) if _is_url(each) else each for each in urls)
-
-
-def _is_url(text: str) -> bool:
-    return not is_path(text) and is_sound_url(text)

@@ -2,49 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Final
 from urllib.parse import urlsplit
 
+from scripts.core.errors import ExitCode, Problem
 from scripts.core.record import Record
+from scripts.core.redact import redact
+from scripts.core.report import counted
 from scripts.core.subdir import NOARCH
-from scripts.doctor.mirror import Mirror, at_url_path
-from scripts.lock.location import is_path, keeps_path
+from scripts.doctor.mirror import Mirror, at_url_path, is_own_file, locked_packages
+from scripts.lock.location import is_path, keeps_path, url_subdir
 from scripts.lock.model import LockedEnvironment, LockedPackage, PlatformPackages
-from scripts.network.configuration import PixiConfig
 from scripts.verify.findings import Place
-from scripts.workspace.settings import Kind
+from scripts.workspace.settings import TABLE
 
 _DIGITS: Final = re.compile(r"(\d+)")
+_SHOWN: Final = 3  # near misses that a finding names
 
-
-class ConfiguredClient(StrEnum):
-    """Whose configuration is to lead to the mirror; the words are those of `--client`."""
-
-    PIXI = "pixi"
-    CONDA = "conda"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Consumer:
-    """Who wants to install: a lock, and what pixi's configuration says beside it.
-
-    `clients` are those whose configuration counts. `files` are those locations of the lock that
-    name a file which is there. `allowed` are the kinds of packages that may come from elsewhere.
-    """
-
-    lock_path: Path
-    lock_version: int
-    environments: tuple[LockedEnvironment, ...]
-    config: PixiConfig
-    clients: frozenset[ConfiguredClient]
-    files: frozenset[str]
-    allowed: frozenset[Kind]
+Named = Mapping[str, list[tuple[PurePosixPath, Record]]]
 
 
 class Availability(StrEnum):
@@ -62,24 +42,59 @@ class Availability(StrEnum):
     """A file of the consumer's own, which is there."""
 
 
+# What is said of each, and what helps.
+_MIRROR: Final = "its keeper mirrors this lock: `pixi run mirror`"
+_SAID: Final = {
+    Availability.OTHER: (
+        "the mirror has another {key}",
+        (
+            "one of both is of a later upload: `pixi update {name}`, or its keeper runs"
+            " `pixi run mirror`"
+        ),
+    ),
+    Availability.MISSING: (
+        "is not in the mirror",
+        "its keeper adds it: `pixi add`, then `pixi run mirror`",
+    ),
+    Availability.NO_SUBDIR: (
+        "this platform is not mirrored",
+        "its keeper mirrors it: `pixi run platforms --add {subdir}`, `pixi run mirror`",
+    ),
+    Availability.NO_CHANNEL: ("this channel is not mirrored", _MIRROR),
+    Availability.NOT_MIRRORABLE: (
+        "nothing can lead pixi from this location to the mirror",
+        (
+            "name a channel with a URL in `channels`, then `pixi lock`; `[mirrors]` replaces the"
+            " beginning of URLs, and nothing else"
+        ),
+    ),
+}
+_NO_REPODATA: Final = ("there is no repodata", _MIRROR)
+_NEAR: Final = "`pixi update {name}` takes what the mirror has, once pixi is led to it"
+_FLAT: Final = (
+    (
+        "a flat mirror has it in the record's subdir, not in that of this URL, and `[mirrors]`"
+        " replaces but the beginning of a URL"
+    ),
+    f'its keeper sets layout = "by-channel" under [{TABLE}], then `pixi run mirror`',
+)
+_GAPS: Final = (Availability.NO_SUBDIR, Availability.NO_CHANNEL)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """One artifact: where the mirror should have it, and what is there.
 
     `inside`: the lock itself names it at that place, having been made from the mirror.
-    `compared` names what was compared (`sha256`, `md5`, `size`), None: the mirror and the lock
-    have nothing in common that could be. `expected`, `actual` tell the first difference.
-    `near` are other artifacts of this package in the mirror, the nearest first.
+    `compared` are what was compared (`sha256`, `md5`, `size`), expected and actual; None: the
+    mirror and the lock have nothing in common that could be.
     """
 
     package: LockedPackage
     path: PurePosixPath
     inside: bool
     availability: Availability
-    compared: str | None = None
-    expected: str = ""
-    actual: str = ""
-    near: tuple[PurePosixPath, ...] = ()
+    compared: tuple[str, str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,79 +106,51 @@ class Diagnosis:
     verdicts: tuple[Verdict, ...]
 
 
-def diagnose(consumer: Consumer, mirror: Mirror) -> tuple[Diagnosis, ...]:
-    """Judge every artifact of every environment and platform of the consumer, each row once."""
-    judge = _Judge(consumer, mirror)
+def diagnose(environments: Sequence[LockedEnvironment], mirror: Mirror) -> tuple[Diagnosis, ...]:
+    """Judge every artifact of every environment and platform of the consumer."""
+    shared = {id(each): each for each in locked_packages(environments)}  # much is in several
+    verdicts = {key: _verdict(each, mirror) for key, each in shared.items()}
     return tuple(
         Diagnosis(
             place=Place(environment.name, rows.platform.name),
             rows=rows,
-            verdicts=judge.verdicts((*rows.packages, *rows.build_packages)),
+            verdicts=tuple(
+                {
+                    (verdict.path, verdict.package.url): verdict
+                    for package in (*rows.packages, *rows.build_packages)
+                    for verdict in [verdicts[id(package)]]
+                }.values()
+            ),
         )
-        for environment in consumer.environments
+        for environment in environments
         for rows in environment.platforms
     )
 
 
-class _Judge:
-    def __init__(self, consumer: Consumer, mirror: Mirror) -> None:
-        self._files, self._mirror, self._channels = consumer.files, mirror, mirror.channels
-        self._known: dict[int, Verdict] = {}
-        self._by_name: dict[str, list[tuple[PurePosixPath, Record]]] = {}
-        for subdir, records in mirror.subdirs.items():
-            for file_name, record in records.items():
-                self._by_name.setdefault(record.name, []).append((subdir / file_name, record))
-
-    def verdicts(self, packages: Sequence[LockedPackage]) -> tuple[Verdict, ...]:
-        for package in packages:
-            if id(package) not in self._known:
-                self._known[id(package)] = self._verdict(package)
-        found = [self._known[id(package)] for package in packages]
-        return tuple({(each.path, each.package.url): each for each in found}.values())
-
-    def _verdict(self, package: LockedPackage) -> Verdict:
-        path = self._mirror.path_of(package)
-        own = at_url_path(package, path)
-        if own.name in self._mirror.subdirs.get(own.parent, {}):
-            path = own
-        inside = self._mirror.path_inside(package.url) is not None
-        availability = self._availability(package, path, inside=inside)
-        verdict = Verdict(package=package, path=path, inside=inside, availability=availability)
-        if availability is Availability.RIGHT:
-            return _compared(verdict, self._mirror.subdirs[path.parent][path.name])
-        if availability is Availability.MISSING:
-            return dataclasses.replace(verdict, near=self._near(package, path))
-        return verdict
-
-    def _availability(
-        self, package: LockedPackage, path: PurePosixPath, *, inside: bool
-    ) -> Availability:
-        if not inside and package.url in self._files:
-            return Availability.ELSEWHERE
-        if not inside and not _is_mirrorable(package.url, path):
-            return Availability.NOT_MIRRORABLE
-        records = self._mirror.subdirs.get(path.parent)
-        if records is None:
-            is_channel = path.parent.parent in self._channels
-            return Availability.NO_SUBDIR if is_channel else Availability.NO_CHANNEL
-        return Availability.RIGHT if path.name in records else Availability.MISSING
-
-    def _near(self, package: LockedPackage, path: PurePosixPath) -> tuple[PurePosixPath, ...]:
-        """Find other versions, builds and formats for the same machines, newest first."""
-        machines = {package.record.subdir, NOARCH}
-        found = [
-            (each, record)
-            for each, record in self._by_name.get(package.name, ())
-            if package.record.subdir == NOARCH or each.parent.name in machines
-        ]
-        found.sort(key=lambda pair: _natural(str(pair[0])), reverse=True)
-        found.sort(
-            key=lambda pair: (
-                pair[1].version != package.record.version,
-                pair[0].parent.parent != path.parent.parent,
-            )
-        )
-        return tuple(each for each, _ in found)
+def _verdict(package: LockedPackage, mirror: Mirror) -> Verdict:
+    path = mirror.path_of(package)
+    own = at_url_path(package, path)
+    if own.name in mirror.subdirs.get(own.parent, {}):
+        path = own
+    inside = mirror.path_inside(package.url) is not None
+    records, compared = mirror.subdirs.get(path.parent), None
+    if not inside and is_own_file(package.url, mirror.root):
+        availability = Availability.ELSEWHERE
+    elif not inside and not _is_mirrorable(package.url, path):
+        availability = Availability.NOT_MIRRORABLE
+    elif records is None:
+        is_channel = path.parent.parent in mirror.channels
+        availability = Availability.NO_SUBDIR if is_channel else Availability.NO_CHANNEL
+    elif path.name not in records:
+        availability = Availability.MISSING
+    else:
+        common = list(_pairs(package.record, records[path.name]))
+        differing = [each for each in common if each[1] != each[2]]
+        compared = next(iter([*differing, *common]), None)
+        availability = Availability.OTHER if differing else Availability.RIGHT
+    return Verdict(
+        package=package, path=path, inside=inside, availability=availability, compared=compared
+    )
 
 
 def _is_mirrorable(url: str, path: PurePosixPath) -> bool:
@@ -175,22 +162,8 @@ def _is_mirrorable(url: str, path: PurePosixPath) -> bool:
     return not is_path(url) and urlsplit(url).scheme != "file" and keeps_path(url, path)
 
 
-def _compared(verdict: Verdict, record: Record) -> Verdict:
-    """Compare by the best digest that both have; the size, where both have one, always."""
-    common = list(_pairs(verdict.package.record, record))
-    differing = [each for each in common if each[1] != each[2]]
-    compared, expected, actual = next(iter([*differing, *common]), (None, "", ""))
-    return dataclasses.replace(
-        verdict,
-        availability=Availability.OTHER if differing else Availability.RIGHT,
-        compared=compared,
-        expected=expected,
-        actual=actual,
-    )
-
-
 def _pairs(locked: Record, record: Record) -> Iterator[tuple[str, str, str]]:
-    """Yield what both say: one digest at most, as sha256 outdoes md5, then the size."""
+    """Yield what both say: the best digest that both have, as sha256 outdoes md5, and the size."""
     for key in ("sha256", "md5"):
         ours, theirs = getattr(locked, key), getattr(record, key)
         if ours and theirs:
@@ -198,6 +171,86 @@ def _pairs(locked: Record, record: Record) -> Iterator[tuple[str, str, str]]:
             break
     if locked.size is not None and record.size is not None:
         yield "size", str(locked.size), str(record.size)
+
+
+def finding(subject: str, message: str, *details: tuple[str, str], help: str) -> Problem:
+    """Make the problem of an answer that is no."""
+    return Problem(
+        subject=subject, message=message, code=ExitCode.FINDINGS, details=details, help=help
+    )
+
+
+def content_findings(diagnoses: Sequence[Diagnosis], mirror: Mirror) -> Iterator[Problem]:
+    """Yield what is missing or another, each once with all who need it; whole gaps first."""
+    found: dict[tuple[bool, PurePosixPath, str], dict[str, Verdict]] = {}
+    needed: dict[tuple[bool, PurePosixPath, str], dict[str, None]] = {}
+    for diagnosis in diagnoses:
+        for each in diagnosis.verdicts:
+            if each.availability in _SAID:
+                is_gap = each.availability in _GAPS
+                key = (False, gap(each), "") if is_gap else (True, each.path, each.package.url)
+                found.setdefault(key, {})[each.package.url] = each
+                needed.setdefault(key, {})[str(diagnosis.place)] = None
+    named: dict[str, list[tuple[PurePosixPath, Record]]] = {}
+    for subdir, records in mirror.subdirs.items():
+        for file_name, record in records.items():
+            named.setdefault(record.name, []).append((subdir / file_name, record))
+    for key in sorted(found, key=lambda key: key[0]):
+        needed_by = ("needed by", ", ".join(needed[key]))
+        yield _finding([*found[key].values()], mirror, named, needed_by)
+
+
+def gap(verdict: Verdict) -> PurePosixPath:
+    """Name the folder that is not there: the channel's, or the subdir's."""
+    subdir = verdict.path.parent
+    return subdir.parent if verdict.availability is Availability.NO_CHANNEL else subdir
+
+
+def _finding(
+    verdicts: Sequence[Verdict], mirror: Mirror, named: Named, needed_by: tuple[str, str]
+) -> Problem:
+    verdict, details = verdicts[0], list[tuple[str, str]]()
+    package, path = verdict.package, verdict.path
+    key, expected, actual = verdict.compared or ("", "", "")
+    subject, (message, help_line) = str(path), _SAID[verdict.availability]
+    match verdict.availability:
+        case Availability.OTHER:
+            details = [("expected", expected), ("actual", actual)]
+        case Availability.MISSING:
+            near = [*map(str, _near_misses(verdict, named))]
+            if near:
+                more = [f"and {len(near) - _SHOWN} more"] if len(near) > _SHOWN else []
+                details, help_line = [("it has", ", ".join([*near[:_SHOWN], *more]))], _NEAR
+        case Availability.NOT_MIRRORABLE:
+            subject = redact(package.url)
+            if url_subdir(package.url) not in {None, path.parent.name}:
+                details, (message, help_line) = [("mirror", str(path))], _FLAT
+        case availability:
+            subject = str(path.parent)
+            if availability is Availability.NO_CHANNEL:
+                subject = redact(package.channel or str(gap(verdict)))
+                path = gap(verdict) / NOARCH / path.name
+            elif path.parent.name == NOARCH:
+                message, help_line = _NO_REPODATA
+            details = [
+                ("looked for", f"{mirror.url_of(path.parent)}/repodata.json"),
+                ("missing", counted(len(verdicts), "artifact")),
+            ]
+    words = {"key": key, "name": package.name, "subdir": path.parent.name}
+    help_line = help_line.format(**words)
+    return finding(subject, message.format(**words), *details, needed_by, help=help_line)
+
+
+def _near_misses(verdict: Verdict, named: Named) -> list[PurePosixPath]:
+    """Find other versions, builds and formats for the same machines, newest first."""
+    wanted, channel = verdict.package.record, verdict.path.parent.parent
+    found = [
+        (record.version == wanted.version, path.parent.parent == channel, path)
+        for path, record in named.get(wanted.name, ())
+        if wanted.subdir == NOARCH or path.parent.name in {wanted.subdir, NOARCH}
+    ]
+    found.sort(key=lambda each: (*each[:2], _natural(str(each[2]))), reverse=True)
+    return [path for _, _, path in found]
 
 
 def _natural(text: str) -> list[tuple[int, str]]:

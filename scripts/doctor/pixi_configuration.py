@@ -2,166 +2,173 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from scripts.core.channel_paths import Layout
 from scripts.core.channel_url import ANACONDA
-from scripts.core.errors import MirrorError
+from scripts.core.errors import MirrorError, Problem
+from scripts.core.redact import redact
+from scripts.core.report import Json
 from scripts.core.typed_values import toml_string
-from scripts.doctor.diagnose import Availability, Consumer, Diagnosis, Verdict
+from scripts.doctor.diagnose import Availability, Diagnosis, Verdict, finding
 from scripts.doctor.mirror import Mirror, plain_url
 from scripts.lock.model import LockedEnvironment
 from scripts.lock.select import every_channel
+from scripts.network.configuration import PixiConfig
 from scripts.network.mirrors import Mirrors, mirror_urls, origin
 from scripts.verify.findings import Place
+from scripts.verify.install.clients import channel_prefix
 
 # Nothing of these is to be asked of the mirror.
 _NOT_OF_MIRROR: Final = frozenset({Availability.ELSEWHERE, Availability.NOT_MIRRORABLE})
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PixiConfiguration:
-    """How pixi gets to the mirror.
-
-    `not_redirected` are the environments that pixi would install from elsewhere, `asked` the
-    hosts that it would ask now. `config` are the lines that `[mirrors]` lacks, `overridden_by` the
-    prefixes there that would still win. `manifest` is what a manifest has to say for a mirror in a
-    folder. `by_mirrors`, `by_lock`: something is led there already by `[mirrors]`, named there by
-    the lock.
-    """
-
-    not_redirected: tuple[Place, ...]
-    asked: tuple[str, ...]
-    config: str | None
-    manifest: str | None
-    overridden_by: tuple[str, ...]
-    by_mirrors: bool
-    by_lock: bool
+_TOKEN: Final = "(in place of ******** write the token that the lock has there)"  # noqa: S105
+_LEADS_NOWHERE: Final = "nothing in pixi's configuration leads to this mirror"
+_LEADS_ELSEWHERE: Final = "pixi's configuration leads elsewhere, or not everywhere it should"
+_TAKE_AWAY: Final = "; and take away what overrides them"
+_UPSTREAM: Final = "names upstream's URLs, for which no folder can stand in"
+_LOCK_ANEW: Final = (
+    "lock it anew from the folder, with the line above; or serve the folder over HTTP and ask again"
+    " with --mirror http://HOST:PORT"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Redirect:
-    """One artifact to lead: from `url`, whose channel part is `base`, to `target`.
+class Redirection:
+    """How a client gets to the mirror: lines to print, what is wrong, and `data` for `--json`.
 
-    `folder` is the URL of its channel in the mirror.
+    `not_redirected` are the environments that it would not install from there; None: nobody can
+    tell.
     """
 
-    url: str
-    target: str
-    base: str
-    folder: str
+    lines: tuple[str, ...]
+    problems: tuple[Problem, ...]
+    data: Mapping[str, Json]
+    not_redirected: frozenset[Place] | None
 
 
 def compare_pixi_configuration(
-    consumer: Consumer, mirror: Mirror, diagnoses: Sequence[Diagnosis]
-) -> PixiConfiguration:
+    config: PixiConfig,
+    lock_path: Path,
+    environments: Sequence[LockedEnvironment],
+    mirror: Mirror,
+    diagnoses: Sequence[Diagnosis],
+) -> Redirection:
     """Find out whether pixi would ask the mirror, and what is missing where it would not.
 
     A folder cannot be the target of `[mirrors]` (prefix-dev/pixi#4105): a lock must name it.
     """
-    over_http, set_now = mirror.place.folder is None, consumer.config.mirrors
-    not_redirected: dict[Place, None] = {}
-    away: dict[str, _Redirect] = {}
-    by_mirrors = False
+    places: dict[Place, None] = {}
+    away: dict[str, Verdict] = {}
+    by_mirrors = by_lock = False
     for diagnosis in diagnoses:
-        for verdict in diagnosis.verdicts:
+        for each in diagnosis.verdicts:
+            by_lock = by_lock or each.inside
             # Files of a folder that the lock names pixi finds by itself.
-            if verdict.availability in _NOT_OF_MIRROR or (verdict.inside and not over_http):
+            if each.availability in _NOT_OF_MIRROR or (each.inside and not mirror.is_http):
                 continue
-            redirect = _redirect(verdict, mirror)
-            if over_http and _is_redirected(set_now, redirect):
-                by_mirrors = by_mirrors or not verdict.inside
+            if mirror.is_http and _is_redirected(config.mirrors, each, mirror):
+                by_mirrors = by_mirrors or not each.inside
             else:
-                not_redirected[diagnosis.place] = None
-                away[redirect.url] = redirect
-    lines = _missing(set_now, away.values(), mirror) if over_http else {}
-    with_lines = _over(set_now, lines)
-    rest = [each for each in away.values() if not _is_redirected(with_lines, each)]
-    names = {each.environment for each in not_redirected}
-    manifest = lines_by_order(
-        (each for each in consumer.environments if each.name in names),
-        lambda channels: f"channels = [{', '.join(map(toml_string, mirror.urls_of(channels)))}]",
+                places[diagnosis.place] = None
+                away[each.package.url] = each
+    asked = (_first_asked(config.mirrors, url) for url in away)
+    details = [("asked now", each) for each in dict.fromkeys(origin(x) for x in asked if x)]
+    details += [("read", each) for each in config.files]
+    needed_by = ("needed by", ", ".join(map(str, places)))
+    data: dict[str, Json] = {"read": config.files}
+    data |= {"pixi-config": None, "overridden-by": (), "manifest": None}
+    lines, problems = tuple[str, ...](), tuple[Problem, ...]()
+    if away and mirror.is_http:
+        pasted, overridden_by = _lines_to_paste(config.mirrors, away.values(), mirror)
+        data |= {"pixi-config": pasted, "overridden-by": overridden_by}
+        file = str(lock_path.parent / ".pixi" / "config.toml")
+        lines = (
+            f"for pixi, into {file} (in its [mirrors], where it has them already):",
+            *("", *pasted.splitlines(), ""),
+            *([_TOKEN] if redact(pasted) != pasted else []),
+            "then `pixi install --frozen`, without --offline: that forbids HTTP, loopback too",
+        )
+        details += [("overridden by", each) for each in overridden_by]
+        message = _LEADS_ELSEWHERE if config.mirrors else _LEADS_NOWHERE
+        help_line = f"the lines above, in {file}{_TAKE_AWAY if overridden_by else ''}"
+        problems = (finding("[mirrors]", message, *details, needed_by, help=help_line),)
+    elif away:
+        channels = _channels_to_paste(environments, places, mirror)
+        data |= {"manifest": "\n".join(channels)}
+        lines = (
+            "for pixi, in the manifest instead of the channels that are there:",
+            *("", *channels, ""),
+            "then `pixi lock` and `pixi install --frozen --offline`",
+        )
+        problems = (finding(str(lock_path), _UPSTREAM, *details, needed_by, help=_LOCK_ANEW),)
+    elif by_lock:
+        lines = ("pixi: the lock names this mirror itself, and nothing leads away from it",)
+    elif by_mirrors:
+        lines = (f"pixi: led to this mirror by {', '.join(config.files)}",)
+    return Redirection(lines=lines, problems=problems, data=data, not_redirected=frozenset(places))
+
+
+def _channels_to_paste(
+    environments: Sequence[LockedEnvironment], places: Iterable[Place], mirror: Mirror
+) -> tuple[str, ...]:
+    names = {each.environment for each in places}
+    return lines_by_order(
+        (each for each in environments if each.name in names),
+        lambda urls: f"channels = [{', '.join(map(toml_string, mirror.urls_of(urls)))}]",
     )
-    rows = sorted(lines.items())
-    pairs = (f"{toml_string(prefix)} = [{toml_string(url)}]" for prefix, url in rows)
-    return PixiConfiguration(
-        not_redirected=tuple(not_redirected),
-        asked=_asked(set_now, away.values()),
-        config="\n".join(("[mirrors]", *pairs)) if lines else None,
-        manifest=None if over_http else "\n".join(manifest) or None,
-        overridden_by=_winners(set_now, rest) if over_http else (),
-        by_mirrors=by_mirrors,
-        by_lock=any(verdict.inside for each in diagnoses for verdict in each.verdicts),
-    )
 
 
-def _redirect(verdict: Verdict, mirror: Mirror) -> _Redirect:
-    parts = urlsplit(verdict.package.url)
-    return _Redirect(
-        url=verdict.package.url,
-        target=mirror.url_of(verdict.path),
-        # What pixi compares has no user and password, but a token in the path.
-        base=f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rsplit('/', 2)[0]}",
-        folder=mirror.url_of(verdict.path.parent.parent),
-    )
-
-
-def _is_redirected(mirrors: Mirrors, redirect: _Redirect) -> bool:
-    """Tell whether pixi would ask for this artifact at its place in the mirror, first of all."""
-    first = _first_asked(mirrors, redirect)
-    return first is not None and plain_url(first) == plain_url(redirect.target)
-
-
-def _first_asked(mirrors: Mirrors, redirect: _Redirect) -> str | None:
+def _first_asked(mirrors: Mirrors, url: str) -> str | None:
     try:
-        return mirror_urls(mirrors, redirect.url)[0]
+        return mirror_urls(mirrors, url)[0]
     except MirrorError:  # a prefix with an empty list
         return None
 
 
-def _missing(mirrors: Mirrors, away: Iterable[_Redirect], mirror: Mirror) -> dict[str, str]:
-    """Choose the lines: one for all of conda.anaconda.org where that does, else one a channel."""
-    lines: dict[str, str] = {}
-    shown = mirror.place.shown
-    for each in away:
-        is_short = mirror.layout is Layout.BY_CHANNEL and each.base.startswith(f"{ANACONDA}/")
-        if is_short and each.folder == f"{shown}{each.base.removeprefix(ANACONDA)}":
+def _is_redirected(mirrors: Mirrors, verdict: Verdict, mirror: Mirror) -> bool:
+    """Tell whether pixi would ask for this artifact at its place in the mirror, first of all."""
+    first = _first_asked(mirrors, verdict.package.url)
+    return first is not None and plain_url(first) == plain_url(mirror.url_of(verdict.path))
+
+
+def _lines_to_paste(
+    mirrors: Mirrors, away: Iterable[Verdict], mirror: Mirror
+) -> tuple[str, list[str]]:
+    """Return what leads there, and the prefixes in `[mirrors]` that decide whatever is added.
+
+    One line for all of conda.anaconda.org where that does, else one a channel.
+    """
+    lines, overridden_by = dict[str, str](), set[str]()
+    shown = mirror.location.shown
+    channels = [
+        (each, channel_prefix(each.package.url), mirror.url_of(each.path.parents[1]))
+        for each in away
+    ]
+    for _, base, target in channels:
+        is_short = mirror.layout is Layout.BY_CHANNEL and base.startswith(f"{ANACONDA}/")
+        if is_short and target == f"{shown}{base.removeprefix(ANACONDA)}":
             lines[ANACONDA] = shown
         else:
-            lines[each.base] = each.folder
+            lines[base] = target
     with_lines = _over(mirrors, lines)
-    for each in away:
-        if not _is_redirected(with_lines, each):  # a longer prefix is there already, and wins
-            lines[each.base] = each.folder
-    return lines
+    for verdict, base, target in channels:
+        if not _is_redirected(with_lines, verdict, mirror):  # a longer prefix is there, and wins
+            lines[base] = target
+            url = plain_url(verdict.package.url)
+            longer = (each for each, _ in mirrors if len(each) > len(base) + 1)
+            overridden_by |= {redact(each) for each in longer if url.startswith(plain_url(each))}
+    rows = (f"{toml_string(base)} = [{toml_string(url)}]" for base, url in sorted(lines.items()))
+    return "\n".join(("[mirrors]", *rows)), sorted(overridden_by)
 
 
-def _over(mirrors: Mirrors, lines: dict[str, str]) -> Mirrors:
+def _over(mirrors: Mirrors, lines: Mapping[str, str]) -> Mirrors:
     """Lay lines over a configuration, key by key, as pixi does."""
     more = {f"{prefix}/": (f"{url}/",) for prefix, url in lines.items()}
     return tuple((dict(mirrors) | more).items())
-
-
-def _winners(mirrors: Mirrors, rest: Iterable[_Redirect]) -> tuple[str, ...]:
-    """Name the prefixes that decide about these artifacts whatever is added."""
-    found = {
-        prefix
-        for each in rest
-        for prefix, _ in mirrors
-        if origin(prefix) == origin(each.url)
-        and len(prefix) > len(each.base) + 1
-        and plain_url(each.url).startswith(plain_url(prefix))
-    }
-    return tuple(sorted(found))
-
-
-def _asked(mirrors: Mirrors, away: Iterable[_Redirect]) -> tuple[str, ...]:
-    """Name the hosts that pixi asks now: upstream's, or those that the configuration names."""
-    firsts = (_first_asked(mirrors, each) for each in away)
-    return tuple(dict.fromkeys(origin(each) for each in firsts if each is not None))
 
 
 def lines_by_order(

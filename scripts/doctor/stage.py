@@ -1,34 +1,62 @@
-"""The stage `doctor`: would a lock install from a mirror? Only looks, at repodata alone."""
+"""The stage `doctor`: would a lock install from a mirror? Only looks, at repodata alone.
+
+It says a line for each environment and platform, then what is missing.
+"""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
+from typing import Final
 
 from scripts.core.console import Console
-from scripts.core.errors import MirrorError, Problem
-from scripts.core.report import Report
-from scripts.doctor.conda_configuration import (
-    CondaSettings,
-    compare_conda_configuration,
-    read_conda_settings,
+from scripts.core.errors import Problem
+from scripts.core.redact import redact
+from scripts.core.report import Json, Report
+from scripts.doctor.conda_configuration import compare_conda_configuration
+from scripts.doctor.diagnose import (
+    Availability,
+    Diagnosis,
+    content_findings,
+    diagnose,
+    finding,
+    gap,
 )
-from scripts.doctor.diagnose import ConfiguredClient, Consumer, diagnose
-from scripts.doctor.mirror import MirrorPlace, absolute, read_mirror
-from scripts.doctor.pixi_configuration import compare_pixi_configuration
-from scripts.doctor.report import Results, make_report
-from scripts.lock.read import read_lock
-from scripts.lock.select import choose_environments
+from scripts.doctor.mirror import Mirror, MirrorLocation, absolute, read_mirror, repodata_reader
+from scripts.doctor.pixi_configuration import Redirection, compare_pixi_configuration
+from scripts.lock.model import LockedEnvironment, Unmirrorable
+from scripts.lock.read import NEWEST, read_lock
+from scripts.lock.select import choose_environments, undeclared_lines
 from scripts.network.configuration import read_pixi_config
-from scripts.network.content import local_path
 from scripts.network.router import Router
-from scripts.verify.install.conda import find_conda
+from scripts.verify.findings import Place
 from scripts.workspace.settings import Settings
+
+_MARKS: Final = {True: "✓", False: "✗", None: "–"}  # noqa: RUF001
+_WORDS: Final = {
+    Availability.MISSING: "missing",
+    Availability.OTHER: "another",
+    Availability.NO_SUBDIR: "of a platform that is not mirrored",
+    Availability.NO_CHANNEL: "of a channel that is not mirrored",
+    Availability.NOT_MIRRORABLE: "not mirrorable",
+}
+_LESS: Final = {"md5": "by md5 alone", "size": "by size alone", None: "not at all"}
+_FIRST_WHOLE: Final = 6  # the first version of locks whose rows tell all that a record does
+
+
+class ConfiguredClient(StrEnum):
+    """Whose configuration is to lead to the mirror; the words are those of `--client`."""
+
+    PIXI = "pixi"
+    CONDA = "conda"
 
 
 def doctor(
     lock_path: Path,
-    place: MirrorPlace,
+    location: MirrorLocation,
     settings: Settings,
     clients: frozenset[ConfiguredClient],
     console: Console,
@@ -39,50 +67,168 @@ def doctor(
     lock or a configuration that cannot be read and for a place that is no mirror, and of exit code
     3 where the mirror does not answer.
     """
-    consumer = _read_consumer(lock_path, settings, clients)
-    root = consumer.lock_path.parent
-    console.note(f"doctor: reading the repodata of {place.shown}")
-    router = None if place.folder is not None else Router(root / "pixi.toml", os.environ, console)
-    mirror = read_mirror(place, root, consumer.environments, consumer.files, router)
-    diagnoses = diagnose(consumer, mirror)
-    said, error = _read_conda()
-    environments = consumer.environments
-    return make_report(
-        Results(
-            consumer=consumer,
-            mirror=mirror,
-            diagnoses=diagnoses,
-            pixi=compare_pixi_configuration(consumer, mirror, diagnoses),
-            conda=compare_conda_configuration(said or CondaSettings(), environments, mirror),
-            settings=said,
-            conda_error=error,
+    path = absolute(lock_path / "pixi.lock" if lock_path.is_dir() else lock_path)
+    lock, root = read_lock(path), path.parent  # absolute, as pixi writes file locations
+    environments = choose_environments(lock, settings)
+    config = read_pixi_config(root, os.environ)
+    console.note(f"doctor: reading the repodata of {location.shown}")
+    with repodata_reader(location, lambda: Router(root / "pixi.toml", os.environ, console)) as read:
+        mirror = read_mirror(location, root, environments, read)
+    diagnoses = diagnose(environments, mirror)
+    pixi = compare_pixi_configuration(config, path, environments, mirror, diagnoses)
+    conda = compare_conda_configuration(environments, mirror)
+    redirections = {ConfiguredClient.PIXI: pixi, ConfiguredClient.CONDA: conda}
+    asked = [each for client, each in redirections.items() if client in clients]
+    configured = {each.place: _is_configured(each.place, asked) for each in diagnoses}
+    problems = [*_nothing_to_compare(path, diagnoses), *content_findings(diagnoses, mirror)]
+    allowed = []
+    for row, places in _left_out(diagnoses).items():
+        if row.kind in settings.allow_incomplete:
+            name = f"{row.name} ({redact(row.location)})"
+            allowed.append(f"allowed: {name}: {row.reason}; in {places}")
+        else:
+            problems.append(_incomplete(row, places))
+    problems += [problem for each in asked for problem in each.problems]
+    return Report(
+        lines=(
+            *_table(diagnoses, configured, settings),
+            *_notes(environments, mirror, diagnoses, lock.version),
+            *allowed,
+            *pixi.lines,
+            *conda.lines,
+        ),
+        data={
+            "lock": path.as_posix(),
+            "lock-version": lock.version,
+            "mirror": location.shown,
+            "layout": mirror.layout.value,
+            "environments": [_row(each, configured[each.place]) for each in diagnoses],
+            "configuration": {**pixi.data, **conda.data},
+        },
+        problems=tuple(problems),
+        max_shown=len(problems),  # it is the list to take to the mirror's keeper
+    )
+
+
+def _is_configured(place: Place, asked: Sequence[Redirection]) -> bool | None:
+    """Tell whether the clients that count would ask this mirror; None: nobody can tell."""
+    if any(place in (each.not_redirected or ()) for each in asked):
+        return False
+    return None if any(each.not_redirected is None for each in asked) else True
+
+
+def _nothing_to_compare(lock_path: Path, diagnoses: Sequence[Diagnosis]) -> Iterator[Problem]:
+    if not any(each.verdicts or each.rows.unmirrorable for each in diagnoses):
+        names = dict.fromkeys(each.place.environment for each in diagnoses)
+        yield finding(
+            str(lock_path),
+            "the lock names nothing to compare",
+            ("environments", ", ".join(names) or "none"),
+            help="name the lock that is to be installed: --lock PATH; or fill this one: `pixi add`",
         )
+
+
+def _left_out(diagnoses: Sequence[Diagnosis]) -> Mapping[Unmirrorable, str]:
+    """Return what comes from no channel, and the places that need it."""
+    found: dict[Unmirrorable, dict[str, None]] = {}
+    for diagnosis in diagnoses:
+        for row in diagnosis.rows.unmirrorable:
+            found.setdefault(row, {})[str(diagnosis.place)] = None
+    return {row: ", ".join(places) for row, places in found.items()}
+
+
+def _incomplete(row: Unmirrorable, places: str) -> Problem:
+    """Say what comes from no channel, and may not come from elsewhere."""
+    return finding(
+        row.name,
+        f"comes from no conda channel: {row.reason}",
+        ("from", redact(row.location)),
+        ("needed by", places),
+        help=f"--allow-incomplete {row.kind}, if the consumer has it from elsewhere",
     )
 
 
-def _read_consumer(
-    path: Path, settings: Settings, clients: frozenset[ConfiguredClient]
-) -> Consumer:
-    path = absolute(path / "pixi.lock" if path.is_dir() else path)  # as pixi writes file locations
-    lock = read_lock(path)
-    files = ((each.url, local_path(each.url, path.parent)) for each in lock.packages())
-    return Consumer(
-        lock_path=path,
-        lock_version=lock.version,
-        environments=choose_environments(lock, settings),
-        config=read_pixi_config(path.parent, os.environ),
-        clients=clients,
-        files=frozenset(url for url, file in files if file is not None and file.is_file()),
-        allowed=settings.allow_incomplete,
+def _table(
+    diagnoses: Sequence[Diagnosis], configured: Mapping[Place, bool | None], settings: Settings
+) -> Iterator[str]:
+    """Yield `default  linux-64  artifacts ✓ (12)  configuration ✗`, in columns."""
+    names = max((len(each.place.environment) for each in diagnoses), default=0)
+    platforms = max((len(each.place.platform) for each in diagnoses), default=0)
+    for each in diagnoses:
+        place, total = each.place, len(each.verdicts)
+        counts = Counter(verdict.availability for verdict in each.verdicts)
+        wrong = [f"{counts[key]} {words}" for key, words in _WORDS.items() if counts[key]]
+        right = counts[Availability.RIGHT]
+        said = f"{', '.join(wrong)}; {right} of {total} right" if wrong else str(total)
+        line = f"{place.environment.ljust(names)}  {place.platform.ljust(platforms)}"
+        line += f"  artifacts {_MARKS[not wrong]} ({said})"
+        line += f"  configuration {_MARKS[configured[place]]}"
+        kinds = [row.kind for row in each.rows.unmirrorable]
+        refused = sum(kind not in settings.allow_incomplete for kind in kinds)
+        if refused:
+            line += f"  incomplete {_MARKS[False]} ({refused} of no conda channel)"
+        elif kinds:
+            line += f"  incomplete, as allowed ({len(kinds)} of no conda channel)"
+        yield line
+
+
+def _notes(
+    environments: Sequence[LockedEnvironment],
+    mirror: Mirror,
+    diagnoses: Sequence[Diagnosis],
+    lock_version: int,
+) -> Iterator[str]:
+    """Say what was looked at, and what was not or could not be."""
+    yield (
+        f"looked at: {mirror.location.shown} ({mirror.layout}); its repodata alone,"
+        " no artifact was read"
     )
+    if mirror.others:
+        names = ", ".join(map(str, mirror.others))
+        yield f"none of the lock's channels is there, only: {names}"
+    if lock_version < _FIRST_WHOLE:
+        yield (
+            f"the lock is of version {lock_version}, an old one ({NEWEST} is today's):"
+            " what its rows leave out was not compared"
+        )
+    every = (verdict for each in diagnoses for verdict in each.verdicts)
+    verdicts = {(each.path, each.package.url): each for each in every}.values()
+    compared = Counter(
+        each.compared and each.compared[0]
+        for each in verdicts
+        if each.availability is Availability.RIGHT
+    )
+    for key, words in _LESS.items():
+        if compared[key]:
+            yield f"compared {words}, since the lock or the mirror says no more: {compared[key]}"
+    for each in verdicts:
+        if each.availability is Availability.ELSEWHERE:
+            yield f"not of the mirror, but a file that is there: {redact(each.package.url)}"
+    yield from undeclared_lines(environments)
+    # An install from the lock does not ask channels that serve nothing; locking anew does.
+    missed = {gap(each) for each in verdicts if each.availability is Availability.NO_CHANNEL}
+    listed = {mirror.folder_of(url): url for each in environments for url in each.channels}
+    for folder, url in listed.items():
+        if folder not in mirror.channels | missed:
+            yield (
+                f"not mirrored: {redact(url)}; nothing is locked from it, but `pixi lock` will"
+                " ask for it"
+            )
 
 
-def _read_conda() -> tuple[CondaSettings | None, Problem | None]:
-    """Ask conda, where there is one; that it fails concerns only those who asked about it."""
-    conda = find_conda(os.environ)
-    if conda is None:
-        return None, None
-    try:
-        return read_conda_settings(conda, os.environ), None
-    except MirrorError as error:
-        return None, error.problems[0]
+def _row(diagnosis: Diagnosis, is_configured: bool | None) -> Json:  # noqa: FBT001
+    verdicts = diagnosis.verdicts
+    return {
+        "environment": diagnosis.place.environment,
+        "platform": diagnosis.place.platform,
+        "artifacts": len(verdicts),
+        **{
+            key.value: [str(each.path) for each in verdicts if each.availability is key]
+            for key in _WORDS
+        },
+        "configured": is_configured,
+        "left-out": [
+            {"name": row.name, "kind": row.kind.value, "location": redact(row.location)}
+            for row in diagnosis.rows.unmirrorable
+        ],
+    }

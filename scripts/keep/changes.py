@@ -62,13 +62,13 @@ def changes_report(
     found = diff(before.lock, after, workspace.settings, ranks)
     text = markdown(found)
     lines = (f"changed {before.since}:", *diff_lines(found))
-    if not found.platforms:
+    if not found:
         lines = (f"no change {before.since}",)
     if markdown_file == STDOUT:
         lines = tuple(text.removesuffix("\n").split("\n"))
     elif markdown_file is not None:
         _write(markdown_file, text)
-    data: dict[str, Json] = {"since": before.since, "changes": to_json(found.platforms)}
+    data: dict[str, Json] = {"since": before.since, "changes": to_json(found)}
     if markdown_file == STDOUT:
         data["markdown"] = text
     return Report(lines=lines, data=data)

@@ -1,4 +1,4 @@
-"""Rows of the lock that name a conda artifact, for each lock version."""
+"""A row of the lock that names a conda artifact, for each lock version."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from scripts.core.file_name import FileName, is_archive_name, parse_file_name
 from scripts.core.record import LAST_SECOND, RUN_EXPORTS, NoArch, Record, split_features
 from scripts.core.redact import redact
 from scripts.core.subdir import NOARCH, check_subdir, is_known_subdir
-from scripts.core.typed_values import Table
-from scripts.lock.location import Location, is_sound_url, parse_location
+from scripts.core.typed_values import Table, parse_int
+from scripts.lock.location import is_sound_url, parse_location
 from scripts.lock.model import LockedPackage
 
 _HEX: Final = {"sha256": re.compile(r"[0-9a-f]{64}\Z"), "md5": re.compile(r"[0-9a-f]{32}\Z")}
@@ -19,7 +19,6 @@ _STRINGS: Final = (
     *("arch", "platform", "license", "license_family"),
     *("features", "python_site_packages_path"),
 )
-_LISTS: Final = ("depends", "constrains", "flags")
 
 
 class Row(Table):
@@ -40,123 +39,54 @@ class Row(Table):
         return value or None
 
 
-def package_v1(row: Row, platform: str) -> LockedPackage:
-    """Read a row of v1 to v3: conda-lock's shape, hashes in a map of their own.
+def parse_package(row: Row, url: str, version: int, platform: str = "") -> LockedPackage:
+    """Read a row of this lock version; `url` is its location, `platform` that of a v1 row.
 
-    What such a row calls its subdir is often the platform, but for `noarch`; else the URL says.
+    v6 and later leave out what the location shows. v1 to v3 have conda-lock's shape: what they
+    call the subdir is often the platform, but for `noarch`.
     """
-    url = row.required("url")
-    place = _place(url, row)
-    name, version = row.required("name"), row.required("version")
-    build = row.string("build") or (place.file_name.build if place.file_name else "")
-    file_name = place.file_name or _checked(f"{name}-{version}-{build}.conda", row)
-    given = row.string("subdir")
-    subdir = place.subdir or (given if given and is_known_subdir(given) else platform)
-    if given == NOARCH:  # whatever folder its channel keeps it in
-        subdir = NOARCH
-    # `platform` is another thing here; an empty list, of purls too, means that nothing is known.
-    fields = {key: value for key, value in row.fields.items() if key != "platform" and value != []}
-    hashes = row.table("hash").fields
-    fields |= {key: hashes.get(key) for key in _HEX}
-    fields["depends"] = list(dependencies_v1(row))
-    return _package(
-        Row(row.subject, row.where, fields),
-        url=url,
-        channel=place.channel,
-        file_name=file_name,
-        subdir=subdir,
-        name=name,
-        version=version,
-        build=build,
-        number=row.integer("build_number"),
-        noarch=_noarch(row) or derive_noarch(subdir, file_name.build),
-    )
-
-
-def dependencies_v1(row: Row) -> tuple[str, ...]:
-    """Read `dependencies`: a map of name to constraint in v1, a list later."""
-    if not isinstance(row.fields.get("dependencies"), dict):
-        return row.strings("dependencies")
-    table = row.table("dependencies")
-    return tuple(f"{name} {table.string(name) or ''}".strip() for name in table.fields)
-
-
-def package_v4(row: Row) -> LockedPackage:
-    """Read a row of v4 or v5: everything is written; absent means none."""
-    url = row.string("url") or row.required("path")
-    place = _place(url, row)
-    name, version = row.required("name"), row.required("version")
+    if version < 4:
+        row = _flattened(row)
+    place = parse_location(url)
+    channel = row.string("channel")
+    if channel is None and (version < 6 or "channel" not in row.fields):
+        channel = place.channel
+    for each in filter(None, (url, channel)):
+        if not is_sound_url(each):
+            message = f"{redact(each)} is not a URL"
+            raise usage_error(row.subject, message, ("in", redact(row.where)))
     written = row.string("file_name")
-    build = row.string("build") or ""
-    file_name = _checked(written, row) if written else _archive_name(place, row)
-    file_name = file_name or _checked(f"{name}-{version}-{build}.conda", row)
-    given = row.string("subdir")
-    known = given if given and is_known_subdir(given) else place.subdir
-    return _package(
-        row,
-        url=url,
-        channel=_channel(row) or place.channel,
-        file_name=file_name,
-        subdir=known or row.required("subdir"),
-        name=name,
-        version=version,
-        build=build or file_name.build,
-        number=row.integer("build_number") or None,
-        noarch=_noarch(row),
-    )
-
-
-def package_v6(row: Row) -> LockedPackage:
-    """Read a row of v6 or v7: what the location shows is left out."""
-    url = row.required("conda")
-    place = _place(url, row)
-    archive, written = _archive_name(place, row), row.string("file_name")
-    shown = archive or _checked(place.last if written is None else written, row)
-    subdir = row.string("subdir") or place.subdir
+    if is_archive_name(place.last):
+        shown = _file_name(place.last, row)
+    else:
+        identity = row.required("name"), row.required("version"), row.string("build") or ""
+        shown = _file_name(written or f"{'-'.join(identity)}.conda", row)
+    build = row.string("build") or shown.build
+    number = row.integer("build_number")
+    if number is None or (number == 0 and version in {4, 5}):  # which write 0 for unknown
+        number = derive_build_number(build)
+    subdir = _subdir(row, place.subdir, version, platform)
     if subdir is None:
         raise usage_error(row.subject, f"{redact(url)} has no subdir")
-    build = row.string("build")
-    has_noarch = row.fields.get("noarch") is not None
-    return _package(
-        row,
-        url=url,
-        channel=_channel(row) if "channel" in row.fields else place.channel,
-        file_name=shown if written is None else _checked(written, row),
-        subdir=subdir,
+    noarch = _noarch(row)
+    if row.fields.get("noarch") is None and version not in {4, 5}:
+        noarch = derive_noarch(subdir if version < 4 else place.subdir or subdir, shown.build)
+    timestamp, purls = row.integer("timestamp"), row.fields.get("purls")
+    features, extras = row.fields.get("track_features"), row.table("extra_depends")
+    plain: dict[str, Any] = {key: row.string(key) for key in _STRINGS}
+    plain |= {key: row.strings(key) for key in ("depends", "constrains", "flags")}
+    record = Record(
+        **plain,
         name=row.string("name") or shown.name,
         version=row.string("version") or shown.version,
-        build=shown.build if build is None else build,
-        number=row.integer("build_number"),
-        noarch=_noarch(row) if has_noarch else derive_noarch(place.subdir or subdir, shown.build),
-    )
-
-
-def _package(
-    row: Row,
-    *,
-    url: str,
-    channel: str | None,
-    file_name: FileName,
-    subdir: str,
-    build: str,
-    number: int | None,
-    **identity: Any,
-) -> LockedPackage:
-    """Read the fields that all versions write alike; the others each derives in its own way."""
-    timestamp, purls = row.integer("timestamp"), row.fields.get("purls")
-    features = row.fields.get("track_features")
-    extras = row.table("extra_depends")
-    identity |= {key: row.string(key) for key in _STRINGS}
-    identity |= {key: row.strings(key) for key in _LISTS}
-    record = Record(
-        **identity,
         build=build,
-        build_number=derive_build_number(build) if number is None else number,
+        build_number=number,
         subdir=check_subdir(subdir, f"{row.subject}: {redact(url)}"),
         extra_depends=tuple((name, extras.strings(name)) for name in sorted(extras.fields)),
-        sha256=row.digest("sha256", "sha256"),
         md5=row.digest("md5", "md5"),
+        sha256=row.digest("sha256", "sha256"),
         size=row.integer("size"),
+        noarch=noarch,
         timestamp=timestamp and timestamp * (1000 if timestamp <= LAST_SECOND else 1),
         track_features=split_features(
             (features,) if isinstance(features, str) else row.strings("track_features")
@@ -166,7 +96,40 @@ def _package(
         legacy_bz2_md5=row.digest("legacy_bz2_md5", "md5"),
         legacy_bz2_size=row.integer("legacy_bz2_size"),
     )
+    file_name = _file_name(written, row) if written else shown
     return LockedPackage(url=url, channel=channel, file_name=file_name, record=record)
+
+
+def _subdir(row: Row, shown: str | None, version: int, platform: str) -> str | None:
+    """Return the subdir that a row writes, else the one that its location shows.
+
+    Before v6 it may be none that anybody knows.
+    """
+    written = row.string("subdir")
+    if version < 6 and written is not None and not is_known_subdir(written):
+        written = None
+    if version < 4 and written != NOARCH:
+        return shown or written or platform
+    return written or shown
+
+
+def _flattened(row: Row) -> Row:
+    """Lay a row of conda-lock's out as later versions do.
+
+    Its `platform` is another thing, and an empty list, of purls too, means that nothing is known.
+    """
+    fields = {key: value for key, value in row.fields.items() if key != "platform" and value != []}
+    hashes = row.table("hash").fields
+    fields |= {"depends": list(dependencies_v1(row))} | {key: hashes.get(key) for key in _HEX}
+    return Row(row.subject, row.where, fields)
+
+
+def dependencies_v1(row: Row) -> tuple[str, ...]:
+    """Read `dependencies`: a map of name to constraint in v1, a list later."""
+    if not isinstance(row.fields.get("dependencies"), dict):
+        return row.strings("dependencies")
+    table = row.table("dependencies")
+    return tuple(f"{name} {table.string(name) or ''}".strip() for name in table.fields)
 
 
 def _noarch(row: Row) -> NoArch | None:
@@ -191,8 +154,7 @@ def _run_exports(row: Row) -> tuple[tuple[str, tuple[str, ...]], ...] | None:
 
 def derive_build_number(build: str) -> int:
     """Read the build number from the digits at the build's end; 0 where there are none."""
-    text = build[len(build.rstrip("0123456789")) :]
-    return int(text) if text and len(text) <= 19 else 0
+    return parse_int(build[len(build.rstrip("0123456789")) :]) or 0
 
 
 def derive_noarch(subdir: str, build: str) -> NoArch | None:
@@ -202,28 +164,8 @@ def derive_noarch(subdir: str, build: str) -> NoArch | None:
     return "python" if "py" in build else "generic"
 
 
-def _place(url: str, row: Row) -> Location:
-    """Take a location apart, or refuse a URL that nobody could ask."""
-    return parse_location(_checked_url(url, row))
-
-
-def _channel(row: Row) -> str | None:
-    channel = row.string("channel")
-    return None if channel is None else _checked_url(channel, row)
-
-
-def _checked_url(url: str, row: Row) -> str:
-    if not is_sound_url(url):
-        raise usage_error(row.subject, f"{redact(url)} is not a URL", ("in", redact(row.where)))
-    return url
-
-
-def _archive_name(place: Location, row: Row) -> FileName | None:
-    """Return the location's archive name; refuse one that ends like an archive but is not safe."""
-    return _checked(place.last, row) if is_archive_name(place.last) else None
-
-
-def _checked(name: str, row: Row) -> FileName:
+def _file_name(name: str, row: Row) -> FileName:
+    """Read an archive's name, or refuse one that is not safe."""
     file_name = parse_file_name(name)
     if file_name is None:
         expected = "name-version-build.conda or .tar.bz2"

@@ -6,6 +6,8 @@ What comes from a lock may be hostile: it never becomes markup.
 from __future__ import annotations
 
 import functools
+import itertools
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from typing import Any, Final
 
 from scripts.core.channel_url import channel_folder
 from scripts.core.record import Record
-from scripts.core.redact import code_fence, printable, redact
+from scripts.core.redact import printable, redact
 from scripts.lock.model import (
     LockedPackage,
     LockFile,
@@ -41,11 +43,25 @@ class ChangeKind(StrEnum):
     """To a version, or a build number, that is older: upstream may have withdrawn the newer one."""
     REUPLOADED = "re-uploaded"
     """The same file name from the same channel, and other bytes."""
+    HOTFIXED = "hotfixed"
+    """The same bytes, and other requirements."""
 
-    @property
-    def words(self) -> str:
-        """What happened, for people."""
-        return "went back" if self is ChangeKind.WENT_BACK else self.value
+
+# What each is called, the sign of its line, and how the line goes on behind the name.
+_SHOWN: Final = {
+    ChangeKind.ADDED: ("added", "+", "{after}"),
+    ChangeKind.REMOVED: ("removed", "-", "{before}"),
+    ChangeKind.CHANGED: ("changed", "~", "{before} -> {after}"),
+    ChangeKind.WENT_BACK: ("went back", "<", "went back {before} -> {after}"),
+    ChangeKind.REUPLOADED: (
+        *("re-uploaded", "!"),
+        "{after} has other bytes than before (re-uploaded)",
+    ),
+    ChangeKind.HOTFIXED: (
+        *("with other requirements (hotfix)", "="),
+        "{after} has other requirements than before (hotfix)",
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,33 +80,21 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformDiff:
-    """The changes of one environment on one platform.
-
-    `hotfixed` are the packages whose bytes are the same and whose requirements are not.
-    """
+    """The changes of one environment on one platform."""
 
     environment: str
     platform: str
     changes: tuple[Change, ...]
-    hotfixed: tuple[str, ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """How much changed in which way."""
+        counts = Counter(change.kind for change in self.changes)
+        return ", ".join(f"{counts[kind]} {_SHOWN[kind][0]}" for kind in ChangeKind if counts[kind])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LockDiff:
-    """All changes, by environment and platform; those without any are left out."""
-
-    platforms: tuple[PlatformDiff, ...]
-
-
-_SIGNS: Final = {
-    ChangeKind.ADDED: "+",
-    ChangeKind.REMOVED: "-",
-    ChangeKind.CHANGED: "~",
-    ChangeKind.WENT_BACK: "<",
-    ChangeKind.REUPLOADED: "!",
-}
 _Row = LockedPackage | Unmirrorable
-_Pair = tuple[PlatformPackages | None, PlatformPackages | None]
+_Rows = dict[tuple[str, str], dict[str, _Row]]  # by name and source, then by what is one artifact
 
 
 def versions_to_rank(before: LockFile | None, after: LockFile) -> Iterator[str]:
@@ -109,62 +113,59 @@ def diff(
     after: LockFile,
     settings: Settings,
     ranks: Mapping[str, int] = MappingProxyType({}),
-) -> LockDiff:
+) -> tuple[PlatformDiff, ...]:
     """Compare two locks in the environments and platforms that the settings mirror.
 
-    `before` None: there was nothing. `ranks` are of `versions_to_rank`. A platform is the same
-    one where it has the same subdir and virtual packages, whatever it is called: the names `p1`,
-    `p2` move when one is added.
+    `before` None: there was nothing. `ranks` are of `versions_to_rank`. What has no change is left
+    out.
     """
     old = {each.name: each.platforms for each in before.environments} if before else {}
     new = {each.name: each.platforms for each in after.environments}
     found = []
     for name in filter(settings.is_mirrored, dict.fromkeys((*new, *old))):
-        for one, other in _paired(old.get(name, ()), new.get(name, ())):
-            platform = next(each.platform for each in (other, one) if each is not None)
+        for platform, one, other in _paired(old.get(name, ()), new.get(name, ())):
             if settings.is_for(platform.name, platform.subdir):
-                is_plain = platform.name == platform.subdir
-                label = platform.name if is_plain else f"{platform.name} ({platform.subdir})"
-                changes, hotfixed = _compare(_by_name(one), _by_name(other), ranks)
-                if changes or hotfixed:
-                    found.append(
-                        PlatformDiff(
-                            environment=name, platform=label, changes=changes, hotfixed=hotfixed
-                        )
-                    )
-    return LockDiff(platforms=tuple(found))
+                changes = tuple(_compare(_by_name(one), _by_name(other), ranks))
+                label = platform.label
+                found.append(PlatformDiff(environment=name, platform=label, changes=changes))
+    return tuple(each for each in found if each.changes)
 
 
-def _paired(old: Sequence[PlatformPackages], new: Sequence[PlatformPackages]) -> list[_Pair]:
-    """Pair the platforms of two locks: by what they are, then by name, then lone ones by subdir."""
+def _paired(
+    old: Sequence[PlatformPackages], new: Sequence[PlatformPackages]
+) -> Iterator[tuple[LockPlatform, PlatformPackages | None, PlatformPackages | None]]:
+    """Pair the platforms of two locks: by what they are, then by name, then lone ones by subdir.
+
+    The names `p1`, `p2` move when a platform is added.
+    """
     left, right = list(old), list(new)
-    partner: dict[int, PlatformPackages] = {}
-
-    def what(platform: LockPlatform) -> object:
-        packages = platform.virtual_packages
-        # Where nothing is said of them, it is like no other.
-        return (platform.subdir, *sorted(packages)) if packages is not None else id(platform)
-
-    for key in (what, lambda each: (each.name, each.subdir), lambda each: each.subdir):
+    partner: dict[LockPlatform, PlatformPackages] = {}
+    for key in (
+        lambda each: (each.subdir, *sorted(each.virtual_packages or ())),
+        lambda each: (each.name, each.subdir),
+        lambda each: each.subdir,
+    ):
         for each in tuple(right):
-            wanted = key(each.platform)
-            candidates = [one for one in left if key(one.platform) == wanted]
-            rivals = [one for one in right if key(one.platform) == wanted]
-            if len(candidates) == 1 and len(rivals) == 1:
-                partner[id(each)] = candidates[0]
-                left.remove(candidates[0])
+            same = [
+                [one for one in side if key(one.platform) == key(each.platform)]
+                for side in (left, right)
+            ]
+            if len(same[0]) == len(same[1]) == 1:
+                partner[each.platform] = same[0][0]
+                left.remove(same[0][0])
                 right.remove(each)
-    return [*((partner.get(id(each)), each) for each in new), *((each, None) for each in left)]
+    yield from ((each.platform, partner.get(each.platform), each) for each in new)
+    yield from ((each.platform, each, None) for each in left)
 
 
-def _by_name(rows: PlatformPackages | None) -> dict[tuple[str, str], dict[str, _Row]]:
+def _by_name(rows: PlatformPackages | None) -> _Rows:
     """Group rows by name and source, each artifact once.
 
     One name may stand several times: two source packages may build with two versions of it.
     """
-    found: dict[tuple[str, str], dict[str, _Row]] = {}
+    found: _Rows = {}
     if rows is not None:
-        for row in (*rows.packages, *rows.build_packages):
+        for row in rows.all_packages:
             identity = f"{row.channel}/{row.record.subdir}/{row.file_name}"
             found.setdefault((row.name, "conda"), {}).setdefault(identity, row)
         for other in rows.unmirrorable:
@@ -172,32 +173,22 @@ def _by_name(rows: PlatformPackages | None) -> dict[tuple[str, str], dict[str, _
     return found
 
 
-def _compare(
-    before: dict[tuple[str, str], dict[str, _Row]],
-    after: dict[tuple[str, str], dict[str, _Row]],
-    ranks: Mapping[str, int],
-) -> tuple[tuple[Change, ...], tuple[str, ...]]:
-    """Compare package by package; return the changes, and the names of what was hotfixed."""
-    changes: list[Change] = []
-    hotfixed: dict[str, None] = {}
+def _compare(before: _Rows, after: _Rows, ranks: Mapping[str, int]) -> Iterator[Change]:
+    """Compare package by package."""
     for name, source in sorted(before.keys() | after.keys()):
         olds, news = before.get((name, source), {}), after.get((name, source), {})
         pairs = [(olds.pop(key), news.pop(key)) for key in sorted(olds.keys() & news)]
         if len(olds) == len(news) == 1:
-            pairs += zip(olds.values(), news.values(), strict=True)
-            olds, news = {}, {}
+            pairs.append((olds.popitem()[1], news.popitem()[1]))
         change = functools.partial(Change, name=name, source=source)
-        gone, come = sorted(map(_text, olds.values())), sorted(map(_text, news.values()))
-        changes += [change(kind=ChangeKind.REMOVED, before=text) for text in gone]
-        changes += [change(kind=ChangeKind.ADDED, after=text) for text in come]
+        for text in sorted(map(_text, olds.values())):
+            yield change(kind=ChangeKind.REMOVED, before=text)
+        for text in sorted(map(_text, news.values())):
+            yield change(kind=ChangeKind.ADDED, after=text)
         for one, other in pairs:
             kind, old, new = _change(one, other, ranks)
             if kind is not None:
-                changes.append(change(kind=kind, before=old, after=new))
-            elif _requirements(one) != _requirements(other):
-                hotfixed[name] = None
-    changes.sort(key=lambda each: (each.name, each.source))
-    return tuple(changes), tuple(hotfixed)
+                yield change(kind=kind, before=old, after=new)
 
 
 def _text(row: _Row) -> str:
@@ -210,18 +201,21 @@ def _text(row: _Row) -> str:
 def _change(one: _Row, other: _Row, ranks: Mapping[str, int]) -> tuple[ChangeKind | None, str, str]:
     """Tell what happened, None for nothing, and how the two are told apart."""
     before, after = _text(one), _text(other)
-    kind = ChangeKind.CHANGED
-    if isinstance(one, LockedPackage) and isinstance(other, LockedPackage):
-        if _is_older(other.record, one.record, ranks):
-            kind = ChangeKind.WENT_BACK
-        if before == after and _folder(one) != _folder(other):  # told apart by that, then
-            before, after = f"{before} ({_folder(one)})", f"{after} ({_folder(other)})"
-        elif before == after and one.file_name.extension != other.file_name.extension:
-            before += f" {one.file_name.extension}"
-            after += f" {other.file_name.extension}"
-        elif before == after and are_other_bytes(one.record, other.record):
-            return ChangeKind.REUPLOADED, before, after
-    return None if before == after else kind, before, after
+    if isinstance(one, Unmirrorable) or isinstance(other, Unmirrorable):
+        return None if before == after else ChangeKind.CHANGED, before, after
+    if before != after:
+        is_older = _is_older(other.record, one.record, ranks)
+        return ChangeKind.WENT_BACK if is_older else ChangeKind.CHANGED, before, after
+    for old, new in (
+        (f"({_folder(one)})", f"({_folder(other)})"),
+        (one.file_name.extension, other.file_name.extension),
+    ):
+        if old != new:  # told apart by that, then
+            return ChangeKind.CHANGED, f"{before} {old}", f"{after} {new}"
+    if are_other_bytes(one.record, other.record):
+        return ChangeKind.REUPLOADED, before, after
+    is_hotfix = _requirements(one.record) != _requirements(other.record)
+    return ChangeKind.HOTFIXED if is_hotfix else None, before, after
 
 
 def _folder(package: LockedPackage) -> str:
@@ -240,77 +234,43 @@ def _is_older(record: Record, other: Record, ranks: Mapping[str, int]) -> bool:
     return (mine, record.build_number) < (theirs, other.build_number)
 
 
-def _requirements(row: _Row) -> list[list[Any]]:
+def _requirements(of: Record) -> list[list[Any]]:
     """Return what a solver sees of a package; their order means nothing."""
-    if isinstance(row, Unmirrorable):
-        return []
-    of = row.record
     return [
         sorted(each) for each in (of.depends, of.constrains, of.extra_depends, of.track_features)
     ]
 
 
-def diff_lines(diff: LockDiff) -> tuple[str, ...]:
+def diff_lines(diff: Sequence[PlatformDiff]) -> tuple[str, ...]:
     """Write the changes as lines of plain ASCII, whatever a terminal can show."""
-    if not diff.platforms:
-        return (NO_CHANGE,)
     lines = []
-    for each in diff.platforms:
-        lines.append(f"{each.environment}, {each.platform}: {_summary(each)}")
+    for each in diff:
+        lines.append(f"{each.environment}, {each.platform}: {each.summary}")
         width = max((len(change.name) for change in each.changes), default=0)
-        lines += [f"  {_line(change, width)}" for change in each.changes]
-    return tuple(_plain(line) for line in lines)
+        for change in each.changes:
+            _, sign, text = _SHOWN[change.kind]
+            source = "" if change.source == "conda" else f"[{change.source}] "
+            text = text.format(before=change.before, after=change.after)
+            lines.append(f"  {sign} {change.name.ljust(width)}  {source}{text}")
+    return tuple(map(_plain, lines)) or (NO_CHANGE,)
 
 
-def markdown(diff: LockDiff) -> str:
+def markdown(diff: Sequence[PlatformDiff]) -> str:
     """Write the changes as Markdown (GitHub's): a table for each environment and platform."""
-    if not diff.platforms:
-        return f"{NO_CHANGE.capitalize()}.\n"
-    parts: list[str] = []
-    environment = None
-    for each in diff.platforms:
-        if each.environment != environment:
-            environment = each.environment
-            parts.append(f"### {_code(environment)}")
-        parts.append(_section(each))
-    return "\n\n".join(parts) + "\n"
-
-
-def _summary(each: PlatformDiff) -> str:
-    counts = Counter(change.kind for change in each.changes)
-    words = [f"{counts[kind]} {kind.words}" for kind in ChangeKind if counts[kind]]
-    if each.hotfixed:
-        words.append(f"{len(each.hotfixed)} with other requirements (hotfix)")
-    return ", ".join(words)
-
-
-def _line(change: Change, width: int) -> str:
-    head = f"{_SIGNS[change.kind]} {change.name.ljust(width)}  "
-    if change.source != "conda":
-        head += f"[{change.source}] "
-    if change.kind is ChangeKind.REUPLOADED:
-        return f"{head}{change.after} has other bytes than before (re-uploaded)"
-    if change.kind is ChangeKind.WENT_BACK:
-        return f"{head}went back {change.before} -> {change.after}"
-    if change.kind is ChangeKind.CHANGED:
-        return f"{head}{change.before} -> {change.after}"
-    return f"{head}{change.after or change.before}"
+    parts = []
+    for environment, of_it in itertools.groupby(diff, lambda each: each.environment):
+        parts += [f"### {_code(environment)}", *map(_section, of_it)]
+    return "\n\n".join(parts or [f"{NO_CHANGE.capitalize()}."]) + "\n"
 
 
 def _section(each: PlatformDiff) -> str:
     """Write one platform: a table, folded away where it is long."""
-    summary = _summary(each)
-    rows = [_row(change) for change in each.changes]
-    table = ["| package | from | to | |", "| --- | --- | --- | --- |", *rows] if rows else []
-    hotfixed = []
-    if each.hotfixed:
-        names = ", ".join(_code(name) for name in each.hotfixed)
-        hotfixed = [f"Same artifact, other requirements (hotfix): {names}"]
-    body = "\n\n".join("\n".join(block) for block in (table, hotfixed) if block)
-    if len(rows) + len(each.hotfixed) <= _LONG:
-        return f"{_code(each.platform)}: {summary}\n\n{body}"
-    head = f"<code>{escape(_plain(each.platform))}</code>: {summary}"
-    return f"<details>\n<summary>{head}</summary>\n\n{body}\n\n</details>"
+    head = ("| package | from | to | |", "| --- | --- | --- | --- |")
+    table = "\n".join((*head, *map(_row, each.changes)))
+    if len(each.changes) <= _LONG:
+        return f"{_code(each.platform)}: {each.summary}\n\n{table}"
+    summary = f"<code>{escape(_plain(each.platform))}</code>: {each.summary}"
+    return f"<details>\n<summary>{summary}</summary>\n\n{table}\n\n</details>"
 
 
 def _row(change: Change) -> str:
@@ -318,14 +278,15 @@ def _row(change: Change) -> str:
     cells = (change.name, change.before, change.after)
     written = ["" if text is None else _code(text).replace("|", "\\|") for text in cells]
     note = "" if change.source == "conda" else f"{change.source}, "
-    return f"| {' | '.join(written)} | {note}{change.kind.words} |"
+    return f"| {' | '.join(written)} | {note}{_SHOWN[change.kind][0]} |"
 
 
 def _code(text: str) -> str:
     """Write a text as code, fenced by more backticks than it holds (CommonMark 6.1)."""
     text = _plain(text)
-    fence = code_fence(text)
-    pad = " " if len(fence) > 1 else ""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * (longest + 1)
+    pad = " " if longest else ""
     return f"{fence}{pad}{text}{pad}{fence}"
 
 

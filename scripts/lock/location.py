@@ -12,7 +12,6 @@ from pathlib import PurePosixPath
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from scripts.core.file_name import FileName, parse_file_name
 from scripts.core.subdir import is_known_subdir
 
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # two letters up: C:/ is a drive
@@ -24,26 +23,19 @@ class Location:
     """The parts of a location: its last segment decoded, the subdir and channel it shows."""
 
     last: str
-    file_name: FileName | None
-    subdir: str | None
-    channel: str | None
+    subdir: str | None = None
+    channel: str | None = None
 
 
 def parse_location(location: str) -> Location:
-    """Take a location of the lock apart; `file_name` is None where it is no safe archive name."""
+    """Take a location of the lock apart."""
     url = _URL.match(location)
     if url is None:
-        last = re.split(r"[/\\]", location)[-1]
-        return Location(last, parse_file_name(last), None, None)
-    head, raw = _head(location)
-    last = unquote(raw) if "%" in raw else raw
+        return Location(re.split(r"[/\\]", location)[-1])
+    head, last = _head(location)
     channel = head.rpartition("/")[0]
-    return Location(
-        last,
-        parse_file_name(last),
-        url_subdir(location) if url[1].lower() in _WITH_SUBDIR else None,
-        channel if len(channel) > url.end() else None,
-    )
+    subdir = url_subdir(location) if url[1].lower() in _WITH_SUBDIR else None
+    return Location(unquote(last), subdir, channel if len(channel) > url.end() else None)
 
 
 def url_subdir(location: str) -> str | None:

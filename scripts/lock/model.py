@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,6 +19,12 @@ def spec_name(spec: str) -> str:
     """Return the name at the beginning of a MatchSpec (`imath<3.2`), in lower case."""
     found = _NAME.match(spec)
     return found[1].lower() if found else ""
+
+
+def fill(record: Record, other: Record, fields: Iterable[str]) -> Record:
+    """Add what another row of the same artifact knows besides."""
+    missing = {key: getattr(other, key) for key in fields if getattr(record, key) is None}
+    return dataclasses.replace(record, **missing) if missing else record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +98,11 @@ class LockPlatform:
     subdir: str
     virtual_packages: tuple[str, ...] | None = None
 
+    @property
+    def label(self) -> str:
+        """Its name for people, with its subdir where that is another."""
+        return self.name if self.name == self.subdir else f"{self.name} ({self.subdir})"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformPackages:
@@ -107,6 +119,11 @@ class PlatformPackages:
     build_sets: tuple[BuildSet, ...] = ()
     unmirrorable: tuple[Unmirrorable, ...] = ()
     sources: tuple[Unmirrorable, ...] = ()
+
+    @property
+    def all_packages(self) -> tuple[LockedPackage, ...]:
+        """Every conda artifact that is wanted here."""
+        return (*self.packages, *self.build_packages)
 
     @property
     def source_names(self) -> tuple[str, ...]:
@@ -145,5 +162,4 @@ class LockFile:
         """Every conda artifact of every environment and platform, repeated where shared."""
         for environment in self.environments:
             for rows in environment.platforms:
-                yield from rows.packages
-                yield from rows.build_packages
+                yield from rows.all_packages

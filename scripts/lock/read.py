@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from scripts.core.files import read_text
 from scripts.core.redact import redact
 from scripts.core.subdir import check_subdir
 from scripts.core.typed_values import parse_int
-from scripts.lock.conda_rows import Row, dependencies_v1, package_v1, package_v4, package_v6
+from scripts.lock.conda_rows import Row, dependencies_v1, parse_package
 from scripts.lock.location import is_sound_url, parse_location
 from scripts.lock.model import (
     BuildSet,
@@ -28,6 +28,7 @@ from scripts.lock.model import (
     LockPlatform,
     PlatformPackages,
     Unmirrorable,
+    fill,
 )
 from scripts.lock.safe_yaml import load_lock_text
 from scripts.workspace.settings import Kind
@@ -41,6 +42,8 @@ _KINDS: Final = ("conda", "pypi", "conda_source")
 _MERGED: Final = ("md5", "sha256", "purls", "run_exports")
 
 Found = LockedPackage | Unmirrorable
+# The rows of the list of packages, by what environments write to refer to them.
+_References = dict[tuple[str, str], list[tuple[Found, Row]]]
 
 
 def read_lock(path: Path) -> LockFile:
@@ -81,23 +84,15 @@ def parse_lock(text: str, subject: str) -> LockFile:
 
 def _parse_v1(top: Row) -> LockedEnvironment:
     """Parse conda-lock's shape: packages in one flat list, one environment, `default`."""
-    packages: dict[str, dict[LockedPackage, None]] = {}  # sets that keep their order
-    others: dict[str, dict[Unmirrorable, None]] = {}
+    rows: dict[str, dict[Found, None]] = {}  # sets that keep their order
     for fields in top.rows("package"):
         row = Row(top.subject, str(fields.get("url") or fields.get("name") or "a package"), fields)
         platform = check_subdir(row.required("platform"), f"{row.subject}: {redact(row.where)}")
-        manager = row.required("manager")
-        mine = packages.setdefault(platform, {})
+        manager, found = row.required("manager"), rows.setdefault(platform, {})
         if manager == "conda":
-            mine[package_v1(row, platform)] = None
+            found[parse_package(row, row.required("url"), 1, platform)] = None
         elif manager in {"pip", "pypi"}:
-            row.required("name")
-            other = dataclasses.replace(
-                _pypi(row, row.string("url") or ""),
-                sha256=row.table("hash").string("sha256"),
-                depends=row.strings("requires_dist") or dependencies_v1(row),
-            )
-            others.setdefault(platform, {})[other] = None
+            found[_pypi(row, row.string("url") or "")] = None
         else:
             raise row.wrong("manager", "conda, pip or pypi")
     return LockedEnvironment(
@@ -106,10 +101,10 @@ def _parse_v1(top: Row) -> LockedEnvironment:
         platforms=tuple(
             PlatformPackages(
                 platform=LockPlatform(name=platform, subdir=platform),
-                packages=tuple(packages[platform]),
-                unmirrorable=tuple(others.get(platform, ())),
+                packages=tuple(each for each in found if isinstance(each, LockedPackage)),
+                unmirrorable=tuple(each for each in found if isinstance(each, Unmirrorable)),
             )
-            for platform in sorted(packages)
+            for platform, found in sorted(rows.items())
         ),
     )
 
@@ -133,29 +128,27 @@ def _parse_v4(top: Row, version: int) -> tuple[LockedEnvironment, ...]:
         raise top.wrong("environments", "a map of environments")
     if not isinstance(top.fields.get("packages"), list):
         raise top.wrong("packages", "a list of packages")
-    packages = _PackageList(top, version)
+    references = _read_packages(top, version)
     platforms = _platforms(top) if version >= 7 else None
-    read = []
-    for name, fields in top.fields["environments"].items():
-        if not isinstance(fields, dict):
-            raise usage_error(top.subject, f"environment {name} is not a map")
-        row = Row(top.subject, f"environment {name}", fields)
+    environments = []
+    for name, row in top.table("environments").tables():
         of_platforms = []
-        table = row.table("packages")
-        for key in table.fields:
+        for key in (table := row.table("packages")).fields:
             if platforms is None:
-                subdir = check_subdir(key, f"{row.subject}: {name}")
+                subdir = check_subdir(key, f"{top.subject}: {name}")
                 platform = LockPlatform(name=key, subdir=subdir)
             elif key in platforms:
                 platform = platforms[key]
             else:
                 message = f"environment {name} is for {key}, which `platforms` does not name"
-                raise usage_error(row.subject, message)
-            of_platforms.append(_platform_packages(platform, table.rows(key), packages, name))
-        read.append(
-            LockedEnvironment(name=name, channels=_channels(row), platforms=tuple(of_platforms))
+                raise usage_error(top.subject, message)
+            named = Row(top.subject, f"environment {name} on {platform.name}", {})
+            of_platforms.append(_platform_packages(platform, table.rows(key), references, named))
+        channels = _channels(Row(top.subject, f"environment {name}", row.fields))
+        environments.append(
+            LockedEnvironment(name=name, channels=channels, platforms=tuple(of_platforms))
         )
-    return tuple(read)
+    return tuple(environments)
 
 
 def _platforms(top: Row) -> dict[str, LockPlatform]:
@@ -166,68 +159,63 @@ def _platforms(top: Row) -> dict[str, LockPlatform]:
         name = row.required("name")
         if name in platforms:
             raise usage_error(top.subject, f"the platform {name} is there twice")
-        subdir = check_subdir(row.string("subdir") or name, f"{top.subject}: platform {name}")
-        # None recorded says nothing: pixi assumes the usual ones then (satisfiability/platform.rs).
-        packages = row.strings("virtual-packages") or None
-        platforms[name] = LockPlatform(name=name, subdir=subdir, virtual_packages=packages)
+        platforms[name] = LockPlatform(
+            name=name,
+            subdir=check_subdir(row.string("subdir") or name, f"{top.subject}: platform {name}"),
+            # None recorded says nothing: pixi assumes the usual ones (satisfiability/platform.rs).
+            virtual_packages=row.strings("virtual-packages") or None,
+        )
     return platforms
 
 
-class _PackageList:
-    """The list of packages with an index by what environments write to refer to them."""
-
-    def __init__(self, top: Row, version: int) -> None:
-        """Read every row, also those that no environment refers to: they must be valid too."""
-        self._version = version
-        self._subject = top.subject
-        self._by_reference: dict[tuple[str, str], list[tuple[Found, Row]]] = {}
-        read = _read_v4 if version < 6 else _read_v6
-        for fields in top.rows("packages"):
-            reference, found, row = read(fields, top.subject)
-            self._by_reference.setdefault(reference, []).append((found, row))
-
-    def find(self, selector: Mapping[str, Any], subdir: str, where: str) -> tuple[Found, Row]:
-        """Return what a reference means; `where` names the environment that makes it."""
-        kind = next((each for each in _KINDS if isinstance(selector.get(each), str)), None)
-        if kind is None:
-            raise usage_error(self._subject, f"{where} refers to something of no known kind")
-        location = selector[kind]
-        candidates = self._by_reference.get((kind, location), [])
-        if candidates and self._version < 6:
-            return _merged(candidates, subdir)
-        for found, row in candidates:
-            if kind != "conda" or _fits(found, row, selector):
-                return found, row
-        what = "a variant of a package" if candidates else "a package"
-        message = f"{where} refers to {what} that is not listed"
-        raise usage_error(self._subject, message, ("package", redact(location)), help="pixi lock")
+def _read_packages(top: Row, version: int) -> _References:
+    """Read every row, also those that no environment refers to: they must be valid too."""
+    references: _References = {}
+    for fields in top.rows("packages"):
+        if version < 6:
+            kind, location = fields.get("kind"), fields.get("url") or fields.get("path")
+        else:
+            kind = next((each for each in _KINDS if isinstance(fields.get(each), str)), None)
+            location = fields.get(kind or "")
+        if kind not in _KINDS or not isinstance(location, str):
+            shown = ", ".join(sorted(fields)[:8])
+            raise usage_error(top.subject, "a package of no known kind", ("keys", shown))
+        row = Row(top.subject, location, fields)
+        found: Found
+        if kind == "pypi":
+            found = _pypi(row, location)
+        elif kind == "conda" and (version < 6 or is_archive_name(parse_location(location).last)):
+            found = parse_package(row, location, version)
+        else:
+            found = _source(row, location)
+        references.setdefault((kind, location), []).append((found, row))
+    return references
 
 
-def _read_v4(fields: dict[str, Any], subject: str) -> tuple[tuple[str, str], Found, Row]:
-    """Read a row of v4 or v5: how environments refer to it, and what it is."""
-    row = Row(subject, str(fields.get("url") or fields.get("path") or "a package"), fields)
-    kind = row.required("kind")
-    location = row.string("url") or row.required("path")
-    if kind == "conda":
-        return (kind, location), package_v4(row), row
-    if kind == "pypi":
-        return (kind, location), _pypi(row, location), row
-    raise row.wrong("kind", "conda or pypi")
+def _find(
+    references: _References, selector: Mapping[str, Any], subdir: str, row: Row
+) -> tuple[Found, Row]:
+    """Return what a reference means; `row` is the thing that makes it.
 
-
-def _read_v6(fields: dict[str, Any], subject: str) -> tuple[tuple[str, str], Found, Row]:
-    """Read a row of v6 or v7."""
-    kind = next((each for each in _KINDS if isinstance(fields.get(each), str)), None)
+    Of several rows of one artifact (v4, v5) those written for this subdir are made one, else all.
+    """
+    kind = next((each for each in _KINDS if isinstance(selector.get(each), str)), None)
     if kind is None:
-        keys = ", ".join(sorted(fields)[:8])
-        raise usage_error(subject, "a package of no known kind", ("keys", keys))
-    location = fields[kind]
-    row = Row(subject, location, fields)
-    if kind == "pypi":
-        return (kind, location), _pypi(row, location), row
-    if kind == "conda" and is_archive_name(parse_location(location).last):
-        return (kind, location), package_v6(row), row
-    return (kind, location), _source(row, location), row
+        raise usage_error(row.subject, f"{row.where} refers to something of no known kind")
+    candidates = references.get((kind, selector[kind]), [])
+    fitting = [each for each in candidates if _fits(*each, selector)]
+    if not fitting:
+        what = "a variant of a package" if candidates else "a package"
+        message = f"{row.where} refers to {what} that is not listed"
+        package = ("package", redact(selector[kind]))
+        raise usage_error(row.subject, message, package, help="pixi lock")
+    fitting = [each for each in fitting if each[1].string("subdir") == subdir] or fitting
+    (first, row), *others = fitting
+    for other, _ in others:
+        if isinstance(first, LockedPackage) and isinstance(other, LockedPackage):
+            record = fill(first.record, other.record, _MERGED)
+            first = dataclasses.replace(first, record=record)
+    return first, row
 
 
 def _source(row: Row, location: str) -> Unmirrorable:
@@ -248,64 +236,53 @@ def _pypi(row: Row, location: str) -> Unmirrorable:
         kind=Kind.PYPI,
         name=f"{row.string('name') or location} {row.string('version') or ''}".strip(),
         location=location,
-        sha256=row.string("sha256"),
-        depends=row.strings("requires_dist"),
+        sha256=row.string("sha256") or row.table("hash").string("sha256"),
+        depends=row.strings("requires_dist") or dependencies_v1(row),
         requires_python=row.string("requires_python"),
     )
 
 
 def _fits(found: Found, row: Row, selector: Mapping[str, Any]) -> bool:
-    """Tell whether v6's extra words of a reference (name, version, build, subdir) fit."""
-    for key in ("name", "version", "build", "subdir"):
-        has = row.string(key)
-        if isinstance(found, LockedPackage):
-            has = getattr(found.record, key)
-        if isinstance(selector.get(key), str) and selector[key] != has:
-            return False
-    return True
-
-
-def _merged(candidates: list[tuple[Found, Row]], subdir: str) -> tuple[Found, Row]:
-    """Make one of all rows of an artifact (v4, v5): those written for this subdir, else all."""
-    fitting = [each for each in candidates if each[1].string("subdir") == subdir]
-    (first, row), *others = fitting or candidates
-    for other, _ in others:
-        if isinstance(first, LockedPackage) and isinstance(other, LockedPackage):
-            known = first.record
-            missing = {k: getattr(other.record, k) for k in _MERGED if getattr(known, k) is None}
-            first = dataclasses.replace(first, record=dataclasses.replace(known, **missing))
-    return first, row
+    """Tell whether v6's extra words of a reference fit."""
+    of = found.record if isinstance(found, LockedPackage) else None
+    return all(
+        selector[key] == (row.string(key) if of is None else getattr(of, key))
+        for key in ("name", "version", "build", "subdir")
+        if isinstance(selector.get(key), str)
+    )
 
 
 def _platform_packages(
     platform: LockPlatform,
     selectors: tuple[dict[str, Any], ...],
-    packages: _PackageList,
-    environment: str,
+    references: _References,
+    environment: Row,
 ) -> PlatformPackages:
     """Look up what an environment refers to; source rows bring their build packages along."""
-    where = f"environment {environment} on {platform.name}"
     installed: dict[LockedPackage, None] = {}  # sets that keep their order
     build: dict[LockedPackage, None] = {}
     others: dict[Unmirrorable, bool] = {}  # and whether they are installed
     sets: dict[BuildSet, None] = {}
     seen: set[int] = set()
-    wanted = deque((selector, installed, where) for selector in selectors)
-    while wanted:
-        selector, into, by = wanted.popleft()
-        found, row = packages.find(selector, platform.subdir, by)
+
+    def find(selectors: Iterable[dict[str, Any]], where: str) -> list[tuple[Found, Row]]:
+        row = Row(environment.subject, where, {})
+        return [_find(references, each, platform.subdir, row) for each in selectors]
+
+    queue = deque((*each, installed) for each in find(selectors, environment.where))
+    while queue:
+        found, row, into = queue.popleft()
         if isinstance(found, LockedPackage):
             into[found] = None
         elif id(row) not in seen:
             seen.add(id(row))
             others.setdefault(found, into is installed)
-            source = f"{found.name} ({where})"
-            for needs in (row.rows("build_packages"), row.rows("host_packages")):
-                rows = [packages.find(each, platform.subdir, source)[0] for each in needs]
-                mine = tuple(each for each in rows if isinstance(each, LockedPackage))
+            for key in ("build_packages", "host_packages"):
+                needs = find(row.rows(key), f"{found.name} ({environment.where})")
+                mine = tuple(each for each, _ in needs if isinstance(each, LockedPackage))
                 if mine:
                     sets[BuildSet(source=found.name.partition(" ")[0], packages=mine)] = None
-                wanted.extend((each, build, source) for each in needs)
+                queue.extend((*each, build) for each in needs)
     return PlatformPackages(
         platform=platform,
         packages=tuple(installed),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from scripts.core.errors import MirrorError, usage_error
+from scripts.core.errors import usage_error
 
 Node = str | None | list["Node"] | dict[str, "Node"]
 
@@ -26,25 +26,25 @@ def load_lock_text(text: str, subject: str) -> dict[str, Node]:
     conflict markers, aliases, duplicate keys, several documents, nesting deeper than 50.
     """
     if text.startswith(_LFS):
-        raise usage_error(
-            subject, "a Git LFS pointer, not the lock file itself", help="git lfs pull"
-        )
+        message = "a Git LFS pointer, not the lock file itself"
+        raise usage_error(subject, message, help="git lfs pull")
     if _CONFLICT.search(text):
-        raise usage_error(
-            subject,
-            "holds the conflict markers of an unfinished merge",
-            help="git checkout --theirs pixi.lock && pixi lock",
-        )
+        advice = "git checkout --theirs pixi.lock && pixi lock"
+        raise usage_error(subject, "holds the conflict markers of an unfinished merge", help=advice)
     import yaml
 
+    too_deep = usage_error(subject, f"nested deeper than {_DEEPEST} levels; no lock file is")
     try:
         root = _build(text, subject)
     except yaml.YAMLError as error:
         if "nesting depth" in str(error):  # libyaml's own limit, from 0.2.6 on
-            raise _too_deep(subject) from None
-        raise usage_error(subject, f"not YAML: {_one_line(error)}") from None
-    except RecursionError:  # of the pure parser, where PyYAML comes without its C one
-        raise _too_deep(subject) from None
+            raise too_deep from None
+        problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
+        where = f" (line {mark.line + 1})" if mark is not None else ""
+        problem = problem or str(error).splitlines()[0]
+        raise usage_error(subject, f"not YAML: {problem}{where}") from None
+    except RecursionError:  # ours, and that of PyYAML's pure parser, where it has no other
+        raise too_deep from None
     if not isinstance(root, dict):
         raise usage_error(subject, "not a pixi lock file: there is no map at its top")
     return root
@@ -97,20 +97,10 @@ def _build(document: str, subject: str) -> Node:  # noqa: C901, PLR0912
         if kind is not scalar:
             stack.append((into, key))
             if len(stack) > _DEEPEST:
-                raise _too_deep(subject)
+                raise RecursionError
             into, key = value, None  # type: ignore[assignment]
     return top[0] if top else None
 
 
-def _too_deep(subject: str) -> MirrorError:
-    return usage_error(subject, f"nested deeper than {_DEEPEST} levels; no lock file is")
-
-
 def _at(subject: str, event: Any) -> str:
     return f"{subject}, line {event.start_mark.line + 1}"
-
-
-def _one_line(error: Exception) -> str:
-    mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-    return f"{problem} (line {mark.line + 1})" if mark is not None else str(problem)

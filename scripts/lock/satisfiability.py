@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os.path
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import PurePath
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote
 
 from scripts.core.channel_url import channel_base_url
-from scripts.core.errors import ExitCode, Problem
+from scripts.core.errors import Problem, usage_problem
 from scripts.core.rattler_child import call_rattler
 from scripts.core.redact import redact, without_secrets
 from scripts.core.report import Json
@@ -36,6 +36,12 @@ from scripts.workspace.resolve import (
 from scripts.workspace.virtual_packages import is_default, version_key
 from scripts.workspace.workspace import Workspace
 
+# What is left to pixi.
+NOT_CHECKED: Final = (
+    "whether the packages' own dependencies are met, and all are still needed",
+    "channel-priority, solve-strategy, exclude-newer and constraints",
+    "requirements from PyPI, from source, under a condition, with flags, or on virtual packages",
+)
 # What rattler's MatchSpec.matches compares, and what it leaves aside, as workspace/parse.py
 # writes it.
 _MATCHED: Final = (
@@ -48,10 +54,8 @@ _ASIDE: Final = re.compile(r'\b(fn|subdir)="([^"]*)"')
 _Question = tuple[str, str, Requirement, LockedPackage | None]
 
 
-def check_satisfiability(
-    workspace: Workspace, lock: LockFile
-) -> tuple[tuple[Problem, ...], tuple[str, ...]]:
-    """Return the findings (exit code 2), and sentences on what was not checked.
+def check_satisfiability(workspace: Workspace, lock: LockFile) -> tuple[Problem, ...]:
+    """Return the findings (exit code 2).
 
     One finding for a requirement that fails alike on several platforms.
     """
@@ -65,55 +69,23 @@ def check_satisfiability(
             message = f"has no environment {environment.name}, and {manifest.file_name} has"
             problems.append(_finding(message))
             continue
-        problems += _channel_problems(manifest, environment, there, root)
+        wanted = locked_channels(manifest, environment)
+        keys = [[channel_key(each, root) for each in of] for of in (wanted, there.channels)]
+        if keys[0] != keys[1]:
+            message = "was solved with other channels, or in another order"
+            expected, actual = (redact(", ".join(of)) or "none" for of in (wanted, there.channels))
+            details = ("expected", expected), ("actual", actual)
+            problems.append(_finding(f"environment {environment.name} {message}", *details))
         problems += _platform_problems(manifest, environment, there)
         questions += _questions(manifest, environment, there)
     problems += [
         _finding(f"has an environment {name}, and {manifest.file_name} has none") for name in locked
     ]
-    failed: dict[tuple[str, str, str], list[str]] = {}
-    unclear = set()
-    for (environment_name, platform, requirement, package), answer in zip(
-        questions, _answers(questions), strict=True
-    ):
-        if package is None or answer is False or differs_aside(requirement, package, root):
-            actual = f"no {requirement.name}"
-            if package is not None:
-                record = package.record
-                actual = f"{record.name} {record.version} {record.build} from {redact(package.url)}"
-            key = (environment_name, wanted_text(requirement), actual)
-            failed.setdefault(key, []).append(platform)
-        if package is not None and answer is None:
-            unclear.add(requirement)
-    problems += [
-        _finding(
-            f"environment {name} does not meet a requirement any more",
-            ("expected", expected),
-            ("actual", actual),
-            ("platforms", ", ".join(platforms)),
-        )
-        for (name, expected, actual), platforms in failed.items()
-    ]
-    return tuple(problems), tuple(f"not checked: {each}" for each in _unchecked(manifest, unclear))
+    return (*problems, *_unmet(questions, root))
 
 
 def _finding(message: str, *details: tuple[str, str]) -> Problem:
-    return Problem(
-        subject="pixi.lock", message=message, code=ExitCode.USAGE, details=details, help="pixi lock"
-    )
-
-
-def _channel_problems(
-    manifest: Manifest, environment: Environment, locked: LockedEnvironment, root: PurePath
-) -> Iterator[Problem]:
-    wanted = locked_channels(manifest, environment)
-    keys = ([channel_key(each, root) for each in urls] for urls in (wanted, locked.channels))
-    if next(keys) != next(keys):
-        yield _finding(
-            f"environment {environment.name} was solved with other channels, or in another order",
-            ("expected", redact(", ".join(wanted)) or "none"),
-            ("actual", redact(", ".join(locked.channels)) or "none"),
-        )
+    return usage_problem("pixi.lock", message, *details, help="pixi lock")
 
 
 def _platform_problems(
@@ -121,32 +93,23 @@ def _platform_problems(
 ) -> Iterator[Problem]:
     """Find platforms that one side alone has; one for which nothing is asked need not be there."""
     wanted = environment_platforms(manifest, environment)
-    names = [
-        each.platform.name
-        if each.platform.name == each.platform.subdir
-        else f"{each.platform.name} ({each.platform.subdir})"
-        for each in locked.platforms
-    ]
     for platform in wanted:
         needed = requirements(manifest, environment, platform)
         asks = any(not each.is_conditional for each in needed)
         if matching_platform(platform, locked) is None and (
             asks or pypi_names(manifest, environment, platform)
         ):
-            name = "" if platform.name == platform.subdir else f"{platform.name}: "
-            packages = ", ".join(platform.virtual_packages)
-            shown = f"{name}{platform.subdir}{f' with {packages}' if packages else ''}"
             yield _finding(
-                f"environment {environment.name} has no platform {shown}, "
+                f"environment {environment.name} has no platform {platform.label}, "
                 f"and {manifest.file_name} has",
-                ("it has", ", ".join(names) or "none"),
+                ("it has", ", ".join(each.platform.label for each in locked.platforms) or "none"),
             )
     # Where the manifest wants a subdir at all, pixi leaves a lock with more as it is.
     subdirs = {platform.subdir for platform in wanted}
-    for rows, name in zip(locked.platforms, names, strict=True):
+    for rows in locked.platforms:
         if rows.platform.subdir not in subdirs:
             yield _finding(
-                f"environment {environment.name} has a platform {name}, "
+                f"environment {environment.name} has a platform {rows.platform.label}, "
                 f"and {manifest.file_name} has none"
             )
 
@@ -154,58 +117,47 @@ def _platform_problems(
 def _questions(
     manifest: Manifest, environment: Environment, locked: LockedEnvironment
 ) -> Iterator[_Question]:
+    """Pair what is required with what is locked; of what pixi builds, there need be nothing."""
     for platform in environment_platforms(manifest, environment):
         rows = matching_platform(platform, locked)
         if rows is None:
             continue  # a finding already
         by_name = {package.name.lower(): package for package in rows.packages}
         built = {row.name.lower() for row in rows.unmirrorable}
-        for requirement in filter(_is_checked, requirements(manifest, environment, platform)):
-            package = by_name.get(requirement.name)
-            if package is not None or requirement.name not in built:
-                yield environment.name, platform.name, requirement, package
+        for each in requirements(manifest, environment, platform):
+            package = by_name.get(each.name)
+            is_open = each.is_source or each.is_conditional or each.name.startswith("__")
+            if not is_open and (package is not None or each.name not in built):
+                yield environment.name, platform.name, each, package
 
 
-def _is_checked(requirement: Requirement) -> bool:
-    """Tell whether a locked package must meet it.
-
-    Not so for what pixi builds, what holds under a condition, and virtual packages.
-    """
-    return not (
-        requirement.is_source or requirement.is_conditional or requirement.name.startswith("__")
-    )
-
-
-def _answers(questions: Sequence[_Question]) -> Iterator[bool | None]:
-    """Ask rattler all at once, whether each package meets its requirement; None: no answer."""
-    packages = [package for *_, package in questions]
+def _unmet(questions: Sequence[_Question], root: PurePath) -> Iterator[Problem]:
+    """Ask rattler all at once, whether each package meets its requirement."""
     pairs: list[Json] = [
-        {"spec": requirement.spec, "record": match_record(package)}
-        for *_, requirement, package in questions
+        {"spec": each.spec, "record": {key: getattr(package.record, key) for key in _MATCHED}}
+        for *_, each, package in questions
         if package is not None
     ]
-    result = call_rattler("matches", {"pairs": pairs}) if pairs else []
-    assert isinstance(result, list)
-    replies = iter(result)
-    return (None if package is None else next(replies) for package in packages)
-
-
-def _unchecked(manifest: Manifest, unclear: Iterable[Requirement]) -> Iterator[str]:
-    """Name what is left to pixi, as far as this workspace has it."""
-    yield "whether the packages' own dependencies are met, and all are still needed"
-    yield "channel-priority, solve-strategy, exclude-newer and constraints"
-    every = [
-        (environment, platform)
-        for environment in manifest.environments
-        for platform in environment_platforms(manifest, environment)
-    ]
-    needed = {one for pair in every for one in requirements(manifest, *pair)}
-    if any(pypi_names(manifest, *pair) for pair in every):
-        yield "requirements from PyPI"
-    if any(one.is_source for one in needed):
-        yield "packages built from source"
-    left = {one for one in needed if not _is_checked(one) and not one.is_source}
-    yield from sorted({f"the requirement {wanted_text(one)}" for one in (*unclear, *left)})
+    reply: Any = call_rattler("matches", {"pairs": pairs}) if pairs else ()
+    answers = iter(reply)
+    failed: dict[tuple[str, str, str], list[str]] = {}
+    for environment, platform, requirement, package in questions:
+        actual = f"no {requirement.name}"
+        if package is not None:
+            # None: this rattler cannot tell.
+            if next(answers) is not False and not differs_aside(requirement, package, root):
+                continue
+            record = package.record
+            actual = f"{record.name} {record.version} {record.build} from {redact(package.url)}"
+        key = (environment, wanted_text(requirement), actual)
+        failed.setdefault(key, []).append(platform)
+    for (environment, expected, actual), platforms in failed.items():
+        yield _finding(
+            f"environment {environment} does not meet a requirement any more",
+            ("expected", expected),
+            ("actual", actual),
+            ("platforms", ", ".join(platforms)),
+        )
 
 
 def matching_platform(
@@ -241,47 +193,28 @@ def wanted_text(requirement: Requirement) -> str:
     return redact(f"{requirement.spec} from {origin}" if origin else requirement.spec)
 
 
-def match_record(package: LockedPackage) -> dict[str, Json]:
-    """Make a record of the fields that rattler's MatchSpec.matches compares."""
-    return {key: getattr(package.record, key) for key in _MATCHED}
-
-
 def differs_aside(requirement: Requirement, package: LockedPackage, root: PurePath) -> bool:
-    """Tell whether channel, location, file name or subdir is another than is asked for."""
+    """Tell whether channel, location, file name or subdir is another than is asked for.
+
+    pixi locks a path as an absolute one, and the workspace may be reached by more than one: what
+    counts of a location is how it ends.
+    """
     if requirement.channel is not None and (
         package.channel is None
         or channel_key(requirement.channel, root) != channel_key(package.channel, root)
     ):
         return True
-    if requirement.location is not None and not _is_there(requirement.location, package.url):
-        return True
-    actual = {"fn": str(package.file_name), "subdir": package.record.subdir}
-    return any(actual[key] != value for key, value in _ASIDE.findall(requirement.spec))
+    if requirement.location is not None:
+        wanted, actual = _segments(requirement.location), _segments(package.url)
+        if actual[-len(wanted) :] != wanted:
+            return True
+    aside = {"fn": str(package.file_name), "subdir": package.record.subdir}
+    return any(aside[key] != value for key, value in _ASIDE.findall(requirement.spec))
 
 
-def _is_there(wanted: str, actual: str) -> bool:
-    """Tell whether the lock's location is that of a manifest.
-
-    pixi locks a path as an absolute one, and the workspace may be reached by more than one: what
-    counts is how it ends.
-    """
-    one, other = _local(wanted), _local(actual)
-    if one is None or other is None:
-        return without_secrets(unquote(wanted)) == without_secrets(unquote(actual))
-    parts = [each for each in _parts(one) if each not in {"..", "~"}]
-    return _parts(other)[-len(parts) :] == parts
-
-
-def _local(location: str) -> str | None:
-    """Return the path that a location is, or that a `file://` URL holds; else None."""
-    if is_path(location):
-        return location
-    scheme, _, rest = location.partition("://")
-    return unquote(rest) if scheme.lower() == "file" else None
-
-
-def _parts(path: str) -> list[str]:
-    return [each for each in re.split(r"[/\\]", os.path.normpath(path)) if each]
+def _segments(location: str) -> list[str]:
+    path = os.path.normpath(unquote(without_secrets(location)).removeprefix("file://"))
+    return [each for each in re.split(r"[/\\]", path) if each not in {"", "..", "~"}]
 
 
 def channel_key(channel: str, root: PurePath) -> str:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import PurePosixPath
-from typing import Final
+from typing import Any, Final
 
 from scripts.core.artifact import Artifact, conda_artifact
 from scripts.core.channel_paths import FLAT_CHANNEL, Layout, folder_of_channel
 from scripts.core.channel_url import names_folder
-from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
+from scripts.core.errors import MirrorError, Problem, usage_error, usage_problem
 from scripts.core.record import Record
 from scripts.core.redact import redact, without_secrets
-from scripts.core.report import Json
+from scripts.core.report import listed
 from scripts.lock.location import url_subdir
 from scripts.lock.model import (
     LockedEnvironment,
@@ -22,9 +23,11 @@ from scripts.lock.model import (
     LockFile,
     PlatformPackages,
     Unmirrorable,
+    fill,
 )
 from scripts.workspace.settings import TABLE, Settings
 
+_BY_CHANNEL: Final = f'set layout = "by-channel" under [{TABLE}]'
 _MOVED_SHOWN: Final = 5  # artifacts that the line about moved ones names
 _UNDECLARED_SHOWN: Final = 3  # packages of one channel that a line names
 
@@ -46,29 +49,21 @@ class Selection:
     lock_version: int = 7
 
 
-def path_of(layout: Layout, package: LockedPackage) -> PurePosixPath:
-    """Return an artifact's path, relative to the channel folder.
+def path_of(layout: Layout, package: LockedPackage | Artifact) -> PurePosixPath:
+    """Return an artifact's path in this layout, relative to the channel folder.
 
     By channel it is the URL's own path below its channel, since that is what a client with an
     unchanged lock asks for: a channel may keep a noarch package in `linux-64/`. A flat mirror
     holds what several channels have under one name in one place, and goes by the record.
     """
-    file_name = str(package.file_name)
-    return _path(layout, package.channel, package.url, package.record.subdir, file_name)
-
-
-def path_in(layout: Layout, artifact: Artifact) -> PurePosixPath:
-    """Return the path that an artifact has in this layout, relative to the channel folder."""
-    subdir = artifact.conda_record.subdir
-    return _path(layout, artifact.upstream, artifact.urls[0], subdir, artifact.path.name)
-
-
-def _path(
-    layout: Layout, channel: str | None, url: str, subdir: str, file_name: str
-) -> PurePosixPath:
-    if layout is Layout.BY_CHANNEL:
-        subdir = url_subdir(url) or subdir
-    return folder_of_channel(layout, channel) / subdir / file_name
+    if isinstance(package, Artifact):
+        channel, url, record = package.upstream, package.urls[0], package.conda_record
+        file_name = package.path.name
+    else:
+        channel, url, record = package.channel, package.url, package.record
+        file_name = str(package.file_name)
+    shown = url_subdir(url) if layout is Layout.BY_CHANNEL else None
+    return folder_of_channel(layout, channel) / (shown or record.subdir) / file_name
 
 
 def select(lock: LockFile, settings: Settings) -> Selection:
@@ -120,20 +115,22 @@ def choose_environments(lock: LockFile, settings: Settings) -> tuple[LockedEnvir
     )
 
 
-def _check_names(kind: str, wanted: Iterable[str] | None, known: Iterable[str]) -> None:
-    from difflib import get_close_matches
-
-    names = sorted(known)
+def _check_names(kind: str, wanted: Iterable[str] | None, known: Collection[str]) -> None:
     for name in wanted or ():
-        if name not in names:
-            raise usage_error(
-                "pixi.lock",
-                f"has no {kind} {name!r}",
-                *(("nearest", near) for near in get_close_matches(name, names, n=1)),
-                ("it has", ", ".join(names) or "none"),
-                help=f"correct `{kind}s` under [{TABLE}] or the option --{kind}s, "
-                "or run `pixi lock`",
+        if name not in known:
+            advice = (
+                f"correct `{kind}s` under [{TABLE}] or the option --{kind}s, or run `pixi lock`"
             )
+            raise unknown_name("pixi.lock", kind, name, known, advice)
+
+
+def unknown_name(
+    where: str, kind: str, name: str, known: Iterable[str], help: str | None = None
+) -> MirrorError:
+    """Make the error for an environment or a platform that is not there."""
+    near = get_close_matches(name, names := sorted(known), n=1)
+    details = [*(("nearest", each) for each in near), ("it has", ", ".join(names) or "none")]
+    return usage_error(where, f"has no {kind} {name!r}", *details, help=help)
 
 
 def _artifacts(environments: tuple[LockedEnvironment, ...], layout: Layout) -> tuple[Artifact, ...]:
@@ -144,32 +141,34 @@ def _artifacts(environments: tuple[LockedEnvironment, ...], layout: Layout) -> t
         package
         for environment in environments
         for rows in environment.platforms
-        for package in (*rows.packages, *rows.build_packages)
+        for package in rows.all_packages
     )
     # The reader shares rows between environments.
     for package in {id(package): package for package in every}.values():
-        path = path_of(layout, package)
+        path, record = path_of(layout, package), package.record
         if layout is Layout.BY_CHANNEL and package.channel and not names_folder(package.channel):
-            problems[path] = Problem(
-                subject=redact(package.url),
-                message="no folder can be named for the channel that this is from",
-                code=ExitCode.USAGE,
-                details=(("channel", redact(package.channel)),),
+            problems[path] = usage_problem(
+                redact(package.url),
+                "no folder can be named for the channel that this is from",
+                ("channel", redact(package.channel)),
                 help=f'set layout = "flat" under [{TABLE}], or another channel',
             )
         there = found.get(path)
         if there is None:
-            found[path] = conda_artifact(path, package.record, package.channel, (package.url,))
-        elif are_other_bytes(there.conda_record, package.record):
-            problems[path] = _two_artifacts(there, package)
-        else:  # what another row of the same artifact knows besides
-            known = there.conda_record
-            missing = {
-                key: getattr(package.record, key)
-                for key in ("sha256", "md5", "size")
-                if getattr(known, key) is None
-            }
-            record = dataclasses.replace(known, **missing)
+            found[path] = conda_artifact(path, record, package.channel, (package.url,))
+        elif are_other_bytes(there.conda_record, record):
+            rows = (("one", there.conda_record, there.urls[0]), ("other", record, package.url))
+            problems[path] = usage_problem(
+                str(path),
+                "the lock names two different artifacts for this place",
+                *(
+                    (label, f"{each.sha256 or each.md5 or each.size} from {redact(url)}")
+                    for label, each, url in rows
+                ),
+                help=f"{_BY_CHANNEL}, or mirror them in two workspaces",
+            )
+        else:
+            record = fill(there.conda_record, record, ("sha256", "md5", "size"))
             urls = tuple(dict.fromkeys((*there.urls, package.url)))
             found[path] = conda_artifact(path, record, there.upstream, urls)
     if problems:
@@ -183,34 +182,15 @@ def are_other_bytes(one: Record, other: Record) -> bool:
     return any(None not in pair and pair[0] != pair[1] for pair in pairs)
 
 
-def _two_artifacts(there: Artifact, package: LockedPackage) -> Problem:
-    rows = (("one", there.conda_record, there.urls[0]), ("other", package.record, package.url))
-    return Problem(
-        subject=str(there.path),
-        message="the lock names two different artifacts for this place",
-        code=ExitCode.USAGE,
-        details=tuple(
-            (label, f"{each.sha256 or each.md5 or each.size} from {redact(url)}")
-            for label, each, url in rows
-        ),
-        help=f'set layout = "by-channel" under [{TABLE}], or mirror them in two workspaces',
-    )
-
-
 def _refuse_shared_names(artifacts: tuple[Artifact, ...]) -> None:
     """Refuse one package name from two channels: a solver could then take the wrong one."""
-    channels: dict[str, dict[PurePosixPath, str]] = {}
+    channels: dict[str, dict[str, str]] = {}
     for artifact in artifacts:
-        channel = folder_of_channel(Layout.BY_CHANNEL, artifact.upstream)
+        channel = str(folder_of_channel(Layout.BY_CHANNEL, artifact.upstream))
         channels.setdefault(artifact.name, {}).setdefault(channel, redact(artifact.urls[0]))
+    message = "comes from two channels, which a flat mirror cannot keep apart"
     problems = [
-        Problem(
-            subject=name,
-            message="comes from two channels, which a flat mirror cannot keep apart",
-            code=ExitCode.USAGE,
-            details=tuple((str(channel), url) for channel, url in urls.items()),
-            help=f'set layout = "by-channel" under [{TABLE}]',
-        )
+        usage_problem(name, message, *urls.items(), help=_BY_CHANNEL)
         for name, urls in sorted(channels.items())
         if len(urls) > 1
     ]
@@ -257,48 +237,20 @@ def undeclared_lines(environments: Iterable[LockedEnvironment]) -> Iterator[str]
     for (channel, declared), packages in found.items():
         yield (
             f"from {channel}, which is no declared channel: "
-            f"{_some(tuple(packages.values()), _UNDECLARED_SHOWN)}; "
+            f"{listed(tuple(packages.values()), _UNDECLARED_SHOWN)}; "
             f"declared: {redact(', '.join(declared)) or 'none'}"
         )
 
 
-def _some(names: tuple[str, ...], shown: int) -> str:
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
-
-
-def left_out_lines(selection: Selection) -> tuple[str, ...]:
+def left_out_json(selection: Selection) -> dict[str, Any]:
     """List excluded environments, empty ones, and rows that no artifact can stand for."""
-    lines = []
-    if selection.excluded:
-        lines.append(f"left out: {', '.join(selection.excluded)} (environments not mirrored)")
-    lines += [f"left out: {name}: it has no packages to mirror" for name in _empty(selection)]
-    lines += [
-        f"left out: {row.name} ({redact(row.location)}): {row.reason}; in {', '.join(where)}"
-        for row, where in unmirrorable(selection).items()
-    ]
-    # Once, which URLs of the lock a `[mirrors]` rule cannot lead here, and why; locations that no
-    # such rule is for are left to the levels and `doctor`.
-    moved = tuple(
-        f"{artifact.path} (the lock: {subdir})"
-        for artifact in selection.artifacts
-        for subdir in [url_subdir(artifact.urls[0])]
-        if subdir not in {None, artifact.path.parent.name}
-    )
-    if moved:
-        lines.append(
-            f"an unchanged pixi.lock will not find here {_some(moved, _MOVED_SHOWN)}: a flat"
-            f" mirror goes by the record's subdir, and `[mirrors]` replaces but the beginning of"
-            f' a URL; layout = "by-channel" keeps the URL\'s own path'
-        )
-    return tuple(lines)
-
-
-def left_out_json(selection: Selection) -> Json:
-    """Give the same as data."""
     return {
         "environments": list(selection.excluded),
-        "empty-environments": list(_empty(selection)),
+        "empty-environments": [
+            each.name
+            for each in selection.environments
+            if not any(rows.packages or rows.unmirrorable for rows in each.platforms)
+        ],
         "packages": [
             {
                 "name": row.name,
@@ -312,6 +264,35 @@ def left_out_json(selection: Selection) -> Json:
     }
 
 
+def left_out_lines(selection: Selection) -> tuple[str, ...]:
+    """Say the same to people; and which URLs of the lock a `[mirrors]` rule cannot lead here."""
+    left = left_out_json(selection)
+    lines = []
+    if left["environments"]:
+        lines.append(f"left out: {', '.join(left['environments'])} (environments not mirrored)")
+    lines += [
+        f"left out: {name}: it has no packages to mirror" for name in left["empty-environments"]
+    ]
+    lines += [
+        f"left out: {row['name']} ({row['location']}): {row['reason']}; in {', '.join(row['in'])}"
+        for row in left["packages"]
+    ]
+    # Locations that no such rule is for are left to the levels and `doctor`.
+    moved = tuple(
+        f"{artifact.path} (the lock: {subdir})"
+        for artifact in selection.artifacts
+        for subdir in [url_subdir(artifact.urls[0])]
+        if subdir not in {None, artifact.path.parent.name}
+    )
+    if moved:
+        lines.append(
+            f"an unchanged pixi.lock will not find here {listed(moved, _MOVED_SHOWN)}: a flat"
+            f" mirror goes by the record's subdir, and `[mirrors]` replaces but the beginning of"
+            f' a URL; layout = "by-channel" keeps the URL\'s own path'
+        )
+    return tuple(lines)
+
+
 def unmirrorable(selection: Selection) -> dict[Unmirrorable, list[str]]:
     """Return each row that is left out, with the `environment/platform`s that want it."""
     rows: dict[Unmirrorable, list[str]] = {}
@@ -320,9 +301,3 @@ def unmirrorable(selection: Selection) -> dict[Unmirrorable, list[str]]:
             for row in platform.unmirrorable:
                 rows.setdefault(row, []).append(f"{environment.name}/{platform.platform.name}")
     return rows
-
-
-def _empty(selection: Selection) -> Iterator[str]:
-    for environment in selection.environments:
-        if not any(rows.packages or rows.unmirrorable for rows in environment.platforms):
-            yield environment.name

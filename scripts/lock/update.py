@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
 from scripts.core.channel_paths import STATE_FOLDER
-from scripts.core.errors import MirrorError, usage_error
+from scripts.core.errors import usage_error
 from scripts.core.scratch import scratch_folder
 from scripts.core.typed_values import load_toml
 from scripts.lock.model import LockFile
 from scripts.lock.read import parse_lock, read_lock, read_lock_text
+from scripts.lock.select import unknown_name
 from scripts.workspace.model import Manifest
 from scripts.workspace.pixi import run_pixi
 from scripts.workspace.resolve import environment_platforms, solve_group
@@ -33,26 +33,14 @@ _LEFT: Final = frozenset({".pixi", ".venv", STATE_FOLDER})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdatePlan:
-    """What pixi is asked for.
+    """What pixi is asked for: the command line behind `pixi`.
 
-    `beyond` are environments that nobody asked for, with the solve group that brings them in:
+    `notes` name the environments that nobody asked for, with the solve group that brings them in:
     pixi silently updates nothing of a group unless every member is named.
     """
 
-    environments: tuple[str, ...]
-    platforms: tuple[str, ...]
-    packages: tuple[str, ...]
-    beyond: tuple[tuple[str, str], ...]
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        """The command line behind `pixi`."""
-        return (
-            "update",
-            *(part for name in self.environments for part in ("--environment", name)),
-            *(part for name in self.platforms for part in ("--platform", name)),
-            *(("--", *self.packages) if self.packages else ()),
-        )
+    arguments: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def plan_update(
@@ -66,14 +54,14 @@ def plan_update(
 ) -> UpdatePlan:
     """Choose environments and platforms for `pixi update`; what is asked for is in its words.
 
-    Without a wish, the environments that are mirrored. Raises the error of exit code 2 for an
-    environment that the lock does not have, a platform that none of them has, and where nothing
-    is mirrored.
+    Where nothing is asked for, the environments that are mirrored. Raises the error of exit code 2
+    for an environment that the lock does not have, a platform that none of them has, and where
+    nothing is mirrored.
     """
     locked = [each.name for each in lock.environments]
     for name in environments:
         if name not in locked:
-            raise _unknown("pixi.lock", "environment", name, locked)
+            raise unknown_name("pixi.lock", "environment", name, locked)
     wanted = environments or tuple(filter(settings.is_mirrored, locked))
     chosen = [each for each in manifest.environments if each.name in wanted]
     if not chosen:
@@ -83,69 +71,49 @@ def plan_update(
             ("pixi.lock has", ", ".join(locked) or "none"),
             help=f"correct `environments` or `exclude-environments` under [{TABLE}]",
         )
-    beyond = {
-        member.name: member.solve_group
-        for each in chosen
-        for member in solve_group(manifest, each)
-        if member not in chosen and member.solve_group is not None
-    }
-    every = [each for each in manifest.environments if each in chosen or each.name in beyond]
+    every = [
+        each
+        for each in manifest.environments
+        if any(each in solve_group(manifest, one) for one in chosen)
+    ]
     known = {
         platform.name: platform.subdir
         for each in every
         for platform in environment_platforms(manifest, each)
     }
-    names: list[str] = []
+    names: dict[str, None] = {}
     for text in platforms:  # pixi passes over an unknown name, and a subdir that is none
         found = [text] if text in known else [name for name in known if known[name] == text]
         if not found:
-            raise _unknown(manifest.file_name, "platform", text, known)
-        names += found
+            raise unknown_name(manifest.file_name, "platform", text, known)
+        names |= dict.fromkeys(found)
     return UpdatePlan(
-        environments=tuple(each.name for each in every),
-        platforms=tuple(dict.fromkeys(names)),
-        packages=packages,
-        beyond=tuple(beyond.items()),
+        arguments=(
+            "update",
+            *(part for each in every for part in ("--environment", each.name)),
+            *(part for name in names for part in ("--platform", name)),
+            *(("--", *packages) if packages else ()),
+        ),
+        notes=tuple(
+            f"also updating {each.name}"
+            f"{'' if settings.is_mirrored(each.name) else ' (not mirrored)'}"
+            f": it shares the solve group {each.solve_group}"
+            for each in every
+            if each not in chosen
+        ),
     )
 
 
-def beyond_lines(plan: UpdatePlan, settings: Settings) -> tuple[str, ...]:
-    """Name the environments that are updated though nobody asked for them."""
-    return tuple(
-        f"also updating {name}"
-        + ("" if settings.is_mirrored(name) else " (not mirrored)")
-        + f": it shares the solve group {group}"
-        for name, group in plan.beyond
-    )
-
-
-def _unknown(where: str, kind: str, name: str, known: Iterable[str]) -> MirrorError:
-    names = sorted(known)
-    near = get_close_matches(name, names, n=1)
-    return usage_error(
-        where,
-        f"has no {kind} {name!r} to update",
-        ("it has", ", ".join(names) or "none"),
-        help=f"did you mean {near[0]}?" if near else None,
-    )
-
-
-def renew_lock(pixi: Path, workspace: Workspace) -> LockFile:
-    """Run `pixi lock` and return the lock as it is then."""
-    run_pixi(pixi, ("lock",), workspace.manifest_path)
+def renew_lock(pixi: Path, workspace: Workspace, arguments: Sequence[str] = ("lock",)) -> LockFile:
+    """Run `pixi lock`, or another command, and return the lock as it is then."""
+    run_pixi(pixi, arguments, workspace.manifest_path)
     return read_lock(workspace.lock_path)
 
 
-def update_lock(pixi: Path, workspace: Workspace, plan: UpdatePlan) -> LockFile:
-    """Run `pixi update` and return the lock as it is then."""
-    run_pixi(pixi, plan.arguments, workspace.manifest_path)
-    return read_lock(workspace.lock_path)
-
-
-def try_update(pixi: Path, workspace: Workspace, plan: UpdatePlan) -> LockFile:
-    """Return the lock that `update_lock` would leave; nothing of the workspace is touched."""
+def try_update(pixi: Path, workspace: Workspace, arguments: Sequence[str]) -> LockFile:
+    """Return the lock that `renew_lock` would leave; nothing of the workspace is touched."""
     with workspace_copy(workspace) as manifest:
-        run_pixi(pixi, plan.arguments, manifest)
+        run_pixi(pixi, arguments, manifest)
         text = read_lock_text(manifest.with_name("pixi.lock"))
     # The paths in it are led back to the workspace.
     return parse_lock(_led(text, manifest.parent, workspace.root), workspace.lock_path.name)

@@ -23,7 +23,7 @@ from scripts.verify.still_offered import StillOffered
 from scripts.workspace.settings import Kind
 
 if TYPE_CHECKING:  # the level brings its own modules, where it is looked at
-    from scripts.verify.install.attempt import InstallAttempt, InstallResult
+    from scripts.verify.install.stage import InstallAttempt, InstallResult
 
 RIGHT, WRONG, NOT_DONE = "✓", "✗", "–"  # noqa: RUF001
 _SHOWN: Final = 20  # retained artifacts that are named, one a line

@@ -30,8 +30,7 @@ from scripts.verify.stopwatch import Stopwatch
 from scripts.workspace.workspace import Workspace
 
 if TYPE_CHECKING:  # a level brings its own modules, where it is looked at
-    from scripts.verify.install.attempt import InstallResult
-    from scripts.verify.install.stage import Programs
+    from scripts.verify.install.stage import InstallResult, Programs
 
 _Result = TypeVar("_Result")
 

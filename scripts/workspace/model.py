@@ -32,6 +32,13 @@ class ManifestPlatform:
     subdir: str
     virtual_packages: tuple[str, ...] = ()
 
+    @property
+    def label(self) -> str:
+        """Its name for people, and what a name does not say."""
+        more = [self.subdir] if self.name != self.subdir else []
+        more += self.virtual_packages
+        return f"{self.name} ({', '.join(more)})" if more else self.name
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirement:

@@ -34,15 +34,10 @@ _NOT_CONTENT: Final = frozenset({"features", "solve-group", "no-default-feature"
 # Later ones win where they name the same package.
 _KINDS: Final = ("dependencies", "host-dependencies", "build-dependencies")
 # Keys of a dependency that a MatchSpec writes in brackets (rattler: match_spec/parse.rs).
-_BRACKETS: Final = {
-    "build-number": "build_number",
-    "file-name": "fn",
-    "subdir": "subdir",
-    "license": "license",
-    "license-family": "license_family",
-    "md5": "md5",
-    "sha256": "sha256",
-}
+_BRACKETS: Final = (
+    *("build-number", "file-name", "subdir", "license", "license-family"),
+    *("md5", "sha256"),
+)
 _ARCHIVE: Final = re.compile(r"\.(conda|tar\.bz2)\Z")
 _BLANKS: Final = re.compile(r"\s*([,|])\s*|([<>=!~]=?)\s+")
 
@@ -57,10 +52,8 @@ def parse_manifest(text: str, *, name: str) -> Manifest:
     pixi = pixi_table(top)
     workspace = workspace_table(pixi)
     pool = workspace.table("dependencies").fields
-    default = dataclasses.replace(
-        _parse_feature(DEFAULT, pixi, pool, ways=workspace), platforms=None, channels=None
-    )
-    features = [default]
+    default = _parse_feature(DEFAULT, pixi, pool, ways=workspace)
+    features = [dataclasses.replace(default, platforms=None, channels=None)]
     features += [
         _parse_feature(each, table, pool) for each, table in pixi.table("feature").tables()
     ]
@@ -139,10 +132,9 @@ def _parse_environments(table: Table, pool: Mapping[str, object]) -> tuple[Envir
     """Read `[environments]`; `default` is there even where it is not written, and then first."""
     environments = [] if DEFAULT in table.fields else [Environment(name=DEFAULT)]
     for name, value in table.fields.items():
-        if isinstance(value, list):
-            environments.append(Environment(name=name, features=table.strings(name)))
-            continue
-        fields = table.table(name)
+        fields = Table(table.subject, table.path_of(name), {"features": value})
+        if not isinstance(value, list):
+            fields = table.table(name)
         has_content = bool(fields.fields.keys() - _NOT_CONTENT)
         environments.append(
             Environment(
@@ -170,18 +162,16 @@ def _with_python_project(
     }
     groups[DEFAULT] = groups.get(DEFAULT, ()) + _names(project.values("dependencies"))
     by_name = {feature.name: feature for feature in features}
-    for group, names in groups.items():
-        by_name[group] = _with_target(by_name.get(group, Feature(name=group)), Target(pypi=names))
+    more = [(group, Target(pypi=names)) for group, names in groups.items()]
     every = (target for target in features[0].targets if target.selector is None)
     if not any(each.name == "python" for target in every for each in target.requirements):
         version = (project.string("requires-python") or "*").replace(" ", "").removeprefix("==")
         python = Requirement(name="python", spec=f"python {version}")
-        by_name[DEFAULT] = _with_target(by_name[DEFAULT], Target(requirements=(python,)))
+        more.append((DEFAULT, Target(requirements=(python,))))
+    for name, target in more:
+        feature = by_name.get(name, Feature(name=name))
+        by_name[name] = dataclasses.replace(feature, targets=(target, *feature.targets))
     return list(by_name.values())
-
-
-def _with_target(feature: Feature, target: Target) -> Feature:
-    return dataclasses.replace(feature, targets=(target, *feature.targets))
 
 
 def _names(requirements: Iterable[object]) -> tuple[str, ...]:
@@ -273,9 +263,10 @@ def _spec(name: str, fields: Table) -> str:
     if build is not None:
         words.append(build)
     items = []
-    for key, written in _BRACKETS.items():
+    for key in _BRACKETS:
         value = fields.fields.get(key)
         if value is not None:  # `build-number = 3` is taken as a string is
+            written = "fn" if key == "file-name" else key.replace("-", "_")
             items.append(f'{written}="{value if isinstance(value, int) else fields.string(key)}"')
     lists = {key: fields.strings(key) for key in ("extras", "flags")}
     items += [f"{key}=[{','.join(value)}]" for key, value in lists.items() if value]

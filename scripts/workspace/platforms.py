@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import reduce
+from operator import getitem
+from typing import Final
 
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, usage_error
 from scripts.core.files import write_atomically
 from scripts.core.report import Json, Report, to_json
 from scripts.core.subdir import NOARCH, check_subdir, is_known_subdir
-from scripts.core.typed_values import load_toml, parse_toml
-from scripts.workspace.model import Environment, Manifest, ManifestPlatform
+from scripts.core.typed_values import Table, load_toml, parse_toml
+from scripts.workspace.model import Manifest
 from scripts.workspace.parse import parse_manifest, pixi_table, workspace_table
 from scripts.workspace.resolve import environment_platforms
 from scripts.workspace.settings import Settings
@@ -23,7 +25,6 @@ from scripts.workspace.workspace import Workspace
 
 # The feature that narrows the mirrored environments to the platforms mirrored.
 MIRROR: Final = "mirror"
-_COMMENT: Final = re.compile(r"#[^\r\n]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,25 +41,28 @@ class PlatformEdit:
     notes: tuple[str, ...] = ()
 
 
-def set_platforms(text: str, wanted: Sequence[str], *, name: str) -> PlatformEdit:
-    """Make the mirrored platforms just these; those there already stay where they stand.
-
-    The list edited is that of `[feature.mirror]` where there is one, else the workspace's.
-    Raises the error of exit code 2, with nothing changed, for an unknown subdir, an environment
-    that would become empty, and a file that cannot be edited without risk.
-    """
-    _, before = _edited_list(text, parse_manifest(text, name=name))
-    remove = tuple(platform for platform in before if platform not in wanted)
-    return change_platforms(text, add=wanted, remove=remove, name=name)
-
-
 def change_platforms(
-    text: str, *, add: Sequence[str], remove: Sequence[str], name: str
+    text: str,
+    *,
+    name: str,
+    wanted: Collection[str] = (),
+    add: Collection[str] = (),
+    remove: Collection[str] = (),
 ) -> PlatformEdit:
-    """Add platforms to the mirrored ones and remove others; see `set_platforms`."""
+    """Make the mirrored platforms just those `wanted`, or add some and remove others.
+
+    The list edited is that of `[feature.mirror]` where there is one, else the workspace's; what is
+    there already stays where it stands. Raises the error of exit code 2, with nothing changed, for
+    an unknown subdir, an environment that would become empty, and a file that cannot be edited
+    without risk.
+    """
     manifest = parse_manifest(text, name=name)
-    path, before = _edited_list(text, manifest)
     declared = tuple(platform.name for platform in manifest.platforms)
+    pixi = pixi_table(load_toml(text, name))
+    every = workspace_table(pixi).path_of("platforms")
+    path, before = _edited_list(manifest, pixi)
+    if wanted:
+        add, remove = wanted, [each for each in before if each not in wanted]
     _check_names(add, remove, declared)
     for platform in remove:
         if platform not in before:
@@ -72,53 +76,43 @@ def change_platforms(
         return PlatformEdit(text=text, table=path, before=before, after=after)
     gone = [position for position, each in enumerate(before) if each in remove]
     edited = _edit_list(text, path, gone, new, name)
-    notes = []
+    notes: tuple[str, ...] = ()
     undeclared = tuple(each for each in new if each not in declared)
-    is_workspace = not path.endswith(f"feature.{MIRROR}.platforms")
-    if undeclared and declared and not is_workspace:
+    if undeclared and declared and path != every:
         # As `pixi workspace platform add --feature` does: pixi before 0.71, and one whose
         # workspace has rich platforms, know no platform that the workspace does not name.
-        all_path = workspace_table(pixi_table(load_toml(text, name))).path_of("platforms")
-        edited = _edit_list(edited, all_path, (), undeclared, name)
-        notes.append(f"added to {all_path} too: {', '.join(undeclared)}")
-    result = parse_manifest(edited, name=name)
-    _check_result(manifest, result)
-    if is_workspace:
-        notes += _kept_elsewhere(result, remove)
-    return PlatformEdit(text=edited, table=path, before=before, after=after, notes=tuple(notes))
+        edited = _edit_list(edited, every, (), undeclared, name)
+        notes = (f"added to {every} too: {', '.join(undeclared)}",)
+    _check_result(manifest, parse_manifest(edited, name=name), remove)
+    return PlatformEdit(text=edited, table=path, before=before, after=after, notes=notes)
 
 
-def _edited_list(text: str, manifest: Manifest) -> tuple[str, tuple[str, ...]]:
+def _edited_list(manifest: Manifest, pixi: Table) -> tuple[str, tuple[str, ...]]:
     """Find the list that is edited, `feature.mirror.platforms`, and the platforms in it."""
-    pixi = pixi_table(load_toml(text, manifest.file_name))
     mirror = manifest.feature(MIRROR)
     if mirror is not None and mirror.platforms is not None:
         return pixi.path_of(f"feature.{MIRROR}.platforms"), mirror.platforms
     workspace = workspace_table(pixi)
     path = workspace.path_of("platforms")
     if "platforms" not in workspace.fields:
-        raise usage_error(
-            manifest.file_name,
-            f"there is no list {path} to edit",
-            help=f'write `platforms = ["linux-64"]` into [{workspace.where}]',
-        )
+        advice = f'write `platforms = ["linux-64"]` into [{workspace.where}]'
+        raise usage_error(manifest.file_name, f"there is no list {path} to edit", help=advice)
     return path, tuple(platform.name for platform in manifest.platforms)
 
 
-def _check_names(add: Sequence[str], remove: Sequence[str], declared: Sequence[str]) -> None:
+def _check_names(add: Iterable[str], remove: Collection[str], declared: Collection[str]) -> None:
     """Accept a platform that the workspace declares, and every subdir but noarch."""
     for platform in add:
         if platform == NOARCH:
-            raise usage_error(
-                "platforms", "noarch is no platform: its packages come with every other one"
-            )
+            message = "noarch is no platform: its packages come with every other one"
+            raise usage_error("platforms", message)
         if platform not in declared:
             check_subdir(platform, "platforms")
         if platform in remove:
             raise usage_error("platforms", f"{platform} is both to be added and to be removed")
 
 
-def _check_result(before: Manifest, after: Manifest) -> None:
+def _check_result(before: Manifest, after: Manifest, removed: Collection[str]) -> None:
     """Refuse to leave an environment empty, or a feature with a platform that pixi knows not."""
     for environment in after.environments:
         old = environment_platforms(before, environment)
@@ -129,37 +123,15 @@ def _check_result(before: Manifest, after: Manifest) -> None:
                 ("now", ", ".join(platform.name for platform in old)),
                 help="change or remove that environment first; nothing was written",
             )
+    known = {each.name for each in after.platforms}
     for feature in after.all_features():
-        for platform in feature.platforms or ():
-            if _is_known(before, platform) and not _is_known(after, platform):
+        for each in (set(removed) - known) & set(feature.platforms or ()):
+            if after.is_rich or not is_known_subdir(each):
                 raise usage_error(
                     after.file_name,
-                    f"feature {feature.name} still names the platform {platform}",
+                    f"feature {feature.name} still names the platform {each}",
                     help=f"remove it from {feature.name}'s platforms first; nothing was written",
                 )
-
-
-def _is_known(manifest: Manifest, platform: str) -> bool:
-    is_named = any(platform == each.name for each in manifest.platforms)
-    return is_named or (not manifest.is_rich and is_known_subdir(platform))
-
-
-def _kept_elsewhere(manifest: Manifest, removed: Sequence[str]) -> Iterator[str]:
-    """Say where a removed platform lives on: pixi adds what any feature names to the rest."""
-    for platform in removed:
-        features = [
-            each.name for each in manifest.all_features() if platform in (each.platforms or ())
-        ]
-        environments = [
-            each.name
-            for each in manifest.environments
-            if any(found.subdir == platform for found in environment_platforms(manifest, each))
-        ]
-        if features and environments:
-            yield (
-                f"{platform} is still a platform of {', '.join(environments)}, "
-                f"since the feature {', '.join(features)} names it"
-            )
 
 
 def _edit_list(text: str, path: str, gone: Sequence[int], new: Sequence[str], subject: str) -> str:
@@ -169,16 +141,12 @@ def _edit_list(text: str, path: str, gone: Sequence[int], new: Sequence[str], su
     written anew, and one with comments is refused, with the line to paste.
     """
     import tomlkit
-    from tomlkit.items import AoT, Array
+    from tomlkit.items import Array
 
     document = parse_toml(text, subject)
     *tables, key = path.split(".")
-    table = document
-    for each in tables:
-        table = table[each]
+    table = reduce(getitem, tables, document)
     array = table[key]
-    if not isinstance(array, (Array, AoT)):
-        raise usage_error(subject, f"{path} is not a list")
     kept = [each for position, each in enumerate(array) if position not in gone]
     is_literal = bool(kept) and kept[-1].as_string().startswith("'")
     added = [tomlkit.string(each, literal=is_literal) for each in new]
@@ -193,13 +161,11 @@ def _edit_list(text: str, path: str, gone: Sequence[int], new: Sequence[str], su
         for position in reversed(gone):
             del array[position]
         edited: str = document.as_string()
-        if _says(text, edited, path, wanted, len(gone)):
-            return edited
-        if not has_comments:
+        if not has_comments and not _says(text, edited, path, wanted, len(gone)):
             table[key] = tomlkit.parse(f"x = {line}")["x"]
             edited = document.as_string()
-            if _says(text, edited, path, wanted, 0):
-                return edited
+        if _says(text, edited, path, wanted, len(gone)):
+            return edited
     raise usage_error(
         subject,
         f"{path} is written in a way that cannot be edited without risk",
@@ -212,30 +178,26 @@ def _says(before: str, after: str, path: str, wanted: list[object], gone: int) -
 
     Of the comments in the list as many may be missing as values are gone.
     """
-    around, comments = [], []
-    for text in (before, after):
-        try:
-            document = parse_toml(text, "")
-        except MirrorError:
-            return False
-        array: Any = document
-        for key in path.split("."):
-            array = array[key]
-        if text is after and repr(array.unwrap()) != repr(wanted):
-            return False
-        comments.append(_COMMENT.findall(array.as_string()))
-        array.clear()
-        around.append(document.as_string())
-    were, are = comments
+    try:
+        documents = [parse_toml(text, "") for text in (before, after)]
+    except MirrorError:
+        return False
+    old, new = (reduce(getitem, path.split("."), document) for document in documents)
+    is_wanted = repr(new.unwrap()) == repr(wanted)
+    were, are = (re.findall(r"#[^\r\n]*", array.as_string()) for array in (old, new))
+    old.clear()
+    new.clear()
     left = iter(were)
-    return around[0] == around[1] and len(are) + gone >= len(were) and all(x in left for x in are)
+    is_same = documents[0].as_string() == documents[1].as_string()
+    comments_stay = len(are) + gone >= len(were) and all(each in left for each in are)
+    return is_wanted and is_same and comments_stay
 
 
 def write_platforms(workspace: Workspace, edit: PlatformEdit, console: Console) -> Report:
     """Write an edited manifest whole, and report what became of its platforms."""
     manifest = parse_manifest(edit.text, name=workspace.manifest.file_name)
     is_changed = edit.after != edit.before
-    last: tuple[str, ...] = ()
+    change = f"{edit.table} is already {', '.join(edit.after)}; nothing was written"
     if is_changed:
         path = workspace.manifest_path
         try:
@@ -245,17 +207,15 @@ def write_platforms(workspace: Workspace, edit: PlatformEdit, console: Console) 
         except OSError as error:
             raise usage_error(str(path), f"cannot write this manifest: {error.strerror}") from None
         change = f"{edit.table}: {', '.join(edit.before)} → {', '.join(edit.after)}"
-        last = ("pixi.lock must be renewed: now run `pixi lock`",)
-    else:
-        change = f"{edit.table} is already {', '.join(edit.after)}; nothing was written"
     shown = show_platforms(manifest, workspace.settings, console)
+    last = ("pixi.lock must be renewed: now run `pixi lock`",) if is_changed else ()
     data = {
         **shown.data,
         "changed": is_changed,
         "list": edit.table,
-        "before": list(edit.before),
-        "after": list(edit.after),
-        "notes": list(edit.notes),
+        "before": edit.before,
+        "after": edit.after,
+        "notes": edit.notes,
     }
     return Report(lines=(change, *edit.notes, *shown.lines, *last), data=data)
 
@@ -265,26 +225,22 @@ def show_platforms(manifest: Manifest, settings: Settings, console: Console) -> 
     warnings = tuple(_unnarrowed(manifest, settings))
     for warning in warnings:
         console.warn(warning)
-    width = max(len(environment.name) for environment in manifest.environments)
-    lines: list[str] = []
     rows: list[Json] = []
-    for environment in manifest.environments:
-        name, platforms = environment.name, environment_platforms(manifest, environment)
-        shown = ", ".join(_words(platform) for platform in platforms) or "none"
-        is_mirrored = settings.is_mirrored(name)
-        lines.append(f"{name.ljust(width)}  {shown}{'' if is_mirrored else '  (not mirrored)'}")
-        rows.append({"name": name, "platforms": to_json(platforms), "mirrored": is_mirrored})
+    lines: list[str] = []
+    width = max(len(environment.name) for environment in manifest.environments)
+    for each in manifest.environments:
+        platforms = environment_platforms(manifest, each)
+        is_mirrored = settings.is_mirrored(each.name)
+        rows.append({"name": each.name, "platforms": to_json(platforms), "mirrored": is_mirrored})
+        shown = ", ".join(platform.label for platform in platforms) or "none"
+        lines.append(
+            f"{each.name.ljust(width)}  {shown}{'' if is_mirrored else '  (not mirrored)'}"
+        )
     if settings.platforms is not None:
         lines.append(f"mirrored of these by the settings: {', '.join(settings.platforms)}")
-    data = {"manifest": manifest.file_name, "environments": rows, "warnings": list(warnings)}
+    name = manifest.file_name
+    data: dict[str, Json] = {"manifest": name, "environments": rows, "warnings": warnings}
     return Report(lines=tuple(lines), data=data)
-
-
-def _words(platform: ManifestPlatform) -> str:
-    """Write a platform for people: its name, and what a name does not say."""
-    more = [] if platform.name == platform.subdir else [platform.subdir]
-    more += platform.virtual_packages
-    return f"{platform.name} ({', '.join(more)})" if more else platform.name
 
 
 def _unnarrowed(manifest: Manifest, settings: Settings) -> Iterator[str]:
@@ -292,28 +248,22 @@ def _unnarrowed(manifest: Manifest, settings: Settings) -> Iterator[str]:
     mirror = manifest.feature(MIRROR)
     if mirror is None or mirror.platforms is None:
         return
-    for environment in manifest.environments:
-        if MIRROR in environment.features or not settings.is_mirrored(environment.name):
-            continue
-        platforms = environment_platforms(manifest, environment)
+    for each in manifest.environments:
         beyond = [
-            each.name for each in platforms if not {each.name, each.subdir} & set(mirror.platforms)
+            platform.name
+            for platform in environment_platforms(manifest, each)
+            if {platform.name, platform.subdir}.isdisjoint(mirror.platforms)
         ]
-        if beyond:
+        if beyond and MIRROR not in each.features and settings.is_mirrored(each.name):
+            # JSON writes strings as TOML does.
+            line = f"features = {json.dumps([*each.features, MIRROR])}"
+            where = f"environments.{each.name}"
+            if each.own is None:
+                line += ", no-default-feature = true" if each.no_default_feature else ""
+                group = each.solve_group
+                line += "" if group is None else f", solve-group = {json.dumps(group)}"
+                where, line = "environments", f"{each.name} = {{ {line} }}"
             yield (
-                f"environment {environment.name} lacks the feature {MIRROR}, so it is locked for "
-                f"{', '.join(beyond)} too; {_cure(environment)}"
+                f"environment {each.name} lacks the feature {MIRROR}, so it is locked for "
+                f"{', '.join(beyond)} too; write in [{where}]:\n  {line}"
             )
-
-
-def _cure(environment: Environment) -> str:
-    """Give the line that adds the feature; JSON writes strings as TOML does."""
-    features = f"features = {json.dumps([*environment.features, MIRROR])}"
-    if environment.own is not None:
-        return f"write in [environments.{environment.name}]:\n  {features}"
-    parts = [features]
-    if environment.no_default_feature:
-        parts.append("no-default-feature = true")
-    if environment.solve_group is not None:
-        parts.append(f"solve-group = {json.dumps(environment.solve_group)}")
-    return f"write in [environments]:\n  {environment.name} = {{ {', '.join(parts)} }}"

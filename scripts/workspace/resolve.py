@@ -83,10 +83,11 @@ def environment_platforms(
     named like `linux-64-cuda-12-0`.
     """
     features = manifest.features_of(environment)
+    lists = [each.platforms for each in features if each.platforms is not None]
     platforms = [
-        platform
-        for platform in workspace_platforms(manifest)
-        if all(_supports(feature, platform) for feature in features)
+        each
+        for each in workspace_platforms(manifest)
+        if all({each.name, each.subdir} & set(names) for names in lists)
     ]
     if not manifest.is_rich:
         needs = [package for feature in features for package in feature.system_requirements]
@@ -127,17 +128,12 @@ def pypi_names(
 def matches(selector: str | None, platform: ManifestPlatform) -> bool:
     """Tell whether a target's selector takes in the platform (None takes in every one)."""
     family = platform.subdir.partition("-")[0]
-    if selector is None:
+    words = {platform.name, platform.subdir, family, "macos" if family == "osx" else family}
+    if is_unix(platform.subdir):
+        words.add("unix")
+    if selector is None or selector in words:
         return True
-    if selector == "unix":
-        return is_unix(platform.subdir)
-    if selector in {"linux", "win", "osx", "macos"}:
-        return family == ("osx" if selector == "macos" else selector)
-    if is_known_subdir(selector):
-        return selector == platform.subdir
-    if "*" in selector:
-        return fnmatchcase(platform.name, selector)
-    return selector == platform.name
+    return "*" in selector and fnmatchcase(platform.name, selector)
 
 
 def _group_features(manifest: Manifest, environment: Environment) -> tuple[Feature, ...]:
@@ -169,9 +165,3 @@ def _merged(
 
 def _targets(feature: Feature, platform: ManifestPlatform) -> Iterable[Target]:
     return (target for target in feature.targets if matches(target.selector, platform))
-
-
-def _supports(feature: Feature, platform: ManifestPlatform) -> bool:
-    return feature.platforms is None or any(
-        name in {platform.name, platform.subdir} for name in feature.platforms
-    )

@@ -6,17 +6,18 @@ Each is declared once, in `Settings`; the manifest's table and the options are r
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from difflib import get_close_matches
 from enum import StrEnum
+from functools import partial
 from typing import Any, Final
 
 from scripts.core.channel_paths import Layout
-from scripts.core.errors import usage_error
+from scripts.core.errors import did_you_mean, usage_error
 from scripts.core.redact import redact
 from scripts.core.typed_values import parse_int
 
@@ -31,72 +32,62 @@ class Kind(StrEnum):
     PYPI = "pypi"
 
 
-class _WrongValueError(Exception):
-    """What a value should be, in words; `near` is a known word like the one given."""
-
-    def __init__(self, expected: str, near: str | None = None) -> None:
-        super().__init__(expected)
-        self.expected = expected
-        self.near = near
+# What reads a value raises a ValueError of what it should be, in words, and of the help.
 
 
 def _folder(value: object) -> str:
     if not isinstance(value, str) or not value.strip() or "\0" in value:
-        raise _WrongValueError("a folder, relative to the manifest's or absolute")
+        raise ValueError("a folder, relative to the manifest's or absolute")
     return value
 
 
+def _word(value: object, known: type[StrEnum]) -> Any:
+    if isinstance(value, str) and value in tuple(known):
+        return known(value)
+    raise ValueError(f"one of {', '.join(known)}", did_you_mean(str(value), known))
+
+
 def _layout(value: object) -> Layout:
-    return Layout(_word(value, tuple(Layout)))
-
-
-def _word(value: object, known: tuple[str, ...]) -> str:
-    if isinstance(value, str) and value in known:
-        return value
-    near = get_close_matches(value, known, n=1) if isinstance(value, str) else []
-    raise _WrongValueError(f"one of {', '.join(known)}", near[0] if near else None)
+    return Layout(_word(value, Layout))
 
 
 def _count(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise _WrongValueError("a whole number from 1 up")
+        raise ValueError("a whole number from 1 up")
     return value
 
 
 def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise _WrongValueError("true or false")
-    return value
+    if value is True or value is False:
+        return value
+    raise ValueError("true or false")
 
 
 def _duration(value: object) -> timedelta:
     """Read a duration as pixi writes one, `1h 30m`."""
     text = value if isinstance(value, str) else ""
-    parts = re.findall(r"([0-9]{1,6})\s*([smhdw])\s*", text)
-    try:
-        if parts and "".join(map("".join, parts)) == re.sub(r"\s", "", text):
-            lengths = (timedelta(**{_UNITS[unit]: int(count)}) for count, unit in parts)
-            return sum(lengths, timedelta())
-    except OverflowError:
-        pass  # refused like all else
-    raise _WrongValueError('a duration: "1h", "30m", "0s", "7d"')
+    if re.fullmatch(r"(\s*[0-9]{1,6}\s*[smhdw])+\s*", text):
+        parts = re.findall(r"([0-9]+)\s*([smhdw])", text)
+        with contextlib.suppress(OverflowError):  # refused like all else
+            return sum((timedelta(**{_UNITS[unit]: int(n)}) for n, unit in parts), timedelta())
+    raise ValueError('a duration: "1h", "30m", "0s", "7d"')
 
 
 def _any_names(value: object) -> tuple[str, ...]:
     if isinstance(value, list) and all(isinstance(each, str) for each in value):
         return tuple(value)
-    raise _WrongValueError("a list of strings")
+    raise ValueError("a list of strings")
 
 
 def _names(value: object) -> tuple[str, ...]:
     names = _any_names(value)
     if not names:
-        raise _WrongValueError("a list with at least one name (leave it out for all)")
+        raise ValueError("a list with at least one name (leave it out for all)")
     return names
 
 
 def _kinds(value: object) -> frozenset[Kind]:
-    return frozenset(Kind(_word(each, tuple(Kind))) for each in _any_names(value))
+    return frozenset(_word(each, Kind) for each in _any_names(value))
 
 
 # Readers of lists, which options take with commas.
@@ -219,21 +210,15 @@ def parse_settings(table: Mapping[str, object], subject: str) -> Settings:
     values: dict[str, Any] = {}
     for key, value in table.items():
         if key not in _DECLARED:
-            near = get_close_matches(key, _DECLARED, n=1)
-            raise usage_error(
-                subject,
-                f"no such setting: {key!r} in [{TABLE}]",
-                help=f"did you mean {near[0]}?" if near else f"known are {', '.join(_DECLARED)}",
-            )
+            advice = did_you_mean(key, _DECLARED) or f"known are {', '.join(_DECLARED)}"
+            raise usage_error(subject, f"no such setting: {key!r} in [{TABLE}]", help=advice)
         try:
             values[_DECLARED[key].name] = _DECLARED[key].metadata["parse"](value)
-        except _WrongValueError as error:
-            raise usage_error(
-                subject,
-                f"{TABLE}.{key} is not {error.expected}",
-                ("actual", redact(repr(value))),
-                help=f"did you mean {error.near}?" if error.near else None,
-            ) from None
+        except ValueError as error:
+            expected, *near = error.args
+            actual = ("actual", redact(repr(value)))
+            message = f"{TABLE}.{key} is not {expected}"
+            raise usage_error(subject, message, actual, help=next(iter(near), None)) from None
     return Settings(**values)
 
 
@@ -245,32 +230,27 @@ def add_setting_options(parser: argparse.ArgumentParser, task: str, *, short: bo
     """
     for name, declared in _DECLARED.items():
         setting = declared.metadata
-        if task not in setting["tasks"]:
-            continue
-        parse = setting["parse"]
-        names = [f"-{name[0]}", f"--{name[:-1]}"] if short and parse is _names else []
-        how: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
-        if parse is not _flag:
-            action = "extend" if parse in _LISTS else "store"
-            how = {"action": action, "type": _option_reader(parse), "metavar": setting["metavar"]}
-        names.append(f"--{name}")
-        parser.add_argument(*names, dest=declared.name, help=setting["help"], default=None, **how)
+        if task in setting["tasks"]:
+            parse = setting["parse"]
+            names = [f"-{name[0]}", f"--{name[:-1]}"] if short and parse is _names else []
+            how: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
+            if parse is not _flag:
+                action = "extend" if parse in _LISTS else "store"
+                read = partial(_read_option, parse)
+                how = {"action": action, "type": read, "metavar": setting["metavar"]}
+            parser.add_argument(
+                *names, f"--{name}", dest=declared.name, help=setting["help"], **how
+            )
 
 
-def _option_reader(parse: Callable[[object], Any]) -> Callable[[str], Any]:
-    """Make the reader of an option of the reader of a setting."""
-
-    def read(text: str) -> Any:
-        value: object = parse_int(text) if parse is _count else text
-        if parse in _LISTS:
-            value = [name for each in text.split(",") if (name := each.strip())]
-        try:
-            return parse(value)
-        except _WrongValueError as error:
-            msg = f"{text!r} is not {error.expected}"
-            raise argparse.ArgumentTypeError(msg) from None
-
-    return read
+def _read_option(parse: Callable[[object], Any], text: str) -> Any:
+    value: object = parse_int(text) if parse is _count else text
+    if parse in _LISTS:
+        value = [name for each in text.split(",") if (name := each.strip())]
+    try:
+        return parse(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {error.args[0]}") from None
 
 
 def overrides_from(options: argparse.Namespace) -> SettingOverrides:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -93,11 +94,18 @@ def _given(path: Path) -> Path:
 
 
 def _nearest(folder: Path) -> Path:
-    """Return the nearest manifest that makes a workspace, as pixi would find it."""
+    """Return the nearest manifest that makes a workspace, as pixi would find it.
+
+    That of a mere package is passed by; a broken one is the one to tell of.
+    """
     for each in (folder.resolve(), *folder.resolve().parents):
         found = _in_folder(each)
-        if found is not None and _makes_workspace(found):
-            return found
+        if found is not None:
+            fields: Collection[str] = ()
+            with contextlib.suppress(MirrorError):
+                fields = _pixi_keys(found)
+            if "package" not in fields or "workspace" in fields or "project" in fields:
+                return found
     raise usage_error(
         str(folder),
         "there is no pixi workspace here or in any folder above",
@@ -107,52 +115,36 @@ def _nearest(folder: Path) -> Path:
 
 def _in_folder(folder: Path) -> Path | None:
     """Return the manifest of one folder: pixi.toml, else a pyproject.toml with [tool.pixi]."""
-    for name in _NAMES:
-        path = folder / name
-        if path.is_file() and (name != PYPROJECT or _has_pixi_table(path)):
+    for path in (folder / name for name in _NAMES):
+        if path.is_file() and (path.name != PYPROJECT or _pixi_keys(path)):
             return path
     return None
 
 
-def _has_pixi_table(path: Path) -> bool:
-    text = read_manifest_text(path)
-    return "pixi" in text and bool(pixi_table(load_toml(text, path.name)).fields)
-
-
-def _makes_workspace(path: Path) -> bool:
-    """Tell it from the manifest of a mere package, above which the workspace lies."""
-    text = read_manifest_text(path)
-    if "package" not in text:
-        return True
-    try:
-        pixi = pixi_table(load_toml(text, path.name))
-    except MirrorError:
-        return True  # broken as it is, it is the one to tell of
-    return "package" not in pixi.fields or "workspace" in pixi.fields or "project" in pixi.fields
+def _pixi_keys(path: Path) -> Collection[str]:
+    return pixi_table(load_toml(read_manifest_text(path), path.name)).fields.keys()
 
 
 def _channel_folder(root: Path, channel_dir: str) -> Path:
     """Return the channel folder, or refuse one in which tasks could meet other people's files."""
     subject, advice = f"{TABLE}.channel-dir", 'channel-dir = "local-channel"'
-    if channel_dir.startswith("~") or "://" in channel_dir:  # a folder of that very name, else
-        raise usage_error(subject, f"{channel_dir!r} is no path: write it out", help=advice)
     folder = _resolved(root / channel_dir, subject)
     refuse_non_utf8(folder, f"{advice} under [{TABLE}]")
-    message = None
-    if root.is_relative_to(folder):
-        message = "is the workspace's own folder, or one around it"
-    elif STATE_FOLDER in folder.parts:
-        message = f"is in {STATE_FOLDER}, where working state lives"
-    elif folder.name.casefold() == TOOL_FOLDER:
-        message = f"is a name that {STATE_FOLDER} has for something else"
-    else:
-        try:
-            if folder.exists() and not folder.is_dir():
-                raise usage_error(subject, f"{channel_dir!r} is a file, not a folder")
-        except OSError as error:  # a name that this file system cannot have
-            message = f"cannot be a folder: {error.strerror}"
-    if message is not None:
-        raise usage_error(subject, f"{channel_dir!r} {message}", help=advice)
+    try:
+        wrong = {  # a `~` would be a folder of that very name
+            "is no path: write it out": channel_dir.startswith("~") or "://" in channel_dir,
+            "is the workspace's own folder, or one around it": root.is_relative_to(folder),
+            f"is in {STATE_FOLDER}, where working state lives": STATE_FOLDER in folder.parts,
+            f"is a name that {STATE_FOLDER} has for something else": (
+                folder.name.casefold() == TOOL_FOLDER
+            ),
+            "is a file, not a folder": folder.exists() and not folder.is_dir(),
+        }
+    except OSError as error:  # a name that this file system cannot have
+        wrong = {f"cannot be a folder: {error.strerror}": True}
+    for message, holds in wrong.items():
+        if holds:
+            raise usage_error(subject, f"{channel_dir!r} {message}", help=advice)
     return folder
 
 

@@ -41,7 +41,7 @@ def test_a_folder_that_is_no_mirror(flat: Asker, tmp_path: Path) -> None:
         (str(tmp_path / "none"), "there is no such folder"),
         ("s3://bucket/chan", "a mirror cannot be at such a place"),
         ("https://host:port", "a mirror cannot be at such a place"),
-        ("http:///chan", "this URL names no host"),
+        ("http:///chan", "a mirror cannot be at such a place"),
     ):
         code, out, err = flat.ask(mirror=text)
         shown = text.replace(str(flat.root), "ROOT")
@@ -104,7 +104,7 @@ def test_a_folder_of_other_channels(by_channel: Asker) -> None:
 
 
 def test_a_server_of_other_channels(by_channel: Asker, upstream: Upstream) -> None:
-    """Where it lists its folders, or has conda-forge, it is a mirror, too: that one lacks it."""
+    """Where it has conda-forge, it is a mirror, too: that one lacks it."""
     by_channel.lock(by_channel.row("lib", channel="https://conda.anaconda.org/bioconda"))
     code, out, err = by_channel.ask()
     assert (code, out.splitlines()[2]) == (
@@ -113,21 +113,7 @@ def test_a_server_of_other_channels(by_channel: Asker, upstream: Upstream) -> No
     )
     assert "error: https://conda.anaconda.org/bioconda: this channel is not mirrored\n" in err
 
-    page = (("Content-Type", "text/html"),)
-    lists = {
-        "/": '<a href="../">..</a> <a href="x.txt">x</a> <a href="nvidia/">nvidia/</a>',
-        "/nvidia/": "<a href='label/'>label/</a>",
-        "/nvidia/label/": '<A HREF="./cuda-1/">cuda-1/</A>',
-    }
-    for path, body in lists.items():
-        upstream.always(path, Reply(body=body.encode(), headers=page))
-    code, out, _ = by_channel.ask()
-    assert (code, out.splitlines()[2]) == (
-        1,
-        "none of the lock's channels is there, only: nvidia/label/cuda-1",
-    )
-    upstream.always("/nvidia/label/cuda-1/*", status(404))  # the control: lists of no channel
-    upstream.always("/conda-forge/*", status(404))
+    upstream.always("/conda-forge/*", status(404))  # the control
     assert by_channel.ask()[0] == 2
 
 

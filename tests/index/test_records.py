@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from scripts.core.record import RUN_EXPORTS, Record, needs_v3, record_to_json
 from scripts.index.records import BadRecordError, parse_record
-from scripts.lock.conda_rows import Row, package_v6
+from scripts.lock.conda_rows import Row, parse_package
 from scripts.lock.safe_yaml import Node
 
 ROW: dict[str, Node] = {
@@ -32,7 +32,9 @@ ROW: dict[str, Node] = {
 
 
 def test_a_lock_row_becomes_a_typed_row_without_what_belongs_to_the_lock() -> None:
-    assert record_to_json(package_v6(Row("pixi.lock", "a row", ROW)).record) == {
+    assert record_to_json(
+        parse_package(Row("pixi.lock", "a row", ROW), str(ROW["conda"]), 6).record
+    ) == {
         "name": "a",
         "version": "1.0",
         "build": "h1_3",

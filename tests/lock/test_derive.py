@@ -10,7 +10,7 @@ import rattler
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from scripts.core.file_name import is_safe_name
+from scripts.core.file_name import is_safe_name, parse_file_name
 from scripts.core.subdir import is_known_subdir
 from scripts.lock.conda_rows import derive_build_number, derive_noarch
 from scripts.lock.location import is_path, parse_location
@@ -50,7 +50,8 @@ def test_locations(location: str, last: str, subdir: str | None, channel: str | 
     place = parse_location(location)
     assert (place.last, place.subdir, place.channel) == (last, subdir, channel)
     is_archive = last.startswith("a-1")
-    assert (str(place.file_name) if place.file_name else None) == (last if is_archive else None)
+    file_name = parse_file_name(place.last)
+    assert (str(file_name) if file_name else None) == (last if is_archive else None)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def test_locations(location: str, last: str, subdir: str | None, channel: str | 
     ["..%2Fa-1-0.conda", "%2Fa-1-0.conda", "a%00-1-0.conda", "a%5Cb-1-0.conda", "-1-0.conda"],
 )
 def test_an_unsafe_name_is_none(name: str) -> None:
-    assert parse_location(f"{FORGE}/noarch/{name}").file_name is None
+    assert parse_file_name(parse_location(f"{FORGE}/noarch/{name}").last) is None
 
 
 @settings(deadline=None, max_examples=200)
@@ -71,8 +72,9 @@ def test_an_unsafe_name_is_none(name: str) -> None:
 def test_any_text_is_taken_apart(start: str, middle: str, end: str) -> None:
     location = start + middle + end
     place = parse_location(location)
-    if place.file_name is not None:
-        assert str(place.file_name) == place.last
+    file_name = parse_file_name(place.last)
+    if file_name is not None:
+        assert str(file_name) == place.last
         assert is_safe_name(place.last)
     assert place.subdir is None or is_known_subdir(place.subdir)
     assert place.channel is None or location.startswith(place.channel)
@@ -165,9 +167,10 @@ def test_rattler_derives_the_same(tmp_path: Path, subdir: str) -> None:
     for url, build in zip(urls, BUILDS, strict=True):
         record = theirs[url]
         place = parse_location(url)
-        assert place.file_name is not None
-        assert place.file_name.name == record.name.source
-        assert place.file_name.build == str(record.build) == build
+        file_name = parse_file_name(place.last)
+        assert file_name is not None
+        assert file_name.name == record.name.source
+        assert file_name.build == str(record.build) == build
         assert place.subdir == record.subdir
         assert derive_build_number(build) == record.build_number
         kind = "generic" if record.noarch.generic else "python" if record.noarch.python else None

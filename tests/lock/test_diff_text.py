@@ -4,45 +4,40 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.lock.diff import Change, ChangeKind, LockDiff, PlatformDiff, diff_lines, markdown
+from scripts.lock.diff import Change, ChangeKind, PlatformDiff, diff_lines, markdown
 
-NOTHING = LockDiff(platforms=())
-SOME = LockDiff(
-    platforms=(
-        PlatformDiff(
-            environment="default",
-            platform="linux-64",
-            changes=(
-                Change(kind=ChangeKind.ADDED, name="new", after="1.0 0"),
-                Change(kind=ChangeKind.REMOVED, name="gone", before="2.0 h1_1"),
-                Change(kind=ChangeKind.CHANGED, name="moved", before="1 0", after="2 0"),
-                Change(kind=ChangeKind.WENT_BACK, name="back", before="2 0", after="1 0"),
-                Change(kind=ChangeKind.REUPLOADED, name="same", before="3 0", after="3 0"),
-                Change(
-                    kind=ChangeKind.ADDED, name="wheel", after="https://x.org/w.whl", source="pypi"
-                ),
-            ),
-            hotfixed=("fixed",),
+NOTHING: tuple[PlatformDiff, ...] = ()
+SOME = (
+    PlatformDiff(
+        environment="default",
+        platform="linux-64",
+        changes=(
+            Change(kind=ChangeKind.ADDED, name="new", after="1.0 0"),
+            Change(kind=ChangeKind.REMOVED, name="gone", before="2.0 h1_1"),
+            Change(kind=ChangeKind.CHANGED, name="moved", before="1 0", after="2 0"),
+            Change(kind=ChangeKind.WENT_BACK, name="back", before="2 0", after="1 0"),
+            Change(kind=ChangeKind.REUPLOADED, name="same", before="3 0", after="3 0"),
+            Change(kind=ChangeKind.HOTFIXED, name="fixed", before="4 0", after="4 0"),
+            Change(kind=ChangeKind.ADDED, name="wheel", after="https://x.org/w.whl", source="pypi"),
         ),
-        PlatformDiff(
-            environment="default",
-            platform="p1 (linux-64)",
-            changes=(),
-            hotfixed=("fixed", "other"),
-        ),
-        PlatformDiff(
-            environment="gpu",
-            platform="win-64",
-            changes=(Change(kind=ChangeKind.ADDED, name="new", after="1.0 0"),),
-        ),
-    )
+    ),
+    PlatformDiff(
+        environment="default",
+        platform="p1 (linux-64)",
+        changes=(Change(kind=ChangeKind.HOTFIXED, name="fixed", before="4 0", after="4 0"),),
+    ),
+    PlatformDiff(
+        environment="gpu",
+        platform="win-64",
+        changes=(Change(kind=ChangeKind.ADDED, name="new", after="1.0 0"),),
+    ),
 )
 
 
-def one(*changes: Change, environment: str = "default", platform: str = "linux-64") -> LockDiff:
-    return LockDiff(
-        platforms=(PlatformDiff(environment=environment, platform=platform, changes=changes),)
-    )
+def one(
+    *changes: Change, environment: str = "default", platform: str = "linux-64"
+) -> tuple[PlatformDiff, ...]:
+    return (PlatformDiff(environment=environment, platform=platform, changes=changes),)
 
 
 def test_lines() -> None:
@@ -56,8 +51,10 @@ def test_lines() -> None:
         "  ~ moved  1 0 -> 2 0",
         "  < back   went back 2 0 -> 1 0",
         "  ! same   3 0 has other bytes than before (re-uploaded)",
+        "  = fixed  4 0 has other requirements than before (hotfix)",
         "  + wheel  [pypi] https://x.org/w.whl",
-        "default, p1 (linux-64): 2 with other requirements (hotfix)",
+        "default, p1 (linux-64): 1 with other requirements (hotfix)",
+        "  = fixed  4 0 has other requirements than before (hotfix)",
         "gpu, win-64: 1 added",
         "  + new  1.0 0",
     )
@@ -83,13 +80,14 @@ def test_markdown() -> None:
 | `moved` | `1 0` | `2 0` | changed |
 | `back` | `2 0` | `1 0` | went back |
 | `same` | `3 0` | `3 0` | re-uploaded |
+| `fixed` | `4 0` | `4 0` | with other requirements (hotfix) |
 | `wheel` |  | `https://x.org/w.whl` | pypi, added |
 
-Same artifact, other requirements (hotfix): `fixed`
+`p1 (linux-64)`: 1 with other requirements (hotfix)
 
-`p1 (linux-64)`: 2 with other requirements (hotfix)
-
-Same artifact, other requirements (hotfix): `fixed`, `other`
+| package | from | to | |
+| --- | --- | --- | --- |
+| `fixed` | `4 0` | `4 0` | with other requirements (hotfix) |
 
 ### `gpu`
 

@@ -15,7 +15,7 @@ from scripts.lock.diff import diff, diff_lines
 from scripts.lock.model import LockFile
 from scripts.lock.read import read_lock
 from scripts.lock.satisfiability import check_satisfiability
-from scripts.lock.update import UpdatePlan, plan_update, renew_lock, try_update, update_lock
+from scripts.lock.update import plan_update, renew_lock, try_update
 from scripts.workspace.pixi import need_pixi, run_pixi
 from scripts.workspace.settings import Settings
 from tests.support.packages import TinyPackage
@@ -64,10 +64,10 @@ def pixi() -> Path:
     return need_pixi(os.environ, "lock")
 
 
-def planned(made: PixiWorkspace, **request: tuple[str, ...]) -> UpdatePlan:
+def planned(made: PixiWorkspace, **request: tuple[str, ...]) -> tuple[str, ...]:
     workspace = made.workspace
     lock = read_lock(workspace.lock_path)
-    return plan_update(workspace.manifest, lock, workspace.settings, **request)
+    return plan_update(workspace.manifest, lock, workspace.settings, **request).arguments
 
 
 def changed(before: LockFile, after: LockFile) -> tuple[str, ...]:
@@ -102,7 +102,7 @@ def test_pixi_alone_updates_nothing_of_half_a_solve_group(made: PixiWorkspace) -
 
 def test_an_update_names_the_whole_solve_group_and_not_the_tools(made: PixiWorkspace) -> None:
     before = read_lock(made.workspace.lock_path)
-    after = update_lock(pixi(), made.workspace, planned(made))
+    after = renew_lock(pixi(), made.workspace, planned(made))
     assert changed(before, after) == ALL_OF_GROUP
 
 
@@ -113,14 +113,14 @@ def test_an_update_without_a_solve_group(tmp_path: Path, upstream: Upstream) -> 
     made.lock()
     made.publish(*NEW)
     before = read_lock(made.workspace.lock_path)
-    after = update_lock(pixi(), made.workspace, planned(made))
+    after = renew_lock(pixi(), made.workspace, planned(made))
     assert changed(before, after) == ALL_OF_GROUP[:6]
 
 
 def test_an_update_of_one_package_on_one_platform(made: PixiWorkspace) -> None:
     before = read_lock(made.workspace.lock_path)
     plan = planned(made, packages=("b",), platforms=("win-64",))
-    after = update_lock(pixi(), made.workspace, plan)
+    after = renew_lock(pixi(), made.workspace, plan)
     assert changed(before, after) == (
         "default, win-64: 1 changed",
         "  ~ b  1.0 0 -> 2.0 0",
@@ -131,7 +131,7 @@ def test_an_update_of_one_package_on_one_platform(made: PixiWorkspace) -> None:
 
 def test_an_unknown_package_is_pixis_own_error(made: PixiWorkspace) -> None:
     with pytest.raises(MirrorError) as caught:
-        update_lock(pixi(), made.workspace, planned(made, packages=("aa",)))
+        renew_lock(pixi(), made.workspace, planned(made, packages=("aa",)))
     (problem,) = caught.value.problems
     assert problem.code is ExitCode.PROGRAM
     assert problem.message == "failed with exit code 1"
@@ -152,7 +152,7 @@ def test_a_dry_run_tells_the_same_and_touches_nothing(
     assert list((tmp_path / "temporary").iterdir()) == []
     assert changed(before, tried) == ALL_OF_GROUP
     # Control: the same for real does what was told, and the state does tell.
-    after = update_lock(pixi(), workspace, planned(made))
+    after = renew_lock(pixi(), workspace, planned(made))
     assert changed(tried, after) == ("no change",)
     assert made.state() != state
 
@@ -167,7 +167,7 @@ def test_a_dry_run_sees_what_was_uploaded_anew(made: PixiWorkspace) -> None:
     line = "  ! b  1.0 0 has other bytes than before (re-uploaded)"
     assert changed(before, tried).count(line) == 4
     # Control: when this holds no more, no copy is needed.
-    theirs = run_pixi(pixi(), (*plan.arguments, "--dry-run", "--json"), made.root / "pixi.toml")
+    theirs = run_pixi(pixi(), (*plan, "--dry-run", "--json"), made.root / "pixi.toml")
     assert '"name": "a"' in theirs
     assert '"name": "b"' not in theirs
 
@@ -187,7 +187,7 @@ def test_a_dry_run_with_a_channel_within_the_workspace(tmp_path: Path, upstream:
     tried = try_update(pixi(), made.workspace, planned(made))
     assert made.state() == state
     assert changed(before, tried) == ALL_OF_GROUP
-    assert check_satisfiability(made.workspace, tried)[0] == ()
+    assert check_satisfiability(made.workspace, tried) == ()
 
 
 def test_lock_renews_what_the_manifest_asks_for(made: PixiWorkspace) -> None:
@@ -196,12 +196,12 @@ def test_lock_renews_what_the_manifest_asks_for(made: PixiWorkspace) -> None:
     manifest = made.root / "pixi.toml"
     text = manifest.read_text(encoding="utf-8").replace('a = "*"', 'a = "2.*"')
     manifest.write_text(text, encoding="utf-8")
-    assert [problem.message for problem in check_satisfiability(made.workspace, before)[0]] == [
+    assert [problem.message for problem in check_satisfiability(made.workspace, before)] == [
         "environment default does not meet a requirement any more",
         "environment dev does not meet a requirement any more",
     ]
     after = renew_lock(pixi(), made.workspace)
-    assert check_satisfiability(made.workspace, after)[0] == ()
+    assert check_satisfiability(made.workspace, after) == ()
     assert "  ~ a  1.0 0 -> 2.0 0" in changed(before, after)
 
 
@@ -219,8 +219,8 @@ def test_the_channels_of_a_solve_group_are_those_of_all_its_members(
     made.publish()
     call_rattler("index", {"folder": str(made.upstream.folder / "more")})
     stale = read_lock(made.workspace.lock_path)
-    assert len(check_satisfiability(made.workspace, stale)[0]) >= 3  # all three environments
-    assert check_satisfiability(made.workspace, renew_lock(pixi(), made.workspace))[0] == ()
+    assert len(check_satisfiability(made.workspace, stale)) >= 3  # all three environments
+    assert check_satisfiability(made.workspace, renew_lock(pixi(), made.workspace)) == ()
 
 
 def test_the_lock_a_channel_was_made_from_is_remembered(made: PixiWorkspace) -> None:
@@ -234,7 +234,7 @@ def test_the_lock_a_channel_was_made_from_is_remembered(made: PixiWorkspace) -> 
     before = made.state()
     made.note_mirrored()
     assert made.state() == before  # nothing to do, nothing written
-    update_lock(pixi(), workspace, planned(made))
+    renew_lock(pixi(), workspace, planned(made))
     assert last_mirrored_lock(workspace) == kept
     assert kept.read_bytes() == old
     assert old != workspace.lock_path.read_bytes()

@@ -139,9 +139,6 @@ def config(option: str) -> dict[str, Any]:
             name: [_taken_apart(each if "://" in each else f"{alias}/{each}") for each in channels]
             for name, channels in several.items()
         },
-        "migrated_channel_aliases": list(
-            map(_taken_apart, said.get("migrated_channel_aliases", ()))
-        ),
         "add_pip_as_python_dependency": said.get("add_pip_as_python_dependency", True),
     }
 

@@ -138,12 +138,7 @@ def test_json(made: PixiWorkspace, capsys: pytest.CaptureFixture[str]) -> None:
         "exit-code": 0,
         "since": SINCE_MADE,
         "changes": [
-            {
-                "environment": "default",
-                "platform": "linux-64",
-                "changes": [change],
-                "hotfixed": [],
-            }
+            {"environment": "default", "platform": "linux-64", "changes": [change]},
         ],
         "problems": [],
     }

@@ -133,9 +133,9 @@ def test_an_environment_that_is_not_locked(
     state = made.state()
     assert run(made, "-e", "defualt") == 2
     assert capsys.readouterr().err == (
-        "error: pixi.lock: has no environment 'defualt' to update\n"
-        "  it has  default, dev, tools\n"
-        "help: did you mean default?\n"
+        "error: pixi.lock: has no environment 'defualt'\n"
+        "  nearest  default\n"
+        "  it has   default, dev, tools\n"
     )
     assert made.state() == state
 

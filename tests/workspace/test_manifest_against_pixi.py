@@ -11,7 +11,7 @@ import pytest
 from scripts.core.channel_url import channel_base_url
 from scripts.workspace.model import Environment, Manifest
 from scripts.workspace.parse import parse_manifest
-from scripts.workspace.platforms import change_platforms, set_platforms
+from scripts.workspace.platforms import change_platforms
 from scripts.workspace.resolve import (
     environment_channels,
     environment_platforms,
@@ -80,7 +80,7 @@ def test_environments_are_what_pixi_says(path: Path, pixi: Pixi, tmp_path: Path)
 
 def test_pixi_reads_an_edited_manifest_as_meant(pixi: Pixi, tmp_path: Path) -> None:
     text = (ROOT / "pixi.toml").read_bytes().decode()
-    text = set_platforms(text, ("linux-64", "win-64"), name="pixi.toml").text
+    text = change_platforms(text, wanted=("linux-64", "win-64"), name="pixi.toml").text
     before = environments_of(pixi, tmp_path / "before", text, "pixi.toml")
     edit = change_platforms(text, add=["linux-ppc64le"], remove=["win-64"], name="pixi.toml")
     after = environments_of(pixi, tmp_path / "after", edit.text, "pixi.toml")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from scripts.core.errors import ExitCode, MirrorError
 from scripts.workspace.parse import parse_manifest
-from scripts.workspace.platforms import PlatformEdit, change_platforms, set_platforms
+from scripts.workspace.platforms import PlatformEdit, change_platforms
 
 DATA = Path(__file__).parents[1] / "data"
 MANIFESTS = sorted((DATA / "manifests").glob("*.toml")) + sorted(
@@ -79,13 +79,13 @@ def test_a_platform_new_to_the_workspace_is_added_there_too() -> None:
 
 
 def test_setting_keeps_what_is_there_in_its_place() -> None:
-    edit = set_platforms(PLAIN, ["osx-64", "win-64"], name="pixi.toml")
+    edit = change_platforms(PLAIN, wanted=["osx-64", "win-64"], name="pixi.toml")
     assert edit.after == ("win-64", "osx-64")
     assert 'platforms = ["win-64", "osx-64"] # ours' in edit.text
 
 
 def test_setting_what_is_there_changes_nothing() -> None:
-    edit = set_platforms(PLAIN, ["win-64", "linux-64"], name="pixi.toml")
+    edit = change_platforms(PLAIN, wanted=["win-64", "linux-64"], name="pixi.toml")
     assert edit.text == PLAIN
     assert edit.after == edit.before
 
@@ -331,13 +331,6 @@ def test_a_rich_platform_that_a_feature_names_is_not_taken_away() -> None:
         "pixi.toml: feature gpu still names the platform jetson\n"
         "help: remove it from gpu's platforms first; nothing was written"
     )
-
-
-def test_a_subdir_that_a_feature_names_lives_on_and_that_is_said() -> None:
-    text = PLAIN + '[feature.x]\nplatforms = ["win-64"]\n[environments]\nx = ["x"]\n'
-    edit = change(text, remove=("win-64",))
-    assert edit.after == ("linux-64",)
-    assert edit.notes == ("win-64 is still a platform of default, x, since the feature x names it",)
 
 
 @pytest.mark.parametrize(

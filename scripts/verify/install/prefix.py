@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from scripts.channel.archive import read_info_files
+from scripts.channel.archive import damaged_artifact, read_info_files
 from scripts.core.artifact import Artifact
 from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.files import hash_file
@@ -27,14 +26,9 @@ WANTED: Final = frozenset({INDEX, PATHS, FILES})
 
 _SHOWN: Final = 5  # files of one artifact that its problem names
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Fault:
-    """A file that did not arrive as it should: `found` is its sha256, None where it is missing."""
-
-    file: PackageFile
-    installed: str
-    found: str | None
+# A file that did not arrive: its path in the prefix, the sha256 expected (None: its bytes may
+# differ once installed), the sha256 found (None: it is missing).
+_Fault = tuple[str, str | None, str | None]
 
 
 def check_prefix(
@@ -42,117 +36,93 @@ def check_prefix(
 ) -> tuple[Problem, ...]:
     """Look for each file of each artifact, and hash those that are installed as they are.
 
-    `title` is how a person knows the installed environment, `folder` the channel folder.
+    `title` is how a person knows the installed environment, `folder` the channel folder. Nothing
+    read of artifacts is kept, since some bring very many files.
     """
     python = next((each.conda_record for each in artifacts if each.name == "python"), None)
-    reader = _Reader(folder=folder, interpreter=interpreter_of(python, subdir))
+    folders = python_folders(python, subdir)
+
+    def look(artifact: Artifact) -> tuple[list[_Fault], tuple[Problem, ...]]:
+        if not (prefix / "conda-meta" / f"{artifact.distribution}.json").is_file():
+            message = f"was not installed with {title}"
+            problem = Problem(subject=str(artifact.path), message=message, code=ExitCode.FINDINGS)
+            return [], (problem,)
+        try:
+            files = _installed_files(folder, artifact, folders)
+            return [fault for each in files if (fault := _compare(prefix, *each)) is not None], ()
+        except MirrorError as error:
+            return [], error.problems
+
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        looked = list(pool.map(lambda each: _look(prefix, title, each, reader), artifacts))
-    problems = [problem for _, problem in looked if problem is not None]
-    faults = {each.path: faults for each, (faults, _) in zip(artifacts, looked, strict=True)}
-    if any(faults.values()):
-        overwritten = _overwritten(
-            [each for some in faults.values() for each in some], reader, artifacts
-        )
-        for path, some in faults.items():
-            real = [each for each in some if each not in overwritten]
-            if real:
-                problems.append(_problem(str(path), real, title))
+        looked = list(pool.map(look, artifacts))
+    problems = [problem for _, some in looked for problem in some]
+    readable = [each for each, (_, some) in zip(artifacts, looked, strict=True) if not some]
+    innocent = _innocent(
+        [each for faults, _ in looked for each in faults], folder, readable, folders
+    )
+    for artifact, (faults, _) in zip(artifacts, looked, strict=True):
+        real = [each for each in faults if (each[0], each[2]) not in innocent]
+        if real:
+            problems.append(_problem(str(artifact.path), real, title))
     return tuple(sorted(problems, key=lambda problem: problem.subject))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Reader:
-    """Reads what artifacts bring; nothing is kept, since some bring very many files."""
-
-    folder: Path
-    interpreter: Interpreter
-
-    def files(self, artifact: Artifact) -> Iterator[tuple[str, PackageFile]]:
-        """Yield where each file goes in the prefix, and the file.
-
-        Raises a MirrorError where the artifact cannot be read.
-        """
-        subject = str(artifact.path)
-        info = read_info_files(self.folder / artifact.path, subject, WANTED)
-        try:
-            interpreter = self.interpreter if is_noarch_python(info) else None
-            for file in package_files(info):
-                yield installed_path(file.path, interpreter), file
-        except ValueError as error:
-            raise MirrorError(
-                Problem(
-                    subject=subject,
-                    message=f"its list of files is damaged: {error}",
-                    code=ExitCode.FINDINGS,
-                    help="pixi run fetch",
-                )
-            ) from None
+def _innocent(
+    faults: Iterable[_Fault],
+    folder: Path,
+    artifacts: Iterable[Artifact],
+    folders: Mapping[str, str],
+) -> set[tuple[str, str]]:
+    """Return path and sha256 of faults that are none: two bring one path, the other's is there."""
+    found: dict[str, set[str]] = {}
+    for path, _, actual in faults:
+        if actual is not None:
+            found.setdefault(path, set()).add(actual)
+    return {
+        (path, actual)
+        for artifact in (artifacts if found else ())
+        for path, sha256 in _installed_files(folder, artifact, folders)
+        for actual in found.get(path, ())
+        if sha256 in {None, actual}
+    }
 
 
-def _look(
-    prefix: Path, title: str, artifact: Artifact, reader: _Reader
-) -> tuple[tuple[_Fault, ...], Problem | None]:
-    """Return the files of one artifact that did not arrive, and what else is wrong with it."""
-    record = prefix / "conda-meta" / f"{artifact.distribution}.json"
-    if not record.is_file():
-        message = f"was not installed with {title}"
-        return (), Problem(subject=str(artifact.path), message=message, code=ExitCode.FINDINGS)
+def _installed_files(
+    folder: Path, artifact: Artifact, folders: Mapping[str, str]
+) -> Iterator[tuple[str, str | None]]:
+    """Yield where each file of an artifact goes in the prefix, and its sha256 there, if known.
+
+    Raises a MirrorError where the artifact cannot be read.
+    """
+    subject = str(artifact.path)
+    info = read_info_files(folder / artifact.path, subject, WANTED)
     try:
-        looked = [_compared(prefix, installed, file) for installed, file in reader.files(artifact)]
-    except MirrorError as error:
-        return (), error.problems[0]
-    return tuple(each for each in looked if each is not None), None
+        is_noarch_python = json.loads(info.get(INDEX, b"{}")).get("noarch") == "python"
+        for path, sha256, _ in package_files(info):
+            yield installed_path(path, folders if is_noarch_python else {}), sha256
+    except (ValueError, AttributeError) as error:
+        raise damaged_artifact(subject, f"its list of files is damaged: {error}") from None
 
 
-def _compared(prefix: Path, installed: str, file: PackageFile) -> _Fault | None:
+def _compare(prefix: Path, installed: str, expected: str | None) -> _Fault | None:
     path = prefix / installed
     if not os.path.lexists(path):
-        return _Fault(file=file, installed=installed, found=None)
-    if file.sha256 is None:
+        return installed, expected, None
+    if expected is None:
         return None
     try:
         found = hash_file(path, "sha256")
     except OSError as error:
         found = f"unreadable: {error.strerror}"
-    return None if found == file.sha256 else _Fault(file=file, installed=installed, found=found)
-
-
-def _overwritten(
-    faults: Sequence[_Fault], reader: _Reader, artifacts: Sequence[Artifact]
-) -> set[_Fault]:
-    """Return the faults that are none: two artifacts bring one path, and the other's is there."""
-    wanted: dict[str, list[_Fault]] = {}
-    for fault in faults:
-        if fault.found is not None:
-            wanted.setdefault(fault.installed, []).append(fault)
-    innocent: set[_Fault] = set()
-    for artifact in artifacts if wanted else ():
-        for installed, file in _readable(reader, artifact):
-            innocent.update(
-                fault
-                for fault in wanted.get(installed, ())
-                if file != fault.file and file.sha256 in {None, fault.found}
-            )
-    return innocent
-
-
-def _readable(reader: _Reader, artifact: Artifact) -> list[tuple[str, PackageFile]]:
-    try:
-        return list(reader.files(artifact))
-    except MirrorError:
-        return []  # told already
+    return None if found == expected else (installed, expected, found)
 
 
 def _problem(subject: str, faults: Sequence[_Fault], title: str) -> Problem:
     details = [
-        ("missing", printable(fault.installed))
-        if fault.found is None
-        else (
-            "differs",
-            f"{printable(fault.installed)} (sha256 {fault.found}, not {fault.file.sha256})",
-        )
-        for fault in faults[:_SHOWN]
+        ("missing", printable(path))
+        if actual is None
+        else ("differs", f"{printable(path)} (sha256 {actual}, not {expected})")
+        for path, expected, actual in faults[:_SHOWN]
     ]
     if len(faults) > _SHOWN:
         details.append(("and", f"{len(faults) - _SHOWN} more"))
@@ -165,92 +135,50 @@ def _problem(subject: str, faults: Sequence[_Fault], title: str) -> Problem:
     )
 
 
-# What an artifact brings, and where it goes.
+def python_folders(python: Record | None, subdir: str) -> Mapping[str, str]:
+    """Say where the environment's python looks for what noarch python packages have in a folder.
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackageFile:
-    """A file as the artifact names it; `sha256` None where its bytes may differ once installed."""
-
-    path: str
-    sha256: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Interpreter:
-    """Where the files of noarch python packages go: below which folders of the prefix."""
-
-    site_packages: str
-    scripts: str
-
-
-def interpreter_of(python: Record | None, subdir: str) -> Interpreter:
-    """Say where the environment's python looks (rattler, install/python.rs).
-
-    An environment without python has no noarch python packages to place.
+    As rattler does (install/python.rs); without python there are no such packages to place.
     """
     if subdir.startswith("win-"):
-        return Interpreter(site_packages="Lib/site-packages", scripts="Scripts")
+        return {"site-packages/": "Lib/site-packages/", "python-scripts/": "Scripts/"}
     version = ".".join((python.version if python else "").split(".")[:2])
     written = python.python_site_packages_path if python else None
-    return Interpreter(site_packages=written or f"lib/python{version}/site-packages", scripts="bin")
+    folder = written or f"lib/python{version}/site-packages"
+    return {"site-packages/": f"{folder}/", "python-scripts/": "bin/"}
 
 
-def is_noarch_python(info: Mapping[str, bytes]) -> bool:
-    """Tell by `info/index.json`; raises ValueError where it is not what it should be."""
-    document = json.loads(info.get(INDEX, b"{}"))
-    return isinstance(document, dict) and document.get("noarch") == "python"
-
-
-def package_files(info: Mapping[str, bytes]) -> Iterator[PackageFile]:
-    """Yield the files that an artifact names: in `info/paths.json`, or, old ones, `info/files`.
-
-    Folders are left out: an empty one proves nothing. Raises ValueError for a damaged list.
-    """
-    if PATHS in info:
-        for entry in _rows(json.loads(info[PATHS])):
-            path = entry.get("_path")
-            if not isinstance(path, str):
-                raise ValueError(f"{PATHS} has an entry without a path")  # noqa: TRY004
-            if entry.get("path_type") != "directory":
-                yield PackageFile(path=path, sha256=_sha256(entry))
-        return
-    for line in info.get(FILES, b"").decode("utf-8").splitlines():
-        if line.strip():
-            yield PackageFile(path=line.strip(), sha256=None)
-
-
-def installed_path(path: str, interpreter: Interpreter | None) -> str:
-    """Say where in the prefix a file goes; `interpreter` for noarch python packages alone."""
-    if interpreter is not None:
-        for folder, target in (
-            ("site-packages/", interpreter.site_packages),
-            ("python-scripts/", interpreter.scripts),
-        ):
-            if path.startswith(folder):
-                return f"{target}/{path.removeprefix(folder)}"
+def installed_path(path: str, folders: Mapping[str, str]) -> str:
+    """Say where in the prefix a file goes; `folders` for noarch python packages alone."""
+    for folder, target in folders.items():
+        if path.startswith(folder):
+            return f"{target}{path.removeprefix(folder)}"
     return path
 
 
-def _rows(document: Any) -> list[dict[str, Any]]:
+def package_files(info: Mapping[str, bytes]) -> Iterator[tuple[str, str | None, int]]:
+    """Yield path, sha256 and size of the files in `info/paths.json`, or, old ones, `info/files`.
+
+    The sha256 is None where the bytes may differ once installed; that of a link is its target's.
+    Folders are left out: an empty one proves nothing. Raises ValueError for a damaged list.
+    """
+    if PATHS not in info:
+        lines = info.get(FILES, b"").decode("utf-8").splitlines()
+        yield from ((line.strip(), None, 0) for line in lines if line.strip())
+        return
+    document = json.loads(info[PATHS])
     rows = document.get("paths") if isinstance(document, dict) else None
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+    if not isinstance(rows, list) or not all(
+        isinstance(row, dict) and isinstance(row.get("_path"), str) for row in rows
+    ):
         raise ValueError(f"{PATHS} is not a list of paths")
-    return rows
-
-
-def _sha256(entry: dict[str, Any]) -> str | None:
-    """Take the sha256 of a file that is installed as it is; that of a link is its target's."""
-    digest = entry.get("sha256")
-    if entry.get("prefix_placeholder") or entry.get("path_type") == "softlink":
-        return None
-    return digest.lower() if isinstance(digest, str) else None
-
-
-def files_size(info: Mapping[str, bytes]) -> int:
-    """Add up the bytes of the files that `info/paths.json` names; 0 where it cannot be read."""
-    try:
-        sizes = [entry.get("size_in_bytes") for entry in _rows(json.loads(info.get(PATHS, b"{}")))]
-    except ValueError:
-        return 0
-    return sum(size for size in sizes if isinstance(size, int))
+    for row in rows:
+        if row.get("path_type") != "directory":
+            sha256, size = row.get("sha256"), row.get("size_in_bytes")
+            if row.get("prefix_placeholder") or row.get("path_type") == "softlink":
+                sha256 = None
+            yield (
+                row["_path"],
+                sha256.lower() if isinstance(sha256, str) else None,
+                size if isinstance(size, int) else 0,
+            )

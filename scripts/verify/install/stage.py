@@ -17,26 +17,23 @@ from typing import Final
 
 from scripts.channel.archive import read_info_files
 from scripts.channel.prepare import free_bytes
-from scripts.core.channel_url import CUT_BY_CONDA, is_cut_by_conda
 from scripts.core.console import Console
-from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
+from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.program import ask_version
+from scripts.core.rattler_child import call_rattler
 from scripts.core.report import human_size
 from scripts.core.scratch import scratch_folder
 from scripts.lock.select import Selection
 from scripts.verify.files import check_files
 from scripts.verify.findings import Client, UsageIndex
-from scripts.verify.install.attempt import InstallAttempt, InstallResult
-from scripts.verify.install.conda import find_conda, find_micromamba, install_as_documented
-from scripts.verify.install.pixi import (
-    NoMirrorError,
-    install_by_pixi,
-    install_by_pixi_offline,
-    mirrors_for,
+from scripts.verify.install.clients import (
+    find_conda,
+    find_micromamba,
+    install_with,
+    skip_reason,
 )
 from scripts.verify.install.plan import InstallJob, plan_installs
-from scripts.verify.install.prefix import PATHS, check_prefix, files_size
-from scripts.verify.install.rattler import install_by_rattler, this_subdir
+from scripts.verify.install.prefix import PATHS, check_prefix, package_files
 from scripts.verify.install.sandbox import sandbox, sandbox_environment
 from scripts.verify.stopwatch import Stopwatch
 from scripts.workspace.pixi import find_pixi
@@ -54,15 +51,45 @@ _MACHINE_TROUBLE: Final = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Programs:
-    """What installs here: each client and its program; py-rattler is none, but this Python.
+Programs = Mapping[Client, Path | Problem]
+"""What installs here: each client and its program, or what is wrong with it.
 
-    `broken` are the clients whose program does not start, and what is wrong with it.
+py-rattler is none, but this Python.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstallAttempt:
+    """One environment, one program; what arrived is looked at too."""
+
+    job: InstallJob
+    client: Client
+    problems: tuple[Problem, ...] = ()
+    environment_problems: tuple[Problem, ...] = ()
+    """What the channel did not cause: then `skip_reason` says so in short."""
+    skip_reason: str | None = None
+    """Why it could not even be tried, or not to the end."""
+    warning: str | None = None
+    """What a consumer has to do beside the documented command."""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstallResult:
+    """What came of all attempts on this machine's `subdir`; `sandbox` says how they were kept in.
+
+    `environment_problems` is what this machine is to blame for, each problem once.
     """
 
-    paths: tuple[tuple[Client, Path], ...]
-    broken: tuple[tuple[Client, Problem], ...] = ()
+    subdir: str
+    sandbox: str
+    attempts: tuple[InstallAttempt, ...]
+    environment_problems: tuple[Problem, ...] = ()
+
+
+def this_subdir() -> str:
+    """Return the subdir of this machine, as py-rattler sees it."""
+    return str(call_rattler("current_platform", {}))
 
 
 def find_programs(wanted: Sequence[Client] | None, environ: Mapping[str, str]) -> Programs:
@@ -71,24 +98,31 @@ def find_programs(wanted: Sequence[Client] | None, environ: Mapping[str, str]) -
     Each is asked for its version. Raises the error of exit code 4 for one that is wanted and is
     not there.
     """
-    paths: list[tuple[Client, Path]] = []
-    broken: list[tuple[Client, Problem]] = []
+    found: dict[Client, Path | Problem] = {}
     for client in Client if wanted is None else wanted:
         try:
-            path = _find(client, environ)
+            program = _find(client, environ)
         except MirrorError as error:
-            broken.append((client, error.problems[0]))
+            found[client] = error.problems[0]
             continue
-        if path is not None:
-            paths.append((client, path))
+        if program is not None:
+            found[client] = program
         elif wanted is not None:
-            raise _not_there(client)
-    others = ",".join(client for client, _ in paths) or Client.RATTLER
+            raise MirrorError(
+                Problem(
+                    subject=Client.PIXI if client is Client.PIXI_OFFLINE else client.value,
+                    message=f"this program is not on PATH, and --client {client} asks for it",
+                    code=ExitCode.PROGRAM,
+                    help="pixi run verify --client rattler",
+                )
+            )
+    whole = [client for client, program in found.items() if isinstance(program, Path)]
+    others = ",".join(whole) or Client.RATTLER
     help_ = f"install it anew, or leave it out: pixi run verify --client {others}"
-    return Programs(
-        paths=tuple(paths),
-        broken=tuple((client, dataclasses.replace(each, help=help_)) for client, each in broken),
-    )
+    return {
+        client: each if isinstance(each, Path) else dataclasses.replace(each, help=help_)
+        for client, each in found.items()
+    }
 
 
 def _find(client: Client, environ: Mapping[str, str]) -> Path | None:
@@ -104,17 +138,6 @@ def _find(client: Client, environ: Mapping[str, str]) -> Path | None:
     return program
 
 
-def _not_there(client: Client) -> MirrorError:
-    return MirrorError(
-        Problem(
-            subject=Client.PIXI if client is Client.PIXI_OFFLINE else client.value,
-            message=f"this program is not on PATH, and --client {client} asks for it",
-            code=ExitCode.PROGRAM,
-            help="pixi run verify --client rattler",
-        )
-    )
-
-
 def check_install(
     workspace: Workspace, selection: Selection, programs: Programs, console: Console
 ) -> InstallResult:
@@ -122,13 +145,15 @@ def check_install(
     subdir = this_subdir()
     attempts = []
     for job in plan_installs(selection, workspace.manifest, subdir):
-        for client, program in programs.paths:
+        for client, program in programs.items():
+            if isinstance(program, Problem):
+                attempts.append(_stopped(job, client, program))
+                continue
             console.note(f"verify: installing {job.place} with {client.program}")
             watch = Stopwatch()
             attempt = _try(workspace, job, client, program)
             attempts.append(dataclasses.replace(attempt, seconds=watch.lap()))
-        attempts += [_stopped(job, client, each) for client, each in programs.broken]
-    problems = [problem for _, problem in programs.broken]
+    problems = [each for each in programs.values() if isinstance(each, Problem)]
     problems += [problem for each in attempts for problem in each.environment_problems]
     return InstallResult(
         subdir=subdir,
@@ -150,72 +175,29 @@ def _stopped(job: InstallJob, client: Client, problem: Problem) -> InstallAttemp
 
 def _try(workspace: Workspace, job: InstallJob, client: Client, program: Path) -> InstallAttempt:
     """Install one environment with one program; see to whom a failure is due."""
-    reason = skip_reason(job, client, workspace.place.folder)
+    folder, temporary = workspace.place.folder, Path(tempfile.gettempdir())
+    reason = skip_reason(job, client, folder)
     if reason is not None:
         return InstallAttempt(job=job, client=client, skip_reason=reason)
-    temporary = Path(tempfile.gettempdir())
     free = free_bytes(temporary)
-    attempt = InstallAttempt(job=job, client=client)
+    problems: tuple[Problem, ...]
     try:
-        attempt = _install(workspace, job, client, program)
-        problems = attempt.problems
-    except MirrorError as error:
-        problems = error.problems
-        if not _is_disk_full(problems):
+        with scratch_folder() as scratch:
+            prefix, problems, warning = install_with(client, program, workspace, job, scratch)
+            if not problems:
+                title = f"{job.place}, installed by {client.program}"
+                problems = check_prefix(prefix, job.subdir, title, folder, job.artifacts)
+            elif problems[0].code is ExitCode.FINDINGS and not _is_disk_full(problems):
+                problems = _find_cause(problems[0], client, folder, job)
+    except (MirrorError, OSError) as error:
+        if not _is_disk_full([error]):
             raise
-    except OSError as error:
-        problems = usage_error(str(temporary), str(error)).problems
-        if not _is_disk_full(problems):
-            raise
+        return _stopped(job, client, _no_room(job, folder, temporary, free))
     if _is_disk_full(problems):
-        return _stopped(job, client, _no_room(job, workspace.place.folder, temporary, free))
+        return _stopped(job, client, _no_room(job, folder, temporary, free))
     blameless = next((each for each in problems if each.code is not ExitCode.FINDINGS), None)
-    return attempt if blameless is None else _stopped(job, client, blameless)
-
-
-def skip_reason(job: InstallJob, client: Client, folder: Path) -> str | None:
-    """Say why an environment cannot even be tried, as a sentence's end; None: it can.
-
-    py-rattler takes the mirror's records as they are. pixi asks for all that the lock names; the
-    others solve, so all that the artifacts depend on must be there. `folder` is the channel folder.
-    """
-    if client is Client.PIXI:
-        try:
-            mirrors_for(job)
-        except NoMirrorError as error:
-            return str(error)
-    elif client is not Client.RATTLER and job.missing_source_packages:
-        names = ", ".join(job.missing_source_packages)
-        return f"its packages depend on what is built from source: {names}"
-    elif client is Client.CONDA:
-        urls = [(folder / channel).as_uri() for channel in job.channels]
-        if any(map(is_cut_by_conda, urls)):
-            return f"the channel {CUT_BY_CONDA}"
-    return None
-
-
-def _install(
-    workspace: Workspace, job: InstallJob, client: Client, program: Path
-) -> InstallAttempt:
-    """Install one environment with one program, and look at what arrived."""
-    folder, warning = workspace.place.folder, None
-    with scratch_folder() as scratch:
-        match client:
-            case Client.RATTLER:
-                prefix, problems = install_by_rattler(job, folder, scratch)
-            case Client.PIXI:
-                prefix, problems = install_by_pixi(program, workspace, job, scratch)
-            case Client.PIXI_OFFLINE:
-                prefix, problems = install_by_pixi_offline(program, job, folder, scratch)
-            case Client.CONDA | Client.MICROMAMBA:
-                prefix, problems, warning = install_as_documented(
-                    client, program, job, folder, scratch
-                )
-        if not problems:
-            title = f"{job.place}, installed by {client.program}"
-            problems = check_prefix(prefix, job.subdir, title, folder, job.artifacts)
-        elif problems[0].code is ExitCode.FINDINGS and not _is_disk_full(problems):
-            problems = _find_cause(problems[0], client, folder, job)
+    if blameless is not None:
+        return _stopped(job, client, blameless)
     return InstallAttempt(job=job, client=client, problems=problems, warning=warning)
 
 
@@ -243,7 +225,7 @@ def _find_cause(
     return (dataclasses.replace(problem, details=(*problem.details, *details)),)
 
 
-def _is_disk_full(problems: Iterable[Problem]) -> bool:
+def _is_disk_full(problems: Iterable[Problem | Exception]) -> bool:
     """Tell whether a program, or Python, says that the disk is full."""
     return any(_DISK_FULL.search(str(problem)) for problem in problems)
 
@@ -255,8 +237,9 @@ def _no_room(job: InstallJob, folder: Path, temporary: Path, free: int) -> Probl
         path = folder / artifact.path
         try:
             needed += path.stat().st_size
-            needed += files_size(read_info_files(path, str(artifact.path), frozenset({PATHS})))
-        except (OSError, MirrorError):
+            info = read_info_files(path, str(artifact.path), frozenset({PATHS}))
+            needed += sum(size for _, _, size in package_files(info))
+        except (OSError, ValueError, MirrorError):
             continue  # a damaged one: what it would need nobody can say
     return Problem(
         subject=str(temporary),

@@ -1,4 +1,4 @@
-"""What the self-check breaks: for each mutation the level that must notice it, and how it is done.
+"""What the self-check breaks, in a copy: for each mutation the level that must notice it, and how.
 
 Each takes what is smallest of its kind: what is noticed of a small artifact is noticed of any, and
 a large channel is not to cost hours.
@@ -12,10 +12,12 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+from scripts.channel.inventory import files_below
 from scripts.core.artifact import Artifact
+from scripts.core.files import link_or_copy
 from scripts.core.record import Record
 from scripts.core.subdir import NOARCH
 from scripts.index.repodata import (
@@ -30,10 +32,9 @@ from scripts.index.repodata import (
     rewrite_shard_index,
     unpack,
 )
-from scripts.lock.model import PlatformPackages, spec_name
+from scripts.lock.model import spec_name
 from scripts.lock.select import Selection, path_of
 from scripts.verify.findings import Level, Place, places_of
-from scripts.verify.self_check.copy import Copy
 from scripts.verify.solve import SolveJob, plan_solves
 from scripts.workspace.settings import Kind
 from scripts.workspace.workspace import Workspace
@@ -42,6 +43,45 @@ _PAGE: Final = b"<!DOCTYPE html>\n"
 _NOBODY: Final = "no-such-package-of-the-self-check"
 # A requirement with nothing in brackets, which may say that it does not always hold.
 _PLAIN: Final = re.compile(r"([A-Za-z0-9_.-]+)[^\[]*")
+
+
+class NotApplicable(Exception):  # noqa: N818 -- no error: there is nothing to break
+    """Why a mutation is not possible in this channel."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """Files of the channel folder `source` at the same places below `folder`.
+
+    They are links, so they cost neither room nor time; what is broken is a new file.
+    """
+
+    source: Path
+    folder: Path
+
+    def take(self, artifacts: Iterable[PurePosixPath], folders: Iterable[PurePosixPath]) -> None:
+        """Take artifacts, and beside them all files below folders; what is missing stays away."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        below = (x / path for x in folders for path, _ in files_below(self.source / x))
+        for path in {*artifacts, *below}:
+            if (self.source / path).is_file():
+                (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
+                link_or_copy(self.source / path, self.folder / path)
+
+    def read(self, path: PurePosixPath) -> bytes:
+        """Return the bytes of a file of the copy."""
+        return (self.folder / path).read_bytes()
+
+    def write(self, path: PurePosixPath, data: bytes) -> None:
+        """Put a new file in the place of a link: to write into it would write into the channel."""
+        target = self.folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        target.write_bytes(data)
+
+    def remove(self, path: PurePosixPath) -> None:
+        """Remove a link; the file that it leads to stays."""
+        (self.folder / path).unlink()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +95,13 @@ class Candidates:
     selection: Selection
     sizes: Mapping[Artifact, int]
     subdir: str
+
+    def first(self, fits: Callable[[Artifact], bool], reason: str) -> Artifact:
+        """Return the smallest artifact that fits; raises NotApplicable where there is none."""
+        for each in self.sizes:
+            if fits(each):
+                return each
+        raise NotApplicable(reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,11 +126,11 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """One way to break a copy; `choose` says what is broken, or why nothing can be."""
+    """One way to break a copy; `choose` says what is broken, or raises NotApplicable."""
 
     title: str
     level: Level
-    choose: Callable[[Candidates], Scope | str]
+    choose: Callable[[Candidates], Scope]
     damage: Callable[[Copy, Scope], object]
 
 
@@ -98,69 +145,57 @@ def _scope(broken: Artifact, artifacts: tuple[Artifact, ...] = (), **fields: Any
     )
 
 
-def _smallest(all_: Candidates) -> Scope | str:
+def _smallest(all_: Candidates) -> Scope:
     return _scope(next(iter(all_.sizes)))
 
 
-def _hashed(all_: Candidates) -> Scope | str:
-    found = next((each for each in all_.sizes if each.digest is not None), None)
-    if found is None:
-        return "pixi.lock has neither sha256 nor md5 of any artifact"
-    return _scope(found, subdirs=())
+def _hashed(all_: Candidates) -> Scope:
+    reason = "pixi.lock has neither sha256 nor md5 of any artifact"
+    return _scope(all_.first(lambda each: each.digest is not None, reason), subdirs=())
 
 
-def _swapped(all_: Candidates) -> Scope | str:
+def _swapped(all_: Candidates) -> Scope:
     scope = _hashed(all_)
-    if isinstance(scope, str):
-        return scope
-    mine = scope.broken
-    for other, size in all_.sizes.items():
-        if size >= all_.sizes[mine] and other != mine and other.digest != mine.digest:
-            return dataclasses.replace(scope, other=other.path)
-    return "there is no other artifact whose bytes could take its place"
+    mine, size = scope.broken, all_.sizes[scope.broken]
+    other = all_.first(
+        lambda each: all_.sizes[each] >= size and each != mine and each.digest != mine.digest,
+        "there is no other artifact whose bytes could take its place",
+    )
+    return dataclasses.replace(scope, other=other.path)
 
 
-def _described_elsewhere(all_: Candidates) -> Scope | str:
+def _described_elsewhere(all_: Candidates) -> Scope:
     """Choose a channel with the subdir of another one's artifact, which it does not hold."""
     folder, channels = all_.workspace.place.folder, all_.selection.channels
     for channel in channels:
         for artifact in all_.sizes:
             subdir = channel / artifact.path.parent.name
             named = subdir / artifact.path.name
-            if artifact.channel == channel or (folder / named).exists():
-                continue
-            if (folder / subdir / REPODATA).is_file():
+            is_there = artifact.channel == channel or (folder / named).exists()
+            if not is_there and (folder / subdir / REPODATA).is_file():
                 subdirs = tuple(sorted({subdir, channel / NOARCH}))
                 return Scope(
                     broken=artifact, named=named, artifacts=(), channels=(channel,), subdirs=subdirs
                 )
     if len(channels) == 1:
-        return "the mirror is one channel"
-    return "no two channels of the mirror have a subdir in common"
+        raise NotApplicable("the mirror is one channel")
+    raise NotApplicable("no two channels of the mirror have a subdir in common")
 
 
-def _beside_noarch(all_: Candidates) -> Scope | str:
-    found = next((each for each in all_.sizes if each.path.parent.name != NOARCH), None)
-    if found is None:
-        return "there is no subdir but noarch"
+def _beside_noarch(all_: Candidates) -> Scope:
+    found = all_.first(
+        lambda each: each.path.parent.name != NOARCH, "there is no subdir but noarch"
+    )
     return _scope(found, named=found.path.with_name(REPODATA), other=found.channel / NOARCH)
 
 
-def _packed(all_: Candidates) -> Scope | str:
+def _packed(all_: Candidates) -> Scope:
     smallest = next(iter(all_.sizes))
     return _scope(smallest, named=smallest.path.with_name(REPODATA_ZST))
 
 
-def _needed(all_: Candidates) -> Scope | str:
-    return _pair(all_, lambda _, needed: needed)
-
-
-def _needy(all_: Candidates) -> Scope | str:
-    return _pair(all_, lambda needy, _: needy)
-
-
-def _pair(all_: Candidates, choose: Callable[[Artifact, Artifact], Artifact]) -> Scope | str:
-    """Choose in the smallest environment in which one artifact needs another."""
+def _pair(all_: Candidates) -> tuple[Scope, Scope]:
+    """Choose an artifact and what it needs, in the smallest environment where there are such."""
     selection = all_.selection
     artifacts = {each.path: each for each in selection.artifacts}
     places = [(len(rows.packages), place, rows) for place, _, rows in places_of(selection)]
@@ -174,49 +209,44 @@ def _pair(all_: Candidates, choose: Callable[[Artifact, Artifact], Artifact]) ->
                 name = _PLAIN.fullmatch(spec)
                 needed = None if name is None else by_name.get(name[1].lower())
                 if needed is not None and needed is not needy:
-                    return _scope(choose(needy, needed), mine, place=place)
-    return "no environment without source packages has an artifact that another one needs"
+                    return _scope(needy, mine, place=place), _scope(needed, mine, place=place)
+    reason = "no environment without source packages has an artifact that another one needs"
+    raise NotApplicable(reason)
 
 
-def _required(all_: Candidates) -> Scope | str:
+def _required(all_: Candidates) -> Scope:
     """Choose what the manifest itself asks for, in the smallest environment there is."""
-    workspace, selection = all_.workspace, all_.selection
-    plans = plan_solves(selection, workspace.manifest, workspace.root)
+    workspace = all_.workspace
+    plans = plan_solves(all_.selection, workspace.manifest, workspace.root)
     jobs = [each for each in plans if isinstance(each, SolveJob)]
     for job in sorted(jobs, key=lambda each: (len(each.locked), each.place)):
         names = {spec_name(spec) for spec, _ in job.wanted}
         artifacts = tuple(each for each in all_.sizes if each.path in job.locked)
         for artifact in artifacts:
             if artifact.name.lower() in names:
+                subdirs = sorted({job.subdir, NOARCH})
                 return _scope(
                     artifact,
                     artifacts,
                     channels=tuple(sorted(job.folders)),
-                    subdirs=tuple(
-                        folder / each
-                        for folder in job.folders
-                        for each in sorted({job.subdir, NOARCH})
-                    ),
+                    subdirs=tuple(folder / each for folder in job.folders for each in subdirs),
                     place=job.place,
                     marker=artifact.name,
                 )
-    return "no environment has an artifact that the manifest asks for by name"
+    raise NotApplicable("no environment has an artifact that the manifest asks for by name")
 
 
-def _noarch(all_: Candidates) -> Scope | str:
-    found = next((each for each in all_.sizes if each.path.parent.name == NOARCH), None)
-    if found is None:
-        return "there is no noarch artifact"
+def _noarch(all_: Candidates) -> Scope:
+    found = all_.first(lambda each: each.path.parent.name == NOARCH, "there is no noarch artifact")
     return _scope(found, subdirs=(), other=found.channel / all_.subdir)
 
 
-def _installed_noarch(all_: Candidates) -> Scope | str:
+def _installed_noarch(all_: Candidates) -> Scope:
     """Choose one that is installed here, and the python that it may not do without.
 
     Those known to need none come first.
     """
-    if isinstance(_noarch(all_), str):
-        return _noarch(all_)
+    _noarch(all_)
     for place, _, rows in places_of(all_.selection):
         if rows.platform.subdir != all_.subdir:
             continue
@@ -232,7 +262,7 @@ def _installed_noarch(all_: Candidates) -> Scope | str:
                 marker=found.path.name,
                 other=found.channel / all_.subdir,
             )
-    return f"no environment for {all_.subdir} has a noarch artifact"
+    raise NotApplicable(f"no environment for {all_.subdir} has a noarch artifact")
 
 
 def _needs_python(artifact: Artifact) -> bool:
@@ -303,10 +333,9 @@ def _add_record(copy: Copy, scope: Scope) -> None:
 
 def _copy_index(copy: Copy, scope: Scope) -> None:
     """Put the whole index of a channel's `noarch` into another subdir of it."""
-    origin = copy.folder / scope.other
-    for file in (*origin.glob("repodata*"), *(origin / SHARDS).glob(f"*{SHARD_END}")):
-        path = PurePosixPath(file.relative_to(origin).as_posix())
-        copy.write(scope.named.parent / path, file.read_bytes())
+    for path, _ in files_below(copy.folder / scope.other):
+        if path.name.startswith("repodata") or path.name.endswith(SHARD_END):
+            copy.write(scope.named.parent / path, copy.read(scope.other / path))
 
 
 def _pack_earlier(copy: Copy, scope: Scope) -> None:
@@ -330,8 +359,8 @@ MUTATIONS: Final = (
     ),
     Mutation("repodata.json of another subdir", Level.INDEX, _beside_noarch, _copy_index),
     Mutation("zst older than json", Level.INDEX, _packed, _pack_earlier),
-    Mutation("record missing", Level.CLOSURE, _needed, _drop_record),
-    Mutation("depends altered", Level.CLOSURE, _needy, _alter_depends),
+    Mutation("record missing", Level.CLOSURE, lambda all_: _pair(all_)[1], _drop_record),
+    Mutation("depends altered", Level.CLOSURE, lambda all_: _pair(all_)[0], _alter_depends),
     Mutation("record missing", Level.SOLVE, _required, _drop_all_records),
     Mutation("needed noarch moved away", Level.FILES, _noarch, _move),
     Mutation("needed noarch moved away", Level.INSTALL, _installed_noarch, _move),
@@ -388,36 +417,26 @@ def narrowed(selection: Selection, scope: Scope) -> Selection:
     paths = frozenset(each.path for each in scope.artifacts)
     environments = []
     for environment in selection.environments:
-        platforms = tuple(
-            rows
-            for each in environment.platforms
-            if scope.place in {None, Place(environment.name, each.platform.name)}
-            for rows in [_narrowed_rows(selection, each, paths)]
-            if rows.packages or rows.build_packages
-        )
+        platforms = []
+        for rows in environment.platforms:
+            packages, build_packages = (
+                tuple(each for each in some if path_of(selection.layout, each) in paths)
+                for some in (rows.packages, rows.build_packages)
+            )
+            is_shown = scope.place in {None, Place(environment.name, rows.platform.name)}
+            if is_shown and (packages or build_packages):
+                no_sources: Any = dict.fromkeys(("build_sets", "unmirrorable", "sources"), ())
+                platforms.append(
+                    dataclasses.replace(
+                        rows, packages=packages, build_packages=build_packages, **no_sources
+                    )
+                )
         if platforms:
-            environments.append(dataclasses.replace(environment, platforms=platforms))
+            environments.append(dataclasses.replace(environment, platforms=tuple(platforms)))
     return dataclasses.replace(
         selection,
         environments=tuple(environments),
         artifacts=scope.artifacts,
         channels=scope.channels,
         excluded=(),
-    )
-
-
-def _narrowed_rows(
-    selection: Selection, rows: PlatformPackages, paths: frozenset[PurePosixPath]
-) -> PlatformPackages:
-    packages, build_packages = (
-        tuple(each for each in some if path_of(selection.layout, each) in paths)
-        for some in (rows.packages, rows.build_packages)
-    )
-    return dataclasses.replace(
-        rows,
-        packages=packages,
-        build_packages=build_packages,
-        build_sets=(),
-        unmirrorable=(),
-        sources=(),
     )

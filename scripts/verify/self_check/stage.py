@@ -9,29 +9,39 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import shutil
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Final
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
 
+from scripts.channel.digest_cache import Fingerprint
+from scripts.channel.inventory import files_below
 from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import ChannelPlace
 from scripts.core.console import Console, Verbosity
 from scripts.core.errors import ExitCode, Problem, usage_error
-from scripts.core.report import Json, Report
+from scripts.core.files import hash_file
+from scripts.core.report import Report
 from scripts.lock.select import Selection
 from scripts.verify.findings import Client
-from scripts.verify.install.rattler import this_subdir
-from scripts.verify.self_check.copy import Copy, read_state
-from scripts.verify.self_check.mutations import MUTATIONS, Candidates, Mutation, Scope, narrowed
+from scripts.verify.install.stage import this_subdir
+from scripts.verify.self_check.mutations import (
+    MUTATIONS,
+    Candidates,
+    Copy,
+    Mutation,
+    NotApplicable,
+    Scope,
+    narrowed,
+)
 from scripts.verify.stage import VerifyOptions, verify
 from scripts.workspace.workspace import Workspace
 
 _SHOWN: Final = 5  # findings that a problem tells
-_MARKS: Final = {True: "✓", False: "✗"}
-
-# A mutation, what is broken or why nothing can be, and what is wrong if it was not noticed.
-_Outcome = tuple[Mutation, Scope | str, Problem | None]
+_MARKS: Final = {True: "✓", False: "✗", None: "–"}  # noqa: RUF001
 
 
 def self_check(workspace: Workspace, selection: Selection, console: Console) -> Report:
@@ -48,23 +58,48 @@ def self_check(workspace: Workspace, selection: Selection, console: Console) -> 
         subdir=this_subdir(),
     )
     console.note("self-check: reading the channel, to compare it afterwards")
-    before = read_state(folder)
-    outcomes: list[_Outcome] = []
+    before = _read_state(folder)
+    rows: list[dict[str, Any]] = []
+    problems: list[Problem] = []
     try:
         for mutation in MUTATIONS:
-            scope = mutation.choose(candidates)
-            problem = None
-            if isinstance(scope, Scope):
+            row: dict[str, Any] = {"way": mutation.title, "level": mutation.level.value}
+            row |= {"noticed": None, "named": None, "reason": None}
+            try:
+                scope = mutation.choose(candidates)
+            except NotApplicable as error:
+                row["reason"] = str(error)
+            else:
                 shutil.rmtree(scratch, ignore_errors=True)  # of the last one, or a killed run
                 console.note(f"self-check: {mutation.title} ({mutation.level})")
-                problem = _try(workspace, selection, mutation, scope)
-            outcomes.append((mutation, scope, problem))
+                found = _try(workspace, selection, mutation, scope)
+                row |= {"noticed": not found, "named": str(scope.named)}
+                problems += found
+            rows.append(row)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    after = read_state(folder)
+    after = _read_state(folder)
     paths = sorted(before.keys() | after.keys())
     changed = [str(each) for each in paths if before.get(each) != after.get(each)]
-    return _report(outcomes, changed, len(before))
+    message = "this file of the channel itself changed during the self-check"
+    code, help_ = ExitCode.FINDINGS, "pixi run verify"
+    problems += [Problem(subject=x, message=message, code=code, help=help_) for x in changed]
+    return Report(
+        lines=tuple(_lines(rows, len(before), is_same=not changed)),
+        data={"self-check": rows, "changed": changed},
+        problems=tuple(problems),
+    )
+
+
+def _read_state(folder: Path) -> Mapping[PurePosixPath, tuple[Fingerprint, str]]:
+    """Read all files of a channel: what they look like, and their sha256.
+
+    A time of change alone can be set back.
+    """
+    found = {x: Fingerprint.of(y) for x, y in files_below(folder) if stat.S_ISREG(y.st_mode)}
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        digests = pool.map(lambda path: hash_file(folder / path, "sha256"), found)
+        return {path: (found[path], each) for path, each in zip(found, digests, strict=True)}
 
 
 def _sizes(workspace: Workspace, selection: Selection) -> dict[Artifact, int]:
@@ -79,46 +114,47 @@ def _sizes(workspace: Workspace, selection: Selection) -> dict[Artifact, int]:
     sizes = {each: file.stat().st_size for each, file in files.items() if file.is_file()}
     found = sorted((size, each.path, each) for each, size in sizes.items() if size)
     if not found:
-        raise usage_error(
-            subject,
-            "holds no artifact of pixi.lock, so there is nothing to break",
-            help="pixi run mirror",
-        )
+        message = "holds no artifact of pixi.lock, so there is nothing to break"
+        raise usage_error(subject, message, help="pixi run mirror")
     return {each: size for size, _, each in found}
 
 
 def _try(
     workspace: Workspace, selection: Selection, mutation: Mutation, scope: Scope
-) -> Problem | None:
-    """Show a level what it is to look at, whole and then broken; None: it noticed."""
+) -> list[Problem]:
+    """Show a level what it is to look at, whole and then broken; nothing: it noticed."""
     scratch, level = workspace.place.self_check, mutation.level
     copy = Copy(source=workspace.place.folder, folder=scratch / "channel")
+    place = ChannelPlace(folder=copy.folder, root=scratch / "state")
+    copied, shown = dataclasses.replace(workspace, place=place), narrowed(selection, scope)
+    options = VerifyOptions(levels=frozenset({level}), clients=(Client.RATTLER,))
+
+    def look() -> tuple[Problem, ...]:
+        return verify(copied, shown, options, Console(verbosity=Verbosity.QUIET)).problems
+
     with _copying(scratch):
         copy.take((each.path for each in scope.artifacts), scope.subdirs)
-    place = ChannelPlace(folder=copy.folder, root=scratch / "state")
-    copied = dataclasses.replace(workspace, place=place)
-    shown = narrowed(selection, scope)
-    found = _look(copied, shown, mutation)
-    if found:
-        return Problem(
+    found = look()
+    message = f"cannot be broken to see whether {level} notices: it finds fault already"
+    help_ = f"pixi run verify --level {level}"
+    if not found:
+        with _copying(scratch):
+            mutation.damage(copy, scope)
+        found = look()
+        if any(_is_named(each, scope) for each in found):
+            return []
+        message = f"{mutation.title}, in a copy of the channel, and {level} did not name it"
+        help_ = "do not rely on this level; report this as a bug of pixi-mirror"
+    said = [f"{each.subject}: {each.message}" for each in found[:_SHOWN]] or ["nothing"]
+    return [
+        Problem(
             subject=str(scope.named),
-            message=f"cannot be broken to see whether {level} notices: it finds fault already",
+            message=message,
             code=ExitCode.FINDINGS,
-            details=_facts(found),
-            help=f"pixi run verify --level {level}",
+            details=tuple(("finds", each) for each in said),
+            help=help_,
         )
-    with _copying(scratch):
-        mutation.damage(copy, scope)
-    found = _look(copied, shown, mutation)
-    if any(_is_named(each, scope) for each in found):
-        return None
-    return Problem(
-        subject=str(scope.named),
-        message=f"{mutation.title}, in a copy of the channel, and {level} did not name it",
-        code=ExitCode.FINDINGS,
-        details=_facts(found) or (("finds", "nothing"),),
-        help="do not rely on this level; report this as a bug of pixi-mirror",
-    )
+    ]
 
 
 @contextlib.contextmanager
@@ -134,11 +170,6 @@ def _copying(scratch: Path) -> Iterator[None]:
         ) from None
 
 
-def _look(workspace: Workspace, selection: Selection, mutation: Mutation) -> tuple[Problem, ...]:
-    options = VerifyOptions(levels=frozenset({mutation.level}), clients=(Client.RATTLER,))
-    return verify(workspace, selection, options, Console(verbosity=Verbosity.QUIET)).problems
-
-
 def _is_named(problem: Problem, scope: Scope) -> bool:
     """Tell whether a finding names the broken file, or what stands for it."""
     if problem.subject == str(scope.named):
@@ -146,43 +177,15 @@ def _is_named(problem: Problem, scope: Scope) -> bool:
     return scope.marker is not None and any(scope.marker in text for _, text in problem.details)
 
 
-def _facts(found: Sequence[Problem]) -> tuple[tuple[str, str], ...]:
-    return tuple(("finds", f"{each.subject}: {each.message}") for each in found[:_SHOWN])
-
-
-def _report(outcomes: Sequence[_Outcome], changed: Sequence[str], files: int) -> Report:
+def _lines(rows: Sequence[Mapping[str, Any]], files: int, *, is_same: bool) -> Iterator[str]:
     """Say what came of each, in columns: `self-check  artifact cut  files ✓ noarch/lib.conda`."""
-    title = max(len(each.title) for each in MUTATIONS)
-    level = max(len(each.level) for each in MUTATIONS)
-    lines, rows = [], []
-    for mutation, scope, problem in outcomes:
-        start = f"self-check  {mutation.title.ljust(title)}  {mutation.level.ljust(level)}"
-        row: dict[str, Json] = {"way": mutation.title, "level": mutation.level.value}
-        if isinstance(scope, str):
-            lines.append(f"{start} – {scope}")  # noqa: RUF001
-            rows.append({**row, "noticed": None, "named": None, "reason": scope})
-        else:
-            noticed, named = problem is None, str(scope.named)
-            lines.append(f"{start} {_MARKS[noticed]} {named}")
-            rows.append({**row, "noticed": noticed, "named": named, "reason": None})
-    problems = [problem for _, _, problem in outcomes if problem is not None]
-    problems += [
-        Problem(
-            subject=path,
-            message="this file of the channel itself changed during the self-check",
-            code=ExitCode.FINDINGS,
-            help="pixi run verify",
-        )
-        for path in changed
-    ]
-    tried = sum(isinstance(scope, Scope) for _, scope, _ in outcomes)
-    noticed_count = sum(row["noticed"] is True for row in rows)
-    closing = f"self-check: {noticed_count} of {tried} noticed"
-    if tried < len(outcomes):
-        closing += f", {len(outcomes) - tried} not possible in this channel"
-    closing += f"; the channel itself is as it was, every byte of its {files} files"
-    return Report(
-        lines=(*lines, *(() if changed else (closing,))),
-        data={"self-check": rows, "changed": list(changed)},
-        problems=tuple(problems),
-    )
+    title, level = (max(len(row[key]) for row in rows) for key in ("way", "level"))
+    for row in rows:
+        what = f"{row['way'].ljust(title)}  {row['level'].ljust(level)}"
+        yield f"self-check  {what} {_MARKS[row['noticed']]} {row['named'] or row['reason']}"
+    if is_same:
+        tried = [row["noticed"] for row in rows if row["noticed"] is not None]
+        closing = f"self-check: {sum(tried)} of {len(tried)} noticed"
+        if len(tried) < len(rows):
+            closing += f", {len(rows) - len(tried)} not possible in this channel"
+        yield f"{closing}; the channel itself is as it was, every byte of its {files} files"

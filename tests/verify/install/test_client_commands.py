@@ -10,10 +10,13 @@ from scripts.core.artifact import Artifact, conda_artifact
 from scripts.core.file_name import FileName
 from scripts.core.record import Record
 from scripts.verify.findings import Client, Place
-from scripts.verify.install.conda import create_command, render_specs
-from scripts.verify.install.pixi import render_offline_manifest
+from scripts.verify.install.clients import (
+    create_command,
+    render_offline_manifest,
+    render_specs,
+    skip_reason,
+)
 from scripts.verify.install.plan import InstallJob
-from scripts.verify.install.stage import skip_reason
 from scripts.workspace.settings import Kind
 
 FOLDER = Path(Path.cwd().anchor) / "a mirror"

@@ -261,7 +261,7 @@ def _program(folder: Path, name: str, text: str) -> None:
 
 def test_clients_are_those_on_path(tmp_path: Path) -> None:
     def found(wanted: tuple[Client, ...] | None, environ: dict[str, str]) -> list[Client]:
-        return [client for client, _ in find_programs(wanted, environ).paths]
+        return list(find_programs(wanted, environ))
 
     nothing = {"PATH": str(tmp_path)}
     assert found(None, nothing) == [Client.RATTLER]

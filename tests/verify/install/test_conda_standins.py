@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.verify.install.conda import find_micromamba
+from scripts.verify.install.clients import find_micromamba
 from scripts.verify.install.sandbox import sandbox
 from tests.support.conda_standin import standin
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows
@@ -113,7 +113,7 @@ def test_conda_crashes_when_its_work_is_done(
     """Its solver's library may crash as the interpreter ends: what was installed is judged."""
     standin(tmp_path / "bin", "conda", monkeypatch, "crashing")
     if work == "not done":
-        monkeypatch.setattr("scripts.verify.install.conda._is_whole", lambda *_: False)
+        monkeypatch.setattr("scripts.verify.install.clients._is_whole", lambda *_: False)
     assert world.verify(*INSTALL, "conda") == int(work == "not done")
     assert capsys.readouterr().err == (
         f"error: small/{here()}: conda cannot install it from the channel alone\n"

@@ -19,7 +19,7 @@ from scripts.lock.model import (
     Unmirrorable,
 )
 from scripts.lock.select import select
-from scripts.verify.install.pixi import NoMirrorError, mirrors_for, render_config
+from scripts.verify.install.clients import NoMirrorError, mirrors_for, render_config
 from scripts.verify.install.plan import InstallJob, overrides_of, plan_installs
 from scripts.verify.virtual_packages import virtual_packages
 from scripts.workspace.parse import parse_manifest

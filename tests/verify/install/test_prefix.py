@@ -14,14 +14,11 @@ from scripts.lock.read import read_lock
 from scripts.lock.select import select
 from scripts.verify.install.prefix import (
     FILES,
-    INDEX,
     PATHS,
-    PackageFile,
     check_prefix,
     installed_path,
-    interpreter_of,
-    is_noarch_python,
     package_files,
+    python_folders,
 )
 from scripts.workspace.settings import Settings
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
@@ -121,8 +118,9 @@ def test_noarch_python(tmp_path: Path) -> None:
         noarch="python",
         files=(("site-packages/m.py", b"a"), ("python-scripts/m", b"b"), ("share/m", b"a")),
     )
-    artifacts = _artifacts(tmp_path, python, package)
-    prefix = _install(tmp_path / "prefix", python, package)
+    generic = TinyPackage(name="g", noarch="generic", files=(("site-packages/g.py", b"a"),))
+    artifacts = _artifacts(tmp_path, python, package, generic)
+    prefix = _install(tmp_path / "prefix", python, package, generic)
     (problem,) = _check(prefix, tmp_path, artifacts)
     assert problem.details == (
         ("missing", "lib/python3.12/site-packages/m.py"),
@@ -154,7 +152,7 @@ def test_an_unreadable_artifact(tmp_path: Path) -> None:
 
 def test_entries_of_paths_json() -> None:
     entries = [
-        {"_path": "a", "path_type": "hardlink", "sha256": "AB"},
+        {"_path": "a", "path_type": "hardlink", "sha256": "AB", "size_in_bytes": 2},
         {"_path": "b", "path_type": "hardlink", "sha256": "cd", "prefix_placeholder": "/p"},
         {"_path": "c", "path_type": "softlink", "sha256": "ef"},
         {"_path": "d", "path_type": "directory"},
@@ -162,17 +160,17 @@ def test_entries_of_paths_json() -> None:
     ]
     info = {PATHS: json.dumps({"paths": entries}).encode(), FILES: b"not asked\n"}
     assert list(package_files(info)) == [
-        PackageFile(path="a", sha256="ab"),
-        PackageFile(path="b", sha256=None),
-        PackageFile(path="c", sha256=None),
-        PackageFile(path="e", sha256=None),
+        ("a", "ab", 2),
+        ("b", None, 0),
+        ("c", None, 0),
+        ("e", None, 0),
     ]
 
 
 def test_artifacts_older_than_paths_json() -> None:
     assert list(package_files({FILES: b"bin/a\n\nshare/b\r\n"})) == [
-        PackageFile(path="bin/a", sha256=None),
-        PackageFile(path="share/b", sha256=None),
+        ("bin/a", None, 0),
+        ("share/b", None, 0),
     ]
 
 
@@ -182,20 +180,14 @@ def test_damaged_lists(text: str) -> None:
         list(package_files({PATHS: text.encode()}))
 
 
-def test_what_is_noarch_python() -> None:
-    assert is_noarch_python({INDEX: b'{"noarch": "python"}'})
-    assert not is_noarch_python({INDEX: b'{"noarch": "generic"}'})
-    assert not is_noarch_python({})
-
-
 def test_where_python_looks(tmp_path: Path) -> None:
     python = TinyPackage(name="python", version="3.13.1", subdir="linux-64")
     (artifact,) = _artifacts(tmp_path, python)
-    unix, windows = (interpreter_of(artifact.record, each) for each in ("linux-64", "win-64"))
+    unix, windows = (python_folders(artifact.record, each) for each in ("linux-64", "win-64"))
     assert installed_path("site-packages/x", unix) == "lib/python3.13/site-packages/x"
     assert installed_path("site-packages/x", windows) == "Lib/site-packages/x"
     assert installed_path("python-scripts/x", windows) == "Scripts/x"
-    assert installed_path("site-packages/x", None) == "site-packages/x"
+    assert installed_path("site-packages/x", {}) == "site-packages/x"
     assert artifact.path == PurePosixPath("linux-64/python-1.0-0.conda").with_name(
         "python-3.13.1-0.conda"
     )

@@ -11,9 +11,8 @@ import pytest
 
 from scripts.core.file_lock import exclusive
 from scripts.verify.findings import Level, LevelResult
-from scripts.verify.install.attempt import InstallResult
-from scripts.verify.self_check.copy import Copy
-from scripts.verify.self_check.mutations import MUTATIONS, Candidates, Mutation, Scope
+from scripts.verify.install.stage import InstallResult
+from scripts.verify.self_check.mutations import MUTATIONS, Candidates, Copy, Mutation, Scope
 from tasks import verify
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
 from tests.support.mirrors import CHANNEL, make_mirror
@@ -167,13 +166,11 @@ def _scope(world: World, mutation: Mutation) -> Scope:
         each: (mirror.folder / each.path).stat().st_size for each in mirror.selection.artifacts
     }
     ordered = dict(sorted(sizes.items(), key=lambda pair: pair[1]))
-    found = mutation.choose(
+    return mutation.choose(
         Candidates(
             workspace=mirror.workspace, selection=mirror.selection, sizes=ordered, subdir=here()
         )
     )
-    assert isinstance(found, Scope)
-    return found
 
 
 @pytest.mark.parametrize(

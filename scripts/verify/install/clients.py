@@ -1,0 +1,391 @@
+"""Install an environment from the mirror alone, with py-rattler, pixi, conda or micromamba.
+
+py-rattler: by the mirror's own records, as most consumers do over HTTP, by the shards; the records
+that `file://` gives must be there too.
+
+pixi: led to the mirror by `[mirrors]`, with the workspace's own manifest and lock, so that it asks
+for upstream's URLs. And `--offline`, from `file://` channels alone, with a manifest that requires
+just the locked packages; that the requirements alone lead there is what the level `solve` proves.
+
+conda, micromamba: by the command that the README documents. It names what the manifest asks for;
+beside that stand all locked packages, each with its version, build and channel, since the channel
+may hold other answers, too. conda takes its records from `repodata.json.zst` where a channel has
+one, from `file://` as well; the other clients take them from `repodata.json`. That both say the
+same is the level `index`. Offline, micromamba reads the index of a `file://` channel all the same
+(libmamba, subdir_index.cpp: what is local is never taken from a cache).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Final
+from urllib.parse import urlsplit
+
+from scripts.core import served
+from scripts.core.artifact import Artifact
+from scripts.core.channel_url import CUT_BY_CONDA, is_cut_by_conda
+from scripts.core.errors import ExitCode, MirrorError, Problem
+from scripts.core.program import Done, describe_exit, is_crash, stderr_tail
+from scripts.core.rattler_child import RattlerRefusedError, call_rattler
+from scripts.core.report import Json
+from scripts.core.typed_values import toml_string
+from scripts.lock.location import is_path, keeps_path
+from scripts.lock.update import workspace_copy
+from scripts.verify.findings import Client
+from scripts.verify.install.plan import InstallJob
+from scripts.verify.install.sandbox import run_sandboxed, sandbox, sandbox_environment
+from scripts.workspace.settings import Kind
+from scripts.workspace.virtual_packages import is_default
+from scripts.workspace.workspace import Workspace
+
+NAME: Final = "test-offline"
+
+_PIP: Final = re.compile(r"\bpip\b")
+# What Python says when a library crashes while the interpreter ends.
+_CRASHED: Final = b"Fatal Python error:"
+
+# The variables of each program: fresh folders below that of `{0}` for all that it keeps, and
+# against settings that would ask for more than the lock names, or for somebody else.
+_PIXI: Final = {
+    "PIXI_HOME": "{0}/home",
+    "PIXI_CACHE_DIR": "{0}/cache",
+    "RATTLER_CACHE_DIR": "{0}/cache",
+    "PIXI_NO_CONFIG": "1",
+    "NO_COLOR": "1",
+    "PIXI_NO_WRAP": "1",
+}
+_VARIABLES: Final = {
+    Client.RATTLER: {},
+    Client.PIXI: _PIXI,
+    Client.PIXI_OFFLINE: _PIXI,
+    Client.CONDA: {
+        "CONDARC": "{0}/home/.condarc",
+        "CONDA_CHANNEL_PRIORITY": "flexible",
+        "CONDA_ENVS_DIRS": "{0}/envs",
+        "CONDA_NOTIFY_OUTDATED_CONDA": "false",
+        "CONDA_NUMBER_CHANNEL_NOTICES": "0",
+        "CONDA_PKGS_DIRS": "{0}/cache",
+        "CONDA_REGISTER_ENVS": "false",
+        "CONDA_REPORT_ERRORS": "false",
+        "CONDA_SHORTCUTS": "false",
+    },
+    Client.MICROMAMBA: {
+        "CONDA_PKGS_DIRS": "{0}/cache",
+        "MAMBA_CHANNEL_PRIORITY": "flexible",
+        "MAMBA_ROOT_PREFIX": "{0}",
+        "MAMBA_SHORTCUTS": "false",
+    },
+}
+
+
+class NoMirrorError(ValueError):
+    """Why pixi cannot install this environment from the mirror, as a sentence's end."""
+
+
+def find_conda(environ: Mapping[str, str]) -> Path | None:
+    """Return the conda program, else None; in a shell of its own it is a function, and here not."""
+    return _find("conda", environ.get("CONDA_EXE"), environ)
+
+
+def find_micromamba(environ: Mapping[str, str]) -> Path | None:
+    """Return the program that its shell functions call, else the one on PATH, else None."""
+    named = environ.get("MAMBA_EXE")  # mamba, the larger program, sets it too
+    is_micromamba = named is not None and Path(named).stem == "micromamba"
+    return _find("micromamba", named if is_micromamba else None, environ)
+
+
+def _find(name: str, named: str | None, environ: Mapping[str, str]) -> Path | None:
+    if named and Path(named).is_file():
+        return Path(named)
+    found = shutil.which(name, path=environ.get("PATH", os.defpath))
+    return None if found is None else Path(found)
+
+
+def skip_reason(job: InstallJob, client: Client, folder: Path) -> str | None:
+    """Say why an environment cannot even be tried, as a sentence's end; None: it can.
+
+    py-rattler takes the mirror's records as they are. pixi asks for all that the lock names; the
+    others solve, so all that the artifacts depend on must be there. `folder` is the channel folder.
+    """
+    if client is Client.PIXI:
+        try:
+            mirrors_for(job)
+        except NoMirrorError as error:
+            return str(error)
+    elif client is not Client.RATTLER and job.missing_source_packages:
+        names = ", ".join(job.missing_source_packages)
+        return f"its packages depend on what is built from source: {names}"
+    elif client is Client.CONDA and any(map(is_cut_by_conda, _channel_urls(job, folder))):
+        return f"the channel {CUT_BY_CONDA}"
+    return None
+
+
+def install_with(
+    client: Client, program: Path, workspace: Workspace, job: InstallJob, scratch: Path
+) -> tuple[Path, tuple[Problem, ...], str | None]:
+    """Install below the empty folder `scratch`; nothing stands in the way (`skip_reason`).
+
+    Returns the prefix, what went wrong, and what a consumer has to do beside the documented
+    command.
+    """
+    folder = workspace.place.folder
+    match client:
+        case Client.RATTLER:
+            return *_by_rattler(job, folder, scratch), None
+        case Client.PIXI:
+            return *_by_pixi(program, workspace, job, scratch), None
+        case Client.PIXI_OFFLINE:
+            return *_by_pixi_offline(program, job, folder, scratch), None
+    prefix, problems = _by_conda(client, program, job, folder, scratch / "documented")
+    if not _fails_for_pip(job, problems):
+        return prefix, problems, None
+    # Only where it fails for pip alone, it is run again with the setting.
+    setting = f"{'CONDA' if client is Client.CONDA else 'MAMBA'}_ADD_PIP_AS_PYTHON_DEPENDENCY"
+    scratch /= "without-pip"
+    prefix, problems = _by_conda(client, program, job, folder, scratch, (setting, "false"))
+    warning = (
+        f"{client} wants pip beside every python, and {job.place} has none: it installs"
+        " only with add_pip_as_python_dependency: false (`pixi add pip`, then `pixi run mirror`)"
+    )
+    return prefix, problems, None if problems else warning
+
+
+def _environment(
+    client: Client, job: InstallJob, scratch: Path, *more: tuple[str, str]
+) -> dict[str, str]:
+    """Return the variables that make the environment's machine, and fresh folders for all."""
+    home = scratch / "home"
+    home.mkdir(parents=True, exist_ok=True)
+    own = {name: text.format(scratch) for name, text in _VARIABLES[client].items()}
+    return sandbox_environment(home, {**dict(job.overrides), **own, **dict(more)})
+
+
+def _outcome(job: InstallJob, client: Client, done: Done) -> tuple[Problem, ...]:
+    """Return what went wrong: it refused, or it is of exit code 4."""
+    if done.returncode == 0:
+        return ()
+    details = stderr_tail(done.stderr if done.stderr.strip() else done.stdout)
+    crash = describe_exit(done.returncode) if is_crash(done.returncode) else None
+    return (_failed(job, client, details, crash),)
+
+
+def _failed(
+    job: InstallJob, client: Client, details: Iterable[tuple[str, str]], crash: str | None = None
+) -> Problem:
+    """Make a failure's problem; `crash`: how one ended that did not come to say yes or no."""
+    subject, message = str(job.place), f"{client.program} cannot install it from the channel alone"
+    code, help_ = ExitCode.FINDINGS, "pixi run verify --level files,index"
+    if crash is not None:
+        subject, message = client.program, f"{crash} while it installed {job.place}"
+        code = ExitCode.PROGRAM
+        help_ = "see to this program, then pixi run verify --level install"
+    return Problem(subject=subject, message=message, code=code, details=tuple(details), help=help_)
+
+
+def _by_rattler(job: InstallJob, folder: Path, scratch: Path) -> tuple[Path, tuple[Problem, ...]]:
+    prefix = scratch / "prefix"
+    by_subdir: dict[PurePosixPath, list[Artifact]] = {}
+    for artifact in job.artifacts:
+        by_subdir.setdefault(artifact.path.parent, []).append(artifact)
+    arguments: dict[str, Json] = {
+        "folder": str(folder),
+        "subdirs": [
+            {
+                "path": str(path),
+                "names": sorted({each.name for each in some}),
+                "files": [each.path.name for each in some],
+            }
+            for path, some in sorted(by_subdir.items())
+        ],
+        "prefix": str(prefix),
+        "cache": str(scratch / "cache"),
+    }
+    environment = _environment(Client.RATTLER, job, scratch)
+    try:
+        missing = call_rattler("install", arguments, environment, sandbox().command)
+        assert isinstance(missing, list)
+        details = tuple(("no record of", str(path)) for path in missing)
+    except RattlerRefusedError as error:
+        details = stderr_tail(str(error))
+    except MirrorError as error:  # it died without an answer
+        (died,) = error.problems
+        return prefix, (_failed(job, Client.RATTLER, died.details, died.message),)
+    return prefix, (_failed(job, Client.RATTLER, details),) if details else ()
+
+
+def _by_pixi(
+    pixi: Path, workspace: Workspace, job: InstallJob, scratch: Path
+) -> tuple[Path, tuple[Problem, ...]]:
+    """Install a copy of the workspace."""
+    prefix, platform = scratch / "prefix", job.manifest_platform
+    with workspace_copy(workspace) as manifest:
+        copied = manifest.parent / ".pixi"
+        copied.mkdir(exist_ok=True)
+        request = {
+            "folder": str(workspace.place.folder),
+            "config": str(copied / "config.toml"),
+            "text": render_config(mirrors_for(job), f"http://127.0.0.1:{served.PORT}"),
+            "command": [
+                *(str(pixi), "install", "--frozen", "--environment", job.place.environment),
+                *(("--platform", platform) if platform is not None else ()),
+                *("--manifest-path", str(manifest)),
+            ],
+        }
+        done = run_sandboxed(
+            [sys.executable, "-I", served.__file__],
+            _environment(Client.PIXI, job, scratch),
+            json.dumps(request).encode(),
+        )
+        if done.returncode == 0:
+            (copied / "envs" / job.place.environment).rename(prefix)
+    return prefix, _outcome(job, Client.PIXI, done)
+
+
+def _by_pixi_offline(
+    pixi: Path, job: InstallJob, folder: Path, scratch: Path
+) -> tuple[Path, tuple[Problem, ...]]:
+    """Install a new workspace: pixi solves for exactly the locked packages, from the repodata."""
+    manifest = scratch / "workspace" / "pixi.toml"
+    manifest.parent.mkdir()
+    manifest.write_text(render_offline_manifest(job, folder), encoding="utf-8")
+    done = run_sandboxed(
+        [str(pixi), "install", "--offline", "--manifest-path", str(manifest)],
+        _environment(Client.PIXI_OFFLINE, job, scratch),
+    )
+    prefix = manifest.parent / ".pixi" / "envs" / "default"
+    return prefix, _outcome(job, Client.PIXI_OFFLINE, done)
+
+
+def _by_conda(
+    client: Client,
+    program: Path,
+    job: InstallJob,
+    folder: Path,
+    scratch: Path,
+    *more: tuple[str, str],
+) -> tuple[Path, tuple[Problem, ...]]:
+    """Run the documented command, with conda or micromamba; `more` are variables."""
+    environment, specs = _environment(client, job, scratch, *more), scratch / "wanted.txt"
+    specs.write_text(render_specs(job, folder), encoding="utf-8")
+    last = "--no-default-packages" if client is Client.CONDA else "--no-rc"
+    done = run_sandboxed([*create_command(program, job, folder, specs), last], environment)
+    prefix = scratch / "envs" / NAME
+    # conda's rattler may crash when the work is done.
+    if _CRASHED in done.stderr and _is_whole(prefix, job):
+        return prefix, ()
+    done.stderr = done.stderr.partition(_CRASHED)[0]
+    return prefix, _outcome(job, client, done)
+
+
+def create_command(program: Path, job: InstallJob, folder: Path, specs: Path) -> Sequence[str]:
+    """Return the command; `folder` is the channel folder, `specs` the file with the specs."""
+    return [
+        *(str(program), "create", "-n", NAME),
+        *(option for url in _channel_urls(job, folder) for option in ("-c", url)),
+        *job.asked,
+        *("--offline", "--override-channels"),
+        *("--yes", "--quiet", "--file", str(specs)),
+    ]
+
+
+def render_specs(job: InstallJob, folder: Path) -> str:
+    """Write the file of specs, one a line: no other build, of no other channel."""
+    text = ""
+    for artifact in job.artifacts:
+        record = artifact.conda_record
+        channel = f"{(folder / artifact.channel).as_uri()}::" if len(job.channels) > 1 else ""
+        text += f"{channel}{record.name}[version='=={record.version}',build='{record.build}']\n"
+    return text
+
+
+def _channel_urls(job: InstallJob, folder: Path) -> list[str]:
+    return [(folder / channel).as_uri() for channel in job.channels]
+
+
+def _is_whole(prefix: Path, job: InstallJob) -> bool:
+    """Tell whether everything was linked."""
+    records = prefix / "conda-meta"
+    return all((records / f"{each.distribution}.json").is_file() for each in job.artifacts)
+
+
+def _fails_for_pip(job: InstallJob, problems: Iterable[Problem]) -> bool:
+    """Tell whether there is a python and no pip, which is what the program complains of.
+
+    conda and mamba require pip of every python: they add it to its record as they read it
+    (conda/core/subdir_data.py), unless their setting `add_pip_as_python_dependency` says false.
+    """
+    names = {artifact.name for artifact in job.artifacts}
+    lacks_pip = "python" in names and "pip" not in names
+    return lacks_pip and any(_PIP.search(text) for each in problems for _, text in each.details)
+
+
+def mirrors_for(job: InstallJob) -> Mapping[str, PurePosixPath]:
+    """Map each upstream URL that an environment's locations begin with to a channel's folder.
+
+    Raises NoMirrorError where pixi would have to build, or to ask somebody else.
+    """
+    if Kind.SOURCE in job.left_out:
+        raise NoMirrorError("it has source packages, which pixi would have to build")
+    if Kind.PYPI in job.left_out:
+        raise NoMirrorError("it has PyPI packages, which are in no conda channel")
+    mirrors: dict[str, PurePosixPath] = {}
+    for artifact in job.artifacts:
+        for url in artifact.urls:
+            if is_path(url) or urlsplit(url).scheme == "file":
+                raise NoMirrorError("its lock names files, which `[mirrors]` cannot replace")
+            if not keeps_path(url, artifact.path):
+                message = f"{artifact.path} is not at the path that the lock's URL ends in"
+                raise NoMirrorError(message)
+            base = channel_prefix(url)
+            if mirrors.setdefault(base, artifact.channel) != artifact.channel:
+                raise NoMirrorError(f"{base} would have to lead to two folders")
+    return mirrors
+
+
+def channel_prefix(url: str) -> str:
+    """Return the channel's part of a URL as pixi compares it: no user, but a token in the path."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rsplit('/', 2)[0]}"
+
+
+def render_config(mirrors: Mapping[str, PurePosixPath], server: str) -> str:
+    """Write pixi's configuration; `server` is the URL at which the channel folder is served."""
+    lines = ["[mirrors]"]
+    for base, channel in sorted(mirrors.items()):
+        target = server if channel == PurePosixPath() else f"{server}/{channel}"
+        lines.append(f"{toml_string(base)} = [{toml_string(target)}]")
+    return "\n".join(lines) + "\n"
+
+
+def render_offline_manifest(job: InstallJob, folder: Path) -> str:
+    """Write a manifest whose channels are the mirror's own; `folder` is the channel folder."""
+    platform = toml_string(job.subdir)
+    if declared := list(_declared(job)):  # the locked platform differs from what pixi assumes
+        platform = f'{{ name = "locked", {", ".join([f"platform = {platform}", *declared])} }}'
+    lines = [
+        "[workspace]",
+        'name = "test-offline"',
+        f"channels = {toml_string(_channel_urls(job, folder))}",
+        f"platforms = [{platform}]",
+        "",
+        "[dependencies]",
+    ]
+    for artifact in job.artifacts:
+        record, channel = artifact.conda_record, (folder / artifact.channel).as_uri()
+        fields = {"version": f"=={record.version}", "build": record.build, "channel": channel}
+        written = ", ".join(f"{key} = {toml_string(value)}" for key, value in fields.items())
+        lines.append(f"{toml_string(record.name)} = {{ {written} }}")
+    return "\n".join(lines) + "\n"
+
+
+def _declared(job: InstallJob) -> Iterator[str]:
+    for package in job.virtual_packages:
+        name, _, value = package.partition("=")
+        if not is_default(package, job.subdir):
+            yield f"{toml_string(name)} = {toml_string(value or '0')}"
