@@ -26,7 +26,6 @@ _NETWORK_TROUBLE = (
 )
 _PYTHON = ("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")
 _VERSION = ".".join(map(str, sys.version_info[:3]))
-_SHOWN = 12  # last lines of a program that failed
 _POLL = 0.1  # seconds until it is asked again whether another run has ended
 
 
@@ -128,13 +127,13 @@ def _call(what: str, command: list[str], lock: int) -> None:
     if done.returncode == 0:
         return
     from scripts.core.errors import ExitCode, MirrorError, Problem
-    from scripts.core.program import describe_exit, last_lines
+    from scripts.core.program import describe_exit, stderr_tail
 
     code, message, help_ = ExitCode.PROGRAM, describe_exit(done.returncode), None
     if any(sign.encode() in done.stdout for sign in _NETWORK_TROUBLE):
         code, message = ExitCode.NETWORK, "the package index could not be reached"
         help_ = "a proxy is set by HTTPS_PROXY, another index by PIP_INDEX_URL; then try again"
-    details = last_lines(done.stdout, _SHOWN)
+    details = stderr_tail(done.stdout)
     raise MirrorError(
         Problem(subject=what, message=message, code=code, details=details, help=help_)
     )

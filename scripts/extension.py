@@ -46,7 +46,7 @@ def _run(arguments: list[str]) -> int:
     if name in {"-h", "--help"}:
         return show_tasks(invocation, _NOTE, ON_WORKSPACES)
     if name in {"-V", "--version"}:
-        from scripts.core.version import version
+        from scripts.core.invocation import version
 
         Console().result(f"{PROGRAM} {version()}")
         return 0

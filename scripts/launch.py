@@ -89,7 +89,8 @@ def exit_code(run: "Callable[[list[str]], int]") -> int:
         return run(sys.argv[1:])
     except (Exception, KeyboardInterrupt) as error:
         from scripts.core.console import Console
-        from scripts.core.errors import ExitCode, MirrorError, exit_code_of, usage_error
+        from scripts.core.errors import ExitCode, MirrorError, usage_error
+        from scripts.core.report import Report
 
         if isinstance(error, KeyboardInterrupt):
             Console().note("interrupted; what was half made is made anew the next time")
@@ -98,9 +99,9 @@ def exit_code(run: "Callable[[list[str]], int]") -> int:
             error = usage_error(str(error.filename), str(error.strerror))
         if not isinstance(error, MirrorError):
             raise
-        for problem in error.problems:
-            Console().problem(problem)
-        return exit_code_of(error.problems)
+        report = Report(problems=error.problems)
+        Console().report(report)
+        return report.exit_code
 
 
 def start(environment: Environment, task: str, options: list[str]) -> int:

@@ -7,9 +7,9 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 
+from scripts.core.channel_paths import Layout
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
-from scripts.core.layout import Layout
 from scripts.core.report import Report
 from scripts.doctor.channels import channel_report
 from scripts.lock.read import read_lock

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from scripts.core.command import run_task, task_parser
-from scripts.core.console import Console
+from scripts.core.console import Console, Verbosity
 from scripts.core.errors import ExitCode, Problem, usage_error
 from scripts.core.report import Report
 
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     theirs = [each for each in arguments if each not in _OURS]
 
     def handler(options: argparse.Namespace, console: Console) -> Report:
-        verbosity = ["-q"] if options.quiet else ["-v"] if options.verbose else []
+        verbosity = {Verbosity.QUIET: ["-q"], Verbosity.VERBOSE: ["-v"]}.get(console.verbosity, [])
         deep = ["--deep"] if options.deep else []
         return _test([*verbosity, *deep, *theirs], oldest=options.oldest, console=console)
 

@@ -132,15 +132,15 @@ def schema() -> Any:
 @pytest.fixture(autouse=True)
 def _documents_are_as_described(monkeypatch: pytest.MonkeyPatch, schema: Any) -> None:
     """Hold every JSON document that a task prints in this process against its schema."""
-    render = console.render_document
+    render = console.render_json
 
-    def checked(task: str, report: Report, exit_code: int) -> dict[str, Json]:
-        document = render(task, report, exit_code)
+    def checked(task: str, report: Report) -> dict[str, Json]:
+        document = render(task, report)
         if task in schema.schema["properties"]["task"]["enum"]:  # not a test's own
             schema.validate(json.loads(json.dumps(document)))
         return document
 
-    monkeypatch.setattr(console, "render_document", checked)
+    monkeypatch.setattr(console, "render_json", checked)
 
 
 @pytest.fixture(autouse=True)

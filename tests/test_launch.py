@@ -308,10 +308,10 @@ def test_an_index_out_of_reach_is_a_network_error(tmp_path: Path) -> None:
 
 
 def test_a_program_that_fails_for_another_reason_shows_its_last_lines() -> None:
-    code = "import sys; [print('line', n) for n in range(14)]; sys.exit(9)"
+    code = "import sys; [print('line', n) for n in range(24)]; sys.exit(9)"
     with pytest.raises(MirrorError) as failed:
         environment._call("pip", [sys.executable, "-c", code], 0)
-    last = "".join(f"\n  said  line {n}" for n in range(2, 14))
+    last = "".join(f"\n  said  line {n}" for n in range(4, 24))
     assert str(failed.value) == f"pip: ended with exit code 9{last}"
     assert exit_code_of(failed.value.problems) == ExitCode.PROGRAM
 

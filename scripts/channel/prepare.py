@@ -129,8 +129,8 @@ def _folded(name: str) -> str:
 
 
 def _folds_case(folder: Path) -> bool:
-    path, descriptor = open_scratch_file(folder / "probe")
-    os.close(descriptor)
+    path, probe = open_scratch_file(folder / "probe")
+    probe.close()
     try:
         return path.with_name(path.name.upper()).exists()
     finally:

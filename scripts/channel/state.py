@@ -18,10 +18,9 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, TypeVar
 
-from scripts.core.channel_paths import WORKSPACES, ChannelPaths
+from scripts.core.channel_paths import WORKSPACES, ChannelPaths, Layout
 from scripts.core.errors import MirrorError, usage_error
 from scripts.core.files import read_regular, remove_folder, unlink, write_atomically
-from scripts.core.layout import Layout
 from scripts.core.record import Digest
 
 _CHANNEL: Final = "channel.json"

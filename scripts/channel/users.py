@@ -25,10 +25,9 @@ from scripts.channel.state import (
     write_channel,
     write_workspace,
 )
-from scripts.core.channel_paths import ChannelPaths
+from scripts.core.channel_paths import FLAT_CHANNEL, ChannelPaths, Layout
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.files import not_readable
-from scripts.core.layout import FLAT_CHANNEL, Layout
 from scripts.lock.model import LockFile
 from scripts.lock.select import Selection, path_of, select
 from scripts.workspace.settings import TABLE

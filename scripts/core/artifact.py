@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
 
-from scripts.core.file_name import EXTENSIONS
 from scripts.core.record import Digest, Record
 
 
@@ -46,8 +45,7 @@ class Artifact:
     @property
     def distribution(self) -> str:
         """The file name without its extension."""
-        name = self.path.name
-        return next((name.removesuffix(end) for end in EXTENSIONS if name.endswith(end)), name)
+        return self.path.name.removesuffix(".conda").removesuffix(".tar.bz2")
 
     @property
     def conda_record(self) -> Record:

@@ -1,9 +1,13 @@
-"""Where working state lives: beside the channel folder, never in it."""
+"""The channel folder: how it is arranged, and where working state lies, beside it."""
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
-from pathlib import Path
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+
+from scripts.core.channel_url import channel_folder
 
 STATE_FOLDER = ".pixi-mirror"
 TOOL_FOLDER = "tool"  # folder below that, where pixi-mirror.pyz unpacks itself: no channel's name
@@ -64,3 +68,32 @@ class ChannelPaths:
 def channel_paths(folder: Path) -> ChannelPaths:
     """Name the state folder of a channel folder: `.pixi-mirror/<its name>` beside it."""
     return ChannelPaths(folder=folder, root=folder.parent / STATE_FOLDER / folder.name)
+
+
+class Layout(StrEnum):
+    """How the channel folder is arranged."""
+
+    FLAT = "flat"
+    """`<subdir>/<file name>`: the channel folder is one conda channel."""
+    BY_CHANNEL = "by-channel"
+    """`<channel>/<subdir>/<file name>`: one conda channel for each upstream channel."""
+
+    @property
+    def other(self) -> Layout:
+        """The one that this one is not."""
+        return Layout.FLAT if self is Layout.BY_CHANNEL else Layout.BY_CHANNEL
+
+
+# The folder of the one channel of a flat mirror: the channel folder itself.
+FLAT_CHANNEL = PurePosixPath()
+
+
+@functools.lru_cache(maxsize=256)  # a lock of thousands of packages has a few channels
+def folder_of_channel(layout: Layout, channel: str | None) -> PurePosixPath:
+    """Return the folder, relative to the channel folder, that stands for an upstream channel.
+
+    A package with no channel at all (a lone archive) goes to `local`.
+    """
+    if layout is Layout.FLAT:
+        return FLAT_CHANNEL
+    return PurePosixPath(channel_folder(channel) if channel else "local")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from scripts.core.console import Console, Verbosity
-from scripts.core.errors import ExitCode, MirrorError, Problem, exit_code_of, usage_error
+from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.invocation import EXTENSION, PROGRAM, as_called, launcher_of
 from scripts.core.report import Report
 
@@ -23,12 +23,9 @@ _TOOLS: Final = frozenset({"jinja2", "msgpack", "requests", "rich", "tomlkit", "
 
 # What is never a bug of ours, wherever it happens; Windows knows no EDQUOT.
 _OF_THE_MACHINE: Final = frozenset(
-    getattr(errno, name)
-    for name in ("ENOSPC", "EDQUOT", "EROFS", "EIO", "EMFILE", "ENFILE")
-    if hasattr(errno, name)
+    getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EROFS", "EIO", "EMFILE", "ENFILE")
 )
 _NO_TEMPORARY_FOLDER: Final = "No usable temporary directory"  # as Python's tempfile says it
-_MEND: Final = "see to it, then run this again"
 
 Handler = Callable[[argparse.Namespace, Console], Report]
 _Word = TypeVar("_Word", bound=StrEnum)
@@ -43,14 +40,24 @@ def task_parser(name: str, description: str) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--manifest-path",
-        type=_path,
+        type=path_of,
         metavar="PATH",
         help="pixi.toml, pyproject.toml or their folder (default: the nearest upward)",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
     verbosity = parser.add_mutually_exclusive_group()
-    verbosity.add_argument("-q", "--quiet", action="store_true", help="print problems only")
-    verbosity.add_argument("-v", "--verbose", action="store_true", help="print every step")
+    for flags, value, help_ in (
+        (("-q", "--quiet"), Verbosity.QUIET, "print problems only"),
+        (("-v", "--verbose"), Verbosity.VERBOSE, "print every step"),
+    ):
+        verbosity.add_argument(
+            *flags,
+            dest="verbosity",
+            action="store_const",
+            const=value,
+            default=Verbosity.NORMAL,
+            help=help_,
+        )
     return parser
 
 
@@ -68,10 +75,10 @@ def words_of(kind: type[_Word]) -> Callable[[str], list[_Word]]:
     return read
 
 
-def folder_of(text: str) -> Path:
-    """Read an option that names a folder: there or not, but one that could be."""
+def path_of(text: str) -> Path:
+    """Read an option that names a path: `--manifest-path "$UNSET"` is not the current folder."""
     if not text.strip() or "\0" in text:
-        raise argparse.ArgumentTypeError("a folder is needed")
+        raise argparse.ArgumentTypeError("a path is needed")
     return Path(text)
 
 
@@ -86,14 +93,7 @@ def run_task(
     # A run is short and keeps most of what it makes: looking for cycles all the time costs a tenth.
     gc.set_threshold(100_000, 50, 1000)
     options = parser.parse_intermixed_args(argv)  # `new DIR -p win-64 PACKAGE` too
-    verbosity = (
-        Verbosity.QUIET
-        if options.quiet
-        else Verbosity.VERBOSE
-        if options.verbose
-        else Verbosity.NORMAL
-    )
-    console = Console(verbosity=verbosity, json_wanted=options.json)
+    console = Console(verbosity=options.verbosity, json_wanted=options.json)
     # SIGTERM ends a run like Ctrl-C: what is whole is kept, children are ended.
     signal.signal(signal.SIGTERM, _interrupt)
     # The system's own is of tasks/__init__.py; one that is ignored (nohup) stays so.
@@ -101,14 +101,11 @@ def run_task(
         signal.signal(signal.SIGINT, _interrupt)
     try:
         report = _outcome(handler, options, console)
-        if console.json_wanted:
-            console.json(name, report, report.exit_code)
-        else:
+        try:
+            console.end(name, report)
+        except MirrorError as error:  # the result could not be written
+            report = Report(problems=error.problems)
             console.report(report)
-    except MirrorError as error:  # the result could not be written
-        for problem in error.problems:
-            console.problem(problem)
-        return exit_code_of(error.problems)
     except KeyboardInterrupt:
         console.note(f"{name}: interrupted; artifacts already placed are kept")
         return ExitCode.INTERRUPTED
@@ -127,23 +124,18 @@ def _interrupt(_number: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _path(text: str) -> Path:
-    if not text.strip():  # `--manifest-path "$UNSET"` must not mean the current folder
-        raise argparse.ArgumentTypeError("a path is needed")
-    return Path(text)
-
-
 def _outcome(handler: Handler, options: argparse.Namespace, console: Console) -> Report:
-    """Call the handler; a MirrorError is a report too."""
+    """Call the handler; a MirrorError is a report too, and so is trouble of this machine."""
     try:
         return handler(options, console)
     except MirrorError as error:
         return Report(problems=error.problems)
     except OSError as error:
-        if not _is_of_the_machine(error):
+        reason = str(error.strerror)
+        if error.errno not in _OF_THE_MACHINE and not reason.startswith(_NO_TEMPORARY_FOLDER):
             raise
-        subject = str(error.filename or "this machine")
-        return Report(problems=usage_error(subject, str(error.strerror), help=_MEND).problems)
+        subject, help_ = str(error.filename or "this machine"), "see to it, then run this again"
+        return Report(problems=usage_error(subject, reason, help=help_).problems)
     except ModuleNotFoundError as error:
         if error.name not in _TOOLS:
             raise
@@ -151,11 +143,8 @@ def _outcome(handler: Handler, options: argparse.Namespace, console: Console) ->
 
 
 def _no_tool(module: str) -> Problem:
-    """Say which of the tools this Python lacks: `python -m tasks.NAME` takes any Python.
-
-    So does `pip install --no-deps`.
-    """
-    is_installed = launcher_of(os.environ) in {EXTENSION, PROGRAM}
+    """Say which of the tools this Python lacks: `python -m tasks.NAME` takes any Python."""
+    is_installed = launcher_of(os.environ) in {EXTENSION, PROGRAM}  # `pip install --no-deps`
     return Problem(
         subject=module,
         message="this Python lacks the module, which the tasks need",
@@ -165,8 +154,3 @@ def _no_tool(module: str) -> Problem:
         if is_installed
         else "./run NAME, or pixi run NAME: both make an environment that has it",
     )
-
-
-def _is_of_the_machine(error: OSError) -> bool:
-    """Tell a disk that is full or cannot be written to, and too many open files, from a bug."""
-    return error.errno in _OF_THE_MACHINE or str(error.strerror).startswith(_NO_TEMPORARY_FOLDER)

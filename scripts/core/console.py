@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import Final, TextIO
 
-from scripts.core.errors import Problem, usage_error
-from scripts.core.group_problems import gathered
+from scripts.core.errors import ExitCode, Problem, usage_error
+from scripts.core.file_name import is_archive_name
 from scripts.core.invocation import as_called
 from scripts.core.redact import printable, redact
 from scripts.core.report import Json, Report
 
 SCHEMA: Final = 1
 """The version of what `--json` prints; docs/json.schema.json describes it."""
+
+# So many problems of one kind are still told one by one.
+_FEW: Final = 3
+_PLURAL: Final = {"is": "are", "has": "have"}
 
 
 class Verbosity(IntEnum):
@@ -63,16 +69,6 @@ class Console:
         if self.verbosity > Verbosity.QUIET:
             _print(f"{_paint('warning:', '33')} {_shown(line)}", sys.stderr)
 
-    def problem(self, problem: Problem) -> None:
-        """Print one problem, on stderr; never hidden."""
-        head, *rest = _shown(str(problem)).splitlines()
-        lines = [f"{_paint('error:', '31')} {head}"]
-        lines += [
-            line.replace("help:", _paint("help:", "36"), 1) if line.startswith("help:") else line
-            for line in rest
-        ]
-        _print("\n".join(lines), sys.stderr)
-
     def bug(self, trace: str) -> None:
         """Print the traceback of a bug of ours and what to do with it, on stderr; never hidden."""
         plea = "this is a bug of pixi-mirror; please report it with the lines above"
@@ -81,40 +77,80 @@ class Console:
     def report(self, report: Report) -> None:
         """Print a whole report for people: its lines, then its problems, equal ones as one.
 
-        With `-v` each problem is told by itself.
+        With `-v` each problem is told by itself. They are on stderr, and never hidden.
         """
         for line in report.lines:
             self.result(line)
         problems = report.problems
         if self.verbosity < Verbosity.VERBOSE:
-            problems = gathered(problems, report.max_shown)
+            problems = group_problems(problems, report.max_shown)
         for problem in problems:
-            self.problem(problem)
+            head, *rest = _shown(str(problem)).splitlines()
+            rest = [re.sub("^help:", _paint("help:", "36"), line) for line in rest]
+            _print("\n".join((f"{_paint('error:', '31')} {head}", *rest)), sys.stderr)
 
-    def json(self, task: str, report: Report, exit_code: int) -> None:
-        """Print the report for programs: one JSON object on stdout, in ASCII for any pipe."""
-        document = render_document(task, report, exit_code)
-        _print(json.dumps(document, indent=2), sys.stdout)
+    def end(self, task: str, report: Report) -> None:
+        """Print the report: for people, or as one JSON object on stdout, in ASCII for any pipe."""
+        if self.json_wanted:
+            _print(json.dumps(render_json(task, report), indent=2), sys.stdout)
+        else:
+            self.report(report)
 
 
-def render_document(task: str, report: Report, exit_code: int) -> dict[str, Json]:
+def render_json(task: str, report: Report) -> dict[str, Json]:
     """Make what `--json` prints: the task's data and its problems, without secrets."""
-    return {
+    document = {
         "schema": SCHEMA,
         "task": task,
-        "exit-code": int(exit_code),
-        **{key: _without_secrets(each) for key, each in report.data.items()},
+        "exit-code": int(report.exit_code),
+        **report.data,
         "problems": [
             {
-                "subject": redact(problem.subject),
-                "message": redact(problem.message),
-                "details": _details(problem),
-                "help": None if problem.help is None else redact(problem.help),
-                "code": int(problem.code),
+                "subject": each.subject,
+                "message": each.message,
+                "details": _details(each),
+                "help": each.help,
+                "code": int(each.code),
             }
-            for problem in report.problems
+            for each in report.problems
         ],
     }
+    return {key: _without_secrets(value) for key, value in document.items()}
+
+
+def group_problems(problems: Sequence[Problem], max_shown: int) -> tuple[Problem, ...]:
+    """Tell problems that differ in no more than their subject and details as one.
+
+    It stands where the first of them stood, with that one's details, and names `max_shown` of them.
+    """
+    kinds: dict[tuple[str, ExitCode, str | None], list[Problem]] = {}
+    for problem in problems:
+        kinds.setdefault((problem.message, problem.code, problem.help), []).append(problem)
+    told: list[Problem] = []
+    for same in kinds.values():
+        told += same if len(same) <= _FEW else [_as_one(same, max(1, max_shown))]
+    return tuple(told)
+
+
+def _as_one(problems: Sequence[Problem], max_shown: int) -> Problem:
+    first, *others = problems
+    rows = [other.subject for other in others[: max_shown - 1]]
+    unnamed = len(others) - len(rows)
+    if unnamed:
+        rows.append(f"and {unnamed} more, which -v shows")
+    noun, message = "times", first.message
+    if all(is_archive_name(each.subject) for each in problems):
+        noun, message = "artifacts", re.sub(r"^(is|has)\b", lambda m: _PLURAL[m[0]], message)
+    return dataclasses.replace(
+        first,
+        subject=f"{len(problems)} {noun}",
+        message=message,
+        details=(
+            ("first", first.subject),
+            *first.details,
+            *zip(("then", *[""] * len(rows)), rows, strict=False),
+        ),
+    )
 
 
 def _shown(text: str) -> str:
@@ -136,11 +172,11 @@ def _without_secrets(value: Json) -> Json:
 
 
 def _details(problem: Problem) -> dict[str, str]:
-    """Give the facts by label; texts under one label become the lines of one text."""
-    details: dict[str, list[str]] = {}
+    """Give the details by label; texts under one label become the lines of one text."""
+    details: dict[str, str] = {}
     for label, text in problem.details:
-        details.setdefault(label, []).append(redact(text))
-    return {label: "\n".join(texts) for label, texts in details.items()}
+        details[label] = f"{details[label]}\n{text}" if label in details else text
+    return details
 
 
 def _print(text: str, stream: TextIO) -> None:
@@ -151,18 +187,14 @@ def _print(text: str, stream: TextIO) -> None:
     try:
         print(text, file=stream, flush=True)
     except OSError as error:
-        _discard(stream)
+        # What is printed from now on vanishes; Python itself flushes the stream at its end.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
         # `pixi run … | head`; EINVAL is how Windows says it
         is_unread = error.errno in {errno.EPIPE, errno.EINVAL}
         if not is_unread and stream is sys.stdout:
             raise usage_error("stdout", f"cannot be written: {error.strerror}") from None
-
-
-def _discard(stream: TextIO) -> None:
-    """Let what is printed from now on vanish; Python itself flushes the stream at its end."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
 
 
 def _paint(text: str, colour: str) -> str:

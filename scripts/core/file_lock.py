@@ -18,16 +18,18 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
     The system lets go of it when the process ends, however it ends, so a killed run leaves
     nothing to clean up. The file itself stays and holds the last holder's process id.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+b", buffering=0)
-    except OSError as error:
-        raise _impossible(what, path, error) from None
-    with file:
+    with contextlib.ExitStack() as stack:
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(path.open("a+b", buffering=0))
             is_mine = try_lock(file.fileno())
-        except OSError as error:  # a file system without locks
-            raise _impossible(what, path, error) from None
+        except OSError as error:  # or a file system without locks
+            raise usage_error(
+                what,
+                f"cannot be kept to one run at a time: {error.strerror}",
+                ("lock file", str(path)),
+                help="set channel-dir to a folder you may write to",
+            ) from None
         if not is_mine:
             raise _at_work(what, path, file)
         with contextlib.suppress(OSError):  # a full disk; the number is but for people
@@ -58,15 +60,6 @@ def _at_work(what: str, path: Path, file: IO[bytes]) -> MirrorError:
         ("process", file.read().decode("ascii", "replace").strip() or "unknown"),
         ("lock file", str(path)),
         help="wait until it has ended, then run this again",
-    )
-
-
-def _impossible(what: str, path: Path, error: OSError) -> MirrorError:
-    return usage_error(
-        what,
-        f"cannot be kept to one run at a time: {error.strerror}",
-        ("lock file", str(path)),
-        help="set channel-dir to a folder you may write to",
     )
 
 

@@ -6,9 +6,9 @@ import contextlib
 import errno
 import hashlib
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import Final
@@ -81,12 +81,12 @@ def naming(path: Path) -> Iterator[None]:
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace a file whole: written beside it under another name, made durable, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part, descriptor = open_scratch_file(path)
+    part, file = open_scratch_file(path)
     try:
-        with naming(path), os.fdopen(descriptor, "wb") as file:
+        with naming(path), file:
             file.write(data)
             file.flush()
-            make_durable(descriptor)
+            make_durable(file.fileno())
             if os.name != "nt":  # still owned, so that nobody clears it
                 replace(part, path)
         if os.name == "nt":  # which renames no open file
@@ -157,23 +157,11 @@ def make_durable(fileno: int) -> None:
     os.fsync(fileno)
 
 
-class _Room(threading.local):
-    """Where a thread reads to: kept, since the system must clear what is asked for anew."""
-
-    def __init__(self) -> None:
-        self.view = memoryview(bytearray(4 * CHUNK))
-
-
-_ROOM: Final = _Room()
-
-
 def hash_file(path: Path, algorithm: str) -> str:
     """Return the hex digest of a file's bytes."""
     with path.open("rb", buffering=0) as file:
-        digest = hashlib.new(algorithm, usedforsecurity=False)
-        while count := file.readinto(_ROOM.view):
-            digest.update(_ROOM.view[:count])
-    return digest.hexdigest()
+        make = partial(hashlib.new, algorithm, usedforsecurity=False)
+        return hashlib.file_digest(file, make).hexdigest()
 
 
 def link_or_copy(source: Path, target: Path) -> None:

@@ -7,11 +7,12 @@ import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
 from scripts.core.errors import ExitCode, MirrorError, Problem
-from scripts.core.redact import redact
+from scripts.core.redact import printable, redact
 
 Done = subprocess.CompletedProcess[bytes]
 
@@ -19,7 +20,7 @@ CANNOT_START: Final = 126  # as a shell ends, and `unshare`
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _VERSION: Final = "--version"
 _VERSION_TIMEOUT: Final = 30  # seconds for its version; a cold start takes a few at most
-_SHOWN: Final = 5  # last lines of a program that does not start
+_SHOWN: Final = 20  # last lines of a program that failed
 
 
 def run_program(
@@ -84,21 +85,28 @@ def timed_out(timeout: float) -> str:
 
 
 def ask_version(
-    program: Path, environment: Mapping[str, str], wrapper: Sequence[str] = (), help: str = ""
+    program: Path,
+    environment: Mapping[str, str],
+    wrapper: Sequence[str] = (),
+    help: str | None = None,
 ) -> str:
     """Return what it prints when asked for its version; `wrapper` goes before its name.
 
     Raises the error of exit code 4 where it does not start, and gives that `help`.
     """
+    said = b""
     try:
         done = run_program(
             [*wrapper, str(program), _VERSION], environment, timeout=_VERSION_TIMEOUT
         )
     except subprocess.TimeoutExpired:
-        raise _broken(program, f"did not end within {_VERSION_TIMEOUT} s", b"", help) from None
-    if done.returncode != 0:
-        raise _broken(program, describe_exit(done.returncode), done.stderr or done.stdout, help)
-    return done.stdout.decode("utf-8", "replace")
+        how = f"did not end within {_VERSION_TIMEOUT} s"
+    else:
+        if done.returncode == 0:
+            return done.stdout.decode("utf-8", "replace")
+        how, said = describe_exit(done.returncode), done.stderr or done.stdout
+    message = f"this program does not start: `{program.stem} {_VERSION}` {how}"
+    raise program_error(program.stem, message, said, ("program", str(program)), help=help)
 
 
 def describe_exit(code: int) -> str:
@@ -116,22 +124,27 @@ def is_crash(code: int) -> bool:
     return code < 0 or code in {CANNOT_START, CANNOT_START + 1}
 
 
-def last_lines(output: bytes, shown: int) -> tuple[tuple[str, str], ...]:
-    """Make the details that tell what a program said last, without blank lines and secrets."""
-    lines = [line for line in output.decode("utf-8", "replace").splitlines() if line.strip()]
-    return tuple(("said", redact(line.rstrip())) for line in lines[-shown:])
+def stderr_tail(output: bytes | str) -> tuple[tuple[str, str], ...]:
+    """Make the details that tell what a program said last; what it repeats, once."""
+    text = output if isinstance(output, str) else output.decode("utf-8", "replace")
+    lines = [line for line, _ in groupby(map(str.rstrip, text.splitlines())) if line]
+    return tuple(("said", redact(printable(line))) for line in lines[-_SHOWN:])
 
 
-def _broken(program: Path, how: str, said: bytes, help: str) -> MirrorError:
+def program_error(
+    subject: str,
+    message: str,
+    output: bytes | str = b"",
+    *details: tuple[str, str],
+    help: str | None = None,
+) -> MirrorError:
+    """Make the error of exit code 4: another program is missing or failed, with its last lines."""
     return MirrorError(
         Problem(
-            subject=program.stem,
-            message=f"this program does not start: `{program.stem} {_VERSION}` {how}",
+            subject=subject,
+            message=message,
             code=ExitCode.PROGRAM,
-            details=(
-                ("program", str(program)),
-                *last_lines(said, _SHOWN),
-            ),
-            help=help or None,
+            details=(*details, *stderr_tail(output)),
+            help=help,
         )
     )

@@ -15,14 +15,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from scripts.core.errors import ExitCode, MirrorError, Problem
-from scripts.core.program import run_program, timed_out
-from scripts.core.redact import redact
+from scripts.core.program import program_error, run_program, timed_out
 from scripts.core.report import Json
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _LONGEST: Final = 2 * 3600.0  # seconds; it ends a download of its own accord after an hour
-_SHOWN: Final = 20  # last lines of the child's stderr that an error shows
 
 
 class RattlerRefusedError(Exception):
@@ -51,39 +48,20 @@ def call_rattler(
             command, environment, input=json.dumps(dict(arguments)).encode(), timeout=timeout
         )
     except subprocess.TimeoutExpired:
-        raise MirrorError(
-            Problem(
-                subject=subject,
-                message=timed_out(timeout),
-                code=ExitCode.PROGRAM,
-                help="see whether this machine, or a disk of it, hangs; then run this again",
-            )
-        ) from None
+        help_ = "see whether this machine, or a disk of it, hangs; then run this again"
+        raise program_error(subject, timed_out(timeout), help=help_) from None
     # Judged by the result, not by the exit code: the work may be done though the exit crashed.
     answer = parse_answer(done.stdout.decode("utf-8", "replace"))
     if "error" in answer:
         raise RattlerRefusedError(answer["error"])
     if "broken" in answer:
-        raise MirrorError(
-            Problem(
-                subject=subject,
-                message=f"cannot be imported: {answer['broken']}",
-                code=ExitCode.PROGRAM,
-                help="install py-rattler into the environment of the tasks anew",
-            )
-        )
+        message = f"cannot be imported: {answer['broken']}"
+        help_ = "install py-rattler into the environment of the tasks anew"
+        raise program_error(subject, message, help=help_)
     if "result" in answer:
         result: Json = answer["result"]
         return result
-    last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-_SHOWN:]
-    raise MirrorError(
-        Problem(
-            subject=subject,
-            message=f"ended with status {done.returncode} and no result",
-            code=ExitCode.PROGRAM,
-            details=tuple(("said", redact(line)) for line in last),
-        )
-    )
+    raise program_error(subject, f"ended with status {done.returncode} and no result", done.stderr)
 
 
 def rank_versions(versions: Iterable[str]) -> Mapping[str, int]:

@@ -13,68 +13,141 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from itertools import groupby
+from pathlib import Path
 from typing import Any, Final
 
-from scripts.core.rattler_closure import prove_closed
-from scripts.core.rattler_matcher import matches
-from scripts.core.rattler_solver import solve
-from scripts.core.rattler_specs import refusals, requirements
-from scripts.core.rattler_types import subdir_type
-from scripts.core.served import raise_loopback, served
+from scripts.core.rattler_solver import (
+    build_string,
+    error_message,
+    load_records,
+    match_spec,
+    prove_closed,
+    refusal,
+    solve,
+    subdir_type,
+)
+from scripts.core.served import served
 
+_ANACONDA: Final = "https://conda.anaconda.org/"
 _LONGEST_DOWNLOAD: Final = 3600  # seconds for one artifact; rattler has no limit of its own
 
 
-def index(arguments: dict[str, Any]) -> None:
+async def index(folder: str) -> None:
     """Index the channel folder `folder`, without `force`: records already there are kept."""
     from rattler.index import index_fs
 
-    asyncio.run(index_fs(arguments["folder"], force=False))
+    await index_fs(Path(folder), force=False)
 
 
-def normalise(arguments: dict[str, Any]) -> dict[str, str]:
+def normalise(specs: list[str]) -> dict[str, str]:
     """Map each text of `specs` to how rattler writes that MatchSpec; itself where it cannot."""
     from rattler import MatchSpec
 
-    result = {}
-    for text in arguments["specs"]:
-        try:
+    result = {text: text for text in specs}
+    for text in result:
+        with contextlib.suppress(Exception):  # it raises many kinds; then it is compared as it is
             result[text] = str(MatchSpec(text))
-        except Exception:  # rattler raises many kinds; such a text is compared as it is
-            result[text] = text
     return result
 
 
-def rank_versions(arguments: dict[str, Any]) -> dict[str, int]:
-    """Map each text of `versions` to its place in conda's order, the lowest 0; equals share one.
+def matches(pairs: list[dict[str, Any]]) -> list[bool | None]:
+    """Tell for each of `pairs` whether `record` meets the MatchSpec `spec`, read leniently.
+
+    What rattler leaves aside (fn, url, subdir, channel) is for the caller to compare. None where
+    this rattler cannot say: it does not understand the spec, or keeps no `flags`.
+    """
+    return [_matches(**pair) for pair in pairs]
+
+
+def _matches(spec: str, record: dict[str, Any]) -> bool | None:
+    from rattler import PackageRecord
+
+    later = {key: record.pop(key) for key in ("track_features", "flags") if key in record}
+    for digest in ("sha256", "md5"):
+        record[digest] = record[digest] and bytes.fromhex(record[digest])
+    try:
+        made = PackageRecord(**{**record, "build": build_string(record["build"])})
+        if "flags=" in spec and not hasattr(made, "flags"):
+            return None
+        for key, value in later.items():
+            if hasattr(made, key):
+                setattr(made, key, value)
+        return bool(match_spec(spec).matches(made))
+    except Exception:  # of many kinds; that nothing was compared is what counts
+        return None
+
+
+def requirements(specs: list[str]) -> list[dict[str, Any]]:
+    """Read each text of `specs` leniently, as `pixi add` does.
+
+    Returns for each, in order, its `name` and its `fields` as pixi's manifest has them, or what is
+    `refused`: why it is no MatchSpec, or that these fields do not say all that it says.
+    """
+    return [_requirement(text) for text in specs]
+
+
+def _requirement(text: str) -> dict[str, Any]:
+    try:
+        spec = match_spec(text)
+    except Exception as error:  # of many kinds; what it says is the answer
+        return {"refused": error_message(error)}
+    name, fields = spec.name.normalized, {}
+    # What a manifest calls a field, what stands in brackets, and what rattler has.
+    for key, word, value in (
+        ("version", "version", spec.version),
+        ("build", "build", spec.build),
+        ("build-number", "build_number", spec.build_number),
+        ("file-name", "fn", spec.file_name),
+        ("subdir", "subdir", spec.subdir),
+        ("md5", "md5", spec.md5 and spec.md5.hex()),
+        ("sha256", "sha256", spec.sha256 and spec.sha256.hex()),
+        ("channel", "channel", spec.channel and spec.channel.base_url.removeprefix(_ANACONDA)),
+    ):
+        if value:
+            fields[key] = word, str(value).rstrip("/")
+    items = ", ".join(f'{word}="{value}"' for word, value in fields.values())
+    if str(match_spec(f"{name}[{items}]" if items else name)) != str(spec):
+        return {"refused": "it says more than can be written here"}
+    return {"name": name, "fields": {key: value for key, (_, value) in fields.items()}}
+
+
+def refusals(specs: list[str], versions: list[str]) -> dict[str, dict[str, str]]:
+    """Say of `specs`, read leniently, and of `versions` which are none, and why."""
+    from rattler import Version
+
+    return {
+        key: {text: why for text in texts if (why := refusal(read, text)) is not None}
+        for key, texts, read in (("specs", specs, match_spec), ("versions", versions, Version))
+    }
+
+
+def rank_versions(versions: list[str]) -> dict[str, int]:
+    """Map each text to its place in conda's order, the lowest 0; equals share one.
 
     What is no version has no place.
     """
     from rattler import Version
 
-    versions = {}
-    for text in arguments["versions"]:
+    known = {}
+    for text in versions:
         with contextlib.suppress(Exception):  # it raises many kinds
-            versions[text] = Version(text)
-    ranks: dict[str, int] = {}
-    last = None
-    for text in sorted(versions, key=versions.__getitem__):
-        is_equal = last is not None and versions[text] == versions[last]
-        ranks[text] = 0 if last is None else ranks[last] + (not is_equal)
-        last = text
-    return ranks
+            known[text] = Version(text)
+    ordered = groupby(sorted(known, key=known.__getitem__), key=known.__getitem__)
+    return {text: rank for rank, (_, equals) in enumerate(ordered) for text in equals}
 
 
-def download(arguments: dict[str, Any]) -> None:
+async def download(
+    *, tls_no_verify: bool, tls_root_certs: str, s3_options: list[list[Any]]
+) -> None:
     """Download what each line of stdin names, `{"url": …, "path": …}`, over the file `path`.
 
     With rattler's client, its credentials and transports, side by side, until stdin ends. Each is
     answered by a line of its own, as in `main`, that has the `path` beside the result.
     """
-    asyncio.run(_download_all(_client(arguments)))
-
-
-async def _download_all(client: Any) -> None:
+    client = _client(
+        tls_no_verify=tls_no_verify, tls_root_certs=tls_root_certs, s3_options=s3_options
+    )
     loop = asyncio.get_running_loop()
     under_way: set[asyncio.Task[None]] = set()
     while line := await loop.run_in_executor(None, sys.stdin.buffer.readline):
@@ -84,52 +157,42 @@ async def _download_all(client: Any) -> None:
 
 
 async def _download(client: Any, url: str, path: str) -> None:
-    from pathlib import Path
-
     from rattler.package_streaming import download_to_path
 
     answer: dict[str, Any] = {"result": None, "path": path}
     try:
         await download_to_path(client, url, Path(path))
     except Exception as error:  # passed on to the parent, which decides
-        answer = {"error": str(error) or type(error).__name__, "path": path}
+        answer = {"error": error_message(error), "path": path}
     _say(answer)
 
 
-def current_platform(_arguments: dict[str, Any]) -> str:
+def current_platform() -> str:
     """Return the subdir of this machine."""
     return str(subdir_type().current())
 
 
-def create(arguments: dict[str, Any]) -> list[str]:
+async def create(channel: str, specs: list[str], prefix: str, cache: str) -> list[str]:
     """Do what `conda create -c CHANNEL SPEC` does for this machine, with fresh caches.
 
-    Of `channel`, a URL, alone; `specs` into `prefix`; `cache` is an empty folder. Returns the file
-    names of what was installed.
+    Of the URL `channel` alone, into `prefix`; `cache` is an empty folder. Returns the file names
+    of what was installed.
     """
-    return asyncio.run(_create(arguments))
-
-
-async def _create(arguments: dict[str, Any]) -> list[str]:
-    from pathlib import Path
-
-    from rattler import Gateway, VirtualPackage, install
-    from rattler import solve as solve_specs
+    from rattler import Gateway, VirtualPackage, install, solve
 
     subdir = subdir_type()
-    cache = Path(arguments["cache"])
-    records = await solve_specs(
-        [arguments["channel"]],
-        arguments["specs"],
-        gateway=Gateway(cache_dir=cache / "repodata"),
+    records = await solve(
+        [channel],
+        specs,
+        gateway=Gateway(cache_dir=Path(cache, "repodata")),
         platforms=[subdir.current(), subdir("noarch")],
         virtual_packages=VirtualPackage.detect(),
     )
-    await install(records, arguments["prefix"], cache_dir=cache / "packages", show_progress=False)
+    await install(records, prefix, cache_dir=Path(cache, "packages"), show_progress=False)
     return sorted(record.file_name for record in records)
 
 
-def install(arguments: dict[str, Any]) -> list[str]:
+async def install(folder: str, subdirs: list[dict[str, Any]], prefix: str, cache: str) -> list[str]:
     """Install artifacts of a channel folder into the empty folder `prefix`, `cache` being empty.
 
     `folder` is served on loopback, where the records come from the shards; those of
@@ -137,47 +200,29 @@ def install(arguments: dict[str, Any]) -> list[str]:
     the `path` below `folder`, and the `names` and `files` of the artifacts. Returns what has no
     record, and where; then nothing is installed. Post-link scripts are not run.
     """
-    with contextlib.suppress(OSError):  # rattler will say that it reaches no server
-        raise_loopback()
-    with served(arguments["folder"]) as port:
-        return asyncio.run(_install(arguments, f"http://127.0.0.1:{port}"))
+    from rattler import Gateway, install
 
-
-async def _install(arguments: dict[str, Any], server: str) -> list[str]:
-    from pathlib import Path
-
-    from rattler import Gateway
-    from rattler import install as install_records
-
-    cache = Path(arguments["cache"])
-    gateway = Gateway(cache_dir=cache / "repodata")
+    gateway = Gateway(cache_dir=Path(cache, "repodata"))
     records: list[Any] = []
     missing: list[str] = []
-    for wanted in arguments["subdirs"]:
-        for source, base, found in (
-            ("repodata.json", "file:", _records_of_file(arguments["folder"], wanted)),
-            ("repodata_shards.msgpack.zst", server, await _records_at(gateway, server, wanted)),
-        ):
-            chosen = {each.file_name: each for each in found if each.file_name in wanted["files"]}
-            for name, record in chosen.items():
-                if not record.url.startswith(base):
-                    raise ValueError(f"{name} is not in the channel, but at {record.url}")
-            unknown = sorted(set(wanted["files"]).difference(chosen))
-            missing += [f"{wanted['path']}/{name} in its {source}" for name in unknown]
-        records += chosen.values()
-    if not missing:
-        await install_records(records, arguments["prefix"], cache_dir=cache, show_progress=False)
+    with served(folder) as port:
+        server = f"http://127.0.0.1:{port}"
+        for wanted in subdirs:
+            file = Path(folder, wanted["path"], "repodata.json")
+            for source, base, found in (
+                (file.name, "file:", load_records(file.parent.parent.as_uri(), file)),
+                ("repodata_shards.msgpack.zst", server, await _records_at(gateway, server, wanted)),
+            ):
+                chosen = {x.file_name: x for x in found if x.file_name in wanted["files"]}
+                for name, record in chosen.items():
+                    if not record.url.startswith(base):
+                        raise ValueError(f"{name} is not in the channel, but at {record.url}")
+                unknown = sorted(set(wanted["files"]).difference(chosen))
+                missing += [f"{wanted['path']}/{name} in its {source}" for name in unknown]
+            records += chosen.values()
+        if not missing:
+            await install(records, prefix, cache_dir=Path(cache), show_progress=False)
     return missing
-
-
-def _records_of_file(folder: str, wanted: dict[str, Any]) -> Any:
-    from pathlib import Path
-
-    from rattler import Channel, SparseRepoData
-
-    subdir = Path(folder, wanted["path"])
-    channel = Channel(subdir.parent.as_uri())
-    return SparseRepoData(channel, subdir.name, subdir / "repodata.json").load_all_records()
 
 
 async def _records_at(gateway: Any, server: str, wanted: dict[str, Any]) -> Any:
@@ -192,7 +237,7 @@ async def _records_at(gateway: Any, server: str, wanted: dict[str, Any]) -> Any:
     return [record for some in found for record in some]
 
 
-def _client(arguments: dict[str, Any]) -> Any:
+def _client(*, tls_no_verify: bool, tls_root_certs: str, s3_options: list[list[Any]]) -> Any:
     """Make the client, without its own retries: the caller has better ones.
 
     It takes proxies and certificates from the environment in all versions.
@@ -202,70 +247,52 @@ def _client(arguments: dict[str, Any]) -> Any:
     if hasattr(Client, "from_config"):
         from rattler import Config
 
-        config = Config.from_toml(_config(arguments))
+        values = {"tls-no-verify": tls_no_verify, "tls-root-certs": tls_root_certs}
+        for bucket, endpoint, region, path_style in s3_options:
+            name = f"s3-options.{json.dumps(bucket, ensure_ascii=False)}"
+            values[f"{name}.endpoint-url"] = endpoint
+            values[f"{name}.region"] = region
+            values[f"{name}.addressing-style"] = "path" if path_style else "virtual-host"
+        # What JSON writes of these values is TOML as well.
+        lines = (f"{key} = {json.dumps(each, ensure_ascii=False)}" for key, each in values.items())
+        config = Config.from_toml("\n".join(lines))
         return Client.from_config(config, max_retries=0, timeout=_LONGEST_DOWNLOAD)
-    if arguments["tls-no-verify"]:
+    if tls_no_verify:
         raise ValueError("this version cannot do without verification (tls-no-verify)")
-    from rattler.networking import (
-        AuthenticationMiddleware,
-        GCSMiddleware,
-        OciMiddleware,
-        S3Middleware,
-    )
+    from rattler import networking
     from rattler.networking.middleware import S3Config
 
-    buckets = {
-        bucket: S3Config(endpoint, region, path_style)
-        for bucket, endpoint, region, path_style in arguments["s3-options"]
-    }
-    return Client(
-        [AuthenticationMiddleware(), OciMiddleware(), GCSMiddleware(), S3Middleware(buckets)],
-        timeout=_LONGEST_DOWNLOAD,
+    buckets = {bucket: S3Config(*options) for bucket, *options in s3_options}
+    middlewares: list[Any] = [
+        *(networking.AuthenticationMiddleware(), networking.OciMiddleware()),
+        *(networking.GCSMiddleware(), networking.S3Middleware(buckets)),
+    ]
+    return Client(middlewares, timeout=_LONGEST_DOWNLOAD)
+
+
+_FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
+    each.__name__: each
+    for each in (
+        *(index, create, download, install, current_platform, prove_closed, solve),
+        *(matches, normalise, rank_versions, refusals, requirements),
     )
-
-
-def _config(arguments: dict[str, Any]) -> str:
-    """Write rattler's configuration; what JSON writes of these values is TOML as well."""
-    values: dict[str, Any] = {
-        "tls-no-verify": arguments["tls-no-verify"],
-        "tls-root-certs": arguments["tls-root-certs"],
-    }
-    for bucket, endpoint, region, path_style in arguments["s3-options"]:
-        name = f"s3-options.{json.dumps(bucket, ensure_ascii=False)}"
-        values[f"{name}.endpoint-url"] = endpoint
-        values[f"{name}.region"] = region
-        values[f"{name}.addressing-style"] = "path" if path_style else "virtual-host"
-    lines = (f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items())
-    return "\n".join(lines)
+}
 
 
 def main(function: str) -> None:
     """Run one function and print its result."""
-    functions: dict[str, Callable[[dict[str, Any]], Any]] = {
-        "create": create,
-        "current_platform": current_platform,
-        "index": index,
-        "download": download,
-        "install": install,
-        "matches": matches,
-        "normalise": normalise,
-        "prove_closed": prove_closed,
-        "rank_versions": rank_versions,
-        "refusals": refusals,
-        "requirements": requirements,
-        "solve": solve,
-    }
     arguments = json.loads(sys.stdin.buffer.readline())
     answer: dict[str, Any]
     try:
-        answer = {"result": functions[function](arguments)}
+        result = _FUNCTIONS[function](**arguments)
+        answer = {"result": asyncio.run(result) if asyncio.iscoroutine(result) else result}
     except ImportError as error:  # rattler is broken, and has not refused anything
         answer = {"broken": str(error)}
     except Exception as error:  # passed on to the parent, which decides
         import traceback
 
         traceback.print_exc()
-        answer = {"error": str(error) or type(error).__name__}
+        answer = {"error": error_message(error)}
     _say(answer)
     sys.stderr.flush()
     os._exit(0)

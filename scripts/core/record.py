@@ -23,6 +23,8 @@ _V3_KEY: Final = re.compile(r"[\[,]\s*(?:extras|when|flags)\s*=")
 
 
 NoArch = Literal["generic", "python"]
+RUN_EXPORTS: Final = ("weak", "strong", "noarch", "weak_constrains", "strong_constrains")
+"""The kinds of `run_exports` (CEP 12)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +33,6 @@ class Digest:
 
     algorithm: Literal["sha256", "md5"]
     hex: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunExports:
-    """The `run_exports` of a package (CEP 12): MatchSpecs by kind."""
-
-    weak: tuple[str, ...] = ()
-    strong: tuple[str, ...] = ()
-    noarch: tuple[str, ...] = ()
-    weak_constrains: tuple[str, ...] = ()
-    strong_constrains: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +64,8 @@ class Record:
     flags: tuple[str, ...] = ()
     purls: tuple[str, ...] | None = None
     python_site_packages_path: str | None = None
-    run_exports: RunExports | None = None
+    run_exports: tuple[tuple[str, tuple[str, ...]], ...] | None = None
+    """MatchSpecs by kind; None where they are unknown."""
     legacy_bz2_md5: str | None = None
     legacy_bz2_size: int | None = None
     attestations_sha256: str | None = None
@@ -110,15 +102,10 @@ def record_to_json(record: Record) -> dict[str, Json]:
     if record.purls is not None:
         row["purls"] = record.purls
     if record.run_exports is not None:
-        row["run_exports"] = _run_exports_to_json(record.run_exports)
+        row["run_exports"] = dict(record.run_exports)
     if record.timestamp is not None and record.timestamp <= LAST_SECOND:
         row["timestamp"] = record.timestamp // 1000  # it would be taken for seconds, so be it
     return row
-
-
-def _run_exports_to_json(exports: RunExports) -> dict[str, Json]:
-    kinds = (field.name for field in dataclasses.fields(exports))
-    return {kind: specs for kind in kinds if (specs := getattr(exports, kind))}
 
 
 def needs_v3(record: Record) -> bool:

@@ -1,4 +1,4 @@
-"""What of a text may be shown: no secrets of URLs, nothing that steers a terminal."""
+"""What of a text may be shown, and how: no secrets, nothing that acts on a terminal or reader."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ _BARE_TOKEN: Final = re.compile(r"(?<![^\s'\"(=])/t/[^/\s?#'\"<>]+")
 _TOKEN_SEGMENTS: Final = re.compile(r"/(?:t|%74)/[^/]+")
 
 _HIDDEN: Final = "********"
+
+# What means something to CommonMark, with GitHub's tables. An underscore within a word does not,
+# and names of packages are full of them.
+_MARKDOWN: Final = re.compile(r"[\\`*\[\]<>|~&]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 
 
 # What has no shape of its own: controls, formats (bidirectional marks, zero widths), halves of
@@ -71,3 +75,13 @@ def without_secrets(url: str) -> str:
     if scheme.lower() != "file":
         path = _TOKEN_SEGMENTS.sub("", path)
     return f"{scheme.lower()}://{authority.rpartition('@')[2]}{path}"
+
+
+def escape_markdown(text: str) -> str:
+    """Write a text so that Markdown shows it as it is."""
+    return _MARKDOWN.sub(r"\\\g<0>", text)
+
+
+def code_fence(text: str, least: int = 1) -> str:
+    """Return so many backticks as fence the text in Markdown: more than any run in it has."""
+    return "`" * max(least, *(len(run) + 1 for run in re.findall("`+", text)), 1)

@@ -13,9 +13,9 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from scripts.core.errors import refuse_non_utf8
 from scripts.core.file_lock import try_lock
@@ -29,26 +29,20 @@ _CLOSED_FOR: Final = 60
 _FLAGS: Final = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
-def scratch_name(name: str = "") -> str:
-    """Make a name that no other scratch has."""
-    return f"{name}{'.' if name else ''}{os.urandom(4).hex()}{_END}"
-
-
 def is_scratch(name: str) -> bool:
     """Tell a name of ours from all others."""
     return name.endswith(_END) and _OURS.fullmatch(name) is not None
 
 
-def open_scratch_file(target: Path) -> tuple[Path, int]:
-    """Make a file beside its target, and own it until its descriptor is closed."""
+def open_scratch_file(target: Path) -> tuple[Path, IO[bytes]]:
+    """Make a file beside its target, and own it until it is closed."""
     clear_scratch(target.parent, target.name)
     while True:
-        path = target.with_name(scratch_name(target.name))
+        path = target.with_name(f"{target.name}.{_new_name()}")
         with contextlib.suppress(FileExistsError):
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS, 0o666)
-            if _owned(path, descriptor):
-                return path, descriptor
-            os.close(descriptor)
+            file = _own(path)
+            if file is not None:
+                return path, file
 
 
 @contextlib.contextmanager
@@ -63,12 +57,21 @@ def scratch_folder(beside: Path | None = None) -> Iterator[Path]:
         beside = Path(tempfile.gettempdir()).resolve()
     refuse_non_utf8(beside, "set TMPDIR to a folder with another name")
     clear_scratch(beside)
-    place, descriptor = _make_folder(beside)
-    try:
-        (place / _WORK).mkdir()
-        yield place / _WORK
-    finally:
-        _remove(place, descriptor)
+    owner = None
+    while owner is None:
+        place = beside / _new_name()
+        try:
+            place.mkdir(mode=0o700)
+            owner = _own(place / _OWNER)
+        except (FileExistsError, FileNotFoundError):  # cleared before it had an owner
+            if not beside.is_dir():
+                raise
+    with owner:
+        try:
+            (place / _WORK).mkdir()
+            yield place / _WORK
+        finally:
+            _remove(place, owner)
 
 
 def clear_scratch(folder: Path, name: str | None = None) -> None:
@@ -84,91 +87,62 @@ def clear_scratch(folder: Path, name: str | None = None) -> None:
                     _clear(Path(entry.path))
 
 
-def _clear(path: Path) -> None:
-    status = path.lstat()
-    if stat.S_ISDIR(status.st_mode):
-        try:
-            descriptor = os.open(path / _OWNER, os.O_RDWR | _FLAGS)
-        except FileNotFoundError:  # ended before it had an owner; a folder with things in it stays
-            path.rmdir()
-            return
-        _clear_owned(path, descriptor, _remove)
-    elif stat.S_ISREG(status.st_mode):
-        if os.name == "nt" and time.time() - status.st_mtime < _CLOSED_FOR:
-            return
-        _clear_owned(path, os.open(path, os.O_RDWR | _FLAGS), _unlink)
+def _new_name() -> str:
+    return f"{os.urandom(4).hex()}{_END}"
 
 
-def _clear_owned(path: Path, descriptor: int, remove: Callable[[Path, int], None]) -> None:
-    """Own what nobody owns, and remove it while it is ours: its maker may be about to lock it."""
-    is_mine = False
+def _own(path: Path) -> IO[bytes] | None:
+    """Make a file and lock it; None where a run that clears has been quicker."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS
+    file = os.fdopen(os.open(path, flags, 0o666), "rb+")
     try:
-        is_mine = try_lock(descriptor)
-    finally:
-        if not is_mine:
-            os.close(descriptor)
-    if is_mine:
-        remove(path, descriptor)
-
-
-def _unlink(path: Path, descriptor: int) -> None:
-    """Remove a file that we own, and let go of it; Windows removes no open one."""
-    try:
-        if os.name != "nt":
-            path.unlink(missing_ok=True)
-    finally:
-        os.close(descriptor)
-    if os.name == "nt":
-        path.unlink(missing_ok=True)
-
-
-def _make_folder(parent: Path) -> tuple[Path, int]:
-    while True:
-        place = parent / scratch_name()
-        owner = place / _OWNER
-        try:
-            place.mkdir(mode=0o700)
-            descriptor = os.open(owner, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600)
-        except (FileExistsError, FileNotFoundError):  # cleared before it had an owner
-            if not parent.is_dir():
-                raise
-            continue
-        if _owned(owner, descriptor):
-            return place, descriptor
-        os.close(descriptor)
-
-
-def _owned(path: Path, descriptor: int) -> bool:
-    """Lock new scratch; False where a run that clears has been quicker."""
-    try:
-        is_mine = try_lock(descriptor)
+        is_mine = try_lock(file.fileno())
     except OSError:  # a file system without locks, where nobody clears either
-        return True
-    return is_mine and path.exists()
+        return file
+    if is_mine and path.exists():
+        return file
+    file.close()
+    return None
 
 
-def _remove(place: Path, descriptor: int) -> None:
-    """Remove a folder that we own; the owner last, or nobody knows what is left for ours."""
-    is_gone = False
+def _clear(path: Path) -> None:
+    """Own what nobody owns, and remove it while it is ours: its maker may be about to lock it."""
+    status = path.lstat()
+    is_folder = stat.S_ISDIR(status.st_mode)
+    if not is_folder and not stat.S_ISREG(status.st_mode):
+        return
+    if os.name == "nt" and not is_folder and time.time() - status.st_mtime < _CLOSED_FOR:
+        return
     try:
-        is_gone = _remove_tree(place / _WORK)
-    finally:
-        if not is_gone:
-            os.close(descriptor)
-    if is_gone:
-        with contextlib.suppress(OSError):
-            _unlink(place / _OWNER, descriptor)
-            place.rmdir()
+        descriptor = os.open(path / _OWNER if is_folder else path, os.O_RDWR | _FLAGS)
+    except FileNotFoundError:  # ended before it had an owner; a folder with things in it stays
+        path.rmdir()
+        return
+    with os.fdopen(descriptor, "rb+") as owner:
+        if try_lock(descriptor):
+            (_remove if is_folder else _unlink)(path, owner)
 
 
-def _remove_tree(folder: Path) -> bool:
+def _unlink(path: Path, owner: IO[bytes]) -> None:
+    """Remove a file that we own; Windows removes no open one."""
+    if os.name == "nt":
+        owner.close()
+    path.unlink(missing_ok=True)
+
+
+def _remove(place: Path, owner: IO[bytes]) -> None:
+    """Remove a folder that we own; the owner last, or nobody knows what is left for ours."""
     import shutil
 
-    shutil.rmtree(folder, ignore_errors=True)
-    if os.path.lexists(folder):  # a package may have folders that nobody may write to
-        _make_writable(folder)
-        shutil.rmtree(folder, ignore_errors=True)
-    return not os.path.lexists(folder)
+    work = place / _WORK
+    shutil.rmtree(work, ignore_errors=True)
+    if os.path.lexists(work):  # a package may have folders that nobody may write to
+        _make_writable(work)
+        shutil.rmtree(work, ignore_errors=True)
+    if not os.path.lexists(work):
+        with contextlib.suppress(OSError):
+            _unlink(place / _OWNER, owner)
+            place.rmdir()
 
 
 def _make_writable(folder: Path) -> None:

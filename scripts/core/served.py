@@ -11,7 +11,6 @@ There is no `repodata.json` to be had here: who wants records reads them from th
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import signal
@@ -21,9 +20,10 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from functools import partial
+from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 PORT: Final = "{port}"
 _POLL: Final = 0.02  # seconds until it notices that it is to end
@@ -43,16 +43,13 @@ class _Handler(SimpleHTTPRequestHandler):
         is_plain = Path(found).name.startswith("repodata.json")
         return str(Path(found, "not served")) if is_plain else found
 
-    def send_head(self) -> io.BytesIO | BinaryIO | None:
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Answer; a file that is there and cannot be opened is not a missing one."""
-        file = Path(self.translate_path(self.path))
-        try:
-            if file.is_file():
-                file.open("rb").close()
-        except OSError as error:
-            self.send_error(500, f"cannot be read: {error.strerror}")
-            return None
-        return super().send_head()
+        error = sys.exc_info()[1]
+        is_missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        if code == HTTPStatus.NOT_FOUND and isinstance(error, OSError) and not is_missing:
+            code, message = HTTPStatus.INTERNAL_SERVER_ERROR, f"cannot be read: {error.strerror}"
+        super().send_error(code, message, explain)
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing: what goes wrong shows in the program's own words."""
@@ -68,7 +65,20 @@ class _Server(socketserver.ThreadingTCPServer):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
-def raise_loopback() -> None:
+@contextlib.contextmanager
+def served(folder: str) -> Iterator[int]:
+    """Serve the folder, and give the port."""
+    with contextlib.suppress(OSError):  # the client will say that it reaches no server
+        _raise_loopback()
+    with _Server(("127.0.0.1", 0), partial(_Handler, directory=folder)) as server:
+        threading.Thread(target=server.serve_forever, args=(_POLL,), daemon=True).start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+
+
+def _raise_loopback() -> None:
     """Bring the loopback interface up, which in a new network namespace is down.
 
     Nothing happens where it is up already, or is nothing to bring up.
@@ -81,22 +91,10 @@ def raise_loopback() -> None:
 
     name = b"lo"
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        request = struct.pack("16sH14x", name, 0)
-        answer = fcntl.ioctl(control, _SIOCGIFFLAGS, request)
+        answer = fcntl.ioctl(control, _SIOCGIFFLAGS, struct.pack("16sH14x", name, 0))
         flags = struct.unpack("16sH14x", answer)[1]
         if not flags & _UP:
             fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sH14x", name, flags | _UP))
-
-
-@contextlib.contextmanager
-def served(folder: str) -> Iterator[int]:
-    """Serve the folder, and give the port."""
-    with _Server(("127.0.0.1", 0), partial(_Handler, directory=folder)) as server:
-        threading.Thread(target=server.serve_forever, args=(_POLL,), daemon=True).start()
-        try:
-            yield server.server_address[1]
-        finally:
-            server.shutdown()
 
 
 def run_served(folder: str, config: str, text: str, command: Sequence[str]) -> int:
@@ -107,8 +105,6 @@ def run_served(folder: str, config: str, text: str, command: Sequence[str]) -> i
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(OSError):  # the program will say that it reaches no server
-        raise_loopback()
     code = run_served(**json.loads(sys.stdin.buffer.read()))
     if code < 0:  # as a signal ended the program, it ends this one
         with contextlib.suppress(OSError):  # SIGKILL has no handler to be reset

@@ -6,7 +6,9 @@ written. Only statuses are read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import contextlib
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from pathlib import Path, PurePosixPath
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import Final
@@ -16,6 +18,17 @@ from scripts.core.errors import ExitCode, MirrorError, Problem
 
 # Windows: a junction is a folder that leads to another one, and yet no symbolic link.
 _JUNCTION: Final = 0xA0000003
+
+
+_MESSAGES: Final = {
+    "link": "a link, through which nothing is written",
+    "file": "a file is where a folder must be",
+    "folder": "a folder is where a file must go",
+    "other": "neither a file nor a folder",
+}
+_A_FOLDER: Final = frozenset({"folder"})
+_ALL_BUT_A_FOLDER: Final = frozenset({"file", "link", "other"})  # a rename replaces them
+_PLAIN: Final = frozenset({"file", "folder"})
 
 
 def refuse_obstacles(
@@ -29,88 +42,63 @@ def refuse_obstacles(
     files = tuple(files)
     needed = {above for path in files for above in path.parents}
     needed |= {each for path in folders for each in (path, *path.parents)}
-    problems = [
-        *_no_folders(folder, sorted(needed - {PurePosixPath()})),
-        *(
-            _problem(str(path), "a folder is where a file must go")
-            for path in files
-            if S_ISDIR(_mode(folder / path))
-        ),
-    ]
-    if problems:
-        raise MirrorError(*problems)
+    _refuse(
+        *((str(each), folder / each, _A_FOLDER) for each in sorted(needed - {PurePosixPath()})),
+        *((str(each), folder / each, _ALL_BUT_A_FOLDER) for each in files),
+    )
+
+
+def refuse_odd_state(place: ChannelPaths) -> None:
+    """Refuse (exit 2) working state that is not made of plain files and folders."""
+    _refuse(*((str(each), each, _PLAIN) for each in (place.root.parent, place.root)))
+    inside: list[Path] = []
+    for each in (place.root, place.state, place.state / WORKSPACES, place.cache, place.parts):
+        with contextlib.suppress(OSError):  # none yet; who needs it tells that it cannot be read
+            inside += sorted(each.iterdir())
+    _refuse(*((str(each), each, _PLAIN) for each in inside))
 
 
 def link_above(folder: Path, path: PurePosixPath) -> PurePosixPath | None:
     """Return what of a path below the channel folder is a link, the topmost; None: nothing is."""
     parts = (*reversed(path.parents), path)
-    return next((each for each in parts if each.parts and _is_link(folder / each)), None)
+    return next((each for each in parts if each.parts and _kind(folder / each) == "link"), None)
 
 
-def refuse_odd_state(place: ChannelPaths) -> None:
-    """Refuse (exit 2) working state that is not made of plain files and folders."""
+def _refuse(*wanted: tuple[str, Path, AbstractSet[str]]) -> None:
+    """Refuse what is there and of another kind than these."""
     problems = [
-        _link(str(path), path) for path in (place.root.parent, place.root) if _is_link(path)
+        _problem(subject, path, kind)
+        for subject, path, kinds in wanted
+        if (kind := _kind(path)) is not None and kind not in kinds
     ]
-    if not problems:
-        folders = (place.root, place.state, place.state / WORKSPACES, place.cache, place.parts)
-        problems = [problem for each in folders for problem in _odd_entries(each)]
     if problems:
         raise MirrorError(*problems)
 
 
-def _no_folders(folder: Path, paths: Iterable[PurePosixPath]) -> Iterator[Problem]:
-    """Yield a problem for each of these that is there and is no folder."""
-    for path in paths:
-        mode = _mode(folder / path)
-        if _is_link(folder / path):
-            yield _link(str(path), folder / path)
-        elif mode and not S_ISDIR(mode):
-            yield _problem(str(path), "a file is where a folder must be")
-
-
-def _odd_entries(state: Path) -> Iterator[Problem]:
-    try:
-        entries = sorted(state.iterdir())
-    except OSError:  # none yet; where it cannot be read, whoever needs it will tell
-        return
-    for path in entries:
-        mode = _mode(path)
-        if _is_link(path):
-            yield _link(str(path), path)
-        elif mode and not S_ISDIR(mode) and not S_ISREG(mode):
-            yield _problem(str(path), "neither a file nor a folder")
-
-
-def _mode(path: Path) -> int:
-    """Return the mode of what is there itself, no link followed; 0 where there is nothing."""
-    try:
-        return path.lstat().st_mode
-    except OSError:
-        return 0
-
-
-def _is_link(path: Path) -> bool:
+def _kind(path: Path) -> str | None:
+    """Tell what is there itself, no link followed; None: nothing that can be seen."""
     try:
         status = path.lstat()
     except OSError:
-        return False
-    return S_ISLNK(status.st_mode) or getattr(status, "st_reparse_tag", 0) == _JUNCTION
+        return None
+    if S_ISLNK(status.st_mode) or getattr(status, "st_reparse_tag", 0) == _JUNCTION:
+        return "link"
+    if S_ISDIR(status.st_mode):
+        return "folder"
+    return "file" if S_ISREG(status.st_mode) else "other"
 
 
-def _link(subject: str, path: Path) -> Problem:
-    try:
-        target = str(path.readlink())
-    except OSError:
+def _problem(subject: str, path: Path, kind: str) -> Problem:
+    details = []
+    if kind == "link":
         target = "unknown"
-    return _problem(subject, "a link, through which nothing is written", ("leads to", target))
-
-
-def _problem(subject: str, message: str, *details: tuple[str, str]) -> Problem:
+        with contextlib.suppress(OSError):
+            target = str(path.readlink())
+        details = [("leads to", target)]
     return Problem(
         subject=subject,
-        message=message,
+        message=_MESSAGES[kind],
         code=ExitCode.USAGE,
-        details=details,
+        details=tuple(details),
         help="remove it, then run this again",
     )

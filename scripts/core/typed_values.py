@@ -6,11 +6,12 @@ import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
 
 from scripts.core.errors import MirrorError, usage_error
-from scripts.core.parse_int import parse_digits
 from scripts.core.redact import redact
+
+_LONGEST: Final = 19  # digits; more are no size, no version, and slow to read on purpose
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +38,8 @@ class Table:
 
     def string(self, key: str) -> str | None:
         """Return a string, None where there is none."""
-        value = self.fields.get(key)
-        if value is None or isinstance(value, str):
-            return value
-        raise self.wrong(key, "a string")
+        value: str | None = self._typed(key, str, "a string")
+        return value
 
     def required(self, key: str) -> str:
         """Return a string that must be there."""
@@ -52,21 +51,18 @@ class Table:
     def integer(self, key: str) -> int | None:
         """Return an integer; the lock's YAML is read with every scalar a string."""
         value = self.fields.get(key)
-        number = parse_digits(value) if isinstance(value, str) else value
-        if value is None or (isinstance(number, int) and not isinstance(number, bool)):
-            return number
-        raise self.wrong(key, "a whole number")
+        number = parse_int(value) if isinstance(value, str) else value
+        if value is not None and (isinstance(number, bool) or not isinstance(number, int)):
+            raise self.wrong(key, "a whole number")
+        return number
 
     def boolean(self, key: str) -> bool:
         """Return true or false; false where there is none."""
-        value = self.fields.get(key, False)
-        if isinstance(value, bool):
-            return value
-        raise self.wrong(key, "true or false")
+        return self._typed(key, bool, "true or false") or False
 
     def values(self, key: str) -> tuple[Any, ...]:
         """Return a list of anything, empty where there is none."""
-        return self._list(key, object, "a list")
+        return tuple(self._typed(key, list, "a list") or ())
 
     def strings(self, key: str) -> tuple[str, ...]:
         """Return a list of strings, empty where there is none."""
@@ -78,22 +74,32 @@ class Table:
 
     def table(self, key: str) -> Self:
         """Return a table, empty where there is none."""
-        value = self.fields.get(key)
-        if value is None or isinstance(value, Mapping):
-            return dataclasses.replace(self, where=self.path_of(key), fields=value or {})
-        raise self.wrong(key, f"a {self.noun}")
+        fields = self._typed(key, Mapping, f"a {self.noun}") or {}
+        return dataclasses.replace(self, where=self.path_of(key), fields=fields)
 
     def tables(self) -> Iterator[tuple[str, Self]]:
         """Return the tables in this one, by name and in order; there may be nothing else."""
         return ((key, self.table(key)) for key in self.fields)
 
-    def _list(self, key: str, kind: type, expected: str) -> tuple[Any, ...]:
+    def _typed(self, key: str, kind: type, expected: str) -> Any:
         value = self.fields.get(key)
-        if value is None:
-            return ()
-        if isinstance(value, list) and all(isinstance(each, kind) for each in value):
-            return tuple(value)
+        if value is None or isinstance(value, kind):
+            return value
         raise self.wrong(key, expected)
+
+    def _list(self, key: str, kind: type, expected: str) -> tuple[Any, ...]:
+        values = self._typed(key, list, expected) or ()
+        if all(isinstance(each, kind) for each in values):
+            return tuple(values)
+        raise self.wrong(key, expected)
+
+
+def parse_int(text: str) -> int | None:
+    """Read the digits 0 to 9, and nothing else; None where there is anything else, or too many.
+
+    Python's own `int` and `isdecimal` take the digits of all scripts, signs and underscores.
+    """
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _LONGEST else None
 
 
 def parse_toml(text: str, subject: str) -> Any:

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, Final
 
+from scripts.core.channel_paths import Layout
 from scripts.core.channel_url import ANACONDA
-from scripts.core.errors import ExitCode, MirrorError, Problem
-from scripts.core.layout import Layout
-from scripts.core.program import describe_exit, last_lines, run_program
+from scripts.core.errors import MirrorError, Problem
+from scripts.core.program import describe_exit, program_error, run_program
 from scripts.core.redact import redact, without_secrets
 from scripts.core.subdir import NOARCH
 from scripts.doctor.diagnose import finding
@@ -33,7 +33,6 @@ _ALIAS: Final = "channel_alias"
 _NAMING: Final = ("custom_channels", "custom_multichannels")
 _KEYS: Final = ("channels", "default_channels", *_NAMING, _ALIAS, _ADD_PIP)
 _TIMEOUT: Final = 60  # seconds; a cold start takes a few
-_SHOWN: Final = 5  # last lines of a conda that fails
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +82,7 @@ def read_conda_settings(conda: Path, environ: Mapping[str, str]) -> CondaSetting
         return parse_conda_settings(shown, sources)
     except (AttributeError, KeyError, TypeError) as error:
         how = f"printed what it should not: {error!r}"
-        raise MirrorError(_failed(conda, "--show", how)) from None
+        raise _failed(conda, "--show", how) from None
 
 
 def parse_conda_settings(
@@ -118,7 +117,7 @@ def _ask(conda: Path, option: str, environ: Mapping[str, str]) -> Any:
     try:
         done = run_program(command, environ, timeout=_TIMEOUT)
     except subprocess.TimeoutExpired:
-        raise MirrorError(_failed(conda, option, f"did not end within {_TIMEOUT} s")) from None
+        raise _failed(conda, option, f"did not end within {_TIMEOUT} s") from None
     try:
         document = json.loads(done.stdout)
     except ValueError:
@@ -126,16 +125,16 @@ def _ask(conda: Path, option: str, environ: Mapping[str, str]) -> Any:
     if done.returncode == 0 and isinstance(document, dict):
         return document
     said = document.get("message") or document.get("error") if isinstance(document, dict) else None
-    output = str(said).encode() if said else done.stderr
-    raise MirrorError(_failed(conda, option, describe_exit(done.returncode), output))
+    text = str(said or done.stderr.decode("utf-8", "replace"))
+    raise _failed(conda, option, describe_exit(done.returncode), text)
 
 
-def _failed(conda: Path, option: str, how: str, output: bytes = b"") -> Problem:
-    return Problem(
-        subject="conda",
-        message=f"its configuration cannot be read: `conda config {option} --json` {how}",
-        code=ExitCode.PROGRAM,
-        details=(("program", str(conda)), *last_lines(output, _SHOWN)),
+def _failed(conda: Path, option: str, how: str, said: str = "") -> MirrorError:
+    return program_error(
+        "conda",
+        f"its configuration cannot be read: `conda config {option} --json` {how}",
+        said,
+        ("program", str(conda)),
         help=f"conda config {option}, and mend what it names; or leave out --client conda",
     )
 

@@ -17,9 +17,9 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, unquote, urlsplit
 
+from scripts.core.channel_paths import Layout, folder_of_channel
 from scripts.core.errors import ExitCode, MirrorError, Problem, exit_code_of, usage_error
 from scripts.core.files import not_readable
-from scripts.core.layout import Layout, folder_of_channel
 from scripts.core.record import Record
 from scripts.core.redact import redact, without_secrets
 from scripts.core.subdir import NOARCH

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from scripts.core.channel_paths import Layout
 from scripts.core.channel_url import ANACONDA
 from scripts.core.errors import MirrorError, Problem
-from scripts.core.layout import Layout
 from scripts.core.redact import redact
 from scripts.core.report import Json
 from scripts.core.typed_values import toml_string

@@ -19,10 +19,10 @@ from scripts.channel.removals import still_waiting, to_remove
 from scripts.channel.state import Removal
 from scripts.channel.users import ChannelUsers
 from scripts.core.artifact import Artifact
+from scripts.core.channel_paths import FLAT_CHANNEL, Layout
 from scripts.core.console import Console
 from scripts.core.file_name import parse_file_name
 from scripts.core.files import read_regular
-from scripts.core.layout import FLAT_CHANNEL, Layout
 from scripts.core.record import Record
 from scripts.core.report import Json, counted, human_size
 from scripts.core.scratch import is_scratch

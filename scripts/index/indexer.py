@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
-from scripts.core.program import run_program, timed_out
+from scripts.core.program import program_error, run_program, stderr_tail, timed_out
 from scripts.core.rattler_child import RattlerRefusedError, call_rattler
 
 PROGRAM: Final = "rattler-index"
@@ -22,7 +22,6 @@ _TIMEOUT: Final = 600.0  # seconds, and as many for each artifact: thousands tak
 _EACH: Final = 0.1
 # As Rust and Python write the system's errors.
 _ERROR_NUMBER: Final = re.compile(r"\(os error (\d+)\)|\[Errno (\d+)\]")
-_SHOWN: Final = 20  # last lines of the indexer that an error shows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,12 +84,9 @@ def run_indexer(indexer: Indexer, channel: Path, artifacts: int) -> None:
 
 def _failed(subject: str, message: str, said: str, channel: Path) -> MirrorError:
     """Blame the system for what is its fault: the folder is ours, and so is all that is in it."""
-    details = tuple(("said", line) for line in said.splitlines()[-_SHOWN:])
     found = _ERROR_NUMBER.search(said)
     if found is None:
-        return MirrorError(
-            Problem(subject=subject, message=message, code=ExitCode.PROGRAM, details=details)
-        )
+        return program_error(subject, message, said)
     number = int(found[1] or found[2])
     reason = os.strerror(number)
     if sys.platform == "win32":  # where they are of its own kind
@@ -98,6 +94,6 @@ def _failed(subject: str, message: str, said: str, channel: Path) -> MirrorError
     return usage_error(
         str(channel.parent),
         f"{subject} cannot read or write here: {reason}",
-        *details,
+        *stderr_tail(said),
         help="see to the disk (df, dmesg), then pixi run index",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from scripts.channel.archive import INDEX_JSON, damaged_artifact, read_info_files
-from scripts.core.record import LAST_SECOND, NoArch, Record, RunExports, split_features
+from scripts.core.record import LAST_SECOND, RUN_EXPORTS, NoArch, Record, split_features
 
 _HASHES: Final = {  # and how many bytes they have
     "md5": 16,
@@ -137,9 +136,11 @@ def _noarch(value: Any) -> NoArch | None:
     raise BadRecordError(f"is {value!r}")
 
 
-def _run_exports(value: Any) -> RunExports:
-    kinds = [field.name for field in dataclasses.fields(RunExports)]
-    return RunExports(**{kind: _strings(_map(value).get(kind, ())) for kind in kinds})
+def _run_exports(value: Any) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    exports = _map(value)
+    return tuple(
+        (kind, specs) for kind in RUN_EXPORTS if (specs := _strings(exports.get(kind, ())))
+    )
 
 
 _FIELDS: Final[dict[str, Callable[[Any], Any]]] = {

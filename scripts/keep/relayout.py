@@ -22,9 +22,9 @@ from scripts.channel.state import (
     write_removals,
 )
 from scripts.channel.users import ChannelUsers, read_users, select_by_settings
+from scripts.core.channel_paths import Layout
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
-from scripts.core.layout import Layout
 from scripts.core.report import Report, counted
 from scripts.core.symlinks import refuse_obstacles
 from scripts.fetch.download import link_or_copy_artifact

@@ -7,11 +7,10 @@ from typing import Any, ClassVar, Final
 
 from scripts.core.errors import usage_error
 from scripts.core.file_name import FileName, is_archive_name, parse_file_name
-from scripts.core.parse_int import parse_digits
-from scripts.core.record import LAST_SECOND, NoArch, Record, RunExports, split_features
+from scripts.core.record import LAST_SECOND, RUN_EXPORTS, NoArch, Record, split_features
 from scripts.core.redact import redact
 from scripts.core.subdir import NOARCH, check_subdir, is_known_subdir
-from scripts.core.typed_values import Table
+from scripts.core.typed_values import Table, parse_int
 from scripts.lock.location import is_sound_url, parse_location
 from scripts.lock.model import LockedPackage
 
@@ -145,17 +144,17 @@ def _noarch(row: Row) -> NoArch | None:
     raise row.wrong("noarch", "python or generic")
 
 
-def _run_exports(row: Row) -> RunExports | None:
+def _run_exports(row: Row) -> tuple[tuple[str, tuple[str, ...]], ...] | None:
     """Return the run exports; None where they are unknown, empty where known to be none."""
     if row.fields.get("run_exports") is None:
         return None
     table = row.table("run_exports")
-    return RunExports(**{kind: table.strings(kind) for kind in RunExports.__dataclass_fields__})
+    return tuple((kind, specs) for kind in RUN_EXPORTS if (specs := table.strings(kind)))
 
 
 def derive_build_number(build: str) -> int:
     """Read the build number from the digits at the build's end; 0 where there are none."""
-    return parse_digits(build[len(build.rstrip("0123456789")) :]) or 0
+    return parse_int(build[len(build.rstrip("0123456789")) :]) or 0
 
 
 def derive_noarch(subdir: str, build: str) -> NoArch | None:

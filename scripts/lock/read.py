@@ -15,9 +15,9 @@ from scripts.core.channel_url import channel_base_url
 from scripts.core.errors import usage_error
 from scripts.core.file_name import is_archive_name
 from scripts.core.files import read_text
-from scripts.core.parse_int import parse_digits
 from scripts.core.redact import redact
 from scripts.core.subdir import check_subdir
+from scripts.core.typed_values import parse_int
 from scripts.lock.conda_rows import Row, dependencies_v1, parse_package
 from scripts.lock.location import is_sound_url, parse_location
 from scripts.lock.model import (
@@ -64,7 +64,7 @@ def parse_lock(text: str, subject: str) -> LockFile:
     """Parse a whole lock file; `subject` names it in errors (all of exit code 2)."""
     document = load_lock_text(text, subject)
     written = document.get("version")
-    version = parse_digits(written) if isinstance(written, str) else None
+    version = parse_int(written) if isinstance(written, str) else None
     if version is None:
         message = "not a pixi lock file: it has no version number"
         raise usage_error(subject, message, help="pixi lock")

@@ -10,9 +10,9 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from scripts.core.artifact import Artifact, conda_artifact
+from scripts.core.channel_paths import FLAT_CHANNEL, Layout, folder_of_channel
 from scripts.core.channel_url import names_folder
 from scripts.core.errors import MirrorError, Problem, usage_error, usage_problem
-from scripts.core.layout import FLAT_CHANNEL, Layout, folder_of_channel
 from scripts.core.record import Record
 from scripts.core.redact import redact, without_secrets
 from scripts.core.report import listed

@@ -18,8 +18,8 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
-from scripts.core.parse_int import parse_digits
 from scripts.core.redact import redact
+from scripts.core.typed_values import parse_int
 from scripts.network.content import Body
 from scripts.network.errors import (
     DownloadError,
@@ -169,7 +169,7 @@ class HttpClient:
                 text = "HTTP 206 with another range than was asked for"
                 raise DownloadError(ErrorKind.REFUSED, text, status=416)
             begins = start
-        length = parse_digits(response.headers.get("Content-Length", ""))
+        length = parse_int(response.headers.get("Content-Length", ""))
         # One that promises too much may still have the right bytes: the digest judges.
         if length is not None and size is not None and not encoding and begins + length < size:
             other = size_error(f"{size} bytes", f"{begins + length} bytes")

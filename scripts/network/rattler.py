@@ -18,8 +18,8 @@ from queue import SimpleQueue
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from scripts.core.errors import ExitCode, MirrorError, Problem
-from scripts.core.program import existing_folder
+from scripts.core.errors import MirrorError
+from scripts.core.program import existing_folder, program_error
 from scripts.core.rattler_child import parse_answer, worker_command, worker_environment
 from scripts.core.redact import redact
 from scripts.network.configuration import PixiConfig
@@ -32,7 +32,6 @@ _STATUS: Final = re.compile(r"\(([1-5][0-9][0-9])\b|status(?: code)?:? ([1-5][0-
 _CONTENT: Final = re.compile(r"(failed to parse [^:]*).*", re.DOTALL)
 _PROXIES: Final = frozenset({"https_proxy", "http_proxy", "all_proxy", "no_proxy"})
 _LOOPBACK: Final = ("localhost", "127.0.0.0/8", "::1")
-_SHOWN: Final = 20  # last lines of the child's stderr that an error shows
 
 
 class RattlerClient:
@@ -79,9 +78,9 @@ class RattlerClient:
     def _start(self) -> subprocess.Popen[bytes]:
         errors = tempfile.TemporaryFile()  # noqa: SIM115 -- read and closed by `_read`
         settings = {
-            "tls-no-verify": not self._trust.verify,
-            "tls-root-certs": root_for_rattler(self._trust).value,
-            "s3-options": self._config.s3_options,
+            "tls_no_verify": not self._trust.verify,
+            "tls_root_certs": root_for_rattler(self._trust).value,
+            "s3_options": self._config.s3_options,
         }
         child = subprocess.Popen(
             worker_command("download"),
@@ -111,13 +110,8 @@ class RattlerClient:
                     waiting.put(last)
             code = child.wait()
             errors.seek(0)
-            said = errors.read().decode("utf-8", "replace").strip().splitlines()[-_SHOWN:]
-        problem = Problem(
-            subject="py-rattler (download)",
-            message=f"ended with status {code} and no result",
-            code=ExitCode.PROGRAM,
-            details=tuple(("said", redact(line)) for line in said),
-        )
+            message = f"ended with status {code} and no result"
+            (problem,) = program_error("py-rattler (download)", message, errors.read()).problems
         with self._lock:
             self._child = None
             left, self._waiting = self._waiting, {}

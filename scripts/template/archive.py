@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from scripts.core.errors import MirrorError, usage_error
+from scripts.core.invocation import TEMPLATE
 from scripts.core.typed_values import load_toml
-from scripts.core.version import TEMPLATE
 
 PYZ: Final = "pixi-mirror.pyz"
 _MAIN: Final = "scripts/pyz.py"

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from scripts.core.channel_url import ANACONDA
-from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
+from scripts.core.errors import usage_error
 from scripts.core.files import replace, write_atomically
-from scripts.core.program import describe_exit, last_lines, run_program
+from scripts.core.program import describe_exit, program_error, run_program
 from scripts.core.report import Json, Report, human_size
 from scripts.core.scratch import clear_scratch, scratch_folder
 from scripts.template.archive import PYZ, archive, read_archive
@@ -154,12 +154,5 @@ def _init(folder: Path) -> bool:
     env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     done = run_program([git, "init", "--quiet", str(folder)], env)
     if done.returncode != 0:
-        raise MirrorError(
-            Problem(
-                subject="git init",
-                message=describe_exit(done.returncode),
-                code=ExitCode.PROGRAM,
-                details=last_lines(done.stderr, 5),
-            )
-        )
+        raise program_error("git init", describe_exit(done.returncode), done.stderr)
     return True

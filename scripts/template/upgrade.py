@@ -17,11 +17,11 @@ from typing import Any, Final
 
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.files import read_regular, write_atomically
-from scripts.core.program import last_lines, run_program
+from scripts.core.invocation import TEMPLATE
+from scripts.core.program import run_program, stderr_tail
 from scripts.core.report import Report
 from scripts.core.scratch import scratch_folder
 from scripts.core.typed_values import load_toml, parse_toml
-from scripts.core.version import TEMPLATE
 from scripts.template.archive import PYZ, archive, read_archive, toml_key, toml_value
 from scripts.template.new import MANIFEST, quoted, write_files
 from scripts.workspace.workspace import Workspace, read_manifest_text
@@ -107,7 +107,7 @@ def read_newer(source: Path | None, root: Path) -> bytes:
     raise usage_error(
         str(source),
         f"no {PYZ} can be made of it",
-        *last_lines(done.stderr, 1),
+        *stderr_tail(done.stderr)[-1:],
         help=f"name a {PYZ}, or a checkout of pixi-mirror",
     )
 

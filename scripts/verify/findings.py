@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import PurePosixPath
 
+from scripts.core.channel_paths import folder_of_channel
 from scripts.core.errors import ExitCode, Problem
-from scripts.core.layout import folder_of_channel
 from scripts.core.redact import printable, redact
 from scripts.core.report import Json
 from scripts.core.subdir import NOARCH

@@ -14,9 +14,9 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import Final
 from urllib.parse import unquote
 
+from scripts.core.channel_paths import FLAT_CHANNEL, Layout, folder_of_channel
 from scripts.core.errors import ExitCode, Problem
 from scripts.core.file_name import parse_file_name
-from scripts.core.layout import FLAT_CHANNEL, Layout, folder_of_channel
 from scripts.core.rattler_child import call_rattler
 from scripts.core.redact import redact
 from scripts.core.report import Json

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -16,9 +15,9 @@ from scripts.channel.removals import now
 from scripts.core.artifact import Artifact
 from scripts.core.errors import ExitCode, Problem, usage_error
 from scripts.core.files import hash_file, write_atomically
-from scripts.core.redact import printable, redact, without_secrets
+from scripts.core.invocation import version
+from scripts.core.redact import code_fence, escape_markdown, printable, redact, without_secrets
 from scripts.core.report import Report, counted, human_size
-from scripts.core.version import version
 from scripts.lock.model import LockedPackage, PlatformPackages
 from scripts.lock.select import left_out_lines
 from scripts.verify.findings import Level, places_of
@@ -48,9 +47,6 @@ PROVES: Final = {
     "install": "The environments of this machine's platform install from this channel alone, with"
     " an empty cache and no network, and all their files arrive.",
 }
-# An underscore within a word means nothing, and names of packages are full of them.
-_MARKDOWN: Final = re.compile(r"[\\`*\[\]<>|~&]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
-
 # What there is to say: ("text", str), ("list", strings), ("lines", strings), ("table", rows).
 _Block = tuple[str, Any]
 
@@ -108,24 +104,17 @@ def render_document(document: dict[str, Any], suffix: str) -> str:
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"plain": _plain, "markdown": _escape_markdown, "fence": _fence}
+    environment.filters |= {
+        "plain": _plain,
+        "markdown": escape_markdown,
+        "fence": lambda lines: code_fence("\n".join(lines), 3),
+    }
     return environment.get_template(f"transfer{suffix}.j2").render(document)
 
 
 def _plain(text: str) -> str:
     """Make a text fit to be shown to anybody: no secrets, nothing that acts on a terminal."""
     return redact(printable(str(text)))
-
-
-def _escape_markdown(text: str) -> str:
-    """Write a text so that it is read as it is: CommonMark, with GitHub's tables."""
-    return _MARKDOWN.sub(r"\\\g<0>", text)
-
-
-def _fence(lines: Iterable[str]) -> str:
-    """Return a fence longer than any within the lines."""
-    runs = (len(run) for each in lines for run in re.findall("`+", each))
-    return "`" * max(3, max(runs, default=0) + 1)
 
 
 def _sections(

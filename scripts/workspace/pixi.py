@@ -12,10 +12,9 @@ from typing import Final
 
 from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.invocation import launcher_of
-from scripts.core.program import ask_version, last_lines
+from scripts.core.program import ask_version, program_error
 from scripts.core.redact import redact
 
-_SHOWN: Final = 20  # last lines of pixi's that an error shows
 _INSTALL: Final = "install pixi (https://pixi.sh), or run this on a machine that has it"
 # What activation sets (pixi_core/src/activation.rs) or a shell of pixi's (pixi_cli/src/shell.rs),
 # and what the outer `pixi run` was told of locks and colours. All other PIXI_ variables configure
@@ -92,14 +91,8 @@ def run_pixi(pixi: Path, arguments: Sequence[str], manifest: Path) -> str:
     )
     if done.returncode == 0:
         return done.stdout.decode("utf-8", "replace")
-    raise MirrorError(
-        Problem(
-            subject=redact(" ".join(["pixi", *arguments])),
-            message=f"failed with exit code {done.returncode}",
-            code=ExitCode.PROGRAM,
-            details=last_lines(done.stderr, _SHOWN),
-        )
-    )
+    subject = redact(" ".join(["pixi", *arguments]))
+    raise program_error(subject, f"failed with exit code {done.returncode}", done.stderr)
 
 
 def _candidates(environ: Mapping[str, str]) -> Iterator[Path]:

@@ -16,10 +16,10 @@ from enum import StrEnum
 from functools import partial
 from typing import Any, Final
 
+from scripts.core.channel_paths import Layout
 from scripts.core.errors import did_you_mean, usage_error
-from scripts.core.layout import Layout
-from scripts.core.parse_int import parse_digits
 from scripts.core.redact import redact
+from scripts.core.typed_values import parse_int
 
 TABLE: Final = "tool.pixi-mirror"
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -244,7 +244,7 @@ def add_setting_options(parser: argparse.ArgumentParser, task: str, *, short: bo
 
 
 def _read_option(parse: Callable[[object], Any], text: str) -> Any:
-    value: object = parse_digits(text) if parse is _count else text
+    value: object = parse_int(text) if parse is _count else text
     if parse in _LISTS:
         value = [name for each in text.split(",") if (name := each.strip())]
     try:

@@ -7,7 +7,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,9 +29,8 @@ def say_everything(console: Console) -> None:
     console.note("note")
     console.detail("detail")
     console.warn("warn")
-    console.problem(
-        Problem(subject="it", message="is wrong", code=ExitCode.FINDINGS, help="mend it")
-    )
+    problem = Problem(subject="it", message="is wrong", code=ExitCode.FINDINGS, help="mend it")
+    console.report(Report(problems=(problem,)))
 
 
 PROBLEM = "error: it: is wrong\nhelp: mend it\n"
@@ -93,7 +94,7 @@ def test_secrets_are_hidden_in_the_json_document(capsys: Capture) -> None:
         "none": None,
     }
     report = Report(data=data, problems=(problem_with_secrets(),))
-    Console(json_wanted=True).json("example", report, report.exit_code)
+    Console(json_wanted=True).end("example", report)
     out, err = capsys.readouterr()
     assert err == ""
     assert json.loads(out) == {
@@ -117,7 +118,7 @@ def test_secrets_are_hidden_in_the_json_document(capsys: Capture) -> None:
 
 
 def test_json_is_the_same_in_every_code_page(capsys: Capture) -> None:
-    Console(json_wanted=True).json("x", Report(data={"path": "é → \udcff"}), 0)
+    Console(json_wanted=True).end("x", Report(data={"path": "é → \udcff"}))
     out, _ = capsys.readouterr()
     assert out.isascii()
     assert json.loads(out)["path"] == "é → \udcff"
@@ -126,7 +127,8 @@ def test_json_is_the_same_in_every_code_page(capsys: Capture) -> None:
 def test_a_name_does_not_steer_the_terminal(capsys: Capture) -> None:
     console = Console()
     console.result("a\x1b]0;title\x07b\rc\td")
-    console.problem(Problem(subject="\x1b[2J", message="x\x9b", code=ExitCode.FINDINGS))
+    problem = Problem(subject="\x1b[2J", message="x\x9b", code=ExitCode.FINDINGS)
+    console.report(Report(problems=(problem,)))
     assert capsys.readouterr() == (
         "a\\x1b]0;title\\x07b\\rc\td\n",
         "error: \\x1b[2J: x\\x9b\n",
@@ -156,11 +158,11 @@ PAINT = """
 import sys
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, Problem
+from scripts.core.report import Report
 console = Console()
 console.warn("help: warn")
-console.problem(
-    Problem(subject="help: it", message="is", code=ExitCode.FINDINGS, help="help: mend")
-)
+problem = Problem(subject="help: it", message="is", code=ExitCode.FINDINGS, help="help: mend")
+console.report(Report(problems=(problem,)))
 console.result(str(console.is_terminal))
 """
 
@@ -217,3 +219,25 @@ def test_a_result_that_cannot_be_written_is_an_error() -> None:
         )
     assert done.returncode != 0
     assert b"stdout: cannot be written: No space left on device" in done.stderr
+
+
+def test_the_schema_describes_every_row(schema: Any) -> None:
+    """An object of any keys, or a list of anything, would hold of whatever is printed."""
+    assert list(_undescribed(schema.schema, "")) == []
+    assert list(_undescribed({"rows": {"type": "array", "items": {"type": "object"}}}, "")) == [
+        "/rows/items"
+    ]
+
+
+def _undescribed(node: Any, path: str) -> Iterator[str]:
+    if isinstance(node, list):
+        node = dict(enumerate(node))
+    if not isinstance(node, dict):
+        return
+    keys = {"object": ("properties", "additionalProperties"), "array": ("items",)}
+    kinds = node.get("type", ())
+    for kind in [kinds] if isinstance(kinds, str) else kinds if isinstance(kinds, list) else ():
+        if kind in keys and not any(node.get(key) is not None for key in keys[kind]):
+            yield path
+    for key, each in node.items():
+        yield from _undescribed(each, f"{path}/{key}")

@@ -109,13 +109,13 @@ def test_a_folder_killed_before_it_had_an_owner(tmp_path: Path) -> None:
 def test_what_somebody_still_works_in_stays(tmp_path: Path) -> None:
     with scratch_folder(tmp_path) as folder:
         (folder / "a").touch()
-        part, descriptor = open_scratch_file(tmp_path / "a")
+        part, file = open_scratch_file(tmp_path / "a")
         with scratch_folder(tmp_path):
             pass
         clear_scratch(tmp_path)
         assert (folder / "a").exists()
         assert part.exists()
-        os.close(descriptor)
+        file.close()
         if os.name == "nt":  # there it may be closed to be renamed
             os.utime(part, (0, 0))
         clear_scratch(tmp_path)

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from scripts.core.console import Console, Verbosity
+from scripts.core.console import Console, Verbosity, group_problems
 from scripts.core.errors import ExitCode, Problem
-from scripts.core.group_problems import gathered
 from scripts.core.report import Report
 
 
@@ -27,11 +26,11 @@ def missing(count: int) -> tuple[Problem, ...]:
 
 
 def test_up_to_three_are_told_one_by_one() -> None:
-    assert gathered(missing(3), 1) == missing(3)
+    assert group_problems(missing(3), 1) == missing(3)
 
 
 def test_more_are_one_with_the_count_and_the_first_few() -> None:
-    (problem,) = gathered(missing(97), 3)
+    (problem,) = group_problems(missing(97), 3)
     assert str(problem) == (
         "97 artifacts: are missing\n"
         "  first  noarch/p0-1.0-0.conda\n"
@@ -45,7 +44,7 @@ def test_more_are_one_with_the_count_and_the_first_few() -> None:
 
 
 def test_all_are_named_where_so_many_names_are_wanted() -> None:
-    (problem,) = gathered(missing(4), 4)
+    (problem,) = group_problems(missing(4), 4)
     assert [text for _, text in problem.details] == [
         "noarch/p0-1.0-0.conda",
         "https://host/p0",
@@ -61,13 +60,13 @@ def test_all_are_named_where_so_many_names_are_wanted() -> None:
 def test_what_differs_stays_apart_in_the_order_of_the_first(other: dict[str, Any]) -> None:
     *same, _ = missing(6)
     odd = dataclasses.replace(same[0], subject="odd", **other)
-    told = gathered((*same[:2], odd, *same[2:]), 5)
+    told = group_problems((*same[:2], odd, *same[2:]), 5)
     assert [each.subject for each in told] == ["5 artifacts", "odd"]
 
 
 def test_what_is_no_artifact_is_counted_by_times() -> None:
     problems = [dataclasses.replace(each, subject="linux-64/repodata.json") for each in missing(5)]
-    assert str(gathered(problems, 1)[0]).splitlines()[0] == "5 times: is missing"
+    assert str(group_problems(problems, 1)[0]).splitlines()[0] == "5 times: is missing"
 
 
 def test_the_console_gathers_unless_all_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:
@@ -81,5 +80,5 @@ def test_the_console_gathers_unless_all_is_wanted(capsys: pytest.CaptureFixture[
 
 
 def test_json_keeps_each(capsys: pytest.CaptureFixture[str]) -> None:
-    Console(json_wanted=True).json("fetch", Report(problems=missing(9)), 1)
+    Console(json_wanted=True).end("fetch", Report(problems=missing(9)))
     assert capsys.readouterr().out.count('"subject"') == 9

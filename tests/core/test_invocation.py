@@ -8,6 +8,7 @@ from scripts.core.command import task_parser
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, Problem
 from scripts.core.invocation import VARIABLE, as_called
+from scripts.core.report import Report
 
 SAID = "run `pixi run fetch` again; `pixi run --frozen x` and `pixi lock` are pixi's own"
 
@@ -31,5 +32,5 @@ def test_in_help_and_usage(
     assert task_parser("fetch", "").prog == "pixi run fetch"
     monkeypatch.setenv(VARIABLE, "./run")
     assert task_parser("fetch", "").prog == "./run fetch"
-    Console().problem(problem)
+    Console().report(Report(problems=(problem,)))
     assert capsys.readouterr().err == "error: it: no\nhelp: ./run fetch\n"

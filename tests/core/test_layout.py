@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from scripts.core.layout import FLAT_CHANNEL, Layout, folder_of_channel
+from scripts.core.channel_paths import FLAT_CHANNEL, Layout, folder_of_channel
 
 CHANNELS = [
     ("https://conda.anaconda.org/conda-forge", "conda-forge"),

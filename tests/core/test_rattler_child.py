@@ -174,9 +174,8 @@ def test_no_secret_of_its_last_words_is_shown(
 ) -> None:
     code = "import sys; print('a', 'at https://u:hunter2@h/', sep='\\n', file=sys.stderr)"
     report = Report(problems=failure(worker, code).problems)
-    console = Console()
-    console.report(report)
-    console.json("index", report, report.exit_code)
+    Console().report(report)
+    Console(json_wanted=True).end("index", report)
     out, err = capsys.readouterr()
     assert err == (
         "error: py-rattler (install): ended with status 0 and no result\n"

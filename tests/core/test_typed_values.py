@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from scripts.core.errors import ExitCode, MirrorError
-from scripts.core.typed_values import Table, load_toml, parse_toml
+from scripts.core.typed_values import Table, load_toml, parse_int, parse_toml
 
 DATA = Path(__file__).parents[1] / "data"
 MANIFESTS = sorted([*DATA.rglob("*.toml"), *DATA.parents[1].glob("*.toml")])
@@ -88,3 +88,15 @@ def test_what_must_be_there(value: str | None) -> None:
     with pytest.raises(MirrorError) as caught:
         Table("pixi.toml", URL, {"x": value}).required("x")
     assert str(caught.value) == "pixi.toml: https://********@host/a-1-0.conda has no x"
+
+
+@pytest.mark.parametrize(("text", "number"), [("0", 0), ("007", 7), ("9" * 19, 10**19 - 1)])
+def test_integers_are_digits_alone(text: str, number: int) -> None:
+    assert parse_int(text) == number
+
+
+@pytest.mark.parametrize(
+    "text", ["", "-1", "+1", " 1", "1_0", "1.0", "٣", "²", "9" * 20, "9" * 5000]
+)
+def test_other_texts_are_no_integers(text: str) -> None:
+    assert parse_int(text) is None

@@ -233,6 +233,19 @@ def test_a_conda_that_fails(
     )
 
 
+@pytest.mark.skipif(os.name == "nt", reason="the stand-in is a shell script")
+def test_a_conda_that_prints_other_json(by_channel: Asker, monkeypatch: pytest.MonkeyPatch) -> None:
+    _three(by_channel)
+    program = by_channel.root / "bin" / "conda"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho '{}'\n", encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    code, _, err = by_channel.ask(*CONDA)
+    assert code == 4
+    assert "`conda config --show --json` printed what it should not: KeyError('channels')\n" in err
+
+
 def test_secrets_are_not_shown(by_channel: Asker, condarc: Path) -> None:
     _three(by_channel)
     with_token = by_channel.url.replace("http://", "http://user:word@") + "/t/token-1"

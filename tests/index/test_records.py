@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.core.record import Record, RunExports, needs_v3, record_to_json
+from scripts.core.record import RUN_EXPORTS, Record, needs_v3, record_to_json
 from scripts.index.records import BadRecordError, parse_record
 from scripts.lock.conda_rows import Row, parse_package
 from scripts.lock.safe_yaml import Node
@@ -58,7 +58,7 @@ def test_a_lock_row_becomes_a_typed_row_without_what_belongs_to_the_lock() -> No
 def test_empty_and_absent_are_told_apart_where_rattler_does() -> None:
     record = Record(
         name="a", version="1", build="0", build_number=0, subdir="noarch", purls=(),
-        run_exports=RunExports(),
+        run_exports=(),
     )  # fmt: skip
     row = record_to_json(record)
     assert row == {
@@ -151,6 +151,9 @@ def test_odd_rows_are_read_as_rattler_reads_them() -> None:
 
 WORDS = st.text(min_size=1, max_size=8)
 TUPLES = st.lists(WORDS, max_size=3).map(tuple)
+RUN_EXPORT_PAIRS = st.dictionaries(
+    st.sampled_from(RUN_EXPORTS), TUPLES.filter(bool), max_size=3
+).map(lambda found: tuple((kind, found[kind]) for kind in RUN_EXPORTS if kind in found))
 NAMES = st.text("abc", min_size=1, max_size=3)
 RECORDS = st.builds(
     Record,
@@ -172,7 +175,7 @@ RECORDS = st.builds(
     track_features=st.lists(NAMES, max_size=2).map(tuple),
     flags=TUPLES,
     purls=st.none() | st.sets(WORDS, max_size=2).map(lambda each: tuple(sorted(each))),
-    run_exports=st.none() | st.builds(RunExports, weak=TUPLES, strong_constrains=TUPLES),
+    run_exports=st.none() | RUN_EXPORT_PAIRS,
 )
 
 

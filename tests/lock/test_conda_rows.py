@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scripts.core.errors import MirrorError
-from scripts.core.record import Record, RunExports
+from scripts.core.record import Record
 from scripts.lock.read import parse_lock
 
 URL = "https://user:hunter2@host/c/linux-64/a-1-0.conda"
@@ -47,9 +47,10 @@ def test_noarch(text: str, kind: str | None) -> None:
 
 def test_run_exports_may_be_unknown_or_none() -> None:
     assert record().run_exports is None
-    assert record("run_exports: {}").run_exports == RunExports()
+    assert record("run_exports: {}").run_exports == ()
     assert record("run_exports: {weak: [a], strong_constrains: [b >1]}").run_exports == (
-        RunExports(weak=("a",), strong_constrains=("b >1",))
+        ("weak", ("a",)),
+        ("strong_constrains", ("b >1",)),
     )
 
 

@@ -163,7 +163,7 @@ def test_no_secret_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
         "left out: y (git+https://********@host/y.git?********): "
         "a source package, built where it is installed; in default/linux-64\n"
     )
-    Console(json_wanted=True).json("fetch", report, 0)
+    Console(json_wanted=True).end("fetch", report)
     out = capsys.readouterr().out
     assert out.count(hidden) == 2
     assert not any(secret in out for secret in ("hunter2", "SECRET", "SIGNED"))

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from scripts.core.channel_paths import Layout
 from scripts.core.errors import ExitCode, MirrorError
 from scripts.core.file_name import parse_file_name
-from scripts.core.layout import Layout
 from scripts.core.record import Record
 from scripts.lock.model import (
     LockedEnvironment,

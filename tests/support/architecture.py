@@ -28,10 +28,7 @@ _PRINTS: Final = frozenset({"scripts.core.console"})
 _WRITES: Final = _PRINTS | {"scripts.launch", "scripts.pyz", "scripts.core.rattler_worker"}
 
 # What runs in the child process that may crash as it ends.
-_WORKER: Final = frozenset(
-    f"scripts.core.rattler_{part}"
-    for part in ("worker", "closure", "matcher", "solver", "specs", "types")
-)
+_WORKER: Final = frozenset({"scripts.core.rattler_worker", "scripts.core.rattler_solver"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,11 +21,9 @@ from typing import Final
 
 from scripts.core.channel_url import ANACONDA
 from scripts.core.rattler_child import call_rattler
-from scripts.core.record import RunExports
 from scripts.lock.model import LockedPackage
 from scripts.lock.read import read_lock
 from tests.support.mirrors import Mirror
-from tests.support.packages import RunExports as TinyRunExports
 from tests.support.packages import TinyPackage, WrittenPackage
 from tests.support.upstream import Upstream
 
@@ -113,7 +111,7 @@ def tiny_package(package: LockedPackage) -> TinyPackage:
         license_family=package.record.license_family,
         purls=package.record.purls,
         track_features=package.record.track_features,
-        run_exports=_run_exports(package.record.run_exports),
+        run_exports=package.record.run_exports or (),
     )
 
 
@@ -128,16 +126,3 @@ def tiny_lock(text: str, written: Mapping[str, WrittenPackage]) -> str:
         return f"- conda: {found['url']}\n{fields}"
 
     return _ROW.sub(row, text)
-
-
-def _run_exports(found: RunExports | None) -> TinyRunExports:
-    if found is None:
-        return ()
-    every: TinyRunExports = (
-        ("weak", found.weak),
-        ("strong", found.strong),
-        ("noarch", found.noarch),
-        ("weak_constrains", found.weak_constrains),
-        ("strong_constrains", found.strong_constrains),
-    )
-    return tuple(each for each in every if each[1])

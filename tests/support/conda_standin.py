@@ -10,6 +10,7 @@ configuration, it says what the one file `~/.condarc` says, as conda takes it.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -162,11 +163,11 @@ def _install(arguments: list[str], specs: list[str]) -> None:
 
     root = os.environ.get("MAMBA_ROOT_PREFIX")
     folder = Path(root) / "envs" if root else Path(os.environ["CONDA_ENVS_DIRS"])
-    create(
-        {
-            "channel": arguments[arguments.index("-c") + 1],
-            "specs": specs,
-            "prefix": str(folder / arguments[arguments.index("-n") + 1]),
-            "cache": os.environ["CONDA_PKGS_DIRS"],
-        }
+    asyncio.run(
+        create(
+            channel=arguments[arguments.index("-c") + 1],
+            specs=specs,
+            prefix=str(folder / arguments[arguments.index("-n") + 1]),
+            cache=os.environ["CONDA_PKGS_DIRS"],
+        )
     )

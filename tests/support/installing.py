@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from scripts.core.rattler_types import subdir_type
+from scripts.core.rattler_solver import subdir_type
 from tests.support.packages import TinyPackage
 from tests.support.verified import here
 

@@ -20,8 +20,7 @@ from tests.support.archives import Member
 # A file that holds this has it replaced by the prefix on install, as conda-build's packages do.
 PREFIX: Final = "/opt/anaconda1anaconda2anaconda3/envs/placeholder"
 
-RunExportKind = Literal["weak", "strong", "noarch", "weak_constrains", "strong_constrains"]
-RunExports = tuple[tuple[RunExportKind, tuple[str, ...]], ...]
+RunExports = tuple[tuple[str, tuple[str, ...]], ...]
 
 _ARCH: Final = {"64": "x86_64", "aarch64": "aarch64", "arm64": "arm64", "ppc64le": "ppc64le"}
 

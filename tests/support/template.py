@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from scripts.core.version import TEMPLATE
+from scripts.core.invocation import TEMPLATE
 
 ROOT: Final = TEMPLATE
 

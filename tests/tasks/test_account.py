@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from scripts.core.invocation import version
 from scripts.core.report import human_size
-from scripts.core.version import version
 from tasks import index, mirror, prune, verify
 from tests.support.mirrors import Mirror
 from tests.tasks.conftest import BOTH, NEW, OLD

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts.core.invocation import TEMPLATE
 from scripts.core.report import human_size
-from scripts.core.version import TEMPLATE
 from scripts.template import new
 from scripts.template.archive import archive
 from tasks.new import main

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.core.version import TEMPLATE, version
+from scripts.core.invocation import TEMPLATE, version
 from scripts.template.archive import archive
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
 from tests.support.packages import TinyPackage

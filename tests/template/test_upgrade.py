@@ -18,7 +18,7 @@ import pytest
 
 from scripts.core import files
 from scripts.core.errors import MirrorError
-from scripts.core.version import version
+from scripts.core.invocation import version
 from scripts.template import upgrade as module
 from scripts.template.archive import archive, parse_tables
 from scripts.template.upgrade import Values, edit, upgrade

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.core.layout import Layout
+from scripts.core.channel_paths import Layout
 from scripts.core.rattler_child import call_rattler
 from scripts.core.report import Json
 from scripts.lock.model import LockFile, PlatformPackages

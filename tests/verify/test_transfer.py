@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from scripts.core.files import hash_file
+from scripts.core.invocation import version
 from scripts.core.report import human_size
-from scripts.core.version import version
 from scripts.verify import transfer_report
 from scripts.verify.findings import Level
 from scripts.verify.install.sandbox import sandbox

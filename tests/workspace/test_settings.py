@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts.core.channel_paths import Layout
 from scripts.core.errors import ExitCode, MirrorError
-from scripts.core.layout import Layout
 from scripts.workspace.settings import (
     Kind,
     SettingOverrides,

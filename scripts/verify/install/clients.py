@@ -31,7 +31,7 @@ from scripts.core import served
 from scripts.core.artifact import Artifact
 from scripts.core.channel_url import CUT_BY_CONDA, is_cut_by_conda
 from scripts.core.errors import ExitCode, MirrorError, Problem
-from scripts.core.program import Done, describe_exit, is_crash, last_lines
+from scripts.core.program import Done, describe_exit, is_crash, stderr_tail
 from scripts.core.rattler_child import RattlerRefusedError, call_rattler
 from scripts.core.report import Json
 from scripts.core.typed_values import toml_string
@@ -46,7 +46,6 @@ from scripts.workspace.workspace import Workspace
 
 NAME: Final = "test-offline"
 
-_SHOWN: Final = 20  # last lines of a program that a finding shows
 _PIP: Final = re.compile(r"\bpip\b")
 # What Python says when a library crashes while the interpreter ends.
 _CRASHED: Final = b"Fatal Python error:"
@@ -171,7 +170,7 @@ def _outcome(job: InstallJob, client: Client, done: Done) -> tuple[Problem, ...]
     """Return what went wrong: it refused, or it is of exit code 4."""
     if done.returncode == 0:
         return ()
-    details = last_lines(done.stderr if done.stderr.strip() else done.stdout, _SHOWN)
+    details = stderr_tail(done.stderr if done.stderr.strip() else done.stdout)
     crash = describe_exit(done.returncode) if is_crash(done.returncode) else None
     return (_failed(job, client, details, crash),)
 
@@ -213,7 +212,7 @@ def _by_rattler(job: InstallJob, folder: Path, scratch: Path) -> tuple[Path, tup
         assert isinstance(missing, list)
         details = tuple(("no record of", str(path)) for path in missing)
     except RattlerRefusedError as error:
-        details = last_lines(str(error).encode(), _SHOWN)
+        details = stderr_tail(str(error))
     except MirrorError as error:  # it died without an answer
         (died,) = error.problems
         return prefix, (_failed(job, Client.RATTLER, died.details, died.message),)

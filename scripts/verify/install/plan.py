@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from scripts.core.artifact import Artifact
-from scripts.core.layout import folder_of_channel
+from scripts.core.channel_paths import folder_of_channel
 from scripts.lock.model import LockedEnvironment, PlatformPackages
 from scripts.lock.select import Selection, path_of
 from scripts.verify.findings import Place, places_of

@@ -17,7 +17,6 @@ from typing import Final
 
 from scripts.channel.archive import read_info_files
 from scripts.channel.prepare import free_bytes
-from scripts.core.artifact import Artifact
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.program import ask_version
@@ -43,6 +42,12 @@ from scripts.workspace.workspace import Workspace
 # As the systems' C libraries say ENOSPC and EDQUOT, Windows says it, and conda does.
 _DISK_FULL: Final = re.compile(
     r"No space left on device|Disk quota exceeded|not enough space on the disk|NoSpaceLeft"
+)
+# What else a program says that the channel is not to blame for: ENFILE and EMFILE, EIO, ESTALE,
+# ENOMEM, or that the server on loopback could not answer (core/served.py).
+_MACHINE_TROUBLE: Final = re.compile(
+    r"Too many open files|Input/output error|Stale file handle|Cannot allocate memory"
+    r"|HTTP status server error|error sending request for url \(http://127\.0\.0\.1"
 )
 
 
@@ -183,30 +188,41 @@ def _try(workspace: Workspace, job: InstallJob, client: Client, program: Path) -
                 title = f"{job.place}, installed by {client.program}"
                 problems = check_prefix(prefix, job.subdir, title, folder, job.artifacts)
             elif problems[0].code is ExitCode.FINDINGS and not _is_disk_full(problems):
-                problems = tuple(_name_damage(each, folder, job.artifacts) for each in problems)
+                problems = _find_cause(problems[0], client, folder, job)
     except (MirrorError, OSError) as error:
         if not _is_disk_full([error]):
             raise
         return _stopped(job, client, _no_room(job, folder, temporary, free))
     if _is_disk_full(problems):
         return _stopped(job, client, _no_room(job, folder, temporary, free))
-    crashed = next((each for each in problems if each.code is ExitCode.PROGRAM), None)
-    if crashed is not None:
-        return _stopped(job, client, crashed)
+    blameless = next((each for each in problems if each.code is not ExitCode.FINDINGS), None)
+    if blameless is not None:
+        return _stopped(job, client, blameless)
     return InstallAttempt(job=job, client=client, problems=problems, warning=warning)
 
 
-def _name_damage(problem: Problem, folder: Path, artifacts: Sequence[Artifact]) -> Problem:
-    """Add the damaged artifacts that are not named yet: conda says `EOF` and no more of one."""
+def _find_cause(
+    problem: Problem, client: Client, folder: Path, job: InstallJob
+) -> tuple[Problem, ...]:
+    """Tell this machine's trouble from a refusal, and name the damaged artifacts in that.
+
+    conda says `EOF` of a damaged one, and no more.
+    """
+    files = check_files(folder, job.artifacts, UsageIndex(None), allow_unhashed=True)
+    if files.environment_problems:
+        return files.environment_problems
+    if _MACHINE_TROUBLE.search(str(problem)):
+        message = f"trouble of this machine kept {client.program} from installing it"
+        help_ = "see to it, then pixi run verify --level install"
+        return (dataclasses.replace(problem, message=message, code=ExitCode.USAGE, help=help_),)
     said = "\n".join(text for _, text in problem.details)
-    files = check_files(folder, artifacts, UsageIndex(None), allow_unhashed=True)
     damaged = [finding.problem for finding in files.findings]
     details = tuple(
         ("damaged", f"{each.subject}: {each.message}")
         for each in damaged
         if each.subject.rpartition("/")[2] not in said
     )
-    return dataclasses.replace(problem, details=(*problem.details, *details))
+    return (dataclasses.replace(problem, details=(*problem.details, *details)),)
 
 
 def _is_disk_full(problems: Iterable[Problem | Exception]) -> bool:

@@ -9,8 +9,8 @@ from random import Random
 
 import pytest
 
+from scripts.core.channel_paths import Layout
 from scripts.core.errors import ExitCode, MirrorError
-from scripts.core.layout import Layout
 from scripts.lock.model import LockedPackage, spec_name
 from scripts.lock.read import read_lock
 from scripts.lock.select import select

@@ -13,6 +13,7 @@ import pytest
 
 from scripts.core.program import run_program
 from scripts.core.report import human_size
+from scripts.verify.install.sandbox import Sandbox
 from tests.support.conda_standin import standin
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows
 from tests.support.mirrors import CHANNEL
@@ -165,6 +166,49 @@ def test_a_client_that_hangs_while_it_installs(
         "  said  was ended, since it had not finished after 0 minutes\n"
         "help: see to this program, then pixi run verify --level install\n"
     )
+
+
+@posix_scripts
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Too many open files (os error 24)",
+        "HTTP status server error (500 cannot be read: Too many open files) for url (http://x)",
+        "OSError: [Errno 5] Input/output error: 'lib-1.0-0.tar.bz2'",
+        "there is no such package",  # the control
+    ],
+)
+def test_a_client_that_tells_of_this_machine(
+    said: str,
+    world: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = f'[ "$1" = --version ] && echo conda 26.7.0 && exit 0\necho "{said}" >&2; exit 1\n'
+    _program(tmp_path, "conda", text, monkeypatch)
+    is_refusal = "no such package" in said
+    assert world.verify(*INSTALL, "--client", "conda,rattler") == (1 if is_refusal else 2)
+    message = (
+        "conda cannot install it from the channel alone"
+        if is_refusal
+        else "trouble of this machine kept conda from installing it"
+    )
+    what = "pixi run verify --level files,index"
+    assert capsys.readouterr().err == (
+        f"error: small/{here()}: {message}\n  said  {said}\n"
+        f"help: {what if is_refusal else 'see to it, then pixi run verify --level install'}\n"
+    )
+
+
+@posix_scripts
+def test_too_few_files_may_be_open(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever of them is the one too many, of py-rattler or of the server beside it."""
+    limit = ("sh", "-c", 'ulimit -n 14; exec "$@"', "sh")
+    monkeypatch.setattr(
+        "scripts.verify.install.clients.sandbox", lambda: Sandbox(command=limit, sentence="")
+    )
+    assert world.verify(*INSTALL, "--client", "rattler") in {2, 4}
 
 
 @pytest.mark.parametrize("level", ["closure", "solve", "install"])

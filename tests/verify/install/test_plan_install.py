@@ -7,8 +7,8 @@ from pathlib import PurePosixPath
 import pytest
 
 from scripts.core.artifact import Artifact, conda_artifact
+from scripts.core.channel_paths import Layout
 from scripts.core.file_name import FileName
-from scripts.core.layout import Layout
 from scripts.core.record import Record
 from scripts.lock.model import (
     LockedEnvironment,

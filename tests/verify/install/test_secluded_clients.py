@@ -25,9 +25,9 @@ CLIENTS = [
     pytest.param(Client.CONDA, marks=pytest.mark.needs_conda),
 ]
 _CREATE = (
-    "import sys; sys.path.insert(0, sys.argv[1]);"
+    "import asyncio, sys; sys.path.insert(0, sys.argv[1]);"
     "from scripts.core.rattler_worker import create;"
-    "create({'channel': sys.argv[2], 'specs': ['x'], 'prefix': 'p', 'cache': 'c'})"
+    "asyncio.run(create(channel=sys.argv[2], specs=['x'], prefix='p', cache='c'))"
 )
 _MANIFEST = '[workspace]\nname = "w"\nchannels = ["{}"]\nplatforms = []\n[dependencies]\nx = "*"\n'
 
