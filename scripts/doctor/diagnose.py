@@ -17,7 +17,7 @@ from scripts.doctor.mirror import Mirror, at_url_path
 from scripts.lock.location import is_path, keeps_path
 from scripts.lock.model import LockedEnvironment, LockedPackage, PlatformPackages
 from scripts.network.configuration import PixiConfig
-from scripts.verify.findings import Place
+from scripts.verify.findings import EnvironmentPlatform
 from scripts.workspace.settings import Kind
 
 _DIGITS: Final = re.compile(r"(\d+)")
@@ -86,7 +86,7 @@ class Verdict:
 class Diagnosis:
     """One environment on one platform; its verdicts in the lock's order, each artifact once."""
 
-    place: Place
+    place: EnvironmentPlatform
     rows: PlatformPackages
     verdicts: tuple[Verdict, ...]
 
@@ -96,7 +96,7 @@ def diagnose(consumer: Consumer, mirror: Mirror) -> tuple[Diagnosis, ...]:
     judge = _Judge(consumer, mirror)
     return tuple(
         Diagnosis(
-            place=Place(environment.name, rows.platform.name),
+            place=EnvironmentPlatform(environment.name, rows.platform.name),
             rows=rows,
             verdicts=judge.verdicts((*rows.packages, *rows.build_packages)),
         )

@@ -16,7 +16,7 @@ from scripts.doctor.mirror import Mirror, plain_url
 from scripts.lock.model import LockedEnvironment
 from scripts.lock.select import every_channel
 from scripts.network.mirrors import Mirrors, mirror_urls, origin
-from scripts.verify.findings import Place
+from scripts.verify.findings import EnvironmentPlatform
 
 # Nothing of these is to be asked of the mirror.
 _NOT_OF_MIRROR: Final = frozenset({Availability.ELSEWHERE, Availability.NOT_MIRRORABLE})
@@ -33,7 +33,7 @@ class PixiConfiguration:
     the lock.
     """
 
-    not_redirected: tuple[Place, ...]
+    not_redirected: tuple[EnvironmentPlatform, ...]
     asked: tuple[str, ...]
     config: str | None
     manifest: str | None
@@ -63,7 +63,7 @@ def compare_pixi_configuration(
     A folder cannot be the target of `[mirrors]` (prefix-dev/pixi#4105): a lock must name it.
     """
     over_http, set_now = mirror.place.folder is None, consumer.config.mirrors
-    not_redirected: dict[Place, None] = {}
+    not_redirected: dict[EnvironmentPlatform, None] = {}
     away: dict[str, _Redirect] = {}
     by_mirrors = False
     for diagnosis in diagnoses:

@@ -25,7 +25,7 @@ from scripts.lock.location import url_subdir
 from scripts.lock.model import Unmirrorable
 from scripts.lock.read import NEWEST
 from scripts.lock.select import undeclared_lines
-from scripts.verify.findings import Place
+from scripts.verify.findings import EnvironmentPlatform
 from scripts.workspace.settings import TABLE
 
 _MARKS: Final = {True: "✓", False: "✗", None: "–"}  # noqa: RUF001
@@ -56,7 +56,7 @@ class Results:
     settings: CondaSettings | None
     conda_error: Problem | None
 
-    def is_configured(self, place: Place) -> bool | None:
+    def is_configured(self, place: EnvironmentPlatform) -> bool | None:
         """Tell whether the clients that count would ask this mirror; None: nobody can tell."""
         clients, conda = self.consumer.clients, self.conda
         if ConfiguredClient.PIXI in clients and place in self.pixi.not_redirected:

@@ -25,10 +25,10 @@ from scripts.lock.model import BuildSet, LockedEnvironment, LockedPackage, Platf
 from scripts.lock.satisfiability import differs_aside, wanted_text
 from scripts.lock.select import Selection, path_of
 from scripts.verify.findings import (
+    EnvironmentPlatform,
     Finding,
     Level,
     LevelResult,
-    Place,
     UsageIndex,
     place_json,
     places_of,
@@ -81,7 +81,7 @@ class PackageSet:
     requirements are not known. `platform` is the manifest's, where it has one.
     """
 
-    place: Place
+    place: EnvironmentPlatform
     packages: tuple[LockedPackage, ...]
     virtual_packages: tuple[VirtualPackage, ...]
     built: Mapping[str, str | None]
@@ -127,9 +127,9 @@ def prove_sets(
         }
         reply: Any = call_rattler("prove_closed", arguments)
     findings = tuple(_Teller(sets, selection, root, uses).findings(reply))
-    wrong = frozenset[Place]().union(*(each.places for each in findings))
-    not_proven: dict[Place, list[str]] = {}
-    skip_reasons: dict[Place, str | None] = {}
+    wrong = frozenset[EnvironmentPlatform]().union(*(each.places for each in findings))
+    not_proven: dict[EnvironmentPlatform, list[str]] = {}
+    skip_reasons: dict[EnvironmentPlatform, str | None] = {}
     for each, answer in zip(sets, reply["answers"], strict=True):
         not_proven.setdefault(each.place, []).extend(
             f"{_subject(each, row)} {row['kind']} {_text(each, row)} ({row['reason']})"
@@ -155,7 +155,8 @@ def prove_sets(
 
 
 def _lines(
-    not_proven: Mapping[Place, Sequence[str]], skip_reasons: Mapping[Place, str | None]
+    not_proven: Mapping[EnvironmentPlatform, Sequence[str]],
+    skip_reasons: Mapping[EnvironmentPlatform, str | None],
 ) -> Iterator[str]:
     """Say what is not proven."""
     for place, told in not_proven.items():
@@ -169,7 +170,7 @@ def _lines(
 def _installed_set(
     manifest: Manifest,
     root: PurePath,
-    place: Place,
+    place: EnvironmentPlatform,
     locked: LockedEnvironment,
     rows: PlatformPackages,
 ) -> PackageSet:
@@ -228,7 +229,7 @@ def _built(
     )
 
 
-def _build_set(place: Place, rows: PlatformPackages, sources: BuildSet) -> PackageSet:
+def _build_set(place: EnvironmentPlatform, rows: PlatformPackages, sources: BuildSet) -> PackageSet:
     """Plan what a source package is built with: its machine may be of another platform."""
     subdirs = (each.record.subdir for each in sources.packages if each.record.subdir != NOARCH)
     subdir = next(subdirs, rows.platform.subdir)
@@ -279,7 +280,7 @@ class _Teller:
             for each in sets
             for package in each.packages
         }
-        self._virtual: dict[str, set[Place]] = {}
+        self._virtual: dict[str, set[EnvironmentPlatform]] = {}
         for each in sets:
             for package in each.virtual_packages:
                 self._virtual.setdefault(str(package), set()).add(each.place)
@@ -290,7 +291,7 @@ class _Teller:
         for path, reason in unreadable.items():
             (problem,) = damaged(str(path), redact(printable(reason))).problems
             yield self._finding(problem, self._uses.places(path.parent))
-        found: dict[tuple[object, ...], tuple[Problem, set[Place]]] = {}
+        found: dict[tuple[object, ...], tuple[Problem, set[EnvironmentPlatform]]] = {}
         for each, answer in zip(self._sets, reply["answers"], strict=True):
             missing = [PurePosixPath(path) for path in answer["missing"]]
             if any(path.with_name(REPODATA) in unreadable for path in missing):
@@ -310,7 +311,7 @@ class _Teller:
         for problem, places in found.values():
             yield self._finding(problem, frozenset(places))
 
-    def _finding(self, problem: Problem, places: frozenset[Place]) -> Finding:
+    def _finding(self, problem: Problem, places: frozenset[EnvironmentPlatform]) -> Finding:
         if problem.help != "pixi run index":  # as the level `index` says it
             problem = replace(problem, details=(*problem.details, used_by(places)))
         return Finding(level=Level.CLOSURE, problem=problem, places=places)

@@ -24,10 +24,10 @@ from scripts.core.symlinks import link_above
 from scripts.fetch.archives import archive_problem, open_archives
 from scripts.index.files import IndexedArtifact
 from scripts.verify.findings import (
+    EnvironmentPlatform,
     Finding,
     Level,
     LevelResult,
-    Place,
     UsageIndex,
     used_by,
 )
@@ -112,7 +112,10 @@ def check_files(
         _result(
             Level.FILES,
             (
-                (problem, uses.places(each.path) if each.locked else frozenset[Place]())
+                (
+                    problem,
+                    uses.places(each.path) if each.locked else frozenset[EnvironmentPlatform](),
+                )
                 for problem, each in problems
             ),
         ),
@@ -123,12 +126,12 @@ def check_files(
 
 
 def _result(
-    level: Level, problems: Iterable[tuple[Problem | None, frozenset[Place]]]
+    level: Level, problems: Iterable[tuple[Problem | None, frozenset[EnvironmentPlatform]]]
 ) -> LevelResult:
     """Tell what is wrong with the channel from what is wrong with this machine."""
     findings: list[Finding] = []
     environment_problems: list[Problem] = []
-    unproven: set[Place] = set()
+    unproven: set[EnvironmentPlatform] = set()
     for problem, places in problems:
         if problem is not None and problem.code is ExitCode.FINDINGS:
             findings.append(Finding(level=level, problem=problem, places=places))

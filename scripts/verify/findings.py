@@ -60,7 +60,7 @@ class Client(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Place:
+class EnvironmentPlatform:
     """One environment on one platform; `platform` as the lock names it."""
 
     environment: str
@@ -80,7 +80,7 @@ class Finding:
 
     level: Level | None
     problem: Problem
-    places: frozenset[Place]
+    places: frozenset[EnvironmentPlatform]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +90,7 @@ class LevelResult:
     findings: tuple[Finding, ...] = ()
     environment_problems: tuple[Problem, ...] = ()
     """What kept this machine from looking, and is no fault of the channel's."""
-    unproven: frozenset[Place] = frozenset()
+    unproven: frozenset[EnvironmentPlatform] = frozenset()
     """Places of which not all is proven, though nothing need be wrong."""
     lines: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
@@ -99,11 +99,13 @@ class LevelResult:
     """What `--json` says of it."""
 
 
-def places_of(selection: Selection) -> Iterator[tuple[Place, LockedEnvironment, PlatformPackages]]:
+def places_of(
+    selection: Selection,
+) -> Iterator[tuple[EnvironmentPlatform, LockedEnvironment, PlatformPackages]]:
     """Yield every environment on every platform that is mirrored, in the lock's order."""
     for environment in selection.environments:
         for rows in environment.platforms:
-            yield Place(environment.name, rows.platform.name), environment, rows
+            yield EnvironmentPlatform(environment.name, rows.platform.name), environment, rows
 
 
 class UsageIndex:
@@ -117,16 +119,16 @@ class UsageIndex:
         """Take what is mirrored."""
         self._selection = selection
 
-    def places(self, *paths: PurePosixPath) -> frozenset[Place]:
+    def places(self, *paths: PurePosixPath) -> frozenset[EnvironmentPlatform]:
         """Return the places that use the first of these paths that any place uses."""
         return next((self._of[path] for path in paths if path in self._of), frozenset())
 
     @functools.cached_property
-    def _of(self) -> Mapping[PurePosixPath, frozenset[Place]]:
+    def _of(self) -> Mapping[PurePosixPath, frozenset[EnvironmentPlatform]]:
         if self._selection is None:
             return {}
         layout = self._selection.layout
-        found: dict[PurePosixPath, set[Place]] = {}
+        found: dict[PurePosixPath, set[EnvironmentPlatform]] = {}
         for place, environment, rows in places_of(self._selection):
             paths = {path_of(layout, each) for each in (*rows.packages, *rows.build_packages)}
             channels = {folder_of_channel(layout, url) for url in environment.channels}
@@ -137,12 +139,12 @@ class UsageIndex:
         return {path: frozenset(places) for path, places in found.items()}
 
 
-def used_by(places: Iterable[Place]) -> tuple[str, str]:
+def used_by(places: Iterable[EnvironmentPlatform]) -> tuple[str, str]:
     """Make the fact that names the places a finding concerns."""
     return ("used by", ", ".join(map(str, sorted(places))))
 
 
-def place_json(place: Place) -> dict[str, Json]:
+def place_json(place: EnvironmentPlatform) -> dict[str, Json]:
     """Name a place for programs."""
     return {"environment": place.environment, "platform": place.platform}
 

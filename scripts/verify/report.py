@@ -12,10 +12,10 @@ from scripts.core.report import Json, Report, counted, human_size, to_json
 from scripts.index.files import ChannelFiles, channel_files_to_json, retained_line
 from scripts.lock.select import Selection, left_out_json, left_out_lines
 from scripts.verify.findings import (
+    EnvironmentPlatform,
     Finding,
     Level,
     LevelResult,
-    Place,
     place_json,
     places_of,
 )
@@ -94,7 +94,7 @@ def _place_lines(results: Results) -> Iterator[str]:
         yield "  ".join(("took".ljust(wide), " " * wide_platform, *took))
 
 
-def mark(results: Results, place: Place, level: Level) -> str:
+def mark(results: Results, place: EnvironmentPlatform, level: Level) -> str:
     """Say how a place stands to a level: right, wrong, or not done; and what installed it."""
     if level is not Level.INSTALL:
         return {True: RIGHT, False: WRONG, None: NOT_DONE}[_stands(results, place, level)]
@@ -109,7 +109,7 @@ def mark(results: Results, place: Place, level: Level) -> str:
     return f"{WRONG if wrong else RIGHT} ({', '.join(map(str.strip, clients))})"
 
 
-def _stands(results: Results, place: Place, level: Level) -> bool | None:
+def _stands(results: Results, place: EnvironmentPlatform, level: Level) -> bool | None:
     """Tell whether a place is right; None where nothing is wrong, but not all is proven."""
     result = results.results.get(level)
     if result is None:
@@ -129,7 +129,7 @@ def took_text(results: Results, level: Level) -> str:
     return seconds_text(results.seconds.get(level, 0.0))
 
 
-def _attempts(results: Results, place: Place) -> Sequence[InstallAttempt]:
+def _attempts(results: Results, place: EnvironmentPlatform) -> Sequence[InstallAttempt]:
     return [each for each in results.attempts if each.job.place == place]
 
 
@@ -178,7 +178,7 @@ def _install_lines(install: InstallResult) -> Iterator[str]:
         yield f"installed nothing: no mirrored environment of this run is for {install.subdir}"
         return
     yield f"installed {install.sandbox}, from file:// or loopback, into an empty cache"
-    as_machine: dict[str, dict[Place, None]] = {}
+    as_machine: dict[str, dict[EnvironmentPlatform, None]] = {}
     for each in install.attempts:
         # an empty override hides what this machine has
         said = " ".join(f"{name}={value}" for name, value in each.job.overrides if value)
@@ -218,7 +218,7 @@ def _data(results: Results) -> dict[str, Json]:
     }
 
 
-def _place_json(results: Results, place: Place) -> dict[str, Json]:
+def _place_json(results: Results, place: EnvironmentPlatform) -> dict[str, Json]:
     """Give one environment on one platform: true, false, or null where it was not done."""
     incomplete = (each for each in results.findings if each.level is None)
     return {

@@ -25,10 +25,10 @@ from scripts.lock.model import LockedEnvironment, PlatformPackages, spec_name
 from scripts.lock.satisfiability import channel_key, differs_aside, wanted_text
 from scripts.lock.select import Selection, path_of, undeclared_packages
 from scripts.verify.findings import (
+    EnvironmentPlatform,
     Finding,
     Level,
     LevelResult,
-    Place,
     place_json,
     places_of,
     said_lines,
@@ -75,7 +75,7 @@ class SolveJob:
     with less than that is no error; None where there is no such reason.
     """
 
-    place: Place
+    place: EnvironmentPlatform
     subdir: str
     channels: tuple[PurePosixPath, ...]
     undeclared: tuple[tuple[PurePosixPath, tuple[str, ...]], ...] = ()
@@ -98,7 +98,7 @@ class SolveJob:
 class SkippedSolve:
     """A place that the channel alone cannot answer for, and why."""
 
-    place: Place
+    place: EnvironmentPlatform
     skip_reason: str
 
 
@@ -163,7 +163,7 @@ def _plan(
     selection: Selection,
     manifest: Manifest,
     root: PurePath,
-    mirrored: tuple[Place, LockedEnvironment, PlatformPackages],
+    mirrored: tuple[EnvironmentPlatform, LockedEnvironment, PlatformPackages],
 ) -> SolveJob | SkippedSolve:
     place, locked, rows = mirrored
     found = find_platform(manifest, locked, rows)

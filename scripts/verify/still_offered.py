@@ -15,7 +15,7 @@ from scripts.core.subdir import NOARCH
 from scripts.index.files import IndexedArtifact
 from scripts.lock.model import LockedPackage
 from scripts.lock.select import Selection, path_of
-from scripts.verify.findings import Place, places_of
+from scripts.verify.findings import EnvironmentPlatform, places_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +24,7 @@ class StillOffered:
 
     path: PurePosixPath
     locked: str
-    places: tuple[Place, ...]
+    places: tuple[EnvironmentPlatform, ...]
 
     def __str__(self) -> str:
         """Write it for people."""
@@ -38,7 +38,7 @@ def find_still_offered(
     rivals = list(_rivals(selection, retained))
     pairs = ((kept.record.version, locked.record.version) for _, kept, locked in rivals)
     ranks = rank_versions(version for pair in pairs if pair[0] != pair[1] for version in pair)
-    found: dict[tuple[PurePosixPath, str], list[Place]] = {}
+    found: dict[tuple[PurePosixPath, str], list[EnvironmentPlatform]] = {}
     for place, kept, locked in rivals:
         mine, theirs = ranks.get(locked.record.version), ranks.get(kept.record.version)
         if locked.record.version == kept.record.version:
@@ -56,7 +56,7 @@ def find_still_offered(
 
 def _rivals(
     selection: Selection, retained: Iterable[IndexedArtifact]
-) -> Iterator[tuple[Place, IndexedArtifact, LockedPackage]]:
+) -> Iterator[tuple[EnvironmentPlatform, IndexedArtifact, LockedPackage]]:
     """Pair what has one name in one channel: retained, and locked at a place that sees both."""
     by_name: dict[tuple[PurePosixPath, str], list[IndexedArtifact]] = {}
     for kept in retained:

@@ -22,7 +22,7 @@ from scripts.lock.model import LockFile, PlatformPackages
 from scripts.lock.read import read_lock
 from scripts.lock.select import Selection, select
 from scripts.verify.closure import PackageSet, plan_sets, prove_sets
-from scripts.verify.findings import LevelResult, Place, UsageIndex, places_of
+from scripts.verify.findings import EnvironmentPlatform, LevelResult, UsageIndex, places_of
 from scripts.verify.solve import (
     SkippedSolve,
     SolvedPlace,
@@ -81,7 +81,7 @@ LOCKS = {
 class Said:
     """What each says of one place; `less` is the same place without one package it needs."""
 
-    place: Place
+    place: EnvironmentPlatform
     closed: LevelResult
     solved: SolvedPlace | SkippedSolve
     less: Said | None = None

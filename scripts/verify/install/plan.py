@@ -11,7 +11,7 @@ from scripts.core.artifact import Artifact
 from scripts.core.layout import folder_of_channel
 from scripts.lock.model import LockedEnvironment, PlatformPackages
 from scripts.lock.select import Selection, path_of
-from scripts.verify.findings import Place, places_of
+from scripts.verify.findings import EnvironmentPlatform, places_of
 from scripts.verify.virtual_packages import (
     VirtualPackage,
     declared_packages,
@@ -30,7 +30,7 @@ _HIDDEN: Final = {"CONDA_OVERRIDE_CUDA": ""}
 class InstallJob:
     """One environment to install."""
 
-    place: Place
+    place: EnvironmentPlatform
     subdir: str
     channels: tuple[PurePosixPath, ...]
     """Folders as in Artifact, in their order of priority."""
@@ -63,7 +63,7 @@ def _job(
     selection: Selection,
     manifest: Manifest,
     artifacts: Mapping[PurePosixPath, Artifact],
-    place: Place,
+    place: EnvironmentPlatform,
     found: tuple[LockedEnvironment, PlatformPackages],
 ) -> InstallJob:
     locked, rows = found

@@ -32,7 +32,7 @@ from scripts.index.repodata import (
 )
 from scripts.lock.model import PlatformPackages, spec_name
 from scripts.lock.select import Selection, path_of
-from scripts.verify.findings import Level, Place, places_of
+from scripts.verify.findings import EnvironmentPlatform, Level, places_of
 from scripts.verify.self_check.copy import Copy
 from scripts.verify.solve import SolveJob, plan_solves
 from scripts.workspace.settings import Kind
@@ -71,7 +71,7 @@ class Scope:
     artifacts: tuple[Artifact, ...]
     channels: tuple[PurePosixPath, ...]
     subdirs: tuple[PurePosixPath, ...] = ()
-    place: Place | None = None
+    place: EnvironmentPlatform | None = None
     marker: str | None = None
     other: PurePosixPath = field(default_factory=PurePosixPath)
     """What takes its place, or where it goes."""
@@ -391,7 +391,7 @@ def narrowed(selection: Selection, scope: Scope) -> Selection:
         platforms = tuple(
             rows
             for each in environment.platforms
-            if scope.place in {None, Place(environment.name, each.platform.name)}
+            if scope.place in {None, EnvironmentPlatform(environment.name, each.platform.name)}
             for rows in [_narrowed_rows(selection, each, paths)]
             if rows.packages or rows.build_packages
         )
