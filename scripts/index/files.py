@@ -235,6 +235,10 @@ def classify_files(
     indexed = {
         each.path: each for channel in channels for each in read_indexed(folder, channel, console)
     }
+    # A link in place of a folder is none of its files, and yet not to be moved away.
+    folders = {above for path in named for above in path.parents}
+    folders |= {each.path / NOARCH for each in channels}
+    folders |= {each / SHARDS for each in folders if is_known_subdir(each.name)}
     mirrored: list[ChannelFile] = []
     index: list[ChannelFile] = []
     untracked: list[ChannelFile] = []
@@ -243,7 +247,7 @@ def classify_files(
         file = ChannelFile(path=path, size=status.st_size)
         if path in waiting:
             still.append(waiting[path])
-        elif path in named:
+        elif path in named or path in folders:
             mirrored.append(file)
         elif path not in indexed:
             (index if is_index_path(path) else untracked).append(file)

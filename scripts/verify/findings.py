@@ -174,6 +174,16 @@ def incomplete(selection: Selection, allowed: AbstractSet[Kind]) -> Iterator[Fin
             )
 
 
+def link_problem(path: PurePosixPath, message: str = "is a link, not the file itself") -> Problem:
+    """Make the problem of a link: where the channel is carried to, it leads nowhere."""
+    return Problem(
+        subject=str(path),
+        message=message,
+        code=ExitCode.FINDINGS,
+        help="put the files themselves in the place of the link",
+    )
+
+
 def untracked(path: PurePosixPath, size: int) -> Finding:
     """Make the finding of a file that nobody knows."""
     problem = Problem(
