@@ -71,3 +71,9 @@ def human_size(size: int) -> str:
 def counted(number: int, noun: str) -> str:
     """Write `1 artifact`, `2 artifacts`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(names: Sequence[str], shown: int) -> str:
+    """Write `a, b and 3 more`."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return f"{', '.join(names[:shown])}{more}"

@@ -14,7 +14,7 @@ from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.layout import FLAT_CHANNEL, Layout, folder_of_channel
 from scripts.core.record import Record
 from scripts.core.redact import redact, without_secrets
-from scripts.core.report import Json
+from scripts.core.report import Json, listed
 from scripts.lock.location import url_subdir
 from scripts.lock.model import (
     LockedEnvironment,
@@ -257,14 +257,9 @@ def undeclared_lines(environments: Iterable[LockedEnvironment]) -> Iterator[str]
     for (channel, declared), packages in found.items():
         yield (
             f"from {channel}, which is no declared channel: "
-            f"{_some(tuple(packages.values()), _UNDECLARED_SHOWN)}; "
+            f"{listed(tuple(packages.values()), _UNDECLARED_SHOWN)}; "
             f"declared: {redact(', '.join(declared)) or 'none'}"
         )
-
-
-def _some(names: tuple[str, ...], shown: int) -> str:
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
 
 
 def left_out_lines(selection: Selection) -> tuple[str, ...]:
@@ -287,7 +282,7 @@ def left_out_lines(selection: Selection) -> tuple[str, ...]:
     )
     if moved:
         lines.append(
-            f"an unchanged pixi.lock will not find here {_some(moved, _MOVED_SHOWN)}: a flat"
+            f"an unchanged pixi.lock will not find here {listed(moved, _MOVED_SHOWN)}: a flat"
             f" mirror goes by the record's subdir, and `[mirrors]` replaces but the beginning of"
             f' a URL; layout = "by-channel" keeps the URL\'s own path'
         )

@@ -8,6 +8,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 from scripts.core.errors import ExitCode, Problem
 from scripts.core.layout import folder_of_channel
@@ -17,6 +18,9 @@ from scripts.core.subdir import NOARCH
 from scripts.lock.model import LockedEnvironment, PlatformPackages
 from scripts.lock.select import Selection, path_of, unmirrorable
 from scripts.workspace.settings import TABLE, Kind
+
+if TYPE_CHECKING:  # the level brings its own modules, where it is looked at
+    from scripts.verify.install.attempt import InstallAttempt
 
 
 class Level(StrEnum):
@@ -92,6 +96,8 @@ class LevelResult:
     """What kept this machine from looking, and is no fault of the channel's."""
     unproven: frozenset[EnvironmentPlatform] = frozenset()
     """Places of which not all is proven, though nothing need be wrong."""
+    attempts: tuple[InstallAttempt, ...] = ()
+    """What was installed, and how it went."""
     lines: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
     """What a reader of the transfer report might take for proven, and is not."""
@@ -174,11 +180,11 @@ def incomplete(selection: Selection, allowed: AbstractSet[Kind]) -> Iterator[Fin
             )
 
 
-def link_problem(path: PurePosixPath, message: str = "is a link, not the file itself") -> Problem:
+def link_problem(path: PurePosixPath, since: str = "") -> Problem:
     """Make the problem of a link: where the channel is carried to, it leads nowhere."""
     return Problem(
         subject=str(path),
-        message=message,
+        message=f"is a link, not the file itself{since}",
         code=ExitCode.FINDINGS,
         help="put the files themselves in the place of the link",
     )

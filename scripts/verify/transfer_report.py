@@ -19,16 +19,18 @@ from scripts.core.files import hash_file, write_atomically
 from scripts.core.redact import printable, redact, without_secrets
 from scripts.core.report import Report, counted, human_size
 from scripts.core.version import version
-from scripts.lock.model import LockedPackage, PlatformPackages
 from scripts.lock.select import left_out_lines
-from scripts.verify.findings import Level, places_of
+from scripts.verify.findings import Level
 from scripts.verify.report import (
     NOT_DONE,
     RIGHT,
     WRONG,
     Results,
     account_lines,
+    incomplete_text,
+    make_report,
     mark,
+    place_rows,
     seconds_text,
     took_text,
 )
@@ -66,30 +68,27 @@ def check_targets(targets: Sequence[Path], workspace: Workspace) -> None:
             )
 
 
-def write_reports(
-    report: Report, results: Results, workspace: Workspace, targets: Sequence[Path]
-) -> Report:
+def write_reports(results: Results, workspace: Workspace, targets: Sequence[Path]) -> Report:
     """Write the report to every file, and say so in the one that is returned.
 
     A file that cannot be written is one problem more: what was found is told all the same.
     """
+    report = make_report(results)
     document = {
         "title": f"Transfer report: {workspace.manifest.name or workspace.root.name}",
         "summary": _summary(results),
-        "sections": list(_sections(results, workspace, report.lines)),
+        "sections": list(_sections(results, workspace, report)),
         "marks": {RIGHT: "right", WRONG: "wrong"},
     }
     written: list[str] = []
     problems: list[Problem] = []
     for target in targets:
         try:
-            text = render_document(document, target.suffix.lower())
-            write_atomically(target, text.encode())
+            write_atomically(target, render_document(document, target.suffix.lower()).encode())
+            written.append(str(target))
         except OSError as error:
             message = f"cannot write this file: {error.strerror}"
             problems.append(Problem(subject=str(target), message=message, code=ExitCode.USAGE))
-        else:
-            written.append(str(target))
     return dataclasses.replace(
         report,
         lines=(*report.lines, *(f"report: {name}" for name in written)),
@@ -108,48 +107,20 @@ def render_document(document: dict[str, Any], suffix: str) -> str:
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"plain": _plain, "markdown": _escape_markdown, "fence": _fence}
+    environment.filters |= {
+        # fit to be shown to anybody: no secrets, nothing that acts on a terminal
+        "plain": lambda text: redact(printable(str(text))),
+        # read as it is: CommonMark, with GitHub's tables
+        "markdown": lambda text: _MARKDOWN.sub(r"\\\g<0>", text),
+        "fence": _fence,
+    }
     return environment.get_template(f"transfer{suffix}.j2").render(document)
-
-
-def _plain(text: str) -> str:
-    """Make a text fit to be shown to anybody: no secrets, nothing that acts on a terminal."""
-    return redact(printable(str(text)))
-
-
-def _escape_markdown(text: str) -> str:
-    """Write a text so that it is read as it is: CommonMark, with GitHub's tables."""
-    return _MARKDOWN.sub(r"\\\g<0>", text)
 
 
 def _fence(lines: Iterable[str]) -> str:
     """Return a fence longer than any within the lines."""
     runs = (len(run) for each in lines for run in re.findall("`+", each))
     return "`" * max(3, max(runs, default=0) + 1)
-
-
-def _sections(
-    results: Results, workspace: Workspace, printed: Sequence[str]
-) -> Iterator[tuple[str, list[_Block], bool]]:
-    """Yield title, blocks, and whether it is long enough to be folded."""
-    yield "The mirror", [_mirror(results, workspace)], False
-    yield "Environments and platforms", [_places(results)], False
-    rows = ((each, "yes" if each in results.levels else "no", PROVES[each]) for each in Level)
-    yield "What each level proves", [("table", [("level", "looked at", "proves"), *rows])], False
-    yield "What is not proven", [("list", list(_not_proven(results)))], False
-    yield "Findings", _problems(each.problem for each in results.findings), False
-    if results.environment_problems:
-        title = "What the machine that verified is to blame for"
-        yield title, _problems(results.environment_problems), False
-    if results.install is not None and results.attempts:
-        yield "Installations", list(_installations(results, results.install.sandbox)), False
-    yield "What verify printed", [("lines", printed)], False
-    yield "Artifacts", list(_artifacts(results.selection.artifacts)), True
-    yield "All files", list(_files(results, workspace.place.folder)), True
-
-
-def _problems(problems: Iterable[Problem]) -> list[_Block]:
-    return [("lines", str(each).split("\n")) for each in problems] or [("text", "None.")]
 
 
 def _summary(results: Results) -> str:
@@ -162,24 +133,48 @@ def _summary(results: Results) -> str:
     return f"{RIGHT} Nothing was found wrong. Looked at: {levels}. Read below what is not proven."
 
 
-def _mirror(results: Results, workspace: Workspace) -> _Block:
+def _sections(
+    results: Results, workspace: Workspace, report: Report
+) -> Iterator[tuple[str, list[_Block], bool]]:
+    """Yield title, blocks, and whether it is long enough to be folded."""
+    levels = [
+        (level.value, "yes" if level in results.levels else "no", PROVES[level]) for level in Level
+    ]
+    yield "The mirror", [_table("what which", _mirror(results, workspace))], False
+    yield "Environments and platforms", [_places(results)], False
+    yield "What each level proves", [("table", [("level", "looked at", "proves"), *levels])], False
+    yield "What is not proven", [("list", list(_not_proven(results, report)))], False
+    yield "Findings", _problems(each.problem for each in results.findings), False
+    if results.environment_problems:
+        title = "What the machine that verified is to blame for"
+        yield title, _problems(results.environment_problems), False
+    if results.attempts:
+        yield "Installations", list(_installations(report)), False
+    yield "What verify printed", [("lines", report.lines)], False
+    yield "Artifacts", list(_artifacts(results.selection.artifacts)), True
+    yield "All files", list(_files(results, workspace.place.folder)), True
+
+
+def _table(head: str, rows: Iterable[tuple[str, ...]]) -> _Block:
+    return "table", [tuple(head.split()), *rows]
+
+
+def _problems(problems: Iterable[Problem]) -> list[_Block]:
+    return [("lines", str(each).split("\n")) for each in problems] or [("text", "None.")]
+
+
+def _mirror(results: Results, workspace: Workspace) -> Iterator[tuple[str, str]]:
     selection, manifest = results.selection, workspace.manifest
     urls = (without_secrets(url) for each in selection.environments for url in each.channels)
     lock = hash_file(workspace.lock_path, "sha256")
-    return "table", [
-        ("what", "which"),
-        (
-            "workspace",
-            f"{manifest.name or workspace.root.name} ({workspace.manifest_path.name})",
-        ),
-        ("channel folder", workspace.settings.channel_dir),
-        ("layout", selection.layout.value),
-        ("upstream channels", ", ".join(dict.fromkeys(urls))),
-        ("pixi.lock", f"version {selection.lock_version}, sha256 {lock}"),
-        ("artifacts", _sum(each.size for each in selection.artifacts)),
-        ("verified", now().strftime("%Y-%m-%d %H:%M UTC")),
-        ("by", f"pixi-mirror {version()}"),
-    ]
+    yield "workspace", f"{manifest.name or workspace.root.name} ({workspace.manifest_path.name})"
+    yield "channel folder", workspace.settings.channel_dir
+    yield "layout", selection.layout.value
+    yield "upstream channels", ", ".join(dict.fromkeys(urls))
+    yield "pixi.lock", f"version {selection.lock_version}, sha256 {lock}"
+    yield "artifacts", _sum(each.size for each in selection.artifacts)
+    yield "verified", now().strftime("%Y-%m-%d %H:%M UTC")
+    yield "by", f"pixi-mirror {version()}"
 
 
 def _sum(sizes: Iterable[int | None]) -> str:
@@ -193,44 +188,40 @@ def _sum(sizes: Iterable[int | None]) -> str:
 
 def _places(results: Results) -> _Block:
     levels = [level for level in Level if level in results.levels]
-    rows = [("environment", "platform", "holds", *levels, "complete")]
-    for place, _, locked in places_of(results.selection):
-        packages: tuple[LockedPackage, ...] = (*locked.packages, *locked.build_packages)
-        marks = (mark(results, place, level) for level in levels)
-        size = _sum(each.record.size for each in packages)
-        rows.append((place.environment, place.platform, size, *marks, _complete(results, locked)))
+    rows = []
+    for row, locked in place_rows(results):
+        size = _sum(each.record.size for each in (*locked.packages, *locked.build_packages))
+        state, count = incomplete_text(results, locked)
+        allowed = ", as allowed" if state == NOT_DONE else ""
+        complete = f"{state} {count}{allowed}".strip()
+        marks = (mark(row, level) for level in levels)
+        rows.append((row["environment"], row["platform"], size, *marks, complete))
     took = [took_text(results, level) for level in levels]
     if any(took):
         rows.append(("took", "", "", *took, ""))
-    return "table", rows
+    return _table(f"environment platform holds {' '.join(levels)} complete", rows)
 
 
-def _complete(results: Results, locked: PlatformPackages) -> str:
-    if not locked.unmirrorable:
-        return RIGHT
-    count = f"{len(locked.unmirrorable)} not in the channel"
-    if any(row.kind not in results.allowed for row in locked.unmirrorable):
-        return f"{WRONG} {count}"
-    return f"{NOT_DONE} {count}, as allowed"
-
-
-def _not_proven(results: Results) -> Iterator[str]:
+def _not_proven(results: Results, report: Report) -> Iterator[str]:
     """Yield all that a reader might take for proven, and is not."""
+    rows: Any = report.data["environments"]
     for level in Level:
         if level not in results.levels:
             yield f"{level}: was not looked at"
             continue
-        marks = ((place, mark(results, place, level)) for place, *_ in places_of(results.selection))
-        undone = ", ".join(str(place) for place, each in marks if each == NOT_DONE)
+        undone = [
+            f"{row['environment']}/{row['platform']}"
+            for row in rows
+            if mark(row, level) == NOT_DONE
+        ]
         if undone:
-            machine = ""
-            if level is Level.INSTALL and results.install is not None:
-                machine = f" (this machine is {results.install.subdir})"
-            yield f"{level}: was not done for {undone}{machine}"
+            is_known = level is Level.INSTALL and report.data["installed-for"] is not None
+            machine = f" (this machine is {report.data['installed-for']})" if is_known else ""
+            yield f"{level}: was not done for {', '.join(undone)}{machine}"
     for each in results.attempts:
-        client, place = each.client.program, each.job.place
+        client = each.client.program
         if each.skip_reason is not None:
-            yield f"install by {client}: was not done for {place}; {each.skip_reason}"
+            yield f"install by {client}: was not done for {each.job.place}; {each.skip_reason}"
         if each.warning is not None:
             yield f"install by {client} as documented: {each.warning}"
     for result in results.results.values():
@@ -240,68 +231,62 @@ def _not_proven(results: Results) -> Iterator[str]:
     yield "that what upstream published is harmless, or licensed as it says"
 
 
-def _installations(results: Results, sandbox: str) -> Iterator[_Block]:
-    rows: list[tuple[str, ...]] = [("environment", "client", "result", "took", "overrides")]
-    for each in results.attempts:
-        outcome = RIGHT if each.warning is None else f"{RIGHT} with a warning"
-        if each.skip_reason is not None:
-            outcome = f"{NOT_DONE} {each.skip_reason}"
-        elif each.problems:
-            outcome = WRONG
-        overrides = ", ".join(f"{name}={value}" for name, value in each.job.overrides)
-        took = seconds_text(each.seconds)
-        rows.append((str(each.job.place), each.client.program, outcome, took, overrides))
-    text = (
-        f"Installed {sandbox}, from file:// or loopback, into an empty cache, as the machine that"
-    )
-    yield "text", f"{text} the last column describes."
-    yield "table", rows
+def _installations(report: Report) -> Iterator[_Block]:
+    text = f"Installed {report.data['sandbox']}, from file:// or loopback, into an empty cache"
+    yield "text", f"{text}, as the machine that the last column describes."
+    places: Any = report.data["environments"]
+    rows = []
+    for place in places:
+        for each in place["install"]:
+            outcome = RIGHT if each["warning"] is None else f"{RIGHT} with a warning"
+            if each["installed"] is None:
+                outcome = f"{NOT_DONE} {each['skip-reason']}"
+            elif not each["installed"]:
+                outcome = WRONG
+            where = f"{place['environment']}/{place['platform']}"
+            overrides = ", ".join(f"{name}={value}" for name, value in each["overrides"].items())
+            rows.append((where, each["client"], outcome, seconds_text(each["seconds"]), overrides))
+    yield _table("environment client result took overrides", rows)
 
 
 def _artifacts(artifacts: Sequence[Artifact]) -> Iterator[_Block]:
     """Yield the licences, and every artifact as pixi.lock names it."""
-    licenses = Counter(each.license or "not said" for each in artifacts)
-    ordered = sorted(licenses.items(), key=lambda pair: (-pair[1], pair[0]))
-    named = ", ".join(f"{name} ({count})" for name, count in ordered) or "none"
+    licences = Counter(sorted(each.license or "not said" for each in artifacts))
+    named = ", ".join(f"{name} ({count})" for name, count in licences.most_common()) or "none"
     total = _sum(each.size for each in artifacts)
     yield "text", f"{total}, as pixi.lock names them. Licences: {named}."
-    rows = [("artifact", "bytes", "sha256", "license")]
+    rows = []
     for each in artifacts:
         size = "not said" if each.size is None else str(each.size)
         digest = "not said"
         if each.digest is not None:
-            md5 = "md5 " if each.digest.algorithm == "md5" else ""
-            digest = f"{md5}{each.digest.hex}"
+            digest = f"{each.digest.algorithm} {each.digest.hex}".removeprefix("sha256 ")
         rows.append((str(each.path), size, digest, each.license or "not said"))
-    yield "table", rows
+    yield _table("artifact bytes sha256 license", rows)
 
 
 def _files(results: Results, folder: Path) -> Iterator[_Block]:
     """Yield an account of every file of the channel folder, and those that no lock names."""
     account = results.account
-    classes: dict[str, tuple[str, list[tuple[PurePosixPath, int]]]] = {
-        "mirrored": ("a lock names it", [(x.path, x.size) for x in account.mirrored]),
-        "index": ("describes the artifacts", [(x.path, x.size) for x in account.index]),
-        "retained": ("indexed, in no lock", [(x.path, x.size) for x in account.retained]),
-        "waiting for removal": (
-            "an earlier index named it",
-            [(x.path, x.size) for x in account.waiting],
-        ),
-        "untracked": ("neither named nor indexed", [(x.path, x.size) for x in account.untracked]),
-    }
-    rows = [("class", "that is", "files", "bytes")]
-    for name, (meaning, files) in classes.items():
-        rows.append((name, meaning, str(len(files)), human_size(sum(size for _, size in files))))
-    yield "table", rows
-    index = ((str(path), str(size), _sha256(folder, path)) for path, size in classes["index"][1])
+    classes = (
+        ("mirrored", "a lock names it", account.mirrored),
+        ("index", "describes the artifacts", account.index),
+        ("retained", "indexed, in no lock", account.retained),
+        ("waiting for removal", "an earlier index named it", account.waiting),
+        ("untracked", "neither named nor indexed", account.untracked),
+    )
+    rows = [
+        (name, meaning, str(len(files)), human_size(sum(each.size for each in files)))
+        for name, meaning, files in classes
+    ]
+    yield "table", [("class", "that is", "files", "bytes"), *rows]
+    index = [(str(x.path), str(x.size), _sha256(folder, x.path)) for x in account.index]
     yield "table", [("index file", "bytes", "sha256"), *index]
     listed = [
-        (str(path), name, str(size))
-        for name in ("retained", "waiting for removal", "untracked")
-        for path, size in classes[name][1]
+        (str(each.path), name, str(each.size)) for name, _, files in classes[2:] for each in files
     ]
     if listed:
-        yield "table", [("file", "class", "bytes"), *listed]
+        yield _table("file class bytes", listed)
 
 
 def _sha256(folder: Path, path: PurePosixPath) -> str:

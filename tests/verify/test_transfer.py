@@ -200,7 +200,8 @@ def test_installations(
     """Who was installed, by what, as what machine, and in what time; and who was not."""
     target = tmp_path / "report.md"
     clock = iter(range(1000))
-    monkeypatch.setattr("scripts.verify.stopwatch.perf_counter", lambda: float(next(clock)))
+    for stage in ("scripts.verify.stage", "scripts.verify.install.stage"):
+        monkeypatch.setattr(f"{stage}.perf_counter", lambda: float(next(clock)))
     options = ("--level", "files,install", "--client", "rattler", "--report", str(target))
     assert world.loud(*options) == 0
     out = capsys.readouterr().out

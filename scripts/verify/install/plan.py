@@ -12,15 +12,11 @@ from scripts.core.layout import folder_of_channel
 from scripts.lock.model import LockedEnvironment, PlatformPackages
 from scripts.lock.select import Selection, path_of
 from scripts.verify.findings import EnvironmentPlatform, places_of
-from scripts.verify.virtual_packages import (
-    VirtualPackage,
-    declared_packages,
-    manifest_platform,
-    virtual_packages,
-)
+from scripts.verify.plan import declared_packages, manifest_platform
 from scripts.workspace.model import Manifest
 from scripts.workspace.resolve import requirements
 from scripts.workspace.settings import Kind
+from scripts.workspace.virtual_packages import VirtualPackage, virtual_packages
 
 # A lock that declares none of these must not depend on what this machine happens to have.
 _HIDDEN: Final = {"CONDA_OVERRIDE_CUDA": ""}

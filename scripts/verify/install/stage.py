@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Final
 
 from scripts.channel.archive import read_info_files
@@ -39,7 +40,6 @@ from scripts.verify.install.plan import InstallJob, plan_installs
 from scripts.verify.install.prefix import PATHS, check_prefix, files_size
 from scripts.verify.install.rattler import install_by_rattler, this_subdir
 from scripts.verify.install.sandbox import sandbox, sandbox_environment
-from scripts.verify.stopwatch import Stopwatch
 from scripts.workspace.pixi import find_pixi
 from scripts.workspace.workspace import Workspace
 
@@ -119,9 +119,9 @@ def check_install(
     for job in plan_installs(selection, workspace.manifest, subdir):
         for client, program in programs.paths:
             console.note(f"verify: installing {job.place} with {client.program}")
-            watch = Stopwatch()
+            start = perf_counter()
             attempt = _try(workspace, job, client, program)
-            attempts.append(dataclasses.replace(attempt, seconds=watch.lap()))
+            attempts.append(dataclasses.replace(attempt, seconds=perf_counter() - start))
         attempts += [_stopped(job, client, each) for client, each in programs.broken]
     problems = [problem for _, problem in programs.broken]
     problems += [problem for each in attempts for problem in each.environment_problems]

@@ -30,11 +30,11 @@ from scripts.index.repodata import (
     rewrite_shard_index,
     unpack,
 )
-from scripts.lock.model import PlatformPackages, spec_name
+from scripts.lock.model import PlatformPackages
 from scripts.lock.select import Selection, path_of
 from scripts.verify.findings import EnvironmentPlatform, Level, places_of
 from scripts.verify.self_check.copy import Copy
-from scripts.verify.solve import SolveJob, plan_solves
+from scripts.verify.solve import plan_solves
 from scripts.workspace.settings import Kind
 from scripts.workspace.workspace import Workspace
 
@@ -181,13 +181,13 @@ def _pair(all_: Candidates, choose: Callable[[Artifact, Artifact], Artifact]) ->
 def _required(all_: Candidates) -> Scope | str:
     """Choose what the manifest itself asks for, in the smallest environment there is."""
     workspace, selection = all_.workspace, all_.selection
-    plans = plan_solves(selection, workspace.manifest, workspace.root)
-    jobs = [each for each in plans if isinstance(each, SolveJob)]
+    folder = workspace.place.folder
+    plans = plan_solves(selection, workspace.manifest, workspace.root, folder)
+    jobs = [each for each in plans if each.skip_reason is None]
     for job in sorted(jobs, key=lambda each: (len(each.locked), each.place)):
-        names = {spec_name(spec) for spec, _ in job.wanted}
         artifacts = tuple(each for each in all_.sizes if each.path in job.locked)
         for artifact in artifacts:
-            if artifact.name.lower() in names:
+            if artifact.name.lower() in job.names:
                 return _scope(
                     artifact,
                     artifacts,
@@ -195,7 +195,7 @@ def _required(all_: Candidates) -> Scope | str:
                     subdirs=tuple(
                         folder / each
                         for folder in job.folders
-                        for each in sorted({job.subdir, NOARCH})
+                        for each in sorted({job.question["subdir"], NOARCH})
                     ),
                     place=job.place,
                     marker=artifact.name,
