@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Final
 
@@ -19,11 +19,10 @@ from scripts.core.rattler_child import call_rattler
 from scripts.core.redact import printable, redact, without_secrets
 from scripts.core.report import Json, listed
 from scripts.core.scratch import scratch_folder
-from scripts.core.subdir import NOARCH
 from scripts.index.repodata import REPODATA, damaged
 from scripts.lock.model import LockedPackage
 from scripts.lock.satisfiability import differs_aside
-from scripts.lock.select import Selection, path_of
+from scripts.lock.select import Selection
 from scripts.verify.findings import (
     EnvironmentPlatform,
     Finding,
@@ -34,13 +33,9 @@ from scripts.verify.findings import (
     said_lines,
     used_by,
 )
-from scripts.verify.plan import Root, plan_places
-from scripts.workspace.model import Manifest
+from scripts.verify.plan import PackageSet, Root, plan_builds, plan_sets
 from scripts.workspace.virtual_packages import (
-    VirtualPackage,
-    default_packages,
     is_declarable,
-    virtual_packages,
 )
 from scripts.workspace.workspace import Workspace
 
@@ -53,68 +48,15 @@ _Holders = Mapping[str, tuple[LockedPackage | None, set[EnvironmentPlatform]]]
 _Needers = Mapping[str | None, Sequence[tuple[str | None, str]]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackageSet:
-    """Locked records that are to be whole in themselves: what is installed, or builds."""
-
-    place: EnvironmentPlatform
-    packages: Mapping[str, LockedPackage]
-    """By their path in the channel folder."""
-    virtual_packages: tuple[VirtualPackage, ...]
-    built: Mapping[str, str | None]
-    """What is built from source there: names to the version, None where that is unknown."""
-    needer: str
-    """What needs it all, for people."""
-    roots: tuple[Root, ...] = ()
-    subdir: str | None = None
-    """Of the manifest's platform, where it has one."""
-    is_of_builds: bool = False
-    skip_reason: str | None = None
-    """Why the manifest's requirements are not known."""
-
-
 def check_closure(workspace: Workspace, selection: Selection, uses: UsageIndex) -> LevelResult:
     """Look at every environment on every platform, all in one child process.
 
     Raises the error of exit code 4 where rattler ends without an answer.
     """
-    sets = tuple(plan_sets(selection, workspace.manifest, workspace.root))
+    sets: list[PackageSet] = []
+    for each in plan_sets(selection, workspace.manifest, workspace.root):
+        sets += (each, *plan_builds(selection, each))
     return prove_sets(sets, uses, workspace.place.folder, workspace.root)
-
-
-def plan_sets(selection: Selection, manifest: Manifest, root: PurePath) -> Iterator[PackageSet]:
-    """Plan every place that is mirrored, and beside it what its source packages are built with.
-
-    `root` is the workspace's folder. The machine that builds may be of another platform.
-    """
-
-    def by_path(packages: Sequence[LockedPackage]) -> dict[str, LockedPackage]:
-        return {str(path_of(selection.layout, each)): each for each in packages}
-
-    for each in plan_places(selection, manifest, root):
-        is_known = not isinstance(each.declared, str)
-        yield PackageSet(
-            place=each.place,
-            packages=by_path(each.rows.packages),
-            virtual_packages=(*each.virtual_packages, *each.built_packages),
-            built=each.built,
-            needer=manifest.file_name,
-            roots=each.roots,
-            subdir=each.rows.platform.subdir if is_known else None,
-            skip_reason=each.declared if isinstance(each.declared, str) else None,
-        )
-        for build in each.rows.build_sets:
-            names = {one.name.lower() for one in build.packages}
-            subdirs = (one.record.subdir for one in build.packages)
-            subdir = next((one for one in subdirs if one != NOARCH), each.rows.platform.subdir)
-            yield PackageSet(
-                place=each.place,
-                packages=by_path(build.packages),
-                virtual_packages=virtual_packages(default_packages(subdir).values()),
-                built={name: None for name in each.rows.source_names if name not in names},
-                needer=f"the building of {build.source}",
-                is_of_builds=True,
-            )
 
 
 def prove_sets(
@@ -134,9 +76,13 @@ def prove_sets(
     wrong = frozenset[EnvironmentPlatform]().union(*(each.places for each in findings))
     rows: dict[EnvironmentPlatform, dict[str, Any]] = {}
     for each, answer in zip(sets, reply["answers"], strict=True):
-        row: dict[str, Any] = {"closed": each.place not in wrong, "not-proven": []}
-        row |= {"skip-reason": each.skip_reason}
-        rows.setdefault(each.place, {**place_json(each.place), **row})["not-proven"] += [
+        row = {
+            **place_json(each.place),
+            "closed": each.place not in wrong,
+            "not-proven": [],
+            "skip-reason": each.declared if isinstance(each.declared, str) else None,
+        }
+        rows.setdefault(each.place, row)["not-proven"] += [
             f"{asked.subject} {asked.kind} {asked.text} ({unproven['reason']})"
             for unproven in answer["unproven"]
             for asked in [_asked(each, unproven)]
@@ -243,7 +189,8 @@ def _unmet(
         state = "which is not met" if asked.kind == "requires" else "which is not kept"
         details = details or [("has", f"no {row['name']}")]
         details += [("elsewhere", text) for text in _elsewhere(asked, row, holders, root)]
-        if each.subdir is not None and is_declarable(row["name"], each.subdir):
+        subdir = each.rows.platform.subdir
+        if is_declarable(row["name"], subdir) and not isinstance(each.declared, str):
             advice = f"give the platform such a {row['name']} in {each.needer}, then `pixi lock`"
     if "who" in row:
         details += [("needed by", line) for line in _needed_by(each, row["who"], above)]
@@ -310,5 +257,5 @@ def _needed_by(each: PackageSet, path: str, above: _Needers) -> Iterator[str]:
         yield each.needer
     elif each.built:
         yield "what is built from source, perhaps"
-    elif each.skip_reason is None:
+    elif not isinstance(each.declared, str):
         yield f"nothing that {each.needer} requires"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from scripts.core.redact import redact
+from scripts.core.subdir import NOARCH
 from scripts.lock.model import LockedEnvironment, LockedPackage, PlatformPackages
 from scripts.lock.satisfiability import differs_aside, matching_platform, wanted_text
-from scripts.lock.select import Selection
+from scripts.lock.select import Selection, path_of
 from scripts.verify.findings import EnvironmentPlatform, places_of
 from scripts.workspace.model import Environment, Manifest, ManifestPlatform, Requirement
 from scripts.workspace.resolve import constraints, environment_platforms, requirements
@@ -42,34 +43,37 @@ class Root:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedPlace:
-    """One environment on one platform."""
+class PackageSet:
+    """One environment on one platform: what is installed there, or what builds something of it."""
 
     place: EnvironmentPlatform
     locked: LockedEnvironment
     rows: PlatformPackages
     declared: tuple[Environment, ManifestPlatform] | str
     """What the manifest has of it, or why it has nothing."""
-    roots: tuple[Root, ...]
+    packages: Mapping[str, LockedPackage]
+    """By their path in the channel folder."""
     virtual_packages: tuple[VirtualPackage, ...]
+    """What of it is built from source is one here, too."""
     built: Mapping[str, str | None]
-    """What is built from source there: names to the version, None where that is unknown."""
-    built_packages: tuple[VirtualPackage, ...]
-    """What of that is installed."""
+    """What is built from source: names to the version, None where that is unknown."""
+    roots: tuple[Root, ...]
+    needer: str
+    """What needs it all, for people."""
+    is_of_builds: bool = False
 
 
-def plan_places(selection: Selection, manifest: Manifest, root: PurePath) -> Iterator[PlannedPlace]:
+def plan_sets(selection: Selection, manifest: Manifest, root: PurePath) -> Iterator[PackageSet]:
     """Plan every place that is mirrored; `root` is the workspace's folder."""
     for place, locked, rows in places_of(selection):
         there = {each.name.lower(): each for each in rows.packages}
-        declared: tuple[Environment, ManifestPlatform] | str
         environment, platform = manifest.environment(locked.name), None
+        declared: tuple[Environment, ManifestPlatform] | str
         declared = f"{manifest.file_name} has no such environment"
         if environment is not None:
             platform = manifest_platform(manifest, environment, locked, rows)
             declared = f"{manifest.file_name} has no such platform for it"
-        if environment is not None and platform is not None:
-            declared = environment, platform
+            declared = declared if platform is None else (environment, platform)
         versions: dict[str, set[str]] = {}
         for source in rows.sources:
             name, _, version = source.name.partition(" ")
@@ -77,17 +81,37 @@ def plan_places(selection: Selection, manifest: Manifest, root: PurePath) -> Ite
         # There may be two variants of it.
         known = {name: next(iter(some)) or None for name, some in versions.items() if len(some) < 2}
         built = {name: known.get(name) for name in rows.source_names if name not in there}
-        yield PlannedPlace(
+        yield PackageSet(
             place=place,
             locked=locked,
             rows=rows,
             declared=declared,
-            roots=(*_own_roots(manifest, declared, there, root), *_source_roots(rows)),
-            virtual_packages=virtual_packages(declared_packages(rows, platform)),
-            built=built,
-            built_packages=tuple(
-                VirtualPackage(name, built[name] or "0") for name in versions if name in built
+            packages={str(path_of(selection.layout, each)): each for each in rows.packages},
+            virtual_packages=(
+                *virtual_packages(declared_packages(rows, platform)),
+                *(VirtualPackage(name, built[name] or "0") for name in versions if name in built),
             ),
+            built=built,
+            roots=(*_own_roots(manifest, declared, there, root), *_source_roots(rows)),
+            needer=manifest.file_name,
+        )
+
+
+def plan_builds(selection: Selection, installed: PackageSet) -> Iterator[PackageSet]:
+    """Plan what source packages are built with; the machine that does may be of another subdir."""
+    rows = installed.rows
+    for each in rows.build_sets:
+        names = {one.name.lower() for one in each.packages}
+        subdirs = (one.record.subdir for one in each.packages)
+        subdir = next((one for one in subdirs if one != NOARCH), rows.platform.subdir)
+        yield replace(
+            installed,
+            packages={str(path_of(selection.layout, one)): one for one in each.packages},
+            virtual_packages=virtual_packages(default_packages(subdir).values()),
+            built={name: None for name in rows.source_names if name not in names},
+            roots=(),
+            needer=f"the building of {each.source}",
+            is_of_builds=True,
         )
 
 

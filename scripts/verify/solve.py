@@ -35,7 +35,7 @@ from scripts.verify.findings import (
     said_lines,
 )
 from scripts.verify.install.sandbox import sandbox, sandbox_environment
-from scripts.verify.plan import PlannedPlace, Root, plan_places
+from scripts.verify.plan import PackageSet, Root, plan_sets
 from scripts.workspace.model import Environment, Manifest
 from scripts.workspace.resolve import (
     channel_priority,
@@ -121,12 +121,12 @@ def plan_solves(
     """Plan every place that is mirrored; `root` is the workspace's folder, `folder` the channel."""
     return tuple(
         _plan(selection, manifest, root, folder, each)
-        for each in plan_places(selection, manifest, root)
+        for each in plan_sets(selection, manifest, root)
     )
 
 
 def _plan(
-    selection: Selection, manifest: Manifest, root: PurePath, folder: Path, planned: PlannedPlace
+    selection: Selection, manifest: Manifest, root: PurePath, folder: Path, planned: PackageSet
 ) -> SolveJob:
     rows, layout = planned.rows, selection.layout
     skip_reason = planned.declared if isinstance(planned.declared, str) else None
@@ -177,7 +177,9 @@ def _plan(
             "specs": specs["requires"],
             "constraints": specs["constrains"],
             "virtual_packages": [
-                [each.name, each.version, each.build] for each in planned.virtual_packages
+                [each.name, each.version, each.build]
+                for each in planned.virtual_packages
+                if each.name not in planned.built
             ],
             "channel_priority": channel_priority(manifest, environment),
             "strategy": solve_strategy(manifest, environment),
@@ -185,7 +187,7 @@ def _plan(
         names=frozenset(names),
         folders=(*channels, *sorted(undeclared)),
         undeclared=undeclared,
-        locked=frozenset(path_of(layout, each) for each in rows.packages),
+        locked=frozenset(map(PurePosixPath, planned.packages)),
         not_proven=(
             *(f"{name} (from PyPI)" for name in pypi_names(manifest, environment, platform)),
             *left_out,

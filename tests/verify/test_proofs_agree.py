@@ -23,8 +23,9 @@ from scripts.core.report import Json
 from scripts.lock.model import LockFile, PlatformPackages
 from scripts.lock.read import read_lock
 from scripts.lock.select import Selection, select
-from scripts.verify.closure import PackageSet, plan_sets, prove_sets
-from scripts.verify.findings import EnvironmentPlatform, LevelResult, UsageIndex, places_of
+from scripts.verify.closure import prove_sets
+from scripts.verify.findings import EnvironmentPlatform, LevelResult, UsageIndex
+from scripts.verify.plan import PackageSet, plan_sets
 from scripts.verify.solve import SolveJob, compare_answer, plan_solves
 from scripts.workspace.model import (
     Environment,
@@ -97,10 +98,9 @@ class _Asked:
 
     def places(self) -> Iterator[tuple[PackageSet, PlatformPackages, SolveJob]]:
         sets = plan_sets(self.selection, self.manifest, self.root)
-        whole = (each for each in sets if not each.is_of_builds)
-        rows = (each for _, _, each in places_of(self.selection))
         solves = plan_solves(self.selection, self.manifest, self.root, self.folder)
-        yield from zip(whole, rows, solves, strict=True)
+        for whole, plan in zip(sets, solves, strict=True):
+            yield whole, whole.rows, plan
 
     def without(self, closing: PackageSet, rows: PlatformPackages) -> _Asked | None:
         """Take away one package that another one needs, from everything."""

@@ -14,8 +14,9 @@ from scripts.core.layout import Layout
 from scripts.lock.model import LockedPackage, spec_name
 from scripts.lock.read import read_lock
 from scripts.lock.select import select
-from scripts.verify.closure import PackageSet, plan_sets, prove_sets
+from scripts.verify.closure import prove_sets
 from scripts.verify.findings import LevelResult, UsageIndex
+from scripts.verify.plan import PackageSet, plan_builds, plan_sets
 from scripts.workspace.model import Manifest
 from scripts.workspace.parse import parse_manifest
 from scripts.workspace.settings import Settings
@@ -71,7 +72,9 @@ class Laid:
 
     def __init__(self, lock: Path, folder: Path) -> None:
         self.selection = select(read_lock(lock), Settings(layout=Layout.BY_CHANNEL))
-        self.sets = tuple(plan_sets(self.selection, manifest_of(lock), DATA))
+        self.sets: list[PackageSet] = []
+        for each in plan_sets(self.selection, manifest_of(lock), DATA):
+            self.sets += (each, *plan_builds(self.selection, each))
         self._folder = folder
         write_mirror(folder, self.selection)
 
