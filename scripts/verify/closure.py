@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Final
 
-from scripts.core.errors import ExitCode, Problem
+from scripts.core.errors import Problem
 from scripts.core.file_name import parse_file_name
 from scripts.core.rattler_child import call_rattler
 from scripts.core.redact import printable, redact, without_secrets
@@ -29,6 +29,7 @@ from scripts.verify.findings import (
     Level,
     LevelResult,
     UsageIndex,
+    finding_problem,
     place_json,
     said_lines,
     used_by,
@@ -147,15 +148,9 @@ def _findings(
         above = _find_needers(each, answer["needs"])
         problems += (_unmet(each, row, above, holders, root) for row in answer["unmet"])
         if answer["refused"] and not problems:
-            problems.append(
-                Problem(
-                    subject=str(each.place),
-                    message=f"the locked packages of {each.needer} do not go together",
-                    code=ExitCode.FINDINGS,
-                    details=said_lines(answer["refused"], _LISTED),
-                    help="pixi lock",
-                )
-            )
+            message = f"the locked packages of {each.needer} do not go together"
+            said = said_lines(answer["refused"], _LISTED)
+            problems.append(finding_problem(each.place, message, *said, help="pixi lock"))
         for problem in problems:
             there = [text for label, text in problem.details if label == "has"]
             key = (problem.subject, problem.message, *there)
@@ -194,13 +189,8 @@ def _unmet(
             advice = f"give the platform such a {row['name']} in {each.needer}, then `pixi lock`"
     if "who" in row:
         details += [("needed by", line) for line in _needed_by(each, row["who"], above)]
-    return Problem(
-        subject=asked.subject,
-        message=f"{asked.kind} {asked.text}, {state}",
-        code=ExitCode.FINDINGS,
-        details=tuple(details),
-        help=advice,
-    )
+    message = f"{asked.kind} {asked.text}, {state}"
+    return finding_problem(asked.subject, message, *details, help=advice)
 
 
 def _shown(path: str, asked: Root, holders: _Holders) -> str:

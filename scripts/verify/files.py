@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from stat import S_ISREG
 
-from scripts.core.artifact import Artifact
-from scripts.core.errors import ExitCode, Problem
+from scripts.core.artifact import Artifact, conda_artifact
+from scripts.core.errors import ExitCode, Problem, usage_error
 from scripts.core.files import hash_file
-from scripts.core.record import Digest
 from scripts.core.redact import redact
 from scripts.core.report import counted, human_size
 from scripts.core.symlinks import link_above
@@ -30,24 +28,13 @@ from scripts.verify.findings import (
     Level,
     LevelResult,
     UsageIndex,
+    finding_problem,
     link_problem,
     used_by,
 )
 
 # One more than can hash at a time: it opens the next file meanwhile.
 _THREADS = (os.cpu_count() or 1) + 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Wanted:
-    """A file to read, and what is expected of it."""
-
-    path: PurePosixPath
-    size: int | None
-    digest: Digest | None
-    locked: Artifact | None
-    """The artifact of this lock; None: its record says what is expected."""
-    is_retained: bool = False
 
 
 def check_files(
@@ -65,33 +52,27 @@ def check_files(
     and `others` are artifacts that the index names and this lock does not, others that another
     workspace's lock names: they are what their records say.
     """
-    wanted = [
-        _Wanted(path=each.path, size=each.size, digest=each.digest, locked=each)
-        for each in artifacts
-    ]
-    for kept, is_retained in ((retained, True), (others, False)):
-        for other in kept:
-            size, digest = other.record.size, other.record.digest
-            one = _Wanted(path=other.path, size=size, digest=digest, locked=None)
-            wanted.append(dataclasses.replace(one, is_retained=is_retained))
+    kept = (*retained, *others)
+    wanted = [*artifacts, *(conda_artifact(x.path, x.record, None, ()) for x in kept)]
     # The largest first, so that no thread is left with one of them at the end.
     wanted.sort(key=lambda each: each.size or 0, reverse=True)
     with ThreadPoolExecutor(max_workers=_THREADS) as pool:
         read = list(pool.map(partial(_read, folder), wanted))
     size = sum(size for size, _ in read if size is not None)
     problems: list[tuple[Problem, frozenset[EnvironmentPlatform]]] = []
-    unhashed = 0
+    unhashed, dropped = 0, {each.path for each in retained}
     for each, (found, problem) in zip(wanted, read, strict=True):
-        if found is not None and each.locked is not None and each.digest is None:
+        if found is not None and each.urls and each.digest is None:
             unhashed += 1
             if problem is None and not allow_unhashed:
-                problem = _problem(  # noqa: PLW2901
-                    each,
+                problem = finding_problem(  # noqa: PLW2901
+                    each.path,
                     "nothing can be proven of it: pixi.lock has neither sha256 nor md5",
-                    "allow-unhashed = true under [tool.pixi-mirror], if that will do",
+                    help="allow-unhashed = true under [tool.pixi-mirror], if that will do",
                 )
         if problem is not None:
-            problems.append(_blamed(each, problem, uses))
+            places = uses.places(each.path) if each.urls else frozenset[EnvironmentPlatform]()
+            problems.append((_blamed(each, problem, places, dropped), places))
     count = sum(found is not None for found, _ in read)
     line = f"read: {counted(count, 'artifact')}, {human_size(size)}"
     without = f"the lock has neither sha256 nor md5 of {counted(unhashed, 'artifact')}"
@@ -103,72 +84,57 @@ def check_files(
     )
 
 
-def _read(folder: Path, wanted: _Wanted) -> tuple[int | None, Problem | None]:
+def _read(folder: Path, artifact: Artifact) -> tuple[int | None, Problem | None]:
     """Read one artifact: its size, where it is a file, and the first thing that is wrong with it.
 
     Not its bytes where its size is wrong already.
     """
-    file, digest = folder / wanted.path, wanted.digest
-    source = "its record" if wanted.locked is None else "pixi.lock"
+    path, size, problem = artifact.path, None, None
+    source = "pixi.lock" if artifact.urls else "its record"
     try:
-        link = link_above(folder, wanted.path)
+        link = link_above(folder, path)
         if link is not None:
-            since = "" if link == wanted.path else f", since {link} is one"
-            return None, link_problem(wanted.path, since)
-        status = file.lstat()
+            return None, link_problem(path, "" if link == path else f", since {link} is one")
+        status = (folder / path).lstat()
         if not S_ISREG(status.st_mode):
-            return None, _problem(wanted, "is not a file")
-        size = status.st_size
-        if wanted.size is not None and size != wanted.size:
-            sizes = f"{wanted.size} bytes", f"{size} bytes"
-            return size, _problem(wanted, f"size differs from {source}", actual=sizes)
-        actual = None if digest is None else hash_file(file, digest.algorithm)
+            return None, finding_problem(path, "is not a file", help="pixi run fetch")
+        size, digest = status.st_size, artifact.digest
+        if artifact.size is not None and size != artifact.size:
+            sides = ("expected", f"{artifact.size} bytes"), ("actual", f"{size} bytes")
+            message = f"size differs from {source}"
+            problem = finding_problem(path, message, *sides, help="pixi run fetch")
+        elif digest and (actual := hash_file(folder / path, digest.algorithm)) != digest.hex:
+            # fetch believes a digest that it knows, and a disk may forget bits without telling
+            advice = "remove this file, then `pixi run fetch`"
+            sides = ("expected", digest.hex), ("actual", actual)
+            message = f"{digest.algorithm} differs from {source}"
+            problem = finding_problem(path, message, *sides, help=advice)
     except (FileNotFoundError, NotADirectoryError):
-        return None, _problem(wanted, "is missing")
+        return None, finding_problem(path, "is missing", help="pixi run fetch")
     except OSError as error:
         advice = "see to the disk and its permissions, then run this again"
-        unread = _problem(wanted, f"cannot be read: {error.strerror}", advice)
-        return None, dataclasses.replace(unread, code=ExitCode.USAGE)
-    problem: Problem | None = None
-    if digest is not None and actual != digest.hex:
-        # fetch believes a digest that it knows, and a disk may forget bits without telling
-        advice = "remove this file, then `pixi run fetch`"
-        message = f"{digest.algorithm} differs from {source}"
-        problem = _problem(wanted, message, advice, actual=(digest.hex, str(actual)))
+        message = f"cannot be read: {error.strerror}"
+        return None, usage_error(str(path), message, help=advice).problems[0]
     return size, problem
 
 
-def _problem(
-    wanted: _Wanted,
-    message: str,
-    advice: str = "pixi run fetch",
-    actual: tuple[str, ...] = (),
-) -> Problem:
-    return Problem(
-        subject=str(wanted.path),
-        message=message,
-        code=ExitCode.FINDINGS,
-        details=tuple(zip(("expected", "actual"), actual, strict=False)),
-        help=advice,
-    )
-
-
 def _blamed(
-    wanted: _Wanted, problem: Problem, uses: UsageIndex
-) -> tuple[Problem, frozenset[EnvironmentPlatform]]:
-    """Add to a problem whom it concerns; what no lock of this run names has another remedy."""
-    if wanted.locked is not None:
-        places = uses.places(wanted.path)
-        more = (("from", redact(wanted.locked.urls[0])), used_by(places))
-        return dataclasses.replace(problem, details=(*problem.details, *more)), places
+    artifact: Artifact,
+    problem: Problem,
+    places: Iterable[EnvironmentPlatform],
+    dropped: Container[PurePosixPath],
+) -> Problem:
+    """Add to a problem whom it concerns; what this lock does not name has another remedy."""
+    path, message = artifact.path, problem.message
+    if artifact.urls:
+        more = (("from", redact(artifact.urls[0])), used_by(places))
+        return dataclasses.replace(problem, details=(*problem.details, *more))
     if problem.code is not ExitCode.FINDINGS:
-        return problem, frozenset()
-    message, advice = problem.message, "remove this file, then `pixi run mirror` in the workspace"
-    if wanted.is_retained:
-        message, advice = f"retained, {message}", f"pixi run prune --drop {wanted.path}"
-    else:
-        advice = f"{advice} that names it"
-    return dataclasses.replace(problem, message=message, help=advice), frozenset()
+        return problem
+    advice = "remove this file, then `pixi run mirror` in the workspace that names it"
+    if path in dropped:
+        message, advice = f"retained, {message}", f"pixi run prune --drop {path}"
+    return dataclasses.replace(problem, message=message, help=advice)
 
 
 def _result(

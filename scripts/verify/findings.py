@@ -54,13 +54,8 @@ class Client(StrEnum):
     @property
     def program(self) -> str:
         """Its name for people."""
-        match self:
-            case Client.RATTLER:
-                return "py-rattler"
-            case Client.PIXI_OFFLINE:
-                return "pixi --offline"
-            case _:
-                return self.value
+        names = {Client.RATTLER: "py-rattler", Client.PIXI_OFFLINE: "pixi --offline"}
+        return names.get(self, self.value)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -163,40 +158,40 @@ def said_lines(text: str, shown: int) -> tuple[tuple[str, str], ...]:
     return (*said, *((("and", f"{more} lines more"),) if more > 0 else ()))
 
 
+def finding_problem(subject: object, message: str, *details: tuple[str, str], help: str) -> Problem:
+    """Make the problem of a finding."""
+    code = ExitCode.FINDINGS
+    return Problem(subject=str(subject), message=message, code=code, details=details, help=help)
+
+
 def incomplete(selection: Selection, allowed: AbstractSet[Kind]) -> Iterator[Finding]:
     """Make a finding of each row that no artifact stands for, unless its kind is allowed."""
     places = {str(place): place for place, _, _ in places_of(selection)}
     for row, where in unmirrorable(selection).items():
         if row.kind not in allowed:
-            problem = Problem(
-                subject=row.name,
-                message=f"is not in the channel: {row.reason}",
-                code=ExitCode.FINDINGS,
-                details=(("from", redact(row.location)), ("used by", ", ".join(where))),
+            problem = finding_problem(
+                row.name,
+                f"is not in the channel: {row.reason}",
+                ("from", redact(row.location)),
+                ("used by", ", ".join(where)),
                 help=f'allow-incomplete = ["{row.kind}"] under [{TABLE}], if that will do',
             )
-            yield Finding(
-                level=None, problem=problem, places=frozenset(places[each] for each in where)
-            )
+            concerned = frozenset(places[each] for each in where)
+            yield Finding(level=None, problem=problem, places=concerned)
 
 
 def link_problem(path: PurePosixPath, since: str = "") -> Problem:
     """Make the problem of a link: where the channel is carried to, it leads nowhere."""
-    return Problem(
-        subject=str(path),
-        message=f"is a link, not the file itself{since}",
-        code=ExitCode.FINDINGS,
-        help="put the files themselves in the place of the link",
-    )
+    advice = "put the files themselves in the place of the link"
+    return finding_problem(path, f"is a link, not the file itself{since}", help=advice)
 
 
 def untracked(path: PurePosixPath, size: int) -> Finding:
     """Make the finding of a file that nobody knows."""
-    problem = Problem(
-        subject=str(path),
-        message="untracked: no workspace names it, and no index ever did",
-        code=ExitCode.FINDINGS,
-        details=(("size", f"{size} bytes"),),
+    problem = finding_problem(
+        path,
+        "untracked: no workspace names it, and no index ever did",
+        ("size", f"{size} bytes"),
         help="move it out of the channel folder",
     )
     return Finding(level=None, problem=problem, places=frozenset())

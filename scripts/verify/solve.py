@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Final
 from urllib.parse import unquote
 
-from scripts.core.errors import ExitCode, Problem
+from scripts.core.errors import Problem
 from scripts.core.file_name import parse_file_name
 from scripts.core.layout import FLAT_CHANNEL, Layout, folder_of_channel
 from scripts.core.rattler_child import call_rattler, rank_versions
@@ -22,7 +22,7 @@ from scripts.core.report import Json, listed
 from scripts.core.scratch import scratch_folder
 from scripts.core.subdir import NOARCH
 from scripts.index.files import IndexedArtifact
-from scripts.lock.model import LockedEnvironment, PlatformPackages, spec_name
+from scripts.lock.model import LockedEnvironment, spec_name
 from scripts.lock.satisfiability import channel_key
 from scripts.lock.select import Selection, path_of, undeclared_packages
 from scripts.verify.findings import (
@@ -30,13 +30,14 @@ from scripts.verify.findings import (
     Finding,
     Level,
     LevelResult,
+    finding_problem,
     place_json,
     places_of,
     said_lines,
 )
 from scripts.verify.install.sandbox import sandbox, sandbox_environment
 from scripts.verify.plan import PackageSet, Root, plan_sets
-from scripts.workspace.model import Environment, Manifest
+from scripts.workspace.model import Manifest
 from scripts.workspace.resolve import (
     channel_priority,
     locked_channels,
@@ -45,7 +46,6 @@ from scripts.workspace.resolve import (
     solve_group,
     solve_strategy,
 )
-from scripts.workspace.settings import Kind
 from scripts.workspace.workspace import Workspace
 
 _FLAT: Final = "a flat mirror does not keep channels apart"
@@ -61,13 +61,11 @@ class SolveJob:
     place: EnvironmentPlatform
     skip_reason: str | None = None
     """Why the channel alone cannot answer for it."""
-    question: Mapping[str, Any]
+    question: Mapping[str, Any] = field(default_factory=dict)
     """What the worker is asked."""
-    names: frozenset[str] = frozenset()
-    """What is required by name."""
     folders: tuple[PurePosixPath, ...] = ()
     """All that the solver sees something of, in order of priority."""
-    undeclared: Mapping[PurePosixPath, tuple[str, ...]]
+    undeclared: Mapping[PurePosixPath, tuple[str, ...]] = field(default_factory=dict)
     """Those that are no channels of the environment: for these names alone, after the others."""
     locked: frozenset[PurePosixPath] = frozenset()
     not_proven: tuple[str, ...] = ()
@@ -133,7 +131,7 @@ def _plan(
     if skip_reason is None and (needed := rows.missing_source_packages):
         skip_reason = f"its packages depend on what is built from source: {', '.join(needed)}"
     if skip_reason is not None or isinstance(planned.declared, str):
-        return SolveJob(place=planned.place, skip_reason=skip_reason, question={}, undeclared={})
+        return SolveJob(place=planned.place, skip_reason=skip_reason)
     environment, platform = planned.declared
     folder_of = _folder_finder(layout, planned.locked, root)
     channels = tuple(dict.fromkeys(map(folder_of, locked_channels(manifest, environment))))
@@ -144,27 +142,16 @@ def _plan(
         for each in undeclared_packages(planned.locked, rows):
             path = folder_of_channel(layout, each.channel)
             undeclared[path] = tuple(sorted({*undeclared.get(path, ()), each.name.lower()}))
-    specs: dict[str, list[str]] = {"requires": [], "constrains": []}
-    left_out: dict[str, None] = {}
-    names: set[str] = set()
-    for one in planned.roots:
-        reason = _skip_reason(one, planned.built)
-        if reason is None:
-            spec, channel = _mirror_spec(one, layout, folder_of)
-            names |= {spec_name(spec)} if one.kind == "requires" else set()
-            prefix = "" if channel == FLAT_CHANNEL else f"{(folder / channel).as_uri()}::"
-            specs[one.kind].append(prefix + spec)
-        elif one.own is not None and one.kind == "requires":
-            text = one.own.name if one.own.name in planned.built else one.text
-            left_out[f"{text} ({reason})"] = None
-    features = manifest.features_of(environment)
-    dev = (
-        name
-        for feature in features
-        for target in feature.targets
-        if matches(target.selector, platform)
-        for name in target.dev
-    )
+    specs, left_out = _specs(planned, layout, folder, folder_of)
+    targets = (each for feature in manifest.features_of(environment) for each in feature.targets)
+    dev = [x for each in targets if matches(each.selector, platform) for x in each.dev]
+    tolerance = None
+    if layout is Layout.FLAT:
+        tolerance = _FLAT
+    elif len(solve_group(manifest, environment)) > 1:
+        tolerance = f"pixi solves the group {environment.solve_group} as one"
+    elif dev or rows.source_names:
+        tolerance = "what is built from source has requirements of its own"
     return SolveJob(
         place=planned.place,
         question={
@@ -184,16 +171,15 @@ def _plan(
             "channel_priority": channel_priority(manifest, environment),
             "strategy": solve_strategy(manifest, environment),
         },
-        names=frozenset(names),
         folders=(*channels, *sorted(undeclared)),
         undeclared=undeclared,
         locked=frozenset(map(PurePosixPath, planned.packages)),
         not_proven=(
             *(f"{name} (from PyPI)" for name in pypi_names(manifest, environment, platform)),
-            *left_out,
+            *dict.fromkeys(left_out),
             *(f"{name} (dev)" for name in dev),
         ),
-        tolerance=_tolerance(layout, manifest, environment, rows),
+        tolerance=tolerance,
     )
 
 
@@ -227,37 +213,35 @@ def _skip_reason(root: Root, built: Mapping[str, str | None]) -> str | None:
     return None
 
 
-def _mirror_spec(
-    root: Root, layout: Layout, folder_of: Callable[[str], PurePosixPath]
-) -> tuple[str, PurePosixPath]:
-    """Write what is asked of the mirror, and the folder of the only channel that may meet it.
+def _specs(
+    planned: PackageSet, layout: Layout, folder: Path, folder_of: Callable[[str], PurePosixPath]
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Write what is asked of the mirror, by kind, and name what the manifest requires beside it.
 
     A requirement that is a location is met by the artifact locked from there, wherever the mirror
-    has it. A flat one has a single channel to meet them all.
+    has it; one with a channel by that alone. A flat mirror has a single channel to meet them all.
     """
-    own, package = root.own, root.locked
-    if own is None:
-        return root.spec, FLAT_CHANNEL
-    if own.location is None or package is None:
-        return own.spec, FLAT_CHANNEL if own.channel is None else folder_of(own.channel)
-    record = package.record
-    digest = f",sha256='{record.sha256}'" if record.sha256 else ""
-    spec = f"{own.name}[version='=={record.version}',build='{record.build}'{digest}]"
-    return spec, folder_of_channel(layout, package.channel)
-
-
-def _tolerance(
-    layout: Layout, manifest: Manifest, environment: Environment, rows: PlatformPackages
-) -> str | None:
-    """Say why less than the locked set may be the right answer."""
-    if layout is Layout.FLAT:
-        return _FLAT
-    if len(solve_group(manifest, environment)) > 1:
-        return f"pixi solves the group {environment.solve_group} as one"
-    dev = (target.dev for each in manifest.features_of(environment) for target in each.targets)
-    if any(dev) or any(row.kind is Kind.SOURCE for row in rows.unmirrorable):
-        return "what is built from source has requirements of its own"
-    return None
+    specs: dict[str, list[str]] = {"requires": [], "constrains": []}
+    left_out: list[str] = []
+    for root in planned.roots:
+        own, package, channel = root.own, root.locked, FLAT_CHANNEL
+        spec = root.spec if own is None else own.spec
+        reason = _skip_reason(root, planned.built)
+        if reason is not None:
+            if own is not None and root.kind == "requires":
+                text = own.name if own.name in planned.built else root.text
+                left_out.append(f"{text} ({reason})")
+            continue
+        if own is not None and own.location is not None and package is not None:
+            record = package.record
+            digest = f",sha256='{record.sha256}'" if record.sha256 else ""
+            spec = f"{own.name}[version='=={record.version}',build='{record.build}'{digest}]"
+            channel = folder_of_channel(layout, package.channel)
+        elif own is not None and own.channel is not None:
+            channel = folder_of(own.channel)
+        prefix = "" if channel == FLAT_CHANNEL else f"{(folder / channel).as_uri()}::"
+        specs[root.kind].append(prefix + spec)
+    return specs, left_out
 
 
 def compare_answer(
@@ -276,11 +260,10 @@ def compare_answer(
         "not-proven": list(job.not_proven),
     }
     if "refused" in reply:
-        return row, Problem(
-            subject=str(job.place),
-            message="cannot be solved from the channel alone",
-            code=ExitCode.FINDINGS,
-            details=said_lines(str(reply["refused"]), _SHOWN),
+        return row, finding_problem(
+            job.place,
+            "cannot be solved from the channel alone",
+            *said_lines(reply["refused"], _SHOWN),
             help="pixi run verify --level index,closure",
         )
     root = unquote(folder.as_uri()) + "/"
@@ -296,11 +279,10 @@ def compare_answer(
     details = [("lacks", str(path)) for path, _ in pairs[:_SHOWN]]
     if len(pairs) > _SHOWN:
         details.append(("and", f"{len(pairs) - _SHOWN} more"))
-    return row, Problem(
-        subject=str(job.place),
-        message="solved from the channel alone, it has less than pixi.lock",
-        code=ExitCode.FINDINGS,
-        details=tuple(details),
+    return row, finding_problem(
+        job.place,
+        "solved from the channel alone, it has less than pixi.lock",
+        *details,
         help="pixi run verify --level index, and `pixi lock` if the manifest asks for less",
     )
 

@@ -30,7 +30,7 @@ from scripts.index.repodata import (
     rewrite_shard_index,
     unpack,
 )
-from scripts.lock.model import PlatformPackages
+from scripts.lock.model import PlatformPackages, spec_name
 from scripts.lock.select import Selection, path_of
 from scripts.verify.findings import EnvironmentPlatform, Level, places_of
 from scripts.verify.self_check.copy import Copy
@@ -185,9 +185,10 @@ def _required(all_: Candidates) -> Scope | str:
     plans = plan_solves(selection, workspace.manifest, workspace.root, folder)
     jobs = [each for each in plans if each.skip_reason is None]
     for job in sorted(jobs, key=lambda each: (len(each.locked), each.place)):
+        names = {spec_name(spec.rpartition("::")[2]) for spec in job.question["specs"]}
         artifacts = tuple(each for each in all_.sizes if each.path in job.locked)
         for artifact in artifacts:
-            if artifact.name.lower() in job.names:
+            if artifact.name.lower() in names:
                 return _scope(
                     artifact,
                     artifacts,
