@@ -9,13 +9,13 @@ import dataclasses
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from scripts.channel.removals import now
-from scripts.core.artifact import Artifact
 from scripts.core.errors import ExitCode, Problem, usage_error
 from scripts.core.files import hash_file, write_atomically
+from scripts.core.record import Digest
 from scripts.core.redact import printable, redact, without_secrets
 from scripts.core.report import Report, counted, human_size
 from scripts.core.version import version
@@ -36,6 +36,9 @@ from scripts.verify.report import (
 )
 from scripts.workspace.workspace import Workspace
 
+if TYPE_CHECKING:  # where a report is asked for
+    from jinja2 import Environment
+
 PROVES: Final = {
     "files": "Every locked artifact is there, with the size and sha256 that pixi.lock names (md5"
     " where it has only that). Every byte is read.",
@@ -52,9 +55,6 @@ PROVES: Final = {
 }
 # An underscore within a word means nothing, and names of packages are full of them.
 _MARKDOWN: Final = re.compile(r"[\\`*\[\]<>|~&]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
-
-# What there is to say: ("text", str), ("list", strings), ("lines", strings), ("table", rows).
-_Block = tuple[str, Any]
 
 
 def check_targets(targets: Sequence[Path], workspace: Workspace) -> None:
@@ -74,17 +74,26 @@ def write_reports(results: Results, workspace: Workspace, targets: Sequence[Path
     A file that cannot be written is one problem more: what was found is told all the same.
     """
     report = make_report(results)
-    document = {
-        "title": f"Transfer report: {workspace.manifest.name or workspace.root.name}",
+    licences = Counter(sorted(each.license or "not said" for each in results.selection.artifacts))
+    content = {
+        "results": results,
+        "data": report.data,
+        "printed": report.lines,
+        "workspace": workspace.manifest.name or workspace.root.name,
         "summary": _summary(results),
-        "sections": list(_sections(results, workspace, report)),
-        "marks": {RIGHT: "right", WRONG: "wrong"},
+        "mirror": list(_mirror(results, workspace)),
+        "places": list(_places(results)),
+        "proofs": {level.value: PROVES[level] for level in Level},
+        "not_proven": list(_not_proven(results, report)),
+        "licences": ", ".join(f"{name} ({count})" for name, count in licences.most_common()),
     }
     written: list[str] = []
     problems: list[Problem] = []
     for target in targets:
         try:
-            write_atomically(target, render_document(document, target.suffix.lower()).encode())
+            forms = templates(target.suffix.lower(), workspace.place.folder)
+            text = forms.get_template("transfer.j2").render(content)
+            write_atomically(target, text.encode())
             written.append(str(target))
         except OSError as error:
             message = f"cannot write this file: {error.strerror}"
@@ -97,8 +106,11 @@ def write_reports(results: Results, workspace: Workspace, targets: Sequence[Path
     )
 
 
-def render_document(document: dict[str, Any], suffix: str) -> str:
-    """Write a document as Markdown (`.md`) or as one HTML file that loads and runs nothing."""
+def templates(suffix: str, folder: Path = Path()) -> Environment:
+    """Open the templates that write Markdown (`.md`), or HTML that loads and runs nothing.
+
+    `folder` is the channel folder.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -106,15 +118,23 @@ def render_document(document: dict[str, Any], suffix: str) -> str:
         autoescape=suffix == ".html",  # noqa: S701  # Markdown has an escape of its own
         undefined=StrictUndefined,
         keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
+    environment.globals["form"] = f"transfer{suffix}.j2"
     environment.filters |= {
         # fit to be shown to anybody: no secrets, nothing that acts on a terminal
         "plain": lambda text: redact(printable(str(text))),
         # read as it is: CommonMark, with GitHub's tables
         "markdown": lambda text: _MARKDOWN.sub(r"\\\g<0>", text),
         "fence": _fence,
+        "seconds": seconds_text,
+        "human_size": human_size,
+        "sizes": lambda artifacts: _sum(each.size for each in artifacts),
+        "digest": _digest,
+        "sha256": lambda path: _sha256(folder / path),
     }
-    return environment.get_template(f"transfer{suffix}.j2").render(document)
+    return environment
 
 
 def _fence(lines: Iterable[str]) -> str:
@@ -131,36 +151,6 @@ def _summary(results: Results) -> str:
     if results.environment_problems:
         return f"{NOT_DONE} Nothing was found wrong, but not all could be looked at: told below."
     return f"{RIGHT} Nothing was found wrong. Looked at: {levels}. Read below what is not proven."
-
-
-def _sections(
-    results: Results, workspace: Workspace, report: Report
-) -> Iterator[tuple[str, list[_Block], bool]]:
-    """Yield title, blocks, and whether it is long enough to be folded."""
-    levels = [
-        (level.value, "yes" if level in results.levels else "no", PROVES[level]) for level in Level
-    ]
-    yield "The mirror", [_table("what which", _mirror(results, workspace))], False
-    yield "Environments and platforms", [_places(results)], False
-    yield "What each level proves", [("table", [("level", "looked at", "proves"), *levels])], False
-    yield "What is not proven", [("list", list(_not_proven(results, report)))], False
-    yield "Findings", _problems(each.problem for each in results.findings), False
-    if results.environment_problems:
-        title = "What the machine that verified is to blame for"
-        yield title, _problems(results.environment_problems), False
-    if results.attempts:
-        yield "Installations", list(_installations(report)), False
-    yield "What verify printed", [("lines", report.lines)], False
-    yield "Artifacts", list(_artifacts(results.selection.artifacts)), True
-    yield "All files", list(_files(results, workspace.place.folder)), True
-
-
-def _table(head: str, rows: Iterable[tuple[str, ...]]) -> _Block:
-    return "table", [tuple(head.split()), *rows]
-
-
-def _problems(problems: Iterable[Problem]) -> list[_Block]:
-    return [("lines", str(each).split("\n")) for each in problems] or [("text", "None.")]
 
 
 def _mirror(results: Results, workspace: Workspace) -> Iterator[tuple[str, str]]:
@@ -186,20 +176,18 @@ def _sum(sizes: Iterable[int | None]) -> str:
     return f"{counted(len(every), 'artifact')}, {some}"
 
 
-def _places(results: Results) -> _Block:
+def _places(results: Results) -> Iterator[tuple[str, ...]]:
     levels = [level for level in Level if level in results.levels]
-    rows = []
     for row, locked in place_rows(results):
         size = _sum(each.record.size for each in (*locked.packages, *locked.build_packages))
         state, count = incomplete_text(results, locked)
         allowed = ", as allowed" if state == NOT_DONE else ""
         complete = f"{state} {count}{allowed}".strip()
         marks = (mark(row, level) for level in levels)
-        rows.append((row["environment"], row["platform"], size, *marks, complete))
+        yield row["environment"], row["platform"], size, *marks, complete
     took = [took_text(results, level) for level in levels]
     if any(took):
-        rows.append(("took", "", "", *took, ""))
-    return _table(f"environment platform holds {' '.join(levels)} complete", rows)
+        yield "took", "", "", *took, ""
 
 
 def _not_proven(results: Results, report: Report) -> Iterator[str]:
@@ -228,70 +216,16 @@ def _not_proven(results: Results, report: Report) -> Iterator[str]:
         yield from result.caveats
     yield from account_lines(results.account)
     yield from left_out_lines(results.selection)
-    yield "that what upstream published is harmless, or licensed as it says"
 
 
-def _installations(report: Report) -> Iterator[_Block]:
-    text = f"Installed {report.data['sandbox']}, from file:// or loopback, into an empty cache"
-    yield "text", f"{text}, as the machine that the last column describes."
-    places: Any = report.data["environments"]
-    rows = []
-    for place in places:
-        for each in place["install"]:
-            outcome = RIGHT if each["warning"] is None else f"{RIGHT} with a warning"
-            if each["installed"] is None:
-                outcome = f"{NOT_DONE} {each['skip-reason']}"
-            elif not each["installed"]:
-                outcome = WRONG
-            where = f"{place['environment']}/{place['platform']}"
-            overrides = ", ".join(f"{name}={value}" for name, value in each["overrides"].items())
-            rows.append((where, each["client"], outcome, seconds_text(each["seconds"]), overrides))
-    yield _table("environment client result took overrides", rows)
+def _digest(digest: Digest | None) -> str:
+    if digest is None:
+        return "not said"
+    return f"{digest.algorithm} {digest.hex}".removeprefix("sha256 ")
 
 
-def _artifacts(artifacts: Sequence[Artifact]) -> Iterator[_Block]:
-    """Yield the licences, and every artifact as pixi.lock names it."""
-    licences = Counter(sorted(each.license or "not said" for each in artifacts))
-    named = ", ".join(f"{name} ({count})" for name, count in licences.most_common()) or "none"
-    total = _sum(each.size for each in artifacts)
-    yield "text", f"{total}, as pixi.lock names them. Licences: {named}."
-    rows = []
-    for each in artifacts:
-        size = "not said" if each.size is None else str(each.size)
-        digest = "not said"
-        if each.digest is not None:
-            digest = f"{each.digest.algorithm} {each.digest.hex}".removeprefix("sha256 ")
-        rows.append((str(each.path), size, digest, each.license or "not said"))
-    yield _table("artifact bytes sha256 license", rows)
-
-
-def _files(results: Results, folder: Path) -> Iterator[_Block]:
-    """Yield an account of every file of the channel folder, and those that no lock names."""
-    account = results.account
-    classes = (
-        ("mirrored", "a lock names it", account.mirrored),
-        ("index", "describes the artifacts", account.index),
-        ("retained", "indexed, in no lock", account.retained),
-        ("waiting for removal", "an earlier index named it", account.waiting),
-        ("untracked", "neither named nor indexed", account.untracked),
-    )
-    rows = [
-        (name, meaning, str(len(files)), human_size(sum(each.size for each in files)))
-        for name, meaning, files in classes
-    ]
-    yield "table", [("class", "that is", "files", "bytes"), *rows]
-    index = [(str(x.path), str(x.size), _sha256(folder, x.path)) for x in account.index]
-    yield "table", [("index file", "bytes", "sha256"), *index]
-    listed = [
-        (str(each.path), name, str(each.size)) for name, _, files in classes[2:] for each in files
-    ]
-    if listed:
-        yield _table("file class bytes", listed)
-
-
-def _sha256(folder: Path, path: PurePosixPath) -> str:
+def _sha256(file: Path) -> str:
     """Hash an index file; what is no file, or cannot be read, the level `index` tells."""
-    file = folder / path
     try:
         return hash_file(file, "sha256") if file.is_file() else "not read"
     except OSError:
