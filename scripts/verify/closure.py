@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Final
 
@@ -102,7 +102,7 @@ def _question(each: PackageSet) -> Json:
     """Write what the worker is asked of a set."""
     return {
         "records": list(each.packages),
-        "virtual_packages": [[one.name, one.version, one.build] for one in each.virtual_packages],
+        "virtual_packages": [astuple(one) for one in each.virtual_packages],
         "built": each.built,
         "is_of_builds": each.is_of_builds,
         "roots": [

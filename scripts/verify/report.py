@@ -130,11 +130,11 @@ def mark(row: Mapping[str, Any], level: Level) -> str:
 
 def incomplete_text(results: Results, packages: PlatformPackages) -> tuple[str, str]:
     """Say whether rows of the lock are not in the channel: a mark, and how many."""
-    count = f"{len(packages.unmirrorable)} not in the channel" if packages.unmirrorable else ""
     refused = sum(row.kind not in results.allowed for row in packages.unmirrorable)
-    if refused:
-        return WRONG, f"{refused} not in the channel"
-    return (NOT_DONE, count) if count else (RIGHT, "")
+    count = refused or len(packages.unmirrorable)
+    if not count:
+        return RIGHT, ""
+    return WRONG if refused else NOT_DONE, f"{count} not in the channel"
 
 
 def _place_lines(results: Results) -> Iterator[str]:
@@ -156,19 +156,14 @@ def _place_lines(results: Results) -> Iterator[str]:
             allowed = ", as allowed" if state == NOT_DONE else f" {state}"
             cells.append(f"incomplete{allowed} ({count})")
         yield "  ".join(cells)
-    took = [f"{level} {text}" for level in levels if (text := took_text(results, level))]
-    if took:
-        yield "  ".join(("took".ljust(wide), " " * wide_platform, *took))
+    took = ((level, seconds_text(results.seconds.get(level))) for level in levels)
+    if cells := [f"{level} {text}" for level, text in took if text]:
+        yield "  ".join(("took".ljust(wide), " " * wide_platform, *cells))
 
 
-def seconds_text(seconds: float) -> str:
+def seconds_text(seconds: float | None) -> str:
     """Write seconds for people; nothing where it was no time to speak of."""
-    return f"{seconds:.1f} s" if seconds >= _MOMENT else ""
-
-
-def took_text(results: Results, level: Level) -> str:
-    """Say how long a level took."""
-    return seconds_text(results.seconds.get(level, 0.0))
+    return f"{seconds:.1f} s" if seconds is not None and seconds >= _MOMENT else ""
 
 
 def _lines(results: Results) -> Iterator[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Final
 from urllib.parse import unquote
@@ -164,9 +164,7 @@ def _plan(
             "specs": specs["requires"],
             "constraints": specs["constrains"],
             "virtual_packages": [
-                [each.name, each.version, each.build]
-                for each in planned.virtual_packages
-                if each.name not in planned.built
+                astuple(each) for each in planned.virtual_packages if each.name not in planned.built
             ],
             "channel_priority": channel_priority(manifest, environment),
             "strategy": solve_strategy(manifest, environment),

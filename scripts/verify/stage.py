@@ -124,9 +124,11 @@ def _look(
         if result is not None:
             results[level] = result
             problems += result.environment_problems
-    from scripts.verify.solve import find_still_offered
+    offered = None
+    if account.retained:
+        from scripts.verify.solve import find_still_offered
 
-    offered = attempt(lambda: find_still_offered(selection, account.retained))
+        offered = attempt(lambda: find_still_offered(selection, account.retained))
     return Results(
         selection=selection,
         levels=options.levels,

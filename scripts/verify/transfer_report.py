@@ -32,7 +32,6 @@ from scripts.verify.report import (
     mark,
     place_rows,
     seconds_text,
-    took_text,
 )
 from scripts.workspace.workspace import Workspace
 
@@ -185,7 +184,7 @@ def _places(results: Results) -> Iterator[tuple[str, ...]]:
         complete = f"{state} {count}{allowed}".strip()
         marks = (mark(row, level) for level in levels)
         yield row["environment"], row["platform"], size, *marks, complete
-    took = [took_text(results, level) for level in levels]
+    took = [seconds_text(results.seconds.get(level)) for level in levels]
     if any(took):
         yield "took", "", "", *took, ""
 
