@@ -37,6 +37,8 @@ from scripts.verify.findings import (
 from scripts.verify.plan import PackageSet, Root, plan_builds, plan_sets
 from scripts.workspace.virtual_packages import (
     is_declarable,
+    least_package,
+    platform_table,
 )
 from scripts.workspace.workspace import Workspace
 
@@ -184,13 +186,24 @@ def _unmet(
         state = "which is not met" if asked.kind == "requires" else "which is not kept"
         details = details or [("has", f"no {row['name']}")]
         details += [("elsewhere", text) for text in _elsewhere(asked, row, holders, root)]
-        subdir = each.rows.platform.subdir
-        if is_declarable(row["name"], subdir) and not isinstance(each.declared, str):
-            advice = f"give the platform such a {row['name']} in {each.needer}, then `pixi lock`"
+        advice = _help(each, asked, row["name"])
     if "who" in row:
         details += [("needed by", line) for line in _needed_by(each, row["who"], above)]
     message = f"{asked.kind} {asked.text}, {state}"
     return finding_problem(asked.subject, message, *details, help=advice)
+
+
+def _help(each: PackageSet, asked: Root, name: str) -> str:
+    """Say what mends it: for a virtual package that a manifest can declare, the table to write."""
+    if isinstance(each.declared, str) or not is_declarable(name, each.rows.platform.subdir):
+        return "pixi lock"
+    _, platform = each.declared
+    least = least_package(name, asked.spec) if asked.kind == "requires" else None
+    if least is None:
+        return f"give the platform such a {name} in {each.needer}, then `pixi lock`"
+    table = platform_table(platform, least)
+    where = f"in the platforms of {each.needer} write {table} in place of {platform.name}"
+    return f"{where}, then `pixi lock`"
 
 
 def _shown(path: str, asked: Root, holders: _Holders) -> str:

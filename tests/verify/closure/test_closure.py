@@ -360,7 +360,8 @@ def test_a_virtual_package_is_missing(world: World) -> None:
             "  elsewhere  __cuda=12.4 of other/p1\n"
             "  needed by  pixi.toml: gpu *\n"
             "  used by    default/linux-64\n"
-            "help: give the platform such a __cuda in pixi.toml, then `pixi lock`"
+            'help: in the platforms of pixi.toml write { platform = "linux-64", cuda = "12" }'
+            " in place of linux-64, then `pixi lock`"
         )
     ]
 
