@@ -25,7 +25,7 @@ from scripts.lock.location import is_path
 from scripts.lock.model import LockedEnvironment
 from scripts.lock.select import every_channel
 from scripts.network.mirrors import origin
-from scripts.verify.findings import Place
+from scripts.verify.findings import EnvironmentPlatform
 from scripts.verify.install.clients import find_conda
 
 _ADD_PIP: Final = "add_pip_as_python_dependency"
@@ -200,7 +200,7 @@ def compare_conda_configuration(
         not_redirected=None
         if known is None
         else frozenset(
-            Place(each.name, rows.platform.name)
+            EnvironmentPlatform(each.name, rows.platform.name)
             for each in environments
             if each.name in away | no_pip
             for rows in each.platforms

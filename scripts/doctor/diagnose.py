@@ -18,7 +18,7 @@ from scripts.core.subdir import NOARCH
 from scripts.doctor.mirror import Mirror, at_url_path, is_own_file, locked_packages
 from scripts.lock.location import is_path, keeps_path, url_subdir
 from scripts.lock.model import LockedEnvironment, LockedPackage, PlatformPackages
-from scripts.verify.findings import Place
+from scripts.verify.findings import EnvironmentPlatform
 from scripts.workspace.settings import TABLE
 
 _DIGITS: Final = re.compile(r"(\d+)")
@@ -101,7 +101,7 @@ class Verdict:
 class Diagnosis:
     """One environment on one platform; its verdicts in the lock's order, each artifact once."""
 
-    place: Place
+    place: EnvironmentPlatform
     rows: PlatformPackages
     verdicts: tuple[Verdict, ...]
 
@@ -112,7 +112,7 @@ def diagnose(environments: Sequence[LockedEnvironment], mirror: Mirror) -> tuple
     verdicts = {key: _verdict(each, mirror) for key, each in shared.items()}
     return tuple(
         Diagnosis(
-            place=Place(environment.name, rows.platform.name),
+            place=EnvironmentPlatform(environment.name, rows.platform.name),
             rows=rows,
             verdicts=tuple(
                 {

@@ -19,7 +19,7 @@ from scripts.lock.model import LockedEnvironment
 from scripts.lock.select import every_channel
 from scripts.network.configuration import PixiConfig
 from scripts.network.mirrors import Mirrors, mirror_urls, origin
-from scripts.verify.findings import Place
+from scripts.verify.findings import EnvironmentPlatform
 from scripts.verify.install.clients import channel_prefix
 
 # Nothing of these is to be asked of the mirror.
@@ -47,7 +47,7 @@ class Redirection:
     lines: tuple[str, ...]
     problems: tuple[Problem, ...]
     data: Mapping[str, Json]
-    not_redirected: frozenset[Place] | None
+    not_redirected: frozenset[EnvironmentPlatform] | None
 
 
 def compare_pixi_configuration(
@@ -61,7 +61,7 @@ def compare_pixi_configuration(
 
     A folder cannot be the target of `[mirrors]` (prefix-dev/pixi#4105): a lock must name it.
     """
-    places: dict[Place, None] = {}
+    places: dict[EnvironmentPlatform, None] = {}
     away: dict[str, Verdict] = {}
     by_mirrors = by_lock = False
     for diagnosis in diagnoses:
@@ -113,7 +113,7 @@ def compare_pixi_configuration(
 
 
 def _channels_to_paste(
-    environments: Sequence[LockedEnvironment], places: Iterable[Place], mirror: Mirror
+    environments: Sequence[LockedEnvironment], places: Iterable[EnvironmentPlatform], mirror: Mirror
 ) -> tuple[str, ...]:
     names = {each.environment for each in places}
     return lines_by_order(

@@ -32,7 +32,7 @@ from scripts.lock.read import NEWEST, read_lock
 from scripts.lock.select import choose_environments, undeclared_lines
 from scripts.network.configuration import read_pixi_config
 from scripts.network.router import Router
-from scripts.verify.findings import Place
+from scripts.verify.findings import EnvironmentPlatform
 from scripts.workspace.settings import Settings
 
 _MARKS: Final = {True: "✓", False: "✗", None: "–"}  # noqa: RUF001
@@ -110,7 +110,7 @@ def doctor(
     )
 
 
-def _is_configured(place: Place, asked: Sequence[Redirection]) -> bool | None:
+def _is_configured(place: EnvironmentPlatform, asked: Sequence[Redirection]) -> bool | None:
     """Tell whether the clients that count would ask this mirror; None: nobody can tell."""
     if any(place in (each.not_redirected or ()) for each in asked):
         return False
@@ -149,7 +149,9 @@ def _incomplete(row: Unmirrorable, places: str) -> Problem:
 
 
 def _table(
-    diagnoses: Sequence[Diagnosis], configured: Mapping[Place, bool | None], settings: Settings
+    diagnoses: Sequence[Diagnosis],
+    configured: Mapping[EnvironmentPlatform, bool | None],
+    settings: Settings,
 ) -> Iterator[str]:
     """Yield `default  linux-64  artifacts ✓ (12)  configuration ✗`, in columns."""
     names = max((len(each.place.environment) for each in diagnoses), default=0)

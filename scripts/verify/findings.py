@@ -8,6 +8,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 from scripts.core.channel_paths import folder_of_channel
 from scripts.core.errors import ExitCode, Problem
@@ -17,6 +18,9 @@ from scripts.core.subdir import NOARCH
 from scripts.lock.model import LockedEnvironment, PlatformPackages
 from scripts.lock.select import Selection, path_of, unmirrorable
 from scripts.workspace.settings import TABLE, Kind
+
+if TYPE_CHECKING:  # the level brings its own modules, where it is looked at
+    from scripts.verify.install.stage import InstallAttempt
 
 
 class Level(StrEnum):
@@ -50,17 +54,12 @@ class Client(StrEnum):
     @property
     def program(self) -> str:
         """Its name for people."""
-        match self:
-            case Client.RATTLER:
-                return "py-rattler"
-            case Client.PIXI_OFFLINE:
-                return "pixi --offline"
-            case _:
-                return self.value
+        names = {Client.RATTLER: "py-rattler", Client.PIXI_OFFLINE: "pixi --offline"}
+        return names.get(self, self.value)
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Place:
+class EnvironmentPlatform:
     """One environment on one platform; `platform` as the lock names it."""
 
     environment: str
@@ -80,7 +79,7 @@ class Finding:
 
     level: Level | None
     problem: Problem
-    places: frozenset[Place]
+    places: frozenset[EnvironmentPlatform]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,8 +89,10 @@ class LevelResult:
     findings: tuple[Finding, ...] = ()
     environment_problems: tuple[Problem, ...] = ()
     """What kept this machine from looking, and is no fault of the channel's."""
-    unproven: frozenset[Place] = frozenset()
+    unproven: frozenset[EnvironmentPlatform] = frozenset()
     """Places of which not all is proven, though nothing need be wrong."""
+    attempts: tuple[InstallAttempt, ...] = ()
+    """What was installed, and how it went."""
     lines: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
     """What a reader of the transfer report might take for proven, and is not."""
@@ -99,11 +100,13 @@ class LevelResult:
     """What `--json` says of it."""
 
 
-def places_of(selection: Selection) -> Iterator[tuple[Place, LockedEnvironment, PlatformPackages]]:
+def places_of(
+    selection: Selection,
+) -> Iterator[tuple[EnvironmentPlatform, LockedEnvironment, PlatformPackages]]:
     """Yield every environment on every platform that is mirrored, in the lock's order."""
     for environment in selection.environments:
         for rows in environment.platforms:
-            yield Place(environment.name, rows.platform.name), environment, rows
+            yield EnvironmentPlatform(environment.name, rows.platform.name), environment, rows
 
 
 class UsageIndex:
@@ -117,16 +120,16 @@ class UsageIndex:
         """Take what is mirrored."""
         self._selection = selection
 
-    def places(self, *paths: PurePosixPath) -> frozenset[Place]:
+    def places(self, *paths: PurePosixPath) -> frozenset[EnvironmentPlatform]:
         """Return the places that use the first of these paths that any place uses."""
         return next((self._of[path] for path in paths if path in self._of), frozenset())
 
     @functools.cached_property
-    def _of(self) -> Mapping[PurePosixPath, frozenset[Place]]:
+    def _of(self) -> Mapping[PurePosixPath, frozenset[EnvironmentPlatform]]:
         if self._selection is None:
             return {}
         layout = self._selection.layout
-        found: dict[PurePosixPath, set[Place]] = {}
+        found: dict[PurePosixPath, set[EnvironmentPlatform]] = {}
         for place, environment, rows in places_of(self._selection):
             paths = {path_of(layout, each) for each in (*rows.packages, *rows.build_packages)}
             channels = {folder_of_channel(layout, url) for url in environment.channels}
@@ -137,12 +140,12 @@ class UsageIndex:
         return {path: frozenset(places) for path, places in found.items()}
 
 
-def used_by(places: Iterable[Place]) -> tuple[str, str]:
+def used_by(places: Iterable[EnvironmentPlatform]) -> tuple[str, str]:
     """Make the fact that names the places a finding concerns."""
     return ("used by", ", ".join(map(str, sorted(places))))
 
 
-def place_json(place: Place) -> dict[str, Json]:
+def place_json(place: EnvironmentPlatform) -> dict[str, Json]:
     """Name a place for programs."""
     return {"environment": place.environment, "platform": place.platform}
 
@@ -155,30 +158,40 @@ def said_lines(text: str, shown: int) -> tuple[tuple[str, str], ...]:
     return (*said, *((("and", f"{more} lines more"),) if more > 0 else ()))
 
 
+def finding_problem(subject: object, message: str, *details: tuple[str, str], help: str) -> Problem:
+    """Make the problem of a finding."""
+    code = ExitCode.FINDINGS
+    return Problem(subject=str(subject), message=message, code=code, details=details, help=help)
+
+
 def incomplete(selection: Selection, allowed: AbstractSet[Kind]) -> Iterator[Finding]:
     """Make a finding of each row that no artifact stands for, unless its kind is allowed."""
     places = {str(place): place for place, _, _ in places_of(selection)}
     for row, where in unmirrorable(selection).items():
         if row.kind not in allowed:
-            problem = Problem(
-                subject=row.name,
-                message=f"is not in the channel: {row.reason}",
-                code=ExitCode.FINDINGS,
-                details=(("from", redact(row.location)), ("used by", ", ".join(where))),
+            problem = finding_problem(
+                row.name,
+                f"is not in the channel: {row.reason}",
+                ("from", redact(row.location)),
+                ("used by", ", ".join(where)),
                 help=f'allow-incomplete = ["{row.kind}"] under [{TABLE}], if that will do',
             )
-            yield Finding(
-                level=None, problem=problem, places=frozenset(places[each] for each in where)
-            )
+            concerned = frozenset(places[each] for each in where)
+            yield Finding(level=None, problem=problem, places=concerned)
+
+
+def link_problem(path: PurePosixPath, since: str = "") -> Problem:
+    """Make the problem of a link: where the channel is carried to, it leads nowhere."""
+    advice = "put the files themselves in the place of the link"
+    return finding_problem(path, f"is a link, not the file itself{since}", help=advice)
 
 
 def untracked(path: PurePosixPath, size: int) -> Finding:
     """Make the finding of a file that nobody knows."""
-    problem = Problem(
-        subject=str(path),
-        message="untracked: no workspace names it, and no index ever did",
-        code=ExitCode.FINDINGS,
-        details=(("size", f"{size} bytes"),),
+    problem = finding_problem(
+        path,
+        "untracked: no workspace names it, and no index ever did",
+        ("size", f"{size} bytes"),
         help="move it out of the channel folder",
     )
     return Finding(level=None, problem=problem, places=frozenset())

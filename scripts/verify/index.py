@@ -7,9 +7,8 @@ with the files that are there.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from scripts.channel.digest_cache import DigestCache
@@ -17,32 +16,21 @@ from scripts.core.channel_paths import ChannelPaths
 from scripts.core.errors import Problem
 from scripts.core.record import Record
 from scripts.core.subdir import NOARCH
+from scripts.core.symlinks import link_above
 from scripts.index.build import read_locked_records
 from scripts.index.compare import compare_records, normalise_specs
-from scripts.index.files import Channel, read_channels
-from scripts.index.readback import IndexReading, read_subdir_index
+from scripts.index.files import INDEX_FILES, Channel, read_channels
+from scripts.index.readback import read_subdir_index
 from scripts.index.repodata import REPODATA, SHARDS, damaged
 from scripts.lock.select import Selection
-from scripts.verify.findings import Finding, Level, LevelResult, UsageIndex
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Subdir:
-    """The index of one subdir, and the records that the lock wants in it.
-
-    `whole` are to be met to the letter; of `absent` artifacts, which may leave things open that
-    only their bytes could tell, the records are not to contradict the lock.
-    """
-
-    path: PurePosixPath
-    reading: IndexReading
-    whole: Mapping[PurePosixPath, Record]
-    absent: Mapping[PurePosixPath, Record]
-    on_disk: frozenset[PurePosixPath]
-
-    def expected(self) -> Mapping[PurePosixPath, Record]:
-        """Return all records that the lock wants."""
-        return {**self.whole, **self.absent}
+from scripts.verify.findings import (
+    EnvironmentPlatform,
+    Finding,
+    Level,
+    LevelResult,
+    UsageIndex,
+    link_problem,
+)
 
 
 def check_index(
@@ -52,60 +40,60 @@ def check_index(
     waiting: AbstractSet[PurePosixPath] = frozenset(),
 ) -> LevelResult:
     """Compare the index of every channel of the mirror, but for files that wait for removal."""
-    found: list[tuple[PurePosixPath, Problem]] = []
-    subdirs: list[_Subdir] = []
+    folder, found = place.folder, dict[Problem, set[EnvironmentPlatform]]()
+
+    def blame(problems: Iterable[Problem], subdir: PurePosixPath | None = None) -> None:
+        for each in problems:
+            path = PurePosixPath(each.subject)
+            found.setdefault(each, set()).update(uses.places(path, subdir or path.parent))
+
+    # Of artifacts that are not there the row may leave things open that only their bytes tell.
+    whole: dict[PurePosixPath, Record] = {}
+    absent: dict[PurePosixPath, Record] = {}
+    actual: dict[PurePosixPath, Record] = {}
+    there: set[PurePosixPath] = set()
     digests = DigestCache(Path(os.devnull), writes=False)  # none known from before is believed
-    for channel in read_channels(place.folder, selection, waiting):
-        whole, problems = read_locked_records(place.folder, channel, digests)
-        found += [(PurePosixPath(each.subject).parent, each) for each in problems]
-        subdirs += _read(channel, whole, place.folder)
-    normal = normalise_specs(
-        {path: record for each in subdirs for path, record in each.expected().items()},
-        {path: row for each in subdirs for path, row in (each.reading.records or {}).items()},
-    )
-    for each in subdirs:
-        found += [(each.path, problem) for problem in _problems(each, normal)]
+    for channel in read_channels(folder, selection, waiting):
+        records, unreadable = read_locked_records(folder, channel, digests)
+        blame(unreadable)
+        there |= channel.there.keys()
+        locked = {each.path: each.conda_record for each in channel.artifacts}
+        for subdir in sorted(_subdirs(channel)):
+            if links := list(_links(folder, subdir, channel)):
+                blame(links, subdir)
+                continue
+            reading = read_subdir_index(folder / subdir, subdir)
+            blame(reading.problems, subdir)
+            if reading.records is not None:
+                inside = [path for path in locked if path.parent == subdir]
+                whole |= {path: records[path] for path in inside if path in records}
+                absent |= {path: locked[path] for path in inside if path not in records}
+                actual |= reading.records
+    normal = normalise_specs({**absent, **whole}, actual)
+    blame(compare_records(whole, actual, normal, is_complete=True))
+    blame(compare_records(absent, actual, normal, is_complete=False))
+    for path in sorted(actual.keys() - whole.keys() - absent.keys() - there):
+        blame(damaged(str(path), f"has a record in {REPODATA}, but is not there").problems)
     return LevelResult(
         findings=tuple(
-            Finding(
-                level=Level.INDEX,
-                problem=problem,
-                places=uses.places(PurePosixPath(problem.subject), path),
-            )
-            for path, problem in found
+            Finding(level=Level.INDEX, problem=problem, places=frozenset(places))
+            for problem, places in found.items()
         )
     )
 
 
-def _read(
-    channel: Channel, records: Mapping[PurePosixPath, Record], folder: Path
-) -> Iterator[_Subdir]:
-    """Read the index of each subdir that has one or needs one; foreign artifacts need none."""
-    subdirs = {channel.path / NOARCH, *(each.path.parent for each in channel.artifacts)}
-    subdirs |= {
-        each.parent.parent if each.parent.name == SHARDS else each.parent
-        for each in channel.index_files
+def _subdirs(channel: Channel) -> set[PurePosixPath]:
+    """Return the subdirs that have an index or need one; foreign artifacts need none."""
+    return {
+        channel.path / NOARCH,
+        *(each.path.parent for each in channel.artifacts),
+        *(x.parents[1] if x.parent.name == SHARDS else x.parent for x in channel.index_files),
     }
-    for path in sorted(subdirs):
-        locked = {
-            each.path: each.conda_record for each in channel.artifacts if each.path.parent == path
-        }
-        yield _Subdir(
-            path=path,
-            reading=read_subdir_index(folder / path, path),
-            whole={each: records[each] for each in locked if each in records},
-            absent={each: record for each, record in locked.items() if each not in records},
-            on_disk=frozenset(channel.there),
-        )
 
 
-def _problems(each: _Subdir, normal: Mapping[str, str]) -> Iterator[Problem]:
-    """Yield all that is wrong with the index of one subdir."""
-    yield from each.reading.problems
-    records = each.reading.records
-    if records is None:
-        return
-    yield from compare_records(each.whole, records, normal, is_complete=True)
-    yield from compare_records(each.absent, records, normal, is_complete=False)
-    for path in sorted(records.keys() - each.expected().keys() - each.on_disk):
-        yield from damaged(str(path), f"has a record in {REPODATA}, but is not there").problems
+def _links(folder: Path, subdir: PurePosixPath, channel: Channel) -> Iterator[Problem]:
+    """Yield a problem for each link in place of the subdir, a folder above it, or its index."""
+    files = [each for each in channel.index_files if subdir in each.parents]
+    files += [subdir / name for name in (*INDEX_FILES, SHARDS)]
+    found = {link for each in files if (link := link_above(folder, each)) is not None}
+    yield from map(link_problem, sorted(found))

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from scripts.core.errors import Problem
-from scripts.core.report import Json, Report, counted, human_size, to_json
+from scripts.core.report import Report, counted, human_size, to_json
 from scripts.index.files import ChannelFiles, channel_files_to_json, retained_line
+from scripts.lock.model import PlatformPackages
 from scripts.lock.select import Selection, left_out_json, left_out_lines
 from scripts.verify.findings import (
+    EnvironmentPlatform,
     Finding,
     Level,
     LevelResult,
-    Place,
     place_json,
     places_of,
 )
-from scripts.verify.still_offered import StillOffered
 from scripts.workspace.settings import Kind
 
 if TYPE_CHECKING:  # the level brings its own modules, where it is looked at
     from scripts.verify.install.stage import InstallAttempt, InstallResult
 
 RIGHT, WRONG, NOT_DONE = "✓", "✗", "–"  # noqa: RUF001
+_MARKS: Final = {True: RIGHT, False: WRONG, None: NOT_DONE}
 _SHOWN: Final = 20  # retained artifacts that are named, one a line
 _MOMENT: Final = 0.05  # seconds, which are shown in tenths
 # What `--json` has for levels that were not looked at.
@@ -43,11 +44,10 @@ class Results:
     allowed: AbstractSet[Kind]
     results: Mapping[Level, LevelResult]
     findings: tuple[Finding, ...]
-    environment_problems: tuple[Problem, ...] = ()
+    environment_problems: tuple[Problem, ...]
     """What kept this machine from looking, and no fault of the channel's."""
-    install: InstallResult | None
     account: ChannelFiles
-    still_offered: tuple[StillOffered, ...]
+    still_offered: tuple[Mapping[str, Any], ...]
     """The retained artifacts that a solver would take before what is locked."""
     shared_with: tuple[str, ...]
     seconds: Mapping[Level, float]
@@ -55,18 +55,86 @@ class Results:
     @property
     def attempts(self) -> tuple[InstallAttempt, ...]:
         """All installations."""
-        return () if self.install is None else self.install.attempts
+        return self.results[Level.INSTALL].attempts if Level.INSTALL in self.results else ()
 
 
 def make_report(results: Results) -> Report:
     """Put it all together."""
     problems = (*(finding.problem for finding in results.findings), *results.environment_problems)
+    data: dict[str, Any] = {
+        "levels": [level.value for level in Level if level in results.levels],
+        "environments": [row for row, _ in place_rows(results)],
+        "seconds": {level.value: round(seconds, 3) for level, seconds in results.seconds.items()},
+        **_NOTHING,
+    }
+    for each in results.results.values():
+        data |= each.data
+    data |= {
+        "channel-files": channel_files_to_json(results.account),
+        "still-offered": list(results.still_offered),
+        "left-out": left_out_json(results.selection),
+    }
     return Report(
         lines=(*_place_lines(results), *_lines(results)),
-        data=_data(results),
+        data=data,
         problems=tuple(dict.fromkeys(problems)),  # two levels may see the same
         max_shown=len(results.findings),  # who approves a transfer reads them all
     )
+
+
+def place_rows(results: Results) -> Iterator[tuple[dict[str, Any], PlatformPackages]]:
+    """Yield how each environment on each platform stands to each level, as `--json` has it.
+
+    True, false, or None where nothing is wrong, but not all is proven.
+    """
+    for place, _, packages in places_of(results.selection):
+        row: dict[str, Any] = {**place_json(place)}
+        for level in sorted(results.levels - {Level.INSTALL}):
+            result = results.results.get(level)
+            wrong = result is not None and any(place in each.places for each in result.findings)
+            is_open = result is None or place in result.unproven
+            row[level.value] = False if wrong else None if is_open else True
+        row["install"] = [
+            _attempt_row(each) for each in results.attempts if each.job.place == place
+        ]
+        incomplete = (each for each in results.findings if each.level is None)
+        row["complete"] = all(place not in each.places for each in incomplete)
+        yield row, packages
+
+
+def _attempt_row(attempt: InstallAttempt) -> dict[str, Any]:
+    return {
+        "client": attempt.client.program,
+        "installed": None if attempt.skip_reason else not attempt.problems,
+        "skip-reason": attempt.skip_reason,
+        "warning": attempt.warning,
+        "seconds": round(attempt.seconds, 3),
+        "overrides": to_json(dict(attempt.job.overrides)),
+    }
+
+
+def mark(row: Mapping[str, Any], level: Level) -> str:
+    """Say how a place stands to a level: right, wrong, or not done; and what installed it."""
+    if level is not Level.INSTALL:
+        return _MARKS[row[level]]
+    tried = [each for each in row["install"] if each["installed"] is not None]
+    if not tried:
+        return NOT_DONE
+    clients = [
+        f"{'' if each['installed'] else 'not '}{each['client']} {seconds_text(each['seconds'])}"
+        for each in tried
+    ]
+    is_right = all(each["installed"] for each in tried)
+    return f"{_MARKS[is_right]} ({', '.join(map(str.strip, clients))})"
+
+
+def incomplete_text(results: Results, packages: PlatformPackages) -> tuple[str, str]:
+    """Say whether rows of the lock are not in the channel: a mark, and how many."""
+    refused = sum(row.kind not in results.allowed for row in packages.unmirrorable)
+    count = refused or len(packages.unmirrorable)
+    if not count:
+        return RIGHT, ""
+    return WRONG if refused else NOT_DONE, f"{count} not in the channel"
 
 
 def _place_lines(results: Results) -> Iterator[str]:
@@ -75,62 +143,27 @@ def _place_lines(results: Results) -> Iterator[str]:
     The last line is how long each level took, of all places: most of it cannot be told apart, as
     an artifact is read once for all that need it.
     """
-    places = [(place, rows) for place, _, rows in places_of(results.selection)]
-    wide = max((len(place.environment) for place, _ in places), default=0)
-    wide_platform = max((len(place.platform) for place, _ in places), default=0)
-    for place, rows in places:
-        cells = [place.environment.ljust(wide), place.platform.ljust(wide_platform)]
-        cells += [
-            f"{level} {mark(results, place, level)}" for level in Level if level in results.levels
-        ]
-        refused = sum(row.kind not in results.allowed for row in rows.unmirrorable)
-        if refused:
-            cells.append(f"incomplete {WRONG} ({refused} not in the channel)")
-        elif rows.unmirrorable:
-            cells.append(f"incomplete, as allowed ({len(rows.unmirrorable)} not in the channel)")
+    rows = list(place_rows(results))
+    wide, wide_platform = (
+        max((len(row[key]) for row, _ in rows), default=0) for key in ("environment", "platform")
+    )
+    levels = [level for level in Level if level in results.levels]
+    for row, packages in rows:
+        cells = [row["environment"].ljust(wide), row["platform"].ljust(wide_platform)]
+        cells += [f"{level} {mark(row, level)}" for level in levels]
+        state, count = incomplete_text(results, packages)
+        if count:
+            allowed = ", as allowed" if state == NOT_DONE else f" {state}"
+            cells.append(f"incomplete{allowed} ({count})")
         yield "  ".join(cells)
-    took = [f"{level} {text}" for level in Level if (text := took_text(results, level))]
-    if took:
-        yield "  ".join(("took".ljust(wide), " " * wide_platform, *took))
+    took = ((level, seconds_text(results.seconds.get(level))) for level in levels)
+    if cells := [f"{level} {text}" for level, text in took if text]:
+        yield "  ".join(("took".ljust(wide), " " * wide_platform, *cells))
 
 
-def mark(results: Results, place: Place, level: Level) -> str:
-    """Say how a place stands to a level: right, wrong, or not done; and what installed it."""
-    if level is not Level.INSTALL:
-        return {True: RIGHT, False: WRONG, None: NOT_DONE}[_stands(results, place, level)]
-    attempts = [each for each in _attempts(results, place) if each.skip_reason is None]
-    if not attempts:
-        return NOT_DONE
-    wrong = any(each.problems for each in attempts)
-    clients = [
-        f"{'not ' if each.problems else ''}{each.client.program} {seconds_text(each.seconds)}"
-        for each in attempts
-    ]
-    return f"{WRONG if wrong else RIGHT} ({', '.join(map(str.strip, clients))})"
-
-
-def _stands(results: Results, place: Place, level: Level) -> bool | None:
-    """Tell whether a place is right; None where nothing is wrong, but not all is proven."""
-    result = results.results.get(level)
-    if result is None:
-        return None
-    if any(place in each.places for each in result.findings):
-        return False
-    return None if place in result.unproven else True
-
-
-def seconds_text(seconds: float) -> str:
+def seconds_text(seconds: float | None) -> str:
     """Write seconds for people; nothing where it was no time to speak of."""
-    return f"{seconds:.1f} s" if seconds >= _MOMENT else ""
-
-
-def took_text(results: Results, level: Level) -> str:
-    """Say how long a level took."""
-    return seconds_text(results.seconds.get(level, 0.0))
-
-
-def _attempts(results: Results, place: Place) -> Sequence[InstallAttempt]:
-    return [each for each in results.attempts if each.job.place == place]
+    return f"{seconds:.1f} s" if seconds is not None and seconds >= _MOMENT else ""
 
 
 def _lines(results: Results) -> Iterator[str]:
@@ -138,8 +171,9 @@ def _lines(results: Results) -> Iterator[str]:
         if level in results.results:
             yield from results.results[level].lines
     yield from account_lines(results.account)
-    for offered in results.still_offered[:_SHOWN]:
-        yield f"the mirror still offers {offered}; `pixi run prune` removes it"
+    for each in results.still_offered[:_SHOWN]:
+        newer = f"{each['path']}, newer than pixi.lock's {each['locked']}"
+        yield f"the mirror still offers {newer}; `pixi run prune` removes it"
     if len(results.still_offered) > _SHOWN:
         yield f"and it offers {len(results.still_offered) - _SHOWN} more like that, in --json"
     yield from results.shared_with
@@ -167,6 +201,7 @@ def install_level(install: InstallResult) -> LevelResult:
             for problem in each.problems
         ),
         environment_problems=install.environment_problems,
+        attempts=install.attempts,
         lines=tuple(_install_lines(install)),
         data={"installed-for": install.subdir, "sandbox": install.sandbox},
     )
@@ -178,7 +213,7 @@ def _install_lines(install: InstallResult) -> Iterator[str]:
         yield f"installed nothing: no mirrored environment of this run is for {install.subdir}"
         return
     yield f"installed {install.sandbox}, from file:// or loopback, into an empty cache"
-    as_machine: dict[str, dict[Place, None]] = {}
+    as_machine: dict[str, dict[EnvironmentPlatform, None]] = {}
     for each in install.attempts:
         # an empty override hides what this machine has
         said = " ".join(f"{name}={value}" for name, value in each.job.overrides if value)
@@ -191,52 +226,3 @@ def _install_lines(install: InstallResult) -> Iterator[str]:
         if each.skip_reason is not None:
             client = each.client.program
             yield f"not installed by {client}: {each.job.place}; {each.skip_reason}"
-
-
-def _data(results: Results) -> dict[str, Json]:
-    document: dict[str, Json] = {
-        "levels": [level.value for level in Level if level in results.levels],
-        "environments": [
-            _place_json(results, place) for place, _, _ in places_of(results.selection)
-        ],
-        "seconds": {level.value: round(seconds, 3) for level, seconds in results.seconds.items()},
-        **_NOTHING,
-    }
-    for each in results.results.values():
-        document |= each.data
-    return document | {
-        "channel-files": channel_files_to_json(results.account),
-        "still-offered": [
-            {
-                "path": str(each.path),
-                "locked": each.locked,
-                "environments": [place_json(place) for place in each.places],
-            }
-            for each in results.still_offered
-        ],
-        "left-out": left_out_json(results.selection),
-    }
-
-
-def _place_json(results: Results, place: Place) -> dict[str, Json]:
-    """Give one environment on one platform: true, false, or null where it was not done."""
-    incomplete = (each for each in results.findings if each.level is None)
-    return {
-        **place_json(place),
-        **{
-            level.value: _stands(results, place, level)
-            for level in sorted(results.levels - {Level.INSTALL})
-        },
-        "install": [
-            {
-                "client": each.client.program,
-                "installed": None if each.skip_reason else not each.problems,
-                "skip-reason": each.skip_reason,
-                "warning": each.warning,
-                "seconds": round(each.seconds, 3),
-                "overrides": to_json(dict(each.job.overrides)),
-            }
-            for each in _attempts(results, place)
-        ],
-        "complete": all(place not in each.places for each in incomplete),
-    }

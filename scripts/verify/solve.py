@@ -6,52 +6,46 @@ network, and with a cache of its own.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, field
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote
 
 from scripts.core.channel_paths import FLAT_CHANNEL, Layout, folder_of_channel
-from scripts.core.errors import ExitCode, Problem
+from scripts.core.errors import Problem
 from scripts.core.file_name import parse_file_name
-from scripts.core.rattler_child import call_rattler
+from scripts.core.rattler_child import call_rattler, rank_versions
 from scripts.core.redact import redact
-from scripts.core.report import Json
+from scripts.core.report import Json, listed
 from scripts.core.scratch import scratch_folder
-from scripts.lock.model import LockedEnvironment, PlatformPackages, spec_name
-from scripts.lock.satisfiability import channel_key, differs_aside, wanted_text
+from scripts.core.subdir import NOARCH
+from scripts.index.files import IndexedArtifact
+from scripts.lock.model import LockedEnvironment, spec_name
+from scripts.lock.satisfiability import channel_key
 from scripts.lock.select import Selection, path_of, undeclared_packages
 from scripts.verify.findings import (
+    EnvironmentPlatform,
     Finding,
     Level,
     LevelResult,
-    Place,
+    finding_problem,
     place_json,
     places_of,
     said_lines,
 )
 from scripts.verify.install.sandbox import sandbox, sandbox_environment
-from scripts.verify.virtual_packages import (
-    VirtualPackage,
-    declared_packages,
-    find_platform,
-    virtual_packages,
-)
-from scripts.workspace.model import Environment, Manifest, ManifestPlatform, Requirement
+from scripts.verify.plan import PackageSet, Root, plan_sets
+from scripts.workspace.model import Manifest
 from scripts.workspace.resolve import (
     channel_priority,
-    constraints,
     locked_channels,
     matches,
     pypi_names,
-    requirements,
     solve_group,
     solve_strategy,
 )
-from scripts.workspace.settings import Kind
 from scripts.workspace.workspace import Workspace
 
 _FLAT: Final = "a flat mirror does not keep channels apart"
@@ -59,57 +53,25 @@ _OTHERS: Final = "other packages in the mirror allow it"
 _SHOWN: Final = 20  # artifacts, or lines of rattler's, that one finding shows
 _NAMED: Final = 3  # artifacts within a sentence
 
-# A MatchSpec, and the folder of the only channel that may meet it.
-Wanted = tuple[str, PurePosixPath | None]
-# What is locked of a name, and what is solved; None where one side lacks it.
-Difference = tuple[PurePosixPath | None, PurePosixPath | None]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SolveJob:
-    """One environment on one platform, to be solved from the mirror alone.
+    """One environment on one platform, to be solved from the mirror alone."""
 
-    `channels` are folders as in Artifact, in order of priority; `undeclared` are those of artifacts
-    that are from none of them, each for some names alone. `locked` are the places of what pixi.lock
-    has. `not_proven` are requirements that no conda channel meets. `tolerance` says why an answer
-    with less than that is no error; None where there is no such reason.
-    """
-
-    place: Place
-    subdir: str
-    channels: tuple[PurePosixPath, ...]
-    undeclared: tuple[tuple[PurePosixPath, tuple[str, ...]], ...] = ()
-    wanted: tuple[Wanted, ...]
-    constraints: tuple[Wanted, ...]
-    virtual_packages: tuple[VirtualPackage, ...]
-    channel_priority: str
-    strategy: str
-    locked: frozenset[PurePosixPath]
-    not_proven: tuple[str, ...]
-    tolerance: str | None
-
-    @property
-    def folders(self) -> tuple[PurePosixPath, ...]:
-        """All folders that the solver sees something of."""
-        return (*self.channels, *(folder for folder, _ in self.undeclared))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SkippedSolve:
-    """A place that the channel alone cannot answer for, and why."""
-
-    place: Place
-    skip_reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SolvedPlace:
-    """What came of a job. `reason` says why its `differences` are no error."""
-
-    job: SolveJob
-    differences: tuple[Difference, ...] = ()
-    reason: str | None = None
-    problem: Problem | None = None
+    place: EnvironmentPlatform
+    skip_reason: str | None = None
+    """Why the channel alone cannot answer for it."""
+    question: Mapping[str, Any] = field(default_factory=dict)
+    """What the worker is asked."""
+    folders: tuple[PurePosixPath, ...] = ()
+    """All that the solver sees something of, in order of priority."""
+    undeclared: Mapping[PurePosixPath, tuple[str, ...]] = field(default_factory=dict)
+    """Those that are no channels of the environment: for these names alone, after the others."""
+    locked: frozenset[PurePosixPath] = frozenset()
+    not_proven: tuple[str, ...] = ()
+    """The requirements that no conda channel meets."""
+    tolerance: str | None = None
+    """Why an answer with less than what is locked is no error; None: there is no such reason."""
 
 
 def check_solve(
@@ -120,259 +82,207 @@ def check_solve(
     `retained` are the artifacts that are indexed though the lock names them no more.
     Raises the error of exit code 4 where rattler ends without an answer.
     """
-    plans = plan_solves(selection, workspace.manifest, workspace.root)
-    jobs = [each for each in plans if isinstance(each, SolveJob)]
-    skipped = [each for each in plans if isinstance(each, SkippedSolve)]
     folder = workspace.place.folder
-    replies: Sequence[Json] = ()
-    if jobs:
+    jobs = plan_solves(selection, workspace.manifest, workspace.root, folder)
+    questions = [each.question for each in jobs if each.skip_reason is None]
+    replies: Iterator[Any] = iter(())
+    if questions:
         with scratch_folder() as scratch:
-            questions = [solve_question(each, folder) for each in jobs]
-            found = call_rattler(
+            found: Any = call_rattler(
                 "solve",
                 {"cache": str(scratch / "cache"), "questions": questions},
                 sandbox_environment(scratch / "home", {}),
                 sandbox().command,
             )
-        assert isinstance(found, list)
-        replies = found
-    solved = [
-        compare_answer(job, reply, folder, retained)
-        for job, reply in zip(jobs, replies, strict=True)
-    ]
+        replies = iter(found)
+    findings: list[Finding] = []
+    rows: list[dict[str, Any]] = []
+    for job in jobs:
+        row: dict[str, Any] = {"solved": None, "skip-reason": job.skip_reason}
+        if job.skip_reason is None:
+            row, problem = compare_answer(job, next(replies), folder, retained)
+            if problem is not None:
+                places = frozenset({job.place})
+                findings.append(Finding(level=Level.SOLVE, problem=problem, places=places))
+        rows.append({**place_json(job.place), **row})
     return LevelResult(
-        findings=tuple(
-            Finding(level=Level.SOLVE, problem=each.problem, places=frozenset({each.job.place}))
-            for each in solved
-            if each.problem is not None
-        ),
-        unproven=frozenset(each.place for each in skipped),
-        lines=tuple(_lines(solved, skipped)),
-        data={"solved": _json(solved, skipped)},
+        findings=tuple(findings),
+        unproven=frozenset(each.place for each in jobs if each.skip_reason is not None),
+        lines=tuple(line for job, row in zip(jobs, rows, strict=True) for line in _lines(job, row)),
+        data={"solved": rows},
     )
 
 
 def plan_solves(
-    selection: Selection, manifest: Manifest, root: PurePath
-) -> tuple[SolveJob | SkippedSolve, ...]:
-    """Plan every place that is mirrored; `root` is the workspace's folder."""
-    return tuple(_plan(selection, manifest, root, each) for each in places_of(selection))
-
-
-def _plan(
-    selection: Selection,
-    manifest: Manifest,
-    root: PurePath,
-    mirrored: tuple[Place, LockedEnvironment, PlatformPackages],
-) -> SolveJob | SkippedSolve:
-    place, locked, rows = mirrored
-    found = find_platform(manifest, locked, rows)
-    if isinstance(found, str):
-        return SkippedSolve(place=place, skip_reason=found)
-    environment, platform = found
-    if needed := rows.missing_source_packages:
-        reason = f"its packages depend on what is built from source: {', '.join(needed)}"
-        return SkippedSolve(place=place, skip_reason=reason)
-    folders = _ChannelFolders(selection.layout, locked, root)
-    locked_set = _LockedSet(rows, folders, root)
-    asked = requirements(manifest, environment, platform)
-    limits = constraints(manifest, environment, platform)
-    return SolveJob(
-        place=place,
-        subdir=rows.platform.subdir,
-        channels=folders.in_order(locked_channels(manifest, environment)),
-        undeclared=_undeclared(selection.layout, locked, rows),
-        wanted=(*locked_set.wanted(asked), *locked_set.of_sources("depends")),
-        constraints=(*locked_set.wanted(limits), *locked_set.of_sources("constrains")),
-        virtual_packages=virtual_packages(declared_packages(rows, platform)),
-        channel_priority=channel_priority(manifest, environment),
-        strategy=solve_strategy(manifest, environment),
-        locked=frozenset(path_of(selection.layout, each) for each in rows.packages),
-        not_proven=(
-            *(f"{name} (from PyPI)" for name in pypi_names(manifest, environment, platform)),
-            *locked_set.not_proven(asked),
-            *_dev(manifest, environment, platform),
-        ),
-        tolerance=_tolerance(selection, manifest, environment, rows),
+    selection: Selection, manifest: Manifest, root: PurePath, folder: Path
+) -> tuple[SolveJob, ...]:
+    """Plan every place that is mirrored; `root` is the workspace's folder, `folder` the channel."""
+    return tuple(
+        _plan(selection, manifest, root, folder, each)
+        for each in plan_sets(selection, manifest, root)
     )
 
 
-def _undeclared(
-    layout: Layout, locked: LockedEnvironment, rows: PlatformPackages
-) -> tuple[tuple[PurePosixPath, tuple[str, ...]], ...]:
-    """Return the folders of artifacts from no channel of the environment, and their names."""
-    names: dict[PurePosixPath, set[str]] = {}
-    for each in undeclared_packages(locked, rows) if layout is Layout.BY_CHANNEL else ():
-        names.setdefault(folder_of_channel(layout, each.channel), set()).add(each.name.lower())
-    return tuple((folder, tuple(sorted(some))) for folder, some in sorted(names.items()))
+def _plan(
+    selection: Selection, manifest: Manifest, root: PurePath, folder: Path, planned: PackageSet
+) -> SolveJob:
+    rows, layout = planned.rows, selection.layout
+    skip_reason = planned.declared if isinstance(planned.declared, str) else None
+    if skip_reason is None and (needed := rows.missing_source_packages):
+        skip_reason = f"its packages depend on what is built from source: {', '.join(needed)}"
+    if skip_reason is not None or isinstance(planned.declared, str):
+        return SolveJob(place=planned.place, skip_reason=skip_reason)
+    environment, platform = planned.declared
+    folder_of = _folder_finder(layout, planned.locked, root)
+    channels = tuple(dict.fromkeys(map(folder_of, locked_channels(manifest, environment))))
+    if layout is Layout.FLAT:
+        channels = (FLAT_CHANNEL,)
+    undeclared: dict[PurePosixPath, tuple[str, ...]] = {}
+    if layout is Layout.BY_CHANNEL:
+        for each in undeclared_packages(planned.locked, rows):
+            path = folder_of_channel(layout, each.channel)
+            undeclared[path] = tuple(sorted({*undeclared.get(path, ()), each.name.lower()}))
+    specs, left_out = _specs(planned, layout, folder, folder_of)
+    targets = (each for feature in manifest.features_of(environment) for each in feature.targets)
+    dev = [x for each in targets if matches(each.selector, platform) for x in each.dev]
+    tolerance = None
+    if layout is Layout.FLAT:
+        tolerance = _FLAT
+    elif len(solve_group(manifest, environment)) > 1:
+        tolerance = f"pixi solves the group {environment.solve_group} as one"
+    elif dev or rows.source_names:
+        tolerance = "what is built from source has requirements of its own"
+    return SolveJob(
+        place=planned.place,
+        question={
+            "channels": [(folder / each).as_uri() for each in channels],
+            "undeclared": [
+                {"channel": (folder / path).as_uri(), "folder": str(folder / path), "names": some}
+                for path, some in sorted(undeclared.items())
+            ],
+            "subdir": rows.platform.subdir,
+            "specs": specs["requires"],
+            "constraints": specs["constrains"],
+            "virtual_packages": [
+                astuple(each) for each in planned.virtual_packages if each.name not in planned.built
+            ],
+            "channel_priority": channel_priority(manifest, environment),
+            "strategy": solve_strategy(manifest, environment),
+        },
+        folders=(*channels, *sorted(undeclared)),
+        undeclared=undeclared,
+        locked=frozenset(map(PurePosixPath, planned.packages)),
+        not_proven=(
+            *(f"{name} (from PyPI)" for name in pypi_names(manifest, environment, platform)),
+            *dict.fromkeys(left_out),
+            *(f"{name} (dev)" for name in dev),
+        ),
+        tolerance=tolerance,
+    )
 
 
-class _ChannelFolders:
-    """Finds the folder of a channel however it is written.
+def _folder_finder(
+    layout: Layout, locked: LockedEnvironment, root: PurePath
+) -> Callable[[str], PurePosixPath]:
+    """Return what finds the folder of a channel however it is written.
 
-    The mirror is laid out by the lock's words; a manifest may call the same channel
-    `./channel`, or write its password otherwise. `root` is the workspace's folder.
+    The mirror is laid out by the lock's words; a manifest may call the same channel `./channel`,
+    or write its password otherwise.
     """
-
-    def __init__(self, layout: Layout, locked: LockedEnvironment, root: PurePath) -> None:
-        self.layout, self._root = layout, root
-        packages = (each for rows in locked.platforms for each in rows.packages)
-        of_packages = dict.fromkeys(each.channel for each in packages if each.channel)
-        named = dict.fromkeys((*locked.channels, *of_packages))  # few, of thousands of packages
-        self._locked = {channel_key(url, root): url for url in reversed(named)}
-
-    def folder(self, channel: str) -> PurePosixPath:
-        """Return the folder, relative to the channel folder; `.` in a flat mirror."""
-        written = self._locked.get(channel_key(channel, self._root), channel)
-        return folder_of_channel(self.layout, written)
-
-    def in_order(self, channels: Iterable[str]) -> tuple[PurePosixPath, ...]:
-        """Return the folders of these channels, each once; the one there is in a flat mirror."""
-        if self.layout is Layout.FLAT:
-            return (FLAT_CHANNEL,)
-        return tuple(dict.fromkeys(self.folder(each) for each in channels))
+    packages = (each for rows in locked.platforms for each in rows.packages)
+    of_packages = dict.fromkeys(each.channel for each in packages if each.channel)
+    named = dict.fromkeys((*locked.channels, *of_packages))  # few, of thousands of packages
+    known = {channel_key(url, root): url for url in reversed(named)}
+    return lambda url: folder_of_channel(layout, known.get(channel_key(url, root), url))
 
 
-class _LockedSet:
-    """What one place has locked, and how the requirements of it are asked of the mirror."""
-
-    def __init__(self, rows: PlatformPackages, folders: _ChannelFolders, root: PurePath) -> None:
-        self._folders, self._root = folders, root
-        self._there = {package.name.lower(): package for package in rows.packages}
-        self._sources = rows.sources
-        self._built = {name for name in rows.source_names if name not in self._there}
-
-    def wanted(self, asked: Iterable[Requirement]) -> Iterator[Wanted]:
-        """Write requirements for the mirror; a flat one has a single channel to meet them.
-
-        One that is a location is met by the artifact locked from there, wherever the mirror has it.
-        """
-        for each in asked:
-            if self._skip_reason(each) is not None:
-                continue
-            spec, folder = each.spec, FLAT_CHANNEL
-            if each.location is not None:
-                package = self._there[each.name]
-                record = package.record
-                digest = f",sha256='{record.sha256}'" if record.sha256 else ""
-                spec = f"{each.name}[version='=={record.version}',build='{record.build}'{digest}]"
-                folder = folder_of_channel(self._folders.layout, package.channel)
-            elif each.channel is not None:
-                folder = self._folders.folder(each.channel)
-            yield spec, None if folder == FLAT_CHANNEL else folder
-
-    def of_sources(self, kind: str) -> Iterator[Wanted]:
-        """Yield what source packages need (`depends`, `constrains`) once they are built."""
-        for source in self._sources:
-            for spec in getattr(source, kind):
-                if spec_name(spec) not in self._built and "when=" not in spec:
-                    yield spec, None
-
-    def not_proven(self, asked: Iterable[Requirement]) -> Iterator[str]:
-        """Yield what is required beside what is solved, and why it is not."""
-        reasons = [(each, reason) for each in asked if (reason := self._skip_reason(each))]
-        yield from dict.fromkeys(
-            f"{each.name if each.name in self._built else wanted_text(each)} ({reason})"
-            for each, reason in reasons
-        )
-
-    def _skip_reason(self, requirement: Requirement) -> str | None:
-        """Say why it is not asked; of a condition the lock tells how it was decided."""
-        if requirement.is_source or requirement.name in self._built:
-            return "built from source"
-        package = self._there.get(requirement.name)
-        if requirement.is_conditional and package is None:
-            return "under a condition"
-        if requirement.location is None:
-            return None
-        is_there = package is not None and not differs_aside(requirement, package, self._root)
-        return None if is_there else "nothing is locked from there"
-
-
-def _dev(manifest: Manifest, environment: Environment, platform: ManifestPlatform) -> Iterator[str]:
-    for feature in manifest.features_of(environment):
-        for target in feature.targets:
-            if matches(target.selector, platform):
-                yield from (f"{name} (dev)" for name in target.dev)
-
-
-def _tolerance(
-    selection: Selection, manifest: Manifest, environment: Environment, rows: PlatformPackages
-) -> str | None:
-    """Say why less than the locked set may be the right answer."""
-    if selection.layout is Layout.FLAT:
-        return _FLAT
-    if len(solve_group(manifest, environment)) > 1:
-        return f"pixi solves the group {environment.solve_group} as one"
-    dev = (target.dev for each in manifest.features_of(environment) for target in each.targets)
-    if any(dev) or any(row.kind is Kind.SOURCE for row in rows.unmirrorable):
-        return "what is built from source has requirements of its own"
+def _skip_reason(root: Root, built: Mapping[str, str | None]) -> str | None:
+    """Say why something is not asked; of a condition the lock tells how it was decided."""
+    own = root.own
+    if own is None:  # what a source package needs once it is built
+        is_open = spec_name(root.spec) in built or "when=" in root.spec
+        return "built from source" if is_open else None
+    if own.is_source or own.name in built:
+        return "built from source"
+    if own.is_conditional and root.locked is None:
+        return "under a condition"
+    if own.location is not None and (root.locked is None or root.differs):
+        return "nothing is locked from there"
     return None
 
 
-def solve_question(job: SolveJob, folder: Path) -> Json:
-    """Write what the worker is asked; `folder` is the channel folder."""
+def _specs(
+    planned: PackageSet, layout: Layout, folder: Path, folder_of: Callable[[str], PurePosixPath]
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Write what is asked of the mirror, by kind, and name what the manifest requires beside it.
 
-    def write(wanted: Iterable[Wanted]) -> list[Json]:
-        return [f"{(folder / at).as_uri()}::{spec}" if at else spec for spec, at in wanted]
-
-    return {
-        "channels": [(folder / each).as_uri() for each in job.channels],
-        "undeclared": [
-            {"channel": (folder / each).as_uri(), "folder": str(folder / each), "names": names}
-            for each, names in job.undeclared
-        ],
-        "subdir": job.subdir,
-        "specs": write(job.wanted),
-        "constraints": write(job.constraints),
-        "virtual_packages": [
-            [each.name, each.version, each.build] for each in job.virtual_packages
-        ],
-        "channel_priority": job.channel_priority,
-        "strategy": job.strategy,
-    }
+    A requirement that is a location is met by the artifact locked from there, wherever the mirror
+    has it; one with a channel by that alone. A flat mirror has a single channel to meet them all.
+    """
+    specs: dict[str, list[str]] = {"requires": [], "constrains": []}
+    left_out: list[str] = []
+    for root in planned.roots:
+        own, package, channel = root.own, root.locked, FLAT_CHANNEL
+        spec = root.spec if own is None else own.spec
+        reason = _skip_reason(root, planned.built)
+        if reason is not None:
+            if own is not None and root.kind == "requires":
+                text = own.name if own.name in planned.built else root.text
+                left_out.append(f"{text} ({reason})")
+            continue
+        if own is not None and own.location is not None and package is not None:
+            record = package.record
+            digest = f",sha256='{record.sha256}'" if record.sha256 else ""
+            spec = f"{own.name}[version='=={record.version}',build='{record.build}'{digest}]"
+            channel = folder_of_channel(layout, package.channel)
+        elif own is not None and own.channel is not None:
+            channel = folder_of(own.channel)
+        prefix = "" if channel == FLAT_CHANNEL else f"{(folder / channel).as_uri()}::"
+        specs[root.kind].append(prefix + spec)
+    return specs, left_out
 
 
 def compare_answer(
-    job: SolveJob, reply: Json, folder: Path, retained: AbstractSet[PurePosixPath]
-) -> SolvedPlace:
+    job: SolveJob, reply: Mapping[str, Any], folder: Path, retained: AbstractSet[PurePosixPath]
+) -> tuple[dict[str, Any], Problem | None]:
     """Hold the worker's answer against the locked set; what is not in the mirror keeps its URL.
 
     An answer of locked packages alone that lacks some of them cannot be due to other packages in
     the mirror: where nothing else makes it right, it is wrong.
     """
-    assert isinstance(reply, dict)
-    plain = SolvedPlace(job=job)
+    row: dict[str, Any] = {
+        "solved": False,
+        "differences": [],
+        "reason": None,
+        "undeclared": {str(path): names for path, names in sorted(job.undeclared.items())},
+        "not-proven": list(job.not_proven),
+    }
     if "refused" in reply:
-        refusal = Problem(
-            subject=str(job.place),
-            message="cannot be solved from the channel alone",
-            code=ExitCode.FINDINGS,
-            details=said_lines(str(reply["refused"]), _SHOWN),
+        return row, finding_problem(
+            job.place,
+            "cannot be solved from the channel alone",
+            *said_lines(reply["refused"], _SHOWN),
             help="pixi run verify --level index,closure",
         )
-        return dataclasses.replace(plain, problem=refusal)
-    urls = reply["urls"]
-    assert isinstance(urls, list)
     root = unquote(folder.as_uri()) + "/"
-    solved = frozenset(PurePosixPath(unquote(str(url)).removeprefix(root)) for url in urls)
-    found = _differences(job.locked, solved)
-    if not found:
-        return plain
-    reason = _reason(job, solved - job.locked, retained)
-    problem: Problem | None = None
-    if reason is None:
-        details = [("lacks", str(gone)) for gone, _ in found[:_SHOWN]]
-        if len(found) > _SHOWN:
-            details.append(("and", f"{len(found) - _SHOWN} more"))
-        problem = Problem(
-            subject=str(job.place),
-            message="solved from the channel alone, it has less than pixi.lock",
-            code=ExitCode.FINDINGS,
-            details=tuple(details),
-            help="pixi run verify --level index, and `pixi lock` if the manifest asks for less",
-        )
-    return dataclasses.replace(plain, differences=found, reason=reason, problem=problem)
+    solved = {PurePosixPath(unquote(url).removeprefix(root)) for url in reply["urls"]}
+    gone = {_name(path): redact(str(path)) for path in sorted(job.locked - solved)}
+    come = {_name(path): redact(str(path)) for path in sorted(solved - job.locked)}
+    pairs = [(gone.get(name), come.get(name)) for name in sorted({*gone, *come})]
+    row["differences"] = [{"locked": ours, "solved": theirs} for ours, theirs in pairs]
+    if pairs:
+        row["reason"] = _reason(job, solved - job.locked, retained)
+    if not pairs or row["reason"] is not None:
+        return {**row, "solved": True}, None
+    details = [("lacks", str(path)) for path, _ in pairs[:_SHOWN]]
+    if len(pairs) > _SHOWN:
+        details.append(("and", f"{len(pairs) - _SHOWN} more"))
+    return row, finding_problem(
+        job.place,
+        "solved from the channel alone, it has less than pixi.lock",
+        *details,
+        help="pixi run verify --level index, and `pixi lock` if the manifest asks for less",
+    )
 
 
 def _reason(
@@ -380,18 +290,8 @@ def _reason(
 ) -> str | None:
     """Say why an answer with these others is no error; None where it is one."""
     if offered := sorted(map(str, others & retained)):
-        names = _listed(offered, _NAMED)
-        return f"the mirror still offers {names}, retained from an earlier lock"
+        return f"the mirror still offers {listed(offered, _NAMED)}, retained from an earlier lock"
     return _OTHERS if others and job.tolerance in {None, _FLAT} else job.tolerance
-
-
-def _differences(
-    locked: frozenset[PurePosixPath], solved: frozenset[PurePosixPath]
-) -> tuple[Difference, ...]:
-    """Pair what one side alone has by package name, in order of names."""
-    gone = {_name(path): path for path in sorted(locked - solved)}
-    come = {_name(path): path for path in sorted(solved - locked)}
-    return tuple((gone.get(name), come.get(name)) for name in sorted({*gone, *come}))
 
 
 def _name(path: PurePosixPath) -> str:
@@ -399,60 +299,61 @@ def _name(path: PurePosixPath) -> str:
     return path.name if parsed is None else parsed.name
 
 
-def _listed(names: Sequence[str], shown: int) -> str:
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return f"{', '.join(names[:shown])}{more}"
-
-
-def _lines(solved: Sequence[SolvedPlace], skipped: Sequence[SkippedSolve]) -> Iterator[str]:
+def _lines(job: SolveJob, row: Mapping[str, Any]) -> Iterator[str]:
     """Say what was solved otherwise, and why that is no error; what was not solved, or proven."""
-    for each in solved:
-        if each.differences and each.reason is not None:
-            yield f"solved {each.job.place} otherwise than pixi.lock ({each.reason}):"
-            for gone, come in each.differences[:_SHOWN]:
-                yield (
-                    f"  - {gone}"
-                    if come is None
-                    else f"  {gone} → {come}"
-                    if gone
-                    else f"  + {come}"
-                )
-            if len(each.differences) > _SHOWN:
-                yield f"  and {len(each.differences) - _SHOWN} more, in --json"
-        for folder, names in each.job.undeclared:
-            yield (
-                f"solved {each.job.place} with {folder} after all its channels, since the lock has"
-                f" {_listed(names, _SHOWN)} from there; for no other name"
-            )
-    for each in solved:
-        if each.job.not_proven:
-            yield f"not proven by solving {each.job.place}: {', '.join(each.job.not_proven)}"
-    for other in skipped:
-        yield f"not solved: {other.place}; {other.skip_reason}"
+    if job.skip_reason is not None:
+        yield f"not solved: {job.place}; {job.skip_reason}"
+        return
+    if row["reason"] is not None:
+        yield f"solved {job.place} otherwise than pixi.lock ({row['reason']}):"
+        for each in row["differences"][:_SHOWN]:
+            ours, theirs = each["locked"], each["solved"]
+            if ours and theirs:
+                yield f"  {ours} → {theirs}"
+            else:
+                yield f"  - {ours}" if ours else f"  + {theirs}"
+        if len(row["differences"]) > _SHOWN:
+            yield f"  and {len(row['differences']) - _SHOWN} more, in --json"
+    for folder, names in row["undeclared"].items():
+        yield (
+            f"solved {job.place} with {folder} after all its channels, since the lock has"
+            f" {listed(names, _SHOWN)} from there; for no other name"
+        )
+    if job.not_proven:
+        yield f"not proven by solving {job.place}: {', '.join(job.not_proven)}"
 
 
-def _json(solved: Sequence[SolvedPlace], skipped: Sequence[SkippedSolve]) -> list[Json]:
-    """Say the same for programs."""
+def find_still_offered(
+    selection: Selection, retained: Sequence[IndexedArtifact]
+) -> tuple[dict[str, Any], ...]:
+    """Find retained artifacts that a solver would take before what is locked of their name.
 
-    def path(each: PurePosixPath | None) -> str | None:
-        return None if each is None else redact(str(each))
-
-    return [
-        *(
-            {
-                **place_json(each.job.place),
-                "solved": each.problem is None,
-                "differences": [
-                    {"locked": path(gone), "solved": path(come)} for gone, come in each.differences
-                ],
-                "reason": each.reason,
-                "undeclared": {str(folder): names for folder, names in each.job.undeclared},
-                "not-proven": list(each.job.not_proven),
-            }
-            for each in solved
-        ),
-        *(
-            {**place_json(each.place), "solved": None, "skip-reason": each.skip_reason}
-            for each in skipped
-        ),
+    Where upstream withdraws a version the lock goes back, and the mirror, which removes nothing by
+    itself, goes on offering the withdrawn one as the best. rattler ranks the versions.
+    """
+    by_name: dict[tuple[PurePosixPath, str], list[IndexedArtifact]] = {}
+    for kept in retained:
+        key = (kept.path.parent.parent, kept.record.name.lower())
+        by_name.setdefault(key, []).append(kept)
+    rivals = [
+        (place, kept, locked.record)
+        for place, _, rows in (places_of(selection) if by_name else ())
+        for locked in rows.packages
+        for channel in [path_of(selection.layout, locked).parent.parent]
+        for kept in by_name.get((channel, locked.record.name.lower()), ())
+        if kept.path.parent.name in {rows.platform.subdir, NOARCH}
     ]
+    pairs = [(kept.record.version, locked.version) for _, kept, locked in rivals]
+    ranks = rank_versions(each for pair in pairs if pair[0] != pair[1] for each in pair)
+    found: dict[tuple[PurePosixPath, str], list[Json]] = {}
+    for place, kept, locked in rivals:
+        ours, theirs = locked.version, kept.record.version
+        is_known = ours == theirs or {ours, theirs} <= ranks.keys()
+        rank = (ranks.get(theirs, 0), kept.record.build_number)
+        if is_known and rank > (ranks.get(ours, 0), locked.build_number):
+            key = kept.path, f"{ours} {locked.build}"
+            found.setdefault(key, []).append(place_json(place))
+    return tuple(
+        {"path": str(path), "locked": text, "environments": places}
+        for (path, text), places in sorted(found.items(), key=lambda each: each[0])
+    )

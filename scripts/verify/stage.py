@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from pathlib import Path, PurePosixPath
+from time import perf_counter
+from typing import Final, TypeVar
 
 from scripts.channel.users import ChannelUsers, read_users_of
 from scripts.core.channel_url import CUT_BY_CONDA, is_cut_by_conda
@@ -25,12 +26,7 @@ from scripts.verify.findings import (
     untracked,
 )
 from scripts.verify.report import Results, install_level, make_report
-from scripts.verify.still_offered import find_still_offered
-from scripts.verify.stopwatch import Stopwatch
 from scripts.workspace.workspace import Workspace
-
-if TYPE_CHECKING:  # a level brings its own modules, where it is looked at
-    from scripts.verify.install.stage import InstallResult, Programs
 
 _Result = TypeVar("_Result")
 
@@ -80,7 +76,7 @@ def verify(
 
     check_targets(options.reports, workspace)
     results = _look(workspace, selection, options, users, console)
-    return write_reports(make_report(results), results, workspace, options.reports)
+    return write_reports(results, workspace, options.reports)
 
 
 def _warn_of_tokens(workspace: Workspace, selection: Selection, console: Console) -> None:
@@ -88,44 +84,9 @@ def _warn_of_tokens(workspace: Workspace, selection: Selection, console: Console
     folder = workspace.place.folder
     for channel in (folder, *(folder / each for each in selection.channels)):
         if is_cut_by_conda(channel.as_uri()):
-            shown = workspace.settings.channel_dir
-            if channel != folder:
-                shown = f"{shown}/{channel.relative_to(folder).as_posix()}"
+            shown = PurePosixPath(workspace.settings.channel_dir, channel.relative_to(folder))
             console.warn(f"{shown}: {CUT_BY_CONDA}; rename it, or mount the disk elsewhere")
             return
-
-
-class _Run:
-    """Looks at the levels asked for; takes down what came of each, and how long it took."""
-
-    def __init__(self, levels: frozenset[Level], console: Console) -> None:
-        self.results: dict[Level, LevelResult] = {}
-        self.seconds: dict[Level, float] = {}
-        self.problems: list[Problem] = []
-        self._levels, self._console = levels, console
-        self._watch = Stopwatch()
-
-    def look(self, level: Level, note: str, check: Callable[[], LevelResult]) -> None:
-        """Look at a level; nothing came of it where a program failed that it needs."""
-        if level not in self._levels:
-            return
-        if note:
-            self._console.note(f"verify: {note}")
-        result = self.attempt(check)
-        if result is not None:
-            self.results[level] = result
-            self.problems += result.environment_problems
-        self.seconds[level] = self._watch.lap()
-
-    def attempt(self, check: Callable[[], _Result]) -> _Result | None:
-        """Return what came of it; None where a program failed that it needs."""
-        try:
-            return check()
-        except MirrorError as error:
-            if any(each.code is not ExitCode.PROGRAM for each in error.problems):
-                raise
-            self.problems += error.problems
-            return None
 
 
 def _look(
@@ -135,51 +96,86 @@ def _look(
     users: ChannelUsers,
     console: Console,
 ) -> Results:
-    """Look at one level after the other; each brings its modules where it is looked at."""
-    programs = _programs(options)
+    """Look at one level after the other, and take down how long each took."""
+    results: dict[Level, LevelResult] = {}
+    seconds: dict[Level, float] = {}
+    problems: list[Problem] = []
+
+    def attempt(check: Callable[[], _Result]) -> _Result | None:
+        """Return what came of it; None where a program failed that it needs."""
+        try:
+            return check()
+        except MirrorError as error:
+            if any(each.code is not ExitCode.PROGRAM for each in error.problems):
+                raise
+            problems.extend(error.problems)
+            return None
+
+    install = _installer(workspace, selection, options, console)
     account = classify_files(workspace.place.folder, selection, users, console)
-    run = _Run(options.levels, console)
-    installs: list[InstallResult] = []
-    _look_at_channel(workspace, selection, account, run)
+    for level, note, check in _checks(workspace, selection, account, results, install):
+        if level not in options.levels:
+            continue
+        if note:
+            console.note(f"verify: {note}")
+        start = perf_counter()
+        result = attempt(check)
+        seconds[level] = perf_counter() - start
+        if result is not None:
+            results[level] = result
+            problems += result.environment_problems
+    offered = None
+    if account.retained:
+        from scripts.verify.solve import find_still_offered
 
-    def install() -> LevelResult:
-        from scripts.verify.install.stage import check_install
-
-        assert programs is not None
-        installs.append(check_install(workspace, selection, programs, console))
-        return install_level(installs[0])
-
-    run.look(Level.INSTALL, "", install)
-    offered = run.attempt(lambda: find_still_offered(selection, account.retained))
+        offered = attempt(lambda: find_still_offered(selection, account.retained))
     return Results(
         selection=selection,
         levels=options.levels,
         allowed=workspace.settings.allow_incomplete,
-        results=run.results,
+        results=results,
         findings=(
             *incomplete(selection, workspace.settings.allow_incomplete),
             *(untracked(each.path, each.size) for each in account.untracked if options.strict),
-            *(each for level in run.results.values() for each in level.findings),
+            *(each for result in results.values() for each in result.findings),
         ),
-        environment_problems=tuple(dict.fromkeys(run.problems)),
-        install=installs[0] if installs else None,
+        environment_problems=tuple(dict.fromkeys(problems)),
         account=account,
         still_offered=offered or (),
         shared_with=tuple(users.lines()),
-        seconds=run.seconds,
+        seconds=seconds,
     )
 
 
-def _look_at_channel(
-    workspace: Workspace, selection: Selection, account: ChannelFiles, run: _Run
-) -> None:
-    """Look at all levels but the installations."""
-    uses, folder = UsageIndex(selection), workspace.place.folder
+def _installer(
+    workspace: Workspace, selection: Selection, options: VerifyOptions, console: Console
+) -> Callable[[], LevelResult]:
+    """Find what installs, before anything else: one that is missing ends the run at once."""
+    if Level.INSTALL not in options.levels:  # reading bytes alone does without
+        return LevelResult
+    from scripts.verify.install.stage import check_install, find_programs
+
+    programs = find_programs(options.clients, os.environ)
+    return lambda: install_level(check_install(workspace, selection, programs, console))
+
+
+def _checks(
+    workspace: Workspace,
+    selection: Selection,
+    account: ChannelFiles,
+    results: Mapping[Level, LevelResult],
+    install: Callable[[], LevelResult],
+) -> Iterator[tuple[Level, str, Callable[[], LevelResult]]]:
+    """Yield what there is to do at each level, and what to say of it before.
+
+    A level brings its own modules, where it is looked at. `results` are those of the levels before.
+    """
+    uses, folder, artifacts = UsageIndex(selection), workspace.place.folder, selection.artifacts
 
     def files() -> LevelResult:
         return check_files(
             folder,
-            selection.artifacts,
+            artifacts,
             uses,
             allow_unhashed=workspace.settings.allow_unhashed,
             retained=account.retained,
@@ -187,13 +183,12 @@ def _look_at_channel(
         )
 
     def archives() -> LevelResult:
-        return check_archives(folder, selection.artifacts, uses, run.results.get(Level.FILES))
+        return check_archives(folder, artifacts, uses, results.get(Level.FILES))
 
     def index() -> LevelResult:
         from scripts.verify.index import check_index
 
-        waiting = frozenset(each.path for each in account.waiting)
-        return check_index(workspace.place, selection, uses, waiting)
+        return check_index(workspace.place, selection, uses, {x.path for x in account.waiting})
 
     def closure() -> LevelResult:
         from scripts.verify.closure import check_closure
@@ -203,22 +198,12 @@ def _look_at_channel(
     def solve() -> LevelResult:
         from scripts.verify.solve import check_solve
 
-        retained = frozenset(each.path for each in account.retained)
-        return check_solve(workspace, selection, retained)
+        return check_solve(workspace, selection, {each.path for each in account.retained})
 
-    count = len(selection.artifacts) + len(account.retained) + len(account.others)
-    run.look(Level.FILES, f"reading {counted(count, 'artifact')}", files)
-    locked = counted(len(selection.artifacts), "artifact")
-    run.look(Level.ARCHIVES, f"opening {locked}", archives)
-    run.look(Level.INDEX, "comparing the index with pixi.lock", index)
-    run.look(Level.CLOSURE, "closing every environment", closure)
-    run.look(Level.SOLVE, "solving from the channel alone", solve)
-
-
-def _programs(options: VerifyOptions) -> Programs | None:
-    """Find what installs, before anything else: one that is missing ends the run at once."""
-    if Level.INSTALL not in options.levels:
-        return None
-    from scripts.verify.install.stage import find_programs  # reading bytes alone does without
-
-    return find_programs(options.clients, os.environ)
+    count = len(artifacts) + len(account.retained) + len(account.others)
+    yield Level.FILES, f"reading {counted(count, 'artifact')}", files
+    yield Level.ARCHIVES, f"opening {counted(len(artifacts), 'artifact')}", archives
+    yield Level.INDEX, "comparing the index with pixi.lock", index
+    yield Level.CLOSURE, "closing every environment", closure
+    yield Level.SOLVE, "solving from the channel alone", solve
+    yield Level.INSTALL, "", install

@@ -8,30 +8,34 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from scripts.channel.removals import now
-from scripts.core.artifact import Artifact
 from scripts.core.errors import ExitCode, Problem, usage_error
 from scripts.core.files import hash_file, write_atomically
 from scripts.core.invocation import version
+from scripts.core.record import Digest
 from scripts.core.redact import code_fence, escape_markdown, printable, redact, without_secrets
 from scripts.core.report import Report, counted, human_size
-from scripts.lock.model import LockedPackage, PlatformPackages
 from scripts.lock.select import left_out_lines
-from scripts.verify.findings import Level, places_of
+from scripts.verify.findings import Level
 from scripts.verify.report import (
     NOT_DONE,
     RIGHT,
     WRONG,
     Results,
     account_lines,
+    incomplete_text,
+    make_report,
     mark,
+    place_rows,
     seconds_text,
-    took_text,
 )
 from scripts.workspace.workspace import Workspace
+
+if TYPE_CHECKING:  # where a report is asked for
+    from jinja2 import Environment
 
 PROVES: Final = {
     "files": "Every locked artifact is there, with the size and sha256 that pixi.lock names (md5"
@@ -47,8 +51,6 @@ PROVES: Final = {
     "install": "The environments of this machine's platform install from this channel alone, with"
     " an empty cache and no network, and all their files arrive.",
 }
-# What there is to say: ("text", str), ("list", strings), ("lines", strings), ("table", rows).
-_Block = tuple[str, Any]
 
 
 def check_targets(targets: Sequence[Path], workspace: Workspace) -> None:
@@ -62,30 +64,36 @@ def check_targets(targets: Sequence[Path], workspace: Workspace) -> None:
             )
 
 
-def write_reports(
-    report: Report, results: Results, workspace: Workspace, targets: Sequence[Path]
-) -> Report:
+def write_reports(results: Results, workspace: Workspace, targets: Sequence[Path]) -> Report:
     """Write the report to every file, and say so in the one that is returned.
 
     A file that cannot be written is one problem more: what was found is told all the same.
     """
-    document = {
-        "title": f"Transfer report: {workspace.manifest.name or workspace.root.name}",
+    report = make_report(results)
+    licences = Counter(sorted(each.license or "not said" for each in results.selection.artifacts))
+    content = {
+        "results": results,
+        "data": report.data,
+        "printed": report.lines,
+        "workspace": workspace.manifest.name or workspace.root.name,
         "summary": _summary(results),
-        "sections": list(_sections(results, workspace, report.lines)),
-        "marks": {RIGHT: "right", WRONG: "wrong"},
+        "mirror": list(_mirror(results, workspace)),
+        "places": list(_places(results)),
+        "proofs": {level.value: PROVES[level] for level in Level},
+        "not_proven": list(_not_proven(results, report)),
+        "licences": ", ".join(f"{name} ({count})" for name, count in licences.most_common()),
     }
     written: list[str] = []
     problems: list[Problem] = []
     for target in targets:
         try:
-            text = render_document(document, target.suffix.lower())
+            forms = templates(target.suffix.lower(), workspace.place.folder)
+            text = forms.get_template("transfer.j2").render(content)
             write_atomically(target, text.encode())
+            written.append(str(target))
         except OSError as error:
             message = f"cannot write this file: {error.strerror}"
             problems.append(Problem(subject=str(target), message=message, code=ExitCode.USAGE))
-        else:
-            written.append(str(target))
     return dataclasses.replace(
         report,
         lines=(*report.lines, *(f"report: {name}" for name in written)),
@@ -94,8 +102,11 @@ def write_reports(
     )
 
 
-def render_document(document: dict[str, Any], suffix: str) -> str:
-    """Write a document as Markdown (`.md`) or as one HTML file that loads and runs nothing."""
+def templates(suffix: str, folder: Path = Path()) -> Environment:
+    """Open the templates that write Markdown (`.md`), or HTML that loads and runs nothing.
+
+    `folder` is the channel folder.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -103,42 +114,22 @@ def render_document(document: dict[str, Any], suffix: str) -> str:
         autoescape=suffix == ".html",  # noqa: S701  # Markdown has an escape of its own
         undefined=StrictUndefined,
         keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
+    environment.globals["form"] = f"transfer{suffix}.j2"
     environment.filters |= {
-        "plain": _plain,
+        # fit to be shown to anybody: no secrets, nothing that acts on a terminal
+        "plain": lambda text: redact(printable(str(text))),
         "markdown": escape_markdown,
         "fence": lambda lines: code_fence("\n".join(lines), 3),
+        "seconds": seconds_text,
+        "human_size": human_size,
+        "sizes": lambda artifacts: _sum(each.size for each in artifacts),
+        "digest": _digest,
+        "sha256": lambda path: _sha256(folder / path),
     }
-    return environment.get_template(f"transfer{suffix}.j2").render(document)
-
-
-def _plain(text: str) -> str:
-    """Make a text fit to be shown to anybody: no secrets, nothing that acts on a terminal."""
-    return redact(printable(str(text)))
-
-
-def _sections(
-    results: Results, workspace: Workspace, printed: Sequence[str]
-) -> Iterator[tuple[str, list[_Block], bool]]:
-    """Yield title, blocks, and whether it is long enough to be folded."""
-    yield "The mirror", [_mirror(results, workspace)], False
-    yield "Environments and platforms", [_places(results)], False
-    rows = ((each, "yes" if each in results.levels else "no", PROVES[each]) for each in Level)
-    yield "What each level proves", [("table", [("level", "looked at", "proves"), *rows])], False
-    yield "What is not proven", [("list", list(_not_proven(results)))], False
-    yield "Findings", _problems(each.problem for each in results.findings), False
-    if results.environment_problems:
-        title = "What the machine that verified is to blame for"
-        yield title, _problems(results.environment_problems), False
-    if results.install is not None and results.attempts:
-        yield "Installations", list(_installations(results, results.install.sandbox)), False
-    yield "What verify printed", [("lines", printed)], False
-    yield "Artifacts", list(_artifacts(results.selection.artifacts)), True
-    yield "All files", list(_files(results, workspace.place.folder)), True
-
-
-def _problems(problems: Iterable[Problem]) -> list[_Block]:
-    return [("lines", str(each).split("\n")) for each in problems] or [("text", "None.")]
+    return environment
 
 
 def _summary(results: Results) -> str:
@@ -151,24 +142,18 @@ def _summary(results: Results) -> str:
     return f"{RIGHT} Nothing was found wrong. Looked at: {levels}. Read below what is not proven."
 
 
-def _mirror(results: Results, workspace: Workspace) -> _Block:
+def _mirror(results: Results, workspace: Workspace) -> Iterator[tuple[str, str]]:
     selection, manifest = results.selection, workspace.manifest
     urls = (without_secrets(url) for each in selection.environments for url in each.channels)
     lock = hash_file(workspace.lock_path, "sha256")
-    return "table", [
-        ("what", "which"),
-        (
-            "workspace",
-            f"{manifest.name or workspace.root.name} ({workspace.manifest_path.name})",
-        ),
-        ("channel folder", workspace.settings.channel_dir),
-        ("layout", selection.layout.value),
-        ("upstream channels", ", ".join(dict.fromkeys(urls))),
-        ("pixi.lock", f"version {selection.lock_version}, sha256 {lock}"),
-        ("artifacts", _sum(each.size for each in selection.artifacts)),
-        ("verified", now().strftime("%Y-%m-%d %H:%M UTC")),
-        ("by", f"pixi-mirror {version()}"),
-    ]
+    yield "workspace", f"{manifest.name or workspace.root.name} ({workspace.manifest_path.name})"
+    yield "channel folder", workspace.settings.channel_dir
+    yield "layout", selection.layout.value
+    yield "upstream channels", ", ".join(dict.fromkeys(urls))
+    yield "pixi.lock", f"version {selection.lock_version}, sha256 {lock}"
+    yield "artifacts", _sum(each.size for each in selection.artifacts)
+    yield "verified", now().strftime("%Y-%m-%d %H:%M UTC")
+    yield "by", f"pixi-mirror {version()}"
 
 
 def _sum(sizes: Iterable[int | None]) -> str:
@@ -180,122 +165,56 @@ def _sum(sizes: Iterable[int | None]) -> str:
     return f"{counted(len(every), 'artifact')}, {some}"
 
 
-def _places(results: Results) -> _Block:
+def _places(results: Results) -> Iterator[tuple[str, ...]]:
     levels = [level for level in Level if level in results.levels]
-    rows = [("environment", "platform", "holds", *levels, "complete")]
-    for place, _, locked in places_of(results.selection):
-        packages: tuple[LockedPackage, ...] = (*locked.packages, *locked.build_packages)
-        marks = (mark(results, place, level) for level in levels)
-        size = _sum(each.record.size for each in packages)
-        rows.append((place.environment, place.platform, size, *marks, _complete(results, locked)))
-    took = [took_text(results, level) for level in levels]
+    for row, locked in place_rows(results):
+        size = _sum(each.record.size for each in (*locked.packages, *locked.build_packages))
+        state, count = incomplete_text(results, locked)
+        allowed = ", as allowed" if state == NOT_DONE else ""
+        complete = f"{state} {count}{allowed}".strip()
+        marks = (mark(row, level) for level in levels)
+        yield row["environment"], row["platform"], size, *marks, complete
+    took = [seconds_text(results.seconds.get(level)) for level in levels]
     if any(took):
-        rows.append(("took", "", "", *took, ""))
-    return "table", rows
+        yield "took", "", "", *took, ""
 
 
-def _complete(results: Results, locked: PlatformPackages) -> str:
-    if not locked.unmirrorable:
-        return RIGHT
-    count = f"{len(locked.unmirrorable)} not in the channel"
-    if any(row.kind not in results.allowed for row in locked.unmirrorable):
-        return f"{WRONG} {count}"
-    return f"{NOT_DONE} {count}, as allowed"
-
-
-def _not_proven(results: Results) -> Iterator[str]:
+def _not_proven(results: Results, report: Report) -> Iterator[str]:
     """Yield all that a reader might take for proven, and is not."""
+    rows: Any = report.data["environments"]
     for level in Level:
         if level not in results.levels:
             yield f"{level}: was not looked at"
             continue
-        marks = ((place, mark(results, place, level)) for place, *_ in places_of(results.selection))
-        undone = ", ".join(str(place) for place, each in marks if each == NOT_DONE)
+        undone = [
+            f"{row['environment']}/{row['platform']}"
+            for row in rows
+            if mark(row, level) == NOT_DONE
+        ]
         if undone:
-            machine = ""
-            if level is Level.INSTALL and results.install is not None:
-                machine = f" (this machine is {results.install.subdir})"
-            yield f"{level}: was not done for {undone}{machine}"
+            is_known = level is Level.INSTALL and report.data["installed-for"] is not None
+            machine = f" (this machine is {report.data['installed-for']})" if is_known else ""
+            yield f"{level}: was not done for {', '.join(undone)}{machine}"
     for each in results.attempts:
-        client, place = each.client.program, each.job.place
+        client = each.client.program
         if each.skip_reason is not None:
-            yield f"install by {client}: was not done for {place}; {each.skip_reason}"
+            yield f"install by {client}: was not done for {each.job.place}; {each.skip_reason}"
         if each.warning is not None:
             yield f"install by {client} as documented: {each.warning}"
     for result in results.results.values():
         yield from result.caveats
     yield from account_lines(results.account)
     yield from left_out_lines(results.selection)
-    yield "that what upstream published is harmless, or licensed as it says"
 
 
-def _installations(results: Results, sandbox: str) -> Iterator[_Block]:
-    rows: list[tuple[str, ...]] = [("environment", "client", "result", "took", "overrides")]
-    for each in results.attempts:
-        outcome = RIGHT if each.warning is None else f"{RIGHT} with a warning"
-        if each.skip_reason is not None:
-            outcome = f"{NOT_DONE} {each.skip_reason}"
-        elif each.problems:
-            outcome = WRONG
-        overrides = ", ".join(f"{name}={value}" for name, value in each.job.overrides)
-        took = seconds_text(each.seconds)
-        rows.append((str(each.job.place), each.client.program, outcome, took, overrides))
-    text = (
-        f"Installed {sandbox}, from file:// or loopback, into an empty cache, as the machine that"
-    )
-    yield "text", f"{text} the last column describes."
-    yield "table", rows
+def _digest(digest: Digest | None) -> str:
+    if digest is None:
+        return "not said"
+    return f"{digest.algorithm} {digest.hex}".removeprefix("sha256 ")
 
 
-def _artifacts(artifacts: Sequence[Artifact]) -> Iterator[_Block]:
-    """Yield the licences, and every artifact as pixi.lock names it."""
-    licenses = Counter(each.license or "not said" for each in artifacts)
-    ordered = sorted(licenses.items(), key=lambda pair: (-pair[1], pair[0]))
-    named = ", ".join(f"{name} ({count})" for name, count in ordered) or "none"
-    total = _sum(each.size for each in artifacts)
-    yield "text", f"{total}, as pixi.lock names them. Licences: {named}."
-    rows = [("artifact", "bytes", "sha256", "license")]
-    for each in artifacts:
-        size = "not said" if each.size is None else str(each.size)
-        digest = "not said"
-        if each.digest is not None:
-            md5 = "md5 " if each.digest.algorithm == "md5" else ""
-            digest = f"{md5}{each.digest.hex}"
-        rows.append((str(each.path), size, digest, each.license or "not said"))
-    yield "table", rows
-
-
-def _files(results: Results, folder: Path) -> Iterator[_Block]:
-    """Yield an account of every file of the channel folder, and those that no lock names."""
-    account = results.account
-    classes: dict[str, tuple[str, list[tuple[PurePosixPath, int]]]] = {
-        "mirrored": ("a lock names it", [(x.path, x.size) for x in account.mirrored]),
-        "index": ("describes the artifacts", [(x.path, x.size) for x in account.index]),
-        "retained": ("indexed, in no lock", [(x.path, x.size) for x in account.retained]),
-        "waiting for removal": (
-            "an earlier index named it",
-            [(x.path, x.size) for x in account.waiting],
-        ),
-        "untracked": ("neither named nor indexed", [(x.path, x.size) for x in account.untracked]),
-    }
-    rows = [("class", "that is", "files", "bytes")]
-    for name, (meaning, files) in classes.items():
-        rows.append((name, meaning, str(len(files)), human_size(sum(size for _, size in files))))
-    yield "table", rows
-    index = ((str(path), str(size), _sha256(folder, path)) for path, size in classes["index"][1])
-    yield "table", [("index file", "bytes", "sha256"), *index]
-    listed = [
-        (str(path), name, str(size))
-        for name in ("retained", "waiting for removal", "untracked")
-        for path, size in classes[name][1]
-    ]
-    if listed:
-        yield "table", [("file", "class", "bytes"), *listed]
-
-
-def _sha256(folder: Path, path: PurePosixPath) -> str:
+def _sha256(file: Path) -> str:
     """Hash an index file; what is no file, or cannot be read, the level `index` tells."""
-    file = folder / path
     try:
         return hash_file(file, "sha256") if file.is_file() else "not read"
     except OSError:

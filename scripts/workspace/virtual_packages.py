@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
 from scripts.core.errors import usage_error
@@ -39,10 +40,58 @@ _ARCHSPECS: Final = {
     "armv7l": "aarch64",
 }
 _NOT_UNIX: Final = frozenset({NOARCH, "win", "wasi", "zos"})
-# Subdirs on which a system requirement means something, where not on all.
-_ONLY_ON: Final = dict.fromkeys(("__linux", "__glibc", "__musl", "__eglibc"), "linux") | {
-    "__osx": "osx"
+# Those that pixi hands to the solver (pixi_core/src/workspace/virtual_packages.rs), and of which
+# subdirs; others it drops. `__unix` is there or not, by the subdir alone.
+_FAMILIES: Final[dict[str, tuple[str, ...]]] = {
+    **dict.fromkeys(("__linux", "__glibc", "__musl", "__eglibc"), ("linux",)),
+    **dict.fromkeys(("__cuda", "__cuda_arch"), ("linux", "win")),
+    "__unix": (),
+    "__win": ("win",),
+    "__osx": ("osx",),
+    "__archspec": ("linux", "win", "osx"),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualPackage:
+    """A virtual package; written as in a lock: `__glibc=2.28`, `__archspec=1=x86_64`."""
+
+    name: str
+    version: str = "0"
+    build: str = "0"
+
+    def __str__(self) -> str:
+        """Write it; a build that says nothing is left out."""
+        build = "" if self.build == "0" else f"={self.build}"
+        return f"{self.name}={self.version}{build}"
+
+
+def parse_virtual_package(text: str) -> VirtualPackage:
+    """Read one as a lock has it; what is left out is `0`."""
+    name, _, rest = text.partition("=")
+    version, _, build = rest.partition("=")
+    return VirtualPackage(name, version or "0", build or "0")
+
+
+def virtual_packages(declared: Iterable[str]) -> tuple[VirtualPackage, ...]:
+    """Make of the lock's words what pixi makes of them (`generic_to_virtual_package` there).
+
+    Of most only the version counts, and `__unix` is there or not. Of `__archspec=0=x86_64` the
+    build alone: rattler gives it version 1.
+    """
+    packages = map(parse_virtual_package, declared)
+    return tuple(
+        VirtualPackage("__archspec", "1", each.build)
+        if each.name == "__archspec"
+        else VirtualPackage(each.name, "0" if each.name == "__unix" else each.version)
+        for each in packages
+        if each.name in _FAMILIES
+    )
+
+
+def is_declarable(name: str, subdir: str) -> bool:
+    """Tell whether a manifest can give a platform of this subdir such a virtual package."""
+    return subdir.partition("-")[0] in _FAMILIES.get(name, ())
 
 
 def parse_platforms(workspace: Table) -> tuple[ManifestPlatform, ...]:
@@ -104,48 +153,57 @@ def composed(subdir: str, requirements: Iterable[str]) -> ManifestPlatform:
     highest: dict[str, str] = {}
     for package in requirements:
         name = package.partition("=")[0]
-        applies = _ONLY_ON.get(name, family) == family and (name, family) != ("__cuda", "osx")
-        if applies and not is_default(package, subdir):
+        if family in _FAMILIES.get(name, (family,)) and not is_default(package, subdir):
             highest[name] = max(highest.get(name, package), package, key=version_key)
     packages = tuple(highest[name] for name in sorted(highest))
     name = derived_name(subdir, packages)
     return ManifestPlatform(name=name, subdir=subdir, virtual_packages=packages)
 
 
-def _split(package: str) -> tuple[str, str, str]:
-    """Return name, version and build."""
-    name, _, rest = package.partition("=")
-    version, _, build = rest.partition("=")
-    return name, version, build
-
-
 def derived_name(subdir: str, packages: Iterable[str]) -> str:
     """Name a platform that has no name of its own: `linux-64-cuda-12-0`."""
-    left = {_split(package)[0]: package for package in packages}
+    left = {package.partition("=")[0]: package for package in packages}
     parts = [subdir]
     for key, name in _FRIENDLY.items():
-        _, version, build = _split(left.get(name, ""))
-        is_friendly = (version == "0" and build > "") if key == "archspec" else build in {"", "0"}
-        if name in left and is_friendly:
-            parts += [key, build if key == "archspec" else version]
+        package = parse_virtual_package(left.get(name, ""))
+        said, unsaid = package.version, package.build
+        if key == "archspec":
+            said, unsaid = unsaid, said
+        if name in left and unsaid == "0" and (said != "0" or key != "archspec"):
+            parts += [key, said]
             del left[name]
     for name in sorted(left):
         parts += [name, left[name].partition("=")[2].removesuffix("=0")]
     return "-".join(re.sub(r"[^A-Za-z0-9]+", "-", part).strip("-") for part in parts)
 
 
-def platform_table(platform: ManifestPlatform, package: str) -> str:
+def platform_table(platform: ManifestPlatform, package: VirtualPackage) -> str:
     """Write the table of `platforms` that declares this virtual package, too."""
     keys = {name: key for key, name in _FRIENDLY.items()}
     fields = {"platform": platform.subdir}
     if platform.name != derived_name(platform.subdir, platform.virtual_packages):
         fields = {"name": platform.name, **fields}
-    for name, version, build in map(_split, (*platform.virtual_packages, package)):
-        if name == "__archspec" or build in {"", "0"}:
-            fields[keys.get(name, name)] = build if name == "__archspec" else version
+    for each in (*map(parse_virtual_package, platform.virtual_packages), package):
+        if each.name == "__archspec":
+            fields["archspec"] = each.build
+        elif each.build == "0":
+            fields[keys.get(each.name, each.name)] = each.version
         else:
-            fields[name] = f"{version}={build}"
+            fields[each.name] = f"{each.version}={each.build}"
     return f"{{ {', '.join(f'{key} = {json.dumps(value)}' for key, value in fields.items())} }}"
+
+
+def least_package(name: str, spec: str) -> VirtualPackage | None:
+    """Return the least virtual package that meets a MatchSpec, as a manifest declares it.
+
+    None where that does not show: `__cuda`, `__glibc <2.20`.
+    """
+    rest = spec.strip()[len(name) :]
+    if name == "__archspec":
+        build = re.fullmatch(r"\s*\S+\s+(\w+)\s*", rest)
+        return None if build is None else VirtualPackage(name, build=build[1])
+    bound = re.match(r"\s*(?:[>=]?=)?\s*(\d+(?:\.\d+)*)", rest)
+    return None if bound is None else VirtualPackage(name, bound[1])
 
 
 def is_default(package: str, subdir: str) -> bool:
@@ -173,11 +231,11 @@ def is_unix(subdir: str) -> bool:
 
 def version_key(package: str) -> tuple[tuple[tuple[int, str], ...], str]:
     """Order virtual packages of one name by version; `2.28` and `2.28.0` are the same."""
-    _, version, build = _split(package)
+    parsed = parse_virtual_package(package)
     parts = [
         (int(part), "") if part.isdecimal() else (-1, part)
-        for part in re.findall(r"\d+|[a-z]+", version.lower())
+        for part in re.findall(r"\d+|[a-z]+", parsed.version.lower())
     ]
     while parts and parts[-1] == (0, ""):
         parts.pop()
-    return tuple(parts), build
+    return tuple(parts), parsed.build

@@ -11,8 +11,7 @@ import pytest
 
 from scripts.core.rattler_child import call_rattler
 from scripts.verify.install.plan import overrides_of
-from scripts.verify.virtual_packages import virtual_packages
-from scripts.workspace.virtual_packages import default_packages
+from scripts.workspace.virtual_packages import default_packages, virtual_packages
 from tasks import verify
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, write_lock
 from tests.support.mirrors import CHANNEL, Mirror, make_mirror
@@ -136,4 +135,5 @@ def world(made: World, tmp_path: Path) -> World:
 @pytest.fixture(autouse=True)
 def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stop the clock, so that a text can be asserted whole: seconds are shown where some passed."""
-    monkeypatch.setattr("scripts.verify.stopwatch.perf_counter", lambda: 0.0)
+    for stage in ("scripts.verify.stage", "scripts.verify.install.stage"):
+        monkeypatch.setattr(f"{stage}.perf_counter", lambda: 0.0)

@@ -41,7 +41,8 @@ def test_json(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     clock = iter((1.0, 3.5))
-    monkeypatch.setattr("scripts.verify.stopwatch.perf_counter", lambda: next(clock))
+    for stage in ("scripts.verify.stage", "scripts.verify.install.stage"):
+        monkeypatch.setattr(f"{stage}.perf_counter", lambda: next(clock))
     root = tmp_path_factory.mktemp("w")
     mirror = make_mirror(root / "workspace")
     package = TinyPackage(name="lib")

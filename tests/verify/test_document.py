@@ -6,32 +6,39 @@ from html.parser import HTMLParser
 from typing import Any
 
 from scripts.core.redact import printable
-from scripts.verify.transfer_report import render_document
+from scripts.verify.transfer_report import templates
 
 NASTY = "<script>alert(1)</script> a|b *c* [d](javascript:e) `f` &lt; __g__ h_i\x1b[2J"
+DOCUMENT = """\
+{% import form as form %}
+{{- form.start(title, title) -}}
+{% call form.section("one") -%}
+  {{- form.text(content[0]) -}}{{- form.list(content[1]) -}}
+{%- endcall %}
+{% call form.section("two", true) -%}
+  {{- form.lines(content[2]) -}}
+  {% call form.table(content[3][0]) -%}
+    {% for each in content[3][1:] -%}{{- form.row(each) -}}{%- endfor -%}
+  {%- endcall -%}
+{%- endcall %}
+{{- form.end() -}}
+"""
+PLAIN = ("p", ["a", "b"], ["x", "  y"], [("k", "v"), ("1", "✓"), ("2", "✗ no")])
 
 
-def _document(title: str, *sections: tuple[str, list[tuple[str, Any]], bool]) -> dict[str, Any]:
-    marks = {"✓": "right", "✗": "wrong"}
-    return {"title": title, "summary": title, "sections": sections, "marks": marks}
-
-
-DOCUMENT = _document(
-    "T",
-    ("one", [("text", "p"), ("list", ["a", "b"])], False),
-    ("two", [("lines", ["x", "  y"]), ("table", [("k", "v"), ("1", "✓"), ("2", "✗ no")])], True),
-)
+def _render(suffix: str, title: str = "T", content: tuple[Any, ...] = PLAIN) -> str:
+    return templates(suffix).from_string(DOCUMENT).render(title=title, content=content)
 
 
 def test_markdown() -> None:
-    assert render_document(DOCUMENT, ".md") == (
+    assert _render(".md") == (
         "# T\n\nT\n\n## one\n\np\n\n- a\n- b\n\n## two\n\n```text\nx\n  y\n```\n\n"
         "| k | v |\n| --- | --- |\n| 1 | ✓ |\n| 2 | ✗ no |\n"
     )
 
 
 def test_html() -> None:
-    text = render_document(DOCUMENT, ".html")
+    text = _render(".html")
     head, _, body = text.partition("<body>\n")
     assert body == (
         "<h1>T</h1>\n<p>T</p>\n<h2>one</h2>\n<p>p</p>\n<ul>\n<li>a</li>\n<li>b</li>\n</ul>\n"
@@ -45,20 +52,7 @@ def test_html() -> None:
     assert "default-src 'none'; style-src 'unsafe-inline'" in head
 
 
-def _nasty() -> dict[str, Any]:
-    return _document(
-        NASTY,
-        (
-            "t",
-            [
-                ("text", NASTY),
-                ("list", [NASTY]),
-                ("lines", [NASTY, "````"]),
-                ("table", [(NASTY,), (NASTY,)]),
-            ],
-            True,
-        ),
-    )
+NASTY_CONTENT = (NASTY, [NASTY], [NASTY, "````"], [(NASTY,), (NASTY,)])
 
 
 class _Reader(HTMLParser):
@@ -87,14 +81,14 @@ def read_html(text: str) -> _Reader:
 
 
 def test_html_is_escaped() -> None:
-    seen = read_html(render_document(_nasty(), ".html"))
+    seen = read_html(_render(".html", NASTY, NASTY_CONTENT))
     assert "script" not in seen.tags
     assert [each for each in seen.references if each != "content"] == []
     assert seen.text.count(printable(NASTY)) == 8
 
 
 def test_markdown_is_escaped() -> None:
-    text = render_document(_nasty(), ".md")
+    text = _render(".md", NASTY, NASTY_CONTENT)
     escaped = (
         r"\<script\>alert(1)\</script\> a\|b \*c\* \[d\](javascript:e) \`f\` \&lt; \_\_g\_\_ h_i"
         r"\\x1b\[2J"
@@ -105,8 +99,8 @@ def test_markdown_is_escaped() -> None:
 
 def test_secrets_are_hidden() -> None:
     url = "https://user:word@example.org/t/tk-123/chan?sig=abc"
-    blocks = [("text", url), ("list", [url]), ("lines", [url]), ("table", [(url,), (url,)])]
+    content = (url, [url], [url], [(url,), (url,)])
     for suffix in (".md", ".html"):
-        text = render_document(_document("t", ("t", blocks, False)), suffix)
+        text = _render(suffix, "t", content)
         assert not any(secret in text for secret in ("word", "tk-123", "abc"))
         assert text.count("example.org/t/") == 5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -233,3 +234,27 @@ def test_no_known_digest_is_used_or_remembered(
     before = hashlib.sha256(journal.read_bytes()).digest()
     assert world.verify("--level", "index") == 0
     assert hashlib.sha256(journal.read_bytes()).digest() == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links are for few on Windows")
+@pytest.mark.parametrize(
+    "name", ["repodata.json", "repodata.json.zst", "repodata_shards.msgpack.zst", "shards", ""]
+)
+def test_a_link_is_no_index(
+    name: str, world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It leads to what is right, and to nothing where the channel is carried to."""
+    linked = world.folder / "noarch" / name
+    linked.rename(tmp_path / "elsewhere")
+    linked.symlink_to(tmp_path / "elsewhere")
+    path = linked.relative_to(world.folder).as_posix()
+    sentence = (
+        f"error: {path}: is a link, not the file itself\n"
+        "help: put the files themselves in the place of the link\n"
+    )
+    assert _errors(world, capsys) == sentence
+    assert world.loud("--level", "files,archives,index,closure,solve", "--strict") == 1
+    out, err = capsys.readouterr()
+    assert "untracked" not in out + err
+    assert err.count(sentence) == 1
+    assert ["index ✗" in line for line in out.splitlines()[:3]] == [True] * 3

@@ -12,25 +12,21 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from scripts.core.channel_paths import Layout
+from scripts.core.errors import Problem
 from scripts.core.rattler_child import call_rattler
 from scripts.core.report import Json
 from scripts.lock.model import LockFile, PlatformPackages
 from scripts.lock.read import read_lock
 from scripts.lock.select import Selection, select
-from scripts.verify.closure import PackageSet, plan_sets, prove_sets
-from scripts.verify.findings import LevelResult, Place, UsageIndex, places_of
-from scripts.verify.solve import (
-    SkippedSolve,
-    SolvedPlace,
-    SolveJob,
-    compare_answer,
-    plan_solves,
-    solve_question,
-)
+from scripts.verify.closure import prove_sets
+from scripts.verify.findings import EnvironmentPlatform, LevelResult, UsageIndex
+from scripts.verify.plan import PackageSet, plan_sets
+from scripts.verify.solve import SolveJob, compare_answer, plan_solves
 from scripts.workspace.model import (
     Environment,
     Feature,
@@ -81,9 +77,10 @@ LOCKS = {
 class Said:
     """What each says of one place; `less` is the same place without one package it needs."""
 
-    place: Place
+    place: EnvironmentPlatform
     closed: LevelResult
-    solved: SolvedPlace | SkippedSolve
+    solved: dict[str, Any]
+    problem: Problem | None
     less: Said | None = None
 
 
@@ -99,16 +96,17 @@ class _Asked:
     def folder(self) -> Path:
         return self.root / "local-channel"
 
-    def places(self) -> Iterator[tuple[PackageSet, PlatformPackages, SolveJob | SkippedSolve]]:
+    def places(self) -> Iterator[tuple[PackageSet, PlatformPackages, SolveJob]]:
         sets = plan_sets(self.selection, self.manifest, self.root)
-        whole = (each for each in sets if not each.is_of_builds)
-        rows = (each for _, _, each in places_of(self.selection))
-        solves = plan_solves(self.selection, self.manifest, self.root)
-        yield from zip(whole, rows, solves, strict=True)
+        solves = plan_solves(self.selection, self.manifest, self.root, self.folder)
+        for whole, plan in zip(sets, solves, strict=True):
+            yield whole, whole.rows, plan
 
     def without(self, closing: PackageSet, rows: PlatformPackages) -> _Asked | None:
         """Take away one package that another one needs, from everything."""
-        needed = {spec.split()[0] for each in closing.packages for spec in each.record.depends}
+        needed = {
+            spec.split()[0] for each in closing.packages.values() for spec in each.record.depends
+        }
         gone = next((each for each in rows.packages if each.record.name in needed), None)
         if gone is None:
             return None
@@ -221,24 +219,22 @@ def _ask_all(asked: dict[str, _Asked]) -> dict[str, list[Said]]:
     questions: list[Json] = []
     for _, each, _, _, plan in every:
         write_mirror(each.folder, each.selection)
-        if isinstance(plan, SolveJob):
-            questions.append(solve_question(plan, each.folder))
+        assert plan.skip_reason is None
+        questions.append(plan.question)
     root = next(iter(asked.values())).root.parent
     replies = call_rattler("solve", {"cache": str(root / "cache"), "questions": questions})
     assert isinstance(replies, list)
     coming = iter(replies)
     found = []
     for _, each, closing, _, plan in every:
-        solved: SolvedPlace | SkippedSolve
-        if isinstance(plan, SolveJob):
-            solved = compare_answer(plan, next(coming), each.folder, frozenset())
-        else:
-            solved = plan
+        answer: Any = next(coming)
+        solved, problem = compare_answer(plan, answer, each.folder, frozenset())
         uses = UsageIndex(each.selection)
-        closed = prove_sets((closing,), each.selection, uses, each.folder, each.root)
-        found.append(Said(place=closing.place, closed=closed, solved=solved))
-    for (position, *_), answer in zip(less, found[len(whole) :], strict=True):
-        found[position] = dataclasses.replace(found[position], less=answer)
+        closed = prove_sets((closing,), uses, each.folder, each.root)
+        said = Said(place=closing.place, closed=closed, solved=solved, problem=problem)
+        found.append(said)
+    for (position, *_), broken_said in zip(less, found[len(whole) :], strict=True):
+        found[position] = dataclasses.replace(found[position], less=broken_said)
     told: dict[str, list[Said]] = {name: [] for name in asked}
     for (name, *_), each_said in zip(whole, found[: len(whole)], strict=True):
         told[name].append(each_said)
@@ -257,14 +253,12 @@ def test_they_agree(name: str, said: dict[str, list[Said]]) -> None:
         is_met = name not in UNMET
         assert each.closed.lines == ()
         assert (each.closed.findings == ()) is is_met, each
-        assert isinstance(each.solved, SolvedPlace), each.solved
-        assert (each.solved.problem is None) is is_met, each.solved.problem
-        assert each.solved.differences == ()
+        assert (each.problem is None) is is_met, each.problem
+        assert each.solved["differences"] == []
         if each.less is not None:
             less = each.less
             assert less.closed.findings, less.place
-            assert isinstance(less.solved, SolvedPlace), less.solved
-            assert less.solved.problem is not None or less.solved.differences, less.place
+            assert less.problem is not None or less.solved["differences"], less.place
 
 
 # Of which the real pixi can say nothing here, and why.

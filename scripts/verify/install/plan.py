@@ -11,16 +11,12 @@ from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import folder_of_channel
 from scripts.lock.model import LockedEnvironment, PlatformPackages
 from scripts.lock.select import Selection, path_of
-from scripts.verify.findings import Place, places_of
-from scripts.verify.virtual_packages import (
-    VirtualPackage,
-    declared_packages,
-    manifest_platform,
-    virtual_packages,
-)
+from scripts.verify.findings import EnvironmentPlatform, places_of
+from scripts.verify.plan import declared_packages, manifest_platform
 from scripts.workspace.model import Manifest
 from scripts.workspace.resolve import requirements
 from scripts.workspace.settings import Kind
+from scripts.workspace.virtual_packages import VirtualPackage, virtual_packages
 
 # A lock that declares none of these must not depend on what this machine happens to have.
 _HIDDEN: Final = {"CONDA_OVERRIDE_CUDA": ""}
@@ -30,7 +26,7 @@ _HIDDEN: Final = {"CONDA_OVERRIDE_CUDA": ""}
 class InstallJob:
     """One environment to install."""
 
-    place: Place
+    place: EnvironmentPlatform
     subdir: str
     channels: tuple[PurePosixPath, ...]
     """Folders as in Artifact, in their order of priority."""
@@ -63,7 +59,7 @@ def _job(
     selection: Selection,
     manifest: Manifest,
     artifacts: Mapping[PurePosixPath, Artifact],
-    place: Place,
+    place: EnvironmentPlatform,
     found: tuple[LockedEnvironment, PlatformPackages],
 ) -> InstallJob:
     locked, rows = found

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Final
 
 from scripts.channel.archive import read_info_files
@@ -35,7 +36,6 @@ from scripts.verify.install.clients import (
 from scripts.verify.install.plan import InstallJob, plan_installs
 from scripts.verify.install.prefix import PATHS, check_prefix, package_files
 from scripts.verify.install.sandbox import sandbox, sandbox_environment
-from scripts.verify.stopwatch import Stopwatch
 from scripts.workspace.pixi import find_pixi
 from scripts.workspace.workspace import Workspace
 
@@ -150,9 +150,9 @@ def check_install(
                 attempts.append(_stopped(job, client, program))
                 continue
             console.note(f"verify: installing {job.place} with {client.program}")
-            watch = Stopwatch()
+            start = perf_counter()
             attempt = _try(workspace, job, client, program)
-            attempts.append(dataclasses.replace(attempt, seconds=watch.lap()))
+            attempts.append(dataclasses.replace(attempt, seconds=perf_counter() - start))
     problems = [each for each in programs.values() if isinstance(each, Problem)]
     problems += [problem for each in attempts for problem in each.environment_problems]
     return InstallResult(

@@ -34,8 +34,8 @@ from scripts.index.repodata import (
 )
 from scripts.lock.model import spec_name
 from scripts.lock.select import Selection, path_of
-from scripts.verify.findings import Level, Place, places_of
-from scripts.verify.solve import SolveJob, plan_solves
+from scripts.verify.findings import EnvironmentPlatform, Level, places_of
+from scripts.verify.solve import plan_solves
 from scripts.workspace.settings import Kind
 from scripts.workspace.workspace import Workspace
 
@@ -118,7 +118,7 @@ class Scope:
     artifacts: tuple[Artifact, ...]
     channels: tuple[PurePosixPath, ...]
     subdirs: tuple[PurePosixPath, ...] = ()
-    place: Place | None = None
+    place: EnvironmentPlatform | None = None
     marker: str | None = None
     other: PurePosixPath = field(default_factory=PurePosixPath)
     """What takes its place, or where it goes."""
@@ -216,20 +216,24 @@ def _pair(all_: Candidates) -> tuple[Scope, Scope]:
 
 def _required(all_: Candidates) -> Scope:
     """Choose what the manifest itself asks for, in the smallest environment there is."""
-    workspace = all_.workspace
-    plans = plan_solves(all_.selection, workspace.manifest, workspace.root)
-    jobs = [each for each in plans if isinstance(each, SolveJob)]
+    workspace, selection = all_.workspace, all_.selection
+    folder = workspace.place.folder
+    plans = plan_solves(selection, workspace.manifest, workspace.root, folder)
+    jobs = [each for each in plans if each.skip_reason is None]
     for job in sorted(jobs, key=lambda each: (len(each.locked), each.place)):
-        names = {spec_name(spec) for spec, _ in job.wanted}
+        names = {spec_name(spec.rpartition("::")[2]) for spec in job.question["specs"]}
         artifacts = tuple(each for each in all_.sizes if each.path in job.locked)
         for artifact in artifacts:
             if artifact.name.lower() in names:
-                subdirs = sorted({job.subdir, NOARCH})
                 return _scope(
                     artifact,
                     artifacts,
                     channels=tuple(sorted(job.folders)),
-                    subdirs=tuple(folder / each for folder in job.folders for each in subdirs),
+                    subdirs=tuple(
+                        folder / each
+                        for folder in job.folders
+                        for each in sorted({job.question["subdir"], NOARCH})
+                    ),
                     place=job.place,
                     marker=artifact.name,
                 )
@@ -423,7 +427,10 @@ def narrowed(selection: Selection, scope: Scope) -> Selection:
                 tuple(each for each in some if path_of(selection.layout, each) in paths)
                 for some in (rows.packages, rows.build_packages)
             )
-            is_shown = scope.place in {None, Place(environment.name, rows.platform.name)}
+            is_shown = scope.place in {
+                None,
+                EnvironmentPlatform(environment.name, rows.platform.name),
+            }
             if is_shown and (packages or build_packages):
                 no_sources: Any = dict.fromkeys(("build_sets", "unmirrorable", "sources"), ())
                 platforms.append(

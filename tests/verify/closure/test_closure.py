@@ -18,7 +18,7 @@ from scripts.core.report import Json
 from scripts.lock.read import read_lock
 from scripts.lock.select import Selection, select
 from scripts.verify.closure import check_closure
-from scripts.verify.findings import Level, LevelResult, Place, UsageIndex
+from scripts.verify.findings import EnvironmentPlatform, Level, LevelResult, UsageIndex
 from scripts.workspace.settings import SettingOverrides
 from scripts.workspace.workspace import open_workspace
 from tasks import verify
@@ -192,7 +192,7 @@ def test_it_is_there_for_another_platform_alone(world: World) -> None:
     result = world.close()
     (finding,) = result.findings
     assert finding.level is Level.CLOSURE
-    assert finding.places == {Place("default", "linux-64")}
+    assert finding.places == {EnvironmentPlatform("default", "linux-64")}
     assert _facts(finding.problem, "elsewhere") == ["osx-arm64/b-1.0-0.conda of default/osx-arm64"]
 
 
@@ -204,7 +204,7 @@ def test_one_finding_for_all_places_and_the_rest_is_counted(world: World) -> Non
     ]
     world.write("", *environments)
     (finding,) = world.close().findings
-    assert finding.places == {Place(f"e{number}", "linux-64") for number in range(3)}
+    assert finding.places == {EnvironmentPlatform(f"e{number}", "linux-64") for number in range(3)}
     assert _facts(finding.problem, "used by") == ["e0/linux-64, e1/linux-64, e2/linux-64"]
     elsewhere = _facts(finding.problem, "elsewhere")
     assert len(elsewhere) == 6
@@ -255,7 +255,7 @@ def test_a_version_that_is_none(world: World) -> None:
     assert str(finding.problem).startswith(
         "linux-64/repodata.json: py-rattler cannot read it: malformed version string '1..0'"
     )
-    assert finding.places == {Place("default", "linux-64")}
+    assert finding.places == {EnvironmentPlatform("default", "linux-64")}
 
 
 # What the mirror itself says
@@ -295,7 +295,7 @@ def test_repodata_is_missing(world: World) -> None:
     (world.folder / "linux-64" / "repodata.json").unlink()
     (finding,) = world.close().findings
     assert str(finding.problem) == "linux-64/repodata.json: is missing\nhelp: pixi run index"
-    assert finding.places == {Place("default", "linux-64")}
+    assert finding.places == {EnvironmentPlatform("default", "linux-64")}
 
 
 def test_one_name_is_there_twice(world: World) -> None:
@@ -442,7 +442,7 @@ def test_platforms_of_the_manifest_are_found_whatever_the_lock_calls_them(world:
     world.write(manifest, EnvironmentRows(platforms=(plain, gpu), channels=(CHANNEL,)))
     (finding,) = world.close().findings
     assert finding.problem.message == "requires nn *, which is not met"
-    assert finding.places == {Place("default", "p1")}
+    assert finding.places == {EnvironmentPlatform("default", "p1")}
 
 
 # What the manifest requires
@@ -491,7 +491,7 @@ def test_what_the_manifest_does_not_know(world: World, capsys: pytest.CaptureFix
     """The packages are closed all the same; what is required of them is not known."""
     world.write("", environment(row("a", "b"), row("b"), name="other"))
     assert world.close().findings == ()
-    assert world.close().unproven == {Place("other", "linux-64")}
+    assert world.close().unproven == {EnvironmentPlatform("other", "linux-64")}
     assert verify.main(["--manifest-path", str(world.root), "--level", "closure"]) == 0
     assert capsys.readouterr().out == (
         "other  linux-64  closure –\n"  # noqa: RUF001

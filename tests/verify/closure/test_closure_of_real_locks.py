@@ -14,8 +14,9 @@ from scripts.core.errors import ExitCode, MirrorError
 from scripts.lock.model import LockedPackage, spec_name
 from scripts.lock.read import read_lock
 from scripts.lock.select import select
-from scripts.verify.closure import PackageSet, plan_sets, prove_sets
+from scripts.verify.closure import prove_sets
 from scripts.verify.findings import LevelResult, UsageIndex
+from scripts.verify.plan import PackageSet, plan_builds, plan_sets
 from scripts.workspace.model import Manifest
 from scripts.workspace.parse import parse_manifest
 from scripts.workspace.settings import Settings
@@ -71,13 +72,15 @@ class Laid:
 
     def __init__(self, lock: Path, folder: Path) -> None:
         self.selection = select(read_lock(lock), Settings(layout=Layout.BY_CHANNEL))
-        self.sets = plan_sets(self.selection, manifest_of(lock), DATA)
+        self.sets: list[PackageSet] = []
+        for each in plan_sets(self.selection, manifest_of(lock), DATA):
+            self.sets += (each, *plan_builds(self.selection, each))
         self._folder = folder
         write_mirror(folder, self.selection)
 
     def prove(self, sets: Sequence[PackageSet]) -> LevelResult:
         """Look at sets of its packages."""
-        return prove_sets(sets, self.selection, UsageIndex(self.selection), self._folder, DATA)
+        return prove_sets(sets, UsageIndex(self.selection), self._folder, DATA)
 
 
 def test_all_are_here() -> None:
@@ -121,16 +124,16 @@ def test_without_one_package_it_is_not(lock: Path, tmp_path: Path) -> None:
     laid = Laid(lock, tmp_path)
     random = Random(name_of(lock))
     for whole in random.sample(laid.sets, min(len(laid.sets), 6)):
-        needed = [each for each in whole.packages if _needers(whole, each)]
+        needed = [each for each in whole.packages.values() if _needers(whole, each)]
         if not needed:
             continue
         gone = random.choice(needed)
-        rest = tuple(each for each in whole.packages if each is not gone)
+        rest = {path: each for path, each in whole.packages.items() if each is not gone}
         found = laid.prove((dataclasses.replace(whole, packages=rest),)).findings
         missed = {
             (each.problem.subject.rpartition("/")[2], each.problem.message)
             for each in found
-            if each.problem.subject != whole.root
+            if each.problem.subject != whole.needer
         }
         assert missed >= _needers(whole, gone), gone.name
         assert {each.problem.details[0][1] for each in found} >= {f"no {gone.name.lower()}"}
@@ -140,7 +143,7 @@ def _needers(whole: PackageSet, gone: LockedPackage) -> set[tuple[str, str]]:
     """Return who requires a package by name alone, and the sentences that are to be said."""
     return {
         (str(each.file_name), f"requires {spec}, which is not met")
-        for each in whole.packages
+        for each in whole.packages.values()
         for spec in each.record.depends
         if each is not gone and spec_name(spec) == gone.name.lower() and "[" not in spec
     }

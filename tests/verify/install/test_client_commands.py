@@ -9,7 +9,7 @@ import pytest
 from scripts.core.artifact import Artifact, conda_artifact
 from scripts.core.file_name import FileName
 from scripts.core.record import Record
-from scripts.verify.findings import Client, Place
+from scripts.verify.findings import Client, EnvironmentPlatform
 from scripts.verify.install.clients import (
     create_command,
     render_offline_manifest,
@@ -32,7 +32,7 @@ def _artifact(channel: str, name: str, version: str, build: str) -> Artifact:
 
 
 FLAT = InstallJob(
-    place=Place("default", "linux-64"),
+    place=EnvironmentPlatform("default", "linux-64"),
     subdir="linux-64",
     channels=(PurePosixPath(),),
     artifacts=(_artifact("", "one", "1!2.0+3", "h0_1"), _artifact("", "two", "1", "0")),
@@ -40,7 +40,7 @@ FLAT = InstallJob(
     virtual_packages=("__unix=0=0", "__linux=4.18", "__glibc=2.28", "__archspec=0=x86_64"),
 )
 SEVERAL = InstallJob(
-    place=Place("default", "p1"),
+    place=EnvironmentPlatform("default", "p1"),
     subdir="linux-64",
     channels=(PurePosixPath("nvidia/label/cuda-1"), PurePosixPath("conda-forge")),
     artifacts=(

@@ -21,9 +21,9 @@ from scripts.lock.model import (
 from scripts.lock.select import select
 from scripts.verify.install.clients import NoMirrorError, mirrors_for, render_config
 from scripts.verify.install.plan import InstallJob, overrides_of, plan_installs
-from scripts.verify.virtual_packages import virtual_packages
 from scripts.workspace.parse import parse_manifest
 from scripts.workspace.settings import Kind, Settings
+from scripts.workspace.virtual_packages import virtual_packages
 from tests.support.locks import with_fields
 
 FORGE = "https://conda.anaconda.org/conda-forge"

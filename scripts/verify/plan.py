@@ -1,0 +1,182 @@
+"""What lock and manifest say of each environment on each platform, for the levels that solve."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import PurePath
+
+from scripts.core.redact import redact
+from scripts.core.subdir import NOARCH
+from scripts.lock.model import LockedEnvironment, LockedPackage, PlatformPackages
+from scripts.lock.satisfiability import differs_aside, matching_platform, wanted_text
+from scripts.lock.select import Selection, path_of
+from scripts.verify.findings import EnvironmentPlatform, places_of
+from scripts.workspace.model import Environment, Manifest, ManifestPlatform, Requirement
+from scripts.workspace.resolve import constraints, environment_platforms, requirements
+from scripts.workspace.virtual_packages import (
+    VirtualPackage,
+    default_packages,
+    virtual_packages,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Root:
+    """What is asked of a place from above: by the manifest, or by a source package."""
+
+    who: str
+    subject: str
+    """Who, with its location."""
+    kind: str
+    """`requires` or `constrains`."""
+    spec: str
+    """A MatchSpec, with its condition."""
+    text: str
+    """The requirement for people."""
+    own: Requirement | None = None
+    """The manifest's; None: it is a source package's."""
+    locked: LockedPackage | None = None
+    """What is locked of the name that the manifest asks for."""
+    differs: bool = False
+    """What is locked is of another channel, location or the like."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageSet:
+    """One environment on one platform: what is installed there, or what builds something of it."""
+
+    place: EnvironmentPlatform
+    locked: LockedEnvironment
+    rows: PlatformPackages
+    declared: tuple[Environment, ManifestPlatform] | str
+    """What the manifest has of it, or why it has nothing."""
+    packages: Mapping[str, LockedPackage]
+    """By their path in the channel folder."""
+    virtual_packages: tuple[VirtualPackage, ...]
+    """What of it is built from source is one here, too."""
+    built: Mapping[str, str | None]
+    """What is built from source: names to the version, None where that is unknown."""
+    roots: tuple[Root, ...]
+    needer: str
+    """What needs it all, for people."""
+    is_of_builds: bool = False
+
+
+def plan_sets(selection: Selection, manifest: Manifest, root: PurePath) -> Iterator[PackageSet]:
+    """Plan every place that is mirrored; `root` is the workspace's folder."""
+    for place, locked, rows in places_of(selection):
+        there = {each.name.lower(): each for each in rows.packages}
+        environment, platform = manifest.environment(locked.name), None
+        declared: tuple[Environment, ManifestPlatform] | str
+        declared = f"{manifest.file_name} has no such environment"
+        if environment is not None:
+            platform = manifest_platform(manifest, environment, locked, rows)
+            declared = f"{manifest.file_name} has no such platform for it"
+            declared = declared if platform is None else (environment, platform)
+        versions: dict[str, set[str]] = {}
+        for source in rows.sources:
+            name, _, version = source.name.partition(" ")
+            versions.setdefault(name.lower(), set()).add(version)
+        # There may be two variants of it.
+        known = {name: next(iter(some)) or None for name, some in versions.items() if len(some) < 2}
+        built = {name: known.get(name) for name in rows.source_names if name not in there}
+        yield PackageSet(
+            place=place,
+            locked=locked,
+            rows=rows,
+            declared=declared,
+            packages={str(path_of(selection.layout, each)): each for each in rows.packages},
+            virtual_packages=(
+                *virtual_packages(declared_packages(rows, platform)),
+                *(VirtualPackage(name, built[name] or "0") for name in versions if name in built),
+            ),
+            built=built,
+            roots=(*_own_roots(manifest, declared, there, root), *_source_roots(rows)),
+            needer=manifest.file_name,
+        )
+
+
+def plan_builds(selection: Selection, installed: PackageSet) -> Iterator[PackageSet]:
+    """Plan what source packages are built with; the machine that does may be of another subdir."""
+    rows = installed.rows
+    for each in rows.build_sets:
+        names = {one.name.lower() for one in each.packages}
+        subdirs = (one.record.subdir for one in each.packages)
+        subdir = next((one for one in subdirs if one != NOARCH), rows.platform.subdir)
+        yield replace(
+            installed,
+            packages={str(path_of(selection.layout, one)): one for one in each.packages},
+            virtual_packages=virtual_packages(default_packages(subdir).values()),
+            built={name: None for name in rows.source_names if name not in names},
+            roots=(),
+            needer=f"the building of {each.source}",
+            is_of_builds=True,
+        )
+
+
+def _own_roots(
+    manifest: Manifest,
+    declared: tuple[Environment, ManifestPlatform] | str,
+    there: Mapping[str, LockedPackage],
+    root: PurePath,
+) -> Iterator[Root]:
+    if isinstance(declared, str):
+        return
+    for kind, asked in (
+        ("requires", requirements(manifest, *declared)),
+        ("constrains", constraints(manifest, *declared)),
+    ):
+        for own in asked:
+            package = there.get(own.name)
+            yield Root(
+                who=manifest.file_name,
+                subject=manifest.file_name,
+                kind=kind,
+                spec=_conditional_spec(own),
+                text=wanted_text(own),
+                own=own,
+                locked=package,
+                differs=package is not None and differs_aside(own, package, root),
+            )
+
+
+def _source_roots(rows: PlatformPackages) -> Iterator[Root]:
+    for source in rows.sources:
+        subject = f"{source.name} ({redact(source.location)})"
+        for kind, specs in (("requires", source.depends), ("constrains", source.constrains)):
+            for spec in specs:
+                yield Root(who=source.name, subject=subject, kind=kind, spec=spec, text=spec)
+
+
+def _conditional_spec(own: Requirement) -> str:
+    """Write a requirement with its condition, as a MatchSpec has it."""
+    if own.condition is None:
+        return own.spec
+    mark = "'" if '"' in own.condition else '"'
+    when = f"when={mark}{own.condition}{mark}]"
+    return f"{own.spec[:-1]}, {when}" if own.spec.endswith("]") else f"{own.spec}[{when}"
+
+
+def manifest_platform(
+    manifest: Manifest, environment: Environment, locked: LockedEnvironment, rows: PlatformPackages
+) -> ManifestPlatform | None:
+    """Find the manifest's platform for one that the lock may call `p1`; None: it has none."""
+    platforms = environment_platforms(manifest, environment)
+    return next((each for each in platforms if matching_platform(each, locked) is rows), None)
+
+
+def declared_packages(rows: PlatformPackages, platform: ManifestPlatform | None) -> tuple[str, ...]:
+    """Return the virtual packages of a locked platform, as a lock writes them (`__glibc=2.28`).
+
+    Where neither the lock nor, before v7, the manifest says another, those that pixi assumes of
+    the subdir. Another libc takes the place of `__glibc` (`merge_subdir_defaults` in pixi).
+    """
+    declared = rows.platform.virtual_packages
+    if declared is None:
+        declared = () if platform is None else platform.virtual_packages
+    packages = {each.partition("=")[0]: each for each in declared}
+    defaults = default_packages(rows.platform.subdir)
+    if not packages.keys().isdisjoint({"__glibc", "__musl", "__eglibc"}):
+        defaults.pop("__glibc", None)
+    return tuple((defaults | packages).values())
