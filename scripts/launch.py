@@ -88,6 +88,8 @@ def exit_code(run: "Callable[[list[str]], int]") -> int:
     try:
         return run(sys.argv[1:])
     except (Exception, KeyboardInterrupt) as error:
+        import traceback
+
         from scripts.core.console import Console
         from scripts.core.errors import ExitCode, MirrorError, usage_error
         from scripts.core.report import Report
@@ -96,9 +98,11 @@ def exit_code(run: "Callable[[list[str]], int]") -> int:
             Console().note("interrupted; what was half made is made anew the next time")
             return ExitCode.INTERRUPTED
         if isinstance(error, OSError):
-            error = usage_error(str(error.filename), str(error.strerror))
+            subject = str(error.filename or "this machine")
+            error = usage_error(subject, str(error.strerror or error))
         if not isinstance(error, MirrorError):
-            raise
+            Console().bug(traceback.format_exc())
+            return ExitCode.BUG
         report = Report(problems=error.problems)
         Console().report(report)
         return report.exit_code

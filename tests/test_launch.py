@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import os
 import shutil
 import signal
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import environment
+from scripts import environment, launch
 from scripts.core.errors import ExitCode, MirrorError, exit_code_of
 from tests.support.template import ROOT
 
@@ -305,6 +306,24 @@ def test_an_index_out_of_reach_is_a_network_error(tmp_path: Path) -> None:
     )
     assert done.returncode == 3
     assert not _is_ready(copy)
+
+
+def test_trouble_without_a_file_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    def run(_: list[str]) -> int:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    assert launch.exit_code(run) == ExitCode.USAGE
+    assert capsys.readouterr().err == "error: this machine: No locks available\n"
+
+
+def test_a_bug_shows_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    def run(_: list[str]) -> int:
+        raise KeyError("ours")
+
+    assert launch.exit_code(run) == ExitCode.BUG
+    err = capsys.readouterr().err
+    assert "Traceback" in err
+    assert "KeyError: 'ours'" in err
 
 
 def test_a_program_that_fails_for_another_reason_shows_its_last_lines() -> None:

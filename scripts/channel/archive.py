@@ -185,7 +185,7 @@ def read_info_files(
     names: AbstractSet[str],
     message: str = "cannot be read as an artifact",
 ) -> Mapping[str, bytes]:
-    """Return the bytes of those of these files (`info/…`) that the artifact has, and read no more.
+    """Return the bytes of those of these files (`info/…`) that the artifact has.
 
     Raises a MirrorError of exit code 1 that names `subject` and says the `message` where it is no
     readable artifact.

@@ -107,8 +107,6 @@ class Download:
         *others, final = self.artifact.urls
         try:
             with PartFile(self.context.place.parts / f"{key.hex}.part", key.algorithm) as part:
-                if self.artifact.digest is None:
-                    part.restart()  # nothing could tell that two halves belong together
                 for url in others:
                     try:
                         return self._from(url, part, client)
@@ -154,8 +152,8 @@ class Download:
     def _fill(self, source: str, part: PartFile, client: Callable[[], HttpClient]) -> Body:
         """Write a source's bytes into the part, behind those it has where the source can."""
         size, health, router = self.artifact.size, self.context.health, self.context.router
-        if size is not None and part.size > size:
-            part.restart()
+        if self.artifact.digest is None or (size is not None and part.size > size):
+            part.restart()  # without a digest nothing could tell that two halves belong together
         if size is not None and part.size == size:
             return Body()  # whole since an earlier run; its digest is looked at next
         if down := health.is_down(source):

@@ -158,7 +158,9 @@ def read_locked_records(
     problems: list[Problem] = []
     there = [each.path for each in channel.artifacts if each.path in channel.there]
     with ThreadPoolExecutor() as pool:
-        found = pool.map(read, (each for each in channel.artifacts if each.path in channel.there))
+        # nothing is read of what a complete lock names
+        run = map if channel.lock_version >= OLDEST_COMPLETE else pool.map
+        found = run(read, [each for each in channel.artifacts if each.path in channel.there])
         for path, record in zip(there, found, strict=True):
             if isinstance(record, MirrorError):
                 problems += record.problems

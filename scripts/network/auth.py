@@ -229,13 +229,21 @@ def _parse_entry(host: str, entry: object, subject: str) -> Credential:
             return basic(user, password)
         case [("CondaToken", str(token))] if token:
             return Credential(conda_token=token)
-        case [("S3Credentials", {"access_key_id": str(), "secret_access_key": str()})]:
-            return Credential()
+        case [("S3Credentials", {"access_key_id": str(), "secret_access_key": str(), **more})]:
+            if isinstance(more.get("session_token"), str | None):
+                return Credential()
         case [("BearerToken", str(token))] if _TOKEN.match(token):
             return Credential(authorization=f"Bearer {token}")
-        case [("OAuth", {"access_token": str(token), **more})] if _TOKEN.match(token):
+        case [
+            (
+                "OAuth",
+                {"access_token": str(token), "token_endpoint": str(), "client_id": str(), **more},
+            )
+        ] if _TOKEN.match(token):
+            # rattler reads them too, and its error would quote one of another type
+            texts = (more.get(key) for key in ("refresh_token", "revocation_endpoint", "audience"))
             expires_at = more.get("expires_at")
-            if isinstance(expires_at, int | None):
+            if isinstance(expires_at, int | None) and all(isinstance(x, str | None) for x in texts):
                 return Credential(authorization=f"Bearer {token}", expires_at=expires_at)
     message = f"the credential of {redact(host)} is not one, whole, of {', '.join(_KINDS)}"
     raise usage_error(subject, message, help=_HELP)

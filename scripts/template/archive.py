@@ -24,6 +24,10 @@ _MAIN: Final = "scripts/pyz.py"
 _SUMS: Final = "files.txt"  # as sha256sum writes it; scripts/pyz.py reads it
 _FOLDERS: Final = ("builder", "scripts", "tasks")
 _FILES: Final = ("LICENSE", "pyproject.toml", "requirements.txt")
+# What `new` and `upgrade` take out of it.
+_NEEDED: Final = frozenset(
+    {"__main__.py", "pyproject.toml", "builder/pixi.toml.in", "builder/run", "builder/run.cmd"}
+)
 _DATE: Final = (1980, 1, 1, 0, 0, 0)  # the first that a zip can say
 
 
@@ -63,6 +67,9 @@ def read_archive(data: bytes) -> dict[str, bytes]:
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
         raise ValueError(str(error)) from None
     parse_tables(files.get("pixi.toml", b""))
+    if missing := _NEEDED - files.keys():
+        msg = f"it has no {min(missing)}"
+        raise ValueError(msg)
     return files
 
 

@@ -181,7 +181,7 @@ def _unmet(
     advice = "pixi lock"
     if row["refused"] is not None:
         state = "which is no MatchSpec"
-        details = [("said", line) for line in row["refused"].splitlines()[:_SHOWN]]
+        details = [*said_lines(row["refused"], _SHOWN)]
     else:
         state = "which is not met" if asked.kind == "requires" else "which is not kept"
         details = details or [("has", f"no {row['name']}")]

@@ -344,6 +344,14 @@ def test_without_a_digest_a_longer_body_is_refused(world: World) -> None:
     assert_nothing_placed(world)
 
 
+def test_without_a_digest_two_halves_are_never_joined(world: World) -> None:
+    """Nothing could tell that the file was replaced in between."""
+    world.upstream.once("*.conda", truncated(100))
+    unhashed = dataclasses.replace(world.artifact, digest=None, size=None)
+    fetch_one(unhashed, world.place)
+    assert set(ranges(world)) == {None}
+
+
 def test_late_is_not_wrong(world: World) -> None:
     world.upstream.always("*.conda", late(0.1))
     assert_right(world, world.download())

@@ -89,6 +89,14 @@ WHOLE = f"is not one, whole, of {', '.join(KINDS)}"
             '{"a": {"OAuth": {"access_token": "hidden", "expires_at": "x"}}}',
             f"the credential of a {WHOLE}",
         ),
+        *(
+            (json.dumps({"a": {"OAuth": {**OAUTH, key: value}}}), f"the credential of a {WHOLE}")
+            for key, value in (("client_id", None), ("token_endpoint", 1), ("audience", ["hidden"]))
+        ),
+        (
+            json.dumps({"a": {"S3Credentials": {**S3, "session_token": 5}}}),
+            f"the credential of a {WHOLE}",
+        ),
         (
             '{"a": {"BearerToken": "hid\\nden"}}',
             f"the credential of a {WHOLE}",

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from scripts.core import files
 from scripts.core.errors import MirrorError
 from scripts.core.invocation import version
 from scripts.template import upgrade as module
-from scripts.template.archive import archive, parse_tables
+from scripts.template.archive import archive, parse_tables, read_archive
 from scripts.template.upgrade import Values, edit, upgrade
 from scripts.workspace.settings import SettingOverrides
 from scripts.workspace.workspace import open_workspace
@@ -321,8 +322,12 @@ def test_without_from_it_is_the_one_that_runs(case: Case) -> None:
 def test_what_is_no_newer_template_is_refused(case: Case, tmp_path: Path) -> None:
     text = tmp_path / "a.pyz"
     text.write_bytes(b"text")
+    part = tmp_path / "part.pyz"
+    with zipfile.ZipFile(part, "w") as zipped:
+        zipped.writestr("pixi.toml", read_archive(archive(case.new))["pixi.toml"])
     for source, message in (
         (text, f"not a {PYZ}: File is not a zip file"),
+        (part, f"not a {PYZ}: it has no __main__.py"),
         (tmp_path / "b.pyz", "cannot be read: No such file or directory"),
         (tmp_path, f"no {PYZ} can be made of it"),
     ):
