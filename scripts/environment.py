@@ -126,8 +126,8 @@ def _call(what: str, command: list[str], lock: int) -> None:
     )
     if done.returncode == 0:
         return
+    from scripts.core.child_process import describe_exit, stderr_tail
     from scripts.core.errors import ExitCode, MirrorError, Problem
-    from scripts.core.program import describe_exit, stderr_tail
 
     code, message, help_ = ExitCode.PROGRAM, describe_exit(done.returncode), None
     if any(sign.encode() in done.stdout for sign in _NETWORK_TROUBLE):

@@ -11,7 +11,7 @@ from scripts.core.channel_paths import Layout
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.report import Report
-from scripts.doctor.channels import channel_report
+from scripts.lock.channels import channel_report
 from scripts.lock.read import read_lock
 from scripts.lock.select import select
 from scripts.workspace.settings import add_setting_options, overrides_from

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from scripts.channel.users import read_users
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
-from scripts.core.file_lock import exclusive
+from scripts.core.file_lock import file_lock
 from scripts.core.report import Report
 from scripts.fetch.stage import fetch
 from scripts.lock.read import read_lock
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace, console: Console) -> Report:
     if options.dry_run:
         read_users(workspace, lock)
         return fetch(workspace, selection, console, dry_run=True)
-    with exclusive(workspace.place.lock, workspace.settings.channel_dir):
+    with file_lock(workspace.place.lock, workspace.settings.channel_dir):
         read_users(workspace, lock)  # refuses what cannot share a channel
         return fetch(workspace, selection, console)
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from scripts.channel.users import read_users
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
-from scripts.core.file_lock import exclusive
+from scripts.core.file_lock import file_lock
 from scripts.core.report import Report
 from scripts.index.stage import index
 from scripts.lock.read import read_lock
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace, console: Console) -> Report:
     workspace = open_workspace(options.manifest_path, overrides_from(options))
     lock = read_lock(workspace.lock_path)
     selection = select(lock, workspace.settings)
-    with exclusive(workspace.place.lock, workspace.settings.channel_dir):
+    with file_lock(workspace.place.lock, workspace.settings.channel_dir):
         users = read_users(workspace, lock)
         return index(workspace, selection, console, users=users)
 

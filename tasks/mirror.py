@@ -13,7 +13,7 @@ from scripts.channel.users import read_users
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError
-from scripts.core.file_lock import exclusive
+from scripts.core.file_lock import file_lock
 from scripts.core.report import Json, Report
 from scripts.fetch.stage import fetch
 from scripts.index.stage import index
@@ -53,7 +53,7 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
     lock = read_lock(workspace.lock_path)
     if not is_run_by_pixi(os.environ, workspace.manifest_path):
         _look_at_committed_lock(workspace, lock, console)
-    with exclusive(workspace.place.lock, workspace.settings.channel_dir):
+    with file_lock(workspace.place.lock, workspace.settings.channel_dir):
         if not options.relayout:
             return chain(workspace, lock, console)
         arranged = relayout(workspace, lock, console, drop_retained=options.drop_retained)

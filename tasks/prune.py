@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
-from scripts.core.file_lock import exclusive
+from scripts.core.file_lock import file_lock
 from scripts.core.report import Report
 from scripts.keep.prune import adopt, forget, prune
 from scripts.lock.read import read_lock
@@ -66,7 +66,7 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
     drop = tuple(options.drop)
     if options.dry_run:
         return prune(workspace, lock, console, dry_run=True, at_once=options.now, drop=drop)
-    with exclusive(workspace.place.lock, workspace.settings.channel_dir):
+    with file_lock(workspace.place.lock, workspace.settings.channel_dir):
         if options.forget is not None:
             return forget(workspace, options.forget)
         if options.adopt:

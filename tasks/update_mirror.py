@@ -12,7 +12,7 @@ from pathlib import Path
 from scripts.channel.users import read_users
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
-from scripts.core.file_lock import exclusive
+from scripts.core.file_lock import file_lock
 from scripts.core.report import Report
 from scripts.keep.changes import STDOUT, add_markdown_option, changes_report, known_before
 from scripts.lock.read import read_lock
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace, console: Console) -> Report:
         after = try_update(pixi, workspace, plan.arguments)
         would = dataclasses.replace(before, since=f"{before.since}, were this update made")
         return changes_report(would, after, workspace, options.markdown)
-    with exclusive(workspace.place.lock, workspace.settings.channel_dir):
+    with file_lock(workspace.place.lock, workspace.settings.channel_dir):
         console.note(f"update-mirror: running `pixi {' '.join(plan.arguments)}`")
         after = renew_lock(pixi, workspace, plan.arguments)
         changes = changes_report(before, after, workspace, options.markdown)

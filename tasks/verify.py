@@ -12,7 +12,7 @@ from scripts.channel.users import read_users
 from scripts.core.command import run_task, task_parser, words_of
 from scripts.core.console import Console
 from scripts.core.errors import usage_error
-from scripts.core.file_lock import exclusive, last_run
+from scripts.core.file_lock import file_lock, last_run
 from scripts.core.report import Report
 from scripts.lock.read import read_lock
 from scripts.lock.select import select
@@ -72,7 +72,7 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
     if options.self_check:
         from scripts.verify.self_check.stage import self_check
 
-        with exclusive(workspace.place.lock, workspace.settings.channel_dir):
+        with file_lock(workspace.place.lock, workspace.settings.channel_dir):
             return self_check(workspace, selection, console)
     wanted = VerifyOptions(
         levels=frozenset(options.level or Level),

@@ -1,1 +1,1 @@
-"""The channel folder on disk: where an artifact goes, what is there, placing and removing it."""
+"""The channel folder on disk: what is there, whose it is, what waits for removal; placing files."""

@@ -17,7 +17,7 @@ from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 
-from scripts.core.files import hash_file, make_durable, write_atomically
+from scripts.core.files import fsync, hash_file, write_atomically
 
 # In a record, in place of a boot id: the bytes were on the disk for sure.
 _DURABLE: Final = "*"
@@ -180,7 +180,7 @@ def _made_durable(file: Path) -> bool:
         contextlib.suppress(OSError),
         file.open("r+b" if os.name == "nt" else "rb") as opened,
     ):
-        make_durable(opened.fileno())
+        fsync(opened.fileno())
         return True
     return False
 

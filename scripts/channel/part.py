@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from scripts.core.file_lock import try_lock
-from scripts.core.files import CHUNK, make_durable, naming, replace, unlink
+from scripts.core.files import CHUNK, fsync, naming, replace, unlink
 
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
 
@@ -106,7 +106,7 @@ class PartFile:
         """
         if durable:
             with naming(self.path):
-                make_durable(self._fileno)
+                fsync(self._fileno)
         status = os.fstat(self._fileno)
         if not os.path.samestat(status, self.path.stat()):
             raise OSError(errno.ESTALE, "another file has taken its place", str(self.path))

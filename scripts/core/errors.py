@@ -36,7 +36,7 @@ _GRAVEST_FIRST = (ExitCode.PROGRAM, ExitCode.USAGE, ExitCode.FINDINGS, ExitCode.
 class Problem:
     """One thing that is wrong: the thing first, then what, where, expected, actual, what to do.
 
-    `facts` are (label, text) pairs shown in two columns; `help` is one line, with a command to
+    `details` are (label, text) pairs shown in two columns; `help` is one line, with a command to
     paste where there is one.
     """
 

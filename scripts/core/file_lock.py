@@ -12,7 +12,7 @@ from scripts.core.errors import MirrorError, usage_error
 
 
 @contextlib.contextmanager
-def exclusive(path: Path, what: str) -> Iterator[None]:
+def file_lock(path: Path, what: str) -> Iterator[None]:
     """Hold the lock file while the block runs; refuse where another process holds it.
 
     The system lets go of it when the process ends, however it ends, so a killed run leaves

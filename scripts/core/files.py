@@ -86,7 +86,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         with naming(path), file:
             file.write(data)
             file.flush()
-            make_durable(file.fileno())
+            fsync(file.fileno())
             if os.name != "nt":  # still owned, so that nobody clears it
                 replace(part, path)
         if os.name == "nt":  # which renames no open file
@@ -139,7 +139,7 @@ def _persist(change: Callable[[], object], path: Path, done: str) -> None:
             return
 
 
-def make_durable(fileno: int) -> None:
+def fsync(fileno: int) -> None:
     """Have the file's bytes on the disk, not only on their way, before returning.
 
     macOS keeps them in the drive's own cache after `fsync`; F_FULLFSYNC empties that too.

@@ -1,7 +1,7 @@
 """Call py-rattler in a child process, since it may crash at interpreter exit.
 
-The child is `scripts/core/rattler_worker.py`, the one module that imports rattler; what goes in
-and comes out is JSON.
+The child is `scripts/core/rattler_worker.py`, which alone imports rattler (and `rattler_solver.py`
+with it); what goes in and comes out is JSON.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from scripts.core.program import program_error, run_program, timed_out
+from scripts.core.child_process import program_error, run_program, timed_out
 from scripts.core.report import Json
 
 _ROOT: Final = Path(__file__).resolve().parents[2]

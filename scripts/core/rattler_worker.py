@@ -17,6 +17,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
+from scripts.core.loopback_server import served
 from scripts.core.rattler_solver import (
     build_string,
     error_message,
@@ -27,7 +28,6 @@ from scripts.core.rattler_solver import (
     solve,
     subdir_type,
 )
-from scripts.core.served import served
 
 _ANACONDA: Final = "https://conda.anaconda.org/"
 _LONGEST_DOWNLOAD: Final = 3600  # seconds for one artifact; rattler has no limit of its own

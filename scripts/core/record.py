@@ -72,11 +72,6 @@ class Record:
     indexed_timestamp: int | None = None
 
     @property
-    def distribution(self) -> str:
-        """The distribution string: the key of the record under `v3`."""
-        return f"{self.name}-{self.version}-{self.build}"
-
-    @property
     def digest(self) -> Digest | None:
         """The digest to check the artifact by: its sha256, else its md5, else there is none."""
         if self.sha256:

@@ -17,7 +17,7 @@ Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 class Report:
     """The result of one task: lines for people, data for `--json`, problems for both.
 
-    `data` is what `--json` prints under the task's name; build it with `to_json`. Problems that
+    `data` is what `--json` prints beside the problems; build it with `to_json`. Problems that
     are all the same are shown as one that names `max_shown` of them.
     """
 

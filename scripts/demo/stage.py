@@ -15,10 +15,10 @@ from typing import Final
 from scripts.core.console import Console, Verbosity
 from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.invocation import TEMPLATE
+from scripts.core.loopback_server import served
 from scripts.core.rattler_child import RattlerRefusedError, call_rattler
 from scripts.core.report import Json, Report, counted
 from scripts.core.scratch import scratch_folder
-from scripts.core.served import served
 from scripts.index.records import read_index_record
 from scripts.index.repodata import REPODATA, SHARDS, parse_repodata
 

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from scripts.core.channel_paths import Layout
 from scripts.core.channel_url import ANACONDA
+from scripts.core.child_process import describe_exit, program_error, run_program
 from scripts.core.errors import MirrorError, Problem
-from scripts.core.program import describe_exit, program_error, run_program
 from scripts.core.redact import redact, without_secrets
 from scripts.core.subdir import NOARCH
 from scripts.doctor.diagnose import finding

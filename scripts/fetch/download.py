@@ -136,11 +136,11 @@ class Download:
             is_new_way = False
             if status is not None and source not in self.by_rattler:
                 is_new_way = router.credentials.may_be_in_keyring(source, status)
-            may_pass = error.is_retryable and wrong < _MOST_WRONG
+            may_retry = error.is_retryable and wrong < _MOST_WRONG
             may_differ = elsewhere and status is None and error.kind not in LOCAL
             if attempt == tries or all(map(health.is_down, sources)):
                 break
-            if not (may_pass or may_differ or is_new_way):
+            if not (may_retry or may_differ or is_new_way):
                 break
             self.by_rattler |= {source} if is_new_way else set()
             self.retries += 1

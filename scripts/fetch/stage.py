@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from scripts.channel.digest_cache import DigestCache
+from scripts.channel.folders import check_case, free_bytes, prepare
 from scripts.channel.inventory import check_artifacts
-from scripts.channel.prepare import check_case, free_bytes, prepare
 from scripts.channel.state import read_state
 from scripts.channel.users import note_layout
 from scripts.core.artifact import Artifact

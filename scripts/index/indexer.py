@@ -13,8 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
+from scripts.core.child_process import program_error, run_program, stderr_tail, timed_out
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
-from scripts.core.program import program_error, run_program, stderr_tail, timed_out
 from scripts.core.rattler_child import RattlerRefusedError, call_rattler
 
 PROGRAM: Final = "rattler-index"

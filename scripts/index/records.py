@@ -78,7 +78,7 @@ def read_index_record(file: Path, subject: str) -> Record:
 def _string(value: Any) -> str:
     if isinstance(value, str):
         return value
-    raise BadRecordError("is not a text")
+    raise BadRecordError("is not a string")
 
 
 def _integer(value: Any) -> int:
@@ -115,7 +115,7 @@ def _hash(key: str, value: Any, length: int, *, in_shard: bool) -> str:
 def _strings(value: Any) -> tuple[str, ...]:
     if isinstance(value, (list, tuple)) and all(isinstance(text, str) for text in value):
         return tuple(value)
-    raise BadRecordError("is not a list of texts")
+    raise BadRecordError("is not a list of strings")
 
 
 def _map(value: Any) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from operator import attrgetter
 from pathlib import Path, PurePosixPath
 
 from scripts.channel.digest_cache import DigestCache
+from scripts.channel.folders import clear_staging
+from scripts.channel.grace import is_due, now, remove, to_remove
 from scripts.channel.inventory import SEE_TO_DISK
-from scripts.channel.prepare import clear_staging
-from scripts.channel.removals import is_due, now, remove, to_remove
 from scripts.channel.state import Removal, write_channel, write_removals
 from scripts.channel.users import ChannelUsers, save_workspace
 from scripts.core.channel_paths import ChannelPaths
@@ -24,7 +24,7 @@ from scripts.core.files import replace as replace_file
 from scripts.core.record import RECORD_FIELDS, Record
 from scripts.core.report import Json, Report, counted
 from scripts.fetch.archives import check_new_archives
-from scripts.index.files import (
+from scripts.index.file_classes import (
     OLDEST_COMPLETE,
     Channel,
     ChannelFiles,
@@ -164,7 +164,7 @@ def _index_outdated(
     )
     if damaged:
         raise MirrorError(*damaged)
-    from scripts.index.build import rebuild_index  # a run with nothing to do does without
+    from scripts.index.publish import rebuild_index  # a run with nothing to do does without
 
     problems: list[Problem] = []
     published: set[PurePosixPath] = set()

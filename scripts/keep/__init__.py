@@ -1,1 +1,1 @@
-"""What the keeper of a mirror does over time: see what changed, remove what is no longer named."""
+"""What a keeper of a mirror does over time: remove what is named no longer, arrange it anew."""

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from scripts.channel.prepare import clear_staging
-from scripts.channel.removals import is_due, now, remove, still_waiting
+from scripts.channel.folders import clear_staging
+from scripts.channel.grace import is_due, now, remove, still_waiting
 from scripts.channel.state import (
     Removal,
     forget_workspace,
@@ -24,7 +24,7 @@ from scripts.core.console import Console
 from scripts.core.errors import Problem, usage_error
 from scripts.core.files import remove_folder
 from scripts.core.report import Json, Report, counted, human_size
-from scripts.index.files import (
+from scripts.index.file_classes import (
     ChannelFile,
     ChannelFiles,
     classify_files,

@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from scripts.channel.digest_cache import DigestCache
+from scripts.channel.folders import prepare
+from scripts.channel.grace import now, to_remove
 from scripts.channel.inventory import ArtifactStatus, Expected, check_artifacts
-from scripts.channel.prepare import prepare
-from scripts.channel.removals import now, to_remove
 from scripts.channel.state import (
     NamedArtifact,
     Removal,
@@ -29,7 +29,7 @@ from scripts.core.report import Report, counted
 from scripts.core.symlinks import refuse_obstacles
 from scripts.fetch.download import link_or_copy_artifact
 from scripts.fetch.stage import fetch
-from scripts.index.files import (
+from scripts.index.file_classes import (
     IndexedArtifact,
     channels_of_layout,
     files_of_layout,

@@ -1,1 +1,1 @@
-"""Manifest, settings and lock file of a pixi workspace, and what of it is mirrored."""
+"""pixi.lock: read, compared with the manifest, and what of it is mirrored, and where to."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from scripts.core.file_name import FileName
-from scripts.core.record import Digest, Record
+from scripts.core.record import Record
 from scripts.workspace.settings import Kind
 
 _NAME: Final = re.compile(r"\s*([\w.-]*)")
@@ -46,11 +46,6 @@ class LockedPackage:
     def name(self) -> str:
         """The package's name."""
         return self.record.name
-
-    @property
-    def digest(self) -> Digest | None:
-        """The digest to check the artifact by: its sha256, else its md5, else there is none."""
-        return self.record.digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

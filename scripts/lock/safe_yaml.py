@@ -87,7 +87,7 @@ def _build(document: str, subject: str) -> Node:  # noqa: C901, PLR0912
             continue
         if type(into) is dict:
             if key is None:
-                raise usage_error(_at(subject, event), "a key that is no plain text")
+                raise usage_error(_at(subject, event), "a key that is no string")
             into[key] = value
             key = None
         elif into is top and top:

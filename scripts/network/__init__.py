@@ -1,1 +1,1 @@
-"""The way to upstream that pixi users have set: mirrors, proxies, certificates, credentials."""
+"""The way to upstream that pixi users have set, the transports that take it, and their retries."""

@@ -18,8 +18,8 @@ from queue import SimpleQueue
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from scripts.core.child_process import existing_folder, program_error
 from scripts.core.errors import MirrorError
-from scripts.core.program import existing_folder, program_error
 from scripts.core.rattler_child import parse_answer, worker_command, worker_environment
 from scripts.core.redact import redact
 from scripts.network.configuration import PixiConfig

@@ -14,7 +14,7 @@ from scripts.core.rattler_child import call_rattler
 from scripts.core.redact import redact, without_secrets
 from scripts.core.subdir import NOARCH, check_subdir
 from scripts.lock.location import is_sound_url
-from scripts.template.archive import parse_tables, render_tables, toml_key, toml_value
+from scripts.template.make_pyz import parse_tables, render_tables, toml_key, toml_value
 
 # What a builder has where nothing else is asked for; the same as the template's own manifest.
 CHANNELS: Final = ("conda-forge",)

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from scripts.core.channel_url import ANACONDA
+from scripts.core.child_process import describe_exit, program_error, run_program
 from scripts.core.errors import usage_error
 from scripts.core.files import replace, write_atomically
-from scripts.core.program import describe_exit, program_error, run_program
 from scripts.core.report import Json, Report, human_size
 from scripts.core.scratch import clear_scratch, scratch_folder
-from scripts.template.archive import PYZ, archive, read_archive
 from scripts.template.builder_manifest import read_packages, render_manifest
+from scripts.template.make_pyz import PYZ, archive, read_archive
 from scripts.workspace.parse import parse_manifest
 
 MANIFEST = "pixi.toml"

@@ -15,14 +15,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from scripts.core.child_process import run_program, stderr_tail
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.files import read_regular, write_atomically
 from scripts.core.invocation import TEMPLATE
-from scripts.core.program import run_program, stderr_tail
 from scripts.core.report import Report
 from scripts.core.scratch import scratch_folder
 from scripts.core.typed_values import load_toml, parse_toml
-from scripts.template.archive import PYZ, archive, read_archive, toml_key, toml_value
+from scripts.template.make_pyz import PYZ, archive, read_archive, toml_key, toml_value
 from scripts.template.new import MANIFEST, quoted, write_files
 from scripts.workspace.workspace import Workspace, read_manifest_text
 
@@ -100,7 +100,7 @@ def read_newer(source: Path | None, root: Path) -> bytes:
         return _read_tool(source)
     with scratch_folder() as scratch:  # the checkout knows what belongs to it
         made = scratch / PYZ
-        command = [sys.executable, "-P", "-B", "-m", "scripts.template.archive", str(made)]
+        command = [sys.executable, "-P", "-B", "-m", "scripts.template.make_pyz", str(made)]
         done = run_program(command, {**os.environ, "PYTHONPATH": str(source.resolve())})
         if done.returncode == 0:
             return _read_tool(made)

@@ -21,7 +21,7 @@ from scripts.core.redact import redact
 from scripts.core.report import counted, human_size
 from scripts.core.symlinks import link_above
 from scripts.fetch.archives import archive_problem, open_archives
-from scripts.index.files import IndexedArtifact
+from scripts.index.file_classes import IndexedArtifact
 from scripts.verify.findings import (
     EnvironmentPlatform,
     Finding,

@@ -141,7 +141,7 @@ class UsageIndex:
 
 
 def used_by(places: Iterable[EnvironmentPlatform]) -> tuple[str, str]:
-    """Make the fact that names the places a finding concerns."""
+    """Make the detail that names the places a finding concerns."""
     return ("used by", ", ".join(map(str, sorted(places))))
 
 

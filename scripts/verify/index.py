@@ -17,9 +17,9 @@ from scripts.core.errors import Problem
 from scripts.core.record import Record
 from scripts.core.subdir import NOARCH
 from scripts.core.symlinks import link_above
-from scripts.index.build import read_locked_records
 from scripts.index.compare import compare_records, normalise_specs
-from scripts.index.files import INDEX_FILES, Channel, read_channels
+from scripts.index.file_classes import INDEX_FILES, Channel, read_channels
+from scripts.index.publish import read_locked_records
 from scripts.index.readback import read_subdir_index
 from scripts.index.repodata import REPODATA, SHARDS, damaged
 from scripts.lock.select import Selection

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from scripts.core.errors import Problem
 from scripts.core.report import Report, counted, human_size, to_json
-from scripts.index.files import ChannelFiles, channel_files_to_json, retained_line
+from scripts.index.file_classes import ChannelFiles, channel_files_to_json, retained_line
 from scripts.lock.model import PlatformPackages
 from scripts.lock.select import Selection, left_out_json, left_out_lines
 from scripts.verify.findings import (

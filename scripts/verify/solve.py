@@ -21,7 +21,7 @@ from scripts.core.redact import redact
 from scripts.core.report import Json, listed
 from scripts.core.scratch import scratch_folder
 from scripts.core.subdir import NOARCH
-from scripts.index.files import IndexedArtifact
+from scripts.index.file_classes import IndexedArtifact
 from scripts.lock.model import LockedEnvironment, spec_name
 from scripts.lock.satisfiability import channel_key
 from scripts.lock.select import Selection, path_of, undeclared_packages

@@ -14,7 +14,7 @@ from scripts.core.channel_url import CUT_BY_CONDA, is_cut_by_conda
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.report import Report, counted
-from scripts.index.files import ChannelFiles, classify_files
+from scripts.index.file_classes import ChannelFiles, classify_files
 from scripts.lock.select import Selection
 from scripts.verify.files import check_archives, check_files
 from scripts.verify.findings import (

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from scripts.core.child_process import ask_version, program_error
 from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.invocation import launcher_of
-from scripts.core.program import ask_version, program_error
 from scripts.core.redact import redact
 
 _INSTALL: Final = "install pixi (https://pixi.sh), or run this on a machine that has it"

@@ -174,9 +174,7 @@ def test_without_boot_ids_files_are_made_durable(
     boot(monkeypatch, None)
     assert DigestCache(journal).must_be_durable
     flushed: list[int] = []
-    monkeypatch.setattr(
-        module, "make_durable", lambda fileno: flushed.append(os.fstat(fileno).st_ino)
-    )
+    monkeypatch.setattr(module, "fsync", lambda fileno: flushed.append(os.fstat(fileno).st_ino))
     assert DigestCache(journal).digest_of(folder, NAME, "sha256") == SHA256
     assert flushed == [(folder / NAME).stat().st_ino]
     assert believed(journal, folder) == SHA256
@@ -189,7 +187,7 @@ def test_without_boot_ids_what_cannot_be_made_durable_is_not_remembered(
         raise OSError(5, "Input/output error")
 
     boot(monkeypatch, None)
-    monkeypatch.setattr(module, "make_durable", fails)
+    monkeypatch.setattr(module, "fsync", fails)
     assert DigestCache(journal).digest_of(folder, NAME, "sha256") == SHA256
     assert not journal.exists()
     reading = DigestCache(journal, writes=False)

@@ -77,7 +77,7 @@ def test_placing_is_a_rename(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, durable: bool
 ) -> None:
     flushed: list[bytes] = []
-    monkeypatch.setattr(module, "make_durable", lambda fileno: flushed.append(path.read_bytes()))
+    monkeypatch.setattr(module, "fsync", lambda fileno: flushed.append(path.read_bytes()))
     target = tmp_path / "channel" / "noarch" / "a-1-0.conda"
     with PartFile(path, "sha256") as part:
         part.write(b"whole")

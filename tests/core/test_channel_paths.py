@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.channel.prepare import free_bytes, prepare
+from scripts.channel.folders import free_bytes, prepare
 from scripts.core.channel_paths import ChannelPaths, channel_paths
 from scripts.core.errors import ExitCode, MirrorError
 

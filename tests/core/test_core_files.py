@@ -19,9 +19,9 @@ from scripts.core import files
 from scripts.core.errors import ExitCode, MirrorError
 from scripts.core.files import (
     CHUNK,
+    fsync,
     hash_file,
     link_or_copy,
-    make_durable,
     not_readable,
     read_text,
     write_atomically,
@@ -92,7 +92,7 @@ def test_a_write_that_fails_leaves_the_old_file(
     def full(fileno: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(files, "make_durable", full)
+    monkeypatch.setattr(files, "fsync", full)
     with pytest.raises(OSError, match="No space left on device"):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
@@ -161,11 +161,11 @@ def test_durable_is_what_the_system_can_do(tmp_path: Path) -> None:
     with (tmp_path / "a").open("wb") as file:
         file.write(b"x")
         file.flush()
-        make_durable(file.fileno())
+        fsync(file.fileno())
     reading, writing = os.pipe()
     try:
         with pytest.raises(OSError, match=r"\w"):  # control: it really asks the system
-            make_durable(writing)
+            fsync(writing)
     finally:
         os.close(reading)
         os.close(writing)
@@ -190,7 +190,7 @@ def test_durable_on_macos(
     monkeypatch.setattr(fcntl, "fcntl", control)
     monkeypatch.setattr(os, "fsync", lambda fileno: calls.append("fsync"))
     with (tmp_path / "a").open("wb") as file:
-        make_durable(file.fileno())
+        fsync(file.fileno())
     assert calls == expected
 
 

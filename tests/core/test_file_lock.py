@@ -15,15 +15,15 @@ import pytest
 
 from scripts.core import file_lock as module
 from scripts.core.errors import ExitCode, MirrorError
-from scripts.core.file_lock import exclusive
+from scripts.core.file_lock import file_lock
 from tests.support.template import ROOT
 
 HOLDS = """
 import subprocess, sys
 from subprocess import DEVNULL
 from pathlib import Path
-from scripts.core.file_lock import exclusive
-with exclusive(Path(sys.argv[1]), "local-channel"):
+from scripts.core.file_lock import file_lock
+with file_lock(Path(sys.argv[1]), "local-channel"):
     children = [
         subprocess.Popen([sys.executable, "-c", code], stdin=DEVNULL, stdout=DEVNULL)
         for code in sys.argv[2:]
@@ -52,7 +52,7 @@ def holder(path: Path, *more: str) -> Iterator[tuple[subprocess.Popen[bytes], li
 
 
 def refusal(path: Path) -> str:
-    with pytest.raises(MirrorError) as caught, exclusive(path, "local-channel"):
+    with pytest.raises(MirrorError) as caught, file_lock(path, "local-channel"):
         pytest.fail("the lock was given twice")
     assert [problem.code for problem in caught.value.problems] == [ExitCode.USAGE]
     return str(caught.value)
@@ -75,18 +75,18 @@ def lock(tmp_path: Path) -> Path:
 
 def test_it_can_be_held_again_and_again(lock: Path) -> None:
     for _ in range(3):
-        with exclusive(lock, "local-channel"):
+        with file_lock(lock, "local-channel"):
             assert lock.read_bytes() == f"{os.getpid()}\n".encode()
-    with pytest.raises(ZeroDivisionError), exclusive(lock, "local-channel"):
+    with pytest.raises(ZeroDivisionError), file_lock(lock, "local-channel"):
         raise ZeroDivisionError
-    with exclusive(lock, "local-channel"):
+    with file_lock(lock, "local-channel"):
         pass
 
 
 def test_a_longer_number_of_an_earlier_holder_leaves_nothing(lock: Path) -> None:
     lock.parent.mkdir(parents=True)
     lock.write_bytes(b"9" * 50 + b"\n")
-    with exclusive(lock, "local-channel"):
+    with file_lock(lock, "local-channel"):
         assert lock.read_bytes() == f"{os.getpid()}\n".encode()
 
 
@@ -98,19 +98,19 @@ def test_another_process_is_refused_and_told_of_the_holder(lock: Path) -> None:
         child.stdin.write(b"\n")
         child.stdin.close()
         assert child.wait(20) == 0
-    with exclusive(lock, "local-channel"):
+    with file_lock(lock, "local-channel"):
         pass
 
 
 def test_this_process_is_refused_too(lock: Path) -> None:
-    with exclusive(lock, "local-channel"):
+    with file_lock(lock, "local-channel"):
         assert refusal(lock) == busy(lock, os.getpid())
-    with exclusive(lock, "local-channel"):
+    with file_lock(lock, "local-channel"):
         pass
 
 
 def test_other_channels_are_free(lock: Path) -> None:
-    with holder(lock), exclusive(lock.with_name("other.lock"), "other"):
+    with holder(lock), file_lock(lock.with_name("other.lock"), "other"):
         pass
 
 
@@ -119,7 +119,7 @@ def test_after_a_kill_the_lock_is_free(lock: Path) -> None:
         assert refusal(lock) == busy(lock, child.pid)
         child.kill()
         child.wait(20)
-        with exclusive(lock, "local-channel"):
+        with file_lock(lock, "local-channel"):
             assert lock.read_bytes() == f"{os.getpid()}\n".encode()
 
 
@@ -130,7 +130,7 @@ def test_children_that_outlive_the_holder_do_not_hold_it(lock: Path) -> None:
         try:
             child.kill()
             child.wait(20)
-            with exclusive(lock, "local-channel"):
+            with file_lock(lock, "local-channel"):
                 os.kill(pid, 0)  # it is still there
         finally:
             os.kill(pid, signal.SIGKILL)
@@ -171,5 +171,5 @@ def test_a_file_system_without_locks(lock: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a full disk")
 def test_a_full_disk_does_not_keep_a_run_out() -> None:
     """What follows may free room, as prune does."""
-    with exclusive(Path("/dev/full"), "local-channel"):
+    with file_lock(Path("/dev/full"), "local-channel"):
         pass

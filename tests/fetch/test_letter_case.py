@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.channel.prepare import same_but_for_case
+from scripts.channel.folders import same_but_for_case
 from tasks import fetch
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
 from tests.support.packages import TinyPackage

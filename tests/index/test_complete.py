@@ -10,7 +10,7 @@ import pytest
 
 from scripts.core.errors import MirrorError
 from scripts.core.record import Record
-from scripts.index.build import backfill
+from scripts.index.publish import backfill
 from scripts.index.records import read_index_record
 from tests.support.packages import TinyPackage
 

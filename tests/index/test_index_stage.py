@@ -160,7 +160,7 @@ def test_a_seed_that_the_indexer_drops_is_caught(
     mirror = make_mirror(tmp_path / "workspace")
     mirror.lock([replace(row, depends=("hot >=1",)), other])
     before = mirror.states()
-    monkeypatch.setattr("scripts.index.build.render_repodata", _with_text_size)
+    monkeypatch.setattr("scripts.index.publish.render_repodata", _with_text_size)
     with pytest.raises(MirrorError) as error:
         mirror.index()
     depends = next(each for each in error.value.problems if "depends" in each.message)

@@ -106,13 +106,13 @@ GOOD: dict[str, Any] = {"name": "a", "version": "1", "build": "0", "build_number
         ({"build_number": "0"}, "build_number is not a whole number"),
         ({"build_number": None}, "it has no build_number"),
         ({"name": None}, "it has no name"),
-        ({"depends": "b"}, "depends is not a list of texts"),
-        ({"depends": [1]}, "depends is not a list of texts"),
+        ({"depends": "b"}, "depends is not a list of strings"),
+        ({"depends": [1]}, "depends is not a list of strings"),
         ({"sha256": 1}, "sha256 is not a hash"),
         ({"noarch": "both"}, "noarch is 'both'"),
         ({"extra_depends": []}, "extra_depends is not a map"),
         ({"run_exports": []}, "run_exports is not a map"),
-        ({"license": 1}, "license is not a text"),
+        ({"license": 1}, "license is not a string"),
     ],
 )
 def test_a_wrong_type_is_named(fields: dict[str, Any], message: str) -> None:

@@ -105,7 +105,7 @@ def test_unknown_subdir_names_the_nearest() -> None:
         ("[" * 10**6, "pixi.lock: nested deeper than 50 levels; no lock file is"),
         ("a: " + "{b: " * 10**6, "pixi.lock: nested deeper than 50 levels; no lock file is"),
         ("version: [\n", "pixi.lock: not YAML: did not find expected node content (line 2)"),
-        ("version: 6\n? [a]\n: b\n", "pixi.lock, line 2: a key that is no plain text"),
+        ("version: 6\n? [a]\n: b\n", "pixi.lock, line 2: a key that is no string"),
         ("version: 6\n<<<<<<< HEAD\na: 1\n=======\nb: 1\n>>>>>>> other\n", CONFLICT),
     ],
 )

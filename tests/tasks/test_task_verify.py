@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from scripts.core.file_lock import exclusive
+from scripts.core.file_lock import file_lock
 from scripts.verify.files import check_files
 from scripts.verify.findings import LevelResult
 from tasks import verify
@@ -133,7 +133,7 @@ def test_another_run_is_at_work(
     (mirror.folder / "noarch" / "lib-1.0-0.conda").unlink()
     options = ["--manifest-path", str(mirror.root), "-q", "--level", "files"]
     lock_file = mirror.workspace.place.lock
-    with exclusive(lock_file, "a test"):
+    with file_lock(lock_file, "a test"):
         assert verify.main(options) == 2
     assert capsys.readouterr().err.startswith(
         "error: local-channel: another run is at work on it\n"
@@ -143,7 +143,7 @@ def test_another_run_is_at_work(
 
     def meanwhile(*arguments: Any, **named: Any) -> LevelResult:
         os.utime(lock_file, (0, 0))
-        with exclusive(lock_file, "a test"):
+        with file_lock(lock_file, "a test"):
             return check_files(*arguments, **named)
 
     monkeypatch.setattr("scripts.verify.stage.check_files", meanwhile)

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from scripts.core.errors import ExitCode, MirrorError
-from scripts.template.archive import parse_tables
 from scripts.template.builder_manifest import (
     CHANNELS,
     PACKAGES,
@@ -16,6 +15,7 @@ from scripts.template.builder_manifest import (
     Fields,
     render_manifest,
 )
+from scripts.template.make_pyz import parse_tables
 from tests.support.template import ROOT
 
 OURS = (ROOT / "pixi.toml").read_bytes()

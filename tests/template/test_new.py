@@ -15,7 +15,7 @@ import pytest
 from scripts.core.invocation import TEMPLATE
 from scripts.core.report import human_size
 from scripts.template import new
-from scripts.template.archive import archive
+from scripts.template.make_pyz import archive
 from tasks.new import main
 from tests.support.builders import contents, make_builder, run_task
 from tests.support.template import copy_template

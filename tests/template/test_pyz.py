@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from scripts.core.invocation import TEMPLATE, version
-from scripts.template.archive import archive
+from scripts.template.make_pyz import archive
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
 from tests.support.packages import TinyPackage
 from tests.support.pixi import path_without_clients
@@ -73,7 +73,7 @@ def test_the_same_files_give_the_same_bytes(tool: bytes, pyz: Path, tmp_path: Pa
         file.write("# more\n")
     assert archive(copy) != tool
     made = tmp_path / "made.pyz"
-    command = [sys.executable, "-m", "scripts.template.archive", str(made)]
+    command = [sys.executable, "-m", "scripts.template.make_pyz", str(made)]
     subprocess.run(command, cwd=ROOT, check=True)
     assert made.read_bytes() == tool
 
@@ -247,7 +247,7 @@ def test_run_starts_it_and_makes_the_environment_beside_it(tmp_path: Path) -> No
 def test_a_folder_that_is_no_template_is_refused(tmp_path: Path) -> None:
     assert archive(TEMPLATE)
     (tmp_path / "pixi.toml").write_text("[workspace]\n")
-    command = [sys.executable, "-m", "scripts.template.archive", str(tmp_path / "x")]
+    command = [sys.executable, "-m", "scripts.template.make_pyz", str(tmp_path / "x")]
     shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stderr.splitlines()[-1].endswith(

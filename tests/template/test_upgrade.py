@@ -21,7 +21,7 @@ from scripts.core import files
 from scripts.core.errors import MirrorError
 from scripts.core.invocation import version
 from scripts.template import upgrade as module
-from scripts.template.archive import archive, parse_tables, read_archive
+from scripts.template.make_pyz import archive, parse_tables, read_archive
 from scripts.template.upgrade import Values, edit, upgrade
 from scripts.workspace.settings import SettingOverrides
 from scripts.workspace.workspace import open_workspace

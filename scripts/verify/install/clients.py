@@ -27,11 +27,11 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 from urllib.parse import urlsplit
 
-from scripts.core import served
+from scripts.core import loopback_server
 from scripts.core.artifact import Artifact
 from scripts.core.channel_url import CUT_BY_CONDA, is_cut_by_conda
+from scripts.core.child_process import Done, describe_exit, is_crash, stderr_tail
 from scripts.core.errors import ExitCode, MirrorError, Problem
-from scripts.core.program import Done, describe_exit, is_crash, stderr_tail
 from scripts.core.rattler_child import RattlerRefusedError, call_rattler
 from scripts.core.report import Json
 from scripts.core.typed_values import toml_string
@@ -230,7 +230,7 @@ def _by_pixi(
         request = {
             "folder": str(workspace.place.folder),
             "config": str(copied / "config.toml"),
-            "text": render_config(mirrors_for(job), f"http://127.0.0.1:{served.PORT}"),
+            "text": render_config(mirrors_for(job), f"http://127.0.0.1:{loopback_server.PORT}"),
             "command": [
                 *(str(pixi), "install", "--frozen", "--environment", job.place.environment),
                 *(("--platform", platform) if platform is not None else ()),
@@ -238,7 +238,7 @@ def _by_pixi(
             ],
         }
         done = run_sandboxed(
-            [sys.executable, "-I", served.__file__],
+            [sys.executable, "-I", loopback_server.__file__],
             _environment(Client.PIXI, job, scratch),
             json.dumps(request).encode(),
         )

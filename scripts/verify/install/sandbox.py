@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from scripts.core.program import Done, run_program, timed_out
+from scripts.core.child_process import Done, run_program, timed_out
 from scripts.workspace.pixi import pixi_environment
 
 _UNSHARE: Final = "unshare"

@@ -17,10 +17,10 @@ from time import perf_counter
 from typing import Final
 
 from scripts.channel.archive import read_info_files
-from scripts.channel.prepare import free_bytes
+from scripts.channel.folders import free_bytes
+from scripts.core.child_process import ask_version
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem
-from scripts.core.program import ask_version
 from scripts.core.rattler_child import call_rattler
 from scripts.core.report import human_size
 from scripts.core.scratch import scratch_folder
@@ -44,7 +44,7 @@ _DISK_FULL: Final = re.compile(
     r"No space left on device|Disk quota exceeded|not enough space on the disk|NoSpaceLeft"
 )
 # What else a program says that the channel is not to blame for: ENFILE and EMFILE, EIO, ESTALE,
-# ENOMEM, or that the server on loopback could not answer (core/served.py).
+# ENOMEM, or that the server on loopback could not answer (core/loopback_server.py).
 _MACHINE_TROUBLE: Final = re.compile(
     r"Too many open files|Input/output error|Stale file handle|Cannot allocate memory"
     r"|HTTP status server error|error sending request for url \(http://127\.0\.0\.1"

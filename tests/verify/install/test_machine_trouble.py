@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from scripts.core.program import run_program
+from scripts.core.child_process import run_program
 from scripts.core.report import human_size
 from scripts.verify.install.sandbox import Sandbox
 from tests.support.conda_standin import standin
@@ -61,7 +61,7 @@ def test_a_client_that_does_not_start(
     name, _, how = case.partition(" ")
     text, said = BROKEN[how]
     program = _program(tmp_path, name, text, monkeypatch)
-    monkeypatch.setattr("scripts.core.program._VERSION_TIMEOUT", 0.5)
+    monkeypatch.setattr("scripts.core.child_process._VERSION_TIMEOUT", 0.5)
     message = f"this program does not start: `{name} --version` {said}"
     words = "  said     no module named conda\n" if how == "exits" else ""
     report = tmp_path / "report.md"

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts.core import served
+from scripts.core import loopback_server
 from scripts.verify.install.sandbox import Sandbox, run_sandboxed, sandbox, sandbox_environment
 
-SERVED = Path(served.__file__)
+SERVED = Path(loopback_server.__file__)
 CONNECT = "import socket, sys; socket.create_connection(('127.0.0.1', int(sys.argv[1])), 5)"
 READ = (
     "import sys, urllib.request as r; from pathlib import Path;"
@@ -143,4 +143,4 @@ def test_a_program_that_hangs_up_is_no_error_of_ours(tmp_path: Path) -> None:
 
 def test_the_program_s_exit_code_is_passed_on(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "import sys; sys.exit(7)"]
-    assert served.run_served(str(tmp_path), str(tmp_path / "config"), "", command) == 7
+    assert loopback_server.run_served(str(tmp_path), str(tmp_path / "config"), "", command) == 7

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from scripts.core.file_lock import exclusive
+from scripts.core.file_lock import file_lock
 from scripts.verify.findings import Level, LevelResult
 from scripts.verify.install.stage import InstallResult
 from scripts.verify.self_check.mutations import MUTATIONS, Candidates, Copy, Mutation, Scope
@@ -450,7 +450,7 @@ def test_nothing_to_break(world: World, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_another_run_is_at_work(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    with exclusive(world.mirror.workspace.place.lock, "a test"):
+    with file_lock(world.mirror.workspace.place.lock, "a test"):
         assert world.verify("--self-check") == 2
     assert capsys.readouterr().err.startswith(
         "error: local-channel: another run is at work on it\n"

@@ -1,6 +1,6 @@
 """Serve a folder on loopback for as long as one program runs.
 
-Run as `python -m scripts.core.served` with a JSON object on stdin: the `folder` to serve, the
+Run as `python -I FILE`, this file, with a JSON object on stdin: the `folder` to serve, the
 `command` to run, and a file to write before that, `config`, with the `text` in which `{port}`
 stands for the server's port. Ends as the command ends. It is a program of its own
 because in a network namespace loopback, too, is one of its own.

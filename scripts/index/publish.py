@@ -16,13 +16,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from scripts.channel.digest_cache import DigestCache
-from scripts.channel.prepare import clear_staging
+from scripts.channel.folders import clear_staging
 from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.files import (
+    fsync,
     link_or_copy,
-    make_durable,
     naming,
     read_regular,
     write_atomically,
@@ -31,7 +31,7 @@ from scripts.core.files import replace as replace_file
 from scripts.core.record import Record, record_to_json
 from scripts.core.subdir import NOARCH
 from scripts.index.compare import compare_records, normalise_specs
-from scripts.index.files import OLDEST_COMPLETE, Channel
+from scripts.index.file_classes import OLDEST_COMPLETE, Channel
 from scripts.index.indexer import Indexer, run_indexer
 from scripts.index.readback import read_subdir_index
 from scripts.index.records import BadRecordError, parse_record, read_index_record
@@ -295,7 +295,7 @@ def _publish(names: Sequence[str], staged: Path, channel: Path, *, is_durable: b
     for name in names:
         if is_durable and name.endswith(f"/{REPODATA}"):
             with naming(staged / name), (staged / name).open("rb+") as opened:
-                make_durable(opened.fileno())
+                fsync(opened.fileno())
     for name in names:
         (channel / name).parent.mkdir(parents=True, exist_ok=True)
         _replace(staged / name, channel / name)

@@ -1,8 +1,8 @@
 """The tool as one file, `pixi-mirror.pyz`: a zip of tasks and scripts that Python can run.
 
 The same files give the same bytes, whichever machine zips them: nothing is compressed (git does
-that), and no time is written. `python -m scripts.template.archive FILE` makes it, also for the tool
-of another version.
+that), and no time is written. `python -m scripts.template.make_pyz FILE` makes it, also for the
+tool of another version.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 from stat import S_ISLNK, S_ISREG
 from typing import Final
 
+from scripts.channel.grace import still_waiting, to_remove
 from scripts.channel.inventory import cannot_read, files_below
-from scripts.channel.removals import still_waiting, to_remove
 from scripts.channel.state import Removal
 from scripts.channel.users import ChannelUsers
 from scripts.core.artifact import Artifact

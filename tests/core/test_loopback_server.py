@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.core.served import served
+from scripts.core.loopback_server import served
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a limit on open files")

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from scripts.core.program import run_program
+from scripts.core.child_process import run_program
 
 
 @pytest.mark.skipif(os.name != "posix", reason="process groups are of POSIX")
