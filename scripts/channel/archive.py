@@ -20,7 +20,7 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import IO, Final, cast
 
-from scripts.core.errors import ExitCode, MirrorError, Problem
+from scripts.core.errors import MirrorError, finding_problem
 from scripts.core.files import CHUNK
 
 INDEX_JSON: Final = "info/index.json"
@@ -206,6 +206,4 @@ def read_info_files(
 
 def damaged_artifact(subject: str, message: str) -> MirrorError:
     """Make the error of exit code 1 for an artifact that is none."""
-    return MirrorError(
-        Problem(subject=subject, message=message, code=ExitCode.FINDINGS, help="pixi run fetch")
-    )
+    return MirrorError(finding_problem(subject, message, help="pixi run fetch"))

@@ -14,7 +14,7 @@ from typing import Final
 
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.console import Console
-from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
+from scripts.core.errors import MirrorError, usage_error, usage_problem
 from scripts.core.files import write_atomically
 from scripts.core.scratch import clear_scratch, open_scratch_file
 
@@ -79,11 +79,10 @@ def check_case(
     if may_write and _folds_case(folder):
         raise MirrorError(
             *(
-                Problem(
-                    subject=other,
-                    message=f"differs from {one} in case alone, and this disk keeps both as one",
-                    code=ExitCode.USAGE,
-                    details=(("channel folder", str(folder)),),
+                usage_problem(
+                    other,
+                    f"differs from {one} in case alone, and this disk keeps both as one",
+                    ("channel folder", str(folder)),
                     help="set channel-dir to a folder on a disk that tells case apart",
                 )
                 for one, other in pairs

@@ -26,7 +26,7 @@ from scripts.channel.state import (
     write_workspace,
 )
 from scripts.core.channel_paths import FLAT_CHANNEL, ChannelPaths, Layout
-from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
+from scripts.core.errors import MirrorError, Problem, usage_error, usage_problem
 from scripts.core.files import not_readable
 from scripts.lock.model import LockFile
 from scripts.lock.select import Selection, path_of, select
@@ -216,11 +216,11 @@ def _conflicts(
         help_line = f"pixi run prune --forget {shlex.quote(gone.name)}"
 
     def conflict(subject: str, message: str, ours: str, theirs: str) -> Problem:
-        return Problem(
-            subject=subject,
-            message=f"two workspaces that share this {message}",
-            code=ExitCode.USAGE,
-            details=((ours, f"of {one}"), (theirs, f"of {other}")),
+        return usage_problem(
+            subject,
+            f"two workspaces that share this {message}",
+            (ours, f"of {one}"),
+            (theirs, f"of {other}"),
             help=help_line,
         )
 

@@ -80,12 +80,19 @@ def usage_error(
 
 
 def usage_problem(
-    subject: str, message: str, *details: tuple[str, str], help: str | None = None
+    subject: object, message: str, *details: tuple[str, str], help: str | None = None
 ) -> Problem:
     """Make one of several problems of exit code 2."""
-    return Problem(
-        subject=subject, message=message, code=ExitCode.USAGE, details=details, help=help
-    )
+    code = ExitCode.USAGE
+    return Problem(subject=str(subject), message=message, code=code, details=details, help=help)
+
+
+def finding_problem(
+    subject: object, message: str, *details: tuple[str, str], help: str | None = None
+) -> Problem:
+    """Make the problem of an answer that is no: exit code 1."""
+    code = ExitCode.FINDINGS
+    return Problem(subject=str(subject), message=message, code=code, details=details, help=help)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:

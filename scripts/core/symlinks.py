@@ -14,7 +14,7 @@ from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import Final
 
 from scripts.core.channel_paths import WORKSPACES, ChannelPaths
-from scripts.core.errors import ExitCode, MirrorError, Problem
+from scripts.core.errors import MirrorError, Problem, usage_problem
 
 # Windows: a junction is a folder that leads to another one, and yet no symbolic link.
 _JUNCTION: Final = 0xA0000003
@@ -95,10 +95,4 @@ def _problem(subject: str, path: Path, kind: str) -> Problem:
         with contextlib.suppress(OSError):
             target = str(path.readlink())
         details = [("leads to", target)]
-    return Problem(
-        subject=subject,
-        message=_MESSAGES[kind],
-        code=ExitCode.USAGE,
-        details=tuple(details),
-        help="remove it, then run this again",
-    )
+    return usage_problem(subject, _MESSAGES[kind], *details, help="remove it, then run this again")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from scripts.core.console import Console, Verbosity
-from scripts.core.errors import ExitCode, MirrorError, Problem
+from scripts.core.errors import ExitCode, MirrorError, Problem, finding_problem
 from scripts.core.invocation import TEMPLATE
 from scripts.core.loopback_server import served
 from scripts.core.rattler_child import RattlerRefusedError, call_rattler
@@ -178,11 +178,8 @@ def install_and_run(root: Path, channel: Path, env: Mapping[str, str]) -> str:
             check=True,
         )
     except (RattlerRefusedError, OSError, subprocess.SubprocessError) as error:
-        problem = Problem(
-            subject=_PROGRAM,
-            message="cannot be installed from the channel alone and run",
-            code=ExitCode.FINDINGS,
-            details=(("reason", str(error)),),
+        problem = finding_problem(
+            _PROGRAM, "cannot be installed from the channel alone and run", ("reason", str(error))
         )
         raise MirrorError(problem) from None
     return done.stdout.strip()

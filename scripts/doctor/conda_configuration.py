@@ -15,10 +15,9 @@ from typing import Any, Final
 from scripts.core.channel_paths import Layout
 from scripts.core.channel_url import ANACONDA
 from scripts.core.child_process import describe_exit, program_error, run_program
-from scripts.core.errors import MirrorError, Problem
+from scripts.core.errors import MirrorError, Problem, finding_problem
 from scripts.core.redact import redact, without_secrets
 from scripts.core.subdir import NOARCH
-from scripts.doctor.diagnose import finding
 from scripts.doctor.mirror import Mirror, is_no_url, plain_url
 from scripts.doctor.pixi_configuration import Redirection, lines_by_order
 from scripts.lock.location import is_path
@@ -223,7 +222,7 @@ def _findings(
         if options:
             help_line = "the options above with every command, or their channels in ~/.condarc"
         asked = (redact(url) if is_no_url(url) else origin(url) for url in settings.asked())
-        yield finding(
+        yield finding_problem(
             ".condarc",
             message,
             *(("asked now", each) for each in dict.fromkeys(asked)),
@@ -233,7 +232,7 @@ def _findings(
             help=f"{help_line}; and take away what overrides it" if overridden_by else help_line,
         )
     if no_pip:
-        yield finding(
+        yield finding_problem(
             ".condarc",
             "conda adds pip to what every python needs, and the mirror has none",
             ("needed by", ", ".join(sorted(no_pip))),

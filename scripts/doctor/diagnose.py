@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Final
 from urllib.parse import urlsplit
 
-from scripts.core.errors import ExitCode, Problem
+from scripts.core.errors import Problem, finding_problem
 from scripts.core.record import Record
 from scripts.core.redact import redact
 from scripts.core.report import counted
@@ -173,13 +173,6 @@ def _pairs(locked: Record, record: Record) -> Iterator[tuple[str, str, str]]:
         yield "size", str(locked.size), str(record.size)
 
 
-def finding(subject: str, message: str, *details: tuple[str, str], help: str) -> Problem:
-    """Make the problem of an answer that is no."""
-    return Problem(
-        subject=subject, message=message, code=ExitCode.FINDINGS, details=details, help=help
-    )
-
-
 def content_findings(diagnoses: Sequence[Diagnosis], mirror: Mirror) -> Iterator[Problem]:
     """Yield what is missing or another, each once with all who need it; whole gaps first."""
     found: dict[tuple[bool, PurePosixPath, str], dict[str, Verdict]] = {}
@@ -238,7 +231,7 @@ def _finding(
             ]
     words = {"key": key, "name": package.name, "subdir": path.parent.name}
     help_line = help_line.format(**words)
-    return finding(subject, message.format(**words), *details, needed_by, help=help_line)
+    return finding_problem(subject, message.format(**words), *details, needed_by, help=help_line)
 
 
 def _near_misses(verdict: Verdict, named: Named) -> list[PurePosixPath]:

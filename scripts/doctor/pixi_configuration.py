@@ -9,11 +9,11 @@ from typing import Final
 
 from scripts.core.channel_paths import Layout
 from scripts.core.channel_url import ANACONDA
-from scripts.core.errors import MirrorError, Problem
+from scripts.core.errors import MirrorError, Problem, finding_problem
 from scripts.core.redact import redact
 from scripts.core.report import Json
 from scripts.core.typed_values import toml_string
-from scripts.doctor.diagnose import Availability, Diagnosis, Verdict, finding
+from scripts.doctor.diagnose import Availability, Diagnosis, Verdict
 from scripts.doctor.mirror import Mirror, plain_url
 from scripts.lock.model import LockedEnvironment
 from scripts.lock.select import every_channel
@@ -95,7 +95,7 @@ def compare_pixi_configuration(
         details += [("overridden by", each) for each in overridden_by]
         message = _LEADS_ELSEWHERE if config.mirrors else _LEADS_NOWHERE
         help_line = f"the lines above, in {file}{_TAKE_AWAY if overridden_by else ''}"
-        problems = (finding("[mirrors]", message, *details, needed_by, help=help_line),)
+        problems = (finding_problem("[mirrors]", message, *details, needed_by, help=help_line),)
     elif away:
         channels = _channels_to_paste(environments, places, mirror)
         data |= {"manifest": "\n".join(channels)}
@@ -104,7 +104,9 @@ def compare_pixi_configuration(
             *("", *channels, ""),
             "then `pixi lock` and `pixi install --frozen --offline`",
         )
-        problems = (finding(str(lock_path), _UPSTREAM, *details, needed_by, help=_LOCK_ANEW),)
+        problems = (
+            finding_problem(str(lock_path), _UPSTREAM, *details, needed_by, help=_LOCK_ANEW),
+        )
     elif by_lock:
         lines = ("pixi: the lock names this mirror itself, and nothing leads away from it",)
     elif by_mirrors:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from scripts.core.console import Console
-from scripts.core.errors import Problem
+from scripts.core.errors import Problem, finding_problem
 from scripts.core.redact import redact
 from scripts.core.report import Json, Report
 from scripts.doctor.conda_configuration import compare_conda_configuration
@@ -22,7 +22,6 @@ from scripts.doctor.diagnose import (
     Diagnosis,
     content_findings,
     diagnose,
-    finding,
     gap,
 )
 from scripts.doctor.mirror import Mirror, MirrorLocation, absolute, read_mirror, repodata_reader
@@ -120,7 +119,7 @@ def _is_configured(place: EnvironmentPlatform, asked: Sequence[Redirection]) -> 
 def _nothing_to_compare(lock_path: Path, diagnoses: Sequence[Diagnosis]) -> Iterator[Problem]:
     if not any(each.verdicts or each.rows.unmirrorable for each in diagnoses):
         names = dict.fromkeys(each.place.environment for each in diagnoses)
-        yield finding(
+        yield finding_problem(
             str(lock_path),
             "the lock names nothing to compare",
             ("environments", ", ".join(names) or "none"),
@@ -139,7 +138,7 @@ def _left_out(diagnoses: Sequence[Diagnosis]) -> Mapping[Unmirrorable, str]:
 
 def _incomplete(row: Unmirrorable, places: str) -> Problem:
     """Say what comes from no channel, and may not come from elsewhere."""
-    return finding(
+    return finding_problem(
         row.name,
         f"comes from no conda channel: {row.reason}",
         ("from", redact(row.location)),

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 from scripts.channel.inventory import ArtifactStatus, Found
 from scripts.core.artifact import Artifact
-from scripts.core.errors import ExitCode, Problem
+from scripts.core.errors import Problem, usage_problem
 from scripts.core.record import Digest
 from scripts.core.redact import redact
 from scripts.core.report import human_size
@@ -94,11 +94,10 @@ def unhashed_problems(artifacts: Iterable[Artifact], manifest: Manifest) -> tupl
         if each.location is not None
     }
     return tuple(
-        Problem(
-            subject=str(artifact.path),
-            message="the lock has neither sha256 nor md5 for it",
-            code=ExitCode.USAGE,
-            details=(("from", redact(artifact.urls[0])),),
+        usage_problem(
+            artifact.path,
+            "the lock has neither sha256 nor md5 for it",
+            ("from", redact(artifact.urls[0])),
             help=_digest_help(locations.get(artifact.name.lower()), manifest),
         )
         for artifact in artifacts
@@ -121,13 +120,10 @@ def space_problem(plan: Plan, free: int, folder: str) -> Problem | None:
     """Say that it cannot fit, where it cannot; `free` in bytes."""
     if plan.size == 0 or plan.size + _MARGIN <= free:
         return None
-    return Problem(
-        subject=folder,
-        message="not enough room on this disk",
-        code=ExitCode.USAGE,
-        details=(
-            ("needed", f"{human_size(plan.size)} and {human_size(_MARGIN)} to work with"),
-            ("free", human_size(free)),
-        ),
+    return usage_problem(
+        folder,
+        "not enough room on this disk",
+        ("needed", f"{human_size(plan.size)} and {human_size(_MARGIN)} to work with"),
+        ("free", human_size(free)),
         help="free some room, or set channel-dir to a folder on a larger disk",
     )

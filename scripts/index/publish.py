@@ -19,7 +19,7 @@ from scripts.channel.digest_cache import DigestCache
 from scripts.channel.folders import clear_staging
 from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import ChannelPaths
-from scripts.core.errors import ExitCode, MirrorError, Problem
+from scripts.core.errors import ExitCode, MirrorError, Problem, usage_problem
 from scripts.core.files import (
     fsync,
     link_or_copy,
@@ -251,12 +251,8 @@ def _validate_records(
             help_line = f"pixi update {record.name}, in the workspace that names it"
         source = "pixi.lock" if path in locked else "the index of before"
         problems += [
-            Problem(
-                subject=str(path),
-                message=message,
-                code=ExitCode.USAGE,
-                details=(("from", source), ("reason", reason.splitlines()[0])),
-                help=help_line,
+            usage_problem(
+                path, message, ("from", source), ("reason", reason.splitlines()[0]), help=help_line
             )
             for message, reason in _refused(record, reply)
         ]

@@ -18,7 +18,7 @@ from scripts.channel.state import Removal, write_channel, write_removals
 from scripts.channel.users import ChannelUsers, save_workspace
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.console import Console
-from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
+from scripts.core.errors import MirrorError, Problem, usage_error, usage_problem
 from scripts.core.files import naming
 from scripts.core.files import replace as replace_file
 from scripts.core.record import RECORD_FIELDS, Record
@@ -126,11 +126,10 @@ def _unfit_artifacts(channel: Channel, digests: DigestCache) -> Iterable[Problem
             expected, actual = digest.hex, known
         else:
             continue
-        yield Problem(
-            subject=str(artifact.path),
-            message=message,
-            code=ExitCode.USAGE,
-            details=(("expected", expected), ("actual", actual)) if expected and actual else (),
+        yield usage_problem(
+            artifact.path,
+            message,
+            *((("expected", expected), ("actual", actual)) if expected and actual else ()),
             help="pixi run fetch",
         )
 

@@ -24,7 +24,12 @@ from scripts.channel.state import (
 from scripts.channel.users import ChannelUsers, read_users, select_by_settings
 from scripts.core.channel_paths import Layout
 from scripts.core.console import Console
-from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
+from scripts.core.errors import (
+    MirrorError,
+    finding_problem,
+    usage_error,
+    usage_problem,
+)
 from scripts.core.report import Report, counted
 from scripts.core.symlinks import refuse_obstacles
 from scripts.fetch.download import link_or_copy_artifact
@@ -172,11 +177,10 @@ def _check(
             again = "run this again"
             if each.path in others:
                 again = "`pixi run mirror` in the workspace that names it"
-            problem = Problem(
-                subject=str(each.path),
-                message="damaged, so it cannot be arranged anew; nothing was changed",
-                code=ExitCode.FINDINGS,
-                details=(("actual", each.actual or "nothing is there"),),
+            problem = finding_problem(
+                each.path,
+                "damaged, so it cannot be arranged anew; nothing was changed",
+                ("actual", each.actual or "nothing is there"),
                 help=f"remove this file, then {again}",
             )
             problems.append(problem)
@@ -214,11 +218,9 @@ def _named(users: ChannelUsers) -> dict[PurePosixPath, NamedArtifact]:
 def _no_place(retained: Sequence[PurePosixPath]) -> MirrorError:
     return MirrorError(
         *(
-            Problem(
-                subject=str(path),
-                message="retained (indexed, in no lock), and nobody knows its place in the new"
-                " layout",
-                code=ExitCode.USAGE,
+            usage_problem(
+                path,
+                ("retained (indexed, in no lock), and nobody knows its place in the new layout"),
                 help="pixi run mirror --relayout --drop-retained",
             )
             for path in retained

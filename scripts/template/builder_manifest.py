@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from scripts.core.channel_url import channel_base_url
-from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
+from scripts.core.errors import MirrorError, Problem, usage_error, usage_problem
 from scripts.core.rattler_child import call_rattler
 from scripts.core.redact import redact, without_secrets
 from scripts.core.subdir import NOARCH, check_subdir
@@ -137,4 +137,4 @@ def _of_channel(channel: str) -> Iterator[Problem]:
 
 
 def _problem(subject: str, message: str, help_: str) -> Problem:
-    return Problem(subject=subject, message=message, code=ExitCode.USAGE, help=help_)
+    return usage_problem(subject, message, help=help_)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from scripts.core.child_process import run_program, stderr_tail
-from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
+from scripts.core.errors import MirrorError, finding_problem, usage_error
 from scripts.core.files import read_regular, write_atomically
 from scripts.core.invocation import TEMPLATE
 from scripts.core.report import Report
@@ -34,10 +34,9 @@ _CHANNELS: Final = (
     "tools",
     "channels",
 )  # the user's: conda-forge may be called otherwise
-_EDITED: Final = Problem(
-    subject=MANIFEST,
-    message=f"you have changed tables that are those of {PYZ}; nothing was written",
-    code=ExitCode.FINDINGS,
+_EDITED: Final = finding_problem(
+    MANIFEST,
+    f"you have changed tables that are those of {PYZ}; nothing was written",
     help="what is yours can be in a feature of its own; take it out of these tables, or say"
     " --replace, which takes the newer ones as they are",
 )

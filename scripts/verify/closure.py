@@ -13,7 +13,7 @@ from dataclasses import astuple, replace
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Final
 
-from scripts.core.errors import Problem
+from scripts.core.errors import Problem, finding_problem
 from scripts.core.file_name import parse_file_name
 from scripts.core.rattler_child import call_rattler
 from scripts.core.redact import printable, redact, without_secrets
@@ -29,7 +29,6 @@ from scripts.verify.findings import (
     Level,
     LevelResult,
     UsageIndex,
-    finding_problem,
     place_json,
     said_lines,
     used_by,

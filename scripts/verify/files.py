@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from stat import S_ISREG
 
 from scripts.core.artifact import Artifact, conda_artifact
-from scripts.core.errors import ExitCode, Problem, usage_error
+from scripts.core.errors import ExitCode, Problem, finding_problem, usage_error
 from scripts.core.files import hash_file
 from scripts.core.redact import redact
 from scripts.core.report import counted, human_size
@@ -28,7 +28,6 @@ from scripts.verify.findings import (
     Level,
     LevelResult,
     UsageIndex,
-    finding_problem,
     link_problem,
     used_by,
 )

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from scripts.core.channel_paths import folder_of_channel
-from scripts.core.errors import ExitCode, Problem
+from scripts.core.errors import Problem, finding_problem
 from scripts.core.redact import printable, redact
 from scripts.core.report import Json
 from scripts.core.subdir import NOARCH
@@ -156,12 +156,6 @@ def said_lines(text: str, shown: int) -> tuple[tuple[str, str], ...]:
     said = [("said", redact(printable(line))) for line in lines[:shown]]
     more = len(lines) - shown
     return (*said, *((("and", f"{more} lines more"),) if more > 0 else ()))
-
-
-def finding_problem(subject: object, message: str, *details: tuple[str, str], help: str) -> Problem:
-    """Make the problem of a finding."""
-    code = ExitCode.FINDINGS
-    return Problem(subject=str(subject), message=message, code=code, details=details, help=help)
 
 
 def incomplete(selection: Selection, allowed: AbstractSet[Kind]) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from scripts.core.channel_paths import FLAT_CHANNEL, Layout, folder_of_channel
-from scripts.core.errors import Problem
+from scripts.core.errors import Problem, finding_problem
 from scripts.core.file_name import parse_file_name
 from scripts.core.rattler_child import call_rattler, rank_versions
 from scripts.core.redact import redact
@@ -30,7 +30,6 @@ from scripts.verify.findings import (
     Finding,
     Level,
     LevelResult,
-    finding_problem,
     place_json,
     places_of,
     said_lines,

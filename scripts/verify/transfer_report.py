@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from scripts.channel.grace import now
-from scripts.core.errors import ExitCode, Problem, usage_error
+from scripts.core.errors import Problem, usage_error, usage_problem
 from scripts.core.files import hash_file, write_atomically
 from scripts.core.invocation import version
 from scripts.core.record import Digest
@@ -93,7 +93,7 @@ def write_reports(results: Results, workspace: Workspace, targets: Sequence[Path
             written.append(str(target))
         except OSError as error:
             message = f"cannot write this file: {error.strerror}"
-            problems.append(Problem(subject=str(target), message=message, code=ExitCode.USAGE))
+            problems.append(usage_problem(target, message))
     return dataclasses.replace(
         report,
         lines=(*report.lines, *(f"report: {name}" for name in written)),

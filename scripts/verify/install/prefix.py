@@ -14,7 +14,7 @@ from typing import Final
 
 from scripts.channel.archive import damaged_artifact, read_info_files
 from scripts.core.artifact import Artifact
-from scripts.core.errors import ExitCode, MirrorError, Problem
+from scripts.core.errors import MirrorError, Problem, finding_problem
 from scripts.core.files import hash_file
 from scripts.core.record import Record
 from scripts.core.redact import printable
@@ -45,7 +45,7 @@ def check_prefix(
     def look(artifact: Artifact) -> tuple[list[_Fault], tuple[Problem, ...]]:
         if not (prefix / "conda-meta" / f"{artifact.distribution}.json").is_file():
             message = f"was not installed with {title}"
-            problem = Problem(subject=str(artifact.path), message=message, code=ExitCode.FINDINGS)
+            problem = finding_problem(artifact.path, message)
             return [], (problem,)
         try:
             files = _installed_files(folder, artifact, folders)
@@ -127,12 +127,7 @@ def _problem(subject: str, faults: Sequence[_Fault], title: str) -> Problem:
     if len(faults) > _SHOWN:
         details.append(("and", f"{len(faults) - _SHOWN} more"))
     count = "a file of it" if len(faults) == 1 else f"{len(faults)} files of it"
-    return Problem(
-        subject=subject,
-        message=f"{count} did not arrive in {title}",
-        code=ExitCode.FINDINGS,
-        details=tuple(details),
-    )
+    return finding_problem(subject, f"{count} did not arrive in {title}", *details)
 
 
 def python_folders(python: Record | None, subdir: str) -> Mapping[str, str]:

@@ -20,7 +20,7 @@ from scripts.channel.archive import read_info_files
 from scripts.channel.folders import free_bytes
 from scripts.core.child_process import ask_version
 from scripts.core.console import Console
-from scripts.core.errors import ExitCode, MirrorError, Problem
+from scripts.core.errors import ExitCode, MirrorError, Problem, usage_problem
 from scripts.core.rattler_child import call_rattler
 from scripts.core.report import human_size
 from scripts.core.scratch import scratch_folder
@@ -241,10 +241,10 @@ def _no_room(job: InstallJob, folder: Path, temporary: Path, free: int) -> Probl
             needed += sum(size for _, _, size in package_files(info))
         except (OSError, ValueError, MirrorError):
             continue  # a damaged one: what it would need nobody can say
-    return Problem(
-        subject=str(temporary),
-        message=f"this disk has no room to install {job.place}",
-        code=ExitCode.USAGE,
-        details=(("needed", f"at least {human_size(needed)}"), ("free", human_size(free))),
+    return usage_problem(
+        temporary,
+        f"this disk has no room to install {job.place}",
+        ("needed", f"at least {human_size(needed)}"),
+        ("free", human_size(free)),
         help="TMPDIR=/a/folder/with/room pixi run verify",
     )

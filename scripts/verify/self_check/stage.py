@@ -22,7 +22,7 @@ from scripts.channel.inventory import files_below
 from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.console import Console, Verbosity
-from scripts.core.errors import ExitCode, Problem, usage_error
+from scripts.core.errors import ExitCode, Problem, finding_problem, usage_error
 from scripts.core.files import hash_file
 from scripts.core.report import Report
 from scripts.lock.select import Selection
@@ -147,13 +147,7 @@ def _try(
         help_ = "do not rely on this level; report this as a bug of pixi-mirror"
     said = [f"{each.subject}: {each.message}" for each in found[:_SHOWN]] or ["nothing"]
     return [
-        Problem(
-            subject=str(scope.named),
-            message=message,
-            code=ExitCode.FINDINGS,
-            details=tuple(("finds", each) for each in said),
-            help=help_,
-        )
+        finding_problem(scope.named, message, *tuple(("finds", each) for each in said), help=help_)
     ]
 
 
