@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=PurePosixPath,
         default=[],
         metavar="PATH",
-        help="drop this artifact alone, as when it is damaged (repeatable)",
+        help="drop this retained artifact alone, as when it is damaged (repeatable)",
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument(

@@ -127,7 +127,8 @@ class MirrorState:
     """Folders of workspaces of which nobody knows any more what they name: their lock is there."""
     removals: tuple[Removal, ...] = ()
     before_relayout: tuple[PurePosixPath, ...] | None = None
-    """What lay in channels of the other layout before a relayout began; None: none is under way."""
+    """What stays in channels of the other layout: all else there is a relayout's, and waits for its
+    removal. None: no relayout is under way."""
 
 
 def read_state(place: ChannelPaths) -> MirrorState:
@@ -135,13 +136,7 @@ def read_state(place: ChannelPaths) -> MirrorState:
     state = _read(place.state / _CHANNEL, _parse_channel) or MirrorState()
     removals = _read(place.state / _REMOVALS, _parse_removals) or ()
     workspaces, lost = _read_workspaces(place.state / WORKSPACES)
-    return replace(
-        state,
-        is_adopted=state.is_adopted and not lost,
-        workspaces=workspaces,
-        lost=lost,
-        removals=removals,
-    )
+    return replace(state, workspaces=workspaces, lost=lost, removals=removals)
 
 
 def write_channel(place: ChannelPaths, state: MirrorState) -> None:
@@ -201,7 +196,9 @@ def write_workspace(workspace: WorkspaceState, lock: bytes) -> None:
 def forget_workspace(workspace: WorkspaceState) -> None:
     """Drop a workspace: what it alone names may be pruned from now on."""
     with _writing(workspace.folder):
-        unlink(workspace.folder / _WORKSPACE)
+        # A lock alone would be that of a workspace of which the rest is lost.
+        unlink(workspace.lock, missing_ok=True)
+        unlink(workspace.folder / _WORKSPACE, missing_ok=True)
         remove_folder(workspace.folder)
 
 

@@ -104,13 +104,11 @@ def compare_pixi_configuration(
             *("", *channels, ""),
             "then `pixi lock` and `pixi install --frozen --offline`",
         )
-        problems = (
-            finding_problem(str(lock_path), _UPSTREAM, *details, needed_by, help=_LOCK_ANEW),
-        )
+        problems = (finding_problem(lock_path, _UPSTREAM, *details, needed_by, help=_LOCK_ANEW),)
     elif by_lock:
         lines = ("pixi: the lock names this mirror itself, and nothing leads away from it",)
     elif by_mirrors:
-        lines = (f"pixi: led to this mirror by {', '.join(config.files)}",)
+        lines = (f"pixi: led to this mirror by [mirrors]; read: {', '.join(config.files)}",)
     return Redirection(lines=lines, problems=problems, data=data, not_redirected=frozenset(places))
 
 

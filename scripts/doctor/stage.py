@@ -79,7 +79,9 @@ def doctor(
     redirections = {ConfiguredClient.PIXI: pixi, ConfiguredClient.CONDA: conda}
     asked = [each for client, each in redirections.items() if client in clients]
     configured = {each.place: _is_configured(each.place, asked) for each in diagnoses}
-    problems = [*_nothing_to_compare(path, diagnoses), *content_findings(diagnoses, mirror)]
+    problems = [*content_findings(diagnoses, mirror)]
+    if not any(each.verdicts or each.rows.unmirrorable for each in diagnoses):
+        problems.append(_nothing_to_compare(path, environments))
     allowed = []
     for row, places in _left_out(diagnoses).items():
         if row.kind in settings.allow_incomplete:
@@ -116,15 +118,13 @@ def _is_configured(place: EnvironmentPlatform, asked: Sequence[Redirection]) -> 
     return None if any(each.not_redirected is None for each in asked) else True
 
 
-def _nothing_to_compare(lock_path: Path, diagnoses: Sequence[Diagnosis]) -> Iterator[Problem]:
-    if not any(each.verdicts or each.rows.unmirrorable for each in diagnoses):
-        names = dict.fromkeys(each.place.environment for each in diagnoses)
-        yield finding_problem(
-            str(lock_path),
-            "the lock names nothing to compare",
-            ("environments", ", ".join(names) or "none"),
-            help="name the lock that is to be installed: --lock PATH; or fill this one: `pixi add`",
-        )
+def _nothing_to_compare(lock_path: Path, environments: Sequence[LockedEnvironment]) -> Problem:
+    return finding_problem(
+        lock_path,
+        "the lock names nothing to compare",
+        ("environments", ", ".join(each.name for each in environments) or "none"),
+        help="name the lock that is to be installed: --lock PATH; or fill this one: `pixi add`",
+    )
 
 
 def _left_out(diagnoses: Sequence[Diagnosis]) -> Mapping[Unmirrorable, str]:

@@ -57,10 +57,15 @@ def prune(
     refuse_links(place.folder, read_channels(place.folder, selection))
     files = classify_files(place.folder, selection, users, console)
     dropped = _dropped(files, users, drop)
-    if dropped and not users.state.is_adopted:
+    lost = users.state.lost
+    if dropped and (lost or not users.state.is_adopted):
+        reason = (
+            "the state of a workspace is lost" if lost else "its state is younger than its index"
+        )
         raise usage_error(
             workspace.settings.channel_dir,
-            "its state is younger than its index, so other workspaces may need what would go",
+            f"{reason}, so other workspaces may need what would go",
+            *(("lost", str(each)) for each in lost),
             ("not named here", counted(len(files.retained), "artifact")),
             help="pixi run mirror, in each workspace that shares it; then `pixi run prune --adopt`",
         )

@@ -193,10 +193,13 @@ def _end(workspace: Workspace, layout: Layout, old: AbstractSet[PurePosixPath]) 
     """Note the new layout, and let the old places and the old index wait for their removal."""
     place, state = workspace.place, read_state(workspace.place)
     there = files_of_layout(place.folder, layout.other) - {each.path for each in state.removals}
-    left = sorted(path for path in there if path in old or is_index_path(path))
-    waiting = to_remove(place.folder, left, now())
+    left = {path for path in there if path in old or is_index_path(path)}
+    # One write changes the layout: killed after it, all but these waits for its removal.
+    state = replace(state, layout=layout, before_relayout=tuple(sorted(there - left)))
+    write_channel(place, state)
+    waiting = to_remove(place.folder, sorted(left), now())
     write_removals(place, (*waiting, *state.removals))
-    write_channel(place, replace(state, layout=layout, before_relayout=None))
+    write_channel(place, replace(state, before_relayout=None))
     return _outcome(layout, waiting)
 
 

@@ -74,8 +74,8 @@ def upgrade(workspace: Workspace, new: bytes, *, replace: bool, dry_run: bool) -
         if old != new:
             write_atomically(path, new)
     summary = "this builder is up to date with the template"
-    if count := len(renewed) + len(changes):
-        summary = f"{count} {'would change' if dry_run else 'changed'}"
+    if changed := [*([PYZ] if renewed else []), *([MANIFEST] if changes else [])]:
+        summary = f"{' and '.join(changed)} {'would change' if dry_run else 'changed'}"
     return Report(
         lines=(*renewed, *changes, f"upgrade: {summary}"),
         data={"dry-run": dry_run, "file": bool(renewed), "tables": changes},

@@ -42,7 +42,7 @@ def test_what_is_there_and_led_to_installs(flat: Asker, upstream: Upstream) -> N
         0,
         (
             f"default  linux-64  artifacts ✓ (2)  configuration ✓\n{LOOKED}"
-            f"pixi: led to this mirror by ROOT/.pixi/config.toml\n{CONDA}"
+            f"pixi: led to this mirror by [mirrors]; read: ROOT/.pixi/config.toml\n{CONDA}"
         ),
         READING,
     )

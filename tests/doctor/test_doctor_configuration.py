@@ -36,7 +36,7 @@ def test_the_users_own_file_counts(
     monkeypatch.setenv("PIXI_HOME", str(tmp_path))
     code, out, _ = flat.ask()
     assert code == 0
-    assert f"pixi: led to this mirror by {tmp_path / 'config.toml'}\n" in out
+    assert f"pixi: led to this mirror by [mirrors]; read: {tmp_path / 'config.toml'}\n" in out
 
 
 def test_a_line_that_leads_elsewhere_is_replaced(flat: Asker) -> None:

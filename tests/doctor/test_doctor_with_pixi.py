@@ -95,7 +95,7 @@ def _paste_and_install(
     pixi.configure(_pasted(capsys.readouterr().out))
     assert doctor.main(options) == 0
     out = capsys.readouterr().out
-    assert f"pixi: led to this mirror by {pixi.home / 'config.toml'}\n" in out
+    assert f"pixi: led to this mirror by [mirrors]; read: {pixi.home / 'config.toml'}\n" in out
     done = pixi.run(consumer, "install", "--frozen")
     assert done.returncode == 0, done.stderr
     assert _installed(consumer) == {"one", "two"}

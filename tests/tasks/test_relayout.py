@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts.channel.state import MirrorState
+from scripts.core.channel_paths import ChannelPaths
 from scripts.keep import relayout
 from tasks import mirror, prune, verify
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
@@ -189,6 +191,39 @@ def test_a_killed_relayout_is_finished_by_the_next(
     assert run(mirror, one, "--relayout") == 0
     assert run(prune, one, "--now") == 0
     assert world.artifacts() == [f"{world.host}/ch/noarch/{name}-1.0-0.conda" for name in "ab"]
+
+
+@pytest.mark.parametrize("killed_at", ["to_remove", "write_removals"])
+def test_killed_once_its_layout_is_noted_it_is_finished(
+    world: World, killed_at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old layout is refused then, and what is retained is at its new place and stays."""
+    old, new = world.package("a"), world.package("a", version="2.0")
+    for row in (old, new):
+        assert run(mirror, world.workspace("one", [row], "by-channel")) == 0
+    one = world.workspace("one", [new], "flat")
+    write = relayout.write_channel
+
+    def note(place: ChannelPaths, state: MirrorState) -> None:
+        write(place, state)
+        if state.layout == "flat":
+            monkeypatch.setattr(relayout, killed_at, lambda *_: (_ for _ in ()).throw(SystemExit))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(relayout, "write_channel", note)
+        with pytest.raises(SystemExit):
+            run(mirror, one, "--relayout")
+    monkeypatch.undo()
+    monkeypatch.setenv("PATH", os.defpath)
+    everything = world.artifacts()
+    assert run(mirror, world.workspace("one", [new], "by-channel")) == 2
+    assert world.artifacts() == everything
+    assert run(mirror, world.workspace("one", [new], "flat")) == 0
+    assert run(verify, one, "--level", "files,index", "--strict") == 0
+    repodata = json.loads((world.root / "common" / "noarch" / "repodata.json").read_bytes())
+    assert sorted(repodata["packages.conda"]) == ["a-1.0-0.conda", "a-2.0-0.conda"]
+    assert run(prune, one, "--now") == 0
+    assert world.artifacts() == ["noarch/a-2.0-0.conda"]
 
 
 @pytest.mark.parametrize("killed_at", ["_link", "fetch", "index", "_end"])

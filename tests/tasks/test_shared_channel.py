@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from scripts.channel import users
+from scripts.channel import state, users
 from scripts.channel.state import read_state
 from scripts.core.report import human_size
 from scripts.keep.changes import known_before
@@ -352,6 +353,24 @@ def test_a_workspace_of_which_only_the_lock_is_left_is_protected(
     assert run("prune", world.one, "--adopt") == 0
     assert run("prune", world.one, "--now") == 0
     assert world.artifacts() == [each for each in before if not each.startswith("noarch/b-")]
+
+
+def test_forgetting_that_was_killed_can_be_said_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlink, calls = state.unlink, itertools.count()
+
+    def die(path: Path, *, missing_ok: bool = False) -> None:
+        if next(calls):
+            raise KeyboardInterrupt
+        unlink(path, missing_ok=missing_ok)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(state, "unlink", die)
+        assert run("prune", world.one, "--forget", "two") == 130
+    assert run("prune", world.one, "--forget", "two") == 0
+    assert run("prune", world.one, "--now") == 0
+    assert not any(each.startswith("noarch/b-") for each in world.artifacts())
 
 
 def test_a_renamed_workspace_is_the_same(world: World) -> None:

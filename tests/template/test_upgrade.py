@@ -116,7 +116,10 @@ def test_file_and_tables_are_replaced_and_nothing_else(case: Case) -> None:
     done = case.upgrade()
     new = archive(case.new)
     assert (done.code, done.err) == (0, "")
-    assert done.out == f"{_file_change(before[PYZ], new)}{CHANGES}upgrade: 7 changed\n"
+    assert (
+        done.out
+        == f"{_file_change(before[PYZ], new)}{CHANGES}upgrade: {PYZ} and pixi.toml changed\n"
+    )
     after = contents(case.mine)
     assert after.pop(PYZ) == new
     gone = '[feature.tasks.tasks.old]\ncmd = "python pixi-mirror.pyz old"\ndescription = "Old"\n\n'
@@ -142,7 +145,8 @@ def test_a_file_does_as_the_checkout_it_was_made_of(case: Case, tmp_path: Path) 
 def test_a_dry_run_says_the_same_and_changes_no_byte(case: Case) -> None:
     before = contents(case.mine)
     done = case.upgrade("--dry-run")
-    expected = f"{_file_change(before[PYZ], archive(case.new))}{CHANGES}upgrade: 7 would change\n"
+    would = f"upgrade: {PYZ} and pixi.toml would change\n"
+    expected = f"{_file_change(before[PYZ], archive(case.new))}{CHANGES}{would}"
     assert (done.code, done.out, contents(case.mine)) == (0, expected, before)
 
 
@@ -182,7 +186,7 @@ def test_what_was_edited_to_the_newer_is_no_edit(case: Case) -> None:
     gone = '[feature.tasks.tasks.old]\ncmd = "python pixi-mirror.pyz old"\ndescription = "Old"\n\n'
     case.edit(gone, "")
     done = case.upgrade()
-    assert done.out.splitlines()[1:] == ["upgrade: 1 changed"]
+    assert done.out.splitlines()[1:] == [f"upgrade: {PYZ} changed"]
     assert (case.mine / PYZ).read_bytes() == archive(case.new)
 
 
@@ -206,7 +210,7 @@ def test_ended_in_between_it_goes_on_where_it_stopped(
         with pytest.raises(KilledError):
             upgrade(workspace, new, replace=False, dry_run=False)
     assert (case.mine / PYZ).read_bytes() == archive(case.old)
-    assert case.upgrade().out.splitlines()[1:] == ["upgrade: 1 changed"]
+    assert case.upgrade().out.splitlines()[1:] == [f"upgrade: {PYZ} changed"]
     assert (case.mine / PYZ).read_bytes() == new
 
 
@@ -315,7 +319,7 @@ def test_a_builder_is_not_compared_with_itself(case: Case) -> None:
 def test_without_from_it_is_the_one_that_runs(case: Case) -> None:
     """As `pixi mirror upgrade` does, with a newer pixi-mirror installed."""
     done = run_task(case.new, "upgrade", "--manifest-path", str(case.mine))
-    assert (done.code, done.out.splitlines()[-1]) == (0, "upgrade: 7 changed")
+    assert (done.code, done.out.splitlines()[-1]) == (0, f"upgrade: {PYZ} and pixi.toml changed")
     assert (case.mine / PYZ).read_bytes() == archive(case.new)
 
 
