@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.channel.state import MirrorState
+from scripts.channel.state import MirrorState, write_channel
 from scripts.core.channel_paths import ChannelPaths
 from scripts.keep import relayout
 from tasks import mirror, prune, verify
@@ -202,10 +202,9 @@ def test_killed_once_its_layout_is_noted_it_is_finished(
     for row in (old, new):
         assert run(mirror, world.workspace("one", [row], "by-channel")) == 0
     one = world.workspace("one", [new], "flat")
-    write = relayout.write_channel
 
     def note(place: ChannelPaths, state: MirrorState) -> None:
-        write(place, state)
+        write_channel(place, state)
         if state.layout == "flat":
             monkeypatch.setattr(relayout, killed_at, lambda *_: (_ for _ in ()).throw(SystemExit))
 

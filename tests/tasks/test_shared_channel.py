@@ -16,6 +16,7 @@ import pytest
 
 from scripts.channel import state, users
 from scripts.channel.state import read_state
+from scripts.core.files import unlink
 from scripts.core.report import human_size
 from scripts.keep.changes import known_before
 from scripts.lock.read import read_lock
@@ -358,7 +359,7 @@ def test_a_workspace_of_which_only_the_lock_is_left_is_protected(
 def test_forgetting_that_was_killed_can_be_said_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unlink, calls = state.unlink, itertools.count()
+    calls = itertools.count()
 
     def die(path: Path, *, missing_ok: bool = False) -> None:
         if next(calls):
