@@ -29,7 +29,7 @@ _VERSION = ".".join(map(str, sys.version_info[:3]))
 _POLL = 0.1  # seconds until it is asked again whether another run has ended
 
 
-class Environment:
+class VirtualEnvironment:
     """One virtual environment, and the requirement and constraint files it is made from."""
 
     def __init__(self, name: str, *requirements: str, constraints: str | None = None) -> None:
@@ -58,12 +58,12 @@ class Environment:
         return made_from == self.made_from() and os.path.exists(self.python)
 
 
-TOOLS = Environment("tools", "requirements.txt")
-TEST = Environment("test", "requirements.txt", "requirements-test.txt")
-OLDEST = Environment("oldest", *TEST.files, constraints="requirements-oldest.txt")
+TOOLS = VirtualEnvironment("tools", "requirements.txt")
+TEST = VirtualEnvironment("test", "requirements.txt", "requirements-test.txt")
+OLDEST = VirtualEnvironment("oldest", *TEST.files, constraints="requirements-oldest.txt")
 
 
-def make_ready(environment: Environment) -> None:
+def make_ready(environment: VirtualEnvironment) -> None:
     """Make the environment unless it is there, whole and as asked for; others wait meanwhile."""
     if environment.is_ready():
         return
@@ -87,7 +87,7 @@ def make_ready(environment: Environment) -> None:
         os.close(lock)
 
 
-def _make(environment: Environment, lock: int, note: Callable[[str], None]) -> None:
+def _make(environment: VirtualEnvironment, lock: int, note: Callable[[str], None]) -> None:
     import shutil
 
     made_from = environment.made_from()

@@ -21,7 +21,16 @@ if sys.version_info < (3, 11):  # noqa: UP036  # whatever Python is there may be
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
-from scripts.environment import HOME, OLDEST, ROOT, TEST, TOOLS, Environment, make_ready, read_text
+from scripts.environment import (
+    HOME,
+    OLDEST,
+    ROOT,
+    TEST,
+    TOOLS,
+    VirtualEnvironment,
+    make_ready,
+    read_text,
+)
 
 TYPE_CHECKING = False  # as typing has it, which takes long to import
 if TYPE_CHECKING:
@@ -108,7 +117,7 @@ def exit_code(run: "Callable[[list[str]], int]") -> int:
         return report.exit_code
 
 
-def start(environment: Environment, task: str, options: list[str]) -> int:
+def start(environment: VirtualEnvironment, task: str, options: list[str]) -> int:
     """Become the task: its exit code and the signals sent to it are its own.
 
     `-P`: the folder the caller is in may have a `tasks` or `scripts` of its own. Of PYTHONPATH

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.core.command import path_of, run_task, task_parser
+from scripts.core.command import parse_path, run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.errors import usage_error
 from scripts.core.redact import redact
@@ -18,7 +18,9 @@ from scripts.template.new import new_builder
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the task with these arguments."""
     parser = task_parser("new", "make a builder repository of your own from this template")
-    parser.add_argument("folder", type=path_of, metavar="DIR", help="a new folder, or an empty one")
+    parser.add_argument(
+        "folder", type=parse_path, metavar="DIR", help="a new folder, or an empty one"
+    )
     parser.add_argument(
         "packages",
         nargs="*",

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from scripts.core.command import path_of, run_task, task_parser
+from scripts.core.command import parse_path, run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.file_lock import file_lock
 from scripts.core.report import Report
@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--from",
         dest="source",
-        type=path_of,
+        type=parse_path,
         metavar="PATH",
         help="its pixi-mirror.pyz, or a checkout (default: the one that runs this)",
     )

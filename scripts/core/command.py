@@ -40,7 +40,7 @@ def task_parser(name: str, description: str) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--manifest-path",
-        type=path_of,
+        type=parse_path,
         metavar="PATH",
         help="pixi.toml, pyproject.toml or their folder (default: the nearest upward)",
     )
@@ -75,7 +75,7 @@ def words_of(kind: type[_Word]) -> Callable[[str], list[_Word]]:
     return read
 
 
-def path_of(text: str) -> Path:
+def parse_path(text: str) -> Path:
     """Read an option that names a path: `--manifest-path "$UNSET"` is not the current folder."""
     if not text.strip() or "\0" in text:
         raise argparse.ArgumentTypeError("a path is needed")
