@@ -50,11 +50,14 @@ def refuse_obstacles(
 
 def refuse_odd_state(place: ChannelPaths) -> None:
     """Refuse (exit 2) working state that is not made of plain files and folders."""
-    _refuse(*((str(each), each, _PLAIN) for each in (place.root.parent, place.root)))
+    ours = (place.root, place.state, place.state / WORKSPACES, place.cache, place.parts)
+    _refuse(*((str(each), each, _A_FOLDER) for each in (place.root.parent, *ours)))
+    files = (place.lock, place.digests)
     inside: list[Path] = []
-    for each in (place.root, place.state, place.state / WORKSPACES, place.cache, place.parts):
+    for folder in ours:
         with contextlib.suppress(OSError):  # none yet; who needs it tells that it cannot be read
-            inside += sorted(each.iterdir())
+            inside += sorted(each for each in folder.iterdir() if each not in files)
+    _refuse(*((str(each), each, {"file"}) for each in files))
     _refuse(*((str(each), each, _PLAIN) for each in inside))
 
 

@@ -263,8 +263,9 @@ def shortened(text: str) -> str:
 
 
 def lower_first(text: str) -> str:
-    """Begin in lower case, as all our sentences do; HTTP, TLS and the like stay."""
-    return text[:1].lower() + text[1:] if text[1:2].islower() else text
+    """Begin in lower case, as all our sentences do; HTTP, Content-Length and the like stay."""
+    word = text.split(" ", 1)[0]
+    return text[:1].lower() + text[1:] if word[1:].islower() else text
 
 
 _FOR_PEOPLE: Final = re.compile(r"^text/(?:plain|xml)\b|^application/(?:[\w.+-]*\+)?(?:json|xml)\b")

@@ -116,6 +116,20 @@ def test_links_in_the_working_state(place: ChannelPaths, tmp_path: Path, name: s
     )
 
 
+@pytest.mark.parametrize("name", ["cache", "cache/parts", "state/workspaces", "."])
+def test_a_file_where_a_folder_of_the_working_state_must_be(tmp_path: Path, name: str) -> None:
+    place = channel_paths(tmp_path / "channel")
+    path = place.root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"")
+    assert odd(place) == f"{path}: a file is where a folder must be\n{AGAIN}"
+
+
+def test_a_folder_where_the_lock_file_must_be(place: ChannelPaths) -> None:
+    place.lock.mkdir()
+    assert odd(place) == f"{place.lock}: a folder is where a file must go\n{AGAIN}"
+
+
 def test_working_state_behind_a_link(tmp_path: Path) -> None:
     place = channel_paths(tmp_path / "channel")
     link(place.root.parent, tmp_path)

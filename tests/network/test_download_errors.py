@@ -84,6 +84,8 @@ def test_what_a_server_says_is_cut() -> None:
         ("Read timed out.", "read timed out."),
         ("HTTP 404 Not Found", "HTTP 404 Not Found"),
         ("sha256 differs", "sha256 differs"),
+        ("IncompleteRead(0 bytes read)", "IncompleteRead(0 bytes read)"),
+        ("Content-Length is odd", "Content-Length is odd"),
         ("", ""),
     ],
 )
