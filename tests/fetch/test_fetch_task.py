@@ -345,6 +345,29 @@ def test_a_folder_that_cannot_be_looked_into(
     assert world.fetch() == 0
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links are for few on Windows")
+@pytest.mark.parametrize(
+    ("is_link", "trouble"),
+    [(False, "'local-channel' is a file, not a folder"), (True, "there is no such folder: ")],
+)
+def test_something_else_in_the_channel_folders_place(
+    world: World, trouble: str, capsys: pytest.CaptureFixture[str], *, is_link: bool
+) -> None:
+    """To set `channel-dir` to what it is already would not mend it."""
+    if is_link:
+        world.channel.symlink_to(world.channel)
+    else:
+        world.channel.touch()
+    assert world.fetch() == 2
+    message, _, help_line = capsys.readouterr().err.partition("\n")
+    assert message.startswith(f"error: tool.pixi-mirror.channel-dir: {trouble}")
+    assert help_line == (
+        'help: move away what is there, or name another folder: channel-dir = "FOLDER"\n'
+    )
+    world.channel.unlink()
+    assert world.fetch() == 0
+
+
 def test_a_folder_in_an_artifacts_place(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     mine = world.channel / "noarch" / "p0-1.0-0.conda" / "mine"
     mine.parent.mkdir(parents=True)
