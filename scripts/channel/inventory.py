@@ -100,6 +100,7 @@ def check_artifacts(
     """Compare files with what is expected of them, hashing only those not known yet.
 
     A file without an expected digest is right when its size is; one that cannot be read is wrong.
+    Raises the error of exit code 2 for a folder that nobody may look into.
     """
     found: list[Found] = []
     to_hash: list[tuple[PurePosixPath, Digest, os.stat_result]] = []
@@ -110,6 +111,8 @@ def check_artifacts(
         except (FileNotFoundError, NotADirectoryError):
             found.append(Found(path=path, status=ArtifactStatus.MISSING))
             continue
+        except PermissionError as error:  # its folder's: what is there, nobody knows
+            raise cannot_read(error, folder / path) from None
         except OSError as error:
             found.append(_found(path, f"cannot be read: {error.strerror}"))
             continue

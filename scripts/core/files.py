@@ -164,10 +164,15 @@ def hash_file(path: Path, algorithm: str) -> str:
         return hashlib.file_digest(file, make).hexdigest()
 
 
+def hard_link(source: Path, target: Path) -> None:
+    """Make a hard link to the file at `source`: by itself Linux would link a symbolic link."""
+    os.link(source.resolve() if source.is_symlink() else source, target)
+
+
 def link_or_copy(source: Path, target: Path) -> None:
     """Give `target` the bytes of `source`: a hard link, or a copy where links are impossible."""
     try:
-        os.link(source, target)
+        hard_link(source, target)
     except FileExistsError:  # to write into it would write into all its other links
         raise
     except OSError:

@@ -59,11 +59,8 @@ def check_new_archives(
 
     The bytes are known to be those of pixi.lock, where it has a digest.
     """
-    artifacts = tuple(artifacts)
-    known = {each.path: _known(folder, each, digests) for each in artifacts}
-    results = [ArchiveCheck(artifact=each, identity=known[each.path]) for each in artifacts]
-    results = [each for each in results if each.identity is not None]
-    unknown = [each for each in artifacts if known[each.path] is None]
+    results: list[ArchiveCheck] = []
+    unknown = [each for each in artifacts if not _is_known(folder, each, digests)]
     if unknown:
         note(f"opening {counted(len(unknown), 'artifact')}")
         for each in open_archives(folder, unknown):
@@ -74,11 +71,13 @@ def check_new_archives(
     return tuple(sorted(wrong, key=lambda each: each.subject)), len(unknown)
 
 
-def _known(folder: Path, artifact: Artifact, digests: DigestCache) -> str | None:
+def _is_known(folder: Path, artifact: Artifact, digests: DigestCache) -> bool:
+    """Tell whether it is remembered as what it should be; else opening it tells."""
     try:
-        return digests.known(artifact.path, _OPENED, (folder / artifact.path).stat())
-    except OSError:  # opening it tells
-        return None
+        identity = digests.known(artifact.path, _OPENED, (folder / artifact.path).stat())
+    except OSError:
+        return False
+    return ArchiveCheck(artifact=artifact, identity=identity).is_right
 
 
 def open_archives(folder: Path, artifacts: Iterable[Artifact]) -> Iterator[ArchiveCheck]:

@@ -18,7 +18,7 @@ from scripts.channel.part import PartFile, move
 from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.errors import MirrorError
-from scripts.core.files import unlink
+from scripts.core.files import hard_link, unlink
 from scripts.core.record import Digest
 from scripts.network.auth import refuse_placeholder
 from scripts.network.content import (
@@ -284,7 +284,7 @@ def link_or_copy_artifact(
     unlink(part, missing_ok=True)
     with naming_who_has_it_open():
         try:
-            os.link(source, part)
+            hard_link(source, part)
         except OSError:
             with PartFile(part, digest.algorithm) as copy:
                 for chunk in read_chunks(source):

@@ -192,9 +192,7 @@ def _stage(folder: Path, subdir: Path, records: Mapping[PurePosixPath, Record]) 
     """
     subdir.mkdir(parents=True)
     for path in records:
-        artifact = folder / path
-        # the indexer lists files, and would pass over a link to one
-        link_or_copy(artifact.resolve() if artifact.is_symlink() else artifact, subdir / path.name)
+        link_or_copy(folder / path, subdir / path.name)
     rows = ((path.name, record) for path, record in records.items())
     with naming(subdir / REPODATA):
         (subdir / REPODATA).write_bytes(render_repodata(subdir.name, rows))

@@ -114,8 +114,13 @@ class HttpClient:
     def _follow(self, url: str, headers: Mapping[str, str]) -> requests.Response:
         """Send the request and go where redirects lead; credentials stay with their host."""
         route = self._router.route(url)
-        for _ in range(_MOST_REDIRECTS + 1):
-            response = self._send(route, headers)
+        for redirects in range(_MOST_REDIRECTS + 1):
+            try:
+                response = self._send(route, headers)
+            except DownloadError as error:
+                if redirects and error.kind is ErrorKind.BAD_URL:
+                    raise _redirected_to_no_url() from None
+                raise
             if not response.is_redirect:
                 return response
             response.close()
@@ -228,11 +233,15 @@ def _redirected(url: str, location: str) -> str:
         target = urljoin(url, location)
         _ = urlsplit(target).port
     except ValueError:
-        raise DownloadError(ErrorKind.REDIRECT, "redirected to what is no URL") from None
+        raise _redirected_to_no_url() from None
     if urlsplit(target).scheme not in {"http", "https"}:
         text = f"redirected away from http, to {redact(target)}"
         raise DownloadError(ErrorKind.REDIRECT, text)
     return target
+
+
+def _redirected_to_no_url() -> DownloadError:
+    return DownloadError(ErrorKind.REDIRECT, "redirected to what is no URL")
 
 
 def parse_retry_after(text: str | None) -> float | None:

@@ -26,6 +26,7 @@ from scripts.workspace.settings import TABLE, SettingOverrides, Settings, overri
 
 # In the order in which pixi looks for them in one folder.
 _NAMES: Final = ("pixi.toml", PYPROJECT, "mojoproject.toml")
+_ELSEWHERE: Final = 'move away what is there, or name another folder: channel-dir = "FOLDER"'
 _LARGEST: Final = 8 << 20  # bytes; real manifests have kilobytes
 
 
@@ -128,30 +129,36 @@ def _pixi_keys(path: Path) -> Collection[str]:
 def _channel_folder(root: Path, channel_dir: str) -> Path:
     """Return the channel folder, or refuse one in which tasks could meet other people's files."""
     subject, advice = f"{TABLE}.channel-dir", 'channel-dir = "local-channel"'
-    folder = _resolved(root / channel_dir, subject)
+    folder = _resolved(root / channel_dir, subject, _ELSEWHERE)
     refuse_non_utf8(folder, f"{advice} under [{TABLE}]")
-    try:
-        wrong = {  # a `~` would be a folder of that very name
-            "is no path: write it out": channel_dir.startswith("~") or "://" in channel_dir,
-            "is the workspace's own folder, or one around it": root.is_relative_to(folder),
-            f"is in {STATE_FOLDER}, where working state lives": STATE_FOLDER in folder.parts,
-            f"is a name that {STATE_FOLDER} has for something else": (
-                folder.name.casefold() == TOOL_FOLDER
-            ),
-            "is a file, not a folder": folder.exists() and not folder.is_dir(),
-        }
-    except OSError as error:  # a name that this file system cannot have
-        wrong = {f"cannot be a folder: {error.strerror}": True}
+    wrong = {  # a `~` would be a folder of that very name
+        "is no path: write it out": channel_dir.startswith("~") or "://" in channel_dir,
+        "is the workspace's own folder, or one around it": root.is_relative_to(folder),
+        f"is in {STATE_FOLDER}, where working state lives": STATE_FOLDER in folder.parts,
+        f"is a name that {STATE_FOLDER} has for something else": (
+            folder.name.casefold() == TOOL_FOLDER
+        ),
+    }
     for message, holds in wrong.items():
         if holds:
             raise usage_error(subject, f"{channel_dir!r} {message}", help=advice)
+    try:
+        is_other = folder.exists() and not folder.is_dir()
+    except OSError as error:  # a name that this file system cannot have
+        message = f"{channel_dir!r} cannot be a folder: {error.strerror}"
+        raise usage_error(subject, message, help=advice) from None
+    if is_other:
+        raise usage_error(subject, f"{channel_dir!r} is a file, not a folder", help=_ELSEWHERE)
     return folder
 
 
-def _resolved(path: Path, subject: str) -> Path:
+def _resolved(path: Path, subject: str, advice: str | None = None) -> Path:
     """Follow all links; a circle of them is the error of exit code 2."""
+    reason = "its links lead in a circle"
     try:
-        return path.resolve()
+        found = path.resolve()
+        if not found.is_symlink():  # a circle, since Python 3.13
+            return found
     except (OSError, RuntimeError) as error:  # RuntimeError: a circle, before Python 3.13
-        reason = getattr(error, "strerror", None) or "its links lead in a circle"
-        raise usage_error(subject, f"there is no such folder: {reason}") from None
+        reason = getattr(error, "strerror", None) or reason
+    raise usage_error(subject, f"there is no such folder: {reason}", help=advice)

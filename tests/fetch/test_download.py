@@ -216,8 +216,8 @@ LASTING: dict[str, tuple[Reply, ErrorKind, str, int]] = {
     ),
     "redirected to no host": (
         redirect("http://a..b/"),
-        ErrorKind.BAD_URL,
-        "failed to parse: 'a..b', label empty or too long",
+        ErrorKind.REDIRECT,
+        "redirected to what is no URL",
         1,
     ),
     "a number that is none": (

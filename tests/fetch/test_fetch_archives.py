@@ -190,8 +190,19 @@ def test_another_package_under_its_name(world: World) -> None:
         f"  bytes     just those that pixi.lock names: sha256 {written.sha256}\n"
         f"  from      {world.url}/{LIB}\n{HELP}"
     ) in err
-    assert world.run(fetch)[2] == err[err.index("error: ") :]  # remembered as what it is
+    again = world.run(fetch)[2]
+    assert again == err[err.index("fetch: opening") :]  # not blamed from memory
     assert world.run(verify, "--level", "archives")[0] == 1
+
+
+def test_a_wrong_line_of_the_journal_blames_nobody(world: World) -> None:
+    world.lock(TinyPackage(name="lib").write(world.upstream.folder / "chan"))
+    world.run(fetch)
+    journal = world.root / ".pixi-mirror" / "local-channel" / "cache" / "digests.jsonl"
+    journal.write_text(journal.read_text().replace("lib 1.0 0", "lab 1.0 0"))
+    there = "fetch: nothing to do, 1 artifact is there\n"
+    assert world.run(fetch) == (0, there, "fetch: opening 1 artifact\n")
+    assert world.run(fetch) == (0, there, ""), "and is right from then on"
 
 
 def test_without_a_digest_the_file_may_be_at_fault(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import signal
@@ -314,6 +315,57 @@ def test_nothing_is_written_through_a_link(
     assert world.files() == world.expected()
     assert not (world.channel / "noarch" / "p0-1.0-0.conda").is_symlink()
     assert victim.read_text(encoding="utf-8") == "victim"
+
+
+def test_a_folder_that_cannot_be_looked_into(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A stand-in for `chmod 0`, which forbids root nothing."""
+    assert world.fetch() == 0
+    requests, real, artifact = (
+        len(world.upstream.requests),
+        os.stat,
+        world.channel / "linux-64" / "p1-1.0-0.conda",
+    )
+
+    def stat(path: Any, *args: Any, **kwargs: Any) -> os.stat_result:
+        if Path(path).parent == artifact.parent:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, *args, **kwargs)
+
+    capsys.readouterr()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", stat)
+        assert world.fetch() == 2
+    assert capsys.readouterr().err == (
+        f"error: {artifact}: cannot be read: Permission denied\n"
+        "help: see to the disk and its permissions, then run this again\n"
+    )
+    assert len(world.upstream.requests) == requests
+    assert world.fetch() == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links are for few on Windows")
+@pytest.mark.parametrize(
+    ("is_link", "trouble"),
+    [(False, "'local-channel' is a file, not a folder"), (True, "there is no such folder: ")],
+)
+def test_something_else_in_the_channel_folders_place(
+    world: World, trouble: str, capsys: pytest.CaptureFixture[str], *, is_link: bool
+) -> None:
+    """To set `channel-dir` to what it is already would not mend it."""
+    if is_link:
+        world.channel.symlink_to(world.channel)
+    else:
+        world.channel.touch()
+    assert world.fetch() == 2
+    message, _, help_line = capsys.readouterr().err.partition("\n")
+    assert message.startswith(f"error: tool.pixi-mirror.channel-dir: {trouble}")
+    assert help_line == (
+        'help: move away what is there, or name another folder: channel-dir = "FOLDER"\n'
+    )
+    world.channel.unlink()
+    assert world.fetch() == 0
 
 
 def test_a_folder_in_an_artifacts_place(world: World, capsys: pytest.CaptureFixture[str]) -> None:

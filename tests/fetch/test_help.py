@@ -13,7 +13,7 @@ import pytest
 from scripts.core.errors import ExitCode
 from scripts.network.errors import ErrorKind
 from tests.fetch.conftest import Lone
-from tests.support.replies import Reply, login_page, status, wrong_bytes
+from tests.support.replies import Reply, login_page, redirect, status, wrong_bytes
 from tests.support.upstream import Upstream
 
 NAME = "one-1.0-0.conda"
@@ -164,6 +164,15 @@ def test_what_says_nothing_is_not_shown(lone: Lone, upstream: Upstream, reply: R
             2,
             "redirected away from http, to ftp://h.test/x",
             "name in `[mirrors]` a server that has the files themselves: `pixi config edit`",
+        ),
+        *(
+            (
+                redirect(to),
+                2,
+                "redirected to what is no URL",
+                "name in `[mirrors]` a server that has the files themselves: `pixi config edit`",
+            )
+            for to in ("http://[::1", "http://.a..b./x", "http://*/x", "http://a\0b/x")
         ),
         (
             login_page(),

@@ -123,6 +123,19 @@ def test_another_layout_is_refused_and_relayout_makes_it(
     assert len(world.upstream.requests) == requests
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links are for few on Windows")
+def test_an_artifact_that_is_a_relative_link(world: World) -> None:
+    """Its new place gets the bytes; a hard link to the link would lead nowhere from there."""
+    a = world.package("a")
+    assert run(mirror, world.workspace("one", [a], "flat")) == 0
+    artifact, store = world.root / "common/noarch/a-1.0-0.conda", world.root / "common/store"
+    artifact.rename(store)
+    artifact.symlink_to("../store")
+    one = world.workspace("one", [a], "by-channel")
+    assert run(mirror, one, "--relayout") == 0
+    assert store.samefile(world.root / "common" / world.host / "ch/noarch/a-1.0-0.conda")
+
+
 def test_what_is_retained_has_no_place_by_channel(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:

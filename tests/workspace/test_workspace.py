@@ -133,7 +133,7 @@ def test_the_channel_may_be_elsewhere_but_no_file(folder: Path) -> None:
     assert open_at(root, channel_dir=str(folder / "x")).place.folder == folder / "x"
     assert refusal(root, channel_dir="pixi.toml") == (
         "tool.pixi-mirror.channel-dir: 'pixi.toml' is a file, not a folder\n"
-        'help: channel-dir = "local-channel"'
+        'help: move away what is there, or name another folder: channel-dir = "FOLDER"'
     )
 
 
