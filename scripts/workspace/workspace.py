@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,7 +158,7 @@ def _resolved(path: Path, subject: str, advice: str | None = None) -> Path:
     reason = "its links lead in a circle"
     try:
         found = path.resolve()
-        if not found.is_symlink():  # a circle, since Python 3.13
+        if not os.path.islink(found):  # noqa: PTH114 -- its own may raise; a circle, from 3.13 on
             return found
     except (OSError, RuntimeError) as error:  # RuntimeError: a circle, before Python 3.13
         reason = getattr(error, "strerror", None) or reason
