@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from scripts.channel.inventory import cannot_read
-from scripts.channel.state import Removal, write_removals
+from scripts.channel.state import GOES_ON, Removal, write_removals
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.errors import usage_error
 from scripts.core.files import unlink
@@ -100,7 +100,7 @@ def remove(
         raise usage_error(
             str(error.filename),
             f"cannot be removed: {error.strerror}",
-            help="see to it, then run this again: it goes on where it stopped",
+            help=GOES_ON,
         ) from error
     write_removals(place, left)
     return tuple(removed)

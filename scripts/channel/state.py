@@ -29,6 +29,7 @@ _WORKSPACE: Final = "workspace.json"
 _LOCK: Final = "pixi.lock"
 _SCHEMA: Final = 1
 _LARGEST: Final = 256 << 20  # bytes; a row of an artifact has some 200
+GOES_ON: Final = "see to it, then run this again: it goes on where it stopped"
 _Value = TypeVar("_Value")
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.-]+")
 
@@ -341,5 +342,5 @@ def _writing(path: Path) -> Iterator[None]:
         raise usage_error(
             str(error.filename or path),
             f"cannot be written: {error.strerror}",
-            help="see to it, then run this again: it goes on where it stopped",
+            help=GOES_ON,
         ) from error

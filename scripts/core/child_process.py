@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Final
 
 from scripts.core.errors import ExitCode, MirrorError, Problem
+from scripts.core.invocation import TEMPLATE
 from scripts.core.redact import printable, redact
 
 Done = subprocess.CompletedProcess[bytes]
 
 CANNOT_START: Final = 126  # as a shell ends, and `unshare`
-_ROOT: Final = Path(__file__).resolve().parents[2]
 _VERSION: Final = "--version"
 _VERSION_TIMEOUT: Final = 30  # seconds for its version; a cold start takes a few at most
 _SHOWN: Final = 20  # last lines of a program that failed
@@ -75,7 +75,7 @@ def existing_folder() -> Path | None:
     try:
         Path.cwd()
     except OSError:
-        return _ROOT
+        return TEMPLATE
     return None
 
 

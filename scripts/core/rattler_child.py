@@ -12,13 +12,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from scripts.core.child_process import program_error, run_program, timed_out
+from scripts.core.invocation import TEMPLATE
 from scripts.core.report import Json
 
-_ROOT: Final = Path(__file__).resolve().parents[2]
 _LONGEST: Final = 2 * 3600.0  # seconds; it ends a download of its own accord after an hour
 
 
@@ -81,7 +80,7 @@ def worker_command(function: str) -> list[str]:
 
 def worker_environment(env: Mapping[str, str]) -> dict[str, str]:
     """Return a child's environment variables with those that the worker needs."""
-    return {**env, "PYTHONPATH": str(_ROOT), "PYTHONIOENCODING": "utf-8"}
+    return {**env, "PYTHONPATH": str(TEMPLATE), "PYTHONIOENCODING": "utf-8"}
 
 
 def parse_answer(output: str) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from scripts.core.record import Record
 from scripts.core.redact import redact
 from scripts.core.report import counted
 from scripts.core.subdir import NOARCH
-from scripts.doctor.mirror import Mirror, at_url_path, is_own_file, locked_packages
+from scripts.doctor.mirror import Mirror, at_url_path, is_own_file
 from scripts.lock.location import is_path, keeps_path, url_subdir
-from scripts.lock.model import LockedEnvironment, LockedPackage, PlatformPackages
+from scripts.lock.model import LockedEnvironment, LockedPackage, PlatformPackages, locked_packages
 from scripts.verify.findings import EnvironmentPlatform
 from scripts.workspace.settings import TABLE
 
@@ -117,7 +117,7 @@ def diagnose(environments: Sequence[LockedEnvironment], mirror: Mirror) -> tuple
             verdicts=tuple(
                 {
                     (verdict.path, verdict.package.url): verdict
-                    for package in (*rows.packages, *rows.build_packages)
+                    for package in rows.all_packages
                     for verdict in [verdicts[id(package)]]
                 }.values()
             ),

@@ -32,7 +32,7 @@ from scripts.index.repodata import (
     parse_zst,
 )
 from scripts.lock.location import is_path, is_sound_url, url_subdir
-from scripts.lock.model import LockedEnvironment, LockedPackage
+from scripts.lock.model import LockedEnvironment, LockedPackage, locked_packages
 from scripts.lock.select import path_of
 from scripts.network.content import SUPPORTED_ENCODINGS, NotEncodedError, decode, local_path
 from scripts.network.errors import DownloadError, web_page_error
@@ -215,14 +215,6 @@ def read_mirror(
         ("looked for", ", ".join(f"{each}/{REPODATA}" for each in looked_for)),
         help=_HELP,
     )
-
-
-def locked_packages(environments: Iterable[LockedEnvironment]) -> Iterator[LockedPackage]:
-    """Yield all that a consumer needs, build packages too, repeated where it is shared."""
-    for environment in environments:
-        for rows in environment.platforms:
-            yield from rows.packages
-            yield from rows.build_packages
 
 
 def _subdirs(mirror: Mirror, environments: Iterable[LockedEnvironment]) -> list[PurePosixPath]:

@@ -26,9 +26,9 @@ from scripts.doctor.diagnose import (
 )
 from scripts.doctor.mirror import Mirror, MirrorLocation, absolute, read_mirror, repodata_reader
 from scripts.doctor.pixi_configuration import Redirection, compare_pixi_configuration
-from scripts.lock.model import LockedEnvironment, Unmirrorable
+from scripts.lock.model import OLDEST_COMPLETE, LockedEnvironment, Unmirrorable
 from scripts.lock.read import NEWEST, read_lock
-from scripts.lock.select import choose_environments, undeclared_lines
+from scripts.lock.select import choose_environments, undeclared_lines, unmirrorable
 from scripts.network.configuration import read_pixi_config
 from scripts.network.router import Router
 from scripts.verify.findings import EnvironmentPlatform
@@ -43,7 +43,6 @@ _WORDS: Final = {
     Availability.NOT_MIRRORABLE: "not mirrorable",
 }
 _LESS: Final = {"md5": "by md5 alone", "size": "by size alone", None: "not at all"}
-_FIRST_WHOLE: Final = 6  # the first version of locks whose rows tell all that a record does
 
 
 class ConfiguredClient(StrEnum):
@@ -83,7 +82,8 @@ def doctor(
     if not any(each.verdicts or each.rows.unmirrorable for each in diagnoses):
         problems.append(_nothing_to_compare(path, environments))
     allowed = []
-    for row, places in _left_out(diagnoses).items():
+    for row, where in unmirrorable(environments).items():
+        places = ", ".join(dict.fromkeys(where))
         if row.kind in settings.allow_incomplete:
             name = f"{row.name} ({redact(row.location)})"
             allowed.append(f"allowed: {name}: {row.reason}; in {places}")
@@ -125,15 +125,6 @@ def _nothing_to_compare(lock_path: Path, environments: Sequence[LockedEnvironmen
         ("environments", ", ".join(each.name for each in environments) or "none"),
         help="name the lock that is to be installed: --lock PATH; or fill this one: `pixi add`",
     )
-
-
-def _left_out(diagnoses: Sequence[Diagnosis]) -> Mapping[Unmirrorable, str]:
-    """Return what comes from no channel, and the places that need it."""
-    found: dict[Unmirrorable, dict[str, None]] = {}
-    for diagnosis in diagnoses:
-        for row in diagnosis.rows.unmirrorable:
-            found.setdefault(row, {})[str(diagnosis.place)] = None
-    return {row: ", ".join(places) for row, places in found.items()}
 
 
 def _incomplete(row: Unmirrorable, places: str) -> Problem:
@@ -187,7 +178,7 @@ def _notes(
     if mirror.others:
         names = ", ".join(map(str, mirror.others))
         yield f"none of the lock's channels is there, only: {names}"
-    if lock_version < _FIRST_WHOLE:
+    if lock_version < OLDEST_COMPLETE:
         yield (
             f"the lock is of version {lock_version}, an old one ({NEWEST} is today's):"
             " what its rows leave out was not compared"

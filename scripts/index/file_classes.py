@@ -42,7 +42,6 @@ from scripts.index.repodata import (
 )
 from scripts.lock.select import Selection
 
-OLDEST_COMPLETE: Final = 6  # the first lock version whose rows leave nothing open
 INDEX_FILES: Final = (REPODATA, REPODATA_ZST, SHARD_INDEX)
 
 
@@ -168,7 +167,8 @@ def refuse_links(folder: Path, channels: Iterable[Channel]) -> None:
 def waiting_files(folder: Path, users: ChannelUsers) -> tuple[Removal, ...]:
     """Return what waits for its removal.
 
-    Where a relayout was killed and this is the old layout again, what it has made counts, too.
+    Where a relayout was killed, what is to go counts, too: what it has made, if this is the old
+    layout again; else what it has left at the old places.
     """
     state = users.state
     waiting = still_waiting(folder, state.removals, users.named())

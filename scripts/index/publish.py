@@ -31,7 +31,7 @@ from scripts.core.files import replace as replace_file
 from scripts.core.record import Record, record_to_json
 from scripts.core.subdir import NOARCH
 from scripts.index.compare import compare_records, normalise_specs
-from scripts.index.file_classes import OLDEST_COMPLETE, Channel
+from scripts.index.file_classes import Channel
 from scripts.index.indexer import Indexer, run_indexer
 from scripts.index.readback import read_subdir_index
 from scripts.index.records import BadRecordError, parse_record, read_index_record
@@ -45,6 +45,7 @@ from scripts.index.repodata import (
     render_repodata,
     rewrite_shard_index,
 )
+from scripts.lock.model import OLDEST_COMPLETE
 
 _FIRST_V4: Final = 4  # before, `noarch` may be the lock reader's guess
 _SINGLE: Final = (

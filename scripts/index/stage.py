@@ -25,7 +25,6 @@ from scripts.core.record import RECORD_FIELDS, Record
 from scripts.core.report import Json, Report, counted
 from scripts.fetch.archives import check_new_archives
 from scripts.index.file_classes import (
-    OLDEST_COMPLETE,
     Channel,
     ChannelFiles,
     IndexedArtifact,
@@ -38,6 +37,7 @@ from scripts.index.file_classes import (
 )
 from scripts.index.indexer import Indexer, find_indexer
 from scripts.index.repodata import REPODATA, damage
+from scripts.lock.model import OLDEST_COMPLETE
 from scripts.lock.select import Selection
 from scripts.workspace.workspace import Workspace
 

@@ -15,6 +15,7 @@ from scripts.channel.folders import prepare
 from scripts.channel.grace import now, to_remove
 from scripts.channel.inventory import ArtifactStatus, Expected, check_artifacts
 from scripts.channel.state import (
+    GOES_ON,
     NamedArtifact,
     Removal,
     read_state,
@@ -138,7 +139,7 @@ def _link(
             raise usage_error(
                 str(error.filename2 or error.filename or new),
                 f"cannot be written: {error.strerror}",
-                help="see to it, then run this again: it goes on where it stopped",
+                help=GOES_ON,
             ) from None
         digests.add(moved[each.path], digest.algorithm, digest.hex, status)
         linked += 1
@@ -223,7 +224,7 @@ def _no_place(retained: Sequence[PurePosixPath]) -> MirrorError:
         *(
             usage_problem(
                 path,
-                ("retained (indexed, in no lock), and nobody knows its place in the new layout"),
+                "retained (indexed, in no lock), and nobody knows its place in the new layout",
                 help="pixi run mirror --relayout --drop-retained",
             )
             for path in retained

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Any, Final
 
 from scripts.core.channel_url import channel_folder
 from scripts.core.record import Record
-from scripts.core.redact import printable, redact
+from scripts.core.redact import code_fence, printable, redact
 from scripts.lock.model import (
     LockedPackage,
     LockFile,
@@ -284,9 +283,7 @@ def _row(change: Change) -> str:
 def _code(text: str) -> str:
     """Write a text as code, fenced by more backticks than it holds (CommonMark 6.1)."""
     text = _plain(text)
-    longest = max((len(run) for run in re.findall("`+", text)), default=0)
-    fence = "`" * (longest + 1)
-    pad = " " if longest else ""
+    fence, pad = code_fence(text), " " if "`" in text else ""
     return f"{fence}{pad}{text}{pad}{fence}"
 
 

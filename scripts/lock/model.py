@@ -12,6 +12,7 @@ from scripts.core.file_name import FileName
 from scripts.core.record import Record
 from scripts.workspace.settings import Kind
 
+OLDEST_COMPLETE: Final = 6  # the first version whose rows leave nothing open
 _NAME: Final = re.compile(r"\s*([\w.-]*)")
 
 
@@ -155,6 +156,11 @@ class LockFile:
 
     def packages(self) -> Iterator[LockedPackage]:
         """Every conda artifact of every environment and platform, repeated where shared."""
-        for environment in self.environments:
-            for rows in environment.platforms:
-                yield from rows.all_packages
+        return locked_packages(self.environments)
+
+
+def locked_packages(environments: Iterable[LockedEnvironment]) -> Iterator[LockedPackage]:
+    """Yield every conda artifact of these, build packages too, repeated where it is shared."""
+    for environment in environments:
+        for rows in environment.platforms:
+            yield from rows.all_packages

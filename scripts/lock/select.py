@@ -259,7 +259,7 @@ def left_out_json(selection: Selection) -> dict[str, Any]:
                 "reason": row.reason,
                 "in": where,
             }
-            for row, where in unmirrorable(selection).items()
+            for row, where in unmirrorable(selection.environments).items()
         ],
     }
 
@@ -293,10 +293,10 @@ def left_out_lines(selection: Selection) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def unmirrorable(selection: Selection) -> dict[Unmirrorable, list[str]]:
+def unmirrorable(environments: Iterable[LockedEnvironment]) -> dict[Unmirrorable, list[str]]:
     """Return each row that is left out, with the `environment/platform`s that want it."""
     rows: dict[Unmirrorable, list[str]] = {}
-    for environment in selection.environments:
+    for environment in environments:
         for platform in environment.platforms:
             for row in platform.unmirrorable:
                 rows.setdefault(row, []).append(f"{environment.name}/{platform.platform.name}")

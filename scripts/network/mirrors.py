@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from scripts.core.errors import usage_error
 from scripts.core.redact import redact
 
-_PORTS: Final = {"http": 80, "https": 443}
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 Mirrors = tuple[tuple[str, tuple[str, ...]], ...]
 """Pairs of a URL prefix and its replacements in order, each ending in a slash."""
@@ -66,6 +66,6 @@ def origin(url: str) -> str:
         port = parts.port
     except ValueError:
         port = None
-    default = _PORTS.get(parts.scheme)
+    default = DEFAULT_PORTS.get(parts.scheme)
     host = parts.netloc.rpartition("@")[2].lower()
     return f"{parts.scheme}://{host.rpartition(':')[0] if port and port == default else host}"

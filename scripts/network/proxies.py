@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlsplit
 
 from scripts.core.errors import usage_error
 from scripts.network.configuration import PixiConfig
-
-_PORTS: Final = {"http": 80, "https": 443}
+from scripts.network.mirrors import DEFAULT_PORTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +36,7 @@ class Proxies:
         proxy = {"https": self.https, "http": self.http}.get(parts.scheme)
         if proxy is None or parts.hostname is None:
             return None
-        if self._is_bypassed(parts.hostname.rstrip("."), parts.port or _PORTS[parts.scheme]):
+        if self._is_bypassed(parts.hostname.rstrip("."), parts.port or DEFAULT_PORTS[parts.scheme]):
             return None
         proxy = proxy if "://" in proxy else f"http://{proxy}"
         try:

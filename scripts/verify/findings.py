@@ -131,7 +131,7 @@ class UsageIndex:
         layout = self._selection.layout
         found: dict[PurePosixPath, set[EnvironmentPlatform]] = {}
         for place, environment, rows in places_of(self._selection):
-            paths = {path_of(layout, each) for each in (*rows.packages, *rows.build_packages)}
+            paths = {path_of(layout, each) for each in rows.all_packages}
             channels = {folder_of_channel(layout, url) for url in environment.channels}
             # Clients read noarch of each channel for every platform (CEP 26).
             noarchs = {each / NOARCH for each in channels | {path.parent.parent for path in paths}}
@@ -161,7 +161,7 @@ def said_lines(text: str, shown: int) -> tuple[tuple[str, str], ...]:
 def incomplete(selection: Selection, allowed: AbstractSet[Kind]) -> Iterator[Finding]:
     """Make a finding of each row that no artifact stands for, unless its kind is allowed."""
     places = {str(place): place for place, _, _ in places_of(selection)}
-    for row, where in unmirrorable(selection).items():
+    for row, where in unmirrorable(selection.environments).items():
         if row.kind not in allowed:
             problem = finding_problem(
                 row.name,

@@ -168,7 +168,7 @@ def _sum(sizes: Iterable[int | None]) -> str:
 def _places(results: Results) -> Iterator[tuple[str, ...]]:
     levels = [level for level in Level if level in results.levels]
     for row, locked in place_rows(results):
-        size = _sum(each.record.size for each in (*locked.packages, *locked.build_packages))
+        size = _sum(each.record.size for each in locked.all_packages)
         state, count = incomplete_text(results, locked)
         allowed = ", as allowed" if state == NOT_DONE else ""
         complete = f"{state} {count}{allowed}".strip()

@@ -78,7 +78,7 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir(parents=True)
     (tmp_path / "scripts" / "__init__.py").touch()
     (folder / "__init__.py").touch()
-    monkeypatch.setattr(rattler_child, "_ROOT", tmp_path)
+    monkeypatch.setattr(rattler_child, "TEMPLATE", tmp_path)
     return folder / "rattler_worker.py"
 
 

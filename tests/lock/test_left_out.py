@@ -105,9 +105,9 @@ def test_excluded_environments_are_named() -> None:
     selection = real("prefix-dev__pixi-build-backends", settings)
     assert left_out_lines(selection)[0] == "left out: lint, test (environments not mirrored)"
     # What only they want is not the mirror's business.
-    inside = {place for where in unmirrorable(selection).values() for place in where}
+    inside = {place for where in unmirrorable(selection.environments).values() for place in where}
     assert {place.partition("/")[0] for place in inside} == {"default"}
-    everything = unmirrorable(real("prefix-dev__pixi-build-backends"))
+    everything = unmirrorable(real("prefix-dev__pixi-build-backends").environments)
     assert any(place.startswith("test/") for where in everything.values() for place in where)
 
 
@@ -137,7 +137,11 @@ def test_every_row_that_is_no_artifact_is_named(path: Path) -> None:
         for rows in environment.platforms
         for row in rows.unmirrorable
     }
-    named = {(row, place) for row, where in unmirrorable(selection).items() for place in where}
+    named = {
+        (row, place)
+        for row, where in unmirrorable(selection.environments).items()
+        for place in where
+    }
     assert named == wanted
     lines = left_out_lines(selection)
     for row, place in wanted:

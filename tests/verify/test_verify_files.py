@@ -189,7 +189,7 @@ def test_a_broken_py_rattler_hides_no_finding(
     assert f"the mirror still offers {LIB}, newer" in capsys.readouterr().out
     (tmp_path / "scripts").symlink_to(Path(rattler_child.__file__).parents[1])
     (tmp_path / "rattler.py").write_text('raise ImportError("no such thing")', encoding="utf-8")
-    monkeypatch.setattr(rattler_child, "_ROOT", tmp_path)
+    monkeypatch.setattr(rattler_child, "TEMPLATE", tmp_path)
     (world.folder / "noarch" / older.path.name).write_bytes(b"?")
     assert world.verify("--level", "files") == 4
     err = capsys.readouterr().err

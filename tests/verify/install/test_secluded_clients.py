@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from scripts.core import rattler_child
+from scripts.core.invocation import TEMPLATE
 from scripts.verify.findings import Client
 from scripts.verify.install import sandbox as sandboxes
 from scripts.verify.install.sandbox import run_sandboxed, sandbox, sandbox_environment
@@ -36,7 +37,7 @@ def _command(client: Client, channel: str, folder: Path) -> Sequence[str]:
     """Make what asks for a package of a channel, as the installers do, but not offline."""
     match client:
         case Client.RATTLER:
-            root = rattler_child._ROOT
+            root = TEMPLATE
             return [sys.executable, "-P", "-c", _CREATE, str(root), channel]
         case Client.PIXI:
             manifest = folder / "pixi.toml"
