@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -110,7 +111,10 @@ def main() -> None:
     if code < 0:
         os.kill(os.getpid(), -code)
     if code != 1:
-        _install(arguments, wanted.split())
+        try:
+            _install(arguments, wanted.split())
+        except Exception:  # as Python would end, but by os._exit
+            code, words = 1, traceback.format_exc()
     sys.stderr.write(words)
     sys.stderr.flush()
     os._exit(code)  # rattler may crash on the way out
