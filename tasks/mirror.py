@@ -22,7 +22,8 @@ from scripts.lock.model import LockFile
 from scripts.lock.read import read_lock
 from scripts.lock.satisfiability import NOT_CHECKED, check_satisfiability
 from scripts.lock.select import select
-from scripts.verify.stage import VerifyOptions, verify
+from scripts.verify.findings import Level
+from scripts.verify.stage import VerifyOptions, add_verify_options, verify, verify_options
 from scripts.workspace.pixi import is_run_by_pixi
 from scripts.workspace.settings import add_setting_options, overrides_from
 from scripts.workspace.workspace import Workspace, open_workspace
@@ -42,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--drop-retained", action="store_true", help="with --relayout: leave out what has no place"
     )
+    add_verify_options(parser)
     return run_task("mirror", parser, partial(run, parser), argv)
 
 
@@ -55,12 +57,12 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
         _look_at_committed_lock(workspace, lock, console)
     with file_lock(workspace.place.lock, workspace.settings.channel_dir):
         if not options.relayout:
-            return chain(workspace, lock, console)
+            return chain(workspace, lock, verify_options(options), console)
         arranged = relayout(workspace, lock, console, drop_retained=options.drop_retained)
         if arranged.problems:
             return arranged
         console.report(arranged)
-        report = chain(workspace, lock, console)
+        report = chain(workspace, lock, verify_options(options), console)
     return dataclasses.replace(report, data={**arranged.data, **report.data})
 
 
@@ -73,18 +75,22 @@ def _look_at_committed_lock(workspace: Workspace, lock: LockFile, console: Conso
         console.note(f"mirror: not checked: {each}")
 
 
-def chain(workspace: Workspace, lock: LockFile, console: Console) -> Report:
+def chain(workspace: Workspace, lock: LockFile, options: VerifyOptions, console: Console) -> Report:
     """Run the stages on the workspace's lock; the first one with a problem is the last.
+
+    What `options` want verified and earlier runs have proven is not proven again.
 
     Each stage's lines are printed as it ends, what several say but once; the report returned
     has the data of all. The caller holds the channel's lock file.
     """
     selection = select(lock, workspace.settings)
     users = read_users(workspace, lock)
+    again = partial(read_users, workspace, lock)  # the index has moved on what waits
+    options = dataclasses.replace(options, remembers=True)
     stages: tuple[tuple[str, Callable[[], Report]], ...] = (
         ("fetch", lambda: fetch(workspace, selection, console)),
         ("index", lambda: index(workspace, selection, console, users=users)),
-        ("verify", lambda: verify(workspace, selection, VerifyOptions(), console, users=users)),
+        ("verify", lambda: verify(workspace, selection, options, console, users=again())),
     )
     data, said = dict[str, Json](), set[str]()
     for name, stage in stages:
@@ -95,8 +101,16 @@ def chain(workspace: Workspace, lock: LockFile, console: Console) -> Report:
         said.update(report.lines)
         if report.problems:
             return dataclasses.replace(report, lines=(), data=data)
-    closing = f"mirror: {workspace.settings.channel_dir} holds what pixi.lock names, verified"
-    return Report(lines=(closing,), data=data)
+    closing = f"mirror: {workspace.settings.channel_dir} holds what pixi.lock names"
+    return Report(lines=(f"{closing}{_how_far(options)}",), data=data)
+
+
+def _how_far(options: VerifyOptions) -> str:
+    """Say that it is verified, or what of it is not proven."""
+    left = [level.value for level in Level if level not in options.levels]
+    if Level.INSTALL in options.levels and options.clients is not None:
+        left.append(f"{Level.INSTALL} by others than {', '.join(options.clients)}")
+    return f"; not proven: {', '.join(left)}" if left else ", verified"
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from scripts.core.report import Report
 from scripts.keep.changes import STDOUT, add_markdown_option, changes_report, known_before
 from scripts.lock.read import read_lock
 from scripts.lock.update import plan_update, renew_lock, try_update
+from scripts.verify.stage import add_verify_options, verify_options
 from scripts.workspace.pixi import need_pixi
 from scripts.workspace.settings import add_setting_options, overrides_from
 from scripts.workspace.workspace import open_workspace
@@ -37,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             help=f"update this {word} alone (repeatable), as `pixi update` does",
         )
     add_setting_options(parser, "mirror", short=False)
+    add_verify_options(parser)
     add_markdown_option(parser)
     parser.add_argument(
         "--dry-run", action="store_true", help="say what would change; change no byte"
@@ -70,7 +72,8 @@ def run(options: argparse.Namespace, console: Console) -> Report:
         console.note(f"update-mirror: running `pixi {' '.join(plan.arguments)}`")
         after = renew_lock(pixi, workspace, plan.arguments)
         changes = changes_report(before, after, workspace, options.markdown)
-        mirrored = mirror.chain(workspace, after, _for_stages(console, options.markdown))
+        for_stages = _for_stages(console, options.markdown)
+        mirrored = mirror.chain(workspace, after, verify_options(options), for_stages)
     return Report(
         lines=(*mirrored.lines, *changes.lines) if options.markdown != STDOUT else changes.lines,
         data={**changes.data, **mirrored.data},

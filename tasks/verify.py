@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from scripts.channel.users import read_users
-from scripts.core.command import run_task, task_parser, words_of
+from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.errors import usage_error
 from scripts.core.file_lock import file_lock, last_run
 from scripts.core.report import Report
 from scripts.lock.read import read_lock
 from scripts.lock.select import select
-from scripts.verify.findings import Client, Level
-from scripts.verify.stage import REPORT_FORMS, VerifyOptions, verify
+from scripts.verify.stage import REPORT_FORMS, add_verify_options, verify, verify_options
 from scripts.workspace.settings import add_setting_options, overrides_from
 from scripts.workspace.workspace import open_workspace
 
@@ -26,20 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the task with these arguments."""
     parser = task_parser("verify", "prove that the channel holds what pixi.lock names; only look")
     add_setting_options(parser, "verify")
-    parser.add_argument(
-        "--level",
-        type=words_of(Level),
-        action="extend",
-        metavar="LEVEL",
-        help=f"look at these alone: {', '.join(Level)} (default: all; commas between, or repeat)",
-    )
-    parser.add_argument(
-        "--client",
-        type=words_of(Client),
-        action="extend",
-        metavar="CLIENT",
-        help=f"install with these: {', '.join(Client)} (default: rattler, and those on PATH)",
-    )
+    add_verify_options(parser)
     parser.add_argument(
         "--self-check",
         action="store_true",
@@ -74,9 +61,8 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
 
         with file_lock(workspace.place.lock, workspace.settings.channel_dir):
             return self_check(workspace, selection, console)
-    wanted = VerifyOptions(
-        levels=frozenset(options.level or Level),
-        clients=None if options.client is None else tuple(dict.fromkeys(options.client)),
+    wanted = dataclasses.replace(
+        verify_options(options),
         reports=tuple(dict.fromkeys(options.report or ())),
         strict=options.strict,
     )

@@ -50,6 +50,11 @@ class ChannelPaths:
         return self.cache / "digests.jsonl"
 
     @property
+    def proofs(self) -> Path:
+        """What earlier runs have proven."""
+        return self.cache / "proofs.json"
+
+    @property
     def staging(self) -> Path:
         """Folder in which an index is built before it becomes visible."""
         return self.cache / "staging"

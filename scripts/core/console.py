@@ -23,6 +23,7 @@ SCHEMA: Final = 1
 
 # So many problems of one kind are still told one by one.
 _FEW: Final = 3
+_MARKS: Final = {"✓": "32", "✗": "31"}
 _PLURAL: Final = {"is": "are", "has": "have"}
 
 
@@ -52,7 +53,8 @@ class Console:
     def result(self, line: str) -> None:
         """Print one line of the result: stdout, or nothing where `--json` prints it instead."""
         if not self.json_wanted and self.verbosity > Verbosity.QUIET:
-            _print(_shown(line), sys.stdout)
+            marked = re.sub("[✓✗]", lambda m: _paint(m[0], _MARKS[m[0]], sys.stdout), _shown(line))
+            _print(marked, sys.stdout)
 
     def note(self, line: str) -> None:
         """Print what is under way, on stderr; `-q` hides it."""
@@ -197,8 +199,8 @@ def _print(text: str, stream: TextIO) -> None:
             raise usage_error("stdout", f"cannot be written: {error.strerror}") from None
 
 
-def _paint(text: str, colour: str) -> str:
+def _paint(text: str, colour: str, stream: TextIO | None = None) -> str:
     """Colour a word on a terminal, unless NO_COLOR asks for none (no-color.org)."""
-    if os.environ.get("NO_COLOR") or not sys.stderr.isatty():
+    if os.environ.get("NO_COLOR") or not (stream or sys.stderr).isatty():
         return text
     return f"\033[{colour}m{text}\033[0m"

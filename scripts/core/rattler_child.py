@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +20,15 @@ from scripts.core.invocation import TEMPLATE
 from scripts.core.report import Json
 
 _LONGEST: Final = 2 * 3600.0  # seconds; it ends a download of its own accord after an hour
+# What py-rattler of such a Python was compiled for.
+_SUBDIRS: Final[dict[tuple[str, str] | None, str]] = {
+    ("linux", "x86_64"): "linux-64",
+    ("linux", "aarch64"): "linux-aarch64",
+    ("darwin", "x86_64"): "osx-64",
+    ("darwin", "arm64"): "osx-arm64",
+    ("win32", "AMD64"): "win-64",
+}
+_LARGEST_OF_32_BITS: Final = 2**32
 
 
 class RattlerRefusedError(Exception):
@@ -61,6 +71,12 @@ def call_rattler(
         result: Json = answer["result"]
         return result
     raise program_error(subject, f"ended with status {done.returncode} and no result", done.stderr)
+
+
+def this_subdir() -> str:
+    """Return the subdir of this machine, as py-rattler sees it; of the usual ones at once."""
+    machine = (sys.platform, platform.machine()) if sys.maxsize > _LARGEST_OF_32_BITS else None
+    return _SUBDIRS.get(machine) or str(call_rattler("current_platform", {}))
 
 
 def rank_versions(versions: Iterable[str]) -> Mapping[str, int]:

@@ -8,7 +8,7 @@ that is not met is told.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import astuple, replace
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Final
@@ -34,6 +34,7 @@ from scripts.verify.findings import (
     used_by,
 )
 from scripts.verify.plan import PackageSet, Root, plan_builds, plan_sets
+from scripts.verify.proofs import NO_PROOFS, Proofs
 from scripts.workspace.virtual_packages import (
     is_declarable,
     least_package,
@@ -43,6 +44,8 @@ from scripts.workspace.workspace import Workspace
 
 _SHOWN: Final = 5  # artifacts of each kind that one finding shows
 _LISTED: Final = 20  # unproven requirements that one line shows, lines of rattler's in a finding
+# What `--json` says of a place where nothing is wrong or open.
+_CLOSED: Final[Mapping[str, Json]] = {"closed": True, "not-proven": [], "skip-reason": None}
 
 # What there is in the whole mirror, by its path or as a lock writes it, and who has it.
 _Holders = Mapping[str, tuple[LockedPackage | None, set[EnvironmentPlatform]]]
@@ -50,15 +53,28 @@ _Holders = Mapping[str, tuple[LockedPackage | None, set[EnvironmentPlatform]]]
 _Needers = Mapping[str | None, Sequence[tuple[str | None, str]]]
 
 
-def check_closure(workspace: Workspace, selection: Selection, uses: UsageIndex) -> LevelResult:
+def check_closure(
+    workspace: Workspace, selection: Selection, uses: UsageIndex, proofs: Proofs = NO_PROOFS
+) -> LevelResult:
     """Look at every environment on every platform, all in one child process.
 
     Raises the error of exit code 4 where rattler ends without an answer.
     """
-    sets: list[PackageSet] = []
-    for each in plan_sets(selection, workspace.manifest, workspace.root):
-        sets += (each, *plan_builds(selection, each))
-    return prove_sets(sets, uses, workspace.place.folder, workspace.root)
+    sets = {
+        each.place: (each, *plan_builds(selection, each))
+        for each in plan_sets(selection, workspace.manifest, workspace.root)
+    }
+    folder, keys = workspace.place.folder, dict[EnvironmentPlatform, str]()
+    for place, some in sets.items():
+        files = {PurePosixPath(path).parent / REPODATA for each in some for path in each.packages}
+        read = proofs.digests(folder, files)
+        keys[place] = proofs.key(Level.CLOSURE, read, *map(_question, some))
+
+    def check(places: Collection[EnvironmentPlatform]) -> LevelResult:
+        wanted = [each for place in places for each in sets[place]]
+        return prove_sets(wanted, uses, folder, workspace.root)
+
+    return proofs.prove_places(keys, _CLOSED, check)
 
 
 def prove_sets(

@@ -1,7 +1,7 @@
 """The levels `files` and `archives`: every byte of every locked artifact, read and compared.
 
-No known digest is believed here, and none is written down: what was right at its download may
-have changed on the disk since.
+No digest that `fetch` knows is believed here: what was right at its download may have changed on
+the disk since. What these levels have proven is, where the caller remembers it.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from scripts.verify.findings import (
     link_problem,
     used_by,
 )
+from scripts.verify.proofs import NO_PROOFS, Proofs, oldest_by_place
 
 # One more than can hash at a time: it opens the next file meanwhile.
 _THREADS = (os.cpu_count() or 1) + 1
@@ -42,6 +43,7 @@ def check_files(
     uses: UsageIndex,
     *,
     allow_unhashed: bool,
+    proofs: Proofs = NO_PROOFS,
     retained: Sequence[IndexedArtifact] = (),
     others: Sequence[IndexedArtifact] = (),
 ) -> LevelResult:
@@ -55,8 +57,10 @@ def check_files(
     wanted = [*artifacts, *(conda_artifact(x.path, x.record, None, ()) for x in kept)]
     # The largest first, so that no thread is left with one of them at the end.
     wanted.sort(key=lambda each: each.size or 0, reverse=True)
+    keys = proofs.artifact_keys(Level.FILES, folder, wanted)
+    proven = proofs.find(keys)
     with ThreadPoolExecutor(max_workers=_THREADS) as pool:
-        read = list(pool.map(partial(_read, folder), wanted))
+        read = list(pool.map(partial(_read, folder, proven), wanted))
     size = sum(size for size, _ in read if size is not None)
     problems: list[tuple[Problem, frozenset[EnvironmentPlatform]]] = []
     unhashed, dropped = 0, {each.path for each in retained}
@@ -72,21 +76,28 @@ def check_files(
         if problem is not None:
             places = uses.places(each.path) if each.urls else frozenset[EnvironmentPlatform]()
             problems.append((_blamed(each, problem, places, dropped), places))
+        elif each.path not in proven:
+            proofs.add(keys.get(each.path))
     count = sum(found is not None for found, _ in read)
     line = f"read: {counted(count, 'artifact')}, {human_size(size)}"
+    if proven:
+        line += f", {len(proven)} of them in earlier runs"
     without = f"the lock has neither sha256 nor md5 of {counted(unhashed, 'artifact')}"
     return dataclasses.replace(
         _result(Level.FILES, problems),
+        proven=oldest_by_place(proven, uses),
         lines=(f"{line}; {unhashed} of them without a hash" if unhashed else line,),
         caveats=(f"files: {without}",) if unhashed else (),
         data={"artifacts": count, "bytes": size, "unhashed": unhashed},
     )
 
 
-def _read(folder: Path, artifact: Artifact) -> tuple[int | None, Problem | None]:
+def _read(
+    folder: Path, proven: Container[PurePosixPath], artifact: Artifact
+) -> tuple[int | None, Problem | None]:
     """Read one artifact: its size, where it is a file, and the first thing that is wrong with it.
 
-    Not its bytes where its size is wrong already.
+    Not its bytes where its size is wrong already, or they are proven.
     """
     path, size, problem = artifact.path, None, None
     source = "pixi.lock" if artifact.urls else "its record"
@@ -102,7 +113,11 @@ def _read(folder: Path, artifact: Artifact) -> tuple[int | None, Problem | None]
             sides = ("expected", f"{artifact.size} bytes"), ("actual", f"{size} bytes")
             message = f"size differs from {source}"
             problem = finding_problem(path, message, *sides, help="pixi run fetch")
-        elif digest and (actual := hash_file(folder / path, digest.algorithm)) != digest.hex:
+        elif (
+            digest
+            and path not in proven
+            and (actual := hash_file(folder / path, digest.algorithm)) != digest.hex
+        ):
             # fetch believes a digest that it knows, and a disk may forget bits without telling
             advice = "remove this file, then `pixi run fetch`"
             sides = ("expected", digest.hex), ("actual", actual)
@@ -154,7 +169,11 @@ def _result(
 
 
 def check_archives(
-    folder: Path, artifacts: Sequence[Artifact], uses: UsageIndex, files: LevelResult | None
+    folder: Path,
+    artifacts: Sequence[Artifact],
+    uses: UsageIndex,
+    files: LevelResult | None,
+    proofs: Proofs = NO_PROOFS,
 ) -> LevelResult:
     """Open every locked artifact anew, whatever its platform.
 
@@ -165,7 +184,13 @@ def check_archives(
     if files is not None:
         told = (*(each.problem for each in files.findings), *files.environment_problems)
         wrong = {each.subject for each in told}
-    opened = list(open_archives(folder, [x for x in artifacts if str(x.path) not in wrong]))
+    keys = proofs.artifact_keys(Level.ARCHIVES, folder, artifacts)
+    proven = {path: each for path, each in proofs.find(keys).items() if str(path) not in wrong}
+    left = [x for x in artifacts if str(x.path) not in wrong and x.path not in proven]
+    opened = list(open_archives(folder, left))
+    for each in opened:
+        if each.is_right:
+            proofs.add(keys.get(each.artifact.path))
     wrong_ones = [(x, uses.places(x.artifact.path)) for x in opened if not x.is_right]
     is_proven = files is not None
     result = _result(
@@ -179,5 +204,6 @@ def check_archives(
     return dataclasses.replace(
         result,
         unproven=result.unproven.union(*left_alone),
-        data={"opened": sum(each.is_right for each in opened)},
+        proven=oldest_by_place(proven, uses),
+        data={"opened": len(proven) + sum(each.is_right for each in opened)},
     )

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -93,6 +94,8 @@ class LevelResult:
     """Places of which not all is proven, though nothing need be wrong."""
     attempts: tuple[InstallAttempt, ...] = ()
     """What was installed, and how it went."""
+    proven: Mapping[EnvironmentPlatform, datetime] = field(default_factory=dict)
+    """Places of which something was proven by an earlier run, and when the oldest of it was."""
     lines: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
     """What a reader of the transfer report might take for proven, and is not."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from pathlib import Path, PurePosixPath
 
-from scripts.channel.digest_cache import DigestCache
+from scripts.channel.digest_cache import DigestCache, Fingerprint
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.errors import Problem
 from scripts.core.record import Record
@@ -30,7 +30,9 @@ from scripts.verify.findings import (
     LevelResult,
     UsageIndex,
     link_problem,
+    places_of,
 )
+from scripts.verify.proofs import NO_PROOFS, Proofs
 
 
 def check_index(
@@ -38,9 +40,14 @@ def check_index(
     selection: Selection,
     uses: UsageIndex,
     waiting: AbstractSet[PurePosixPath] = frozenset(),
+    proofs: Proofs = NO_PROOFS,
 ) -> LevelResult:
     """Compare the index of every channel of the mirror, but for files that wait for removal."""
     folder, found = place.folder, dict[Problem, set[EnvironmentPlatform]]()
+    channels = read_channels(folder, selection, waiting)
+    key = proofs.key(Level.INDEX, *(_dependencies(folder, each, proofs) for each in channels))
+    if proof := proofs.get(key):
+        return LevelResult(proven={where: proof.when for where, _, _ in places_of(selection)})
 
     def blame(problems: Iterable[Problem], subdir: PurePosixPath | None = None) -> None:
         for each in problems:
@@ -53,7 +60,7 @@ def check_index(
     actual: dict[PurePosixPath, Record] = {}
     there: set[PurePosixPath] = set()
     digests = DigestCache(Path(os.devnull), writes=False)  # none known from before is believed
-    for channel in read_channels(folder, selection, waiting):
+    for channel in channels:
         records, unreadable = read_locked_records(folder, channel, digests)
         blame(unreadable)
         there |= channel.there.keys()
@@ -74,11 +81,26 @@ def check_index(
     blame(compare_records(absent, actual, normal, is_complete=False))
     for path in sorted(actual.keys() - whole.keys() - absent.keys() - there):
         blame(damaged(str(path), f"has a record in {REPODATA}, but is not there").problems)
+    if not found:
+        proofs.add(key)
     return LevelResult(
         findings=tuple(
             Finding(level=Level.INDEX, problem=problem, places=frozenset(places))
             for problem, places in found.items()
         )
+    )
+
+
+def _dependencies(folder: Path, channel: Channel, proofs: Proofs) -> tuple[object, ...]:
+    """Return all that is compared of a channel."""
+    return (
+        channel.path,
+        [(each.path, each.record) for each in channel.artifacts],
+        sorted((path, Fingerprint.of(status)) for path, status in channel.there.items()),
+        proofs.digests(folder, channel.index_files),
+        # Nothing of it was a link when it was proven.
+        [link_above(folder, each) for each in sorted(_subdirs(channel))],
+        [(folder / each).is_symlink() for each in channel.index_files],
     )
 
 

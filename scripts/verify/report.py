@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -28,6 +29,7 @@ if TYPE_CHECKING:  # the level brings its own modules, where it is looked at
 RIGHT, WRONG, NOT_DONE = "✓", "✗", "–"  # noqa: RUF001
 _MARKS: Final = {True: RIGHT, False: WRONG, None: NOT_DONE}
 _SHOWN: Final = 20  # retained artifacts that are named, one a line
+_WIDTH: Final = 80  # columns of a terminal
 _MOMENT: Final = 0.05  # seconds, which are shown in tenths
 # What `--json` has for levels that were not looked at.
 _NOTHING: Final = dict.fromkeys(
@@ -89,11 +91,14 @@ def place_rows(results: Results) -> Iterator[tuple[dict[str, Any], PlatformPacka
     """
     for place, _, packages in places_of(results.selection):
         row: dict[str, Any] = {**place_json(place)}
+        proven = row["proven"] = dict[str, str]()
         for level in sorted(results.levels - {Level.INSTALL}):
             result = results.results.get(level)
             wrong = result is not None and any(place in each.places for each in result.findings)
             is_open = result is None or place in result.unproven
             row[level.value] = False if wrong else None if is_open else True
+            if result is not None and not wrong and place in result.proven:
+                proven[level.value] = result.proven[place].isoformat()
         row["install"] = [
             _attempt_row(each) for each in results.attempts if each.job.place == place
         ]
@@ -108,6 +113,7 @@ def _attempt_row(attempt: InstallAttempt) -> dict[str, Any]:
         "installed": None if attempt.skip_reason else not attempt.problems,
         "skip-reason": attempt.skip_reason,
         "warning": attempt.warning,
+        "proven": None if attempt.proven is None else attempt.proven.isoformat(),
         "seconds": round(attempt.seconds, 3),
         "overrides": to_json(dict(attempt.job.overrides)),
     }
@@ -116,14 +122,20 @@ def _attempt_row(attempt: InstallAttempt) -> dict[str, Any]:
 def mark(row: Mapping[str, Any], level: Level) -> str:
     """Say how a place stands to a level: right, wrong, or not done; and what installed it."""
     if level is not Level.INSTALL:
-        return _MARKS[row[level]]
+        word = "hashed" if level is Level.FILES else "proven"
+        when = row["proven"].get(level)
+        return _MARKS[row[level]] + (f" ({word} {when[:10]})" if when and row[level] else "")
     tried = [each for each in row["install"] if each["installed"] is not None]
     if not tried:
         return NOT_DONE
+    dates = [each["proven"] and f"proven {each['proven'][:10]}" for each in tried]
     clients = [
-        f"{'' if each['installed'] else 'not '}{each['client']} {seconds_text(each['seconds'])}"
-        for each in tried
+        f"{'' if each['installed'] else 'not '}{each['client']} "
+        + (date or seconds_text(each["seconds"]))
+        for each, date in zip(tried, dates, strict=True)
     ]
+    if dates[0] and len(set(dates)) == 1:
+        clients = dates[:1]
     is_right = all(each["installed"] for each in tried)
     return f"{_MARKS[is_right]} ({', '.join(map(str.strip, clients))})"
 
@@ -140,7 +152,7 @@ def incomplete_text(results: Results, packages: PlatformPackages) -> tuple[str, 
 def _place_lines(results: Results) -> Iterator[str]:
     """Yield `default  linux-64  files ✓  index ✓  install ✓ (pixi 0.3 s)`, in columns.
 
-    The last line is how long each level took, of all places: most of it cannot be told apart, as
+    It fits a terminal of 80 columns. The last line is how long each level took, of all places: most of it cannot be told apart, as
     an artifact is read once for all that need it.
     """
     rows = list(place_rows(results))
@@ -149,16 +161,34 @@ def _place_lines(results: Results) -> Iterator[str]:
     )
     levels = [level for level in Level if level in results.levels]
     for row, packages in rows:
-        cells = [row["environment"].ljust(wide), row["platform"].ljust(wide_platform)]
-        cells += [f"{level} {mark(row, level)}" for level in levels]
+        head = f"{row['environment'].ljust(wide)}  {row['platform'].ljust(wide_platform)}  "
+        cells = [f"{level} {mark(row, level)}" for level in levels]
         state, count = incomplete_text(results, packages)
         if count:
             allowed = ", as allowed" if state == NOT_DONE else f" {state}"
             cells.append(f"incomplete{allowed} ({count})")
-        yield "  ".join(cells)
+        yield from _wrapped(head, cells)
     took = ((level, seconds_text(results.seconds.get(level))) for level in levels)
     if cells := [f"{level} {text}" for level, text in took if text]:
-        yield "  ".join(("took".ljust(wide), " " * wide_platform, *cells))
+        yield from _wrapped(f"{'took'.ljust(wide)}  {' ' * wide_platform}  ", cells)
+
+
+def _wrapped(head: str, cells: Iterable[str]) -> list[str]:
+    """Set the cells behind a head, on several lines where they are too many for one.
+
+    A cell is broken behind its commas alone.
+    """
+    unbroken = (each.replace(" ", "\N{NO-BREAK SPACE}") for each in cells)
+    text = "  ".join(each.replace(",\N{NO-BREAK SPACE}", ", ") for each in unbroken)
+    lines = textwrap.wrap(
+        text,
+        _WIDTH,
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [each.replace("\N{NO-BREAK SPACE}", " ") for each in lines]
 
 
 def seconds_text(seconds: float | None) -> str:

@@ -6,7 +6,7 @@ network, and with a cache of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import astuple, dataclass, field
 from pathlib import Path, PurePath, PurePosixPath
@@ -21,7 +21,7 @@ from scripts.core.redact import redact
 from scripts.core.report import Json, listed
 from scripts.core.scratch import scratch_folder
 from scripts.core.subdir import NOARCH
-from scripts.index.file_classes import IndexedArtifact
+from scripts.index.file_classes import INDEX_FILES, IndexedArtifact
 from scripts.lock.model import LockedEnvironment, spec_name
 from scripts.lock.satisfiability import channel_key
 from scripts.lock.select import Selection, path_of, undeclared_packages
@@ -36,6 +36,7 @@ from scripts.verify.findings import (
 )
 from scripts.verify.install.sandbox import sandbox, sandbox_environment
 from scripts.verify.plan import PackageSet, Root, plan_sets
+from scripts.verify.proofs import NO_PROOFS, Proofs
 from scripts.workspace.model import Manifest
 from scripts.workspace.resolve import (
     channel_priority,
@@ -51,6 +52,15 @@ _FLAT: Final = "a flat mirror does not keep channels apart"
 _OTHERS: Final = "other packages in the mirror allow it"
 _SHOWN: Final = 20  # artifacts, or lines of rattler's, that one finding shows
 _NAMED: Final = 3  # artifacts within a sentence
+
+# What `--json` says of a place where nothing is wrong or open.
+_SOLVED: Final[Mapping[str, Json]] = {
+    "solved": True,
+    "differences": [],
+    "reason": None,
+    "undeclared": {},
+    "not-proven": [],
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +84,10 @@ class SolveJob:
 
 
 def check_solve(
-    workspace: Workspace, selection: Selection, retained: AbstractSet[PurePosixPath]
+    workspace: Workspace,
+    selection: Selection,
+    retained: AbstractSet[PurePosixPath],
+    proofs: Proofs = NO_PROOFS,
 ) -> LevelResult:
     """Solve what can be, and hold every answer against pixi.lock.
 
@@ -83,6 +96,22 @@ def check_solve(
     """
     folder = workspace.place.folder
     jobs = plan_solves(selection, workspace.manifest, workspace.root, folder)
+    keys = dict[EnvironmentPlatform, str]()
+    for job in jobs:
+        subdirs = [each / name for each in job.folders for name in (job.question["subdir"], NOARCH)]
+        read = proofs.digests(folder, {each / name for each in subdirs for name in INDEX_FILES})
+        keys[job.place] = proofs.key(Level.SOLVE, read, job.question, sorted(job.locked))
+
+    def check(places: Collection[EnvironmentPlatform]) -> LevelResult:
+        return _solve([each for each in jobs if each.place in places], folder, retained)
+
+    return proofs.prove_places(keys, _SOLVED, check)
+
+
+def _solve(
+    jobs: Sequence[SolveJob], folder: Path, retained: AbstractSet[PurePosixPath]
+) -> LevelResult:
+    """Solve all in one child process."""
     questions = [each.question for each in jobs if each.skip_reason is None]
     replies: Iterator[Any] = iter(())
     if questions:
@@ -250,9 +279,8 @@ def compare_answer(
     the mirror: where nothing else makes it right, it is wrong.
     """
     row: dict[str, Any] = {
+        **_SOLVED,
         "solved": False,
-        "differences": [],
-        "reason": None,
         "undeclared": {str(path): names for path, names in sorted(job.undeclared.items())},
         "not-proven": list(job.not_proven),
     }

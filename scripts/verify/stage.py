@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from time import perf_counter
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from scripts.channel.users import ChannelUsers, read_users_of
 from scripts.core.channel_url import CUT_BY_CONDA, is_cut_by_conda
+from scripts.core.command import words_of
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.report import Report, counted
@@ -25,6 +27,7 @@ from scripts.verify.findings import (
     incomplete,
     untracked,
 )
+from scripts.verify.proofs import NO_PROOFS, Proofs
 from scripts.verify.report import Results, install_level, make_report
 from scripts.workspace.workspace import Workspace
 
@@ -39,13 +42,40 @@ class VerifyOptions:
     """How deep to look, and what installs; `clients` None: py-rattler and what else is there.
 
     `reports` are files (of REPORT_FORMS) for those who approve a transfer. `strict`: untracked
-    files are findings.
+    files are findings. `remembers`: what earlier runs have proven is not proven again.
     """
 
     levels: frozenset[Level] = frozenset(Level)
     clients: tuple[Client, ...] | None = None
     reports: tuple[Path, ...] = ()
     strict: bool = False
+    remembers: bool = False
+
+
+def add_verify_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how deep to look."""
+    parser.add_argument(
+        "--level",
+        type=words_of(Level),
+        action="extend",
+        metavar="LEVEL",
+        help=f"look at these alone: {', '.join(Level)} (default: all; commas between, or repeat)",
+    )
+    parser.add_argument(
+        "--client",
+        type=words_of(Client),
+        action="extend",
+        metavar="CLIENT",
+        help=f"install with these: {', '.join(Client)} (default: rattler, and those on PATH)",
+    )
+
+
+def verify_options(options: argparse.Namespace) -> VerifyOptions:
+    """Take what they say."""
+    return VerifyOptions(
+        levels=frozenset(options.level or Level),
+        clients=None if options.client is None else tuple(dict.fromkeys(options.client)),
+    )
 
 
 def verify(
@@ -58,9 +88,9 @@ def verify(
 ) -> Report:
     """Look at all levels, whatever the others found; the report holds every finding.
 
-    Neither the channel folder nor the working state is written to, and no known digest believed;
-    written are the reports asked for alone. `users` None: the selection is all that is named.
-    Raises the error of exit code 4 where a program asked for is missing.
+    The channel folder is not written to, and no digest believed that `fetch` knows; written are the
+    reports asked for, and proofs, where it remembers them. `users` None: the selection is all that
+    is named. Raises the error of exit code 4 where a program asked for is missing.
     """
     if not workspace.place.folder.is_dir():
         raise usage_error(
@@ -111,24 +141,27 @@ def _look(
             problems.extend(error.problems)
             return None
 
-    install = _installer(workspace, selection, options, console)
+    proofs = NO_PROOFS
+    if options.remembers:
+        proofs = Proofs(workspace.place.proofs, workspace.settings.proof_max_age)
+    install = _installer(workspace, selection, options, console, proofs)
     account = classify_files(workspace.place.folder, selection, users, console)
-    for level, note, check in _checks(workspace, selection, account, results, install):
+    but = ", but for what is proven" if proofs else ""
+    for level, note, check in _checks(
+        workspace, selection, account, results, install, proofs=proofs
+    ):
         if level not in options.levels:
             continue
         if note:
-            console.note(f"verify: {note}")
+            console.note(f"verify: {note}{but}")
         start = perf_counter()
         result = attempt(check)
         seconds[level] = perf_counter() - start
         if result is not None:
             results[level] = result
             problems += result.environment_problems
-    offered = None
-    if account.retained:
-        from scripts.verify.solve import find_still_offered
-
-        offered = attempt(lambda: find_still_offered(selection, account.retained))
+    proofs.write()
+    offered = attempt(lambda: _still_offered(selection, account)) if account.retained else ()
     return Results(
         selection=selection,
         levels=options.levels,
@@ -147,8 +180,18 @@ def _look(
     )
 
 
+def _still_offered(selection: Selection, account: ChannelFiles) -> tuple[dict[str, Any], ...]:
+    from scripts.verify.solve import find_still_offered
+
+    return find_still_offered(selection, account.retained)
+
+
 def _installer(
-    workspace: Workspace, selection: Selection, options: VerifyOptions, console: Console
+    workspace: Workspace,
+    selection: Selection,
+    options: VerifyOptions,
+    console: Console,
+    proofs: Proofs,
 ) -> Callable[[], LevelResult]:
     """Find what installs, before anything else: one that is missing ends the run at once."""
     if Level.INSTALL not in options.levels:  # reading bytes alone does without
@@ -156,7 +199,7 @@ def _installer(
     from scripts.verify.install.stage import check_install, find_programs
 
     programs = find_programs(options.clients, os.environ)
-    return lambda: install_level(check_install(workspace, selection, programs, console))
+    return lambda: install_level(check_install(workspace, selection, programs, console, proofs))
 
 
 def _checks(
@@ -165,6 +208,8 @@ def _checks(
     account: ChannelFiles,
     results: Mapping[Level, LevelResult],
     install: Callable[[], LevelResult],
+    *,
+    proofs: Proofs,
 ) -> Iterator[tuple[Level, str, Callable[[], LevelResult]]]:
     """Yield what there is to do at each level, and what to say of it before.
 
@@ -178,27 +223,30 @@ def _checks(
             artifacts,
             uses,
             allow_unhashed=workspace.settings.allow_unhashed,
+            proofs=proofs,
             retained=account.retained,
             others=account.others,
         )
 
     def archives() -> LevelResult:
-        return check_archives(folder, artifacts, uses, results.get(Level.FILES))
+        return check_archives(folder, artifacts, uses, results.get(Level.FILES), proofs)
 
     def index() -> LevelResult:
         from scripts.verify.index import check_index
 
-        return check_index(workspace.place, selection, uses, {x.path for x in account.waiting})
+        waiting = {x.path for x in account.waiting}
+        return check_index(workspace.place, selection, uses, waiting, proofs)
 
     def closure() -> LevelResult:
         from scripts.verify.closure import check_closure
 
-        return check_closure(workspace, selection, uses)
+        return check_closure(workspace, selection, uses, proofs)
 
     def solve() -> LevelResult:
         from scripts.verify.solve import check_solve
 
-        return check_solve(workspace, selection, {each.path for each in account.retained})
+        retained = {each.path for each in account.retained}
+        return check_solve(workspace, selection, retained, proofs)
 
     count = len(artifacts) + len(account.retained) + len(account.others)
     yield Level.FILES, f"reading {counted(count, 'artifact')}", files

@@ -176,6 +176,13 @@ class Settings:
         tasks="index mirror prune",
         help="how long what the index no longer names stays for clients at work (default: 1h)",
     )
+    proof_max_age: timedelta = _setting(  # noqa: RUF009
+        _duration,
+        default="30d",
+        metavar="TIME",
+        tasks="mirror",
+        help="how long what was proven is not proven again (default: 30d)",
+    )
 
     def is_mirrored(self, environment: str) -> bool:
         """Tell whether an environment of this name is mirrored."""

@@ -89,7 +89,7 @@ def main() -> None:
     """Be the program: write down the call, install, end."""
     arguments = sys.argv[1:]
     if arguments == ["--version"]:
-        print("26.7.1")
+        print(os.environ.get("STANDIN_VERSION", "26.7.1"))
         return
     ending = os.environ[_ENDING]
     if ending == "without end":

@@ -48,6 +48,7 @@ def test_every_setting_is_read() -> None:
             "allow-incomplete": ["pypi", "source"],
             "allow-unhashed": True,
             "grace": "1h 30m",
+            "proof-max-age": "1w",
         },
         "pixi.toml",
     )
@@ -61,6 +62,7 @@ def test_every_setting_is_read() -> None:
         allow_incomplete=frozenset({Kind.PYPI, Kind.SOURCE}),
         allow_unhashed=True,
         grace=timedelta(minutes=90),
+        proof_max_age=timedelta(weeks=1),
     )
 
 
@@ -89,7 +91,7 @@ def test_every_setting_is_read() -> None:
             (
                 "pixi.toml: no such setting: 'zzz' in [tool.pixi-mirror]\n"
                 "help: known are channel-dir, layout, jobs, environments, exclude-environments, "
-                "platforms, allow-incomplete, allow-unhashed, grace"
+                "platforms, allow-incomplete, allow-unhashed, grace, proof-max-age"
             ),
         ),
         (
@@ -182,7 +184,13 @@ def test_every_setting_is_documented_and_read_as_it_says() -> None:
     table = tomllib.loads(block)["tool"]["pixi-mirror"]
     assert table.keys() == set(KEYS)
     shown = parse_settings(table, "settings.md")
-    for key in ("channel_dir", "layout", "allow_unhashed", "grace"):  # the defaults
+    for key in (
+        "channel_dir",
+        "layout",
+        "allow_unhashed",
+        "grace",
+        "proof_max_age",
+    ):  # the defaults
         assert getattr(shown, key) == getattr(Settings(), key)
 
 
@@ -198,7 +206,7 @@ def test_every_setting_has_an_option_of_its_name() -> None:
         *("--environments", "a,b", "-e", "c", "--exclude-environments", ""),
         *("--platforms", "win-64", "--platform", "linux-64,win-64"),
         *("--allow-incomplete", "pypi", "--allow-incomplete", "source", "--allow-unhashed"),
-        *("--grace", "2d"),
+        *("--grace", "2d", "--proof-max-age", "0s"),
     )
     assert override(Settings(exclude_environments=("tools",)), given) == Settings(
         channel_dir="x",
@@ -210,6 +218,7 @@ def test_every_setting_has_an_option_of_its_name() -> None:
         allow_incomplete=frozenset({Kind.PYPI, Kind.SOURCE}),
         allow_unhashed=True,
         grace=timedelta(days=2),
+        proof_max_age=timedelta(),
     )
     assert override(Settings(allow_unhashed=True), options("--no-allow-unhashed")) == Settings()
 

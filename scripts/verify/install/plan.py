@@ -14,7 +14,7 @@ from scripts.lock.select import Selection, path_of
 from scripts.verify.findings import EnvironmentPlatform, places_of
 from scripts.verify.plan import declared_packages, manifest_platform
 from scripts.workspace.model import Manifest
-from scripts.workspace.resolve import requirements
+from scripts.workspace.resolve import channel_priority, requirements
 from scripts.workspace.settings import Kind
 from scripts.workspace.virtual_packages import VirtualPackage, virtual_packages
 
@@ -33,6 +33,9 @@ class InstallJob:
     artifacts: tuple[Artifact, ...]
     asked: tuple[str, ...] = ()
     """The names that the manifest requires, of those that are here."""
+    requirements: tuple[str, ...] = ()
+    """All that the manifest requires of it, and its channel priority: no program is told of them
+    but pixi, which has the manifest."""
     left_out: frozenset[Kind] = frozenset()
     """The kinds of its rows that are in no channel."""
     missing_source_packages: tuple[str, ...] = ()
@@ -66,11 +69,13 @@ def _job(
     chosen = tuple(artifacts[path_of(selection.layout, each)] for each in rows.packages)
     channels = [folder_of_channel(selection.layout, url) for url in locked.channels]
     environment = manifest.environment(locked.name)
-    platform, asked = None, set[str]()
+    platform, asked, required = None, set[str](), list[str]()
     if environment is not None:
         platform = manifest_platform(manifest, environment, locked, rows)
     if environment is not None and platform is not None:
-        asked = {each.name.lower() for each in requirements(manifest, environment, platform)}
+        wanted = requirements(manifest, environment, platform)
+        asked = {each.name.lower() for each in wanted}
+        required = [*map(repr, wanted), channel_priority(manifest, environment)]
     declared = declared_packages(rows, platform)
     several = sum(each.subdir == rows.platform.subdir for each in manifest.platforms) > 1
     return InstallJob(
@@ -79,6 +84,7 @@ def _job(
         channels=tuple(dict.fromkeys([*channels, *(each.channel for each in chosen)])),
         artifacts=tuple(dict.fromkeys(chosen)),
         asked=tuple(sorted({each.name for each in rows.packages if each.name.lower() in asked})),
+        requirements=tuple(required),
         left_out=frozenset(row.kind for row in rows.unmirrorable),
         missing_source_packages=rows.missing_source_packages,
         virtual_packages=declared,

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from time import perf_counter
 from typing import Final
@@ -21,12 +22,12 @@ from scripts.channel.folders import free_bytes
 from scripts.core.child_process import ask_version
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_problem
-from scripts.core.rattler_child import call_rattler
+from scripts.core.rattler_child import this_subdir
 from scripts.core.report import human_size
 from scripts.core.scratch import scratch_folder
 from scripts.lock.select import Selection
 from scripts.verify.files import check_files
-from scripts.verify.findings import Client, UsageIndex
+from scripts.verify.findings import Client, EnvironmentPlatform, Level, UsageIndex
 from scripts.verify.install.clients import (
     find_conda,
     find_micromamba,
@@ -36,6 +37,7 @@ from scripts.verify.install.clients import (
 from scripts.verify.install.plan import InstallJob, plan_installs
 from scripts.verify.install.prefix import PATHS, check_prefix, package_files
 from scripts.verify.install.sandbox import sandbox, sandbox_environment
+from scripts.verify.proofs import NO_PROOFS, Proofs
 from scripts.workspace.pixi import find_pixi
 from scripts.workspace.workspace import Workspace
 
@@ -50,12 +52,19 @@ _MACHINE_TROUBLE: Final = re.compile(
     r"|HTTP status server error|error sending request for url \(http://127\.0\.0\.1"
 )
 
+_ANY: Final = EnvironmentPlatform("", "")
 
-Programs = Mapping[Client, Path | Problem]
-"""What installs here: each client and its program, or what is wrong with it.
 
-py-rattler is none, but this Python.
-"""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """What installs; py-rattler is none, but this Python."""
+
+    path: Path
+    version: str = ""
+
+
+Programs = Mapping[Client, Program | Problem]
+"""What installs here: each client and its program, or what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +80,8 @@ class InstallAttempt:
     """Why it could not even be tried, or not to the end."""
     warning: str | None = None
     """What a consumer has to do beside the documented command."""
+    proven: datetime | None = None
+    """When an earlier run installed it; None: it was this one."""
     seconds: float = 0.0
 
 
@@ -87,18 +98,13 @@ class InstallResult:
     environment_problems: tuple[Problem, ...] = ()
 
 
-def this_subdir() -> str:
-    """Return the subdir of this machine, as py-rattler sees it."""
-    return str(call_rattler("current_platform", {}))
-
-
 def find_programs(wanted: Sequence[Client] | None, environ: Mapping[str, str]) -> Programs:
     """Find the programs: of those wanted each, else py-rattler and what else is there.
 
     Each is asked for its version. Raises the error of exit code 4 for one that is wanted and is
     not there.
     """
-    found: dict[Client, Path | Problem] = {}
+    found: dict[Client, Program | Problem] = {}
     for client in Client if wanted is None else wanted:
         try:
             program = _find(client, environ)
@@ -116,43 +122,66 @@ def find_programs(wanted: Sequence[Client] | None, environ: Mapping[str, str]) -
                     help="pixi run verify --client rattler",
                 )
             )
-    whole = [client for client, program in found.items() if isinstance(program, Path)]
+    whole = [client for client, program in found.items() if isinstance(program, Program)]
     others = ",".join(whole) or Client.RATTLER
     help_ = f"install it anew, or leave it out: pixi run verify --client {others}"
     return {
-        client: each if isinstance(each, Path) else dataclasses.replace(each, help=help_)
+        client: each if isinstance(each, Program) else dataclasses.replace(each, help=help_)
         for client, each in found.items()
     }
 
 
-def _find(client: Client, environ: Mapping[str, str]) -> Path | None:
+def _find(client: Client, environ: Mapping[str, str]) -> Program | None:
     """Return the program; raises the error of exit code 4 where it does not start."""
     if client is Client.RATTLER:
-        return Path(sys.executable)
+        return Program(path=Path(sys.executable))
     if client in {Client.PIXI, Client.PIXI_OFFLINE}:
-        return find_pixi(environ)
-    program = find_conda(environ) if client is Client.CONDA else find_micromamba(environ)
-    if program is not None:
-        with scratch_folder() as home:
-            ask_version(program, sandbox_environment(home, {}), sandbox().command)
-    return program
+        path = find_pixi(environ)
+    else:
+        path = find_conda(environ) if client is Client.CONDA else find_micromamba(environ)
+    if path is None:
+        return None
+    with scratch_folder() as home:
+        version = ask_version(path, sandbox_environment(home, {}), sandbox().command)
+    return Program(path=path, version=version)
 
 
 def check_install(
-    workspace: Workspace, selection: Selection, programs: Programs, console: Console
+    workspace: Workspace,
+    selection: Selection,
+    programs: Programs,
+    console: Console,
+    proofs: Proofs = NO_PROOFS,
 ) -> InstallResult:
-    """Install every environment of this machine's platform with every program."""
+    """Install every environment of this machine's platform with every program.
+
+    What differs in nothing that a program is told of is installed once for all.
+    """
     subdir = this_subdir()
     attempts = []
+    done: dict[tuple[Client, InstallJob], InstallAttempt] = {}
     for job in plan_installs(selection, workspace.manifest, subdir):
+        alike = dataclasses.replace(job, place=_ANY, asked=(), requirements=())
         for client, program in programs.items():
             if isinstance(program, Problem):
                 attempts.append(_stopped(job, client, program))
                 continue
-            console.note(f"verify: installing {job.place} with {client.program}")
-            start = perf_counter()
-            attempt = _try(workspace, job, client, program)
-            attempts.append(dataclasses.replace(attempt, seconds=perf_counter() - start))
+            key = _proof_key(workspace.place.folder, job, client, program, proofs)
+            if known := done.get((client, alike)):
+                attempt = dataclasses.replace(known, job=job, seconds=0.0)
+            elif proof := proofs.get(key):
+                attempt = InstallAttempt(
+                    job=job, client=client, proven=proof.when, warning=proof.warning
+                )
+            else:
+                console.note(f"verify: installing {job.place} with {client.program}")
+                start = perf_counter()
+                attempt = _try(workspace, job, client, program.path)
+                attempt = dataclasses.replace(attempt, seconds=perf_counter() - start)
+                done[client, alike] = attempt
+            if not attempt.problems and attempt.skip_reason is None and attempt.proven is None:
+                proofs.add(key, attempt.warning)
+            attempts.append(attempt)
     problems = [each for each in programs.values() if isinstance(each, Problem)]
     problems += [problem for each in attempts for problem in each.environment_problems]
     return InstallResult(
@@ -161,6 +190,16 @@ def check_install(
         attempts=tuple(attempts),
         environment_problems=tuple(dict.fromkeys(problems)),
     )
+
+
+def _proof_key(
+    folder: Path, job: InstallJob, client: Client, program: Program, proofs: Proofs
+) -> str:
+    """Make the key of the proof that a program installs this; the rows that it reads are part."""
+    told = dataclasses.replace(job, place=_ANY, left_out=frozenset())
+    files = [proofs.artifact_keys(Level.INSTALL, folder, job.artifacts), sorted(job.left_out)]
+    rows = [proofs.row(folder, each.path) for each in job.artifacts]
+    return proofs.key(Level.INSTALL, told, files, rows, client, program, sandbox().sentence)
 
 
 def _stopped(job: InstallJob, client: Client, problem: Problem) -> InstallAttempt:

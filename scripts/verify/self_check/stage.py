@@ -24,10 +24,10 @@ from scripts.core.channel_paths import ChannelPaths
 from scripts.core.console import Console, Verbosity
 from scripts.core.errors import ExitCode, Problem, finding_problem, usage_error
 from scripts.core.files import hash_file
+from scripts.core.rattler_child import this_subdir
 from scripts.core.report import Report
 from scripts.lock.select import Selection
 from scripts.verify.findings import Client
-from scripts.verify.install.stage import this_subdir
 from scripts.verify.self_check.mutations import (
     MUTATIONS,
     Candidates,

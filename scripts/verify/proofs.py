@@ -1,0 +1,191 @@
+"""What earlier runs of `mirror` proved, so that the next one proves only what has changed.
+
+A proof is known by a digest of all that it depends on, files of this tool among it: whatever has
+changed, it is another proof. Losing them costs time alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import platform
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path, PurePosixPath
+from typing import Any, Final, TypeVar, cast
+
+from scripts.channel.digest_cache import Fingerprint, boot_id
+from scripts.core.artifact import Artifact
+from scripts.core.errors import MirrorError
+from scripts.core.files import hash_file, write_atomically
+from scripts.core.record import Record
+from scripts.core.report import Json
+from scripts.index.repodata import REPODATA, parse_repodata
+from scripts.verify.findings import (
+    EnvironmentPlatform,
+    Level,
+    LevelResult,
+    UsageIndex,
+    place_json,
+)
+
+_Subject = TypeVar("_Subject")
+SCRIPTS: Final = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """That something was right."""
+
+    when: datetime
+    warning: str | None = None
+    """What a consumer has to do beside the documented command."""
+
+
+class Proofs:
+    """The proofs of one mirror, by their keys. Not for use from several processes at once."""
+
+    def __init__(self, file: Path | None = None, max_age: timedelta = timedelta()) -> None:
+        """Read them, but for those older than `max_age`; `file` None: none is known nor kept."""
+        self._file = file
+        self._now = datetime.now(UTC)
+        self._known: dict[str, Proof] = {}
+        self._rows: dict[PurePosixPath, Mapping[str, Record]] = {}
+        self._digests: dict[PurePosixPath, str | None] = {}
+        if file is None:
+            return
+        self._tool = _tool_digest()
+        # Damaged, or not to be had: then nothing is known.
+        with contextlib.suppress(
+            OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError
+        ):
+            document = json.loads(file.read_bytes())
+            rows = document["proofs"].items() if document["tool"] == self._tool else ()
+            for key, (text, warning) in rows:
+                when = datetime.fromisoformat(text)
+                if timedelta() <= self._now - when < max_age:
+                    self._known[key] = Proof(when=when, warning=warning)
+
+    def __bool__(self) -> bool:
+        """Tell whether anything is known."""
+        return bool(self._known)
+
+    @staticmethod
+    def key(level: Level, *dependencies: object) -> str:
+        """Make the key of a proof of a level; what it depends on is known by its `repr`."""
+        return hashlib.sha256(
+            repr((level.value, dependencies)).encode(errors="replace")
+        ).hexdigest()
+
+    def get(self, key: str | None) -> Proof | None:
+        """Return a proof, where it is known."""
+        return None if key is None else self._known.get(key)
+
+    def find(self, keys: Mapping[_Subject, str]) -> dict[_Subject, Proof]:
+        """Return the proofs that are known of these keys."""
+        return {path: self._known[key] for path, key in keys.items() if key in self._known}
+
+    def add(self, key: str | None, warning: str | None = None) -> None:
+        """Add what has just been proven; None: it has no key."""
+        if self._file is not None and key is not None:
+            self._known[key] = Proof(when=self._now, warning=warning)
+
+    def write(self) -> None:
+        """Write them down for the next run."""
+        if self._file is None:
+            return
+        proofs = {key: (each.when.isoformat(), each.warning) for key, each in self._known.items()}
+        with contextlib.suppress(OSError):  # a full disk: they are made again
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(
+                self._file, json.dumps({"tool": self._tool, "proofs": proofs}).encode()
+            )
+
+    def prove_places(
+        self,
+        keys: Mapping[EnvironmentPlatform, str],
+        right: Mapping[str, Json],
+        check: Callable[[Collection[EnvironmentPlatform]], LevelResult],
+    ) -> LevelResult:
+        """Have `check` prove the places that no earlier run has.
+
+        It says one thing of each in `--json`; `right` is that where nothing is wrong or open.
+        """
+        proven = self.find(keys)
+        result = check([place for place in keys if place not in proven])
+        ((name, said),) = result.data.items()
+        rows: dict[EnvironmentPlatform, Any] = {
+            place: {**place_json(place), **right} for place in keys
+        }
+        for row in cast("list[Any]", said):
+            place = EnvironmentPlatform(row["environment"], row["platform"])
+            if row == rows[place]:
+                self.add(keys[place])
+            rows[place] = row
+        dates = {place: each.when for place, each in proven.items()}
+        return replace(result, proven=dates, data={name: list(rows.values())})
+
+    def artifact_keys(
+        self, level: Level, folder: Path, artifacts: Iterable[Artifact]
+    ) -> dict[PurePosixPath, str]:
+        """Make the keys of the proofs of artifacts that are there, as they lie on the disk now.
+
+        A power cut may leave a file of the right size and time full of zeros: after it, they are
+        read anew; then what is as it was installs as it did.
+        """
+        keys, boot = dict[PurePosixPath, str](), level is not Level.INSTALL and boot_id()
+        for each in artifacts if self._file is not None else ():
+            with contextlib.suppress(OSError):
+                status = (folder / each.path).lstat()
+                identity = (each.path, each.digest, each.size, each.conda_record.build)
+                here = (Fingerprint.of(status), status.st_mode, boot)
+                keys[each.path] = self.key(level, *identity, each.name, each.version, *here)
+        return keys
+
+    def row(self, folder: Path, path: PurePosixPath) -> Record | None:
+        """Return the row that the present repodata.json has of an artifact."""
+        file = path.parent / REPODATA
+        if self._file is not None and file not in self._rows:
+            self._rows[file] = {}
+            with contextlib.suppress(OSError, MirrorError):  # the level `index` says it
+                data = (folder / file).read_bytes()
+                self._rows[file] = parse_repodata(data, str(file)).records
+        return self._rows.get(file, {}).get(path.name)
+
+    def digests(
+        self, folder: Path, files: Iterable[PurePosixPath]
+    ) -> tuple[tuple[PurePosixPath, str | None], ...]:
+        """Return the sha256 of files of the channel, None of one that cannot be read."""
+        wanted = sorted(files) if self._file is not None else []
+        for each in wanted:
+            if each not in self._digests:
+                self._digests[each] = None
+                with contextlib.suppress(OSError):
+                    self._digests[each] = hash_file(folder / each, "sha256")
+        return tuple((each, self._digests[each]) for each in wanted)
+
+
+NO_PROOFS: Final = Proofs()
+"""Nothing is believed, and nothing kept."""
+
+
+def oldest_by_place(
+    proven: Mapping[PurePosixPath, Proof], uses: UsageIndex
+) -> dict[EnvironmentPlatform, datetime]:
+    """Return, for each place that uses some of these artifacts, when the oldest was proven."""
+    found: dict[EnvironmentPlatform, datetime] = {}
+    for path, proof in proven.items():
+        for place in uses.places(path):
+            found[place] = min(proof.when, found.get(place, proof.when))
+    return found
+
+
+def _tool_digest() -> str:
+    """Digest what proves: files of this tool, rattler and Python."""
+    digest = hashlib.sha256(f"{version('py-rattler')} {platform.python_version()}".encode())
+    for file in sorted(SCRIPTS.rglob("*.py")):
+        digest.update(file.relative_to(SCRIPTS).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
