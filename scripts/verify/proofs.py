@@ -98,8 +98,7 @@ class Proofs:
         if self._file is None:
             return
         proofs = {key: (each.when.isoformat(), each.warning) for key, each in self._known.items()}
-        with contextlib.suppress(OSError):  # a full disk: they are made again
-            self._file.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(OSError, MirrorError):  # a full disk: they are made again
             write_atomically(
                 self._file, json.dumps({"tool": self._tool, "proofs": proofs}).encode()
             )

@@ -152,8 +152,8 @@ def incomplete_text(results: Results, packages: PlatformPackages) -> tuple[str, 
 def _place_lines(results: Results) -> Iterator[str]:
     """Yield `default  linux-64  files ✓  index ✓  install ✓ (pixi 0.3 s)`, in columns.
 
-    It fits a terminal of 80 columns. The last line is how long each level took, of all places: most of it cannot be told apart, as
-    an artifact is read once for all that need it.
+    It fits a terminal of 80 columns. The last line is how long each level took, of all places: most
+    of it cannot be told apart, as an artifact is read once for all that need it.
     """
     rows = list(place_rows(results))
     wide, wide_platform = (

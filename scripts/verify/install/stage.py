@@ -6,11 +6,13 @@ would hide a missing artifact.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import re
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +25,7 @@ from scripts.core.child_process import ask_version
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_problem
 from scripts.core.rattler_child import this_subdir
+from scripts.core.redact import printable
 from scripts.core.report import human_size
 from scripts.core.scratch import scratch_folder
 from scripts.lock.select import Selection
@@ -157,28 +160,39 @@ def check_install(
 
     What differs in nothing that a program is told of is installed once for all.
     """
-    subdir = this_subdir()
-    attempts = []
+    subdir, folder = this_subdir(), workspace.place.folder
+    planned = [
+        (job, client, program)
+        for job in plan_installs(selection, workspace.manifest, subdir)
+        for client, program in programs.items()
+    ]
+    keys = [
+        None if isinstance(program, Problem) else _proof_key(folder, job, client, program, proofs)
+        for job, client, program in planned
+    ]
+    alike = [
+        (client, dataclasses.replace(job, place=_ANY, asked=(), requirements=()))
+        for job, client, _ in planned
+    ]
+    total = len({one for one, key in zip(alike, keys, strict=True) if key and not proofs.get(key)})
+    attempts: list[InstallAttempt] = []
     done: dict[tuple[Client, InstallJob], InstallAttempt] = {}
-    for job in plan_installs(selection, workspace.manifest, subdir):
-        alike = dataclasses.replace(job, place=_ANY, asked=(), requirements=())
-        for client, program in programs.items():
+    with _counting(console, total) as installing:
+        for (job, client, program), key, one in zip(planned, keys, alike, strict=True):
             if isinstance(program, Problem):
-                attempts.append(_stopped(job, client, program))
-                continue
-            key = _proof_key(workspace.place.folder, job, client, program, proofs)
-            if known := done.get((client, alike)):
+                attempt = _stopped(job, client, program)
+            elif known := done.get(one):
                 attempt = dataclasses.replace(known, job=job, seconds=0.0)
             elif proof := proofs.get(key):
                 attempt = InstallAttempt(
                     job=job, client=client, proven=proof.when, warning=proof.warning
                 )
             else:
-                console.note(f"verify: installing {job.place} with {client.program}")
+                installing(f"{job.place} with {client.program}")
                 start = perf_counter()
                 attempt = _try(workspace, job, client, program.path)
                 attempt = dataclasses.replace(attempt, seconds=perf_counter() - start)
-                done[client, alike] = attempt
+                done[one] = attempt
             if not attempt.problems and attempt.skip_reason is None and attempt.proven is None:
                 proofs.add(key, attempt.warning)
             attempts.append(attempt)
@@ -192,11 +206,32 @@ def check_install(
     )
 
 
+@contextlib.contextmanager
+def _counting(console: Console, total: int) -> Iterator[Callable[[str], None]]:
+    """Say what is being installed: on a terminal also which of how many, and for how long."""
+    if not console.is_terminal or not total:
+        yield lambda what: console.note(f"verify: installing {what}")
+        return
+    import rich.console
+    import rich.progress
+
+    columns = (
+        rich.progress.TextColumn("verify: installing {task.description}", markup=False),
+        rich.progress.TimeElapsedColumn(),
+    )
+    terminal, numbers = rich.console.Console(stderr=True), itertools.count(1)
+    with rich.progress.Progress(*columns, console=terminal, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda what: bar.update(
+            task, description=f"{next(numbers)} of {total}: {printable(what)}"
+        )
+
+
 def _proof_key(
     folder: Path, job: InstallJob, client: Client, program: Program, proofs: Proofs
 ) -> str:
     """Make the key of the proof that a program installs this; the rows that it reads are part."""
-    told = dataclasses.replace(job, place=_ANY, left_out=frozenset())
+    told = [dataclasses.replace(job, place=_ANY, left_out=frozenset()), folder]
     files = [proofs.artifact_keys(Level.INSTALL, folder, job.artifacts), sorted(job.left_out)]
     rows = [proofs.row(folder, each.path) for each in job.artifacts]
     return proofs.key(Level.INSTALL, told, files, rows, client, program, sandbox().sentence)
@@ -219,6 +254,8 @@ def _try(workspace: Workspace, job: InstallJob, client: Client, program: Path) -
     if reason is not None:
         return InstallAttempt(job=job, client=client, skip_reason=reason)
     free = free_bytes(temporary)
+    if free < sum(each.size or 0 for each in job.artifacts):  # they are larger unpacked
+        return _stopped(job, client, _no_room(job, folder, temporary, free))
     problems: tuple[Problem, ...]
     try:
         with scratch_folder() as scratch:
