@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, Self, TypeVar, cast
 
 from scripts.channel.digest_cache import Fingerprint, boot_id
 from scripts.core.artifact import Artifact
@@ -93,8 +93,12 @@ class Proofs:
         if self._file is not None and key is not None:
             self._known[key] = Proof(when=self._now, warning=warning)
 
-    def write(self) -> None:
-        """Write them down for the next run."""
+    def __enter__(self) -> Self:
+        """Write them down for the next run as the block ends, however it does."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Do so."""
         if self._file is None:
             return
         proofs = {key: (each.when.isoformat(), each.warning) for key, each in self._known.items()}
@@ -139,7 +143,7 @@ class Proofs:
         for each in artifacts if self._file is not None else ():
             with contextlib.suppress(OSError):
                 status = (folder / each.path).lstat()
-                identity = (each.path, each.digest, each.size, each.conda_record.build)
+                identity = (each.path, each.digest, each.size, each.distribution)
                 here = (Fingerprint.of(status), status.st_mode, boot)
                 keys[each.path] = self.key(level, *identity, each.name, each.version, *here)
         return keys

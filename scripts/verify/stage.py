@@ -141,26 +141,22 @@ def _look(
             problems.extend(error.problems)
             return None
 
-    proofs = NO_PROOFS
-    if options.remembers:
-        proofs = Proofs(workspace.place.proofs, workspace.settings.proof_max_age)
-    install = _installer(workspace, selection, options, console, proofs)
-    account = classify_files(workspace.place.folder, selection, users, console)
-    but = ", but for what is proven" if proofs else ""
-    for level, note, check in _checks(
-        workspace, selection, account, results, install, proofs=proofs
-    ):
-        if level not in options.levels:
-            continue
-        if note:
-            console.note(f"verify: {note}{but}")
-        start = perf_counter()
-        result = attempt(check)
-        seconds[level] = perf_counter() - start
-        if result is not None:
-            results[level] = result
-            problems += result.environment_problems
-    proofs.write()
+    with _proofs(workspace, options) as proofs:
+        install = _installer(workspace, selection, options, console, proofs)
+        account = classify_files(workspace.place.folder, selection, users, console)
+        but = ", but for what is proven" if proofs else ""
+        checks = _checks(workspace, selection, account, results, install, proofs=proofs)
+        for level, note, check in checks:
+            if level not in options.levels:
+                continue
+            if note:
+                console.note(f"verify: {note}{but}")
+            start = perf_counter()
+            result = attempt(check)
+            seconds[level] = perf_counter() - start
+            if result is not None:
+                results[level] = result
+                problems += result.environment_problems
     offered = attempt(lambda: _still_offered(selection, account)) if account.retained else ()
     return Results(
         selection=selection,
@@ -178,6 +174,12 @@ def _look(
         shared_with=tuple(users.lines()),
         seconds=seconds,
     )
+
+
+def _proofs(workspace: Workspace, options: VerifyOptions) -> Proofs:
+    if not options.remembers:
+        return NO_PROOFS
+    return Proofs(workspace.place.proofs, workspace.settings.proof_max_age)
 
 
 def _still_offered(selection: Selection, account: ChannelFiles) -> tuple[dict[str, Any], ...]:

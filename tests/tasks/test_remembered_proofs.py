@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 
 from scripts.verify import proofs
 from scripts.verify.install import sandbox as sandboxes
+from scripts.verify.install.clients import install_with
 from tasks import mirror
 from tests.support.conda_standin import standin
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows
@@ -66,8 +68,8 @@ def test_it_says_when_it_was_proven(proven: World, capsys: pytest.CaptureFixture
     today = json.loads(text)["proofs"].popitem()[1][0][:10]
     assert run(proven) == 0
     out, err = capsys.readouterr()
-    line = next(each for each in out.splitlines() if each.startswith("small"))
-    assert line.split("  ")[-6:] == [
+    shown = out[out.index("small ") : out.index("installed without")]
+    assert re.split(r"\s{2,}", shown.strip())[-6:] == [
         f"files ✓ (hashed {today})",
         *(f"{level} ✓ (proven {today})" for level in (*LEVELS[1:], "install")),
     ]
@@ -264,6 +266,22 @@ def test_verify_believes_no_proof(proven: World, capsys: pytest.CaptureFixture[s
     assert proven.verify("--level", "files") == 1
     assert "sha256 differs from pixi.lock" in capsys.readouterr().err
     assert proven.mirror.workspace.place.proofs.read_bytes() == before
+
+
+def test_an_interrupted_run_keeps_what_it_has_proven(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C at a chosen moment: nobody can time a real one to be between two installations."""
+
+    def interrupted(*arguments: Any) -> Any:
+        if arguments[3].place.environment == "small":
+            raise KeyboardInterrupt
+        return install_with(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("scripts.verify.install.stage.install_with", interrupted)
+        assert run(world) == 130
+    assert proven_now(world, capsys) == {DEFAULT: set(), SMALL: {"install"}, FAR: set()}
 
 
 def test_what_is_wrong_is_not_remembered(proven: World, capsys: pytest.CaptureFixture[str]) -> None:
