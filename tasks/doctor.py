@@ -13,13 +13,7 @@ from scripts.core.errors import usage_error
 from scripts.core.report import Report
 from scripts.doctor.mirror import MirrorLocation, find_mirror
 from scripts.doctor.stage import ConfiguredClient, doctor
-from scripts.workspace.settings import (
-    SettingOverrides,
-    Settings,
-    add_setting_options,
-    override,
-    overrides_from,
-)
+from scripts.workspace.settings import SettingOverrides, add_setting_options, overrides_from
 from scripts.workspace.workspace import open_workspace
 
 
@@ -50,9 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace, console: Console) -> Report:
     """Answer for the lock and the mirror that the options name."""
     location = _own_mirror(options) if options.mirror is None else find_mirror(options.mirror)
-    settings = override(Settings(), overrides_from(options))
     clients = frozenset(options.client or (ConfiguredClient.PIXI,))
-    return doctor(options.lock, location, settings, clients, console)
+    return doctor(options.lock, location, overrides_from(options), clients, console)
 
 
 def _own_mirror(options: argparse.Namespace) -> MirrorLocation:

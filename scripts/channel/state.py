@@ -49,7 +49,7 @@ class NamedArtifact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkspaceState:
-    """A workspace as of its last `mirror`: what its settings and its lock name, whole."""
+    """A workspace as of its last `index`, or `mirror`: what its settings and its lock name."""
 
     name: str
     manifest: Path

@@ -44,7 +44,7 @@ class ChannelUsers:
     own: WorkspaceState
     """This workspace by its settings and its present lock."""
     last: WorkspaceState | None
-    """This workspace as of its last `mirror`; None: there was none."""
+    """This workspace as of its last `index`, which `mirror` has in it; None: there was none."""
     others: tuple[WorkspaceState, ...]
 
     @property

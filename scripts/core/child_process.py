@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -148,3 +149,8 @@ def program_error(
             help=help,
         )
     )
+
+
+def quoted(path: str) -> str:
+    """Write a path as this system's shell reads it."""
+    return subprocess.list2cmdline([path]) if os.name == "nt" else shlex.quote(path)

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -31,6 +31,7 @@ _ADD_PIP: Final = "add_pip_as_python_dependency"
 _ALIAS: Final = "channel_alias"
 _NAMING: Final = ("custom_channels", "custom_multichannels")
 _KEYS: Final = ("channels", "default_channels", *_NAMING, _ALIAS, _ADD_PIP)
+_READABLE: Final = 6  # the version of pixi.lock that conda-lockfiles (0.2.2) takes, and no other
 _TIMEOUT: Final = 60  # seconds; a cold start takes a few
 
 
@@ -148,7 +149,7 @@ def _read_settings() -> tuple[CondaSettings | None, Problem | None]:
 
 
 def compare_conda_configuration(
-    environments: Sequence[LockedEnvironment], mirror: Mirror
+    environments: Sequence[LockedEnvironment], mirror: Mirror, lock_version: int
 ) -> Redirection:
     """Find out whether conda would ask the mirror for the channels of each environment.
 
@@ -175,7 +176,7 @@ def compare_conda_configuration(
     if no_pip:
         condarc.append(f"{_ADD_PIP}: false")
 
-    lines = [f"for conda, in .condarc: {each}" for each in condarc]
+    lines = [*_lock_lines(lock_version), *(f"for conda, in .condarc: {each}" for each in condarc)]
     if away:
         lines += [f"for conda, as options: {each}" for each in options]
     elif settings.sources:
@@ -183,9 +184,11 @@ def compare_conda_configuration(
         lines += [f"{by}, if asked with {each}" for each in options] or [by]
     problems = [] if unread is None else [unread]
     if known is None:
-        reason = "there is no conda on PATH" if unread is None else unread.message
-        lines.append(f"conda: its configuration was not checked: {reason}")
+        why = "there is no conda on PATH" if unread is None else unread.message
+        lines.append(f"conda: its configuration was not checked: {why}")
+        reason = "conda's configuration was not checked"
     else:
+        reason = "conda is not led to this mirror" if away else "conda adds pip, which is not there"
         problems += _findings(known, away, no_pip, options, overridden_by)
     return Redirection(
         lines=tuple(lines),
@@ -196,14 +199,29 @@ def compare_conda_configuration(
             "condarc-overridden-by": overridden_by,
             "conda": [*condarc, *(each.partition("  # ")[0] for each in options)],
         },
-        not_redirected=None
-        if known is None
-        else frozenset(
-            EnvironmentPlatform(each.name, rows.platform.name)
-            for each in environments
-            if each.name in away | no_pip
-            for rows in each.platforms
-        ),
+        not_redirected=None if known is None else _places(environments, away | no_pip),
+        reason=reason,
+    )
+
+
+def _lock_lines(version: int) -> Iterator[str]:
+    """Say where conda cannot read the lock itself, even with conda-lockfiles."""
+    if version != _READABLE:
+        yield (
+            f"conda: `conda create --file pixi.lock` needs lock version {_READABLE}, and this lock"
+            f" has {version}: name the packages instead"
+        )
+
+
+def _places(
+    environments: Sequence[LockedEnvironment], names: Collection[str]
+) -> frozenset[EnvironmentPlatform]:
+    """Return the environments of these names, on each platform."""
+    return frozenset(
+        EnvironmentPlatform(each.name, rows.platform.name)
+        for each in environments
+        if each.name in names
+        for rows in each.platforms
     )
 
 

@@ -58,7 +58,7 @@ _SAID: Final = {
     ),
     Availability.NO_SUBDIR: (
         "this platform is not mirrored",
-        "its keeper mirrors it: `pixi run platforms --add {subdir}`, `pixi run mirror`",
+        "its keeper mirrors it: `pixi run platforms --add {subdir}`, which says what comes next",
     ),
     Availability.NO_CHANNEL: ("this channel is not mirrored", _MIRROR),
     Availability.NOT_MIRRORABLE: (
@@ -76,7 +76,10 @@ _FLAT: Final = (
         "a flat mirror has it in the record's subdir, not in that of this URL, and `[mirrors]`"
         " replaces but the beginning of a URL"
     ),
-    f'its keeper sets layout = "by-channel" under [{TABLE}], then `pixi run mirror`',
+    (
+        f'its keeper sets layout = "by-channel" under [{TABLE}], then `pixi run mirror --relayout`;'
+        " or name the mirror itself in `channels`, then `pixi lock`"
+    ),
 )
 _GAPS: Final = (Availability.NO_SUBDIR, Availability.NO_CHANNEL)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,13 @@ from typing import Final
 
 from scripts.core.channel_paths import Layout
 from scripts.core.channel_url import ANACONDA
+from scripts.core.child_process import quoted
 from scripts.core.errors import MirrorError, Problem, finding_problem
 from scripts.core.redact import redact
 from scripts.core.report import Json
 from scripts.core.typed_values import toml_string
 from scripts.doctor.diagnose import Availability, Diagnosis, Verdict
-from scripts.doctor.mirror import Mirror, plain_url
+from scripts.doctor.mirror import Mirror, MirrorLocation, plain_url
 from scripts.lock.model import LockedEnvironment
 from scripts.lock.select import every_channel
 from scripts.network.configuration import PixiConfig
@@ -30,10 +32,9 @@ _LEADS_NOWHERE: Final = "nothing in pixi's configuration leads to this mirror"
 _LEADS_ELSEWHERE: Final = "pixi's configuration leads elsewhere, or not everywhere it should"
 _TAKE_AWAY: Final = "; and take away what overrides them"
 _UPSTREAM: Final = "names upstream's URLs, for which no folder can stand in"
-_LOCK_ANEW: Final = (
-    "lock it anew from the folder, with the line above; or serve the folder over HTTP and ask again"
-    " with --mirror http://HOST:PORT"
-)
+_NOT_LED: Final = "pixi is not led to this mirror"
+_LOCKED_THERE: Final = "from a folder pixi takes only what was locked there"
+_SERVED: Final = "http://127.0.0.1:8000"  # on the consumer's own machine, by Python's server
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +42,14 @@ class Redirection:
     """How a client gets to the mirror: lines to print, what is wrong, and `data` for `--json`.
 
     `not_redirected` are the environments that it would not install from there; None: nobody can
-    tell.
+    tell. `reason` says why in a few words, where there are some or nobody can.
     """
 
     lines: tuple[str, ...]
     problems: tuple[Problem, ...]
     data: Mapping[str, Json]
     not_redirected: frozenset[EnvironmentPlatform] | None
+    reason: str = ""
 
 
 def compare_pixi_configuration(
@@ -81,35 +83,82 @@ def compare_pixi_configuration(
     needed_by = ("needed by", ", ".join(map(str, places)))
     data: dict[str, Json] = {"read": config.files}
     data |= {"pixi-config": None, "overridden-by": (), "manifest": None}
-    lines, problems = tuple[str, ...](), tuple[Problem, ...]()
-    if away and mirror.is_http:
-        pasted, overridden_by = _lines_to_paste(config.mirrors, away.values(), mirror)
+    lines, problems, take_away = tuple[str, ...](), tuple[Problem, ...](), ""
+    file = str(lock_path.parent / ".pixi" / "config.toml")
+    if away:
+        pasted, overridden_by = _lines_to_paste(config.mirrors, away.values(), _served(mirror))
         data |= {"pixi-config": pasted, "overridden-by": overridden_by}
-        file = str(lock_path.parent / ".pixi" / "config.toml")
-        lines = (
-            f"for pixi, into {file} (in its [mirrors], where it has them already):",
-            *("", *pasted.splitlines(), ""),
-            *([_TOKEN] if redact(pasted) != pasted else []),
-            "then `pixi install --frozen`, without --offline: that forbids HTTP, loopback too",
-        )
-        details += [("overridden by", each) for each in overridden_by]
+        lines = _configured(file, pasted, mirror)
+        details += [*(("overridden by", each) for each in overridden_by), needed_by]
+        take_away = _TAKE_AWAY if overridden_by else ""
+    if away and mirror.is_http:
         message = _LEADS_ELSEWHERE if config.mirrors else _LEADS_NOWHERE
-        help_line = f"the lines above, in {file}{_TAKE_AWAY if overridden_by else ''}"
-        problems = (finding_problem("[mirrors]", message, *details, needed_by, help=help_line),)
+        help_line = f"the lines above, in {file}{take_away}"
+        problems = (finding_problem("[mirrors]", message, *details, help=help_line),)
     elif away:
         channels = _channels_to_paste(environments, places, mirror)
         data |= {"manifest": "\n".join(channels)}
-        lines = (
-            "for pixi, in the manifest instead of the channels that are there:",
-            *("", *channels, ""),
-            "then `pixi lock` and `pixi install --frozen --offline`",
-        )
-        problems = (finding_problem(lock_path, _UPSTREAM, *details, needed_by, help=_LOCK_ANEW),)
+        lines = _from_folder(mirror, lines, channels, diagnoses)
+        help_line = f"the lines above{take_away}"
+        problems = (finding_problem(lock_path, _UPSTREAM, *details, help=help_line),)
     elif by_lock:
         lines = ("pixi: the lock names this mirror itself, and nothing leads away from it",)
     elif by_mirrors:
         lines = (f"pixi: led to this mirror by [mirrors]; read: {', '.join(config.files)}",)
-    return Redirection(lines=lines, problems=problems, data=data, not_redirected=frozenset(places))
+    return Redirection(
+        lines=lines,
+        problems=problems,
+        data=data,
+        not_redirected=frozenset(places),
+        reason=_NOT_LED if mirror.is_http else _LOCKED_THERE,
+    )
+
+
+def _configured(file: str, pasted: str, mirror: Mirror) -> tuple[str, ...]:
+    """Say where the lines of `[mirrors]` go; for a folder it is the second step."""
+    into = "for pixi, into" if mirror.is_http else "and into"
+    return (
+        f"{into} {file} (in its [mirrors], where it has them already):",
+        *("", *pasted.splitlines(), ""),
+        *([_TOKEN] if redact(pasted) != pasted else []),
+        "then `pixi install --frozen`, without --offline: that forbids HTTP, loopback too",
+    )
+
+
+def _served(mirror: Mirror) -> Mirror:
+    """Return it as it is over HTTP: a folder once Python's own server serves it."""
+    if mirror.is_http:
+        return mirror
+    return dataclasses.replace(mirror, location=MirrorLocation(folder=None, url=_SERVED))
+
+
+def _from_folder(
+    mirror: Mirror,
+    configured: Sequence[str],
+    channels: Sequence[str],
+    diagnoses: Sequence[Diagnosis],
+) -> tuple[str, ...]:
+    """Say how pixi gets to a folder: with this lock over HTTP, or by a lock made from the folder.
+
+    The first is no way where a location of the lock cannot be replaced.
+    """
+    every = (verdict.availability for each in diagnoses for verdict in each.verdicts)
+    served, way = tuple[str, ...](), "for pixi"
+    if Availability.NOT_MIRRORABLE not in every:
+        host, _, port = _SERVED.removeprefix("http://").partition(":")
+        folder = quoted(str(mirror.location.folder))
+        served = (
+            f"{way}, the first way, with this pixi.lock unchanged: serve the folder,",
+            *("", f"python -m http.server --bind {host} -d {folder} {port}", ""),
+            *configured,
+        )
+        way += ", the second way"
+    return (
+        *served,
+        f"{way}, with a lock made from the folder: as the manifest's channels,",
+        *("", *channels, ""),
+        "then `pixi lock` and `pixi install --frozen --offline`",
+    )
 
 
 def _channels_to_paste(

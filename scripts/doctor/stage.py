@@ -15,7 +15,7 @@ from typing import Final
 from scripts.core.console import Console
 from scripts.core.errors import Problem, finding_problem
 from scripts.core.redact import redact
-from scripts.core.report import Json, Report
+from scripts.core.report import Json, Report, counted
 from scripts.doctor.conda_configuration import compare_conda_configuration
 from scripts.doctor.diagnose import (
     Availability,
@@ -26,21 +26,25 @@ from scripts.doctor.diagnose import (
 )
 from scripts.doctor.mirror import Mirror, MirrorLocation, absolute, read_mirror, repodata_reader
 from scripts.doctor.pixi_configuration import Redirection, compare_pixi_configuration
-from scripts.lock.model import OLDEST_COMPLETE, LockedEnvironment, Unmirrorable
+from scripts.lock.model import OLDEST_COMPLETE, LockedEnvironment
 from scripts.lock.read import NEWEST, read_lock
 from scripts.lock.select import choose_environments, undeclared_lines, unmirrorable
 from scripts.network.configuration import read_pixi_config
 from scripts.network.router import Router
 from scripts.verify.findings import EnvironmentPlatform
-from scripts.workspace.settings import Settings
+from scripts.workspace.settings import SettingOverrides, Settings, override
+from scripts.workspace.workspace import settings_beside
 
 _MARKS: Final = {True: "✓", False: "✗", None: "–"}  # noqa: RUF001
 _WORDS: Final = {
     Availability.MISSING: "missing",
-    Availability.OTHER: "another",
+    Availability.OTHER: "different",
     Availability.NO_SUBDIR: "of a platform that is not mirrored",
     Availability.NO_CHANNEL: "of a channel that is not mirrored",
     Availability.NOT_MIRRORABLE: "not mirrorable",
+}
+_SHORT: Final = dict.fromkeys(_WORDS, "missing") | {
+    key: _WORDS[key] for key in (Availability.OTHER, Availability.NOT_MIRRORABLE)
 }
 _LESS: Final = {"md5": "by md5 alone", "size": "by size alone", None: "not at all"}
 
@@ -55,56 +59,59 @@ class ConfiguredClient(StrEnum):
 def doctor(
     lock_path: Path,
     location: MirrorLocation,
-    settings: Settings,
+    overrides: SettingOverrides,
     clients: frozenset[ConfiguredClient],
     console: Console,
 ) -> Report:
     """Answer for the consumer whose lock it is; nothing is written anywhere.
 
-    `settings` say of what in the lock, `clients` for whom. Raises the errors of exit code 2 for a
-    lock or a configuration that cannot be read and for a place that is no mirror, and of exit code
-    3 where the mirror does not answer.
+    Of what in the lock say the settings of the manifest beside it, where there are some, and
+    `overrides`; for whom, `clients`. Raises the errors of exit code 2 for a lock or a
+    configuration that cannot be read and for a place that is no mirror, and of exit code 3 where
+    the mirror does not answer.
     """
     path = absolute(lock_path / "pixi.lock" if lock_path.is_dir() else lock_path)
     lock, root = read_lock(path), path.parent  # absolute, as pixi writes file locations
+    settings = override(settings_beside(path), overrides)
     environments = choose_environments(lock, settings)
+    left_out = [each.name for each in lock.environments if not settings.is_mirrored(each.name)]
     config = read_pixi_config(root, os.environ)
     console.note(f"doctor: reading the repodata of {location.shown}")
     with repodata_reader(location, lambda: Router(root / "pixi.toml", os.environ, console)) as read:
         mirror = read_mirror(location, root, environments, read)
     diagnoses = diagnose(environments, mirror)
-    pixi = compare_pixi_configuration(config, path, environments, mirror, diagnoses)
-    conda = compare_conda_configuration(environments, mirror)
-    redirections = {ConfiguredClient.PIXI: pixi, ConfiguredClient.CONDA: conda}
-    asked = [each for client, each in redirections.items() if client in clients]
+    asked = list[Redirection]()
+    if ConfiguredClient.PIXI in clients:
+        asked.append(compare_pixi_configuration(config, path, environments, mirror, diagnoses))
+    if ConfiguredClient.CONDA in clients:
+        asked.append(compare_conda_configuration(environments, mirror, lock.version))
     configured = {each.place: _is_configured(each.place, asked) for each in diagnoses}
-    problems = [*content_findings(diagnoses, mirror)]
+    problems, more = [*content_findings(diagnoses, mirror)], list[str]()
     if not any(each.verdicts or each.rows.unmirrorable for each in diagnoses):
         problems.append(_nothing_to_compare(path, environments))
-    allowed = []
-    for row, where in unmirrorable(environments).items():
-        places = ", ".join(dict.fromkeys(where))
-        if row.kind in settings.allow_incomplete:
-            name = f"{row.name} ({redact(row.location)})"
-            allowed.append(f"allowed: {name}: {row.reason}; in {places}")
-        else:
-            problems.append(_incomplete(row, places))
-    problems += [problem for each in asked for problem in each.problems]
+        more.append("nothing to compare")
+    allowed, incomplete = _incomplete(environments, settings)
+    if incomplete:
+        more.append(f"{counted(len(incomplete), 'package')} of no conda channel")
+    verdict = _verdict(diagnoses, more, asked)
+    problems += [*incomplete, *(problem for each in asked for problem in each.problems)]
     return Report(
         lines=(
+            verdict,
             *_table(diagnoses, configured, settings),
-            *_notes(environments, mirror, diagnoses, lock.version),
+            *_notes(environments, left_out, mirror, diagnoses, lock.version),
             *allowed,
-            *pixi.lines,
-            *conda.lines,
+            *(line for each in asked for line in each.lines),
         ),
         data={
+            "verdict": verdict,
             "lock": path.as_posix(),
             "lock-version": lock.version,
             "mirror": location.shown,
             "layout": mirror.layout.value,
+            "left-out-environments": left_out,
             "environments": [_row(each, configured[each.place]) for each in diagnoses],
-            "configuration": {**pixi.data, **conda.data},
+            "configuration": {key: said for each in asked for key, said in each.data.items()},
         },
         problems=tuple(problems),
         max_shown=len(problems),  # it is the list to take to the mirror's keeper
@@ -118,6 +125,26 @@ def _is_configured(place: EnvironmentPlatform, asked: Sequence[Redirection]) -> 
     return None if any(each.not_redirected is None for each in asked) else True
 
 
+def _verdict(
+    diagnoses: Sequence[Diagnosis], more: Sequence[str], asked: Sequence[Redirection]
+) -> str:
+    """Answer in one line: yes; no, with what is wrong; or not known, with what was not checked.
+
+    `more` is what else is wrong, besides artifacts and configuration.
+    """
+    every = {(each.path, each.package.url): each for one in diagnoses for each in one.verdicts}
+    counts = Counter(_SHORT.get(each.availability) for each in every.values())
+    wrong = [f"{counts[word]} {word}" for word in dict.fromkeys(_SHORT.values()) if counts[word]]
+    if wrong:
+        number, _, words = wrong[0].partition(" ")
+        wrong[0] = f"{number} of {counted(len(every), 'artifact')} {words}"
+    wrong += [*more, *(each.reason for each in asked if each.not_redirected)]
+    if wrong:
+        return f"no: {'; '.join(wrong)}"
+    unknown = [each.reason for each in asked if each.not_redirected is None]
+    return f"not known: {'; '.join(unknown)}" if unknown else "yes"
+
+
 def _nothing_to_compare(lock_path: Path, environments: Sequence[LockedEnvironment]) -> Problem:
     return finding_problem(
         lock_path,
@@ -127,15 +154,25 @@ def _nothing_to_compare(lock_path: Path, environments: Sequence[LockedEnvironmen
     )
 
 
-def _incomplete(row: Unmirrorable, places: str) -> Problem:
-    """Say what comes from no channel, and may not come from elsewhere."""
-    return finding_problem(
-        row.name,
-        f"comes from no conda channel: {row.reason}",
-        ("from", redact(row.location)),
-        ("needed by", places),
-        help=f"--allow-incomplete {row.kind}, if the consumer has it from elsewhere",
-    )
+def _incomplete(
+    environments: Sequence[LockedEnvironment], settings: Settings
+) -> tuple[list[str], list[Problem]]:
+    """Say what comes from no channel: what may come from elsewhere, and what may not."""
+    allowed, incomplete = list[str](), list[Problem]()
+    for row, where in unmirrorable(environments).items():
+        places, location = ", ".join(dict.fromkeys(where)), redact(row.location)
+        if row.kind in settings.allow_incomplete:
+            allowed.append(f"allowed: {row.name} ({location}): {row.reason}; in {places}")
+            continue
+        problem = finding_problem(
+            row.name,
+            f"comes from no conda channel: {row.reason}",
+            ("from", location),
+            ("needed by", places),
+            help=f"--allow-incomplete {row.kind}, if the consumer has it from elsewhere",
+        )
+        incomplete.append(problem)
+    return allowed, incomplete
 
 
 def _table(
@@ -166,6 +203,7 @@ def _table(
 
 def _notes(
     environments: Sequence[LockedEnvironment],
+    left_out: Sequence[str],
     mirror: Mirror,
     diagnoses: Sequence[Diagnosis],
     lock_version: int,
@@ -175,6 +213,8 @@ def _notes(
         f"looked at: {mirror.location.shown} ({mirror.layout}); its repodata alone,"
         " no artifact was read"
     )
+    if left_out:
+        yield f"left out: {', '.join(left_out)} (by settings or options)"
     if mirror.others:
         names = ", ".join(map(str, mirror.others))
         yield f"none of the lock's channels is there, only: {names}"

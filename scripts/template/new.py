@@ -7,15 +7,13 @@ that looks like a builder.
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from scripts.core.channel_url import ANACONDA
-from scripts.core.child_process import describe_exit, program_error, run_program
+from scripts.core.child_process import describe_exit, program_error, quoted, run_program
 from scripts.core.errors import usage_error
 from scripts.core.files import replace, write_atomically
 from scripts.core.report import Json, Report, human_size
@@ -107,11 +105,6 @@ def write_files(folder: Path, files: dict[str, bytes]) -> None:
         write_atomically(path, data)
         if name == "run" and os.name != "nt":
             path.chmod(path.stat().st_mode | 0o111)
-
-
-def quoted(path: str) -> str:
-    """Write a path as this system's shell reads it."""
-    return subprocess.list2cmdline([path]) if os.name == "nt" else shlex.quote(path)
 
 
 def _make(folder: Path, files: dict[str, bytes]) -> bool:

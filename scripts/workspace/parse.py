@@ -24,7 +24,7 @@ from scripts.workspace.model import (
     Requirement,
     Target,
 )
-from scripts.workspace.settings import TABLE, parse_settings
+from scripts.workspace.settings import TABLE, Settings, parse_settings
 from scripts.workspace.virtual_packages import parse_platforms, parse_system_requirements
 
 PYPROJECT: Final = "pyproject.toml"
@@ -74,8 +74,13 @@ def parse_manifest(text: str, *, name: str) -> Manifest:
         platforms=parse_platforms(workspace),
         features=tuple(features),
         environments=environments,
-        settings=parse_settings(top.table("tool").table(TABLE.removeprefix("tool.")).fields, name),
+        settings=settings_of(top),
     )
+
+
+def settings_of(top: Table) -> Settings:
+    """Read `[tool.pixi-mirror]` of a manifest."""
+    return parse_settings(top.table("tool").table(TABLE.removeprefix("tool.")).fields, top.subject)
 
 
 def pixi_table(top: Table) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import stat
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -19,6 +20,7 @@ from scripts.core.subdir import NOARCH, check_subdir, is_known_subdir
 from scripts.core.typed_values import Table, load_toml, parse_toml
 from scripts.workspace.model import Manifest
 from scripts.workspace.parse import parse_manifest, pixi_table, workspace_table
+from scripts.workspace.pixi import is_run_by_pixi
 from scripts.workspace.resolve import environment_platforms
 from scripts.workspace.settings import Settings
 from scripts.workspace.workspace import Workspace
@@ -208,7 +210,10 @@ def write_platforms(workspace: Workspace, edit: PlatformEdit, console: Console) 
             raise usage_error(str(path), f"cannot write this manifest: {error.strerror}") from None
         change = f"{edit.table}: {', '.join(edit.before)} → {', '.join(edit.after)}"
     shown = show_platforms(manifest, workspace.settings, console)
-    last = ("pixi.lock must be renewed: now run `pixi lock`",) if is_changed else ()
+    following = "`pixi lock`, then `pixi run mirror`"
+    if is_run_by_pixi(os.environ, workspace.manifest_path):
+        following = "`pixi run mirror`, which renews pixi.lock first"
+    last = (f"next: {following}",) if is_changed else ()
     data = {
         **shown.data,
         "changed": is_changed,

@@ -145,7 +145,7 @@ class Settings:
         _any_names,
         default=[],
         metavar="ENV",
-        tasks="channels fetch index lock mirror platforms verify",
+        tasks="channels doctor fetch index lock mirror platforms verify",
         help="leave these environments out ('' for none)",
     )
     platforms: tuple[str, ...] | None = _setting(

@@ -22,7 +22,7 @@ from scripts.core.scratch import clear_scratch
 from scripts.core.symlinks import refuse_odd_state
 from scripts.core.typed_values import load_toml
 from scripts.workspace.model import Manifest
-from scripts.workspace.parse import PYPROJECT, parse_manifest, pixi_table
+from scripts.workspace.parse import PYPROJECT, parse_manifest, pixi_table, settings_of
 from scripts.workspace.settings import TABLE, SettingOverrides, Settings, override
 
 # In the order in which pixi looks for them in one folder.
@@ -73,6 +73,17 @@ def open_workspace(manifest_path: Path | None, overrides: SettingOverrides) -> W
         place=place,
         manifest=manifest,
     )
+
+
+def settings_beside(lock_path: Path) -> Settings:
+    """Read the settings of the manifest beside a lock, and nothing else of it.
+
+    Without one, or without settings in it, they are the defaults: all of the lock.
+    """
+    path = _in_folder(lock_path.parent)
+    if path is None:
+        return Settings()
+    return settings_of(load_toml(read_manifest_text(path), str(path)))
 
 
 def read_manifest_text(path: Path) -> str:

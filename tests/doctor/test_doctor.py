@@ -20,8 +20,12 @@ from tests.support.upstream import Upstream
 NOT_BY_CHANNEL = ["/conda-forge/noarch/repodata.json.zst", "/conda-forge/noarch/repodata.json"]
 READING = "doctor: reading the repodata of URL\n"
 LED = f'[mirrors]\n"{CHANNEL}" = ["{{url}}"]\n'
-NOT_CHECKED = "conda: its configuration was not checked: there is no conda on PATH\n"
-CONDA = f"for conda, as options: -c URL --override-channels\n{NOT_CHECKED}"
+V7 = (
+    "conda: `conda create --file pixi.lock` needs lock version 6, and this lock has 7:"
+    " name the packages instead"
+)
+PRIVATE_FOLDER = "example.org_8080/chan"
+NOT_LED = "pixi is not led to this mirror"
 LOOKED = "looked at: URL (flat); its repodata alone, no artifact was read\n"
 
 
@@ -41,8 +45,8 @@ def test_what_is_there_and_led_to_installs(flat: Asker, upstream: Upstream) -> N
     assert flat.ask() == (
         0,
         (
-            f"default  linux-64  artifacts ✓ (2)  configuration ✓\n{LOOKED}"
-            f"pixi: led to this mirror by [mirrors]; read: ROOT/.pixi/config.toml\n{CONDA}"
+            f"yes\ndefault  linux-64  artifacts ✓ (2)  configuration ✓\n{LOOKED}"
+            "pixi: led to this mirror by [mirrors]; read: ROOT/.pixi/config.toml\n"
         ),
         READING,
     )
@@ -61,11 +65,10 @@ def test_the_line_that_is_missing_is_enough(flat: Asker) -> None:
     assert (code, out, err) == (
         1,
         (
-            f"default  linux-64  artifacts ✓ (2)  configuration ✗\n{LOOKED}"
+            f"no: {NOT_LED}\ndefault  linux-64  artifacts ✓ (2)  configuration ✗\n{LOOKED}"
             "for pixi, into ROOT/.pixi/config.toml (in its [mirrors], where it has them already):\n"
             f'\n[mirrors]\n"{CHANNEL}" = ["URL"]\n\n'
             "then `pixi install --frozen`, without --offline: that forbids HTTP, loopback too\n"
-            f"{CONDA}"
         ),
         (
             f"{READING}error: [mirrors]: nothing in pixi's configuration leads to this mirror\n"
@@ -100,7 +103,8 @@ def test_a_line_for_each_environment_and_platform(flat: Asker) -> None:
     )
     code, out, err = flat.ask()
     assert code == 1
-    assert out.splitlines()[:4] == [
+    assert out.splitlines()[:5] == [
+        "no: 1 of 4 artifacts missing",
         "default  linux-64  artifacts ✓ (2)  configuration ✓",
         "default  p1        artifacts ✓ (1)  configuration ✓",
         "empty    linux-64  artifacts ✓ (0)  configuration ✓",
@@ -112,7 +116,7 @@ def test_a_line_for_each_environment_and_platform(flat: Asker) -> None:
         "help: its keeper adds it: `pixi add`, then `pixi run mirror`\n"
     )
     assert flat.ask("-e", "default,empty")[0] == 0
-    assert flat.ask("-p", "win-64")[1].splitlines()[0].split()[:2] == ["default", "p1"]
+    assert flat.ask("-p", "win-64")[1].splitlines()[1].split()[:2] == ["default", "p1"]
 
 
 def test_near_misses_are_named(flat: Asker) -> None:
@@ -125,7 +129,10 @@ def test_near_misses_are_named(flat: Asker) -> None:
     _configured(flat).lock(*(flat.row("lib", other=each) for each in builds))
     code, out, err = flat.ask()
     assert code == 1
-    assert out.startswith("default  linux-64  artifacts ✗ (3 missing; 0 of 3 right)")
+    assert out.splitlines()[:2] == [
+        "no: 3 of 3 artifacts missing",
+        "default  linux-64  artifacts ✗ (3 missing; 0 of 3 right)  configuration ✓",
+    ]
     update = "help: `pixi update lib` takes what the mirror has, once pixi is led to it\n"
     assert err == (
         f"{READING}error: linux-64/far-1.0-0.conda: is not in the mirror\n"
@@ -154,7 +161,10 @@ def test_another_artifact_of_the_same_name(without: frozenset[str], key: str, fl
     row, right = flat.row("lib", other=other).written, flat.row("lib").written
     code, out, err = flat.ask()
     assert code == 1
-    assert out.startswith("default  linux-64  artifacts ✗ (1 another; 0 of 1 right)")
+    assert out.splitlines()[:2] == [
+        "no: 1 of 1 artifact different",
+        "default  linux-64  artifacts ✗ (1 different; 0 of 1 right)  configuration ✓",
+    ]
     assert err == (
         f"{READING}error: noarch/lib-1.0-0.tar.bz2: the mirror has another {key}\n"
         f"  expected   {getattr(row, key)}\n"
@@ -184,7 +194,7 @@ def test_what_was_compared_less_well_is_said(
 ) -> None:
     _configured(flat).lock(flat.row("hello"), flat.row("lib", without=without))
     code, out, _ = flat.ask()
-    assert (code, out.splitlines()[2]) == (0, f"{line}: 1")
+    assert (code, out.splitlines()[3]) == (0, f"{line}: 1")
 
 
 @pytest.mark.parametrize("version", range(1, 8))
@@ -193,7 +203,7 @@ def test_every_version_of_locks(version: int, flat: Asker) -> None:
     rows = (flat.row("hello"), flat.row("lib"))
     _configured(flat).lock(*rows, version=version)
     code, out, _ = flat.ask()
-    assert (code, out.splitlines()[0]) == (0, "default  linux-64  artifacts ✓ (2)  configuration ✓")
+    assert (code, out.splitlines()[1]) == (0, "default  linux-64  artifacts ✓ (2)  configuration ✓")
     old = (
         f"the lock is of version {version}, an old one (7 is today's):"
         " what its rows leave out was not compared"
@@ -211,7 +221,8 @@ def test_a_platform_that_is_not_mirrored(flat: Asker) -> None:
     )
     code, out, err = flat.ask()
     assert code == 1
-    assert out.splitlines()[0] == (
+    assert out.splitlines()[0] == "no: 1 of 2 artifacts missing"
+    assert out.splitlines()[1] == (
         "default  linux-aarch64  artifacts ✗ (1 of a platform that is not mirrored;"
         " 1 of 2 right)  configuration ✓"
     )
@@ -220,7 +231,8 @@ def test_a_platform_that_is_not_mirrored(flat: Asker) -> None:
         "  looked for  URL/linux-aarch64/repodata.json\n"
         "  missing     1 artifact\n"
         "  needed by   default/linux-aarch64\n"
-        "help: its keeper mirrors it: `pixi run platforms --add linux-aarch64`, `pixi run mirror`\n"
+        "help: its keeper mirrors it: `pixi run platforms --add linux-aarch64`, which says what"
+        " comes next\n"
     )
 
 
@@ -231,19 +243,24 @@ def test_channels_each_in_its_folder(by_channel: Asker) -> None:
     assert (code, out) == (
         1,
         (
-            "default  linux-64  artifacts ✓ (4)  configuration ✗\n"
+            f"no: {NOT_LED}\ndefault  linux-64  artifacts ✓ (4)  configuration ✗\n"
             "looked at: URL (by-channel); its repodata alone, no artifact was read\n"
             "for pixi, into ROOT/.pixi/config.toml (in its [mirrors], where it has them already):\n"
             '\n[mirrors]\n"https://conda.anaconda.org" = ["URL"]\n'
             '"https://example.org:8080/t/********/chan" = ["URL/example.org_8080/chan"]\n\n'
             "(in place of ******** write the token that the lock has there)\n"
             "then `pixi install --frozen`, without --offline: that forbids HTTP, loopback too\n"
-            "for conda, as options: -c URL/conda-forge -c URL/nvidia/label/cuda-1"
-            f" -c URL/example.org_8080/chan --override-channels\n{NOT_CHECKED}"
         ),
     )
-    assert "token-1" not in out + err
-    assert "word" not in out + err
+    channels = [f"-c URL/{each}" for each in ("conda-forge", "nvidia/label/cuda-1", PRIVATE_FOLDER)]
+    _, asked_about_conda, _ = by_channel.ask("--client", "conda")
+    assert asked_about_conda.splitlines()[3:] == [
+        V7,
+        f"for conda, as options: {' '.join(channels)} --override-channels",
+        "conda: its configuration was not checked: there is no conda on PATH",
+    ]
+    assert "token-1" not in out + err + asked_about_conda
+    assert "word" not in out + err + asked_about_conda
     lines = out.split("\n\n")[1].replace("URL", by_channel.url)
     by_channel.configure(lines.replace("********", "token-1"))
     assert by_channel.ask()[0] == 0
@@ -251,20 +268,13 @@ def test_channels_each_in_its_folder(by_channel: Asker) -> None:
     assert by_channel.ask()[0] == 1
 
 
-def test_conda_needs_one_line_for_its_own_host(by_channel: Asker) -> None:
-    by_channel.lock(*(by_channel.row(name) for name in ("hello", "lib", "cuda")))
-    assert by_channel.ask()[1].endswith(
-        f"for conda, in .condarc: channel_alias: URL\n{NOT_CHECKED}"
-    )
-
-
 def test_a_channel_that_is_not_mirrored(by_channel: Asker) -> None:
     url = "https://conda.anaconda.org/bioconda"
     by_channel.lock(by_channel.row("hello"), by_channel.row("lib", channel=url))
     by_channel.configure(f'[mirrors]\n"https://conda.anaconda.org" = ["{by_channel.url}"]\n')
     code, out, err = by_channel.ask()
-    assert code == 1
-    assert out.splitlines()[0] == (
+    assert (code, out.splitlines()[0]) == (1, "no: 1 of 2 artifacts missing")
+    assert out.splitlines()[1] == (
         "default  linux-64  artifacts ✗ (1 of a channel that is not mirrored; 1 of 2 right)"
         "  configuration ✓"
     )
@@ -279,7 +289,7 @@ def test_a_channel_that_is_not_mirrored(by_channel: Asker) -> None:
     rows = PlatformRows(name="linux-64", rows=(by_channel.row("hello"),))
     by_channel.locks(EnvironmentRows(platforms=(rows,), channels=(CHANNEL, url)))
     code, out, _ = by_channel.ask()
-    assert (code, out.splitlines()[2]) == (
+    assert (code, out.splitlines()[3]) == (
         0,
         f"not mirrored: {url}; nothing is locked from it, but `pixi lock` will ask for it",
     )
@@ -307,7 +317,8 @@ def test_the_mirror_of_the_workspace(
     assert doctor.main(options) == 1
     out = flat.capsys.readouterr().out
     folder = (consumed / "flat" / "local-channel").as_uri()
-    assert out.splitlines()[:2] == [
+    assert out.splitlines()[:3] == [
+        "no: from a folder pixi takes only what was locked there",
         "default  linux-64  artifacts ✓ (2)  configuration ✗",
         f"looked at: {folder} (flat); its repodata alone, no artifact was read",
     ]
@@ -338,10 +349,12 @@ def test_json(flat: Asker) -> None:
             "schema": 1,
             "task": "doctor",
             "exit-code": 1,
+            "verdict": f"no: 1 of 3 artifacts missing; 1 different; {NOT_LED}",
             "lock": "ROOT/pixi.lock",
             "lock-version": 7,
             "mirror": "URL",
             "layout": "flat",
+            "left-out-environments": [],
             "environments": [
                 {
                     "environment": "default",
@@ -361,10 +374,6 @@ def test_json(flat: Asker) -> None:
                 "pixi-config": f'[mirrors]\n"{CHANNEL}" = ["URL"]',
                 "overridden-by": [],
                 "manifest": None,
-                "condarc-checked": False,
-                "condarc": [],
-                "condarc-overridden-by": [],
-                "conda": ["-c URL --override-channels"],
             },
         },
     )
@@ -414,3 +423,56 @@ def test_a_flat_mirror_that_forbids_what_is_not_there(flat: Asker, upstream: Ups
     code, out, _ = flat.ask()
     assert (code, LOOKED in out) == (0, True)
     assert "/conda-forge/noarch/repodata.json.zst" in upstream.paths
+
+
+MANIFESTS = {
+    "pixi.toml": "[workspace]\nchannels = []\nplatforms = []\n",
+    "pyproject.toml": "[tool.pixi.workspace]\nchannels = []\nplatforms = []\n",
+}
+
+
+@pytest.mark.parametrize("name", MANIFESTS)
+def test_builder_environments_are_left_out_as_the_settings_beside_the_lock_say(
+    flat: Asker, name: str
+) -> None:
+    tool = TinyPackage(name="tool", subdir="linux-64")
+    _configured(flat).locks(
+        EnvironmentRows(platforms=(PlatformRows(name="linux-64", rows=(flat.row("hello"),)),)),
+        EnvironmentRows(
+            name="tools",
+            platforms=(PlatformRows(name="linux-64", rows=(flat.row("hello", other=tool),)),),
+        ),
+    )
+    both = ["no: 1 of 2 artifacts missing", "default", "tools"]
+    manifest = flat.root / name
+    manifest.write_text(MANIFESTS[name], encoding="utf-8")  # the control: it has no settings
+    code, out, _ = flat.ask()
+    assert (code, "left out" in out) == (1, False)
+    assert [out.splitlines()[0], *(line.split()[0] for line in out.splitlines()[1:3])] == both
+
+    settings = '[tool.pixi-mirror]\nexclude-environments = ["tools"]\nlayout = "by-channel"\n'
+    manifest.write_text(f"{MANIFESTS[name]}\n{settings}", encoding="utf-8")
+    code, out, err = flat.ask()
+    assert (code, err) == (0, READING)
+    assert out == (
+        f"yes\ndefault  linux-64  artifacts ✓ (1)  configuration ✓\n{LOOKED}"
+        "left out: tools (by settings or options)\n"
+        "pixi: led to this mirror by [mirrors]; read: ROOT/.pixi/config.toml\n"
+    )
+    assert json.loads(flat.ask("--json")[1])["left-out-environments"] == ["tools"]
+    for widened in (("--exclude-environments", ""), ("-e", "default,tools")):
+        code, out, _ = flat.ask(*widened)
+        assert (code, "left out" in out) == (1, False)
+        assert [out.splitlines()[0], *(line.split()[0] for line in out.splitlines()[1:3])] == both
+    assert "left out: default, tools" in flat.ask("--exclude-environments", "default,tools")[1]
+
+    wrong = settings.replace('["tools"]', '"tools"')
+    manifest.write_text(f"{MANIFESTS[name]}\n{wrong}", encoding="utf-8")
+    assert flat.ask() == (
+        2,
+        "",
+        (
+            f"error: ROOT/{name}: tool.pixi-mirror.exclude-environments is not a list of strings\n"
+            "  actual  'tools'\n"
+        ),
+    )

@@ -50,7 +50,11 @@ def test_the_line_that_is_missing_is_enough(by_channel: Asker, condarc: Path) ->
     _three(by_channel)
     code, out, err = by_channel.ask(*CONDA)
     assert code == 1
-    assert out.splitlines()[0] == "default  linux-64  artifacts ✓ (3)  configuration ✗"
+    assert out.splitlines()[:2] == [
+        "no: conda is not led to this mirror",
+        "default  linux-64  artifacts ✓ (3)  configuration ✗",
+    ]
+    assert "for pixi" not in out
     assert out.splitlines()[-1] == "for conda, in .condarc: channel_alias: URL"
     assert err.split("\n", 1)[1] == (
         "error: .condarc: nothing in conda's configuration leads to this mirror\n"
@@ -60,7 +64,7 @@ def test_the_line_that_is_missing_is_enough(by_channel: Asker, condarc: Path) ->
     condarc.write_text(f"channel_alias: {by_channel.url}/\n", encoding="utf-8")
     code, out, err = by_channel.ask(*CONDA)
     assert (code, err.count("\n")) == (0, 1)
-    assert out.splitlines()[0] == "default  linux-64  artifacts ✓ (3)  configuration ✓"
+    assert out.splitlines()[:2] == ["yes", "default  linux-64  artifacts ✓ (3)  configuration ✓"]
     assert out.splitlines()[-1] == (
         f"conda: led to this mirror by {condarc}, if asked with"
         " -c conda-forge -c nvidia/label/cuda-1 --override-channels"
@@ -75,12 +79,16 @@ def test_the_line_that_is_missing_is_enough(by_channel: Asker, condarc: Path) ->
 def test_pixi_alone_counts_unless_conda_is_asked_about(by_channel: Asker, condarc: Path) -> None:
     _three(by_channel)
     by_channel.configure('[mirrors]\n"https://conda.anaconda.org" = ["' + by_channel.url + '"]\n')
-    assert _last(by_channel.ask()) == (0, "for conda, in .condarc: channel_alias: URL")
-    assert by_channel.ask("--client", "pixi,conda")[0] == 1
+    code, out, err = by_channel.ask()
+    assert (code, "conda:" in out + err, ".condarc" in out + err) == (0, False, False)
+    code, out, _ = by_channel.ask("--client", "pixi,conda")
+    assert (code, out.splitlines()[0]) == (1, "no: conda is not led to this mirror")
+    assert out.splitlines()[-1] == "for conda, in .condarc: channel_alias: URL"
     condarc.write_text(f"channel_alias: {by_channel.url}\n", encoding="utf-8")
     assert by_channel.ask("--client", "pixi,conda")[0] == 0
     by_channel.configure("")
-    assert by_channel.ask("--client", "pixi,conda")[0] == 1
+    code, out, _ = by_channel.ask("--client", "pixi,conda")
+    assert (code, out.splitlines()[0]) == (1, "no: pixi is not led to this mirror")
     assert by_channel.ask(*CONDA)[0] == 0
 
 
@@ -142,7 +150,7 @@ def test_the_order_of_channels_counts(by_channel: Asker, condarc: Path) -> None:
         f"channels: [{url}/conda-forge, {url}/nvidia/label/cuda-1]\n", encoding="utf-8"
     )
     code, out, err = by_channel.ask(*CONDA)
-    assert [line.split()[-1] for line in out.splitlines()[:3]] == ["✓", "✗", "✓"]
+    assert [line.split()[-1] for line in out.splitlines()[1:4]] == ["✓", "✗", "✓"]
     assert (code, "  needed by  gpu\n" in err) == (1, True)
     assert out.splitlines()[-1] == "for conda, in .condarc: channel_alias: URL"
     condarc.write_text(f"channel_alias: {url}\n", encoding="utf-8")
@@ -190,14 +198,36 @@ def test_without_conda_its_lines_are_printed(by_channel: Asker) -> None:
     _three(by_channel)
     code, out, err = by_channel.ask(*CONDA)
     assert (code, err.count("\n")) == (0, 1)
-    assert out.splitlines()[0] == "default  linux-64  artifacts ✓ (3)  configuration –"  # noqa: RUF001
+    assert out.splitlines()[:2] == [
+        "not known: conda's configuration was not checked",
+        "default  linux-64  artifacts ✓ (3)  configuration –",  # noqa: RUF001
+    ]
     assert out.splitlines()[-2:] == [
         "for conda, in .condarc: channel_alias: URL",
         "conda: its configuration was not checked: there is no conda on PATH",
     ]
-    assert by_channel.ask("--client", "pixi,conda")[0] == 1  # pixi is not led there
+    code, out, _ = by_channel.ask("--client", "pixi,conda")
+    assert (code, out.splitlines()[0]) == (1, "no: pixi is not led to this mirror")
     by_channel.lock(by_channel.row("lib", other=TinyPackage(name="gone")))
-    assert by_channel.ask(*CONDA)[0] == 1
+    code, out, _ = by_channel.ask(*CONDA)
+    assert (code, out.splitlines()[0]) == (1, "no: 1 of 1 artifact missing")
+
+
+@pytest.mark.parametrize("version", range(1, 8))
+def test_the_lock_itself_conda_reads_of_version_6_alone(
+    version: int, by_channel: Asker, condarc: Path
+) -> None:
+    condarc.write_text(f"channel_alias: {by_channel.url}\n", encoding="utf-8")
+    by_channel.lock(by_channel.row("hello"), by_channel.row("lib"), version=version)
+    code, out, _ = by_channel.ask(*CONDA)
+    assert code == 0
+    said = (
+        f"conda: `conda create --file pixi.lock` needs lock version 6, and this lock has {version}:"
+        " name the packages instead"
+    )
+    assert (said in out.splitlines()) == (version != 6)
+    assert ("conda create" in out) == (version != 6)
+    assert "conda create" not in by_channel.ask()[1]
 
 
 @pytest.mark.parametrize(
@@ -220,10 +250,11 @@ def test_a_conda_that_fails(
         monkeypatch.setattr(conda_configuration, "_TIMEOUT", 1)
     message = f"its configuration cannot be read: `conda config --show --json` {how}\n"
     code, out, err = by_channel.ask()
-    assert (code, err.count("\n")) == (0, 1)
-    assert f"conda: its configuration was not checked: {message}" in out
+    assert (code, out.splitlines()[0], "conda:" in out, err.count("\n")) == (0, "yes", False, 1)
     code, out, err = by_channel.ask(*CONDA)
     assert (code, "configuration –" in out) == (4, True)  # noqa: RUF001
+    assert out.splitlines()[0] == "not known: conda's configuration was not checked"
+    assert f"conda: its configuration was not checked: {message}" in out
     assert f"error: conda: {message}" in err
     assert "  program  ROOT/bin/conda\n" in err
     said = "  said     error    libmamba Could not solve for environment specs\n"
@@ -351,11 +382,14 @@ def test_conda_adds_a_pip_that_the_mirror_lacks(by_channel: Asker, condarc: Path
     by_channel.lock(by_channel.row("python"))
     code, out, err = by_channel.ask(*CONDA)
     assert (code, err.split("\n", 1)[1]) == (1, PIP_PROBLEM)
-    assert out.splitlines()[0] == "default  linux-64  artifacts ✓ (1)  configuration ✗"
+    assert out.splitlines()[:2] == [
+        "no: conda adds pip, which is not there",
+        "default  linux-64  artifacts ✓ (1)  configuration ✗",
+    ]
     assert PIP_LINE in out.splitlines()
     by_channel.configure('[mirrors]\n"https://conda.anaconda.org" = ["' + by_channel.url + '"]\n')
     code, out, _ = by_channel.ask()
-    assert (code, PIP_LINE in out.splitlines()) == (0, True)
+    assert (code, "add_pip" in out) == (0, False)  # pixi adds none
 
     condarc.write_text(f"{alias}add_pip_as_python_dependency: false\n", encoding="utf-8")
     code, out, _ = by_channel.ask(*CONDA)

@@ -105,28 +105,35 @@ def test_a_folder(as_url: bool, by_channel: Asker) -> None:  # noqa: FBT001
     assert by_channel.ask(mirror=mirror) == (
         1,
         (
+            "no: from a folder pixi takes only what was locked there\n"
             "default  linux-64  artifacts ✓ (2)  configuration ✗\n"
             "gpu      linux-64  artifacts ✓ (2)  configuration ✗\n"
             "looked at: FILE (by-channel); its repodata alone, no artifact was read\n"
-            "for pixi, in the manifest instead of the channels that are there:\n\n"
+            "for pixi, the first way, with this pixi.lock unchanged: serve the folder,\n\n"
+            "python -m http.server --bind 127.0.0.1 -d FOLDER 8000\n\n"
+            "and into ROOT/.pixi/config.toml (in its [mirrors], where it has them already):\n\n"
+            f'[mirrors]\n"{ALIAS}" = ["http://127.0.0.1:8000"]\n\n'
+            "then `pixi install --frozen`, without --offline: that forbids HTTP, loopback too\n"
+            "for pixi, the second way, with a lock made from the folder: as the manifest's"
+            " channels,\n\n"
             'channels = ["FILE/conda-forge", "FILE/nvidia/label/cuda-1"]  # default\n'
             'channels = ["FILE/nvidia/label/cuda-1", "FILE/conda-forge"]  # gpu\n\n'
             "then `pixi lock` and `pixi install --frozen --offline`\n"
-            "for conda, as options: -c FILE/conda-forge -c FILE/nvidia/label/cuda-1"
-            " --override-channels --offline  # default\n"
-            "for conda, as options: -c FILE/nvidia/label/cuda-1 -c FILE/conda-forge"
-            " --override-channels --offline  # gpu\n"
-            "conda: its configuration was not checked: there is no conda on PATH\n"
         ),
         (
             "doctor: reading the repodata of FILE\n"
             "error: ROOT/pixi.lock: names upstream's URLs, for which no folder can stand in\n"
             "  asked now  https://conda.anaconda.org\n"
             "  needed by  default/linux-64, gpu/linux-64\n"
-            "help: lock it anew from the folder, with the line above; or serve the folder over"
-            " HTTP and ask again with --mirror http://HOST:PORT\n"
+            "help: the lines above\n"
         ),
     )
+    one, other = "-c FILE/conda-forge", "-c FILE/nvidia/label/cuda-1"
+    alone = "--override-channels --offline"
+    assert by_channel.ask("--client", "conda", mirror=mirror)[1].splitlines()[5:7] == [
+        f"for conda, as options: {one} {other} {alone}  # default",
+        f"for conda, as options: {other} {one} {alone}  # gpu",
+    ]
 
 
 @pytest.mark.parametrize("as_url", [False, True])
@@ -138,7 +145,7 @@ def test_a_lock_made_from_the_folder(as_url: bool, flat: Asker) -> None:  # noqa
     flat.lock(flat.row("lib", channel=channel, url=url))
     code, out, err = flat.ask(mirror=str(flat.folder))
     assert (code, err) == (0, "doctor: reading the repodata of FILE\n")
-    assert out.splitlines()[0] == "default  linux-64  artifacts ✓ (1)  configuration ✓"
+    assert out.splitlines()[:2] == ["yes", "default  linux-64  artifacts ✓ (1)  configuration ✓"]
     # The control: repodata that has it no more, with the file still there.
     (flat.folder / "noarch" / "repodata.json").write_text("{}", encoding="utf-8")
     assert flat.ask(mirror=str(flat.folder))[0] == 1

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shlex
 import shutil
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -140,6 +147,49 @@ def test_the_lines_lead_pixi_from_a_bucket(
 
 
 @pytest.mark.parametrize("layout", ["flat", "by-channel"])
+def test_a_folder_that_is_served_as_printed(
+    layout: str, tmp_path: Path, pixi: Pixi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The lock unchanged, all of it from a server that the printed command starts."""
+    folder, consumer = _mirrored(tmp_path, layout, (CHANNEL, OTHER))
+    lock = (consumer / "pixi.lock").read_bytes()
+    options = ["--lock", str(consumer / "pixi.lock"), "--mirror"]
+    capsys.readouterr()
+    assert doctor.main([*options, str(folder)]) == 1
+    _, command, _, lines, *_ = capsys.readouterr().out.split("\n\n")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    python, *arguments = shlex.split(command, posix=os.name != "nt")
+    assert (python, arguments.pop()) == ("python", "8000")
+    # Control: a folder is no target of [mirrors].
+    pixi.configure(lines.replace("http://127.0.0.1:8000", folder.as_uri()))
+    assert pixi.run(consumer, "install", "--frozen").returncode != 0
+    assert _installed(consumer) == set()
+    pixi.configure(lines.replace("8000", port))
+    server = subprocess.Popen([sys.executable, *arguments, port], stderr=subprocess.DEVNULL)
+    try:
+        _wait_for(int(port))
+        assert doctor.main([*options, f"http://127.0.0.1:{port}"]) == 0
+        done = pixi.run(consumer, "install", "--frozen")
+    finally:
+        server.terminate()
+        server.wait()
+    assert done.returncode == 0, done.stderr
+    assert _installed(consumer) == {"one", "two"}
+    assert (consumer / "pixi.lock").read_bytes() == lock
+
+
+def _wait_for(port: int) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            return
+        time.sleep(0.05)
+    pytest.fail("the server did not start")
+
+
+@pytest.mark.parametrize("layout", ["flat", "by-channel"])
 def test_the_channels_of_a_folder(
     layout: str, tmp_path: Path, pixi: Pixi, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -147,7 +197,7 @@ def test_the_channels_of_a_folder(
     options = ["--lock", str(consumer / "pixi.lock"), "--mirror", str(folder)]
     capsys.readouterr()
     assert doctor.main(options) == 1
-    line = _pasted(capsys.readouterr().out)
+    line = capsys.readouterr().out.split("\n\n")[5] + "\n"
     manifest = consumer / "pixi.toml"
     lines = manifest.read_text(encoding="utf-8").splitlines(keepends=True)
     text = "".join(line if each.startswith("channels = ") else each for each in lines)

@@ -164,9 +164,12 @@ def test_flat_says_that_an_unchanged_lock_will_not_do(workspace: Workspace) -> N
         f"  mirror     noarch/{NAME}\n"
         f"  needed by  default/{here()}\n"
         'help: its keeper sets layout = "by-channel" under [tool.pixi-mirror], then'
-        " `pixi run mirror`\n"
+        " `pixi run mirror --relayout`; or name the mirror itself in `channels`, then `pixi lock`\n"
     )
-    assert problem in workspace.capsys.readouterr().err
+    out, err = workspace.capsys.readouterr()
+    assert problem in err
+    assert "http.server" not in out  # for this lock that would be no way
+    assert f'\nchannels = ["{(workspace.root / "local-channel").as_uri()}"]\n' in out
 
 
 @pytest.mark.needs_pixi

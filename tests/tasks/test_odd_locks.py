@@ -445,7 +445,9 @@ def test_doctor_of_a_lock_that_names_nothing(text: str, odd: Odd, tmp_path: Path
     place = str(odd.root / "local-channel")
     odd.capsys.readouterr()
     assert doctor.main(["--lock", str(lock), "--mirror", place]) == 1
-    assert odd.capsys.readouterr().err.split("\n", 1)[1] == (
+    out, err = odd.capsys.readouterr()
+    assert out.splitlines()[0] == "no: nothing to compare"
+    assert err.split("\n", 1)[1] == (
         f"error: {lock}: the lock names nothing to compare\n"
         "  environments  default\n"
         "help: name the lock that is to be installed: --lock PATH; or fill this one: `pixi add`\n"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks import fetch, index, verify
 from tasks.lock import main
 from tests.support.packages import TinyPackage
 from tests.support.pixi_workspace import PixiWorkspace
@@ -98,6 +99,33 @@ def test_before_the_first_channel_it_tells_what_this_run_changed(
     assert run(made) == 0
     first = "changed by this run (the channel has not been made yet):\n"
     assert capsys.readouterr().out.startswith(first + "default, linux-64: 1 changed\n")
+
+
+@pytest.mark.needs_pixi
+def test_a_channel_made_by_fetch_index_and_verify_is_known_to_be_made(
+    made: PixiWorkspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is `index` that makes it, and notes by which lock; `verify` notes nothing."""
+    shutil.rmtree(made.workspace.place.state)
+    old = (made.root / "pixi.toml").read_text(encoding="utf-8")
+    options = ["--manifest-path", str(made.root)]
+    made.lock()
+    assert fetch.main(options) == 0
+    assert run(made) == 0
+    assert "(the channel has not been made yet)" in capsys.readouterr().out  # the control
+    assert index.main(options) == 0
+    before = made.state()
+    assert verify.main([*options, "--level", "index"]) == 0
+    kept = {path: state for path, state in made.state().items() if "/cache" not in path}
+    assert kept == {path: state for path, state in before.items() if "/cache" not in path}
+    capsys.readouterr()
+    assert run(made) == 0
+    assert capsys.readouterr().out == f"no change {SINCE_MADE}\n"
+    (made.root / "pixi.toml").write_text(old.replace('a = "2.*"', 'a = "1.*"'), encoding="utf-8")
+    assert run(made) == 0
+    assert capsys.readouterr().out == (
+        f"changed {SINCE_MADE}:\ndefault, linux-64: 1 went back\n  < a  went back 2.0 0 -> 1.0 0\n"
+    )
 
 
 @pytest.mark.needs_pixi

@@ -80,8 +80,33 @@ def test_platforms_are_set(manifest: Path, capsys: pytest.CaptureFixture[str]) -
         "default  linux-64, osx-64\n"
         "tools    linux-64, win-64, osx-64  (not mirrored)\n"
         "gpu      linux-64, win-64, osx-64\n"
-        "pixi.lock must be renewed: now run `pixi lock`\n"
+        "next: `pixi lock`, then `pixi run mirror`\n"
     )
+
+
+@pytest.mark.parametrize("launcher", [None, "./run", "pixi mirror"])
+@pytest.mark.parametrize("is_own", [True, False])
+def test_what_comes_next(
+    launcher: str | None,
+    manifest: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_own: bool,
+) -> None:
+    """`pixi run` renews the lock of its own workspace before a task; nobody else does."""
+    named = manifest if is_own else manifest.parent / "other" / "pixi.toml"
+    monkeypatch.setenv("PIXI_PROJECT_MANIFEST", str(named))
+    if launcher is not None:
+        monkeypatch.setenv("PIXI_MIRROR_RUN", launcher)
+    assert run(manifest, "--add", "osx-64") == 0
+    renews = is_own and launcher is None
+    said = "`pixi run mirror`, which renews pixi.lock first"
+    if not renews:
+        said = f"`pixi lock`, then `{launcher or 'pixi run'} mirror`"
+    assert capsys.readouterr().out.splitlines()[-1] == f"next: {said}"
+    assert run(manifest, "--add", "osx-64") == 0  # nothing is changed, so nothing comes next
+    assert "next: " not in capsys.readouterr().out
 
 
 def test_platforms_are_added_and_removed(
