@@ -176,12 +176,14 @@ def _place_lines(results: Results) -> Iterator[str]:
 def _wrapped(head: str, cells: Iterable[str]) -> list[str]:
     """Set the cells behind a head, on several lines where they are too many for one.
 
-    A cell is broken behind its commas alone.
+    A cell is broken alone behind the commas in its brackets.
     """
-    unbroken = (each.replace(" ", "\N{NO-BREAK SPACE}") for each in cells)
-    text = "  ".join(each.replace(",\N{NO-BREAK SPACE}", ", ") for each in unbroken)
+    unbroken = []
+    for each in cells:
+        before, bracket, inside = each.replace(" ", "\N{NO-BREAK SPACE}").partition("(")
+        unbroken.append(before + bracket + inside.replace(",\N{NO-BREAK SPACE}", ", "))
     lines = textwrap.wrap(
-        text,
+        "  ".join(unbroken),
         _WIDTH,
         initial_indent=head,
         subsequent_indent=" " * len(head),

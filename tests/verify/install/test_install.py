@@ -292,9 +292,9 @@ def test_an_incomplete_environment(world: World, capsys: pytest.CaptureFixture[s
     ]
     assert world.loud(*BY_RATTLER, "--allow-incomplete", "pypi,source") == 0
     out, err = capsys.readouterr()
-    assert out.splitlines()[:2] == [  # broken where 80 columns are too few, behind a comma
-        f"default  {here()}  install ✓ (py-rattler)  incomplete,",
-        f"{' ' * len(f'default  {here()}  ')}as allowed (2 not in the channel)",
+    assert out.splitlines()[:2] == [  # broken where 80 columns are too few
+        f"default  {here()}  install ✓ (py-rattler)",
+        f"{' ' * len(f'default  {here()}  ')}incomplete, as allowed (2 not in the channel)",
     ]
     lines = [line for line in out.splitlines() if line.startswith("left out: ")]
     assert sorted(lines) == told.splitlines()
