@@ -8,6 +8,7 @@ before those that the user's folder, PYTHONPATH or site-packages may have.
 import os
 import signal
 import sys
+from collections.abc import Callable
 
 # While we and a task still import, Ctrl-C ends it all without a traceback: as tasks/__init__.py.
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -26,9 +27,9 @@ from scripts.launch import (
     show_tasks,
 )
 
-_NOTE = """\
-The workspace is that of the nearest manifest upward, or of --manifest-path PATH.
-Of its pixi.lock all environments are mirrored, unless [tool.pixi-mirror] says less."""
+_OWN_OPTIONS = frozenset({"-h", "--help", "-V", "--version"})
+_ALL = "All environments of pixi.lock are mirrored, unless [tool.pixi-mirror] says less."
+_ALONE = "Without NAME it is mirror; before a first mirror it asks, unless --yes is given."
 
 
 def main(invocation: str | None = None) -> int:
@@ -42,20 +43,31 @@ def main(invocation: str | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     invocation = os.environ[VARIABLE]
+    is_builder = invocation not in {PROGRAM, EXTENSION}  # its pixi.toml names the tasks
+    names_none = not arguments or arguments[0].startswith("-")
+    if names_none and not is_builder and _OWN_OPTIONS.isdisjoint(arguments[:1]):
+        return _main_of("mirror")(arguments, asks=True)
     name, *options = arguments or ["--help"]
     if name in {"-h", "--help"}:
-        return show_tasks(invocation, _NOTE, ON_WORKSPACES)
+        if is_builder:
+            return show_tasks(invocation, "NAME", _ALL)
+        return show_tasks(invocation, "[NAME]", f"{_ALONE}\n{_ALL}")
     if name in {"-V", "--version"}:
         from scripts.core.invocation import version
 
         Console().result(f"{PROGRAM} {version()}")
         return 0
     if name not in described_tasks(ON_WORKSPACES):
-        raise no_such_task(name, invocation, ON_WORKSPACES)
+        listing = "pixi task list" if is_builder else f"{invocation} --help"
+        raise no_such_task(name, invocation, listing, ON_WORKSPACES)
+    return _main_of(name)(options)
+
+
+def _main_of(task: str) -> Callable[..., int]:
     from importlib import import_module
 
-    code: int = import_module(module_of(name)).main(options)
-    return code
+    main: Callable[..., int] = import_module(module_of(task)).main
+    return main
 
 
 def _find_invocation() -> str:

@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 # The features of pixi.toml that hold tasks: on workspaces, and on this template itself.
 ON_WORKSPACES = "tasks"
 ON_THE_TEMPLATE = "test"
+# A task that runs, and is not listed with those that a workspace's user wants.
+DEMO = "demo"
+
+COMMON_OPTIONS = "All take --manifest-path PATH (default: the nearest), --json, -q, -v, --help."
 
 
 def described_tasks(*features: str) -> dict[str, str]:
@@ -67,26 +71,33 @@ def module_of(task: str) -> str:
     return "tasks." + task.replace("-", "_")
 
 
-def show_tasks(invocation: str, note: str, *features: str) -> int:
-    """Print what is printed without a task: their descriptions one below the other."""
+def show_tasks(invocation: str, name: str, note: str) -> int:
+    """Print the tasks for users, their descriptions one below the other.
+
+    `name` is how the usage writes the task's name: `[NAME]` where it may be left out.
+    """
     from scripts.core.console import Console
 
-    tasks = described_tasks(*features)
+    tasks = described_tasks(ON_WORKSPACES)
+    tasks.pop(DEMO, None)
     width = max(map(len, tasks), default=0)
-    rows = [f"  {name.ljust(width)}  {text}".rstrip() + "\n" for name, text in tasks.items()]
-    usage = f"usage: {invocation} NAME [options]    ({invocation} NAME --help for its options)"
-    Console().result(f"{usage}\n\n{''.join(rows)}\n{note}")
+    rows = [f"  {task.ljust(width)}  {text}".rstrip() + "\n" for task, text in tasks.items()]
+    usage = f"usage: {invocation} {name} [options]    ({invocation} NAME --help for its options)"
+    Console().result(f"{usage}\n\n{''.join(rows)}\n{COMMON_OPTIONS}\n{note}")
     return 0
 
 
-def no_such_task(name: str, invocation: str, *features: str) -> "MirrorError":
-    """Say that there is no such task, and which one may have been meant."""
+def no_such_task(name: str, invocation: str, listing: str, *features: str) -> "MirrorError":
+    """Say that there is no such task, and which one may have been meant.
+
+    `listing` is the command that lists them.
+    """
     from difflib import get_close_matches
 
     from scripts.core.errors import usage_error
 
     near = get_close_matches(name, described_tasks(*features), n=1)
-    hint = f"`{invocation}` alone lists the tasks"
+    hint = f"`{listing}` lists the tasks"
     if near:
         hint = f"did you mean `{invocation} {near[0]}`?"
     return usage_error(name, "there is no such task", help=hint)
@@ -142,12 +153,16 @@ def main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in {"-h", "--help"}:
         venv = os.path.join(HOME, ".venv")
         note = f"It makes a virtual environment from PyPI, once, in {venv}."
-        return show_tasks("./run", note, ON_WORKSPACES, ON_THE_TEMPLATE)
+        if described_tasks(ON_THE_TEMPLATE):
+            note = (
+                f"`./run demo` shows the main job; CONTRIBUTING.md has developers' tasks.\n{note}"
+            )
+        return show_tasks("./run", "NAME", note)
     task, *options = arguments
     module = task.replace("-", "_")
     is_name = module.isidentifier() and not module.startswith("_")
     if not is_name or not os.path.isfile(os.path.join(ROOT, "tasks", f"{module}.py")):
-        raise no_such_task(task, "./run", ON_WORKSPACES, ON_THE_TEMPLATE)
+        raise no_such_task(task, "./run", "./run --help", ON_WORKSPACES, ON_THE_TEMPLATE)
     environment = TEST if task in {"test", "lint", "bench"} else TOOLS
     if task == "test" and "--oldest" in options:
         environment = OLDEST

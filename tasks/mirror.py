@@ -15,35 +15,33 @@ from scripts.core.console import Console
 from scripts.core.errors import MirrorError
 from scripts.core.file_lock import file_lock
 from scripts.core.report import Json, Report
-from scripts.fetch.stage import fetch
+from scripts.fetch.stage import ask_before_first, fetch
 from scripts.index.stage import index
 from scripts.keep.relayout import relayout
 from scripts.lock.model import LockFile
 from scripts.lock.read import read_lock
 from scripts.lock.satisfiability import NOT_CHECKED, check_satisfiability
 from scripts.lock.select import select
-from scripts.verify.findings import Level
 from scripts.verify.stage import VerifyOptions, add_verify_options, verify, verify_options
 from scripts.workspace.pixi import is_run_by_pixi
 from scripts.workspace.settings import add_setting_options, overrides_from
 from scripts.workspace.workspace import Workspace, open_workspace
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the task with these arguments."""
+def main(argv: Sequence[str] | None = None, *, asks: bool = False) -> int:
+    """Run the task with these arguments; `asks`: before it makes a first mirror."""
     parser = task_parser(
         "mirror", "fetch, index and verify: make of pixi.lock a channel that installs offline"
     )
     add_setting_options(parser, "mirror")
-    parser.add_argument(
-        "--relayout",
-        action="store_true",
-        help="arrange the channel anew in the layout that is set",
-    )
-    parser.add_argument(
-        "--drop-retained", action="store_true", help="with --relayout: leave out what has no place"
-    )
+    for flag, help_ in (
+        ("--relayout", "arrange the channel anew in the layout that is set"),
+        ("--drop-retained", "with --relayout: leave out what has no place"),
+        ("--yes", "do not ask before a first mirror, as `pixi mirror` without a task does"),
+    ):
+        parser.add_argument(flag, action="store_true", help=help_)
     add_verify_options(parser)
+    parser.set_defaults(asks=asks)
     return run_task("mirror", parser, partial(run, parser), argv)
 
 
@@ -55,14 +53,17 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
     lock = read_lock(workspace.lock_path)
     if not is_run_by_pixi(os.environ, workspace.manifest_path):
         _look_at_committed_lock(workspace, lock, console)
+    asks = options.asks and not options.yes
+    said = asks and ask_before_first(workspace, select(lock, workspace.settings), console)
+    stages = partial(chain, workspace, lock, verify_options(options), console, is_announced=said)
     with file_lock(workspace.place.lock, workspace.settings.channel_dir):
         if not options.relayout:
-            return chain(workspace, lock, verify_options(options), console)
+            return stages()
         arranged = relayout(workspace, lock, console, drop_retained=options.drop_retained)
         if arranged.problems:
             return arranged
         console.report(arranged)
-        report = chain(workspace, lock, verify_options(options), console)
+        report = stages()
     return dataclasses.replace(report, data={**arranged.data, **report.data})
 
 
@@ -75,20 +76,27 @@ def _look_at_committed_lock(workspace: Workspace, lock: LockFile, console: Conso
         console.note(f"mirror: not checked: {each}")
 
 
-def chain(workspace: Workspace, lock: LockFile, options: VerifyOptions, console: Console) -> Report:
+def chain(
+    workspace: Workspace,
+    lock: LockFile,
+    options: VerifyOptions,
+    console: Console,
+    *,
+    is_announced: bool = False,
+) -> Report:
     """Run the stages on the workspace's lock; the first one with a problem is the last.
 
     What `options` want verified and earlier runs have proven is not proven again.
 
     Each stage's lines are printed as it ends, what several say but once; the report returned
-    has the data of all. The caller holds the channel's lock file.
+    has the data of all. The caller holds the channel's lock file. `is_announced`: as of `fetch`.
     """
     selection = select(lock, workspace.settings)
     users = read_users(workspace, lock)
     again = partial(read_users, workspace, lock)  # the index has moved on what waits
     options = dataclasses.replace(options, remembers=True)
     stages: tuple[tuple[str, Callable[[], Report]], ...] = (
-        ("fetch", lambda: fetch(workspace, selection, console)),
+        ("fetch", lambda: fetch(workspace, selection, console, is_announced=is_announced)),
         ("index", lambda: index(workspace, selection, console, users=users)),
         ("verify", lambda: verify(workspace, selection, options, console, users=again())),
     )
@@ -102,15 +110,9 @@ def chain(workspace: Workspace, lock: LockFile, options: VerifyOptions, console:
         if report.problems:
             return dataclasses.replace(report, lines=(), data=data)
     closing = f"mirror: {workspace.settings.channel_dir} holds what pixi.lock names"
-    return Report(lines=(f"{closing}{_how_far(options)}",), data=data)
-
-
-def _how_far(options: VerifyOptions) -> str:
-    """Say that it is verified, or what of it is not proven."""
-    left = [level.value for level in Level if level not in options.levels]
-    if Level.INSTALL in options.levels and options.clients is not None:
-        left.append(f"{Level.INSTALL} by others than {', '.join(options.clients)}")
-    return f"; not proven: {', '.join(left)}" if left else ", verified"
+    left = options.not_proven
+    closing += f"; not proven: {', '.join(left)}" if left else ", verified"
+    return Report(lines=(closing,), data=data)
 
 
 if __name__ == "__main__":

@@ -40,10 +40,10 @@ LISTED = """\
   prune          Remove the artifacts that no lock names any more
   new            Make a builder repository of your own from this template
   upgrade        Bring a builder's tasks up to another version of pixi-mirror
-  demo           Show the main job on a small upstream of its own, with no network
 
-The workspace is that of the nearest manifest upward, or of --manifest-path PATH.
-Of its pixi.lock all environments are mirrored, unless [tool.pixi-mirror] says less.
+All take --manifest-path PATH (default: the nearest), --json, -q, -v, --help.
+Without NAME it is mirror; before a first mirror it asks, unless --yes is given.
+All environments of pixi.lock are mirrored, unless [tool.pixi-mirror] says less.
 """
 
 
@@ -166,19 +166,17 @@ def test_the_demo_runs_in_a_folder_with_tasks_of_its_own(
     assert (by_name.stderr, by_name.returncode) == ("not this one\n", 1)
 
 
-@pytest.mark.parametrize("arguments", [(), ("-h",), ("--help",)])
-def test_without_a_task_all_are_listed(
-    installed: Installed, theirs: Path, arguments: tuple[str, ...]
-) -> None:
-    done = installed.run(theirs, *arguments)
-    usage = "usage: pixi-mirror NAME [options]    (pixi-mirror NAME --help for its options)\n\n"
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_the_tasks_are_listed(installed: Installed, theirs: Path, option: str) -> None:
+    done = installed.run(theirs, option)
+    usage = "usage: pixi-mirror [NAME] [options]    (pixi-mirror NAME --help for its options)\n\n"
     assert (done.stdout, done.stderr, done.returncode) == (usage + LISTED, "", 0)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full device")
 def test_a_list_that_cannot_be_written(installed: Installed) -> None:
     with Path("/dev/full").open("w") as full:
-        command = [installed.program]
+        command = [installed.program, "--help"]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.stderr == "error: stdout: cannot be written: No space left on device\n"
     assert done.returncode == 2
@@ -212,12 +210,12 @@ def test_the_version_is_that_of_the_project(
     [
         ("update", "there is no such task", "did you mean `pixi-mirror update-mirror`?"),
         ("update_mirror", "there is no such task", "did you mean `pixi-mirror update-mirror`?"),
-        ("x", "there is no such task", "`pixi-mirror` alone lists the tasks"),
-        ("../tasks/demo", "there is no such task", "`pixi-mirror` alone lists the tasks"),
+        ("x", "there is no such task", "`pixi-mirror --help` lists the tasks"),
+        ("../tasks/demo", "there is no such task", "`pixi-mirror --help` lists the tasks"),
         ("bench", "there is no such task", "did you mean `pixi-mirror fetch`?"),
         *(
-            (name, "there is no such task", "`pixi-mirror` alone lists the tasks")
-            for name in ("--json", "test", "lint")
+            (name, "there is no such task", "`pixi-mirror --help` lists the tasks")
+            for name in ("", "test", "lint")
         ),
     ],
 )
@@ -321,9 +319,18 @@ def pixi(installed: Installed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.needs_pixi
 def test_pixi_runs_it(pixi: Pixi, theirs: Path) -> None:
     listed = pixi.run(theirs, "mirror", "--help")
-    usage = "usage: pixi mirror NAME [options]    (pixi mirror NAME --help for its options)\n\n"
+    usage = "usage: pixi mirror [NAME] [options]    (pixi mirror NAME --help for its options)\n\n"
     assert (listed.stdout, listed.stderr, listed.returncode) == (usage + LISTED, "", 0)
-    assert pixi.run(theirs, "mirror").stdout == listed.stdout
+    assert max(map(len, listed.stdout.splitlines()[-3:])) <= 80
+    for arguments in ((), ("--json",), ("--layout", "by-channel")):  # it is the task mirror
+        alone = pixi.run(theirs, "mirror", *arguments)
+        named = pixi.run(theirs, "mirror", "mirror", *arguments)
+        assert (alone.stdout, alone.stderr) == (named.stdout, named.stderr)
+        assert "there is no pixi workspace here" in alone.stdout + alone.stderr
+        assert (alone.returncode, named.returncode) == (2, 2)
+    assert pixi.run(theirs, "mirror", "mirror", "--help").stdout.startswith(
+        "usage: pixi mirror mirror [-h]"
+    )
     shown = pixi.run(theirs, "mirror", "demo")
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout.splitlines()[-1] == (
@@ -372,7 +379,11 @@ def test_a_workspace_of_pixi_s_from_its_lock_to_an_update(
         return {each.name for each in (theirs.root / "local-channel").glob("*/*.conda")}
 
     run("lock")
-    assert run("mirror").splitlines()[-1] == (
+    # Nobody is there to be asked.
+    alone = pixi.run(theirs.root, "mirror", "--client", "rattler")
+    assert alone.stderr.endswith("\nhelp: pixi mirror --yes\n")
+    assert (alone.returncode, (theirs.root / "local-channel").exists()) == (2, False)
+    assert run("--yes").splitlines()[-1] == (
         "mirror: local-channel holds what pixi.lock names, verified"
     )
     assert artifacts() == {"payload-1.0-0.conda", "checker-1.0-0.conda"}

@@ -71,6 +71,19 @@ class Console:
         if self.verbosity > Verbosity.QUIET:
             _print(f"{_paint('warning:', '33')} {_shown(line)}", sys.stderr)
 
+    def ask(self, question: str) -> bool | None:
+        """Ask on the terminal; only `y` and `yes` are yes. None: there is no terminal.
+
+        The question is on stderr, and never hidden: the run waits for its answer.
+        """
+        if not all(stream and stream.isatty() for stream in (sys.stdin, sys.stderr)):
+            return None
+        _print(_shown(question), sys.stderr, end=" ")
+        answer = sys.stdin.readline()
+        if not answer.endswith("\n"):  # Ctrl-D
+            _print("", sys.stderr)
+        return answer.strip().lower() in {"y", "yes"}
+
     def bug(self, trace: str) -> None:
         """Print the traceback of a bug of ours and what to do with it, on stderr; never hidden."""
         plea = "this is a bug of pixi-mirror; please report it with the lines above"
@@ -181,13 +194,13 @@ def _details(problem: Problem) -> dict[str, str]:
     return details
 
 
-def _print(text: str, stream: TextIO) -> None:
+def _print(text: str, stream: TextIO, end: str = "\n") -> None:
     """Print and flush; the work goes on though nobody reads on.
 
     A result that cannot be written (`> file` on a full disk) is an error of exit code 2.
     """
     try:
-        print(text, file=stream, flush=True)
+        print(text, end=end, file=stream, flush=True)
     except OSError as error:
         # What is printed from now on vanishes; Python itself flushes the stream at its end.
         nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -42,14 +42,17 @@ class Plan:
         """What is to be downloaded, in bytes, as far as the lock tells."""
         return sum(each.size or 0 for each in self.to_download)
 
-    def headline(self, free: int) -> str:
-        """Say before the first byte what will come: `12 to download, 34.5 MB, 1.2 GB free`."""
+    def headline(self, folder: str, free: int) -> str:
+        """Say before the first byte what will come, and where.
+
+        `12 to download into local-channel, 34.5 MB, 1.2 GB free`
+        """
         unsized = sum(each.size is None for each in self.to_download)
         unknown = f" and {unsized} of unknown size" if unsized else ""
         same = f", {len(self.copies)} with the same bytes as another" if self.copies else ""
         return (
-            f"{len(self.to_download)} to download, {human_size(self.size)}{unknown}{same}, "
-            f"{human_size(free)} free"
+            f"{len(self.to_download)} to download into {folder}, "
+            f"{human_size(self.size)}{unknown}{same}, {human_size(free)} free"
         )
 
 

@@ -16,7 +16,8 @@ from scripts.channel.state import read_state
 from scripts.channel.users import note_layout
 from scripts.core.artifact import Artifact
 from scripts.core.console import Console
-from scripts.core.errors import MirrorError, Problem
+from scripts.core.errors import MirrorError, Problem, finding_problem, usage_error
+from scripts.core.invocation import launcher_of
 from scripts.core.redact import redact
 from scripts.core.report import Report, counted, human_size
 from scripts.core.symlinks import refuse_obstacles
@@ -37,13 +38,15 @@ def fetch(
     console: Console,
     *,
     dry_run: bool = False,
+    is_announced: bool = False,
     policy: RetryPolicy | None = None,
 ) -> Report:
     """Download what is missing and replace what is wrong; the rest is not touched.
 
     Every artifact is tried, whatever happens to others; the report holds all problems. What
     nobody can open stays, since its bytes are the lock's; `index` refuses it. The caller holds the
-    channel's lock file. `dry_run`: stop before the first byte.
+    channel's lock file. `dry_run`: stop before the first byte. `is_announced`: what
+    will come has been said already.
     """
     place = workspace.place
     problems = unhashed_problems(selection.artifacts, workspace.manifest)
@@ -61,12 +64,7 @@ def fetch(
     wanted = (*plan.to_download, *(each for _, each in plan.copies))
     refuse_obstacles(place.folder, (each.path for each in selection.artifacts))
     if wanted:
-        free = free_bytes(place.folder)
-        for line in (*undeclared_lines(selection.environments), plan.headline(free)):
-            console.note(f"fetch: {line}")
-        problem = space_problem(plan, free, workspace.settings.channel_dir)
-        if problem is not None:
-            raise MirrorError(problem)
+        _announce(workspace, selection, plan, None if is_announced else console)
     if dry_run:
         return _dry_report(plan, selection)
     for artifact, actual in plan.replaced:
@@ -90,6 +88,43 @@ def fetch(
     return dataclasses.replace(
         report, data={**report.data, "opened": opened}, problems=(*report.problems, *damaged)
     )
+
+
+def _announce(
+    workspace: Workspace, selection: Selection, plan: Plan, console: Console | None
+) -> None:
+    """Say what will come, where there is a console to say it on; refuse what will not fit."""
+    free, folder = free_bytes(workspace.place.folder), workspace.settings.channel_dir
+    if console is not None:
+        for line in (*undeclared_lines(selection.environments), plan.headline(folder, free)):
+            console.note(f"fetch: {line}")
+    problem = space_problem(plan, free, folder)
+    if problem is not None:
+        raise MirrorError(problem)
+
+
+def ask_before_first(workspace: Workspace, selection: Selection, console: Console) -> bool:
+    """Say what a first mirror would download, and ask whether to make it; change nothing.
+
+    Returns whether it was said; it is not where the settings or a channel folder tell that a
+    mirror is wanted. Raises the error of exit code 1 where the answer is no, and of exit code 2
+    where there is no terminal to ask on.
+    """
+    folder = workspace.settings.channel_dir
+    if workspace.manifest.has_settings or workspace.place.folder.exists():
+        return False
+    fetch(workspace, selection, console, dry_run=True)
+    answer = console.ask(f"make a mirror of {workspace.root} in {folder}? [y/N]")
+    if answer is None:
+        raise usage_error(
+            folder,
+            "there is no mirror yet, and no terminal to ask whether to make one",
+            ("workspace", str(workspace.root)),
+            help=f"{launcher_of(os.environ) or 'pixi run mirror'} --yes",
+        )
+    if not answer:
+        raise MirrorError(finding_problem(folder, "was not made: the answer was no"))
+    return True
 
 
 def _download(

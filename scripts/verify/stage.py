@@ -51,6 +51,14 @@ class VerifyOptions:
     strict: bool = False
     remembers: bool = False
 
+    @property
+    def not_proven(self) -> list[str]:
+        """Name the levels that these options leave out, and the clients not asked."""
+        left = [level.value for level in Level if level not in self.levels]
+        if Level.INSTALL in self.levels and self.clients is not None:
+            left.append(f"{Level.INSTALL} by others than {', '.join(self.clients)}")
+        return left
+
 
 def add_verify_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how deep to look."""

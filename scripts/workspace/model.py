@@ -115,7 +115,8 @@ class Manifest:
     """A whole manifest. `file_name` names it in errors, `name` is the workspace's.
 
     `platforms` are those of the workspace as written; `features` hold the default one first;
-    `environments` hold `default` always. `settings` is the table `[tool.pixi-mirror]`.
+    `environments` hold `default` always. `settings` is the table `[tool.pixi-mirror]`,
+    and `has_settings` tells whether it is there.
     """
 
     file_name: str
@@ -125,6 +126,7 @@ class Manifest:
     features: tuple[Feature, ...]
     environments: tuple[Environment, ...]
     settings: Settings
+    has_settings: bool
 
     def feature(self, name: str) -> Feature | None:
         """Find a feature by name."""

@@ -75,6 +75,7 @@ def parse_manifest(text: str, *, name: str) -> Manifest:
         features=tuple(features),
         environments=environments,
         settings=settings_of(top),
+        has_settings=TABLE.removeprefix("tool.") in top.table("tool").fields,
     )
 
 

@@ -113,7 +113,7 @@ def test_fetches_all_and_then_nothing(world: World, capsys: pytest.CaptureFixtur
     assert world.fetch() == 0
     out, err = capsys.readouterr()
     assert out == f"fetch: 3 artifacts fetched, {size_of(world)}; 0 were there already\n"
-    assert err.startswith(f"fetch: 3 to download, {size_of(world)}, ")
+    assert err.startswith(f"fetch: 3 to download into local-channel, {size_of(world)}, ")
     assert err.endswith(" free\nfetch: opening 3 artifacts\n")
     assert world.files() == world.expected()
     assert not (world.state / "cache" / "parts").exists()
@@ -282,7 +282,7 @@ def test_where_it_cannot_fit(
     monkeypatch.setattr("scripts.fetch.stage.free_bytes", lambda _: 30_000_000)
     assert world.fetch() == ExitCode.USAGE
     assert capsys.readouterr().err == (
-        f"fetch: 3 to download, {size_of(world)}, 30.0 MB free\n"
+        f"fetch: 3 to download into local-channel, {size_of(world)}, 30.0 MB free\n"
         "error: local-channel: not enough room on this disk\n"
         f"  needed  {size_of(world)} and 33.6 MB to work with\n"
         "  free    30.0 MB\n"

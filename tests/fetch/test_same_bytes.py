@@ -90,7 +90,9 @@ def test_two_places_take_one_download(
     assert run(tmp_path / "w") == 0
     out, err = capsys.readouterr()
     assert out == f"fetch: 2 artifacts fetched, {size}; 0 were there already\n"
-    assert err.startswith(f"fetch: 1 to download, {size}, 1 with the same bytes as another, ")
+    assert err.startswith(
+        f"fetch: 1 to download into local-channel, {size}, 1 with the same bytes as another, "
+    )
     assert places(tmp_path / "w") == {"ch0": data, "ch1": data}
     assert len(upstream.requests) == 1
     assert run(tmp_path / "w") == 0

@@ -281,7 +281,7 @@ def test_an_artifact_from_no_declared_channel(layout: str, odd: Odd) -> None:
         "fetch: from URL/other, which is no declared channel: birch"
         " (URL/other/noarch/birch-1.2-0.conda); declared: URL/declared"
     )
-    assert said[warning + 1].startswith("fetch: 2 to download, ")
+    assert said[warning + 1].startswith("fetch: 2 to download into local-channel, ")
     host = odd.upstream.url.removeprefix("http://").replace(":", "_")
     joined = f"solved default/linux-64 with {host}/other after all its channels, since the lock has"
     assert _has(lines, f"{joined} birch from there; for no other name") is (layout == "by-channel")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import subprocess
 import sys
 
 import pytest
 
 from tests.support.template import ROOT
+from tests.support.terminal import on_terminal
 from tests.support.verified import World, here
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no pty")
@@ -20,28 +19,9 @@ _STEERING = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 def watched(world: World, *options: str, **environment: str) -> str:
     """Run `verify` with stdout and stderr on a terminal of 80 columns; return all that it got."""
-    import fcntl
-    import pty
-    import struct
-    import termios
-
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     command = [sys.executable, "-m", "tasks.verify", "--manifest-path", str(world.mirror.root)]
-    with subprocess.Popen(
-        [*command, "--client", "rattler", *options],
-        cwd=ROOT,
-        env=os.environ | {"TERM": "xterm"} | environment,
-        stdin=subprocess.DEVNULL,
-        stdout=theirs,
-        stderr=theirs,
-    ):
-        os.close(theirs)
-        said = b""
-        with os.fdopen(ours, "rb", buffering=0) as terminal, contextlib.suppress(OSError):
-            while chunk := terminal.read(4096):  # EIO, on Linux, is its end
-                said += chunk
-    return said.decode()
+    command += ["--client", "rattler", *options]
+    return on_terminal(command, ROOT, **environment)[1]
 
 
 def test_the_table_stands_at_80_columns(world: World) -> None:

@@ -204,6 +204,7 @@ def _demanding(lock: LockFile) -> Manifest:
             for each in lock.environments
         ),
         settings=Settings(),
+        has_settings=False,
     )
 
 

@@ -1,0 +1,243 @@
+"""The commands of README.md and docs/consumers.md, as they stand there, in an empty folder.
+
+Upstream is on loopback. Who follows the README says yes where conda asks.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.support.mirrors import make_mirror, rows
+from tests.support.packages import TinyPackage
+from tests.support.pixi import find_pixi
+from tests.support.standin import CHANNEL, SUBDIRS, build_stand_in, index, this_subdir
+from tests.support.template import ROOT, copy_template
+from tests.support.upstream import Upstream
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="the commands are for a shell of POSIX")
+
+_CONSUMERS: Final = "docs/consumers.md"
+_SERVER: Final = "python -m http.server -d local-channel 8000"
+
+
+def sections(document: str) -> dict[str, list[str]]:
+    """Map the headings of a document to the lines of the `sh` blocks below them."""
+    found = {}
+    for section in (ROOT / document).read_text(encoding="utf-8").split("\n## ")[1:]:
+        blocks = re.findall(r"^```sh\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+        if blocks:
+            found[section.partition("\n")[0]] = "".join(blocks).splitlines()
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """Somebody with a shell, who pastes commands."""
+
+    folder: Path
+    environment: Mapping[str, str]
+
+    def paste(self, line: str) -> subprocess.CompletedProcess[str]:
+        """Run a line, whatever its exit code."""
+        return subprocess.run(
+            ["sh", "-c", line],
+            cwd=self.folder,
+            env=self.environment,
+            input="y\n",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def follow(self, lines: list[str]) -> str:
+        """Run them one after the other; each must succeed. Return the stdout of the last."""
+        done = None
+        for line in lines:
+            done = self.paste(line)
+            assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        assert done is not None
+        return done.stdout
+
+
+def _artifacts(folder: Path) -> set[str]:
+    return {file.relative_to(folder).as_posix() for file in folder.glob("*/*.conda")}
+
+
+def test_there_are_no_commands_but_those_that_are_followed() -> None:
+    assert [*sections("README.md"), *sections(_CONSUMERS)] == [
+        "Try it",  # by tests/demo, and by this run itself
+        "Make a mirror",
+        "Use the channel",
+        "Update it",
+        "Your own builder",  # by tests/template/test_new_with_pixi.py
+        "With conda, micromamba and pixi",
+        "Will it install over there?",
+    ]
+
+
+@pytest.fixture
+def maker(tmp_path: Path, upstream: Upstream) -> Reader:
+    """Somebody with pixi and a copy of the template, whose conda-forge is on loopback."""
+    subdir = this_subdir()
+    if subdir is None:
+        pytest.skip(
+            "the stand-in for conda-forge is made of POSIX links, for the template's subdirs"
+        )
+    build_stand_in(upstream.folder, subdir)
+    for each in SUBDIRS:
+        TinyPackage(name="scipy", subdir=each).write(upstream.folder / CHANNEL)
+    index(upstream.folder)
+    pixi = find_pixi(tmp_path / "home")
+    pixi.configure(f'[mirrors]\n"https://conda.anaconda.org" = ["{upstream.url}"]\n')
+    folder = copy_template(tmp_path / "template")
+    (folder / "pixi.lock").unlink()  # it names what conda-forge itself has
+    return Reader(folder=folder, environment=pixi.environment)
+
+
+@pytest.mark.needs_pixi
+def test_a_mirror_is_made_looked_at_and_updated(
+    maker: Reader, upstream: Upstream, tmp_path: Path
+) -> None:
+    said = maker.follow(sections("README.md")["Make a mirror"])
+    assert said.splitlines()[-1] == "mirror: local-channel holds what pixi.lock names, verified"
+    channel = maker.folder / "local-channel"
+    payload = {
+        f"{subdir}/{name}-0.conda"
+        for subdir in ("linux-64", "win-64")
+        for name in ("pandas-3.0.0", "scipy-1.0")
+    }
+    assert _artifacts(channel) == {*payload, "noarch/pip-1.0-0.conda"}
+
+    _look(maker, channel, tmp_path)
+
+    for subdir in SUBDIRS:
+        TinyPackage(name="pandas", version="3.0.1", subdir=subdir).write(upstream.folder / CHANNEL)
+    index(upstream.folder)
+    first, *others = sections("README.md")["Update it"]
+    assert "3.0.1" in maker.follow([first])
+    assert "win-64/pandas-3.0.1-0.conda" in _artifacts(channel)
+    maker.follow(others)
+    assert (maker.folder / "pr.md").read_text(encoding="utf-8") == "No change.\n"
+    # The control: a task that is not there.
+    assert maker.paste("pixi run update-miror").returncode != 0
+
+
+def _look(maker: Reader, channel: Path, tmp_path: Path) -> None:
+    """Follow what the documents say of doctor: a lock from the folder, and one from upstream."""
+    (from_readme,) = (line for line in sections("README.md")["Use the channel"] if "doctor" in line)
+    from_folder, from_server = sections(_CONSUMERS)["Will it install over there?"]
+    app = Reader(folder=tmp_path / "app", environment=maker.environment)
+    _lock(app, channel.as_uri())
+    maker.follow([from_readme, from_folder])
+    # A lock of upstream's URLs installs from a server, and not from a folder.
+    _lock(app, "conda-forge")
+    assert maker.paste(from_folder).returncode == 1
+    (app.folder / ".pixi").mkdir()
+    (app.folder / ".pixi" / "config.toml").write_text(
+        '[mirrors]\n"https://conda.anaconda.org/conda-forge" = ["http://mirror.example.org"]\n',
+        encoding="utf-8",
+    )
+    with Upstream(channel) as server:  # a proxy that knows the way to mirror.example.org
+        Reader(
+            folder=maker.folder, environment={**maker.environment, "http_proxy": server.url}
+        ).follow([from_server])
+    assert server.requests[0].target.startswith("http://mirror.example.org/")
+
+
+def _lock(app: Reader, channel: str) -> None:
+    app.folder.mkdir(exist_ok=True)
+    (app.folder / "pixi.toml").write_text(
+        f'[workspace]\nchannels = ["{channel}"]\nplatforms = ["linux-64"]\n\n'
+        '[dependencies]\npandas = "*"\n',
+        encoding="utf-8",
+    )
+    app.follow(["pixi lock"])
+
+
+@pytest.fixture
+def consumer(tmp_path: Path) -> Reader:
+    """Somebody with conda and a channel folder that was carried to them."""
+    made = make_mirror(tmp_path / "mirror")
+    made.lock(rows(tmp_path / "upstream", (TinyPackage(name="pandas", version="3.0.0"),)))
+    made.index()
+    (tmp_path / "empty").mkdir()
+    shutil.copytree(made.folder, tmp_path / "empty" / "local-channel")
+    own = {"CONDA_ENVS_DIRS": str(tmp_path / "envs"), "CONDA_PKGS_DIRS": str(tmp_path / "cache")}
+    return Reader(folder=tmp_path / "empty", environment=os.environ | own)
+
+
+@pytest.mark.needs_conda
+def test_conda_uses_the_channel(consumer: Reader, tmp_path: Path) -> None:
+    (from_readme,) = (line for line in sections("README.md")["Use the channel"] if "conda" in line)
+    documented = sections(_CONSUMERS)["With conda, micromamba and pixi"]
+    from_folder, micromamba, server, from_server = documented
+    assert (from_readme, server) == (from_folder, _SERVER)  # which has a test of its own
+    consumer.follow([from_folder])
+    assert _installed(tmp_path / "envs" / "test-offline") == {"pandas-3.0.0-0"}
+    # The control: a package that the channel has not.
+    wrong = from_folder.replace("pandas", "pandsa").replace("test-offline", "wrong")
+    assert consumer.paste(wrong).returncode != 0
+    assert micromamba == from_folder.replace("conda", "micromamba", 1)
+    if shutil.which("micromamba") is not None:
+        consumer.follow([micromamba])
+    with Upstream(consumer.folder / "local-channel") as proxy:  # which knows mirror.example.org
+        Reader(
+            folder=consumer.folder,
+            environment={**consumer.environment, "http_proxy": proxy.url},
+        ).follow([from_server])
+    assert _installed(tmp_path / "envs" / "test") == {"pandas-3.0.0-0"}
+    assert {each.target.rpartition("/")[0] for each in proxy.requests} >= {
+        "http://mirror.example.org:8000/noarch"
+    }
+
+
+def _installed(prefix: Path) -> set[str]:
+    return {file.stem for file in (prefix / "conda-meta").glob("*.json")}
+
+
+def test_any_web_server_will_do(consumer: Reader) -> None:
+    """The one of Python, which the document names, until Ctrl-C."""
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", 8000)) == 0:
+            pytest.skip("port 8000, which the document names, is somebody else's here")
+    python = shutil.which("python")
+    if python is None:
+        pytest.skip("there is no program python")
+    with subprocess.Popen(
+        ["sh", "-c", f"exec {_SERVER}"],
+        cwd=consumer.folder,
+        env=consumer.environment,
+        stderr=subprocess.PIPE,
+    ) as server:
+        try:
+            text = _get("http://127.0.0.1:8000/noarch/repodata.json", server)
+        finally:
+            server.send_signal(signal.SIGINT)
+            server.communicate()
+    assert text == (consumer.folder / "local-channel/noarch/repodata.json").read_bytes()
+    assert server.returncode == 0
+
+
+def _get(url: str, server: subprocess.Popen[bytes]) -> bytes:
+    """Read a URL as soon as the server answers."""
+    for _ in range(600):
+        try:
+            with urllib.request.urlopen(url) as opened:
+                return bytes(opened.read())
+        except OSError:
+            assert server.poll() is None, server.communicate()
+            time.sleep(0.05)
+    raise AssertionError(url)
