@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from scripts.channel.users import read_users
-from scripts.core.command import run_task, task_parser
+from scripts.core.command import KEPT, run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.file_lock import file_lock
 from scripts.core.report import Report
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--dry-run", action="store_true", help="say what would be downloaded, then stop"
     )
-    return run_task("fetch", parser, run, argv)
+    return run_task("fetch", parser, run, argv, interrupted=KEPT)
 
 
 def run(options: argparse.Namespace, console: Console) -> Report:

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from scripts.channel.users import read_users
-from scripts.core.command import run_task, task_parser
+from scripts.core.command import KEPT, run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError
 from scripts.core.file_lock import file_lock
-from scripts.core.report import Json, Report
+from scripts.core.report import Json, Line, Report
 from scripts.fetch.stage import ask_before_first, fetch
 from scripts.index.stage import index
 from scripts.keep.relayout import relayout
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None, *, asks: bool = False) -> int:
         parser.add_argument(flag, action="store_true", help=help_)
     add_verify_options(parser)
     parser.set_defaults(asks=asks)
-    return run_task("mirror", parser, partial(run, parser), argv)
+    return run_task("mirror", parser, partial(run, parser), argv, interrupted=KEPT)
 
 
 def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: Console) -> Report:
@@ -73,7 +73,7 @@ def _look_at_committed_lock(workspace: Workspace, lock: LockFile, console: Conso
         raise MirrorError(*problems)
     console.note("mirror: using pixi.lock as it is; it fits the manifest")
     for each in NOT_CHECKED:
-        console.note(f"mirror: not checked: {each}")
+        console.detail(f"mirror: not checked: {each}")
 
 
 def chain(
@@ -95,12 +95,13 @@ def chain(
     users = read_users(workspace, lock)
     again = partial(read_users, workspace, lock)  # the index has moved on what waits
     options = dataclasses.replace(options, remembers=True)
+    download = partial(fetch, is_announced=is_announced, again="pixi run mirror")
     stages: tuple[tuple[str, Callable[[], Report]], ...] = (
-        ("fetch", lambda: fetch(workspace, selection, console, is_announced=is_announced)),
+        ("fetch", lambda: download(workspace, selection, console)),
         ("index", lambda: index(workspace, selection, console, users=users)),
         ("verify", lambda: verify(workspace, selection, options, console, users=again())),
     )
-    data, said = dict[str, Json](), set[str]()
+    data, said = dict[str, Json](), set[Line]()
     for name, stage in stages:
         report = stage()
         data[name] = report.data

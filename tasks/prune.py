@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import PurePosixPath
 
-from scripts.core.command import run_task, task_parser
+from scripts.core.command import parse_path, run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.file_lock import file_lock
 from scripts.core.report import Report
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--drop",
         action="append",
-        type=PurePosixPath,
+        type=_artifact_path,
         default=[],
         metavar="PATH",
         help="drop this retained artifact alone, as when it is damaged (repeatable)",
@@ -72,6 +72,10 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
         if options.adopt:
             return adopt(workspace, lock, console)
         return prune(workspace, lock, console, at_once=options.now, drop=drop)
+
+
+def _artifact_path(text: str) -> PurePosixPath:
+    return PurePosixPath(parse_path(text).as_posix())
 
 
 if __name__ == "__main__":

@@ -8,11 +8,12 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import BinaryIO, Final, Self
 
 from scripts.core.file_lock import try_lock
 from scripts.core.files import CHUNK, fsync, naming, replace, unlink
 
+_ENDING: Final = ".part"
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
 
 
@@ -149,6 +150,20 @@ class PartFile:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
+
+
+def part_path(folder: Path, hex_digest: str) -> Path:
+    """Name the part of what has this digest, so that a later run can go on with it."""
+    return folder / f"{hex_digest}{_ENDING}"
+
+
+def part_sizes(folder: Path) -> dict[str, int]:
+    """Return the sizes of the parts in a folder, by the digest of what they are to become."""
+    sizes = {}
+    for path in folder.glob(f"*{_ENDING}"):
+        with contextlib.suppress(OSError):  # placed meanwhile, by another run
+            sizes[path.name.removesuffix(_ENDING)] = path.stat().st_size
+    return sizes
 
 
 def move(path: Path, target: Path) -> None:

@@ -27,6 +27,9 @@ _OF_THE_MACHINE: Final = frozenset(
 )
 _NO_TEMPORARY_FOLDER: Final = "No usable temporary directory"  # as Python's tempfile says it
 
+KEPT: Final = "interrupted; artifacts already placed are kept"
+"""What Ctrl-C leaves of a task that fetches."""
+
 Handler = Callable[[argparse.Namespace, Console], Report]
 _Word = TypeVar("_Word", bound=StrEnum)
 
@@ -83,12 +86,17 @@ def parse_path(text: str) -> Path:
 
 
 def run_task(
-    name: str, parser: argparse.ArgumentParser, handler: Handler, argv: Sequence[str] | None
+    name: str,
+    parser: argparse.ArgumentParser,
+    handler: Handler,
+    argv: Sequence[str] | None,
+    *,
+    interrupted: str = "interrupted",
 ) -> int:
     """Parse the options, call the handler, print its report, return the exit code.
 
-    A MirrorError is printed as sentences. Anything else that is raised is a bug of ours and
-    keeps its traceback.
+    `interrupted` is what is said of a run that Ctrl-C ended. A MirrorError is printed as sentences.
+    Anything else that is raised is a bug of ours and keeps its traceback.
     """
     # A run is short and keeps most of what it makes: looking for cycles all the time costs a tenth.
     gc.set_threshold(100_000, 50, 1000)
@@ -107,7 +115,7 @@ def run_task(
             report = Report(problems=error.problems)
             console.report(report)
     except KeyboardInterrupt:
-        console.note(f"{name}: interrupted; artifacts already placed are kept")
+        console.note(f"{name}: {interrupted}")
         return ExitCode.INTERRUPTED
     except Exception:  # printed whole, and never gone on from
         import traceback

@@ -16,15 +16,33 @@ from scripts.core.errors import ExitCode, Problem, usage_error
 from scripts.core.file_name import is_archive_name
 from scripts.core.invocation import as_called
 from scripts.core.redact import printable, redact
-from scripts.core.report import Json, Report
+from scripts.core.report import Json, Line, Report, counted, listed
 
 SCHEMA: Final = 1
 """The version of what `--json` prints; docs/json.schema.json describes it."""
 
 # So many problems of one kind are still told one by one.
 _FEW: Final = 3
+_NAMES: Final = 5  # of many problems, or places, that are named
+_ROWS: Final = 20  # of a list that are shown: with its head they leave a terminal something above
 _MARKS: Final = {"✓": "32", "✗": "31"}
-_PLURAL: Final = {"is": "are", "has": "have"}
+# Verbs that a message begins with, and how they go on behind several; what is said of one alone.
+_PLURAL: Final = {
+    "is": "are",
+    "has": "have",
+    "was": "were",
+    "comes": "come",
+    "holds": "hold",
+    "leads": "lead",
+    "says": "say",
+    "requires": "require",
+    "constrains": "constrain",
+    "cannot be": "cannot be",
+}
+_VERB: Final = re.compile(rf"^(?:{'|'.join(_PLURAL)})\b")
+_SINGULAR: Final = re.compile(r"^is no |\b(?:a|an|another|it|its|itself)\b")
+_FILES: Final = (".json", ".msgpack.zst", ".json.zst")
+_OF_PLACES: Final = frozenset({"used by", "needed by"})
 
 
 class Verbosity(IntEnum):
@@ -50,26 +68,39 @@ class Console:
         """Tell whether somebody watches stderr, so that a bar may be drawn there."""
         return self.verbosity > Verbosity.QUIET and sys.stderr.isatty()
 
-    def result(self, line: str) -> None:
-        """Print one line of the result: stdout, or nothing where `--json` prints it instead."""
+    def result(self, line: Line) -> None:
+        """Print of the result: stdout, or nothing where `--json` prints it instead."""
         if not self.json_wanted and self.verbosity > Verbosity.QUIET:
-            marked = re.sub("[✓✗]", lambda m: _paint(m[0], _MARKS[m[0]], sys.stdout), _shown(line))
-            _print(marked, sys.stdout)
+            for each in self._cut(line):
+                text = _shown(each)
+                marked = re.sub("[✓✗]", lambda m: _paint(m[0], _MARKS[m[0]], sys.stdout), text)
+                _print(marked, sys.stdout)
 
-    def note(self, line: str) -> None:
+    def note(self, line: Line) -> None:
         """Print what is under way, on stderr; `-q` hides it."""
         if self.verbosity > Verbosity.QUIET:
-            _print(_shown(line), sys.stderr)
+            for each in self._cut(line):
+                _print(_shown(each), sys.stderr)
 
     def detail(self, line: str) -> None:
         """Print what only `-v` shows, on stderr."""
         if self.verbosity >= Verbosity.VERBOSE:
             _print(_shown(line), sys.stderr)
 
-    def warn(self, line: str) -> None:
+    def warn(self, line: Line) -> None:
         """Print what a person should know although it is no error, on stderr; `-q` hides it."""
         if self.verbosity > Verbosity.QUIET:
-            _print(f"{_paint('warning:', '33')} {_shown(line)}", sys.stderr)
+            for each in self._cut(line):
+                _print(f"{_paint('warning:', '33')} {_shown(each)}", sys.stderr)
+
+    def _cut(self, line: Line) -> tuple[str, ...]:
+        """Return the lines to print; of a long list the first ones, unless `-v` wants all."""
+        if isinstance(line, str):
+            return (line,)
+        if self.verbosity is Verbosity.VERBOSE or len(line) <= _ROWS + 1:
+            return line
+        indent = " " * (len(line[-1]) - len(line[-1].lstrip()))
+        return (*line[:_ROWS], f"{indent}and {len(line) - _ROWS} more, which -v shows")
 
     def ask(self, question: str) -> bool | None:
         """Ask on the terminal; only `y` and `yes` are yes. None: there is no terminal.
@@ -96,11 +127,12 @@ class Console:
         """
         for line in report.lines:
             self.result(line)
-        problems = report.problems
-        if self.verbosity < Verbosity.VERBOSE:
-            problems = group_problems(problems, report.max_shown)
-        for problem in problems:
-            head, *rest = _shown(str(problem)).splitlines()
+        if self.verbosity is Verbosity.QUIET:
+            for line in report.referred_to:
+                _print(_shown(line), sys.stderr)
+        is_brief = self.verbosity < Verbosity.VERBOSE
+        for text in group_problems(report.problems) if is_brief else map(str, report.problems):
+            head, *rest = _shown(text).splitlines()
             rest = [re.sub("^help:", _paint("help:", "36"), line) for line in rest]
             _print("\n".join((f"{_paint('error:', '31')} {head}", *rest)), sys.stderr)
 
@@ -133,39 +165,62 @@ def render_json(task: str, report: Report) -> dict[str, Json]:
     return {key: _without_secrets(value) for key, value in document.items()}
 
 
-def group_problems(problems: Sequence[Problem], max_shown: int) -> tuple[Problem, ...]:
-    """Tell problems that differ in no more than their subject and details as one.
+def group_problems(problems: Sequence[Problem]) -> tuple[str, ...]:
+    """Write out problems; those that differ in no more than their subject and details as one.
 
-    It stands where the first of them stood, with that one's details, and names `max_shown` of them.
+    It stands where the first of them stood, with that one's details, and names a few of them.
     """
     kinds: dict[tuple[str, ExitCode, str | None], list[Problem]] = {}
     for problem in problems:
         kinds.setdefault((problem.message, problem.code, problem.help), []).append(problem)
-    told: list[Problem] = []
+    told: list[str] = []
     for same in kinds.values():
-        told += same if len(same) <= _FEW else [_as_one(same, max(1, max_shown))]
+        told += [_as_one(same)] if len(same) > _FEW else [_brief(each).text() for each in same]
     return tuple(told)
 
 
-def _as_one(problems: Sequence[Problem], max_shown: int) -> Problem:
-    first, *others = problems
-    rows = [other.subject for other in others[: max_shown - 1]]
+def _as_one(problems: Sequence[Problem]) -> str:
+    first, *others = map(_brief, problems)
+    subjects = list(dict.fromkeys(each.subject for each in problems))
+    if len(subjects) == 1:  # of which the same is said several times
+        more = ("and", f"{len(others)} more like this, which -v shows")
+        return dataclasses.replace(first, details=(*first.details, more)).text()
+    rows = [other.subject for other in others[: _NAMES - 1]]
     unnamed = len(others) - len(rows)
     if unnamed:
         rows.append(f"and {unnamed} more, which -v shows")
-    noun, message = "times", first.message
-    if all(is_archive_name(each.subject) for each in problems):
-        noun, message = "artifacts", re.sub(r"^(is|has)\b", lambda m: _PLURAL[m[0]], message)
-    return dataclasses.replace(
-        first,
-        subject=f"{len(problems)} {noun}",
-        message=message,
-        details=(
-            ("first", first.subject),
-            *first.details,
-            *zip(("then", *[""] * len(rows)), rows, strict=False),
-        ),
+    details = (
+        ("first", first.subject),
+        *first.details,
+        *zip(("then", *[""] * len(rows)), rows, strict=False),
     )
+    sentence = _sentence([each.subject for each in problems], first.message)
+    return dataclasses.replace(first, details=details).text(sentence)
+
+
+def _sentence(subjects: Sequence[str], message: str) -> str:
+    """Say of many what was said of each: `4 artifacts are missing`."""
+    verb, those = _VERB.match(message), f"these {len(subjects)}"
+    if all(map(is_archive_name, subjects)):
+        those = counted(len(subjects), "artifact")
+    elif all(each.endswith(_FILES) for each in subjects):
+        those = counted(len(subjects), "file")
+    if verb is None:
+        return f"{those} have the same problem: {message}"
+    if _SINGULAR.search(message):
+        return f"each of {those} {message}"
+    return f"{those} {_PLURAL[verb[0]]}{message[verb.end() :]}"
+
+
+def _brief(problem: Problem) -> Problem:
+    """Cut the places that a problem names, where they are many."""
+    details = tuple(
+        (label, listed(text.split(", "), _NAMES, ", which -v shows"))
+        if label in _OF_PLACES
+        else (label, text)
+        for label, text in problem.details
+    )
+    return dataclasses.replace(problem, details=details)
 
 
 def _shown(text: str) -> str:

@@ -24,7 +24,7 @@ class ExitCode(IntEnum):
     BUG = 70
     """A bug of ours, shown with its traceback."""
     INTERRUPTED = 130
-    """Ctrl-C; artifacts already placed are kept."""
+    """Ctrl-C, or SIGTERM."""
 
 
 # The first of these found among several problems is the exit code: what cannot be mended
@@ -48,7 +48,11 @@ class Problem:
 
     def __str__(self) -> str:
         """Render it as the console prints it after `error: `."""
-        lines = [f"{self.subject}: {self.message}"]
+        return self.text()
+
+    def text(self, sentence: str | None = None) -> str:
+        """Render it; `sentence` stands where its subject and message do."""
+        lines = [sentence or f"{self.subject}: {self.message}"]
         width = max((len(label) for label, _ in self.details), default=0)
         lines += [f"  {label.ljust(width)}  {text}" for label, text in self.details]
         if self.help is not None:

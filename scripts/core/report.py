@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import PurePath
+from typing import Final
 
 from scripts.core.errors import ExitCode, Problem, exit_code_of
 
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
+Line = str | tuple[str, ...]
+"""A line for people; or the lines of one list, of which a long one is cut unless `-v` is given."""
+
+_FEW: Final = 3  # names that stand in one line
+_NAMES: Final = 5  # names in the middle of a sentence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """The result of one task: lines for people, data for `--json`, problems for both.
 
-    `data` is what `--json` prints beside the problems; build it with `to_json`. Problems that
-    are all the same are shown as one that names `max_shown` of them.
+    `data` is what `--json` prints beside the problems; build it with `to_json`. `referred_to` are
+    those of the lines that the help of a problem refers to, so that `-q` does not hide them.
     """
 
-    lines: tuple[str, ...] = ()
+    lines: tuple[Line, ...] = ()
     data: Mapping[str, Json] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
-    max_shown: int = 5
+    referred_to: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> ExitCode:
@@ -73,7 +79,21 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def listed(names: Sequence[str], shown: int) -> str:
-    """Write `a, b and 3 more`."""
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+def listed(names: Sequence[str], shown: int = _NAMES, where: str = ", in --json") -> str:
+    """Write `a, b and 3 more, in --json`; `where` all of them are."""
+    more = f" and {len(names) - shown} more{where}" if len(names) > shown else ""
     return f"{', '.join(names[:shown])}{more}"
+
+
+def named(before: str, noun: str, names: Sequence[str], after: str = "") -> Line:
+    """Write a few names into a sentence; of more `12 artifacts`, and each on a line behind it."""
+    if len(names) <= _FEW:
+        return f"{before} {', '.join(names)}{after}"
+    sentence = f"{before} {counted(len(names), noun)}{after}"
+    return (sentence, *(f"  {name}" for name in names))
+
+
+def flattened(lines: Iterable[Line]) -> Iterator[str]:
+    """Yield the lines of all lists, whole, and those that stand alone."""
+    for line in lines:
+        yield from (line,) if isinstance(line, str) else line

@@ -350,5 +350,5 @@ def _unread(subject: str, url: str, error: DownloadError) -> Problem:
         message=f"cannot be read: {redact(error.text)}",
         code=ExitCode.USAGE if code is ExitCode.FINDINGS else code,  # nothing was answered
         details=error.details,
-        help=error.kind.help_at(url, "pixi run doctor"),
+        help=error.kind.help_at(url, "pixi run doctor", resumes=False),
     )

@@ -15,7 +15,7 @@ from typing import Final
 from scripts.core.console import Console
 from scripts.core.errors import Problem, finding_problem
 from scripts.core.redact import redact
-from scripts.core.report import Json, Report, counted
+from scripts.core.report import Json, Line, Report, counted, named
 from scripts.doctor.conda_configuration import compare_conda_configuration
 from scripts.doctor.diagnose import (
     Availability,
@@ -100,7 +100,7 @@ def doctor(
             verdict,
             *_table(diagnoses, configured, settings),
             *_notes(environments, left_out, mirror, diagnoses, lock.version),
-            *allowed,
+            tuple(allowed),
             *(line for each in asked for line in each.lines),
         ),
         data={
@@ -114,7 +114,7 @@ def doctor(
             "configuration": {key: said for each in asked for key, said in each.data.items()},
         },
         problems=tuple(problems),
-        max_shown=len(problems),  # it is the list to take to the mirror's keeper
+        referred_to=tuple(line for each in asked if each.problems for line in each.lines),
     )
 
 
@@ -207,17 +207,17 @@ def _notes(
     mirror: Mirror,
     diagnoses: Sequence[Diagnosis],
     lock_version: int,
-) -> Iterator[str]:
+) -> Iterator[Line]:
     """Say what was looked at, and what was not or could not be."""
     yield (
         f"looked at: {mirror.location.shown} ({mirror.layout}); its repodata alone,"
         " no artifact was read"
     )
     if left_out:
-        yield f"left out: {', '.join(left_out)} (by settings or options)"
+        yield named("left out:", "environment", left_out, " (by settings or options)")
     if mirror.others:
-        names = ", ".join(map(str, mirror.others))
-        yield f"none of the lock's channels is there, only: {names}"
+        names = [*map(str, mirror.others)]
+        yield named("none of the lock's channels is there, only:", "channel", names)
     if lock_version < OLDEST_COMPLETE:
         yield (
             f"the lock is of version {lock_version}, an old one ({NEWEST} is today's):"
@@ -233,9 +233,11 @@ def _notes(
     for key, words in _LESS.items():
         if compared[key]:
             yield f"compared {words}, since the lock or the mirror says no more: {compared[key]}"
-    for each in verdicts:
-        if each.availability is Availability.ELSEWHERE:
-            yield f"not of the mirror, but a file that is there: {redact(each.package.url)}"
+    yield tuple(
+        f"not of the mirror, but a file that is there: {redact(each.package.url)}"
+        for each in verdicts
+        if each.availability is Availability.ELSEWHERE
+    )
     yield from undeclared_lines(environments)
     # An install from the lock does not ask channels that serve nothing; locking anew does.
     missed = {gap(each) for each in verdicts if each.availability is Availability.NO_CHANNEL}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import hashlib
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from scripts.channel.digest_cache import DigestCache
-from scripts.channel.part import PartFile, move
+from scripts.channel.part import PartFile, move, part_path
 from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.errors import MirrorError
@@ -101,12 +102,11 @@ class Download:
 
     def run(self, client: Callable[[], HttpClient]) -> Downloaded:
         """Try every location of the lock; raises the last DownloadError, or StoppedError."""
-        # Named after what it must hash to, so that a later run can go on with it.
         path = str(self.artifact.path).encode()
         key = self.artifact.digest or Digest("sha256", hashlib.sha256(path).hexdigest())
         *others, final = self.artifact.urls
         try:
-            with PartFile(self.context.place.parts / f"{key.hex}.part", key.algorithm) as part:
+            with PartFile(part_path(self.context.place.parts, key.hex), key.algorithm) as part:
                 for url in others:
                     try:
                         return self._from(url, part, client)
@@ -147,6 +147,9 @@ class Download:
             at_once = elsewhere or is_new_way
             if self.context.stop.wait(0 if at_once else backoff_delay(attempt + 1, error, policy)):
                 raise StoppedError
+        if error.source is not None:
+            details = (*error.details, *router.mirror_details(url, error.source))
+            raise dataclasses.replace(error, details=details)
         raise error
 
     def _fill(self, source: str, part: PartFile, client: Callable[[], HttpClient]) -> Body:

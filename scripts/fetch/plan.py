@@ -28,7 +28,7 @@ class Plan:
     the other artifacts it is, each with the place that it gets it from. `replaced` are artifacts
     with the digest or size of what is there in their place. `there` counts those that are right.
     `to_download` is in the order in which to start: large ones first, so that no large one is
-    left for the end.
+    left for the end. `resumed` counts the bytes of them that an earlier run has left in parts.
     """
 
     artifacts: tuple[Artifact, ...]
@@ -36,11 +36,17 @@ class Plan:
     copies: tuple[tuple[PurePosixPath, Artifact], ...]
     replaced: tuple[tuple[Artifact, str], ...]
     there: int
+    resumed: int = 0
 
     @property
     def size(self) -> int:
-        """What is to be downloaded, in bytes, as far as the lock tells."""
+        """What the artifacts to download have, in bytes, as far as the lock tells."""
         return sum(each.size or 0 for each in self.to_download)
+
+    @property
+    def left(self) -> int:
+        """What of that is still to come."""
+        return self.size - self.resumed
 
     def headline(self, folder: str, free: int) -> str:
         """Say before the first byte what will come, and where.
@@ -49,10 +55,13 @@ class Plan:
         """
         unsized = sum(each.size is None for each in self.to_download)
         unknown = f" and {unsized} of unknown size" if unsized else ""
+        resumed = ""
+        if self.resumed:
+            resumed = f" (resumes {human_size(self.resumed)} of {human_size(self.size)})"
         same = f", {len(self.copies)} with the same bytes as another" if self.copies else ""
         return (
-            f"{len(self.to_download)} to download into {folder}, "
-            f"{human_size(self.size)}{unknown}{same}, {human_size(free)} free"
+            f"{len(self.to_download)} to download into {folder}, {human_size(self.left)}{resumed}"
+            f"{unknown}{same}, {human_size(free)} free"
         )
 
 
@@ -121,12 +130,12 @@ def _digest_help(location: str | None, manifest: Manifest) -> str:
 
 def space_problem(plan: Plan, free: int, folder: str) -> Problem | None:
     """Say that it cannot fit, where it cannot; `free` in bytes."""
-    if plan.size == 0 or plan.size + _MARGIN <= free:
+    if plan.left == 0 or plan.left + _MARGIN <= free:
         return None
     return usage_problem(
         folder,
         "not enough room on this disk",
-        ("needed", f"{human_size(plan.size)} and {human_size(_MARGIN)} to work with"),
+        ("needed", f"{human_size(plan.left)} and {human_size(_MARGIN)} to work with"),
         ("free", human_size(free)),
         help="free some room, or set channel-dir to a folder on a larger disk",
     )

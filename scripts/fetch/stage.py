@@ -12,10 +12,11 @@ from pathlib import PurePosixPath
 from scripts.channel.digest_cache import DigestCache
 from scripts.channel.folders import check_case, free_bytes, prepare
 from scripts.channel.inventory import check_artifacts
+from scripts.channel.part import part_sizes
 from scripts.channel.state import read_state
 from scripts.channel.users import note_layout
 from scripts.core.artifact import Artifact
-from scripts.core.console import Console
+from scripts.core.console import Console, Verbosity
 from scripts.core.errors import MirrorError, Problem, finding_problem, usage_error
 from scripts.core.invocation import launcher_of
 from scripts.core.redact import redact
@@ -40,13 +41,14 @@ def fetch(
     dry_run: bool = False,
     is_announced: bool = False,
     policy: RetryPolicy | None = None,
+    again: str = "pixi run fetch",
 ) -> Report:
     """Download what is missing and replace what is wrong; the rest is not touched.
 
     Every artifact is tried, whatever happens to others; the report holds all problems. What
     nobody can open stays, since its bytes are the lock's; `index` refuses it. The caller holds the
-    channel's lock file. `dry_run`: stop before the first byte. `is_announced`: what
-    will come has been said already.
+    channel's lock file. `dry_run`: stop before the first byte; `again`: what runs this again.
+    `is_announced`: what will come has been said already.
     """
     place = workspace.place
     problems = unhashed_problems(selection.artifacts, workspace.manifest)
@@ -64,11 +66,11 @@ def fetch(
     wanted = (*plan.to_download, *(each for _, each in plan.copies))
     refuse_obstacles(place.folder, (each.path for each in selection.artifacts))
     if wanted:
+        plan = dataclasses.replace(plan, resumed=_resumed(workspace, plan))
         _announce(workspace, selection, plan, None if is_announced else console)
     if dry_run:
         return _dry_report(plan, selection)
-    for artifact, actual in plan.replaced:
-        console.warn(_replaced_line(artifact, actual))
+    console.warn(tuple(_replaced_line(artifact, actual) for artifact, actual in plan.replaced))
     results: list[Downloaded | FailedDownload] = []
     if wanted:
         results = _download(workspace, plan, console, digests, policy or RetryPolicy())
@@ -84,7 +86,7 @@ def fetch(
     damaged, opened = check_new_archives(
         place.folder, there, digests, lambda text: console.note(f"fetch: {text}")
     )
-    report = _report(plan, selection, results)
+    report = _report(plan, selection, results, again)
     return dataclasses.replace(
         report, data={**report.data, "opened": opened}, problems=(*report.problems, *damaged)
     )
@@ -97,7 +99,8 @@ def _announce(
     free, folder = free_bytes(workspace.place.folder), workspace.settings.channel_dir
     if console is not None:
         for line in (*undeclared_lines(selection.environments), plan.headline(folder, free)):
-            console.note(f"fetch: {line}")
+            head, *rows = (line,) if isinstance(line, str) else line
+            console.note((f"fetch: {head}", *rows))
     problem = space_problem(plan, free, folder)
     if problem is not None:
         raise MirrorError(problem)
@@ -125,6 +128,22 @@ def ask_before_first(workspace: Workspace, selection: Selection, console: Consol
     if not answer:
         raise MirrorError(finding_problem(folder, "was not made: the answer was no"))
     return True
+
+
+def _resumed(workspace: Workspace, plan: Plan) -> int:
+    """Count the bytes of parts that downloads go on behind, as `Download` does."""
+    parts = part_sizes(workspace.place.parts)
+    sizes = [
+        (each, parts[each.digest.hex])
+        for each in plan.to_download
+        if each.digest and each.size and 0 < parts.get(each.digest.hex, 0) <= each.size
+    ]
+    if not sizes:
+        return 0
+    from scripts.network.router import Router
+
+    router = Router(workspace.manifest_path, os.environ, Console(verbosity=Verbosity.QUIET))
+    return sum(size for each, size in sizes if size == each.size or router.can_resume(each.urls[0]))
 
 
 def _download(
@@ -190,16 +209,17 @@ def _place_again(
 
 
 def _dry_report(plan: Plan, selection: Selection) -> Report:
-    lines = [f"would fetch {artifact.path}" for artifact in plan.to_download]
-    lines += [
-        f"would place {each.path}, the same bytes as {source}" for source, each in plan.copies
-    ]
+    lines = (
+        *(f"would fetch {artifact.path}" for artifact in plan.to_download),
+        *(f"would place {each.path}, the same bytes as {source}" for source, each in plan.copies),
+    )
     return Report(
-        lines=(*(lines or [_closing_line(0, 0, plan.there)]), *left_out_lines(selection)),
+        lines=(lines or _closing_line(0, 0, plan.there), *left_out_lines(selection)),
         data={
             "to-download": [str(artifact.path) for artifact in plan.to_download],
             "same-bytes": [str(each.path) for _, each in plan.copies],
-            "size": plan.size,
+            "size": plan.left,
+            "resumed-size": plan.resumed,
             "there": plan.there,
             "left-out": left_out_json(selection),
         },
@@ -207,10 +227,11 @@ def _dry_report(plan: Plan, selection: Selection) -> Report:
 
 
 def _report(
-    plan: Plan, selection: Selection, results: Sequence[Downloaded | FailedDownload]
+    plan: Plan, selection: Selection, results: Sequence[Downloaded | FailedDownload], again: str
 ) -> Report:
     placed = [each for each in results if isinstance(each, Downloaded)]
     failed = [each for each in results if isinstance(each, FailedDownload)]
+    failed.sort(key=lambda each: str(each.artifact.path))
     size = sum({each.digest: each.status.st_size for each in placed}.values())
     wanted = len(plan.to_download) + len(plan.copies)
     untried = wanted - len(results)
@@ -229,11 +250,11 @@ def _report(
             "there": plan.there,
             "left-out": left_out_json(selection),
         },
-        problems=tuple(map(_problem, sorted(failed, key=lambda each: str(each.artifact.path)))),
+        problems=tuple(_problem(each, again) for each in failed),
     )
 
 
-def _problem(failed: FailedDownload) -> Problem:
+def _problem(failed: FailedDownload, again: str) -> Problem:
     """Turn a failed download into what a person should read and do."""
     error = failed.error
     source = error.source or failed.artifact.urls[0]
@@ -242,7 +263,7 @@ def _problem(failed: FailedDownload) -> Problem:
         message=redact(lower_first(error.text)),
         code=error.kind.code,
         details=(*error.details, ("from", redact(source))),
-        help=error.kind.help_at(source, "pixi run fetch"),
+        help=error.kind.help_at(source, again, resumes=True),
     )
 
 

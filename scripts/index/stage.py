@@ -22,7 +22,7 @@ from scripts.core.errors import MirrorError, Problem, usage_error, usage_problem
 from scripts.core.files import naming
 from scripts.core.files import replace as replace_file
 from scripts.core.record import RECORD_FIELDS, Record
-from scripts.core.report import Json, Report, counted
+from scripts.core.report import Json, Line, Report, counted, named
 from scripts.fetch.archives import check_new_archives
 from scripts.index.file_classes import (
     Channel,
@@ -266,12 +266,12 @@ def _report(
         if own:
             rows.append({"channel": str(channel.path), "subdirs": own, "records": number})
     done = "indexed" if is_changed else "index is up to date"
-    lines = [f"{done}: {counted(records, 'record')} in {counted(subdirs, 'subdir')}"]
+    lines: list[Line] = [f"{done}: {counted(records, 'record')} in {counted(subdirs, 'subdir')}"]
     if files.retained:
         lines.append(retained_line(files.retained))
     untracked = [str(each.path) for each in files.untracked]
     if untracked:
-        lines.append(f"untracked, and not indexed: {', '.join(untracked)}")
+        lines.append(named("untracked, and not indexed:", "file", untracked))
     return Report(
         lines=tuple(lines),
         data={

@@ -11,7 +11,7 @@ from scripts.channel.users import last_mirrored_lock
 from scripts.core.errors import usage_error
 from scripts.core.files import write_atomically
 from scripts.core.rattler_child import rank_versions
-from scripts.core.report import Json, Report, to_json
+from scripts.core.report import Json, Line, Report, to_json
 from scripts.lock.diff import diff, diff_lines, markdown, versions_to_rank
 from scripts.lock.model import LockFile
 from scripts.lock.read import read_lock
@@ -61,7 +61,7 @@ def changes_report(
     ranks = rank_versions(versions_to_rank(before.lock, after))
     found = diff(before.lock, after, workspace.settings, ranks)
     text = markdown(found)
-    lines = (f"changed {before.since}:", *diff_lines(found))
+    lines: tuple[Line, ...] = (f"changed {before.since}:", *diff_lines(found))
     if not found:
         lines = (f"no change {before.since}",)
     if markdown_file == STDOUT:

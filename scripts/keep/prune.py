@@ -23,7 +23,7 @@ from scripts.channel.users import ChannelUsers, read_users, select_by_settings
 from scripts.core.console import Console
 from scripts.core.errors import Problem, usage_error
 from scripts.core.files import remove_folder
-from scripts.core.report import Json, Report, counted, human_size
+from scripts.core.report import Json, Line, Report, counted, human_size, named
 from scripts.index.file_classes import (
     ChannelFile,
     ChannelFiles,
@@ -98,10 +98,13 @@ def adopt(workspace: Workspace, lock: LockFile, console: Console) -> Report:
     for lost in users.state.lost:
         remove_folder(lost)
     write_channel(workspace.place, replace(users.state, layout=layout, is_adopted=True))
-    lines = [f"adopted: {workspace.settings.channel_dir} is shared with no unknown workspace"]
-    lines += [f"  now retained, so that `prune` removes it: {each.path}" for each in files.retained]
+    now_retained = [f"  now retained, so that `prune` removes it: {x.path}" for x in files.retained]
     return Report(
-        lines=(*lines, *users.lines()),
+        lines=(
+            f"adopted: {workspace.settings.channel_dir} is shared with no unknown workspace",
+            tuple(now_retained),
+            *users.lines(),
+        ),
         data={"adopted": [str(each.path) for each in files.retained]},
     )
 
@@ -167,14 +170,15 @@ def _report(
     goes: tuple[ChannelFile | Removal, ...] = (*removed, *(dropped if dry_run and at_once else ()))
     gone, untracked = ({each.path for each in some} for some in (dropped, files.untracked))
     indexed = [each for each in dropped if each.path not in untracked]
-    lines: list[str] = []
+    lines: list[Line] = []
     if indexed:
         drop = "would drop" if dry_run else "dropped"
         lines.append(f"{drop} from the index: {summed(indexed, 'artifact')}")
-        lines += [f"  {each.path}" for each in indexed]
+        lines.append(tuple(f"  {each.path}" for each in indexed))
     will = "would be" if dry_run else "is to be"
     never = sorted(gone & untracked)
-    lines += [f"{will} removed, and was never indexed: {path}" for path in never]
+    if never:
+        lines.append(tuple(f"{will} removed, and was never indexed: {path}" for path in never))
     if goes:
         lines.append(f"{'would remove' if dry_run else 'removed'} {summed(goes, 'file')}")
         if at_once:
@@ -184,17 +188,18 @@ def _report(
             f"waiting for removal: {summed(files.waiting, 'file')};"
             " `pixi run prune` removes them when no client can need them, `--now` at once"
         )
-    others = sorted(untracked - gone)
+    others = [str(path) for path in sorted(untracked - gone)]
     if not lines and files.waiting:
         lines = [f"nothing to prune now: {summed(files.waiting, 'file')} wait for their removal"]
     lines = lines or ["nothing to prune"]
-    lines += [f"untracked, left alone: {path}" for path in others]
+    if others:
+        lines.append(named("untracked, left alone:", "file", others))
     data: dict[str, Json] = {
         "dropped": [{"path": str(each.path), "size": each.size} for each in dropped],
         "removed": [{"path": str(each.path), "size": each.size} for each in removed],
         "bytes": sum(each.size for each in goes),
         "waiting-for-removal": [str(each.path) for each in files.waiting],
-        "untracked": [str(path) for path in others],
+        "untracked": others,
         "workspaces": [str(each.manifest) for each in users.others],
     }
     return Report(lines=(*lines, *users.lines()), data=data)

@@ -77,7 +77,7 @@ def relayout(
     removals = tuple(each for each in state.removals if each.path not in taken)
     write_removals(workspace.place, removals)
     users = replace(users, state=replace(state, removals=removals))
-    report = fetch(workspace, whole, console)
+    report = fetch(workspace, whole, console, again="pixi run mirror --relayout")
     if not report.problems:
         extra = {new: indexed[old].record for old, new in moved.items() if old in indexed}
         report = index(workspace, whole, console, users=users, extra_records=extra)
@@ -180,7 +180,7 @@ def _check(
                 again = "`pixi run mirror` in the workspace that names it"
             problem = finding_problem(
                 each.path,
-                "damaged, so it cannot be arranged anew; nothing was changed",
+                "is damaged and cannot be arranged anew; nothing was changed",
                 ("actual", each.actual or "nothing is there"),
                 help=f"remove this file, then {again}",
             )
@@ -224,7 +224,7 @@ def _no_place(retained: Sequence[PurePosixPath]) -> MirrorError:
         *(
             usage_problem(
                 path,
-                "retained (indexed, in no lock), and nobody knows its place in the new layout",
+                "is retained (indexed, in no lock), with no known place in the new layout",
                 help="pixi run mirror --relayout --drop-retained",
             )
             for path in retained

@@ -10,7 +10,7 @@ from typing import Any
 
 from scripts.core.channel_url import ANACONDA, channel_base_url
 from scripts.core.redact import redact
-from scripts.core.report import Report
+from scripts.core.report import Line, Report, named
 from scripts.core.subdir import NOARCH
 from scripts.lock.model import LockedEnvironment
 from scripts.lock.satisfiability import channel_key
@@ -107,7 +107,7 @@ def channel_name(channel: str) -> str:
     return redact(channel_base_url(channel).removeprefix(f"{ANACONDA}/")) if channel else "local"
 
 
-def _lines(rows: Sequence[dict[str, Any]], flat_conflicts: Sequence[str]) -> Iterator[str]:
+def _lines(rows: Sequence[dict[str, Any]], flat_conflicts: Sequence[str]) -> Iterator[Line]:
     width = max((len(row["name"]) for row in rows), default=0)
     for row in rows:
         order = ", ".join(row["channels"]) or "none"
@@ -119,11 +119,16 @@ def _lines(rows: Sequence[dict[str, Any]], flat_conflicts: Sequence[str]) -> Ite
         if row["solved-with"] is not None:
             with_these = ", ".join(row["solved-with"]) or "none"
             yield f"  pixi.lock was solved with {with_these}; `pixi lock` renews it"
+        shared = []
         for each in row["shared"]:
             others = [f"{name} ({rank})" for rank in ("lower", "higher") for name in each[rank]]
-            yield f"  {each['name']}: from {each['from']}; in the mirror also {', '.join(others)}"
+            others_ = ", ".join(others)
+            shared.append(f"  {each['name']}: from {each['from']}; in the mirror also {others_}")
+        yield tuple(shared)
     if flat_conflicts:
-        yield (
-            f"from two channels, so this mirror cannot be flat: {', '.join(flat_conflicts)}; "
-            f'set layout = "by-channel" under [{TABLE}]'
+        yield named(
+            "from two channels, so this mirror cannot be flat:",
+            "package",
+            flat_conflicts,
+            f'; set layout = "by-channel" under [{TABLE}]',
         )

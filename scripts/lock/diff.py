@@ -18,6 +18,7 @@ from typing import Any, Final
 from scripts.core.channel_url import channel_folder
 from scripts.core.record import Record
 from scripts.core.redact import code_fence, printable, redact
+from scripts.core.report import Line
 from scripts.lock.model import (
     LockedPackage,
     LockFile,
@@ -240,18 +241,20 @@ def _requirements(of: Record) -> list[list[Any]]:
     ]
 
 
-def diff_lines(diff: Sequence[PlatformDiff]) -> tuple[str, ...]:
+def diff_lines(diff: Sequence[PlatformDiff]) -> tuple[Line, ...]:
     """Write the changes as lines of plain ASCII, whatever a terminal can show."""
-    lines = []
+    lines: list[Line] = []
     for each in diff:
-        lines.append(f"{each.environment}, {each.platform}: {each.summary}")
+        lines.append(_plain(f"{each.environment}, {each.platform}: {each.summary}"))
         width = max((len(change.name) for change in each.changes), default=0)
+        rows = []
         for change in each.changes:
             _, sign, text = _SHOWN[change.kind]
             source = "" if change.source == "conda" else f"[{change.source}] "
             text = text.format(before=change.before, after=change.after)
-            lines.append(f"  {sign} {change.name.ljust(width)}  {source}{text}")
-    return tuple(map(_plain, lines)) or (NO_CHANGE,)
+            rows.append(_plain(f"  {sign} {change.name.ljust(width)}  {source}{text}"))
+        lines.append(tuple(rows))
+    return tuple(lines) or (NO_CHANGE,)
 
 
 def markdown(diff: Sequence[PlatformDiff]) -> str:

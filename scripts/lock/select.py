@@ -15,7 +15,7 @@ from scripts.core.channel_url import names_folder
 from scripts.core.errors import MirrorError, Problem, usage_error, usage_problem
 from scripts.core.record import Record
 from scripts.core.redact import redact, without_secrets
-from scripts.core.report import listed
+from scripts.core.report import Line, listed, named
 from scripts.lock.location import url_subdir
 from scripts.lock.model import (
     LockedEnvironment,
@@ -28,8 +28,6 @@ from scripts.lock.model import (
 from scripts.workspace.settings import TABLE, Settings
 
 _BY_CHANNEL: Final = f'set layout = "by-channel" under [{TABLE}]'
-_MOVED_SHOWN: Final = 5  # artifacts that the line about moved ones names
-_UNDECLARED_SHOWN: Final = 3  # packages of one channel that a line names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,8 +223,8 @@ def every_channel(environment: LockedEnvironment) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*environment.channels, *undeclared)))
 
 
-def undeclared_lines(environments: Iterable[LockedEnvironment]) -> Iterator[str]:
-    """Name what is from a channel that no environment with it declares, a line for each channel."""
+def undeclared_lines(environments: Iterable[LockedEnvironment]) -> Iterator[Line]:
+    """Name what is from a channel that no environment with it declares, channel by channel."""
     found: dict[tuple[str, tuple[str, ...]], dict[str, str]] = {}
     for environment in environments:
         for rows in environment.platforms:
@@ -235,10 +233,11 @@ def undeclared_lines(environments: Iterable[LockedEnvironment]) -> Iterator[str]
                     key = (without_secrets(each.channel), environment.channels)
                     found.setdefault(key, {})[each.url] = f"{each.name} ({redact(each.url)})"
     for (channel, declared), packages in found.items():
-        yield (
-            f"from {channel}, which is no declared channel: "
-            f"{listed(tuple(packages.values()), _UNDECLARED_SHOWN)}; "
-            f"declared: {redact(', '.join(declared)) or 'none'}"
+        yield named(
+            f"from {channel}, which is no declared channel:",
+            "artifact",
+            tuple(packages.values()),
+            f"; declared: {redact(', '.join(declared)) or 'none'}",
         )
 
 
@@ -264,19 +263,21 @@ def left_out_json(selection: Selection) -> dict[str, Any]:
     }
 
 
-def left_out_lines(selection: Selection) -> tuple[str, ...]:
+def left_out_lines(selection: Selection) -> tuple[Line, ...]:
     """Say the same to people; and which URLs of the lock a `[mirrors]` rule cannot lead here."""
     left = left_out_json(selection)
-    lines = []
-    if left["environments"]:
-        lines.append(f"left out: {', '.join(left['environments'])} (environments not mirrored)")
-    lines += [
-        f"left out: {name}: it has no packages to mirror" for name in left["empty-environments"]
-    ]
-    lines += [
-        f"left out: {row['name']} ({row['location']}): {row['reason']}; in {', '.join(row['in'])}"
-        for row in left["packages"]
-    ]
+    lines: list[Line] = []
+    if names := left["environments"]:
+        lines.append(named("left out:", "environment", names, " (environments not mirrored)"))
+    lines.append(
+        tuple(f"left out: {x}: it has no packages to mirror" for x in left["empty-environments"])
+    )
+    lines.append(
+        tuple(
+            f"left out: {row['name']} ({row['location']}): {row['reason']}; in {listed(row['in'])}"
+            for row in left["packages"]
+        )
+    )
     # Locations that no such rule is for are left to the levels and `doctor`.
     moved = tuple(
         f"{artifact.path} (the lock: {subdir})"
@@ -285,12 +286,13 @@ def left_out_lines(selection: Selection) -> tuple[str, ...]:
         if subdir not in {None, artifact.path.parent.name}
     )
     if moved:
-        lines.append(
-            f"an unchanged pixi.lock will not find here {listed(moved, _MOVED_SHOWN)}: a flat"
-            f" mirror goes by the record's subdir, and `[mirrors]` replaces but the beginning of"
-            f' a URL; layout = "by-channel" keeps the URL\'s own path'
+        why = (
+            ": a flat mirror goes by the record's subdir, and `[mirrors]` replaces but the"
+            ' beginning of a URL; layout = "by-channel" keeps the URL\'s own path'
         )
-    return tuple(lines)
+        found_not = "an unchanged pixi.lock will not find here"
+        lines.append(named(found_not, "artifact", moved, why))
+    return tuple(line for line in lines if line)
 
 
 def unmirrorable(environments: Iterable[LockedEnvironment]) -> dict[Unmirrorable, list[str]]:

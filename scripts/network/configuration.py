@@ -57,10 +57,12 @@ class S3Options(NamedTuple):
 class PixiConfig:
     """What one file says, or several merged; None and empty: not written.
 
-    What may hold a password is not shown. `files` are those read, the strongest first.
+    What may hold a password is not shown. `files` are those read, the strongest first;
+    `mirror_files` name the one that each prefix of `mirrors` is written in.
     """
 
     mirrors: Mirrors = field(default=(), repr=False)
+    mirror_files: tuple[tuple[str, str], ...] = field(default=(), repr=False, compare=False)
     https_proxy: str | None = field(default=None, repr=False)
     http_proxy: str | None = field(default=None, repr=False)
     non_proxy_hosts: tuple[str, ...] = ()
@@ -145,8 +147,10 @@ def parse_pixi_config(text: str, subject: str) -> PixiConfig:
     override_file = top.string("authentication-override-file")
     if override_file is not None and "\0" in override_file:
         raise usage_error(subject, "authentication-override-file is not a path")
+    mirrors = _mirrors(top)
     return PixiConfig(
-        mirrors=_mirrors(top),
+        mirrors=mirrors,
+        mirror_files=tuple((prefix, subject) for prefix, _ in mirrors),
         https_proxy=_proxy(proxy, "https"),
         http_proxy=_proxy(proxy, "http"),
         non_proxy_hosts=proxy.strings("non-proxy-hosts"),
@@ -170,6 +174,7 @@ def merge_configs(weak: PixiConfig, strong: PixiConfig) -> PixiConfig:
         said.setdefault("non_proxy_hosts", ())
     if strong.downloads == _DEFAULT_DOWNLOADS and weak.downloads:
         del said["downloads"]
+    said["mirror_files"] = tuple((dict(weak.mirror_files) | dict(strong.mirror_files)).items())
     said["mirrors"] = tuple((dict(weak.mirrors) | dict(strong.mirrors)).items())
     said["s3_options"] = merge_s3_options(weak.s3_options, strong.s3_options)
     said["files"] = (*strong.files, *weak.files)

@@ -121,9 +121,12 @@ class ErrorKind(Enum):
             return ExitCode.NETWORK
         return ExitCode.FINDINGS if self in _ANSWERED_NO else ExitCode.USAGE
 
-    def help_at(self, url: str, again: str) -> str:
-        """Write the help of an error at a URL; `again` is the command that met it."""
-        resumed = "; it goes on where it stopped" if again == "pixi run fetch" else ""
+    def help_at(self, url: str, again: str, *, resumes: bool) -> str:
+        """Write the help of an error at a URL; `again` is the command that met it.
+
+        `resumes`: it goes on behind what it has already.
+        """
+        resumed = "; it goes on where it stopped" if resumes else ""
         rerun, bucket = f"run `{again}` again", urlsplit(url).netloc
         return self.value.format(rerun=rerun, resumed=resumed, bucket=bucket)
 

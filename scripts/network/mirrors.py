@@ -9,6 +9,8 @@ the path goes along, as in pixi: a mirror that stands in for its upstream may ne
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -21,32 +23,41 @@ Mirrors = tuple[tuple[str, tuple[str, ...]], ...]
 """Pairs of a URL prefix and its replacements in order, each ending in a slash."""
 
 
-def mirror_urls(mirrors: Mirrors, url: str) -> tuple[str, ...]:
+def mirror_urls(
+    mirrors: Mirrors, url: str, files: Mapping[str, str] = MappingProxyType({})
+) -> tuple[str, ...]:
     """Return the URLs to ask for a canonical one, in the order of the configuration.
 
     The longest prefix that fits decides alone; upstream itself is asked only where no prefix
     fits, or where it is named among the replacements. Raises the error of exit code 2 for a
-    prefix with an empty list, which forbids what is below it.
+    prefix with an empty list, which forbids what is below it; `files` tell where it is written.
     """
-    if "://" not in url:
+    rule = mirror_rule(mirrors, url)
+    if rule is None:
         return (url,)
+    prefix, replacements = rule
+    path, below = urlsplit(url).path or "/", urlsplit(prefix).path
+    if not replacements:
+        raise usage_error(
+            f"mirrors.{redact(prefix)}",
+            "names no mirror, so nothing below it can be fetched",
+            *([("in", files[prefix])] if prefix in files else []),
+            help="name a mirror there, or the prefix itself to ask upstream",
+        )
+    return tuple(_joined(each, path[len(below) :].lstrip("/"), url) for each in replacements)
+
+
+def mirror_rule(mirrors: Mirrors, url: str) -> tuple[str, tuple[str, ...]] | None:
+    """Return the prefix that decides where a URL is asked for, and its replacements."""
+    if "://" not in url:
+        return None
     path = urlsplit(url).path or "/"
     fitting = {
         urlsplit(prefix).path: (prefix, replacements)
         for prefix, replacements in mirrors
         if origin(prefix) == origin(url) and path.startswith(urlsplit(prefix).path)
     }
-    if not fitting:
-        return (url,)
-    below = max(fitting, key=len)
-    prefix, replacements = fitting[below]
-    if not replacements:
-        raise usage_error(
-            f"mirrors.{redact(prefix)}",
-            "names no mirror, so nothing below it can be fetched",
-            help="name a mirror there, or the prefix itself to ask upstream",
-        )
-    return tuple(_joined(each, path[len(below) :].lstrip("/"), url) for each in replacements)
+    return fitting[max(fitting, key=len)] if fitting else None
 
 
 def _joined(mirror: str, rest: str, url: str) -> str:

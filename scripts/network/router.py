@@ -6,15 +6,17 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from scripts.core.console import Console
+from scripts.core.redact import redact
 from scripts.network.auth import read_credentials, refuse_placeholder, url_for
 from scripts.network.configuration import (
     merge_s3_options,
     parse_manifest_s3_options,
     read_pixi_config,
 )
-from scripts.network.mirrors import mirror_urls
+from scripts.network.mirrors import DEFAULT_PORTS, mirror_rule, mirror_urls
 from scripts.network.proxies import choose_proxies
 from scripts.network.rattler import RattlerClient
 from scripts.network.tls import choose_trust, make_context, usable_ca_environ
@@ -50,6 +52,7 @@ class Router:
         config = dataclasses.replace(config, s3_options=buckets)
         usable, unusable = usable_ca_environ(environ)
         self._mirrors = config.mirrors
+        self._mirror_files = dict(config.mirror_files)
         self._proxies = choose_proxies(config, environ)
         self.credentials = read_credentials(config, environ)
         self.downloads = config.downloads
@@ -65,7 +68,26 @@ class Router:
 
     def sources(self, url: str) -> tuple[str, ...]:
         """Return the URLs to ask for a location of the lock, as `[mirrors]` orders them."""
-        return mirror_urls(self._mirrors, url)
+        return mirror_urls(self._mirrors, url, self._mirror_files)
+
+    def mirror_details(self, url: str, source: str) -> tuple[tuple[str, str], ...]:
+        """Name the line of `[mirrors]` that made a source of a location of the lock, and its file.
+
+        Nothing where none did.
+        """
+        rule = mirror_rule(self._mirrors, url)
+        if rule is None or source == url:
+            return ()
+        target = rule[1][self.sources(url).index(source)]
+        line = f"{redact(rule[0]).rstrip('/')} → {redact(target).rstrip('/')}"
+        return (("mirrors", f"{line} (in {self._mirror_files[rule[0]]})"),)
+
+    def can_resume(self, url: str) -> bool:
+        """Tell whether a download goes on behind what is there; a server may begin anew still."""
+        return all(
+            urlsplit(each).scheme in DEFAULT_PORTS and not self.credentials.needs_rattler(each)
+            for each in self.sources(url)
+        )
 
     def route(self, url: str) -> Route:
         """Return the first request's route, with the credentials for its host.

@@ -7,6 +7,7 @@ manifest is written first, so that whoever is killed in between can say it again
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import sys
@@ -34,6 +35,8 @@ _CHANNELS: Final = (
     "tools",
     "channels",
 )  # the user's: conda-forge may be called otherwise
+# Whose a line of a difference is.
+_SIDES: Final = {"-": "yours", "+": "the tool's"}
 _EDITED: Final = finding_problem(
     MANIFEST,
     f"you have changed tables that are those of {PYZ}; nothing was written",
@@ -60,8 +63,10 @@ def upgrade(workspace: Workspace, new: bytes, *, replace: bool, dry_run: bool) -
     if old is not None and not replace:
         made = read_ours(read_archive(old)[MANIFEST].decode())
     if mine not in (made, wanted):
-        changes = _difference(made, mine)
-        return Report(lines=tuple(changes), data={"edited": changes}, problems=(_EDITED,))
+        changes = _difference(mine, made)
+        details = tuple((_SIDES[line[0]], line[2:]) for line in changes)
+        problem = dataclasses.replace(_EDITED, details=details)
+        return Report(data={"edited": changes}, problems=(problem,))
     edited = edit(text, wanted)
     changes = _difference(mine, wanted)
     renewed = [] if old == new else [f"{PYZ}  {_name(old)} -> {_name(new)}"]
@@ -77,7 +82,7 @@ def upgrade(workspace: Workspace, new: bytes, *, replace: bool, dry_run: bool) -
     if changed := [*([PYZ] if renewed else []), *([MANIFEST] if changes else [])]:
         summary = f"{' and '.join(changed)} {'would change' if dry_run else 'changed'}"
     return Report(
-        lines=(*renewed, *changes, f"upgrade: {summary}"),
+        lines=(*renewed, tuple(changes), f"upgrade: {summary}"),
         data={"dry-run": dry_run, "file": bool(renewed), "tables": changes},
     )
 

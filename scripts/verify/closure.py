@@ -110,7 +110,7 @@ def prove_sets(
         unproven=frozenset(
             place for place, row in rows.items() if row["not-proven"] or row["skip-reason"]
         ),
-        lines=tuple(line for place, row in rows.items() for line in _lines(place, row)),
+        lines=(tuple(line for place, row in rows.items() for line in _lines(place, row)),),
         data={"closed": list(rows.values())},
     )
 
@@ -131,8 +131,7 @@ def _question(each: PackageSet) -> Json:
 def _lines(place: EnvironmentPlatform, row: Mapping[str, Any]) -> Iterator[str]:
     """Say what is not proven."""
     if told := row["not-proven"]:
-        more = ", in --json" if len(told) > _LISTED else ""
-        yield f"not proven to be closed: {place}; {listed(told, _LISTED)}{more}"
+        yield f"not proven to be closed: {place}; {listed(told, _LISTED)}"
     if row["skip-reason"] is not None:
         yield f"not closed: what the manifest requires of {place}; {row['skip-reason']}"
 
@@ -235,7 +234,8 @@ def _elsewhere(asked: Root, row: Any, holders: _Holders, root: PurePath) -> Iter
     for path in row["others"]:
         package, users = holders[path]
         if package is None or asked.own is None or not differs_aside(asked.own, package, root):
-            others.append(f"{path} of {listed([*map(str, sorted(users))], _SHOWN)}")
+            there = listed([*map(str, sorted(users))], _SHOWN, where="")
+            others.append(f"{path} of {there}")
     yield from others[:_SHOWN] or ["nothing in this mirror"]
     if len(others) > _SHOWN:
         yield f"and {len(others) - _SHOWN} more"

@@ -5,16 +5,16 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from scripts.core.channel_paths import folder_of_channel
 from scripts.core.errors import Problem, finding_problem
 from scripts.core.redact import printable, redact
-from scripts.core.report import Json
+from scripts.core.report import Json, Line
 from scripts.core.subdir import NOARCH
 from scripts.lock.model import LockedEnvironment, PlatformPackages
 from scripts.lock.select import Selection, path_of, unmirrorable
@@ -59,6 +59,15 @@ class Client(StrEnum):
         return names.get(self, self.value)
 
 
+_LOOK_AT: Final = "pixi run verify --level "
+# The help where all levels that it would send to have passed.
+_WHERE_ALL_PASSED: Final = {
+    Level.SOLVE: "`pixi lock`, if the manifest asks for something else by now",
+    Level.INSTALL: "files and index have passed, so see what the program said; `pixi update`"
+    " takes other builds",
+}
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class EnvironmentPlatform:
     """One environment on one platform; `platform` as the lock names it."""
@@ -96,7 +105,7 @@ class LevelResult:
     """What was installed, and how it went."""
     proven: Mapping[EnvironmentPlatform, datetime] = field(default_factory=dict)
     """Places of which something was proven by an earlier run, and when the oldest of it was."""
-    lines: tuple[str, ...] = ()
+    lines: tuple[Line, ...] = ()
     caveats: tuple[str, ...] = ()
     """What a reader of the transfer report might take for proven, and is not."""
     data: Mapping[str, Json] = field(default_factory=dict)
@@ -148,6 +157,28 @@ def used_by(places: Iterable[EnvironmentPlatform]) -> tuple[str, str]:
     return ("used by", ", ".join(map(str, sorted(places))))
 
 
+def look_at(*levels: Level) -> str:
+    """Write the help that sends to levels which may tell why."""
+    return f"{_LOOK_AT}{','.join(levels)}"
+
+
+def with_help_left(finding: Finding, results: Mapping[Level, LevelResult]) -> Finding:
+    """Send to no level that this run has looked at: it has told what it found, or it has passed."""
+    levels = (finding.problem.help or "").removeprefix(_LOOK_AT).split(",")
+    if finding.level not in _WHERE_ALL_PASSED or not set(levels) <= set(Level):
+        return finding
+    failed = [
+        level
+        for level in map(Level, levels)
+        if level in results and any(x.places & finding.places for x in results[level].findings)
+    ]
+    left = [level for level in map(Level, levels) if level not in results]
+    advice = look_at(*left) if left else _WHERE_ALL_PASSED[finding.level]
+    if failed:
+        advice = f"mend first what {' and '.join(failed)} found"
+    return replace(finding, problem=replace(finding.problem, help=advice))
+
+
 def place_json(place: EnvironmentPlatform) -> dict[str, Json]:
     """Name a place for programs."""
     return {"environment": place.environment, "platform": place.platform}
@@ -187,7 +218,7 @@ def untracked(path: PurePosixPath, size: int) -> Finding:
     """Make the finding of a file that nobody knows."""
     problem = finding_problem(
         path,
-        "untracked: no workspace names it, and no index ever did",
+        "is untracked: named by no workspace, and by no index ever",
         ("size", f"{size} bytes"),
         help="move it out of the channel folder",
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from scripts.core.errors import Problem
-from scripts.core.report import Report, counted, human_size, to_json
+from scripts.core.report import Line, Report, counted, human_size, named, to_json
 from scripts.index.file_classes import ChannelFiles, channel_files_to_json, retained_line
 from scripts.lock.model import PlatformPackages
 from scripts.lock.select import Selection, left_out_json, left_out_lines
@@ -28,7 +28,6 @@ if TYPE_CHECKING:  # the level brings its own modules, where it is looked at
 
 RIGHT, WRONG, NOT_DONE = "✓", "✗", "–"  # noqa: RUF001
 _MARKS: Final = {True: RIGHT, False: WRONG, None: NOT_DONE}
-_SHOWN: Final = 20  # retained artifacts that are named, one a line
 _WIDTH: Final = 80  # columns of a terminal
 _MOMENT: Final = 0.05  # seconds, which are shown in tenths
 # What `--json` has for levels that were not looked at.
@@ -80,7 +79,6 @@ def make_report(results: Results) -> Report:
         lines=(*_place_lines(results), *_lines(results)),
         data=data,
         problems=tuple(dict.fromkeys(problems)),  # two levels may see the same
-        max_shown=len(results.findings),  # who approves a transfer reads them all
     )
 
 
@@ -198,21 +196,21 @@ def seconds_text(seconds: float | None) -> str:
     return f"{seconds:.1f} s" if seconds is not None and seconds >= _MOMENT else ""
 
 
-def _lines(results: Results) -> Iterator[str]:
+def _lines(results: Results) -> Iterator[Line]:
     for level in (Level.CLOSURE, Level.SOLVE, Level.INSTALL, Level.FILES):
         if level in results.results:
             yield from results.results[level].lines
     yield from account_lines(results.account)
-    for each in results.still_offered[:_SHOWN]:
-        newer = f"{each['path']}, newer than pixi.lock's {each['locked']}"
-        yield f"the mirror still offers {newer}; `pixi run prune` removes it"
-    if len(results.still_offered) > _SHOWN:
-        yield f"and it offers {len(results.still_offered) - _SHOWN} more like that, in --json"
+    yield tuple(
+        f"the mirror still offers {each['path']}, newer than pixi.lock's {each['locked']};"
+        " `pixi run prune` removes it"
+        for each in results.still_offered
+    )
     yield from results.shared_with
     yield from left_out_lines(results.selection)
 
 
-def account_lines(account: ChannelFiles) -> Iterator[str]:
+def account_lines(account: ChannelFiles) -> Iterator[Line]:
     """Say what is in the channel folder beside what the lock names and its index."""
     if account.retained:
         yield retained_line(account.retained)
@@ -220,8 +218,8 @@ def account_lines(account: ChannelFiles) -> Iterator[str]:
         size = human_size(sum(each.size for each in account.waiting))
         yield f"waiting for removal: {counted(len(account.waiting), 'file')}, {size}"
     if account.untracked:
-        names = ", ".join(str(each.path) for each in account.untracked)
-        yield f"untracked, not proven: {names}"
+        names = [str(each.path) for each in account.untracked]
+        yield named("untracked, not proven:", "file", names)
 
 
 def install_level(install: InstallResult) -> LevelResult:
@@ -239,7 +237,7 @@ def install_level(install: InstallResult) -> LevelResult:
     )
 
 
-def _install_lines(install: InstallResult) -> Iterator[str]:
+def _install_lines(install: InstallResult) -> Iterator[Line]:
     """Say how it was installed, and what was not, and why."""
     if not install.attempts:
         yield f"installed nothing: no mirrored environment of this run is for {install.subdir}"
@@ -252,9 +250,10 @@ def _install_lines(install: InstallResult) -> Iterator[str]:
         if said:
             as_machine.setdefault(said, {})[each.job.place] = None
     for said, places in as_machine.items():
-        yield f"installed {', '.join(map(str, places))} with {said}"
-    yield from (f"warning: {each.warning}" for each in install.attempts if each.warning)
-    for each in install.attempts:
-        if each.skip_reason is not None:
-            client = each.client.program
-            yield f"not installed by {client}: {each.job.place}; {each.skip_reason}"
+        yield named("installed", "environment", [*map(str, places)], f" with {said}")
+    yield tuple(f"warning: {each.warning}" for each in install.attempts if each.warning)
+    yield tuple(
+        f"not installed by {each.client.program}: {each.job.place}; {each.skip_reason}"
+        for each in install.attempts
+        if each.skip_reason is not None
+    )

@@ -18,7 +18,7 @@ from scripts.core.errors import Problem, finding_problem
 from scripts.core.file_name import parse_file_name
 from scripts.core.rattler_child import call_rattler, rank_versions
 from scripts.core.redact import redact
-from scripts.core.report import Json, listed
+from scripts.core.report import Json, Line, listed
 from scripts.core.scratch import scratch_folder
 from scripts.core.subdir import NOARCH
 from scripts.index.file_classes import INDEX_FILES, IndexedArtifact
@@ -30,6 +30,7 @@ from scripts.verify.findings import (
     Finding,
     Level,
     LevelResult,
+    look_at,
     place_json,
     places_of,
     said_lines,
@@ -136,7 +137,10 @@ def _solve(
     return LevelResult(
         findings=tuple(findings),
         unproven=frozenset(each.place for each in jobs if each.skip_reason is not None),
-        lines=tuple(line for job, row in zip(jobs, rows, strict=True) for line in _lines(job, row)),
+        lines=(
+            tuple(f"not solved: {x.place}; {x.skip_reason}" for x in jobs if x.skip_reason),
+            *(line for job, row in zip(jobs, rows, strict=True) for line in _lines(job, row)),
+        ),
         data={"solved": rows},
     )
 
@@ -289,7 +293,7 @@ def compare_answer(
             job.place,
             "cannot be solved from the channel alone",
             *said_lines(reply["refused"], _SHOWN),
-            help="pixi run verify --level index,closure",
+            help=look_at(Level.INDEX, Level.CLOSURE),
         )
     root = unquote(folder.as_uri()) + "/"
     solved = {PurePosixPath(unquote(url).removeprefix(root)) for url in reply["urls"]}
@@ -308,7 +312,7 @@ def compare_answer(
         job.place,
         "solved from the channel alone, it has less than pixi.lock",
         *details,
-        help="pixi run verify --level index, and `pixi lock` if the manifest asks for less",
+        help=look_at(Level.INDEX),
     )
 
 
@@ -326,28 +330,25 @@ def _name(path: PurePosixPath) -> str:
     return path.name if parsed is None else parsed.name
 
 
-def _lines(job: SolveJob, row: Mapping[str, Any]) -> Iterator[str]:
-    """Say what was solved otherwise, and why that is no error; what was not solved, or proven."""
+def _lines(job: SolveJob, row: Mapping[str, Any]) -> Iterator[Line]:
+    """Say what was solved otherwise, and why that is no error; what was not proven."""
     if job.skip_reason is not None:
-        yield f"not solved: {job.place}; {job.skip_reason}"
         return
     if row["reason"] is not None:
         yield f"solved {job.place} otherwise than pixi.lock ({row['reason']}):"
-        for each in row["differences"][:_SHOWN]:
+        rows = []
+        for each in row["differences"]:
             ours, theirs = each["locked"], each["solved"]
-            if ours and theirs:
-                yield f"  {ours} → {theirs}"
-            else:
-                yield f"  - {ours}" if ours else f"  + {theirs}"
-        if len(row["differences"]) > _SHOWN:
-            yield f"  and {len(row['differences']) - _SHOWN} more, in --json"
+            lone = f"  - {ours}" if ours else f"  + {theirs}"
+            rows.append(f"  {ours} → {theirs}" if ours and theirs else lone)
+        yield tuple(rows)
     for folder, names in row["undeclared"].items():
         yield (
             f"solved {job.place} with {folder} after all its channels, since the lock has"
             f" {listed(names, _SHOWN)} from there; for no other name"
         )
     if job.not_proven:
-        yield f"not proven by solving {job.place}: {', '.join(job.not_proven)}"
+        yield f"not proven by solving {job.place}: {listed(job.not_proven)}"
 
 
 def find_still_offered(

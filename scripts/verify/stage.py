@@ -26,6 +26,7 @@ from scripts.verify.findings import (
     UsageIndex,
     incomplete,
     untracked,
+    with_help_left,
 )
 from scripts.verify.proofs import NO_PROOFS, Proofs
 from scripts.verify.report import Results, install_level, make_report
@@ -165,6 +166,7 @@ def _look(
             if result is not None:
                 results[level] = result
                 problems += result.environment_problems
+    of_levels = (each for result in results.values() for each in result.findings)
     offered = attempt(lambda: _still_offered(selection, account)) if account.retained else ()
     return Results(
         selection=selection,
@@ -174,7 +176,7 @@ def _look(
         findings=(
             *incomplete(selection, workspace.settings.allow_incomplete),
             *(untracked(each.path, each.size) for each in account.untracked if options.strict),
-            *(each for result in results.values() for each in result.findings),
+            *(with_help_left(each, results) for each in of_levels),
         ),
         environment_problems=tuple(dict.fromkeys(problems)),
         account=account,

@@ -17,7 +17,7 @@ from scripts.core.files import hash_file, write_atomically
 from scripts.core.invocation import version
 from scripts.core.record import Digest
 from scripts.core.redact import code_fence, escape_markdown, printable, redact, without_secrets
-from scripts.core.report import Report, counted, human_size
+from scripts.core.report import Report, counted, flattened, human_size
 from scripts.lock.select import left_out_lines
 from scripts.verify.findings import Level
 from scripts.verify.report import (
@@ -74,7 +74,7 @@ def write_reports(results: Results, workspace: Workspace, targets: Sequence[Path
     content = {
         "results": results,
         "data": report.data,
-        "printed": report.lines,
+        "printed": list(flattened(report.lines)),
         "workspace": workspace.manifest.name or workspace.root.name,
         "summary": _summary(results),
         "mirror": list(_mirror(results, workspace)),
@@ -203,8 +203,8 @@ def _not_proven(results: Results, report: Report) -> Iterator[str]:
             yield f"install by {client} as documented: {each.warning}"
     for result in results.results.values():
         yield from result.caveats
-    yield from account_lines(results.account)
-    yield from left_out_lines(results.selection)
+    beside = (*account_lines(results.account), *left_out_lines(results.selection))
+    yield from (line.strip() for line in flattened(beside))
 
 
 def _digest(digest: Digest | None) -> str:

@@ -126,7 +126,7 @@ def test_ctrl_c(capsys: Capture) -> None:
         raise KeyboardInterrupt
 
     assert run(handler) == 130
-    note = "example: interrupted; artifacts already placed are kept\n"
+    note = "example: interrupted\n"
     assert capsys.readouterr() == ("", note)
     assert run(handler, "-q") == 130
     assert capsys.readouterr() == ("", "")
@@ -284,7 +284,7 @@ def test_a_signal_ends_a_real_run_with_its_clearing_up_done(number: signal.Signa
         child.send_signal(number)
         _, err = child.communicate(timeout=20)
     assert child.returncode == 130
-    assert err == b"cleared up\nexample: interrupted; artifacts already placed are kept\n"
+    assert err == b"cleared up\nexample: interrupted\n"
 
 
 STUBBORN = """

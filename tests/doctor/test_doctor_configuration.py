@@ -54,6 +54,17 @@ def test_a_line_that_leads_elsewhere_is_replaced(flat: Asker) -> None:
     assert _ask(flat, f'[mirrors]\n"{CHANNEL}" = ["URL", "{CHANNEL}"]\n')[0] == 0
 
 
+def test_the_lines_to_paste_are_said_with_q_too(flat: Asker) -> None:
+    flat.lock(flat.row("lib"))
+    code, out, err = flat.ask("-q")
+    assert (code, out) == (1, "")
+    assert _lines(err) == ["[mirrors]", f'"{CHANNEL}" = ["URL"]']
+    assert err.endswith("help: the lines above, in ROOT/.pixi/config.toml\n")
+    flat.root.mkdir(exist_ok=True)
+    flat.configure(f'[mirrors]\n"{CHANNEL}" = ["{flat.url}"]\n')
+    assert flat.ask("-q") == (0, "", "")  # the control: nothing refers to them
+
+
 def test_one_line_is_enough_unless_a_longer_prefix_wins(by_channel: Asker) -> None:
     by_channel.lock(by_channel.row("lib"), by_channel.row("cuda"))
     assert _ask(by_channel, "")[1] == ["[mirrors]", f'"{ALIAS}" = ["URL"]']

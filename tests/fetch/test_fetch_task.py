@@ -502,6 +502,48 @@ def test_ctrl_c_keeps_what_is_whole_and_ends_soon(world: World) -> None:
     assert world.files() == world.expected()
 
 
+def test_what_is_there_of_an_artifact_is_not_downloaded_again(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a part too long, or of what no server goes on with, nothing is counted."""
+    parts, sizes = world.state / "cache" / "parts", [each.size for each in world.packages]
+    parts.mkdir(parents=True)
+    for package, count in zip(world.packages, (100, sizes[1] + 1, 0), strict=True):
+        data = package.path.read_bytes() + b"x"
+        (parts / f"{package.sha256}.part").write_bytes(data[:count])
+    left, whole = human_size(sum(sizes) - 100), human_size(sum(sizes))
+    assert world.fetch("--dry-run", "--json") == 0
+    out, err = capsys.readouterr()
+    assert f"fetch: 3 to download into local-channel, {left} (resumes 100 B of {whole}), " in err
+    assert (json.loads(out)["size"], json.loads(out)["resumed-size"]) == (sum(sizes) - 100, 100)
+    file = world.root / ".pixi" / "config.toml"
+    file.parent.mkdir(exist_ok=True)
+    mirror = (world.upstream.folder / "ch").as_uri()  # copied, always from the beginning
+    file.write_text(f'[mirrors]\n"{world.upstream.url}/ch" = ["{mirror}"]\n', encoding="utf-8")
+    assert world.fetch("--dry-run") == 0
+    assert f"fetch: 3 to download into local-channel, {whole}, " in capsys.readouterr().err
+    file.unlink()
+    assert world.fetch() == 0
+    assert (
+        f"fetch: 3 to download into local-channel, {left} (resumes 100 B of {whole}), "
+        in capsys.readouterr().err
+    )
+    (request,) = [each for each in world.upstream.requests if "/p0-" in each.path]
+    assert request.headers["range"] == "bytes=100-"
+    assert world.files() == world.expected()
+
+
+def test_a_long_list_is_cut(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    packages = [TinyPackage(name=f"n{each:02}") for each in range(25)]
+    world.lock(*(world.row(each.write(world.upstream.folder / "ch")) for each in packages))
+    assert world.fetch("--dry-run") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 21
+    assert lines[19:] == ["would fetch noarch/n19-1.0-0.conda", "and 5 more, which -v shows"]
+    assert world.fetch("--dry-run", "-v") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 25
+
+
 def test_a_login_page_is_called_one(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     world.upstream.always("*/p0-*", login_page())
     assert world.fetch() == ExitCode.FINDINGS

@@ -304,6 +304,7 @@ def test_a_mirror_that_is_a_folder(lone: Lone, upstream: Upstream, tmp_path: Pat
             f"{mirror.as_uri()}/{PATH}",
             "mount it there, or take it out of `[mirrors]`: `pixi config edit`",
             folder=str(mirror),
+            mirrors=f"{channel} → {mirror.as_uri()} (in {lone.root / '.pixi' / 'config.toml'})",
         ),
     )
     (upstream.folder / "ch").rename(mirror)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scripts.core.console import Console
-from scripts.core.errors import ExitCode
+from scripts.core.errors import ExitCode, MirrorError
 from scripts.core.report import Report
 from scripts.fetch.stage import fetch
 from scripts.lock.read import read_lock
@@ -67,7 +67,7 @@ def test_given_up_for_all_and_told_once(
     capsys.readouterr()
     Console().report(report)
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0].startswith(f"error: {MANY} artifacts: failed to establish a new connection: ")
+    assert lines[0].startswith(f"error: {MANY} artifacts have the same problem: failed to ")
     assert lines[1:] == [
         "  first  noarch/p00-1.0-0.conda",
         f"  from   {nobody}/ch/noarch/p00-1.0-0.conda",
@@ -91,6 +91,61 @@ def test_a_mirror_that_is_not_there_stops_nothing(
     report = run(tmp_path / "w", upstream, channel, mirrors)
     assert report.exit_code is ExitCode.OK
     assert len(list((tmp_path / "w" / "local-channel" / "noarch").iterdir())) == MANY
+
+
+def test_which_line_of_which_file_led_there(
+    tmp_path: Path, upstream: Upstream, nobody: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    channel, root = "https://user:hunter2@conda.example.org", tmp_path / "w"
+    report = run(root, upstream, channel, f'[mirrors]\n"{channel}/" = ["{nobody}/a/"]\n')
+    capsys.readouterr()
+    Console().report(report)
+    lines = capsys.readouterr().err.splitlines()
+    file = root / ".pixi" / "config.toml"
+    assert lines[1:4] == [
+        "  first    noarch/p00-1.0-0.conda",
+        f"  mirrors  https://********@conda.example.org → {nobody}/a (in {file})",
+        f"  from     {nobody}/a/noarch/p00-1.0-0.conda",
+    ]
+    assert {dict(each.details)["mirrors"] for each in report.problems} == {
+        f"https://********@conda.example.org → {nobody}/a (in {file})"
+    }
+
+
+def test_of_two_lines_and_two_files_the_one_that_counts_is_named(
+    tmp_path: Path, upstream: Upstream, nobody: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And where the line leads to upstream itself, no line is to blame."""
+    channel, home = f"{upstream.url}/ch", tmp_path / "home"
+    home.mkdir()
+    (home / "config.toml").write_text(
+        f'[mirrors]\n"{channel}" = ["{nobody}/b", "{channel}"]\n', encoding="utf-8"
+    )
+    monkeypatch.setenv("PIXI_HOME", str(home))
+    upstream.always("*/p03-*", status(404))
+    report = run(tmp_path / "w", upstream, channel, '[mirrors]\n"https://x.example" = []\n')
+    (problem,) = report.problems
+    assert (problem.message, problem.details) == (
+        "HTTP 404 Not Found",
+        (("from", f"{channel}/noarch/p03-1.0-0.conda"),),
+    )
+    upstream.behave()
+    (home / "config.toml").write_text(f'[mirrors]\n"{channel}" = ["{nobody}/b"]\n', "utf-8")
+    report = run(tmp_path / "v", upstream, channel, '[mirrors]\n"https://x.example" = []\n')
+    assert {dict(each.details)["mirrors"] for each in report.problems} == {
+        f"{channel} → {nobody}/b (in {home / 'config.toml'})"
+    }
+
+
+def test_a_line_without_a_mirror_is_named_with_its_file(tmp_path: Path, upstream: Upstream) -> None:
+    channel, root = "https://conda.example.org", tmp_path / "w"
+    with pytest.raises(MirrorError) as caught:
+        run(root, upstream, channel, f'[mirrors]\n"{channel}" = []\n')
+    assert str(caught.value) == (
+        f"mirrors.{channel}/: names no mirror, so nothing below it can be fetched\n"
+        f"  in  {root / '.pixi' / 'config.toml'}\n"
+        "help: name a mirror there, or the prefix itself to ask upstream"
+    )
 
 
 def test_who_answers_badly_is_asked_again_and_again(tmp_path: Path, upstream: Upstream) -> None:

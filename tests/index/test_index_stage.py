@@ -278,16 +278,19 @@ def test_untracked_files_are_not_indexed(tmp_path: Path, indexer: str) -> None:
     for name in ("._a-1.0-0.conda", "odd.conda", "a-1.0-py3-none-any.whl", "README"):
         (mirror.folder / "linux-64" / name).write_bytes(b"not ours")
     expected = (
-        "untracked, and not indexed: linux-64/._a-1.0-0.conda,"
-        " linux-64/README, linux-64/a-1.0-py3-none-any.whl, linux-64/odd.conda"
+        "untracked, and not indexed: 4 files",
+        "  linux-64/._a-1.0-0.conda",
+        "  linux-64/README",
+        "  linux-64/a-1.0-py3-none-any.whl",
+        "  linux-64/odd.conda",
     )
     assert mirror.index().lines == ("indexed: 1 record in 2 subdirs", expected)
     assert list(mirror.repodata("linux-64")["packages.conda"]) == ["a-1.0-0.conda"]
     (mirror.folder / "linux-64" / "README").unlink()
-    assert mirror.index().lines == (
-        "index is up to date: 1 record in 2 subdirs",
-        expected.replace(" linux-64/README,", ""),
-    )
+    first, *rest = mirror.index().lines
+    assert first == "index is up to date: 1 record in 2 subdirs"
+    few = "linux-64/._a-1.0-0.conda, linux-64/a-1.0-py3-none-any.whl, linux-64/odd.conda"
+    assert rest == [f"untracked, and not indexed: {few}"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems know only names of text")
@@ -517,7 +520,7 @@ def test_every_channel_is_indexed_on_its_own(tmp_path: Path, indexer: str) -> No
     assert changed == set(), "one artifact is retained, so nothing is to be written"
     # A channel that the lock names no more stays one while it has artifacts.
     mirror.lock(here)
-    assert mirror.index().lines[1].startswith("retained (indexed, in no lock): 2 artifacts, ")
+    assert str(mirror.index().lines[1]).startswith("retained (indexed, in no lock): 2 artifacts, ")
     for name in ("v-1!2.0+x-0.conda", "u-1!2.0+x-0.conda"):
         (mirror.folder / "bioconda" / "win-64" / name).unlink()
     assert mirror.index().lines == ("indexed: 2 records in 2 subdirs",)

@@ -65,7 +65,7 @@ def test_just_what_is_retained_goes(tmp_path: Path, indexer: str) -> None:
     freed = human_size(sum(len(before[name][0]) for name in gone))
     assert report.lines == (
         f"dropped from the index: 1 artifact, {human_size(len(OLD.data))}",
-        "  linux-64/a-1.0-0.conda",
+        ("  linux-64/a-1.0-0.conda",),
         f"removed {len(gone)} files, {freed}",
         "clients that are at work now may fail: what their index names is gone",
         "untracked, left alone: linux-64/mine-1.0-0.conda",
@@ -107,7 +107,7 @@ def test_a_preview_changes_nothing(tmp_path: Path, any_indexer: str) -> None:
     size = len(OLD.data)
     assert report.lines == (
         f"would drop from the index: 1 artifact, {human_size(size)}",
-        "  linux-64/a-1.0-0.conda",
+        ("  linux-64/a-1.0-0.conda",),
         "untracked, left alone: linux-64/mine-1.0-0.conda",
     )
     assert report.data == {
@@ -130,7 +130,7 @@ def test_a_killed_run_is_finished_by_the_next(
     run_killed(mirror, monkeypatch)
     assert (mirror.folder / "linux-64" / "a-1.0-0.conda").exists()
     assert list(mirror.repodata("linux-64")["packages.conda"]) == ["a-2.0-0.conda"]
-    assert run(mirror).lines[0].startswith("removed 3 files, ")
+    assert str(run(mirror).lines[0]).startswith("removed 3 files, ")
     assert not (mirror.folder / "linux-64" / "a-1.0-0.conda").exists()
     assert (mirror.folder / "linux-64" / "mine-1.0-0.conda").exists()
 
@@ -143,7 +143,9 @@ def test_a_file_put_there_since_the_kill_is_untracked(
     file = mirror.folder / "linux-64" / "a-1.0-0.conda"
     file.unlink()
     file.write_bytes(b"somebody's own")
-    assert "untracked, left alone: linux-64/a-1.0-0.conda" in run(mirror).lines
+    lines = run(mirror).lines
+    names = "linux-64/a-1.0-0.conda, linux-64/mine-1.0-0.conda"
+    assert f"untracked, left alone: {names}" in lines
     assert file.exists()
     assert mirror.waiting() == []
 
@@ -232,6 +234,13 @@ def test_the_tasks(tmp_path: Path, any_indexer: str, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links are for few on Windows")
+def test_an_empty_path_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        prune_main(["--drop", ""])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.endswith("error: argument --drop: a path is needed\n")
+
+
 def test_nothing_is_removed_through_a_link(tmp_path: Path, any_indexer: str) -> None:
     mirror = mirror_that_moved_on(tmp_path)
     outside = tmp_path / "outside"

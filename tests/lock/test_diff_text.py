@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from scripts.core.report import flattened
 from scripts.lock.diff import Change, ChangeKind, PlatformDiff, diff_lines, markdown
 
 NOTHING: tuple[PlatformDiff, ...] = ()
@@ -41,7 +42,7 @@ def one(
 
 
 def test_lines() -> None:
-    assert diff_lines(SOME) == (
+    assert tuple(flattened(diff_lines(SOME))) == (
         (
             "default, linux-64: 2 added, 1 removed, 1 changed, 1 went back, 1 re-uploaded, "
             "1 with other requirements (hotfix)"
@@ -61,7 +62,7 @@ def test_lines() -> None:
 
 
 def test_no_change() -> None:
-    assert diff_lines(NOTHING) == ("no change",)
+    assert tuple(flattened(diff_lines(NOTHING))) == ("no change",)
     assert markdown(NOTHING) == "No change.\n"
 
 
@@ -133,4 +134,4 @@ def test_a_hostile_name_stays_one_cell(name: str, cell: str) -> None:
 
 def test_lines_steer_no_terminal() -> None:
     hostile = Change(kind=ChangeKind.ADDED, name="a\x1b[2J\nb", after="1\r0 \N{SNOWMAN}")
-    assert diff_lines(one(hostile))[1] == r"  + a\x1b[2J\nb  1\r0 \u2603"
+    assert tuple(flattened(diff_lines(one(hostile))))[1] == r"  + a\x1b[2J\nb  1\r0 \u2603"

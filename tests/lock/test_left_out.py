@@ -9,7 +9,8 @@ import pytest
 
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError
-from scripts.core.report import Report
+from scripts.core.redact import redact
+from scripts.core.report import Report, flattened
 from scripts.lock.read import parse_lock, read_lock
 from scripts.lock.select import Selection, left_out_json, left_out_lines, select, unmirrorable
 from scripts.workspace.settings import Kind, Settings
@@ -28,7 +29,7 @@ def test_nothing_is_left_out(tmp_path: Path) -> None:
     row = LockRow(written=TinyPackage(name="a").write(tmp_path), channel="https://host/x")
     text = lock_text((EnvironmentRows(platforms=(PlatformRows(name="linux-64", rows=(row,)),)),))
     selection = select(parse_lock(text, "pixi.lock"), Settings())
-    assert left_out_lines(selection) == ()
+    assert tuple(flattened(left_out_lines(selection))) == ()
     assert left_out_json(selection) == {
         "environments": [],
         "empty-environments": [],
@@ -38,7 +39,7 @@ def test_nothing_is_left_out(tmp_path: Path) -> None:
 
 def test_source_packages_of_a_real_lock() -> None:
     built = "a source package, built where it is installed"
-    assert left_out_lines(real("conda__rattler__20")) == (
+    assert tuple(flattened(left_out_lines(real("conda__rattler__20")))) == (
         (
             f"left out: minimal-project 0.1 (../minimal-project): {built}; "
             "in default/linux-64, default/win-64, second/win-64"
@@ -46,7 +47,7 @@ def test_source_packages_of_a_real_lock() -> None:
         f"left out: a-python-project 0.1 (../a-python-project): {built}; in default/win-64",
         f"left out: b-python-project 0.1 (../a-python-project): {built}; in default/win-64",
     )
-    assert left_out_lines(real("prefix-dev__pixi__5")) == (
+    assert tuple(flattened(left_out_lines(real("prefix-dev__pixi__5")))) == (
         (
             "left out: my-package 0.1.0 (git+https://github.com/example/my-package.git?********"
             f"#abc123def456abc123def456abc123def456abc1): {built}; in default/linux-64"
@@ -61,7 +62,7 @@ def test_pypi_rows_of_a_real_lock() -> None:
     selection = real("conda__rattler__49")
     numpy = f"{HOST}/numpy-1.26.0-cp311-cp311-linux_x86_64.whl"
     requests = "https://my-custom-index.example.com/packages/requests-2.31.0-py3-none-any.whl"
-    assert left_out_lines(selection) == (
+    assert tuple(flattened(left_out_lines(selection))) == (
         "left out: local-pkg (./local-pkg): a PyPI package; in default/linux-64",
         f"left out: numpy 1.26.0 ({numpy}): a PyPI package; in default/linux-64",
         f"left out: requests 2.31.0 ({requests}): a PyPI package; in default/linux-64",
@@ -90,7 +91,7 @@ def test_empty_environments_of_a_real_lock() -> None:
     selection = real("conda__rattler__25")
     names = [environment.name for environment in selection.environments]
     assert len(names) == 6
-    assert left_out_lines(selection) == tuple(
+    assert tuple(flattened(left_out_lines(selection))) == tuple(
         f"left out: {name}: it has no packages to mirror" for name in names
     )
     assert left_out_json(selection) == {
@@ -103,7 +104,8 @@ def test_empty_environments_of_a_real_lock() -> None:
 def test_excluded_environments_are_named() -> None:
     settings = Settings(exclude_environments=("lint", "test"))
     selection = real("prefix-dev__pixi-build-backends", settings)
-    assert left_out_lines(selection)[0] == "left out: lint, test (environments not mirrored)"
+    first, *_ = left_out_lines(selection)
+    assert first == "left out: lint, test (environments not mirrored)"
     # What only they want is not the mirror's business.
     inside = {place for where in unmirrorable(selection.environments).values() for place in where}
     assert {place.partition("/")[0] for place in inside} == {"default"}
@@ -113,7 +115,7 @@ def test_excluded_environments_are_named() -> None:
 
 def test_what_other_platforms_want_is_not_named() -> None:
     selection = real("conda__rattler__20", Settings(platforms=("linux-64",)))
-    assert left_out_lines(selection) == (
+    assert tuple(flattened(left_out_lines(selection))) == (
         "left out: second: it has no packages to mirror",
         (
             "left out: minimal-project 0.1 (../minimal-project): "
@@ -143,10 +145,14 @@ def test_every_row_that_is_no_artifact_is_named(path: Path) -> None:
         for place in where
     }
     assert named == wanted
-    lines = left_out_lines(selection)
+    lines = tuple(flattened(left_out_lines(selection)))
+    told = {(x["name"], x["location"]): x["in"] for x in left_out_json(selection)["packages"]}
     for row, place in wanted:
         reason = {Kind.SOURCE: "a source package, ", Kind.PYPI: "a PyPI package"}[row.kind]
-        assert any(row.name in line and reason in line and place in line for line in lines)
+        places = told[row.name, redact(row.location)]
+        assert place in places
+        shown = place if place in places[:5] else " more, in --json"
+        assert any(row.name in line and reason in line and shown in line for line in lines)
     json.dumps(left_out_json(selection))
 
 

@@ -11,6 +11,7 @@ import pytest
 from scripts.channel.users import last_mirrored_lock
 from scripts.core.errors import ExitCode, MirrorError
 from scripts.core.rattler_child import call_rattler
+from scripts.core.report import flattened
 from scripts.lock.diff import diff, diff_lines
 from scripts.lock.model import LockFile
 from scripts.lock.read import read_lock
@@ -72,7 +73,7 @@ def planned(made: PixiWorkspace, **request: tuple[str, ...]) -> tuple[str, ...]:
 
 def changed(before: LockFile, after: LockFile) -> tuple[str, ...]:
     """Tell every change, also of what is not mirrored."""
-    return diff_lines(diff(before, after, Settings()))
+    return tuple(flattened(diff_lines(diff(before, after, Settings()))))
 
 
 ALL_OF_GROUP = (

@@ -248,7 +248,7 @@ def test_a_microarchitecture_that_is_not_declared(odd: Odd) -> None:
         " then `pixi lock`\n"
         "error: default/linux-64: cannot be solved from the channel alone\n"
     )
-    assert err.endswith("help: pixi run verify --level index,closure\n")
+    assert err.endswith("help: mend first what closure found\n")
     odd.manifest('[dependencies]\nalder = "*"\n', platforms=table)
     lock = odd.root / "pixi.lock"
     text = lock.read_text(encoding="utf-8")

@@ -146,7 +146,7 @@ def test_what_is_retained_has_no_place_by_channel(
     capsys.readouterr()
     assert run(mirror, one, "--relayout") == 2
     assert capsys.readouterr().err.endswith(
-        "error: noarch/a-1.0-0.conda: retained (indexed, in no lock), and nobody knows its place"
+        "error: noarch/a-1.0-0.conda: is retained (indexed, in no lock), with no known place"
         " in the new layout\nhelp: pixi run mirror --relayout --drop-retained\n"
     )
     assert world.artifacts() == ["noarch/a-1.0-0.conda", "noarch/a-2.0-0.conda"]
@@ -173,7 +173,7 @@ def test_what_is_retained_moves_to_a_flat_channel(
     one = world.workspace("one", [foreign, other], "flat")
     capsys.readouterr()
     assert run(mirror, one, "--relayout") == 2
-    assert "ch/noarch/a-2.0-0.conda: retained" in capsys.readouterr().err
+    assert "ch/noarch/a-2.0-0.conda: is retained" in capsys.readouterr().err
 
 
 def test_there_and_back_again_what_is_retained_stays(world: World) -> None:
@@ -326,7 +326,7 @@ def test_a_damaged_artifact_ends_it_before_anything_is_changed(
         else "remove this file, then `pixi run mirror` in the workspace that names it"
     )
     assert capsys.readouterr().err == (
-        f"error: {old}: damaged, so it cannot be arranged anew; nothing was changed\n"
+        f"error: {old}: is damaged and cannot be arranged anew; nothing was changed\n"
         f"  actual  {size - 4} bytes\n"
         f"help: {help_line}\n"
     )

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from tasks import mirror
-from tests.support.locks import RawRow
-from tests.support.mirrors import Mirror, make_mirror, rows
+from scripts.network.retry import RetryPolicy
+from tasks import channels, fetch, index, mirror, prune, update_mirror, verify
+from tests.support.locks import LockRow, RawRow
+from tests.support.mirrors import CHANNEL, Mirror, make_mirror, rows
 from tests.support.packages import TinyPackage
+from tests.support.replies import status
+from tests.support.upstream import Upstream
 
 WHEEL = "https://files.example.org/x{0}-1.0-py3-none-any.whl"
 
@@ -42,12 +46,61 @@ def test_what_several_stages_say_is_said_once(
     assert [line.split()[2] for line in left_out] == [f"x{each}" for each in range(5)]
 
 
+def test_what_fails_is_run_again_by_the_task_that_was_run(
+    made: Mirror,
+    upstream: Upstream,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("scripts.fetch.stage.RetryPolicy", lambda: RetryPolicy(total=1))
+    upstream.always("*", status(503))
+    far = TinyPackage(name="far").write(made.root / "far")
+    url = f"{upstream.url}/noarch/{far.path.name}"
+    made.lock((LockRow(written=far, channel=CHANNEL, url=url),))
+    (made.folder / "noarch" / far.path.name).unlink()
+    for task, words in ((mirror, "mirror"), (fetch, "fetch")):
+        assert task.main(["--manifest-path", str(made.root)]) == 3
+        assert capsys.readouterr().err.endswith(
+            f"help: run `pixi run {words}` again later; it goes on where it stopped\n"
+        )
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        (mirror, "mirror: interrupted; artifacts already placed are kept\n"),
+        (update_mirror, "update-mirror: interrupted; artifacts already placed are kept\n"),
+        (fetch, "fetch: interrupted; artifacts already placed are kept\n"),
+        (index, "index: interrupted\n"),
+        (verify, "verify: interrupted\n"),
+        (prune, "prune: interrupted\n"),
+        (channels, "channels: interrupted\n"),
+    ],
+)
+def test_what_ctrl_c_says_fits_the_task(
+    task: ModuleType,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def ctrl_c(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(task, "open_workspace", ctrl_c)
+    assert task.main([]) == 130
+    assert capsys.readouterr().err == said
+
+
 def test_without_pixi_run_the_lock_must_fit(
     made: Mirror, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nobody has renewed it: it is taken as it is, or refused before anything is done."""
     assert run(made, "--allow-incomplete", "pypi") == 0
     fits = "mirror: using pixi.lock as it is; it fits the manifest"
+    first, *notes = capsys.readouterr().err.splitlines()
+    assert first == fits
+    assert not any("not checked" in note for note in notes)
+    assert run(made, "--allow-incomplete", "pypi", "-v") == 0
     first, *notes = capsys.readouterr().err.splitlines()[:4]
     assert first == fits
     for note, said in zip(notes, ("own dependencies", "channel-priority", "PyPI"), strict=True):
@@ -62,10 +115,23 @@ def test_without_pixi_run_the_lock_must_fit(
     assert made.states() == before
 
 
-def test_all_findings_are_named(made: Mirror, capsys: pytest.CaptureFixture[str]) -> None:
+def test_many_findings_are_counted_and_all_are_named_with_v(
+    made: Mirror, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(made) == 1
     out, err = capsys.readouterr()
     assert "verified" not in out.splitlines()[-1]
-    errors = err[err.index("error: ") :]
-    assert all(f"x{each} 1.0" in errors for each in range(5)), errors
-    assert "more, which -v shows" not in errors
+    assert err[err.index("error: ") :] == (
+        "error: each of these 5 is not in the channel: a PyPI package\n"
+        "  first    x0 1.0\n"
+        f"  from     {WHEEL.format(0)}\n"
+        "  used by  default/linux-64\n"
+        "  then     x1 1.0\n"
+        "           x2 1.0\n"
+        "           x3 1.0\n"
+        "           x4 1.0\n"
+        'help: allow-incomplete = ["pypi"] under [tool.pixi-mirror], if that will do\n'
+    )
+    assert run(made, "-v") == 1
+    errors = capsys.readouterr().err
+    assert all(f"error: x{each} 1.0: is not in the channel: " in errors for each in range(5))

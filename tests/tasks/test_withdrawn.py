@@ -112,11 +112,11 @@ def test_the_change_list_has_a_word_for_it(tmp_path: Path) -> None:
     assert back.lines == (
         "changed since then:",
         "default, linux-64: 1 went back",
-        "  < alder  went back 1.10 0 -> 1.9 0",
+        ("  < alder  went back 1.10 0 -> 1.9 0",),
     )
     assert "`linux-64`: 1 went back\n" in file.read_text(encoding="utf-8")
     row = "| `alder` | `1.10 0` | `1.9 0` | went back |\n"
     assert file.read_text(encoding="utf-8").endswith(row)
     assert '"kind": "went-back"' in json.dumps(back.data)
     on = changes_report(Baseline(lock=older, since="since then"), newer, workspace, None)  # control
-    assert on.lines[1:] == ("default, linux-64: 1 changed", "  ~ alder  1.9 0 -> 1.10 0")
+    assert on.lines[1:] == ("default, linux-64: 1 changed", ("  ~ alder  1.9 0 -> 1.10 0",))

@@ -154,19 +154,24 @@ def test_what_was_edited_is_refused_with_the_difference(case: Case) -> None:
     case.edit('rich = ">=13,<15"', 'rich = ">=13,<14"\ngit = "*"')
     before = contents(case.mine)
     done = case.upgrade()
-    difference = (
-        '+ feature.tools.dependencies.git = "*"\n'
-        '- feature.tools.dependencies.rich = ">=13,<15"\n'
-        '+ feature.tools.dependencies.rich = ">=13,<14"\n'
-    )
-    assert (done.code, done.out) == (1, difference)
+    difference = [
+        '- feature.tools.dependencies.git = "*"',
+        '- feature.tools.dependencies.rich = ">=13,<14"',
+        '+ feature.tools.dependencies.rich = ">=13,<15"',
+    ]
+    assert (done.code, done.out) == (1, "")
+    assert done.err == case.upgrade("-q").err
     assert done.err == (
         "error: pixi.toml: you have changed tables that are those of pixi-mirror.pyz; nothing was"
-        " written\nhelp: what is yours can be in a feature of its own; take it out of these tables,"
+        " written\n"
+        '  yours       feature.tools.dependencies.git = "*"\n'
+        '  yours       feature.tools.dependencies.rich = ">=13,<14"\n'
+        '  the tool\'s  feature.tools.dependencies.rich = ">=13,<15"\n'
+        "help: what is yours can be in a feature of its own; take it out of these tables,"
         " or say --replace, which takes the newer ones as they are\n"
     )
     assert contents(case.mine) == before
-    assert json.loads(case.upgrade("--json").out)["edited"] == difference.splitlines()
+    assert json.loads(case.upgrade("--json").out)["edited"] == difference
     # Taken back it goes on, and so it does where one says so.
     done = case.upgrade("--replace")
     assert (done.code, done.err) == (0, "")

@@ -37,7 +37,7 @@ from scripts.core.report import Json
 from scripts.core.typed_values import toml_string
 from scripts.lock.location import is_path, keeps_path
 from scripts.lock.update import workspace_copy
-from scripts.verify.findings import Client
+from scripts.verify.findings import Client, Level, look_at
 from scripts.verify.install.plan import InstallJob
 from scripts.verify.install.sandbox import run_sandboxed, sandbox, sandbox_environment
 from scripts.workspace.settings import Kind
@@ -45,6 +45,8 @@ from scripts.workspace.virtual_packages import is_default
 from scripts.workspace.workspace import Workspace
 
 NAME: Final = "test-offline"
+NO_RECORD: Final = "no record of"
+"""The label of the details that name, path first, artifacts that repodata does not have."""
 
 _PIP: Final = re.compile(r"\bpip\b")
 # What Python says when a library crashes while the interpreter ends.
@@ -180,7 +182,7 @@ def _failed(
 ) -> Problem:
     """Make a failure's problem; `crash`: how one ended that did not come to say yes or no."""
     subject, message = str(job.place), f"{client.program} cannot install it from the channel alone"
-    code, help_ = ExitCode.FINDINGS, "pixi run verify --level files,index"
+    code, help_ = ExitCode.FINDINGS, look_at(Level.FILES, Level.INDEX)
     if crash is not None:
         subject, message = client.program, f"{crash} while it installed {job.place}"
         code = ExitCode.PROGRAM
@@ -210,7 +212,7 @@ def _by_rattler(job: InstallJob, folder: Path, scratch: Path) -> tuple[Path, tup
     try:
         missing = call_rattler("install", arguments, environment, sandbox().command)
         assert isinstance(missing, list)
-        details = tuple(("no record of", str(path)) for path in missing)
+        details = tuple((NO_RECORD, str(path)) for path in missing)
     except RattlerRefusedError as error:
         details = stderr_tail(str(error))
     except MirrorError as error:  # it died without an answer

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import os
 import re
 import sys
 import tempfile
@@ -32,6 +33,7 @@ from scripts.lock.select import Selection
 from scripts.verify.files import check_files
 from scripts.verify.findings import Client, EnvironmentPlatform, Level, UsageIndex
 from scripts.verify.install.clients import (
+    NO_RECORD,
     find_conda,
     find_micromamba,
     install_with,
@@ -55,6 +57,7 @@ _MACHINE_TROUBLE: Final = re.compile(
     r"|HTTP status server error|error sending request for url \(http://127\.0\.0\.1"
 )
 
+_SHOWN: Final = 5  # damaged artifacts that one problem names
 _ANY: Final = EnvironmentPlatform("", "")
 
 
@@ -291,14 +294,27 @@ def _find_cause(
         message = f"trouble of this machine kept {client.program} from installing it"
         help_ = "see to it, then pixi run verify --level install"
         return (dataclasses.replace(problem, message=message, code=ExitCode.USAGE, help=help_),)
-    said = "\n".join(text for _, text in problem.details)
-    damaged = [finding.problem for finding in files.findings]
-    details = tuple(
+    # The level `files` names those that are not there, once for all clients.
+    paths = {str(each.path) for each in job.artifacts if not os.path.lexists(folder / each.path)}
+    details = [
+        (label, text)
+        for label, text in problem.details
+        if label != NO_RECORD or text.partition(" ")[0] not in paths
+    ]
+    said = "\n".join(text for _, text in details)
+    damaged = [
         ("damaged", f"{each.subject}: {each.message}")
-        for each in damaged
-        if each.subject.rpartition("/")[2] not in said
-    )
-    return (dataclasses.replace(problem, details=(*problem.details, *details)),)
+        for each in (finding.problem for finding in files.findings)
+        if each.subject not in paths and each.subject.rpartition("/")[2] not in said
+    ]
+    details += damaged[:_SHOWN]
+    if len(damaged) > _SHOWN:
+        details.append(("and", f"{len(damaged) - _SHOWN} more"))
+    advice = problem.help
+    if paths:
+        details.append(("missing", f"{len(paths)} of its {len(job.artifacts)} artifacts"))
+        advice = "pixi run mirror"
+    return (dataclasses.replace(problem, details=tuple(details), help=advice),)
 
 
 def _is_disk_full(problems: Iterable[Problem | Exception]) -> bool:

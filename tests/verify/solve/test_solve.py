@@ -208,7 +208,13 @@ def test_what_nothing_requires_is_no_answer(
     assert capsys.readouterr().err == (
         "error: a/linux-64: solved from the channel alone, it has less than pixi.lock\n"
         "  lacks  nvidia/linux-64/cuda-cudart-12.1.105-0.tar.bz2\n"
-        "help: pixi run verify --level index, and `pixi lock` if the manifest asks for less\n"
+        "help: pixi run verify --level index\n"
+    )
+    assert _verify(priority, "--level", "index,solve", "-q", "-e", "a") == 1
+    assert capsys.readouterr().err == (
+        "error: a/linux-64: solved from the channel alone, it has less than pixi.lock\n"
+        "  lacks  nvidia/linux-64/cuda-cudart-12.1.105-0.tar.bz2\n"
+        "help: `pixi lock`, if the manifest asks for something else by now\n"
     )
 
 
