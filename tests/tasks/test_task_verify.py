@@ -63,6 +63,7 @@ def test_json(
                 "files": False,
                 "install": [],
                 "complete": True,
+                "proven": {},
             }
         ],
         "seconds": {"files": 2.5},
