@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,3 +44,8 @@ def on_terminal(
             while chunk := terminal.read(4096):  # EIO, on Linux, is its end
                 said += chunk
     return process.returncode, said.decode().replace("\r\n", "\n")
+
+
+def unbroken(output: str) -> str:
+    """Put each row of the table, which is broken at 80 columns, on one line again."""
+    return re.sub(r"\n {16,}", "  ", output)

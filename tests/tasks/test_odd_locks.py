@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from tasks import doctor, mirror, verify
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, write_lock
 from tests.support.packages import TinyPackage
+from tests.support.terminal import unbroken
 from tests.support.upstream import Upstream
 
 PROOFS = ("--level", "closure,solve")
@@ -66,8 +66,7 @@ class Odd:
         self.capsys.readouterr()
         code = task(["--manifest-path", str(self.root), *options])
         out, err = self.capsys.readouterr()
-        # The table is broken at 80 columns.
-        return code, re.sub(r"\n {16,}", "  ", out).splitlines(), err
+        return code, unbroken(out).splitlines(), err
 
     def problems(self, *options: str) -> str:
         """Return the problems that verify finds, places as words."""

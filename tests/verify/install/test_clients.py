@@ -15,6 +15,7 @@ from scripts.verify.install.stage import find_programs
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, write_lock
 from tests.support.mirrors import CHANNEL, Mirror, make_mirror
 from tests.support.packages import TinyPackage
+from tests.support.terminal import unbroken
 from tests.support.verified import World, here
 
 LIB = "noarch/lib-1.0-0.tar.bz2"
@@ -195,7 +196,7 @@ def test_by_channel(client: str, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert world.loud("--client", client) == 0
     out, err = capsys.readouterr()
     program = Client(client).program
-    assert out.splitlines()[0] == (
+    assert unbroken(out).splitlines()[0] == (
         f"default  {here()}  files ✓  archives ✓  index ✓  closure ✓  solve ✓"
         f"  install ✓ ({program})"
     )

@@ -20,6 +20,7 @@ from tests.support.mirrors import CHANNEL
 from tests.support.packages import TinyPackage
 from tests.support.pixi import path_without_clients
 from tests.support.template import ROOT
+from tests.support.terminal import unbroken
 from tests.support.verified import World, elsewhere, here
 
 INSTALL = ("--level", "install", "-e", "small")
@@ -232,7 +233,7 @@ def test_a_rattler_that_dies(
         for each in ("files", "archives", "index", "closure", "solve")
     )
     installed = "–" if level == "install" else "✓ (py-rattler)"  # noqa: RUF001
-    assert out.splitlines()[0] == f"small  {here()}{marks}  install {installed}"
+    assert unbroken(out).splitlines()[0] == f"small  {here()}{marks}  install {installed}"
     assert "ended with status -9 and no result" in err
     assert "cannot" not in err
 
