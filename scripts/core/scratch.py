@@ -45,16 +45,20 @@ def open_scratch_file(target: Path) -> tuple[Path, IO[bytes]]:
                 return path, file
 
 
+def temporary_folder() -> Path:
+    """Return where the system has temporary files."""
+    import tempfile  # heavy, like shutil below: only where there is something to do
+
+    return Path(tempfile.gettempdir()).resolve()
+
+
 @contextlib.contextmanager
 def scratch_folder(beside: Path | None = None) -> Iterator[Path]:
     """Give an empty folder, in `beside` or where the system has temporary files; it is gone after.
 
     What killed runs left there goes first. The folder may be renamed away meanwhile.
     """
-    if beside is None:
-        import tempfile  # heavy, like shutil below: a run with nothing to do has no folder
-
-        beside = Path(tempfile.gettempdir()).resolve()
+    beside = beside or temporary_folder()
     refuse_non_utf8(beside, "set TMPDIR to a folder with another name")
     clear_scratch(beside)
     owner = None

@@ -121,9 +121,9 @@ def _lines(rows: Sequence[dict[str, Any]], flat_conflicts: Sequence[str]) -> Ite
             yield f"  pixi.lock was solved with {with_these}; `pixi lock` renews it"
         shared = []
         for each in row["shared"]:
-            others = [f"{name} ({rank})" for rank in ("lower", "higher") for name in each[rank]]
-            others_ = ", ".join(others)
-            shared.append(f"  {each['name']}: from {each['from']}; in the mirror also {others_}")
+            ranks = ("lower", "higher")
+            others = ", ".join(f"{name} ({rank})" for rank in ranks for name in each[rank])
+            shared.append(f"  {each['name']}: from {each['from']}; in the mirror also {others}")
         yield tuple(shared)
     if flat_conflicts:
         yield named(

@@ -64,16 +64,18 @@ def check_closure(
         each.place: (each, *plan_builds(selection, each))
         for each in plan_sets(selection, workspace.manifest, workspace.root)
     }
-    folder, keys = workspace.place.folder, dict[EnvironmentPlatform, str]()
-    for place, some in sets.items():
+    folder = workspace.place.folder
+
+    def dependencies(some: Sequence[PackageSet]) -> Iterator[object]:
         files = {PurePosixPath(path).parent / REPODATA for each in some for path in each.packages}
-        read = proofs.digests(folder, files)
-        keys[place] = proofs.key(Level.CLOSURE, read, *map(_question, some))
+        yield proofs.digests(folder, files)
+        yield from map(_question, some)
 
     def check(places: Collection[EnvironmentPlatform]) -> LevelResult:
         wanted = [each for place in places for each in sets[place]]
         return prove_sets(wanted, uses, folder, workspace.root)
 
+    keys = {place: proofs.key(Level.CLOSURE, dependencies(some)) for place, some in sets.items()}
     return proofs.prove_places(keys, _CLOSED, check)
 
 

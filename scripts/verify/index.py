@@ -45,7 +45,7 @@ def check_index(
     """Compare the index of every channel of the mirror, but for files that wait for removal."""
     folder, found = place.folder, dict[Problem, set[EnvironmentPlatform]]()
     channels = read_channels(folder, selection, waiting)
-    key = proofs.key(Level.INDEX, *(_dependencies(folder, each, proofs) for each in channels))
+    key = proofs.key(Level.INDEX, (_dependencies(folder, each, proofs) for each in channels))
     if proof := proofs.get(key):
         return LevelResult(proven={where: proof.when for where, _, _ in places_of(selection)})
 

@@ -73,24 +73,27 @@ class Proofs:
         """Tell whether anything is known."""
         return bool(self._known)
 
-    @staticmethod
-    def key(level: Level, *dependencies: object) -> str:
-        """Make the key of a proof of a level; what it depends on is known by its `repr`."""
-        return hashlib.sha256(
-            repr((level.value, dependencies)).encode(errors="replace")
-        ).hexdigest()
+    def key(self, level: Level, dependencies: Iterable[object]) -> str | None:
+        """Make the key of a proof of a level; what it depends on is known by its `repr`.
+
+        Where none is kept there is no key, and nothing is asked of the dependencies.
+        """
+        if self._file is None:
+            return None
+        text = repr((level.value, tuple(dependencies)))
+        return hashlib.sha256(text.encode(errors="replace")).hexdigest()
 
     def get(self, key: str | None) -> Proof | None:
         """Return a proof, where it is known."""
         return None if key is None else self._known.get(key)
 
-    def find(self, keys: Mapping[_Subject, str]) -> dict[_Subject, Proof]:
+    def find(self, keys: Mapping[_Subject, str | None]) -> dict[_Subject, Proof]:
         """Return the proofs that are known of these keys."""
-        return {path: self._known[key] for path, key in keys.items() if key in self._known}
+        return {each: proof for each, key in keys.items() if (proof := self.get(key))}
 
     def add(self, key: str | None, warning: str | None = None) -> None:
         """Add what has just been proven; None: it has no key."""
-        if self._file is not None and key is not None:
+        if key is not None:
             self._known[key] = Proof(when=self._now, warning=warning)
 
     def __enter__(self) -> Self:
@@ -109,7 +112,7 @@ class Proofs:
 
     def prove_places(
         self,
-        keys: Mapping[EnvironmentPlatform, str],
+        keys: Mapping[EnvironmentPlatform, str | None],
         right: Mapping[str, Json],
         check: Callable[[Collection[EnvironmentPlatform]], LevelResult],
     ) -> LevelResult:
@@ -133,36 +136,37 @@ class Proofs:
 
     def artifact_keys(
         self, level: Level, folder: Path, artifacts: Iterable[Artifact]
-    ) -> dict[PurePosixPath, str]:
+    ) -> dict[PurePosixPath, str | None]:
         """Make the keys of the proofs of artifacts that are there, as they lie on the disk now.
 
         A power cut may leave a file of the right size and time full of zeros: after it, they are
         read anew; then what is as it was installs as it did.
         """
-        keys, boot = dict[PurePosixPath, str](), level is not Level.INSTALL and boot_id()
+        keys, boot = dict[PurePosixPath, str | None](), level is not Level.INSTALL and boot_id()
         for each in artifacts if self._file is not None else ():
             with contextlib.suppress(OSError):
                 status = (folder / each.path).lstat()
                 identity = (each.path, each.digest, each.size, each.distribution)
                 here = (Fingerprint.of(status), status.st_mode, boot)
-                keys[each.path] = self.key(level, *identity, each.name, each.version, *here)
+                told = (*identity, each.name, each.version, *here)
+                keys[each.path] = self.key(level, told)
         return keys
 
     def row(self, folder: Path, path: PurePosixPath) -> Record | None:
         """Return the row that the present repodata.json has of an artifact."""
         file = path.parent / REPODATA
-        if self._file is not None and file not in self._rows:
+        if file not in self._rows:
             self._rows[file] = {}
             with contextlib.suppress(OSError, MirrorError):  # the level `index` says it
                 data = (folder / file).read_bytes()
                 self._rows[file] = parse_repodata(data, str(file)).records
-        return self._rows.get(file, {}).get(path.name)
+        return self._rows[file].get(path.name)
 
     def digests(
         self, folder: Path, files: Iterable[PurePosixPath]
     ) -> tuple[tuple[PurePosixPath, str | None], ...]:
         """Return the sha256 of files of the channel, None of one that cannot be read."""
-        wanted = sorted(files) if self._file is not None else []
+        wanted = sorted(files)
         for each in wanted:
             if each not in self._digests:
                 self._digests[each] = None

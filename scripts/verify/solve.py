@@ -97,15 +97,17 @@ def check_solve(
     """
     folder = workspace.place.folder
     jobs = plan_solves(selection, workspace.manifest, workspace.root, folder)
-    keys = dict[EnvironmentPlatform, str]()
-    for job in jobs:
+
+    def dependencies(job: SolveJob) -> Iterator[object]:
         subdirs = [each / name for each in job.folders for name in (job.question["subdir"], NOARCH)]
-        read = proofs.digests(folder, {each / name for each in subdirs for name in INDEX_FILES})
-        keys[job.place] = proofs.key(Level.SOLVE, read, job.question, sorted(job.locked))
+        yield proofs.digests(folder, {each / name for each in subdirs for name in INDEX_FILES})
+        yield job.question
+        yield sorted(job.locked)
 
     def check(places: Collection[EnvironmentPlatform]) -> LevelResult:
         return _solve([each for each in jobs if each.place in places], folder, retained)
 
+    keys = {each.place: proofs.key(Level.SOLVE, dependencies(each)) for each in jobs}
     return proofs.prove_places(keys, _SOLVED, check)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -18,7 +17,7 @@ from scripts.core.command import words_of
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.report import Report, counted
-from scripts.core.scratch import clear_scratch
+from scripts.core.scratch import clear_scratch, temporary_folder
 from scripts.index.file_classes import ChannelFiles, classify_files
 from scripts.lock.select import Selection
 from scripts.verify.files import check_archives, check_files
@@ -193,7 +192,7 @@ def _proofs(workspace: Workspace, options: VerifyOptions) -> Proofs:
     if not options.remembers:
         return NO_PROOFS
     with contextlib.suppress(OSError):  # whoever makes no scratch clears none either
-        clear_scratch(Path(tempfile.gettempdir()).resolve())
+        clear_scratch(temporary_folder())
     return Proofs(workspace.place.proofs, workspace.settings.proof_max_age)
 
 

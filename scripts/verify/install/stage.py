@@ -164,24 +164,20 @@ def check_install(
     What differs in nothing that a program is told of is installed once for all.
     """
     subdir, folder = this_subdir(), workspace.place.folder
-    planned = [
-        (job, client, program)
-        for job in plan_installs(selection, workspace.manifest, subdir)
-        for client, program in programs.items()
-    ]
-    keys = [
-        None if isinstance(program, Problem) else _proof_key(folder, job, client, program, proofs)
-        for job, client, program in planned
-    ]
-    alike = [
-        (client, dataclasses.replace(job, place=_ANY, asked=(), requirements=()))
-        for job, client, _ in planned
-    ]
-    total = len({one for one, key in zip(alike, keys, strict=True) if key and not proofs.get(key)})
+    planned = []
+    for job in plan_installs(selection, workspace.manifest, subdir):
+        alike = dataclasses.replace(job, place=_ANY, asked=(), requirements=())
+        of_job = proofs.key(Level.INSTALL, _dependencies(folder, job, proofs))
+        for client, program in programs.items():
+            by_what = (of_job, client, program, sandbox().sentence)
+            key = proofs.key(Level.INSTALL, by_what)
+            planned.append((job, client, program, key, (client, alike)))
+    tried = (each for each in planned if isinstance(each[2], Program))
+    total = len({alike for *_, key, alike in tried if proofs.get(key) is None})
     attempts: list[InstallAttempt] = []
     done: dict[tuple[Client, InstallJob], InstallAttempt] = {}
     with _counting(console, total) as installing:
-        for (job, client, program), key, one in zip(planned, keys, alike, strict=True):
+        for job, client, program, key, one in planned:
             if isinstance(program, Problem):
                 attempt = _stopped(job, client, program)
             elif known := done.get(one):
@@ -230,14 +226,13 @@ def _counting(console: Console, total: int) -> Iterator[Callable[[str], None]]:
         )
 
 
-def _proof_key(
-    folder: Path, job: InstallJob, client: Client, program: Program, proofs: Proofs
-) -> str:
-    """Make the key of the proof that a program installs this; the rows that it reads are part."""
-    told = [dataclasses.replace(job, place=_ANY, left_out=frozenset()), folder]
-    files = [proofs.artifact_keys(Level.INSTALL, folder, job.artifacts), sorted(job.left_out)]
-    rows = [proofs.row(folder, each.path) for each in job.artifacts]
-    return proofs.key(Level.INSTALL, told, files, rows, client, program, sandbox().sentence)
+def _dependencies(folder: Path, job: InstallJob, proofs: Proofs) -> Iterator[object]:
+    """Yield what the proof of a job depends on, whoever installs it; a set has no order."""
+    yield dataclasses.replace(job, place=_ANY, left_out=frozenset())
+    yield sorted(job.left_out)
+    yield folder
+    yield proofs.artifact_keys(Level.INSTALL, folder, job.artifacts)
+    yield [proofs.row(folder, each.path) for each in job.artifacts]
 
 
 def _stopped(job: InstallJob, client: Client, problem: Problem) -> InstallAttempt:
