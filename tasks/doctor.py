@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.core.command import run_task, task_parser, words_of
+from scripts.core.command import add_words_option, run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.errors import usage_error
 from scripts.core.report import Report
@@ -30,13 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="PLACE",
         help="a folder, a file:// or an http(s):// URL (default: this workspace's channel folder)",
     )
-    parser.add_argument(
-        "--client",
-        type=words_of(ConfiguredClient),
-        action="extend",
-        metavar="CLIENT",
-        help=f"whose configuration is to lead there: {', '.join(ConfiguredClient)} (default: pixi)",
-    )
+    clients = f"whose configuration is to lead there: {', '.join(ConfiguredClient)} (default: pixi)"
+    add_words_option(parser, "--client", ConfiguredClient, clients)
     add_setting_options(parser, "doctor")
     return run_task("doctor", parser, run, argv)
 

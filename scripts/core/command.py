@@ -64,8 +64,15 @@ def task_parser(name: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def words_of(kind: type[_Word]) -> Callable[[str], list[_Word]]:
-    """Make the reader of an option that takes one of these words, or several with commas."""
+def add_words_option(
+    parser: argparse.ArgumentParser, name: str, kind: type[StrEnum], help: str
+) -> None:
+    """Add an option (`--level`) that takes one of these words, or several: commas, or repeated."""
+    metavar = name.removeprefix("--").upper()
+    parser.add_argument(name, type=_words_of(kind), action="extend", metavar=metavar, help=help)
+
+
+def _words_of(kind: type[_Word]) -> Callable[[str], list[_Word]]:
 
     def read(text: str) -> list[_Word]:
         words = [word for each in text.split(",") if (word := each.strip())]

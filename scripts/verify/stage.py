@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 from scripts.channel.users import ChannelUsers, read_users_of
 from scripts.core.channel_url import CUT_BY_CONDA, is_cut_by_conda
-from scripts.core.command import words_of
+from scripts.core.command import add_words_option
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.report import Report, counted
@@ -65,20 +65,10 @@ class VerifyOptions:
 
 def add_verify_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how deep to look."""
-    parser.add_argument(
-        "--level",
-        type=words_of(Level),
-        action="extend",
-        metavar="LEVEL",
-        help=f"look at these alone: {', '.join(Level)} (default: all; commas between, or repeat)",
-    )
-    parser.add_argument(
-        "--client",
-        type=words_of(Client),
-        action="extend",
-        metavar="CLIENT",
-        help=f"install with these: {', '.join(Client)} (default: rattler, and those on PATH)",
-    )
+    levels = f"look at these alone: {', '.join(Level)} (default: all; commas between, or repeat)"
+    add_words_option(parser, "--level", Level, levels)
+    clients = f"install with these: {', '.join(Client)} (default: rattler, and those on PATH)"
+    add_words_option(parser, "--client", Client, clients)
 
 
 def verify_options(options: argparse.Namespace) -> VerifyOptions:
