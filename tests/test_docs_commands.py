@@ -22,8 +22,7 @@ import pytest
 
 from tests.support.mirrors import make_mirror, rows
 from tests.support.packages import TinyPackage
-from tests.support.pixi import find_pixi
-from tests.support.standin import CHANNEL, SUBDIRS, build_stand_in, index, this_subdir
+from tests.support.standin import CHANNEL, SUBDIRS, index, pixi_with_stand_in
 from tests.support.template import ROOT, copy_template
 from tests.support.upstream import Upstream
 
@@ -91,17 +90,10 @@ def test_there_are_no_commands_but_those_that_are_followed() -> None:
 @pytest.fixture
 def maker(tmp_path: Path, upstream: Upstream) -> Reader:
     """Somebody with pixi and a copy of the template, whose conda-forge is on loopback."""
-    subdir = this_subdir()
-    if subdir is None:
-        pytest.skip(
-            "the stand-in for conda-forge is made of POSIX links, for the template's subdirs"
-        )
-    build_stand_in(upstream.folder, subdir)
+    pixi = pixi_with_stand_in(upstream, tmp_path / "home")
     for each in SUBDIRS:
         TinyPackage(name="scipy", subdir=each).write(upstream.folder / CHANNEL)
     index(upstream.folder)
-    pixi = find_pixi(tmp_path / "home")
-    pixi.configure(f'[mirrors]\n"https://conda.anaconda.org" = ["{upstream.url}"]\n')
     folder = copy_template(tmp_path / "template")
     (folder / "pixi.lock").unlink()  # it names what conda-forge itself has
     return Reader(folder=folder, environment=pixi.environment)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.packages import TinyPackage
 from tests.support.pixi import Pixi, find_pixi
-from tests.support.standin import CHANNEL, SUBDIRS, build_stand_in, index, this_subdir
+from tests.support.standin import CHANNEL, SUBDIRS, index, pixi_with_stand_in
 from tests.support.template import ROOT, copy_template
 from tests.support.upstream import Upstream
 
@@ -62,14 +62,7 @@ def _payload(*versions: str) -> set[str]:
 @pytest.fixture
 def workspace(tmp_path: Path, upstream: Upstream) -> Workspace:
     """The template with a stand-in for conda-forge within reach, and no lock yet."""
-    subdir = this_subdir()
-    if subdir is None:
-        pytest.skip(
-            "the stand-in for conda-forge is made of POSIX links, for the template's subdirs"
-        )
-    build_stand_in(upstream.folder, subdir)
-    pixi = find_pixi(tmp_path / "home")
-    pixi.configure(f'[mirrors]\n"https://conda.anaconda.org" = ["{upstream.url}"]\n')
+    pixi = pixi_with_stand_in(upstream, tmp_path / "home")
     folder = copy_template(tmp_path / "template")
     (folder / "pixi.lock").unlink()
     locked = pixi.run(folder, "lock")

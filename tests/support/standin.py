@@ -26,11 +26,15 @@ from importlib.metadata import Distribution, distribution, distributions
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from scripts.core.rattler_child import call_rattler
 from tests.support import archives
 from tests.support.archives import Member
 from tests.support.packages import TinyPackage
+from tests.support.pixi import Pixi, find_pixi
 from tests.support.template import ROOT
+from tests.support.upstream import Upstream
 
 CHANNEL: Final = "conda-forge"
 SUBDIRS: Final = ("linux-64", "linux-aarch64", "osx-64", "osx-arm64", "win-64")
@@ -49,6 +53,27 @@ def this_subdir() -> str | None:
     """Return the subdir of this machine; None where the stand-in cannot be made for it."""
     subdir = f"{_SYSTEMS.get(platform.system())}-{_MACHINES.get(platform.machine())}"
     return subdir if subdir in SUBDIRS else None
+
+
+def pixi_with_stand_in(upstream: Upstream, home: Path) -> Pixi:
+    """Build the stand-in upstream, and find a pixi for which it is conda-forge.
+
+    Skips the test where it cannot be built.
+    """
+    subdir = this_subdir()
+    if subdir is None:
+        pytest.skip(
+            "the stand-in for conda-forge is made of POSIX links, for the template's subdirs"
+        )
+    build_stand_in(upstream.folder, subdir)
+    return led_to(upstream, home)
+
+
+def led_to(upstream: Upstream, home: Path) -> Pixi:
+    """Find a pixi with this home, for which the upstream stands in for anaconda.org."""
+    pixi = find_pixi(home)
+    pixi.configure(f'[mirrors]\n"https://conda.anaconda.org" = ["{upstream.url}"]\n')
+    return pixi
 
 
 def build_stand_in(folder: Path, subdir: str) -> None:

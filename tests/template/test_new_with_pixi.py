@@ -13,8 +13,8 @@ from scripts.core.rattler_child import call_rattler
 from tests.support.builders import make_builder
 from tests.support.packages import TinyPackage
 from tests.support.pipelines import GitHub, Repository, github_scripts
-from tests.support.pixi import Pixi, find_pixi
-from tests.support.standin import CHANNEL, build_stand_in, index, this_subdir
+from tests.support.pixi import Pixi
+from tests.support.standin import CHANNEL, index, led_to, pixi_with_stand_in, this_subdir
 from tests.support.template import ROOT
 from tests.support.upstream import Upstream
 
@@ -27,24 +27,13 @@ PIP = "noarch/pip-1.0-0.conda"
 @pytest.fixture
 def pixi(tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> Pixi:
     """A pixi for which a stand-in is conda-forge, and `tiny` a channel with one package."""
-    subdir = this_subdir()
-    if subdir is None:
-        pytest.skip(
-            "the stand-in for conda-forge is made of POSIX links, for the template's subdirs"
-        )
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
     monkeypatch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
-    build_stand_in(upstream.folder, subdir)
+    pixi = pixi_with_stand_in(upstream, tmp_path / "home")
     tiny = upstream.folder / "tiny"
-    TinyPackage(name="hello", version="1.0", subdir=subdir).write(tiny)
+    TinyPackage(name="hello", version="1.0", subdir=SUBDIR).write(tiny)
     (tiny / "noarch").mkdir()
     call_rattler("index", {"folder": str(tiny)})
-    return _led_to(upstream, tmp_path / "home")
-
-
-def _led_to(upstream: Upstream, home: Path) -> Pixi:
-    pixi = find_pixi(home)
-    pixi.configure(f'[mirrors]\n"https://conda.anaconda.org" = ["{upstream.url}"]\n')
     return pixi
 
 
@@ -95,7 +84,7 @@ def test_pixi_locks_and_mirrors_a_new_builder_and_its_pipeline_updates_it(
     clone = Repository(work=tmp_path / "runner", remote=first.remote, temp=first.temp)
     clone.git("clone", "-q", str(first.remote), str(clone.work), folder=tmp_path)
     github = GitHub.make(clone)
-    runner = _led_to(upstream, tmp_path / "runner-home")
+    runner = led_to(upstream, tmp_path / "runner-home")
     for script in github_scripts():
         done = github.step(script, runner.environment)
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
