@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from scripts.channel.selection import read_selection
 from scripts.channel.users import read_users
 from scripts.core.command import KEPT, run_task, task_parser
 from scripts.core.console import Console
@@ -13,7 +14,6 @@ from scripts.core.file_lock import file_lock
 from scripts.core.report import Report
 from scripts.fetch.stage import fetch
 from scripts.lock.read import read_lock
-from scripts.lock.select import select
 from scripts.workspace.settings import add_setting_options, overrides_from
 from scripts.workspace.workspace import open_workspace
 
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace, console: Console) -> Report:
     """Fetch for the workspace that the options name."""
     workspace = open_workspace(options.manifest_path, overrides_from(options))
     lock = read_lock(workspace.lock_path)
-    selection = select(lock, workspace.settings)
+    selection = read_selection(workspace, lock)
     if options.dry_run:
         read_users(workspace, lock)
         return fetch(workspace, selection, console, dry_run=True)

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from scripts.channel.selection import read_selection
 from scripts.channel.users import read_users
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
@@ -13,7 +14,6 @@ from scripts.core.file_lock import file_lock
 from scripts.core.report import Report
 from scripts.index.stage import index
 from scripts.lock.read import read_lock
-from scripts.lock.select import select
 from scripts.workspace.settings import add_setting_options, overrides_from
 from scripts.workspace.workspace import open_workspace
 
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace, console: Console) -> Report:
     """Index the mirror of the workspace that the options name."""
     workspace = open_workspace(options.manifest_path, overrides_from(options))
     lock = read_lock(workspace.lock_path)
-    selection = select(lock, workspace.settings)
+    selection = read_selection(workspace, lock)
     with file_lock(workspace.place.lock, workspace.settings.channel_dir):
         users = read_users(workspace, lock)
         return index(workspace, selection, console, users=users)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from scripts.channel.selection import read_selection
 from scripts.channel.users import read_users
 from scripts.core.command import KEPT, run_task, task_parser
 from scripts.core.console import Console
@@ -21,7 +22,6 @@ from scripts.keep.relayout import relayout
 from scripts.lock.model import LockFile
 from scripts.lock.read import read_lock
 from scripts.lock.satisfiability import NOT_CHECKED, check_satisfiability
-from scripts.lock.select import select
 from scripts.verify.stage import VerifyOptions, add_verify_options, verify, verify_options
 from scripts.workspace.pixi import is_run_by_pixi
 from scripts.workspace.settings import add_setting_options, overrides_from
@@ -54,7 +54,7 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
     if not is_run_by_pixi(os.environ, workspace.manifest_path):
         _look_at_committed_lock(workspace, lock, console)
     asks = options.asks and not options.yes
-    said = asks and ask_before_first(workspace, select(lock, workspace.settings), console)
+    said = asks and ask_before_first(workspace, read_selection(workspace, lock), console)
     stages = partial(chain, workspace, lock, verify_options(options), console, is_announced=said)
     with file_lock(workspace.place.lock, workspace.settings.channel_dir):
         if not options.relayout:
@@ -91,7 +91,7 @@ def chain(
     Each stage's lines are printed as it ends, what several say but once; the report returned
     has the data of all. The caller holds the channel's lock file. `is_announced`: as of `fetch`.
     """
-    selection = select(lock, workspace.settings)
+    selection = read_selection(workspace, lock)
     users = read_users(workspace, lock)
     again = partial(read_users, workspace, lock)  # the index has moved on what waits
     options = dataclasses.replace(options, remembers=True)

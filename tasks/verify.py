@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from scripts.channel.selection import read_selection
 from scripts.channel.users import read_users
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
@@ -16,7 +17,6 @@ from scripts.core.errors import usage_error
 from scripts.core.file_lock import file_lock, last_run
 from scripts.core.report import Report
 from scripts.lock.read import read_lock
-from scripts.lock.select import select
 from scripts.verify.stage import REPORT_FORMS, add_verify_options, verify, verify_options
 from scripts.workspace.settings import add_setting_options, overrides_from
 from scripts.workspace.workspace import open_workspace
@@ -55,7 +55,7 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
         parser.error("--self-check goes with none of --level, --client, --report, --strict")
     workspace = open_workspace(options.manifest_path, overrides_from(options))
     lock = read_lock(workspace.lock_path)
-    selection = select(lock, workspace.settings)
+    selection = read_selection(workspace, lock)
     if options.self_check:
         from scripts.verify.self_check.stage import self_check
 

@@ -13,6 +13,7 @@ from typing import Final
 
 from scripts.channel.digest_cache import DigestCache
 from scripts.core.artifact import Artifact
+from scripts.core.channel_paths import is_pypi_path
 from scripts.core.errors import MirrorError, usage_error
 from scripts.core.file_name import parse_file_name
 from scripts.core.files import hash_file
@@ -81,7 +82,8 @@ def find_channels(folder: Path) -> tuple[PurePosixPath, ...]:
             {
                 path.parents[1]
                 for path, _ in files_below(folder)
-                if is_known_subdir(path.parent.name)
+                if not is_pypi_path(path)
+                and is_known_subdir(path.parent.name)
                 and (path.name == "repodata.json" or parse_file_name(path.name) is not None)
             }
         )

@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -25,6 +25,7 @@ from scripts.core.record import Digest
 
 _CHANNEL: Final = "channel.json"
 _REMOVALS: Final = "removals.json"
+_FIRST_SEEN: Final = "first-seen.json"
 _WORKSPACE: Final = "workspace.json"
 _LOCK: Final = "pixi.lock"
 _SCHEMA: Final = 1
@@ -127,6 +128,8 @@ class MirrorState:
     lost: tuple[Path, ...] = ()
     """Folders of workspaces of which nobody knows any more what they name: their lock is there."""
     removals: tuple[Removal, ...] = ()
+    first_seen: Mapping[PurePosixPath, Digest] = field(default_factory=dict)
+    """What artifacts had, as they came, of which the lock has no digest."""
     before_relayout: tuple[PurePosixPath, ...] | None = None
     """What stays in channels of the other layout: all else there is a relayout's, and waits for its
     removal. None: no relayout is under way."""
@@ -136,8 +139,20 @@ def read_state(place: ChannelPaths) -> MirrorState:
     """Read the state; raises the error of exit code 2 where it is damaged."""
     state = _read(place.state / _CHANNEL, _parse_channel) or MirrorState()
     removals = _read(place.state / _REMOVALS, _parse_removals) or ()
+    seen = read_first_seen(place)
     workspaces, lost = _read_workspaces(place.state / WORKSPACES)
-    return replace(state, workspaces=workspaces, lost=lost, removals=removals)
+    return replace(state, workspaces=workspaces, lost=lost, removals=removals, first_seen=seen)
+
+
+def read_first_seen(place: ChannelPaths) -> Mapping[PurePosixPath, Digest]:
+    """Read that part of it alone."""
+    return _read(place.state / _FIRST_SEEN, _parse_first_seen) or {}
+
+
+def write_first_seen(place: ChannelPaths, seen: Mapping[PurePosixPath, Digest]) -> None:
+    """Replace the digests of what the lock has none of."""
+    rows = {str(path): f"{each.algorithm}:{each.hex}" for path, each in sorted(seen.items())}
+    _write(place.state / _FIRST_SEEN, {"digests": rows})
 
 
 def write_channel(place: ChannelPaths, state: MirrorState) -> None:
@@ -228,6 +243,10 @@ def _parse_channel(document: Mapping[str, Any]) -> MirrorState:
         is_adopted=_typed(document["adopted"], bool),
         before_relayout=None if before is None else tuple(map(_inside, _typed(before, list))),
     )
+
+
+def _parse_first_seen(document: Mapping[str, Any]) -> Mapping[PurePosixPath, Digest]:
+    return {_inside(path): _digest(each) for path, each in document["digests"].items()}
 
 
 def _parse_removals(document: Mapping[str, Any]) -> tuple[Removal, ...]:

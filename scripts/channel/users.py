@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from scripts.channel.digest_cache import DigestCache
 from scripts.channel.inventory import find_channels
+from scripts.channel.selection import read_whole_selection
 from scripts.channel.state import (
     MirrorState,
     NamedArtifact,
@@ -25,11 +26,11 @@ from scripts.channel.state import (
     write_channel,
     write_workspace,
 )
-from scripts.core.channel_paths import FLAT_CHANNEL, ChannelPaths, Layout
+from scripts.core.channel_paths import FLAT_CHANNEL, ChannelPaths, Layout, is_pypi_path
 from scripts.core.errors import MirrorError, Problem, usage_error, usage_problem
 from scripts.core.files import not_readable
 from scripts.lock.model import LockFile
-from scripts.lock.select import Selection, path_of, select
+from scripts.lock.select import Selection, path_of
 from scripts.workspace.settings import TABLE
 from scripts.workspace.workspace import Workspace
 
@@ -68,12 +69,6 @@ class ChannelUsers:
                 yield f"  its artifacts stay; `{forget}` if it is no more"
 
 
-def select_by_settings(workspace: Workspace, lock: LockFile) -> Selection:
-    """Choose what the settings want of the lock, whatever options narrow this run."""
-    settings = replace(workspace.manifest.settings, layout=workspace.settings.layout)
-    return select(lock, settings)
-
-
 def read_users(workspace: Workspace, lock: LockFile, *, relayout: bool = False) -> ChannelUsers:
     """Read who shares the channel, and what this workspace's settings and lock name in it.
 
@@ -81,7 +76,7 @@ def read_users(workspace: Workspace, lock: LockFile, *, relayout: bool = False) 
     Raises the error of exit code 2 where the channel has another layout, and where two workspaces
     want different bytes at one place, or, in a flat channel, one package name from two channels.
     """
-    selection = select_by_settings(workspace, lock)
+    selection = read_whole_selection(workspace, lock)
     return read_users_of(workspace, selection, lock.data, relayout=relayout)
 
 
@@ -226,14 +221,15 @@ def _conflicts(
 
     by_path = {each.path: each for each in one.artifacts}
     channels: dict[str, PurePosixPath] = {}
-    for each in one.artifacts if one.layout is Layout.FLAT else ():
+    is_flat = one.layout is Layout.FLAT
+    for each in (x for x in one.artifacts if is_flat and not is_pypi_path(x.path)):
         channels.setdefault(each.package, each.path_in_other_layout.parent.parent)
     for theirs in other.artifacts:
         ours, channel = by_path.get(theirs.path), theirs.path_in_other_layout.parent.parent
         if ours is not None and _differ(place, ours, theirs):
             shown = (_shown(each) for each in (ours, theirs))
             yield conflict(str(theirs.path), "channel want different bytes here", *shown)
-        if channels.get(theirs.package, channel) != channel:
+        if not is_pypi_path(theirs.path) and channels.get(theirs.package, channel) != channel:
             message = (
                 "flat channel take it from two channels, which a flat channel cannot keep apart"
             )

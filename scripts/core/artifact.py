@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
 
-from scripts.core.record import Digest, Record
+from scripts.core.record import Digest, PypiRecord, Record
 
 
 class ArtifactKind(StrEnum):
@@ -25,17 +25,18 @@ class Artifact:
     path: PurePosixPath
     """Its place, relative to the channel folder."""
     upstream: str | None
-    """Base URL of the channel that it is from, secrets included; None for a lone archive."""
+    """Base URL of the channel or index that it is from, secrets included; None for a lone file."""
     urls: tuple[str, ...]
     """All locations that the lock gives for it, the first one first."""
     digest: Digest | None
+    """None: neither does the lock say, nor has it been seen."""
     size: int | None
     """Bytes; None where the lock does not say."""
     name: str
     version: str
     license: str | None
-    record: Record | None
-    """The repodata row of a conda artifact; None for any other kind."""
+    record: Record | PypiRecord
+    """What lock or index say of it."""
 
     @property
     def channel(self) -> PurePosixPath:
@@ -49,10 +50,22 @@ class Artifact:
 
     @property
     def conda_record(self) -> Record:
-        """The record of a conda artifact; of any other kind it is a ValueError to ask for it."""
-        if self.record is None:
-            raise ValueError(f"{self.path} is no conda artifact")
+        """The record of a conda artifact; of any other kind it is a TypeError to ask for it."""
+        if not isinstance(self.record, Record):
+            raise TypeError(f"{self.path} is no conda artifact")
         return self.record
+
+    @property
+    def pypi_record(self) -> PypiRecord:
+        """The record of a wheel or an sdist; of any other kind it is a TypeError to ask for it."""
+        if not isinstance(self.record, PypiRecord):
+            raise TypeError(f"{self.path} is no wheel or sdist")
+        return self.record
+
+    @property
+    def is_unhashed(self) -> bool:
+        """Tell whether the lock has no digest of it."""
+        return self.record.digest is None
 
 
 def conda_artifact(
@@ -69,5 +82,23 @@ def conda_artifact(
         name=record.name,
         version=record.version,
         license=record.license,
+        record=record,
+    )
+
+
+def pypi_artifact(path: PurePosixPath, record: PypiRecord) -> Artifact:
+    """Make the artifact that a row of a lock, or of a page, describes; its name tells the kind."""
+    return Artifact(
+        kind=ArtifactKind.WHEEL
+        if path.name.partition("#")[0].endswith(".whl")
+        else ArtifactKind.SDIST,
+        path=path,
+        upstream=record.index,
+        urls=(record.location,),
+        digest=record.digest,
+        size=None,
+        name=record.name,
+        version=record.version or "",
+        license=None,
         record=record,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 
-from scripts.core.channel_url import channel_folder
+from scripts.core.channel_url import PYPI_FOLDER, channel_folder
 
 STATE_FOLDER = ".pixi-mirror"
 TOOL_FOLDER = "tool"  # folder below that, where pixi-mirror.pyz unpacks itself: no channel's name
@@ -91,6 +91,11 @@ class Layout(StrEnum):
 
 # The folder of the one channel of a flat mirror: the channel folder itself.
 FLAT_CHANNEL = PurePosixPath()
+
+
+def is_pypi_path(path: PurePosixPath) -> bool:
+    """Tell whether a path below the channel folder is of PyPI packages, in any layout."""
+    return path.parts[:1] == (PYPI_FOLDER,)
 
 
 @functools.lru_cache(maxsize=256)  # a lock of thousands of packages has a few channels

@@ -11,7 +11,10 @@ from scripts.core.redact import without_secrets
 
 ANACONDA: Final = "https://conda.anaconda.org"
 _HOST: Final = ANACONDA.partition("://")[2]
+PYPI_FOLDER: Final = "_pypi"  # below the channel folder: no channel's name
 _ODD: Final = re.compile(r"[^A-Za-z0-9_.+~=@-]")
+# Versions have `!` in them, and a direct URL's copy `#sha256=…`.
+_ODD_IN_FILES: Final = re.compile(r"[^A-Za-z0-9_.+~=@!#,() -]")
 CUT_BY_CONDA: Final = (
     "has a folder called t in its path: conda takes that and the name behind it for a token, in"
     " file:// URLs, too, and asks without them"
@@ -46,7 +49,22 @@ def channel_folder(url: str) -> str:
 
 def names_folder(url: str) -> bool:
     """Tell whether a channel has a name for its folder: a bare conda.anaconda.org has none."""
-    return bool(_segments(url))
+    return _segments(url)[:1] not in ([], [PYPI_FOLDER])
+
+
+def file_segments(url: str) -> list[str] | None:
+    """Name the folders and the file that stand for a URL of one file; None where none can.
+
+    They are its host (`host_8080` with a port) and the path on it, decoded: what a static server
+    in its place is asked for. `local` and the path for a file.
+    """
+    scheme, mark, rest = without_secrets(url).partition("://")
+    host, _, path = rest.partition("/") if mark else ("", "", url.replace("\\", "/"))
+    first = "local" if not mark or scheme == "file" else _safe(host.lower())
+    segments = [unquote(each) for each in path.split("/") if each not in {"", ".", ".."}]
+    if not first or not segments or any(_safe(each, _ODD_IN_FILES) != each for each in segments):
+        return None
+    return [first, *segments]
 
 
 def _segments(url: str) -> list[str]:
@@ -63,9 +81,9 @@ def _segments(url: str) -> list[str]:
     return segments
 
 
-def _safe(segment: str) -> str:
+def _safe(segment: str, odd: re.Pattern[str] = _ODD) -> str:
     """Make one path segment that no file system can misread; empty for `.` and `..`."""
-    segment = _ODD.sub("_", segment)
+    segment = odd.sub("_", segment)
     if segment.strip(".") == "":
         return ""
     if segment.endswith("."):  # which Windows drops

@@ -79,6 +79,30 @@ class Record:
         return Digest("md5", self.md5) if self.md5 else None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PypiRecord:
+    """What a lock, or a page of the Simple API (PEP 503), says of a PyPI package's one file."""
+
+    name: str
+    """Normalised (PEP 503)."""
+    version: str | None
+    """None of a folder."""
+    location: str
+    """URL, secrets included, or path relative to the lock file; as written, without `direct+`."""
+    index: str | None = None
+    """Base URL of the index that it is from; None: it is asked for by its location."""
+    sha256: str | None = None
+    """Lower-case hex; None: the lock does not say."""
+    requires_dist: tuple[str, ...] = ()
+    """PEP 508."""
+    requires_python: str | None = None
+
+    @property
+    def digest(self) -> Digest | None:
+        """The digest to check the file by; None where there is none."""
+        return Digest("sha256", self.sha256) if self.sha256 else None
+
+
 RECORD_FIELDS: Final = tuple(field.name for field in dataclasses.fields(Record))
 
 

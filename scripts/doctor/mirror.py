@@ -31,10 +31,10 @@ from scripts.index.repodata import (
     parse_repodata,
     parse_zst,
 )
-from scripts.lock.location import is_path, is_sound_url, url_subdir
+from scripts.lock.location import is_path, is_sound_url, local_path, url_subdir
 from scripts.lock.model import LockedEnvironment, LockedPackage, locked_packages
 from scripts.lock.select import path_of
-from scripts.network.content import SUPPORTED_ENCODINGS, NotEncodedError, decode, local_path
+from scripts.network.content import SUPPORTED_ENCODINGS, NotEncodedError, decode
 from scripts.network.errors import DownloadError, web_page_error
 from scripts.network.mirrors import origin
 from scripts.network.retry import RetryPolicy, backoff_delay

@@ -161,6 +161,8 @@ def _incomplete(
     allowed, incomplete = list[str](), list[Problem]()
     for row, where in unmirrorable(environments).items():
         places, location = ", ".join(dict.fromkeys(where)), redact(row.location)
+        if row.kind is None:
+            continue
         if row.kind in settings.allow_incomplete:
             allowed.append(f"allowed: {row.name} ({location}): {row.reason}; in {places}")
             continue
@@ -192,7 +194,7 @@ def _table(
         line = f"{place.environment.ljust(names)}  {place.platform.ljust(platforms)}"
         line += f"  artifacts {_MARKS[not wrong]} ({said})"
         line += f"  configuration {_MARKS[configured[place]]}"
-        kinds = [row.kind for row in each.rows.unmirrorable]
+        kinds = [row.kind for row in each.rows.unmirrorable if row.kind is not None]
         refused = sum(kind not in settings.allow_incomplete for kind in kinds)
         if refused:
             line += f"  incomplete {_MARKS[False]} ({refused} of no conda channel)"
@@ -262,7 +264,7 @@ def _row(diagnosis: Diagnosis, is_configured: bool | None) -> Json:  # noqa: FBT
         },
         "configured": is_configured,
         "left-out": [
-            {"name": row.name, "kind": row.kind.value, "location": redact(row.location)}
+            {"name": row.name, "kind": row.kind, "location": redact(row.location)}
             for row in diagnosis.rows.unmirrorable
         ],
     }

@@ -21,13 +21,13 @@ from scripts.core.channel_paths import ChannelPaths
 from scripts.core.errors import MirrorError
 from scripts.core.files import hard_link, unlink
 from scripts.core.record import Digest
+from scripts.lock.location import local_path
 from scripts.network.auth import refuse_placeholder
 from scripts.network.content import (
     SUPPORTED_ENCODINGS,
     Body,
     NotEncodedError,
     decode,
-    local_path,
     read_chunks,
 )
 from scripts.network.errors import (

@@ -113,7 +113,7 @@ def unhashed_problems(artifacts: Iterable[Artifact], manifest: Manifest) -> tupl
             help=_digest_help(locations.get(artifact.name.lower()), manifest),
         )
         for artifact in artifacts
-        if artifact.digest is None
+        if artifact.is_unhashed
     )
 
 

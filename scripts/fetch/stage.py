@@ -13,7 +13,7 @@ from scripts.channel.digest_cache import DigestCache
 from scripts.channel.folders import check_case, free_bytes, prepare
 from scripts.channel.inventory import check_artifacts
 from scripts.channel.part import part_sizes
-from scripts.channel.state import read_state
+from scripts.channel.state import read_state, write_first_seen
 from scripts.channel.users import note_layout
 from scripts.core.artifact import Artifact
 from scripts.core.console import Console, Verbosity
@@ -51,7 +51,7 @@ def fetch(
     `is_announced`: what will come has been said already.
     """
     place = workspace.place
-    problems = unhashed_problems(selection.artifacts, workspace.manifest)
+    problems = unhashed_problems(selection.conda_artifacts, workspace.manifest)
     if problems and not workspace.settings.allow_unhashed:
         raise MirrorError(*problems)
     state = read_state(place)
@@ -80,9 +80,13 @@ def fetch(
         digests.compact(frozenset(map(str, known)))
         if all(isinstance(each, Downloaded) for each in results):
             shutil.rmtree(place.parts, ignore_errors=True)
-    placed = {each.artifact.path for each in results if isinstance(each, Downloaded)}
+    came = [each for each in results if isinstance(each, Downloaded)]
+    unseen = {x.artifact.path: x.digest for x in came if x.artifact.digest is None}
+    if unseen:
+        write_first_seen(place, {**state.first_seen, **unseen})
+    placed = {each.artifact.path for each in came}
     absent = {each.path for each in wanted} - placed
-    there = [each for each in plan.artifacts if each.path not in absent]
+    there = [each for each in selection.conda_artifacts if each.path not in absent]
     damaged, opened = check_new_archives(
         place.folder, there, digests, lambda text: console.note(f"fetch: {text}")
     )

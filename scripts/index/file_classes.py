@@ -19,7 +19,7 @@ from scripts.channel.inventory import cannot_read, files_below
 from scripts.channel.state import Removal
 from scripts.channel.users import ChannelUsers
 from scripts.core.artifact import Artifact
-from scripts.core.channel_paths import FLAT_CHANNEL, Layout
+from scripts.core.channel_paths import FLAT_CHANNEL, Layout, is_pypi_path
 from scripts.core.console import Console
 from scripts.core.file_name import parse_file_name
 from scripts.core.files import read_regular
@@ -105,6 +105,8 @@ def read_channels(
     for path, found in files_below(folder) if files is None else files:
         is_index = is_index_path(path)
         channel = _channel_of(path)
+        if is_pypi_path(path):
+            continue
         if not (is_index or is_artifact_path(path)) or not _is_of(selection.layout, channel):
             continue
         status = _regular(folder / path, found)
@@ -116,7 +118,7 @@ def read_channels(
         else:
             there[channel][path] = status
     artifacts: dict[PurePosixPath, list[Artifact]] = {}
-    for artifact in selection.artifacts:
+    for artifact in selection.conda_artifacts:
         artifacts.setdefault(artifact.channel, []).append(artifact)
     return tuple(
         Channel(

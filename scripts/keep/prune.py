@@ -13,13 +13,14 @@ from pathlib import PurePosixPath
 
 from scripts.channel.folders import clear_staging
 from scripts.channel.grace import is_due, now, remove, still_waiting
+from scripts.channel.selection import read_whole_selection
 from scripts.channel.state import (
     Removal,
     forget_workspace,
     read_state,
     write_channel,
 )
-from scripts.channel.users import ChannelUsers, read_users, select_by_settings
+from scripts.channel.users import ChannelUsers, read_users
 from scripts.core.console import Console
 from scripts.core.errors import Problem, usage_error
 from scripts.core.files import remove_folder
@@ -53,7 +54,7 @@ def prune(
     workspaces than those known may need what would go.
     """
     place, grace = workspace.place, workspace.settings.grace
-    users, selection = read_users(workspace, lock), select_by_settings(workspace, lock)
+    users, selection = read_users(workspace, lock), read_whole_selection(workspace, lock)
     refuse_links(place.folder, read_channels(place.folder, selection))
     files = classify_files(place.folder, selection, users, console)
     dropped = _dropped(files, users, drop)
@@ -92,7 +93,7 @@ def prune(
 
 def adopt(workspace: Workspace, lock: LockFile, console: Console) -> Report:
     """Take all that the index names for this workspace's alone, and list what no lock names."""
-    users, selection = read_users(workspace, lock), select_by_settings(workspace, lock)
+    users, selection = read_users(workspace, lock), read_whole_selection(workspace, lock)
     files = classify_files(workspace.place.folder, selection, users, console)
     layout = users.state.layout or selection.layout
     for lost in users.state.lost:

@@ -14,6 +14,7 @@ from scripts.channel.digest_cache import DigestCache
 from scripts.channel.folders import prepare
 from scripts.channel.grace import now, to_remove
 from scripts.channel.inventory import ArtifactStatus, Expected, check_artifacts
+from scripts.channel.selection import read_whole_selection
 from scripts.channel.state import (
     GOES_ON,
     NamedArtifact,
@@ -22,8 +23,8 @@ from scripts.channel.state import (
     write_channel,
     write_removals,
 )
-from scripts.channel.users import ChannelUsers, read_users, select_by_settings
-from scripts.core.channel_paths import Layout
+from scripts.channel.users import ChannelUsers, read_users
+from scripts.core.channel_paths import Layout, is_pypi_path
 from scripts.core.console import Console
 from scripts.core.errors import (
     MirrorError,
@@ -55,7 +56,7 @@ def relayout(
 
     Killed at any moment, the next one goes on: until its end the state has the old layout.
     """
-    folder, whole = workspace.place.folder, select_by_settings(workspace, lock)
+    folder, whole = workspace.place.folder, read_whole_selection(workspace, lock)
     users = read_users(workspace, lock, relayout=True)
     state = users.state
     waiting = {each.path for each in state.removals}
@@ -96,7 +97,9 @@ def _plan(
     named = _named(users)
     moved = {path: each.path for path, each in named.items() if path in present}
     taken = {each.path for each in named.values()}
-    channels = {each.package: path.parent.parent for path, each in named.items()}
+    channels = {
+        each.package: path.parent.parent for path, each in named.items() if not is_pypi_path(path)
+    }
     without_place = []
     for path, each in sorted(indexed.items()):
         if path in named:

@@ -30,7 +30,7 @@ def channel_report(
     key = functools.cache(lambda channel: channel_key(channel, root) if channel else "")
     locked = {each.name: each for each in selection.environments}
     mirrored = {
-        (key(each.upstream), each.name, each.path.parent.name) for each in selection.artifacts
+        (key(each.upstream), each.name, each.path.parent.name) for each in selection.conda_artifacts
     }
     rows = [
         _row(manifest, each, locked.get(each.name), mirrored, key) for each in manifest.environments

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from scripts.core.channel_url import channel_folder
-from scripts.core.record import Record
+from scripts.core.record import PypiRecord, Record
 from scripts.core.redact import code_fence, printable, redact
 from scripts.core.report import Line
 from scripts.lock.model import (
@@ -93,7 +93,7 @@ class PlatformDiff:
         return ", ".join(f"{counts[kind]} {_SHOWN[kind][0]}" for kind in ChangeKind if counts[kind])
 
 
-_Row = LockedPackage | Unmirrorable
+_Row = LockedPackage | PypiRecord | Unmirrorable
 _Rows = dict[tuple[str, str], dict[str, _Row]]  # by name and source, then by what is one artifact
 
 
@@ -168,8 +168,10 @@ def _by_name(rows: PlatformPackages | None) -> _Rows:
         for row in rows.all_packages:
             identity = f"{row.channel}/{row.record.subdir}/{row.file_name}"
             found.setdefault((row.name, "conda"), {}).setdefault(identity, row)
+        for record in rows.pypi:
+            found.setdefault((record.name, "pypi"), {}).setdefault(record.location, record)
         for other in rows.unmirrorable:
-            found.setdefault((other.name, other.kind.value), {}).setdefault(other.location, other)
+            found.setdefault((other.name, "source"), {}).setdefault(other.location, other)
     return found
 
 
@@ -193,7 +195,7 @@ def _compare(before: _Rows, after: _Rows, ranks: Mapping[str, int]) -> Iterator[
 
 def _text(row: _Row) -> str:
     """Write what tells the versions of one package apart."""
-    if isinstance(row, Unmirrorable):
+    if isinstance(row, PypiRecord | Unmirrorable):
         return redact(row.location)
     return f"{row.record.version} {row.record.build}"
 
@@ -201,7 +203,7 @@ def _text(row: _Row) -> str:
 def _change(one: _Row, other: _Row, ranks: Mapping[str, int]) -> tuple[ChangeKind | None, str, str]:
     """Tell what happened, None for nothing, and how the two are told apart."""
     before, after = _text(one), _text(other)
-    if isinstance(one, Unmirrorable) or isinstance(other, Unmirrorable):
+    if not isinstance(one, LockedPackage) or not isinstance(other, LockedPackage):
         return None if before == after else ChangeKind.CHANGED, before, after
     if before != after:
         is_older = _is_older(other.record, one.record, ranks)

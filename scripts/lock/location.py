@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import re
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
@@ -59,6 +59,22 @@ def _head(location: str) -> tuple[str, str]:
 def is_path(location: str) -> bool:
     """Tell whether a location is a path rather than a URL."""
     return _URL.match(location) is None
+
+
+def local_path(url: str, root: Path) -> Path | None:
+    """Return the file that a location means, None for one that is not local.
+
+    A relative path is relative to the lock file's folder, `root`.
+    """
+    if is_path(url):
+        return root / url
+    parts = urlsplit(url)
+    if parts.scheme != "file":
+        return None
+    from urllib.request import url2pathname  # brings all of http.client and email along
+
+    host = "" if parts.netloc in {"", "localhost"} else f"//{parts.netloc}"
+    return Path(url2pathname(host + parts.path))
 
 
 def is_sound_url(location: str) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from scripts.core.file_name import FileName
-from scripts.core.record import Record
+from scripts.core.record import PypiRecord, Record
 from scripts.workspace.settings import Kind
 
 OLDEST_COMPLETE: Final = 6  # the first version whose rows leave nothing open
@@ -51,27 +51,19 @@ class LockedPackage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unmirrorable:
-    """A row of the lock that no artifact in a conda channel can stand for.
+    """A row of the lock that no artifact of the mirror stands for.
 
-    `name` has the version behind a blank, where there is one; `location` is the URL or path.
-    `depends` are MatchSpecs as written of a source package (what it is installed with once it is
-    built), PEP 508 of a PyPI package (its requires-dist). None and empty: the lock does not say.
+    `kind` None: nobody needs it from a mirror. `name` has the version behind a blank, where there
+    is one; `location` is the URL or path. `depends` are MatchSpecs as written of a source package:
+    what it is installed with once it is built.
     """
 
-    kind: Kind
+    kind: Kind | None
     name: str
     location: str
-    sha256: str | None = field(default=None, compare=False)
+    reason: str = "a source package, built where it is installed"
     depends: tuple[str, ...] = field(default=(), compare=False)
     constrains: tuple[str, ...] = field(default=(), compare=False)
-    requires_python: str | None = field(default=None, compare=False)
-
-    @property
-    def reason(self) -> str:
-        """Why no artifact stands for it."""
-        if self.kind is Kind.PYPI:
-            return "a PyPI package"
-        return "a source package, built where it is installed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +98,8 @@ class PlatformPackages:
 
     `build_packages` are the build and host packages of its source packages: needed to build
     there, never installed with the rest; `build_sets` has them apart, with what is installed as
-    well. `sources` are those source packages that are installed.
+    well. `sources` are those source packages that are installed. `pypi` are all rows of PyPI
+    packages, in a selection only those that are mirrored: then `unmirrorable` has the others.
     """
 
     platform: LockPlatform
@@ -115,6 +108,7 @@ class PlatformPackages:
     build_sets: tuple[BuildSet, ...] = ()
     unmirrorable: tuple[Unmirrorable, ...] = ()
     sources: tuple[Unmirrorable, ...] = ()
+    pypi: tuple[PypiRecord, ...] = ()
 
     @property
     def all_packages(self) -> tuple[LockedPackage, ...]:

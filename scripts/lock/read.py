@@ -15,10 +15,11 @@ from scripts.core.channel_url import channel_base_url
 from scripts.core.errors import usage_error
 from scripts.core.file_name import is_archive_name
 from scripts.core.files import read_text
+from scripts.core.record import PypiRecord
 from scripts.core.redact import redact
 from scripts.core.subdir import check_subdir
 from scripts.core.typed_values import parse_int
-from scripts.lock.conda_rows import Row, dependencies_v1, parse_package
+from scripts.lock.conda_rows import Row, parse_package
 from scripts.lock.location import is_sound_url, parse_location
 from scripts.lock.model import (
     BuildSet,
@@ -30,6 +31,7 @@ from scripts.lock.model import (
     Unmirrorable,
     fill,
 )
+from scripts.lock.pypi import parse_pypi
 from scripts.lock.safe_yaml import load_lock_text
 from scripts.workspace.settings import Kind
 
@@ -41,7 +43,7 @@ _KINDS: Final = ("conda", "pypi", "conda_source")
 # (rattler_lock/src/parse/models/legacy.rs, merge_package_record).
 _MERGED: Final = ("md5", "sha256", "purls", "run_exports")
 
-Found = LockedPackage | Unmirrorable
+Found = LockedPackage | PypiRecord | Unmirrorable
 # The rows of the list of packages, by what environments write to refer to them.
 _References = dict[tuple[str, str], list[tuple[Found, Row]]]
 
@@ -92,7 +94,7 @@ def _parse_v1(top: Row) -> LockedEnvironment:
         if manager == "conda":
             found[parse_package(row, row.required("url"), 1, platform)] = None
         elif manager in {"pip", "pypi"}:
-            found[_pypi(row, row.string("url") or "")] = None
+            found[parse_pypi(row, row.string("url") or "")] = None
         else:
             raise row.wrong("manager", "conda, pip or pypi")
     return LockedEnvironment(
@@ -102,7 +104,7 @@ def _parse_v1(top: Row) -> LockedEnvironment:
             PlatformPackages(
                 platform=LockPlatform(name=platform, subdir=platform),
                 packages=tuple(each for each in found if isinstance(each, LockedPackage)),
-                unmirrorable=tuple(each for each in found if isinstance(each, Unmirrorable)),
+                pypi=tuple(each for each in found if isinstance(each, PypiRecord)),
             )
             for platform, found in sorted(rows.items())
         ),
@@ -183,7 +185,7 @@ def _read_packages(top: Row, version: int) -> _References:
         row = Row(top.subject, location, fields)
         found: Found
         if kind == "pypi":
-            found = _pypi(row, location)
+            found = parse_pypi(row, location)
         elif kind == "conda" and (version < 6 or is_archive_name(parse_location(location).last)):
             found = parse_package(row, location, version)
         else:
@@ -231,17 +233,6 @@ def _source(row: Row, location: str) -> Unmirrorable:
     )
 
 
-def _pypi(row: Row, location: str) -> Unmirrorable:
-    return Unmirrorable(
-        kind=Kind.PYPI,
-        name=f"{row.string('name') or location} {row.string('version') or ''}".strip(),
-        location=location,
-        sha256=row.string("sha256") or row.table("hash").string("sha256"),
-        depends=row.strings("requires_dist") or dependencies_v1(row),
-        requires_python=row.string("requires_python"),
-    )
-
-
 def _fits(found: Found, row: Row, selector: Mapping[str, Any]) -> bool:
     """Tell whether v6's extra words of a reference fit."""
     of = found.record if isinstance(found, LockedPackage) else None
@@ -261,6 +252,7 @@ def _platform_packages(
     """Look up what an environment refers to; source rows bring their build packages along."""
     installed: dict[LockedPackage, None] = {}  # sets that keep their order
     build: dict[LockedPackage, None] = {}
+    pypi: dict[PypiRecord, None] = {}
     others: dict[Unmirrorable, bool] = {}  # and whether they are installed
     sets: dict[BuildSet, None] = {}
     seen: set[int] = set()
@@ -274,6 +266,8 @@ def _platform_packages(
         found, row, into = queue.popleft()
         if isinstance(found, LockedPackage):
             into[found] = None
+        elif isinstance(found, PypiRecord):
+            pypi[found] = None
         elif id(row) not in seen:
             seen.add(id(row))
             others.setdefault(found, into is installed)
@@ -289,5 +283,6 @@ def _platform_packages(
         build_packages=tuple(package for package in build if package not in installed),
         build_sets=tuple(sets),
         unmirrorable=tuple(others),
-        sources=tuple(each for each in others if others[each] and each.kind is Kind.SOURCE),
+        sources=tuple(each for each in others if others[each]),
+        pypi=tuple(pypi),
     )

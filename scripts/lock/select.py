@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from scripts.core.artifact import Artifact, conda_artifact
+from scripts.core.artifact import Artifact, ArtifactKind, conda_artifact
 from scripts.core.channel_paths import FLAT_CHANNEL, Layout, folder_of_channel
 from scripts.core.channel_url import names_folder
 from scripts.core.errors import MirrorError, Problem, usage_error, usage_problem
@@ -25,6 +25,7 @@ from scripts.lock.model import (
     Unmirrorable,
     fill,
 )
+from scripts.lock.pypi import pypi_artifacts, without_left_out
 from scripts.workspace.settings import TABLE, Settings
 
 _BY_CHANNEL: Final = f'set layout = "by-channel" under [{TABLE}]'
@@ -46,6 +47,16 @@ class Selection:
     excluded: tuple[str, ...]
     lock_version: int = 7
 
+    @property
+    def conda_artifacts(self) -> tuple[Artifact, ...]:
+        """Those of conda channels."""
+        return tuple(each for each in self.artifacts if each.kind is ArtifactKind.CONDA)
+
+    @property
+    def pypi_artifacts(self) -> tuple[Artifact, ...]:
+        """Wheels and sdists."""
+        return tuple(each for each in self.artifacts if each.kind is not ArtifactKind.CONDA)
+
 
 def path_of(layout: Layout, package: LockedPackage | Artifact) -> PurePosixPath:
     """Return an artifact's path in this layout, relative to the channel folder.
@@ -55,6 +66,8 @@ def path_of(layout: Layout, package: LockedPackage | Artifact) -> PurePosixPath:
     holds what several channels have under one name in one place, and goes by the record.
     """
     if isinstance(package, Artifact):
+        if package.kind is not ArtifactKind.CONDA:
+            return package.path
         channel, url, record = package.upstream, package.urls[0], package.conda_record
         file_name = package.path.name
     else:
@@ -73,17 +86,17 @@ def select(lock: LockFile, settings: Settings) -> Selection:
     """
     environments = choose_environments(lock, settings)
     chosen = {environment.name for environment in environments}
-    artifacts = _artifacts(environments, settings.layout)
-    channels = {artifact.channel for artifact in artifacts}
+    conda = _conda_artifacts(environments, settings.layout)
+    channels = {artifact.channel for artifact in conda}
     if settings.layout is Layout.FLAT:
-        _refuse_shared_names(artifacts)
+        _refuse_shared_names(conda)
         channels = {FLAT_CHANNEL}
     for environment in environments:
         channels |= {folder_of_channel(settings.layout, each) for each in environment.channels}
     return Selection(
         layout=settings.layout,
         environments=environments,
-        artifacts=artifacts,
+        artifacts=(*_pypi_artifacts(environments), *conda),
         channels=tuple(sorted(channels)),
         excluded=tuple(each.name for each in lock.environments if each.name not in chosen),
         lock_version=lock.version,
@@ -104,7 +117,7 @@ def choose_environments(lock: LockFile, settings: Settings) -> tuple[LockedEnvir
         dataclasses.replace(
             environment,
             platforms=tuple(
-                rows
+                without_left_out(rows, settings)
                 for rows in environment.platforms
                 if settings.is_for(rows.platform.name, rows.platform.subdir)
             ),
@@ -131,7 +144,9 @@ def unknown_name(
     return usage_error(where, f"has no {kind} {name!r}", *details, help=help)
 
 
-def _artifacts(environments: tuple[LockedEnvironment, ...], layout: Layout) -> tuple[Artifact, ...]:
+def _conda_artifacts(
+    environments: tuple[LockedEnvironment, ...], layout: Layout
+) -> tuple[Artifact, ...]:
     """Gather each artifact once, sorted by path; refuse one path for two different ones."""
     found: dict[PurePosixPath, Artifact] = {}
     problems: dict[PurePosixPath, Problem] = {}
@@ -155,14 +170,10 @@ def _artifacts(environments: tuple[LockedEnvironment, ...], layout: Layout) -> t
         if there is None:
             found[path] = conda_artifact(path, record, package.channel, (package.url,))
         elif are_other_bytes(there.conda_record, record):
-            rows = (("one", there.conda_record, there.urls[0]), ("other", record, package.url))
-            problems[path] = usage_problem(
-                str(path),
-                "the lock names two different artifacts for this place",
-                *(
-                    (label, f"{each.sha256 or each.md5 or each.size} from {redact(url)}")
-                    for label, each, url in rows
-                ),
+            rows = ((there.conda_record, there.urls[0]), (record, package.url))
+            problems[path] = _two_artifacts(
+                path,
+                *(f"{x.sha256 or x.md5 or x.size} from {redact(url)}" for x, url in rows),
                 help=f"{_BY_CHANNEL}, or mirror them in two workspaces",
             )
         else:
@@ -172,6 +183,32 @@ def _artifacts(environments: tuple[LockedEnvironment, ...], layout: Layout) -> t
     if problems:
         raise MirrorError(*problems.values())
     return tuple(found[path] for path in sorted(found, key=str))
+
+
+def _pypi_artifacts(environments: tuple[LockedEnvironment, ...]) -> tuple[Artifact, ...]:
+    """Gather each wheel and sdist once, sorted by path; refuse one path for two of them."""
+    found: dict[PurePosixPath, Artifact] = {}
+    problems: dict[PurePosixPath, Problem] = {}
+    rows = (rows for environment in environments for rows in environment.platforms)
+    for record in dict.fromkeys(record for each in rows for record in each.pypi):
+        for artifact in pypi_artifacts(record):
+            there = found.setdefault(artifact.path, artifact)
+            if None not in (there.digest, artifact.digest) and there.digest != artifact.digest:
+                records = (there.pypi_record, record)
+                shown = (f"{each.sha256} from {redact(each.location)}" for each in records)
+                help_line = "pixi lock, or mirror them in two workspaces"
+                problems[artifact.path] = _two_artifacts(artifact.path, *shown, help=help_line)
+            elif there.digest is None:
+                found[artifact.path] = artifact
+    if problems:
+        raise MirrorError(*problems.values())
+    return tuple(found[path] for path in sorted(found, key=str))
+
+
+def _two_artifacts(path: PurePosixPath, *sides: str, help: str) -> Problem:
+    one, other = sides
+    message = "the lock names two different artifacts for this place"
+    return usage_problem(path, message, ("one", one), ("other", other), help=help)
 
 
 def are_other_bytes(one: Record, other: Record) -> bool:
@@ -248,12 +285,12 @@ def left_out_json(selection: Selection) -> dict[str, Any]:
         "empty-environments": [
             each.name
             for each in selection.environments
-            if not any(rows.packages or rows.unmirrorable for rows in each.platforms)
+            if not any(x.packages or x.pypi or x.unmirrorable for x in each.platforms)
         ],
         "packages": [
             {
                 "name": row.name,
-                "kind": row.kind.value,
+                "kind": None if row.kind is None else row.kind.value,
                 "location": redact(row.location),
                 "reason": row.reason,
                 "in": where,
@@ -281,7 +318,7 @@ def left_out_lines(selection: Selection) -> tuple[Line, ...]:
     # Locations that no such rule is for are left to the levels and `doctor`.
     moved = tuple(
         f"{artifact.path} (the lock: {subdir})"
-        for artifact in selection.artifacts
+        for artifact in selection.conda_artifacts
         for subdir in [url_subdir(artifact.urls[0])]
         if subdir not in {None, artifact.path.parent.name}
     )

@@ -12,10 +12,8 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
-from urllib.parse import urlsplit
 
 from scripts.core.files import CHUNK
-from scripts.lock.location import is_path
 from scripts.network.errors import DownloadError, ErrorKind
 
 SUPPORTED_ENCODINGS: Final = frozenset({"gzip", "x-gzip", "deflate", "zstd"})
@@ -37,22 +35,6 @@ class Body:
     encoding: str | None = None
     is_page: bool = False
     chunks: Generator[bytes] = field(default_factory=_nothing)
-
-
-def local_path(url: str, root: Path) -> Path | None:
-    """Return the file that a location means, None for one that is not local.
-
-    A relative path is relative to the lock file's folder, `root`.
-    """
-    if is_path(url):
-        return root / url
-    parts = urlsplit(url)
-    if parts.scheme != "file":
-        return None
-    from urllib.request import url2pathname  # brings all of http.client and email along
-
-    host = "" if parts.netloc in {"", "localhost"} else f"//{parts.netloc}"
-    return Path(url2pathname(host + parts.path))
 
 
 def read_chunks(path: Path, *, is_mirror: bool = False) -> Generator[bytes]:

@@ -65,7 +65,7 @@ def check_files(
     problems: list[tuple[Problem, frozenset[EnvironmentPlatform]]] = []
     unhashed, dropped = 0, {each.path for each in retained}
     for each, (found, problem) in zip(wanted, read, strict=True):
-        if found is not None and each.urls and each.digest is None:
+        if found is not None and each.urls and each.is_unhashed:
             unhashed += 1
             if problem is None and not allow_unhashed:
                 problem = finding_problem(  # noqa: PLW2901

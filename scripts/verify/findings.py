@@ -196,7 +196,7 @@ def incomplete(selection: Selection, allowed: AbstractSet[Kind]) -> Iterator[Fin
     """Make a finding of each row that no artifact stands for, unless its kind is allowed."""
     places = {str(place): place for place, _, _ in places_of(selection)}
     for row, where in unmirrorable(selection.environments).items():
-        if row.kind not in allowed:
+        if row.kind is not None and row.kind not in allowed:
             problem = finding_problem(
                 row.name,
                 f"is not in the channel: {row.reason}",

@@ -140,8 +140,9 @@ def mark(row: Mapping[str, Any], level: Level) -> str:
 
 def incomplete_text(results: Results, packages: PlatformPackages) -> tuple[str, str]:
     """Say whether rows of the lock are not in the channel: a mark, and how many."""
-    refused = sum(row.kind not in results.allowed for row in packages.unmirrorable)
-    count = refused or len(packages.unmirrorable)
+    kinds = [row.kind for row in packages.unmirrorable if row.kind is not None]
+    refused = sum(kind not in results.allowed for kind in kinds)
+    count = refused or len(kinds)
     if not count:
         return RIGHT, ""
     return WRONG if refused else NOT_DONE, f"{count} not in the channel"

@@ -30,6 +30,8 @@ class Kind(StrEnum):
 
     SOURCE = "source"
     PYPI = "pypi"
+    BUILD_REQUIRES = "build-requires"
+    """What an sdist is built with, which no lock names."""
 
 
 # What reads a value raises a ValueError of what it should be, in words, and of the help.
@@ -155,12 +157,19 @@ class Settings:
         tasks="channels doctor fetch index lock mirror verify",
         help="these platforms alone",
     )
+    pypi: bool = _setting(
+        _flag,
+        default=True,
+        metavar="",
+        tasks="channels doctor fetch index lock mirror verify",
+        help="mirror the PyPI packages of pixi.lock, too (default)",
+    )
     allow_incomplete: frozenset[Kind] = _setting(
         _kinds,
         default=[],
         metavar="KIND",
         tasks="doctor mirror verify",
-        help=f"do not mind {' or '.join(Kind)} packages, which no channel holds",
+        help=f"do not mind what cannot be mirrored: {', '.join(Kind)}",
     )
     allow_unhashed: bool = _setting(
         _flag,

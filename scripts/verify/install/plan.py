@@ -85,7 +85,7 @@ def _job(
         artifacts=tuple(dict.fromkeys(chosen)),
         asked=tuple(sorted({each.name for each in rows.packages if each.name.lower() in asked})),
         requirements=tuple(required),
-        left_out=frozenset(row.kind for row in rows.unmirrorable),
+        left_out=frozenset(row.kind for row in rows.unmirrorable if row.kind is not None),
         missing_source_packages=rows.missing_source_packages,
         virtual_packages=declared,
         overrides=tuple(sorted(overrides_of(virtual_packages(declared)).items())),

@@ -1,0 +1,105 @@
+"""The PyPI rows of a lock: how one is read, which of them are mirrored, and where their files go.
+
+A row of an index, or of a direct URL, is mirrored under the path that its URL has on its host:
+that is what pixi asks a mirror of the host for. A file beside the lock is carried along.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Final
+
+from scripts.core.artifact import Artifact, pypi_artifact
+from scripts.core.channel_url import PYPI_FOLDER, file_segments
+from scripts.core.errors import usage_error
+from scripts.core.record import PypiRecord
+from scripts.core.redact import redact
+from scripts.lock.conda_rows import Row, dependencies_v1
+from scripts.lock.location import is_path, is_sound_url
+from scripts.lock.model import PlatformPackages, Unmirrorable
+from scripts.workspace.settings import Kind, Settings
+
+FILES: Final = PurePosixPath(PYPI_FOLDER, "files")
+"""Folder of the files, by host, below the channel folder."""
+# What uv takes for an archive (crates/uv-distribution-filename/src/extension.rs).
+_ARCHIVES: Final = re.compile(
+    r"\.(?:whl|zip|tgz|tbz|tlz|txz|tar|tar\.(?:gz|bz2|xz|lz|lzma|zst))\Z", re.IGNORECASE
+)
+_FRAGMENT: Final = re.compile(r"#(?:.*&)?sha256=([0-9A-Fa-f]{64})(?:&|\Z)")
+_SCHEMES: Final = frozenset({"http", "https", "file"})
+
+
+def parse_pypi(row: Row, location: str) -> PypiRecord:
+    """Read a row of any lock version; `location` is as the lock writes it."""
+    from packaging.utils import canonicalize_name  # most locks have no such row
+
+    location = location.removeprefix("direct+")
+    if not is_sound_url(location):
+        message = f"{redact(location)} is not a URL"
+        raise usage_error(row.subject, message, ("in", redact(row.where)))
+    fragment = _FRAGMENT.search(location)
+    sha256 = row.digest("sha256", "sha256") or _hash_v1(row)
+    index = row.string("index")
+    return PypiRecord(
+        name=canonicalize_name(row.string("name") or location.rpartition("/")[2]),
+        version=row.string("version"),
+        location=location,
+        index=None if index is None else index.rstrip("/"),
+        sha256=sha256 or (fragment[1].lower() if fragment else None),
+        requires_dist=row.strings("requires_dist") or dependencies_v1(row),
+        requires_python=row.string("requires_python"),
+    )
+
+
+def _hash_v1(row: Row) -> str | None:
+    found = row.table("hash")
+    return Row(row.subject, row.where, found.fields).digest("sha256", "sha256")
+
+
+def without_left_out(rows: PlatformPackages, settings: Settings) -> PlatformPackages:
+    """Return the rows with those of PyPI that are not mirrored among what is left out."""
+    mirrored, left_out = list[PypiRecord](), list(rows.unmirrorable)
+    for record in rows.pypi:
+        kind, reason = _why_not(record, settings)
+        if reason is None:
+            mirrored.append(record)
+            continue
+        name = f"{record.name} {record.version or ''}".rstrip()
+        left_out.append(Unmirrorable(kind=kind, name=name, location=record.location, reason=reason))
+    return dataclasses.replace(rows, pypi=tuple(mirrored), unmirrorable=tuple(left_out))
+
+
+def _why_not(record: PypiRecord, settings: Settings) -> tuple[Kind | None, str | None]:
+    """Say why a row is not mirrored; its kind None: nobody needs it from a mirror."""
+    scheme, plain = record.location.partition("://")[0], re.split(r"[?#]", record.location)[0]
+    is_local = is_path(record.location) or scheme == "file"
+    if is_local and not _ARCHIVES.search(plain):
+        return None, "part of the project"
+    has_hash = is_local or record.sha256 is not None or settings.allow_unhashed
+    wrong = {
+        "and pypi = false": not settings.pypi,
+        "built from git": scheme.startswith("git+"),
+        f"and {scheme} is no way to fetch it": not is_local and scheme not in _SCHEMES,
+        "whose URL names no file": file_segments(plain) is None or not _ARCHIVES.search(plain),
+        "of which the lock has no hash (allow-unhashed takes it)": not has_hash,
+    }
+    reason = next((reason for reason, holds in wrong.items() if holds), None)
+    return Kind.PYPI, None if reason is None else f"a PyPI package {reason}"
+
+
+def pypi_artifacts(record: PypiRecord) -> Iterator[Artifact]:
+    """Yield the places of a mirrored row's file.
+
+    pixi asks a mirror for a direct URL with its fragment as part of the name, so such a file has
+    a second place (tried with pixi 0.77).
+    """
+    plain, mark, fragment = record.location.partition("#")
+    segments = file_segments(plain)
+    assert segments is not None  # it would have been left out
+    path = FILES.joinpath(*segments)
+    yield pypi_artifact(path, record)
+    if mark and file_segments(f"{plain}%23{fragment}"):
+        yield pypi_artifact(path.with_name(f"{path.name}#{fragment}"), record)
