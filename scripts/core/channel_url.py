@@ -14,7 +14,8 @@ _HOST: Final = ANACONDA.partition("://")[2]
 PYPI_FOLDER: Final = "_pypi"  # below the channel folder: no channel's name
 _ODD: Final = re.compile(r"[^A-Za-z0-9_.+~=@-]")
 # Versions have `!` in them, and a direct URL's copy `#sha256=…`.
-_ODD_IN_FILES: Final = re.compile(r"[^A-Za-z0-9_.+~=@!#,() -]")
+_ODD_IN_FILES: Final = re.compile(r"[^A-Za-z0-9_.+~=@!#&,() -]")
+_LONGEST: Final = 255 - len(".metadata")  # ASCII; file systems take names of 255 bytes
 CUT_BY_CONDA: Final = (
     "has a folder called t in its path: conda takes that and the name behind it for a token, in"
     " file:// URLs, too, and asks without them"
@@ -53,18 +54,27 @@ def names_folder(url: str) -> bool:
 
 
 def file_segments(url: str) -> list[str] | None:
-    """Name the folders and the file that stand for a URL of one file; None where none can.
+    """Name the folders and the file that stand for the location of one file; None where none can.
 
     They are its host (`host_8080` with a port) and the path on it, decoded: what a static server
-    in its place is asked for. `local` and the path for a file.
+    in its place is asked for. `local` and the path for a file, whose folders nobody asks for.
     """
     scheme, mark, rest = without_secrets(url).partition("://")
-    host, _, path = rest.partition("/") if mark else ("", "", url.replace("\\", "/"))
-    first = "local" if not mark or scheme == "file" else _safe(host.lower())
-    segments = [unquote(each) for each in path.split("/") if each not in {"", ".", ".."}]
-    if not first or not segments or any(_safe(each, _ODD_IN_FILES) != each for each in segments):
-        return None
-    return [first, *segments]
+    host, _, path = rest.partition("/")
+    if mark and scheme != "file":
+        first, segments = _safe(host.lower()), unquote(path).split("/")
+    else:
+        *folders, last = (unquote(path) if mark else url.replace("\\", "/")).split("/")
+        first, segments = "local", [*map(_safe, folders), last]
+    segments = [first, *(each for each in segments if each not in {"", "."})]
+    is_sound = first != "" and len(segments) > 1 and all(map(_can_be_file, segments))
+    return segments if is_sound else None
+
+
+def _can_be_file(name: str) -> bool:
+    """Tell whether any file system takes a name as it is, with `.metadata` behind it (PEP 658)."""
+    is_kept = name == name.strip() and _safe(name, _ODD_IN_FILES) == name
+    return is_kept and len(name) <= _LONGEST
 
 
 def _segments(url: str) -> list[str]:

@@ -81,8 +81,7 @@ def fetch(
         if all(isinstance(each, Downloaded) for each in results):
             shutil.rmtree(place.parts, ignore_errors=True)
     came = [each for each in results if isinstance(each, Downloaded)]
-    unseen = {x.artifact.path: x.digest for x in came if x.artifact.digest is None}
-    if unseen:
+    if unseen := {x.artifact.path: x.digest for x in came if x.artifact.digest is None}:
         write_first_seen(place, {**state.first_seen, **unseen})
     placed = {each.artifact.path for each in came}
     absent = {each.path for each in wanted} - placed

@@ -16,7 +16,7 @@ from scripts.core.artifact import Artifact, pypi_artifact
 from scripts.core.channel_url import PYPI_FOLDER, file_segments
 from scripts.core.errors import usage_error
 from scripts.core.record import PypiRecord
-from scripts.core.redact import redact
+from scripts.core.redact import redact, without_secrets
 from scripts.lock.conda_rows import Row, dependencies_v1
 from scripts.lock.location import is_path, is_sound_url
 from scripts.lock.model import PlatformPackages, Unmirrorable
@@ -33,19 +33,32 @@ _SCHEMES: Final = frozenset({"http", "https", "file"})
 
 
 def parse_pypi(row: Row, location: str) -> PypiRecord:
-    """Read a row of any lock version; `location` is as the lock writes it."""
-    from packaging.utils import canonicalize_name  # most locks have no such row
+    """Read a row of any lock version; `location` is as the lock writes it.
+
+    Raises the error of exit code 2 for names, versions and URLs that are none, which rattler_lock
+    refuses, too. Requirements are read where they are needed.
+    """
+    from packaging.utils import InvalidName, canonicalize_name  # most locks have no such row
+    from packaging.version import InvalidVersion, Version
 
     location = location.removeprefix("direct+")
-    if not is_sound_url(location):
-        message = f"{redact(location)} is not a URL"
-        raise usage_error(row.subject, message, ("in", redact(row.where)))
+    version, index = row.string("version"), row.string("index")
+    for each in filter(None, (location, index)):
+        if not is_sound_url(each):
+            message = f"{redact(each)} is not a URL"
+            raise usage_error(row.subject, message, ("in", redact(row.where)))
+    try:
+        name = canonicalize_name(row.required("name"), validate=True)
+        Version(version or "0")
+    except InvalidName:
+        raise row.wrong("name", "the name of a Python package (PEP 508)") from None
+    except InvalidVersion:
+        raise row.wrong("version", "a version of a Python package (PEP 440)") from None
     fragment = _FRAGMENT.search(location)
     sha256 = row.digest("sha256", "sha256") or _hash_v1(row)
-    index = row.string("index")
     return PypiRecord(
-        name=canonicalize_name(row.string("name") or location.rpartition("/")[2]),
-        version=row.string("version"),
+        name=name,
+        version=version,
         location=location,
         index=None if index is None else index.rstrip("/"),
         sha256=sha256 or (fragment[1].lower() if fragment else None),
@@ -74,32 +87,33 @@ def without_left_out(rows: PlatformPackages, settings: Settings) -> PlatformPack
 
 def _why_not(record: PypiRecord, settings: Settings) -> tuple[Kind | None, str | None]:
     """Say why a row is not mirrored; its kind None: nobody needs it from a mirror."""
-    scheme, plain = record.location.partition("://")[0], re.split(r"[?#]", record.location)[0]
+    scheme, plain = record.location.partition("://")[0].lower(), without_secrets(record.location)
     is_local = is_path(record.location) or scheme == "file"
-    if is_local and not _ARCHIVES.search(plain):
+    is_archive = _ARCHIVES.search(plain) is not None
+    if is_local and not is_archive:
         return None, "part of the project"
+    is_named = is_archive and file_segments(record.location) is not None
     has_hash = is_local or record.sha256 is not None or settings.allow_unhashed
     wrong = {
-        "and pypi = false": not settings.pypi,
-        "built from git": scheme.startswith("git+"),
-        f"and {scheme} is no way to fetch it": not is_local and scheme not in _SCHEMES,
-        "whose URL names no file": file_segments(plain) is None or not _ARCHIVES.search(plain),
-        "of which the lock has no hash (allow-unhashed takes it)": not has_hash,
+        ", and pypi is false": not settings.pypi,
+        " built from git": scheme.startswith("git+"),
+        f", and {scheme} is no way to fetch it": not is_local and scheme not in _SCHEMES,
+        " whose URL no file can be named after": not is_named,
+        " of which the lock has no hash (allow-unhashed takes it)": not has_hash,
     }
     reason = next((reason for reason, holds in wrong.items() if holds), None)
-    return Kind.PYPI, None if reason is None else f"a PyPI package {reason}"
+    return Kind.PYPI, None if reason is None else f"a PyPI package{reason}"
 
 
 def pypi_artifacts(record: PypiRecord) -> Iterator[Artifact]:
     """Yield the places of a mirrored row's file.
 
     pixi asks a mirror for a direct URL with its fragment as part of the name, so such a file has
-    a second place (tried with pixi 0.77).
+    a second place (tried with pixi 0.77), unless nothing can have that name.
     """
     plain, mark, fragment = record.location.partition("#")
-    segments = file_segments(plain)
-    assert segments is not None  # it would have been left out
-    path = FILES.joinpath(*segments)
-    yield pypi_artifact(path, record)
-    if mark and file_segments(f"{plain}%23{fragment}"):
-        yield pypi_artifact(path.with_name(f"{path.name}#{fragment}"), record)
+    locations = [record.location]
+    if mark and not is_path(record.location):
+        locations.append(f"{plain}%23{fragment}")
+    for segments in filter(None, map(file_segments, locations)):
+        yield pypi_artifact(FILES.joinpath(*segments), record)

@@ -94,7 +94,7 @@ def _parse_v1(top: Row) -> LockedEnvironment:
         if manager == "conda":
             found[parse_package(row, row.required("url"), 1, platform)] = None
         elif manager in {"pip", "pypi"}:
-            found[parse_pypi(row, row.string("url") or "")] = None
+            found[parse_pypi(row, row.required("url"))] = None
         else:
             raise row.wrong("manager", "conda, pip or pypi")
     return LockedEnvironment(

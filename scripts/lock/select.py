@@ -13,7 +13,7 @@ from scripts.core.artifact import Artifact, ArtifactKind, conda_artifact
 from scripts.core.channel_paths import FLAT_CHANNEL, Layout, folder_of_channel
 from scripts.core.channel_url import names_folder
 from scripts.core.errors import MirrorError, Problem, usage_error, usage_problem
-from scripts.core.record import Record
+from scripts.core.record import PypiRecord, Record
 from scripts.core.redact import redact, without_secrets
 from scripts.core.report import Line, listed, named
 from scripts.lock.location import url_subdir
@@ -193,9 +193,11 @@ def _pypi_artifacts(environments: tuple[LockedEnvironment, ...]) -> tuple[Artifa
     for record in dict.fromkeys(record for each in rows for record in each.pypi):
         for artifact in pypi_artifacts(record):
             there = found.setdefault(artifact.path, artifact)
-            if None not in (there.digest, artifact.digest) and there.digest != artifact.digest:
-                records = (there.pypi_record, record)
-                shown = (f"{each.sha256} from {redact(each.location)}" for each in records)
+            if _may_differ(there.pypi_record, record):
+                shown = (
+                    f"{each.sha256 or 'no sha256'} from {redact(each.location)}"
+                    for each in (there.pypi_record, record)
+                )
                 help_line = "pixi lock, or mirror them in two workspaces"
                 problems[artifact.path] = _two_artifacts(artifact.path, *shown, help=help_line)
             elif there.digest is None:
@@ -203,6 +205,13 @@ def _pypi_artifacts(environments: tuple[LockedEnvironment, ...]) -> tuple[Artifa
     if problems:
         raise MirrorError(*problems.values())
     return tuple(found[path] for path in sorted(found, key=str))
+
+
+def _may_differ(one: PypiRecord, other: PypiRecord) -> bool:
+    """Tell whether two rows of one place may be of two files: by digest, else by location."""
+    if one.sha256 is None and other.sha256 is None:
+        return one.location != other.location
+    return None not in (one.sha256, other.sha256) and one.sha256 != other.sha256
 
 
 def _two_artifacts(path: PurePosixPath, *sides: str, help: str) -> Problem:
