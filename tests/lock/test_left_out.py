@@ -58,14 +58,15 @@ def test_source_packages_of_a_real_lock() -> None:
 HOST = "https://files.pythonhosted.org/packages"
 
 
-def test_pypi_rows_of_a_real_lock() -> None:
-    selection = real("conda__rattler__49")
+def test_pypi_rows_of_a_real_lock_that_are_not_wanted() -> None:
+    selection = real("conda__rattler__49", Settings(pypi=False))
     numpy = f"{HOST}/numpy-1.26.0-cp311-cp311-linux_x86_64.whl"
     requests = "https://my-custom-index.example.com/packages/requests-2.31.0-py3-none-any.whl"
+    unwanted = "a PyPI package, and pypi is false"
     assert tuple(flattened(left_out_lines(selection))) == (
-        "left out: local-pkg (./local-pkg): a PyPI package; in default/linux-64",
-        f"left out: numpy 1.26.0 ({numpy}): a PyPI package; in default/linux-64",
-        f"left out: requests 2.31.0 ({requests}): a PyPI package; in default/linux-64",
+        "left out: local-pkg (./local-pkg): part of the project; in default/linux-64",
+        f"left out: numpy 1.26.0 ({numpy}): {unwanted}; in default/linux-64",
+        f"left out: requests 2.31.0 ({requests}): {unwanted}; in default/linux-64",
     )
     assert left_out_json(selection) == {
         "environments": [],
@@ -73,18 +74,22 @@ def test_pypi_rows_of_a_real_lock() -> None:
         "packages": [
             {
                 "name": name,
-                "kind": "pypi",
+                "kind": kind,
                 "location": location,
-                "reason": "a PyPI package",
+                "reason": reason,
                 "in": ["default/linux-64"],
             }
-            for name, location in (
-                ("local-pkg", "./local-pkg"),
-                ("numpy 1.26.0", numpy),
-                ("requests 2.31.0", requests),
+            for name, kind, location, reason in (
+                ("local-pkg", None, "./local-pkg", "part of the project"),
+                ("numpy 1.26.0", "pypi", numpy, unwanted),
+                ("requests 2.31.0", "pypi", requests, unwanted),
             )
         ],
     }
+    # Control: they are mirrored, and what belongs to the project is still named.
+    assert tuple(flattened(left_out_lines(real("conda__rattler__49")))) == (
+        "left out: local-pkg (./local-pkg): part of the project; in default/linux-64",
+    )
 
 
 def test_empty_environments_of_a_real_lock() -> None:
@@ -133,32 +138,35 @@ def test_every_row_that_is_no_artifact_is_named(path: Path) -> None:
     except MirrorError:
         return  # test_read_real_locks says which
     selection = select(lock, Settings())
-    wanted = {
-        (row, f"{environment.name}/{rows.platform.name}")
-        for environment in lock.environments
-        for rows in environment.platforms
-        for row in rows.unmirrorable
-    }
-    named = {
-        (row, place)
-        for row, where in unmirrorable(selection.environments).items()
-        for place in where
-    }
-    assert named == wanted
+    mirrored = {artifact.urls[0] for artifact in selection.pypi_artifacts}
+    wanted = set[tuple[str, str]]()
+    for environment in lock.environments:
+        for rows in environment.platforms:
+            left_out = {row.location for row in (*rows.unmirrorable, *rows.pypi)} - mirrored
+            wanted |= {(each, f"{environment.name}/{rows.platform.name}") for each in left_out}
+    named = unmirrorable(selection.environments)
+    assert {(row.location, place) for row, where in named.items() for place in where} == wanted
     lines = tuple(flattened(left_out_lines(selection)))
     told = {(x["name"], x["location"]): x["in"] for x in left_out_json(selection)["packages"]}
-    for row, place in wanted:
-        reason = {Kind.SOURCE: "a source package, ", Kind.PYPI: "a PyPI package"}[row.kind]
+    for row, where in named.items():
+        kinds = {
+            Kind.SOURCE: "a source package, ",
+            Kind.PYPI: "a PyPI package ",
+            None: "part of the project",
+        }
+        assert row.reason.startswith(kinds[row.kind])
         places = told[row.name, redact(row.location)]
-        assert place in places
-        shown = place if place in places[:5] else " more, in --json"
-        assert any(row.name in line and reason in line and shown in line for line in lines)
+        for place in where:
+            assert place in places
+            shown = place if place in places[:5] else " more, in --json"
+            assert any(row.name in x and row.reason in x and shown in x for x in lines)
     json.dumps(left_out_json(selection))
 
 
 def test_no_secret_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    location = "https://user:hunter2@host/t/tk-SECRET/x-1.whl?sig=SIGNED"
     rows = (
-        RawRow(key="pypi", location="https://user:hunter2@host/t/tk-SECRET/x-1.whl?sig=SIGNED"),
+        RawRow(key="pypi", location=location, lines=("name: x", "version: '1'")),
         RawRow(key="conda_source", location="y[00ff] @ git+https://tk-SECRET@host/y.git?rev=1"),
     )
     platform = PlatformRows(name="linux-64", rows=rows)
@@ -169,11 +177,12 @@ def test_no_secret_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     Console().report(report)
     hidden = "https://********@host/t/********/x-1.whl?********"
     assert capsys.readouterr().out == (
-        f"left out: {hidden} ({hidden}): a PyPI package; in default/linux-64\n"
         "left out: y (git+https://********@host/y.git?********): "
         "a source package, built where it is installed; in default/linux-64\n"
+        f"left out: x 1 ({hidden}): a PyPI package of which the lock has no hash"
+        " (allow-unhashed takes it); in default/linux-64\n"
     )
     Console(json_wanted=True).end("fetch", report)
     out = capsys.readouterr().out
-    assert out.count(hidden) == 2
+    assert out.count(hidden) == 1
     assert not any(secret in out for secret in ("hunter2", "SECRET", "SIGNED"))

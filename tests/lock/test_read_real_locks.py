@@ -9,14 +9,42 @@ from typing import Any
 
 import pytest
 import rattler
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 from scripts.core.errors import ExitCode, MirrorError
+from scripts.core.record import PypiRecord
 from scripts.lock.model import LockedPackage, PlatformPackages
 from scripts.lock.read import read_lock
 from scripts.workspace.settings import Kind
 
 DATA = Path(__file__).parents[1] / "data"
 LOCKS = sorted((DATA / "locks").glob("*/pixi.lock")) + sorted((DATA / "cases").glob("*/pixi.lock"))
+LOCKS.append(DATA / "pypi" / "pixi.lock")
+# What rattler says of a row without a version.
+UNKNOWN_VERSIONS = {"<dynamic>", "0a0.dev0"}
+# Machines that markers tell apart.
+MACHINES: tuple[dict[str, str], ...] = tuple(
+    {
+        "sys_platform": sys_platform,
+        "platform_system": system,
+        "os_name": "nt" if system == "Windows" else "posix",
+        "platform_machine": machine,
+        "python_version": python,
+        "python_full_version": f"{python}.1",
+        "implementation_name": implementation.lower(),
+        "platform_python_implementation": implementation,
+    }
+    for sys_platform, system, machine in (
+        ("linux", "Linux", "x86_64"),
+        ("linux", "Linux", "aarch64"),
+        ("darwin", "Darwin", "arm64"),
+        ("win32", "Windows", "AMD64"),
+    )
+    for python in ("2.7", "3.6", "3.7", "3.8", "3.10", "3.11", "3.13")
+    for implementation in ("CPython", "PyPy")
+)
 
 REFUSED = {
     "ami-iit__jaxsim": (
@@ -45,8 +73,8 @@ def name_of(path: Path) -> str:
 READ = [path for path in LOCKS if name_of(path) not in REFUSED]
 
 
-def test_all_forty_are_here() -> None:
-    assert len(LOCKS) == 40
+def test_all_forty_one_are_here() -> None:
+    assert len(LOCKS) == 41
     assert set(REFUSED) < set(map(name_of, LOCKS))
 
 
@@ -74,17 +102,44 @@ def assert_same(rows: PlatformPackages, theirs: list[rattler.LockedPackage]) -> 
     assert {package.url for package in rows.packages} == set(binary)
     for package in rows.packages:
         assert details(package) == their_facts(binary[package.url].package_record)
-    kinds = [row.kind for row in rows.unmirrorable]
     # A build package of a source package may be a source package that nothing installs.
-    assert kinds.count(Kind.SOURCE) >= len(sources) or not sources
-    assert kinds.count(Kind.PYPI) == len({each.location for each in pypi})
-    wheels = {row.location: row for row in rows.unmirrorable if row.kind is Kind.PYPI}
-    for each in pypi:
-        row = wheels[each.location]
-        if "://" in each.location:  # rattler knows none of a folder
-            assert row.sha256 == their_sha256(each)
-        assert [bare(text) for text in row.depends] == [bare(text) for text in each.requires_dist]
-        assert bare(row.requires_python or "") == bare(each.requires_python or "")
+    assert {row.kind for row in rows.unmirrorable} <= {Kind.SOURCE}
+    assert len(rows.unmirrorable) >= len(sources) or not sources
+    assert_same_pypi(rows.pypi, pypi)
+
+
+def assert_same_pypi(ours: tuple[PypiRecord, ...], theirs: list[Any]) -> None:
+    """Compare row by row; rattler knows no version and no digest of what lies in a folder."""
+    by_location = {each.location.removeprefix("direct+"): each for each in theirs}
+    assert {row.location for row in ours} == set(by_location)
+    assert len(ours) == len(by_location)
+    for row in ours:
+        each = by_location[row.location]
+        assert row.name == each.name
+        if "://" in row.location:
+            known = None if str(each.version) in UNKNOWN_VERSIONS else str(each.version)
+            assert row.version == known
+            assert row.sha256 == (their_sha256(each) or digest_in_url(row.location))
+        assert SpecifierSet(row.requires_python or "") == SpecifierSet(each.requires_python or "")
+        assert [*map(meaning, row.requires_dist)] == [*map(meaning, each.requires_dist)]
+
+
+def digest_in_url(location: str) -> str | None:
+    """Return what rattler leaves in the URL."""
+    return location.partition("#sha256=")[2] or None
+
+
+def meaning(requirement: str) -> tuple[object, ...]:
+    """Tell a requirement's meaning: rattler writes names, bounds and markers its own way."""
+    made = Requirement(requirement)
+    extras = sorted({"", *re.findall(r"extra == [\"']([^\"']+)", str(made.marker))})
+    holds = [
+        made.marker is None or made.marker.evaluate({**each, "extra": extra})
+        for each in MACHINES
+        for extra in map(canonicalize_name, extras)
+    ]
+    name = canonicalize_name(made.name)
+    return name, made.specifier, frozenset(map(canonicalize_name, made.extras)), holds
 
 
 def their_sha256(package: Any) -> str | None:
@@ -93,12 +148,6 @@ def their_sha256(package: Any) -> str | None:
     except AttributeError:  # so py-rattler answers where there is no hash
         return None
     return sha256.hex() if sha256 else None
-
-
-def bare(requirement: str) -> list[str]:
-    """Return name and bounds: rattler writes names, markers and the order of bounds anew."""
-    text = re.sub(r"[-_. ]", "", re.split(r"[;@]", requirement)[0]).lower()
-    return sorted(re.findall(r"[<>=!~]+[^,<>=!~]+|^[^<>=!~]+", text))
 
 
 def details(package: LockedPackage) -> dict[str, object]:

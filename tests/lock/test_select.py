@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -495,9 +496,17 @@ def test_each_real_artifact_has_one_place(path: Path, layout: Layout) -> None:
     selection = select(made, Settings(layout=layout))
     every = {artifact.path for artifact in selection.artifacts}
     assert len(every) == len(selection.artifacts)
-    locations = {url for artifact in selection.artifacts for url in artifact.urls}
+    locations = {url for artifact in selection.conda_artifacts for url in artifact.urls}
     assert locations == {package.url for package in made.packages()}
     for artifact in selection.artifacts:
         assert not artifact.path.is_absolute()
         assert ".." not in artifact.path.parts
+    for artifact in selection.conda_artifacts:
         assert artifact.path == artifact.channel / artifact.conda_record.subdir / artifact.path.name
+    rows = [rows for environment in selection.environments for rows in environment.platforms]
+    wanted = {row.location for each in rows for row in each.pypi}
+    assert {artifact.urls[0] for artifact in selection.pypi_artifacts} == wanted
+    for artifact in selection.pypi_artifacts:
+        assert artifact.path.parts[:2] == ("_pypi", "files")
+        name, mark, fragment = artifact.urls[0].rpartition("/")[2].partition("#")
+        assert artifact.path.name in {unquote(name), f"{unquote(name)}{mark}{fragment}"}
