@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from scripts.channel.state import read_first_seen
-from scripts.core.artifact import Artifact, ArtifactKind, pypi_artifact
+from scripts.core.artifact import Artifact, ArtifactKind
 from scripts.core.files import hash_file
 from scripts.core.record import Digest
 from scripts.lock.location import local_path
@@ -35,18 +35,17 @@ def _with_digests(workspace: Workspace, selection: Selection) -> Selection:
     if not any(each.digest is None for each in selection.artifacts):
         return selection
     seen = read_first_seen(workspace.place)
-    known = (_with_digest(workspace, each, seen) for each in selection.artifacts)
+    known = (replace(x, digest=_digest(workspace, x, seen)) for x in selection.artifacts)
     return replace(selection, artifacts=tuple(known))
 
 
-def _with_digest(
+def _digest(
     workspace: Workspace, artifact: Artifact, seen: Mapping[PurePosixPath, Digest]
-) -> Artifact:
-    """Add the digest that a PyPI package's file beside the lock has, else the one first seen."""
+) -> Digest | None:
+    """Return the lock's digest, else that of a PyPI package's file beside it, else the first."""
     if artifact.digest is not None:
-        return artifact
+        return artifact.digest
     file = local_path(artifact.urls[0], workspace.root)
-    if file is None or artifact.kind is ArtifactKind.CONDA or not file.is_file():
-        return replace(artifact, digest=seen.get(artifact.path))
-    record = replace(artifact.pypi_record, sha256=hash_file(file, "sha256"))
-    return pypi_artifact(artifact.path, record)
+    if file is not None and artifact.kind is not ArtifactKind.CONDA and file.is_file():
+        return Digest("sha256", hash_file(file, "sha256"))
+    return seen.get(artifact.path)

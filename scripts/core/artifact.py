@@ -64,8 +64,11 @@ class Artifact:
 
     @property
     def is_unhashed(self) -> bool:
-        """Tell whether the lock has no digest of it."""
-        return self.record.digest is None
+        """Tell whether neither the lock nor, for a PyPI package, a file beside it has a digest."""
+        if self.record.digest is not None:
+            return False
+        is_beside = any(url.startswith("file://") or "://" not in url for url in self.urls)
+        return self.kind is ArtifactKind.CONDA or not is_beside or self.digest is None
 
 
 def conda_artifact(

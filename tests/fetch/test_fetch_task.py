@@ -228,19 +228,19 @@ def test_json_says_the_same(world: World, capsys: pytest.CaptureFixture[str]) ->
 def test_what_cannot_be_mirrored_is_listed(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wheel = "https://files.example.org/x-1.0-py3-none-any.whl"
+    git = f"git+https://git.example.org/x.git#{'c' * 40}"
     world.lock(
         world.row(world.packages[0]),
-        RawRow(key="pypi", location=wheel, lines=("name: x", "version: '1.0'")),
+        RawRow(key="pypi", location=git, lines=("name: x", "version: '1.0'")),
         RawRow(key="conda_source", location="mine[12345678] @ ./mine"),
     )
     assert world.fetch("-q") == 0
     assert world.fetch() == 0
     assert capsys.readouterr().out == (
         "fetch: nothing to do, 1 artifact is there\n"
-        f"left out: x 1.0 ({wheel}): a PyPI package; in default/linux-64\n"
         "left out: mine (./mine): a source package, built where it is installed;"
         " in default/linux-64\n"
+        f"left out: x 1.0 ({git}): a PyPI package built from git; in default/linux-64\n"
     )
 
 

@@ -45,7 +45,8 @@ def test_every_setting_is_read() -> None:
             "environments": ["a", "b"],
             "exclude-environments": [],
             "platforms": ["linux-64"],
-            "allow-incomplete": ["pypi", "source"],
+            "pypi": False,
+            "allow-incomplete": ["pypi", "source", "build-requires"],
             "allow-unhashed": True,
             "grace": "1h 30m",
             "proof-max-age": "1w",
@@ -59,7 +60,8 @@ def test_every_setting_is_read() -> None:
         environments=("a", "b"),
         exclude_environments=(),
         platforms=("linux-64",),
-        allow_incomplete=frozenset({Kind.PYPI, Kind.SOURCE}),
+        pypi=False,
+        allow_incomplete=frozenset(Kind),
         allow_unhashed=True,
         grace=timedelta(minutes=90),
         proof_max_age=timedelta(weeks=1),
@@ -91,7 +93,7 @@ def test_every_setting_is_read() -> None:
             (
                 "pixi.toml: no such setting: 'zzz' in [tool.pixi-mirror]\n"
                 "help: known are channel-dir, layout, jobs, environments, exclude-environments, "
-                "platforms, allow-incomplete, allow-unhashed, grace, proof-max-age"
+                "platforms, pypi, allow-incomplete, allow-unhashed, grace, proof-max-age"
             ),
         ),
         (
@@ -133,10 +135,16 @@ def test_every_setting_is_read() -> None:
             "allow-incomplete",
             ["sources"],
             (
-                "pixi.toml: tool.pixi-mirror.allow-incomplete is not one of source, pypi\n"
+                "pixi.toml: tool.pixi-mirror.allow-incomplete is not one of source, pypi, "
+                "build-requires\n"
                 "  actual  ['sources']\n"
                 "help: did you mean source?"
             ),
+        ),
+        (
+            "pypi",
+            "no",
+            "pixi.toml: tool.pixi-mirror.pypi is not true or false\n  actual  'no'",
         ),
         (
             "allow-unhashed",
@@ -187,6 +195,7 @@ def test_every_setting_is_documented_and_read_as_it_says() -> None:
     for key in (
         "channel_dir",
         "layout",
+        "pypi",
         "allow_unhashed",
         "grace",
         "proof_max_age",
@@ -204,7 +213,7 @@ def test_every_setting_has_an_option_of_its_name() -> None:
     given = options(
         *("--channel-dir", "x", "--layout", "by-channel", "--jobs", "2"),
         *("--environments", "a,b", "-e", "c", "--exclude-environments", ""),
-        *("--platforms", "win-64", "--platform", "linux-64,win-64"),
+        *("--platforms", "win-64", "--platform", "linux-64,win-64", "--no-pypi"),
         *("--allow-incomplete", "pypi", "--allow-incomplete", "source", "--allow-unhashed"),
         *("--grace", "2d", "--proof-max-age", "0s"),
     )
@@ -215,6 +224,7 @@ def test_every_setting_has_an_option_of_its_name() -> None:
         environments=("a", "b", "c"),
         exclude_environments=(),
         platforms=("win-64", "linux-64"),
+        pypi=False,
         allow_incomplete=frozenset({Kind.PYPI, Kind.SOURCE}),
         allow_unhashed=True,
         grace=timedelta(days=2),
