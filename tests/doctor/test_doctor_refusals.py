@@ -204,10 +204,10 @@ def test_the_lock_is_named(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_what_comes_from_no_channel(flat: Asker) -> None:
-    wheel = "https://files.example.org/x-1.0-py3-none-any.whl"
+    git = f"git+https://git.example.org/x.git#{'c' * 40}"
     flat.lock(
         flat.row("lib"),
-        RawRow(key="pypi", location=wheel, lines=("name: x", "version: 1.0")),
+        RawRow(key="pypi", location=git, lines=("name: x", "version: 1.0")),
         RawRow(key="conda_source", location="'mine[12345678] @ ./mine'"),
     )
     flat.configure(f'[mirrors]\n"https://conda.anaconda.org/conda-forge" = ["{flat.url}"]\n')
@@ -223,15 +223,15 @@ def test_what_comes_from_no_channel(flat: Asker) -> None:
         "help: --allow-incomplete source, if the consumer has it from elsewhere\n"
     )
     x = (
-        "error: x 1.0: comes from no conda channel: a PyPI package\n"
-        f"  from       {wheel}\n"
+        "error: x 1.0: comes from no conda channel: a PyPI package built from git\n"
+        f"  from       {git}\n"
         "  needed by  default/linux-64\n"
         "help: --allow-incomplete pypi, if the consumer has it from elsewhere\n"
     )
     assert sorted(err.removeprefix(READING).split("error: ")) == sorted((mine + x).split("error: "))
     code, out, err = flat.ask("--allow-incomplete", "pypi,source")
     assert (code, err) == (0, READING)
-    assert f"allowed: x 1.0 ({wheel}): a PyPI package; in default/linux-64" in out
+    assert f"allowed: x 1.0 ({git}): a PyPI package built from git; in default/linux-64" in out
     assert flat.ask("--allow-incomplete", "pypi")[0] == 1
 
 

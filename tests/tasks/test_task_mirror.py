@@ -15,19 +15,19 @@ from tests.support.packages import TinyPackage
 from tests.support.replies import status
 from tests.support.upstream import Upstream
 
-WHEEL = "https://files.example.org/x{0}-1.0-py3-none-any.whl"
+GIT = "git+https://git.example.org/x{0}.git#" + "c" * 40
 
 
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mirror:
-    """A mirror whose lock names an artifact, which is there, and five wheels."""
+    """A mirror whose lock names an artifact, which is there, and five packages built from git."""
     monkeypatch.setenv("PATH", "")  # py-rattler alone installs: the others take a second each
-    wheels = [
-        RawRow(key="pypi", location=WHEEL.format(each), lines=(f"name: x{each}", "version: '1.0'"))
+    from_git = [
+        RawRow(key="pypi", location=GIT.format(each), lines=(f"name: x{each}", "version: '1.0'"))
         for each in range(5)
     ]
     made = make_mirror(tmp_path / "workspace")
-    made.lock((*rows(tmp_path / "upstream", (TinyPackage(name="lib"),)), *wheels))
+    made.lock((*rows(tmp_path / "upstream", (TinyPackage(name="lib"),)), *from_git))
     return made
 
 
@@ -122,9 +122,9 @@ def test_many_findings_are_counted_and_all_are_named_with_v(
     out, err = capsys.readouterr()
     assert "verified" not in out.splitlines()[-1]
     assert err[err.index("error: ") :] == (
-        "error: each of these 5 is not in the channel: a PyPI package\n"
+        "error: each of these 5 is not in the channel: a PyPI package built from git\n"
         "  first    x0 1.0\n"
-        f"  from     {WHEEL.format(0)}\n"
+        f"  from     {GIT.format(0)}\n"
         "  used by  default/linux-64\n"
         "  then     x1 1.0\n"
         "           x2 1.0\n"

@@ -92,7 +92,8 @@ def test_markdown(small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[st
     index_size = sum(map(len, index.values()))
     six = (
         "left out: six 1.17.0 (https://********@pypi.example.org/six-1.17.0-py2.py3-none-any.whl):"
-        " a PyPI package; in default/linux-64"
+        " a PyPI package of which the lock has no hash (allow-unhashed takes it);"
+        " in default/linux-64"
     )
     escaped_six = six.replace("*", r"\*")
     assert target.read_text(encoding="utf-8") == (

@@ -264,8 +264,8 @@ def test_no_environment_for_this_machine(world: World, capsys: pytest.CaptureFix
 
 def test_an_incomplete_environment(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     """Each row is named; allowed, it is named as well, but no finding."""
-    wheel = "https://pypi.example.org/packages/six-1.17.0-py2.py3-none-any.whl"
-    six = RawRow(key="pypi", location=wheel, lines=("name: six", "version: 1.17.0"))
+    git = f"git+https://git.example.org/six.git#{'c' * 40}"
+    six = RawRow(key="pypi", location=git, lines=("name: six", "version: 1.17.0"))
     source = RawRow(key="conda_source", location="'mine[12345678] @ ./mine'")
     _only(world, world.rows()["lib"], six, source)
     assert world.loud(*BY_RATTLER) == 1
@@ -273,7 +273,7 @@ def test_an_incomplete_environment(world: World, capsys: pytest.CaptureFixture[s
     told = (
         f"left out: mine (./mine): a source package, built where it is installed;"
         f" in default/{here()}\n"
-        f"left out: six 1.17.0 ({wheel}): a PyPI package; in default/{here()}\n"
+        f"left out: six 1.17.0 ({git}): a PyPI package built from git; in default/{here()}\n"
     )
     lines = [line for line in out.splitlines() if line.startswith("left out: ")]
     assert sorted(lines) == told.splitlines()
@@ -288,8 +288,8 @@ def test_an_incomplete_environment(world: World, capsys: pytest.CaptureFixture[s
             'help: allow-incomplete = ["source"] under [tool.pixi-mirror], if that will do\n'
         ),
         (
-            "six 1.17.0: is not in the channel: a PyPI package\n"
-            f"  from     {wheel}\n  used by  default/{here()}\n"
+            "six 1.17.0: is not in the channel: a PyPI package built from git\n"
+            f"  from     {git}\n  used by  default/{here()}\n"
             'help: allow-incomplete = ["pypi"] under [tool.pixi-mirror], if that will do\n'
         ),
     ]
