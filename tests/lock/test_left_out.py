@@ -142,8 +142,10 @@ def test_every_row_that_is_no_artifact_is_named(path: Path) -> None:
     wanted = set[tuple[str, str]]()
     for environment in lock.environments:
         for rows in environment.platforms:
-            left_out = {row.location for row in (*rows.unmirrorable, *rows.pypi)} - mirrored
-            wanted |= {(each, f"{environment.name}/{rows.platform.name}") for each in left_out}
+            all_rows = {row.location for row in rows.unmirrorable}
+            all_rows |= {row.location for row in rows.pypi}
+            place = f"{environment.name}/{rows.platform.name}"
+            wanted |= {(each, place) for each in all_rows - mirrored}
     named = unmirrorable(selection.environments)
     assert {(row.location, place) for row, where in named.items() for place in where} == wanted
     lines = tuple(flattened(left_out_lines(selection)))

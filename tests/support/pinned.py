@@ -14,11 +14,11 @@ _Row = tuple[str, Record]  # a file name, and what it is
 
 
 def write_mirror(folder: Path, selection: Selection) -> None:
-    """Write the repodata of a whole mirror, as the lock has it; no artifact."""
+    """Write the repodata of a whole mirror, as the lock has it; no artifact, no page of PyPI."""
     subdirs: dict[PurePosixPath, list[_Row]] = {}
     for channel in selection.channels:
         subdirs[channel / NOARCH] = []
-    for artifact in selection.artifacts:
+    for artifact in selection.conda_artifacts:
         subdirs.setdefault(artifact.path.parent, []).append(
             (artifact.path.name, artifact.conda_record)
         )

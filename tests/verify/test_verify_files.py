@@ -14,7 +14,7 @@ from scripts.core import rattler_child
 from scripts.core.files import hash_file
 from scripts.core.report import human_size
 from tasks import index
-from tests.support.locks import EnvironmentRows, LockRow, PlatformRows
+from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow
 from tests.support.mirrors import CHANNEL
 from tests.support.packages import TinyPackage, WrittenPackage
 from tests.support.verified import World, elsewhere, here
@@ -246,6 +246,27 @@ def test_without_a_hash_the_size_still_counts(
     os.truncate(world.folder / LIB, 1)
     assert world.verify("--level", "files", "--allow-unhashed") == 1
     assert capsys.readouterr().err.startswith(f"error: {LIB}: size differs from pixi.lock\n")
+
+
+def test_a_wheel_beside_the_lock_is_what_it_is_there(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The lock has no hash of it, and none needs to be allowed: the file itself tells."""
+    name, data = "wheels/x-1.0-py3-none-any.whl", b"as it is in the repository"
+    for file in (beside := world.mirror.root / name, world.folder / f"_pypi/files/local/{name}"):
+        file.parent.mkdir(parents=True)
+        file.write_bytes(data)
+    row = RawRow(key="pypi", location=f"./{name}", lines=("name: x", "version: '1.0'"))
+    world.lock(EnvironmentRows(platforms=(PlatformRows(name=here(), rows=(row,)),)))
+    assert world.loud("--level", "files") == 0
+    assert "without a hash" not in capsys.readouterr().out
+    beside.write_bytes(b"changed, and the mirror not made anew")
+    assert world.loud("--level", "files") == 1
+    assert capsys.readouterr().err.splitlines()[1:4] == [
+        f"error: _pypi/files/local/{name}: sha256 differs from pixi.lock",
+        f"  expected  {hash_file(beside, 'sha256')}",
+        f"  actual    {hashlib.sha256(data).hexdigest()}",
+    ]
 
 
 def test_retained_and_untracked_files_are_told_and_no_finding(

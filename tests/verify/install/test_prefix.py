@@ -183,7 +183,7 @@ def test_damaged_lists(text: str) -> None:
 def test_where_python_looks(tmp_path: Path) -> None:
     python = TinyPackage(name="python", version="3.13.1", subdir="linux-64")
     (artifact,) = _artifacts(tmp_path, python)
-    unix, windows = (python_folders(artifact.record, each) for each in ("linux-64", "win-64"))
+    unix, windows = (python_folders(artifact.conda_record, each) for each in ("linux-64", "win-64"))
     assert installed_path("site-packages/x", unix) == "lib/python3.13/site-packages/x"
     assert installed_path("site-packages/x", windows) == "Lib/site-packages/x"
     assert installed_path("python-scripts/x", windows) == "Scripts/x"
