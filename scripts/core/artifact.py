@@ -64,11 +64,18 @@ class Artifact:
 
     @property
     def is_unhashed(self) -> bool:
-        """Tell whether neither the lock nor, for a PyPI package, a file beside it has a digest."""
-        if self.record.digest is not None:
-            return False
-        is_beside = any(url.startswith("file://") or "://" not in url for url in self.urls)
-        return self.kind is ArtifactKind.CONDA or not is_beside or self.digest is None
+        """Tell whether nobody vouches for its bytes: the lock has no digest of it.
+
+        A PyPI package's file of this machine, beside the lock or elsewhere, is what it is.
+        """
+        return self.record.digest is None and not self.is_own_file
+
+    @property
+    def is_own_file(self) -> bool:
+        """Tell whether it is a PyPI package whose file the lock names by a path, or `file:`."""
+        scheme, mark, _ = self.urls[0].partition("://") if self.urls else ("", "", "")
+        is_local = not mark or scheme == "file"
+        return self.kind is not ArtifactKind.CONDA and bool(self.urls) and is_local
 
 
 def conda_artifact(
