@@ -24,10 +24,10 @@ from scripts.workspace.settings import Kind, Settings
 
 FILES: Final = PurePosixPath(PYPI_FOLDER, "files")
 """Folder of the files, by host, below the channel folder."""
-# What uv takes for an archive (crates/uv-distribution-filename/src/extension.rs).
-_ARCHIVES: Final = re.compile(
+ARCHIVES: Final = re.compile(
     r"\.(?:whl|zip|tgz|tbz|tlz|txz|tar|tar\.(?:gz|bz2|xz|lz|lzma|zst))\Z", re.IGNORECASE
 )
+"""How an archive's name ends for uv (crates/uv-distribution-filename/src/extension.rs)."""
 _FRAGMENT: Final = re.compile(r"#(?:.*&)?sha256=([0-9A-Fa-f]{64})(?:&|\Z)")
 _SCHEMES: Final = frozenset({"http", "https", "file"})
 
@@ -89,7 +89,7 @@ def _why_not(record: PypiRecord, settings: Settings) -> tuple[Kind | None, str |
     """Say why a row is not mirrored; its kind None: nobody needs it from a mirror."""
     scheme, plain = record.location.partition("://")[0].lower(), without_secrets(record.location)
     is_local = is_path(record.location) or scheme == "file"
-    is_archive = _ARCHIVES.search(plain) is not None
+    is_archive = ARCHIVES.search(plain) is not None
     if is_local and not is_archive:
         return None, "part of the project"
     is_named = is_archive and file_segments(record.location) is not None
