@@ -15,10 +15,12 @@ from typing import Final
 from scripts.channel.digest_cache import DigestCache
 from scripts.core.artifact import Artifact
 from scripts.core.errors import ExitCode, Problem
+from scripts.core.record import PypiRecord
 from scripts.core.redact import redact
 from scripts.core.report import counted
 
-_OPENED: Final = "opened"  # in the journal where an algorithm stands; the identity is its digest
+OPENED: Final = "opened"
+"""In the journal where an algorithm stands; the identity is its digest."""
 _UPSTREAM: Final = (
     "the fault is upstream's, not the mirror's: lock another build (`pixi update`), or tell the"
     " channel's keeper"
@@ -43,7 +45,9 @@ class ArchiveCheck:
     @property
     def expected(self) -> str:
         """What pixi.lock says that it is."""
-        record = self.artifact.conda_record
+        record = self.artifact.record
+        if isinstance(record, PypiRecord):
+            return f"{record.name} {record.version or ''}".rstrip()
         return f"{record.name} {record.version} {record.build}"
 
     @property
@@ -65,7 +69,7 @@ def check_new_archives(
         note(f"opening {counted(len(unknown), 'artifact')}")
         for each in open_archives(folder, unknown):
             if each.identity is not None and each.status is not None:
-                digests.add_read(folder, each.artifact.path, _OPENED, each.identity, each.status)
+                digests.add_read(folder, each.artifact.path, OPENED, each.identity, each.status)
             results.append(each)
     wrong = [archive_problem(each) for each in results if not each.is_right]
     return tuple(sorted(wrong, key=lambda each: each.subject)), len(unknown)
@@ -74,7 +78,7 @@ def check_new_archives(
 def _is_known(folder: Path, artifact: Artifact, digests: DigestCache) -> bool:
     """Tell whether it is remembered as what it should be; else opening it tells."""
     try:
-        identity = digests.known(artifact.path, _OPENED, (folder / artifact.path).stat())
+        identity = digests.known(artifact.path, OPENED, (folder / artifact.path).stat())
     except OSError:
         return False
     return ArchiveCheck(artifact=artifact, identity=identity).is_right

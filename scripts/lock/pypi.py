@@ -7,16 +7,17 @@ that is what pixi asks a mirror of the host for. A file beside the lock is carri
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import Final
 
 from scripts.core.artifact import Artifact, pypi_artifact
 from scripts.core.channel_url import PYPI_FOLDER, file_segments
-from scripts.core.errors import usage_error
+from scripts.core.errors import MirrorError, Problem, usage_error, usage_problem
 from scripts.core.record import PypiRecord
-from scripts.core.redact import redact
+from scripts.core.redact import redact, without_secrets
 from scripts.lock.conda_rows import Row, dependencies_v1
 from scripts.lock.location import is_path, is_sound_url
 from scripts.lock.model import PlatformPackages, Unmirrorable
@@ -24,10 +25,11 @@ from scripts.workspace.settings import Kind, Settings
 
 FILES: Final = PurePosixPath(PYPI_FOLDER, "files")
 """Folder of the files, by host, below the channel folder."""
-# What uv takes for an archive (crates/uv-distribution-filename/src/extension.rs).
-_ARCHIVES: Final = re.compile(
+ARCHIVES: Final = re.compile(
     r"\.(?:whl|zip|tgz|tbz|tlz|txz|tar|tar\.(?:gz|bz2|xz|lz|lzma|zst))\Z", re.IGNORECASE
 )
+"""How an archive's name ends for uv (crates/uv-distribution-filename/src/extension.rs)."""
+_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 _FRAGMENT: Final = re.compile(r"#(?:.*&)?sha256=([0-9A-Fa-f]{64})(?:&|\Z)")
 _SCHEMES: Final = frozenset({"http", "https", "file"})
 
@@ -76,14 +78,15 @@ def _why_not(record: PypiRecord, settings: Settings) -> tuple[Kind | None, str |
     """Say why a row is not mirrored; its kind None: nobody needs it from a mirror."""
     scheme, plain = record.location.partition("://")[0], re.split(r"[?#]", record.location)[0]
     is_local = is_path(record.location) or scheme == "file"
-    if is_local and not _ARCHIVES.search(plain):
+    if is_local and not ARCHIVES.search(plain):
         return None, "part of the project"
     has_hash = is_local or record.sha256 is not None or settings.allow_unhashed
     wrong = {
         "and pypi = false": not settings.pypi,
         "built from git": scheme.startswith("git+"),
         f"and {scheme} is no way to fetch it": not is_local and scheme not in _SCHEMES,
-        "whose URL names no file": file_segments(plain) is None or not _ARCHIVES.search(plain),
+        "whose name is none": not is_project_name(record.name),
+        "whose URL names no file": file_segments(plain) is None or not ARCHIVES.search(plain),
         "of which the lock has no hash (allow-unhashed takes it)": not has_hash,
     }
     reason = next((reason for reason, holds in wrong.items() if holds), None)
@@ -103,3 +106,44 @@ def pypi_artifacts(record: PypiRecord) -> Iterator[Artifact]:
     yield pypi_artifact(path, record)
     if mark and file_segments(f"{plain}%23{fragment}"):
         yield pypi_artifact(path.with_name(f"{path.name}#{fragment}"), record)
+
+
+def is_project_name(name: str) -> bool:
+    """Tell whether this is a normalised name (PEP 503) that a folder can have."""
+    return bool(_NAME.fullmatch(name)) and file_segments(name) is not None
+
+
+@functools.lru_cache(maxsize=256)  # a lock of thousands of rows has a few indexes
+def index_folder(index: str) -> PurePosixPath | None:
+    """Name the folder of an index: its host and the path there; None of one that is a folder."""
+    if not index.startswith(("http://", "https://")):
+        return None
+    segments = file_segments(f"{without_secrets(index)}/index.html")
+    if segments is None:
+        message = "this index has a path of which not every part can be a folder's name"
+        raise usage_error(redact(index), message)
+    return PurePosixPath(*segments[:-1])
+
+
+def refuse_shared_folders(records: Iterable[PypiRecord]) -> None:
+    """Refuse two indexes whose pages would be in one place: the errors of exit code 2."""
+    taken: dict[PurePosixPath, str] = {}
+    problems: dict[PurePosixPath, Problem] = {}
+    for record in records:
+        folder = None if record.index is None else index_folder(record.index)
+        if folder is None or record.index is None:
+            continue
+        index = without_secrets(record.index)
+        for place, url in ((folder, index), (folder / record.name, f"{index}/{record.name}")):
+            other = taken.setdefault(place, url)
+            if other != url:
+                problems[place] = usage_problem(
+                    f"{index}/",
+                    "would have its pages where those of another index are",
+                    ("other", f"{other}/"),
+                    ("folder", str(place)),
+                    help="write both as one URL in the manifest, then `pixi lock`; or mirror them"
+                    " in two workspaces",
+                )
+    if problems:
+        raise MirrorError(*problems.values())
