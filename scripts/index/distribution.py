@@ -23,6 +23,7 @@ from scripts.channel.archive import (
     told_as_bad_archive,
     walk_tar,
 )
+from scripts.core.record import PypiRecord
 
 DIST_INFO: Final = ".dist-info"
 PKG_INFO: Final = "PKG-INFO"
@@ -61,6 +62,22 @@ def read_distribution(file: Path) -> Distribution:
                 metadata = read_member(archive, f"{dist_info_folder(archive)}/METADATA")
             return _parse_metadata(metadata, "METADATA")
         return _parse_sdist(_read_sdist(file))
+
+
+def identity_of(found: Distribution, record: PypiRecord) -> str:
+    """Return `name version` of what it says that it is, in the row's words where they are equal.
+
+    What a source archive does not say is taken from the row.
+    """
+    from packaging.version import InvalidVersion, Version
+
+    name, version = found.name or record.name, found.version or record.version or ""
+    try:
+        if record.version is None or Version(version) == Version(record.version):
+            version = record.version or ""
+    except InvalidVersion:
+        pass  # then they are to be the same as texts
+    return f"{name} {version}".rstrip()
 
 
 def is_wheel(file: Path) -> bool:
@@ -143,7 +160,8 @@ def _parse_metadata(data: bytes, source: str) -> Distribution:
 
 
 def _parse_sdist(files: Mapping[str, bytes]) -> Distribution:
-    requires, said = DEFAULT_BUILD_REQUIRES, Distribution(name="", version="", metadata=b"")
+    requires: tuple[str, ...] = DEFAULT_BUILD_REQUIRES
+    said = Distribution(name="", version="", metadata=b"")
     if (pyproject := files.get(PYPROJECT)) is not None:
         try:
             document = tomllib.loads(pyproject.decode())

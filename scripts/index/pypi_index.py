@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
-from stat import S_ISREG
 from typing import Final
 
 from scripts.channel.digest_cache import DigestCache
@@ -27,7 +26,7 @@ from scripts.core.files import naming, read_regular
 from scripts.core.record import PypiRecord
 from scripts.core.report import counted
 from scripts.core.symlinks import refuse_obstacles
-from scripts.fetch.archives import OPENED, ArchiveCheck, archive_problem
+from scripts.fetch.archives import OPENED, ArchiveCheck, archive_problem, open_archives
 from scripts.index.pypi_pages import (
     INDEX,
     MAPPING,
@@ -176,21 +175,28 @@ def open_new_distributions(
     unknown = [each for each in artifacts if not _is_known(folder, each, digests)]
     if not unknown:
         return [], {}
-    from concurrent.futures import ThreadPoolExecutor
+    from scripts.index.distribution import Distribution, identity_of, read_distribution
+
+    found: dict[PurePosixPath, Distribution] = {}
+
+    def read(file: Path, artifact: Artifact) -> str:
+        found[artifact.path] = read_distribution(file)
+        return identity_of(found[artifact.path], artifact.pypi_record)
 
     note(f"opening {counted(len(unknown), 'PyPI artifact')}")
     problems: list[Problem] = []
-    metadata: dict[PurePosixPath, bytes] = {}
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        for check, said, remembered in pool.map(lambda each: _open(folder, each), unknown):
-            path = check.artifact.path
-            if not check.is_right or check.status is None or check.identity is None:
-                problems.append(archive_problem(check))
-                continue
-            metadata[path] = said
-            digests.add_read(folder, path, OPENED, check.identity, check.status)
-            digests.add_read(folder, path, _kept_of(check.artifact), remembered, check.status)
-    return sorted(problems, key=lambda each: each.subject), metadata
+    for check in open_archives(folder, unknown, read):
+        if not check.is_right or check.status is None or check.identity is None:
+            problems.append(archive_problem(check))
+            continue
+        path, said = check.artifact.path, found[check.artifact.path]
+        kept = "\n".join(said.build_requires)
+        if check.artifact.kind is ArtifactKind.WHEEL:
+            kept = hashlib.sha256(said.metadata).hexdigest()
+        digests.add_read(folder, path, OPENED, check.identity, check.status)
+        digests.add_read(folder, path, _kept_of(check.artifact), kept, check.status)
+    problems.sort(key=lambda each: each.subject)
+    return problems, {path: each.metadata for path, each in found.items()}
 
 
 def _kept_of(artifact: Artifact) -> str:
@@ -206,37 +212,6 @@ def _is_known(folder: Path, artifact: Artifact, digests: DigestCache) -> bool:
     identity = digests.known(artifact.path, OPENED, status)
     kept = digests.known(artifact.path, _kept_of(artifact), status)
     return kept is not None and ArchiveCheck(artifact=artifact, identity=identity).is_right
-
-
-def _open(folder: Path, artifact: Artifact) -> tuple[ArchiveCheck, bytes, str]:
-    """Open one: what came of it, its METADATA or PKG-INFO, and what is to be remembered."""
-    from packaging.version import InvalidVersion, Version
-
-    from scripts.channel.archive import BadArchiveError
-    from scripts.index.distribution import read_distribution
-
-    file, record = folder / artifact.path, artifact.pypi_record
-    try:
-        status = file.stat()
-        if not S_ISREG(status.st_mode):  # a pipe would be waited for
-            return ArchiveCheck(artifact=artifact, damage="it is not a file"), b"", ""
-        said = read_distribution(file)
-    except BadArchiveError as error:
-        return ArchiveCheck(artifact=artifact, damage=str(error)), b"", ""
-    except OSError as error:
-        return ArchiveCheck(artifact=artifact, unread=error), b"", ""
-    name, version = said.name or record.name, said.version or record.version or ""
-    try:
-        if record.version is None or Version(version) == Version(record.version):
-            version = record.version or ""
-    except InvalidVersion:  # then they are to be the same as texts
-        pass
-    identity = f"{name} {version}".rstrip()
-    remembered = "\n".join(said.build_requires)
-    if artifact.kind is ArtifactKind.WHEEL:
-        remembered = hashlib.sha256(said.metadata).hexdigest()
-    check = ArchiveCheck(artifact=artifact, status=status, identity=identity)
-    return check, said.metadata, remembered
 
 
 def read_build_requires(folder: Path, sdist: Artifact, digests: DigestCache) -> tuple[str, ...]:

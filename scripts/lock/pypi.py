@@ -85,7 +85,6 @@ def _why_not(record: PypiRecord, settings: Settings) -> tuple[Kind | None, str |
         "and pypi = false": not settings.pypi,
         "built from git": scheme.startswith("git+"),
         f"and {scheme} is no way to fetch it": not is_local and scheme not in _SCHEMES,
-        "whose name is none": not is_project_name(record.name),
         "whose URL names no file": file_segments(plain) is None or not ARCHIVES.search(plain),
         "of which the lock has no hash (allow-unhashed takes it)": not has_hash,
     }

@@ -13,6 +13,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Final
 from urllib.parse import unquote
 
+from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import FLAT_CHANNEL, Layout, folder_of_channel
 from scripts.core.errors import Problem, finding_problem
 from scripts.core.file_name import parse_file_name
