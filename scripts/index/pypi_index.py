@@ -31,8 +31,8 @@ from scripts.index.pypi_pages import (
     INDEX,
     MAPPING,
     METADATA,
+    PAGE,
     PAGE_JSON,
-    SIMPLE,
     PypiFile,
     distinct,
     is_pypi_artifact_path,
@@ -243,13 +243,13 @@ def plan_pypi(
     )
     if damaged:
         return PypiPlan(damaged=tuple(damaged))
-    pages = read_pages(folder, tree, console)
+    named = read_pages(folder, tree, console)
     locked = {each.path for each in tree.artifacts}
-    sizes = {each.path: tree.there[each.path].st_size for each in pages}
-    kept = [each for each in pages if each.path not in locked]
+    sizes = {each.path: tree.there[each.path].st_size for each in named}
+    kept = [each for each in named if each.path not in locked]
     files = {each.path: each for each in kept if each.size == sizes[each.path]}
     wrong = [each for each in kept if each.path not in files]
-    files |= _locked_files(folder, tree, digests, [each for each in pages if each.path in shared])
+    files |= _locked_files(folder, tree, digests, [each for each in named if each.path in shared])
     outputs: dict[PurePosixPath, bytes | None] = {}
     for path, file in files.items():
         if not path.name.endswith(".whl"):
@@ -263,8 +263,8 @@ def plan_pypi(
         outputs[MAPPING] = render_mapping(tree.conda_artifacts, _read_mapping(folder))
     outputs |= render_pages(files.values())
     refuse_obstacles(folder, outputs)
-    simple = (each for each in outputs if SIMPLE in each.parents)
-    check_case(folder, simple, console, may_write=True)
+    pages = [each for each in outputs if each.name == PAGE and INDEX not in each.parents]
+    check_case(folder, pages, console, may_write=True)
     return PypiPlan(
         files=outputs,
         problems=tuple(size_problem(x.path, x.size, sizes[x.path]) for x in wrong),

@@ -1,7 +1,7 @@
 """The pages of PyPI packages as values: what they say of each file, and how they are written.
 
 There are two views of the same files. Below `simple/` is each index under its own host and path,
-as pixi asks a mirror of it: links are the index's own URLs, so that a new lock is as the old one.
+as pixi asks a mirror of it: links are the files' own URLs, so that a new lock is as the old one.
 Below `index/` are all of them by name with relative links, for pip and uv. A page is HTML (PEP
 503, 658, 714) with the same as JSON beside it (PEP 691, 700); that of `index/` is read back by the
 next run, for what the lock no longer names. Keys with an underscore are private to it (PEP 691).
@@ -34,6 +34,7 @@ MAPPING: Final = PurePosixPath(PYPI_FOLDER, "mapping/compressed-v0/compressed_ma
 """What conda packages are called on PyPI, where pixi asks conda-mapping.prefix.dev for it."""
 PAGE: Final = "index.html"
 PAGE_JSON: Final = "index.v1_json"
+_ROOTS: Final = (FILES, INDEX, SIMPLE)
 METADATA: Final = ".metadata"
 """Behind the name of a wheel: its METADATA (PEP 658)."""
 
@@ -113,11 +114,11 @@ def is_pypi_index_path(path: PurePosixPath) -> bool:
     name = path.name
     if is_scratch(name):
         name = name.rsplit(".", 3)[0]
-    if FILES in path.parents:
-        return name.endswith(f".whl{METADATA}")
     if path.with_name(name) == MAPPING:
         return True
-    return name in {PAGE, PAGE_JSON} and (INDEX in path.parents or SIMPLE in path.parents)
+    if FILES in path.parents and name.endswith(f".whl{METADATA}"):
+        return True
+    return name in {PAGE, PAGE_JSON} and any(each in path.parents for each in _ROOTS)
 
 
 def render_pages(files: Iterable[PypiFile]) -> dict[PurePosixPath, bytes]:
@@ -148,29 +149,36 @@ def _index_pages(files: Iterable[PypiFile]) -> Iterator[_Page]:
 def _simple_pages(files: Iterable[PypiFile]) -> Iterator[_Page]:
     """Yield the pages of each index.
 
-    Files whose URLs are directly below that of the index are of a page of `find-links`.
+    One that has files below its own URL has its pages beside them, too: to pixi, one key of
+    `[mirrors]` is for all that is below a URL. Where they are directly below it, it may be a page
+    of `find-links`: then it names them, and nobody asks it for the projects.
     """
     projects: dict[PurePosixPath, dict[str, dict[str, PypiFile]]] = {}
     flat: dict[PurePosixPath, dict[str, PypiFile]] = {}
+    has_files: set[PurePosixPath] = set()
     for file in files:
         for record in file.records:
             folder = None if record.index is None else index_folder(record.index)
             if folder is None:  # of a direct URL, or of a file beside the lock
                 continue
-            some = projects.setdefault(SIMPLE / folder, {}).setdefault(record.name, {})
-            some[record.location] = file
+            by_name = projects.setdefault(folder, {})
+            by_name.setdefault(record.name, {})[record.location] = file
+            if record.location.startswith(f"{record.index}/"):
+                has_files.add(folder)
             if record.location.rpartition("/")[0] == record.index:
-                flat.setdefault(SIMPLE / folder, {})[record.location] = file
-    for folder, names in sorted(projects.items()):
-        for name, by_url in sorted(names.items()):
+                flat.setdefault(folder, {})[record.location] = file
+    for folder, by_name in sorted(projects.items()):
+        pages = list[_Page]()
+        for name, by_url in sorted(by_name.items()):
             links = [_link(each, url) for url, each in by_url.items()]
             rows = [_row(each, url) for url, each in by_url.items()]
             document = _document(name, by_url.values(), rows)
-            yield folder / name, f"Links for {name}", links, document
-        links = list(map(_project_link, sorted(names)))
-        if folder in flat:
-            links = [_link(each, url) for url, each in flat[folder].items()]
-        yield folder, "Simple index", links, _list(names)
+            pages.append((folder / name, f"Links for {name}", links, document))
+        links = [_link(each, url) for url, each in flat.get(folder, {}).items()]
+        links = links or list(map(_project_link, sorted(by_name)))
+        pages.append((folder, "Simple index", links, _list(by_name)))
+        for root in (SIMPLE, FILES) if folder in has_files else (SIMPLE,):
+            yield from ((root / place, title, links, doc) for place, title, links, doc in pages)
 
 
 def _template() -> Any:

@@ -120,13 +120,13 @@ class Mirror:
         environment = EnvironmentRows(platforms=platforms, channels=channels)
         write_lock(self.root / "pixi.lock", (environment,), version)
         selection = self.selection
-        by_url = {row.location: row for row in rows if isinstance(row, LockRow)}
-        by_url |= {row.file_url: row for row in rows if isinstance(row, PypiRow)}
+        written = {row.location: row.written.path for row in rows if isinstance(row, LockRow)}
+        written |= {row.file_url: row.written.path for row in rows if isinstance(row, PypiRow)}
         for artifact in selection.artifacts:
             target = self.folder / artifact.path
             if not target.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(by_url[artifact.urls[0]].written.path, target)
+                shutil.copyfile(written[artifact.urls[0]], target)
         return selection
 
     def repodata(self, subdir: str) -> Any:
@@ -157,7 +157,7 @@ def _platform(row: LockRow | RawRow | PypiRow) -> str:
     return "linux-64" if subdir == "noarch" else subdir
 
 
-def _is_for(row: LockRow | RawRow, platform: str) -> bool:
+def _is_for(row: LockRow | RawRow | PypiRow, platform: str) -> bool:
     return _platform(row) == platform
 
 
