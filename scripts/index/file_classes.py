@@ -27,7 +27,7 @@ from scripts.core.report import Json, counted, human_size
 from scripts.core.scratch import is_scratch
 from scripts.core.subdir import NOARCH, is_known_subdir
 from scripts.core.symlinks import refuse_obstacles
-from scripts.index.pypi_index import PypiTree, read_pages, read_pypi_tree, retained_places
+from scripts.index.pypi_index import PypiTree, read_pypi_tree, read_retained
 from scripts.index.pypi_pages import is_pypi_artifact_path, is_pypi_index_path
 from scripts.index.readback import read_checksummed_records
 from scripts.index.repodata import (
@@ -237,10 +237,9 @@ def read_indexed(
 
 def read_pypi_indexed(folder: Path, tree: PypiTree, console: Console) -> list[IndexedArtifact]:
     """Return the wheels and sdists that the present pages name, and the lock does not."""
-    places = retained_places(tree, read_pages(folder, tree, console))
     return [
         IndexedArtifact(path=path, size=tree.there[path].st_size, record=record)
-        for path, record in places.items()
+        for path, record in read_retained(folder, tree, console).items()
     ]
 
 
@@ -278,12 +277,16 @@ def _present_records(
 
 
 def classify_files(
-    folder: Path, selection: Selection, users: ChannelUsers, console: Console
+    folder: Path,
+    selection: Selection,
+    users: ChannelUsers,
+    console: Console,
+    files: Iterable[tuple[PurePosixPath, os.stat_result]] | None = None,
 ) -> ChannelFiles:
-    """Put every file of the channel folder into its class."""
+    """Put every file of the channel folder into its class; `files`: all of them, where known."""
     named = users.named()
     waiting = {each.path: each for each in waiting_files(folder, users)}
-    files = sorted(files_below(folder), key=lambda each: each[0])
+    files = sorted(files_below(folder) if files is None else files, key=lambda each: each[0])
     channels = read_channels(folder, selection, waiting, files)
     found = [each for channel in channels for each in read_indexed(folder, channel, console)]
     found += read_pypi_indexed(folder, read_pypi_tree(folder, selection, files, waiting), console)

@@ -84,8 +84,9 @@ def rebuild_index(
         staged = Path(tempfile.mkdtemp(dir=place.staging))
         names = _build(place.folder, channel, locked, retained, indexer=indexer, target=staged)
         # It alone has the records of artifacts that are in no lock.
-        durable = {each for each in names if retained and each.endswith(f"/{REPODATA}")}
-        publish(names, staged, place.folder / channel.path, durable)
+        durable = [staged / each for each in names if retained and each.endswith(f"/{REPODATA}")]
+        target = place.folder / channel.path
+        publish([(staged / each, target / each) for each in names], durable)
     finally:
         clear_staging(place)
     return sorted(channel.path / name for name in names)
@@ -282,21 +283,19 @@ def _refused(record: Record, refused: Mapping[str, Any]) -> Iterator[tuple[str, 
         yield "its record cannot be indexed", str(error)
 
 
-def publish(
-    names: Sequence[str], staged: Path, target: Path, durable: Collection[str] = frozenset()
-) -> None:
+def publish(files: Sequence[tuple[Path, Path]], durable: Iterable[Path] = ()) -> None:
     """Rename index files from the staging folder into place, in this order.
 
     Those that are `durable` are on the disk before any is replaced: they hold what cannot be made
     again. A client that reads meanwhile finds every file that an index names. Killed at any moment,
     a second run ends with the same bytes.
     """
-    for name in durable:
-        with naming(staged / name), (staged / name).open("rb+") as opened:
+    for staged in durable:
+        with naming(staged), staged.open("rb+") as opened:
             fsync(opened.fileno())
-    for name in names:
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        _replace(staged / name, target / name)
+    for staged, target in files:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _replace(staged, target)
 
 
 def holds(file: Path, data: bytes) -> bool:

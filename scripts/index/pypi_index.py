@@ -119,14 +119,20 @@ def read_pypi_tree(
     )
 
 
-def read_pages(folder: Path, tree: PypiTree, console: Console) -> list[PypiFile]:
-    """Return the files that the present pages name, and that are there."""
+def read_pages(
+    folder: Path, tree: PypiTree, console: Console, shared: Collection[PurePosixPath] = ()
+) -> list[PypiFile]:
+    """Return the files that are there, and that the present pages name but the lock does not.
+
+    And those `shared` ones that the lock names, too.
+    """
+    locked = {each.path for each in tree.artifacts}.difference(shared)
     found: list[PypiFile] = []
     for path in tree.index_files:
         if path.name != PAGE_JSON or path.parent.parent != INDEX:
             continue
         try:
-            found += parse_page(read_regular(folder / path, LARGEST), path.parent)
+            found += parse_page(read_regular(folder / path, LARGEST), path.parent, locked)
         except FileNotFoundError:
             continue
         except OSError as error:  # what it says must not be lost only because it cannot be read now
@@ -140,15 +146,13 @@ def read_pages(folder: Path, tree: PypiTree, console: Console) -> list[PypiFile]
     return [each for each in found if each.path in tree.there]
 
 
-def retained_places(tree: PypiTree, pages: Iterable[PypiFile]) -> dict[PurePosixPath, PypiRecord]:
+def read_retained(
+    folder: Path, tree: PypiTree, console: Console
+) -> dict[PurePosixPath, PypiRecord]:
     """Return the places of all that pages name and the lock does not, with what they say of it."""
-    locked, found = {each.path for each in tree.artifacts}, dict[PurePosixPath, PypiRecord]()
-    for file in pages:
-        for record in file.records:
-            for each in pypi_artifacts(record):
-                if each.path not in locked and each.path in tree.there:
-                    found.setdefault(each.path, record)
-    return found
+    records = (record for file in read_pages(folder, tree, console) for record in file.records)
+    places = ((each.path, record) for record in records for each in pypi_artifacts(record))
+    return {path: record for path, record in places if path in tree.there}
 
 
 def identify_pypi(tree: PypiTree) -> str:
@@ -243,7 +247,7 @@ def plan_pypi(
     )
     if damaged:
         return PypiPlan(damaged=tuple(damaged))
-    named = read_pages(folder, tree, console)
+    named = read_pages(folder, tree, console, shared)
     locked = {each.path for each in tree.artifacts}
     sizes = {each.path: tree.there[each.path].st_size for each in named}
     kept = [each for each in named if each.path not in locked]
@@ -344,23 +348,26 @@ def publish_pypi(place: ChannelPaths, plan: PypiPlan) -> None:
     """Write what is not there yet: what pages name, then the pages."""
     from scripts.index.publish import holds, publish
 
-    changed = {
-        str(path): data
+    changed = [
+        (place.folder / path, data)
         for path, data in plan.files.items()
         if data is not None and not holds(place.folder / path, data)
-    }
+    ]
     if not changed:
         return
     place.staging.mkdir(parents=True, exist_ok=True)
     try:
-        staged = Path(tempfile.mkdtemp(dir=place.staging))
-        for name, data in changed.items():
-            file = staged / name
-            file.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(dir=place.staging))
+        staged = [(staging / str(number), target) for number, (target, _) in enumerate(changed)]
+        for (file, _), (_, data) in zip(staged, changed, strict=True):
             with naming(file):
                 file.write_bytes(data)
-        read_back = {x for x in changed if x.startswith(f"{INDEX}/") and x.endswith(PAGE_JSON)}
-        durable = read_back if plan.is_durable else ()
-        publish(list(changed), staged, place.folder, durable)
+        read_back = place.folder / INDEX
+        durable = [
+            file
+            for file, target in staged
+            if plan.is_durable and target.name == PAGE_JSON and read_back in target.parents
+        ]
+        publish(staged, durable)
     finally:
         clear_staging(place)

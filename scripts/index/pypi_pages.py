@@ -10,7 +10,7 @@ next run, for what the lock no longer names. Keys with an underscore are private
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final
@@ -34,7 +34,6 @@ MAPPING: Final = PurePosixPath(PYPI_FOLDER, "mapping/compressed-v0/compressed_ma
 """What conda packages are called on PyPI, where pixi asks conda-mapping.prefix.dev for it."""
 PAGE: Final = "index.html"
 PAGE_JSON: Final = "index.v1_json"
-_ROOTS: Final = (FILES, INDEX, SIMPLE)
 METADATA: Final = ".metadata"
 """Behind the name of a wheel: its METADATA (PEP 658)."""
 
@@ -103,7 +102,7 @@ def public_record(record: PypiRecord, sha256: str) -> PypiRecord:
 
 def is_pypi_artifact_path(path: PurePosixPath) -> bool:
     """Tell whether a wheel or sdist could be here, by its name alone."""
-    return FILES in path.parents and bool(ARCHIVES.search(path.name.partition("#")[0]))
+    return _is_below(path, FILES) and bool(ARCHIVES.search(path.name.partition("#")[0]))
 
 
 def is_pypi_index_path(path: PurePosixPath) -> bool:
@@ -114,11 +113,14 @@ def is_pypi_index_path(path: PurePosixPath) -> bool:
     name = path.name
     if is_scratch(name):
         name = name.rsplit(".", 3)[0]
-    if path.with_name(name) == MAPPING:
-        return True
-    if FILES in path.parents and name.endswith(f".whl{METADATA}"):
-        return True
-    return name in {PAGE, PAGE_JSON} and any(each in path.parents for each in _ROOTS)
+        path = path.with_name(name)
+    if name in {PAGE, PAGE_JSON}:
+        return any(_is_below(path, each) for each in (FILES, INDEX, SIMPLE))
+    return path == MAPPING or (name.endswith(f".whl{METADATA}") and _is_below(path, FILES))
+
+
+def _is_below(path: PurePosixPath, folder: PurePosixPath) -> bool:
+    return path.parts[: len(folder.parts)] == folder.parts
 
 
 def render_pages(files: Iterable[PypiFile]) -> dict[PurePosixPath, bytes]:
@@ -246,22 +248,27 @@ def _private_row(file: PypiFile, url: str) -> dict[str, Json]:
     return {**_row(file, url), "_version": file.record.version, "_upstream": upstream}
 
 
-def parse_page(data: bytes, folder: PurePosixPath) -> list[PypiFile]:
+def parse_page(
+    data: bytes, folder: PurePosixPath, but: Collection[PurePosixPath] = ()
+) -> list[PypiFile]:
     """Read the JSON of a project's page below `index/`, as this module writes it.
 
-    Raises DamagedIndexError where it is no such thing.
+    What is at the places `but` is left out. Raises DamagedIndexError where it is no such page.
     """
     subject = str(folder / PAGE_JSON)
     try:
-        rows = json.loads(data)["files"]
-        return [_parse_row(each, folder.name) for each in rows]
+        rows = [(_path_of(_string(row["url"])), row) for row in json.loads(data)["files"]]
+        return [_parse_row(path, row, folder.name) for path, row in rows if path not in but]
     except (ValueError, TypeError, KeyError, RecursionError, MirrorError) as error:
         raise damaged(subject, f"not a page of pixi-mirror ({type(error).__name__})") from None
 
 
-def _parse_row(row: Mapping[str, Any], name: str) -> PypiFile:
+def _path_of(url: str) -> PurePosixPath:
+    return PurePosixPath(PYPI_FOLDER, unquote(url.removeprefix("../../")))
+
+
+def _parse_row(path: PurePosixPath, row: Mapping[str, Any], name: str) -> PypiFile:
     """Raise what `parse_page` catches where a field is not as it is written here."""
-    path = PurePosixPath(PYPI_FOLDER, unquote(_string(row["url"]).removeprefix("../../")))
     version, python = row["_version"], row.get("requires-python")
     metadata = row["core-metadata"]["sha256"] if "core-metadata" in row else None
     if not is_pypi_artifact_path(path) or not is_project_name(name) or type(row["size"]) is not int:

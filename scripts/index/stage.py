@@ -16,7 +16,7 @@ from scripts.channel.grace import is_due, now, remove, to_remove
 from scripts.channel.inventory import SEE_TO_DISK, files_below
 from scripts.channel.state import Removal, write_channel, write_removals
 from scripts.channel.users import ChannelUsers, save_workspace
-from scripts.core.channel_paths import ChannelPaths
+from scripts.core.channel_paths import ChannelPaths, is_pypi_path
 from scripts.core.channel_url import PYPI_FOLDER
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, Problem, usage_error, usage_problem
@@ -114,8 +114,9 @@ def index(
             due = {each for each in removals if is_due(each, workspace.settings.grace, when)}
             removed = remove(place, due, [each for each in removals if each not in due])
         present = replace(users, state=state, last=None)
-        account = classify_files(folder, selection, present, console)
-        report = _report(channels, account, removed, is_changed=is_changed)
+        known = None if is_changed or removed else files
+        account = classify_files(folder, selection, present, console, known)
+        report = _report(channels, pypi, account, removed, is_changed=is_changed)
         return replace(report, problems=tuple(problems))
     except BrokenPipeError:  # nobody reads what is printed
         raise
@@ -283,6 +284,7 @@ def _write_stamps(place: ChannelPaths, stamps: Mapping[str, str]) -> None:
 
 def _report(
     channels: Sequence[Channel],
+    pypi: PypiTree,
     files: ChannelFiles,
     removed: Sequence[Removal],
     *,
@@ -290,18 +292,25 @@ def _report(
 ) -> Report:
     """Say what is indexed now, and whether that took anything."""
     rows: list[dict[str, Json]] = []
+    kept = (*files.retained, *files.others)
     records = subdirs = 0
     for channel in channels:
         paths = (each.path for each in files.index if each.path.name == REPODATA)
         own = [each.parent.name for each in paths if each.parents[1] == channel.path]
         number = len(channel.artifacts)
-        kept = (*files.retained, *files.others)
         number += sum(each.path.parents[1] == channel.path for each in kept)
         records, subdirs = records + number, subdirs + len(own)
         if own:
             rows.append({"channel": str(channel.path), "subdirs": own, "records": number})
     done = "indexed" if is_changed else "index is up to date"
-    lines: list[Line] = [f"{done}: {counted(records, 'record')} in {counted(subdirs, 'subdir')}"]
+    done += f": {counted(records, 'record')} in {counted(subdirs, 'subdir')}"
+    of_pypi = (*pypi.artifacts, *(each.artifact for each in kept if is_pypi_path(each.path)))
+    # but for the second places of direct URLs
+    names = {each.path: each.name for each in of_pypi if "#" not in each.path.name}
+    projects = len(set(names.values()))
+    if projects:
+        done += f"; {counted(len(names), 'file')} of {counted(projects, 'PyPI project')}"
+    lines: list[Line] = [done]
     if files.retained:
         lines.append(retained_line(files.retained))
     untracked = [str(each.path) for each in files.untracked]
@@ -312,6 +321,7 @@ def _report(
         data={
             "changed": is_changed,
             "channels": rows,
+            "pypi": {"projects": projects, "files": len(names)},
             "retained": [{"path": str(each.path), "size": each.size} for each in files.retained],
             "removed": [str(each.path) for each in removed],
             "untracked": untracked,
