@@ -22,6 +22,7 @@ from scripts.core.files import unlink
 from scripts.core.symlinks import refuse_obstacles
 
 _TIMES_DIFFER: Final = 2 * 10**9  # nanoseconds; FAT keeps times to two seconds
+_INDEX: Final = ("repodata", "index.")  # how the files are called that name others
 # Something is in a folder, or there is none.
 _STAYS: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR})
 
@@ -85,7 +86,7 @@ def remove(
     The index files of a channel go first, so that it promises nothing that is gone. The list is
     written last: after a kill the next run finds all there is still to do.
     """
-    due = sorted(due, key=lambda each: (not each.path.name.startswith("repodata"), each.path))
+    due = sorted(due, key=lambda each: (not each.path.name.startswith(_INDEX), each.path))
     refuse_obstacles(place.folder, [each.path for each in due])
     removed = []
     try:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
-from stat import S_ISREG
+from stat import S_ISLNK, S_ISREG
 from typing import Final
 
 from scripts.channel.digest_cache import DigestCache
@@ -70,6 +70,16 @@ def files_below(folder: Path) -> Iterator[tuple[PurePosixPath, os.stat_result]]:
             continue
         except OSError as error:
             raise cannot_read(error, folder / above) from None
+
+
+def regular_status(file: Path, status: os.stat_result) -> os.stat_result | None:
+    """Follow a link in place of a file; what is neither is none of ours."""
+    if S_ISLNK(status.st_mode):
+        try:
+            status = file.stat()
+        except OSError:
+            return None
+    return status if S_ISREG(status.st_mode) else None
 
 
 def find_channels(folder: Path) -> tuple[PurePosixPath, ...]:

@@ -13,15 +13,20 @@ from stat import S_ISREG
 from typing import Final
 
 from scripts.channel.digest_cache import DigestCache
-from scripts.core.artifact import Artifact
+from scripts.core.artifact import Artifact, ArtifactKind
 from scripts.core.errors import ExitCode, Problem
 from scripts.core.redact import redact
 from scripts.core.report import counted
 
-_OPENED: Final = "opened"  # in the journal where an algorithm stands; the identity is its digest
+OPENED: Final = "opened"
+"""In the journal where an algorithm stands; the identity is its digest."""
 _UPSTREAM: Final = (
     "the fault is upstream's, not the mirror's: lock another build (`pixi update`), or tell the"
     " channel's keeper"
+)
+_UPSTREAM_PYPI: Final = (
+    "the fault is upstream's, not the mirror's: lock another version or file of it, or tell who"
+    " published it"
 )
 _UNHASHED: Final = "remove this file, then `pixi run fetch`; pixi.lock has no digest to tell it by"
 _UNPROVEN: Final = "`pixi run verify --level files` tells whether these are the bytes of pixi.lock"
@@ -43,6 +48,8 @@ class ArchiveCheck:
     @property
     def expected(self) -> str:
         """What pixi.lock says that it is."""
+        if self.artifact.kind is not ArtifactKind.CONDA:
+            return f"{self.artifact.name} {self.artifact.version}".rstrip()
         record = self.artifact.conda_record
         return f"{record.name} {record.version} {record.build}"
 
@@ -65,7 +72,7 @@ def check_new_archives(
         note(f"opening {counted(len(unknown), 'artifact')}")
         for each in open_archives(folder, unknown):
             if each.identity is not None and each.status is not None:
-                digests.add_read(folder, each.artifact.path, _OPENED, each.identity, each.status)
+                digests.add_read(folder, each.artifact.path, OPENED, each.identity, each.status)
             results.append(each)
     wrong = [archive_problem(each) for each in results if not each.is_right]
     return tuple(sorted(wrong, key=lambda each: each.subject)), len(unknown)
@@ -74,25 +81,35 @@ def check_new_archives(
 def _is_known(folder: Path, artifact: Artifact, digests: DigestCache) -> bool:
     """Tell whether it is remembered as what it should be; else opening it tells."""
     try:
-        identity = digests.known(artifact.path, _OPENED, (folder / artifact.path).stat())
+        identity = digests.known(artifact.path, OPENED, (folder / artifact.path).stat())
     except OSError:
         return False
     return ArchiveCheck(artifact=artifact, identity=identity).is_right
 
 
-def open_archives(folder: Path, artifacts: Iterable[Artifact]) -> Iterator[ArchiveCheck]:
-    """Open them side by side, as decompression frees the interpreter lock; the largest first."""
+def open_archives(
+    folder: Path,
+    artifacts: Iterable[Artifact],
+    read: Callable[[Path, Artifact], str] | None = None,
+) -> Iterator[ArchiveCheck]:
+    """Open them side by side, as decompression frees the interpreter lock; the largest first.
+
+    `read` returns what one says that it is, or raises BadArchiveError or OSError; None: all are
+    conda artifacts.
+    """
     from concurrent.futures import ThreadPoolExecutor
 
     ordered = sorted(artifacts, key=lambda each: each.size or 0, reverse=True)
     pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
     try:
-        yield from pool.map(lambda each: _open(folder, each), ordered)
+        yield from pool.map(lambda each: _open(folder, each, read), ordered)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C: not all the rest
 
 
-def _open(folder: Path, artifact: Artifact) -> ArchiveCheck:
+def _open(
+    folder: Path, artifact: Artifact, read: Callable[[Path, Artifact], str] | None
+) -> ArchiveCheck:
     from scripts.channel.archive import BadArchiveError, read_identity
 
     file = folder / artifact.path
@@ -100,7 +117,8 @@ def _open(folder: Path, artifact: Artifact) -> ArchiveCheck:
         status = file.stat()
         if not S_ISREG(status.st_mode):  # a pipe would be waited for
             return ArchiveCheck(artifact=artifact, damage="it is not a file")
-        return ArchiveCheck(artifact=artifact, status=status, identity=read_identity(file))
+        identity = read_identity(file) if read is None else read(file, artifact)
+        return ArchiveCheck(artifact=artifact, status=status, identity=identity)
     except BadArchiveError as error:
         return ArchiveCheck(artifact=artifact, damage=str(error))
     except OSError as error:
@@ -114,8 +132,10 @@ def archive_problem(
 
     `is_proven`: its bytes are those of pixi.lock, where it has a digest.
     """
-    code, digest = ExitCode.FINDINGS, check.artifact.digest
-    help_line = _UNHASHED if digest is None else _UPSTREAM if is_proven else _UNPROVEN
+    code, digest, kind = ExitCode.FINDINGS, check.artifact.digest, check.artifact.kind
+    upstream = _UPSTREAM if kind is ArtifactKind.CONDA else _UPSTREAM_PYPI
+    is_hashed = digest is not None and not check.artifact.is_unhashed
+    help_line = _UNHASHED if not is_hashed else upstream if is_proven else _UNPROVEN
     found: list[tuple[str, str]] = []
     if isinstance(check.unread, FileNotFoundError | NotADirectoryError):
         message, help_line = "is missing", "pixi run fetch"
@@ -123,11 +143,12 @@ def archive_problem(
         message, help_line = f"cannot be read: {check.unread.strerror}", "see to the disk"
         code = ExitCode.USAGE
     elif check.damage is not None:
-        message, found = "is no artifact that can be opened", [("because", check.damage)]
+        sort = "artifact that can be opened" if kind is ArtifactKind.CONDA else f"sound {kind}"
+        message, found = f"is no {sort}", [("because", check.damage)]
     else:
         message = "is another package than pixi.lock says"
         found = [("expected", check.expected), ("actual", str(check.identity))]
-    if found and is_proven and digest is not None:
+    if found and is_proven and digest is not None and is_hashed:
         named = f"{digest.algorithm} {digest.hex}"
         found.append(("bytes", f"just those that pixi.lock names: {named}"))
     return Problem(

@@ -9,25 +9,26 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from stat import S_ISLNK, S_ISREG
 from typing import Final
 
 from scripts.channel.grace import still_waiting, to_remove
-from scripts.channel.inventory import cannot_read, files_below
+from scripts.channel.inventory import cannot_read, files_below, regular_status
 from scripts.channel.state import Removal
 from scripts.channel.users import ChannelUsers
-from scripts.core.artifact import Artifact
+from scripts.core.artifact import Artifact, conda_artifact, pypi_artifact
 from scripts.core.channel_paths import FLAT_CHANNEL, Layout, is_pypi_path
 from scripts.core.console import Console
 from scripts.core.file_name import parse_file_name
 from scripts.core.files import read_regular
-from scripts.core.record import Record
+from scripts.core.record import PypiRecord, Record
 from scripts.core.report import Json, counted, human_size
 from scripts.core.scratch import is_scratch
 from scripts.core.subdir import NOARCH, is_known_subdir
 from scripts.core.symlinks import refuse_obstacles
+from scripts.index.pypi_index import PypiTree, read_pypi_tree, read_retained
+from scripts.index.pypi_pages import is_pypi_artifact_path, is_pypi_index_path
 from scripts.index.readback import read_checksummed_records
 from scripts.index.repodata import (
     LARGEST,
@@ -57,7 +58,14 @@ class ChannelFile:
 class IndexedArtifact(ChannelFile):
     """An artifact that the index names and this run's lock does not; `size` is the file's."""
 
-    record: Record
+    record: Record | PypiRecord
+
+    @property
+    def artifact(self) -> Artifact:
+        """The artifact that its record describes; no lock gives a location for it."""
+        if isinstance(self.record, Record):
+            return conda_artifact(self.path, self.record, None, ())
+        return replace(pypi_artifact(self.path, self.record), urls=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,13 +111,13 @@ def read_channels(
     there: dict[PurePosixPath, dict[PurePosixPath, os.stat_result]] = {}
     index_files: dict[PurePosixPath, list[PurePosixPath]] = {}
     for path, found in files_below(folder) if files is None else files:
-        is_index = is_index_path(path)
-        channel = _channel_of(path)
         if is_pypi_path(path):
             continue
+        is_index = is_index_path(path)
+        channel = _channel_of(path)
         if not (is_index or is_artifact_path(path)) or not _is_of(selection.layout, channel):
             continue
-        status = _regular(folder / path, found)
+        status = regular_status(folder / path, found)
         if status is None or path in gone:
             continue
         there.setdefault(channel, {})
@@ -139,16 +147,6 @@ def _channel_of(path: PurePosixPath) -> PurePosixPath:
 
 def _is_of(layout: Layout, channel: PurePosixPath) -> bool:
     return (layout is Layout.FLAT) == (channel == FLAT_CHANNEL)
-
-
-def _regular(file: Path, status: os.stat_result) -> os.stat_result | None:
-    """Follow a link in place of a file; what is neither is none of ours."""
-    if S_ISLNK(status.st_mode):
-        try:
-            status = file.stat()
-        except OSError:
-            return None
-    return status if S_ISREG(status.st_mode) else None
 
 
 def refuse_links(folder: Path, channels: Iterable[Channel]) -> None:
@@ -196,15 +194,19 @@ def files_of_layout(folder: Path, layout: Layout) -> set[PurePosixPath]:
 
 
 def is_artifact_path(path: PurePosixPath) -> bool:
-    """Tell whether an artifact could be here: named like one, in a subdir."""
+    """Tell whether an artifact could be here: named like one, in a subdir or with PyPI's files."""
+    if is_pypi_path(path):
+        return is_pypi_artifact_path(path)
     return is_known_subdir(path.parent.name) and parse_file_name(path.name) is not None
 
 
 def is_index_path(path: PurePosixPath) -> bool:
-    """Tell whether this is where an index file of a subdir lies, by its name alone.
+    """Tell whether this is where an index file of a subdir, or of PyPI, lies, by its name alone.
 
     Or what a kill left of one where a subdir is a file system of its own.
     """
+    if is_pypi_path(path):
+        return is_pypi_index_path(path)
     name, above = path.name, path.parent
     if above.name == SHARDS:
         is_index = name.endswith(SHARD_END) or is_scratch(name)
@@ -230,6 +232,14 @@ def read_indexed(
     return [
         IndexedArtifact(path=path, size=channel.there[path].st_size, record=records[path])
         for path in sorted(unlocked & records.keys())
+    ]
+
+
+def read_pypi_indexed(folder: Path, tree: PypiTree, console: Console) -> list[IndexedArtifact]:
+    """Return the wheels and sdists that the present pages name, and the lock does not."""
+    return [
+        IndexedArtifact(path=path, size=tree.there[path].st_size, record=record)
+        for path, record in read_retained(folder, tree, console).items()
     ]
 
 
@@ -267,14 +277,19 @@ def _present_records(
 
 
 def classify_files(
-    folder: Path, selection: Selection, users: ChannelUsers, console: Console
+    folder: Path,
+    selection: Selection,
+    users: ChannelUsers,
+    console: Console,
+    files: Iterable[tuple[PurePosixPath, os.stat_result]] | None = None,
 ) -> ChannelFiles:
-    """Put every file of the channel folder into its class."""
+    """Put every file of the channel folder into its class; `files`: all of them, where known."""
     named = users.named()
     waiting = {each.path: each for each in waiting_files(folder, users)}
-    files = sorted(files_below(folder), key=lambda each: each[0])
+    files = sorted(files_below(folder) if files is None else files, key=lambda each: each[0])
     channels = read_channels(folder, selection, waiting, files)
-    found = (each for channel in channels for each in read_indexed(folder, channel, console))
+    found = [each for channel in channels for each in read_indexed(folder, channel, console)]
+    found += read_pypi_indexed(folder, read_pypi_tree(folder, selection, files, waiting), console)
     indexed = {each.path: each for each in sorted(found, key=lambda each: each.path)}
     # A link in place of a folder is none of its files, and yet not to be moved away.
     folders = {above for path in named for above in path.parents}
@@ -285,7 +300,11 @@ def classify_files(
         ChannelFile(path=path, size=status.st_size) for path, status in files if path not in waiting
     ]
     known, layout = mirrored | indexed.keys(), selection.layout
-    index = {x for x, _ in files if is_index_path(x) and _is_of(layout, _channel_of(x))}
+    index = {
+        x
+        for x, _ in files
+        if is_index_path(x) and (is_pypi_path(x) or _is_of(layout, _channel_of(x)))
+    }
     unknown = [each for each in rest if each.path not in known]
     there = {path for path, _ in files}
     return ChannelFiles(

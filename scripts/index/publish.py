@@ -83,7 +83,10 @@ def rebuild_index(
         # Its name is new each time: the indexer of a killed run may still be writing to its own.
         staged = Path(tempfile.mkdtemp(dir=place.staging))
         names = _build(place.folder, channel, locked, retained, indexer=indexer, target=staged)
-        _publish(names, staged, place.folder / channel.path, is_durable=bool(retained))
+        # It alone has the records of artifacts that are in no lock.
+        durable = [staged / each for each in names if retained and each.endswith(f"/{REPODATA}")]
+        target = place.folder / channel.path
+        publish([(staged / each, target / each) for each in names], durable)
     finally:
         clear_staging(place)
     return sorted(channel.path / name for name in names)
@@ -280,28 +283,33 @@ def _refused(record: Record, refused: Mapping[str, Any]) -> Iterator[tuple[str, 
         yield "its record cannot be indexed", str(error)
 
 
-def _publish(names: Sequence[str], staged: Path, channel: Path, *, is_durable: bool) -> None:
+def publish(files: Sequence[tuple[Path, Path]], durable: Iterable[Path] = ()) -> None:
     """Rename index files from the staging folder into place, in this order.
 
-    `is_durable`: each repodata.json is on the disk before it replaces another; it alone has the
-    records of artifacts that are in no lock. A client that reads meanwhile finds every file that
-    an index names. Killed at any moment, a second run ends with the same bytes.
+    Those that are `durable` are on the disk before any is replaced: they hold what cannot be made
+    again. A client that reads meanwhile finds every file that an index names. Killed at any moment,
+    a second run ends with the same bytes.
     """
-    for name in names:
-        if is_durable and name.endswith(f"/{REPODATA}"):
-            with naming(staged / name), (staged / name).open("rb+") as opened:
-                fsync(opened.fileno())
-    for name in names:
-        (channel / name).parent.mkdir(parents=True, exist_ok=True)
-        _replace(staged / name, channel / name)
+    for staged in durable:
+        with naming(staged), staged.open("rb+") as opened:
+            fsync(opened.fileno())
+    for staged, target in files:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _replace(staged, target)
+
+
+def holds(file: Path, data: bytes) -> bool:
+    """Tell whether these bytes are there, and no link to them."""
+    with contextlib.suppress(OSError):  # none is there, or the rename will tell
+        return not file.is_symlink() and read_regular(file, LARGEST) == data
+    return False
 
 
 def _replace(source: Path, target: Path) -> None:
     """Put a file in its place, unless the same bytes are there."""
     data = source.read_bytes()
-    with contextlib.suppress(OSError):  # none is there, or the rename will tell
-        if not target.is_symlink() and read_regular(target, LARGEST) == data:
-            return
+    if holds(target, data):
+        return
     try:
         replace_file(source, target)
     except OSError as error:

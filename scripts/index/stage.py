@@ -13,10 +13,11 @@ from pathlib import Path, PurePosixPath
 from scripts.channel.digest_cache import DigestCache
 from scripts.channel.folders import clear_staging
 from scripts.channel.grace import is_due, now, remove, to_remove
-from scripts.channel.inventory import SEE_TO_DISK
+from scripts.channel.inventory import SEE_TO_DISK, files_below
 from scripts.channel.state import Removal, write_channel, write_removals
 from scripts.channel.users import ChannelUsers, save_workspace
-from scripts.core.channel_paths import ChannelPaths
+from scripts.core.channel_paths import ChannelPaths, is_pypi_path
+from scripts.core.channel_url import PYPI_FOLDER
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, Problem, usage_error, usage_problem
 from scripts.core.files import naming
@@ -36,7 +37,16 @@ from scripts.index.file_classes import (
     waiting_files,
 )
 from scripts.index.indexer import Indexer, find_indexer
-from scripts.index.repodata import REPODATA, damage
+from scripts.index.pypi_index import (
+    PypiPlan,
+    PypiTree,
+    identify_pypi,
+    plan_pypi,
+    publish_pypi,
+    read_pypi_tree,
+    size_problem,
+)
+from scripts.index.repodata import REPODATA
 from scripts.lock.model import OLDEST_COMPLETE
 from scripts.lock.select import Selection
 from scripts.workspace.workspace import Workspace
@@ -66,10 +76,13 @@ def index(
     try:
         waiting = waiting_files(folder, users)
         waiting += to_remove(folder, dropping or (), None)
-        channels = read_channels(folder, selection, frozenset(each.path for each in waiting))
+        gone, files = frozenset(each.path for each in waiting), tuple(files_below(folder))
+        channels = read_channels(folder, selection, gone, files)
+        pypi = read_pypi_tree(folder, selection, files, gone)
         refuse_links(folder, channels)
         digests = DigestCache(place.digests)
         problems = [problem for each in channels for problem in _unfit_artifacts(each, digests)]
+        problems += _unfit_artifacts(pypi, digests)
         if problems:
             raise MirrorError(*problems)
         save_workspace(workspace, users, selection.layout)
@@ -77,7 +90,13 @@ def index(
         if dropping:
             write_removals(place, waiting)
         is_changed, problems, published, stale = _index_outdated(
-            workspace, users, channels, extra_records or {}, console, digests=digests
+            workspace,
+            users,
+            channels,
+            pypi,
+            extra_records or {},
+            console=console,
+            digests=digests,
         )
         when = now()
         still = [each for each in waiting if each.path not in published]
@@ -95,8 +114,9 @@ def index(
             due = {each for each in removals if is_due(each, workspace.settings.grace, when)}
             removed = remove(place, due, [each for each in removals if each not in due])
         present = replace(users, state=state, last=None)
-        files = classify_files(folder, selection, present, console)
-        report = _report(channels, files, removed, is_changed=is_changed)
+        known = None if is_changed or removed else files
+        account = classify_files(folder, selection, present, console, known)
+        report = _report(channels, pypi, account, removed, is_changed=is_changed)
         return replace(report, problems=tuple(problems))
     except BrokenPipeError:  # nobody reads what is printed
         raise
@@ -106,7 +126,7 @@ def index(
         raise usage_error(str(name), message, help=SEE_TO_DISK) from error
 
 
-def _unfit_artifacts(channel: Channel, digests: DigestCache) -> Iterable[Problem]:
+def _unfit_artifacts(channel: Channel | PypiTree, digests: DigestCache) -> Iterable[Problem]:
     """Yield a problem for each artifact of the lock that is not there, or is another one.
 
     No byte is read: a known digest tells where somebody else has fetched other bytes meanwhile.
@@ -138,65 +158,81 @@ def _index_outdated(
     workspace: Workspace,
     users: ChannelUsers,
     channels: Sequence[Channel],
+    pypi: PypiTree,
     extra_records: Mapping[PurePosixPath, Record],
-    console: Console,
     *,
+    console: Console,
     digests: DigestCache,
 ) -> tuple[bool, list[Problem], set[PurePosixPath], set[PurePosixPath]]:
     """Index each channel whose index was made from something else, or is not as it was made.
 
-    What nobody can open is refused; what `fetch` has opened is not opened again. Returns whether
-    there was one, what is damaged, the index files published, and those that are so no more.
+    And so the pages of PyPI packages. What nobody can open is refused; what was opened before is
+    not opened again. Returns whether there was one, what is damaged, the index files published, and
+    those that are so no more.
     """
     place, folder = workspace.place, workspace.place.folder
     indexer, stamps = find_indexer(), _read_stamps(place)
     inputs = {str(each.path): _identify(each, indexer) for each in channels}
-    outdated = [
-        each
-        for each in channels
-        if stamps.get(str(each.path))
-        != inputs[str(each.path)] + _digest_of_files(folder, each.index_files)
-    ]
+    inputs |= {} if pypi.is_empty else {PYPI_FOLDER: identify_pypi(pypi)}
+
+    def is_outdated(path: str, index_files: Sequence[PurePosixPath]) -> bool:
+        stamp = inputs.get(path, "") + _digest_of_files(folder, index_files)
+        return path in inputs and stamps.get(path) != stamp
+
+    def published(path: str, index_files: Collection[PurePosixPath]) -> None:
+        new.update(index_files)
+        stamps[path] = inputs[path] + _digest_of_files(folder, sorted(index_files))
+        _write_stamps(place, stamps)
+
+    outdated = [each for each in channels if is_outdated(str(each.path), each.index_files)]
     artifacts = [artifact for each in outdated for artifact in each.artifacts]
     damaged, _ = check_new_archives(
         folder, artifacts, digests, lambda said: console.note(f"index: {said}")
     )
-    if damaged:
-        raise MirrorError(*damaged)
-    from scripts.index.publish import rebuild_index  # a run with nothing to do does without
-
-    problems: list[Problem] = []
-    published: set[PurePosixPath] = set()
+    is_planned = is_outdated(PYPI_FOLDER, pypi.index_files)
+    shared = {each.path for one in users.others for each in one.artifacts} if is_planned else ()
+    plan = plan_pypi(folder, pypi, digests, console, shared=shared) if is_planned else PypiPlan()
+    if damaged or plan.damaged:
+        raise MirrorError(*damaged, *plan.damaged)
+    problems, new = list(plan.problems), set[PurePosixPath]()
     for channel in outdated:
-        indexed = read_indexed(folder, channel, console, extra_records)
-        retained = {
-            each.path: each.record for each in indexed if each.record.size in {None, each.size}
-        }
-        problems += [_damaged(each) for each in indexed if each.path not in retained]
         console.detail(
             f"{folder.name}/{channel.path}: {len(channel.artifacts)} artifacts of the lock"
         )
-        files = rebuild_index(
-            place, channel, retained, digests=digests, indexer=indexer, named=users.named()
-        )
-        published.update(files)
-        stamps[str(channel.path)] = inputs[str(channel.path)] + _digest_of_files(folder, files)
-        _write_stamps(place, stamps)
+        indexed = read_indexed(folder, channel, console, extra_records)
+        files, wrong = _rebuild(place, channel, indexed, users, digests=digests, indexer=indexer)
+        problems += wrong
+        published(str(channel.path), files)
+    if is_planned:
+        publish_pypi(place, plan)
+        published(PYPI_FOLDER, plan.files)
     if stamps.keys() - inputs.keys():
         _write_stamps(place, {path: stamps[path] for path in inputs if path in stamps})
-    stale = {path for each in outdated for path in each.index_files} - published
-    return bool(outdated), problems, published, stale
+    stale = {path for each in outdated for path in each.index_files}
+    stale |= set(pypi.index_files if is_planned else ())
+    return bool(outdated) or is_planned, problems, new, stale - new
 
 
-def _damaged(each: IndexedArtifact) -> Problem:
-    """Say that an artifact is not what the index promises, and how to drop it."""
-    return damage(
-        str(each.path),
-        "is in no lock, and its size is not that of its record",
-        ("expected", f"{each.record.size} bytes"),
-        ("actual", f"{each.size} bytes"),
-        help=f"pixi run prune --drop {each.path}",
+def _rebuild(
+    place: ChannelPaths,
+    channel: Channel,
+    indexed: Sequence[IndexedArtifact],
+    users: ChannelUsers,
+    *,
+    digests: DigestCache,
+    indexer: Indexer,
+) -> tuple[list[PurePosixPath], list[Problem]]:
+    """Index one channel; return its index files, and what the index named and is damaged."""
+    from scripts.index.publish import rebuild_index  # a run with nothing to do does without
+
+    sizes = {each.path: each.artifact.size for each in indexed}
+    right = [each for each in indexed if sizes[each.path] in {None, each.size}]
+    retained = {each.path: each.artifact.conda_record for each in right}
+    files = rebuild_index(
+        place, channel, retained, digests=digests, indexer=indexer, named=users.named()
     )
+    wrong = (each for each in indexed if each.path not in retained)
+    return files, [size_problem(each.path, sizes[each.path], each.size) for each in wrong]
 
 
 def _identify(channel: Channel, indexer: Indexer) -> str:
@@ -248,6 +284,7 @@ def _write_stamps(place: ChannelPaths, stamps: Mapping[str, str]) -> None:
 
 def _report(
     channels: Sequence[Channel],
+    pypi: PypiTree,
     files: ChannelFiles,
     removed: Sequence[Removal],
     *,
@@ -255,18 +292,25 @@ def _report(
 ) -> Report:
     """Say what is indexed now, and whether that took anything."""
     rows: list[dict[str, Json]] = []
+    kept = (*files.retained, *files.others)
     records = subdirs = 0
     for channel in channels:
         paths = (each.path for each in files.index if each.path.name == REPODATA)
         own = [each.parent.name for each in paths if each.parents[1] == channel.path]
         number = len(channel.artifacts)
-        kept = (*files.retained, *files.others)
         number += sum(each.path.parents[1] == channel.path for each in kept)
         records, subdirs = records + number, subdirs + len(own)
         if own:
             rows.append({"channel": str(channel.path), "subdirs": own, "records": number})
     done = "indexed" if is_changed else "index is up to date"
-    lines: list[Line] = [f"{done}: {counted(records, 'record')} in {counted(subdirs, 'subdir')}"]
+    done += f": {counted(records, 'record')} in {counted(subdirs, 'subdir')}"
+    of_pypi = (*pypi.artifacts, *(each.artifact for each in kept if is_pypi_path(each.path)))
+    # but for the second places of direct URLs
+    names = {each.path: each.name for each in of_pypi if "#" not in each.path.name}
+    projects = len(set(names.values()))
+    if projects:
+        done += f"; {counted(len(names), 'file')} of {counted(projects, 'PyPI project')}"
+    lines: list[Line] = [done]
     if files.retained:
         lines.append(retained_line(files.retained))
     untracked = [str(each.path) for each in files.untracked]
@@ -277,6 +321,7 @@ def _report(
         data={
             "changed": is_changed,
             "channels": rows,
+            "pypi": {"projects": projects, "files": len(names)},
             "retained": [{"path": str(each.path), "size": each.size} for each in files.retained],
             "removed": [str(each.path) for each in removed],
             "untracked": untracked,

@@ -80,7 +80,9 @@ def relayout(
     users = replace(users, state=replace(state, removals=removals))
     report = fetch(workspace, whole, console, again="pixi run mirror --relayout")
     if not report.problems:
-        extra = {new: indexed[old].record for old, new in moved.items() if old in indexed}
+        extra = {
+            new: indexed[old].artifact.conda_record for old, new in moved.items() if old in indexed
+        }
         report = index(workspace, whole, console, users=users, extra_records=extra)
     return report if report.problems else _end(workspace, whole.layout, {*moved, *dropped})
 
@@ -165,7 +167,7 @@ def _check(
     """
     named, expected = _named(users), {}
     for path in moved:  # it must be as its lock says, else as its record
-        said, record = named.get(path), indexed[path].record if path in indexed else None
+        said, record = named.get(path), indexed[path].artifact if path in indexed else None
         known = [each for each in (said, record) if each is not None]
         expected[path] = Expected(
             path=path,

@@ -7,14 +7,15 @@ that is what pixi asks a mirror of the host for. A file beside the lock is carri
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import Final
 
 from scripts.core.artifact import Artifact, pypi_artifact
 from scripts.core.channel_url import PYPI_FOLDER, file_segments
-from scripts.core.errors import usage_error
+from scripts.core.errors import MirrorError, Problem, usage_error, usage_problem
 from scripts.core.record import PypiRecord
 from scripts.core.redact import redact, without_secrets
 from scripts.lock.conda_rows import Row, dependencies_v1
@@ -28,6 +29,7 @@ ARCHIVES: Final = re.compile(
     r"\.(?:whl|zip|tgz|tbz|tlz|txz|tar|tar\.(?:gz|bz2|xz|lz|lzma|zst))\Z", re.IGNORECASE
 )
 """How an archive's name ends for uv (crates/uv-distribution-filename/src/extension.rs)."""
+_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 _FRAGMENT: Final = re.compile(r"#(?:.*&)?sha256=([0-9A-Fa-f]{64})(?:&|\Z)")
 _SCHEMES: Final = frozenset({"http", "https", "file"})
 
@@ -117,3 +119,44 @@ def pypi_artifacts(record: PypiRecord) -> Iterator[Artifact]:
         locations.append(f"{plain}%23{fragment}")
     for segments in filter(None, map(file_segments, locations)):
         yield pypi_artifact(FILES.joinpath(*segments), record)
+
+
+def is_project_name(name: str) -> bool:
+    """Tell whether this is a normalised name (PEP 503) that a folder can have."""
+    return bool(_NAME.fullmatch(name)) and file_segments(name) is not None
+
+
+@functools.lru_cache(maxsize=256)  # a lock of thousands of rows has a few indexes
+def index_folder(index: str) -> PurePosixPath | None:
+    """Name the folder of an index: its host and the path there; None of one that is a folder."""
+    if not index.startswith(("http://", "https://")):
+        return None
+    segments = file_segments(f"{without_secrets(index)}/index.html")
+    if segments is None:
+        message = "this index has a path of which not every part can be a folder's name"
+        raise usage_error(redact(index), message)
+    return PurePosixPath(*segments[:-1])
+
+
+def refuse_shared_folders(records: Iterable[PypiRecord]) -> None:
+    """Refuse two indexes whose pages would be in one place: the errors of exit code 2."""
+    taken: dict[PurePosixPath, str] = {}
+    problems: dict[PurePosixPath, Problem] = {}
+    for record in records:
+        folder = None if record.index is None else index_folder(record.index)
+        if folder is None or record.index is None:
+            continue
+        index = without_secrets(record.index)
+        for place, url in ((folder, index), (folder / record.name, f"{index}/{record.name}")):
+            other = taken.setdefault(place, url)
+            if other != url:
+                problems[place] = usage_problem(
+                    f"{index}/",
+                    "would have its pages where those of another index are",
+                    ("other", f"{other}/"),
+                    ("folder", str(place)),
+                    help="write both as one URL in the manifest, then `pixi lock`; or mirror them"
+                    " in two workspaces",
+                )
+    if problems:
+        raise MirrorError(*problems.values())

@@ -25,7 +25,7 @@ from scripts.lock.model import (
     Unmirrorable,
     fill,
 )
-from scripts.lock.pypi import pypi_artifacts, without_left_out
+from scripts.lock.pypi import pypi_artifacts, refuse_shared_folders, without_left_out
 from scripts.workspace.settings import TABLE, Settings
 
 _BY_CHANNEL: Final = f'set layout = "by-channel" under [{TABLE}]'
@@ -190,7 +190,9 @@ def _pypi_artifacts(environments: tuple[LockedEnvironment, ...]) -> tuple[Artifa
     found: dict[PurePosixPath, Artifact] = {}
     problems: dict[PurePosixPath, Problem] = {}
     rows = (rows for environment in environments for rows in environment.platforms)
-    for record in dict.fromkeys(record for each in rows for record in each.pypi):
+    records = tuple(dict.fromkeys(record for each in rows for record in each.pypi))
+    refuse_shared_folders(records)
+    for record in records:
         for artifact in pypi_artifacts(record):
             there = found.setdefault(artifact.path, artifact)
             if _may_differ(there.pypi_record, record):

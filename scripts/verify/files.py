@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from stat import S_ISREG
 
-from scripts.core.artifact import Artifact, conda_artifact
+from scripts.core.artifact import Artifact
 from scripts.core.errors import ExitCode, Problem, finding_problem, usage_error
 from scripts.core.files import hash_file
 from scripts.core.redact import redact
@@ -54,7 +54,7 @@ def check_files(
     workspace's lock names: they are what their records say.
     """
     kept = (*retained, *others)
-    wanted = [*artifacts, *(conda_artifact(x.path, x.record, None, ()) for x in kept)]
+    wanted = [*artifacts, *(each.artifact for each in kept)]
     # The largest first, so that no thread is left with one of them at the end.
     wanted.sort(key=lambda each: each.size or 0, reverse=True)
     keys = proofs.artifact_keys(Level.FILES, folder, wanted)

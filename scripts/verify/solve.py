@@ -13,6 +13,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Final
 from urllib.parse import unquote
 
+from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import FLAT_CHANNEL, Layout, folder_of_channel
 from scripts.core.errors import Problem, finding_problem
 from scripts.core.file_name import parse_file_name
@@ -361,9 +362,9 @@ def find_still_offered(
     Where upstream withdraws a version the lock goes back, and the mirror, which removes nothing by
     itself, goes on offering the withdrawn one as the best. rattler ranks the versions.
     """
-    by_name: dict[tuple[PurePosixPath, str], list[IndexedArtifact]] = {}
-    for kept in retained:
-        key = (kept.path.parent.parent, kept.record.name.lower())
+    by_name: dict[tuple[PurePosixPath, str], list[Artifact]] = {}
+    for kept in (each.artifact for each in retained):
+        key = (kept.path.parent.parent, kept.name.lower())  # of no channel, where it is of PyPI
         by_name.setdefault(key, []).append(kept)
     rivals = [
         (place, kept, locked.record)
@@ -373,13 +374,13 @@ def find_still_offered(
         for kept in by_name.get((channel, locked.record.name.lower()), ())
         if kept.path.parent.name in {rows.platform.subdir, NOARCH}
     ]
-    pairs = [(kept.record.version, locked.version) for _, kept, locked in rivals]
+    pairs = [(kept.version, locked.version) for _, kept, locked in rivals]
     ranks = rank_versions(each for pair in pairs if pair[0] != pair[1] for each in pair)
     found: dict[tuple[PurePosixPath, str], list[Json]] = {}
     for place, kept, locked in rivals:
-        ours, theirs = locked.version, kept.record.version
+        ours, theirs = locked.version, kept.version
         is_known = ours == theirs or {ours, theirs} <= ranks.keys()
-        rank = (ranks.get(theirs, 0), kept.record.build_number)
+        rank = (ranks.get(theirs, 0), kept.conda_record.build_number)
         if is_known and rank > (ranks.get(ours, 0), locked.build_number):
             key = kept.path, f"{ours} {locked.build}"
             found.setdefault(key, []).append(place_json(place))

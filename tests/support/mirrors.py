@@ -19,18 +19,20 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from scripts.channel.selection import read_selection
 from scripts.channel.state import read_state, write_removals
 from scripts.channel.users import read_users
 from scripts.core.console import Console, Verbosity
 from scripts.core.report import Report
 from scripts.index.stage import index
 from scripts.lock.read import read_lock
-from scripts.lock.select import Selection, select
+from scripts.lock.select import Selection
 from scripts.workspace.settings import SettingOverrides
 from scripts.workspace.workspace import Workspace, open_workspace
 from tasks import prune
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, write_lock
 from tests.support.packages import TinyPackage
+from tests.support.wheels import PypiRow
 
 CHANNEL: Final = "https://conda.anaconda.org/conda-forge"
 
@@ -70,7 +72,7 @@ class Mirror:
     def selection(self) -> Selection:
         """What the present lock wants mirrored."""
         workspace = self.workspace
-        return select(read_lock(workspace.lock_path), workspace.settings)
+        return read_selection(workspace, read_lock(workspace.lock_path))
 
     @property
     def folder(self) -> Path:
@@ -104,8 +106,11 @@ class Mirror:
             ],
         )
 
-    def lock(self, rows: Iterable[LockRow | RawRow], version: int = 7) -> Selection:
-        """Write a lock of these rows, and put each of their artifacts where it belongs."""
+    def lock(self, rows: Iterable[LockRow | RawRow | PypiRow], version: int = 7) -> Selection:
+        """Write a lock of these rows, and put each of their artifacts where it belongs.
+
+        A PyPI row is of linux-64, and a path of one is that of a file beside the lock.
+        """
         rows = tuple(rows)
         platforms = tuple(
             PlatformRows(name=name, rows=tuple(row for row in rows if _is_for(row, name)))
@@ -115,12 +120,13 @@ class Mirror:
         environment = EnvironmentRows(platforms=platforms, channels=channels)
         write_lock(self.root / "pixi.lock", (environment,), version)
         selection = self.selection
-        by_url = {row.location: row for row in rows if isinstance(row, LockRow)}
+        written = {row.location: row.written.path for row in rows if isinstance(row, LockRow)}
+        written |= {row.file_url: row.written.path for row in rows if isinstance(row, PypiRow)}
         for artifact in selection.artifacts:
             target = self.folder / artifact.path
             if not target.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(by_url[artifact.urls[0]].written.path, target)
+                shutil.copyfile(written[artifact.urls[0]], target)
         return selection
 
     def repodata(self, subdir: str) -> Any:
@@ -146,12 +152,12 @@ class Mirror:
         return {name: data for name, (data, _) in self.states().items()}
 
 
-def _platform(row: LockRow | RawRow) -> str:
+def _platform(row: LockRow | RawRow | PypiRow) -> str:
     subdir = row.written.package.subdir if isinstance(row, LockRow) else "noarch"
     return "linux-64" if subdir == "noarch" else subdir
 
 
-def _is_for(row: LockRow | RawRow, platform: str) -> bool:
+def _is_for(row: LockRow | RawRow | PypiRow, platform: str) -> bool:
     return _platform(row) == platform
 
 

@@ -1,5 +1,7 @@
 """A real HTTP server on loopback that serves a folder and misbehaves where it is told to.
 
+A folder below it is its index.html.
+
     with Upstream(folder) as upstream:
         upstream.once("/linux-64/*.conda", status(503), truncated(100))
         upstream.always("/noarch/*", late(0.1))
@@ -234,12 +236,14 @@ class _Handler(BaseHTTPRequestHandler):
         if reply.body is not None:
             return 200, {}, b""
         file = upstream.folder.joinpath(*request.path.strip("/").split("/"))
+        if file.is_dir():
+            file /= "index.html"
         if ".." in request.path.split("/") or not file.is_file():
             return 404, {"Content-Type": "text/plain"}, b"not found\n"
         body, changed = file.read_bytes(), file.stat().st_mtime_ns
         tag = f'"{changed:x}-{len(body):x}"'
         headers = {
-            "Content-Type": "application/octet-stream",
+            "Content-Type": "text/html" if file.suffix == ".html" else "application/octet-stream",
             "ETag": tag,
             "Last-Modified": self.date_time_string(changed // 10**9),
         }

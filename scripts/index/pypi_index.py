@@ -1,0 +1,373 @@
+"""The PyPI part of a mirror: what is there, and bringing its pages up to date.
+
+What says nothing new is not opened, rendered or written again. The pages name what the lock names,
+and what they named before and is still there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from operator import attrgetter
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from scripts.channel.digest_cache import DigestCache
+from scripts.channel.folders import check_case, clear_staging
+from scripts.channel.inventory import cannot_read, regular_status
+from scripts.core.artifact import Artifact, ArtifactKind
+from scripts.core.channel_paths import ChannelPaths, is_pypi_path
+from scripts.core.console import Console
+from scripts.core.errors import Problem
+from scripts.core.files import naming, read_regular
+from scripts.core.record import PypiRecord
+from scripts.core.report import counted
+from scripts.core.symlinks import refuse_obstacles
+from scripts.fetch.archives import OPENED, ArchiveCheck, archive_problem, open_archives
+from scripts.index.pypi_pages import (
+    INDEX,
+    MAPPING,
+    METADATA,
+    PAGE,
+    PAGE_JSON,
+    PypiFile,
+    distinct,
+    is_pypi_artifact_path,
+    is_pypi_index_path,
+    parse_mapping,
+    parse_page,
+    public_record,
+    render_mapping,
+    render_pages,
+)
+from scripts.index.repodata import LARGEST, DamagedIndexError, damage
+from scripts.lock.pypi import pypi_artifacts
+from scripts.lock.select import Selection
+
+_FORMAT: Final = 1  # goes up when the same inputs would give other pages than before
+# In the journal where an algorithm stands: the sha256 of a wheel's METADATA, and what an sdist is
+# built with, a requirement a line.
+_METADATA_SHA256: Final = "metadata"
+_BUILD_REQUIRES: Final = "build-requires"
+_fields_of = attrgetter("name", "version", "location", "index", "sha256", "requires_python")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PypiTree:
+    """The wheels and sdists of the mirror: what the lock wants, and what is there."""
+
+    artifacts: tuple[Artifact, ...]
+    """Those of the lock."""
+    rows: tuple[PypiRecord, ...]
+    """Its rows, each once; several may be of one file."""
+    conda_artifacts: tuple[Artifact, ...]
+    """Those of the lock, for what they are called on PyPI."""
+    there: Mapping[PurePosixPath, os.stat_result]
+    """All files named like a wheel or sdist, by path."""
+    index_files: tuple[PurePosixPath, ...]
+    """What describes them, or a killed run left of it."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether nothing is of PyPI, and nothing is to be."""
+        return not (self.artifacts or self.index_files)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PypiPlan:
+    """What index files there are to be, in the order in which they are to become visible.
+
+    None in place of the bytes of one that is right already. `damaged` is what nobody can open;
+    then there is no plan. `problems` are of what is in no lock, and is on the pages no more.
+    `is_durable`: the pages hold what no lock names, and cannot be made again.
+    """
+
+    files: Mapping[PurePosixPath, bytes | None] = field(default_factory=dict)
+    damaged: tuple[Problem, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    is_durable: bool = False
+
+
+def read_pypi_tree(
+    folder: Path,
+    selection: Selection,
+    files: Iterable[tuple[PurePosixPath, os.stat_result]],
+    gone: Collection[PurePosixPath] = (),
+) -> PypiTree:
+    """Choose the files that are of PyPI of all below the channel folder, but for those `gone`."""
+    there: dict[PurePosixPath, os.stat_result] = {}
+    index_files: list[PurePosixPath] = []
+    for path, status in files:
+        if not is_pypi_path(path) or path in gone:
+            continue
+        if is_pypi_index_path(path):
+            index_files.append(path)
+        elif is_pypi_artifact_path(path):
+            found = regular_status(folder / path, status)
+            if found is not None:
+                there[path] = found
+    platforms = (rows for each in selection.environments for rows in each.platforms)
+    return PypiTree(
+        artifacts=selection.pypi_artifacts,
+        rows=tuple(dict.fromkeys(record for rows in platforms for record in rows.pypi)),
+        conda_artifacts=selection.conda_artifacts,
+        there=there,
+        index_files=tuple(sorted(index_files)),
+    )
+
+
+def read_pages(
+    folder: Path, tree: PypiTree, console: Console, shared: Collection[PurePosixPath] = ()
+) -> list[PypiFile]:
+    """Return the files that are there, and that the present pages name but the lock does not.
+
+    And those `shared` ones that the lock names, too.
+    """
+    locked = {each.path for each in tree.artifacts}.difference(shared)
+    found: list[PypiFile] = []
+    for path in tree.index_files:
+        if path.name != PAGE_JSON or path.parent.parent != INDEX:
+            continue
+        try:
+            found += parse_page(read_regular(folder / path, LARGEST), path.parent, locked)
+        except FileNotFoundError:
+            continue
+        except OSError as error:  # what it says must not be lost only because it cannot be read now
+            raise cannot_read(error, folder / path) from None
+        except DamagedIndexError as error:
+            [damage] = error.problems
+            console.warn(
+                f"{damage.subject}: {damage.message}; what it said of files that the lock does not"
+                " name is lost"
+            )
+    return [each for each in found if each.path in tree.there]
+
+
+def read_retained(
+    folder: Path, tree: PypiTree, console: Console
+) -> dict[PurePosixPath, PypiRecord]:
+    """Return the places of all that pages name and the lock does not, with what they say of it."""
+    records = (record for file in read_pages(folder, tree, console) for record in file.records)
+    places = ((each.path, record) for record in records for each in pypi_artifacts(record))
+    return {path: record for path, record in places if path in tree.there}
+
+
+def identify_pypi(tree: PypiTree) -> str:
+    """Digest all that decides the pages, but for the present ones."""
+    digests = {each.path: each.digest for each in tree.artifacts}
+    unhashed = {each.path for each in tree.artifacts if each.is_unhashed}
+    purls = [(each.name, each.upstream, each.conda_record.purls) for each in tree.conda_artifacts]
+    rows = [*map(_fields_of, tree.rows)]
+    known = [(str(path), digest) for path, digest in digests.items()]
+    digest = hashlib.sha256(repr((_FORMAT, rows, known, purls)).encode())
+    for path, status in sorted(tree.there.items()):
+        time = status.st_mtime_ns if path in unhashed else 0
+        digest.update(f"{path}\0{status.st_size}\0{time}\n".encode())
+    return digest.hexdigest()
+
+
+def open_new_distributions(
+    folder: Path, artifacts: Iterable[Artifact], digests: DigestCache, note: Callable[[str], None]
+) -> tuple[list[Problem], dict[PurePosixPath, bytes]]:
+    """Open what was not opened before; return what is wrong, and the METADATA of what was opened.
+
+    The bytes are known to be those of pixi.lock, where it has a digest.
+    """
+    unknown = [each for each in artifacts if not _is_known(folder, each, digests)]
+    if not unknown:
+        return [], {}
+    from scripts.index.distribution import Distribution, identity_of, read_distribution
+
+    found: dict[PurePosixPath, Distribution] = {}
+
+    def read(file: Path, artifact: Artifact) -> str:
+        found[artifact.path] = read_distribution(file)
+        return identity_of(found[artifact.path], artifact.pypi_record)
+
+    note(f"opening {counted(len(unknown), 'PyPI artifact')}")
+    problems: list[Problem] = []
+    for check in open_archives(folder, unknown, read):
+        if not check.is_right or check.status is None or check.identity is None:
+            problems.append(archive_problem(check))
+            continue
+        path, said = check.artifact.path, found[check.artifact.path]
+        kept = "\n".join(said.build_requires)
+        if check.artifact.kind is ArtifactKind.WHEEL:
+            kept = hashlib.sha256(said.metadata).hexdigest()
+        digests.add_read(folder, path, OPENED, check.identity, check.status)
+        digests.add_read(folder, path, _kept_of(check.artifact), kept, check.status)
+    problems.sort(key=lambda each: each.subject)
+    return problems, {path: each.metadata for path, each in found.items()}
+
+
+def _kept_of(artifact: Artifact) -> str:
+    return _METADATA_SHA256 if artifact.kind is ArtifactKind.WHEEL else _BUILD_REQUIRES
+
+
+def _is_known(folder: Path, artifact: Artifact, digests: DigestCache) -> bool:
+    """Tell whether it is remembered as what it should be, with what is asked of it later."""
+    try:
+        status = (folder / artifact.path).stat()
+    except OSError:
+        return False
+    identity = digests.known(artifact.path, OPENED, status)
+    kept = digests.known(artifact.path, _kept_of(artifact), status)
+    return kept is not None and ArchiveCheck(artifact=artifact, identity=identity).is_right
+
+
+def read_build_requires(folder: Path, sdist: Artifact, digests: DigestCache) -> tuple[str, ...]:
+    """Return what an sdist is built with; nothing of one that cannot be opened."""
+    _, _ = open_new_distributions(folder, [sdist], digests, lambda _: None)
+    try:
+        status = (folder / sdist.path).stat()
+    except OSError:
+        return ()
+    return tuple(
+        filter(None, (digests.known(sdist.path, _BUILD_REQUIRES, status) or "").split("\n"))
+    )
+
+
+def plan_pypi(
+    folder: Path,
+    tree: PypiTree,
+    digests: DigestCache,
+    console: Console,
+    *,
+    shared: Collection[PurePosixPath],
+) -> PypiPlan:
+    """Say what index files there are to be; `shared` is what other workspaces name.
+
+    Opens what was not opened before. Raises the error of exit code 2 where the pages have no place.
+    """
+    damaged, metadata = open_new_distributions(
+        folder, tree.artifacts, digests, lambda said: console.note(f"index: {said}")
+    )
+    if damaged:
+        return PypiPlan(damaged=tuple(damaged))
+    named = read_pages(folder, tree, console, shared)
+    locked = {each.path for each in tree.artifacts}
+    sizes = {each.path: tree.there[each.path].st_size for each in named}
+    kept = [each for each in named if each.path not in locked]
+    files = {each.path: each for each in kept if each.size == sizes[each.path]}
+    wrong = [each for each in kept if each.path not in files]
+    files |= _locked_files(folder, tree, digests, [each for each in named if each.path in shared])
+    outputs: dict[PurePosixPath, bytes | None] = {}
+    for path, file in files.items():
+        if not path.name.endswith(".whl"):
+            continue
+        said = digests.known(path, _METADATA_SHA256, tree.there[path]) or file.metadata
+        sha256, data = _metadata_of(folder, path, said, metadata.get(path))
+        files[path] = replace(file, metadata=sha256)
+        if sha256 is not None:
+            outputs[_beside(path)] = data
+    if files:
+        outputs[MAPPING] = render_mapping(tree.conda_artifacts, _read_mapping(folder))
+    outputs |= render_pages(files.values())
+    refuse_obstacles(folder, outputs)
+    pages = [each for each in outputs if each.name == PAGE and INDEX not in each.parents]
+    check_case(folder, pages, console, may_write=True)
+    return PypiPlan(
+        files=outputs,
+        problems=tuple(size_problem(x.path, x.size, sizes[x.path]) for x in wrong),
+        is_durable=bool(files.keys() - locked),
+    )
+
+
+def size_problem(path: PurePosixPath, expected: int | None, actual: int) -> Problem:
+    """Say that an artifact is not what the index promises, and how to drop it."""
+    return damage(
+        str(path),
+        "is in no lock, and its size is not that of its record",
+        ("expected", f"{expected} bytes"),
+        ("actual", f"{actual} bytes"),
+        help=f"pixi run prune --drop {path}",
+    )
+
+
+def _locked_files(
+    folder: Path, tree: PypiTree, digests: DigestCache, shared: Iterable[PypiFile]
+) -> dict[PurePosixPath, PypiFile]:
+    """Describe the files of the lock; of `shared` ones the pages keep other workspaces' rows."""
+    artifacts = {each.path: each for each in tree.artifacts}
+    rows: dict[PurePosixPath, list[PypiRecord]] = {}
+    for record in tree.rows:
+        path = next(pypi_artifacts(record)).path
+        digest = artifacts[path].digest
+        sha256 = digest.hex if digest else digests.digest_of(folder, path, "sha256")
+        rows.setdefault(path, []).append(public_record(record, sha256))
+    for file in shared:
+        if file.path in rows and file.record.sha256 == rows[file.path][0].sha256:
+            rows[file.path] += file.records
+    return {
+        path: PypiFile(path=path, size=tree.there[path].st_size, records=distinct(records))
+        for path, records in rows.items()
+    }
+
+
+def _beside(wheel: PurePosixPath) -> PurePosixPath:
+    return wheel.with_name(wheel.name + METADATA)
+
+
+def _metadata_of(
+    folder: Path, path: PurePosixPath, expected: str | None, data: bytes | None
+) -> tuple[str | None, bytes | None]:
+    """Return the sha256 of a wheel's METADATA, and its bytes unless they are beside it already.
+
+    Neither of a wheel that nobody can open: it is in no lock of ours, and stays as it is.
+    """
+    from scripts.channel.archive import BadArchiveError
+    from scripts.index.distribution import read_distribution
+
+    if data is None:
+        file = folder / _beside(path)
+        try:
+            if not file.is_symlink():
+                there = hashlib.sha256(read_regular(file, LARGEST)).hexdigest()
+                if there == expected:
+                    return expected, None
+        except OSError:
+            pass  # it is written anew
+        try:
+            data = read_distribution(folder / path).metadata
+        except (OSError, BadArchiveError):
+            return None, None
+    return hashlib.sha256(data).hexdigest(), data
+
+
+def _read_mapping(folder: Path) -> dict[str, str | None]:
+    try:
+        return parse_mapping(read_regular(folder / MAPPING, LARGEST))
+    except OSError:
+        return {}
+
+
+def publish_pypi(place: ChannelPaths, plan: PypiPlan) -> None:
+    """Write what is not there yet: what pages name, then the pages."""
+    from scripts.index.publish import holds, publish
+
+    changed = [
+        (place.folder / path, data)
+        for path, data in plan.files.items()
+        if data is not None and not holds(place.folder / path, data)
+    ]
+    if not changed:
+        return
+    place.staging.mkdir(parents=True, exist_ok=True)
+    try:
+        staging = Path(tempfile.mkdtemp(dir=place.staging))
+        staged = [(staging / str(number), target) for number, (target, _) in enumerate(changed)]
+        for (file, _), (_, data) in zip(staged, changed, strict=True):
+            with naming(file):
+                file.write_bytes(data)
+        read_back = place.folder / INDEX
+        durable = [
+            file
+            for file, target in staged
+            if plan.is_durable and target.name == PAGE_JSON and read_back in target.parents
+        ]
+        publish(staged, durable)
+    finally:
+        clear_staging(place)

@@ -1,0 +1,343 @@
+"""The pages of PyPI packages as values: what they say of each file, and how they are written.
+
+There are two views of the same files. Below `simple/` is each index under its own host and path,
+as pixi asks a mirror of it: links are the files' own URLs, so that a new lock is as the old one.
+Below `index/` are all of them by name with relative links, for pip and uv. A page is HTML (PEP
+503, 658, 714) with the same as JSON beside it (PEP 691, 700); that of `index/` is read back by the
+next run, for what the lock no longer names. Keys with an underscore are private to it (PEP 691).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, Final
+from urllib.parse import quote, unquote
+
+from scripts.core.artifact import Artifact
+from scripts.core.channel_url import PYPI_FOLDER, file_segments
+from scripts.core.errors import MirrorError
+from scripts.core.record import PypiRecord
+from scripts.core.redact import without_secrets
+from scripts.core.report import Json
+from scripts.core.scratch import is_scratch
+from scripts.index.repodata import damaged
+from scripts.lock.pypi import ARCHIVES, FILES, index_folder, is_project_name
+
+INDEX: Final = PurePosixPath(PYPI_FOLDER, "index")
+"""Folder of the files of all indexes, by name."""
+SIMPLE: Final = PurePosixPath(PYPI_FOLDER, "simple")
+"""Folder of each index, by host and path."""
+MAPPING: Final = PurePosixPath(PYPI_FOLDER, "mapping/compressed-v0/compressed_mapping.json")
+"""What conda packages are called on PyPI, where pixi asks conda-mapping.prefix.dev for it."""
+PAGE: Final = "index.html"
+PAGE_JSON: Final = "index.v1_json"
+METADATA: Final = ".metadata"
+"""Behind the name of a wheel: its METADATA (PEP 658)."""
+
+_PAGE: Final = """\
+<!DOCTYPE html>
+<html>
+<head>
+<meta name="pypi:repository-version" content="1.1">
+<title>{{ title }}</title>
+</head>
+<body>
+{% for link in links %}
+<a href="{{ link.href }}"
+{%- if link.requires_python %} data-requires-python="{{ link.requires_python }}"{% endif %}
+{%- if link.metadata %} data-core-metadata="sha256={{ link.metadata }}"{% endif -%}
+>{{ link.text }}</a><br>
+{% endfor %}
+</body>
+</html>
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PypiFile:
+    """A wheel or sdist as the pages have it.
+
+    `records` are the rows that it is from, no secrets in them, each with the sha256: one for each
+    index that has it. `metadata` is the sha256 of the `.metadata` file; None: there is none.
+    """
+
+    path: PurePosixPath
+    size: int
+    records: tuple[PypiRecord, ...]
+    metadata: str | None = None
+
+    @property
+    def record(self) -> PypiRecord:
+        """The first of them; in name, version and bytes all are the same."""
+        return self.records[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Link:
+    text: str
+    href: str
+    requires_python: str | None = None
+    metadata: str | None = None
+
+
+# Its folder, its title, what it links to, and its JSON.
+_Page = tuple[PurePosixPath, str, list[_Link], Json]
+
+
+def public_record(record: PypiRecord, sha256: str) -> PypiRecord:
+    """Return what of a row may stand in a page; a fragment stays, for the second place it means."""
+    plain, mark, fragment = record.location.partition("#")
+    return PypiRecord(
+        name=record.name,
+        version=record.version,
+        location=without_secrets(plain) + (f"{mark}{fragment}" if record.index is None else ""),
+        index=None if record.index is None else without_secrets(record.index),
+        sha256=sha256,
+        requires_python=record.requires_python,
+    )
+
+
+def is_pypi_artifact_path(path: PurePosixPath) -> bool:
+    """Tell whether a wheel or sdist could be here, by its name alone."""
+    return _is_below(path, FILES) and bool(ARCHIVES.search(path.name.partition("#")[0]))
+
+
+def is_pypi_index_path(path: PurePosixPath) -> bool:
+    """Tell whether a file is one of those that describe wheels and sdists, by its name alone.
+
+    Or what a kill left of one.
+    """
+    name = path.name
+    if is_scratch(name):
+        name = name.rsplit(".", 3)[0]
+        path = path.with_name(name)
+    if name in {PAGE, PAGE_JSON}:
+        return any(_is_below(path, each) for each in (FILES, INDEX, SIMPLE))
+    return path == MAPPING or (name.endswith(f".whl{METADATA}") and _is_below(path, FILES))
+
+
+def _is_below(path: PurePosixPath, folder: PurePosixPath) -> bool:
+    return path.parts[: len(folder.parts)] == folder.parts
+
+
+def render_pages(files: Iterable[PypiFile]) -> dict[PurePosixPath, bytes]:
+    """Write all pages of both views; in each folder the JSON before the HTML."""
+    ordered = sorted(files, key=lambda each: (each.path.name, each.path))
+    template, pages = _template(), dict[PurePosixPath, bytes]()
+    for folder, title, links, document in (*_simple_pages(ordered), *_index_pages(ordered)):
+        text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+        pages[folder / PAGE_JSON] = text.encode()
+        pages[folder / PAGE] = template.render(title=title, links=links).encode()
+    return pages
+
+
+def _index_pages(files: Iterable[PypiFile]) -> Iterator[_Page]:
+    """Yield the pages of all files by name."""
+    by_name: dict[str, list[PypiFile]] = {}
+    for file in files:
+        by_name.setdefault(file.record.name, []).append(file)
+    for name, some in sorted(by_name.items()):
+        urls = [f"../../{quote(str(each.path.relative_to(PYPI_FOLDER)))}" for each in some]
+        links = list(map(_link, some, urls))
+        rows = [_private_row(*each) for each in zip(some, urls, strict=True)]
+        yield INDEX / name, f"Links for {name}", links, _document(name, some, rows)
+    if by_name:
+        yield INDEX, "Simple index", list(map(_project_link, sorted(by_name))), _list(by_name)
+
+
+def _simple_pages(files: Iterable[PypiFile]) -> Iterator[_Page]:
+    """Yield the pages of each index.
+
+    One that has files below its own URL has its pages beside them, too: to pixi, one key of
+    `[mirrors]` is for all that is below a URL. Where they are directly below it, it may be a page
+    of `find-links`: then it names them, and nobody asks it for the projects.
+    """
+    projects: dict[PurePosixPath, dict[str, dict[str, PypiFile]]] = {}
+    flat: dict[PurePosixPath, dict[str, PypiFile]] = {}
+    has_files: set[PurePosixPath] = set()
+    for file in files:
+        for record in file.records:
+            folder = None if record.index is None else index_folder(record.index)
+            if folder is None:  # of a direct URL, or of a file beside the lock
+                continue
+            by_name = projects.setdefault(folder, {})
+            by_name.setdefault(record.name, {})[record.location] = file
+            if record.location.startswith(f"{record.index}/"):
+                has_files.add(folder)
+            if record.location.rpartition("/")[0] == record.index:
+                flat.setdefault(folder, {})[record.location] = file
+    for folder, by_name in sorted(projects.items()):
+        pages = list[_Page]()
+        for name, by_url in sorted(by_name.items()):
+            links = [_link(each, url) for url, each in by_url.items()]
+            rows = [_row(each, url) for url, each in by_url.items()]
+            document = _document(name, by_url.values(), rows)
+            pages.append((folder / name, f"Links for {name}", links, document))
+        links = [_link(each, url) for url, each in flat.get(folder, {}).items()]
+        links = links or list(map(_project_link, sorted(by_name)))
+        pages.append((folder, "Simple index", links, _list(by_name)))
+        for root in (SIMPLE, FILES) if folder in has_files else (SIMPLE,):
+            yield from ((root / place, title, links, doc) for place, title, links, doc in pages)
+
+
+def _template() -> Any:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.from_string(_PAGE)
+
+
+def _link(file: PypiFile, url: str) -> _Link:
+    return _Link(
+        text=file.path.name,
+        href=f"{url}#sha256={file.record.sha256}",
+        requires_python=file.record.requires_python,
+        metadata=file.metadata,
+    )
+
+
+def _project_link(name: str) -> _Link:
+    return _Link(text=name, href=f"{name}/")
+
+
+def _list(names: Iterable[str]) -> Json:
+    """Write the list of all projects (PEP 691)."""
+    return {
+        "meta": {"api-version": "1.1"},
+        "projects": [{"name": each} for each in sorted(names)],
+    }
+
+
+def _document(name: str, files: Iterable[PypiFile], rows: Sequence[Json]) -> Json:
+    versions = dict.fromkeys(each.record.version or "" for each in files)
+    return {
+        "meta": {"api-version": "1.1"},
+        "name": name,
+        "versions": list(versions),
+        "files": rows,
+    }
+
+
+def _row(file: PypiFile, url: str) -> dict[str, Json]:
+    record = file.record
+    row: dict[str, Json] = {
+        "filename": file.path.name,
+        "url": url,
+        "hashes": {"sha256": record.sha256},
+        "size": file.size,
+    }
+    if record.requires_python is not None:
+        row["requires-python"] = record.requires_python
+    if file.metadata is not None:
+        row["core-metadata"] = {"sha256": file.metadata}
+    return row
+
+
+def _private_row(file: PypiFile, url: str) -> dict[str, Json]:
+    """Add what `parse_page` reads back."""
+    upstream = [{"index": each.index, "url": each.location} for each in file.records]
+    return {**_row(file, url), "_version": file.record.version, "_upstream": upstream}
+
+
+def parse_page(
+    data: bytes, folder: PurePosixPath, but: Collection[PurePosixPath] = ()
+) -> list[PypiFile]:
+    """Read the JSON of a project's page below `index/`, as this module writes it.
+
+    What is at the places `but` is left out. Raises DamagedIndexError where it is no such page.
+    """
+    subject = str(folder / PAGE_JSON)
+    try:
+        rows = [(_path_of(_string(row["url"])), row) for row in json.loads(data)["files"]]
+        return [_parse_row(path, row, folder.name) for path, row in rows if path not in but]
+    except (ValueError, TypeError, KeyError, RecursionError, MirrorError) as error:
+        raise damaged(subject, f"not a page of pixi-mirror ({type(error).__name__})") from None
+
+
+def _path_of(url: str) -> PurePosixPath:
+    return PurePosixPath(PYPI_FOLDER, unquote(url.removeprefix("../../")))
+
+
+def _parse_row(path: PurePosixPath, row: Mapping[str, Any], name: str) -> PypiFile:
+    """Raise what `parse_page` catches where a field is not as it is written here."""
+    version, python = row["_version"], row.get("requires-python")
+    metadata = row["core-metadata"]["sha256"] if "core-metadata" in row else None
+    if not is_pypi_artifact_path(path) or not is_project_name(name) or type(row["size"]) is not int:
+        raise ValueError(path)
+    records = [
+        PypiRecord(
+            name=name,
+            version=None if version is None else _string(version),
+            location=_string(each["url"]),
+            index=None if each["index"] is None else _string(each["index"]),
+            sha256=_string(row["hashes"]["sha256"]),
+            requires_python=None if python is None else _string(python),
+        )
+        for each in row["_upstream"]
+    ]
+    segments = [file_segments(each.location.partition("#")[0]) for each in records]
+    if not segments or any(each != list(path.relative_to(FILES).parts) for each in segments):
+        raise ValueError(path)
+    for each in records:
+        _ = each.index and index_folder(each.index)
+    return PypiFile(
+        path=path,
+        size=row["size"],
+        records=tuple(records),
+        metadata=None if metadata is None else _string(metadata),
+    )
+
+
+def _string(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
+
+
+def distinct(records: Iterable[PypiRecord]) -> tuple[PypiRecord, ...]:
+    """Return the rows of one file, one for each index and URL, in an order of their own."""
+    found = {(each.index or "", each.location): each for each in records}
+    return tuple(found[key] for key in sorted(found))
+
+
+def render_mapping(artifacts: Iterable[Artifact], before: Mapping[str, str | None]) -> bytes:
+    """Write what conda packages are called on PyPI: as their `purls` say, else as `before` said.
+
+    None: what is on PyPI under no name. What pixi works out for itself, for packages of
+    conda-forge that nobody maps, is left to it (crates/pypi_mapping/src/lib.rs).
+    """
+    from packaging.utils import canonicalize_name
+
+    names = dict(before)
+    for artifact in artifacts:
+        purls = artifact.conda_record.purls
+        found = [each.removeprefix("pkg:pypi/") for each in purls or () if "pkg:pypi/" in each]
+        if purls is None or (purls and not found):
+            continue
+        name = unquote(found[0].partition("?")[0].partition("@")[0]) if found else None
+        is_conda_forge = (artifact.upstream or "").endswith("/conda-forge")
+        is_guess = bool(found) and "?" not in found[0] and is_conda_forge
+        if is_guess and name == canonicalize_name(artifact.name):
+            names.pop(artifact.name, None)
+        else:
+            names[artifact.name] = name
+    return json.dumps(names, sort_keys=True, indent=1).encode() + b"\n"
+
+
+def parse_mapping(data: bytes) -> dict[str, str | None]:
+    """Read it; one that is damaged says nothing."""
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+    rows = document.items() if isinstance(document, dict) else ()
+    return {key: value for key, value in rows if isinstance(value, str | None)}
