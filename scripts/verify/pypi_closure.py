@@ -144,14 +144,17 @@ def conda_pypi_names(package: LockedPackage) -> tuple[str, ...]:
     Where an old lock has no `purls`, one of conda-forge counts for its own name (pixi:
     `PypiPackageIdentifier::from_package_record`).
     """
-    from packaging.utils import canonicalize_name
-
     purls = package.record.purls
     if purls is None:
         is_of_conda_forge = (package.channel or "").rstrip("/").endswith("/conda-forge")
-        return (canonicalize_name(package.name),) if is_of_conda_forge else ()
+        return (_name(package.name),) if is_of_conda_forge else ()
+    return purl_names(purls)
+
+
+def purl_names(purls: Iterable[str]) -> tuple[str, ...]:
+    """Return the names (PEP 503) of those that are of PyPI."""
     found = (_PURL.match(each) for each in purls)
-    return tuple(dict.fromkeys(canonicalize_name(each[1]) for each in found if each))
+    return tuple(dict.fromkeys(_name(each[1]) for each in found if each))
 
 
 def _prove(each: PypiSet, every: Sequence[PypiSet]) -> PypiAnswer:
