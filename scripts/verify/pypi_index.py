@@ -114,7 +114,7 @@ def _file(folder: Path, path: PurePosixPath, record: PypiRecord, sha256: str | N
             metadata = hashlib.sha256(data).hexdigest()
         except (OSError, BadArchiveError):
             pass  # the levels `files` and `archives` tell
-    return _File(record=record, path=path, sha256=sha256, metadata=metadata, is_locked=is_locked)
+    return _File(record=record, path=path, sha256=sha256, metadata=metadata)
 
 
 def _pages(folder: Path) -> Iterator[PurePosixPath]:
