@@ -18,6 +18,7 @@ from scripts.channel.archive import BadArchiveError, told_as_bad_archive
 from scripts.core.files import CHUNK
 from scripts.core.record import PypiRecord
 from scripts.index.distribution import (
+    DIST_INFO,
     Distribution,
     dist_info_folder,
     is_wheel,
@@ -60,7 +61,7 @@ def _check_wheel(archive: zipfile.ZipFile, distribution: Distribution) -> None:
     from packaging.utils import canonicalize_name
 
     folder = dist_info_folder(archive)
-    if canonicalize_name(folder.rpartition("-")[0]) != distribution.name:
+    if canonicalize_name(folder.removesuffix(DIST_INFO).rpartition("-")[0]) != distribution.name:
         raise BadArchiveError(f"its {folder} is not named after {distribution.name}")
     read_member(archive, f"{folder}/WHEEL")
     lines = dict(_parse_record(read_member(archive, f"{folder}/RECORD")))

@@ -1,7 +1,7 @@
 """The level `solve` for PyPI packages: uv finds from `_pypi/index/` alone what is locked.
 
 Without a network, a cache, settings or builds. What conda holds is left out of the question, and so
-is what no page can answer: sources, and sdists that only a build can ask what they require.
+are sources and sdists, which are built where they are installed: what they require is asked.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, cast
 
-from scripts.channel.archive import BadArchiveError
 from scripts.channel.digest_cache import Fingerprint
 from scripts.core.artifact import ArtifactKind
 from scripts.core.channel_url import PYPI_FOLDER
@@ -23,7 +22,6 @@ from scripts.core.errors import Problem, finding_problem
 from scripts.core.record import PypiRecord
 from scripts.core.report import Json, Line, listed
 from scripts.core.scratch import scratch_folder
-from scripts.index.distribution import read_distribution
 from scripts.lock.pypi import pypi_artifacts
 from scripts.verify.findings import (
     EnvironmentPlatform,
@@ -40,7 +38,6 @@ from scripts.verify.pypi_closure import Asked, conda_pypi_names, find_asked, has
 _INDEX: Final = PurePosixPath(PYPI_FOLDER, "index")
 _OTHERS: Final = "other PyPI packages in the mirror allow it"
 _SHOWN: Final = 20  # packages, or lines of uv's, that one finding shows
-_STATIC_SINCE: Final = (2, 2)  # of Metadata-Version: what is not `Dynamic` holds (PEP 643)
 _NO_OPTION: Final = "unexpected argument"
 
 
@@ -75,7 +72,7 @@ class _Answer:
     not_proven: tuple[str, ...] = ()
 
 
-def plan_pypi_solve(each: PackageSet, folder: Path, uv: Path | None) -> PypiSolve | None:
+def plan_pypi_solve(each: PackageSet, uv: Path | None) -> PypiSolve | None:
     """Plan a place; None where it has nothing of PyPI."""
     if not has_pypi(each):
         return None
@@ -89,8 +86,8 @@ def plan_pypi_solve(each: PackageSet, folder: Path, uv: Path | None) -> PypiSolv
         reason = f"uv has no word for {python.subdir}, as it is locked"
     if reason is not None or isinstance(python, str) or python.uv_platform is None:
         return PypiSolve(place=each.place, skip_reason=reason)
-    dynamic = {x.name for x in each.rows.pypi if _is_dynamic(x, folder)}
-    sources = {x.name for x in each.rows.pypi_left_out} | dynamic
+    sdists = {x.name for x in each.rows.pypi if not _is_wheel(x)}
+    sources = {x.name for x in each.rows.pypi_left_out} | sdists
     mirrored = {x.name: x for x in each.rows.pypi if x.name not in sources}
     held = {name for x in each.rows.packages for name in conda_pypi_names(x)}
     excluded = (held | sources) - mirrored.keys()
@@ -109,10 +106,7 @@ def plan_pypi_solve(each: PackageSet, folder: Path, uv: Path | None) -> PypiSolv
         locked=tuple(f"{name} {x.version}" for name, x in mirrored.items()),
         metadata=tuple(map(_metadata_file, mirrored.values())),
         not_proven=tuple(
-            f"{x} (an sdist that is built to be asked)"
-            if x in dynamic
-            else f"{x} (not in the mirror)"
-            for x in sorted(sources)
+            f"{x} ({'an sdist' if x in sdists else 'not in the mirror'})" for x in sorted(sources)
         ),
         tolerance=None if group is None else f"pixi solves the group {group} as one",
     )
@@ -159,25 +153,13 @@ def _questions(
             yield f"{wanted.name}{extras}{wanted.specifier}{url}"
 
 
+def _is_wheel(row: PypiRecord) -> bool:
+    return next(pypi_artifacts(row)).kind is ArtifactKind.WHEEL
+
+
 def _metadata_file(row: PypiRecord) -> PurePosixPath:
     path = next(pypi_artifacts(row)).path
     return path.with_name(f"{path.name}.metadata")
-
-
-def _is_dynamic(row: PypiRecord, folder: Path) -> bool:
-    """Tell whether it is an sdist that does not say by itself what it requires."""
-    artifact = next(pypi_artifacts(row))
-    if artifact.kind is not ArtifactKind.SDIST:
-        return False
-    from packaging.metadata import parse_email
-
-    try:
-        fields, _ = parse_email(read_distribution(folder / artifact.path).metadata)
-    except (OSError, BadArchiveError):  # the level `archives` tells
-        return True
-    version = fields.get("metadata_version", "0").split(".")
-    is_old = [int(x) if x.isdecimal() else 0 for x in version] < [*_STATIC_SINCE]
-    return is_old or "requires-dist" in map(str.lower, fields.get("dynamic", ()))
 
 
 def with_pypi_solved(

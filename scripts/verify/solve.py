@@ -108,7 +108,7 @@ def check_solve(
     of_pypi = {
         each.place: job
         for each in plan_sets(selection, workspace.manifest, workspace.root)
-        if (job := plan_pypi_solve(each, folder, uv)) is not None
+        if (job := plan_pypi_solve(each, uv)) is not None
     }
 
     def dependencies(job: SolveJob) -> Iterator[object]:
