@@ -7,19 +7,27 @@ with the files that are there.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path, PurePosixPath
 
 from scripts.channel.digest_cache import DigestCache, Fingerprint
+from scripts.channel.inventory import files_below
 from scripts.core.channel_paths import ChannelPaths
+from scripts.core.channel_url import PYPI_FOLDER
 from scripts.core.errors import Problem
 from scripts.core.record import Record
 from scripts.core.subdir import NOARCH
 from scripts.core.symlinks import link_above
 from scripts.index.compare import compare_records, normalise_specs
-from scripts.index.file_classes import INDEX_FILES, Channel, read_channels
+from scripts.index.file_classes import (
+    INDEX_FILES,
+    Channel,
+    IndexedArtifact,
+    read_channels,
+)
 from scripts.index.publish import read_locked_records
+from scripts.index.pypi_pages import is_pypi_index_path
 from scripts.index.readback import read_subdir_index
 from scripts.index.repodata import REPODATA, SHARDS, damaged
 from scripts.lock.select import Selection
@@ -33,6 +41,7 @@ from scripts.verify.findings import (
     places_of,
 )
 from scripts.verify.proofs import NO_PROOFS, Proofs
+from scripts.verify.pypi_index import check_pypi_index
 
 
 def check_index(
@@ -41,13 +50,47 @@ def check_index(
     uses: UsageIndex,
     waiting: AbstractSet[PurePosixPath] = frozenset(),
     proofs: Proofs = NO_PROOFS,
+    *,
+    kept: Sequence[IndexedArtifact] = (),
 ) -> LevelResult:
-    """Compare the index of every channel of the mirror, but for files that wait for removal."""
+    """Compare the index of every channel of the mirror, but for files that wait for removal.
+
+    `kept` is what the index names and this lock does not.
+    """
     folder, found = place.folder, dict[Problem, set[EnvironmentPlatform]]()
     channels = read_channels(folder, selection, waiting)
-    key = proofs.key(Level.INDEX, (_dependencies(folder, each, proofs) for each in channels))
+    has_pypi = bool(selection.pypi_artifacts) or (folder / PYPI_FOLDER).exists()
+
+    def dependencies() -> Iterator[object]:
+        yield from (_dependencies(folder, each, proofs) for each in channels)
+        if has_pypi:
+            yield from _pypi_dependencies(folder, selection, kept, proofs)
+
+    key = proofs.key(Level.INDEX, dependencies())
     if proof := proofs.get(key):
         return LevelResult(proven={where: proof.when for where, _, _ in places_of(selection)})
+
+    _compare_channels(folder, channels, uses, found)
+    for problem, concerned in check_pypi_index(folder, selection, kept) if has_pypi else ():
+        places = (uses.places(each) for each in concerned)
+        found.setdefault(problem, set()).update(*places)
+    if not found:
+        proofs.add(key)
+    return LevelResult(
+        findings=tuple(
+            Finding(level=Level.INDEX, problem=problem, places=frozenset(places))
+            for problem, places in found.items()
+        )
+    )
+
+
+def _compare_channels(
+    folder: Path,
+    channels: Sequence[Channel],
+    uses: UsageIndex,
+    found: dict[Problem, set[EnvironmentPlatform]],
+) -> None:
+    """Add to `found` what is wrong with the index of conda channels, and whom it concerns."""
 
     def blame(problems: Iterable[Problem], subdir: PurePosixPath | None = None) -> None:
         for each in problems:
@@ -81,14 +124,6 @@ def check_index(
     blame(compare_records(absent, actual, normal, is_complete=False))
     for path in sorted(actual.keys() - whole.keys() - absent.keys() - there):
         blame(damaged(str(path), f"has a record in {REPODATA}, but is not there").problems)
-    if not found:
-        proofs.add(key)
-    return LevelResult(
-        findings=tuple(
-            Finding(level=Level.INDEX, problem=problem, places=frozenset(places))
-            for problem, places in found.items()
-        )
-    )
 
 
 def _dependencies(folder: Path, channel: Channel, proofs: Proofs) -> tuple[object, ...]:
@@ -102,6 +137,20 @@ def _dependencies(folder: Path, channel: Channel, proofs: Proofs) -> tuple[objec
         [link_above(folder, each) for each in sorted(_subdirs(channel))],
         [(folder / each).is_symlink() for each in channel.index_files],
     )
+
+
+def _pypi_dependencies(
+    folder: Path, selection: Selection, kept: Sequence[IndexedArtifact], proofs: Proofs
+) -> Iterator[object]:
+    """Yield all that is compared of PyPI packages."""
+    files = dict(files_below(folder / PYPI_FOLDER))
+    for below, status in sorted(files.items(), key=lambda each: each[0]):
+        path = PurePosixPath(PYPI_FOLDER, below)
+        is_link = link_above(folder, path) is not None
+        text = proofs.digests(folder, [path]) if is_pypi_index_path(path) else None
+        yield path, is_link, Fingerprint.of(status), text
+    yield [(each.path, each.record, each.digest) for each in selection.artifacts]
+    yield [(each.path, each.record) for each in kept]
 
 
 def _subdirs(channel: Channel) -> set[PurePosixPath]:

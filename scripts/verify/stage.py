@@ -241,7 +241,8 @@ def _checks(
         from scripts.verify.index import check_index
 
         waiting = {x.path for x in account.waiting}
-        return check_index(workspace.place, selection, uses, waiting, proofs)
+        kept = (*account.retained, *account.others)
+        return check_index(workspace.place, selection, uses, waiting, proofs, kept=kept)
 
     def closure() -> LevelResult:
         from scripts.verify.closure import check_closure

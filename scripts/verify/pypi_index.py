@@ -1,0 +1,294 @@
+"""The level `index` for PyPI packages: what both views of the pages say, beside lock and files.
+
+Read by the standard library's parsers, not by what wrote the pages: each file of each name or
+index, with its sha256; METADATA as the wheel itself has it; what conda packages are on PyPI.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+from urllib.parse import unquote
+
+from scripts.channel.archive import BadArchiveError
+from scripts.core.channel_url import file_segments
+from scripts.core.errors import Problem, finding_problem
+from scripts.core.files import read_regular
+from scripts.core.record import PypiRecord
+from scripts.core.redact import redact, without_secrets
+from scripts.core.symlinks import link_above
+from scripts.index.distribution import read_distribution
+from scripts.index.file_classes import IndexedArtifact
+from scripts.index.pypi_pages import INDEX, MAPPING, METADATA, PAGE, PAGE_JSON, SIMPLE
+from scripts.index.repodata import LARGEST
+from scripts.lock.pypi import FILES, index_folder, pypi_artifacts
+from scripts.lock.select import Selection
+from scripts.verify.findings import link_problem
+from scripts.verify.pypi_closure import purl_names
+
+_HELP: Final = "pixi run index"
+_HASH: Final = "sha256="
+
+# What is wrong, and the files that it concerns.
+Wrong = tuple[Problem, tuple[PurePosixPath, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageLink:
+    """What a page says of one file; None: it does not say."""
+
+    target: str
+    """Its path below the channel folder; of an absolute link the URL."""
+    sha256: str | None
+    requires_python: str | None
+    metadata: str | None
+    """The sha256 of the `.metadata` file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _File:
+    """A file as the pages are to have it; `metadata` is the sha256 of a wheel's METADATA."""
+
+    record: PypiRecord
+    path: PurePosixPath
+    sha256: str | None
+    metadata: str | None
+
+
+def check_pypi_index(
+    folder: Path, selection: Selection, kept: Sequence[IndexedArtifact] = ()
+) -> Iterator[Wrong]:
+    """Compare all that describes PyPI packages; `kept` is what pages name and this lock does not.
+
+    The pages themselves keep that, so it is held against the files and one view against the other.
+    """
+    files = {each.path: each for each in _files(folder, selection, kept)}
+    wanted: dict[PurePosixPath, dict[str, _File]] = {}
+    for each in files.values():
+        wanted.setdefault(INDEX / each.record.name, {})[str(each.path)] = each
+    for record in _rows(selection):
+        place, url = index_folder(record.index or ""), without_secrets(record.location)
+        if record.index is not None and place is not None:
+            file = files[next(pypi_artifacts(record)).path]
+            wanted.setdefault(SIMPLE / place / record.name, {})[url] = file
+    there = {x.parent.relative_to(folder) for y in (INDEX, SIMPLE) for x in _pages(folder / y)}
+    for place in sorted(wanted.keys() | {PurePosixPath(each) for each in there}):
+        for name in (PAGE, PAGE_JSON):
+            yield from _compare_page(folder, place / name, wanted.get(place, {}), files)
+    for each in files.values():
+        yield from _compare_metadata(folder, each)
+    if files:
+        yield from _compare_mapping(folder, selection, tuple(files))
+
+
+def _rows(selection: Selection) -> Iterator[PypiRecord]:
+    for environment in selection.environments:
+        for rows in environment.platforms:
+            yield from rows.pypi
+
+
+def _files(folder: Path, selection: Selection, kept: Sequence[IndexedArtifact]) -> Iterator[_File]:
+    """Yield each file once; that of a direct URL has a second place, which no page names."""
+    locked = {each.path: each for each in selection.pypi_artifacts}
+    for record in dict.fromkeys(_rows(selection)):
+        path = next(pypi_artifacts(record)).path
+        digest = locked[path].digest
+        yield _file(folder, path, record, None if digest is None else digest.hex)
+    for each in kept:
+        is_first = "#" not in each.path.name and each.path not in locked
+        if is_first and isinstance(each.record, PypiRecord):
+            yield _file(folder, each.path, each.record, each.record.sha256)
+
+
+def _file(folder: Path, path: PurePosixPath, record: PypiRecord, sha256: str | None) -> _File:
+    metadata = None
+    if path.suffix == ".whl":
+        try:
+            data = read_distribution(folder / path).metadata
+            metadata = hashlib.sha256(data).hexdigest()
+        except (OSError, BadArchiveError):
+            pass  # the levels `files` and `archives` tell
+    return _File(record=record, path=path, sha256=sha256, metadata=metadata)
+
+
+def _pages(folder: Path) -> Iterator[PurePosixPath]:
+    """Yield every page below a folder."""
+    for name in (PAGE, PAGE_JSON):
+        yield from map(PurePosixPath, folder.rglob(name))
+
+
+def _compare_page(
+    folder: Path,
+    path: PurePosixPath,
+    wanted: Mapping[str, _File],
+    files: Mapping[PurePosixPath, _File],
+) -> Iterator[Wrong]:
+    """Compare one page with the files that it is to name; what else it names must be there."""
+    concerned = tuple(each.path for each in wanted.values())
+    links = _read_page(folder, path)
+    if isinstance(links, Problem):
+        yield links, concerned
+        return
+    found = {each.target: each for each in links}
+    if len(found) < len(links):
+        yield _wrong(path, "names a file twice"), concerned
+    for target, file in wanted.items():
+        if target not in found:
+            missing = _wrong(path, f"does not name {file.path.name}", ("file", str(file.path)))
+            yield missing, (file.path,)
+    for target, link in found.items():
+        named = wanted.get(target) or files.get(_path_of(target))
+        if named is None:
+            there = "no lock names" if (folder / _path_of(target)).is_file() else "is not there"
+            yield _wrong(path, f"names a file that {there}", ("file", redact(target))), concerned
+            continue
+        for what, *sides in _differences(link, named, path):
+            details = zip(("expected", "actual"), map(str, sides), strict=True)
+            message = f"has another {what} of {named.path.name}"
+            yield _wrong(path, message, *details), (named.path,)
+
+
+def _read_page(folder: Path, path: PurePosixPath) -> list[PageLink] | Problem:
+    """Return the links of a page, or what is wrong with the page."""
+    try:
+        if (link := link_above(folder, path)) is not None:
+            return link_problem(link)
+        data = read_regular(folder / path, LARGEST)
+        return parse_json(data, path) if path.name == PAGE_JSON else parse_html(data, path)
+    except FileNotFoundError:
+        return _wrong(path, "is missing")
+    except OSError as error:
+        return _wrong(path, f"cannot be read: {error.strerror}")
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        return _wrong(path, f"is no page of an index ({type(error).__name__})")
+
+
+def _wrong(path: PurePosixPath, message: str, *details: tuple[str, str]) -> Problem:
+    return finding_problem(path, message, *details, help=_HELP)
+
+
+def _path_of(target: str) -> PurePosixPath:
+    """Return where the mirror has what a page names, by path or URL."""
+    segments = file_segments(target) if "://" in target else None
+    return FILES.joinpath(*segments) if segments else PurePosixPath(target)
+
+
+def _differences(
+    link: PageLink, file: _File, path: PurePosixPath
+) -> Iterator[tuple[str, str | None, str | None]]:
+    if file.sha256 is not None and link.sha256 != file.sha256:
+        yield "sha256", file.sha256, link.sha256
+    if link.requires_python != file.record.requires_python:
+        yield "Requires-Python", file.record.requires_python, link.requires_python
+    is_said = INDEX in path.parents or link.metadata is not None
+    if is_said and file.metadata is not None and link.metadata != file.metadata:
+        yield "sha256 of the METADATA", file.metadata, link.metadata
+
+
+class _Links(HTMLParser):
+    """Gathers the attributes of all links."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[dict[str, str | None]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "a":
+            self.found.append(dict(attrs))
+
+
+def parse_html(data: bytes, path: PurePosixPath) -> list[PageLink]:
+    """Read the files that a page names (PEP 503); links to folders are none."""
+    parser = _Links()
+    parser.feed(data.decode())
+    parser.close()
+    links = []
+    for each in parser.found:
+        url, _, fragment = (each["href"] or "").partition("#")
+        if not url.endswith("/"):
+            metadata = each.get("data-core-metadata")
+            links.append(
+                PageLink(
+                    target=_target(url, path),
+                    sha256=_hex(fragment),
+                    requires_python=each.get("data-requires-python"),
+                    metadata=None if metadata is None else _hex(metadata),
+                )
+            )
+    return links
+
+
+def parse_json(data: bytes, path: PurePosixPath) -> list[PageLink]:
+    """Read the files that a page names (PEP 691); a list of projects has none."""
+    return [
+        PageLink(
+            target=_target(each["url"].partition("#")[0], path),
+            sha256=each["hashes"].get("sha256"),
+            requires_python=each.get("requires-python"),
+            metadata=each.get("core-metadata", {}).get("sha256"),
+        )
+        for each in json.loads(data).get("files", ())
+    ]
+
+
+def _target(url: str, path: PurePosixPath) -> str:
+    if "://" in url:
+        return url
+    return posixpath.normpath(posixpath.join(str(path.parent), unquote(url)))
+
+
+def _hex(text: str) -> str | None:
+    return text.removeprefix(_HASH) if text.startswith(_HASH) else None
+
+
+def _compare_metadata(folder: Path, file: _File) -> Iterator[Wrong]:
+    """Compare what is beside a wheel with its METADATA (PEP 658)."""
+    if file.metadata is None:
+        return
+    path, actual = file.path.with_name(file.path.name + METADATA), None
+    try:
+        if (link := link_above(folder, path)) is not None:
+            yield link_problem(link), (file.path,)
+            return
+        actual = hashlib.sha256(read_regular(folder / path, LARGEST)).hexdigest()
+    except OSError:
+        yield _wrong(path, "is missing"), (file.path,)
+        return
+    if actual != file.metadata:
+        sides = ("expected", file.metadata), ("actual", actual)
+        yield _wrong(path, "is not the METADATA of its wheel", *sides), (file.path,)
+
+
+def _compare_mapping(
+    folder: Path, selection: Selection, files: tuple[PurePosixPath, ...]
+) -> Iterator[Wrong]:
+    """Compare what conda packages are called on PyPI with their `purls`.
+
+    What is not in it, pixi takes to have the same name there.
+    """
+    try:
+        document: Any = json.loads(read_regular(folder / MAPPING, LARGEST))
+        names = dict(document.items())
+    except OSError:
+        yield _wrong(MAPPING, "is missing"), files
+        return
+    except (ValueError, AttributeError, RecursionError):
+        yield _wrong(MAPPING, "is no mapping of conda packages to names on PyPI"), files
+        return
+    allowed: dict[str, set[str | None]] = {}
+    for artifact in selection.conda_artifacts:
+        purls = artifact.conda_record.purls
+        found = purl_names(purls or ())
+        if purls is not None and (found or not purls):
+            allowed.setdefault(artifact.name, set()).update(found or (None,))
+    for name, some in sorted(allowed.items()):
+        actual = names.get(name, name)
+        if actual not in some:
+            sides = ("expected", ", ".join(map(str, some))), ("actual", str(actual))
+            yield _wrong(MAPPING, f"has another name on PyPI of {name}", *sides), files

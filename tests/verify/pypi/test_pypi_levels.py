@@ -1,0 +1,323 @@
+"""PyPI packages through verify: right as they are, and each way to break one at its own level."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.packages import TinyPackage
+from tests.support.wheels import TinySdist, TinyWheel
+from tests.verify.pypi.conftest import LINUX, MANIFEST, PACKAGES, WINDOWS, PypiWorld
+
+LEVELS = ("files", "archives", "index", "closure", "solve")
+LIB = "tiny_lib-1.1-py3-none-any.whl"
+NATIVE = "tiny_native-1.0-cp311-cp311-win_amd64.whl"
+DIFFERS = "sha256 differs from pixi.lock"
+
+
+def _wheel(key: str) -> TinyWheel:
+    package = PACKAGES[key]
+    assert isinstance(package, TinyWheel)
+    return package
+
+
+def test_all_is_right(world: PypiWorld) -> None:
+    code, told = world.verify(*LEVELS)
+    assert (code, told.get("problems", [])) == (0, [])
+    assert told["opened"] == told["artifacts"] == 12
+    assert [(x["closed"], x["not-proven"]) for x in told["closed"]] == [(True, [])] * 2
+    open_ = ["folder (not in the mirror)", "tiny-sdist (an sdist)"]
+    assert [(x["solved"], x["differences"], x["not-proven"]) for x in told["solved"]] == [
+        (True, [], open_)
+    ] * 2
+
+
+def _cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-40])
+
+
+def _flip(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[40] ^= 1
+    file.write_bytes(data)
+
+
+def _swap(file: Path) -> None:
+    file.write_bytes(_wheel("win").data)
+
+
+@pytest.mark.parametrize("spoil", [_cut, _flip, _swap])
+def test_bytes_that_are_others_are_found_by_files(
+    spoil: Callable[[Path], None], world: PypiWorld
+) -> None:
+    spoil(world.path("lib"))
+    assert world.found("files") == [(LIB, DIFFERS)]
+
+
+def test_a_sdist_that_is_cut_is_found_by_both(world: PypiWorld) -> None:
+    _cut(world.path("sdist"))
+    name = "tiny_sdist-1.0.tar.gz"
+    assert world.found("files") == [(name, DIFFERS)]
+    assert world.found("archives") == [(name, "is no sound sdist")]
+
+
+def _record(text: Callable[[str], str]) -> TinyWheel:
+    """The wheel `lib` with another RECORD."""
+    import io
+    import zipfile
+
+    with zipfile.ZipFile(io.BytesIO(_wheel("lib").data)) as archive:
+        record = archive.read("tiny_lib-1.1.dist-info/RECORD").decode()
+    return dataclasses.replace(_wheel("lib"), record=text(record).encode())
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        (
+            lambda text: text.replace("tiny_lib.py,sha256=", "tiny_lib.py,sha256=A"),
+            "sha256 of tiny_lib.py differs from RECORD",
+        ),
+        (
+            lambda text: re.sub("(tiny_lib.py,.*,)[0-9]+", r"\g<1>7", text),
+            "tiny_lib.py has 20 bytes, RECORD says 7",
+        ),
+        (
+            lambda text: re.sub("tiny_lib.py,.*\n", "", text),
+            "RECORD does not list tiny_lib.py",
+        ),
+        (
+            lambda text: text + "gone.py,sha256=AAAA,1\n",
+            "RECORD lists gone.py, which it does not have",
+        ),
+        (
+            lambda text: re.sub("tiny_lib.py,.*\n", "tiny_lib.py,md5=AAAA,1\n", text),
+            "RECORD has no sha256 of tiny_lib.py",
+        ),
+        (lambda text: text + "one\n", "RECORD has a line of 1 fields: 'one'"),
+    ],
+)
+def test_a_record_that_is_wrong_is_found_by_archives(
+    change: Callable[[str], str], cause: str, world: PypiWorld
+) -> None:
+    """Its bytes are those of the lock: pixi, uv and pip take it."""
+    new = world.remade(lib=_record(change))
+    assert new.found("files") == []
+    code, told = new.verify("files", "archives")
+    (problem,) = told["problems"]
+    assert code == 1
+    assert problem == {
+        "subject": str(new.path("lib").relative_to(new.folder)),
+        "message": "is no sound wheel",
+        "details": {
+            "because": cause,
+            "bytes": f"just those that pixi.lock names: sha256 {new.rows()['lib'].written.sha256}",
+            "from": new.rows()["lib"].file_url,
+            "used by": "default/linux-64, default/win-64",
+        },
+        "help": "the fault is upstream's, not the mirror's: lock another version or file of it,"
+        " or tell who published it",
+        "code": 1,
+    }
+
+
+def test_another_package_is_found_by_archives(world: PypiWorld) -> None:
+    """`index` refuses it, too, so the file is put there afterwards."""
+    world.path("lib").write_bytes(_wheel("win").data)
+    assert world.found("archives") == [(LIB, "is another package than pixi.lock says")]
+    world.path("lib").write_bytes(dataclasses.replace(_wheel("lib"), version="1.2").data)
+    assert world.found("archives") == [(LIB, "is another package than pixi.lock says")]
+    other = TinySdist(name="tiny-sdist", version="2.0")
+    world.path("sdist").write_bytes(other.data)
+    assert world.found("archives")[0] == (
+        "tiny_sdist-1.0.tar.gz",
+        "is another package than pixi.lock says",
+    )
+
+
+def _edit(file: Path, pattern: str, text: str) -> None:
+    old = file.read_text(encoding="utf-8")
+    new = re.sub(pattern, text, old)
+    assert new != old
+    file.write_text(new, encoding="utf-8")
+
+
+PAGE = "_pypi/index/tiny-lib/index.html"
+SIMPLE = "_pypi/simple/pypi.example.org/simple/tiny-lib/index.html"
+
+
+@pytest.mark.parametrize(
+    ("page", "pattern", "text", "message"),
+    [
+        (PAGE, "<a .*</a>", "", f"does not name {LIB}"),
+        (PAGE, "sha256=[0-9a-f]{60}", "sha256=" + "0" * 60, f"has another sha256 of {LIB}"),
+        (PAGE, "&gt;=3.8", "&gt;=3.9", f"has another Requires-Python of {LIB}"),
+        (
+            PAGE,
+            'core-metadata="sha256=.{60}',
+            'core-metadata="sha256=' + "0" * 60,
+            f"has another sha256 of the METADATA of {LIB}",
+        ),
+        (PAGE, "(<a .*</a>)", r"\1\1", "names a file twice"),
+        (SIMPLE, "<a .*</a>", "", f"does not name {LIB}"),
+        (SIMPLE, '#sha256=[^"]*', "", f"has another sha256 of {LIB}"),
+        (
+            SIMPLE.replace(".html", ".v1_json"),
+            '"sha256":"[^"]*',
+            '"sha256":"00',
+            f"has another sha256 of {LIB}",
+        ),
+    ],
+)
+def test_a_page_that_is_wrong_is_found_by_index(
+    page: str, pattern: str, text: str, message: str, world: PypiWorld
+) -> None:
+    assert world.found("index") == []
+    _edit(world.folder / page, pattern, text)
+    found = world.found("index")
+    assert found[0] == (page.rpartition("/")[2], message)
+
+
+def test_a_page_that_names_what_is_not_there(world: PypiWorld) -> None:
+    _edit(world.folder / PAGE, "</body>", '<a href="../../files/x.org/a.whl">a</a></body>')
+    assert world.found("index") == [("index.html", "names a file that is not there")]
+
+
+def test_a_page_that_is_gone_or_is_none(world: PypiWorld) -> None:
+    (world.folder / PAGE).unlink()
+    assert world.found("index") == [("index.html", "is missing")]
+    (world.folder / PAGE).write_bytes(b"\xff\xfe")
+    assert world.found("index") == [("index.html", "is no page of an index (UnicodeDecodeError)")]
+
+
+def test_metadata_of_another_is_found_by_index(world: PypiWorld) -> None:
+    file = world.path("lib").with_name(f"{LIB}.metadata")
+    file.write_text(_wheel("win").metadata_text, encoding="utf-8")
+    assert world.found("index") == [(f"{LIB}.metadata", "is not the METADATA of its wheel")]
+    file.unlink()
+    assert world.found("index") == [(f"{LIB}.metadata", "is missing")]
+
+
+def test_a_mapping_that_is_wrong_is_found_by_index(world: PypiWorld) -> None:
+    name = "compressed_mapping.json"
+    file = world.folder / "_pypi/mapping/compressed-v0" / name
+    file.write_text(json.dumps({"numpy": "other"}), encoding="utf-8")
+    assert world.found("index") == [(name, "has another name on PyPI of numpy")]
+    file.write_text("[1]", encoding="utf-8")
+    message = "is no mapping of conda packages to names on PyPI"
+    assert world.found("index") == [(name, message)]
+
+
+def test_a_requirement_that_is_dropped_is_found_by_closure(world: PypiWorld) -> None:
+    world.lock(without="color")
+    code, told = world.verify("closure")
+    (problem,) = told["problems"]
+    assert code == 1
+    assert problem == {
+        "subject": "tiny_app-1.0-py3-none-any.whl",
+        "message": 'requires tiny-color>=1; extra == "color", which is not met',
+        "details": {
+            "has": "no tiny-color",
+            "elsewhere": "nothing in this mirror",
+            "needed by": "pixi.toml: tiny_app[color]>=1",
+            "used by": "default/linux-64, default/win-64",
+        },
+        "help": "pixi lock",
+        "code": 1,
+    }
+
+
+def test_what_only_a_marker_asks_for(world: PypiWorld) -> None:
+    """On Windows alone; what asks for it under an extra that nobody asks for needs nothing."""
+    world.lock(without="win")
+    code, told = world.verify("closure")
+    (problem,) = told["problems"]
+    assert code == 1
+    assert problem["message"] == 'requires tiny-win; sys_platform == "win32", which is not met'
+    assert problem["details"]["used by"] == "default/win-64"
+    (world.root / "pixi.toml").write_text(MANIFEST.replace('extras = ["color"]', "extras = []"))
+    world.lock(without="color")
+    assert world.found("closure") == []
+
+
+def test_what_the_project_itself_requires(world: PypiWorld) -> None:
+    world.lock(without="lib")
+    assert {message for _, message in world.found("closure")} == {
+        "requires tiny-lib, which is not met",
+        "requires tiny-lib>=1, which is not met",
+    }
+
+
+def test_what_the_manifest_requires(world: PypiWorld) -> None:
+    text = MANIFEST.replace('tiny-local = "*"', 'tiny-local = ">=2"')
+    (world.root / "pixi.toml").write_text(text, encoding="utf-8")
+    assert world.found("closure") == [("pixi.toml", "requires tiny-local>=2, which is not met")]
+    assert world.found("solve") == [
+        (place, "its PyPI packages cannot be solved from the mirror alone")
+        for place in (LINUX, WINDOWS)
+    ]
+
+
+def test_what_conda_holds_without_purls_meets_nothing(
+    world: PypiWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = TinyPackage.__init__
+    monkeypatch.setattr(
+        TinyPackage, "__init__", lambda self, **x: whole(self, **{**x, "purls": ()})
+    )
+    world.lock()
+    assert world.found("closure") == [
+        ("tiny_app-1.0-py3-none-any.whl", "requires numpy>=2, which is not met")
+    ]
+
+
+def test_a_wheel_of_another_platform_is_found_by_closure(world: PypiWorld) -> None:
+    rows = world.rows()
+    rows[f"native {LINUX}"] = rows[f"native {WINDOWS}"]
+    world.lock(rows)
+    code, told = world.verify("closure")
+    (problem,) = told["problems"]
+    assert code == 1
+    assert problem == {
+        "subject": NATIVE,
+        "message": "is a wheel for another Python or another platform",
+        "details": {
+            "expected": "Python 3.11.7 on manylinux_2_28_x86_64, or older",
+            "actual": "cp311-cp311-win_amd64",
+            "needed by": "pixi.toml: tiny-native",
+            "used by": "default/linux-64",
+        },
+        "help": "pixi lock",
+        "code": 1,
+    }
+
+
+def test_a_python_that_is_too_old_is_found_by_closure(world: PypiWorld) -> None:
+    new = world.remade(lib=dataclasses.replace(_wheel("lib"), requires_python=">=3.12"))
+    assert new.found("closure") == [(LIB, "requires Python >=3.12, which is not met")]
+
+
+def test_a_page_without_a_file_is_found_by_solve(world: PypiWorld) -> None:
+    _edit(world.folder / PAGE, "<a .*</a>", "")
+    message = "its PyPI packages cannot be solved from the mirror alone"
+    assert world.found("solve") == [(place, message) for place in (LINUX, WINDOWS)]
+
+
+def test_less_than_the_lock_is_found_by_solve(world: PypiWorld) -> None:
+    """What nothing requires any more is not in uv's answer."""
+    text = MANIFEST.replace('tiny-native = "*"\n', "")
+    (world.root / "pixi.toml").write_text(text, encoding="utf-8")
+    message = "solved from the mirror alone, it has less of PyPI than pixi.lock"
+    assert world.found("solve") == [(place, message) for place in (LINUX, WINDOWS)]
+
+
+def test_without_uv_it_is_not_proven(world: PypiWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scripts.verify.solve.find_uv", lambda _: None)
+    code, told = world.verify("solve")
+    assert code == 0
+    assert [x["not-proven"] for x in told["solved"]] == [["its PyPI packages (there is no uv)"]] * 2
