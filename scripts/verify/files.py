@@ -14,7 +14,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from stat import S_ISREG
 
-from scripts.core.artifact import Artifact
+from scripts.channel.archive import read_identity
+from scripts.core.artifact import Artifact, ArtifactKind
 from scripts.core.errors import ExitCode, Problem, finding_problem, usage_error
 from scripts.core.files import hash_file
 from scripts.core.redact import redact
@@ -168,6 +169,15 @@ def _result(
     )
 
 
+def _read_archive(file: Path, artifact: Artifact) -> str:
+    """Return what an artifact says that it is; raise BadArchiveError where it is not sound."""
+    if artifact.kind is ArtifactKind.CONDA:
+        return read_identity(file)
+    from scripts.verify.pypi_archives import read_pypi_identity  # most locks have none
+
+    return read_pypi_identity(file, artifact.pypi_record)
+
+
 def check_archives(
     folder: Path,
     artifacts: Sequence[Artifact],
@@ -187,7 +197,7 @@ def check_archives(
     keys = proofs.artifact_keys(Level.ARCHIVES, folder, artifacts)
     proven = {path: each for path, each in proofs.find(keys).items() if str(path) not in wrong}
     left = [x for x in artifacts if str(x.path) not in wrong and x.path not in proven]
-    opened = list(open_archives(folder, left))
+    opened = list(open_archives(folder, left, _read_archive))
     for each in opened:
         if each.is_right:
             proofs.add(keys.get(each.artifact.path))

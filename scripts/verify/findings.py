@@ -17,6 +17,7 @@ from scripts.core.redact import printable, redact
 from scripts.core.report import Json, Line
 from scripts.core.subdir import NOARCH
 from scripts.lock.model import LockedEnvironment, PlatformPackages
+from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.select import Selection, path_of, unmirrorable
 from scripts.workspace.settings import TABLE, Kind
 
@@ -144,10 +145,11 @@ class UsageIndex:
         found: dict[PurePosixPath, set[EnvironmentPlatform]] = {}
         for place, environment, rows in places_of(self._selection):
             paths = {path_of(layout, each) for each in rows.all_packages}
+            of_pypi = {each.path for record in rows.pypi for each in pypi_artifacts(record)}
             channels = {folder_of_channel(layout, url) for url in environment.channels}
             # Clients read noarch of each channel for every platform (CEP 26).
             noarchs = {each / NOARCH for each in channels | {path.parent.parent for path in paths}}
-            for path in paths | {path.parent for path in paths} | noarchs:
+            for path in paths | {path.parent for path in paths} | noarchs | of_pypi:
                 found.setdefault(path, set()).add(place)
         return {path: frozenset(places) for path, places in found.items()}
 
