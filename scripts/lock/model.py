@@ -99,7 +99,8 @@ class PlatformPackages:
     `build_packages` are the build and host packages of its source packages: needed to build
     there, never installed with the rest; `build_sets` has them apart, with what is installed as
     well. `sources` are those source packages that are installed. `pypi` are all rows of PyPI
-    packages, in a selection only those that are mirrored: then `unmirrorable` has the others.
+    packages, in a selection only those that are mirrored: then `pypi_left_out` are the others,
+    and `unmirrorable` says why.
     """
 
     platform: LockPlatform
@@ -109,6 +110,7 @@ class PlatformPackages:
     unmirrorable: tuple[Unmirrorable, ...] = ()
     sources: tuple[Unmirrorable, ...] = ()
     pypi: tuple[PypiRecord, ...] = ()
+    pypi_left_out: tuple[PypiRecord, ...] = ()
 
     @property
     def all_packages(self) -> tuple[LockedPackage, ...]:

@@ -63,15 +63,21 @@ def _hash_v1(row: Row) -> str | None:
 
 def without_left_out(rows: PlatformPackages, settings: Settings) -> PlatformPackages:
     """Return the rows with those of PyPI that are not mirrored among what is left out."""
-    mirrored, left_out = list[PypiRecord](), list(rows.unmirrorable)
+    mirrored, others, left_out = list[PypiRecord](), list[PypiRecord](), list(rows.unmirrorable)
     for record in rows.pypi:
         kind, reason = _why_not(record, settings)
         if reason is None:
             mirrored.append(record)
             continue
+        others.append(record)
         name = f"{record.name} {record.version or ''}".rstrip()
         left_out.append(Unmirrorable(kind=kind, name=name, location=record.location, reason=reason))
-    return dataclasses.replace(rows, pypi=tuple(mirrored), unmirrorable=tuple(left_out))
+    return dataclasses.replace(
+        rows,
+        pypi=tuple(mirrored),
+        pypi_left_out=tuple(others),
+        unmirrorable=tuple(left_out),
+    )
 
 
 def _why_not(record: PypiRecord, settings: Settings) -> tuple[Kind | None, str | None]:

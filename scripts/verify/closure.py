@@ -11,13 +11,13 @@ from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import astuple, replace
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from scripts.core.errors import Problem, finding_problem
 from scripts.core.file_name import parse_file_name
 from scripts.core.rattler_child import call_rattler
 from scripts.core.redact import printable, redact, without_secrets
-from scripts.core.report import Json, listed
+from scripts.core.report import Json, Line, listed
 from scripts.core.scratch import scratch_folder
 from scripts.index.repodata import REPODATA, damaged
 from scripts.lock.model import LockedPackage
@@ -35,6 +35,12 @@ from scripts.verify.findings import (
 )
 from scripts.verify.plan import PackageSet, Root, plan_builds, plan_sets
 from scripts.verify.proofs import NO_PROOFS, Proofs
+from scripts.verify.pypi_closure import (
+    has_pypi,
+    prove_pypi,
+    pypi_dependencies,
+    pypi_findings,
+)
 from scripts.workspace.virtual_packages import (
     is_declarable,
     least_package,
@@ -70,10 +76,11 @@ def check_closure(
         files = {PurePosixPath(path).parent / REPODATA for each in some for path in each.packages}
         yield proofs.digests(folder, files)
         yield from map(_question, some)
+        yield from map(pypi_dependencies, some)
 
     def check(places: Collection[EnvironmentPlatform]) -> LevelResult:
         wanted = [each for place in places for each in sets[place]]
-        return prove_sets(wanted, uses, folder, workspace.root)
+        return with_pypi(prove_sets(wanted, uses, folder, workspace.root), wanted)
 
     keys = {place: proofs.key(Level.CLOSURE, dependencies(some)) for place, some in sets.items()}
     return proofs.prove_places(keys, _CLOSED, check)
@@ -114,6 +121,36 @@ def prove_sets(
         ),
         lines=(tuple(line for place, row in rows.items() for line in _lines(place, row)),),
         data={"closed": list(rows.values())},
+    )
+
+
+def with_pypi(result: LevelResult, sets: Sequence[PackageSet]) -> LevelResult:
+    """Add what came of the PyPI packages of these sets."""
+    if not any(map(has_pypi, sets)):
+        return result
+    answers = {each.place: each for each in prove_pypi(sets)}
+    findings = tuple(pypi_findings(answers.values()))
+    wrong = frozenset[EnvironmentPlatform]().union(*(each.places for each in findings))
+    rows, lines = list[Json](), list[Line](result.lines)
+    for row in cast("list[dict[str, Any]]", result.data["closed"]):
+        place = EnvironmentPlatform(row["environment"], row["platform"])
+        more = answers[place].not_proven if place in answers else ()
+        rows.append(
+            {
+                **row,
+                "closed": row["closed"] and place not in wrong,
+                "not-proven": [*row["not-proven"], *more],
+            }
+        )
+        if more:
+            lines.append(f"not proven to be closed: {place}; {listed(more, _LISTED)}")
+    open_ones = frozenset(place for place, each in answers.items() if each.not_proven)
+    return replace(
+        result,
+        findings=(*result.findings, *findings),
+        unproven=result.unproven | open_ones,
+        lines=tuple(lines),
+        data={"closed": rows},
     )
 
 

@@ -13,7 +13,12 @@ from scripts.lock.satisfiability import differs_aside, matching_platform, wanted
 from scripts.lock.select import Selection, path_of
 from scripts.verify.findings import EnvironmentPlatform, places_of
 from scripts.workspace.model import Environment, Manifest, ManifestPlatform, Requirement
-from scripts.workspace.resolve import constraints, environment_platforms, requirements
+from scripts.workspace.resolve import (
+    constraints,
+    environment_platforms,
+    pypi_requirements,
+    requirements,
+)
 from scripts.workspace.virtual_packages import (
     VirtualPackage,
     default_packages,
@@ -60,6 +65,8 @@ class PackageSet:
     roots: tuple[Root, ...]
     needer: str
     """What needs it all, for people."""
+    pypi_roots: tuple[str, ...] = ()
+    """What the manifest requires of PyPI (PEP 508)."""
     is_of_builds: bool = False
 
 
@@ -94,6 +101,9 @@ def plan_sets(selection: Selection, manifest: Manifest, root: PurePath) -> Itera
             built=built,
             roots=(*_own_roots(manifest, declared, there, root), *_source_roots(rows)),
             needer=manifest.file_name,
+            pypi_roots=()
+            if isinstance(declared, str)
+            else tuple(each.text for each in pypi_requirements(manifest, *declared)),
         )
 
 
@@ -110,6 +120,7 @@ def plan_builds(selection: Selection, installed: PackageSet) -> Iterator[Package
             virtual_packages=virtual_packages(default_packages(subdir).values()),
             built={name: None for name in rows.source_names if name not in names},
             roots=(),
+            pypi_roots=(),
             needer=f"the building of {each.source}",
             is_of_builds=True,
         )

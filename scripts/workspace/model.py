@@ -64,18 +64,28 @@ class Requirement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PypiRequirement:
+    """A PyPI requirement: its name as PEP 503 writes it, and the whole of it as PEP 508 does.
+
+    Of one that is a location (`path`, `git`, `url`) the text has its name and extras alone.
+    """
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """What a feature asks for on the platforms that `selector` matches; None matches all.
 
     `requirements` are run, host and build dependencies combined as pixi does (of one name the
-    build one wins, then the host one). `pypi` (names as PEP 503 writes them) and `dev` are
-    names alone.
+    build one wins, then the host one). `dev` are names alone.
     """
 
     selector: str | None = None
     requirements: tuple[Requirement, ...] = ()
     constraints: tuple[Requirement, ...] = ()
-    pypi: tuple[str, ...] = ()
+    pypi: tuple[PypiRequirement, ...] = ()
     dev: tuple[str, ...] = ()
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePath
 from typing import Final
 
@@ -21,6 +21,7 @@ from scripts.workspace.model import (
     Feature,
     Manifest,
     ManifestChannel,
+    PypiRequirement,
     Requirement,
     Target,
 )
@@ -162,13 +163,13 @@ def _with_python_project(
     Each group is a feature of the same name (crates/pixi_manifest/src/pyproject.rs).
     """
     groups = {
-        group: _names(table.values(group))
+        group: _of_project(table.values(group))
         for table in (project.table("optional-dependencies"), dependency_groups)
         for group in table.fields
     }
-    groups[DEFAULT] = groups.get(DEFAULT, ()) + _names(project.values("dependencies"))
+    groups[DEFAULT] = groups.get(DEFAULT, ()) + _of_project(project.values("dependencies"))
     by_name = {feature.name: feature for feature in features}
-    more = [(group, Target(pypi=names)) for group, names in groups.items()]
+    more = [(group, Target(pypi=asked)) for group, asked in groups.items()]
     every = (target for target in features[0].targets if target.selector is None)
     if not any(each.name == "python" for target in every for each in target.requirements):
         version = (project.string("requires-python") or "*").replace(" ", "").removeprefix("==")
@@ -180,10 +181,26 @@ def _with_python_project(
     return list(by_name.values())
 
 
-def _names(requirements: Iterable[object]) -> tuple[str, ...]:
-    """Return the package names of PEP 508 requirements; a group may include another one."""
-    found = [_PEP508_NAME.match(each) for each in requirements if isinstance(each, str)]
-    return tuple(_pypi_name(match[1]) for match in found if match)
+def _of_project(requirements: Iterable[object]) -> tuple[PypiRequirement, ...]:
+    """Return the PEP 508 requirements; a group may include another one."""
+    texts = [each for each in requirements if isinstance(each, str)]
+    found = [(_PEP508_NAME.match(each), each) for each in texts]
+    return tuple(PypiRequirement(name=_pypi_name(x[1]), text=text) for x, text in found if x)
+
+
+def _parse_pypi(table: Table) -> Iterator[PypiRequirement]:
+    """Read `[pypi-dependencies]`, as PEP 508 has them (pixi: crates/pixi_pypi_spec)."""
+    for name, value in table.fields.items():
+        fields = table.table(name) if isinstance(value, dict) else None
+        version = table.string(name) if fields is None else fields.string("version")
+        extras = () if fields is None else fields.strings("extras")
+        marker = None if fields is None else fields.string("env-markers")
+        version = "" if version in {None, "*"} else version
+        if version and version[0].isdigit():  # an old pixi took it so
+            version = f"=={version}"
+        text = f"{name}[{','.join(extras)}]{version}" if extras else f"{name}{version}"
+        text += f" ; {marker}" if marker else ""
+        yield PypiRequirement(name=_pypi_name(name), text=text)
 
 
 def _pypi_name(text: str) -> str:
@@ -201,7 +218,7 @@ def _parse_target(
         selector=selector,
         requirements=tuple(requirements.values()),
         constraints=_parse_requirements(table.table("constraints"), pool),
-        pypi=tuple(_pypi_name(name) for name in table.table("pypi-dependencies").fields),
+        pypi=tuple(_parse_pypi(table.table("pypi-dependencies"))),
         dev=tuple(table.table("dev").fields),
     )
 

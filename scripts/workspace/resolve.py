@@ -15,6 +15,7 @@ from scripts.workspace.model import (
     Feature,
     Manifest,
     ManifestPlatform,
+    PypiRequirement,
     Requirement,
     Target,
 )
@@ -120,9 +121,23 @@ def pypi_names(
     manifest: Manifest, environment: Environment, platform: ManifestPlatform
 ) -> tuple[str, ...]:
     """Return the names of the PyPI requirements, each once."""
-    features = manifest.features_of(environment)
-    targets = (target for feature in features for target in _targets(feature, platform))
-    return tuple(dict.fromkeys(name for target in targets for name in target.pypi))
+    asked = pypi_requirements(manifest, environment, platform)
+    return tuple(dict.fromkeys(each.name for each in asked))
+
+
+def pypi_requirements(
+    manifest: Manifest, environment: Environment, platform: ManifestPlatform
+) -> tuple[PypiRequirement, ...]:
+    """Return the PyPI requirements; a name may stand there again, for other markers or features."""
+    merged: list[PypiRequirement] = []
+    for feature in manifest.features_of(environment):
+        of_name: dict[str, list[PypiRequirement]] = {}
+        for target in _targets(feature, platform):
+            of_name |= {each.name: [] for each in target.pypi}
+            for each in target.pypi:
+                of_name[each.name].append(each)
+        merged += itertools.chain(*of_name.values())
+    return tuple(dict.fromkeys(merged))
 
 
 def matches(selector: str | None, platform: ManifestPlatform) -> bool:

@@ -1,0 +1,145 @@
+"""The Python of an environment on a platform: its markers (PEP 508), and the wheels that fit it.
+
+As pixi determines them for uv (crates/pypi_modifiers: pypi_marker_env.rs, pypi_tags.rs), from the
+locked `python` and the virtual packages of the platform.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from scripts.core.record import Record
+from scripts.lock.model import LockedPackage
+from scripts.workspace.virtual_packages import VirtualPackage
+
+if TYPE_CHECKING:
+    from packaging.tags import Tag
+
+# sys_platform, platform_system, os_name by the family of the subdir.
+_SYSTEMS: Final = {
+    "linux": ("linux", "Linux", "posix"),
+    "osx": ("darwin", "Darwin", "posix"),
+    "win": ("win32", "Windows", "nt"),
+}
+# By the subdir: platform_machine, and what wheels and uv call it.
+_MACHINES: Final = {
+    "linux-32": ("i386", "i686"),
+    "linux-64": ("x86_64", "x86_64"),
+    "linux-aarch64": ("aarch64", "aarch64"),
+    "linux-armv7l": ("armv7l", "armv7l"),
+    "linux-ppc64": ("ppc64", "ppc64"),
+    "linux-ppc64le": ("ppc64le", "ppc64le"),
+    "linux-riscv64": ("riscv64", "riscv64"),
+    "linux-s390x": ("s390x", "s390x"),
+    "osx-64": ("x86_64", "x86_64"),
+    "osx-arm64": ("arm64", "arm64"),
+    "win-32": ("x86", "win32"),
+    "win-64": ("AMD64", "win_amd64"),
+    "win-arm64": ("ARM64", "win_arm64"),
+}
+# The names that platforms of glibc had before PEP 600, by its minor version, and the oldest that
+# PEP 600 allows for a machine.
+_LEGACY: Final = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
+_OLDEST: Final = {"x86_64": 5, "i686": 5}
+_OLDEST_OF_OTHERS: Final = 17
+_FREE_THREADED: Final = re.compile(r"python_abi .*cp\d{3}t")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PythonPlatform:
+    """What a Python package sees of a place."""
+
+    version: str
+    """Of Python, as conda writes it."""
+    subdir: str
+    markers: Mapping[str, str]
+    """The marker environment, but for `extra`."""
+    tags: frozenset[Tag] = field(repr=False)
+    """Of all wheels that fit."""
+    shown: str
+    """The platform tag that fits best, for people."""
+
+
+def python_platform(
+    packages: Iterable[LockedPackage], subdir: str, virtual_packages: Iterable[VirtualPackage]
+) -> PythonPlatform | str:
+    """Determine it from what is locked for a place; else say why there is none."""
+    record = next((x.record for x in packages if x.record.name == "python"), None)
+    family, machine = subdir.partition("-")[0], _MACHINES.get(subdir)
+    if record is None:
+        return "no Python is locked for its PyPI packages"
+    numbers = re.match(r"(\d{1,3})\.(\d{1,3})", record.version)
+    if machine is None or family not in _SYSTEMS:
+        return f"no wheel names {subdir}"
+    if numbers is None or "pypy" in record.build or "graalpy" in record.build:
+        return f"pixi installs PyPI packages for CPython alone, not python {record.build}"
+    versions = {each.name: each.version for each in virtual_packages}
+    python = (int(numbers[1]), int(numbers[2]))
+    platforms = list(_platform_tags(family, machine[1], versions))
+    return PythonPlatform(
+        version=record.version,
+        subdir=subdir,
+        markers=_markers(family, machine[0], record.version, python),
+        tags=frozenset(_tags(python, _abi(python, record), platforms)),
+        shown=next(iter(platforms), subdir),
+    )
+
+
+def _markers(family: str, machine: str, version: str, python: tuple[int, int]) -> dict[str, str]:
+    sys_platform, system, os_name = _SYSTEMS[family]
+    return {
+        "implementation_name": "cpython",
+        "implementation_version": version,
+        "os_name": os_name,
+        "platform_machine": machine,
+        "platform_python_implementation": "CPython",
+        "platform_release": "",
+        "platform_system": system,
+        "platform_version": "",
+        "python_full_version": version,
+        "python_version": f"{python[0]}.{python[1]}",
+        "sys_platform": sys_platform,
+    }
+
+
+def _abi(python: tuple[int, int], record: Record) -> str:
+    """Name its ABI as wheels do; a free-threaded one needs another `python_abi`."""
+    is_free = any(_FREE_THREADED.match(each) for each in record.depends)
+    return f"cp{python[0]}{python[1]}{'m' if python < (3, 8) else ''}{'t' if is_free else ''}"
+
+
+def _tags(python: tuple[int, int], abi: str, platforms: Sequence[str]) -> Iterator[Tag]:
+    from packaging.tags import compatible_tags, cpython_tags
+
+    yield from cpython_tags(python, abis=[abi], platforms=platforms)
+    yield from compatible_tags(python, f"cp{python[0]}{python[1]}", platforms=platforms)
+
+
+def _platform_tags(family: str, machine: str, versions: Mapping[str, str]) -> Iterator[str]:
+    """Yield the platform tags that fit, the best first."""
+    if family == "win":
+        yield machine
+    elif family == "osx":
+        from packaging.tags import mac_platforms
+
+        yield from mac_platforms(_release(versions.get("__osx", "0")), machine)
+    elif "__musl" in versions:
+        major, minor = _release(versions["__musl"])
+        yield from (f"musllinux_{major}_{each}_{machine}" for each in range(minor, -1, -1))
+        yield f"linux_{machine}"
+    else:
+        major, minor = _release(versions.get("__glibc") or versions.get("__eglibc") or "0")
+        oldest = _OLDEST.get(machine, _OLDEST_OF_OTHERS)
+        for each in range(minor, oldest - 1, -1) if major == 2 else ():
+            yield f"manylinux_{major}_{each}_{machine}"
+            if each in _LEGACY:
+                yield f"{_LEGACY[each]}_{machine}"
+        yield f"linux_{machine}"
+
+
+def _release(version: str) -> tuple[int, int]:
+    numbers = re.match(r"(\d{1,3})(?:\.(\d{1,3}))?", version)
+    return (0, 0) if numbers is None else (int(numbers[1]), int(numbers[2] or 0))
