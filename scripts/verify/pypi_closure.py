@@ -67,7 +67,7 @@ class PypiAnswer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _PypiSet:
+class PypiSet:
     """One place: what is locked there, and what is asked."""
 
     place: EnvironmentPlatform
@@ -91,7 +91,7 @@ def pypi_dependencies(each: PackageSet) -> tuple[object, ...]:
 
 def prove_pypi(sets: Iterable[PackageSet]) -> tuple[PypiAnswer, ...]:
     """Look at every place that has something of PyPI; sets of builds have nothing."""
-    wanted = [_pypi_set(each) for each in sets if not each.is_of_builds and has_pypi(each)]
+    wanted = [pypi_set(each) for each in sets if not each.is_of_builds and has_pypi(each)]
     return tuple(_prove(each, wanted) for each in wanted)
 
 
@@ -106,9 +106,10 @@ def pypi_findings(answers: Iterable[PypiAnswer]) -> Iterator[Finding]:
         yield Finding(level=Level.CLOSURE, problem=told, places=frozenset(places))
 
 
-def _pypi_set(each: PackageSet) -> _PypiSet:
+def pypi_set(each: PackageSet) -> PypiSet:
+    """Take what a place has of PyPI, and what counts for it."""
     rows = (*each.rows.pypi, *each.rows.pypi_left_out)
-    return _PypiSet(
+    return PypiSet(
         place=each.place,
         needer=each.needer,
         rows=rows,
@@ -153,7 +154,7 @@ def conda_pypi_names(package: LockedPackage) -> tuple[str, ...]:
     return tuple(dict.fromkeys(canonicalize_name(each[1]) for each in found if each))
 
 
-def _prove(each: _PypiSet, every: Sequence[_PypiSet]) -> PypiAnswer:
+def _prove(each: PypiSet, every: Sequence[PypiSet]) -> PypiAnswer:
     if isinstance(each.python, str):
         return PypiAnswer(place=each.place, not_proven=(each.python,))
     asked, undecided = find_asked(each, each.python)
@@ -179,7 +180,7 @@ def _prove(each: _PypiSet, every: Sequence[_PypiSet]) -> PypiAnswer:
     )
 
 
-def find_asked(each: _PypiSet, python: PythonPlatform) -> tuple[list[Asked], list[str]]:
+def find_asked(each: PypiSet, python: PythonPlatform) -> tuple[list[Asked], list[str]]:
     """Return all that holds at a place, and what nobody can decide.
 
     No lock has extras: they are those that the manifest asks for, and what is asked for so.
@@ -273,7 +274,7 @@ def _is_met(
     return None if None in versions else False
 
 
-def _unmet(one: Asked, each: _PypiSet, every: Sequence[_PypiSet], above: Needers) -> Problem:
+def _unmet(one: Asked, each: PypiSet, every: Sequence[PypiSet], above: Needers) -> Problem:
     """Say what is required, what is there, what would do elsewhere, and who needs it all."""
     if one.requirement is None:
         message, details = f"requires {one.text}, which is no requirement (PEP 508)", list[str]()
@@ -288,7 +289,7 @@ def _unmet(one: Asked, each: _PypiSet, every: Sequence[_PypiSet], above: Needers
     return finding_problem(one.label, message, *found, help="pixi lock")
 
 
-def _elsewhere(requirement: Requirement, every: Sequence[_PypiSet]) -> list[str]:
+def _elsewhere(requirement: Requirement, every: Sequence[PypiSet]) -> list[str]:
     """Say what of the whole mirror would meet it, and where that is used."""
     name, found = _name(requirement.name), dict[str, list[str]]()
     for other in every:

@@ -45,6 +45,17 @@ _MACHINES: Final = {
 _LEGACY: Final = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 _OLDEST: Final = {"x86_64": 5, "i686": 5}
 _OLDEST_OF_OTHERS: Final = 17
+# What uv calls platforms (crates/uv-configuration/src/target_triple.rs), and the versions of glibc
+# that it knows.
+_UV_PLATFORMS: Final = {
+    "linux-64": "x86_64-manylinux_2_{}",
+    "linux-aarch64": "aarch64-manylinux_2_{}",
+    "osx-64": "x86_64-apple-darwin",
+    "osx-arm64": "aarch64-apple-darwin",
+    "win-64": "x86_64-pc-windows-msvc",
+    "win-arm64": "aarch64-pc-windows-msvc",
+}
+_UV_GLIBCS: Final = (17, 28, *range(31, 41))
 _FREE_THREADED: Final = re.compile(r"python_abi .*cp\d{3}t")
 
 
@@ -61,6 +72,10 @@ class PythonPlatform:
     """Of all wheels that fit."""
     shown: str
     """The platform tag that fits best, for people."""
+    uv_platform: str | None
+    """What uv calls the platform; None: it has no word for it."""
+    uv_variables: tuple[tuple[str, str], ...] = ()
+    """What tells uv the rest of it."""
 
 
 def python_platform(
@@ -85,6 +100,10 @@ def python_platform(
         markers=_markers(family, machine[0], record.version, python),
         tags=frozenset(_tags(python, _abi(python, record), platforms)),
         shown=next(iter(platforms), subdir),
+        uv_platform=uv_platform(subdir, versions),
+        uv_variables=(("MACOSX_DEPLOYMENT_TARGET", versions["__osx"]),)
+        if "__osx" in versions
+        else (),
     )
 
 
@@ -138,6 +157,21 @@ def _platform_tags(family: str, machine: str, versions: Mapping[str, str]) -> It
             if each in _LEGACY:
                 yield f"{_LEGACY[each]}_{machine}"
         yield f"linux_{machine}"
+
+
+def uv_platform(subdir: str, versions: Mapping[str, str]) -> str | None:
+    """Return uv's word for a platform; it may allow a later glibc, as the level `closure` does not.
+
+    `versions` are those of its virtual packages. A word for an earlier one would refuse what is
+    right.
+    """
+    word = _UV_PLATFORMS.get(subdir)
+    if word is None or "{}" not in word:
+        return word
+    major, minor = _release(versions.get("__glibc", "0"))
+    if major != 2:
+        return None
+    return word.format(next((each for each in _UV_GLIBCS if each >= minor), _UV_GLIBCS[-1]))
 
 
 def _release(version: str) -> tuple[int, int]:

@@ -6,6 +6,7 @@ network, and with a cache of its own.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import astuple, dataclass, field
@@ -39,12 +40,18 @@ from scripts.verify.findings import (
 from scripts.verify.install.sandbox import sandbox, sandbox_environment
 from scripts.verify.plan import PackageSet, Root, plan_sets
 from scripts.verify.proofs import NO_PROOFS, Proofs
+from scripts.verify.pypi_solve import (
+    find_uv,
+    plan_pypi_solve,
+    pypi_solve_dependencies,
+    pypi_solve_files,
+    with_pypi_solved,
+)
 from scripts.workspace.model import Manifest
 from scripts.workspace.resolve import (
     channel_priority,
     locked_channels,
     matches,
-    pypi_names,
     solve_group,
     solve_strategy,
 )
@@ -96,17 +103,26 @@ def check_solve(
     `retained` are the artifacts that are indexed though the lock names them no more.
     Raises the error of exit code 4 where rattler ends without an answer.
     """
-    folder = workspace.place.folder
+    folder, uv = workspace.place.folder, find_uv(os.environ)
     jobs = plan_solves(selection, workspace.manifest, workspace.root, folder)
+    of_pypi = {
+        each.place: job
+        for each in plan_sets(selection, workspace.manifest, workspace.root)
+        if (job := plan_pypi_solve(each, folder, uv)) is not None
+    }
 
     def dependencies(job: SolveJob) -> Iterator[object]:
         subdirs = [each / name for each in job.folders for name in (job.question["subdir"], NOARCH)]
         yield proofs.digests(folder, {each / name for each in subdirs for name in INDEX_FILES})
         yield job.question
         yield sorted(job.locked)
+        if job.place in of_pypi:
+            yield pypi_solve_dependencies(of_pypi[job.place], uv)
+            yield proofs.digests(folder, pypi_solve_files(of_pypi[job.place], folder))
 
     def check(places: Collection[EnvironmentPlatform]) -> LevelResult:
-        return _solve([each for each in jobs if each.place in places], folder, retained)
+        result = _solve([each for each in jobs if each.place in places], folder, retained)
+        return with_pypi_solved(result, of_pypi, folder, uv)
 
     keys = {each.place: proofs.key(Level.SOLVE, dependencies(each)) for each in jobs}
     return proofs.prove_places(keys, _SOLVED, check)
@@ -208,7 +224,6 @@ def _plan(
         undeclared=undeclared,
         locked=frozenset(map(PurePosixPath, planned.packages)),
         not_proven=(
-            *(f"{name} (from PyPI)" for name in pypi_names(manifest, environment, platform)),
             *dict.fromkeys(left_out),
             *(f"{name} (dev)" for name in dev),
         ),

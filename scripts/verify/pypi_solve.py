@@ -1,0 +1,289 @@
+"""The level `solve` for PyPI packages: uv finds from `_pypi/index/` alone what is locked.
+
+Without a network, a cache, settings or builds. What conda holds is left out of the question, and so
+is what no page can answer: sources, and sdists that only a build can ask what they require.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, Final, cast
+
+from scripts.channel.archive import BadArchiveError
+from scripts.channel.digest_cache import Fingerprint
+from scripts.core.artifact import ArtifactKind
+from scripts.core.channel_url import PYPI_FOLDER
+from scripts.core.errors import Problem, finding_problem
+from scripts.core.record import PypiRecord
+from scripts.core.report import Json, Line, listed
+from scripts.core.scratch import scratch_folder
+from scripts.index.distribution import read_distribution
+from scripts.lock.pypi import pypi_artifacts
+from scripts.verify.findings import (
+    EnvironmentPlatform,
+    Finding,
+    Level,
+    LevelResult,
+    look_at,
+    said_lines,
+)
+from scripts.verify.install.sandbox import run_sandboxed, sandbox_environment
+from scripts.verify.plan import PackageSet
+from scripts.verify.pypi_closure import Asked, conda_pypi_names, find_asked, has_pypi, pypi_set
+
+_INDEX: Final = PurePosixPath(PYPI_FOLDER, "index")
+_OTHERS: Final = "other PyPI packages in the mirror allow it"
+_SHOWN: Final = 20  # packages, or lines of uv's, that one finding shows
+_STATIC_SINCE: Final = (2, 2)  # of Metadata-Version: what is not `Dynamic` holds (PEP 643)
+_NO_OPTION: Final = "unexpected argument"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PypiSolve:
+    """One place, to be solved by uv; `skip_reason`: why uv cannot be asked."""
+
+    place: EnvironmentPlatform
+    skip_reason: str | None = None
+    options: tuple[str, ...] = ()
+    variables: tuple[tuple[str, str], ...] = ()
+    asked: tuple[str, ...] = ()
+    """Requirements (PEP 508) that hold there."""
+    excluded: tuple[str, ...] = ()
+    """The names that nobody is asked for."""
+    locked: tuple[str, ...] = ()
+    """What is to come of it: `name version`."""
+    metadata: tuple[PurePosixPath, ...] = ()
+    """Where the METADATA of these is, of which uv reads what they require."""
+    not_proven: tuple[str, ...] = ()
+    tolerance: str | None = None
+    """Why an answer with less than what is locked is no error; None: there is no such reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    """What came of one place; `not_proven` is what nobody could ask."""
+
+    problem: Problem | None = None
+    differences: tuple[tuple[str | None, str | None], ...] = ()
+    reason: str | None = None
+    not_proven: tuple[str, ...] = ()
+
+
+def plan_pypi_solve(each: PackageSet, folder: Path, uv: Path | None) -> PypiSolve | None:
+    """Plan a place; None where it has nothing of PyPI."""
+    if not has_pypi(each):
+        return None
+    planned = pypi_set(each)
+    python, reason = planned.python, None if uv is not None else "there is no uv"
+    if isinstance(each.declared, str):
+        reason = each.declared
+    elif isinstance(python, str):
+        reason = python
+    elif python.uv_platform is None:
+        reason = f"uv has no word for {python.subdir}, as it is locked"
+    if reason is not None or isinstance(python, str) or python.uv_platform is None:
+        return PypiSolve(place=each.place, skip_reason=reason)
+    dynamic = {x.name for x in each.rows.pypi if _is_dynamic(x, folder)}
+    sources = {x.name for x in each.rows.pypi_left_out} | dynamic
+    mirrored = {x.name: x for x in each.rows.pypi if x.name not in sources}
+    held = {name for x in each.rows.packages for name in conda_pypi_names(x)}
+    excluded = (held | sources) - mirrored.keys()
+    asked, _ = find_asked(planned, python)
+    of_place = tuple(_questions(asked, sources, excluded))
+    if any("@" in text for text in of_place):
+        return PypiSolve(place=each.place, skip_reason="something is required by its URL")
+    options = ("--python-version", python.version, "--python-platform", python.uv_platform)
+    group = None if isinstance(each.declared, str) else each.declared[0].solve_group
+    return PypiSolve(
+        place=each.place,
+        options=options,
+        variables=python.uv_variables,
+        asked=of_place,
+        excluded=tuple(sorted(excluded)),
+        locked=tuple(f"{name} {x.version}" for name, x in mirrored.items()),
+        metadata=tuple(map(_metadata_file, mirrored.values())),
+        not_proven=tuple(
+            f"{x} (an sdist that is built to be asked)"
+            if x in dynamic
+            else f"{x} (not in the mirror)"
+            for x in sorted(sources)
+        ),
+        tolerance=None if group is None else f"pixi solves the group {group} as one",
+    )
+
+
+def pypi_solve_dependencies(job: PypiSolve, uv: Path | None) -> tuple[object, ...]:
+    """Return what the proof of a place depends on, besides the files that uv reads."""
+    program = None
+    if uv is not None:
+        with contextlib.suppress(OSError):
+            program = Fingerprint.of(uv.stat())
+    return (job, uv, program)
+
+
+def pypi_solve_files(job: PypiSolve, folder: Path) -> Iterator[PurePosixPath]:
+    """Yield the pages, and what they have of the locked wheels, relative to the channel folder."""
+    with contextlib.suppress(OSError):
+        names = [each.name for each in (folder / _INDEX).iterdir()]
+        yield from (_INDEX / each / "index.html" for each in sorted(names))
+    yield from job.metadata
+
+
+def find_uv(environ: Mapping[str, str]) -> Path | None:
+    """Return uv on PATH, else the one beside this Python, else None."""
+    beside = str(Path(sys.executable).parent)
+    found = shutil.which("uv", path=environ.get("PATH", os.defpath))
+    found = found or shutil.which("uv", path=beside)
+    return None if found is None else Path(found)
+
+
+def _questions(
+    asked: Iterable[Asked], sources: Collection[str], excluded: Collection[str]
+) -> Iterator[str]:
+    """Write what the manifest, and what no page answers for, requires; markers are decided."""
+    from packaging.utils import canonicalize_name
+
+    for each in asked:
+        wanted = each.requirement
+        if wanted is None or not (each.who is None or each.who in sources):
+            continue
+        if canonicalize_name(wanted.name) not in excluded:
+            extras = f"[{','.join(sorted(wanted.extras))}]" if wanted.extras else ""
+            url = f" @ {wanted.url}" if wanted.url else ""
+            yield f"{wanted.name}{extras}{wanted.specifier}{url}"
+
+
+def _metadata_file(row: PypiRecord) -> PurePosixPath:
+    path = next(pypi_artifacts(row)).path
+    return path.with_name(f"{path.name}.metadata")
+
+
+def _is_dynamic(row: PypiRecord, folder: Path) -> bool:
+    """Tell whether it is an sdist that does not say by itself what it requires."""
+    artifact = next(pypi_artifacts(row))
+    if artifact.kind is not ArtifactKind.SDIST:
+        return False
+    from packaging.metadata import parse_email
+
+    try:
+        fields, _ = parse_email(read_distribution(folder / artifact.path).metadata)
+    except (OSError, BadArchiveError):  # the level `archives` tells
+        return True
+    version = fields.get("metadata_version", "0").split(".")
+    is_old = [int(x) if x.isdecimal() else 0 for x in version] < [*_STATIC_SINCE]
+    return is_old or "requires-dist" in map(str.lower, fields.get("dynamic", ()))
+
+
+def with_pypi_solved(
+    result: LevelResult,
+    jobs: Mapping[EnvironmentPlatform, PypiSolve],
+    folder: Path,
+    uv: Path | None,
+) -> LevelResult:
+    """Ask uv for the places of a result that have something of PyPI, and add what came of it."""
+    rows, lines, findings = list[Json](), list[Line](result.lines), list(result.findings)
+    for row in cast("list[dict[str, Any]]", result.data["solved"]):
+        place = EnvironmentPlatform(row["environment"], row["platform"])
+        job = jobs.get(place)
+        if job is None or row["solved"] is None:
+            rows.append(row)
+            continue
+        answer = _solve(job, folder, uv)
+        if answer.problem is not None:
+            places = frozenset({place})
+            findings.append(Finding(level=Level.SOLVE, problem=answer.problem, places=places))
+        lines += _lines(job, answer)
+        pairs = [{"locked": ours, "solved": theirs} for ours, theirs in answer.differences]
+        rows.append(
+            {
+                **row,
+                "solved": row["solved"] and answer.problem is None,
+                "differences": [*row["differences"], *pairs],
+                "reason": row["reason"] or answer.reason,
+                "not-proven": [*row["not-proven"], *answer.not_proven],
+            }
+        )
+    return replace(
+        result, findings=tuple(findings), lines=tuple(lines), data={**result.data, "solved": rows}
+    )
+
+
+def _solve(job: PypiSolve, folder: Path, uv: Path | None) -> _Answer:
+    if job.skip_reason is not None or uv is None:
+        return _Answer(not_proven=(f"its PyPI packages ({job.skip_reason})",))
+    if not job.asked and not job.locked:
+        return _Answer(not_proven=job.not_proven)
+    with scratch_folder() as scratch:
+        asked, excluded = scratch / "in.txt", scratch / "excludes.txt"
+        asked.write_text("".join(f"{each}\n" for each in job.asked), encoding="utf-8")
+        excluded.write_text("".join(f"{each}\n" for each in job.excluded), encoding="utf-8")
+        command = [
+            *(str(uv), "pip", "compile", "--no-config", "--no-cache", "--offline", "--no-build"),
+            *("--no-header", "--no-annotate", "--python", sys.executable, *job.options),
+            *("--index-url", (folder / _INDEX).as_uri(), "--excludes", str(excluded), str(asked)),
+        ]
+        more = {"NO_COLOR": "1", "UV_PYTHON_DOWNLOADS": "never", **dict(job.variables)}
+        done = run_sandboxed(command, sandbox_environment(scratch / "home", more))
+    said = done.stderr.decode(errors="replace")
+    if _NO_OPTION in said:
+        return _Answer(not_proven=("its PyPI packages (this uv is too old: uv >=0.9.12 will do)",))
+    if done.returncode != 0:
+        return _Answer(
+            problem=finding_problem(
+                job.place,
+                "its PyPI packages cannot be solved from the mirror alone",
+                *said_lines(said, _SHOWN),
+                help=look_at(Level.INDEX, Level.CLOSURE),
+            ),
+            not_proven=job.not_proven,
+        )
+    return compare_solved(job, done.stdout.decode(errors="replace"))
+
+
+def compare_solved(job: PypiSolve, output: str) -> _Answer:
+    """Hold uv's answer, requirements a line, against what is locked."""
+    from packaging.utils import canonicalize_name
+
+    solved = set[str]()
+    for line in output.splitlines():
+        name, mark, version = line.partition("==")
+        if mark and not line.startswith(("#", " ")):
+            solved.add(f"{canonicalize_name(name)} {version.partition(' ')[0]}")
+    gone = {each.partition(" ")[0]: each for each in job.locked if each not in solved}
+    come = {each.partition(" ")[0]: each for each in sorted(solved.difference(job.locked))}
+    pairs = tuple((gone.get(name), come.get(name)) for name in sorted({*gone, *come}))
+    reason = None if not pairs else _OTHERS if come else job.tolerance
+    if not pairs or reason is not None:
+        return _Answer(differences=pairs, reason=reason, not_proven=job.not_proven)
+    details = [("lacks", str(ours)) for ours, _ in pairs[:_SHOWN]]
+    if len(pairs) > _SHOWN:
+        details.append(("and", f"{len(pairs) - _SHOWN} more"))
+    return _Answer(
+        problem=finding_problem(
+            job.place,
+            "solved from the mirror alone, it has less of PyPI than pixi.lock",
+            *details,
+            help=look_at(Level.INDEX),
+        ),
+        differences=pairs,
+        not_proven=job.not_proven,
+    )
+
+
+def _lines(job: PypiSolve, answer: _Answer) -> Iterator[Line]:
+    """Say what was solved otherwise, and why that is no error; what was not proven."""
+    if answer.reason is not None:
+        yield f"solved the PyPI packages of {job.place} otherwise than pixi.lock ({answer.reason}):"
+        rows = []
+        for ours, theirs in answer.differences:
+            lone = f"  - {ours}" if ours else f"  + {theirs}"
+            rows.append(f"  {ours} → {theirs}" if ours and theirs else lone)
+        yield tuple(rows)
+    if answer.not_proven:
+        yield f"not proven by solving {job.place}: {listed(answer.not_proven)}"
