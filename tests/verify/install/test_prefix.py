@@ -37,7 +37,8 @@ def _artifacts(folder: Path, *packages: TinyPackage) -> tuple[Artifact, ...]:
 
 
 def _check(prefix: Path, folder: Path, artifacts: Sequence[Artifact]) -> tuple[Problem, ...]:
-    return check_prefix(prefix, "linux-64", "a prefix", folder, artifacts)
+    python = next((each.conda_record for each in artifacts if each.name == "python"), None)
+    return check_prefix(prefix, python_folders(python, "linux-64"), "a prefix", folder, artifacts)
 
 
 def _install(folder: Path, *packages: TinyPackage) -> Path:
@@ -183,7 +184,7 @@ def test_damaged_lists(text: str) -> None:
 def test_where_python_looks(tmp_path: Path) -> None:
     python = TinyPackage(name="python", version="3.13.1", subdir="linux-64")
     (artifact,) = _artifacts(tmp_path, python)
-    unix, windows = (python_folders(artifact.record, each) for each in ("linux-64", "win-64"))
+    unix, windows = (python_folders(artifact.conda_record, each) for each in ("linux-64", "win-64"))
     assert installed_path("site-packages/x", unix) == "lib/python3.13/site-packages/x"
     assert installed_path("site-packages/x", windows) == "Lib/site-packages/x"
     assert installed_path("python-scripts/x", windows) == "Scripts/x"
