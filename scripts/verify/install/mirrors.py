@@ -75,8 +75,10 @@ def pypi_prefixes(artifacts: Iterable[Artifact]) -> dict[str, PurePosixPath]:
     An index below which files lie, beside its pages, has none of its own: one key leads to the
     files alone, and an install from the lock asks for nothing else.
     """
-    every = list(artifacts)
-    remote = {without_user(each.urls[0]): each.path for each in every if is_remote(each.urls[0])}
+    every, remote = list(artifacts), dict[str, PurePosixPath]()
+    for each in every:
+        if is_remote(each.urls[0]):  # the second place of a direct URL is beside the first
+            remote.setdefault(without_user(each.urls[0]), each.path)
     found = dict(file_prefix(url, path) for url, path in remote.items())
     for index in {each.upstream for each in every if each.upstream and is_remote(each.upstream)}:
         base, segments = without_user(index), file_segments(index)
