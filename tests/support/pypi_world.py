@@ -11,7 +11,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote, urlsplit
 
 import pytest
 
@@ -133,25 +132,6 @@ def _manifest(platforms: tuple[str, ...]) -> str:
     )
 
 
-def write_pages(mirror: Mirror) -> None:
-    """Write the pages of both views by hand."""
-    for artifact in mirror.selection.pypi_artifacts:
-        if "#" in artifact.path.name:
-            continue
-        sha256 = hashlib.sha256((mirror.folder / artifact.path).read_bytes()).hexdigest()
-        below = quote(str(artifact.path.relative_to("_pypi")))
-        views = {f"index/{artifact.name}": f"../../{below}"}
-        if artifact.upstream is not None:
-            parts = urlsplit(artifact.upstream)
-            views[f"simple/{parts.netloc}{parts.path}/{artifact.name}"] = artifact.urls[0]
-        for folder, url in views.items():
-            page = mirror.folder / "_pypi" / folder / "index.html"
-            page.parent.mkdir(parents=True, exist_ok=True)
-            old = page.read_text(encoding="utf-8") if page.exists() else "<!DOCTYPE html>\n"
-            link = f'<a href="{url}#sha256={sha256}">{artifact.path.name}</a><br>\n'
-            page.write_text(old + link, encoding="utf-8")
-
-
 @pytest.fixture(scope="session")
 def made_with_pypi(tmp_path_factory: pytest.TempPathFactory) -> PypiWorld:
     """The mirror, made once."""
@@ -170,15 +150,29 @@ def made_with_pypi(tmp_path_factory: pytest.TempPathFactory) -> PypiWorld:
     wheel = upstream / "tiny_path-1.0-py3-none-any.whl"
     (mirror.root / "wheels").mkdir()
     shutil.copyfile(wheel, mirror.root / "wheels" / wheel.name)
-    for artifact in mirror.selection.artifacts:
-        target = mirror.folder / artifact.path
+    world = PypiWorld(mirror=mirror, upstream=upstream, platforms=platforms)
+    _fill(world)
+    return world
+
+
+def _fill(world: PypiWorld) -> None:
+    """Put each artifact of the lock where it belongs, and index them."""
+    for artifact in world.mirror.selection.artifacts:
+        target = world.folder / artifact.path
         target.parent.mkdir(parents=True, exist_ok=True)
-        name = artifact.path.name.partition("#")[0]
-        source = next(x for x in (upstream / artifact.path, upstream / name) if x.is_file())
+        places = (artifact.path, artifact.path.name.partition("#")[0])
+        source = next(x for x in (world.upstream / y for y in places) if x.is_file())
         shutil.copyfile(source, target)
-    mirror.index()
-    write_pages(mirror)
-    return PypiWorld(mirror=mirror, upstream=upstream, platforms=platforms)
+    world.mirror.index()
+
+
+def relock(world: PypiWorld, *rows: RawRow | PypiRow) -> None:
+    """Lock python and these for this machine alone, and mirror them."""
+    subdir = world.platforms[0]
+    conda = LockRow(written=python_stand_in(world.upstream, subdir), channel=CHANNEL)
+    place = PlatformRows(name=subdir, rows=(conda, *rows))
+    write_lock(world.mirror.root / "pixi.lock", (EnvironmentRows(platforms=(place,)),))
+    _fill(world)
 
 
 @pytest.fixture

@@ -128,12 +128,6 @@ def find_micromamba(environ: Mapping[str, str]) -> Path | None:
     return _find("micromamba", named if is_micromamba else None, environ)
 
 
-def find_uv(environ: Mapping[str, str]) -> Path | None:
-    """Return uv on PATH, else the one beside this Python, else None."""
-    beside = shutil.which("uv", path=str(Path(sys.executable).parent))
-    return _find("uv", None, environ) or (Path(beside) if beside else None)
-
-
 def find_pip(environ: Mapping[str, str]) -> Path | None:
     """Return this Python where it has pip as a module, else pip on PATH, else None."""
     has_module = importlib.util.find_spec("pip") is not None
@@ -147,15 +141,15 @@ def _find(name: str, named: str | None, environ: Mapping[str, str]) -> Path | No
     return None if found is None else Path(found)
 
 
-def skip_reason(job: InstallJob, client: Client, workspace: Workspace) -> str | None:
+def skip_reason(job: InstallJob, client: Client, folder: Path, root: Path) -> str | None:
     """Say why an environment cannot even be tried, as a sentence's end; None: it can.
 
     py-rattler takes the mirror's records as they are. pixi asks for all that the lock names; the
-    others solve, so all that the artifacts depend on must be there.
+    others solve, so all that the artifacts depend on must be there. `folder` is the channel
+    folder, `root` the lock's.
     """
-    folder = workspace.place.folder
     if client is Client.PIXI or client in FOR_PYPI:
-        return _pypi_reason(job, client, workspace)
+        return _pypi_reason(job, client, folder, root)
     if client is not Client.RATTLER and job.missing_source_packages:
         names = ", ".join(job.missing_source_packages)
         return f"its packages depend on what is built from source: {names}"
@@ -164,16 +158,16 @@ def skip_reason(job: InstallJob, client: Client, workspace: Workspace) -> str | 
     return None
 
 
-def _pypi_reason(job: InstallJob, client: Client, workspace: Workspace) -> str | None:
+def _pypi_reason(job: InstallJob, client: Client, folder: Path, root: Path) -> str | None:
     if client is Client.PIXI:
         try:
             mirrors_for(job)
-            local_files(job, workspace.root)
+            local_files(job, root)
         except NoMirrorError as error:
             return str(error)
     elif reason := pypi_skip_reason(job):
         return reason
-    missing = missing_build_requires(job, workspace.place.folder)
+    missing = missing_build_requires(job, folder)
     if missing:
         return f"its sdists are built with what is not in the mirror: {', '.join(missing)}"
     return None

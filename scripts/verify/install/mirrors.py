@@ -12,17 +12,15 @@ from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 
 from scripts.core.artifact import Artifact
-from scripts.core.channel_url import PYPI_FOLDER, file_segments
 from scripts.core.typed_values import toml_string
+from scripts.index.pypi_pages import MAPPING, SIMPLE
 from scripts.lock.location import is_path, keeps_path, local_path
+from scripts.lock.pypi import index_folder
 from scripts.verify.install.plan import InstallJob
 from scripts.workspace.settings import Kind
 
-SIMPLE: Final = PurePosixPath(PYPI_FOLDER, "simple")
-"""Folder of the pages with upstream's URLs, by host and path of the index."""
-MAPPING: Final = PurePosixPath(PYPI_FOLDER, "mapping")
 MAPPING_SERVICE: Final = "https://conda-mapping.prefix.dev"
-"""Whom pixi asks which conda packages stand for which of PyPI; that folder stands for it."""
+"""Whom pixi asks what conda packages are called on PyPI; the mirror has it, too."""
 _OUTSIDE: Final = "its lock names files outside of the workspace, which `[mirrors]` cannot replace"
 
 
@@ -81,10 +79,10 @@ def pypi_prefixes(artifacts: Iterable[Artifact]) -> dict[str, PurePosixPath]:
             remote.setdefault(without_user(each.urls[0]), each.path)
     found = dict(file_prefix(url, path) for url, path in remote.items())
     for index in {each.upstream for each in every if each.upstream and is_remote(each.upstream)}:
-        base, segments = without_user(index), file_segments(index)
-        if segments and not any(url.startswith(f"{base}/") for url in remote):
-            found[base] = SIMPLE.joinpath(*segments)
-    return found | ({MAPPING_SERVICE: MAPPING} if every else {})
+        base, folder = without_user(index), index_folder(index)
+        if folder is not None and not any(url.startswith(f"{base}/") for url in remote):
+            found[base] = SIMPLE / folder
+    return found | ({MAPPING_SERVICE: MAPPING.parents[1]} if every else {})
 
 
 def is_remote(location: str) -> bool:

@@ -15,6 +15,7 @@ from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.select import Selection, path_of
 from scripts.verify.findings import EnvironmentPlatform, places_of
 from scripts.verify.plan import declared_packages, manifest_platform
+from scripts.verify.python_platform import python_platform
 from scripts.workspace.model import Manifest
 from scripts.workspace.resolve import channel_priority, requirements
 from scripts.workspace.settings import Kind
@@ -22,17 +23,6 @@ from scripts.workspace.virtual_packages import VirtualPackage, virtual_packages
 
 # A lock that declares none of these must not depend on what this machine happens to have.
 _HIDDEN: Final = {"CONDA_OVERRIDE_CUDA": ""}
-# What uv calls platforms (crates/uv-configuration/src/target_triple.rs), by subdir; and the
-# glibc versions that it knows.
-_UV_PLATFORMS: Final = {
-    "linux-64": "x86_64-manylinux_2_{}",
-    "linux-aarch64": "aarch64-manylinux_2_{}",
-    "osx-64": "x86_64-apple-darwin",
-    "osx-arm64": "aarch64-apple-darwin",
-    "win-64": "x86_64-pc-windows-msvc",
-    "win-arm64": "aarch64-pc-windows-msvc",
-}
-_GLIBCS: Final = (17, 28, *range(31, 41))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +58,9 @@ class InstallJob:
     wheels_only: bool = False
     """It is for another machine: just its wheels are installed."""
     uv_platform: str | None = None
-    """What uv calls that machine; None: it has no word for it."""
+    """What uv calls that machine."""
+    pypi_obstacle: str | None = None
+    """Why its PyPI packages cannot even be tried; None: they can."""
 
     @property
     def pypi_files(self) -> tuple[Artifact, ...]:
@@ -106,8 +98,16 @@ def plan_wheels(selection: Selection, manifest: Manifest, subdir: str) -> tuple[
         if rows.platform.subdir == subdir or not rows.pypi:
             continue
         whole = _job(selection, manifest, artifacts, place, (environment, rows))
-        packages = virtual_packages(whole.virtual_packages)
-        overrides = [("MACOSX_DEPLOYMENT_TARGET", x.version) for x in packages if x.name == "__osx"]
+        python = python_platform(
+            rows.packages, whole.subdir, virtual_packages(whole.virtual_packages)
+        )
+        word, obstacle, variables = None, None, tuple[tuple[str, str], ...]()
+        if isinstance(python, str):
+            obstacle = python
+        else:
+            word, variables = python.uv_platform, python.uv_variables
+            if word is None:
+                obstacle = f"uv has no word for {whole.subdir}, as it is locked"
         jobs.append(
             InstallJob(
                 place=place,
@@ -116,26 +116,13 @@ def plan_wheels(selection: Selection, manifest: Manifest, subdir: str) -> tuple[
                 artifacts=(),
                 pypi=whole.pypi,
                 python_version=whole.python_version,
-                overrides=tuple(overrides),
+                overrides=variables,
                 wheels_only=True,
-                uv_platform=_uv_platform(whole.subdir, packages),
+                uv_platform=word,
+                pypi_obstacle=obstacle,
             )
         )
     return tuple(jobs)
-
-
-def _uv_platform(subdir: str, packages: Iterable[VirtualPackage]) -> str | None:
-    """Return uv's word for a platform; it may allow a later glibc, as the level `closure` does not.
-
-    A word for an earlier one would refuse what is right.
-    """
-    word = _UV_PLATFORMS.get(subdir)
-    if word is None or "{}" not in word:
-        return word
-    glibc = next((each.version.split(".") for each in packages if each.name == "__glibc"), None)
-    if glibc is None or glibc[0] != "2" or not glibc[1:] or not glibc[1].isdecimal():
-        return None
-    return word.format(next((x for x in _GLIBCS if x >= int(glibc[1])), _GLIBCS[-1]))
 
 
 def _job(
@@ -175,6 +162,7 @@ def _job(
         pypi=tuple(artifacts[each] for each in dict.fromkeys(places)),
         project=tuple(sorted({x.name.split()[0] for x in rows.unmirrorable if x.kind is None})),
         python_version=None if python is None else ".".join(python.split(".")[:2]),
+        pypi_obstacle="it has no python" if python is None else None,
     )
 
 

@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from pathlib import Path, PurePosixPath
-from typing import Final
+from pathlib import Path
 
 from scripts.channel.archive import BadArchiveError
 from scripts.core.artifact import Artifact, ArtifactKind
-from scripts.core.channel_url import PYPI_FOLDER
 from scripts.index.distribution import read_distribution
+from scripts.index.pypi_pages import INDEX, PAGE
 from scripts.verify.findings import Client
 from scripts.verify.install.plan import InstallJob
-
-INDEX: Final = PurePosixPath(PYPI_FOLDER, "index")
-"""Folder of the pages with relative links, by normalised name."""
 
 
 def pypi_skip_reason(job: InstallJob) -> str | None:
     """Say why uv and pip cannot even be tried, as a sentence's end; None: they can."""
-    if job.python_version is None:
-        return "it has no python"
+    if job.pypi_obstacle is not None:
+        return job.pypi_obstacle
     if unhashed := sorted(each.name for each in job.pypi_files if each.digest is None):
         return f"nobody knows a hash of {', '.join(unhashed)}"
     if job.wheels_only and not job.pypi_files:
         return "it has no wheels, but sdists, which are built where they are installed"
-    if job.wheels_only and job.uv_platform is None:
-        return f"uv has no word for {job.subdir}, as it is locked"
     return None
 
 
@@ -55,7 +49,7 @@ def missing_build_requires(job: InstallJob, folder: Path) -> tuple[str, ...]:
             for each in requires
             if each.marker is None or each.marker.evaluate(environment)
         }
-    return tuple(sorted(x for x in missing if not (folder / INDEX / x / "index.html").is_file()))
+    return tuple(sorted(x for x in missing if not (folder / INDEX / x / PAGE).is_file()))
 
 
 def render_requirements(artifacts: Iterable[Artifact], folder: Path) -> str:

@@ -31,6 +31,7 @@ from scripts.core.rattler_child import this_subdir
 from scripts.core.redact import printable
 from scripts.core.report import human_size
 from scripts.core.scratch import scratch_folder
+from scripts.index.pypi_pages import INDEX, PAGE
 from scripts.lock.select import Selection
 from scripts.verify.files import check_files
 from scripts.verify.findings import FOR_PYPI, Client, EnvironmentPlatform, Level, UsageIndex
@@ -39,15 +40,14 @@ from scripts.verify.install.clients import (
     find_conda,
     find_micromamba,
     find_pip,
-    find_uv,
     install_with,
     skip_reason,
 )
 from scripts.verify.install.plan import InstallJob, plan_installs, plan_wheels
 from scripts.verify.install.prefix import PATHS, check_prefix, folders_of, package_files
-from scripts.verify.install.pypi import INDEX
 from scripts.verify.install.sandbox import sandbox, sandbox_environment
 from scripts.verify.proofs import NO_PROOFS, Proofs
+from scripts.verify.pypi_solve import find_uv
 from scripts.workspace.pixi import find_pixi
 from scripts.workspace.workspace import Workspace
 
@@ -277,7 +277,7 @@ def _dependencies(
     yield folder
     yield proofs.artifact_keys(Level.INSTALL, folder, artifacts)
     yield [proofs.row(folder, each.path) for each in job.artifacts]
-    yield proofs.digests(folder, {INDEX / each.name / "index.html" for each in pages})
+    yield proofs.digests(folder, {INDEX / each.name / PAGE for each in pages})
 
 
 def _stopped(job: InstallJob, client: Client, problem: Problem) -> InstallAttempt:
@@ -293,7 +293,7 @@ def _stopped(job: InstallJob, client: Client, problem: Problem) -> InstallAttemp
 def _try(workspace: Workspace, job: InstallJob, client: Client, program: Path) -> InstallAttempt:
     """Install one environment with one program; see to whom a failure is due."""
     folder, temporary = workspace.place.folder, Path(tempfile.gettempdir())
-    reason = skip_reason(job, client, workspace)
+    reason = skip_reason(job, client, folder, workspace.root)
     if reason is not None:
         return InstallAttempt(job=job, client=client, skip_reason=reason)
     free = free_bytes(temporary)
