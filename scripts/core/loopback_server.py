@@ -36,6 +36,9 @@ _UP: Final = 0x1
 
 class _Handler(SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    extensions_map = SimpleHTTPRequestHandler.extensions_map | {
+        ".v1_json": "application/vnd.pypi.simple.v1+json"  # PEP 691
+    }
 
     def translate_path(self, path: str) -> str:
         """Find the file; repodata.json, its zst and its bz2 are none, or nobody read the shards."""

@@ -22,7 +22,7 @@ from scripts.lock.select import every_channel
 from scripts.network.configuration import PixiConfig
 from scripts.network.mirrors import Mirrors, mirror_urls, origin
 from scripts.verify.findings import EnvironmentPlatform
-from scripts.verify.install.clients import channel_prefix
+from scripts.verify.install.mirrors import channel_prefix
 
 # Nothing of these is to be asked of the mirror.
 _NOT_OF_MIRROR: Final = frozenset({Availability.ELSEWHERE, Availability.NOT_MIRRORABLE})

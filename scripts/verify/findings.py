@@ -52,6 +52,9 @@ class Client(StrEnum):
     """A workspace of its own whose channels are the mirror's `file://` URLs."""
     CONDA = "conda"
     MICROMAMBA = "micromamba"
+    UV = "uv"
+    """The PyPI packages alone, as pip: into the prefix that py-rattler has made."""
+    PIP = "pip"
 
     @property
     def program(self) -> str:
@@ -60,6 +63,8 @@ class Client(StrEnum):
         return names.get(self, self.value)
 
 
+FOR_PYPI: Final = frozenset({Client.UV, Client.PIP})
+"""Those that install PyPI packages alone."""
 _LOOK_AT: Final = "pixi run verify --level "
 # The help where all levels that it would send to have passed.
 _WHERE_ALL_PASSED: Final = {

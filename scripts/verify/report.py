@@ -14,6 +14,7 @@ from scripts.index.file_classes import ChannelFiles, channel_files_to_json, reta
 from scripts.lock.model import PlatformPackages
 from scripts.lock.select import Selection, left_out_json, left_out_lines
 from scripts.verify.findings import (
+    FOR_PYPI,
     EnvironmentPlatform,
     Finding,
     Level,
@@ -108,6 +109,7 @@ def place_rows(results: Results) -> Iterator[tuple[dict[str, Any], PlatformPacka
 def _attempt_row(attempt: InstallAttempt) -> dict[str, Any]:
     return {
         "client": attempt.client.program,
+        "wheels-only": attempt.job.wheels_only,
         "installed": None if attempt.skip_reason else not attempt.problems,
         "skip-reason": attempt.skip_reason,
         "warning": attempt.warning,
@@ -128,7 +130,9 @@ def mark(row: Mapping[str, Any], level: Level) -> str:
 
 
 def _mark_of_install(row: Mapping[str, Any]) -> str:
-    return _MARKS[all(each["installed"] is not False for each in row["install"])]
+    tried = [each for each in row["install"] if each["installed"] is not None]
+    wheels = "(wheels) " if tried and all(each["wheels-only"] for each in tried) else ""
+    return wheels + _MARKS[all(each["installed"] for each in tried)]
 
 
 def client_texts(row: Mapping[str, Any]) -> list[str]:
@@ -246,7 +250,9 @@ def install_level(install: InstallResult) -> LevelResult:
 def _install_lines(install: InstallResult) -> Iterator[Line]:
     """Say how it was installed, and what was not, and why."""
     if not install.attempts:
-        yield f"installed nothing: no mirrored environment of this run is for {install.subdir}"
+        which = "" if install.clients - FOR_PYPI else ", with PyPI packages"
+        subdir = install.subdir
+        yield f"installed nothing: no mirrored environment of this run is for {subdir}{which}"
         return
     yield f"installed {install.sandbox}, from file:// or loopback, into an empty cache"
     as_machine: dict[str, dict[EnvironmentPlatform, None]] = {}
@@ -257,6 +263,12 @@ def _install_lines(install: InstallResult) -> Iterator[Line]:
             as_machine.setdefault(said, {})[each.job.place] = None
     for said, places in as_machine.items():
         yield named("installed", "environment", [*map(str, places)], f" with {said}")
+    yield tuple(
+        f"installed of {each.job.place}: its wheels alone"
+        + (f", not what is built there: {', '.join(each.job.sdists)}" if each.job.sdists else "")
+        for each in install.attempts
+        if each.job.wheels_only and each.skip_reason is None
+    )
     yield tuple(f"warning: {each.warning}" for each in install.attempts if each.warning)
     yield tuple(
         f"not installed by {each.client.program}: {each.job.place}; {each.skip_reason}"

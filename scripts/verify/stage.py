@@ -204,7 +204,8 @@ def _installer(
         return LevelResult
     from scripts.verify.install.stage import check_install, find_programs
 
-    programs = find_programs(options.clients, os.environ)
+    with_pypi = bool(selection.pypi_artifacts)
+    programs = find_programs(options.clients, os.environ, with_pypi=with_pypi)
     return lambda: install_level(check_install(workspace, selection, programs, console, proofs))
 
 

@@ -12,6 +12,7 @@ payload, `pandas` and `pip`, are text files.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import platform
@@ -31,7 +32,7 @@ import pytest
 from scripts.core.rattler_child import call_rattler
 from tests.support import archives
 from tests.support.archives import Member
-from tests.support.packages import TinyPackage
+from tests.support.packages import TinyPackage, WrittenPackage
 from tests.support.pixi import Pixi, find_pixi
 from tests.support.template import ROOT
 from tests.support.upstream import Upstream
@@ -91,6 +92,22 @@ def build_stand_in(folder: Path, subdir: str) -> None:
         TinyPackage(name="pandas", version="3.0.0", subdir=other).write(channel)
     TinyPackage(name="pip").write(channel)
     index(folder)
+
+
+def python_stand_in(channel: Path, subdir: str) -> WrittenPackage:
+    """Write python alone into the folder of a channel; return what a lock says of it."""
+    python = _python()
+    python.write(channel, subdir)
+    package = TinyPackage(name=python.name, version=python.version, build=_BUILD, subdir=subdir)
+    path = channel / subdir / package.file_name
+    data = path.read_bytes()
+    return WrittenPackage(
+        path=path,
+        sha256=hashlib.sha256(data).hexdigest(),
+        md5=hashlib.md5(data, usedforsecurity=False).hexdigest(),
+        size=len(data),
+        package=package,
+    )
 
 
 def index(folder: Path) -> None:

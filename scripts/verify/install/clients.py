@@ -1,11 +1,15 @@
 """Install an environment from the mirror alone, with py-rattler, pixi, conda or micromamba.
 
+uv and pip install its PyPI packages, by their hashes, into the prefix that py-rattler has made.
+For another machine uv puts its wheels into a folder.
+
 py-rattler: by the mirror's own records, as most consumers do over HTTP, by the shards; the records
 that `file://` gives must be there too.
 
 pixi: led to the mirror by `[mirrors]`, with the workspace's own manifest and lock, so that it asks
-for upstream's URLs. And `--offline`, from `file://` channels alone, with a manifest that requires
-just the locked packages; that the requirements alone lead there is what the level `solve` proves.
+for upstream's URLs; wheels that lie beside the lock are put there, from the mirror. And
+`--offline`, from `file://` channels alone, with a manifest that requires just the locked packages;
+that the requirements alone lead there is what the level `solve` proves.
 
 conda, micromamba: by the command that the README documents. It names what the manifest asks for;
 beside that stand all locked packages, each with its version, build and channel, since the channel
@@ -17,6 +21,8 @@ same is the level `index`. Offline, micromamba reads the index of a `file://` ch
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import json
 import os
 import re
@@ -25,7 +31,6 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
-from urllib.parse import urlsplit
 
 from scripts.core import loopback_server
 from scripts.core.artifact import Artifact
@@ -35,12 +40,22 @@ from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.rattler_child import RattlerRefusedError, call_rattler
 from scripts.core.report import Json
 from scripts.core.typed_values import toml_string
-from scripts.lock.location import is_path, keeps_path
 from scripts.lock.update import workspace_copy
-from scripts.verify.findings import Client, Level, look_at
+from scripts.verify.findings import FOR_PYPI, Client, Level, look_at
+from scripts.verify.install.mirrors import (
+    NoMirrorError,
+    local_files,
+    mirrors_for,
+    render_config,
+)
 from scripts.verify.install.plan import InstallJob
+from scripts.verify.install.pypi import (
+    missing_build_requires,
+    pypi_command,
+    pypi_skip_reason,
+    render_requirements,
+)
 from scripts.verify.install.sandbox import run_sandboxed, sandbox, sandbox_environment
-from scripts.workspace.settings import Kind
 from scripts.workspace.virtual_packages import is_default
 from scripts.workspace.workspace import Workspace
 
@@ -83,11 +98,22 @@ _VARIABLES: Final = {
         "MAMBA_ROOT_PREFIX": "{0}",
         "MAMBA_SHORTCUTS": "false",
     },
+    Client.UV: {
+        "NO_COLOR": "1",
+        "UV_BREAK_SYSTEM_PACKAGES": "1",
+        "UV_CACHE_DIR": "{0}/uv-cache",
+        "UV_NO_CONFIG": "1",
+        "UV_NO_PROGRESS": "1",
+        "UV_PYTHON_DOWNLOADS": "never",
+    },
+    Client.PIP: {
+        "PIP_BREAK_SYSTEM_PACKAGES": "1",
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_NO_INPUT": "1",
+        "PIP_RETRIES": "0",
+    },
 }
-
-
-class NoMirrorError(ValueError):
-    """Why pixi cannot install this environment from the mirror, as a sentence's end."""
 
 
 def find_conda(environ: Mapping[str, str]) -> Path | None:
@@ -102,6 +128,12 @@ def find_micromamba(environ: Mapping[str, str]) -> Path | None:
     return _find("micromamba", named if is_micromamba else None, environ)
 
 
+def find_pip(environ: Mapping[str, str]) -> Path | None:
+    """Return this Python where it has pip as a module, else pip on PATH, else None."""
+    has_module = importlib.util.find_spec("pip") is not None
+    return Path(sys.executable) if has_module else _find("pip", None, environ)
+
+
 def _find(name: str, named: str | None, environ: Mapping[str, str]) -> Path | None:
     if named and Path(named).is_file():
         return Path(named)
@@ -109,22 +141,35 @@ def _find(name: str, named: str | None, environ: Mapping[str, str]) -> Path | No
     return None if found is None else Path(found)
 
 
-def skip_reason(job: InstallJob, client: Client, folder: Path) -> str | None:
+def skip_reason(job: InstallJob, client: Client, folder: Path, root: Path) -> str | None:
     """Say why an environment cannot even be tried, as a sentence's end; None: it can.
 
     py-rattler takes the mirror's records as they are. pixi asks for all that the lock names; the
-    others solve, so all that the artifacts depend on must be there. `folder` is the channel folder.
+    others solve, so all that the artifacts depend on must be there. `folder` is the channel
+    folder, `root` the lock's.
     """
+    if client is Client.PIXI or client in FOR_PYPI:
+        return _pypi_reason(job, client, folder, root)
+    if client is not Client.RATTLER and job.missing_source_packages:
+        names = ", ".join(job.missing_source_packages)
+        return f"its packages depend on what is built from source: {names}"
+    if client is Client.CONDA and any(map(is_cut_by_conda, _channel_urls(job, folder))):
+        return f"the channel {CUT_BY_CONDA}"
+    return None
+
+
+def _pypi_reason(job: InstallJob, client: Client, folder: Path, root: Path) -> str | None:
     if client is Client.PIXI:
         try:
             mirrors_for(job)
+            local_files(job, root)
         except NoMirrorError as error:
             return str(error)
-    elif client is not Client.RATTLER and job.missing_source_packages:
-        names = ", ".join(job.missing_source_packages)
-        return f"its packages depend on what is built from source: {names}"
-    elif client is Client.CONDA and any(map(is_cut_by_conda, _channel_urls(job, folder))):
-        return f"the channel {CUT_BY_CONDA}"
+    elif reason := pypi_skip_reason(job):
+        return reason
+    missing = missing_build_requires(job, folder)
+    if missing:
+        return f"its sdists are built with what is not in the mirror: {', '.join(missing)}"
     return None
 
 
@@ -144,6 +189,8 @@ def install_with(
             return *_by_pixi(program, workspace, job, scratch), None
         case Client.PIXI_OFFLINE:
             return *_by_pixi_offline(program, job, folder, scratch), None
+        case Client.UV | Client.PIP:
+            return *_for_pypi(client, program, job, folder, scratch), None
     prefix, problems = _by_conda(client, program, job, folder, scratch / "documented")
     if not _fails_for_pip(job, problems):
         return prefix, problems, None
@@ -181,7 +228,11 @@ def _failed(
     job: InstallJob, client: Client, details: Iterable[tuple[str, str]], crash: str | None = None
 ) -> Problem:
     """Make a failure's problem; `crash`: how one ended that did not come to say yes or no."""
-    subject, message = str(job.place), f"{client.program} cannot install it from the channel alone"
+    what = "it"
+    if client in FOR_PYPI:
+        what = "its wheels" if job.wheels_only else "its PyPI packages"
+    subject = str(job.place)
+    message = f"{client.program} cannot install {what} from the channel alone"
     code, help_ = ExitCode.FINDINGS, look_at(Level.FILES, Level.INDEX)
     if crash is not None:
         subject, message = client.program, f"{crash} while it installed {job.place}"
@@ -227,6 +278,12 @@ def _by_pixi(
     """Install a copy of the workspace."""
     prefix, platform = scratch / "prefix", job.manifest_platform
     with workspace_copy(workspace) as manifest:
+        for place, path in local_files(job, workspace.root).items():
+            target = manifest.parent / place
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # pixi will say it
+                shutil.copyfile(workspace.place.folder / path, target)
         copied = manifest.parent / ".pixi"
         copied.mkdir(exist_ok=True)
         request = {
@@ -236,6 +293,8 @@ def _by_pixi(
             "command": [
                 *(str(pixi), "install", "--frozen", "--environment", job.place.environment),
                 *(("--platform", platform) if platform is not None else ()),
+                # They are built where they are, with what no lock names.
+                *(part for name in job.project for part in ("--skip", name)),
                 *("--manifest-path", str(manifest)),
             ],
         }
@@ -285,6 +344,21 @@ def _by_conda(
     return prefix, _outcome(job, client, done)
 
 
+def _for_pypi(
+    client: Client, program: Path, job: InstallJob, folder: Path, scratch: Path
+) -> tuple[Path, tuple[Problem, ...]]:
+    """Install wheels and sdists into a prefix with the environment's conda packages."""
+    place, problems = scratch / "prefix", tuple[Problem, ...]()
+    if not job.wheels_only:
+        place, problems = _by_rattler(job, folder, scratch)
+    if problems:
+        return place, problems
+    wanted, environment = scratch / "wanted.txt", _environment(client, job, scratch)
+    wanted.write_text(render_requirements(job.pypi_files, folder), encoding="utf-8")
+    command = pypi_command(client, program, job, place=place, wanted=wanted, folder=folder)
+    return place, _outcome(job, client, run_sandboxed(command, environment))
+
+
 def create_command(program: Path, job: InstallJob, folder: Path, specs: Path) -> Sequence[str]:
     """Return the command; `folder` is the channel folder, `specs` the file with the specs."""
     return [
@@ -325,44 +399,6 @@ def _fails_for_pip(job: InstallJob, problems: Iterable[Problem]) -> bool:
     names = {artifact.name for artifact in job.artifacts}
     lacks_pip = "python" in names and "pip" not in names
     return lacks_pip and any(_PIP.search(text) for each in problems for _, text in each.details)
-
-
-def mirrors_for(job: InstallJob) -> Mapping[str, PurePosixPath]:
-    """Map each upstream URL that an environment's locations begin with to a channel's folder.
-
-    Raises NoMirrorError where pixi would have to build, or to ask somebody else.
-    """
-    if Kind.SOURCE in job.left_out:
-        raise NoMirrorError("it has source packages, which pixi would have to build")
-    if Kind.PYPI in job.left_out:
-        raise NoMirrorError("it has PyPI packages, which are in no conda channel")
-    mirrors: dict[str, PurePosixPath] = {}
-    for artifact in job.artifacts:
-        for url in artifact.urls:
-            if is_path(url) or urlsplit(url).scheme == "file":
-                raise NoMirrorError("its lock names files, which `[mirrors]` cannot replace")
-            if not keeps_path(url, artifact.path):
-                message = f"{artifact.path} is not at the path that the lock's URL ends in"
-                raise NoMirrorError(message)
-            base = channel_prefix(url)
-            if mirrors.setdefault(base, artifact.channel) != artifact.channel:
-                raise NoMirrorError(f"{base} would have to lead to two folders")
-    return mirrors
-
-
-def channel_prefix(url: str) -> str:
-    """Return the channel's part of a URL as pixi compares it: no user, but a token in the path."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rsplit('/', 2)[0]}"
-
-
-def render_config(mirrors: Mapping[str, PurePosixPath], server: str) -> str:
-    """Write pixi's configuration; `server` is the URL at which the channel folder is served."""
-    lines = ["[mirrors]"]
-    for base, channel in sorted(mirrors.items()):
-        target = server if channel == PurePosixPath() else f"{server}/{channel}"
-        lines.append(f"{toml_string(base)} = [{toml_string(target)}]")
-    return "\n".join(lines) + "\n"
 
 
 def render_offline_manifest(job: InstallJob, folder: Path) -> str:

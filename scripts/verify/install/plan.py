@@ -1,4 +1,4 @@
-"""Which environments are to be installed here, and as what machine."""
+"""Which environments are to be installed here, and as what machine; of others the wheels."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 
-from scripts.core.artifact import Artifact
+from scripts.core.artifact import Artifact, ArtifactKind
 from scripts.core.channel_paths import folder_of_channel
+from scripts.core.record import PypiRecord, Record
 from scripts.lock.model import LockedEnvironment, PlatformPackages
+from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.select import Selection, path_of
 from scripts.verify.findings import EnvironmentPlatform, places_of
 from scripts.verify.plan import declared_packages, manifest_platform
+from scripts.verify.python_platform import python_platform
 from scripts.workspace.model import Manifest
 from scripts.workspace.resolve import channel_priority, requirements
 from scripts.workspace.settings import Kind
@@ -46,6 +49,32 @@ class InstallJob:
     """The `CONDA_OVERRIDE_*` variables that stand for them."""
     manifest_platform: str | None = None
     """The manifest's name for the platform where several have this subdir."""
+    pypi: tuple[Artifact, ...] = ()
+    """Wheels and sdists, all places of each."""
+    project: tuple[str, ...] = ()
+    """The names of its PyPI packages that are folders beside the lock."""
+    python_version: str | None = None
+    """Major and minor, of the python among the artifacts; None: there is none."""
+    wheels_only: bool = False
+    """It is for another machine: just its wheels are installed."""
+    uv_platform: str | None = None
+    """What uv calls that machine."""
+    pypi_obstacle: str | None = None
+    """Why its PyPI packages cannot even be tried; None: they can."""
+
+    @property
+    def pypi_files(self) -> tuple[Artifact, ...]:
+        """Wheels and sdists that are to be installed, each once."""
+        first: dict[Record | PypiRecord, Artifact] = {}
+        for each in self.pypi:
+            if not self.wheels_only or each.kind is ArtifactKind.WHEEL:
+                first.setdefault(each.record, each)
+        return tuple(first.values())
+
+    @property
+    def sdists(self) -> tuple[str, ...]:
+        """The names of those that are built where they are installed."""
+        return tuple(sorted({x.name for x in self.pypi if x.kind is ArtifactKind.SDIST}))
 
 
 def plan_installs(selection: Selection, manifest: Manifest, subdir: str) -> tuple[InstallJob, ...]:
@@ -58,6 +87,44 @@ def plan_installs(selection: Selection, manifest: Manifest, subdir: str) -> tupl
     )
 
 
+def plan_wheels(selection: Selection, manifest: Manifest, subdir: str) -> tuple[InstallJob, ...]:
+    """Plan the wheels of every environment on every platform of another subdir.
+
+    What differs in no wheel, Python or platform is the same but for its place.
+    """
+    artifacts = {artifact.path: artifact for artifact in selection.artifacts}
+    jobs = []
+    for place, environment, rows in places_of(selection):
+        if rows.platform.subdir == subdir or not rows.pypi:
+            continue
+        whole = _job(selection, manifest, artifacts, place, (environment, rows))
+        python = python_platform(
+            rows.packages, whole.subdir, virtual_packages(whole.virtual_packages)
+        )
+        word, obstacle, variables = None, None, tuple[tuple[str, str], ...]()
+        if isinstance(python, str):
+            obstacle = python
+        else:
+            word, variables = python.uv_platform, python.uv_variables
+            if word is None:
+                obstacle = f"uv has no word for {whole.subdir}, as it is locked"
+        jobs.append(
+            InstallJob(
+                place=place,
+                subdir=whole.subdir,
+                channels=(),
+                artifacts=(),
+                pypi=whole.pypi,
+                python_version=whole.python_version,
+                overrides=variables,
+                wheels_only=True,
+                uv_platform=word,
+                pypi_obstacle=obstacle,
+            )
+        )
+    return tuple(jobs)
+
+
 def _job(
     selection: Selection,
     manifest: Manifest,
@@ -67,6 +134,8 @@ def _job(
 ) -> InstallJob:
     locked, rows = found
     chosen = tuple(artifacts[path_of(selection.layout, each)] for each in rows.packages)
+    places = (each.path for record in rows.pypi for each in pypi_artifacts(record))
+    python = next((each.version for each in chosen if each.name == "python"), None)
     channels = [folder_of_channel(selection.layout, url) for url in locked.channels]
     environment = manifest.environment(locked.name)
     platform, asked, required = None, set[str](), list[str]()
@@ -90,6 +159,10 @@ def _job(
         virtual_packages=declared,
         overrides=tuple(sorted(overrides_of(virtual_packages(declared)).items())),
         manifest_platform=platform.name if several and platform is not None else None,
+        pypi=tuple(artifacts[each] for each in dict.fromkeys(places)),
+        project=tuple(sorted({x.name.split()[0] for x in rows.unmirrorable if x.kind is None})),
+        python_version=None if python is None else ".".join(python.split(".")[:2]),
+        pypi_obstacle="it has no python" if python is None else None,
     )
 
 

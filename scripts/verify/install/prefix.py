@@ -1,28 +1,44 @@
 """Compare an installed prefix with what the artifacts say that they bring.
 
-The artifact's own list is asked, not the one that the installer wrote into `conda-meta/`.
+The artifact's own list is asked, not the one that the installer wrote into `conda-meta/` or
+`.dist-info/`. What an sdist brings is known once it is built: it must be there, and no more.
 """
 
 from __future__ import annotations
 
+import base64
+import csv
 import json
 import os
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from scripts.channel.archive import damaged_artifact, read_info_files
-from scripts.core.artifact import Artifact
+from scripts.channel.archive import (
+    BadArchiveError,
+    damaged_artifact,
+    read_info_files,
+    told_as_bad_archive,
+)
+from scripts.core.artifact import Artifact, ArtifactKind
 from scripts.core.errors import MirrorError, Problem, finding_problem
 from scripts.core.files import hash_file
 from scripts.core.record import Record
 from scripts.core.redact import printable
+from scripts.index.distribution import DIST_INFO, dist_info_folder, read_member
+from scripts.verify.install.plan import InstallJob
 
 INDEX: Final = "info/index.json"
 PATHS: Final = "info/paths.json"
 FILES: Final = "info/files"
 WANTED: Final = frozenset({INDEX, PATHS, FILES})
+# Where noarch python packages have what their python decides about, and their programs.
+_SITE_PACKAGES: Final = "site-packages/"
+_SCRIPTS: Final = "python-scripts/"
+# What installers write into `.dist-info/` anew.
+_OF_INSTALLERS: Final = frozenset({"INSTALLER", "RECORD", "REQUESTED", "direct_url.json"})
 
 _SHOWN: Final = 5  # files of one artifact that its problem names
 
@@ -32,18 +48,21 @@ _Fault = tuple[str, str | None, str | None]
 
 
 def check_prefix(
-    prefix: Path, subdir: str, title: str, folder: Path, artifacts: Sequence[Artifact]
+    prefix: Path,
+    folders: Mapping[str, str],
+    title: str,
+    folder: Path,
+    artifacts: Sequence[Artifact],
 ) -> tuple[Problem, ...]:
     """Look for each file of each artifact, and hash those that are installed as they are.
 
-    `title` is how a person knows the installed environment, `folder` the channel folder. Nothing
-    read of artifacts is kept, since some bring very many files.
+    `folders` are those of `folders_of`, `title` is how a person knows the installed environment,
+    `folder` the channel folder. Nothing read of artifacts is kept, since some bring very many
+    files.
     """
-    python = next((each.conda_record for each in artifacts if each.name == "python"), None)
-    folders = python_folders(python, subdir)
 
     def look(artifact: Artifact) -> tuple[list[_Fault], tuple[Problem, ...]]:
-        if not (prefix / "conda-meta" / f"{artifact.distribution}.json").is_file():
+        if not _is_known(prefix, folders, artifact):
             message = f"was not installed with {title}"
             problem = finding_problem(artifact.path, message)
             return [], (problem,)
@@ -95,6 +114,16 @@ def _installed_files(
     Raises a MirrorError where the artifact cannot be read.
     """
     subject = str(artifact.path)
+    if artifact.kind is ArtifactKind.WHEEL:
+        try:
+            yield from (
+                (installed_path(path, folders), sha256)
+                for path, sha256 in wheel_files(folder / artifact.path)
+            )
+        except BadArchiveError as error:
+            raise damaged_artifact(subject, str(error)) from None
+    if artifact.kind is not ArtifactKind.CONDA:
+        return
     info = read_info_files(folder / artifact.path, subject, WANTED)
     try:
         is_noarch_python = json.loads(info.get(INDEX, b"{}")).get("noarch") == "python"
@@ -102,6 +131,16 @@ def _installed_files(
             yield installed_path(path, folders if is_noarch_python else {}), sha256
     except (ValueError, AttributeError) as error:
         raise damaged_artifact(subject, f"its list of files is damaged: {error}") from None
+
+
+def _is_known(prefix: Path, folders: Mapping[str, str], artifact: Artifact) -> bool:
+    """Tell whether the installer has noted that it is installed."""
+    if artifact.kind is ArtifactKind.CONDA:
+        return (prefix / "conda-meta" / f"{artifact.distribution}.json").is_file()
+    from packaging.utils import canonicalize_name
+
+    names = (x.name for x in (prefix / folders[_SITE_PACKAGES]).glob(f"*{DIST_INFO}"))
+    return artifact.name in {canonicalize_name(each.partition("-")[0]) for each in names}
 
 
 def _compare(prefix: Path, installed: str, expected: str | None) -> _Fault | None:
@@ -130,25 +169,63 @@ def _problem(subject: str, faults: Sequence[_Fault], title: str) -> Problem:
     return finding_problem(subject, f"{count} did not arrive in {title}", *details)
 
 
+def folders_of(job: InstallJob) -> Mapping[str, str]:
+    """Say where its python, or uv without one, puts what Python packages have in a folder."""
+    if job.wheels_only:
+        return {_SITE_PACKAGES: "", _SCRIPTS: "bin/"}
+    python = next((each.conda_record for each in job.artifacts if each.name == "python"), None)
+    return python_folders(python, job.subdir)
+
+
 def python_folders(python: Record | None, subdir: str) -> Mapping[str, str]:
     """Say where the environment's python looks for what noarch python packages have in a folder.
 
     As rattler does (install/python.rs); without python there are no such packages to place.
     """
     if subdir.startswith("win-"):
-        return {"site-packages/": "Lib/site-packages/", "python-scripts/": "Scripts/"}
+        return {_SITE_PACKAGES: "Lib/site-packages/", _SCRIPTS: "Scripts/"}
     version = ".".join((python.version if python else "").split(".")[:2])
     written = python.python_site_packages_path if python else None
     folder = written or f"lib/python{version}/site-packages"
-    return {"site-packages/": f"{folder}/", "python-scripts/": "bin/"}
+    return {_SITE_PACKAGES: f"{folder}/", _SCRIPTS: "bin/"}
 
 
 def installed_path(path: str, folders: Mapping[str, str]) -> str:
-    """Say where in the prefix a file goes; `folders` for noarch python packages alone."""
+    """Say where in the prefix a file goes; `folders` for Python packages alone."""
     for folder, target in folders.items():
         if path.startswith(folder):
             return f"{target}{path.removeprefix(folder)}"
     return path
+
+
+def wheel_files(file: Path) -> list[tuple[str, str | None]]:
+    """Return path and sha256 of the files in a wheel's RECORD, as a noarch package has them.
+
+    The sha256 is None where an installer changes the file, or RECORD has none. Headers are left
+    out, which every installer puts elsewhere. Raises BadArchiveError for a damaged wheel.
+    """
+    with told_as_bad_archive(), zipfile.ZipFile(file) as wheel:
+        info = dist_info_folder(wheel)
+        text = read_member(wheel, f"{info}/RECORD").decode("utf-8")
+        rows = [(row[0], _hex(row[1])) for row in csv.reader(text.splitlines()) if row[1:]]
+    data, found = f"{info.removesuffix(DIST_INFO)}.data/", list[tuple[str, str | None]]()
+    for path, sha256 in rows:
+        kind, _, rest = path.removeprefix(data).partition("/")
+        if not path.startswith(data):
+            is_kept = path.removeprefix(f"{info}/") not in _OF_INSTALLERS
+            found.append((_SITE_PACKAGES + path, sha256 if is_kept else None))
+        elif kind in {"purelib", "platlib"}:
+            found.append((_SITE_PACKAGES + rest, sha256))
+        elif kind == "scripts":
+            found.append((_SCRIPTS + rest, None))
+        elif kind == "data":
+            found.append((rest, sha256))
+    return found
+
+
+def _hex(digest: str) -> str | None:
+    algorithm, _, text = digest.partition("=")
+    return base64.urlsafe_b64decode(f"{text}==").hex() if algorithm == "sha256" else None
 
 
 def package_files(info: Mapping[str, bytes]) -> Iterator[tuple[str, str | None, int]]:

@@ -27,7 +27,9 @@ _PROXIES: Final = ("http_proxy", "https_proxy", "all_proxy", "ftp_proxy")
 _LOOPBACK: Final = "127.0.0.1,localhost,::1"
 
 # Settings, caches and credentials of the user's own, and what would lead a Python astray.
-_OF_THE_USER: Final = ("PIXI_", "RATTLER_", "CONDA_", "MAMBA_", "XDG_", "UV_", "PYTHON", "NETRC")
+_OF_THE_USER: Final = (
+    *("PIXI_", "RATTLER_", "CONDA_", "MAMBA_", "XDG_", "UV_", "PIP_", "PYTHON", "NETRC"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

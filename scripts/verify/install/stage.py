@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib.metadata
 import itertools
 import os
 import re
@@ -22,6 +23,7 @@ from typing import Final
 
 from scripts.channel.archive import read_info_files
 from scripts.channel.folders import free_bytes
+from scripts.core.artifact import Artifact, ArtifactKind
 from scripts.core.child_process import ask_version
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_problem
@@ -29,20 +31,23 @@ from scripts.core.rattler_child import this_subdir
 from scripts.core.redact import printable
 from scripts.core.report import human_size
 from scripts.core.scratch import scratch_folder
+from scripts.index.pypi_pages import INDEX, PAGE
 from scripts.lock.select import Selection
 from scripts.verify.files import check_files
-from scripts.verify.findings import Client, EnvironmentPlatform, Level, UsageIndex
+from scripts.verify.findings import FOR_PYPI, Client, EnvironmentPlatform, Level, UsageIndex
 from scripts.verify.install.clients import (
     NO_RECORD,
     find_conda,
     find_micromamba,
+    find_pip,
     install_with,
     skip_reason,
 )
-from scripts.verify.install.plan import InstallJob, plan_installs
-from scripts.verify.install.prefix import PATHS, check_prefix, package_files
+from scripts.verify.install.plan import InstallJob, plan_installs, plan_wheels
+from scripts.verify.install.prefix import PATHS, check_prefix, folders_of, package_files
 from scripts.verify.install.sandbox import sandbox, sandbox_environment
 from scripts.verify.proofs import NO_PROOFS, Proofs
+from scripts.verify.pypi_solve import find_uv
 from scripts.workspace.pixi import find_pixi
 from scripts.workspace.workspace import Workspace
 
@@ -69,8 +74,8 @@ class Program:
     version: str = ""
 
 
-Programs = Mapping[Client, Program | Problem]
-"""What installs here: each client and its program, or what is wrong with it."""
+Programs = Mapping[Client, Program | Problem | str]
+"""What installs here: each client and its program, what is wrong with it, or why it is not used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,30 +100,40 @@ class InstallAttempt:
 class InstallResult:
     """What came of all attempts on this machine's `subdir`; `sandbox` says how they were kept in.
 
-    `environment_problems` is what this machine is to blame for, each problem once.
+    `clients` were to install. `environment_problems` is what this machine is to blame for, each
+    problem once.
     """
 
     subdir: str
     sandbox: str
     attempts: tuple[InstallAttempt, ...]
+    clients: frozenset[Client] = frozenset(Client)
     environment_problems: tuple[Problem, ...] = ()
 
 
-def find_programs(wanted: Sequence[Client] | None, environ: Mapping[str, str]) -> Programs:
+def find_programs(
+    wanted: Sequence[Client] | None, environ: Mapping[str, str], *, with_pypi: bool = False
+) -> Programs:
     """Find the programs: of those wanted each, else py-rattler and what else is there.
 
-    Each is asked for its version. Raises the error of exit code 4 for one that is wanted and is
-    not there.
+    Each is asked for its version; uv and pip, where nobody wants them by name, only with PyPI
+    packages: it is said if they are not there, or do not start. Raises the error of exit code 4
+    for one that is wanted and is not there.
     """
-    found: dict[Client, Program | Problem] = {}
-    for client in Client if wanted is None else wanted:
+    found: dict[Client, Program | Problem | str] = {}
+    clients = [each for each in Client if with_pypi or each not in FOR_PYPI]
+    for client in clients if wanted is None else wanted:
+        is_extra = wanted is None and client in FOR_PYPI
         try:
             program = _find(client, environ)
         except MirrorError as error:
-            found[client] = error.problems[0]
+            problem = error.problems[0]
+            found[client] = problem.message if is_extra else problem
             continue
         if program is not None:
             found[client] = program
+        elif is_extra:
+            found[client] = "this program is not on PATH"
         elif wanted is not None:
             raise MirrorError(
                 Problem(
@@ -132,7 +147,7 @@ def find_programs(wanted: Sequence[Client] | None, environ: Mapping[str, str]) -
     others = ",".join(whole) or Client.RATTLER
     help_ = f"install it anew, or leave it out: pixi run verify --client {others}"
     return {
-        client: each if isinstance(each, Program) else dataclasses.replace(each, help=help_)
+        client: dataclasses.replace(each, help=help_) if isinstance(each, Problem) else each
         for client, each in found.items()
     }
 
@@ -141,12 +156,17 @@ def _find(client: Client, environ: Mapping[str, str]) -> Program | None:
     """Return the program; raises the error of exit code 4 where it does not start."""
     if client is Client.RATTLER:
         return Program(path=Path(sys.executable))
-    if client in {Client.PIXI, Client.PIXI_OFFLINE}:
-        path = find_pixi(environ)
-    else:
-        path = find_conda(environ) if client is Client.CONDA else find_micromamba(environ)
+    finders = {
+        Client.CONDA: find_conda,
+        Client.MICROMAMBA: find_micromamba,
+        Client.UV: find_uv,
+        Client.PIP: find_pip,
+    }
+    path = finders.get(client, find_pixi)(environ)
     if path is None:
         return None
+    if path == Path(sys.executable):  # its module pip
+        return Program(path=path, version=importlib.metadata.version("pip"))
     with scratch_folder() as home:
         version = ask_version(path, sandbox_environment(home, {}), sandbox().command)
     return Program(path=path, version=version)
@@ -163,12 +183,17 @@ def check_install(
 
     What differs in nothing that a program is told of is installed once for all.
     """
-    subdir, folder = this_subdir(), workspace.place.folder
+    subdir = this_subdir()
     planned = []
-    for job in plan_installs(selection, workspace.manifest, subdir):
+    for job in (
+        *plan_installs(selection, workspace.manifest, subdir),
+        *plan_wheels(selection, workspace.manifest, subdir),
+    ):
         alike = dataclasses.replace(job, place=_ANY, asked=(), requirements=())
-        of_job = proofs.key(Level.INSTALL, _dependencies(folder, job, proofs))
+        of_job = proofs.key(Level.INSTALL, _dependencies(workspace, selection, job, proofs))
         for client, program in programs.items():
+            if not _is_for(job, client):
+                continue
             by_what = (of_job, client, program, sandbox().sentence)
             key = proofs.key(Level.INSTALL, by_what)
             planned.append((job, client, program, key, (client, alike)))
@@ -180,6 +205,8 @@ def check_install(
         for job, client, program, key, one in planned:
             if isinstance(program, Problem):
                 attempt = _stopped(job, client, program)
+            elif isinstance(program, str):
+                attempt = InstallAttempt(job=job, client=client, skip_reason=program)
             elif known := done.get(one):
                 attempt = dataclasses.replace(known, job=job, seconds=0.0)
             elif proof := proofs.get(key):
@@ -201,6 +228,7 @@ def check_install(
         subdir=subdir,
         sandbox=sandbox().sentence,
         attempts=tuple(attempts),
+        clients=frozenset(programs),
         environment_problems=tuple(dict.fromkeys(problems)),
     )
 
@@ -226,13 +254,30 @@ def _counting(console: Console, total: int) -> Iterator[Callable[[str], None]]:
         )
 
 
-def _dependencies(folder: Path, job: InstallJob, proofs: Proofs) -> Iterator[object]:
-    """Yield what the proof of a job depends on, whoever installs it; a set has no order."""
+def _is_for(job: InstallJob, client: Client) -> bool:
+    """Tell whether a client has to do with such a job."""
+    if job.wheels_only:
+        return client is Client.UV
+    return bool(job.pypi) or client not in FOR_PYPI
+
+
+def _dependencies(
+    workspace: Workspace, selection: Selection, job: InstallJob, proofs: Proofs
+) -> Iterator[object]:
+    """Yield what the proof of a job depends on, whoever installs it; a set has no order.
+
+    An sdist may be built with any PyPI package of the mirror.
+    """
+    folder, artifacts, pages = workspace.place.folder, [*job.artifacts, *job.pypi], job.pypi
+    if job.sdists and not job.wheels_only:
+        pages = selection.pypi_artifacts
+        artifacts += [each for each in pages if each not in job.pypi]
     yield dataclasses.replace(job, place=_ANY, left_out=frozenset())
     yield sorted(job.left_out)
     yield folder
-    yield proofs.artifact_keys(Level.INSTALL, folder, job.artifacts)
+    yield proofs.artifact_keys(Level.INSTALL, folder, artifacts)
     yield [proofs.row(folder, each.path) for each in job.artifacts]
+    yield proofs.digests(folder, {INDEX / each.name / PAGE for each in pages})
 
 
 def _stopped(job: InstallJob, client: Client, problem: Problem) -> InstallAttempt:
@@ -248,11 +293,12 @@ def _stopped(job: InstallJob, client: Client, problem: Problem) -> InstallAttemp
 def _try(workspace: Workspace, job: InstallJob, client: Client, program: Path) -> InstallAttempt:
     """Install one environment with one program; see to whom a failure is due."""
     folder, temporary = workspace.place.folder, Path(tempfile.gettempdir())
-    reason = skip_reason(job, client, folder)
+    reason = skip_reason(job, client, folder, workspace.root)
     if reason is not None:
         return InstallAttempt(job=job, client=client, skip_reason=reason)
     free = free_bytes(temporary)
-    if free < sum(each.size or 0 for each in job.artifacts):  # they are larger unpacked
+    artifacts = (*job.artifacts, *job.pypi)
+    if free < sum(each.size or 0 for each in artifacts):  # they are larger unpacked
         return _stopped(job, client, _no_room(job, folder, temporary, free))
     problems: tuple[Problem, ...]
     try:
@@ -260,7 +306,9 @@ def _try(workspace: Workspace, job: InstallJob, client: Client, program: Path) -
             prefix, problems, warning = install_with(client, program, workspace, job, scratch)
             if not problems:
                 title = f"{job.place}, installed by {client.program}"
-                problems = check_prefix(prefix, job.subdir, title, folder, job.artifacts)
+                problems = check_prefix(
+                    prefix, folders_of(job), title, folder, _brought(job, client)
+                )
             elif problems[0].code is ExitCode.FINDINGS and not _is_disk_full(problems):
                 problems = _find_cause(problems[0], client, folder, job)
     except (MirrorError, OSError) as error:
@@ -275,6 +323,13 @@ def _try(workspace: Workspace, job: InstallJob, client: Client, program: Path) -
     return InstallAttempt(job=job, client=client, problems=problems, warning=warning)
 
 
+def _brought(job: InstallJob, client: Client) -> tuple[Artifact, ...]:
+    """Return what a client was to install."""
+    if client in FOR_PYPI:
+        return job.pypi_files
+    return (*job.artifacts, *job.pypi_files) if client is Client.PIXI else job.artifacts
+
+
 def _find_cause(
     problem: Problem, client: Client, folder: Path, job: InstallJob
 ) -> tuple[Problem, ...]:
@@ -282,7 +337,8 @@ def _find_cause(
 
     conda says `EOF` of a damaged one, and no more.
     """
-    files = check_files(folder, job.artifacts, UsageIndex(None), allow_unhashed=True)
+    artifacts = (*job.artifacts, *job.pypi)
+    files = check_files(folder, artifacts, UsageIndex(None), allow_unhashed=True)
     if files.environment_problems:
         return files.environment_problems
     if _MACHINE_TROUBLE.search(str(problem)):
@@ -290,7 +346,7 @@ def _find_cause(
         help_ = "see to it, then pixi run verify --level install"
         return (dataclasses.replace(problem, message=message, code=ExitCode.USAGE, help=help_),)
     # The level `files` names those that are not there, once for all clients.
-    paths = {str(each.path) for each in job.artifacts if not os.path.lexists(folder / each.path)}
+    paths = {str(each.path) for each in artifacts if not os.path.lexists(folder / each.path)}
     details = [
         (label, text)
         for label, text in problem.details
@@ -307,7 +363,7 @@ def _find_cause(
         details.append(("and", f"{len(damaged) - _SHOWN} more"))
     advice = problem.help
     if paths:
-        details.append(("missing", f"{len(paths)} of its {len(job.artifacts)} artifacts"))
+        details.append(("missing", f"{len(paths)} of its {len(artifacts)} artifacts"))
         advice = "pixi run mirror"
     return (dataclasses.replace(problem, details=tuple(details), help=advice),)
 
@@ -320,10 +376,12 @@ def _is_disk_full(problems: Iterable[Problem | Exception]) -> bool:
 def _no_room(job: InstallJob, folder: Path, temporary: Path, free: int) -> Problem:
     """Say how much room an environment takes; `free` bytes were there before it was tried."""
     needed = 0
-    for artifact in job.artifacts:
+    for artifact in (*job.artifacts, *job.pypi):
         path = folder / artifact.path
         try:
             needed += path.stat().st_size
+            if artifact.kind is not ArtifactKind.CONDA:
+                continue
             info = read_info_files(path, str(artifact.path), frozenset({PATHS}))
             needed += sum(size for _, _, size in package_files(info))
         except (OSError, ValueError, MirrorError):

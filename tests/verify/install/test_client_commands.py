@@ -94,7 +94,7 @@ def test_the_manifest_declares_what_the_locked_platform_has() -> None:
 
 @pytest.mark.parametrize("client", Client)
 def test_nothing_stands_in_the_way(client: Client) -> None:
-    assert skip_reason(FLAT, client, Path("/srv/channel").absolute()) is None
+    assert skip_reason(FLAT, client, Path("/srv/channel").absolute(), Path()) is None
 
 
 @pytest.mark.parametrize("client", Client)
@@ -111,9 +111,11 @@ def test_source_packages_that_others_depend_on(client: Client) -> None:
     expected = {
         Client.RATTLER: None,
         Client.PIXI: "it has source packages, which pixi would have to build",
+        Client.UV: None,
+        Client.PIP: None,
     }
     solving = "its packages depend on what is built from source: mine, yours"
-    assert skip_reason(installation, client, Path("/srv").absolute()) == expected.get(
+    assert skip_reason(installation, client, Path("/srv").absolute(), Path()) == expected.get(
         client, solving
     )
 
@@ -124,6 +126,6 @@ def test_source_packages_that_others_depend_on(client: Client) -> None:
     [("/srv/t/disk/channel", True), ("/srv/t", True), ("/srv/tt/x", False), ("/srv/T/x", False)],
 )
 def test_a_path_that_conda_takes_for_a_token(client: Client, folder: str, *, is_cut: bool) -> None:
-    found = skip_reason(FLAT, client, Path(folder).absolute())
+    found = skip_reason(FLAT, client, Path(folder).absolute(), Path())
     assert (found is not None) == (is_cut and client is Client.CONDA)
     assert found is None or found.startswith("the channel has a folder called t in its path: ")

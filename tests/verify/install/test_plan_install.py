@@ -19,7 +19,7 @@ from scripts.lock.model import (
     Unmirrorable,
 )
 from scripts.lock.select import select
-from scripts.verify.install.clients import NoMirrorError, mirrors_for, render_config
+from scripts.verify.install.mirrors import NoMirrorError, mirrors_for, render_config
 from scripts.verify.install.plan import InstallJob, overrides_of, plan_installs
 from scripts.workspace.parse import parse_manifest
 from scripts.workspace.settings import Kind, Settings

@@ -37,7 +37,8 @@ def _artifacts(folder: Path, *packages: TinyPackage) -> tuple[Artifact, ...]:
 
 
 def _check(prefix: Path, folder: Path, artifacts: Sequence[Artifact]) -> tuple[Problem, ...]:
-    return check_prefix(prefix, "linux-64", "a prefix", folder, artifacts)
+    python = next((each.conda_record for each in artifacts if each.name == "python"), None)
+    return check_prefix(prefix, python_folders(python, "linux-64"), "a prefix", folder, artifacts)
 
 
 def _install(folder: Path, *packages: TinyPackage) -> Path:

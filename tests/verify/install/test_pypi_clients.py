@@ -1,0 +1,281 @@
+"""pixi, uv and pip install wheels and sdists from the mirror, or say why they do not."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.core.console import Console
+from scripts.verify.findings import Client, Level
+from scripts.verify.install import sandbox as sandboxes
+from scripts.verify.install.clients import find_pip, install_with
+from scripts.verify.install.stage import Program, find_programs
+from scripts.verify.pypi_solve import find_uv
+from scripts.verify.stage import VerifyOptions, verify
+from tests.support.locks import RawRow
+from tests.support.pypi_world import PYTHON, PypiWorld, pypi_rows, relock
+from tests.support.upstream import Upstream
+from tests.support.wheels import PypiRow, TinySdist, TinyWheel
+
+INSTALL = ("--level", "install", "--client")
+HELP = "help: pixi run verify --level files,index"
+UV = pytest.param("uv", marks=pytest.mark.skipif(find_uv(os.environ) is None, reason="needs uv"))
+PIP = pytest.param("pip", marks=pytest.mark.skipif(find_pip(os.environ) is None, reason="no pip"))
+PIXI = pytest.param("pixi", marks=pytest.mark.needs_pixi)
+GIT = RawRow(key="pypi", location="git+https://git.example.org/x.git#0123", lines=("name: x",))
+
+
+def _rows(capsys: pytest.CaptureFixture[str]) -> dict[str, list[dict[str, Any]]]:
+    """Read who installed what, by place, of what `--json` says."""
+    rows = json.loads(capsys.readouterr().out)["environments"]
+    return {f"{row['environment']}/{row['platform']}": row["install"] for row in rows}
+
+
+@pytest.mark.parametrize("client", [UV, PIP, PIXI])
+def test_wheels_and_sdists_are_installed(
+    client: str, pypi_world: PypiWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The project itself, whose backend is nowhere, stands in nobody's way."""
+    here = pypi_world.platforms[0]
+    before = pypi_world.mirror.states()
+    assert pypi_world.loud(*INSTALL, client, "--platforms", here) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[0] == f"default  {here}  install ✓ ({client})"
+    assert err == f"verify: installing default/{here} with {client}\n"
+    assert pypi_world.mirror.states() == before
+
+
+@pytest.mark.parametrize("client", [UV])
+def test_of_other_machines_the_wheels_are_installed(
+    client: str, pypi_world: PypiWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each set once: `twin` has the same as `default`."""
+    assert pypi_world.loud(*INSTALL, client) == 0
+    out, err = capsys.readouterr()
+    here, *far = pypi_world.platforms
+    cells = [line.split(maxsplit=2) for line in out.splitlines()[:4]]
+    assert cells == [
+        ["default", here, "install ✓ (uv)"],
+        *(["default", each, "install (wheels) ✓ (uv)"] for each in far),
+        ["twin", "win-64", "install (wheels) ✓ (uv)"],
+    ]
+    only = "its wheels alone, not what is built there: tiny-sdist"
+    places = [*(f"default/{each}" for each in far), "twin/win-64"]
+    assert [line for line in out.splitlines() if "wheels alone" in line] == [
+        f"installed of {place}: {only}" for place in places
+    ]
+    assert err.splitlines() == [f"verify: installing default/{x} with uv" for x in (here, *far)]
+
+
+def test_json_and_the_report_tell_wheels_from_environments(
+    pypi_world: PypiWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if find_uv(os.environ) is None:
+        pytest.skip("needs uv")
+    report = tmp_path / "report.md"
+    assert pypi_world.verify(*INSTALL, "uv", "-e", "twin", "--json", "--report", str(report)) == 0
+    ((row,),) = _rows(capsys).values()
+    assert (row["client"], row["installed"], row["wheels-only"]) == ("uv", True, True)
+    assert "(wheels) ✓ (uv)" in report.read_text(encoding="utf-8")
+    assert "its wheels alone, not what is built there: tiny-sdist" in report.read_text("utf-8")
+
+
+def _damage(world: PypiWorld, name: str, damage: str) -> None:
+    file = world.folder / world.path(name)
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    match damage:
+        case "cut":
+            file.write_bytes(file.read_bytes()[:-20])
+        case "flipped":
+            file.write_bytes(data)
+        case "swapped":
+            file.write_bytes(TinyWheel(name="tiny-other").data)
+        case "missing":
+            file.unlink()
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "swapped", "missing"])
+@pytest.mark.parametrize(
+    ("client", "what"), [(UV.values[0], "wheels"), ("pip", "PyPI packages"), ("pixi", "")]
+)
+def test_a_damaged_wheel_is_named(
+    damage: str,
+    client: str,
+    what: str,
+    pypi_world: PypiWorld,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """For another machine by uv, for this one by pip and pixi."""
+    if not isinstance(find_programs(None, os.environ, with_pypi=True).get(Client(client)), Program):
+        pytest.skip(f"needs {client}")
+    place, where, count = "twin/win-64", ("-e", "twin"), 8
+    if client != "uv":
+        place, where, count = f"default/{pypi_world.platforms[0]}", (), 2
+        relock(pypi_world, pypi_rows(pypi_world.upstream, pypi_world.platforms[0])["pure"])
+    _damage(pypi_world, "pure", damage)
+    capsys.readouterr()
+    assert pypi_world.verify(*INSTALL, client, *where) == 1
+    err = capsys.readouterr().err
+    thing = f"its {what}" if what else "it"
+    assert err.startswith(f"error: {place}: {client} cannot install {thing} from the channel")
+    assert "tiny_pure-1.1" in err
+    if damage == "missing":
+        assert err.endswith(f"  missing  1 of its {count} artifacts\nhelp: pixi run mirror\n")
+    else:
+        assert err.endswith(f"{HELP}\n")
+
+
+@pytest.mark.parametrize("client", [UV])
+def test_a_page_without_the_file(
+    client: str, pypi_world: PypiWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = pypi_world.folder / "_pypi" / "index" / "tiny-native" / "index.html"
+    lines = page.read_text(encoding="utf-8").splitlines(keepends=True)
+    page.write_text("".join(x for x in lines if "win_amd64" not in x), encoding="utf-8")
+    assert pypi_world.verify(*INSTALL, client, "-e", "twin") == 1
+    assert "tiny-native==1.0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("client", [UV, PIP])
+def test_what_record_names_must_arrive(
+    client: str, pypi_world: PypiWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such a wheel is installed without a word."""
+    record = b"tiny_odd.py,,\nabsent.py,,\ntiny_odd-1.0.dist-info/RECORD,,\n"
+    odd = TinyWheel(name="tiny-odd", record=record).write(pypi_world.upstream)
+    row = PypiRow(written=odd)
+    relock(pypi_world, row)
+    capsys.readouterr()
+    assert pypi_world.verify(*INSTALL, client) == 1
+    place = f"default/{pypi_world.platforms[0]}"
+    lib = f"lib/python{PYTHON}/site-packages"
+    path = f"_pypi/files/{row.file_url.removeprefix('https://')}"
+    assert capsys.readouterr().err == (
+        f"error: {path}: a file of it did not arrive in {place}, installed by {client}\n"
+        f"  missing  {lib}/absent.py\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "clients", "reason"),
+    [
+        ((GIT,), ("pixi",), "it has PyPI packages that are not in the mirror"),
+        (
+            (TinySdist(name="built", build_requires=("absent>=1", "old; python_version<'3'")),),
+            ("pixi", "uv", "pip"),
+            "its sdists are built with what is not in the mirror: absent",
+        ),
+    ],
+)
+def test_why_it_is_not_tried(
+    rows: tuple[RawRow | TinySdist, ...],
+    clients: tuple[str, ...],
+    reason: str,
+    pypi_world: PypiWorld,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = find_programs(None, os.environ, with_pypi=True)
+    written = (
+        PypiRow(written=x.write(pypi_world.upstream)) if isinstance(x, TinySdist) else x
+        for x in rows
+    )
+    relock(pypi_world, *written)
+    for client in clients:
+        if not isinstance(found.get(Client(client)), Program):
+            continue
+        assert pypi_world.loud(*INSTALL, client, "--allow-incomplete", "pypi") == 0
+        said = f"not installed by {client}: default/{pypi_world.platforms[0]}; {reason}\n"
+        assert said in capsys.readouterr().out
+
+
+def test_uv_and_pip_have_nothing_to_do_without_pypi_packages(
+    pypi_world: PypiWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    relock(pypi_world)
+    if find_uv(os.environ) is None:
+        pytest.skip("needs uv")
+    capsys.readouterr()
+    assert pypi_world.loud(*INSTALL, "uv") == 0
+    assert capsys.readouterr().out.splitlines()[1] == (
+        "installed nothing: no mirrored environment of this run is for"
+        f" {pypi_world.platforms[0]}, with PyPI packages"
+    )
+
+
+def test_programs_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody asks for them by name, it is said and no error."""
+    monkeypatch.setattr("scripts.verify.install.clients.importlib.util.find_spec", lambda _: None)
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    environ = {"PATH": str(tmp_path)}
+    reason = "this program is not on PATH"
+    found = find_programs(None, environ, with_pypi=True)
+    assert (found[Client.UV], found[Client.PIP]) == (reason, reason)
+    assert not {Client.UV, Client.PIP} & find_programs(None, environ).keys()
+
+
+@pytest.mark.parametrize("client", [UV, PIP, PIXI])
+def test_nobody_else_is_asked(
+    client: str,
+    pypi_world: PypiWorld,
+    upstream: Upstream,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Every proxy leads to a server that takes down who asks; what asks is another file's."""
+    monkeypatch.setattr(sandboxes, "_can_unshare", lambda _: False)
+    monkeypatch.setattr(sandboxes, "_REFUSING", upstream.url)
+    sandboxes.sandbox.cache_clear()
+    try:
+        assert pypi_world.verify(*INSTALL, client, "--platforms", pypi_world.platforms[0]) == 0
+    finally:
+        sandboxes.sandbox.cache_clear()
+    assert upstream.requests == []
+
+
+@pytest.fixture
+def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Take down what is really installed."""
+    calls: list[str] = []
+
+    def install(client: Client, *more: Any) -> Any:
+        calls.append(str(more[2].place))
+        return install_with(client, *more)
+
+    monkeypatch.setattr("scripts.verify.install.stage.install_with", install)
+    return calls
+
+
+def test_what_was_proven_is_not_proven_again(pypi_world: PypiWorld, tried: list[str]) -> None:
+    if find_uv(os.environ) is None:
+        pytest.skip("needs uv")
+    world, far = pypi_world, f"default/{pypi_world.platforms[-1]}"
+    options = VerifyOptions(levels=frozenset({Level.INSTALL}), clients=(Client.UV,), remembers=True)
+    selection = world.mirror.selection
+    others = tuple(
+        dataclasses.replace(
+            x, platforms=tuple(y for y in x.platforms if y.platform.name != world.platforms[0])
+        )
+        for x in selection.environments
+    )
+    selection = dataclasses.replace(selection, environments=others)
+
+    def run() -> list[str]:
+        tried.clear()
+        verify(world.mirror.workspace, selection, options, Console())
+        return list(tried)
+
+    assert run() == [f"default/{each}" for each in world.platforms[1:]]
+    assert run() == []
+    page = world.folder / "_pypi" / "index" / "tiny-pure" / "index.html"
+    page.write_bytes(page.read_bytes() + b"\n")
+    assert far in run()
+    assert run() == []
+    file = world.folder / world.path("native", "win-64")
+    os.utime(file, (1, 1))
+    assert run() == [far]
