@@ -1,5 +1,7 @@
 """Writes pixi.lock files, versions 1 to 7, that name artifacts of tests.support.packages.
 
+Versions 4 to 7 also wheels and sdists: `PypiRow` of tests.support.wheels among the rows.
+
     rows = tuple(LockRow(written=each, channel="https://conda.example.org/one") for each in all)
     platforms = (PlatformRows(name="linux-64", rows=rows),)
     write_lock(folder / "pixi.lock", (EnvironmentRows(name="default", platforms=platforms),))
@@ -21,6 +23,7 @@ from urllib.parse import urlsplit
 from scripts.core.subdir import is_known_subdir
 from scripts.lock.model import LockedPackage
 from tests.support.packages import TinyPackage, WrittenPackage
+from tests.support.wheels import PypiRow
 
 # What may stand in YAML without quotes and stays a string, as far as these tests go.
 _PLAIN: Final = re.compile(
@@ -83,7 +86,7 @@ class PlatformRows:
     """
 
     name: str
-    rows: tuple[LockRow | RawRow, ...] = ()
+    rows: tuple[LockRow | RawRow | PypiRow, ...] = ()
     subdir: str | None = None
     virtual_packages: tuple[str, ...] = ()
 
@@ -123,7 +126,7 @@ def lock_text(environments: Sequence[EnvironmentRows], version: int = 7) -> str:
     else:
         if version == 7:
             lines += _platforms(environments)
-        lines += _environments(environments)
+        lines += _environments(environments, version)
         every = {row.location: row for row in _rows(environments)}
         ordered = (
             sorted(every.values(), key=lambda row: row.location) if version == 7 else every.values()
@@ -132,18 +135,20 @@ def lock_text(environments: Sequence[EnvironmentRows], version: int = 7) -> str:
         for row in ordered:
             if isinstance(row, RawRow):
                 lines += [f"- {row.key}: {row.location}", *(f"  {line}" for line in row.lines)]
+            elif isinstance(row, PypiRow):
+                lines += _item(_pypi_fields(row, version))
             else:
                 lines += _item(_fields(row, version))
     return "\n".join(lines) + "\n"
 
 
-def _rows(environments: Iterable[EnvironmentRows]) -> Iterable[LockRow | RawRow]:
+def _rows(environments: Iterable[EnvironmentRows]) -> Iterable[LockRow | RawRow | PypiRow]:
     for environment in environments:
         for platform in environment.platforms:
             yield from platform.rows
 
 
-def _artifact(row: LockRow | RawRow) -> LockRow:
+def _artifact(row: LockRow | RawRow | PypiRow) -> LockRow:
     assert isinstance(row, LockRow), "versions 1 to 3 hold artifacts alone"
     return row
 
@@ -165,19 +170,23 @@ def _platforms(environments: Sequence[EnvironmentRows]) -> list[str]:
     return lines
 
 
-def _environments(environments: Sequence[EnvironmentRows]) -> list[str]:
+def _environments(environments: Sequence[EnvironmentRows], version: int) -> list[str]:
     lines = ["environments:"]
     for environment in sorted(environments, key=lambda each: each.name):
         lines += [f"  {environment.name}:", "    channels:"]
         lines += [f"    - url: {url.rstrip('/')}/" for url in environment.channel_urls]
         if not environment.channel_urls:
             lines[-1] += " []"
+        pypi = [row for row in _rows((environment,)) if isinstance(row, PypiRow)]
+        if pypi:
+            lines += _list("indexes", list(dict.fromkeys(x.index for x in pypi if x.index)), "    ")
         lines.append("    packages:" if environment.platforms else "    packages: {}")
         for platform in sorted(environment.platforms, key=lambda each: each.name):
             lines.append(f"      {platform.name}:" + ("" if platform.rows else " []"))
             for row in sorted(platform.rows, key=lambda each: each.location):
                 key = row.key if isinstance(row, RawRow) else "conda"
-                lines.append(f"      - {key}: {row.location}")
+                key = "pypi" if isinstance(row, PypiRow) else key
+                lines.append(f"      - {key}: {_location(row, version)}")
     return lines
 
 
@@ -256,6 +265,22 @@ def _fields(row: LockRow, version: int) -> dict[str, Any]:
         return _kept(named | common | rest, row.without)
     head, tail = _not_derived(row, package)
     return _kept({"conda": row.location, **head, **common, **tail, **rest}, row.without)
+
+
+def _location(row: LockRow | RawRow | PypiRow, version: int) -> str:
+    """Write a location; `direct+` came with version 7."""
+    return row.location if version == 7 else row.location.removeprefix("direct+")
+
+
+def _pypi_fields(row: PypiRow, version: int) -> dict[str, Any]:
+    """List the fields of a wheel or sdist; its index came with version 7."""
+    location = _location(row, version)
+    if version < 6:
+        key = "url" if "://" in location else "path"
+        named = row.fields
+        head = {"kind": "pypi", "name": named["name"], "version": named["version"], key: location}
+        return _kept({**head, **named}, {"index"})
+    return _kept({"pypi": location, **row.fields}, () if version == 7 else {"index"})
 
 
 def _not_derived(row: LockRow, package: TinyPackage) -> tuple[dict[str, Any], dict[str, Any]]:
