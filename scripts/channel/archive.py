@@ -7,6 +7,7 @@ of the tar archives is gone through.
 from __future__ import annotations
 
 import bz2
+import contextlib
 import errno
 import io
 import json
@@ -15,7 +16,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import IO, Final, cast
@@ -55,8 +56,15 @@ def read_identity(file: Path) -> str:
 
     Raises BadArchiveError for what cannot be opened, and OSError where the file cannot be read.
     """
-    try:
+    with told_as_bad_archive():
         return _identity(_read_whole(file))
+
+
+@contextlib.contextmanager
+def told_as_bad_archive() -> Iterator[None]:
+    """Make a BadArchiveError of what these libraries raise; an OSError of the disk stays one."""
+    try:
+        yield
     except BadArchiveError:
         raise
     except UNREADABLE as error:
@@ -76,7 +84,7 @@ def _read_whole(file: Path) -> bytes | None:
         raw.seek(0)
         if extension == ".tar.bz2":
             with bz2.open(raw) as stream:
-                return _walk(stream, {INDEX_JSON})[0].get(INDEX_JSON)
+                return walk_tar(stream, {INDEX_JSON}.__contains__)[0].get(INDEX_JSON)
         found: dict[str, Mapping[str, bytes]] = {}
         with zipfile.ZipFile(raw) as archive:
             for member in archive.infolist():
@@ -115,7 +123,7 @@ def _walk_zst(packed: IO[bytes], names: AbstractSet[str]) -> Mapping[str, bytes]
         with zstandard.ZstdDecompressor().stream_reader(
             source, read_size=CHUNK, read_across_frames=True
         ) as unpacked:
-            found, tail = _walk(unpacked, names)
+            found, tail = walk_tar(unpacked, names.__contains__)
     except zstandard.ZstdError as error:
         raise BadArchiveError(str(error)) from None
     if tail != _END:
@@ -123,13 +131,13 @@ def _walk_zst(packed: IO[bytes], names: AbstractSet[str]) -> Mapping[str, bytes]
     return found
 
 
-def _walk(
-    stream: IO[bytes], names: AbstractSet[str], *, to_end: bool = True
+def walk_tar(
+    stream: IO[bytes], is_wanted: Callable[[str], bool], *, most: int | None = None
 ) -> tuple[Mapping[str, bytes], bytes]:
-    """Go through a tar archive and what follows it; return those of these files, and its end.
+    """Go through a tar archive and what follows it; return the wanted files, and its end.
 
-    tarfile itself takes a damaged header in the middle for the end. `to_end` False: no further
-    than to the last of these files.
+    tarfile itself takes a damaged header in the middle for the end. `most`: it has no more of
+    them, so read no further. Raises one of UNREADABLE where it is damaged.
     """
     found: dict[str, bytes] = {}
     while (header := stream.read(_BLOCK)) and header != _END and header.strip(b"\0"):
@@ -137,11 +145,11 @@ def _walk(
         if member.type in _WITHOUT_DATA:
             continue
         name = member.name.removeprefix("./")
-        is_wanted = name in names and member.size <= LARGEST_INFO
-        data = _take(stream, member.size, keep=is_wanted)
-        if is_wanted:
+        is_kept = member.size <= LARGEST_INFO and is_wanted(name)
+        data = _take(stream, member.size, keep=is_kept)
+        if is_kept:
             found[name] = data
-        if not to_end and len(found) == len(names):
+        if len(found) == most:
             return found, b""
         _take(stream, -member.size % _BLOCK)
     tail = header
@@ -193,7 +201,7 @@ def read_info_files(
     try:
         if file.name.endswith(".tar.bz2"):
             with bz2.open(file) as stream:
-                return _walk(stream, names, to_end=False)[0]
+                return walk_tar(stream, names.__contains__, most=len(names))[0]
         with zipfile.ZipFile(file) as archive:
             name = next((each for each in archive.namelist() if each.startswith("info-")), None)
             if name is None:

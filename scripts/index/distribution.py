@@ -1,0 +1,177 @@
+"""Read what a wheel or an sdist says of itself; nothing is unpacked.
+
+A wheel says it in METADATA (Binary distribution format), an sdist in PKG-INFO (PEP 643) and
+pyproject.toml (PEP 518).
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import tomllib
+import zipfile
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import IO, Final, cast
+
+from scripts.channel.archive import (
+    LARGEST_INFO,
+    BadArchiveError,
+    told_as_bad_archive,
+    walk_tar,
+)
+
+DIST_INFO: Final = ".dist-info"
+PKG_INFO: Final = "PKG-INFO"
+PYPROJECT: Final = "pyproject.toml"
+# What uv (crates/uv-build-frontend, DEFAULT_BACKEND) and pip take where there is no
+# `[build-system]`.
+DEFAULT_BUILD_REQUIRES: Final = ("setuptools>=40.8.0",)
+_HEAD: Final = 6  # bytes that tell how a tar archive is compressed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distribution:
+    """What the file of a wheel or an sdist says of itself."""
+
+    name: str
+    """Normalised (PEP 503); empty where a source archive does not say."""
+    version: str
+    """As written; empty where a source archive does not say."""
+    metadata: bytes
+    """METADATA of a wheel, PKG-INFO of an sdist; empty where a source archive has none."""
+    requires_dist: tuple[str, ...] = ()
+    """PEP 508, as written."""
+    requires_python: str | None = None
+    build_requires: tuple[str, ...] = ()
+    """What it takes to build an sdist, as uv and pip would have it."""
+
+
+def read_distribution(file: Path) -> Distribution:
+    """Read a wheel or an sdist; its name tells which of them it is.
+
+    Raises BadArchiveError for what is no such thing, and OSError where the file cannot be read.
+    """
+    with told_as_bad_archive():
+        if is_wheel(file):
+            with zipfile.ZipFile(file) as archive:
+                metadata = read_member(archive, f"{dist_info_folder(archive)}/METADATA")
+            return _parse_metadata(metadata, "METADATA")
+        return _parse_sdist(_read_sdist(file))
+
+
+def is_wheel(file: Path) -> bool:
+    """Tell a wheel from an sdist, also where its name has the fragment of its URL."""
+    return file.name.partition("#")[0].endswith(".whl")
+
+
+def dist_info_folder(archive: zipfile.ZipFile) -> str:
+    """Return the name of the one `.dist-info` folder that every wheel has at its top."""
+    tops = {name.partition("/")[0] for name in archive.namelist() if "/" in name}
+    found = sorted(each for each in tops if each.endswith(DIST_INFO))
+    if len(found) != 1:
+        count = "no" if not found else "more than one"
+        raise BadArchiveError(f"it has {count} {DIST_INFO} folder")
+    return found[0]
+
+
+def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Return the bytes of a file of a zip, which are not too many."""
+    if name not in archive.NameToInfo:
+        raise BadArchiveError(f"it has no {name}")
+    with archive.open(name) as stream:
+        data = stream.read(LARGEST_INFO + 1)
+    if len(data) > LARGEST_INFO:
+        raise BadArchiveError(f"its {name} has more than {LARGEST_INFO >> 20} MiB")
+    return data
+
+
+def _read_sdist(file: Path) -> Mapping[str, bytes]:
+    """Return those of PKG-INFO and pyproject.toml that are in its one folder; read all else too."""
+    with file.open("rb") as raw:
+        head = raw.peek(_HEAD)[:_HEAD]
+        if head.startswith(b"PK"):
+            with zipfile.ZipFile(raw) as archive:
+                if (damaged := archive.testzip()) is not None:
+                    raise BadArchiveError(f"its {damaged} is damaged")
+                names = [each for each in archive.namelist() if _is_told(each)]
+                found: Mapping[str, bytes] = {each: read_member(archive, each) for each in names}
+        else:
+            with _decompressed(raw, head) as stream:
+                found, _ = walk_tar(stream, _is_told)
+    if len({PurePosixPath(each).parts[0] for each in found}) > 1:
+        raise BadArchiveError("it has more than one folder at its top")
+    return {PurePosixPath(each).name: data for each, data in found.items()}
+
+
+def _is_told(name: str) -> bool:
+    folder, _, last = name.removeprefix("./").partition("/")
+    return bool(folder) and last in {PKG_INFO, PYPROJECT}
+
+
+def _decompressed(raw: IO[bytes], head: bytes) -> AbstractContextManager[IO[bytes]]:
+    """Open a tar archive however it is compressed."""
+    if head.startswith(b"\x1f\x8b"):
+        return cast("IO[bytes]", gzip.open(raw))
+    if head.startswith(b"BZh"):
+        return cast("IO[bytes]", bz2.open(raw))
+    if head.startswith((b"\xfd7zXZ", b"\x5d\x00\x00")):
+        return cast("IO[bytes]", lzma.open(raw))
+    if not raw.name.partition("#")[0].endswith(".tar"):
+        raise BadArchiveError(f"it begins with {head!r}, as no sdist does")
+    return raw
+
+
+def _parse_metadata(data: bytes, source: str) -> Distribution:
+    from packaging.metadata import parse_email
+    from packaging.utils import canonicalize_name
+
+    fields, _ = parse_email(data)
+    name, version = fields.get("name"), fields.get("version")
+    if not name or not version:
+        raise BadArchiveError(f"its {source} has no {'Version' if name else 'Name'}")
+    return Distribution(
+        name=canonicalize_name(name),
+        version=version,
+        metadata=data,
+        requires_dist=tuple(fields.get("requires_dist", ())),
+        requires_python=fields.get("requires_python"),
+    )
+
+
+def _parse_sdist(files: Mapping[str, bytes]) -> Distribution:
+    requires, said = DEFAULT_BUILD_REQUIRES, Distribution(name="", version="", metadata=b"")
+    if (pyproject := files.get(PYPROJECT)) is not None:
+        try:
+            document = tomllib.loads(pyproject.decode())
+        except (ValueError, RecursionError) as error:
+            raise BadArchiveError(f"its {PYPROJECT} is no TOML: {error}") from None
+        build, project = document.get("build-system"), document.get("project")
+        if isinstance(build, dict) and "requires" in build:
+            requires = _strings(build["requires"])
+        if isinstance(project, dict):
+            said = _parse_project(project)
+    if (pkg_info := files.get(PKG_INFO)) is not None:
+        said = _parse_metadata(pkg_info, PKG_INFO)
+    return replace(said, build_requires=requires)
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise BadArchiveError(f"its {PYPROJECT} has no list of strings for requires")
+    return tuple(value)
+
+
+def _parse_project(project: Mapping[str, object]) -> Distribution:
+    """Take the name and version of a source archive that has no PKG-INFO (PEP 621)."""
+    from packaging.utils import canonicalize_name
+
+    name, version = project.get("name"), project.get("version")
+    return Distribution(
+        name=canonicalize_name(name) if isinstance(name, str) else "",
+        version=version if isinstance(version, str) else "",
+        metadata=b"",
+    )
