@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,7 +12,6 @@ from scripts.channel.selection import read_selection, with_digests
 from scripts.channel.users import read_users
 from scripts.core.command import KEPT, run_task, task_parser
 from scripts.core.console import Console
-from scripts.core.errors import MirrorError
 from scripts.core.file_lock import file_lock
 from scripts.core.report import Json, Line, Report
 from scripts.fetch.stage import ask_before_first, fetch
@@ -21,10 +19,9 @@ from scripts.index.stage import index
 from scripts.keep.relayout import relayout
 from scripts.lock.model import LockFile
 from scripts.lock.read import read_lock
-from scripts.lock.satisfiability import NOT_CHECKED, check_satisfiability
+from scripts.lock.satisfiability import refuse_outdated_lock
 from scripts.lock.select import left_out_lines
 from scripts.verify.stage import VerifyOptions, add_verify_options, verify, verify_options
-from scripts.workspace.pixi import is_run_by_pixi
 from scripts.workspace.settings import add_setting_options, overrides_from
 from scripts.workspace.workspace import Workspace, open_workspace
 
@@ -52,8 +49,7 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
         parser.error("--drop-retained goes with --relayout")
     workspace = open_workspace(options.manifest_path, overrides_from(options))
     lock = read_lock(workspace.lock_path)
-    if not is_run_by_pixi(os.environ, workspace.manifest_path):
-        _look_at_committed_lock(workspace, lock, console)
+    refuse_outdated_lock(workspace, lock, console, "mirror")
     asks = options.asks and not options.yes
     said = asks and ask_before_first(workspace, read_selection(workspace, lock), console)
     stages = partial(chain, workspace, lock, verify_options(options), console, is_announced=said)
@@ -66,15 +62,6 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
         console.report(arranged)
         report = stages()
     return dataclasses.replace(report, data={**arranged.data, **report.data})
-
-
-def _look_at_committed_lock(workspace: Workspace, lock: LockFile, console: Console) -> None:
-    """Say that the lock is used as it is, and refuse one that no longer fits the manifest."""
-    if problems := check_satisfiability(workspace, lock):
-        raise MirrorError(*problems)
-    console.note("mirror: using pixi.lock as it is; it fits the manifest")
-    for each in NOT_CHECKED:
-        console.detail(f"mirror: not checked: {each}")
 
 
 def chain(

@@ -64,8 +64,18 @@ class Artifact:
 
     @property
     def is_unhashed(self) -> bool:
-        """Tell whether the lock has no digest of it."""
-        return self.record.digest is None
+        """Tell whether nobody vouches for its bytes: the lock has no digest of it.
+
+        A PyPI package's file of this machine, beside the lock or elsewhere, is what it is.
+        """
+        return self.record.digest is None and not self.is_own_file
+
+    @property
+    def is_own_file(self) -> bool:
+        """Tell whether it is a PyPI package whose file the lock names by a path, or `file:`."""
+        scheme, mark, _ = self.urls[0].partition("://") if self.urls else ("", "", "")
+        is_local = not mark or scheme == "file"
+        return self.kind is not ArtifactKind.CONDA and bool(self.urls) and is_local
 
 
 def conda_artifact(

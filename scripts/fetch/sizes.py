@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import queue
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from scripts.core.artifact import Artifact
 from scripts.core.files import read_regular, write_atomically
+from scripts.fetch.plan import Plan
 from scripts.lock.location import local_path
 from scripts.network.errors import DownloadError
 from scripts.network.mirrors import origin
@@ -41,10 +42,13 @@ def read_sizes(path: Path) -> dict[str, int]:
     return {}
 
 
-def write_sizes(path: Path, sizes: Mapping[str, int]) -> None:
-    """Remember sizes by sha256; a disk that refuses costs one more request each."""
-    with contextlib.suppress(OSError):
-        write_atomically(path, json.dumps(sizes, indent=1, sort_keys=True).encode())
+def write_sizes(path: Path, plan: Plan) -> None:
+    """Remember what servers said of downloads to come; a disk that refuses costs a request each."""
+    told = ((each.digest, plan.sizes.get(each.path)) for each in plan.to_download)
+    sizes = {digest.hex: size for digest, size in told if digest and size is not None}
+    if sizes:
+        with contextlib.suppress(OSError):
+            write_atomically(path, json.dumps(sizes, indent=1, sort_keys=True).encode())
 
 
 def local_sizes(artifacts: Sequence[Artifact], root: Path) -> dict[PurePosixPath, int]:

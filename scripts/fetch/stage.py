@@ -31,7 +31,6 @@ from scripts.fetch.plan import Plan, make_plan, space_problem, unhashed_problems
 from scripts.fetch.pool import FailedDownload, run_downloads
 from scripts.fetch.progress import progress
 from scripts.fetch.sizes import ask_sizes, local_sizes, read_sizes, write_sizes
-from scripts.lock.location import is_path
 from scripts.lock.select import Selection, left_out_json, left_out_lines, undeclared_lines
 from scripts.network.errors import OF_THE_DISK, DownloadError, lower_first, size_error
 from scripts.network.retry import RetryPolicy
@@ -65,7 +64,7 @@ def fetch(
         prepare(place)
         note_layout(workspace, state, selection.layout)
     digests = DigestCache(place.digests, writes=not dry_run)
-    router = _router_of(workspace, selection, console)
+    router = router_of(workspace, selection, console)
     plan = plan_downloads(workspace, selection, console, digests, router=router, policy=policy)
     if not is_announced:
         announce(workspace, selection, plan, console)
@@ -75,9 +74,7 @@ def fetch(
         raise MirrorError(problem)
     if dry_run:
         return _dry_report(plan, selection)
-    if plan.sizes:
-        hexes = ((each.digest, plan.size_of(each)) for each in plan.to_download)
-        write_sizes(place.sizes, {x.hex: size for x, size in hexes if x and size is not None})
+    write_sizes(place.sizes, plan)
     console.warn(tuple(_replaced_line(artifact, actual) for artifact, actual in plan.replaced))
     results: list[Downloaded | FailedDownload] = []
     if wanted:
@@ -104,9 +101,7 @@ def fetch(
     )
 
 
-def _router_of(
-    workspace: Workspace, selection: Selection, console: Console
-) -> Callable[[], Router]:
+def router_of(workspace: Workspace, selection: Selection, console: Console) -> Callable[[], Router]:
     """Give what reads, once and when it is needed, how to reach upstream."""
 
     def read() -> Router:
@@ -343,8 +338,10 @@ def _problem(failed: FailedDownload, again: str) -> Problem:
 def _replaced_line(artifact: Artifact, actual: str) -> str:
     """Say that a file in the channel was not the artifact, and is replaced."""
     digest, what = artifact.digest, "pixi.lock names"
-    if artifact.is_unhashed:
-        what = "lies beside pixi.lock" if is_path(artifact.urls[0]) else "was first seen"
+    if artifact.record.digest is None and artifact.is_own_file:
+        what = "pixi.lock has there"
+    elif artifact.is_unhashed:
+        what = "was first seen"
     expected = digest.hex if digest and len(actual) == len(digest.hex) else artifact.size
     return f"{artifact.path}: is not what {what}, replaced ({actual}, not {expected})"
 

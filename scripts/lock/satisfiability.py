@@ -6,7 +6,7 @@ machine without pixi, which can only use a lock or refuse it.
 
 from __future__ import annotations
 
-import os.path
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
@@ -14,7 +14,8 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from scripts.core.channel_url import channel_base_url
-from scripts.core.errors import Problem, usage_problem
+from scripts.core.console import Console
+from scripts.core.errors import MirrorError, Problem, usage_problem
 from scripts.core.rattler_child import call_rattler
 from scripts.core.redact import redact, without_secrets
 from scripts.core.report import Json
@@ -27,6 +28,7 @@ from scripts.lock.model import (
     PlatformPackages,
 )
 from scripts.workspace.model import Environment, Manifest, ManifestPlatform, Requirement
+from scripts.workspace.pixi import is_run_by_pixi
 from scripts.workspace.resolve import (
     environment_platforms,
     locked_channels,
@@ -37,7 +39,7 @@ from scripts.workspace.virtual_packages import is_default, version_key
 from scripts.workspace.workspace import Workspace
 
 # What is left to pixi.
-NOT_CHECKED: Final = (
+_NOT_CHECKED: Final = (
     "whether the packages' own dependencies are met, and all are still needed",
     "channel-priority, solve-strategy, exclude-newer and constraints",
     "requirements from PyPI, from source, under a condition, with flags, or on virtual packages",
@@ -52,6 +54,20 @@ _ASIDE: Final = re.compile(r'\b(fn|subdir)="([^"]*)"')
 
 # Environment and platform by name, a requirement, and the package locked under its name.
 _Question = tuple[str, str, Requirement, LockedPackage | None]
+
+
+def refuse_outdated_lock(workspace: Workspace, lock: LockFile, console: Console, task: str) -> None:
+    """Raise the error of exit code 2 for a lock that no longer fits its manifest.
+
+    Where pixi runs the task it has looked itself; else say that the lock is used as it is.
+    """
+    if is_run_by_pixi(os.environ, workspace.manifest_path):
+        return
+    if problems := check_satisfiability(workspace, lock):
+        raise MirrorError(*problems)
+    console.note(f"{task}: using pixi.lock as it is; it fits the manifest")
+    for each in _NOT_CHECKED:
+        console.detail(f"{task}: not checked: {each}")
 
 
 def check_satisfiability(workspace: Workspace, lock: LockFile) -> tuple[Problem, ...]:
