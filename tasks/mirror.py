@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from scripts.channel.selection import read_selection
+from scripts.channel.selection import read_selection, with_digests
 from scripts.channel.users import read_users
 from scripts.core.command import KEPT, run_task, task_parser
 from scripts.core.console import Console
@@ -20,9 +19,9 @@ from scripts.index.stage import index
 from scripts.keep.relayout import relayout
 from scripts.lock.model import LockFile
 from scripts.lock.read import read_lock
-from scripts.lock.satisfiability import accept_committed_lock
+from scripts.lock.satisfiability import refuse_outdated_lock
+from scripts.lock.select import left_out_lines
 from scripts.verify.stage import VerifyOptions, add_verify_options, verify, verify_options
-from scripts.workspace.pixi import is_run_by_pixi
 from scripts.workspace.settings import add_setting_options, overrides_from
 from scripts.workspace.workspace import Workspace, open_workspace
 
@@ -50,9 +49,7 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
         parser.error("--drop-retained goes with --relayout")
     workspace = open_workspace(options.manifest_path, overrides_from(options))
     lock = read_lock(workspace.lock_path)
-    unchecked: Sequence[str] = ()
-    if not is_run_by_pixi(os.environ, workspace.manifest_path):
-        unchecked = accept_committed_lock(workspace, lock, console)
+    unchecked = refuse_outdated_lock(workspace, lock, console, "mirror")
     asks = options.asks and not options.yes
     said = asks and ask_before_first(workspace, read_selection(workspace, lock), console)
     stages = partial(chain, workspace, lock, verify_options(options), console, is_announced=said)
@@ -79,21 +76,21 @@ def chain(
     """Run the stages on the workspace's lock; the first one with a problem is the last.
 
     What `options` want verified and earlier runs have proven is not proven again.
-
     Each stage's lines are printed as it ends, what several say but once; the report returned
     has the data of all. The caller holds the channel's lock file. `is_announced`: as of `fetch`.
     """
     selection = read_selection(workspace, lock)
     users = read_users(workspace, lock)
+    seen = partial(with_digests, workspace, selection)  # of downloads that the lock has none of
     again = partial(read_users, workspace, lock)  # the index has moved on what waits
     options = dataclasses.replace(options, remembers=True)
     download = partial(fetch, is_announced=is_announced, again="pixi run mirror")
     stages: tuple[tuple[str, Callable[[], Report]], ...] = (
         ("fetch", lambda: download(workspace, selection, console)),
-        ("index", lambda: index(workspace, selection, console, users=users)),
-        ("verify", lambda: verify(workspace, selection, options, console, users=again())),
+        ("index", lambda: index(workspace, seen(), console, users=users)),
+        ("verify", lambda: verify(workspace, seen(), options, console, users=again())),
     )
-    data, said = dict[str, Json](), set[Line]()
+    data, said = dict[str, Json](), set[Line](left_out_lines(selection))  # `fetch` notes them
     for name, stage in stages:
         report = stage()
         data[name] = report.data
@@ -103,8 +100,7 @@ def chain(
         if report.problems:
             return dataclasses.replace(report, lines=(), data=data)
     closing = f"mirror: {workspace.settings.channel_dir} holds what pixi.lock names"
-    left = options.not_proven
-    closing += f"; not proven: {', '.join(left)}" if left else ", verified"
+    closing += f"; not proven: {', '.join(left)}" if (left := options.not_proven) else ", verified"
     return Report(lines=(closing,), data=data)
 
 

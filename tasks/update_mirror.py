@@ -12,6 +12,7 @@ from pathlib import Path
 from scripts.channel.users import read_users
 from scripts.core.command import KEPT, run_task, task_parser
 from scripts.core.console import Console
+from scripts.core.errors import MirrorError
 from scripts.core.file_lock import file_lock
 from scripts.core.report import Report
 from scripts.keep.changes import STDOUT, add_markdown_option, changes_report, known_before
@@ -71,9 +72,12 @@ def run(options: argparse.Namespace, console: Console) -> Report:
     with file_lock(workspace.place.lock, workspace.settings.channel_dir):
         console.note(f"update-mirror: running `pixi {' '.join(plan.arguments)}`")
         after = renew_lock(pixi, workspace, plan.arguments)
-        changes = changes_report(before, after, workspace, options.markdown)
         for_stages = _for_stages(console, options.markdown)
-        mirrored = mirror.chain(workspace, after, verify_options(options), for_stages)
+        try:
+            mirrored = mirror.chain(workspace, after, verify_options(options), for_stages)
+        except MirrorError as error:  # what has changed is told all the same
+            mirrored = Report(problems=error.problems)
+        changes = changes_report(before, after, workspace, options.markdown)
     return Report(
         lines=(*mirrored.lines, *changes.lines) if options.markdown != STDOUT else changes.lines,
         data={**changes.data, **mirrored.data},

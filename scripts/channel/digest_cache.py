@@ -64,7 +64,7 @@ class DigestCache:
     def __init__(self, journal: Path, *, writes: bool = True) -> None:
         """Read the journal. `writes` False: remember for this run only, the disk is not touched."""
         self._journal = journal
-        self._writes = writes
+        self.may_write = writes
         self._boot = boot_id()
         self._known: dict[tuple[str, str], _Known] = {}
         data = b""
@@ -118,7 +118,7 @@ class DigestCache:
         been read back from the disk after a reboot: from now on it is believed for good. Where
         the system has no boot id, the file is made durable first, and else not remembered.
         """
-        if self._boot is None and self._writes and not _made_durable(folder / path):
+        if self._boot is None and self.may_write and not _made_durable(folder / path):
             return
         try:
             now = Fingerprint.of((folder / path).stat())
@@ -149,7 +149,7 @@ class DigestCache:
         key, boot = (str(path), algorithm), None if is_durable else self._boot
         known = _Known(Fingerprint.of(status), digest, boot or _DURABLE)
         self._known[key] = known
-        if not self._writes:
+        if not self.may_write:
             return
         line = ("\n" if self._torn else "") + _line(key, known)
         self._torn = True
@@ -165,7 +165,7 @@ class DigestCache:
         """Rewrite the journal with the believed digests of these paths alone, if it is worth it."""
         self._known = {key: known for key, known in self._known.items() if key[0] in keep}
         stale = self._lines - len(self._known)
-        if not self._writes or (stale <= len(self._known) and stale < 1000):
+        if not self.may_write or (stale <= len(self._known) and stale < 1000):
             return
         text = "".join(_line(key, known) for key, known in self._known.items())
         with contextlib.suppress(OSError):  # a full disk: it stays as it is

@@ -22,16 +22,17 @@ from scripts.workspace.workspace import Workspace
 
 def read_selection(workspace: Workspace, lock: LockFile) -> Selection:
     """Choose what settings and options want of the lock."""
-    return _with_digests(workspace, select(lock, workspace.settings))
+    return with_digests(workspace, select(lock, workspace.settings))
 
 
 def read_whole_selection(workspace: Workspace, lock: LockFile) -> Selection:
     """Choose what the settings want of the lock, whatever options narrow this run."""
     settings = replace(workspace.manifest.settings, layout=workspace.settings.layout)
-    return _with_digests(workspace, select(lock, settings))
+    return with_digests(workspace, select(lock, settings))
 
 
-def _with_digests(workspace: Workspace, selection: Selection) -> Selection:
+def with_digests(workspace: Workspace, selection: Selection) -> Selection:
+    """Fill in the digests that the lock does not have, as far as they are known by now."""
     if not any(each.digest is None for each in selection.artifacts):
         return selection
     seen = read_first_seen(workspace.place)

@@ -25,7 +25,6 @@ from scripts.core.record import Digest
 
 _CHANNEL: Final = "channel.json"
 _REMOVALS: Final = "removals.json"
-_FIRST_SEEN: Final = "first-seen.json"
 _WORKSPACE: Final = "workspace.json"
 _LOCK: Final = "pixi.lock"
 _SCHEMA: Final = 1
@@ -146,13 +145,13 @@ def read_state(place: ChannelPaths) -> MirrorState:
 
 def read_first_seen(place: ChannelPaths) -> Mapping[PurePosixPath, Digest]:
     """Read that part of it alone."""
-    return _read(place.state / _FIRST_SEEN, _parse_first_seen) or {}
+    return _read(place.first_seen, _parse_first_seen) or {}
 
 
 def write_first_seen(place: ChannelPaths, seen: Mapping[PurePosixPath, Digest]) -> None:
     """Replace the digests of what the lock has none of."""
     rows = {str(path): f"{each.algorithm}:{each.hex}" for path, each in sorted(seen.items())}
-    _write(place.state / _FIRST_SEEN, {"digests": rows})
+    _write(place.first_seen, {"digests": rows})
 
 
 def write_channel(place: ChannelPaths, state: MirrorState) -> None:

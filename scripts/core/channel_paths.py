@@ -35,6 +35,11 @@ class ChannelPaths:
         return self.root / "cache"
 
     @property
+    def first_seen(self) -> Path:
+        """The digests that artifacts had, as they came, of which the lock has none."""
+        return self.state / "first-seen.json"
+
+    @property
     def lock(self) -> Path:
         """The file that a run holds while it changes the channel."""
         return self.root / "run.lock"
@@ -48,6 +53,11 @@ class ChannelPaths:
     def digests(self) -> Path:
         """The journal of known digests."""
         return self.cache / "digests.jsonl"
+
+    @property
+    def sizes(self) -> Path:
+        """Sizes in bytes, by sha256, that servers have told and no lock has."""
+        return self.cache / "sizes.json"
 
     @property
     def proofs(self) -> Path:

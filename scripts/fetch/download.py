@@ -229,7 +229,7 @@ class Download:
             if digest is None or part.hex == digest.hex:
                 return self._placed(part, digest or Digest("sha256", part.hex))
             if encoding is None:
-                raise web_page_error() if body.is_page else wrong_digest(digest, part.hex)
+                raise web_page_error() if body.is_page else self._other_bytes(digest, part.hex)
             placed = self._place_decoded(part, digest, encoding)
             part.discard()
         except DownloadError as error:
@@ -237,6 +237,14 @@ class Download:
                 part.restart()
             raise
         return placed
+
+    def _other_bytes(self, digest: Digest, actual: str) -> DownloadError:
+        """Make the error of bytes that are not the lock's, or not those of the first download."""
+        if not self.artifact.is_unhashed:
+            return wrong_digest(digest, actual)
+        text = f"{digest.algorithm} differs from the one first seen, and pixi.lock has none"
+        details = (*mismatch(digest.hex, actual), ("list", str(self.context.place.first_seen)))
+        return DownloadError(ErrorKind.NOT_FIRST_SEEN, text, details)
 
     def _place_decoded(self, part: PartFile, digest: Digest, encoding: str) -> Downloaded:
         """Undo, once, the encoding that the server said is around the bytes, and compare again."""

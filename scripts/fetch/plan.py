@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from scripts.channel.inventory import ArtifactStatus, Found
@@ -24,11 +24,13 @@ _MARGIN = 32 << 20
 class Plan:
     """Which artifacts are missing, there, or there with other bytes.
 
-    Each digest is downloaded once, from any location of any artifact that has it; `copies` are
-    the other artifacts it is, each with the place that it gets it from. `replaced` are artifacts
+    Each digest is downloaded once, from any location of any artifact that has it, and so is each
+    URL without one; `copies` are the other artifacts it is, each with the place that it gets it
+    from. `replaced` are artifacts
     with the digest or size of what is there in their place. `there` counts those that are right.
     `to_download` is in the order in which to start: large ones first, so that no large one is
     left for the end. `resumed` counts the bytes of them that an earlier run has left in parts.
+    `sizes`, by place, are what servers say of those whose size the lock does not know.
     """
 
     artifacts: tuple[Artifact, ...]
@@ -37,24 +39,41 @@ class Plan:
     replaced: tuple[tuple[Artifact, str], ...]
     there: int
     resumed: int = 0
+    sizes: Mapping[PurePosixPath, int] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
-        """What the artifacts to download have, in bytes, as far as the lock tells."""
-        return sum(each.size or 0 for each in self.to_download)
+        """What the artifacts to download have, in bytes, as far as anybody tells."""
+        return sum(self.size_of(each) or 0 for each in self.to_download)
+
+    @property
+    def unsized(self) -> tuple[Artifact, ...]:
+        """Those to download of which nobody has told the size."""
+        return tuple(each for each in self.to_download if self.size_of(each) is None)
 
     @property
     def left(self) -> int:
         """What of that is still to come."""
         return self.size - self.resumed
 
+    def size_of(self, artifact: Artifact) -> int | None:
+        """Return its size in bytes; None where nobody tells."""
+        return self.sizes.get(artifact.path) if artifact.size is None else artifact.size
+
+    def with_sizes(self, sizes: Mapping[PurePosixPath, int]) -> Plan:
+        """Return the plan with what servers say, large ones still first."""
+        plan = dataclasses.replace(self, sizes=sizes)
+        largest_first = sorted(
+            self.to_download, key=lambda each: (-(plan.size_of(each) or 0), str(each.path))
+        )
+        return dataclasses.replace(plan, to_download=tuple(largest_first))
+
     def headline(self, folder: str, free: int) -> str:
         """Say before the first byte what will come, and where.
 
         `12 to download into local-channel, 34.5 MB, 1.2 GB free`
         """
-        unsized = sum(each.size is None for each in self.to_download)
-        unknown = f" and {unsized} of unknown size" if unsized else ""
+        unknown = f" and {len(self.unsized)} of unknown size" if self.unsized else ""
         resumed = ""
         if self.resumed:
             resumed = f" (resumes {human_size(self.resumed)} of {human_size(self.size)})"
@@ -71,10 +90,10 @@ def make_plan(artifacts: Iterable[Artifact], found: Iterable[Found]) -> Plan:
     artifacts = tuple(artifacts)
     right = [each for each in artifacts if by_path[each.path].status is ArtifactStatus.RIGHT]
     there = {each.digest: each.path for each in reversed(right) if each.digest}
-    missing: dict[Digest | PurePosixPath, list[Artifact]] = {}
+    missing: dict[Digest | str, list[Artifact]] = {}
     for each in artifacts:
         if by_path[each.path].status is not ArtifactStatus.RIGHT:
-            missing.setdefault(each.digest or each.path, []).append(each)
+            missing.setdefault(each.digest or each.urls[0], []).append(each)
     to_download: list[Artifact] = []
     copies: list[tuple[PurePosixPath, Artifact]] = []
     for key, same in missing.items():
@@ -85,15 +104,15 @@ def make_plan(artifacts: Iterable[Artifact], found: Iterable[Found]) -> Plan:
             to_download.append(dataclasses.replace(same.pop(0), urls=tuple(urls)))
             source = to_download[-1].path
         copies += [(source, each) for each in same]
-    to_download.sort(key=lambda each: (-(each.size or 0), str(each.path)))
     wrong = [each for each in artifacts if by_path[each.path].status is ArtifactStatus.WRONG]
-    return Plan(
+    plan = Plan(
         artifacts=artifacts,
         to_download=tuple(to_download),
         copies=tuple(copies),
         replaced=tuple((each, by_path[each.path].actual or "unknown") for each in wrong),
         there=len(right),
     )
+    return plan.with_sizes({})
 
 
 def unhashed_problems(artifacts: Iterable[Artifact], manifest: Manifest) -> tuple[Problem, ...]:

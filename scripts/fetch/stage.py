@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 from scripts.channel.digest_cache import DigestCache
 from scripts.channel.folders import check_case, free_bytes, prepare
@@ -15,22 +17,27 @@ from scripts.channel.inventory import check_artifacts
 from scripts.channel.part import part_sizes
 from scripts.channel.state import read_state, write_first_seen
 from scripts.channel.users import note_layout
-from scripts.core.artifact import Artifact
-from scripts.core.console import Console, Verbosity
+from scripts.core.artifact import Artifact, ArtifactKind
+from scripts.core.console import Console
 from scripts.core.errors import MirrorError, Problem, finding_problem, usage_error
 from scripts.core.invocation import launcher_of
+from scripts.core.record import Digest
 from scripts.core.redact import redact
-from scripts.core.report import Report, counted, human_size
+from scripts.core.report import Json, Line, Report, counted, human_size
 from scripts.core.symlinks import refuse_obstacles
 from scripts.fetch.archives import check_new_archives
 from scripts.fetch.download import DownloadContext, Downloaded, disk_error, link_or_copy_artifact
 from scripts.fetch.plan import Plan, make_plan, space_problem, unhashed_problems
 from scripts.fetch.pool import FailedDownload, run_downloads
 from scripts.fetch.progress import progress
+from scripts.fetch.sizes import ask_sizes, local_sizes, read_sizes, write_sizes
 from scripts.lock.select import Selection, left_out_json, left_out_lines, undeclared_lines
 from scripts.network.errors import OF_THE_DISK, DownloadError, lower_first, size_error
 from scripts.network.retry import RetryPolicy
 from scripts.workspace.workspace import Workspace
+
+if TYPE_CHECKING:
+    from scripts.network.router import Router
 
 
 def fetch(
@@ -50,30 +57,28 @@ def fetch(
     channel's lock file. `dry_run`: stop before the first byte; `again`: what runs this again.
     `is_announced`: what will come has been said already.
     """
-    place = workspace.place
-    problems = unhashed_problems(selection.conda_artifacts, workspace.manifest)
-    if problems and not workspace.settings.allow_unhashed:
-        raise MirrorError(*problems)
+    place, policy = workspace.place, policy or RetryPolicy()
+    refuse_unhashed(workspace, selection)
     state = read_state(place)
     if not dry_run:
         prepare(place)
         note_layout(workspace, state, selection.layout)
-    paths = (each.path for each in selection.artifacts)
-    check_case(place.folder, paths, console, may_write=not dry_run)
     digests = DigestCache(place.digests, writes=not dry_run)
-    found = check_artifacts(place.folder, selection.artifacts, digests)
-    plan = make_plan(selection.artifacts, found)
+    router = router_of(workspace, selection, console)
+    plan = plan_downloads(workspace, selection, console, digests, router=router, policy=policy)
+    if not is_announced:
+        announce(workspace, selection, plan, console)
     wanted = (*plan.to_download, *(each for _, each in plan.copies))
-    refuse_obstacles(place.folder, (each.path for each in selection.artifacts))
-    if wanted:
-        plan = dataclasses.replace(plan, resumed=_resumed(workspace, plan))
-        _announce(workspace, selection, plan, None if is_announced else console)
+    problem = space_problem(plan, free_bytes(place.folder), workspace.settings.channel_dir)
+    if problem is not None:
+        raise MirrorError(problem)
     if dry_run:
         return _dry_report(plan, selection)
+    write_sizes(place.sizes, plan)
     console.warn(tuple(_replaced_line(artifact, actual) for artifact, actual in plan.replaced))
     results: list[Downloaded | FailedDownload] = []
     if wanted:
-        results = _download(workspace, plan, console, digests, policy or RetryPolicy())
+        results = _download(workspace, plan, console, digests, policy=policy, router=router())
         shared = [each for one in state.workspaces for each in one.artifacts]
         known = {path for each in shared for path in (each.path, each.path_in_other_layout)}
         known.update(each.path for each in plan.artifacts)
@@ -95,18 +100,71 @@ def fetch(
     )
 
 
-def _announce(
-    workspace: Workspace, selection: Selection, plan: Plan, console: Console | None
-) -> None:
-    """Say what will come, where there is a console to say it on; refuse what will not fit."""
-    free, folder = free_bytes(workspace.place.folder), workspace.settings.channel_dir
-    if console is not None:
-        for line in (*undeclared_lines(selection.environments), plan.headline(folder, free)):
-            head, *rows = (line,) if isinstance(line, str) else line
-            console.note((f"fetch: {head}", *rows))
-    problem = space_problem(plan, free, folder)
-    if problem is not None:
-        raise MirrorError(problem)
+def router_of(workspace: Workspace, selection: Selection, console: Console) -> Callable[[], Router]:
+    """Give what reads, once and when it is needed, how to reach upstream."""
+
+    def read() -> Router:
+        from scripts.network.router import Router
+
+        return Router(
+            workspace.manifest_path,
+            os.environ,
+            console,
+            (each.upstream for each in selection.pypi_artifacts if each.upstream),
+        )
+
+    return functools.cache(read)
+
+
+def refuse_unhashed(workspace: Workspace, selection: Selection) -> None:
+    """Raise the error of exit code 2 for artifacts without a digest, where they are not allowed."""
+    problems = unhashed_problems(selection.conda_artifacts, workspace.manifest)
+    if problems and not workspace.settings.allow_unhashed:
+        raise MirrorError(*problems)
+
+
+def plan_downloads(
+    workspace: Workspace,
+    selection: Selection,
+    console: Console,
+    digests: DigestCache,
+    *,
+    router: Callable[[], Router],
+    policy: RetryPolicy,
+    asks: bool = True,
+) -> Plan:
+    """Compare what is there with what the lock names; with `asks`, ask for sizes it lacks.
+
+    Raises errors of exit code 2 for what cannot be placed.
+    """
+    place, artifacts = workspace.place, selection.artifacts
+    may_write = digests.may_write
+    check_case(place.folder, (each.path for each in artifacts), console, may_write=may_write)
+    plan = make_plan(artifacts, check_artifacts(place.folder, artifacts, digests))
+    refuse_obstacles(place.folder, (each.path for each in artifacts))
+    unsized = [each for each in plan.unsized if each.kind is not ArtifactKind.CONDA]
+    if unsized:
+        known = read_sizes(place.sizes)
+        sizes = {x.path: known[x.digest.hex] for x in unsized if x.digest and x.digest.hex in known}
+        sizes |= local_sizes(unsized, workspace.root)
+        unknown = [each for each in unsized if each.path not in sizes]
+        if unknown and asks:
+            console.note(f"fetch: asking for {counted(len(unknown), 'size')} that no lock has")
+            sizes |= ask_sizes(unknown, workspace.root, router(), policy)
+        plan = plan.with_sizes(sizes)
+    return dataclasses.replace(plan, resumed=_resumed(workspace, plan, router))
+
+
+def announce(workspace: Workspace, selection: Selection, plan: Plan, console: Console) -> None:
+    """Say before the first byte what will come, and what will not."""
+    lines: list[Line] = [*left_out_lines(selection)]
+    if plan.to_download or plan.copies:
+        free = free_bytes(workspace.place.folder)
+        lines += undeclared_lines(selection.environments)
+        lines.append(plan.headline(workspace.settings.channel_dir, free))
+    for line in lines:
+        rows = (line,) if isinstance(line, str) else line
+        console.note(tuple(each if each.startswith(" ") else f"fetch: {each}" for each in rows))
 
 
 def ask_before_first(workspace: Workspace, selection: Selection, console: Console) -> bool:
@@ -133,30 +191,30 @@ def ask_before_first(workspace: Workspace, selection: Selection, console: Consol
     return True
 
 
-def _resumed(workspace: Workspace, plan: Plan) -> int:
+def _resumed(workspace: Workspace, plan: Plan, router: Callable[[], Router]) -> int:
     """Count the bytes of parts that downloads go on behind, as `Download` does."""
     parts = part_sizes(workspace.place.parts)
-    sizes = [
-        (each, parts[each.digest.hex])
+    return sum(
+        part
         for each in plan.to_download
-        if each.digest and each.size and 0 < parts.get(each.digest.hex, 0) <= each.size
-    ]
-    if not sizes:
-        return 0
-    from scripts.network.router import Router
-
-    router = Router(workspace.manifest_path, os.environ, Console(verbosity=Verbosity.QUIET))
-    return sum(size for each, size in sizes if size == each.size or router.can_resume(each.urls[0]))
+        if each.digest and (part := parts.get(each.digest.hex, 0))
+        if part <= (size := plan.size_of(each) or 0)
+        if part == size or router().can_resume(each.urls[0])
+    )
 
 
 def _download(
-    workspace: Workspace, plan: Plan, console: Console, digests: DigestCache, policy: RetryPolicy
+    workspace: Workspace,
+    plan: Plan,
+    console: Console,
+    digests: DigestCache,
+    *,
+    policy: RetryPolicy,
+    router: Router,
 ) -> list[Downloaded | FailedDownload]:
     """Run the downloads; a full disk ends them all, anything else only its own artifact."""
     from scripts.network.http import HttpClient
-    from scripts.network.router import Router
 
-    router = Router(workspace.manifest_path, os.environ, console)
     context = DownloadContext(workspace.place, workspace.root, router, policy, digests)
     jobs = workspace.settings.jobs or router.downloads
     results: list[Downloaded | FailedDownload] = []
@@ -182,20 +240,21 @@ def _download(
     tried = {each.artifact.path: each for each in results}
     untried = {each.path for each in plan.to_download} - tried.keys()
     for source, again in plan.copies:
-        failed = tried.get(source)
-        if isinstance(failed, FailedDownload):
-            take(FailedDownload(artifact=again, error=failed.error))
+        there = tried.get(source)
+        if isinstance(there, FailedDownload):
+            take(FailedDownload(artifact=again, error=there.error))
         elif source not in untried:
-            take(_place_again(source, again, context))
+            digest = again.digest or (there.digest if there else None)
+            assert digest is not None  # what has none is the same only as what has just come
+            take(_place_again(source, again, digest, context))
     return results
 
 
 def _place_again(
-    source: PurePosixPath, again: Artifact, context: DownloadContext
+    source: PurePosixPath, again: Artifact, digest: Digest, context: DownloadContext
 ) -> Downloaded | FailedDownload:
     """Give an artifact the bytes of another one with its digest."""
-    digest, size, folder = again.digest, again.size, context.place.folder
-    assert digest is not None  # by which they are the same
+    size, folder = again.size, context.place.folder
     try:
         actual = (folder / source).stat().st_size
         if size not in {None, actual}:
@@ -217,16 +276,21 @@ def _dry_report(plan: Plan, selection: Selection) -> Report:
         *(f"would place {each.path}, the same bytes as {source}" for source, each in plan.copies),
     )
     return Report(
-        lines=(lines or _closing_line(0, 0, plan.there), *left_out_lines(selection)),
-        data={
-            "to-download": [str(artifact.path) for artifact in plan.to_download],
-            "same-bytes": [str(each.path) for _, each in plan.copies],
-            "size": plan.left,
-            "resumed-size": plan.resumed,
-            "there": plan.there,
-            "left-out": left_out_json(selection),
-        },
+        lines=(lines or _closing_line(0, 0, plan.there),), data=plan_json(plan, selection)
     )
+
+
+def plan_json(plan: Plan, selection: Selection) -> dict[str, Json]:
+    """Say what would be done."""
+    return {
+        "to-download": [str(artifact.path) for artifact in plan.to_download],
+        "same-bytes": [str(each.path) for _, each in plan.copies],
+        "size": plan.left,
+        "resumed-size": plan.resumed,
+        "unknown-sizes": len(plan.unsized),
+        "there": plan.there,
+        "left-out": left_out_json(selection),
+    }
 
 
 def _report(
@@ -244,7 +308,7 @@ def _report(
     if untried:
         lines.append(f"fetch: {untried} not tried, for the same reason")
     return Report(
-        lines=(*lines, *left_out_lines(selection)),
+        lines=tuple(lines),
         data={
             "fetched": sorted(str(each.artifact.path) for each in placed),
             "fetched-size": size,
@@ -272,9 +336,13 @@ def _problem(failed: FailedDownload, again: str) -> Problem:
 
 def _replaced_line(artifact: Artifact, actual: str) -> str:
     """Say that a file in the channel was not the artifact, and is replaced."""
-    digest = artifact.digest
+    digest, what = artifact.digest, "pixi.lock names"
+    if artifact.record.digest is None and artifact.is_own_file:
+        what = "pixi.lock has there"
+    elif artifact.is_unhashed:
+        what = "was first seen"
     expected = digest.hex if digest and len(actual) == len(digest.hex) else artifact.size
-    return f"{artifact.path}: is not what pixi.lock names, replaced ({actual}, not {expected})"
+    return f"{artifact.path}: is not what {what}, replaced ({actual}, not {expected})"
 
 
 def _closing_line(fetched: int, size: int, there: int) -> str:

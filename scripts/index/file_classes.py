@@ -344,7 +344,7 @@ def channel_files_to_json(files: ChannelFiles) -> Json:
     }
 
 
-def retained_line(retained: Sequence[IndexedArtifact]) -> str:
+def retained_line(retained: Sequence[ChannelFile]) -> str:
     """Say how much is indexed that no lock names."""
     return (
         f"retained (indexed, in no lock): {counted(len(retained), 'artifact')},"

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from scripts.channel.users import last_mirrored_lock
+from scripts.core.channel_url import file_segments
 from scripts.core.errors import usage_error
 from scripts.core.files import write_atomically
 from scripts.core.rattler_child import rank_versions
+from scripts.core.record import PypiRecord
 from scripts.core.report import Json, Line, Report, to_json
 from scripts.lock.diff import diff, diff_lines, markdown, versions_to_rank
 from scripts.lock.model import LockFile
+from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.read import read_lock
+from scripts.verify.licences import read_license
 from scripts.workspace.workspace import Workspace
 
 STDOUT: Final = Path("-")
@@ -56,10 +61,12 @@ def changes_report(
 ) -> Report:
     """Report the changes of what is mirrored, and write the Markdown where it is asked for.
 
+    Licences of PyPI packages are those that their files in the channel tell.
     Markdown on stdout replaces the lines for people.
     """
     ranks = rank_versions(versions_to_rank(before.lock, after))
-    found = diff(before.lock, after, workspace.settings, ranks)
+    read = partial(_read_license, workspace.place.folder)
+    found = diff(before.lock, after, workspace.settings, ranks, read)
     text = markdown(found)
     lines: tuple[Line, ...] = (f"changed {before.since}:", *diff_lines(found))
     if not found:
@@ -72,6 +79,14 @@ def changes_report(
     if markdown_file == STDOUT:
         data["markdown"] = text
     return Report(lines=lines, data=data)
+
+
+def _read_license(folder: Path, record: PypiRecord) -> str | None:
+    """Read the licence of a PyPI package whose file is in the channel."""
+    if file_segments(record.location.partition("#")[0]) is None:
+        return None
+    file = folder / next(pypi_artifacts(record)).path
+    return read_license(file) if file.is_file() else None
 
 
 def _write(path: Path, text: str) -> None:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import functools
 import itertools
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from html import escape
@@ -17,7 +18,7 @@ from typing import Any, Final
 
 from scripts.core.channel_url import channel_folder
 from scripts.core.record import PypiRecord, Record
-from scripts.core.redact import code_fence, printable, redact
+from scripts.core.redact import code_fence, printable, redact, without_secrets
 from scripts.core.report import Line
 from scripts.lock.model import (
     LockedPackage,
@@ -68,7 +69,8 @@ _SHOWN: Final = {
 class Change:
     """One package: `before` and `after` are version and build, None where it was or is not there.
 
-    `source` is `conda`, or `pypi` and `source` for what no conda channel can hold.
+    `source` is `conda`, `pypi`, or `source` for what no mirror can hold. `license` is that of a
+    PyPI package as it is now, None where nobody knows.
     """
 
     kind: ChangeKind
@@ -76,6 +78,7 @@ class Change:
     before: str | None = None
     after: str | None = None
     source: str = "conda"
+    license: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +98,8 @@ class PlatformDiff:
 
 _Row = LockedPackage | PypiRecord | Unmirrorable
 _Rows = dict[tuple[str, str], dict[str, _Row]]  # by name and source, then by what is one artifact
+ReadLicense = Callable[[PypiRecord], str | None]
+"""Tells the licence of a PyPI package, where it can be known."""
 
 
 def versions_to_rank(before: LockFile | None, after: LockFile) -> Iterator[str]:
@@ -113,6 +118,7 @@ def diff(
     after: LockFile,
     settings: Settings,
     ranks: Mapping[str, int] = MappingProxyType({}),
+    read_license: ReadLicense = lambda _: None,
 ) -> tuple[PlatformDiff, ...]:
     """Compare two locks in the environments and platforms that the settings mirror.
 
@@ -125,7 +131,7 @@ def diff(
     for name in filter(settings.is_mirrored, dict.fromkeys((*new, *old))):
         for platform, one, other in _paired(old.get(name, ()), new.get(name, ())):
             if settings.is_for(platform.name, platform.subdir):
-                changes = tuple(_compare(_by_name(one), _by_name(other), ranks))
+                changes = tuple(_compare(_by_name(one), _by_name(other), ranks, read_license))
                 label = platform.label
                 found.append(PlatformDiff(environment=name, platform=label, changes=changes))
     return tuple(each for each in found if each.changes)
@@ -169,13 +175,15 @@ def _by_name(rows: PlatformPackages | None) -> _Rows:
             identity = f"{row.channel}/{row.record.subdir}/{row.file_name}"
             found.setdefault((row.name, "conda"), {}).setdefault(identity, row)
         for record in rows.pypi:
-            found.setdefault((record.name, "pypi"), {}).setdefault(record.location, record)
+            found.setdefault((record.name, "pypi"), {}).setdefault(_file(record), record)
         for other in rows.unmirrorable:
             found.setdefault((other.name, "source"), {}).setdefault(other.location, other)
     return found
 
 
-def _compare(before: _Rows, after: _Rows, ranks: Mapping[str, int]) -> Iterator[Change]:
+def _compare(
+    before: _Rows, after: _Rows, ranks: Mapping[str, int], read_license: ReadLicense
+) -> Iterator[Change]:
     """Compare package by package."""
     for name, source in sorted(before.keys() | after.keys()):
         olds, news = before.get((name, source), {}), after.get((name, source), {})
@@ -185,17 +193,26 @@ def _compare(before: _Rows, after: _Rows, ranks: Mapping[str, int]) -> Iterator[
         change = functools.partial(Change, name=name, source=source)
         for text in sorted(map(_text, olds.values())):
             yield change(kind=ChangeKind.REMOVED, before=text)
-        for text in sorted(map(_text, news.values())):
-            yield change(kind=ChangeKind.ADDED, after=text)
+        for row in sorted(news.values(), key=_text):
+            licence = read_license(row) if isinstance(row, PypiRecord) else None
+            yield change(kind=ChangeKind.ADDED, after=_text(row), license=licence)
         for one, other in pairs:
             kind, old, new = _change(one, other, ranks)
             if kind is not None:
-                yield change(kind=kind, before=old, after=new)
+                licence = read_license(other) if isinstance(other, PypiRecord) else None
+                yield change(kind=kind, before=old, after=new, license=licence)
+
+
+def _file(record: PypiRecord) -> str:
+    """Return the file name of a PyPI package; of a folder or repository its last segment."""
+    return re.split(r"[?#]", record.location, maxsplit=1)[0].rpartition("/")[2]
 
 
 def _text(row: _Row) -> str:
     """Write what tells the versions of one package apart."""
-    if isinstance(row, PypiRecord | Unmirrorable):
+    if isinstance(row, PypiRecord):
+        return row.version or redact(row.location)
+    if isinstance(row, Unmirrorable):
         return redact(row.location)
     return f"{row.record.version} {row.record.build}"
 
@@ -203,6 +220,8 @@ def _text(row: _Row) -> str:
 def _change(one: _Row, other: _Row, ranks: Mapping[str, int]) -> tuple[ChangeKind | None, str, str]:
     """Tell what happened, None for nothing, and how the two are told apart."""
     before, after = _text(one), _text(other)
+    if isinstance(one, PypiRecord) and isinstance(other, PypiRecord):
+        return _pypi_change(one, other)
     if not isinstance(one, LockedPackage) or not isinstance(other, LockedPackage):
         return None if before == after else ChangeKind.CHANGED, before, after
     if before != after:
@@ -218,6 +237,36 @@ def _change(one: _Row, other: _Row, ranks: Mapping[str, int]) -> tuple[ChangeKin
         return ChangeKind.REUPLOADED, before, after
     is_hotfix = _requirements(one.record) != _requirements(other.record)
     return ChangeKind.HOTFIXED if is_hotfix else None, before, after
+
+
+def _pypi_change(one: PypiRecord, other: PypiRecord) -> tuple[ChangeKind | None, str, str]:
+    """Tell what happened to a PyPI package; what of it is the same tells nothing apart."""
+    before, after = _text(one), _text(other)
+    if before != after:
+        is_older = _is_older_pypi(after, before)
+        return ChangeKind.WENT_BACK if is_older else ChangeKind.CHANGED, before, after
+    if _file(one) != _file(other):
+        return ChangeKind.CHANGED, f"{before} ({_file(one)})", f"{after} ({_file(other)})"
+    if None not in (one.sha256, other.sha256) and one.sha256 != other.sha256:
+        return ChangeKind.REUPLOADED, before, after
+    old, new = (
+        redact(each.location) if each.index is None else without_secrets(each.index)
+        for each in (one, other)
+    )
+    if old != new:
+        return ChangeKind.CHANGED, f"{before} ({old})", f"{after} ({new})"
+    requires = [(sorted(each.requires_dist), each.requires_python) for each in (one, other)]
+    return None if requires[0] == requires[1] else ChangeKind.HOTFIXED, before, after
+
+
+def _is_older_pypi(version: str, other: str) -> bool:
+    """Compare as PyPI does (PEP 440); of what is no version nobody can tell."""
+    from packaging.version import InvalidVersion, Version  # most locks have no such row
+
+    try:
+        return Version(version) < Version(other)
+    except InvalidVersion:
+        return False
 
 
 def _folder(package: LockedPackage) -> str:
@@ -254,6 +303,7 @@ def diff_lines(diff: Sequence[PlatformDiff]) -> tuple[Line, ...]:
             _, sign, text = _SHOWN[change.kind]
             source = "" if change.source == "conda" else f"[{change.source}] "
             text = text.format(before=change.before, after=change.after)
+            text += f" ({change.license})" if change.license else ""
             rows.append(_plain(f"  {sign} {change.name.ljust(width)}  {source}{text}"))
         lines.append(tuple(rows))
     return tuple(lines) or (NO_CHANGE,)
@@ -282,7 +332,9 @@ def _row(change: Change) -> str:
     cells = (change.name, change.before, change.after)
     written = ["" if text is None else _code(text).replace("|", "\\|") for text in cells]
     note = "" if change.source == "conda" else f"{change.source}, "
-    return f"| {' | '.join(written)} | {note}{_SHOWN[change.kind][0]} |"
+    note += _SHOWN[change.kind][0]
+    note += f", {_code(change.license)}".replace("|", "\\|") if change.license else ""
+    return f"| {' | '.join(written)} | {note} |"
 
 
 def _code(text: str) -> str:

@@ -6,7 +6,7 @@ machine without pixi, which can only use a lock or refuse it.
 
 from __future__ import annotations
 
-import os.path
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
@@ -28,6 +28,7 @@ from scripts.lock.model import (
     PlatformPackages,
 )
 from scripts.workspace.model import Environment, Manifest, ManifestPlatform, Requirement
+from scripts.workspace.pixi import is_run_by_pixi
 from scripts.workspace.resolve import (
     environment_platforms,
     locked_channels,
@@ -55,16 +56,21 @@ _ASIDE: Final = re.compile(r'\b(fn|subdir)="([^"]*)"')
 _Question = tuple[str, str, Requirement, LockedPackage | None]
 
 
-def accept_committed_lock(workspace: Workspace, lock: LockFile, console: Console) -> Sequence[str]:
-    """Say that the lock is used as it is, and refuse one that no longer fits the manifest.
+def refuse_outdated_lock(
+    workspace: Workspace, lock: LockFile, console: Console, task: str
+) -> Sequence[str]:
+    """Raise the error of exit code 2 for a lock that no longer fits its manifest.
 
-    Returns what was not checked of that.
+    Where pixi runs the task it has looked itself; else say that the lock is used as it is. Returns
+    what was not checked of that.
     """
+    if is_run_by_pixi(os.environ, workspace.manifest_path):
+        return ()
     if problems := check_satisfiability(workspace, lock):
         raise MirrorError(*problems)
-    console.note("mirror: using pixi.lock as it is; it fits the manifest")
+    console.note(f"{task}: using pixi.lock as it is; it fits the manifest")
     for each in _NOT_CHECKED:
-        console.detail(f"mirror: not checked: {each}")
+        console.detail(f"{task}: not checked: {each}")
     return _NOT_CHECKED
 
 

@@ -34,8 +34,8 @@ _HELP: Final = "log in anew: pixi auth login HOST"
 _EXPIRY_SKEW: Final = 300
 # What only rattler can speak.
 _RATTLER_SCHEMES: Final = frozenset({"s3", "oci", "gcs"})
-# What servers say to somebody who is not logged in; some hide what is private behind a 404.
-_DENIED: Final = frozenset({401, 403, 404})
+DENIED: Final = frozenset({401, 403, 404})
+"""What servers say to somebody who is not logged in; some hide what is private behind a 404."""
 # What a header may carry (RFC 9110, 5.5), less spaces, which no token has (RFC 6750).
 _TOKEN: Final = re.compile(r"[\x21-\x7e]+\Z")
 _KINDS: Final = ("BearerToken", "BasicHTTP", "CondaToken", "S3Credentials", "OAuth")
@@ -97,7 +97,7 @@ class Credentials:
         The keyring can be read by rattler alone. It asks it before `~/.rattler` and netrc, so
         what they have may be out of date; what the stores before the keyring have counts.
         """
-        if not self.keyring or status not in _DENIED or own_credential(url) is not None:
+        if not self.keyring or status not in DENIED or own_credential(url) is not None:
             return False
         return not any(_host(url) in store for store in self.stores[: self.before_keyring])
 

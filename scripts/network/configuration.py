@@ -57,8 +57,10 @@ class S3Options(NamedTuple):
 class PixiConfig:
     """What one file says, or several merged; None and empty: not written.
 
-    What may hold a password is not shown. `files` are those read, the strongest first;
-    `mirror_files` name the one that each prefix of `mirrors` is written in.
+    What may hold a password is not shown. `uses_keyring`: the program `keyring` is asked for the
+    passwords of indexes; `insecure_hosts` (`host`, `host:8443`, `https://host`, `*`) need not prove
+    who they are. `files` are those read, the strongest first; `mirror_files` name the one that each
+    prefix of `mirrors` is written in.
     """
 
     mirrors: Mirrors = field(default=(), repr=False)
@@ -71,6 +73,8 @@ class PixiConfig:
     downloads: int | None = None
     authentication_override_file: Path | None = None
     s3_options: tuple[S3Options, ...] = ()
+    uses_keyring: bool | None = None
+    insecure_hosts: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
 
 
@@ -137,7 +141,7 @@ def parse_pixi_config(text: str, subject: str) -> PixiConfig:
     """
     loaded = load_toml(text, subject)
     top = Table(subject, "", {key.replace("_", "-"): loaded.fields[key] for key in loaded.fields})
-    for key in ("mirrors", "proxy-config"):
+    for key in ("mirrors", "proxy-config", "pypi-config"):
         if not isinstance(top.fields.get(key, {}), Mapping):
             raise usage_error(subject, f"{key} is not a table")
     proxy, concurrency = top.table("proxy-config"), top.table("concurrency")
@@ -147,7 +151,7 @@ def parse_pixi_config(text: str, subject: str) -> PixiConfig:
     override_file = top.string("authentication-override-file")
     if override_file is not None and "\0" in override_file:
         raise usage_error(subject, "authentication-override-file is not a path")
-    mirrors = _mirrors(top)
+    mirrors, pypi = _mirrors(top), top.table("pypi-config")
     return PixiConfig(
         mirrors=mirrors,
         mirror_files=tuple((prefix, subject) for prefix, _ in mirrors),
@@ -159,6 +163,8 @@ def parse_pixi_config(text: str, subject: str) -> PixiConfig:
         downloads=downloads,
         authentication_override_file=None if override_file is None else Path(override_file),
         s3_options=parse_s3_options(top.table("s3-options")),
+        uses_keyring=_uses_keyring(pypi),
+        insecure_hosts=pypi.strings("allow-insecure-host"),
         files=(subject,),
     )
 
@@ -166,7 +172,8 @@ def parse_pixi_config(text: str, subject: str) -> PixiConfig:
 def merge_configs(weak: PixiConfig, strong: PixiConfig) -> PixiConfig:
     """Merge one file into those before it (`merge_config`): what it says replaces what they say.
 
-    Of the mirrors and buckets each alone; a proxy goes with its own exceptions.
+    Of the mirrors and buckets each alone; a proxy goes with its own exceptions; insecure hosts are
+    those of all files.
     """
     values = ((each.name, getattr(strong, each.name)) for each in dataclasses.fields(strong))
     said = {name: value for name, value in values if value not in (None, ())}
@@ -175,6 +182,7 @@ def merge_configs(weak: PixiConfig, strong: PixiConfig) -> PixiConfig:
     if strong.downloads == _DEFAULT_DOWNLOADS and weak.downloads:
         del said["downloads"]
     said["mirror_files"] = tuple((dict(weak.mirror_files) | dict(strong.mirror_files)).items())
+    said["insecure_hosts"] = (*weak.insecure_hosts, *strong.insecure_hosts)
     said["mirrors"] = tuple((dict(weak.mirrors) | dict(strong.mirrors)).items())
     said["s3_options"] = merge_s3_options(weak.s3_options, strong.s3_options)
     said["files"] = (*strong.files, *weak.files)
@@ -242,6 +250,13 @@ def _proxy(table: Table, key: str) -> str | None:
     if value is None or (isinstance(value, str) and value):
         return value
     raise usage_error(table.subject, f"{table.path_of(key)} is not the URL of a proxy")
+
+
+def _uses_keyring(table: Table) -> bool | None:
+    provider = table.string("keyring-provider")
+    if provider in {None, "disabled", "subprocess"}:
+        return None if provider is None else provider == "subprocess"
+    raise table.wrong("keyring-provider", "one of disabled, subprocess")
 
 
 def _root_certs(text: str | None, subject: str) -> RootCerts | None:

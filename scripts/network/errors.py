@@ -94,6 +94,10 @@ class ErrorKind(Enum):
     WRONG_BYTES = (
         "nothing was kept; {rerun}, or `pixi run update-mirror` if the channel replaced the file"
     )
+    NOT_FIRST_SEEN = (
+        "nothing was kept; if upstream may replace the file, take its row out of that list and"
+        " {rerun}; a `#sha256=…` behind the URL in the manifest pins it"
+    )
     CONTENT_ENCODING = (
         "nothing was kept; the server's keeper has to send archives without Content-Encoding, or"
         " name another server in `[mirrors]`"
@@ -132,7 +136,12 @@ class ErrorKind(Enum):
 
 
 # Not what the lock names came.
-WRONG: Final = frozenset({ErrorKind.WEB_PAGE, ErrorKind.WRONG_BYTES, ErrorKind.CONTENT_ENCODING})
+WRONG: Final = frozenset(
+    {
+        *(ErrorKind.WEB_PAGE, ErrorKind.WRONG_BYTES),
+        *(ErrorKind.NOT_FIRST_SEEN, ErrorKind.CONTENT_ENCODING),
+    }
+)
 # Nothing can be placed, whatever the artifact and the server.
 OF_THE_DISK: Final = frozenset({ErrorKind.DISK_FULL, ErrorKind.NOT_WRITABLE, ErrorKind.DISK})
 # Says nothing of the server, and the next mirror would not help.

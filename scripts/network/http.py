@@ -10,7 +10,7 @@ import contextlib
 import re
 import ssl
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
@@ -20,6 +20,7 @@ from requests.adapters import HTTPAdapter
 
 from scripts.core.redact import redact
 from scripts.core.typed_values import parse_int
+from scripts.network.auth import DENIED
 from scripts.network.content import Body
 from scripts.network.errors import (
     DownloadError,
@@ -35,6 +36,7 @@ from scripts.network.errors import (
 from scripts.network.mirrors import origin
 from scripts.network.retry import RetryPolicy
 from scripts.network.router import Route, Router
+from scripts.network.tls import Trust, make_context
 
 _MOST_REDIRECTS: Final = 10
 # bytes; read1 takes what has come, and a large room lets much come at once
@@ -73,17 +75,39 @@ class _Session(requests.Session):
         """Say that there is none; `HttpClient` follows itself."""
 
 
-def make_session(context: ssl.SSLContext) -> requests.Session:
-    """Make a session that takes nothing from the environment and trusts this context alone."""
+def make_session(context: ssl.SSLContext, insecure_hosts: Iterable[str] = ()) -> requests.Session:
+    """Make a session that takes nothing from the environment and trusts this context alone.
+
+    `insecure_hosts` are pixi's `allow-insecure-host`: these need not prove who they are.
+    """
     session = _Session()
     session.trust_env = False
     # As they are: a compressed transfer breaks ranges and sizes.
     session.headers.update({"Accept-Encoding": "identity", "User-Agent": "pixi-mirror"})
     session.mount("https://", _Adapter(context))
     session.mount("http://", _Adapter(context))
-    if context.verify_mode is ssl.CERT_NONE:  # said once, by us, instead of once for each host
+    insecure = [prefix for each in insecure_hosts for prefix in _prefixes(each)]
+    if insecure:
+        lax = make_context(Trust(verify=False))
+        for prefix in insecure:
+            session.mount(prefix, _Adapter(lax))
+    # Said once, by us, instead of once for each host.
+    if insecure or context.verify_mode is ssl.CERT_NONE:
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     return session
+
+
+def _prefixes(host: str) -> Iterator[str]:
+    """Yield the beginnings of URLs that a host of `allow-insecure-host` stands for.
+
+    As uv reads one (crates/uv-configuration/src/trusted_host.rs): without a port, all of them.
+    """
+    scheme, mark, rest = host.partition("://")
+    authority = (rest if mark else host).partition("/")[0]
+    if scheme != "http" or not mark:
+        yield "https://" if authority == "*" else f"https://{authority}/"
+        if ":" not in authority:
+            yield f"https://{authority}:"
 
 
 class HttpClient:
@@ -93,7 +117,7 @@ class HttpClient:
         """Make the session."""
         self._router = router
         self._policy = policy
-        self._session = make_session(router.context)
+        self._session = make_session(router.context, router.insecure_hosts)
 
     def close(self) -> None:
         """Close the connections."""
@@ -111,16 +135,38 @@ class HttpClient:
             response.close()
             raise
 
-    def _follow(self, url: str, headers: Mapping[str, str]) -> requests.Response:
-        """Send the request and go where redirects lead; credentials stay with their host."""
+    def size_of(self, url: str) -> int | None:
+        """Ask for the size of a file in bytes (HEAD); None where the server does not tell.
+
+        Raises DownloadError where it does not answer, or refuses.
+        """
+        with self._follow(url, {}, "HEAD") as response:
+            headers = response.headers
+            if response.status_code != 200 or "Content-Encoding" in headers:
+                return None
+            is_page = headers.get("Content-Type", "").lower().startswith("text/html")
+            return None if is_page else parse_int(headers.get("Content-Length", ""))
+
+    def _follow(
+        self, url: str, headers: Mapping[str, str], method: str = "GET"
+    ) -> requests.Response:
+        """Send the request and go where redirects lead; credentials stay with their host.
+
+        Where we are denied, it is sent once more with what the index of the lock carries.
+        """
         route = self._router.route(url)
         for redirects in range(_MOST_REDIRECTS + 1):
             try:
-                response = self._send(route, headers)
+                response = self._send(route, headers, method)
             except DownloadError as error:
                 if redirects and error.kind is ErrorKind.BAD_URL:
                     raise _redirected_to_no_url() from None
-                raise
+                is_denied = error.status in DENIED and not redirects
+                private = self._router.route_of_index(url) if is_denied else None
+                if private is None or private == route:
+                    raise
+                response = self._send(private, headers, method)
+                route = private
             if not response.is_redirect:
                 return response
             response.close()
@@ -131,9 +177,10 @@ class HttpClient:
                 route = self._router.redirected(target)
         raise DownloadError(ErrorKind.REDIRECT, f"redirected more than {_MOST_REDIRECTS} times")
 
-    def _send(self, route: Route, headers: Mapping[str, str]) -> requests.Response:
+    def _send(self, route: Route, headers: Mapping[str, str], method: str) -> requests.Response:
         try:
-            response = self._session.get(
+            response = self._session.request(
+                method,
                 route.url,
                 headers={**headers, **route.headers},
                 proxies={"http": route.proxy, "https": route.proxy} if route.proxy else {},

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from scripts.core.console import Console
 from scripts.core.redact import redact
-from scripts.network.auth import read_credentials, refuse_placeholder, url_for
+from scripts.network.auth import (
+    Credential,
+    own_credential,
+    read_credentials,
+    refuse_placeholder,
+    url_for,
+)
 from scripts.network.configuration import (
     merge_s3_options,
     parse_manifest_s3_options,
     read_pixi_config,
 )
-from scripts.network.mirrors import DEFAULT_PORTS, mirror_rule, mirror_urls
+from scripts.network.mirrors import DEFAULT_PORTS, mirror_rule, mirror_urls, origin
 from scripts.network.proxies import choose_proxies
+from scripts.network.pypi_auth import IndexCredentials
 from scripts.network.rattler import RattlerClient
 from scripts.network.tls import choose_trust, make_context, usable_ca_environ
 from scripts.workspace.workspace import read_manifest_text
@@ -37,13 +44,20 @@ class Router:
 
     `downloads` is the number at once that a configuration file wrote, None where none did;
     `credentials` tell what only `rattler` can have;
-    `context` the TLS settings that `trust` asks for.
+    `context` the TLS settings that `trust` asks for, which `insecure_hosts` need not keep.
     """
 
-    def __init__(self, manifest_path: Path, environ: Mapping[str, str], console: Console) -> None:
+    def __init__(
+        self,
+        manifest_path: Path,
+        environ: Mapping[str, str],
+        console: Console,
+        indexes: Iterable[str] = (),
+    ) -> None:
         """Read all that is set for the workspace; what is broken is an error (2).
 
-        A lock may lie alone, where `manifest_path` names no file.
+        A lock may lie alone, where `manifest_path` names no file. `indexes` are the URLs of the
+        package indexes that it names, secrets included.
         """
         config = read_pixi_config(manifest_path.parent, environ)
         text = read_manifest_text(manifest_path) if manifest_path.is_file() else ""
@@ -58,6 +72,11 @@ class Router:
         self.downloads = config.downloads
         self.trust = choose_trust(config, usable)
         self.context = make_context(self.trust)
+        self.insecure_hosts = config.insecure_hosts
+        self._indexes = IndexCredentials(
+            indexes, environ, console.warn, uses_keyring=bool(config.uses_keyring)
+        )
+        self._private = set[str]()  # origins that have denied us without it
         self.rattler = RattlerClient(config, self._proxies, self.trust, environ)
         for file in config.files:
             console.detail(f"pixi configuration: {file}")
@@ -65,6 +84,9 @@ class Router:
             console.warn(line)
         if not self.trust.verify:
             console.warn("tls-no-verify is set: nobody is asked to prove who they are")
+        elif self.insecure_hosts:
+            hosts = ", ".join(self.insecure_hosts)
+            console.warn(f"allow-insecure-host is set: not asked to prove who they are: {hosts}")
 
     def sources(self, url: str) -> tuple[str, ...]:
         """Return the URLs to ask for a location of the lock, as `[mirrors]` orders them."""
@@ -95,7 +117,22 @@ class Router:
         Raises DownloadError for a URL with a placeholder in it: no server could answer rightly.
         """
         refuse_placeholder(url)
-        credential = self.credentials.for_url(url)
+        if origin(url) in self._private and (route := self.route_of_index(url)) is not None:
+            return route
+        return self._route(url, self.credentials.for_url(url))
+
+    def route_of_index(self, url: str) -> Route | None:
+        """Return the route with what the lock's index on this host carries; None for nothing.
+
+        It is for a URL that carries none itself, where the server has denied us without.
+        """
+        credential = None if own_credential(url) else self._indexes.for_url(url)
+        if credential is None:
+            return None
+        self._private.add(origin(url))
+        return self._route(url, credential)
+
+    def _route(self, url: str, credential: Credential) -> Route:
         target = url_for(credential, url)
         sent = credential.authorization
         return Route(target, {"Authorization": sent} if sent else {}, self._proxies.for_url(target))

@@ -18,8 +18,10 @@ from scripts.core.invocation import version
 from scripts.core.record import Digest
 from scripts.core.redact import code_fence, escape_markdown, printable, redact, without_secrets
 from scripts.core.report import Report, counted, flattened, human_size
+from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.select import left_out_lines
 from scripts.verify.findings import Level
+from scripts.verify.licences import with_licenses
 from scripts.verify.report import (
     NOT_DONE,
     RIGHT,
@@ -70,7 +72,11 @@ def write_reports(results: Results, workspace: Workspace, targets: Sequence[Path
     A file that cannot be written is one problem more: what was found is told all the same.
     """
     report = make_report(results)
-    licences = Counter(sorted(each.license or "not said" for each in results.selection.artifacts))
+    artifacts = tuple(with_licenses(workspace.place.folder, results.selection.artifacts))
+    results = dataclasses.replace(
+        results, selection=dataclasses.replace(results.selection, artifacts=artifacts)
+    )
+    licences = Counter(sorted(each.license or "not said" for each in artifacts))
     content = {
         "results": results,
         "data": report.data,
@@ -150,6 +156,9 @@ def _mirror(results: Results, workspace: Workspace) -> Iterator[tuple[str, str]]
     yield "channel folder", workspace.settings.channel_dir
     yield "layout", selection.layout.value
     yield "upstream channels", ", ".join(dict.fromkeys(urls))
+    indexes = (without_secrets(x.upstream) for x in selection.pypi_artifacts if x.upstream)
+    if some := ", ".join(dict.fromkeys(indexes)):
+        yield "package indexes", some
     yield "pixi.lock", f"version {selection.lock_version}, sha256 {lock}"
     yield "artifacts", _sum(each.size for each in selection.artifacts)
     yield "verified", now().strftime("%Y-%m-%d %H:%M UTC")
@@ -167,8 +176,10 @@ def _sum(sizes: Iterable[int | None]) -> str:
 
 def _places(results: Results) -> Iterator[tuple[str, ...]]:
     levels = [level for level in Level if level in results.levels]
+    of_file = {each.path: each.size for each in results.selection.pypi_artifacts}
     for row, locked in place_rows(results):
-        size = _sum(each.record.size for each in locked.all_packages)
+        conda = [each.record.size for each in locked.all_packages]
+        size = _sum([*conda, *(of_file[next(pypi_artifacts(x)).path] for x in locked.pypi)])
         state, count = incomplete_text(results, locked)
         allowed = ", as allowed" if state == NOT_DONE else ""
         complete = f"{state} {count}{allowed}".strip()

@@ -135,6 +135,12 @@ def _random_file(chance: random.Random) -> str:
             f"bucket = {{ region = '{chance.choice('rs')}', endpoint-url = 'https://s3.example', "
             f"force-path-style = {chance.choice(('true', 'false'))} }}"
         ),
+        "[pypi-config]",
+        "index-url = 'https://pypi.example/simple'",  # else pixi may list nothing of this table
+        *some(
+            f"keyring-provider = '{chance.choice(('subprocess', 'disabled'))}'",
+            f"allow-insecure-host = ['{chance.choice('vw')}.example']",
+        ),
     ]
     return "\n".join(lines) + "\n"
 
@@ -149,7 +155,7 @@ def _as_ours(listed: Mapping[str, Any]) -> dict[str, Any]:
     """Turn what `pixi config list --json` prints into our terms."""
     proxy = listed.get("proxy-config", {})
     certs = listed.get("tls-root-certs")
-    concurrency = listed.get("concurrency", {"downloads": 50})
+    concurrency, pypi = listed.get("concurrency", {"downloads": 50}), listed.get("pypi-config", {})
     return {
         "mirrors": {
             _url(prefix): [_url(url) for url in urls]
@@ -165,6 +171,8 @@ def _as_ours(listed: Mapping[str, Any]) -> dict[str, Any]:
             bucket: (each["endpoint-url"], each["region"], each["force-path-style"])
             for bucket, each in listed.get("s3-options", {}).items()
         },
+        "keyring": pypi.get("keyring-provider"),
+        "insecure": pypi.get("allow-insecure-host", []),
     }
 
 
@@ -182,6 +190,8 @@ def _ours(config: PixiConfig) -> dict[str, Any]:
             each.bucket: (f"{each.endpoint_url}/", each.region, each.path_style)
             for each in config.s3_options
         },
+        "keyring": {None: None, True: "subprocess", False: "disabled"}[config.uses_keyring],
+        "insecure": list(config.insecure_hosts),
     }
 
 
@@ -270,4 +280,5 @@ def test_values_are_those_of_rattler(tmp_path: Path, places: dict[str, Path], se
         "downloads": theirs.concurrency_downloads,
         "override": override and str(override),
         "s3": None,
+        **{"keyring": None, "insecure": []},
     }

@@ -47,6 +47,11 @@ force-path-style = true
 [s3-options.other]
 endpoint-url = "https://minio.example"
 region = "eu-central-1"
+
+[pypi-config]
+index-url = "https://user:hidden@pypi.example/simple"
+keyring-provider = "subprocess"
+allow-insecure-host = ["pypi.example:8443"]
 """
 
 
@@ -81,6 +86,8 @@ def test_every_key_is_read() -> None:
                 path_style=False,
             ),
         ),
+        uses_keyring=True,
+        insecure_hosts=("pypi.example:8443",),
     )
 
 
@@ -143,6 +150,11 @@ def test_nothing_shows_what_may_hold_a_password() -> None:
         (
             "[proxy-config]\nnon-proxy-hosts = 1",
             "proxy-config.non-proxy-hosts is not a list of strings\n  actual  1",
+        ),
+        ("pypi-config = 'hidden'", "pypi-config is not a table"),
+        (
+            "pypi-config.keyring-provider = 'native'",
+            "pypi-config.keyring-provider is not one of disabled, subprocess\n  actual  'native'",
         ),
         (
             '[s3-options.b]\nregion = "x"',

@@ -194,6 +194,31 @@ def test_without_verification_anybody_will_do(secure: Upstream) -> None:
         assert _get(f"{secure.url}/x", {}, PixiConfig(tls_no_verify=True)) == b"whole"
 
 
+@pytest.mark.parametrize(
+    ("hosts", "is_trusted"),
+    [
+        (("127.0.0.1",), True),
+        (("https://127.0.0.1:{port}",), True),
+        (("other", "*"), True),
+        ((), False),
+        (("127.0.0", "127.0.0.1:1", "http://127.0.0.1"), False),
+    ],
+)
+def test_an_insecure_host_need_not_prove_who_it_is(
+    secure: Upstream, hosts: tuple[str, ...], *, is_trusted: bool
+) -> None:
+    context = make_context(choose_trust(PixiConfig(), {}))
+    allowed = [each.format(port=secure.port) for each in hosts]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with make_session(context, allowed) as session:
+            if is_trusted:
+                assert session.get(f"{secure.url}/x", timeout=10).content == b"whole"
+                return
+            with pytest.raises(requests.exceptions.SSLError, match="CERTIFICATE_VERIFY_FAILED"):
+                session.get(f"{secure.url}/x", timeout=10)
+
+
 class _Tunnel(socketserver.StreamRequestHandler):
     """A proxy that connects whatever it is asked for to one server."""
 

@@ -1,0 +1,111 @@
+"""Sizes that no lock knows, those of PyPI packages: asked for before the first byte (HEAD).
+
+They say whether all will fit, and how much will come; a download believes none of them. A file
+beside the lock tells its own, and what a server has told is remembered by the file's sha256.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Final
+
+from scripts.core.artifact import Artifact
+from scripts.core.files import read_regular, write_atomically
+from scripts.fetch.plan import Plan
+from scripts.lock.location import local_path
+from scripts.network.errors import DownloadError
+from scripts.network.mirrors import origin
+from scripts.network.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from scripts.network.http import HttpClient
+    from scripts.network.router import Router
+
+_AT_ONCE: Final = 16
+_LARGEST: Final = 16 << 20  # bytes of what is remembered; a file has some 80
+_CONNECT: Final = 5.0  # seconds; nobody waits long for what is good to know
+_READ: Final = 10.0
+
+
+def read_sizes(path: Path) -> dict[str, int]:
+    """Read what is remembered; nothing where it is not there, or damaged."""
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        document = json.loads(read_regular(path, _LARGEST))
+        if isinstance(document, dict):
+            return {key: value for key, value in document.items() if type(value) is int}
+    return {}
+
+
+def write_sizes(path: Path, plan: Plan) -> None:
+    """Remember what servers said of downloads to come; a disk that refuses costs a request each."""
+    told = ((each.digest, plan.sizes.get(each.path)) for each in plan.to_download)
+    sizes = {digest.hex: size for digest, size in told if digest and size is not None}
+    if sizes:
+        with contextlib.suppress(OSError):
+            write_atomically(path, json.dumps(sizes, indent=1, sort_keys=True).encode())
+
+
+def local_sizes(artifacts: Sequence[Artifact], root: Path) -> dict[PurePosixPath, int]:
+    """Look at those that lie beside the lock in `root`, or in another folder."""
+    sizes = dict[PurePosixPath, int]()
+    for each in artifacts:
+        file = local_path(each.urls[0], root)
+        if file is not None:
+            with contextlib.suppress(OSError):  # the download tells of it
+                sizes[each.path] = file.stat().st_size
+    return sizes
+
+
+def ask_sizes(
+    artifacts: Sequence[Artifact], root: Path, router: Router, policy: RetryPolicy
+) -> dict[PurePosixPath, int]:
+    """Ask for the sizes of artifacts side by side, each source in turn until one tells.
+
+    Who does not answer is not asked again, and no error: the download tells.
+    """
+    from scripts.network.http import HttpClient
+
+    policy = replace(policy, connect=min(policy.connect, _CONNECT), read=min(policy.read, _READ))
+    clients, silent = queue.SimpleQueue[HttpClient](), set[str]()
+
+    def ask(artifact: Artifact) -> int | None:
+        client = clients.get()
+        try:
+            return _size(artifact, client, router, root, silent)
+        finally:
+            clients.put(client)
+
+    with contextlib.ExitStack() as stack:
+        count = min(_AT_ONCE, len(artifacts))
+        for _ in range(count):
+            clients.put(stack.enter_context(contextlib.closing(HttpClient(router, policy))))
+        pool = ThreadPoolExecutor(max_workers=count)
+        stack.callback(pool.shutdown, wait=False, cancel_futures=True)  # Ctrl-C: not all the rest
+        told = zip(artifacts, pool.map(ask, artifacts), strict=True)
+        return {artifact.path: size for artifact, size in told if size is not None}
+
+
+def _size(
+    artifact: Artifact, client: HttpClient, router: Router, root: Path, silent: set[str]
+) -> int | None:
+    for source in router.sources(artifact.urls[0]):
+        file = local_path(source, root)
+        if file is not None:
+            with contextlib.suppress(OSError):
+                return file.stat().st_size
+        elif origin(source) not in silent and not router.credentials.needs_rattler(source):
+            try:
+                size = client.size_of(source)
+            except DownloadError as error:
+                if error.status is None:
+                    silent.add(origin(source))
+                continue
+            if size is not None:
+                return size
+    return None

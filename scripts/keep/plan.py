@@ -1,0 +1,249 @@
+"""The stage `plan`: what `mirror` would do, told before it does; nothing is changed.
+
+What is to be downloaded is what `fetch` itself plans; what is retained is what its index will be.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Final
+from urllib.parse import urlsplit
+
+from scripts.channel.digest_cache import DigestCache
+from scripts.channel.folders import free_bytes
+from scripts.channel.users import ChannelUsers
+from scripts.core.artifact import Artifact, ArtifactKind
+from scripts.core.console import Console
+from scripts.core.errors import usage_error
+from scripts.core.files import write_atomically
+from scripts.core.redact import without_secrets
+from scripts.core.report import Json, Line, Report, counted, human_size, to_json
+from scripts.fetch.plan import Plan, space_problem
+from scripts.fetch.stage import plan_downloads, plan_json, refuse_unhashed, router_of
+from scripts.index.file_classes import ChannelFile, classify_files, retained_line
+from scripts.lock.channels import channel_name
+from scripts.lock.pypi import pypi_artifacts
+from scripts.lock.select import Selection, left_out_lines, path_of, undeclared_lines
+from scripts.network.retry import RetryPolicy
+from scripts.workspace.workspace import Workspace
+
+_LARGEST: Final = 10  # artifacts that are named
+_SCHEMA: Final = 1  # of the mapping; docs/json.schema.json describes it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """What of the downloads has one origin, or one destination."""
+
+    name: str
+    artifacts: int
+    bytes: int
+    unknown_sizes: int
+    """Artifacts of which nobody tells the size."""
+
+
+def plan(
+    workspace: Workspace,
+    selection: Selection,
+    console: Console,
+    *,
+    users: ChannelUsers,
+    is_offline: bool = False,
+    mapping: Path | None = None,
+) -> Report:
+    """Say what `mirror` would do. `is_offline`: ask no server for sizes.
+
+    `mapping` is the file to write the list of all artifacts to. Raises the errors of exit code 2
+    with which `fetch` would stop before the first byte.
+    """
+    place = workspace.place
+    refuse_unhashed(workspace, selection)
+    downloads = plan_downloads(
+        workspace,
+        selection,
+        console,
+        DigestCache(place.digests, writes=False),
+        router=router_of(workspace, selection, console),
+        policy=RetryPolicy(),
+        asks=not is_offline,
+    )
+    # After it, this workspace names what its lock names now.
+    after = replace(users, last=None)
+    retained = classify_files(place.folder, selection, after, console).retained
+    report = _report(workspace, selection, downloads, retained)
+    if mapping is None:
+        return report
+    rows = _mapping(workspace, selection, downloads)
+    _write_mapping(mapping, rows, workspace)
+    line = f"mapping: {mapping}, {counted(len(rows), 'URL')}"
+    return replace(
+        report, lines=(*report.lines, line), data={**report.data, "mapping": str(mapping)}
+    )
+
+
+def _report(
+    workspace: Workspace, selection: Selection, plan: Plan, retained: Sequence[ChannelFile]
+) -> Report:
+    place, folder = workspace.place, workspace.settings.channel_dir
+    free = free_bytes(place.folder)
+    there_size = sum(size for _, size in _there(place.folder, selection, plan))
+    shares = {
+        "channel": _shares(plan, [(_origin(each), each) for each in plan.to_download]),
+        "subdir": _shares(plan, [(_subdir(each), each) for each in plan.to_download]),
+        "environment": _by_environment(selection, plan),
+    }
+    sized = [(each.path, plan.size_of(each)) for each in plan.to_download]  # the largest first
+    known = [ChannelFile(path=path, size=size) for path, size in sized if size is not None]
+    largest, nothing = known[:_LARGEST], f"nothing to download into {folder}"
+    problem = space_problem(plan, free, folder)
+    kept: list[Json] = [{"path": str(each.path), "size": each.size} for each in retained]
+    return Report(
+        lines=(
+            plan.headline(folder, free) if plan.to_download or plan.copies else nothing,
+            *(line for name, some in shares.items() for line in _share_lines(name, some)),
+            *_largest_lines(largest),
+            f"there already: {counted(plan.there, 'artifact')}, {human_size(there_size)}",
+            *([retained_line(retained)] if retained else []),
+            *undeclared_lines(selection.environments),
+            *left_out_lines(selection),
+            f"room left after it: {human_size(max(free - plan.left, 0))}",
+        ),
+        data={
+            **plan_json(plan, selection),
+            "there-size": there_size,
+            **{f"by-{name}": to_json(some) for name, some in shares.items()},
+            "largest": to_json(largest),
+            "retained": {
+                "files": len(retained),
+                "bytes": sum(each.size for each in retained),
+                "paths": kept,
+            },
+            "free": free,
+            "free-after": free - plan.left,
+            "mapping": None,
+        },
+        problems=() if problem is None else (problem,),
+    )
+
+
+def _there(folder: Path, selection: Selection, plan: Plan) -> Iterable[tuple[PurePosixPath, int]]:
+    """Yield what is there and right, with the size of its file."""
+    wanted = {each.path for each in (*plan.to_download, *(each for _, each in plan.copies))}
+    for each in selection.artifacts:
+        if each.path not in wanted:
+            yield each.path, (folder / each.path).stat().st_size
+
+
+def _origin(artifact: Artifact) -> str:
+    """Name the channel or index that it is from, else the host; secrets left out."""
+    url = artifact.urls[0]
+    if artifact.kind is ArtifactKind.CONDA:
+        return channel_name(artifact.upstream or "")
+    if artifact.is_own_file:
+        return "files of this machine"
+    plain = urlsplit(without_secrets(artifact.upstream or url))
+    return plain.geturl() if artifact.upstream else f"{plain.scheme}://{plain.netloc}"
+
+
+def _subdir(artifact: Artifact) -> str:
+    return artifact.path.parent.name if artifact.kind is ArtifactKind.CONDA else "PyPI"
+
+
+def _shares(plan: Plan, named: Iterable[tuple[str, Artifact]]) -> tuple[Share, ...]:
+    """Sum the downloads up by name, in the order of the names."""
+    found: dict[str, dict[PurePosixPath, int | None]] = {}
+    for name, artifact in named:
+        found.setdefault(name, {})[artifact.path] = plan.size_of(artifact)
+    return tuple(
+        Share(
+            name=name,
+            artifacts=len(sizes),
+            bytes=sum(size or 0 for size in sizes.values()),
+            unknown_sizes=sum(size is None for size in sizes.values()),
+        )
+        for name, sizes in sorted(found.items())
+    )
+
+
+def _by_environment(selection: Selection, plan: Plan) -> tuple[Share, ...]:
+    """Sum up what each environment needs of the downloads; several may need the same."""
+    source = _sources(plan)
+    named = list[tuple[str, Artifact]]()
+    for environment in selection.environments:
+        for rows in environment.platforms:
+            paths = {path_of(selection.layout, each) for each in rows.all_packages}
+            paths |= {each.path for record in rows.pypi for each in pypi_artifacts(record)}
+            named += [(environment.name, source[path]) for path in paths & source.keys()]
+    return _shares(plan, named)
+
+
+def _sources(plan: Plan) -> Mapping[PurePosixPath, Artifact]:
+    """Return, for every place that is to be filled by a download, which one that is."""
+    source = {each.path: each for each in plan.to_download}
+    return source | {each.path: source[at] for at, each in plan.copies if at in source}
+
+
+def _share_lines(name: str, shares: Sequence[Share]) -> Iterable[Line]:
+    if not shares:
+        return
+    yield f"by {name}:"
+    wide = max(len(each.name) for each in shares)
+    yield tuple(
+        f"  {each.name.ljust(wide)}  {counted(each.artifacts, 'artifact')}, "
+        + human_size(each.bytes)
+        + (f" and {each.unknown_sizes} of unknown size" if each.unknown_sizes else "")
+        for each in shares
+    )
+
+
+def _largest_lines(largest: Sequence[ChannelFile]) -> Iterable[Line]:
+    if largest:
+        yield "the largest:"
+        yield tuple(f"  {human_size(each.size).rjust(8)}  {each.path}" for each in largest)
+
+
+def _mapping(workspace: Workspace, selection: Selection, plan: Plan) -> list[dict[str, Json]]:
+    """List every URL of every artifact with its place and what its bytes must be."""
+    source, there = _sources(plan), dict(_there(workspace.place.folder, selection, plan))
+    return [
+        {
+            "url": without_secrets(url),
+            "path": str(each.path),
+            "name": each.name,
+            "version": each.version,
+            "kind": each.kind.value,
+            "size": plan.size_of(source.get(each.path, each)) or there.get(each.path),
+            "sha256": _digest(each, "sha256"),
+            "md5": _digest(each, "md5"),
+        }
+        for each in selection.artifacts
+        for url in each.urls
+    ]
+
+
+def _digest(artifact: Artifact, algorithm: str) -> str | None:
+    """Return what is compared; of a conda artifact, which may have both, what the lock says."""
+    if artifact.kind is ArtifactKind.CONDA and not artifact.is_unhashed:
+        record = artifact.conda_record
+        return record.sha256 if algorithm == "sha256" else record.md5
+    digest = artifact.digest
+    return digest.hex if digest is not None and digest.algorithm == algorithm else None
+
+
+def _write_mapping(path: Path, rows: Sequence[Json], workspace: Workspace) -> None:
+    if path.resolve().is_relative_to(workspace.place.folder.resolve()):
+        message = "would be in the channel, in which plan changes nothing"
+        raise usage_error(str(path), message, help=f"--mapping {path.name}")
+    document = {
+        "schema": _SCHEMA,
+        "workspace": workspace.manifest.name or workspace.root.name,
+        "artifacts": rows,
+    }
+    try:
+        write_atomically(path, (json.dumps(document, indent=1) + os.linesep).encode())
+    except OSError as error:
+        raise usage_error(str(path), f"cannot write this file: {error.strerror}") from None

@@ -1,0 +1,375 @@
+"""PyPI files as `fetch` brings them: how they are asked for, what their bytes are compared with."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from scripts.core.errors import ExitCode
+from tasks import fetch
+from tests.support.locks import EnvironmentRows, PlatformRows, RawRow, write_lock
+from tests.support.replies import Reply, status
+from tests.support.upstream import Upstream
+from tests.support.wheels import PypiRow, TinySdist, TinyWheel, WrittenDistribution
+
+MANIFEST = '[workspace]\nname = "w"\nchannels = []\nplatforms = ["linux-64"]\n'
+
+
+@dataclass(frozen=True)
+class World:
+    """A workspace whose lock has rows of PyPI, and an upstream with their files below `/pkgs`."""
+
+    root: Path
+    upstream: Upstream
+    home: Path
+
+    @property
+    def channel(self) -> Path:
+        """The channel folder."""
+        return self.root / "local-channel"
+
+    @property
+    def state(self) -> Path:
+        """The working state beside it."""
+        return self.root / ".pixi-mirror" / "local-channel"
+
+    @property
+    def host(self) -> str:
+        """The upstream's name in paths."""
+        return f"127.0.0.1_{self.upstream.port}"
+
+    def write(self, package: TinyWheel | TinySdist) -> WrittenDistribution:
+        """Put a file on the upstream."""
+        return package.write(self.upstream.folder / "pkgs")
+
+    def url(self, written: WrittenDistribution, user: str = "") -> str:
+        """Where the upstream has it."""
+        scheme, _, rest = self.upstream.url.partition("://")
+        return f"{scheme}://{user}{rest}/pkgs/{written.path.name}"
+
+    def row(self, written: WrittenDistribution, user: str = "") -> PypiRow:
+        """Name it as a row of an index on the upstream, which `user` (`me:word@`) may see."""
+        scheme, _, rest = self.upstream.url.partition("://")
+        index = f"{scheme}://{user}{rest}/simple"
+        return PypiRow(written=written, index=index, url=self.url(written))
+
+    def lock(self, *rows: PypiRow | RawRow) -> None:
+        """Write the lock."""
+        platform = PlatformRows(name="linux-64", rows=rows)
+        write_lock(self.root / "pixi.lock", (EnvironmentRows(platforms=(platform,)),))
+
+    def configure(self, text: str) -> None:
+        """Write pixi's configuration."""
+        (self.root / ".pixi").mkdir(exist_ok=True)
+        (self.root / ".pixi" / "config.toml").write_text(text, encoding="utf-8")
+
+    def fetch(self, *options: str) -> int:
+        """Run the task in this process."""
+        return fetch.main(["--manifest-path", str(self.root), *options])
+
+    def files(self) -> dict[str, bytes]:
+        """Read every file of the channel folder below `_pypi/files`."""
+        folder = self.channel / "_pypi" / "files"
+        return {
+            file.relative_to(folder).as_posix(): file.read_bytes()
+            for file in sorted(folder.rglob("*"))
+            if file.is_file()
+        }
+
+    def asked(self, method: str) -> list[str]:
+        """The paths of the requests of one method."""
+        return [each.path for each in self.upstream.requests if each.method == method]
+
+
+@pytest.fixture
+def world(tmp_path: Path, upstream: Upstream, clean_environment: Path) -> World:
+    root = tmp_path / "w"
+    root.mkdir()
+    (root / "pixi.toml").write_text(MANIFEST, encoding="utf-8")
+    return World(root, upstream, clean_environment)
+
+
+def basic(pair: str) -> str:
+    return f"Basic {base64.b64encode(pair.encode()).decode()}"
+
+
+def keyring(world: World, monkeypatch: pytest.MonkeyPatch, script: str) -> Path:
+    """Put a program `keyring` on PATH, which notes its arguments in the file returned."""
+    folder, log = world.home / "bin", world.home / "keyring.log"
+    folder.mkdir()
+    program = folder / "keyring"
+    program.write_text(f'#!/bin/sh\necho "$@" >> {log}\n{script}\n', encoding="utf-8")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    return log
+
+
+# Sizes, which no lock has.
+
+
+def test_sizes_are_asked_for_once_and_the_largest_comes_first(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = world.write(TinyWheel(name="small"))
+    large = world.write(TinyWheel(name="large", files=(("large.py", b"#" * 50_000),)))
+    world.lock(world.row(small), world.row(large))
+    assert world.fetch("--jobs", "1") == 0
+    out, err = capsys.readouterr()
+    size = (small.size + large.size) / 1000
+    assert err.startswith(
+        "fetch: asking for 2 sizes that no lock has\n"
+        f"fetch: 2 to download into local-channel, {size:.1f} kB, "
+    )
+    assert out == f"fetch: 2 artifacts fetched, {size:.1f} kB; 0 were there already\n"
+    paths = [f"/pkgs/{each.path.name}" for each in (large, small)]
+    assert sorted(world.asked("HEAD")) == paths
+    assert world.asked("GET") == paths
+    assert world.files() == {
+        f"{world.host}/pkgs/{each.path.name}": each.path.read_bytes() for each in (large, small)
+    }
+    assert json.loads((world.state / "cache" / "sizes.json").read_text()) == {
+        each.sha256: each.size for each in (small, large)
+    }
+    # Of those that are there nobody is asked; of one that is gone the size is remembered.
+    requests = len(world.upstream.requests)
+    assert world.fetch() == 0
+    assert len(world.upstream.requests) == requests
+    (world.channel / "_pypi" / "files" / world.host / "pkgs" / small.path.name).unlink()
+    assert world.fetch() == 0
+    assert [each.method for each in world.upstream.requests[requests:]] == ["GET"]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [status(405), status(500), Reply(headers=(("Content-Type", "text/html"),)), Reply(gzip=True)],
+)
+def test_a_server_that_tells_no_size_is_no_error(
+    world: World, capsys: pytest.CaptureFixture[str], reply: Reply
+) -> None:
+    written = world.write(TinyWheel(name="one"))
+    world.lock(world.row(written))
+    world.upstream.once("/pkgs/*", reply)
+    assert world.fetch() == 0
+    assert "1 to download into local-channel, 0 B and 1 of unknown size, " in (
+        capsys.readouterr().err
+    )
+    assert [each.method for each in world.upstream.requests] == ["HEAD", "GET"]
+    assert list(world.files().values()) == [written.path.read_bytes()]
+
+
+def test_a_wrong_size_is_not_believed(world: World) -> None:
+    written = world.write(TinyWheel(name="one"))
+    world.lock(world.row(written))
+    world.upstream.once("/pkgs/*", Reply(headers=(("Content-Length", "3"),)))
+    assert world.fetch() == 0
+    assert list(world.files().values()) == [written.path.read_bytes()]
+
+
+def test_a_dry_run_asks_and_writes_nothing(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = world.write(TinyWheel(name="one"))
+    world.lock(world.row(written))
+    before = sorted(world.root.rglob("*"))
+    assert world.fetch("--dry-run", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["size"] == written.size
+    assert sorted(world.root.rglob("*")) == before
+    assert [each.method for each in world.upstream.requests] == ["HEAD"]
+
+
+def test_what_does_not_fit_is_refused_before_the_first_byte(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = world.write(TinyWheel(name="one"))
+    world.lock(world.row(written))
+    world.upstream.once("/pkgs/*", Reply(headers=(("Content-Length", str(10**18)),)))
+    assert world.fetch() == ExitCode.USAGE
+    assert "error: local-channel: not enough room on this disk\n" in capsys.readouterr().err
+    assert world.asked("GET") == []
+
+
+# Who may have them.
+
+
+def test_what_an_index_url_carries_goes_to_its_host(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, two = world.write(TinyWheel(name="one")), world.write(TinyWheel(name="two"))
+    world.upstream.authorization = basic("me:se cret")
+    rows = [world.row(each, user="me:se%20cret@") for each in (one, two)]
+    world.lock(*rows)
+    assert world.fetch("--jobs", "1", "-v") == 0
+    out, err = capsys.readouterr()
+    assert len(world.files()) == 2
+    assert "cret" not in out + err
+    assert "cret" not in "".join(map(str, world.root.rglob("*")))
+    sent = [each.headers.get("authorization") for each in world.upstream.requests]
+    assert sent[-2:] == [basic("me:se cret")] * 2  # once it was denied, it is sent at once
+    # A control: another word.
+    world.upstream.authorization = basic("me:other")
+    (world.channel / "_pypi" / "files" / world.host / "pkgs" / one.path.name).unlink()
+    assert world.fetch() == ExitCode.USAGE
+    assert "HTTP 401 Unauthorized" in capsys.readouterr().err
+
+
+def test_it_does_not_go_to_another_host(world: World, tmp_path: Path) -> None:
+    written = world.write(TinyWheel(name="one"))
+    index = f"http://me:secret@localhost:{world.upstream.port}/simple"
+    world.lock(PypiRow(written=written, index=index, url=world.url(written)))
+    world.upstream.always("/pkgs/*", status(401))
+    assert world.fetch() == ExitCode.USAGE
+    assert [each for each in world.upstream.requests if "authorization" in each.headers] == []
+
+
+def test_the_program_keyring_has_the_password(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, two = world.write(TinyWheel(name="one")), world.write(TinyWheel(name="two"))
+    world.upstream.authorization = basic("me:from-keyring")
+    world.lock(world.row(one, user="me@"), world.row(two, user="me@"))
+    host = urlsplit(world.upstream.url).netloc
+    log = keyring(world, monkeypatch, f'[ "$2" = {host} ] && echo from-keyring')
+    # A control: pixi does not ask it unless it is told to.
+    assert world.fetch() == ExitCode.USAGE
+    assert not log.exists()
+    world.configure('[pypi-config]\nkeyring-provider = "subprocess"\n')
+    assert world.fetch() == 0
+    assert len(world.files()) == 2
+    index = f"{world.upstream.url}/simple"
+    assert log.read_text() == f"get {index} me\nget {host} me\n"
+    out, err = capsys.readouterr()
+    assert "from-keyring" not in out + err
+
+
+def test_a_keyring_that_is_not_there_is_told(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = world.write(TinyWheel(name="one"))
+    world.upstream.authorization = basic("me:word")
+    world.lock(world.row(written, user="me@"))
+    monkeypatch.setenv("PATH", str(world.home))
+    world.configure('[pypi-config]\nkeyring-provider = "subprocess"\n')
+    assert world.fetch() == ExitCode.USAGE
+    assert capsys.readouterr().err.count(
+        'warning: keyring-provider = "subprocess" is set, and no program keyring is on PATH\n'
+    ) == 1  # fmt: skip
+
+
+def test_netrc_and_mirrors_hold_for_pypi(world: World) -> None:
+    written = world.write(TinyWheel(name="one"))
+    world.upstream.authorization = basic("me:netrc")
+    row = PypiRow(written=written, url="https://files.example.org/pkgs/one-1.0-py3-none-any.whl")
+    world.lock(row)
+    world.configure(f"[mirrors]\n'https://files.example.org' = ['{world.upstream.url}']\n")
+    assert world.fetch() == ExitCode.USAGE
+    netrc = world.home / ".netrc"
+    netrc.write_text("machine 127.0.0.1 login me password netrc\n", encoding="utf-8")
+    assert world.fetch() == 0
+    assert world.files() == {
+        "files.example.org/pkgs/one-1.0-py3-none-any.whl": written.path.read_bytes()
+    }
+
+
+# Rows that name a file of this machine.
+
+
+def test_files_of_this_machine_are_copied(world: World, tmp_path: Path) -> None:
+    beside = TinyWheel(name="beside").write(world.root / "wheels")
+    links = TinyWheel(name="links", version="1!2.0+own.1").write(tmp_path / "find links")
+    world.lock(
+        PypiRow(written=beside, index=None, url="./wheels/beside-1.0-py3-none-any.whl"),
+        PypiRow(
+            written=links, index=links.path.parent.as_uri(), url=links.path.as_uri()
+        ),
+    )  # fmt: skip
+    assert world.fetch() == 0
+    assert world.upstream.requests == []
+    folder = tmp_path.as_posix().strip("/")
+    assert world.files() == {
+        "local/wheels/beside-1.0-py3-none-any.whl": beside.path.read_bytes(),
+        f"local/{folder}/find links/{links.path.name}": links.path.read_bytes(),
+    }
+
+
+def test_a_file_beside_the_lock_that_changed_is_fetched_anew(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = TinyWheel(name="beside").write(world.root / "wheels")
+    world.lock(PypiRow(written=first, index=None, url=f"./wheels/{first.path.name}"))
+    assert world.fetch() == 0
+    second = TinyWheel(name="beside", requires_dist=("other",)).write(world.root / "wheels")
+    capsys.readouterr()
+    assert world.fetch() == 0
+    assert list(world.files().values()) == [second.path.read_bytes()]
+    assert (
+        f"warning: _pypi/files/local/wheels/{first.path.name}: is not what pixi.lock has there,"
+        f" replaced ({first.sha256}, not {second.sha256})\n"
+    ) in capsys.readouterr().err
+    assert not (world.state / "state" / "first-seen.json").exists()
+
+
+# Rows without a digest.
+
+
+def test_a_fragment_has_a_place_of_its_own_and_one_download(world: World) -> None:
+    written = world.write(TinyWheel(name="one"))
+    url = f"{world.url(written)}#sha256={written.sha256}"
+    world.lock(PypiRow(written=written, index=None, url=url))
+    assert world.fetch() == 0
+    name = f"{world.host}/pkgs/{written.path.name}"
+    data = written.path.read_bytes()
+    assert world.files() == {name: data, f"{name}#sha256={written.sha256}": data}
+    assert world.asked("GET") == [f"/pkgs/{written.path.name}"]
+    folder = world.channel / "_pypi" / "files" / world.host / "pkgs"
+    assert {each.stat().st_ino for each in folder.iterdir()} == {
+        (folder / written.path.name).stat().st_ino
+    }
+
+
+def test_what_is_first_seen_is_compared_ever_after(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = world.write(TinyWheel(name="one"))
+    first = written.path.read_bytes()
+    world.lock(PypiRow(written=written, index=None, url=f"{world.url(written)}#egg=one"))
+    # Without the setting it is left out, with the reason.
+    assert world.fetch() == 0
+    assert "of which the lock has no hash (allow-unhashed takes it)" in capsys.readouterr().err
+    assert world.files() == {}
+    assert world.fetch("--allow-unhashed") == 0
+    name = f"{world.host}/pkgs/{written.path.name}"
+    assert world.files() == {name: first, f"{name}#egg=one": first}
+    assert world.asked("GET") == [f"/pkgs/{written.path.name}"]
+    seen = world.state / "state" / "first-seen.json"
+    rows = {f"_pypi/files/{each}": f"sha256:{written.sha256}" for each in world.files()}
+    assert json.loads(seen.read_text())["digests"] == rows
+    # Upstream replaces it. What is there stays; once it is gone, the other bytes are refused.
+    other = first + b"replaced"
+    written.path.write_bytes(other)
+    assert world.fetch("--allow-unhashed") == 0
+    for each in (world.channel / "_pypi" / "files" / world.host / "pkgs").iterdir():
+        each.unlink()
+    capsys.readouterr()
+    assert world.fetch("--allow-unhashed") == ExitCode.FINDINGS
+    error = capsys.readouterr().err.partition("error: ")[2]
+    assert error.partition("error: ")[0] == (
+        f"_pypi/files/{name}: sha256 differs from the one first seen, and pixi.lock has none\n"
+        f"  expected  {written.sha256}\n"
+        f"  actual    {hashlib.sha256(other).hexdigest()}\n"
+        f"  list      {seen}\n"
+        f"  from      {world.url(written)}#egg=one\n"
+        "help: nothing was kept; if upstream may replace the file, take its row out of that list"
+        " and run `pixi run fetch` again; a `#sha256=…` behind the URL in the manifest pins it\n"
+    )
+    assert world.files() == {}
+    # As the help says.
+    seen.unlink()
+    assert world.fetch("--allow-unhashed") == 0
+    assert set(world.files().values()) == {other}
