@@ -294,7 +294,7 @@ def test_files_of_this_machine_are_copied(world: World, tmp_path: Path) -> None:
     folder = tmp_path.as_posix().strip("/")
     assert world.files() == {
         "local/wheels/beside-1.0-py3-none-any.whl": beside.path.read_bytes(),
-        f"local/{folder}/find links/{links.path.name}": links.path.read_bytes(),
+        f"local/{folder}/find_links/{links.path.name}": links.path.read_bytes(),
     }
 
 
