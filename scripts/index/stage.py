@@ -14,7 +14,7 @@ from scripts.channel.digest_cache import DigestCache
 from scripts.channel.folders import clear_staging
 from scripts.channel.grace import is_due, now, remove, to_remove
 from scripts.channel.inventory import SEE_TO_DISK, files_below
-from scripts.channel.state import Removal, write_channel, write_removals
+from scripts.channel.state import MirrorState, Removal, write_channel, write_removals
 from scripts.channel.users import ChannelUsers, save_workspace
 from scripts.core.channel_paths import ChannelPaths, is_pypi_path
 from scripts.core.channel_url import PYPI_FOLDER
@@ -98,21 +98,13 @@ def index(
             console=console,
             digests=digests,
         )
-        when = now()
         still = [each for each in waiting if each.path not in published]
-        stale -= {each.path for each in still}
-        dropped = (*still, *to_remove(folder, sorted(stale), None))
-        removals = tuple(replace(each, dropped=each.dropped or when) for each in dropped)
-        if removals != users.state.removals:
-            write_removals(place, removals)
-        state = replace(users.state, removals=removals)
-        if state.before_relayout is not None and state.layout is selection.layout:
-            state = replace(state, before_relayout=None)  # what it made is on the list now
-            write_channel(place, state)
+        state = _note_removals(workspace, selection, users.state, still=still, stale=stale)
         removed: tuple[Removal, ...] = ()
         if is_changed and dropping is None:
-            due = {each for each in removals if is_due(each, workspace.settings.grace, when)}
-            removed = remove(place, due, [each for each in removals if each not in due])
+            grace, when = workspace.settings.grace, now()
+            due = {each for each in state.removals if is_due(each, grace, when)}
+            removed = remove(place, due, [each for each in state.removals if each not in due])
         present = replace(users, state=state, last=None)
         known = None if is_changed or removed else files
         account = classify_files(folder, selection, present, console, known)
@@ -124,6 +116,28 @@ def index(
         name, reason = error.filename or str(folder), error.strerror or str(error)
         message = f"cannot be read or written: {reason}"
         raise usage_error(str(name), message, help=SEE_TO_DISK) from error
+
+
+def _note_removals(
+    workspace: Workspace,
+    selection: Selection,
+    state: MirrorState,
+    *,
+    still: Sequence[Removal],
+    stale: Collection[PurePosixPath],
+) -> MirrorState:
+    """Write down what waits from now on: what `still` did, and index files that are `stale`."""
+    place, when = workspace.place, now()
+    new = set(stale) - {each.path for each in still}
+    dropped = (*still, *to_remove(place.folder, sorted(new), None))
+    removals = tuple(replace(each, dropped=each.dropped or when) for each in dropped)
+    if removals != state.removals:
+        write_removals(place, removals)
+    state = replace(state, removals=removals)
+    if state.before_relayout is not None and state.layout is selection.layout:
+        state = replace(state, before_relayout=None)  # what it made is on the list now
+        write_channel(place, state)
+    return state
 
 
 def _unfit_artifacts(channel: Channel | PypiTree, digests: DigestCache) -> Iterable[Problem]:
