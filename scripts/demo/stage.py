@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +19,7 @@ from scripts.core.loopback_server import served
 from scripts.core.rattler_child import RattlerRefusedError, call_rattler
 from scripts.core.report import Json, Report, counted
 from scripts.core.scratch import scratch_folder
+from scripts.demo.python import bring_python, install_pypi
 from scripts.index.records import read_index_record
 from scripts.index.repodata import REPODATA, SHARDS, parse_repodata
 
@@ -26,10 +27,14 @@ UPSTREAM: Final = Path(__file__).parent / "upstream"
 WORKSPACE: Final = Path(__file__).parent / "workspace"
 HOST: Final = "https://conda.example.org"
 
+_PYPI_HOSTS: Final = ("pypi.example.org", "files.example.org")
 _PROGRAM: Final = "hello"
+_SPECS: Final = (_PROGRAM, "python")
+_ALONE: Final = ("--client", "rattler")  # nothing is installed from PyPI
 _LONGEST: Final = 30  # seconds that the program may take
 # Settings of the user that must not reach the demo: it is the same for everybody.
-_FOREIGN: Final = ("PIXI_", "CONDA_", "_CONDA_", "RATTLER_", "PYTHONHOME")
+_FOREIGN: Final = ("PIXI_", "CONDA_", "_CONDA_", "RATTLER_", "PYTHONHOME", "UV_", "PIP_")
+_COUNTED: Final = frozenset({SHARDS, *("simple", "index", "mapping")})
 _VERBOSITY: Final = {Verbosity.QUIET: ["-q"], Verbosity.NORMAL: [], Verbosity.VERBOSE: ["-v"]}
 
 
@@ -42,12 +47,19 @@ def demo(console: Console) -> Report:
     with scratch_folder() as root:
         env = task_environment(root, os.environ)
         workspace = Path(shutil.copytree(WORKSPACE, root / "workspace"))
-        with served(str(UPSTREAM)) as port:
+        upstream = Path(shutil.copytree(UPSTREAM, root / "upstream"))
+        platform = str(call_rattler("current_platform", {}, env))
+        has_python = (upstream / "tools" / platform).is_dir() and os.name != "nt"
+        if has_python:
+            bring_python(upstream, workspace / "pixi.lock", platform)
+        with served(str(upstream)) as port:
             (root / "pixi-home").mkdir()
-            configuration = f'[mirrors]\n"{HOST}" = ["http://127.0.0.1:{port}"]\n'
+            places = {HOST: "", **{f"https://{each}": f"/{each}" for each in _PYPI_HOSTS}}
+            mirrors = (f'"{x}" = ["http://127.0.0.1:{port}{to}"]\n' for x, to in places.items())
+            configuration = f"[mirrors]\n{''.join(mirrors)}"
             (root / "pixi-home" / "config.toml").write_bytes(configuration.encode())
             console.result(f"demo: {HOST}, served on loopback, mirrored by the task mirror:")
-            made = _run_mirror(workspace, env, console)
+            made = _run_mirror(workspace, env, console, () if has_python else _ALONE)
         if made.problems:
             return made
         channel = workspace / "local-channel"
@@ -58,15 +70,20 @@ def demo(console: Console) -> Report:
             f" the record says {', '.join(after)}"
             for artifact, before, after in hotfixes
         ]
-        platform = str(call_rattler("current_platform", {}, env))
-        said = None
+        shutil.rmtree(upstream)
+        said, of_pypi = None, None
         if (channel / platform).is_dir():
             said = install_and_run(root, channel, env)
             lines += [
                 "demo: the upstream is gone; installed from the channel alone, the program says:",
                 f"  {said}",
-                "demo: done, the channel was made, verified and used; nothing is left of it",
             ]
+            if has_python:
+                of_pypi = install_pypi(root / "prefix", workspace, platform, env)
+            if of_pypi is not None:
+                lines += [f"demo: its PyPI packages, installed by {of_pypi[0]}, say:"]
+                lines += [f"  {of_pypi[1]}"]
+            lines += ["demo: done, the channel was made, verified and used; nothing is left of it"]
         else:
             lines += [
                 f"demo: the program was not run, since it is not made for {platform}",
@@ -78,6 +95,7 @@ def demo(console: Console) -> Report:
                 **made.data,
                 "platform": platform,
                 "said": said,
+                "pypi-said": None if of_pypi is None else of_pypi[1],
                 "hotfixes": [
                     {"artifact": artifact, "archive": before, "channel": after}
                     for artifact, before, after in hotfixes
@@ -105,13 +123,15 @@ def task_environment(root: Path, environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _run_mirror(workspace: Path, env: Mapping[str, str], console: Console) -> Report:
-    """Run the task; the report has its JSON, and a problem where it failed.
+def _run_mirror(
+    workspace: Path, env: Mapping[str, str], console: Console, more: Sequence[str]
+) -> Report:
+    """Run the task, with more options; the report has its JSON, and a problem where it failed.
 
     What it has to say to people it says itself.
     """
     command = [sys.executable, "-P", "-m", "tasks.mirror", "--manifest-path", str(workspace)]
-    command += [*_VERBOSITY[console.verbosity], *(["--json"] if console.json_wanted else [])]
+    command += [*more, *_VERBOSITY[console.verbosity], *(["--json"] if console.json_wanted else [])]
     stdout = subprocess.PIPE if console.json_wanted else None
     done = subprocess.run(command, stdout=stdout, env=env, check=False)
     if done.returncode == ExitCode.INTERRUPTED:
@@ -131,10 +151,11 @@ def _run_mirror(workspace: Path, env: Mapping[str, str], console: Console) -> Re
 
 
 def draw_tree(folder: Path) -> Iterator[str]:
-    """Draw a folder as indented lines, folders before files; of shards, how many there are."""
+    """Draw a folder as indented lines, folders before files; of some, how many files there are."""
     inside = sorted(folder.iterdir(), key=lambda path: (path.is_file(), path.name))
-    if folder.name == SHARDS:
-        yield f"{folder.name}/  ({counted(len(inside), 'file')})"
+    if folder.name in _COUNTED:
+        count = sum(path.is_file() for path in folder.rglob("*"))
+        yield f"{folder.name}/  ({counted(count, 'file')})"
         return
     yield f"{folder.name}/"
     for path in inside:
@@ -164,7 +185,7 @@ def install_and_run(root: Path, channel: Path, env: Mapping[str, str]) -> str:
     """
     prefix = root / "prefix"
     program = prefix / ("Scripts/hello.bat" if os.name == "nt" else "bin/hello")
-    arguments = {"channel": channel.as_uri(), "specs": [_PROGRAM], "prefix": str(prefix)}
+    arguments = {"channel": channel.as_uri(), "specs": list(_SPECS), "prefix": str(prefix)}
     try:
         call_rattler("create", {**arguments, "cache": str(root / "install-cache")}, env)
         done = subprocess.run(

@@ -3,6 +3,10 @@
 Two channels whose names do not overlap: `tools` has a program for five platforms, `data` has the
 words it says. The archive of greetings asks for the old words; its channel corrected that after
 release, so whoever indexes the archives alone gets a channel that cannot be installed from.
+
+And one index: `hello-py`, a wheel for each platform, says the same from Python. Conda's greetings
+are what it requires as `greetings`; conda's words are not PyPI's, which have a local version.
+The python in `tools` has nothing in it: the demo puts the one that runs it in its place.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from typing import Any, Final
 
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, lock_text
 from tests.support.packages import TinyPackage, WrittenPackage
+from tests.support.wheels import PypiRow, TinySdist, TinyWheel, write_upstream
 
 DEMO: Final = Path(__file__).parents[2] / "scripts" / "demo"
 HOST: Final = "https://conda.example.org"
@@ -44,6 +49,52 @@ echo %hello%, %world% ({subdir})
 """
 
 
+_HELLO_PY: Final = b"""\
+import loud_words, pathlib, sys, whisper, words
+
+hello = pathlib.Path(sys.prefix, "share", "greetings", "hello.txt").read_text().strip()
+print(loud_words.loud(f"{hello}, {words.WORLD}") + f", {whisper.__version__}")
+"""
+_LOUD: Final = b"def loud(text):\n    return text.upper()\n"
+_INDEX: Final = "https://pypi.example.org/simple"
+_FILES: Final = "https://files.example.org/packages"
+_TAGS: Final = {
+    "linux-64": "manylinux_2_17_x86_64",
+    "linux-aarch64": "manylinux_2_17_aarch64",
+    "osx-64": "macosx_10_9_x86_64",
+    "osx-arm64": "macosx_11_0_arm64",
+    "win-64": "win_amd64",
+}
+
+
+def _hello_py(subdir: str) -> TinyWheel:
+    return TinyWheel(
+        name="hello-py",
+        tags=f"py3-none-{_TAGS[subdir]}",
+        requires_dist=(
+            "greetings>=2",
+            "words>=1",
+            "whisper",
+            "loud-words>=2 ; extra == 'loud'",
+            "windows-words ; sys_platform == 'win32'",
+        ),
+        extras=("loud",),
+        files=(("hello_py.py", _HELLO_PY),),
+    )
+
+
+ANYWHERE: Final = (
+    TinyWheel(name="Loud.Words", version="2.0", files=(("loud_words.py", _LOUD),)),
+    TinyWheel(
+        name="words",
+        version="1.0+demo.1",
+        files=(("words.py", b"WORLD = 'world without a network'\n"),),
+    ),
+    TinySdist(name="whisper"),
+)
+ON_WINDOWS: Final = TinyWheel(name="windows-words")
+
+
 def _hello(subdir: str) -> TinyPackage:
     is_windows = subdir.startswith("win-")
     text = (_BATCH if is_windows else _SHELL).format(subdir=subdir)
@@ -56,7 +107,14 @@ def _hello(subdir: str) -> TinyPackage:
         # The old format as well, on two platforms.
         extension=".tar.bz2" if subdir in {"osx-64", "win-64"} else ".conda",
         depends=("greetings >=2.0,<3.0a0",),
+        purls=(),
         files=((path, data),),
+    )
+
+
+def _python(subdir: str) -> TinyPackage:
+    return TinyPackage(
+        name="python", version="3.12.0", subdir=subdir, extension=".tar.bz2", purls=(), files=()
     )
 
 
@@ -64,19 +122,21 @@ _GREETINGS: Final = TinyPackage(
     name="greetings",
     version="2.1",
     depends=("words 1.*",),
+    purls=("pkg:pypi/greetings?source=project-defined-mapping",),
     files=(("share/greetings/hello.txt", b"hello\n"),),
 )
 _WORDS: Final = TinyPackage(
     name="words",
     version="2.0",
     extension=".tar.bz2",
+    purls=(),
     files=(("share/words/world.txt", b"world without a network\n"),),
 )
 # The channel's correction of one record after release.
 _HOTFIX: Final = {_GREETINGS.file_name: ("words >=2.0,<3.0a0",)}
 
 CHANNELS: Final = {
-    "tools": tuple(_hello(subdir) for subdir in _VIRTUAL),
+    "tools": tuple(make(subdir) for subdir in _VIRTUAL for make in (_hello, _python)),
     "data": (_GREETINGS, _WORDS),
 }
 
@@ -95,13 +155,17 @@ def write_demo(folder: Path) -> None:
             )
             for each in written
         )
+    pypi = _write_index(folder / "upstream")
     platforms = tuple(
         PlatformRows(
             name=subdir,
-            rows=tuple(
-                row
-                for row in (*rows["tools"], *rows["data"])
-                if row.written.package.subdir in {subdir, "noarch"}
+            rows=(
+                *(
+                    row
+                    for row in (*rows["tools"], *rows["data"])
+                    if row.written.package.subdir in {subdir, "noarch"}
+                ),
+                *pypi[subdir],
             ),
             virtual_packages=virtual,
         )
@@ -110,6 +174,22 @@ def write_demo(folder: Path) -> None:
     lock = folder / "workspace" / "pixi.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     lock.write_bytes(lock_text((EnvironmentRows(platforms=platforms),)).encode())
+
+
+def _write_index(root: Path) -> dict[str, tuple[PypiRow, ...]]:
+    """Write the files and pages of the index; return the rows of each platform."""
+
+    def row(package: TinyWheel | TinySdist) -> PypiRow:
+        written = package.write(root / _FILES.partition("://")[2])
+        return PypiRow(written=written, index=_INDEX, url=f"{_FILES}/{package.file_name}")
+
+    anywhere, on_windows = tuple(map(row, ANYWHERE)), row(ON_WINDOWS)
+    rows = {
+        subdir: (row(_hello_py(subdir)), *anywhere, *([on_windows] if subdir == "win-64" else []))
+        for subdir in _VIRTUAL
+    }
+    write_upstream(root, (each for some in rows.values() for each in some))
+    return rows
 
 
 def _write_repodata(channel: Path, written: Iterable[WrittenPackage]) -> None:
