@@ -74,8 +74,7 @@ def index(
     """
     place, folder = workspace.place, workspace.place.folder
     try:
-        waiting = waiting_files(folder, users)
-        waiting += to_remove(folder, dropping or (), None)
+        waiting = (*waiting_files(folder, users), *to_remove(folder, dropping or (), None))
         gone, files = frozenset(each.path for each in waiting), tuple(files_below(folder))
         channels = read_channels(folder, selection, gone, files)
         pypi = read_pypi_tree(folder, selection, files, gone)
@@ -102,8 +101,8 @@ def index(
         state = _note_removals(workspace, selection, users.state, still=still, stale=stale)
         removed: tuple[Removal, ...] = ()
         if is_changed and dropping is None:
-            grace, when = workspace.settings.grace, now()
-            due = {each for each in state.removals if is_due(each, grace, when)}
+            when = now()
+            due = {x for x in state.removals if is_due(x, workspace.settings.grace, when)}
             removed = remove(place, due, [each for each in state.removals if each not in due])
         present = replace(users, state=state, last=None)
         known = None if is_changed or removed else files

@@ -280,5 +280,6 @@ def test_values_are_those_of_rattler(tmp_path: Path, places: dict[str, Path], se
         "downloads": theirs.concurrency_downloads,
         "override": override and str(override),
         "s3": None,
-        **{"keyring": None, "insecure": []},
+        "keyring": None,
+        "insecure": [],
     }
