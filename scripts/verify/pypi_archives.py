@@ -88,9 +88,10 @@ def _parse_record(data: bytes) -> Iterator[tuple[str, tuple[str, str]]]:
     """Yield path, hash and size of each line, as written."""
     try:
         for row in csv.reader(data.decode().splitlines()):
-            if len(row) != 3:
+            if len(row) not in {0, 3}:
                 raise BadArchiveError(f"RECORD has a line of {len(row)} fields: {','.join(row)!r}")
-            yield row[0], (row[1], row[2])
+            if row:
+                yield row[0], (row[1], row[2])
     except csv.Error as error:
         raise BadArchiveError(f"RECORD cannot be read: {error}") from None
 

@@ -188,7 +188,7 @@ def find_asked(each: PypiSet, python: PythonPlatform) -> tuple[list[Asked], list
 
     No lock has extras: they are those that the manifest asks for, and what is asked for so.
     """
-    holds = _marker_evaluator(tuple(python.markers.items()))
+    holds = marker_evaluator(tuple(python.markers.items()))
     extras: dict[str, set[str]] = {}
     own = [(None, each.needer, text) for text in each.roots]
     of_rows = [(x.name, _label(x), text) for x in each.rows for text in x.requires_dist]
@@ -214,7 +214,7 @@ def find_asked(each: PypiSet, python: PythonPlatform) -> tuple[list[Asked], list
 
 
 @cache
-def _marker_evaluator(markers: tuple[tuple[str, str], ...]) -> Callable[[str, str], bool | None]:
+def marker_evaluator(markers: tuple[tuple[str, str], ...]) -> Callable[[str, str], bool | None]:
     """Return what tells whether a marker holds for an extra; None: it cannot be decided."""
     from packaging.markers import Marker
 

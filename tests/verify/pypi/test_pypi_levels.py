@@ -66,48 +66,9 @@ def test_a_sdist_that_is_cut_is_found_by_both(world: PypiWorld) -> None:
     assert world.found("archives") == [(name, "is no sound sdist")]
 
 
-def _record(text: Callable[[str], str]) -> TinyWheel:
-    """The wheel `lib` with another RECORD."""
-    import io
-    import zipfile
-
-    with zipfile.ZipFile(io.BytesIO(_wheel("lib").data)) as archive:
-        record = archive.read("tiny_lib-1.1.dist-info/RECORD").decode()
-    return dataclasses.replace(_wheel("lib"), record=text(record).encode())
-
-
-@pytest.mark.parametrize(
-    ("change", "cause"),
-    [
-        (
-            lambda text: text.replace("tiny_lib.py,sha256=", "tiny_lib.py,sha256=A"),
-            "sha256 of tiny_lib.py differs from RECORD",
-        ),
-        (
-            lambda text: re.sub("(tiny_lib.py,.*,)[0-9]+", r"\g<1>7", text),
-            "tiny_lib.py has 20 bytes, RECORD says 7",
-        ),
-        (
-            lambda text: re.sub("tiny_lib.py,.*\n", "", text),
-            "RECORD does not list tiny_lib.py",
-        ),
-        (
-            lambda text: text + "gone.py,sha256=AAAA,1\n",
-            "RECORD lists gone.py, which it does not have",
-        ),
-        (
-            lambda text: re.sub("tiny_lib.py,.*\n", "tiny_lib.py,md5=AAAA,1\n", text),
-            "RECORD has no sha256 of tiny_lib.py",
-        ),
-        (lambda text: text + "one\n", "RECORD has a line of 1 fields: 'one'"),
-    ],
-)
-def test_a_record_that_is_wrong_is_found_by_archives(
-    change: Callable[[str], str], cause: str, world: PypiWorld
-) -> None:
+def test_a_record_that_is_wrong_is_found_by_archives(world: PypiWorld) -> None:
     """Its bytes are those of the lock: pixi, uv and pip take it."""
-    new = world.remade(lib=_record(change))
-    assert new.found("files") == []
+    new = world.remade(lib=dataclasses.replace(_wheel("lib"), record=b"tiny_lib.py,sha256=A,1\n"))
     code, told = new.verify("files", "archives")
     (problem,) = told["problems"]
     assert code == 1
@@ -115,7 +76,7 @@ def test_a_record_that_is_wrong_is_found_by_archives(
         "subject": str(new.path("lib").relative_to(new.folder)),
         "message": "is no sound wheel",
         "details": {
-            "because": cause,
+            "because": "sha256 of tiny_lib.py differs from RECORD",
             "bytes": f"just those that pixi.lock names: sha256 {new.rows()['lib'].written.sha256}",
             "from": new.rows()["lib"].file_url,
             "used by": "default/linux-64, default/win-64",
