@@ -176,6 +176,9 @@ def _prove(each: PypiSet, every: Sequence[PypiSet]) -> PypiAnswer:
             problems.append(_unmet(one, each, every, above))
     for row in each.mirrored:
         problems += _misfits(row, each.python, needed_by(row.name, above))
+        if row.requires_python and _is_too_new(row.requires_python, each.python.version):
+            asked_for = f"{_label(row)} requires Python {row.requires_python}"
+            open_ones.append(f"{asked_for} (pixi and uv take a newer one, pip does not)")
     return PypiAnswer(
         place=each.place,
         problems=tuple(dict.fromkeys(problems)),
@@ -279,9 +282,9 @@ def _is_met(
 
 def _unmet(one: Asked, each: PypiSet, every: Sequence[PypiSet], above: Needers) -> Problem:
     """Say what is required, what is there, what would do elsewhere, and who needs it all."""
+    found: list[tuple[str, str]] = []
     if one.requirement is None:
-        message, details = f"requires {one.text}, which is no requirement (PEP 508)", list[str]()
-        found = [("has", text) for text in details]
+        message = f"requires {one.text}, which is no requirement (PEP 508)"
     else:
         name = _name(one.requirement.name)
         message = f"requires {one.text}, which is not met"
@@ -346,7 +349,7 @@ def _misfits(row: PypiRecord, python: PythonPlatform, way: Sequence[str]) -> Ite
 @cache
 def _takes_python(requires: str, version: str) -> bool:
     """Tell whether pixi takes it: only the lower bound counts (uv: RequiresPython)."""
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+    from packaging.specifiers import SpecifierSet
 
     try:
         lower = [
@@ -355,5 +358,17 @@ def _takes_python(requires: str, version: str) -> bool:
             if each.operator in _LOWER
         ]
         return SpecifierSet(",".join(lower)).contains(version, prereleases=True)
-    except (InvalidSpecifier, ValueError):
+    except ValueError:
         return True  # uv reads it less strictly
+
+
+@cache
+def _is_too_new(requires: str, version: str) -> bool:
+    """Tell whether a Python that pixi takes is beyond what is said."""
+    from packaging.specifiers import SpecifierSet
+
+    try:
+        is_said = SpecifierSet(requires).contains(version, prereleases=True)
+    except ValueError:
+        return False
+    return _takes_python(requires, version) and not is_said

@@ -110,7 +110,11 @@ class PypiWorld:
             other = next(each for each in PLATFORMS if each != platform)
             gone = {without, f"native {other}", *(() if platform == WINDOWS else ("win",))}
             mine = tuple(row for key, row in rows.items() if key not in gone)
-            every = (*self.conda(platform), *mine, FOLDER)
+            every: tuple[LockRow | RawRow | PypiRow, ...] = (
+                *self.conda(platform),
+                *mine,
+                FOLDER,
+            )
             places.append(PlatformRows(name=platform, rows=every))
         write_lock(self.root / "pixi.lock", (EnvironmentRows(platforms=tuple(places)),))
 

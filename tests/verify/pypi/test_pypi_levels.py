@@ -10,6 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from scripts.channel.selection import read_selection
+from scripts.core.console import Console
+from scripts.lock.read import read_lock
+from scripts.verify.findings import Level
+from scripts.verify.stage import VerifyOptions, verify
+from scripts.workspace.settings import SettingOverrides
+from scripts.workspace.workspace import open_workspace
+from tasks import index
 from tests.support.packages import TinyPackage
 from tests.support.wheels import TinySdist, TinyWheel
 from tests.verify.pypi.conftest import LINUX, MANIFEST, PACKAGES, WINDOWS, PypiWorld
@@ -282,3 +290,56 @@ def test_without_uv_it_is_not_proven(world: PypiWorld, monkeypatch: pytest.Monke
     code, told = world.verify("solve")
     assert code == 0
     assert [x["not-proven"] for x in told["solved"]] == [["its PyPI packages (there is no uv)"]] * 2
+
+
+@pytest.mark.parametrize("bound", ["<3.11", "!=3.11.*"])
+def test_a_python_that_pixi_takes_and_pip_does_not(bound: str, world: PypiWorld) -> None:
+    new = world.remade(lib=dataclasses.replace(_wheel("lib"), requires_python=bound))
+    code, told = new.verify("closure")
+    reason = "(pixi and uv take a newer one, pip does not)"
+    assert code == 0
+    assert [x["not-proven"] for x in told["closed"]] == [
+        [f"{LIB} requires Python {bound} {reason}"]
+    ] * 2
+
+
+def test_what_is_retained_is_on_the_pages_just_so(world: PypiWorld) -> None:
+    world.lock(without="color")
+    assert world.run(index, "-q")[0] == 0
+    assert world.found("index") == []
+    page = world.folder / "_pypi/index/tiny-color/index.html"
+    text = page.read_text(encoding="utf-8")
+    _edit(page, "#sha256=[0-9a-f]{60}", "#sha256=" + "0" * 60)
+    name = "tiny_color-1.0-py3-none-any.whl"
+    assert world.found("index") == [("index.html", f"has another sha256 of {name}")]
+    page.write_text(re.sub("<a .*</a>", "", text), encoding="utf-8")
+    assert world.found("index") == [("index.html", f"does not name {name}")]
+
+
+def _remembering(world: PypiWorld) -> list[str]:
+    """Verify as `mirror` does, which remembers; return the messages of what was found."""
+    workspace = open_workspace(world.root / "pixi.toml", SettingOverrides())
+    selection = read_selection(workspace, read_lock(workspace.lock_path))
+    levels = frozenset(map(Level, LEVELS))
+    report = verify(workspace, selection, VerifyOptions(levels=levels, remembers=True), Console())
+    return [each.message for each in report.problems]
+
+
+def test_what_was_proven_is_not_proven_again_but_where_something_changed(
+    world: PypiWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _remembering(world) == []
+    with monkeypatch.context() as context:
+        for each in ("pypi_archives.read_distribution", "pypi_index.read_distribution"):
+            context.setattr(f"scripts.verify.{each}", None)
+        assert _remembering(world) == []
+    page = world.folder / PAGE
+    text = page.read_text(encoding="utf-8")
+    _edit(page, "#sha256=[0-9a-f]{60}", "#sha256=" + "0" * 60)
+    assert _remembering(world) == [f"has another sha256 of {LIB}"]
+    page.write_text(text, encoding="utf-8")
+    world.lock(without="win")
+    assert 'requires tiny-win; sys_platform == "win32", which is not met' in _remembering(world)
+    world.lock()
+    _flip(world.path("lib"))
+    assert _remembering(world)[0] == DIFFERS

@@ -1,0 +1,82 @@
+"""PyPI rows of real locks through closure: nothing is lacking, and all that is needed is missed."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from scripts.core.channel_paths import Layout
+from scripts.core.record import PypiRecord
+from scripts.lock.read import read_lock
+from scripts.lock.select import select
+from scripts.verify.plan import PackageSet, plan_sets
+from scripts.verify.pypi_closure import find_asked, prove_pypi, pypi_set
+from scripts.workspace.parse import parse_manifest
+from scripts.workspace.settings import Settings
+from tests.verify.closure.test_closure_of_real_locks import DATA, READABLE, manifest_of, name_of
+
+CASE = DATA / "pypi/pixi.lock"
+# Made by hand to test a reader: a file name that no wheel has.
+MADE_UP = {"prefix-dev__pixi__90": "my-dep-1.0.0.whl"}
+# Without any conda package, so without a Python.
+WITHOUT_PYTHON = {"conda__rattler__49", "conda__rattler__50"}
+
+
+def sets_of(lock: Path) -> list[PackageSet]:
+    settings = Settings(layout=Layout.BY_CHANNEL, allow_unhashed=True)
+    manifest = manifest_of(lock)
+    if lock == CASE:
+        text = lock.with_name("pixi.toml").read_text(encoding="utf-8")
+        manifest = parse_manifest(text, name="pixi.toml")
+    return list(plan_sets(select(read_lock(lock), settings), manifest, DATA))
+
+
+def _has_rows(lock: Path) -> bool:
+    return any(rows.pypi for x in read_lock(lock).environments for rows in x.platforms)
+
+
+LOCKS = [each for each in (*READABLE, CASE) if _has_rows(each)]
+
+
+def test_these_are_all() -> None:
+    assert len(LOCKS) == 13
+    assert sum(len(each.rows.pypi) for lock in LOCKS for each in sets_of(lock)) == 602
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=name_of)
+def test_nothing_is_lacking(lock: Path) -> None:
+    answers = prove_pypi(sets_of(lock))
+    subjects = {problem.subject for answer in answers for problem in answer.problems}
+    assert subjects == {x for name, x in MADE_UP.items() if name == name_of(lock)}
+    without_python = {"no Python is locked for its PyPI packages"}
+    not_proven = {text for answer in answers for text in answer.not_proven}
+    if name_of(lock) not in MADE_UP:
+        assert not_proven == (without_python if name_of(lock) in WITHOUT_PYTHON else set())
+
+
+def _without(each: PackageSet, row: PypiRecord) -> PackageSet:
+    pypi, left_out = (
+        tuple(x for x in some if x != row) for some in (each.rows.pypi, each.rows.pypi_left_out)
+    )
+    rows = dataclasses.replace(each.rows, pypi=pypi, pypi_left_out=left_out)
+    return dataclasses.replace(each, rows=rows)
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=name_of)
+def test_what_is_needed_is_missed(lock: Path) -> None:
+    """Each row that another one, or the manifest, requires there; the first place of each lock."""
+    each = sets_of(lock)[0]
+    planned = pypi_set(each)
+    if isinstance(planned.python, str):
+        return
+    asked, undecided = find_asked(planned, planned.python)
+    assert undecided == []
+    wanted = {x.requirement.name.lower() for x in asked if x.requirement is not None}
+    needed = [row for row in planned.rows if row.name in wanted]
+    assert needed or len(planned.rows) < 6
+    for row in needed:
+        (answer,) = prove_pypi([_without(each, row)])
+        lacking = {dict(problem.details).get("has") for problem in answer.problems}
+        assert f"no {row.name}" in lacking
