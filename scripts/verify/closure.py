@@ -29,6 +29,7 @@ from scripts.verify.findings import (
     Level,
     LevelResult,
     UsageIndex,
+    place_from_json,
     place_json,
     said_lines,
     used_by,
@@ -66,10 +67,7 @@ def check_closure(
 
     Raises the error of exit code 4 where rattler ends without an answer.
     """
-    sets = {
-        each.place: (each, *plan_builds(selection, each))
-        for each in plan_sets(selection, workspace.manifest, workspace.root)
-    }
+    sets = {each.place: (each, *plan_builds(selection, each)) for each in plan_sets(selection)}
     folder = workspace.place.folder
 
     def dependencies(some: Sequence[PackageSet]) -> Iterator[object]:
@@ -80,15 +78,13 @@ def check_closure(
 
     def check(places: Collection[EnvironmentPlatform]) -> LevelResult:
         wanted = [each for place in places for each in sets[place]]
-        return with_pypi(prove_sets(wanted, uses, folder, workspace.root), wanted)
+        return with_pypi(prove_sets(wanted, uses, folder), wanted)
 
     keys = {place: proofs.key(Level.CLOSURE, dependencies(some)) for place, some in sets.items()}
     return proofs.prove_places(keys, _CLOSED, check)
 
 
-def prove_sets(
-    sets: Sequence[PackageSet], uses: UsageIndex, folder: Path, root: PurePath
-) -> LevelResult:
+def prove_sets(sets: Sequence[PackageSet], uses: UsageIndex, folder: Path) -> LevelResult:
     """Have all sets solved in one child process; `folder` is the channel folder."""
     if not sets:
         return LevelResult(data={"closed": []})
@@ -99,7 +95,7 @@ def prove_sets(
             "sets": [_question(each) for each in sets],
         }
         reply: Any = call_rattler("prove_closed", arguments)
-    findings = tuple(_findings(sets, reply, uses, root))
+    findings = tuple(_findings(sets, reply, uses))
     wrong = frozenset[EnvironmentPlatform]().union(*(each.places for each in findings))
     rows: dict[EnvironmentPlatform, dict[str, Any]] = {}
     for each, answer in zip(sets, reply["answers"], strict=True):
@@ -107,7 +103,10 @@ def prove_sets(
             **place_json(each.place),
             "closed": each.place not in wrong,
             "not-proven": [],
-            "skip-reason": each.declared if isinstance(each.declared, str) else None,
+            # A lock alone asks for no more than what it locks.
+            "skip-reason": each.declared
+            if isinstance(each.declared, str) and each.lock.manifest is not None
+            else None,
         }
         rows.setdefault(each.place, row)["not-proven"] += [
             f"{asked.subject} {asked.kind} {asked.text} ({unproven['reason']})"
@@ -133,7 +132,7 @@ def with_pypi(result: LevelResult, sets: Sequence[PackageSet]) -> LevelResult:
     wrong = frozenset[EnvironmentPlatform]().union(*(each.places for each in findings))
     rows, lines = list[Json](), list[Line](result.lines)
     for row in cast("list[dict[str, Any]]", result.data["closed"]):
-        place = EnvironmentPlatform(row["environment"], row["platform"])
+        place = place_from_json(row)
         more = answers[place].not_proven if place in answers else ()
         rows.append(
             {
@@ -184,9 +183,7 @@ def _asked(each: PackageSet, row: Any) -> Root:
     return Root(who=who, subject=who, kind=row["kind"], spec=spec, text=spec)
 
 
-def _findings(
-    sets: Sequence[PackageSet], reply: Any, uses: UsageIndex, root: PurePath
-) -> Iterator[Finding]:
+def _findings(sets: Sequence[PackageSet], reply: Any, uses: UsageIndex) -> Iterator[Finding]:
     """Yield one finding for all places in which the same is wrong in the same way."""
     found: dict[tuple[object, ...], tuple[Problem, set[EnvironmentPlatform]]] = {}
     unreadable = reply["unreadable"]
@@ -201,7 +198,7 @@ def _findings(
         for path in answer["missing"]:
             problems += damaged(path, f"has no record in {REPODATA}").problems
         above = _find_needers(each, answer["needs"])
-        problems += (_unmet(each, row, above, holders, root) for row in answer["unmet"])
+        problems += (_unmet(each, row, above, holders) for row in answer["unmet"])
         if answer["refused"] and not problems:
             message = f"the locked packages of {each.needer} do not go together"
             said = said_lines(answer["refused"], _LISTED)
@@ -225,9 +222,7 @@ def _find_holders(sets: Sequence[PackageSet]) -> _Holders:
     return found
 
 
-def _unmet(
-    each: PackageSet, row: Any, above: _Needers, holders: _Holders, root: PurePath
-) -> Problem:
+def _unmet(each: PackageSet, row: Any, above: _Needers, holders: _Holders) -> Problem:
     """Say what is required, what is there, what would do elsewhere, and who needs it all."""
     asked = _asked(each, row)
     details = [("has", _shown(path, asked, holders)) for path in row["there"]]
@@ -238,7 +233,7 @@ def _unmet(
     else:
         state = "which is not met" if asked.kind == "requires" else "which is not kept"
         details = details or [("has", f"no {row['name']}")]
-        details += [("elsewhere", text) for text in _elsewhere(asked, row, holders, root)]
+        details += [("elsewhere", text) for text in _elsewhere(asked, row, holders, each.lock.root)]
         advice = _help(each, asked, row["name"])
     if "who" in row:
         details += [("needed by", line) for line in _needed_by(each, row["who"], above)]
