@@ -7,7 +7,6 @@ that is not met is told.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import astuple, replace
 from pathlib import Path, PurePath, PurePosixPath
@@ -34,7 +33,7 @@ from scripts.verify.findings import (
     said_lines,
     used_by,
 )
-from scripts.verify.plan import PackageSet, Root, plan_builds, plan_sets
+from scripts.verify.plan import Needers, PackageSet, Root, plan_builds, plan_sets, way_up
 from scripts.verify.proofs import NO_PROOFS, Proofs
 from scripts.verify.pypi_closure import (
     has_pypi,
@@ -56,8 +55,6 @@ _CLOSED: Final[Mapping[str, Json]] = {"closed": True, "not-proven": [], "skip-re
 
 # What there is in the whole mirror, by its path or as a lock writes it, and who has it.
 _Holders = Mapping[str, tuple[LockedPackage | None, set[EnvironmentPlatform]]]
-# Who needs an artifact (None: the manifest or a source package), and the line that says so.
-_Needers = Mapping[str | None, Sequence[tuple[str | None, str]]]
 
 
 def check_closure(
@@ -222,7 +219,7 @@ def _find_holders(sets: Sequence[PackageSet]) -> _Holders:
     return found
 
 
-def _unmet(each: PackageSet, row: Any, above: _Needers, holders: _Holders) -> Problem:
+def _unmet(each: PackageSet, row: Any, above: Needers, holders: _Holders) -> Problem:
     """Say what is required, what is there, what would do elsewhere, and who needs it all."""
     asked = _asked(each, row)
     details = [("has", _shown(path, asked, holders)) for path in row["there"]]
@@ -275,7 +272,7 @@ def _elsewhere(asked: Root, row: Any, holders: _Holders, root: PurePath) -> Iter
         yield f"and {len(others) - _SHOWN} more"
 
 
-def _find_needers(each: PackageSet, needs: Sequence[Any]) -> _Needers:
+def _find_needers(each: PackageSet, needs: Sequence[Any]) -> Needers:
     found: dict[str | None, list[tuple[str | None, str]]] = {}
     for row, spec, met in needs:
         who = row.get("who")
@@ -290,21 +287,12 @@ def _find_needers(each: PackageSet, needs: Sequence[Any]) -> _Needers:
     return found
 
 
-def _needed_by(each: PackageSet, path: str, above: _Needers) -> Iterator[str]:
+def _needed_by(each: PackageSet, path: str, above: Needers) -> Iterator[str]:
     """Say who needs an artifact, who needs that, and so on: the shortest way up to the manifest."""
-    ways: dict[str | None, tuple[str, ...]] = {path: ()}
-    queue = deque[str | None]([path])
-    while queue and None not in ways:
-        below = queue.popleft()
-        for needer, line in above.get(below, ()):
-            if needer not in ways:
-                ways[needer] = (*ways[below], line)
-                queue.append(needer)
-    if None in ways:
-        yield from ways[None]
+    way, is_whole = way_up(path, above)
+    yield from way
+    if is_whole:
         return
-    # Else from what nobody needs; what is in a circle has no such thing above it.
-    yield from next((way for needer, way in ways.items() if needer not in above), ())
     if each.is_of_builds:
         yield each.needer
     elif each.built:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from scripts.core.redact import redact
@@ -24,6 +25,9 @@ from scripts.workspace.virtual_packages import (
     default_packages,
     virtual_packages,
 )
+
+# Who needs a package (None: the manifest, or what is built from source), and how it says so.
+Needers = Mapping[str | None, Sequence[tuple[str | None, str]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,3 +208,22 @@ def declared_packages(rows: PlatformPackages, platform: ManifestPlatform | None)
     if not packages.keys().isdisjoint({"__glibc", "__musl", "__eglibc"}):
         defaults.pop("__glibc", None)
     return tuple((defaults | packages).values())
+
+
+def way_up(package: str | None, above: Needers) -> tuple[tuple[str, ...], bool]:
+    """Say who needs a package, who needs that, and so on: the shortest way up.
+
+    Tells too whether it ends where nothing else is needed (None); else it ends at what nobody
+    needs, and in a circle nowhere.
+    """
+    ways: dict[str | None, tuple[str, ...]] = {package: ()}
+    queue = deque[str | None]([package])
+    while queue and None not in ways:
+        below = queue.popleft()
+        for needer, line in above.get(below, ()):
+            if needer not in ways:
+                ways[needer] = (*ways[below], line)
+                queue.append(needer)
+    if None in ways:
+        return ways[None], True
+    return next((way for needer, way in ways.items() if needer not in above), ()), False
