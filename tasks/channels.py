@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 from collections.abc import Sequence
 
+from scripts.channel.locks import read_locks
+from scripts.channel.selection import add_only_option, read_selection
 from scripts.core.channel_paths import Layout
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.report import Report
 from scripts.lock.channels import channel_report
-from scripts.lock.read import read_lock
-from scripts.lock.select import select
 from scripts.workspace.settings import add_setting_options, overrides_from
 from scripts.workspace.workspace import open_workspace
 
@@ -26,22 +25,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         "which of their names other channels of the mirror have too",
     )
     add_setting_options(parser, "channels")
+    add_only_option(parser)
     return run_task("channels", parser, run, argv)
 
 
 def run(options: argparse.Namespace, console: Console) -> Report:
     """Show the channels by manifest and lock; nothing need be fetched yet."""
-    del console  # nothing is under way
     workspace = open_workspace(options.manifest_path, overrides_from(options))
-    settings = workspace.settings
     # What a flat mirror is refused for is to be seen here, too.
-    by_channel = dataclasses.replace(settings, layout=Layout.BY_CHANNEL)
-    return channel_report(
-        workspace.manifest,
-        select(read_lock(workspace.lock_path), by_channel),
-        workspace.root,
-        is_flat=settings.layout is Layout.FLAT,
+    selection = read_selection(
+        workspace, read_locks(workspace, console), only=options.only, layout=Layout.BY_CHANNEL
     )
+    return channel_report(selection, is_flat=workspace.settings.layout is Layout.FLAT)
 
 
 if __name__ == "__main__":

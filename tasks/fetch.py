@@ -6,14 +6,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from scripts.channel.locks import add_kept_locks_option, read_locks
 from scripts.channel.selection import read_selection
 from scripts.channel.users import read_users
 from scripts.core.command import KEPT, run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.file_lock import file_lock
 from scripts.core.report import Report
-from scripts.fetch.stage import fetch
-from scripts.lock.read import read_lock
+from scripts.fetch.stage import fetch, renew_locks
 from scripts.workspace.settings import add_setting_options, overrides_from
 from scripts.workspace.workspace import open_workspace
 
@@ -24,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "fetch", "download every artifact that pixi.lock names and the channel lacks"
     )
     add_setting_options(parser, "fetch")
+    add_kept_locks_option(parser)
     parser.add_argument(
         "--dry-run", action="store_true", help="say what would be downloaded, then stop"
     )
@@ -33,13 +34,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace, console: Console) -> Report:
     """Fetch for the workspace that the options name."""
     workspace = open_workspace(options.manifest_path, overrides_from(options))
-    lock = read_lock(workspace.lock_path)
-    selection = read_selection(workspace, lock)
+    renew_locks(workspace, console, kept=options.kept_locks)
+    locks = read_locks(workspace, console)
+    selection = read_selection(workspace, locks)
     if options.dry_run:
-        read_users(workspace, lock)
+        read_users(workspace, locks)
         return fetch(workspace, selection, console, dry_run=True)
     with file_lock(workspace.place.lock, workspace.settings.channel_dir):
-        read_users(workspace, lock)  # refuses what cannot share a channel
+        read_users(workspace, locks)  # refuses what cannot share a channel
         return fetch(workspace, selection, console)
 
 

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from scripts.channel.locks import read_locks
 from scripts.channel.selection import read_selection
 from scripts.channel.users import read_users
 from scripts.core.command import run_task, task_parser
@@ -13,7 +14,6 @@ from scripts.core.console import Console
 from scripts.core.file_lock import file_lock
 from scripts.core.report import Report
 from scripts.index.stage import index
-from scripts.lock.read import read_lock
 from scripts.workspace.settings import add_setting_options, overrides_from
 from scripts.workspace.workspace import open_workspace
 
@@ -30,10 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace, console: Console) -> Report:
     """Index the mirror of the workspace that the options name."""
     workspace = open_workspace(options.manifest_path, overrides_from(options))
-    lock = read_lock(workspace.lock_path)
-    selection = read_selection(workspace, lock)
+    locks = read_locks(workspace, console)
+    selection = read_selection(workspace, locks)
     with file_lock(workspace.place.lock, workspace.settings.channel_dir):
-        users = read_users(workspace, lock)
+        users = read_users(workspace, locks)
         return index(workspace, selection, console, users=users)
 
 

@@ -8,18 +8,18 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from scripts.channel.locks import add_kept_locks_option, read_locks
 from scripts.channel.selection import read_selection, with_digests
 from scripts.channel.users import read_users
 from scripts.core.command import KEPT, run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.file_lock import file_lock
 from scripts.core.report import Json, Line, Report
-from scripts.fetch.stage import ask_before_first, fetch
+from scripts.fetch.stage import ask_before_first, fetch, renew_locks
 from scripts.index.stage import index
 from scripts.keep.relayout import relayout
-from scripts.lock.model import LockFile
-from scripts.lock.read import read_lock
-from scripts.lock.satisfiability import refuse_outdated_lock
+from scripts.lock.mirrored import MirroredLock
+from scripts.lock.satisfiability import refuse_outdated_locks
 from scripts.lock.select import left_out_lines
 from scripts.verify.stage import VerifyOptions, add_verify_options, verify, verify_options
 from scripts.workspace.settings import add_setting_options, overrides_from
@@ -38,6 +38,7 @@ def main(argv: Sequence[str] | None = None, *, asks: bool = False) -> int:
         ("--yes", "do not ask before a first mirror, as `pixi mirror` without a task does"),
     ):
         parser.add_argument(flag, action="store_true", help=help_)
+    add_kept_locks_option(parser)
     add_verify_options(parser)
     parser.set_defaults(asks=asks)
     return run_task("mirror", parser, partial(run, parser), argv, interrupted=KEPT)
@@ -48,15 +49,16 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
     if options.drop_retained and not options.relayout:
         parser.error("--drop-retained goes with --relayout")
     workspace = open_workspace(options.manifest_path, overrides_from(options))
-    lock = read_lock(workspace.lock_path)
-    unchecked = refuse_outdated_lock(workspace, lock, console, "mirror")
+    renew_locks(workspace, console, kept=options.kept_locks, again="pixi run mirror")
+    locks = read_locks(workspace, console)
+    unchecked = refuse_outdated_locks(workspace, locks, console, "mirror")
     asks = options.asks and not options.yes
-    said = asks and ask_before_first(workspace, read_selection(workspace, lock), console)
-    stages = partial(chain, workspace, lock, verify_options(options), console, is_announced=said)
+    said = asks and ask_before_first(workspace, read_selection(workspace, locks), console)
+    stages = partial(chain, workspace, locks, verify_options(options), console, is_announced=said)
     with file_lock(workspace.place.lock, workspace.settings.channel_dir):
         arranged = Report()
         if options.relayout:
-            arranged = relayout(workspace, lock, console, drop_retained=options.drop_retained)
+            arranged = relayout(workspace, locks, console, drop_retained=options.drop_retained)
             if arranged.problems:
                 return arranged
             console.report(arranged)
@@ -67,22 +69,22 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
 
 def chain(
     workspace: Workspace,
-    lock: LockFile,
+    locks: Sequence[MirroredLock],
     options: VerifyOptions,
     console: Console,
     *,
     is_announced: bool = False,
 ) -> Report:
-    """Run the stages on the workspace's lock; the first one with a problem is the last.
+    """Run the stages on the mirror's locks; the first one with a problem is the last.
 
     What `options` want verified and earlier runs have proven is not proven again.
     Each stage's lines are printed as it ends, what several say but once; the report returned
     has the data of all. The caller holds the channel's lock file. `is_announced`: as of `fetch`.
     """
-    selection = read_selection(workspace, lock)
-    users = read_users(workspace, lock)
+    selection = read_selection(workspace, locks)
+    users = read_users(workspace, locks)
     seen = partial(with_digests, workspace, selection)  # of downloads that the lock has none of
-    again = partial(read_users, workspace, lock)  # the index has moved on what waits
+    again = partial(read_users, workspace, locks)  # the index has moved on what waits
     options = dataclasses.replace(options, remembers=True)
     download = partial(fetch, is_announced=is_announced, again="pixi run mirror")
     stages: tuple[tuple[str, Callable[[], Report]], ...] = (
@@ -99,7 +101,8 @@ def chain(
         said.update(report.lines)
         if report.problems:
             return dataclasses.replace(report, lines=(), data=data)
-    closing = f"mirror: {workspace.settings.channel_dir} holds what pixi.lock names"
+    named = "pixi.lock names" if len(locks) == 1 else f"{len(locks)} locks name"
+    closing = f"mirror: {workspace.settings.channel_dir} holds what {named}"
     closing += f"; not proven: {', '.join(left)}" if (left := options.not_proven) else ", verified"
     return Report(lines=(closing,), data=data)
 

@@ -6,14 +6,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from scripts.channel.selection import read_selection
+from scripts.channel.locks import add_kept_locks_option, read_locks
+from scripts.channel.selection import add_only_option, read_selection
 from scripts.channel.users import read_users
 from scripts.core.command import parse_path, run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.report import Report
+from scripts.fetch.stage import renew_locks
 from scripts.keep.plan import plan
-from scripts.lock.read import read_lock
-from scripts.lock.satisfiability import refuse_outdated_lock
+from scripts.lock.satisfiability import refuse_outdated_locks
 from scripts.workspace.settings import add_setting_options, overrides_from
 from scripts.workspace.workspace import open_workspace
 
@@ -26,6 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "mirrored and how much room is left; change nothing",
     )
     add_setting_options(parser, "mirror")
+    add_kept_locks_option(parser)
+    add_only_option(parser)
     parser.add_argument(
         "--offline", action="store_true", help="ask no server for sizes that the lock does not know"
     )
@@ -41,13 +44,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace, console: Console) -> Report:
     """Plan for the workspace that the options name."""
     workspace = open_workspace(options.manifest_path, overrides_from(options))
-    lock = read_lock(workspace.lock_path)
-    refuse_outdated_lock(workspace, lock, console, "plan")
+    renew_locks(
+        workspace, console, kept=options.kept_locks or options.offline, again="pixi run plan"
+    )
+    locks = read_locks(workspace, console)
+    refuse_outdated_locks(workspace, locks, console, "plan")
     return plan(
         workspace,
-        read_selection(workspace, lock),
+        read_selection(workspace, locks, only=options.only),
         console,
-        users=read_users(workspace, lock),
+        users=read_users(workspace, locks),
         is_offline=options.offline,
         mapping=options.mapping,
     )

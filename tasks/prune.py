@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import PurePosixPath
 
+from scripts.channel.locks import read_locks
 from scripts.core.command import parse_path, run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.file_lock import file_lock
 from scripts.core.report import Report
 from scripts.keep.prune import adopt, forget, prune
-from scripts.lock.read import read_lock
 from scripts.workspace.settings import add_setting_options, overrides_from
 from scripts.workspace.workspace import open_workspace
 
@@ -62,16 +62,16 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
     if options.forget == "":
         parser.error("--forget needs the name of a workspace")
     workspace = open_workspace(options.manifest_path, overrides_from(options))
-    lock = read_lock(workspace.lock_path)
+    locks = read_locks(workspace, console)
     drop = tuple(options.drop)
     if options.dry_run:
-        return prune(workspace, lock, console, dry_run=True, at_once=options.now, drop=drop)
+        return prune(workspace, locks, console, dry_run=True, at_once=options.now, drop=drop)
     with file_lock(workspace.place.lock, workspace.settings.channel_dir):
         if options.forget is not None:
             return forget(workspace, options.forget)
         if options.adopt:
-            return adopt(workspace, lock, console)
-        return prune(workspace, lock, console, at_once=options.now, drop=drop)
+            return adopt(workspace, locks, console)
+        return prune(workspace, locks, console, at_once=options.now, drop=drop)
 
 
 def _artifact_path(text: str) -> PurePosixPath:

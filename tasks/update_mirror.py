@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from scripts.channel.locks import read_locks
 from scripts.channel.users import read_users
 from scripts.core.command import KEPT, run_task, task_parser
 from scripts.core.console import Console
@@ -52,7 +53,7 @@ def run(options: argparse.Namespace, console: Console) -> Report:
     workspace = open_workspace(options.manifest_path, overrides_from(options))
     pixi = need_pixi(os.environ, "update-mirror")
     lock = read_lock(workspace.lock_path)
-    read_users(workspace, lock)  # refuses, before the lock is changed
+    read_users(workspace, read_locks(workspace, console))  # refuses, before the lock is changed
     plan = plan_update(
         workspace.manifest,
         lock,
@@ -74,7 +75,8 @@ def run(options: argparse.Namespace, console: Console) -> Report:
         after = renew_lock(pixi, workspace, plan.arguments)
         for_stages = _for_stages(console, options.markdown)
         try:
-            mirrored = mirror.chain(workspace, after, verify_options(options), for_stages)
+            locks = read_locks(workspace, console)
+            mirrored = mirror.chain(workspace, locks, verify_options(options), for_stages)
         except MirrorError as error:  # what has changed is told all the same
             mirrored = Report(problems=error.problems)
         changes = changes_report(before, after, workspace, options.markdown)

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from scripts.channel.selection import read_selection
+from scripts.channel.locks import read_locks
+from scripts.channel.selection import add_only_option, read_selection
 from scripts.channel.users import read_users
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.errors import usage_error
 from scripts.core.file_lock import file_lock, last_run
 from scripts.core.report import Report
-from scripts.lock.read import read_lock
 from scripts.verify.stage import REPORT_FORMS, add_verify_options, verify, verify_options
 from scripts.workspace.settings import add_setting_options, overrides_from
 from scripts.workspace.workspace import open_workspace
@@ -27,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = task_parser("verify", "prove that the channel holds what pixi.lock names; only look")
     add_setting_options(parser, "verify")
     add_verify_options(parser)
+    add_only_option(parser)
     parser.add_argument(
         "--self-check",
         action="store_true",
@@ -54,8 +55,8 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
     if options.self_check and (options.level or options.client or options.report or options.strict):
         parser.error("--self-check goes with none of --level, --client, --report, --strict")
     workspace = open_workspace(options.manifest_path, overrides_from(options))
-    lock = read_lock(workspace.lock_path)
-    selection = read_selection(workspace, lock)
+    locks = read_locks(workspace, console)
+    selection = read_selection(workspace, locks, only=options.only)
     if options.self_check:
         from scripts.verify.self_check.stage import self_check
 
@@ -66,7 +67,7 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
         reports=tuple(dict.fromkeys(options.report or ())),
         strict=options.strict,
     )
-    users = read_users(workspace, lock)
+    users = read_users(workspace, locks)
     lock_file, subject = workspace.place.lock, workspace.settings.channel_dir
     before = last_run(lock_file, subject)
     report = verify(workspace, selection, wanted, console, users=users)

@@ -1,43 +1,87 @@
-"""What is mirrored, with the digests that the lock does not have.
+"""What is mirrored, with the digests that the locks do not have.
 
-A file beside the lock is what it is now. Of anything else its first download tells, and that is
+A file beside a lock is what it is now. Of anything else its first download tells, and that is
 compared ever after.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import argparse
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
+from typing import Final
 
 from scripts.channel.state import read_first_seen
 from scripts.core.artifact import Artifact, ArtifactKind
+from scripts.core.channel_paths import Layout
 from scripts.core.files import hash_file
 from scripts.core.record import Digest
-from scripts.lock.location import local_path
-from scripts.lock.model import LockFile
-from scripts.lock.select import Selection, select
+from scripts.lock.location import is_path, local_path
+from scripts.lock.mirrored import MirroredLock
+from scripts.lock.select import Selection, select, unite, unknown_name
+from scripts.workspace.settings import TABLE, Settings
 from scripts.workspace.workspace import Workspace
 
-
-def read_selection(workspace: Workspace, lock: LockFile) -> Selection:
-    """Choose what settings and options want of the lock."""
-    return with_digests(workspace, select(lock, workspace.settings))
+_LOCKS: Final = f"{TABLE}.locks"
 
 
-def read_whole_selection(workspace: Workspace, lock: LockFile) -> Selection:
-    """Choose what the settings want of the lock, whatever options narrow this run."""
+def add_only_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--only LABEL`."""
+    parser.add_argument(
+        "--only",
+        metavar="LABEL",
+        help="look at this lock alone, by its label: its workspace's name, else its path",
+    )
+
+
+def read_selection(
+    workspace: Workspace,
+    locks: Sequence[MirroredLock],
+    *,
+    only: str | None = None,
+    layout: Layout | None = None,
+) -> Selection:
+    """Choose what settings and options want of the locks, or `only` of the one of this label.
+
+    `layout`: as if the mirror had that one.
+    """
+    chosen = [each for each in locks if only in {None, each.label}]
+    if not chosen:
+        raise unknown_name(_LOCKS, "lock", str(only), [each.label for each in locks])
+    settings = workspace.settings
+    return _select(workspace, chosen, replace(settings, layout=layout or settings.layout))
+
+
+def read_whole_selection(workspace: Workspace, locks: Sequence[MirroredLock]) -> Selection:
+    """Choose what the settings want of the locks, whatever options narrow this run."""
     settings = replace(workspace.manifest.settings, layout=workspace.settings.layout)
-    return with_digests(workspace, select(lock, settings))
+    return _select(workspace, locks, settings)
 
 
 def with_digests(workspace: Workspace, selection: Selection) -> Selection:
-    """Fill in the digests that the lock does not have, as far as they are known by now."""
+    """Fill in the digests that the locks do not have, as far as they are known by now."""
     if not any(each.digest is None for each in selection.artifacts):
         return selection
     seen = read_first_seen(workspace.place)
     known = (replace(x, digest=_digest(workspace, x, seen)) for x in selection.artifacts)
     return replace(selection, artifacts=tuple(known))
+
+
+def _select(workspace: Workspace, locks: Sequence[MirroredLock], settings: Settings) -> Selection:
+    selections = (_located(select(each, each.wanted(settings)), workspace) for each in locks)
+    return unite([with_digests(workspace, each) for each in selections])
+
+
+def _located(selection: Selection, workspace: Workspace) -> Selection:
+    """Say where the files beside another workspace's lock are."""
+    (lock,) = selection.locks
+    artifacts = selection.artifacts
+    if lock.root == workspace.root or not any(is_path(x) for each in artifacts for x in each.urls):
+        return selection
+    paths = (tuple(str(lock.root / x) if is_path(x) else x for x in y.urls) for y in artifacts)
+    located = (replace(x, urls=urls) for x, urls in zip(artifacts, paths, strict=True))
+    return replace(selection, artifacts=tuple(located))
 
 
 def _digest(

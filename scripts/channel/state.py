@@ -22,11 +22,13 @@ from scripts.core.channel_paths import WORKSPACES, ChannelPaths, Layout
 from scripts.core.errors import MirrorError, usage_error
 from scripts.core.files import read_regular, remove_folder, unlink, write_atomically
 from scripts.core.record import Digest
+from scripts.core.redact import without_secrets
 
 _CHANNEL: Final = "channel.json"
 _REMOVALS: Final = "removals.json"
 _WORKSPACE: Final = "workspace.json"
 _LOCK: Final = "pixi.lock"
+_REMOTE: Final = "remote-locks"
 _SCHEMA: Final = 1
 _LARGEST: Final = 256 << 20  # bytes; a row of an artifact has some 200
 GOES_ON: Final = "see to it, then run this again: it goes on where it stopped"
@@ -113,6 +115,17 @@ class Removal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeptLock:
+    """The copy of a remote lock."""
+
+    text: str
+    etag: str | None
+    """What its server called this version; None: nothing."""
+    checked: datetime
+    """When the server last had it so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MirrorState:
     """All of it."""
 
@@ -152,6 +165,23 @@ def write_first_seen(place: ChannelPaths, seen: Mapping[PurePosixPath, Digest]) 
     """Replace the digests of what the lock has none of."""
     rows = {str(path): f"{each.algorithm}:{each.hex}" for path, each in sorted(seen.items())}
     _write(place.first_seen, {"digests": rows})
+
+
+def read_kept_lock(place: ChannelPaths, url: str) -> KeptLock | None:
+    """Read the copy of a remote lock; None: there is none yet."""
+    return _read(_kept_lock(place, url), _parse_kept_lock)
+
+
+def write_kept_lock(place: ChannelPaths, url: str, lock: KeptLock) -> None:
+    """Replace the copy of a remote lock."""
+    checked = lock.checked.isoformat(timespec="seconds")
+    document = {"url": without_secrets(url), "etag": lock.etag, "checked": checked}
+    _write(_kept_lock(place, url), {**document, "lock": lock.text})
+
+
+def _kept_lock(place: ChannelPaths, url: str) -> Path:
+    digest = hashlib.sha256(url.encode(errors="surrogateescape")).hexdigest()
+    return place.state / _REMOTE / f"{digest[:16]}.json"
 
 
 def write_channel(place: ChannelPaths, state: MirrorState) -> None:
@@ -246,6 +276,15 @@ def _parse_channel(document: Mapping[str, Any]) -> MirrorState:
 
 def _parse_first_seen(document: Mapping[str, Any]) -> Mapping[PurePosixPath, Digest]:
     return {_inside(path): _digest(each) for path, each in document["digests"].items()}
+
+
+def _parse_kept_lock(document: Mapping[str, Any]) -> KeptLock:
+    etag = document["etag"]
+    return KeptLock(
+        text=_typed(document["lock"], str),
+        etag=None if etag is None else _string(etag),
+        checked=datetime.fromisoformat(_string(document["checked"])).astimezone(UTC),
+    )
 
 
 def _parse_removals(document: Mapping[str, Any]) -> tuple[Removal, ...]:

@@ -1,6 +1,6 @@
 """Who names what in one channel folder: this workspace, and the others that share it.
 
-What a workspace names is what its settings and its lock name; options narrow a run, never this.
+What a workspace names is what its settings and its locks name; options narrow a run, never this.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from scripts.channel.state import (
 from scripts.core.channel_paths import FLAT_CHANNEL, ChannelPaths, Layout, is_pypi_path
 from scripts.core.errors import MirrorError, Problem, usage_error, usage_problem
 from scripts.core.files import not_readable
-from scripts.lock.model import LockFile
+from scripts.lock.mirrored import MirroredLock, own_lock
 from scripts.lock.select import Selection, path_of
 from scripts.workspace.settings import TABLE
 from scripts.workspace.workspace import Workspace
@@ -41,9 +41,9 @@ class ChannelUsers:
 
     state: MirrorState
     lock: bytes
-    """The lock that `own` is by, as it was read."""
+    """The workspace's own lock, as it was read; empty where it has none."""
     own: WorkspaceState
-    """This workspace by its settings and its present lock."""
+    """This workspace by its settings and its present locks."""
     last: WorkspaceState | None
     """This workspace as of its last `index`, which `mirror` has in it; None: there was none."""
     others: tuple[WorkspaceState, ...]
@@ -69,15 +69,19 @@ class ChannelUsers:
                 yield f"  its artifacts stay; `{forget}` if it is no more"
 
 
-def read_users(workspace: Workspace, lock: LockFile, *, relayout: bool = False) -> ChannelUsers:
-    """Read who shares the channel, and what this workspace's settings and lock name in it.
+def read_users(
+    workspace: Workspace, locks: Sequence[MirroredLock], *, relayout: bool = False
+) -> ChannelUsers:
+    """Read who shares the channel, and what this workspace's settings and its locks name in it.
 
     `relayout`: the layout that is set is that which the channel is to get.
     Raises the error of exit code 2 where the channel has another layout, and where two workspaces
     want different bytes at one place, or, in a flat channel, one package name from two channels.
     """
-    selection = read_whole_selection(workspace, lock)
-    return read_users_of(workspace, selection, lock.data, relayout=relayout)
+    selection = read_whole_selection(workspace, locks)
+    own = own_lock(locks)
+    data = b"" if own is None else own.file.data
+    return read_users_of(workspace, selection, data, relayout=relayout)
 
 
 def read_users_of(
@@ -110,13 +114,15 @@ def read_users_of(
 
 
 def last_mirrored_lock(workspace: Workspace) -> Path | None:
-    """Return the copy of the lock that this workspace was last mirrored by; None: not yet."""
+    """Return the copy of its own lock that this workspace was last mirrored by; None: of none."""
     try:
         lock = workspace.lock_path.read_bytes() if workspace.lock_path.is_file() else b""
     except OSError as error:
         raise not_readable(workspace.lock_path, "lock file", error) from None
     last = _last(_own(workspace, lock), read_state(workspace.place).workspaces)
-    return None if last is None else last.lock
+    if last is None or last.lock_sha256 == hashlib.sha256(b"").hexdigest():
+        return None
+    return last.lock
 
 
 def save_workspace(workspace: Workspace, users: ChannelUsers, layout: Layout) -> None:

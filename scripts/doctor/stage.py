@@ -26,8 +26,8 @@ from scripts.doctor.diagnose import (
 )
 from scripts.doctor.mirror import Mirror, MirrorLocation, absolute, read_mirror, repodata_reader
 from scripts.doctor.pixi_configuration import Redirection, compare_pixi_configuration
-from scripts.lock.model import OLDEST_COMPLETE, LockedEnvironment
-from scripts.lock.read import NEWEST, read_lock
+from scripts.lock.model import NEWEST, OLDEST_COMPLETE, LockedEnvironment
+from scripts.lock.read import read_lock
 from scripts.lock.select import choose_environments, undeclared_lines, unmirrorable
 from scripts.network.configuration import read_pixi_config
 from scripts.network.router import Router

@@ -40,6 +40,20 @@ if TYPE_CHECKING:
     from scripts.network.router import Router
 
 
+def renew_locks(
+    workspace: Workspace, console: Console, *, kept: bool, again: str = "pixi run fetch"
+) -> None:
+    """Renew the copies of the remote locks; `kept`: take them as they are, and ask nobody.
+
+    Raises the errors of those that cannot be had, or not be used: then all copies stay.
+    """
+    remote = [each for each in workspace.settings.locks if each.is_remote]
+    if remote and not kept:
+        from scripts.fetch.remote_locks import ask_for_locks
+
+        ask_for_locks(workspace, remote, console, again=again)
+
+
 def fetch(
     workspace: Workspace,
     selection: Selection,

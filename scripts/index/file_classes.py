@@ -183,7 +183,7 @@ def channels_of_layout(
     folder: Path, layout: Layout, gone: Collection[PurePosixPath] = ()
 ) -> tuple[Channel, ...]:
     """List the channels that are there in a layout, whatever any lock wants."""
-    nothing = Selection(layout=layout, environments=(), artifacts=(), channels=(), excluded=())
+    nothing = Selection(layout=layout)
     return read_channels(folder, nothing, gone)
 
 

@@ -26,8 +26,7 @@ from scripts.fetch.plan import Plan, space_problem
 from scripts.fetch.stage import plan_downloads, plan_json, refuse_unhashed, router_of
 from scripts.index.file_classes import ChannelFile, classify_files, retained_line
 from scripts.lock.channels import channel_name
-from scripts.lock.pypi import pypi_artifacts
-from scripts.lock.select import Selection, left_out_lines, path_of, undeclared_lines
+from scripts.lock.select import Selection, left_out_lines, paths_of, undeclared_lines
 from scripts.network.retry import RetryPolicy
 from scripts.workspace.workspace import Workspace
 
@@ -95,6 +94,7 @@ def _report(
         "channel": _shares(plan, [(_origin(each), each) for each in plan.to_download]),
         "subdir": _shares(plan, [(_subdir(each), each) for each in plan.to_download]),
         "environment": _by_environment(selection, plan),
+        "lock": _by_lock(selection, plan),
     }
     sized = [(each.path, plan.size_of(each)) for each in plan.to_download]  # the largest first
     known = [ChannelFile(path=path, size=size) for path, size in sized if size is not None]
@@ -173,12 +173,26 @@ def _by_environment(selection: Selection, plan: Plan) -> tuple[Share, ...]:
     """Sum up what each environment needs of the downloads; several may need the same."""
     source = _sources(plan)
     named = list[tuple[str, Artifact]]()
-    for environment in selection.environments:
-        for rows in environment.platforms:
-            paths = {path_of(selection.layout, each) for each in rows.all_packages}
-            paths |= {each.path for record in rows.pypi for each in pypi_artifacts(record)}
-            named += [(environment.name, source[path]) for path in paths & source.keys()]
+    for label, lock in selection.labelled:
+        for environment in lock.environments:
+            name = f"{label}:{environment.name}" if label else environment.name
+            paths = paths_of(selection.layout, [environment])
+            named += [(name, source[path]) for path in paths & source.keys()]
     return _shares(plan, named)
+
+
+def _by_lock(selection: Selection, plan: Plan) -> tuple[Share, ...]:
+    """Sum up what each lock needs of them, where there is more than one."""
+    source = _sources(plan)
+    return _shares(
+        plan,
+        [
+            (label, source[path])
+            for label, lock in selection.labelled
+            if label
+            for path in paths_of(selection.layout, lock.environments) & source.keys()
+        ],
+    )
 
 
 def _sources(plan: Plan) -> Mapping[PurePosixPath, Artifact]:

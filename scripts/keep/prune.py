@@ -34,13 +34,13 @@ from scripts.index.file_classes import (
     refuse_links,
 )
 from scripts.index.stage import index
-from scripts.lock.model import LockFile
+from scripts.lock.mirrored import MirroredLock
 from scripts.workspace.workspace import Workspace
 
 
 def prune(
     workspace: Workspace,
-    lock: LockFile,
+    locks: Sequence[MirroredLock],
     console: Console,
     *,
     dry_run: bool = False,
@@ -54,7 +54,7 @@ def prune(
     workspaces than those known may need what would go.
     """
     place, grace = workspace.place, workspace.settings.grace
-    users, selection = read_users(workspace, lock), read_whole_selection(workspace, lock)
+    users, selection = read_users(workspace, locks), read_whole_selection(workspace, locks)
     refuse_links(place.folder, read_channels(place.folder, selection))
     files = classify_files(place.folder, selection, users, console)
     dropped = _dropped(files, users, drop)
@@ -91,9 +91,9 @@ def prune(
     return replace(report, problems=problems)
 
 
-def adopt(workspace: Workspace, lock: LockFile, console: Console) -> Report:
+def adopt(workspace: Workspace, locks: Sequence[MirroredLock], console: Console) -> Report:
     """Take all that the index names for this workspace's alone, and list what no lock names."""
-    users, selection = read_users(workspace, lock), read_whole_selection(workspace, lock)
+    users, selection = read_users(workspace, locks), read_whole_selection(workspace, locks)
     files = classify_files(workspace.place.folder, selection, users, console)
     layout = users.state.layout or selection.layout
     for lost in users.state.lost:

@@ -44,20 +44,20 @@ from scripts.index.file_classes import (
     read_indexed,
 )
 from scripts.index.stage import index
-from scripts.lock.model import LockFile
+from scripts.lock.mirrored import MirroredLock
 from scripts.network.errors import DownloadError
 from scripts.workspace.workspace import Workspace
 
 
 def relayout(
-    workspace: Workspace, lock: LockFile, console: Console, *, drop_retained: bool
+    workspace: Workspace, locks: Sequence[MirroredLock], console: Console, *, drop_retained: bool
 ) -> Report:
     """Arrange the channel in the layout that is set; it is not verified here.
 
     Killed at any moment, the next one goes on: until its end the state has the old layout.
     """
-    folder, whole = workspace.place.folder, read_whole_selection(workspace, lock)
-    users = read_users(workspace, lock, relayout=True)
+    folder, whole = workspace.place.folder, read_whole_selection(workspace, locks)
+    users = read_users(workspace, locks, relayout=True)
     state = users.state
     waiting = {each.path for each in state.removals}
     channels = channels_of_layout(folder, whole.layout.other, waiting)

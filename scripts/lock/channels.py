@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import PurePath
 from typing import Any
 
@@ -12,29 +13,31 @@ from scripts.core.channel_url import ANACONDA, channel_base_url
 from scripts.core.redact import redact
 from scripts.core.report import Line, Report, named
 from scripts.core.subdir import NOARCH
+from scripts.lock.mirrored import MirroredLock
 from scripts.lock.model import LockedEnvironment
 from scripts.lock.satisfiability import channel_key
 from scripts.lock.select import Selection
-from scripts.workspace.model import Environment, Manifest
 from scripts.workspace.resolve import environment_channels, locked_channels
 from scripts.workspace.settings import TABLE
 
 
-def channel_report(
-    manifest: Manifest, selection: Selection, root: PurePath, *, is_flat: bool
-) -> Report:
-    """Look at every environment of the manifest; `root` is the workspace's folder.
+def channel_report(selection: Selection, *, is_flat: bool) -> Report:
+    """Look at every environment of the manifests; of the lock, where there is no manifest.
 
     `selection` is that of a by-channel mirror: what a flat one is refused for is to be seen, too.
     """
-    key = functools.cache(lambda channel: channel_key(channel, root) if channel else "")
-    locked = {each.name: each for each in selection.environments}
-    mirrored = {
-        (key(each.upstream), each.name, each.path.parent.name) for each in selection.conda_artifacts
-    }
-    rows = [
-        _row(manifest, each, locked.get(each.name), mirrored, key) for each in manifest.environments
-    ]
+    rows: list[dict[str, Any]] = []
+    for label, lock in selection.labelled:
+        key = functools.cache(partial(_key, lock.root))
+        mirrored = {
+            (key(each.upstream), each.name, each.path.parent.name)
+            for each in selection.conda_artifacts
+        }
+        named = {"lock": label} if label else {}
+        rows += [
+            {**named, **_row(*each, mirrored=mirrored, key=key)} for each in _environments(lock)
+        ]
+    mirrored = {(str(x.channel), x.name, "") for x in selection.conda_artifacts}
     times = Counter(name for _, name in {each[:2] for each in mirrored})
     conflicts = sorted(name for name, count in times.items() if is_flat and count > 1)
     return Report(
@@ -43,10 +46,33 @@ def channel_report(
     )
 
 
+def _key(root: PurePath, channel: str | None) -> str:
+    return channel_key(channel, root) if channel else ""
+
+
+def _environments(
+    lock: MirroredLock,
+) -> Iterator[tuple[str, Sequence[str], Sequence[str], LockedEnvironment | None]]:
+    """Yield each environment: its channels, those that it is locked with, what is mirrored of it.
+
+    The former are the manifest's.
+    """
+    locked = {each.name: each for each in lock.environments}
+    if lock.manifest is None:
+        for each in lock.environments:
+            yield each.name, each.channels, each.channels, each
+        return
+    for one in lock.manifest.environments:
+        order = environment_channels(lock.manifest, one)
+        yield one.name, order, locked_channels(lock.manifest, one), locked.get(one.name)
+
+
 def _row(
-    manifest: Manifest,
-    environment: Environment,
+    name: str,
+    order: Sequence[str],
+    wanted: Sequence[str],
     locked: LockedEnvironment | None,
+    *,
     mirrored: set[tuple[str, str, str]],
     key: Callable[[str | None], str],
 ) -> dict[str, Any]:
@@ -58,9 +84,8 @@ def _row(
     where the manifest says `channel =`. `solved-with` are the channels of pixi.lock where those are
     others.
     """
-    order = environment_channels(manifest, environment)
     row = {
-        "name": environment.name,
+        "name": name,
         "channels": [*map(channel_name, order)],
         "mirrored": locked is not None,
         "served": None,
@@ -97,7 +122,7 @@ def _row(
         for rank in [every.index(served_by)]
         if others
     ]
-    if [key(url) for url in locked_channels(manifest, environment)] != [*map(key, locked.channels)]:
+    if [key(url) for url in wanted] != [*map(key, locked.channels)]:
         row["solved-with"] = [*map(channel_name, locked.channels)]
     return row
 
@@ -108,11 +133,12 @@ def channel_name(channel: str) -> str:
 
 
 def _lines(rows: Sequence[dict[str, Any]], flat_conflicts: Sequence[str]) -> Iterator[Line]:
-    width = max((len(row["name"]) for row in rows), default=0)
-    for row in rows:
+    names = [f"{row['lock']}:{row['name']}" if "lock" in row else row["name"] for row in rows]
+    width = max(map(len, names), default=0)
+    for name, row in zip(names, rows, strict=True):
         order = ", ".join(row["channels"]) or "none"
         note = "" if row["mirrored"] else "  (not mirrored)"
-        yield f"{row['name'].ljust(width)}  {order}{note}"
+        yield f"{name.ljust(width)}  {order}{note}"
         if row["served"]:
             served = (f"{name} {count}" for name, count in row["served"].items())
             yield f"  serves: {', '.join(served)}"

@@ -19,6 +19,7 @@ _STRINGS: Final = (
     *("arch", "platform", "license", "license_family"),
     *("features", "python_site_packages_path"),
 )
+_LISTS: Final = ("depends", "constrains", "flags")
 
 
 class Row(Table):
@@ -48,10 +49,10 @@ def parse_package(row: Row, url: str, version: int, platform: str = "") -> Locke
     if version < 4:
         row = _flattened(row)
     place = parse_location(url)
-    channel = row.string("channel")
+    channel = written_channel = row.string("channel")
     if channel is None and (version < 6 or "channel" not in row.fields):
         channel = place.channel
-    for each in filter(None, (url, channel)):
+    for each in filter(None, (url, written_channel)):
         if not is_sound_url(each):
             message = f"{redact(each)} is not a URL"
             raise usage_error(row.subject, message, ("in", redact(row.where)))
@@ -68,21 +69,23 @@ def parse_package(row: Row, url: str, version: int, platform: str = "") -> Locke
     subdir = _subdir(row, place.subdir, version, platform)
     if subdir is None:
         raise usage_error(row.subject, f"{redact(url)} has no subdir")
+    if not is_known_subdir(subdir):
+        check_subdir(subdir, f"{row.subject}: {redact(url)}")
     noarch = _noarch(row)
     if row.fields.get("noarch") is None and version not in {4, 5}:
         noarch = derive_noarch(subdir if version < 4 else place.subdir or subdir, shown.build)
     timestamp, purls = row.integer("timestamp"), row.fields.get("purls")
-    features, extras = row.fields.get("track_features"), row.table("extra_depends")
-    plain: dict[str, Any] = {key: row.string(key) for key in _STRINGS}
-    plain |= {key: row.strings(key) for key in ("depends", "constrains", "flags")}
+    features = row.fields.get("track_features")
+    plain: dict[str, Any] = {key: row.string(key) for key in _STRINGS if key in row.fields}
+    plain |= {key: row.strings(key) for key in _LISTS if key in row.fields}
     record = Record(
         **plain,
         name=row.string("name") or shown.name,
         version=row.string("version") or shown.version,
         build=build,
         build_number=number,
-        subdir=check_subdir(subdir, f"{row.subject}: {redact(url)}"),
-        extra_depends=tuple((name, extras.strings(name)) for name in sorted(extras.fields)),
+        subdir=subdir,
+        extra_depends=_extra_depends(row),
         md5=row.digest("md5", "md5"),
         sha256=row.digest("sha256", "sha256"),
         size=row.integer("size"),
@@ -142,6 +145,13 @@ def _noarch(row: Row) -> NoArch | None:
         case None | "false":
             return None
     raise row.wrong("noarch", "python or generic")
+
+
+def _extra_depends(row: Row) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    if row.fields.get("extra_depends") is None:  # as of nearly all
+        return ()
+    extras = row.table("extra_depends")
+    return tuple((name, extras.strings(name)) for name in sorted(extras.fields))
 
 
 def _run_exports(row: Row) -> tuple[tuple[str, tuple[str, ...]], ...] | None:

@@ -27,6 +27,7 @@ class Location:
     channel: str | None = None
 
 
+@functools.lru_cache(maxsize=2)  # a row is looked at twice
 def parse_location(location: str) -> Location:
     """Take a location of the lock apart."""
     url = _URL.match(location)

@@ -12,6 +12,7 @@ from scripts.core.file_name import FileName
 from scripts.core.record import PypiRecord, Record
 from scripts.workspace.settings import Kind
 
+NEWEST: Final = 7  # the newest version that is known
 OLDEST_COMPLETE: Final = 6  # the first version whose rows leave nothing open
 _NAME: Final = re.compile(r"\s*([\w.-]*)")
 

@@ -22,6 +22,7 @@ from scripts.core.typed_values import parse_int
 from scripts.lock.conda_rows import Row, parse_package
 from scripts.lock.location import is_sound_url, parse_location
 from scripts.lock.model import (
+    NEWEST,
     BuildSet,
     LockedEnvironment,
     LockedPackage,
@@ -35,9 +36,8 @@ from scripts.lock.pypi import parse_pypi
 from scripts.lock.safe_yaml import load_lock_text
 from scripts.workspace.settings import Kind
 
-NEWEST: Final = 7
 # bytes; the largest real lock seen has 5 MB, and 20 MB cost nine seconds to parse
-_LARGEST: Final = 48 << 20
+LARGEST: Final = 48 << 20
 _KINDS: Final = ("conda", "pypi", "conda_source")
 # Merged from a second row of the same artifact where the first lacks them
 # (rattler_lock/src/parse/models/legacy.rs, merge_package_record).
@@ -48,10 +48,13 @@ Found = LockedPackage | PypiRecord | Unmirrorable
 _References = dict[tuple[str, str], list[tuple[Found, Row]]]
 
 
-def read_lock(path: Path) -> LockFile:
-    """Read and parse a lock file; every fault of it is an error of exit code 2."""
+def read_lock(path: Path, subject: str | None = None) -> LockFile:
+    """Read and parse a lock file; every fault of it is an error of exit code 2.
+
+    `subject` names it in these, else its file name does.
+    """
     text = read_lock_text(path)
-    return dataclasses.replace(parse_lock(text, path.name), data=text.encode())
+    return dataclasses.replace(parse_lock(text, subject or path.name), data=text.encode())
 
 
 def read_lock_text(path: Path) -> str:
@@ -59,7 +62,7 @@ def read_lock_text(path: Path) -> str:
     if not path.exists():
         message = "cannot read this lock file: there is no such file"
         raise usage_error(str(path), message, help="pixi lock")
-    return read_text(path, limit=_LARGEST, what="lock file")
+    return read_text(path, limit=LARGEST, what="lock file")
 
 
 def parse_lock(text: str, subject: str) -> LockFile:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from typing import Any, Final
@@ -20,10 +21,10 @@ from scripts.core.rattler_child import call_rattler
 from scripts.core.redact import redact, without_secrets
 from scripts.core.report import Json, listed
 from scripts.lock.location import is_path
+from scripts.lock.mirrored import MirroredLock
 from scripts.lock.model import (
     LockedEnvironment,
     LockedPackage,
-    LockFile,
     LockPlatform,
     PlatformPackages,
 )
@@ -52,42 +53,55 @@ _MATCHED: Final = (
 )
 _ASIDE: Final = re.compile(r'\b(fn|subdir)="([^"]*)"')
 
-# Environment and platform by name, a requirement, and the package locked under its name.
-_Question = tuple[str, str, Requirement, LockedPackage | None]
+# Lock, environment and platform by name, a requirement, the package locked under its name.
+_Question = tuple[MirroredLock, str, str, Requirement, LockedPackage | None]
 
 
-def refuse_outdated_lock(
-    workspace: Workspace, lock: LockFile, console: Console, task: str
+def refuse_outdated_locks(
+    workspace: Workspace, locks: Sequence[MirroredLock], console: Console, task: str
 ) -> Sequence[str]:
     """Raise the error of exit code 2 for a lock that no longer fits its manifest.
 
-    Where pixi runs the task it has looked itself; else say that the lock is used as it is. Returns
-    what was not checked of that.
+    Where pixi runs the task it has looked at this workspace's own itself; else say which locks are
+    used as they are. Returns what was not checked of that.
     """
     if is_run_by_pixi(os.environ, workspace.manifest_path):
-        return ()
-    if problems := check_satisfiability(workspace, lock):
+        locks = [each for each in locks if each.entry is not None]
+    if problems := check_satisfiability(locks):
         raise MirrorError(*problems)
-    console.note(f"{task}: using pixi.lock as it is; it fits the manifest")
-    for each in _NOT_CHECKED:
+    for lock in locks:
+        fits = "" if lock.manifest is None else "; it fits the manifest"
+        console.note(f"{task}: using {lock.location} as it is{fits}")
+    not_checked = _NOT_CHECKED if any(each.manifest is not None for each in locks) else ()
+    for each in not_checked:
         console.detail(f"{task}: not checked: {each}")
-    return _NOT_CHECKED
+    return not_checked
 
 
-def check_satisfiability(workspace: Workspace, lock: LockFile) -> tuple[Problem, ...]:
-    """Return the findings (exit code 2).
+def check_satisfiability(locks: Sequence[MirroredLock]) -> tuple[Problem, ...]:
+    """Hold locks against the manifests beside them; return the findings (exit code 2).
 
     One finding for a requirement that fails alike on several platforms.
     """
-    manifest, root = workspace.manifest, workspace.root
     problems: list[Problem] = []
     questions: list[_Question] = []
-    locked = {each.name: each for each in lock.environments}
+    for lock in locks:
+        if lock.manifest is not None:
+            problems += _compare(lock, lock.manifest, questions)
+    return (*problems, *_unmet(questions))
+
+
+def _compare(
+    lock: MirroredLock, manifest: Manifest, questions: list[_Question]
+) -> Iterator[Problem]:
+    """Yield what one lock lacks at the first look, and gather what rattler is to be asked."""
+    root = lock.root
+    locked = {each.name: each for each in lock.file.environments}
     for environment in manifest.environments:
         there = locked.pop(environment.name, None)
         if there is None:
             message = f"has no environment {environment.name}, and {manifest.file_name} has"
-            problems.append(_finding(message))
+            yield _finding(lock, message)
             continue
         wanted = locked_channels(manifest, environment)
         keys = [[channel_key(each, root) for each in of] for of in (wanted, there.channels)]
@@ -95,21 +109,22 @@ def check_satisfiability(workspace: Workspace, lock: LockFile) -> tuple[Problem,
             message = "was solved with other channels, or in another order"
             expected, actual = (redact(", ".join(of)) or "none" for of in (wanted, there.channels))
             details = ("expected", expected), ("actual", actual)
-            problems.append(_finding(f"environment {environment.name} {message}", *details))
-        problems += _platform_problems(manifest, environment, there)
-        questions += _questions(manifest, environment, there)
-    problems += [
-        _finding(f"has an environment {name}, and {manifest.file_name} has none") for name in locked
-    ]
-    return (*problems, *_unmet(questions, root))
+            yield _finding(lock, f"environment {environment.name} {message}", *details)
+        yield from _platform_problems(lock, manifest, environment, there)
+        questions += _questions(lock, manifest, environment, there)
+    for name in locked:
+        yield _finding(lock, f"has an environment {name}, and {manifest.file_name} has none")
 
 
-def _finding(message: str, *details: tuple[str, str]) -> Problem:
-    return usage_problem("pixi.lock", message, *details, help="pixi lock")
+def _finding(lock: MirroredLock, message: str, *details: tuple[str, str]) -> Problem:
+    command = "pixi lock"
+    if lock.entry is not None:
+        command = f"pixi lock --manifest-path {shlex.quote(str(lock.root))}"
+    return usage_problem(lock.location, message, *details, help=command)
 
 
 def _platform_problems(
-    manifest: Manifest, environment: Environment, locked: LockedEnvironment
+    lock: MirroredLock, manifest: Manifest, environment: Environment, locked: LockedEnvironment
 ) -> Iterator[Problem]:
     """Find platforms that one side alone has; one for which nothing is asked need not be there."""
     wanted = environment_platforms(manifest, environment)
@@ -121,6 +136,7 @@ def _platform_problems(
         ):
             there = [each.platform.label for each in locked.platforms]
             yield _finding(
+                lock,
                 f"environment {environment.name} has no platform {platform.label}, "
                 f"and {manifest.file_name} has",
                 ("it has", listed(there, where="") or "none"),
@@ -130,13 +146,14 @@ def _platform_problems(
     for rows in locked.platforms:
         if rows.platform.subdir not in subdirs:
             yield _finding(
+                lock,
                 f"environment {environment.name} has a platform {rows.platform.label}, "
-                f"and {manifest.file_name} has none"
+                f"and {manifest.file_name} has none",
             )
 
 
 def _questions(
-    manifest: Manifest, environment: Environment, locked: LockedEnvironment
+    lock: MirroredLock, manifest: Manifest, environment: Environment, locked: LockedEnvironment
 ) -> Iterator[_Question]:
     """Pair what is required with what is locked; of what pixi builds, there need be nothing."""
     for platform in environment_platforms(manifest, environment):
@@ -149,10 +166,10 @@ def _questions(
             package = by_name.get(each.name)
             is_open = each.is_source or each.is_conditional or each.name.startswith("__")
             if not is_open and (package is not None or each.name not in built):
-                yield environment.name, platform.name, each, package
+                yield lock, environment.name, platform.name, each, package
 
 
-def _unmet(questions: Sequence[_Question], root: PurePath) -> Iterator[Problem]:
+def _unmet(questions: Sequence[_Question]) -> Iterator[Problem]:
     """Ask rattler all at once, whether each package meets its requirement."""
     pairs: list[Json] = [
         {"spec": each.spec, "record": {key: getattr(package.record, key) for key in _MATCHED}}
@@ -161,19 +178,20 @@ def _unmet(questions: Sequence[_Question], root: PurePath) -> Iterator[Problem]:
     ]
     reply: Any = call_rattler("matches", {"pairs": pairs}) if pairs else ()
     answers = iter(reply)
-    failed: dict[tuple[str, str, str], list[str]] = {}
-    for environment, platform, requirement, package in questions:
+    failed: dict[tuple[str, ...], tuple[MirroredLock, list[str]]] = {}
+    for lock, environment, platform, requirement, package in questions:
         actual = f"no {requirement.name}"
         if package is not None:
             # None: this rattler cannot tell.
-            if next(answers) is not False and not differs_aside(requirement, package, root):
+            if next(answers) is not False and not differs_aside(requirement, package, lock.root):
                 continue
             record = package.record
             actual = f"{record.name} {record.version} {record.build} from {redact(package.url)}"
-        key = (environment, wanted_text(requirement), actual)
-        failed.setdefault(key, []).append(platform)
-    for (environment, expected, actual), platforms in failed.items():
+        key = (lock.label, environment, wanted_text(requirement), actual)
+        failed.setdefault(key, (lock, []))[1].append(platform)
+    for (_, environment, expected, actual), (lock, platforms) in failed.items():
         yield _finding(
+            lock,
             f"environment {environment} does not meet a requirement any more",
             ("expected", expected),
             ("actual", actual),

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import PurePosixPath
 from typing import Any, Final
@@ -17,7 +16,9 @@ from scripts.core.record import PypiRecord, Record
 from scripts.core.redact import redact, without_secrets
 from scripts.core.report import Line, listed, named
 from scripts.lock.location import url_subdir
+from scripts.lock.mirrored import MirroredLock
 from scripts.lock.model import (
+    NEWEST,
     LockedEnvironment,
     LockedPackage,
     LockFile,
@@ -29,23 +30,36 @@ from scripts.lock.pypi import pypi_artifacts, refuse_shared_folders, without_lef
 from scripts.workspace.settings import TABLE, Settings
 
 _BY_CHANNEL: Final = f'set layout = "by-channel" under [{TABLE}]'
+_TWO_MIRRORS: Final = f"have one of them locked anew, or leave it out of `locks` under [{TABLE}]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """What is mirrored: environments (with only the platforms chosen), artifacts, channels.
+    """What is mirrored: of each lock its environments; artifacts and channels of all together.
 
     `channels` are the folders that must be conda channels even when no artifact is in them.
-    `excluded` are the environments of the lock that are left out, by name. `lock_version` tells
-    how much the rows can say: those before v6 leave things open.
     """
 
     layout: Layout
-    environments: tuple[LockedEnvironment, ...]
-    artifacts: tuple[Artifact, ...]
-    channels: tuple[PurePosixPath, ...]
-    excluded: tuple[str, ...]
-    lock_version: int = 7
+    locks: tuple[MirroredLock, ...] = ()
+    artifacts: tuple[Artifact, ...] = ()
+    channels: tuple[PurePosixPath, ...] = ()
+
+    @property
+    def labelled(self) -> Iterator[tuple[str, MirroredLock]]:
+        """Yield each lock with its label, which is empty where there is but one."""
+        for each in self.locks:
+            yield each.label if len(self.locks) > 1 else "", each
+
+    @property
+    def environments(self) -> tuple[LockedEnvironment, ...]:
+        """Those of all locks."""
+        return tuple(one for each in self.locks for one in each.environments)
+
+    @property
+    def lock_version(self) -> int:
+        """The oldest: it tells how much rows can say, since those before v6 leave things open."""
+        return min((each.file.version for each in self.locks), default=NEWEST)
 
     @property
     def conda_artifacts(self) -> tuple[Artifact, ...]:
@@ -77,15 +91,28 @@ def path_of(layout: Layout, package: LockedPackage | Artifact) -> PurePosixPath:
     return folder_of_channel(layout, channel) / (shown or record.subdir) / file_name
 
 
-def select(lock: LockFile, settings: Settings) -> Selection:
-    """Apply the settings to a lock.
+def paths_of(layout: Layout, environments: Iterable[LockedEnvironment]) -> frozenset[PurePosixPath]:
+    """Return the places of all artifacts that are mirrored of these environments."""
+    every = [rows for environment in environments for rows in environment.platforms]
+    # The reader shares rows between environments.
+    conda = {id(package): package for rows in every for package in rows.all_packages}.values()
+    pypi = dict.fromkeys(record for rows in every for record in rows.pypi)
+    return frozenset(
+        (
+            *(path_of(layout, package) for package in conda),
+            *(artifact.path for record in pypi for artifact in pypi_artifacts(record)),
+        )
+    )
+
+
+def select(lock: MirroredLock, settings: Settings) -> Selection:
+    """Apply the settings to one lock.
 
     Raises an error of exit code 2 for an environment or platform that the lock does not have,
     for one place wanted by two artifacts, and, in a flat mirror, for one package name from two
     channels.
     """
-    environments = choose_environments(lock, settings)
-    chosen = {environment.name for environment in environments}
+    environments = choose_environments(lock.file, settings, lock.location)
     conda = _conda_artifacts(environments, settings.layout)
     channels = {artifact.channel for artifact in conda}
     if settings.layout is Layout.FLAT:
@@ -95,26 +122,95 @@ def select(lock: LockFile, settings: Settings) -> Selection:
         channels |= {folder_of_channel(settings.layout, each) for each in environment.channels}
     return Selection(
         layout=settings.layout,
-        environments=environments,
+        locks=(replace(lock, environments=environments),),
         artifacts=(*_pypi_artifacts(environments), *conda),
         channels=tuple(sorted(channels)),
-        excluded=tuple(each.name for each in lock.environments if each.name not in chosen),
-        lock_version=lock.version,
     )
 
 
-def choose_environments(lock: LockFile, settings: Settings) -> tuple[LockedEnvironment, ...]:
+def unite(selections: Sequence[Selection]) -> Selection:
+    """Make one mirror of what is selected of several locks: the same artifact once.
+
+    Of an artifact the newest lock says most. Raises the error of exit code 2 where two locks want
+    different bytes at one place, and, in a flat mirror, one package name from two channels.
+    """
+    if len(selections) == 1:
+        return selections[0]
+    found: dict[PurePosixPath, tuple[Artifact, str]] = {}
+    problems: dict[PurePosixPath, Problem] = {}
+    for selection in sorted(selections, key=lambda each: -each.lock_version):
+        (lock,) = selection.locks
+        for artifact in selection.artifacts:
+            there, label = found.setdefault(artifact.path, (artifact, lock.label))
+            if there is artifact:
+                continue
+            if _are_other_artifacts(there, artifact):
+                sides = ((there, label), (artifact, lock.label))
+                texts = (
+                    f"{x.digest.hex if x.digest else x.size} from {redact(x.urls[0])}, of {y}"
+                    for x, y in sides
+                )
+                problems[artifact.path] = _two_artifacts(
+                    artifact.path, *texts, who="two locks name", help=_TWO_MIRRORS
+                )
+                continue
+            found[artifact.path] = (_merged(there, artifact), label)
+    if problems:
+        raise MirrorError(*problems.values())
+    refuse_shared_folders(
+        x.pypi_record for x, _ in found.values() if x.kind is not ArtifactKind.CONDA
+    )
+    layout = selections[0].layout
+    artifacts = sorted((each for each, _ in found.values()), key=_kind_and_path)
+    if layout is Layout.FLAT:
+        _refuse_shared_names(each for each in artifacts if each.kind is ArtifactKind.CONDA)
+    return Selection(
+        layout=layout,
+        locks=tuple(lock for each in selections for lock in each.locks),
+        artifacts=tuple(artifacts),
+        channels=tuple(sorted({path for each in selections for path in each.channels})),
+    )
+
+
+def _merged(one: Artifact, other: Artifact) -> Artifact:
+    """Add what another lock knows of an artifact."""
+    urls = tuple(dict.fromkeys((*one.urls, *other.urls)))
+    if urls == one.urls and one.digest == other.digest and one.size is not None:
+        return one
+    if isinstance(one.record, Record) and isinstance(other.record, Record):
+        record = fill(one.record, other.record, ("sha256", "md5", "size"))
+        return conda_artifact(one.path, record, one.upstream, urls)
+    return replace(one, urls=urls, digest=one.digest or other.digest)
+
+
+def _kind_and_path(artifact: Artifact) -> tuple[bool, str]:
+    return artifact.kind is ArtifactKind.CONDA, str(artifact.path)
+
+
+def _are_other_artifacts(one: Artifact, other: Artifact) -> bool:
+    """Tell whether two locks cannot mean the same bytes by what they have at one place."""
+    if isinstance(one.record, Record) and isinstance(other.record, Record):
+        return are_other_bytes(one.record, other.record)
+    if one.digest is None and other.digest is None:
+        return set(one.urls).isdisjoint(other.urls)
+    return None not in (one.digest, other.digest) and one.digest != other.digest
+
+
+def choose_environments(
+    lock: LockFile, settings: Settings, where: str = "pixi.lock"
+) -> tuple[LockedEnvironment, ...]:
     """Return the environments that are mirrored, each with the platforms that are.
 
-    Raises the error of exit code 2 for one that the lock does not have.
+    Raises the error of exit code 2 for one that the lock does not have; `where` names it there.
     """
     mirrored = [each for each in lock.environments if settings.is_mirrored(each.name)]
     platforms = [rows.platform for each in mirrored for rows in each.platforms]
-    _check_names("environment", settings.environments, {each.name for each in lock.environments})
+    every = {each.name for each in lock.environments}
+    _check_names(where, "environment", settings.environments, every)
     names = {name for each in platforms for name in (each.name, each.subdir)}
-    _check_names("platform", settings.platforms, names)
+    _check_names(where, "platform", settings.platforms, names)
     return tuple(
-        dataclasses.replace(
+        replace(
             environment,
             platforms=tuple(
                 without_left_out(rows, settings)
@@ -126,13 +222,15 @@ def choose_environments(lock: LockFile, settings: Settings) -> tuple[LockedEnvir
     )
 
 
-def _check_names(kind: str, wanted: Iterable[str] | None, known: Collection[str]) -> None:
+def _check_names(
+    where: str, kind: str, wanted: Iterable[str] | None, known: Collection[str]
+) -> None:
     for name in wanted or ():
         if name not in known:
             advice = (
                 f"correct `{kind}s` under [{TABLE}] or the option --{kind}s, or run `pixi lock`"
             )
-            raise unknown_name("pixi.lock", kind, name, known, advice)
+            raise unknown_name(where, kind, name, known, advice)
 
 
 def unknown_name(
@@ -177,9 +275,10 @@ def _conda_artifacts(
                 help=f"{_BY_CHANNEL}, or mirror them in two workspaces",
             )
         else:
-            record = fill(there.conda_record, record, ("sha256", "md5", "size"))
+            known = fill(there.conda_record, record, ("sha256", "md5", "size"))
             urls = tuple(dict.fromkeys((*there.urls, package.url)))
-            found[path] = conda_artifact(path, record, there.upstream, urls)
+            if known is not there.record or urls != there.urls:
+                found[path] = conda_artifact(path, known, there.upstream, urls)
     if problems:
         raise MirrorError(*problems.values())
     return tuple(found[path] for path in sorted(found, key=str))
@@ -216,9 +315,11 @@ def _may_differ(one: PypiRecord, other: PypiRecord) -> bool:
     return None not in (one.sha256, other.sha256) and one.sha256 != other.sha256
 
 
-def _two_artifacts(path: PurePosixPath, *sides: str, help: str) -> Problem:
+def _two_artifacts(
+    path: PurePosixPath, *sides: str, help: str, who: str = "the lock names"
+) -> Problem:
     one, other = sides
-    message = "the lock names two different artifacts for this place"
+    message = f"{who} two different artifacts for this place"
     return usage_problem(path, message, ("one", one), ("other", other), help=help)
 
 
@@ -228,15 +329,17 @@ def are_other_bytes(one: Record, other: Record) -> bool:
     return any(None not in pair and pair[0] != pair[1] for pair in pairs)
 
 
-def _refuse_shared_names(artifacts: tuple[Artifact, ...]) -> None:
+def _refuse_shared_names(artifacts: Iterable[Artifact]) -> None:
     """Refuse one package name from two channels: a solver could then take the wrong one."""
-    channels: dict[str, dict[str, str]] = {}
+    channels: dict[str, dict[PurePosixPath, str]] = {}
     for artifact in artifacts:
-        channel = str(folder_of_channel(Layout.BY_CHANNEL, artifact.upstream))
-        channels.setdefault(artifact.name, {}).setdefault(channel, redact(artifact.urls[0]))
+        channel = folder_of_channel(Layout.BY_CHANNEL, artifact.upstream)
+        channels.setdefault(artifact.name, {}).setdefault(channel, artifact.urls[0])
     message = "comes from two channels, which a flat mirror cannot keep apart"
     problems = [
-        usage_problem(name, message, *urls.items(), help=_BY_CHANNEL)
+        usage_problem(
+            name, message, *((str(x), redact(url)) for x, url in urls.items()), help=_BY_CHANNEL
+        )
         for name, urls in sorted(channels.items())
         if len(urls) > 1
     ]
@@ -292,10 +395,13 @@ def undeclared_lines(environments: Iterable[LockedEnvironment]) -> Iterator[Line
 def left_out_json(selection: Selection) -> dict[str, Any]:
     """List excluded environments, empty ones, and rows that no artifact can stand for."""
     return {
-        "environments": list(selection.excluded),
+        "environments": [
+            _named_of(label, name) for label, lock in selection.labelled for name in lock.excluded
+        ],
         "empty-environments": [
-            each.name
-            for each in selection.environments
+            _named_of(label, each.name)
+            for label, lock in selection.labelled
+            for each in lock.environments
             if not any(x.packages or x.pypi or x.unmirrorable for x in each.platforms)
         ],
         "packages": [
@@ -306,9 +412,14 @@ def left_out_json(selection: Selection) -> dict[str, Any]:
                 "reason": row.reason,
                 "in": where,
             }
-            for row, where in unmirrorable(selection.environments).items()
+            for row, where in all_unmirrorable(selection).items()
         ],
     }
+
+
+def _named_of(label: str, name: str) -> str:
+    """Write what belongs to a lock with its label, where it has one."""
+    return f"{label}:{name}" if label else name
 
 
 def left_out_lines(selection: Selection) -> tuple[Line, ...]:
@@ -341,6 +452,15 @@ def left_out_lines(selection: Selection) -> tuple[Line, ...]:
         found_not = "an unchanged pixi.lock will not find here"
         lines.append(named(found_not, "artifact", moved, why))
     return tuple(line for line in lines if line)
+
+
+def all_unmirrorable(selection: Selection) -> dict[Unmirrorable, list[str]]:
+    """Return each row that is left out of any lock, with the places that want it."""
+    rows: dict[Unmirrorable, list[str]] = {}
+    for label, lock in selection.labelled:
+        for row, where in unmirrorable(lock.environments).items():
+            rows.setdefault(row, []).extend(_named_of(label, place) for place in where)
+    return rows
 
 
 def unmirrorable(environments: Iterable[LockedEnvironment]) -> dict[Unmirrorable, list[str]]:

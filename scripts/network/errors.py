@@ -193,9 +193,9 @@ def size_error(expected: str, actual: str) -> DownloadError:
     return DownloadError(ErrorKind.WRONG_BYTES, "size differs from pixi.lock", sizes)
 
 
-def web_page_error() -> DownloadError:
+def web_page_error(what: str = "artifact") -> DownloadError:
     """Make the error of a page that came instead of a file."""
-    text = "a web page came instead of the artifact (a login page?)"
+    text = f"a web page came instead of the {what} (a login page?)"
     return DownloadError(ErrorKind.WEB_PAGE, text)
 
 

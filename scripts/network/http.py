@@ -11,6 +11,7 @@ import re
 import ssl
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
+from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
@@ -131,6 +132,18 @@ class HttpClient:
         response = self._follow(url, {"Range": f"bytes={start}-"} if start else {})
         try:
             return self._body(response, start, size)
+        except BaseException:
+            response.close()
+            raise
+
+    def get_unless(self, url: str, etag: str | None) -> tuple[Body, str | None] | None:
+        """Ask for a file and its ETag; None where it still has this one (RFC 9110, 13.1.2)."""
+        response = self._follow(url, {"If-None-Match": etag} if etag else {})
+        try:
+            if response.status_code == HTTPStatus.NOT_MODIFIED and etag is not None:
+                response.close()
+                return None
+            return self._body(response, 0, None), response.headers.get("ETag")
         except BaseException:
             response.close()
             raise

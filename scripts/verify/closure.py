@@ -7,7 +7,6 @@ that is not met is told.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import astuple, replace
 from pathlib import Path, PurePath, PurePosixPath
@@ -29,11 +28,12 @@ from scripts.verify.findings import (
     Level,
     LevelResult,
     UsageIndex,
+    place_from_json,
     place_json,
     said_lines,
     used_by,
 )
-from scripts.verify.plan import PackageSet, Root, plan_builds, plan_sets
+from scripts.verify.plan import Needers, PackageSet, Root, plan_builds, plan_sets, way_up
 from scripts.verify.proofs import NO_PROOFS, Proofs
 from scripts.verify.pypi_closure import (
     has_pypi,
@@ -55,8 +55,6 @@ _CLOSED: Final[Mapping[str, Json]] = {"closed": True, "not-proven": [], "skip-re
 
 # What there is in the whole mirror, by its path or as a lock writes it, and who has it.
 _Holders = Mapping[str, tuple[LockedPackage | None, set[EnvironmentPlatform]]]
-# Who needs an artifact (None: the manifest or a source package), and the line that says so.
-_Needers = Mapping[str | None, Sequence[tuple[str | None, str]]]
 
 
 def check_closure(
@@ -66,10 +64,7 @@ def check_closure(
 
     Raises the error of exit code 4 where rattler ends without an answer.
     """
-    sets = {
-        each.place: (each, *plan_builds(selection, each))
-        for each in plan_sets(selection, workspace.manifest, workspace.root)
-    }
+    sets = {each.place: (each, *plan_builds(selection, each)) for each in plan_sets(selection)}
     folder = workspace.place.folder
 
     def dependencies(some: Sequence[PackageSet]) -> Iterator[object]:
@@ -80,15 +75,13 @@ def check_closure(
 
     def check(places: Collection[EnvironmentPlatform]) -> LevelResult:
         wanted = [each for place in places for each in sets[place]]
-        return with_pypi(prove_sets(wanted, uses, folder, workspace.root), wanted)
+        return with_pypi(prove_sets(wanted, uses, folder), wanted)
 
     keys = {place: proofs.key(Level.CLOSURE, dependencies(some)) for place, some in sets.items()}
     return proofs.prove_places(keys, _CLOSED, check)
 
 
-def prove_sets(
-    sets: Sequence[PackageSet], uses: UsageIndex, folder: Path, root: PurePath
-) -> LevelResult:
+def prove_sets(sets: Sequence[PackageSet], uses: UsageIndex, folder: Path) -> LevelResult:
     """Have all sets solved in one child process; `folder` is the channel folder."""
     if not sets:
         return LevelResult(data={"closed": []})
@@ -99,7 +92,7 @@ def prove_sets(
             "sets": [_question(each) for each in sets],
         }
         reply: Any = call_rattler("prove_closed", arguments)
-    findings = tuple(_findings(sets, reply, uses, root))
+    findings = tuple(_findings(sets, reply, uses))
     wrong = frozenset[EnvironmentPlatform]().union(*(each.places for each in findings))
     rows: dict[EnvironmentPlatform, dict[str, Any]] = {}
     for each, answer in zip(sets, reply["answers"], strict=True):
@@ -107,7 +100,10 @@ def prove_sets(
             **place_json(each.place),
             "closed": each.place not in wrong,
             "not-proven": [],
-            "skip-reason": each.declared if isinstance(each.declared, str) else None,
+            # A lock alone asks for no more than what it locks.
+            "skip-reason": each.declared
+            if isinstance(each.declared, str) and each.lock.manifest is not None
+            else None,
         }
         rows.setdefault(each.place, row)["not-proven"] += [
             f"{asked.subject} {asked.kind} {asked.text} ({unproven['reason']})"
@@ -133,7 +129,7 @@ def with_pypi(result: LevelResult, sets: Sequence[PackageSet]) -> LevelResult:
     wrong = frozenset[EnvironmentPlatform]().union(*(each.places for each in findings))
     rows, lines = list[Json](), list[Line](result.lines)
     for row in cast("list[dict[str, Any]]", result.data["closed"]):
-        place = EnvironmentPlatform(row["environment"], row["platform"])
+        place = place_from_json(row)
         more = answers[place].not_proven if place in answers else ()
         rows.append(
             {
@@ -184,9 +180,7 @@ def _asked(each: PackageSet, row: Any) -> Root:
     return Root(who=who, subject=who, kind=row["kind"], spec=spec, text=spec)
 
 
-def _findings(
-    sets: Sequence[PackageSet], reply: Any, uses: UsageIndex, root: PurePath
-) -> Iterator[Finding]:
+def _findings(sets: Sequence[PackageSet], reply: Any, uses: UsageIndex) -> Iterator[Finding]:
     """Yield one finding for all places in which the same is wrong in the same way."""
     found: dict[tuple[object, ...], tuple[Problem, set[EnvironmentPlatform]]] = {}
     unreadable = reply["unreadable"]
@@ -201,7 +195,7 @@ def _findings(
         for path in answer["missing"]:
             problems += damaged(path, f"has no record in {REPODATA}").problems
         above = _find_needers(each, answer["needs"])
-        problems += (_unmet(each, row, above, holders, root) for row in answer["unmet"])
+        problems += (_unmet(each, row, above, holders) for row in answer["unmet"])
         if answer["refused"] and not problems:
             message = f"the locked packages of {each.needer} do not go together"
             said = said_lines(answer["refused"], _LISTED)
@@ -225,9 +219,7 @@ def _find_holders(sets: Sequence[PackageSet]) -> _Holders:
     return found
 
 
-def _unmet(
-    each: PackageSet, row: Any, above: _Needers, holders: _Holders, root: PurePath
-) -> Problem:
+def _unmet(each: PackageSet, row: Any, above: Needers, holders: _Holders) -> Problem:
     """Say what is required, what is there, what would do elsewhere, and who needs it all."""
     asked = _asked(each, row)
     details = [("has", _shown(path, asked, holders)) for path in row["there"]]
@@ -238,7 +230,7 @@ def _unmet(
     else:
         state = "which is not met" if asked.kind == "requires" else "which is not kept"
         details = details or [("has", f"no {row['name']}")]
-        details += [("elsewhere", text) for text in _elsewhere(asked, row, holders, root)]
+        details += [("elsewhere", text) for text in _elsewhere(asked, row, holders, each.lock.root)]
         advice = _help(each, asked, row["name"])
     if "who" in row:
         details += [("needed by", line) for line in _needed_by(each, row["who"], above)]
@@ -280,7 +272,7 @@ def _elsewhere(asked: Root, row: Any, holders: _Holders, root: PurePath) -> Iter
         yield f"and {len(others) - _SHOWN} more"
 
 
-def _find_needers(each: PackageSet, needs: Sequence[Any]) -> _Needers:
+def _find_needers(each: PackageSet, needs: Sequence[Any]) -> Needers:
     found: dict[str | None, list[tuple[str | None, str]]] = {}
     for row, spec, met in needs:
         who = row.get("who")
@@ -295,21 +287,12 @@ def _find_needers(each: PackageSet, needs: Sequence[Any]) -> _Needers:
     return found
 
 
-def _needed_by(each: PackageSet, path: str, above: _Needers) -> Iterator[str]:
+def _needed_by(each: PackageSet, path: str, above: Needers) -> Iterator[str]:
     """Say who needs an artifact, who needs that, and so on: the shortest way up to the manifest."""
-    ways: dict[str | None, tuple[str, ...]] = {path: ()}
-    queue = deque[str | None]([path])
-    while queue and None not in ways:
-        below = queue.popleft()
-        for needer, line in above.get(below, ()):
-            if needer not in ways:
-                ways[needer] = (*ways[below], line)
-                queue.append(needer)
-    if None in ways:
-        yield from ways[None]
+    way, is_whole = way_up(path, above)
+    yield from way
+    if is_whole:
         return
-    # Else from what nobody needs; what is in a circle has no such thing above it.
-    yield from next((way for needer, way in ways.items() if needer not in above), ())
     if each.is_of_builds:
         yield each.needer
     elif each.built:

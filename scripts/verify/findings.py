@@ -9,16 +9,17 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from scripts.core.channel_paths import folder_of_channel
 from scripts.core.errors import Problem, finding_problem
 from scripts.core.redact import printable, redact
 from scripts.core.report import Json, Line
 from scripts.core.subdir import NOARCH
+from scripts.lock.mirrored import MirroredLock
 from scripts.lock.model import LockedEnvironment, PlatformPackages
 from scripts.lock.pypi import pypi_artifacts
-from scripts.lock.select import Selection, path_of, unmirrorable
+from scripts.lock.select import Selection, all_unmirrorable, path_of
 from scripts.workspace.settings import TABLE, Kind
 
 if TYPE_CHECKING:  # the level brings its own modules, where it is looked at
@@ -76,14 +77,19 @@ _WHERE_ALL_PASSED: Final = {
 
 @dataclass(frozen=True, slots=True, order=True)
 class EnvironmentPlatform:
-    """One environment on one platform; `platform` as the lock names it."""
+    """One environment on one platform; `platform` as the lock names it.
+
+    `lock` is the lock's label, where the mirror is of several.
+    """
 
     environment: str
     platform: str
+    lock: str = ""
 
     def __str__(self) -> str:
         """Write it as it stands in findings."""
-        return f"{self.environment}/{self.platform}"
+        place = f"{self.environment}/{self.platform}"
+        return f"{self.lock}:{place}" if self.lock else place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,10 +127,20 @@ class LevelResult:
 def places_of(
     selection: Selection,
 ) -> Iterator[tuple[EnvironmentPlatform, LockedEnvironment, PlatformPackages]]:
-    """Yield every environment on every platform that is mirrored, in the lock's order."""
-    for environment in selection.environments:
-        for rows in environment.platforms:
-            yield EnvironmentPlatform(environment.name, rows.platform.name), environment, rows
+    """Yield every environment on every platform that is mirrored, in the locks' order."""
+    for _, place, environment, rows in places_by_lock(selection):
+        yield place, environment, rows
+
+
+def places_by_lock(
+    selection: Selection,
+) -> Iterator[tuple[MirroredLock, EnvironmentPlatform, LockedEnvironment, PlatformPackages]]:
+    """Yield the same, each with its lock."""
+    for label, lock in selection.labelled:
+        for environment in lock.environments:
+            for rows in environment.platforms:
+                place = EnvironmentPlatform(environment.name, rows.platform.name, label)
+                yield lock, place, environment, rows
 
 
 class UsageIndex:
@@ -188,7 +204,13 @@ def with_help_left(finding: Finding, results: Mapping[Level, LevelResult]) -> Fi
 
 def place_json(place: EnvironmentPlatform) -> dict[str, Json]:
     """Name a place for programs."""
-    return {"environment": place.environment, "platform": place.platform}
+    lock = {"lock": place.lock} if place.lock else {}
+    return {**lock, "environment": place.environment, "platform": place.platform}
+
+
+def place_from_json(row: Mapping[str, Any]) -> EnvironmentPlatform:
+    """Return the place that such a row is of."""
+    return EnvironmentPlatform(row["environment"], row["platform"], row.get("lock", ""))
 
 
 def said_lines(text: str, shown: int) -> tuple[tuple[str, str], ...]:
@@ -202,7 +224,7 @@ def said_lines(text: str, shown: int) -> tuple[tuple[str, str], ...]:
 def incomplete(selection: Selection, allowed: AbstractSet[Kind]) -> Iterator[Finding]:
     """Make a finding of each row that no artifact stands for, unless its kind is allowed."""
     places = {str(place): place for place, _, _ in places_of(selection)}
-    for row, where in unmirrorable(selection.environments).items():
+    for row, where in all_unmirrorable(selection).items():
         if row.kind is not None and row.kind not in allowed:
             problem = finding_problem(
                 row.name,

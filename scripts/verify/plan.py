@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import PurePath
 
 from scripts.core.redact import redact
 from scripts.core.subdir import NOARCH
+from scripts.lock.mirrored import MirroredLock
 from scripts.lock.model import LockedEnvironment, LockedPackage, PlatformPackages
 from scripts.lock.satisfiability import differs_aside, matching_platform, wanted_text
 from scripts.lock.select import Selection, path_of
-from scripts.verify.findings import EnvironmentPlatform, places_of
+from scripts.verify.findings import EnvironmentPlatform, places_by_lock
 from scripts.workspace.model import Environment, Manifest, ManifestPlatform, Requirement
 from scripts.workspace.resolve import (
     constraints,
@@ -24,6 +25,9 @@ from scripts.workspace.virtual_packages import (
     default_packages,
     virtual_packages,
 )
+
+# Who needs a package (None: the manifest, or what is built from source), and how it says so.
+Needers = Mapping[str | None, Sequence[tuple[str | None, str]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +56,7 @@ class PackageSet:
     """One environment on one platform: what is installed there, or what builds something of it."""
 
     place: EnvironmentPlatform
+    lock: MirroredLock
     locked: LockedEnvironment
     rows: PlatformPackages
     declared: tuple[Environment, ManifestPlatform] | str
@@ -70,17 +75,12 @@ class PackageSet:
     is_of_builds: bool = False
 
 
-def plan_sets(selection: Selection, manifest: Manifest, root: PurePath) -> Iterator[PackageSet]:
-    """Plan every place that is mirrored; `root` is the workspace's folder."""
-    for place, locked, rows in places_of(selection):
+def plan_sets(selection: Selection) -> Iterator[PackageSet]:
+    """Plan every place that is mirrored."""
+    for lock, place, locked, rows in places_by_lock(selection):
         there = {each.name.lower(): each for each in rows.packages}
-        environment, platform = manifest.environment(locked.name), None
-        declared: tuple[Environment, ManifestPlatform] | str
-        declared = f"{manifest.file_name} has no such environment"
-        if environment is not None:
-            platform = manifest_platform(manifest, environment, locked, rows)
-            declared = f"{manifest.file_name} has no such platform for it"
-            declared = declared if platform is None else (environment, platform)
+        declared = _declared(lock, locked, rows)
+        platform = None if isinstance(declared, str) else declared[1]
         versions: dict[str, set[str]] = {}
         for source in rows.sources:
             name, _, version = source.name.partition(" ")
@@ -90,6 +90,7 @@ def plan_sets(selection: Selection, manifest: Manifest, root: PurePath) -> Itera
         built = {name: known.get(name) for name in rows.source_names if name not in there}
         yield PackageSet(
             place=place,
+            lock=lock,
             locked=locked,
             rows=rows,
             declared=declared,
@@ -99,12 +100,28 @@ def plan_sets(selection: Selection, manifest: Manifest, root: PurePath) -> Itera
                 *(VirtualPackage(name, built[name] or "0") for name in versions if name in built),
             ),
             built=built,
-            roots=(*_own_roots(manifest, declared, there, root), *_source_roots(rows)),
-            needer=manifest.file_name,
+            roots=(*_own_roots(lock, declared, there), *_source_roots(rows)),
+            needer=lock.location if lock.manifest is None else lock.manifest.file_name,
             pypi_roots=()
-            if isinstance(declared, str)
-            else tuple(each.text for each in pypi_requirements(manifest, *declared)),
+            if isinstance(declared, str) or lock.manifest is None
+            else tuple(each.text for each in pypi_requirements(lock.manifest, *declared)),
         )
+
+
+def _declared(
+    lock: MirroredLock, locked: LockedEnvironment, rows: PlatformPackages
+) -> tuple[Environment, ManifestPlatform] | str:
+    """Return what the manifest beside a lock has of a place, or say why it has nothing."""
+    manifest = lock.manifest
+    if manifest is None:
+        return f"there is no manifest beside {lock.location}"
+    environment = manifest.environment(locked.name)
+    if environment is None:
+        return f"{manifest.file_name} has no such environment"
+    platform = manifest_platform(manifest, environment, locked, rows)
+    if platform is None:
+        return f"{manifest.file_name} has no such platform for it"
+    return environment, platform
 
 
 def plan_builds(selection: Selection, installed: PackageSet) -> Iterator[PackageSet]:
@@ -127,12 +144,12 @@ def plan_builds(selection: Selection, installed: PackageSet) -> Iterator[Package
 
 
 def _own_roots(
-    manifest: Manifest,
+    lock: MirroredLock,
     declared: tuple[Environment, ManifestPlatform] | str,
     there: Mapping[str, LockedPackage],
-    root: PurePath,
 ) -> Iterator[Root]:
-    if isinstance(declared, str):
+    manifest = lock.manifest
+    if manifest is None or isinstance(declared, str):
         return
     for kind, asked in (
         ("requires", requirements(manifest, *declared)),
@@ -148,7 +165,7 @@ def _own_roots(
                 text=wanted_text(own),
                 own=own,
                 locked=package,
-                differs=package is not None and differs_aside(own, package, root),
+                differs=package is not None and differs_aside(own, package, lock.root),
             )
 
 
@@ -191,3 +208,22 @@ def declared_packages(rows: PlatformPackages, platform: ManifestPlatform | None)
     if not packages.keys().isdisjoint({"__glibc", "__musl", "__eglibc"}):
         defaults.pop("__glibc", None)
     return tuple((defaults | packages).values())
+
+
+def way_up(package: str | None, above: Needers) -> tuple[tuple[str, ...], bool]:
+    """Say who needs a package, who needs that, and so on: the shortest way up.
+
+    Tells too whether it ends where nothing else is needed (None); else it ends at what nobody
+    needs, and in a circle nowhere.
+    """
+    ways: dict[str | None, tuple[str, ...]] = {package: ()}
+    queue = deque[str | None]([package])
+    while queue and None not in ways:
+        below = queue.popleft()
+        for needer, line in above.get(below, ()):
+            if needer not in ways:
+                ways[needer] = (*ways[below], line)
+                queue.append(needer)
+    if None in ways:
+        return ways[None], True
+    return next((way for needer, way in ways.items() if needer not in above), ()), False

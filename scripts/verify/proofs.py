@@ -29,6 +29,7 @@ from scripts.verify.findings import (
     Level,
     LevelResult,
     UsageIndex,
+    place_from_json,
     place_json,
 )
 
@@ -127,7 +128,7 @@ class Proofs:
             place: {**place_json(place), **right} for place in keys
         }
         for row in cast("list[Any]", said):
-            place = EnvironmentPlatform(row["environment"], row["platform"])
+            place = place_from_json(row)
             if row == rows[place]:
                 self.add(keys[place])
             rows[place] = row

@@ -20,7 +20,7 @@ from scripts.lock.location import parse_location
 from scripts.lock.model import LockedPackage
 from scripts.lock.pypi import pypi_artifacts
 from scripts.verify.findings import EnvironmentPlatform, Finding, Level, used_by
-from scripts.verify.plan import PackageSet
+from scripts.verify.plan import Needers, PackageSet, way_up
 from scripts.verify.python_platform import PythonPlatform, python_platform
 
 if TYPE_CHECKING:
@@ -31,9 +31,6 @@ _PURL: Final = re.compile(r"pkg:pypi/([^@?#]+)")
 _SHOWN: Final = 5  # things that are there, or elsewhere, in one finding
 # Operators of a Requires-Python that give a lower bound; uv, and so pixi, asks for no more.
 _LOWER: Final = {">=": ">=", ">": ">", "~=": ">=", "==": ">=", "===": ">="}
-
-# Who needs a PyPI package, by its name, and the line that says so (None: the manifest).
-Needers = Mapping[str | None, Sequence[tuple[str | None, str]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +125,7 @@ def find_provided(
     """Return what there is, by PyPI's name: wheels, sdists, folders, and conda packages."""
     found: dict[str, list[Provided]] = {}
     for row in rows:
-        one = Provided(label=_label(row), version=_version(row.version))
+        one = Provided(label=row_label(row), version=_version(row.version))
         found.setdefault(row.name, []).append(one)
     for package in packages:
         for name in conda_pypi_names(package):
@@ -147,14 +144,14 @@ def conda_pypi_names(package: LockedPackage) -> tuple[str, ...]:
     purls = package.record.purls
     if purls is None:
         is_of_conda_forge = (package.channel or "").rstrip("/").endswith("/conda-forge")
-        return (_name(package.name),) if is_of_conda_forge else ()
+        return (pypi_name(package.name),) if is_of_conda_forge else ()
     return purl_names(purls)
 
 
 def purl_names(purls: Iterable[str]) -> tuple[str, ...]:
     """Return the names (PEP 503) of those that are of PyPI."""
     found = (_PURL.match(each) for each in purls)
-    return tuple(dict.fromkeys(_name(each[1]) for each in found if each))
+    return tuple(dict.fromkeys(pypi_name(each[1]) for each in found if each))
 
 
 def _prove(each: PypiSet, every: Sequence[PypiSet]) -> PypiAnswer:
@@ -165,7 +162,7 @@ def _prove(each: PypiSet, every: Sequence[PypiSet]) -> PypiAnswer:
     for one in asked:
         if one.requirement is not None:
             line = f"{one.label}: {one.text}"
-            above.setdefault(_name(one.requirement.name), []).append((one.who, line))
+            above.setdefault(pypi_name(one.requirement.name), []).append((one.who, line))
     problems: list[Problem] = []
     open_ones = list(undecided)
     for one in asked:
@@ -175,9 +172,9 @@ def _prove(each: PypiSet, every: Sequence[PypiSet]) -> PypiAnswer:
         elif not is_met:
             problems.append(_unmet(one, each, every, above))
     for row in each.mirrored:
-        problems += _misfits(row, each.python, needed_by(row.name, above))
+        problems += _misfits(row, each.python, way_up(row.name, above)[0])
         if row.requires_python and _is_too_new(row.requires_python, each.python.version):
-            asked_for = f"{_label(row)} requires Python {row.requires_python}"
+            asked_for = f"{row_label(row)} requires Python {row.requires_python}"
             open_ones.append(f"{asked_for} (pixi and uv take a newer one, pip does not)")
     return PypiAnswer(
         place=each.place,
@@ -194,7 +191,7 @@ def find_asked(each: PypiSet, python: PythonPlatform) -> tuple[list[Asked], list
     holds = marker_evaluator(tuple(python.markers.items()))
     extras: dict[str, set[str]] = {}
     own = [(None, each.needer, text) for text in each.roots]
-    of_rows = [(x.name, _label(x), text) for x in each.rows for text in x.requires_dist]
+    of_rows = [(x.name, row_label(x), text) for x in each.rows for text in x.requires_dist]
     while True:
         asked, undecided = list[Asked](), list[str]()
         wanted = {name: set(some) for name, some in extras.items()}
@@ -208,8 +205,8 @@ def find_asked(each: PypiSet, python: PythonPlatform) -> tuple[list[Asked], list
                         undecided.append(f"{label} requires {text} (its marker is not decided)")
                     continue
             if requirement is not None and requirement.extras:
-                names = {_name(extra) for extra in requirement.extras}
-                wanted.setdefault(_name(requirement.name), set()).update(names)
+                names = {pypi_name(extra) for extra in requirement.extras}
+                wanted.setdefault(pypi_name(requirement.name), set()).update(names)
             asked.append(Asked(who=who, label=label, text=text, requirement=requirement))
         if wanted == extras:
             return asked, undecided
@@ -244,7 +241,8 @@ def _requirement(text: str) -> Requirement | None:
 
 
 @cache
-def _name(name: str) -> str:
+def pypi_name(name: str) -> str:
+    """Normalise a name as PEP 503 has it."""
     from packaging.utils import canonicalize_name
 
     return canonicalize_name(name)
@@ -260,7 +258,8 @@ def _version(text: str | None) -> Version | None:
         return None
 
 
-def _label(row: PypiRecord) -> str:
+def row_label(row: PypiRecord) -> str:
+    """Name a row for people: by its file, else by its name."""
     return printable(parse_location(row.location).last) or row.name
 
 
@@ -270,7 +269,7 @@ def _is_met(
     """Tell whether something that is there meets it; None: nobody can tell."""
     if requirement is None:
         return False
-    there = provided.get(_name(requirement.name), ())
+    there = provided.get(pypi_name(requirement.name), ())
     if there and (requirement.url or not requirement.specifier):
         return True
     versions = [each.version for each in there]
@@ -286,18 +285,18 @@ def _unmet(one: Asked, each: PypiSet, every: Sequence[PypiSet], above: Needers) 
     if one.requirement is None:
         message = f"requires {one.text}, which is no requirement (PEP 508)"
     else:
-        name = _name(one.requirement.name)
+        name = pypi_name(one.requirement.name)
         message = f"requires {one.text}, which is not met"
         there = [x.label for x in each.provided.get(name, ())]
         found = [("has", text) for text in there[:_SHOWN] or [f"no {name}"]]
         found += [("elsewhere", text) for text in _elsewhere(one.requirement, every)]
-    found += [("needed by", line) for line in needed_by(one.who, above)]
+    found += [("needed by", line) for line in way_up(one.who, above)[0]]
     return finding_problem(one.label, message, *found, help="pixi lock")
 
 
 def _elsewhere(requirement: Requirement, every: Sequence[PypiSet]) -> list[str]:
     """Say what of the whole mirror would meet it, and where that is used."""
-    name, found = _name(requirement.name), dict[str, list[str]]()
+    name, found = pypi_name(requirement.name), dict[str, list[str]]()
     for other in every:
         for one in other.provided.get(name, ()):
             if _is_met(requirement, {name: (one,)}):
@@ -306,26 +305,13 @@ def _elsewhere(requirement: Requirement, every: Sequence[PypiSet]) -> list[str]:
     return shown[:_SHOWN] or ["nothing in this mirror"]
 
 
-def needed_by(name: str | None, above: Needers) -> tuple[str, ...]:
-    """Say who needs a package, who needs that, and so on: the shortest way up to the manifest."""
-    ways: dict[str | None, tuple[str, ...]] = {name: ()}
-    queue = [name]
-    while queue and None not in ways:
-        below = queue.pop(0)
-        for needer, line in above.get(below, ()):
-            if needer not in ways:
-                ways[needer] = (*ways[below], line)
-                queue.append(needer)
-    return ways.get(None, ()) or next((way for way in reversed(ways.values()) if way), ())
-
-
 def _misfits(row: PypiRecord, python: PythonPlatform, way: Sequence[str]) -> Iterator[Problem]:
     """Yield what keeps a file from being installed there."""
     needed = [("needed by", line) for line in way]
     actual = ("has", f"python {python.version}")
     if row.requires_python is not None and not _takes_python(row.requires_python, python.version):
         message = f"requires Python {row.requires_python}, which is not met"
-        yield finding_problem(_label(row), message, actual, *needed, help="pixi lock")
+        yield finding_problem(row_label(row), message, actual, *needed, help="pixi lock")
     artifact = next(pypi_artifacts(row))
     if artifact.kind is not ArtifactKind.WHEEL:
         return
@@ -335,7 +321,7 @@ def _misfits(row: PypiRecord, python: PythonPlatform, way: Sequence[str]) -> Ite
     try:
         tags = parse_wheel_filename(name)[3]
     except InvalidWheelFilename as error:
-        yield finding_problem(_label(row), f"is no file name of a wheel: {error}", *needed)
+        yield finding_problem(row_label(row), f"is no file name of a wheel: {error}", *needed)
         return
     if python.tags.isdisjoint(tags):
         sides = (
@@ -343,7 +329,7 @@ def _misfits(row: PypiRecord, python: PythonPlatform, way: Sequence[str]) -> Ite
             ("actual", ", ".join(sorted(map(str, tags))[:_SHOWN])),
         )
         message = "is a wheel for another Python or another platform"
-        yield finding_problem(_label(row), message, *sides, *needed, help="pixi lock")
+        yield finding_problem(row_label(row), message, *sides, *needed, help="pixi lock")
 
 
 @cache

@@ -29,6 +29,7 @@ from scripts.verify.findings import (
     Level,
     LevelResult,
     look_at,
+    place_from_json,
     said_lines,
 )
 from scripts.verify.install.sandbox import run_sandboxed, sandbox_environment
@@ -171,7 +172,7 @@ def with_pypi_solved(
     """Ask uv for the places of a result that have something of PyPI, and add what came of it."""
     rows, lines, findings = list[Json](), list[Line](result.lines), list(result.findings)
     for row in cast("list[dict[str, Any]]", result.data["solved"]):
-        place = EnvironmentPlatform(row["environment"], row["platform"])
+        place = place_from_json(row)
         job = jobs.get(place)
         if job is None or row["solved"] is None:
             rows.append(row)

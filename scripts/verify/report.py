@@ -166,12 +166,13 @@ def _place_lines(results: Results) -> Iterator[str]:
     for all that need it.
     """
     rows = list(place_rows(results))
-    wide, wide_platform = (
-        max((len(row[key]) for row, _ in rows), default=0) for key in ("environment", "platform")
-    )
+    columns = ["lock"] * any("lock" in row for row, _ in rows) + ["environment", "platform"]
+    widths = [max((len(row[key]) for row, _ in rows), default=0) for key in columns]
     levels = [level for level in Level if level in results.levels]
     for row, packages in rows:
-        head = f"{row['environment'].ljust(wide)}  {row['platform'].ljust(wide_platform)}  "
+        head = "".join(
+            f"{row[key].ljust(width)}  " for key, width in zip(columns, widths, strict=True)
+        )
         cells = [f"{level} {mark(row, level)}" for level in levels]
         state, count = incomplete_text(results, packages)
         if count:
@@ -185,7 +186,7 @@ def _place_lines(results: Results) -> Iterator[str]:
             yield from (f"{' ' * len(head)}  {each}" for each in clients)
     took = ((level, seconds_text(results.seconds.get(level))) for level in levels)
     if cells := [f"{level} {text}" for level, text in took if text]:
-        yield from _wrapped(f"{'took'.ljust(wide)}  {' ' * wide_platform}  ", cells)
+        yield from _wrapped("took".ljust(sum(widths) + 2 * len(widths)), cells)
 
 
 def _wrapped(head: str, cells: Iterable[str]) -> list[str]:

@@ -47,7 +47,6 @@ from scripts.verify.pypi_solve import (
     pypi_solve_files,
     with_pypi_solved,
 )
-from scripts.workspace.model import Manifest
 from scripts.workspace.resolve import (
     channel_priority,
     locked_channels,
@@ -104,10 +103,10 @@ def check_solve(
     Raises the error of exit code 4 where rattler ends without an answer.
     """
     folder, uv = workspace.place.folder, find_uv(os.environ)
-    jobs = plan_solves(selection, workspace.manifest, workspace.root, folder)
+    jobs = plan_solves(selection, folder)
     of_pypi = {
         each.place: job
-        for each in plan_sets(selection, workspace.manifest, workspace.root)
+        for each in plan_sets(selection)
         if (job := plan_pypi_solve(each, uv)) is not None
     }
 
@@ -164,24 +163,17 @@ def _solve(
     )
 
 
-def plan_solves(
-    selection: Selection, manifest: Manifest, root: PurePath, folder: Path
-) -> tuple[SolveJob, ...]:
-    """Plan every place that is mirrored; `root` is the workspace's folder, `folder` the channel."""
-    return tuple(
-        _plan(selection, manifest, root, folder, each)
-        for each in plan_sets(selection, manifest, root)
-    )
+def plan_solves(selection: Selection, folder: Path) -> tuple[SolveJob, ...]:
+    """Plan every place that is mirrored; `folder` is the channel folder."""
+    return tuple(_plan(selection.layout, folder, each) for each in plan_sets(selection))
 
 
-def _plan(
-    selection: Selection, manifest: Manifest, root: PurePath, folder: Path, planned: PackageSet
-) -> SolveJob:
-    rows, layout = planned.rows, selection.layout
+def _plan(layout: Layout, folder: Path, planned: PackageSet) -> SolveJob:
+    rows, manifest, root = planned.rows, planned.lock.manifest, planned.lock.root
     skip_reason = planned.declared if isinstance(planned.declared, str) else None
     if skip_reason is None and (needed := rows.missing_source_packages):
         skip_reason = f"its packages depend on what is built from source: {', '.join(needed)}"
-    if skip_reason is not None or isinstance(planned.declared, str):
+    if skip_reason is not None or isinstance(planned.declared, str) or manifest is None:
         return SolveJob(place=planned.place, skip_reason=skip_reason)
     environment, platform = planned.declared
     folder_of = _folder_finder(layout, planned.locked, root)

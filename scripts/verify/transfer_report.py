@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from scripts.core.redact import code_fence, escape_markdown, printable, redact, 
 from scripts.core.report import Report, counted, flattened, human_size
 from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.select import left_out_lines
-from scripts.verify.findings import Level
+from scripts.verify.findings import Level, place_from_json
 from scripts.verify.licences import with_licenses
 from scripts.verify.report import (
     NOT_DONE,
@@ -84,6 +85,7 @@ def write_reports(results: Results, workspace: Workspace, targets: Sequence[Path
         "workspace": workspace.manifest.name or workspace.root.name,
         "summary": _summary(results),
         "mirror": list(_mirror(results, workspace)),
+        "place_columns": _place_columns(results),
         "places": list(_places(results)),
         "proofs": {level.value: PROVES[level] for level in Level},
         "not_proven": list(_not_proven(results, report)),
@@ -151,7 +153,6 @@ def _summary(results: Results) -> str:
 def _mirror(results: Results, workspace: Workspace) -> Iterator[tuple[str, str]]:
     selection, manifest = results.selection, workspace.manifest
     urls = (without_secrets(url) for each in selection.environments for url in each.channels)
-    lock = hash_file(workspace.lock_path, "sha256")
     yield "workspace", f"{manifest.name or workspace.root.name} ({workspace.manifest_path.name})"
     yield "channel folder", workspace.settings.channel_dir
     yield "layout", selection.layout.value
@@ -159,7 +160,10 @@ def _mirror(results: Results, workspace: Workspace) -> Iterator[tuple[str, str]]
     indexes = (without_secrets(x.upstream) for x in selection.pypi_artifacts if x.upstream)
     if some := ", ".join(dict.fromkeys(indexes)):
         yield "package indexes", some
-    yield "pixi.lock", f"version {selection.lock_version}, sha256 {lock}"
+    for lock in selection.locks:
+        digest = hashlib.sha256(lock.file.data).hexdigest()
+        when = f", as of {lock.kept:%Y-%m-%d %H:%M} UTC" if lock.kept else ""
+        yield lock.location, f"version {lock.file.version}, sha256 {digest}{when}"
     yield "artifacts", _sum(each.size for each in selection.artifacts)
     yield "verified", now().strftime("%Y-%m-%d %H:%M UTC")
     yield "by", f"pixi-mirror {version()}"
@@ -184,10 +188,15 @@ def _places(results: Results) -> Iterator[tuple[str, ...]]:
         allowed = ", as allowed" if state == NOT_DONE else ""
         complete = f"{state} {count}{allowed}".strip()
         marks = (mark(row, level) for level in levels)
-        yield row["environment"], row["platform"], size, *marks, complete
+        yield *(row[key] for key in _place_columns(results)), size, *marks, complete
     took = [seconds_text(results.seconds.get(level)) for level in levels]
     if any(took):
-        yield "took", "", "", *took, ""
+        yield "took", *("" for _ in _place_columns(results)), *took, ""
+
+
+def _place_columns(results: Results) -> list[str]:
+    """Name what tells a place from others: its lock, too, where there is more than one."""
+    return ["lock"] * (len(results.selection.locks) > 1) + ["environment", "platform"]
 
 
 def _not_proven(results: Results, report: Report) -> Iterator[str]:
@@ -197,11 +206,7 @@ def _not_proven(results: Results, report: Report) -> Iterator[str]:
         if level not in results.levels:
             yield f"{level}: was not looked at"
             continue
-        undone = [
-            f"{row['environment']}/{row['platform']}"
-            for row in rows
-            if mark(row, level) == NOT_DONE
-        ]
+        undone = [str(place_from_json(row)) for row in rows if mark(row, level) == NOT_DONE]
         if undone:
             is_known = level is Level.INSTALL and report.data["installed-for"] is not None
             machine = f" (this machine is {report.data['installed-for']})" if is_known else ""

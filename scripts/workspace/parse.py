@@ -43,8 +43,10 @@ _ARCHIVE: Final = re.compile(r"\.(conda|tar\.bz2)\Z")
 _BLANKS: Final = re.compile(r"\s*([,|])\s*|([<>=!~]=?)\s+")
 
 
-def parse_manifest(text: str, *, name: str) -> Manifest:
+def parse_manifest(text: str, *, name: str, is_own: bool = True) -> Manifest:
     """Read a manifest; `name` is its file name, which tells pyproject.toml from pixi.toml.
+
+    `is_own`: its settings of ours hold; those of another workspace's manifest are not read.
 
     Raises the error of exit code 2 for what is no TOML or no pixi workspace, and for settings of
     ours that are wrong.
@@ -75,7 +77,7 @@ def parse_manifest(text: str, *, name: str) -> Manifest:
         platforms=parse_platforms(workspace),
         features=tuple(features),
         environments=environments,
-        settings=settings_of(top),
+        settings=settings_of(top) if is_own else Settings(),
         has_settings=TABLE.removeprefix("tool.") in top.table("tool").fields,
     )
 

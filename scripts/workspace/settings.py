@@ -92,8 +92,65 @@ def _kinds(value: object) -> frozenset[Kind]:
     return frozenset(_word(each, Kind) for each in _any_names(value))
 
 
+_ENTRY: Final = {
+    "environments": _names,
+    "exclude-environments": _any_names,
+    "platforms": _names,
+}
+
+
+_ENTRIES: Final = "a list of paths, URLs, or tables with one of them"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockEntry:
+    """An entry of `locks`: where one lock is, or several, and what of them is mirrored.
+
+    `location` is a path, with `*` and `**` for several, or an http(s) URL. What is None says
+    nothing: all is mirrored.
+    """
+
+    location: str
+    environments: tuple[str, ...] | None = None
+    exclude_environments: tuple[str, ...] = ()
+    platforms: tuple[str, ...] | None = None
+
+    @property
+    def is_remote(self) -> bool:
+        """Tell whether it is a URL."""
+        return "://" in self.location
+
+
+def _lock_entry(value: object) -> LockEntry:
+    if isinstance(value, LockEntry):  # read from an option already
+        return value
+    fields = {"path": value} if isinstance(value, str) else value
+    if not isinstance(fields, Mapping):
+        raise ValueError(_ENTRIES)  # noqa: TRY004 - as of any wrong value
+    wrong = [key for key in fields if key not in {"path", "url", *_ENTRY}]
+    if wrong:
+        advice = did_you_mean(wrong[0], ("path", "url", *_ENTRY))
+        raise ValueError(f"a table of path or url, {', '.join(_ENTRY)}", advice)
+    location = fields.get("path", fields.get("url"))
+    if not isinstance(location, str) or not location.strip() or "\0" in location:
+        raise ValueError(_ENTRIES)
+    is_remote = "://" in location
+    if ("path" in fields) == ("url" in fields) or ("url" in fields and not is_remote):
+        raise ValueError("a table with either a path or a url")
+    if is_remote and not location.startswith(("http://", "https://")):
+        raise ValueError("a path, or an http or https URL")
+    read = {key.replace("-", "_"): _ENTRY[key](fields[key]) for key in _ENTRY if key in fields}
+    return LockEntry(location=location, **read)
+
+
+def _locks(value: object) -> tuple[LockEntry, ...]:
+    if isinstance(value, list):
+        return tuple(map(_lock_entry, value))
+    raise ValueError(_ENTRIES)
+
+
 # Readers of lists, which options take with commas.
-_LISTS: Final = (_any_names, _names, _kinds)
+_LISTS: Final = (_any_names, _names, _kinds, _locks)
 
 
 def _setting(
@@ -119,14 +176,14 @@ class Settings:
         _folder,
         default="local-channel",
         metavar="DIR",
-        tasks="fetch index lock mirror prune verify",
+        tasks="fetch index lock locks mirror prune verify",
         help="the channel folder, relative to the manifest's (default: local-channel)",
     )
     layout: Layout = _setting(  # noqa: RUF009 - it makes a dataclass field
         _layout,
         default="flat",
         metavar="{" + ",".join(Layout) + "}",
-        tasks="channels fetch index mirror verify",
+        tasks="channels fetch index locks mirror verify",
         help="one channel, or a folder for each upstream channel (default: flat)",
     )
     jobs: int | None = _setting(
@@ -136,32 +193,39 @@ class Settings:
         tasks="fetch mirror",
         help="downloads at a time (default: 16)",
     )
+    locks: tuple[LockEntry, ...] = _setting(
+        _locks,
+        default=[],
+        metavar="PATH",
+        tasks="channels fetch index locks mirror prune verify why",
+        help="mirror these locks, too: paths, patterns like '**/pixi.lock', URLs",
+    )
     environments: tuple[str, ...] | None = _setting(
         _names,
         default=None,
         metavar="ENV",
-        tasks="channels doctor fetch index lock mirror platforms verify",
+        tasks="channels doctor fetch index lock locks mirror platforms verify why",
         help="these environments alone",
     )
     exclude_environments: tuple[str, ...] = _setting(
         _any_names,
         default=[],
         metavar="ENV",
-        tasks="channels doctor fetch index lock mirror platforms verify",
+        tasks="channels doctor fetch index lock locks mirror platforms verify why",
         help="leave these environments out ('' for none)",
     )
     platforms: tuple[str, ...] | None = _setting(
         _names,
         default=None,
         metavar="PLATFORM",
-        tasks="channels doctor fetch index lock mirror verify",
+        tasks="channels doctor fetch index lock locks mirror verify why",
         help="these platforms alone",
     )
     pypi: bool = _setting(
         _flag,
         default=True,
         metavar="",
-        tasks="channels doctor fetch index lock mirror verify",
+        tasks="channels doctor fetch index lock locks mirror verify why",
         help="mirror the PyPI packages of pixi.lock, too (default)",
     )
     allow_incomplete: frozenset[Kind] = _setting(
@@ -175,7 +239,7 @@ class Settings:
         _flag,
         default=False,
         metavar="",
-        tasks="fetch mirror verify",
+        tasks="fetch locks mirror verify",
         help="take artifacts for which the lock has no digest",
     )
     grace: timedelta = _setting(  # noqa: RUF009

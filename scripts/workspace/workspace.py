@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final
 
 from scripts.core.channel_paths import (
@@ -25,6 +25,7 @@ from scripts.workspace.model import Manifest
 from scripts.workspace.parse import PYPROJECT, parse_manifest, pixi_table, settings_of
 from scripts.workspace.settings import TABLE, SettingOverrides, Settings, override
 
+LOCK_NAME: Final = "pixi.lock"
 # In the order in which pixi looks for them in one folder.
 _NAMES: Final = ("pixi.toml", PYPROJECT, "mojoproject.toml")
 _ELSEWHERE: Final = 'move away what is there, or name another folder: channel-dir = "FOLDER"'
@@ -68,7 +69,7 @@ def open_workspace(manifest_path: Path | None, overrides: SettingOverrides) -> W
     return Workspace(
         root=root,
         manifest_path=path,
-        lock_path=root / "pixi.lock",
+        lock_path=root / LOCK_NAME,
         settings=settings,
         place=place,
         manifest=manifest,
@@ -84,6 +85,18 @@ def settings_beside(lock_path: Path) -> Settings:
     if path is None:
         return Settings()
     return settings_of(load_toml(read_manifest_text(path), str(path)))
+
+
+def read_manifest_beside(lock_path: Path, location: str) -> Manifest | None:
+    """Read the manifest of another workspace, named as its lock is; None where there is none.
+
+    Only a `pixi.lock` has one. What it says of a mirror is not for this one.
+    """
+    path = _in_folder(lock_path.parent) if lock_path.name == LOCK_NAME else None
+    if path is None:
+        return None
+    name = PurePath(location).with_name(path.name).as_posix()
+    return parse_manifest(read_manifest_text(path), name=name, is_own=False)
 
 
 def read_manifest_text(path: Path) -> str:

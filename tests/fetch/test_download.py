@@ -27,13 +27,13 @@ from scripts.fetch.download import (
     StoppedError,
 )
 from scripts.lock.read import parse_lock
-from scripts.lock.select import select
 from scripts.network.errors import DownloadError, ErrorKind
 from scripts.network.http import HttpClient
 from scripts.network.retry import RetryPolicy
 from scripts.network.router import Router
 from scripts.workspace.settings import Settings
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, lock_text
+from tests.support.mirrored import select
 from tests.support.packages import TinyPackage
 from tests.support.replies import (
     Ending,

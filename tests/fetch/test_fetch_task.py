@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from scripts.channel.users import ChannelUsers, read_users
 from scripts.core.errors import ExitCode
 from scripts.core.file_lock import try_lock
 from scripts.core.report import human_size
-from scripts.lock.model import LockFile
+from scripts.lock.mirrored import MirroredLock
 from scripts.workspace.workspace import Workspace
 from tasks import fetch, index
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, write_lock
@@ -596,10 +597,10 @@ def test_who_shares_the_channel_is_asked_under_the_lock(
     asked: list[bool] = []
     real = read_users
 
-    def ask(workspace: Workspace, lock: LockFile) -> ChannelUsers:
+    def ask(workspace: Workspace, locks: Sequence[MirroredLock]) -> ChannelUsers:
         with workspace.place.lock.open("a+b") as file:
             asked.append(try_lock(file.fileno()))
-        return real(workspace, lock)
+        return real(workspace, locks)
 
     monkeypatch.setattr(fetch, "read_users", ask)
     assert world.fetch() == 0

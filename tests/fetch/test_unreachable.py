@@ -14,11 +14,11 @@ from scripts.core.errors import ExitCode, MirrorError
 from scripts.core.report import Report
 from scripts.fetch.stage import fetch
 from scripts.lock.read import read_lock
-from scripts.lock.select import select
 from scripts.network.retry import RetryPolicy
 from scripts.workspace.settings import SettingOverrides
 from scripts.workspace.workspace import open_workspace
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
+from tests.support.mirrored import select
 from tests.support.packages import TinyPackage
 from tests.support.replies import status
 from tests.support.upstream import Upstream

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from scripts.channel.locks import read_locks
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError
 from scripts.core.report import Report, human_size
 from scripts.keep.prune import prune
-from scripts.lock.read import read_lock
 from tasks.index import main as index_main
 from tasks.prune import main as prune_main
 from tests.support.mirrors import Mirror, make_mirror, rows
@@ -25,8 +25,8 @@ BOTH = TinyPackage(name="b")
 
 
 def run(mirror: Mirror, *, dry_run: bool = False, at_once: bool = True) -> Report:
-    lock = read_lock(mirror.workspace.lock_path)
-    return prune(mirror.workspace, lock, Console(), dry_run=dry_run, at_once=at_once)
+    locks = read_locks(mirror.workspace, Console())
+    return prune(mirror.workspace, locks, Console(), dry_run=dry_run, at_once=at_once)
 
 
 class KilledError(BaseException):

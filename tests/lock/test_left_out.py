@@ -12,9 +12,10 @@ from scripts.core.errors import MirrorError
 from scripts.core.redact import redact
 from scripts.core.report import Report, flattened
 from scripts.lock.read import parse_lock, read_lock
-from scripts.lock.select import Selection, left_out_json, left_out_lines, select, unmirrorable
+from scripts.lock.select import Selection, left_out_json, left_out_lines, unmirrorable
 from scripts.workspace.settings import Kind, Settings
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, lock_text
+from tests.support.mirrored import select
 from tests.support.packages import TinyPackage
 from tests.support.template import ROOT
 

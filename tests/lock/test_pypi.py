@@ -16,10 +16,11 @@ from scripts.core.channel_url import channel_folder, file_segments, names_folder
 from scripts.core.errors import ExitCode, MirrorError
 from scripts.lock.model import LockFile
 from scripts.lock.read import parse_lock, read_lock
-from scripts.lock.select import Selection, select, unmirrorable
+from scripts.lock.select import Selection, unmirrorable
 from scripts.workspace.settings import Kind, Settings
 from tests.core.test_channel_url import assert_harmless
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, lock_text
+from tests.support.mirrored import select
 from tests.support.packages import TinyPackage
 from tests.support.template import ROOT
 

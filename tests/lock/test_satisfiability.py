@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from scripts.channel.locks import read_locks
+from scripts.core.console import Console
 from scripts.core.errors import ExitCode, Problem
-from scripts.lock.read import read_lock
 from scripts.lock.satisfiability import check_satisfiability
 from scripts.workspace.settings import SettingOverrides
 from scripts.workspace.workspace import open_workspace
@@ -21,7 +22,7 @@ Bend = Callable[..., tuple[str, ...]]
 
 def check(folder: Path) -> tuple[Problem, ...]:
     workspace = open_workspace(folder, SettingOverrides())
-    return check_satisfiability(workspace, read_lock(workspace.lock_path))
+    return check_satisfiability(read_locks(workspace, Console()))
 
 
 @pytest.fixture

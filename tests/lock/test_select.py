@@ -22,9 +22,10 @@ from scripts.lock.model import (
     PlatformPackages,
 )
 from scripts.lock.read import read_lock
-from scripts.lock.select import Selection, left_out_lines, select
+from scripts.lock.select import Selection, left_out_lines
 from scripts.workspace.settings import Settings
 from tests.support.locks import with_fields
+from tests.support.mirrored import select
 from tests.support.template import ROOT
 
 DATA = ROOT / "tests" / "data"
@@ -113,7 +114,7 @@ def chosen(settings: Settings) -> tuple[dict[str, list[str]], list[str], tuple[s
         for each in selection.environments
     }
     names = [artifact.name for artifact in selection.artifacts]
-    return environments, names, selection.excluded
+    return environments, names, selection.locks[0].excluded
 
 
 def test_all_that_the_lock_has() -> None:

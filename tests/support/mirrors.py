@@ -19,13 +19,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from scripts.channel.locks import read_locks
 from scripts.channel.selection import read_selection
 from scripts.channel.state import read_state, write_removals
 from scripts.channel.users import read_users
 from scripts.core.console import Console, Verbosity
 from scripts.core.report import Report
 from scripts.index.stage import index
-from scripts.lock.read import read_lock
 from scripts.lock.select import Selection
 from scripts.workspace.settings import SettingOverrides
 from scripts.workspace.workspace import Workspace, open_workspace
@@ -72,7 +72,7 @@ class Mirror:
     def selection(self) -> Selection:
         """What the present lock wants mirrored."""
         workspace = self.workspace
-        return read_selection(workspace, read_lock(workspace.lock_path))
+        return read_selection(workspace, read_locks(workspace, Console()))
 
     @property
     def folder(self) -> Path:
@@ -82,7 +82,7 @@ class Mirror:
     def index(self) -> Report:
         """Run the stage."""
         workspace, console = self.workspace, Console(verbosity=Verbosity.VERBOSE)
-        users = read_users(workspace, read_lock(workspace.lock_path))
+        users = read_users(workspace, read_locks(workspace, Console()))
         return index(workspace, self.selection, console, users=users)
 
     def prune(self, *options: str) -> int:

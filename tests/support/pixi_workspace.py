@@ -15,9 +15,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from scripts.channel.locks import read_locks
 from scripts.channel.users import read_users, save_workspace
+from scripts.core.console import Console
 from scripts.core.rattler_child import call_rattler
-from scripts.lock.read import read_lock
 from scripts.workspace.pixi import need_pixi, run_pixi
 from scripts.workspace.settings import SettingOverrides
 from scripts.workspace.workspace import Workspace, open_workspace
@@ -65,7 +66,7 @@ class PixiWorkspace:
 
     def note_mirrored(self) -> None:
         """Note that the channel is made from the present lock, without making it."""
-        users = read_users(self.workspace, read_lock(self.workspace.lock_path))
+        users = read_users(self.workspace, read_locks(self.workspace, Console()))
         save_workspace(self.workspace, users, users.own.layout)
 
     def state(self) -> dict[str, str]:

@@ -247,6 +247,8 @@ class _Handler(BaseHTTPRequestHandler):
             "ETag": tag,
             "Last-Modified": self.date_time_string(changed // 10**9),
         }
+        if request.headers.get("if-none-match") == tag:
+            return 304, {"ETag": tag}, b""
         if reply.ranges is Ranges.IGNORED:
             return 200, headers, body
         headers["Accept-Ranges"] = "bytes"

@@ -22,7 +22,7 @@ from scripts.core.rattler_child import call_rattler
 from scripts.core.report import Json
 from scripts.lock.model import LockFile, PlatformPackages
 from scripts.lock.read import read_lock
-from scripts.lock.select import Selection, select
+from scripts.lock.select import Selection
 from scripts.verify.closure import prove_sets
 from scripts.verify.findings import EnvironmentPlatform, LevelResult, UsageIndex
 from scripts.verify.plan import PackageSet, plan_sets
@@ -39,6 +39,7 @@ from scripts.workspace.model import (
 from scripts.workspace.parse import parse_manifest
 from scripts.workspace.settings import Settings
 from scripts.workspace.virtual_packages import is_default
+from tests.support.mirrored import select
 from tests.support.pinned import write_mirror
 from tests.support.pixi import find_pixi
 
@@ -90,15 +91,14 @@ class _Asked:
 
     root: Path
     selection: Selection
-    manifest: Manifest
 
     @property
     def folder(self) -> Path:
         return self.root / "local-channel"
 
     def places(self) -> Iterator[tuple[PackageSet, PlatformPackages, SolveJob]]:
-        sets = plan_sets(self.selection, self.manifest, self.root)
-        solves = plan_solves(self.selection, self.manifest, self.root, self.folder)
+        sets = plan_sets(self.selection)
+        solves = plan_solves(self.selection, self.folder)
         for whole, plan in zip(sets, solves, strict=True):
             yield whole, whole.rows, plan
 
@@ -118,7 +118,12 @@ class _Asked:
         )
         selection = dataclasses.replace(
             self.selection,
-            environments=(dataclasses.replace(environment, platforms=(rest,)),),
+            locks=(
+                dataclasses.replace(
+                    self.selection.locks[0],
+                    environments=(dataclasses.replace(environment, platforms=(rest,)),),
+                ),
+            ),
             artifacts=tuple(each for each in self.selection.artifacts if each.name != gone.name),
         )
         root = self.root.with_name(
@@ -143,8 +148,7 @@ def _asked(name: str, root: Path) -> _Asked:
         manifest = parse_manifest(path.read_text(encoding="utf-8"), name="pixi.toml")
     return _Asked(
         root=root,
-        selection=select(lock, Settings(layout=Layout.BY_CHANNEL)),
-        manifest=manifest,
+        selection=select(lock, Settings(layout=Layout.BY_CHANNEL), manifest=manifest, root=root),
     )
 
 
@@ -231,7 +235,7 @@ def _ask_all(asked: dict[str, _Asked]) -> dict[str, list[Said]]:
         answer: Any = next(coming)
         solved, problem = compare_answer(plan, answer, each.folder, frozenset())
         uses = UsageIndex(each.selection)
-        closed = prove_sets((closing,), uses, each.folder, each.root)
+        closed = prove_sets((closing,), uses, each.folder)
         said = Said(place=closing.place, closed=closed, solved=solved, problem=problem)
         found.append(said)
     for (position, *_), broken_said in zip(less, found[len(whole) :], strict=True):

@@ -13,7 +13,7 @@ from scripts.core.record import PypiRecord, Record
 from scripts.lock.model import LockedEnvironment, PlatformPackages
 from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.select import Selection, path_of
-from scripts.verify.findings import EnvironmentPlatform, places_of
+from scripts.verify.findings import EnvironmentPlatform, places_by_lock
 from scripts.verify.plan import declared_packages, manifest_platform
 from scripts.verify.python_platform import python_platform
 from scripts.workspace.model import Manifest
@@ -77,27 +77,30 @@ class InstallJob:
         return tuple(sorted({x.name for x in self.pypi if x.kind is ArtifactKind.SDIST}))
 
 
-def plan_installs(selection: Selection, manifest: Manifest, subdir: str) -> tuple[InstallJob, ...]:
-    """Plan every environment on every platform of this subdir; those without artifacts apart."""
+def plan_installs(selection: Selection, subdir: str) -> tuple[InstallJob, ...]:
+    """Plan every environment on every platform of this subdir; those without artifacts apart.
+
+    A lock with no manifest beside it is left out: nobody says what would be installed of it.
+    """
     artifacts = {artifact.path: artifact for artifact in selection.artifacts}
     return tuple(
-        _job(selection, manifest, artifacts, place, (environment, rows))
-        for place, environment, rows in places_of(selection)
-        if rows.platform.subdir == subdir and rows.packages
+        _job(selection, lock.manifest, artifacts, place, (environment, rows))
+        for lock, place, environment, rows in places_by_lock(selection)
+        if rows.platform.subdir == subdir and rows.packages and lock.manifest is not None
     )
 
 
-def plan_wheels(selection: Selection, manifest: Manifest, subdir: str) -> tuple[InstallJob, ...]:
+def plan_wheels(selection: Selection, subdir: str) -> tuple[InstallJob, ...]:
     """Plan the wheels of every environment on every platform of another subdir.
 
     What differs in no wheel, Python or platform is the same but for its place.
     """
     artifacts = {artifact.path: artifact for artifact in selection.artifacts}
     jobs = []
-    for place, environment, rows in places_of(selection):
-        if rows.platform.subdir == subdir or not rows.pypi:
+    for lock, place, environment, rows in places_by_lock(selection):
+        if rows.platform.subdir == subdir or not rows.pypi or lock.manifest is None:
             continue
-        whole = _job(selection, manifest, artifacts, place, (environment, rows))
+        whole = _job(selection, lock.manifest, artifacts, place, (environment, rows))
         python = python_platform(
             rows.packages, whole.subdir, virtual_packages(whole.virtual_packages)
         )

@@ -32,6 +32,7 @@ from scripts.core.redact import printable
 from scripts.core.report import human_size
 from scripts.core.scratch import scratch_folder
 from scripts.index.pypi_pages import INDEX, PAGE
+from scripts.lock.mirrored import workspace_of
 from scripts.lock.select import Selection
 from scripts.verify.files import check_files
 from scripts.verify.findings import FOR_PYPI, Client, EnvironmentPlatform, Level, UsageIndex
@@ -185,10 +186,7 @@ def check_install(
     """
     subdir = this_subdir()
     planned = []
-    for job in (
-        *plan_installs(selection, workspace.manifest, subdir),
-        *plan_wheels(selection, workspace.manifest, subdir),
-    ):
+    for job in (*plan_installs(selection, subdir), *plan_wheels(selection, subdir)):
         alike = dataclasses.replace(job, place=_ANY, asked=(), requirements=())
         of_job = proofs.key(Level.INSTALL, _dependencies(workspace, selection, job, proofs))
         for client, program in programs.items():
@@ -196,11 +194,12 @@ def check_install(
                 continue
             by_what = (of_job, client, program, sandbox().sentence)
             key = proofs.key(Level.INSTALL, by_what)
-            planned.append((job, client, program, key, (client, alike)))
+            planned.append((job, client, program, key, (client, job.place.lock, alike)))
     tried = (each for each in planned if isinstance(each[2], Program))
     total = len({alike for *_, key, alike in tried if proofs.get(key) is None})
     attempts: list[InstallAttempt] = []
-    done: dict[tuple[Client, InstallJob], InstallAttempt] = {}
+    done: dict[tuple[Client, str, InstallJob], InstallAttempt] = {}
+    workspaces = {label: workspace_of(lock, workspace) for label, lock in selection.labelled}
     with _counting(console, total) as installing:
         for job, client, program, key, one in planned:
             if isinstance(program, Problem):
@@ -216,7 +215,7 @@ def check_install(
             else:
                 installing(f"{job.place} with {client.program}")
                 start = perf_counter()
-                attempt = _try(workspace, job, client, program.path)
+                attempt = _try(workspaces[job.place.lock], job, client, program.path)
                 attempt = dataclasses.replace(attempt, seconds=perf_counter() - start)
                 done[one] = attempt
             if not attempt.problems and attempt.skip_reason is None and attempt.proven is None:

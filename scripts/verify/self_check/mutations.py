@@ -10,13 +10,14 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from scripts.channel.inventory import files_below
 from scripts.core.artifact import Artifact
+from scripts.core.channel_paths import Layout
 from scripts.core.files import link_or_copy
 from scripts.core.record import Record
 from scripts.core.subdir import NOARCH
@@ -32,7 +33,8 @@ from scripts.index.repodata import (
     rewrite_shard_index,
     unpack,
 )
-from scripts.lock.model import spec_name
+from scripts.lock.mirrored import MirroredLock
+from scripts.lock.model import LockedEnvironment, spec_name
 from scripts.lock.select import Selection, path_of
 from scripts.verify.findings import EnvironmentPlatform, Level, places_of
 from scripts.verify.solve import plan_solves
@@ -218,7 +220,7 @@ def _required(all_: Candidates) -> Scope:
     """Choose what the manifest itself asks for, in the smallest environment there is."""
     workspace, selection = all_.workspace, all_.selection
     folder = workspace.place.folder
-    plans = plan_solves(selection, workspace.manifest, workspace.root, folder)
+    plans = plan_solves(selection, folder)
     jobs = [each for each in plans if each.skip_reason is None]
     for job in sorted(jobs, key=lambda each: (len(each.locked), each.place)):
         names = {spec_name(spec.rpartition("::")[2]) for spec in job.question["specs"]}
@@ -419,19 +421,32 @@ def _pack(data: bytes) -> bytes:
 def narrowed(selection: Selection, scope: Scope) -> Selection:
     """Return the selection as if the lock named the artifacts of a scope alone."""
     paths = frozenset(each.path for each in scope.artifacts)
-    environments = []
-    for environment in selection.environments:
+    locks = []
+    for label, lock in selection.labelled:
+        environments = tuple(_narrowed(selection.layout, label, lock, paths, scope.place))
+        file = dataclasses.replace(lock.file, environments=environments)
+        locks.append(dataclasses.replace(lock, file=file, environments=environments))
+    return dataclasses.replace(
+        selection, locks=tuple(locks), artifacts=scope.artifacts, channels=scope.channels
+    )
+
+
+def _narrowed(
+    layout: Layout,
+    label: str,
+    lock: MirroredLock,
+    paths: Collection[PurePosixPath],
+    shown: EnvironmentPlatform | None,
+) -> Iterator[LockedEnvironment]:
+    for environment in lock.environments:
         platforms = []
         for rows in environment.platforms:
             packages, build_packages = (
-                tuple(each for each in some if path_of(selection.layout, each) in paths)
+                tuple(each for each in some if path_of(layout, each) in paths)
                 for some in (rows.packages, rows.build_packages)
             )
-            is_shown = scope.place in {
-                None,
-                EnvironmentPlatform(environment.name, rows.platform.name),
-            }
-            if is_shown and (packages or build_packages):
+            place = EnvironmentPlatform(environment.name, rows.platform.name, label)
+            if shown in {None, place} and (packages or build_packages):
                 no_sources: Any = dict.fromkeys(("build_sets", "unmirrorable", "sources"), ())
                 platforms.append(
                     dataclasses.replace(
@@ -439,11 +454,4 @@ def narrowed(selection: Selection, scope: Scope) -> Selection:
                     )
                 )
         if platforms:
-            environments.append(dataclasses.replace(environment, platforms=tuple(platforms)))
-    return dataclasses.replace(
-        selection,
-        environments=tuple(environments),
-        artifacts=scope.artifacts,
-        channels=scope.channels,
-        excluded=(),
-    )
+            yield dataclasses.replace(environment, platforms=tuple(platforms))

@@ -16,13 +16,14 @@ from scripts.core.errors import Problem
 from scripts.core.rattler_child import call_rattler
 from scripts.core.report import Json
 from scripts.lock.read import read_lock
-from scripts.lock.select import Selection, select
+from scripts.lock.select import Selection
 from scripts.verify.closure import check_closure
 from scripts.verify.findings import EnvironmentPlatform, Level, LevelResult, UsageIndex
 from scripts.workspace.settings import SettingOverrides
 from scripts.workspace.workspace import open_workspace
 from tasks import verify
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, write_lock
+from tests.support.mirrored import select
 from tests.support.mirrors import CHANNEL
 from tests.support.packages import TinyPackage
 from tests.support.pinned import write_mirror

@@ -13,13 +13,13 @@ from scripts.core.channel_paths import Layout
 from scripts.core.errors import ExitCode, MirrorError
 from scripts.lock.model import LockedPackage, spec_name
 from scripts.lock.read import read_lock
-from scripts.lock.select import select
 from scripts.verify.closure import prove_sets
 from scripts.verify.findings import LevelResult, UsageIndex
 from scripts.verify.plan import PackageSet, plan_builds, plan_sets
 from scripts.workspace.model import Manifest
 from scripts.workspace.parse import parse_manifest
 from scripts.workspace.settings import Settings
+from tests.support.mirrored import select
 from tests.support.pinned import write_mirror
 
 DATA = Path(__file__).parents[2] / "data"
@@ -71,16 +71,21 @@ class Laid:
     """A lock laid out as a mirror without artifacts."""
 
     def __init__(self, lock: Path, folder: Path) -> None:
-        self.selection = select(read_lock(lock), Settings(layout=Layout.BY_CHANNEL))
+        self.selection = select(
+            read_lock(lock),
+            Settings(layout=Layout.BY_CHANNEL),
+            manifest=manifest_of(lock),
+            root=DATA,
+        )
         self.sets: list[PackageSet] = []
-        for each in plan_sets(self.selection, manifest_of(lock), DATA):
+        for each in plan_sets(self.selection):
             self.sets += (each, *plan_builds(self.selection, each))
         self._folder = folder
         write_mirror(folder, self.selection)
 
     def prove(self, sets: Sequence[PackageSet]) -> LevelResult:
         """Look at sets of its packages."""
-        return prove_sets(sets, UsageIndex(self.selection), self._folder, DATA)
+        return prove_sets(sets, UsageIndex(self.selection), self._folder)
 
 
 def test_all_are_here() -> None:

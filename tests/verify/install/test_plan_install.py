@@ -18,13 +18,13 @@ from scripts.lock.model import (
     PlatformPackages,
     Unmirrorable,
 )
-from scripts.lock.select import select
 from scripts.verify.install.mirrors import NoMirrorError, mirrors_for, render_config
 from scripts.verify.install.plan import InstallJob, overrides_of, plan_installs
 from scripts.workspace.parse import parse_manifest
 from scripts.workspace.settings import Kind, Settings
 from scripts.workspace.virtual_packages import virtual_packages
 from tests.support.locks import with_fields
+from tests.support.mirrored import select
 
 FORGE = "https://conda.anaconda.org/conda-forge"
 NVIDIA = "https://conda.anaconda.org/nvidia/label/cuda-1"
@@ -55,8 +55,8 @@ def _plan(
         environments=(LockedEnvironment(name="default", channels=channels, platforms=rows),),
     )
     text = f'[workspace]\nname = "w"\nchannels = ["conda-forge"]\n{manifest}\n'
-    selection = select(lock, Settings(layout=layout))
-    return plan_installs(selection, parse_manifest(text, name="pixi.toml"), "linux-64")
+    read = parse_manifest(text, name="pixi.toml")
+    return plan_installs(select(lock, Settings(layout=layout), manifest=read), "linux-64")
 
 
 def test_only_this_subdir_s_platforms_are_planned() -> None:
@@ -74,8 +74,8 @@ def test_an_environment_without_packages_is_not_planned() -> None:
     rows = PlatformPackages(platform=platform, packages=())
     environment = LockedEnvironment(name="default", channels=(FORGE,), platforms=(rows,))
     manifest = parse_manifest("[workspace]\nchannels = []\nplatforms = []\n", name="pixi.toml")
-    selection = select(LockFile(version=7, environments=(environment,)), Settings())
-    assert plan_installs(selection, manifest, "linux-64") == ()
+    lock = LockFile(version=7, environments=(environment,))
+    assert plan_installs(select(lock, Settings(), manifest=manifest), "linux-64") == ()
 
 
 def test_what_is_asked_for_and_what_is_wanting() -> None:
@@ -95,8 +95,9 @@ def test_what_is_asked_for_and_what_is_wanting() -> None:
         '[workspace]\nchannels = []\nplatforms = ["linux-64"]\n\n'
         '[dependencies]\ntwo = "*"\ngone = "*"\n'
     )
-    selection = select(LockFile(version=7, environments=(environment,)), Settings())
-    (plan,) = plan_installs(selection, parse_manifest(text, name="pixi.toml"), "linux-64")
+    lock = LockFile(version=7, environments=(environment,))
+    manifest = parse_manifest(text, name="pixi.toml")
+    (plan,) = plan_installs(select(lock, Settings(), manifest=manifest), "linux-64")
     assert (plan.asked, plan.missing_source_packages) == (("two",), ("mine",))
     assert plan.left_out == {Kind.SOURCE, Kind.PYPI}
 

@@ -11,7 +11,6 @@ import pytest
 from scripts.core.artifact import Artifact
 from scripts.core.errors import Problem
 from scripts.lock.read import read_lock
-from scripts.lock.select import select
 from scripts.verify.install.prefix import (
     FILES,
     PATHS,
@@ -22,6 +21,7 @@ from scripts.verify.install.prefix import (
 )
 from scripts.workspace.settings import Settings
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
+from tests.support.mirrored import select
 from tests.support.mirrors import CHANNEL
 from tests.support.packages import PREFIX, TinyPackage
 

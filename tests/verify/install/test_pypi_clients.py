@@ -263,7 +263,9 @@ def test_what_was_proven_is_not_proven_again(pypi_world: PypiWorld, tried: list[
         )
         for x in selection.environments
     )
-    selection = dataclasses.replace(selection, environments=others)
+    (lock,) = selection.locks
+    narrowed = dataclasses.replace(lock, environments=others)
+    selection = dataclasses.replace(selection, locks=(narrowed,))
 
     def run() -> list[str]:
         tried.clear()

@@ -1,0 +1,159 @@
+"""Read the locks that a mirror is made of: the workspace's own, and those that `locks` names.
+
+A remote one is read from the copy that the last `fetch`, `plan` or `mirror` has kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import glob
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path, PurePath
+from typing import Final
+
+from scripts.channel.state import KeptLock, read_kept_lock
+from scripts.core.channel_paths import Layout
+from scripts.core.console import Console
+from scripts.core.errors import MirrorError, Problem, usage_error
+from scripts.core.redact import redact, without_secrets
+from scripts.lock.location import local_path
+from scripts.lock.mirrored import MirroredLock, with_labels
+from scripts.lock.read import parse_lock, read_lock
+from scripts.lock.select import select
+from scripts.workspace.settings import TABLE, LockEntry, Settings
+from scripts.workspace.workspace import Workspace, read_manifest_beside
+
+KEPT_LOCKS: Final = "--kept-locks"
+_SHOWN: Final = 5  # local files that one error names
+
+
+def add_kept_locks_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--kept-locks`."""
+    parser.add_argument(
+        KEPT_LOCKS, action="store_true", help="take remote locks as they were last, and ask nobody"
+    )
+
+
+def read_locks(workspace: Workspace, console: Console) -> tuple[MirroredLock, ...]:
+    """Read every lock of the mirror, the workspace's own first; labels tell them apart.
+
+    Of a copy it is said as of when it is. Raises the errors of exit code 2 of all that cannot be
+    read. A workspace need have no lock of its own where `locks` names others.
+    """
+    entries, locks, problems = workspace.settings.locks, list[MirroredLock](), list[Problem]()
+    if not entries or workspace.lock_path.exists():
+        locks.append(_own(workspace))
+    found: dict[Path | str, tuple[str, LockEntry]] = {}  # the last entry of a lock holds
+    for entry in entries:
+        try:
+            found |= {key: (location, entry) for key, location in _find(workspace, entry)}
+        except MirrorError as error:
+            problems += error.problems
+    for key, (location, entry) in found.items():
+        try:
+            locks += _read(workspace, key, location, entry)
+        except MirrorError as error:
+            problems += error.problems
+    if problems:
+        raise MirrorError(*problems)
+    for each in locks:
+        if each.kept is not None:
+            console.note(f"locks: {each.location} as it was on {each.kept:%Y-%m-%d %H:%M} UTC")
+    return with_labels(locks)
+
+
+def _read(
+    workspace: Workspace, key: Path | str, location: str, entry: LockEntry
+) -> Iterator[MirroredLock]:
+    """Yield what an entry names, unless it is the workspace's own lock, which is read already."""
+    if isinstance(key, str):
+        yield _read_kept(workspace, key, entry)
+    elif key != workspace.lock_path.resolve():
+        yield _read_file(key, location, entry)
+    elif entry != LockEntry(location=entry.location):
+        message = "is this workspace's own lock, of which its settings say what is mirrored"
+        help_line = f"environments, exclude-environments, platforms under [{TABLE}]"
+        raise usage_error(location, message, help=help_line)
+
+
+def _own(workspace: Workspace) -> MirroredLock:
+    file = read_lock(workspace.lock_path)
+    return MirroredLock(
+        label="",
+        location=workspace.lock_path.name,
+        root=workspace.root,
+        manifest=workspace.manifest,
+        file=file,
+        environments=file.environments,
+    )
+
+
+def _find(workspace: Workspace, entry: LockEntry) -> Iterator[tuple[Path | str, str]]:
+    """Yield what an entry names: the file or the URL itself, and how people know it."""
+    if entry.is_remote:
+        yield entry.location, without_secrets(entry.location)
+        return
+    root, names = workspace.root, [entry.location]
+    if glob.has_magic(entry.location) and not (root / entry.location).exists():
+        # Of folders whose name begins with a dot it finds nothing: environments, our own state.
+        found = glob.glob(entry.location, root_dir=root, recursive=True)  # noqa: PTH207
+        names = [each for each in sorted(found) if not _is_ours(workspace, root / each)]
+        if not names:
+            message = f"no file is named so, and {TABLE}.locks asks for it"
+            raise usage_error(entry.location, message, ("looked in", str(root)))
+    for name in names:
+        yield (root / name).resolve(), PurePath(name).as_posix()
+
+
+def _is_ours(workspace: Workspace, path: Path) -> bool:
+    return not path.is_file() or path.resolve().is_relative_to(workspace.place.folder)
+
+
+def _read_file(path: Path, location: str, entry: LockEntry) -> MirroredLock:
+    file = read_lock(path, location)
+    return MirroredLock(
+        label="",
+        location=location,
+        root=path.parent,
+        manifest=read_manifest_beside(path, location),
+        file=file,
+        environments=file.environments,
+        entry=entry,
+    )
+
+
+def _read_kept(workspace: Workspace, url: str, entry: LockEntry) -> MirroredLock:
+    kept = read_kept_lock(workspace.place, url)
+    if kept is None:
+        message = "this remote lock has not been fetched yet"
+        raise usage_error(without_secrets(url), message, help="pixi run fetch")
+    return remote_lock(kept, url, workspace, entry)
+
+
+def remote_lock(kept: KeptLock, url: str, workspace: Workspace, entry: LockEntry) -> MirroredLock:
+    """Take what a URL had; raises the error of exit code 2 where it names a file of this machine.
+
+    Who writes that lock could else have any file of the builder put into the mirror.
+    """
+    location = without_secrets(url)
+    file = replace(parse_lock(kept.text, location), data=kept.text.encode())
+    lock = MirroredLock(
+        label=location,
+        location=location,
+        root=workspace.root,
+        manifest=None,
+        file=file,
+        environments=file.environments,
+        entry=entry,
+        kept=kept.checked,
+    )
+    everything = select(lock, Settings(layout=Layout.BY_CHANNEL, allow_unhashed=True))
+    urls = (url for each in everything.artifacts for url in each.urls)
+    channels = (url for each in file.environments for url in each.channels)
+    local = [url for url in (*channels, *urls) if local_path(url, workspace.root) is not None]
+    if local:
+        message = "a remote lock may name no file of this machine"
+        details = [("names", redact(each)) for each in dict.fromkeys(local)]
+        raise usage_error(location, message, *details[:_SHOWN])
+    return lock

@@ -1,0 +1,100 @@
+"""What `locks` says: each lock of the mirror, what it holds, and what it alone adds."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from scripts.core.artifact import Artifact
+from scripts.core.report import Report, counted, human_size, listed
+from scripts.lock.mirrored import MirroredLock
+from scripts.lock.select import Selection, paths_of
+
+_SHOWN: Final = 3  # environments or platforms that one line names
+_HEAD: Final = ("lock", "version", "environments", "platforms", "artifacts", "size", "alone")
+
+# Bytes by place; None: neither does a lock say, nor is it in the channel folder yet.
+_Sizes = Mapping[PurePosixPath, int | None]
+
+
+def lock_report(selection: Selection, folder: Path) -> Report:
+    """Describe every lock; of a size that no lock says, the channel folder may tell."""
+    sizes = {each.path: _size(each, folder) for each in selection.artifacts}
+    paths = [paths_of(selection.layout, each.environments) for each in selection.locks]
+    times = Counter(path for some in paths for path in some)
+    rows = [
+        _row(lock, mine, {path for path in mine if times[path] == 1}, sizes)
+        for lock, mine in zip(selection.locks, paths, strict=True)
+    ]
+    whole = _sum(sizes, sizes)
+    together = f"{counted(len(sizes), 'artifact')}, {_text(whole)}"
+    return Report(
+        lines=(*_table(rows), f"together {together}, what several name counted once"),
+        data={"locks": rows, "artifacts": len(sizes), **whole},
+    )
+
+
+def _row(
+    lock: MirroredLock, mine: Iterable[PurePosixPath], alone: Iterable[PurePosixPath], sizes: _Sizes
+) -> dict[str, Any]:
+    mine, alone = list(mine), list(alone)
+    platforms = (rows.platform.label for each in lock.environments for rows in each.platforms)
+    return {
+        "lock": lock.label,
+        "location": lock.location,
+        "manifest": None if lock.manifest is None else lock.manifest.file_name,
+        "kept": None if lock.kept is None else lock.kept.isoformat(),
+        "version": lock.file.version,
+        "environments": [each.name for each in lock.environments],
+        "platforms": list(dict.fromkeys(platforms)),
+        "artifacts": len(mine),
+        **_sum(mine, sizes),
+        "alone": {"artifacts": len(alone), **_sum(alone, sizes)},
+    }
+
+
+def _size(artifact: Artifact, folder: Path) -> int | None:
+    if artifact.size is not None:
+        return artifact.size
+    with contextlib.suppress(OSError):  # not there yet
+        return (folder / artifact.path).stat().st_size
+    return None
+
+
+def _sum(paths: Iterable[PurePosixPath], sizes: _Sizes) -> dict[str, int]:
+    found = [sizes[each] for each in paths]
+    return {
+        "size": sum(each for each in found if each is not None),
+        "of-unknown-size": found.count(None),
+    }
+
+
+def _text(row: Mapping[str, Any]) -> str:
+    unknown = row["of-unknown-size"]
+    return human_size(row["size"]) + (f" and {unknown} of unknown size" if unknown else "")
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a line for each lock, in columns."""
+    cells = [
+        _HEAD,
+        *(
+            (
+                each["lock"],
+                str(each["version"]),
+                listed(each["environments"], _SHOWN) or "none",
+                listed(each["platforms"], _SHOWN) or "none",
+                str(each["artifacts"]),
+                _text(each),
+                f"{each['alone']['artifacts']}, {_text(each['alone'])}",
+            )
+            for each in rows
+        ),
+    ]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield "  ".join(padded).rstrip()

@@ -1,0 +1,87 @@
+"""The locks that a mirror is made of, each with the manifest beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path, PurePath
+
+from scripts.lock.model import LockedEnvironment, LockFile
+from scripts.workspace.model import Manifest
+from scripts.workspace.settings import LockEntry, Settings
+from scripts.workspace.workspace import LOCK_NAME, Workspace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MirroredLock:
+    """One of the locks that are mirrored, by where it is, and what is mirrored of it."""
+
+    label: str
+    """Its workspace's name, else its path; no other lock of the mirror has it."""
+    location: str
+    """Its path as people see it, relative to this workspace; a URL without secrets."""
+    root: Path
+    """The folder that its relative locations are of."""
+    manifest: Manifest | None
+    """The one beside it, `file_name` relative to this workspace; None: there is none."""
+    file: LockFile
+    environments: tuple[LockedEnvironment, ...]
+    """What is mirrored: environments with only the platforms chosen. As read: all of them."""
+    entry: LockEntry | None = None
+    """By which it was named; None: it is the workspace's own."""
+    kept: datetime | None = None
+    """When a remote one was last known to be as this copy; None: it is here."""
+
+    @property
+    def excluded(self) -> tuple[str, ...]:
+        """The environments that are left out, by name."""
+        chosen = {each.name for each in self.environments}
+        return tuple(each.name for each in self.file.environments if each.name not in chosen)
+
+    def wanted(self, settings: Settings) -> Settings:
+        """Return the workspace's settings with what they say of environments of this lock."""
+        if self.entry is None:
+            return settings
+        return dataclasses.replace(
+            settings,
+            environments=self.entry.environments,
+            exclude_environments=self.entry.exclude_environments,
+            platforms=self.entry.platforms,
+        )
+
+
+def with_labels(locks: Sequence[MirroredLock]) -> tuple[MirroredLock, ...]:
+    """Give each lock its label: the workspace's name, and its path where two have the same."""
+    names = [None if each.manifest is None else each.manifest.name for each in locks]
+    times = Counter(names)
+    labels: dict[str, MirroredLock] = {}
+    for each, name in zip(locks, names, strict=True):
+        label = name if name is not None and times[name] == 1 else each.location
+        if label in labels:  # two URLs that differ in what may be a secret
+            label = f"{label} ({len(labels) + 1})"
+        labels[label] = each
+    return tuple(dataclasses.replace(each, label=label) for label, each in labels.items())
+
+
+def own_lock(locks: Sequence[MirroredLock]) -> MirroredLock | None:
+    """Return the workspace's own one; None: it has none."""
+    return next((each for each in locks if each.entry is None), None)
+
+
+def workspace_of(lock: MirroredLock, workspace: Workspace) -> Workspace:
+    """Return the workspace that a lock is of, mirrored into the channel of this one.
+
+    One with no manifest beside it has none of its own.
+    """
+    if lock.entry is None or lock.manifest is None:
+        return workspace
+    return dataclasses.replace(
+        workspace,
+        root=lock.root,
+        manifest_path=lock.root / PurePath(lock.manifest.file_name).name,
+        lock_path=lock.root / LOCK_NAME,
+        manifest=lock.manifest,
+    )

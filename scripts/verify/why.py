@@ -1,0 +1,161 @@
+"""What `why` says: where a package is mirrored for, and who needs it, up to a manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from scripts.core.errors import Problem, finding_problem
+from scripts.core.report import Json, Line, Report, counted
+from scripts.lock.model import LockedPackage, spec_name
+from scripts.lock.select import Selection
+from scripts.verify.findings import EnvironmentPlatform, place_json
+from scripts.verify.plan import Needers, PackageSet, plan_sets, way_up
+from scripts.verify.pypi_closure import (
+    conda_pypi_names,
+    find_asked,
+    has_pypi,
+    pypi_name,
+    pypi_set,
+    row_label,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """One package of the name at one place, and why it is there."""
+
+    package: str
+    """The artifact, for people."""
+    kind: str
+    """`conda` or `pypi`."""
+    version: str | None
+    place: EnvironmentPlatform
+    way: tuple[str, ...]
+    """Who needs it, who needs that, and so on."""
+    is_required: bool
+    """The way ends at what the manifest requires, or what is built from source."""
+
+
+def why_report(name: str, selection: Selection) -> Report:
+    """Find a package by its name, conda's or PyPI's, in every place that is mirrored.
+
+    A conda package is found by the names in its `purls` too, which PyPI packages call it by.
+    """
+    sets = tuple(plan_sets(selection))
+    reasons = [reason for each in sets for reason in _reasons(name, each)]
+    problems: tuple[Problem, ...] = ()
+    if not reasons:
+        names = {x.name for each in sets for x in each.rows.all_packages}
+        names |= {x.name for each in sets for x in each.rows.pypi}
+        near = get_close_matches(name.lower(), sorted(names), n=1)
+        message = f"is in none of {counted(len(sets), 'place')} that are mirrored"
+        problems = (finding_problem(name, message, *(("nearest", each) for each in near)),)
+    rows: list[Json] = [
+        {
+            "package": each.package,
+            "kind": each.kind,
+            "version": each.version,
+            **place_json(each.place),
+            "way": list(each.way),
+            "required": each.is_required,
+        }
+        for each in reasons
+    ]
+    return Report(
+        lines=tuple(_lines(reasons)), data={"name": name, "found": rows}, problems=problems
+    )
+
+
+def _reasons(name: str, each: PackageSet) -> Iterator[Reason]:
+    wanted, canonical, above = name.lower(), pypi_name(name), dict(_needers(each))
+
+    def reason(node: str, package: str, kind: str, version: str | None) -> Reason:
+        way, is_whole = way_up(node, above)
+        return Reason(
+            package=package,
+            kind=kind,
+            version=version,
+            place=each.place,
+            way=way,
+            is_required=is_whole,
+        )
+
+    def is_meant(package: LockedPackage) -> bool:
+        return package.name.lower() == wanted or canonical in conda_pypi_names(package)
+
+    for package in filter(is_meant, each.rows.packages):
+        node, version = _conda(package.name), package.record.version
+        yield reason(node, _shown(package), "conda", version)
+    for row in (*each.rows.pypi, *each.rows.pypi_left_out):
+        if row.name == canonical:
+            yield reason(_pypi(row.name), row_label(row), "pypi", row.version)
+    for built in each.rows.build_sets:
+        for package in filter(is_meant, built.packages):
+            yield Reason(
+                package=_shown(package),
+                kind="conda",
+                version=package.record.version,
+                place=each.place,
+                way=(f"the building of {built.source}",),
+                is_required=True,
+            )
+
+
+def _needers(each: PackageSet) -> Needers:
+    """Return who needs what at a place: conda packages, PyPI packages, and the manifest."""
+    above: dict[str | None, list[tuple[str | None, str]]] = {}
+    for root in each.roots:
+        if root.kind == "requires":
+            above.setdefault(_conda(spec_name(root.spec)), []).append(
+                (None, f"{root.who}: {root.text}")
+            )
+    for package in each.rows.packages:
+        file = package.file_name.distribution
+        for spec in package.record.depends:
+            above.setdefault(_conda(spec_name(spec)), []).append(
+                (_conda(package.name), f"{file}: {spec}")
+            )
+    if not has_pypi(each):
+        return above
+    of_pypi = pypi_set(each)
+    asked = [] if isinstance(of_pypi.python, str) else find_asked(of_pypi, of_pypi.python)[0]
+    for one in asked:
+        if one.requirement is not None:
+            who = None if one.who is None else _pypi(one.who)
+            above.setdefault(_pypi(pypi_name(one.requirement.name)), []).append(
+                (who, f"{one.label}: {one.text}")
+            )
+    for package in each.rows.packages:  # which PyPI packages need by other names
+        for other in conda_pypi_names(package):
+            above.setdefault(_conda(package.name), []).extend(above.get(_pypi(other), ()))
+    return above
+
+
+def _conda(name: str) -> str:
+    return f"conda {name.lower()}"
+
+
+def _pypi(name: str) -> str:
+    return f"pypi {name}"
+
+
+def _shown(package: LockedPackage) -> str:
+    return f"{package.record.subdir}/{package.file_name}"
+
+
+def _lines(reasons: Sequence[Reason]) -> Iterator[Line]:
+    """Name each package once for all places where the same needs it."""
+    found: dict[tuple[str, tuple[str, ...], bool], list[str]] = {}
+    for each in reasons:
+        found.setdefault((each.package, each.way, each.is_required), []).append(str(each.place))
+    for (package, way, is_required), places in found.items():
+        yield f"{package}: in {', '.join(places)}"
+        yield tuple(f"  {'needed by' if n == 0 else '      and'}  {x}" for n, x in enumerate(way))
+        if not is_required:
+            yield (
+                "  and nothing that a manifest requires needs that"
+                if way
+                else "  nothing there needs it"
+            )

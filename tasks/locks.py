@@ -1,0 +1,36 @@
+"""`pixi run locks`: the locks that are mirrored, and what each of them alone adds."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from scripts.channel.locks import read_locks
+from scripts.channel.selection import read_selection
+from scripts.core.command import run_task, task_parser
+from scripts.core.console import Console
+from scripts.core.report import Report
+from scripts.keep.locks import lock_report
+from scripts.workspace.settings import add_setting_options, overrides_from
+from scripts.workspace.workspace import open_workspace
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the task with these arguments."""
+    parser = task_parser(
+        "locks", "show each lock that is mirrored, what it holds, and what it alone adds"
+    )
+    add_setting_options(parser, "locks")
+    return run_task("locks", parser, run, argv)
+
+
+def run(options: argparse.Namespace, console: Console) -> Report:
+    """Show the locks; nothing need be fetched yet, but for remote ones."""
+    workspace = open_workspace(options.manifest_path, overrides_from(options))
+    selection = read_selection(workspace, read_locks(workspace, console))
+    return lock_report(selection, workspace.place.folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

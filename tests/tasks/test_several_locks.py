@@ -1,0 +1,414 @@
+"""A mirror of several locks: what it holds, what each of them says, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks import channels, fetch, index, locks, mirror, prune, verify
+from tests.support.packages import TinyPackage
+from tests.support.replies import login_page, status
+from tests.support.several import BOTH, OWN, Several, make_several
+from tests.support.upstream import Upstream
+
+ALL = [
+    "linux-64/served-1.0-0.conda",
+    "noarch/both-1.0-0.conda",
+    "noarch/own-1.0-0.conda",
+    "osx-arm64/remote-1.0-0.conda",
+    "win-64/alone-1.0-0.conda",
+]
+BELOW_INSTALL = "files,archives,index,closure,solve"
+
+
+@pytest.fixture
+def several(tmp_path: Path, upstream: Upstream) -> Several:
+    """Four locks, nothing fetched yet."""
+    return make_several(tmp_path / "work", upstream)
+
+
+def places(out: str) -> dict[str, Any]:
+    """Return what `--json` says of each place."""
+    found = json.loads(out)["environments"]
+    return {f"{each.get('lock')}:{each['environment']}/{each['platform']}": each for each in found}
+
+
+def test_all_locks_are_mirrored_and_each_is_proven(
+    several: Several, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What `[tool.pixi-mirror]` of another workspace says is not read: it has `no-such`."""
+    assert several.task(mirror.main, "--level", BELOW_INSTALL) == 0
+    assert several.artifacts() == ALL
+    assert "mirror: local-channel holds what 4 locks name; not proven: install" in (
+        capsys.readouterr().out
+    )
+    assert several.task(verify.main, "--level", BELOW_INSTALL, "--json") == 0
+    found = places(capsys.readouterr().out)
+    url = several.url
+    assert list(found) == [
+        "mirror:default/linux-64",
+        "service:default/linux-64",
+        "../lone/team.lock:default/win-64",
+        f"{url}:default/osx-arm64",
+    ]
+    solved = {place: each["solve"] for place, each in found.items()}
+    assert list(solved.values()) == [True, True, None, None], "nobody says what a lone one is for"
+    assert all(each[level] for each in found.values() for level in ("files", "index", "closure"))
+
+
+def test_each_is_installed_with_its_own_manifest(
+    several: Several, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert several.task(mirror.main, "--client", "rattler") == 0
+    out = capsys.readouterr().out
+    assert "\nservice " in out
+    assert several.task(verify.main, "--client", "rattler", "--only", "service", "--json") == 0
+    (place,) = json.loads(capsys.readouterr().out)["environments"]
+    assert place["install"][0]["installed"] is True
+    # Control: what only the other one's lock needs is gone, and its place alone fails.
+    (several.channel / "linux-64" / "served-1.0-0.conda").unlink()
+    assert several.task(verify.main, "--level", "files", "--json") == 1
+    found = places(capsys.readouterr().out)
+    assert {place: each["files"] for place, each in found.items()} == {
+        place: not place.startswith("service:") for place in found
+    }
+    assert several.task(verify.main, "--level", "files", "--only", "mirror", "-q") == 0
+    assert several.task(verify.main, "--level", "files", "--only", "service", "-q") == 1
+
+
+def test_only_names_a_lock_that_there_is(
+    several: Several, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert several.task(fetch.main, "-q") == 0
+    capsys.readouterr()
+    assert several.task(verify.main, "--only", "servise", "-q") == 2
+    assert capsys.readouterr().err == (
+        "error: tool.pixi-mirror.locks: has no lock 'servise'\n"
+        "  nearest  service\n"
+        f"  it has   ../lone/team.lock, {several.url}, mirror, service\n"
+    )
+    assert several.task(channels.main, "--only", "service") == 0
+    assert capsys.readouterr().out == (
+        f"default  {several.upstream.url}/ch\n  serves: {several.upstream.url}/ch 2\n"
+    )
+    assert several.task(channels.main, "--json") == 0
+    rows = json.loads(capsys.readouterr().out)["environments"]
+    assert [each["lock"] for each in rows] == [
+        "mirror",
+        "service",
+        "../lone/team.lock",
+        several.url,
+    ]
+
+
+def test_locks_are_shown(several: Several, capsys: pytest.CaptureFixture[str]) -> None:
+    assert several.task(fetch.main, "-q") == 0
+    capsys.readouterr()
+    several.manifest("mirror", ["own"], 'locks = ["../service/pixi.lock", "../lone/*.lock"]\n')
+    assert several.task(locks.main) == 0
+    assert capsys.readouterr().out == (
+        "lock               version  environments  platforms  artifacts  size    alone\n"
+        "mirror             7        default       linux-64   2          3.3 kB  1, 1.6 kB\n"
+        "service            7        default       linux-64   2          3.1 kB  1, 1.5 kB\n"
+        "../lone/team.lock  7        default       win-64     1          1.5 kB  1, 1.5 kB\n"
+        "together 4 artifacts, 6.2 kB, what several name counted once\n"
+    )
+    assert several.task(locks.main, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [each["manifest"] for each in found["locks"]] == [
+        "pixi.toml",
+        "../service/pixi.toml",
+        None,
+    ]
+    # Control: what one alone adds is gone with it.
+    several.manifest("mirror", ["own"], 'locks = ["../lone/*.lock"]\n')
+    assert several.task(locks.main, "--json") == 0
+    fewer = json.loads(capsys.readouterr().out)
+    assert found["size"] - fewer["size"] == found["locks"][1]["alone"]["size"]
+
+
+def test_one_lock_has_no_label(several: Several, capsys: pytest.CaptureFixture[str]) -> None:
+    """Reports are as they were where there is but one."""
+    several.manifest("mirror", ["own"])
+    assert several.task(mirror.main, "--level", BELOW_INSTALL, "--json") == 0
+    found = json.loads(capsys.readouterr().out)["verify"]["environments"]
+    assert [list(each)[:2] for each in found] == [["environment", "platform"]]
+    assert several.artifacts() == ["noarch/both-1.0-0.conda", "noarch/own-1.0-0.conda"]
+
+
+def test_settings_of_this_workspace_hold_for_its_own_lock_alone(several: Several) -> None:
+    """Every other lock is mirrored whole, unless its entry says less."""
+    locks = f'locks = ["../service/pixi.lock", "../lone/*.lock", "{several.url}"]\n'
+    several.manifest("mirror", ["own"], f'{locks}exclude-environments = ["default"]\n')
+    assert several.task(fetch.main, "-q") == 0
+    assert several.artifacts() == [each for each in ALL if "own" not in each]
+
+
+def test_an_entry_says_what_of_a_lock_is_mirrored(
+    several: Several, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = '{ path = "../service/pixi.lock", exclude-environments = ["default"] }'
+    # The last entry that names a lock holds.
+    several.manifest("mirror", ["own"], f'locks = ["../*/pixi.lock", {entry}]\n')
+    assert several.task(fetch.main, "-q") == 0
+    assert several.artifacts() == ["noarch/both-1.0-0.conda", "noarch/own-1.0-0.conda"]
+    capsys.readouterr()
+    entry = '{ path = "../service/pixi.lock", platforms = ["linux-65"] }'
+    several.manifest("mirror", ["own"], f"locks = [{entry}]\n")
+    assert several.task(fetch.main, "-q") == 2
+    assert capsys.readouterr().err.startswith(
+        "error: ../service/pixi.lock: has no platform 'linux-65'\n  nearest  linux-64\n"
+    )
+    entry = '{ path = "pixi.lock", platforms = ["linux-64"] }'
+    several.manifest("mirror", ["own"], f"locks = [{entry}]\n")
+    assert several.task(fetch.main, "-q") == 2
+    assert capsys.readouterr().err == (
+        "error: pixi.lock: is this workspace's own lock, of which its settings say what is"
+        " mirrored\n"
+        "help: environments, exclude-environments, platforms under [tool.pixi-mirror]\n"
+    )
+
+
+def test_a_workspace_needs_no_lock_of_its_own(
+    several: Several, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (several.own / "pixi.lock").unlink()
+    assert several.task(mirror.main, "--level", "files,index", "-q") == 0
+    assert several.artifacts() == [each for each in ALL if "own" not in each]
+    # Control: without others it does.
+    several.manifest("mirror", ["own"])
+    assert several.task(mirror.main, "-q") == 2
+    assert "cannot read this lock file: there is no such file" in capsys.readouterr().err
+
+
+def test_a_monorepo_by_option(several: Several) -> None:
+    """Own state, environments and what begins with a dot is passed over; so is the channel."""
+    several.manifest("mirror", ["own"], 'channel-dir = "../local-channel"\n')
+    inner = several.own / "inner"
+    served = several.root / "service"
+    inner.mkdir()
+    for name in ("pixi.lock", "pixi.toml"):
+        (inner / name).write_bytes((served / name).read_bytes())
+        (several.own / ".pixi").mkdir(exist_ok=True)
+        (several.own / ".pixi" / name).write_text("no lock", encoding="utf-8")
+    options = ("--locks", "**/pixi.lock")
+    assert several.task(mirror.main, *options, "--level", "files,index", "-q") == 0
+    channel = several.root / "local-channel"
+    assert sorted(each.name for each in channel.rglob("*.conda")) == [
+        "both-1.0-0.conda",
+        "own-1.0-0.conda",
+        "served-1.0-0.conda",
+    ]
+    # What the option names, the workspace names: nothing of it is retained.
+    assert several.task(prune.main, *options, "--now", "-q") == 0
+    assert (channel / "linux-64" / "served-1.0-0.conda").exists()
+
+
+def test_an_entry_taken_out_is_what_nobody_names(
+    several: Several, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert several.task(mirror.main, "--level", "files,index", "-q") == 0
+    several.manifest("mirror", ["own"], 'locks = ["../service/pixi.lock"]\n')
+    assert several.task(index.main, "-q") == 0
+    assert several.task(prune.main, "--now", "-q") == 0
+    assert several.artifacts() == ALL[:3]
+    capsys.readouterr()
+    # Control: what is still named stays.
+    assert several.task(prune.main, "--now") == 0
+    assert "nothing to prune\n" in capsys.readouterr().out
+
+
+def test_a_lock_that_cannot_be_read_stops_the_run_before_anything_changes(
+    several: Several, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert several.task(mirror.main, "--level", "files,index", "-q") == 0
+    before = {each: each.stat().st_mtime_ns for each in several.channel.rglob("*")}
+    (several.root / "service" / "pixi.lock").write_text("version: 99\n", encoding="utf-8")
+    several.manifest("mirror", ["own"], 'locks = ["../service/pixi.lock", "../none/*.lock"]\n')
+    capsys.readouterr()
+    for task in (fetch, index, mirror, prune, verify):
+        assert several.task(task.main, "-q") == 2
+        err = capsys.readouterr().err
+        assert err == (
+            "error: ../none/*.lock: no file is named so, and tool.pixi-mirror.locks asks for it\n"
+            f"  looked in  {several.own}\n"
+            "error: ../service/pixi.lock: lock file version 99 is newer than this pixi-mirror"
+            " knows\n"
+            "  known  1 to 7\n"
+            "help: update pixi-mirror, or write the lock with an older pixi\n"
+        )
+    assert {each: each.stat().st_mtime_ns for each in several.channel.rglob("*")} == before
+
+
+def test_a_lock_that_no_longer_fits_its_manifest(
+    several: Several, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`pixi run` renews this workspace's own one alone."""
+    several.manifest("service", ["served", "more"])
+    assert several.task(mirror.main, "-q") == 2
+    assert capsys.readouterr().err == (
+        "error: ../service/pixi.lock: environment default does not meet a requirement any more\n"
+        "  expected   more *\n"
+        "  actual     no more\n"
+        "  platforms  linux-64\n"
+        f"help: pixi lock --manifest-path {several.root / 'service'}\n"
+    )
+    assert not several.channel.exists()
+
+
+def test_one_path_with_two_digests_names_both_locks(
+    several: Several, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (row,) = several.rows(BOTH)
+    other = "0" * 64
+    lock = several.root / "service" / "pixi.lock"
+    text = lock.read_text(encoding="utf-8")
+    assert row.written.sha256 in text
+    lock.write_text(text.replace(row.written.sha256, other), encoding="utf-8")
+    assert several.task(fetch.main, "-q") == 2
+    url = f"{several.upstream.url}/ch/noarch/both-1.0-0.conda"
+    assert capsys.readouterr().err == (
+        "error: noarch/both-1.0-0.conda: two locks name two different artifacts for this place\n"
+        f"  one    {row.written.sha256} from {url}, of mirror\n"
+        f"  other  {other} from {url}, of service\n"
+        "help: have one of them locked anew, or leave it out of `locks` under"
+        " [tool.pixi-mirror]\n"
+    )
+    assert not several.channel.exists()
+
+
+def test_a_flat_mirror_is_flat_over_all_locks(
+    several: Several, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One package name from two channels: no flat mirror keeps them apart, another layout does."""
+    again = TinyPackage(name="both", version="2.0").write(several.upstream.folder / "fork")
+    (served,) = several.rows(TinyPackage(name="served", subdir="linux-64"))
+    row = type(served)(written=again, channel=f"{several.upstream.url}/fork")
+    several.lock(several.root / "lone" / "team.lock", row)
+    several.manifest("mirror", ["own"], 'locks = ["../lone/team.lock"]\n')
+    assert several.task(fetch.main, "-q") == 2
+    assert capsys.readouterr().err.startswith(
+        "error: both: comes from two channels, which a flat mirror cannot keep apart\n"
+    )
+    assert several.task(fetch.main, "--layout", "by-channel", "-q") == 0
+
+
+def test_what_lies_beside_another_lock_is_found_there(several: Several) -> None:
+    """Relative locations are of the lock's folder."""
+    beside = TinyPackage(name="beside").write(several.root / "lone" / "files")
+    (row,) = several.rows(OWN)
+    local = type(row)(
+        written=beside,
+        channel=row.channel,
+        url="./files/noarch/beside-1.0-0.conda",
+        without=frozenset({"channel"}),
+    )
+    several.lock(several.root / "lone" / "team.lock", local)
+    several.manifest("mirror", ["own"], 'locks = ["../lone/team.lock"]\n')
+    assert several.task(mirror.main, "--level", "files,index", "-q") == 0
+    assert "noarch/beside-1.0-0.conda" in several.artifacts()
+
+
+def test_a_remote_lock_is_renewed_by_fetch_and_kept_for_all_else(
+    several: Several, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def asked() -> list[str | None]:
+        found = [
+            x.headers.get("if-none-match") for x in several.upstream.requests if "git" in x.path
+        ]
+        several.upstream.requests.clear()
+        return found
+
+    assert several.task(verify.main, "-q") == 2
+    assert capsys.readouterr().err == (
+        f"error: {several.url}: this remote lock has not been fetched yet\nhelp: pixi run fetch\n"
+    )
+    assert several.task(mirror.main, "--level", "files,index", "-q") == 0
+    assert asked() == [None]
+    for task in (index, verify, prune, channels):
+        assert several.task(task.main) in {0, 1}
+        assert f"locks: {several.url} as it was on 20" in capsys.readouterr().err
+    assert asked() == []
+    assert several.task(fetch.main) == 0
+    (tag,) = asked()
+    assert tag is not None
+    assert capsys.readouterr().out == "fetch: nothing to do, 5 artifacts are there\n"
+    # Another one has come.
+    (row,) = several.rows(TinyPackage(name="newer", subdir="osx-arm64"))
+    several.lock(several.upstream.folder / "git" / "pixi.lock", row, platform="osx-arm64")
+    assert several.task(fetch.main, "-q") == 0
+    assert "osx-arm64/newer-1.0-0.conda" in several.artifacts()
+
+
+def test_one_that_cannot_be_reached(several: Several, capsys: pytest.CaptureFixture[str]) -> None:
+    assert several.task(fetch.main, "-q") == 0
+    several.upstream.always("/git/*", status(503))
+    capsys.readouterr()
+    assert several.task(mirror.main, "-q") == 3
+    assert capsys.readouterr().err == (
+        f"error: {several.url}: this remote lock could not be had: HTTP 503 Service Unavailable\n"
+        f"  from  {several.url}\n"
+        f"help: pixi run mirror --kept-locks, with the copy that is kept; or run"
+        f" `pixi run mirror` again later\n"
+    )
+    assert several.task(mirror.main, "--kept-locks", "--level", "files,index", "-q") == 0
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        "../../etc/secret-1.0-0.conda",
+        "file:///etc/secret-1.0-0.conda",
+        "file://localhost/etc/secret-1.0-0.conda",
+    ],
+)
+def test_a_remote_lock_may_name_no_file_of_this_machine(
+    several: Several, named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who writes it could else have any file of the builder put into the mirror."""
+    assert several.task(fetch.main, "-q") == 0
+    before = several.artifacts()
+    (row,) = several.rows(TinyPackage(name="secret", subdir="osx-arm64"))
+    local = type(row)(written=row.written, channel=row.channel, url=named)
+    several.lock(several.upstream.folder / "git" / "pixi.lock", local, platform="osx-arm64")
+    capsys.readouterr()
+    assert several.task(fetch.main, "-q") == 2
+    assert capsys.readouterr().err == (
+        f"error: {several.url}: a remote lock may name no file of this machine\n  names  {named}\n"
+    )
+    # The copy is as it was.
+    assert several.task(fetch.main, "--kept-locks", "-q") == 0
+    assert several.artifacts() == before
+
+
+def test_no_lock_comes_but_a_page(several: Several, capsys: pytest.CaptureFixture[str]) -> None:
+    several.upstream.always("/git/*", login_page())
+    assert several.task(fetch.main, "-q") == 1
+    assert "a web page came instead of the lock file (a login page?)" in capsys.readouterr().err
+    assert not several.channel.exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ('"pixi.lock"', "is not a list of paths, URLs, or tables with one of them"),
+        ("[1]", "is not a list of paths, URLs, or tables with one of them"),
+        ('["s3://bucket/pixi.lock"]', "is not a path, or an http or https URL"),
+        ('[{ path = "a", url = "https://b" }]', "is not a table with either a path or a url"),
+        ('[{ url = "a/pixi.lock" }]', "is not a table with either a path or a url"),
+        (
+            '[{ path = "a", platform = ["linux-64"] }]',
+            "is not a table of path or url, environments, exclude-environments, platforms",
+        ),
+        ('[{ path = "a", platforms = [] }]', "is not a list with at least one name"),
+    ],
+)
+def test_a_wrong_setting(
+    several: Several, value: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    several.manifest("mirror", ["own"], f"locks = {value}\n")
+    assert several.task(fetch.main, "-q") == 2
+    assert f"error: pixi.toml: tool.pixi-mirror.locks {message}" in capsys.readouterr().err

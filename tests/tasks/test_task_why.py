@@ -1,0 +1,103 @@
+"""The task `why`: who has a package, and who needs it, up to a manifest's own requirement."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tasks import fetch, why
+from tests.support.several import OWN, Several, make_several
+from tests.support.template import ROOT
+from tests.support.upstream import Upstream
+
+PYPI = ROOT / "tests" / "data" / "pypi"
+
+
+@pytest.fixture
+def several(tmp_path: Path, upstream: Upstream, capsys: pytest.CaptureFixture[str]) -> Several:
+    """Four locks, the remote one fetched."""
+    made = make_several(tmp_path / "work", upstream)
+    assert made.task(fetch.main, "-q") == 0
+    capsys.readouterr()
+    return made
+
+
+def test_every_lock_that_has_it_and_the_way_up_to_its_manifest(
+    several: Several, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert several.task(why.main, "Both") == 0
+    both = (
+        "noarch/both-1.0-0.conda: in service:default/linux-64\n"
+        "  needed by  served-1.0-0: both\n"
+        "        and  ../service/pixi.toml: served *\n"
+    )
+    assert capsys.readouterr().out == (
+        "noarch/both-1.0-0.conda: in mirror:default/linux-64\n"
+        "  needed by  own-1.0-0: both\n"
+        "        and  pixi.toml: own *\n" + both
+    )
+    assert several.task(why.main, "both", "--only", "service") == 0
+    assert capsys.readouterr().out == both.replace("service:default", "default")
+
+
+def test_of_a_lone_lock_nobody_says_what_it_is_for(
+    several: Several, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert several.task(why.main, "alone") == 0
+    assert capsys.readouterr().out == (
+        "win-64/alone-1.0-0.conda: in ../lone/team.lock:default/win-64\n  nothing there needs it\n"
+    )
+
+
+def test_none_has_it(several: Several, capsys: pytest.CaptureFixture[str]) -> None:
+    assert several.task(why.main, "bth") == 1
+    assert capsys.readouterr().err.endswith(
+        "error: bth: is in none of 4 places that are mirrored\n  nearest  both\n"
+    )
+
+
+def test_what_needs_itself_ends(several: Several, capsys: pytest.CaptureFixture[str]) -> None:
+    """A circle that nothing else needs has no way up."""
+    one, other = several.rows(
+        replace(OWN, name="one", depends=("other",)), replace(OWN, name="other", depends=("one",))
+    )
+    several.lock(several.own / "pixi.lock", one, other)
+    several.manifest("mirror", [])
+    assert several.task(why.main, "one", "--json") == 0
+    (found,) = json.loads(capsys.readouterr().out)["found"]
+    assert (found["way"], found["required"]) == ([], False)
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        (
+            "Tiny_Color",
+            [
+                "tiny_extras-1.0-py3-none-any.whl: tiny-color>=1 ; extra == 'color'",
+                "pixi.toml: Tiny.Extras[color]",
+            ],
+        ),
+        ("tiny-pure", ["pixi.toml: tiny-pure>=1,<2"]),
+        ("tiny-git", ["pixi.toml: tiny-git"]),  # is not mirrored, and locked
+        ("numpy", ["pixi.toml: numpy >=2"]),
+    ],
+)
+def test_conda_and_pypi_alike(
+    tmp_path: Path, name: str, way: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for each in ("pixi.toml", "pixi.lock"):
+        shutil.copy(PYPI / each, tmp_path)
+    assert why.main(["--manifest-path", str(tmp_path), name, "-p", "linux-64", "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["found"]
+    assert (found["way"], found["required"]) == (way, True)
+    # Control: an extra that nobody asks for needs nothing.
+    manifest = tmp_path / "pixi.toml"
+    text = manifest.read_text(encoding="utf-8").replace('extras = ["color"]', "extras = []")
+    manifest.write_text(text, encoding="utf-8")
+    assert why.main(["--manifest-path", str(tmp_path), "tiny-color", "-p", "linux-64"]) == 0
+    assert "nothing there needs it" in capsys.readouterr().out
