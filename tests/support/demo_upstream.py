@@ -58,7 +58,7 @@ print(loud_words.loud(f"{hello}, {words.WORLD}") + f", {whisper.__version__}")
 _LOUD: Final = b"def loud(text):\n    return text.upper()\n"
 _INDEX: Final = "https://pypi.example.org/simple"
 _FILES: Final = "https://files.example.org/packages"
-_TAGS: Final = {
+TAGS: Final = {
     "linux-64": "manylinux_2_17_x86_64",
     "linux-aarch64": "manylinux_2_17_aarch64",
     "osx-64": "macosx_10_9_x86_64",
@@ -70,7 +70,7 @@ _TAGS: Final = {
 def _hello_py(subdir: str) -> TinyWheel:
     return TinyWheel(
         name="hello-py",
-        tags=f"py3-none-{_TAGS[subdir]}",
+        tags=f"py3-none-{TAGS[subdir]}",
         requires_dist=(
             "greetings>=2",
             "words>=1",
