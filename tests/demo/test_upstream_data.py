@@ -61,7 +61,16 @@ def test_rattler_reads_the_lock() -> None:
         for platform in environment.platforms()
     }
     platforms = ("linux-64", "linux-aarch64", "osx-64", "osx-arm64", "win-64")
-    everywhere = ["greetings", "hello", "hello-py", "loud-words", "python", "whisper", "words"]
+    everywhere = [
+        "greetings",
+        "hello",
+        "hello-py",
+        "loud-words",
+        "pip",
+        "python",
+        "whisper",
+        "words",
+    ]
     expected = {each: sorted([*everywhere, "words"]) for each in platforms}
     assert found == expected | {"win-64": sorted([*expected["win-64"], "windows-words"])}
 

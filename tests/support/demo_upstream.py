@@ -132,12 +132,14 @@ _WORDS: Final = TinyPackage(
     purls=(),
     files=(("share/words/world.txt", b"world without a network\n"),),
 )
+# conda installs it beside every python, or nothing; nobody runs it.
+_PIP: Final = TinyPackage(name="pip", version="26.0", purls=())
 # The channel's correction of one record after release.
 _HOTFIX: Final = {_GREETINGS.file_name: ("words >=2.0,<3.0a0",)}
 
 CHANNELS: Final = {
     "tools": tuple(make(subdir) for subdir in _VIRTUAL for make in (_hello, _python)),
-    "data": (_GREETINGS, _WORDS),
+    "data": (_GREETINGS, _PIP, _WORDS),
 }
 
 
