@@ -27,7 +27,7 @@ UPSTREAM: Final = Path(__file__).parent / "upstream"
 WORKSPACE: Final = Path(__file__).parent / "workspace"
 HOST: Final = "https://conda.example.org"
 
-_PYPI_HOSTS: Final = ("pypi.example.org", "files.example.org")
+PYPI_HOSTS: Final = ("pypi.example.org", "files.example.org")
 _PROGRAM: Final = "hello"
 _SPECS: Final = (_PROGRAM, "python")
 _ALONE: Final = ("--client", "rattler")  # nothing is installed from PyPI
@@ -54,7 +54,7 @@ def demo(console: Console) -> Report:
             bring_python(upstream, workspace / "pixi.lock", platform)
         with served(str(upstream)) as port:
             (root / "pixi-home").mkdir()
-            places = {HOST: "", **{f"https://{each}": f"/{each}" for each in _PYPI_HOSTS}}
+            places = {HOST: "", **{f"https://{each}": f"/{each}" for each in PYPI_HOSTS}}
             mirrors = (f'"{x}" = ["http://127.0.0.1:{port}{to}"]\n' for x, to in places.items())
             configuration = f"[mirrors]\n{''.join(mirrors)}"
             (root / "pixi-home" / "config.toml").write_bytes(configuration.encode())

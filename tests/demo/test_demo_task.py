@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -24,10 +25,10 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def here() -> str:
     """The subdir of this machine; the demo has a program for five."""
-    platform = str(call_rattler("current_platform", {}))
-    if not UPSTREAM.joinpath("tools", platform).is_dir():
-        pytest.skip(f"the demo has nothing for {platform}")
-    return platform
+    subdir = str(call_rattler("current_platform", {}))
+    if not UPSTREAM.joinpath("tools", subdir).is_dir():
+        pytest.skip(f"the demo has nothing for {subdir}")
+    return subdir
 
 
 @pytest.fixture
@@ -52,6 +53,11 @@ def run_demo(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def _version(subdir: str, here: str) -> str:
+    """The Python that runs the demo is mirrored for its own platform."""
+    return platform.python_version() if subdir == here else "3.12.0"
+
+
 def test_the_demo_shows_the_main_job(tmp_path: Path, here: str) -> None:
     done = run_demo(tmp_path)
     lines = done.stdout.splitlines()
@@ -62,22 +68,35 @@ def test_the_demo_shows_the_main_job(tmp_path: Path, here: str) -> None:
         == "demo: https://conda.example.org, served on loopback, mirrored by the task mirror:"
     )
     start = lines.index("demo: the channel that this made:")
-    assert lines[start + 1 : start + 8] == [
+    assert lines[start + 1 : start + 6] == [
         "  local-channel/",
+        "    _pypi/",
+        "      files/",
+        "        files.example.org/",
+        "          packages/",
+    ]
+    start = lines.index("    linux-64/")
+    assert lines[start - 3 : start + 7] == [
+        "      index/  (12 files)",
+        "      mapping/  (1 file)",
+        "      simple/  (12 files)",
         "    linux-64/",
-        "      shards/  (1 file)",
+        "      shards/  (2 files)",
         "      hello-1.0-h1_0.conda",
+        f"      python-{_version('linux-64', here)}-0.tar.bz2",
         "      repodata.json",
         "      repodata.json.zst",
         "      repodata_shards.msgpack.zst",
     ]
-    assert lines[-4:] == [
+    assert lines[-6:] == [
         (
             "demo: hotfix kept: noarch/greetings-2.1-0.conda was built for words 1.*;"
             " the record says words >=2.0,<3.0a0"
         ),
         "demo: the upstream is gone; installed from the channel alone, the program says:",
         f"  hello, world without a network ({here})",
+        "demo: its PyPI packages, installed by uv, say:",
+        "  HELLO, WORLD WITHOUT A NETWORK, 1.0",
         "demo: done, the channel was made, verified and used; nothing is left of it",
     ]
     assert list(tmp_path.iterdir()) == []
@@ -91,9 +110,10 @@ def test_json(tmp_path: Path, here: str) -> None:
     assert document["mirror"]["task"] == "mirror"
     assert {"fetch", "index", "verify"} <= document["mirror"].keys()
     assert document["said"] == f"hello, world without a network ({here})"
+    assert document["pypi-said"] == "HELLO, WORLD WITHOUT A NETWORK, 1.0"
     assert document["platform"] == here
     assert document["hotfixes"][0]["archive"] == ["words 1.*"]
-    assert "fetch: 7 to download" in done.stderr
+    assert "fetch: 22 to download" in done.stderr
     quiet = run_demo(tmp_path, "--json", "-q")
     assert (quiet.returncode, quiet.stderr) == (0, "")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import rattler
 
+from scripts.demo.stage import PYPI_HOSTS
 from tests.support.demo_upstream import CHANNELS, DEMO, HOST, write_demo
 from tests.support.pixi import find_pixi
 from tests.support.upstream import Upstream
@@ -32,8 +33,8 @@ def test_committed_bytes_are_what_the_maker_makes(tmp_path: Path) -> None:
 
 def test_it_is_small_and_shows_all_that_it_should() -> None:
     files = contents(DEMO / "upstream")
-    assert max(map(len, files.values())) < 4096
-    names = [name for name in files if not name.endswith(".json")]
+    assert max(map(len, files.values())) < 8192
+    names = [name for name in files if name.split("/")[0] in CHANNELS and name[-5:] != ".json"]
     assert {name.split("/")[1] for name in names} == {
         "linux-64",
         "linux-aarch64",
@@ -43,6 +44,10 @@ def test_it_is_small_and_shows_all_that_it_should() -> None:
         "win-64",
     }
     assert {name.split("/")[0] for name in names} == {"data", "tools"}
+    assert {name.split("/")[0] for name in files} - {"data", "tools"} == {
+        "files.example.org",
+        "pypi.example.org",
+    }
     assert {name.endswith(".conda") for name in names} == {True, False}
     by_channel = [{package.name for package in packages} for packages in CHANNELS.values()]
     assert set.intersection(*by_channel) == set()
@@ -56,7 +61,18 @@ def test_rattler_reads_the_lock() -> None:
         for platform in environment.platforms()
     }
     platforms = ("linux-64", "linux-aarch64", "osx-64", "osx-arm64", "win-64")
-    assert found == {each: ["greetings", "hello", "words"] for each in platforms}
+    everywhere = [
+        "greetings",
+        "hello",
+        "hello-py",
+        "loud-words",
+        "pip",
+        "python",
+        "whisper",
+        "words",
+    ]
+    expected = {each: sorted([*everywhere, "words"]) for each in platforms}
+    assert found == expected | {"win-64": sorted([*expected["win-64"], "windows-words"])}
 
 
 @pytest.mark.needs_pixi
@@ -66,7 +82,9 @@ def test_pixi_writes_the_same_lock_and_takes_ours(tmp_path: Path) -> None:
     committed = lock.read_bytes()
     pixi = find_pixi(tmp_path / "home")
     with Upstream(DEMO / "upstream") as upstream:
-        pixi.configure(f'[mirrors]\n"{HOST}" = ["{upstream.url}"]\n')
+        places = {HOST: "", **{f"https://{each}": f"/{each}" for each in PYPI_HOSTS}}
+        lines = (f'"{host}" = ["{upstream.url}{place}"]\n' for host, place in places.items())
+        pixi.configure("[mirrors]\n" + "".join(lines))
         done = pixi.run(lock.parent, "lock", "--check")
         assert (done.returncode, lock.read_bytes()) == (0, committed), done.stderr
         lock.unlink()

@@ -58,7 +58,7 @@ print(loud_words.loud(f"{hello}, {words.WORLD}") + f", {whisper.__version__}")
 _LOUD: Final = b"def loud(text):\n    return text.upper()\n"
 _INDEX: Final = "https://pypi.example.org/simple"
 _FILES: Final = "https://files.example.org/packages"
-_TAGS: Final = {
+TAGS: Final = {
     "linux-64": "manylinux_2_17_x86_64",
     "linux-aarch64": "manylinux_2_17_aarch64",
     "osx-64": "macosx_10_9_x86_64",
@@ -70,7 +70,7 @@ _TAGS: Final = {
 def _hello_py(subdir: str) -> TinyWheel:
     return TinyWheel(
         name="hello-py",
-        tags=f"py3-none-{_TAGS[subdir]}",
+        tags=f"py3-none-{TAGS[subdir]}",
         requires_dist=(
             "greetings>=2",
             "words>=1",
@@ -132,12 +132,14 @@ _WORDS: Final = TinyPackage(
     purls=(),
     files=(("share/words/world.txt", b"world without a network\n"),),
 )
+# conda installs it beside every python, or nothing; nobody runs it.
+_PIP: Final = TinyPackage(name="pip", version="26.0", purls=())
 # The channel's correction of one record after release.
 _HOTFIX: Final = {_GREETINGS.file_name: ("words >=2.0,<3.0a0",)}
 
 CHANNELS: Final = {
     "tools": tuple(make(subdir) for subdir in _VIRTUAL for make in (_hello, _python)),
-    "data": (_GREETINGS, _WORDS),
+    "data": (_GREETINGS, _PIP, _WORDS),
 }
 
 

@@ -27,7 +27,7 @@ from tests.support.wheels import PypiRow
 
 # What may stand in YAML without quotes and stays a string, as far as these tests go.
 _PLAIN: Final = re.compile(
-    r"[A-Za-z0-9_./][A-Za-z0-9_./:@ =<>!,|*~+?&%()\[\]-]*[A-Za-z0-9_./*)=\]-]|\w"
+    r"[A-Za-z0-9_./][A-Za-z0-9_./:@ =<>!,|*~+?&%();'\[\]-]*[A-Za-z0-9_./*)=\]'-]|\w"
 )
 _TYPED: Final = re.compile(r"(?i)~|null|true|false|yes|no|on|off|[-+.]?[0-9][0-9_.eE+-]*")
 
