@@ -237,11 +237,12 @@ def test_what_cannot_be_mirrored_is_listed(
     )
     assert world.fetch("-q") == 0
     assert world.fetch() == 0
-    assert capsys.readouterr().out == (
-        "fetch: nothing to do, 1 artifact is there\n"
-        "left out: mine (./mine): a source package, built where it is installed;"
+    out, err = capsys.readouterr()
+    assert out == "fetch: nothing to do, 1 artifact is there\n"
+    assert err == (
+        "fetch: left out: mine (./mine): a source package, built where it is installed;"
         " in default/linux-64\n"
-        f"left out: x 1.0 ({git}): a PyPI package built from git; in default/linux-64\n"
+        f"fetch: left out: x 1.0 ({git}): a PyPI package built from git; in default/linux-64\n"
     )
 
 

@@ -159,6 +159,7 @@ def test_json(made: PixiWorkspace, capsys: pytest.CaptureFixture[str]) -> None:
         "before": "1.0 0",
         "after": "2.0 0",
         "source": "conda",
+        "license": None,
     }
     assert json.loads(capsys.readouterr().out) == {
         "task": "lock",
