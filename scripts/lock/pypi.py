@@ -153,9 +153,9 @@ def refuse_shared_folders(records: Iterable[PypiRecord]) -> None:
         if folder is None or record.index is None:
             continue
         index = without_secrets(record.index)
-        for place, url in ((folder, index), (folder / record.name, f"{index}/{record.name}")):
-            other = taken.setdefault(place, url)
-            if other != url:
+        for place in (folder, folder / record.name):
+            other = taken.setdefault(place, index)
+            if other != index:
                 problems[place] = usage_problem(
                     f"{index}/",
                     "would have its pages where those of another index are",

@@ -21,6 +21,7 @@ from scripts.index.distribution import (
     DIST_INFO,
     Distribution,
     dist_info_folder,
+    identity_of,
     is_wheel,
     read_distribution,
     read_member,
@@ -41,19 +42,7 @@ def read_pypi_identity(file: Path, record: PypiRecord) -> str:
     if is_wheel(file):
         with told_as_bad_archive(), zipfile.ZipFile(file) as archive:
             _check_wheel(archive, found)
-    name, version = found.name or record.name, found.version or record.version
-    if version and record.version and _is_same_version(version, record.version):
-        version = record.version
-    return f"{name} {version or ''}".rstrip()
-
-
-def _is_same_version(one: str, other: str) -> bool:
-    from packaging.version import InvalidVersion, Version
-
-    try:
-        return Version(one) == Version(other)
-    except InvalidVersion:
-        return one == other
+    return identity_of(found, record)
 
 
 def _check_wheel(archive: zipfile.ZipFile, distribution: Distribution) -> None:

@@ -166,10 +166,10 @@ def _prove(each: PypiSet, every: Sequence[PypiSet]) -> PypiAnswer:
     problems: list[Problem] = []
     open_ones = list(undecided)
     for one in asked:
-        is_met = _is_met(one.requirement, each.provided)
-        if is_met is None:
+        answer = is_met(one.requirement, each.provided)
+        if answer is None:
             open_ones.append(f"{one.label} requires {one.text} (its version is not known)")
-        elif not is_met:
+        elif not answer:
             problems.append(_unmet(one, each, every, above))
     for row in each.mirrored:
         problems += _misfits(row, each.python, way_up(row.name, above)[0])
@@ -263,7 +263,7 @@ def row_label(row: PypiRecord) -> str:
     return printable(parse_location(row.location).last) or row.name
 
 
-def _is_met(
+def is_met(
     requirement: Requirement | None, provided: Mapping[str, Sequence[Provided]]
 ) -> bool | None:
     """Tell whether something that is there meets it; None: nobody can tell."""
@@ -299,7 +299,7 @@ def _elsewhere(requirement: Requirement, every: Sequence[PypiSet]) -> list[str]:
     name, found = pypi_name(requirement.name), dict[str, list[str]]()
     for other in every:
         for one in other.provided.get(name, ()):
-            if _is_met(requirement, {name: (one,)}):
+            if is_met(requirement, {name: (one,)}):
                 found.setdefault(one.label, []).append(str(other.place))
     shown = [f"{label} of {', '.join(places[:_SHOWN])}" for label, places in found.items()]
     return shown[:_SHOWN] or ["nothing in this mirror"]

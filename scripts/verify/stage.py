@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import Any, Final, TypeVar
 
 from scripts.channel.users import ChannelUsers, read_users_of
+from scripts.core.artifact import ArtifactKind
 from scripts.core.channel_url import CUT_BY_CONDA, is_cut_by_conda
 from scripts.core.command import add_words_option
 from scripts.core.console import Console
@@ -23,6 +24,7 @@ from scripts.lock.select import Selection
 from scripts.verify.files import check_archives, check_files
 from scripts.verify.findings import (
     Client,
+    Finding,
     Level,
     LevelResult,
     UsageIndex,
@@ -167,6 +169,7 @@ def _look(
         results=results,
         findings=(
             *incomplete(selection, workspace.settings.allow_incomplete),
+            *_unbuildable(workspace, selection, account),
             *(untracked(each.path, each.size) for each in account.untracked if options.strict),
             *(with_help_left(each, results) for each in of_levels),
         ),
@@ -176,6 +179,16 @@ def _look(
         shared_with=tuple(users.lines()),
         seconds=seconds,
     )
+
+
+def _unbuildable(
+    workspace: Workspace, selection: Selection, account: ChannelFiles
+) -> Iterator[Finding]:
+    """Say what of PyPI cannot be built over there; most locks have nothing that is to be."""
+    if any(each.kind is ArtifactKind.SDIST for each in selection.artifacts):
+        from scripts.verify.pypi_builds import unbuildable
+
+        yield from unbuildable(workspace, selection, account, workspace.settings.allow_incomplete)
 
 
 def _proofs(workspace: Workspace, options: VerifyOptions) -> Proofs:

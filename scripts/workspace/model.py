@@ -95,6 +95,8 @@ class Feature:
 
     `system_requirements` are virtual packages written as in a lock file. `channel_priority` and
     `solve_strategy` are pixi's words; the workspace's are those of the default feature.
+    `no_build_isolation` are the names (PEP 503) of the PyPI packages that are built with what is
+    in the environment; `*` is every one.
     """
 
     name: str
@@ -104,6 +106,7 @@ class Feature:
     system_requirements: tuple[str, ...] = ()
     channel_priority: str | None = None
     solve_strategy: str | None = None
+    no_build_isolation: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -134,7 +134,18 @@ def _parse_feature(
         system_requirements=parse_system_requirements(table.table("system-requirements")),
         channel_priority=ways.string("channel-priority"),
         solve_strategy=ways.string("solve-strategy"),
+        no_build_isolation=tuple(
+            each for one in (table, ways) for each in _no_build_isolation(one.table("pypi-options"))
+        ),
     )
+
+
+def _no_build_isolation(options: Table) -> tuple[str, ...]:
+    """Read `no-build-isolation`: names of PyPI packages, or true for all of them."""
+    key = "no-build-isolation"
+    if isinstance(options.fields.get(key), list):
+        return tuple(map(_pypi_name, options.strings(key)))
+    return ("*",) if options.boolean(key) else ()
 
 
 def _parse_environments(table: Table, pool: Mapping[str, object]) -> tuple[Environment, ...]:

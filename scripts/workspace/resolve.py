@@ -140,6 +140,12 @@ def pypi_requirements(
     return tuple(dict.fromkeys(merged))
 
 
+def is_built_in_place(manifest: Manifest, environment: Environment, name: str) -> bool:
+    """Tell whether a PyPI package (PEP 503) is built with what is in the environment."""
+    features = manifest.features_of(environment)
+    return any(not {name, "*"}.isdisjoint(each.no_build_isolation) for each in features)
+
+
 def matches(selector: str | None, platform: ManifestPlatform) -> bool:
     """Tell whether a target's selector takes in the platform (None takes in every one)."""
     family = platform.subdir.partition("-")[0]

@@ -1,0 +1,364 @@
+"""The pages of PyPI packages: what is on them, when they change, and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from scripts.core.errors import ExitCode, MirrorError
+from scripts.index import distribution
+from tasks import index, verify
+from tasks import mirror as mirror_task
+from tests.support.mirrors import Mirror, make_mirror, rows
+from tests.support.packages import TinyPackage
+from tests.support.wheels import PypiRow, TinySdist, TinyWheel
+
+FILES = "_pypi/files/files.example.org/packages"
+NAMES = ("index.html", "index.v1_json")
+SIMPLE = "_pypi/simple/pypi.example.org/simple"
+PAGE = """<!DOCTYPE html>
+<html>
+<head>
+<meta name="pypi:repository-version" content="1.1">
+<title>Links for {name}</title>
+</head>
+<body>
+{links}</body>
+</html>
+"""
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Mirror:
+    return make_mirror(tmp_path / "w")
+
+
+def row(folder: Path, package: TinyWheel | TinySdist, **fields: str | None) -> PypiRow:
+    return replace(PypiRow(written=package.write(folder)), **fields)  # type: ignore[arg-type]
+
+
+def place(each: PypiRow) -> str:
+    """Where the file of an index's row is."""
+    sha256 = each.written.sha256
+    return f"{FILES}/{sha256[:2]}/{sha256[2:4]}/{sha256[4:]}/{each.written.path.name}"
+
+
+def pages(mirror: Mirror) -> dict[str, bytes]:
+    """Read all that is of PyPI but for the wheels and sdists themselves."""
+    return {
+        name: data
+        for name, data in mirror.contents().items()
+        if name.startswith("_pypi/") and not name.endswith((".whl", ".gz"))
+    }
+
+
+def test_both_views_and_the_metadata_beside_the_wheel(mirror: Mirror, tmp_path: Path) -> None:
+    wheel = TinyWheel(
+        name="Tiny.Local",
+        version="1!1.0+own.1",
+        requires_dist=('x<2 ; extra == "a&b"',),
+        requires_python=">=3.8,<4",
+    )
+    one = row(tmp_path, wheel)
+    mirror.lock([one, *rows(tmp_path, (TinyPackage(name="numpy", purls=("pkg:pypi/NumPy",)),))])
+    report = mirror.index()
+    assert report.lines[0] == "indexed: 1 record in 1 subdir; 1 file of 1 PyPI project"
+    metadata, sha256 = wheel.metadata_text.encode(), one.written.sha256
+    said = f'data-core-metadata="sha256={hashlib.sha256(metadata).hexdigest()}"'
+    python, name = 'data-requires-python="&gt;=3.8,&lt;4"', wheel.file_name
+    relative = place(one).removeprefix("_pypi/").replace("!", "%21").replace("+", "%2B")
+    found = pages(mirror)
+    assert found[f"{place(one)}.metadata"] == metadata
+    assert found["_pypi/index/tiny-local/index.html"].decode() == PAGE.format(
+        name="tiny-local",
+        links=f'<a href="../../{relative}#sha256={sha256}" {python} {said}>{name}</a><br>\n',
+    )
+    assert found[f"{SIMPLE}/tiny-local/index.html"].decode() == PAGE.format(
+        name="tiny-local",
+        links=f'<a href="{one.file_url}#sha256={sha256}" {python} {said}>{name}</a><br>\n',
+    )
+    assert b'<a href="tiny-local/">tiny-local</a>' in found[f"{SIMPLE}/index.html"]
+    assert json.loads(found["_pypi/mapping/compressed-v0/compressed_mapping.json"]) == {
+        "numpy": "NumPy"
+    }
+    assert json.loads(found[f"{SIMPLE}/tiny-local/index.v1_json"]) == {
+        "meta": {"api-version": "1.1"},
+        "name": "tiny-local",
+        "versions": ["1!1.0+own.1"],
+        "files": [
+            {
+                "filename": name,
+                "url": one.file_url,
+                "hashes": {"sha256": sha256},
+                "size": one.written.size,
+                "requires-python": ">=3.8,<4",
+                "core-metadata": {"sha256": hashlib.sha256(metadata).hexdigest()},
+            }
+        ],
+    }
+
+
+def test_what_is_of_no_index_is_in_index_alone(mirror: Mirror, tmp_path: Path) -> None:
+    """A direct URL, a file beside the lock, and a folder of `find-links`."""
+    wheels = [TinyWheel(name=f"tiny-{each}") for each in ("direct", "path", "linked")]
+    direct, path, linked = (each.write(tmp_path) for each in wheels)
+    (mirror.root / "wheels").mkdir()
+    shutil.copy(path.path, mirror.root / "wheels")
+    url = f"https://downloads.example.org/{direct.path.name}#sha256={direct.sha256}"
+    mirror.lock(
+        [
+            PypiRow(written=direct, index=None, url=url),
+            PypiRow(written=path, index=None, url=f"./wheels/{path.path.name}"),
+            PypiRow(written=linked, index=tmp_path.as_uri(), url=linked.path.as_uri()),
+        ]
+    )
+    mirror.index()
+    found = pages(mirror)
+    names = {name.split("/")[2] for name in found if name.startswith("_pypi/index/tiny")}
+    assert names == {"tiny-direct", "tiny-path", "tiny-linked"}
+    assert not any(name.startswith("_pypi/simple/") for name in found)
+    again = f"_pypi/files/downloads.example.org/{direct.path.name}#sha256={direct.sha256}"
+    assert again in mirror.contents()
+    assert f"{direct.path.name}#sha256={direct.sha256}</a>" not in str(found)
+
+
+def test_an_index_that_has_its_files_below_has_its_pages_there_too(
+    mirror: Mirror, tmp_path: Path
+) -> None:
+    """One key of `[mirrors]` is for all below a URL (as that of download.pytorch.org/whl/cpu)."""
+    index_url = "https://whl.example.org/cpu"
+    wheel = TinyWheel(name="tiny-torch").write(tmp_path)
+    mirror.lock([PypiRow(written=wheel, index=index_url, url=f"{index_url}/{wheel.path.name}")])
+    mirror.index()
+    found = pages(mirror)
+    for name in ("index.html", "tiny-torch/index.html", "tiny-torch/index.v1_json"):
+        beside, own = (f"_pypi/{each}/whl.example.org/cpu/{name}" for each in ("files", "simple"))
+        assert found[beside] == found[own]
+    link = f'<a href="{index_url}/{wheel.path.name}#sha256={wheel.sha256}"'
+    assert link in found["_pypi/files/whl.example.org/cpu/index.html"].decode()
+    options = ["--manifest-path", str(mirror.root), "--strict", "--level", "files,index", "-q"]
+    assert verify.main(options) == 0
+
+
+def test_unchanged_rows_are_unchanged_pages(mirror: Mirror, tmp_path: Path) -> None:
+    one, two = (row(tmp_path, TinyWheel(name=f"tiny-{each}")) for each in ("one", "two"))
+    mirror.lock([one])
+    mirror.index()
+    before = mirror.states()
+    report = mirror.index()
+    assert report.data["changed"] is False
+    assert report.lines[0] == "index is up to date: 0 records in 1 subdir; 1 file of 1 PyPI project"
+    assert mirror.states() == before
+    mirror.lock([one, two])
+    mirror.index()
+    after = mirror.states()
+    changed = {name for name in before if after[name] != before[name]}
+    assert changed == {f"{each}/{name}" for each in ("_pypi/index", SIMPLE) for name in NAMES}
+
+
+def test_no_wheel_is_opened_twice(
+    mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = (row(tmp_path, TinyWheel(name=f"tiny-{each}")) for each in ("one", "two"))
+    mirror.lock([one])
+    mirror.index()
+    opened: list[str] = []
+    reading = distribution.read_distribution
+
+    def counting(file: Path) -> distribution.Distribution:
+        opened.append(file.name)
+        return reading(file)
+
+    monkeypatch.setattr(distribution, "read_distribution", counting)
+    mirror.lock([one, two])
+    mirror.index()
+    assert opened == [two.written.path.name]
+
+
+@pytest.mark.parametrize("damage", [*NAMES, "metadata"])
+def test_a_damaged_index_file_is_written_anew(mirror: Mirror, tmp_path: Path, damage: str) -> None:
+    one = row(tmp_path, TinyWheel(name="tiny"))
+    mirror.lock([one])
+    mirror.index()
+    before = mirror.contents()
+    name = f"{place(one)}.metadata" if damage == "metadata" else f"_pypi/index/tiny/{damage}"
+    (mirror.folder / name).write_bytes(b"{")
+    mirror.index()
+    assert mirror.contents() == before
+
+
+def test_what_no_lock_names_stays_until_it_is_pruned(mirror: Mirror, tmp_path: Path) -> None:
+    old, new = (row(tmp_path, TinyWheel(name="tiny", version=each)) for each in ("1.0", "2.0"))
+    gone = row(tmp_path, TinySdist(name="gone"))
+    mirror.lock([old, gone])
+    mirror.index()
+    mirror.lock([new])
+    report = mirror.index()
+    assert report.data["retained"] == [
+        {"path": place(each), "size": each.written.size} for each in sorted((old, gone), key=place)
+    ]
+    assert "retained (indexed, in no lock): 2 artifacts" in report.lines[1]
+    page = pages(mirror)[f"{SIMPLE}/tiny/index.html"].decode()
+    assert [page.count(f"tiny-{each}-py3") for each in ("1.0", "2.0")] == [2, 2]
+    assert verify.main(["--manifest-path", str(mirror.root), "--strict", "-q"]) == 0
+    assert mirror.prune() == 0
+    page = pages(mirror)[f"{SIMPLE}/tiny/index.html"].decode()
+    assert [page.count(f"tiny-{each}-py3") for each in ("1.0", "2.0")] == [0, 2]
+    waiting = {
+        place(old),
+        f"{place(old)}.metadata",
+        place(gone),
+        *(f"{each}/gone/{name}" for each in ("_pypi/index", SIMPLE) for name in NAMES),
+    }
+    assert set(mirror.waiting()) == waiting
+    assert waiting <= mirror.contents().keys()  # a client at work finds what its page named
+    mirror.let_grace_pass()
+    assert mirror.prune() == 0
+    assert not waiting & mirror.contents().keys()
+    assert not (mirror.folder / "_pypi/index/gone").exists()
+    assert verify.main(["--manifest-path", str(mirror.root), "--strict", "-q"]) == 0
+
+
+def test_what_is_untracked_is_left_alone(
+    mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mirror.lock([row(tmp_path, TinyWheel(name="tiny"))])
+    mirror.index()
+    stray = TinyWheel(name="stray").write(mirror.folder / "_pypi/files/somewhere")
+    where, path = ["--manifest-path", str(mirror.root)], "_pypi/files/somewhere/" + stray.path.name
+    capsys.readouterr()
+    assert verify.main([*where, "--strict", "--level", "files", "-q"]) == 1
+    assert f"error: {path}: is untracked" in capsys.readouterr().err
+    assert mirror.index().data["untracked"] == [path]
+    assert mirror.prune() == 0
+    assert stray.path.exists()
+    assert mirror.prune("--drop", path, "--now") == 0
+    assert not stray.path.exists()
+
+
+def test_another_package_than_the_lock_says_is_refused(mirror: Mirror, tmp_path: Path) -> None:
+    wheel = TinyWheel(name="tiny", metadata=b"Metadata-Version: 2.1\nName: other\nVersion: 1.0\n")
+    one = row(tmp_path, wheel)
+    mirror.lock([one])
+    with pytest.raises(MirrorError) as raised:
+        mirror.index()
+    [problem] = raised.value.problems
+    assert (problem.subject, problem.code) == (place(one), ExitCode.FINDINGS)
+    assert problem.message == "is another package than pixi.lock says"
+    assert problem.details[:2] == (("expected", "tiny 1.0"), ("actual", "other 1.0"))
+    assert pages(mirror) == {}
+
+
+def test_what_nobody_can_open_is_refused(mirror: Mirror, tmp_path: Path) -> None:
+    good, bad = (TinyWheel(name=each).write(tmp_path) for each in ("good", "bad"))
+    bad.path.write_bytes(b"no zip")
+    written = replace(bad, sha256=hashlib.sha256(b"no zip").hexdigest(), size=6)
+    mirror.lock([PypiRow(written=good), PypiRow(written=written)])
+    with pytest.raises(MirrorError) as raised:
+        mirror.index()
+    [problem] = raised.value.problems
+    assert problem.subject == place(PypiRow(written=written))
+    assert problem.message == "is no sound wheel"
+    assert pages(mirror) == {}
+
+
+def test_a_missing_file_is_refused(
+    mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = row(tmp_path, TinyWheel(name="tiny"))
+    mirror.lock([one])
+    (mirror.folder / place(one)).unlink()
+    assert index.main(["--manifest-path", str(mirror.root)]) == 2
+    assert capsys.readouterr().err.endswith(
+        f"error: {place(one)}: is not in the channel folder\nhelp: pixi run fetch\n"
+    )
+
+
+def test_no_secret_is_in_a_page_or_path(mirror: Mirror, tmp_path: Path) -> None:
+    index_url = "https://me:hunter2@pypi.example.org/simple"
+    mirror.lock([row(tmp_path, TinyWheel(name="tiny"), index=index_url)])
+    mirror.index()
+    found = pages(mirror)
+    assert f"{SIMPLE}/tiny/index.html" in found
+    assert not any("hunter2" in name or b"hunter2" in data for name, data in found.items())
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "folder"),
+    [
+        ("https://h.org/simple", "http://h.org/simple", "h.org/simple"),
+        ("https://h.org/simple", "https://h.org", "h.org/simple"),
+    ],
+)
+def test_two_indexes_in_one_place_are_refused(
+    mirror: Mirror, tmp_path: Path, one: str, other: str, folder: str
+) -> None:
+    named = TinyWheel(name="simple" if other.endswith("org") else "b")
+    first = row(tmp_path, TinyWheel(name="a"), index=one)
+    second = row(tmp_path, named, index=other)
+    with pytest.raises(MirrorError) as raised:
+        mirror.lock([first, second])
+    [problem] = raised.value.problems
+    assert problem.message == "would have its pages where those of another index are"
+    assert ("folder", folder) in problem.details
+    assert problem.code is ExitCode.USAGE
+
+
+def test_what_another_workspace_names_stays_on_the_pages(tmp_path: Path) -> None:
+    """The same file from two indexes, in two workspaces that share a channel folder."""
+    shared = f'channel-dir = "{(tmp_path / "channel").as_posix()}"\n'
+    ours, theirs = (make_mirror(tmp_path / x, name=x, settings=shared) for x in ("ours", "theirs"))
+    wheel, own = (TinyWheel(name=each).write(tmp_path) for each in ("both", "own"))
+    url = PypiRow(written=wheel).file_url
+    other = "https://proxy.example.org/simple"
+    theirs.lock([PypiRow(written=wheel, index=other, url=url), PypiRow(written=own)])
+    theirs.index()
+    ours.lock([PypiRow(written=wheel)])
+    report = ours.index()
+    found = pages(ours)
+    assert report.data["retained"] == []
+    assert f"{SIMPLE}/both/index.html" in found
+    assert "_pypi/simple/proxy.example.org/simple/both/index.html" in found
+    assert f"{SIMPLE}/own/index.html" in found
+    assert ours.prune() == 0
+    assert pages(ours) == found
+
+
+def test_a_page_that_is_damaged_says_what_is_lost(
+    mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new = (row(tmp_path, TinyWheel(name="tiny", version=each)) for each in ("1.0", "2.0"))
+    mirror.lock([old])
+    mirror.index()
+    mirror.lock([new])
+    (mirror.folder / "_pypi/index/tiny/index.v1_json").write_bytes(b'{"files": [{}]}')
+    capsys.readouterr()
+    assert mirror.index().data["untracked"] == [place(old)]
+    assert (
+        "_pypi/index/tiny/index.v1_json: not a page of pixi-mirror (KeyError); what it said of"
+        " files that the lock does not name is lost"
+    ) in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_other_layout_has_them_at_the_same_places(mirror: Mirror, tmp_path: Path) -> None:
+    one, old = (row(tmp_path, TinyWheel(name=each)) for each in ("tiny", "old"))
+    conda = rows(tmp_path, (TinyPackage(name="a"),))
+    mirror.lock([one, old, *conda])
+    mirror.index()
+    mirror.lock([one, *conda])
+    mirror.index()
+    before = {name: x for name, x in mirror.states().items() if name.startswith("_pypi/")}
+    manifest = mirror.root / "pixi.toml"
+    manifest.write_text(
+        manifest.read_text(encoding="utf-8").replace('"flat"', '"by-channel"'), encoding="utf-8"
+    )
+    options = ["--manifest-path", str(mirror.root), "--relayout", "--level", "files,index", "-q"]
+    assert mirror_task.main(options) == 0
+    states = mirror.states()
+    assert "conda-forge/noarch/a-1.0-0.conda" in states
+    assert {name: x for name, x in states.items() if name.startswith("_pypi/")} == before

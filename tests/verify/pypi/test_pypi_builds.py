@@ -1,0 +1,96 @@
+"""What an sdist is built with must be in the mirror, or nobody over there can install it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tasks import verify
+from tests.support.mirrors import Mirror, make_mirror, rows
+from tests.support.packages import TinyPackage
+from tests.support.wheels import BACKEND_FILES, PypiRow, TinySdist, TinyWheel
+
+PYTHON = TinyPackage(name="python", version="3.11.7", subdir="linux-64")
+BACKEND = TinyWheel(name="tiny-backend", files=BACKEND_FILES)
+HELP = (
+    "help: have tiny-backend locked: in a feature whose environment is mirrored, or beside it with"
+    ' no-build-isolation = ["tiny-sdist"] under [pypi-options];'
+    ' allow-incomplete = ["build-requires"] under [tool.pixi-mirror], if nobody is to build it'
+    " there\n"
+)
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Mirror:
+    return make_mirror(tmp_path / "w")
+
+
+def check(mirror: Mirror, tmp_path: Path, *packages: TinyWheel | TinySdist | TinyPackage) -> int:
+    """Lock and index these beside a Python; return the exit code of `verify`."""
+    conda = [each for each in packages if isinstance(each, TinyPackage)]
+    pypi = [each.write(tmp_path) for each in packages if not isinstance(each, TinyPackage)]
+    some = [PypiRow(written=each) for each in pypi]
+    mirror.lock([*some, *rows(tmp_path / "conda", (PYTHON, *conda))])
+    mirror.index()
+    return verify.main(["--manifest-path", str(mirror.root), "--level", "files", "-q"])
+
+
+def sdist(*requires: str) -> TinySdist:
+    return TinySdist(name="tiny-sdist", build_requires=requires)
+
+
+def test_what_the_mirror_lacks_is_told(
+    mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check(mirror, tmp_path, sdist("tiny-backend>=1")) == 1
+    [artifact] = mirror.selection.pypi_artifacts
+    assert capsys.readouterr().err.endswith(
+        "error: tiny-sdist 1.0: cannot be built over there: tiny-backend\n"
+        "  requires  tiny-backend>=1\n"
+        f"  from      {artifact.urls[0]}\n"
+        "  used by   default/linux-64\n" + HELP
+    )
+
+
+def test_it_may_be_allowed(mirror: Mirror, tmp_path: Path) -> None:
+    assert check(mirror, tmp_path, sdist("tiny-backend")) == 1
+    where = ["--manifest-path", str(mirror.root), "--level", "files", "-q"]
+    assert verify.main([*where, "--allow-incomplete", "pypi"]) == 1
+    assert verify.main([*where, "--allow-incomplete", "build-requires"]) == 0
+
+
+def test_without_a_build_system_it_is_setuptools(
+    mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check(mirror, tmp_path, TinySdist(name="tiny-sdist", build_requires=None)) == 1
+    assert "requires  setuptools>=40.8.0\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("requires", "backend", "code"),
+    [
+        ("tiny-backend>=1", BACKEND, 0),
+        ("Tiny_Backend", BACKEND, 0),
+        ("tiny-backend>=2", BACKEND, 1),
+        ("nothing ; sys_platform == 'win32'", BACKEND, 0),
+        ("nothing ; python_version == '3.11'", BACKEND, 1),
+        ("tiny-backend", TinyWheel(name="tiny-backend", tags="cp311-cp311-win_amd64"), 1),
+    ],
+)
+def test_it_is_met_as_a_build_there_would(
+    mirror: Mirror, tmp_path: Path, requires: str, backend: TinyWheel, code: int
+) -> None:
+    assert check(mirror, tmp_path, sdist(requires), backend) == code
+
+
+@pytest.mark.parametrize(("option", "code"), [('["Tiny.Sdist"]', 0), ('["other"]', 1), ("true", 0)])
+def test_without_isolation_what_is_in_the_environment_counts(
+    mirror: Mirror, tmp_path: Path, option: str, code: int
+) -> None:
+    manifest = mirror.root / "pixi.toml"
+    text = manifest.read_text(encoding="utf-8")
+    text += f"\n[pypi-options]\nno-build-isolation = {option}\n"
+    manifest.write_text(text, encoding="utf-8")
+    conda = TinyPackage(name="backend", purls=("pkg:pypi/tiny-backend",))
+    assert check(mirror, tmp_path, sdist("tiny-backend"), conda) == code
