@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from scripts.core.errors import Problem, finding_problem
-from scripts.core.record import Record
+from scripts.core.record import PypiRecord, Record
 from scripts.core.redact import redact
 from scripts.core.report import counted
 from scripts.core.subdir import NOARCH
@@ -19,6 +20,7 @@ from scripts.doctor.mirror import Mirror, at_url_path, is_own_file
 from scripts.lock.location import is_path, keeps_path, url_subdir
 from scripts.lock.model import LockedEnvironment, LockedPackage, PlatformPackages, locked_packages
 from scripts.verify.findings import EnvironmentPlatform
+from scripts.verify.install.mirrors import is_remote
 from scripts.workspace.settings import TABLE
 
 _DIGITS: Final = re.compile(r"(\d+)")
@@ -81,6 +83,7 @@ _FLAT: Final = (
         " or name the mirror itself in `channels`, then `pixi lock`"
     ),
 )
+_BESIDE: Final = "copy it from the mirror to where the lock has it"
 _GAPS: Final = (Availability.NO_SUBDIR, Availability.NO_CHANNEL)
 
 
@@ -93,11 +96,17 @@ class Verdict:
     mirror and the lock have nothing in common that could be.
     """
 
-    package: LockedPackage
+    package: LockedPackage | PypiRecord
     path: PurePosixPath
     inside: bool
     availability: Availability
     compared: tuple[str, str, str] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where the lock has it from."""
+        package = self.package
+        return package.location if isinstance(package, PypiRecord) else package.url
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,15 +122,18 @@ def diagnose(environments: Sequence[LockedEnvironment], mirror: Mirror) -> tuple
     """Judge every artifact of every environment and platform of the consumer."""
     shared = {id(each): each for each in locked_packages(environments)}  # much is in several
     verdicts = {key: _verdict(each, mirror) for key, each in shared.items()}
+    judge = functools.cache(lambda record: _pypi_verdict(record, mirror))
     return tuple(
         Diagnosis(
             place=EnvironmentPlatform(environment.name, rows.platform.name),
             rows=rows,
             verdicts=tuple(
                 {
-                    (verdict.path, verdict.package.url): verdict
-                    for package in rows.all_packages
-                    for verdict in [verdicts[id(package)]]
+                    (verdict.path, verdict.url): verdict
+                    for verdict in (
+                        *(verdicts[id(package)] for package in rows.all_packages),
+                        *map(judge, rows.pypi),
+                    )
                 }.values()
             ),
         )
@@ -156,6 +168,27 @@ def _verdict(package: LockedPackage, mirror: Mirror) -> Verdict:
     )
 
 
+def _pypi_verdict(record: PypiRecord, mirror: Mirror) -> Verdict:
+    inside = mirror.path_inside(record.location) is not None
+    path, compared = mirror.path_of(record), None
+    file = mirror.pypi.get(path)
+    if not inside and is_own_file(record.location, mirror.root):
+        availability = Availability.ELSEWHERE
+    elif not inside and not is_remote(record.location):
+        availability = Availability.NOT_MIRRORABLE
+    elif file is None:
+        availability = Availability.MISSING
+    else:
+        availability = Availability.RIGHT
+        if record.sha256 is not None:
+            compared = ("sha256", record.sha256, file.record.sha256 or "")
+            if compared[1] != compared[2]:
+                availability = Availability.OTHER
+    return Verdict(
+        package=record, path=path, inside=inside, availability=availability, compared=compared
+    )
+
+
 def _is_mirrorable(url: str, path: PurePosixPath) -> bool:
     """Tell whether `[mirrors]` can replace a location: it changes but a URL's beginning.
 
@@ -184,8 +217,8 @@ def content_findings(diagnoses: Sequence[Diagnosis], mirror: Mirror) -> Iterator
         for each in diagnosis.verdicts:
             if each.availability in _SAID:
                 is_gap = each.availability in _GAPS
-                key = (False, gap(each), "") if is_gap else (True, each.path, each.package.url)
-                found.setdefault(key, {})[each.package.url] = each
+                key = (False, gap(each), "") if is_gap else (True, each.path, each.url)
+                found.setdefault(key, {})[each.url] = each
                 needed.setdefault(key, {})[str(diagnosis.place)] = None
     named: dict[str, list[tuple[PurePosixPath, Record]]] = {}
     for subdir, records in mirror.subdirs.items():
@@ -213,18 +246,21 @@ def _finding(
         case Availability.OTHER:
             details = [("expected", expected), ("actual", actual)]
         case Availability.MISSING:
-            near = [*map(str, _near_misses(verdict, named))]
+            near = [*map(str, _near_misses(verdict, mirror, named))]
             if near:
                 more = [f"and {len(near) - _SHOWN} more"] if len(near) > _SHOWN else []
                 details, help_line = [("it has", ", ".join([*near[:_SHOWN], *more]))], _NEAR
         case Availability.NOT_MIRRORABLE:
-            subject = redact(package.url)
-            if url_subdir(package.url) not in {None, path.parent.name}:
+            subject = redact(verdict.url)
+            if isinstance(package, PypiRecord):
+                details, help_line = [("mirror", str(path))], _BESIDE
+            elif url_subdir(package.url) not in {None, path.parent.name}:
                 details, (message, help_line) = [("mirror", str(path))], _FLAT
         case availability:
             subject = str(path.parent)
             if availability is Availability.NO_CHANNEL:
-                subject = redact(package.channel or str(gap(verdict)))
+                channel = None if isinstance(package, PypiRecord) else package.channel
+                subject = redact(channel or str(gap(verdict)))
                 path = gap(verdict) / NOARCH / path.name
             elif path.parent.name == NOARCH:
                 message, help_line = _NO_REPODATA
@@ -237,8 +273,12 @@ def _finding(
     return finding_problem(subject, message.format(**words), *details, needed_by, help=help_line)
 
 
-def _near_misses(verdict: Verdict, named: Named) -> list[PurePosixPath]:
+def _near_misses(verdict: Verdict, mirror: Mirror, named: Named) -> list[PurePosixPath]:
     """Find other versions, builds and formats for the same machines, newest first."""
+    if isinstance(verdict.package, PypiRecord):
+        name = verdict.package.name
+        files = [path for path, file in mirror.pypi.items() if file.record.name == name]
+        return sorted(files, key=lambda path: _natural(path.name), reverse=True)
     wanted, channel = verdict.package.record, verdict.path.parent.parent
     found = [
         (record.version == wanted.version, path.parent.parent == channel, path)

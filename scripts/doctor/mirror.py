@@ -1,6 +1,6 @@
 """A mirror as a consumer sees it: where it is, how it is laid out, which records it has.
 
-Only repodata is read, from a folder or over HTTP, and no artifact.
+Only repodata and the pages of PyPI packages are read, from a folder or over HTTP, and no artifact.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from urllib.parse import quote, unquote, urlsplit
 from scripts.core.channel_paths import Layout, folder_of_channel
 from scripts.core.errors import ExitCode, MirrorError, Problem, exit_code_of, usage_error
 from scripts.core.files import not_readable
-from scripts.core.record import Record
+from scripts.core.record import PypiRecord, Record
 from scripts.core.redact import redact, without_secrets
 from scripts.core.subdir import NOARCH
+from scripts.index.pypi_pages import INDEX, PAGE_JSON, PypiFile, parse_page
 from scripts.index.repodata import (
     LARGEST,
     REPODATA,
@@ -33,6 +34,7 @@ from scripts.index.repodata import (
 )
 from scripts.lock.location import is_path, is_sound_url, local_path, url_subdir
 from scripts.lock.model import LockedEnvironment, LockedPackage, locked_packages
+from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.select import path_of
 from scripts.network.content import SUPPORTED_ENCODINGS, NotEncodedError, decode
 from scripts.network.errors import DownloadError, web_page_error
@@ -54,6 +56,8 @@ _HELP: Final = f"name the mirror: --mirror PLACE ({_WHAT} of channels like conda
 Records = Mapping[str, Record]
 ReadRecords = Callable[[PurePosixPath], Records | None]
 """Gives the records of a subdir by file name, None where it has no repodata."""
+ReadPage = Callable[[PurePosixPath], bytes | None]
+"""Gives the JSON of a page in a folder below the mirror, None where there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +90,8 @@ class Mirror:
     layout: Layout
     subdirs: Mapping[PurePosixPath, Records] = field(default_factory=dict)
     others: tuple[PurePosixPath, ...] = ()
+    pypi: Mapping[PurePosixPath, PypiFile] = field(default_factory=dict)
+    """The files of all PyPI packages looked for, by their paths."""
 
     @property
     def is_http(self) -> bool:
@@ -97,8 +103,10 @@ class Mirror:
         """The folders of the conda channels that are there (`.` in a flat mirror)."""
         return frozenset(path.parent for path in self.subdirs)
 
-    def path_of(self, package: LockedPackage) -> PurePosixPath:
+    def path_of(self, package: LockedPackage | PypiRecord) -> PurePosixPath:
         """Return where an artifact should be; a lock made from the mirror says so itself."""
+        if isinstance(package, PypiRecord):
+            return self.path_inside(package.location) or next(pypi_artifacts(package)).path
         inner = self.path_inside(package.url)
         if inner is not None:
             return inner.parent / str(package.file_name)
@@ -217,6 +225,20 @@ def read_mirror(
     )
 
 
+def with_pypi(mirror: Mirror, environments: Iterable[LockedEnvironment], read: ReadPage) -> Mirror:
+    """Add what the pages say of the PyPI packages of a lock."""
+    rows = [record for each in environments for x in each.platforms for record in x.pypi]
+    if not rows or read(INDEX) is None:
+        return mirror
+    found: dict[PurePosixPath, PypiFile] = {}
+    for folder in sorted({INDEX / record.name for record in rows}):
+        data = read(folder)
+        with _asking_the_keeper():
+            files = () if data is None else parse_page(data, folder)
+        found |= {each.path: each for each in files}
+    return dataclasses.replace(mirror, pypi=found)
+
+
 def _subdirs(mirror: Mirror, environments: Iterable[LockedEnvironment]) -> list[PurePosixPath]:
     """Return every subdir to look for in this layout; `noarch` is what makes a channel (CEP 26)."""
     found = {PurePosixPath(NOARCH)} if mirror.layout is Layout.FLAT else set()
@@ -265,29 +287,52 @@ def _other_channels(location: MirrorLocation, read: ReadRecords) -> tuple[PurePo
 
 
 @contextlib.contextmanager
-def repodata_reader(
+def mirror_reader(
     location: MirrorLocation, make_router: Callable[[], Router]
-) -> Iterator[ReadRecords]:
-    """Give what reads the records of each subdir once; `make_router` is for a mirror over HTTP."""
+) -> Iterator[tuple[ReadRecords, ReadPage]]:
+    """Give what reads the records of each subdir, and a page, once.
+
+    `make_router` is for a mirror over HTTP.
+    """
     folder = location.folder
     if folder is not None:
-        yield functools.cache(lambda subdir: _read_folder(folder / subdir))
+        yield (
+            functools.cache(lambda subdir: _read_folder(folder / subdir)),
+            lambda page: _read_file(folder / page / PAGE_JSON, "page"),
+        )
         return
     from scripts.network.http import HttpClient  # brings all of requests along
 
     with contextlib.closing(HttpClient(make_router(), _POLICY)) as client:
-        yield functools.cache(lambda subdir: _fetch_records(client, location, subdir))
+        yield (
+            functools.cache(lambda subdir: _fetch_records(client, location, subdir)),
+            lambda page: _fetch_page(client, location, page),
+        )
 
 
 def _read_folder(subdir: Path) -> Records | None:
     """Read the plain JSON, as clients of file:// do; None where there is none."""
-    path = subdir / REPODATA
+    data = _read_file(subdir / REPODATA, "repodata")
+    return None if data is None else _parsed(data, str(subdir / REPODATA))
+
+
+def _read_file(path: Path, what: str) -> bytes | None:
     try:
-        return _parsed(path.read_bytes(), str(path))
+        return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise not_readable(path, "repodata", error) from None
+        raise not_readable(path, what, error) from None
+
+
+def _fetch_page(client: HttpClient, location: MirrorLocation, page: PurePosixPath) -> bytes | None:
+    path = f"{page}/{PAGE_JSON}"
+    found = _fetch(client, f"{location.url}/{path}", f"{location.shown}/{path}")
+    if found is None or found[1] not in SUPPORTED_ENCODINGS:
+        return None if found is None else found[0]
+    with contextlib.suppress(NotEncodedError):
+        return b"".join(decode(io.BytesIO(found[0]), found[1], LARGEST))
+    return found[0]
 
 
 def _fetch_records(
@@ -336,10 +381,20 @@ def _parsed(data: bytes, subject: str, encoding: str | None = None) -> Records:
         if encoding in SUPPORTED_ENCODINGS:
             with contextlib.suppress(NotEncodedError):
                 return _parsed(b"".join(decode(io.BytesIO(data), encoding, LARGEST)), subject)
-        ask = "its keeper runs `pixi run index`, then `pixi run verify`"
-        raise MirrorError(
-            *(dataclasses.replace(each, help=ask) for each in error.problems)
-        ) from None
+        raise _told_to_keeper(error) from None
+
+
+@contextlib.contextmanager
+def _asking_the_keeper() -> Iterator[None]:
+    try:
+        yield
+    except DamagedIndexError as error:
+        raise _told_to_keeper(error) from None
+
+
+def _told_to_keeper(error: MirrorError) -> MirrorError:
+    ask = "its keeper runs `pixi run index`, then `pixi run verify`"
+    return MirrorError(*(dataclasses.replace(each, help=ask) for each in error.problems))
 
 
 def _unread(subject: str, url: str, error: DownloadError) -> Problem:

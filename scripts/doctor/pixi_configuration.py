@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
+from urllib.parse import urlsplit
 
 from scripts.core.channel_paths import Layout
 from scripts.core.channel_url import ANACONDA
 from scripts.core.child_process import quoted
 from scripts.core.errors import MirrorError, Problem, finding_problem
+from scripts.core.record import PypiRecord
 from scripts.core.redact import redact
 from scripts.core.report import Json
 from scripts.core.typed_values import toml_string
 from scripts.doctor.diagnose import Availability, Diagnosis, Verdict
 from scripts.doctor.mirror import Mirror, MirrorLocation, plain_url
+from scripts.index.pypi_pages import INDEX, MAPPING
 from scripts.lock.model import LockedEnvironment
+from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.select import every_channel
 from scripts.network.configuration import PixiConfig
 from scripts.network.mirrors import Mirrors, mirror_urls, origin
 from scripts.verify.findings import EnvironmentPlatform
-from scripts.verify.install.mirrors import channel_prefix
+from scripts.verify.install.mirrors import (
+    channel_prefix,
+    file_prefix,
+    pypi_prefixes,
+    without_user,
+)
 
 # Nothing of these is to be asked of the mirror.
 _NOT_OF_MIRROR: Final = frozenset({Availability.ELSEWHERE, Availability.NOT_MIRRORABLE})
@@ -34,6 +43,7 @@ _TAKE_AWAY: Final = "; and take away what overrides them"
 _UPSTREAM: Final = "names upstream's URLs, for which no folder can stand in"
 _NOT_LED: Final = "pixi is not led to this mirror"
 _LOCKED_THERE: Final = "from a folder pixi takes only what was locked there"
+_WITHOUT_MIRRORS: Final = "for who cannot use [mirrors], in [workspace] of the manifest:"
 _SERVED: Final = "http://127.0.0.1:8000"  # on the consumer's own machine, by Python's server
 
 
@@ -63,20 +73,7 @@ def compare_pixi_configuration(
 
     A folder cannot be the target of `[mirrors]` (prefix-dev/pixi#4105): a lock must name it.
     """
-    places: dict[EnvironmentPlatform, None] = {}
-    away: dict[str, Verdict] = {}
-    by_mirrors = by_lock = False
-    for diagnosis in diagnoses:
-        for each in diagnosis.verdicts:
-            by_lock = by_lock or each.inside
-            # Files of a folder that the lock names pixi finds by itself.
-            if each.availability in _NOT_OF_MIRROR or (each.inside and not mirror.is_http):
-                continue
-            if mirror.is_http and _is_redirected(config.mirrors, each, mirror):
-                by_mirrors = by_mirrors or not each.inside
-            else:
-                places[diagnosis.place] = None
-                away[each.package.url] = each
+    places, away, by_mirrors, by_lock = _led_away(config.mirrors, mirror, diagnoses)
     asked = (_first_asked(config.mirrors, url) for url in away)
     details = [("asked now", each) for each in dict.fromkeys(origin(x) for x in asked if x)]
     details += [("read", each) for each in config.files]
@@ -89,6 +86,11 @@ def compare_pixi_configuration(
         pasted, overridden_by = _lines_to_paste(config.mirrors, away.values(), _served(mirror))
         data |= {"pixi-config": pasted, "overridden-by": overridden_by}
         lines = _configured(file, pasted, mirror)
+        channels = _channels_to_paste(environments, places, mirror)
+        if any(isinstance(each.package, PypiRecord) for each in away.values()):
+            channels = (*channels, *_pypi_to_paste(environments, mirror))
+            if mirror.is_http:
+                lines = (*lines, _WITHOUT_MIRRORS, *("", *channels, ""), "then `pixi lock`")
         details += [*(("overridden by", each) for each in overridden_by), needed_by]
         take_away = _TAKE_AWAY if overridden_by else ""
     if away and mirror.is_http:
@@ -96,7 +98,6 @@ def compare_pixi_configuration(
         help_line = f"the lines above, in {file}{take_away}"
         problems = (finding_problem("[mirrors]", message, *details, help=help_line),)
     elif away:
-        channels = _channels_to_paste(environments, places, mirror)
         data |= {"manifest": "\n".join(channels)}
         lines = _from_folder(mirror, lines, channels, diagnoses)
         help_line = f"the lines above{take_away}"
@@ -106,12 +107,36 @@ def compare_pixi_configuration(
     elif by_mirrors:
         lines = (f"pixi: led to this mirror by [mirrors]; read: {', '.join(config.files)}",)
     return Redirection(
-        lines=lines,
+        lines=(*lines, *_secrets_sent(diagnoses)),
         problems=problems,
         data=data,
         not_redirected=frozenset(places),
         reason=_NOT_LED if mirror.is_http else _LOCKED_THERE,
     )
+
+
+def _led_away(
+    mirrors: Mirrors, mirror: Mirror, diagnoses: Iterable[Diagnosis]
+) -> tuple[dict[EnvironmentPlatform, None], dict[str, Verdict], bool, bool]:
+    """Find the places and, by URL, the artifacts for which pixi would not ask this mirror.
+
+    And whether `[mirrors]`, or the lock itself, leads it there for any.
+    """
+    places: dict[EnvironmentPlatform, None] = {}
+    away: dict[str, Verdict] = {}
+    by_mirrors = by_lock = False
+    for diagnosis in diagnoses:
+        for each in diagnosis.verdicts:
+            by_lock = by_lock or each.inside
+            # Files of a folder that the lock names pixi finds by itself.
+            if each.availability in _NOT_OF_MIRROR or (each.inside and not mirror.is_http):
+                continue
+            if mirror.is_http and _is_redirected(mirrors, each, mirror):
+                by_mirrors = by_mirrors or not each.inside
+            else:
+                places[diagnosis.place] = None
+                away[each.url] = each
+    return places, away, by_mirrors, by_lock
 
 
 def _configured(file: str, pasted: str, mirror: Mirror) -> tuple[str, ...]:
@@ -171,6 +196,35 @@ def _channels_to_paste(
     )
 
 
+def _pypi_to_paste(environments: Iterable[LockedEnvironment], mirror: Mirror) -> Iterator[str]:
+    """Write what `pixi lock` needs beside the channels, to take PyPI packages from the mirror."""
+    folder = mirror.location.folder
+    place = mirror.url_of(MAPPING) if folder is None else str(folder / MAPPING)
+    table = f'{{ mapping-mode = "replace", location = {toml_string(place)} }}'
+    every = dict.fromkeys(
+        url for each in environments for url in mirror.urls_of(every_channel(each))
+    )
+    yield f"pypi-options = {{ index-url = {toml_string(mirror.url_of(INDEX))} }}"
+    yield f"conda-pypi-map = {{ {', '.join(f'{toml_string(x)} = {table}' for x in every)} }}"
+
+
+def _secrets_sent(diagnoses: Iterable[Diagnosis]) -> tuple[str, ...]:
+    """Warn of what pixi hands to a mirror: the user and password of a URL in the lock."""
+    packages = (verdict.package for each in diagnoses for verdict in each.verdicts)
+    urls = (
+        url or ""
+        for package in packages
+        if isinstance(package, PypiRecord)
+        for url in (package.index, package.location)
+    )
+    found = dict.fromkeys(redact(url) for url in urls if "@" in urlsplit(url).netloc)
+    return tuple(
+        f"warning: the lock has a user or password for {each}, which pixi sends to whatever"
+        " [mirrors] names in its place"
+        for each in found
+    )
+
+
 def _first_asked(mirrors: Mirrors, url: str) -> str | None:
     try:
         return mirror_urls(mirrors, url)[0]
@@ -180,7 +234,7 @@ def _first_asked(mirrors: Mirrors, url: str) -> str | None:
 
 def _is_redirected(mirrors: Mirrors, verdict: Verdict, mirror: Mirror) -> bool:
     """Tell whether pixi would ask for this artifact at its place in the mirror, first of all."""
-    first = _first_asked(mirrors, verdict.package.url)
+    first = _first_asked(mirrors, verdict.url)
     return first is not None and plain_url(first) == plain_url(mirror.url_of(verdict.path))
 
 
@@ -193,10 +247,18 @@ def _lines_to_paste(
     """
     lines, overridden_by = dict[str, str](), set[str]()
     shown = mirror.location.shown
+    verdicts = list(away)
     channels = [
-        (each, channel_prefix(each.package.url), mirror.url_of(each.path.parents[1]))
-        for each in away
+        (each, channel_prefix(each.url), mirror.url_of(each.path.parents[1]))
+        for each in verdicts
+        if not isinstance(each.package, PypiRecord)
     ]
+    pypi = [each for each in verdicts if isinstance(each.package, PypiRecord)]
+    artifacts = (x for each in pypi for x in pypi_artifacts(cast("PypiRecord", each.package)))
+    lines |= {base: mirror.url_of(path) for base, path in pypi_prefixes(artifacts).items()}
+    for each in pypi:
+        base, folder = file_prefix(without_user(each.url), each.path)
+        channels.append((each, base, mirror.url_of(folder)))
     for _, base, target in channels:
         is_short = mirror.layout is Layout.BY_CHANNEL and base.startswith(f"{ANACONDA}/")
         if is_short and target == f"{shown}{base.removeprefix(ANACONDA)}":
@@ -207,7 +269,7 @@ def _lines_to_paste(
     for verdict, base, target in channels:
         if not _is_redirected(with_lines, verdict, mirror):  # a longer prefix is there, and wins
             lines[base] = target
-            url = plain_url(verdict.package.url)
+            url = plain_url(verdict.url)
             longer = (each for each, _ in mirrors if len(each) > len(base) + 1)
             overridden_by |= {redact(each) for each in longer if url.startswith(plain_url(each))}
     rows = (f"{toml_string(base)} = [{toml_string(url)}]" for base, url in sorted(lines.items()))

@@ -24,7 +24,14 @@ from scripts.doctor.diagnose import (
     diagnose,
     gap,
 )
-from scripts.doctor.mirror import Mirror, MirrorLocation, absolute, read_mirror, repodata_reader
+from scripts.doctor.mirror import (
+    Mirror,
+    MirrorLocation,
+    absolute,
+    mirror_reader,
+    read_mirror,
+    with_pypi,
+)
 from scripts.doctor.pixi_configuration import Redirection, compare_pixi_configuration
 from scripts.lock.model import NEWEST, OLDEST_COMPLETE, LockedEnvironment
 from scripts.lock.read import read_lock
@@ -77,8 +84,12 @@ def doctor(
     left_out = [each.name for each in lock.environments if not settings.is_mirrored(each.name)]
     config = read_pixi_config(root, os.environ)
     console.note(f"doctor: reading the repodata of {location.shown}")
-    with repodata_reader(location, lambda: Router(root / "pixi.toml", os.environ, console)) as read:
+    with mirror_reader(location, lambda: Router(root / "pixi.toml", os.environ, console)) as (
+        read,
+        read_page,
+    ):
         mirror = read_mirror(location, root, environments, read)
+        mirror = with_pypi(mirror, environments, read_page)
     diagnoses = diagnose(environments, mirror)
     asked = list[Redirection]()
     if ConfiguredClient.PIXI in clients:
@@ -132,7 +143,7 @@ def _verdict(
 
     `more` is what else is wrong, besides artifacts and configuration.
     """
-    every = {(each.path, each.package.url): each for one in diagnoses for each in one.verdicts}
+    every = {(each.path, each.url): each for one in diagnoses for each in one.verdicts}
     counts = Counter(_SHORT.get(each.availability) for each in every.values())
     wrong = [f"{counts[word]} {word}" for word in dict.fromkeys(_SHORT.values()) if counts[word]]
     if wrong:
@@ -226,7 +237,7 @@ def _notes(
             " what its rows leave out was not compared"
         )
     every = (verdict for each in diagnoses for verdict in each.verdicts)
-    verdicts = {(each.path, each.package.url): each for each in every}.values()
+    verdicts = {(each.path, each.url): each for each in every}.values()
     compared = Counter(
         each.compared and each.compared[0]
         for each in verdicts
@@ -236,7 +247,7 @@ def _notes(
         if compared[key]:
             yield f"compared {words}, since the lock or the mirror says no more: {compared[key]}"
     yield tuple(
-        f"not of the mirror, but a file that is there: {redact(each.package.url)}"
+        f"not of the mirror, but a file that is there: {redact(each.url)}"
         for each in verdicts
         if each.availability is Availability.ELSEWHERE
     )

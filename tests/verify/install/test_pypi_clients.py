@@ -114,9 +114,9 @@ def test_a_damaged_wheel_is_named(
     """For another machine by uv, for this one by pip and pixi."""
     if not isinstance(find_programs(None, os.environ, with_pypi=True).get(Client(client)), Program):
         pytest.skip(f"needs {client}")
-    place, where, count = "twin/win-64", ("-e", "twin"), 8
+    place, where, count = "twin/win-64", ["-e", "twin"], 8
     if client != "uv":
-        place, where, count = f"default/{pypi_world.platforms[0]}", (), 2
+        place, where, count = f"default/{pypi_world.platforms[0]}", [], 2
         relock(pypi_world, pypi_rows(pypi_world.upstream, pypi_world.platforms[0])["pure"])
     _damage(pypi_world, "pure", damage)
     capsys.readouterr()
