@@ -49,7 +49,7 @@ def unbuildable(
         *(each for each in kept if isinstance(each, PypiRecord)),
     }
     found: dict[Problem, set[EnvironmentPlatform]] = {}
-    for each in plan_sets(selection, workspace.manifest, workspace.root):
+    for each in plan_sets(selection):
         python = pypi_set(each).python if each.rows.pypi else ""
         if isinstance(python, str):
             continue

@@ -185,7 +185,7 @@ def _write_index(root: Path) -> dict[str, tuple[PypiRow, ...]]:
         written = package.write(root / _FILES.partition("://")[2])
         return PypiRow(written=written, index=_INDEX, url=f"{_FILES}/{package.file_name}")
 
-    anywhere, on_windows = tuple(map(row, ANYWHERE)), row(ON_WINDOWS)
+    anywhere, on_windows = tuple(row(each) for each in ANYWHERE), row(ON_WINDOWS)
     rows = {
         subdir: (row(_hello_py(subdir)), *anywhere, *([on_windows] if subdir == "win-64" else []))
         for subdir in _VIRTUAL

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from scripts.channel.locks import read_locks
 from scripts.channel.selection import read_selection
 from scripts.core.console import Console
-from scripts.lock.read import read_lock
 from scripts.verify.findings import Level
 from scripts.verify.stage import VerifyOptions, verify
 from scripts.workspace.settings import SettingOverrides
@@ -319,7 +319,7 @@ def test_what_is_retained_is_on_the_pages_just_so(world: PypiWorld) -> None:
 def _remembering(world: PypiWorld) -> list[str]:
     """Verify as `mirror` does, which remembers; return the messages of what was found."""
     workspace = open_workspace(world.root / "pixi.toml", SettingOverrides())
-    selection = read_selection(workspace, read_lock(workspace.lock_path))
+    selection = read_selection(workspace, read_locks(workspace, Console()))
     levels = frozenset(map(Level, LEVELS))
     report = verify(workspace, selection, VerifyOptions(levels=levels, remembers=True), Console())
     return [each.message for each in report.problems]

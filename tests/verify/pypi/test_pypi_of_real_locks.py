@@ -10,11 +10,11 @@ import pytest
 from scripts.core.channel_paths import Layout
 from scripts.core.record import PypiRecord
 from scripts.lock.read import read_lock
-from scripts.lock.select import select
 from scripts.verify.plan import PackageSet, plan_sets
 from scripts.verify.pypi_closure import find_asked, prove_pypi, pypi_set
 from scripts.workspace.parse import parse_manifest
 from scripts.workspace.settings import Settings
+from tests.support.mirrored import select
 from tests.verify.closure.test_closure_of_real_locks import DATA, READABLE, manifest_of, name_of
 
 CASE = DATA / "pypi/pixi.lock"
@@ -30,7 +30,7 @@ def sets_of(lock: Path) -> list[PackageSet]:
     if lock == CASE:
         text = lock.with_name("pixi.toml").read_text(encoding="utf-8")
         manifest = parse_manifest(text, name="pixi.toml")
-    return list(plan_sets(select(read_lock(lock), settings), manifest, DATA))
+    return list(plan_sets(select(read_lock(lock), settings, manifest=manifest, root=DATA)))
 
 
 def _has_rows(lock: Path) -> bool:
