@@ -72,11 +72,15 @@ def check_pypi_index(
     wanted: dict[PurePosixPath, dict[str, _File]] = {}
     for each in files.values():
         wanted.setdefault(INDEX / each.record.name, {})[str(each.path)] = each
-    for record in _rows(selection):
+    rows = [each for each in _rows(selection) if index_folder(each.index or "") is not None]
+    # which have their pages beside the files, too
+    own = {x.index for x in rows if x.index and x.location.startswith(f"{x.index}/")}
+    for record in rows:
         place, url = index_folder(record.index or ""), without_secrets(record.location)
-        if record.index is not None and place is not None:
-            file = files[next(pypi_artifacts(record)).path]
-            wanted.setdefault(SIMPLE / place / record.name, {})[url] = file
+        file = files[next(pypi_artifacts(record)).path]
+        for root in (SIMPLE, FILES) if record.index in own else (SIMPLE,):
+            if place is not None:
+                wanted.setdefault(root / place / record.name, {})[url] = file
     there = {x.parent.relative_to(folder) for y in (INDEX, SIMPLE) for x in _pages(folder / y)}
     for place in sorted(wanted.keys() | {PurePosixPath(each) for each in there}):
         for name in (PAGE, PAGE_JSON):

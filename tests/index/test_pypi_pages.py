@@ -143,6 +143,9 @@ def test_an_index_that_has_its_files_below_has_its_pages_there_too(
     assert link in found["_pypi/files/whl.example.org/cpu/index.html"].decode()
     options = ["--manifest-path", str(mirror.root), "--strict", "--level", "files,index", "-q"]
     assert verify.main(options) == 0
+    page = mirror.folder / "_pypi/files/whl.example.org/cpu/tiny-torch/index.html"
+    page.write_bytes(page.read_bytes().replace(wheel.sha256.encode(), b"0" * 64))
+    assert verify.main(options) == 1
 
 
 def test_unchanged_rows_are_unchanged_pages(mirror: Mirror, tmp_path: Path) -> None:
