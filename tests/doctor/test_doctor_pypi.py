@@ -1,0 +1,234 @@
+"""The doctor holds a lock's PyPI rows against a mirror's pages, and says what leads to them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tasks import doctor
+from tests.support.pixi import find_pixi
+from tests.support.pypi_world import PypiWorld, made_with_pypi, pypi_rows, pypi_world, relock
+from tests.support.upstream import Upstream
+from tests.support.verified import stopped_clock
+from tests.support.wheels import PypiRow, TinyWheel
+
+__all__ = ["made_with_pypi", "pypi_world", "stopped_clock"]
+
+CHANNEL = "https://conda.anaconda.org/conda-forge"
+
+
+def _ask(world: PypiWorld, mirror: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    """Run the task for the world's own lock; return exit code, stdout and stderr."""
+    capsys.readouterr()
+    code = doctor.main(["--lock", str(world.mirror.root), "--mirror", mirror])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def _serve(upstream: Upstream, world: PypiWorld) -> str:
+    upstream.folder.rmdir()
+    shutil.copytree(world.folder, upstream.folder)
+    return upstream.url
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@contextlib.contextmanager
+def _static(folder: Path) -> Iterator[str]:
+    """Serve a folder as any static server does, `index.html` where a folder is asked for."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def _configure(world: PypiWorld, text: str) -> None:
+    file = world.mirror.root / ".pixi" / "config.toml"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+
+
+def _lines(url: str) -> str:
+    keys = {
+        CHANNEL: "",
+        "https://conda-mapping.prefix.dev": "/_pypi/mapping",
+        "https://downloads.example.org": "/_pypi/files/downloads.example.org",
+        "https://files.example.org": "/_pypi/files/files.example.org",
+        "https://other.example.org": "/_pypi/files/other.example.org",
+        "https://other.example.org/simple": "/_pypi/simple/other.example.org/simple",
+        "https://pypi.example.org/simple": "/_pypi/simple/pypi.example.org/simple",
+    }
+    rows = "".join(f'"{key}" = ["{url}{path}"]\n' for key, path in sorted(keys.items()))
+    return f"[mirrors]\n{rows}"
+
+
+def test_all_lines_are_printed(
+    pypi_world: PypiWorld, upstream: Upstream, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Channels, indexes, file hosts, the mapping; and what does without `[mirrors]`."""
+    url = _serve(upstream, pypi_world)
+    code, out, _ = _ask(pypi_world, url, capsys)
+    blocks = out.split("\n\n")
+    assert code == 1
+    assert blocks[0].splitlines()[0] == "no: pixi is not led to this mirror"
+    assert blocks[1] + "\n" == _lines(url)
+    assert blocks[2].splitlines()[1:] == [
+        "for who cannot use [mirrors], in [workspace] of the manifest:"
+    ]
+    mapping = f"{url}/_pypi/mapping/compressed-v0/compressed_mapping.json"
+    assert blocks[3] == (
+        f'channels = ["{url}"]\n'
+        f'pypi-options = {{ index-url = "{url}/_pypi/index" }}\n'
+        f'conda-pypi-map = {{ "{url}" = {{ mapping-mode = "replace", location = "{mapping}" }} }}'
+    )
+    _configure(pypi_world, _lines(url))
+    code, out, err = _ask(pypi_world, url, capsys)
+    assert (code, out.splitlines()[0]) == (0, "yes"), err
+    # Control: one line less.
+    without = "".join(x for x in _lines(url).splitlines(keepends=True) if "downloads" not in x)
+    _configure(pypi_world, without)
+    assert _ask(pypi_world, url, capsys)[0] == 1
+
+
+@pytest.mark.parametrize("place", ["folder", "http"])
+def test_rows_are_held_against_the_pages(
+    place: str, pypi_world: PypiWorld, upstream: Upstream, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = _serve(upstream, pypi_world)
+    here = pypi_world.platforms[0]
+    own = pypi_rows(pypi_world.upstream, here)
+    other = TinyWheel(name="tiny-other", version="2.0").write(pypi_world.upstream)
+    changed = PypiRow(written=own["pure"].written, url=own["pure"].file_url)
+    relock(pypi_world, own["native"], PypiRow(written=other), changed)
+    lock = pypi_world.mirror.root / "pixi.lock"
+    text = lock.read_text(encoding="utf-8")
+    lock.write_text(text.replace(f"sha256: {own['pure'].written.sha256}", f"sha256: {'0' * 64}"))
+    mirror = url if place == "http" else str(upstream.folder)
+    code, out, err = _ask(pypi_world, mirror, capsys)
+    assert code == 1
+    assert out.splitlines()[0].startswith("no: 1 of 4 artifacts missing; 1 different; ")
+    needed = f"  needed by  default/{here}\n"
+    path = f"_pypi/files/{PypiRow(written=other).file_url.removeprefix('https://')}"
+    assert f"error: {path}: is not in the mirror\n{needed}" in err
+    assert (
+        f"error: {pypi_world.path('pure')}: the mirror has another sha256\n"
+        f"  expected   {'0' * 64}\n"
+        f"  actual     {own['pure'].written.sha256}\n{needed}"
+    ) in err
+
+
+def test_another_version_is_named(
+    pypi_world: PypiWorld, upstream: Upstream, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = _serve(upstream, pypi_world)
+    newer = TinyWheel(name="Tiny.Pure", version="3.0").write(pypi_world.upstream)
+    relock(pypi_world, PypiRow(written=newer))
+    _, _, err = _ask(pypi_world, url, capsys)
+    assert f"it has     {pypi_world.path('pure')}\n" in err
+    assert "help: `pixi update tiny-pure` takes what the mirror has, once pixi is led to it" in err
+
+
+def test_a_damaged_page(
+    pypi_world: PypiWorld, upstream: Upstream, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = _serve(upstream, pypi_world)
+    page = upstream.folder / "_pypi" / "index" / "tiny-pure" / "index.v1_json"
+    page.write_bytes(page.read_bytes()[:-9])
+    code, _, err = _ask(pypi_world, url, capsys)
+    assert code != 0
+    assert "_pypi/index/tiny-pure/index.v1_json" in err
+    assert "help: its keeper runs `pixi run index`, then `pixi run verify`" in err
+
+
+def test_secrets_that_pixi_would_send_are_told(
+    pypi_world: PypiWorld, upstream: Upstream, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = _serve(upstream, pypi_world)
+    pure = pypi_rows(pypi_world.upstream, pypi_world.platforms[0])["pure"]
+    index = "https://me:word@pypi.example.org/simple"
+    relock(pypi_world, PypiRow(written=pure.written, index=index))
+    _, out, err = _ask(pypi_world, url, capsys)
+    assert (
+        "warning: the lock has a user or password for https://********@pypi.example.org/simple,"
+        " which pixi sends to whatever [mirrors] names in its place\n"
+    ) in out
+    assert '"https://pypi.example.org/simple" = ' in out
+    assert "word" not in out.replace("password", "") + err
+
+
+def test_json_names_the_paths(
+    pypi_world: PypiWorld, upstream: Upstream, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = _serve(upstream, pypi_world)
+    shutil.rmtree(upstream.folder / "_pypi")
+    capsys.readouterr()
+    doctor.main(["--lock", str(pypi_world.mirror.root), "--mirror", url, "--json"])
+    rows = json.loads(capsys.readouterr().out)["environments"]
+    here = next(x for x in rows if x["platform"] == pypi_world.platforms[0])
+    assert pypi_world.path("sdist") in here["missing"]
+
+
+@pytest.mark.needs_pixi
+def test_the_lines_lead_pixi_to_the_mirror(
+    pypi_world: PypiWorld,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nobody answers for the hosts of the lock; the project itself has no backend here."""
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    root = pypi_world.mirror.root
+    pixi = find_pixi(tmp_path / "home")
+    install = ("install", "--frozen", "--skip", "project")
+    assert pixi.run(root, *install).returncode != 0  # the control
+    lock = (root / "pixi.lock").read_bytes()
+    with _static(pypi_world.folder) as url:
+        pixi.configure(_ask(pypi_world, url, capsys)[1].split("\n\n")[1] + "\n")
+        done = pixi.run(root, *install)
+    assert done.returncode == 0, done.stderr
+    packages = root / ".pixi" / "envs" / "default"
+    assert [*packages.glob("lib/python*/site-packages/tiny_sdist-1.0.dist-info")]
+    assert (root / "pixi.lock").read_bytes() == lock
+
+
+@pytest.mark.needs_pixi
+def test_a_lock_made_from_the_mirror(
+    pypi_world: PypiWorld,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What is printed for who cannot use `[mirrors]`: nobody else is asked for the mapping."""
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with _static(pypi_world.folder) as url:
+        block = _ask(pypi_world, url, capsys)[1].split("\n\n")[3]
+        root = tmp_path / "consumer"
+        root.mkdir()
+        (root / "pixi.toml").write_text(
+            f'[workspace]\nname = "c"\nplatforms = ["{pypi_world.platforms[0]}"]\n{block}\n\n'
+            '[dependencies]\npython = "*"\n\n'
+            '[pypi-dependencies]\ntiny-pure = "*"\ntiny-direct = "*"\ntiny-sdist = "*"\n',
+            encoding="utf-8",
+        )
+        pixi = find_pixi(tmp_path / "home")
+        locked = pixi.run(root, "lock")
+        assert locked.returncode == 0, locked.stderr
+        done = pixi.run(root, "install", "--frozen")
+        assert done.returncode == 0, done.stderr
+        code = doctor.main(["--lock", str(root), "--mirror", url])
+        assert code == 0, capsys.readouterr()
