@@ -14,6 +14,7 @@ from scripts.core.channel_paths import Layout
 from scripts.core.errors import ExitCode, MirrorError
 from scripts.workspace.settings import (
     Kind,
+    LockEntry,
     SettingOverrides,
     Settings,
     add_setting_options,
@@ -45,6 +46,11 @@ def test_every_setting_is_read() -> None:
             "environments": ["a", "b"],
             "exclude-environments": [],
             "platforms": ["linux-64"],
+            "locks": [
+                "../a/pixi.lock",
+                {"path": "**/pixi.lock", "environments": ["x"], "platforms": ["linux-64"]},
+                {"url": "https://git.example/pixi.lock", "exclude-environments": ["y"]},
+            ],
             "pypi": False,
             "allow-incomplete": ["pypi", "source", "build-requires"],
             "allow-unhashed": True,
@@ -60,6 +66,11 @@ def test_every_setting_is_read() -> None:
         environments=("a", "b"),
         exclude_environments=(),
         platforms=("linux-64",),
+        locks=(
+            LockEntry(location="../a/pixi.lock"),
+            LockEntry(location="**/pixi.lock", environments=("x",), platforms=("linux-64",)),
+            LockEntry(location="https://git.example/pixi.lock", exclude_environments=("y",)),
+        ),
         pypi=False,
         allow_incomplete=frozenset(Kind),
         allow_unhashed=True,
@@ -92,8 +103,8 @@ def test_every_setting_is_read() -> None:
             1,
             (
                 "pixi.toml: no such setting: 'zzz' in [tool.pixi-mirror]\n"
-                "help: known are channel-dir, layout, jobs, environments, exclude-environments, "
-                "platforms, pypi, allow-incomplete, allow-unhashed, grace, proof-max-age"
+                "help: known are channel-dir, layout, jobs, locks, environments, "
+                "exclude-environments, platforms, pypi, allow-incomplete, allow-unhashed, grace, proof-max-age"
             ),
         ),
         (
@@ -215,6 +226,7 @@ def test_every_setting_has_an_option_of_its_name() -> None:
         *("--environments", "a,b", "-e", "c", "--exclude-environments", ""),
         *("--platforms", "win-64", "--platform", "linux-64,win-64", "--no-pypi"),
         *("--allow-incomplete", "pypi", "--allow-incomplete", "source", "--allow-unhashed"),
+        *("--locks", "../a/pixi.lock,**/pixi.lock", "--locks", "../a/pixi.lock"),
         *("--grace", "2d", "--proof-max-age", "0s"),
     )
     assert override(Settings(exclude_environments=("tools",)), given) == Settings(
@@ -224,6 +236,7 @@ def test_every_setting_has_an_option_of_its_name() -> None:
         environments=("a", "b", "c"),
         exclude_environments=(),
         platforms=("win-64", "linux-64"),
+        locks=(LockEntry(location="../a/pixi.lock"), LockEntry(location="**/pixi.lock")),
         pypi=False,
         allow_incomplete=frozenset({Kind.PYPI, Kind.SOURCE}),
         allow_unhashed=True,
