@@ -120,12 +120,9 @@ def router_of(workspace: Workspace, selection: Selection, console: Console) -> C
     def read() -> Router:
         from scripts.network.router import Router
 
-        return Router(
-            workspace.manifest_path,
-            os.environ,
-            console,
-            (each.upstream for each in selection.pypi_artifacts if each.upstream),
-        )
+        indexes = [each.upstream for each in selection.pypi_artifacts if each.upstream]
+        indexes += (url for each in selection.environments for url in each.indexes)
+        return Router(workspace.manifest_path, os.environ, console, indexes)
 
     return functools.cache(read)
 

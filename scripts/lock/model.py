@@ -135,12 +135,14 @@ class PlatformPackages:
 class LockedEnvironment:
     """One environment of the lock: its channels in order of priority, its packages by platform.
 
-    `channels` are base URLs without trailing slash, as written (secrets included).
+    `channels` are base URLs without trailing slash, as written (secrets included), and so are
+    `indexes`, those of PyPI packages: a single row may name another one.
     """
 
     name: str
     channels: tuple[str, ...]
     platforms: tuple[PlatformPackages, ...]
+    indexes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -127,6 +127,13 @@ def _channels(row: Row) -> tuple[str, ...]:
     return tuple(channels)
 
 
+def _indexes(row: Row) -> tuple[str, ...]:
+    for each in (indexes := row.strings("indexes")):
+        if not is_sound_url(each):
+            raise usage_error(row.subject, f"an index of {row.where} is not a URL: {redact(each)}")
+    return tuple(each.rstrip("/") for each in indexes)
+
+
 def _parse_v4(top: Row, version: int) -> tuple[LockedEnvironment, ...]:
     """Parse versions 4 to 7: environments that refer to one list of packages."""
     if not isinstance(top.fields.get("environments"), dict):
@@ -149,9 +156,14 @@ def _parse_v4(top: Row, version: int) -> tuple[LockedEnvironment, ...]:
                 raise usage_error(top.subject, message)
             named = Row(top.subject, f"environment {name} on {platform.name}", {})
             of_platforms.append(_platform_packages(platform, table.rows(key), references, named))
-        channels = _channels(Row(top.subject, f"environment {name}", row.fields))
+        named = Row(top.subject, f"environment {name}", row.fields)
         environments.append(
-            LockedEnvironment(name=name, channels=channels, platforms=tuple(of_platforms))
+            LockedEnvironment(
+                name=name,
+                channels=_channels(named),
+                platforms=tuple(of_platforms),
+                indexes=_indexes(named),
+            )
         )
     return tuple(environments)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import json
 import stat
@@ -217,6 +218,17 @@ def test_what_an_index_url_carries_goes_to_its_host(
     (world.channel / "_pypi" / "files" / world.host / "pkgs" / one.path.name).unlink()
     assert world.fetch() == ExitCode.USAGE
     assert "HTTP 401 Unauthorized" in capsys.readouterr().err
+
+
+def test_before_v7_the_environment_alone_names_the_index(world: World) -> None:
+    written = world.write(TinyWheel(name="one"))
+    world.upstream.authorization = basic("me:word")
+    for user, code in (("me:other@", ExitCode.USAGE), ("me:word@", 0)):
+        row = world.row(written, user)
+        world.lock(dataclasses.replace(row, without=frozenset({"index"})))
+        assert f"    indexes:\n    - {row.index}\n" in (world.root / "pixi.lock").read_text("utf-8")
+        assert world.fetch() == code
+    assert list(world.files().values()) == [written.path.read_bytes()]
 
 
 def test_it_does_not_go_to_another_host(world: World, tmp_path: Path) -> None:
