@@ -104,7 +104,8 @@ def test_every_setting_is_read() -> None:
             (
                 "pixi.toml: no such setting: 'zzz' in [tool.pixi-mirror]\n"
                 "help: known are channel-dir, layout, jobs, locks, environments, "
-                "exclude-environments, platforms, pypi, allow-incomplete, allow-unhashed, grace, proof-max-age"
+                "exclude-environments, platforms, pypi, allow-incomplete, allow-unhashed, grace, "
+                "proof-max-age"
             ),
         ),
         (
