@@ -66,11 +66,7 @@ def parse_package(row: Row, url: str, version: int, platform: str = "") -> Locke
     number = row.integer("build_number")
     if number is None or (number == 0 and version in {4, 5}):  # which write 0 for unknown
         number = derive_build_number(build)
-    subdir = _subdir(row, place.subdir, version, platform)
-    if subdir is None:
-        raise usage_error(row.subject, f"{redact(url)} has no subdir")
-    if not is_known_subdir(subdir):
-        check_subdir(subdir, f"{row.subject}: {redact(url)}")
+    subdir = _subdir(row, place.subdir, version, platform, redact(url))
     noarch = _noarch(row)
     if row.fields.get("noarch") is None and version not in {4, 5}:
         noarch = derive_noarch(subdir if version < 4 else place.subdir or subdir, shown.build)
@@ -103,17 +99,22 @@ def parse_package(row: Row, url: str, version: int, platform: str = "") -> Locke
     return LockedPackage(url=url, channel=channel, file_name=file_name, record=record)
 
 
-def _subdir(row: Row, shown: str | None, version: int, platform: str) -> str | None:
+def _subdir(row: Row, shown: str | None, version: int, platform: str, location: str) -> str:
     """Return the subdir that a row writes, else the one that its location shows.
 
-    Before v6 it may be none that anybody knows.
+    Before v6 it may write none that anybody knows.
     """
     written = row.string("subdir")
     if version < 6 and written is not None and not is_known_subdir(written):
         written = None
+    subdir = written or shown
     if version < 4 and written != NOARCH:
-        return shown or written or platform
-    return written or shown
+        subdir = shown or written or platform
+    if not subdir:
+        raise usage_error(row.subject, f"{location} has no subdir")
+    if not is_known_subdir(subdir):
+        check_subdir(subdir, f"{row.subject}: {location}")
+    return subdir
 
 
 def _flattened(row: Row) -> Row:
