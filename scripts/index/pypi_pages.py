@@ -93,7 +93,7 @@ def public_record(record: PypiRecord, sha256: str) -> PypiRecord:
     return PypiRecord(
         name=record.name,
         version=record.version,
-        location=without_secrets(plain) + (f"{mark}{fragment}" if record.index is None else ""),
+        location=f"{without_secrets(plain)}{mark}{fragment}",
         index=None if record.index is None else without_secrets(record.index),
         sha256=sha256,
         requires_python=record.requires_python,
@@ -163,12 +163,13 @@ def _simple_pages(files: Iterable[PypiFile]) -> Iterator[_Page]:
             folder = None if record.index is None else index_folder(record.index)
             if folder is None:  # of a direct URL, or of a file beside the lock
                 continue
+            url = record.location.partition("#")[0]
             by_name = projects.setdefault(folder, {})
-            by_name.setdefault(record.name, {})[record.location] = file
-            if record.location.startswith(f"{record.index}/"):
+            by_name.setdefault(record.name, {})[url] = file
+            if url.startswith(f"{record.index}/"):
                 has_files.add(folder)
-            if record.location.rpartition("/")[0] == record.index:
-                flat.setdefault(folder, {})[record.location] = file
+            if url.rpartition("/")[0] == record.index:
+                flat.setdefault(folder, {})[url] = file
     for folder, by_name in sorted(projects.items()):
         pages = list[_Page]()
         for name, by_url in sorted(by_name.items()):

@@ -74,6 +74,22 @@ def _hash_v1(row: Row) -> str | None:
     return Row(row.subject, row.where, found.fields).digest("sha256", "sha256")
 
 
+def with_index(records: tuple[PypiRecord, ...], indexes: tuple[str, ...]) -> tuple[PypiRecord, ...]:
+    """Add the environment's index to rows of versions before 7, which say it of no row.
+
+    Not where it has several; those without a digest are direct URLs.
+    """
+    if len(indexes) != 1:
+        return records
+    [index] = indexes
+    return tuple(
+        dataclasses.replace(each, index=index)
+        if each.sha256 is not None and not is_path(each.location)
+        else each
+        for each in records
+    )
+
+
 def without_left_out(rows: PlatformPackages, settings: Settings) -> PlatformPackages:
     """Return the rows with those of PyPI that are not mirrored among what is left out."""
     mirrored, others, left_out = list[PypiRecord](), list[PypiRecord](), list(rows.unmirrorable)

@@ -32,7 +32,7 @@ from scripts.lock.model import (
     Unmirrorable,
     fill,
 )
-from scripts.lock.pypi import parse_pypi
+from scripts.lock.pypi import parse_pypi, with_index
 from scripts.lock.safe_yaml import load_lock_text
 from scripts.workspace.settings import Kind
 
@@ -144,7 +144,8 @@ def _parse_v4(top: Row, version: int) -> tuple[LockedEnvironment, ...]:
     platforms = _platforms(top) if version >= 7 else None
     environments = []
     for name, row in top.table("environments").tables():
-        of_platforms = []
+        own = Row(top.subject, f"environment {name}", row.fields)
+        indexes, of_platforms = _indexes(own), []
         for key in (table := row.table("packages")).fields:
             if platforms is None:
                 subdir = check_subdir(key, f"{top.subject}: {name}")
@@ -155,14 +156,17 @@ def _parse_v4(top: Row, version: int) -> tuple[LockedEnvironment, ...]:
                 message = f"environment {name} is for {key}, which `platforms` does not name"
                 raise usage_error(top.subject, message)
             named = Row(top.subject, f"environment {name} on {platform.name}", {})
-            of_platforms.append(_platform_packages(platform, table.rows(key), references, named))
-        named = Row(top.subject, f"environment {name}", row.fields)
+            packages = _platform_packages(platform, table.rows(key), references, named)
+            if version < 7:
+                pypi = with_index(packages.pypi, indexes)
+                packages = dataclasses.replace(packages, pypi=pypi)
+            of_platforms.append(packages)
         environments.append(
             LockedEnvironment(
                 name=name,
-                channels=_channels(named),
+                channels=_channels(own),
                 platforms=tuple(of_platforms),
-                indexes=_indexes(named),
+                indexes=indexes,
             )
         )
     return tuple(environments)

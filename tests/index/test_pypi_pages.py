@@ -148,6 +148,19 @@ def test_an_index_that_has_its_files_below_has_its_pages_there_too(
     assert verify.main(options) == 1
 
 
+@pytest.mark.parametrize("version", [4, 5, 6])
+def test_before_version_7_the_index_is_that_of_the_environment(
+    mirror: Mirror, tmp_path: Path, version: int
+) -> None:
+    """One that has several, and a row without a digest, which is a direct URL, do not say it."""
+    one, two = (row(tmp_path, TinyWheel(name=f"tiny-{each}")) for each in ("one", "two"))
+    mirror.lock([one], version)
+    mirror.index()
+    assert f"{SIMPLE}/tiny-one/index.html" in pages(mirror)
+    mirror.lock([one, replace(two, index="https://other.example.org/simple")], version)
+    assert [each.upstream for each in mirror.selection.pypi_artifacts] == [None, None]
+
+
 def test_unchanged_rows_are_unchanged_pages(mirror: Mirror, tmp_path: Path) -> None:
     one, two = (row(tmp_path, TinyWheel(name=f"tiny-{each}")) for each in ("one", "two"))
     mirror.lock([one])
