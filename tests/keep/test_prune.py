@@ -213,6 +213,7 @@ def test_the_tasks(tmp_path: Path, any_indexer: str, capsys: pytest.CaptureFixtu
         "exit-code": 0,
         "changed": False,
         "channels": [{"channel": ".", "subdirs": ["linux-64", "noarch"], "records": 3}],
+        "pypi": {"projects": 0, "files": 0},
         "retained": [{"path": "linux-64/a-1.0-0.conda", "size": len(OLD.data)}],
         "removed": [],
         "untracked": ["linux-64/mine-1.0-0.conda"],
