@@ -85,7 +85,7 @@ def python_platform(
     record = next((x.record for x in packages if x.record.name == "python"), None)
     family, machine = subdir.partition("-")[0], _MACHINES.get(subdir)
     if record is None:
-        return "no Python is locked for its PyPI packages"
+        return "no Python is locked there"
     numbers = re.match(r"(\d{1,3})\.(\d{1,3})", record.version)
     if machine is None or family not in _SYSTEMS:
         return f"no wheel names {subdir}"

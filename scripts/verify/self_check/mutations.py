@@ -35,9 +35,11 @@ from scripts.index.repodata import (
 )
 from scripts.lock.mirrored import MirroredLock
 from scripts.lock.model import LockedEnvironment, spec_name
+from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.select import Selection, path_of
 from scripts.verify.findings import EnvironmentPlatform, Level, places_of
 from scripts.verify.solve import plan_solves
+from scripts.workspace.model import Feature, Manifest
 from scripts.workspace.settings import Kind
 from scripts.workspace.workspace import Workspace
 
@@ -88,15 +90,16 @@ class Copy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidates:
-    """What there is to break: `sizes` of the artifacts that are there (bytes), smallest first.
+    """What there is to break: `sizes` of conda artifacts that are there (bytes), smallest first.
 
-    `subdir` is this machine's.
+    `wheels` are the same of PyPI; `subdir` is this machine's.
     """
 
     workspace: Workspace
     selection: Selection
     sizes: Mapping[Artifact, int]
     subdir: str
+    wheels: Mapping[Artifact, int] = field(default_factory=dict)
 
     def first(self, fits: Callable[[Artifact], bool], reason: str) -> Artifact:
         """Return the smallest artifact that fits; raises NotApplicable where there is none."""
@@ -275,15 +278,18 @@ def _needs_python(artifact: Artifact) -> bool:
     return artifact.conda_record.noarch != "generic"
 
 
-def _remove(copy: Copy, scope: Scope) -> None:
+def remove(copy: Copy, scope: Scope) -> None:
+    """Remove the broken artifact of a scope."""
     copy.remove(scope.broken.path)
 
 
-def _cut(copy: Copy, scope: Scope) -> None:
+def cut(copy: Copy, scope: Scope) -> None:
+    """Take its last byte away."""
     copy.write(scope.broken.path, copy.read(scope.broken.path)[:-1])
 
 
-def _flip(copy: Copy, scope: Scope) -> None:
+def flip(copy: Copy, scope: Scope) -> None:
+    """Flip a bit in its middle."""
     data = bytearray(copy.read(scope.broken.path))
     data[len(data) // 2] ^= 1
     copy.write(scope.broken.path, bytes(data))
@@ -353,9 +359,9 @@ def _pack_earlier(copy: Copy, scope: Scope) -> None:
 
 
 MUTATIONS: Final = (
-    Mutation("artifact missing", Level.FILES, _smallest, _remove),
-    Mutation("artifact cut", Level.FILES, _hashed, _cut),
-    Mutation("one bit of an artifact flipped", Level.FILES, _hashed, _flip),
+    Mutation("artifact missing", Level.FILES, _smallest, remove),
+    Mutation("artifact cut", Level.FILES, _hashed, cut),
+    Mutation("one bit of an artifact flipped", Level.FILES, _hashed, flip),
     Mutation("artifact swapped for another of its size", Level.FILES, _swapped, _swap),
     Mutation("page of a server in an artifact's place", Level.ARCHIVES, _smallest, _put_page),
     Mutation("record missing", Level.INDEX, _smallest, _drop_record),
@@ -425,7 +431,10 @@ def narrowed(selection: Selection, scope: Scope) -> Selection:
     for label, lock in selection.labelled:
         environments = tuple(_narrowed(selection.layout, label, lock, paths, scope.place))
         file = dataclasses.replace(lock.file, environments=environments)
-        locks.append(dataclasses.replace(lock, file=file, environments=environments))
+        manifest = None if lock.manifest is None else _without_pypi(lock.manifest)
+        locks.append(
+            dataclasses.replace(lock, file=file, environments=environments, manifest=manifest)
+        )
     return dataclasses.replace(
         selection, locks=tuple(locks), artifacts=scope.artifacts, channels=scope.channels
     )
@@ -446,12 +455,31 @@ def _narrowed(
                 for some in (rows.packages, rows.build_packages)
             )
             place = EnvironmentPlatform(environment.name, rows.platform.name, label)
-            if shown in {None, place} and (packages or build_packages):
-                no_sources: Any = dict.fromkeys(("build_sets", "unmirrorable", "sources"), ())
+            pypi = tuple(each for each in rows.pypi if next(pypi_artifacts(each)).path in paths)
+            if shown in {None, place} and (packages or build_packages or pypi):
+                others = ("build_sets", "unmirrorable", "sources", "pypi_left_out")
+                nothing: Any = dict.fromkeys(others, ())
                 platforms.append(
                     dataclasses.replace(
-                        rows, packages=packages, build_packages=build_packages, **no_sources
+                        rows, packages=packages, build_packages=build_packages, pypi=pypi, **nothing
                     )
                 )
         if platforms:
             yield dataclasses.replace(environment, platforms=tuple(platforms))
+
+
+def _without_pypi(manifest: Manifest) -> Manifest:
+    """Return the manifest without what it requires of PyPI: a copy holds conda artifacts alone."""
+
+    def conda_alone(feature: Feature) -> Feature:
+        targets = tuple(dataclasses.replace(each, pypi=()) for each in feature.targets)
+        return dataclasses.replace(feature, targets=targets)
+
+    return dataclasses.replace(
+        manifest,
+        features=tuple(map(conda_alone, manifest.features)),
+        environments=tuple(
+            each if each.own is None else dataclasses.replace(each, own=conda_alone(each.own))
+            for each in manifest.environments
+        ),
+    )

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from scripts.channel.digest_cache import Fingerprint
 from scripts.channel.inventory import files_below
-from scripts.core.artifact import Artifact
+from scripts.core.artifact import Artifact, ArtifactKind
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.console import Console, Verbosity
 from scripts.core.errors import ExitCode, Problem, finding_problem, usage_error
@@ -37,6 +37,7 @@ from scripts.verify.self_check.mutations import (
     Scope,
     narrowed,
 )
+from scripts.verify.self_check.pypi_mutations import PYPI_MUTATIONS
 from scripts.verify.stage import VerifyOptions, verify
 from scripts.workspace.workspace import Workspace
 
@@ -51,18 +52,21 @@ def self_check(workspace: Workspace, selection: Selection, console: Console) -> 
     is nothing to break. The caller holds the channel's lock file: nobody else may change it now.
     """
     scratch, folder = workspace.place.self_check, workspace.place.folder
+    sizes = _sizes(workspace, selection)
+    wheels = {x: size for x, size in sizes.items() if x.kind is ArtifactKind.WHEEL}
     candidates = Candidates(
         workspace=workspace,
         selection=selection,
-        sizes=_sizes(workspace, selection),
+        sizes={x: size for x, size in sizes.items() if x.kind is ArtifactKind.CONDA},
         subdir=this_subdir(),
+        wheels=wheels,
     )
     console.note("self-check: reading the channel, to compare it afterwards")
     before = _read_state(folder)
     rows: list[dict[str, Any]] = []
     problems: list[Problem] = []
     try:
-        for mutation in MUTATIONS:
+        for mutation in (*MUTATIONS, *(PYPI_MUTATIONS if wheels else ())):
             row: dict[str, Any] = {"way": mutation.title, "level": mutation.level.value}
             row |= {"noticed": None, "named": None, "reason": None}
             try:
@@ -113,7 +117,7 @@ def _sizes(workspace: Workspace, selection: Selection) -> dict[Artifact, int]:
     files = {each: folder / each.path for each in selection.artifacts}
     sizes = {each: file.stat().st_size for each, file in files.items() if file.is_file()}
     found = sorted((size, each.path, each) for each, size in sizes.items() if size)
-    if not found:
+    if all(each.kind is not ArtifactKind.CONDA for _, _, each in found):
         message = "holds no artifact of pixi.lock, so there is nothing to break"
         raise usage_error(subject, message, help="pixi run mirror")
     return {each: size for size, _, each in found}

@@ -18,6 +18,7 @@ from scripts.verify.stage import VerifyOptions, verify
 from scripts.workspace.settings import SettingOverrides
 from scripts.workspace.workspace import open_workspace
 from tasks import index
+from tasks import verify as verify_task
 from tests.support.packages import TinyPackage
 from tests.support.wheels import TinySdist, TinyWheel
 from tests.verify.pypi.conftest import LINUX, MANIFEST, PACKAGES, WINDOWS, PypiWorld
@@ -343,3 +344,20 @@ def test_what_was_proven_is_not_proven_again_but_where_something_changed(
     world.lock()
     _flip(world.path("lib"))
     assert _remembering(world)[0] == DIFFERS
+
+
+def test_the_self_check_breaks_wheels_and_their_pages(world: PypiWorld) -> None:
+    """Beside the conda artifacts, which it shows without PyPI packages."""
+    code, out, err = world.run(verify_task, "--self-check", "--json", "-q")
+    assert code == 0, (out, err)
+    rows = {(x["way"], x["level"]): x["noticed"] for x in json.loads(out)["self-check"]}
+    assert rows["artifact cut", "files"] is True
+    assert {way for way, seen in rows.items() if seen} >= {
+        ("wheel missing", "files"),
+        ("one bit of a wheel flipped", "files"),
+        ("wheel cut", "archives"),
+        ("page without a wheel", "index"),
+        ("page with another sha256", "index"),
+        ("METADATA altered", "index"),
+    }
+    assert False not in rows.values()
