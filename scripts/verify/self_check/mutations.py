@@ -39,6 +39,7 @@ from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.select import Selection, path_of
 from scripts.verify.findings import EnvironmentPlatform, Level, places_of
 from scripts.verify.solve import plan_solves
+from scripts.workspace.model import Feature, Manifest
 from scripts.workspace.settings import Kind
 from scripts.workspace.workspace import Workspace
 
@@ -430,7 +431,10 @@ def narrowed(selection: Selection, scope: Scope) -> Selection:
     for label, lock in selection.labelled:
         environments = tuple(_narrowed(selection.layout, label, lock, paths, scope.place))
         file = dataclasses.replace(lock.file, environments=environments)
-        locks.append(dataclasses.replace(lock, file=file, environments=environments))
+        manifest = None if lock.manifest is None else _without_pypi(lock.manifest)
+        locks.append(
+            dataclasses.replace(lock, file=file, environments=environments, manifest=manifest)
+        )
     return dataclasses.replace(
         selection, locks=tuple(locks), artifacts=scope.artifacts, channels=scope.channels
     )
@@ -462,3 +466,20 @@ def _narrowed(
                 )
         if platforms:
             yield dataclasses.replace(environment, platforms=tuple(platforms))
+
+
+def _without_pypi(manifest: Manifest) -> Manifest:
+    """Return the manifest without what it requires of PyPI: a copy holds conda artifacts alone."""
+
+    def conda_alone(feature: Feature) -> Feature:
+        targets = tuple(dataclasses.replace(each, pypi=()) for each in feature.targets)
+        return dataclasses.replace(feature, targets=targets)
+
+    return dataclasses.replace(
+        manifest,
+        features=tuple(map(conda_alone, manifest.features)),
+        environments=tuple(
+            each if each.own is None else dataclasses.replace(each, own=conda_alone(each.own))
+            for each in manifest.environments
+        ),
+    )
