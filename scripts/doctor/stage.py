@@ -28,9 +28,7 @@ from scripts.doctor.mirror import (
     Mirror,
     MirrorLocation,
     absolute,
-    mirror_reader,
     read_mirror,
-    with_pypi,
 )
 from scripts.doctor.pixi_configuration import Redirection, compare_pixi_configuration
 from scripts.lock.model import NEWEST, OLDEST_COMPLETE, LockedEnvironment
@@ -84,12 +82,9 @@ def doctor(
     left_out = [each.name for each in lock.environments if not settings.is_mirrored(each.name)]
     config = read_pixi_config(root, os.environ)
     console.note(f"doctor: reading the repodata of {location.shown}")
-    with mirror_reader(location, lambda: Router(root / "pixi.toml", os.environ, console)) as (
-        read,
-        read_page,
-    ):
-        mirror = read_mirror(location, root, environments, read)
-        mirror = with_pypi(mirror, environments, read_page)
+    mirror = read_mirror(
+        location, root, environments, lambda: Router(root / "pixi.toml", os.environ, console)
+    )
     diagnoses = diagnose(environments, mirror)
     asked = list[Redirection]()
     if ConfiguredClient.PIXI in clients:
