@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -82,9 +83,8 @@ def doctor(
     left_out = [each.name for each in lock.environments if not settings.is_mirrored(each.name)]
     config = read_pixi_config(root, os.environ)
     console.note(f"doctor: reading the repodata of {location.shown}")
-    mirror = read_mirror(
-        location, root, environments, lambda: Router(root / "pixi.toml", os.environ, console)
-    )
+    make_router = partial(Router, root / "pixi.toml", os.environ, console)
+    mirror = read_mirror(location, root, environments, make_router)
     diagnoses = diagnose(environments, mirror)
     asked = list[Redirection]()
     if ConfiguredClient.PIXI in clients:
@@ -217,8 +217,9 @@ def _notes(
     lock_version: int,
 ) -> Iterator[Line]:
     """Say what was looked at, and what was not or could not be."""
+    pages = " and its pages of PyPI packages" if mirror.pypi else ""
     yield (
-        f"looked at: {mirror.location.shown} ({mirror.layout}); its repodata alone,"
+        f"looked at: {mirror.location.shown} ({mirror.layout}); its repodata{pages} alone,"
         " no artifact was read"
     )
     if left_out:
