@@ -195,13 +195,24 @@ def read_mirror(
     location: MirrorLocation,
     root: Path,
     environments: tuple[LockedEnvironment, ...],
+    make_router: Callable[[], Router],
+) -> Mirror:
+    """Find out the layout, and read the records and pages of all that a lock names.
+
+    `root` is the lock's folder; `make_router` is for a mirror over HTTP. Raises the error of exit
+    code 2 where there is nothing of a conda channel.
+    """
+    with _reader(location, make_router) as (read, read_page):
+        mirror = _read_channels(location, root, environments, read)
+        return _with_pypi(mirror, environments, read_page)
+
+
+def _read_channels(
+    location: MirrorLocation,
+    root: Path,
+    environments: tuple[LockedEnvironment, ...],
     read: ReadRecords,
 ) -> Mirror:
-    """Find out the layout, and read the records of all subdirs that artifacts of a lock lie in.
-
-    `root` is the lock's folder. Raises the error of exit code 2 where there is nothing of a conda
-    channel.
-    """
     flat, by_channel = (Mirror(location=location, root=root, layout=each) for each in Layout)
     # A lock made from the mirror says where its channels are: no sign of a flat one.
     signs = [each for each in _subdirs(flat, environments) if len(each.parts) == 1]
@@ -225,7 +236,7 @@ def read_mirror(
     )
 
 
-def with_pypi(mirror: Mirror, environments: Iterable[LockedEnvironment], read: ReadPage) -> Mirror:
+def _with_pypi(mirror: Mirror, environments: Iterable[LockedEnvironment], read: ReadPage) -> Mirror:
     """Add what the pages say of the PyPI packages of a lock."""
     rows = [record for each in environments for x in each.platforms for record in x.pypi]
     if not rows or read(INDEX) is None:
@@ -287,13 +298,10 @@ def _other_channels(location: MirrorLocation, read: ReadRecords) -> tuple[PurePo
 
 
 @contextlib.contextmanager
-def mirror_reader(
+def _reader(
     location: MirrorLocation, make_router: Callable[[], Router]
 ) -> Iterator[tuple[ReadRecords, ReadPage]]:
-    """Give what reads the records of each subdir, and a page, once.
-
-    `make_router` is for a mirror over HTTP.
-    """
+    """Give what reads the records of each subdir once, and what reads a page."""
     folder = location.folder
     if folder is not None:
         yield (

@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -28,9 +29,7 @@ from scripts.doctor.mirror import (
     Mirror,
     MirrorLocation,
     absolute,
-    mirror_reader,
     read_mirror,
-    with_pypi,
 )
 from scripts.doctor.pixi_configuration import Redirection, compare_pixi_configuration
 from scripts.lock.model import NEWEST, OLDEST_COMPLETE, LockedEnvironment
@@ -84,12 +83,8 @@ def doctor(
     left_out = [each.name for each in lock.environments if not settings.is_mirrored(each.name)]
     config = read_pixi_config(root, os.environ)
     console.note(f"doctor: reading the repodata of {location.shown}")
-    with mirror_reader(location, lambda: Router(root / "pixi.toml", os.environ, console)) as (
-        read,
-        read_page,
-    ):
-        mirror = read_mirror(location, root, environments, read)
-        mirror = with_pypi(mirror, environments, read_page)
+    make_router = partial(Router, root / "pixi.toml", os.environ, console)
+    mirror = read_mirror(location, root, environments, make_router)
     diagnoses = diagnose(environments, mirror)
     asked = list[Redirection]()
     if ConfiguredClient.PIXI in clients:
@@ -222,8 +217,9 @@ def _notes(
     lock_version: int,
 ) -> Iterator[Line]:
     """Say what was looked at, and what was not or could not be."""
+    pages = " and its pages of PyPI packages" if mirror.pypi else ""
     yield (
-        f"looked at: {mirror.location.shown} ({mirror.layout}); its repodata alone,"
+        f"looked at: {mirror.location.shown} ({mirror.layout}); its repodata{pages} alone,"
         " no artifact was read"
     )
     if left_out:

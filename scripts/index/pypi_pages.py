@@ -37,6 +37,7 @@ PAGE_JSON: Final = "index.v1_json"
 METADATA: Final = ".metadata"
 """Behind the name of a wheel: its METADATA (PEP 658)."""
 
+_PLAIN: Final = "/+!=@(),"
 _PAGE: Final = """\
 <!DOCTYPE html>
 <html>
@@ -140,7 +141,9 @@ def _index_pages(files: Iterable[PypiFile]) -> Iterator[_Page]:
     for file in files:
         by_name.setdefault(file.record.name, []).append(file)
     for name, some in sorted(by_name.items()):
-        urls = [f"../../{quote(str(each.path.relative_to(PYPI_FOLDER)))}" for each in some]
+        paths = (str(each.path.relative_to(PYPI_FOLDER)) for each in some)
+        # As plain as can be: of a file:// index pixi 0.77 takes `%2B` for a part of the name.
+        urls = [f"../../{quote(each, safe=_PLAIN)}" for each in paths]
         links = list(map(_link, some, urls))
         rows = [_private_row(*each) for each in zip(some, urls, strict=True)]
         yield INDEX / name, f"Links for {name}", links, _document(name, some, rows)

@@ -52,7 +52,8 @@ PROVES: Final = {
     "solve": "The requirements of the manifest, solved from this channel alone, have a complete"
     " answer for every environment and platform, foreign ones too.",
     "install": "The environments of this machine's platform install from this channel alone, with"
-    " an empty cache and no network, and all their files arrive.",
+    " an empty cache and no network, and all their files arrive; of other machines, where it says"
+    " `(wheels)`, the wheels alone.",
 }
 
 
@@ -215,6 +216,8 @@ def _not_proven(results: Results, report: Report) -> Iterator[str]:
         client = each.client.program
         if each.skip_reason is not None:
             yield f"install by {client}: was not done for {each.job.place}; {each.skip_reason}"
+        elif each.job.wheels_only:
+            yield f"install by {client}: of {each.job.place} the wheels alone were installed"
         if each.warning is not None:
             yield f"install by {client} as documented: {each.warning}"
     for result in results.results.values():

@@ -206,7 +206,9 @@ def test_the_lines_lead_pixi_to_the_mirror(
 
 
 @pytest.mark.needs_pixi
+@pytest.mark.parametrize("place", ["http", "folder"])
 def test_a_lock_made_from_the_mirror(
+    place: str,
     pypi_world: PypiWorld,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -215,20 +217,18 @@ def test_a_lock_made_from_the_mirror(
     """What is printed for who cannot use `[mirrors]`: nobody else is asked for the mapping."""
     for name in ("HTTPS_PROXY", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
+    root, pixi = tmp_path / "consumer", find_pixi(tmp_path / "home")
+    root.mkdir()
     with _static(pypi_world.folder) as url:
-        block = _ask(pypi_world, url, capsys)[1].split("\n\n")[3]
-        root = tmp_path / "consumer"
-        root.mkdir()
+        mirror, position = (url, 3) if place == "http" else (str(pypi_world.folder), 5)
+        block = _ask(pypi_world, mirror, capsys)[1].split("\n\n")[position]
         (root / "pixi.toml").write_text(
             f'[workspace]\nname = "c"\nplatforms = ["{pypi_world.platforms[0]}"]\n{block}\n\n'
             '[dependencies]\npython = "*"\n\n'
             '[pypi-dependencies]\ntiny-pure = "*"\ntiny-direct = "*"\ntiny-sdist = "*"\n',
             encoding="utf-8",
         )
-        pixi = find_pixi(tmp_path / "home")
-        locked = pixi.run(root, "lock")
-        assert locked.returncode == 0, locked.stderr
-        done = pixi.run(root, "install", "--frozen")
-        assert done.returncode == 0, done.stderr
-        code = doctor.main(["--lock", str(root), "--mirror", url])
-        assert code == 0, capsys.readouterr()
+        for command in (("lock",), ("install", "--frozen")):
+            done = pixi.run(root, *command)
+            assert done.returncode == 0, done.stderr
+        assert doctor.main(["--lock", str(root), "--mirror", mirror]) == 0, capsys.readouterr()

@@ -167,7 +167,7 @@ def _pypi_reason(job: InstallJob, client: Client, folder: Path, root: Path) -> s
             return str(error)
     elif reason := pypi_skip_reason(job):
         return reason
-    missing = missing_build_requires(job, folder)
+    missing = missing_build_requires(job, client, folder)
     if missing:
         return f"its sdists are built with what is not in the mirror: {', '.join(missing)}"
     return None

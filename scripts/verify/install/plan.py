@@ -17,7 +17,7 @@ from scripts.verify.findings import EnvironmentPlatform, places_by_lock
 from scripts.verify.plan import declared_packages, manifest_platform
 from scripts.verify.python_platform import python_platform
 from scripts.workspace.model import Manifest
-from scripts.workspace.resolve import channel_priority, requirements
+from scripts.workspace.resolve import channel_priority, is_built_in_place, requirements
 from scripts.workspace.settings import Kind
 from scripts.workspace.virtual_packages import VirtualPackage, virtual_packages
 
@@ -53,6 +53,8 @@ class InstallJob:
     """Wheels and sdists, all places of each."""
     project: tuple[str, ...] = ()
     """The names of its PyPI packages that are folders beside the lock."""
+    built_in_place: tuple[str, ...] = ()
+    """The names of those that pixi builds with what is in the environment."""
     python_version: str | None = None
     """Major and minor, of the python among the artifacts; None: there is none."""
     wheels_only: bool = False
@@ -141,8 +143,9 @@ def _job(
     python = next((each.version for each in chosen if each.name == "python"), None)
     channels = [folder_of_channel(selection.layout, url) for url in locked.channels]
     environment = manifest.environment(locked.name)
-    platform, asked, required = None, set[str](), list[str]()
+    platform, asked, required, in_place = None, set[str](), list[str](), set[str]()
     if environment is not None:
+        in_place = {x.name for x in rows.pypi if is_built_in_place(manifest, environment, x.name)}
         platform = manifest_platform(manifest, environment, locked, rows)
     if environment is not None and platform is not None:
         wanted = requirements(manifest, environment, platform)
@@ -164,6 +167,7 @@ def _job(
         manifest_platform=platform.name if several and platform is not None else None,
         pypi=tuple(artifacts[each] for each in dict.fromkeys(places)),
         project=tuple(sorted({x.name.split()[0] for x in rows.unmirrorable if x.kind is None})),
+        built_in_place=tuple(sorted(in_place)),
         python_version=None if python is None else ".".join(python.split(".")[:2]),
         pypi_obstacle="it has no python" if python is None else None,
     )

@@ -25,17 +25,19 @@ def pypi_skip_reason(job: InstallJob) -> str | None:
     return None
 
 
-def missing_build_requires(job: InstallJob, folder: Path) -> tuple[str, ...]:
+def missing_build_requires(job: InstallJob, client: Client, folder: Path) -> tuple[str, ...]:
     """Name what the environment's sdists are built with and the mirror has no page of.
 
-    `folder` is the channel folder. Of an sdist that cannot be read the level `archives` tells.
+    pixi may take it from the environment. `folder` is the channel folder. Of an sdist that cannot
+    be read the level `archives` tells.
     """
     from packaging.requirements import InvalidRequirement, Requirement
     from packaging.utils import canonicalize_name
 
     missing = set[str]()
     for artifact in job.pypi_files:
-        if artifact.kind is not ArtifactKind.SDIST:
+        is_in_place = client is Client.PIXI and artifact.name in job.built_in_place
+        if artifact.kind is not ArtifactKind.SDIST or is_in_place:
             continue
         try:
             texts = read_distribution(folder / artifact.path).build_requires

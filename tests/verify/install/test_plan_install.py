@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+import dataclasses
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 from scripts.core.artifact import Artifact, conda_artifact
 from scripts.core.channel_paths import Layout
 from scripts.core.file_name import FileName
-from scripts.core.record import Record
+from scripts.core.record import PypiRecord, Record
 from scripts.lock.model import (
     LockedEnvironment,
     LockedPackage,
@@ -18,7 +19,14 @@ from scripts.lock.model import (
     PlatformPackages,
     Unmirrorable,
 )
-from scripts.verify.install.mirrors import NoMirrorError, mirrors_for, render_config
+from scripts.lock.pypi import pypi_artifacts
+from scripts.verify.install.mirrors import (
+    NoMirrorError,
+    local_files,
+    mirrors_for,
+    pypi_prefixes,
+    render_config,
+)
 from scripts.verify.install.plan import InstallJob, overrides_of, plan_installs
 from scripts.workspace.parse import parse_manifest
 from scripts.workspace.settings import Kind, Settings
@@ -222,3 +230,63 @@ def test_what_mirrors_cannot_express(url: str, why: str) -> None:
     with pytest.raises(NoMirrorError) as caught:
         mirrors_for(_installation(_artifact("", url)))
     assert str(caught.value) == why
+
+
+def _pypi(location: str, index: str | None = None) -> list[Artifact]:
+    record = PypiRecord(name="x", version="1", location=location, index=index, sha256="0" * 64)
+    return list(pypi_artifacts(record))
+
+
+@pytest.mark.parametrize(
+    ("location", "index", "expected"),
+    [
+        (
+            "https://files.example.org/packages/0a/x-1%2Bl.whl",
+            "https://me:word@pypi.example.org/simple",
+            {
+                "https://files.example.org": "_pypi/files/files.example.org",
+                "https://pypi.example.org/simple": "_pypi/simple/pypi.example.org/simple",
+            },
+        ),
+        # A direct URL with a fragment has two places, a token none.
+        (
+            "https://h.example.org:8080/t/tk/dl/x-1.whl#sha256=" + "0" * 64,
+            None,
+            {"https://h.example.org:8080/t/tk": "_pypi/files/h.example.org_8080"},
+        ),
+        # Pages and files of one host; and an index that has its files among its pages.
+        (
+            "https://one.example.org/files/x-1.whl",
+            "https://one.example.org/simple",
+            {
+                "https://one.example.org": "_pypi/files/one.example.org",
+                "https://one.example.org/simple": "_pypi/simple/one.example.org/simple",
+            },
+        ),
+        (
+            "https://torch.example.org/whl/cpu/x-1.whl",
+            "https://torch.example.org/whl/cpu",
+            {"https://torch.example.org": "_pypi/files/torch.example.org"},
+        ),
+        ("./wheels/x-1.whl", None, {}),
+    ],
+)
+def test_keys_of_pypi_packages(location: str, index: str | None, expected: dict[str, str]) -> None:
+    mapping = {"https://conda-mapping.prefix.dev": "_pypi/mapping"}
+    found = pypi_prefixes(_pypi(location, index))
+    assert {key: str(path) for key, path in found.items()} == expected | mapping
+    assert pypi_prefixes([]) == {}
+
+
+@pytest.mark.parametrize("location", ["../x-1.whl", "file:///elsewhere/x-1.whl"])
+def test_a_wheel_outside_of_the_workspace(location: str, tmp_path: Path) -> None:
+    job = dataclasses.replace(_installation(), pypi=tuple(_pypi(location)))
+    with pytest.raises(NoMirrorError) as caught:
+        local_files(job, tmp_path)
+    assert str(caught.value) == (
+        "its lock names files outside of the workspace, which `[mirrors]` cannot replace"
+    )
+    inside = dataclasses.replace(job, pypi=tuple(_pypi("./wheels/x-1.whl")))
+    assert local_files(inside, tmp_path) == {
+        PurePosixPath("wheels/x-1.whl"): PurePosixPath("_pypi/files/local/wheels/x-1.whl")
+    }

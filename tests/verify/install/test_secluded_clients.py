@@ -6,6 +6,7 @@ the client is shown to really ask, where nothing but proxies keeps it.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,15 +16,19 @@ import pytest
 
 from scripts.core import rattler_child
 from scripts.core.invocation import TEMPLATE
-from scripts.verify.findings import Client
+from scripts.verify.findings import FOR_PYPI, Client
 from scripts.verify.install import sandbox as sandboxes
+from scripts.verify.install.clients import find_pip
 from scripts.verify.install.sandbox import run_sandboxed, sandbox, sandbox_environment
+from scripts.verify.pypi_solve import find_uv
 from tests.support.upstream import Upstream
 
 CLIENTS = [
     Client.RATTLER,
     pytest.param(Client.PIXI, marks=pytest.mark.needs_pixi),
     pytest.param(Client.CONDA, marks=pytest.mark.needs_conda),
+    Client.UV,
+    Client.PIP,
 ]
 _CREATE = (
     "import asyncio, sys; sys.path.insert(0, sys.argv[1]);"
@@ -44,6 +49,16 @@ def _command(client: Client, channel: str, folder: Path) -> Sequence[str]:
             text = _MANIFEST.format(channel).replace("[]", f'["{_subdir()}"]')
             manifest.write_text(text, encoding="utf-8")
             return ["pixi", "lock", "--manifest-path", str(manifest)]
+        case Client.UV | Client.PIP:
+            program = find_uv(os.environ) if client is Client.UV else find_pip(os.environ)
+            if program is None:
+                pytest.skip(f"needs {client}")
+            start = [] if client is Client.UV else ["-I", "-m"]
+            if program != Path(sys.executable):
+                start = []
+            pip = ["pip"] if client is Client.UV or start else []
+            target = ("--target", str(folder / "t"), "--no-deps")
+            return [str(program), *start, *pip, "install", *target, "--index-url", channel, "x"]
         case _:
             return [
                 *("conda", "create", "-n", "n", "-c", channel, "x", "--override-channels"),
@@ -64,6 +79,10 @@ def _run(
         "CONDA_REMOTE_MAX_RETRIES": "0",
         "CONDARC": str(folder / "rc"),
         "PIXI_CACHE_DIR": str(folder / "cache"),
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_RETRIES": "0",
+        "UV_CACHE_DIR": str(folder / "cache"),
+        "UV_HTTP_RETRIES": "0",
         "PIXI_HOME": str(folder),
     }
     command = _command(client, channel, folder)
@@ -99,5 +118,6 @@ def test_elsewhere_proxies_are_asked_for_all_that_is_not_loopback(
         sandbox.cache_clear()
     assert done.returncode != 0, words
     asked = {request.target.rpartition("/")[0] for request in upstream.requests}
-    assert "http://conda.example.org/chan/noarch" in asked
+    below = "x" if client in FOR_PYPI else "noarch"
+    assert f"http://conda.example.org/chan/{below}" in asked
     assert all(each.startswith("http://conda.example.org/chan") for each in asked)
