@@ -12,12 +12,24 @@ from pathlib import Path
 
 from bench.measure import Contender, race
 from bench.pool import LIBRARIES
-from bench.world import Channel, environment, make_channel, make_workspace, served, task
+from bench.world import (
+    Channel,
+    environment,
+    make_channel,
+    make_locks,
+    make_workspace,
+    served,
+    task,
+)
 
 _ARTIFACTS, _BYTES = 600, 550_000_000
 _MANY = 4_600
+_LOCKS, _MANY_ROWS = 10, 20_000  # planned in 3 s where nothing else is going on
 _FAR = 0.030  # seconds before each first byte, as over a real network
-_YAML = "import sys, yaml; yaml.load(open(sys.argv[1], encoding='utf-8'), yaml.CSafeLoader)"
+_YAML = (
+    "import sys, yaml\n"
+    "for each in sys.argv[1:]: yaml.load(open(each, encoding='utf-8'), yaml.CSafeLoader)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +100,7 @@ def rows(rounds: int, say: Callable[[str], None]) -> Iterator[Row]:
         yield from _read_back(place, channel, say)
         say(f"bench: writing {_MANY} artifacts")
         yield from _nothing_to_do(place)
+        yield from _several_locks(place)
 
 
 def _ours(place: Place, workspace: Path, name: str, *options: str) -> Contender:
@@ -243,6 +256,15 @@ def _nothing_to_do(place: Place) -> Iterator[Row]:
         yield Row("index, nothing to do", "yaml.load of the lock", index, load, 2.0)
         yield Row(f"verify --level closure, {_MANY:,} packages", load.name, closure, load)
         yield Row(f"verify --level solve, {_MANY:,} packages", load.name, solve, load)
+
+
+def _several_locks(place: Place) -> Iterator[Row]:
+    """Measure the plan of ten locks, 20,000 rows between them, beside only loading them."""
+    workspace, locks = make_locks(place.scratch / "team", _LOCKS, _MANY_ROWS)
+    plan = Contender("plan", task("plan", workspace, "--offline"))
+    load = Contender("yaml.load of them", [sys.executable, "-c", _YAML, *map(str, locks)])
+    place.race(plan, load)
+    yield Row(f"plan of {_LOCKS} locks, {_MANY_ROWS:,} rows", load.name, plan, load, 1.0)
 
 
 def _is_there(program: str, say: Callable[[str], None]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
 import multiprocessing
 import os
@@ -95,6 +96,44 @@ def make_workspace(root: Path, channel: Channel, url: str) -> Path:
     platform = PlatformRows(name=_SUBDIR, rows=rows)
     write_lock(root / "pixi.lock", (EnvironmentRows(platforms=(platform,)),), version=6)
     return root
+
+
+def make_locks(root: Path, count: int, total: int) -> tuple[Path, list[Path]]:
+    """Write workspaces with `total` rows between them, half of what each has also in the others.
+
+    Returns one more that mirrors them all, and the locks. No artifact need be there.
+    """
+    each, url = total // count, "https://conda.anaconda.org/conda-forge"
+    for number in range(count):
+        own = range(each // 2, each)
+        names = [*range(each // 2), *(number * each + position for position in own)]
+        rows = tuple(LockRow(written=_unwritten(f"package-{x}"), channel=url) for x in names)
+        folder = root / f"workspace-{number}"
+        _write_manifest(folder, url, "")
+        platform = PlatformRows(name=_SUBDIR, rows=rows)
+        write_lock(folder / "pixi.lock", (EnvironmentRows(platforms=(platform,)),), version=6)
+    mirror = root / "mirror"
+    _write_manifest(mirror, url, '[tool.pixi-mirror]\nlocks = ["../workspace-*/pixi.lock"]\n')
+    return mirror, sorted(root.glob("workspace-*/pixi.lock"))
+
+
+def _unwritten(name: str) -> WrittenPackage:
+    package = TinyPackage(
+        name=name, version="1.2.3", build="py313h0123456_0", subdir=_SUBDIR, depends=_DEPENDS
+    )
+    sha256 = hashlib.sha256(name.encode()).hexdigest()
+    return WrittenPackage(
+        path=Path(name), sha256=sha256, md5=sha256[:32], size=1000, package=package
+    )
+
+
+def _write_manifest(folder: Path, channel: str, more: str) -> None:
+    folder.mkdir(parents=True)
+    (folder / "pixi.toml").write_text(
+        f'[workspace]\nname = "{folder.name}"\nchannels = ["{channel}"]\n'
+        f'platforms = ["{_SUBDIR}"]\n{more}',
+        encoding="utf-8",
+    )
 
 
 @contextlib.contextmanager

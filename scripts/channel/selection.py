@@ -7,6 +7,7 @@ compared ever after.
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
@@ -69,8 +70,13 @@ def with_digests(workspace: Workspace, selection: Selection) -> Selection:
 
 
 def _select(workspace: Workspace, locks: Sequence[MirroredLock], settings: Settings) -> Selection:
-    selections = (_located(select(each, each.wanted(settings)), workspace) for each in locks)
+    selections = (_located(_selected(each, each.wanted(settings)), workspace) for each in locks)
     return unite([with_digests(workspace, each) for each in selections])
+
+
+@functools.lru_cache(maxsize=64)  # a run chooses for itself, and for who shares the channel
+def _selected(lock: MirroredLock, settings: Settings) -> Selection:
+    return select(lock, settings)
 
 
 def _located(selection: Selection, workspace: Workspace) -> Selection:

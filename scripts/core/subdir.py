@@ -29,11 +29,12 @@ KNOWN_SUBDIRS: Final = (
     NOARCH,
     *(f"{system}-{each}" for system, machines in _MACHINES.items() for each in machines),
 )
+_KNOWN: Final = frozenset(KNOWN_SUBDIRS)
 
 
 def is_known_subdir(text: str) -> bool:
     """Tell whether rattler knows this subdir."""
-    return text in KNOWN_SUBDIRS
+    return text in _KNOWN
 
 
 def check_subdir(text: str, where: str) -> str:

@@ -52,10 +52,7 @@ def parse_package(row: Row, url: str, version: int, platform: str = "") -> Locke
     channel = written_channel = row.string("channel")
     if channel is None and (version < 6 or "channel" not in row.fields):
         channel = place.channel
-    for each in filter(None, (url, written_channel)):
-        if not is_sound_url(each):
-            message = f"{redact(each)} is not a URL"
-            raise usage_error(row.subject, message, ("in", redact(row.where)))
+    _refuse_unsound(row, url, written_channel)
     written = row.string("file_name")
     if is_archive_name(place.last):
         shown = _file_name(place.last, row)
@@ -66,7 +63,7 @@ def parse_package(row: Row, url: str, version: int, platform: str = "") -> Locke
     number = row.integer("build_number")
     if number is None or (number == 0 and version in {4, 5}):  # which write 0 for unknown
         number = derive_build_number(build)
-    subdir = _subdir(row, place.subdir, version, platform, redact(url))
+    subdir = _subdir(row, place.subdir, version, platform, url)
     noarch = _noarch(row)
     if row.fields.get("noarch") is None and version not in {4, 5}:
         noarch = derive_noarch(subdir if version < 4 else place.subdir or subdir, shown.build)
@@ -99,6 +96,13 @@ def parse_package(row: Row, url: str, version: int, platform: str = "") -> Locke
     return LockedPackage(url=url, channel=channel, file_name=file_name, record=record)
 
 
+def _refuse_unsound(row: Row, *urls: str | None) -> None:
+    for each in filter(None, urls):
+        if not is_sound_url(each):
+            message = f"{redact(each)} is not a URL"
+            raise usage_error(row.subject, message, ("in", redact(row.where)))
+
+
 def _subdir(row: Row, shown: str | None, version: int, platform: str, location: str) -> str:
     """Return the subdir that a row writes, else the one that its location shows.
 
@@ -111,9 +115,9 @@ def _subdir(row: Row, shown: str | None, version: int, platform: str, location: 
     if version < 4 and written != NOARCH:
         subdir = shown or written or platform
     if not subdir:
-        raise usage_error(row.subject, f"{location} has no subdir")
+        raise usage_error(row.subject, f"{redact(location)} has no subdir")
     if not is_known_subdir(subdir):
-        check_subdir(subdir, f"{row.subject}: {location}")
+        check_subdir(subdir, f"{row.subject}: {redact(location)}")
     return subdir
 
 

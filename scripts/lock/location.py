@@ -35,7 +35,8 @@ def parse_location(location: str) -> Location:
         return Location(re.split(r"[/\\]", location)[-1])
     head, last = _head(location)
     channel = head.rpartition("/")[0]
-    subdir = url_subdir(location) if url[1].lower() in _WITH_SUBDIR else None
+    folder = head.rpartition("/")[2] if url[1].lower() in _WITH_SUBDIR else ""
+    subdir = folder if is_known_subdir(folder) else None
     return Location(unquote(last), subdir, channel if len(channel) > url.end() else None)
 
 

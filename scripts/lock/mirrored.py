@@ -15,9 +15,12 @@ from scripts.workspace.settings import LockEntry, Settings
 from scripts.workspace.workspace import LOCK_NAME, Workspace
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MirroredLock:
-    """One of the locks that are mirrored, by where it is, and what is mirrored of it."""
+    """One of the locks that are mirrored, by where it is, and what is mirrored of it.
+
+    Each is itself alone: to compare what is in two of them would take long.
+    """
 
     label: str
     """Its workspace's name, else its path; no other lock of the mirror has it."""

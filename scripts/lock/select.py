@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -12,6 +13,7 @@ from scripts.core.artifact import Artifact, ArtifactKind, conda_artifact
 from scripts.core.channel_paths import FLAT_CHANNEL, Layout, folder_of_channel
 from scripts.core.channel_url import names_folder
 from scripts.core.errors import MirrorError, Problem, usage_error, usage_problem
+from scripts.core.file_name import FileName
 from scripts.core.record import PypiRecord, Record
 from scripts.core.redact import redact, without_secrets
 from scripts.core.report import Line, listed, named
@@ -82,13 +84,17 @@ def path_of(layout: Layout, package: LockedPackage | Artifact) -> PurePosixPath:
     if isinstance(package, Artifact):
         if package.kind is not ArtifactKind.CONDA:
             return package.path
-        channel, url, record = package.upstream, package.urls[0], package.conda_record
-        file_name = package.path.name
-    else:
-        channel, url, record = package.channel, package.url, package.record
-        file_name = str(package.file_name)
+        subdir, file_name = package.conda_record.subdir, package.path.name
+        return _path(layout, package.upstream, package.urls[0], subdir, file_name)
+    return _path(layout, package.channel, package.url, package.record.subdir, package.file_name)
+
+
+@functools.lru_cache(maxsize=1 << 16)  # several locks, and several questions, name the same
+def _path(
+    layout: Layout, channel: str | None, url: str, subdir: str, file_name: FileName | str
+) -> PurePosixPath:
     shown = url_subdir(url) if layout is Layout.BY_CHANNEL else None
-    return folder_of_channel(layout, channel) / (shown or record.subdir) / file_name
+    return folder_of_channel(layout, channel) / (shown or subdir) / str(file_name)
 
 
 def paths_of(layout: Layout, environments: Iterable[LockedEnvironment]) -> frozenset[PurePosixPath]:

@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
+from scripts.channel.locks import read_locks
+from scripts.channel.selection import read_selection
+from scripts.core.console import Console
 from scripts.core.errors import Problem
 from scripts.core.rattler_child import call_rattler
 from scripts.core.report import Json
-from scripts.lock.read import read_lock
 from scripts.lock.select import Selection
 from scripts.verify.closure import check_closure
 from scripts.verify.findings import EnvironmentPlatform, Level, LevelResult, UsageIndex
@@ -23,7 +25,6 @@ from scripts.workspace.settings import SettingOverrides
 from scripts.workspace.workspace import open_workspace
 from tasks import verify
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, write_lock
-from tests.support.mirrored import select
 from tests.support.mirrors import CHANNEL
 from tests.support.packages import TinyPackage
 from tests.support.pinned import write_mirror
@@ -82,7 +83,7 @@ class World:
     def selection(self) -> Selection:
         """What is mirrored."""
         workspace = open_workspace(self.root, SettingOverrides())
-        return select(read_lock(workspace.lock_path), workspace.settings)
+        return read_selection(workspace, read_locks(workspace, Console()))
 
     def close(self) -> LevelResult:
         """Look."""
