@@ -7,6 +7,7 @@ written. Only statuses are read.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from pathlib import Path, PurePosixPath
@@ -39,12 +40,23 @@ def refuse_obstacles(
     All folders above a file must be folders, no links, or missing; the file itself must not be a
     folder. A link in place of a file is no obstacle: a rename replaces it.
     """
-    files = tuple(files)
-    needed = {above for path in files for above in path.parents}
-    needed |= {each for path in folders for each in (path, *path.parents)}
+    files, needed = tuple(map(str, files)), set[str]()
+    for above in (*(each.rpartition("/")[0] for each in files), *map(str, folders)):
+        while above not in {"", "."} and above not in needed:
+            needed.add(above)
+            above = above.rpartition("/")[0]  # noqa: PLW2901 -- up to the channel folder
+    there = {""} if os.path.lexists(folder) else set[str]()
+    # Where a folder is not there, nothing below it is; a folder sorts before what is in it.
+    for each in sorted(needed):
+        if each.rpartition("/")[0] in there and os.path.lexists(folder / each):
+            there.add(each)
     _refuse(
-        *((str(each), folder / each, _A_FOLDER) for each in sorted(needed - {PurePosixPath()})),
-        *((str(each), folder / each, _ALL_BUT_A_FOLDER) for each in files),
+        *((each, folder / each, _A_FOLDER) for each in sorted(there - {""})),
+        *(
+            (each, folder / each, _ALL_BUT_A_FOLDER)
+            for each in files
+            if each.rpartition("/")[0] in there
+        ),
     )
 
 

@@ -160,7 +160,7 @@ def plan_downloads(
         sizes |= local_sizes(unsized, workspace.root)
         unknown = [each for each in unsized if each.path not in sizes]
         if unknown and asks:
-            console.note(f"fetch: asking for {counted(len(unknown), 'size')} that no lock has")
+            console.note(f"asking for the sizes of {counted(len(unknown), 'PyPI package')}")
             sizes |= ask_sizes(unknown, workspace.root, router(), policy)
         plan = plan.with_sizes(sizes)
     return dataclasses.replace(plan, resumed=_resumed(workspace, plan, router))

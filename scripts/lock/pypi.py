@@ -135,12 +135,17 @@ def pypi_artifacts(record: PypiRecord) -> Iterator[Artifact]:
     pixi asks a mirror for a direct URL with its fragment as part of the name, so such a file has
     a second place (tried with pixi 0.77), unless nothing can have that name.
     """
-    plain, mark, fragment = record.location.partition("#")
-    locations = [record.location]
-    if mark and not is_path(record.location):
+    for path in _places(record.location):
+        yield pypi_artifact(path, record)
+
+
+@functools.lru_cache(maxsize=1 << 15)  # asked several times in a run for each row
+def _places(location: str) -> tuple[PurePosixPath, ...]:
+    plain, mark, fragment = location.partition("#")
+    locations = [location]
+    if mark and not is_path(location):
         locations.append(f"{plain}%23{fragment}")
-    for segments in filter(None, map(file_segments, locations)):
-        yield pypi_artifact(FILES.joinpath(*segments), record)
+    return tuple(FILES.joinpath(*each) for each in filter(None, map(file_segments, locations)))
 
 
 def is_project_name(name: str) -> bool:

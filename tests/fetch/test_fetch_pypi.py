@@ -125,7 +125,7 @@ def test_sizes_are_asked_for_once_and_the_largest_comes_first(
     out, err = capsys.readouterr()
     size = (small.size + large.size) / 1000
     assert err.startswith(
-        "fetch: asking for 2 sizes that no lock has\n"
+        "asking for the sizes of 2 PyPI packages\n"
         f"fetch: 2 to download into local-channel, {size:.1f} kB, "
     )
     assert out == f"fetch: 2 artifacts fetched, {size:.1f} kB; 0 were there already\n"
