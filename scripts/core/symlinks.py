@@ -40,8 +40,8 @@ def refuse_obstacles(
     All folders above a file must be folders, no links, or missing; the file itself must not be a
     folder. A link in place of a file is no obstacle: a rename replaces it.
     """
-    files, needed = tuple(map(str, files)), set[str]()
-    for above in (*(each.rpartition("/")[0] for each in files), *map(str, folders)):
+    names, needed = [str(each) for each in files], set[str]()
+    for above in (*(each.rpartition("/")[0] for each in names), *map(str, folders)):
         while above not in {"", "."} and above not in needed:
             needed.add(above)
             above = above.rpartition("/")[0]  # noqa: PLW2901 -- up to the channel folder
@@ -54,7 +54,7 @@ def refuse_obstacles(
         *((each, folder / each, _A_FOLDER) for each in sorted(there - {""})),
         *(
             (each, folder / each, _ALL_BUT_A_FOLDER)
-            for each in files
+            for each in names
             if each.rpartition("/")[0] in there
         ),
     )
