@@ -30,7 +30,7 @@ from scripts.index.repodata import LARGEST
 from scripts.lock.pypi import FILES, index_folder, pypi_artifacts
 from scripts.lock.select import Selection
 from scripts.verify.findings import link_problem
-from scripts.verify.pypi_closure import purl_names
+from scripts.verify.pypi_closure import purl_names, pypi_name
 
 _HELP: Final = "pixi run index"
 _HASH: Final = "sha256="
@@ -293,6 +293,6 @@ def _compare_mapping(
             allowed.setdefault(artifact.name, set()).update(found or (None,))
     for name, some in sorted(allowed.items()):
         actual = names.get(name, name)
-        if actual not in some:
+        if (actual and pypi_name(str(actual))) not in some:
             sides = ("expected", ", ".join(map(str, some))), ("actual", str(actual))
             yield _wrong(MAPPING, f"has another name on PyPI of {name}", *sides), files

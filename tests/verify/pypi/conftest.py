@@ -54,6 +54,7 @@ platforms = ["{LINUX}", "{WINDOWS}"]
 [dependencies]
 python = "3.11.*"
 numpy = "*"
+python_abi = "*"
 
 [pypi-dependencies]
 tiny_app = {{ version = ">=1", extras = ["color"] }}
@@ -99,8 +100,9 @@ class PypiWorld:
         """The conda rows of a platform."""
         python = TinyPackage(name="python", version="3.11.7", subdir=platform)
         numpy = TinyPackage(name="numpy", version="2.4", purls=("pkg:pypi/numpy?source=x",))
-        both = (python.write(self.upstream), numpy.write(self.upstream))
-        return tuple(LockRow(written=each, channel=CHANNEL) for each in both)
+        abi = TinyPackage(name="python_abi", purls=("pkg:pypi/python-abi",))
+        written = (each.write(self.upstream) for each in (python, numpy, abi))
+        return tuple(LockRow(written=each, channel=CHANNEL) for each in written)
 
     def lock(self, rows: dict[str, PypiRow] | None = None, without: str = "") -> None:
         """Write a lock; each platform has what is for it."""
