@@ -53,7 +53,7 @@ PROVES: Final = {
     " answer for every environment and platform, foreign ones too.",
     "install": "The environments of this machine's platform install from this channel alone, with"
     " an empty cache and no network, and all their files arrive; of other machines, where it says"
-    " `(wheels)`, the wheels alone.",
+    " (wheels), the wheels alone.",
 }
 
 

@@ -81,6 +81,7 @@ def _run(
         "PIXI_CACHE_DIR": str(folder / "cache"),
         "PIP_CONFIG_FILE": os.devnull,
         "PIP_RETRIES": "0",
+        "PIP_TRUSTED_HOST": "conda.example.org",
         "UV_CACHE_DIR": str(folder / "cache"),
         "UV_HTTP_RETRIES": "0",
         "PIXI_HOME": str(folder),
