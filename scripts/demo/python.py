@@ -79,10 +79,10 @@ def _links(version: str, subdir: str) -> bytes:
 
 def install_pypi(
     prefix: Path, workspace: Path, subdir: str, env: Mapping[str, str]
-) -> tuple[str, str] | None:
-    """Install what the lock has of PyPI into the prefix, and let it speak; None: nobody can.
+) -> tuple[str | None, str | None]:
+    """Install what the lock has of PyPI into the prefix, and let it speak.
 
-    Returns the program that installed it, and what it said.
+    Returns what it said, and by what it was installed; None: there is neither uv nor pip.
 
     uv does it where it is, else pip. Raises the error of exit code 1 where it fails.
     """
@@ -93,7 +93,7 @@ def install_pypi(
         start = [str(pip), "-I", "-m", "pip"] if pip == Path(sys.executable) else [str(pip)]
         command = [*start, "--isolated", "--python", python, "install", "--no-cache-dir"]
     else:
-        return None
+        return None, None
     (environment,) = read_lock(workspace / "pixi.lock").environments
     (rows,) = (each for each in environment.platforms if each.platform.subdir == subdir)
     pages = workspace / "local-channel" / INDEX
@@ -117,4 +117,4 @@ def install_pypi(
         details = ("reason", str(error)), *(("said", line) for line in said.splitlines()[-5:])
         message = "cannot be installed from the mirror's pages alone and run"
         raise MirrorError(finding_problem("hello-py", message, *details)) from None
-    return ("pip" if uv is None else "uv"), done.stdout.strip()
+    return done.stdout.strip(), f"installed by {'pip' if uv is None else 'uv'}"

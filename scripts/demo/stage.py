@@ -54,10 +54,8 @@ def demo(console: Console) -> Report:
             bring_python(upstream, workspace / "pixi.lock", platform)
         with served(str(upstream)) as port:
             (root / "pixi-home").mkdir()
-            places = {HOST: "", **{f"https://{each}": f"/{each}" for each in PYPI_HOSTS}}
-            mirrors = (f'"{x}" = ["http://127.0.0.1:{port}{to}"]\n' for x, to in places.items())
-            configuration = f"[mirrors]\n{''.join(mirrors)}"
-            (root / "pixi-home" / "config.toml").write_bytes(configuration.encode())
+            configuration = mirrors(f"http://127.0.0.1:{port}").encode()
+            (root / "pixi-home" / "config.toml").write_bytes(configuration)
             console.result(f"demo: {HOST}, served on loopback, mirrored by the task mirror:")
             made = _run_mirror(workspace, env, console, () if has_python else _ALONE)
         if made.problems:
@@ -79,10 +77,8 @@ def demo(console: Console) -> Report:
                 f"  {said}",
             ]
             if has_python:
-                of_pypi = install_pypi(root / "prefix", workspace, platform, env)
-            if of_pypi is not None:
-                lines += [f"demo: its PyPI packages, installed by {of_pypi[0]}, say:"]
-                lines += [f"  {of_pypi[1]}"]
+                of_pypi, by = install_pypi(root / "prefix", workspace, platform, env)
+                lines += [f"demo: its PyPI packages, {by}, say:", f"  {of_pypi}"] if by else []
             lines += ["demo: done, the channel was made, verified and used; nothing is left of it"]
         else:
             lines += [
@@ -95,7 +91,7 @@ def demo(console: Console) -> Report:
                 **made.data,
                 "platform": platform,
                 "said": said,
-                "pypi-said": None if of_pypi is None else of_pypi[1],
+                "pypi-said": of_pypi,
                 "hotfixes": [
                     {"artifact": artifact, "archive": before, "channel": after}
                     for artifact, before, after in hotfixes
@@ -121,6 +117,12 @@ def task_environment(root: Path, environ: Mapping[str, str]) -> dict[str, str]:
         "PYTHONIOENCODING": "utf-8",
         "PYTHONPATH": str(TEMPLATE),
     }
+
+
+def mirrors(url: str) -> str:
+    """Write the configuration with which pixi finds the demo's hosts below a URL."""
+    places = {HOST: url, **{f"https://{host}": f"{url}/{host}" for host in PYPI_HOSTS}}
+    return "[mirrors]\n" + "".join(f'"{host}" = ["{at}"]\n' for host, at in places.items())
 
 
 def _run_mirror(

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import rattler
 
-from scripts.demo.stage import PYPI_HOSTS
-from tests.support.demo_upstream import CHANNELS, DEMO, HOST, write_demo
+from scripts.demo.stage import mirrors
+from tests.support.demo_upstream import CHANNELS, DEMO, write_demo
 from tests.support.pixi import find_pixi
 from tests.support.upstream import Upstream
 
@@ -82,9 +82,7 @@ def test_pixi_writes_the_same_lock_and_takes_ours(tmp_path: Path) -> None:
     committed = lock.read_bytes()
     pixi = find_pixi(tmp_path / "home")
     with Upstream(DEMO / "upstream") as upstream:
-        places = {HOST: "", **{f"https://{each}": f"/{each}" for each in PYPI_HOSTS}}
-        lines = (f'"{host}" = ["{upstream.url}{place}"]\n' for host, place in places.items())
-        pixi.configure("[mirrors]\n" + "".join(lines))
+        pixi.configure(mirrors(upstream.url))
         done = pixi.run(lock.parent, "lock", "--check")
         assert (done.returncode, lock.read_bytes()) == (0, committed), done.stderr
         lock.unlink()

@@ -130,9 +130,13 @@ def _try(
     scratch, level = workspace.place.self_check, mutation.level
     copy = Copy(source=workspace.place.folder, folder=scratch / "channel")
     place = ChannelPaths(folder=copy.folder, root=scratch / "state")
-    manifest = without_pypi(workspace.manifest)
-    copied = dataclasses.replace(workspace, place=place, manifest=manifest)
+    copied = dataclasses.replace(workspace, place=place, manifest=without_pypi(workspace.manifest))
     shown = narrowed(selection, scope)
+    locks = (
+        dataclasses.replace(each, manifest=each.manifest and without_pypi(each.manifest))
+        for each in shown.locks
+    )
+    shown = dataclasses.replace(shown, locks=tuple(locks))
     options = VerifyOptions(levels=frozenset({level}), clients=(Client.RATTLER,))
 
     def look() -> tuple[Problem, ...]:
