@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace, console: Console) -> Report:
     """Fetch for the workspace that the options name."""
     workspace = open_workspace(options.manifest_path, overrides_from(options))
-    lock = read_lock(workspace.lock_path)
+    lock = read_lock(workspace.lock_path, None if options.dry_run else workspace.place.cache)
     selection = select(lock, workspace.settings)
     if options.dry_run:
         read_users(workspace, lock)

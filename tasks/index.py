@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace, console: Console) -> Report:
     """Index the mirror of the workspace that the options name."""
     workspace = open_workspace(options.manifest_path, overrides_from(options))
-    lock = read_lock(workspace.lock_path)
+    lock = read_lock(workspace.lock_path, workspace.place.cache)
     selection = select(lock, workspace.settings)
     with file_lock(workspace.place.lock, workspace.settings.channel_dir):
         users = read_users(workspace, lock)

@@ -50,7 +50,7 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
     if options.drop_retained and not options.relayout:
         parser.error("--drop-retained goes with --relayout")
     workspace = open_workspace(options.manifest_path, overrides_from(options))
-    lock = read_lock(workspace.lock_path)
+    lock = read_lock(workspace.lock_path, workspace.place.cache)
     if not is_run_by_pixi(os.environ, workspace.manifest_path):
         _look_at_committed_lock(workspace, lock, console)
     asks = options.asks and not options.yes

@@ -40,8 +40,8 @@ def refuse_obstacles(
     folder. A link in place of a file is no obstacle: a rename replaces it.
     """
     files = tuple(files)
-    needed = {above for path in files for above in path.parents}
-    needed |= {each for path in folders for each in (path, *path.parents)}
+    nearest = {*folders, *(path.parent for path in files)}
+    needed = {each for path in nearest for each in (path, *path.parents)}
     _refuse(
         *((str(each), folder / each, _A_FOLDER) for each in sorted(needed - {PurePosixPath()})),
         *((str(each), folder / each, _ALL_BUT_A_FOLDER) for each in files),
