@@ -11,12 +11,12 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from scripts.core.artifact import Artifact
-from scripts.fetch.download import Download, DownloadContext, Downloaded, StoppedError
+from scripts.fetch.download import Download, DownloadContext, StoppedError
+from scripts.fetch.plan import Downloaded, FailedDownload
 from scripts.fetch.progress import Show
 from scripts.network.errors import DownloadError
 
@@ -27,14 +27,6 @@ JOBS: Final = 16  # at once, where nothing is set; measured on loopback and 30 m
 _MOST: Final = 128  # at once, whatever is asked for: each is a thread and two open files
 _TICK: Final = 0.1  # seconds between two looks at how far the downloads are
 _GRACE: Final = 1.0  # seconds that threads get to put down their part after a stop
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailedDownload:
-    """An artifact that did not come, and why."""
-
-    artifact: Artifact
-    error: DownloadError
 
 
 _Ended = tuple[Download, Downloaded | FailedDownload | BaseException]

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 from scripts.channel.digest_cache import DigestCache
 from scripts.channel.folders import check_case, free_bytes, prepare
@@ -23,14 +24,20 @@ from scripts.core.redact import redact
 from scripts.core.report import Report, counted, human_size
 from scripts.core.symlinks import refuse_obstacles
 from scripts.fetch.archives import check_new_archives
-from scripts.fetch.download import DownloadContext, Downloaded, disk_error, link_or_copy_artifact
-from scripts.fetch.plan import Plan, make_plan, space_problem, unhashed_problems
-from scripts.fetch.pool import FailedDownload, run_downloads
-from scripts.fetch.progress import progress
+from scripts.fetch.plan import (
+    Downloaded,
+    FailedDownload,
+    Plan,
+    make_plan,
+    space_problem,
+    unhashed_problems,
+)
 from scripts.lock.select import Selection, left_out_json, left_out_lines, undeclared_lines
-from scripts.network.errors import OF_THE_DISK, DownloadError, lower_first, size_error
-from scripts.network.retry import RetryPolicy
 from scripts.workspace.workspace import Workspace
+
+if TYPE_CHECKING:  # a run with nothing to do does without the network
+    from scripts.fetch.download import DownloadContext
+    from scripts.network.retry import RetryPolicy
 
 
 def fetch(
@@ -64,7 +71,8 @@ def fetch(
     found = check_artifacts(place.folder, selection.artifacts, digests)
     plan = make_plan(selection.artifacts, found)
     wanted = (*plan.to_download, *(each for _, each in plan.copies))
-    refuse_obstacles(place.folder, (each.path for each in selection.artifacts))
+    folders = {each.path.parent for each in selection.artifacts}
+    refuse_obstacles(place.folder, (each.path for each in wanted), folders)
     if wanted:
         plan = dataclasses.replace(plan, resumed=_resumed(workspace, plan))
         _announce(workspace, selection, plan, None if is_announced else console)
@@ -73,7 +81,7 @@ def fetch(
     console.warn(tuple(_replaced_line(artifact, actual) for artifact, actual in plan.replaced))
     results: list[Downloaded | FailedDownload] = []
     if wanted:
-        results = _download(workspace, plan, console, digests, policy or RetryPolicy())
+        results = _download(workspace, plan, console, digests, policy)
         shared = [each for one in state.workspaces for each in one.artifacts]
         known = {path for each in shared for path in (each.path, each.path_in_other_layout)}
         known.update(each.path for each in plan.artifacts)
@@ -147,12 +155,22 @@ def _resumed(workspace: Workspace, plan: Plan) -> int:
 
 
 def _download(
-    workspace: Workspace, plan: Plan, console: Console, digests: DigestCache, policy: RetryPolicy
+    workspace: Workspace,
+    plan: Plan,
+    console: Console,
+    digests: DigestCache,
+    policy: RetryPolicy | None,
 ) -> list[Downloaded | FailedDownload]:
     """Run the downloads; a full disk ends them all, anything else only its own artifact."""
+    from scripts.fetch.download import DownloadContext
+    from scripts.fetch.pool import run_downloads
+    from scripts.fetch.progress import progress
+    from scripts.network.errors import OF_THE_DISK
     from scripts.network.http import HttpClient
+    from scripts.network.retry import RetryPolicy
     from scripts.network.router import Router
 
+    policy = policy or RetryPolicy()
     router = Router(workspace.manifest_path, os.environ, console)
     context = DownloadContext(workspace.place, workspace.root, router, policy, digests)
     jobs = workspace.settings.jobs or router.downloads
@@ -191,6 +209,9 @@ def _place_again(
     source: PurePosixPath, again: Artifact, context: DownloadContext
 ) -> Downloaded | FailedDownload:
     """Give an artifact the bytes of another one with its digest."""
+    from scripts.fetch.download import disk_error, link_or_copy_artifact
+    from scripts.network.errors import DownloadError, size_error
+
     digest, size, folder = again.digest, again.size, context.place.folder
     assert digest is not None  # by which they are the same
     try:
@@ -256,6 +277,8 @@ def _report(
 
 def _problem(failed: FailedDownload, again: str) -> Problem:
     """Turn a failed download into what a person should read and do."""
+    from scripts.network.errors import lower_first
+
     error = failed.error
     source = error.source or failed.artifact.urls[0]
     return Problem(

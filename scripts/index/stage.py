@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from scripts.channel.digest_cache import DigestCache
 from scripts.channel.folders import clear_staging
 from scripts.channel.grace import is_due, now, remove, to_remove
-from scripts.channel.inventory import SEE_TO_DISK
+from scripts.channel.inventory import SEE_TO_DISK, files_below
 from scripts.channel.state import Removal, write_channel, write_removals
 from scripts.channel.users import ChannelUsers, save_workspace
 from scripts.core.channel_paths import ChannelPaths
@@ -66,7 +66,8 @@ def index(
     try:
         waiting = waiting_files(folder, users)
         waiting += to_remove(folder, dropping or (), None)
-        channels = read_channels(folder, selection, frozenset(each.path for each in waiting))
+        there = tuple(files_below(folder))
+        channels = read_channels(folder, selection, frozenset(each.path for each in waiting), there)
         refuse_links(folder, channels)
         digests = DigestCache(place.digests)
         problems = [problem for each in channels for problem in _unfit_artifacts(each, digests)]
@@ -95,7 +96,8 @@ def index(
             due = {each for each in removals if is_due(each, workspace.settings.grace, when)}
             removed = remove(place, due, [each for each in removals if each not in due])
         present = replace(users, state=state, last=None)
-        files = classify_files(folder, selection, present, console)
+        known = None if is_changed else there
+        files = classify_files(folder, selection, present, console, known)
         report = _report(channels, files, removed, is_changed=is_changed)
         return replace(report, problems=tuple(problems))
     except BrokenPipeError:  # nobody reads what is printed

@@ -74,7 +74,7 @@ def select(lock: LockFile, settings: Settings) -> Selection:
     environments = choose_environments(lock, settings)
     chosen = {environment.name for environment in environments}
     artifacts = _artifacts(environments, settings.layout)
-    channels = {artifact.channel for artifact in artifacts}
+    channels = {folder.parent for folder in {artifact.path.parent for artifact in artifacts}}
     if settings.layout is Layout.FLAT:
         _refuse_shared_names(artifacts)
         channels = {FLAT_CHANNEL}
@@ -185,10 +185,12 @@ def _refuse_shared_names(artifacts: tuple[Artifact, ...]) -> None:
     channels: dict[str, dict[str, str]] = {}
     for artifact in artifacts:
         channel = str(folder_of_channel(Layout.BY_CHANNEL, artifact.upstream))
-        channels.setdefault(artifact.name, {}).setdefault(channel, redact(artifact.urls[0]))
+        channels.setdefault(artifact.name, {}).setdefault(channel, artifact.urls[0])
     message = "comes from two channels, which a flat mirror cannot keep apart"
     problems = [
-        usage_problem(name, message, *urls.items(), help=_BY_CHANNEL)
+        usage_problem(
+            name, message, *((x, redact(url)) for x, url in urls.items()), help=_BY_CHANNEL
+        )
         for name, urls in sorted(channels.items())
         if len(urls) > 1
     ]
