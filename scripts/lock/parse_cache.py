@@ -74,7 +74,7 @@ def _add(value: Any, rows: list[list[Any]], known: dict[int, int]) -> int:
     """Add the row of a value, behind those of its own values; what is shared has but one."""
     if id(value) not in known:
         kind = type(value)
-        row = [_MAKERS.index(kind)]
+        row: list[Any] = [_MAKERS.index(kind)]
         for each in (getattr(value, name) for name in _names(kind)):
             if type(each) in _MAKERS:
                 row.append([_add(each, rows, known)])
