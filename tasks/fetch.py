@@ -12,6 +12,7 @@ from scripts.core.console import Console
 from scripts.core.file_lock import file_lock
 from scripts.core.report import Report
 from scripts.fetch.stage import fetch
+from scripts.lock.parse_cache import keep_parse
 from scripts.lock.read import read_lock
 from scripts.lock.select import select
 from scripts.workspace.settings import add_setting_options, overrides_from
@@ -33,14 +34,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace, console: Console) -> Report:
     """Fetch for the workspace that the options name."""
     workspace = open_workspace(options.manifest_path, overrides_from(options))
-    lock = read_lock(workspace.lock_path, None if options.dry_run else workspace.place.cache)
+    lock = read_lock(workspace.lock_path, workspace.place.cache)
     selection = select(lock, workspace.settings)
     if options.dry_run:
         read_users(workspace, lock)
         return fetch(workspace, selection, console, dry_run=True)
     with file_lock(workspace.place.lock, workspace.settings.channel_dir):
         read_users(workspace, lock)  # refuses what cannot share a channel
-        return fetch(workspace, selection, console)
+        report = fetch(workspace, selection, console)
+        keep_parse(workspace.place.cache, workspace.lock_path, lock)
+        return report
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from scripts.core.console import Console
 from scripts.core.file_lock import file_lock
 from scripts.core.report import Report
 from scripts.index.stage import index
+from scripts.lock.parse_cache import keep_parse
 from scripts.lock.read import read_lock
 from scripts.lock.select import select
 from scripts.workspace.settings import add_setting_options, overrides_from
@@ -34,7 +35,9 @@ def run(options: argparse.Namespace, console: Console) -> Report:
     selection = select(lock, workspace.settings)
     with file_lock(workspace.place.lock, workspace.settings.channel_dir):
         users = read_users(workspace, lock)
-        return index(workspace, selection, console, users=users)
+        report = index(workspace, selection, console, users=users)
+        keep_parse(workspace.place.cache, workspace.lock_path, lock)
+        return report
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from scripts.fetch.stage import ask_before_first, fetch
 from scripts.index.stage import index
 from scripts.keep.relayout import relayout
 from scripts.lock.model import LockFile
+from scripts.lock.parse_cache import keep_parse
 from scripts.lock.read import read_lock
 from scripts.lock.satisfiability import NOT_CHECKED, check_satisfiability
 from scripts.lock.select import select
@@ -58,7 +59,9 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
     stages = partial(chain, workspace, lock, verify_options(options), console, is_announced=said)
     with file_lock(workspace.place.lock, workspace.settings.channel_dir):
         if not options.relayout:
-            return stages()
+            report = stages()
+            keep_parse(workspace.place.cache, workspace.lock_path, lock)
+            return report
         arranged = relayout(workspace, lock, console, drop_retained=options.drop_retained)
         if arranged.problems:
             return arranged

@@ -36,17 +36,18 @@ _MAKERS: Final[tuple[Any, ...]] = (
 )
 
 
-def cache_file(folder: Path, lock: Path) -> Path:
+def parse_file(cache: Path, path: Path) -> Path:
     """Name the file, in a folder of what only saves time, that keeps the parse of a lock."""
-    return folder / f"lock-{hashlib.sha256(os.fsencode(lock)).hexdigest()[:16]}.parsed"
+    return cache / f"lock-{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}.parsed"
 
 
-def load_parse(file: Path, data: bytes) -> LockFile | None:
+def load_parse(cache: Path, path: Path, data: bytes) -> LockFile | None:
     """Return what parsing a lock of these bytes gave; None where that is not kept."""
     try:
-        digest, written = (kept := read_regular(file, _LARGEST))[:_DIGEST], kept[_DIGEST:]
+        kept = read_regular(parse_file(cache, path), _LARGEST)
     except OSError:
         return None
+    digest, written = kept[:_DIGEST], kept[_DIGEST:]
     if digest != _digest(data, written):
         return None
     names = [_names(each) for each in _MAKERS]
@@ -57,17 +58,19 @@ def load_parse(file: Path, data: bytes) -> LockFile | None:
                 is_one = type(value[0]) is int
                 values[place] = made[value[0]] if is_one else tuple(made[x] for x in value[0])
         made.append(_MAKERS[number](**dict(zip(names[number], values, strict=True))))
-    lock: LockFile = dataclasses.replace(made[-1], data=data)
+    lock: LockFile = dataclasses.replace(made[-1], data=data, is_kept=True)
     return lock
 
 
-def keep_parse(file: Path, lock: LockFile) -> None:
+def keep_parse(cache: Path, path: Path, lock: LockFile) -> None:
     """Keep what parsing a lock gave; where it cannot be written, the next run parses anew."""
+    if lock.is_kept:
+        return
     rows: list[list[Any]] = []
     _add(dataclasses.replace(lock, data=b""), rows, {})
     written = marshal.dumps(rows)
     with contextlib.suppress(OSError, MirrorError):
-        write_atomically(file, _digest(lock.data, written) + written)
+        write_atomically(parse_file(cache, path), _digest(lock.data, written) + written)
 
 
 def _add(value: Any, rows: list[list[Any]], known: dict[int, int]) -> int:

@@ -30,7 +30,7 @@ from scripts.lock.model import (
     Unmirrorable,
     fill,
 )
-from scripts.lock.parse_cache import cache_file, keep_parse, load_parse
+from scripts.lock.parse_cache import load_parse
 from scripts.lock.safe_yaml import load_lock_text
 from scripts.workspace.settings import Kind
 
@@ -50,18 +50,13 @@ _References = dict[tuple[str, str], list[tuple[Found, Row]]]
 def read_lock(path: Path, cache: Path | None = None) -> LockFile:
     """Read and parse a lock file; every fault of it is an error of exit code 2.
 
-    `cache` is a folder, which may lack, where the parse is kept for the next run.
+    `cache` is a folder, which may lack: what `keep_parse` has kept there is not parsed again.
     """
     text = read_lock_text(path)
-    data, file = text.encode(), None
-    if cache is not None and cache.is_dir():
-        file = cache_file(cache, path)
-        if (kept := load_parse(file, data)) is not None:
-            return kept
-    lock = dataclasses.replace(parse_lock(text, path.name), data=data)
-    if file is not None:
-        keep_parse(file, lock)
-    return lock
+    data = text.encode()
+    if cache is not None and (kept := load_parse(cache, path, data)) is not None:
+        return kept
+    return dataclasses.replace(parse_lock(text, path.name), data=data)
 
 
 def read_lock_text(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""What parsing a lock gave, kept for the next run: when it is believed, and that it says the same."""
+"""What parsing a lock gave, kept for the next run: when it is believed, and what it says."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from scripts.core.errors import MirrorError
 from scripts.lock import parse_cache as module
 from scripts.lock.model import LockFile
-from scripts.lock.parse_cache import cache_file, keep_parse, load_parse
+from scripts.lock.parse_cache import keep_parse, load_parse, parse_file
 from scripts.lock.read import read_lock
 from tests.lock.test_read_real_locks import LOCKS, REFUSED
 
@@ -21,18 +21,18 @@ LOCK = DATA / "cases" / "rich-platforms" / "pixi.lock"
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
     """A cache folder with the parse of LOCK."""
-    read_lock(LOCK, tmp_path)
+    keep_parse(tmp_path, LOCK, read_lock(LOCK))
     return tmp_path
 
 
 def known(cache: Path, data: bytes | None = None) -> LockFile | None:
     """Return what a run of its own would believe of LOCK, were its bytes these."""
-    return load_parse(cache_file(cache, LOCK), LOCK.read_bytes() if data is None else data)
+    return load_parse(cache, LOCK, LOCK.read_bytes() if data is None else data)
 
 
 def lie(cache: Path) -> tuple[Path, bytes]:
     """Return the file, and what is in it without its digest, with another name in it."""
-    file = cache_file(cache, LOCK)
+    file = parse_file(cache, LOCK)
     name = next(read_lock(LOCK).packages()).name.encode()
     written = file.read_bytes()[32:]
     assert name in written
@@ -46,9 +46,8 @@ def test_a_kept_parse_says_what_a_new_one_says(path: Path, tmp_path: Path) -> No
     except MirrorError:
         assert path.parent.name in REFUSED
         return
-    file = cache_file(tmp_path, path)
-    keep_parse(file, new)
-    kept = load_parse(file, new.data)
+    keep_parse(tmp_path, path, new)
+    kept = load_parse(tmp_path, path, new.data)
     assert kept == new
     assert repr(kept) == repr(new)  # some fields are not compared
     assert kept is not None
@@ -72,7 +71,7 @@ def test_a_lie_is_believed_by_its_digest_alone(cache: Path) -> None:
     file, written = lie(cache)
     file.write_bytes(file.read_bytes()[:32] + written)
     assert known(cache) is None
-    file.write_bytes(module._digest(LOCK.read_bytes(), written) + written)  # noqa: SLF001
+    file.write_bytes(module._digest(LOCK.read_bytes(), written) + written)
     assert known(cache) not in {None, read_lock(LOCK)}
 
 
@@ -81,8 +80,10 @@ def test_what_is_not_believed_is_parsed_and_kept_anew(cache: Path) -> None:
     for data in (file.read_bytes()[:32] + written, file.read_bytes()[:-1], b"", b"\0" * 99):
         file.write_bytes(data)
         assert known(cache) is None
-        assert read_lock(LOCK, cache) == read_lock(LOCK)
-        assert known(cache) == read_lock(LOCK)
+        lock = read_lock(LOCK, cache)
+        assert lock == read_lock(LOCK)
+        keep_parse(cache, LOCK, lock)
+        assert known(cache) == lock
 
 
 def test_another_lock_is_another_parse(cache: Path) -> None:
@@ -100,8 +101,16 @@ def test_another_python_and_another_tool_parse_anew(
     assert known(cache) is None
 
 
-def test_nothing_is_written_where_no_cache_is(tmp_path: Path) -> None:
-    assert read_lock(LOCK, tmp_path / "none") == read_lock(LOCK)
+def test_what_is_kept_is_not_written_again(cache: Path) -> None:
+    before = parse_file(cache, LOCK).stat()
+    keep_parse(cache, LOCK, read_lock(LOCK, cache))
+    assert parse_file(cache, LOCK).stat().st_ino == before.st_ino
+    keep_parse(cache, LOCK, read_lock(LOCK))
+    assert parse_file(cache, LOCK).stat().st_ino != before.st_ino
+
+
+def test_reading_writes_nothing(tmp_path: Path) -> None:
+    assert read_lock(LOCK, tmp_path) == read_lock(LOCK, tmp_path / "none") == read_lock(LOCK)
     assert not list(tmp_path.iterdir())
 
 
@@ -112,4 +121,5 @@ def test_a_cache_that_cannot_be_written_costs_time_alone(
         raise OSError(28, os.strerror(28))
 
     monkeypatch.setattr(module, "write_atomically", full)
-    assert read_lock(LOCK, tmp_path) == read_lock(LOCK)
+    keep_parse(tmp_path, LOCK, read_lock(LOCK))
+    assert not list(tmp_path.iterdir())
