@@ -108,6 +108,7 @@ def _memory(pid: int) -> int:
     below, own = "", b""
     with contextlib.suppress(OSError):
         own = Path(f"/proc/{pid}/smaps_rollup").read_bytes()
-        below = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+        below = " ".join((each / "children").read_text(encoding="ascii") for each in threads)
     found = _PSS.search(own)
     return (int(found[1]) * 1024 if found else 0) + sum(map(_memory, map(int, below.split())))
