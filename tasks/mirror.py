@@ -59,9 +59,7 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
     stages = partial(chain, workspace, lock, verify_options(options), console, is_announced=said)
     with file_lock(workspace.place.lock, workspace.settings.channel_dir):
         if not options.relayout:
-            report = stages()
-            keep_parse(workspace.place.cache, workspace.lock_path, lock)
-            return report
+            return stages()
         arranged = relayout(workspace, lock, console, drop_retained=options.drop_retained)
         if arranged.problems:
             return arranged
@@ -89,10 +87,9 @@ def chain(
 ) -> Report:
     """Run the stages on the workspace's lock; the first one with a problem is the last.
 
-    What `options` want verified and earlier runs have proven is not proven again.
-
-    Each stage's lines are printed as it ends, what several say but once; the report returned
-    has the data of all. The caller holds the channel's lock file. `is_announced`: as of `fetch`.
+    What `options` want verified and earlier runs have proven is not proven again. Each stage's
+    lines are printed as it ends, what several say but once; the report returned has the data of
+    all. The caller holds the channel's lock file. `is_announced`: as of `fetch`.
     """
     selection = select(lock, workspace.settings)
     users = read_users(workspace, lock)
@@ -113,6 +110,7 @@ def chain(
         said.update(report.lines)
         if report.problems:
             return dataclasses.replace(report, lines=(), data=data)
+    keep_parse(workspace.place.cache, workspace.lock_path, lock)
     closing = f"mirror: {workspace.settings.channel_dir} holds what pixi.lock names"
     left = options.not_proven
     closing += f"; not proven: {', '.join(left)}" if left else ", verified"

@@ -71,7 +71,7 @@ def fetch(
     found = check_artifacts(place.folder, selection.artifacts, digests)
     plan = make_plan(selection.artifacts, found)
     wanted = (*plan.to_download, *(each for _, each in plan.copies))
-    folders = {each.path.parent for each in selection.artifacts}
+    folders = {each.path.parent for each in plan.artifacts}
     refuse_obstacles(place.folder, (each.path for each in wanted), folders)
     if wanted:
         plan = dataclasses.replace(plan, resumed=_resumed(workspace, plan))

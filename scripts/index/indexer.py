@@ -21,7 +21,7 @@ from scripts.core.rattler_child import RattlerRefusedError, call_rattler
 PROGRAM: Final = "rattler-index"
 _TIMEOUT: Final = 600.0  # seconds, and as many for each artifact: thousands take a few in all
 _EACH: Final = 0.1
-_MORE_FILES: Final = 256  # open besides the shards
+_MORE_FILES: Final = 256  # open besides those of shards
 # As Rust and Python write the system's errors.
 _ERROR_NUMBER: Final = re.compile(r"\(os error (\d+)\)|\[Errno (\d+)\]")
 
@@ -67,7 +67,7 @@ def run_indexer(indexer: Indexer, channel: Path, artifacts: int) -> None:
     the disk does. That it did what it should is for its caller to see: it may end well without.
     """
     timeout = _TIMEOUT + artifacts * _EACH
-    _allow_open_files(artifacts + _MORE_FILES)
+    _allow_open_files(2 * artifacts + _MORE_FILES)
     if indexer.program is None:
         try:
             call_rattler("index", {"folder": os.fspath(channel)}, timeout=timeout)
@@ -86,7 +86,7 @@ def run_indexer(indexer: Indexer, channel: Path, artifacts: int) -> None:
 
 
 def _allow_open_files(number: int) -> None:
-    """Let the indexer have so many files open: rattler's opens the shards of all packages at once.
+    """Let the indexer have so many files open: rattler's opens two for every package at once.
 
     As far as the system lets us; Windows has no such limit.
     """

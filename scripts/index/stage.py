@@ -96,8 +96,7 @@ def index(
             due = {each for each in removals if is_due(each, workspace.settings.grace, when)}
             removed = remove(place, due, [each for each in removals if each not in due])
         present = replace(users, state=state, last=None)
-        known = None if is_changed else there
-        files = classify_files(folder, selection, present, console, known)
+        files = classify_files(folder, selection, present, console, None if is_changed else there)
         report = _report(channels, files, removed, is_changed=is_changed)
         return replace(report, problems=tuple(problems))
     except BrokenPipeError:  # nobody reads what is printed
