@@ -64,8 +64,7 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
         if arranged.problems:
             return arranged
         console.report(arranged)
-        report = stages()
-    return dataclasses.replace(report, data={**arranged.data, **report.data})
+        return dataclasses.replace(report := stages(), data={**arranged.data, **report.data})
 
 
 def _look_at_committed_lock(workspace: Workspace, lock: LockFile, console: Console) -> None:
@@ -88,8 +87,8 @@ def chain(
     """Run the stages on the workspace's lock; the first one with a problem is the last.
 
     What `options` want verified and earlier runs have proven is not proven again. Each stage's
-    lines are printed as it ends, what several say but once; the report returned has the data of
-    all. The caller holds the channel's lock file. `is_announced`: as of `fetch`.
+    lines are printed as it ends, what several say but once; the report has the data of all. The
+    caller holds the channel's lock file. `is_announced`: as of `fetch`.
     """
     selection = select(lock, workspace.settings)
     users = read_users(workspace, lock)

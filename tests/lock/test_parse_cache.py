@@ -95,7 +95,7 @@ def test_another_python_and_another_tool_parse_anew(
     cache: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     if change == "python":
-        monkeypatch.setattr(module.sys, "version", "4.0")
+        monkeypatch.setattr("sys.version", "4.0")
     else:
         monkeypatch.setattr(module, "_DECIDING", ("core",))
     assert known(cache) is None
