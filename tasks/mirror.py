@@ -12,7 +12,6 @@ from functools import partial
 from scripts.channel.users import read_users
 from scripts.core.command import KEPT, run_task, task_parser
 from scripts.core.console import Console
-from scripts.core.errors import MirrorError
 from scripts.core.file_lock import file_lock
 from scripts.core.report import Json, Line, Report
 from scripts.fetch.stage import ask_before_first, fetch
@@ -21,7 +20,7 @@ from scripts.keep.relayout import relayout
 from scripts.lock.model import LockFile
 from scripts.lock.parse_cache import keep_parse
 from scripts.lock.read import read_lock
-from scripts.lock.satisfiability import NOT_CHECKED, check_satisfiability
+from scripts.lock.satisfiability import accept_committed_lock
 from scripts.lock.select import select
 from scripts.verify.stage import VerifyOptions, add_verify_options, verify, verify_options
 from scripts.workspace.pixi import is_run_by_pixi
@@ -52,28 +51,22 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
         parser.error("--drop-retained goes with --relayout")
     workspace = open_workspace(options.manifest_path, overrides_from(options))
     lock = read_lock(workspace.lock_path, workspace.place.cache)
+    unchecked: Sequence[str] = ()
     if not is_run_by_pixi(os.environ, workspace.manifest_path):
-        _look_at_committed_lock(workspace, lock, console)
+        unchecked = accept_committed_lock(workspace, lock, console)
     asks = options.asks and not options.yes
     said = asks and ask_before_first(workspace, select(lock, workspace.settings), console)
     stages = partial(chain, workspace, lock, verify_options(options), console, is_announced=said)
     with file_lock(workspace.place.lock, workspace.settings.channel_dir):
-        if not options.relayout:
-            return stages()
-        arranged = relayout(workspace, lock, console, drop_retained=options.drop_retained)
-        if arranged.problems:
-            return arranged
-        console.report(arranged)
-        return dataclasses.replace(report := stages(), data={**arranged.data, **report.data})
-
-
-def _look_at_committed_lock(workspace: Workspace, lock: LockFile, console: Console) -> None:
-    """Say that the lock is used as it is, and refuse one that no longer fits the manifest."""
-    if problems := check_satisfiability(workspace, lock):
-        raise MirrorError(*problems)
-    console.note("mirror: using pixi.lock as it is; it fits the manifest")
-    for each in NOT_CHECKED:
-        console.detail(f"mirror: not checked: {each}")
+        arranged = Report()
+        if options.relayout:
+            arranged = relayout(workspace, lock, console, drop_retained=options.drop_retained)
+            if arranged.problems:
+                return arranged
+            console.report(arranged)
+        report = stages()
+    data = {"not-checked": unchecked, **arranged.data, **report.data}
+    return dataclasses.replace(report, data=data)
 
 
 def chain(

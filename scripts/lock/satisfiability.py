@@ -14,10 +14,11 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from scripts.core.channel_url import channel_base_url
-from scripts.core.errors import Problem, usage_problem
+from scripts.core.console import Console
+from scripts.core.errors import MirrorError, Problem, usage_problem
 from scripts.core.rattler_child import call_rattler
 from scripts.core.redact import redact, without_secrets
-from scripts.core.report import Json
+from scripts.core.report import Json, listed
 from scripts.lock.location import is_path
 from scripts.lock.model import (
     LockedEnvironment,
@@ -37,7 +38,7 @@ from scripts.workspace.virtual_packages import is_default, version_key
 from scripts.workspace.workspace import Workspace
 
 # What is left to pixi.
-NOT_CHECKED: Final = (
+_NOT_CHECKED: Final = (
     "whether the packages' own dependencies are met, and all are still needed",
     "channel-priority, solve-strategy, exclude-newer and constraints",
     "requirements from PyPI, from source, under a condition, with flags, or on virtual packages",
@@ -52,6 +53,19 @@ _ASIDE: Final = re.compile(r'\b(fn|subdir)="([^"]*)"')
 
 # Environment and platform by name, a requirement, and the package locked under its name.
 _Question = tuple[str, str, Requirement, LockedPackage | None]
+
+
+def accept_committed_lock(workspace: Workspace, lock: LockFile, console: Console) -> Sequence[str]:
+    """Say that the lock is used as it is, and refuse one that no longer fits the manifest.
+
+    Returns what was not checked of that.
+    """
+    if problems := check_satisfiability(workspace, lock):
+        raise MirrorError(*problems)
+    console.note("mirror: using pixi.lock as it is; it fits the manifest")
+    for each in _NOT_CHECKED:
+        console.detail(f"mirror: not checked: {each}")
+    return _NOT_CHECKED
 
 
 def check_satisfiability(workspace: Workspace, lock: LockFile) -> tuple[Problem, ...]:
@@ -99,10 +113,11 @@ def _platform_problems(
         if matching_platform(platform, locked) is None and (
             asks or pypi_names(manifest, environment, platform)
         ):
+            there = [each.platform.label for each in locked.platforms]
             yield _finding(
                 f"environment {environment.name} has no platform {platform.label}, "
                 f"and {manifest.file_name} has",
-                ("it has", ", ".join(each.platform.label for each in locked.platforms) or "none"),
+                ("it has", listed(there, where="") or "none"),
             )
     # Where the manifest wants a subdir at all, pixi leaves a lock with more as it is.
     subdirs = {platform.subdir for platform in wanted}

@@ -127,7 +127,7 @@ def unknown_name(
 ) -> MirrorError:
     """Make the error for an environment or a platform that is not there."""
     near = get_close_matches(name, names := sorted(known), n=1)
-    details = [*(("nearest", each) for each in near), ("it has", ", ".join(names) or "none")]
+    details = [*(("nearest", each) for each in near), ("it has", listed(names, where="") or "none")]
     return usage_error(where, f"has no {kind} {name!r}", *details, help=help)
 
 

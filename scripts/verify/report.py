@@ -123,19 +123,25 @@ def mark(row: Mapping[str, Any], level: Level) -> str:
         word = "hashed" if level is Level.FILES else "proven"
         when = row["proven"].get(level)
         return _MARKS[row[level]] + (f" ({word} {when[:10]})" if when and row[level] else "")
+    clients = client_texts(row)
+    return f"{_mark_of_install(row)} ({', '.join(clients)})" if clients else NOT_DONE
+
+
+def _mark_of_install(row: Mapping[str, Any]) -> str:
+    return _MARKS[all(each["installed"] is not False for each in row["install"])]
+
+
+def client_texts(row: Mapping[str, Any]) -> list[str]:
+    """Say how each client that tried stands to a place; once, where all was proven on one day."""
     tried = [each for each in row["install"] if each["installed"] is not None]
-    if not tried:
-        return NOT_DONE
     dates = [each["proven"] and f"proven {each['proven'][:10]}" for each in tried]
-    clients = [
+    if dates and dates[0] and len(set(dates)) == 1:
+        return dates[:1]
+    return [
         f"{'' if each['installed'] else 'not '}{each['client']} "
-        + (date or seconds_text(each["seconds"]))
+        f"{date or seconds_text(each['seconds'])}".rstrip()
         for each, date in zip(tried, dates, strict=True)
     ]
-    if dates[0] and len(set(dates)) == 1:
-        clients = dates[:1]
-    is_right = all(each["installed"] for each in tried)
-    return f"{_MARKS[is_right]} ({', '.join(map(str.strip, clients))})"
 
 
 def incomplete_text(results: Results, packages: PlatformPackages) -> tuple[str, str]:
@@ -150,8 +156,9 @@ def incomplete_text(results: Results, packages: PlatformPackages) -> tuple[str, 
 def _place_lines(results: Results) -> Iterator[str]:
     """Yield `default  linux-64  files ✓  index ✓  install ✓ (pixi 0.3 s)`, in columns.
 
-    It fits a terminal of 80 columns. The last line is how long each level took, of all places: most
-    of it cannot be told apart, as an artifact is read once for all that need it.
+    Several clients have a line each. It fits a terminal of 80 columns. The last line is how long
+    each level took, of all places: most of it cannot be told apart, as an artifact is read once
+    for all that need it.
     """
     rows = list(place_rows(results))
     wide, wide_platform = (
@@ -165,23 +172,21 @@ def _place_lines(results: Results) -> Iterator[str]:
         if count:
             allowed = ", as allowed" if state == NOT_DONE else f" {state}"
             cells.append(f"incomplete{allowed} ({count})")
+        clients = client_texts(row) if Level.INSTALL in levels else []
+        if len(clients) > 1:
+            cells[levels.index(Level.INSTALL)] = f"{Level.INSTALL} {_mark_of_install(row)}"
         yield from _wrapped(head, cells)
+        if len(clients) > 1:
+            yield from (f"{' ' * len(head)}  {each}" for each in clients)
     took = ((level, seconds_text(results.seconds.get(level))) for level in levels)
     if cells := [f"{level} {text}" for level, text in took if text]:
         yield from _wrapped(f"{'took'.ljust(wide)}  {' ' * wide_platform}  ", cells)
 
 
 def _wrapped(head: str, cells: Iterable[str]) -> list[str]:
-    """Set the cells behind a head, on several lines where they are too many for one.
-
-    A cell is broken alone behind the commas in its brackets.
-    """
-    unbroken = []
-    for each in cells:
-        before, bracket, inside = each.replace(" ", "\N{NO-BREAK SPACE}").partition("(")
-        unbroken.append(before + bracket + inside.replace(",\N{NO-BREAK SPACE}", ", "))
+    """Set the cells behind a head, on several lines where they are too many for one."""
     lines = textwrap.wrap(
-        "  ".join(unbroken),
+        "  ".join(each.replace(" ", "\N{NO-BREAK SPACE}") for each in cells),
         _WIDTH,
         initial_indent=head,
         subsequent_indent=" " * len(head),

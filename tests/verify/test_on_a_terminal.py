@@ -37,6 +37,16 @@ def test_the_table_stands_at_80_columns(world: World) -> None:
     assert re.fullmatch(" " * indent + r"install ✓ \(py-rattler [0-9.]+ s\)", table[1])
 
 
+@pytest.mark.needs_pixi
+def test_each_of_several_clients_has_a_line(world: World) -> None:
+    said = watched(world, "--client", "pixi-offline", "--level", "install")
+    lines = _STEERING.sub("", said).replace("\r", "").splitlines()
+    head = f"default  {here()}  "
+    at = lines.index(f"{head}install ✓")
+    for line, client in zip(lines[at + 1 : at + 3], ("py-rattler", "pixi --offline"), strict=True):
+        assert re.fullmatch(rf"{' ' * len(head)}  {client} [0-9.]+ s", line)
+
+
 def test_what_is_missing_is_red(world: World) -> None:
     (artifact,) = world.folder.glob("*/hello-*")
     artifact.unlink()
