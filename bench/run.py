@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
+import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +22,7 @@ from bench.world import (
     make_locks,
     make_workspace,
     served,
+    served_by_s3,
     task,
 )
 
@@ -30,22 +34,40 @@ _YAML = (
     "import sys, yaml\n"
     "for each in sys.argv[1:]: yaml.load(open(each, encoding='utf-8'), yaml.CSafeLoader)"
 )
+_MB = 1_000_000
+NONE = "\N{EN DASH}"  # where there is no peer
+# What is measured against, and how each tells its version.
+PEERS = {
+    "pixi-pack": ("--version",),
+    "conda-mirror": ("--version",),
+    "aria2c": ("--version",),
+    "rattler-index": ("--version",),
+    "versitygw": (),
+    "openssl": ("version",),
+    "curl": ("--version",),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table: what was measured against what; `most` is the ratio aimed at."""
+    """One line of the table: what was measured against what.
+
+    `most` is the ratio aimed at, `within` the seconds, `memory` the megabytes of all processes
+    together. `theirs` None: the peer is not here.
+    """
 
     what: str
     against: str
     ours: Contender
-    theirs: Contender
+    theirs: Contender | None = None
     most: float | None = None
+    within: float | None = None
+    memory: int | None = None
 
     @property
-    def ratio(self) -> float:
+    def ratio(self) -> float | None:
         """Our time by theirs."""
-        return self.ours.median / self.theirs.median
+        return None if self.theirs is None else self.ours.best / self.theirs.best
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +82,14 @@ class Place:
         """An empty home folder."""
         return self.scratch / "home"
 
-    def race(self, *contenders: Contender) -> None:
-        """Run them in turn here."""
-        race(contenders, self.rounds, self.scratch, environment(self.home))
+    def race(self, *contenders: Contender | None) -> None:
+        """Run them in turn here, those that are."""
+        there = [each for each in contenders if each is not None]
+        race(there, self.rounds, self.scratch, environment(self.home))
+
+    def once(self, *contenders: Contender) -> None:
+        """Run each of them once."""
+        race(contenders, 1, self.scratch, environment(self.home), warms=False)
 
     def clear(self, *names: str) -> Callable[[], None]:
         """Return a function that empties these folders of the scratch folder and puts them aside.
@@ -85,41 +112,79 @@ class Place:
         return put_aside
 
 
-def rows(rounds: int, say: Callable[[str], None]) -> Iterator[Row]:
-    """Measure everything, one row after the other; `say` hears what is missing."""
+def rows(rounds: int, records: int, say: Callable[[str], None]) -> Iterator[Row]:
+    """Measure everything, one row after the other; `records` are those of the large index."""
+    for name in sorted(missing()):
+        say(f"bench: {name} IS NOT ON PATH: nothing is measured against it")
     with tempfile.TemporaryDirectory(prefix="pixi-mirror-bench-") as folder:
         place = Place(Path(folder), rounds)
         place.home.mkdir()
-        say(f"bench: writing {_ARTIFACTS} artifacts, {_BYTES // 1_000_000} MB")
+        say(f"bench: writing {_ARTIFACTS} artifacts, {_BYTES // _MB} MB")
         channel = make_channel(place.scratch / "upstream", _ARTIFACTS, _BYTES)
         with served(channel.folder) as url:
-            yield from _fetch(place, channel, url, say)
+            yield from _fetch(place, channel, url)
+            yield from _fetch_s3(place, channel)
             yield from _libraries(place, channel, url)
         with served(channel.folder, _FAR) as url:
-            yield from _fetch_far(place, channel, url, say)
-        yield from _read_back(place, channel, say)
+            yield from _fetch_far(place, channel, url)
+        yield from _read_back(place, channel)
+        yield from _again(place, place.scratch / "workspace", channel, 0.25)
         say(f"bench: writing {_MANY} artifacts")
-        yield from _nothing_to_do(place)
+        yield from _large_lock(place)
         yield from _several_locks(place)
+        if records:
+            say(f"bench: writing {records} artifacts")
+            yield from _large_index(place, records)
 
 
-def _ours(place: Place, workspace: Path, name: str, *options: str) -> Contender:
-    return Contender(
-        f"fetch{' '.join(options)}",
-        task(name, workspace, *options),
-        place.clear("workspace/local-channel", "workspace/.pixi-mirror"),
-    )
+def missing() -> set[str]:
+    """Return the peers that are not here."""
+    return {name for name in PEERS if shutil.which(name) is None}
 
 
-def _fetch(place: Place, channel: Channel, url: str, say: Callable[[str], None]) -> Iterator[Row]:
+def versions() -> list[str]:
+    """Say of each peer that is here which one it is."""
+    said = [f"Python {sys.version.split()[0]}"]
+    for name, arguments in PEERS.items():
+        if name in missing() or not arguments:
+            continue
+        run = subprocess.run([name, *arguments], capture_output=True, text=True, check=False)
+        found = re.search(r"[0-9]+(?:\.[0-9]+)+", run.stdout)
+        said.append(f"{name} {found[0] if found else '?'}")
+    return said
+
+
+def _if_there(program: str, contender: Contender) -> Contender | None:
+    return None if program in missing() else contender
+
+
+def _ours(place: Place, workspace: Path, name: str) -> Contender:
+    cleared = (f"{workspace.name}/local-channel", f"{workspace.name}/.pixi-mirror")
+    return Contender(name, task(name, workspace), place.clear(*cleared))
+
+
+def _fetch(place: Place, channel: Channel, url: str) -> Iterator[Row]:
     """Measure a whole fetch from a near server."""
     workspace = make_workspace(place.scratch / "workspace", channel, url)
     ours = _ours(place, workspace, "fetch")
-    peers = [peer for peer in _peers(place, channel, url, say) if peer is not None]
-    place.race(ours, *peers)
-    yield Row("fetch", peers[0].name, ours, peers[0], 0.6)
-    for peer in peers[1:]:
-        yield Row("fetch", peer.name, ours, peer)
+    curl, pack, mirror, aria = _peers(place, channel, url)
+    place.race(ours, curl, pack, mirror, aria)
+    yield Row("fetch", "curl --parallel, then sha256sum -c", ours, curl, 0.55, memory=120)
+    yield Row("fetch", "pixi-pack --directory-only", ours, pack, 1.35)
+    yield Row("fetch", "conda-mirror", ours, mirror)
+    yield Row("fetch", "aria2c with checksums", ours, aria)
+
+
+def _fetch_s3(place: Place, channel: Channel) -> Iterator[Row]:
+    """Measure a fetch from a bucket beside one from the near server."""
+    if "versitygw" in missing():
+        return
+    near = _ours(place, place.scratch / "workspace", "fetch")
+    with served_by_s3(channel.folder, place.home) as (bucket, more):
+        workspace = make_workspace(place.scratch / "of-s3", channel, bucket, more)
+        ours = _ours(place, workspace, "fetch")
+        place.race(ours, near)
+        yield Row("fetch from s3 (versitygw)", "fetch over http", ours, near, 1.5, memory=120)
 
 
 def _libraries(place: Place, channel: Channel, url: str) -> Iterator[Row]:
@@ -140,22 +205,20 @@ def _libraries(place: Place, channel: Channel, url: str) -> Iterator[Row]:
         yield Row(other.name, first.name, other, first)
 
 
-def _fetch_far(
-    place: Place, channel: Channel, url: str, say: Callable[[str], None]
-) -> Iterator[Row]:
+def _fetch_far(place: Place, channel: Channel, url: str) -> Iterator[Row]:
     """Measure a whole fetch from a server that is 30 ms away."""
     workspace = make_workspace(place.scratch / "workspace", channel, url)
     ours = _ours(place, workspace, "fetch")
-    peer = _pixi_pack(place, say)
-    if peer is not None:
-        place.race(ours, peer)
-        yield Row("fetch, 30 ms away", peer.name, ours, peer, 2.0)
+    curl, pack, _, _ = _peers(place, channel, url)
+    place.race(ours, curl, pack)
+    yield Row("fetch, 30 ms away", "pixi-pack --directory-only", ours, pack, 1.7)
+    yield Row("fetch, 30 ms away", "curl --parallel, then sha256sum -c", ours, curl)
 
 
 def _peers(
-    place: Place, channel: Channel, url: str, say: Callable[[str], None]
-) -> Iterator[Contender | None]:
-    """Name everybody who can do the same job; curl first, which must be there."""
+    place: Place, channel: Channel, url: str
+) -> tuple[Contender, Contender | None, Contender | None, Contender | None]:
+    """Return everybody who can do the same job: curl, pixi-pack, conda-mirror, aria2c."""
     names = [each.path.name for each in channel.packages]
     base = f"{url}/channel/linux-64"
     config = "".join(f'url = "{base}/{name}"\noutput = "out/{name}"\n' for name in names)
@@ -167,62 +230,64 @@ def _peers(
         for each in channel.packages
     )
     (place.scratch / "aria2.txt").write_text(aria, encoding="utf-8")
-    clear = place.clear("out")
-    yield Contender(
-        "curl --parallel, then sha256sum -c",
-        "mkdir out && curl -s --parallel -K curl.txt && sha256sum --quiet -c sums.txt",
-        clear,
-    )
-    yield _pixi_pack(place, say)
-    if _is_there("conda-mirror", say):
+    if "conda-mirror" not in missing():
         from scripts.core.rattler_child import call_rattler
 
         call_rattler("index", {"folder": str(channel.folder / "channel")})  # it needs repodata
-        command = (
-            f"mkdir mirrored && conda-mirror --source {url}/channel --destination ./mirrored"
-            " --subdir linux-64"
-        )
-        yield Contender("conda-mirror", command, place.clear("mirrored"))
-    if _is_there("aria2c", say):
-        command = "mkdir out && aria2c -q --console-log-level=error -i aria2.txt -j 8"
-        yield Contender("aria2c with checksums", command, clear)
+    pack = ["pixi-pack", "--directory-only", "-o", "packed", "-p", "linux-64", "workspace"]
+    mirror = (
+        f"mkdir mirrored && conda-mirror --source {url}/channel --destination ./mirrored"
+        " --subdir linux-64"
+    )
+    aria2c = "mkdir out && aria2c -q --console-log-level=error -i aria2.txt -j 8"
+    clear = place.clear("out")
+    curl = "mkdir out && curl -s --parallel -K curl.txt && sha256sum --quiet -c sums.txt"
+    return (
+        Contender("curl", curl, clear),
+        _if_there("pixi-pack", Contender("pixi-pack", pack, place.clear("packed"))),
+        _if_there("conda-mirror", Contender("conda-mirror", mirror, place.clear("mirrored"))),
+        _if_there("aria2c", Contender("aria2c", aria2c, clear)),
+    )
 
 
-def _pixi_pack(place: Place, say: Callable[[str], None]) -> Contender | None:
-    if not _is_there("pixi-pack", say):
-        return None
-    command = ["pixi-pack", "--directory-only", "-o", "packed", "-p", "linux-64", "workspace"]
-    return Contender("pixi-pack --directory-only", command, place.clear("packed"))
-
-
-def _read_back(place: Place, channel: Channel, say: Callable[[str], None]) -> Iterator[Row]:
+def _read_back(place: Place, channel: Channel) -> Iterator[Row]:
     """Measure verify and index on what the last fetch left."""
     workspace = place.scratch / "workspace"
-    # The same artifacts, for sha256sum to read.
-    place.clear("out")()
-    shutil.copytree(channel.folder / "channel" / "linux-64", place.scratch / "out")
-    if not (workspace / "local-channel").exists():
-        with served(channel.folder) as url:
-            make_workspace(workspace, channel, url)
-            place.race(_ours(place, workspace, "fetch"))
     index = Contender(
         "index",
         task("index", workspace),
         lambda: _unindex(workspace / "local-channel", workspace / ".pixi-mirror"),
     )
-    place.race(index)
-    ours = Contender("verify --level files", task("verify", workspace, "--level", "files"))
-    theirs = Contender("sha256sum -c", "sha256sum --quiet -c sums.txt")
-    place.race(ours, theirs)
-    yield Row("verify --level files", theirs.name, ours, theirs, 0.25)
-    if _is_there("rattler-index", say):
-        bare = place.scratch / "bare"
-        shutil.copytree(channel.folder / "channel", bare)
-        theirs = Contender(
-            "rattler-index fs", ["rattler-index", "fs", str(bare)], lambda: _unindex(bare)
-        )
-        place.race(index, theirs)
-        yield Row("index from cold", theirs.name, index, theirs, 0.8)
+    bare = place.scratch / "bare"
+    shutil.copytree(channel.folder / "channel", bare)
+    theirs = _if_there(
+        "rattler-index",
+        Contender("rattler-index fs", ["rattler-index", "fs", str(bare)], lambda: _unindex(bare)),
+    )
+    place.race(index, theirs)
+    yield Row("index from cold", "rattler-index fs", index, theirs, 0.8)
+    files, archives = (_level(workspace, level) for level in ("files", "archives"))
+    speed = Contender(
+        "openssl speed",
+        f"openssl speed -multi {os.cpu_count()} -seconds 1 -bytes 1048576 -evp sha256",
+        reads=lambda said: channel.size / _hashed_a_second(said),
+    )
+    cores, hashes = _if_there("openssl", speed), "what the cores hash (openssl speed)"
+    place.race(files, archives, cores)
+    yield Row("verify, the level files", hashes, files, cores, 1 / 0.9)
+    yield Row("verify, the level archives", hashes, archives, cores)
+
+
+def _level(workspace: Path, level: str) -> Contender:
+    """Look at one level alone; the seconds are those that it tells of, without the start."""
+    command = [*task("verify", workspace, "--level", level), "--json"]
+    return Contender(level, command, reads=lambda said: json.loads(said)["seconds"][level])
+
+
+def _hashed_a_second(said: str) -> float:
+    """Take the bytes per second of all processes from the last line of `openssl speed`."""
+    found = re.findall(r"([0-9.]+)k\b", said)
+    return float(found[-1]) * 1000
 
 
 def _unindex(*folders: Path) -> None:
@@ -235,27 +300,56 @@ def _unindex(*folders: Path) -> None:
             shutil.rmtree(shards)
 
 
-def _nothing_to_do(place: Place) -> Iterator[Row]:
-    """Measure fetch and index again on a large lock, beside only loading that lock."""
+def _again(place: Place, workspace: Path, channel: Channel, within: float) -> Iterator[Row]:
+    """Measure fetch, index and mirror again with nothing to do, beside only loading the lock."""
+    count = f"{len(channel.packages):,} packages"
+    fetch, index = (Contender(name, task(name, workspace)) for name in ("fetch", "index"))
+    lock = workspace / "pixi.lock"
+    load = Contender("yaml.load", [sys.executable, "-c", _YAML, str(lock)])
+    place.once(*(Contender(f"first {name}", task(name, workspace)) for name in ("fetch", "index")))
+    # As pixi runs it, who has looked by then whether the lock fits the manifest.
+    by_pixi = ["env", f"PIXI_PROJECT_MANIFEST={workspace / 'pixi.toml'}"]
+    mirror = None
+    if len(channel.packages) <= _ARTIFACTS:  # to install thousands first would take too long
+        command = [*by_pixi, *task("mirror", workspace, "--client", "rattler")]
+        mirror = Contender("mirror", command)
+        place.once(Contender("the first one", command))
+    place.race(fetch, index, mirror, load)
+    against = "yaml.load of the lock"
+    yield Row(f"fetch again, {count}", against, fetch, load, within=within)
+    yield Row(f"index again, {count}", against, index, load)
+    if mirror is not None:
+        yield Row(f"mirror again, {count}", against, mirror, load, within=1)
+
+
+def _large_lock(place: Place) -> Iterator[Row]:
     channel = make_channel(place.scratch / "many", _MANY, 0)
     with served(channel.folder) as url:
         workspace = make_workspace(place.scratch / "large", channel, url)
-        fetch = Contender("fetch", task("fetch", workspace))
-        index = Contender("index", task("index", workspace))
-        once = Place(place.scratch, 1)
-        once.race(fetch)
-        once.race(index)
-        lock = workspace / "pixi.lock"
-        load = Contender("yaml.load", [sys.executable, "-c", _YAML, str(lock)])
-        closure, solve = (
-            Contender(f"verify --level {level}", task("verify", workspace, "--level", level))
-            for level in ("closure", "solve")
+        yield from _again(place, workspace, channel, 0.5)
+    load = Contender("yaml.load", [sys.executable, "-c", _YAML, str(workspace / "pixi.lock")])
+    closure, solve = (
+        Contender(f"verify --level {level}", task("verify", workspace, "--level", level))
+        for level in ("closure", "solve")
+    )
+    place.race(closure, solve, load)
+    for each in (closure, solve):
+        yield Row(f"{each.name}, {_MANY:,} packages", "yaml.load of the lock", each, load)
+
+
+def _large_index(place: Place, records: int) -> Iterator[Row]:
+    """Measure an index from cold of very many records, once: all of it takes minutes."""
+    channel = make_channel(place.scratch / "huge", records, 0)
+    with served(channel.folder) as url:
+        workspace = make_workspace(place.scratch / "hugest", channel, url)
+        shutil.copytree(
+            channel.folder / "channel", workspace / "local-channel", copy_function=os.link
         )
-        place.race(fetch, index, closure, solve, load)
-        yield Row("fetch, nothing to do", "yaml.load of the lock", fetch, load, 2.0)
-        yield Row("index, nothing to do", "yaml.load of the lock", index, load, 2.0)
-        yield Row(f"verify --level closure, {_MANY:,} packages", load.name, closure, load)
-        yield Row(f"verify --level solve, {_MANY:,} packages", load.name, solve, load)
+        place.once(Contender("fetch", task("fetch", workspace)))
+    index = Contender("index", task("index", workspace))
+    place.once(index)
+    what = f"index from cold, {records:,} records"
+    yield Row(what, NONE, index, within=15, memory=500)
 
 
 def _several_locks(place: Place) -> Iterator[Row]:
@@ -267,29 +361,24 @@ def _several_locks(place: Place) -> Iterator[Row]:
     yield Row(f"plan of {_LOCKS} locks, {_MANY_ROWS:,} rows", load.name, plan, load, 1.0)
 
 
-def _is_there(program: str, say: Callable[[str], None]) -> bool:
-    if shutil.which(program):
-        return True
-    say(f"bench: {program} is not on PATH, so nothing is measured against it")
-    return False
-
-
-def table(measured: list[Row]) -> list[str]:
-    """Write the rows as a Markdown table, times in seconds."""
+def table(measured: Sequence[Row]) -> list[str]:
+    """Write the rows as a Markdown table, and what they were measured on."""
     lines = [
-        "| measured | against | ours | theirs | ratio | aim |",
-        "| --- | --- | ---: | ---: | ---: | ---: |",
+        "| measured | against | ours | theirs | ratio | our CPU | our memory | aim |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in measured:
-        aim = "" if row.most is None else f"≤ {row.most:g}"
+        theirs = NONE if row.theirs is None else f"{row.theirs.best:.2f} s"
+        ratio = NONE if row.ratio is None else f"{row.ratio:.2f}"
+        memory = f"{row.ours.peak / _MB:.0f} MB" if row.ours.peak else NONE
+        aims = [] if row.most is None else [f"≤ {row.most:.2f}"]
+        aims += [] if row.within is None else [f"≤ {row.within:g} s"]
+        aims += [] if row.memory is None else [f"≤ {row.memory} MB"]
         lines.append(
-            f"| {row.what} | {row.against} | {row.ours.median:.2f} s "
-            f"| {row.theirs.median:.2f} s | {row.ratio:.2f} | {aim} |"
+            f"| {row.what} | {row.against} | {row.ours.best:.2f} s | {theirs} | {ratio} "
+            f"| {row.ours.cpu:.2f} s | {memory} | {', '.join(aims)} |"
         )
-    peak = max(row.ours.peak for row in measured if row.what.startswith("fetch"))
-    lines.append("")
-    lines.append(
-        f"{os.cpu_count()} cores; {_ARTIFACTS} artifacts, {_BYTES // 1_000_000} MB, from a "
-        f"server on loopback; peak memory of fetch {peak / 1e6:.0f} MB."
-    )
+    lines += ["", f"{os.cpu_count()} cores; {', '.join(versions())}."]
+    if absent := sorted(missing()):
+        lines.append(f"NOT HERE, and so not measured against: {', '.join(absent)}.")
     return lines

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import math
 import multiprocessing
 import os
 import random
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +23,7 @@ from tests.support.packages import TinyPackage, WrittenPackage
 
 ROOT = Path(__file__).resolve().parents[1]
 _SUBDIR = "linux-64"
+_KEY = "benchbenchbench"  # of versitygw, which listens on loopback alone
 # What most packages of conda-forge ask for; it gives the lock its real length.
 _DEPENDS = (
     "__glibc >=2.17,<3.0.a0",
@@ -84,12 +88,17 @@ def _write_channel(folder: Path, count: int, total: int) -> Channel:
     return Channel(folder, tuple(packages))
 
 
-def make_workspace(root: Path, channel: Channel, url: str) -> Path:
-    """Write manifest and lock of a workspace that wants the whole channel from this server."""
+def make_workspace(root: Path, channel: Channel, url: str, more: str = "") -> Path:
+    """Write manifest and lock of a workspace that wants the whole channel from this server.
+
+    `more` are lines of the manifest.
+    """
     root.mkdir(parents=True, exist_ok=True)
     (root / "pixi.toml").write_text(
         f'[workspace]\nname = "bench"\nchannels = ["{url}/channel"]\nplatforms = ["{_SUBDIR}"]\n'
-        "[dependencies]\n" + "".join(f'{p.package.name} = "*"\n' for p in channel.packages),
+        + more
+        + "[dependencies]\n"
+        + "".join(f'{p.package.name} = "*"\n' for p in channel.packages),
         encoding="utf-8",
     )
     rows = tuple(LockRow(written=each, channel=f"{url}/channel") for each in channel.packages)
@@ -144,6 +153,37 @@ def served(folder: Path, wait: float = 0.0) -> Iterator[str]:
         assert server.stdout is not None
         try:
             yield f"http://127.0.0.1:{server.stdout.readline().strip()}"
+        finally:
+            server.kill()
+
+
+@contextlib.contextmanager
+def served_by_s3(folder: Path, home: Path) -> Iterator[tuple[str, str]]:
+    """Serve a folder as a bucket by versitygw while the block runs.
+
+    Yields the bucket's URL, and the lines of a manifest that lead there; the keys are in `home`.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = ["versitygw", "--port", f"127.0.0.1:{port}", "--access", _KEY, "--secret", _KEY]
+    keys = {"access_key_id": _KEY, "secret_access_key": _KEY, "session_token": None}
+    credentials = home / ".rattler" / "credentials.json"
+    credentials.parent.mkdir(exist_ok=True)
+    credentials.write_text(json.dumps({f"s3://{folder.name}": {"S3Credentials": keys}}))
+    with subprocess.Popen(
+        [*command, "posix", str(folder.parent)], stdout=subprocess.DEVNULL, cwd=home
+    ) as server:
+        try:
+            for _ in range(100):
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                    break
+                time.sleep(0.1)
+            options = (
+                f"[workspace.s3-options.{folder.name}]",
+                f'endpoint-url = "http://127.0.0.1:{port}"',
+                'region = "us-east-1"\nforce-path-style = true\n',
+            )
+            yield f"s3://{folder.name}", "\n".join(options)
         finally:
             server.kill()
 

@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-from bench.run import rows, table
+from bench.run import NONE, rows, table
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem
@@ -19,6 +19,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = task_parser("bench", "measure fetch, index and verify against their peers")
     parser.add_argument(
         "--rounds", type=int, default=5, metavar="N", help="runs of each, after one to warm up"
+    )
+    parser.add_argument(
+        "--records",
+        type=int,
+        default=50_000,
+        metavar="N",
+        help="records of the largest index (default 50000, which takes minutes; 0: none)",
     )
     return run_task("bench", parser, run, argv)
 
@@ -35,9 +42,10 @@ def run(options: argparse.Namespace, console: Console) -> Report:
             )
         )
     measured = []
-    for row in rows(max(1, options.rounds), console.note):
+    for row in rows(max(1, options.rounds), options.records, console.note):
         measured.append(row)
-        console.note(f"bench: {row.what} / {row.against}: {row.ratio:.2f}")
+        ratio = NONE if row.ratio is None else f"{row.ratio:.2f}"
+        console.note(f"bench: {row.what}: {row.ours.best:.2f} s; / {row.against}: {ratio}")
     return Report(
         lines=tuple(table(measured)),
         data={
@@ -45,10 +53,13 @@ def run(options: argparse.Namespace, console: Console) -> Report:
                 {
                     "measured": row.what,
                     "against": row.against,
-                    "ours": row.ours.median,
-                    "theirs": row.theirs.median,
+                    "ours": row.ours.best,
+                    "theirs": None if row.theirs is None else row.theirs.best,
                     "ratio": row.ratio,
                     "aim": row.most,
+                    "aim-seconds": row.within,
+                    "cpu": row.ours.cpu,
+                    "memory": row.ours.peak,
                 }
                 for row in measured
             ]

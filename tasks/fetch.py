@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from scripts.channel.locks import add_kept_locks_option, read_locks
+from scripts.channel.locks import add_kept_locks_option, keep_parses, read_locks
 from scripts.channel.selection import read_selection
 from scripts.channel.users import read_users
 from scripts.core.command import KEPT, run_task, task_parser
@@ -35,14 +35,16 @@ def run(options: argparse.Namespace, console: Console) -> Report:
     """Fetch for the workspace that the options name."""
     workspace = open_workspace(options.manifest_path, overrides_from(options))
     renew_locks(workspace, console, kept=options.kept_locks)
-    locks = read_locks(workspace, console)
+    locks = read_locks(workspace, console, believes_cache=True)
     selection = read_selection(workspace, locks)
     if options.dry_run:
         read_users(workspace, locks)
         return fetch(workspace, selection, console, dry_run=True)
     with file_lock(workspace.place.lock, workspace.settings.channel_dir):
         read_users(workspace, locks)  # refuses what cannot share a channel
-        return fetch(workspace, selection, console)
+        report = fetch(workspace, selection, console)
+        keep_parses(workspace, locks)
+    return report
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from scripts.channel.locks import read_locks
+from scripts.channel.locks import keep_parses, read_locks
 from scripts.channel.selection import read_selection
 from scripts.channel.users import read_users
 from scripts.core.command import run_task, task_parser
@@ -30,11 +30,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace, console: Console) -> Report:
     """Index the mirror of the workspace that the options name."""
     workspace = open_workspace(options.manifest_path, overrides_from(options))
-    locks = read_locks(workspace, console)
+    locks = read_locks(workspace, console, believes_cache=True)
     selection = read_selection(workspace, locks)
     with file_lock(workspace.place.lock, workspace.settings.channel_dir):
         users = read_users(workspace, locks)
-        return index(workspace, selection, console, users=users)
+        report = index(workspace, selection, console, users=users)
+        keep_parses(workspace, locks)
+    return report
 
 
 if __name__ == "__main__":

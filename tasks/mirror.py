@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from scripts.channel.locks import add_kept_locks_option, read_locks
+from scripts.channel.locks import add_kept_locks_option, keep_parses, read_locks
 from scripts.channel.selection import read_selection, with_digests
 from scripts.channel.users import read_users
 from scripts.core.command import KEPT, run_task, task_parser
@@ -50,7 +50,7 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
         parser.error("--drop-retained goes with --relayout")
     workspace = open_workspace(options.manifest_path, overrides_from(options))
     renew_locks(workspace, console, kept=options.kept_locks, again="pixi run mirror")
-    locks = read_locks(workspace, console)
+    locks = read_locks(workspace, console, believes_cache=True)
     unchecked = refuse_outdated_locks(workspace, locks, console, "mirror")
     asks = options.asks and not options.yes
     said = asks and ask_before_first(workspace, read_selection(workspace, locks), console)
@@ -63,6 +63,7 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
                 return arranged
             console.report(arranged)
         report = stages()
+        keep_parses(workspace, locks)
     data = {"not-checked": unchecked, **arranged.data, **report.data}
     return dataclasses.replace(report, data=data)
 

@@ -107,7 +107,7 @@ def same_but_for_case(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 def _folders(paths: Iterable[str]) -> set[str]:
     """Return all folders that the paths are in, but for the one that they are relative to."""
-    nearest = {PurePosixPath(path.rpartition("/")[0]) for path in paths}
+    nearest = map(PurePosixPath, {path.rpartition("/")[0] for path in paths})
     return {str(each) for folder in nearest for each in (folder, *folder.parents)} - {"."}
 
 

@@ -119,7 +119,7 @@ def check_artifacts(
     for each in expected:
         path, digest, actual = each.path, each.digest, None
         try:
-            status = (folder / path).stat()
+            status = os.stat(f"{folder}/{path}")  # noqa: PTH116 -- a Path costs as much again
         except (FileNotFoundError, NotADirectoryError):
             found.append(Found(path=path, status=ArtifactStatus.MISSING))
             continue

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import glob
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Final
@@ -19,6 +19,7 @@ from scripts.core.errors import MirrorError, Problem, usage_error
 from scripts.core.redact import redact, without_secrets
 from scripts.lock.location import local_path
 from scripts.lock.mirrored import MirroredLock, with_labels
+from scripts.lock.parse_cache import keep_parse
 from scripts.lock.read import parse_lock, read_lock
 from scripts.lock.select import select
 from scripts.workspace.settings import TABLE, LockEntry, Settings
@@ -35,15 +36,19 @@ def add_kept_locks_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read_locks(workspace: Workspace, console: Console) -> tuple[MirroredLock, ...]:
+def read_locks(
+    workspace: Workspace, console: Console, *, believes_cache: bool = False
+) -> tuple[MirroredLock, ...]:
     """Read every lock of the mirror, the workspace's own first; labels tell them apart.
 
     Of a copy it is said as of when it is. Raises the errors of exit code 2 of all that cannot be
-    read. A workspace need have no lock of its own where `locks` names others.
+    read. A workspace need have no lock of its own where `locks` names others. `believes_cache`:
+    what `keep_parses` has kept is not parsed again; who proves something does without.
     """
+    cache = workspace.place.cache if believes_cache else None
     entries, locks, problems = workspace.settings.locks, list[MirroredLock](), list[Problem]()
     if not entries or workspace.lock_path.exists():
-        locks.append(_own(workspace))
+        locks.append(_own(workspace, cache))
     found: dict[Path | str, tuple[str, LockEntry]] = {}  # the last entry of a lock holds
     for entry in entries:
         try:
@@ -52,7 +57,7 @@ def read_locks(workspace: Workspace, console: Console) -> tuple[MirroredLock, ..
             problems += error.problems
     for key, (location, entry) in found.items():
         try:
-            locks += _read(workspace, key, location, entry)
+            locks += _read(workspace, key, location, entry, cache)
         except MirrorError as error:
             problems += error.problems
     if problems:
@@ -64,21 +69,29 @@ def read_locks(workspace: Workspace, console: Console) -> tuple[MirroredLock, ..
 
 
 def _read(
-    workspace: Workspace, key: Path | str, location: str, entry: LockEntry
+    workspace: Workspace, key: Path | str, location: str, entry: LockEntry, cache: Path | None
 ) -> Iterator[MirroredLock]:
     """Yield what an entry names, unless it is the workspace's own lock, which is read already."""
     if isinstance(key, str):
         yield _read_kept(workspace, key, entry)
     elif key != workspace.lock_path.resolve():
-        yield _read_file(key, location, entry)
+        yield _read_file(key, location, entry, cache)
     elif entry != LockEntry(location=entry.location):
         message = "is this workspace's own lock, of which its settings say what is mirrored"
         help_line = f"environments, exclude-environments, platforms under [{TABLE}]"
         raise usage_error(location, message, help=help_line)
 
 
-def _own(workspace: Workspace) -> MirroredLock:
-    file = read_lock(workspace.lock_path)
+def keep_parses(workspace: Workspace, locks: Iterable[MirroredLock]) -> None:
+    """Keep what parsing them gave, for the next run."""
+    for each in locks:
+        if each.kept is None:  # a file
+            path = each.root / PurePath(each.location).name
+            keep_parse(workspace.place.cache, path, each.file)
+
+
+def _own(workspace: Workspace, cache: Path | None) -> MirroredLock:
+    file = read_lock(workspace.lock_path, cache=cache)
     return MirroredLock(
         label="",
         location=workspace.lock_path.name,
@@ -110,8 +123,8 @@ def _is_ours(workspace: Workspace, path: Path) -> bool:
     return not path.is_file() or path.resolve().is_relative_to(workspace.place.folder)
 
 
-def _read_file(path: Path, location: str, entry: LockEntry) -> MirroredLock:
-    file = read_lock(path, location)
+def _read_file(path: Path, location: str, entry: LockEntry, cache: Path | None) -> MirroredLock:
+    file = read_lock(path, location, cache=cache)
     return MirroredLock(
         label="",
         location=location,

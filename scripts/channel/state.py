@@ -331,8 +331,9 @@ def _digest(value: Any) -> Digest:
 
 def _inside(value: Any) -> PurePosixPath:
     """Take a path below the channel folder; a list that leads out of it is damaged."""
-    path = PurePosixPath(_string(value))
-    if path.is_absolute() or ".." in path.parts or not path.parts:
+    text = _string(value)
+    path = PurePosixPath(text)
+    if text.startswith("/") or ".." in text.split("/") or not path.name:
         raise ValueError(value)
     return path
 
@@ -341,7 +342,8 @@ def _string(value: Any) -> str:
     text = _typed(value, str)
     if "\0" in text:
         raise ValueError(text)
-    text.encode(errors="surrogateescape")  # half a surrogate pair is no name of a file
+    if not text.isascii():
+        text.encode(errors="surrogateescape")  # half a surrogate pair is no name of a file
     return text
 
 

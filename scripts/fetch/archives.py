@@ -81,7 +81,8 @@ def check_new_archives(
 def _is_known(folder: Path, artifact: Artifact, digests: DigestCache) -> bool:
     """Tell whether it is remembered as what it should be; else opening it tells."""
     try:
-        identity = digests.known(artifact.path, OPENED, (folder / artifact.path).stat())
+        status = os.stat(f"{folder}/{artifact.path}")  # noqa: PTH116 -- a Path costs as much again
+        identity = digests.known(artifact.path, OPENED, status)
     except OSError:
         return False
     return ArchiveCheck(artifact=artifact, identity=identity).is_right

@@ -7,6 +7,7 @@ workspace does, waiting what an earlier index named, untracked all else.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -142,7 +143,23 @@ def read_channels(
 
 
 def _channel_of(path: PurePosixPath) -> PurePosixPath:
-    return (path.parent.parent if path.parent.name == SHARDS else path.parent).parent
+    return _folder_of(path)[2]
+
+
+def _folder_of(path: PurePosixPath) -> tuple[bool, bool, PurePosixPath]:
+    """Tell of a file's folder whether it is in or is a subdir, and holds shards; and its channel.
+
+    A folder has thousands of files, and it is looked at once.
+    """
+    return _folder_kind(str(path).rpartition("/")[0])
+
+
+@functools.lru_cache(maxsize=1024)
+def _folder_kind(text: str) -> tuple[bool, bool, PurePosixPath]:
+    folder = PurePosixPath(text)
+    has_shards = folder.name == SHARDS
+    subdir = folder.parent if has_shards else folder
+    return is_known_subdir(subdir.name), has_shards, subdir.parent
 
 
 def _is_of(layout: Layout, channel: PurePosixPath) -> bool:
@@ -197,7 +214,8 @@ def is_artifact_path(path: PurePosixPath) -> bool:
     """Tell whether an artifact could be here: named like one, in a subdir or with PyPI's files."""
     if is_pypi_path(path):
         return is_pypi_artifact_path(path)
-    return is_known_subdir(path.parent.name) and parse_file_name(path.name) is not None
+    is_subdir, has_shards, _ = _folder_of(path)
+    return is_subdir and not has_shards and parse_file_name(path.name) is not None
 
 
 def is_index_path(path: PurePosixPath) -> bool:
@@ -207,12 +225,11 @@ def is_index_path(path: PurePosixPath) -> bool:
     """
     if is_pypi_path(path):
         return is_pypi_index_path(path)
-    name, above = path.name, path.parent
-    if above.name == SHARDS:
-        is_index = name.endswith(SHARD_END) or is_scratch(name)
-        return is_index and is_known_subdir(above.parent.name)
+    name, (is_subdir, has_shards, _) = path.name, _folder_of(path)
+    if has_shards:
+        return is_subdir and (name.endswith(SHARD_END) or is_scratch(name))
     is_index = name in INDEX_FILES or (name.startswith(INDEX_FILES) and is_scratch(name))
-    return is_index and is_known_subdir(above.name)
+    return is_subdir and is_index
 
 
 def read_indexed(
@@ -283,10 +300,10 @@ def classify_files(
     console: Console,
     files: Iterable[tuple[PurePosixPath, os.stat_result]] | None = None,
 ) -> ChannelFiles:
-    """Put every file of the channel folder into its class; `files`: all of them, where known."""
+    """Put every file of the channel folder into its class; `files` are they, where known."""
     named = users.named()
     waiting = {each.path: each for each in waiting_files(folder, users)}
-    files = sorted(files_below(folder) if files is None else files, key=lambda each: each[0])
+    files = sorted(files_below(folder) if files is None else files, key=lambda each: each[0].parts)
     channels = read_channels(folder, selection, waiting, files)
     found = [each for channel in channels for each in read_indexed(folder, channel, console)]
     found += read_pypi_indexed(folder, read_pypi_tree(folder, selection, files, waiting), console)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import re
@@ -20,6 +21,7 @@ from scripts.core.rattler_child import RattlerRefusedError, call_rattler
 PROGRAM: Final = "rattler-index"
 _TIMEOUT: Final = 600.0  # seconds, and as many for each artifact: thousands take a few in all
 _EACH: Final = 0.1
+_MORE_FILES: Final = 256  # open besides those of shards
 # As Rust and Python write the system's errors.
 _ERROR_NUMBER: Final = re.compile(r"\(os error (\d+)\)|\[Errno (\d+)\]")
 
@@ -65,6 +67,7 @@ def run_indexer(indexer: Indexer, channel: Path, artifacts: int) -> None:
     the disk does. That it did what it should is for its caller to see: it may end well without.
     """
     timeout = _TIMEOUT + artifacts * _EACH
+    _allow_open_files(2 * artifacts + _MORE_FILES)
     if indexer.program is None:
         try:
             call_rattler("index", {"folder": os.fspath(channel)}, timeout=timeout)
@@ -80,6 +83,22 @@ def run_indexer(indexer: Indexer, channel: Path, artifacts: int) -> None:
     if done.returncode != 0:
         said = (done.stdout + done.stderr).decode("utf-8", "replace").strip()
         raise _failed(PROGRAM, f"ended with status {done.returncode}", said, channel)
+
+
+def _allow_open_files(number: int) -> None:
+    """Let the indexer have so many files open: rattler's opens two for every package at once.
+
+    As far as the system lets us; Windows has no such limit.
+    """
+    try:
+        import resource
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < number:
+        most = number if hard == resource.RLIM_INFINITY else min(number, hard)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _failed(subject: str, message: str, said: str, channel: Path) -> MirrorError:

@@ -54,7 +54,7 @@ def keeps_path(location: str, path: PurePosixPath) -> bool:
 
 def _head(location: str) -> tuple[str, str]:
     """Split a location before its last segment; what follows the path is left out."""
-    head, _, last = re.split(r"[?#]", location, maxsplit=1)[0].rpartition("/")
+    head, _, last = location.partition("#")[0].partition("?")[0].rpartition("/")
     return head, last
 
 

@@ -147,11 +147,15 @@ class LockedEnvironment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockFile:
-    """A whole lock file. `version` is 1 to 7; `data` are the bytes that it was read from."""
+    """A whole lock file. `version` is 1 to 7; `data` are the bytes that it was read from.
+
+    `is_kept`: it was not parsed, an earlier run had kept what that gives.
+    """
 
     version: int
     environments: tuple[LockedEnvironment, ...]
     data: bytes = field(default=b"", repr=False, compare=False)
+    is_kept: bool = field(default=False, repr=False, compare=False)
 
     def packages(self) -> Iterator[LockedPackage]:
         """Every conda artifact of every environment and platform, repeated where shared."""

@@ -32,6 +32,7 @@ from scripts.lock.model import (
     Unmirrorable,
     fill,
 )
+from scripts.lock.parse_cache import load_parse
 from scripts.lock.pypi import parse_pypi, with_index
 from scripts.lock.safe_yaml import load_lock_text
 from scripts.workspace.settings import Kind
@@ -48,13 +49,17 @@ Found = LockedPackage | PypiRecord | Unmirrorable
 _References = dict[tuple[str, str], list[tuple[Found, Row]]]
 
 
-def read_lock(path: Path, subject: str | None = None) -> LockFile:
+def read_lock(path: Path, subject: str | None = None, *, cache: Path | None = None) -> LockFile:
     """Read and parse a lock file; every fault of it is an error of exit code 2.
 
-    `subject` names it in these, else its file name does.
+    `subject` names it in these, else its file name does. `cache` is a folder, which may lack: what
+    `keep_parse` has kept there is not parsed again.
     """
     text = read_lock_text(path)
-    return dataclasses.replace(parse_lock(text, subject or path.name), data=text.encode())
+    data = text.encode()
+    if cache is not None and (kept := load_parse(cache, path, data)) is not None:
+        return kept
+    return dataclasses.replace(parse_lock(text, subject or path.name), data=data)
 
 
 def read_lock_text(path: Path) -> str:

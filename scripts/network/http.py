@@ -191,15 +191,17 @@ class HttpClient:
         raise DownloadError(ErrorKind.REDIRECT, f"redirected more than {_MOST_REDIRECTS} times")
 
     def _send(self, route: Route, headers: Mapping[str, str], method: str) -> requests.Response:
+        request = requests.PreparedRequest()
         try:
-            response = self._session.request(
-                method,
-                route.url,
-                headers={**headers, **route.headers},
+            request.prepare(
+                method, route.url, {**self._session.headers, **headers, **route.headers}
+            )
+            # Not through `Session.send`: a third of its time goes to what `trust_env` turns off.
+            response = self._session.get_adapter(route.url).send(
+                request,
                 proxies={"http": route.proxy, "https": route.proxy} if route.proxy else {},
                 timeout=(self._policy.connect, self._policy.read),
                 stream=True,
-                allow_redirects=False,
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError) as error:
             raise self._no_answer(error, route) from None

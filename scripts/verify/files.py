@@ -60,8 +60,11 @@ def check_files(
     wanted.sort(key=lambda each: each.size or 0, reverse=True)
     keys = proofs.artifact_keys(Level.FILES, folder, wanted)
     proven = proofs.find(keys)
+    look = partial(_read, folder, proven)
     with ThreadPoolExecutor(max_workers=_THREADS) as pool:
-        read = list(pool.map(partial(_read, folder, proven), wanted))
+        # Where all is proven, handing on would take longer than looking.
+        every = map if len(proven) == len(wanted) else pool.map
+        read = list(every(look, wanted))
     size = sum(size for size, _ in read if size is not None)
     problems: list[tuple[Problem, frozenset[EnvironmentPlatform]]] = []
     unhashed, dropped = 0, {each.path for each in retained}

@@ -55,7 +55,7 @@ def test_what_fails_is_run_again_by_the_task_that_was_run(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("scripts.fetch.stage.RetryPolicy", lambda: RetryPolicy(total=1))
+    monkeypatch.setattr("scripts.network.retry.RetryPolicy", lambda: RetryPolicy(total=1))
     upstream.always("*", status(503))
     far = TinyPackage(name="far").write(made.root / "far")
     url = f"{upstream.url}/noarch/{far.path.name}"
