@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tasks import channels, fetch, index, locks, mirror, prune, verify
+from tasks import channels, fetch, index, locks, mirror, plan, prune, verify
 from tests.support.packages import TinyPackage
 from tests.support.replies import login_page, status
 from tests.support.several import BOTH, OWN, Several, make_several
@@ -412,3 +412,22 @@ def test_a_wrong_setting(
     several.manifest("mirror", ["own"], f"locks = {value}\n")
     assert several.task(fetch.main, "-q") == 2
     assert f"error: pixi.toml: tool.pixi-mirror.locks {message}" in capsys.readouterr().err
+
+
+def test_the_plan_is_by_lock_and_of_one(
+    several: Several, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It renews the remote lock, too, and is told to ask nobody."""
+    assert several.task(plan.main, "--offline", "-q") == 2, "there is no copy yet"
+    assert several.task(plan.main, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    counts = {each["name"]: each["artifacts"] for each in found["by-lock"]}
+    assert counts == {"mirror": 2, "service": 2, "../lone/team.lock": 1, several.url: 1}
+    assert len(found["to-download"]) == 5, "the same artifact once"
+    assert {each["name"] for each in found["by-environment"]} == {f"{x}:default" for x in counts}
+    several.upstream.always("/git/*", status(404))
+    assert several.task(plan.main, "--offline", "--only", "service", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (len(found["to-download"]), found["by-lock"]) == (2, [])
+    assert several.task(plan.main, "-q") == 1
+    assert not several.channel.exists()
