@@ -68,6 +68,8 @@ def test_the_users_settings_stay_outside(tmp_path: Path) -> None:
         "PIXI_PROJECT_MANIFEST": "theirs",
         "CONDA_PREFIX": "theirs",
         "RATTLER_AUTH_FILE": "theirs",
+        "UV_INDEX_URL": "theirs",
+        "PIP_INDEX_URL": "theirs",
         "NO_PROXY": "theirs",
     }
     env = task_environment(tmp_path, given)
