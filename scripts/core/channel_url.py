@@ -59,7 +59,7 @@ def file_segments(url: str) -> list[str] | None:
     They are its host (`host_8080` with a port) and the path on it, decoded: what a static server
     in its place is asked for. `local` and the path for a file, whose folders nobody asks for.
     """
-    scheme, mark, rest = without_secrets(url).partition("://")
+    scheme, mark, rest = without_secrets(url, of_pypi=True).partition("://")
     host, _, path = rest.partition("/")
     if mark and scheme != "file":
         first, segments = _safe(host.lower()), unquote(path).split("/")

@@ -16,6 +16,8 @@ _TOKEN: Final = re.compile(r"/(?:t|%74)/[^/?#]*[^/?#'\"<>(),.;:\[\]{}]")
 _BARE_TOKEN: Final = re.compile(r"(?<![^\s'\"(=])/t/[^/\s?#'\"<>]+")
 _TOKEN_SEGMENTS: Final = re.compile(r"/(?:t|%74)/[^/]+")
 
+_FIRST_TOKEN: Final = re.compile(r"\A/(?:t|%74)/[^/]+(?=/)")
+
 _HIDDEN: Final = "********"
 
 # What means something to CommonMark, with GitHub's tables. An underscore within a word does not,
@@ -60,11 +62,12 @@ def _redacted(match: re.Match[str]) -> str:
     return _TOKEN.sub(f"/t/{_HIDDEN}", url)
 
 
-def without_secrets(url: str) -> str:
+def without_secrets(url: str, *, of_pypi: bool = False) -> str:
     """Return the URL with user, password, token segment, query and fragment removed.
 
     A path, which has none of them, is returned as it is. Takes any text: the standard library's
-    parser raises on some.
+    parser raises on some. `of_pypi`: of a PyPI file, whose path may have the package's initial as
+    a folder (`/packages/source/t/toml/…`): there a token is only what the path begins with.
     """
     scheme, mark, rest = url.partition("://")
     if not mark:
@@ -73,7 +76,8 @@ def without_secrets(url: str) -> str:
     authority, slash, path = plain.partition("/")
     path = slash + path
     if scheme.lower() != "file":
-        path = _TOKEN_SEGMENTS.sub("", path)
+        tokens = _FIRST_TOKEN if of_pypi else _TOKEN_SEGMENTS
+        path = tokens.sub("", path)
     return f"{scheme.lower()}://{authority.rpartition('@')[2]}{path}"
 
 

@@ -94,7 +94,7 @@ def public_record(record: PypiRecord, sha256: str) -> PypiRecord:
     return PypiRecord(
         name=record.name,
         version=record.version,
-        location=f"{without_secrets(plain)}{mark}{fragment}",
+        location=f"{without_secrets(plain, of_pypi=True)}{mark}{fragment}",
         index=None if record.index is None else without_secrets(record.index),
         sha256=sha256,
         requires_python=record.requires_python,

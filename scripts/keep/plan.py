@@ -225,7 +225,7 @@ def _mapping(workspace: Workspace, selection: Selection, plan: Plan) -> list[dic
     source, there = _sources(plan), dict(_there(workspace.place.folder, selection, plan))
     return [
         {
-            "url": without_secrets(url),
+            "url": without_secrets(url, of_pypi=each.kind is not ArtifactKind.CONDA),
             "path": str(each.path),
             "name": each.name,
             "version": each.version,

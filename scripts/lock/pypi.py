@@ -111,7 +111,8 @@ def without_left_out(rows: PlatformPackages, settings: Settings) -> PlatformPack
 
 def _why_not(record: PypiRecord, settings: Settings) -> tuple[Kind | None, str | None]:
     """Say why a row is not mirrored; its kind None: nobody needs it from a mirror."""
-    scheme, plain = record.location.partition("://")[0].lower(), without_secrets(record.location)
+    scheme = record.location.partition("://")[0].lower()
+    plain = without_secrets(record.location, of_pypi=True)
     is_local = is_path(record.location) or scheme == "file"
     is_archive = ARCHIVES.search(plain) is not None
     if is_local and not is_archive:

@@ -76,7 +76,10 @@ def check_pypi_index(
     # which have their pages beside the files, too
     own = {x.index for x in rows if x.index and x.location.startswith(f"{x.index}/")}
     for record in rows:
-        place, url = index_folder(record.index or ""), without_secrets(record.location)
+        place, url = (
+            index_folder(record.index or ""),
+            without_secrets(record.location, of_pypi=True),
+        )
         file = files[next(pypi_artifacts(record)).path]
         for root in (SIMPLE, FILES) if record.index in own else (SIMPLE,):
             if place is not None:

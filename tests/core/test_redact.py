@@ -196,6 +196,18 @@ def test_without_secrets_examples(url: str, plain: str) -> None:
     assert without_secrets(url) == plain
 
 
+@pytest.mark.parametrize(
+    ("url", "plain"),
+    [
+        ("https://u:p@h/packages/source/t/toml/x?a#b", "https://h/packages/source/t/toml/x"),
+        ("https://h/t/tk-s3cret/p/x", "https://h/p/x"),
+        ("https://h/t/x", "https://h/t/x"),
+    ],
+)
+def test_of_a_pypi_file_a_token_is_what_its_path_begins_with(url: str, plain: str) -> None:
+    assert without_secrets(url, of_pypi=True) == plain
+
+
 @settings(deadline=None)
 @given(st.text())
 def test_any_text_can_be_rid_of_secrets(text: str) -> None:

@@ -181,6 +181,8 @@ def test_variants(folder: Path) -> None:
         (f"https://[::1]:8/{WHEEL}", f"___1__8/{WHEEL}"),
         (f"https://me:s3cret@h/{WHEEL}?token=s3cret", f"h/{WHEEL}"),
         (f"https://h/t/tk-s3cret/p/{WHEEL}", f"h/p/{WHEEL}"),
+        # The package's initial, as PyPI's old URLs have it, is no token.
+        ("https://h/packages/source/t/toml/x-1.tar.gz", "h/packages/source/t/toml/x-1.tar.gz"),
         (f"https://h//a/./{WHEEL}", f"h/a/{WHEEL}"),
         # What a static server in the host's place is asked for is decoded.
         ("https://h/x-1.0%2Bown.1.tar.gz", "h/x-1.0+own.1.tar.gz"),
