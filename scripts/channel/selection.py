@@ -55,9 +55,13 @@ def read_selection(
 
 
 def read_whole_selection(workspace: Workspace, locks: Sequence[MirroredLock]) -> Selection:
-    """Choose what the settings want of the locks, whatever options narrow this run."""
-    settings = replace(workspace.manifest.settings, layout=workspace.settings.layout)
-    return _select(workspace, locks, settings)
+    """Choose what the settings want of the locks, whatever options narrow this run.
+
+    What an option lets in besides is mirrored as well.
+    """
+    own, run = workspace.manifest.settings, workspace.settings
+    lets_in = own.allow_unhashed or run.allow_unhashed
+    return _select(workspace, locks, replace(own, layout=run.layout, allow_unhashed=lets_in))
 
 
 def with_digests(workspace: Workspace, selection: Selection) -> Selection:
