@@ -199,9 +199,7 @@ def _list(names: Iterable[str]) -> dict[str, Any]:
     }
 
 
-def _project_page(
-    name: str, files: Iterable[PypiFile], rows: Sequence[Json]
-) -> dict[str, Any]:
+def _project_page(name: str, files: Iterable[PypiFile], rows: Sequence[Json]) -> dict[str, Any]:
     versions = dict.fromkeys(each.record.version or "" for each in files)
     return {
         "meta": {"api-version": "1.1"},

@@ -125,12 +125,11 @@ def find_provided(
     """Return what there is, by PyPI's name: wheels, sdists, folders, and conda packages."""
     found: dict[str, list[Provided]] = {}
     for row in rows:
-        one = Provided(label=row_label(row), version=_version(row.version))
+        one = Provided(label=package_label(row), version=_version(row.version))
         found.setdefault(row.name, []).append(one)
     for package in packages:
         for name in conda_pypi_names(package):
-            label = f"{package.record.subdir}/{package.file_name}"
-            one = Provided(label=label, version=_version(package.record.version))
+            one = Provided(label=package_label(package), version=_version(package.record.version))
             found.setdefault(name, []).append(one)
     return found
 
@@ -174,7 +173,7 @@ def _prove(each: PypiSet, every: Sequence[PypiSet]) -> PypiAnswer:
     for row in each.mirrored:
         problems += _misfits(row, each.python, way_up(row.name, above)[0])
         if row.requires_python and _is_too_new(row.requires_python, each.python.version):
-            asked_for = f"{row_label(row)} requires Python {row.requires_python}"
+            asked_for = f"{package_label(row)} requires Python {row.requires_python}"
             open_ones.append(f"{asked_for} (pixi and uv take a newer one, pip does not)")
     return PypiAnswer(
         place=each.place,
@@ -191,7 +190,7 @@ def find_asked(each: PypiSet, python: PythonPlatform) -> tuple[list[Asked], list
     holds = marker_evaluator(tuple(python.markers.items()))
     extras: dict[str, set[str]] = {}
     own = [(None, each.needer, text) for text in each.roots]
-    of_rows = [(x.name, row_label(x), text) for x in each.rows for text in x.requires_dist]
+    of_rows = [(x.name, package_label(x), text) for x in each.rows for text in x.requires_dist]
     while True:
         asked, undecided = list[Asked](), list[str]()
         wanted = {name: set(some) for name, some in extras.items()}
@@ -258,9 +257,11 @@ def _version(text: str | None) -> Version | None:
         return None
 
 
-def row_label(row: PypiRecord) -> str:
-    """Name a row for people: by its file, else by its name."""
-    return printable(parse_location(row.location).last) or row.name
+def package_label(package: LockedPackage | PypiRecord) -> str:
+    """Name a package for people: by its subdir and file; of PyPI by its file, else its name."""
+    if isinstance(package, PypiRecord):
+        return printable(parse_location(package.location).last) or package.name
+    return f"{package.record.subdir}/{package.file_name}"
 
 
 def is_met(
@@ -311,7 +312,7 @@ def _misfits(row: PypiRecord, python: PythonPlatform, way: Sequence[str]) -> Ite
     actual = ("has", f"python {python.version}")
     if row.requires_python is not None and not _takes_python(row.requires_python, python.version):
         message = f"requires Python {row.requires_python}, which is not met"
-        yield finding_problem(row_label(row), message, actual, *needed, help="pixi lock")
+        yield finding_problem(package_label(row), message, actual, *needed, help="pixi lock")
     artifact = next(pypi_artifacts(row))
     if artifact.kind is not ArtifactKind.WHEEL:
         return
@@ -321,7 +322,7 @@ def _misfits(row: PypiRecord, python: PythonPlatform, way: Sequence[str]) -> Ite
     try:
         tags = parse_wheel_filename(name)[3]
     except InvalidWheelFilename as error:
-        yield finding_problem(row_label(row), f"is no file name of a wheel: {error}", *needed)
+        yield finding_problem(package_label(row), f"is no file name of a wheel: {error}", *needed)
         return
     if python.tags.isdisjoint(tags):
         sides = (
@@ -329,7 +330,7 @@ def _misfits(row: PypiRecord, python: PythonPlatform, way: Sequence[str]) -> Ite
             ("actual", ", ".join(sorted(map(str, tags))[:_SHOWN])),
         )
         message = "is a wheel for another Python or another platform"
-        yield finding_problem(row_label(row), message, *sides, *needed, help="pixi lock")
+        yield finding_problem(package_label(row), message, *sides, *needed, help="pixi lock")
 
 
 @cache
