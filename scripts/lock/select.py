@@ -402,10 +402,10 @@ def left_out_json(selection: Selection) -> dict[str, Any]:
     """List excluded environments, empty ones, and rows that no artifact can stand for."""
     return {
         "environments": [
-            _named_of(label, name) for label, lock in selection.labelled for name in lock.excluded
+            named_of(label, name) for label, lock in selection.labelled for name in lock.excluded
         ],
         "empty-environments": [
-            _named_of(label, each.name)
+            named_of(label, each.name)
             for label, lock in selection.labelled
             for each in lock.environments
             if not any(x.packages or x.pypi or x.unmirrorable for x in each.platforms)
@@ -423,7 +423,7 @@ def left_out_json(selection: Selection) -> dict[str, Any]:
     }
 
 
-def _named_of(label: str, name: str) -> str:
+def named_of(label: str, name: str) -> str:
     """Write what belongs to a lock with its label, where it has one."""
     return f"{label}:{name}" if label else name
 
@@ -465,7 +465,7 @@ def all_unmirrorable(selection: Selection) -> dict[Unmirrorable, list[str]]:
     rows: dict[Unmirrorable, list[str]] = {}
     for label, lock in selection.labelled:
         for row, where in unmirrorable(lock.environments).items():
-            rows.setdefault(row, []).extend(_named_of(label, place) for place in where)
+            rows.setdefault(row, []).extend(named_of(label, place) for place in where)
     return rows
 
 
