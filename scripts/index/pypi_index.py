@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
@@ -109,10 +109,9 @@ def read_pypi_tree(
             found = regular_status(folder / path, status)
             if found is not None:
                 there[path] = found
-    platforms = (rows for each in selection.environments for rows in each.platforms)
     return PypiTree(
         artifacts=selection.pypi_artifacts,
-        rows=tuple(dict.fromkeys(record for rows in platforms for record in rows.pypi)),
+        rows=selection.pypi_rows,
         conda_artifacts=selection.conda_artifacts,
         there=there,
         index_files=tuple(sorted(index_files)),
@@ -169,20 +168,31 @@ def identify_pypi(tree: PypiTree) -> str:
     return digest.hexdigest()
 
 
-def _read_pypi(file: Path, artifact: Artifact) -> tuple[str, Mapping[str, str]]:
-    """Return what it says that it is, and what is asked of it later."""
-    from scripts.index.distribution import identity_of, read_distribution
+def check_new_distributions(
+    folder: Path, artifacts: Iterable[Artifact], digests: DigestCache, note: Callable[[str], None]
+) -> tuple[tuple[Problem, ...], Mapping[PurePosixPath, bytes]]:
+    """Open what was not opened before; return what is wrong, and the METADATA of what was opened."""
+    opened: dict[PurePosixPath, bytes] = {}
 
-    said = read_distribution(file)
-    kept = {_BUILD_REQUIRES: "\n".join(said.build_requires)}
-    if artifact.kind is ArtifactKind.WHEEL:
-        kept = {_METADATA_SHA256: hashlib.sha256(said.metadata).hexdigest()}
-    return identity_of(said, artifact.pypi_record), kept
+    def read(file: Path, artifact: Artifact) -> tuple[str, Mapping[str, str]]:
+        from scripts.index.distribution import identity_of, read_distribution
+
+        said = read_distribution(file)
+        opened[artifact.path], kept = (
+            said.metadata,
+            {_BUILD_REQUIRES: "\n".join(said.build_requires)},
+        )
+        if artifact.kind is ArtifactKind.WHEEL:
+            kept = {_METADATA_SHA256: hashlib.sha256(said.metadata).hexdigest()}
+        return identity_of(said, artifact.pypi_record), kept
+
+    problems, _ = check_new_archives(folder, artifacts, digests, note, read)
+    return problems, opened
 
 
 def read_build_requires(folder: Path, sdist: Artifact, digests: DigestCache) -> tuple[str, ...]:
     """Return what an sdist is built with; nothing of one that cannot be opened."""
-    check_new_archives(folder, [sdist], digests, lambda _: None, _read_pypi)
+    check_new_distributions(folder, [sdist], digests, lambda _: None)
     kept = remembered(folder, sdist, _BUILD_REQUIRES, digests) or ""
     return tuple(filter(None, kept.split("\n")))
 
@@ -199,8 +209,8 @@ def plan_pypi(
 
     Opens what was not opened before. Raises the error of exit code 2 where the pages have no place.
     """
-    damaged, _ = check_new_archives(
-        folder, tree.artifacts, digests, lambda said: console.note(f"index: {said}"), _read_pypi
+    damaged, opened = check_new_distributions(
+        folder, tree.artifacts, digests, lambda said: console.note(f"index: {said}")
     )
     if damaged:
         return PypiPlan(damaged=damaged)
@@ -216,7 +226,7 @@ def plan_pypi(
         if not path.name.endswith(".whl"):
             continue
         said = digests.known(path, _METADATA_SHA256, tree.there[path]) or file.metadata
-        sha256, data = _metadata_of(folder, path, said)
+        sha256, data = _metadata_of(folder, path, said, opened.get(path))
         files[path] = replace(file, metadata=sha256)
         if sha256 is not None:
             outputs[_beside(path)] = data
@@ -269,7 +279,7 @@ def _beside(wheel: PurePosixPath) -> PurePosixPath:
 
 
 def _metadata_of(
-    folder: Path, path: PurePosixPath, expected: str | None
+    folder: Path, path: PurePosixPath, expected: str | None, opened: bytes | None
 ) -> tuple[str | None, bytes | None]:
     """Return the sha256 of a wheel's METADATA, and its bytes unless they are beside it already.
 
@@ -284,7 +294,7 @@ def _metadata_of(
         if there is not None and hashlib.sha256(there).hexdigest() == expected:
             return expected, None
     try:
-        data = read_distribution(folder / path).metadata
+        data = read_distribution(folder / path).metadata if opened is None else opened
     except (OSError, BadArchiveError):
         return None, None
     return hashlib.sha256(data).hexdigest(), data

@@ -72,7 +72,7 @@ def check_pypi_index(
     wanted: dict[PurePosixPath, dict[str, _File]] = {}
     for each in files.values():
         wanted.setdefault(INDEX / each.record.name, {})[str(each.path)] = each
-    rows = [each for each in _rows(selection) if index_folder(each.index or "") is not None]
+    rows = [each for each in selection.pypi_rows if index_folder(each.index or "") is not None]
     # which have their pages beside the files, too
     own = {x.index for x in rows if x.index and x.location.startswith(f"{x.index}/")}
     for record in rows:
@@ -94,16 +94,10 @@ def check_pypi_index(
         yield from _compare_mapping(folder, selection, tuple(files))
 
 
-def _rows(selection: Selection) -> Iterator[PypiRecord]:
-    for environment in selection.environments:
-        for rows in environment.platforms:
-            yield from rows.pypi
-
-
 def _files(folder: Path, selection: Selection, kept: Sequence[IndexedArtifact]) -> Iterator[_File]:
     """Yield each file once; that of a direct URL has a second place, which no page names."""
     locked = {each.path: each for each in selection.pypi_artifacts}
-    for record in dict.fromkeys(_rows(selection)):
+    for record in selection.pypi_rows:
         path = next(pypi_artifacts(record)).path
         digest = locked[path].digest
         yield _file(folder, path, record, None if digest is None else digest.hex)
