@@ -7,11 +7,12 @@ pyproject.toml (PEP 518).
 from __future__ import annotations
 
 import bz2
+import csv
 import gzip
 import lzma
 import tomllib
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -104,6 +105,18 @@ def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
     if len(data) > LARGEST_INFO:
         raise BadArchiveError(f"its {name} has more than {LARGEST_INFO >> 20} MiB")
     return data
+
+
+def read_record(archive: zipfile.ZipFile, dist_info: str) -> Iterator[tuple[str, str, str]]:
+    """Yield path, hash and size of each line of a wheel's RECORD, as written."""
+    try:
+        for row in csv.reader(read_member(archive, f"{dist_info}/RECORD").decode().splitlines()):
+            if len(row) not in {0, 3}:
+                raise BadArchiveError(f"RECORD has a line of {len(row)} fields: {','.join(row)!r}")
+            if row:
+                yield row[0], row[1], row[2]
+    except csv.Error as error:
+        raise BadArchiveError(f"RECORD cannot be read: {error}") from None
 
 
 def _read_sdist(file: Path) -> Mapping[str, bytes]:

@@ -171,7 +171,7 @@ def identify_pypi(tree: PypiTree) -> str:
 def check_new_distributions(
     folder: Path, artifacts: Iterable[Artifact], digests: DigestCache, note: Callable[[str], None]
 ) -> tuple[tuple[Problem, ...], Mapping[PurePosixPath, bytes]]:
-    """Open what was not opened before; return what is wrong, and the METADATA of what was opened."""
+    """Open what was not opened before; return what is wrong, and the METADATA of the rest."""
     opened: dict[PurePosixPath, bytes] = {}
 
     def read(file: Path, artifact: Artifact) -> tuple[str, Mapping[str, str]]:

@@ -6,6 +6,7 @@ they build, unless `no-build-isolation` has them take what is in the environment
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
@@ -22,7 +23,7 @@ from scripts.lock.select import Selection
 from scripts.verify.findings import EnvironmentPlatform, Finding, used_by
 from scripts.verify.plan import PackageSet, plan_sets
 from scripts.verify.pypi_closure import Provided, find_asked, find_provided, is_met, pypi_set
-from scripts.verify.python_platform import PythonPlatform
+from scripts.verify.python_platform import PythonPlatform, wheel_tags
 from scripts.workspace.resolve import is_built_in_place
 from scripts.workspace.settings import TABLE, Kind
 from scripts.workspace.workspace import Workspace
@@ -70,18 +71,12 @@ def unbuildable(
 
 def _fitting(records: Iterable[PypiRecord], python: PythonPlatform) -> Iterator[PypiRecord]:
     """Yield what can be installed at a place: sdists, and the wheels whose tags fit."""
-    from packaging.utils import InvalidWheelFilename, parse_wheel_filename
-
     for record in records:
         artifact = next(pypi_artifacts(record))
-        if artifact.kind is ArtifactKind.WHEEL:
-            try:
-                tags = parse_wheel_filename(artifact.path.name)[3]
-            except InvalidWheelFilename:
-                continue
-            if python.tags.isdisjoint(tags):
-                continue
-        yield record
+        with contextlib.suppress(ValueError):  # the level `closure` tells of such a name
+            is_sdist = artifact.kind is ArtifactKind.SDIST
+            if is_sdist or not python.tags.isdisjoint(wheel_tags(artifact)):
+                yield record
 
 
 def _missing(

@@ -21,7 +21,7 @@ from scripts.lock.model import LockedPackage
 from scripts.lock.pypi import pypi_artifacts
 from scripts.verify.findings import EnvironmentPlatform, Finding, Level, used_by
 from scripts.verify.plan import Needers, PackageSet, way_up
-from scripts.verify.python_platform import PythonPlatform, python_platform
+from scripts.verify.python_platform import PythonPlatform, python_platform, wheel_tags
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -316,12 +316,9 @@ def _misfits(row: PypiRecord, python: PythonPlatform, way: Sequence[str]) -> Ite
     artifact = next(pypi_artifacts(row))
     if artifact.kind is not ArtifactKind.WHEEL:
         return
-    from packaging.utils import InvalidWheelFilename, parse_wheel_filename
-
-    name = artifact.path.name
     try:
-        tags = parse_wheel_filename(name)[3]
-    except InvalidWheelFilename as error:
+        tags = wheel_tags(artifact)
+    except ValueError as error:
         yield finding_problem(package_label(row), f"is no file name of a wheel: {error}", *needed)
         return
     if python.tags.isdisjoint(tags):
