@@ -213,6 +213,28 @@ def place_from_json(row: Mapping[str, Any]) -> EnvironmentPlatform:
     return EnvironmentPlatform(row["environment"], row["platform"], row.get("lock", ""))
 
 
+def pair_differences(gone: Mapping[str, str], come: Mapping[str, str]) -> list[dict[str, Json]]:
+    """Set what is locked beside what was solved, by name."""
+    names = sorted({*gone, *come})
+    return [{"locked": gone.get(name), "solved": come.get(name)} for name in names]
+
+
+def difference_lines(pairs: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Write such pairs for people."""
+    rows = []
+    for ours, theirs in ((each["locked"], each["solved"]) for each in pairs):
+        lone = f"  - {ours}" if ours else f"  + {theirs}"
+        rows.append(f"  {ours} → {theirs}" if ours and theirs else lone)
+    return tuple(rows)
+
+
+def lacking(pairs: Sequence[Mapping[str, Any]], shown: int) -> Iterator[tuple[str, str]]:
+    """Yield the details that name what an answer lacks."""
+    yield from (("lacks", str(each["locked"])) for each in pairs[:shown])
+    if len(pairs) > shown:
+        yield "and", f"{len(pairs) - shown} more"
+
+
 def said_lines(text: str, shown: int) -> tuple[tuple[str, str], ...]:
     """Make the details that tell what a program said: its first lines, and how many more."""
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]

@@ -28,7 +28,10 @@ from scripts.verify.findings import (
     Finding,
     Level,
     LevelResult,
+    difference_lines,
+    lacking,
     look_at,
+    pair_differences,
     place_from_json,
     said_lines,
 )
@@ -68,7 +71,7 @@ class _Answer:
     """What came of one place; `not_proven` is what nobody could ask."""
 
     problem: Problem | None = None
-    differences: tuple[tuple[str | None, str | None], ...] = ()
+    differences: tuple[Mapping[str, Json], ...] = ()
     reason: str | None = None
     not_proven: tuple[str, ...] = ()
 
@@ -182,12 +185,11 @@ def with_pypi_solved(
             places = frozenset({place})
             findings.append(Finding(level=Level.SOLVE, problem=answer.problem, places=places))
         lines += _lines(job, answer)
-        pairs = [{"locked": ours, "solved": theirs} for ours, theirs in answer.differences]
         rows.append(
             {
                 **row,
                 "solved": row["solved"] and answer.problem is None,
-                "differences": [*row["differences"], *pairs],
+                "differences": [*row["differences"], *answer.differences],
                 "reason": row["reason"] or answer.reason,
                 "not-proven": [*row["not-proven"], *answer.not_proven],
             }
@@ -240,18 +242,15 @@ def compare_solved(job: PypiSolve, output: str) -> _Answer:
             solved.add(f"{canonicalize_name(name)} {version.partition(' ')[0]}")
     gone = {each.partition(" ")[0]: each for each in job.locked if each not in solved}
     come = {each.partition(" ")[0]: each for each in sorted(solved.difference(job.locked))}
-    pairs = tuple((gone.get(name), come.get(name)) for name in sorted({*gone, *come}))
+    pairs = tuple(pair_differences(gone, come))
     reason = None if not pairs else _OTHERS if come else job.tolerance
     if not pairs or reason is not None:
         return _Answer(differences=pairs, reason=reason, not_proven=job.not_proven)
-    details = [("lacks", str(ours)) for ours, _ in pairs[:_SHOWN]]
-    if len(pairs) > _SHOWN:
-        details.append(("and", f"{len(pairs) - _SHOWN} more"))
     return _Answer(
         problem=finding_problem(
             job.place,
             "solved from the mirror alone, it has less of PyPI than pixi.lock",
-            *details,
+            *lacking(pairs, _SHOWN),
             help=look_at(Level.INDEX),
         ),
         differences=pairs,
@@ -263,10 +262,6 @@ def _lines(job: PypiSolve, answer: _Answer) -> Iterator[Line]:
     """Say what was solved otherwise, and why that is no error; what was not proven."""
     if answer.reason is not None:
         yield f"solved the PyPI packages of {job.place} otherwise than pixi.lock ({answer.reason}):"
-        rows = []
-        for ours, theirs in answer.differences:
-            lone = f"  - {ours}" if ours else f"  + {theirs}"
-            rows.append(f"  {ours} → {theirs}" if ours and theirs else lone)
-        yield tuple(rows)
+        yield difference_lines(answer.differences)
     if answer.not_proven:
         yield f"not proven by solving {job.place}: {listed(answer.not_proven)}"
