@@ -143,9 +143,7 @@ def remote_lock(kept: KeptLock, url: str, workspace: Workspace, entry: LockEntry
     """
     location = without_secrets(url)
     file = replace(parse_lock(kept.text, location), data=kept.text.encode())
-    lock = replace(
-        _mirrored(location, workspace.root, None, file), entry=entry, kept=kept.checked
-    )
+    lock = replace(_mirrored(location, workspace.root, None, file), entry=entry, kept=kept.checked)
     everything = select(lock, Settings(layout=Layout.BY_CHANNEL, allow_unhashed=True))
     urls = (url for each in everything.artifacts for url in each.urls)
     channels = (url for each in file.environments for url in each.channels)

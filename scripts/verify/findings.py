@@ -213,6 +213,18 @@ def place_from_json(row: Mapping[str, Any]) -> EnvironmentPlatform:
     return EnvironmentPlatform(row["environment"], row["platform"], row.get("lock", ""))
 
 
+def grouped(
+    level: Level | None, found: Iterable[tuple[Problem, EnvironmentPlatform]]
+) -> Iterator[Finding]:
+    """Yield one finding for all places in which the same is wrong."""
+    places: dict[Problem, set[EnvironmentPlatform]] = {}
+    for problem, place in found:
+        places.setdefault(problem, set()).add(place)
+    for problem, some in places.items():
+        told = replace(problem, details=(*problem.details, used_by(some)))
+        yield Finding(level=level, problem=told, places=frozenset(some))
+
+
 def pair_differences(gone: Mapping[str, str], come: Mapping[str, str]) -> list[dict[str, Json]]:
     """Set what is locked beside what was solved, by name."""
     names = sorted({*gone, *come})

@@ -20,7 +20,7 @@ from scripts.index.file_classes import ChannelFiles
 from scripts.index.pypi_index import read_build_requires
 from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.select import Selection
-from scripts.verify.findings import EnvironmentPlatform, Finding, used_by
+from scripts.verify.findings import EnvironmentPlatform, Finding, grouped
 from scripts.verify.plan import PackageSet, plan_sets
 from scripts.verify.pypi_closure import Provided, find_asked, find_provided, is_met, pypi_set
 from scripts.verify.python_platform import PythonPlatform, wheel_tags
@@ -36,8 +36,13 @@ def unbuildable(
 
     Of places whose markers nobody can tell there is none.
     """
-    if Kind.BUILD_REQUIRES in allowed:
-        return
+    if Kind.BUILD_REQUIRES not in allowed:
+        yield from grouped(None, _every_problem(workspace, selection, account))
+
+
+def _every_problem(
+    workspace: Workspace, selection: Selection, account: ChannelFiles
+) -> Iterator[tuple[Problem, EnvironmentPlatform]]:
     sdists = {x.path: x for x in selection.pypi_artifacts if x.kind is ArtifactKind.SDIST}
     digests = DigestCache(workspace.place.digests, writes=False)
     requires = {
@@ -49,7 +54,6 @@ def unbuildable(
         *(each.pypi_record for each in selection.pypi_artifacts),
         *(each for each in kept if isinstance(each, PypiRecord)),
     }
-    found: dict[Problem, set[EnvironmentPlatform]] = {}
     for each in plan_sets(selection):
         python = pypi_set(each).python if each.rows.pypi else ""
         if isinstance(python, str):
@@ -63,10 +67,7 @@ def unbuildable(
             ):
                 there = pypi_set(each).provided
             for problem in _missing(each, sdist, requires.get(sdist.path, ()), there, python):
-                found.setdefault(problem, set()).add(each.place)
-    for problem, places in found.items():
-        told = replace(problem, details=(*problem.details, used_by(places)))
-        yield Finding(level=None, problem=told, places=frozenset(places))
+                yield problem, each.place
 
 
 def _fitting(records: Iterable[PypiRecord], python: PythonPlatform) -> Iterator[PypiRecord]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +19,7 @@ from scripts.core.redact import printable
 from scripts.lock.location import parse_location
 from scripts.lock.model import LockedPackage
 from scripts.lock.pypi import pypi_artifacts
-from scripts.verify.findings import EnvironmentPlatform, Finding, Level, used_by
+from scripts.verify.findings import EnvironmentPlatform
 from scripts.verify.plan import Needers, PackageSet, way_up
 from scripts.verify.python_platform import PythonPlatform, python_platform, wheel_tags
 
@@ -90,17 +90,6 @@ def prove_pypi(sets: Iterable[PackageSet]) -> tuple[PypiAnswer, ...]:
     """Look at every place that has something of PyPI; sets of builds have nothing."""
     wanted = [pypi_set(each) for each in sets if not each.is_of_builds and has_pypi(each)]
     return tuple(_prove(each, wanted) for each in wanted)
-
-
-def pypi_findings(answers: Iterable[PypiAnswer]) -> Iterator[Finding]:
-    """Yield one finding for all places in which the same is wrong."""
-    found: dict[Problem, set[EnvironmentPlatform]] = {}
-    for answer in answers:
-        for problem in answer.problems:
-            found.setdefault(problem, set()).add(answer.place)
-    for problem, places in found.items():
-        told = replace(problem, details=(*problem.details, used_by(places)))
-        yield Finding(level=Level.CLOSURE, problem=told, places=frozenset(places))
 
 
 def pypi_set(each: PackageSet) -> PypiSet:

@@ -20,7 +20,6 @@ from scripts.verify.self_check.mutations import (
     flip,
     remove,
 )
-from scripts.workspace.model import Feature, Manifest
 
 _SHA256: Final = re.compile(rb"#sha256=[0-9a-f]{64}")
 
@@ -79,20 +78,3 @@ PYPI_MUTATIONS: Final = (
     Mutation("page with another sha256", Level.INDEX, _page, _alter_hash),
     Mutation("METADATA altered", Level.INDEX, _metadata, _alter_metadata),
 )
-
-
-def without_pypi(manifest: Manifest) -> Manifest:
-    """Return the manifest without what it requires of PyPI: a copy holds conda artifacts alone."""
-
-    def conda_alone(feature: Feature) -> Feature:
-        targets = tuple(dataclasses.replace(each, pypi=()) for each in feature.targets)
-        return dataclasses.replace(feature, targets=targets)
-
-    return dataclasses.replace(
-        manifest,
-        features=tuple(map(conda_alone, manifest.features)),
-        environments=tuple(
-            each if each.own is None else dataclasses.replace(each, own=conda_alone(each.own))
-            for each in manifest.environments
-        ),
-    )
