@@ -7,7 +7,7 @@ they build, unless `no-build-isolation` has them take what is in the environment
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.select import Selection
 from scripts.verify.findings import EnvironmentPlatform, Finding, grouped
 from scripts.verify.plan import PackageSet, plan_sets
-from scripts.verify.pypi_closure import Provided, find_asked, find_provided, is_met, pypi_set
+from scripts.verify.pypi_closure import ByName, find_asked, find_provided, is_met
 from scripts.verify.python_platform import PythonPlatform, wheel_tags
 from scripts.workspace.resolve import is_built_in_place
 from scripts.workspace.settings import TABLE, Kind
@@ -55,7 +55,7 @@ def _every_problem(
         *(each for each in kept if isinstance(each, PypiRecord)),
     }
     for each in plan_sets(selection):
-        python = pypi_set(each).python if each.rows.pypi else ""
+        python = each.python if each.rows.pypi else ""
         if isinstance(python, str):
             continue
         from_indexes = find_provided(_fitting(mirrored, python), ())
@@ -65,7 +65,7 @@ def _every_problem(
             if not isinstance(each.declared, str) and is_built_in_place(
                 workspace.manifest, each.declared[0], record.name
             ):
-                there = pypi_set(each).provided
+                there = find_provided(each.pypi_rows, each.rows.packages)
             for problem in _missing(each, sdist, requires.get(sdist.path, ()), there, python):
                 yield problem, each.place
 
@@ -84,11 +84,12 @@ def _missing(
     each: PackageSet,
     sdist: Artifact,
     requires: Sequence[str],
-    there: Mapping[str, Sequence[Provided]],
+    there: ByName,
     python: PythonPlatform,
 ) -> Iterator[Problem]:
     """Yield a problem for each requirement that holds there and that nothing meets."""
-    asked, _ = find_asked(replace(pypi_set(each), rows=(), roots=tuple(requires)), python)
+    alone = replace(each.rows, pypi=(), pypi_left_out=())
+    asked, _ = find_asked(replace(each, rows=alone, pypi_roots=tuple(requires)), python)
     for one in asked:
         if is_met(one.requirement, there) is False:
             name = one.text if one.requirement is None else one.requirement.name

@@ -37,7 +37,7 @@ from scripts.verify.findings import (
 )
 from scripts.verify.install.sandbox import run_sandboxed, sandbox_environment
 from scripts.verify.plan import PackageSet
-from scripts.verify.pypi_closure import Asked, conda_pypi_names, find_asked, has_pypi, pypi_set
+from scripts.verify.pypi_closure import Asked, conda_pypi_names, find_asked, pypi_name
 
 _INDEX: Final = PurePosixPath(PYPI_FOLDER, "index")
 _OTHERS: Final = "other PyPI packages in the mirror allow it"
@@ -78,10 +78,9 @@ class _Answer:
 
 def plan_pypi_solve(each: PackageSet, uv: Path | None) -> PypiSolve | None:
     """Plan a place; None where it has nothing of PyPI."""
-    if not has_pypi(each):
+    if not each.has_pypi:
         return None
-    planned = pypi_set(each)
-    python, reason = planned.python, None if uv is not None else "there is no uv"
+    python, reason = each.python, None if uv is not None else "there is no uv"
     if isinstance(each.declared, str):
         reason = each.declared
     elif isinstance(python, str):
@@ -95,7 +94,7 @@ def plan_pypi_solve(each: PackageSet, uv: Path | None) -> PypiSolve | None:
     mirrored = {x.name: x for x in each.rows.pypi if x.name not in sources}
     held = {name for x in each.rows.packages for name in conda_pypi_names(x)}
     excluded = (held | sources) - mirrored.keys()
-    asked, _ = find_asked(planned, python)
+    asked, _ = find_asked(each, python)
     of_place = tuple(_questions(asked, sources, excluded))
     if any("@" in text for text in of_place):
         return PypiSolve(place=each.place, skip_reason="something is required by its URL")
@@ -145,13 +144,11 @@ def _questions(
     asked: Iterable[Asked], sources: Collection[str], excluded: Collection[str]
 ) -> Iterator[str]:
     """Write what the manifest, and what no page answers for, requires; markers are decided."""
-    from packaging.utils import canonicalize_name
-
     for each in asked:
         wanted = each.requirement
         if wanted is None or not (each.who is None or each.who in sources):
             continue
-        if canonicalize_name(wanted.name) not in excluded:
+        if pypi_name(wanted.name) not in excluded:
             extras = f"[{','.join(sorted(wanted.extras))}]" if wanted.extras else ""
             url = f" @ {wanted.url}" if wanted.url else ""
             yield f"{wanted.name}{extras}{wanted.specifier}{url}"
@@ -173,30 +170,22 @@ def with_pypi_solved(
     uv: Path | None,
 ) -> LevelResult:
     """Ask uv for the places of a result that have something of PyPI, and add what came of it."""
-    rows, lines, findings = list[Json](), list[Line](result.lines), list(result.findings)
-    for row in cast("list[dict[str, Any]]", result.data["solved"]):
+    rows, lines, findings = result.data["solved"], [*result.lines], [*result.findings]
+    for row in cast("list[dict[str, Any]]", rows):
         place = place_from_json(row)
         job = jobs.get(place)
         if job is None or row["solved"] is None:
-            rows.append(row)
             continue
         answer = _solve(job, folder, uv)
         if answer.problem is not None:
             places = frozenset({place})
             findings.append(Finding(level=Level.SOLVE, problem=answer.problem, places=places))
         lines += _lines(job, answer)
-        rows.append(
-            {
-                **row,
-                "solved": row["solved"] and answer.problem is None,
-                "differences": [*row["differences"], *answer.differences],
-                "reason": row["reason"] or answer.reason,
-                "not-proven": [*row["not-proven"], *answer.not_proven],
-            }
-        )
-    return replace(
-        result, findings=tuple(findings), lines=tuple(lines), data={**result.data, "solved": rows}
-    )
+        row["solved"] = row["solved"] and answer.problem is None
+        row["differences"] = [*row["differences"], *answer.differences]
+        row["reason"] = row["reason"] or answer.reason
+        row["not-proven"] += answer.not_proven
+    return replace(result, findings=tuple(findings), lines=tuple(lines))
 
 
 def _solve(job: PypiSolve, folder: Path, uv: Path | None) -> _Answer:
@@ -233,13 +222,11 @@ def _solve(job: PypiSolve, folder: Path, uv: Path | None) -> _Answer:
 
 def compare_solved(job: PypiSolve, output: str) -> _Answer:
     """Hold uv's answer, requirements a line, against what is locked."""
-    from packaging.utils import canonicalize_name
-
     solved = set[str]()
     for line in output.splitlines():
         name, mark, version = line.partition("==")
         if mark and not line.startswith(("#", " ")):
-            solved.add(f"{canonicalize_name(name)} {version.partition(' ')[0]}")
+            solved.add(f"{pypi_name(name)} {version.partition(' ')[0]}")
     gone = {each.partition(" ")[0]: each for each in job.locked if each not in solved}
     come = {each.partition(" ")[0]: each for each in sorted(solved.difference(job.locked))}
     pairs = tuple(pair_differences(gone, come))

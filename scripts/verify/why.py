@@ -16,10 +16,8 @@ from scripts.verify.plan import Needers, PackageSet, plan_sets, way_up
 from scripts.verify.pypi_closure import (
     conda_pypi_names,
     find_asked,
-    has_pypi,
     package_label,
     pypi_name,
-    pypi_set,
 )
 
 
@@ -62,7 +60,7 @@ def _find(name: str, each: PackageSet) -> Iterator[dict[str, Any]]:
 
     for package in filter(is_meant, each.rows.packages):
         yield row(package, way_up(_conda(package.name), above))
-    for record in (*each.rows.pypi, *each.rows.pypi_left_out):
+    for record in each.pypi_rows:
         if record.name == canonical:
             yield row(record, way_up(_pypi(record.name), above))
     for built in each.rows.build_sets:
@@ -84,11 +82,10 @@ def _needers(each: PackageSet) -> Needers:
             above.setdefault(_conda(spec_name(spec)), []).append(
                 (_conda(package.name), f"{file}: {spec}")
             )
-    if not has_pypi(each):
+    if not each.has_pypi:
         return above
-    of_pypi = pypi_set(each)
-    asked = [] if isinstance(of_pypi.python, str) else find_asked(of_pypi, of_pypi.python)[0]
-    for one in asked:
+    python = each.python
+    for one in () if isinstance(python, str) else find_asked(each, python)[0]:
         if one.requirement is not None:
             who = None if one.who is None else _pypi(one.who)
             above.setdefault(_pypi(pypi_name(one.requirement.name)), []).append(
