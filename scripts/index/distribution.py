@@ -45,9 +45,6 @@ class Distribution:
     """As written; empty where a source archive does not say."""
     metadata: bytes
     """METADATA of a wheel, PKG-INFO of an sdist; empty where a source archive has none."""
-    requires_dist: tuple[str, ...] = ()
-    """PEP 508, as written."""
-    requires_python: str | None = None
     build_requires: tuple[str, ...] = ()
     """What it takes to build an sdist, as uv and pip would have it."""
 
@@ -167,8 +164,6 @@ def _parse_metadata(data: bytes, source: str) -> Distribution:
         name=canonicalize_name(name),
         version=version,
         metadata=data,
-        requires_dist=tuple(fields.get("requires_dist", ())),
-        requires_python=fields.get("requires_python"),
     )
 
 

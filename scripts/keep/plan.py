@@ -220,12 +220,10 @@ def _mapping(workspace: Workspace, selection: Selection, plan: Plan) -> list[dic
 
 
 def _digest(artifact: Artifact, algorithm: str) -> str | None:
-    """Return what is compared; of a conda artifact, which may have both, what the lock says."""
-    if artifact.kind is ArtifactKind.CONDA and not artifact.is_unhashed:
-        record = artifact.conda_record
-        return record.sha256 if algorithm == "sha256" else record.md5
+    """Return what the lock says, else what is compared all the same."""
     digest = artifact.digest
-    return digest.hex if digest is not None and digest.algorithm == algorithm else None
+    seen = digest.hex if digest is not None and digest.algorithm == algorithm else None
+    return getattr(artifact.record, algorithm, None) or seen
 
 
 def _write_mapping(path: Path, rows: Sequence[Json], workspace: Workspace) -> None:
