@@ -30,13 +30,13 @@ from scripts.fetch.archives import check_new_archives, remembered
 from scripts.index.pypi_pages import (
     INDEX,
     MAPPING,
-    METADATA,
     PAGE,
     PAGE_JSON,
     PypiFile,
     distinct,
     is_pypi_artifact_path,
     is_pypi_index_path,
+    metadata_path,
     parse_mapping,
     parse_page,
     public_record,
@@ -229,7 +229,7 @@ def plan_pypi(
         sha256, data = _metadata_of(folder, path, said, opened.get(path))
         files[path] = replace(file, metadata=sha256)
         if sha256 is not None:
-            outputs[_beside(path)] = data
+            outputs[metadata_path(path)] = data
     if files:
         outputs[MAPPING] = render_mapping(tree.conda_artifacts, _read_mapping(folder))
     outputs |= render_pages(files.values())
@@ -274,10 +274,6 @@ def _locked_files(
     }
 
 
-def _beside(wheel: PurePosixPath) -> PurePosixPath:
-    return wheel.with_name(wheel.name + METADATA)
-
-
 def _metadata_of(
     folder: Path, path: PurePosixPath, expected: str | None, opened: bytes | None
 ) -> tuple[str | None, bytes | None]:
@@ -288,7 +284,7 @@ def _metadata_of(
     from scripts.channel.archive import BadArchiveError
     from scripts.index.distribution import read_distribution
 
-    file = folder / _beside(path)
+    file = folder / metadata_path(path)
     with contextlib.suppress(OSError):  # it is written anew
         there = None if file.is_symlink() else read_regular(file, LARGEST)
         if there is not None and hashlib.sha256(there).hexdigest() == expected:

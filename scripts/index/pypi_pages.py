@@ -121,6 +121,11 @@ def _is_below(path: PurePosixPath, folder: PurePosixPath) -> bool:
     return path.parts[: len(folder.parts)] == folder.parts
 
 
+def metadata_path(wheel: PurePosixPath) -> PurePosixPath:
+    """Return the place of a wheel's METADATA (PEP 658)."""
+    return wheel.with_name(f"{wheel.name}{METADATA}")
+
+
 def render_pages(files: Iterable[PypiFile]) -> dict[PurePosixPath, bytes]:
     """Write all pages of both views; in each folder the JSON before the HTML."""
     ordered = sorted(files, key=lambda each: (each.path.name, each.path))

@@ -25,7 +25,7 @@ from scripts.core.redact import redact, without_secrets
 from scripts.core.symlinks import link_above
 from scripts.index.distribution import read_distribution
 from scripts.index.file_classes import IndexedArtifact
-from scripts.index.pypi_pages import INDEX, MAPPING, METADATA, PAGE, PAGE_JSON, SIMPLE
+from scripts.index.pypi_pages import INDEX, MAPPING, PAGE, PAGE_JSON, SIMPLE, metadata_path
 from scripts.index.repodata import LARGEST
 from scripts.lock.pypi import FILES, index_folder, pypi_artifacts
 from scripts.lock.select import Selection
@@ -254,7 +254,7 @@ def _compare_metadata(folder: Path, file: _File) -> Iterator[Wrong]:
     """Compare what is beside a wheel with its METADATA (PEP 658)."""
     if file.metadata is None:
         return
-    path = file.path.with_name(file.path.name + METADATA)
+    path = metadata_path(file.path)
     data = _read(folder, path)
     if isinstance(data, Problem):
         yield data, (file.path,)

@@ -17,11 +17,11 @@ from typing import Any, Final, cast
 
 from scripts.channel.digest_cache import Fingerprint
 from scripts.core.artifact import ArtifactKind
-from scripts.core.channel_url import PYPI_FOLDER
 from scripts.core.errors import Problem, finding_problem
 from scripts.core.record import PypiRecord
 from scripts.core.report import Json, Line, listed
 from scripts.core.scratch import scratch_folder
+from scripts.index.pypi_pages import INDEX, PAGE, metadata_path
 from scripts.lock.pypi import pypi_artifacts
 from scripts.verify.findings import (
     EnvironmentPlatform,
@@ -38,8 +38,8 @@ from scripts.verify.findings import (
 from scripts.verify.install.sandbox import run_sandboxed, sandbox_environment
 from scripts.verify.plan import PackageSet
 from scripts.verify.pypi_closure import Asked, conda_pypi_names, find_asked, pypi_name
+from scripts.verify.python_platform import uv_obstacle
 
-_INDEX: Final = PurePosixPath(PYPI_FOLDER, "index")
 _OTHERS: Final = "other PyPI packages in the mirror allow it"
 _SHOWN: Final = 20  # packages, or lines of uv's, that one finding shows
 _NO_OPTION: Final = "unexpected argument"
@@ -83,10 +83,8 @@ def plan_pypi_solve(each: PackageSet, uv: Path | None) -> PypiSolve | None:
     python, reason = each.python, None if uv is not None else "there is no uv"
     if isinstance(each.declared, str):
         reason = each.declared
-    elif isinstance(python, str):
-        reason = python
-    elif python.uv_platform is None:
-        reason = f"uv has no word for {python.subdir}, as it is locked"
+    elif (obstacle := uv_obstacle(python)) is not None:
+        reason = obstacle
     if reason is not None or isinstance(python, str) or python.uv_platform is None:
         return PypiSolve(place=each.place, skip_reason=reason)
     sdists = {x.name for x in each.rows.pypi if not _is_wheel(x)}
@@ -107,7 +105,7 @@ def plan_pypi_solve(each: PackageSet, uv: Path | None) -> PypiSolve | None:
         asked=of_place,
         excluded=tuple(sorted(excluded)),
         locked=tuple(f"{name} {x.version}" for name, x in mirrored.items()),
-        metadata=tuple(map(_metadata_file, mirrored.values())),
+        metadata=tuple(metadata_path(next(pypi_artifacts(x)).path) for x in mirrored.values()),
         not_proven=tuple(
             f"{x} ({'an sdist' if x in sdists else 'not in the mirror'})" for x in sorted(sources)
         ),
@@ -127,8 +125,8 @@ def pypi_solve_dependencies(job: PypiSolve, uv: Path | None) -> tuple[object, ..
 def pypi_solve_files(job: PypiSolve, folder: Path) -> Iterator[PurePosixPath]:
     """Yield the pages, and what they have of the locked wheels, relative to the channel folder."""
     with contextlib.suppress(OSError):
-        names = [each.name for each in (folder / _INDEX).iterdir()]
-        yield from (_INDEX / each / "index.html" for each in sorted(names))
+        names = [each.name for each in (folder / INDEX).iterdir()]
+        yield from (INDEX / each / PAGE for each in sorted(names))
     yield from job.metadata
 
 
@@ -156,11 +154,6 @@ def _questions(
 
 def _is_wheel(row: PypiRecord) -> bool:
     return next(pypi_artifacts(row)).kind is ArtifactKind.WHEEL
-
-
-def _metadata_file(row: PypiRecord) -> PurePosixPath:
-    path = next(pypi_artifacts(row)).path
-    return path.with_name(f"{path.name}.metadata")
 
 
 def with_pypi_solved(
@@ -200,7 +193,7 @@ def _solve(job: PypiSolve, folder: Path, uv: Path | None) -> _Answer:
         command = [
             *(str(uv), "pip", "compile", "--no-config", "--no-cache", "--offline", "--no-build"),
             *("--no-header", "--no-annotate", "--python", sys.executable, *job.options),
-            *("--index-url", (folder / _INDEX).as_uri(), "--excludes", str(excluded), str(asked)),
+            *("--index-url", (folder / INDEX).as_uri(), "--excludes", str(excluded), str(asked)),
         ]
         more = {"NO_COLOR": "1", "UV_PYTHON_DOWNLOADS": "never", **dict(job.variables)}
         done = run_sandboxed(command, sandbox_environment(scratch / "home", more))

@@ -79,6 +79,13 @@ class PythonPlatform:
     """What tells uv the rest of it."""
 
 
+def uv_obstacle(python: PythonPlatform | str) -> str | None:
+    """Say why uv cannot be asked for a place; None: it can."""
+    if isinstance(python, str):
+        return python
+    return None if python.uv_platform else f"uv has no word for {python.subdir}, as it is locked"
+
+
 def wheel_tags(artifact: Artifact) -> frozenset[Tag]:
     """Return the tags in a wheel's name; raises ValueError where that is no name of a wheel."""
     from packaging.utils import parse_wheel_filename

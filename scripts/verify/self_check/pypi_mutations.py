@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from pathlib import PurePosixPath
 from typing import Final
 
-from scripts.core.artifact import Artifact
-from scripts.index.pypi_pages import INDEX, MAPPING, METADATA, PAGE, SIMPLE
+from scripts.index.pypi_pages import INDEX, MAPPING, PAGE, SIMPLE, metadata_path
 from scripts.lock.pypi import FILES, index_folder
 from scripts.verify.findings import Level
 from scripts.verify.self_check.mutations import (
@@ -51,11 +49,7 @@ def _page(all_: Candidates) -> Scope:
 
 def _metadata(all_: Candidates) -> Scope:
     scope = _wheel(all_)
-    return dataclasses.replace(scope, named=_beside(scope.broken))
-
-
-def _beside(wheel: Artifact) -> PurePosixPath:
-    return wheel.path.with_name(f"{wheel.path.name}{METADATA}")
+    return dataclasses.replace(scope, named=metadata_path(scope.broken.path))
 
 
 def _empty_page(copy: Copy, scope: Scope) -> None:
