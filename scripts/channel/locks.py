@@ -19,9 +19,11 @@ from scripts.core.errors import MirrorError, Problem, usage_error
 from scripts.core.redact import redact, without_secrets
 from scripts.lock.location import local_path
 from scripts.lock.mirrored import MirroredLock, with_labels
+from scripts.lock.model import LockFile
 from scripts.lock.parse_cache import keep_parse
 from scripts.lock.read import parse_lock, read_lock
 from scripts.lock.select import select
+from scripts.workspace.model import Manifest
 from scripts.workspace.settings import TABLE, LockEntry, Settings
 from scripts.workspace.workspace import Workspace, read_manifest_beside
 
@@ -48,7 +50,9 @@ def read_locks(
     cache = workspace.place.cache if believes_cache else None
     entries, locks, problems = workspace.settings.locks, list[MirroredLock](), list[Problem]()
     if not entries or workspace.lock_path.exists():
-        locks.append(_own(workspace, cache))
+        file = read_lock(workspace.lock_path, cache=cache)
+        name, root = workspace.lock_path.name, workspace.root
+        locks.append(_mirrored(name, root, workspace.manifest, file))
     found: dict[Path | str, tuple[str, LockEntry]] = {}  # the last entry of a lock holds
     for entry in entries:
         try:
@@ -75,7 +79,9 @@ def _read(
     if isinstance(key, str):
         yield _read_kept(workspace, key, entry)
     elif key != workspace.lock_path.resolve():
-        yield _read_file(key, location, entry, cache)
+        file = read_lock(key, location, cache=cache)
+        manifest = read_manifest_beside(key, location)
+        yield replace(_mirrored(location, key.parent, manifest, file), entry=entry)
     elif entry != LockEntry(location=entry.location):
         message = "is this workspace's own lock, of which its settings say what is mirrored"
         help_line = f"environments, exclude-environments, platforms under [{TABLE}]"
@@ -88,18 +94,6 @@ def keep_parses(workspace: Workspace, locks: Iterable[MirroredLock]) -> None:
         if each.kept is None:  # a file
             path = each.root / PurePath(each.location).name
             keep_parse(workspace.place.cache, path, each.file)
-
-
-def _own(workspace: Workspace, cache: Path | None) -> MirroredLock:
-    file = read_lock(workspace.lock_path, cache=cache)
-    return MirroredLock(
-        label="",
-        location=workspace.lock_path.name,
-        root=workspace.root,
-        manifest=workspace.manifest,
-        file=file,
-        environments=file.environments,
-    )
 
 
 def _find(workspace: Workspace, entry: LockEntry) -> Iterator[tuple[Path | str, str]]:
@@ -123,16 +117,14 @@ def _is_ours(workspace: Workspace, path: Path) -> bool:
     return not path.is_file() or path.resolve().is_relative_to(workspace.place.folder)
 
 
-def _read_file(path: Path, location: str, entry: LockEntry, cache: Path | None) -> MirroredLock:
-    file = read_lock(path, location, cache=cache)
+def _mirrored(location: str, root: Path, manifest: Manifest | None, file: LockFile) -> MirroredLock:
     return MirroredLock(
         label="",
         location=location,
-        root=path.parent,
-        manifest=read_manifest_beside(path, location),
+        root=root,
+        manifest=manifest,
         file=file,
         environments=file.environments,
-        entry=entry,
     )
 
 
@@ -151,16 +143,7 @@ def remote_lock(kept: KeptLock, url: str, workspace: Workspace, entry: LockEntry
     """
     location = without_secrets(url)
     file = replace(parse_lock(kept.text, location), data=kept.text.encode())
-    lock = MirroredLock(
-        label=location,
-        location=location,
-        root=workspace.root,
-        manifest=None,
-        file=file,
-        environments=file.environments,
-        entry=entry,
-        kept=kept.checked,
-    )
+    lock = replace(_mirrored(location, workspace.root, None, file), entry=entry, kept=kept.checked)
     everything = select(lock, Settings(layout=Layout.BY_CHANNEL, allow_unhashed=True))
     urls = (url for each in everything.artifacts for url in each.urls)
     channels = (url for each in file.environments for url in each.channels)

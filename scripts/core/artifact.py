@@ -39,6 +39,11 @@ class Artifact:
     """What lock or index say of it."""
 
     @property
+    def is_conda(self) -> bool:
+        """Tell whether it is of a conda channel, not of PyPI."""
+        return self.kind is ArtifactKind.CONDA
+
+    @property
     def channel(self) -> PurePosixPath:
         """Folder of its conda channel, relative to the channel folder (`.` in a flat mirror)."""
         return self.path.parents[1]

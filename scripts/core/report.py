@@ -74,6 +74,19 @@ def human_size(size: int) -> str:
     return f"{amount / 1000:.1f} TB"
 
 
+def size_text(size: int, unknown: int) -> str:
+    """Write the bytes that are known, and of how many files they are not."""
+    return human_size(size) + (f" and {unknown} of unknown size" if unknown else "")
+
+
+def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield a line for each row, in columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield "  ".join(padded).rstrip()
+
+
 def counted(number: int, noun: str) -> str:
     """Write `1 artifact`, `2 artifacts`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

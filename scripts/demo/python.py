@@ -28,7 +28,23 @@ from scripts.verify.pypi_solve import find_uv
 
 EMPTY: Final = "python-3.12.0-0.tar.bz2"
 """What upstream has: for other machines it is enough."""
-_LONGEST: Final = 120  # seconds that an installation may take
+_LONGEST: Final = 120  # seconds that one program may take
+
+
+def run_and_hear(command: list[str], env: Mapping[str, str] | None = None) -> str:
+    """Run a program and return what it said; raises OSError or SubprocessError where it fails."""
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=_LONGEST,
+        check=True,
+        env=env,
+    )
+    return done.stdout.strip()
 
 
 def bring_python(upstream: Path, lock: Path, subdir: str) -> None:
@@ -99,22 +115,13 @@ def install_pypi(
     pages = workspace / "local-channel" / INDEX
     wanted = [f"{record.name}=={record.version}" for record in rows.pypi]
     command += ["--no-deps", "--index-url", pages.as_uri(), *wanted]
+    env = {**env, "PATH": os.defpath}
     try:
-        for each in (command, [python, "-m", "hello_py"]):
-            done = subprocess.run(
-                each,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                encoding="utf-8",
-                errors="replace",
-                timeout=_LONGEST,
-                check=True,
-                env={**env, "PATH": os.defpath},
-            )
+        run_and_hear(command, env)
+        said = run_and_hear([python, "-m", "hello_py"], env)
     except (OSError, subprocess.SubprocessError) as error:
-        said = getattr(error, "stderr", None) or ""
-        details = ("reason", str(error)), *(("said", line) for line in said.splitlines()[-5:])
+        stderr = getattr(error, "stderr", None) or ""
+        details = ("reason", str(error)), *(("said", line) for line in stderr.splitlines()[-5:])
         message = "cannot be installed from the mirror's pages alone and run"
         raise MirrorError(finding_problem("hello-py", message, *details)) from None
-    return done.stdout.strip(), f"installed by {'pip' if uv is None else 'uv'}"
+    return said, f"installed by {'pip' if uv is None else 'uv'}"

@@ -19,7 +19,7 @@ from scripts.core.loopback_server import served
 from scripts.core.rattler_child import RattlerRefusedError, call_rattler
 from scripts.core.report import Json, Report, counted
 from scripts.core.scratch import scratch_folder
-from scripts.demo.python import bring_python, install_pypi
+from scripts.demo.python import bring_python, install_pypi, run_and_hear
 from scripts.index.records import read_index_record
 from scripts.index.repodata import REPODATA, SHARDS, parse_repodata
 
@@ -31,7 +31,6 @@ PYPI_HOSTS: Final = ("pypi.example.org", "files.example.org")
 _PROGRAM: Final = "hello"
 _SPECS: Final = (_PROGRAM, "python")
 _ALONE: Final = ("--client", "rattler")  # nothing is installed from PyPI
-_LONGEST: Final = 30  # seconds that the program may take
 # Settings of the user that must not reach the demo: it is the same for everybody.
 _FOREIGN: Final = ("PIXI_", "CONDA_", "_CONDA_", "RATTLER_", "PYTHONHOME", "UV_", "PIP_")
 _COUNTED: Final = frozenset({SHARDS, *("simple", "index", "mapping")})
@@ -190,19 +189,9 @@ def install_and_run(root: Path, channel: Path, env: Mapping[str, str]) -> str:
     arguments = {"channel": channel.as_uri(), "specs": list(_SPECS), "prefix": str(prefix)}
     try:
         call_rattler("create", {**arguments, "cache": str(root / "install-cache")}, env)
-        done = subprocess.run(
-            [str(program)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=_LONGEST,
-            check=True,
-        )
+        return run_and_hear([str(program)])
     except (RattlerRefusedError, OSError, subprocess.SubprocessError) as error:
         problem = finding_problem(
             _PROGRAM, "cannot be installed from the channel alone and run", ("reason", str(error))
         )
         raise MirrorError(problem) from None
-    return done.stdout.strip()

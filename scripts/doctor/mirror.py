@@ -33,7 +33,7 @@ from scripts.index.repodata import (
     parse_zst,
 )
 from scripts.lock.location import is_path, is_sound_url, local_path, url_subdir
-from scripts.lock.model import LockedEnvironment, LockedPackage, locked_packages
+from scripts.lock.model import LockedEnvironment, LockedPackage, locked_packages, pypi_rows
 from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.select import path_of
 from scripts.network.content import SUPPORTED_ENCODINGS, NotEncodedError, decode
@@ -238,7 +238,7 @@ def _read_channels(
 
 def _with_pypi(mirror: Mirror, environments: Iterable[LockedEnvironment], read: ReadPage) -> Mirror:
     """Add what the pages say of the PyPI packages of a lock."""
-    rows = [record for each in environments for x in each.platforms for record in x.pypi]
+    rows = pypi_rows(environments)
     if not rows or read(INDEX) is None:
         return mirror
     found: dict[PurePosixPath, PypiFile] = {}

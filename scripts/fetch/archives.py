@@ -6,9 +6,9 @@ What was opened is remembered in the journal of digests, for the very file it wa
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from stat import S_ISREG
 from typing import Final
 
@@ -60,19 +60,34 @@ class ArchiveCheck:
 
 
 def check_new_archives(
-    folder: Path, artifacts: Iterable[Artifact], digests: DigestCache, note: Callable[[str], None]
+    folder: Path,
+    artifacts: Iterable[Artifact],
+    digests: DigestCache,
+    note: Callable[[str], None],
+    read: Callable[[Path, Artifact], tuple[str, Mapping[str, str]]] | None = None,
 ) -> tuple[tuple[Problem, ...], int]:
     """Open what was not opened before; return what is wrong, and how many were opened now.
 
-    The bytes are known to be those of pixi.lock, where it has a digest.
+    The bytes are known to be those of pixi.lock, where it has a digest. `read` returns what one
+    says that it is, and what else of it is to be remembered; None: all are conda artifacts.
     """
+    more: dict[PurePosixPath, Mapping[str, str]] = {}
+
+    def read_more(file: Path, artifact: Artifact) -> str:
+        assert read is not None
+        identity, more[artifact.path] = read(file, artifact)
+        return identity
+
     results: list[ArchiveCheck] = []
     unknown = [each for each in artifacts if not _is_known(folder, each, digests)]
     if unknown:
-        note(f"opening {counted(len(unknown), 'artifact')}")
-        for each in open_archives(folder, unknown):
+        note(f"opening {counted(len(unknown), 'artifact' if read is None else 'PyPI artifact')}")
+        for each in open_archives(folder, unknown, None if read is None else read_more):
+            path = each.artifact.path
             if each.identity is not None and each.status is not None:
-                digests.add_read(folder, each.artifact.path, OPENED, each.identity, each.status)
+                kept = {**more.get(path, {}), OPENED: each.identity}
+                for key, text in kept.items():
+                    digests.add_read(folder, path, key, text, each.status)
             results.append(each)
     wrong = [archive_problem(each) for each in results if not each.is_right]
     return tuple(sorted(wrong, key=lambda each: each.subject)), len(unknown)
@@ -80,12 +95,17 @@ def check_new_archives(
 
 def _is_known(folder: Path, artifact: Artifact, digests: DigestCache) -> bool:
     """Tell whether it is remembered as what it should be; else opening it tells."""
+    identity = remembered(folder, artifact, OPENED, digests)
+    return ArchiveCheck(artifact=artifact, identity=identity).is_right
+
+
+def remembered(folder: Path, artifact: Artifact, key: str, digests: DigestCache) -> str | None:
+    """Return what was kept of it when it was opened; None where nothing is of the present file."""
     try:
         status = os.stat(f"{folder}/{artifact.path}")  # noqa: PTH116 -- a Path costs as much again
-        identity = digests.known(artifact.path, OPENED, status)
+        return digests.known(artifact.path, key, status)
     except OSError:
-        return False
-    return ArchiveCheck(artifact=artifact, identity=identity).is_right
+        return None
 
 
 def open_archives(

@@ -7,11 +7,12 @@ pyproject.toml (PEP 518).
 from __future__ import annotations
 
 import bz2
+import csv
 import gzip
 import lzma
 import tomllib
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -44,9 +45,6 @@ class Distribution:
     """As written; empty where a source archive does not say."""
     metadata: bytes
     """METADATA of a wheel, PKG-INFO of an sdist; empty where a source archive has none."""
-    requires_dist: tuple[str, ...] = ()
-    """PEP 508, as written."""
-    requires_python: str | None = None
     build_requires: tuple[str, ...] = ()
     """What it takes to build an sdist, as uv and pip would have it."""
 
@@ -106,6 +104,18 @@ def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
     return data
 
 
+def read_record(archive: zipfile.ZipFile, dist_info: str) -> Iterator[tuple[str, str, str]]:
+    """Yield path, hash and size of each line of a wheel's RECORD, as written."""
+    try:
+        for row in csv.reader(read_member(archive, f"{dist_info}/RECORD").decode().splitlines()):
+            if len(row) not in {0, 3}:
+                raise BadArchiveError(f"RECORD has a line of {len(row)} fields: {','.join(row)!r}")
+            if row:
+                yield row[0], row[1], row[2]
+    except csv.Error as error:
+        raise BadArchiveError(f"RECORD cannot be read: {error}") from None
+
+
 def _read_sdist(file: Path) -> Mapping[str, bytes]:
     """Return those of PKG-INFO and pyproject.toml that are in its one folder; read all else too."""
     with file.open("rb") as raw:
@@ -154,8 +164,6 @@ def _parse_metadata(data: bytes, source: str) -> Distribution:
         name=canonicalize_name(name),
         version=version,
         metadata=data,
-        requires_dist=tuple(fields.get("requires_dist", ())),
-        requires_python=fields.get("requires_python"),
     )
 
 

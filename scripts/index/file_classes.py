@@ -28,7 +28,7 @@ from scripts.core.report import Json, counted, human_size
 from scripts.core.scratch import is_scratch
 from scripts.core.subdir import NOARCH, is_known_subdir
 from scripts.core.symlinks import refuse_obstacles
-from scripts.index.pypi_index import PypiTree, read_pypi_tree, read_retained
+from scripts.index.pypi_index import read_pypi_tree, read_retained
 from scripts.index.pypi_pages import is_pypi_artifact_path, is_pypi_index_path
 from scripts.index.readback import read_checksummed_records
 from scripts.index.repodata import (
@@ -252,14 +252,6 @@ def read_indexed(
     ]
 
 
-def read_pypi_indexed(folder: Path, tree: PypiTree, console: Console) -> list[IndexedArtifact]:
-    """Return the wheels and sdists that the present pages name, and the lock does not."""
-    return [
-        IndexedArtifact(path=path, size=tree.there[path].st_size, record=record)
-        for path, record in read_retained(folder, tree, console).items()
-    ]
-
-
 def _present_records(
     folder: Path, subdir: PurePosixPath, console: Console
 ) -> dict[PurePosixPath, Record]:
@@ -306,7 +298,11 @@ def classify_files(
     files = sorted(files_below(folder) if files is None else files, key=lambda each: each[0].parts)
     channels = read_channels(folder, selection, waiting, files)
     found = [each for channel in channels for each in read_indexed(folder, channel, console)]
-    found += read_pypi_indexed(folder, read_pypi_tree(folder, selection, files, waiting), console)
+    tree = read_pypi_tree(folder, selection, files, waiting)
+    found += (
+        IndexedArtifact(path=path, size=tree.there[path].st_size, record=record)
+        for path, record in read_retained(folder, tree, console).items()
+    )
     indexed = {each.path: each for each in sorted(found, key=lambda each: each.path)}
     # A link in place of a folder is none of its files, and yet not to be moved away.
     folders = {above for path in named for above in path.parents}

@@ -6,6 +6,7 @@ and what they named before and is still there.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -24,19 +25,18 @@ from scripts.core.console import Console
 from scripts.core.errors import Problem
 from scripts.core.files import naming, read_regular
 from scripts.core.record import PypiRecord
-from scripts.core.report import counted
 from scripts.core.symlinks import refuse_obstacles
-from scripts.fetch.archives import OPENED, ArchiveCheck, archive_problem, open_archives
+from scripts.fetch.archives import check_new_archives, remembered
 from scripts.index.pypi_pages import (
     INDEX,
     MAPPING,
-    METADATA,
     PAGE,
     PAGE_JSON,
     PypiFile,
     distinct,
     is_pypi_artifact_path,
     is_pypi_index_path,
+    metadata_path,
     parse_mapping,
     parse_page,
     public_record,
@@ -109,10 +109,9 @@ def read_pypi_tree(
             found = regular_status(folder / path, status)
             if found is not None:
                 there[path] = found
-    platforms = (rows for each in selection.environments for rows in each.platforms)
     return PypiTree(
         artifacts=selection.pypi_artifacts,
-        rows=tuple(dict.fromkeys(record for rows in platforms for record in rows.pypi)),
+        rows=selection.pypi_rows,
         conda_artifacts=selection.conda_artifacts,
         there=there,
         index_files=tuple(sorted(index_files)),
@@ -169,65 +168,33 @@ def identify_pypi(tree: PypiTree) -> str:
     return digest.hexdigest()
 
 
-def open_new_distributions(
+def check_new_distributions(
     folder: Path, artifacts: Iterable[Artifact], digests: DigestCache, note: Callable[[str], None]
-) -> tuple[list[Problem], dict[PurePosixPath, bytes]]:
-    """Open what was not opened before; return what is wrong, and the METADATA of what was opened.
+) -> tuple[tuple[Problem, ...], Mapping[PurePosixPath, bytes]]:
+    """Open what was not opened before; return what is wrong, and the METADATA of the rest."""
+    opened: dict[PurePosixPath, bytes] = {}
 
-    The bytes are known to be those of pixi.lock, where it has a digest.
-    """
-    unknown = [each for each in artifacts if not _is_known(folder, each, digests)]
-    if not unknown:
-        return [], {}
-    from scripts.index.distribution import Distribution, identity_of, read_distribution
+    def read(file: Path, artifact: Artifact) -> tuple[str, Mapping[str, str]]:
+        from scripts.index.distribution import identity_of, read_distribution
 
-    found: dict[PurePosixPath, Distribution] = {}
+        said = read_distribution(file)
+        opened[artifact.path], kept = (
+            said.metadata,
+            {_BUILD_REQUIRES: "\n".join(said.build_requires)},
+        )
+        if artifact.kind is ArtifactKind.WHEEL:
+            kept = {_METADATA_SHA256: hashlib.sha256(said.metadata).hexdigest()}
+        return identity_of(said, artifact.pypi_record), kept
 
-    def read(file: Path, artifact: Artifact) -> str:
-        found[artifact.path] = read_distribution(file)
-        return identity_of(found[artifact.path], artifact.pypi_record)
-
-    note(f"opening {counted(len(unknown), 'PyPI artifact')}")
-    problems: list[Problem] = []
-    for check in open_archives(folder, unknown, read):
-        if not check.is_right or check.status is None or check.identity is None:
-            problems.append(archive_problem(check))
-            continue
-        path, said = check.artifact.path, found[check.artifact.path]
-        kept = "\n".join(said.build_requires)
-        if check.artifact.kind is ArtifactKind.WHEEL:
-            kept = hashlib.sha256(said.metadata).hexdigest()
-        digests.add_read(folder, path, OPENED, check.identity, check.status)
-        digests.add_read(folder, path, _kept_of(check.artifact), kept, check.status)
-    problems.sort(key=lambda each: each.subject)
-    return problems, {path: each.metadata for path, each in found.items()}
-
-
-def _kept_of(artifact: Artifact) -> str:
-    return _METADATA_SHA256 if artifact.kind is ArtifactKind.WHEEL else _BUILD_REQUIRES
-
-
-def _is_known(folder: Path, artifact: Artifact, digests: DigestCache) -> bool:
-    """Tell whether it is remembered as what it should be, with what is asked of it later."""
-    try:
-        status = (folder / artifact.path).stat()
-    except OSError:
-        return False
-    identity = digests.known(artifact.path, OPENED, status)
-    kept = digests.known(artifact.path, _kept_of(artifact), status)
-    return kept is not None and ArchiveCheck(artifact=artifact, identity=identity).is_right
+    problems, _ = check_new_archives(folder, artifacts, digests, note, read)
+    return problems, opened
 
 
 def read_build_requires(folder: Path, sdist: Artifact, digests: DigestCache) -> tuple[str, ...]:
     """Return what an sdist is built with; nothing of one that cannot be opened."""
-    _, _ = open_new_distributions(folder, [sdist], digests, lambda _: None)
-    try:
-        status = (folder / sdist.path).stat()
-    except OSError:
-        return ()
-    return tuple(
-        filter(None, (digests.known(sdist.path, _BUILD_REQUIRES, status) or "").split("\n"))
-    )
+    check_new_distributions(folder, [sdist], digests, lambda _: None)
+    kept = remembered(folder, sdist, _BUILD_REQUIRES, digests) or ""
+    return tuple(filter(None, kept.split("\n")))
 
 
 def plan_pypi(
@@ -242,11 +209,11 @@ def plan_pypi(
 
     Opens what was not opened before. Raises the error of exit code 2 where the pages have no place.
     """
-    damaged, metadata = open_new_distributions(
+    damaged, opened = check_new_distributions(
         folder, tree.artifacts, digests, lambda said: console.note(f"index: {said}")
     )
     if damaged:
-        return PypiPlan(damaged=tuple(damaged))
+        return PypiPlan(damaged=damaged)
     named = read_pages(folder, tree, console, shared)
     locked = {each.path for each in tree.artifacts}
     sizes = {each.path: tree.there[each.path].st_size for each in named}
@@ -259,10 +226,10 @@ def plan_pypi(
         if not path.name.endswith(".whl"):
             continue
         said = digests.known(path, _METADATA_SHA256, tree.there[path]) or file.metadata
-        sha256, data = _metadata_of(folder, path, said, metadata.get(path))
+        sha256, data = _metadata_of(folder, path, said, opened.get(path))
         files[path] = replace(file, metadata=sha256)
         if sha256 is not None:
-            outputs[_beside(path)] = data
+            outputs[metadata_path(path)] = data
     if files:
         outputs[MAPPING] = render_mapping(tree.conda_artifacts, _read_mapping(folder))
     outputs |= render_pages(files.values())
@@ -307,12 +274,8 @@ def _locked_files(
     }
 
 
-def _beside(wheel: PurePosixPath) -> PurePosixPath:
-    return wheel.with_name(wheel.name + METADATA)
-
-
 def _metadata_of(
-    folder: Path, path: PurePosixPath, expected: str | None, data: bytes | None
+    folder: Path, path: PurePosixPath, expected: str | None, opened: bytes | None
 ) -> tuple[str | None, bytes | None]:
     """Return the sha256 of a wheel's METADATA, and its bytes unless they are beside it already.
 
@@ -321,19 +284,15 @@ def _metadata_of(
     from scripts.channel.archive import BadArchiveError
     from scripts.index.distribution import read_distribution
 
-    if data is None:
-        file = folder / _beside(path)
-        try:
-            if not file.is_symlink():
-                there = hashlib.sha256(read_regular(file, LARGEST)).hexdigest()
-                if there == expected:
-                    return expected, None
-        except OSError:
-            pass  # it is written anew
-        try:
-            data = read_distribution(folder / path).metadata
-        except (OSError, BadArchiveError):
-            return None, None
+    file = folder / metadata_path(path)
+    with contextlib.suppress(OSError):  # it is written anew
+        there = None if file.is_symlink() else read_regular(file, LARGEST)
+        if there is not None and hashlib.sha256(there).hexdigest() == expected:
+            return expected, None
+    try:
+        data = read_distribution(folder / path).metadata if opened is None else opened
+    except (OSError, BadArchiveError):
+        return None, None
     return hashlib.sha256(data).hexdigest(), data
 
 

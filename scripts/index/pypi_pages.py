@@ -46,11 +46,16 @@ _PAGE: Final = """\
 <title>{{ title }}</title>
 </head>
 <body>
-{% for link in links %}
-<a href="{{ link.href }}"
-{%- if link.requires_python %} data-requires-python="{{ link.requires_python }}"{% endif %}
-{%- if link.metadata %} data-core-metadata="sha256={{ link.metadata }}"{% endif -%}
->{{ link.text }}</a><br>
+{% for file in files %}
+<a href="{{ file['url'] }}#sha256={{ file['hashes']['sha256'] }}"
+{%- if file['requires-python'] %} data-requires-python="{{ file['requires-python'] }}"{% endif %}
+{%- if file['core-metadata'] %}
+ data-core-metadata="sha256={{ file['core-metadata']['sha256'] }}"
+{%- endif -%}
+>{{ file['filename'] }}</a><br>
+{% endfor %}
+{% for project in projects %}
+<a href="{{ project['name'] }}/">{{ project['name'] }}</a><br>
 {% endfor %}
 </body>
 </html>
@@ -76,16 +81,8 @@ class PypiFile:
         return self.records[0]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Link:
-    text: str
-    href: str
-    requires_python: str | None = None
-    metadata: str | None = None
-
-
-# Its folder, its title, what it links to, and its JSON.
-_Page = tuple[PurePosixPath, str, list[_Link], Json]
+# Its folder, its JSON, and the files that the HTML of a list of projects names in their place.
+_Page = tuple[PurePosixPath, dict[str, Any], Sequence[Json]]
 
 
 def public_record(record: PypiRecord, sha256: str) -> PypiRecord:
@@ -124,14 +121,21 @@ def _is_below(path: PurePosixPath, folder: PurePosixPath) -> bool:
     return path.parts[: len(folder.parts)] == folder.parts
 
 
+def metadata_path(wheel: PurePosixPath) -> PurePosixPath:
+    """Return the place of a wheel's METADATA (PEP 658)."""
+    return wheel.with_name(f"{wheel.name}{METADATA}")
+
+
 def render_pages(files: Iterable[PypiFile]) -> dict[PurePosixPath, bytes]:
     """Write all pages of both views; in each folder the JSON before the HTML."""
     ordered = sorted(files, key=lambda each: (each.path.name, each.path))
     template, pages = _template(), dict[PurePosixPath, bytes]()
-    for folder, title, links, document in (*_simple_pages(ordered), *_index_pages(ordered)):
-        text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+    for folder, page, flat in (*_simple_pages(ordered), *_index_pages(ordered)):
+        text = json.dumps(page, separators=(",", ":"), ensure_ascii=False)
         pages[folder / PAGE_JSON] = text.encode()
-        pages[folder / PAGE] = template.render(title=title, links=links).encode()
+        title = f"Links for {page['name']}" if "name" in page else "Simple index"
+        shown = {"files": flat} if flat else page
+        pages[folder / PAGE] = template.render({"title": title, **shown}).encode()
     return pages
 
 
@@ -144,11 +148,10 @@ def _index_pages(files: Iterable[PypiFile]) -> Iterator[_Page]:
         paths = (str(each.path.relative_to(PYPI_FOLDER)) for each in some)
         # As plain as can be: of a file:// index pixi 0.77 takes `%2B` for a part of the name.
         urls = [f"../../{quote(each, safe=_PLAIN)}" for each in paths]
-        links = list(map(_link, some, urls))
         rows = [_private_row(*each) for each in zip(some, urls, strict=True)]
-        yield INDEX / name, f"Links for {name}", links, _document(name, some, rows)
+        yield INDEX / name, _project_page(name, some, rows), ()
     if by_name:
-        yield INDEX, "Simple index", list(map(_project_link, sorted(by_name))), _list(by_name)
+        yield INDEX, _list(by_name), ()
 
 
 def _simple_pages(files: Iterable[PypiFile]) -> Iterator[_Page]:
@@ -176,44 +179,24 @@ def _simple_pages(files: Iterable[PypiFile]) -> Iterator[_Page]:
     for folder, by_name in sorted(projects.items()):
         pages = list[_Page]()
         for name, by_url in sorted(by_name.items()):
-            links = [_link(each, url) for url, each in by_url.items()]
             rows = [_row(each, url) for url, each in by_url.items()]
-            document = _document(name, by_url.values(), rows)
-            pages.append((folder / name, f"Links for {name}", links, document))
-        links = [_link(each, url) for url, each in flat.get(folder, {}).items()]
-        links = links or list(map(_project_link, sorted(by_name)))
-        pages.append((folder, "Simple index", links, _list(by_name)))
+            pages.append((folder / name, _project_page(name, by_url.values(), rows), ()))
+        beside = [_row(each, url) for url, each in flat.get(folder, {}).items()]
+        pages.append((folder, _list(by_name), beside))
         for root in (SIMPLE, FILES) if folder in has_files else (SIMPLE,):
-            yield from ((root / place, title, links, doc) for place, title, links, doc in pages)
+            yield from ((root / place, page, files) for place, page, files in pages)
 
 
 def _template() -> Any:
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment
 
     environment = Environment(
-        autoescape=True,
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        autoescape=True, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True
     )
     return environment.from_string(_PAGE)
 
 
-def _link(file: PypiFile, url: str) -> _Link:
-    return _Link(
-        text=file.path.name,
-        href=f"{url}#sha256={file.record.sha256}",
-        requires_python=file.record.requires_python,
-        metadata=file.metadata,
-    )
-
-
-def _project_link(name: str) -> _Link:
-    return _Link(text=name, href=f"{name}/")
-
-
-def _list(names: Iterable[str]) -> Json:
+def _list(names: Iterable[str]) -> dict[str, Any]:
     """Write the list of all projects (PEP 691)."""
     return {
         "meta": {"api-version": "1.1"},
@@ -221,7 +204,7 @@ def _list(names: Iterable[str]) -> Json:
     }
 
 
-def _document(name: str, files: Iterable[PypiFile], rows: Sequence[Json]) -> Json:
+def _project_page(name: str, files: Iterable[PypiFile], rows: Sequence[Json]) -> dict[str, Any]:
     versions = dict.fromkeys(each.record.version or "" for each in files)
     return {
         "meta": {"api-version": "1.1"},

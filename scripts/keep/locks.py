@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from scripts.core.artifact import Artifact
-from scripts.core.report import Report, counted, human_size, listed
+from scripts.core.report import Report, counted, listed, size_text, table
 from scripts.lock.mirrored import MirroredLock
 from scripts.lock.select import Selection, paths_of
 
@@ -32,7 +32,10 @@ def lock_report(selection: Selection, folder: Path) -> Report:
     whole = _sum(sizes, sizes)
     together = f"{counted(len(sizes), 'artifact')}, {_text(whole)}"
     return Report(
-        lines=(*_table(rows), f"together {together}, what several name counted once"),
+        lines=(
+            *table([_HEAD, *map(_cells, rows)]),
+            f"together {together}, what several name counted once",
+        ),
         data={"locks": rows, "artifacts": len(sizes), **whole},
     )
 
@@ -73,28 +76,16 @@ def _sum(paths: Iterable[PurePosixPath], sizes: _Sizes) -> dict[str, int]:
 
 
 def _text(row: Mapping[str, Any]) -> str:
-    unknown = row["of-unknown-size"]
-    return human_size(row["size"]) + (f" and {unknown} of unknown size" if unknown else "")
+    return size_text(row["size"], row["of-unknown-size"])
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield a line for each lock, in columns."""
-    cells = [
-        _HEAD,
-        *(
-            (
-                each["lock"],
-                str(each["version"]),
-                listed(each["environments"], _SHOWN) or "none",
-                listed(each["platforms"], _SHOWN) or "none",
-                str(each["artifacts"]),
-                _text(each),
-                f"{each['alone']['artifacts']}, {_text(each['alone'])}",
-            )
-            for each in rows
-        ),
-    ]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for row in cells:
-        padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        yield "  ".join(padded).rstrip()
+def _cells(row: Mapping[str, Any]) -> Sequence[str]:
+    return (
+        row["lock"],
+        str(row["version"]),
+        listed(row["environments"], _SHOWN) or "none",
+        listed(row["platforms"], _SHOWN) or "none",
+        str(row["artifacts"]),
+        _text(row),
+        f"{row['alone']['artifacts']}, {_text(row['alone'])}",
+    )

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from scripts.channel.digest_cache import DigestCache
@@ -21,28 +21,18 @@ from scripts.core.console import Console
 from scripts.core.errors import usage_error
 from scripts.core.files import write_atomically
 from scripts.core.redact import without_secrets
-from scripts.core.report import Json, Line, Report, counted, human_size, to_json
+from scripts.core.report import Json, Line, Report, counted, human_size, size_text, table, to_json
 from scripts.fetch.plan import Plan, space_problem
 from scripts.fetch.stage import plan_downloads, plan_json, refuse_unhashed, router_of
 from scripts.index.file_classes import ChannelFile, classify_files, retained_line
 from scripts.lock.channels import channel_name
-from scripts.lock.select import Selection, left_out_lines, paths_of, undeclared_lines
+from scripts.lock.model import LockedEnvironment
+from scripts.lock.select import Selection, left_out_lines, named_of, paths_of, undeclared_lines
 from scripts.network.retry import RetryPolicy
 from scripts.workspace.workspace import Workspace
 
 _LARGEST: Final = 10  # artifacts that are named
 _SCHEMA: Final = 1  # of the mapping; docs/json.schema.json describes it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
-    """What of the downloads has one origin, or one destination."""
-
-    name: str
-    artifacts: int
-    bytes: int
-    unknown_sizes: int
-    """Artifacts of which nobody tells the size."""
 
 
 def plan(
@@ -90,12 +80,7 @@ def _report(
     place, folder = workspace.place, workspace.settings.channel_dir
     free = free_bytes(place.folder)
     there_size = sum(size for _, size in _there(place.folder, selection, plan))
-    shares = {
-        "channel": _shares(plan, [(_origin(each), each) for each in plan.to_download]),
-        "subdir": _shares(plan, [(_subdir(each), each) for each in plan.to_download]),
-        "environment": _by_environment(selection, plan),
-        "lock": _by_lock(selection, plan),
-    }
+    shares = dict(_shares(selection, plan))
     sized = [(each.path, plan.size_of(each)) for each in plan.to_download]  # the largest first
     known = [ChannelFile(path=path, size=size) for path, size in sized if size is not None]
     largest, nothing = known[:_LARGEST], f"nothing to download into {folder}"
@@ -115,7 +100,7 @@ def _report(
         data={
             **plan_json(plan, selection),
             "there-size": there_size,
-            **{f"by-{name}": to_json(some) for name, some in shares.items()},
+            **{f"by-{name}": some for name, some in shares.items()},
             "largest": to_json(largest),
             "retained": {
                 "files": len(retained),
@@ -153,46 +138,43 @@ def _subdir(artifact: Artifact) -> str:
     return artifact.path.parent.name if artifact.kind is ArtifactKind.CONDA else "PyPI"
 
 
-def _shares(plan: Plan, named: Iterable[tuple[str, Artifact]]) -> tuple[Share, ...]:
-    """Sum the downloads up by name, in the order of the names."""
-    found: dict[str, dict[PurePosixPath, int | None]] = {}
-    for name, artifact in named:
-        found.setdefault(name, {})[artifact.path] = plan.size_of(artifact)
-    return tuple(
-        Share(
-            name=name,
-            artifacts=len(sizes),
-            bytes=sum(size or 0 for size in sizes.values()),
-            unknown_sizes=sum(size is None for size in sizes.values()),
+def _shares(selection: Selection, plan: Plan) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Sum the downloads up by origin and destination, each in the order of the names.
+
+    Environments and locks may need the same; locks are told apart where there are several.
+    """
+    source = _sources(plan)
+
+    def needed(environments: Sequence[LockedEnvironment]) -> Iterator[Artifact]:
+        paths = paths_of(selection.layout, environments)
+        return (source[path] for path in paths & source.keys())
+
+    locks = [*selection.labelled]
+    environments = [
+        (named_of(label, x.name), x) for label, lock in locks for x in lock.environments
+    ]
+    pairs: dict[str, Iterable[tuple[str, Artifact]]] = {
+        "channel": ((_origin(each), each) for each in plan.to_download),
+        "subdir": ((_subdir(each), each) for each in plan.to_download),
+        "environment": ((name, x) for name, each in environments for x in needed([each])),
+        "lock": ((name, x) for name, each in locks if name for x in needed(each.environments)),
+    }
+    for by, some in pairs.items():
+        found: dict[str, dict[PurePosixPath, int | None]] = {}
+        for name, artifact in some:
+            found.setdefault(name, {})[artifact.path] = plan.size_of(artifact)
+        yield (
+            by,
+            [
+                {
+                    "name": name,
+                    "artifacts": len(sizes),
+                    "bytes": sum(size or 0 for size in sizes.values()),
+                    "unknown-sizes": sum(size is None for size in sizes.values()),
+                }
+                for name, sizes in sorted(found.items())
+            ],
         )
-        for name, sizes in sorted(found.items())
-    )
-
-
-def _by_environment(selection: Selection, plan: Plan) -> tuple[Share, ...]:
-    """Sum up what each environment needs of the downloads; several may need the same."""
-    source = _sources(plan)
-    named = list[tuple[str, Artifact]]()
-    for label, lock in selection.labelled:
-        for environment in lock.environments:
-            name = f"{label}:{environment.name}" if label else environment.name
-            paths = paths_of(selection.layout, [environment])
-            named += [(name, source[path]) for path in paths & source.keys()]
-    return _shares(plan, named)
-
-
-def _by_lock(selection: Selection, plan: Plan) -> tuple[Share, ...]:
-    """Sum up what each lock needs of them, where there is more than one."""
-    source = _sources(plan)
-    return _shares(
-        plan,
-        [
-            (label, source[path])
-            for label, lock in selection.labelled
-            if label
-            for path in paths_of(selection.layout, lock.environments) & source.keys()
-        ],
-    )
 
 
 def _sources(plan: Plan) -> Mapping[PurePosixPath, Artifact]:
@@ -201,17 +183,15 @@ def _sources(plan: Plan) -> Mapping[PurePosixPath, Artifact]:
     return source | {each.path: source[at] for at, each in plan.copies if at in source}
 
 
-def _share_lines(name: str, shares: Sequence[Share]) -> Iterable[Line]:
+def _share_lines(name: str, shares: Sequence[Mapping[str, Any]]) -> Iterable[Line]:
     if not shares:
         return
     yield f"by {name}:"
-    wide = max(len(each.name) for each in shares)
-    yield tuple(
-        f"  {each.name.ljust(wide)}  {counted(each.artifacts, 'artifact')}, "
-        + human_size(each.bytes)
-        + (f" and {each.unknown_sizes} of unknown size" if each.unknown_sizes else "")
-        for each in shares
-    )
+    cells = []
+    for each in shares:
+        size = size_text(each["bytes"], each["unknown-sizes"])
+        cells.append((f"  {each['name']}", f"{counted(each['artifacts'], 'artifact')}, {size}"))
+    yield tuple(table(cells))
 
 
 def _largest_lines(largest: Sequence[ChannelFile]) -> Iterable[Line]:
@@ -240,12 +220,10 @@ def _mapping(workspace: Workspace, selection: Selection, plan: Plan) -> list[dic
 
 
 def _digest(artifact: Artifact, algorithm: str) -> str | None:
-    """Return what is compared; of a conda artifact, which may have both, what the lock says."""
-    if artifact.kind is ArtifactKind.CONDA and not artifact.is_unhashed:
-        record = artifact.conda_record
-        return record.sha256 if algorithm == "sha256" else record.md5
+    """Return what the lock says, else what is compared all the same."""
     digest = artifact.digest
-    return digest.hex if digest is not None and digest.algorithm == algorithm else None
+    seen = digest.hex if digest is not None and digest.algorithm == algorithm else None
+    return getattr(artifact.record, algorithm, None) or seen
 
 
 def _write_mapping(path: Path, rows: Sequence[Json], workspace: Workspace) -> None:

@@ -25,7 +25,8 @@ def spec_name(spec: str) -> str:
 
 def fill(record: Record, other: Record, fields: Iterable[str]) -> Record:
     """Add what another row of the same artifact knows besides."""
-    missing = {key: getattr(other, key) for key in fields if getattr(record, key) is None}
+    known = ((key, getattr(other, key)) for key in fields if getattr(record, key) is None)
+    missing = {key: value for key, value in known if value is not None}
     return dataclasses.replace(record, **missing) if missing else record
 
 
@@ -160,6 +161,12 @@ class LockFile:
     def packages(self) -> Iterator[LockedPackage]:
         """Every conda artifact of every environment and platform, repeated where shared."""
         return locked_packages(self.environments)
+
+
+def pypi_rows(environments: Iterable[LockedEnvironment]) -> tuple[PypiRecord, ...]:
+    """Return every PyPI row of these, each once."""
+    every = (record for each in environments for rows in each.platforms for record in rows.pypi)
+    return tuple(dict.fromkeys(every))
 
 
 def locked_packages(environments: Iterable[LockedEnvironment]) -> Iterator[LockedPackage]:

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from scripts.core.artifact import Artifact, ArtifactKind, conda_artifact
+from scripts.core.artifact import Artifact, conda_artifact
 from scripts.core.channel_paths import FLAT_CHANNEL, Layout, folder_of_channel
 from scripts.core.channel_url import names_folder
 from scripts.core.errors import MirrorError, Problem, usage_error, usage_problem
@@ -27,11 +27,15 @@ from scripts.lock.model import (
     PlatformPackages,
     Unmirrorable,
     fill,
+    locked_packages,
+    pypi_rows,
 )
 from scripts.lock.pypi import pypi_artifacts, refuse_shared_folders, without_left_out
 from scripts.workspace.settings import TABLE, Settings
 
 _BY_CHANNEL: Final = f'set layout = "by-channel" under [{TABLE}]'
+_TWO_WORKSPACES: Final = "or mirror them in two workspaces"
+_TELL_APART: Final = {True: _BY_CHANNEL, False: "pixi lock"}  # conda artifacts, and those of PyPI
 _TWO_MIRRORS: Final = f"have one of them locked anew, or leave it out of `locks` under [{TABLE}]"
 
 
@@ -66,12 +70,17 @@ class Selection:
     @property
     def conda_artifacts(self) -> tuple[Artifact, ...]:
         """Those of conda channels."""
-        return tuple(each for each in self.artifacts if each.kind is ArtifactKind.CONDA)
+        return tuple(each for each in self.artifacts if each.is_conda)
 
     @property
     def pypi_artifacts(self) -> tuple[Artifact, ...]:
         """Wheels and sdists."""
-        return tuple(each for each in self.artifacts if each.kind is not ArtifactKind.CONDA)
+        return tuple(each for each in self.artifacts if not each.is_conda)
+
+    @property
+    def pypi_rows(self) -> tuple[PypiRecord, ...]:
+        """The rows that these are of, each once; several may be of one file."""
+        return pypi_rows(self.environments)
 
 
 def path_of(layout: Layout, package: LockedPackage | Artifact) -> PurePosixPath:
@@ -82,7 +91,7 @@ def path_of(layout: Layout, package: LockedPackage | Artifact) -> PurePosixPath:
     holds what several channels have under one name in one place, and goes by the record.
     """
     if isinstance(package, Artifact):
-        if package.kind is not ArtifactKind.CONDA:
+        if not package.is_conda:
             return package.path
         subdir, file_name = package.conda_record.subdir, package.path.name
         return _path(layout, package.upstream, package.urls[0], subdir, file_name)
@@ -99,16 +108,11 @@ def _path(
 
 def paths_of(layout: Layout, environments: Iterable[LockedEnvironment]) -> frozenset[PurePosixPath]:
     """Return the places of all artifacts that are mirrored of these environments."""
-    every = [rows for environment in environments for rows in environment.platforms]
+    environments = tuple(environments)
     # The reader shares rows between environments.
-    conda = {id(package): package for rows in every for package in rows.all_packages}.values()
-    pypi = dict.fromkeys(record for rows in every for record in rows.pypi)
-    return frozenset(
-        (
-            *(path_of(layout, package) for package in conda),
-            *(artifact.path for record in pypi for artifact in pypi_artifacts(record)),
-        )
-    )
+    conda = {id(package): package for package in locked_packages(environments)}.values()
+    pypi = (each.path for record in pypi_rows(environments) for each in pypi_artifacts(record))
+    return frozenset((*(path_of(layout, package) for package in conda), *pypi))
 
 
 def select(lock: MirroredLock, settings: Settings) -> Selection:
@@ -119,17 +123,24 @@ def select(lock: MirroredLock, settings: Settings) -> Selection:
     channels.
     """
     environments = choose_environments(lock.file, settings, lock.location)
-    conda = _conda_artifacts(environments, settings.layout)
-    channels = {artifact.channel for artifact in conda}
-    if settings.layout is Layout.FLAT:
-        _refuse_shared_names(conda)
+    layout, records = settings.layout, pypi_rows(environments)
+    # The reader shares rows between environments.
+    packages = {id(each): each for each in locked_packages(environments)}.values()
+    if layout is Layout.BY_CHANNEL:
+        _check_channels(packages)
+    conda = (conda_artifact(path_of(layout, x), x.record, x.channel, (x.url,)) for x in packages)
+    pypi = (each for record in records for each in pypi_artifacts(record))
+    artifacts = _gather((each, "") for each in (*conda, *pypi))
+    refuse_shared_folders(records)
+    channels = {each.channel for each in artifacts if each.is_conda}
+    if layout is Layout.FLAT:
+        _refuse_shared_names(artifacts)
         channels = {FLAT_CHANNEL}
-    for environment in environments:
-        channels |= {folder_of_channel(settings.layout, each) for each in environment.channels}
+    channels |= {folder_of_channel(layout, url) for each in environments for url in each.channels}
     return Selection(
-        layout=settings.layout,
+        layout=layout,
         locks=(replace(lock, environments=environments),),
-        artifacts=(*_pypi_artifacts(environments), *conda),
+        artifacts=artifacts,
         channels=tuple(sorted(channels)),
     )
 
@@ -142,64 +153,20 @@ def unite(selections: Sequence[Selection]) -> Selection:
     """
     if len(selections) == 1:
         return selections[0]
-    found: dict[PurePosixPath, tuple[Artifact, str]] = {}
-    problems: dict[PurePosixPath, Problem] = {}
-    for selection in sorted(selections, key=lambda each: -each.lock_version):
-        (lock,) = selection.locks
-        for artifact in selection.artifacts:
-            there, label = found.setdefault(artifact.path, (artifact, lock.label))
-            if there is artifact:
-                continue
-            if _are_other_artifacts(there, artifact):
-                sides = ((there, label), (artifact, lock.label))
-                texts = (
-                    f"{x.digest.hex if x.digest else x.size} from {redact(x.urls[0])}, of {y}"
-                    for x, y in sides
-                )
-                problems[artifact.path] = _two_artifacts(
-                    artifact.path, *texts, who="two locks name", help=_TWO_MIRRORS
-                )
-                continue
-            found[artifact.path] = (_merged(there, artifact), label)
-    if problems:
-        raise MirrorError(*problems.values())
-    refuse_shared_folders(
-        x.pypi_record for x, _ in found.values() if x.kind is not ArtifactKind.CONDA
+    newest_first = sorted(selections, key=lambda each: -each.lock_version)
+    artifacts = _gather(
+        (x, lock.label) for y in newest_first for lock in y.locks for x in y.artifacts
     )
+    refuse_shared_folders(each.pypi_record for each in artifacts if not each.is_conda)
     layout = selections[0].layout
-    artifacts = sorted((each for each, _ in found.values()), key=_kind_and_path)
     if layout is Layout.FLAT:
-        _refuse_shared_names(each for each in artifacts if each.kind is ArtifactKind.CONDA)
+        _refuse_shared_names(artifacts)
     return Selection(
         layout=layout,
         locks=tuple(lock for each in selections for lock in each.locks),
-        artifacts=tuple(artifacts),
+        artifacts=artifacts,
         channels=tuple(sorted({path for each in selections for path in each.channels})),
     )
-
-
-def _merged(one: Artifact, other: Artifact) -> Artifact:
-    """Add what another lock knows of an artifact."""
-    urls = tuple(dict.fromkeys((*one.urls, *other.urls)))
-    if urls == one.urls and one.digest == other.digest and one.size is not None:
-        return one
-    if isinstance(one.record, Record) and isinstance(other.record, Record):
-        record = fill(one.record, other.record, ("sha256", "md5", "size"))
-        return conda_artifact(one.path, record, one.upstream, urls)
-    return replace(one, urls=urls, digest=one.digest or other.digest)
-
-
-def _kind_and_path(artifact: Artifact) -> tuple[bool, str]:
-    return artifact.kind is ArtifactKind.CONDA, str(artifact.path)
-
-
-def _are_other_artifacts(one: Artifact, other: Artifact) -> bool:
-    """Tell whether two locks cannot mean the same bytes by what they have at one place."""
-    if isinstance(one.record, Record) and isinstance(other.record, Record):
-        return are_other_bytes(one.record, other.record)
-    if one.digest is None and other.digest is None:
-        return set(one.urls).isdisjoint(other.urls)
-    return None not in (one.digest, other.digest) and one.digest != other.digest
 
 
 def choose_environments(
@@ -248,85 +215,74 @@ def unknown_name(
     return usage_error(where, f"has no {kind} {name!r}", *details, help=help)
 
 
-def _conda_artifacts(
-    environments: tuple[LockedEnvironment, ...], layout: Layout
-) -> tuple[Artifact, ...]:
-    """Gather each artifact once, sorted by path; refuse one path for two different ones."""
-    found: dict[PurePosixPath, Artifact] = {}
+def _gather(artifacts: Iterable[tuple[Artifact, str]]) -> tuple[Artifact, ...]:
+    """Take each artifact once, those of PyPI first, by path; refuse one path for two of them.
+
+    With each goes the label of its lock, where it may be of another than the rest.
+    """
+    found: dict[PurePosixPath, tuple[Artifact, str]] = {}
     problems: dict[PurePosixPath, Problem] = {}
-    every = (
-        package
-        for environment in environments
-        for rows in environment.platforms
-        for package in rows.all_packages
-    )
-    # The reader shares rows between environments.
-    for package in {id(package): package for package in every}.values():
-        path, record = path_of(layout, package), package.record
-        if layout is Layout.BY_CHANNEL and package.channel and not names_folder(package.channel):
-            problems[path] = usage_problem(
-                redact(package.url),
-                "no folder can be named for the channel that this is from",
-                ("channel", redact(package.channel)),
-                help=f'set layout = "flat" under [{TABLE}], or another channel',
-            )
-        there = found.get(path)
-        if there is None:
-            found[path] = conda_artifact(path, record, package.channel, (package.url,))
-        elif are_other_bytes(there.conda_record, record):
-            rows = ((there.conda_record, there.urls[0]), (record, package.url))
-            problems[path] = _two_artifacts(
-                path,
-                *(f"{x.sha256 or x.md5 or x.size} from {redact(url)}" for x, url in rows),
-                help=f"{_BY_CHANNEL}, or mirror them in two workspaces",
-            )
-        else:
-            known = fill(there.conda_record, record, ("sha256", "md5", "size"))
-            urls = tuple(dict.fromkeys((*there.urls, package.url)))
-            if known is not there.record or urls != there.urls:
-                found[path] = conda_artifact(path, known, there.upstream, urls)
+    for artifact, label in artifacts:
+        path = artifact.path
+        there, other = found.setdefault(path, (artifact, label))
+        if there is artifact:
+            continue
+        if not _are_other_artifacts(there, artifact):
+            found[path] = _merged(there, artifact), other
+            continue
+        problems[path] = usage_problem(
+            path,
+            f"{'two locks name' if label else 'the lock names'} two different artifacts for this"
+            " place",
+            ("one", _bytes_text(there, other)),
+            ("other", _bytes_text(artifact, label)),
+            help=_TWO_MIRRORS if label else f"{_TELL_APART[artifact.is_conda]}, {_TWO_WORKSPACES}",
+        )
     if problems:
         raise MirrorError(*problems.values())
-    return tuple(found[path] for path in sorted(found, key=str))
+    return tuple(sorted((x for x, _ in found.values()), key=lambda x: (x.is_conda, str(x.path))))
 
 
-def _pypi_artifacts(environments: tuple[LockedEnvironment, ...]) -> tuple[Artifact, ...]:
-    """Gather each wheel and sdist once, sorted by path; refuse one path for two of them."""
-    found: dict[PurePosixPath, Artifact] = {}
-    problems: dict[PurePosixPath, Problem] = {}
-    rows = (rows for environment in environments for rows in environment.platforms)
-    records = tuple(dict.fromkeys(record for each in rows for record in each.pypi))
-    refuse_shared_folders(records)
-    for record in records:
-        for artifact in pypi_artifacts(record):
-            there = found.setdefault(artifact.path, artifact)
-            if _may_differ(there.pypi_record, record):
-                shown = (
-                    f"{each.sha256 or 'no sha256'} from {redact(each.location)}"
-                    for each in (there.pypi_record, record)
-                )
-                help_line = "pixi lock, or mirror them in two workspaces"
-                problems[artifact.path] = _two_artifacts(artifact.path, *shown, help=help_line)
-            elif there.digest is None:
-                found[artifact.path] = artifact
+def _bytes_text(artifact: Artifact, label: str) -> str:
+    said = artifact.digest.hex if artifact.digest else artifact.size or "no sha256"
+    return f"{said} from {redact(artifact.urls[0])}" + (f", of {label}" if label else "")
+
+
+def _merged(one: Artifact, other: Artifact) -> Artifact:
+    """Add what another row knows of an artifact."""
+    urls = tuple(dict.fromkeys((*one.urls, *other.urls)))
+    if isinstance(one.record, Record) and isinstance(other.record, Record):
+        record = fill(one.record, other.record, ("sha256", "md5", "size"))
+        if record is one.record and urls == one.urls:
+            return one
+        return conda_artifact(one.path, record, one.upstream, urls)
+    whole = other if one.digest is None else one
+    return whole if urls == whole.urls else replace(whole, urls=urls)
+
+
+def _are_other_artifacts(one: Artifact, other: Artifact) -> bool:
+    """Tell whether two rows cannot mean the same bytes by what they have at one place."""
+    if isinstance(one.record, Record) and isinstance(other.record, Record):
+        return are_other_bytes(one.record, other.record)
+    if one.digest is None and other.digest is None:
+        return set(one.urls).isdisjoint(other.urls)
+    return None not in (one.digest, other.digest) and one.digest != other.digest
+
+
+def _check_channels(packages: Iterable[LockedPackage]) -> None:
+    """Refuse channels that no folder can be named for."""
+    problems = [
+        usage_problem(
+            redact(package.url),
+            "no folder can be named for the channel that this is from",
+            ("channel", redact(package.channel)),
+            help=f'set layout = "flat" under [{TABLE}], or another channel',
+        )
+        for package in packages
+        if package.channel and not names_folder(package.channel)
+    ]
     if problems:
-        raise MirrorError(*problems.values())
-    return tuple(found[path] for path in sorted(found, key=str))
-
-
-def _may_differ(one: PypiRecord, other: PypiRecord) -> bool:
-    """Tell whether two rows of one place may be of two files: by digest, else by location."""
-    if one.sha256 is None and other.sha256 is None:
-        return one.location != other.location
-    return None not in (one.sha256, other.sha256) and one.sha256 != other.sha256
-
-
-def _two_artifacts(
-    path: PurePosixPath, *sides: str, help: str, who: str = "the lock names"
-) -> Problem:
-    one, other = sides
-    message = f"{who} two different artifacts for this place"
-    return usage_problem(path, message, ("one", one), ("other", other), help=help)
+        raise MirrorError(*problems)
 
 
 def are_other_bytes(one: Record, other: Record) -> bool:
@@ -338,7 +294,7 @@ def are_other_bytes(one: Record, other: Record) -> bool:
 def _refuse_shared_names(artifacts: Iterable[Artifact]) -> None:
     """Refuse one package name from two channels: a solver could then take the wrong one."""
     channels: dict[str, dict[PurePosixPath, str]] = {}
-    for artifact in artifacts:
+    for artifact in (each for each in artifacts if each.is_conda):
         channel = folder_of_channel(Layout.BY_CHANNEL, artifact.upstream)
         channels.setdefault(artifact.name, {}).setdefault(channel, artifact.urls[0])
     message = "comes from two channels, which a flat mirror cannot keep apart"
@@ -402,10 +358,10 @@ def left_out_json(selection: Selection) -> dict[str, Any]:
     """List excluded environments, empty ones, and rows that no artifact can stand for."""
     return {
         "environments": [
-            _named_of(label, name) for label, lock in selection.labelled for name in lock.excluded
+            named_of(label, name) for label, lock in selection.labelled for name in lock.excluded
         ],
         "empty-environments": [
-            _named_of(label, each.name)
+            named_of(label, each.name)
             for label, lock in selection.labelled
             for each in lock.environments
             if not any(x.packages or x.pypi or x.unmirrorable for x in each.platforms)
@@ -423,7 +379,7 @@ def left_out_json(selection: Selection) -> dict[str, Any]:
     }
 
 
-def _named_of(label: str, name: str) -> str:
+def named_of(label: str, name: str) -> str:
     """Write what belongs to a lock with its label, where it has one."""
     return f"{label}:{name}" if label else name
 
@@ -465,7 +421,7 @@ def all_unmirrorable(selection: Selection) -> dict[Unmirrorable, list[str]]:
     rows: dict[Unmirrorable, list[str]] = {}
     for label, lock in selection.labelled:
         for row, where in unmirrorable(lock.environments).items():
-            rows.setdefault(row, []).extend(_named_of(label, place) for place in where)
+            rows.setdefault(row, []).extend(named_of(label, place) for place in where)
     return rows
 
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import astuple, replace
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from scripts.core.errors import Problem, finding_problem
 from scripts.core.file_name import parse_file_name
 from scripts.core.rattler_child import call_rattler
 from scripts.core.redact import printable, redact, without_secrets
-from scripts.core.report import Json, Line, listed
+from scripts.core.report import Json, listed
 from scripts.core.scratch import scratch_folder
 from scripts.index.repodata import REPODATA, damaged
 from scripts.lock.model import LockedPackage
@@ -28,7 +28,7 @@ from scripts.verify.findings import (
     Level,
     LevelResult,
     UsageIndex,
-    place_from_json,
+    grouped,
     place_json,
     said_lines,
     used_by,
@@ -36,10 +36,8 @@ from scripts.verify.findings import (
 from scripts.verify.plan import Needers, PackageSet, Root, plan_builds, plan_sets, way_up
 from scripts.verify.proofs import NO_PROOFS, Proofs
 from scripts.verify.pypi_closure import (
-    has_pypi,
     prove_pypi,
     pypi_dependencies,
-    pypi_findings,
 )
 from scripts.workspace.virtual_packages import (
     is_declarable,
@@ -75,7 +73,7 @@ def check_closure(
 
     def check(places: Collection[EnvironmentPlatform]) -> LevelResult:
         wanted = [each for place in places for each in sets[place]]
-        return with_pypi(prove_sets(wanted, uses, folder), wanted)
+        return prove_sets(wanted, uses, folder)
 
     keys = {place: proofs.key(Level.CLOSURE, dependencies(some)) for place, some in sets.items()}
     return proofs.prove_places(keys, _CLOSED, check)
@@ -92,7 +90,9 @@ def prove_sets(sets: Sequence[PackageSet], uses: UsageIndex, folder: Path) -> Le
             "sets": [_question(each) for each in sets],
         }
         reply: Any = call_rattler("prove_closed", arguments)
-    findings = tuple(_findings(sets, reply, uses))
+    of_pypi = {each.place: each for each in prove_pypi(sets)}
+    said = ((problem, x.place) for x in of_pypi.values() for problem in x.problems)
+    findings = (*_findings(sets, reply, uses), *grouped(Level.CLOSURE, said))
     wrong = frozenset[EnvironmentPlatform]().union(*(each.places for each in findings))
     rows: dict[EnvironmentPlatform, dict[str, Any]] = {}
     for each, answer in zip(sets, reply["answers"], strict=True):
@@ -110,6 +110,8 @@ def prove_sets(sets: Sequence[PackageSet], uses: UsageIndex, folder: Path) -> Le
             for unproven in answer["unproven"]
             for asked in [_asked(each, unproven)]
         ]
+    for place, pypi in of_pypi.items():
+        rows[place]["not-proven"] += pypi.not_proven
     return LevelResult(
         findings=findings,
         unproven=frozenset(
@@ -117,36 +119,6 @@ def prove_sets(sets: Sequence[PackageSet], uses: UsageIndex, folder: Path) -> Le
         ),
         lines=(tuple(line for place, row in rows.items() for line in _lines(place, row)),),
         data={"closed": list(rows.values())},
-    )
-
-
-def with_pypi(result: LevelResult, sets: Sequence[PackageSet]) -> LevelResult:
-    """Add what came of the PyPI packages of these sets."""
-    if not any(map(has_pypi, sets)):
-        return result
-    answers = {each.place: each for each in prove_pypi(sets)}
-    findings = tuple(pypi_findings(answers.values()))
-    wrong = frozenset[EnvironmentPlatform]().union(*(each.places for each in findings))
-    rows, lines = list[Json](), list[Line](result.lines)
-    for row in cast("list[dict[str, Any]]", result.data["closed"]):
-        place = place_from_json(row)
-        more = answers[place].not_proven if place in answers else ()
-        rows.append(
-            {
-                **row,
-                "closed": row["closed"] and place not in wrong,
-                "not-proven": [*row["not-proven"], *more],
-            }
-        )
-        if more:
-            lines.append(f"not proven to be closed: {place}; {listed(more, _LISTED)}")
-    open_ones = frozenset(place for place, each in answers.items() if each.not_proven)
-    return replace(
-        result,
-        findings=(*result.findings, *findings),
-        unproven=result.unproven | open_ones,
-        lines=tuple(lines),
-        data={"closed": rows},
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -211,6 +211,40 @@ def place_json(place: EnvironmentPlatform) -> dict[str, Json]:
 def place_from_json(row: Mapping[str, Any]) -> EnvironmentPlatform:
     """Return the place that such a row is of."""
     return EnvironmentPlatform(row["environment"], row["platform"], row.get("lock", ""))
+
+
+def grouped(
+    level: Level | None, found: Iterable[tuple[Problem, EnvironmentPlatform]]
+) -> Iterator[Finding]:
+    """Yield one finding for all places in which the same is wrong."""
+    places: dict[Problem, set[EnvironmentPlatform]] = {}
+    for problem, place in found:
+        places.setdefault(problem, set()).add(place)
+    for problem, some in places.items():
+        told = replace(problem, details=(*problem.details, used_by(some)))
+        yield Finding(level=level, problem=told, places=frozenset(some))
+
+
+def pair_differences(gone: Mapping[str, str], come: Mapping[str, str]) -> list[dict[str, Json]]:
+    """Set what is locked beside what was solved, by name."""
+    names = sorted({*gone, *come})
+    return [{"locked": gone.get(name), "solved": come.get(name)} for name in names]
+
+
+def difference_lines(pairs: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Write such pairs for people."""
+    rows = []
+    for ours, theirs in ((each["locked"], each["solved"]) for each in pairs):
+        lone = f"  - {ours}" if ours else f"  + {theirs}"
+        rows.append(f"  {ours} → {theirs}" if ours and theirs else lone)
+    return tuple(rows)
+
+
+def lacking(pairs: Sequence[Mapping[str, Any]], shown: int) -> Iterator[tuple[str, str]]:
+    """Yield the details that name what an answer lacks."""
+    yield from (("lacks", str(each["locked"])) for each in pairs[:shown])
+    if len(pairs) > shown:
+        yield "and", f"{len(pairs) - shown} more"
 
 
 def said_lines(text: str, shown: int) -> tuple[tuple[str, str], ...]:

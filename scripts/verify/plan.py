@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from scripts.core.record import PypiRecord
 from scripts.core.redact import redact
 from scripts.core.subdir import NOARCH
 from scripts.lock.mirrored import MirroredLock
@@ -13,6 +14,7 @@ from scripts.lock.model import LockedEnvironment, LockedPackage, PlatformPackage
 from scripts.lock.satisfiability import differs_aside, matching_platform, wanted_text
 from scripts.lock.select import Selection, path_of
 from scripts.verify.findings import EnvironmentPlatform, places_by_lock
+from scripts.verify.python_platform import PythonPlatform, python_platform
 from scripts.workspace.model import Environment, Manifest, ManifestPlatform, Requirement
 from scripts.workspace.resolve import (
     constraints,
@@ -73,6 +75,22 @@ class PackageSet:
     pypi_roots: tuple[str, ...] = ()
     """What the manifest requires of PyPI (PEP 508)."""
     is_of_builds: bool = False
+
+    @property
+    def pypi_rows(self) -> tuple[PypiRecord, ...]:
+        """All that is locked there of PyPI, mirrored or not."""
+        return (*self.rows.pypi, *self.rows.pypi_left_out)
+
+    @property
+    def has_pypi(self) -> bool:
+        """Tell whether it has anything of PyPI, or its manifest asks for it."""
+        return bool(self.pypi_rows or self.pypi_roots)
+
+    @property
+    def python(self) -> PythonPlatform | str:
+        """Its Python, or why there is none for PyPI packages."""
+        subdir = self.rows.platform.subdir
+        return python_platform(self.rows.packages, subdir, self.virtual_packages)
 
 
 def plan_sets(selection: Selection) -> Iterator[PackageSet]:

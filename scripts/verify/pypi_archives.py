@@ -7,10 +7,8 @@ The rules are those of the Binary distribution format (packaging.python.org, PEP
 from __future__ import annotations
 
 import base64
-import csv
 import hashlib
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -25,6 +23,7 @@ from scripts.index.distribution import (
     is_wheel,
     read_distribution,
     read_member,
+    read_record,
 )
 
 # "Sha256 or better": those that hashlib has and the format allows.
@@ -53,7 +52,7 @@ def _check_wheel(archive: zipfile.ZipFile, distribution: Distribution) -> None:
     if canonicalize_name(folder.removesuffix(DIST_INFO).rpartition("-")[0]) != distribution.name:
         raise BadArchiveError(f"its {folder} is not named after {distribution.name}")
     read_member(archive, f"{folder}/WHEEL")
-    lines = dict(_parse_record(read_member(archive, f"{folder}/RECORD")))
+    lines = {path: line for path, *line in read_record(archive, folder)}
     unlisted = {f"{folder}/{name}" for name in ("RECORD", *_SIGNATURES)}
     there: set[str] = set()
     for member in archive.infolist():
@@ -71,18 +70,6 @@ def _check_wheel(archive: zipfile.ZipFile, distribution: Distribution) -> None:
         _check_member(archive, member, *lines[name])
     for name in sorted(lines.keys() - there):
         raise BadArchiveError(f"RECORD lists {name}, which it does not have")
-
-
-def _parse_record(data: bytes) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Yield path, hash and size of each line, as written."""
-    try:
-        for row in csv.reader(data.decode().splitlines()):
-            if len(row) not in {0, 3}:
-                raise BadArchiveError(f"RECORD has a line of {len(row)} fields: {','.join(row)!r}")
-            if row:
-                yield row[0], (row[1], row[2])
-    except csv.Error as error:
-        raise BadArchiveError(f"RECORD cannot be read: {error}") from None
 
 
 def _check_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, said: str, size: str) -> None:

@@ -6,7 +6,8 @@ they build, unless `no-build-isolation` has them take what is in the environment
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
@@ -19,10 +20,10 @@ from scripts.index.file_classes import ChannelFiles
 from scripts.index.pypi_index import read_build_requires
 from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.select import Selection
-from scripts.verify.findings import EnvironmentPlatform, Finding, used_by
+from scripts.verify.findings import EnvironmentPlatform, Finding, grouped
 from scripts.verify.plan import PackageSet, plan_sets
-from scripts.verify.pypi_closure import Provided, find_asked, find_provided, is_met, pypi_set
-from scripts.verify.python_platform import PythonPlatform
+from scripts.verify.pypi_closure import ByName, find_asked, find_provided, is_met
+from scripts.verify.python_platform import PythonPlatform, wheel_tags
 from scripts.workspace.resolve import is_built_in_place
 from scripts.workspace.settings import TABLE, Kind
 from scripts.workspace.workspace import Workspace
@@ -35,8 +36,13 @@ def unbuildable(
 
     Of places whose markers nobody can tell there is none.
     """
-    if Kind.BUILD_REQUIRES in allowed:
-        return
+    if Kind.BUILD_REQUIRES not in allowed:
+        yield from grouped(None, _every_problem(workspace, selection, account))
+
+
+def _every_problem(
+    workspace: Workspace, selection: Selection, account: ChannelFiles
+) -> Iterator[tuple[Problem, EnvironmentPlatform]]:
     sdists = {x.path: x for x in selection.pypi_artifacts if x.kind is ArtifactKind.SDIST}
     digests = DigestCache(workspace.place.digests, writes=False)
     requires = {
@@ -48,9 +54,8 @@ def unbuildable(
         *(each.pypi_record for each in selection.pypi_artifacts),
         *(each for each in kept if isinstance(each, PypiRecord)),
     }
-    found: dict[Problem, set[EnvironmentPlatform]] = {}
     for each in plan_sets(selection):
-        python = pypi_set(each).python if each.rows.pypi else ""
+        python = each.python if each.rows.pypi else ""
         if isinstance(python, str):
             continue
         from_indexes = find_provided(_fitting(mirrored, python), ())
@@ -60,39 +65,31 @@ def unbuildable(
             if not isinstance(each.declared, str) and is_built_in_place(
                 workspace.manifest, each.declared[0], record.name
             ):
-                there = pypi_set(each).provided
+                there = find_provided(each.pypi_rows, each.rows.packages)
             for problem in _missing(each, sdist, requires.get(sdist.path, ()), there, python):
-                found.setdefault(problem, set()).add(each.place)
-    for problem, places in found.items():
-        told = replace(problem, details=(*problem.details, used_by(places)))
-        yield Finding(level=None, problem=told, places=frozenset(places))
+                yield problem, each.place
 
 
 def _fitting(records: Iterable[PypiRecord], python: PythonPlatform) -> Iterator[PypiRecord]:
     """Yield what can be installed at a place: sdists, and the wheels whose tags fit."""
-    from packaging.utils import InvalidWheelFilename, parse_wheel_filename
-
     for record in records:
         artifact = next(pypi_artifacts(record))
-        if artifact.kind is ArtifactKind.WHEEL:
-            try:
-                tags = parse_wheel_filename(artifact.path.name)[3]
-            except InvalidWheelFilename:
-                continue
-            if python.tags.isdisjoint(tags):
-                continue
-        yield record
+        with contextlib.suppress(ValueError):  # the level `closure` tells of such a name
+            is_sdist = artifact.kind is ArtifactKind.SDIST
+            if is_sdist or not python.tags.isdisjoint(wheel_tags(artifact)):
+                yield record
 
 
 def _missing(
     each: PackageSet,
     sdist: Artifact,
     requires: Sequence[str],
-    there: Mapping[str, Sequence[Provided]],
+    there: ByName,
     python: PythonPlatform,
 ) -> Iterator[Problem]:
     """Yield a problem for each requirement that holds there and that nothing meets."""
-    asked, _ = find_asked(replace(pypi_set(each), rows=(), roots=tuple(requires)), python)
+    alone = replace(each.rows, pypi=(), pypi_left_out=())
+    asked, _ = find_asked(replace(each, rows=alone, pypi_roots=tuple(requires)), python)
     for one in asked:
         if is_met(one.requirement, there) is False:
             name = one.text if one.requirement is None else one.requirement.name

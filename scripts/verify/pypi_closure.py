@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
@@ -19,9 +19,9 @@ from scripts.core.redact import printable
 from scripts.lock.location import parse_location
 from scripts.lock.model import LockedPackage
 from scripts.lock.pypi import pypi_artifacts
-from scripts.verify.findings import EnvironmentPlatform, Finding, Level, used_by
+from scripts.verify.findings import EnvironmentPlatform
 from scripts.verify.plan import Needers, PackageSet, way_up
-from scripts.verify.python_platform import PythonPlatform, python_platform
+from scripts.verify.python_platform import PythonPlatform, wheel_tags
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -39,6 +39,10 @@ class Provided:
 
     label: str
     version: Version | None
+
+
+ByName = Mapping[str, Sequence[Provided]]
+"""All that is locked at a place, by its name on PyPI."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,74 +67,27 @@ class PypiAnswer:
     not_proven: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PypiSet:
-    """One place: what is locked there, and what is asked."""
-
-    place: EnvironmentPlatform
-    needer: str
-    rows: tuple[PypiRecord, ...]
-    mirrored: tuple[PypiRecord, ...]
-    roots: tuple[str, ...]
-    provided: Mapping[str, Sequence[Provided]]
-    python: PythonPlatform | str = field(repr=False)
-
-
-def has_pypi(each: PackageSet) -> bool:
-    """Tell whether a place has anything of PyPI, or its manifest asks for it."""
-    return bool(each.rows.pypi or each.rows.pypi_left_out or each.pypi_roots)
-
-
 def pypi_dependencies(each: PackageSet) -> tuple[object, ...]:
     """Return what the proof of a place depends on, besides what conda's does."""
-    return (each.rows.pypi, each.rows.pypi_left_out, each.pypi_roots) if has_pypi(each) else ()
+    return (each.rows.pypi, each.rows.pypi_left_out, each.pypi_roots) if each.has_pypi else ()
 
 
 def prove_pypi(sets: Iterable[PackageSet]) -> tuple[PypiAnswer, ...]:
     """Look at every place that has something of PyPI; sets of builds have nothing."""
-    wanted = [pypi_set(each) for each in sets if not each.is_of_builds and has_pypi(each)]
-    return tuple(_prove(each, wanted) for each in wanted)
+    wanted = [each for each in sets if not each.is_of_builds and each.has_pypi]
+    provided = {x.place: find_provided(x.pypi_rows, x.rows.packages) for x in wanted}
+    return tuple(_prove(each, provided) for each in wanted)
 
 
-def pypi_findings(answers: Iterable[PypiAnswer]) -> Iterator[Finding]:
-    """Yield one finding for all places in which the same is wrong."""
-    found: dict[Problem, set[EnvironmentPlatform]] = {}
-    for answer in answers:
-        for problem in answer.problems:
-            found.setdefault(problem, set()).add(answer.place)
-    for problem, places in found.items():
-        told = replace(problem, details=(*problem.details, used_by(places)))
-        yield Finding(level=Level.CLOSURE, problem=told, places=frozenset(places))
-
-
-def pypi_set(each: PackageSet) -> PypiSet:
-    """Take what a place has of PyPI, and what counts for it."""
-    rows = (*each.rows.pypi, *each.rows.pypi_left_out)
-    return PypiSet(
-        place=each.place,
-        needer=each.needer,
-        rows=rows,
-        mirrored=each.rows.pypi,
-        roots=each.pypi_roots,
-        provided=find_provided(rows, each.rows.packages),
-        python=python_platform(
-            each.rows.packages, each.rows.platform.subdir, each.virtual_packages
-        ),
-    )
-
-
-def find_provided(
-    rows: Iterable[PypiRecord], packages: Iterable[LockedPackage]
-) -> Mapping[str, Sequence[Provided]]:
+def find_provided(rows: Iterable[PypiRecord], packages: Iterable[LockedPackage]) -> ByName:
     """Return what there is, by PyPI's name: wheels, sdists, folders, and conda packages."""
     found: dict[str, list[Provided]] = {}
     for row in rows:
-        one = Provided(label=row_label(row), version=_version(row.version))
+        one = Provided(label=package_label(row), version=_version(row.version))
         found.setdefault(row.name, []).append(one)
     for package in packages:
         for name in conda_pypi_names(package):
-            label = f"{package.record.subdir}/{package.file_name}"
-            one = Provided(label=label, version=_version(package.record.version))
+            one = Provided(label=package_label(package), version=_version(package.record.version))
             found.setdefault(name, []).append(one)
     return found
 
@@ -154,10 +111,11 @@ def purl_names(purls: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(pypi_name(each[1]) for each in found if each))
 
 
-def _prove(each: PypiSet, every: Sequence[PypiSet]) -> PypiAnswer:
-    if isinstance(each.python, str):
-        return PypiAnswer(place=each.place, not_proven=(each.python,))
-    asked, undecided = find_asked(each, each.python)
+def _prove(each: PackageSet, provided: Mapping[EnvironmentPlatform, ByName]) -> PypiAnswer:
+    python = each.python
+    if isinstance(python, str):
+        return PypiAnswer(place=each.place, not_proven=(python,))
+    asked, undecided = find_asked(each, python)
     above: dict[str | None, list[tuple[str | None, str]]] = {}
     for one in asked:
         if one.requirement is not None:
@@ -166,15 +124,15 @@ def _prove(each: PypiSet, every: Sequence[PypiSet]) -> PypiAnswer:
     problems: list[Problem] = []
     open_ones = list(undecided)
     for one in asked:
-        answer = is_met(one.requirement, each.provided)
+        answer = is_met(one.requirement, provided[each.place])
         if answer is None:
             open_ones.append(f"{one.label} requires {one.text} (its version is not known)")
         elif not answer:
-            problems.append(_unmet(one, each, every, above))
-    for row in each.mirrored:
-        problems += _misfits(row, each.python, way_up(row.name, above)[0])
-        if row.requires_python and _is_too_new(row.requires_python, each.python.version):
-            asked_for = f"{row_label(row)} requires Python {row.requires_python}"
+            problems.append(_unmet(one, each.place, provided, above))
+    for row in each.rows.pypi:
+        problems += _misfits(row, python, way_up(row.name, above)[0])
+        if row.requires_python and _is_too_new(row.requires_python, python.version):
+            asked_for = f"{package_label(row)} requires Python {row.requires_python}"
             open_ones.append(f"{asked_for} (pixi and uv take a newer one, pip does not)")
     return PypiAnswer(
         place=each.place,
@@ -183,15 +141,15 @@ def _prove(each: PypiSet, every: Sequence[PypiSet]) -> PypiAnswer:
     )
 
 
-def find_asked(each: PypiSet, python: PythonPlatform) -> tuple[list[Asked], list[str]]:
+def find_asked(each: PackageSet, python: PythonPlatform) -> tuple[list[Asked], list[str]]:
     """Return all that holds at a place, and what nobody can decide.
 
     No lock has extras: they are those that the manifest asks for, and what is asked for so.
     """
     holds = marker_evaluator(tuple(python.markers.items()))
     extras: dict[str, set[str]] = {}
-    own = [(None, each.needer, text) for text in each.roots]
-    of_rows = [(x.name, row_label(x), text) for x in each.rows for text in x.requires_dist]
+    own = [(None, each.needer, text) for text in each.pypi_roots]
+    of_rows = [(x.name, package_label(x), text) for x in each.pypi_rows for text in x.requires_dist]
     while True:
         asked, undecided = list[Asked](), list[str]()
         wanted = {name: set(some) for name, some in extras.items()}
@@ -258,14 +216,14 @@ def _version(text: str | None) -> Version | None:
         return None
 
 
-def row_label(row: PypiRecord) -> str:
-    """Name a row for people: by its file, else by its name."""
-    return printable(parse_location(row.location).last) or row.name
+def package_label(package: LockedPackage | PypiRecord) -> str:
+    """Name a package for people: by its subdir and file; of PyPI by its file, else its name."""
+    if isinstance(package, PypiRecord):
+        return printable(parse_location(package.location).last) or package.name
+    return f"{package.record.subdir}/{package.file_name}"
 
 
-def is_met(
-    requirement: Requirement | None, provided: Mapping[str, Sequence[Provided]]
-) -> bool | None:
+def is_met(requirement: Requirement | None, provided: ByName) -> bool | None:
     """Tell whether something that is there meets it; None: nobody can tell."""
     if requirement is None:
         return False
@@ -279,7 +237,12 @@ def is_met(
     return None if None in versions else False
 
 
-def _unmet(one: Asked, each: PypiSet, every: Sequence[PypiSet], above: Needers) -> Problem:
+def _unmet(
+    one: Asked,
+    place: EnvironmentPlatform,
+    provided: Mapping[EnvironmentPlatform, ByName],
+    above: Needers,
+) -> Problem:
     """Say what is required, what is there, what would do elsewhere, and who needs it all."""
     found: list[tuple[str, str]] = []
     if one.requirement is None:
@@ -287,20 +250,22 @@ def _unmet(one: Asked, each: PypiSet, every: Sequence[PypiSet], above: Needers) 
     else:
         name = pypi_name(one.requirement.name)
         message = f"requires {one.text}, which is not met"
-        there = [x.label for x in each.provided.get(name, ())]
+        there = [x.label for x in provided[place].get(name, ())]
         found = [("has", text) for text in there[:_SHOWN] or [f"no {name}"]]
-        found += [("elsewhere", text) for text in _elsewhere(one.requirement, every)]
+        found += [("elsewhere", text) for text in _elsewhere(one.requirement, provided)]
     found += [("needed by", line) for line in way_up(one.who, above)[0]]
     return finding_problem(one.label, message, *found, help="pixi lock")
 
 
-def _elsewhere(requirement: Requirement, every: Sequence[PypiSet]) -> list[str]:
+def _elsewhere(
+    requirement: Requirement, provided: Mapping[EnvironmentPlatform, ByName]
+) -> list[str]:
     """Say what of the whole mirror would meet it, and where that is used."""
     name, found = pypi_name(requirement.name), dict[str, list[str]]()
-    for other in every:
-        for one in other.provided.get(name, ()):
+    for place, some in provided.items():
+        for one in some.get(name, ()):
             if is_met(requirement, {name: (one,)}):
-                found.setdefault(one.label, []).append(str(other.place))
+                found.setdefault(one.label, []).append(str(place))
     shown = [f"{label} of {', '.join(places[:_SHOWN])}" for label, places in found.items()]
     return shown[:_SHOWN] or ["nothing in this mirror"]
 
@@ -311,17 +276,14 @@ def _misfits(row: PypiRecord, python: PythonPlatform, way: Sequence[str]) -> Ite
     actual = ("has", f"python {python.version}")
     if row.requires_python is not None and not _takes_python(row.requires_python, python.version):
         message = f"requires Python {row.requires_python}, which is not met"
-        yield finding_problem(row_label(row), message, actual, *needed, help="pixi lock")
+        yield finding_problem(package_label(row), message, actual, *needed, help="pixi lock")
     artifact = next(pypi_artifacts(row))
     if artifact.kind is not ArtifactKind.WHEEL:
         return
-    from packaging.utils import InvalidWheelFilename, parse_wheel_filename
-
-    name = artifact.path.name
     try:
-        tags = parse_wheel_filename(name)[3]
-    except InvalidWheelFilename as error:
-        yield finding_problem(row_label(row), f"is no file name of a wheel: {error}", *needed)
+        tags = wheel_tags(artifact)
+    except ValueError as error:
+        yield finding_problem(package_label(row), f"is no file name of a wheel: {error}", *needed)
         return
     if python.tags.isdisjoint(tags):
         sides = (
@@ -329,7 +291,7 @@ def _misfits(row: PypiRecord, python: PythonPlatform, way: Sequence[str]) -> Ite
             ("actual", ", ".join(sorted(map(str, tags))[:_SHOWN])),
         )
         message = "is a wheel for another Python or another platform"
-        yield finding_problem(row_label(row), message, *sides, *needed, help="pixi lock")
+        yield finding_problem(package_label(row), message, *sides, *needed, help="pixi lock")
 
 
 @cache

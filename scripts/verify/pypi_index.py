@@ -25,7 +25,7 @@ from scripts.core.redact import redact, without_secrets
 from scripts.core.symlinks import link_above
 from scripts.index.distribution import read_distribution
 from scripts.index.file_classes import IndexedArtifact
-from scripts.index.pypi_pages import INDEX, MAPPING, METADATA, PAGE, PAGE_JSON, SIMPLE
+from scripts.index.pypi_pages import INDEX, MAPPING, PAGE, PAGE_JSON, SIMPLE, metadata_path
 from scripts.index.repodata import LARGEST
 from scripts.lock.pypi import FILES, index_folder, pypi_artifacts
 from scripts.lock.select import Selection
@@ -72,7 +72,7 @@ def check_pypi_index(
     wanted: dict[PurePosixPath, dict[str, _File]] = {}
     for each in files.values():
         wanted.setdefault(INDEX / each.record.name, {})[str(each.path)] = each
-    rows = [each for each in _rows(selection) if index_folder(each.index or "") is not None]
+    rows = [each for each in selection.pypi_rows if index_folder(each.index or "") is not None]
     # which have their pages beside the files, too
     own = {x.index for x in rows if x.index and x.location.startswith(f"{x.index}/")}
     for record in rows:
@@ -94,16 +94,10 @@ def check_pypi_index(
         yield from _compare_mapping(folder, selection, tuple(files))
 
 
-def _rows(selection: Selection) -> Iterator[PypiRecord]:
-    for environment in selection.environments:
-        for rows in environment.platforms:
-            yield from rows.pypi
-
-
 def _files(folder: Path, selection: Selection, kept: Sequence[IndexedArtifact]) -> Iterator[_File]:
     """Yield each file once; that of a direct URL has a second place, which no page names."""
     locked = {each.path: each for each in selection.pypi_artifacts}
-    for record in dict.fromkeys(_rows(selection)):
+    for record in selection.pypi_rows:
         path = next(pypi_artifacts(record)).path
         digest = locked[path].digest
         yield _file(folder, path, record, None if digest is None else digest.hex)
@@ -138,9 +132,14 @@ def _compare_page(
 ) -> Iterator[Wrong]:
     """Compare one page with the files that it is to name; what else it names must be there."""
     concerned = tuple(each.path for each in wanted.values())
-    links = _read_page(folder, path)
-    if isinstance(links, Problem):
-        yield links, concerned
+    data = _read(folder, path)
+    if isinstance(data, Problem):
+        yield data, concerned
+        return
+    try:
+        links = parse_json(data, path) if path.name == PAGE_JSON else parse_html(data, path)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        yield _wrong(path, f"is no page of an index ({type(error).__name__})"), concerned
         return
     found = {each.target: each for each in links}
     if len(found) < len(links):
@@ -161,19 +160,16 @@ def _compare_page(
             yield _wrong(path, message, *details), (named.path,)
 
 
-def _read_page(folder: Path, path: PurePosixPath) -> list[PageLink] | Problem:
-    """Return the links of a page, or what is wrong with the page."""
+def _read(folder: Path, path: PurePosixPath) -> bytes | Problem:
+    """Return the bytes of an index file, or why it has none."""
     try:
         if (link := link_above(folder, path)) is not None:
             return link_problem(link)
-        data = read_regular(folder / path, LARGEST)
-        return parse_json(data, path) if path.name == PAGE_JSON else parse_html(data, path)
+        return read_regular(folder / path, LARGEST)
     except FileNotFoundError:
         return _wrong(path, "is missing")
     except OSError as error:
         return _wrong(path, f"cannot be read: {error.strerror}")
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        return _wrong(path, f"is no page of an index ({type(error).__name__})")
 
 
 def _wrong(path: PurePosixPath, message: str, *details: tuple[str, str]) -> Problem:
@@ -258,16 +254,11 @@ def _compare_metadata(folder: Path, file: _File) -> Iterator[Wrong]:
     """Compare what is beside a wheel with its METADATA (PEP 658)."""
     if file.metadata is None:
         return
-    path, actual = file.path.with_name(file.path.name + METADATA), None
-    try:
-        if (link := link_above(folder, path)) is not None:
-            yield link_problem(link), (file.path,)
-            return
-        actual = hashlib.sha256(read_regular(folder / path, LARGEST)).hexdigest()
-    except OSError:
-        yield _wrong(path, "is missing"), (file.path,)
-        return
-    if actual != file.metadata:
+    path = metadata_path(file.path)
+    data = _read(folder, path)
+    if isinstance(data, Problem):
+        yield data, (file.path,)
+    elif (actual := hashlib.sha256(data).hexdigest()) != file.metadata:
         sides = ("expected", file.metadata), ("actual", actual)
         yield _wrong(path, "is not the METADATA of its wheel", *sides), (file.path,)
 
@@ -279,12 +270,13 @@ def _compare_mapping(
 
     What is not in it, pixi takes to have the same name there.
     """
-    try:
-        document: Any = json.loads(read_regular(folder / MAPPING, LARGEST))
-        names = dict(document.items())
-    except OSError:
-        yield _wrong(MAPPING, "is missing"), files
+    data = _read(folder, MAPPING)
+    if isinstance(data, Problem):
+        yield data, files
         return
+    try:
+        document: Any = json.loads(data)
+        names = dict(document.items())
     except (ValueError, AttributeError, RecursionError):
         yield _wrong(MAPPING, "is no mapping of conda packages to names on PyPI"), files
         return

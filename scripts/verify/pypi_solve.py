@@ -17,26 +17,29 @@ from typing import Any, Final, cast
 
 from scripts.channel.digest_cache import Fingerprint
 from scripts.core.artifact import ArtifactKind
-from scripts.core.channel_url import PYPI_FOLDER
 from scripts.core.errors import Problem, finding_problem
 from scripts.core.record import PypiRecord
 from scripts.core.report import Json, Line, listed
 from scripts.core.scratch import scratch_folder
+from scripts.index.pypi_pages import INDEX, PAGE, metadata_path
 from scripts.lock.pypi import pypi_artifacts
 from scripts.verify.findings import (
     EnvironmentPlatform,
     Finding,
     Level,
     LevelResult,
+    difference_lines,
+    lacking,
     look_at,
+    pair_differences,
     place_from_json,
     said_lines,
 )
 from scripts.verify.install.sandbox import run_sandboxed, sandbox_environment
 from scripts.verify.plan import PackageSet
-from scripts.verify.pypi_closure import Asked, conda_pypi_names, find_asked, has_pypi, pypi_set
+from scripts.verify.pypi_closure import Asked, conda_pypi_names, find_asked, pypi_name
+from scripts.verify.python_platform import uv_obstacle
 
-_INDEX: Final = PurePosixPath(PYPI_FOLDER, "index")
 _OTHERS: Final = "other PyPI packages in the mirror allow it"
 _SHOWN: Final = 20  # packages, or lines of uv's, that one finding shows
 _NO_OPTION: Final = "unexpected argument"
@@ -68,23 +71,20 @@ class _Answer:
     """What came of one place; `not_proven` is what nobody could ask."""
 
     problem: Problem | None = None
-    differences: tuple[tuple[str | None, str | None], ...] = ()
+    differences: tuple[Mapping[str, Json], ...] = ()
     reason: str | None = None
     not_proven: tuple[str, ...] = ()
 
 
 def plan_pypi_solve(each: PackageSet, uv: Path | None) -> PypiSolve | None:
     """Plan a place; None where it has nothing of PyPI."""
-    if not has_pypi(each):
+    if not each.has_pypi:
         return None
-    planned = pypi_set(each)
-    python, reason = planned.python, None if uv is not None else "there is no uv"
+    python, reason = each.python, None if uv is not None else "there is no uv"
     if isinstance(each.declared, str):
         reason = each.declared
-    elif isinstance(python, str):
-        reason = python
-    elif python.uv_platform is None:
-        reason = f"uv has no word for {python.subdir}, as it is locked"
+    elif (obstacle := uv_obstacle(python)) is not None:
+        reason = obstacle
     if reason is not None or isinstance(python, str) or python.uv_platform is None:
         return PypiSolve(place=each.place, skip_reason=reason)
     sdists = {x.name for x in each.rows.pypi if not _is_wheel(x)}
@@ -92,7 +92,7 @@ def plan_pypi_solve(each: PackageSet, uv: Path | None) -> PypiSolve | None:
     mirrored = {x.name: x for x in each.rows.pypi if x.name not in sources}
     held = {name for x in each.rows.packages for name in conda_pypi_names(x)}
     excluded = (held | sources) - mirrored.keys()
-    asked, _ = find_asked(planned, python)
+    asked, _ = find_asked(each, python)
     of_place = tuple(_questions(asked, sources, excluded))
     if any("@" in text for text in of_place):
         return PypiSolve(place=each.place, skip_reason="something is required by its URL")
@@ -105,7 +105,7 @@ def plan_pypi_solve(each: PackageSet, uv: Path | None) -> PypiSolve | None:
         asked=of_place,
         excluded=tuple(sorted(excluded)),
         locked=tuple(f"{name} {x.version}" for name, x in mirrored.items()),
-        metadata=tuple(map(_metadata_file, mirrored.values())),
+        metadata=tuple(metadata_path(next(pypi_artifacts(x)).path) for x in mirrored.values()),
         not_proven=tuple(
             f"{x} ({'an sdist' if x in sdists else 'not in the mirror'})" for x in sorted(sources)
         ),
@@ -125,8 +125,8 @@ def pypi_solve_dependencies(job: PypiSolve, uv: Path | None) -> tuple[object, ..
 def pypi_solve_files(job: PypiSolve, folder: Path) -> Iterator[PurePosixPath]:
     """Yield the pages, and what they have of the locked wheels, relative to the channel folder."""
     with contextlib.suppress(OSError):
-        names = [each.name for each in (folder / _INDEX).iterdir()]
-        yield from (_INDEX / each / "index.html" for each in sorted(names))
+        names = [each.name for each in (folder / INDEX).iterdir()]
+        yield from (INDEX / each / PAGE for each in sorted(names))
     yield from job.metadata
 
 
@@ -142,13 +142,11 @@ def _questions(
     asked: Iterable[Asked], sources: Collection[str], excluded: Collection[str]
 ) -> Iterator[str]:
     """Write what the manifest, and what no page answers for, requires; markers are decided."""
-    from packaging.utils import canonicalize_name
-
     for each in asked:
         wanted = each.requirement
         if wanted is None or not (each.who is None or each.who in sources):
             continue
-        if canonicalize_name(wanted.name) not in excluded:
+        if pypi_name(wanted.name) not in excluded:
             extras = f"[{','.join(sorted(wanted.extras))}]" if wanted.extras else ""
             url = f" @ {wanted.url}" if wanted.url else ""
             yield f"{wanted.name}{extras}{wanted.specifier}{url}"
@@ -158,11 +156,6 @@ def _is_wheel(row: PypiRecord) -> bool:
     return next(pypi_artifacts(row)).kind is ArtifactKind.WHEEL
 
 
-def _metadata_file(row: PypiRecord) -> PurePosixPath:
-    path = next(pypi_artifacts(row)).path
-    return path.with_name(f"{path.name}.metadata")
-
-
 def with_pypi_solved(
     result: LevelResult,
     jobs: Mapping[EnvironmentPlatform, PypiSolve],
@@ -170,31 +163,22 @@ def with_pypi_solved(
     uv: Path | None,
 ) -> LevelResult:
     """Ask uv for the places of a result that have something of PyPI, and add what came of it."""
-    rows, lines, findings = list[Json](), list[Line](result.lines), list(result.findings)
-    for row in cast("list[dict[str, Any]]", result.data["solved"]):
+    rows, lines, findings = result.data["solved"], [*result.lines], [*result.findings]
+    for row in cast("list[dict[str, Any]]", rows):
         place = place_from_json(row)
         job = jobs.get(place)
         if job is None or row["solved"] is None:
-            rows.append(row)
             continue
         answer = _solve(job, folder, uv)
         if answer.problem is not None:
             places = frozenset({place})
             findings.append(Finding(level=Level.SOLVE, problem=answer.problem, places=places))
         lines += _lines(job, answer)
-        pairs = [{"locked": ours, "solved": theirs} for ours, theirs in answer.differences]
-        rows.append(
-            {
-                **row,
-                "solved": row["solved"] and answer.problem is None,
-                "differences": [*row["differences"], *pairs],
-                "reason": row["reason"] or answer.reason,
-                "not-proven": [*row["not-proven"], *answer.not_proven],
-            }
-        )
-    return replace(
-        result, findings=tuple(findings), lines=tuple(lines), data={**result.data, "solved": rows}
-    )
+        row["solved"] = row["solved"] and answer.problem is None
+        row["differences"] = [*row["differences"], *answer.differences]
+        row["reason"] = row["reason"] or answer.reason
+        row["not-proven"] += answer.not_proven
+    return replace(result, findings=tuple(findings), lines=tuple(lines))
 
 
 def _solve(job: PypiSolve, folder: Path, uv: Path | None) -> _Answer:
@@ -209,7 +193,7 @@ def _solve(job: PypiSolve, folder: Path, uv: Path | None) -> _Answer:
         command = [
             *(str(uv), "pip", "compile", "--no-config", "--no-cache", "--offline", "--no-build"),
             *("--no-header", "--no-annotate", "--python", sys.executable, *job.options),
-            *("--index-url", (folder / _INDEX).as_uri(), "--excludes", str(excluded), str(asked)),
+            *("--index-url", (folder / INDEX).as_uri(), "--excludes", str(excluded), str(asked)),
         ]
         more = {"NO_COLOR": "1", "UV_PYTHON_DOWNLOADS": "never", **dict(job.variables)}
         done = run_sandboxed(command, sandbox_environment(scratch / "home", more))
@@ -231,27 +215,22 @@ def _solve(job: PypiSolve, folder: Path, uv: Path | None) -> _Answer:
 
 def compare_solved(job: PypiSolve, output: str) -> _Answer:
     """Hold uv's answer, requirements a line, against what is locked."""
-    from packaging.utils import canonicalize_name
-
     solved = set[str]()
     for line in output.splitlines():
         name, mark, version = line.partition("==")
         if mark and not line.startswith(("#", " ")):
-            solved.add(f"{canonicalize_name(name)} {version.partition(' ')[0]}")
+            solved.add(f"{pypi_name(name)} {version.partition(' ')[0]}")
     gone = {each.partition(" ")[0]: each for each in job.locked if each not in solved}
     come = {each.partition(" ")[0]: each for each in sorted(solved.difference(job.locked))}
-    pairs = tuple((gone.get(name), come.get(name)) for name in sorted({*gone, *come}))
+    pairs = tuple(pair_differences(gone, come))
     reason = None if not pairs else _OTHERS if come else job.tolerance
     if not pairs or reason is not None:
         return _Answer(differences=pairs, reason=reason, not_proven=job.not_proven)
-    details = [("lacks", str(ours)) for ours, _ in pairs[:_SHOWN]]
-    if len(pairs) > _SHOWN:
-        details.append(("and", f"{len(pairs) - _SHOWN} more"))
     return _Answer(
         problem=finding_problem(
             job.place,
             "solved from the mirror alone, it has less of PyPI than pixi.lock",
-            *details,
+            *lacking(pairs, _SHOWN),
             help=look_at(Level.INDEX),
         ),
         differences=pairs,
@@ -263,10 +242,6 @@ def _lines(job: PypiSolve, answer: _Answer) -> Iterator[Line]:
     """Say what was solved otherwise, and why that is no error; what was not proven."""
     if answer.reason is not None:
         yield f"solved the PyPI packages of {job.place} otherwise than pixi.lock ({answer.reason}):"
-        rows = []
-        for ours, theirs in answer.differences:
-            lone = f"  - {ours}" if ours else f"  + {theirs}"
-            rows.append(f"  {ours} → {theirs}" if ours and theirs else lone)
-        yield tuple(rows)
+        yield difference_lines(answer.differences)
     if answer.not_proven:
         yield f"not proven by solving {job.place}: {listed(answer.not_proven)}"

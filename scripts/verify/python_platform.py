@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from scripts.core.artifact import Artifact
 from scripts.core.record import Record
 from scripts.lock.model import LockedPackage
 from scripts.workspace.virtual_packages import VirtualPackage
@@ -76,6 +77,20 @@ class PythonPlatform:
     """What uv calls the platform; None: it has no word for it."""
     uv_variables: tuple[tuple[str, str], ...] = ()
     """What tells uv the rest of it."""
+
+
+def uv_obstacle(python: PythonPlatform | str) -> str | None:
+    """Say why uv cannot be asked for a place; None: it can."""
+    if isinstance(python, str):
+        return python
+    return None if python.uv_platform else f"uv has no word for {python.subdir}, as it is locked"
+
+
+def wheel_tags(artifact: Artifact) -> frozenset[Tag]:
+    """Return the tags in a wheel's name; raises ValueError where that is no name of a wheel."""
+    from packaging.utils import parse_wheel_filename
+
+    return parse_wheel_filename(artifact.path.name)[3]
 
 
 def python_platform(

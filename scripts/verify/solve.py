@@ -32,7 +32,10 @@ from scripts.verify.findings import (
     Finding,
     Level,
     LevelResult,
+    difference_lines,
+    lacking,
     look_at,
+    pair_differences,
     place_json,
     places_of,
     said_lines,
@@ -309,19 +312,15 @@ def compare_answer(
     solved = {PurePosixPath(unquote(url).removeprefix(root)) for url in reply["urls"]}
     gone = {_name(path): redact(str(path)) for path in sorted(job.locked - solved)}
     come = {_name(path): redact(str(path)) for path in sorted(solved - job.locked)}
-    pairs = [(gone.get(name), come.get(name)) for name in sorted({*gone, *come})]
-    row["differences"] = [{"locked": ours, "solved": theirs} for ours, theirs in pairs]
+    row["differences"] = pairs = pair_differences(gone, come)
     if pairs:
         row["reason"] = _reason(job, solved - job.locked, retained)
     if not pairs or row["reason"] is not None:
         return {**row, "solved": True}, None
-    details = [("lacks", str(path)) for path, _ in pairs[:_SHOWN]]
-    if len(pairs) > _SHOWN:
-        details.append(("and", f"{len(pairs) - _SHOWN} more"))
     return row, finding_problem(
         job.place,
         "solved from the channel alone, it has less than pixi.lock",
-        *details,
+        *lacking(pairs, _SHOWN),
         help=look_at(Level.INDEX),
     )
 
@@ -346,12 +345,7 @@ def _lines(job: SolveJob, row: Mapping[str, Any]) -> Iterator[Line]:
         return
     if row["reason"] is not None:
         yield f"solved {job.place} otherwise than pixi.lock ({row['reason']}):"
-        rows = []
-        for each in row["differences"]:
-            ours, theirs = each["locked"], each["solved"]
-            lone = f"  - {ours}" if ours else f"  + {theirs}"
-            rows.append(f"  {ours} → {theirs}" if ours and theirs else lone)
-        yield tuple(rows)
+        yield difference_lines(row["differences"])
     for folder, names in row["undeclared"].items():
         yield (
             f"solved {job.place} with {folder} after all its channels, since the lock has"

@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from typing import Any
 
 from scripts.core.errors import Problem, finding_problem
-from scripts.core.report import Json, Line, Report, counted
+from scripts.core.record import PypiRecord
+from scripts.core.report import Line, Report, counted
 from scripts.lock.model import LockedPackage, spec_name
 from scripts.lock.select import Selection
-from scripts.verify.findings import EnvironmentPlatform, place_json
+from scripts.verify.findings import place_from_json, place_json
 from scripts.verify.plan import Needers, PackageSet, plan_sets, way_up
 from scripts.verify.pypi_closure import (
     conda_pypi_names,
     find_asked,
-    has_pypi,
+    package_label,
     pypi_name,
-    pypi_set,
-    row_label,
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reason:
-    """One package of the name at one place, and why it is there."""
-
-    package: str
-    """The artifact, for people."""
-    kind: str
-    """`conda` or `pypi`."""
-    version: str | None
-    place: EnvironmentPlatform
-    way: tuple[str, ...]
-    """Who needs it, who needs that, and so on."""
-    is_required: bool
-    """The way ends at what the manifest requires, or what is built from source."""
 
 
 def why_report(name: str, selection: Selection) -> Report:
@@ -44,63 +27,45 @@ def why_report(name: str, selection: Selection) -> Report:
     A conda package is found by the names in its `purls` too, which PyPI packages call it by.
     """
     sets = tuple(plan_sets(selection))
-    reasons = [reason for each in sets for reason in _reasons(name, each)]
+    found = [row for each in sets for row in _find(name, each)]
     problems: tuple[Problem, ...] = ()
-    if not reasons:
+    if not found:
         names = {x.name for each in sets for x in each.rows.all_packages}
         names |= {x.name for each in sets for x in each.rows.pypi}
         near = get_close_matches(name.lower(), sorted(names), n=1)
         message = f"is in none of {counted(len(sets), 'place')} that are mirrored"
         problems = (finding_problem(name, message, *(("nearest", each) for each in near)),)
-    rows: list[Json] = [
-        {
-            "package": each.package,
-            "kind": each.kind,
-            "version": each.version,
-            **place_json(each.place),
-            "way": list(each.way),
-            "required": each.is_required,
-        }
-        for each in reasons
-    ]
     return Report(
-        lines=tuple(_lines(reasons)), data={"name": name, "found": rows}, problems=problems
+        lines=tuple(_lines(found)), data={"name": name, "found": found}, problems=problems
     )
 
 
-def _reasons(name: str, each: PackageSet) -> Iterator[Reason]:
-    wanted, canonical, above = name.lower(), pypi_name(name), dict(_needers(each))
+def _find(name: str, each: PackageSet) -> Iterator[dict[str, Any]]:
+    """Yield a row for each package of the name at a place, with the way up to what requires it."""
+    wanted, canonical, above = name.lower(), pypi_name(name), _needers(each)
 
-    def reason(node: str, package: str, kind: str, version: str | None) -> Reason:
-        way, is_whole = way_up(node, above)
-        return Reason(
-            package=package,
-            kind=kind,
-            version=version,
-            place=each.place,
-            way=way,
-            is_required=is_whole,
-        )
+    def row(package: LockedPackage | PypiRecord, way: tuple[Sequence[str], bool]) -> dict[str, Any]:
+        is_pypi = isinstance(package, PypiRecord)
+        return {
+            "package": package_label(package),
+            "kind": "pypi" if is_pypi else "conda",
+            "version": (package if isinstance(package, PypiRecord) else package.record).version,
+            **place_json(each.place),
+            "way": list(way[0]),
+            "required": way[1],
+        }
 
     def is_meant(package: LockedPackage) -> bool:
         return package.name.lower() == wanted or canonical in conda_pypi_names(package)
 
     for package in filter(is_meant, each.rows.packages):
-        node, version = _conda(package.name), package.record.version
-        yield reason(node, _shown(package), "conda", version)
-    for row in (*each.rows.pypi, *each.rows.pypi_left_out):
-        if row.name == canonical:
-            yield reason(_pypi(row.name), row_label(row), "pypi", row.version)
+        yield row(package, way_up(_conda(package.name), above))
+    for record in each.pypi_rows:
+        if record.name == canonical:
+            yield row(record, way_up(_pypi(record.name), above))
     for built in each.rows.build_sets:
         for package in filter(is_meant, built.packages):
-            yield Reason(
-                package=_shown(package),
-                kind="conda",
-                version=package.record.version,
-                place=each.place,
-                way=(f"the building of {built.source}",),
-                is_required=True,
-            )
+            yield row(package, ([f"the building of {built.source}"], True))
 
 
 def _needers(each: PackageSet) -> Needers:
@@ -117,11 +82,10 @@ def _needers(each: PackageSet) -> Needers:
             above.setdefault(_conda(spec_name(spec)), []).append(
                 (_conda(package.name), f"{file}: {spec}")
             )
-    if not has_pypi(each):
+    if not each.has_pypi:
         return above
-    of_pypi = pypi_set(each)
-    asked = [] if isinstance(of_pypi.python, str) else find_asked(of_pypi, of_pypi.python)[0]
-    for one in asked:
+    python = each.python
+    for one in () if isinstance(python, str) else find_asked(each, python)[0]:
         if one.requirement is not None:
             who = None if one.who is None else _pypi(one.who)
             above.setdefault(_pypi(pypi_name(one.requirement.name)), []).append(
@@ -141,15 +105,12 @@ def _pypi(name: str) -> str:
     return f"pypi {name}"
 
 
-def _shown(package: LockedPackage) -> str:
-    return f"{package.record.subdir}/{package.file_name}"
-
-
-def _lines(reasons: Sequence[Reason]) -> Iterator[Line]:
+def _lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[Line]:
     """Name each package once for all places where the same needs it."""
     found: dict[tuple[str, tuple[str, ...], bool], list[str]] = {}
-    for each in reasons:
-        found.setdefault((each.package, each.way, each.is_required), []).append(str(each.place))
+    for row in rows:
+        key = (row["package"], tuple(row["way"]), row["required"])
+        found.setdefault(key, []).append(str(place_from_json(row)))
     for (package, way, is_required), places in found.items():
         yield f"{package}: in {', '.join(places)}"
         yield tuple(f"  {'needed by' if n == 0 else '      and'}  {x}" for n, x in enumerate(way))

@@ -15,7 +15,7 @@ from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.select import Selection, path_of
 from scripts.verify.findings import EnvironmentPlatform, places_by_lock
 from scripts.verify.plan import declared_packages, manifest_platform
-from scripts.verify.python_platform import python_platform
+from scripts.verify.python_platform import python_platform, uv_obstacle
 from scripts.workspace.model import Manifest
 from scripts.workspace.resolve import channel_priority, is_built_in_place, requirements
 from scripts.workspace.settings import Kind
@@ -106,13 +106,9 @@ def plan_wheels(selection: Selection, subdir: str) -> tuple[InstallJob, ...]:
         python = python_platform(
             rows.packages, whole.subdir, virtual_packages(whole.virtual_packages)
         )
-        word, obstacle, variables = None, None, tuple[tuple[str, str], ...]()
-        if isinstance(python, str):
-            obstacle = python
-        else:
+        word, variables = None, tuple[tuple[str, str], ...]()
+        if not isinstance(python, str):
             word, variables = python.uv_platform, python.uv_variables
-            if word is None:
-                obstacle = f"uv has no word for {whole.subdir}, as it is locked"
         jobs.append(
             InstallJob(
                 place=place,
@@ -124,7 +120,7 @@ def plan_wheels(selection: Selection, subdir: str) -> tuple[InstallJob, ...]:
                 overrides=variables,
                 wheels_only=True,
                 uv_platform=word,
-                pypi_obstacle=obstacle,
+                pypi_obstacle=uv_obstacle(python),
             )
         )
     return tuple(jobs)

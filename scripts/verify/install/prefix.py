@@ -7,7 +7,6 @@ The artifact's own list is asked, not the one that the installer wrote into `con
 from __future__ import annotations
 
 import base64
-import csv
 import json
 import os
 import zipfile
@@ -27,7 +26,7 @@ from scripts.core.errors import MirrorError, Problem, finding_problem
 from scripts.core.files import hash_file
 from scripts.core.record import Record
 from scripts.core.redact import printable
-from scripts.index.distribution import DIST_INFO, dist_info_folder, read_member
+from scripts.index.distribution import DIST_INFO, dist_info_folder, read_record
 from scripts.verify.install.plan import InstallJob
 
 INDEX: Final = "info/index.json"
@@ -206,8 +205,7 @@ def wheel_files(file: Path) -> list[tuple[str, str | None]]:
     """
     with told_as_bad_archive(), zipfile.ZipFile(file) as wheel:
         info = dist_info_folder(wheel)
-        text = read_member(wheel, f"{info}/RECORD").decode("utf-8")
-        rows = [(row[0], _hex(row[1])) for row in csv.reader(text.splitlines()) if row[1:]]
+        rows = [(path, _hex(digest)) for path, digest, _ in read_record(wheel, info)]
     data, found = f"{info.removesuffix(DIST_INFO)}.data/", list[tuple[str, str | None]]()
     for path, sha256 in rows:
         kind, _, rest = path.removeprefix(data).partition("/")

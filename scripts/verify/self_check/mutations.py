@@ -431,7 +431,7 @@ def narrowed(selection: Selection, scope: Scope) -> Selection:
     for label, lock in selection.labelled:
         environments = tuple(_narrowed(selection.layout, label, lock, paths, scope.place))
         file = dataclasses.replace(lock.file, environments=environments)
-        manifest = None if lock.manifest is None else _without_pypi(lock.manifest)
+        manifest = None if lock.manifest is None else without_pypi(lock.manifest)
         locks.append(
             dataclasses.replace(lock, file=file, environments=environments, manifest=manifest)
         )
@@ -468,7 +468,7 @@ def _narrowed(
             yield dataclasses.replace(environment, platforms=tuple(platforms))
 
 
-def _without_pypi(manifest: Manifest) -> Manifest:
+def without_pypi(manifest: Manifest) -> Manifest:
     """Return the manifest without what it requires of PyPI: a copy holds conda artifacts alone."""
 
     def conda_alone(feature: Feature) -> Feature:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from pathlib import PurePosixPath
 from typing import Final
 
-from scripts.core.artifact import Artifact
-from scripts.index.pypi_pages import INDEX, MAPPING, METADATA, PAGE, SIMPLE
+from scripts.index.pypi_pages import INDEX, MAPPING, PAGE, SIMPLE, metadata_path
 from scripts.lock.pypi import FILES, index_folder
 from scripts.verify.findings import Level
 from scripts.verify.self_check.mutations import (
@@ -20,7 +18,6 @@ from scripts.verify.self_check.mutations import (
     flip,
     remove,
 )
-from scripts.workspace.model import Feature, Manifest
 
 _SHA256: Final = re.compile(rb"#sha256=[0-9a-f]{64}")
 
@@ -52,11 +49,7 @@ def _page(all_: Candidates) -> Scope:
 
 def _metadata(all_: Candidates) -> Scope:
     scope = _wheel(all_)
-    return dataclasses.replace(scope, named=_beside(scope.broken))
-
-
-def _beside(wheel: Artifact) -> PurePosixPath:
-    return wheel.path.with_name(f"{wheel.path.name}{METADATA}")
+    return dataclasses.replace(scope, named=metadata_path(scope.broken.path))
 
 
 def _empty_page(copy: Copy, scope: Scope) -> None:
@@ -79,20 +72,3 @@ PYPI_MUTATIONS: Final = (
     Mutation("page with another sha256", Level.INDEX, _page, _alter_hash),
     Mutation("METADATA altered", Level.INDEX, _metadata, _alter_metadata),
 )
-
-
-def without_pypi(manifest: Manifest) -> Manifest:
-    """Return the manifest without what it requires of PyPI: a copy holds conda artifacts alone."""
-
-    def conda_alone(feature: Feature) -> Feature:
-        targets = tuple(dataclasses.replace(each, pypi=()) for each in feature.targets)
-        return dataclasses.replace(feature, targets=targets)
-
-    return dataclasses.replace(
-        manifest,
-        features=tuple(map(conda_alone, manifest.features)),
-        environments=tuple(
-            each if each.own is None else dataclasses.replace(each, own=conda_alone(each.own))
-            for each in manifest.environments
-        ),
-    )

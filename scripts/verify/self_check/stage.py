@@ -36,8 +36,9 @@ from scripts.verify.self_check.mutations import (
     NotApplicable,
     Scope,
     narrowed,
+    without_pypi,
 )
-from scripts.verify.self_check.pypi_mutations import PYPI_MUTATIONS, without_pypi
+from scripts.verify.self_check.pypi_mutations import PYPI_MUTATIONS
 from scripts.verify.stage import VerifyOptions, verify
 from scripts.workspace.workspace import Workspace
 
@@ -132,11 +133,6 @@ def _try(
     place = ChannelPaths(folder=copy.folder, root=scratch / "state")
     copied = dataclasses.replace(workspace, place=place, manifest=without_pypi(workspace.manifest))
     shown = narrowed(selection, scope)
-    locks = (
-        dataclasses.replace(each, manifest=each.manifest and without_pypi(each.manifest))
-        for each in shown.locks
-    )
-    shown = dataclasses.replace(shown, locks=tuple(locks))
     options = VerifyOptions(levels=frozenset({level}), clients=(Client.RATTLER,))
 
     def look() -> tuple[Problem, ...]:

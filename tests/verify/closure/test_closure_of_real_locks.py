@@ -79,7 +79,10 @@ class Laid:
         )
         self.sets: list[PackageSet] = []
         for each in plan_sets(self.selection):
-            self.sets += (each, *plan_builds(self.selection, each))
+            # Those of PyPI are held to the same in tests/verify/pypi/test_pypi_of_real_locks.py.
+            rows = dataclasses.replace(each.rows, pypi=(), pypi_left_out=())
+            conda = dataclasses.replace(each, rows=rows, pypi_roots=())
+            self.sets += (conda, *plan_builds(self.selection, conda))
         self._folder = folder
         write_mirror(folder, self.selection)
 

@@ -57,7 +57,6 @@ def test_a_wheel_says_what_it_is(tmp_path: Path) -> None:
     found = read_distribution(LIB.write(tmp_path).path)
     assert (found.name, found.version) == ("tiny-lib", "1.1")
     assert found.metadata == LIB.metadata_text.encode()
-    assert (found.requires_dist, found.requires_python) == (LIB.requires_dist, ">=3.8")
 
 
 def test_the_second_place_of_a_direct_url(tmp_path: Path) -> None:

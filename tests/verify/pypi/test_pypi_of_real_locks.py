@@ -11,7 +11,7 @@ from scripts.core.channel_paths import Layout
 from scripts.core.record import PypiRecord
 from scripts.lock.read import read_lock
 from scripts.verify.plan import PackageSet, plan_sets
-from scripts.verify.pypi_closure import find_asked, prove_pypi, pypi_set
+from scripts.verify.pypi_closure import find_asked, prove_pypi
 from scripts.workspace.parse import parse_manifest
 from scripts.workspace.settings import Settings
 from tests.support.mirrored import select
@@ -68,14 +68,14 @@ def _without(each: PackageSet, row: PypiRecord) -> PackageSet:
 def test_what_is_needed_is_missed(lock: Path) -> None:
     """Each row that another one, or the manifest, requires there; the first place of each lock."""
     each = sets_of(lock)[0]
-    planned = pypi_set(each)
-    if isinstance(planned.python, str):
+    python = each.python
+    if isinstance(python, str):
         return
-    asked, undecided = find_asked(planned, planned.python)
+    asked, undecided = find_asked(each, python)
     assert undecided == []
     wanted = {x.requirement.name.lower() for x in asked if x.requirement is not None}
-    needed = [row for row in planned.rows if row.name in wanted]
-    assert needed or len(planned.rows) < 6
+    needed = [row for row in each.pypi_rows if row.name in wanted]
+    assert needed or len(each.pypi_rows) < 6
     for row in needed:
         (answer,) = prove_pypi([_without(each, row)])
         lacking = {dict(problem.details).get("has") for problem in answer.problems}
