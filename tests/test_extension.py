@@ -31,6 +31,7 @@ LISTED = """\
   platforms      Print the platforms that are mirrored, or edit them in pixi.toml
   lock           Renew pixi.lock and say what changed since the channel was last made
   channels       Print each environment's channels in order, and what each serves
+  plan           Say what mirror would do: downloads, sizes, gaps; change nothing
   locks          Print the locks that are mirrored, and what each alone adds
   why            Tell which locks have a package, and who needs it
   fetch          Download every artifact that pixi.lock names and the channel lacks

@@ -77,6 +77,9 @@ def test_every_task_runs(workspace: Workspace, upstream: Upstream) -> None:
     assert "linux-64, osx-arm64, win-64" in printed
     workspace.task("lock")
     assert "conda-forge" in workspace.task("channels")
+    assert "pixi-mirror" in workspace.task("locks")
+    assert "pandas" in workspace.task("why", "pandas")
+    assert "to download" in workspace.task("plan")
 
     # The stages one by one, then all in one: which then finds nothing left to do.
     workspace.task("fetch")

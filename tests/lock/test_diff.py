@@ -9,7 +9,7 @@ import pytest
 
 from scripts.core.file_name import parse_file_name
 from scripts.core.rattler_child import rank_versions
-from scripts.core.record import PypiRecord, Record
+from scripts.core.record import Record
 from scripts.core.report import flattened
 from scripts.lock.diff import (
     Change,
@@ -164,18 +164,13 @@ def test_a_build_number_that_is_less_went_back() -> None:
         assert [each.kind for each in changes(lock(before), lock(after))] == [kind]
 
 
-@pytest.mark.parametrize("source", ["pypi", "source"])
-def test_rows_of_no_conda_artifact_are_compared_by_location(source: str) -> None:
+def test_source_packages_are_compared_by_location() -> None:
     def with_row(location: str) -> LockFile:
         plain = lock()
         (environment,) = plain.environments
         (rows,) = environment.platforms
-        if source == "pypi":
-            record = PypiRecord(name="x", version="1.0", location=location)
-            rows = dataclasses.replace(rows, pypi=(record,))
-        else:
-            row = Unmirrorable(kind=Kind.SOURCE, name="x", location=location)
-            rows = dataclasses.replace(rows, unmirrorable=(row,))
+        row = Unmirrorable(kind=Kind.SOURCE, name="x", location=location)
+        rows = dataclasses.replace(rows, unmirrorable=(row,))
         environment = dataclasses.replace(environment, platforms=(rows,))
         return dataclasses.replace(plain, environments=(environment,))
 
@@ -186,7 +181,7 @@ def test_rows_of_no_conda_artifact_are_compared_by_location(source: str) -> None
             name="x",
             before="https://********@x.org/x-1.whl",
             after="https://********@x.org/x-2.whl",
-            source=source,
+            source="source",
         ),
     )
     assert diff(with_row(old), with_row(old), Settings()) == ()

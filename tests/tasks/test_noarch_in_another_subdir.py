@@ -152,7 +152,8 @@ def test_flat_says_that_an_unchanged_lock_will_not_do(workspace: Workspace) -> N
         " mirror goes by the record's subdir, and `[mirrors]` replaces but the beginning of a"
         ' URL; layout = "by-channel" keeps the URL\'s own path'
     )
-    assert out.splitlines().count(said) == 1
+    assert (out + err).splitlines().count(f"fetch: {said}") == 1
+    assert said not in out
     lock = str(workspace.root / "pixi.lock")
     folder = str(workspace.root / "local-channel")
     assert doctor.main(["--lock", lock, "--mirror", folder]) == 1

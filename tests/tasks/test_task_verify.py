@@ -31,7 +31,7 @@ def test_words_of_options_are_checked(capsys: pytest.CaptureFixture[str]) -> Non
     )
     assert _refused(capsys, "--client", "") == (
         "pixi run verify: error: argument --client: '' is not of "
-        "rattler, pixi, pixi-offline, conda, micromamba"
+        "rattler, pixi, pixi-offline, conda, micromamba, uv, pip"
     )
 
 

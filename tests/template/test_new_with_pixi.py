@@ -63,7 +63,8 @@ def test_pixi_locks_and_mirrors_a_new_builder_and_its_pipeline_updates_it(
     assert {*said(pixi, mine, "task", "list", "--machine-readable").split()} == {*tasks["tasks"]}
     ran = {"mirror", "update-mirror"}  # which its pipeline runs, below
     for name, *options in (
-        *(("platforms",), ("lock",), ("channels",), ("fetch",), ("index",), ("prune", "--now")),
+        *(("platforms",), ("lock",), ("channels",), ("plan",), ("locks",), ("why", "pandas")),
+        *(("fetch",), ("index",), ("prune", "--now")),
         *(("verify", "--level", "index"), ("demo",), ("new", str(tmp_path / "other"))),
         ("doctor", "--lock", "pixi.lock", "--mirror", upstream.url),
         ("upgrade", "--from", str(ROOT)),

@@ -189,7 +189,8 @@ def test_why_it_is_not_tried(
     for client in clients:
         if not isinstance(found.get(Client(client)), Program):
             continue
-        assert pypi_world.loud(*INSTALL, client, "--allow-incomplete", "pypi") == 0
+        allowed = ("--allow-incomplete", "pypi,build-requires")
+        assert pypi_world.loud(*INSTALL, client, *allowed) == 0
         said = f"not installed by {client}: default/{pypi_world.platforms[0]}; {reason}\n"
         assert said in capsys.readouterr().out
 
