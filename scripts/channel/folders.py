@@ -52,8 +52,7 @@ def prepare(place: ChannelPaths) -> None:
 
 def clear_staging(place: ChannelPaths) -> None:
     """Clear away where an index was made; what cannot be removed now is removed by a later run."""
-    if place.staging.exists():
-        shutil.rmtree(place.staging, ignore_errors=True)
+    shutil.rmtree(place.staging, ignore_errors=True)
 
 
 def free_bytes(folder: Path) -> int:

@@ -6,11 +6,15 @@ A remote one is read from the copy that the last `fetch`, `plan` or `mirror` has
 from __future__ import annotations
 
 import argparse
+import errno
 import glob
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from fnmatch import fnmatch
 from pathlib import Path, PurePath
-from typing import Final
+from stat import S_ISREG
+from typing import Final, TypeVar
 
 from scripts.channel.state import KeptLock, read_kept_lock
 from scripts.core.channel_paths import Layout
@@ -29,6 +33,9 @@ from scripts.workspace.workspace import Workspace, read_manifest_beside
 
 KEPT_LOCKS: Final = "--kept-locks"
 _SHOWN: Final = 5  # local files that one error names
+_NOTHING_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+
+_Found = TypeVar("_Found")
 
 
 def add_kept_locks_option(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +56,7 @@ def read_locks(
     """
     cache = workspace.place.cache if believes_cache else None
     entries, locks, problems = workspace.settings.locks, list[MirroredLock](), list[Problem]()
-    if not entries or workspace.lock_path.exists():
+    if not entries or _look(os.stat, workspace.lock_path) is not None:
         file = read_lock(workspace.lock_path, cache=cache)
         name, root = workspace.lock_path.name, workspace.root
         locks.append(_mirrored(name, root, workspace.manifest, file))
@@ -102,10 +109,10 @@ def _find(workspace: Workspace, entry: LockEntry) -> Iterator[tuple[Path | str, 
         yield entry.location, without_secrets(entry.location)
         return
     root, names = workspace.root, [entry.location]
-    if glob.has_magic(entry.location) and not (root / entry.location).exists():
+    if glob.has_magic(entry.location) and _look(os.stat, root / entry.location) is None:
         # Of folders whose name begins with a dot it finds nothing: environments, our own state.
-        found = glob.glob(entry.location, root_dir=root, recursive=True)  # noqa: PTH207
-        names = [each for each in sorted(found) if not _is_ours(workspace, root / each)]
+        found = map(str, _search(workspace, PurePath(), PurePath(entry.location).parts))
+        names = [each for each in sorted(set(found)) if not _is_ours(workspace, root / each)]
         if not names:
             message = f"no file is named so, and {TABLE}.locks asks for it"
             raise usage_error(entry.location, message, ("looked in", str(root)))
@@ -113,8 +120,63 @@ def _find(workspace: Workspace, entry: LockEntry) -> Iterator[tuple[Path | str, 
         yield (root / name).resolve(), PurePath(name).as_posix()
 
 
+def _search(workspace: Workspace, path: PurePath, parts: tuple[str, ...]) -> Iterator[PurePath]:
+    """Yield the files that a pattern names, its first parts being `path` already.
+
+    As `glob` finds them, but that a folder which cannot be read is an error of exit code 2: what
+    is in there would be missing from the mirror, and `prune` would take it for named by nobody.
+    """
+    if not parts:
+        status = _look(os.stat, workspace.root / path)
+        if status is not None and S_ISREG(status.st_mode):
+            yield path
+        return
+    part, *rest = parts
+    if part == "**":
+        for each in _folders(workspace, path):
+            yield from _search(workspace, each, tuple(rest) or ("*",))
+    elif glob.has_magic(part):
+        for name, _ in _look(_listing, workspace.root / path) or ():
+            if fnmatch(name, part) and (name[0] != "." or part[0] == "."):
+                yield from _search(workspace, path / name, tuple(rest))
+    else:
+        yield from _search(workspace, path / part, tuple(rest))
+
+
+def _folders(workspace: Workspace, path: PurePath) -> Iterator[PurePath]:
+    """Yield a folder and all below, each once, whatever links lead to it; none of the channel."""
+    seen = {os.path.realpath(workspace.place.folder)}
+    paths = [path]
+    for each in paths:  # which grows
+        real = os.path.realpath(workspace.root / each)
+        if real not in seen:
+            seen.add(real)
+            yield each
+            listing = _look(_listing, workspace.root / each) or ()
+            paths += [each / name for name, is_one in listing if is_one and name[0] != "."]
+
+
+def _listing(folder: Path) -> list[tuple[str, bool]]:
+    """Return what is in a folder, and of each whether it can be one itself."""
+    with os.scandir(folder) as entries:
+        return [(x.name, x.is_symlink() or x.is_dir(follow_symlinks=False)) for x in entries]
+
+
+def _look(ask: Callable[[Path], _Found], path: Path) -> _Found | None:
+    """Ask something of what is at a path; None: nothing is there."""
+    try:
+        return ask(path)
+    except OSError as error:
+        if error.errno in _NOTHING_THERE:
+            return None
+        folder = path.parent if ask is os.stat else path
+        message = f"cannot look into this folder: {error.strerror}"
+        help_line = "make it readable (`chmod a+rx FOLDER`), or write `locks` so that it is not in"
+        raise usage_error(str(folder), message, help=help_line) from None
+
+
 def _is_ours(workspace: Workspace, path: Path) -> bool:
-    return not path.is_file() or path.resolve().is_relative_to(workspace.place.folder)
+    return path.resolve().is_relative_to(workspace.place.folder)
 
 
 def _mirrored(location: str, root: Path, manifest: Manifest | None, file: LockFile) -> MirroredLock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,15 +58,15 @@ class MirroredLock:
 
 
 def with_labels(locks: Sequence[MirroredLock]) -> tuple[MirroredLock, ...]:
-    """Give each lock its label: the workspace's name, and its path where two have the same."""
+    """Give each lock its label: the workspace's name, or its path where another has that, too."""
     names = [None if each.manifest is None else each.manifest.name for each in locks]
-    times = Counter(names)
+    taken = Counter([*names, *(each.location for each in locks)])
     labels: dict[str, MirroredLock] = {}
     for each, name in zip(locks, names, strict=True):
-        label = name if name is not None and times[name] == 1 else each.location
-        if label in labels:  # two URLs that differ in what may be a secret
-            label = f"{label} ({len(labels) + 1})"
-        labels[label] = each
+        own = name if name and taken[name] == 1 else each.location
+        # Two URLs may differ in what may be a secret.
+        others = (x for number in itertools.count(2) if (x := f"{own} ({number})") not in taken)
+        labels[next(x for x in itertools.chain((own,), others) if x not in labels)] = each
     return tuple(dataclasses.replace(each, label=label) for label, each in labels.items())
 
 

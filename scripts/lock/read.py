@@ -64,9 +64,13 @@ def read_lock(path: Path, subject: str | None = None, *, cache: Path | None = No
 
 def read_lock_text(path: Path) -> str:
     """Read the text of a lock file."""
-    if not path.exists():
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
         message = "cannot read this lock file: there is no such file"
-        raise usage_error(str(path), message, help="pixi lock")
+        raise usage_error(str(path), message, help="pixi lock") from None
+    except OSError:
+        pass  # reading it says why
     return read_text(path, limit=LARGEST, what="lock file")
 
 

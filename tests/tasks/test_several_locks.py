@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +132,32 @@ def test_locks_are_shown(several: Several, capsys: pytest.CaptureFixture[str]) -
     assert found["size"] - fewer["size"] == found["locks"][1]["alone"]["size"]
 
 
+def test_no_two_locks_have_one_label(several: Several, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever their workspaces are called, each lock is there."""
+    served = several.root / "service"
+    for folder in ("one", "other", "third"):
+        several.manifest(folder, [])
+        lock = several.root / folder / "pixi.lock"
+        lock.write_bytes((served / "pixi.lock").read_bytes())
+    url = f"{several.upstream.url}/git/pixi.lock"
+    names = {"one": "../lone/team.lock (2)", "other": "../lone/team.lock", "third": f"{url} (2)"}
+    for folder, name in names.items():
+        path = several.root / folder / "pixi.toml"
+        text = path.read_text(encoding="utf-8").replace(f'name = "{folder}"', f'name = "{name}"')
+        path.write_text(text, encoding="utf-8")
+    entries = [*(f"../{x}/pixi.lock" for x in names), "../lone/team.lock"]
+    urls = [url.replace("//", f"//{user}@") for user in ("me:one", "me:other")]
+    several.manifest("mirror", ["own"], f"locks = {[*entries, *urls]!r}\n")
+    assert several.task(fetch.main, "-q") == 0
+    capsys.readouterr()
+    assert several.task(locks.main, "--json") == 0
+    found = [each["lock"] for each in json.loads(capsys.readouterr().out)["locks"]]
+    assert found == [
+        *("mirror", "../lone/team.lock (2)", "../other/pixi.lock", f"{url} (2)"),
+        *("../lone/team.lock", url, f"{url} (3)"),
+    ]
+
+
 def test_one_lock_has_no_label(several: Several, capsys: pytest.CaptureFixture[str]) -> None:
     """Reports are as they were where there is but one."""
     several.manifest("mirror", ["own"])
@@ -241,6 +269,69 @@ def test_a_lock_that_cannot_be_read_stops_the_run_before_anything_changes(
             "help: update pixi-mirror, or write the lock with an older pixi\n"
         )
     assert {each: each.stat().st_mtime_ns for each in several.channel.rglob("*")} == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="chmod takes nothing away there")
+def test_a_folder_that_cannot_be_read_hides_no_lock(
+    several: Several, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What it names would else be missing, and pruned. A mock refuses: root may list everything."""
+    several.manifest("mirror", ["own"], 'locks = ["../**/*.lock", "../s[e]rvice/pixi.loc?"]\n')
+    assert several.task(mirror.main, "--level", "files,index", "-q") == 0
+    before, shut = several.artifacts(), several.own / "../service"
+    assert "linux-64/served-1.0-0.conda" in before
+
+    def refuse_in(real: Any) -> Any:
+        def ask(path: Any = ".", *args: Any, **kwargs: Any) -> Any:
+            if os.path.abspath(path).startswith(os.path.abspath(shut)):  # noqa: PTH100
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return real(path, *args, **kwargs)
+
+        return ask
+
+    capsys.readouterr()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", refuse_in(os.scandir))
+        for options in ([], ["--locks", "../service/*.lock"]):
+            assert several.task(prune.main, "--now", "-q", *options) == 2
+            err = capsys.readouterr().err
+            assert f"error: {shut}: cannot look into this folder: Permission denied\n" in err
+        patched.setattr(os, "stat", refuse_in(os.stat))
+        assert several.task(prune.main, "--now", "-q", "--locks", "../service/pixi.lock") == 2
+        assert "cannot read this lock file: Permission denied\n" in capsys.readouterr().err
+    assert several.artifacts() == before
+    # Control: with the folder gone for good, so is what its lock named.
+    (several.root / "service").rename(several.root / ".service")
+    several.manifest("mirror", ["own"], 'locks = ["../**/*.lock"]\n')
+    assert several.task(index.main, "-q") == several.task(prune.main, "--now", "-q") == 0
+    assert several.artifacts() == [each for each in before if "served" not in each]
+
+
+def test_what_a_pattern_finds(several: Several, capsys: pytest.CaptureFixture[str]) -> None:
+    """As in a shell: `*` and `**` find nothing hidden, and links that lead in circles end."""
+    shown = {
+        "../**": [],
+        "../*/team.lock": ["../lone/team.lock"],
+        "../**/lone/**/team.lock": ["../lone/team.lock"],
+        "../[!s]*/*.lock": ["../lone/team.lock"],
+        "../.h*/*.lock": ["../.hidden/team.lock"],
+        "../lone/deep/**/../*.lock": ["../lone/deep/../team.lock"],
+        "../**/no.lock": [],
+    }
+    text = (several.root / "lone" / "team.lock").read_text(encoding="utf-8")
+    for name in (".hidden", "lone/deep"):
+        (several.root / name).mkdir()
+    (several.root / ".hidden" / "team.lock").write_text(text, encoding="utf-8")
+    (several.root / "lone" / "deep" / "up").symlink_to(several.root, target_is_directory=True)
+    (several.root / "lone" / "deep" / "self").symlink_to("self")
+    (several.own / "pixi.lock").unlink()
+    for pattern, expected in shown.items():
+        status_ = several.task(locks.main, "--json", "--locks", pattern)
+        found = capsys.readouterr()
+        if status_ == 0:
+            assert [each["location"] for each in json.loads(found.out)["locks"]] == expected
+        else:
+            assert (status_, expected) == (2, [])
 
 
 def test_a_lock_that_no_longer_fits_its_manifest(
