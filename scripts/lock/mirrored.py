@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePath
 
+from scripts.core.redact import printable
 from scripts.lock.model import LockedEnvironment, LockFile
 from scripts.workspace.model import Manifest
 from scripts.workspace.settings import LockEntry, Settings
@@ -58,7 +59,8 @@ class MirroredLock:
 
 def with_labels(locks: Sequence[MirroredLock]) -> tuple[MirroredLock, ...]:
     """Give each lock its label: the workspace's name, and its path where two have the same."""
-    names = [None if each.manifest is None else each.manifest.name for each in locks]
+    said = [None if each.manifest is None else each.manifest.name for each in locks]
+    names = [None if each is None else printable(each) for each in said]
     times = Counter(names)
     labels: dict[str, MirroredLock] = {}
     for each, name in zip(locks, names, strict=True):

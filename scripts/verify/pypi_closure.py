@@ -43,7 +43,7 @@ class Provided:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """A requirement that holds at a place, as `text` has it; `who` None: the manifest requires it.
+    """A requirement that holds at a place, as `text` shows it; `who` None: the manifest requires it.
 
     `requirement` None: it is none (PEP 508).
     """
@@ -174,7 +174,7 @@ def _prove(each: PypiSet, every: Sequence[PypiSet]) -> PypiAnswer:
     for row in each.mirrored:
         problems += _misfits(row, each.python, way_up(row.name, above)[0])
         if row.requires_python and _is_too_new(row.requires_python, each.python.version):
-            asked_for = f"{row_label(row)} requires Python {row.requires_python}"
+            asked_for = f"{row_label(row)} requires Python {printable(row.requires_python)}"
             open_ones.append(f"{asked_for} (pixi and uv take a newer one, pip does not)")
     return PypiAnswer(
         place=each.place,
@@ -202,12 +202,14 @@ def find_asked(each: PypiSet, python: PythonPlatform) -> tuple[list[Asked], list
                 decided = [holds(str(requirement.marker), extra) for extra in of_it]
                 if True not in decided:
                     if None in decided:
-                        undecided.append(f"{label} requires {text} (its marker is not decided)")
+                        shown = f"{label} requires {printable(text)}"
+                        undecided.append(f"{shown} (its marker is not decided)")
                     continue
             if requirement is not None and requirement.extras:
                 names = {pypi_name(extra) for extra in requirement.extras}
                 wanted.setdefault(pypi_name(requirement.name), set()).update(names)
-            asked.append(Asked(who=who, label=label, text=text, requirement=requirement))
+            shown = printable(text)
+            asked.append(Asked(who=who, label=label, text=shown, requirement=requirement))
         if wanted == extras:
             return asked, undecided
         extras = wanted
@@ -308,9 +310,9 @@ def _elsewhere(requirement: Requirement, every: Sequence[PypiSet]) -> list[str]:
 def _misfits(row: PypiRecord, python: PythonPlatform, way: Sequence[str]) -> Iterator[Problem]:
     """Yield what keeps a file from being installed there."""
     needed = [("needed by", line) for line in way]
-    actual = ("has", f"python {python.version}")
+    actual = ("has", f"python {printable(python.version)}")
     if row.requires_python is not None and not _takes_python(row.requires_python, python.version):
-        message = f"requires Python {row.requires_python}, which is not met"
+        message = f"requires Python {printable(row.requires_python)}, which is not met"
         yield finding_problem(row_label(row), message, actual, *needed, help="pixi lock")
     artifact = next(pypi_artifacts(row))
     if artifact.kind is not ArtifactKind.WHEEL:

@@ -215,6 +215,28 @@ def test_what_only_a_marker_asks_for(world: PypiWorld) -> None:
     assert world.found("closure") == []
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("requires_dist", r'["gone\nmirror: verified"]', r"requires gone\nmirror: verified, which"),
+        ("requires_python", r'">=99,\n>=98"', r"requires Python >=99,\n>=98, which is not met"),
+    ],
+)
+def test_a_text_of_the_lock_begins_no_line(
+    key: str, value: str, message: str, world: PypiWorld
+) -> None:
+    """YAML reads what stands there as the end of a line."""
+    lock = world.root / "pixi.lock"
+    head, name, rest = lock.read_text(encoding="utf-8").partition("name: tiny-lib\n")
+    python = "  requires_python: '>=3.8'\n"
+    assert python in rest
+    lock.write_text(head + name + rest.replace(python, f"  {key}: {value}\n", 1), encoding="utf-8")
+    code, _, err = world.run(verify_task, "--level", "closure")
+    assert code == 1
+    assert message in err
+    assert [x for x in err.splitlines() if x.startswith((">", "mirror:"))] == []
+
+
 def test_what_the_project_itself_requires(world: PypiWorld) -> None:
     world.lock(without="lib")
     assert {message for _, message in world.found("closure")} == {
