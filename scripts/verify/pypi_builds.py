@@ -70,14 +70,14 @@ def unbuildable(
 
 def _fitting(records: Iterable[PypiRecord], python: PythonPlatform) -> Iterator[PypiRecord]:
     """Yield what can be installed at a place: sdists, and the wheels whose tags fit."""
-    from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+    from packaging.utils import parse_wheel_filename
 
     for record in records:
         artifact = next(pypi_artifacts(record))
         if artifact.kind is ArtifactKind.WHEEL:
             try:
                 tags = parse_wheel_filename(artifact.path.name)[3]
-            except InvalidWheelFilename:
+            except ValueError:  # InvalidWheelFilename, or a number of too many digits
                 continue
             if python.tags.isdisjoint(tags):
                 continue

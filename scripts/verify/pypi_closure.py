@@ -7,7 +7,7 @@ counts for the PyPI packages that its `purls` name, as pixi takes it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Final
@@ -18,6 +18,13 @@ from scripts.core.record import PypiRecord
 from scripts.core.redact import printable
 from scripts.lock.location import parse_location
 from scripts.lock.model import LockedPackage
+from scripts.lock.pep508 import (
+    marker_evaluator,
+    parse_requirement,
+    parse_version,
+    pypi_name,
+    takes_version,
+)
 from scripts.lock.pypi import pypi_artifacts
 from scripts.verify.findings import EnvironmentPlatform, Finding, Level, used_by
 from scripts.verify.plan import Needers, PackageSet, way_up
@@ -43,7 +50,7 @@ class Provided:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """A requirement that holds at a place, as `text` shows it; `who` None: the manifest requires it.
+    """A requirement that holds at a place, as `text` shows it; `who` None: the manifest's.
 
     `requirement` None: it is none (PEP 508).
     """
@@ -125,12 +132,12 @@ def find_provided(
     """Return what there is, by PyPI's name: wheels, sdists, folders, and conda packages."""
     found: dict[str, list[Provided]] = {}
     for row in rows:
-        one = Provided(label=row_label(row), version=_version(row.version))
+        one = Provided(label=row_label(row), version=parse_version(row.version))
         found.setdefault(row.name, []).append(one)
     for package in packages:
         for name in conda_pypi_names(package):
             label = f"{package.record.subdir}/{package.file_name}"
-            one = Provided(label=label, version=_version(package.record.version))
+            one = Provided(label=label, version=parse_version(package.record.version))
             found.setdefault(name, []).append(one)
     return found
 
@@ -168,7 +175,7 @@ def _prove(each: PypiSet, every: Sequence[PypiSet]) -> PypiAnswer:
     for one in asked:
         answer = is_met(one.requirement, each.provided)
         if answer is None:
-            open_ones.append(f"{one.label} requires {one.text} (its version is not known)")
+            open_ones.append(f"{one.label} requires {one.text} (its version cannot be told)")
         elif not answer:
             problems.append(_unmet(one, each, every, above))
     for row in each.mirrored:
@@ -196,7 +203,7 @@ def find_asked(each: PypiSet, python: PythonPlatform) -> tuple[list[Asked], list
         asked, undecided = list[Asked](), list[str]()
         wanted = {name: set(some) for name, some in extras.items()}
         for who, label, text in (*own, *of_rows):
-            requirement = _requirement(text)
+            requirement = parse_requirement(text)
             if requirement is not None and requirement.marker is not None:
                 of_it = ("", *sorted(extras.get(who, ()) if who else ()))
                 decided = [holds(str(requirement.marker), extra) for extra in of_it]
@@ -215,51 +222,6 @@ def find_asked(each: PypiSet, python: PythonPlatform) -> tuple[list[Asked], list
         extras = wanted
 
 
-@cache
-def marker_evaluator(markers: tuple[tuple[str, str], ...]) -> Callable[[str, str], bool | None]:
-    """Return what tells whether a marker holds for an extra; None: it cannot be decided."""
-    from packaging.markers import Marker
-
-    environment = dict(markers)
-
-    @cache
-    def holds(marker: str, extra: str) -> bool | None:
-        try:
-            return Marker(marker).evaluate({**environment, "extra": extra})
-        except ValueError:  # a version compared with what is none
-            return None
-
-    return holds
-
-
-@cache
-def _requirement(text: str) -> Requirement | None:
-    from packaging.requirements import InvalidRequirement, Requirement
-
-    try:
-        return Requirement(text)
-    except InvalidRequirement:
-        return None
-
-
-@cache
-def pypi_name(name: str) -> str:
-    """Normalise a name as PEP 503 has it."""
-    from packaging.utils import canonicalize_name
-
-    return canonicalize_name(name)
-
-
-@cache
-def _version(text: str | None) -> Version | None:
-    from packaging.version import InvalidVersion, Version
-
-    try:
-        return None if text is None else Version(text)
-    except InvalidVersion:  # conda's own versions go further
-        return None
-
-
 def row_label(row: PypiRecord) -> str:
     """Name a row for people: by its file, else by its name."""
     return printable(parse_location(row.location).last) or row.name
@@ -276,9 +238,8 @@ def is_met(
         return True
     versions = [each.version for each in there]
     known = [each for each in versions if each is not None]
-    if any(requirement.specifier.contains(each, prereleases=True) for each in known):
-        return True
-    return None if None in versions else False
+    answer = takes_version(requirement, known)
+    return None if not answer and None in versions else answer
 
 
 def _unmet(one: Asked, each: PypiSet, every: Sequence[PypiSet], above: Needers) -> Problem:
@@ -317,12 +278,12 @@ def _misfits(row: PypiRecord, python: PythonPlatform, way: Sequence[str]) -> Ite
     artifact = next(pypi_artifacts(row))
     if artifact.kind is not ArtifactKind.WHEEL:
         return
-    from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+    from packaging.utils import parse_wheel_filename
 
     name = artifact.path.name
     try:
         tags = parse_wheel_filename(name)[3]
-    except InvalidWheelFilename as error:
+    except ValueError as error:  # InvalidWheelFilename, or a number of too many digits
         yield finding_problem(row_label(row), f"is no file name of a wheel: {error}", *needed)
         return
     if python.tags.isdisjoint(tags):

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from scripts.core.errors import Problem, finding_problem
 from scripts.core.report import Json, Line, Report, counted
 from scripts.lock.model import LockedPackage, spec_name
+from scripts.lock.pep508 import pypi_name
 from scripts.lock.select import Selection
 from scripts.verify.findings import EnvironmentPlatform, place_json
 from scripts.verify.plan import Needers, PackageSet, plan_sets, way_up
@@ -16,7 +17,6 @@ from scripts.verify.pypi_closure import (
     conda_pypi_names,
     find_asked,
     has_pypi,
-    pypi_name,
     pypi_set,
     row_label,
 )

@@ -237,6 +237,37 @@ def test_a_text_of_the_lock_begins_no_line(
     assert [x for x in err.splitlines() if x.startswith((">", "mirror:"))] == []
 
 
+@pytest.mark.parametrize(
+    ("requires", "undecided"),
+    [
+        ("gone; 'a' == 'b'", "(its marker is not decided)"),
+        ("gone; 'a' in extras", "(its marker is not decided)"),
+        ("gone; 'a' in dependency_groups", "(its marker is not decided)"),
+        ("gone; os_name ~= 'abc'", "(its marker is not decided)"),
+        (f"tiny-lib>={'1' * 5000}", "(its version cannot be told)"),
+        ("gone; python_version > '3'", None),
+    ],
+)
+def test_what_packaging_cannot_decide_is_not_proven(
+    requires: str, undecided: str | None, world: PypiWorld
+) -> None:
+    rows = world.rows()
+    world.lock(rows | {"lib": dataclasses.replace(rows["lib"], requires_dist=(requires,))})
+    code, told = world.verify("closure")
+    assert code == (1 if undecided is None else 0)
+    assert [x["not-proven"] for x in told["closed"]] == [
+        [f"{LIB} requires {requires} {undecided}"] if undecided else []
+    ] * 2
+
+
+@pytest.mark.parametrize("level", ["index", "closure"])
+def test_an_empty_requires_python_is_none(level: str, world: PypiWorld) -> None:
+    """Of METADATA, too: an empty line of it is what some builders write."""
+    text = _wheel("lib").metadata_text.replace("Requires-Python: >=3.8", "Requires-Python: ")
+    lib = dataclasses.replace(_wheel("lib"), requires_python="", metadata=text.encode())
+    assert world.remade(lib=lib).found(level) == []
+
+
 def test_what_the_project_itself_requires(world: PypiWorld) -> None:
     world.lock(without="lib")
     assert {message for _, message in world.found("closure")} == {
