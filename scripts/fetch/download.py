@@ -21,6 +21,7 @@ from scripts.core.channel_paths import ChannelPaths
 from scripts.core.errors import MirrorError
 from scripts.core.files import hard_link, unlink
 from scripts.core.record import Digest
+from scripts.fetch.sizes import LARGEST_UNSIZED
 from scripts.lock.location import local_path
 from scripts.network.auth import refuse_placeholder
 from scripts.network.content import (
@@ -45,8 +46,6 @@ from scripts.network.router import Router
 if TYPE_CHECKING:
     from scripts.network.http import HttpClient
 
-# bytes; where the lock tells no size, a longer body is taken for an endless one
-_LARGEST_UNSIZED: Final = 16 << 30
 # The same wrong bytes twice are what the server has; asking on would only cost time.
 _MOST_WRONG: Final = 2
 # How much longer a file may be that somebody has packed, though it cannot be packed further.
@@ -201,7 +200,7 @@ class Download:
         """Write what comes. Once all locked bytes are there, nothing more is waited for."""
         size = self.artifact.size
         whole = None if body.encoding or self.artifact.digest is None else size
-        limit = (size or _LARGEST_UNSIZED) + (_PACKED_MORE if body.encoding else 0)
+        limit = (size or LARGEST_UNSIZED) + (_PACKED_MORE if body.encoding else 0)
         for chunk in body.chunks:
             if self.context.stop.is_set():
                 raise StoppedError
@@ -254,7 +253,7 @@ class Download:
             with PartFile(path, digest.algorithm) as plain, part.content() as packed:
                 plain.restart()
                 try:
-                    for chunk in decode(packed, encoding, self.artifact.size or _LARGEST_UNSIZED):
+                    for chunk in decode(packed, encoding, self.artifact.size or LARGEST_UNSIZED):
                         plain.write(chunk)
                     if plain.hex == digest.hex:
                         return self._placed(plain, digest)

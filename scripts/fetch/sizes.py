@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeGuard
 
 from scripts.core.artifact import Artifact
 from scripts.core.files import read_regular, write_atomically
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from scripts.network.http import HttpClient
     from scripts.network.router import Router
 
+LARGEST_UNSIZED: Final = 16 << 30
+"""Bytes; where the lock tells no size, a longer body is taken for an endless one."""
 _AT_ONCE: Final = 16
 _LARGEST: Final = 16 << 20  # bytes of what is remembered; a file has some 80
 _CONNECT: Final = 5.0  # seconds; nobody waits long for what is good to know
@@ -38,8 +40,13 @@ def read_sizes(path: Path) -> dict[str, int]:
     with contextlib.suppress(OSError, ValueError, RecursionError):
         document = json.loads(read_regular(path, _LARGEST))
         if isinstance(document, dict):
-            return {key: value for key, value in document.items() if type(value) is int}
+            return {key: value for key, value in document.items() if _is_credible(value)}
     return {}
+
+
+def _is_credible(size: object) -> TypeGuard[int]:
+    """Tell whether a file may have this size: one word of a server is not to end the run."""
+    return isinstance(size, int) and 0 <= size <= LARGEST_UNSIZED
 
 
 def write_sizes(path: Path, plan: Plan) -> None:
@@ -106,6 +113,6 @@ def _size(
                 if error.status is None:
                     silent.add(origin(source))
                 continue
-            if size is not None:
+            if _is_credible(size):
                 return size
     return None

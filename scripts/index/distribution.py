@@ -25,6 +25,7 @@ from scripts.channel.archive import (
     walk_tar,
 )
 from scripts.core.record import PypiRecord
+from scripts.lock.pep508 import parse_version
 
 DIST_INFO: Final = ".dist-info"
 PKG_INFO: Final = "PKG-INFO"
@@ -67,14 +68,10 @@ def identity_of(found: Distribution, record: PypiRecord) -> str:
 
     What a source archive does not say is taken from the row.
     """
-    from packaging.version import InvalidVersion, Version
-
     name, version = found.name or record.name, found.version or record.version or ""
-    try:
-        if record.version is None or Version(version) == Version(record.version):
-            version = record.version or ""
-    except InvalidVersion:
-        pass  # then they are to be the same as texts
+    said = parse_version(version)  # of what is none they are to be the same as texts
+    if record.version is None or (said is not None and said == parse_version(record.version)):
+        version = record.version or ""
     return f"{name} {version}".rstrip()
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePath
 
+from scripts.core.redact import printable
 from scripts.lock.model import LockedEnvironment, LockFile
 from scripts.workspace.model import Manifest
 from scripts.workspace.settings import LockEntry, Settings
@@ -59,7 +60,8 @@ class MirroredLock:
 
 def with_labels(locks: Sequence[MirroredLock]) -> tuple[MirroredLock, ...]:
     """Give each lock its label: the workspace's name, or its path where another has that, too."""
-    names = [None if each.manifest is None else each.manifest.name for each in locks]
+    said = [None if each.manifest is None else each.manifest.name for each in locks]
+    names = [None if each is None else printable(each) for each in said]
     taken = Counter([*names, *(each.location for each in locks)])
     labels: dict[str, MirroredLock] = {}
     for each, name in zip(locks, names, strict=True):

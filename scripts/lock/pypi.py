@@ -41,7 +41,7 @@ def parse_pypi(row: Row, location: str) -> PypiRecord:
     refuses, too. Requirements are read where they are needed.
     """
     from packaging.utils import InvalidName, canonicalize_name  # most locks have no such row
-    from packaging.version import InvalidVersion, Version
+    from packaging.version import Version
 
     location = location.removeprefix("direct+")
     version, index = row.string("version"), row.string("index")
@@ -54,7 +54,7 @@ def parse_pypi(row: Row, location: str) -> PypiRecord:
         Version(version or "0")
     except InvalidName:
         raise row.wrong("name", "the name of a Python package (PEP 508)") from None
-    except InvalidVersion:
+    except ValueError:  # InvalidVersion, or a number of too many digits
         raise row.wrong("version", "a version of a Python package (PEP 440)") from None
     fragment = _FRAGMENT.search(location)
     sha256 = row.digest("sha256", "sha256") or _hash_v1(row)
@@ -65,7 +65,7 @@ def parse_pypi(row: Row, location: str) -> PypiRecord:
         index=None if index is None else index.rstrip("/"),
         sha256=sha256 or (fragment[1].lower() if fragment else None),
         requires_dist=row.strings("requires_dist") or dependencies_v1(row),
-        requires_python=row.string("requires_python"),
+        requires_python=row.string("requires_python") or None,
     )
 
 

@@ -7,7 +7,7 @@ counts for the PyPI packages that its `purls` name, as pixi takes it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Final
@@ -18,6 +18,13 @@ from scripts.core.record import PypiRecord
 from scripts.core.redact import printable
 from scripts.lock.location import parse_location
 from scripts.lock.model import LockedPackage
+from scripts.lock.pep508 import (
+    marker_evaluator,
+    parse_requirement,
+    parse_version,
+    pypi_name,
+    takes_version,
+)
 from scripts.lock.pypi import pypi_artifacts
 from scripts.verify.findings import EnvironmentPlatform
 from scripts.verify.plan import Needers, PackageSet, way_up
@@ -47,7 +54,7 @@ ByName = Mapping[str, Sequence[Provided]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """A requirement that holds at a place, as `text` has it; `who` None: the manifest requires it.
+    """A requirement that holds at a place, as `text` shows it; `who` None: the manifest's.
 
     `requirement` None: it is none (PEP 508).
     """
@@ -83,11 +90,13 @@ def find_provided(rows: Iterable[PypiRecord], packages: Iterable[LockedPackage])
     """Return what there is, by PyPI's name: wheels, sdists, folders, and conda packages."""
     found: dict[str, list[Provided]] = {}
     for row in rows:
-        one = Provided(label=package_label(row), version=_version(row.version))
+        one = Provided(label=package_label(row), version=parse_version(row.version))
         found.setdefault(row.name, []).append(one)
     for package in packages:
         for name in conda_pypi_names(package):
-            one = Provided(label=package_label(package), version=_version(package.record.version))
+            one = Provided(
+                label=package_label(package), version=parse_version(package.record.version)
+            )
             found.setdefault(name, []).append(one)
     return found
 
@@ -126,13 +135,13 @@ def _prove(each: PackageSet, provided: Mapping[EnvironmentPlatform, ByName]) -> 
     for one in asked:
         answer = is_met(one.requirement, provided[each.place])
         if answer is None:
-            open_ones.append(f"{one.label} requires {one.text} (its version is not known)")
+            open_ones.append(f"{one.label} requires {one.text} (its version cannot be told)")
         elif not answer:
             problems.append(_unmet(one, each.place, provided, above))
     for row in each.rows.pypi:
         problems += _misfits(row, python, way_up(row.name, above)[0])
         if row.requires_python and _is_too_new(row.requires_python, python.version):
-            asked_for = f"{package_label(row)} requires Python {row.requires_python}"
+            asked_for = f"{package_label(row)} requires Python {printable(row.requires_python)}"
             open_ones.append(f"{asked_for} (pixi and uv take a newer one, pip does not)")
     return PypiAnswer(
         place=each.place,
@@ -154,66 +163,23 @@ def find_asked(each: PackageSet, python: PythonPlatform) -> tuple[list[Asked], l
         asked, undecided = list[Asked](), list[str]()
         wanted = {name: set(some) for name, some in extras.items()}
         for who, label, text in (*own, *of_rows):
-            requirement = _requirement(text)
+            requirement = parse_requirement(text)
             if requirement is not None and requirement.marker is not None:
                 of_it = ("", *sorted(extras.get(who, ()) if who else ()))
                 decided = [holds(str(requirement.marker), extra) for extra in of_it]
                 if True not in decided:
                     if None in decided:
-                        undecided.append(f"{label} requires {text} (its marker is not decided)")
+                        shown = f"{label} requires {printable(text)}"
+                        undecided.append(f"{shown} (its marker is not decided)")
                     continue
             if requirement is not None and requirement.extras:
                 names = {pypi_name(extra) for extra in requirement.extras}
                 wanted.setdefault(pypi_name(requirement.name), set()).update(names)
-            asked.append(Asked(who=who, label=label, text=text, requirement=requirement))
+            shown = printable(text)
+            asked.append(Asked(who=who, label=label, text=shown, requirement=requirement))
         if wanted == extras:
             return asked, undecided
         extras = wanted
-
-
-@cache
-def marker_evaluator(markers: tuple[tuple[str, str], ...]) -> Callable[[str, str], bool | None]:
-    """Return what tells whether a marker holds for an extra; None: it cannot be decided."""
-    from packaging.markers import Marker
-
-    environment = dict(markers)
-
-    @cache
-    def holds(marker: str, extra: str) -> bool | None:
-        try:
-            return Marker(marker).evaluate({**environment, "extra": extra})
-        except ValueError:  # a version compared with what is none
-            return None
-
-    return holds
-
-
-@cache
-def _requirement(text: str) -> Requirement | None:
-    from packaging.requirements import InvalidRequirement, Requirement
-
-    try:
-        return Requirement(text)
-    except InvalidRequirement:
-        return None
-
-
-@cache
-def pypi_name(name: str) -> str:
-    """Normalise a name as PEP 503 has it."""
-    from packaging.utils import canonicalize_name
-
-    return canonicalize_name(name)
-
-
-@cache
-def _version(text: str | None) -> Version | None:
-    from packaging.version import InvalidVersion, Version
-
-    try:
-        return None if text is None else Version(text)
-    except InvalidVersion:  # conda's own versions go further
-        return None
 
 
 def package_label(package: LockedPackage | PypiRecord) -> str:
@@ -232,9 +198,8 @@ def is_met(requirement: Requirement | None, provided: ByName) -> bool | None:
         return True
     versions = [each.version for each in there]
     known = [each for each in versions if each is not None]
-    if any(requirement.specifier.contains(each, prereleases=True) for each in known):
-        return True
-    return None if None in versions else False
+    answer = takes_version(requirement, known)
+    return None if not answer and None in versions else answer
 
 
 def _unmet(
@@ -273,9 +238,9 @@ def _elsewhere(
 def _misfits(row: PypiRecord, python: PythonPlatform, way: Sequence[str]) -> Iterator[Problem]:
     """Yield what keeps a file from being installed there."""
     needed = [("needed by", line) for line in way]
-    actual = ("has", f"python {python.version}")
+    actual = ("has", f"python {printable(python.version)}")
     if row.requires_python is not None and not _takes_python(row.requires_python, python.version):
-        message = f"requires Python {row.requires_python}, which is not met"
+        message = f"requires Python {printable(row.requires_python)}, which is not met"
         yield finding_problem(package_label(row), message, actual, *needed, help="pixi lock")
     artifact = next(pypi_artifacts(row))
     if artifact.kind is not ArtifactKind.WHEEL:

@@ -27,10 +27,11 @@ from scripts.index.distribution import read_distribution
 from scripts.index.file_classes import IndexedArtifact
 from scripts.index.pypi_pages import INDEX, MAPPING, PAGE, PAGE_JSON, SIMPLE, metadata_path
 from scripts.index.repodata import LARGEST
+from scripts.lock.pep508 import pypi_name
 from scripts.lock.pypi import FILES, index_folder, pypi_artifacts
 from scripts.lock.select import Selection
 from scripts.verify.findings import link_problem
-from scripts.verify.pypi_closure import purl_names, pypi_name
+from scripts.verify.pypi_closure import purl_names
 
 _HELP: Final = "pixi run index"
 _HASH: Final = "sha256="

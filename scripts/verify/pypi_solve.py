@@ -22,6 +22,7 @@ from scripts.core.record import PypiRecord
 from scripts.core.report import Json, Line, listed
 from scripts.core.scratch import scratch_folder
 from scripts.index.pypi_pages import INDEX, PAGE, metadata_path
+from scripts.lock.pep508 import pypi_name
 from scripts.lock.pypi import pypi_artifacts
 from scripts.verify.findings import (
     EnvironmentPlatform,
@@ -37,7 +38,7 @@ from scripts.verify.findings import (
 )
 from scripts.verify.install.sandbox import run_sandboxed, sandbox_environment
 from scripts.verify.plan import PackageSet
-from scripts.verify.pypi_closure import Asked, conda_pypi_names, find_asked, pypi_name
+from scripts.verify.pypi_closure import Asked, conda_pypi_names, find_asked
 from scripts.verify.python_platform import uv_obstacle
 
 _OTHERS: Final = "other PyPI packages in the mirror allow it"

@@ -10,6 +10,7 @@ from scripts.core.errors import Problem, finding_problem
 from scripts.core.record import PypiRecord
 from scripts.core.report import Line, Report, counted
 from scripts.lock.model import LockedPackage, spec_name
+from scripts.lock.pep508 import pypi_name
 from scripts.lock.select import Selection
 from scripts.verify.findings import place_from_json, place_json
 from scripts.verify.plan import Needers, PackageSet, plan_sets, way_up
@@ -17,7 +18,6 @@ from scripts.verify.pypi_closure import (
     conda_pypi_names,
     find_asked,
     package_label,
-    pypi_name,
 )
 
 

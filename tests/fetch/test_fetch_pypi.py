@@ -165,10 +165,11 @@ def test_a_server_that_tells_no_size_is_no_error(
     assert list(world.files().values()) == [written.path.read_bytes()]
 
 
-def test_a_wrong_size_is_not_believed(world: World) -> None:
+@pytest.mark.parametrize("size", ["3", "9" * 18])
+def test_a_wrong_size_is_not_believed(size: str, world: World) -> None:
     written = world.write(TinyWheel(name="one"))
     world.lock(world.row(written))
-    world.upstream.once("/pkgs/*", Reply(headers=(("Content-Length", "3"),)))
+    world.upstream.once("/pkgs/*", Reply(headers=(("Content-Length", size),)))
     assert world.fetch() == 0
     assert list(world.files().values()) == [written.path.read_bytes()]
 
@@ -186,11 +187,12 @@ def test_a_dry_run_asks_and_writes_nothing(
 
 
 def test_what_does_not_fit_is_refused_before_the_first_byte(
-    world: World, capsys: pytest.CaptureFixture[str]
+    world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("scripts.fetch.stage.free_bytes", lambda _: 1 << 30)
     written = world.write(TinyWheel(name="one"))
     world.lock(world.row(written))
-    world.upstream.once("/pkgs/*", Reply(headers=(("Content-Length", str(10**18)),)))
+    world.upstream.once("/pkgs/*", Reply(headers=(("Content-Length", str(16 << 30)),)))
     assert world.fetch() == ExitCode.USAGE
     assert "error: local-channel: not enough room on this disk\n" in capsys.readouterr().err
     assert world.asked("GET") == []

@@ -380,6 +380,16 @@ def test_the_layout_changes_no_place() -> None:
 # ---- Odd rows ------------------------------------------------------------------------------------
 
 
+def test_a_version_of_more_digits_than_a_number_may_have() -> None:
+    with pytest.raises(MirrorError, match=r"is not a version of a Python package \(PEP 440\)"):
+        lock(row(AT, version="1" * 5000))
+
+
+def test_an_empty_requires_python_is_none() -> None:
+    (artifact,) = chosen(row(AT, f"sha256: {ONE}", "requires_python: ''")).pypi_artifacts
+    assert artifact.pypi_record.requires_python is None
+
+
 @pytest.mark.parametrize("version", [6, 7])
 @pytest.mark.parametrize(
     ("raw", "message"),

@@ -10,6 +10,7 @@ from scripts.channel.archive import BadArchiveError
 from scripts.core.artifact import Artifact, ArtifactKind
 from scripts.index.distribution import read_distribution
 from scripts.index.pypi_pages import INDEX, PAGE
+from scripts.lock.pep508 import marker_evaluator, parse_requirement, pypi_name
 from scripts.verify.findings import Client
 from scripts.verify.install.plan import InstallJob
 
@@ -31,9 +32,6 @@ def missing_build_requires(job: InstallJob, client: Client, folder: Path) -> tup
     pixi may take it from the environment. `folder` is the channel folder. Of an sdist that cannot
     be read the level `archives` tells.
     """
-    from packaging.requirements import InvalidRequirement, Requirement
-    from packaging.utils import canonicalize_name
-
     missing = set[str]()
     for artifact in job.pypi_files:
         is_in_place = client is Client.PIXI and artifact.name in job.built_in_place
@@ -41,15 +39,15 @@ def missing_build_requires(job: InstallJob, client: Client, folder: Path) -> tup
             continue
         try:
             texts = read_distribution(folder / artifact.path).build_requires
-            requires = [Requirement(text) for text in texts]
-        except (OSError, BadArchiveError, InvalidRequirement):
+        except (OSError, BadArchiveError):
             continue
-        environment = {"python_full_version": f"{job.python_version}.0", "extra": ""}
-        environment["python_version"] = job.python_version or ""
+        python = job.python_version or ""
+        environment = (("python_full_version", f"{python}.0"), ("python_version", python))
+        holds = marker_evaluator(environment)
         missing |= {
-            canonicalize_name(each.name)
-            for each in requires
-            if each.marker is None or each.marker.evaluate(environment)
+            pypi_name(each.name)
+            for each in filter(None, map(parse_requirement, texts))
+            if each.marker is None or holds(str(each.marker), "")
         }
     return tuple(sorted(x for x in missing if not (folder / INDEX / x / PAGE).is_file()))
 

@@ -59,6 +59,13 @@ def test_a_wheel_says_what_it_is(tmp_path: Path) -> None:
     assert found.metadata == LIB.metadata_text.encode()
 
 
+def test_a_version_of_more_digits_than_a_number_may_have(tmp_path: Path) -> None:
+    version = "1" * 5000
+    text = LIB.metadata_text.replace("Version: 1.1\n", f"Version: {version}\n")
+    wheel = dataclasses.replace(LIB, metadata=text.encode())
+    assert _identity(tmp_path, wheel.data) == f"tiny-lib {version}"
+
+
 def test_the_second_place_of_a_direct_url(tmp_path: Path) -> None:
     """Its name ends with the fragment of the URL."""
     assert _identity(tmp_path, LIB.data, f"{LIB.file_name}#sha256=00") == "tiny-lib 1.1"

@@ -215,6 +215,59 @@ def test_what_only_a_marker_asks_for(world: PypiWorld) -> None:
     assert world.found("closure") == []
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("requires_dist", r'["gone\nmirror: verified"]', r"requires gone\nmirror: verified, which"),
+        ("requires_python", r'">=99,\n>=98"', r"requires Python >=99,\n>=98, which is not met"),
+    ],
+)
+def test_a_text_of_the_lock_begins_no_line(
+    key: str, value: str, message: str, world: PypiWorld
+) -> None:
+    """YAML reads what stands there as the end of a line."""
+    lock = world.root / "pixi.lock"
+    head, name, rest = lock.read_text(encoding="utf-8").partition("name: tiny-lib\n")
+    python = "  requires_python: '>=3.8'\n"
+    assert python in rest
+    lock.write_text(head + name + rest.replace(python, f"  {key}: {value}\n", 1), encoding="utf-8")
+    code, _, err = world.run(verify_task, "--level", "closure")
+    assert code == 1
+    assert message in err
+    assert [x for x in err.splitlines() if x.startswith((">", "mirror:"))] == []
+
+
+@pytest.mark.parametrize(
+    ("requires", "undecided"),
+    [
+        ("gone; 'a' == 'b'", "(its marker is not decided)"),
+        ("gone; 'a' in extras", "(its marker is not decided)"),
+        ("gone; 'a' in dependency_groups", "(its marker is not decided)"),
+        ("gone; os_name ~= 'abc'", "(its marker is not decided)"),
+        (f"tiny-lib>={'1' * 5000}", "(its version cannot be told)"),
+        ("gone; python_version > '3'", None),
+    ],
+)
+def test_what_packaging_cannot_decide_is_not_proven(
+    requires: str, undecided: str | None, world: PypiWorld
+) -> None:
+    rows = world.rows()
+    world.lock(rows | {"lib": dataclasses.replace(rows["lib"], requires_dist=(requires,))})
+    code, told = world.verify("closure")
+    assert code == (1 if undecided is None else 0)
+    assert [x["not-proven"] for x in told["closed"]] == [
+        [f"{LIB} requires {requires} {undecided}"] if undecided else []
+    ] * 2
+
+
+@pytest.mark.parametrize("level", ["index", "closure"])
+def test_an_empty_requires_python_is_none(level: str, world: PypiWorld) -> None:
+    """Of METADATA, too: an empty line of it is what some builders write."""
+    text = _wheel("lib").metadata_text.replace("Requires-Python: >=3.8", "Requires-Python: ")
+    lib = dataclasses.replace(_wheel("lib"), requires_python="", metadata=text.encode())
+    assert world.remade(lib=lib).found(level) == []
+
+
 def test_what_the_project_itself_requires(world: PypiWorld) -> None:
     world.lock(without="lib")
     assert {message for _, message in world.found("closure")} == {
