@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
+from dataclasses import dataclass, replace
+from typing import Final
 
-from scripts.core.errors import Problem, finding_problem
-from scripts.core.report import Json, Line, Report, counted
+from scripts.core.errors import Problem, did_you_mean, finding_problem
+from scripts.core.redact import redact
+from scripts.core.report import Json, Line, Report
 from scripts.lock.model import LockedPackage, spec_name
 from scripts.lock.select import Selection
 from scripts.verify.findings import EnvironmentPlatform, place_json
@@ -20,6 +21,10 @@ from scripts.verify.pypi_closure import (
     pypi_set,
     row_label,
 )
+from scripts.workspace.settings import Kind
+
+_ALIKE: Final = 0.8  # how like a name must be that is offered, of thousands
+_ANY: Final = EnvironmentPlatform("", "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +41,10 @@ class Reason:
     """Who needs it, who needs that, and so on."""
     is_required: bool
     """The way ends at what the manifest requires, or what is built from source."""
+    undeclared: str | None = None
+    """Why no manifest says what is required there; None: one does."""
+    not_mirrored: str | None = None
+    """Why it is not in the mirror; None: it is."""
 
 
 def why_report(name: str, selection: Selection) -> Report:
@@ -49,9 +58,11 @@ def why_report(name: str, selection: Selection) -> Report:
     if not reasons:
         names = {x.name for each in sets for x in each.rows.all_packages}
         names |= {x.name for each in sets for x in each.rows.pypi}
-        near = get_close_matches(name.lower(), sorted(names), n=1)
-        message = f"is in none of {counted(len(sets), 'place')} that are mirrored"
-        problems = (finding_problem(name, message, *(("nearest", each) for each in near)),)
+        advice = did_you_mean(name.lower(), sorted(names), _ALIKE)
+        message = f"is in none of the {len(sets)} environments and platforms that are mirrored"
+        if len(sets) == 1:
+            message = "is not in the one environment and platform that is mirrored"
+        problems = (finding_problem(name, message, help=advice),)
     rows: list[Json] = [
         {
             "package": each.package,
@@ -60,6 +71,7 @@ def why_report(name: str, selection: Selection) -> Report:
             **place_json(each.place),
             "way": list(each.way),
             "required": each.is_required,
+            "not-mirrored": each.not_mirrored,
         }
         for each in reasons
     ]
@@ -71,7 +83,9 @@ def why_report(name: str, selection: Selection) -> Report:
 def _reasons(name: str, each: PackageSet) -> Iterator[Reason]:
     wanted, canonical, above = name.lower(), pypi_name(name), dict(_needers(each))
 
-    def reason(node: str, package: str, kind: str, version: str | None) -> Reason:
+    def reason(
+        node: str, package: str, kind: str, version: str | None, not_mirrored: str | None = None
+    ) -> Reason:
         way, is_whole = way_up(node, above)
         return Reason(
             package=package,
@@ -80,6 +94,8 @@ def _reasons(name: str, each: PackageSet) -> Iterator[Reason]:
             place=each.place,
             way=way,
             is_required=is_whole,
+            undeclared=each.declared if isinstance(each.declared, str) else None,
+            not_mirrored=not_mirrored,
         )
 
     def is_meant(package: LockedPackage) -> bool:
@@ -88,9 +104,16 @@ def _reasons(name: str, each: PackageSet) -> Iterator[Reason]:
     for package in filter(is_meant, each.rows.packages):
         node, version = _conda(package.name), package.record.version
         yield reason(node, _shown(package), "conda", version)
+    left_out = {row.location: row.reason for row in each.rows.unmirrorable}
     for row in (*each.rows.pypi, *each.rows.pypi_left_out):
         if row.name == canonical:
-            yield reason(_pypi(row.name), row_label(row), "pypi", row.version)
+            why_not = left_out.get(row.location)
+            yield reason(_pypi(row.name), row_label(row), "pypi", row.version, why_not)
+    for source in each.rows.unmirrorable:
+        source_name, _, version = source.name.partition(" ")
+        if source.kind is Kind.SOURCE and source_name.lower() == wanted:
+            shown = f"{source.name} ({redact(source.location)})"
+            yield reason(_conda(source_name), shown, "conda", version or None, source.reason)
     for built in each.rows.build_sets:
         for package in filter(is_meant, built.packages):
             yield Reason(
@@ -147,15 +170,25 @@ def _shown(package: LockedPackage) -> str:
 
 def _lines(reasons: Sequence[Reason]) -> Iterator[Line]:
     """Name each package once for all places where the same needs it."""
-    found: dict[tuple[str, tuple[str, ...], bool], list[str]] = {}
+    found: dict[Reason, list[str]] = {}
     for each in reasons:
-        found.setdefault((each.package, each.way, each.is_required), []).append(str(each.place))
-    for (package, way, is_required), places in found.items():
-        yield f"{package}: in {', '.join(places)}"
-        yield tuple(f"  {'needed by' if n == 0 else '      and'}  {x}" for n, x in enumerate(way))
-        if not is_required:
-            yield (
-                "  and nothing that a manifest requires needs that"
-                if way
-                else "  nothing there needs it"
+        found.setdefault(replace(each, place=_ANY), []).append(str(each.place))
+    for one, places in found.items():
+        yield f"{one.package}: in {', '.join(places)}"
+        if one.not_mirrored is not None:
+            yield f"  is not mirrored: {one.not_mirrored}"
+        labels = ("needed by", "      and")
+        yield tuple(f"  {labels[n > 0]}  {x}" for n, x in enumerate(one.way))
+        if one.is_required:
+            continue
+        if one.undeclared is not None:
+            what = (
+                "and nothing in that lock needs that"
+                if one.way
+                else "nothing in that lock needs it"
             )
+            yield f"  {what}; {one.undeclared}"
+        elif one.way:
+            yield "  and nothing that a manifest requires needs that"
+        else:
+            yield "  nothing there needs it"

@@ -96,6 +96,11 @@ class InstallAttempt:
     """When an earlier run installed it; None: it was this one."""
     seconds: float = 0.0
 
+    @property
+    def is_conda_only(self) -> bool:
+        """Tell whether there are mirrored PyPI packages, which this client does not install."""
+        return bool(self.job.pypi) and self.client not in {Client.PIXI, *FOR_PYPI}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstallResult:
@@ -185,6 +190,7 @@ def check_install(
     What differs in nothing that a program is told of is installed once for all.
     """
     subdir = this_subdir()
+    workspaces = {label: workspace_of(lock, workspace) for label, lock in selection.labelled}
     planned = []
     for job in (*plan_installs(selection, subdir), *plan_wheels(selection, subdir)):
         alike = dataclasses.replace(job, place=_ANY, asked=(), requirements=())
@@ -194,12 +200,15 @@ def check_install(
                 continue
             by_what = (of_job, client, program, sandbox().sentence)
             key = proofs.key(Level.INSTALL, by_what)
-            planned.append((job, client, program, key, (client, job.place.lock, alike)))
+            how = program
+            if isinstance(program, Program) and proofs.get(key) is None:
+                one = workspaces[job.place.lock]
+                how = skip_reason(job, client, one.place.folder, one.root) or program
+            planned.append((job, client, how, key, (client, job.place.lock, alike)))
     tried = (each for each in planned if isinstance(each[2], Program))
     total = len({alike for *_, key, alike in tried if proofs.get(key) is None})
     attempts: list[InstallAttempt] = []
     done: dict[tuple[Client, str, InstallJob], InstallAttempt] = {}
-    workspaces = {label: workspace_of(lock, workspace) for label, lock in selection.labelled}
     with _counting(console, total) as installing:
         for job, client, program, key, one in planned:
             if isinstance(program, Problem):
@@ -292,9 +301,6 @@ def _stopped(job: InstallJob, client: Client, problem: Problem) -> InstallAttemp
 def _try(workspace: Workspace, job: InstallJob, client: Client, program: Path) -> InstallAttempt:
     """Install one environment with one program; see to whom a failure is due."""
     folder, temporary = workspace.place.folder, Path(tempfile.gettempdir())
-    reason = skip_reason(job, client, folder, workspace.root)
-    if reason is not None:
-        return InstallAttempt(job=job, client=client, skip_reason=reason)
     free = free_bytes(temporary)
     artifacts = (*job.artifacts, *job.pypi)
     if free < sum(each.size or 0 for each in artifacts):  # they are larger unpacked
