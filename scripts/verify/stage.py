@@ -150,15 +150,7 @@ def _look(
         install = _installer(workspace, selection, options, console, proofs)
         account = classify_files(workspace.place.folder, selection, users, console)
         but = ", but for what is proven" if proofs else ""
-        checks = _checks(
-            workspace,
-            selection,
-            account,
-            results,
-            install,
-            proofs=proofs,
-            is_of_one_lock=options.is_of_one_lock,
-        )
+        checks = _checks(workspace, selection, options, account, results, install, proofs)
         for level, note, check in checks:
             if level not in options.levels:
                 continue
@@ -235,20 +227,19 @@ def _installer(
 def _checks(
     workspace: Workspace,
     selection: Selection,
+    options: VerifyOptions,
     account: ChannelFiles,
     results: Mapping[Level, LevelResult],
     install: Callable[[], LevelResult],
-    *,
     proofs: Proofs,
-    is_of_one_lock: bool,
 ) -> Iterator[tuple[Level, str, Callable[[], LevelResult]]]:
     """Yield what there is to do at each level, and what to say of it before.
 
     A level brings its own modules, where it is looked at. `results` are those of the levels before.
     """
     uses, folder, artifacts = UsageIndex(selection), workspace.place.folder, selection.artifacts
-    retained = () if is_of_one_lock else account.retained
-    others = () if is_of_one_lock else account.others
+    retained = () if options.is_of_one_lock else account.retained
+    others = () if options.is_of_one_lock else account.others
 
     def files() -> LevelResult:
         return check_files(

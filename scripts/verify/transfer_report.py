@@ -212,10 +212,8 @@ def _not_proven(results: Results, report: Report) -> Iterator[str]:
             is_known = level is Level.INSTALL and report.data["installed-for"] is not None
             machine = f" (this machine is {report.data['installed-for']})" if is_known else ""
             yield f"{level}: was not done for {', '.join(undone)}{machine}"
-    for row in rows:
-        if Level.INSTALL in results.levels and mark(row, Level.INSTALL).startswith("(conda)"):
-            place = place_from_json(row)
-            yield f"install: of {place} the conda packages alone were installed"
+    alone = [str(place_from_json(x)) for x in rows if mark(x, Level.INSTALL).startswith("(conda)")]
+    yield from (f"install: of {each} the conda packages alone were installed" for each in alone)
     for each in results.attempts:
         client = each.client.program
         if each.skip_reason is not None:

@@ -263,7 +263,7 @@ def test_a_wheel_beside_the_lock_is_what_it_is_there(
     beside.write_bytes(b"changed, and the mirror not made anew")
     assert world.loud("--level", "files") == 1
     assert capsys.readouterr().err.splitlines()[1:4] == [
-        f"error: _pypi/files/local/{name}: sha256 differs from pixi.lock",
+        f"error: _pypi/files/local/{name}: sha256 differs from the file beside the lock",
         f"  expected  {hash_file(beside, 'sha256')}",
         f"  actual    {hashlib.sha256(data).hexdigest()}",
     ]
