@@ -150,7 +150,9 @@ def _look(
         install = _installer(workspace, selection, options, console, proofs)
         account = classify_files(workspace.place.folder, selection, users, console)
         but = ", but for what is proven" if proofs else ""
-        checks = _checks(workspace, selection, options, account, results, install, proofs)
+        checks = _checks(
+            workspace, selection, options, account, results, install=install, proofs=proofs
+        )
         for level, note, check in checks:
             if level not in options.levels:
                 continue
@@ -230,6 +232,7 @@ def _checks(
     options: VerifyOptions,
     account: ChannelFiles,
     results: Mapping[Level, LevelResult],
+    *,
     install: Callable[[], LevelResult],
     proofs: Proofs,
 ) -> Iterator[tuple[Level, str, Callable[[], LevelResult]]]:
