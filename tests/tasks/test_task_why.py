@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tasks import fetch, why
+from tests.support.locks import RawRow
 from tests.support.several import BOTH, OWN, Several, make_several
 from tests.support.template import ROOT
 from tests.support.upstream import Upstream
@@ -79,6 +80,19 @@ def test_none_has_it(several: Several, capsys: pytest.CaptureFixture[str]) -> No
     assert several.task(why.main, "bolts", "--only", "service") == 1
     assert capsys.readouterr().err.endswith(
         "error: bolts: is not in the one environment and platform that is mirrored\n"
+    )
+
+
+def test_what_is_built_from_source_is_not_mirrored(
+    several: Several, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = RawRow(key="conda_source", location="'own[12345678] @ ./own'")
+    several.lock(several.own / "pixi.lock", source)
+    assert several.task(why.main, "own", "--only", "mirror") == 0
+    assert capsys.readouterr().out == (
+        "own (./own): in default/linux-64\n"
+        "  is not mirrored: a source package, built where it is installed\n"
+        "  needed by  pixi.toml: own *\n"
     )
 
 
