@@ -66,6 +66,7 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
         verify_options(options),
         reports=tuple(dict.fromkeys(options.report or ())),
         strict=options.strict,
+        is_of_one_lock=options.only is not None,
     )
     users = read_users(workspace, locks)
     lock_file, subject = workspace.place.lock, workspace.settings.channel_dir

@@ -76,6 +76,15 @@ class Artifact:
         return self.record.digest is None and not self.is_own_file
 
     @property
+    def digest_source(self) -> str:
+        """Say, for the end of a sentence, whose digest it is compared with."""
+        if not self.urls:
+            return "its record"
+        if self.is_unhashed:
+            return "the one first seen, and pixi.lock has none"
+        return "pixi.lock" if self.record.digest is not None else "the file beside the lock"
+
+    @property
     def is_own_file(self) -> bool:
         """Tell whether it is a PyPI package whose file the lock names by a path, or `file:`."""
         scheme, mark, _ = self.urls[0].partition("://") if self.urls else ("", "", "")

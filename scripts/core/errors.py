@@ -99,11 +99,14 @@ def finding_problem(
     return Problem(subject=str(subject), message=message, code=code, details=details, help=help)
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str | None:
-    """Write the help for a name that is unknown; None where none that is known is like it."""
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Write the help for a name that is unknown; None where none that is known is like it.
+
+    `cutoff`: how like, from 0 to 1; among thousands of names one is always somewhat like it.
+    """
     from difflib import get_close_matches  # only on the way to an error
 
-    near = get_close_matches(name, tuple(known), n=1)
+    near = get_close_matches(name, tuple(known), n=1, cutoff=cutoff)
     return f"did you mean {near[0]}?" if near else None
 
 

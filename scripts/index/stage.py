@@ -155,7 +155,7 @@ def _unfit_artifacts(channel: Channel | PypiTree, digests: DigestCache) -> Itera
             message = "size differs from pixi.lock"
             expected, actual = f"{size} bytes", f"{status.st_size} bytes"
         elif digest is not None and known not in {None, digest.hex}:
-            message = f"{digest.algorithm} differs from pixi.lock"
+            message = f"{digest.algorithm} differs from {artifact.digest_source}"
             expected, actual = digest.hex, known
         else:
             continue

@@ -32,6 +32,8 @@ ARCHIVES: Final = re.compile(
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 _FRAGMENT: Final = re.compile(r"#(?:.*&)?sha256=([0-9A-Fa-f]{64})(?:&|\Z)")
 _SCHEMES: Final = frozenset({"http", "https", "file"})
+UNHASHED: Final = " of which the lock has no hash (allow-unhashed takes it)"
+"""How the reason ends for which such a row is left out."""
 
 
 def parse_pypi(row: Row, location: str) -> PypiRecord:
@@ -124,7 +126,7 @@ def _why_not(record: PypiRecord, settings: Settings) -> tuple[Kind | None, str |
         " built from git": scheme.startswith("git+"),
         f", and {scheme} is no way to fetch it": not is_local and scheme not in _SCHEMES,
         " whose URL no file can be named after": not is_named,
-        " of which the lock has no hash (allow-unhashed takes it)": not has_hash,
+        UNHASHED: not has_hash,
     }
     reason = next((reason for reason, holds in wrong.items() if holds), None)
     return Kind.PYPI, None if reason is None else f"a PyPI package{reason}"

@@ -125,7 +125,7 @@ def _read(
             # fetch believes a digest that it knows, and a disk may forget bits without telling
             advice = "remove this file, then `pixi run fetch`"
             sides = ("expected", digest.hex), ("actual", actual)
-            message = f"{digest.algorithm} differs from {source}"
+            message = f"{digest.algorithm} differs from {artifact.digest_source}"
             problem = finding_problem(path, message, *sides, help=advice)
     except (FileNotFoundError, NotADirectoryError):
         return None, finding_problem(path, "is missing", help="pixi run fetch")

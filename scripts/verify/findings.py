@@ -18,7 +18,7 @@ from scripts.core.report import Json, Line
 from scripts.core.subdir import NOARCH
 from scripts.lock.mirrored import MirroredLock
 from scripts.lock.model import LockedEnvironment, PlatformPackages
-from scripts.lock.pypi import pypi_artifacts
+from scripts.lock.pypi import UNHASHED, pypi_artifacts
 from scripts.lock.select import Selection, all_unmirrorable, path_of
 from scripts.workspace.settings import TABLE, Kind
 
@@ -260,12 +260,15 @@ def incomplete(selection: Selection, allowed: AbstractSet[Kind]) -> Iterator[Fin
     places = {str(place): place for place, _, _ in places_of(selection)}
     for row, where in all_unmirrorable(selection).items():
         if row.kind is not None and row.kind not in allowed:
+            advice = f'allow-incomplete = ["{row.kind}"]'
+            if row.reason.endswith(UNHASHED):
+                advice = f"allow-unhashed = true, or {advice},"
             problem = finding_problem(
                 row.name,
                 f"is not in the channel: {row.reason}",
                 ("from", redact(row.location)),
                 ("used by", ", ".join(where)),
-                help=f'allow-incomplete = ["{row.kind}"] under [{TABLE}], if that will do',
+                help=f"{advice} under [{TABLE}], if that will do",
             )
             concerned = frozenset(places[each] for each in where)
             yield Finding(level=None, problem=problem, places=concerned)

@@ -110,6 +110,7 @@ def _attempt_row(attempt: InstallAttempt) -> dict[str, Any]:
     return {
         "client": attempt.client.program,
         "wheels-only": attempt.job.wheels_only,
+        "conda-only": attempt.is_conda_only,
         "installed": None if attempt.skip_reason else not attempt.problems,
         "skip-reason": attempt.skip_reason,
         "warning": attempt.warning,
@@ -131,8 +132,9 @@ def mark(row: Mapping[str, Any], level: Level) -> str:
 
 def _mark_of_install(row: Mapping[str, Any]) -> str:
     tried = [each for each in row["install"] if each["installed"] is not None]
-    wheels = "(wheels) " if tried and all(each["wheels-only"] for each in tried) else ""
-    return wheels + _MARKS[all(each["installed"] for each in tried)]
+    parts = (("wheels-only", "(wheels) "), ("conda-only", "(conda) "))
+    part = "".join(text for key, text in parts if tried and all(each[key] for each in tried))
+    return part + _MARKS[all(each["installed"] for each in tried)]
 
 
 def client_texts(row: Mapping[str, Any]) -> list[str]:

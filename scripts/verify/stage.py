@@ -48,6 +48,7 @@ class VerifyOptions:
 
     `reports` are files (of REPORT_FORMS) for those who approve a transfer. `strict`: untracked
     files are findings. `remembers`: what earlier runs have proven is not proven again.
+    `is_of_one_lock`: no artifact is read that the selection does not name.
     """
 
     levels: frozenset[Level] = frozenset(Level)
@@ -55,6 +56,7 @@ class VerifyOptions:
     reports: tuple[Path, ...] = ()
     strict: bool = False
     remembers: bool = False
+    is_of_one_lock: bool = False
 
     @property
     def not_proven(self) -> list[str]:
@@ -148,7 +150,9 @@ def _look(
         install = _installer(workspace, selection, options, console, proofs)
         account = classify_files(workspace.place.folder, selection, users, console)
         but = ", but for what is proven" if proofs else ""
-        checks = _checks(workspace, selection, account, results, install, proofs=proofs)
+        checks = _checks(
+            workspace, selection, options, account, results, install=install, proofs=proofs
+        )
         for level, note, check in checks:
             if level not in options.levels:
                 continue
@@ -225,10 +229,11 @@ def _installer(
 def _checks(
     workspace: Workspace,
     selection: Selection,
+    options: VerifyOptions,
     account: ChannelFiles,
     results: Mapping[Level, LevelResult],
-    install: Callable[[], LevelResult],
     *,
+    install: Callable[[], LevelResult],
     proofs: Proofs,
 ) -> Iterator[tuple[Level, str, Callable[[], LevelResult]]]:
     """Yield what there is to do at each level, and what to say of it before.
@@ -236,6 +241,8 @@ def _checks(
     A level brings its own modules, where it is looked at. `results` are those of the levels before.
     """
     uses, folder, artifacts = UsageIndex(selection), workspace.place.folder, selection.artifacts
+    retained = () if options.is_of_one_lock else account.retained
+    others = () if options.is_of_one_lock else account.others
 
     def files() -> LevelResult:
         return check_files(
@@ -244,8 +251,8 @@ def _checks(
             uses,
             allow_unhashed=workspace.settings.allow_unhashed,
             proofs=proofs,
-            retained=account.retained,
-            others=account.others,
+            retained=retained,
+            others=others,
         )
 
     def archives() -> LevelResult:
@@ -266,10 +273,10 @@ def _checks(
     def solve() -> LevelResult:
         from scripts.verify.solve import check_solve
 
-        retained = {each.path for each in account.retained}
-        return check_solve(workspace, selection, retained, proofs)
+        unlocked = {each.path for each in account.retained}
+        return check_solve(workspace, selection, unlocked, proofs)
 
-    count = len(artifacts) + len(account.retained) + len(account.others)
+    count = len(artifacts) + len(retained) + len(others)
     yield Level.FILES, f"reading {counted(count, 'artifact')}", files
     yield Level.ARCHIVES, f"opening {counted(len(artifacts), 'artifact')}", archives
     yield Level.INDEX, "comparing the index with pixi.lock", index

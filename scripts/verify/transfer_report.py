@@ -212,6 +212,8 @@ def _not_proven(results: Results, report: Report) -> Iterator[str]:
             is_known = level is Level.INSTALL and report.data["installed-for"] is not None
             machine = f" (this machine is {report.data['installed-for']})" if is_known else ""
             yield f"{level}: was not done for {', '.join(undone)}{machine}"
+    alone = [str(place_from_json(x)) for x in rows if mark(x, Level.INSTALL).startswith("(conda)")]
+    yield from (f"install: of {each} the conda packages alone were installed" for each in alone)
     for each in results.attempts:
         client = each.client.program
         if each.skip_reason is not None:

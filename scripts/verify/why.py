@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
 
-from scripts.core.errors import Problem, finding_problem
-from scripts.core.record import PypiRecord
-from scripts.core.report import Line, Report, counted
+from scripts.core.errors import Problem, did_you_mean, finding_problem
+from scripts.core.redact import redact
+from scripts.core.report import Json, Line, Report
 from scripts.lock.model import LockedPackage, spec_name
 from scripts.lock.pep508 import pypi_name
 from scripts.lock.select import Selection
-from scripts.verify.findings import place_from_json, place_json
+from scripts.verify.findings import EnvironmentPlatform, place_json
 from scripts.verify.plan import Needers, PackageSet, plan_sets, way_up
-from scripts.verify.pypi_closure import (
-    conda_pypi_names,
-    find_asked,
-    package_label,
-)
+from scripts.verify.pypi_closure import conda_pypi_names, find_asked, package_label
+from scripts.workspace.settings import Kind
+
+_ALIKE: Final = 0.8  # how like a name must be that is offered, of thousands
+_ANY: Final = EnvironmentPlatform("", "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """One package of the name at one place, and why it is there."""
+
+    package: str
+    """The artifact, for people."""
+    kind: str
+    """`conda` or `pypi`."""
+    version: str | None
+    place: EnvironmentPlatform
+    way: tuple[str, ...]
+    """Who needs it, who needs that, and so on."""
+    is_required: bool
+    """The way ends at what the manifest requires, or what is built from source."""
+    undeclared: str | None = None
+    """Why no manifest says what is required there; None: one does."""
+    not_mirrored: str | None = None
+    """Why it is not in the mirror; None: it is."""
 
 
 def why_report(name: str, selection: Selection) -> Report:
@@ -27,45 +47,77 @@ def why_report(name: str, selection: Selection) -> Report:
     A conda package is found by the names in its `purls` too, which PyPI packages call it by.
     """
     sets = tuple(plan_sets(selection))
-    found = [row for each in sets for row in _find(name, each)]
+    reasons = [reason for each in sets for reason in _reasons(name, each)]
     problems: tuple[Problem, ...] = ()
-    if not found:
+    if not reasons:
         names = {x.name for each in sets for x in each.rows.all_packages}
         names |= {x.name for each in sets for x in each.rows.pypi}
-        near = get_close_matches(name.lower(), sorted(names), n=1)
-        message = f"is in none of {counted(len(sets), 'place')} that are mirrored"
-        problems = (finding_problem(name, message, *(("nearest", each) for each in near)),)
+        advice = did_you_mean(name.lower(), sorted(names), _ALIKE)
+        message = f"is in none of the {len(sets)} environments and platforms that are mirrored"
+        if len(sets) == 1:
+            message = "is not in the one environment and platform that is mirrored"
+        problems = (finding_problem(name, message, help=advice),)
+    rows: list[Json] = [
+        {
+            "package": each.package,
+            "kind": each.kind,
+            "version": each.version,
+            **place_json(each.place),
+            "way": list(each.way),
+            "required": each.is_required,
+            "not-mirrored": each.not_mirrored,
+        }
+        for each in reasons
+    ]
     return Report(
-        lines=tuple(_lines(found)), data={"name": name, "found": found}, problems=problems
+        lines=tuple(_lines(reasons)), data={"name": name, "found": rows}, problems=problems
     )
 
 
-def _find(name: str, each: PackageSet) -> Iterator[dict[str, Any]]:
-    """Yield a row for each package of the name at a place, with the way up to what requires it."""
-    wanted, canonical, above = name.lower(), pypi_name(name), _needers(each)
+def _reasons(name: str, each: PackageSet) -> Iterator[Reason]:
+    wanted, canonical, above = name.lower(), pypi_name(name), dict(_needers(each))
 
-    def row(package: LockedPackage | PypiRecord, way: tuple[Sequence[str], bool]) -> dict[str, Any]:
-        is_pypi = isinstance(package, PypiRecord)
-        return {
-            "package": package_label(package),
-            "kind": "pypi" if is_pypi else "conda",
-            "version": (package if isinstance(package, PypiRecord) else package.record).version,
-            **place_json(each.place),
-            "way": list(way[0]),
-            "required": way[1],
-        }
+    def reason(
+        node: str, package: str, kind: str, version: str | None, not_mirrored: str | None = None
+    ) -> Reason:
+        way, is_whole = way_up(node, above)
+        return Reason(
+            package=package,
+            kind=kind,
+            version=version,
+            place=each.place,
+            way=way,
+            is_required=is_whole,
+            undeclared=each.declared if isinstance(each.declared, str) else None,
+            not_mirrored=not_mirrored,
+        )
 
     def is_meant(package: LockedPackage) -> bool:
         return package.name.lower() == wanted or canonical in conda_pypi_names(package)
 
     for package in filter(is_meant, each.rows.packages):
-        yield row(package, way_up(_conda(package.name), above))
-    for record in each.pypi_rows:
-        if record.name == canonical:
-            yield row(record, way_up(_pypi(record.name), above))
+        node, version = _conda(package.name), package.record.version
+        yield reason(node, package_label(package), "conda", version)
+    left_out = {row.location: row.reason for row in each.rows.unmirrorable}
+    for row in each.pypi_rows:
+        if row.name == canonical:
+            why_not = left_out.get(row.location)
+            yield reason(_pypi(row.name), package_label(row), "pypi", row.version, why_not)
+    for source in each.rows.unmirrorable:
+        source_name, _, version = source.name.partition(" ")
+        if source.kind is Kind.SOURCE and source_name.lower() == wanted:
+            shown = f"{source.name} ({redact(source.location)})"
+            yield reason(_conda(source_name), shown, "conda", version or None, source.reason)
     for built in each.rows.build_sets:
         for package in filter(is_meant, built.packages):
-            yield row(package, ([f"the building of {built.source}"], True))
+            yield Reason(
+                package=package_label(package),
+                kind="conda",
+                version=package.record.version,
+                place=each.place,
+                way=(f"the building of {built.source}",),
+                is_required=True,
+            )
 
 
 def _needers(each: PackageSet) -> Needers:
@@ -105,18 +157,27 @@ def _pypi(name: str) -> str:
     return f"pypi {name}"
 
 
-def _lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[Line]:
+def _lines(reasons: Sequence[Reason]) -> Iterator[Line]:
     """Name each package once for all places where the same needs it."""
-    found: dict[tuple[str, tuple[str, ...], bool], list[str]] = {}
-    for row in rows:
-        key = (row["package"], tuple(row["way"]), row["required"])
-        found.setdefault(key, []).append(str(place_from_json(row)))
-    for (package, way, is_required), places in found.items():
-        yield f"{package}: in {', '.join(places)}"
-        yield tuple(f"  {'needed by' if n == 0 else '      and'}  {x}" for n, x in enumerate(way))
-        if not is_required:
-            yield (
-                "  and nothing that a manifest requires needs that"
-                if way
-                else "  nothing there needs it"
+    found: dict[Reason, list[str]] = {}
+    for each in reasons:
+        found.setdefault(replace(each, place=_ANY), []).append(str(each.place))
+    for one, places in found.items():
+        yield f"{one.package}: in {', '.join(places)}"
+        if one.not_mirrored is not None:
+            yield f"  is not mirrored: {one.not_mirrored}"
+        labels = ("needed by", "      and")
+        yield tuple(f"  {labels[n > 0]}  {x}" for n, x in enumerate(one.way))
+        if one.is_required:
+            continue
+        if one.undeclared is not None:
+            what = (
+                "and nothing in that lock needs that"
+                if one.way
+                else "nothing in that lock needs it"
             )
+            yield f"  {what}; {one.undeclared}"
+        elif one.way:
+            yield "  and nothing that a manifest requires needs that"
+        else:
+            yield "  nothing there needs it"

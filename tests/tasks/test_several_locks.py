@@ -77,7 +77,11 @@ def test_each_is_installed_with_its_own_manifest(
     assert {place: each["files"] for place, each in found.items()} == {
         place: not place.startswith("service:") for place in found
     }
-    assert several.task(verify.main, "--level", "files", "--only", "mirror", "-q") == 0
+    (several.channel / "osx-arm64" / "remote-1.0-0.conda").write_bytes(b"another one's")
+    assert several.task(verify.main, "--level", "files", "--only", "mirror") == 0
+    out, err = capsys.readouterr()
+    assert "\nread: 2 artifacts, " in out
+    assert err.endswith("verify: reading 2 artifacts\n")
     assert several.task(verify.main, "--level", "files", "--only", "service", "-q") == 1
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tasks import fetch, why
-from tests.support.several import OWN, Several, make_several
+from tests.support.locks import RawRow
+from tests.support.several import BOTH, OWN, Several, make_several
 from tests.support.template import ROOT
 from tests.support.upstream import Upstream
 
@@ -49,14 +50,49 @@ def test_of_a_lone_lock_nobody_says_what_it_is_for(
 ) -> None:
     assert several.task(why.main, "alone") == 0
     assert capsys.readouterr().out == (
-        "win-64/alone-1.0-0.conda: in ../lone/team.lock:default/win-64\n  nothing there needs it\n"
+        "win-64/alone-1.0-0.conda: in ../lone/team.lock:default/win-64\n"
+        "  nothing in that lock needs it; there is no manifest beside ../lone/team.lock\n"
+    )
+    assert several.task(why.main, "remote") == 0
+    assert capsys.readouterr().out.endswith(f"; there is no manifest beside {several.url}\n")
+
+
+def test_a_way_up_in_a_lock_without_a_manifest(
+    several: Several, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own, both = several.rows(replace(OWN, subdir="win-64"), BOTH)
+    several.lock(several.root / "lone" / "team.lock", own, both, platform="win-64")
+    assert several.task(why.main, "both", "--only", "../lone/team.lock") == 0
+    assert capsys.readouterr().out == (
+        "noarch/both-1.0-0.conda: in default/win-64\n"
+        "  needed by  own-1.0-0: both\n"
+        "  and nothing in that lock needs that; there is no manifest beside ../lone/team.lock\n"
     )
 
 
 def test_none_has_it(several: Several, capsys: pytest.CaptureFixture[str]) -> None:
     assert several.task(why.main, "bth") == 1
     assert capsys.readouterr().err.endswith(
-        "error: bth: is in none of 4 places that are mirrored\n  nearest  both\n"
+        "error: bth: is in none of the 4 environments and platforms that are mirrored\n"
+        "help: did you mean both?\n"
+    )
+    # Control: nothing that is there is like it.
+    assert several.task(why.main, "bolts", "--only", "service") == 1
+    assert capsys.readouterr().err.endswith(
+        "error: bolts: is not in the one environment and platform that is mirrored\n"
+    )
+
+
+def test_what_is_built_from_source_is_not_mirrored(
+    several: Several, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = RawRow(key="conda_source", location="'own[12345678] @ ./own'")
+    several.lock(several.own / "pixi.lock", source)
+    assert several.task(why.main, "own", "--only", "mirror") == 0
+    assert capsys.readouterr().out == (
+        "own (./own): in default/linux-64\n"
+        "  is not mirrored: a source package, built where it is installed\n"
+        "  needed by  pixi.toml: own *\n"
     )
 
 
@@ -95,6 +131,11 @@ def test_conda_and_pypi_alike(
     assert why.main(["--manifest-path", str(tmp_path), name, "-p", "linux-64", "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)["found"]
     assert (found["way"], found["required"]) == (way, True)
+    reason = "a PyPI package built from git" if name == "tiny-git" else None
+    assert found["not-mirrored"] == reason
+    assert why.main(["--manifest-path", str(tmp_path), name, "-p", "linux-64"]) == 0
+    said = "  is not mirrored: a PyPI package built from git\n"
+    assert (said in capsys.readouterr().out) == (reason is not None)
     # Control: an extra that nobody asks for needs nothing.
     manifest = tmp_path / "pixi.toml"
     text = manifest.read_text(encoding="utf-8").replace('extras = ["color"]', "extras = []")

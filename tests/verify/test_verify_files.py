@@ -6,12 +6,14 @@ import errno
 import hashlib
 import os
 import shutil
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
+from scripts.channel.state import write_first_seen
 from scripts.core import rattler_child
 from scripts.core.files import hash_file
+from scripts.core.record import Digest
 from scripts.core.report import human_size
 from tasks import index
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow
@@ -248,6 +250,43 @@ def test_without_a_hash_the_size_still_counts(
     assert capsys.readouterr().err.startswith(f"error: {LIB}: size differs from pixi.lock\n")
 
 
+def test_without_a_hash_the_first_seen_counts(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _lock_lib(world, "sha256", "md5")
+    first, actual = Digest("sha256", "0" * 64), hash_file(world.folder / LIB, "sha256")
+    write_first_seen(world.mirror.workspace.place, {PurePosixPath(LIB): first})
+    assert world.verify("--level", "files", "--allow-unhashed") == 1
+    assert capsys.readouterr().err == (
+        f"error: {LIB}: sha256 differs from the one first seen, and pixi.lock has none\n"
+        f"  expected  {first.hex}\n"
+        f"  actual    {actual}\n"
+        f"  from      {CHANNEL}/{LIB}\n"
+        f"  used by   default/{here()}\n"
+        "help: remove this file, then `pixi run fetch`\n"
+    )
+    write_first_seen(world.mirror.workspace.place, {PurePosixPath(LIB): Digest("sha256", actual)})
+    assert world.verify("--level", "files", "--allow-unhashed") == 0
+
+
+@pytest.mark.parametrize(
+    ("scheme", "advice"),
+    [
+        ("https", 'allow-unhashed = true, or allow-incomplete = ["pypi"],'),
+        ("git+https", 'allow-incomplete = ["pypi"]'),  # no hash would help
+    ],
+)
+def test_what_is_left_out_for_want_of_a_hash_may_be_allowed(
+    scheme: str, advice: str, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    location = f"{scheme}://files.example.org/x-1.0-py3-none-any.whl"
+    row = RawRow(key="pypi", location=location, lines=("name: x", "version: '1.0'"))
+    world.lock(EnvironmentRows(platforms=(PlatformRows(name=here(), rows=(row,)),)))
+    assert world.verify("--level", "files") == 1
+    help_line = capsys.readouterr().err.splitlines()[-1]
+    assert help_line == f"help: {advice} under [tool.pixi-mirror], if that will do"
+
+
 def test_a_wheel_beside_the_lock_is_what_it_is_there(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -263,7 +302,7 @@ def test_a_wheel_beside_the_lock_is_what_it_is_there(
     beside.write_bytes(b"changed, and the mirror not made anew")
     assert world.loud("--level", "files") == 1
     assert capsys.readouterr().err.splitlines()[1:4] == [
-        f"error: _pypi/files/local/{name}: sha256 differs from pixi.lock",
+        f"error: _pypi/files/local/{name}: sha256 differs from the file beside the lock",
         f"  expected  {hash_file(beside, 'sha256')}",
         f"  actual    {hashlib.sha256(data).hexdigest()}",
     ]

@@ -78,6 +78,8 @@ class Program:
 Programs = Mapping[Client, Program | Problem | str]
 """What installs here: each client and its program, what is wrong with it, or why it is not used."""
 
+_Alike = tuple[Client, str, InstallJob]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstallAttempt:
@@ -95,6 +97,11 @@ class InstallAttempt:
     proven: datetime | None = None
     """When an earlier run installed it; None: it was this one."""
     seconds: float = 0.0
+
+    @property
+    def is_conda_only(self) -> bool:
+        """Tell whether there are mirrored PyPI packages, which this client does not install."""
+        return bool(self.job.pypi) and self.client not in {Client.PIXI, *FOR_PYPI}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,27 +192,18 @@ def check_install(
     What differs in nothing that a program is told of is installed once for all.
     """
     subdir = this_subdir()
-    planned = []
-    for job in (*plan_installs(selection, subdir), *plan_wheels(selection, subdir)):
-        alike = dataclasses.replace(job, place=_ANY, asked=(), requirements=())
-        of_job = proofs.key(Level.INSTALL, _dependencies(workspace, selection, job, proofs))
-        for client, program in programs.items():
-            if not _is_for(job, client):
-                continue
-            by_what = (of_job, client, program, sandbox().sentence)
-            key = proofs.key(Level.INSTALL, by_what)
-            planned.append((job, client, program, key, (client, job.place.lock, alike)))
+    workspaces = {label: workspace_of(lock, workspace) for label, lock in selection.labelled}
+    planned = list(_plan(workspace, selection, programs, workspaces, proofs))
     tried = (each for each in planned if isinstance(each[2], Program))
     total = len({alike for *_, key, alike in tried if proofs.get(key) is None})
     attempts: list[InstallAttempt] = []
-    done: dict[tuple[Client, str, InstallJob], InstallAttempt] = {}
-    workspaces = {label: workspace_of(lock, workspace) for label, lock in selection.labelled}
+    done: dict[_Alike, InstallAttempt] = {}
     with _counting(console, total) as installing:
-        for job, client, program, key, one in planned:
-            if isinstance(program, Problem):
-                attempt = _stopped(job, client, program)
-            elif isinstance(program, str):
-                attempt = InstallAttempt(job=job, client=client, skip_reason=program)
+        for job, client, how, key, one in planned:
+            if isinstance(how, Problem):
+                attempt = _stopped(job, client, how)
+            elif isinstance(how, str):
+                attempt = InstallAttempt(job=job, client=client, skip_reason=how)
             elif known := done.get(one):
                 attempt = dataclasses.replace(known, job=job, seconds=0.0)
             elif proof := proofs.get(key):
@@ -215,14 +213,16 @@ def check_install(
             else:
                 installing(f"{job.place} with {client.program}")
                 start = perf_counter()
-                attempt = _try(workspaces[job.place.lock], job, client, program.path)
+                attempt = _try(workspaces[job.place.lock], job, client, how.path)
                 attempt = dataclasses.replace(attempt, seconds=perf_counter() - start)
                 done[one] = attempt
             if not attempt.problems and attempt.skip_reason is None and attempt.proven is None:
                 proofs.add(key, attempt.warning)
             attempts.append(attempt)
-    problems = [each for each in programs.values() if isinstance(each, Problem)]
-    problems += [problem for each in attempts for problem in each.environment_problems]
+    problems = [
+        *(each for each in programs.values() if isinstance(each, Problem)),
+        *(problem for each in attempts for problem in each.environment_problems),
+    ]
     return InstallResult(
         subdir=subdir,
         sandbox=sandbox().sentence,
@@ -251,6 +251,38 @@ def _counting(console: Console, total: int) -> Iterator[Callable[[str], None]]:
         yield lambda what: bar.update(
             task, description=f"{next(numbers)} of {total}: {printable(what)}"
         )
+
+
+def _plan(
+    workspace: Workspace,
+    selection: Selection,
+    programs: Programs,
+    workspaces: Mapping[str, Workspace],
+    proofs: Proofs,
+) -> Iterator[tuple[InstallJob, Client, Program | Problem | str, str | None, _Alike]]:
+    """Yield who installs what, or why not; with the key of its proof, and what is alike in it."""
+    subdir = this_subdir()
+    for job in (*plan_installs(selection, subdir), *plan_wheels(selection, subdir)):
+        alike = dataclasses.replace(job, place=_ANY, asked=(), requirements=())
+        of_job = proofs.key(Level.INSTALL, _dependencies(workspace, selection, job, proofs))
+        for client, program in programs.items():
+            if not _is_for(job, client):
+                continue
+            by_what = (of_job, client, program, sandbox().sentence)
+            key = proofs.key(Level.INSTALL, by_what)
+            how = program
+            if proofs.get(key) is None:
+                how = _reason(workspaces[job.place.lock], job, client, program) or program
+            yield job, client, how, key, (client, job.place.lock, alike)
+
+
+def _reason(
+    workspace: Workspace, job: InstallJob, client: Client, program: Program | Problem | str
+) -> str | None:
+    """Say why a program that is there cannot even be tried; None: it can, or is not there."""
+    if not isinstance(program, Program):
+        return None
+    return skip_reason(job, client, workspace.place.folder, workspace.root)
 
 
 def _is_for(job: InstallJob, client: Client) -> bool:
@@ -292,9 +324,6 @@ def _stopped(job: InstallJob, client: Client, problem: Problem) -> InstallAttemp
 def _try(workspace: Workspace, job: InstallJob, client: Client, program: Path) -> InstallAttempt:
     """Install one environment with one program; see to whom a failure is due."""
     folder, temporary = workspace.place.folder, Path(tempfile.gettempdir())
-    reason = skip_reason(job, client, folder, workspace.root)
-    if reason is not None:
-        return InstallAttempt(job=job, client=client, skip_reason=reason)
     free = free_bytes(temporary)
     artifacts = (*job.artifacts, *job.pypi)
     if free < sum(each.size or 0 for each in artifacts):  # they are larger unpacked

@@ -85,6 +85,27 @@ def test_json_and_the_report_tell_wheels_from_environments(
     assert "its wheels alone, not what is built there: tiny-sdist" in report.read_text("utf-8")
 
 
+def test_conda_alone_is_not_the_whole(
+    pypi_world: PypiWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """py-rattler installs no PyPI package; nor has it to, where there is none."""
+    here, report = pypi_world.platforms[0], tmp_path / "report.md"
+    options = (*INSTALL, "rattler", "--platforms", here)
+    assert pypi_world.loud(*options, "--report", str(report)) == 0
+    assert capsys.readouterr().out.startswith(f"default  {here}  install (conda) ✓ (py-rattler)\n")
+    text = report.read_text(encoding="utf-8")
+    assert "(conda) ✓ (py-rattler)" in text
+    assert f"install: of default/{here} the conda packages alone were installed" in text
+    assert pypi_world.verify(*options, "--json") == 0
+    ((row,),) = _rows(capsys).values()
+    assert (row["installed"], row["conda-only"], row["wheels-only"]) == (True, True, False)
+    relock(pypi_world)
+    capsys.readouterr()
+    assert pypi_world.loud(*options, "--report", str(report)) == 0
+    assert capsys.readouterr().out.startswith(f"default  {here}  install ✓ (py-rattler)\n")
+    assert "the conda packages alone" not in report.read_text(encoding="utf-8")
+
+
 def _damage(world: PypiWorld, name: str, damage: str) -> None:
     file = world.folder / world.path(name)
     data = bytearray(file.read_bytes())
@@ -199,9 +220,12 @@ def test_why_it_is_not_tried(
     for client in clients:
         if not isinstance(found.get(Client(client)), Program):
             continue
+        capsys.readouterr()
         assert pypi_world.loud(*INSTALL, client, "--allow-incomplete", "pypi,build-requires") == 0
         said = f"not installed by {client}: default/{pypi_world.platforms[0]}; {reason}\n"
-        assert said in capsys.readouterr().out
+        out, err = capsys.readouterr()
+        assert said in out
+        assert "verify: installing" not in err
 
 
 def test_uv_and_pip_have_nothing_to_do_without_pypi_packages(
