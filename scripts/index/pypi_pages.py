@@ -24,7 +24,7 @@ from scripts.core.redact import without_secrets
 from scripts.core.report import Json
 from scripts.core.scratch import is_scratch
 from scripts.index.repodata import damaged
-from scripts.lock.pypi import ARCHIVES, FILES, index_folder, is_project_name
+from scripts.lock.pypi import ARCHIVES, FILES, index_folder, is_project_name, public_fragment
 
 INDEX: Final = PurePosixPath(PYPI_FOLDER, "index")
 """Folder of the files of all indexes, by name."""
@@ -87,11 +87,11 @@ _Page = tuple[PurePosixPath, dict[str, Any], Sequence[Json]]
 
 def public_record(record: PypiRecord, sha256: str) -> PypiRecord:
     """Return what of a row may stand in a page; a fragment stays, for the second place it means."""
-    plain, mark, fragment = record.location.partition("#")
+    plain, fragment = record.location.partition("#")[0], public_fragment(record.location)
     return PypiRecord(
         name=record.name,
         version=record.version,
-        location=f"{without_secrets(plain, of_pypi=True)}{mark}{fragment}",
+        location=f"{without_secrets(plain, of_pypi=True)}{fragment and '#'}{fragment}",
         index=None if record.index is None else without_secrets(record.index),
         sha256=sha256,
         requires_python=record.requires_python,

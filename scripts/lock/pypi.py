@@ -31,6 +31,9 @@ ARCHIVES: Final = re.compile(
 """How an archive's name ends for uv (crates/uv-distribution-filename/src/extension.rs)."""
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 _FRAGMENT: Final = re.compile(r"#(?:.*&)?sha256=([0-9A-Fa-f]{64})(?:&|\Z)")
+# What a fragment is known to say (PEP 508, 610; pip's `egg`): anything else may be a secret.
+_PUBLIC_PART: Final = r"(?:sha256=[0-9A-Fa-f]+|(?:egg|subdirectory)=[\w./+~%-]+)"
+_PUBLIC_FRAGMENT: Final = re.compile(f"{_PUBLIC_PART}(?:&{_PUBLIC_PART})*", re.ASCII)
 _SCHEMES: Final = frozenset({"http", "https", "file"})
 UNHASHED: Final = " of which the lock has no hash (allow-unhashed takes it)"
 """How the reason ends for which such a row is left out."""
@@ -136,7 +139,7 @@ def pypi_artifacts(record: PypiRecord) -> Iterator[Artifact]:
     """Yield the places of a mirrored row's file.
 
     pixi asks a mirror for a direct URL with its fragment as part of the name, so such a file has
-    a second place (tried with pixi 0.77), unless nothing can have that name.
+    a second place (tried with pixi 0.77), unless nothing can have that name, or it may be secret.
     """
     for path in _places(record.location):
         yield pypi_artifact(path, record)
@@ -144,11 +147,16 @@ def pypi_artifacts(record: PypiRecord) -> Iterator[Artifact]:
 
 @functools.lru_cache(maxsize=1 << 15)  # asked several times in a run for each row
 def _places(location: str) -> tuple[PurePosixPath, ...]:
-    plain, mark, fragment = location.partition("#")
     locations = [location]
-    if mark and not is_path(location):
-        locations.append(f"{plain}%23{fragment}")
+    if (fragment := public_fragment(location)) and not is_path(location):
+        locations.append(f"{location.partition('#')[0]}%23{fragment}")
     return tuple(FILES.joinpath(*each) for each in filter(None, map(file_segments, locations)))
+
+
+def public_fragment(location: str) -> str:
+    """Return the fragment of a location; empty where it says what may be a secret."""
+    fragment = location.partition("#")[2]
+    return fragment if _PUBLIC_FRAGMENT.fullmatch(fragment) else ""
 
 
 def is_project_name(name: str) -> bool:

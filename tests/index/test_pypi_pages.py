@@ -103,6 +103,19 @@ def test_both_views_and_the_metadata_beside_the_wheel(mirror: Mirror, tmp_path: 
     }
 
 
+def test_a_fragment_that_may_be_a_secret_is_nowhere(mirror: Mirror, tmp_path: Path) -> None:
+    """One that is known to be none stays, for the second place that it means."""
+    packages = {"secret": "egg=x&token=word", "plain": "egg=x"}
+    for name, fragment in packages.items():
+        one = row(tmp_path, TinyWheel(name=name), index="https://h/simple")
+        mirror.lock([replace(one, url=f"https://h/{one.written.path.name}#{fragment}")])
+        mirror.index()
+    page = {x: mirror.contents()[f"_pypi/index/{x}/index.v1_json"] for x in packages}
+    assert b'"url":"https://h/secret-1.0-py3-none-any.whl"}' in page["secret"]
+    assert b'"url":"https://h/plain-1.0-py3-none-any.whl#egg=x"}' in page["plain"]
+    assert [x for x, data in mirror.contents().items() if b"word" in data or "word" in x] == []
+
+
 def test_what_is_of_no_index_is_in_index_alone(mirror: Mirror, tmp_path: Path) -> None:
     """A direct URL, a file beside the lock, and a folder of `find-links`."""
     wheels = [TinyWheel(name=f"tiny-{each}") for each in ("direct", "path", "linked")]

@@ -280,6 +280,7 @@ def test_folders_are_part_of_the_project(location: str) -> None:
         (f"sha256={ONE}&egg=x", f"{WHEEL}#sha256={ONE}&egg=x", ONE),
         ("egg=x", f"{WHEEL}#egg=x", None),
         ("sha256=12", f"{WHEEL}#sha256=12", None),
+        (f"egg=x&token=word&sha256={ONE}", None, ONE),  # which may be a secret
         (f"subdirectory=../b&sha256={ONE}", None, ONE),
         (f"subdirectory={'b' * 250}&sha256={ONE}", None, ONE),
     ],
