@@ -65,13 +65,15 @@ def check_index(
         yield from (_dependencies(folder, each, proofs) for each in channels)
         if has_pypi:
             yield from _pypi_dependencies(folder, selection, kept, proofs)
+            yield sorted(waiting)
 
     key = proofs.key(Level.INDEX, dependencies())
     if proof := proofs.get(key):
         return LevelResult(proven={where: proof.when for where, _, _ in places_of(selection)})
 
     _compare_channels(folder, channels, uses, found)
-    for problem, concerned in check_pypi_index(folder, selection, kept) if has_pypi else ():
+    wrong = check_pypi_index(folder, selection, kept, waiting) if has_pypi else ()
+    for problem, concerned in wrong:
         places = (uses.places(each) for each in concerned)
         found.setdefault(problem, set()).update(*places)
     if not found:

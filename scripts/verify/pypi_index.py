@@ -10,6 +10,7 @@ import hashlib
 import json
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path, PurePosixPath
@@ -63,11 +64,15 @@ class _File:
 
 
 def check_pypi_index(
-    folder: Path, selection: Selection, kept: Sequence[IndexedArtifact] = ()
+    folder: Path,
+    selection: Selection,
+    kept: Sequence[IndexedArtifact] = (),
+    waiting: AbstractSet[PurePosixPath] = frozenset(),
 ) -> Iterator[Wrong]:
-    """Compare all that describes PyPI packages; `kept` is what pages name and this lock does not.
+    """Compare all that describes PyPI packages, but for pages that wait for their removal.
 
-    The pages themselves keep that, so it is held against the files and one view against the other.
+    `kept` is what pages name and this lock does not. The pages themselves keep that, so it is held
+    against the files and one view against the other.
     """
     files = {each.path: each for each in _files(folder, selection, kept)}
     wanted: dict[PurePosixPath, dict[str, _File]] = {}
@@ -85,8 +90,9 @@ def check_pypi_index(
         for root in (SIMPLE, FILES) if record.index in own else (SIMPLE,):
             if place is not None:
                 wanted.setdefault(root / place / record.name, {})[url] = file
-    there = {x.parent.relative_to(folder) for y in (INDEX, SIMPLE) for x in _pages(folder / y)}
-    for place in sorted(wanted.keys() | {PurePosixPath(each) for each in there}):
+    pages = (*_pages(folder, INDEX), *_pages(folder, SIMPLE))
+    there = {each.parent for each in pages if each not in waiting}
+    for place in sorted(wanted.keys() | there):
         for name in (PAGE, PAGE_JSON):
             yield from _compare_page(folder, place / name, wanted.get(place, {}), files)
     for each in files.values():
@@ -119,10 +125,11 @@ def _file(folder: Path, path: PurePosixPath, record: PypiRecord, sha256: str | N
     return _File(record=record, path=path, sha256=sha256, metadata=metadata)
 
 
-def _pages(folder: Path) -> Iterator[PurePosixPath]:
-    """Yield every page below a folder."""
+def _pages(folder: Path, below: PurePosixPath) -> Iterator[PurePosixPath]:
+    """Yield every page below a folder of the channel folder."""
     for name in (PAGE, PAGE_JSON):
-        yield from map(PurePosixPath, folder.rglob(name))
+        for each in (folder / below).rglob(name):
+            yield PurePosixPath(each.relative_to(folder))
 
 
 def _compare_page(

@@ -253,6 +253,28 @@ def test_what_no_lock_names_stays_until_it_is_pruned(mirror: Mirror, tmp_path: P
     assert verify.main(["--manifest-path", str(mirror.root), "--strict", "-q"]) == 0
 
 
+@pytest.mark.parametrize("gone", [None, "index.v1_json"])
+def test_pages_of_what_nobody_names_fail_no_proof_while_they_wait(
+    gone: str | None, mirror: Mirror, tmp_path: Path
+) -> None:
+    """They were pruned; or the page is gone that said of the file what no lock says."""
+    old, new = (row(tmp_path, TinyWheel(name=each)) for each in ("old", "new"))
+    mirror.lock([old, new])
+    mirror.index()
+    mirror.lock([new])
+    mirror.index()
+    check = ["--manifest-path", str(mirror.root), "-q", "--level", "index"]
+    if gone is None:
+        assert mirror.prune() == 0
+    else:
+        (mirror.folder / "_pypi/index/old" / gone).unlink()
+        assert verify.main(check) == ExitCode.FINDINGS
+        mirror.index()
+    assert f"{SIMPLE}/old/index.html" in mirror.waiting()
+    assert f"{SIMPLE}/old/index.html" in mirror.contents()
+    assert verify.main(check) == 0
+
+
 def test_what_is_untracked_is_left_alone(
     mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
