@@ -30,6 +30,8 @@ from scripts.lock.pep508 import parse_version
 DIST_INFO: Final = ".dist-info"
 PKG_INFO: Final = "PKG-INFO"
 PYPROJECT: Final = "pyproject.toml"
+# One of them is in every sdist, if only in the folder that its URL names (`#subdirectory=`).
+_SOURCES: Final = frozenset({PKG_INFO, PYPROJECT, "setup.py"})
 # What uv (crates/uv-build-frontend, DEFAULT_BACKEND) and pip take where there is no
 # `[build-system]`.
 DEFAULT_BUILD_REQUIRES: Final = ("setuptools>=40.8.0",)
@@ -115,17 +117,25 @@ def read_record(archive: zipfile.ZipFile, dist_info: str) -> Iterator[tuple[str,
 
 def _read_sdist(file: Path) -> Mapping[str, bytes]:
     """Return those of PKG-INFO and pyproject.toml that are in its one folder; read all else too."""
+    sources = set[str]()
+
+    def is_told(name: str) -> bool:
+        sources.update(_SOURCES.intersection([name.rpartition("/")[2]]))
+        return _is_told(name)
+
     with file.open("rb") as raw:
         head = raw.peek(_HEAD)[:_HEAD]
         if head.startswith(b"PK"):
             with zipfile.ZipFile(raw) as archive:
                 if (damaged := archive.testzip()) is not None:
                     raise BadArchiveError(f"its {damaged} is damaged")
-                names = [each for each in archive.namelist() if _is_told(each)]
-                found: Mapping[str, bytes] = {each: read_member(archive, each) for each in names}
+                told = [each for each in archive.namelist() if is_told(each)]
+                found: Mapping[str, bytes] = {each: read_member(archive, each) for each in told}
         else:
             with _decompressed(raw, head) as stream:
-                found, _ = walk_tar(stream, _is_told)
+                found, _ = walk_tar(stream, is_told)
+    if not sources:
+        raise BadArchiveError(f"it has no {PKG_INFO}, no {PYPROJECT} and no setup.py")
     if len({PurePosixPath(each).parts[0] for each in found}) > 1:
         raise BadArchiveError("it has more than one folder at its top")
     return {PurePosixPath(each).name: data for each, data in found.items()}

@@ -196,6 +196,7 @@ def _sdist(files: dict[str, bytes]) -> bytes:
 
 
 PKG_INFO = b"Name: x\nVersion: 1\n"
+NONE = "it has no PKG-INFO, no pyproject.toml and no setup.py"
 
 
 def test_what_an_sdist_is_built_with(tmp_path: Path) -> None:
@@ -218,6 +219,8 @@ def test_a_source_archive_need_not_say_what_it_is(tmp_path: Path) -> None:
     assert _identity(tmp_path, file.read_bytes(), "x.tar.gz") == "tiny-lib 1.1"
     file.write_bytes(_sdist({"x-main/pyproject.toml": b'[project]\nname = "X.Y"\n'}))
     assert read_distribution(file).name == "x-y"
+    file.write_bytes(_sdist({"x-main/sub/pyproject.toml": b""}))  # its URL says #subdirectory=sub
+    assert read_distribution(file).name == ""
 
 
 @pytest.mark.parametrize(
@@ -227,6 +230,8 @@ def test_a_source_archive_need_not_say_what_it_is(tmp_path: Path) -> None:
             {"a/PKG-INFO": PKG_INFO, "b/PKG-INFO": PKG_INFO},
             "it has more than one folder at its top",
         ),
+        ({}, NONE),
+        ({"a/x.py": b"", "a/setup.cfg": b""}, NONE),
         ({"a/PKG-INFO": b"Name: x"}, "its PKG-INFO has no Version"),
         ({"a/pyproject.toml": b"="}, "its pyproject.toml is no TOML: "),
         ({"a/pyproject.toml": b"\xff"}, "its pyproject.toml is no TOML: "),
