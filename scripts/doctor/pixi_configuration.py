@@ -49,12 +49,10 @@ _LOCKED_THERE: Final = "from a folder pixi takes only what was locked there"
 _WITHOUT_MIRRORS: Final = "for who cannot use [mirrors], in [workspace] of the manifest:"
 _PYPI: Final = "https://pypi.org/simple"  # pixi's own default, which no manifest has to name
 _OTHER_INDEXES: Final = (
-    "before `pixi lock`, take out of the manifest each `index-url`, `extra-index-urls`, `find-links`"
-    " and `index` that names:"
+    "before `pixi lock`, take out of the manifest each `index-url`, `extra-index-urls`,"
+    " `find-links` and `index` that names:"
 )
-_DIRECT_URLS: Final = (
-    "before `pixi lock`, write a version in the manifest in place of the `url` of:"
-)
+_DIRECT_URLS: Final = "before `pixi lock`, write a version in place of the manifest's `url` of:"
 _SERVED: Final = "http://127.0.0.1:8000"  # on the consumer's own machine, by Python's server
 
 
