@@ -40,6 +40,8 @@ class Availability(StrEnum):
     NO_CHANNEL = "channel-not-mirrored"
     NOT_MIRRORABLE = "not-mirrorable"
     """The lock names a place that no mirror can stand in for."""
+    NOT_BESIDE = "not-beside-the-lock"
+    """A wheel or sdist that the lock names by its path, and that is not there."""
     ELSEWHERE = "elsewhere"
     """A file of the consumer's own, which is there."""
 
@@ -70,6 +72,10 @@ _SAID: Final = {
             " beginning of URLs, and nothing else"
         ),
     ),
+    Availability.NOT_BESIDE: (
+        "is a file beside the lock, which has to be copied along",
+        "copy it from the mirror to where the lock has it",
+    ),
 }
 _NO_REPODATA: Final = ("there is no repodata", _MIRROR)
 _NEAR: Final = "`pixi update {name}` takes what the mirror has, once pixi is led to it"
@@ -83,7 +89,6 @@ _FLAT: Final = (
         " or name the mirror itself in `channels`, then `pixi lock`"
     ),
 )
-_BESIDE: Final = "copy it from the mirror to where the lock has it"
 _GAPS: Final = (Availability.NO_SUBDIR, Availability.NO_CHANNEL)
 
 
@@ -175,7 +180,7 @@ def _pypi_verdict(record: PypiRecord, mirror: Mirror) -> Verdict:
     if not inside and is_own_file(record.location, mirror.root):
         availability = Availability.ELSEWHERE
     elif not inside and not is_remote(record.location):
-        availability = Availability.NOT_MIRRORABLE
+        availability = Availability.NOT_BESIDE
     elif file is None:
         availability = Availability.MISSING
     else:
@@ -252,10 +257,15 @@ def _finding(
                 details, help_line = [("it has", ", ".join([*near[:_SHOWN], *more]))], _NEAR
         case Availability.NOT_MIRRORABLE:
             subject = redact(verdict.url)
-            if isinstance(package, PypiRecord):
-                details, help_line = [("mirror", str(path))], _BESIDE
-            elif url_subdir(package.url) not in {None, path.parent.name}:
+            url = "" if isinstance(package, PypiRecord) else package.url
+            if url_subdir(url) not in {None, path.parent.name}:
                 details, (message, help_line) = [("mirror", str(path))], _FLAT
+        case Availability.NOT_BESIDE:
+            subject = redact(verdict.url)
+            if path in mirror.pypi:
+                details = [("copy from", mirror.file_at(path))]
+            else:
+                details, help_line = [("not at", mirror.file_at(path))], _MIRROR
         case availability:
             subject = str(path.parent)
             if availability is Availability.NO_CHANNEL:

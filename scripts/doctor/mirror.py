@@ -132,6 +132,13 @@ class Mirror:
         """Return the URL of a folder of the mirror, for people and configuration files."""
         return f"{self.location.shown}/{folder}" if folder.parts else self.location.shown
 
+    def file_at(self, path: PurePosixPath) -> str:
+        """Return where a person finds a file of the mirror: its path, or its URL over HTTP."""
+        folder = self.location.folder
+        if folder is not None:
+            return str(folder / path)
+        return self.url_of(PurePosixPath(quote(str(path), safe="/~=@+")))
+
     def urls_of(self, channels: Iterable[str]) -> tuple[str, ...]:
         """Return the URLs that stand for channels of the lock, each once, in their order."""
         return tuple(dict.fromkeys(self.url_of(self.folder_of(each)) for each in channels))

@@ -15,7 +15,7 @@ from scripts.core.child_process import quoted
 from scripts.core.errors import MirrorError, Problem, finding_problem
 from scripts.core.record import PypiRecord
 from scripts.core.redact import redact
-from scripts.core.report import Json
+from scripts.core.report import Json, Line, flattened, named
 from scripts.core.typed_values import toml_string
 from scripts.doctor.diagnose import Availability, Diagnosis, Verdict
 from scripts.doctor.mirror import Mirror, MirrorLocation, plain_url
@@ -29,12 +29,15 @@ from scripts.verify.findings import EnvironmentPlatform
 from scripts.verify.install.mirrors import (
     channel_prefix,
     file_prefix,
+    is_remote,
     pypi_prefixes,
     without_user,
 )
 
 # Nothing of these is to be asked of the mirror.
-_NOT_OF_MIRROR: Final = frozenset({Availability.ELSEWHERE, Availability.NOT_MIRRORABLE})
+_NOT_OF_MIRROR: Final = frozenset(
+    {Availability.ELSEWHERE, Availability.NOT_BESIDE, Availability.NOT_MIRRORABLE}
+)
 
 _TOKEN: Final = "(in place of ******** write the token that the lock has there)"  # noqa: S105
 _LEADS_NOWHERE: Final = "nothing in pixi's configuration leads to this mirror"
@@ -44,6 +47,12 @@ _UPSTREAM: Final = "names upstream's URLs, for which no folder can stand in"
 _NOT_LED: Final = "pixi is not led to this mirror"
 _LOCKED_THERE: Final = "from a folder pixi takes only what was locked there"
 _WITHOUT_MIRRORS: Final = "for who cannot use [mirrors], in [workspace] of the manifest:"
+_PYPI: Final = "https://pypi.org/simple"  # pixi's own default, which no manifest has to name
+_OTHER_INDEXES: Final = (
+    "before `pixi lock`, take out of the manifest each `index-url`, `extra-index-urls`,"
+    " `find-links` and `index` that names:"
+)
+_DIRECT_URLS: Final = "before `pixi lock`, write a version in place of the manifest's `url` of:"
 _SERVED: Final = "http://127.0.0.1:8000"  # on the consumer's own machine, by Python's server
 
 
@@ -81,6 +90,7 @@ def compare_pixi_configuration(
     data: dict[str, Json] = {"read": config.files}
     data |= {"pixi-config": None, "overridden-by": (), "manifest": None}
     lines, problems, take_away = tuple[str, ...](), tuple[Problem, ...](), ""
+    edits = tuple[str, ...]()
     file = str(lock_path.parent / ".pixi" / "config.toml")
     if away:
         pasted, overridden_by = _lines_to_paste(config.mirrors, away.values(), _served(mirror))
@@ -89,8 +99,9 @@ def compare_pixi_configuration(
         channels = _channels_to_paste(environments, places, mirror)
         if any(isinstance(each.package, PypiRecord) for each in away.values()):
             channels = (*channels, *_pypi_to_paste(environments, mirror))
+            edits = tuple(flattened(_edits_before(environments, mirror)))
             if mirror.is_http:
-                lines = (*lines, _WITHOUT_MIRRORS, *("", *channels, ""), "then `pixi lock`")
+                lines = (*lines, _WITHOUT_MIRRORS, *("", *channels, "", *edits), "then `pixi lock`")
         details += [*(("overridden by", each) for each in overridden_by), needed_by]
         take_away = _TAKE_AWAY if overridden_by else ""
     if away and mirror.is_http:
@@ -99,7 +110,7 @@ def compare_pixi_configuration(
         problems = (finding_problem("[mirrors]", message, *details, help=help_line),)
     elif away:
         data |= {"manifest": "\n".join(channels)}
-        lines = _from_folder(mirror, lines, channels, diagnoses)
+        lines = (*_from_folder(mirror, lines, channels, diagnoses), *edits)
         help_line = f"the lines above{take_away}"
         problems = (finding_problem(lock_path, _UPSTREAM, *details, help=help_line),)
     elif by_lock:
@@ -206,6 +217,26 @@ def _pypi_to_paste(environments: Iterable[LockedEnvironment], mirror: Mirror) ->
     )
     yield f"pypi-options = {{ index-url = {toml_string(mirror.url_of(INDEX))} }}"
     yield f"conda-pypi-map = {{ {', '.join(f'{toml_string(x)} = {table}' for x in every)} }}"
+
+
+def _edits_before(environments: Iterable[LockedEnvironment], mirror: Mirror) -> Iterator[Line]:
+    """Say what of the manifest leads away from the pages of the mirror, as far as a lock tells."""
+    every = list(environments)
+    records = [record for each in every for rows in each.platforms for record in rows.pypi]
+    found = (*(x for each in every for x in each.indexes), *(x.index for x in records))
+    outside = (x for x in found if x and is_remote(x) and mirror.path_inside(x) is None)
+    indexes = set(map(redact, outside))
+    direct = {x.name for x in records if _is_direct(x) and mirror.path_inside(x.location) is None}
+    if indexes - {_PYPI}:
+        yield named(_OTHER_INDEXES, "index URL", sorted(indexes))
+    if direct:
+        yield named(_DIRECT_URLS, "package", sorted(direct))
+
+
+def _is_direct(record: PypiRecord) -> bool:
+    """Tell whether a row has a direct URL; before version 7 no row has to say its index."""
+    has_own_hash = record.sha256 is None or "#" in record.location
+    return record.index is None and has_own_hash and is_remote(record.location)
 
 
 def _secrets_sent(diagnoses: Iterable[Diagnosis]) -> tuple[str, ...]:

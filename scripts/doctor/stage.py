@@ -13,8 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from scripts.core.artifact import ArtifactKind
 from scripts.core.console import Console
 from scripts.core.errors import Problem, finding_problem
+from scripts.core.record import PypiRecord
 from scripts.core.redact import redact
 from scripts.core.report import Json, Line, Report, counted, named
 from scripts.doctor.conda_configuration import compare_conda_configuration
@@ -33,6 +35,7 @@ from scripts.doctor.mirror import (
 )
 from scripts.doctor.pixi_configuration import Redirection, compare_pixi_configuration
 from scripts.lock.model import NEWEST, OLDEST_COMPLETE, LockedEnvironment
+from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.read import read_lock
 from scripts.lock.select import choose_environments, undeclared_lines, unmirrorable
 from scripts.network.configuration import read_pixi_config
@@ -48,11 +51,13 @@ _WORDS: Final = {
     Availability.NO_SUBDIR: "of a platform that is not mirrored",
     Availability.NO_CHANNEL: "of a channel that is not mirrored",
     Availability.NOT_MIRRORABLE: "not mirrorable",
+    Availability.NOT_BESIDE: "not beside the lock",
 }
 _SHORT: Final = dict.fromkeys(_WORDS, "missing") | {
-    key: _WORDS[key] for key in (Availability.OTHER, Availability.NOT_MIRRORABLE)
+    key: _WORDS[key]
+    for key in (Availability.OTHER, Availability.NOT_MIRRORABLE, Availability.NOT_BESIDE)
 }
-_LESS: Final = {"md5": "by md5 alone", "size": "by size alone", None: "not at all"}
+_LESS: Final = {"md5": "by md5 alone", "size": "by size alone", None: "by name alone"}
 
 
 class ConfiguredClient(StrEnum):
@@ -98,7 +103,7 @@ def doctor(
         more.append("nothing to compare")
     allowed, incomplete = _incomplete(environments, settings)
     if incomplete:
-        more.append(f"{counted(len(incomplete), 'package')} of no conda channel")
+        more.append(f"{counted(len(incomplete), 'package')} not in the mirror")
     verdict = _verdict(diagnoses, more, asked)
     problems += [*incomplete, *(problem for each in asked for problem in each.problems)]
     return Report(
@@ -163,7 +168,7 @@ def _nothing_to_compare(lock_path: Path, environments: Sequence[LockedEnvironmen
 def _incomplete(
     environments: Sequence[LockedEnvironment], settings: Settings
 ) -> tuple[list[str], list[Problem]]:
-    """Say what comes from no channel: what may come from elsewhere, and what may not."""
+    """Say what no mirror has: what may come from elsewhere, and what may not."""
     allowed, incomplete = list[str](), list[Problem]()
     for row, where in unmirrorable(environments).items():
         places, location = ", ".join(dict.fromkeys(where)), redact(row.location)
@@ -174,7 +179,7 @@ def _incomplete(
             continue
         problem = finding_problem(
             row.name,
-            f"comes from no conda channel: {row.reason}",
+            f"is not in the mirror: {row.reason}",
             ("from", location),
             ("needed by", places),
             help=f"--allow-incomplete {row.kind}, if the consumer has it from elsewhere",
@@ -203,9 +208,9 @@ def _table(
         kinds = [row.kind for row in each.rows.unmirrorable if row.kind is not None]
         refused = sum(kind not in settings.allow_incomplete for kind in kinds)
         if refused:
-            line += f"  incomplete {_MARKS[False]} ({refused} of no conda channel)"
+            line += f"  incomplete {_MARKS[False]} ({refused} not in the mirror)"
         elif kinds:
-            line += f"  incomplete, as allowed ({len(kinds)} of no conda channel)"
+            line += f"  incomplete, as allowed ({len(kinds)} not in the mirror)"
         yield line
 
 
@@ -247,6 +252,12 @@ def _notes(
         for each in verdicts
         if each.availability is Availability.ELSEWHERE
     )
+    packages = [each.package for each in verdicts]
+    records = [each for each in packages if isinstance(each, PypiRecord)]
+    artifacts = [artifact for each in records for artifact in pypi_artifacts(each)]
+    sdists = sorted({each.name for each in artifacts if each.kind is ArtifactKind.SDIST})
+    if sdists:
+        yield named("not looked at: what sdists are built with:", "sdist", sdists)
     yield from undeclared_lines(environments)
     # An install from the lock does not ask channels that serve nothing; locking anew does.
     missed = {gap(each) for each in verdicts if each.availability is Availability.NO_CHANNEL}

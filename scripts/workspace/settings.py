@@ -239,7 +239,7 @@ class Settings:
         _flag,
         default=False,
         metavar="",
-        tasks="fetch locks mirror verify",
+        tasks="doctor fetch locks mirror verify",
         help="take artifacts for which the lock has no digest",
     )
     grace: timedelta = _setting(  # noqa: RUF009

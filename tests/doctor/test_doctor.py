@@ -185,7 +185,7 @@ def test_another_artifact_of_the_same_name(without: frozenset[str], key: str, fl
         ),
         (
             frozenset({"sha256", "md5", "size"}),
-            "compared not at all, since the lock or the mirror says no more",
+            "compared by name alone, since the lock or the mirror says no more",
         ),
     ],
 )
@@ -365,6 +365,7 @@ def test_json(flat: Asker) -> None:
                     "platform-not-mirrored": [],
                     "channel-not-mirrored": [],
                     "not-mirrorable": [],
+                    "not-beside-the-lock": [],
                     "configured": False,
                     "left-out": [],
                 }

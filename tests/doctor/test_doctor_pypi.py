@@ -14,23 +14,42 @@ from pathlib import Path
 import pytest
 
 from tasks import doctor
+from tests.support.locks import EnvironmentRows, PlatformRows, write_lock
 from tests.support.pixi import find_pixi
-from tests.support.pypi_world import PypiWorld, made_with_pypi, pypi_rows, pypi_world, relock
+from tests.support.pypi_world import (
+    DIRECT,
+    OTHER_INDEX,
+    PypiWorld,
+    made_with_pypi,
+    pypi_rows,
+    pypi_world,
+    relock,
+)
 from tests.support.upstream import Upstream
 from tests.support.verified import stopped_clock
 from tests.support.wheels import PypiRow, TinyWheel
 
 __all__ = ["made_with_pypi", "pypi_world", "stopped_clock"]
 
+OFFLINE = "`pixi install --frozen --offline`"
 CHANNEL = "https://conda.anaconda.org/conda-forge"
 
 
-def _ask(world: PypiWorld, mirror: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+def _ask(
+    world: PypiWorld, mirror: str, capsys: pytest.CaptureFixture[str], *options: str
+) -> tuple[int, str, str]:
     """Run the task for the world's own lock; return exit code, stdout and stderr."""
     capsys.readouterr()
-    code = doctor.main(["--lock", str(world.mirror.root), "--mirror", mirror])
+    code = doctor.main(["--lock", str(world.mirror.root), "--mirror", mirror, *options])
     out, err = capsys.readouterr()
     return code, out, err
+
+
+def _lock_alone(world: PypiWorld, *rows: PypiRow) -> None:
+    """Lock these for this machine, and leave the mirror as it is."""
+    place = PlatformRows(name=world.platforms[0], rows=rows)
+    environment = EnvironmentRows(channels=(CHANNEL,), platforms=(place,))
+    write_lock(world.mirror.root / "pixi.lock", (environment,))
 
 
 def _serve(upstream: Upstream, world: PypiWorld) -> str:
@@ -169,6 +188,102 @@ def test_secrets_that_pixi_would_send_are_told(
     assert "word" not in out.replace("password", "") + err
 
 
+def test_unhashed_rows_are_compared_by_name(
+    pypi_world: PypiWorld, upstream: Upstream, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The mirror's page lists a file of which the consumer's lock has no hash."""
+    url = _serve(upstream, pypi_world)
+    here = pypi_world.platforms[0]
+    wheel = pypi_rows(pypi_world.upstream, here)["direct"].written
+    unhashed = PypiRow(written=wheel, index=None, url=f"{DIRECT}{wheel.path.name}")
+    _lock_alone(pypi_world, unhashed)
+    _configure(pypi_world, _lines(url))
+    code, out, err = _ask(pypi_world, url, capsys)
+    assert (code, out.splitlines()[0]) == (1, "no: 1 package not in the mirror")
+    assert err.endswith(
+        "error: tiny-direct 1.0: is not in the mirror: a PyPI package of which the lock has no hash"
+        " (allow-unhashed takes it)\n"
+        f"  from       {unhashed.file_url}\n"
+        f"  needed by  default/{here}\n"
+        "help: --allow-incomplete pypi, if the consumer has it from elsewhere\n"
+    )
+    code, out, err = _ask(pypi_world, url, capsys, "--allow-unhashed")
+    assert (code, out.splitlines()[0]) == (0, "yes"), err
+    assert (
+        "compared by name alone, since the lock or the mirror says no more: 1" in out.splitlines()
+    )
+    # Control: a name that no page has.
+    other = f"{DIRECT}tiny_direct-2.0-py3-none-any.whl"
+    _lock_alone(pypi_world, PypiRow(written=wheel, index=None, url=other))
+    code, out, _ = _ask(pypi_world, url, capsys, "--allow-unhashed")
+    assert (code, out.splitlines()[0]) == (1, "no: 1 of 1 artifact missing")
+
+
+def test_what_sdists_are_built_with_is_not_looked_at(
+    pypi_world: PypiWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mirror = str(pypi_world.folder)
+    line = "not looked at: what sdists are built with: tiny-sdist"
+    assert line in _ask(pypi_world, mirror, capsys)[1].splitlines()
+    # Control: a lock of wheels alone.
+    _lock_alone(pypi_world, pypi_rows(pypi_world.upstream, pypi_world.platforms[0])["pure"])
+    assert "not looked at" not in _ask(pypi_world, mirror, capsys)[1]
+
+
+@pytest.mark.parametrize("place", ["folder", "http"])
+def test_what_has_to_be_edited_away(
+    place: str, pypi_world: PypiWorld, upstream: Upstream, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where no `[mirrors]` leads to the mirror, the manifest must not lead away from it."""
+    url = _serve(upstream, pypi_world)
+    mirror = url if place == "http" else str(upstream.folder)
+    indexes = (
+        "before `pixi lock`, take out of the manifest each `index-url`, `extra-index-urls`,"
+        " `find-links` and `index` that names: https://other.example.org/simple,"
+        " https://pypi.example.org/simple"
+    )
+    direct = "before `pixi lock`, write a version in place of the manifest's `url` of: tiny-direct"
+    edits = [indexes, direct]
+    last = "then `pixi lock`"
+    after = [*edits, last] if place == "http" else [f"{last} and {OFFLINE}", *edits]
+    assert _ask(pypi_world, mirror, capsys)[1].split("\n\n")[-1].splitlines() == after
+    # Control: nothing but pixi's own default.
+    pure = pypi_rows(pypi_world.upstream, pypi_world.platforms[0])["pure"]
+    _lock_alone(pypi_world, PypiRow(written=pure.written, index="https://pypi.org/simple"))
+    assert "before `pixi lock`" not in _ask(pypi_world, mirror, capsys)[1]
+
+
+@pytest.mark.parametrize("place", ["folder", "http"])
+def test_files_beside_the_lock_are_to_be_copied(
+    place: str, pypi_world: PypiWorld, upstream: Upstream, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = _serve(upstream, pypi_world)
+    mirror = url if place == "http" else str(upstream.folder)
+    _lock_alone(pypi_world, pypi_rows(pypi_world.upstream, pypi_world.platforms[0])["path"])
+    wheel = pypi_world.mirror.root / "wheels" / "tiny_path-1.0-py3-none-any.whl"
+    kept = wheel.read_bytes()
+    wheel.unlink()
+    head = (
+        "error: ./wheels/tiny_path-1.0-py3-none-any.whl: is a file beside the lock, which has to be"
+        " copied along\n"
+    )
+    needed = f"  needed by  default/{pypi_world.platforms[0]}\n"
+    code, out, err = _ask(pypi_world, mirror, capsys)
+    assert (code, out.splitlines()[0]) == (1, "no: 1 of 1 artifact not beside the lock")
+    assert err.endswith(
+        f"{head}  copy from  {mirror}/{pypi_world.path('path')}\n{needed}"
+        "help: copy it from the mirror to where the lock has it\n"
+    )
+    shutil.rmtree(upstream.folder / "_pypi" / "index" / "tiny-path")
+    assert _ask(pypi_world, mirror, capsys)[2].endswith(
+        f"{head}  not at     {mirror}/{pypi_world.path('path')}\n{needed}"
+        "help: its keeper mirrors this lock: `pixi run mirror`\n"
+    )
+    wheel.write_bytes(kept)  # the control
+    code, out, err = _ask(pypi_world, mirror, capsys)
+    assert (code, out.splitlines()[0]) == (0, "yes"), err
+
+
 def test_json_names_the_paths(
     pypi_world: PypiWorld, upstream: Upstream, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -218,16 +333,26 @@ def test_a_lock_made_from_the_mirror(
     for name in ("HTTPS_PROXY", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     root, pixi = tmp_path / "consumer", find_pixi(tmp_path / "home")
+    wheel = "tiny_direct-1.0-py3-none-any.whl"
     root.mkdir()
     with _static(pypi_world.folder) as url:
         mirror, position = (url, 3) if place == "http" else (str(pypi_world.folder), 5)
         block = _ask(pypi_world, mirror, capsys)[1].split("\n\n")[position]
-        (root / "pixi.toml").write_text(
+        manifest = (
             f'[workspace]\nname = "c"\nplatforms = ["{pypi_world.platforms[0]}"]\n{block}\n\n'
             '[dependencies]\npython = "*"\n\n'
-            '[pypi-dependencies]\ntiny-pure = "*"\ntiny-direct = "*"\ntiny-sdist = "*"\n',
-            encoding="utf-8",
+            '[pypi-dependencies]\ntiny-pure = "*"\ntiny-direct = "*"\ntiny-sdist = "*"\n'
         )
+        controls = (  # what has to be edited away
+            f'{manifest}\n[pypi-options]\nindex-url = "https://pypi.example.org/simple"\n',
+            manifest.replace('pure = "*"', f'pure = {{ version = "*", index = "{OTHER_INDEX}" }}'),
+            manifest.replace('direct = "*"', f'direct = {{ url = "{DIRECT}{wheel}" }}'),
+        )
+        # Of Python's server pixi's second solve may end with 304.
+        for text in controls if place == "folder" else ():
+            (root / "pixi.toml").write_text(text, encoding="utf-8")
+            assert pixi.run(root, "lock").returncode != 0
+        (root / "pixi.toml").write_text(manifest, encoding="utf-8")
         for command in (("lock",), ("install", "--frozen")):
             done = pixi.run(root, *command)
             assert done.returncode == 0, done.stderr

@@ -212,18 +212,18 @@ def test_what_comes_from_no_channel(flat: Asker) -> None:
     )
     flat.configure(f'[mirrors]\n"https://conda.anaconda.org/conda-forge" = ["{flat.url}"]\n')
     code, out, err = flat.ask()
-    assert (code, out.splitlines()[0]) == (1, "no: 2 packages of no conda channel")
+    assert (code, out.splitlines()[0]) == (1, "no: 2 packages not in the mirror")
     assert out.splitlines()[1] == (
-        "default  linux-64  artifacts ✓ (1)  configuration ✓  incomplete ✗ (2 of no conda channel)"
+        "default  linux-64  artifacts ✓ (1)  configuration ✓  incomplete ✗ (2 not in the mirror)"
     )
     mine = (
-        "error: mine: comes from no conda channel: a source package, built where it is installed\n"
+        "error: mine: is not in the mirror: a source package, built where it is installed\n"
         "  from       ./mine\n"
         "  needed by  default/linux-64\n"
         "help: --allow-incomplete source, if the consumer has it from elsewhere\n"
     )
     x = (
-        "error: x 1.0: comes from no conda channel: a PyPI package built from git\n"
+        "error: x 1.0: is not in the mirror: a PyPI package built from git\n"
         f"  from       {git}\n"
         "  needed by  default/linux-64\n"
         "help: --allow-incomplete pypi, if the consumer has it from elsewhere\n"
