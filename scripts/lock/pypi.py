@@ -41,7 +41,7 @@ def parse_pypi(row: Row, location: str) -> PypiRecord:
     refuses, too. Requirements are read where they are needed.
     """
     from packaging.utils import InvalidName, canonicalize_name  # most locks have no such row
-    from packaging.version import InvalidVersion, Version
+    from packaging.version import Version
 
     location = location.removeprefix("direct+")
     version, index = row.string("version"), row.string("index")
@@ -54,7 +54,7 @@ def parse_pypi(row: Row, location: str) -> PypiRecord:
         Version(version or "0")
     except InvalidName:
         raise row.wrong("name", "the name of a Python package (PEP 508)") from None
-    except InvalidVersion:
+    except ValueError:  # of a number with thousands of digits, too, which Python does not read
         raise row.wrong("version", "a version of a Python package (PEP 440)") from None
     fragment = _FRAGMENT.search(location)
     sha256 = row.digest("sha256", "sha256") or _hash_v1(row)
@@ -124,6 +124,7 @@ def _why_not(record: PypiRecord, settings: Settings) -> tuple[Kind | None, str |
         " built from git": scheme.startswith("git+"),
         f", and {scheme} is no way to fetch it": not is_local and scheme not in _SCHEMES,
         " whose URL no file can be named after": not is_named,
+        " whose name no folder can have": not is_project_name(record.name),
         " of which the lock has no hash (allow-unhashed takes it)": not has_hash,
     }
     reason = next((reason for reason, holds in wrong.items() if holds), None)
@@ -188,3 +189,36 @@ def refuse_shared_folders(records: Iterable[PypiRecord]) -> None:
                 )
     if problems:
         raise MirrorError(*problems.values())
+
+
+def refuse_nested_places(artifacts: Iterable[Artifact]) -> None:
+    """Refuse files that no disk can have both, since one is a folder of the other's path.
+
+    One may be the metadata of a file, or a page of an index. Raises the errors of exit code 2.
+    """
+    places = {str(each.path): each for each in artifacts}
+    taken, problems = dict(places), list[Problem]()
+    for place, each in places.items():
+        taken.setdefault(f"{place}.metadata", each)
+        index, name = each.pypi_record.index, each.pypi_record.name
+        folder = None if index is None else index_folder(index)
+        for page in () if folder is None else ("index.html", "index.v1_json"):
+            taken.setdefault(f"{FILES}/{folder}/{page}", each)
+            taken.setdefault(f"{FILES}/{folder}/{name}/{page}", each)
+    for place, each in places.items():
+        above = place.rpartition("/")[0]
+        while above:
+            if above in taken:
+                problems.append(
+                    usage_problem(
+                        place,
+                        "no disk can have this file and another",
+                        ("one", redact(each.urls[0])),
+                        ("other", redact(taken[above].urls[0])),
+                        ("folder", above),
+                        help="leave one of them out, or mirror them in two workspaces",
+                    )
+                )
+            above = above.rpartition("/")[0]
+    if problems:
+        raise MirrorError(*problems)

@@ -28,7 +28,12 @@ from scripts.lock.model import (
     Unmirrorable,
     fill,
 )
-from scripts.lock.pypi import pypi_artifacts, refuse_shared_folders, without_left_out
+from scripts.lock.pypi import (
+    pypi_artifacts,
+    refuse_nested_places,
+    refuse_shared_folders,
+    without_left_out,
+)
 from scripts.workspace.settings import TABLE, Settings
 
 _BY_CHANNEL: Final = f'set layout = "by-channel" under [{TABLE}]'
@@ -163,9 +168,9 @@ def unite(selections: Sequence[Selection]) -> Selection:
             found[artifact.path] = (_merged(there, artifact), label)
     if problems:
         raise MirrorError(*problems.values())
-    refuse_shared_folders(
-        x.pypi_record for x, _ in found.values() if x.kind is not ArtifactKind.CONDA
-    )
+    pypi = [x for x, _ in found.values() if x.kind is not ArtifactKind.CONDA]
+    refuse_shared_folders(each.pypi_record for each in pypi)
+    refuse_nested_places(pypi)
     layout = selections[0].layout
     artifacts = sorted((each for each, _ in found.values()), key=_kind_and_path)
     if layout is Layout.FLAT:
@@ -311,6 +316,7 @@ def _pypi_artifacts(environments: tuple[LockedEnvironment, ...]) -> tuple[Artifa
                 found[artifact.path] = artifact
     if problems:
         raise MirrorError(*problems.values())
+    refuse_nested_places(found.values())
     return tuple(found[path] for path in sorted(found, key=str))
 
 

@@ -419,6 +419,8 @@ def test_a_remote_lock_is_renewed_by_fetch_and_kept_for_all_else(
     )
     assert several.task(mirror.main, "--level", "files,index", "-q") == 0
     assert asked() == [None]
+    again = several.url.replace("http", "HTTP", 1)  # is the same
+    assert several.task(locks.main, "-q", "--locks", again) == 0
     for task in (index, verify, prune, channels):
         assert several.task(task.main) in {0, 1}
         assert f"locks: {several.url} as it was on 20" in capsys.readouterr().err
@@ -488,6 +490,8 @@ def test_no_lock_comes_but_a_page(several: Several, capsys: pytest.CaptureFixtur
         ('"pixi.lock"', "is not a list of paths, URLs, or tables with one of them"),
         ("[1]", "is not a list of paths, URLs, or tables with one of them"),
         ('["s3://bucket/pixi.lock"]', "is not a path, or an http or https URL"),
+        ('["http://[::1/pixi.lock"]', "is not a path, or an http or https URL"),
+        ('["https://h:99999/pixi.lock"]', "is not a path, or an http or https URL"),
         ('[{ path = "a", url = "https://b" }]', "is not a table with either a path or a url"),
         ('[{ url = "a/pixi.lock" }]', "is not a table with either a path or a url"),
         (
