@@ -337,15 +337,22 @@ def test_two_files_without_a_digest_at_one_place() -> None:
 
 @pytest.mark.parametrize("version", [6, 7])
 def test_one_location_listed_twice_with_other_digests(version: int) -> None:
-    one, other = hashed(AT), hashed(AT, OTHER)
-    for pair in ((one, other), (other, one), (row(AT), one)):
+    platform = PlatformRows(name="linux-64", rows=(hashed(AT),))
+    text = lock_text((EnvironmentRows(platforms=(platform,)),), version)
+
+    def twice(*lines: str) -> LockFile:
+        fields = (f"- pypi: {AT}", "name: x", "version: '1.0'", *lines)
+        return parse_lock(text + "\n  ".join(fields) + "\n", "pixi.lock")
+
+    for lines, shown in ((f"sha256: {OTHER}",), OTHER), ((), "no sha256"):
         with pytest.raises(MirrorError) as caught:
-            lock(*pair, version=version)
+            twice(*lines)
         assert caught.value.problems[0].code is ExitCode.USAGE
-        assert str(caught.value).startswith(
-            f"pixi.lock: lists a package twice, with other digests\n  package  {AT}\n  one      "
+        assert str(caught.value) == (
+            "pixi.lock: lists a package twice, with other digests\n"
+            f"  package  {AT}\n  one      {ONE}\n  other    {shown}\nhelp: pixi lock"
         )
-    assert len(places(select(lock(one, one, version=version), Settings()))) == 1  # control
+    assert len(places(select(twice(f"sha256: {ONE}"), Settings()))) == 1  # control
 
 
 @pytest.mark.parametrize(

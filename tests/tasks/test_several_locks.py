@@ -12,7 +12,7 @@ import pytest
 
 from tasks import channels, fetch, index, locks, mirror, plan, prune, verify
 from tests.support.packages import TinyPackage
-from tests.support.replies import login_page, status
+from tests.support.replies import Reply, login_page, status
 from tests.support.several import BOTH, OWN, Several, make_several
 from tests.support.upstream import Upstream
 
@@ -448,6 +448,26 @@ def test_one_that_cannot_be_reached(several: Several, capsys: pytest.CaptureFixt
         f" `pixi run mirror` again later\n"
     )
     assert several.task(mirror.main, "--kept-locks", "--level", "files,index", "-q") == 0
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        (status(404), "HTTP 404 Not Found"),
+        (Reply(body=b"\xff"), "not UTF-8 text (byte 0); a lock file always is"),
+    ],
+)
+def test_one_that_is_not_there(
+    several: Several, reply: Reply, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What mends it is not what mends a channel."""
+    several.upstream.always("/git/*", reply)
+    assert several.task(fetch.main, "-q") == 1
+    assert capsys.readouterr().err == (
+        f"error: {several.url}: this remote lock could not be had: {message}\n"
+        f"  from  {several.url}\n"
+        "help: correct the URL in `locks`, or take the entry out\n"
+    )
 
 
 @pytest.mark.parametrize(
