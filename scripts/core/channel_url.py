@@ -16,6 +16,9 @@ _ODD: Final = re.compile(r"[^A-Za-z0-9_.+~=@-]")
 # Versions have `!` in them, and a direct URL's copy `#sha256=…`.
 _ODD_IN_FILES: Final = re.compile(r"[^A-Za-z0-9_.+~=@!#&,() -]")
 _LONGEST: Final = 255 - len(".metadata")  # ASCII; file systems take names of 255 bytes
+# Of a whole path, in characters and in folders; a disk takes some more of both.
+_LONGEST_PATH: Final = 1000
+_DEEPEST: Final = 64
 CUT_BY_CONDA: Final = (
     "has a folder called t in its path: conda takes that and the name behind it for a token, in"
     " file:// URLs, too, and asks without them"
@@ -67,8 +70,8 @@ def file_segments(url: str) -> list[str] | None:
         *folders, last = (unquote(path) if mark else url.replace("\\", "/")).split("/")
         first, segments = "local", [*map(_safe, folders), last]
     segments = [first, *(each for each in segments if each not in {"", "."})]
-    is_sound = first != "" and len(segments) > 1 and all(map(_can_be_file, segments))
-    return segments if is_sound else None
+    is_sound = first != "" and 1 < len(segments) <= _DEEPEST and all(map(_can_be_file, segments))
+    return segments if is_sound and len("/".join(segments)) <= _LONGEST_PATH else None
 
 
 def _can_be_file(name: str) -> bool:

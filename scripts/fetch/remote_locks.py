@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Final
 
 from scripts.channel.grace import now
 from scripts.channel.locks import KEPT_LOCKS, remote_lock
@@ -24,6 +25,14 @@ from scripts.network.retry import RetryPolicy, backoff_delay
 from scripts.network.router import Router
 from scripts.workspace.settings import LockEntry
 from scripts.workspace.workspace import Workspace
+
+# What mends these for an artifact is said of channels.
+_OF_THE_URL: Final = frozenset(
+    {
+        *(ErrorKind.BAD_URL, ErrorKind.PLACEHOLDER, ErrorKind.NO_TLS, ErrorKind.TLS_NAME),
+        *(ErrorKind.GONE, ErrorKind.REFUSED, ErrorKind.WRONG_BYTES),
+    }
+)
 
 
 def ask_for_locks(
@@ -136,7 +145,10 @@ def _wrong(text: str) -> DownloadError:
 
 def _problem(url: str, error: DownloadError, again: str, *, has_copy: bool) -> Problem:
     """Say why a remote lock could not be had; and that a copy would do, where there is one."""
-    help_line = error.kind.help_at(error.source or url, again, resumes=False)
+    if error.kind in _OF_THE_URL:
+        help_line = "correct the URL in `locks`, or take the entry out"
+    else:
+        help_line = error.kind.help_at(error.source or url, again, resumes=False)
     if has_copy:
         help_line = f"{again} {KEPT_LOCKS}, with the copy that is kept; or {help_line}"
     return Problem(

@@ -85,14 +85,15 @@ def is_sound_url(location: str) -> bool:
     rattler's URLs cannot be anything else, and Python's fail only when somebody looks closer.
     """
     url = _URL.match(location)
-    return url is None or _is_sound_authority(
-        re.split(r"[/?#]", location[url.end() :], maxsplit=1)[0]
-    )
+    if url is None:  # Python may see a host all the same: `//[`, `c://[`
+        return _is_sound(location)
+    authority = re.split(r"[/?#]", location[url.end() :], maxsplit=1)[0]
+    return _is_sound(f"//{authority}")
 
 
 @functools.lru_cache(maxsize=256)
-def _is_sound_authority(text: str) -> bool:
+def _is_sound(text: str) -> bool:
     try:
-        return urlsplit(f"//{text}").port != 0
+        return urlsplit(text).port != 0
     except ValueError:
         return False

@@ -129,6 +129,7 @@ def _why_not(record: PypiRecord, settings: Settings) -> tuple[Kind | None, str |
         " built from git": scheme.startswith("git+"),
         f", and {scheme} is no way to fetch it": not is_local and scheme not in _SCHEMES,
         " whose URL no file can be named after": not is_named,
+        " whose name no folder can have": not is_project_name(record.name),
         UNHASHED: not has_hash,
     }
     reason = next((reason for reason, holds in wrong.items() if holds), None)
@@ -198,3 +199,36 @@ def refuse_shared_folders(records: Iterable[PypiRecord]) -> None:
                 )
     if problems:
         raise MirrorError(*problems.values())
+
+
+def refuse_nested_places(artifacts: Iterable[Artifact]) -> None:
+    """Refuse files that no disk can have both, since one is a folder of the other's path.
+
+    One may be the metadata of a file, or a page of an index. Raises the errors of exit code 2.
+    """
+    places = {str(each.path): each for each in artifacts}
+    taken, problems = dict(places), list[Problem]()
+    for place, each in places.items():
+        taken.setdefault(f"{place}.metadata", each)
+        index, name = each.pypi_record.index, each.pypi_record.name
+        folder = None if index is None else index_folder(index)
+        for page in () if folder is None else ("index.html", "index.v1_json"):
+            taken.setdefault(f"{FILES}/{folder}/{page}", each)
+            taken.setdefault(f"{FILES}/{folder}/{name}/{page}", each)
+    for place, each in places.items():
+        above = place.rpartition("/")[0]
+        while above:
+            if above in taken:
+                problems.append(
+                    usage_problem(
+                        place,
+                        "no disk can have this file and another",
+                        ("one", redact(each.urls[0])),
+                        ("other", redact(taken[above].urls[0])),
+                        ("folder", above),
+                        help="leave one of them out, or mirror them in two workspaces",
+                    )
+                )
+            above = above.rpartition("/")[0]
+    if problems:
+        raise MirrorError(*problems)

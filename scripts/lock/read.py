@@ -245,6 +245,17 @@ def _find(
         if isinstance(first, LockedPackage) and isinstance(other, LockedPackage):
             record = fill(first.record, other.record, _MERGED)
             first = dataclasses.replace(first, record=record)
+        if isinstance(first, PypiRecord) and isinstance(other, PypiRecord):
+            if first.sha256 == other.sha256:
+                continue
+            raise usage_error(
+                row.subject,
+                "lists a package twice, with other digests",
+                ("package", redact(selector[kind])),
+                ("one", first.sha256 or "no sha256"),
+                ("other", other.sha256 or "no sha256"),
+                help="pixi lock",
+            )
     return first, row
 
 

@@ -30,7 +30,12 @@ from scripts.lock.model import (
     locked_packages,
     pypi_rows,
 )
-from scripts.lock.pypi import pypi_artifacts, refuse_shared_folders, without_left_out
+from scripts.lock.pypi import (
+    pypi_artifacts,
+    refuse_nested_places,
+    refuse_shared_folders,
+    without_left_out,
+)
 from scripts.workspace.settings import TABLE, Settings
 
 _BY_CHANNEL: Final = f'set layout = "by-channel" under [{TABLE}]'
@@ -132,6 +137,7 @@ def select(lock: MirroredLock, settings: Settings) -> Selection:
     pypi = (each for record in records for each in pypi_artifacts(record))
     artifacts = _gather((each, "") for each in (*conda, *pypi))
     refuse_shared_folders(records)
+    refuse_nested_places(each for each in artifacts if not each.is_conda)
     channels = {each.channel for each in artifacts if each.is_conda}
     if layout is Layout.FLAT:
         _refuse_shared_names(artifacts)
@@ -158,6 +164,7 @@ def unite(selections: Sequence[Selection]) -> Selection:
         (x, lock.label) for y in newest_first for lock in y.locks for x in y.artifacts
     )
     refuse_shared_folders(each.pypi_record for each in artifacts if not each.is_conda)
+    refuse_nested_places(each for each in artifacts if not each.is_conda)
     layout = selections[0].layout
     if layout is Layout.FLAT:
         _refuse_shared_names(artifacts)

@@ -15,6 +15,7 @@ from datetime import timedelta
 from enum import StrEnum
 from functools import partial
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from scripts.core.channel_paths import Layout
 from scripts.core.errors import did_you_mean, usage_error
@@ -137,10 +138,21 @@ def _lock_entry(value: object) -> LockEntry:
     is_remote = "://" in location
     if ("path" in fields) == ("url" in fields) or ("url" in fields and not is_remote):
         raise ValueError("a table with either a path or a url")
-    if is_remote and not location.startswith(("http://", "https://")):
-        raise ValueError("a path, or an http or https URL")
+    if is_remote:
+        scheme, _, rest = location.partition("://")
+        location = f"{scheme.lower()}://{rest}"
+        if not _is_http(location):
+            raise ValueError("a path, or an http or https URL")
     read = {key.replace("-", "_"): _ENTRY[key](fields[key]) for key in _ENTRY if key in fields}
     return LockEntry(location=location, **read)
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # of a host or port that is none
+        return False
 
 
 def _locks(value: object) -> tuple[LockEntry, ...]:

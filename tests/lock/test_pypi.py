@@ -31,6 +31,7 @@ AT = f"https://h/{WHEEL}"
 ONE, OTHER = "1" * 64, "2" * 64
 GIT = "git+https://git.example.org/tiny-git.git?tag=v1.0#c3eb77c033a430185d953ea2e20517883f857a2e"
 UNHASHED = "a PyPI package of which the lock has no hash (allow-unhashed takes it)"
+NO_VERSION = "is not a version of a Python package (PEP 440)"
 UNNAMED = "a PyPI package whose URL no file can be named after"
 
 
@@ -231,6 +232,9 @@ def test_place(location: str, place: str) -> None:
         f"https://h/ж/{WHEEL}",
         f"https://h/{'a' * 250}-1.0.tar.gz",
         f"https://h/{'a' * 256}/{WHEEL}",
+        f"https://h/{'a/' * 63}{WHEEL}",
+        f"https://h/{'a/' * 2500}{WHEEL}",
+        "https://h/" + f"{'a' * 199}/" * 5 + WHEEL,
         f"file:///links/ж{WHEEL}",
         f"./x?{WHEEL}",
     ],
@@ -245,6 +249,12 @@ def test_the_longest_name() -> None:
     longest = f"{'a' * (255 - len('-1.0.zip') - len('.metadata'))}-1.0.zip"
     assert len(places(chosen(hashed(f"https://h/{longest}")))) == 1
     assert places(chosen(hashed(f"https://h/a{longest}"))) == []
+
+
+def test_the_longest_path() -> None:
+    """No run is to end in the depths of a disk, or of Python."""
+    for path in ("a/" * 62, f"{'a' * 199}/" * 4):
+        assert len(places(chosen(hashed(f"https://h/{path}{WHEEL}")))) == 1
 
 
 @pytest.mark.parametrize(
@@ -326,6 +336,57 @@ def test_two_files_without_a_digest_at_one_place() -> None:
     assert "two different artifacts" in refused(plain, odd, allow_unhashed=True)
 
 
+@pytest.mark.parametrize("version", [6, 7])
+def test_one_location_listed_twice_with_other_digests(version: int) -> None:
+    platform = PlatformRows(name="linux-64", rows=(hashed(AT),))
+    text = lock_text((EnvironmentRows(platforms=(platform,)),), version)
+
+    def twice(*lines: str) -> LockFile:
+        fields = (f"- pypi: {AT}", "name: x", "version: '1.0'", *lines)
+        return parse_lock(text + "\n  ".join(fields) + "\n", "pixi.lock")
+
+    for lines, shown in ((f"sha256: {OTHER}",), OTHER), ((), "no sha256"):
+        with pytest.raises(MirrorError) as caught:
+            twice(*lines)
+        assert caught.value.problems[0].code is ExitCode.USAGE
+        assert str(caught.value) == (
+            "pixi.lock: lists a package twice, with other digests\n"
+            f"  package  {AT}\n  one      {ONE}\n  other    {shown}\nhelp: pixi lock"
+        )
+    assert len(places(select(twice(f"sha256: {ONE}"), Settings()))) == 1  # control
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "folder"),
+    [
+        (f"https://h/q.whl/{WHEEL}", "https://h/q.whl", "q.whl"),
+        (f"{AT}.metadata/y-1.0-py3-none-any.whl", AT, f"{WHEEL}.metadata"),
+        (f"https://h/s/x/index.html/{WHEEL}", AT, "s/x/index.html"),
+        (f"https://h/s/index.v1_json/{WHEEL}", AT, "s/index.v1_json"),
+    ],
+)
+def test_files_that_no_disk_can_have_both(one: str, other: str, folder: str) -> None:
+    index = "index: 'https://h/s'"
+    rows = [row(each, f"sha256: {ONE}", index) for each in (one, other)]
+    expected = (
+        f"_pypi/files/{one.removeprefix('https://')}: no disk can have this file and another\n"
+        f"  one     {one}\n  other   {other}\n  folder  _pypi/files/h/{folder}\n"
+        "help: leave one of them out, or mirror them in two workspaces"
+    )
+    found = refused(*rows)
+    assert found.replace(f"other   {one}", f"other   {other}") == expected
+    assert len(places(chosen(hashed(one.replace("/index", "/other")), hashed(f"{AT}.zip")))) == 2
+
+
+def test_a_name_that_no_folder_can_have_is_left_out() -> None:
+    for name in ("a" * 247, "con"):
+        selection = chosen(row(AT, f"sha256: {ONE}", name=name))
+        assert left_out(selection) == {
+            AT: (Kind.PYPI, "a PyPI package whose name no folder can have")
+        }
+    assert places(chosen(row(AT, f"sha256: {ONE}", name="a" * 246))) != []  # control
+
+
 @pytest.mark.parametrize("first", [0, 1])
 def test_a_row_with_a_digest_stands_for_one_without(first: int) -> None:
     """An index has it with a hash, a direct URL without one: the same file of the same host."""
@@ -402,7 +463,7 @@ def test_an_empty_requires_python_is_none() -> None:
         ),
         (
             row(AT, version="1 0"),
-            f"version of {AT} is not a version of a Python package (PEP 440)\n  actual  '1 0'",
+            f"version of {AT} {NO_VERSION}\n  actual  '1 0'",
         ),
         (
             hashed(AT, "12"),
@@ -415,6 +476,12 @@ def test_an_empty_requires_python_is_none() -> None:
         (
             row(AT, "index: https://me:s3cret@h:x/simple"),
             f"https://********@h:x/simple is not a URL\n  in  https://h/{WHEEL}",
+        ),
+        (row(AT, 'index: "//["'), f"//[ is not a URL\n  in  https://h/{WHEEL}"),
+        (row(AT, "index: 'a://[x'"), f"a://[x is not a URL\n  in  https://h/{WHEEL}"),
+        (
+            row(AT, version="1" * 5000),
+            f"version of {AT} {NO_VERSION}\n  actual  '{'1' * 116}...",
         ),
         (
             row(AT, "requires_dist: x"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scripts.core.errors import ExitCode, MirrorError
@@ -104,17 +104,25 @@ def test_a_channel_that_is_no_url(base: str) -> None:
         "C:/x",
         "C:\\x",
         "https://a.example/[x]:y",
+        "./[x]:y",
+        "//server/share/[x]",
+        "C://x",
     ],
 )
 def test_what_is_sound(location: str) -> None:
     assert is_sound_url(location)
 
 
-@given(st.text(alphabet="[]:@/?#1a.%\\", max_size=12))
-def test_what_is_sound_can_be_taken_apart(text: str) -> None:
+@given(
+    st.sampled_from(["https://", "//", "a://", "a:\n//", ""]),
+    st.text(alphabet="[]:@/?#1a.%\\", max_size=12),
+)
+@example("//", "[")
+@example("a://", "[x")
+def test_what_is_sound_can_be_taken_apart(start: str, text: str) -> None:
     from urllib.parse import urlsplit
 
-    url = f"https://{text}"
+    url = f"{start}{text}"
     if is_sound_url(url):
         parts = urlsplit(url)
         assert (parts.hostname, parts.port) == (parts.hostname, parts.port)

@@ -12,7 +12,7 @@ import pytest
 
 from tasks import channels, fetch, index, locks, mirror, plan, prune, verify
 from tests.support.packages import TinyPackage
-from tests.support.replies import login_page, status
+from tests.support.replies import Reply, login_page, status
 from tests.support.several import BOTH, OWN, Several, make_several
 from tests.support.upstream import Upstream
 
@@ -423,6 +423,8 @@ def test_a_remote_lock_is_renewed_by_fetch_and_kept_for_all_else(
     )
     assert several.task(mirror.main, "--level", "files,index", "-q") == 0
     assert asked() == [None]
+    again = several.url.replace("http", "HTTP", 1)  # is the same
+    assert several.task(locks.main, "-q", "--locks", again) == 0
     for task in (index, verify, prune, channels):
         assert several.task(task.main) in {0, 1}
         assert f"locks: {several.url} as it was on 20" in capsys.readouterr().err
@@ -450,6 +452,26 @@ def test_one_that_cannot_be_reached(several: Several, capsys: pytest.CaptureFixt
         f" `pixi run mirror` again later\n"
     )
     assert several.task(mirror.main, "--kept-locks", "--level", "files,index", "-q") == 0
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        (status(404), "HTTP 404 Not Found"),
+        (Reply(body=b"\xff"), "not UTF-8 text (byte 0); a lock file always is"),
+    ],
+)
+def test_one_that_is_not_there(
+    several: Several, reply: Reply, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What mends it is not what mends a channel."""
+    several.upstream.always("/git/*", reply)
+    assert several.task(fetch.main, "-q") == 1
+    assert capsys.readouterr().err == (
+        f"error: {several.url}: this remote lock could not be had: {message}\n"
+        f"  from  {several.url}\n"
+        "help: correct the URL in `locks`, or take the entry out\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -492,6 +514,8 @@ def test_no_lock_comes_but_a_page(several: Several, capsys: pytest.CaptureFixtur
         ('"pixi.lock"', "is not a list of paths, URLs, or tables with one of them"),
         ("[1]", "is not a list of paths, URLs, or tables with one of them"),
         ('["s3://bucket/pixi.lock"]', "is not a path, or an http or https URL"),
+        ('["http://[::1/pixi.lock"]', "is not a path, or an http or https URL"),
+        ('["https://h:99999/pixi.lock"]', "is not a path, or an http or https URL"),
         ('[{ path = "a", url = "https://b" }]', "is not a table with either a path or a url"),
         ('[{ url = "a/pixi.lock" }]', "is not a table with either a path or a url"),
         (
