@@ -136,6 +136,21 @@ def test_locks_are_shown(several: Several, capsys: pytest.CaptureFixture[str]) -
     assert found["size"] - fewer["size"] == found["locks"][1]["alone"]["size"]
 
 
+def test_a_name_of_a_workspace_begins_no_line(
+    several: Several, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = several.root / "service" / "pixi.toml"
+    text = path.read_text(encoding="utf-8")
+    new = text.replace('name = "service"', r'name = "a\nmirror: verified"')
+    assert new != text
+    path.write_text(new, encoding="utf-8")
+    assert several.task(fetch.main, "-q") == 0
+    capsys.readouterr()
+    assert several.task(locks.main) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [x.partition("  ")[0] for x in lines if "verified" in x] == [r"a\nmirror: verified"]
+
+
 def test_no_two_locks_have_one_label(several: Several, capsys: pytest.CaptureFixture[str]) -> None:
     """Whatever their workspaces are called, each lock is there."""
     served = several.root / "service"
