@@ -282,8 +282,12 @@ def test_a_server_that_is_silent_or_refuses_is_no_error(world: World) -> None:
     assert world.document()["unknown-sizes"] == 3
 
 
-def test_what_does_not_fit_is_told_with_the_plan(world: World) -> None:
-    world.upstream.always("/pkgs/w1*", Reply(headers=(("Content-Length", str(10**18)),)))
+def test_what_does_not_fit_is_told_with_the_plan(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for room in ("keep.plan", "fetch.stage"):
+        monkeypatch.setattr(f"scripts.{room}.free_bytes", lambda _: 1 << 30)
+    world.upstream.always("/pkgs/w1*", Reply(headers=(("Content-Length", str(10**10)),)))
     out, err = world.plan(code=ExitCode.USAGE)
     assert out.endswith("room left after it: 0 B\n")
     assert "error: local-channel: not enough room on this disk\n" in err
