@@ -17,7 +17,6 @@ from scripts.core.file_lock import file_lock
 from scripts.core.report import Json, Line, Report
 from scripts.fetch.stage import ask_before_first, fetch, renew_locks
 from scripts.index.stage import index
-from scripts.keep.relayout import relayout
 from scripts.lock.mirrored import MirroredLock
 from scripts.lock.satisfiability import refuse_outdated_locks
 from scripts.lock.select import left_out_lines
@@ -58,6 +57,8 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
     with file_lock(workspace.place.lock, workspace.settings.channel_dir):
         arranged = Report()
         if options.relayout:
+            from scripts.keep.relayout import relayout
+
             arranged = relayout(workspace, locks, console, drop_retained=options.drop_retained)
             if arranged.problems:
                 return arranged

@@ -21,6 +21,7 @@ from scripts.core.channel_paths import ChannelPaths
 from scripts.core.errors import MirrorError
 from scripts.core.files import hard_link, unlink
 from scripts.core.record import Digest
+from scripts.fetch.plan import Downloaded
 from scripts.fetch.sizes import LARGEST_UNSIZED
 from scripts.lock.location import local_path
 from scripts.network.auth import refuse_placeholder
@@ -74,15 +75,6 @@ class DownloadContext:
         self.durable = digests.must_be_durable
         self.health = HostHealth(policy)
         self.stop = threading.Event()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Downloaded:
-    """An artifact that is now in the channel: its digest, and its file's status."""
-
-    artifact: Artifact
-    digest: Digest
-    status: os.stat_result
 
 
 @dataclass(slots=True)

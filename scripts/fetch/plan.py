@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 from scripts.channel.inventory import ArtifactStatus, Found
 from scripts.core.artifact import Artifact
@@ -15,6 +17,9 @@ from scripts.core.redact import redact
 from scripts.core.report import human_size
 from scripts.lock.location import is_path
 from scripts.workspace.model import Manifest
+
+if TYPE_CHECKING:  # a run with nothing to do does without the network
+    from scripts.network.errors import DownloadError
 
 # Kept free on the disk besides the artifacts: the index and its staging, the journal.
 _MARGIN = 32 << 20
@@ -82,6 +87,23 @@ class Plan:
             f"{len(self.to_download)} to download into {folder}, {human_size(self.left)}{resumed}"
             f"{unknown}{same}, {human_size(free)} free"
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Downloaded:
+    """An artifact that is now in the channel: its digest, and its file's status."""
+
+    artifact: Artifact
+    digest: Digest
+    status: os.stat_result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedDownload:
+    """An artifact that did not come, and why."""
+
+    artifact: Artifact
+    error: DownloadError
 
 
 def make_plan(artifacts: Iterable[Artifact], found: Iterable[Found]) -> Plan:

@@ -11,14 +11,27 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
+from scripts.channel.digest_cache import DigestCache
 from scripts.core.artifact import Artifact
-from scripts.fetch.download import Download, DownloadContext, Downloaded, StoppedError
-from scripts.fetch.progress import Show
-from scripts.network.errors import DownloadError
+from scripts.core.console import Console
+from scripts.core.record import Digest
+from scripts.fetch.download import (
+    Download,
+    DownloadContext,
+    StoppedError,
+    disk_error,
+    link_or_copy_artifact,
+)
+from scripts.fetch.plan import Downloaded, FailedDownload, Plan
+from scripts.fetch.progress import Show, progress
+from scripts.fetch.sizes import write_sizes
+from scripts.network.errors import OF_THE_DISK, DownloadError, size_error
+from scripts.network.retry import RetryPolicy
+from scripts.network.router import Router
+from scripts.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     from scripts.network.http import HttpClient
@@ -29,15 +42,79 @@ _TICK: Final = 0.1  # seconds between two looks at how far the downloads are
 _GRACE: Final = 1.0  # seconds that threads get to put down their part after a stop
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailedDownload:
-    """An artifact that did not come, and why."""
-
-    artifact: Artifact
-    error: DownloadError
-
-
 _Ended = tuple[Download, Downloaded | FailedDownload | BaseException]
+
+
+def download_all(
+    workspace: Workspace,
+    plan: Plan,
+    console: Console,
+    digests: DigestCache,
+    *,
+    policy: RetryPolicy | None,
+    router: Router,
+) -> list[Downloaded | FailedDownload]:
+    """Download what a plan says, and place its copies.
+
+    A full disk ends them all, anything else only its own artifact.
+    """
+    from scripts.network.http import HttpClient
+
+    write_sizes(workspace.place.sizes, plan)
+    policy = policy or RetryPolicy()
+    context = DownloadContext(workspace.place, workspace.root, router, policy, digests)
+    jobs = workspace.settings.jobs or router.downloads
+    results: list[Downloaded | FailedDownload] = []
+
+    def take(result: Downloaded | FailedDownload) -> None:
+        results.append(result)
+        path = result.artifact.path
+        if isinstance(result, Downloaded):
+            digests.add(path, result.digest.algorithm, result.digest.hex, result.status)
+            console.detail(f"fetched {path}")
+        else:
+            console.detail(f"failed {path}: {result.error.text}")
+
+    with progress(console, len(plan.to_download), plan.size) as show:
+        downloads = run_downloads(
+            plan.to_download, context, lambda: HttpClient(router, policy), jobs, show
+        )
+        with contextlib.closing(downloads):
+            for result in downloads:
+                take(result)
+                if isinstance(result, FailedDownload) and result.error.kind in OF_THE_DISK:
+                    break
+    tried = {each.artifact.path: each for each in results}
+    untried = {each.path for each in plan.to_download} - tried.keys()
+    for source, again in plan.copies:
+        there = tried.get(source)
+        if isinstance(there, FailedDownload):
+            take(FailedDownload(artifact=again, error=there.error))
+        elif source not in untried:
+            digest = again.digest or (there.digest if there else None)
+            assert digest is not None  # what has none is the same only as what has just come
+            take(_place_again(source, again, digest, context))
+    return results
+
+
+def _place_again(
+    source: PurePosixPath, again: Artifact, digest: Digest, context: DownloadContext
+) -> Downloaded | FailedDownload:
+    """Give an artifact the bytes of another one with its digest."""
+    size, folder = again.size, context.place.folder
+    try:
+        actual = (folder / source).stat().st_size
+        if size not in {None, actual}:
+            raise size_error(f"{size} bytes", f"{actual} bytes")
+        part = context.place.parts / f"{digest.hex}.again"
+        status = link_or_copy_artifact(
+            folder / source, folder / again.path, part, digest, durable=context.durable
+        )
+    except OSError as failure:
+        return FailedDownload(artifact=again, error=disk_error(failure, folder))
+    except DownloadError as failure:
+        return FailedDownload(artifact=again, error=failure)
+    return Downloaded(artifact=again, digest=digest, status=status)
 
 
 def run_downloads(

@@ -70,7 +70,7 @@ def local_sizes(artifacts: Sequence[Artifact], root: Path) -> dict[PurePosixPath
 
 
 def ask_sizes(
-    artifacts: Sequence[Artifact], root: Path, router: Router, policy: RetryPolicy
+    artifacts: Sequence[Artifact], root: Path, router: Router, policy: RetryPolicy | None
 ) -> dict[PurePosixPath, int]:
     """Ask for the sizes of artifacts side by side, each source in turn until one tells.
 
@@ -78,6 +78,7 @@ def ask_sizes(
     """
     from scripts.network.http import HttpClient
 
+    policy = policy or RetryPolicy()
     policy = replace(policy, connect=min(policy.connect, _CONNECT), read=min(policy.read, _READ))
     clients, silent = queue.SimpleQueue[HttpClient](), set[str]()
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from scripts.channel.digest_cache import DigestCache
@@ -21,22 +19,23 @@ from scripts.core.artifact import Artifact, ArtifactKind
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, Problem, finding_problem, usage_error
 from scripts.core.invocation import launcher_of
-from scripts.core.record import Digest
 from scripts.core.redact import redact
 from scripts.core.report import Json, Line, Report, counted, human_size
 from scripts.core.symlinks import refuse_obstacles
 from scripts.fetch.archives import check_new_archives
-from scripts.fetch.download import DownloadContext, Downloaded, disk_error, link_or_copy_artifact
-from scripts.fetch.plan import Plan, make_plan, space_problem, unhashed_problems
-from scripts.fetch.pool import FailedDownload, run_downloads
-from scripts.fetch.progress import progress
-from scripts.fetch.sizes import ask_sizes, local_sizes, read_sizes, write_sizes
+from scripts.fetch.plan import (
+    Downloaded,
+    FailedDownload,
+    Plan,
+    make_plan,
+    space_problem,
+    unhashed_problems,
+)
 from scripts.lock.select import Selection, left_out_json, left_out_lines, undeclared_lines
-from scripts.network.errors import OF_THE_DISK, DownloadError, lower_first, size_error
-from scripts.network.retry import RetryPolicy
 from scripts.workspace.workspace import Workspace
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a run with nothing to do does without the network
+    from scripts.network.retry import RetryPolicy
     from scripts.network.router import Router
 
 
@@ -71,7 +70,7 @@ def fetch(
     channel's lock file. `dry_run`: stop before the first byte; `again`: what runs this again.
     `is_announced`: what will come has been said already.
     """
-    place, policy = workspace.place, policy or RetryPolicy()
+    place = workspace.place
     refuse_unhashed(workspace, selection)
     state = read_state(place)
     if not dry_run:
@@ -88,11 +87,12 @@ def fetch(
         raise MirrorError(problem)
     if dry_run:
         return _dry_report(plan, selection)
-    write_sizes(place.sizes, plan)
     console.warn(tuple(_replaced_line(artifact, actual) for artifact, actual in plan.replaced))
     results: list[Downloaded | FailedDownload] = []
     if wanted:
-        results = _download(workspace, plan, console, digests, policy=policy, router=router())
+        from scripts.fetch.pool import download_all
+
+        results = download_all(workspace, plan, console, digests, policy=policy, router=router())
         shared = [each for one in state.workspaces for each in one.artifacts]
         known = {path for each in shared for path in (each.path, each.path_in_other_layout)}
         known.update(each.path for each in plan.artifacts)
@@ -141,7 +141,7 @@ def plan_downloads(
     digests: DigestCache,
     *,
     router: Callable[[], Router],
-    policy: RetryPolicy,
+    policy: RetryPolicy | None = None,
     asks: bool = True,
 ) -> Plan:
     """Compare what is there with what the lock names; with `asks`, ask for sizes it lacks.
@@ -155,6 +155,8 @@ def plan_downloads(
     refuse_obstacles(place.folder, (each.path for each in artifacts))
     unsized = [each for each in plan.unsized if each.kind is not ArtifactKind.CONDA]
     if unsized:
+        from scripts.fetch.sizes import ask_sizes, local_sizes, read_sizes
+
         known = read_sizes(place.sizes)
         sizes = {x.path: known[x.digest.hex] for x in unsized if x.digest and x.digest.hex in known}
         sizes |= local_sizes(unsized, workspace.root)
@@ -214,73 +216,6 @@ def _resumed(workspace: Workspace, plan: Plan, router: Callable[[], Router]) -> 
     )
 
 
-def _download(
-    workspace: Workspace,
-    plan: Plan,
-    console: Console,
-    digests: DigestCache,
-    *,
-    policy: RetryPolicy,
-    router: Router,
-) -> list[Downloaded | FailedDownload]:
-    """Run the downloads; a full disk ends them all, anything else only its own artifact."""
-    from scripts.network.http import HttpClient
-
-    context = DownloadContext(workspace.place, workspace.root, router, policy, digests)
-    jobs = workspace.settings.jobs or router.downloads
-    results: list[Downloaded | FailedDownload] = []
-
-    def take(result: Downloaded | FailedDownload) -> None:
-        results.append(result)
-        path = result.artifact.path
-        if isinstance(result, Downloaded):
-            digests.add(path, result.digest.algorithm, result.digest.hex, result.status)
-            console.detail(f"fetched {path}")
-        else:
-            console.detail(f"failed {path}: {result.error.text}")
-
-    with progress(console, len(plan.to_download), plan.size) as show:
-        downloads = run_downloads(
-            plan.to_download, context, lambda: HttpClient(router, policy), jobs, show
-        )
-        with contextlib.closing(downloads):
-            for result in downloads:
-                take(result)
-                if isinstance(result, FailedDownload) and result.error.kind in OF_THE_DISK:
-                    break
-    tried = {each.artifact.path: each for each in results}
-    untried = {each.path for each in plan.to_download} - tried.keys()
-    for source, again in plan.copies:
-        there = tried.get(source)
-        if isinstance(there, FailedDownload):
-            take(FailedDownload(artifact=again, error=there.error))
-        elif source not in untried:
-            digest = again.digest or (there.digest if there else None)
-            assert digest is not None  # what has none is the same only as what has just come
-            take(_place_again(source, again, digest, context))
-    return results
-
-
-def _place_again(
-    source: PurePosixPath, again: Artifact, digest: Digest, context: DownloadContext
-) -> Downloaded | FailedDownload:
-    """Give an artifact the bytes of another one with its digest."""
-    size, folder = again.size, context.place.folder
-    try:
-        actual = (folder / source).stat().st_size
-        if size not in {None, actual}:
-            raise size_error(f"{size} bytes", f"{actual} bytes")
-        part = context.place.parts / f"{digest.hex}.again"
-        status = link_or_copy_artifact(
-            folder / source, folder / again.path, part, digest, durable=context.durable
-        )
-    except OSError as failure:
-        return FailedDownload(artifact=again, error=disk_error(failure, folder))
-    except DownloadError as failure:
-        return FailedDownload(artifact=again, error=failure)
-    return Downloaded(artifact=again, digest=digest, status=status)
-
-
 def _dry_report(plan: Plan, selection: Selection) -> Report:
     lines = (
         *(f"would fetch {artifact.path}" for artifact in plan.to_download),
@@ -334,6 +269,8 @@ def _report(
 
 def _problem(failed: FailedDownload, again: str) -> Problem:
     """Turn a failed download into what a person should read and do."""
+    from scripts.network.errors import lower_first
+
     error = failed.error
     source = error.source or failed.artifact.urls[0]
     return Problem(

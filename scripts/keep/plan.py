@@ -28,7 +28,6 @@ from scripts.index.file_classes import ChannelFile, classify_files, retained_lin
 from scripts.lock.channels import channel_name
 from scripts.lock.model import LockedEnvironment
 from scripts.lock.select import Selection, left_out_lines, named_of, paths_of, undeclared_lines
-from scripts.network.retry import RetryPolicy
 from scripts.workspace.workspace import Workspace
 
 _LARGEST: Final = 10  # artifacts that are named
@@ -57,7 +56,6 @@ def plan(
         console,
         DigestCache(place.digests, writes=False),
         router=router_of(workspace, selection, console),
-        policy=RetryPolicy(),
         asks=not is_offline,
     )
     # After it, this workspace names what its lock names now.

@@ -23,9 +23,9 @@ from scripts.core.console import Console
 from scripts.fetch.download import (
     Download,
     DownloadContext,
-    Downloaded,
     StoppedError,
 )
+from scripts.fetch.plan import Downloaded
 from scripts.lock.read import parse_lock
 from scripts.network.errors import DownloadError, ErrorKind
 from scripts.network.http import HttpClient

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +16,7 @@ from tests.support.locks import LockRow, RawRow
 from tests.support.mirrors import CHANNEL, Mirror, make_mirror, rows
 from tests.support.packages import TinyPackage
 from tests.support.replies import status
+from tests.support.template import ROOT
 from tests.support.upstream import Upstream
 
 GIT = "git+https://git.example.org/x{0}.git#" + "c" * 40
@@ -55,7 +58,7 @@ def test_what_fails_is_run_again_by_the_task_that_was_run(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("scripts.network.retry.RetryPolicy", lambda: RetryPolicy(total=1))
+    monkeypatch.setattr("scripts.fetch.pool.RetryPolicy", lambda: RetryPolicy(total=1))
     upstream.always("*", status(503))
     far = TinyPackage(name="far").write(made.root / "far")
     url = f"{upstream.url}/noarch/{far.path.name}"
@@ -66,6 +69,36 @@ def test_what_fails_is_run_again_by_the_task_that_was_run(
         assert capsys.readouterr().err.endswith(
             f"help: run `pixi run {words}` again later; it goes on where it stopped\n"
         )
+
+
+WITHOUT_NETWORK = """\
+import importlib, sys
+task, *options = sys.argv[1:]
+assert importlib.import_module(f"tasks.{task}").main(["-q", *options]) == 0
+print(sum(name.startswith("scripts.network.") for name in sys.modules))
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "is_there"),
+    [
+        (("mirror", "--level", "files", "--allow-incomplete", "pypi"), True),
+        (("fetch",), True),
+        (("fetch",), False),
+    ],
+)
+def test_a_run_with_nothing_to_do_does_without_the_network(
+    made: Mirror, upstream: Upstream, options: tuple[str, ...], *, is_there: bool
+) -> None:
+    """Its modules would be a third of the start; the control has something to fetch."""
+    if not is_there:
+        far = TinyPackage(name="far").write(upstream.folder)
+        made.lock((LockRow(written=far, channel=upstream.url),))
+        (made.folder / "noarch" / far.path.name).unlink()
+    command = [sys.executable, "-c", WITHOUT_NETWORK, *options, "--manifest-path", str(made.root)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (int(done.stdout) == 0) is is_there
 
 
 @pytest.mark.parametrize(
