@@ -19,6 +19,7 @@ from scripts.workspace.model import Environment, Manifest, ManifestPlatform, Req
 from scripts.workspace.resolve import (
     constraints,
     environment_platforms,
+    is_built_in_place,
     pypi_requirements,
     requirements,
 )
@@ -91,6 +92,13 @@ class PackageSet:
         """Its Python, or why there is none for PyPI packages."""
         subdir = self.rows.platform.subdir
         return python_platform(self.rows.packages, subdir, self.virtual_packages)
+
+    def is_built_in_place(self, name: str) -> bool:
+        """Tell whether a PyPI package (PEP 503) is built with what is in the environment."""
+        manifest = self.lock.manifest
+        if manifest is None or isinstance(self.declared, str):
+            return False
+        return is_built_in_place(manifest, self.declared[0], name)
 
 
 def plan_sets(selection: Selection) -> Iterator[PackageSet]:

@@ -24,7 +24,6 @@ from scripts.verify.findings import EnvironmentPlatform, Finding, grouped
 from scripts.verify.plan import PackageSet, plan_sets
 from scripts.verify.pypi_closure import ByName, find_asked, find_provided, is_met
 from scripts.verify.python_platform import PythonPlatform, wheel_tags
-from scripts.workspace.resolve import is_built_in_place
 from scripts.workspace.settings import TABLE, Kind
 from scripts.workspace.workspace import Workspace
 
@@ -62,9 +61,7 @@ def _every_problem(
         for record in each.rows.pypi:
             sdist = next(pypi_artifacts(record))
             there = from_indexes
-            if not isinstance(each.declared, str) and is_built_in_place(
-                workspace.manifest, each.declared[0], record.name
-            ):
+            if each.is_built_in_place(record.name):
                 there = find_provided(each.pypi_rows, each.rows.packages)
             for problem in _missing(each, sdist, requires.get(sdist.path, ()), there, python):
                 yield problem, each.place

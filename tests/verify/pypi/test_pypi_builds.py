@@ -94,3 +94,24 @@ def test_without_isolation_what_is_in_the_environment_counts(
     manifest.write_text(text, encoding="utf-8")
     conda = TinyPackage(name="backend", purls=("pkg:pypi/tiny-backend",))
     assert check(mirror, tmp_path, sdist("tiny-backend"), conda) == code
+
+
+@pytest.mark.parametrize(("option", "code"), [('["tiny-sdist"]', 0), ('["other"]', 1)])
+def test_of_another_lock_the_manifest_beside_it_says_so(
+    mirror: Mirror, tmp_path: Path, option: str, code: int
+) -> None:
+    """Its features are none of this workspace's."""
+    manifest, lock, other = (mirror.root / x for x in ("pixi.toml", "pixi.lock", "other"))
+    own = manifest.read_text(encoding="utf-8")
+    text = own.replace("[dependencies]", "[feature.more.dependencies]")
+    text += f"\n[feature.more.pypi-options]\nno-build-isolation = {option}\n"
+    text += '\n[environments]\ndefault = ["more"]\n'
+    manifest.write_text(text, encoding="utf-8")
+    conda = TinyPackage(name="backend", purls=("pkg:pypi/tiny-backend",))
+    assert check(mirror, tmp_path, sdist("tiny-backend"), conda) == code
+    other.mkdir()
+    for each in (manifest, lock):
+        each.rename(other / each.name)
+    locks = "[tool.pixi-mirror]\nlocks = ['other/pixi.lock']"
+    manifest.write_text(own.replace("[tool.pixi-mirror]", locks), encoding="utf-8")
+    assert verify.main(["--manifest-path", str(manifest), "--level", "files", "-q"]) == code
