@@ -10,11 +10,12 @@ import argparse
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Final
 
+from scripts.channel.digest_cache import Fingerprint
 from scripts.channel.state import read_first_seen
-from scripts.core.artifact import Artifact, ArtifactKind
+from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import Layout
 from scripts.core.files import hash_file
 from scripts.core.record import Digest
@@ -101,6 +102,11 @@ def _digest(
     if artifact.digest is not None:
         return artifact.digest
     file = local_path(artifact.urls[0], workspace.root)
-    if file is not None and artifact.kind is not ArtifactKind.CONDA and file.is_file():
-        return Digest("sha256", hash_file(file, "sha256"))
+    if file is not None and not artifact.is_conda and file.is_file():
+        return Digest("sha256", _sha256(file, Fingerprint.of(file.stat())))
     return seen.get(artifact.path)
+
+
+@functools.lru_cache(maxsize=1024)  # a run chooses several times, and such a file may be large
+def _sha256(file: Path, _unchanged: Fingerprint) -> str:
+    return hash_file(file, "sha256")
