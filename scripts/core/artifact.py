@@ -89,7 +89,7 @@ class Artifact:
         """Tell whether it is a PyPI package whose file the lock names by a path, or `file:`."""
         scheme, mark, _ = self.urls[0].partition("://") if self.urls else ("", "", "")
         is_local = not mark or scheme == "file"
-        return self.kind is not ArtifactKind.CONDA and bool(self.urls) and is_local
+        return not self.is_conda and bool(self.urls) and is_local
 
 
 def conda_artifact(

@@ -13,7 +13,7 @@ from stat import S_ISREG
 from typing import Final
 
 from scripts.channel.digest_cache import DigestCache
-from scripts.core.artifact import Artifact, ArtifactKind
+from scripts.core.artifact import Artifact
 from scripts.core.errors import ExitCode, Problem
 from scripts.core.redact import redact
 from scripts.core.report import counted
@@ -48,7 +48,7 @@ class ArchiveCheck:
     @property
     def expected(self) -> str:
         """What pixi.lock says that it is."""
-        if self.artifact.kind is not ArtifactKind.CONDA:
+        if not self.artifact.is_conda:
             return f"{self.artifact.name} {self.artifact.version}".rstrip()
         record = self.artifact.conda_record
         return f"{record.name} {record.version} {record.build}"
@@ -154,7 +154,7 @@ def archive_problem(
     `is_proven`: its bytes are those of pixi.lock, where it has a digest.
     """
     code, digest, kind = ExitCode.FINDINGS, check.artifact.digest, check.artifact.kind
-    upstream = _UPSTREAM if kind is ArtifactKind.CONDA else _UPSTREAM_PYPI
+    upstream = _UPSTREAM if check.artifact.is_conda else _UPSTREAM_PYPI
     is_hashed = digest is not None and not check.artifact.is_unhashed
     help_line = _UNHASHED if not is_hashed else upstream if is_proven else _UNPROVEN
     found: list[tuple[str, str]] = []
@@ -164,7 +164,7 @@ def archive_problem(
         message, help_line = f"cannot be read: {check.unread.strerror}", "see to the disk"
         code = ExitCode.USAGE
     elif check.damage is not None:
-        sort = "artifact that can be opened" if kind is ArtifactKind.CONDA else f"sound {kind}"
+        sort = "artifact that can be opened" if check.artifact.is_conda else f"sound {kind}"
         message, found = f"is no {sort}", [("because", check.damage)]
     else:
         message = "is another package than pixi.lock says"

@@ -15,7 +15,7 @@ from scripts.channel.inventory import check_artifacts
 from scripts.channel.part import part_sizes
 from scripts.channel.state import read_state, write_first_seen
 from scripts.channel.users import note_layout
-from scripts.core.artifact import Artifact, ArtifactKind
+from scripts.core.artifact import Artifact
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, Problem, finding_problem, usage_error
 from scripts.core.invocation import launcher_of
@@ -153,7 +153,7 @@ def plan_downloads(
     check_case(place.folder, (each.path for each in artifacts), console, may_write=may_write)
     plan = make_plan(artifacts, check_artifacts(place.folder, artifacts, digests))
     refuse_obstacles(place.folder, (each.path for each in artifacts))
-    unsized = [each for each in plan.unsized if each.kind is not ArtifactKind.CONDA]
+    unsized = [each for each in plan.unsized if not each.is_conda]
     if unsized:
         from scripts.fetch.sizes import ask_sizes, local_sizes, read_sizes
 

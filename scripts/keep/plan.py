@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from scripts.channel.digest_cache import DigestCache
 from scripts.channel.folders import free_bytes
 from scripts.channel.users import ChannelUsers
-from scripts.core.artifact import Artifact, ArtifactKind
+from scripts.core.artifact import Artifact
 from scripts.core.console import Console
 from scripts.core.errors import usage_error
 from scripts.core.files import write_atomically
@@ -124,7 +124,7 @@ def _there(folder: Path, selection: Selection, plan: Plan) -> Iterable[tuple[Pur
 def _origin(artifact: Artifact) -> str:
     """Name the channel or index that it is from, else the host; secrets left out."""
     url = artifact.urls[0]
-    if artifact.kind is ArtifactKind.CONDA:
+    if artifact.is_conda:
         return channel_name(artifact.upstream or "")
     if artifact.is_own_file:
         return "files of this machine"
@@ -133,7 +133,7 @@ def _origin(artifact: Artifact) -> str:
 
 
 def _subdir(artifact: Artifact) -> str:
-    return artifact.path.parent.name if artifact.kind is ArtifactKind.CONDA else "PyPI"
+    return artifact.path.parent.name if artifact.is_conda else "PyPI"
 
 
 def _shares(selection: Selection, plan: Plan) -> Iterator[tuple[str, list[dict[str, Any]]]]:
@@ -203,7 +203,7 @@ def _mapping(workspace: Workspace, selection: Selection, plan: Plan) -> list[dic
     source, there = _sources(plan), dict(_there(workspace.place.folder, selection, plan))
     return [
         {
-            "url": without_secrets(url, of_pypi=each.kind is not ArtifactKind.CONDA),
+            "url": without_secrets(url, of_pypi=not each.is_conda),
             "path": str(each.path),
             "name": each.name,
             "version": each.version,

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from stat import S_ISREG
 
 from scripts.channel.archive import read_identity
-from scripts.core.artifact import Artifact, ArtifactKind
+from scripts.core.artifact import Artifact
 from scripts.core.errors import ExitCode, Problem, finding_problem, usage_error
 from scripts.core.files import hash_file
 from scripts.core.redact import redact
@@ -174,7 +174,7 @@ def _result(
 
 def _read_archive(file: Path, artifact: Artifact) -> str:
     """Return what an artifact says that it is; raise BadArchiveError where it is not sound."""
-    if artifact.kind is ArtifactKind.CONDA:
+    if artifact.is_conda:
         return read_identity(file)
     from scripts.verify.pypi_archives import read_pypi_identity  # most locks have none
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from scripts.channel.archive import BadArchiveError
-from scripts.core.artifact import Artifact, ArtifactKind
+from scripts.core.artifact import Artifact
 from scripts.index.distribution import read_distribution
 
 _CLASSIFIER: Final = "License :: "
@@ -59,7 +59,7 @@ def read_license(file: Path) -> str | None:
 def with_licenses(folder: Path, artifacts: Iterable[Artifact]) -> Iterator[Artifact]:
     """Fill in what the lock does not have of PyPI packages: the licence, and the file's size."""
     for each in artifacts:
-        if each.kind is ArtifactKind.CONDA:
+        if each.is_conda:
             yield each
             continue
         file = folder / each.path

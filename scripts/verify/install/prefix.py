@@ -121,7 +121,7 @@ def _installed_files(
             )
         except BadArchiveError as error:
             raise damaged_artifact(subject, str(error)) from None
-    if artifact.kind is not ArtifactKind.CONDA:
+    if not artifact.is_conda:
         return
     info = read_info_files(folder / artifact.path, subject, WANTED)
     try:
@@ -134,7 +134,7 @@ def _installed_files(
 
 def _is_known(prefix: Path, folders: Mapping[str, str], artifact: Artifact) -> bool:
     """Tell whether the installer has noted that it is installed."""
-    if artifact.kind is ArtifactKind.CONDA:
+    if artifact.is_conda:
         return (prefix / "conda-meta" / f"{artifact.distribution}.json").is_file()
     from packaging.utils import canonicalize_name
 

@@ -23,7 +23,7 @@ from typing import Final
 
 from scripts.channel.archive import read_info_files
 from scripts.channel.folders import free_bytes
-from scripts.core.artifact import Artifact, ArtifactKind
+from scripts.core.artifact import Artifact
 from scripts.core.child_process import ask_version
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_problem
@@ -408,7 +408,7 @@ def _no_room(job: InstallJob, folder: Path, temporary: Path, free: int) -> Probl
         path = folder / artifact.path
         try:
             needed += path.stat().st_size
-            if artifact.kind is not ArtifactKind.CONDA:
+            if not artifact.is_conda:
                 continue
             info = read_info_files(path, str(artifact.path), frozenset({PATHS}))
             needed += sum(size for _, _, size in package_files(info))

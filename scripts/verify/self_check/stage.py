@@ -58,7 +58,7 @@ def self_check(workspace: Workspace, selection: Selection, console: Console) -> 
     candidates = Candidates(
         workspace=workspace,
         selection=selection,
-        sizes={x: size for x, size in sizes.items() if x.kind is ArtifactKind.CONDA},
+        sizes={x: size for x, size in sizes.items() if x.is_conda},
         subdir=this_subdir(),
         wheels=wheels,
     )
@@ -118,7 +118,7 @@ def _sizes(workspace: Workspace, selection: Selection) -> dict[Artifact, int]:
     files = {each: folder / each.path for each in selection.artifacts}
     sizes = {each: file.stat().st_size for each, file in files.items() if file.is_file()}
     found = sorted((size, each.path, each) for each, size in sizes.items() if size)
-    if all(each.kind is not ArtifactKind.CONDA for _, _, each in found):
+    if all(not each.is_conda for _, _, each in found):
         message = "holds no artifact of pixi.lock, so there is nothing to break"
         raise usage_error(subject, message, help="pixi run mirror")
     return {each: size for size, _, each in found}
