@@ -52,7 +52,7 @@ def read_locks(
 
     Of a copy it is said as of when it is. Raises the errors of exit code 2 of all that cannot be
     read. A workspace need have no lock of its own where `locks` names others. `believes_cache`:
-    what `keep_parses` has kept is not parsed again; who proves something does without.
+    what `keep_parses` has kept is not parsed again. A task that proves something parses anew.
     """
     cache = workspace.place.cache if believes_cache else None
     entries, locks, problems = workspace.settings.locks, list[MirroredLock](), list[Problem]()

@@ -31,11 +31,11 @@ class Plan:
 
     Each digest is downloaded once, from any location of any artifact that has it, and so is each
     URL without one; `copies` are the other artifacts it is, each with the place that it gets it
-    from. `replaced` are artifacts
-    with the digest or size of what is there in their place. `there` counts those that are right.
-    `to_download` is in the order in which to start: large ones first, so that no large one is
-    left for the end. `resumed` counts the bytes of them that an earlier run has left in parts.
-    `sizes`, by place, are what servers say of those whose size the lock does not know.
+    from. `replaced` are artifacts with the digest or size of what is there in their place. `there`
+    counts those that are right. `to_download` is in the order in which to start: large ones first,
+    so that no large one is left for the end. `resumed` counts the bytes of them that an earlier run
+    has left in parts. `sizes`, by place, are what servers say of those whose size the lock does not
+    know.
     """
 
     artifacts: tuple[Artifact, ...]

@@ -178,10 +178,8 @@ def check_new_distributions(
         from scripts.index.distribution import identity_of, read_distribution
 
         said = read_distribution(file)
-        opened[artifact.path], kept = (
-            said.metadata,
-            {_BUILD_REQUIRES: "\n".join(said.build_requires)},
-        )
+        opened[artifact.path] = said.metadata
+        kept = {_BUILD_REQUIRES: "\n".join(said.build_requires)}
         if artifact.kind is ArtifactKind.WHEEL:
             kept = {_METADATA_SHA256: hashlib.sha256(said.metadata).hexdigest()}
         return identity_of(said, artifact.pypi_record), kept

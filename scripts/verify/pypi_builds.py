@@ -33,7 +33,7 @@ def unbuildable(
 ) -> Iterator[Finding]:
     """Make a finding of each requirement that an sdist is built with and the mirror lacks.
 
-    Of places whose markers nobody can tell there is none.
+    None for places whose markers cannot be evaluated.
     """
     if Kind.BUILD_REQUIRES not in allowed:
         yield from grouped(None, _every_problem(workspace, selection, account))
