@@ -1,0 +1,284 @@
+"""Snapshots: what the published index of a mirror named at a time, never changed afterwards.
+
+A record is `state/snapshots/<id>.jsonl`: a line of what is said of the whole, then a line for each
+file. Its tree `state/snapshots/<id>/` holds the files themselves, `<id>.locks/` the locks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from scripts.core.artifact import ArtifactKind
+from scripts.core.channel_paths import ChannelPaths, Layout
+from scripts.core.errors import MirrorError, usage_error
+from scripts.core.files import naming, write_atomically
+from scripts.core.scratch import is_scratch
+from scripts.keep.unbundle import content_digest
+
+INDEX_KIND: Final = "index"
+"""The kind of a file that describes artifacts; all others are of an `ArtifactKind`."""
+_SCHEMA: Final = 1
+_RECORD_END: Final = ".jsonl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotFile:
+    """A file that the published index named, or that was of that index."""
+
+    path: PurePosixPath
+    """Relative to the channel folder."""
+    kind: str
+    """An `ArtifactKind`, or `INDEX_KIND`."""
+    size: int
+    sha256: str
+    url: str | None = None
+    """Where it was fetched from, without secrets; None: not known, or of the index."""
+    license: str | None = None
+    """As its record in the index says; None: it does not, or nobody knows."""
+
+    @property
+    def is_index(self) -> bool:
+        """Tell whether it is of the index, and no artifact."""
+        return self.kind == INDEX_KIND
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotLock:
+    """One of the locks that a snapshot was made by; None: the file was not there, or is remote."""
+
+    label: str
+    lock_sha256: str | None
+    manifest_sha256: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotProof:
+    """A level that passed for all of a snapshot, and the client, with its version, that it was."""
+
+    level: str
+    client: str | None
+    proven: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """What is said of a snapshot as a whole; sizes in bytes, times in UTC."""
+
+    id: str
+    """Its time and the beginning of its content digest; a later one sorts behind."""
+    created: datetime
+    parent: str | None
+    """The one before; None for the first."""
+    made_by: str
+    """The task that published it."""
+    layout: Layout
+    content_digest: str
+    files: int
+    artifacts: int
+    size: int
+    locks: tuple[SnapshotLock, ...] = ()
+    proofs: tuple[SnapshotProof, ...] = ()
+
+
+def snapshots_folder(place: ChannelPaths) -> Path:
+    """Name the folder of all records and trees."""
+    return place.state / "snapshots"
+
+
+def tree_of(place: ChannelPaths, snapshot: Snapshot) -> Path:
+    """Name the folder of its files; it is there only as long as the tree is kept."""
+    return snapshots_folder(place) / snapshot.id
+
+
+def record_of(place: ChannelPaths, snapshot_id: str) -> Path:
+    """Name the file of its record."""
+    return snapshots_folder(place) / f"{snapshot_id}{_RECORD_END}"
+
+
+def new_snapshot(
+    files: Sequence[SnapshotFile],
+    *,
+    made_by: str,
+    layout: Layout,
+    before: Snapshot | None,
+    when: datetime,
+    locks: tuple[SnapshotLock, ...] = (),
+    proofs: tuple[SnapshotProof, ...] = (),
+) -> Snapshot:
+    """Describe these files as the snapshot that follows `before`, whatever the clock says."""
+    digest = digest_of(files)
+    when = when.astimezone(UTC).replace(microsecond=0)
+    if before is not None:
+        when = max(when, before.created + timedelta(seconds=1))
+    return Snapshot(
+        id=f"{when:%Y%m%dT%H%M%SZ}-{digest[:8]}",
+        created=when,
+        parent=None if before is None else before.id,
+        made_by=made_by,
+        layout=layout,
+        content_digest=digest,
+        files=len(files),
+        artifacts=sum(not each.is_index for each in files),
+        size=sum(each.size for each in files),
+        locks=locks,
+        proofs=proofs,
+    )
+
+
+def digest_of(files: Iterable[SnapshotFile]) -> str:
+    """Return the content digest of these files."""
+    return content_digest((str(each.path), each.size, each.sha256) for each in files)
+
+
+def read_snapshots(place: ChannelPaths) -> tuple[Snapshot, ...]:
+    """Read what is said of every snapshot, oldest first; the files of none are read."""
+    return tuple(_read_header(each) for each in _records(place))
+
+
+def newest_snapshot(place: ChannelPaths) -> Snapshot | None:
+    """Read what is said of the newest one; None: there is none yet."""
+    records = _records(place)
+    return _read_header(records[-1]) if records else None
+
+
+def find_snapshot(place: ChannelPaths, name: str) -> Snapshot:
+    """Return the one of this id, or whose id alone begins so.
+
+    Raises the error of exit code 2 where there is none, or several.
+    """
+    ids = [each.name.removesuffix(_RECORD_END) for each in _records(place)]
+    found = [each for each in ids if each == name] or [
+        each for each in ids if each.startswith(name)
+    ]
+    if len(found) != 1 or not name:
+        message = "begins the id of several snapshots" if found else "is the id of no snapshot"
+        details = (("there is", each) for each in (found or ids)[-5:])
+        raise usage_error(name, message, *details, help="pixi run snapshots")
+    return _read_header(record_of(place, found[0]))
+
+
+def read_snapshot_files(place: ChannelPaths, snapshot: Snapshot) -> tuple[SnapshotFile, ...]:
+    """Read the files of a snapshot, by path; of a damaged record the error of exit code 2."""
+    file = record_of(place, snapshot.id)
+    try:
+        with file.open(encoding="utf-8") as opened:
+            next(opened)
+            rows = tuple(_parse_row(json.loads(line)) for line in opened)
+    except OSError as error:
+        raise _unreadable(file, error) from None
+    except (StopIteration, TypeError, ValueError, RecursionError):
+        raise _damaged(file) from None
+    if digest_of(rows) != snapshot.content_digest:
+        raise _damaged(file)
+    return rows
+
+
+def write_snapshot(place: ChannelPaths, snapshot: Snapshot, files: Iterable[SnapshotFile]) -> None:
+    """Write a record, durably; it is never changed afterwards."""
+    lines = [json.dumps(_header(snapshot))]
+    lines += (
+        json.dumps([str(x.path), x.kind, x.size, x.sha256, x.url, x.license])
+        for x in sorted(files, key=lambda each: str(each.path).encode())
+    )
+    file = record_of(place, snapshot.id)
+    with naming(file):
+        write_atomically(file, ("\n".join(lines) + "\n").encode())
+
+
+def _records(place: ChannelPaths) -> list[Path]:
+    folder = snapshots_folder(place)
+    try:
+        found = sorted(folder.glob(f"*{_RECORD_END}"))
+    except OSError as error:
+        raise _unreadable(folder, error) from None
+    return [each for each in found if not is_scratch(each.name)]
+
+
+def _header(snapshot: Snapshot) -> dict[str, Any]:
+    return {
+        "schema": _SCHEMA,
+        "id": snapshot.id,
+        "created": snapshot.created.isoformat(),
+        "parent": snapshot.parent,
+        "made-by": snapshot.made_by,
+        "layout": snapshot.layout,
+        "content-digest": snapshot.content_digest,
+        "files": snapshot.files,
+        "artifacts": snapshot.artifacts,
+        "bytes": snapshot.size,
+        "locks": [[each.label, each.lock_sha256, each.manifest_sha256] for each in snapshot.locks],
+        "proofs": [[each.level, each.client, each.proven.isoformat()] for each in snapshot.proofs],
+    }
+
+
+def _read_header(file: Path) -> Snapshot:
+    try:
+        with file.open(encoding="utf-8") as opened:
+            return _parse_header(json.loads(next(opened)))
+    except OSError as error:
+        raise _unreadable(file, error) from None
+    except (StopIteration, KeyError, TypeError, ValueError, RecursionError):
+        raise _damaged(file) from None
+
+
+def _parse_header(document: Mapping[str, Any]) -> Snapshot:
+    if document["schema"] != _SCHEMA:
+        raise ValueError(document)
+    return Snapshot(
+        id=str(document["id"]),
+        created=_time(document["created"]),
+        parent=document["parent"],
+        made_by=str(document["made-by"]),
+        layout=Layout(document["layout"]),
+        content_digest=str(document["content-digest"]),
+        files=int(document["files"]),
+        artifacts=int(document["artifacts"]),
+        size=int(document["bytes"]),
+        locks=tuple(
+            SnapshotLock(label=label, lock_sha256=lock, manifest_sha256=manifest)
+            for label, lock, manifest in document["locks"]
+        ),
+        proofs=tuple(
+            SnapshotProof(level=level, client=client, proven=_time(proven))
+            for level, client, proven in document["proofs"]
+        ),
+    )
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def _parse_row(row: Any) -> SnapshotFile:
+    path, kind, size, sha256, url, license_ = row
+    if kind != INDEX_KIND:
+        ArtifactKind(kind)
+    return SnapshotFile(
+        path=PurePosixPath(path),
+        kind=kind,
+        size=int(size),
+        sha256=sha256,
+        url=url,
+        license=license_,
+    )
+
+
+def _damaged(file: Path) -> MirrorError:
+    return usage_error(
+        str(file),
+        "is damaged, or of another version of pixi-mirror: nothing can be said of this snapshot",
+        help="restore it from a backup; else remove it: only this snapshot is lost",
+    )
+
+
+def _unreadable(file: Path, error: OSError) -> MirrorError:
+    return usage_error(
+        str(file),
+        f"cannot be read: {error.strerror}",
+        help="see that you may read it and that it is a file, then run this again",
+    )
