@@ -41,8 +41,8 @@ def run(options: argparse.Namespace, console: Console) -> Report:
         read_users(workspace, locks)
         return fetch(workspace, selection, console, dry_run=True)
     with file_lock(workspace.place.lock, workspace.settings.channel_dir):
-        read_users(workspace, locks)  # refuses what cannot share a channel
-        report = fetch(workspace, selection, console)
+        users = read_users(workspace, locks)  # refuses what cannot share a channel
+        report = fetch(workspace, selection, console, state=users.state)
         keep_parses(workspace, locks)
     return report
 

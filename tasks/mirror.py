@@ -88,7 +88,7 @@ def chain(
     seen = partial(with_digests, workspace, selection)  # of downloads that the lock has none of
     again = partial(read_users, workspace, locks)  # the index has moved on what waits
     options = dataclasses.replace(options, remembers=True)
-    download = partial(fetch, is_announced=is_announced, again="pixi run mirror")
+    download = partial(fetch, state=users.state, is_announced=is_announced, again="pixi run mirror")
     stages: tuple[tuple[str, Callable[[], Report]], ...] = (
         ("fetch", lambda: download(workspace, selection, console)),
         ("index", lambda: index(workspace, seen(), console, users=users)),

@@ -13,9 +13,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from scripts.core.files import fsync, hash_file, write_atomically
 
@@ -71,14 +71,13 @@ class DigestCache:
         with contextlib.suppress(OSError):  # none yet, or not to be had: then nothing is believed
             data = journal.read_bytes()
         self._torn = data != b"" and not data.endswith(b"\n")  # the next line must not join it
-        self._lines = len(data.splitlines())
-        for line in data.splitlines():
-            try:
-                path, algorithm, digest, size, mtime, inode, boot = json.loads(line)
+        lines = data.splitlines()
+        self._lines = len(lines)
+        for row in _parse_lines(lines):
+            with contextlib.suppress(ValueError, TypeError, OverflowError):
+                path, algorithm, digest, size, mtime, inode, boot = row
                 fingerprint = Fingerprint(int(size), int(mtime), int(inode))
-            except (ValueError, TypeError, OverflowError, RecursionError):
-                continue  # torn by a kill or a power cut
-            self._known[str(path), str(algorithm)] = _Known(fingerprint, str(digest), str(boot))
+                self._known[str(path), str(algorithm)] = _Known(fingerprint, str(digest), str(boot))
 
     @property
     def must_be_durable(self) -> bool:
@@ -172,6 +171,18 @@ class DigestCache:
             write_atomically(self._journal, text.encode())
             self._lines = len(self._known)
             self._torn = False
+
+
+def _parse_lines(lines: Sequence[bytes]) -> Iterator[Any]:
+    """Parse all lines at once, which is much faster; where one is torn, each by itself."""
+    with contextlib.suppress(ValueError, RecursionError):
+        rows = json.loads(b"[" + b",".join(lines) + b"]")
+        if len(rows) == len(lines):  # two that are torn may make one
+            yield from rows
+            return
+    for line in lines:
+        with contextlib.suppress(ValueError, RecursionError):  # by a kill or a power cut
+            yield json.loads(line)
 
 
 def _made_durable(file: Path) -> bool:

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, TypeVar
 
-from scripts.core.channel_paths import WORKSPACES, ChannelPaths, Layout
+from scripts.core.channel_paths import WORKSPACES, ChannelPaths, Layout, channel_path
 from scripts.core.errors import MirrorError, usage_error
 from scripts.core.files import read_regular, remove_folder, unlink, write_atomically
 from scripts.core.record import Digest
@@ -331,9 +331,8 @@ def _digest(value: Any) -> Digest:
 
 def _inside(value: Any) -> PurePosixPath:
     """Take a path below the channel folder; a list that leads out of it is damaged."""
-    text = _string(value)
-    path = PurePosixPath(text)
-    if text.startswith("/") or ".." in text.split("/") or not path.name:
+    path = channel_path(_string(value))
+    if path.is_absolute() or ".." in path.parts or not path.name:
         raise ValueError(value)
     return path
 

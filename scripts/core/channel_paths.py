@@ -103,6 +103,12 @@ class Layout(StrEnum):
 FLAT_CHANNEL = PurePosixPath()
 
 
+@functools.lru_cache(maxsize=1 << 16)
+def channel_path(text: str) -> PurePosixPath:
+    """Make a path below the channel folder; a run asks for each of thousands several times."""
+    return PurePosixPath(text)
+
+
 def is_pypi_path(path: PurePosixPath) -> bool:
     """Tell whether a path below the channel folder is of PyPI packages, in any layout."""
     return path.parts[:1] == (PYPI_FOLDER,)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from scripts.channel.digest_cache import DigestCache
 from scripts.channel.folders import check_case, free_bytes, prepare
-from scripts.channel.inventory import check_artifacts
+from scripts.channel.inventory import ArtifactStatus, check_artifacts
 from scripts.channel.part import part_sizes
-from scripts.channel.state import read_state, write_first_seen
+from scripts.channel.state import MirrorState, read_state, write_first_seen
 from scripts.channel.users import note_layout
 from scripts.core.artifact import Artifact
 from scripts.core.console import Console
@@ -58,6 +58,7 @@ def fetch(
     selection: Selection,
     console: Console,
     *,
+    state: MirrorState | None = None,
     dry_run: bool = False,
     is_announced: bool = False,
     policy: RetryPolicy | None = None,
@@ -67,12 +68,13 @@ def fetch(
 
     Every artifact is tried, whatever happens to others; the report holds all problems. What
     nobody can open stays, since its bytes are the lock's; `index` refuses it. The caller holds the
-    channel's lock file. `dry_run`: stop before the first byte; `again`: what runs this again.
+    channel's lock file. `state` None: it is read here.
+    `dry_run`: stop before the first byte; `again`: what runs this again.
     `is_announced`: what will come has been said already.
     """
     place = workspace.place
     refuse_unhashed(workspace, selection)
-    state = read_state(place)
+    state = read_state(place) if state is None else state
     if not dry_run:
         prepare(place)
         note_layout(workspace, state, selection.layout)
@@ -151,8 +153,10 @@ def plan_downloads(
     place, artifacts = workspace.place, selection.artifacts
     may_write = digests.may_write
     check_case(place.folder, (each.path for each in artifacts), console, may_write=may_write)
-    plan = make_plan(artifacts, check_artifacts(place.folder, artifacts, digests))
-    refuse_obstacles(place.folder, (each.path for each in artifacts))
+    found = check_artifacts(place.folder, artifacts, digests)
+    plan = make_plan(artifacts, found)
+    to_write = (each.path for each in found if each.status is not ArtifactStatus.RIGHT)
+    refuse_obstacles(place.folder, to_write, {each.path.parent for each in artifacts})
     unsized = [each for each in plan.unsized if not each.is_conda]
     if unsized:
         from scripts.fetch.sizes import ask_sizes, local_sizes, read_sizes

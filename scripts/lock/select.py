@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from scripts.core.artifact import Artifact, conda_artifact
-from scripts.core.channel_paths import FLAT_CHANNEL, Layout, folder_of_channel
+from scripts.core.channel_paths import FLAT_CHANNEL, Layout, channel_path, folder_of_channel
 from scripts.core.channel_url import names_folder
 from scripts.core.errors import MirrorError, Problem, usage_error, usage_problem
 from scripts.core.file_name import FileName
@@ -108,7 +108,9 @@ def _path(
     layout: Layout, channel: str | None, url: str, subdir: str, file_name: FileName | str
 ) -> PurePosixPath:
     shown = url_subdir(url) if layout is Layout.BY_CHANNEL else None
-    return folder_of_channel(layout, channel) / (shown or subdir) / str(file_name)
+    folder = folder_of_channel(layout, channel)
+    above = "" if folder == FLAT_CHANNEL else f"{folder}/"
+    return channel_path(f"{above}{shown or subdir}/{file_name}")
 
 
 def paths_of(layout: Layout, environments: Iterable[LockedEnvironment]) -> frozenset[PurePosixPath]:
