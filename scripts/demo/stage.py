@@ -25,6 +25,7 @@ from scripts.index.repodata import REPODATA, SHARDS, parse_repodata
 
 UPSTREAM: Final = Path(__file__).parent / "upstream"
 WORKSPACE: Final = Path(__file__).parent / "workspace"
+SERVICE: Final = Path(__file__).parent / "service"  # another one, whose lock is mirrored, too
 HOST: Final = "https://conda.example.org"
 
 PYPI_HOSTS: Final = ("pypi.example.org", "files.example.org")
@@ -46,6 +47,7 @@ def demo(console: Console) -> Report:
     with scratch_folder() as root:
         env = task_environment(root, os.environ)
         workspace = Path(shutil.copytree(WORKSPACE, root / "workspace"))
+        shutil.copytree(SERVICE, root / "service")
         upstream = Path(shutil.copytree(UPSTREAM, root / "upstream"))
         platform = str(call_rattler("current_platform", {}, env))
         has_python = (upstream / "tools" / platform).is_dir() and os.name != "nt"

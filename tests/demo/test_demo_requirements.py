@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from scripts.demo.stage import HOST, UPSTREAM, WORKSPACE
+from scripts.demo.stage import HOST, SERVICE, UPSTREAM, WORKSPACE
 from tasks import index, verify
 from tests.support.demo_upstream import TAGS
 from tests.support.mirrors import Mirror
@@ -24,6 +24,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Mirror:
     """The demo's mirror, without the Python that the demo brings."""
     mirror = Mirror(root=tmp_path_factory.mktemp("demo") / "workspace", layout="flat")
     shutil.copytree(WORKSPACE, mirror.root)
+    shutil.copytree(SERVICE, mirror.root.parent / "service")
     for artifact in mirror.selection.artifacts:
         source = artifact.urls[0].removeprefix(f"{HOST}/").removeprefix("https://")
         target = mirror.folder / artifact.path

@@ -113,7 +113,7 @@ def test_json(tmp_path: Path, here: str) -> None:
     assert document["pypi-said"] == "HELLO, WORLD WITHOUT A NETWORK, 1.0"
     assert document["platform"] == here
     assert document["hotfixes"][0]["archive"] == ["words 1.*"]
-    assert "fetch: 22 to download" in done.stderr
+    assert "fetch: 23 to download" in done.stderr
     quiet = run_demo(tmp_path, "--json", "-q")
     assert (quiet.returncode, quiet.stderr) == (0, "")
 

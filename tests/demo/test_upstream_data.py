@@ -26,9 +26,8 @@ def test_committed_bytes_are_what_the_maker_makes(tmp_path: Path) -> None:
     """To change them: `python -m tests.support.demo_upstream`."""
     write_demo(tmp_path)
     assert contents(tmp_path / "upstream") == contents(DEMO / "upstream")
-    assert contents(tmp_path / "workspace") == {
-        "pixi.lock": (DEMO / "workspace" / "pixi.lock").read_bytes()
-    }
+    for name in ("workspace", "service"):
+        assert contents(tmp_path / name) == {"pixi.lock": (DEMO / name / "pixi.lock").read_bytes()}
 
 
 def test_it_is_small_and_shows_all_that_it_should() -> None:
@@ -76,8 +75,9 @@ def test_rattler_reads_the_lock() -> None:
 
 
 @pytest.mark.needs_pixi
-def test_pixi_writes_the_same_lock_and_takes_ours(tmp_path: Path) -> None:
-    shutil.copytree(DEMO / "workspace", tmp_path / "workspace")
+@pytest.mark.parametrize("name", ["workspace", "service"])
+def test_pixi_writes_the_same_lock_and_takes_ours(name: str, tmp_path: Path) -> None:
+    shutil.copytree(DEMO / name, tmp_path / "workspace")
     lock = tmp_path / "workspace" / "pixi.lock"
     committed = lock.read_bytes()
     pixi = find_pixi(tmp_path / "home")

@@ -7,10 +7,13 @@ release, so whoever indexes the archives alone gets a channel that cannot be ins
 And one index: `hello-py`, a wheel for each platform, says the same from Python. Conda's greetings
 are what it requires as `greetings`; conda's words are not PyPI's, which have a local version.
 The python in `tools` has nothing in it: the demo puts the one that runs it in its place.
+
+A second workspace, `service`, asks for `farewell` alone; its lock is mirrored, too.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -134,17 +137,20 @@ _WORDS: Final = TinyPackage(
 )
 # conda installs it beside every python, or nothing; nobody runs it.
 _PIP: Final = TinyPackage(name="pip", version="26.0", purls=())
+# What the second workspace asks for, and the first does not.
+_FAREWELL: Final = TinyPackage(name="farewell", depends=("greetings >=2.0,<3.0a0",), purls=())
 # The channel's correction of one record after release.
 _HOTFIX: Final = {_GREETINGS.file_name: ("words >=2.0,<3.0a0",)}
 
 CHANNELS: Final = {
     "tools": tuple(make(subdir) for subdir in _VIRTUAL for make in (_hello, _python)),
-    "data": (_GREETINGS, _PIP, _WORDS),
+    "data": (_GREETINGS, _PIP, _WORDS, _FAREWELL),
 }
+_OF_SERVICE: Final = (_FAREWELL, _GREETINGS, _WORDS)
 
 
 def write_demo(folder: Path) -> None:
-    """Write `upstream/` and `workspace/pixi.lock` into a folder."""
+    """Write `upstream/`, `workspace/pixi.lock` and `service/pixi.lock` into a folder."""
     rows: dict[str, tuple[LockRow, ...]] = {}
     for channel, packages in CHANNELS.items():
         written = [package.write(folder / "upstream" / channel) for package in packages]
@@ -166,6 +172,7 @@ def write_demo(folder: Path) -> None:
                     row
                     for row in (*rows["tools"], *rows["data"])
                     if row.written.package.subdir in {subdir, "noarch"}
+                    and row.written.package is not _FAREWELL
                 ),
                 *pypi[subdir],
             ),
@@ -173,9 +180,23 @@ def write_demo(folder: Path) -> None:
         )
         for subdir, virtual in _VIRTUAL.items()
     )
-    lock = folder / "workspace" / "pixi.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    lock.write_bytes(lock_text((EnvironmentRows(platforms=platforms),)).encode())
+    of_service = tuple(
+        _without_purls(row) for row in rows["data"] if row.written.package in _OF_SERVICE
+    )
+    service = (
+        PlatformRows(name=subdir, rows=of_service, virtual_packages=virtual)
+        for subdir, virtual in _VIRTUAL.items()
+    )
+    for name, of_lock in (("workspace", platforms), ("service", tuple(service))):
+        lock = folder / name / "pixi.lock"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        lock.write_bytes(lock_text((EnvironmentRows(platforms=of_lock),)).encode())
+
+
+def _without_purls(row: LockRow) -> LockRow:
+    """Write it as pixi does for a workspace that has nothing of PyPI."""
+    package = dataclasses.replace(row.written.package, purls=None)
+    return dataclasses.replace(row, written=dataclasses.replace(row.written, package=package))
 
 
 def _write_index(root: Path) -> dict[str, tuple[PypiRow, ...]]:
