@@ -28,6 +28,7 @@ from bench.world import (
 
 _ARTIFACTS, _BYTES = 600, 550_000_000
 _MANY = 4_600
+_VERSIONS = 10  # of each name in the large index, as in conda-forge
 _LOCKS, _MANY_ROWS = 10, 20_000  # planned in 3 s where nothing else is going on
 _FAR = 0.030  # seconds before each first byte, as over a real network
 _YAML = (
@@ -339,7 +340,7 @@ def _large_lock(place: Place) -> Iterator[Row]:
 
 def _large_index(place: Place, records: int) -> Iterator[Row]:
     """Measure an index from cold of very many records, once: all of it takes minutes."""
-    channel = make_channel(place.scratch / "huge", records, 0)
+    channel = make_channel(place.scratch / "huge", records, 0, _VERSIONS)
     with served(channel.folder) as url:
         workspace = make_workspace(place.scratch / "hugest", channel, url)
         shutil.copytree(
@@ -348,7 +349,7 @@ def _large_index(place: Place, records: int) -> Iterator[Row]:
         place.once(Contender("fetch", task("fetch", workspace)))
     index = Contender("index", task("index", workspace))
     place.once(index)
-    what = f"index from cold, {records:,} records"
+    what = f"index from cold, {records:,} records, {_VERSIONS} of each name"
     yield Row(what, NONE, index, within=15, memory=500)
 
 

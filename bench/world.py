@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -56,25 +57,27 @@ class Channel:
         return sum(package.size for package in self.packages)
 
 
-def make_channel(folder: Path, count: int, total: int) -> Channel:
-    """Write `count` artifacts of `total` bytes; sizes are spread like conda-forge's.
+def make_channel(folder: Path, count: int, total: int, versions: int = 1) -> Channel:
+    """Write `count` artifacts of `total` bytes, so many of each name.
 
-    Half of those are below 100 kB and a few make most of the bytes: a log-normal spread. It is
-    done in a process of its own: a program's peak memory counts from what started it.
+    Sizes are spread like conda-forge's: half of those are below 100 kB and a few make most of the
+    bytes, a log-normal spread. It is done in a process of its own: a program's peak memory counts
+    from what started it.
     """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
-        return pool.submit(_write_channel, folder, count, total).result()
+        return pool.submit(_write_channel, folder, count, total, versions).result()
 
 
-def _write_channel(folder: Path, count: int, total: int) -> Channel:
+def _write_channel(folder: Path, count: int, total: int, versions: int) -> Channel:
     chance = random.Random(600)
     weights = [min(math.exp(chance.gauss(11.5, 2.2)), 6e7) for _ in range(count)]
     scale = total / sum(weights)
-    names = [*_NEEDED, *(f"package-{number}" for number in range(count))]
+    others = ((f"package-{x // versions}", f"1.2.{3 + x % versions}") for x in range(count))
+    names = [*((name, version) for name, (version, _) in _NEEDED.items()), *others]
     packages = []
-    for name, weight in zip(names, weights, strict=False):
-        version, build = _NEEDED.get(name, ("1.2.3", "py313h0123456_0"))
+    for (name, version), weight in zip(names, weights, strict=False):
+        _, build = _NEEDED.get(name, ("", "py313h0123456_0"))
         package = TinyPackage(
             name=name,
             version=version,
@@ -91,19 +94,32 @@ def _write_channel(folder: Path, count: int, total: int) -> Channel:
 def make_workspace(root: Path, channel: Channel, url: str, more: str = "") -> Path:
     """Write manifest and lock of a workspace that wants the whole channel from this server.
 
-    `more` are lines of the manifest.
+    Each environment has one version of a name. `more` are lines of the manifest.
     """
     root.mkdir(parents=True, exist_ok=True)
+    rows: list[list[LockRow]] = []
+    seen = Counter[str]()
+    for each in channel.packages:
+        number = seen[each.package.name]
+        seen[each.package.name] += 1
+        if number == len(rows):
+            rows.append([])
+        rows[number].append(LockRow(written=each, channel=f"{url}/channel"))
+    names = ["default", *(f"of-version-{number}" for number in range(1, len(rows)))]
     (root / "pixi.toml").write_text(
         f'[workspace]\nname = "bench"\nchannels = ["{url}/channel"]\nplatforms = ["{_SUBDIR}"]\n'
         + more
         + "[dependencies]\n"
-        + "".join(f'{p.package.name} = "*"\n' for p in channel.packages),
+        + "".join(f'{name} = "*"\n' for name in seen)
+        + "[environments]\n"
+        + "".join(f"{name} = []\n" for name in names[1:]),
         encoding="utf-8",
     )
-    rows = tuple(LockRow(written=each, channel=f"{url}/channel") for each in channel.packages)
-    platform = PlatformRows(name=_SUBDIR, rows=rows)
-    write_lock(root / "pixi.lock", (EnvironmentRows(platforms=(platform,)),), version=6)
+    environments = (
+        EnvironmentRows(name=name, platforms=(PlatformRows(name=_SUBDIR, rows=tuple(some)),))
+        for name, some in zip(names, rows, strict=True)
+    )
+    write_lock(root / "pixi.lock", tuple(environments), version=6)
     return root
 
 
