@@ -46,9 +46,10 @@ def demo(console: Console) -> Report:
     """
     with scratch_folder() as root:
         env = task_environment(root, os.environ)
-        workspace = Path(shutil.copytree(WORKSPACE, root / "workspace"))
-        shutil.copytree(SERVICE, root / "service")
-        upstream = Path(shutil.copytree(UPSTREAM, root / "upstream"))
+        copied = (
+            shutil.copytree(each, root / each.name) for each in (WORKSPACE, UPSTREAM, SERVICE)
+        )
+        workspace, upstream, _ = map(Path, copied)
         platform = str(call_rattler("current_platform", {}, env))
         has_python = (upstream / "tools" / platform).is_dir() and os.name != "nt"
         if has_python:

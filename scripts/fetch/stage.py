@@ -68,9 +68,8 @@ def fetch(
 
     Every artifact is tried, whatever happens to others; the report holds all problems. What
     nobody can open stays, since its bytes are the lock's; `index` refuses it. The caller holds the
-    channel's lock file. `state` None: it is read here.
-    `dry_run`: stop before the first byte; `again`: what runs this again.
-    `is_announced`: what will come has been said already.
+    channel's lock file. `state` None: it is read here. `dry_run`: stop before the first byte.
+    `again`: what runs this again; `is_announced`: what will come has been said already.
     """
     place = workspace.place
     refuse_unhashed(workspace, selection)
