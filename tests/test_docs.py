@@ -118,10 +118,8 @@ def test_every_option_of_every_task_is_told(task: str, monkeypatch: pytest.Monke
 
 def test_the_tasks_that_are_told_are_there() -> None:
     headings = re.findall(r"^## (`.*)$", read("docs/tasks.md"), re.MULTILINE)
-    assert [name for each in headings for name in re.findall(r"`([a-z-]+)`", each)] == [
-        *(name for name in TASKS if name not in {"test", "lint", "bench"}),
-        *("test", "lint", "bench"),
-    ]
+    told = [name for each in headings for name in re.findall(r"`([a-z-]+)`", each)]
+    assert sorted(told) == sorted(TASKS)
 
 
 def test_every_setting_is_told() -> None:
