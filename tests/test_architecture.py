@@ -160,7 +160,6 @@ def test_recipe_and_manifest_agree() -> None:
     recipe = yaml.safe_load((ROOT / "recipe" / "recipe.yaml").read_text(encoding="utf-8"))
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     project = pyproject["project"]
-    assert recipe["context"]["version"] == project["version"]
     assert recipe["package"] == {"name": project["name"], "version": "${{ version }}"}
     assert recipe["build"]["python"]["entry_points"] == [
         f"{name} = {place}" for name, place in project["scripts"].items()
@@ -176,6 +175,26 @@ def test_recipe_and_manifest_agree() -> None:
     assert project["requires-python"] == tools["python"].partition(",")[0]
     about = {"summary": project["description"], "license": project["license"]}
     assert about.items() <= recipe["about"].items()
+
+
+def test_the_version_stands_in_one_place() -> None:
+    """In pyproject.toml: hatchling, rattler-build and `--version` read it there."""
+    pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    quoted = f'"{tomllib.loads(pyproject)["project"]["version"]}"'
+    recipe = yaml.safe_load((ROOT / "recipe" / "recipe.yaml").read_text(encoding="utf-8"))
+    place = '${{ load_from_file("../pyproject.toml").project.version }}'
+    assert recipe["context"] == {"version": place}
+    ours = [path for path in template_files() if path.suffix in {".py", ".toml", ".yaml", ".yml"}]
+    files = [
+        (str(path), (ROOT / path).read_text(encoding="utf-8"))
+        for path in ours
+        if path.parts[0] != "tests"  # which have versions of their own packages
+    ]
+    (only,) = architecture.out_of_place(files, [quoted])
+    assert re.fullmatch(rf"pyproject\.toml:\d+: mentions {re.escape(quoted)}", only)
+    # The control: a second place.
+    second = ("scripts/bad.py", f"__version__ = {quoted}\n")
+    assert len(list(architecture.out_of_place([*files, second], [quoted]))) == 2
 
 
 def test_oldest_py_rattler_is_the_lower_bound() -> None:

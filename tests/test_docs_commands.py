@@ -1,16 +1,20 @@
-"""The commands of README.md and docs/consumers.md, as they stand there, in an empty folder.
+"""The commands of the documents, as they stand there, in an empty folder.
 
-Upstream is on loopback. Who follows the README says yes where conda asks.
+Upstream is on loopback. Who follows the README says yes where conda asks. What a block is marked
+with when none of this holds says CONTRIBUTING.md.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Mapping
@@ -22,20 +26,24 @@ import pytest
 
 from tests.support.mirrors import make_mirror, rows
 from tests.support.packages import TinyPackage
+from tests.support.pipelines import Repository
+from tests.support.pixi import path_without_clients
 from tests.support.standin import CHANNEL, SUBDIRS, index, pixi_with_stand_in
-from tests.support.template import ROOT, copy_template
+from tests.support.template import ROOT, copy_template, documents
 from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the commands are for a shell of POSIX")
 
 _CONSUMERS: Final = "docs/consumers.md"
 _SERVER: Final = "python -m http.server -d local-channel 8000"
+_NEWER: Final = "A newer pixi-mirror"
 
 
 def sections(document: str) -> dict[str, list[str]]:
     """Map the headings of a document to the lines of the `sh` blocks below them."""
     found = {}
-    for section in (ROOT / document).read_text(encoding="utf-8").split("\n## ")[1:]:
+    text = (ROOT / document).read_text(encoding="utf-8").removeprefix("# ")
+    for section in text.split("\n## "):
         blocks = re.findall(r"^```sh\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
         if blocks:
             found[section.partition("\n")[0]] = "".join(blocks).splitlines()
@@ -76,15 +84,21 @@ def _artifacts(folder: Path) -> set[str]:
 
 
 def test_there_are_no_commands_but_those_that_are_followed() -> None:
-    assert [*sections("README.md"), *sections(_CONSUMERS)] == [
-        "Try it",  # by tests/demo, and by this run itself
-        "Make a mirror",
-        "Use the channel",
-        "Update it",
-        "Your own builder",  # by tests/template/test_new_with_pixi.py
-        "With conda, micromamba and pixi",
-        "Will it install over there?",
-    ]
+    found = {document: [*sections(document)] for document in documents()}
+    assert {document: headings for document, headings in found.items() if headings} == {
+        "README.md": [
+            "Try it",  # by tests/demo, and by this run itself
+            "Make a mirror",
+            "Use the channel",
+            "Update it",
+            "Your own builder",
+        ],
+        _CONSUMERS: ["With conda, micromamba and pixi", "Will it install over there?"],
+        "builder/README.md": ["A mirror of conda packages", "Use the channel", _NEWER],
+        "docs/builder.md": ["Your own builder"],
+        "docs/ci.md": ["A mirror's own", "A release"],
+        "docs/exit-codes.md": ["`--json`"],
+    }
 
 
 @pytest.fixture
@@ -157,6 +171,104 @@ def _lock(app: Reader, channel: str) -> None:
         encoding="utf-8",
     )
     app.follow(["pixi lock"])
+
+
+@pytest.mark.needs_pixi
+def test_a_builder_is_made_and_brought_up_to_date(
+    maker: Reader, upstream: Upstream, tmp_path: Path
+) -> None:
+    for subdir in SUBDIRS:
+        TinyPackage(name="numpy", version="2.1", subdir=subdir).write(upstream.folder / CHANNEL)
+    index(upstream.folder)
+    (new, *upgrade), (from_readme,) = (
+        sections("docs/builder.md")["Your own builder"],
+        sections("README.md")["Your own builder"],
+    )
+    assert new == from_readme
+    maker.follow([new])
+    mine = Reader(folder=tmp_path / "my-mirror", environment=maker.environment)
+    make, use, newer = (
+        [line.replace("NAME", "scipy") for line in sections("builder/README.md")[heading]]
+        for heading in ("A mirror of conda packages", "Use the channel", _NEWER)
+    )
+    mine.follow(make)
+    assert "win-64/scipy-1.0-0.conda" in _artifacts(mine.folder / "local-channel")
+    assert [line.replace("scipy", "pandas") for line in use] == [
+        line for line in sections("README.md")["Use the channel"] if "conda" in line
+    ]  # which has a test of its own
+    # A newer one is beside it.
+    shutil.copytree(maker.folder, tmp_path / "pixi-mirror", symlinks=True)
+    before = (mine.folder / "pixi-mirror.pyz").read_bytes()
+    with (tmp_path / "pixi-mirror" / "scripts" / "launch.py").open("a") as file:
+        file.write("# newer\n")
+    mine.follow(upgrade[:1])
+    assert (mine.folder / "pixi-mirror.pyz").read_bytes() == before
+    mine.follow([*upgrade, *newer])
+    assert (mine.folder / "pixi-mirror.pyz").read_bytes() != before
+    # The control: a folder that has none.
+    assert mine.paste(upgrade[-1].replace("../pixi-mirror", "../home")).returncode == 2
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path, upstream: Upstream) -> Reader:
+    """A checkout with a lock, whose `run` needs no environment of its own, and no pixi."""
+    made = make_mirror(tmp_path / "checkout")
+    made.lock(rows(upstream.folder, (TinyPackage(name="pandas"),)))
+    shutil.rmtree(made.folder)
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "config.toml").write_text(
+        f'[mirrors]\n"https://conda.anaconda.org/conda-forge" = ["{upstream.url}"]\n',
+        encoding="utf-8",
+    )
+    run = made.root / "run"
+    run.write_text(f'#!/bin/sh\nexec "{sys.executable}" -P -m "tasks.$@"\n', encoding="utf-8")
+    run.chmod(0o755)
+    return Reader(
+        folder=made.root,
+        environment={
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{path_without_clients()}",
+            "PYTHONPATH": str(ROOT),
+            "PIXI_HOME": str(home),
+        },
+    )
+
+
+def test_a_pipeline_makes_a_mirror_and_reads_what_it_says(pipeline: Reader) -> None:
+    pipeline.follow(sections("docs/ci.md")["A mirror's own"])
+    made = json.loads((pipeline.folder / "made.json").read_text(encoding="utf-8"))
+    assert (made["task"], made["exit-code"], made["problems"]) == ("mirror", 0, [])
+    assert "pandas-1.0-0.conda" in (pipeline.folder / "transfer.md").read_text(encoding="utf-8")
+    (count,) = sections("docs/exit-codes.md")["`--json`"]
+    assert pipeline.follow([count]) == "0\n"
+    artifact = next((pipeline.folder / "local-channel").glob("*/pandas-1.0-0.conda"))
+    artifact.unlink()
+    assert pipeline.follow([count]) == "1\n"
+    # The control: what is damaged stops it.
+    artifact.write_bytes(b"x")
+    assert pipeline.paste("./run verify --report transfer.md").returncode == 1
+
+
+@pytest.mark.skipif(
+    shutil.which("git") is None or shutil.which("sha256sum") is None,
+    reason="git and sha256sum are needed",
+)
+def test_a_release_is_tagged_and_checked(tmp_path: Path) -> None:
+    made = Repository.make(tmp_path)
+    made.updated("lock\n")
+    made.publish()
+    data = b"a tool"
+    digest = hashlib.sha256(data).hexdigest()
+    (made.work / "pixi-mirror.pyz").write_bytes(data)
+    (made.work / "pixi-mirror.pyz.sha256").write_text(f"{digest}  pixi-mirror.pyz\n")
+    author = Reader(folder=made.work, environment=os.environ)
+    *_, check = lines = sections("docs/ci.md")["A release"]
+    assert author.follow(lines) == "pixi-mirror.pyz: OK\n"
+    assert made.git("tag", folder=made.remote) == "v0.1.0\n"
+    # The control: another file.
+    (made.work / "pixi-mirror.pyz").write_bytes(b"a fool")
+    assert author.paste(check).returncode == 1
 
 
 @pytest.fixture

@@ -37,6 +37,15 @@ def _files(root: Path, path: PurePosixPath) -> Iterator[PurePosixPath]:
         yield from (inside / name for name in files if not name.endswith((".pyc", ".pyo")))
 
 
+def documents() -> tuple[str, ...]:
+    """List what people read: the template's pages in Markdown."""
+    return tuple(
+        str(path)
+        for path in template_files()
+        if path.suffix == ".md" and path.parts[0] not in {".github", "tests"}
+    )
+
+
 def copy_template(target: Path) -> Path:
     """Copy the template into a new folder and return that."""
     for file in template_files():
