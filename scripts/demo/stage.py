@@ -46,10 +46,9 @@ def demo(console: Console) -> Report:
     """
     with scratch_folder() as root:
         env = task_environment(root, os.environ)
-        copied = (
-            shutil.copytree(each, root / each.name) for each in (WORKSPACE, UPSTREAM, SERVICE)
-        )
-        workspace, upstream, _ = map(Path, copied)
+        for each in (WORKSPACE, SERVICE, UPSTREAM):
+            shutil.copytree(each, root / each.name)
+        workspace, upstream = root / WORKSPACE.name, root / UPSTREAM.name
         platform = str(call_rattler("current_platform", {}, env))
         has_python = (upstream / "tools" / platform).is_dir() and os.name != "nt"
         if has_python:
@@ -83,10 +82,8 @@ def demo(console: Console) -> Report:
                 lines += [f"demo: its PyPI packages, {by}, say:", f"  {of_pypi}"] if by else []
             lines += ["demo: done, the channel was made, verified and used; nothing is left of it"]
         else:
-            lines += [
-                f"demo: the program was not run, since it is not made for {platform}",
-                "demo: done, the channel was made and verified; nothing is left of it",
-            ]
+            lines.append(f"demo: the program was not run, since it is not made for {platform}")
+            lines.append("demo: done, the channel was made and verified; nothing is left of it")
         return Report(
             lines=tuple(lines),
             data={
