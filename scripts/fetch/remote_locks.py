@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
-import time
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
@@ -16,12 +14,17 @@ from scripts.channel.state import KeptLock, read_kept_lock, write_kept_lock
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, Problem
 from scripts.core.redact import redact, without_secrets
-from scripts.core.scratch import scratch_folder
 from scripts.lock.read import LARGEST
-from scripts.network.content import SUPPORTED_ENCODINGS, Body, NotEncodedError, decode
-from scripts.network.errors import DownloadError, ErrorKind, lower_first, web_page_error
+from scripts.network.documents import (
+    Document,
+    ask_sources,
+    decoded,
+    read_document,
+    wrong_document,
+)
+from scripts.network.errors import DownloadError, ErrorKind, lower_first
 from scripts.network.http import HttpClient
-from scripts.network.retry import RetryPolicy, backoff_delay
+from scripts.network.retry import RetryPolicy
 from scripts.network.router import Router
 from scripts.workspace.settings import LockEntry
 from scripts.workspace.workspace import Workspace
@@ -55,13 +58,11 @@ def ask_for_locks(
             last = read_kept_lock(workspace.place, url)
             try:
                 found = _fetch(url, last, client, router, policy)
-                if found is None and last is not None:
+                if found is not None:
+                    remote_lock(found, url, workspace, entry)  # refuses
+                    renewed[url] = found
+                elif last is not None:
                     renewed[url] = replace(last, checked=now())
-                elif found is not None:
-                    text, etag = found
-                    kept_lock = KeptLock(text=text, etag=etag, checked=now())
-                    remote_lock(kept_lock, url, workspace, entry)  # refuses
-                    renewed[url] = kept_lock
             except DownloadError as error:
                 problems.append(_problem(url, error, again, has_copy=last is not None))
             except MirrorError as error:
@@ -74,73 +75,26 @@ def ask_for_locks(
 
 def _fetch(
     url: str, last: KeptLock | None, client: HttpClient, router: Router, policy: RetryPolicy
-) -> tuple[str, str | None] | None:
-    """Return text and ETag; None: it is as it was. The sources are asked in turn."""
-    sources = router.sources(url)
-    tries = max(policy.total, len(sources))
-    for attempt in range(1, tries + 1):
-        source = sources[(attempt - 1) % len(sources)]
-        try:
-            return _ask(source, None if last is None else last.etag, client, router)
-        except DownloadError as error:
-            error.source = source
-            if attempt == tries or not (error.is_retryable or attempt < len(sources)):
-                raise
-            if attempt >= len(sources):
-                time.sleep(backoff_delay(attempt + 1, error, policy))
-    raise AssertionError
+) -> KeptLock | None:
+    """Return what there is now; None: it is as it was."""
+    before = None if last is None else Document(data=b"", etag=last.etag)
 
+    def ask(source: str) -> KeptLock | None:
+        found = read_document(source, before, client, router, largest=LARGEST, what="lock file")
+        if found is None:
+            return None
+        return KeptLock(text=_text(decoded(found, LARGEST)), etag=found.etag, checked=now())
 
-def _ask(
-    source: str, etag: str | None, client: HttpClient, router: Router
-) -> tuple[str, str | None] | None:
-    if router.credentials.needs_rattler(source):
-        return _by_rattler(source, router), None
-    try:
-        answer = client.get_unless(source, etag)
-    except DownloadError as error:
-        if error.status and router.credentials.may_be_in_keyring(source, error.status):
-            return _by_rattler(source, router), None
-        raise
-    if answer is None:
-        return None
-    body, tag = answer
-    return _text(_read(body)), tag
-
-
-def _by_rattler(source: str, router: Router) -> str:
-    """Download with credentials that only rattler can have."""
-    with scratch_folder() as folder:
-        router.rattler.download(source, folder / "pixi.lock")
-        return _text((folder / "pixi.lock").read_bytes())
-
-
-def _read(body: Body) -> bytes:
-    data = bytearray()
-    with contextlib.closing(body.chunks):
-        for chunk in body.chunks:
-            data += chunk
-            if len(data) > LARGEST:
-                raise _wrong(f"larger than any lock file should be ({LARGEST >> 20} MiB)")
-    if body.is_page:
-        raise web_page_error("lock file")
-    if body.encoding not in SUPPORTED_ENCODINGS:
-        return bytes(data)
-    try:
-        return b"".join(decode(io.BytesIO(data), body.encoding, LARGEST))
-    except NotEncodedError as error:
-        raise _wrong(f"sent as {body.encoding}, and is none: {error}") from None
+    return ask_sources(url, ask, router, policy)
 
 
 def _text(data: bytes) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise _wrong(f"not UTF-8 text (byte {error.start}); a lock file always is") from None
-
-
-def _wrong(text: str) -> DownloadError:
-    return DownloadError(ErrorKind.WRONG_BYTES, text)
+        raise wrong_document(
+            f"not UTF-8 text (byte {error.start}); a lock file always is"
+        ) from None
 
 
 def _problem(url: str, error: DownloadError, again: str, *, has_copy: bool) -> Problem:

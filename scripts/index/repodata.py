@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -77,8 +77,8 @@ def damaged(subject: str, message: str) -> DamagedIndexError:
     return DamagedIndexError(damage(subject, message))
 
 
-def parse_repodata(data: bytes, subject: str) -> Repodata:
-    """Read a repodata.json."""
+def parse_repodata(data: bytes, subject: str, names: Container[str] | None = None) -> Repodata:
+    """Read a repodata.json; with `names`, the records of the packages of these alone."""
     try:
         text = data.decode("utf-8")
         document = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
@@ -94,7 +94,7 @@ def parse_repodata(data: bytes, subject: str) -> Repodata:
     if not _is_number(document.get("repodata_version")):
         raise damaged(subject, "its repodata_version is not a whole number")
     return Repodata(
-        records=_records(document, subject),
+        records=_records(document, subject, names=names),
         subdir=info.get("subdir"),
         base_url=info.get("base_url"),
         revisions=_revisions(info, subject),
@@ -173,9 +173,13 @@ def _no_number(text: str) -> None:
 
 
 def _records(
-    document: dict[str, Any], subject: str, *, in_shard: bool = False
+    document: dict[str, Any],
+    subject: str,
+    *,
+    in_shard: bool = False,
+    names: Container[str] | None = None,
 ) -> dict[str, Record]:
-    """Gather the records of all maps, legacy and v3."""
+    """Gather the records of all maps, legacy and v3; `names` None: of all packages."""
     rows: dict[str, Any] = {}
     v3 = _table(document, "v3", subject)
     maps = [(document, key, "") for key in ("packages", "packages.conda")]
@@ -184,7 +188,8 @@ def _records(
             if name.count("-") < 2 or not is_archive_name(name + end):
                 kind = "no distribution" if end else "no file name of an artifact"
                 raise damaged(subject, f"{name!r} under {key!r} is {kind}")
-            rows[name + end] = row
+            if names is None or (isinstance(row, dict) and row.get("name") in names):
+                rows[name + end] = row
     removed = document.get("removed", [])
     if not isinstance(removed, list) or not all(
         isinstance(name, str) and is_archive_name(name) for name in removed

@@ -47,7 +47,7 @@ _NOT_CHECKED: Final = (
 )
 # What rattler's MatchSpec.matches compares, and what it leaves aside, as workspace/parse.py
 # writes it.
-_MATCHED: Final = (
+MATCHED: Final = (
     *("name", "version", "build", "build_number", "subdir", "sha256", "md5"),
     *("license", "license_family", "track_features", "flags"),
 )
@@ -172,7 +172,7 @@ def _questions(
 def _unmet(questions: Sequence[_Question]) -> Iterator[Problem]:
     """Ask rattler all at once, whether each package meets its requirement."""
     pairs: list[Json] = [
-        {"spec": each.spec, "record": {key: getattr(package.record, key) for key in _MATCHED}}
+        {"spec": each.spec, "record": {key: getattr(package.record, key) for key in MATCHED}}
         for *_, each, package in questions
         if package is not None
     ]

@@ -136,14 +136,24 @@ class HttpClient:
             response.close()
             raise
 
-    def get_unless(self, url: str, etag: str | None) -> tuple[Body, str | None] | None:
-        """Ask for a file and its ETag; None where it still has this one (RFC 9110, 13.1.2)."""
-        response = self._follow(url, {"If-None-Match": etag} if etag else {})
+    def get_unless(
+        self, url: str, *, etag: str | None, modified: str | None = None, accept: str | None = None
+    ) -> tuple[Body, Mapping[str, str]] | None:
+        """Ask for a file and its headers; None where it is still as it was (RFC 9110, 13.1).
+
+        `etag` and `modified` are what ETag and Last-Modified said then; the former counts alone
+        where there is one. `accept` is the header of that name.
+        """
+        headers = {"If-None-Match": etag} if etag else {}
+        if modified and not etag:
+            headers["If-Modified-Since"] = modified
+        was_there = bool(headers)
+        response = self._follow(url, headers | ({"Accept": accept} if accept else {}))
         try:
-            if response.status_code == HTTPStatus.NOT_MODIFIED and etag is not None:
+            if response.status_code == HTTPStatus.NOT_MODIFIED and was_there:
                 response.close()
                 return None
-            return self._body(response, 0, None), response.headers.get("ETag")
+            return self._body(response, 0, None), response.headers
         except BaseException:
             response.close()
             raise

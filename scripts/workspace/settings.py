@@ -188,14 +188,14 @@ class Settings:
         _folder,
         default="local-channel",
         metavar="DIR",
-        tasks="fetch index lock locks mirror prune verify",
+        tasks="fetch index lock locks mirror prune upstream verify",
         help="the channel folder, relative to the manifest's (default: local-channel)",
     )
     layout: Layout = _setting(  # noqa: RUF009 - it makes a dataclass field
         _layout,
         default="flat",
         metavar="{" + ",".join(Layout) + "}",
-        tasks="channels fetch index locks mirror verify",
+        tasks="channels fetch index locks mirror upstream verify",
         help="one channel, or a folder for each upstream channel (default: flat)",
     )
     jobs: int | None = _setting(
@@ -209,35 +209,35 @@ class Settings:
         _locks,
         default=[],
         metavar="PATH",
-        tasks="channels fetch index locks mirror prune verify why",
+        tasks="channels fetch index locks mirror prune upstream verify why",
         help="mirror these locks, too: paths, patterns like '**/pixi.lock', URLs",
     )
     environments: tuple[str, ...] | None = _setting(
         _names,
         default=None,
         metavar="ENV",
-        tasks="channels doctor fetch index lock locks mirror platforms verify why",
+        tasks="channels doctor fetch index lock locks mirror platforms upstream verify why",
         help="these environments alone",
     )
     exclude_environments: tuple[str, ...] = _setting(
         _any_names,
         default=[],
         metavar="ENV",
-        tasks="channels doctor fetch index lock locks mirror platforms verify why",
+        tasks="channels doctor fetch index lock locks mirror platforms upstream verify why",
         help="leave these environments out ('' for none)",
     )
     platforms: tuple[str, ...] | None = _setting(
         _names,
         default=None,
         metavar="PLATFORM",
-        tasks="channels doctor fetch index lock locks mirror verify why",
+        tasks="channels doctor fetch index lock locks mirror upstream verify why",
         help="these platforms alone",
     )
     pypi: bool = _setting(
         _flag,
         default=True,
         metavar="",
-        tasks="channels doctor fetch index lock locks mirror verify why",
+        tasks="channels doctor fetch index lock locks mirror upstream verify why",
         help="mirror the PyPI packages of pixi.lock, too (default)",
     )
     allow_incomplete: frozenset[Kind] = _setting(
@@ -251,7 +251,7 @@ class Settings:
         _flag,
         default=False,
         metavar="",
-        tasks="doctor fetch locks mirror verify",
+        tasks="doctor fetch locks mirror upstream verify",
         help="take artifacts for which the lock has no digest",
     )
     grace: timedelta = _setting(  # noqa: RUF009

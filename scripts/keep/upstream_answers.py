@@ -1,0 +1,373 @@
+"""What upstream answers now: repodata, shards, pages of PyPI packages.
+
+It is asked for unless it is as it was. What came is kept, which only saves time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import queue
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from urllib.parse import unquote, urljoin
+
+from scripts.core.files import read_regular, write_atomically
+from scripts.core.record import Record
+from scripts.core.redact import without_secrets
+from scripts.index.repodata import (
+    LARGEST,
+    REPODATA,
+    REPODATA_ZST,
+    SHARD_END,
+    SHARD_INDEX,
+    DamagedIndexError,
+    ShardIndex,
+    damaged,
+    parse_repodata,
+    parse_shard,
+    parse_shard_index,
+    parse_zst,
+)
+from scripts.lock.location import local_path
+from scripts.lock.pypi import ARCHIVES
+from scripts.network.documents import (
+    ABSENT,
+    Document,
+    ask_sources,
+    decoded,
+    read_document,
+    wrong_document,
+)
+from scripts.network.errors import OF_THE_NETWORK, DownloadError, ErrorKind
+from scripts.network.http import HttpClient
+from scripts.network.retry import HostHealth, RetryPolicy
+from scripts.network.router import Router
+from scripts.workspace.workspace import Workspace
+
+_FOLDER: Final = "upstream"  # below `cache`
+_AT_ONCE: Final = 16
+# Seconds for which nobody asks again for a form of repodata that a channel does not have; as
+# rattler (rattler_repodata_gateway/src/fetch/cache: 14 days).
+_ABSENT_FOR: Final = 14 * 86_400
+# Of how many names of a channel one may be asked for, so that shards are less to read. Those that
+# many need have more records than others.
+_FEW: Final = 10
+# PEP 691: JSON before HTML.
+_PAGES: Final = "application/vnd.pypi.simple.v1+json, text/html;q=0.1"
+_NO_HEAD: Final = frozenset({405, 501})
+_Parsed = TypeVar("_Parsed")
+_Asked = TypeVar("_Asked")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageFile:
+    """A file as a page of an index has it (PEP 503, 592, 691)."""
+
+    sha256: str | None
+    """Lower-case hex; None: the page does not say."""
+    yanked: str | None
+    """The reason, which may be empty; None: it is not yanked."""
+    requires_python: str | None
+
+
+Page = Mapping[str, PageFile]
+"""The files of a project, by name."""
+
+
+class UpstreamAnswers:
+    """Asks upstream as `fetch` does, from several threads; keeps the answers beside the channel."""
+
+    def __init__(self, workspace: Workspace, router: Router, policy: RetryPolicy) -> None:
+        """Ask nobody yet."""
+        self._folder = workspace.place.cache / _FOLDER
+        self._root, self._router, self._policy = workspace.root, router, policy
+        self._health = HostHealth(policy)
+        self._idle = queue.SimpleQueue[HttpClient]()
+        self._used = set[str]()
+
+    def close(self) -> None:
+        """Close the connections."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._idle.get_nowait().close()
+        self._router.rattler.close()
+
+    def forget_unused(self) -> None:
+        """Remove the answers that nobody asked for since this was made."""
+        with contextlib.suppress(OSError):  # another run may do the same
+            for each in self._folder.iterdir():
+                if each.name not in self._used:
+                    each.unlink()
+
+    def side_by_side(
+        self, ask: Callable[[_Asked], _Parsed], items: Iterable[_Asked]
+    ) -> Iterator[_Parsed]:
+        """Yield what `ask` returns for each item, in their order."""
+        pool = ThreadPoolExecutor(max_workers=_AT_ONCE)
+        try:
+            yield from pool.map(ask, items)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C: not all the rest
+
+    def read(
+        self,
+        url: str,
+        parse: Callable[[bytes], _Parsed],
+        *,
+        what: str,
+        accept: str | None = None,
+        sha256: str | None = None,
+        remembers_absence: bool = False,
+    ) -> _Parsed:
+        """Ask for a document and parse it; `sha256` in hex of one that never changes.
+
+        Raises DownloadError, also for what `parse` takes for damaged.
+        """
+        name = hashlib.sha256(without_secrets(url).encode()).hexdigest()
+        file, absent = self._folder / name, self._folder / f"{name}.absent"
+        self._used |= {file.name, absent.name}
+        if remembers_absence and _age(absent) < _ABSENT_FOR:
+            raise DownloadError(ErrorKind.GONE, "is not there")
+        last = _read_kept(file)
+        if sha256 is not None and last is not None:
+            return parse(last.data)
+
+        def ask(source: str) -> tuple[Document | None, _Parsed]:
+            with self._client() as client:
+                found = read_document(
+                    source,
+                    last,
+                    client,
+                    self._router,
+                    largest=LARGEST,
+                    what=what,
+                    accept=accept,
+                )
+            if found is None:
+                assert last is not None
+                return None, parse(last.data)
+            return _parsed(found, parse)
+
+        try:
+            found, value = ask_sources(url, ask, self._router, self._policy, self._health)
+        except DownloadError as error:
+            if remembers_absence and error.kind in ABSENT:
+                self._keep(absent, b"")
+            raise
+        if found is not None and local_path(url, self._root) is None:
+            head = {"etag": found.etag, "modified": found.modified}
+            head["sha256"] = hashlib.sha256(found.data).hexdigest()
+            self._keep(file, json.dumps(head).encode() + b"\n" + found.data)
+        return value
+
+    def size_of(self, url: str) -> int | None:
+        """Ask for a file's size in bytes (HEAD); None where the server does not tell.
+
+        Raises DownloadError, of a kind in ABSENT where no source has it.
+        """
+
+        def ask(source: str) -> int | None:
+            file = local_path(source, self._root)
+            if file is not None:
+                if file.is_file():
+                    return file.stat().st_size
+                raise DownloadError(ErrorKind.NO_FILE, f"{file}: there is no such file")
+            if self._router.credentials.needs_rattler(source):
+                raise DownloadError(ErrorKind.REFUSED, "nobody can be asked for its head there")
+            with self._client() as client:
+                try:
+                    return client.size_of(source)
+                except DownloadError as error:
+                    if error.status not in _NO_HEAD:
+                        raise
+                    client.get(source).chunks.close()
+                    return None
+
+        return ask_sources(url, ask, self._router, self._policy, self._health)
+
+    @contextlib.contextmanager
+    def _client(self) -> Iterator[HttpClient]:
+        try:
+            client = self._idle.get_nowait()
+        except queue.Empty:
+            client = HttpClient(self._router, self._policy)
+        try:
+            yield client
+        finally:
+            self._idle.put(client)
+
+    def _keep(self, file: Path, data: bytes) -> None:
+        with contextlib.suppress(OSError):  # a disk that refuses costs the time to read it again
+            write_atomically(file, data)
+
+
+def _age(file: Path) -> float:
+    """Return for how many seconds a file has been there; one that is not there is very old."""
+    try:
+        return time.time() - file.stat().st_mtime
+    except OSError:
+        return float("inf")
+
+
+def _read_kept(file: Path) -> Document | None:
+    """Read an answer that was kept; None where it is not there, or not whole."""
+    with contextlib.suppress(OSError, ValueError, RecursionError, KeyError, TypeError):
+        head, _, data = read_regular(file, LARGEST + (1 << 12)).partition(b"\n")
+        said = json.loads(head)
+        if said["sha256"] == hashlib.sha256(data).hexdigest():
+            return Document(data=data, etag=said["etag"], modified=said["modified"])
+    return None
+
+
+def _parsed(found: Document, parse: Callable[[bytes], _Parsed]) -> tuple[Document, _Parsed]:
+    """Parse it as it came, else without the Content-Encoding that it is said to have."""
+    for data in (found.data, None):
+        try:
+            plain = replace(found, data=decoded(found, LARGEST) if data is None else data)
+            return plain, parse(plain.data)
+        except DamagedIndexError as error:
+            if data is None or found.encoding is None:
+                raise wrong_document(error.problems[0].message) from None
+    raise AssertionError
+
+
+def read_records(
+    answers: UpstreamAnswers, channel: str, subdir: str, names: frozenset[str]
+) -> Mapping[str, Record]:
+    """Return the records of the packages of these names in a subdir, by file name.
+
+    Of shards, where few of the channel's names are asked for, or it has nothing else. Raises
+    DownloadError, of a kind in ABSENT where it has no repodata in any form.
+    """
+    base = f"{channel}/{subdir}"
+
+    def parse(data: bytes) -> Mapping[str, Record]:
+        plain = parse_zst(data, subdir) if data.startswith(b"\x28\xb5\x2f\xfd") else data
+        return parse_repodata(plain, subdir, names).records
+
+    errors, index = list[DownloadError](), None
+    try:
+        index = answers.read(
+            f"{base}/{SHARD_INDEX}",
+            functools.partial(parse_shard_index, subject=subdir),
+            what="repodata",
+            remembers_absence=True,
+        )
+        if len(names & index.shards.keys()) * _FEW <= len(index.shards):
+            return _read_shards(answers, base, index, names)
+    except DownloadError as error:
+        errors.append(error)
+    for name in (REPODATA_ZST, REPODATA):
+        if errors and errors[-1].kind in OF_THE_NETWORK:
+            break
+        try:
+            remembers = name == REPODATA_ZST
+            return answers.read(
+                f"{base}/{name}", parse, what="repodata", remembers_absence=remembers
+            )
+        except DownloadError as error:
+            errors.append(error)
+    if index is not None and errors[-1].kind not in OF_THE_NETWORK:
+        return _read_shards(answers, base, index, names)
+    raise min(reversed(errors), key=lambda each: each.kind in ABSENT)
+
+
+def _read_shards(
+    answers: UpstreamAnswers, base: str, index: ShardIndex, names: frozenset[str]
+) -> Mapping[str, Record]:
+    said = index.shards_base_url
+    folder = f"{base}/{said.removeprefix('./')}"
+    if "://" in said or said.startswith("/"):
+        folder = urljoin(f"{base}/", said)
+    if local_path(folder, Path()) is not None and local_path(base, Path()) is None:
+        raise wrong_document("its shards_base_url leads to files of this machine")
+
+    def read(sha256: str) -> Mapping[str, Record]:
+        def parse(data: bytes) -> Mapping[str, Record]:
+            if hashlib.sha256(data).hexdigest() != sha256:
+                raise damaged(sha256, "a shard has another sha256 than its name")
+            return parse_shard(data, sha256).records
+
+        url = f"{folder.rstrip('/')}/{sha256}{SHARD_END}"
+        return answers.read(url, parse, what="shard", sha256=sha256)
+
+    shards = sorted(index.shards[each] for each in names & index.shards.keys())
+    records = dict[str, Record]()
+    for each in answers.side_by_side(read, shards):
+        records |= each
+    return records
+
+
+def read_page(answers: UpstreamAnswers, url: str) -> Page:
+    """Return what the page of an index, or of `find-links`, says of its files."""
+    return answers.read(url, _parse_page, what="page", accept=_PAGES)
+
+
+def _parse_page(data: bytes) -> Page:
+    """Read JSON (PEP 691), else HTML (PEP 503); what is neither is damaged."""
+    try:
+        text = data.decode("utf-8")
+        files = json.loads(text)["files"] if text.lstrip().startswith("{") else _links(text)
+        page = {
+            str(each["filename"]): PageFile(
+                sha256=_lower(each["hashes"].get("sha256")),
+                yanked=_reason(each.get("yanked")),
+                requires_python=each.get("requires-python") or None,
+            )
+            for each in files
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise damaged("page", "is no page of an index (PEP 503, 691)") from None
+    return page
+
+
+def _lower(sha256: Any) -> str | None:
+    return sha256.lower() if isinstance(sha256, str) else None
+
+
+def _reason(yanked: Any) -> str | None:
+    """Return why a file is yanked (PEP 592): a text, or true without one."""
+    if isinstance(yanked, str):
+        return yanked or None
+    return "" if yanked else None
+
+
+class _Links(HTMLParser):
+    """Gathers the attributes of every link to a file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.files = list[dict[str, Any]]()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        said = dict(attrs)
+        plain, _, fragment = (said.get("href") or "").partition("#")
+        name = unquote(plain.partition("?")[0].rpartition("/")[2])
+        if tag == "a" and ARCHIVES.search(name):
+            algorithm, _, digest = fragment.partition("=")
+            is_yanked = "data-yanked" in said
+            self.files.append(
+                {
+                    "filename": name,
+                    "hashes": {algorithm: digest},
+                    "yanked": is_yanked and (said["data-yanked"] or True),
+                    "requires-python": said.get("data-requires-python"),
+                }
+            )
+
+
+def _links(text: str) -> list[dict[str, Any]]:
+    """Read a page in HTML; one with no file at all may be anybody's (a portal's)."""
+    parser = _Links()
+    parser.feed(text)
+    if not parser.files:
+        raise ValueError("no link to any file")
+    return parser.files

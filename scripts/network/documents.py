@@ -1,0 +1,148 @@
+"""Documents that are small enough to be read whole: locks, repodata, pages of an index.
+
+Each source of a URL is asked in turn, as `[mirrors]` has them, by what pixi users have set; and for
+what is still as it was, nobody sends it again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+from scripts.core.scratch import scratch_folder
+from scripts.lock.location import local_path
+from scripts.network.content import SUPPORTED_ENCODINGS, Body, NotEncodedError, decode, read_chunks
+from scripts.network.errors import DownloadError, ErrorKind, web_page_error
+from scripts.network.http import HttpClient
+from scripts.network.retry import HostHealth, RetryPolicy, backoff_delay
+from scripts.network.router import Router
+
+ABSENT: Final = frozenset({ErrorKind.GONE, ErrorKind.NO_FILE})
+"""The source has answered, and has no such document."""
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A document as it came, and what its ETag, Last-Modified and Content-Encoding said.
+
+    None: the server sent none.
+    """
+
+    data: bytes
+    etag: str | None = None
+    modified: str | None = None
+    encoding: str | None = None
+
+
+def ask_sources(
+    url: str,
+    ask: Callable[[str], _Answer],
+    router: Router,
+    policy: RetryPolicy,
+    health: HostHealth | None = None,
+) -> _Answer:
+    """Ask the sources of a URL in turn, and again where that may help.
+
+    Raises the DownloadError of a source; that it has no such document only where none has it.
+    `health` knows the servers that need not be asked any more.
+    """
+    sources = router.sources(url)
+    health, errors, left = health or HostHealth(policy), dict[str, DownloadError](), list(sources)
+    tries = max(policy.total, len(sources))
+    for attempt in range(1, tries + 1):
+        source, began = left.pop(0), time.monotonic()
+        down = health.is_down(source)
+        try:
+            if down:
+                raise down
+            answer = ask(source)
+            with health.body_from(source):  # it came, whole
+                return answer
+        except DownloadError as error:
+            error.source, errors[source] = source, error
+            if not down:
+                health.failed(source, error, began)
+                left += [source] if error.is_retryable else []
+            if not left:
+                break
+            if len(sources) <= attempt < tries:
+                time.sleep(backoff_delay(attempt + 1, error, policy))
+    raise min(reversed(errors.values()), key=lambda each: each.kind in ABSENT)
+
+
+def read_document(
+    source: str,
+    last: Document | None,
+    client: HttpClient,
+    router: Router,
+    *,
+    largest: int,
+    what: str,
+    accept: str | None = None,
+) -> Document | None:
+    """Ask one source, a URL; None: it is as it was when it sent `last`.
+
+    `largest` is in bytes, `what` names it in errors. A web page is none unless `accept` takes it.
+    """
+    file = local_path(source, Path())
+    if file is not None:
+        return Document(data=_joined(Body(chunks=read_chunks(file)), largest, what))
+    if router.credentials.needs_rattler(source):
+        return _by_rattler(source, router)
+    etag, modified = (None, None) if last is None else (last.etag, last.modified)
+    try:
+        answer = client.get_unless(source, etag=etag, modified=modified, accept=accept)
+    except DownloadError as error:
+        if error.status and router.credentials.may_be_in_keyring(source, error.status):
+            return _by_rattler(source, router)
+        raise
+    if answer is None:
+        return None
+    body, headers = answer
+    data = _joined(body, largest, what)
+    if body.is_page and "html" not in (accept or ""):
+        raise web_page_error(what)
+    return Document(
+        data=data,
+        etag=headers.get("ETag"),
+        modified=headers.get("Last-Modified"),
+        encoding=body.encoding if body.encoding in SUPPORTED_ENCODINGS else None,
+    )
+
+
+def decoded(document: Document, largest: int) -> bytes:
+    """Undo the Content-Encoding; raises DownloadError where it is not what it is called."""
+    if document.encoding is None:
+        return document.data
+    try:
+        return b"".join(decode(io.BytesIO(document.data), document.encoding, largest))
+    except NotEncodedError as error:
+        raise wrong_document(f"sent as {document.encoding}, and is none: {error}") from None
+
+
+def wrong_document(text: str) -> DownloadError:
+    """Make the error of what is not what it should be."""
+    return DownloadError(ErrorKind.WRONG_BYTES, text)
+
+
+def _by_rattler(source: str, router: Router) -> Document:
+    """Download with credentials that only rattler can have."""
+    with scratch_folder() as folder:
+        router.rattler.download(source, folder / "document")
+        return Document(data=(folder / "document").read_bytes())
+
+
+def _joined(body: Body, largest: int, what: str) -> bytes:
+    data = bytearray()
+    with contextlib.closing(body.chunks):
+        for chunk in body.chunks:
+            data += chunk
+            if len(data) > largest:
+                raise wrong_document(f"larger than any {what} should be ({largest >> 20} MiB)")
+    return bytes(data)
