@@ -10,7 +10,6 @@ import functools
 import hashlib
 import json
 import queue
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -54,17 +53,13 @@ from scripts.workspace.workspace import Workspace
 
 _FOLDER: Final = "upstream"  # below `cache`
 _AT_ONCE: Final = 16
-# Seconds for which nobody asks again for a form of repodata that a channel does not have; as
-# rattler (rattler_repodata_gateway/src/fetch/cache: 14 days).
-_ABSENT_FOR: Final = 14 * 86_400
 # Of how many names of a channel one may be asked for, so that shards are less to read. Those that
 # many need have more records than others.
 _FEW: Final = 10
 # PEP 691: JSON before HTML.
 _PAGES: Final = "application/vnd.pypi.simple.v1+json, text/html;q=0.1"
-_NO_HEAD: Final = frozenset({405, 501})
 _Parsed = TypeVar("_Parsed")
-_Asked = TypeVar("_Asked")
+_Key = TypeVar("_Key")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,15 +102,26 @@ class UpstreamAnswers:
                 if each.name not in self._used:
                     each.unlink()
 
-    def side_by_side(
-        self, ask: Callable[[_Asked], _Parsed], items: Iterable[_Asked]
-    ) -> Iterator[_Parsed]:
-        """Yield what `ask` returns for each item, in their order."""
-        pool = ThreadPoolExecutor(max_workers=_AT_ONCE)
+    def ask_all(
+        self, ask: Callable[[_Key], _Parsed], keys: Iterable[_Key], *, at_once: int = _AT_ONCE
+    ) -> dict[_Key, _Parsed | DownloadError]:
+        """Return what `ask` returns for each key, or the DownloadError that it raised."""
+
+        def told(key: _Key) -> tuple[_Key, _Parsed | DownloadError]:
+            try:
+                return key, ask(key)
+            except DownloadError as error:
+                return key, error
+
+        pool = ThreadPoolExecutor(max_workers=at_once)
         try:
-            yield from pool.map(ask, items)
+            return dict(pool.map(told, keys))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C: not all the rest
+
+    def has(self, url: str) -> bool:
+        """Tell whether an answer is kept."""
+        return self._file(url).is_file()
 
     def read(
         self,
@@ -124,20 +130,16 @@ class UpstreamAnswers:
         *,
         what: str,
         accept: str | None = None,
-        sha256: str | None = None,
-        remembers_absence: bool = False,
+        may_change: bool = True,
     ) -> _Parsed:
-        """Ask for a document and parse it; `sha256` in hex of one that never changes.
+        """Ask for a document and parse it; unless it `may_change`, nobody is asked for it twice.
 
         Raises DownloadError, also for what `parse` takes for damaged.
         """
-        name = hashlib.sha256(without_secrets(url).encode()).hexdigest()
-        file, absent = self._folder / name, self._folder / f"{name}.absent"
-        self._used |= {file.name, absent.name}
-        if remembers_absence and _age(absent) < _ABSENT_FOR:
-            raise DownloadError(ErrorKind.GONE, "is not there")
+        file = self._file(url)
+        self._used.add(file.name)
         last = _read_kept(file)
-        if sha256 is not None and last is not None:
+        if last is not None and not may_change:
             return parse(last.data)
 
         def ask(source: str) -> tuple[Document | None, _Parsed]:
@@ -156,16 +158,12 @@ class UpstreamAnswers:
                 return None, parse(last.data)
             return _parsed(found, parse)
 
-        try:
-            found, value = ask_sources(url, ask, self._router, self._policy, self._health)
-        except DownloadError as error:
-            if remembers_absence and error.kind in ABSENT:
-                self._keep(absent, b"")
-            raise
+        found, value = ask_sources(url, ask, self._router, self._policy, self._health)
         if found is not None and local_path(url, self._root) is None:
             head = {"etag": found.etag, "modified": found.modified}
             head["sha256"] = hashlib.sha256(found.data).hexdigest()
-            self._keep(file, json.dumps(head).encode() + b"\n" + found.data)
+            with contextlib.suppress(OSError):  # a disk that refuses costs time alone
+                write_atomically(file, json.dumps(head).encode() + b"\n" + found.data)
         return value
 
     def size_of(self, url: str) -> int | None:
@@ -180,16 +178,8 @@ class UpstreamAnswers:
                 if file.is_file():
                     return file.stat().st_size
                 raise DownloadError(ErrorKind.NO_FILE, f"{file}: there is no such file")
-            if self._router.credentials.needs_rattler(source):
-                raise DownloadError(ErrorKind.REFUSED, "nobody can be asked for its head there")
             with self._client() as client:
-                try:
-                    return client.size_of(source)
-                except DownloadError as error:
-                    if error.status not in _NO_HEAD:
-                        raise
-                    client.get(source).chunks.close()
-                    return None
+                return client.size_of(source)
 
         return ask_sources(url, ask, self._router, self._policy, self._health)
 
@@ -204,17 +194,13 @@ class UpstreamAnswers:
         finally:
             self._idle.put(client)
 
-    def _keep(self, file: Path, data: bytes) -> None:
-        with contextlib.suppress(OSError):  # a disk that refuses costs the time to read it again
-            write_atomically(file, data)
+    def _file(self, url: str) -> Path:
+        return self._folder / hashlib.sha256(without_secrets(url).encode()).hexdigest()
 
 
-def _age(file: Path) -> float:
-    """Return for how many seconds a file has been there; one that is not there is very old."""
-    try:
-        return time.time() - file.stat().st_mtime
-    except OSError:
-        return float("inf")
+def answered(answers: Mapping[_Key, _Parsed | DownloadError]) -> dict[_Key, _Parsed]:
+    """Return those of `ask_all` that came."""
+    return {key: each for key, each in answers.items() if not isinstance(each, DownloadError)}
 
 
 def _read_kept(file: Path) -> Document | None:
@@ -254,28 +240,23 @@ def read_records(
         return parse_repodata(plain, subdir, names).records
 
     errors, index = list[DownloadError](), None
-    try:
-        index = answers.read(
-            f"{base}/{SHARD_INDEX}",
-            functools.partial(parse_shard_index, subject=subdir),
-            what="repodata",
-            remembers_absence=True,
-        )
-        if len(names & index.shards.keys()) * _FEW <= len(index.shards):
-            return _read_shards(answers, base, index, names)
-    except DownloadError as error:
-        errors.append(error)
-    for name in (REPODATA_ZST, REPODATA):
-        if errors and errors[-1].kind in OF_THE_NETWORK:
-            break
+    forms = (SHARD_INDEX, REPODATA_ZST, REPODATA)
+    last = [form for form in forms if answers.has(f"{base}/{form}")]
+    # What came last time first, so that nobody asks each time for what the channel does not have.
+    for form in dict.fromkeys((*last, *forms)):
         try:
-            remembers = name == REPODATA_ZST
-            return answers.read(
-                f"{base}/{name}", parse, what="repodata", remembers_absence=remembers
-            )
+            if form != SHARD_INDEX:
+                return answers.read(f"{base}/{form}", parse, what="repodata")
+            read = functools.partial(parse_shard_index, subject=subdir)
+            index = answers.read(f"{base}/{form}", read, what="repodata")
+            is_less = len(names & index.shards.keys()) * _FEW <= len(index.shards)
+            if is_less or last == [SHARD_INDEX]:
+                return _read_shards(answers, base, index, names)
         except DownloadError as error:
             errors.append(error)
-    if index is not None and errors[-1].kind not in OF_THE_NETWORK:
+            if error.kind in OF_THE_NETWORK:
+                raise
+    if index is not None:
         return _read_shards(answers, base, index, names)
     raise min(reversed(errors), key=lambda each: each.kind in ABSENT)
 
@@ -297,18 +278,29 @@ def _read_shards(
             return parse_shard(data, sha256).records
 
         url = f"{folder.rstrip('/')}/{sha256}{SHARD_END}"
-        return answers.read(url, parse, what="shard", sha256=sha256)
+        return answers.read(url, parse, what="shard", may_change=False)
 
     shards = sorted(index.shards[each] for each in names & index.shards.keys())
     records = dict[str, Record]()
-    for each in answers.side_by_side(read, shards):
+    for each in answers.ask_all(read, shards).values():
+        if isinstance(each, DownloadError):
+            raise each
         records |= each
     return records
 
 
-def read_page(answers: UpstreamAnswers, url: str) -> Page:
-    """Return what the page of an index, or of `find-links`, says of its files."""
-    return answers.read(url, _parse_page, what="page", accept=_PAGES)
+def read_page(answers: UpstreamAnswers, index: str, name: str, *, is_flat: bool) -> Page:
+    """Return what the page of a project says of its files; `is_flat`: it may be of `find-links`.
+
+    Raises DownloadError, of a kind in ABSENT where there is none.
+    """
+    read = functools.partial(answers.read, parse=_parse_page, what="page", accept=_PAGES)
+    try:
+        return read(f"{index}/{name}/")
+    except DownloadError as error:
+        if not is_flat or error.kind not in ABSENT:
+            raise
+    return read(f"{index}/")
 
 
 def _parse_page(data: bytes) -> Page:

@@ -58,7 +58,11 @@ class Requested:
     own: Requirement
     locked: LockedPackage
     channel: str
-    subdir: str
+
+    @property
+    def subdir(self) -> str:
+        """The subdir of the platform."""
+        return self.one.rows.platform.subdir
 
 
 def requested_packages(sets: Iterable[PackageSet]) -> Iterator[Requested]:
@@ -66,16 +70,11 @@ def requested_packages(sets: Iterable[PackageSet]) -> Iterator[Requested]:
     for each in sets:
         for root in each.roots:
             own, locked = root.own, root.locked
-            if root.kind != "requires" or own is None or locked is None or locked.channel is None:
+            if own is None or locked is None or locked.channel is None or own.is_source:
                 continue
-            if own.location is None and not own.is_source:
-                yield Requested(
-                    one=each,
-                    own=own,
-                    locked=locked,
-                    channel=channel_base_url(locked.channel),
-                    subdir=each.rows.platform.subdir,
-                )
+            if root.kind == "requires" and own.location is None:
+                channel = channel_base_url(locked.channel)
+                yield Requested(one=each, own=own, locked=locked, channel=channel)
 
 
 def find_newer(

@@ -37,8 +37,8 @@ class Reply:
     """One answer; what is not given is as it should be.
 
     `wait` seconds pass before the first byte, `pause` seconds after each `piece` bytes of the
-    body. `headers` replace or add. With `has_length` False the end of the body is the end of the
-    connection. `endless` goes on with noise behind the body.
+    body. `headers` replace or add; with `has_etag` False there is no ETag. With `has_length` False
+    the end of the body is the end of the connection. `endless` goes on with noise behind the body.
     """
 
     status: int | None = None
@@ -50,6 +50,7 @@ class Reply:
     stop_after: int | None = None
     ending: Ending = Ending.CLOSE
     has_length: bool = True
+    has_etag: bool = True
     endless: bool = False
     gzip: bool = False
     ranges: Ranges = Ranges.CORRECT

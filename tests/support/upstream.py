@@ -1,6 +1,7 @@
 """A real HTTP server on loopback that serves a folder and misbehaves where it is told to.
 
-A folder below it is its index.html.
+A folder below it is its index.html; or index.v1_json, where there is one and the client takes it
+(PEP 691). `upstream.statuses` are those of the answers, in the order in which they were sent.
 
     with Upstream(folder) as upstream:
         upstream.once("/linux-64/*.conda", status(503), truncated(100))
@@ -36,6 +37,8 @@ from urllib.parse import unquote, urlsplit
 from tests.support.replies import Ending, Ranges, Reply, status
 
 _MOST_NOISE: Final = 256 << 20  # bytes of an endless body, lest a test fill the disk
+_PAGE_JSON: Final = "application/vnd.pypi.simple.v1+json"
+_TYPES: Final = {".html": "text/html", ".v1_json": _PAGE_JSON}
 _RANGE: Final = re.compile(r"bytes=([0-9]+)-([0-9]*)")
 
 
@@ -63,6 +66,7 @@ class Upstream:
         self.authorization: str | None = None
         self.token: str | None = None
         self.requests: list[Request] = []
+        self.statuses: list[int] = []
         self.most_at_once = 0
         self.closing = threading.Event()
         self._under_way = 0
@@ -227,6 +231,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not reply.has_length:
             headers.pop("Content-Length", None)
             self.close_connection = True
+        upstream.statuses.append(reply.status or code)
         self._send(reply.status or code, headers, body, reply)
 
     def _right_answer(
@@ -237,18 +242,23 @@ class _Handler(BaseHTTPRequestHandler):
             return 200, {}, b""
         file = upstream.folder.joinpath(*request.path.strip("/").split("/"))
         if file.is_dir():
-            file /= "index.html"
+            has_json = (file / "index.v1_json").is_file()
+            takes_json = _PAGE_JSON in request.headers.get("accept", "")
+            file /= "index.v1_json" if has_json and takes_json else "index.html"
         if ".." in request.path.split("/") or not file.is_file():
             return 404, {"Content-Type": "text/plain"}, b"not found\n"
         body, changed = file.read_bytes(), file.stat().st_mtime_ns
         tag = f'"{changed:x}-{len(body):x}"'
         headers = {
-            "Content-Type": "text/html" if file.suffix == ".html" else "application/octet-stream",
+            "Content-Type": _TYPES.get(file.suffix, "application/octet-stream"),
             "ETag": tag,
             "Last-Modified": self.date_time_string(changed // 10**9),
         }
-        if request.headers.get("if-none-match") == tag:
-            return 304, {"ETag": tag}, b""
+        if not reply.has_etag:
+            del headers["ETag"]
+        asked = request.headers.get("if-none-match"), request.headers.get("if-modified-since")
+        if asked[0] == tag or (asked[0] is None and asked[1] == headers["Last-Modified"]):
+            return 304, {key: headers[key] for key in ("ETag",) if key in headers}, b""
         if reply.ranges is Ranges.IGNORED:
             return 200, headers, body
         headers["Accept-Ranges"] = "bytes"

@@ -1,0 +1,529 @@
+"""`pixi run upstream`: what has become, where it came from, of what the locks name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.core.errors import ExitCode
+from scripts.core.rattler_child import call_rattler
+from tasks import upstream as task
+from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, write_lock
+from tests.support.packages import TinyPackage
+from tests.support.replies import Reply, login_page, status, wrong_bytes
+from tests.support.upstream import Upstream
+from tests.support.wheels import PypiRow, TinySdist, TinyWheel
+
+SECRET = "me:hunter2"
+LINUX = "linux-64"
+MANIFEST = """\
+[workspace]
+name = "w"
+channels = ["{channel}"]
+platforms = ["linux-64"]
+
+[dependencies]
+python = "3.12.*"
+a = ">=1,<3"
+b = "*"
+
+[pypi-options]
+index-url = "{index}"
+
+[pypi-dependencies]
+w1 = ">=1,<3"
+s1 = "*"
+"""
+CONDA = (
+    TinyPackage(name="python", version="3.12.4", subdir=LINUX),
+    TinyPackage(name="a", subdir=LINUX, depends=("b >=1",)),
+    TinyPackage(name="b"),
+)
+
+
+@dataclass
+class World:
+    """A workspace that locks packages of both kinds, and its upstream, indexed."""
+
+    root: Path
+    upstream: Upstream
+    capsys: pytest.CaptureFixture[str]
+    pages: dict[str, list[TinyWheel | TinySdist]] = field(default_factory=dict)
+    yanked: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def channel(self) -> str:
+        """The upstream channel, as the lock writes it."""
+        return f"{self.upstream.url.replace('://', f'://{SECRET}@')}/ch"
+
+    @property
+    def index_url(self) -> str:
+        """The upstream index, as the lock writes it."""
+        return f"{self.upstream.url.replace('://', f'://{SECRET}@')}/simple"
+
+    def publish(self, *packages: TinyPackage) -> None:
+        """Make the channel anew: just these, and as many others as make shards less to read."""
+        folder = self.upstream.folder / "ch"
+        for file in folder.rglob("*.*"):
+            if file.is_file():
+                file.unlink()
+        for each in packages:
+            each.write(folder)
+        call_rattler("index", {"folder": str(folder)})
+
+    def publish_pages(self, *, as_json: bool = False) -> None:
+        """Write the page of every project, as HTML, or as JSON beside a page that says nothing."""
+        for name, files in self.pages.items():
+            folder = self.upstream.folder / "simple" / name
+            folder.mkdir(parents=True, exist_ok=True)
+            rows, links = list[Any](), ""
+            for each in files:
+                sha256 = hashlib.sha256(each.data).hexdigest()
+                url = f"../../files/{each.file_name}"
+                row: dict[str, Any] = {"filename": each.file_name, "url": url}
+                row["hashes"] = {"sha256": sha256}
+                reason = self.yanked.get(each.file_name)
+                rows.append(row | ({"yanked": reason or True} if reason is not None else {}))
+                mark = "" if reason is None else f' data-yanked="{reason}"'
+                links += f'<a href="{url}#sha256={sha256}"{mark}>{each.file_name}</a>\n'
+            if as_json:
+                links = ""
+                (folder / "index.v1_json").write_text(json.dumps({"files": rows}))
+            (folder / "index.html").write_text(f"<html><body>{links}</body></html>")
+
+    def lock(
+        self, *more: PypiRow | LockRow | RawRow, depends: tuple[str, ...] | None = None
+    ) -> None:
+        """Lock the packages of `CONDA` and of the pages, the first file of each."""
+        elsewhere = self.root.parent / "as-locked"
+        rows: list[LockRow | PypiRow | RawRow] = [*more]
+        for each in CONDA:
+            written = each.write(elsewhere)
+            hotfix = depends if each.name == "a" else None
+            rows.append(LockRow(written=written, channel=self.channel, depends=hotfix))
+        for files in self.pages.values():
+            url = f"{self.upstream.url}/files/{files[0].file_name}"
+            rows.append(PypiRow(written=files[0].write(elsewhere), index=self.index_url, url=url))
+        platform = PlatformRows(name=LINUX, rows=tuple(rows))
+        environment = EnvironmentRows(platforms=(platform,), channels=(self.channel,))
+        write_lock(self.root / "pixi.lock", (environment,))
+
+    def run(self, *options: str, code: int = 0) -> tuple[str, str]:
+        """Run the task; return stdout and stderr. No secret is ever told."""
+        self.capsys.readouterr()
+        assert task.main(["--manifest-path", str(self.root), *options]) == code
+        out, err = self.capsys.readouterr()
+        assert SECRET.partition(":")[2] not in out + err
+        return out, err
+
+    def document(self, *options: str, code: int = 0) -> Any:
+        """Run the task with `--json`; findings are by their kind, too."""
+        document = json.loads(self.run("--json", *options, code=code)[0])
+        for each in ("withdrawn", "re-uploaded", "hotfixed", "yanked"):
+            document[each] = [x for x in document["findings"] if x["kind"] == each]
+        return document
+
+    @property
+    def kept(self) -> Path:
+        """Where answers are kept."""
+        return self.root / ".pixi-mirror" / "local-channel" / "cache" / "upstream"
+
+
+@pytest.fixture
+def world(tmp_path: Path, upstream: Upstream, capsys: pytest.CaptureFixture[str]) -> World:
+    world = World(root=tmp_path / "w", upstream=upstream, capsys=capsys)
+    world.root.mkdir()
+    text = MANIFEST.format(channel=world.channel, index=world.index_url)
+    (world.root / "pixi.toml").write_text(text, encoding="utf-8")
+    world.pages = {"w1": [TinyWheel(name="w1")], "s1": [TinySdist(name="s1")]}
+    world.publish(*CONDA)
+    world.publish_pages()
+    world.lock()
+    return world
+
+
+def test_with_nothing_changed_a_second_run_reads_no_body(world: World) -> None:
+    said = "upstream: 5 artifacts asked for: all as locked, nothing newer within the manifest\n"
+    assert world.run()[0] == said
+    first = dict(zip(world.upstream.paths, world.upstream.statuses, strict=True))
+    assert first == {
+        **{f"/ch/{each}/repodata_shards.msgpack.zst": 200 for each in (LINUX, "noarch")},
+        **{f"/ch/{each}/repodata.json.zst": 200 for each in (LINUX, "noarch")},
+        **{f"/simple/{each}/": 200 for each in ("s1", "w1")},
+    }
+    kept = {each: each.stat().st_mtime_ns for each in world.kept.iterdir()}
+    assert len(kept) == len(first)
+    world.upstream.requests.clear()
+    world.upstream.statuses.clear()
+    assert world.run()[0] == said
+    assert sorted(world.upstream.paths) == sorted(first)
+    assert set(world.upstream.statuses) == {304}
+    assert {each: each.stat().st_mtime_ns for each in world.kept.iterdir()} == kept
+    # The control: of what is another document now, the body comes.
+    world.pages["w1"].append(TinyWheel(name="w1", version="0.9"))
+    world.publish_pages()
+    world.upstream.statuses.clear()
+    world.run()
+    assert sorted(world.upstream.statuses) == [200, 200, 304, 304, 304, 304]
+
+
+def test_a_server_without_etags_is_asked_by_the_time(world: World) -> None:
+    world.upstream.always("*", Reply(has_etag=False))
+    world.run()
+    world.upstream.requests.clear()
+    world.upstream.statuses.clear()
+    world.run()
+    assert set(world.upstream.statuses) == {304}
+    assert {"if-none-match" in each.headers for each in world.upstream.requests} == {False}
+
+
+def test_what_is_kept_only_saves_time(world: World) -> None:
+    world.publish(CONDA[0], CONDA[2])
+    expected = world.document(code=ExitCode.FINDINGS)
+    for file in world.kept.iterdir():
+        file.write_bytes(file.read_bytes()[:-1])  # as after a power cut
+    world.upstream.statuses.clear()
+    assert world.document(code=ExitCode.FINDINGS) == expected
+    assert set(world.upstream.statuses) == {200}
+    shutil.rmtree(world.kept)
+    world.kept.write_bytes(b"no folder")
+    assert world.document(code=ExitCode.FINDINGS) == expected
+    # What nobody asks for any more goes, and what another lock alone needs stays with `--only`.
+    world.kept.unlink()
+    world.run(code=ExitCode.FINDINGS)
+    (world.kept / "old").write_bytes(b"")
+    world.run("--only", "w", code=ExitCode.FINDINGS)
+    assert (world.kept / "old").exists()
+    world.run(code=ExitCode.FINDINGS)
+    assert not (world.kept / "old").exists()
+    assert len([*world.kept.iterdir()]) == 6
+
+
+def test_withdrawn(world: World) -> None:
+    world.publish(CONDA[0], CONDA[2])
+    world.pages["w1"] = [TinyWheel(name="w1", version="0.9")]
+    world.publish_pages()
+    out, err = world.run(code=ExitCode.FINDINGS)
+    url, place = world.upstream.url, f"127.0.0.1_{world.upstream.port}"
+    assert out == "upstream: 5 artifacts asked for: 2 withdrawn\n"
+    help_line = "help: pixi run update-mirror moves on; what is in the mirror stays as it is\n"
+    assert (
+        f"error: _pypi/files/{place}/files/w1-1.0-py3-none-any.whl: is withdrawn: upstream no"
+        f" longer has it\n  from  {url}/simple\n{help_line}"
+    ) in err
+    assert (
+        "error: linux-64/a-1.0-0.conda: is withdrawn: upstream no longer has it\n"
+        f"  from  {url}/ch\n{help_line}"
+    ) in err
+    found = world.document(code=ExitCode.FINDINGS)["withdrawn"]
+    assert [(each["name"], each["version"], each["source"]) for each in found] == [
+        ("w1", "1.0", f"{url}/simple"),
+        ("a", "1.0", f"{url}/ch"),
+    ]
+
+
+def test_reuploaded(world: World) -> None:
+    other = replace(CONDA[1], padding=10)
+    world.publish(CONDA[0], other, CONDA[2])
+    wheel = TinyWheel(name="w1", files=(("w1.py", b"other\n"),))
+    world.pages["w1"] = [wheel]
+    world.publish_pages()
+    document = world.document(code=ExitCode.FINDINGS)
+    assert document["withdrawn"] == document["hotfixed"] == []
+    pypi, conda = document["re-uploaded"]
+    old, new = (hashlib.sha256(each.data).hexdigest() for each in (TinyWheel(name="w1"), wheel))
+    assert pypi["changes"] == [{"field": "sha256", "locked": old, "upstream": new}]
+    changes = {each["field"]: (each["locked"], each["upstream"]) for each in conda["changes"]}
+    old, new = (hashlib.sha256(each.data).hexdigest() for each in (CONDA[1], other))
+    assert changes["sha256"] == (old, new)
+    assert changes["size"] == (str(len(CONDA[1].data)), str(len(other.data)))
+    err = world.run(code=ExitCode.FINDINGS)[1]
+    assert (
+        "error: linux-64/a-1.0-0.conda: is re-uploaded: upstream has other bytes under its name\n"
+    ) in err
+    assert f"  upstream  sha256 {new}\n" in err
+
+
+@pytest.mark.parametrize(
+    ("locked", "change"),
+    [
+        (("b >=0.5",), "b >=0.5 -> b >=1"),
+        ((), "nothing -> b >=1"),
+        (("b  >=1",), None),  # as another program writes the same
+    ],
+)
+def test_hotfixed_says_which_fields(
+    world: World, locked: tuple[str, ...], change: str | None
+) -> None:
+    world.lock(depends=locked)
+    out, _ = world.run()
+    if change is None:
+        assert "all as locked" in out
+        return
+    assert out == (
+        "upstream: 5 artifacts asked for: 1 hotfixed\n"
+        f"hotfixed since the lock: linux-64/a-1.0-0.conda\n  depends: {change}\n"
+    )
+    [found] = world.document()["hotfixed"]
+    assert found["changes"] == [
+        dict(zip(("field", "locked", "upstream"), ("depends", *change.split(" -> ")), strict=True))
+    ]
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_yanked_with_its_reason(world: World, *, as_json: bool) -> None:
+    world.yanked = {TinyWheel(name="w1").file_name: "breaks pip", "s1-1.0.tar.gz": ""}
+    world.publish_pages(as_json=as_json)
+    out, _ = world.run()
+    files = f"_pypi/files/127.0.0.1_{world.upstream.port}/files"
+    assert out == (
+        "upstream: 5 artifacts asked for: 2 yanked\n"
+        f"yanked: {files}/s1-1.0.tar.gz: no reason is given\n"
+        f"yanked: {files}/w1-1.0-py3-none-any.whl: breaks pip\n"
+    )
+    assert [each["reason"] for each in world.document()["yanked"]] == [None, "breaks pip"]
+
+
+def test_newer_within_the_manifest(world: World) -> None:
+    later = [replace(CONDA[1], version=each) for each in ("1.5", "2.10", "2.9", "3.0")]
+    world.publish(
+        *(*CONDA, *later),
+        replace(CONDA[1], version="2.11", subdir="win-64"),
+        replace(CONDA[2], build="1", build_number=1),
+        replace(CONDA[0], version="3.13.0"),
+    )
+    world.pages["w1"] += [
+        *(TinyWheel(name="w1", version=each) for each in ("2.0", "2.2", "2.5rc1", "3.0")),
+        TinyWheel(name="w1", version="2.3", tags="cp312-cp312-win_amd64"),
+        TinyWheel(name="w1", version="2.10", tags="cp312-cp312-manylinux_2_17_x86_64"),
+    ]
+    world.yanked = {TinyWheel(name="w1", version="2.2").file_name: "bad"}
+    world.publish_pages()
+    assert world.run()[0].splitlines() == [
+        "upstream: 5 artifacts asked for: 3 newer within the manifest",
+        "newer within the manifest:",
+        "  a  1.0 0 -> 2.10 0 (a >=1,<3; default/linux-64)",
+        "  b  1.0 0 -> 1.0 1 (b *; default/linux-64)",
+        "  w1  [pypi] 1.0 -> 2.10 (w1>=1,<3; default/linux-64)",
+    ]
+    assert world.document()["newer"][0] == {
+        "name": "a",
+        "kind": "conda",
+        "locked": "1.0 0",
+        "newer": "2.10 0",
+        "requirement": "a >=1,<3",
+        "places": ["default/linux-64"],
+    }
+
+
+def test_shards_where_they_are_less_to_read(world: World) -> None:
+    many = [TinyPackage(name=f"x{each}", subdir=LINUX) for each in range(30)]
+    world.publish(*CONDA, *many)
+    world.run()
+    asked = [each for each in world.upstream.paths if each.startswith(f"/ch/{LINUX}")]
+    assert len([each for each in asked if "/shards/" in each]) == 2  # of python and a
+    assert [each for each in asked if "repodata.json" in each] == []
+    # The control: of noarch, half of the names are asked for.
+    assert "/ch/noarch/repodata.json.zst" in world.upstream.paths
+    # Shards never change, so nobody is asked for one twice; of a new one the body comes.
+    world.upstream.requests.clear()
+    world.upstream.statuses.clear()
+    world.run()
+    assert set(world.upstream.statuses) == {304}
+    assert [each for each in world.upstream.paths if "/shards/" in each] == []
+    replace(CONDA[1], version="2.0").write(world.upstream.folder / "ch")
+    call_rattler("index", {"folder": str(world.upstream.folder / "ch")})
+    world.upstream.requests.clear()
+    assert "a  1.0 0 -> 2.0 0" in world.run()[0]
+    assert len([each for each in world.upstream.paths if "/shards/" in each]) == 1
+    # What is not what its name says is not believed.
+    shutil.rmtree(world.kept)
+    world.upstream.always("/ch/*/shards/*", wrong_bytes(100))
+    world.upstream.always("/ch/*/repodata.json*", status(404))
+    out, _ = world.run(code=ExitCode.NETWORK)
+    assert out == "upstream: 5 artifacts asked for: 3 not known\n"
+
+
+def test_each_form_of_repodata_does(world: World) -> None:
+    world.publish(CONDA[0], CONDA[2])
+    zst, shards = "/ch/*/repodata.json.zst", "/ch/*/repodata_shards.msgpack.zst"
+    said = "upstream: 5 artifacts asked for: 1 withdrawn\n"
+    for absent in (
+        [zst],
+        [shards],
+        [zst, shards],
+        [zst, "/ch/*/repodata.json"],
+    ):
+        shutil.rmtree(world.kept, ignore_errors=True)
+        for each in absent:
+            world.upstream.always(each, status(404))
+        assert world.run(code=ExitCode.FINDINGS)[0] == said
+        # Nobody asks a second time for what the channel does not have.
+        world.upstream.statuses.clear()
+        world.run(code=ExitCode.FINDINGS)
+        assert set(world.upstream.statuses) == {304}
+        world.upstream.behave()
+    # A damaged one: the next form; where it is the last, there is none.
+    shutil.rmtree(world.kept)
+    world.upstream.always(zst, wrong_bytes(100))
+    assert world.run(code=ExitCode.FINDINGS)[0] == said
+    shutil.rmtree(world.kept)
+    world.upstream.always("/ch/*", wrong_bytes(100))
+    out, err = world.run(code=ExitCode.NETWORK)
+    assert out == "upstream: 5 artifacts asked for: 3 not known\n"
+    assert f"{world.upstream.url}/ch/noarch: could not be asked: " in err
+
+
+def test_trouble_of_the_network_is_never_a_finding(world: World) -> None:
+    for reply, text in (
+        (status(503), "HTTP 503 Service Unavailable"),
+        (login_page(), "a web page came instead of the repodata (a login page?)"),
+    ):
+        world.upstream.always("*", reply)
+        out, err = world.run(code=ExitCode.NETWORK)
+        assert out == "upstream: 5 artifacts asked for: 5 not known\n"
+        url = world.upstream.url
+        assert f"could not be asked: {text}\n" in err
+        document = world.document(code=ExitCode.NETWORK)
+        assert document["findings"] == document["newer"] == []
+        assert {each["url"] for each in document["not-asked"]} == {
+            *(f"{url}/ch/{each}" for each in (LINUX, "noarch")),
+            *(f"{url}/simple/{each}/" for each in ("s1", "w1")),
+        }
+    # Beside it, what is known is told, and a finding outweighs it.
+    world.upstream.behave()
+    world.publish(CONDA[0], CONDA[2])
+    world.upstream.always("/simple/*", status(503))
+    out, err = world.run(code=ExitCode.FINDINGS)
+    assert out == "upstream: 5 artifacts asked for: 1 withdrawn, 2 not known\n"
+    assert f"error: {world.upstream.url}/simple/w1/: could not be asked: HTTP 503" in err
+
+
+def test_nobody_there(world: World) -> None:
+    world.upstream.__exit__(None, None, None)
+    out, err = world.run(code=ExitCode.NETWORK)
+    assert out == "upstream: 5 artifacts asked for: 5 not known\n"
+    assert "connection refused" in err.lower()
+
+
+def test_a_project_that_is_gone_is_withdrawn_and_an_index_that_is_gone_is_not(
+    world: World,
+) -> None:
+    shutil.rmtree(world.upstream.folder / "simple" / "w1")
+    document = world.document(code=ExitCode.FINDINGS)
+    assert [each["name"] for each in document["withdrawn"]] == ["w1"]
+    # Neither project: then the index itself tells whether it is there.
+    shutil.rmtree(world.upstream.folder / "simple" / "s1")
+    (world.upstream.folder / "simple" / "index.html").write_text("<html></html>")
+    document = world.document(code=ExitCode.FINDINGS)
+    assert [each["name"] for each in document["withdrawn"]] == ["s1", "w1"]
+    shutil.rmtree(world.upstream.folder / "simple")
+    _, err = world.run(code=ExitCode.USAGE)
+    assert (
+        f"error: {world.upstream.url}/simple/w1/: could not be asked: there is nothing of a channel"
+        " or an index there\n"
+    ) in err
+    # So it is with a channel.
+    world.publish_pages()
+    shutil.rmtree(world.upstream.folder / "ch")
+    document = world.document(code=ExitCode.USAGE)
+    assert document["withdrawn"] == []
+    assert len(document["not-asked"]) == 2
+
+
+def test_mirrors_are_asked_and_one_that_lacks_it_proves_nothing(world: World) -> None:
+    """As long as another one is in trouble."""
+    (world.root / ".pixi").mkdir()
+    url = world.upstream.url
+    world.publish(CONDA[0], CONDA[2])
+    shutil.copytree(world.upstream.folder / "ch", world.upstream.folder / "two" / "ch")
+    shutil.copytree(world.upstream.folder / "simple", world.upstream.folder / "two" / "simple")
+    shutil.rmtree(world.upstream.folder / "two" / "simple" / "w1")
+    (world.root / ".pixi" / "config.toml").write_text(
+        f'[mirrors]\n"{url}/" = ["{url}/one", "{url}/two"]\n', encoding="utf-8"
+    )
+    document = world.document(code=ExitCode.FINDINGS)
+    assert [each["name"] for each in document["withdrawn"]] == ["w1", "a"]
+    assert {each.split("/")[1] for each in world.upstream.paths} == {"one", "two"}
+    world.upstream.always("/one/*", status(503))
+    document = world.document(code=ExitCode.FINDINGS)
+    assert [each["name"] for each in document["withdrawn"]] == ["a"]
+    assert [each["url"] for each in document["not-asked"]] == [f"{url}/simple/w1/"]
+
+
+def test_credentials_are_sent_and_kept_nowhere(world: World) -> None:
+    world.upstream.authorization = "Basic bWU6aHVudGVyMg=="  # SECRET
+    world.publish(CONDA[0], CONDA[2])
+    world.run(code=ExitCode.FINDINGS)
+    every = b"".join(each.read_bytes() for each in world.kept.iterdir())
+    assert b"hunter2" not in every
+    assert b"bWU6" not in every
+    # The control.
+    world.upstream.authorization = "Basic b3RoZXI6b3RoZXI="
+    out, err = world.run(code=ExitCode.USAGE)
+    assert "could not be asked: HTTP 401 Unauthorized" in err
+    assert out == "upstream: 5 artifacts asked for: 5 not known\n"
+
+
+def test_a_direct_url_is_asked_by_head(world: World) -> None:
+    url = world.upstream.url
+    direct = TinyWheel(name="d1").write(world.upstream.folder / "direct")
+    lone = TinyPackage(name="lone").write(world.upstream.folder / "direct")
+    own = TinyWheel(name="own").write(world.root / "wheels")
+    location = f"{url}/direct/{direct.path.name}#sha256={direct.sha256}"
+    rows = (
+        PypiRow(written=direct, index=None, url=location),
+        PypiRow(written=own, index=None, url=f"./wheels/{own.path.name}"),
+        RawRow(
+            key="conda",
+            location=f"{url}/direct/noarch/{lone.path.name}",
+            lines=(f"sha256: {lone.sha256}", f"size: {lone.size}", "channel: null"),
+        ),
+    )
+    world.lock(*rows)
+    own_path = f"_pypi/files/local/wheels/{own.path.name}"
+    line = f"of this machine, so nobody is asked: 1 artifact\n  {own_path}\n"
+    assert world.run()[0] == (
+        f"upstream: 7 artifacts asked for: all as locked, nothing newer within the manifest\n{line}"
+    )
+    heads = [each.path for each in world.upstream.requests if each.method == "HEAD"]
+    assert sorted(heads) == [
+        f"/direct/{direct.path.name}",
+        f"/direct/noarch/{lone.path.name}",
+    ]
+    # Gone; with other bytes, as far as sizes tell; in trouble.
+    direct.path.unlink()
+    lone.path.write_bytes(b"other")
+    document = world.document(code=ExitCode.FINDINGS)
+    assert [each["name"] for each in document["withdrawn"]] == ["d1"]
+    assert [each["changes"] for each in document["re-uploaded"]] == [
+        [{"field": "size", "locked": str(lone.size), "upstream": "5"}]
+    ]
+    assert document["of-this-machine"] == [own_path]
+    world.upstream.always("/direct/*", status(503))
+    document = world.document(code=ExitCode.NETWORK)
+    assert [each["url"] for each in document["not-asked"]] == [
+        f"{url}/direct/{direct.path.name}",
+        f"{url}/direct/noarch/{lone.path.name}",
+    ]
+
+
+def test_of_one_lock_alone(world: World) -> None:
+    world.publish(CONDA[0], CONDA[2])
+    other = world.root / "other"
+    other.mkdir()
+    text = MANIFEST.format(channel=world.channel, index=world.index_url)
+    text = text.partition("[dependencies]")[0].replace('name = "w"', 'name = "o"')
+    (other / "pixi.toml").write_text(f'{text}[dependencies]\nb = "*"\n', encoding="utf-8")
+    row = LockRow(written=CONDA[2].write(other.parent.parent), channel=world.channel)
+    platform = PlatformRows(name=LINUX, rows=(row,))
+    write_lock(other / "pixi.lock", (EnvironmentRows(platforms=(platform,)),))
+    said = "upstream: 1 artifact asked for: all as locked, nothing newer within the manifest\n"
+    assert world.run("--locks", "other/pixi.lock", "--only", "o")[0] == said
+    assert world.document("--locks", "other/pixi.lock", code=ExitCode.FINDINGS)["asked"] == 5
