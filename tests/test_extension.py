@@ -34,6 +34,7 @@ LISTED = """\
   plan           Say what mirror would do: downloads, sizes, gaps; change nothing
   locks          Print the locks that are mirrored, and what each alone adds
   why            Tell which locks have a package, and who needs it
+  upstream       Tell what became upstream of what is locked: withdrawn, re-uploaded, newer
   fetch          Download every artifact that pixi.lock names and the channel lacks
   index          Write the channel's repodata from pixi.lock, hotfixes kept
   verify         Prove that the channel is whole and installs with no network

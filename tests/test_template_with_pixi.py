@@ -80,6 +80,7 @@ def test_every_task_runs(workspace: Workspace, upstream: Upstream) -> None:
     assert "pixi-mirror" in workspace.task("locks")
     assert "pandas" in workspace.task("why", "pandas")
     assert "to download" in workspace.task("plan")
+    assert "all as locked" in workspace.task("upstream")
 
     # The stages one by one, then all in one: which then finds nothing left to do.
     workspace.task("fetch")

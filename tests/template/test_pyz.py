@@ -118,12 +118,13 @@ def test_every_task_runs_from_the_file(pyz: Path, upstream: Upstream, tmp_path: 
         *(("mirror", ()), ("prune", ("--dry-run",)), ("doctor", ("--lock", "pixi.lock"))),
         *(("demo", ()), ("new", ("../other",)), ("lock", ()), ("update-mirror", ())),
         *(("plan", ()), ("locks", ()), ("why", ("payload",)), ("upgrade", ())),
+        ("upstream", ()),
     ):
         ran[name] = run(pyz, name, *options, PATH=path)
     assert set(ran) == set(TASKS)
     ends = {name: done.returncode for name, done in ran.items() if done.returncode}
     # From a folder pixi installs what it locked there: doctor says no.
-    assert ends == {"doctor": 1, "lock": 4, "update-mirror": 4, "upgrade": 2}
+    assert ends == {"doctor": 1, "upstream": 2, "lock": 4, "update-mirror": 4, "upgrade": 2}
     assert (root / "local-channel" / "noarch" / "payload-1.0-0.conda").is_file()
     assert ran["demo"].stdout.endswith("; nothing is left of it\n")
     assert (tmp_path / "other" / "pixi-mirror.pyz").read_bytes() == pyz.read_bytes()
