@@ -123,8 +123,7 @@ def upstream(
         records = _ask_channels(answers, conda, requested)
         flat = {each.upstream for each in pypi if each.urls[0].rpartition("/")[0] == each.upstream}
         pages = answers.ask_all(
-            lambda place: read_page(answers, *place, is_flat=place[0] in flat),
-            dict.fromkeys(map(_place_of, pypi)),
+            lambda place: read_page(answers, *place, is_flat=place[0] in flat), _by_place(pypi)
         )
         outcomes = (
             *_channel_outcomes(conda, records, selection.lock_version),
@@ -149,6 +148,13 @@ def _place_of(artifact: Artifact) -> _Place:
         return artifact.upstream or "", artifact.name
     subdir = url_subdir(artifact.urls[0]) or artifact.conda_record.subdir
     return channel_base_url(artifact.upstream or ""), subdir
+
+
+def _by_place(artifacts: Iterable[Artifact]) -> Mapping[_Place, Sequence[Artifact]]:
+    found: dict[_Place, list[Artifact]] = {}
+    for each in artifacts:
+        found.setdefault(_place_of(each), []).append(each)
+    return found
 
 
 def _ask_channels(
@@ -196,8 +202,9 @@ def _channel_outcomes(
         ]
         if changes:
             yield _finding(kind, each, *changes)
+    by_place = _by_place(artifacts)
     for place, answer in records.items():
-        paths = tuple(each.path for each in artifacts if _place_of(each) == place)
+        paths = tuple(each.path for each in by_place.get(place, ()))
         # A channel need not have a subdir in which nothing is locked.
         if isinstance(answer, DownloadError) and (paths or answer.kind not in ABSENT):
             yield NotAsked(url="/".join(place), error=answer, paths=paths)
@@ -210,8 +217,9 @@ def _page_outcomes(
     silent = dict.fromkeys(f"{index}/" for index, _ in pages if index not in lively)
     heads = answers.ask_all(answers.size_of, silent)
     lively |= {x[:-1] for x, size in heads.items() if not isinstance(size, DownloadError)}
+    by_place = _by_place(artifacts)
     for place, page in pages.items():
-        some = [each for each in artifacts if _place_of(each) == place]
+        some = by_place[place]
         if isinstance(page, DownloadError):
             if page.kind in ABSENT and place[0] in lively:
                 yield from (_finding(Drift.WITHDRAWN, each) for each in some)
@@ -292,7 +300,7 @@ def _report(
         lines.append((f"hotfixed since the lock: {each.path}", *changes))
     for each in of_kind[Drift.YANKED]:
         lines += [f"yanked: {each.path}: {each.reason or 'no reason is given'}"]
-    own = [str(each.path) for each in here]
+    own = sorted(str(each.path) for each in here)
     told = f"of this machine, so nobody is asked: {counted(len(own), 'artifact')}"
     for head, rows in (("newer within the manifest:", map(str, newer)), (told, own)):
         shown = tuple(f"  {row}" for row in rows)

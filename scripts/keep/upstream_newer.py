@@ -27,6 +27,7 @@ from scripts.verify.python_platform import PythonPlatform
 from scripts.workspace.model import Requirement
 
 if TYPE_CHECKING:
+    from packaging.requirements import Requirement as Requirement508
     from packaging.version import Version
 
 
@@ -52,29 +53,35 @@ class Newer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requested:
-    """A conda package that a manifest asks for by name, at one place; `channel` is a base URL."""
+    """A conda package that a manifest asks for by name, at one place; `channel` is a base URL.
 
-    one: PackageSet
-    own: Requirement
+    `own` is all that it says of it there: each feature may say something.
+    """
+
+    packages: PackageSet
+    own: tuple[Requirement, ...]
     locked: LockedPackage
     channel: str
 
     @property
     def subdir(self) -> str:
         """The subdir of the platform."""
-        return self.one.rows.platform.subdir
+        return self.packages.rows.platform.subdir
 
 
 def requested_packages(sets: Iterable[PackageSet]) -> Iterator[Requested]:
     """Yield what the manifests ask for by name and what is from a channel."""
     for each in sets:
+        asked: dict[str, list[Requirement]] = {}
         for root in each.roots:
-            own, locked = root.own, root.locked
-            if own is None or locked is None or locked.channel is None or own.is_source:
-                continue
-            if root.kind == "requires" and own.location is None:
+            if root.own is not None:
+                asked.setdefault(root.own.name, []).append(root.own)
+        for name in dict.fromkeys(x.own.name for x in each.roots if x.own and x.kind == "requires"):
+            own = tuple(asked[name])
+            locked = next((x for x in each.rows.packages if x.name.lower() == name), None)
+            if locked and locked.channel and not any(x.location or x.is_source for x in own):
                 channel = channel_base_url(locked.channel)
-                yield Requested(one=each, own=own, locked=locked, channel=channel)
+                yield Requested(packages=each, own=own, locked=locked, channel=channel)
 
 
 def find_newer(
@@ -98,55 +105,71 @@ def find_newer(
 def _newer_conda(
     requested: Sequence[Requested], records: Mapping[tuple[str, str], Mapping[str, Record]]
 ) -> Iterator[Newer]:
-    pairs = [
-        (each, name, record)
+    by_name: dict[tuple[str, ...], list[tuple[str, Record]]] = {}
+    for place, some in records.items():
+        for file, record in some.items():
+            by_name.setdefault((*place, record.name), []).append((file, record))
+    found = [
+        (
+            each,
+            [
+                *by_name.get((each.channel, each.subdir, each.locked.name), []),
+                *by_name.get((each.channel, NOARCH, each.locked.name), []),
+            ],
+        )
         for each in requested
-        for subdir in (each.subdir, NOARCH)
-        for name, record in records.get((each.channel, subdir), {}).items()
-        if record.name == each.locked.name and record != each.locked.record
     ]
-    ranks = rank_versions(
-        version
-        for each, _, record in pairs
-        for version in (each.locked.record.version, record.version)
-    )
+    versions = (record.version for _, some in found for _, record in some)
+    ranks = rank_versions((*versions, *(each.locked.record.version for each in requested)))
 
     def age(record: Record) -> tuple[int, int]:
         return ranks.get(record.version, -1), record.build_number
 
-    newer = [pair for pair in pairs if age(pair[2]) > age(pair[0].locked.record)]
-    asked = list(dict.fromkeys((each.own.spec, record) for each, _, record in newer))
+    newer = [
+        (each, own, file, record)
+        for each, some in found
+        for file, record in some
+        if age(record) > age(each.locked.record)
+        for own in each.own
+    ]
+    taken = _taken((own.spec, record) for _, own, _, record in newer)
+    refused = {
+        (id(each), file)
+        for each, own, file, record in newer
+        if not taken[own.spec, record] or not _is_as_asked(each, own, file, record)
+    }
+    for each, some in found:
+        fitting = [record for file, record in some if (id(each), file) not in refused]
+        best = max(fitting, key=age, default=each.locked.record)
+        if age(best) > age(each.locked.record):
+            yield Newer(
+                name=each.locked.name,
+                kind="conda",
+                locked=_version(each.locked.record),
+                newer=_version(best),
+                requirement=printable(", ".join(map(wanted_text, each.own))),
+                places=(str(each.packages.place),),
+            )
+
+
+def _taken(pairs: Iterable[tuple[str, Record]]) -> Mapping[tuple[str, Record], bool | None]:
+    """Ask rattler whether records meet MatchSpecs; None: it cannot tell."""
+    asked = list(dict.fromkeys(pairs))
     questions: list[Json] = [
         {"spec": spec, "record": {key: getattr(record, key) for key in MATCHED}}
         for spec, record in asked
     ]
     answers: Any = call_rattler("matches", {"pairs": questions}) if questions else ()
-    taken = dict(zip(asked, answers, strict=True))
-    best: dict[int, tuple[Requested, Record]] = {}
-    for each, name, record in newer:
-        if not taken[each.own.spec, record] or not _is_as_asked(each, name, record):
-            continue
-        there = best.get(id(each))
-        if there is None or age(record) > age(there[1]):
-            best[id(each)] = each, record
-    for each, record in best.values():
-        yield Newer(
-            name=each.locked.name,
-            kind="conda",
-            locked=_version(each.locked.record),
-            newer=_version(record),
-            requirement=printable(wanted_text(each.own)),
-            places=(str(each.one.place),),
-        )
+    return dict(zip(asked, answers, strict=True))
 
 
-def _is_as_asked(each: Requested, name: str, record: Record) -> bool:
+def _is_as_asked(each: Requested, own: Requirement, file: str, record: Record) -> bool:
     """Tell whether what a MatchSpec leaves aside is as asked for: file name and subdir."""
-    file_name = parse_file_name(name)
-    if file_name is None:
+    name = parse_file_name(file)
+    if name is None:
         return False
-    candidate = replace(each.locked, file_name=file_name, record=record)
-    return not differs_aside(each.own, candidate, each.one.lock.root)
+    candidate = replace(each.locked, file_name=name, record=record)
+    return not differs_aside(own, candidate, each.packages.lock.root)
 
 
 def _version(record: Record) -> str:
@@ -161,22 +184,25 @@ def _newer_pypi(
         if isinstance(python, str):
             continue
         rows = {row.name: row for row in each.pypi_rows}
+        asked: dict[str, list[Requirement508]] = {}
         for one in find_asked(each, python)[0]:
-            row = rows.get(pypi_name(one.requirement.name)) if one.requirement else None
-            if one.who is not None or one.requirement is None or row is None:
-                continue
-            locked = parse_version(row.version)
-            page = pages.get((row.index or "", row.name), {})
-            versions = {_version_of(name, file, python) for name, file in page.items()}
-            known = {x for x in versions if x is not None and locked is not None and x > locked}
-            fitting = list(one.requirement.specifier.filter(known))
-            if fitting:
+            if one.who is None and one.requirement is not None:
+                asked.setdefault(pypi_name(one.requirement.name), []).append(one.requirement)
+        for name in asked.keys() & rows.keys():
+            row = rows[name]
+            locked, page = parse_version(row.version), pages.get((row.index or "", name), {})
+            versions = {_version_of(file, said, python) for file, said in page.items()}
+            newer = {x for x in versions if x is not None and locked is not None and x > locked}
+            for specifier in (x.specifier for x in asked[name]):
+                takes_early = bool(specifier.prereleases)
+                newer = {x for x in newer if specifier.contains(x, prereleases=takes_early)}
+            if newer:
                 yield Newer(
-                    name=row.name,
+                    name=name,
                     kind="pypi",
                     locked=row.version or "",
-                    newer=str(max(fitting)),
-                    requirement=one.text,
+                    newer=str(max(newer)),
+                    requirement=printable(", ".join(map(str, asked[name]))),
                     places=(str(each.place),),
                 )
 

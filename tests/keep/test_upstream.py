@@ -16,7 +16,7 @@ from scripts.core.rattler_child import call_rattler
 from tasks import upstream as task
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, write_lock
 from tests.support.packages import TinyPackage
-from tests.support.replies import Reply, login_page, status, wrong_bytes
+from tests.support.replies import Reply, gzipped, login_page, status, wrong_bytes
 from tests.support.upstream import Upstream
 from tests.support.wheels import PypiRow, TinySdist, TinyWheel
 
@@ -303,6 +303,7 @@ def test_newer_within_the_manifest(world: World) -> None:
         TinyWheel(name="w1", version="2.3", tags="cp312-cp312-win_amd64"),
         TinyWheel(name="w1", version="2.10", tags="cp312-cp312-manylinux_2_17_x86_64"),
     ]
+    world.pages["s1"].append(TinySdist(name="s1", version="2.0rc1"))
     world.yanked = {TinyWheel(name="w1", version="2.2").file_name: "bad"}
     world.publish_pages()
     assert world.run()[0].splitlines() == [
@@ -312,6 +313,17 @@ def test_newer_within_the_manifest(world: World) -> None:
         "  b  1.0 0 -> 1.0 1 (b *; default/linux-64)",
         "  w1  [pypi] 1.0 -> 2.10 (w1>=1,<3; default/linux-64)",
     ]
+    # What all features say counts.
+    more = '[feature.more.dependencies]\nb = "*"\na = "!=2.10"\n'
+    more += '[feature.more.pypi-dependencies]\nw1 = "!=2.10"\n'
+    more += '[environments]\ndefault = { features = ["more"] }\n'
+    path = world.root / "pixi.toml"
+    text = path.read_text("utf-8")
+    path.write_text(f"{text}\n{more}", encoding="utf-8")
+    lines = world.run()[0].splitlines()
+    assert lines[2].startswith("  a  1.0 0 -> 2.9 0 (")
+    assert lines[4].startswith("  w1  [pypi] 1.0 -> 2.0 (")
+    path.write_text(text, encoding="utf-8")
     assert world.document()["newer"][0] == {
         "name": "a",
         "kind": "conda",
@@ -369,6 +381,10 @@ def test_each_form_of_repodata_does(world: World) -> None:
         world.run(code=ExitCode.FINDINGS)
         assert set(world.upstream.statuses) == {304}
         world.upstream.behave()
+    # Compressed on the way, though nobody asked for that.
+    world.upstream.always("*", gzipped())
+    assert world.run(code=ExitCode.FINDINGS)[0] == said
+    world.upstream.behave()
     # A damaged one: the next form; where it is the last, there is none.
     shutil.rmtree(world.kept)
     world.upstream.always(zst, wrong_bytes(100))
@@ -512,6 +528,18 @@ def test_a_direct_url_is_asked_by_head(world: World) -> None:
         f"{url}/direct/{direct.path.name}",
         f"{url}/direct/noarch/{lone.path.name}",
     ]
+
+
+def test_a_page_of_find_links(world: World) -> None:
+    """Its URL is locked as an index, and there are no pages of projects below it."""
+    flat = f"{world.upstream.url}/flat"
+    wheel = TinyWheel(name="f1").write(world.upstream.folder / "flat")
+    page = world.upstream.folder / "flat" / "index.html"
+    page.write_text(f'<a href="{wheel.path.name}#sha256={wheel.sha256}">f1</a>')
+    world.lock(PypiRow(written=wheel, index=flat, url=f"{flat}/{wheel.path.name}"))
+    assert "6 artifacts asked for: all as locked" in world.run()[0]
+    page.write_text('<a href="f1-0.9-py3-none-any.whl">f1</a>')
+    assert [each["name"] for each in world.document(code=1)["withdrawn"]] == ["f1"]
 
 
 def test_of_one_lock_alone(world: World) -> None:
