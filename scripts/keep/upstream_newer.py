@@ -27,7 +27,7 @@ from scripts.verify.python_platform import PythonPlatform
 from scripts.workspace.model import Requirement
 
 if TYPE_CHECKING:
-    from packaging.requirements import Requirement as Requirement508
+    from packaging.specifiers import SpecifierSet
     from packaging.version import Version
 
 
@@ -106,8 +106,8 @@ def _newer_conda(
     requested: Sequence[Requested], records: Mapping[tuple[str, str], Mapping[str, Record]]
 ) -> Iterator[Newer]:
     by_name: dict[tuple[str, ...], list[tuple[str, Record]]] = {}
-    for place, some in records.items():
-        for file, record in some.items():
+    for place, rows in records.items():
+        for file, record in rows.items():
             by_name.setdefault((*place, record.name), []).append((file, record))
     found = [
         (
@@ -184,16 +184,19 @@ def _newer_pypi(
         if isinstance(python, str):
             continue
         rows = {row.name: row for row in each.pypi_rows}
-        asked: dict[str, list[Requirement508]] = {}
+        texts: dict[str, list[str]] = {}
+        asked: dict[str, list[SpecifierSet]] = {}
         for one in find_asked(each, python)[0]:
             if one.who is None and one.requirement is not None:
-                asked.setdefault(pypi_name(one.requirement.name), []).append(one.requirement)
+                name = pypi_name(one.requirement.name)
+                texts.setdefault(name, []).append(one.text)
+                asked.setdefault(name, []).append(one.requirement.specifier)
         for name in asked.keys() & rows.keys():
             row = rows[name]
             locked, page = parse_version(row.version), pages.get((row.index or "", name), {})
             versions = {_version_of(file, said, python) for file, said in page.items()}
             newer = {x for x in versions if x is not None and locked is not None and x > locked}
-            for specifier in (x.specifier for x in asked[name]):
+            for specifier in asked[name]:
                 takes_early = bool(specifier.prereleases)
                 newer = {x for x in newer if specifier.contains(x, prereleases=takes_early)}
             if newer:
@@ -202,7 +205,7 @@ def _newer_pypi(
                     kind="pypi",
                     locked=row.version or "",
                     newer=str(max(newer)),
-                    requirement=printable(", ".join(map(str, asked[name]))),
+                    requirement=", ".join(texts[name]),
                     places=(str(each.place),),
                 )
 

@@ -13,6 +13,7 @@ import pytest
 
 from scripts.core.errors import ExitCode
 from scripts.core.rattler_child import call_rattler
+from scripts.network.retry import RetryPolicy
 from tasks import upstream as task
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, write_lock
 from tests.support.packages import TinyPackage
@@ -133,6 +134,13 @@ class World:
     def kept(self) -> Path:
         """Where answers are kept."""
         return self.root / ".pixi-mirror" / "local-channel" / "cache" / "upstream"
+
+
+@pytest.fixture(autouse=True)
+def _no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask again at once: how long is waited is for the tests of `retry`."""
+    policy = RetryPolicy(total=2, backoff_factor=0.01)
+    monkeypatch.setattr("scripts.keep.upstream._POLICY", policy)
 
 
 @pytest.fixture
