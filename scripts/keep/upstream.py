@@ -44,9 +44,10 @@ _POLICY: Final = RetryPolicy(total=3, max_retry_after=20.0)
 _OF_THE_BYTES: Final = ("sha256", "md5", "size")
 # What a solver sees: it counts, too, where only the channel says it.
 _REQUIREMENTS: Final = ("depends", "constrains", "extra_depends", "track_features", "flags")
-# pixi itself maps names; the rest is how the channel publishes, and means nothing to a solver.
+# Locks derive the first ones from the location, and pixi itself maps names; the rest is how the
+# channel publishes, and means nothing to a solver.
 _NOT_HOTFIXES: Final = (
-    *("subdir", "arch", "platform", "purls", "run_exports"),
+    *("subdir", "noarch", "arch", "platform", "purls", "run_exports"),
     *("indexed_timestamp", "attestations_sha256"),
 )
 
