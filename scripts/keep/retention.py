@@ -164,8 +164,8 @@ def snapshots_report(workspace: Workspace) -> Report:
                 _proven(each),
             )
         )
-    lines = tuple(table(cells)) if cells else "no snapshots yet: `pixi run mirror` leaves one"
-    return Report(lines=(lines,), data={"snapshots": rows})
+    lines = tuple(table(cells)) if cells else ("no snapshots yet: `pixi run mirror` leaves one",)
+    return Report(lines=lines, data={"snapshots": rows})  # each line alone: none is cut
 
 
 def _proven(snapshot: Snapshot) -> str:
