@@ -14,6 +14,7 @@ from scripts.core.console import Console
 from scripts.core.file_lock import file_lock
 from scripts.core.report import Report
 from scripts.index.stage import index
+from scripts.keep.take_snapshot import take_snapshot, with_snapshot
 from scripts.workspace.settings import add_setting_options, overrides_from
 from scripts.workspace.workspace import open_workspace
 
@@ -35,8 +36,9 @@ def run(options: argparse.Namespace, console: Console) -> Report:
     with file_lock(workspace.place.lock, workspace.settings.channel_dir):
         users = read_users(workspace, locks)
         report = index(workspace, selection, console, users=users)
+        taken = take_snapshot(workspace, console, made_by="index", selection=selection)
         keep_parses(workspace, locks)
-    return report
+    return with_snapshot(report, taken)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from scripts.core.file_lock import file_lock
 from scripts.core.report import Json, Line, Report
 from scripts.fetch.stage import ask_before_first, fetch, renew_locks
 from scripts.index.stage import index
+from scripts.keep.take_snapshot import take_snapshot
 from scripts.lock.mirrored import MirroredLock
 from scripts.lock.satisfiability import refuse_outdated_locks
 from scripts.lock.select import left_out_lines
@@ -76,12 +77,14 @@ def chain(
     console: Console,
     *,
     is_announced: bool = False,
+    made_by: str = "mirror",
 ) -> Report:
     """Run the stages on the mirror's locks; the first one with a problem is the last.
 
     What `options` want verified and earlier runs have proven is not proven again.
     Each stage's lines are printed as it ends, what several say but once; the report returned
-    has the data of all. The caller holds the channel's lock file. `is_announced`: as of `fetch`.
+    has the data of all. The caller holds the channel's lock file. `is_announced`: as of `fetch`;
+    `made_by`: the task, for the snapshot that this leaves.
     """
     selection = read_selection(workspace, locks)
     users = read_users(workspace, locks)
@@ -102,7 +105,15 @@ def chain(
             console.result(line)
         said.update(report.lines)
         if report.problems:
-            return dataclasses.replace(report, lines=(), data=data)
+            break
+    if "index" in data:  # which is published, whatever `verify` said
+        taken = take_snapshot(workspace, console, made_by=made_by, selection=seen())
+        for line in taken.lines:
+            console.result(line)
+        data |= taken.data
+        report = dataclasses.replace(report, problems=(*report.problems, *taken.problems))
+    if report.problems:
+        return dataclasses.replace(report, lines=(), data=data)
     named = "pixi.lock names" if len(locks) == 1 else f"{len(locks)} locks name"
     closing = f"mirror: {workspace.settings.channel_dir} holds what {named}"
     closing += f"; not proven: {', '.join(left)}" if (left := options.not_proven) else ", verified"

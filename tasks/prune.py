@@ -9,11 +9,13 @@ from functools import partial
 from pathlib import PurePosixPath
 
 from scripts.channel.locks import read_locks
+from scripts.channel.selection import read_whole_selection
 from scripts.core.command import parse_path, run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.file_lock import file_lock
 from scripts.core.report import Report
 from scripts.keep.prune import adopt, forget, prune
+from scripts.keep.take_snapshot import take_snapshot, with_snapshot
 from scripts.workspace.settings import add_setting_options, overrides_from
 from scripts.workspace.workspace import open_workspace
 
@@ -71,7 +73,10 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
             return forget(workspace, options.forget)
         if options.adopt:
             return adopt(workspace, locks, console)
-        return prune(workspace, locks, console, at_once=options.now, drop=drop)
+        report = prune(workspace, locks, console, at_once=options.now, drop=drop)
+        whole = read_whole_selection(workspace, locks)
+        taken = take_snapshot(workspace, console, made_by="prune", selection=whole)
+    return with_snapshot(report, taken)
 
 
 def _artifact_path(text: str) -> PurePosixPath:

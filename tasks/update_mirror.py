@@ -76,7 +76,9 @@ def run(options: argparse.Namespace, console: Console) -> Report:
         for_stages = _for_stages(console, options.markdown)
         try:
             locks = read_locks(workspace, console)
-            mirrored = mirror.chain(workspace, locks, verify_options(options), for_stages)
+            mirrored = mirror.chain(
+                workspace, locks, verify_options(options), for_stages, made_by="update-mirror"
+            )
         except MirrorError as error:  # what has changed is told all the same
             mirrored = Report(problems=error.problems)
         changes = changes_report(before, after, workspace, options.markdown)

@@ -1,0 +1,108 @@
+"""What the published index of a channel folder names, read from that index alone.
+
+So it is told without any lock, and of a channel that was unbundled as of one that was mirrored.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from scripts.channel.digest_cache import DigestCache
+from scripts.channel.grace import still_waiting
+from scripts.channel.inventory import files_below
+from scripts.channel.state import Removal
+from scripts.core.channel_paths import ChannelPaths, Layout
+from scripts.core.console import Console
+from scripts.core.files import hash_file
+from scripts.core.redact import without_secrets
+from scripts.core.scratch import is_scratch
+from scripts.index.file_classes import read_channels, read_indexed
+from scripts.index.pypi_index import PypiTree, read_pages, read_pypi_tree
+from scripts.keep.snapshots import INDEX_KIND, SnapshotFile
+from scripts.lock.location import is_path
+from scripts.lock.pypi import pypi_artifacts
+from scripts.lock.select import Selection
+
+
+def read_published(
+    place: ChannelPaths,
+    layout: Layout,
+    console: Console,
+    *,
+    removals: Iterable[Removal] = (),
+    files: Sequence[tuple[PurePosixPath, os.stat_result]] | None = None,
+    urls: Mapping[PurePosixPath, str] | None = None,
+    before: Iterable[SnapshotFile] = (),
+) -> tuple[SnapshotFile, ...]:
+    """Return what the index names and is there, and the files of the index itself, by path.
+
+    Of an artifact its index says sha256 and size, and no byte is read; index files are hashed. Left
+    out is what waits for its removal, by `removals`, and scratch. `files` are all below the channel
+    folder, where they are known; `urls` say where conda artifacts are from, without secrets, and
+    else `before`, the files of an earlier snapshot.
+    Raises an OSError, or the error of exit code 2, where one cannot look.
+    """
+    folder, nothing = place.folder, Selection(layout=layout)
+    there = tuple(files_below(folder)) if files is None else files
+    gone = {each.path for each in still_waiting(folder, removals, frozenset())}
+    channels = read_channels(folder, nothing, gone, there)
+    tree = read_pypi_tree(folder, nothing, there, gone)
+    known = {(each.path, each.sha256): each.url for each in before}
+    found = list(_pypi_files(folder, tree, console))
+    digests = DigestCache(place.digests, writes=False)
+    for indexed in (x for each in channels for x in read_indexed(folder, each, console)):
+        artifact = indexed.artifact
+        sha256 = artifact.conda_record.sha256 or digests.digest_of(folder, indexed.path, "sha256")
+        found.append(
+            SnapshotFile(
+                path=indexed.path,
+                kind=artifact.kind,
+                size=indexed.size if artifact.size is None else artifact.size,
+                sha256=sha256,
+                url=(urls or {}).get(indexed.path) or known.get((indexed.path, sha256)),
+                license=artifact.license,
+            )
+        )
+    index_files = (path for each in (*channels, tree) for path in each.index_files)
+    found += (_index_file(folder, path) for path in index_files if not is_scratch(path.name))
+    return tuple(sorted(found, key=lambda each: str(each.path).encode()))
+
+
+def urls_of(selection: Selection) -> dict[PurePosixPath, str]:
+    """Say where the conda artifacts of a selection are from, without secrets."""
+    return {
+        each.path: without_secrets(each.urls[0])
+        for each in selection.conda_artifacts
+        if each.urls and not is_path(each.urls[0])
+    }
+
+
+def _pypi_files(folder: Path, tree: PypiTree, console: Console) -> Iterator[SnapshotFile]:
+    """Yield the wheels and sdists that the pages name, at all their places."""
+    for file in read_pages(folder, tree, console):
+        places = {
+            artifact.path: artifact
+            for record in file.records
+            for artifact in pypi_artifacts(record)
+        }
+        for path, artifact in places.items():
+            if path in tree.there:
+                url = artifact.urls[0]
+                yield SnapshotFile(
+                    path=path,
+                    kind=artifact.kind,
+                    size=file.size,
+                    sha256=artifact.pypi_record.sha256 or "",
+                    url=None if is_path(url) else without_secrets(url, of_pypi=True),
+                )
+
+
+def _index_file(folder: Path, path: PurePosixPath) -> SnapshotFile:
+    return SnapshotFile(
+        path=path,
+        kind=INDEX_KIND,
+        size=(folder / path).stat().st_size,
+        sha256=hash_file(folder / path, "sha256"),
+    )

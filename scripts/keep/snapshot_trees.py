@@ -1,0 +1,135 @@
+"""The tree of a snapshot: its files as a channel folder of its own, as long as it is kept.
+
+Artifacts are hard links to those of the channel and take no room; index files are copies, linked to
+those of the tree before where they are the same. A tree is built, and removed, as `<id>.part`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from scripts.core.channel_paths import ChannelPaths
+from scripts.core.files import fsync, hard_link, naming, remove_folder, replace, unlink
+from scripts.keep.snapshots import (
+    Snapshot,
+    SnapshotFile,
+    record_of,
+    snapshots_folder,
+    tree_of,
+)
+
+_PART: Final = ".part"
+_LOCKS: Final = ".locks"
+
+
+def locks_of(place: ChannelPaths, snapshot: Snapshot) -> Path:
+    """Name the folder of the locks that it was made by: `<n>/pixi.lock` and the manifest."""
+    return snapshots_folder(place) / f"{snapshot.id}{_LOCKS}"
+
+
+def build_tree(
+    place: ChannelPaths,
+    snapshot: Snapshot,
+    files: Iterable[SnapshotFile],
+    before: Snapshot | None,
+    files_before: Iterable[SnapshotFile] = (),
+) -> bool:
+    """Build the tree of a snapshot from the channel as it is; `before` is the one before it.
+
+    Returns False, with nothing left behind, where hard links are impossible. Raises an OSError
+    where the disk refuses.
+    """
+    tree = tree_of(place, snapshot)
+    part = tree.with_name(f"{tree.name}{_PART}")
+    copies = {} if before is None else _copies(tree_of(place, before), files_before)
+    folders = set[Path]()
+    try:
+        for each in files:
+            source, target = place.folder / each.path, part / each.path
+            if target.parent not in folders:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                folders.add(target.parent)
+            if each.is_index:
+                _copy(copies.get((each.path, each.sha256)), source, target)
+            elif not _link(source, target):
+                shutil.rmtree(part)
+                return False
+        part.mkdir(parents=True, exist_ok=True)  # of no file at all
+        replace(part, tree)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    return True
+
+
+def _copies(tree: Path, files: Iterable[SnapshotFile]) -> Mapping[tuple[PurePosixPath, str], Path]:
+    """Say where the tree before has the same bytes of an index file; nothing if it is gone."""
+    if not tree.is_dir():
+        return {}
+    return {(each.path, each.sha256): tree / each.path for each in files if each.is_index}
+
+
+def _link(source: Path, target: Path) -> bool:
+    """Link an artifact; a file that has all the links it may have is copied (1,024 on NTFS)."""
+    try:
+        hard_link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}:
+            raise
+        if error.errno != errno.EMLINK:
+            return False
+        _copy(None, source, target)
+    return True
+
+
+def _copy(same: Path | None, source: Path, target: Path) -> None:
+    """Link the copy that the tree before has, else make one, durably."""
+    if same is not None:
+        try:
+            os.link(same, target)
+        except OSError:  # it is not there, or has all the links that it may have
+            pass
+        else:
+            return
+    with naming(target):
+        shutil.copyfile(source, target)
+        with target.open("rb+") as file:
+            fsync(file.fileno())
+
+
+def remove_tree(place: ChannelPaths, snapshot: Snapshot) -> None:
+    """Remove the tree of a snapshot, whose record stays; killed meanwhile, it is gone all the same.
+
+    Raises an OSError where the disk refuses.
+    """
+    tree = tree_of(place, snapshot)
+    part = tree.with_name(f"{tree.name}{_PART}")
+    if tree.is_dir():
+        replace(tree, part)
+        remove_folder(part)
+
+
+def remove_snapshot(place: ChannelPaths, snapshot: Snapshot) -> None:
+    """Remove tree, record and locks of a snapshot; killed meanwhile, `clear_leftovers` ends it."""
+    remove_tree(place, snapshot)
+    unlink(record_of(place, snapshot.id), missing_ok=True)
+    clear_leftovers(place)
+
+
+def clear_leftovers(place: ChannelPaths) -> None:
+    """Remove what killed runs left: trees half built or half removed, or of no record."""
+    try:
+        found = [each for each in snapshots_folder(place).iterdir() if each.is_dir()]
+    except FileNotFoundError:
+        return
+    for each in found:
+        snapshot_id = each.name.removesuffix(_LOCKS)
+        if each.name.endswith(_PART) or not record_of(place, snapshot_id).exists():
+            remove_folder(each)

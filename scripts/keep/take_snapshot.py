@@ -1,0 +1,190 @@
+"""Take a snapshot of what the published index names, if it is another than the newest one has."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePath, PurePosixPath
+
+from scripts.channel.digest_cache import Fingerprint
+from scripts.channel.grace import now
+from scripts.channel.inventory import SEE_TO_DISK, files_below
+from scripts.channel.state import MirrorState, read_state
+from scripts.core.channel_paths import ChannelPaths
+from scripts.core.console import Console
+from scripts.core.errors import MirrorError, usage_problem
+from scripts.core.files import write_atomically
+from scripts.core.report import Json, Report
+from scripts.keep.snapshot_trees import build_tree, clear_leftovers, locks_of
+from scripts.keep.snapshots import (
+    Snapshot,
+    SnapshotLock,
+    SnapshotProof,
+    digest_of,
+    new_snapshot,
+    newest_snapshot,
+    read_snapshot_files,
+    tree_of,
+    write_snapshot,
+)
+from scripts.lock.mirrored import MirroredLock
+from scripts.lock.select import Selection
+from scripts.workspace.workspace import LOCK_NAME, Workspace
+
+
+def take_snapshot(
+    workspace: Workspace,
+    console: Console,
+    *,
+    made_by: str,
+    selection: Selection | None = None,
+    proofs: tuple[SnapshotProof, ...] = (),
+    like: Snapshot | None = None,
+) -> Report:
+    """Leave a snapshot of what the index names now; name the newest where that is the same.
+
+    To be called as a run ends, by who holds the channel's lock file. `made_by` is its task;
+    `selection` tells the locks that it was made by, and where artifacts are from. `like` is an
+    earlier snapshot with the same files, whose locks and proofs it takes over. Where the disk
+    refuses, the report has the problem, of exit code 2; the next run takes it.
+    """
+    try:
+        snapshot, is_new = _take(workspace, console, made_by, selection, proofs, like)
+    except MirrorError as error:
+        return Report(problems=error.problems)
+    except OSError as error:
+        name, reason = error.filename or str(workspace.place.state), error.strerror or str(error)
+        message = f"no snapshot was taken, as this cannot be read or written: {reason}"
+        return Report(problems=(usage_problem(name, message, help=SEE_TO_DISK),))
+    data: dict[str, Json] = {
+        "id": snapshot.id,
+        "new": is_new,
+        "content-digest": snapshot.content_digest,
+    }
+    stands = "" if is_new else " stands"
+    return Report(lines=(f"snapshot {snapshot.id}{stands}",), data={"snapshot": data})
+
+
+def with_snapshot(report: Report, taken: Report) -> Report:
+    """Add what came of the snapshot to the report of the task that took it."""
+    return replace(
+        report,
+        lines=(*report.lines, *taken.lines),
+        data={**report.data, **taken.data},
+        problems=(*report.problems, *taken.problems),
+    )
+
+
+def _take(
+    workspace: Workspace,
+    console: Console,
+    made_by: str,
+    selection: Selection | None,
+    proofs: tuple[SnapshotProof, ...],
+    like: Snapshot | None,
+) -> tuple[Snapshot, bool]:
+    """Return the newest snapshot, and whether it is new."""
+    place, state = workspace.place, read_state(workspace.place)
+    there = tuple(files_below(place.folder))
+    seen, before = _fingerprint(state, there), newest_snapshot(place)
+    if before is not None and _last_seen(place) == [seen, before.id]:
+        return before, False
+    from scripts.keep.published import read_published, urls_of  # not where nothing has changed
+
+    rows_before = () if before is None else read_snapshot_files(place, before)
+    files = read_published(
+        place,
+        state.layout or workspace.settings.layout,
+        console,
+        removals=state.removals,
+        files=there,
+        urls=None if selection is None else urls_of(selection),
+        before=(*rows_before, *(() if like is None else read_snapshot_files(place, like))),
+    )
+    if before is not None and digest_of(files) == before.content_digest:
+        _note_seen(place, seen, before)
+        return before, False
+    locks = () if selection is None or like is not None else selection.locks
+    snapshot = new_snapshot(
+        files,
+        made_by=made_by,
+        layout=state.layout or workspace.settings.layout,
+        before=before,
+        when=now(),
+        locks=tuple(map(_describe_lock, locks)) if like is None else like.locks,
+        proofs=proofs if like is None else like.proofs,
+    )
+    clear_leftovers(place)
+    _keep_locks(place, snapshot, locks, like)
+    is_linked = build_tree(place, snapshot, files, before, rows_before)
+    if not is_linked and (before is None or tree_of(place, before).is_dir()):
+        console.warn(
+            f"{workspace.settings.channel_dir}: its disk has no hard links, so of snapshots only"
+            " the records are kept: a rollback works as far as the files are still there"
+        )
+    write_snapshot(place, snapshot, files)
+    _note_seen(place, seen, snapshot)
+    return snapshot, True
+
+
+def _describe_lock(lock: MirroredLock) -> SnapshotLock:
+    manifest = _manifest_of(lock)
+    data = None if manifest is None else manifest.read_bytes()
+    return SnapshotLock(
+        label=lock.label,
+        lock_sha256=hashlib.sha256(lock.file.data).hexdigest() if lock.file.data else None,
+        manifest_sha256=None if data is None else hashlib.sha256(data).hexdigest(),
+    )
+
+
+def _manifest_of(lock: MirroredLock) -> Path | None:
+    """Name the manifest beside a lock; None: there is none, or the lock is remote."""
+    if lock.manifest is None:
+        return None
+    file = lock.root / PurePath(lock.manifest.file_name).name
+    return file if file.is_file() else None
+
+
+def _keep_locks(
+    place: ChannelPaths, snapshot: Snapshot, locks: Sequence[MirroredLock], like: Snapshot | None
+) -> None:
+    """Copy locks and manifests, in the order in which the record has them, from 1 up."""
+    folder = locks_of(place, snapshot)
+    if like is not None and locks_of(place, like).is_dir():
+        shutil.copytree(locks_of(place, like), folder)
+    for number, lock in enumerate(locks, 1):
+        manifest = _manifest_of(lock)
+        if lock.file.data:
+            write_atomically(folder / str(number) / LOCK_NAME, lock.file.data)
+        if manifest is not None:
+            write_atomically(folder / str(number) / manifest.name, manifest.read_bytes())
+
+
+def _fingerprint(state: MirrorState, files: Iterable[tuple[PurePosixPath, os.stat_result]]) -> str:
+    """Digest what decides a snapshot, as far as the disk tells it without reading a file."""
+    digest = hashlib.sha256(repr((state.layout, [*map(str, state.removals)])).encode())
+    for path, status in files:
+        row = f"{path}\0{Fingerprint.of(status)}\n"
+        digest.update(row.encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def _last_seen(place: ChannelPaths) -> object:
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        return json.loads(_seen_file(place).read_bytes())
+    return None
+
+
+def _note_seen(place: ChannelPaths, seen: str, snapshot: Snapshot) -> None:
+    """Remember what the channel was like when this snapshot stood; losing it costs time alone."""
+    with contextlib.suppress(OSError):
+        write_atomically(_seen_file(place), json.dumps([seen, snapshot.id]).encode())
+
+
+def _seen_file(place: ChannelPaths) -> Path:
+    return place.cache / "snapshot.json"
