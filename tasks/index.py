@@ -12,9 +12,9 @@ from scripts.channel.users import read_users
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.file_lock import file_lock
-from scripts.core.report import Report
+from scripts.core.report import Report, join_reports
 from scripts.index.stage import index
-from scripts.keep.take_snapshot import take_snapshot, with_snapshot
+from scripts.keep.take_snapshot import take_snapshot
 from scripts.workspace.settings import add_setting_options, overrides_from
 from scripts.workspace.workspace import open_workspace
 
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace, console: Console) -> Report:
         report = index(workspace, selection, console, users=users)
         taken = take_snapshot(workspace, console, made_by="index", selection=selection)
         keep_parses(workspace, locks)
-    return with_snapshot(report, taken)
+    return join_reports(report, taken)
 
 
 if __name__ == "__main__":

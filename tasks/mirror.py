@@ -8,8 +8,9 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from scripts.channel.grace import now
 from scripts.channel.locks import add_kept_locks_option, keep_parses, read_locks
-from scripts.channel.selection import read_selection, with_digests
+from scripts.channel.selection import read_selection, read_whole_selection, with_digests
 from scripts.channel.users import read_users
 from scripts.core.command import KEPT, run_task, task_parser
 from scripts.core.console import Console
@@ -17,7 +18,7 @@ from scripts.core.file_lock import file_lock
 from scripts.core.report import Json, Line, Report
 from scripts.fetch.stage import ask_before_first, fetch, renew_locks
 from scripts.index.stage import index
-from scripts.keep.take_snapshot import take_snapshot
+from scripts.keep.take_snapshot import proofs_of, take_snapshot
 from scripts.lock.mirrored import MirroredLock
 from scripts.lock.satisfiability import refuse_outdated_locks
 from scripts.lock.select import left_out_lines
@@ -107,7 +108,11 @@ def chain(
         if report.problems:
             break
     if "index" in data:  # which is published, whatever `verify` said
-        taken = take_snapshot(workspace, console, made_by=made_by, selection=seen())
+        is_whole = selection.artifacts == read_whole_selection(workspace, locks).artifacts
+        proofs = proofs_of(data["verify"], now()) if is_whole and "verify" in data else ()
+        taken = take_snapshot(
+            workspace, console, made_by=made_by, selection=selection, proofs=proofs
+        )
         for line in taken.lines:
             console.result(line)
         data |= taken.data

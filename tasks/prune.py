@@ -13,9 +13,10 @@ from scripts.channel.selection import read_whole_selection
 from scripts.core.command import parse_path, run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.file_lock import file_lock
-from scripts.core.report import Report
+from scripts.core.report import Report, join_reports
 from scripts.keep.prune import adopt, forget, prune
-from scripts.keep.take_snapshot import take_snapshot, with_snapshot
+from scripts.keep.retention import prune_trees
+from scripts.keep.take_snapshot import take_snapshot
 from scripts.workspace.settings import add_setting_options, overrides_from
 from scripts.workspace.workspace import open_workspace
 
@@ -76,7 +77,7 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
         report = prune(workspace, locks, console, at_once=options.now, drop=drop)
         whole = read_whole_selection(workspace, locks)
         taken = take_snapshot(workspace, console, made_by="prune", selection=whole)
-    return with_snapshot(report, taken)
+        return join_reports(join_reports(report, taken), prune_trees(workspace))
 
 
 def _artifact_path(text: str) -> PurePosixPath:

@@ -41,6 +41,7 @@ LISTED = """\
   mirror         Fetch, index and verify: make the channel that pixi.lock names
   update-mirror  Move the mirrored packages on to newer versions, then make the channel
   prune          Remove the artifacts that no lock names any more
+  snapshots      List what the mirror was like after each run that changed it; forget one
   new            Make a builder repository of your own from this template
   upgrade        Bring a builder's tasks up to another version of pixi-mirror
 

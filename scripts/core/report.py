@@ -38,6 +38,16 @@ class Report:
         return exit_code_of(self.problems)
 
 
+def join_reports(one: Report, other: Report) -> Report:
+    """Put what one step of a task has to say behind what the step before it had."""
+    return Report(
+        lines=(*one.lines, *other.lines),
+        data={**one.data, **other.data},
+        problems=(*one.problems, *other.problems),
+        referred_to=(*one.referred_to, *other.referred_to),
+    )
+
+
 def to_json(value: object) -> Json:
     """Turn (nested) dataclasses, tuples, enums and paths into what json can write.
 

@@ -7,7 +7,7 @@ are listed, and left alone.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -24,7 +24,7 @@ from scripts.channel.users import ChannelUsers, read_users
 from scripts.core.console import Console
 from scripts.core.errors import Problem, usage_error
 from scripts.core.files import remove_folder
-from scripts.core.report import Json, Line, Report, counted, human_size, named
+from scripts.core.report import Json, Line, Report, counted, human_size, join_reports, named
 from scripts.index.file_classes import (
     ChannelFile,
     ChannelFiles,
@@ -34,6 +34,7 @@ from scripts.index.file_classes import (
     refuse_links,
 )
 from scripts.index.stage import index
+from scripts.keep.retention import freed_bytes, held_by_trees, prune_trees
 from scripts.lock.mirrored import MirroredLock
 from scripts.workspace.workspace import Workspace
 
@@ -79,6 +80,10 @@ def prune(
             problems, when = report.problems, now()
         waiting = still_waiting(place.folder, read_state(place).removals, users.named())
     removed = tuple(each for each in waiting if at_once or is_due(each, grace, when))
+    going = [each.path for each in (*removed, *(dropped if dry_run and at_once else ()))]
+    coming = bool(dropped)  # a snapshot of what the index names then
+    held = held_by_trees(workspace, going, coming=coming)
+    room = freed_bytes(place.folder / each for each in going)
     if not dry_run:
         due = frozenset(removed)
         left = [each for each in waiting if each not in due]
@@ -86,9 +91,20 @@ def prune(
         waiting = tuple(each for each in left if os.path.lexists(place.folder / each.path))
     files = replace(files, waiting=waiting)
     report = _report(
-        files, users, dropped=dropped, removed=removed, dry_run=dry_run, at_once=at_once
+        files,
+        users,
+        dropped=dropped,
+        removed=removed,
+        dry_run=dry_run,
+        at_once=at_once,
+        room=room,
+        held=held,
     )
-    return replace(report, problems=problems)
+    report = replace(report, problems=problems)
+    if not dry_run:  # else they go when the snapshot is taken
+        return report
+    trees = prune_trees(workspace, removing=going, coming=coming, dry_run=True)
+    return join_reports(report, trees)
 
 
 def adopt(workspace: Workspace, locks: Sequence[MirroredLock], console: Console) -> Report:
@@ -162,8 +178,10 @@ def _report(
     removed: Sequence[Removal],
     dry_run: bool,
     at_once: bool,
+    room: int,
+    held: tuple[Mapping[PurePosixPath, int], str],
 ) -> Report:
-    """Say what was done, or would be."""
+    """Say what was done, or would be; `room` is what that frees, `held` what trees hold."""
 
     def summed(files: Sequence[ChannelFile | Removal], noun: str) -> str:
         return f"{counted(len(files), noun)}, {human_size(sum(each.size for each in files))}"
@@ -181,7 +199,11 @@ def _report(
     if never:
         lines.append(tuple(f"{will} removed, and was never indexed: {path}" for path in never))
     if goes:
-        lines.append(f"{'would remove' if dry_run else 'removed'} {summed(goes, 'file')}")
+        done, (still, until) = "would remove" if dry_run else "removed", held
+        lines.append(f"{done} {counted(len(goes), 'file')}, {human_size(room)}")
+        if still:
+            size = human_size(sum(still.values()))
+            lines.append(f"held by snapshots until {until}: {counted(len(still), 'file')}, {size}")
         if at_once:
             lines.append("clients that are at work now may fail: what their index names is gone")
     if files.waiting and not dry_run:
@@ -198,7 +220,8 @@ def _report(
     data: dict[str, Json] = {
         "dropped": [{"path": str(each.path), "size": each.size} for each in dropped],
         "removed": [{"path": str(each.path), "size": each.size} for each in removed],
-        "bytes": sum(each.size for each in goes),
+        "bytes": room,
+        "held": {"files": [str(each) for each in held[0]], "bytes": sum(held[0].values())},
         "waiting-for-removal": [str(each.path) for each in files.waiting],
         "untracked": others,
         "workspaces": [str(each.manifest) for each in users.others],

@@ -65,7 +65,8 @@ def read_published(
                 license=artifact.license,
             )
         )
-    index_files = (path for each in (*channels, tree) for path in each.index_files)
+    index_files = [path for each in channels for path in each.index_files]
+    index_files += tree.index_files
     found += (_index_file(folder, path) for path in index_files if not is_scratch(path.name))
     return tuple(sorted(found, key=lambda each: str(each.path).encode()))
 

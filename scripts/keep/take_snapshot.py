@@ -7,9 +7,10 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path, PurePath, PurePosixPath
+from typing import Any
 
 from scripts.channel.digest_cache import Fingerprint
 from scripts.channel.grace import now
@@ -34,6 +35,7 @@ from scripts.keep.snapshots import (
 )
 from scripts.lock.mirrored import MirroredLock
 from scripts.lock.select import Selection
+from scripts.verify.findings import Level
 from scripts.workspace.workspace import LOCK_NAME, Workspace
 
 
@@ -54,7 +56,9 @@ def take_snapshot(
     refuses, the report has the problem, of exit code 2; the next run takes it.
     """
     try:
-        snapshot, is_new = _take(workspace, console, made_by, selection, proofs, like)
+        snapshot, is_new = _take(
+            workspace, console, made_by=made_by, selection=selection, proofs=proofs, like=like
+        )
     except MirrorError as error:
         return Report(problems=error.problems)
     except OSError as error:
@@ -70,19 +74,10 @@ def take_snapshot(
     return Report(lines=(f"snapshot {snapshot.id}{stands}",), data={"snapshot": data})
 
 
-def with_snapshot(report: Report, taken: Report) -> Report:
-    """Add what came of the snapshot to the report of the task that took it."""
-    return replace(
-        report,
-        lines=(*report.lines, *taken.lines),
-        data={**report.data, **taken.data},
-        problems=(*report.problems, *taken.problems),
-    )
-
-
 def _take(
     workspace: Workspace,
     console: Console,
+    *,
     made_by: str,
     selection: Selection | None,
     proofs: tuple[SnapshotProof, ...],
@@ -130,6 +125,34 @@ def _take(
     write_snapshot(place, snapshot, files)
     _note_seen(place, seen, snapshot)
     return snapshot, True
+
+
+def proofs_of(verified: Mapping[str, Any], when: datetime) -> tuple[SnapshotProof, ...]:
+    """Say what `verify` proved, by its report's data: levels that passed for every environment.
+
+    Of the level `install` each client that installed all that it tried, with its version. `when`
+    is the time of what this very run has proven.
+    """
+    rows = verified["environments"]
+    found = []
+    for level in verified["levels"]:
+        if rows and all(row.get(level) is True for row in rows):
+            dates = [row["proven"].get(level) for row in rows]
+            found.append(SnapshotProof(level=level, client=None, proven=_oldest(dates, when)))
+    by_client: dict[str, list[Mapping[str, Any]]] = {}
+    for each in (each for row in rows for each in row["install"]):
+        if each["installed"] is not None:
+            name = f"{each['client']} {each['version'] or ''}".rstrip()
+            by_client.setdefault(name, []).append(each)
+    for client, tried in by_client.items():
+        if all(each["installed"] for each in tried):
+            proven = _oldest([each["proven"] for each in tried], when)
+            found.append(SnapshotProof(level=Level.INSTALL, client=client, proven=proven))
+    return tuple(found)
+
+
+def _oldest(dates: Iterable[str | None], when: datetime) -> datetime:
+    return min(when if each is None else datetime.fromisoformat(each) for each in dates)
 
 
 def _describe_lock(lock: MirroredLock) -> SnapshotLock:

@@ -109,6 +109,7 @@ def place_rows(results: Results) -> Iterator[tuple[dict[str, Any], PlatformPacka
 def _attempt_row(attempt: InstallAttempt) -> dict[str, Any]:
     return {
         "client": attempt.client.program,
+        "version": attempt.version,
         "wheels-only": attempt.job.wheels_only,
         "conda-only": attempt.is_conda_only,
         "installed": None if attempt.skip_reason else not attempt.problems,

@@ -181,14 +181,15 @@ class Settings:
 
     `environments` and `platforms` None: all that the lock has. `jobs` None: 16. Platforms
     are named as in the lock, or by their subdir. What a published index no longer names stays
-    for `grace`, so that clients at work find it.
+    for `grace`, so that clients at work find it. Snapshots older than `keep_snapshots`, and than
+    `keep_days` (None: none more), lose their files at the next `prune`.
     """
 
     channel_dir: str = _setting(
         _folder,
         default="local-channel",
         metavar="DIR",
-        tasks="fetch index lock locks mirror prune verify",
+        tasks="fetch index lock locks mirror prune snapshots verify",
         help="the channel folder, relative to the manifest's (default: local-channel)",
     )
     layout: Layout = _setting(  # noqa: RUF009 - it makes a dataclass field
@@ -260,6 +261,20 @@ class Settings:
         metavar="TIME",
         tasks="index mirror prune",
         help="how long what the index no longer names stays for clients at work (default: 1h)",
+    )
+    keep_snapshots: int = _setting(
+        _count,
+        default=10,
+        metavar="N",
+        tasks="prune",
+        help="keep the files of so many of the newest snapshots (default: 10)",
+    )
+    keep_days: int | None = _setting(
+        _count,
+        default=None,
+        metavar="N",
+        tasks="prune",
+        help="keep those of all snapshots of so many days, too",
     )
     proof_max_age: timedelta = _setting(  # noqa: RUF009
         _duration,

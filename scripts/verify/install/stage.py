@@ -97,6 +97,8 @@ class InstallAttempt:
     proven: datetime | None = None
     """When an earlier run installed it; None: it was this one."""
     seconds: float = 0.0
+    version: str | None = None
+    """The program's; None: it tells none, or is not there."""
 
     @property
     def is_conda_only(self) -> bool:
@@ -180,6 +182,14 @@ def _find(client: Client, environ: Mapping[str, str]) -> Program | None:
     return Program(path=path, version=version)
 
 
+def _version(client: Client, program: Program | Problem | str) -> str | None:
+    """Take a program's version out of what it printed when it was asked."""
+    if client is Client.RATTLER:
+        return importlib.metadata.version("py-rattler")
+    said = re.search(r"[0-9]+(?:\.\w+)+", program.version if isinstance(program, Program) else "")
+    return said and said[0]
+
+
 def check_install(
     workspace: Workspace,
     selection: Selection,
@@ -196,6 +206,7 @@ def check_install(
     planned = list(_plan(workspace, selection, programs, workspaces, proofs))
     tried = (each for each in planned if isinstance(each[2], Program))
     total = len({alike for *_, key, alike in tried if proofs.get(key) is None})
+    versions = {client: _version(client, program) for client, program in programs.items()}
     attempts: list[InstallAttempt] = []
     done: dict[_Alike, InstallAttempt] = {}
     with _counting(console, total) as installing:
@@ -218,7 +229,7 @@ def check_install(
                 done[one] = attempt
             if not attempt.problems and attempt.skip_reason is None and attempt.proven is None:
                 proofs.add(key, attempt.warning)
-            attempts.append(attempt)
+            attempts.append(dataclasses.replace(attempt, version=versions[client]))
     problems = [
         *(each for each in programs.values() if isinstance(each, Problem)),
         *(problem for each in attempts for problem in each.environment_problems),

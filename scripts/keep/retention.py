@@ -1,0 +1,224 @@
+"""Which trees of snapshots are kept, what they hold, and what goes with them.
+
+A record outlives its tree until it is forgotten; the newest tree never goes. What a tree holds is
+told by hard links: a file's room is free when its last link goes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path, PurePosixPath
+
+from scripts.channel.grace import now
+from scripts.channel.state import GOES_ON
+from scripts.core.channel_paths import ChannelPaths
+from scripts.core.errors import usage_error
+from scripts.core.report import Json, Line, Report, counted, human_size, table
+from scripts.keep.snapshot_trees import clear_leftovers, locks_of, remove_snapshot, remove_tree
+from scripts.keep.snapshots import Snapshot, find_snapshot, read_snapshots, tree_of
+from scripts.workspace.settings import Settings
+from scripts.workspace.workspace import Workspace
+
+_Inode = tuple[int, int]
+
+
+def trees_to_keep(
+    snapshots: Sequence[Snapshot], settings: Settings, when: datetime, *, coming: bool = False
+) -> tuple[Snapshot, ...]:
+    """Choose the newest `keep-snapshots`, and all of the last `keep-days`; oldest first.
+
+    `coming`: one more is about to be taken.
+    """
+    first = len(snapshots) + coming - settings.keep_snapshots
+    days = timedelta(days=settings.keep_days or 0)
+    return tuple(
+        each for at, each in enumerate(snapshots) if at >= first or when - each.created < days
+    )
+
+
+def prune_trees(
+    workspace: Workspace,
+    *,
+    removing: Collection[PurePosixPath] = (),
+    coming: bool = False,
+    dry_run: bool = False,
+) -> Report:
+    """Remove the trees that are kept no longer; `dry_run`: only say it.
+
+    `removing` are files of the channel that go before, and have not gone yet; `coming`: and a
+    snapshot is taken before. Raises the error of exit code 2 where the disk refuses.
+    """
+    place = workspace.place
+    snapshots = read_snapshots(place)
+    kept = trees_to_keep(snapshots, workspace.settings, now(), coming=coming)
+    goes = [each for each in snapshots if each not in kept and tree_of(place, each).is_dir()]
+    room = freed_bytes((*_files_of(place, goes), *(place.folder / each for each in removing)))
+    room -= freed_bytes(place.folder / each for each in removing)
+    if not dry_run:
+        with _refusing():
+            clear_leftovers(place)
+            for each in goes:
+                remove_tree(place, each)
+    lines: list[Line] = []
+    if goes:
+        removed = "would remove" if dry_run else "removed"
+        what = f"{counted(len(goes), 'tree')} of older snapshots, {human_size(room)}"
+        lines.append((f"{removed} {what}; their records stay", *(f"  {x.id}" for x in goes)))
+    trees: list[Json] = [each.id for each in goes]
+    return Report(lines=tuple(lines), data={"trees": trees, "tree-bytes": room})
+
+
+def held_by_trees(
+    workspace: Workspace, paths: Iterable[PurePosixPath], *, coming: bool
+) -> tuple[Mapping[PurePosixPath, int], str]:
+    """Return those files of the channel that trees hold which stay, with bytes; and until when.
+
+    `coming`: one more snapshot is about to be taken, without these.
+    """
+    place, settings, when = workspace.place, workspace.settings, now()
+    snapshots = read_snapshots(place)
+    held, last = dict[PurePosixPath, int](), None
+    kept = trees_to_keep(snapshots, settings, when, coming=coming)
+    inodes = {path: status for path in paths if (status := _status(place.folder / path))}
+    for snapshot in kept:
+        tree = tree_of(place, snapshot)
+        for path, status in inodes.items() if tree.is_dir() else ():
+            found = _status(tree / path)
+            if found is not None and _inode(found) == _inode(status):
+                held[path], last = status.st_size, snapshot
+    return held, "" if last is None else _until(
+        last, len(snapshots) - 1 + coming - snapshots.index(last), settings, when
+    )
+
+
+def _until(last: Snapshot, newer: int, settings: Settings, when: datetime) -> str:
+    """Say when the tree of a snapshot goes, than which so many are newer."""
+    left = settings.keep_snapshots - newer
+    ends = last.created + timedelta(days=settings.keep_days or 0)
+    said = [f"{ends:%Y-%m-%d}"] if ends > when else []
+    said += [f"{left} more {'is' if left == 1 else 'are'} taken"] if left > 0 else []
+    return " and ".join(said)
+
+
+def freed_bytes(files: Iterable[Path]) -> int:
+    """Sum the bytes that would be free without these files: those of which no other link is left.
+
+    What is not there counts as nothing.
+    """
+    found: dict[_Inode, list[os.stat_result]] = {}
+    for each in files:
+        if (status := _status(each)) is not None:
+            found.setdefault(_inode(status), []).append(status)
+    return sum(each[0].st_size for each in found.values() if len(each) >= each[0].st_nlink)
+
+
+def snapshots_report(workspace: Workspace) -> Report:
+    """List all snapshots, oldest first."""
+    place = workspace.place
+    rows, cells = list[Json](), list[tuple[str, ...]]()
+    for each in read_snapshots(place):
+        is_kept = tree_of(place, each).is_dir()
+        own = freed_bytes(_files_of(place, [each])) if is_kept else None
+        rows.append(
+            {
+                "id": each.id,
+                "created": each.created.isoformat(),
+                "parent": each.parent,
+                "made-by": each.made_by,
+                "layout": each.layout.value,
+                "content-digest": each.content_digest,
+                "packages": each.artifacts,
+                "files": each.files,
+                "bytes": each.size,
+                "own-bytes": own,
+                "proven": [
+                    {"level": x.level, "client": x.client, "proven": x.proven.isoformat()}
+                    for x in each.proofs
+                ],
+                "locks": [
+                    {
+                        "lock": x.label,
+                        "lock-sha256": x.lock_sha256,
+                        "manifest-sha256": x.manifest_sha256,
+                    }
+                    for x in each.locks
+                ],
+            }
+        )
+        cells.append(
+            (
+                each.id,
+                f"{each.created:%Y-%m-%d %H:%M}",
+                counted(each.artifacts, "package"),
+                human_size(each.size),
+                "record only" if own is None else f"{human_size(own)} of its own",
+                _proven(each),
+            )
+        )
+    lines = tuple(table(cells)) if cells else "no snapshots yet: `pixi run mirror` leaves one"
+    return Report(lines=(lines,), data={"snapshots": rows})
+
+
+def _proven(snapshot: Snapshot) -> str:
+    """Say what was proven of a snapshot, each level once, and by which clients."""
+    levels = dict[str, list[str]]()
+    for each in snapshot.proofs:
+        levels.setdefault(each.level, []).extend(filter(None, [each.client]))
+    said = (f"{level} ({', '.join(each)})" if each else level for level, each in levels.items())
+    return ", ".join(said) or "not proven"
+
+
+def forget_snapshot(workspace: Workspace, name: str) -> Report:
+    """Remove a snapshot, record and all; the newest is refused: it tells what is there now.
+
+    Raises the error of exit code 2 for that, and where no snapshot, or several, have such an id.
+    """
+    place = workspace.place
+    snapshot = find_snapshot(place, name)
+    if snapshot.id == read_snapshots(place)[-1].id:
+        raise usage_error(
+            snapshot.id,
+            "is the newest snapshot: what the channel holds now",
+            help="pixi run snapshots",
+        )
+    room = freed_bytes((*_files_of(place, [snapshot]), *_below(locks_of(place, snapshot))))
+    with _refusing():
+        remove_snapshot(place, snapshot)
+    return Report(
+        lines=(f"forgotten: {snapshot.id}, {human_size(room)}",),
+        data={"forgotten": [snapshot.id], "bytes": room},
+    )
+
+
+@contextlib.contextmanager
+def _refusing() -> Iterator[None]:
+    """Make the error of exit code 2 where the disk refuses to remove something."""
+    try:
+        yield
+    except OSError as error:
+        message = f"cannot be removed: {error.strerror}"
+        raise usage_error(str(error.filename), message, help=GOES_ON) from error
+
+
+def _files_of(place: ChannelPaths, snapshots: Iterable[Snapshot]) -> Iterator[Path]:
+    for each in snapshots:
+        yield from _below(tree_of(place, each))
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for above, _, names in os.walk(folder):
+        yield from (Path(above, name) for name in names)
+
+
+def _status(file: Path) -> os.stat_result | None:
+    try:
+        return file.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _inode(status: os.stat_result) -> _Inode:
+    return status.st_dev, status.st_ino
