@@ -36,7 +36,7 @@ def run(options: argparse.Namespace, console: Console) -> Report:
     with file_lock(workspace.place.lock, workspace.settings.channel_dir):
         users = read_users(workspace, locks)
         report = index(workspace, selection, console, users=users)
-        taken = take_snapshot(workspace, console, made_by="index", selection=selection)
+        taken = take_snapshot(workspace, console, made_by="index", locks=locks)
         keep_parses(workspace, locks)
     return join_reports(report, taken)
 

@@ -8,14 +8,13 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from scripts.channel.grace import now
 from scripts.channel.locks import add_kept_locks_option, keep_parses, read_locks
-from scripts.channel.selection import read_selection, read_whole_selection, with_digests
+from scripts.channel.selection import read_selection, with_digests
 from scripts.channel.users import read_users
 from scripts.core.command import KEPT, run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.file_lock import file_lock
-from scripts.core.report import Json, Line, Report
+from scripts.core.report import Json, Line, Report, join_reports
 from scripts.fetch.stage import ask_before_first, fetch, renew_locks
 from scripts.index.stage import index
 from scripts.keep.take_snapshot import proofs_of, take_snapshot
@@ -80,12 +79,11 @@ def chain(
     is_announced: bool = False,
     made_by: str = "mirror",
 ) -> Report:
-    """Run the stages on the mirror's locks; the first one with a problem is the last.
+    """Run the stages on the mirror's locks up to the first with a problem, then take a snapshot.
 
-    What `options` want verified and earlier runs have proven is not proven again.
-    Each stage's lines are printed as it ends, what several say but once; the report returned
-    has the data of all. The caller holds the channel's lock file. `is_announced`: as of `fetch`;
-    `made_by`: the task, for the snapshot that this leaves.
+    What `options` want verified and earlier runs have proven is not proven again. Each stage's lines
+    are printed as it ends, what several say but once; the report returned has the data of all.
+    The caller, `made_by`, holds the channel's lock file. `is_announced`: as of `fetch`.
     """
     selection = read_selection(workspace, locks)
     users = read_users(workspace, locks)
@@ -108,15 +106,10 @@ def chain(
         if report.problems:
             break
     if "index" in data:  # which is published, whatever `verify` said
-        is_whole = selection.artifacts == read_whole_selection(workspace, locks).artifacts
-        proofs = proofs_of(data["verify"], now()) if is_whole and "verify" in data else ()
-        taken = take_snapshot(
-            workspace, console, made_by=made_by, selection=selection, proofs=proofs
-        )
-        for line in taken.lines:
-            console.result(line)
-        data |= taken.data
-        report = dataclasses.replace(report, problems=(*report.problems, *taken.problems))
+        proofs = proofs_of(workspace, locks, seen(), data.get("verify"))
+        taken = take_snapshot(workspace, console, made_by=made_by, locks=locks, proofs=proofs)
+        console.report(taken)
+        data, report = {**data, **taken.data}, join_reports(report, taken)
     if report.problems:
         return dataclasses.replace(report, lines=(), data=data)
     named = "pixi.lock names" if len(locks) == 1 else f"{len(locks)} locks name"

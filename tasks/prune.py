@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import PurePosixPath
 
 from scripts.channel.locks import read_locks
-from scripts.channel.selection import read_whole_selection
 from scripts.core.command import parse_path, run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.file_lock import file_lock
@@ -75,8 +74,7 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
         if options.adopt:
             return adopt(workspace, locks, console)
         report = prune(workspace, locks, console, at_once=options.now, drop=drop)
-        whole = read_whole_selection(workspace, locks)
-        taken = take_snapshot(workspace, console, made_by="prune", selection=whole)
+        taken = take_snapshot(workspace, console, made_by="prune", locks=locks)
         return join_reports(join_reports(report, taken), prune_trees(workspace))
 
 

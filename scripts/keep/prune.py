@@ -59,18 +59,7 @@ def prune(
     refuse_links(place.folder, read_channels(place.folder, selection))
     files = classify_files(place.folder, selection, users, console)
     dropped = _dropped(files, users, drop)
-    lost = users.state.lost
-    if dropped and (lost or not users.state.is_adopted):
-        reason = (
-            "the state of a workspace is lost" if lost else "its state is younger than its index"
-        )
-        raise usage_error(
-            workspace.settings.channel_dir,
-            f"{reason}, so other workspaces may need what would go",
-            *(("lost", str(each)) for each in lost),
-            ("not named here", counted(len(files.retained), "artifact")),
-            help="pixi run mirror, in each workspace that shares it; then `pixi run prune --adopt`",
-        )
+    _refuse_unknown_users(workspace, users, files, dropped)
     waiting, problems, when = files.waiting, tuple[Problem, ...](), now()
     if not dry_run:
         clear_staging(place)  # of a run that was killed
@@ -168,6 +157,27 @@ def _dropped(
             message = "no such artifact in the channel folder that no workspace names"
             raise usage_error(str(path), message, help="pixi run prune --dry-run")
     return tuple(there[path] for path in dict.fromkeys(drop))
+
+
+def _refuse_unknown_users(
+    workspace: Workspace,
+    users: ChannelUsers,
+    files: ChannelFiles,
+    dropped: Sequence[ChannelFile],
+) -> None:
+    """Refuse to drop anything where workspaces of which nothing is known may need it."""
+    lost = users.state.lost
+    if dropped and (lost or not users.state.is_adopted):
+        reason = (
+            "the state of a workspace is lost" if lost else "its state is younger than its index"
+        )
+        raise usage_error(
+            workspace.settings.channel_dir,
+            f"{reason}, so other workspaces may need what would go",
+            *(("lost", str(each)) for each in lost),
+            ("not named here", counted(len(files.retained), "artifact")),
+            help="pixi run mirror, in each workspace that shares it; then `pixi run prune --adopt`",
+        )
 
 
 def _report(

@@ -15,6 +15,7 @@ from typing import Any
 from scripts.channel.digest_cache import Fingerprint
 from scripts.channel.grace import now
 from scripts.channel.inventory import SEE_TO_DISK, files_below
+from scripts.channel.selection import read_whole_selection
 from scripts.channel.state import MirrorState, read_state
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.console import Console
@@ -44,20 +45,20 @@ def take_snapshot(
     console: Console,
     *,
     made_by: str,
-    selection: Selection | None = None,
+    locks: Sequence[MirroredLock] = (),
     proofs: tuple[SnapshotProof, ...] = (),
     like: Snapshot | None = None,
 ) -> Report:
     """Leave a snapshot of what the index names now; name the newest where that is the same.
 
     To be called as a run ends, by who holds the channel's lock file. `made_by` is its task;
-    `selection` tells the locks that it was made by, and where artifacts are from. `like` is an
-    earlier snapshot with the same files, whose locks and proofs it takes over. Where the disk
-    refuses, the report has the problem, of exit code 2; the next run takes it.
+    `locks` are what it was made by, which tell where artifacts are from. `like` is an earlier
+    snapshot with the same files, whose locks and proofs it takes over. Of no index there is none.
+    Where the disk refuses, the report has the problem, of exit code 2; the next run takes it.
     """
     try:
         snapshot, is_new = _take(
-            workspace, console, made_by=made_by, selection=selection, proofs=proofs, like=like
+            workspace, console, made_by=made_by, locks=locks, proofs=proofs, like=like
         )
     except MirrorError as error:
         return Report(problems=error.problems)
@@ -65,6 +66,8 @@ def take_snapshot(
         name, reason = error.filename or str(workspace.place.state), error.strerror or str(error)
         message = f"no snapshot was taken, as this cannot be read or written: {reason}"
         return Report(problems=(usage_problem(name, message, help=SEE_TO_DISK),))
+    if snapshot is None:
+        return Report()
     data: dict[str, Json] = {
         "id": snapshot.id,
         "new": is_new,
@@ -79,11 +82,11 @@ def _take(
     console: Console,
     *,
     made_by: str,
-    selection: Selection | None,
+    locks: Sequence[MirroredLock],
     proofs: tuple[SnapshotProof, ...],
     like: Snapshot | None,
-) -> tuple[Snapshot, bool]:
-    """Return the newest snapshot, and whether it is new."""
+) -> tuple[Snapshot | None, bool]:
+    """Return the newest snapshot, and whether it is new; None: there is no index."""
     place, state = workspace.place, read_state(workspace.place)
     there = tuple(files_below(place.folder))
     seen, before = _fingerprint(state, there), newest_snapshot(place)
@@ -98,13 +101,14 @@ def _take(
         console,
         removals=state.removals,
         files=there,
-        urls=None if selection is None else urls_of(selection),
+        urls=urls_of(read_whole_selection(workspace, locks)) if locks else {},
         before=(*rows_before, *(() if like is None else read_snapshot_files(place, like))),
     )
     if before is not None and digest_of(files) == before.content_digest:
         _note_seen(place, seen, before)
         return before, False
-    locks = () if selection is None or like is not None else selection.locks
+    if before is None and not files:
+        return None, False
     snapshot = new_snapshot(
         files,
         made_by=made_by,
@@ -115,7 +119,7 @@ def _take(
         proofs=proofs if like is None else like.proofs,
     )
     clear_leftovers(place)
-    _keep_locks(place, snapshot, locks, like)
+    _keep_locks(place, snapshot, () if like else locks, like)
     is_linked = build_tree(place, snapshot, files, before, rows_before)
     if not is_linked and (before is None or tree_of(place, before).is_dir()):
         console.warn(
@@ -127,14 +131,21 @@ def _take(
     return snapshot, True
 
 
-def proofs_of(verified: Mapping[str, Any], when: datetime) -> tuple[SnapshotProof, ...]:
+def proofs_of(
+    workspace: Workspace,
+    locks: Sequence[MirroredLock],
+    selection: Selection,
+    verified: Mapping[str, Any] | None,
+) -> tuple[SnapshotProof, ...]:
     """Say what `verify` proved, by its report's data: levels that passed for every environment.
 
-    Of the level `install` each client that installed all that it tried, with its version. `when`
-    is the time of what this very run has proven.
+    Of the level `install` each client that installed all that it tried, with its version. Nothing
+    where options have narrowed the selection, or `verify` did not run.
     """
-    rows = verified["environments"]
-    found = []
+    whole = read_whole_selection(workspace, locks)
+    if verified is None or selection.environments != whole.environments:
+        return ()
+    rows, when, found = verified["environments"], now(), list[SnapshotProof]()
     for level in verified["levels"]:
         if rows and all(row.get(level) is True for row in rows):
             dates = [row["proven"].get(level) for row in rows]

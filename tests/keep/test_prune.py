@@ -114,6 +114,9 @@ def test_a_preview_changes_nothing(tmp_path: Path, any_indexer: str) -> None:
         "dropped": [{"path": "linux-64/a-1.0-0.conda", "size": size}],
         "removed": [],
         "bytes": 0,
+        "held": {"files": [], "bytes": 0},
+        "trees": [],
+        "tree-bytes": 0,
         "waiting-for-removal": waiting,
         "untracked": ["linux-64/mine-1.0-0.conda"],
         "workspaces": [],
@@ -207,6 +210,7 @@ def test_the_tasks(tmp_path: Path, any_indexer: str, capsys: pytest.CaptureFixtu
     capsys.readouterr()
     assert index_main([*where, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
+    assert document.pop("snapshot")["new"] is True
     assert document == {
         "task": "index",
         "schema": 1,
