@@ -17,6 +17,7 @@ from scripts.core.file_lock import file_lock
 from scripts.core.report import Json, Line, Report, join_reports
 from scripts.fetch.stage import ask_before_first, fetch, renew_locks
 from scripts.index.stage import index
+from scripts.keep.relayout import relayout
 from scripts.keep.take_snapshot import proofs_of, take_snapshot
 from scripts.lock.mirrored import MirroredLock
 from scripts.lock.satisfiability import refuse_outdated_locks
@@ -58,8 +59,6 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
     with file_lock(workspace.place.lock, workspace.settings.channel_dir):
         arranged = Report()
         if options.relayout:
-            from scripts.keep.relayout import relayout
-
             arranged = relayout(workspace, locks, console, drop_retained=options.drop_retained)
             if arranged.problems:
                 return arranged
@@ -81,9 +80,8 @@ def chain(
 ) -> Report:
     """Run the stages on the mirror's locks up to the first with a problem, then take a snapshot.
 
-    What `options` want verified and earlier runs have proven is not proven again. Each stage's lines
-    are printed as it ends, what several say but once; the report returned has the data of all.
-    The caller, `made_by`, holds the channel's lock file. `is_announced`: as of `fetch`.
+    Nothing is proven twice. Each stage's lines are printed as it ends, what several say but once;
+    the report has the data of all. `made_by`, the caller, holds the channel's lock file.
     """
     selection = read_selection(workspace, locks)
     users = read_users(workspace, locks)
@@ -106,7 +104,7 @@ def chain(
         if report.problems:
             break
     if "index" in data:  # which is published, whatever `verify` said
-        proofs = proofs_of(workspace, locks, seen(), data.get("verify"))
+        proofs = proofs_of(workspace, locks, seen(), data)
         taken = take_snapshot(workspace, console, made_by=made_by, locks=locks, proofs=proofs)
         console.report(taken)
         data, report = {**data, **taken.data}, join_reports(report, taken)

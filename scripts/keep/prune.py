@@ -69,7 +69,8 @@ def prune(
             problems, when = report.problems, now()
         waiting = still_waiting(place.folder, read_state(place).removals, users.named())
     removed = tuple(each for each in waiting if at_once or is_due(each, grace, when))
-    going = [each.path for each in (*removed, *(dropped if dry_run and at_once else ()))]
+    going = [each.path for each in removed]
+    going += [each.path for each in dropped if dry_run and at_once]
     coming = bool(dropped)  # a snapshot of what the index names then
     held = held_by_trees(workspace, going, coming=coming)
     room = freed_bytes(place.folder / each for each in going)

@@ -135,13 +135,15 @@ def proofs_of(
     workspace: Workspace,
     locks: Sequence[MirroredLock],
     selection: Selection,
-    verified: Mapping[str, Any] | None,
+    reported: Mapping[str, Json],
 ) -> tuple[SnapshotProof, ...]:
-    """Say what `verify` proved, by its report's data: levels that passed for every environment.
+    """Say what was proven, by the data that the stages of `mirror` reported.
 
-    Of the level `install` each client that installed all that it tried, with its version. Nothing
-    where options have narrowed the selection, or `verify` did not run.
+    These are levels that passed for every environment; of the level `install` each client that
+    installed all that it tried, with its version. Nothing where options have narrowed the
+    selection, or `verify` was not reached.
     """
+    verified: Any = reported.get("verify")
     whole = read_whole_selection(workspace, locks)
     if verified is None or selection.environments != whole.environments:
         return ()
