@@ -17,7 +17,6 @@ from scripts.core.file_lock import file_lock
 from scripts.core.report import Json, Line, Report, join_reports
 from scripts.fetch.stage import ask_before_first, fetch, renew_locks
 from scripts.index.stage import index
-from scripts.keep.relayout import relayout
 from scripts.keep.take_snapshot import proofs_of, take_snapshot
 from scripts.lock.mirrored import MirroredLock
 from scripts.lock.satisfiability import refuse_outdated_locks
@@ -29,9 +28,7 @@ from scripts.workspace.workspace import Workspace, open_workspace
 
 def main(argv: Sequence[str] | None = None, *, asks: bool = False) -> int:
     """Run the task with these arguments; `asks`: before it makes a first mirror."""
-    parser = task_parser(
-        "mirror", "fetch, index and verify: make of pixi.lock a channel that installs offline"
-    )
+    parser = task_parser("mirror", "fetch, index, verify: a channel of pixi.lock, proven offline")
     add_setting_options(parser, "mirror")
     for flag, help_ in (
         ("--relayout", "arrange the channel anew in the layout that is set"),
@@ -59,6 +56,8 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
     with file_lock(workspace.place.lock, workspace.settings.channel_dir):
         arranged = Report()
         if options.relayout:
+            from scripts.keep.relayout import relayout
+
             arranged = relayout(workspace, locks, console, drop_retained=options.drop_retained)
             if arranged.problems:
                 return arranged
