@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
@@ -23,6 +23,7 @@ from scripts.core.artifact import Artifact, ArtifactKind
 from scripts.core.channel_paths import ChannelPaths, is_pypi_path
 from scripts.core.console import Console
 from scripts.core.errors import Problem
+from scripts.core.file_name import parse_file_name
 from scripts.core.files import naming, read_regular
 from scripts.core.record import PypiRecord
 from scripts.core.symlinks import refuse_obstacles
@@ -69,6 +70,8 @@ class PypiTree:
     """All files named like a wheel or sdist, by path."""
     index_files: tuple[PurePosixPath, ...]
     """What describes them, or a killed run left of it."""
+    other_names: frozenset[str]
+    """What conda packages are there besides those of the lock; asked where there are PyPI ones."""
 
     @property
     def is_empty(self) -> bool:
@@ -94,7 +97,7 @@ class PypiPlan:
 def read_pypi_tree(
     folder: Path,
     selection: Selection,
-    files: Iterable[tuple[PurePosixPath, os.stat_result]],
+    files: Sequence[tuple[PurePosixPath, os.stat_result]],
     gone: Collection[PurePosixPath] = (),
 ) -> PypiTree:
     """Choose the files that are of PyPI of all below the channel folder, but for those `gone`."""
@@ -109,12 +112,19 @@ def read_pypi_tree(
             found = regular_status(folder / path, status)
             if found is not None:
                 there[path] = found
+    others = frozenset[str]()
+    if selection.pypi_artifacts or index_files:
+        locked = {each.path for each in selection.conda_artifacts}
+        rest = (path for path, _ in files if path not in locked and path not in gone)
+        parsed = (parse_file_name(path.name) for path in rest if not is_pypi_path(path))
+        others = frozenset(each.name for each in parsed if each is not None)
     return PypiTree(
         artifacts=selection.pypi_artifacts,
         rows=selection.pypi_rows,
         conda_artifacts=selection.conda_artifacts,
         there=there,
         index_files=tuple(sorted(index_files)),
+        other_names=others,
     )
 
 
@@ -161,7 +171,8 @@ def identify_pypi(tree: PypiTree) -> str:
     purls = [(each.name, each.upstream, each.conda_record.purls) for each in tree.conda_artifacts]
     rows = [*map(_fields_of, tree.rows)]
     known = [(str(path), digest) for path, digest in digests.items()]
-    digest = hashlib.sha256(repr((_FORMAT, rows, known, purls)).encode())
+    others = sorted(tree.other_names)
+    digest = hashlib.sha256(repr((_FORMAT, rows, known, purls, others)).encode())
     for path, status in sorted(tree.there.items()):
         time = status.st_mtime_ns if path in unhashed else 0
         digest.update(f"{path}\0{status.st_size}\0{time}\n".encode())
@@ -229,7 +240,7 @@ def plan_pypi(
         if sha256 is not None:
             outputs[metadata_path(path)] = data
     if files:
-        outputs[MAPPING] = render_mapping(tree.conda_artifacts, _read_mapping(folder))
+        outputs[MAPPING] = render_mapping(tree.conda_artifacts, _read_mapping(folder, tree))
     outputs |= render_pages(files.values())
     refuse_obstacles(folder, outputs)
     pages = [each for each in outputs if each.name == PAGE and INDEX not in each.parents]
@@ -294,11 +305,13 @@ def _metadata_of(
     return hashlib.sha256(data).hexdigest(), data
 
 
-def _read_mapping(folder: Path) -> dict[str, str | None]:
+def _read_mapping(folder: Path, tree: PypiTree) -> dict[str, str | None]:
+    """Read what the mapping says of conda packages that are there and are not the lock's."""
     try:
-        return parse_mapping(read_regular(folder / MAPPING, LARGEST))
+        said = parse_mapping(read_regular(folder / MAPPING, LARGEST))
     except OSError:
         return {}
+    return {name: said[name] for name in said.keys() & tree.other_names}
 
 
 def publish_pypi(place: ChannelPaths, plan: PypiPlan) -> None:
