@@ -149,11 +149,16 @@ class MirrorState:
 
 def read_state(place: ChannelPaths) -> MirrorState:
     """Read the state; raises the error of exit code 2 where it is damaged."""
+    state, seen = read_channel_state(place), read_first_seen(place)
+    workspaces, lost = _read_workspaces(place.state / WORKSPACES)
+    return replace(state, workspaces=workspaces, lost=lost, first_seen=seen)
+
+
+def read_channel_state(place: ChannelPaths) -> MirrorState:
+    """Read that part of it alone that is of the folder: who names what may take long."""
     state = _read(place.state / _CHANNEL, _parse_channel) or MirrorState()
     removals = _read(place.state / _REMOVALS, _parse_removals) or ()
-    seen = read_first_seen(place)
-    workspaces, lost = _read_workspaces(place.state / WORKSPACES)
-    return replace(state, workspaces=workspaces, lost=lost, removals=removals, first_seen=seen)
+    return replace(state, removals=removals)
 
 
 def read_first_seen(place: ChannelPaths) -> Mapping[PurePosixPath, Digest]:

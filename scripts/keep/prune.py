@@ -34,7 +34,7 @@ from scripts.index.file_classes import (
     refuse_links,
 )
 from scripts.index.stage import index
-from scripts.keep.retention import freed_bytes, held_by_trees, prune_trees
+from scripts.keep.retention import freed_bytes, held_by_trees, prune_trees, statuses_of
 from scripts.lock.mirrored import MirroredLock
 from scripts.workspace.workspace import Workspace
 
@@ -73,7 +73,7 @@ def prune(
     going += [each.path for each in dropped if dry_run and at_once]
     coming = bool(dropped)  # a snapshot of what the index names then
     held = held_by_trees(workspace, going, coming=coming)
-    room = freed_bytes(place.folder / each for each in going)
+    room = freed_bytes(statuses_of(place.folder, going))
     if not dry_run:
         due = frozenset(removed)
         left = [each for each in waiting if each not in due]

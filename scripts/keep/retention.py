@@ -14,7 +14,6 @@ from pathlib import Path, PurePosixPath
 
 from scripts.channel.grace import now
 from scripts.channel.state import GOES_ON
-from scripts.core.channel_paths import ChannelPaths
 from scripts.core.errors import usage_error
 from scripts.core.report import Json, Line, Report, counted, human_size, table
 from scripts.keep.snapshot_trees import clear_leftovers, locks_of, remove_snapshot, remove_tree
@@ -55,8 +54,9 @@ def prune_trees(
     snapshots = read_snapshots(place)
     kept = trees_to_keep(snapshots, workspace.settings, now(), coming=coming)
     goes = [each for each in snapshots if each not in kept and tree_of(place, each).is_dir()]
-    room = freed_bytes((*_files_of(place, goes), *(place.folder / each for each in removing)))
-    room -= freed_bytes(place.folder / each for each in removing)
+    before = [*statuses_of(place.folder, removing)]
+    trees = (x for each in goes for x in _statuses_below(tree_of(place, each)))
+    room = freed_bytes((*before, *trees)) - freed_bytes(before)
     if not dry_run:
         with _refusing():
             clear_leftovers(place)
@@ -82,12 +82,11 @@ def held_by_trees(
     snapshots = read_snapshots(place)
     held, last = dict[PurePosixPath, int](), None
     kept = trees_to_keep(snapshots, settings, when, coming=coming)
-    inodes = {path: status for path in paths if (status := _status(place.folder / path))}
+    inodes = {path: x for path in paths for x in statuses_of(place.folder, [path])}
     for snapshot in kept:
         tree = tree_of(place, snapshot)
         for path, status in inodes.items() if tree.is_dir() else ():
-            found = _status(tree / path)
-            if found is not None and _inode(found) == _inode(status):
+            if any(_inode(x) == _inode(status) for x in statuses_of(tree, [path])):
                 held[path], last = status.st_size, snapshot
     return held, "" if last is None else _until(
         last, len(snapshots) - 1 + coming - snapshots.index(last), settings, when
@@ -103,16 +102,23 @@ def _until(last: Snapshot, newer: int, settings: Settings, when: datetime) -> st
     return " and ".join(said)
 
 
-def freed_bytes(files: Iterable[Path]) -> int:
+def statuses_of(folder: Path, paths: Iterable[PurePosixPath]) -> Iterator[os.stat_result]:
+    """Yield the status of each of these files that is there, no link followed."""
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            yield (folder / path).lstat()
+
+
+def freed_bytes(files: Iterable[os.stat_result]) -> int:
     """Sum the bytes that would be free without these files: those of which no other link is left.
 
-    What is not there counts as nothing.
+    Each link is a file of its own.
     """
-    found: dict[_Inode, list[os.stat_result]] = {}
+    size, linked = 0, dict[_Inode, int]()
     for each in files:
-        if (status := _status(each)) is not None:
-            found.setdefault(_inode(status), []).append(status)
-    return sum(each[0].st_size for each in found.values() if len(each) >= each[0].st_nlink)
+        links = linked[_inode(each)] = linked.get(_inode(each), 0) + 1
+        size += each.st_size if links == each.st_nlink else 0
+    return size
 
 
 def snapshots_report(workspace: Workspace) -> Report:
@@ -121,7 +127,7 @@ def snapshots_report(workspace: Workspace) -> Report:
     rows, cells = list[Json](), list[tuple[str, ...]]()
     for each in read_snapshots(place):
         is_kept = tree_of(place, each).is_dir()
-        own = freed_bytes(_files_of(place, [each])) if is_kept else None
+        own = freed_bytes(_statuses_below(tree_of(place, each))) if is_kept else None
         rows.append(
             {
                 "id": each.id,
@@ -184,7 +190,8 @@ def forget_snapshot(workspace: Workspace, name: str) -> Report:
             "is the newest snapshot: what the channel holds now",
             help="pixi run snapshots",
         )
-    room = freed_bytes((*_files_of(place, [snapshot]), *_below(locks_of(place, snapshot))))
+    folders = (tree_of(place, snapshot), locks_of(place, snapshot))
+    room = freed_bytes(x for each in folders for x in _statuses_below(each))
     with _refusing():
         remove_snapshot(place, snapshot)
     return Report(
@@ -203,21 +210,18 @@ def _refusing() -> Iterator[None]:
         raise usage_error(str(error.filename), message, help=GOES_ON) from error
 
 
-def _files_of(place: ChannelPaths, snapshots: Iterable[Snapshot]) -> Iterator[Path]:
-    for each in snapshots:
-        yield from _below(tree_of(place, each))
-
-
-def _below(folder: Path) -> Iterator[Path]:
-    for above, _, names in os.walk(folder):
-        yield from (Path(above, name) for name in names)
-
-
-def _status(file: Path) -> os.stat_result | None:
-    try:
-        return file.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+def _statuses_below(folder: Path) -> Iterator[os.stat_result]:
+    """Yield the status of each file below a folder; nothing of one that is not there."""
+    open_ = [str(folder)]
+    while open_:
+        with contextlib.suppress(FileNotFoundError), os.scandir(open_.pop()) as entries:
+            for each in entries:
+                if each.is_dir(follow_symlinks=False):
+                    open_.append(each.path)
+                elif os.name == "nt":  # where an entry does not know its links
+                    yield Path(each.path).lstat()
+                else:
+                    yield each.stat(follow_symlinks=False)
 
 
 def _inode(status: os.stat_result) -> _Inode:

@@ -16,7 +16,7 @@ from scripts.channel.digest_cache import Fingerprint
 from scripts.channel.grace import now
 from scripts.channel.inventory import SEE_TO_DISK, files_below
 from scripts.channel.selection import read_whole_selection
-from scripts.channel.state import MirrorState, read_state
+from scripts.channel.state import MirrorState, read_channel_state
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, usage_problem
@@ -87,7 +87,7 @@ def _take(
     like: Snapshot | None,
 ) -> tuple[Snapshot | None, bool]:
     """Return the newest snapshot, and whether it is new; None: there is no index."""
-    place, state = workspace.place, read_state(workspace.place)
+    place, state = workspace.place, read_channel_state(workspace.place)
     there = tuple(files_below(place.folder))
     seen, before = _fingerprint(state, there), newest_snapshot(place)
     if before is not None and _last_seen(place) == [seen, before.id]:
