@@ -73,6 +73,7 @@ def prune(
     going += [each.path for each in dropped if dry_run and at_once]
     coming = bool(dropped)  # a snapshot of what the index names then
     held = held_by_trees(workspace, going, coming=coming)
+    trees = prune_trees(workspace, removing=going, coming=coming, dry_run=True)
     room = freed_bytes(statuses_of(place.folder, going))
     if not dry_run:
         due = frozenset(removed)
@@ -89,12 +90,11 @@ def prune(
         at_once=at_once,
         room=room,
         held=held,
+        is_all=not trees.lines,
     )
     report = replace(report, problems=problems)
-    if not dry_run:  # else they go when the snapshot is taken
-        return report
-    trees = prune_trees(workspace, removing=going, coming=coming, dry_run=True)
-    return join_reports(report, trees)
+    # Else they go once the snapshot is taken.
+    return join_reports(report, trees) if dry_run else report
 
 
 def adopt(workspace: Workspace, locks: Sequence[MirroredLock], console: Console) -> Report:
@@ -191,8 +191,12 @@ def _report(
     at_once: bool,
     room: int,
     held: tuple[Mapping[PurePosixPath, int], str],
+    is_all: bool,
 ) -> Report:
-    """Say what was done, or would be; `room` is what that frees, `held` what trees hold."""
+    """Say what was done, or would be; `room` is what that frees, `held` what trees hold.
+
+    `is_all`: no trees of snapshots go.
+    """
 
     def summed(files: Sequence[ChannelFile | Removal], noun: str) -> str:
         return f"{counted(len(files), noun)}, {human_size(sum(each.size for each in files))}"
@@ -225,7 +229,8 @@ def _report(
     others = [str(path) for path in sorted(untracked - gone)]
     if not lines and files.waiting:
         lines = [f"nothing to prune now: {summed(files.waiting, 'file')} wait for their removal"]
-    lines = lines or ["nothing to prune"]
+    if not lines and is_all:
+        lines = ["nothing to prune"]
     if others:
         lines.append(named("untracked, left alone:", "file", others))
     data: dict[str, Json] = {
