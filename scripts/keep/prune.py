@@ -229,8 +229,7 @@ def _report(
     others = [str(path) for path in sorted(untracked - gone)]
     if not lines and files.waiting:
         lines = [f"nothing to prune now: {summed(files.waiting, 'file')} wait for their removal"]
-    if not lines and is_all:
-        lines = ["nothing to prune"]
+    lines = lines or ["nothing to prune"] * is_all
     if others:
         lines.append(named("untracked, left alone:", "file", others))
     data: dict[str, Json] = {

@@ -58,13 +58,15 @@ def build_tree(
                 remove_folder(part)
                 return False
 
-        def copy(each: SnapshotFile) -> None:
-            same = copies.get((each.path, each.sha256))
-            _copy(same, place.folder / each.path, part / each.path)
+        def copy(some: Iterable[SnapshotFile]) -> None:
+            for each in some:
+                same = copies.get((each.path, each.sha256))
+                _copy(same, place.folder / each.path, part / each.path)
 
+        index_files = [each for each in files if each.is_index]
         with ThreadPoolExecutor(max_workers=_AT_A_TIME) as pool:
-            for _ in pool.map(copy, (each for each in files if each.is_index)):
-                pass  # an error is raised here
+            # `list` raises what one of them has raised
+            list(pool.map(copy, (index_files[at::_AT_A_TIME] for at in range(_AT_A_TIME))))
         replace(part, tree)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
