@@ -100,22 +100,20 @@ def own_bytes(mirror: Mirror, snapshot: Snapshot) -> int:
 def test_the_newest_tree_never_goes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mirror = make(tmp_path, 2, "keep-snapshots = 1\n")
     mirror.lock(rows(tmp_path / "upstream", (version(1), version(2), BOTH)))  # nothing to drop
-    (mirror.workspace.place.state / "removals.json").unlink()
+    assert run(prune, mirror, "--now", "--keep-snapshots", "2") == 0
+    assert trees(mirror) == [True, True]
     first, second = read_snapshots(mirror.workspace.place)
     size = human_size(own_bytes(mirror, first))
     capsys.readouterr()
     assert run(prune, mirror) == 0
-    out = capsys.readouterr().out
-    head = f"removed 1 tree of older snapshots, {size}; their records stay\n  {first.id}\n"
-    assert head in out
-    assert "nothing to prune" not in out
-    assert trees(mirror)[0] is False
-    kept = read_snapshots(mirror.workspace.place)
-    assert kept[:2] == (first, second)
-    assert trees(mirror)[-1] is True
+    assert capsys.readouterr().out == (
+        f"snapshot {second.id} stands\n"
+        f"removed 1 tree of older snapshots, {size}; their records stay\n  {first.id}\n"
+    )
     assert run(prune, mirror) == 0
-    assert trees(mirror)[-1] is True
-    assert capsys.readouterr().out == f"nothing to prune\nsnapshot {kept[-1].id} stands\n"
+    assert capsys.readouterr().out == f"nothing to prune\nsnapshot {second.id} stands\n"
+    assert trees(mirror) == [False, True]
+    assert read_snapshots(mirror.workspace.place) == (first, second)
     with pytest.raises(SystemExit):
         run(prune, mirror, "--keep-snapshots", "0")
 
