@@ -67,8 +67,8 @@ def prune_trees(
         removed = "would remove" if dry_run else "removed"
         what = f"{counted(len(goes), 'tree')} of older snapshots, {human_size(room)}"
         lines.append((f"{removed} {what}; their records stay", *(f"  {x.id}" for x in goes)))
-    trees: list[Json] = [each.id for each in goes]
-    return Report(lines=tuple(lines), data={"trees": trees, "tree-bytes": room})
+    ids: list[Json] = [each.id for each in goes]
+    return Report(lines=tuple(lines), data={"trees": ids, "tree-bytes": room})
 
 
 def held_by_trees(
