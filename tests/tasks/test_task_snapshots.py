@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from importlib.metadata import version
 from pathlib import Path
 
@@ -78,16 +77,9 @@ def test_what_is_proven_is_in_the_snapshot(
 def test_what_fails_is_published_and_not_proven(
     made: Mirror, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    artifact = made.folder / "noarch" / "lib-1.0-0.conda"
-    assert index.main(["--manifest-path", str(made.root), "-q"]) == 0
-    (snapshots_folder(made.workspace.place) / "x").mkdir()
-    damaged = bytearray(artifact.read_bytes())
-    damaged[-1] ^= 1
-    time = artifact.stat().st_mtime_ns
-    artifact.write_bytes(damaged)
-    os.utime(artifact, ns=(time, time))
-    made.lock(rows(made.root.parent / "upstream", (TinyPackage(name="lib"),)))
-    assert run(made, "--level", "files") == 1
+    broken = TinyPackage(name="lib", version="2.0", depends=("nowhere >=1",))
+    made.lock(rows(made.root.parent / "upstream", (broken,)))
+    assert run(made, "--level", "closure") == 1
     *_, snapshot = read_snapshots(made.workspace.place)
     assert snapshot.made_by == "mirror"
     assert snapshot.proofs == ()
@@ -95,10 +87,14 @@ def test_what_fails_is_published_and_not_proven(
 
 
 def test_a_part_that_is_proven_does_not_prove_the_whole(made: Mirror) -> None:
-    assert run(made, "-q", "--level", "files", "--platform", "linux-64") == 0
-    whole = newest_snapshot(made.workspace.place)
-    assert whole is not None
-    assert [each.level for each in whole.proofs] == ["files"]  # it is all that there is
+    both = (TinyPackage(name="far", subdir="win-64"), TinyPackage(name="near", subdir="linux-64"))
+    proven = []
+    for number, options in enumerate((("--platform", "linux-64"), ()), 1):
+        packages = (*both, TinyPackage(name="other", version=f"{number}.0", subdir="linux-64"))
+        made.lock(rows(made.root.parent / "upstream", packages))
+        assert run(made, "-q", "--level", "files", *options) == 0
+        proven.append([each.level for each in read_snapshots(made.workspace.place)[-1].proofs])
+    assert proven == [[], ["files"]]
 
 
 @pytest.mark.parametrize("layout", list(Layout))
