@@ -30,6 +30,7 @@ _ARTIFACTS, _BYTES = 600, 550_000_000
 _MANY = 4_600
 _VERSIONS = 10  # of each name in the large index, as in conda-forge
 _LOCKS, _MANY_ROWS = 10, 20_000  # planned in 3 s where nothing else is going on
+_SNAPSHOTS = 52  # a year of weekly ones
 _FAR = 0.030  # seconds before each first byte, as over a real network
 _YAML = (
     "import sys, yaml\n"
@@ -336,6 +337,19 @@ def _large_lock(place: Place) -> Iterator[Row]:
     place.race(closure, solve, load)
     for each in (closure, solve):
         yield Row(f"{each.name}, {_MANY:,} packages", "yaml.load of the lock", each, load)
+    yield from _snapshots(place, workspace, load)
+
+
+def _snapshots(place: Place, workspace: Path, load: Contender) -> Iterator[Row]:
+    """Measure what a snapshot adds where nothing has changed, and the list of a year of them."""
+    command = [sys.executable, "-m", "bench.snapshots", str(workspace), str(_SNAPSHOTS)]
+    unchanged, first = (Contender("the snapshot", command, reads=float) for _ in range(2))
+    listed = Contender("snapshots", task("snapshots", workspace))
+    place.once(first)  # which makes them
+    place.race(unchanged, listed, load)
+    what, against = f"{_MANY:,} packages, {_SNAPSHOTS} snapshots", "yaml.load of the lock"
+    yield Row(f"an unchanged snapshot, {what}", against, unchanged, load, within=0.5)
+    yield Row(f"snapshots, {what}", against, listed, load)
 
 
 def _large_index(place: Place, records: int) -> Iterator[Row]:
