@@ -11,11 +11,9 @@ from scripts.core.console import Console
 from scripts.core.report import Report
 from scripts.keep.changes import add_markdown_option, states_report
 from scripts.keep.channel_diff import CHANNEL, compare_states
-from scripts.keep.diff_sides import LOCK, read_pypi_license, read_ranks, read_sides
+from scripts.keep.diff_sides import LOCK, NAMES, read_pypi_license, read_ranks, read_sides
 from scripts.workspace.settings import add_setting_options, overrides_from
 from scripts.workspace.workspace import open_workspace
-
-_NAMES = "`channel`, `lock`, the id of a snapshot or how it begins, or the path of a lock"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = task_parser(
         "diff",
         "say what changed between two states of the mirror: packages, licences, bytes to carry. "
-        f"A state is {_NAMES}. Without any: what the next `mirror` changes, `channel lock`",
+        f"A state is {NAMES}. Without any: what the next `mirror` changes, `channel lock`",
     )
     parser.add_argument("before", nargs="?", metavar="A", help="the earlier state")
     parser.add_argument(

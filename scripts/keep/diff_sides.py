@@ -13,6 +13,7 @@ from scripts.channel.selection import read_whole_selection
 from scripts.channel.state import read_state
 from scripts.channel.users import last_mirrored
 from scripts.core.console import Console
+from scripts.core.errors import usage_error
 from scripts.core.rattler_child import rank_versions
 from scripts.keep.channel_diff import CHANNEL, MirrorSide, Ranks, StateFile, versions_to_order
 from scripts.keep.snapshots import SnapshotFile, find_snapshot, read_snapshot_files, tree_of
@@ -24,12 +25,15 @@ from scripts.workspace.settings import LockEntry
 from scripts.workspace.workspace import Workspace
 
 LOCK: Final = "lock"
+NAMES: Final = "`channel`, `lock`, the path of a lock, or a snapshot's id or how that begins"
+"""What can be compared, for people."""
+_NAME: Final = f"name {NAMES}"
 
 
 def read_sides(
     workspace: Workspace, before: str, after: str, console: Console
 ) -> tuple[MirrorSide, MirrorSide]:
-    """Read both: `channel`, `lock`, the path of a lock, or a snapshot by its id or how that begins.
+    """Read both, each by one of `NAMES`.
 
     Beside a lock the channel is what this workspace was last mirrored by. Raises the errors of exit
     code 2 of what is not there or cannot be read.
@@ -62,6 +66,8 @@ def read_pypi_license(side: MirrorSide, file: StateFile) -> str | None:
 
 def _read(workspace: Workspace, name: str, console: Console) -> MirrorSide:
     place = workspace.place
+    if not name:
+        raise usage_error("diff", "an empty name", help=_NAME)
     if name == CHANNEL:
         from scripts.keep.published import read_published  # two locks need none of it
 
@@ -91,6 +97,8 @@ def _read_lock(workspace: Workspace, name: str) -> MirroredLock:
     The settings hold, as far as it has the environments and platforms that they name.
     """
     path, settings = Path(name).resolve(), workspace.manifest.settings
+    if not path.exists():
+        raise usage_error(name, "there is no such lock file", help=_NAME)
     file = read_lock(path, name)
     platforms = [rows.platform for each in file.environments for rows in each.platforms]
     names = {name for each in platforms for name in (each.name, each.subdir)}

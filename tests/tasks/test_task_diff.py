@@ -343,9 +343,10 @@ def test_names_that_are_nothing(world: World) -> None:
     ]
     assert world.diff("2026", code=2)[0] == "error: 2026: begins the id of several snapshots"
     assert world.diff("no/such.lock", code=2) == [
-        "error: no/such.lock: cannot read this lock file: there is no such file"
+        "error: no/such.lock: there is no such lock file",
+        "help: name `channel`, `lock`, the path of a lock, or a snapshot's id or how that begins",
     ]
-    assert world.diff("", code=2)[0] == "error: : is the id of no snapshot"
+    assert world.diff("", code=2)[0] == "error: diff: an empty name"
 
 
 def test_two_snapshots_need_no_lock(world: World) -> None:
@@ -355,6 +356,7 @@ def test_two_snapshots_need_no_lock(world: World) -> None:
     (world.mirror.root / "pixi.lock").unlink()
     assert world.diff(one, two) == expected
     assert world.diff(code=2)[0].endswith("cannot read this lock file: there is no such file")
+    assert world.diff("lock", one, code=2) == world.diff(code=2)
 
 
 def test_it_changes_nothing(world: World) -> None:
