@@ -11,11 +11,8 @@ from typing import Any
 
 import pytest
 
-from scripts.channel.state import read_state
 from scripts.core.channel_paths import Layout
-from scripts.core.console import Console
 from scripts.core.report import human_size
-from scripts.keep.published import read_published
 from scripts.keep.snapshots import (
     SnapshotFile,
     new_snapshot,
@@ -23,7 +20,7 @@ from scripts.keep.snapshots import (
     record_of,
     write_snapshot,
 )
-from tasks import diff
+from tasks import diff, index
 from tests.support.mirrors import Mirror, make_mirror, rows
 from tests.support.packages import TinyPackage
 from tests.support.wheels import PypiRow, TinyWheel
@@ -36,7 +33,7 @@ C = TinyPackage(name="c", subdir="linux-64", build="h1234567_3")
 
 @dataclass(frozen=True)
 class World:
-    """A mirror whose lock moves on; its records are written as they stand."""
+    """A mirror whose lock moves on, and records of snapshots that are made up."""
 
     mirror: Mirror
     upstream: Path
@@ -49,11 +46,10 @@ class World:
     def publish(self, *packages: TinyPackage, pypi: tuple[PypiRow, ...] = ()) -> str:
         """Mirror these, and return the id of the snapshot that this leaves."""
         self.lock(*packages, pypi=pypi)
-        self.mirror.index()
-        place = self.mirror.workspace.place
-        state = read_state(place)
-        files = read_published(place, Layout.FLAT, Console(), removals=state.removals)
-        return self.record(files)
+        assert index.main(["--manifest-path", str(self.mirror.root), "-q"]) == 0
+        newest = newest_snapshot(self.mirror.workspace.place)
+        assert newest is not None
+        return newest.id
 
     def record(self, files: tuple[SnapshotFile, ...]) -> str:
         """Write the record of a snapshot with these files."""
