@@ -8,10 +8,10 @@ by the name of its file.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Final, NamedTuple
 
 from scripts.core.channel_paths import is_pypi_path
 from scripts.core.file_name import parse_file_name
@@ -83,8 +83,7 @@ class MirrorDiff:
     among them where none of the two is a lock's."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class _Package:
+class _Package(NamedTuple):
     """What stays the same from version to version."""
 
     channel: str
@@ -98,34 +97,29 @@ _Versions = dict[str, dict[PurePosixPath, StateFile]]
 _Packages = dict[_Package, _Versions]
 Ranks = Mapping[tuple[str, str], int]
 """The order of versions, by source and version; those that none can order are not in it."""
+OrderVersions = Callable[[Collection[tuple[str, str]]], Ranks]
+"""Gives the order of versions that need one."""
 ReadLicense = Callable[[MirrorSide, StateFile], str | None]
 """Tells the licence of a PyPI file, which no index has, where it can be known."""
-
-
-def versions_to_order(before: MirrorSide, after: MirrorSide) -> Iterator[tuple[str, str]]:
-    """Yield, with their source, the versions whose order tells what follows what."""
-    old, new = _packages(before.files), _packages(after.files)
-    for package in old.keys() & new.keys():
-        texts = old[package].keys() | new[package].keys()
-        versions = {(package.source, _version(text)) for text in texts}
-        if old[package].keys() != new[package].keys() and len(versions) > 1:
-            yield from versions
 
 
 def compare_states(
     before: MirrorSide,
     after: MirrorSide,
-    ranks: Ranks,
+    order_versions: OrderVersions,
     read_license: ReadLicense = lambda _side, _file: None,
 ) -> MirrorDiff:
-    """Compare two states; `ranks` are of `versions_to_order`."""
+    """Compare two states."""
     old, new = _packages(before.files), _packages(after.files)
+    ranks = order_versions(set(_versions_to_order(old, new)))
     found: dict[tuple[str, str], dict[Change, None]] = {}
     licenses, kept = list[LicenseChange](), 0
     # A published state keeps what is retained: what came beside it follows it all the same.
     may_stay = not (before.is_lock or after.is_lock)
     for package in sorted(old.keys() | new.keys()):
         olds, news = old.get(package, {}), new.get(package, {})
+        if olds == news:
+            continue
         pairs = tuple(_pairs(package, olds, news, ranks, may_stay=may_stay))
         kept += sum(one in news for _, one, other in pairs if None not in (one, other))
         read = read_license if package.source == _PYPI_SOURCE and pairs else _nobody
@@ -155,6 +149,16 @@ def compare_states(
     )
 
 
+def _versions_to_order(old: _Packages, new: _Packages) -> Iterator[tuple[str, str]]:
+    """Yield, with their source, the versions whose order tells what follows what."""
+    for package in old.keys() & new.keys():
+        if old[package].keys() != new[package].keys():
+            texts = old[package].keys() | new[package].keys()
+            versions = {(package.source, _version(text)) for text in texts}
+            if len(versions) > 1:
+                yield from versions
+
+
 def _nobody(_side: MirrorSide, _file: StateFile) -> None:
     """Read no licence."""
 
@@ -181,29 +185,21 @@ def _packages(files: Iterable[StateFile]) -> _Packages:
 
 def _identify(path: PurePosixPath) -> tuple[_Package, str]:
     """Tell by its path of what package a file is, and what tells its versions apart."""
-    file = None if is_pypi_path(path) else parse_file_name(path.name)
+    folder, _, file_name = str(path).rpartition("/")
+    file = None if is_pypi_path(path) else parse_file_name(file_name)
     if file is not None:
-        package = _Package(
-            channel=str(path.parents[1]),
-            subdir=path.parent.name,
-            name=file.name,
-            source=_CONDA_SOURCE,
-        )
+        channel, _, subdir = folder.rpartition("/")
+        package = _Package(channel or ".", subdir, file.name, _CONDA_SOURCE)
         return package, f"{file.version} {file.build}"
     from packaging.utils import canonicalize_name  # most mirrors have no such file
 
     # PEP 427: name-version-…; PEP 625: name-version. A direct URL's second place has a fragment.
-    file_name = path.name.partition("#")[0]
+    file_name = file_name.partition("#")[0]
     stem = ARCHIVES.sub("", file_name)
     parts = stem.split("-") if file_name.lower().endswith(".whl") else stem.rsplit("-", 1)
     name, version = (parts[0], parts[1]) if len(parts) > 1 else (stem, "")
-    package = _Package(
-        channel=PYPI,
-        subdir="/".join(path.parts[2:3]),
-        name=canonicalize_name(name),
-        source=_PYPI_SOURCE,
-    )
-    return package, version
+    host = "/".join(path.parts[2:3])
+    return _Package(PYPI, host, canonicalize_name(name), _PYPI_SOURCE), version
 
 
 def _version(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -15,7 +15,7 @@ from scripts.channel.users import last_mirrored
 from scripts.core.console import Console
 from scripts.core.errors import usage_error
 from scripts.core.rattler_child import rank_versions
-from scripts.keep.channel_diff import CHANNEL, MirrorSide, Ranks, StateFile, versions_to_order
+from scripts.keep.channel_diff import CHANNEL, MirrorSide, Ranks, StateFile
 from scripts.keep.snapshots import SnapshotFile, find_snapshot, read_snapshot_files, tree_of
 from scripts.lock.mirrored import MirroredLock
 from scripts.lock.read import read_lock
@@ -46,9 +46,8 @@ def read_sides(
     return sides[0], sides[1]
 
 
-def read_ranks(before: MirrorSide, after: MirrorSide) -> Ranks:
-    """Ask for the order of the versions that need one: conda's, or PyPI's (PEP 440)."""
-    versions = set(versions_to_order(before, after))
+def order_versions(versions: Collection[tuple[str, str]]) -> Ranks:
+    """Ask for the order of versions, each with its source: conda's, or PyPI's (PEP 440)."""
     conda = rank_versions(version for source, version in versions if source == "conda")
     pypi = [version for source, version in versions if source == "pypi"]
     ranks = {("conda", version): rank for version, rank in conda.items()}

@@ -54,7 +54,8 @@ def see(place: ChannelPaths, users: ChannelUsers) -> Seen:
     """Look at all that a prune depends on, as far as the disk tells it without reading a file."""
     return {
         "file": {
-            str(path): list(Fingerprint.of(status)) for path, status in files_below(place.folder)
+            str(path): " ".join(map(str, Fingerprint.of(status)))
+            for path, status in files_below(place.folder)
         },
         "workspace": dict(_names(users)),
         "waiting": {

@@ -261,24 +261,62 @@ def test_which_version_follows_which(
     assert shown == changes
 
 
+def test_by_channel_each_channel_is_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = World(make_mirror(tmp_path / "w", "by-channel"), tmp_path / "upstream", capsys)
+    world.publish(A1, B)
+    world.lock(A2, B)
+    assert world.diff()[1:3] == ["conda-forge, linux-64: 1 changed", "  ~ a  1.0 0 -> 2.0 0"]
+    assert world.document()["changes"][0]["channel"] == "conda-forge"
+
+
+def test_what_other_workspaces_name_is_not_compared_with_the_lock(
+    world: World, tmp_path: Path
+) -> None:
+    world.publish(A1, B)
+    where = f'channel-dir = "{world.mirror.folder.as_posix()}"\n'
+    other = make_mirror(tmp_path / "other", name="other", settings=where)
+    other.lock(rows(world.upstream, (C,)))
+    other.index()
+    size = human_size(len(C.data))
+    assert world.diff() == [
+        "no package changed: channel -> lock",
+        f"besides, the channel has 1 artifact, {size}: retained, or other workspaces' own",
+        "to carry: 0 artifacts, 0 B",
+    ]
+    left = world.document()["not-compared"]
+    assert [each["path"] for each in left["files"]] == [f"linux-64/{C.file_name}"]
+
+
 def test_pypi_packages(world: World, tmp_path: Path) -> None:
     def row(wheel: TinyWheel) -> PypiRow:
         written = wheel.write(tmp_path / "pypi")
         url = f"https://files.example.org/{written.path.name}"
         return PypiRow(written=written, index="https://pypi.org/simple", url=url)
 
-    w1 = row(TinyWheel(name="w", version="1.10"))
-    w2 = row(TinyWheel(name="w", version="1.9"))
+    w1 = row(TinyWheel(name="W_x", version="1.10", license="MIT"))
+    w2 = row(TinyWheel(name="W_x", version="1.9", license="GPL-3.0-only"))
+    more = row(TinyWheel(name="W_x", version="1.9", license="GPL-3.0-only", tags="cp311-none-any"))
     one = world.publish(B, pypi=(w1,))
     world.lock(B, pypi=(w2,))
-    assert world.diff()[1:3] == [
+    lines = world.diff()
+    assert lines[:-1] == [
+        "channel -> lock:",
         "PyPI, files.example.org: 1 went back",
-        "  < w  [pypi] went back 1.10 -> 1.9",
+        "  < w-x  [pypi] went back 1.10 -> 1.9 (GPL-3.0-only)",
+        "other licences than before: 1 package",
+        "  w-x 1.9: MIT -> GPL-3.0-only",
     ]
-    assert world.diff()[-1].startswith("to carry: 1 artifact, ")
+    assert lines[-1].startswith("to carry: 1 artifact, ")
     two = world.publish(B, pypi=(w2,))
     # The newer one is retained, and so the channel has not gone back.
-    assert world.diff(one, two)[2] == "  + w  [pypi] 1.9"
+    assert world.diff(one, two)[2] == "  + w-x  [pypi] 1.9 (GPL-3.0-only)"
+    three = world.publish(B, pypi=(w2, more))
+    assert world.diff(two, three)[2] == "  + w-x  [pypi] 1.9 (w_x-1.9-cp311-none-any.whl)"
+    # As the lock alone would have it, no wheel of 1.9 but one more.
+    assert world.mirror.prune("--now") == 0
+    assert world.diff(one)[2] == "  < w-x  [pypi] went back 1.10 -> 1.9 (GPL-3.0-only)"
 
 
 def test_json_and_markdown(world: World, tmp_path: Path) -> None:
