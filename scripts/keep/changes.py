@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from scripts.core.rattler_child import rank_versions
 from scripts.core.record import PypiRecord
 from scripts.core.report import Json, Line, Report, counted, size_text, to_json
 from scripts.keep.channel_diff import CHANNEL, MirrorDiff, StateFile
-from scripts.lock.diff import cell, code, diff, diff_lines, markdown, versions_to_rank
+from scripts.lock.diff import PlatformDiff, code, diff, diff_lines, markdown, versions_to_rank
 from scripts.lock.model import LockFile
 from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.read import read_lock
@@ -79,21 +79,14 @@ def changes_report(
 def states_report(found: MirrorDiff, markdown_file: Path | None) -> Report:
     """Report how two states of the mirror differ, in the same ways."""
     one, other = found.before.name, found.after.name
-    shown = tuple(
-        replace(each, environment=CHANNEL) if each.environment == "." else each
-        for each in found.changes
-    )
-    lines: list[Line] = [f"{one} -> {other}:", *diff_lines(shown)]
-    if not found.changes:
+    changes, licenses = _named(found.changes), _named(found.licenses)
+    lines: list[Line] = [f"{one} -> {other}:", *diff_lines(changes)]
+    if not changes:
         lines = [f"no package changed: {one} -> {other}"]
-    if found.licenses:
-        lines.append(f"other licences than before: {counted(len(found.licenses), 'package')}")
-        lines.append(
-            tuple(
-                f"  {each.name} {each.version}: {each.before} -> {each.after}"
-                for each in found.licenses
-            )
-        )
+    text = f"{code(one)} -> {code(other)}\n\n{markdown(changes)}\n"
+    if licenses:
+        lines += ["other licences than before:", *diff_lines(licenses)]
+        text += f"## Other licences than before\n\n{markdown(licenses)}\n"
     sums = []
     if found.kept:
         sums.append(f"their former versions are still in {other}: {counted(found.kept, 'package')}")
@@ -104,27 +97,26 @@ def states_report(found: MirrorDiff, markdown_file: Path | None) -> Report:
     data: dict[str, Json] = {
         "from": one,
         "to": other,
-        "changes": [
-            {"channel": x.environment, "subdir": x.platform, "changes": to_json(x.changes)}
-            for x in found.changes
-        ],
-        "licenses": to_json(found.licenses),
+        "changes": _places_json(found.changes),
+        "licenses": _places_json(found.licenses),
         "kept": found.kept,
         "not-compared": _files_json(left),
         "to-carry": _files_json(found.to_carry),
     }
-    head = f"{code(one)} -> {code(other)}\n\n{markdown(shown)}"
-    text = "\n".join((head, *_license_table(found), *(f"- {each}" for each in sums)))
-    return _with_markdown((*lines, *sums), data, f"{text}\n", markdown_file)
+    text += "".join(f"- {each}\n" for each in sums)
+    return _with_markdown((*lines, *sums), data, text, markdown_file)
 
 
-def _license_table(found: MirrorDiff) -> Iterator[str]:
-    if found.licenses:
-        yield "| package | licence before | now |\n| --- | --- | --- |"
-        for each in found.licenses:
-            cells = (f"{each.name} {each.version}", each.before, each.after)
-            yield f"| {' | '.join(map(cell, cells))} |"
-        yield ""
+def _named(found: Iterable[PlatformDiff]) -> tuple[PlatformDiff, ...]:
+    """Give the one channel of a flat mirror its name for people."""
+    return tuple(replace(x, environment=CHANNEL) if x.environment == "." else x for x in found)
+
+
+def _places_json(found: Iterable[PlatformDiff]) -> Json:
+    return [
+        {"channel": each.environment, "subdir": each.platform, "changes": to_json(each.changes)}
+        for each in found
+    ]
 
 
 def _summed(files: Sequence[StateFile]) -> str:

@@ -55,19 +55,6 @@ class MirrorSide:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LicenseChange:
-    """A package that has another licence than before."""
-
-    channel: str
-    subdir: str
-    name: str
-    version: str
-    """And build, as of now."""
-    before: str
-    after: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class MirrorDiff:
     """All that changed from one state to another."""
 
@@ -75,7 +62,8 @@ class MirrorDiff:
     after: MirrorSide
     changes: tuple[PlatformDiff, ...]
     """In place of environment and platform they have channel and subdir."""
-    licenses: tuple[LicenseChange, ...]
+    licenses: tuple[PlatformDiff, ...]
+    """The same of packages with another licence than before: these are `before` and `after`."""
     kept: int
     """Of how many changed packages the later state has the former version, too."""
     to_carry: tuple[StateFile, ...]
@@ -113,7 +101,8 @@ def compare_states(
     old, new = _packages(before.files), _packages(after.files)
     ranks = order_versions(set(_versions_to_order(old, new)))
     found: dict[tuple[str, str], dict[Change, None]] = {}
-    licenses, kept = list[LicenseChange](), 0
+    licenses: dict[tuple[str, str], list[Change]] = {}
+    kept = 0
     # A published state keeps what is retained: what came beside it follows it all the same.
     may_stay = not (before.is_lock or after.is_lock)
     for package in sorted(old.keys() | new.keys()):
@@ -123,7 +112,7 @@ def compare_states(
         pairs = tuple(_pairs(package, olds, news, ranks, may_stay=may_stay))
         kept += sum(one in news for _, one, other in pairs if None not in (one, other))
         read = read_license if package.source == _PYPI_SOURCE and pairs else _nobody
-        changes = found.setdefault((package.channel, package.subdir), {})
+        changes = found.setdefault(package[:2], {})
         for kind, one, other in pairs:
             licence = _license(after, news.get(other or "", {}), read) if read != _nobody else None
             changes[_change(package, kind, one, other, licence)] = None
@@ -134,16 +123,13 @@ def compare_states(
                 was = _license(before, olds[one], read if one != other else _nobody)
                 now = _license(after, news[other], read if one != other else _nobody)
                 if was is not None and now is not None and was != now:
-                    licenses.append(_license_change(package, other, was, now))
+                    changed = _change(package, ChangeKind.CHANGED, was, now)
+                    licenses.setdefault(package[:2], []).append(changed)
     return MirrorDiff(
         before=before,
         after=after,
-        changes=tuple(
-            PlatformDiff(environment=channel, platform=subdir, changes=tuple(changes))
-            for (channel, subdir), changes in found.items()
-            if changes
-        ),
-        licenses=tuple(licenses),
+        changes=_by_place(found),
+        licenses=_by_place(licenses),
         kept=kept,
         to_carry=_to_carry(before, after),
     )
@@ -163,15 +149,12 @@ def _nobody(_side: MirrorSide, _file: StateFile) -> None:
     """Read no licence."""
 
 
-def _license_change(package: _Package, version: str, before: str, after: str) -> LicenseChange:
-    return LicenseChange(
-        channel=package.channel,
-        subdir=package.subdir,
-        name=package.name,
-        version=version,
-        before=before,
-        after=after,
+def _by_place(found: Mapping[tuple[str, str], Iterable[Change]]) -> tuple[PlatformDiff, ...]:
+    places = (
+        PlatformDiff(environment=channel, platform=subdir, changes=tuple(changes))
+        for (channel, subdir), changes in found.items()
     )
+    return tuple(each for each in places if each.changes)
 
 
 def _packages(files: Iterable[StateFile]) -> _Packages:

@@ -329,14 +329,14 @@ def _section(each: PlatformDiff) -> str:
 
 def _row(change: Change) -> str:
     cells = (change.name, change.before, change.after)
-    written = ["" if text is None else cell(text) for text in cells]
+    written = ["" if text is None else _cell(text) for text in cells]
     note = "" if change.source == "conda" else f"{change.source}, "
     note += _SHOWN[change.kind][0]
-    note += f", {cell(change.license)}" if change.license else ""
+    note += f", {_cell(change.license)}" if change.license else ""
     return f"| {' | '.join(written)} | {note} |"
 
 
-def cell(text: str) -> str:
+def _cell(text: str) -> str:
     """Write a text as code in a cell of a table."""
     # A pipe ends a cell even within code, unless escaped (GFM 4.10).
     return code(text).replace("|", "\\|")

@@ -111,8 +111,9 @@ def test_without_a_name_it_says_what_the_next_mirror_changes(world: World) -> No
         "  + c  1.0 h1234567_3",
         "channel, noarch: 1 removed",
         "  - b  1.0 0",
-        "other licences than before: 1 package",
-        "  a 2.0 0: MIT -> BSD-3-Clause",
+        "other licences than before:",
+        "channel, linux-64: 1 changed",
+        "  ~ a  MIT -> BSD-3-Clause",
         f"to carry: 2 artifacts, {size}",
     ]
     # And it does: what is retained then is not told for ever.
@@ -137,8 +138,9 @@ def test_two_snapshots_and_the_channel(world: World) -> None:
         f"snapshot {one} -> snapshot {two}:",
         "channel, linux-64: 1 changed",
         "  ~ a  1.0 0 -> 2.0 0",
-        "other licences than before: 1 package",
-        "  a 2.0 0: MIT -> BSD-3-Clause",
+        "other licences than before:",
+        "channel, linux-64: 1 changed",
+        "  ~ a  MIT -> BSD-3-Clause",
         f"their former versions are still in snapshot {two}: 1 package",
     ]
     assert lines[-1].startswith("to carry: 1 artifact and ")
@@ -148,10 +150,11 @@ def test_two_snapshots_and_the_channel(world: World) -> None:
         "to carry: 0 artifacts, 0 B",
     ]
     assert world.mirror.prune("--now") == 0
-    assert world.diff(one)[2:5] == [
+    assert world.diff(one)[2:6] == [
         "  ~ a  1.0 0 -> 2.0 0",
-        "other licences than before: 1 package",
-        "  a 2.0 0: MIT -> BSD-3-Clause",
+        "other licences than before:",
+        "channel, linux-64: 1 changed",
+        "  ~ a  MIT -> BSD-3-Clause",
     ]
     assert world.diff(two)[2] == "  - a  1.0 0"
     assert world.diff("channel", one)[2] == "  < a  went back 2.0 0 -> 1.0 0"
@@ -206,11 +209,12 @@ def test_a_licence_that_changed_with_the_record_alone(world: World) -> None:
     two = world.record(made_up({"a-1.0-0": "a" * 64}, "GPL-3.0-only\x1b[31m|"))
     assert world.diff(one, two) == [
         f"no package changed: snapshot {one} -> snapshot {two}",
-        "other licences than before: 1 package",
-        "  a 1.0 0: MIT -> GPL-3.0-only\\x1b[31m|",
+        "other licences than before:",
+        "channel, linux-64: 1 changed",
+        "  ~ a  MIT -> GPL-3.0-only\\x1b[31m|",
         "to carry: 0 artifacts, 0 B",
     ]
-    assert "\n| `a 1.0 0` | `MIT` | `GPL-3.0-only\\x1b[31m\\|` |\n" in "\n".join(
+    assert "\n| `a` | `MIT` | `GPL-3.0-only\\x1b[31m\\|` | changed |\n" in "\n".join(
         world.diff(one, two, "--markdown", "-")
     )
     # One that nobody knows is none.
@@ -305,8 +309,9 @@ def test_pypi_packages(world: World, tmp_path: Path) -> None:
         "channel -> lock:",
         "PyPI, files.example.org: 1 went back",
         "  < w-x  [pypi] went back 1.10 -> 1.9 (GPL-3.0-only)",
-        "other licences than before: 1 package",
-        "  w-x 1.9: MIT -> GPL-3.0-only",
+        "other licences than before:",
+        "PyPI, files.example.org: 1 changed",
+        "  ~ w-x  [pypi] MIT -> GPL-3.0-only",
     ]
     assert lines[-1].startswith("to carry: 1 artifact, ")
     two = world.publish(B, pypi=(w2,))
@@ -338,16 +343,10 @@ def test_json_and_markdown(world: World, tmp_path: Path) -> None:
             ],
         }
     ]
-    assert document["licenses"] == [
-        {
-            "channel": ".",
-            "subdir": "linux-64",
-            "name": "a",
-            "version": "2.0 0",
-            "before": "MIT",
-            "after": "BSD-3-Clause",
-        }
-    ]
+    [place] = document["licenses"]
+    [licence] = place["changes"]
+    assert (place["channel"], place["subdir"], licence["name"]) == (".", "linux-64", "a")
+    assert (licence["before"], licence["after"]) == ("MIT", "BSD-3-Clause")
     assert (document["from"], document["to"]) == (f"snapshot {one}", f"snapshot {two}")
     file = tmp_path / "changes.md"
     lines = world.diff(one, two, "--markdown", str(file))
@@ -359,8 +358,11 @@ def test_json_and_markdown(world: World, tmp_path: Path) -> None:
         "`linux-64`: 1 changed\n\n"
         "| package | from | to | |\n| --- | --- | --- | --- |\n"
         "| `a` | `1.0 0` | `2.0 0` | changed |\n\n"
-        "| package | licence before | now |\n| --- | --- | --- |\n"
-        "| `a 2.0 0` | `MIT` | `BSD-3-Clause` |\n\n"
+        "## Other licences than before\n\n"
+        "### `channel`\n\n"
+        "`linux-64`: 1 changed\n\n"
+        "| package | from | to | |\n| --- | --- | --- | --- |\n"
+        "| `a` | `MIT` | `BSD-3-Clause` | changed |\n\n"
         f"- their former versions are still in snapshot {two}: 1 package\n"
         f"- {lines[-1]}\n"
     )
