@@ -13,7 +13,8 @@ from scripts.core.command import parse_path, run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.file_lock import file_lock
 from scripts.core.report import Report, join_reports
-from scripts.keep.prune import adopt, forget, prune
+from scripts.keep.prune import adopt, forget, preview_prune, prune, refuse_plan
+from scripts.keep.prune_plan import read_plan
 from scripts.keep.retention import prune_trees
 from scripts.keep.take_snapshot import take_snapshot
 from scripts.workspace.settings import add_setting_options, overrides_from
@@ -42,6 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="PATH",
         help="drop this retained artifact alone, as when it is damaged (repeatable)",
     )
+    parser.add_argument(
+        "--output",
+        type=parse_path,
+        metavar="FILE",
+        help="also write what --dry-run says would be removed, as a plan for --apply",
+    )
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--adopt",
@@ -53,6 +60,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="NAME",
         help="drop a workspace that no longer shares the channel; removes nothing",
     )
+    which.add_argument(
+        "--apply",
+        type=parse_path,
+        metavar="FILE",
+        help="do just what this plan says; refused where anything has moved since",
+    )
     return run_task("prune", parser, partial(run, parser), argv)
 
 
@@ -61,21 +74,32 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
     removes_nothing = options.adopt or options.forget is not None
     if removes_nothing and (options.dry_run or options.now or options.drop):
         parser.error("--adopt and --forget remove nothing: no --dry-run, --now or --drop with them")
+    if options.apply is not None and (options.dry_run or options.now or options.drop):
+        parser.error("--apply does what its plan says: no --dry-run, --now or --drop with it")
+    if options.output is not None and not options.dry_run:
+        parser.error("--output writes what --dry-run says: no --output without it")
     if options.forget == "":
         parser.error("--forget needs the name of a workspace")
     workspace = open_workspace(options.manifest_path, overrides_from(options))
     locks = read_locks(workspace, console)
     drop = tuple(options.drop)
     if options.dry_run:
-        return prune(workspace, locks, console, dry_run=True, at_once=options.now, drop=drop)
+        return preview_prune(
+            workspace, locks, console, options.output, at_once=options.now, drop=drop
+        )
+    plan = None if options.apply is None else read_plan(options.apply)
     with file_lock(workspace.place.lock, workspace.settings.channel_dir):
         if options.forget is not None:
             return forget(workspace, options.forget)
         if options.adopt:
             return adopt(workspace, locks, console)
-        report = prune(workspace, locks, console, at_once=options.now, drop=drop)
+        at_once, trees = options.now, None
+        if plan is not None:
+            refuse_plan(workspace, locks, console, options.apply, plan)
+            at_once, drop, trees = plan.at_once, plan.drop, plan.trees
+        report = prune(workspace, locks, console, at_once=at_once, drop=drop, approved=plan)
         taken = take_snapshot(workspace, console, made_by="prune", locks=locks)
-        return join_reports(join_reports(report, taken), prune_trees(workspace))
+        return join_reports(join_reports(report, taken), prune_trees(workspace, only=trees))
 
 
 def _artifact_path(text: str) -> PurePosixPath:

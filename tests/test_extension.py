@@ -41,6 +41,7 @@ LISTED = """\
   doctor         Tell whether somebody's pixi.lock would install from a mirror
   mirror         Fetch, index and verify: make the channel that pixi.lock names
   update-mirror  Move the mirrored packages on to newer versions, then make the channel
+  diff           Say what changed between locks, snapshots and the channel
   prune          Remove the artifacts that no lock names any more
   snapshots      List what the mirror was like after each run that changed it; forget one
   new            Make a builder repository of your own from this template

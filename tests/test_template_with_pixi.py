@@ -90,6 +90,7 @@ def test_every_task_runs(workspace: Workspace, upstream: Upstream) -> None:
         files = {each.name for each in (workspace.folder / "local-channel" / subdir).iterdir()}
         assert files >= INDEX_FILES
     workspace.task("verify")
+    assert "no package changed: channel -> lock" in workspace.task("diff")
     before = workspace.contents()
     workspace.task("mirror")
     assert _channel(workspace.contents()) == _channel(before)

@@ -113,13 +113,18 @@ def read_users_of(
     return ChannelUsers(state=state, lock=lock, own=own, last=last, others=others)
 
 
-def last_mirrored_lock(workspace: Workspace) -> Path | None:
-    """Return the copy of its own lock that this workspace was last mirrored by; None: of none."""
+def last_mirrored(workspace: Workspace) -> WorkspaceState | None:
+    """Return this workspace as of its last `index`; None: there was none."""
     try:
         lock = workspace.lock_path.read_bytes() if workspace.lock_path.is_file() else b""
     except OSError as error:
         raise not_readable(workspace.lock_path, "lock file", error) from None
-    last = _last(_own(workspace, lock), read_state(workspace.place).workspaces)
+    return _last(_own(workspace, lock), read_state(workspace.place).workspaces)
+
+
+def last_mirrored_lock(workspace: Workspace) -> Path | None:
+    """Return the copy of its own lock that this workspace was last mirrored by; None: of none."""
+    last = last_mirrored(workspace)
     if last is None or last.lock_sha256 == hashlib.sha256(b"").hexdigest():
         return None
     return last.lock

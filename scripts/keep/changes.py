@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -14,8 +15,9 @@ from scripts.core.errors import usage_error
 from scripts.core.files import write_atomically
 from scripts.core.rattler_child import rank_versions
 from scripts.core.record import PypiRecord
-from scripts.core.report import Json, Line, Report, to_json
-from scripts.lock.diff import diff, diff_lines, markdown, versions_to_rank
+from scripts.core.report import Json, Line, Report, counted, size_text, to_json
+from scripts.keep.channel_diff import CHANNEL, MirrorDiff, StateFile
+from scripts.lock.diff import PlatformDiff, code, diff, diff_lines, markdown, versions_to_rank
 from scripts.lock.model import LockFile
 from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.read import read_lock
@@ -67,17 +69,86 @@ def changes_report(
     ranks = rank_versions(versions_to_rank(before.lock, after))
     read = partial(_read_license, workspace.place.folder)
     found = diff(before.lock, after, workspace.settings, ranks, read)
-    text = markdown(found)
     lines: tuple[Line, ...] = (f"changed {before.since}:", *diff_lines(found))
     if not found:
         lines = (f"no change {before.since}",)
+    data: dict[str, Json] = {"since": before.since, "changes": to_json(found)}
+    return _with_markdown(lines, data, markdown(found), markdown_file)
+
+
+def states_report(found: MirrorDiff, markdown_file: Path | None) -> Report:
+    """Report how two states of the mirror differ, in the same ways."""
+    one, other = found.before.name, found.after.name
+    changes, licenses = _named(found.changes), _named(found.licenses)
+    lines: list[Line] = [f"{one} -> {other}:", *diff_lines(changes)]
+    if not changes:
+        lines = [f"no package changed: {one} -> {other}"]
+    text = f"{code(one)} -> {code(other)}\n\n{markdown(changes)}\n"
+    if licenses:
+        lines += ["other licences than before:", *diff_lines(licenses)]
+        text += f"## Other licences than before\n\n{markdown(licenses)}\n"
+    sums = []
+    if found.kept:
+        sums.append(f"their former versions are still in {other}: {counted(found.kept, 'package')}")
+    left = (*found.before.others, *found.after.others)
+    if left:
+        sums.append(f"besides, the channel has {_summed(left)}: retained, or other workspaces' own")
+    sums.append(f"to carry: {_summed(found.to_carry)}")
+    data: dict[str, Json] = {
+        "from": one,
+        "to": other,
+        "changes": _places_json(found.changes),
+        "licenses": _places_json(found.licenses),
+        "kept": found.kept,
+        "not-compared": _files_json(left),
+        "to-carry": _files_json(found.to_carry),
+    }
+    text += "".join(f"- {each}\n" for each in sums)
+    return _with_markdown((*lines, *sums), data, text, markdown_file)
+
+
+def _named(found: Iterable[PlatformDiff]) -> tuple[PlatformDiff, ...]:
+    """Give the one channel of a flat mirror its name for people."""
+    return tuple(replace(x, environment=CHANNEL) if x.environment == "." else x for x in found)
+
+
+def _places_json(found: Iterable[PlatformDiff]) -> Json:
+    return [
+        {"channel": each.environment, "subdir": each.platform, "changes": to_json(each.changes)}
+        for each in found
+    ]
+
+
+def _summed(files: Sequence[StateFile]) -> str:
+    index, known = (
+        sum(each.is_index for each in files),
+        [x.size for x in files if x.size is not None],
+    )
+    text = counted(len(files) - index, "artifact")
+    if index:
+        text += f" and {counted(index, 'index file')}"
+    return f"{text}, {size_text(sum(known), len(files) - len(known))}"
+
+
+def _files_json(files: Sequence[StateFile]) -> Json:
+    return {
+        "bytes": sum(each.size or 0 for each in files),
+        "of-unknown-size": sum(each.size is None for each in files),
+        "files": [
+            {"path": str(each.path), "size": each.size, "sha256": each.sha256} for each in files
+        ],
+    }
+
+
+def _with_markdown(
+    lines: tuple[Line, ...], data: dict[str, Json], text: str, markdown_file: Path | None
+) -> Report:
+    """Write the Markdown where it is asked for; on stdout it replaces the lines for people."""
     if markdown_file == STDOUT:
         lines = tuple(text.removesuffix("\n").split("\n"))
+        data = {**data, "markdown": text}
     elif markdown_file is not None:
         _write(markdown_file, text)
-    data: dict[str, Json] = {"since": before.since, "changes": to_json(found)}
-    if markdown_file == STDOUT:
-        data["markdown"] = text
     return Report(lines=lines, data=data)
 
 

@@ -7,9 +7,10 @@ are listed, and left alone.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from scripts.channel.folders import clear_staging
 from scripts.channel.grace import is_due, now, remove, still_waiting
@@ -34,9 +35,12 @@ from scripts.index.file_classes import (
     refuse_links,
 )
 from scripts.index.stage import index
+from scripts.keep.prune_plan import PrunePlan, refuse_moved, refuse_undue, see, write_plan
 from scripts.keep.retention import freed_bytes, held_by_trees, prune_trees, statuses_of
 from scripts.lock.mirrored import MirroredLock
 from scripts.workspace.workspace import Workspace
+
+_File = TypeVar("_File", bound=ChannelFile | Removal)
 
 
 def prune(
@@ -47,10 +51,12 @@ def prune(
     dry_run: bool = False,
     at_once: bool = False,
     drop: Sequence[PurePosixPath] = (),
+    approved: PrunePlan | None = None,
 ) -> Report:
     """Drop the retained artifacts from the index, and remove what has waited for long enough.
 
-    `dry_run`: only say what would be done; `at_once`: do not wait; `drop` these alone.
+    `dry_run`: only say what would be done; `at_once`: do not wait; `drop` these alone; of what
+    would go just what is `approved`.
     Killed at any moment, the next run goes on. Raises the error of exit code 2 where other
     workspaces than those known may need what would go.
     """
@@ -58,7 +64,7 @@ def prune(
     users, selection = read_users(workspace, locks), read_whole_selection(workspace, locks)
     refuse_links(place.folder, read_channels(place.folder, selection))
     files = classify_files(place.folder, selection, users, console)
-    dropped = _dropped(files, users, drop)
+    dropped = _dropped(files, users, drop, approved)
     _refuse_unknown_users(workspace, users, files, dropped)
     waiting, problems, when = files.waiting, tuple[Problem, ...](), now()
     if not dry_run:
@@ -69,6 +75,7 @@ def prune(
             problems, when = report.problems, now()
         waiting = still_waiting(place.folder, read_state(place).removals, users.named())
     removed = tuple(each for each in waiting if at_once or is_due(each, grace, when))
+    removed = removed if approved is None else _of(removed, approved.removed)
     going = [each.path for each in removed]
     going += [each.path for each in dropped if dry_run and at_once]
     coming = bool(dropped)  # a snapshot of what the index names then
@@ -95,6 +102,39 @@ def prune(
     report = replace(report, problems=problems)
     # Else they go once the snapshot is taken.
     return join_reports(report, trees) if dry_run else report
+
+
+def preview_prune(
+    workspace: Workspace,
+    locks: Sequence[MirroredLock],
+    console: Console,
+    output: Path | None,
+    *,
+    at_once: bool,
+    drop: Sequence[PurePosixPath],
+) -> Report:
+    """Say what would be done, and write it to `output` as a plan, to be approved and applied."""
+    seen = None if output is None else see(workspace.place, read_users(workspace, locks))
+    report = prune(workspace, locks, console, dry_run=True, at_once=at_once, drop=drop)
+    if output is None or seen is None:
+        return report
+    write_plan(output, workspace, report.data, seen, at_once=at_once, drop=drop)
+    line = f"plan: {output}; `pixi run prune --apply {output}` does just that"
+    return join_reports(report, Report(lines=(line,), data={"plan": str(output)}))
+
+
+def refuse_plan(
+    workspace: Workspace,
+    locks: Sequence[MirroredLock],
+    console: Console,
+    file: Path,
+    plan: PrunePlan,
+) -> None:
+    """Raise the error of exit code 2 where a plan is not what would be done now."""
+    refuse_moved(file, plan, see(workspace.place, read_users(workspace, locks)))
+    at_once, drop = plan.at_once, plan.drop
+    now = prune(workspace, locks, console, dry_run=True, at_once=at_once, drop=drop)
+    refuse_undue(file, plan, now.data)
 
 
 def adopt(workspace: Workspace, locks: Sequence[MirroredLock], console: Console) -> Report:
@@ -142,11 +182,24 @@ def forget(workspace: Workspace, name: str) -> Report:
 
 
 def _dropped(
+    files: ChannelFiles,
+    users: ChannelUsers,
+    drop: Sequence[PurePosixPath],
+    approved: PrunePlan | None,
+) -> tuple[ChannelFile, ...]:
+    """Choose what goes: all that is retained, or what was asked for by name; of it the approved."""
+    wanted = _asked_for(files, users, drop) if drop else files.retained
+    return wanted if approved is None else _of(wanted, approved.dropped)
+
+
+def _of(files: tuple[_File, ...], paths: Collection[str]) -> tuple[_File, ...]:
+    return tuple(each for each in files if str(each.path) in paths)
+
+
+def _asked_for(
     files: ChannelFiles, users: ChannelUsers, drop: Sequence[PurePosixPath]
 ) -> tuple[ChannelFile, ...]:
-    """Choose what goes: all that is retained, or what was asked for by name."""
-    if not drop:
-        return files.retained
+    """Choose what was asked for by name."""
     there = {each.path: each for each in (*files.retained, *files.untracked)}
     for path in drop:
         by_user = ((each, one) for one in users.everybody for each in one.artifacts)

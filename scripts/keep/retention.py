@@ -44,16 +44,19 @@ def prune_trees(
     removing: Collection[PurePosixPath] = (),
     coming: bool = False,
     dry_run: bool = False,
+    only: Collection[str] | None = None,
 ) -> Report:
     """Remove the trees that are kept no longer; `dry_run`: only say it.
 
     `removing` are files of the channel that go before, and have not gone yet; `coming`: and a
-    snapshot is taken before. Raises the error of exit code 2 where the disk refuses.
+    snapshot is taken before; `only` trees of these ids. Raises the error of exit code 2 where the
+    disk refuses.
     """
     place = workspace.place
     snapshots = read_snapshots(place)
     kept = trees_to_keep(snapshots, workspace.settings, now(), coming=coming)
     goes = [each for each in snapshots if each not in kept and tree_of(place, each).is_dir()]
+    goes = [each for each in goes if only is None or each.id in only]
     before = [*statuses_of(place.folder, removing)]
     trees = (x for each in goes for x in _statuses_below(tree_of(place, each)))
     room = freed_bytes((*before, *trees)) - freed_bytes(before)

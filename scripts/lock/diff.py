@@ -313,7 +313,7 @@ def markdown(diff: Sequence[PlatformDiff]) -> str:
     """Write the changes as Markdown (GitHub's): a table for each environment and platform."""
     parts = []
     for environment, of_it in itertools.groupby(diff, lambda each: each.environment):
-        parts += [f"### {_code(environment)}", *map(_section, of_it)]
+        parts += [f"### {code(environment)}", *map(_section, of_it)]
     return "\n\n".join(parts or [f"{NO_CHANGE.capitalize()}."]) + "\n"
 
 
@@ -322,22 +322,27 @@ def _section(each: PlatformDiff) -> str:
     head = ("| package | from | to | |", "| --- | --- | --- | --- |")
     table = "\n".join((*head, *map(_row, each.changes)))
     if len(each.changes) <= _LONG:
-        return f"{_code(each.platform)}: {each.summary}\n\n{table}"
+        return f"{code(each.platform)}: {each.summary}\n\n{table}"
     summary = f"<code>{escape(_plain(each.platform))}</code>: {each.summary}"
     return f"<details>\n<summary>{summary}</summary>\n\n{table}\n\n</details>"
 
 
 def _row(change: Change) -> str:
-    # A pipe ends a cell even within code, unless escaped (GFM 4.10).
     cells = (change.name, change.before, change.after)
-    written = ["" if text is None else _code(text).replace("|", "\\|") for text in cells]
+    written = ["" if text is None else _cell(text) for text in cells]
     note = "" if change.source == "conda" else f"{change.source}, "
     note += _SHOWN[change.kind][0]
-    note += f", {_code(change.license)}".replace("|", "\\|") if change.license else ""
+    note += f", {_cell(change.license)}" if change.license else ""
     return f"| {' | '.join(written)} | {note} |"
 
 
-def _code(text: str) -> str:
+def _cell(text: str) -> str:
+    """Write a text as code in a cell of a table."""
+    # A pipe ends a cell even within code, unless escaped (GFM 4.10).
+    return code(text).replace("|", "\\|")
+
+
+def code(text: str) -> str:
     """Write a text as code, fenced by more backticks than it holds (CommonMark 6.1)."""
     text = _plain(text)
     fence, pad = code_fence(text), " " if "`" in text else ""

@@ -189,7 +189,7 @@ class Settings:
         _folder,
         default="local-channel",
         metavar="DIR",
-        tasks="fetch index lock locks mirror prune snapshots upstream verify",
+        tasks="diff fetch index lock locks mirror prune snapshots upstream verify",
         help="the channel folder, relative to the manifest's (default: local-channel)",
     )
     layout: Layout = _setting(  # noqa: RUF009 - it makes a dataclass field
@@ -210,7 +210,7 @@ class Settings:
         _locks,
         default=[],
         metavar="PATH",
-        tasks="channels fetch index locks mirror prune upstream verify why",
+        tasks="channels diff fetch index locks mirror prune upstream verify why",
         help="mirror these locks, too: paths, patterns like '**/pixi.lock', URLs",
     )
     environments: tuple[str, ...] | None = _setting(

@@ -64,8 +64,7 @@ def test_pixi_locks_and_mirrors_a_new_builder_and_its_pipeline_updates_it(
     ran = {"mirror", "update-mirror"}  # which its pipeline runs, below
     for name, *options in (
         *(("platforms",), ("lock",), ("channels",), ("plan",), ("locks",), ("why", "pandas")),
-        ("upstream",),
-        *(("fetch",), ("index",), ("prune", "--now")),
+        *(("upstream",), ("fetch",), ("index",), ("diff",), ("prune", "--now")),
         *(("verify", "--level", "index"), ("demo",), ("new", str(tmp_path / "other"))),
         ("doctor", "--lock", "pixi.lock", "--mirror", upstream.url),
         ("upgrade", "--from", str(ROOT)),

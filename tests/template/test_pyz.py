@@ -117,7 +117,7 @@ def test_every_task_runs_from_the_file(pyz: Path, upstream: Upstream, tmp_path: 
         *(("platforms", ()), ("channels", ()), ("fetch", ()), ("index", ()), ("verify", ())),
         *(("mirror", ()), ("prune", ("--dry-run",)), ("doctor", ("--lock", "pixi.lock"))),
         *(("demo", ()), ("new", ("../other",)), ("lock", ()), ("update-mirror", ())),
-        *(("plan", ()), ("locks", ()), ("why", ("payload",)), ("upgrade", ())),
+        *(("plan", ()), ("locks", ()), ("why", ("payload",)), ("diff", ()), ("upgrade", ())),
         ("upstream", ()),
     ):
         ran[name] = run(pyz, name, *options, PATH=path)

@@ -1,0 +1,184 @@
+"""What a prune would do, written down to be approved, and done as it stands there or not at all.
+
+A plan has what was seen when it was made: the files of the channel, who names what, what waits for
+removal, the trees of snapshots. Where anything of that has moved, it is refused, and says what.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from scripts.channel.digest_cache import Fingerprint
+from scripts.channel.inventory import files_below
+from scripts.channel.state import WorkspaceState
+from scripts.channel.users import ChannelUsers
+from scripts.core.channel_paths import ChannelPaths
+from scripts.core.errors import usage_error
+from scripts.core.files import read_regular, write_atomically
+from scripts.core.report import Json
+from scripts.keep.snapshots import read_snapshots, tree_of
+from scripts.workspace.workspace import Workspace
+
+_SCHEMA: Final = 1  # docs/json.schema.json describes it
+_LARGEST: Final = 1 << 30  # bytes; a file of the channel has some 150
+_SHOWN: Final = 10  # of what has moved
+_GOES: Final = ("dropped", "removed", "trees", "bytes")
+"""What of a report says what goes; a plan has it as the report of its dry run had it."""
+
+Seen = Mapping[str, Mapping[str, Json]]
+"""What a plan depends on: by kind, then by name, what tells whether it has moved."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrunePlan:
+    """What was approved."""
+
+    at_once: bool
+    drop: tuple[PurePosixPath, ...]
+    """Those that were asked for alone; empty: all that is retained."""
+    dropped: frozenset[str]
+    """Paths that go from the index."""
+    removed: frozenset[str]
+    """Paths of the files that go."""
+    trees: frozenset[str]
+    """Ids of the snapshots whose trees go."""
+    seen: Seen
+
+
+def see(place: ChannelPaths, users: ChannelUsers) -> Seen:
+    """Look at all that a prune depends on, as far as the disk tells it without reading a file."""
+    return {
+        "file": {
+            str(path): " ".join(map(str, Fingerprint.of(status)))
+            for path, status in files_below(place.folder)
+        },
+        "workspace": dict(_names(users)),
+        "waiting": {
+            str(each.path): None if each.dropped is None else each.dropped.isoformat()
+            for each in users.state.removals
+        },
+        "snapshot": {each.id: tree_of(place, each).is_dir() for each in read_snapshots(place)},
+    }
+
+
+def _names(users: ChannelUsers) -> Iterator[tuple[str, str]]:
+    """Yield who names what, as a digest of it."""
+
+    def digest(workspace: WorkspaceState) -> str:
+        rows = sorted((str(each.path), str(each.digest)) for each in workspace.artifacts)
+        return hashlib.sha256(repr(rows).encode()).hexdigest()
+
+    for each in (users.own, *users.others):
+        yield f"{each.name} ({each.manifest})", digest(each)
+    if users.last is not None:
+        yield f"{users.last.name} ({users.last.manifest}) as last mirrored", digest(users.last)
+
+
+def write_plan(
+    path: Path,
+    workspace: Workspace,
+    preview: Mapping[str, Json],
+    seen: Seen,
+    *,
+    at_once: bool,
+    drop: Sequence[PurePosixPath],
+) -> None:
+    """Write the plan of a dry run, of which `preview` is what its report has.
+
+    Raises the error of exit code 2 where it cannot be written, or would be in the channel.
+    """
+    if path.resolve().is_relative_to(workspace.place.folder.resolve()):
+        message = "would be in the channel, which would have moved then"
+        raise usage_error(str(path), message, help=f"--output {path.name}")
+    document = {
+        "schema": _SCHEMA,
+        "now": at_once,
+        "drop": [str(each) for each in drop],
+        **{key: preview[key] for key in _GOES},
+        "seen": seen,
+    }
+    try:
+        write_atomically(path, (json.dumps(document, indent=1) + "\n").encode())
+    except OSError as error:
+        raise usage_error(str(path), f"cannot write this file: {error.strerror}") from None
+
+
+def read_plan(path: Path) -> PrunePlan:
+    """Read a plan; raises the error of exit code 2 where there is none, or it is damaged."""
+    try:
+        return _parse_plan(json.loads(read_regular(path, _LARGEST)))
+    except OSError as error:
+        raise usage_error(str(path), f"cannot read this file: {error.strerror}") from None
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
+        raise usage_error(
+            str(path),
+            "is no plan of a prune, or is of another version of pixi-mirror",
+            help=_anew(path),
+        ) from None
+
+
+def _parse_plan(document: Mapping[str, Any]) -> PrunePlan:
+    if document["schema"] != _SCHEMA or type(document["now"]) is not bool:
+        raise ValueError(document)
+    dropped = frozenset(str(each["path"]) for each in document["dropped"])
+    removed = frozenset(str(each["path"]) for each in document["removed"])
+    return PrunePlan(
+        at_once=document["now"],
+        drop=tuple(PurePosixPath(each) for each in document["drop"]),
+        dropped=dropped,
+        removed=removed | dropped if document["now"] else removed,
+        trees=frozenset(map(str, document["trees"])),
+        seen={kind: dict(each) for kind, each in document["seen"].items()},
+    )
+
+
+def refuse_moved(path: Path, plan: PrunePlan, seen: Seen) -> None:
+    """Raise the error of exit code 2 where what the plan was made from has moved since."""
+    _refuse(
+        path,
+        [
+            (what, f"{kind} {name}")
+            for kind in sorted(
+                plan.seen.keys() | seen.keys(), reverse=True
+            )  # files, being many, last
+            for what, name in _moved(plan.seen.get(kind, {}), seen.get(kind, {}))
+        ],
+    )
+
+
+def refuse_undue(path: Path, plan: PrunePlan, preview: Mapping[str, Any]) -> None:
+    """Raise the error of exit code 2 where not all of a plan would go: other settings, a hand.
+
+    `preview` is what the report of a dry run with its options has.
+    """
+    dropped, removed = ({each["path"] for each in preview[key]} for key in ("dropped", "removed"))
+    undue = plan.dropped - dropped
+    undue |= plan.removed - (removed | dropped if plan.at_once else removed)
+    undue |= plan.trees - set(preview["trees"])
+    _refuse(path, [("would stay", each) for each in sorted(undue)])
+
+
+def _moved(before: Mapping[str, Json], now: Mapping[str, Json]) -> Iterator[tuple[str, str]]:
+    for name in sorted(before.keys() | now.keys()):
+        if name not in now:
+            yield "gone", name
+        elif name not in before:
+            yield "new", name
+        elif before[name] != now[name]:
+            yield "changed", name
+
+
+def _refuse(path: Path, moved: Sequence[tuple[str, str]]) -> None:
+    if moved:
+        more = [("", f"and {len(moved) - _SHOWN} more")] if len(moved) > _SHOWN else []
+        message = "the mirror has moved since this plan was made, so nothing was removed"
+        raise usage_error(str(path), message, *moved[:_SHOWN], *more, help=_anew(path))
+
+
+def _anew(path: Path) -> str:
+    return f"pixi run prune --dry-run --output {path}"
