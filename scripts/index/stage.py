@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from scripts.channel.digest_cache import DigestCache
 from scripts.channel.folders import clear_staging
-from scripts.channel.grace import is_due, now, remove, to_remove
+from scripts.channel.grace import is_due, now, remove, still_waiting, to_remove
 from scripts.channel.inventory import SEE_TO_DISK, files_below
 from scripts.channel.state import MirrorState, Removal, write_channel, write_removals
 from scripts.channel.users import ChannelUsers, save_workspace
@@ -74,7 +74,11 @@ def index(
     """
     place, folder = workspace.place, workspace.place.folder
     try:
-        waiting = (*waiting_files(folder, users), *to_remove(folder, dropping or (), None))
+        waiting = (
+            *waiting_files(folder, users),
+            *_waiting_again(folder, users),
+            *to_remove(folder, dropping or (), None),
+        )
         gone, files = frozenset(each.path for each in waiting), tuple(files_below(folder))
         channels = read_channels(folder, selection, gone, files)
         pypi = read_pypi_tree(folder, selection, files, gone)
@@ -115,6 +119,16 @@ def index(
         name, reason = error.filename or str(folder), error.strerror or str(error)
         message = f"cannot be read or written: {reason}"
         raise usage_error(str(name), message, help=SEE_TO_DISK) from error
+
+
+def _waiting_again(folder: Path, users: ChannelUsers) -> Iterable[Removal]:
+    """Yield what waits, and what this workspace's lock of before alone names.
+
+    A rollback has put it on the list; from now on it waits as if it had just been dropped.
+    """
+    waiting = still_waiting(folder, users.state.removals, frozenset())
+    named = (users.named() - replace(users, last=None).named()) if waiting else frozenset()
+    return (replace(each, dropped=None) for each in waiting if each.path in named)
 
 
 def _note_removals(

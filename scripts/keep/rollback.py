@@ -10,7 +10,6 @@ import os
 import shlex
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -187,7 +186,7 @@ def _lost(workspace: Workspace, target: Snapshot, missing: Sequence[SnapshotFile
     command = _lock_command(workspace, target)
     return usage_error(
         target.id,
-        f"{counted(len(missing), 'file')} of this snapshot can be found nowhere as it was;"
+        f"{counted(len(missing), 'file')} of it can be found nowhere, or not as recorded;"
         " nothing was changed",
         *(("missing", str(each.path)) for each in missing[:_SHOWN]),
         help=f"{command} && pixi run mirror" if command else "pixi run snapshots",
@@ -196,7 +195,7 @@ def _lost(workspace: Workspace, target: Snapshot, missing: Sequence[SnapshotFile
 
 def _former(
     place: ChannelPaths, state: MirrorState, target: Snapshot, published: Iterable[SnapshotFile]
-) -> set[PurePosixPath]:
+) -> frozenset[PurePosixPath]:
     """Name what is there that the index names, or named before a run that was killed."""
     named = {each.path for each in published}
     newest = newest_snapshot(place)
@@ -207,7 +206,7 @@ def _former(
     if state.before_relayout is not None and state.layout is target.layout:
         made = files_of_layout(place.folder, target.layout.other)  # by a relayout that was killed
         named |= made.difference(state.before_relayout)
-    return named
+    return frozenset(named)
 
 
 def _begin(workspace: Workspace, state: MirrorState, target: Snapshot) -> MirrorState:
@@ -249,8 +248,8 @@ def _switch(
     staged: Sequence[tuple[Path, Path]],
     *,
     digests: DigestCache,
-    former: AbstractSet[PurePosixPath],
-    names: AbstractSet[PurePosixPath],
+    former: frozenset[PurePosixPath],
+    names: frozenset[PurePosixPath],
 ) -> None:
     """Place artifacts, publish the index, and let what it names no more wait for its removal.
 
@@ -306,7 +305,7 @@ def _index_anew(
 def _report(
     workspace: Workspace,
     target: Snapshot,
-    names: AbstractSet[PurePosixPath],
+    names: frozenset[PurePosixPath],
     *,
     coming: Collection[SnapshotFile],
     published: int,
@@ -315,9 +314,8 @@ def _report(
     """Say what was done, and what is not as it was then."""
     state, settings = read_state(workspace.place), workspace.settings
     users = [each.with_layout(target.layout) for each in state.workspaces]
-    named = {each: {x.path for x in each.artifacts} for each in users}
-    kept = frozenset().union(*named.values())
-    there = [each for each in state.removals if each.path not in kept]
+    locked = {x.path for each in users for x in each.artifacts}
+    there = [each for each in state.removals if each.path not in locked]
     there = [each for each in there if os.path.lexists(workspace.place.folder / each.path)]
     done = f"rolled back to {target.id}" if coming or published or is_anew else "nothing to do"
     lines: list[Line] = [f"{done}: {settings.channel_dir} is as `{target.made_by}` left it then"]
@@ -329,11 +327,12 @@ def _report(
         size = human_size(sum(each.size for each in there))
         lines.append(
             f"waiting for removal: {counted(len(there), 'file')}, {size};"
-            " `pixi run prune` removes them when no client can need them"
+            " `pixi run prune` removes them when they are due"
         )
-    for each, paths in named.items():
-        if paths - names:
-            number = counted(len(paths - names), "artifact")
+    for each in users:
+        unnamed = {x.path for x in each.artifacts} - names
+        if unnamed:
+            number = counted(len(unnamed), "artifact")
             lines.append(f"not in this index, and kept: {number} that the lock of {each} names")
     if settings.layout is not target.layout:
         lines.append(
@@ -343,8 +342,8 @@ def _report(
     command = _lock_command(workspace, target)
     if command and _sha256(lock) not in {each.lock_sha256 for each in target.locks}:
         lines.append(
-            f"{LOCK_NAME} was left as it is, and `pixi run mirror` moves the channel on to it;"
-            " to stay with this snapshot:"
+            f"{LOCK_NAME} was left as it is: `pixi run mirror` moves the channel on to it, unless"
+            " you say"
         )
         lines.append(f"  {command}")
     return Report(
