@@ -74,11 +74,7 @@ def index(
     """
     place, folder = workspace.place, workspace.place.folder
     try:
-        waiting = (
-            *waiting_files(folder, users),
-            *_waiting_again(folder, users),
-            *to_remove(folder, dropping or (), None),
-        )
+        waiting = _waiting(folder, users, dropping or ())
         gone, files = frozenset(each.path for each in waiting), tuple(files_below(folder))
         channels = read_channels(folder, selection, gone, files)
         pypi = read_pypi_tree(folder, selection, files, gone)
@@ -121,14 +117,17 @@ def index(
         raise usage_error(str(name), message, help=SEE_TO_DISK) from error
 
 
-def _waiting_again(folder: Path, users: ChannelUsers) -> Iterable[Removal]:
-    """Yield what waits, and what this workspace's lock of before alone names.
+def _waiting(
+    folder: Path, users: ChannelUsers, dropping: Iterable[PurePosixPath]
+) -> tuple[Removal, ...]:
+    """Return what waits for its removal, or is to from now on.
 
-    A rollback has put it on the list; from now on it waits as if it had just been dropped.
+    Also what this workspace's lock of before alone names, if a rollback has put it on the list.
     """
-    waiting = still_waiting(folder, users.state.removals, frozenset())
-    named = (users.named() - replace(users, last=None).named()) if waiting else frozenset()
-    return (replace(each, dropped=None) for each in waiting if each.path in named)
+    listed = still_waiting(folder, users.state.removals, frozenset())
+    named = (users.named() - replace(users, last=None).named()) if listed else frozenset()
+    again = (replace(each, dropped=None) for each in listed if each.path in named)
+    return (*waiting_files(folder, users), *again, *to_remove(folder, dropping, None))
 
 
 def _note_removals(

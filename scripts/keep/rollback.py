@@ -32,7 +32,7 @@ from scripts.core.console import Console
 from scripts.core.errors import MirrorError, usage_error
 from scripts.core.files import naming
 from scripts.core.record import Digest
-from scripts.core.report import Line, Report, counted, human_size
+from scripts.core.report import Line, Report, counted, human_size, join_reports
 from scripts.core.symlinks import refuse_obstacles
 from scripts.fetch.download import link_or_copy_artifact
 from scripts.index.file_classes import files_of_layout, is_index_path
@@ -51,7 +51,7 @@ from scripts.keep.snapshots import (
     read_snapshots,
     tree_of,
 )
-from scripts.keep.take_snapshot import take_snapshot, with_snapshot
+from scripts.keep.take_snapshot import take_snapshot
 from scripts.lock.mirrored import MirroredLock
 from scripts.lock.select import Selection
 from scripts.network.errors import DownloadError
@@ -81,7 +81,7 @@ def rollback(workspace: Workspace, name: str, console: Console) -> Report:
         raise usage_error(str(file), message, help=GOES_ON) from error
     # What was proven was proven of other bytes where the index was made anew.
     like = replace(target, proofs=()) if report.data["index-made-anew"] else target
-    return with_snapshot(report, take_snapshot(workspace, console, made_by=ROLLBACK, like=like))
+    return join_reports(report, take_snapshot(workspace, console, made_by=ROLLBACK, like=like))
 
 
 def refuse_after_rollback(workspace: Workspace, locks: Sequence[MirroredLock]) -> None:
