@@ -22,6 +22,8 @@ from scripts.keep.snapshots import Snapshot, read_snapshot_files, read_snapshots
 from tasks import index, prune, rollback
 from tests.support.mirrors import Mirror, make_mirror, rows
 from tests.support.packages import TinyPackage
+from tests.support.snapshots import wrong_newest_snapshot, wrong_snapshots
+from tests.support.steps import failing_at, killed_at
 from tests.support.wheels import PypiRow, TinyWheel
 
 OLD = TinyPackage(name="a", subdir="linux-64", license="MIT")
@@ -452,3 +454,34 @@ def test_two_indexes_of_one_second_are_told_apart_by_time(mirror: Mirror, task: 
         move_to(mirror, NEW, BOTH)
     times = [(mirror.folder / name).stat().st_mtime_ns for name in names]
     assert times == [(ahead // 10**9 + 1) * 10**9] * 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a copy of the process is killed, which needs fork")
+@pytest.mark.parametrize("trouble", [None, errno.ENOSPC, errno.EIO])
+def test_killed_or_refused_at_any_change_it_ends_the_same(
+    pruned: Mirror, trouble: int | None, *, deep: bool
+) -> None:
+    """Every change with `--deep`; None: it is killed. Unlike in the sweeps threads are met, too."""
+    first, place = snapshots(pruned)[0], pruned.workspace.place
+    roll_back(pruned, first)
+    expected, waiting = pruned.contents(), pruned.waiting()
+
+    def again() -> int:
+        return run(pruned, rollback.main, "-q", first.id)
+
+    met = 0
+    for step in range(1 if deep else 5 + (trouble or 0) % 7, 10**6, 1 if deep else 13):
+        copy(pruned.root.with_name("pruned"), pruned.root)
+        if trouble is None:
+            is_met = killed_at(step, pruned.root, again)
+        else:
+            is_met, code = failing_at(step, pruned.root, again, trouble)
+            assert code in {0, 2}, step
+        met += is_met
+        assert list(wrong_snapshots(place)) == [], step
+        assert again() == 0, step
+        assert (pruned.contents(), pruned.waiting()) == (expected, waiting), step
+        assert list(wrong_newest_snapshot(place)) == [], step
+        if not is_met:
+            break
+    assert met > (40 if deep else 4)
