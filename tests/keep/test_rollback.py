@@ -14,11 +14,15 @@ from pathlib import Path
 
 import pytest
 
+from scripts.channel.locks import read_locks
 from scripts.channel.state import read_state
 from scripts.core.channel_paths import Layout
+from scripts.core.console import Console
 from scripts.core.report import human_size
+from scripts.keep.relayout import relayout
 from scripts.keep.snapshot_trees import locks_of
 from scripts.keep.snapshots import Snapshot, read_snapshot_files, read_snapshots, tree_of
+from scripts.keep.take_snapshot import take_snapshot
 from tasks import index, prune, rollback
 from tests.support.mirrors import Mirror, make_mirror, rows
 from tests.support.packages import TinyPackage
@@ -380,11 +384,6 @@ def test_pages_of_pypi_come_back(tmp_path: Path) -> None:
 
 def test_the_layout_follows(mirror: Mirror, capsys: pytest.CaptureFixture[str]) -> None:
     """Back to it as it was before a relayout, and forward again."""
-    from scripts.channel.locks import read_locks
-    from scripts.core.console import Console
-    from scripts.keep.relayout import relayout
-    from scripts.keep.take_snapshot import take_snapshot
-
     flat, before = snapshots(mirror)[0], mirror.contents()
     manifest = mirror.root / "pixi.toml"
     text = manifest.read_text(encoding="utf-8")
@@ -415,6 +414,31 @@ def test_the_layout_follows(mirror: Mirror, capsys: pytest.CaptureFixture[str]) 
     roll_back(mirror, by_channel)
     assert read_state(workspace.place).layout is Layout.BY_CHANNEL
     assert published(mirror).keys() == names
+
+
+def test_what_a_killed_relayout_has_made_goes(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [first], before = snapshots(mirror), mirror.contents()
+    manifest = mirror.root / "pixi.toml"
+    text = manifest.read_text(encoding="utf-8")
+    manifest.write_text(text.replace('"flat"', '"by-channel"'), encoding="utf-8")
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("scripts.keep.relayout.index", die)
+    workspace, console = mirror.workspace, Console()
+    with pytest.raises(KeyboardInterrupt):
+        relayout(workspace, read_locks(workspace, console), console, drop_retained=False)
+    manifest.write_text(text, encoding="utf-8")
+    made = {name for name in mirror.contents() if name.startswith("conda-forge/")}
+    assert made
+    roll_back(mirror, first)
+    assert read_state(workspace.place).before_relayout is None
+    assert set(mirror.waiting()) == made
+    assert mirror.prune("--now") == 0
+    assert mirror.contents() == before
 
 
 def test_as_json(pruned: Mirror, capsys: pytest.CaptureFixture[str]) -> None:
