@@ -82,13 +82,14 @@ class World:
         """The channel folder."""
         return self.run.root / "local-channel"
 
-    def settings(self, layout: str, grace: str = "1h") -> None:
-        """Write the manifest."""
+    def settings(self, layout: str, grace: str = "1h", trees: int = 10) -> None:
+        """Write the manifest; so many `trees` of snapshots are kept."""
         channels = ", ".join(f'"{self.upstream.url}/{name}"' for name in ("one", "two"))
         (self.run.root / "pixi.toml").write_text(
             f'[workspace]\nname = "w"\nchannels = [{channels}]\nplatforms = ["{PLATFORM}"]\n\n'
             '[dependencies]\na = "*"\n\n'
-            f'[tool.pixi-mirror]\nlayout = "{layout}"\ngrace = "{grace}"\n',
+            f'[tool.pixi-mirror]\nlayout = "{layout}"\ngrace = "{grace}"\n'
+            f"keep-snapshots = {trees}\n",
             encoding="utf-8",
         )
 
@@ -184,6 +185,11 @@ def _retained(world: World) -> None:
     assert world.do(task="index") == 0
 
 
+def _with_trees_to_go(world: World) -> None:
+    world.settings("flat", trees=1)
+    _retained(world)
+
+
 def _pruned(world: World) -> None:
     """The lock has gone back since, so that what is rolled back to passes its proofs."""
     _retained(world)
@@ -222,6 +228,7 @@ SCENES = {
     "fetch": Scene(task="fetch", options=("--jobs", "1"), layout="by-channel", make=_nothing),
     "index": Scene(task="index", options=(), layout="flat", make=_fetched),
     "prune": Scene(task="prune", options=("--now",), layout="flat", make=_retained),
+    "prune-trees": Scene(task="prune", options=("--now",), layout="flat", make=_with_trees_to_go),
     "mirror": Scene(task="mirror", options=("--jobs", "1"), layout="flat", make=_due),
     "relayout": Scene(
         task="mirror",
@@ -381,10 +388,15 @@ def difference(actual: dict[str, bytes], expected: dict[str, bytes]) -> list[str
 
 
 def badly_said(change: Change, code: int, said: str) -> Iterator[str]:
-    """Yield what is wrong with how a run told of trouble with the disk; it may need none."""
+    """Yield what is wrong with how a run told of trouble with the disk; it may need none.
+
+    What is in the tree of a snapshot may be told by that.
+    """
     if code not in {ExitCode.OK, ExitCode.USAGE} or "Traceback" in said:
         yield f"ended with {code}: {said}"
-    elif code == ExitCode.USAGE and not change.is_child and change.name not in said:
+    is_told = change.name in said
+    is_told |= any(each.endswith(".part") for each in change.shown.parts) and ".part: " in said
+    if code == ExitCode.USAGE and not change.is_child and not is_told:
         yield f"does not name the file: {said}"
 
 
