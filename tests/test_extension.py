@@ -44,6 +44,7 @@ LISTED = """\
   diff           Say what changed between locks, snapshots and the channel
   prune          Remove the artifacts that no lock names any more
   snapshots      List what the mirror was like after each run that changed it; forget one
+  rollback       Publish the index of an earlier snapshot again
   new            Make a builder repository of your own from this template
   upgrade        Bring a builder's tasks up to another version of pixi-mirror
 

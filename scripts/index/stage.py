@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from scripts.channel.digest_cache import DigestCache
 from scripts.channel.folders import clear_staging
-from scripts.channel.grace import is_due, now, remove, to_remove
+from scripts.channel.grace import is_due, now, remove, still_waiting, to_remove
 from scripts.channel.inventory import SEE_TO_DISK, files_below
 from scripts.channel.state import MirrorState, Removal, write_channel, write_removals
 from scripts.channel.users import ChannelUsers, save_workspace
@@ -74,7 +74,7 @@ def index(
     """
     place, folder = workspace.place, workspace.place.folder
     try:
-        waiting = (*waiting_files(folder, users), *to_remove(folder, dropping or (), None))
+        waiting = _waiting(folder, users, dropping or ())
         gone, files = frozenset(each.path for each in waiting), tuple(files_below(folder))
         channels = read_channels(folder, selection, gone, files)
         pypi = read_pypi_tree(folder, selection, files, gone)
@@ -115,6 +115,19 @@ def index(
         name, reason = error.filename or str(folder), error.strerror or str(error)
         message = f"cannot be read or written: {reason}"
         raise usage_error(str(name), message, help=SEE_TO_DISK) from error
+
+
+def _waiting(
+    folder: Path, users: ChannelUsers, dropping: Iterable[PurePosixPath]
+) -> tuple[Removal, ...]:
+    """Return what waits for its removal, or is to from now on.
+
+    Also what this workspace's lock of before alone names, if a rollback has put it on the list.
+    """
+    listed = still_waiting(folder, users.state.removals, frozenset())
+    named = (users.named() - replace(users, last=None).named()) if listed else frozenset()
+    again = (replace(each, dropped=None) for each in listed if each.path in named)
+    return (*waiting_files(folder, users), *again, *to_remove(folder, dropping, None))
 
 
 def _note_removals(

@@ -37,6 +37,7 @@ from scripts.index.file_classes import (
 from scripts.index.stage import index
 from scripts.keep.prune_plan import PrunePlan, refuse_moved, refuse_undue, see, write_plan
 from scripts.keep.retention import freed_bytes, held_by_trees, prune_trees, statuses_of
+from scripts.keep.rollback import refuse_after_rollback
 from scripts.lock.mirrored import MirroredLock
 from scripts.workspace.workspace import Workspace
 
@@ -67,9 +68,12 @@ def prune(
     dropped = _dropped(files, users, drop, approved)
     _refuse_unknown_users(workspace, users, files, dropped)
     waiting, problems, when = files.waiting, tuple[Problem, ...](), now()
+    is_indexing = bool(dropped) or any(each.dropped is None for each in waiting)  # by a killed run
+    if is_indexing:
+        refuse_after_rollback(workspace, locks)
     if not dry_run:
         clear_staging(place)  # of a run that was killed
-        if dropped or any(each.dropped is None for each in waiting):  # else by a killed run
+        if is_indexing:
             dropping = [each.path for each in dropped]
             report = index(workspace, selection, console, users=users, dropping=dropping)
             problems, when = report.problems, now()

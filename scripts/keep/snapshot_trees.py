@@ -16,6 +16,7 @@ from typing import Final
 
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.files import fsync, hard_link, naming, remove_folder, replace, unlink
+from scripts.core.scratch import clear_scratch
 from scripts.keep.snapshots import (
     Snapshot,
     SnapshotFile,
@@ -131,7 +132,8 @@ def remove_snapshot(place: ChannelPaths, snapshot: Snapshot) -> None:
 
 
 def clear_leftovers(place: ChannelPaths) -> None:
-    """Remove what killed runs left: trees half built or half removed, or of no record."""
+    """Remove what killed runs left: trees half built or half removed, or of no record; scratch."""
+    clear_scratch(snapshots_folder(place))
     try:
         found = [each for each in snapshots_folder(place).iterdir() if each.is_dir()]
     except FileNotFoundError:

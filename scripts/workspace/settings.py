@@ -189,7 +189,7 @@ class Settings:
         _folder,
         default="local-channel",
         metavar="DIR",
-        tasks="diff fetch index lock locks mirror prune snapshots upstream verify",
+        tasks="diff fetch index lock locks mirror prune rollback snapshots upstream verify",
         help="the channel folder, relative to the manifest's (default: local-channel)",
     )
     layout: Layout = _setting(  # noqa: RUF009 - it makes a dataclass field

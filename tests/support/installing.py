@@ -3,7 +3,8 @@ r"""A client that installs from a channel again and again, each time with an emp
     python -m tests.support.installing CLIENT URL FOLDER COUNT ENOUGH
 
 It ends after COUNT installs or, with one at least, as soon as the file ENOUGH is there, and says as
-JSON how many there were, and of those that failed how long they took, and why. Acts.
+JSON how many there were, how long the longest took, and of those that failed how long they took,
+and why. Acts.
 """
 
 from __future__ import annotations
@@ -51,25 +52,25 @@ def wrong(prefix: Path) -> str | None:
     return None
 
 
-def _by_rattler(url: str, folder: Path) -> None:
-    asyncio.run(_install(url, folder))
+def _by_rattler(url: str, folder: Path, cache: Path) -> None:
+    asyncio.run(_install(url, folder, cache))
 
 
-def _by_pixi(url: str, folder: Path) -> None:
+def _by_pixi(url: str, folder: Path, cache: Path) -> None:
     folder.mkdir()
     (folder / "pixi.toml").write_text(
         f'[workspace]\nname = "w"\nchannels = ["{url}"]\nplatforms = ["{here()}"]\n\n'
         '[dependencies]\na = "*"\n',
         encoding="utf-8",
     )
-    _run(("pixi", "install", "--quiet"), folder, PIXI_CACHE_DIR=str(folder / "cache"))
+    _run(("pixi", "install", "--quiet"), folder, PIXI_CACHE_DIR=str(cache))
     (folder / ".pixi" / "envs" / "default").rename(folder / "prefix")
 
 
-def _by_conda(url: str, folder: Path) -> None:
+def _by_conda(url: str, folder: Path, cache: Path) -> None:
     folder.mkdir()
     command = ("conda", "create", "-qy", "-p", str(folder / "prefix"), "-c", url)
-    packages = {"CONDA_PKGS_DIRS": str(folder / "cache")}
+    packages = {"CONDA_PKGS_DIRS": str(cache)}
     _run((*command, "--override-channels", "a"), folder, **packages)
 
 
@@ -87,17 +88,18 @@ def _run(command: Sequence[str], folder: Path, **variables: str) -> None:
         raise ValueError(f"{command[0]} ended with {done.returncode}: {done.stderr}{done.stdout}")
 
 
-CLIENTS: Mapping[str, Callable[[str, Path], None]] = {
+# Each installs `a` from a URL into `prefix` below a folder that is not there yet.
+CLIENTS: Mapping[str, Callable[[str, Path, Path], None]] = {
     "rattler": _by_rattler,
     "pixi": _by_pixi,
     "conda": _by_conda,
 }
 
 
-async def _install(url: str, folder: Path) -> None:
+async def _install(url: str, folder: Path, cache: Path) -> None:
     from rattler import Gateway, install, solve
 
-    cache, subdir = folder / "cache", subdir_type()
+    subdir = subdir_type()
     gateway = Gateway(cache_dir=cache / "repodata")
     records = await solve([url], ["a"], gateway=gateway, platforms=[subdir("noarch")])
     await install(records, folder / "prefix", cache_dir=cache / "packages", show_progress=False)
@@ -105,21 +107,23 @@ async def _install(url: str, folder: Path) -> None:
 
 def main(name: str, url: str, folder: Path, count: int, enough: Path) -> dict[str, Any]:
     """Install until it is enough; what has failed time and again will not get better."""
-    installs = 0
+    installs, longest = 0, 0.0
     failed: list[tuple[float, str]] = []
     while installs < count and len(failed) < _MOST_FAILED and not (installs and enough.exists()):
         shutil.rmtree(folder, ignore_errors=True)
         started = time.monotonic()
         try:
-            CLIENTS[name](url, folder)
+            CLIENTS[name](url, folder, folder / "cache")
             message = wrong(folder / "prefix")
         except Exception as error:  # rattler raises many kinds; each is told
             message = f"{type(error).__name__}: {error}"
+        took = time.monotonic() - started
+        longest = max(longest, took)
         if message is None:
             installs += 1
         else:
-            failed.append((time.monotonic() - started, message))
-    return {"installs": installs, "failed": failed}
+            failed.append((took, message))
+    return {"installs": installs, "failed": failed, "longest": longest}
 
 
 if __name__ == "__main__":

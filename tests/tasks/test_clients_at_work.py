@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgpack
@@ -23,6 +20,7 @@ from tests.support.installing import OTHER, VERSIONS, package
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
 from tests.support.mirrors import PY_RATTLER, path_with
 from tests.support.pixi import path_without_clients
+from tests.support.servers import served
 from tests.support.template import ROOT
 from tests.support.upstream import Upstream
 from tests.support.verified import elsewhere
@@ -67,23 +65,6 @@ for turn, lock, tasks in zip(
 print(gone)
 """
 
-NGINX = """
-daemon off;
-{user}
-pid {scratch}/pid;
-error_log {scratch}/error.log;
-events {{}}
-http {{
-  access_log off;
-  client_body_temp_path {scratch}/body;
-  proxy_temp_path {scratch}/proxy;
-  fastcgi_temp_path {scratch}/fastcgi;
-  uwsgi_temp_path {scratch}/uwsgi;
-  scgi_temp_path {scratch}/scgi;
-  server {{ listen 127.0.0.1:{port}; root {folder}; }}
-}}
-"""
-
 
 @pytest.fixture
 def root(tmp_path: Path, upstream: Upstream) -> Path:
@@ -109,30 +90,6 @@ def move_to(root: Path, version: int) -> None:
     """Mirror by the lock of a version."""
     (root / "pixi.lock").write_bytes((root / "locks" / f"{version}.lock").read_bytes())
     assert mirror.main(["-q", "--manifest-path", str(root)]) == 0
-
-
-@contextlib.contextmanager
-def served(folder: Path, server: str, scratch: Path) -> Iterator[str]:
-    """Serve a folder, and give its URL."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"]
-    if server == "nginx":
-        user = "user root;" if os.name == "posix" and os.geteuid() == 0 else ""
-        text = NGINX.format(user=user, scratch=scratch, port=port, folder=folder)
-        (scratch / "nginx.conf").write_text(text, encoding="utf-8")
-        command = ["nginx", "-p", str(scratch), "-c", str(scratch / "nginx.conf")]
-    with subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL) as process:
-        try:
-            deadline = time.monotonic() + 20
-            while time.monotonic() < deadline:
-                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-                    break
-                time.sleep(0.05)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,12 @@ import zstandard
 from scripts.channel.state import read_state
 from scripts.core.channel_paths import channel_paths
 from scripts.core.errors import ExitCode
+from scripts.keep.snapshots import read_snapshots
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
 from tests.support.mirrors import PY_RATTLER, path_with
 from tests.support.packages import TinyPackage, WrittenPackage
 from tests.support.pixi import path_without_clients
+from tests.support.snapshots import wrong_newest_snapshot, wrong_snapshots
 from tests.support.strace import Change, TaskRun, disturb, orphan, plain
 from tests.support.upstream import Upstream
 
@@ -41,6 +43,7 @@ PLATFORM = "win-64" if os.name != "nt" else "linux-64"
 OLD = TinyPackage(name="a", subdir=PLATFORM, depends=("b",))
 NEW = TinyPackage(name="a", version="2.0", subdir=PLATFORM, depends=("b",))
 OTHER = TinyPackage(name="b", extension=".tar.bz2")
+FIRST = "{the id of the first snapshot}"
 KINDS = ("signal=KILL", "error=EIO", "error=ENOSPC")
 SAMPLE = 1  # of each kind of trouble, for each task
 PROBES = (b"", b"blat")
@@ -79,13 +82,14 @@ class World:
         """The channel folder."""
         return self.run.root / "local-channel"
 
-    def settings(self, layout: str, grace: str = "1h") -> None:
-        """Write the manifest."""
+    def settings(self, layout: str, grace: str = "1h", trees: int = 10) -> None:
+        """Write the manifest; so many `trees` of snapshots are kept."""
         channels = ", ".join(f'"{self.upstream.url}/{name}"' for name in ("one", "two"))
         (self.run.root / "pixi.toml").write_text(
             f'[workspace]\nname = "w"\nchannels = [{channels}]\nplatforms = ["{PLATFORM}"]\n\n'
             '[dependencies]\na = "*"\n\n'
-            f'[tool.pixi-mirror]\nlayout = "{layout}"\ngrace = "{grace}"\n',
+            f'[tool.pixi-mirror]\nlayout = "{layout}"\ngrace = "{grace}"\n'
+            f"keep-snapshots = {trees}\n",
             encoding="utf-8",
         )
 
@@ -115,13 +119,17 @@ class World:
         self.run.root.rename(self.run.scratch / "beginning")
 
     def begin(self) -> None:
-        """Begin anew, with the very files of the channel: by their inodes it knows them."""
+        """Begin anew, with the very files of the channel: by their inodes it knows them.
+
+        And of snapshots, of which none is ever written to.
+        """
         for folder in (self.run.root, self.run.temporary):
             shutil.rmtree(folder, ignore_errors=True)
         self.run.temporary.mkdir()
 
         def put(source: str, target: str) -> None:
-            if "local-channel" in Path(source).parts and ".pixi-mirror" not in Path(source).parts:
+            parts = Path(source).parts
+            if "snapshots" in parts or ("local-channel" in parts and ".pixi-mirror" not in parts):
                 os.link(source, target)
             else:
                 shutil.copy2(source, target)
@@ -177,6 +185,27 @@ def _retained(world: World) -> None:
     assert world.do(task="index") == 0
 
 
+def _with_trees_to_go(world: World) -> None:
+    world.settings("flat", trees=1)
+    _retained(world)
+
+
+def _pruned(world: World) -> None:
+    """The lock has gone back since, so that what is rolled back to passes its proofs."""
+    _retained(world)
+    assert world.do("--now", task="prune") == 0
+    world.lock(OLD, OTHER)
+
+
+def _of_another_layout(world: World) -> None:
+    _retained(world)
+    world.settings("flat")
+    assert world.do("--relayout", "--jobs", "1", "--level", "files", task="mirror") == 0
+    assert world.do("--now", task="prune") == 0
+    world.settings("by-channel")
+    world.lock(OLD, OTHER)
+
+
 def _arranged_otherwise(world: World) -> None:
     _retained(world)
     world.settings("flat")
@@ -199,12 +228,17 @@ SCENES = {
     "fetch": Scene(task="fetch", options=("--jobs", "1"), layout="by-channel", make=_nothing),
     "index": Scene(task="index", options=(), layout="flat", make=_fetched),
     "prune": Scene(task="prune", options=("--now",), layout="flat", make=_retained),
+    "prune-trees": Scene(task="prune", options=("--now",), layout="flat", make=_with_trees_to_go),
     "mirror": Scene(task="mirror", options=("--jobs", "1"), layout="flat", make=_due),
     "relayout": Scene(
         task="mirror",
         options=("--relayout", "--jobs", "1"),
         layout="by-channel",
         make=_arranged_otherwise,
+    ),
+    "rollback": Scene(task="rollback", options=(FIRST,), layout="flat", make=_pruned),
+    "rollback-in-another-layout": Scene(
+        task="rollback", options=(FIRST,), layout="by-channel", make=_of_another_layout
     ),
     "update-mirror": Scene(
         task="update_mirror", options=("--jobs", "1"), layout="flat", make=_updated
@@ -240,6 +274,9 @@ def world(
     world = World(run=run, upstream=upstream, packages=written)
     world.settings(scene.layout)
     scene.make(world)
+    if FIRST in scene.options:
+        first = read_snapshots(channel_paths(world.folder))[0].id
+        world = replace(world, run=replace(run, options=(first,)))
     world.keep()
     return world
 
@@ -285,7 +322,7 @@ def disturbed(
     """Have one change go wrong, and run the task again; say what is wrong, and whether it was."""
     world.begin()
     code, said, met = disturb(world.run, change, kind)
-    found = list(untrue(world))
+    found = [*untrue(world), *wrong_snapshots(channel_paths(world.folder))]
     if kind == "signal=KILL":
         found += [f"killed, and yet it ended with {code}"] * (met and code >= 0)
     elif met:
@@ -300,6 +337,8 @@ def different(world: World, expected: dict[str, bytes], waiting: list[str]) -> l
     found = []
     if world.bytes() != expected:
         found.append(f"other files: {difference(world.bytes(), expected)}")
+    if world.run.task != "tasks.fetch":
+        found += wrong_newest_snapshot(channel_paths(world.folder))
     if world.waiting() != waiting:
         found.append(f"others wait for removal: {world.waiting()}, not {waiting}")
     return found
@@ -349,10 +388,15 @@ def difference(actual: dict[str, bytes], expected: dict[str, bytes]) -> list[str
 
 
 def badly_said(change: Change, code: int, said: str) -> Iterator[str]:
-    """Yield what is wrong with how a run told of trouble with the disk; it may need none."""
+    """Yield what is wrong with how a run told of trouble with the disk; it may need none.
+
+    What is in the tree of a snapshot may be told by that.
+    """
     if code not in {ExitCode.OK, ExitCode.USAGE} or "Traceback" in said:
         yield f"ended with {code}: {said}"
-    elif code == ExitCode.USAGE and not change.is_child and change.name not in said:
+    is_told = change.name in said
+    is_told |= any(each.endswith(".part") for each in change.shown.parts) and ".part: " in said
+    if code == ExitCode.USAGE and not change.is_child and not is_told:
         yield f"does not name the file: {said}"
 
 

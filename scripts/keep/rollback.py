@@ -1,0 +1,371 @@
+"""Bring the published index back to what a snapshot says: artifacts first, then index files.
+
+What the index named until then waits for its removal. No lock is read, and none is changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import tempfile
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from scripts.channel.digest_cache import DigestCache
+from scripts.channel.folders import clear_staging, prepare
+from scripts.channel.grace import now, still_waiting, to_remove
+from scripts.channel.inventory import ArtifactStatus, Expected, check_artifacts
+from scripts.channel.state import (
+    GOES_ON,
+    MirrorState,
+    Removal,
+    read_state,
+    write_channel,
+    write_removals,
+)
+from scripts.channel.users import note_layout, read_users_of
+from scripts.core.channel_paths import ChannelPaths
+from scripts.core.console import Console
+from scripts.core.errors import MirrorError, usage_error
+from scripts.core.files import naming
+from scripts.core.record import Digest
+from scripts.core.report import Line, Report, counted, human_size, join_reports
+from scripts.core.symlinks import refuse_obstacles
+from scripts.fetch.download import link_or_copy_artifact
+from scripts.index.file_classes import files_of_layout, is_index_path
+from scripts.index.publish import publish
+from scripts.index.pypi_pages import PAGE, PAGE_JSON
+from scripts.index.repodata import REPODATA, REPODATA_ZST, SHARD_INDEX
+from scripts.index.stage import index
+from scripts.keep.published import read_published
+from scripts.keep.snapshot_trees import locks_of
+from scripts.keep.snapshots import (
+    Snapshot,
+    SnapshotFile,
+    find_snapshot,
+    newest_snapshot,
+    read_snapshot_files,
+    read_snapshots,
+    tree_of,
+)
+from scripts.keep.take_snapshot import take_snapshot
+from scripts.lock.mirrored import MirroredLock
+from scripts.lock.select import Selection
+from scripts.network.errors import DownloadError
+from scripts.workspace.settings import TABLE
+from scripts.workspace.workspace import LOCK_NAME, Workspace
+
+ROLLBACK: Final = "rollback"
+# What other files name becomes visible before them: shards first, repodata.json last.
+_ORDER: Final = (REPODATA_ZST, SHARD_INDEX, PAGE_JSON, PAGE, REPODATA)
+_SHOWN: Final = 5  # files that an error names
+
+
+def rollback(workspace: Workspace, name: str, console: Console) -> Report:
+    """Publish the index of a snapshot, and leave a new one; `name` is, or begins, its id.
+
+    Killed at any moment, said again it ends the same. Raises the error of exit code 2, with nothing
+    changed, where a file of it is nowhere any more, or not as it was.
+    """
+    place, target = workspace.place, find_snapshot(workspace.place, name)
+    try:
+        report = _roll_back(workspace, target, console)
+    except BrokenPipeError:  # nobody reads what is printed
+        raise
+    except OSError as error:
+        file, reason = error.filename or str(place.folder), error.strerror or str(error)
+        message = f"cannot be read or written: {reason}"
+        raise usage_error(str(file), message, help=GOES_ON) from error
+    # What was proven was proven of other bytes where the index was made anew.
+    like = replace(target, proofs=()) if report.data["index-made-anew"] else target
+    return join_reports(report, take_snapshot(workspace, console, made_by=ROLLBACK, like=like))
+
+
+def refuse_after_rollback(workspace: Workspace, locks: Sequence[MirroredLock]) -> None:
+    """Refuse (exit 2) to index by locks that are not those of what was rolled back to."""
+    newest = newest_snapshot(workspace.place)
+    if newest is None or newest.made_by != ROLLBACK:
+        return
+    if {each.lock_sha256 for each in newest.locks} == {_sha256(each.file.data) for each in locks}:
+        return
+    command = _lock_command(workspace, newest)
+    raise usage_error(
+        workspace.settings.channel_dir,
+        "was rolled back, and what is locked is not: the rollback would be undone",
+        ("rolled back by", newest.id),
+        help=(f"`{command}`, then this again; or " if command else "")
+        + "`pixi run mirror`, which moves the channel on to the lock",
+    )
+
+
+def _roll_back(workspace: Workspace, target: Snapshot, console: Console) -> Report:
+    """Do all but the snapshot."""
+    place, state = workspace.place, read_state(workspace.place)
+    files, digests = read_snapshot_files(place, target), DigestCache(place.digests)
+    artifacts = [each for each in files if not each.is_index]
+    index_files = [each for each in files if each.is_index]
+    found = _find(place, target, artifacts, digests)
+    found |= _find(place, target, index_files, DigestCache(place.digests, writes=False))
+    missing = [each for each in files if each.path not in found]
+    layout = state.layout or target.layout
+    published = read_published(place, layout, console, removals=state.removals)
+    known = {(each.path, each.sha256) for each in published}
+    is_known = layout is target.layout and all((x.path, x.sha256) in known for x in artifacts)
+    if missing and not (is_known and all(each.is_index for each in missing)):
+        raise _lost(workspace, target, missing)
+    names = frozenset(each.path for each in files)
+    refuse_obstacles(place.folder, names)
+    prepare(place)
+    clear_staging(place)  # of a run that was killed
+    former = _former(place, state, target, published) - names
+    away = {
+        x: found[x.path] for x in files if found.get(x.path) not in {None, place.folder / x.path}
+    }
+    coming = {each: source for each, source in away.items() if not each.is_index}
+    anew = {each: source for each, source in away.items() if each.is_index}
+    try:
+        if missing:
+            _place(place, coming, digests)
+            _index_anew(workspace, target, former, console)
+        else:
+            state = _begin(workspace, state, target)
+            staged = _stage(place, anew)
+            _switch(place, state, coming, staged, digests=digests, former=former, names=names)
+            done = replace(state, layout=target.layout, before_relayout=None)
+            write_channel(place, done)
+    finally:
+        clear_staging(place)
+    return _report(
+        workspace, target, names, coming=coming, published=len(anew), is_anew=bool(missing)
+    )
+
+
+def _find(
+    place: ChannelPaths, target: Snapshot, wanted: Sequence[SnapshotFile], digests: DigestCache
+) -> dict[PurePosixPath, Path]:
+    """Say by its path where each of these files is, and right, as far as one is."""
+    found = dict[PurePosixPath, Path]()
+    for folder, paths in _places(place, target):
+        there = {
+            each: each.path if paths is None else paths.get(each.sha256)
+            for each in wanted
+            if each.path not in found
+        }
+        expected = [
+            Expected(path=path, size=each.size, digest=Digest("sha256", each.sha256))
+            for each, path in there.items()
+            if path is not None
+        ]
+        checked = check_artifacts(folder, expected, digests)
+        right = {each.path for each in checked if each.status is ArtifactStatus.RIGHT}
+        found |= {each.path: folder / path for each, path in there.items() if path in right}
+        if len(found) == len(wanted):
+            break
+    return found
+
+
+def _places(
+    place: ChannelPaths, target: Snapshot
+) -> Iterator[tuple[Path, Mapping[str, PurePosixPath] | None]]:
+    """Yield the folders to look in, and where in them a sha256 is; None: at its own place.
+
+    The records of other snapshots are read only by who does not find all in the first two.
+    """
+    yield place.folder, None
+    yield tree_of(place, target), None
+    for snapshot in reversed(read_snapshots(place)):
+        paths = {each.sha256: each.path for each in read_snapshot_files(place, snapshot)}
+        yield tree_of(place, snapshot), paths
+        yield place.folder, paths  # in another layout
+
+
+def _lost(workspace: Workspace, target: Snapshot, missing: Sequence[SnapshotFile]) -> MirrorError:
+    command = _lock_command(workspace, target)
+    return usage_error(
+        target.id,
+        f"{counted(len(missing), 'file')} of it can be found nowhere, or not as recorded;"
+        " nothing was changed",
+        *(("missing", str(each.path)) for each in missing[:_SHOWN]),
+        help=f"{command} && pixi run mirror" if command else "pixi run snapshots",
+    )
+
+
+def _former(
+    place: ChannelPaths, state: MirrorState, target: Snapshot, published: Iterable[SnapshotFile]
+) -> frozenset[PurePosixPath]:
+    """Name what is there that the index names, or named before a run that was killed."""
+    named = {each.path for each in published}
+    newest = newest_snapshot(place)
+    for each in () if newest is None else read_snapshot_files(place, newest):
+        file = place.folder / each.path
+        if os.path.lexists(file) and file.lstat().st_size == each.size:
+            named.add(each.path)
+    if state.before_relayout is not None and state.layout is target.layout:
+        made = files_of_layout(place.folder, target.layout.other)  # by a relayout that was killed
+        named |= made.difference(state.before_relayout)
+    return frozenset(named)
+
+
+def _begin(workspace: Workspace, state: MirrorState, target: Snapshot) -> MirrorState:
+    """Note the layout; that another one is to come, so that what a killed run leaves is known."""
+    place = workspace.place
+    if state.layout is None:
+        note_layout(workspace, state, target.layout)
+    elif state.layout is not target.layout and state.before_relayout is None:
+        before = files_of_layout(place.folder, target.layout) - {x.path for x in state.removals}
+        write_channel(place, replace(state, before_relayout=tuple(sorted(before))))
+    return read_state(place)
+
+
+def _stage(place: ChannelPaths, files: Mapping[SnapshotFile, Path]) -> list[tuple[Path, Path]]:
+    """Copy index files to where nobody sees them: new files, with the present time.
+
+    A client asks by time, and would not notice that an older file has come back.
+    """
+    place.staging.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=place.staging))
+    staged = []
+    for number, each in enumerate(sorted(files, key=_turn)):
+        with naming(folder / str(number)):
+            (folder / str(number)).write_bytes(files[each].read_bytes())
+        staged.append((folder / str(number), place.folder / each.path))
+    return staged
+
+
+def _turn(file: SnapshotFile) -> tuple[int, int, PurePosixPath]:
+    """Tell when it is to become visible; of pages those of a project before the list of them."""
+    name, path = file.path.name, file.path
+    return (_ORDER.index(name) + 1 if name in _ORDER else 0, -len(path.parts), path)
+
+
+def _switch(
+    place: ChannelPaths,
+    state: MirrorState,
+    coming: Mapping[SnapshotFile, Path],
+    staged: Sequence[tuple[Path, Path]],
+    *,
+    digests: DigestCache,
+    former: frozenset[PurePosixPath],
+    names: frozenset[PurePosixPath],
+) -> None:
+    """Place artifacts, publish the index, and let what it names no more wait for its removal.
+
+    Until the index is published the list has all that no index may name if the run is killed.
+    """
+    new = {each.path for each in coming}
+    waiting = still_waiting(place.folder, state.removals, new)
+    listed = [replace(x, dropped=None) if x.path in names else x for x in waiting]
+    listed += [
+        Removal(path=each.path, size=each.size, mtime=source.stat().st_mtime_ns, dropped=None)
+        for each, source in coming.items()
+    ]
+    write_removals(place, listed)
+    _place(place, coming, digests)
+    dropped = former.difference(each.path for each in listed)
+    listed += to_remove(place.folder, sorted(dropped), None)
+    write_removals(place, listed)
+    durable = [file for file, target in staged if target.name in {REPODATA, PAGE_JSON}]
+    publish(staged, durable)
+    when = now()
+    left = [x for x in listed if x.path not in names]
+    write_removals(place, [replace(each, dropped=each.dropped or when) for each in left])
+
+
+def _place(place: ChannelPaths, coming: Mapping[SnapshotFile, Path], digests: DigestCache) -> None:
+    """Link artifacts to their places in the channel, or copy them where that is impossible."""
+    for each, source in coming.items():
+        part, digest = place.parts / f"{each.sha256}.again", Digest("sha256", each.sha256)
+        target, durable = place.folder / each.path, digests.must_be_durable
+        try:
+            status = link_or_copy_artifact(source, target, part, digest, durable=durable)
+        except DownloadError as error:
+            raise usage_error(str(each.path), error.text, help=GOES_ON) from None
+        digests.add(each.path, digest.algorithm, digest.hex, status)
+
+
+def _index_anew(
+    workspace: Workspace,
+    target: Snapshot,
+    former: Iterable[PurePosixPath],
+    console: Console,
+) -> None:
+    """Publish an index of the artifacts of the snapshot, by the records of the present one."""
+    users = read_users_of(workspace, Selection(layout=target.layout))
+    users = replace(users, own=users.last or users.own)  # what is locked stays as it is
+    dropping = sorted(each for each in former if not is_index_path(each))
+    selection = Selection(layout=target.layout)
+    report = index(workspace, selection, console, users=users, dropping=dropping)
+    if report.problems:
+        raise MirrorError(*report.problems)
+
+
+def _report(
+    workspace: Workspace,
+    target: Snapshot,
+    names: frozenset[PurePosixPath],
+    *,
+    coming: Collection[SnapshotFile],
+    published: int,
+    is_anew: bool,
+) -> Report:
+    """Say what was done, and what is not as it was then."""
+    state, settings = read_state(workspace.place), workspace.settings
+    users = [each.with_layout(target.layout) for each in state.workspaces]
+    locked = {x.path for each in users for x in each.artifacts}
+    there = [each for each in state.removals if each.path not in locked]
+    there = [each for each in there if os.path.lexists(workspace.place.folder / each.path)]
+    done = f"rolled back to {target.id}" if coming or published or is_anew else "nothing to do"
+    lines: list[Line] = [f"{done}: {settings.channel_dir} is as `{target.made_by}` left it then"]
+    if coming:
+        lines.append(f"brought back: {counted(len(coming), 'artifact')}")
+    if is_anew:
+        lines.append("its index files are gone: the index was made anew by the present records")
+    if there:
+        size = human_size(sum(each.size for each in there))
+        lines.append(
+            f"waiting for removal: {counted(len(there), 'file')}, {size};"
+            " `pixi run prune` removes them when they are due"
+        )
+    for each in users:
+        unnamed = {x.path for x in each.artifacts} - names
+        if unnamed:
+            number = counted(len(unnamed), "artifact")
+            lines.append(f"not in this index, and kept: {number} that the lock of {each} names")
+    if settings.layout is not target.layout:
+        lines.append(
+            f'the layout is {target.layout} now: set layout = "{target.layout}" under [{TABLE}]'
+        )
+    lock = workspace.lock_path.read_bytes() if workspace.lock_path.is_file() else b""
+    command = _lock_command(workspace, target)
+    if command and _sha256(lock) not in {each.lock_sha256 for each in target.locks}:
+        lines.append(
+            f"{LOCK_NAME} was left as it is: `pixi run mirror` moves the channel on to it, unless"
+            " you say"
+        )
+        lines.append(f"  {command}")
+    return Report(
+        lines=tuple(lines),
+        data={
+            "rolled-back-to": target.id,
+            "layout": target.layout,
+            "brought-back": sorted(str(each.path) for each in coming),
+            "published": published,
+            "index-made-anew": is_anew,
+            "waiting-for-removal": [str(each.path) for each in there],
+        },
+    )
+
+
+def _lock_command(workspace: Workspace, snapshot: Snapshot) -> str | None:
+    """Write how to get back the lock of a snapshot; None: it has no, or not only, this one's."""
+    file = locks_of(workspace.place, snapshot) / "1" / LOCK_NAME
+    if len(snapshot.locks) != 1 or not file.is_file():
+        return None
+    return f"cp {shlex.quote(os.path.relpath(file, workspace.root))} {LOCK_NAME}"
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
