@@ -42,6 +42,7 @@ LISTED = """\
   update-mirror  Move the mirrored packages on to newer versions, then make the channel
   prune          Remove the artifacts that no lock names any more
   snapshots      List what the mirror was like after each run that changed it; forget one
+  bundle         Write what brings a channel elsewhere to what is published here
   new            Make a builder repository of your own from this template
   upgrade        Bring a builder's tasks up to another version of pixi-mirror
 

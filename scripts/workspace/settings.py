@@ -189,7 +189,7 @@ class Settings:
         _folder,
         default="local-channel",
         metavar="DIR",
-        tasks="fetch index lock locks mirror prune snapshots verify",
+        tasks="bundle fetch index lock locks mirror prune snapshots verify",
         help="the channel folder, relative to the manifest's (default: local-channel)",
     )
     layout: Layout = _setting(  # noqa: RUF009 - it makes a dataclass field

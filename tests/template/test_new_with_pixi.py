@@ -65,6 +65,7 @@ def test_pixi_locks_and_mirrors_a_new_builder_and_its_pipeline_updates_it(
     for name, *options in (
         *(("platforms",), ("lock",), ("channels",), ("plan",), ("locks",), ("why", "pandas")),
         *(("fetch",), ("index",), ("prune", "--now")),
+        ("bundle", str(tmp_path / "bundled"), "--full"),
         *(("verify", "--level", "index"), ("demo",), ("new", str(tmp_path / "other"))),
         ("doctor", "--lock", "pixi.lock", "--mirror", upstream.url),
         ("upgrade", "--from", str(ROOT)),

@@ -117,6 +117,7 @@ def test_every_task_runs_from_the_file(pyz: Path, upstream: Upstream, tmp_path: 
         *(("platforms", ()), ("channels", ()), ("fetch", ()), ("index", ()), ("verify", ())),
         *(("mirror", ()), ("prune", ("--dry-run",)), ("doctor", ("--lock", "pixi.lock"))),
         *(("demo", ()), ("new", ("../other",)), ("lock", ()), ("update-mirror", ())),
+        ("bundle", ("../bundled", "--full")),
         *(("plan", ()), ("locks", ()), ("why", ("payload",)), ("upgrade", ())),
     ):
         ran[name] = run(pyz, name, *options, PATH=path)
