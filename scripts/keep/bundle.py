@@ -13,7 +13,8 @@ import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -49,6 +50,7 @@ from scripts.keep.bundle_sources import read_bundled_locks
 from scripts.keep.snapshots import Snapshot, SnapshotFile, newest_snapshot, read_snapshot_files
 from scripts.keep.unbundle import BUNDLE, NAMESPACE, SIGNATURE, SUMS, TAR_END, padding
 
+_AT_ONCE: Final = 8
 _FAT32: Final = (1 << 32) - 1  # bytes of the largest file
 
 
@@ -138,7 +140,8 @@ def write_bundle(
             signature = SmallFile(path=SIGNATURE, data=sign(key, document))
             expected[SIGNATURE] = len(signature.data)
             _write_small(out, signature)
-        _make_durable(out / each for each in plan.large_files)
+        if plan.volumes is None:
+            _make_durable(out / each for each in plan.large_files)
         _write_small(out, SmallFile(path=BUNDLE, data=document))
     return sum(expected.values())
 
@@ -448,13 +451,15 @@ def _write_small(out: Path, file: SmallFile) -> None:
     write_atomically(path, file.data)
 
 
-def _make_durable(files: Iterator[Path]) -> None:
+def _make_durable(files: Iterable[Path]) -> None:
     """Have the bytes of all files on the disk: a stick is pulled out when the run has ended."""
-    if hasattr(os, "sync"):
-        os.sync()  # all at once, so that hardly anything is left for each of them
-    for each in files:
-        with naming(each), each.open("rb+" if os.name == "nt" else "rb") as opened:
+
+    def make_durable(file: Path) -> None:
+        with naming(file), file.open("rb+" if os.name == "nt" else "rb") as opened:
             fsync(opened.fileno())
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:  # alone, each waits for a flush of its own
+        deque(pool.map(make_durable, files), maxlen=0)
 
 
 def _report(plan: BundlePlan, out: Path, size: int, *, dry_run: bool) -> Report:
