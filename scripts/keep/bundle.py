@@ -30,6 +30,7 @@ from scripts.core.errors import (
     Problem,
     finding_problem,
     usage_error,
+    usage_problem,
 )
 from scripts.core.files import CHUNK, fsync, hash_file, naming, replace, write_atomically
 from scripts.core.report import Report, counted, human_size, named
@@ -48,7 +49,16 @@ from scripts.keep.bundle_plan import (
 )
 from scripts.keep.bundle_sources import read_bundled_locks
 from scripts.keep.snapshots import Snapshot, SnapshotFile, newest_snapshot, read_snapshot_files
-from scripts.keep.unbundle import BUNDLE, NAMESPACE, SIGNATURE, SUMS, TAR_END, padding
+from scripts.keep.unbundle import (
+    BUNDLE,
+    NAMESPACE,
+    SIGNATURE,
+    SUMS,
+    TAR_END,
+    check_name,
+    find_clash,
+    padding,
+)
 
 _AT_ONCE: Final = 8
 _FAT32: Final = (1 << 32) - 1  # bytes of the largest file
@@ -81,6 +91,7 @@ def bundle(
         line = f"bundle: nothing to carry: the base is what is published now ({target.id})"
         return Report(lines=(line,), data={"target": target.id, "base": base.id, "bytes": 0})
     files = read_snapshot_files(place, target)
+    _refuse_unfit(files)
     _refuse_moved(place, target, files, console)
     plan = plan_bundle(
         target,
@@ -144,6 +155,27 @@ def write_bundle(
             _make_durable(out / each for each in plan.large_files)
         _write_small(out, SmallFile(path=BUNDLE, data=document))
     return sum(expected.values())
+
+
+def _refuse_unfit(files: Iterable[SnapshotFile]) -> None:
+    """Refuse (exit 2) names that the far side would refuse: not every disk keeps them."""
+    paths = [str(each.path) for each in files]
+    problems = []
+    for path in paths:
+        try:
+            check_name(path)
+        except ValueError as error:
+            message = "cannot be carried to every disk, and a bundle is for any"
+            problems.append(usage_problem(path, message, ("reason", str(error)), help=_UNFIT))
+    clash = find_clash(paths)
+    if clash is not None:
+        message = "are one file to some disks, and a bundle is for any"
+        problems.append(usage_problem(" and ".join(clash), message, help=_UNFIT))
+    if problems:
+        raise MirrorError(*problems)
+
+
+_UNFIT: Final = "mirror another build of it, then pixi run prune, then run this again"
 
 
 def _refuse_moved(

@@ -46,7 +46,7 @@ def base_by_receipt(place: ChannelPaths, file: Path) -> Snapshot:
         receipt = parse_receipt(read_regular(file, _LARGEST_RECEIPT))
     except OSError as error:
         raise not_readable(file, "receipt", error) from None
-    except ValueError as error:
+    except (ValueError, TypeError, RecursionError) as error:
         message = "is no receipt, or is damaged"
         raise usage_error(str(file), message, ("reason", str(error)), help=_FULL) from None
     if not receipt.is_right:

@@ -41,7 +41,7 @@ def _named(place: ChannelPaths) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
-def test_a_far_side_follows(chunk: int, tmp_path: Path, deep: bool) -> None:
+def test_a_far_side_follows(chunk: int, tmp_path: Path, *, deep: bool) -> None:
     for number in range(chunk, HISTORIES if deep else SAMPLE, CHUNKS):
         _live_through(random.Random(number), tmp_path / str(number))
 
