@@ -16,14 +16,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import PurePosixPath
 from typing import Any, Final
 
 from scripts.core.errors import MirrorError, usage_problem
 from scripts.core.report import counted, human_size
-from scripts.keep.snapshots import Snapshot, SnapshotFile, SnapshotLock
+from scripts.keep.snapshots import Snapshot, SnapshotFile
 from scripts.keep.unbundle import (
     BUNDLE,
     FORMAT,
@@ -35,19 +35,14 @@ from scripts.keep.unbundle import (
     tar_time,
 )
 
-LABEL: Final = "LABEL.txt"
-PROGRAM: Final = "unbundle.py"
-_FILES: Final = "files"
-_LOCKS: Final = "locks"
 _UNKNOWN: Final = "0" * 64  # as long as the sha256 that will stand there
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?) ?(?:([kmgt])(i?))?b?", re.IGNORECASE | re.ASCII)
-_UNITS: Final = " kmgt"
 _LOCKS_SHOWN: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmallFile:
-    """A file of the bundle that is made, or held, in memory."""
+    """A file of the bundle that is held in memory."""
 
     path: str
     """Relative to the bundle."""
@@ -60,27 +55,14 @@ class SmallFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BundledLock:
-    """A lock that the channel was made by, and the files of it that are carried."""
+class LargeFile:
+    """A file of the bundle with files of the channel: one as it is, or as many as a volume has."""
 
-    lock: SnapshotLock
-    files: tuple[SmallFile, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Volume:
-    """A tar file of the bundle: uncompressed, and each file wholly in one of them."""
-
-    number: int
-    """From 1 on."""
+    path: str
+    """Relative to the bundle."""
     files: tuple[SnapshotFile, ...]
     size: int
     """Bytes."""
-
-    @property
-    def name(self) -> str:
-        """Its path in the bundle."""
-        return f"volume-{self.number:03}.tar"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,16 +78,17 @@ class BundlePlan:
     same_as: Mapping[PurePosixPath, PurePosixPath]
     """Of these, those that are not carried: another path, of base or bundle, has their bytes."""
     removed: tuple[PurePosixPath, ...]
-    volumes: tuple[Volume, ...] | None
-    """None: a folder."""
-    locks: tuple[BundledLock, ...]
-    program: SmallFile
+    is_tar: bool
+    """Volumes, not a folder."""
+    large_files: tuple[LargeFile, ...]
+    other_files: tuple[SmallFile, ...]
+    """`unbundle.py`, and what is carried of the locks."""
     is_signed: bool
 
     @property
     def carried(self) -> tuple[SnapshotFile, ...]:
         """The files of the channel that are in it."""
-        return tuple(each for each in self.files if each.path not in self.same_as)
+        return tuple(file for each in self.large_files for file in each.files)
 
     @property
     def carried_bytes(self) -> int:
@@ -114,21 +97,20 @@ class BundlePlan:
 
     @property
     def small_files(self) -> tuple[SmallFile, ...]:
-        """What does not come out of the channel, but for `SHA256SUMS` and `bundle.json`."""
-        locks = (file for each in self.locks for file in each.files)
-        return (SmallFile(path=LABEL, data=render_label(self)), self.program, *locks)
+        """What `bundle.json` names and does not come out of the channel."""
+        return (SmallFile(path="LABEL.txt", data=render_label(self)), *self.other_files)
+
+    def around(self, file: SnapshotFile) -> tuple[bytes, bytes]:
+        """Return what stands before and behind the bytes of a file."""
+        if not self.is_tar:
+            return b"", b""
+        when = tar_time(self.target.created.isoformat())
+        return tar_header(str(file.path), file.size, when), padding(file.size)
 
     @property
-    def large_files(self) -> dict[str, int]:
-        """The sizes of what does, by path in the bundle."""
-        if self.volumes is not None:
-            return {each.name: each.size for each in self.volumes}
-        return {path_in_bundle(each): each.size for each in self.carried}
-
-
-def path_in_bundle(file: SnapshotFile) -> str:
-    """Name the place of a carried file: in a folder, or among the members of a volume."""
-    return f"{_FILES}/{file.path}"
+    def end(self) -> bytes:
+        """What stands behind the last file of each large one."""
+        return TAR_END if self.is_tar else b""
 
 
 def plan_bundle(
@@ -137,10 +119,9 @@ def plan_bundle(
     base: Snapshot | None,
     base_files: Iterable[SnapshotFile],
     *,
-    volume_size: int | None,
     is_tar: bool,
-    locks: tuple[BundledLock, ...],
-    program: bytes,
+    volume_size: int | None,
+    other_files: tuple[SmallFile, ...],
     is_signed: bool,
 ) -> BundlePlan:
     """Plan what takes a channel from `base` to `target`.
@@ -148,78 +129,69 @@ def plan_bundle(
     `volume_size`: bytes that a volume has at most; None: all is in one. Raises the errors of exit
     code 2 of all files that no volume can hold.
     """
-    before = {each.path: each for each in base_files}
-    there = {each.path: each for each in files}
-    changed = sorted(
-        (
-            each
-            for path, each in there.items()
-            if path not in before or before[path].sha256 != each.sha256
-        ),
-        key=lambda each: str(each.path).encode(),
-    )
+    before = {each.path: each.sha256 for each in base_files}
+    there = {each.path: each.sha256 for each in files}
+    changed = [each for each in files if before.get(each.path) != each.sha256]
+    changed.sort(key=_by_path)
     # What is at a path that changes may be meant as before or after: nothing refers to that.
-    source = {
-        each.sha256: path
-        for path, each in before.items()
-        if there.get(path, each).sha256 == each.sha256
+    sources = {sha: path for path, sha in before.items() if there.get(path, sha) == sha}
+    same_as = {
+        each.path: first
+        for each in changed
+        if (first := sources.setdefault(each.sha256, each.path)) != each.path
     }
-    same_as = {}
-    for each in changed:
-        first = source.setdefault(each.sha256, each.path)
-        if first != each.path:
-            same_as[each.path] = first
-    carried = [each for each in changed if each.path not in same_as]
-    return BundlePlan(
+    plan = BundlePlan(
         base=base,
         target=target,
         files=tuple(changed),
         same_as=same_as,
-        removed=tuple(sorted(before.keys() - there.keys(), key=lambda each: str(each).encode())),
-        volumes=_plan_volumes(target, carried, volume_size) if is_tar else None,
-        locks=locks,
-        program=SmallFile(path=PROGRAM, data=program),
+        removed=tuple(sorted(before.keys() - there.keys(), key=lambda path: str(path).encode())),
+        is_tar=is_tar,
+        large_files=(),
+        other_files=other_files,
         is_signed=is_signed,
     )
+    carried = [each for each in changed if each.path not in same_as]
+    return replace(plan, large_files=_plan_large_files(plan, carried, volume_size))
 
 
-def _plan_volumes(
-    target: Snapshot, files: Sequence[SnapshotFile], most: int | None
-) -> tuple[Volume, ...]:
-    """Fill one volume after the other."""
+def _by_path(file: SnapshotFile) -> bytes:
+    return str(file.path).encode()
+
+
+def _plan_large_files(
+    plan: BundlePlan, carried: Sequence[SnapshotFile], most: int | None
+) -> tuple[LargeFile, ...]:
+    """Give each file one of its own, or fill one volume after the other."""
     rooms: list[list[SnapshotFile]] = []
     sizes: list[int] = []
-    too_large = []
-    for each in files:
-        needed = len(header_in_volume(target, each)) + each.size + len(padding(each.size))
-        if most is not None and needed + len(TAR_END) > most:
-            too_large.append((each, needed + len(TAR_END)))
-        if not sizes or (most is not None and sizes[-1] + needed > most):
+    too_large = {}
+    for each in carried:
+        needed = each.size + sum(map(len, plan.around(each)))
+        if most is not None and needed + len(plan.end) > most:
+            too_large[each.path] = needed + len(plan.end)
+        if not sizes or not plan.is_tar or (most is not None and sizes[-1] + needed > most):
             rooms.append([])
-            sizes.append(len(TAR_END))
+            sizes.append(len(plan.end))
         rooms[-1].append(each)
         sizes[-1] += needed
     if too_large:
+        message = f"is too large for a volume of {human_size(most or 0)}: a file is in one alone"
+        help_ = f"--volume-size {max(too_large.values())}B, or more"
         raise MirrorError(
             *(
-                usage_problem(
-                    each.path,
-                    f"is too large for a volume of {human_size(most or 0)}: a file is in one alone",
-                    ("needed", f"{needed} bytes"),
-                    help=f"--volume-size {max(size for _, size in too_large)}B, or more",
-                )
-                for each, needed in too_large
+                usage_problem(path, message, ("needed", f"{size} bytes"), help=help_)
+                for path, size in too_large.items()
             )
         )
     return tuple(
-        Volume(number=number, files=tuple(room), size=size)
+        LargeFile(
+            path=f"volume-{number:03}.tar" if plan.is_tar else f"files/{room[0].path}",
+            files=tuple(room),
+            size=size,
+        )
         for number, (room, size) in enumerate(zip(rooms, sizes, strict=True), 1)
     )
-
-
-def header_in_volume(target: Snapshot, file: SnapshotFile) -> bytes:
-    """Return what stands before a file's bytes in a volume."""
-    return tar_header(str(file.path), file.size, tar_time(target.created.isoformat()))
 
 
 def parse_volume_size(text: str) -> int:
@@ -227,22 +199,20 @@ def parse_volume_size(text: str) -> int:
     found = _SIZE.fullmatch(text.strip())
     if found is None:
         raise ValueError(text)
-    amount, unit, binary = found.groups()
-    factor = (1024 if binary else 1000) ** (_UNITS.index(unit.lower()) if unit else 0)
-    return int(float(amount) * factor)
+    amount, unit, binary = found.groups(default="")
+    return int(float(amount) * (1024 if binary else 1000) ** " kmgt".index(unit.lower() or " "))
 
 
 def render_document(plan: BundlePlan, volumes: Mapping[str, str] | None = None) -> bytes:
     """Write bundle.json: a line for each file, so that it costs little and people can read it.
 
-    `volumes`: the sha256 of each, by name; None: they are not known yet, and take as much room.
+    `volumes`: the sha256 of each, by path; None: they are not known yet, and take as much room.
     """
     target, base = plan.target, plan.base
-    numbers = {file.path: each.number for each in plan.volumes or () for file in each.files}
-
-    def where(path: PurePosixPath) -> str | int | None:
-        return f"={plan.same_as[path]}" if path in plan.same_as else numbers.get(path)
-
+    where: dict[PurePosixPath, str | int] = {x: f"={y}" for x, y in plan.same_as.items()}
+    if plan.is_tar:
+        for number, each in enumerate(plan.large_files, 1):
+            where |= {file.path: number for file in each.files}
     head: dict[str, Any] = {
         "format": FORMAT,
         "base": base and {"id": base.id, "content-digest": base.content_digest},
@@ -256,112 +226,86 @@ def render_document(plan: BundlePlan, volumes: Mapping[str, str] | None = None) 
             "bytes": target.size,
         },
         "carried": {"files": len(plan.carried), "bytes": plan.carried_bytes},
-        "volumes": None
-        if plan.volumes is None
-        else [
-            {
-                "name": each.name,
-                "size": each.size,
-                "sha256": _UNKNOWN if volumes is None else volumes[each.name],
-            }
-            for each in plan.volumes
-        ],
-        "tools": {
-            each.path: {"size": len(each.data), "sha256": each.sha256} for each in plan.small_files
-        },
+        "volumes": [
+            {"name": x.path, "size": x.size, "sha256": (volumes or {}).get(x.path, _UNKNOWN)}
+            for x in plan.large_files
+        ]
+        if plan.is_tar
+        else None,
+        "tools": {x.path: {"size": len(x.data), "sha256": x.sha256} for x in plan.small_files},
         "locks": [
-            {
-                "label": each.lock.label,
-                "lock-sha256": each.lock.lock_sha256,
-                "manifest-sha256": each.lock.manifest_sha256,
-            }
-            for each in plan.locks
+            {"label": x.label, "lock-sha256": x.lock_sha256, "manifest-sha256": x.manifest_sha256}
+            for x in target.locks
         ],
     }
-    rows = (
-        json.dumps([str(x.path), x.kind, x.size, x.sha256, where(x.path)], separators=(",", ":"))
-        for x in plan.files
+    rows = ([str(x.path), x.kind, x.size, x.sha256, where.get(x.path)] for x in plan.files)
+    lines = [f"{json.dumps(key)}: {json.dumps(value)},\n" for key, value in head.items()]
+    removed = map(str, plan.removed)
+    return (
+        f'{{\n{"".join(lines)}"files": {_list(rows)},\n"removed": {_list(removed)}\n}}\n'.encode()
     )
-    lines = [f"{json.dumps(key)}: {json.dumps(value)}," for key, value in head.items()]
-    lines.append(f'"files": [{_list(rows)}],')
-    lines.append(f'"removed": [{_list(json.dumps(str(each)) for each in plan.removed)}]')
-    return ("{\n" + "\n".join(lines) + "\n}\n").encode()
 
 
-def _list(lines: Iterable[str]) -> str:
-    text = ",\n".join(lines)
-    return text and f"\n{text}\n"
+def _list(values: Iterable[Any]) -> str:
+    rows = ",\n".join(json.dumps(each, separators=(",", ":")) for each in values)
+    return f"[\n{rows}\n]" if rows else "[]"
 
 
 def render_sums(
     plan: BundlePlan, document: bytes, volumes: Mapping[str, str] | None = None
 ) -> bytes:
     """Write SHA256SUMS as coreutils' `sha256sum -c` reads it; `volumes` as `render_document`."""
-    if plan.volumes is None:
-        found = {path_in_bundle(each): each.sha256 for each in plan.carried}
-    else:
-        found = {each.name: _UNKNOWN for each in plan.volumes} | dict(volumes or {})
+    found = {each.path: each.files[0].sha256 for each in plan.large_files}
+    if plan.is_tar:
+        found = {path: (volumes or {}).get(path, _UNKNOWN) for path in found}
     found |= {each.path: each.sha256 for each in plan.small_files}
     return sums_text([*found.items(), (BUNDLE, sha256(document).hexdigest())])
 
 
-def lock_path(number: int, name: str) -> str:
-    """Name the place of a lock's file in the bundle."""
-    return f"{_LOCKS}/{number}/{name}"
+_LABEL: Final = f"""\
+A bundle of pixi-mirror: it brings a conda channel, which pixi, conda and mamba install
+from, to a state that its builder has published. Packages are data: nothing in here has
+to be started to check it.
+
+%s
+
+Check that every byte is here:
+
+    sha256sum -c {SUMS}
+
+Bring a channel to it, with Python 3.8 or newer alone, from this folder:
+
+    python -I -S unbundle.py . /path/of/the/channel
+
+Where you have a copy of unbundle.py already, start that one: it checks this bundle, the
+one in here comes with it. All is checked before anything is changed. A channel that is
+not at what the bundle needs is refused, and stays as it is.
+
+It ends with a receipt, receipt.json and receipt.txt: give one of them to the builder,
+who makes the next bundle by it (`pixi run bundle OUT --since-receipt receipt.json`).
+"""
 
 
 def render_label(plan: BundlePlan) -> bytes:
     """Write LABEL.txt: one page for whoever finds, admits or unpacks the bundle."""
-    target, base = plan.target, plan.base
+    target, base, volumes = plan.target, plan.base, plan.large_files
+    form = "a folder: each file is below files/, at its path in the channel"
+    if plan.is_tar:
+        names = dict.fromkeys(each.path for each in (*volumes[:1], *volumes[-1:]))
+        form = " ".join((counted(len(volumes), "plain tar file"), " to ".join(names))).strip()
     rows = [
         ("channel", f"{target.id}, published {target.created:%Y-%m-%d %H:%M} UTC"),
         ("", f"{counted(target.files, 'file')}, {human_size(target.size)}, layout {target.layout}"),
         ("content digest", target.content_digest),
         ("needs", "nothing: all files are in here" if base is None else base.id),
-        *(() if base is None else (("content digest", base.content_digest),)),
+        *([] if base is None else [("content digest", base.content_digest)]),
         ("carries", f"{counted(len(plan.carried), 'file')}, {human_size(plan.carried_bytes)}"),
         ("removes", counted(len(plan.removed), "file")),
-        ("form", _form(plan)),
+        ("form", form),
         ("signed", "bundle.json.sig, namespace pixi-mirror" if plan.is_signed else "no"),
-        *_lock_rows(plan),
     ]
-    lines = [
-        "A bundle of pixi-mirror: it brings a conda channel, which pixi, conda and mamba install",
-        "from, to a state that its builder has published. Packages are data: nothing in here has",
-        "to be started to check it.",
-        "",
-        *(f"  {label:<15} {text}" for label, text in rows),
-        "",
-        "Check that every byte is here:",
-        "",
-        f"    sha256sum -c {SUMS}",
-        "",
-        "Bring a channel to it, with Python 3.8 or newer alone, from this folder:",
-        "",
-        f"    python -I -S {PROGRAM} . /path/of/the/channel",
-        "",
-        "Where you have a copy of unbundle.py already, start that one: it checks this bundle, the",
-        "one in here comes with it. All is checked before anything is changed. A channel that is",
-        "not at what the bundle needs is refused, and stays as it is.",
-        "",
-        "It ends with a receipt, receipt.json and receipt.txt: give one of them to the builder,",
-        "who makes the next bundle by it (`pixi run bundle OUT --since-receipt receipt.json`).",
-    ]
-    return ("\n".join(lines) + "\n").encode()
-
-
-def _form(plan: BundlePlan) -> str:
-    if plan.volumes is None:
-        return "a folder: each file is below files/, at its path in the channel"
-    if not plan.volumes:
-        return "no volume: nothing is carried"
-    names = sorted({plan.volumes[0].name, plan.volumes[-1].name})
-    return f"{counted(len(plan.volumes), 'plain tar volume')}: {' to '.join(names)}"
-
-
-def _lock_rows(plan: BundlePlan) -> list[tuple[str, str]]:
-    rows = []
-    for each in plan.locks[:_LOCKS_SHOWN]:
-        rows += [("made by", each.lock.label), ("lock sha256", each.lock.lock_sha256 or "unknown")]
-    left = len(plan.locks) - _LOCKS_SHOWN
-    return [*rows, *([("", f"and {left} more, in {BUNDLE}")] if left > 0 else [])]
+    for each in target.locks[:_LOCKS_SHOWN]:
+        rows += [("made by", each.label), ("lock sha256", each.lock_sha256 or "unknown")]
+    if len(target.locks) > _LOCKS_SHOWN:
+        rows.append(("", f"and {len(target.locks) - _LOCKS_SHOWN} more, in {BUNDLE}"))
+    return (_LABEL % "\n".join(f"  {label:<15} {text}" for label, text in rows)).encode()

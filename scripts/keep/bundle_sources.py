@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from pathlib import Path
 from typing import Final
@@ -11,16 +10,13 @@ from scripts.core.channel_paths import ChannelPaths
 from scripts.core.errors import MirrorError, Problem, finding_problem, usage_error, usage_problem
 from scripts.core.files import not_readable, read_regular
 from scripts.core.redact import redact
-from scripts.keep.bundle_plan import BundledLock, SmallFile, lock_path
+from scripts.keep.bundle_plan import SmallFile
 from scripts.keep.snapshot_trees import locks_of
-from scripts.keep.snapshots import Snapshot, SnapshotLock, find_snapshot, read_snapshots
+from scripts.keep.snapshots import Snapshot, find_snapshot, read_snapshots
 from scripts.keep.unbundle import parse_receipt
-from scripts.workspace.workspace import LOCK_NAME
 
 _FULL: Final = "pixi run bundle OUT --full, which needs no base"
 _LARGEST_RECEIPT: Final = 1 << 16  # bytes
-_LARGEST_LOCK: Final = 1 << 28  # bytes
-_MANIFESTS: Final = ("pixi.toml", "pyproject.toml")
 # What `redact` hides, to be on the safe side, though it is none: the user of every git server, and
 # the folders of initials of PyPI's older files.
 _NO_SECRET: Final = re.compile(r"(?<=://)git@|(?<=/packages/)[^/\s]+/t/(?=[^/\s]+/)")
@@ -31,9 +27,9 @@ def base_by_id(place: ChannelPaths, name: str) -> Snapshot:
     try:
         return find_snapshot(place, name)
     except MirrorError as error:
-        problem = error.problems[0]
+        (problem,) = error.problems
         help_ = f"pixi run snapshots lists them; or {_FULL}"
-        raise usage_error(problem.subject, problem.message, *problem.details, help=help_) from None
+    raise usage_error(problem.subject, problem.message, *problem.details, help=help_)
 
 
 def base_by_receipt(place: ChannelPaths, file: Path) -> Snapshot:
@@ -49,76 +45,43 @@ def base_by_receipt(place: ChannelPaths, file: Path) -> Snapshot:
     except (ValueError, TypeError, RecursionError) as error:
         message = "is no receipt, or is damaged"
         raise usage_error(str(file), message, ("reason", str(error)), help=_FULL) from None
-    if not receipt.is_right:
-        raise MirrorError(
-            finding_problem(
-                file,
-                "says that the channel there is not whole, and no delta is made from it",
-                ("damaged", str(receipt.damaged)),
-                ("missing", str(receipt.missing)),
-                ("read", receipt.read),
-                help=_FULL,
-            )
-        )
+    found = {"damaged": receipt.damaged, "missing": receipt.missing, "read": receipt.read}
+    if receipt.damaged or receipt.missing:
+        message = "says that the channel there is not whole, and no delta is made from it"
+        details = ((label, str(value)) for label, value in found.items())
+        raise MirrorError(finding_problem(file, message, *details, help=_FULL))
     for each in reversed(read_snapshots(place)):
         if each.content_digest == receipt.digest:
             return each
-    raise usage_error(
-        str(file),
-        "is of a channel that no snapshot here is the same as",
-        ("snapshot", receipt.id),
-        ("content digest", receipt.digest),
-        help=_FULL,
-    )
+    message = "is of a channel that no snapshot here is the same as"
+    ids = (("snapshot", receipt.id), ("content digest", receipt.digest))
+    raise usage_error(str(file), message, *ids, help=_FULL)
 
 
-def read_bundled_locks(
-    place: ChannelPaths, snapshot: Snapshot, *, with_files: bool
-) -> tuple[BundledLock, ...]:
-    """Say by what locks a snapshot was made, and read their files where they are to go along.
+def read_lock_files(place: ChannelPaths, snapshot: Snapshot) -> tuple[SmallFile, ...]:
+    """Read the locks and manifests that a snapshot was made by.
 
-    Raises the error of exit code 2 of every file in which a secret is found, or that is not here.
+    Raises the error of exit code 2 of each that is not here, or in which a secret is found.
     """
-    if not with_files:
-        return tuple(BundledLock(lock=each) for each in snapshot.locks)
-    folder, problems = locks_of(place, snapshot), list[Problem]()
-    found = []
+    files, problems = [], list[Problem]()
     for number, each in enumerate(snapshot.locks, 1):
-        files, odd = _read_files(folder / str(number), number, each)
-        found.append(BundledLock(lock=each, files=files))
-        problems += odd
-    if not snapshot.locks:
-        message = "no lock of it is known here, and --with-locks was given"
-        problems.append(usage_problem(snapshot.id, message, help="leave --with-locks out"))
-    if problems:
-        raise MirrorError(*problems)
-    return tuple(found)
+        folder = locks_of(place, snapshot) / str(number)
+        for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+            files.append(SmallFile(path=f"locks/{number}/{file.name}", data=file.read_bytes()))
+            problems += secrets_in(f"{each.label}: {file.name}", files[-1].data)
+        wanted = {each.lock_sha256, each.manifest_sha256} - {None}
+        if not wanted <= {file.sha256 for file in files}:
+            problems.append(_not_here(each.label))
+    if problems or not files:
+        raise MirrorError(*(problems or [_not_here(snapshot.id)]))
+    return tuple(files)
 
 
-def _read_files(
-    folder: Path, number: int, lock: SnapshotLock
-) -> tuple[tuple[SmallFile, ...], list[Problem]]:
-    files, problems = [], []
-    for names, wanted in (((LOCK_NAME,), lock.lock_sha256), (_MANIFESTS, lock.manifest_sha256)):
-        found = set()
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                file = SmallFile(
-                    path=lock_path(number, name), data=read_regular(folder / name, _LARGEST_LOCK)
-                )
-                files.append(file)
-                problems += secrets_in(f"{lock.label}: {name}", file.data)
-                found.add(file.sha256)
-        if wanted is not None and wanted not in found:
-            problems.append(
-                usage_problem(
-                    f"{lock.label}: {names[0]}",
-                    "is not here as its snapshot was made by it, and --with-locks was given",
-                    ("sha256", wanted),
-                    help="leave --with-locks out: its sha256 is carried all the same",
-                )
-            )
-    return tuple(files), problems
+def _not_here(subject: str) -> Problem:
+    message = "its lock and manifest are not here: this channel came out of a bundle without them"
+    return usage_problem(
+        subject, message, help="leave --with-locks out: their sha256 are carried all the same"
+    )
 
 
 def secrets_in(name: str, data: bytes) -> list[Problem]:
@@ -127,13 +90,8 @@ def secrets_in(name: str, data: bytes) -> list[Problem]:
         plain = _NO_SECRET.sub("", line)
         hidden = redact(plain)
         if hidden != plain:
-            return [
-                usage_problem(
-                    name,
-                    "holds what may be a secret, and is not carried",
-                    (f"line {number}", hidden.strip()),
-                    help="take it out of the file (pixi auth login keeps secrets elsewhere), mirror"
-                    " again, or leave --with-locks out",
-                )
-            ]
+            message = "holds what may be a secret, and is not carried"
+            help_ = "take it out of the file (pixi auth login keeps secrets elsewhere), mirror"
+            help_ += " again, or leave --with-locks out"
+            return [usage_problem(name, message, (f"line {number}", hidden.strip()), help=help_)]
     return []
