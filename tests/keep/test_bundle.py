@@ -54,6 +54,7 @@ def _refused(code: ExitCode, do: Callable[..., object], *arguments: Any, **named
     return str(raised.value)
 
 
+@pytest.mark.needs_coreutils
 @pytest.mark.parametrize("form", ["folder", "one volume", "volumes"])
 def test_coreutils_and_tar_agree(channel: Channel, tmp_path: Path, form: str) -> None:
     out = tmp_path / "out"
@@ -151,6 +152,7 @@ def test_a_whole_volume_is_kept(channel: Channel, tmp_path: Path) -> None:
         assert kept == there.keys() - {each, "bundle.json"}
 
 
+@pytest.mark.needs_coreutils
 @pytest.mark.parametrize("is_tar", [False, True])
 def test_a_byte_that_differs_is_not_carried(
     channel: Channel, tmp_path: Path, *, is_tar: bool
@@ -404,6 +406,8 @@ def _verified(out: Path, signers: Path) -> int:
     return subprocess.run(command, cwd=out, input=data, capture_output=True, check=False).returncode
 
 
+@pytest.mark.needs_ssh_keygen
+@pytest.mark.needs_coreutils
 def test_a_key_is_rotated(channel: Channel, tmp_path: Path) -> None:
     """Both are allowed as long as bundles of the old one are under way, then the new one alone."""
     old, new, signers = _key(tmp_path, "old"), _key(tmp_path, "new"), tmp_path / "signers"
@@ -434,6 +438,7 @@ def test_a_key_is_rotated(channel: Channel, tmp_path: Path) -> None:
                 assert not Path(far).exists()
 
 
+@pytest.mark.needs_ssh_keygen
 def test_what_cannot_sign(
     channel: Channel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
