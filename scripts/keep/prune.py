@@ -193,7 +193,7 @@ def _report(
     held: tuple[Mapping[PurePosixPath, int], str],
     is_all: bool,
 ) -> Report:
-    """Say what was done, or would be: it frees `room`, trees hold `held`; `is_all`: no tree goes."""
+    """Say what was done, or would be: it frees `room`; `held` by trees; `is_all`: none goes."""
 
     def summed(files: Sequence[ChannelFile | Removal], noun: str) -> str:
         return f"{counted(len(files), noun)}, {human_size(sum(each.size for each in files))}"

@@ -1,0 +1,155 @@
+"""Snapshots by the tasks that a person runs: what was proven of one, in any layout, of PyPI too."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from scripts.core.channel_paths import Layout
+from scripts.keep.snapshot_trees import locks_of
+from scripts.keep.snapshots import (
+    newest_snapshot,
+    read_snapshot_files,
+    read_snapshots,
+    snapshots_folder,
+    tree_of,
+)
+from scripts.verify.findings import Level
+from tasks import index, mirror, prune, snapshots
+from tests.support.mirrors import Mirror, make_mirror, rows
+from tests.support.packages import TinyPackage
+from tests.support.verified import here
+from tests.support.wheels import PypiRow, TinySdist, TinyWheel
+
+PYPI = "https://pypi.example.org/simple"
+SECRET = "tk-0123456789abcdef"
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mirror:
+    """A mirror that py-rattler alone installs from."""
+    monkeypatch.setenv("PATH", "")
+    made = make_mirror(tmp_path / "workspace")
+    made.lock(rows(tmp_path / "upstream", (TinyPackage(name="lib"), TinyPackage(name="other"))))
+    return made
+
+
+def run(made: Mirror, *options: str) -> int:
+    return mirror.main(["--manifest-path", str(made.root), *options])
+
+
+def test_what_is_proven_is_in_the_snapshot(
+    made: Mirror, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(made) == 0
+    out = capsys.readouterr().out.splitlines()
+    place = made.workspace.place
+    snapshot = newest_snapshot(place)
+    assert snapshot is not None
+    assert out[-2:] == [
+        f"snapshot {snapshot.id}",
+        "mirror: local-channel holds what pixi.lock names, verified",
+    ]
+    levels = {each.level: each.client for each in snapshot.proofs}
+    installed = {"install": f"py-rattler {version('py-rattler')}"} if here() == "linux-64" else {}
+    assert levels == {**dict.fromkeys(set(Level) - {Level.INSTALL}), **installed}
+    assert snapshots.main(["--manifest-path", str(made.root)]) == 0
+    proven = "files, archives, index, closure, solve"
+    if installed:
+        proven += f", install ({installed['install']})"
+    assert capsys.readouterr().out.endswith(f"  {proven}\n")
+    lock, manifest = made.root / "pixi.lock", made.root / "pixi.toml"
+    [kept] = snapshot.locks
+    assert (kept.lock_sha256, kept.manifest_sha256) == (
+        hashlib.sha256(lock.read_bytes()).hexdigest(),
+        hashlib.sha256(manifest.read_bytes()).hexdigest(),
+    )
+    for each in (lock, manifest):
+        assert (locks_of(place, snapshot) / "1" / each.name).read_bytes() == each.read_bytes()
+    assert run(made) == 0
+    assert f"snapshot {snapshot.id} stands" in capsys.readouterr().out.splitlines()
+
+
+def test_what_fails_is_published_and_not_proven(
+    made: Mirror, capsys: pytest.CaptureFixture[str]
+) -> None:
+    artifact = made.folder / "noarch" / "lib-1.0-0.conda"
+    assert index.main(["--manifest-path", str(made.root), "-q"]) == 0
+    (snapshots_folder(made.workspace.place) / "x").mkdir()
+    damaged = bytearray(artifact.read_bytes())
+    damaged[-1] ^= 1
+    time = artifact.stat().st_mtime_ns
+    artifact.write_bytes(damaged)
+    os.utime(artifact, ns=(time, time))
+    made.lock(rows(made.root.parent / "upstream", (TinyPackage(name="lib"),)))
+    assert run(made, "--level", "files") == 1
+    *_, snapshot = read_snapshots(made.workspace.place)
+    assert snapshot.made_by == "mirror"
+    assert snapshot.proofs == ()
+    assert f"snapshot {snapshot.id}" in capsys.readouterr().out.splitlines()
+
+
+def test_a_part_that_is_proven_does_not_prove_the_whole(made: Mirror) -> None:
+    assert run(made, "-q", "--level", "files", "--platform", "linux-64") == 0
+    whole = newest_snapshot(made.workspace.place)
+    assert whole is not None
+    assert [each.level for each in whole.proofs] == ["files"]  # it is all that there is
+
+
+@pytest.mark.parametrize("layout", list(Layout))
+def test_pypi_packages_and_secrets(layout: Layout, tmp_path: Path) -> None:
+    made = make_mirror(tmp_path / "workspace", layout)
+    channel = f"https://conda.example.org/t/{SECRET}/ours"
+    index_url = f"https://user:{SECRET}@pypi.example.org/simple"
+    written = (TinyWheel(name="tiny"), TinySdist(name="built"))
+    pypi = [PypiRow(written=each.write(tmp_path / "pypi"), index=index_url) for each in written]
+    made.lock((*rows(tmp_path / "upstream", (TinyPackage(name="lib"),), channel), *pypi))
+    assert index.main(["--manifest-path", str(made.root), "-q"]) == 0
+    place = made.workspace.place
+    snapshot = newest_snapshot(place)
+    assert snapshot is not None
+    assert snapshot.layout is layout
+    files = read_snapshot_files(place, snapshot)
+    contents = made.contents()
+    assert {str(each.path): (each.size, each.sha256) for each in files} == {
+        path: (len(data), hashlib.sha256(data).hexdigest()) for path, data in contents.items()
+    }
+    found = {each.path.name: (each.kind, each.url) for each in files if not each.is_index}
+    assert {kind for kind, _ in found.values()} == {"conda", "wheel", "sdist"}
+    assert found["lib-1.0-0.conda"][1] == "https://conda.example.org/ours/noarch/lib-1.0-0.conda"
+    assert all(url is not None and url.startswith("https://") for _, url in found.values())
+    kept = [each for each in snapshots_folder(place).rglob("*") if each.is_file()]
+    assert {each.name for each in kept if SECRET in each.read_bytes().decode("latin-1")} == {
+        "pixi.lock"  # in `<id>.locks`, as the lock is
+    }
+    assert tree_of(place, snapshot).is_dir()
+
+
+def test_another_layout_is_another_snapshot(
+    made: Mirror, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(made, "-q", "--level", "index") == 0
+    options = ("--relayout", "--layout", "by-channel", "--level", "index", "--json")
+    capsys.readouterr()
+    assert run(made, *options) == 0
+    said = json.loads(capsys.readouterr().out)["snapshot"]
+    first, second = read_snapshots(made.workspace.place)
+    assert (first.layout, second.layout) == (Layout.FLAT, Layout.BY_CHANNEL)
+    assert said == {"id": second.id, "new": True, "content-digest": second.content_digest}
+    paths = {str(each.path) for each in read_snapshot_files(made.workspace.place, second)}
+    assert paths
+    assert all(each.startswith("conda-forge/") for each in paths)
+
+
+def test_nothing_is_taken_of_no_index(made: Mirror, capsys: pytest.CaptureFixture[str]) -> None:
+    (made.folder / "noarch" / "lib-1.0-0.conda").unlink()
+    assert index.main(["--manifest-path", str(made.root)]) == 2
+    assert read_snapshots(made.workspace.place) == ()
+    assert prune.main(["--manifest-path", str(made.root)]) == 0
+    assert "snapshot" not in capsys.readouterr().out
+    assert read_snapshots(made.workspace.place) == ()
