@@ -35,9 +35,10 @@ import shutil
 import stat
 import subprocess
 import time
-import typing as t
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
+from os.path import abspath, basename, dirname, isdir, isfile, join, lexists
+from typing import Any, Callable, Iterable, Iterator, NamedTuple, Sequence, TypeVar
 from unicodedata import normalize
 
 BUNDLE = "bundle.json"
@@ -55,29 +56,35 @@ _SHOWN = 5  # of many names
 _IN_OCTAL = 8 << 30  # bytes; the size of a file that a tar header cannot say
 _SCRATCH = ".00000000.pixi-mirror.tmp"  # a file on its way, as in scripts/core/scratch.py
 _FULL = "on the builder: pixi run bundle OUT --full"
+_CARRY = "carry the bundle again"
 _AGAIN = "see to it, then run this again: it goes on where it stopped"
 # Windows takes these for devices, whatever follows the dot.
 _DEVICE = re.compile(
-    "(?:con|prn|aux|nul|conin\\$|conout\\$|(?:com|lpt)[0-9\u00b9\u00b2\u00b3]) *(?:\\.|$)", re.I
+    "(?i)(con|prn|aux|nul|conin\\$|conout\\$|(com|lpt)[0-9\u00b9\u00b2\u00b3]) *(\\.|$)"
 )
+_DAMAGE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
 _SHA256 = re.compile("[0-9a-f]{64}").fullmatch
-_TOOL = re.compile(r"unbundle\.py|LABEL\.txt|locks/[1-9][0-9]*/pixi\.(?:lock|toml)").fullmatch
-_Item = t.TypeVar("_Item")
-_Result = t.TypeVar("_Result")
+_FEW_DIGITS = re.compile("[0-9]{1,18}").fullmatch
+_TIME = re.compile(r"20[0-9]{2}(-[0-9]{2}){2}T([0-9]{2}:){2}[0-9]{2}\+00:00").fullmatch
+_TOOL = re.compile(
+    r"unbundle\.py|LABEL\.txt|locks/[1-9][0-9]*/(pixi\.lock|(pixi|pyproject)\.toml)"
+).fullmatch
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 class Refused(Exception):  # noqa: N818 - it is an answer
-    """What ends a run: its exit code, the thing, what is wrong with it, details, and help."""
+    """What ends a run: its exit code, the thing, what is wrong with it, help, and details."""
 
     def __init__(
-        self, code: int, subject: str, message: str, *details: t.Tuple[str, str], help: str
+        self, code: int, subject: str, message: str, help: str, *details: "tuple[str, str]"
     ) -> None:
         super().__init__(subject, message)
         self.code, self.subject, self.message = code, subject, message
-        self.details, self.help = details, help
+        self.help, self.details = help, details
 
 
-class Row(t.NamedTuple):
+class Row(NamedTuple):
     """A file of a channel or a bundle: its path with `/`, its kind, and size in bytes.
 
     `where` its bytes are in a bundle: None in the folder `files`, a number in that volume, `=PATH`
@@ -88,7 +95,7 @@ class Row(t.NamedTuple):
     kind: str
     size: int
     sha256: str
-    where: t.Union[None, int, str] = None
+    where: "int | str | None" = None
 
     @property
     def is_carried(self) -> bool:
@@ -96,7 +103,7 @@ class Row(t.NamedTuple):
         return not isinstance(self.where, str)
 
 
-class Bundle(t.NamedTuple):
+class Bundle(NamedTuple):
     """What `bundle.json` says. `rows` are the files that the base has not, or has otherwise."""
 
     id: str
@@ -106,24 +113,23 @@ class Bundle(t.NamedTuple):
     files: int
     artifacts: int
     size: int
-    base: t.Optional[t.List[str]]  # id and content digest; None: all of the target is here
-    volumes: t.Optional[t.List[Row]]
-    tools: t.List[Row]
-    locks: t.List[t.List[t.Optional[str]]]  # label, sha256 of lock and of manifest
-    rows: t.List[Row]
-    removed: t.List[str]
+    base: "list[str] | None"  # id and content digest; None: all of the target is here
+    volumes: "list[Row] | None"
+    tools: "list[Row]"
+    locks: "list[list[str | None]]"  # label, sha256 of lock and of manifest
+    rows: "list[Row]"
+    removed: "list[str]"
 
 
-class Snapshot(t.NamedTuple):
+class Snapshot(NamedTuple):
     """What the channel must have, by path, as its newest record says."""
 
     id: str
-    created: str
     digest: str
-    rows: t.Dict[str, Row]
+    rows: "dict[str, Row]"
 
 
-class Receipt(t.NamedTuple):
+class Receipt(NamedTuple):
     """What was found, and when, as every file of the channel was read; `size` is of all, in bytes.
 
     `digest` is the content digest that the channel must have.
@@ -143,40 +149,36 @@ class Receipt(t.NamedTuple):
         return not self.damaged and not self.missing
 
 
-class Outcome(t.NamedTuple):
+class Outcome(NamedTuple):
     """What a run did; `bad` names what the receipt counts as damaged or missing."""
 
     id: str
-    signer: t.Optional[str]
+    signer: "str | None"
     receipt: Receipt
-    bad: t.List[str]
+    bad: "list[str]"
     is_changed: bool = False
     placed: int = 0
     waiting: int = 0
     removed: int = 0
 
 
-class Place(t.NamedTuple):
+class Place(NamedTuple):
     """A channel folder and its working state, as in scripts/core/channel_paths.py."""
 
     folder: str
     root: str
+    incoming: str
 
     def of(self, path: str) -> str:
         """Name a file of the channel."""
-        return os.path.join(self.folder, *path.split("/"))
+        return _below(self.folder, path)
 
     def state(self, *names: str) -> str:
         """Name a file of what cannot be made again."""
-        return os.path.join(self.root, "state", *names)
-
-    @property
-    def incoming(self) -> str:
-        """Folder in which files are copied and hashed."""
-        return os.path.join(self.root, "cache", "incoming")
+        return join(self.root, "state", *names)
 
 
-def content_digest(files: t.Iterable[t.Tuple[str, int, str]]) -> str:
+def content_digest(files: "Iterable[tuple[str, int, str]]") -> str:
     """Return the sha256 of a tree of files, given as path, size in bytes and sha256 of each.
 
     Paths are relative to the channel folder, with `/`. It depends on nothing else: two channels
@@ -188,29 +190,33 @@ def content_digest(files: t.Iterable[t.Tuple[str, int, str]]) -> str:
     return digest.hexdigest()
 
 
-def sums_text(files: t.Iterable[t.Tuple[str, str]]) -> bytes:
+def sums_text(files: "Iterable[tuple[str, str]]") -> bytes:
     """Write SHA256SUMS, which `sha256sum -c` reads, of paths and their sha256."""
     rows = sorted(files, key=lambda each: each[0].encode())
     return "".join(f"{sha256}  {path}\n" for path, sha256 in rows).encode()
 
 
-def tar_header(path: str, size: int, created: str) -> bytes:
+def tar_time(created: str) -> int:
+    """Return the time that all files of a volume have, in seconds since 1970: the target's."""
+    return int(datetime.fromisoformat(created).timestamp())
+
+
+def tar_header(path: str, size: int, when: int) -> bytes:
     """Return the blocks before a file of the channel in a volume, where it is `files/PATH`.
 
-    They are ustar (POSIX.1-1988), with PAX records (POSIX.1-2001) for what that cannot say. Its
-    time is that of the target. Behind the file comes `padding`, behind the last one `TAR_END`.
+    They are ustar (POSIX.1-1988), with PAX records (POSIX.1-2001) for what that cannot say. Behind
+    the file come zeros, `padding`, and behind the last one `TAR_END`.
     """
     name, records = f"files/{path}".encode(), b""
-    when = int(datetime.fromisoformat(created).timestamp())
     if len(name) > 100 or max(name) > 127:
         records += _pax_record(b"path", name)
     if size >= _IN_OCTAL:
         records += _pax_record(b"size", b"%d" % size)
     header = _ustar(name[:100], size if size < _IN_OCTAL else 0, when, b"0")
-    if not records:
-        return header
-    before = _ustar(b"files/PaxHeader", len(records), when, b"x")
-    return before + records + padding(len(records)) + header
+    if records:
+        before = _ustar(b"files/PaxHeader", len(records), when, b"x")
+        header = before + records + padding(len(records)) + header
+    return header
 
 
 def padding(size: int) -> bytes:
@@ -230,17 +236,17 @@ def _ustar(name: bytes, size: int, when: int, kind: bytes) -> bytes:
     return head + b"%06o\0 " % (sum(head) + 8 * 32 + sum(tail)) + tail
 
 
-def volume_rows(bundle: Bundle, number: int) -> t.Iterator[t.Tuple[Row, bytes, int]]:
+def volume_rows(bundle: Bundle, number: int) -> "Iterator[tuple[Row, bytes, int]]":
     """Yield the files of a volume in their order, with the header before each and its offset."""
-    offset = 0
+    offset, when = 0, tar_time(bundle.created)
     for row in bundle.rows:
         if row.where == number:
-            header = tar_header(row.path, row.size, bundle.created)
+            header = tar_header(row.path, row.size, when)
             yield row, header, offset
             offset += len(header) + row.size + len(padding(row.size))
 
 
-def render_receipt(receipt: Receipt) -> t.Tuple[bytes, bytes]:
+def render_receipt(receipt: Receipt) -> "tuple[bytes, bytes]":
     """Write a receipt as JSON, and as lines for people: each less than a kilobyte."""
     values = {"receipt": FORMAT, **dict(zip(_RECEIPT, receipt))}
     text = "".join(f"{key}: {value}\n" for key, value in values.items())
@@ -248,20 +254,23 @@ def render_receipt(receipt: Receipt) -> t.Tuple[bytes, bytes]:
 
 
 def parse_receipt(data: bytes) -> Receipt:
-    """Read a receipt in either form; raises ValueError or TypeError where it is none."""
-    text = data[:1024].decode("utf-8")
-    if text.lstrip().startswith("{"):
+    """Read a receipt in either form; raises ValueError where it is none."""
+    try:
         document = _parse_json(data)
-    else:
-        lines = [[x.strip() for x in line.partition(":")[::2]] for line in text.splitlines()]
-        document = {key: int(x) if re.fullmatch("[0-9]{1,18}", x) else x for key, x in lines}
-    version, *values = _fields(document, "receipt", *_RECEIPT)
+    except ValueError:
+        lines = [x.partition(":")[::2] for x in data[:1024].decode("utf-8").splitlines()]
+        texts = {key.strip(): text.strip() for key, text in lines}
+        document = {key: int(x) if _FEW_DIGITS(x) else x for key, x in texts.items()}
+    try:
+        version, *values = _fields(document, "receipt", *_RECEIPT)
+    except (TypeError, RecursionError) as error:
+        raise ValueError(str(error)) from None
     if version != FORMAT:
         raise ValueError(f"of version {version}")
     return Receipt(*values)
 
 
-def unfit_name(path: str) -> t.Optional[str]:
+def unfit_name(path: str) -> "str | None":
     """Say why a path is none that every disk keeps as it is, below the channel folder."""
     if not path or len(path) > 1000 or path.count("/") > 63:
         return "is over-long" if path else "is empty"
@@ -279,10 +288,10 @@ def unfit_name(path: str) -> t.Optional[str]:
     return None
 
 
-def find_clash(paths: t.Iterable[str]) -> t.Optional[t.Tuple[str, str]]:
+def find_clash(paths: "Iterable[str]") -> "tuple[str, str] | None":
     """Find two paths that some disk keeps as one: case, composed accents, a file and a folder."""
-    seen: t.Dict[str, str] = {}
-    folders: t.Set[str] = set()
+    seen: "dict[str, str]" = {}
+    folders: "set[str]" = set()
     for path in paths:
         above = path.rpartition("/")[0]
         while above and above not in folders:
@@ -302,45 +311,38 @@ def _folded(path: str) -> str:
     return path.lower() if path.isascii() else normalize("NFC", normalize("NFD", path).casefold())
 
 
-def _fit_name(path: t.Any) -> bool:
+def _fit_name(path: Any) -> bool:
     reason = unfit_name(path) if type(path) is str else "is no string"
     if reason is not None:
         raise ValueError(f"{path!r:.200} {reason}")
     return True
 
 
-def _is_whole(value: t.Any) -> bool:
+def _is_whole(value: Any) -> bool:
     return type(value) is int and 0 <= value < 1 << 62
 
 
-def _is_string(value: t.Any) -> bool:
-    return type(value) is str
-
-
-def _is_digest_or_none(value: t.Any) -> bool:
-    return value is None or _SHA256(value) is not None
-
-
-_CHECKS: t.Dict[str, t.Callable[[t.Any], t.Any]] = {
-    **dict.fromkeys(("receipt", "files", "artifacts", "bytes", "size"), _is_whole),
-    **dict.fromkeys(("damaged", "missing", "mtime-ns"), _is_whole),
-    **dict.fromkeys(("lock-sha256", "manifest-sha256"), _is_digest_or_none),
+_RECEIPT = ("content-digest", "id", "files", "bytes", "damaged", "missing", "read")
+_TARGET = ("id", "created", "layout", "content-digest", "files", "artifacts", "bytes")
+_ROW = ("path", "kind", "size", "sha256", "where")
+_REMOVAL = ("path", "size", "mtime-ns", "dropped")
+_LOCK = ("label", "lock-sha256", "manifest-sha256")
+_CHECKS: "dict[str, Callable[[Any], Any]]" = {
+    **dict.fromkeys((*_RECEIPT, *_TARGET, "receipt", "size", "mtime-ns"), _is_whole),
+    **dict.fromkeys(_LOCK[1:], lambda value: value is None or _SHA256(value)),
     **dict.fromkeys(("content-digest", "sha256"), _SHA256),
-    **dict.fromkeys(
-        ("created", "read"), re.compile(r"2[01]\d\d(-\d\d){2}T(\d\d:){2}\d\d\+00:00").fullmatch
-    ),
+    **dict.fromkeys(("created", "read"), _TIME),
     "id": re.compile("[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}").fullmatch,
     "kind": re.compile(f"conda|wheel|sdist|{INDEX_KIND}").fullmatch,
-    "label": _is_string,
+    "label": lambda value: type(value) is str,
+    "dropped": lambda value: value is None or datetime.fromisoformat(value).tzinfo,
     "layout": re.compile("flat|by-channel").fullmatch,
     "path": _fit_name,
     "where": lambda value: value is None or type(value) in {int, str},
 }
-_RECEIPT = ("content-digest", "id", "files", "bytes", "damaged", "missing", "read")
-_TARGET = ("id", "created", "layout", "content-digest", "files", "artifacts", "bytes")
 
 
-def _fields(value: t.Any, *names: str) -> t.List[t.Any]:
+def _fields(value: Any, *names: str) -> "list[Any]":
     """Return the values of an object that has just these keys, each as it must be."""
     if type(value) is not dict or value.keys() != set(names):
         raise ValueError(f"an object has other keys than {', '.join(names)}")
@@ -350,23 +352,19 @@ def _fields(value: t.Any, *names: str) -> t.List[t.Any]:
     return [value[name] for name in names]
 
 
-def _list(value: t.Any) -> t.List[t.Any]:
+def _list(value: Any) -> "list[Any]":
     if type(value) is not list:
         raise TypeError(f"{value!r:.80} is no list")
     return value
 
 
-def _parse_json(data: bytes) -> t.Any:
-    def once(pairs: t.List[t.Tuple[str, t.Any]]) -> t.Dict[str, t.Any]:
+def _parse_json(data: bytes) -> Any:
+    def once(pairs: "list[tuple[str, Any]]") -> "dict[str, Any]":
         if len(dict(pairs)) != len(pairs):
             raise ValueError("a key is there twice")
         return dict(pairs)
 
-    def refuse(text: str) -> None:
-        raise ValueError(f"{text} is no whole number")
-
-    kinds = {"parse_float": refuse, "parse_constant": refuse}
-    return json.loads(data.decode("utf-8"), object_pairs_hook=once, **kinds)
+    return json.loads(data.decode("utf-8"), object_pairs_hook=once)
 
 
 def parse_bundle(data: bytes) -> Bundle:
@@ -374,68 +372,66 @@ def parse_bundle(data: bytes) -> Bundle:
     try:
         document = _parse_json(data)
         version = document["format"]
-        if type(version) is int and version > FORMAT:
+        if type(version) is int and version != FORMAT:
             help_ = "use the unbundle.py of the pixi-mirror that made it"
-            raise Refused(FINDINGS, BUNDLE, f"is of format {version}, not {FORMAT}", help=help_)
+            raise Refused(FINDINGS, BUNDLE, f"is of format {version}, not {FORMAT}", help_)
         return _parse_document(document)
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+    except _DAMAGE as error:
         reason = ("reason", str(error) or type(error).__name__)
-        help_ = "carry the bundle again"
-        raise Refused(FINDINGS, BUNDLE, "is damaged, or altered", reason, help=help_) from None
+        raise Refused(FINDINGS, BUNDLE, "is damaged, or altered", _CARRY, reason) from None
 
 
-def _parse_document(document: t.Dict[str, t.Any]) -> Bundle:
+def _parse_document(document: "dict[str, Any]") -> Bundle:
     names = ("format", "base", "target", "carried", "volumes", "tools", "locks", "files", "removed")
     if document.keys() != set(names) or type(document["format"]) is not int:
         raise ValueError(f"its keys are not {', '.join(names)}")
-    version, base, target, carried, volumes, tools, locks, files, removed = map(document.get, names)
-    if base is not None:
-        base = _fields(base, "id", "content-digest")
+    _, base, target, carried, volumes, tools, locks, files, removed = map(document.get, names)
+    base = None if base is None else _fields(base, "id", "content-digest")
     if volumes is not None:
-        volumes = [_carrier(f"volume-{n:03}.tar", x) for n, x in enumerate(_list(volumes), 1)]
-    tools = [_carrier(name, {"name": name, **said}) for name, said in tools.items()]
-    if version != FORMAT or not all(_TOOL(each.path) for each in tools):
-        raise ValueError("a file is none of a bundle")
-    locks = [_fields(x, "label", "lock-sha256", "manifest-sha256") for x in _list(locks)]
-    rows = []
-    for each in _list(files):
-        names = ("path", "kind", "size", "sha256", "where")
-        rows.append(Row(*_fields(dict(zip(names, _list(each))), *names)))
-        where, last = rows[-1].where, len(volumes or ())
-        if isinstance(where, str) and where[:1] == "=":
-            _fit_name(where[1:])
-        elif len(each) != len(names) or where not in (range(1, last + 1) if last else (None,)):
-            raise ValueError(f"{where!r:.80} is no place in this bundle")
-    if len({*(x.path for x in rows), *filter(_fit_name, _list(removed))}) != len(rows) + len(
-        removed
-    ):
+        names = [f"volume-{n:03}.tar" for n in range(1, len(_list(volumes)) + 1)]
+        volumes = [_parse_carrier(x.pop("name"), x) for x in volumes]
+        if [each.path for each in volumes] != names:
+            raise ValueError("the volumes are not numbered from 1 on")
+    tools = [_parse_carrier(name, said) for name, said in tools.items() if _TOOL(name)]
+    if len(tools) != len(document["tools"]):
+        raise ValueError("there is a file that no bundle has")
+    rows = [_parse_row(each, volumes) for each in _list(files)]
+    paths = {*(each.path for each in rows), *filter(_fit_name, _list(removed))}
+    if len(paths) != len(rows) + len(removed):
         raise ValueError("a path is there twice")
     sizes = [each.size for each in rows if each.is_carried]
     if _fields(carried, "files", "bytes") != [len(sizes), sum(sizes)] or (removed and not base):
         raise ValueError("what is carried, or removed, is not what it says")
-    id_, created, layout, digest, *counts = _fields(target, *_TARGET)
-    if id_ != f"{datetime.fromisoformat(created):%Y%m%dT%H%M%SZ}-{digest[:8]}":
+    id_, created, *others = _fields(target, *_TARGET)
+    if id_ != f"{datetime.fromisoformat(created):%Y%m%dT%H%M%SZ}-{others[1][:8]}":
         raise ValueError("the id of the target is not of its time and its content")
-    whole = (id_, created, layout, digest, *counts, base, volumes, tools, locks, rows, removed)
-    bundle = Bundle(*whole)
+    locks = [_fields(each, *_LOCK) for each in _list(locks)]
+    bundle = Bundle(id_, created, *others, base, volumes, tools, locks, rows, removed)
     for number, volume in enumerate(volumes or (), 1):
-        ends = [
-            len(x) + row.size + len(padding(row.size)) for row, x, _ in volume_rows(bundle, number)
-        ]
-        if volume.size != sum(ends) + len(TAR_END):
-            raise ValueError(f"{volume.path} has not the size of its files")
+        sizes = [len(x) + y.size + len(padding(y.size)) for y, x, _ in volume_rows(bundle, number)]
+        if volume.size != sum(sizes) + len(TAR_END):
+            raise ValueError(f"{volume.path} has another size than its files make")
     return bundle
 
 
-def _carrier(name: str, value: t.Dict[str, t.Any]) -> Row:
-    """Read what is said of a file of the bundle that is not of the channel."""
-    said = dict(value)
-    if said.pop("name", None) != name:
-        raise ValueError(f"{name:.80} has another name")
+def _parse_carrier(name: str, said: Any) -> Row:
+    """Read what is said of a file of the bundle that is none of the channel."""
     return Row(name, "", *_fields(said, "size", "sha256"))
 
 
-def target_rows(bundle: Bundle, base: t.Dict[str, Row]) -> t.Dict[str, Row]:
+def _parse_row(said: Any, volumes: "list[Row] | None") -> Row:
+    if len(_list(said)) != len(_ROW):
+        raise ValueError(f"a file is not of {', '.join(_ROW)}")
+    row = Row(*_fields(dict(zip(_ROW, said)), *_ROW))
+    if isinstance(row.where, str):
+        if row.where[:1] != "=" or not _fit_name(row.where[1:]):
+            raise ValueError(f"{row.where!r:.80} is no place")
+    elif row.where not in ((None,) if volumes is None else range(1, len(volumes) + 1)):
+        raise ValueError(f"{row.where!r:.80} is no place in this bundle")
+    return row
+
+
+def target_rows(bundle: Bundle, base: "dict[str, Row]") -> "dict[str, Row]":
     """Return every file of the target, by path in order; `base` are those of the base.
 
     Raises Refused where they are not those that its content digest was made of, where two clash,
@@ -454,12 +450,11 @@ def target_rows(bundle: Bundle, base: t.Dict[str, Row]) -> t.Dict[str, Row]:
     if content_digest((each.path, each.size, each.sha256) for each in files) != bundle.digest:
         wrong.append("the content digest")
     if wrong:
-        message = "does not make the channel that it says"
-        raise Refused(FINDINGS, BUNDLE, message, *_wrong(wrong), help=_FULL)
+        raise Refused(FINDINGS, BUNDLE, "does not make what it says", _FULL, *_wrong(wrong))
     return {each.path: each for each in files}
 
 
-def _source(row: Row, *known: t.Dict[str, Row]) -> t.Optional[Row]:
+def _source(row: Row, *known: "dict[str, Row]") -> "Row | None":
     """Return the file whose bytes a row has: one that is carried, else one of the base."""
     found = [rows.get(str(row.where)[1:]) for rows in known]
     is_same = [x is not None and x.is_carried and x[2:4] == row[2:4] for x in found]
@@ -468,36 +463,32 @@ def _source(row: Row, *known: t.Dict[str, Row]) -> t.Optional[Row]:
 
 def check_signature(folder: str, data: bytes, signers: str) -> str:
     """Return who signed `bundle.json`, by ssh-keygen and a file of allowed signers; or refuse."""
-    program, signature = shutil.which("ssh-keygen"), os.path.join(folder, SIGNATURE)
+    program, signature = shutil.which("ssh-keygen"), join(folder, SIGNATURE)
     if program is None:
         message = "is not on PATH, and without it no signature can be checked"
-        raise Refused(PROGRAM, "ssh-keygen", message, help="install OpenSSH 8.1 or newer")
-    if not os.path.isfile(signers):
-        raise Refused(USAGE, signers, "there is no such file of allowed signers", help=_AGAIN)
+        raise Refused(PROGRAM, "ssh-keygen", message, "install OpenSSH 8.1 or newer")
+    if not isfile(signers):
+        raise Refused(USAGE, signers, "there is no such file of allowed signers", _AGAIN)
     help_ = "take a bundle that one of them signed: pixi run bundle OUT --sign KEY"
     if _kind(signature) != "file":
-        raise Refused(FINDINGS, BUNDLE, f"is not signed: there is no {SIGNATURE}", help=help_)
+        raise Refused(FINDINGS, BUNDLE, f"is not signed: there is no {SIGNATURE}", help_)
 
-    def run(*options: str) -> t.Tuple[int, str, str]:
+    def run(*options: str) -> "tuple[bool, str, str]":
         command = (str(program), "-Y", *options, "-s", signature, "-f", signers)
         done = subprocess.run(command, input=data, capture_output=True, check=False)
-        return (
-            done.returncode,
-            done.stdout.decode(errors="replace"),
-            done.stderr.decode(errors="replace"),
-        )
+        said = [each.decode("utf-8", "replace").strip() for each in (done.stdout, done.stderr)]
+        return (done.returncode == 0, *said)
 
-    code, principals, said = run("find-principals")
+    is_known, principals, said = run("find-principals")
     if "usage:" in said:
-        message = "is older than OpenSSH 8.1, which checks signatures first"
-        raise Refused(PROGRAM, program, message, help="install a newer OpenSSH")
-    for principal in principals.splitlines() if code == 0 else ():
-        code, good, said = run("verify", "-I", principal, "-n", NAMESPACE)
-        if code == 0:
-            return f"{principal} ({good.strip().rpartition(' with ')[2]})"
+        raise Refused(PROGRAM, program, "is too old", "install OpenSSH 8.1 or newer")
+    for principal in principals.splitlines() if is_known else ():
+        is_good, good, said = run("verify", "-I", principal, "-n", NAMESPACE)
+        if is_good:
+            return f"{principal} ({good.rpartition(' with ')[2]})"
     message = "its signature is of none of the allowed signers, or it was altered"
-    details = [("ssh-keygen", line) for line in said.strip().splitlines()[-1:]]
-    raise Refused(FINDINGS, BUNDLE, message, *details, ("signers", signers), help=help_)
+    details = [("signers", signers), *(("ssh-keygen", x) for x in said.splitlines()[-1:])]
+    raise Refused(FINDINGS, BUNDLE, message, help_, *details)
 
 
 def check_files(folder: str, bundle: Bundle, data: bytes) -> None:
@@ -508,65 +499,62 @@ def check_files(folder: str, bundle: Bundle, data: bytes) -> None:
     files = [*bundle.tools, *(bundle.volumes or ())]
     if bundle.volumes is None:
         files += [x._replace(path=f"files/{x.path}") for x in bundle.rows if x.is_carried]
-    sums = [(BUNDLE, hashlib.sha256(data).hexdigest()), *((x.path, x.sha256) for x in files)]
-    text = sums_text(sums)
-    files += [Row(BUNDLE, "", len(data), ""), Row(SUMS, "", len(text), "")]
+    files.append(Row(BUNDLE, "", len(data), hashlib.sha256(data).hexdigest()))
+    text = sums_text((each.path, each.sha256) for each in files)
+    files.append(Row(SUMS, "", len(text), hashlib.sha256(text).hexdigest()))
     expected, found = {each.path: each.size for each in files}, dict(_walk(folder))
     found.pop(SIGNATURE, None)
     wrong = [f"{name} is missing" for name in sorted(expected.keys() - found.keys())]
     wrong += [f"{name} is not of this bundle" for name in sorted(found.keys() - expected.keys())]
     for name in sorted(expected.keys() & found.keys()):
         if found[name] != expected[name]:
-            wrong.append(f"{name} has {found[name]} bytes, not {expected[name]}")
-    if not wrong and _read(os.path.join(folder, SUMS)) != text:
-        wrong.append(f"{SUMS} is not what {BUNDLE} says")
+            wrong.append(f"{name}: {found[name]}, not {expected[name]}")
     if not wrong:
+        small = (*bundle.tools, files[-1])
         wrong += [
-            f"{x.path}: its sha256" for x in bundle.tools if not _is_right(_join(folder, x.path), x)
+            f"{x.path}: its sha256" for x in small if not _is_right(_below(folder, x.path), x)
         ]
     if wrong:
         raise _not_whole(wrong)
 
 
-def _not_whole(wrong: t.Sequence[str]) -> Refused:
-    message, help_ = "is not whole, or was altered; nothing was changed", "carry the bundle again"
-    return Refused(FINDINGS, "the bundle", message, *_wrong(wrong), help=help_)
+def _not_whole(wrong: "Sequence[str]") -> Refused:
+    message = "is not whole, or was altered; nothing was changed"
+    return Refused(FINDINGS, "the bundle", message, _CARRY, *_wrong(wrong))
 
 
-def _walk(folder: str) -> t.Iterator[t.Tuple[str, t.Optional[int]]]:
-    """Yield every file below a folder, and its size; None: a link, or no file."""
+def _walk(folder: str) -> "Iterator[tuple[str, int | str]]":
+    """Yield every file below a folder, and its size in bytes, or what else it is."""
     folders = [""]
     while folders:
         above = folders.pop()
-        with os.scandir(os.path.join(folder, above)) as entries:
+        with os.scandir(join(folder, above)) as entries:
             for entry in entries:
-                kind = _kind(entry.path)
+                name, kind = above + entry.name, _kind(entry.path)
                 if kind == "folder":
-                    folders.append(f"{above}{entry.name}/")
+                    folders.append(f"{name}/")
                 else:
-                    yield (
-                        above + entry.name,
-                        os.lstat(entry.path).st_size if kind == "file" else None,
-                    )
+                    yield name, os.lstat(entry.path).st_size if kind == "file" else str(kind)
 
 
 def place_of(channel: str) -> Place:
     """Name the folder of a channel, and of its working state."""
-    above, name = os.path.split(os.path.abspath(channel))
-    return Place(os.path.join(above, name), os.path.join(above, ".pixi-mirror", name))
+    folder = abspath(channel)
+    root = join(dirname(folder), ".pixi-mirror", basename(folder))
+    return Place(folder, root, join(root, "cache", "incoming"))
 
 
 @contextlib.contextmanager
-def _run_lock(place: Place) -> t.Iterator[None]:
+def _run_lock(place: Place) -> "Iterator[None]":
     """Hold the lock file that every run of pixi-mirror holds, as in scripts/core/file_lock.py."""
     os.makedirs(place.root, exist_ok=True)
-    with _opened(os.path.join(place.root, "run.lock"), "a+b") as file:
+    with _opened(join(place.root, "run.lock"), "a+b") as file:
         try:
             if os.name == "nt":
                 import msvcrt
 
                 file.seek(1 << 30)
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+                msvcrt.locking(file.fileno(), 2, 1)  # type: ignore[attr-defined,unused-ignore]
             else:
                 import fcntl
 
@@ -574,55 +562,54 @@ def _run_lock(place: Place) -> t.Iterator[None]:
         except OSError as error:
             message = f"another run is at work on it, or its disk has no locks: {error.strerror}"
             help_ = "wait until it has ended, then run this again"
-            raise Refused(USAGE, place.folder, message, help=help_) from None
+            raise Refused(USAGE, place.folder, message, help_) from None
         with contextlib.suppress(OSError):  # a full disk; the number is for people
             file.truncate(0)
             file.write(b"%d\n" % os.getpid())
+            file.flush()
         yield
 
 
-def read_newest(place: Place) -> t.Tuple[t.Set[str], t.Optional[Snapshot]]:
+def read_newest(place: Place) -> "tuple[set[str], Snapshot | None]":
     """Return the ids of all snapshots that the channel has, or had, and the newest of them."""
     folder = place.state("snapshots")
-    names = os.listdir(folder) if os.path.isdir(folder) else ()
+    names = os.listdir(folder) if isdir(folder) else ()
     ids = {name[:-6] for name in names if name.endswith(".jsonl")}
     if not ids:
         return ids, None
-    path = os.path.join(folder, f"{max(ids)}.jsonl")
-    with _parsing(path, "what the channel must have is not known"):
+    path = join(folder, f"{max(ids)}.jsonl")
+    with _parsing(path):
         header, *lines = map(_parse_json, _read(path).splitlines())
         rows = {each[0]: Row(*each[:4]) for each in lines}
-        newest = Snapshot(max(ids), header["created"], header["content-digest"], rows)
-        if newest.digest != content_digest((x.path, x.size, x.sha256) for x in rows.values()):
-            raise ValueError("the content digest")
-    return ids, newest
+        if header["content-digest"] != content_digest((x[0], *x[2:4]) for x in rows.values()):
+            raise ValueError("it has not its content digest")
+    return ids, Snapshot(max(ids), header["content-digest"], rows)
 
 
 @contextlib.contextmanager
-def _parsing(path: str, lost: str) -> t.Iterator[None]:
+def _parsing(path: str) -> "Iterator[None]":
     """Refuse a file of the state that is damaged."""
     try:
         yield
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+    except _DAMAGE as error:
         help_ = (
-            "restore it from a backup; else remove it, and unbundle a whole channel: bundle --full"
+            "restore it from a backup; or remove it, and unbundle a whole channel: bundle --full"
         )
-        details = (("reason", str(error)), ("lost", lost))
-        raise Refused(USAGE, path, "is damaged", *details, help=help_) from None
+        raise Refused(USAGE, path, "is damaged", help_, ("reason", str(error))) from None
 
 
-def _read_state(place: Place, name: str) -> t.Dict[str, t.Any]:
+def _read_state(place: Place, name: str) -> "dict[str, Any]":
     """Read one of the JSON files of the state; empty where there is none."""
     path = place.state(name)
-    with _parsing(path, "what it said of this channel"):
-        return dict(_parse_json(_read(path))) if os.path.lexists(path) else {}
+    with _parsing(path):
+        return dict(_parse_json(_read(path))) if lexists(path) else {}
 
 
-def _write_state(path: str, data: t.Union[bytes, t.Dict[str, t.Any]]) -> None:
+def _write_state(path: str, data: "bytes | dict[str, Any]") -> None:
     """Replace a file of the state whole, durably."""
     if not isinstance(data, bytes):
         data = (json.dumps({"schema": 1, **data}, indent=1) + "\n").encode()
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    os.makedirs(dirname(path), exist_ok=True)
     with _opened(path + _SCRATCH, "wb") as file:
         file.write(data)
         file.flush()
@@ -642,7 +629,7 @@ def _replace(source: str, target: str) -> None:
         time.sleep(0.1)
 
 
-def _kind(path: str) -> t.Optional[str]:
+def _kind(path: str) -> "str | None":
     """Tell what is there itself, no link followed; None: nothing."""
     try:
         status = os.lstat(path)
@@ -655,13 +642,11 @@ def _kind(path: str) -> t.Optional[str]:
 
 
 @contextlib.contextmanager
-def _opened(path: str, mode: str = "rb") -> t.Iterator[t.Any]:
+def _opened(path: str, mode: str = "rb") -> "Iterator[Any]":
     """Open a file, through no link; an error names it, also where the system would not say which."""
-    no_link = getattr(os, "O_NOFOLLOW", 0)
+    flags = getattr(os, "O_NOFOLLOW", 0)
     try:
-        with open(
-            path, mode, opener=lambda name, flags: os.open(name, flags | no_link, 0o666)
-        ) as file:
+        with open(path, mode, opener=lambda name, more: os.open(name, more | flags, 0o666)) as file:
             yield file
     except OSError as error:
         error.filename = error.filename or path
@@ -707,38 +692,33 @@ def _has_bytes(
         return is_right
 
 
-def _refuse_obstacles(place: Place, paths: t.Iterable[str]) -> None:
+def _refuse_obstacles(place: Place, paths: "Iterable[str]") -> None:
     """Refuse to write through a link, over a folder, or onto another disk than the state's."""
-    ours = [place.root, place.state(), place.state("snapshots"), place.incoming]
-    folders = {place.folder, *ours, *map(os.path.dirname, ours)}
-    wrong = []
+    ours = [place.root, place.state("snapshots"), place.incoming]
+    folders = {place.folder, *ours, *map(dirname, ours)}
+    wrong = [path for path in map(place.of, paths) if _kind(path) in {"folder", "other"}]
     for path in paths:
-        above = os.path.dirname(place.of(path))
+        above = dirname(place.of(path))
         while above not in folders:
             folders.add(above)
-            above = os.path.dirname(above)
-        if _kind(place.of(path)) in {"folder", "other"}:  # a rename replaces a link
-            wrong.append(place.of(path))
+            above = dirname(above)
     disk = os.stat(place.root).st_dev
     for each in sorted(folders):
-        kind = _kind(each)
-        if kind == "link" and each in {place.folder, os.path.dirname(place.folder)}:
-            kind = "folder" if os.path.isdir(each) else "link"
+        kind = "folder" if each == place.folder and isdir(each) else _kind(each)
         if kind is not None and (kind != "folder" or os.stat(each).st_dev != disk):
             wrong.append(each)
     if wrong:
         message = "is a link, or of another kind or disk than it must be: nothing was changed"
-        help_ = "remove it, then run this again"
-        raise Refused(USAGE, wrong[0], message, *_wrong(wrong[1:]), help=help_)
+        raise Refused(USAGE, wrong[0], message, "move it away, then run this again", *_wrong(wrong))
 
 
 def unbundle(
     folder: str,
     channel: str,
     *,
-    signers: t.Optional[str] = None,
+    signers: "str | None" = None,
     grace: float = 3600,
-    say: t.Callable[[str], object] = lambda _: None,
+    say: "Callable[[str], object]" = lambda _: None,
 ) -> Outcome:
     """Check a bundle, bring the channel to it, read every file back, and write the receipt.
 
@@ -746,50 +726,51 @@ def unbundle(
     Refused, and until the first file is placed the channel is as it was.
     """
     with _sentences():
-        place, folder, signer = place_of(channel), os.path.abspath(folder), None
-        if not os.path.lexists(os.path.join(folder, BUNDLE)):
+        place, folder, signer = place_of(channel), abspath(folder), None
+        if not lexists(join(folder, BUNDLE)):
             message = f"is no bundle: there is no {BUNDLE}, which is written last"
-            raise Refused(FINDINGS, folder, message, help="carry the whole folder that was made")
-        data = _read(os.path.join(folder, BUNDLE))
+            raise Refused(FINDINGS, folder, message, "carry the whole folder that was made")
+        data = _read(join(folder, BUNDLE))
         if signers is not None:
             signer = check_signature(folder, data, signers)
             say(f"signed by {signer}")
         bundle = parse_bundle(data)
         check_files(folder, bundle, data)
-        if f"{place.folder}{os.sep}".startswith(f"{folder}{os.sep}"):
-            raise Refused(USAGE, channel, "is in the bundle", help="name another folder")
+        if join(place.folder, "").startswith(join(folder, "")):
+            raise Refused(USAGE, channel, "is in the bundle", "name another folder")
         with _run_lock(place):
             return _bring(place, folder, bundle, signer, grace)
 
 
 def _bring(
-    place: Place, folder: str, bundle: Bundle, signer: t.Optional[str], grace: float
+    place: Place, folder: str, bundle: Bundle, signer: "str | None", grace: float
 ) -> Outcome:
     ids, newest = read_newest(place)
-    journal, added = _read_state(place, "unbundling.json"), set()
-    with _parsing(place.state("unbundling.json"), "to where the channel was under way"):
-        under_way = journal.get("id", bundle.id)
-        added = {path for path in journal.get("added", ()) if _fit_name(path)}
-    if newest is not None and newest.digest == bundle.digest and under_way == bundle.id:
-        receipt = _read_receipt(place, newest)
-        outcome = Outcome(newest.id, signer, receipt, []) if receipt else None
-        if outcome is None or journal:  # killed between the record and the receipt
-            outcome = _end(place, newest, signer)
-        if outcome.receipt.is_right or bundle.base is not None:
-            return outcome
+    under_way, added = _read_journal(place)
+    is_held = newest is not None and newest.digest == bundle.digest
+    if newest is not None and is_held and under_way in {None, bundle.id}:
+        receipt, bad = _read_receipt(place, newest), []
+        if receipt is None or under_way:  # killed between the record and the receipt
+            receipt, bad = _end(place, newest)
+        if receipt.is_right or bundle.base is not None:
+            return Outcome(newest.id, signer, receipt, bad)
     else:
         _refuse_order(place, bundle, ids, newest, under_way)
     base = newest.rows if newest is not None and bundle.base is not None else {}
     rows = target_rows(bundle, base)
-    _check_base(place, [each for each in base.values() if rows.get(each.path) == each])
+    kept = [each for each in base.values() if rows.get(each.path) == each]
+    wrong = [each.path for each in kept if not _is_like(place.of(each.path), each)]
+    if wrong:
+        message = "is not as its snapshot says: files are missing, or have another size"
+        raise Refused(FINDINGS, place.folder, message, _FULL, *_wrong(wrong))
     stale = {*(newest.rows if newest else ()), *added} - rows.keys()
     _refuse_obstacles(place, [*(each.path for each in bundle.rows), *stale, *_removals(place)])
     try:
-        if not journal:
+        if under_way is None:
             shutil.rmtree(place.incoming, ignore_errors=True)
         staged = _stage(place, folder, bundle, base)
     except BaseException:
-        if not journal:
+        if under_way is None:
             shutil.rmtree(place.incoming, ignore_errors=True)
         raise
     added = sorted({*added, *(each.path for each, _ in staged)})
@@ -797,22 +778,32 @@ def _bring(
     _switch(place, bundle.layout, staged)
     waiting, removed = _let_wait(place, rows, stale, grace)
     getattr(os, "sync", lambda: None)()  # what the record says is on the disk before it is said
-    if newest is None or newest.digest != bundle.digest:
+    if newest is None or not is_held:
         newest = _write_record(place, bundle, rows, newest)
-    return _end(place, newest, signer)._replace(
-        is_changed=True, placed=len(staged), waiting=waiting, removed=removed
-    )
+    found = _end(place, newest)
+    return Outcome(newest.id, signer, *found, True, len(staged), waiting, removed)
+
+
+def _read_journal(place: Place) -> "tuple[str | None, list[str]]":
+    """Return to which snapshot the channel is under way, and what may have been placed for it."""
+    said = _read_state(place, "unbundling.json")
+    with _parsing(place.state("unbundling.json")):
+        return said.get("id"), [path for path in _list(said.get("added", [])) if _fit_name(path)]
 
 
 def _refuse_order(
-    place: Place, bundle: Bundle, ids: t.Set[str], newest: t.Optional[Snapshot], under_way: str
+    place: Place,
+    bundle: Bundle,
+    ids: "set[str]",
+    newest: "Snapshot | None",
+    under_way: "str | None",
 ) -> None:
     """Refuse a bundle that does not follow what the channel holds."""
     base, code, help_ = bundle.base, FINDINGS, f"{_FULL}; or --since-receipt, with this channel's"
-    if under_way != bundle.id and base is not None:
+    if base is not None and under_way not in {None, bundle.id}:
         code, help_ = USAGE, f"unbundle {under_way} again, which ends it; or {_FULL}"
         message = f"is between two snapshots: unbundling {under_way} was interrupted"
-    elif newest is not None and (bundle.id in ids or bundle.created <= newest.created):
+    elif newest is not None and bundle.id[:16] <= newest.id[:16]:
         help_ = "to go back, on the builder: pixi run rollback ID, then bundle what that makes"
         message = "holds a later snapshot than this bundle's: replayed, or out of order"
     elif base is None or (newest is not None and newest.digest == base[1]):
@@ -824,121 +815,102 @@ def _refuse_order(
     else:
         help_ = f"unbundle those between, in their order; or {_FULL}"
         message = "never held the snapshot that this bundle follows: one was skipped"
-    details = [("bundle", f"{bundle.id}, content digest {bundle.digest}")]
-    details += [("its base", "{}, content digest {}".format(*base))] if base else []
-    details += [("channel", f"{newest.id}, content digest {newest.digest}")] if newest else []
-    raise Refused(code, place.folder, message, *details, help=help_)
-
-
-def _check_base(place: Place, kept: t.Iterable[Row]) -> None:
-    """Refuse where a file that stays is not there; its bytes are read when all is switched."""
-    wrong = [each.path for each in kept if not _is_like(place.of(each.path), each)]
-    if wrong:
-        message = "is not as its snapshot says: files are missing, or have another size"
-        raise Refused(FINDINGS, place.folder, message, *_wrong(wrong), help=_FULL)
+    named = [("bundle", [bundle.id, bundle.digest]), ("its base", base)]
+    named.append(("channel", newest and list(newest[:2])))
+    details = [(label, "{}, content digest {}".format(*said)) for label, said in named if said]
+    raise Refused(code, place.folder, message, help_, *details)
 
 
 def _stage(
-    place: Place, folder: str, bundle: Bundle, base: t.Dict[str, Row]
-) -> t.List[t.Tuple[Row, str]]:
+    place: Place, folder: str, bundle: Bundle, base: "dict[str, Row]"
+) -> "list[tuple[Row, str]]":
     """Copy and hash all that the bundle brings and the channel has not, side by side.
 
     Returns each with the file that is to be renamed. What a killed run left there is hashed again.
     """
     os.makedirs(place.incoming, exist_ok=True)
-    staged = {x.path: os.path.join(place.incoming, f"{n:06}") for n, x in enumerate(bundle.rows)}
-    origins: t.Dict[str, t.Tuple[str, int, bytes]] = {}
+    named = {each.path: each for each in bundle.rows}
+    staged = {path: join(place.incoming, f"{number:06}") for number, path in enumerate(named)}
+    origins = {path: (_below(folder, f"files/{path}"), 0, b"") for path in named}
     for number, volume in enumerate(bundle.volumes or (), 1):
         for row, header, offset in volume_rows(bundle, number):
-            origins[row.path] = (_join(folder, volume.path), offset, header)
-    carried = [each for each in bundle.rows if each.is_carried]
-    missing = [x.size for x in carried if not _is_like(place.of(x.path), x)]
-    free = shutil.disk_usage(place.root).free + sum(
-        size for _, size in _walk(place.incoming) if size
-    )
-    if sum(missing) > free:
-        message = f"has too little room: {sum(missing)} bytes are needed, {free} are free"
-        raise Refused(USAGE, place.folder, message, help="make room, then run this again")
-    named = {each.path: each for each in bundle.rows}
+            origins[row.path] = (_below(folder, volume.path), offset, header)
+    files = [(x, staged[x.path], place.of(x.path)) for x in bundle.rows if x.is_carried]
+    needed = sum(x.size for x, one, two in files if not _is_like(one, x) and not _is_like(two, x))
+    free = shutil.disk_usage(place.root).free
+    if needed > free:
+        message = f"has too little room: {needed} bytes are needed, {free} are free"
+        raise Refused(USAGE, place.folder, message, "make room, then run this again")
 
-    def bring(row: Row) -> t.Tuple[Row, str]:
-        """Return the row, and what is wrong: nothing, or it is in its place."""
-        final, copy = place.of(row.path), staged[row.path]
+    def bring(row: Row) -> "tuple[Row, bool, str]":
+        copy, source = staged[row.path], row if row.is_carried else _source(row, named, base) or row
         if _is_right(copy, row):
-            return row, ""
-        if _is_right(final, row):
-            return row, "is there"
+            return row, True, ""
+        if _is_right(place.of(row.path), row):
+            return row, False, ""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(copy)
         if row.is_carried:
-            origin = origins.get(row.path, (_join(folder, f"files/{row.path}"), 0, b""))
-            is_right = _has_bytes(origin[0], row, *origin[1:], copy=copy)
-            return row, "" if is_right else f"{row.path} is not what {BUNDLE} says"
-        source = _source(row, named, base) or row
-        origin = staged.get(source.path, "") if source in bundle.rows else ""
-        for each in (origin, place.of(source.path)):
-            if _is_right(each, row):
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(copy)
-                try:
-                    os.link(each, copy)
-                except OSError:
-                    shutil.copyfile(each, copy)
-                return row, ""
-        return row, f"{source.path} of the channel"
+            is_right = _has_bytes(origins[row.path][0], row, *origins[row.path][1:], copy=copy)
+            return row, True, "" if is_right else f"{row.path} is not what {BUNDLE} says"
+        for origin in (staged.get(source.path, ""), place.of(source.path)):
+            if _is_right(origin, row):
+                with contextlib.suppress(OSError):
+                    os.link(origin, copy)
+                if lexists(copy) or _has_bytes(origin, row, copy=copy):
+                    return row, True, ""
+        return row, False, f"{source.path} of the channel"
 
-    results = _side_by_side(bring, carried)
+    results = _side_by_side(bring, [each for each, _, _ in files])
     for volume in bundle.volumes or ():
-        with _opened(_join(folder, volume.path)) as file:
-            file.seek(volume.size - len(TAR_END))
-            if file.read() != TAR_END:
-                results.append((volume, f"the end of {volume.path}"))
+        end = volume._replace(size=len(TAR_END), sha256=hashlib.sha256(TAR_END).hexdigest())
+        if not _has_bytes(_below(folder, volume.path), end, volume.size - len(TAR_END)):
+            results.append((volume, False, f"the end of {volume.path}"))
     results += _side_by_side(bring, [each for each in bundle.rows if not each.is_carried])
-    wrong = [said for _, said in results if said not in {"", "is there"}]
+    wrong = [said for _, _, said in results if said]
     if wrong:
         raise _not_whole(wrong)
-    return [(row, staged[row.path]) for row, said in results if not said]
+    return [(row, staged[row.path]) for row, is_staged, _ in results if is_staged]
 
 
-def _side_by_side(do: t.Callable[[_Item], _Result], items: t.Iterable[_Item]) -> t.List[_Result]:
+def _side_by_side(do: "Callable[[_Item], _Result]", items: "Iterable[_Item]") -> "list[_Result]":
     """Do it for all, in threads: reading, hashing and writing free the interpreter lock."""
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         return list(pool.map(do, items))
 
 
-def _switch(place: Place, layout: str, staged: t.Iterable[t.Tuple[Row, str]]) -> None:
+def _switch(place: Place, layout: str, staged: "Iterable[tuple[Row, str]]") -> None:
     """Rename all into the channel: artifacts, then what names them, `repodata.json` last."""
     said = _read_state(place, "channel.json")
     if said.get("layout") != layout:
         _write_state(place.state("channel.json"), {"adopted": False, **said, "layout": layout})
     for row, file in sorted(staged, key=lambda each: _rank(each[0])):
         path = place.of(row.path)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.makedirs(dirname(path), exist_ok=True)
         if row.kind == INDEX_KIND:  # of whose time a server tells whole seconds
-            last = os.lstat(path).st_mtime if os.path.lexists(path) else 0
+            last = os.lstat(path).st_mtime if lexists(path) else 0
             os.utime(file, (max(time.time(), int(last) + 1),) * 2)
         _replace(file, path)
 
 
-def _rank(row: Row) -> t.Tuple[int, int, str]:
+def _rank(row: Row) -> "tuple[int, int, str]":
     """Order files so that all that one names stands before it; pages of PyPI from the deepest."""
-    last = ["repodata.json.zst", "repodata_shards.msgpack.zst", "index.json", "index.html"]
-    last, name = [*last, "repodata.json"], row.path.rpartition("/")[2]
-    rank = 0 if row.kind != INDEX_KIND else 2 + last.index(name) if name in last else 1
-    return rank, -row.path.count("/"), row.path
+    last = ("repodata.json.zst", "repodata_shards.msgpack.zst", "index.json", "index.html")
+    name = basename(row.path)
+    rank = 1 + ("", *last, "repodata.json").index(name if name in {*last, "repodata.json"} else "")
+    return rank if row.kind == INDEX_KIND else 0, -row.path.count("/"), row.path
 
 
-def _removals(place: Place) -> t.Dict[str, t.Dict[str, t.Any]]:
+def _removals(place: Place) -> "dict[str, dict[str, Any]]":
     """Read what waits for its removal, by path, as scripts/channel/state.py writes it."""
-    with _parsing(place.state("removals.json"), "which files wait for their removal"):
+    with _parsing(place.state("removals.json")):
         rows = _list(_read_state(place, "removals.json").get("removals", []))
-        for each in rows:
-            _fields({**each, "dropped": 0}, "path", "size", "mtime-ns", "dropped")
-            datetime.fromisoformat(each["dropped"] or "2026-01-01")
-        return {each["path"]: each for each in rows}
+        return {_fields(each, *_REMOVAL)[0]: each for each in rows}
 
 
 def _let_wait(
-    place: Place, rows: t.Dict[str, Row], stale: t.Set[str], grace: float
-) -> t.Tuple[int, int]:
+    place: Place, rows: "dict[str, Row]", stale: "set[str]", grace: float
+) -> "tuple[int, int]":
     """Put on the list what is no longer named, and remove what has waited for `grace` seconds."""
     now, before = datetime.now(timezone.utc), _removals(place)
     waiting = {path: each for path, each in before.items() if path not in rows}
@@ -946,39 +918,28 @@ def _let_wait(
         if _kind(place.of(path)) == "file":
             status = os.lstat(place.of(path))
             said = (path, status.st_size, status.st_mtime_ns, now.isoformat())
-            waiting[path] = dict(zip(("path", "size", "mtime-ns", "dropped"), said))
+            waiting[path] = dict(zip(_REMOVAL, said))
     due = []
     for path, each in waiting.items():
-        if each["dropped"] is not None:
-            age = now - datetime.fromisoformat(each["dropped"])
-            due += [path] if abs(age.total_seconds()) >= grace else []
-
-    def note() -> None:
-        listed = sorted(waiting.values(), key=lambda each: each["path"].split("/"))
-        if listed or before:
-            _write_state(place.state("removals.json"), {"removals": listed})
-
-    note()
-    for path in sorted(
-        due, key=lambda x: (not os.path.basename(x).startswith(("repodata", "index.")), x)
-    ):
+        dropped = datetime.fromisoformat(each["dropped"] or "9999-01-01T00:00:00+00:00")
+        if each["dropped"] and abs((now - dropped).total_seconds()) >= grace:
+            due.append(path)
+    for path in sorted(due, key=lambda x: (not basename(x).startswith(("repodata", "index.")), x)):
         file, said = place.of(path), waiting.pop(path)
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             status = os.lstat(file)  # another file may have come to its place
             if status.st_size == said["size"] and abs(status.st_mtime_ns - said["mtime-ns"]) < 2e9:
                 os.unlink(file)
-        above = os.path.dirname(file)
-        with contextlib.suppress(OSError):  # which has something in it
-            while above != place.folder:
-                os.rmdir(above)
-                above = os.path.dirname(above)
-    if due:
-        note()
+        with contextlib.suppress(OSError):  # a folder that has something in it
+            os.removedirs(dirname(file))
+    if waiting or before:
+        listed = sorted(waiting.values(), key=lambda each: each["path"].split("/"))
+        _write_state(place.state("removals.json"), {"removals": listed})
     return len(waiting), len(due)
 
 
 def _write_record(
-    place: Place, bundle: Bundle, rows: t.Dict[str, Row], before: t.Optional[Snapshot]
+    place: Place, bundle: Bundle, rows: "dict[str, Row]", before: "Snapshot | None"
 ) -> Snapshot:
     """Write the record of the target, as scripts/keep/snapshots.py does; it is never changed."""
     header = {"schema": 1, **dict(zip(_TARGET, bundle)), "parent": before and before.id}
@@ -986,14 +947,14 @@ def _write_record(
     lines = [header, *([*row[:4], None, None] for row in rows.values())]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     _write_state(place.state("snapshots", f"{bundle.id}.jsonl"), text.encode())
-    return Snapshot(bundle.id, bundle.created, bundle.digest, rows)
+    return Snapshot(bundle.id, bundle.digest, rows)
 
 
-def _end(place: Place, newest: Snapshot, signer: t.Optional[str]) -> Outcome:
+def _end(place: Place, newest: Snapshot) -> "tuple[Receipt, list[str]]":
     shutil.rmtree(place.incoming, ignore_errors=True)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(place.state("unbundling.json"))
-    return Outcome(newest.id, signer, *_read_back(place, newest))
+    return _read_back(place, newest)
 
 
 def write_receipt(channel: str) -> Outcome:
@@ -1004,27 +965,27 @@ def write_receipt(channel: str) -> Outcome:
     with _sentences():
         place = place_of(channel)
         with _run_lock(place):
-            journal, newest = _read_state(place, "unbundling.json"), read_newest(place)[1]
-            if journal or newest is None:
-                message = "holds no snapshot, so that nobody knows what must be in it"
-                if journal:
-                    message = f"is between two: unbundling {journal.get('id')} was interrupted"
-                raise Refused(USAGE, place.folder, message, help="unbundle that bundle again")
-            return Outcome(newest.id, None, *_read_back(place, newest))
+            newest, (under_way, _) = read_newest(place)[1], _read_journal(place)
+            if under_way is None and newest is not None:
+                return Outcome(newest.id, None, *_read_back(place, newest))
+            message = "holds no snapshot, so that nobody knows what must be in it"
+            if under_way is not None:
+                message = f"is between two: unbundling {under_way} was interrupted"
+            raise Refused(USAGE, place.folder, message, "unbundle that bundle again")
 
 
-def _read_receipt(place: Place, newest: Snapshot) -> t.Optional[Receipt]:
+def _read_receipt(place: Place, newest: Snapshot) -> "Receipt | None":
     """Return the receipt of this content; None: there is none."""
-    with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
+    with contextlib.suppress(OSError, ValueError):
         receipt = parse_receipt(_read(place.state("receipt.json")))
         return receipt if receipt.digest == newest.digest else None
     return None
 
 
-def _read_back(place: Place, newest: Snapshot) -> t.Tuple[Receipt, t.List[str]]:
+def _read_back(place: Place, newest: Snapshot) -> "tuple[Receipt, list[str]]":
     """Read every file that the channel must have, and write down what was found."""
 
-    def check(row: Row) -> t.Optional[str]:
+    def check(row: Row) -> "str | None":
         try:
             return "right" if _is_right(place.of(row.path), row) else _kind(place.of(row.path))
         except OSError as error:
@@ -1042,22 +1003,22 @@ def _read_back(place: Place, newest: Snapshot) -> t.Tuple[Receipt, t.List[str]]:
 
 
 @contextlib.contextmanager
-def _sentences() -> t.Iterator[None]:
+def _sentences() -> "Iterator[None]":
     """Say in a sentence what the system refused."""
     try:
         yield
     except OSError as error:
         message = f"cannot be read or written: {error.strerror or error}"
-        raise Refused(USAGE, str(error.filename or "the disk"), message, help=_AGAIN) from error
+        raise Refused(USAGE, str(error.filename or "the disk"), message, _AGAIN) from error
 
 
-def _wrong(names: t.Sequence[str]) -> t.List[t.Tuple[str, str]]:
+def _wrong(names: "Sequence[str]") -> "list[tuple[str, str]]":
     more = [f"and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
     return [("wrong", each) for each in (*names[:_SHOWN], *more)]
 
 
-def _join(folder: str, path: str) -> str:
-    return os.path.join(folder, *path.split("/"))
+def _below(folder: str, path: str) -> str:
+    return join(folder, *path.split("/"))
 
 
 def _plain(text: str) -> str:
@@ -1065,17 +1026,15 @@ def _plain(text: str) -> str:
     return "".join(x if x.isprintable() else repr(x)[1:-1] for x in text)[:400]
 
 
-def damage(channel: str, outcome: Outcome) -> t.Optional[Refused]:
+def damage(channel: str, outcome: Outcome) -> "Refused | None":
     """Return the error of exit code 1 where the receipt found something."""
-    damaged, missing = outcome.receipt.damaged, outcome.receipt.missing
-    if outcome.receipt.is_right:
-        return None
-    message = f"is not what it must be; damaged: {damaged}, missing: {missing}"
-    help_ = f"{_FULL}; unbundled here, it replaces what is wrong"
-    return Refused(FINDINGS, channel, message, *_wrong(outcome.bad), help=help_)
+    receipt, help_ = outcome.receipt, f"{_FULL}; unbundled here, it replaces what is wrong"
+    message = f"is not what it must be; damaged: {receipt.damaged}, missing: {receipt.missing}"
+    bad = Refused(FINDINGS, channel, message, help_, *_wrong(outcome.bad))
+    return None if receipt.is_right else bad
 
 
-def summary(outcome: Outcome, *, is_receipt: bool) -> t.List[str]:
+def summary(outcome: Outcome, *, is_receipt: bool) -> "list[str]":
     """Say what a run did."""
     receipt, lines = outcome.receipt, []
     if outcome.is_changed:
@@ -1092,10 +1051,12 @@ def parse_duration(text: str) -> float:
     units = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
     if re.fullmatch(r"(\s*[0-9]{1,6}\s*[smhdw])+\s*", text) is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no duration: 1h, 30m, 0s, 7d")
-    return float(sum(int(n) * units[unit] for n, unit in re.findall(r"([0-9]+)\s*([smhdw])", text)))
+    return float(
+        sum(int(number) * units[unit] for number, unit in re.findall(r"([0-9]+)\s*([smhdw])", text))
+    )
 
 
-def main(argv: t.Optional[t.Sequence[str]] = None) -> int:
+def main(argv: "Sequence[str] | None" = None) -> int:
     """Run the program with these arguments."""
     parser = argparse.ArgumentParser(prog="unbundle.py", allow_abbrev=False)
     parser.usage = "%(prog)s [options] BUNDLE CHANNEL\n       %(prog)s --receipt CHANNEL"
