@@ -16,17 +16,13 @@ be. Each byte of a volume follows from it, so no tar file is parsed. All is copi
 import sys
 
 if sys.version_info < (3, 8):  # whatever Python the far side has may be given this file
-    sys.stderr.write(
-        "error: unbundle.py needs Python 3.8 or newer; this is {} ({})\n"
-        "help: run it with a newer one: python3 -I -S unbundle.py BUNDLE CHANNEL\n".format(
-            ".".join(map(str, sys.version_info[:3])), sys.executable
-        )
-    )
+    found = "this is {0[0]}.{0[1]}\n".format(sys.version_info)
+    sys.stderr.write("error: unbundle.py needs Python 3.8 or newer; " + found)
+    sys.stderr.write("help: run it with a newer one: python3 -I -S unbundle.py BUNDLE CHANNEL\n")
     sys.exit(2)
 
 import argparse
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -38,12 +34,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from os.path import abspath, basename, dirname, isdir, isfile, join, lexists
-from typing import Any, Callable, Iterable, Iterator, NamedTuple, Sequence, TypeVar
+from typing import Any, Callable, Iterable, Iterator, NamedTuple, Sequence
 from unicodedata import normalize
 
-BUNDLE = "bundle.json"
-SIGNATURE = "bundle.json.sig"
-SUMS = "SHA256SUMS"
+BUNDLE, SIGNATURE, SUMS = "bundle.json", "bundle.json.sig", "SHA256SUMS"
 FORMAT = 1
 NAMESPACE = "pixi-mirror"  # of signatures, as `ssh-keygen -Y sign -n` has it
 INDEX_KIND = "index"
@@ -58,30 +52,25 @@ _SCRATCH = ".00000000.pixi-mirror.tmp"  # a file on its way, as in scripts/core/
 _FULL = "on the builder: pixi run bundle OUT --full"
 _CARRY = "carry the bundle again"
 _AGAIN = "see to it, then run this again: it goes on where it stopped"
-# Windows takes these for devices, whatever follows the dot.
-_DEVICE = re.compile(
-    "(?i)(con|prn|aux|nul|conin\\$|conout\\$|(com|lpt)[0-9\u00b9\u00b2\u00b3]) *(\\.|$)"
-)
+_NAMING = ("repodata", "index.")  # how files begin that name others
 _DAMAGE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
+# Windows takes these for devices, whatever follows the dot.
+_DEVICE = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\.|$)")
 _SHA256 = re.compile("[0-9a-f]{64}").fullmatch
-_FEW_DIGITS = re.compile("[0-9]{1,18}").fullmatch
 _TIME = re.compile(r"20[0-9]{2}(-[0-9]{2}){2}T([0-9]{2}:){2}[0-9]{2}\+00:00").fullmatch
-_TOOL = re.compile(
-    r"unbundle\.py|LABEL\.txt|locks/[1-9][0-9]*/(pixi\.lock|(pixi|pyproject)\.toml)"
-).fullmatch
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
+_TOOL = re.compile(r"unbundle\.py|LABEL\.txt|locks/[1-9][0-9]*/(pixi\.lock|[a-z]+\.toml)").fullmatch
 
 
 class Refused(Exception):  # noqa: N818 - it is an answer
     """What ends a run: its exit code, the thing, what is wrong with it, help, and details."""
 
     def __init__(
-        self, code: int, subject: str, message: str, help: str, *details: "tuple[str, str]"
+        self, code: int, subject: str, message: str, help: str, details: "Sequence[str]" = ()
     ) -> None:
         super().__init__(subject, message)
-        self.code, self.subject, self.message = code, subject, message
-        self.help, self.details = help, details
+        self.code, self.subject, self.message, self.help = code, subject, message, help
+        more = [f"and {len(details) - _SHOWN} more"] if len(details) > _SHOWN else []
+        self.details = [*details[:_SHOWN], *more]
 
 
 class Row(NamedTuple):
@@ -130,10 +119,7 @@ class Snapshot(NamedTuple):
 
 
 class Receipt(NamedTuple):
-    """What was found, and when, as every file of the channel was read; `size` is of all, in bytes.
-
-    `digest` is the content digest that the channel must have.
-    """
+    """What was found as every file was read; `digest` and `size` are of what must be there."""
 
     digest: str
     id: str
@@ -150,32 +136,11 @@ class Receipt(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a run did; `bad` names what the receipt counts as damaged or missing."""
+    """What a run did: a receipt that is right, and whether the channel was changed."""
 
-    id: str
-    signer: "str | None"
     receipt: Receipt
-    bad: "list[str]"
-    is_changed: bool = False
-    placed: int = 0
-    waiting: int = 0
-    removed: int = 0
-
-
-class Place(NamedTuple):
-    """A channel folder and its working state, as in scripts/core/channel_paths.py."""
-
-    folder: str
-    root: str
-    incoming: str
-
-    def of(self, path: str) -> str:
-        """Name a file of the channel."""
-        return _below(self.folder, path)
-
-    def state(self, *names: str) -> str:
-        """Name a file of what cannot be made again."""
-        return join(self.root, "state", *names)
+    is_changed: bool
+    signer: "str | None"
 
 
 def content_digest(files: "Iterable[tuple[str, int, str]]") -> str:
@@ -236,16 +201,6 @@ def _ustar(name: bytes, size: int, when: int, kind: bytes) -> bytes:
     return head + b"%06o\0 " % (sum(head) + 8 * 32 + sum(tail)) + tail
 
 
-def volume_rows(bundle: Bundle, number: int) -> "Iterator[tuple[Row, bytes, int]]":
-    """Yield the files of a volume in their order, with the header before each and its offset."""
-    offset, when = 0, tar_time(bundle.created)
-    for row in bundle.rows:
-        if row.where == number:
-            header = tar_header(row.path, row.size, when)
-            yield row, header, offset
-            offset += len(header) + row.size + len(padding(row.size))
-
-
 def render_receipt(receipt: Receipt) -> "tuple[bytes, bytes]":
     """Write a receipt as JSON, and as lines for people: each less than a kilobyte."""
     values = {"receipt": FORMAT, **dict(zip(_RECEIPT, receipt))}
@@ -256,70 +211,55 @@ def render_receipt(receipt: Receipt) -> "tuple[bytes, bytes]":
 def parse_receipt(data: bytes) -> Receipt:
     """Read a receipt in either form; raises ValueError where it is none."""
     try:
-        document = _parse_json(data)
-    except ValueError:
-        lines = [x.partition(":")[::2] for x in data[:1024].decode("utf-8").splitlines()]
-        texts = {key.strip(): text.strip() for key, text in lines}
-        document = {key: int(x) if _FEW_DIGITS(x) else x for key, x in texts.items()}
-    try:
+        if data.lstrip()[:1] == b"{":
+            document = _parse_json(data)
+        else:
+            lines = [x.split(": ", 1) for x in data[:1024].decode("utf-8").splitlines()]
+            document = {key: int(x) if x.isdecimal() else x.strip() for key, x in lines}
         version, *values = _fields(document, "receipt", *_RECEIPT)
-    except (TypeError, RecursionError) as error:
+    except _DAMAGE as error:
         raise ValueError(str(error)) from None
     if version != FORMAT:
         raise ValueError(f"of version {version}")
     return Receipt(*values)
 
 
-def unfit_name(path: str) -> "str | None":
-    """Say why a path is none that every disk keeps as it is, below the channel folder."""
-    if not path or len(path) > 1000 or path.count("/") > 63:
-        return "is over-long" if path else "is empty"
+def check_name(path: Any) -> bool:
+    """Return True; raises ValueError for a path that not every disk keeps as it is, or outside."""
+    if type(path) is not str or not path or len(path) > 1000 or path.count("/") > 63:
+        raise ValueError(f"{path!r:.200} is no string, is empty, or is over-long")
     for part in path.split("/"):
-        if part in {"", ".", ".."}:
-            return "leads out of the channel, or is absolute"
-        if not part.isprintable() or not set('<>:"\\|?*').isdisjoint(part):
-            return "has a character that not every disk takes"
-        if part != part.strip() or part.endswith("."):
-            return "has a dot at its end, or a space, which Windows drops"
-        if len(part.encode()) > 255:
-            return "is over-long"
-        if _DEVICE.match(part) or part == ".pixi-mirror" or part.endswith(".pixi-mirror.tmp"):
-            return "is reserved"
-    return None
+        is_ours = part == ".pixi-mirror" or part.endswith(".pixi-mirror.tmp")
+        is_odd = not part.isprintable() or not set('<>:"\\|?*').isdisjoint(part)
+        found = (
+            part in {"", ".", ".."} and "leads out of the channel, or is absolute",
+            is_odd and "has a character that not every disk takes",
+            part != part.strip() and "has a space at an end of a name, which Windows drops",
+            part.endswith(".") and "has a dot at the end of a name, which Windows drops",
+            (is_ours or _DEVICE.match(part)) and "is reserved",
+            len(part.encode()) > 255 and "is over-long",
+        )
+        if any(found):
+            raise ValueError(f"{path!r:.200} {next(filter(None, found))}")
+    return True
 
 
 def find_clash(paths: "Iterable[str]") -> "tuple[str, str] | None":
     """Find two paths that some disk keeps as one: case, composed accents, a file and a folder."""
     seen: "dict[str, str]" = {}
-    folders: "set[str]" = set()
-    for path in paths:
-        above = path.rpartition("/")[0]
-        while above and above not in folders:
-            folders.add(above)
-            above = above.rpartition("/")[0]
-        other = seen.setdefault(_folded(path), path)
-        if other is not path:
-            return other, path
-    for folder in sorted(folders):
-        other = seen.setdefault(_folded(folder), folder)
-        if other is not folder:
-            return other, folder
+    for path in (*paths, *sorted(_folders(paths))):
+        plain = normalize("NFC", normalize("NFD", path).casefold())
+        if plain in seen:
+            return seen[plain], path
+        seen[plain] = path
     return None
 
 
-def _folded(path: str) -> str:
-    return path.lower() if path.isascii() else normalize("NFC", normalize("NFD", path).casefold())
-
-
-def _fit_name(path: Any) -> bool:
-    reason = unfit_name(path) if type(path) is str else "is no string"
-    if reason is not None:
-        raise ValueError(f"{path!r:.200} {reason}")
-    return True
-
-
-def _is_whole(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 1 << 62
+def _folders(paths: "Iterable[str]") -> "set[str]":
+    """Return all folders that the files are in, relative as they are."""
+    nearest = {path.rpartition("/")[0] for path in paths}
+    ends = ((path, end) for path in nearest for end, each in enumerate(path + "/") if each == "/")
+    return {path[:end] for path, end in ends} - {""}
 
 
 _RECEIPT = ("content-digest", "id", "files", "bytes", "damaged", "missing", "read")
@@ -327,17 +267,18 @@ _TARGET = ("id", "created", "layout", "content-digest", "files", "artifacts", "b
 _ROW = ("path", "kind", "size", "sha256", "where")
 _REMOVAL = ("path", "size", "mtime-ns", "dropped")
 _LOCK = ("label", "lock-sha256", "manifest-sha256")
+_NUMBERS = ("receipt", "files", "artifacts", "bytes", "damaged", "missing", "size", "mtime-ns")
 _CHECKS: "dict[str, Callable[[Any], Any]]" = {
-    **dict.fromkeys((*_RECEIPT, *_TARGET, "receipt", "size", "mtime-ns"), _is_whole),
+    **dict.fromkeys(_NUMBERS, lambda value: type(value) is int and 0 <= value < 1 << 62),
     **dict.fromkeys(_LOCK[1:], lambda value: value is None or _SHA256(value)),
     **dict.fromkeys(("content-digest", "sha256"), _SHA256),
     **dict.fromkeys(("created", "read"), _TIME),
+    "dropped": lambda value: value is None or datetime.fromisoformat(value).tzinfo,
     "id": re.compile("[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}").fullmatch,
     "kind": re.compile(f"conda|wheel|sdist|{INDEX_KIND}").fullmatch,
     "label": lambda value: type(value) is str,
-    "dropped": lambda value: value is None or datetime.fromisoformat(value).tzinfo,
     "layout": re.compile("flat|by-channel").fullmatch,
-    "path": _fit_name,
+    "path": check_name,
     "where": lambda value: value is None or type(value) in {int, str},
 }
 
@@ -350,12 +291,6 @@ def _fields(value: Any, *names: str) -> "list[Any]":
         if not _CHECKS[name](value[name]):
             raise ValueError(f"{name}: {value[name]!r:.80}")
     return [value[name] for name in names]
-
-
-def _list(value: Any) -> "list[Any]":
-    if type(value) is not list:
-        raise TypeError(f"{value!r:.80} is no list")
-    return value
 
 
 def _parse_json(data: bytes) -> Any:
@@ -377,8 +312,8 @@ def parse_bundle(data: bytes) -> Bundle:
             raise Refused(FINDINGS, BUNDLE, f"is of format {version}, not {FORMAT}", help_)
         return _parse_document(document)
     except _DAMAGE as error:
-        reason = ("reason", str(error) or type(error).__name__)
-        raise Refused(FINDINGS, BUNDLE, "is damaged, or altered", _CARRY, reason) from None
+        reason = str(error) or type(error).__name__
+        raise Refused(FINDINGS, BUNDLE, "is damaged, or was altered", _CARRY, [reason]) from None
 
 
 def _parse_document(document: "dict[str, Any]") -> Bundle:
@@ -386,17 +321,19 @@ def _parse_document(document: "dict[str, Any]") -> Bundle:
     if document.keys() != set(names) or type(document["format"]) is not int:
         raise ValueError(f"its keys are not {', '.join(names)}")
     _, base, target, carried, volumes, tools, locks, files, removed = map(document.get, names)
+    if {type(locks), type(files), type(removed), type(volumes or [])} != {list}:
+        raise TypeError("what must be a list is none")
     base = None if base is None else _fields(base, "id", "content-digest")
     if volumes is not None:
-        names = [f"volume-{n:03}.tar" for n in range(1, len(_list(volumes)) + 1)]
-        volumes = [_parse_carrier(x.pop("name"), x) for x in volumes]
+        volumes = [Row(x.pop("name"), "", *_fields(x, "size", "sha256")) for x in volumes]
+        names = [f"volume-{number:03}.tar" for number in range(1, len(volumes) + 1)]
         if [each.path for each in volumes] != names:
             raise ValueError("the volumes are not numbered from 1 on")
-    tools = [_parse_carrier(name, said) for name, said in tools.items() if _TOOL(name)]
-    if len(tools) != len(document["tools"]):
+    tools = [Row(name, "", *_fields(said, "size", "sha256")) for name, said in tools.items()]
+    if not all(_TOOL(each.path) for each in tools):
         raise ValueError("there is a file that no bundle has")
-    rows = [_parse_row(each, volumes) for each in _list(files)]
-    paths = {*(each.path for each in rows), *filter(_fit_name, _list(removed))}
+    rows = [_parse_row(each, volumes) for each in files]
+    paths = {*(each.path for each in rows), *filter(check_name, removed)}
     if len(paths) != len(rows) + len(removed):
         raise ValueError("a path is there twice")
     sizes = [each.size for each in rows if each.is_carried]
@@ -405,28 +342,17 @@ def _parse_document(document: "dict[str, Any]") -> Bundle:
     id_, created, *others = _fields(target, *_TARGET)
     if id_ != f"{datetime.fromisoformat(created):%Y%m%dT%H%M%SZ}-{others[1][:8]}":
         raise ValueError("the id of the target is not of its time and its content")
-    locks = [_fields(each, *_LOCK) for each in _list(locks)]
-    bundle = Bundle(id_, created, *others, base, volumes, tools, locks, rows, removed)
-    for number, volume in enumerate(volumes or (), 1):
-        sizes = [len(x) + y.size + len(padding(y.size)) for y, x, _ in volume_rows(bundle, number)]
-        if volume.size != sum(sizes) + len(TAR_END):
-            raise ValueError(f"{volume.path} has another size than its files make")
-    return bundle
-
-
-def _parse_carrier(name: str, said: Any) -> Row:
-    """Read what is said of a file of the bundle that is none of the channel."""
-    return Row(name, "", *_fields(said, "size", "sha256"))
+    locks = [_fields(each, *_LOCK) for each in locks]
+    return Bundle(id_, created, *others, base, volumes, tools, locks, rows, removed)
 
 
 def _parse_row(said: Any, volumes: "list[Row] | None") -> Row:
-    if len(_list(said)) != len(_ROW):
+    if type(said) is not list or len(said) != len(_ROW):
         raise ValueError(f"a file is not of {', '.join(_ROW)}")
     row = Row(*_fields(dict(zip(_ROW, said)), *_ROW))
-    if isinstance(row.where, str):
-        if row.where[:1] != "=" or not _fit_name(row.where[1:]):
-            raise ValueError(f"{row.where!r:.80} is no place")
-    elif row.where not in ((None,) if volumes is None else range(1, len(volumes) + 1)):
+    places = (None,) if volumes is None else range(1, len(volumes) + 1)
+    is_same = isinstance(row.where, str) and row.where[:1] == "=" and check_name(row.where[1:])
+    if row.where not in places and not is_same:
         raise ValueError(f"{row.where!r:.80} is no place in this bundle")
     return row
 
@@ -450,15 +376,14 @@ def target_rows(bundle: Bundle, base: "dict[str, Row]") -> "dict[str, Row]":
     if content_digest((each.path, each.size, each.sha256) for each in files) != bundle.digest:
         wrong.append("the content digest")
     if wrong:
-        raise Refused(FINDINGS, BUNDLE, "does not make what it says", _FULL, *_wrong(wrong))
+        raise Refused(FINDINGS, BUNDLE, "does not make what it says", _FULL, wrong)
     return {each.path: each for each in files}
 
 
 def _source(row: Row, *known: "dict[str, Row]") -> "Row | None":
     """Return the file whose bytes a row has: one that is carried, else one of the base."""
-    found = [rows.get(str(row.where)[1:]) for rows in known]
-    is_same = [x is not None and x.is_carried and x[2:4] == row[2:4] for x in found]
-    return found[is_same.index(True)] if any(is_same) else None
+    found = (rows.get(str(row.where)[1:]) for rows in known)
+    return next((x for x in found if x is not None and x.is_carried and x[2:4] == row[2:4]), None)
 
 
 def check_signature(folder: str, data: bytes, signers: str) -> str:
@@ -487,8 +412,7 @@ def check_signature(folder: str, data: bytes, signers: str) -> str:
         if is_good:
             return f"{principal} ({good.rpartition(' with ')[2]})"
     message = "its signature is of none of the allowed signers, or it was altered"
-    details = [("signers", signers), *(("ssh-keygen", x) for x in said.splitlines()[-1:])]
-    raise Refused(FINDINGS, BUNDLE, message, help_, *details)
+    raise Refused(FINDINGS, BUNDLE, message, help_, [signers, *said.splitlines()[-1:]])
 
 
 def check_files(folder: str, bundle: Bundle, data: bytes) -> None:
@@ -508,19 +432,17 @@ def check_files(folder: str, bundle: Bundle, data: bytes) -> None:
     wrong += [f"{name} is not of this bundle" for name in sorted(found.keys() - expected.keys())]
     for name in sorted(expected.keys() & found.keys()):
         if found[name] != expected[name]:
-            wrong.append(f"{name}: {found[name]}, not {expected[name]}")
+            wrong.append(f"{name}: {found[name]}, not {expected[name]} bytes")
     if not wrong:
         small = (*bundle.tools, files[-1])
-        wrong += [
-            f"{x.path}: its sha256" for x in small if not _is_right(_below(folder, x.path), x)
-        ]
+        wrong = [f"{x.path}: its sha256" for x in small if not _is_right(_below(folder, x.path), x)]
+    _refuse_bundle(wrong)
+
+
+def _refuse_bundle(wrong: "Sequence[str]") -> None:
     if wrong:
-        raise _not_whole(wrong)
-
-
-def _not_whole(wrong: "Sequence[str]") -> Refused:
-    message = "is not whole, or was altered; nothing was changed"
-    return Refused(FINDINGS, "the bundle", message, _CARRY, *_wrong(wrong))
+        message = "is not whole, or was altered; nothing was changed"
+        raise Refused(FINDINGS, "the bundle", message, _CARRY, wrong)
 
 
 def _walk(folder: str) -> "Iterator[tuple[str, int | str]]":
@@ -537,113 +459,23 @@ def _walk(folder: str) -> "Iterator[tuple[str, int | str]]":
                     yield name, os.lstat(entry.path).st_size if kind == "file" else str(kind)
 
 
-def place_of(channel: str) -> Place:
-    """Name the folder of a channel, and of its working state."""
-    folder = abspath(channel)
-    root = join(dirname(folder), ".pixi-mirror", basename(folder))
-    return Place(folder, root, join(root, "cache", "incoming"))
-
-
-@contextlib.contextmanager
-def _run_lock(place: Place) -> "Iterator[None]":
-    """Hold the lock file that every run of pixi-mirror holds, as in scripts/core/file_lock.py."""
-    os.makedirs(place.root, exist_ok=True)
-    with _opened(join(place.root, "run.lock"), "a+b") as file:
-        try:
-            if os.name == "nt":
-                import msvcrt
-
-                file.seek(1 << 30)
-                msvcrt.locking(file.fileno(), 2, 1)  # type: ignore[attr-defined,unused-ignore]
-            else:
-                import fcntl
-
-                fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            message = f"another run is at work on it, or its disk has no locks: {error.strerror}"
-            help_ = "wait until it has ended, then run this again"
-            raise Refused(USAGE, place.folder, message, help_) from None
-        with contextlib.suppress(OSError):  # a full disk; the number is for people
-            file.truncate(0)
-            file.write(b"%d\n" % os.getpid())
-            file.flush()
-        yield
-
-
-def read_newest(place: Place) -> "tuple[set[str], Snapshot | None]":
-    """Return the ids of all snapshots that the channel has, or had, and the newest of them."""
-    folder = place.state("snapshots")
-    names = os.listdir(folder) if isdir(folder) else ()
-    ids = {name[:-6] for name in names if name.endswith(".jsonl")}
-    if not ids:
-        return ids, None
-    path = join(folder, f"{max(ids)}.jsonl")
-    with _parsing(path):
-        header, *lines = map(_parse_json, _read(path).splitlines())
-        rows = {each[0]: Row(*each[:4]) for each in lines}
-        if header["content-digest"] != content_digest((x[0], *x[2:4]) for x in rows.values()):
-            raise ValueError("it has not its content digest")
-    return ids, Snapshot(max(ids), header["content-digest"], rows)
-
-
-@contextlib.contextmanager
-def _parsing(path: str) -> "Iterator[None]":
-    """Refuse a file of the state that is damaged."""
-    try:
-        yield
-    except _DAMAGE as error:
-        help_ = (
-            "restore it from a backup; or remove it, and unbundle a whole channel: bundle --full"
-        )
-        raise Refused(USAGE, path, "is damaged", help_, ("reason", str(error))) from None
-
-
-def _read_state(place: Place, name: str) -> "dict[str, Any]":
-    """Read one of the JSON files of the state; empty where there is none."""
-    path = place.state(name)
-    with _parsing(path):
-        return dict(_parse_json(_read(path))) if lexists(path) else {}
-
-
-def _write_state(path: str, data: "bytes | dict[str, Any]") -> None:
-    """Replace a file of the state whole, durably."""
-    if not isinstance(data, bytes):
-        data = (json.dumps({"schema": 1, **data}, indent=1) + "\n").encode()
-    os.makedirs(dirname(path), exist_ok=True)
-    with _opened(path + _SCRATCH, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    _replace(path + _SCRATCH, path)
-
-
-def _replace(source: str, target: str) -> None:
-    """Rename over what is there; tried again where Windows has it open in another program."""
-    give_up = time.monotonic() + 10
-    while True:
-        try:
-            return os.replace(source, target)
-        except OSError as error:
-            if getattr(error, "winerror", None) not in {5, 32, 33} or time.monotonic() > give_up:
-                raise OSError(error.errno, error.strerror, target) from None
-        time.sleep(0.1)
+def _below(folder: str, path: str) -> str:
+    return join(folder, *path.split("/"))
 
 
 def _kind(path: str) -> "str | None":
     """Tell what is there itself, no link followed; None: nothing."""
-    try:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         status = os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    if getattr(status, "st_reparse_tag", 0) == 0xA0000003:  # a junction of Windows
-        return "link"
-    kinds = {stat.S_IFDIR: "folder", stat.S_IFREG: "file", stat.S_IFLNK: "link"}
-    return kinds.get(stat.S_IFMT(status.st_mode), "other")
+        is_junction = getattr(status, "st_reparse_tag", 0) == 0xA0000003  # a link of Windows
+        kinds = {} if is_junction else {stat.S_IFDIR: "folder", stat.S_IFREG: "file"}
+        return kinds.get(stat.S_IFMT(status.st_mode), "link or device")
+    return None
 
 
 @contextlib.contextmanager
 def _opened(path: str, mode: str = "rb") -> "Iterator[Any]":
-    """Open a file, through no link; an error names it, also where the system would not say which."""
+    """Open a file, through no link; an error names it, also where the system would not."""
     flags = getattr(os, "O_NOFOLLOW", 0)
     try:
         with open(path, mode, opener=lambda name, more: os.open(name, more | flags, 0o666)) as file:
@@ -655,10 +487,7 @@ def _opened(path: str, mode: str = "rb") -> "Iterator[Any]":
 
 def _read(path: str) -> bytes:
     with _opened(path) as file:
-        data: bytes = file.read(_LARGEST + 1)
-        if len(data) > _LARGEST:
-            raise OSError(errno.EFBIG, "larger than any such file should be")
-        return data
+        return bytes(file.read(_LARGEST))
 
 
 def _is_like(path: str, row: Row) -> bool:
@@ -685,31 +514,352 @@ def _has_bytes(
             target.write(view[:count])
             left -= count
         end = padding(row.size) if header else b""
-        is_right = is_right and file.read(len(end)) == end and digest.hexdigest() == row.sha256
         if os.name == "nt" and copy != os.devnull:  # where nothing makes all files durable at once
             target.flush()
             os.fsync(target.fileno())
-        return is_right
+        return is_right and file.read(len(end)) == end and digest.hexdigest() == row.sha256
 
 
-def _refuse_obstacles(place: Place, paths: "Iterable[str]") -> None:
-    """Refuse to write through a link, over a folder, or onto another disk than the state's."""
-    ours = [place.root, place.state("snapshots"), place.incoming]
-    folders = {place.folder, *ours, *map(dirname, ours)}
-    wrong = [path for path in map(place.of, paths) if _kind(path) in {"folder", "other"}]
-    for path in paths:
-        above = dirname(place.of(path))
-        while above not in folders:
-            folders.add(above)
-            above = dirname(above)
-    disk = os.stat(place.root).st_dev
-    for each in sorted(folders):
-        kind = "folder" if each == place.folder and isdir(each) else _kind(each)
-        if kind is not None and (kind != "folder" or os.stat(each).st_dev != disk):
-            wrong.append(each)
-    if wrong:
-        message = "is a link, or of another kind or disk than it must be: nothing was changed"
-        raise Refused(USAGE, wrong[0], message, "move it away, then run this again", *_wrong(wrong))
+def _side_by_side(do: "Callable[[Row], Any]", rows: "Iterable[Row]") -> "list[Any]":
+    """Do it for all, in threads: reading, hashing and writing free the interpreter lock."""
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        return list(pool.map(do, rows))
+
+
+def _replace(source: str, target: str) -> None:
+    """Rename over what is there; tried again where Windows has it open in another program."""
+    give_up = time.monotonic() + 10
+    while True:
+        try:
+            return os.replace(source, target)
+        except OSError as error:
+            if getattr(error, "winerror", None) not in {5, 32, 33} or time.monotonic() > give_up:
+                raise OSError(error.errno, error.strerror, target) from None
+        time.sleep(0.1)
+
+
+def _write(path: str, data: "bytes | dict[str, Any]") -> None:
+    """Replace a file of the state whole, durably."""
+    if not isinstance(data, bytes):
+        data = (json.dumps({"schema": 1, **data}, indent=1) + "\n").encode()
+    os.makedirs(dirname(path), exist_ok=True)
+    with _opened(path + _SCRATCH, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    _replace(path + _SCRATCH, path)
+
+
+@contextlib.contextmanager
+def _parsing(path: str) -> "Iterator[None]":
+    try:
+        yield
+    except _DAMAGE as error:
+        help_ = f"restore it from a backup; or remove it, and {_FULL}"
+        raise Refused(USAGE, path, "is damaged", help_, [str(error)]) from None
+
+
+class Channel:
+    """A channel folder and its working state, where scripts/core/channel_paths.py has it."""
+
+    def __init__(self, folder: str, say: "Callable[[str], object]") -> None:
+        self.folder, self.say = abspath(folder), say
+        self.root = join(dirname(self.folder), ".pixi-mirror", basename(self.folder))
+        self.incoming = join(self.root, "cache", "incoming")
+
+    def of(self, path: str) -> str:
+        """Name a file of the channel."""
+        return _below(self.folder, path)
+
+    def state(self, *names: str) -> str:
+        """Name a file of what cannot be made again."""
+        return join(self.root, "state", *names)
+
+    @contextlib.contextmanager
+    def locked(self) -> "Iterator[None]":
+        """Hold the lock file that every run of pixi-mirror holds (scripts/core/file_lock.py)."""
+        os.makedirs(self.root, exist_ok=True)
+        with _opened(join(self.root, "run.lock"), "a+b") as file:
+            try:
+                if os.name == "nt":
+                    import msvcrt
+
+                    file.seek(1 << 30)
+                    msvcrt.locking(file.fileno(), 2, 1)  # type: ignore[attr-defined,unused-ignore]
+                else:
+                    import fcntl
+
+                    fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                message = f"another run is at work on it, or it has no locks: {error.strerror}"
+                help_ = "wait until it has ended, then run this again"
+                raise Refused(USAGE, self.folder, message, help_) from None
+            with contextlib.suppress(OSError):  # a full disk; the number is for people
+                file.truncate(0)
+                file.write(b"%d\n" % os.getpid())
+                file.flush()
+            yield
+
+    def read(self, name: str) -> "dict[str, Any]":
+        """Read a JSON file of the state; empty where there is none."""
+        path = self.state(name)
+        with _parsing(path):
+            return dict(_parse_json(_read(path))) if lexists(path) else {}
+
+    def newest(self) -> "tuple[set[str], Snapshot | None]":
+        """Return the ids of all snapshots that the channel has, or had, and the newest of them."""
+        folder = self.state("snapshots")
+        names = os.listdir(folder) if isdir(folder) else ()
+        ids = {name[:-6] for name in names if name.endswith(".jsonl")}
+        if not ids:
+            return ids, None
+        path = join(folder, f"{max(ids)}.jsonl")
+        with _parsing(path):
+            header, *lines = map(_parse_json, _read(path).splitlines())
+            rows = {each[0]: Row(*each[:4]) for each in lines}
+            if header["content-digest"] != content_digest((x[0], *x[2:4]) for x in rows.values()):
+                raise ValueError("it has not its content digest")
+        return ids, Snapshot(max(ids), header["content-digest"], rows)
+
+    def journal(self) -> "tuple[str | None, list[str]]":
+        """Return to which snapshot it is under way, and what may have been placed for it."""
+        said = self.read("unbundling.json")
+        with _parsing(self.state("unbundling.json")):
+            return said.get("id"), [x for x in said.get("added", []) if check_name(x)]
+
+    def removals(self) -> "dict[str, dict[str, Any]]":
+        """Return what waits for its removal, by path, as scripts/channel/state.py writes it."""
+        with _parsing(self.state("removals.json")):
+            rows = self.read("removals.json").get("removals", [])
+            return {_fields(each, *_REMOVAL)[0]: each for each in rows}
+
+    def bring(self, folder: str, bundle: Bundle, signer: "str | None", grace: float) -> Outcome:
+        """Bring it to what a bundle carries."""
+        (ids, newest), (under_way, added) = self.newest(), self.journal()
+        is_held = newest is not None and newest.digest == bundle.digest
+        if newest is not None and is_held and under_way in {None, bundle.id}:
+            receipt = self.read_receipt(newest)
+            if receipt is None or under_way or (bundle.base and not receipt.is_right):
+                receipt = self.end(newest)  # it was killed between the record and the receipt
+            if receipt.is_right:
+                self.say(f"the channel holds {newest.id} already")
+                return Outcome(receipt, False, signer)  # noqa: FBT003
+        else:
+            self.refuse_order(bundle, ids, newest, under_way)
+        base = newest.rows if newest is not None and bundle.base is not None else {}
+        rows = target_rows(bundle, base)
+        kept = [each for each in base.values() if rows.get(each.path) == each]
+        wrong = [each.path for each in kept if not _is_like(self.of(each.path), each)]
+        if wrong:
+            message = "is not as its snapshot says: files are missing, or have another size"
+            raise Refused(FINDINGS, self.folder, message, _FULL, wrong)
+        stale = {*(newest.rows if newest else ()), *added} - rows.keys()
+        self.refuse_obstacles([*(each.path for each in bundle.rows), *stale, *self.removals()])
+        try:
+            if under_way is None:
+                shutil.rmtree(self.incoming, ignore_errors=True)
+            staged = self.stage(folder, bundle, base)
+        except BaseException:
+            if under_way is None:
+                shutil.rmtree(self.incoming, ignore_errors=True)
+            raise
+        added = sorted({*added, *(each.path for each, _ in staged)})
+        _write(self.state("unbundling.json"), {"id": bundle.id, "added": added})
+        self.switch(bundle.layout, staged)
+        said = "{} files wait for removal, {} removed".format(*self.let_wait(rows, stale, grace))
+        getattr(os, "sync", lambda: None)()  # what the record says is on the disk before it is said
+        if newest is None or not is_held:
+            newest = self.write_record(bundle, rows, newest)
+        self.say(f"unbundled {newest.id}: {len(staged)} files placed, {said}")
+        return Outcome(self.end(newest), True, signer)  # noqa: FBT003
+
+    def refuse_order(
+        self, bundle: Bundle, ids: "set[str]", newest: "Snapshot | None", under_way: "str | None"
+    ) -> None:
+        """Refuse a bundle that does not follow what the channel holds."""
+        base, code, help_ = bundle.base, FINDINGS, f"{_FULL}; or --since-receipt, with this one's"
+        if base is not None and under_way not in {None, bundle.id}:
+            code, help_ = USAGE, f"unbundle {under_way} again, which ends it; or {_FULL}"
+            message = f"is between two snapshots: unbundling {under_way} was interrupted"
+        elif newest is not None and bundle.id[:16] <= newest.id[:16]:
+            help_ = "to go back, on the builder: pixi run rollback ID, then bundle what that makes"
+            message = "holds a later snapshot than this bundle's: replayed, or out of order"
+        elif base is None or (newest is not None and newest.digest == base[1]):
+            return
+        elif newest is None:
+            help_, message = _FULL, "holds no snapshot, and this bundle has only what follows one"
+        elif base[0] in ids:
+            message = "has moved on from the snapshot that this bundle follows"
+        else:
+            help_ = f"unbundle those between, in their order; or {_FULL}"
+            message = "never held the snapshot that this bundle follows: one was skipped"
+        named = [("the bundle is", (bundle.id, bundle.digest)), ("it follows", base)]
+        named.append(("the channel has", newest and newest[:2]))
+        details = [f"{label} {said[0]}, content digest {said[1]}" for label, said in named if said]
+        raise Refused(code, self.folder, message, help_, details)
+
+    def refuse_obstacles(self, paths: "Sequence[str]") -> None:
+        """Refuse to write through a link, over a folder, or onto another disk than the state's."""
+        wrong = [path for path in map(self.of, paths) if _kind(path) == "folder"]
+        ours = [self.root, self.state("snapshots"), self.incoming]
+        ours += [*map(dirname, ours), *map(self.of, _folders(paths))]
+        ours += [self.folder] if lexists(self.folder) and not isdir(self.folder) else []
+        wrong += [each for each in ours if _kind(each) not in {None, "folder"}]
+        disks = {os.stat(each).st_dev for each in (*ours, self.folder) if isdir(each)}
+        if wrong or len(disks) > 1:
+            message = "is a link, of another kind than it must be, or has a second disk in it"
+            help_ = "put the folder and its .pixi-mirror on one disk, with no links in them"
+            raise Refused(USAGE, self.folder, message, help_, wrong)
+
+    def stage(self, folder: str, bundle: Bundle, base: "dict[str, Row]") -> "list[tuple[Row, str]]":
+        """Copy and hash all that the bundle brings and the channel has not, side by side.
+
+        Returns each with the file that is to be renamed. What a killed run left is hashed again.
+        """
+        os.makedirs(self.incoming, exist_ok=True)
+        named, wrong = {each.path: each for each in bundle.rows}, []
+        staged = {path: join(self.incoming, f"{number:06}") for number, path in enumerate(named)}
+        origins = {path: (_below(folder, f"files/{path}"), 0, b"") for path in named}
+        for number, volume in enumerate(bundle.volumes or (), 1):
+            offset, file, when = 0, join(folder, volume.path), tar_time(bundle.created)
+            for row in (each for each in bundle.rows if each.where == number):
+                origins[row.path] = (file, offset, tar_header(row.path, row.size, when))
+                offset += len(origins[row.path][2]) + row.size + len(padding(row.size))
+            end = Row("", "", len(TAR_END), hashlib.sha256(TAR_END).hexdigest())
+            if volume.size != offset + len(TAR_END) or not _has_bytes(file, end, offset):
+                wrong.append(f"{volume.path} is not of the size of its files, or its end is not")
+        _refuse_bundle(wrong)
+        carried = [each for each in bundle.rows if each.is_carried]
+        needed = sum(x.size for x in carried if not _is_like(self.of(x.path), x))
+        free = shutil.disk_usage(self.root).free
+        if needed > free:
+            message = f"has too little room: {needed} bytes are needed, {free} are free"
+            raise Refused(USAGE, self.folder, message, "make room, then run this again")
+
+        def get(row: Row) -> "tuple[Row, bool, str]":
+            copy = staged[row.path]
+            for each in (copy, self.of(row.path)):
+                if _is_right(each, row):
+                    return row, each == copy, ""
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(copy)
+            if row.is_carried:
+                is_right = _has_bytes(origins[row.path][0], row, *origins[row.path][1:], copy=copy)
+                return row, True, "" if is_right else f"{row.path} is not what {BUNDLE} says"
+            path = (_source(row, named, base) or row).path
+            for origin in (staged.get(path, ""), self.of(path)):
+                if _is_right(origin, row):
+                    with contextlib.suppress(OSError):
+                        os.link(origin, copy)
+                    if lexists(copy) or _has_bytes(origin, row, copy=copy):
+                        return row, True, ""
+            return row, False, f"{path} of the channel is not what its snapshot says"
+
+        results = _side_by_side(get, carried)
+        results += _side_by_side(get, [each for each in bundle.rows if not each.is_carried])
+        _refuse_bundle([said for _, _, said in results if said])
+        return [(row, staged[row.path]) for row, is_staged, _ in results if is_staged]
+
+    def switch(self, layout: str, staged: "Iterable[tuple[Row, str]]") -> None:
+        """Rename all into the channel: artifacts, then what names them, `repodata.json` last."""
+        said = self.read("channel.json")
+        if said.get("layout") != layout:
+            _write(self.state("channel.json"), {"adopted": False, **said, "layout": layout})
+        ends = ["repodata.json.zst", "repodata_shards.msgpack.zst", "index.json", "index.html"]
+
+        def order(each: "tuple[Row, str]") -> "tuple[int, int, str]":  # pages: the deepest first
+            path, names = each[0].path, ["", *ends, "repodata.json"]
+            rank = 1 + names.index(basename(path)) if basename(path) in names else 1
+            return rank if each[0].kind == INDEX_KIND else 0, -path.count("/"), path
+
+        for row, file in sorted(staged, key=order):
+            path = self.of(row.path)
+            os.makedirs(dirname(path), exist_ok=True)
+            if row.kind == INDEX_KIND:  # of whose time a server tells whole seconds
+                last = os.lstat(path).st_mtime if lexists(path) else 0
+                os.utime(file, (max(time.time(), int(last) + 1),) * 2)
+            _replace(file, path)
+
+    def let_wait(
+        self, rows: "dict[str, Row]", stale: "set[str]", grace: float
+    ) -> "tuple[int, int]":
+        """List what is no longer named, and remove what has waited for `grace` seconds."""
+        now, before, removed = datetime.now(timezone.utc), self.removals(), 0
+        waiting = {path: each for path, each in before.items() if path not in rows}
+        for path in stale - waiting.keys():
+            if _kind(self.of(path)) == "file":
+                status = os.lstat(self.of(path))
+                said = (path, status.st_size, status.st_mtime_ns, now.isoformat())
+                waiting[path] = dict(zip(_REMOVAL, said))
+        for path in sorted(waiting, key=lambda x: (not basename(x).startswith(_NAMING), x)):
+            file, known = self.of(path), waiting[path]
+            when = known["dropped"] and datetime.fromisoformat(known["dropped"])
+            if not when or abs((now - when).total_seconds()) < grace:
+                continue
+            del waiting[path]
+            removed += 1
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                status = os.lstat(file)  # another file may have come to its place
+                is_same = abs(status.st_mtime_ns - known["mtime-ns"]) < 2e9
+                if is_same and status.st_size == known["size"]:
+                    os.unlink(file)
+            with contextlib.suppress(OSError):  # a folder that has something in it
+                os.removedirs(dirname(file))
+        if waiting or before:
+            listed = sorted(waiting.values(), key=lambda each: each["path"].split("/"))
+            _write(self.state("removals.json"), {"removals": listed})
+        return len(waiting), removed
+
+    def write_record(
+        self, bundle: Bundle, rows: "dict[str, Row]", before: "Snapshot | None"
+    ) -> Snapshot:
+        """Write the record of the target, as scripts/keep/snapshots.py does; it never changes."""
+        header = {"schema": 1, **dict(zip(_TARGET, bundle)), "parent": before and before.id}
+        header.update({"made-by": "unbundle", "locks": bundle.locks, "proofs": []})
+        lines = [header, *([*row[:4], None, None] for row in rows.values())]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        _write(self.state("snapshots", f"{bundle.id}.jsonl"), text.encode())
+        return Snapshot(bundle.id, bundle.digest, rows)
+
+    def end(self, newest: Snapshot) -> Receipt:
+        """Clear away what is of no use any more, and read all back."""
+        shutil.rmtree(self.incoming, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.state("unbundling.json"))
+        return self.read_back(newest)
+
+    def read_receipt(self, newest: Snapshot) -> "Receipt | None":
+        """Return the receipt of this content; None: there is none."""
+        with contextlib.suppress(OSError, ValueError):
+            receipt = parse_receipt(_read(self.state("receipt.json")))
+            return receipt if receipt.digest == newest.digest else None
+        return None
+
+    def read_back(self, newest: Snapshot) -> Receipt:
+        """Read every file, and write the receipt; raises Refused where one is not right."""
+
+        def check(row: Row) -> "str | None":
+            try:
+                return "right" if _is_right(self.of(row.path), row) else _kind(self.of(row.path))
+            except OSError as error:
+                return error.strerror
+
+        rows = list(newest.rows.values())
+        found = _side_by_side(check, rows)
+        size, missing = sum(each.size for each in rows), found.count(None)
+        damaged = len(found) - found.count("right") - missing
+        when = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        receipt = Receipt(newest.digest, newest.id, len(rows), size, damaged, missing, when)
+        for name, data in zip(("receipt.json", "receipt.txt"), render_receipt(receipt)):
+            _write(self.state(name), data)
+        bad = [row.path for row, each in zip(rows, found) if each != "right"]
+        if bad:
+            message = f"is not what it must be; damaged: {damaged}, missing: {missing}"
+            help_ = f"{_FULL}; unbundled here, it replaces what is wrong"
+            raise Refused(FINDINGS, self.folder, message, help_, bad)
+        said = f"{len(rows)} files, {size} bytes, read back {when}; content digest {newest.digest}"
+        self.say(f"receipt: {said}")
+        return receipt
 
 
 def unbundle(
@@ -723,10 +873,10 @@ def unbundle(
     """Check a bundle, bring the channel to it, read every file back, and write the receipt.
 
     `grace`, seconds, is how long a file that is no longer named waits for its removal. Raises
-    Refused, and until the first file is placed the channel is as it was.
+    Refused; until the first file is placed the channel is as it was.
     """
     with _sentences():
-        place, folder, signer = place_of(channel), abspath(folder), None
+        place, folder, signer = Channel(channel, say), abspath(folder), None
         if not lexists(join(folder, BUNDLE)):
             message = f"is no bundle: there is no {BUNDLE}, which is written last"
             raise Refused(FINDINGS, folder, message, "carry the whole folder that was made")
@@ -738,268 +888,25 @@ def unbundle(
         check_files(folder, bundle, data)
         if join(place.folder, "").startswith(join(folder, "")):
             raise Refused(USAGE, channel, "is in the bundle", "name another folder")
-        with _run_lock(place):
-            return _bring(place, folder, bundle, signer, grace)
+        with place.locked():
+            return place.bring(folder, bundle, signer, grace)
 
 
-def _bring(
-    place: Place, folder: str, bundle: Bundle, signer: "str | None", grace: float
-) -> Outcome:
-    ids, newest = read_newest(place)
-    under_way, added = _read_journal(place)
-    is_held = newest is not None and newest.digest == bundle.digest
-    if newest is not None and is_held and under_way in {None, bundle.id}:
-        receipt, bad = _read_receipt(place, newest), []
-        if receipt is None or under_way:  # killed between the record and the receipt
-            receipt, bad = _end(place, newest)
-        if receipt.is_right or bundle.base is not None:
-            return Outcome(newest.id, signer, receipt, bad)
-    else:
-        _refuse_order(place, bundle, ids, newest, under_way)
-    base = newest.rows if newest is not None and bundle.base is not None else {}
-    rows = target_rows(bundle, base)
-    kept = [each for each in base.values() if rows.get(each.path) == each]
-    wrong = [each.path for each in kept if not _is_like(place.of(each.path), each)]
-    if wrong:
-        message = "is not as its snapshot says: files are missing, or have another size"
-        raise Refused(FINDINGS, place.folder, message, _FULL, *_wrong(wrong))
-    stale = {*(newest.rows if newest else ()), *added} - rows.keys()
-    _refuse_obstacles(place, [*(each.path for each in bundle.rows), *stale, *_removals(place)])
-    try:
-        if under_way is None:
-            shutil.rmtree(place.incoming, ignore_errors=True)
-        staged = _stage(place, folder, bundle, base)
-    except BaseException:
-        if under_way is None:
-            shutil.rmtree(place.incoming, ignore_errors=True)
-        raise
-    added = sorted({*added, *(each.path for each, _ in staged)})
-    _write_state(place.state("unbundling.json"), {"id": bundle.id, "added": added})
-    _switch(place, bundle.layout, staged)
-    waiting, removed = _let_wait(place, rows, stale, grace)
-    getattr(os, "sync", lambda: None)()  # what the record says is on the disk before it is said
-    if newest is None or not is_held:
-        newest = _write_record(place, bundle, rows, newest)
-    found = _end(place, newest)
-    return Outcome(newest.id, signer, *found, True, len(staged), waiting, removed)
-
-
-def _read_journal(place: Place) -> "tuple[str | None, list[str]]":
-    """Return to which snapshot the channel is under way, and what may have been placed for it."""
-    said = _read_state(place, "unbundling.json")
-    with _parsing(place.state("unbundling.json")):
-        return said.get("id"), [path for path in _list(said.get("added", [])) if _fit_name(path)]
-
-
-def _refuse_order(
-    place: Place,
-    bundle: Bundle,
-    ids: "set[str]",
-    newest: "Snapshot | None",
-    under_way: "str | None",
-) -> None:
-    """Refuse a bundle that does not follow what the channel holds."""
-    base, code, help_ = bundle.base, FINDINGS, f"{_FULL}; or --since-receipt, with this channel's"
-    if base is not None and under_way not in {None, bundle.id}:
-        code, help_ = USAGE, f"unbundle {under_way} again, which ends it; or {_FULL}"
-        message = f"is between two snapshots: unbundling {under_way} was interrupted"
-    elif newest is not None and bundle.id[:16] <= newest.id[:16]:
-        help_ = "to go back, on the builder: pixi run rollback ID, then bundle what that makes"
-        message = "holds a later snapshot than this bundle's: replayed, or out of order"
-    elif base is None or (newest is not None and newest.digest == base[1]):
-        return
-    elif newest is None:
-        help_, message = _FULL, "holds no snapshot, and this bundle has only what follows one"
-    elif base[0] in ids:
-        message = "has moved on from the snapshot that this bundle follows"
-    else:
-        help_ = f"unbundle those between, in their order; or {_FULL}"
-        message = "never held the snapshot that this bundle follows: one was skipped"
-    named = [("bundle", [bundle.id, bundle.digest]), ("its base", base)]
-    named.append(("channel", newest and list(newest[:2])))
-    details = [(label, "{}, content digest {}".format(*said)) for label, said in named if said]
-    raise Refused(code, place.folder, message, help_, *details)
-
-
-def _stage(
-    place: Place, folder: str, bundle: Bundle, base: "dict[str, Row]"
-) -> "list[tuple[Row, str]]":
-    """Copy and hash all that the bundle brings and the channel has not, side by side.
-
-    Returns each with the file that is to be renamed. What a killed run left there is hashed again.
-    """
-    os.makedirs(place.incoming, exist_ok=True)
-    named = {each.path: each for each in bundle.rows}
-    staged = {path: join(place.incoming, f"{number:06}") for number, path in enumerate(named)}
-    origins = {path: (_below(folder, f"files/{path}"), 0, b"") for path in named}
-    for number, volume in enumerate(bundle.volumes or (), 1):
-        for row, header, offset in volume_rows(bundle, number):
-            origins[row.path] = (_below(folder, volume.path), offset, header)
-    files = [(x, staged[x.path], place.of(x.path)) for x in bundle.rows if x.is_carried]
-    needed = sum(x.size for x, one, two in files if not _is_like(one, x) and not _is_like(two, x))
-    free = shutil.disk_usage(place.root).free
-    if needed > free:
-        message = f"has too little room: {needed} bytes are needed, {free} are free"
-        raise Refused(USAGE, place.folder, message, "make room, then run this again")
-
-    def bring(row: Row) -> "tuple[Row, bool, str]":
-        copy, source = staged[row.path], row if row.is_carried else _source(row, named, base) or row
-        if _is_right(copy, row):
-            return row, True, ""
-        if _is_right(place.of(row.path), row):
-            return row, False, ""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(copy)
-        if row.is_carried:
-            is_right = _has_bytes(origins[row.path][0], row, *origins[row.path][1:], copy=copy)
-            return row, True, "" if is_right else f"{row.path} is not what {BUNDLE} says"
-        for origin in (staged.get(source.path, ""), place.of(source.path)):
-            if _is_right(origin, row):
-                with contextlib.suppress(OSError):
-                    os.link(origin, copy)
-                if lexists(copy) or _has_bytes(origin, row, copy=copy):
-                    return row, True, ""
-        return row, False, f"{source.path} of the channel"
-
-    results = _side_by_side(bring, [each for each, _, _ in files])
-    for volume in bundle.volumes or ():
-        end = volume._replace(size=len(TAR_END), sha256=hashlib.sha256(TAR_END).hexdigest())
-        if not _has_bytes(_below(folder, volume.path), end, volume.size - len(TAR_END)):
-            results.append((volume, False, f"the end of {volume.path}"))
-    results += _side_by_side(bring, [each for each in bundle.rows if not each.is_carried])
-    wrong = [said for _, _, said in results if said]
-    if wrong:
-        raise _not_whole(wrong)
-    return [(row, staged[row.path]) for row, is_staged, _ in results if is_staged]
-
-
-def _side_by_side(do: "Callable[[_Item], _Result]", items: "Iterable[_Item]") -> "list[_Result]":
-    """Do it for all, in threads: reading, hashing and writing free the interpreter lock."""
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        return list(pool.map(do, items))
-
-
-def _switch(place: Place, layout: str, staged: "Iterable[tuple[Row, str]]") -> None:
-    """Rename all into the channel: artifacts, then what names them, `repodata.json` last."""
-    said = _read_state(place, "channel.json")
-    if said.get("layout") != layout:
-        _write_state(place.state("channel.json"), {"adopted": False, **said, "layout": layout})
-    for row, file in sorted(staged, key=lambda each: _rank(each[0])):
-        path = place.of(row.path)
-        os.makedirs(dirname(path), exist_ok=True)
-        if row.kind == INDEX_KIND:  # of whose time a server tells whole seconds
-            last = os.lstat(path).st_mtime if lexists(path) else 0
-            os.utime(file, (max(time.time(), int(last) + 1),) * 2)
-        _replace(file, path)
-
-
-def _rank(row: Row) -> "tuple[int, int, str]":
-    """Order files so that all that one names stands before it; pages of PyPI from the deepest."""
-    last = ("repodata.json.zst", "repodata_shards.msgpack.zst", "index.json", "index.html")
-    name = basename(row.path)
-    rank = 1 + ("", *last, "repodata.json").index(name if name in {*last, "repodata.json"} else "")
-    return rank if row.kind == INDEX_KIND else 0, -row.path.count("/"), row.path
-
-
-def _removals(place: Place) -> "dict[str, dict[str, Any]]":
-    """Read what waits for its removal, by path, as scripts/channel/state.py writes it."""
-    with _parsing(place.state("removals.json")):
-        rows = _list(_read_state(place, "removals.json").get("removals", []))
-        return {_fields(each, *_REMOVAL)[0]: each for each in rows}
-
-
-def _let_wait(
-    place: Place, rows: "dict[str, Row]", stale: "set[str]", grace: float
-) -> "tuple[int, int]":
-    """Put on the list what is no longer named, and remove what has waited for `grace` seconds."""
-    now, before = datetime.now(timezone.utc), _removals(place)
-    waiting = {path: each for path, each in before.items() if path not in rows}
-    for path in stale - waiting.keys():
-        if _kind(place.of(path)) == "file":
-            status = os.lstat(place.of(path))
-            said = (path, status.st_size, status.st_mtime_ns, now.isoformat())
-            waiting[path] = dict(zip(_REMOVAL, said))
-    due = []
-    for path, each in waiting.items():
-        dropped = datetime.fromisoformat(each["dropped"] or "9999-01-01T00:00:00+00:00")
-        if each["dropped"] and abs((now - dropped).total_seconds()) >= grace:
-            due.append(path)
-    for path in sorted(due, key=lambda x: (not basename(x).startswith(("repodata", "index.")), x)):
-        file, said = place.of(path), waiting.pop(path)
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            status = os.lstat(file)  # another file may have come to its place
-            if status.st_size == said["size"] and abs(status.st_mtime_ns - said["mtime-ns"]) < 2e9:
-                os.unlink(file)
-        with contextlib.suppress(OSError):  # a folder that has something in it
-            os.removedirs(dirname(file))
-    if waiting or before:
-        listed = sorted(waiting.values(), key=lambda each: each["path"].split("/"))
-        _write_state(place.state("removals.json"), {"removals": listed})
-    return len(waiting), len(due)
-
-
-def _write_record(
-    place: Place, bundle: Bundle, rows: "dict[str, Row]", before: "Snapshot | None"
-) -> Snapshot:
-    """Write the record of the target, as scripts/keep/snapshots.py does; it is never changed."""
-    header = {"schema": 1, **dict(zip(_TARGET, bundle)), "parent": before and before.id}
-    header.update({"made-by": "unbundle", "locks": bundle.locks, "proofs": []})
-    lines = [header, *([*row[:4], None, None] for row in rows.values())]
-    text = "".join(json.dumps(line) + "\n" for line in lines)
-    _write_state(place.state("snapshots", f"{bundle.id}.jsonl"), text.encode())
-    return Snapshot(bundle.id, bundle.digest, rows)
-
-
-def _end(place: Place, newest: Snapshot) -> "tuple[Receipt, list[str]]":
-    shutil.rmtree(place.incoming, ignore_errors=True)
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(place.state("unbundling.json"))
-    return _read_back(place, newest)
-
-
-def write_receipt(channel: str) -> Outcome:
+def write_receipt(channel: str, say: "Callable[[str], object]" = lambda _: None) -> Receipt:
     """Read every file of a channel, and write `receipt.json` and `receipt.txt` of its state.
 
-    Raises Refused where it has no snapshot, or is between two.
+    Raises Refused where one is wrong, and where there is no snapshot, or it is between two.
     """
     with _sentences():
-        place = place_of(channel)
-        with _run_lock(place):
-            newest, (under_way, _) = read_newest(place)[1], _read_journal(place)
+        place = Channel(channel, say)
+        with place.locked():
+            newest, (under_way, _) = place.newest()[1], place.journal()
             if under_way is None and newest is not None:
-                return Outcome(newest.id, None, *_read_back(place, newest))
+                return place.read_back(newest)
             message = "holds no snapshot, so that nobody knows what must be in it"
             if under_way is not None:
                 message = f"is between two: unbundling {under_way} was interrupted"
             raise Refused(USAGE, place.folder, message, "unbundle that bundle again")
-
-
-def _read_receipt(place: Place, newest: Snapshot) -> "Receipt | None":
-    """Return the receipt of this content; None: there is none."""
-    with contextlib.suppress(OSError, ValueError):
-        receipt = parse_receipt(_read(place.state("receipt.json")))
-        return receipt if receipt.digest == newest.digest else None
-    return None
-
-
-def _read_back(place: Place, newest: Snapshot) -> "tuple[Receipt, list[str]]":
-    """Read every file that the channel must have, and write down what was found."""
-
-    def check(row: Row) -> "str | None":
-        try:
-            return "right" if _is_right(place.of(row.path), row) else _kind(place.of(row.path))
-        except OSError as error:
-            return error.strerror
-
-    rows = list(newest.rows.values())
-    found = _side_by_side(check, rows)
-    missing, right = found.count(None), found.count("right")
-    when = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    size, damaged = sum(each.size for each in rows), len(rows) - right - missing
-    receipt = Receipt(newest.digest, newest.id, len(rows), size, damaged, missing, when)
-    for name, data in zip(("receipt.json", "receipt.txt"), render_receipt(receipt)):
-        _write_state(place.state(name), data)
-    return receipt, [row.path for row, each in zip(rows, found) if each != "right"]
 
 
 @contextlib.contextmanager
@@ -1012,88 +919,42 @@ def _sentences() -> "Iterator[None]":
         raise Refused(USAGE, str(error.filename or "the disk"), message, _AGAIN) from error
 
 
-def _wrong(names: "Sequence[str]") -> "list[tuple[str, str]]":
-    more = [f"and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
-    return [("wrong", each) for each in (*names[:_SHOWN], *more)]
-
-
-def _below(folder: str, path: str) -> str:
-    return join(folder, *path.split("/"))
-
-
-def _plain(text: str) -> str:
-    """Return text of any origin without what a terminal would obey."""
-    return "".join(x if x.isprintable() else repr(x)[1:-1] for x in text)[:400]
-
-
-def damage(channel: str, outcome: Outcome) -> "Refused | None":
-    """Return the error of exit code 1 where the receipt found something."""
-    receipt, help_ = outcome.receipt, f"{_FULL}; unbundled here, it replaces what is wrong"
-    message = f"is not what it must be; damaged: {receipt.damaged}, missing: {receipt.missing}"
-    bad = Refused(FINDINGS, channel, message, help_, *_wrong(outcome.bad))
-    return None if receipt.is_right else bad
-
-
-def summary(outcome: Outcome, *, is_receipt: bool) -> "list[str]":
-    """Say what a run did."""
-    receipt, lines = outcome.receipt, []
-    if outcome.is_changed:
-        said = f"{outcome.placed} files placed, {outcome.waiting} wait for removal"
-        lines = [f"unbundled {outcome.id}: {said}, {outcome.removed} removed"]
-    elif not is_receipt:
-        lines = [f"the channel holds {outcome.id} already"]
-    said = f"{receipt.files} files, {receipt.size} bytes, read back {receipt.read}"
-    return [*lines, f"receipt: {said}; content digest {receipt.digest}"]
-
-
-def parse_duration(text: str) -> float:
-    """Read `1h 30m` as seconds; raises the error of argparse."""
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-    if re.fullmatch(r"(\s*[0-9]{1,6}\s*[smhdw])+\s*", text) is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no duration: 1h, 30m, 0s, 7d")
-    return float(
-        sum(int(number) * units[unit] for number, unit in re.findall(r"([0-9]+)\s*([smhdw])", text))
-    )
-
-
 def main(argv: "Sequence[str] | None" = None) -> int:
     """Run the program with these arguments."""
     parser = argparse.ArgumentParser(prog="unbundle.py", allow_abbrev=False)
     parser.usage = "%(prog)s [options] BUNDLE CHANNEL\n       %(prog)s --receipt CHANNEL"
-    add = parser.add_argument
+    add, grace = parser.add_argument, "seconds for which clients find what is no longer named"
     add("paths", nargs="+", metavar="PATH", help="folders: the bundle, the channel")
     add("--receipt", action="store_true", help="read every file again, and write the receipt")
     add("--allowed-signers", metavar="FILE", help="who may have signed, as ssh-keygen -Y has it")
-    help_ = "how long what is no longer named stays for clients at work (default: 1h)"
-    add("--grace", type=parse_duration, default=3600, metavar="TIME", help=help_)
+    add("--grace", type=int, default=3600, metavar="SECONDS", help=f"{grace} (default: 3600)")
     add("-q", "--quiet", action="store_true", help="print problems only")
     options = parser.parse_args(argv)
     if len(options.paths) != (1 if options.receipt else 2):
         parser.error("give a channel" if options.receipt else "give a bundle and a channel")
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    say = (lambda line: None) if options.quiet else lambda line: print(_plain(line), flush=True)
-    *folders, channel = options.paths
+
+    def say(line: str, stream: Any = sys.stdout) -> None:
+        plain = "".join(x if x.isprintable() else ascii(x)[1:-1] for x in line)
+        if stream is sys.stderr or not options.quiet:
+            plain = plain.encode(stream.encoding, "backslashreplace").decode(stream.encoding)
+            print(plain, file=stream, flush=True)
+
     try:
         if options.receipt:
-            outcome = write_receipt(channel)
+            write_receipt(options.paths[0], say)
         else:
             signers, grace = options.allowed_signers, options.grace
-            outcome = unbundle(folders[0], channel, signers=signers, grace=grace, say=say)
-        for line in summary(outcome, is_receipt=options.receipt):
-            say(line)
-        refused = damage(channel, outcome)
-    except Refused as error:
-        refused = error
+            unbundle(*options.paths, signers=signers, grace=grace, say=say)
+    except Refused as refused:
+        say(f"error: {refused.subject}: {refused.message}", sys.stderr)
+        for line in refused.details:
+            say(f"  {line}", sys.stderr)
+        say(f"help: {refused.help}", sys.stderr)
+        return refused.code
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted; run this again: it goes on where it stopped\n")
+        say("interrupted; run this again: it goes on where it stopped", sys.stderr)
         return INTERRUPTED
-    if refused is None:
-        return 0
-    lines = [f"error: {refused.subject}: {refused.message}"]
-    lines += [f"  {label}  {text}" for label, text in refused.details]
-    sys.stderr.write("".join(_plain(x) + "\n" for x in (*lines, f"help: {refused.help}")))
-    return refused.code
+    return 0
 
 
 if __name__ == "__main__":
