@@ -76,8 +76,8 @@ class Refused(Exception):  # noqa: N818 - it is an answer
 class Row(NamedTuple):
     """A file of a channel or a bundle: its path with `/`, its kind, and size in bytes.
 
-    `where` its bytes are in a bundle: None in the folder `files`, a number in that volume, `=PATH`
-    as at that path, of this bundle or of its base.
+    `where` a bundle has its bytes: None: in the folder `files`; a number: in that volume; `=PATH`:
+    nowhere, they are those at that path, of this bundle or of its base.
     """
 
     path: str
@@ -85,11 +85,6 @@ class Row(NamedTuple):
     size: int
     sha256: str
     where: "int | str | None" = None
-
-    @property
-    def is_carried(self) -> bool:
-        """Tell whether the bundle has bytes for it."""
-        return not isinstance(self.where, str)
 
 
 class Bundle(NamedTuple):
@@ -110,12 +105,8 @@ class Bundle(NamedTuple):
     removed: "list[str]"
 
 
-class Snapshot(NamedTuple):
-    """What the channel must have, by path, as its newest record says."""
-
-    id: str
-    digest: str
-    rows: "dict[str, Row]"
+# What the channel must have, as its newest record says: rows by path.
+Snapshot = NamedTuple("Snapshot", [("id", str), ("digest", str), ("rows", "dict[str, Row]")])
 
 
 class Receipt(NamedTuple):
@@ -135,12 +126,8 @@ class Receipt(NamedTuple):
         return not self.damaged and not self.missing
 
 
-class Outcome(NamedTuple):
-    """What a run did: a receipt that is right, and whether the channel was changed."""
-
-    receipt: Receipt
-    is_changed: bool
-    signer: "str | None"
+# What a run did: a receipt that is right, whether the channel was changed, and who signed.
+Outcome = NamedTuple("Outcome", [("receipt", Receipt), ("is_changed", bool), ("signer", str)])
 
 
 def content_digest(files: "Iterable[tuple[str, int, str]]") -> str:
@@ -336,7 +323,7 @@ def _parse_document(document: "dict[str, Any]") -> Bundle:
     paths = {*(each.path for each in rows), *filter(check_name, removed)}
     if len(paths) != len(rows) + len(removed):
         raise ValueError("a path is there twice")
-    sizes = [each.size for each in rows if each.is_carried]
+    sizes = [each.size for each in rows if not isinstance(each.where, str)]
     if _fields(carried, "files", "bytes") != [len(sizes), sum(sizes)] or (removed and not base):
         raise ValueError("what is carried, or removed, is not what it says")
     id_, created, *others = _fields(target, *_TARGET)
@@ -365,7 +352,9 @@ def target_rows(bundle: Bundle, base: "dict[str, Row]") -> "dict[str, Row]":
     """
     rows = {**base, **{each.path: each for each in bundle.rows}}
     wrong = [path for path in bundle.removed if rows.pop(path, None) is None]
-    wrong += [x.path for x in bundle.rows if not x.is_carried and _source(x, rows, base) is None]
+    wrong += [
+        x.path for x in bundle.rows if isinstance(x.where, str) and _source(x, rows, base) is None
+    ]
     clash = find_clash(rows)
     if clash is not None:
         wrong.append("{} and {}, which some disk keeps as one".format(*clash))
@@ -382,8 +371,9 @@ def target_rows(bundle: Bundle, base: "dict[str, Row]") -> "dict[str, Row]":
 
 def _source(row: Row, *known: "dict[str, Row]") -> "Row | None":
     """Return the file whose bytes a row has: one that is carried, else one of the base."""
-    found = (rows.get(str(row.where)[1:]) for rows in known)
-    return next((x for x in found if x is not None and x.is_carried and x[2:4] == row[2:4]), None)
+    found = [rows[str(row.where)[1:]] for rows in known if str(row.where)[1:] in rows]
+    same = [x for x in found if x[2:4] == row[2:4] and not isinstance(x.where, str)]
+    return same[0] if same else None
 
 
 def check_signature(folder: str, data: bytes, signers: str) -> str:
@@ -416,13 +406,12 @@ def check_signature(folder: str, data: bytes, signers: str) -> str:
 
 
 def check_files(folder: str, bundle: Bundle, data: bytes) -> None:
-    """Refuse a bundle that lacks a file, has one more, or one of another size.
-
-    The bytes of artifacts and index are hashed as they are copied.
-    """
+    """Refuse a bundle that lacks a file, has one more, or of another size; hash the small ones."""
     files = [*bundle.tools, *(bundle.volumes or ())]
     if bundle.volumes is None:
-        files += [x._replace(path=f"files/{x.path}") for x in bundle.rows if x.is_carried]
+        files += [
+            x._replace(path=f"files/{x.path}") for x in bundle.rows if not isinstance(x.where, str)
+        ]
     files.append(Row(BUNDLE, "", len(data), hashlib.sha256(data).hexdigest()))
     text = sums_text((each.path, each.sha256) for each in files)
     files.append(Row(SUMS, "", len(text), hashlib.sha256(text).hexdigest()))
@@ -498,22 +487,20 @@ def _is_right(path: str, row: Row) -> bool:
     return _is_like(path, row) and _has_bytes(path, row)
 
 
-def _has_bytes(
-    path: str, row: Row, at: int = 0, header: bytes = b"", copy: str = os.devnull
-) -> bool:
+def _has_bytes(path: str, row: Row, at: int = 0, head: bytes = b"", copy: str = os.devnull) -> bool:
     """Read a file, or one behind its header in a volume, into a copy; tell whether it is right."""
     digest, left = hashlib.sha256(), row.size
     view = memoryview(bytearray(min(_CHUNK, left)))
     with _opened(path) as file, _opened(copy, "wb") as target:
         file.seek(at)
-        is_right = file.read(len(header)) == header
+        is_right = file.read(len(head)) == head
         while is_right and left:
             count = file.readinto(view[: min(left, _CHUNK)])
             is_right = count > 0
             digest.update(view[:count])
             target.write(view[:count])
             left -= count
-        end = padding(row.size) if header else b""
+        end = padding(row.size) if head else b""
         if os.name == "nt" and copy != os.devnull:  # where nothing makes all files durable at once
             target.flush()
             os.fsync(target.fileno())
@@ -559,7 +546,7 @@ def _parsing(path: str) -> "Iterator[None]":
         raise Refused(USAGE, path, "is damaged", help_, [str(error)]) from None
 
 
-class Channel:
+class _Channel:
     """A channel folder and its working state, where scripts/core/channel_paths.py has it."""
 
     def __init__(self, folder: str, say: "Callable[[str], object]") -> None:
@@ -568,11 +555,9 @@ class Channel:
         self.incoming = join(self.root, "cache", "incoming")
 
     def of(self, path: str) -> str:
-        """Name a file of the channel."""
         return _below(self.folder, path)
 
     def state(self, *names: str) -> str:
-        """Name a file of what cannot be made again."""
         return join(self.root, "state", *names)
 
     @contextlib.contextmanager
@@ -594,10 +579,7 @@ class Channel:
                 message = f"another run is at work on it, or it has no locks: {error.strerror}"
                 help_ = "wait until it has ended, then run this again"
                 raise Refused(USAGE, self.folder, message, help_) from None
-            with contextlib.suppress(OSError):  # a full disk; the number is for people
-                file.truncate(0)
-                file.write(b"%d\n" % os.getpid())
-                file.flush()
+            file.truncate(0)  # the number in it is that of a run before
             yield
 
     def read(self, name: str) -> "dict[str, Any]":
@@ -629,23 +611,29 @@ class Channel:
 
     def removals(self) -> "dict[str, dict[str, Any]]":
         """Return what waits for its removal, by path, as scripts/channel/state.py writes it."""
+        rows = self.read("removals.json").get("removals", [])
         with _parsing(self.state("removals.json")):
-            rows = self.read("removals.json").get("removals", [])
             return {_fields(each, *_REMOVAL)[0]: each for each in rows}
 
     def bring(self, folder: str, bundle: Bundle, signer: "str | None", grace: float) -> Outcome:
         """Bring it to what a bundle carries."""
         (ids, newest), (under_way, added) = self.newest(), self.journal()
-        is_held = newest is not None and newest.digest == bundle.digest
+        is_held, receipt = newest is not None and newest.digest == bundle.digest, None
+        if under_way not in {None, bundle.id} and bundle.base is not None:
+            message = f"is between two snapshots: unbundling {under_way} was interrupted"
+            help_ = f"unbundle {under_way} again, which ends it; or {_FULL}"
+            raise Refused(USAGE, self.folder, message, help_)
         if newest is not None and is_held and under_way in {None, bundle.id}:
-            receipt = self.read_receipt(newest)
-            if receipt is None or under_way or (bundle.base and not receipt.is_right):
+            with contextlib.suppress(OSError, ValueError):
+                receipt = parse_receipt(_read(self.state("receipt.json")))
+            is_known = receipt is not None and receipt.digest == bundle.digest and not under_way
+            if receipt is None or not is_known or (bundle.base and not receipt.is_right):
                 receipt = self.end(newest)  # it was killed between the record and the receipt
             if receipt.is_right:
                 self.say(f"the channel holds {newest.id} already")
                 return Outcome(receipt, False, signer)  # noqa: FBT003
         else:
-            self.refuse_order(bundle, ids, newest, under_way)
+            self.refuse_order(bundle, ids, newest)
         base = newest.rows if newest is not None and bundle.base is not None else {}
         rows = target_rows(bundle, base)
         kept = [each for each in base.values() if rows.get(each.path) == each]
@@ -655,33 +643,26 @@ class Channel:
             raise Refused(FINDINGS, self.folder, message, _FULL, wrong)
         stale = {*(newest.rows if newest else ()), *added} - rows.keys()
         self.refuse_obstacles([*(each.path for each in bundle.rows), *stale, *self.removals()])
-        try:
+        with contextlib.ExitStack() as undo:
             if under_way is None:
                 shutil.rmtree(self.incoming, ignore_errors=True)
+                undo.callback(shutil.rmtree, self.incoming, ignore_errors=True)
             staged = self.stage(folder, bundle, base)
-        except BaseException:
-            if under_way is None:
-                shutil.rmtree(self.incoming, ignore_errors=True)
-            raise
+            undo.pop_all()
         added = sorted({*added, *(each.path for each, _ in staged)})
         _write(self.state("unbundling.json"), {"id": bundle.id, "added": added})
         self.switch(bundle.layout, staged)
-        said = "{} files wait for removal, {} removed".format(*self.let_wait(rows, stale, grace))
+        said = self.let_wait(rows, stale, grace)
         getattr(os, "sync", lambda: None)()  # what the record says is on the disk before it is said
         if newest is None or not is_held:
             newest = self.write_record(bundle, rows, newest)
         self.say(f"unbundled {newest.id}: {len(staged)} files placed, {said}")
         return Outcome(self.end(newest), True, signer)  # noqa: FBT003
 
-    def refuse_order(
-        self, bundle: Bundle, ids: "set[str]", newest: "Snapshot | None", under_way: "str | None"
-    ) -> None:
+    def refuse_order(self, bundle: Bundle, ids: "set[str]", newest: "Snapshot | None") -> None:
         """Refuse a bundle that does not follow what the channel holds."""
-        base, code, help_ = bundle.base, FINDINGS, f"{_FULL}; or --since-receipt, with this one's"
-        if base is not None and under_way not in {None, bundle.id}:
-            code, help_ = USAGE, f"unbundle {under_way} again, which ends it; or {_FULL}"
-            message = f"is between two snapshots: unbundling {under_way} was interrupted"
-        elif newest is not None and bundle.id[:16] <= newest.id[:16]:
+        base, help_ = bundle.base, f"{_FULL}; or --since-receipt, with the receipt of this channel"
+        if newest is not None and bundle.id[:16] <= newest.id[:16]:
             help_ = "to go back, on the builder: pixi run rollback ID, then bundle what that makes"
             message = "holds a later snapshot than this bundle's: replayed, or out of order"
         elif base is None or (newest is not None and newest.digest == base[1]):
@@ -696,7 +677,7 @@ class Channel:
         named = [("the bundle is", (bundle.id, bundle.digest)), ("it follows", base)]
         named.append(("the channel has", newest and newest[:2]))
         details = [f"{label} {said[0]}, content digest {said[1]}" for label, said in named if said]
-        raise Refused(code, self.folder, message, help_, details)
+        raise Refused(FINDINGS, self.folder, message, help_, details)
 
     def refuse_obstacles(self, paths: "Sequence[str]") -> None:
         """Refuse to write through a link, over a folder, or onto another disk than the state's."""
@@ -712,10 +693,7 @@ class Channel:
             raise Refused(USAGE, self.folder, message, help_, wrong)
 
     def stage(self, folder: str, bundle: Bundle, base: "dict[str, Row]") -> "list[tuple[Row, str]]":
-        """Copy and hash all that the bundle brings and the channel has not, side by side.
-
-        Returns each with the file that is to be renamed. What a killed run left is hashed again.
-        """
+        """Copy and hash what the channel lacks; return it with the files that are to be renamed."""
         os.makedirs(self.incoming, exist_ok=True)
         named, wrong = {each.path: each for each in bundle.rows}, []
         staged = {path: join(self.incoming, f"{number:06}") for number, path in enumerate(named)}
@@ -729,7 +707,7 @@ class Channel:
             if volume.size != offset + len(TAR_END) or not _has_bytes(file, end, offset):
                 wrong.append(f"{volume.path} is not of the size of its files, or its end is not")
         _refuse_bundle(wrong)
-        carried = [each for each in bundle.rows if each.is_carried]
+        carried = [each for each in bundle.rows if not isinstance(each.where, str)]
         needed = sum(x.size for x in carried if not _is_like(self.of(x.path), x))
         free = shutil.disk_usage(self.root).free
         if needed > free:
@@ -743,7 +721,7 @@ class Channel:
                     return row, each == copy, ""
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(copy)
-            if row.is_carried:
+            if not isinstance(row.where, str):
                 is_right = _has_bytes(origins[row.path][0], row, *origins[row.path][1:], copy=copy)
                 return row, True, "" if is_right else f"{row.path} is not what {BUNDLE} says"
             path = (_source(row, named, base) or row).path
@@ -756,7 +734,7 @@ class Channel:
             return row, False, f"{path} of the channel is not what its snapshot says"
 
         results = _side_by_side(get, carried)
-        results += _side_by_side(get, [each for each in bundle.rows if not each.is_carried])
+        results += _side_by_side(get, [each for each in bundle.rows if isinstance(each.where, str)])
         _refuse_bundle([said for _, _, said in results if said])
         return [(row, staged[row.path]) for row, is_staged, _ in results if is_staged]
 
@@ -765,12 +743,12 @@ class Channel:
         said = self.read("channel.json")
         if said.get("layout") != layout:
             _write(self.state("channel.json"), {"adopted": False, **said, "layout": layout})
-        ends = ["repodata.json.zst", "repodata_shards.msgpack.zst", "index.json", "index.html"]
+        ends = ("repodata.json.zst", "repodata_shards.msgpack.zst", "index.json", "index.html")
+        ranks = {name: number for number, name in enumerate((*ends, "repodata.json"), 2)}
 
         def order(each: "tuple[Row, str]") -> "tuple[int, int, str]":  # pages: the deepest first
-            path, names = each[0].path, ["", *ends, "repodata.json"]
-            rank = 1 + names.index(basename(path)) if basename(path) in names else 1
-            return rank if each[0].kind == INDEX_KIND else 0, -path.count("/"), path
+            path, is_index = each[0].path, each[0].kind == INDEX_KIND
+            return is_index and ranks.get(basename(path), 1), -path.count("/"), path
 
         for row, file in sorted(staged, key=order):
             path = self.of(row.path)
@@ -780,9 +758,7 @@ class Channel:
                 os.utime(file, (max(time.time(), int(last) + 1),) * 2)
             _replace(file, path)
 
-    def let_wait(
-        self, rows: "dict[str, Row]", stale: "set[str]", grace: float
-    ) -> "tuple[int, int]":
+    def let_wait(self, rows: "dict[str, Row]", stale: "set[str]", grace: float) -> str:
         """List what is no longer named, and remove what has waited for `grace` seconds."""
         now, before, removed = datetime.now(timezone.utc), self.removals(), 0
         waiting = {path: each for path, each in before.items() if path not in rows}
@@ -808,11 +784,9 @@ class Channel:
         if waiting or before:
             listed = sorted(waiting.values(), key=lambda each: each["path"].split("/"))
             _write(self.state("removals.json"), {"removals": listed})
-        return len(waiting), removed
+        return f"{len(waiting)} wait for removal, {removed} removed"
 
-    def write_record(
-        self, bundle: Bundle, rows: "dict[str, Row]", before: "Snapshot | None"
-    ) -> Snapshot:
+    def write_record(self, bundle: Bundle, rows: "dict[str, Row]", before: Any) -> Snapshot:
         """Write the record of the target, as scripts/keep/snapshots.py does; it never changes."""
         header = {"schema": 1, **dict(zip(_TARGET, bundle)), "parent": before and before.id}
         header.update({"made-by": "unbundle", "locks": bundle.locks, "proofs": []})
@@ -827,13 +801,6 @@ class Channel:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.state("unbundling.json"))
         return self.read_back(newest)
-
-    def read_receipt(self, newest: Snapshot) -> "Receipt | None":
-        """Return the receipt of this content; None: there is none."""
-        with contextlib.suppress(OSError, ValueError):
-            receipt = parse_receipt(_read(self.state("receipt.json")))
-            return receipt if receipt.digest == newest.digest else None
-        return None
 
     def read_back(self, newest: Snapshot) -> Receipt:
         """Read every file, and write the receipt; raises Refused where one is not right."""
@@ -872,11 +839,10 @@ def unbundle(
 ) -> Outcome:
     """Check a bundle, bring the channel to it, read every file back, and write the receipt.
 
-    `grace`, seconds, is how long a file that is no longer named waits for its removal. Raises
-    Refused; until the first file is placed the channel is as it was.
+    `grace` (seconds): how long what is no longer named stays. Raises Refused.
     """
     with _sentences():
-        place, folder, signer = Channel(channel, say), abspath(folder), None
+        place, folder, signer = _Channel(channel, say), abspath(folder), None
         if not lexists(join(folder, BUNDLE)):
             message = f"is no bundle: there is no {BUNDLE}, which is written last"
             raise Refused(FINDINGS, folder, message, "carry the whole folder that was made")
@@ -893,12 +859,9 @@ def unbundle(
 
 
 def write_receipt(channel: str, say: "Callable[[str], object]" = lambda _: None) -> Receipt:
-    """Read every file of a channel, and write `receipt.json` and `receipt.txt` of its state.
-
-    Raises Refused where one is wrong, and where there is no snapshot, or it is between two.
-    """
+    """Read every file of a channel, and write its receipt; raises Refused where one is wrong."""
     with _sentences():
-        place = Channel(channel, say)
+        place = _Channel(channel, say)
         with place.locked():
             newest, (under_way, _) = place.newest()[1], place.journal()
             if under_way is None and newest is not None:
