@@ -784,7 +784,7 @@ class _Channel:
         if waiting or before:
             listed = sorted(waiting.values(), key=lambda each: each["path"].split("/"))
             _write(self.state("removals.json"), {"removals": listed})
-        return f"{len(waiting)} wait for removal, {removed} removed"
+        return f"{len(waiting)} files wait for removal, {removed} removed"
 
     def write_record(self, bundle: Bundle, rows: "dict[str, Row]", before: Any) -> Snapshot:
         """Write the record of the target, as scripts/keep/snapshots.py does; it never changes."""
