@@ -21,7 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = task_parser(
         "unbundle", "check a bundle, bring a channel to what it carries, and write its receipt"
     )
-    parser.add_argument("bundle", type=parse_path, metavar="BUNDLE", help="the folder of the bundle")
+    parser.add_argument(
+        "bundle", type=parse_path, metavar="BUNDLE", help="the folder of the bundle"
+    )
     parser.add_argument(
         "channel",
         type=parse_path,

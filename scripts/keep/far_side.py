@@ -33,15 +33,20 @@ def unbundle(
             str(folder),
             str(place.folder),
             signers=None if signers is None else str(signers),
-            grace=grace.total_seconds(),
+            grace=int(grace.total_seconds()),
             say=console.result,
         )
     except far.Refused as refused:
         raise _error(refused) from None
     with file_lock(place.lock, str(place.folder)):
         _keep_tree(place)
-    data = {"changed": outcome.is_changed, "signer": outcome.signer}
-    return Report(data={**data, "receipt": _receipt_to_json(outcome.receipt)})
+    return Report(
+        data={
+            "changed": outcome.is_changed,
+            "signer": outcome.signer,
+            "receipt": _receipt_to_json(outcome.receipt),
+        }
+    )
 
 
 def receipt(place: ChannelPaths, console: Console) -> Report:

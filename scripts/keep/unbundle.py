@@ -34,18 +34,16 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from os.path import abspath, basename, dirname, isdir, isfile, join, lexists
-from typing import Any, Callable, Iterable, Iterator, NamedTuple, Sequence
+from typing import Any, Callable, Iterable, Iterator, NamedTuple, Optional, Sequence
 from unicodedata import normalize
 
-BUNDLE, SIGNATURE, SUMS = "bundle.json", "bundle.json.sig", "SHA256SUMS"
-FORMAT = 1
+BUNDLE, SIGNATURE, SUMS, FORMAT = "bundle.json", "bundle.json.sig", "SHA256SUMS", 1
 NAMESPACE = "pixi-mirror"  # of signatures, as `ssh-keygen -Y sign -n` has it
 INDEX_KIND = "index"
 TAR_END = bytes(1024)  # behind the last file of a volume
 FINDINGS, USAGE, PROGRAM, INTERRUPTED = 1, 2, 4, 130  # exit codes, as scripts/core/errors.py
 
 _CHUNK = 1 << 20  # bytes
-_LARGEST = 256 << 20  # bytes of a JSON file; a row of an artifact has some 200
 _SHOWN = 5  # of many names
 _IN_OCTAL = 8 << 30  # bytes; the size of a file that a tar header cannot say
 _SCRATCH = ".00000000.pixi-mirror.tmp"  # a file on its way, as in scripts/core/scratch.py
@@ -59,6 +57,8 @@ _DEVICE = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³
 _SHA256 = re.compile("[0-9a-f]{64}").fullmatch
 _TIME = re.compile(r"20[0-9]{2}(-[0-9]{2}){2}T([0-9]{2}:){2}[0-9]{2}\+00:00").fullmatch
 _TOOL = re.compile(r"unbundle\.py|LABEL\.txt|locks/[1-9][0-9]*/(pixi\.lock|[a-z]+\.toml)").fullmatch
+
+_Say = Optional[Callable[[str], object]]
 
 
 class Refused(Exception):  # noqa: N818 - it is an answer
@@ -74,16 +74,13 @@ class Refused(Exception):  # noqa: N818 - it is an answer
 
 
 class Row(NamedTuple):
-    """A file of a channel or a bundle: its path with `/`, its kind, and size in bytes.
-
-    `where` a bundle has its bytes: None: in the folder `files`; a number: in that volume; `=PATH`:
-    nowhere, they are those at that path, of this bundle or of its base.
-    """
+    """A file of a channel or a bundle: its path with `/`, its kind, and size in bytes."""
 
     path: str
     kind: str
     size: int
     sha256: str
+    # Its bytes in a bundle: None: below `files`; a number: in that volume; `=PATH`: those of PATH.
     where: "int | str | None" = None
 
 
@@ -126,8 +123,8 @@ class Receipt(NamedTuple):
         return not self.damaged and not self.missing
 
 
-# What a run did: a receipt that is right, whether the channel was changed, and who signed.
-Outcome = NamedTuple("Outcome", [("receipt", Receipt), ("is_changed", bool), ("signer", str)])
+# What a run did: a receipt that is right, whether the channel was changed, who signed or None.
+Outcome = NamedTuple("Outcome", [("receipt", Receipt), ("is_changed", bool), ("signer", Any)])
 
 
 def content_digest(files: "Iterable[tuple[str, int, str]]") -> str:
@@ -154,10 +151,9 @@ def tar_time(created: str) -> int:
 
 
 def tar_header(path: str, size: int, when: int) -> bytes:
-    """Return the blocks before a file of the channel in a volume, where it is `files/PATH`.
+    """Return the blocks before a file, `files/PATH` in a volume; behind it come zeros, `padding`.
 
-    They are ustar (POSIX.1-1988), with PAX records (POSIX.1-2001) for what that cannot say. Behind
-    the file come zeros, `padding`, and behind the last one `TAR_END`.
+    They are ustar (POSIX.1-1988), with PAX records (POSIX.1-2001) for what that cannot say.
     """
     name, records = f"files/{path}".encode(), b""
     if len(name) > 100 or max(name) > 127:
@@ -203,12 +199,9 @@ def parse_receipt(data: bytes) -> Receipt:
         else:
             lines = [x.split(": ", 1) for x in data[:1024].decode("utf-8").splitlines()]
             document = {key: int(x) if x.isdecimal() else x.strip() for key, x in lines}
-        version, *values = _fields(document, "receipt", *_RECEIPT)
+        return Receipt(*_fields(document, "receipt", *_RECEIPT)[1:])
     except _DAMAGE as error:
         raise ValueError(str(error)) from None
-    if version != FORMAT:
-        raise ValueError(f"of version {version}")
-    return Receipt(*values)
 
 
 def check_name(path: Any) -> bool:
@@ -254,7 +247,7 @@ _TARGET = ("id", "created", "layout", "content-digest", "files", "artifacts", "b
 _ROW = ("path", "kind", "size", "sha256", "where")
 _REMOVAL = ("path", "size", "mtime-ns", "dropped")
 _LOCK = ("label", "lock-sha256", "manifest-sha256")
-_NUMBERS = ("receipt", "files", "artifacts", "bytes", "damaged", "missing", "size", "mtime-ns")
+_NUMBERS = ("files", "artifacts", "bytes", "damaged", "missing", "size", "mtime-ns")
 _CHECKS: "dict[str, Callable[[Any], Any]]" = {
     **dict.fromkeys(_NUMBERS, lambda value: type(value) is int and 0 <= value < 1 << 62),
     **dict.fromkeys(_LOCK[1:], lambda value: value is None or _SHA256(value)),
@@ -266,6 +259,7 @@ _CHECKS: "dict[str, Callable[[Any], Any]]" = {
     "label": lambda value: type(value) is str,
     "layout": re.compile("flat|by-channel").fullmatch,
     "path": check_name,
+    "receipt": lambda value: type(value) is int and value == FORMAT,
     "where": lambda value: value is None or type(value) in {int, str},
 }
 
@@ -304,10 +298,10 @@ def parse_bundle(data: bytes) -> Bundle:
 
 
 def _parse_document(document: "dict[str, Any]") -> Bundle:
-    names = ("format", "base", "target", "carried", "volumes", "tools", "locks", "files", "removed")
-    if document.keys() != set(names) or type(document["format"]) is not int:
-        raise ValueError(f"its keys are not {', '.join(names)}")
-    _, base, target, carried, volumes, tools, locks, files, removed = map(document.get, names)
+    keys = ("format", "base", "target", "carried", "volumes", "tools", "locks", "files", "removed")
+    if document.keys() != set(keys) or type(document["format"]) is not int:
+        raise ValueError(f"its keys are not {', '.join(keys)}")
+    _, base, target, carried, volumes, tools, locks, files, removed = (document[x] for x in keys)
     if {type(locks), type(files), type(removed), type(volumes or [])} != {list}:
         raise TypeError("what must be a list is none")
     base = None if base is None else _fields(base, "id", "content-digest")
@@ -320,7 +314,7 @@ def _parse_document(document: "dict[str, Any]") -> Bundle:
     if not all(_TOOL(each.path) for each in tools):
         raise ValueError("there is a file that no bundle has")
     rows = [_parse_row(each, volumes) for each in files]
-    paths = {*(each.path for each in rows), *filter(check_name, removed)}
+    paths = {*(each.path for each in rows), *(each for each in removed if check_name(each))}
     if len(paths) != len(rows) + len(removed):
         raise ValueError("a path is there twice")
     sizes = [each.size for each in rows if not isinstance(each.where, str)]
@@ -330,7 +324,7 @@ def _parse_document(document: "dict[str, Any]") -> Bundle:
     if id_ != f"{datetime.fromisoformat(created):%Y%m%dT%H%M%SZ}-{others[1][:8]}":
         raise ValueError("the id of the target is not of its time and its content")
     locks = [_fields(each, *_LOCK) for each in locks]
-    return Bundle(id_, created, *others, base, volumes, tools, locks, rows, removed)
+    return Bundle._make([id_, created, *others, base, volumes, tools, locks, rows, removed])
 
 
 def _parse_row(said: Any, volumes: "list[Row] | None") -> Row:
@@ -347,8 +341,7 @@ def _parse_row(said: Any, volumes: "list[Row] | None") -> Row:
 def target_rows(bundle: Bundle, base: "dict[str, Row]") -> "dict[str, Row]":
     """Return every file of the target, by path in order; `base` are those of the base.
 
-    Raises Refused where they are not those that its content digest was made of, where two clash,
-    and where one has the bytes of another that has not these bytes.
+    Raises Refused where its content digest is another, names clash, or bytes are nowhere.
     """
     rows = {**base, **{each.path: each for each in bundle.rows}}
     wrong = [path for path in bundle.removed if rows.pop(path, None) is None]
@@ -392,11 +385,9 @@ def check_signature(folder: str, data: bytes, signers: str) -> str:
         command = (str(program), "-Y", *options, "-s", signature, "-f", signers)
         done = subprocess.run(command, input=data, capture_output=True, check=False)
         said = [each.decode("utf-8", "replace").strip() for each in (done.stdout, done.stderr)]
-        return (done.returncode == 0, *said)
+        return done.returncode == 0, said[0], said[1]
 
     is_known, principals, said = run("find-principals")
-    if "usage:" in said:
-        raise Refused(PROGRAM, program, "is too old", "install OpenSSH 8.1 or newer")
     for principal in principals.splitlines() if is_known else ():
         is_good, good, said = run("verify", "-I", principal, "-n", NAMESPACE)
         if is_good:
@@ -424,7 +415,7 @@ def check_files(folder: str, bundle: Bundle, data: bytes) -> None:
             wrong.append(f"{name}: {found[name]}, not {expected[name]} bytes")
     if not wrong:
         small = (*bundle.tools, files[-1])
-        wrong = [f"{x.path}: its sha256" for x in small if not _is_right(_below(folder, x.path), x)]
+        wrong = [f"{x.path}: its sha256" for x in small if not _is_right(join(folder, x.path), x)]
     _refuse_bundle(wrong)
 
 
@@ -446,10 +437,6 @@ def _walk(folder: str) -> "Iterator[tuple[str, int | str]]":
                     folders.append(f"{name}/")
                 else:
                     yield name, os.lstat(entry.path).st_size if kind == "file" else str(kind)
-
-
-def _below(folder: str, path: str) -> str:
-    return join(folder, *path.split("/"))
 
 
 def _kind(path: str) -> "str | None":
@@ -476,7 +463,7 @@ def _opened(path: str, mode: str = "rb") -> "Iterator[Any]":
 
 def _read(path: str) -> bytes:
     with _opened(path) as file:
-        return bytes(file.read(_LARGEST))
+        return bytes(file.read(256 << 20))  # the rows of a million files
 
 
 def _is_like(path: str, row: Row) -> bool:
@@ -515,12 +502,12 @@ def _side_by_side(do: "Callable[[Row], Any]", rows: "Iterable[Row]") -> "list[An
 
 def _replace(source: str, target: str) -> None:
     """Rename over what is there; tried again where Windows has it open in another program."""
-    give_up = time.monotonic() + 10
-    while True:
+    for left in range(100, -1, -1):
         try:
-            return os.replace(source, target)
+            os.replace(source, target)
+            break
         except OSError as error:
-            if getattr(error, "winerror", None) not in {5, 32, 33} or time.monotonic() > give_up:
+            if getattr(error, "winerror", None) not in {5, 32, 33} or not left:
                 raise OSError(error.errno, error.strerror, target) from None
         time.sleep(0.1)
 
@@ -542,20 +529,20 @@ def _parsing(path: str) -> "Iterator[None]":
     try:
         yield
     except _DAMAGE as error:
-        help_ = f"restore it from a backup; or remove it, and {_FULL}"
-        raise Refused(USAGE, path, "is damaged", help_, [str(error)]) from None
+        help_, reason = f"restore it from a backup; or remove it, and {_FULL}", [str(error)]
+        raise Refused(USAGE, path, "is damaged", help_, reason) from None
 
 
 class _Channel:
     """A channel folder and its working state, where scripts/core/channel_paths.py has it."""
 
-    def __init__(self, folder: str, say: "Callable[[str], object]") -> None:
-        self.folder, self.say = abspath(folder), say
+    def __init__(self, folder: str, say: _Say) -> None:
+        self.folder, self.say = abspath(folder), say or (lambda _: None)
         self.root = join(dirname(self.folder), ".pixi-mirror", basename(self.folder))
         self.incoming = join(self.root, "cache", "incoming")
 
     def of(self, path: str) -> str:
-        return _below(self.folder, path)
+        return join(self.folder, path)
 
     def state(self, *names: str) -> str:
         return join(self.root, "state", *names)
@@ -577,8 +564,7 @@ class _Channel:
                     fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 message = f"another run is at work on it, or it has no locks: {error.strerror}"
-                help_ = "wait until it has ended, then run this again"
-                raise Refused(USAGE, self.folder, message, help_) from None
+                raise Refused(USAGE, self.folder, message, "wait until it has ended") from None
             file.truncate(0)  # the number in it is that of a run before
             yield
 
@@ -636,8 +622,8 @@ class _Channel:
             self.refuse_order(bundle, ids, newest)
         base = newest.rows if newest is not None and bundle.base is not None else {}
         rows = target_rows(bundle, base)
-        kept = [each for each in base.values() if rows.get(each.path) == each]
-        wrong = [each.path for each in kept if not _is_like(self.of(each.path), each)]
+        kept = [(self.of(path), row) for path, row in base.items() if rows.get(path) == row]
+        wrong = [row.path for file, row in kept if not _is_like(file, row)]
         if wrong:
             message = "is not as its snapshot says: files are missing, or have another size"
             raise Refused(FINDINGS, self.folder, message, _FULL, wrong)
@@ -697,7 +683,7 @@ class _Channel:
         os.makedirs(self.incoming, exist_ok=True)
         named, wrong = {each.path: each for each in bundle.rows}, []
         staged = {path: join(self.incoming, f"{number:06}") for number, path in enumerate(named)}
-        origins = {path: (_below(folder, f"files/{path}"), 0, b"") for path in named}
+        origins = {path: (join(folder, f"files/{path}"), 0, b"") for path in named}
         for number, volume in enumerate(bundle.volumes or (), 1):
             offset, file, when = 0, join(folder, volume.path), tar_time(bundle.created)
             for row in (each for each in bundle.rows if each.where == number):
@@ -705,8 +691,7 @@ class _Channel:
                 offset += len(origins[row.path][2]) + row.size + len(padding(row.size))
             end = Row("", "", len(TAR_END), hashlib.sha256(TAR_END).hexdigest())
             if volume.size != offset + len(TAR_END) or not _has_bytes(file, end, offset):
-                wrong.append(f"{volume.path} is not of the size of its files, or its end is not")
-        _refuse_bundle(wrong)
+                wrong.append(f"{volume.path} has not the size of its files, or another end")
         carried = [each for each in bundle.rows if not isinstance(each.where, str)]
         needed = sum(x.size for x in carried if not _is_like(self.of(x.path), x))
         free = shutil.disk_usage(self.root).free
@@ -727,15 +712,15 @@ class _Channel:
             path = (_source(row, named, base) or row).path
             for origin in (staged.get(path, ""), self.of(path)):
                 if _is_right(origin, row):
-                    with contextlib.suppress(OSError):
-                        os.link(origin, copy)
+                    with contextlib.suppress(OSError):  # an index file gets a time of its own
+                        os.link(origin, copy if row.kind != INDEX_KIND else origin)
                     if lexists(copy) or _has_bytes(origin, row, copy=copy):
                         return row, True, ""
             return row, False, f"{path} of the channel is not what its snapshot says"
 
         results = _side_by_side(get, carried)
         results += _side_by_side(get, [each for each in bundle.rows if isinstance(each.where, str)])
-        _refuse_bundle([said for _, _, said in results if said])
+        _refuse_bundle([*wrong, *(said for _, _, said in results if said)])
         return [(row, staged[row.path]) for row, is_staged, _ in results if is_staged]
 
     def switch(self, layout: str, staged: "Iterable[tuple[Row, str]]") -> None:
@@ -830,17 +815,9 @@ class _Channel:
 
 
 def unbundle(
-    folder: str,
-    channel: str,
-    *,
-    signers: "str | None" = None,
-    grace: float = 3600,
-    say: "Callable[[str], object]" = lambda _: None,
+    folder: str, channel: str, *, signers: "str | None" = None, grace: int = 3600, say: _Say = None
 ) -> Outcome:
-    """Check a bundle, bring the channel to it, read every file back, and write the receipt.
-
-    `grace` (seconds): how long what is no longer named stays. Raises Refused.
-    """
+    """Bring a channel to a bundle and read it back, or raise Refused; `grace` is in seconds."""
     with _sentences():
         place, folder, signer = _Channel(channel, say), abspath(folder), None
         if not lexists(join(folder, BUNDLE)):
@@ -849,7 +826,7 @@ def unbundle(
         data = _read(join(folder, BUNDLE))
         if signers is not None:
             signer = check_signature(folder, data, signers)
-            say(f"signed by {signer}")
+            place.say(f"signed by {signer}")
         bundle = parse_bundle(data)
         check_files(folder, bundle, data)
         if join(place.folder, "").startswith(join(folder, "")):
@@ -858,7 +835,7 @@ def unbundle(
             return place.bring(folder, bundle, signer, grace)
 
 
-def write_receipt(channel: str, say: "Callable[[str], object]" = lambda _: None) -> Receipt:
+def write_receipt(channel: str, say: _Say = None) -> Receipt:
     """Read every file of a channel, and write its receipt; raises Refused where one is wrong."""
     with _sentences():
         place = _Channel(channel, say)
@@ -906,8 +883,7 @@ def main(argv: "Sequence[str] | None" = None) -> int:
         if options.receipt:
             write_receipt(options.paths[0], say)
         else:
-            signers, grace = options.allowed_signers, options.grace
-            unbundle(*options.paths, signers=signers, grace=grace, say=say)
+            unbundle(*options.paths, signers=options.allowed_signers, grace=options.grace, say=say)
     except Refused as refused:
         say(f"error: {refused.subject}: {refused.message}", sys.stderr)
         for line in refused.details:

@@ -259,7 +259,7 @@ class Settings:
         _duration,
         default="1h",
         metavar="TIME",
-        tasks="index mirror prune",
+        tasks="index mirror prune unbundle",
         help="how long what the index no longer names stays for clients at work (default: 1h)",
     )
     keep_snapshots: int = _setting(

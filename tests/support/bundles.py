@@ -71,7 +71,13 @@ def describe(
             again = of_bytes.setdefault(data, path)
             where = len(rows) % volumes + 1 if volumes else None
             rows.append(
-                [path, kind_of(path), len(data), sha256(data), where if again == path else f"={again}"]
+                [
+                    path,
+                    kind_of(path),
+                    len(data),
+                    sha256(data),
+                    where if again == path else f"={again}",
+                ]
             )
     carried = [row[2] for row in rows if not isinstance(row[4], str)]
     return {
@@ -139,7 +145,6 @@ def sum_again(out: Path) -> None:
     """Write SHA256SUMS of what `bundle.json` names, as it is now."""
     try:
         document = json.loads((out / "bundle.json").read_bytes())
-        names = {"bundle.json", *document["tools"]}
         said = {name: each["sha256"] for name, each in document["tools"].items()}
         said |= {each["name"]: each["sha256"] for each in document["volumes"] or ()}
         if document["volumes"] is None:
