@@ -802,8 +802,8 @@ class _Channel:
         damaged = len(found) - found.count("right") - missing
         when = datetime.now(timezone.utc).isoformat(timespec="seconds")
         receipt = Receipt(newest.digest, newest.id, len(rows), size, damaged, missing, when)
-        for name, data in zip(("receipt.json", "receipt.txt"), render_receipt(receipt)):
-            _write(self.state(name), data)
+        for name, data in zip(("receipt.txt", "receipt.json"), render_receipt(receipt)[::-1]):
+            _write(self.state(name), data)  # the JSON at last: by it a later run knows
         bad = [row.path for row, each in zip(rows, found) if each != "right"]
         if bad:
             message = f"is not what it must be; damaged: {damaged}, missing: {missing}"
