@@ -44,13 +44,26 @@ from scripts.keep.unbundle import BUNDLE, NAMESPACE, SIGNATURE, SUMS, check_name
 
 _AT_ONCE: Final = 8
 _FAT32: Final = (1 << 32) - 1  # bytes of the largest file
-_AND_MORE: Final = ", which --json has"
 _MEND: Final = (
     "pixi run mirror, which mends it; where the channel came out of a bundle, unbundle a --full one"
 )
 _Advance = Callable[[int, int], None]  # by so many files, and bytes
 
 
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Make the error of exit code 2 where the disk refuses; what is whole is kept."""
+    try:
+        yield
+    except OSError as error:
+        help_ = "see to it, then run this again: what is whole is kept"
+        if error.errno == errno.EFBIG:
+            help_ = "use a disk with exFAT or NTFS, or volumes: --tar --volume-size 4GB"
+        message = f"cannot be read or written: {error.strerror}"
+        raise usage_error(str(error.filename or "a disk"), message, help=help_) from None
+
+
+@_told()
 def bundle(
     place: ChannelPaths,
     console: Console,
@@ -113,6 +126,7 @@ def bundle(
     )
 
 
+@_told()
 def write_bundle(
     plan: BundlePlan,
     folder: Path,
@@ -136,21 +150,20 @@ def write_bundle(
         console.warn(named("larger files:", "file", too_large, after))
     if dry_run:
         return tuple(expected.values())
-    with _writing(out):
-        out.mkdir(parents=True, exist_ok=True)
-        clear_scratch(out)
-        volumes = _write_large_files(plan, folder, out, console)
-        if plan.is_tar:
-            document = render_document(plan, volumes)
-            signature = b"" if key is None else sign(key, document)
-        sums_file = SmallFile(path=SUMS, data=render_sums(plan, document, volumes))
-        signed = () if key is None else (SmallFile(path=SIGNATURE, data=signature),)
-        last = SmallFile(path=BUNDLE, data=document)
-        for each in (*plan.small_files, sums_file, *signed, last):
-            with contextlib.suppress(FileNotFoundError):
-                if (out / each.path).read_bytes() == each.data:
-                    continue
-            write_atomically(out / each.path, each.data)
+    out.mkdir(parents=True, exist_ok=True)
+    clear_scratch(out)
+    volumes = _write_large_files(plan, folder, out, console)
+    if plan.is_tar:
+        document = render_document(plan, volumes)
+        signature = b"" if key is None else sign(key, document)
+    sums_file = SmallFile(path=SUMS, data=render_sums(plan, document, volumes))
+    signed = () if key is None else (SmallFile(path=SIGNATURE, data=signature),)
+    last = SmallFile(path=BUNDLE, data=document)
+    for each in (*plan.small_files, sums_file, *signed, last):
+        with contextlib.suppress(FileNotFoundError):
+            if (out / each.path).read_bytes() == each.data:
+                continue
+        write_atomically(out / each.path, each.data)
     return tuple(expected.values())
 
 
@@ -236,19 +249,6 @@ def _refuse_out(folder: Path, out: Path, expected: Mapping[str, int], document: 
         details = (("needed", human_size(needed)), ("free", human_size(free)))
         help_ = "free some room, or name a folder on a larger disk"
         raise usage_error(str(out), "not enough room on this disk", *details, help=help_)
-
-
-@contextlib.contextmanager
-def _writing(out: Path) -> Iterator[None]:
-    """Make the error of exit code 2 where the disk refuses; what is whole is kept."""
-    try:
-        yield
-    except OSError as error:
-        help_ = "see to it, then run this again: what is whole is kept"
-        if error.errno == errno.EFBIG:
-            help_ = "use a disk with exFAT or NTFS, or volumes: --tar --volume-size 4GB"
-        message = f"cannot be read or written: {error.strerror}"
-        raise usage_error(str(error.filename or out), message, help=help_) from None
 
 
 def _write_large_files(

@@ -22,6 +22,7 @@ from tests.support.packages import TinyPackage
 from tests.support.template import ROOT
 from tests.support.terminal import on_terminal
 from tests.support.upstream import Upstream
+from tests.support.wheels import PypiRow, TinyWheel
 from tests.tasks.conftest import BOTH, NEW, OLD
 
 TOKEN = "tk-5f2c-secret"
@@ -256,3 +257,22 @@ def test_three_hops_have_one_content_digest(mirror: Mirror, tmp_path: Path) -> N
     # Which is no matter of luck: another file is another content digest.
     (site / "channel" / "noarch" / "repodata.json").write_bytes(b"{}")
     assert run(bundle, mirror, str(tmp_path / "no"), "--full", "-q", *options) == 1
+
+
+@pytest.mark.parametrize("layout", ["flat", "by-channel"])
+def test_layouts_and_pages_of_pypi_come_along(tmp_path: Path, layout: str) -> None:
+    mirror, sites = make_mirror(tmp_path / "workspace", layout), [tmp_path / "1", tmp_path / "2"]
+    for version in ("1.0", "1.1"):
+        conda = rows(tmp_path / "upstream", (OLD, BOTH))
+        wheel = PypiRow(written=TinyWheel(name="pure", version=version).write(tmp_path / "pypi"))
+        mirror.lock((*conda, wheel))
+        assert run(index, mirror, "-q") == 0
+        base, options = "--full", tuple[str, ...]()
+        for hop, site in enumerate(sites):
+            out = tmp_path / f"out{hop}-{version}"
+            assert run(bundle, mirror, str(out), base, "-q", *options) == 0
+            assert unbundle.main([str(out), str(site / "channel"), "-q", "--grace", "0"]) == 0
+            assert contents(site / "channel") == published(mirror)
+            options = ("--channel-dir", str(site / "channel"))
+    pages = [path for path in published(mirror) if path.endswith("index.html")]
+    assert any("pure" in page for page in pages)

@@ -117,6 +117,7 @@ def test_every_task_runs_from_the_file(pyz: Path, upstream: Upstream, tmp_path: 
         *(("platforms", ()), ("channels", ()), ("fetch", ()), ("index", ()), ("verify", ())),
         *(("mirror", ()), ("prune", ("--dry-run",)), ("doctor", ("--lock", "pixi.lock"))),
         *(("demo", ()), ("new", ("../other",)), ("lock", ()), ("update-mirror", ())),
+        ("snapshots", ()),
         ("bundle", ("../bundled", "--full")),
         *(("unbundle", ("../bundled", "../far/channel")), ("receipt", ("../far/channel",))),
         *(("plan", ()), ("locks", ()), ("why", ("payload",)), ("upgrade", ())),
