@@ -171,6 +171,24 @@ def test_what_is_refused(
     )
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no limit for the size of a file")
+def test_a_disk_that_takes_no_large_files(mirror: Mirror, tmp_path: Path) -> None:
+    """As FAT32 at 4 GiB: EFBIG, here at 512 bytes or 1 KiB, whichever the shell takes for one."""
+    out = tmp_path / "out"
+    command = f"{sys.executable} -m tasks.bundle --manifest-path {mirror.root} {out} --full --tar"
+    for limit, code in (("ulimit -f 1; ", 2), ("", 0)):
+        done = subprocess.run(
+            ["sh", "-c", limit + command], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == code, done.stderr
+        assert (out / "bundle.json").exists() is (code == 0)
+        if code:
+            assert done.stderr == (
+                f"error: {out / 'volume-001.tar'}: cannot be read or written: File too large\n"
+                "help: use a disk with exFAT or NTFS, or volumes: --tar --volume-size 4GB\n"
+            )
+
+
 def test_another_run_is_at_work(
     mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
