@@ -91,11 +91,11 @@ class Scene:
         yield from (f"left: {each}" for each in left)
 
     def states(self) -> dict[str, bytes]:
-        """Read the channel and its state, but for the receipt of a run that was refused."""
+        """Read the channel and its state, but for scratch, which the next run replaces."""
         return {
             path: data
             for path, data in there(self.root).items()
-            if "/cache/" not in path and not path.endswith("run.lock")
+            if "/cache/" not in path and not path.endswith(("run.lock", ".pixi-mirror.tmp"))
         }
 
 
