@@ -642,7 +642,7 @@ class _Channel:
         getattr(os, "sync", lambda: None)()  # what the record says is on the disk before it is said
         if newest is None or not is_held:
             newest = self.write_record(bundle, rows, newest)
-        self.say(f"unbundled {newest.id}: {len(staged)} files placed, {said}")
+        self.say(f"unbundled {newest.id}: placed {len(staged)}, {said}")
         return Outcome(self.end(newest), True, signer)  # noqa: FBT003
 
     def refuse_order(self, bundle: Bundle, ids: "set[str]", newest: "Snapshot | None") -> None:
@@ -769,7 +769,7 @@ class _Channel:
         if waiting or before:
             listed = sorted(waiting.values(), key=lambda each: each["path"].split("/"))
             _write(self.state("removals.json"), {"removals": listed})
-        return f"{len(waiting)} files wait for removal, {removed} removed"
+        return f"waiting for removal {len(waiting)}, removed {removed}"
 
     def write_record(self, bundle: Bundle, rows: "dict[str, Row]", before: Any) -> Snapshot:
         """Write the record of the target, as scripts/keep/snapshots.py does; it never changes."""

@@ -88,10 +88,7 @@ def test_a_channel_follows(tmp_path: Path, volumes: int) -> None:
     code, out, err = run(full, channel)
     assert (code, err) == (0, "")
     first, second = out.splitlines()
-    assert (
-        first
-        == f"unbundled {snapshot_id(OLD, 1)}: 6 files placed, 0 files wait for removal, 0 removed"
-    )
+    assert first == f"unbundled {snapshot_id(OLD, 1)}: placed 6, waiting for removal 0, removed 0"
     assert second.startswith("receipt: 6 files, 3100 bytes, read back 20")
     assert second.endswith(f"; content digest {digest_of(OLD)}")
     assert there(channel) == OLD
@@ -116,7 +113,7 @@ def test_a_channel_follows(tmp_path: Path, volumes: int) -> None:
     code, out, err = run("--grace", "0", last, channel)
     assert (code, err) == (0, "")
     assert out.startswith(
-        f"unbundled {snapshot_id(NEXT, 3)}: 1 files placed, 0 files wait for removal, 2"
+        f"unbundled {snapshot_id(NEXT, 3)}: placed 1, waiting for removal 0, removed 2"
     )
     assert there(channel) == NEXT
     assert read_state(place).removals == ()

@@ -34,7 +34,7 @@ def test_a_channel_of_a_workspace_follows(
     of_it = ("--manifest-path", str(root))
     assert unbundle.main([*of_it, str(full)]) == 0
     first, second = capsys.readouterr().out.splitlines()
-    assert first.startswith(f"unbundled {snapshot_id(OLD, 1)}: 6 files placed")
+    assert first.startswith(f"unbundled {snapshot_id(OLD, 1)}: placed 6, ")
     assert second.startswith("receipt: 6 files, 3100 bytes, read back ")
     assert unbundle.main([*of_it, "-q", "--grace", "0s", str(delta)]) == 0
     assert capsys.readouterr() == ("", "")
