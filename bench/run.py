@@ -131,6 +131,7 @@ def rows(rounds: int, records: int, say: Callable[[str], None]) -> Iterator[Row]
             yield from _fetch_far(place, channel, url)
         yield from _read_back(place, channel)
         yield from _again(place, place.scratch / "workspace", channel, 0.25)
+        yield from _bundle(place, place.scratch / "workspace")
         say(f"bench: writing {_MANY} artifacts")
         yield from _large_lock(place)
         yield from _several_locks(place)
@@ -322,6 +323,40 @@ def _again(place: Place, workspace: Path, channel: Channel, within: float) -> It
     yield Row(f"index again, {count}", against, index, load)
     if mirror is not None:
         yield Row(f"mirror again, {count}", against, mirror, load, within=1)
+
+
+def _bundle(place: Place, workspace: Path) -> Iterator[Row]:
+    """Measure a whole bundle, and unbundling it, on what `index` left; all of it ends on the disk.
+
+    Unbundling also reads back every file that it has placed, which tar does not.
+    """
+    folder, volume = (
+        Contender(name, task("bundle", workspace, name, "--full", *options), place.clear(name))
+        for name, options in (("a folder", ()), ("a volume", ("--tar",)))
+    )
+    channel = "workspace/local-channel"
+    tar = Contender(
+        "tar, then sha256sum",
+        f"tar -cf tarred.tar -C {channel} . && sha256sum tarred.tar && sync tarred.tar",
+        place.clear("tarred.tar"),
+    )
+    place.race(folder, volume, tar)
+    for each in (folder, volume):
+        yield Row(f"bundle, {each.name}", tar.name, each, tar, 1 / 0.9)
+    program = ["-I", "-S", "a folder/unbundle.py"]
+    there, volumes_there = (
+        Contender(name, [sys.executable, *program, name, "far/channel"], place.clear("far"))
+        for name in ("a folder", "a volume")
+    )
+    untar = Contender(
+        "sha256sum, then tar",
+        "sha256sum tarred.tar && mkdir untarred && tar -xf tarred.tar -C untarred"
+        " && sync -f untarred",
+        place.clear("untarred"),
+    )
+    place.race(there, volumes_there, untar)
+    for each in (there, volumes_there):
+        yield Row(f"unbundle, {each.name}", untar.name, each, untar, 1 / 0.9)
 
 
 def _large_lock(place: Place) -> Iterator[Row]:

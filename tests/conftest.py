@@ -28,6 +28,9 @@ _PROGRAMS = {
     "needs_rattler_index": "rattler-index",
     "needs_actionlint": "actionlint",
     "needs_strace": "strace",
+    "needs_coreutils": "sha256sum",
+    "needs_ssh_keygen": "ssh-keygen",
+    "needs_rsync": "rsync",
 }
 _WANTING = "which is not on PATH"
 # Linux's, where user namespaces are allowed, or for root.

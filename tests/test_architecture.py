@@ -82,11 +82,13 @@ def test_what_is_too_large_is_found() -> None:
     bad = (
         parse_module("scripts.core.bad", long + "x = 1\n" * 440),
         parse_module("tasks.bad", "x = 1\n" * 121),
+        parse_module("scripts.keep.unbundle", "x = 1\n" * 901),
     )
     assert list(architecture.too_large(bad)) == [
         "scripts.core.bad: 501 lines, at most 500",
         "scripts.core.bad.long: 61 lines, at most 60",
         "tasks.bad: 121 lines, at most 120",
+        "scripts.keep.unbundle: 901 lines, at most 900",
     ]
 
 

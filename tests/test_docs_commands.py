@@ -95,6 +95,12 @@ def test_there_are_no_commands_but_those_that_are_followed() -> None:
         ],
         _CONSUMERS: ["With conda, micromamba and pixi", "Will it install over there?"],
         "builder/README.md": ["A mirror of conda packages", "Use the channel", _NEWER],
+        "docs/airgap.md": [  # by tests/tasks/test_airgap.py, and test_rsync_order.py
+            "The first time",
+            "Every week after that",
+            "Back, and forward again",
+            "Hops",
+        ],
         "docs/builder.md": ["Your own builder"],
         "docs/ci.md": ["A mirror's own", "A release"],
         "docs/exit-codes.md": ["`--json`"],

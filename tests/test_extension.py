@@ -45,6 +45,9 @@ LISTED = """\
   prune          Remove the artifacts that no lock names any more
   snapshots      List what the mirror was like after each run that changed it; forget one
   rollback       Publish the index of an earlier snapshot again
+  bundle         Write what brings a channel elsewhere to what is published here
+  unbundle       Check a bundle, and bring a channel to what it carries
+  receipt        Read every file of a channel, and write what was found
   new            Make a builder repository of your own from this template
   upgrade        Bring a builder's tasks up to another version of pixi-mirror
 

@@ -111,6 +111,10 @@ def test_every_task_runs(workspace: Workspace, upstream: Upstream) -> None:
     workspace.task("prune", "--now")
     assert workspace.artifacts() == _payload("3.0.1")
     workspace.task("verify", frozen=True)
+    workspace.task("bundle", str(workspace.folder.parent / "bundled"), "--full")
+    far = str(workspace.folder.parent / "far" / "channel")
+    workspace.task("unbundle", str(workspace.folder.parent / "bundled"), far)
+    workspace.task("receipt", far)
 
     # A builder of this very template is up to date with it.
     mine = workspace.folder.parent / "mine"

@@ -19,10 +19,10 @@ Show = Callable[[int, int, Sequence[str], int], None]
 
 
 @contextlib.contextmanager
-def progress(console: Console, count: int, total: int) -> Iterator[Show]:
-    """Show progress of `count` artifacts, `total` bytes, while the block runs."""
+def progress(console: Console, count: int, total: int, *, task: str = "fetch") -> Iterator[Show]:
+    """Show progress of `count` artifacts, `total` bytes, while the block of this task runs."""
     if not console.is_terminal:
-        yield _lines(console, count, total)
+        yield _lines(console, count, total, task)
         return
     import rich.console
     import rich.progress
@@ -37,13 +37,13 @@ def progress(console: Console, count: int, total: int) -> Iterator[Show]:
     )
     terminal = rich.console.Console(stderr=True)
     with rich.progress.Progress(*columns, console=terminal, transient=True) as bar:
-        task = bar.add_task("", total=total or None, counted=f"0/{count}")
+        row = bar.add_task("", total=total or None, counted=f"0/{count}")
 
         def show(done: int, size: int, names: Sequence[str], retries: int) -> None:
             more = f" +{len(names) - _NAMES_SHOWN}" if len(names) > _NAMES_SHOWN else ""
             shown = ", ".join(map(printable, names[:_NAMES_SHOWN]))
             bar.update(
-                task,
+                row,
                 completed=size,
                 counted=f"{done}/{count}",
                 description=f"{shown}{more}{_failed(retries)}",
@@ -52,7 +52,7 @@ def progress(console: Console, count: int, total: int) -> Iterator[Show]:
         yield show
 
 
-def _lines(console: Console, count: int, total: int) -> Show:
+def _lines(console: Console, count: int, total: int, task: str) -> Show:
     """Print a line if the last one is long enough ago: for logs, where a bar would be noise."""
     began = last = time.monotonic()
 
@@ -65,7 +65,7 @@ def _lines(console: Console, count: int, total: int) -> Show:
         speed = size / (now - began)
         left = f", {(total - size) / speed:.0f} s left" if 0 < size < total else ""
         console.note(
-            f"fetch: {done} of {count}, {human_size(size)} of {human_size(total)}, "
+            f"{task}: {done} of {count}, {human_size(size)} of {human_size(total)}, "
             f"{human_size(round(speed))}/s{left}{_failed(retries)}"
         )
 

@@ -1,17 +1,133 @@
 """Check a bundle, and bring a channel to what it carries: with Python 3.8 or newer alone.
 
+    python -I -S unbundle.py BUNDLE CHANNEL        check all of it, then add, switch and read back
+    python -I -S unbundle.py --receipt CHANNEL     read every file again, and write the receipt
+
 A copy of this file lies in every bundle. So it is one module, and imports nothing but the standard
 library; `pixi run unbundle` runs this very code. What both sides must agree on is defined here: the
-content digest, and how the files of a channel are listed.
+content digest, the names, the bytes of `SHA256SUMS` and of tar volumes, and the receipt.
+
+`bundle.json` says of every other file of a bundle what it must be, and of the channel what it will
+be. Each byte of a volume follows from it, so no tar file is parsed. All is copied and hashed below
+`.pixi-mirror/NAME/cache/incoming` before the channel changes; from then on, until all is in place,
+`state/unbundling.json` says to where it is under way.
 """
 
-from __future__ import annotations
+import sys
 
+if sys.version_info < (3, 8):  # whatever Python the far side has may be given this file
+    found = "this is {0[0]}.{0[1]}\n".format(sys.version_info)
+    sys.stderr.write("error: unbundle.py needs Python 3.8 or newer; " + found)
+    sys.stderr.write("help: run it with a newer one: python3 -I -S unbundle.py BUNDLE CHANNEL\n")
+    sys.exit(2)
+
+import argparse
+import contextlib
 import hashlib
-from typing import Iterable, Tuple  # noqa: UP035 - Python 3.8 knows no other
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
+from os.path import abspath, basename, dirname, isdir, isfile, join, lexists
+from typing import Any, Callable, Iterable, Iterator, NamedTuple, Optional, Sequence
+from unicodedata import normalize
+
+BUNDLE, SIGNATURE, SUMS, FORMAT = "bundle.json", "bundle.json.sig", "SHA256SUMS", 1
+NAMESPACE = "pixi-mirror"  # of signatures, as `ssh-keygen -Y sign -n` has it
+INDEX_KIND = "index"
+TAR_END = bytes(1024)  # behind the last file of a volume
+FINDINGS, USAGE, PROGRAM, INTERRUPTED = 1, 2, 4, 130  # exit codes, as scripts/core/errors.py
+
+_CHUNK = 1 << 20  # bytes
+_SHOWN = 5  # of many names
+_IN_OCTAL = 8 << 30  # bytes; the size of a file that a tar header cannot say
+_SCRATCH = ".00000000.pixi-mirror.tmp"  # a file on its way, as in scripts/core/scratch.py
+_FULL = "on the builder: pixi run bundle OUT --full"
+_CARRY = "carry the bundle again"
+_AGAIN = "see to it, then run this again: it goes on where it stopped"
+_NAMING = ("repodata", "index.")  # how files begin that name others
+_DAMAGE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
+# Windows takes these for devices, whatever follows the dot.
+_DEVICE = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\.|$)")
+_SHA256 = re.compile("[0-9a-f]{64}").fullmatch
+_TIME = re.compile(r"20[0-9]{2}(-[0-9]{2}){2}T([0-9]{2}:){2}[0-9]{2}\+00:00").fullmatch
+_TOOL = re.compile(r"unbundle\.py|LABEL\.txt|locks/[1-9][0-9]*/(pixi\.lock|[a-z]+\.toml)").fullmatch
+
+_Say = Optional[Callable[[str], object]]
 
 
-def content_digest(files: Iterable[Tuple[str, int, str]]) -> str:  # noqa: UP006
+class Refused(Exception):  # noqa: N818 - it is an answer
+    """What ends a run: its exit code, the thing, what is wrong with it, help, and details."""
+
+    def __init__(
+        self, code: int, subject: str, message: str, help: str, details: "Sequence[str]" = ()
+    ) -> None:
+        super().__init__(subject, message)
+        self.code, self.subject, self.message, self.help = code, subject, message, help
+        more = [f"and {len(details) - _SHOWN} more"] if len(details) > _SHOWN else []
+        self.details = [*details[:_SHOWN], *more]
+
+
+class Row(NamedTuple):
+    """A file of a channel or a bundle: its path with `/`, its kind, and size in bytes."""
+
+    path: str
+    kind: str
+    size: int
+    sha256: str
+    # Its bytes in a bundle: None: below `files`; a number: in that volume; `=PATH`: those of PATH.
+    where: "int | str | None" = None
+
+
+class Bundle(NamedTuple):
+    """What `bundle.json` says. `rows` are the files that the base has not, or has otherwise."""
+
+    id: str
+    created: str
+    layout: str
+    digest: str
+    files: int
+    artifacts: int
+    size: int
+    base: "list[str] | None"  # id and content digest; None: all of the target is here
+    volumes: "list[Row] | None"
+    tools: "list[Row]"
+    locks: "list[list[str | None]]"  # label, sha256 of lock and of manifest
+    rows: "list[Row]"
+    removed: "list[str]"
+
+
+# What the channel must have, as its newest record says: rows by path.
+Snapshot = NamedTuple("Snapshot", [("id", str), ("digest", str), ("rows", "dict[str, Row]")])
+
+
+class Receipt(NamedTuple):
+    """What was found as every file was read; `digest` and `size` are of what must be there."""
+
+    digest: str
+    id: str
+    files: int
+    size: int
+    damaged: int
+    missing: int
+    read: str
+
+    @property
+    def is_right(self) -> bool:
+        """Tell whether every file is there and right."""
+        return not self.damaged and not self.missing
+
+
+# What a run did: a receipt that is right, whether the channel was changed, who signed or None.
+Outcome = NamedTuple("Outcome", [("receipt", Receipt), ("is_changed", bool), ("signer", Any)])
+
+
+def content_digest(files: "Iterable[tuple[str, int, str]]") -> str:
     """Return the sha256 of a tree of files, given as path, size in bytes and sha256 of each.
 
     Paths are relative to the channel folder, with `/`. It depends on nothing else: two channels
@@ -19,5 +135,766 @@ def content_digest(files: Iterable[Tuple[str, int, str]]) -> str:  # noqa: UP006
     """
     digest = hashlib.sha256()
     for path, size, sha256 in sorted(files, key=lambda each: each[0].encode()):
-        digest.update("{}\0{}\0{}\n".format(path, size, sha256).encode())  # noqa: UP032
+        digest.update(f"{path}\0{size}\0{sha256}\n".encode())
     return digest.hexdigest()
+
+
+def sums_text(files: "Iterable[tuple[str, str]]") -> bytes:
+    """Write SHA256SUMS, which `sha256sum -c` reads, of paths and their sha256."""
+    rows = sorted(files, key=lambda each: each[0].encode())
+    return "".join(f"{sha256}  {path}\n" for path, sha256 in rows).encode()
+
+
+def tar_time(created: str) -> int:
+    """Return the time that all files of a volume have, in seconds since 1970: the target's."""
+    return int(datetime.fromisoformat(created).timestamp())
+
+
+def tar_header(path: str, size: int, when: int) -> bytes:
+    """Return the blocks before a file, `files/PATH` in a volume; behind it come zeros, `padding`.
+
+    They are ustar (POSIX.1-1988), with PAX records (POSIX.1-2001) for what that cannot say.
+    """
+    name, records = f"files/{path}".encode(), b""
+    if len(name) > 100 or max(name) > 127:
+        records += _pax_record(b"path", name)
+    if size >= _IN_OCTAL:
+        records += _pax_record(b"size", b"%d" % size)
+    header = _ustar(name[:100], size if size < _IN_OCTAL else 0, when, b"0")
+    if records:
+        before = _ustar(b"files/PaxHeader", len(records), when, b"x")
+        header = before + records + padding(len(records)) + header
+    return header
+
+
+def padding(size: int) -> bytes:
+    """Return the zeros behind that many bytes in a volume, up to a whole block."""
+    return bytes(-size % 512)
+
+
+def _pax_record(key: bytes, value: bytes) -> bytes:
+    text = b" %s=%s\n" % (key, value)
+    length = len(text) + len(str(len(text)))
+    return b"%d" % (len(text) + len(str(length))) + text
+
+
+def _ustar(name: bytes, size: int, when: int, kind: bytes) -> bytes:
+    head = name.ljust(100, b"\0") + b"0000644\0000000000\0000000000\0%011o\0%011o\0" % (size, when)
+    tail = kind + bytes(100) + b"ustar\00000" + b"root".ljust(32, b"\0") * 2 + bytes(183)
+    return head + b"%06o\0 " % (sum(head) + 8 * 32 + sum(tail)) + tail
+
+
+def render_receipt(receipt: Receipt) -> "tuple[bytes, bytes]":
+    """Write a receipt as JSON, and as lines for people: each less than a kilobyte."""
+    values = {"receipt": FORMAT, **dict(zip(_RECEIPT, receipt))}
+    text = "".join(f"{key}: {value}\n" for key, value in values.items())
+    return (json.dumps(values) + "\n").encode(), text.encode()
+
+
+def parse_receipt(data: bytes) -> Receipt:
+    """Read a receipt in either form; raises ValueError where it is none."""
+    try:
+        if data.lstrip()[:1] == b"{":
+            document = _parse_json(data)
+        else:
+            lines = [x.split(": ", 1) for x in data[:1024].decode("utf-8").splitlines()]
+            document = {key: int(x) if x.isdecimal() else x.strip() for key, x in lines}
+        return Receipt(*_fields(document, "receipt", *_RECEIPT)[1:])
+    except _DAMAGE as error:
+        raise ValueError(str(error)) from None
+
+
+def check_name(path: Any) -> bool:
+    """Return True; raises ValueError for a path that not every disk keeps as it is, or outside."""
+    if type(path) is not str or not path or len(path) > 1000 or path.count("/") > 63:
+        raise ValueError(f"{path!r:.200} is no string, is empty, or is over-long")
+    for part in path.split("/"):
+        is_ours = part == ".pixi-mirror" or part.endswith(".pixi-mirror.tmp")
+        is_odd = not part.isprintable() or not set('<>:"\\|?*').isdisjoint(part)
+        found = (
+            part in {"", ".", ".."} and "leads out of the channel, or is absolute",
+            is_odd and "has a character that not every disk takes",
+            part != part.strip() and "has a space at an end of a name, which Windows drops",
+            part.endswith(".") and "has a dot at the end of a name, which Windows drops",
+            (is_ours or _DEVICE.match(part)) and "is reserved",
+            len(part.encode()) > 255 and "is over-long",
+        )
+        if any(found):
+            raise ValueError(f"{path!r:.200} {next(filter(None, found))}")
+    return True
+
+
+def find_clash(paths: "Iterable[str]") -> "tuple[str, str] | None":
+    """Find two paths that some disk keeps as one: case, composed accents, a file and a folder."""
+    seen: "dict[str, str]" = {}
+    for path in (*paths, *sorted(_folders(paths))):
+        plain = normalize("NFC", normalize("NFD", path).casefold())
+        if plain in seen:
+            return seen[plain], path
+        seen[plain] = path
+    return None
+
+
+def _folders(paths: "Iterable[str]") -> "set[str]":
+    """Return all folders that the files are in, relative as they are."""
+    nearest = {path.rpartition("/")[0] for path in paths}
+    ends = ((path, end) for path in nearest for end, each in enumerate(path + "/") if each == "/")
+    return {path[:end] for path, end in ends} - {""}
+
+
+_RECEIPT = ("content-digest", "id", "files", "bytes", "damaged", "missing", "read")
+_TARGET = ("id", "created", "layout", "content-digest", "files", "artifacts", "bytes")
+_ROW = ("path", "kind", "size", "sha256", "where")
+_REMOVAL = ("path", "size", "mtime-ns", "dropped")
+_LOCK = ("label", "lock-sha256", "manifest-sha256")
+_NUMBERS = ("files", "artifacts", "bytes", "damaged", "missing", "size", "mtime-ns")
+_CHECKS: "dict[str, Callable[[Any], Any]]" = {
+    **dict.fromkeys(_NUMBERS, lambda value: type(value) is int and 0 <= value < 1 << 62),
+    **dict.fromkeys(_LOCK[1:], lambda value: value is None or _SHA256(value)),
+    **dict.fromkeys(("content-digest", "sha256"), _SHA256),
+    **dict.fromkeys(("created", "read"), _TIME),
+    "dropped": lambda value: value is None or datetime.fromisoformat(value).tzinfo,
+    "id": re.compile("[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}").fullmatch,
+    "kind": re.compile(f"conda|wheel|sdist|{INDEX_KIND}").fullmatch,
+    "label": lambda value: type(value) is str,
+    "layout": re.compile("flat|by-channel").fullmatch,
+    "path": check_name,
+    "receipt": lambda value: type(value) is int and value == FORMAT,
+    "where": lambda value: value is None or type(value) in {int, str},
+}
+
+
+def _fields(value: Any, *names: str) -> "list[Any]":
+    """Return the values of an object that has just these keys, each as it must be."""
+    if type(value) is not dict or value.keys() != set(names):
+        raise ValueError(f"an object has other keys than {', '.join(names)}")
+    for name in names:
+        if not _CHECKS[name](value[name]):
+            raise ValueError(f"{name}: {value[name]!r:.80}")
+    return [value[name] for name in names]
+
+
+def _parse_json(data: bytes) -> Any:
+    def once(pairs: "list[tuple[str, Any]]") -> "dict[str, Any]":
+        if len(dict(pairs)) != len(pairs):
+            raise ValueError("a key is there twice")
+        return dict(pairs)
+
+    return json.loads(data.decode("utf-8"), object_pairs_hook=once)
+
+
+def parse_bundle(data: bytes) -> Bundle:
+    """Read `bundle.json`; raises Refused where it is not, word for word, what the format says."""
+    try:
+        document = _parse_json(data)
+        version = document["format"]
+        if type(version) is int and version != FORMAT:
+            help_ = "use the unbundle.py of the pixi-mirror that made it"
+            raise Refused(FINDINGS, BUNDLE, f"is of format {version}, not {FORMAT}", help_)
+        return _parse_document(document)
+    except _DAMAGE as error:
+        reason = str(error) or type(error).__name__
+        raise Refused(FINDINGS, BUNDLE, "is damaged, or was altered", _CARRY, [reason]) from None
+
+
+def _parse_document(document: "dict[str, Any]") -> Bundle:
+    keys = ("format", "base", "target", "carried", "volumes", "tools", "locks", "files", "removed")
+    if document.keys() != set(keys) or type(document["format"]) is not int:
+        raise ValueError(f"its keys are not {', '.join(keys)}")
+    _, base, target, carried, volumes, tools, locks, files, removed = (document[x] for x in keys)
+    if {type(locks), type(files), type(removed), type(volumes or [])} != {list}:
+        raise TypeError("what must be a list is none")
+    base = None if base is None else _fields(base, "id", "content-digest")
+    if volumes is not None:
+        volumes = [Row(x.pop("name"), "", *_fields(x, "size", "sha256")) for x in volumes]
+        names = [f"volume-{number:03}.tar" for number in range(1, len(volumes) + 1)]
+        if [each.path for each in volumes] != names:
+            raise ValueError("the volumes are not numbered from 1 on")
+    tools = [Row(name, "", *_fields(said, "size", "sha256")) for name, said in tools.items()]
+    if not all(_TOOL(each.path) for each in tools):
+        raise ValueError("there is a file that no bundle has")
+    rows = [_parse_row(each, volumes) for each in files]
+    paths = {*(each.path for each in rows), *(each for each in removed if check_name(each))}
+    if len(paths) != len(rows) + len(removed):
+        raise ValueError("a path is there twice")
+    sizes = [each.size for each in rows if not isinstance(each.where, str)]
+    if _fields(carried, "files", "bytes") != [len(sizes), sum(sizes)] or (removed and not base):
+        raise ValueError("what is carried, or removed, is not what it says")
+    id_, created, *others = _fields(target, *_TARGET)
+    if id_ != f"{datetime.fromisoformat(created):%Y%m%dT%H%M%SZ}-{others[1][:8]}":
+        raise ValueError("the id of the target is not of its time and its content")
+    locks = [_fields(each, *_LOCK) for each in locks]
+    return Bundle._make([id_, created, *others, base, volumes, tools, locks, rows, removed])
+
+
+def _parse_row(said: Any, volumes: "list[Row] | None") -> Row:
+    if type(said) is not list or len(said) != len(_ROW):
+        raise ValueError(f"a file is not of {', '.join(_ROW)}")
+    row = Row(*_fields(dict(zip(_ROW, said)), *_ROW))
+    places = (None,) if volumes is None else range(1, len(volumes) + 1)
+    is_same = isinstance(row.where, str) and row.where[:1] == "=" and check_name(row.where[1:])
+    if row.where not in places and not is_same:
+        raise ValueError(f"{row.where!r:.80} is no place in this bundle")
+    return row
+
+
+def target_rows(bundle: Bundle, base: "dict[str, Row]") -> "dict[str, Row]":
+    """Return every file of the target, by path in order; `base` are those of the base.
+
+    Raises Refused where its content digest is another, names clash, or bytes are nowhere.
+    """
+    rows = {**base, **{each.path: each for each in bundle.rows}}
+    wrong = [path for path in bundle.removed if rows.pop(path, None) is None]
+    wrong += [
+        x.path for x in bundle.rows if isinstance(x.where, str) and _source(x, rows, base) is None
+    ]
+    clash = find_clash(rows)
+    if clash is not None:
+        wrong.append("{} and {}, which some disk keeps as one".format(*clash))
+    files = sorted(rows.values(), key=lambda each: each.path.encode())
+    counts = (len(files), sum(x.kind != INDEX_KIND for x in files), sum(x.size for x in files))
+    if counts != (bundle.files, bundle.artifacts, bundle.size):
+        wrong.append("the number of files, or their bytes")
+    if content_digest((each.path, each.size, each.sha256) for each in files) != bundle.digest:
+        wrong.append("the content digest")
+    if wrong:
+        raise Refused(FINDINGS, BUNDLE, "does not make what it says", _FULL, wrong)
+    return {each.path: each for each in files}
+
+
+def _source(row: Row, *known: "dict[str, Row]") -> "Row | None":
+    """Return the file whose bytes a row has: one that is carried, else one of the base."""
+    found = [rows[str(row.where)[1:]] for rows in known if str(row.where)[1:] in rows]
+    same = [x for x in found if x[2:4] == row[2:4] and not isinstance(x.where, str)]
+    return same[0] if same else None
+
+
+def check_signature(folder: str, data: bytes, signers: str) -> str:
+    """Return who signed `bundle.json`, by ssh-keygen and a file of allowed signers; or refuse."""
+    program, signature = shutil.which("ssh-keygen"), join(folder, SIGNATURE)
+    if program is None:
+        message = "is not on PATH, and without it no signature can be checked"
+        raise Refused(PROGRAM, "ssh-keygen", message, "install OpenSSH 8.1 or newer")
+    if not isfile(signers):
+        raise Refused(USAGE, signers, "there is no such file of allowed signers", _AGAIN)
+    help_ = "take a bundle that one of them signed: pixi run bundle OUT --sign KEY"
+    if _kind(signature) != "file":
+        raise Refused(FINDINGS, BUNDLE, f"is not signed: there is no {SIGNATURE}", help_)
+
+    def run(*options: str) -> "tuple[bool, str, str]":
+        command = (str(program), "-Y", *options, "-s", signature, "-f", signers)
+        done = subprocess.run(command, input=data, capture_output=True, check=False)
+        said = [each.decode("utf-8", "replace").strip() for each in (done.stdout, done.stderr)]
+        return done.returncode == 0, said[0], said[1]
+
+    is_known, principals, said = run("find-principals")
+    for principal in principals.splitlines() if is_known else ():
+        is_good, good, said = run("verify", "-I", principal, "-n", NAMESPACE)
+        if is_good:
+            return f"{principal} ({good.rpartition(' with ')[2]})"
+    message = "its signature is of none of the allowed signers, or it was altered"
+    raise Refused(FINDINGS, BUNDLE, message, help_, [signers, *said.splitlines()[-1:]])
+
+
+def check_files(folder: str, bundle: Bundle, data: bytes) -> None:
+    """Refuse a bundle that lacks a file, has one more, or of another size; hash the small ones."""
+    files = [*bundle.tools, *(bundle.volumes or ())]
+    if bundle.volumes is None:
+        files += [
+            x._replace(path=f"files/{x.path}") for x in bundle.rows if not isinstance(x.where, str)
+        ]
+    files.append(Row(BUNDLE, "", len(data), hashlib.sha256(data).hexdigest()))
+    text = sums_text((each.path, each.sha256) for each in files)
+    files.append(Row(SUMS, "", len(text), hashlib.sha256(text).hexdigest()))
+    expected, found = {each.path: each.size for each in files}, dict(_walk(folder))
+    found.pop(SIGNATURE, None)
+    wrong = [f"{name} is missing" for name in sorted(expected.keys() - found.keys())]
+    wrong += [f"{name} is not of this bundle" for name in sorted(found.keys() - expected.keys())]
+    for name in sorted(expected.keys() & found.keys()):
+        if found[name] != expected[name]:
+            wrong.append(f"{name}: {found[name]}, not {expected[name]} bytes")
+    if not wrong:
+        small = (*bundle.tools, files[-1])
+        wrong = [f"{x.path}: its sha256" for x in small if not _is_right(join(folder, x.path), x)]
+    _refuse_bundle(wrong)
+
+
+def _refuse_bundle(wrong: "Sequence[str]") -> None:
+    if wrong:
+        message = "is not whole, or was altered; nothing was changed"
+        raise Refused(FINDINGS, "the bundle", message, _CARRY, wrong)
+
+
+def _walk(folder: str) -> "Iterator[tuple[str, int | str]]":
+    """Yield every file below a folder, and its size in bytes, or what else it is."""
+    folders = [""]
+    while folders:
+        above = folders.pop()
+        with os.scandir(join(folder, above)) as entries:
+            for entry in entries:
+                name, kind = above + entry.name, _kind(entry.path)
+                if kind == "folder":
+                    folders.append(f"{name}/")
+                else:
+                    yield name, os.lstat(entry.path).st_size if kind == "file" else str(kind)
+
+
+def _kind(path: str) -> "str | None":
+    """Tell what is there itself, no link followed; None: nothing."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        status = os.lstat(path)
+        is_junction = getattr(status, "st_reparse_tag", 0) == 0xA0000003  # a link of Windows
+        kinds = {} if is_junction else {stat.S_IFDIR: "folder", stat.S_IFREG: "file"}
+        return kinds.get(stat.S_IFMT(status.st_mode), "link or device")
+    return None
+
+
+@contextlib.contextmanager
+def _opened(path: str, mode: str = "rb") -> "Iterator[Any]":
+    """Open a file, through no link; an error names it, also where the system would not."""
+    flags = getattr(os, "O_NOFOLLOW", 0)
+    try:
+        with open(path, mode, opener=lambda name, more: os.open(name, more | flags, 0o666)) as file:
+            yield file
+    except OSError as error:
+        error.filename = error.filename or path
+        raise
+
+
+def _read(path: str) -> bytes:
+    with _opened(path) as file:
+        return bytes(file.read(256 << 20))  # the rows of a million files
+
+
+def _is_like(path: str, row: Row) -> bool:
+    return _kind(path) == "file" and os.lstat(path).st_size == row.size
+
+
+def _is_right(path: str, row: Row) -> bool:
+    return _is_like(path, row) and _has_bytes(path, row)
+
+
+def _has_bytes(path: str, row: Row, at: int = 0, head: bytes = b"", copy: str = os.devnull) -> bool:
+    """Read a file, or one behind its header in a volume, into a copy; tell whether it is right."""
+    digest, left = hashlib.sha256(), row.size
+    view = memoryview(bytearray(min(_CHUNK, left)))
+    with _opened(path) as file, _opened(copy, "wb") as target:
+        file.seek(at)
+        is_right = file.read(len(head)) == head
+        while is_right and left:
+            count = file.readinto(view[: min(left, _CHUNK)])
+            is_right = count > 0
+            digest.update(view[:count])
+            target.write(view[:count])
+            left -= count
+        end = padding(row.size) if head else b""
+        if os.name == "nt" and copy != os.devnull:  # where nothing makes all files durable at once
+            target.flush()
+            os.fsync(target.fileno())
+        return is_right and file.read(len(end)) == end and digest.hexdigest() == row.sha256
+
+
+def _side_by_side(do: "Callable[[Row], Any]", rows: "Iterable[Row]") -> "list[Any]":
+    """Do it for all, in threads: reading, hashing and writing free the interpreter lock."""
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        return list(pool.map(do, rows))
+
+
+def _replace(source: str, target: str) -> None:
+    """Rename over what is there; tried again where Windows has it open in another program."""
+    for left in range(100, -1, -1):
+        try:
+            os.replace(source, target)
+            break
+        except OSError as error:
+            if getattr(error, "winerror", None) not in {5, 32, 33} or not left:
+                raise OSError(error.errno, error.strerror, target) from None
+        time.sleep(0.1)
+
+
+def _write(path: str, data: "bytes | dict[str, Any]") -> None:
+    """Replace a file of the state whole, durably."""
+    if not isinstance(data, bytes):
+        data = (json.dumps({"schema": 1, **data}, indent=1) + "\n").encode()
+    os.makedirs(dirname(path), exist_ok=True)
+    with _opened(path + _SCRATCH, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    _replace(path + _SCRATCH, path)
+
+
+@contextlib.contextmanager
+def _parsing(path: str) -> "Iterator[None]":
+    try:
+        yield
+    except _DAMAGE as error:
+        help_, reason = f"restore it from a backup; or remove it, and {_FULL}", [str(error)]
+        raise Refused(USAGE, path, "is damaged", help_, reason) from None
+
+
+class _Channel:
+    """A channel folder and its working state, where scripts/core/channel_paths.py has it."""
+
+    def __init__(self, folder: str, say: _Say) -> None:
+        self.folder, self.say = abspath(folder), say or (lambda _: None)
+        self.root = join(dirname(self.folder), ".pixi-mirror", basename(self.folder))
+        self.incoming = join(self.root, "cache", "incoming")
+
+    def of(self, path: str) -> str:
+        return join(self.folder, path)
+
+    def state(self, *names: str) -> str:
+        return join(self.root, "state", *names)
+
+    @contextlib.contextmanager
+    def locked(self) -> "Iterator[None]":
+        """Hold the lock file that every run of pixi-mirror holds (scripts/core/file_lock.py)."""
+        os.makedirs(self.root, exist_ok=True)
+        with _opened(join(self.root, "run.lock"), "a+b") as file:
+            try:
+                if os.name == "nt":
+                    import msvcrt
+
+                    file.seek(1 << 30)
+                    msvcrt.locking(file.fileno(), 2, 1)  # type: ignore[attr-defined,unused-ignore]
+                else:
+                    import fcntl
+
+                    fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                message = f"another run is at work on it, or it has no locks: {error.strerror}"
+                raise Refused(USAGE, self.folder, message, "wait until it has ended") from None
+            file.truncate(0)  # the number in it is that of a run before
+            yield
+
+    def read(self, name: str) -> "dict[str, Any]":
+        """Read a JSON file of the state; empty where there is none."""
+        path = self.state(name)
+        with _parsing(path):
+            return dict(_parse_json(_read(path))) if lexists(path) else {}
+
+    def newest(self) -> "tuple[set[str], Snapshot | None]":
+        """Return the ids of all snapshots that the channel has, or had, and the newest of them."""
+        folder = self.state("snapshots")
+        names = os.listdir(folder) if isdir(folder) else ()
+        ids = {name[:-6] for name in names if name.endswith(".jsonl")}
+        if not ids:
+            return ids, None
+        path = join(folder, f"{max(ids)}.jsonl")
+        with _parsing(path):
+            header, *lines = map(_parse_json, _read(path).splitlines())
+            rows = {each[0]: Row(*each[:4]) for each in lines}
+            if header["content-digest"] != content_digest((x[0], *x[2:4]) for x in rows.values()):
+                raise ValueError("it has not its content digest")
+        return ids, Snapshot(max(ids), header["content-digest"], rows)
+
+    def journal(self) -> "tuple[str | None, list[str]]":
+        """Return to which snapshot it is under way, and what may have been placed for it."""
+        said = self.read("unbundling.json")
+        with _parsing(self.state("unbundling.json")):
+            return said.get("id"), [x for x in said.get("added", []) if check_name(x)]
+
+    def removals(self) -> "dict[str, dict[str, Any]]":
+        """Return what waits for its removal, by path, as scripts/channel/state.py writes it."""
+        rows = self.read("removals.json").get("removals", [])
+        with _parsing(self.state("removals.json")):
+            return {_fields(each, *_REMOVAL)[0]: each for each in rows}
+
+    def bring(self, folder: str, bundle: Bundle, signer: "str | None", grace: float) -> Outcome:
+        """Bring it to what a bundle carries."""
+        (ids, newest), (under_way, added) = self.newest(), self.journal()
+        is_held, receipt = newest is not None and newest.digest == bundle.digest, None
+        if under_way not in {None, bundle.id} and bundle.base is not None:
+            message = f"is between two snapshots: unbundling {under_way} was interrupted"
+            help_ = f"unbundle {under_way} again, which ends it; or {_FULL}"
+            raise Refused(USAGE, self.folder, message, help_)
+        if newest is not None and is_held and under_way in {None, bundle.id}:
+            with contextlib.suppress(OSError, ValueError):
+                receipt = parse_receipt(_read(self.state("receipt.json")))
+            is_known = receipt is not None and receipt.digest == bundle.digest and not under_way
+            if receipt is None or not is_known or (bundle.base and not receipt.is_right):
+                receipt = self.end(newest)  # it was killed between the record and the receipt
+            if receipt.is_right:
+                self.say(f"the channel holds {newest.id} already")
+                return Outcome(receipt, False, signer)  # noqa: FBT003
+        else:
+            self.refuse_order(bundle, ids, newest)
+        base = newest.rows if newest is not None and bundle.base is not None else {}
+        rows = target_rows(bundle, base)
+        kept = [(self.of(path), row) for path, row in base.items() if rows.get(path) == row]
+        wrong = [row.path for file, row in kept if not _is_like(file, row)]
+        if wrong:
+            message = "is not as its snapshot says: files are missing, or have another size"
+            raise Refused(FINDINGS, self.folder, message, _FULL, wrong)
+        stale = {*(newest.rows if newest else ()), *added} - rows.keys()
+        self.refuse_obstacles([*(each.path for each in bundle.rows), *stale, *self.removals()])
+        with contextlib.ExitStack() as undo:
+            if under_way is None:
+                shutil.rmtree(self.incoming, ignore_errors=True)
+                undo.callback(shutil.rmtree, self.incoming, ignore_errors=True)
+            staged = self.stage(folder, bundle, base)
+            undo.pop_all()
+        added = sorted({*added, *(each.path for each, _ in staged)})
+        _write(self.state("unbundling.json"), {"id": bundle.id, "added": added})
+        self.switch(bundle.layout, staged)
+        said = self.let_wait(rows, stale, grace)
+        getattr(os, "sync", lambda: None)()  # what the record says is on the disk before it is said
+        if newest is None or not is_held:
+            newest = self.write_record(bundle, rows, newest)
+        self.say(f"unbundled {newest.id}: placed {len(staged)}, {said}")
+        return Outcome(self.end(newest), True, signer)  # noqa: FBT003
+
+    def refuse_order(self, bundle: Bundle, ids: "set[str]", newest: "Snapshot | None") -> None:
+        """Refuse a bundle that does not follow what the channel holds."""
+        base, help_ = bundle.base, f"{_FULL}; or --since-receipt, with the receipt of this channel"
+        if newest is not None and bundle.id[:16] <= newest.id[:16]:
+            help_ = "to go back, on the builder: pixi run rollback ID, then bundle what that makes"
+            message = "holds a later snapshot than this bundle's: replayed, or out of order"
+        elif base is None or (newest is not None and newest.digest == base[1]):
+            return
+        elif newest is None:
+            help_, message = _FULL, "holds no snapshot, and this bundle has only what follows one"
+        elif base[0] in ids:
+            message = "has moved on from the snapshot that this bundle follows"
+        else:
+            help_ = f"unbundle those between, in their order; or {_FULL}"
+            message = "never held the snapshot that this bundle follows: one was skipped"
+        named = [("the bundle is", (bundle.id, bundle.digest)), ("it follows", base)]
+        named.append(("the channel has", newest and newest[:2]))
+        details = [f"{label} {said[0]}, content digest {said[1]}" for label, said in named if said]
+        raise Refused(FINDINGS, self.folder, message, help_, details)
+
+    def refuse_obstacles(self, paths: "Sequence[str]") -> None:
+        """Refuse to write through a link, over a folder, or onto another disk than the state's."""
+        wrong = [path for path in map(self.of, paths) if _kind(path) == "folder"]
+        ours = [self.root, self.state("snapshots"), self.incoming]
+        ours += [*map(dirname, ours), *map(self.of, _folders(paths))]
+        ours += [self.folder] if lexists(self.folder) and not isdir(self.folder) else []
+        wrong += [each for each in ours if _kind(each) not in {None, "folder"}]
+        disks = {os.stat(each).st_dev for each in (*ours, self.folder) if isdir(each)}
+        if wrong or len(disks) > 1:
+            message = "is a link, of another kind than it must be, or has a second disk in it"
+            help_ = "put the folder and its .pixi-mirror on one disk, with no links in them"
+            raise Refused(USAGE, self.folder, message, help_, wrong)
+
+    def stage(self, folder: str, bundle: Bundle, base: "dict[str, Row]") -> "list[tuple[Row, str]]":
+        """Copy and hash what the channel lacks; return it with the files that are to be renamed."""
+        os.makedirs(self.incoming, exist_ok=True)
+        named, wrong = {each.path: each for each in bundle.rows}, []
+        staged = {path: join(self.incoming, f"{number:06}") for number, path in enumerate(named)}
+        origins = {path: (join(folder, f"files/{path}"), 0, b"") for path in named}
+        for number, volume in enumerate(bundle.volumes or (), 1):
+            offset, file, when = 0, join(folder, volume.path), tar_time(bundle.created)
+            for row in (each for each in bundle.rows if each.where == number):
+                origins[row.path] = (file, offset, tar_header(row.path, row.size, when))
+                offset += len(origins[row.path][2]) + row.size + len(padding(row.size))
+            end = Row("", "", len(TAR_END), hashlib.sha256(TAR_END).hexdigest())
+            if volume.size != offset + len(TAR_END) or not _has_bytes(file, end, offset):
+                wrong.append(f"{volume.path} has not the size of its files, or another end")
+        carried = [each for each in bundle.rows if not isinstance(each.where, str)]
+        needed = sum(x.size for x in carried if not _is_like(self.of(x.path), x))
+        free = shutil.disk_usage(self.root).free
+        if needed > free:
+            message = f"has too little room: {needed} bytes are needed, {free} are free"
+            raise Refused(USAGE, self.folder, message, "make room, then run this again")
+
+        def get(row: Row) -> "tuple[Row, bool, str]":
+            copy = staged[row.path]
+            for each in (copy, self.of(row.path)):
+                if _is_right(each, row):
+                    return row, each == copy, ""
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(copy)
+            if not isinstance(row.where, str):
+                is_right = _has_bytes(origins[row.path][0], row, *origins[row.path][1:], copy=copy)
+                return row, True, "" if is_right else f"{row.path} is not what {BUNDLE} says"
+            path = (_source(row, named, base) or row).path
+            for origin in (staged.get(path, ""), self.of(path)):
+                if _is_right(origin, row):
+                    with contextlib.suppress(OSError):  # an index file gets a time of its own
+                        os.link(origin, copy if row.kind != INDEX_KIND else origin)
+                    if lexists(copy) or _has_bytes(origin, row, copy=copy):
+                        return row, True, ""
+            return row, False, f"{path} of the channel is not what its snapshot says"
+
+        results = _side_by_side(get, carried)
+        results += _side_by_side(get, [each for each in bundle.rows if isinstance(each.where, str)])
+        _refuse_bundle([*wrong, *(said for _, _, said in results if said)])
+        return [(row, staged[row.path]) for row, is_staged, _ in results if is_staged]
+
+    def switch(self, layout: str, staged: "Iterable[tuple[Row, str]]") -> None:
+        """Rename all into the channel: artifacts, then what names them, `repodata.json` last."""
+        said = self.read("channel.json")
+        if said.get("layout") != layout:
+            _write(self.state("channel.json"), {"adopted": False, **said, "layout": layout})
+        ends = ("repodata.json.zst", "repodata_shards.msgpack.zst", "index.json", "index.html")
+        ranks = {name: number for number, name in enumerate((*ends, "repodata.json"), 2)}
+
+        def order(each: "tuple[Row, str]") -> "tuple[int, int, str]":  # pages: the deepest first
+            path, is_index = each[0].path, each[0].kind == INDEX_KIND
+            return is_index and ranks.get(basename(path), 1), -path.count("/"), path
+
+        for row, file in sorted(staged, key=order):
+            path = self.of(row.path)
+            os.makedirs(dirname(path), exist_ok=True)
+            if row.kind == INDEX_KIND:  # of whose time a server tells whole seconds
+                last = os.lstat(path).st_mtime if lexists(path) else 0
+                os.utime(file, (max(time.time(), int(last) + 1),) * 2)
+            _replace(file, path)
+
+    def let_wait(self, rows: "dict[str, Row]", stale: "set[str]", grace: float) -> str:
+        """List what is no longer named, and remove what has waited for `grace` seconds."""
+        now, before, removed = datetime.now(timezone.utc), self.removals(), 0
+        waiting = {path: each for path, each in before.items() if path not in rows}
+        for path in stale - waiting.keys():
+            if _kind(self.of(path)) == "file":
+                status = os.lstat(self.of(path))
+                said = (path, status.st_size, status.st_mtime_ns, now.isoformat())
+                waiting[path] = dict(zip(_REMOVAL, said))
+        for path in sorted(waiting, key=lambda x: (not basename(x).startswith(_NAMING), x)):
+            file, known = self.of(path), waiting[path]
+            when = known["dropped"] and datetime.fromisoformat(known["dropped"])
+            if not when or abs((now - when).total_seconds()) < grace:
+                continue
+            del waiting[path]
+            removed += 1
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                status = os.lstat(file)  # another file may have come to its place
+                is_same = abs(status.st_mtime_ns - known["mtime-ns"]) < 2e9
+                if is_same and status.st_size == known["size"]:
+                    os.unlink(file)
+            with contextlib.suppress(OSError):  # a folder that has something in it
+                os.removedirs(dirname(file))
+        if waiting or before:
+            listed = sorted(waiting.values(), key=lambda each: each["path"].split("/"))
+            _write(self.state("removals.json"), {"removals": listed})
+        return f"waiting for removal {len(waiting)}, removed {removed}"
+
+    def write_record(self, bundle: Bundle, rows: "dict[str, Row]", before: Any) -> Snapshot:
+        """Write the record of the target, as scripts/keep/snapshots.py does; it never changes."""
+        header = {"schema": 1, **dict(zip(_TARGET, bundle)), "parent": before and before.id}
+        header.update({"made-by": "unbundle", "locks": bundle.locks, "proofs": []})
+        lines = [header, *([*row[:4], None, None] for row in rows.values())]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        _write(self.state("snapshots", f"{bundle.id}.jsonl"), text.encode())
+        return Snapshot(bundle.id, bundle.digest, rows)
+
+    def end(self, newest: Snapshot) -> Receipt:
+        """Clear away what is of no use any more, and read all back."""
+        shutil.rmtree(self.incoming, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.state("unbundling.json"))
+        return self.read_back(newest)
+
+    def read_back(self, newest: Snapshot) -> Receipt:
+        """Read every file, and write the receipt; raises Refused where one is not right."""
+
+        def check(row: Row) -> "str | None":
+            try:
+                return "right" if _is_right(self.of(row.path), row) else _kind(self.of(row.path))
+            except OSError as error:
+                return error.strerror
+
+        rows = list(newest.rows.values())
+        found = _side_by_side(check, rows)
+        size, missing = sum(each.size for each in rows), found.count(None)
+        damaged = len(found) - found.count("right") - missing
+        when = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        receipt = Receipt(newest.digest, newest.id, len(rows), size, damaged, missing, when)
+        for name, data in zip(("receipt.txt", "receipt.json"), render_receipt(receipt)[::-1]):
+            _write(self.state(name), data)  # the JSON at last: by it a later run knows
+        bad = [row.path for row, each in zip(rows, found) if each != "right"]
+        if bad:
+            message = f"is not what it must be; damaged: {damaged}, missing: {missing}"
+            help_ = f"{_FULL}; unbundled here, it replaces what is wrong"
+            raise Refused(FINDINGS, self.folder, message, help_, bad)
+        said = f"{len(rows)} files, {size} bytes, read back {when}; content digest {newest.digest}"
+        self.say(f"receipt: {said}")
+        return receipt
+
+
+def unbundle(
+    folder: str, channel: str, *, signers: "str | None" = None, grace: int = 3600, say: _Say = None
+) -> Outcome:
+    """Bring a channel to a bundle and read it back, or raise Refused; `grace` is in seconds."""
+    with _sentences():
+        place, folder, signer = _Channel(channel, say), abspath(folder), None
+        if not lexists(join(folder, BUNDLE)):
+            message = f"is no bundle: there is no {BUNDLE}, which is written last"
+            raise Refused(FINDINGS, folder, message, "carry the whole folder that was made")
+        data = _read(join(folder, BUNDLE))
+        if signers is not None:
+            signer = check_signature(folder, data, signers)
+            place.say(f"signed by {signer}")
+        bundle = parse_bundle(data)
+        check_files(folder, bundle, data)
+        if join(place.folder, "").startswith(join(folder, "")):
+            raise Refused(USAGE, channel, "is in the bundle", "name another folder")
+        with place.locked():
+            return place.bring(folder, bundle, signer, grace)
+
+
+def write_receipt(channel: str, say: _Say = None) -> Receipt:
+    """Read every file of a channel, and write its receipt; raises Refused where one is wrong."""
+    with _sentences():
+        place = _Channel(channel, say)
+        with place.locked():
+            newest, (under_way, _) = place.newest()[1], place.journal()
+            if under_way is None and newest is not None:
+                return place.read_back(newest)
+            message = "holds no snapshot, so that nobody knows what must be in it"
+            if under_way is not None:
+                message = f"is between two: unbundling {under_way} was interrupted"
+            raise Refused(USAGE, place.folder, message, "unbundle that bundle again")
+
+
+@contextlib.contextmanager
+def _sentences() -> "Iterator[None]":
+    """Say in a sentence what the system refused."""
+    try:
+        yield
+    except OSError as error:
+        message = f"cannot be read or written: {error.strerror or error}"
+        raise Refused(USAGE, str(error.filename or "the disk"), message, _AGAIN) from error
+
+
+def main(argv: "Sequence[str] | None" = None) -> int:
+    """Run the program with these arguments."""
+    parser = argparse.ArgumentParser(prog="unbundle.py", allow_abbrev=False)
+    parser.usage = "%(prog)s [options] BUNDLE CHANNEL\n       %(prog)s --receipt CHANNEL"
+    add, grace = parser.add_argument, "seconds for which clients find what is no longer named"
+    add("paths", nargs="+", metavar="PATH", help="folders: the bundle, the channel")
+    add("--receipt", action="store_true", help="read every file again, and write the receipt")
+    add("--allowed-signers", metavar="FILE", help="who may have signed, as ssh-keygen -Y has it")
+    add("--grace", type=int, default=3600, metavar="SECONDS", help=f"{grace} (default: 3600)")
+    add("-q", "--quiet", action="store_true", help="print problems only")
+    options = parser.parse_args(argv)
+    if len(options.paths) != (1 if options.receipt else 2):
+        parser.error("give a channel" if options.receipt else "give a bundle and a channel")
+
+    def say(line: str, stream: Any = sys.stdout) -> None:
+        plain = "".join(x if x.isprintable() else ascii(x)[1:-1] for x in line)
+        if stream is sys.stderr or not options.quiet:
+            plain = plain.encode(stream.encoding, "backslashreplace").decode(stream.encoding)
+            print(plain, file=stream, flush=True)
+
+    try:
+        if options.receipt:
+            write_receipt(options.paths[0], say)
+        else:
+            unbundle(*options.paths, signers=options.allowed_signers, grace=options.grace, say=say)
+    except Refused as refused:
+        say(f"error: {refused.subject}: {refused.message}", sys.stderr)
+        for line in refused.details:
+            say(f"  {line}", sys.stderr)
+        say(f"help: {refused.help}", sys.stderr)
+        return refused.code
+    except KeyboardInterrupt:
+        say("interrupted; run this again: it goes on where it stopped", sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -189,7 +189,7 @@ class Settings:
         _folder,
         default="local-channel",
         metavar="DIR",
-        tasks="diff fetch index lock locks mirror prune rollback snapshots upstream verify",
+        tasks="bundle diff fetch index lock locks mirror prune rollback snapshots upstream verify",
         help="the channel folder, relative to the manifest's (default: local-channel)",
     )
     layout: Layout = _setting(  # noqa: RUF009 - it makes a dataclass field
@@ -259,7 +259,7 @@ class Settings:
         _duration,
         default="1h",
         metavar="TIME",
-        tasks="index mirror prune",
+        tasks="index mirror prune unbundle",
         help="how long what the index no longer names stays for clients at work (default: 1h)",
     )
     keep_snapshots: int = _setting(

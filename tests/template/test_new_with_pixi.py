@@ -65,6 +65,10 @@ def test_pixi_locks_and_mirrors_a_new_builder_and_its_pipeline_updates_it(
     for name, *options in (
         *(("platforms",), ("lock",), ("channels",), ("plan",), ("locks",), ("why", "pandas")),
         *(("upstream",), ("fetch",), ("index",), ("diff",), ("prune", "--now")),
+        ("snapshots",),
+        ("bundle", str(tmp_path / "bundled"), "--full"),
+        ("unbundle", str(tmp_path / "bundled"), str(tmp_path / "far" / "channel")),
+        ("receipt", str(tmp_path / "far" / "channel")),
         *(("verify", "--level", "index"), ("demo",), ("new", str(tmp_path / "other"))),
         ("doctor", "--lock", "pixi.lock", "--mirror", upstream.url),
         ("upgrade", "--from", str(ROOT)),

@@ -119,6 +119,9 @@ def test_every_task_runs_from_the_file(pyz: Path, upstream: Upstream, tmp_path: 
         *(("demo", ()), ("new", ("../other",)), ("lock", ()), ("update-mirror", ())),
         *(("plan", ()), ("locks", ()), ("why", ("payload",)), ("diff", ()), ("upgrade", ())),
         ("upstream", ()),
+        ("snapshots", ()),
+        ("bundle", ("../bundled", "--full")),
+        *(("unbundle", ("../bundled", "../far/channel")), ("receipt", ("../far/channel",))),
     ):
         ran[name] = run(pyz, name, *options, PATH=path)
     assert set(ran) == set(TASKS)

@@ -1,0 +1,364 @@
+"""Write a bundle: what brings a channel elsewhere to the newest snapshot of this one.
+
+Each file is read once, hashed as it is copied, and refused where it is not what the snapshot says.
+Without `bundle.json`, which is written last, a folder is no bundle. Killed at any moment, the next
+run keeps the files that are whole: it compares them with what it would write.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import subprocess
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, Final
+
+from scripts.channel.folders import free_bytes
+from scripts.channel.inventory import files_below
+from scripts.channel.state import read_state
+from scripts.core.channel_paths import ChannelPaths
+from scripts.core.console import Console
+from scripts.core.errors import ExitCode, MirrorError, Problem, finding_problem, usage_error
+from scripts.core.files import CHUNK, fsync, naming, write_atomically
+from scripts.core.report import Report, counted, human_size, listed, named
+from scripts.core.scratch import clear_scratch, is_scratch
+from scripts.fetch.progress import progress
+from scripts.keep import unbundle
+from scripts.keep.bundle_plan import (
+    BundlePlan,
+    LargeFile,
+    SmallFile,
+    plan_bundle,
+    render_document,
+    render_sums,
+)
+from scripts.keep.bundle_sources import read_lock_files
+from scripts.keep.snapshots import Snapshot, SnapshotFile, newest_snapshot, read_snapshot_files
+from scripts.keep.unbundle import BUNDLE, NAMESPACE, SIGNATURE, SUMS, check_name, find_clash
+
+_AT_ONCE: Final = 8
+_FAT32: Final = (1 << 32) - 1  # bytes of the largest file
+_MEND: Final = (
+    "pixi run mirror, which mends it; where the channel came out of a bundle, unbundle a --full one"
+)
+_Advance = Callable[[int, int], None]  # by so many files, and bytes
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Make the error of exit code 2 where the disk refuses; what is whole is kept."""
+    try:
+        yield
+    except OSError as error:
+        help_ = "see to it, then run this again: what is whole is kept"
+        if error.errno == errno.EFBIG:
+            help_ = "use a disk with exFAT or NTFS, or volumes: --tar --volume-size 4GB"
+        message = f"cannot be read or written: {error.strerror}"
+        raise usage_error(str(error.filename or "a disk"), message, help=help_) from None
+
+
+@_told()
+def bundle(
+    place: ChannelPaths,
+    console: Console,
+    *,
+    out: Path,
+    base: Snapshot | None,
+    is_tar: bool = False,
+    volume_size: int | None = None,
+    with_locks: bool = False,
+    key: Path | None = None,
+    dry_run: bool = False,
+) -> Report:
+    """Write to `out` what takes a channel from `base` to the newest snapshot of this one.
+
+    `base` None: all of it. `volume_size` in bytes; None: one volume. `key`: what to sign with.
+    Raises the error of exit code 1 where the channel is not what its snapshot says, of 2 where
+    `out` cannot take it or a lock holds a secret, of 4 where ssh-keygen is missing or fails.
+    """
+    target = newest_snapshot(place)
+    if target is None:
+        message = "has no snapshot, which a bundle is made of"
+        raise usage_error(str(place.folder), message, help="pixi run index")
+    if base is not None and base.content_digest == target.content_digest:
+        line = f"bundle: nothing to carry: the base is what is published now ({target.id})"
+        return Report(lines=(line,), data={"target": target.id, "base": base.id, "bytes": 0})
+    files = read_snapshot_files(place, target)
+    _refuse_names(files)
+    _refuse_moved(place, target, files, console)
+    program = SmallFile(path="unbundle.py", data=Path(unbundle.__file__).read_bytes())
+    plan = plan_bundle(
+        target,
+        files,
+        base,
+        () if base is None else read_snapshot_files(place, base),
+        is_tar=is_tar,
+        volume_size=volume_size,
+        other_files=(program, *(read_lock_files(place, target) if with_locks else ())),
+        is_signed=key is not None,
+    )
+    sizes = write_bundle(plan, place.folder, out, console, key=key, dry_run=dry_run)
+    carried = f"{counted(len(plan.carried), 'file')}, {human_size(plan.carried_bytes)}"
+    whom = "all of it" if base is None else f"for channels at {base.id}"
+    takes = f"{'would take' if dry_run else 'takes'} {sum(sizes)} bytes"
+    return Report(
+        lines=(
+            f"bundle: {target.id}, {whom}: {carried}; {len(plan.removed)} removed",
+            f"bundle: {out} {takes} in {counted(len(sizes), 'file')}",
+        ),
+        data={
+            "out": str(out),
+            "target": target.id,
+            "base": None if base is None else base.id,
+            "content-digest": target.content_digest,
+            "carried": {"files": len(plan.carried), "bytes": plan.carried_bytes},
+            "removed": len(plan.removed),
+            "bytes": sum(sizes),
+            "files": len(sizes),
+            "volumes": [each.path for each in plan.large_files] if is_tar else None,
+        },
+    )
+
+
+@_told()
+def write_bundle(
+    plan: BundlePlan,
+    folder: Path,
+    out: Path,
+    console: Console,
+    *,
+    key: Path | None = None,
+    dry_run: bool = False,
+) -> tuple[int, ...]:
+    """Write what is planned, from a channel folder; return the sizes of all files of `out`."""
+    document = render_document(plan)
+    signature = b"" if key is None else sign(key, document)  # that it can is known before
+    small = {each.path: len(each.data) for each in plan.small_files}
+    large = {each.path: each.size for each in plan.large_files}
+    sums = {SUMS: len(render_sums(plan, document)), BUNDLE: len(document)}
+    expected = small | large | sums | ({} if key is None else {SIGNATURE: len(signature)})
+    _refuse_out(folder, out, expected, document)
+    too_large = [path for path, size in expected.items() if size > _FAT32]
+    if too_large:
+        after = ", more than the 4 GiB that FAT32 can hold: exFAT, NTFS or --volume-size 4GB do"
+        console.warn(named("larger files:", "file", too_large, after))
+    if dry_run:
+        return tuple(expected.values())
+    out.mkdir(parents=True, exist_ok=True)
+    clear_scratch(out)
+    volumes = _write_large_files(plan, folder, out, console)
+    if plan.is_tar:
+        document = render_document(plan, volumes)
+        signature = b"" if key is None else sign(key, document)
+    sums_file = SmallFile(path=SUMS, data=render_sums(plan, document, volumes))
+    signed = () if key is None else (SmallFile(path=SIGNATURE, data=signature),)
+    last = SmallFile(path=BUNDLE, data=document)
+    for each in (*plan.small_files, sums_file, *signed, last):
+        with contextlib.suppress(FileNotFoundError):
+            if (out / each.path).read_bytes() == each.data:
+                continue
+        write_atomically(out / each.path, each.data)
+    return tuple(expected.values())
+
+
+def _refuse_names(files: Iterable[SnapshotFile]) -> None:
+    """Refuse (exit 2) names that the far side would refuse: not every disk keeps them."""
+    names = [str(each.path) for each in files]
+    clash = find_clash(names)
+    try:
+        deque(map(check_name, names), maxlen=0)
+        if clash is None:
+            return
+        reason = f"{' and '.join(clash)} are one file to some disks"
+    except ValueError as error:
+        reason = str(error)
+    help_ = "mirror another build of it, then pixi run prune, then run this again"
+    message = "it has a name that cannot be carried to every disk, and a bundle is for any"
+    raise usage_error("the channel", message, ("reason", reason), help=help_)
+
+
+def _refuse_moved(
+    place: ChannelPaths, target: Snapshot, files: Iterable[SnapshotFile], console: Console
+) -> None:
+    """Refuse (exit 1) a channel whose published index is not that of its newest snapshot."""
+    from scripts.keep.published import read_published
+
+    removals = read_state(place).removals
+    published = read_published(place, target.layout, console, removals=removals)
+    there, wanted = ({(str(x.path), x.sha256) for x in each} for each in (published, files))
+    if there != wanted:
+        message = "is no longer what its newest snapshot says: a run was stopped, or somebody else"
+        odd = listed(sorted({path for path, _ in there ^ wanted}), 1, "")
+        details = (("snapshot", target.id), ("differs", odd))
+        help_ = "pixi run mirror, which leaves a snapshot of what is there; then run this again"
+        problem = finding_problem(place.folder, f"{message} has changed it", *details, help=help_)
+        raise MirrorError(problem)
+
+
+def sign(key: Path, document: bytes) -> bytes:
+    """Return the signature of a `bundle.json`; raises the error of exit code 4."""
+    program = shutil.which("ssh-keygen")
+    if program is None:
+        message, help_ = "is not on PATH, and a bundle is signed by it", "install OpenSSH 8.1"
+        raise MirrorError(
+            Problem(subject="ssh-keygen", message=message, code=ExitCode.PROGRAM, help=help_)
+        )
+    # In our own process group: it may ask for a passphrase on the terminal.
+    command = [program, "-Y", "sign", "-q", "-f", str(key), "-n", NAMESPACE]
+    done = subprocess.run(command, input=document, capture_output=True, check=False)
+    if done.returncode or not done.stdout:
+        said = done.stderr.decode("utf-8", "replace").splitlines()[-3:]
+        raise MirrorError(
+            Problem(
+                subject=str(key),
+                message=f"ssh-keygen could not sign with it (exit code {done.returncode})",
+                code=ExitCode.PROGRAM,
+                details=tuple(("ssh-keygen", line) for line in said),
+                help="ssh-keygen -t ed25519 -f KEY makes one; ssh-add KEY asks for its passphrase",
+            )
+        )
+    return done.stdout
+
+
+def _refuse_out(folder: Path, out: Path, expected: Mapping[str, int], document: bytes) -> None:
+    """Refuse (exit 2) a place that cannot take the bundle, or has something else."""
+    inside = out.resolve()
+    if folder.resolve() in {inside, *inside.parents}:
+        message = "is in the channel folder, where a bundle would be served as part of it"
+        raise usage_error(str(out), message, help="name a folder outside of it, or a disk")
+    if out.exists() and not out.is_dir():
+        raise usage_error(str(out), "is a file, and a bundle is a folder", help="name a new folder")
+    found = {str(x): y.st_size for x, y in files_below(out) if not is_scratch(x.name)}
+    odd = [each for each in found if each not in expected or (out / each).is_symlink()]
+    with contextlib.suppress(FileNotFoundError):  # format, base and target are on a line each
+        if (out / BUNDLE).read_bytes().splitlines()[:4] != document.splitlines()[:4]:
+            odd.append(f"{BUNDLE} of another bundle")
+    if odd:
+        message = "has something else in it, and a bundle must hold nothing but its own files"
+        help_ = "name a new folder, or remove this one"
+        raise usage_error(str(out), message, ("found", listed(odd, 1, "")), help=help_)
+    needed = sum(size - min(size, found.get(path, 0)) for path, size in expected.items())
+    free = free_bytes(inside)
+    if needed > free:
+        details = (("needed", human_size(needed)), ("free", human_size(free)))
+        help_ = "free some room, or name a folder on a larger disk"
+        raise usage_error(str(out), "not enough room on this disk", *details, help=help_)
+
+
+def _write_large_files(
+    plan: BundlePlan, folder: Path, out: Path, console: Console
+) -> dict[str, str]:
+    """Write what comes out of the channel, durably; return the sha256 of each volume."""
+    digests, problems, done, size = dict[str, str](), list[Problem](), 0, 0
+    with progress(console, len(plan.carried), plan.carried_bytes, task="bundle") as show:
+
+        def advance(files: int, more: int) -> None:
+            nonlocal done, size
+            done, size = done + files, size + more
+            show(done, size, (), 0)
+
+        for each in plan.large_files:
+            digests[each.path], found = _write_large_file(plan, each, folder, out, advance)
+            problems += found
+    if problems:
+        raise MirrorError(*problems)
+
+    def make_durable(file: LargeFile) -> None:
+        path = out / file.path
+        with naming(path), path.open("rb+" if os.name == "nt" else "rb") as opened:
+            fsync(opened.fileno())
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:  # alone, each would wait for a flush of its own
+        deque(pool.map(make_durable, plan.large_files), maxlen=0)
+    return digests
+
+
+class _OtherBytesError(Exception):
+    """What is there is not what would be written."""
+
+
+def _write_large_file(
+    plan: BundlePlan, large: LargeFile, folder: Path, out: Path, advance: _Advance
+) -> tuple[str, list[Problem]]:
+    """Write a file unless it is there; of one that would be wrong nothing is left."""
+    file = out / large.path
+    if file.exists() and file.stat().st_size == large.size:
+        with contextlib.suppress(_OtherBytesError), naming(file), file.open("rb") as there:
+
+            def compare(data: bytes) -> None:
+                if there.read(len(data)) != data:
+                    raise _OtherBytesError
+
+            done = _copy_all(plan, large, folder, compare, lambda *_: None)
+            advance(len(large.files), sum(each.size for each in large.files))
+            return done
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.unlink(missing_ok=True)  # to write into it would write into all its other links
+    with naming(file), file.open("xb") as opened:
+
+        def write(data: bytes) -> None:
+            with naming(file):
+                opened.write(data)
+
+        digest, problems = _copy_all(plan, large, folder, write, advance)
+    if problems:
+        file.unlink()
+    return digest, problems
+
+
+def _copy_all(
+    plan: BundlePlan,
+    large: LargeFile,
+    folder: Path,
+    write: Callable[[bytes], object],
+    advance: _Advance,
+) -> tuple[str, list[Problem]]:
+    """Hand on the bytes of a large file; return its sha256 and what is wrong with them.
+
+    Each byte of a volume is hashed for its file and for the volume: side by side, so that it takes
+    no longer.
+    """
+    digest, problems = hashlib.sha256(), list[Problem]()
+    with ThreadPoolExecutor(1) as hashing:
+
+        def hand_on(data: bytes) -> None:
+            hashed = hashing.submit(digest.update, data) if plan.is_tar else None
+            write(data)
+            if hashed is not None:
+                hashed.result()
+
+        for each in large.files:
+            before, behind = plan.around(each)
+            hand_on(before)
+            problems += _copy(folder, each, hand_on, advance)
+            hand_on(behind)
+            advance(1, 0)
+        hand_on(plan.end)
+    return digest.hexdigest(), problems
+
+
+def _copy(
+    folder: Path, expected: SnapshotFile, write: Callable[[bytes], object], advance: _Advance
+) -> list[Problem]:
+    """Hand on the bytes of a file of the channel, and say what is wrong with them."""
+    digest, path = hashlib.sha256(), folder / expected.path
+    try:
+        source: IO[bytes] = path.open("rb", buffering=0)
+    except FileNotFoundError:
+        return [finding_problem(expected.path, "is missing, and its snapshot has it", help=_MEND)]
+    with source, naming(path):
+        while data := source.read(CHUNK):
+            digest.update(data)
+            write(data)
+            advance(0, len(data))
+    if digest.hexdigest() == expected.sha256:
+        return []
+    message = "sha256 differs from its snapshot: it is not carried"
+    details = (("expected", expected.sha256), ("actual", digest.hexdigest()))
+    return [finding_problem(expected.path, message, *details, help=_MEND)]

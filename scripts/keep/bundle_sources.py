@@ -1,0 +1,97 @@
+"""What a bundle is made from: the base that a far side has, and the locks that go along."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+from scripts.core.channel_paths import ChannelPaths
+from scripts.core.errors import MirrorError, Problem, finding_problem, usage_error, usage_problem
+from scripts.core.files import not_readable, read_regular
+from scripts.core.redact import redact
+from scripts.keep.bundle_plan import SmallFile
+from scripts.keep.snapshot_trees import locks_of
+from scripts.keep.snapshots import Snapshot, find_snapshot, read_snapshots
+from scripts.keep.unbundle import parse_receipt
+
+_FULL: Final = "pixi run bundle OUT --full, which needs no base"
+_LARGEST_RECEIPT: Final = 1 << 16  # bytes
+# What `redact` hides, to be on the safe side, though it is none: the user of every git server, and
+# the folders of initials of PyPI's older files.
+_NO_SECRET: Final = re.compile(r"(?<=://)git@|(?<=/packages/)[^/\s]+/t/(?=[^/\s]+/)")
+
+
+def base_by_id(place: ChannelPaths, name: str) -> Snapshot:
+    """Find the snapshot of this id; raises the error of exit code 2, whose help is a full one."""
+    try:
+        return find_snapshot(place, name)
+    except MirrorError as error:
+        (problem,) = error.problems
+        help_ = f"pixi run snapshots lists them; or {_FULL}"
+    raise usage_error(problem.subject, problem.message, *problem.details, help=help_)
+
+
+def base_by_receipt(place: ChannelPaths, file: Path) -> Snapshot:
+    """Find the snapshot that a far side has, as its receipt says.
+
+    Raises the error of exit code 1 where files were damaged or missing there, and of 2 where the
+    receipt cannot be read, or no snapshot here has these files.
+    """
+    try:
+        receipt = parse_receipt(read_regular(file, _LARGEST_RECEIPT))
+    except OSError as error:
+        raise not_readable(file, "receipt", error) from None
+    except (ValueError, TypeError, RecursionError) as error:
+        message = "is no receipt, or is damaged"
+        raise usage_error(str(file), message, ("reason", str(error)), help=_FULL) from None
+    found = {"damaged": receipt.damaged, "missing": receipt.missing, "read": receipt.read}
+    if receipt.damaged or receipt.missing:
+        message = "says that the channel there is not whole, and no delta is made from it"
+        details = ((label, str(value)) for label, value in found.items())
+        raise MirrorError(finding_problem(file, message, *details, help=_FULL))
+    for each in reversed(read_snapshots(place)):
+        if each.content_digest == receipt.digest:
+            return each
+    message = "is of a channel that no snapshot here is the same as"
+    ids = (("snapshot", receipt.id), ("content digest", receipt.digest))
+    raise usage_error(str(file), message, *ids, help=_FULL)
+
+
+def read_lock_files(place: ChannelPaths, snapshot: Snapshot) -> tuple[SmallFile, ...]:
+    """Read the locks and manifests that a snapshot was made by.
+
+    Raises the error of exit code 2 of each that is not here, or in which a secret is found.
+    """
+    files, problems = [], list[Problem]()
+    for number, each in enumerate(snapshot.locks, 1):
+        folder = locks_of(place, snapshot) / str(number)
+        for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+            files.append(SmallFile(path=f"locks/{number}/{file.name}", data=file.read_bytes()))
+            problems += secrets_in(f"{each.label}: {file.name}", files[-1].data)
+        wanted = {each.lock_sha256, each.manifest_sha256} - {None}
+        if not wanted <= {file.sha256 for file in files}:
+            problems.append(_not_here(each.label))
+    if problems or not files:
+        raise MirrorError(*(problems or [_not_here(snapshot.id)]))
+    return tuple(files)
+
+
+def _not_here(subject: str) -> Problem:
+    message = "its lock and manifest are not here: this channel came out of a bundle without them"
+    return usage_problem(
+        subject, message, help="leave --with-locks out: their sha256 are carried all the same"
+    )
+
+
+def secrets_in(name: str, data: bytes) -> list[Problem]:
+    """Find URLs with a user, a password, a token or a query: the first of them is told, hidden."""
+    for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), 1):
+        plain = _NO_SECRET.sub("", line)
+        hidden = redact(plain)
+        if hidden != plain:
+            message = "holds what may be a secret, and is not carried"
+            help_ = "take it out of the file (pixi auth login keeps secrets elsewhere), mirror"
+            help_ += " again, or leave --with-locks out"
+            return [usage_problem(name, message, (f"line {number}", hidden.strip()), help=help_)]
+    return []

@@ -1,0 +1,97 @@
+"""`unbundle` and `receipt` as tasks: what unbundle.py does alone, and the tree of the snapshot."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+from scripts.core.channel_paths import ChannelPaths
+from scripts.core.console import Console
+from scripts.core.errors import ExitCode, MirrorError, Problem
+from scripts.core.file_lock import file_lock
+from scripts.core.report import Json, Report
+from scripts.keep import unbundle as far
+from scripts.keep.snapshot_trees import build_tree, clear_leftovers
+from scripts.keep.snapshots import read_snapshot_files, read_snapshots, tree_of
+
+
+def unbundle(
+    place: ChannelPaths,
+    folder: Path,
+    console: Console,
+    *,
+    signers: Path | None,
+    grace: timedelta,
+) -> Report:
+    """Bring a channel to what a bundle carries, and keep the files of its snapshot, too.
+
+    Nobody may hold the lock file. Raises the error of exit code 1 where the bundle or the channel
+    is not what it must be, of 2 where the user must change something, of 4 without ssh-keygen.
+    """
+    try:
+        outcome = far.unbundle(
+            str(folder),
+            str(place.folder),
+            signers=None if signers is None else str(signers),
+            grace=int(grace.total_seconds()),
+            say=console.result,
+        )
+    except far.Refused as refused:
+        raise _error(refused) from None
+    with file_lock(place.lock, str(place.folder)):
+        _keep_tree(place)
+    return Report(
+        data={
+            "changed": outcome.is_changed,
+            "signer": outcome.signer,
+            "receipt": _receipt_to_json(outcome.receipt),
+        }
+    )
+
+
+def receipt(place: ChannelPaths, console: Console) -> Report:
+    """Read every file of a channel, and write what was found.
+
+    Raises the error of exit code 1 where one is wrong, of 2 where none is known to be right.
+    """
+    try:
+        found = far.write_receipt(str(place.folder), console.result)
+    except far.Refused as refused:
+        raise _error(refused) from None
+    return Report(data={"receipt": _receipt_to_json(found)})
+
+
+def _keep_tree(place: ChannelPaths) -> None:
+    """Build the tree of the newest snapshot, unless it is there, or its disk has no hard links."""
+    *earlier, newest = read_snapshots(place)
+    if tree_of(place, newest).is_dir():
+        return
+    clear_leftovers(place)
+    before = earlier[-1] if earlier else None
+    files_before = () if before is None else read_snapshot_files(place, before)
+    build_tree(place, newest, read_snapshot_files(place, newest), before, files_before)
+
+
+def _error(refused: far.Refused) -> MirrorError:
+    labels = ("found", *[""] * len(refused.details))
+    return MirrorError(
+        Problem(
+            subject=refused.subject,
+            message=refused.message,
+            code=ExitCode(refused.code),
+            details=tuple(zip(labels, refused.details, strict=False)),
+            help=refused.help,
+        )
+    )
+
+
+def _receipt_to_json(found: far.Receipt) -> Json:
+    return {
+        "content-digest": found.digest,
+        "id": found.id,
+        "files": found.files,
+        "bytes": found.size,
+        "damaged": found.damaged,
+        "missing": found.missing,
+        "read": found.read,
+    }

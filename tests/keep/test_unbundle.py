@@ -1,0 +1,629 @@
+"""unbundle.py alone: what it takes, what it refuses, and the receipt."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.channel.state import read_state
+from scripts.core.artifact import ArtifactKind
+from scripts.core.channel_paths import Layout, channel_paths
+from scripts.core.errors import ExitCode
+from scripts.core.file_lock import file_lock
+from scripts.keep import snapshots
+from scripts.keep import unbundle as far
+from scripts.keep.snapshots import INDEX_KIND, newest_snapshot, read_snapshot_files, read_snapshots
+from tests.support.bundles import (
+    NEW,
+    OLD,
+    digest_of,
+    snapshot_id,
+    there,
+    write_bundle,
+)
+
+PROGRAM = Path(far.__file__)
+FULL_HELP = "help: on the builder: pixi run bundle OUT --full"
+NEXT = {**NEW, "linux-64/c-3.0-0.conda": b"c"}
+FORMS = pytest.mark.parametrize("volumes", [0, 1, 3])
+
+
+def run(*options: object, python: str = sys.executable) -> tuple[int, str, str]:
+    """Run the program as the far side does; return its code and what it said."""
+    command = [python, "-I", "-S", str(PROGRAM), *map(str, options)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_other_writers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do without `os.sync` in this process: it waits for all that any program has written."""
+    monkeypatch.setattr(os, "sync", lambda: None, raising=False)
+
+
+@pytest.fixture
+def channel(tmp_path: Path) -> Path:
+    """A channel at OLD."""
+    full = write_bundle(tmp_path / "full", OLD)
+    channel = tmp_path / "far" / "channel"
+    far.unbundle(str(full), str(channel))
+    return channel
+
+
+def states(channel: Path) -> dict[str, tuple[bytes, int]]:
+    """Read all that the channel and what must not be lost beside it hold, with the times."""
+    return {
+        str(path): (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in sorted(channel.parent.rglob("*"))
+        if path.is_file() and "cache" not in path.parts and path.name != "run.lock"
+    }
+
+
+def refusal(bundle: Path, channel: Path, **options: Any) -> far.Refused:
+    """Return how a bundle is refused, with the channel as it was, and nothing left."""
+    before = states(channel)
+    with pytest.raises(far.Refused) as raised:
+        far.unbundle(str(bundle), str(channel), **options)
+    assert states(channel) == before
+    assert not (channel_paths(channel).cache / "incoming").exists()
+    return raised.value
+
+
+@FORMS
+def test_a_channel_follows(tmp_path: Path, volumes: int) -> None:
+    channel, place = tmp_path / "far" / "channel", channel_paths(tmp_path / "far" / "channel")
+    full = write_bundle(tmp_path / "full", OLD, volumes=volumes)
+    delta = write_bundle(tmp_path / "delta", NEW, base=OLD, day=2, volumes=volumes)
+    code, out, err = run(full, channel)
+    assert (code, err) == (0, "")
+    first, second = out.splitlines()
+    assert first == f"unbundled {snapshot_id(OLD, 1)}: placed 6, waiting for removal 0, removed 0"
+    assert second.startswith("receipt: 6 files, 3100 bytes, read back 20")
+    assert second.endswith(f"; content digest {digest_of(OLD)}")
+    assert there(channel) == OLD
+    assert run("-q", delta, channel) == (0, "", "")
+    assert there(channel) == {**OLD, **NEW}
+    gone = sorted(OLD.keys() - NEW.keys())
+    assert [str(each.path) for each in read_state(place).removals] == gone
+    assert (read_state(place).layout, read_state(place).is_adopted) == (Layout.FLAT, False)
+    # The records are the builder's.
+    one, two = read_snapshots(place)
+    assert (one.id, two.id) == (snapshot_id(OLD, 1), snapshot_id(NEW, 2))
+    assert (one.parent, two.parent, two.made_by) == (None, one.id, "unbundle")
+    assert two.content_digest == digest_of(NEW)
+    files = {str(each.path): each.size for each in read_snapshot_files(place, two)}
+    assert files == {path: len(data) for path, data in NEW.items()}
+    assert [each.label for each in two.locks] == ["pixi.lock"]
+    # Said again, and the next one removes what has waited.
+    before = states(channel)
+    assert run(delta, channel) == (0, f"the channel holds {two.id} already\n", "")
+    assert states(channel) == before
+    last = write_bundle(tmp_path / "last", NEXT, base=NEW, base_day=2, day=3, volumes=volumes)
+    code, out, err = run("--grace", "0", last, channel)
+    assert (code, err) == (0, "")
+    assert out.startswith(
+        f"unbundled {snapshot_id(NEXT, 3)}: placed 1, waiting for removal 0, removed 2"
+    )
+    assert there(channel) == NEXT
+    assert read_state(place).removals == ()
+    assert not (place.cache / "incoming").exists()
+    assert not (place.state / "unbundling.json").exists()
+
+
+def test_what_others_may_read_and_new_index_files(channel: Path, tmp_path: Path) -> None:
+    repodata = channel / "linux-64" / "repodata.json"
+    before = repodata.stat()
+    os.utime(repodata, (time.time() + 5, time.time() + 5))
+    far.unbundle(str(write_bundle(tmp_path / "delta", NEW, base=OLD, day=2)), str(channel))
+    after = repodata.stat()
+    assert int(after.st_mtime) > int(before.st_mtime), "servers tell whole seconds"
+    assert after.st_mtime > time.time() + 4
+    umask = os.umask(0)
+    os.umask(umask)
+    assert all(x.stat().st_mode & 0o777 == 0o666 & ~umask for x in channel.rglob("*.conda"))
+    unchanged = channel / "linux-64" / "b-1.0-0.conda"
+    assert unchanged.stat().st_mtime_ns < after.st_mtime_ns
+
+
+def test_index_files_come_behind_what_they_name(
+    channel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    replace = os.replace
+
+    def noted(source: str, target: str) -> None:
+        if str(channel) in target:
+            order.append(Path(target).relative_to(channel).as_posix())
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", noted)
+    pages = {
+        f"_pypi/{name}": name.encode()
+        for name in (
+            "simple/index.html",
+            "simple/a/index.html",
+            "simple/a/index.json",
+            "f/a.whl.metadata",
+        )
+    }
+    far.unbundle(
+        str(write_bundle(tmp_path / "delta", {**NEW, **pages}, base=OLD, day=2)), str(channel)
+    )
+    assert order == [
+        "linux-64/a-2.0-0.conda",
+        "linux-64/empty-1.0-0.conda",
+        "noarch/same-1.0-0.conda",
+        "_pypi/f/a.whl.metadata",
+        "linux-64/shards/2.msgpack.zst",
+        "linux-64/repodata.json.zst",
+        "_pypi/simple/a/index.json",
+        "_pypi/simple/a/index.html",
+        "_pypi/simple/index.html",
+        "linux-64/repodata.json",
+    ]
+
+
+@FORMS
+@pytest.mark.parametrize(
+    ("given", "days", "message"),
+    [
+        (
+            (OLD, None),
+            (1, 1),
+            "holds a later snapshot than this bundle's: replayed, or out of order",
+        ),
+        (
+            (NEW, OLD),
+            (2, 1),
+            "holds a later snapshot than this bundle's: replayed, or out of order",
+        ),
+        (
+            ({**NEXT, "x": b""}, OLD),
+            (9, 1),
+            "has moved on from the snapshot that this bundle follows",
+        ),
+        (
+            ({**NEXT, "x": b""}, {**NEW, "y": b""}),
+            (9, 8),
+            "never held the snapshot that this bundle follows: one was skipped",
+        ),
+    ],
+)
+def test_what_does_not_follow_is_refused(
+    channel: Path, tmp_path: Path, *, given: Any, days: tuple[int, int], message: str, volumes: int
+) -> None:
+    for number, (base, new) in enumerate(((OLD, NEW), (NEW, NEXT)), 2):
+        out = write_bundle(tmp_path / str(number), new, base=base, base_day=number - 1, day=number)
+        far.unbundle(str(out), str(channel))
+    (files, base), (day, base_day) = given, days
+    out = write_bundle(
+        tmp_path / "out", files, base=base, base_day=base_day, day=day, volumes=volumes
+    )
+    found = refusal(out, channel)
+    assert (found.code, found.subject, found.message) == (1, str(channel), message)
+    assert "pixi run" in found.help
+    code, said, err = run(out, channel)
+    assert (code, said) == (1, "")
+    assert err.startswith(f"error: {channel}: {message}\n  the bundle is {snapshot_id(files, day)}")
+    assert f"  the channel has {snapshot_id(NEXT, 3)}, content digest {digest_of(NEXT)}\n" in err
+
+
+def test_a_delta_for_a_channel_without_snapshot(tmp_path: Path) -> None:
+    out = write_bundle(tmp_path / "out", NEW, base=OLD, day=2)
+    code, said, err = run(out, tmp_path / "far" / "channel")
+    assert (code, said) == (1, "")
+    assert "holds no snapshot, and this bundle has only what follows one" in err
+    assert err.endswith(f"{FULL_HELP}\n")
+    assert not (tmp_path / "far" / "channel").exists()
+
+
+def _remove(out: Path) -> None:
+    next(out.rglob("*a-2.0-0.conda")).unlink()
+
+
+def _cut(out: Path) -> None:
+    file = next(out.rglob("*a-2.0-0.conda"))
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def _flip(out: Path) -> None:
+    file = next(out.rglob("*a-2.0-0.conda"))
+    file.write_bytes(b"b" + file.read_bytes()[1:])
+
+
+def _link(out: Path) -> None:
+    file = next(out.rglob("*a-2.0-0.conda"))
+    file.rename(out.parent / "elsewhere")
+    file.symlink_to(out.parent / "elsewhere")
+
+
+def _add(out: Path) -> None:
+    (out / "files" / "more").write_bytes(b"")
+
+
+def _alter(out: Path) -> None:
+    file = out / "bundle.json"
+    file.write_bytes(file.read_bytes().replace(b"2026-11-02", b"2026-11-03"))
+
+
+def _label(out: Path) -> None:
+    (out / "LABEL.txt").write_bytes(b"b label\n")
+
+
+def _sums(out: Path) -> None:
+    file = out / "SHA256SUMS"
+    file.write_bytes(file.read_bytes().replace(b"0", b"1"))
+
+
+@pytest.mark.parametrize(
+    ("do", "wrong"),
+    [
+        (_remove, "files/linux-64/a-2.0-0.conda is missing"),
+        (_cut, "files/linux-64/a-2.0-0.conda: 3499, not 3500 bytes"),
+        (_flip, "linux-64/a-2.0-0.conda is not what bundle.json says"),
+        (_link, "files/linux-64/a-2.0-0.conda: link or device, not 3500 bytes"),
+        (_add, "files/more is not of this bundle"),
+        (_label, "LABEL.txt: its sha256"),
+        (_sums, "SHA256SUMS: its sha256"),
+        (_alter, "the id of the target is not of its time and its content"),
+    ],
+)
+def test_a_bundle_that_is_not_whole_is_refused(
+    channel: Path, tmp_path: Path, do: Callable[[Path], None], wrong: str
+) -> None:
+    out = write_bundle(tmp_path / "out", NEW, base=OLD, day=2)
+    do(out)
+    found = refusal(out, channel)
+    assert (found.code, found.details, found.help) == (1, [wrong], "carry the bundle again")
+    code, _, err = run(out, channel)
+    assert (code, f"\n  {wrong}\n" in err) == (1, True)
+
+
+def test_a_volume_that_is_not_whole_is_refused(channel: Path, tmp_path: Path) -> None:
+    """Each byte of it follows from bundle.json: any other one is found."""
+    out = write_bundle(tmp_path / "out", NEW, base=OLD, day=2, volumes=2)
+    volume = out / "volume-001.tar"
+    data = volume.read_bytes()
+    for at in (0, 99, 156, 300, 512, 600, 512 + 3500, 512 + 3583, len(data) - 1, len(data) - 1025):
+        volume.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        assert refusal(out, channel).message == (
+            "is not whole, or was altered; nothing was changed"
+        ), at
+    for size in (0, len(data) - 512):
+        volume.write_bytes(data[:size])
+        assert refusal(out, channel).details == [f"volume-001.tar: {size}, not {len(data)} bytes"]
+    volume.unlink()
+    assert refusal(out, channel).details == ["volume-001.tar is missing"]
+    volume.write_bytes(data)
+    far.unbundle(str(out), str(channel))
+
+
+def test_a_folder_without_bundle_json_is_no_bundle(channel: Path, tmp_path: Path) -> None:
+    out = write_bundle(tmp_path / "out", NEW, base=OLD, day=2)
+    (out / "bundle.json").unlink()
+    for folder in (out, tmp_path / "nothing"):
+        found = refusal(folder, channel)
+        assert found.code == 1
+        assert found.message == "is no bundle: there is no bundle.json, which is written last"
+
+
+def test_another_format_says_what_to_do(channel: Path, tmp_path: Path) -> None:
+    out = write_bundle(
+        tmp_path / "out", NEW, base=OLD, day=2, change=lambda said: said.update(format=2)
+    )
+    found = refusal(out, channel)
+    assert (found.message, found.help) == (
+        "is of format 2, not 1",
+        "use the unbundle.py of the pixi-mirror that made it",
+    )
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("../x", "/x", "a/../../x", "a//b", "./a", "a/.", "C:/x", "a\\b", "a\0b", "a\nb", "a:b"),
+        *("CON", "a/nul.conda", "aux", "Lpt1.tar.bz2", "com\u00b9", "conin$", "prn .txt"),
+        *("a.", "a ", " a", "x" * 256, "a/" * 600 + "a", "a/" * 64 + "b", "\u202ea", ""),
+        *(".pixi-mirror/x", "a.1f2e3d4c.pixi-mirror.tmp", "\u00e9" * 128, "a?b", "a*b"),
+    ],
+)
+def test_names_that_not_every_disk_takes(path: str) -> None:
+    with pytest.raises(ValueError, match=r"is|has|leads"):
+        far.check_name(path)
+
+
+def test_names_that_every_disk_takes() -> None:
+    for path in (*NEW, "_pypi/files/a-1.0!2+b#sha256=1.whl", "console/a", "com10/x", "\u00e9/x"):
+        assert far.check_name(path)
+
+
+@pytest.mark.parametrize(
+    ("paths", "clash"),
+    [
+        (("a/x", "A/y"), ("A", "a")),
+        (("a/B", "a/b"), ("a/B", "a/b")),
+        (("a", "a/b"), ("a", "a")),
+        (("\u00e9", "e\u0301"), ("\u00e9", "e\u0301")),
+        (("\u00c9", "e\u0301"), ("\u00c9", "e\u0301")),
+        (("STRASSE", "stra\u00dfe"), ("STRASSE", "stra\u00dfe")),
+        (("a/x", "a/y", "b/x"), None),
+    ],
+)
+def test_names_that_some_disk_keeps_as_one(paths: Any, clash: Any) -> None:
+    assert far.find_clash(paths) == clash
+
+
+def test_a_clash_with_what_stays_is_refused(channel: Path, tmp_path: Path) -> None:
+    files = {**OLD, "linux-64/A-1.0-0.conda": b"x"}
+    found = refusal(write_bundle(tmp_path / "out", files, base=OLD, day=2), channel)
+    assert found.message == "does not make what it says"
+    assert found.details == [
+        "linux-64/a-1.0-0.conda and linux-64/A-1.0-0.conda, which some disk keeps as one"
+    ]
+
+
+def test_nothing_is_written_through_a_link(channel: Path, tmp_path: Path) -> None:
+    out = write_bundle(tmp_path / "out", {**NEW, "osx-64/x.conda": b""}, base=OLD, day=2)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (channel / "osx-64").symlink_to(outside)
+    found = refusal(out, channel)
+    assert (found.code, found.details) == (2, [str(channel / "osx-64")])
+    (channel / "osx-64").unlink()
+    incoming = channel_paths(channel).cache / "incoming"
+    incoming.symlink_to(outside)
+    with pytest.raises(far.Refused, match="a link"):
+        far.unbundle(str(out), str(channel))
+    assert list(outside.iterdir()) == []
+
+
+def test_another_run_is_at_work(channel: Path, tmp_path: Path) -> None:
+    out = write_bundle(tmp_path / "out", NEW, base=OLD, day=2)
+    with file_lock(channel_paths(channel).lock, "channel"):
+        found = refusal(out, channel)
+        assert found.code == 2
+        assert found.message.startswith("another run is at work on it")
+    far.unbundle(str(out), str(channel))
+
+
+def test_room_is_told_before(
+    channel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = write_bundle(tmp_path / "out", NEW, base=OLD, day=2)
+    needed = 3500 + len(NEW["linux-64/shards/2.msgpack.zst"])
+
+    def usage(_: str) -> Any:
+        return shutil._ntuple_diskusage(0, 0, needed - 1)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    found = refusal(out, channel)
+    assert (found.code, found.message) == (
+        2,
+        f"has too little room: {needed} bytes are needed, {needed - 1} are free",
+    )
+
+
+def test_what_is_read_is_not_written(channel: Path, tmp_path: Path) -> None:
+    """As from read-only media: not a time of the bundle changes, and no folder of it is made."""
+    out = write_bundle(tmp_path / "out", NEW, base=OLD, day=2)
+    before = [(each, each.stat().st_mtime_ns, each.stat().st_ctime_ns) for each in out.rglob("*")]
+    for each in (out, *out.rglob("*")):
+        each.chmod(0o555 if each.is_dir() else 0o444)
+    before = [(each, each.stat().st_mtime_ns, each.stat().st_ctime_ns) for each in out.rglob("*")]
+    try:
+        assert run(out, channel)[0] == 0
+    finally:
+        for each in (out, *out.rglob("*")):
+            each.chmod(0o755)
+    after = [each for each, *_ in before]
+    assert after == list(out.rglob("*"))
+    assert all(each.stat().st_mtime_ns == time for each, time, _ in before)
+
+
+def test_an_interrupted_one_is_named(
+    channel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delta = write_bundle(tmp_path / "delta", NEW, base=OLD, day=2)
+    other = write_bundle(tmp_path / "other", NEXT, base=OLD, day=3)
+    whole = write_bundle(tmp_path / "whole", NEXT, day=3)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "utime", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            far.unbundle(str(delta), str(channel))
+    assert (channel / "linux-64" / "a-2.0-0.conda").exists()
+    found = None
+    with pytest.raises(far.Refused) as raised:
+        far.unbundle(str(other), str(channel))
+    found = raised.value
+    assert found.code == 2
+    assert found.message == (
+        f"is between two snapshots: unbundling {snapshot_id(NEW, 2)} was interrupted"
+    )
+    assert found.help.startswith(f"unbundle {snapshot_id(NEW, 2)} again")
+    with pytest.raises(far.Refused, match="is between two"):
+        far.write_receipt(str(channel))
+    copy = tmp_path / "copied" / "channel"
+    shutil.copytree(channel.parent, copy.parent)
+    # Either ends it: that one, or a whole one.
+    far.unbundle(str(delta), str(channel))
+    assert there(channel) == {**OLD, **NEW}
+    far.unbundle(str(whole), str(copy), grace=0)
+    assert there(copy) == NEXT
+
+
+def test_the_receipt(channel: Path, tmp_path: Path) -> None:
+    state = channel_paths(channel).state
+    code, out, err = run("--receipt", channel)
+    assert (code, err, out.count("\n")) == (0, "", 1)
+    data, text = ((state / name).read_bytes() for name in ("receipt.json", "receipt.txt"))
+    assert max(len(data), len(text)) < 1024
+    receipt = far.parse_receipt(data)
+    assert receipt == far.parse_receipt(text) == far.parse_receipt(text.replace(b"\n", b"\r\n"))
+    assert receipt[:6] == (digest_of(OLD), snapshot_id(OLD, 1), 6, 3100, 0, 0)
+    assert text.startswith(f"receipt: 1\ncontent-digest: {digest_of(OLD)}\n".encode())
+    # A byte is flipped, and a file is lost.
+    file = channel / "linux-64" / "a-1.0-0.conda"
+    file.write_bytes(b"b" + file.read_bytes()[1:])
+    (channel / "noarch" / "repodata.json").unlink()
+    code, out, err = run("--receipt", channel)
+    assert (code, out) == (1, "")
+    assert err == (
+        f"error: {channel}: is not what it must be; damaged: 1, missing: 1\n"
+        "  linux-64/a-1.0-0.conda\n  noarch/repodata.json\n"
+        f"{FULL_HELP}; unbundled here, it replaces what is wrong\n"
+    )
+    bad = far.parse_receipt((state / "receipt.json").read_bytes())
+    assert (bad.damaged, bad.missing, bad.is_right) == (1, 1, False)
+    assert "damaged: 1\nmissing: 1\n" in (state / "receipt.txt").read_text()
+    # A delta needs what is missing; a whole bundle mends all.
+    (channel / "linux-64" / "b-1.0-0.conda").unlink()
+    delta = write_bundle(tmp_path / "delta", NEW, base=OLD, day=2)
+    found = refusal(delta, channel)
+    assert (found.code, found.help) == (1, "on the builder: pixi run bundle OUT --full")
+    assert run(tmp_path / "full", channel)[0] == 0
+    assert there(channel) == OLD
+    assert len(read_snapshots(channel_paths(channel))) == 1
+    assert far.parse_receipt((state / "receipt.json").read_bytes()).is_right
+    far.unbundle(str(delta), str(channel))
+
+
+def test_damage_to_what_stays_is_found_when_all_is_read(channel: Path, tmp_path: Path) -> None:
+    file = channel / "linux-64" / "b-1.0-0.conda"
+    file.write_bytes(b"c" + file.read_bytes()[1:])
+    delta = write_bundle(
+        tmp_path / "delta", {**OLD, "linux-64/z-1.0-0.conda": b"z"}, base=OLD, day=2
+    )
+    code, out, err = run(delta, channel)
+    assert (code, "damaged: 1, missing: 0\n  linux-64/b-1.0-0.conda\n" in err) == (1, True)
+    assert out.startswith("unbundled ")
+    assert run(delta, channel)[0] == 1, "said again it is read again"
+    state = channel_paths(channel).state
+    assert far.parse_receipt((state / "receipt.json").read_bytes()).damaged == 1
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"{}", b"[]", b"receipt: 1\n", b"\xff", b"receipt: x" * 200, b'{"receipt": 1}', b"{" * 9],
+)
+def test_what_is_no_receipt(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        far.parse_receipt(data)
+
+
+def test_a_receipt_without_snapshot(tmp_path: Path) -> None:
+    code, _, err = run("--receipt", tmp_path / "channel")
+    assert (code, "holds no snapshot, so that nobody knows what must be in it" in err) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["removals.json", "unbundling.json", "channel.json", "record"])
+def test_damaged_state_is_a_sentence(channel: Path, tmp_path: Path, name: str) -> None:
+    out = write_bundle(tmp_path / "out", NEW, base=OLD, day=2)
+    path = channel_paths(channel).state / name
+    if name == "record":
+        (path,) = (path.parent / "snapshots").iterdir()
+    for data in (
+        b"",
+        b"[1]",
+        b'{"removals": [{"path": "../x"}], "added": ["/x"], "id": "x"}',
+        b"\xff",
+    ):
+        if name == "channel.json" and data.startswith(b"{"):
+            continue
+        path.write_bytes(data)
+        code, said, err = run(out, channel)
+        assert (code, said) == (2, ""), data
+        assert err.startswith(f"error: {path}: is damaged\n")
+
+
+def test_what_both_sides_call_the_same() -> None:
+    assert INDEX_KIND == far.INDEX_KIND
+    kinds = {*ArtifactKind, INDEX_KIND}
+    assert all(far._CHECKS["kind"](each) for each in kinds)
+    assert all(far._CHECKS["layout"](each) for each in Layout)
+    codes = (ExitCode.FINDINGS, ExitCode.USAGE, ExitCode.PROGRAM, ExitCode.INTERRUPTED)
+    assert codes == (far.FINDINGS, far.USAGE, far.PROGRAM, far.INTERRUPTED)
+
+
+def test_an_older_python_is_told_a_sentence() -> None:
+    """It can read the file as far as that: 3.6 the whole of it."""
+    source = PROGRAM.read_text(encoding="utf-8")
+    ast.parse(source, feature_version=(3, 6))
+    with pytest.raises(SyntaxError):  # the control
+        ast.parse("if (n := 1): pass", feature_version=(3, 6))
+    program = f"import sys; sys.version_info = (3, 6, 15); exec(open({str(PROGRAM)!r}).read())"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "error: unbundle.py needs Python 3.8 or newer; this is 3.6\n"
+        "help: run it with a newer one: python3 -I -S unbundle.py BUNDLE CHANNEL\n"
+    )
+
+
+def test_nothing_but_the_standard_library_is_imported() -> None:
+    names = set()
+    for node in ast.walk(ast.parse(PROGRAM.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {each.name for each in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module or ".")
+    assert {name.partition(".")[0] for name in names} <= sys.stdlib_module_names
+
+
+def _python_38() -> str | None:
+    python = shutil.which("python3.8")
+    if python and subprocess.run([python, "-V"], capture_output=True, check=False).returncode == 0:
+        return python
+    return None
+
+
+@pytest.mark.skipif(_python_38() is None, reason="needs python3.8, which is not on PATH")
+@FORMS
+def test_with_python_38(tmp_path: Path, volumes: int) -> None:
+    python, channel = str(_python_38()), tmp_path / "far" / "channel"
+    full = write_bundle(tmp_path / "full", OLD, volumes=volumes)
+    delta = write_bundle(tmp_path / "delta", NEW, base=OLD, day=2, volumes=volumes)
+    for options in ((full, channel), (delta, channel), (delta, channel), ("--receipt", channel)):
+        assert run(*options, python=python)[0] == 0
+    assert run(full, channel, python=python)[0] == 1
+    newest = newest_snapshot(channel_paths(channel))
+    assert newest is not None
+    assert newest.content_digest == digest_of(NEW)
+
+
+def test_options_that_do_not_fit(tmp_path: Path) -> None:
+    assert run(tmp_path)[2].endswith("unbundle.py: error: give a bundle and a channel\n")
+    code, _, err = run("--receipt", tmp_path, tmp_path)
+    assert (code, err.endswith("unbundle.py: error: give a channel\n")) == (2, True)
+
+
+def test_hostile_text_is_told_plainly(channel: Path, tmp_path: Path) -> None:
+    out = write_bundle(tmp_path / "out", NEW, base=OLD, day=2)
+    (out / "x\x1b[31m").write_bytes(b"")
+    code, _, err = run(out, channel)
+    assert (code, "  x\\x1b[31m is not of this bundle\n" in err) == (1, True)
+
+
+def test_the_documented_json(tmp_path: Path) -> None:
+    """The record is one that the builder writes, to the key."""
+    far.unbundle(str(write_bundle(tmp_path / "full", OLD)), str(tmp_path / "channel"))
+    (record,) = (channel_paths(tmp_path / "channel").state / "snapshots").iterdir()
+    header, first, *_ = map(json.loads, record.read_text().splitlines())
+    newest = newest_snapshot(channel_paths(tmp_path / "channel"))
+    assert newest is not None
+    assert header.keys() == snapshots._header(newest).keys()
+    assert first[0] == "linux-64/a-1.0-0.conda"
+    assert first[1:3] == ["conda", 1500]
+    assert first[4:] == [None, None]

@@ -1,0 +1,163 @@
+"""The tasks `unbundle` and `receipt`: what unbundle.py does alone, and a snapshot's files."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from scripts.core.channel_paths import channel_paths
+from scripts.keep.snapshots import newest_snapshot, read_snapshots, tree_of
+from tasks import receipt, unbundle
+from tests.support.bundles import NEW, OLD, digest_of, snapshot_id, there, write_bundle
+
+
+@pytest.fixture
+def bundles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """A whole bundle, and one that follows it."""
+    monkeypatch.setattr(os, "sync", lambda: None, raising=False)  # it waits for other programs
+    full = write_bundle(tmp_path / "full", OLD)
+    return full, write_bundle(tmp_path / "delta", NEW, base=OLD, day=2, volumes=1)
+
+
+def test_a_channel_of_a_workspace_follows(
+    bundles: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    full, delta = bundles
+    root = tmp_path / "w"
+    root.mkdir()
+    (root / "pixi.toml").write_text('[workspace]\nname = "w"\nchannels = []\nplatforms = []\n')
+    of_it = ("--manifest-path", str(root))
+    assert unbundle.main([*of_it, str(full)]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"unbundled {snapshot_id(OLD, 1)}: placed 6, ")
+    assert second.startswith("receipt: 6 files, 3100 bytes, read back ")
+    assert unbundle.main([*of_it, "-q", "--grace", "0s", str(delta)]) == 0
+    assert capsys.readouterr() == ("", "")
+    place = channel_paths(root / "local-channel")
+    assert there(place.folder) == NEW
+    one, two = read_snapshots(place)
+    assert there(tree_of(place, one)) == OLD
+    assert there(tree_of(place, two)) == NEW
+    artifact = "linux-64/b-1.0-0.conda"
+    inodes = {(each / artifact).stat().st_ino for each in (place.folder, tree_of(place, one))}
+    assert len(inodes) == 1, "it takes no room"
+    # A tree that was lost is there again.
+    shutil.rmtree(tree_of(place, two))
+    assert unbundle.main([*of_it, "--json", str(delta)]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["changed"], said["signer"], said["problems"]) == (False, None, [])
+    assert said["receipt"]["content-digest"] == digest_of(NEW)
+    assert there(tree_of(place, two)) == NEW
+    assert receipt.main([*of_it, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["receipt"]["files"] == len(NEW)
+
+
+def test_any_channel_follows_without_workspace(
+    bundles: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    full, delta = bundles
+    for each in (full, delta):
+        assert unbundle.main(["-q", str(each), "far/channel"]) == 0
+    newest = newest_snapshot(channel_paths(tmp_path / "far" / "channel"))
+    assert newest is not None
+    assert newest.content_digest == digest_of(NEW)
+    assert receipt.main(["far/channel"]) == 0
+    capsys.readouterr()
+    file = tmp_path / "far" / "channel" / "linux-64" / "b-1.0-0.conda"
+    data = file.read_bytes()
+    file.unlink()  # it is a link to another file with the same bytes
+    file.write_bytes(b"c" + data[1:])
+    assert receipt.main(["far/channel"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == (
+        f"error: {tmp_path}/far/channel: is not what it must be; damaged: 1, missing: 0\n"
+        "  found  linux-64/b-1.0-0.conda\n"
+        "help: on the builder: pixi run bundle OUT --full; unbundled here, it replaces what is"
+        " wrong\n"
+    )
+    assert unbundle.main([str(full), "far/channel"]) == 1
+    said = capsys.readouterr().err
+    assert "holds a later snapshot than this bundle's: replayed, or out of order" in said
+    assert f"  found  the bundle is {snapshot_id(OLD, 1)}, content digest " in said
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> dict[str, Path]:
+    """Two keys, and who may sign by the first of them."""
+    if shutil.which("ssh-keygen") is None:
+        pytest.skip("needs ssh-keygen, which is not on PATH")
+    for name in ("mine", "other"):
+        command = ("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / name))
+        subprocess.run(command, check=True)
+    signers = tmp_path / "signers"
+    kind, key, *_ = (tmp_path / "mine.pub").read_text().split()
+    signers.write_text(f'a@example.org namespaces="pixi-mirror" {kind} {key}\n')
+    return {"mine": tmp_path / "mine", "other": tmp_path / "other", "signers": signers}
+
+
+def _sign(bundle: Path, key: Path, namespace: str = "pixi-mirror") -> None:
+    command = ["ssh-keygen", "-Y", "sign", "-q", "-n", namespace, "-f", str(key)]
+    subprocess.run([*command, str(bundle / "bundle.json")], check=True, capture_output=True)
+
+
+def test_who_has_signed(
+    bundles: tuple[Path, Path],
+    keys: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    full, channel = bundles[0], tmp_path / "far" / "channel"
+    options = ["--allowed-signers", str(keys["signers"]), str(full), str(channel)]
+
+    def refused(code: int = 1) -> str:
+        assert unbundle.main(options) == code
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert not channel.parent.exists(), "it was refused before anything was looked at"
+        assert isinstance(err, str)
+        return err
+
+    assert "bundle.json: is not signed: there is no bundle.json.sig\n" in refused()
+    wrong = "bundle.json: its signature is of none of the allowed signers, or it was altered\n"
+    signature = full / "bundle.json.sig"
+    for key, namespace in (("other", "pixi-mirror"), ("mine", "git")):
+        _sign(full, keys[key], namespace)
+        assert wrong in refused()
+        signature.unlink()
+    _sign(full, keys["mine"])
+    document = (full / "bundle.json").read_bytes()
+    (full / "bundle.json").write_bytes(document + b"\n")
+    assert wrong in refused()
+    (full / "bundle.json").write_bytes(document)
+    good = signature.read_bytes()
+    signature.write_bytes(good[: len(good) // 2])
+    assert wrong in refused()
+    signature.write_bytes(good)
+    with monkeypatch.context() as patched:
+        patched.setenv("PATH", str(tmp_path / "nothing"))
+        assert "ssh-keygen: is not on PATH, and without it no signature" in refused(4)
+    keys["signers"].rename(tmp_path / "away")
+    assert "there is no such file of allowed signers" in refused(2)
+    (tmp_path / "away").rename(keys["signers"])
+    assert unbundle.main(options) == 0
+    first, second, _ = capsys.readouterr().out.splitlines()
+    assert first.startswith("signed by a@example.org (ED25519 key SHA256:")
+    assert second.startswith("unbundled ")
+
+
+def test_a_signature_that_nobody_asks_for_is_no_extra_file(
+    bundles: tuple[Path, Path], keys: dict[str, Path], tmp_path: Path
+) -> None:
+    _sign(bundles[0], keys["mine"])
+    assert unbundle.main(["-q", str(bundles[0]), str(tmp_path / "far" / "channel")]) == 0
