@@ -57,8 +57,7 @@ def prune(
     """Drop the retained artifacts from the index, and remove what has waited for long enough.
 
     `dry_run`: only say what would be done; `at_once`: do not wait; `drop` these alone; of what
-    would go just what is `approved`.
-    Killed at any moment, the next run goes on. Raises the error of exit code 2 where other
+    would go just what is `approved`. Killed at any moment, the next run goes on. Raises the error of exit code 2 where other
     workspaces than those known may need what would go.
     """
     place, grace = workspace.place, workspace.settings.grace
@@ -104,8 +103,7 @@ def prune(
         is_all=not trees.lines,
     )
     report = replace(report, problems=problems)
-    # Else they go once the snapshot is taken.
-    return join_reports(report, trees) if dry_run else report
+    return join_reports(report, trees) if dry_run else report  # they go after the snapshot
 
 
 def preview_prune(
