@@ -57,8 +57,8 @@ def prune(
     """Drop the retained artifacts from the index, and remove what has waited for long enough.
 
     `dry_run`: only say what would be done; `at_once`: do not wait; `drop` these alone; of what
-    would go just what is `approved`. Killed at any moment, the next run goes on. Raises the error of exit code 2 where other
-    workspaces than those known may need what would go.
+    would go just what is `approved`. Killed at any moment, the next run goes on. Raises the error
+    of exit code 2 where other workspaces than those known may need what would go.
     """
     place, grace = workspace.place, workspace.settings.grace
     users, selection = read_users(workspace, locks), read_whole_selection(workspace, locks)
