@@ -97,6 +97,14 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise
 
 
+def write_output(path: Path, data: bytes) -> None:
+    """Write a file that an option names; raises the error of exit code 2 where that cannot be."""
+    try:
+        write_atomically(path, data)
+    except OSError as error:
+        raise usage_error(str(path), f"cannot write this file: {error.strerror}") from None
+
+
 def replace(source: Path, target: Path) -> None:
     """Rename over what is there; tried again where Windows refuses since a program has it open.
 

@@ -11,8 +11,7 @@ from typing import Final
 
 from scripts.channel.users import last_mirrored_lock
 from scripts.core.channel_url import file_segments
-from scripts.core.errors import usage_error
-from scripts.core.files import write_atomically
+from scripts.core.files import write_output
 from scripts.core.rattler_child import rank_versions
 from scripts.core.record import PypiRecord
 from scripts.core.report import Json, Line, Report, counted, size_text, to_json
@@ -120,10 +119,7 @@ def _places_json(found: Iterable[PlatformDiff]) -> Json:
 
 
 def _summed(files: Sequence[StateFile]) -> str:
-    index, known = (
-        sum(each.is_index for each in files),
-        [x.size for x in files if x.size is not None],
-    )
+    index, known = sum(x.is_index for x in files), [x.size for x in files if x.size is not None]
     text = counted(len(files) - index, "artifact")
     if index:
         text += f" and {counted(index, 'index file')}"
@@ -148,7 +144,7 @@ def _with_markdown(
         lines = tuple(text.removesuffix("\n").split("\n"))
         data = {**data, "markdown": text}
     elif markdown_file is not None:
-        _write(markdown_file, text)
+        write_output(markdown_file, text.encode())
     return Report(lines=lines, data=data)
 
 
@@ -158,10 +154,3 @@ def _read_license(folder: Path, record: PypiRecord) -> str | None:
         return None
     file = folder / next(pypi_artifacts(record)).path
     return read_license(file) if file.is_file() else None
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        write_atomically(path, text.encode())
-    except OSError as error:
-        raise usage_error(str(path), f"cannot write this file: {error.strerror}") from None

@@ -19,7 +19,7 @@ from scripts.channel.users import ChannelUsers
 from scripts.core.artifact import Artifact
 from scripts.core.console import Console
 from scripts.core.errors import usage_error
-from scripts.core.files import write_atomically
+from scripts.core.files import write_output
 from scripts.core.redact import without_secrets
 from scripts.core.report import Json, Line, Report, counted, human_size, size_text, table, to_json
 from scripts.fetch.plan import Plan, space_problem
@@ -233,7 +233,4 @@ def _write_mapping(path: Path, rows: Sequence[Json], workspace: Workspace) -> No
         "workspace": workspace.manifest.name or workspace.root.name,
         "artifacts": rows,
     }
-    try:
-        write_atomically(path, (json.dumps(document, indent=1) + os.linesep).encode())
-    except OSError as error:
-        raise usage_error(str(path), f"cannot write this file: {error.strerror}") from None
+    write_output(path, (json.dumps(document, indent=1) + os.linesep).encode())

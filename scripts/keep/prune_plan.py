@@ -19,7 +19,7 @@ from scripts.channel.state import WorkspaceState
 from scripts.channel.users import ChannelUsers
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.errors import usage_error
-from scripts.core.files import read_regular, write_atomically
+from scripts.core.files import read_regular, write_output
 from scripts.core.report import Json
 from scripts.keep.snapshots import read_snapshots, tree_of
 from scripts.workspace.workspace import Workspace
@@ -102,10 +102,7 @@ def write_plan(
         **{key: preview[key] for key in _GOES},
         "seen": seen,
     }
-    try:
-        write_atomically(path, (json.dumps(document, indent=1) + "\n").encode())
-    except OSError as error:
-        raise usage_error(str(path), f"cannot write this file: {error.strerror}") from None
+    write_output(path, (json.dumps(document, indent=1) + "\n").encode())
 
 
 def read_plan(path: Path) -> PrunePlan:
