@@ -18,6 +18,7 @@ from scripts.core.rattler_child import rank_versions
 from scripts.keep.channel_diff import CHANNEL, MirrorSide, Ranks, StateFile
 from scripts.keep.snapshots import SnapshotFile, find_snapshot, read_snapshot_files, tree_of
 from scripts.lock.mirrored import MirroredLock
+from scripts.lock.pep508 import parse_version
 from scripts.lock.read import read_lock
 from scripts.lock.select import Selection
 from scripts.verify.licences import read_license
@@ -49,9 +50,8 @@ def read_sides(
 def order_versions(versions: Collection[tuple[str, str]]) -> Ranks:
     """Ask for the order of versions, each with its source: conda's, or PyPI's (PEP 440)."""
     conda = rank_versions(version for source, version in versions if source == "conda")
-    pypi = [version for source, version in versions if source == "pypi"]
     ranks = {("conda", version): rank for version, rank in conda.items()}
-    return {**ranks, **(_rank_pypi(pypi) if pypi else {})}
+    return ranks | _rank_pypi(version for source, version in versions if source == "pypi")
 
 
 def read_pypi_license(side: MirrorSide, file: StateFile) -> str | None:
@@ -183,13 +183,6 @@ def _as_last_mirrored(workspace: Workspace, channel: MirrorSide) -> MirrorSide:
 
 def _rank_pypi(texts: Iterable[str]) -> Ranks:
     """Rank versions; what is none is left out."""
-    from packaging.version import InvalidVersion, Version  # most mirrors have no such file
-
-    found = dict[str, Version]()
-    for text in texts:
-        try:
-            found[text] = Version(text)
-        except InvalidVersion:
-            continue
+    found = {text: version for text in texts if (version := parse_version(text)) is not None}
     ranks = {version: rank for rank, version in enumerate(sorted(set(found.values())))}
     return {("pypi", text): ranks[version] for text, version in found.items()}

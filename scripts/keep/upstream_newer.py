@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from scripts.core.channel_url import channel_base_url
 from scripts.core.file_name import parse_file_name
-from scripts.core.rattler_child import call_rattler, rank_versions
+from scripts.core.rattler_child import rank_versions
 from scripts.core.record import Record
 from scripts.core.redact import printable
-from scripts.core.report import Json
 from scripts.core.subdir import NOARCH
 from scripts.keep.upstream_answers import Page, PageFile
 from scripts.lock.model import LockedPackage
 from scripts.lock.pep508 import parse_version, pypi_name
-from scripts.lock.satisfiability import MATCHED, differs_aside, wanted_text
+from scripts.lock.satisfiability import differs_aside, match_records, wanted_text
 from scripts.verify.plan import PackageSet
 from scripts.verify.pypi_closure import find_asked
 from scripts.verify.python_platform import PythonPlatform
@@ -109,16 +108,10 @@ def _newer_conda(
     for place, rows in records.items():
         for file, record in rows.items():
             by_name.setdefault((*place, record.name), []).append((file, record))
-    found = [
-        (
-            each,
-            [
-                *by_name.get((each.channel, each.subdir, each.locked.name), []),
-                *by_name.get((each.channel, NOARCH, each.locked.name), []),
-            ],
-        )
-        for each in requested
-    ]
+    found = []
+    for each in requested:
+        keys = ((each.channel, subdir, each.locked.name) for subdir in (each.subdir, NOARCH))
+        found.append((each, [row for key in keys for row in by_name.get(key, ())]))
     versions = (record.version for _, some in found for _, record in some)
     ranks = rank_versions((*versions, *(each.locked.record.version for each in requested)))
 
@@ -132,7 +125,8 @@ def _newer_conda(
         if age(record) > age(each.locked.record)
         for own in each.own
     ]
-    taken = _taken((own.spec, record) for _, own, _, record in newer)
+    pairs = dict.fromkeys((own.spec, record) for _, own, _, record in newer)
+    taken = dict(zip(pairs, match_records(pairs), strict=True))
     refused = {
         (id(each), file)
         for each, own, file, record in newer
@@ -150,17 +144,6 @@ def _newer_conda(
                 requirement=printable(", ".join(map(wanted_text, each.own))),
                 places=(str(each.packages.place),),
             )
-
-
-def _taken(pairs: Iterable[tuple[str, Record]]) -> Mapping[tuple[str, Record], bool | None]:
-    """Ask rattler whether records meet MatchSpecs; None: it cannot tell."""
-    asked = list(dict.fromkeys(pairs))
-    questions: list[Json] = [
-        {"spec": spec, "record": {key: getattr(record, key) for key in MATCHED}}
-        for spec, record in asked
-    ]
-    answers: Any = call_rattler("matches", {"pairs": questions}) if questions else ()
-    return dict(zip(asked, answers, strict=True))
 
 
 def _is_as_asked(each: Requested, own: Requirement, file: str, record: Record) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePath
 from typing import Any, Final
 from urllib.parse import unquote
@@ -18,6 +18,7 @@ from scripts.core.channel_url import channel_base_url
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, Problem, usage_problem
 from scripts.core.rattler_child import call_rattler
+from scripts.core.record import Record
 from scripts.core.redact import redact, without_secrets
 from scripts.core.report import Json, listed
 from scripts.lock.location import is_path
@@ -47,7 +48,7 @@ _NOT_CHECKED: Final = (
 )
 # What rattler's MatchSpec.matches compares, and what it leaves aside, as workspace/parse.py
 # writes it.
-MATCHED: Final = (
+_MATCHED: Final = (
     *("name", "version", "build", "build_number", "subdir", "sha256", "md5"),
     *("license", "license_family", "track_features", "flags"),
 )
@@ -171,13 +172,8 @@ def _questions(
 
 def _unmet(questions: Sequence[_Question]) -> Iterator[Problem]:
     """Ask rattler all at once, whether each package meets its requirement."""
-    pairs: list[Json] = [
-        {"spec": each.spec, "record": {key: getattr(package.record, key) for key in MATCHED}}
-        for *_, each, package in questions
-        if package is not None
-    ]
-    reply: Any = call_rattler("matches", {"pairs": pairs}) if pairs else ()
-    answers = iter(reply)
+    pairs = ((x.spec, package.record) for *_, x, package in questions if package is not None)
+    answers = iter(match_records(pairs))
     failed: dict[tuple[str, ...], tuple[MirroredLock, list[str]]] = {}
     for lock, environment, platform, requirement, package in questions:
         actual = f"no {requirement.name}"
@@ -197,6 +193,16 @@ def _unmet(questions: Sequence[_Question]) -> Iterator[Problem]:
             ("actual", actual),
             ("platforms", ", ".join(platforms)),
         )
+
+
+def match_records(pairs: Iterable[tuple[str, Record]]) -> Sequence[bool | None]:
+    """Ask rattler all at once whether each record meets its MatchSpec; None: it cannot tell."""
+    rows: list[Json] = [
+        {"spec": spec, "record": {key: getattr(record, key) for key in _MATCHED}}
+        for spec, record in pairs
+    ]
+    answers: Any = call_rattler("matches", {"pairs": rows}) if rows else ()
+    return tuple(answers)
 
 
 def matching_platform(
