@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Any
+from typing import Any, Final
 
 from scripts.channel.digest_cache import Fingerprint
 from scripts.channel.grace import now
@@ -39,6 +39,11 @@ from scripts.lock.select import Selection
 from scripts.verify.findings import Level
 from scripts.workspace.workspace import LOCK_NAME, Workspace
 
+_NO_LINKS: Final = (
+    "its disk has no hard links, so of snapshots only the records are kept: a rollback works as far"
+    " as the files are still there"
+)
+
 
 def take_snapshot(
     workspace: Workspace,
@@ -56,79 +61,55 @@ def take_snapshot(
     snapshot with the same files, whose locks and proofs it takes over. Of no index there is none.
     Where the disk refuses, the report has the problem, of exit code 2; the next run takes it.
     """
+    place = workspace.place
     try:
-        snapshot, is_new = _take(
-            workspace, console, made_by=made_by, locks=locks, proofs=proofs, like=like
+        state, there = read_channel_state(place), tuple(files_below(place.folder))
+        seen, before = _fingerprint(state, there), newest_snapshot(place)
+        if before is not None and _last_seen(place) == [seen, before.id]:
+            return _report(before, is_new=False)
+        from scripts.keep.published import read_published, urls_of  # not where nothing has changed
+
+        rows_before = () if before is None else read_snapshot_files(place, before)
+        layout = state.layout or workspace.settings.layout
+        urls = urls_of(read_whole_selection(workspace, locks)) if locks else {}
+        known = (*rows_before, *(() if like is None else read_snapshot_files(place, like)))
+        files = read_published(
+            place, layout, console, removals=state.removals, files=there, urls=urls, before=known
         )
+        if before is not None and digest_of(files) == before.content_digest:
+            snapshot = before
+        elif before is None and not files:
+            return Report()
+        else:
+            snapshot = new_snapshot(
+                files,
+                made_by=made_by,
+                layout=layout,
+                before=before,
+                when=now(),
+                locks=tuple(map(_describe_lock, locks)) if like is None else like.locks,
+                proofs=proofs if like is None else like.proofs,
+            )
+            clear_leftovers(place)
+            _keep_locks(place, snapshot, () if like else locks, like)
+            is_linked = build_tree(place, snapshot, files, before, rows_before)
+            if not is_linked and (before is None or tree_of(place, before).is_dir()):
+                console.warn(f"{workspace.settings.channel_dir}: {_NO_LINKS}")
+            write_snapshot(place, snapshot, files)
+        _note_seen(place, seen, snapshot)
+        return _report(snapshot, is_new=snapshot is not before)
     except MirrorError as error:
         return Report(problems=error.problems)
     except OSError as error:
-        name, reason = error.filename or str(workspace.place.state), error.strerror or str(error)
+        name, reason = error.filename or place.state, error.strerror or error
         message = f"no snapshot was taken, as this cannot be read or written: {reason}"
         return Report(problems=(usage_problem(name, message, help=SEE_TO_DISK),))
-    if snapshot is None:
-        return Report()
-    data: dict[str, Json] = {
-        "id": snapshot.id,
-        "new": is_new,
-        "content-digest": snapshot.content_digest,
-    }
-    stands = "" if is_new else " stands"
-    return Report(lines=(f"snapshot {snapshot.id}{stands}",), data={"snapshot": data})
 
 
-def _take(
-    workspace: Workspace,
-    console: Console,
-    *,
-    made_by: str,
-    locks: Sequence[MirroredLock],
-    proofs: tuple[SnapshotProof, ...],
-    like: Snapshot | None,
-) -> tuple[Snapshot | None, bool]:
-    """Return the newest snapshot, and whether it is new; None: there is no index."""
-    place, state = workspace.place, read_channel_state(workspace.place)
-    there = tuple(files_below(place.folder))
-    seen, before = _fingerprint(state, there), newest_snapshot(place)
-    if before is not None and _last_seen(place) == [seen, before.id]:
-        return before, False
-    from scripts.keep.published import read_published, urls_of  # not where nothing has changed
-
-    rows_before = () if before is None else read_snapshot_files(place, before)
-    files = read_published(
-        place,
-        state.layout or workspace.settings.layout,
-        console,
-        removals=state.removals,
-        files=there,
-        urls=urls_of(read_whole_selection(workspace, locks)) if locks else {},
-        before=(*rows_before, *(() if like is None else read_snapshot_files(place, like))),
-    )
-    if before is not None and digest_of(files) == before.content_digest:
-        _note_seen(place, seen, before)
-        return before, False
-    if before is None and not files:
-        return None, False
-    snapshot = new_snapshot(
-        files,
-        made_by=made_by,
-        layout=state.layout or workspace.settings.layout,
-        before=before,
-        when=now(),
-        locks=tuple(map(_describe_lock, locks)) if like is None else like.locks,
-        proofs=proofs if like is None else like.proofs,
-    )
-    clear_leftovers(place)
-    _keep_locks(place, snapshot, () if like else locks, like)
-    is_linked = build_tree(place, snapshot, files, before, rows_before)
-    if not is_linked and (before is None or tree_of(place, before).is_dir()):
-        console.warn(
-            f"{workspace.settings.channel_dir}: its disk has no hard links, so of snapshots only"
-            " the records are kept: a rollback works as far as the files are still there"
-        )
-    write_snapshot(place, snapshot, files)
-    _note_seen(place, seen, snapshot)
-    return snapshot, True
+def _report(snapshot: Snapshot, *, is_new: bool) -> Report:
+    data = {"id": snapshot.id, "new": is_new, "content-digest": snapshot.content_digest}
+    line = f"snapshot {snapshot.id}{'' if is_new else ' stands'}"
+    return Report(lines=(line,), data={"snapshot": data})
 
 
 def proofs_of(
