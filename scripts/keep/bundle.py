@@ -279,86 +279,68 @@ def _write_large_files(
     return digests
 
 
-class _OtherBytesError(Exception):
-    """What is there is not what would be written."""
-
-
 def _write_large_file(
     plan: BundlePlan, large: LargeFile, folder: Path, out: Path, advance: _Advance
 ) -> tuple[str, list[Problem]]:
-    """Write a file unless it is there; of one that would be wrong nothing is left."""
-    file = out / large.path
+    """Write a file unless it is there; return its sha256 and what is wrong with what is in it.
+
+    Of one that would be wrong nothing is left.
+    """
+    file, digest, problems = out / large.path, hashlib.sha256(), list[Problem]()
     if file.exists() and file.stat().st_size == large.size:
-        with contextlib.suppress(_OtherBytesError), naming(file), file.open("rb") as there:
-
-            def compare(data: bytes) -> None:
-                if there.read(len(data)) != data:
-                    raise _OtherBytesError
-
-            done = _copy_all(plan, large, folder, compare, lambda *_: None)
-            advance(len(large.files), sum(each.size for each in large.files))
-            return done
+        chunks = _read(plan, large, folder, problems, lambda *_: None)
+        with naming(file), file.open("rb") as there:
+            if all(there.read(len(x)) == x for x in _hashed(chunks, digest.update)):
+                advance(len(large.files), sum(each.size for each in large.files))
+                return digest.hexdigest(), problems
+        digest, problems = hashlib.sha256(), []
     file.parent.mkdir(parents=True, exist_ok=True)
     file.unlink(missing_ok=True)  # to write into it would write into all its other links
+    chunks = _read(plan, large, folder, problems, advance)
     with naming(file), file.open("xb") as opened:
-
-        def write(data: bytes) -> None:
-            with naming(file):
-                opened.write(data)
-
-        digest, problems = _copy_all(plan, large, folder, write, advance)
+        for data in _hashed(chunks, digest.update) if plan.is_tar else chunks:
+            opened.write(data)
     if problems:
         file.unlink()
-    return digest, problems
-
-
-def _copy_all(
-    plan: BundlePlan,
-    large: LargeFile,
-    folder: Path,
-    write: Callable[[bytes], object],
-    advance: _Advance,
-) -> tuple[str, list[Problem]]:
-    """Hand on the bytes of a large file; return its sha256 and what is wrong with them.
-
-    Each byte of a volume is hashed for its file and for the volume: side by side, so that it takes
-    no longer.
-    """
-    digest, problems = hashlib.sha256(), list[Problem]()
-    with ThreadPoolExecutor(1) as hashing:
-
-        def hand_on(data: bytes) -> None:
-            hashed = hashing.submit(digest.update, data) if plan.is_tar else None
-            write(data)
-            if hashed is not None:
-                hashed.result()
-
-        for each in large.files:
-            before, behind = plan.around(each)
-            hand_on(before)
-            problems += _copy(folder, each, hand_on, advance)
-            hand_on(behind)
-            advance(1, 0)
-        hand_on(plan.end)
     return digest.hexdigest(), problems
 
 
-def _copy(
-    folder: Path, expected: SnapshotFile, write: Callable[[bytes], object], advance: _Advance
-) -> list[Problem]:
-    """Hand on the bytes of a file of the channel, and say what is wrong with them."""
-    digest, path = hashlib.sha256(), folder / expected.path
-    try:
-        source: IO[bytes] = path.open("rb", buffering=0)
-    except FileNotFoundError:
-        return [finding_problem(expected.path, "is missing, and its snapshot has it", help=_MEND)]
-    with source, naming(path):
-        while data := source.read(CHUNK):
-            digest.update(data)
-            write(data)
-            advance(0, len(data))
-    if digest.hexdigest() == expected.sha256:
-        return []
-    message = "sha256 differs from its snapshot: it is not carried"
-    details = (("expected", expected.sha256), ("actual", digest.hexdigest()))
-    return [finding_problem(expected.path, message, *details, help=_MEND)]
+def _hashed(chunks: Iterable[bytes], update: Callable[[bytes], object]) -> Iterator[bytes]:
+    """Hand on the bytes of a volume, each of which is hashed for its file, too.
+
+    Side by side with what is done to it meanwhile, so that it takes no longer.
+    """
+    with ThreadPoolExecutor(1) as hashing:
+        for data in chunks:
+            hashed = hashing.submit(update, data)
+            yield data
+            hashed.result()
+
+
+def _read(
+    plan: BundlePlan, large: LargeFile, folder: Path, problems: list[Problem], advance: _Advance
+) -> Iterator[bytes]:
+    """Yield the bytes of a large file, and gather what is wrong with them."""
+    for expected in large.files:
+        before, behind = plan.around(expected)
+        digest, path = hashlib.sha256(), folder / expected.path
+        yield before
+        try:
+            source: IO[bytes] = path.open("rb", buffering=0)
+        except FileNotFoundError:
+            message = "is missing, and its snapshot has it"
+            problems.append(finding_problem(expected.path, message, help=_MEND))
+            advance(1, 0)
+            continue
+        with source, naming(path):
+            while data := source.read(CHUNK):
+                digest.update(data)
+                yield data
+                advance(0, len(data))
+        if digest.hexdigest() != expected.sha256:
+            message = "sha256 differs from its snapshot: it is not carried"
+            details = (("expected", expected.sha256), ("actual", digest.hexdigest()))
+            problems.append(finding_problem(expected.path, message, *details, help=_MEND))
+        yield behind
+        advance(1, 0)
+    yield plan.end

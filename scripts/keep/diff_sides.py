@@ -51,7 +51,7 @@ def order_versions(versions: Collection[tuple[str, str]]) -> Ranks:
     """Ask for the order of versions, each with its source: conda's, or PyPI's (PEP 440)."""
     conda = rank_versions(version for source, version in versions if source == "conda")
     ranks = {("conda", version): rank for version, rank in conda.items()}
-    return ranks | _rank_pypi(version for source, version in versions if source == "pypi")
+    return {**ranks, **_rank_pypi(version for source, version in versions if source == "pypi")}
 
 
 def read_pypi_license(side: MirrorSide, file: StateFile) -> str | None:

@@ -86,12 +86,4 @@ def _error(refused: far.Refused) -> MirrorError:
 
 
 def _receipt_to_json(found: far.Receipt) -> Json:
-    return {
-        "content-digest": found.digest,
-        "id": found.id,
-        "files": found.files,
-        "bytes": found.size,
-        "damaged": found.damaged,
-        "missing": found.missing,
-        "read": found.read,
-    }
+    return dict(zip(far.RECEIPT_KEYS, found, strict=True))

@@ -107,9 +107,9 @@ def take_snapshot(
 
 
 def _report(snapshot: Snapshot, *, is_new: bool) -> Report:
-    data = {"id": snapshot.id, "new": is_new, "content-digest": snapshot.content_digest}
+    row: Json = {"id": snapshot.id, "new": is_new, "content-digest": snapshot.content_digest}
     line = f"snapshot {snapshot.id}{'' if is_new else ' stands'}"
-    return Report(lines=(line,), data={"snapshot": data})
+    return Report(lines=(line,), data={"snapshot": row})
 
 
 def proofs_of(

@@ -186,7 +186,7 @@ def _ustar(name: bytes, size: int, when: int, kind: bytes) -> bytes:
 
 def render_receipt(receipt: Receipt) -> "tuple[bytes, bytes]":
     """Write a receipt as JSON, and as lines for people: each less than a kilobyte."""
-    values = {"receipt": FORMAT, **dict(zip(_RECEIPT, receipt))}
+    values = {"receipt": FORMAT, **dict(zip(RECEIPT_KEYS, receipt))}
     text = "".join(f"{key}: {value}\n" for key, value in values.items())
     return (json.dumps(values) + "\n").encode(), text.encode()
 
@@ -199,7 +199,7 @@ def parse_receipt(data: bytes) -> Receipt:
         else:
             lines = [x.split(": ", 1) for x in data[:1024].decode("utf-8").splitlines()]
             document = {key: int(x) if x.isdecimal() else x.strip() for key, x in lines}
-        return Receipt(*_fields(document, "receipt", *_RECEIPT)[1:])
+        return Receipt(*_fields(document, "receipt", *RECEIPT_KEYS)[1:])
     except _DAMAGE as error:
         raise ValueError(str(error)) from None
 
@@ -242,7 +242,7 @@ def _folders(paths: "Iterable[str]") -> "set[str]":
     return {path[:end] for path, end in ends} - {""}
 
 
-_RECEIPT = ("content-digest", "id", "files", "bytes", "damaged", "missing", "read")
+RECEIPT_KEYS = ("content-digest", "id", "files", "bytes", "damaged", "missing", "read")
 _TARGET = ("id", "created", "layout", "content-digest", "files", "artifacts", "bytes")
 _ROW = ("path", "kind", "size", "sha256", "where")
 _REMOVAL = ("path", "size", "mtime-ns", "dropped")
