@@ -22,8 +22,8 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from scripts.core.errors import MirrorError, usage_problem
-from scripts.core.report import counted, human_size
-from scripts.keep.snapshots import Snapshot, SnapshotFile
+from scripts.core.report import counted, human_size, to_json
+from scripts.keep.snapshots import Snapshot, SnapshotFile, by_path, summary_of
 from scripts.keep.unbundle import (
     BUNDLE,
     FORMAT,
@@ -132,7 +132,7 @@ def plan_bundle(
     before = {each.path: each.sha256 for each in base_files}
     there = {each.path: each.sha256 for each in files}
     changed = [each for each in files if before.get(each.path) != each.sha256]
-    changed.sort(key=_by_path)
+    changed.sort(key=by_path)
     # What is at a path that changes may be meant as before or after: nothing refers to that.
     sources = {sha: path for path, sha in before.items() if there.get(path, sha) == sha}
     same_as = {
@@ -153,10 +153,6 @@ def plan_bundle(
     )
     carried = [each for each in changed if each.path not in same_as]
     return replace(plan, large_files=_plan_large_files(plan, carried, volume_size))
-
-
-def _by_path(file: SnapshotFile) -> bytes:
-    return str(file.path).encode()
 
 
 def _plan_large_files(
@@ -216,15 +212,7 @@ def render_document(plan: BundlePlan, volumes: Mapping[str, str] | None = None) 
     head: dict[str, Any] = {
         "format": FORMAT,
         "base": base and {"id": base.id, "content-digest": base.content_digest},
-        "target": {
-            "id": target.id,
-            "created": target.created.isoformat(),
-            "layout": target.layout,
-            "content-digest": target.content_digest,
-            "files": target.files,
-            "artifacts": target.artifacts,
-            "bytes": target.size,
-        },
+        "target": summary_of(target),
         "carried": {"files": len(plan.carried), "bytes": plan.carried_bytes},
         "volumes": [
             {"name": x.path, "size": x.size, "sha256": (volumes or {}).get(x.path, _UNKNOWN)}
@@ -233,10 +221,7 @@ def render_document(plan: BundlePlan, volumes: Mapping[str, str] | None = None) 
         if plan.is_tar
         else None,
         "tools": {x.path: {"size": len(x.data), "sha256": x.sha256} for x in plan.small_files},
-        "locks": [
-            {"label": x.label, "lock-sha256": x.lock_sha256, "manifest-sha256": x.manifest_sha256}
-            for x in target.locks
-        ],
+        "locks": to_json(target.locks),
     }
     rows = ([str(x.path), x.kind, x.size, x.sha256, where.get(x.path)] for x in plan.files)
     lines = [f"{json.dumps(key)}: {json.dumps(value)},\n" for key, value in head.items()]

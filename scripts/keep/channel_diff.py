@@ -95,7 +95,7 @@ def compare_states(
     before: MirrorSide,
     after: MirrorSide,
     order_versions: OrderVersions,
-    read_license: ReadLicense = lambda _side, _file: None,
+    read_license: ReadLicense,
 ) -> MirrorDiff:
     """Compare two states."""
     old, new = _packages(before.files), _packages(after.files)

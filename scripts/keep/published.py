@@ -20,7 +20,7 @@ from scripts.core.redact import without_secrets
 from scripts.core.scratch import is_scratch
 from scripts.index.file_classes import read_channels, read_indexed
 from scripts.index.pypi_index import PypiTree, read_pages, read_pypi_tree
-from scripts.keep.snapshots import INDEX_KIND, SnapshotFile
+from scripts.keep.snapshots import INDEX_KIND, SnapshotFile, by_path
 from scripts.lock.location import is_path
 from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.select import Selection
@@ -68,7 +68,7 @@ def read_published(
     index_files = [path for each in channels for path in each.index_files]
     index_files += tree.index_files
     found += (_index_file(folder, path) for path in index_files if not is_scratch(path.name))
-    return tuple(sorted(found, key=lambda each: str(each.path).encode()))
+    return tuple(sorted(found, key=by_path))
 
 
 def urls_of(selection: Selection) -> dict[PurePosixPath, str]:

@@ -130,6 +130,11 @@ def new_snapshot(
     )
 
 
+def by_path(file: SnapshotFile) -> bytes:
+    """Return what files are sorted by, in a record and in a bundle."""
+    return str(file.path).encode()
+
+
 def digest_of(files: Iterable[SnapshotFile]) -> str:
     """Return the content digest of these files."""
     return content_digest((str(each.path), each.size, each.sha256) for each in files)
@@ -183,7 +188,7 @@ def write_snapshot(place: ChannelPaths, snapshot: Snapshot, files: Iterable[Snap
     lines = [json.dumps(_header(snapshot))]
     lines += (
         json.dumps([str(x.path), x.kind, x.size, x.sha256, x.url, x.license])
-        for x in sorted(files, key=lambda each: str(each.path).encode())
+        for x in sorted(files, key=by_path)
     )
     file = record_of(place, snapshot.id)
     with naming(file):
@@ -199,18 +204,25 @@ def _records(place: ChannelPaths) -> list[Path]:
     return [each for each in found if not is_scratch(each.name)]
 
 
-def _header(snapshot: Snapshot) -> dict[str, Any]:
+def summary_of(snapshot: Snapshot) -> dict[str, str | int]:
+    """Describe a snapshot as its record and `bundle.json` have it."""
     return {
-        "schema": _SCHEMA,
         "id": snapshot.id,
         "created": snapshot.created.isoformat(),
-        "parent": snapshot.parent,
-        "made-by": snapshot.made_by,
         "layout": snapshot.layout,
         "content-digest": snapshot.content_digest,
         "files": snapshot.files,
         "artifacts": snapshot.artifacts,
         "bytes": snapshot.size,
+    }
+
+
+def _header(snapshot: Snapshot) -> dict[str, Any]:
+    return {
+        "schema": _SCHEMA,
+        **summary_of(snapshot),
+        "parent": snapshot.parent,
+        "made-by": snapshot.made_by,
         "locks": [[each.label, each.lock_sha256, each.manifest_sha256] for each in snapshot.locks],
         "proofs": [[each.level, each.client, each.proven.isoformat()] for each in snapshot.proofs],
     }

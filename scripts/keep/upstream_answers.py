@@ -13,7 +13,6 @@ import queue
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote, urljoin
@@ -49,6 +48,7 @@ from scripts.network.errors import OF_THE_NETWORK, DownloadError, ErrorKind
 from scripts.network.http import HttpClient
 from scripts.network.retry import HostHealth, RetryPolicy
 from scripts.network.router import Router
+from scripts.verify.pypi_index import html_links
 from scripts.workspace.workspace import Workspace
 
 _FOLDER: Final = "upstream"  # below `cache`
@@ -332,34 +332,22 @@ def _reason(yanked: Any) -> str | None:
     return "" if yanked else None
 
 
-class _Links(HTMLParser):
-    """Gathers the attributes of every link to a file."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.files = list[dict[str, Any]]()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        said = dict(attrs)
-        plain, _, fragment = (said.get("href") or "").partition("#")
+def _links(text: str) -> list[dict[str, Any]]:
+    """Read a page in HTML; one with no file at all may be anybody's (a portal's)."""
+    files = list[dict[str, Any]]()
+    for each in html_links(text):
+        plain, _, fragment = (each.get("href") or "").partition("#")
         name = unquote(plain.partition("?")[0].rpartition("/")[2])
-        if tag == "a" and ARCHIVES.search(name):
+        if ARCHIVES.search(name):
             algorithm, _, digest = fragment.partition("=")
-            is_yanked = "data-yanked" in said
-            self.files.append(
+            files.append(
                 {
                     "filename": name,
                     "hashes": {algorithm: digest},
-                    "yanked": is_yanked and (said["data-yanked"] or True),
-                    "requires-python": said.get("data-requires-python"),
+                    "yanked": "data-yanked" in each and (each["data-yanked"] or True),
+                    "requires-python": each.get("data-requires-python"),
                 }
             )
-
-
-def _links(text: str) -> list[dict[str, Any]]:
-    """Read a page in HTML; one with no file at all may be anybody's (a portal's)."""
-    parser = _Links()
-    parser.feed(text)
-    if not parser.files:
+    if not files:
         raise ValueError("no link to any file")
-    return parser.files
+    return files

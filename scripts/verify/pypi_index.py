@@ -214,13 +214,18 @@ class _Links(HTMLParser):
             self.found.append(dict(attrs))
 
 
+def html_links(text: str) -> list[dict[str, str | None]]:
+    """Return the attributes of all links of a page."""
+    parser = _Links()
+    parser.feed(text)
+    parser.close()
+    return parser.found
+
+
 def parse_html(data: bytes, path: PurePosixPath) -> list[PageLink]:
     """Read the files that a page names (PEP 503); links to folders are none."""
-    parser = _Links()
-    parser.feed(data.decode())
-    parser.close()
     links = []
-    for each in parser.found:
+    for each in html_links(data.decode()):
         url, _, fragment = (each["href"] or "").partition("#")
         if not url.endswith("/"):
             metadata = each.get("data-core-metadata")
