@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
@@ -89,7 +89,7 @@ def remove(
     due = sorted(due, key=lambda each: (not each.path.name.startswith(_INDEX), each.path))
     refuse_obstacles(place.folder, [each.path for each in due])
     removed = []
-    try:
+    with removing():
         for each in due:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 unlink(place.folder / each.path)
@@ -97,14 +97,18 @@ def remove(
         for above in sorted({above for each in due for above in each.path.parents}, reverse=True):
             if above != PurePosixPath():
                 _remove_if_empty(place.folder / above)
-    except OSError as error:
-        raise usage_error(
-            str(error.filename),
-            f"cannot be removed: {error.strerror}",
-            help=GOES_ON,
-        ) from error
     write_removals(place, left)
     return tuple(removed)
+
+
+@contextlib.contextmanager
+def removing() -> Iterator[None]:
+    """Make the error of exit code 2 where the disk refuses to remove something."""
+    try:
+        yield
+    except OSError as error:
+        message = f"cannot be removed: {error.strerror}"
+        raise usage_error(str(error.filename), message, help=GOES_ON) from error
 
 
 def _remove_if_empty(folder: Path) -> None:

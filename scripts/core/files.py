@@ -78,6 +78,18 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
+@contextlib.contextmanager
+def disk_errors(folder: Path, help: str) -> Iterator[None]:
+    """Make the error of exit code 2 where the disk refuses; `folder`: if no file is named."""
+    try:
+        yield
+    except BrokenPipeError:  # nobody reads what is printed
+        raise
+    except OSError as error:
+        name, reason = error.filename or folder, error.strerror or str(error)
+        raise usage_error(str(name), f"cannot be read or written: {reason}", help=help) from error
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace a file whole: written beside it under another name, made durable, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)

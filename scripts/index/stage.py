@@ -19,8 +19,8 @@ from scripts.channel.users import ChannelUsers, save_workspace
 from scripts.core.channel_paths import ChannelPaths, is_pypi_path
 from scripts.core.channel_url import PYPI_FOLDER
 from scripts.core.console import Console
-from scripts.core.errors import MirrorError, Problem, usage_error, usage_problem
-from scripts.core.files import naming
+from scripts.core.errors import MirrorError, Problem, usage_problem
+from scripts.core.files import disk_errors, naming
 from scripts.core.files import replace as replace_file
 from scripts.core.record import RECORD_FIELDS, Record
 from scripts.core.report import Json, Line, Report, counted, named
@@ -73,7 +73,7 @@ def index(
     be opened by nobody (1), or the indexer does not do what it should (4).
     """
     place, folder = workspace.place, workspace.place.folder
-    try:
+    with disk_errors(folder, SEE_TO_DISK):
         waiting = _waiting(folder, users, dropping or ())
         gone, files = frozenset(each.path for each in waiting), tuple(files_below(folder))
         channels = read_channels(folder, selection, gone, files)
@@ -109,12 +109,6 @@ def index(
         account = classify_files(folder, selection, present, console, known)
         report = _report(channels, pypi, account, removed, is_changed=is_changed)
         return replace(report, problems=tuple(problems))
-    except BrokenPipeError:  # nobody reads what is printed
-        raise
-    except OSError as error:
-        name, reason = error.filename or str(folder), error.strerror or str(error)
-        message = f"cannot be read or written: {reason}"
-        raise usage_error(str(name), message, help=SEE_TO_DISK) from error
 
 
 def _waiting(

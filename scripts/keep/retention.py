@@ -12,8 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
 
-from scripts.channel.grace import now
-from scripts.channel.state import GOES_ON
+from scripts.channel.grace import now, removing
 from scripts.core.errors import usage_error
 from scripts.core.report import Json, Line, Report, counted, human_size, table
 from scripts.keep.snapshot_trees import clear_leftovers, locks_of, remove_snapshot, remove_tree
@@ -55,13 +54,13 @@ def prune_trees(
     place = workspace.place
     snapshots = read_snapshots(place)
     kept = trees_to_keep(snapshots, workspace.settings, now(), coming=coming)
-    goes = [each for each in snapshots if each not in kept and tree_of(place, each).is_dir()]
-    goes = [each for each in goes if only is None or each.id in only]
+    goes = [x for x in snapshots if x not in kept and (only is None or x.id in only)]
+    goes = [each for each in goes if tree_of(place, each).is_dir()]
     before = [*statuses_of(place.folder, removing)]
     trees = (x for each in goes for x in _statuses_below(tree_of(place, each)))
     room = freed_bytes((*before, *trees)) - freed_bytes(before)
     if not dry_run:
-        with _refusing():
+        with removing():
             clear_leftovers(place)
             for each in goes:
                 remove_tree(place, each)
@@ -195,22 +194,12 @@ def forget_snapshot(workspace: Workspace, name: str) -> Report:
         )
     folders = (tree_of(place, snapshot), locks_of(place, snapshot))
     room = freed_bytes(x for each in folders for x in _statuses_below(each))
-    with _refusing():
+    with removing():
         remove_snapshot(place, snapshot)
     return Report(
         lines=(f"forgotten: {snapshot.id}, {human_size(room)}",),
         data={"forgotten": [snapshot.id], "bytes": room},
     )
-
-
-@contextlib.contextmanager
-def _refusing() -> Iterator[None]:
-    """Make the error of exit code 2 where the disk refuses to remove something."""
-    try:
-        yield
-    except OSError as error:
-        message = f"cannot be removed: {error.strerror}"
-        raise usage_error(str(error.filename), message, help=GOES_ON) from error
 
 
 def _statuses_below(folder: Path) -> Iterator[os.stat_result]:

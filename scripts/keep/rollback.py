@@ -30,7 +30,7 @@ from scripts.channel.users import note_layout, read_users_of
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, usage_error
-from scripts.core.files import naming
+from scripts.core.files import disk_errors, naming
 from scripts.core.record import Digest
 from scripts.core.report import Line, Report, counted, human_size, join_reports
 from scripts.core.symlinks import refuse_obstacles
@@ -71,14 +71,8 @@ def rollback(workspace: Workspace, name: str, console: Console) -> Report:
     changed, where a file of it is nowhere any more, or not as it was.
     """
     place, target = workspace.place, find_snapshot(workspace.place, name)
-    try:
+    with disk_errors(place.folder, GOES_ON):
         report = _roll_back(workspace, target, console)
-    except BrokenPipeError:  # nobody reads what is printed
-        raise
-    except OSError as error:
-        file, reason = error.filename or str(place.folder), error.strerror or str(error)
-        message = f"cannot be read or written: {reason}"
-        raise usage_error(str(file), message, help=GOES_ON) from error
     # What was proven was proven of other bytes where the index was made anew.
     like = replace(target, proofs=()) if report.data["index-made-anew"] else target
     return join_reports(report, take_snapshot(workspace, console, made_by=ROLLBACK, like=like))
@@ -229,9 +223,10 @@ def _stage(place: ChannelPaths, files: Mapping[SnapshotFile, Path]) -> list[tupl
     folder = Path(tempfile.mkdtemp(dir=place.staging))
     staged = []
     for number, each in enumerate(sorted(files, key=_turn)):
-        with naming(folder / str(number)):
-            (folder / str(number)).write_bytes(files[each].read_bytes())
-        staged.append((folder / str(number), place.folder / each.path))
+        copy = folder / str(number)
+        with naming(copy):
+            copy.write_bytes(files[each].read_bytes())
+        staged.append((copy, place.folder / each.path))
     return staged
 
 
