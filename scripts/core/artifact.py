@@ -75,6 +75,12 @@ class Artifact:
         """
         return self.record.digest is None and not self.is_own_file
 
+    def digest_hex(self, algorithm: str) -> str | None:
+        """Return what the lock says, else what is compared all the same; None: neither is."""
+        digest = self.digest
+        seen = digest.hex if digest is not None and digest.algorithm == algorithm else None
+        return getattr(self.record, algorithm, None) or seen
+
     @property
     def digest_source(self) -> str:
         """Say, for the end of a sentence, whose digest it is compared with."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 
@@ -40,7 +41,7 @@ class StateFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MirrorSide:
+class ComparedState:
     """One of the two states that are compared."""
 
     name: str
@@ -58,8 +59,8 @@ class MirrorSide:
 class MirrorDiff:
     """All that changed from one state to another."""
 
-    before: MirrorSide
-    after: MirrorSide
+    before: ComparedState
+    after: ComparedState
     changes: tuple[PlatformDiff, ...]
     """In place of environment and platform they have channel and subdir."""
     licenses: tuple[PlatformDiff, ...]
@@ -87,13 +88,13 @@ Ranks = Mapping[tuple[str, str], int]
 """The order of versions, by source and version; those that none can order are not in it."""
 OrderVersions = Callable[[Collection[tuple[str, str]]], Ranks]
 """Gives the order of versions that need one."""
-ReadLicense = Callable[[MirrorSide, StateFile], str | None]
+ReadLicense = Callable[[ComparedState, StateFile], str | None]
 """Tells the licence of a PyPI file, which no index has, where it can be known."""
 
 
 def compare_states(
-    before: MirrorSide,
-    after: MirrorSide,
+    before: ComparedState,
+    after: ComparedState,
     order_versions: OrderVersions,
     read_license: ReadLicense,
 ) -> MirrorDiff:
@@ -111,19 +112,21 @@ def compare_states(
             continue
         pairs = tuple(_pairs(package, olds, news, ranks, may_stay=may_stay))
         kept += sum(one in news for _, one, other in pairs if None not in (one, other))
-        read = read_license if package.source == _PYPI_SOURCE and pairs else _nobody
+        is_pypi = package.source == _PYPI_SOURCE
+        make = partial(Change, name=package.name, source=package.source)
         changes = found.setdefault(package[:2], {})
         for kind, one, other in pairs:
-            licence = _license(after, news.get(other or "", {}), read) if read != _nobody else None
-            changes[_change(package, kind, one, other, licence)] = None
-        changes |= dict.fromkeys(_changed_files(package, olds, news))
+            now = _license(after, news.get(other or "", {}), read_license) if is_pypi else None
+            changes[make(kind=kind, before=one, after=other, license=now)] = None
+        for kind, one, other in _changed_files(olds, news):
+            changes[make(kind=kind, before=one, after=other)] = None
         same = ((None, text, text) for text in sorted(olds.keys() & news))
         for _, one, other in (*pairs, *same):
             if one is not None and other is not None:
-                was = _license(before, olds[one], read if one != other else _nobody)
-                now = _license(after, news[other], read if one != other else _nobody)
-                if was is not None and now is not None and was != now:
-                    changed = _change(package, ChangeKind.CHANGED, was, now)
+                read = read_license if is_pypi and one != other else None
+                was, now = _license(before, olds[one], read), _license(after, news[other], read)
+                if None not in {was, now} and was != now:
+                    changed = make(kind=ChangeKind.CHANGED, before=was, after=now)
                     licenses.setdefault(package[:2], []).append(changed)
     return MirrorDiff(
         before=before,
@@ -143,10 +146,6 @@ def _versions_to_order(old: _Packages, new: _Packages) -> Iterator[tuple[str, st
             versions = {(package.source, _version(text)) for text in texts}
             if len(versions) > 1:
                 yield from versions
-
-
-def _nobody(_side: MirrorSide, _file: StateFile) -> None:
-    """Read no licence."""
 
 
 def _by_place(found: Mapping[tuple[str, str], Iterable[Change]]) -> tuple[PlatformDiff, ...]:
@@ -239,7 +238,9 @@ def _build_number(text: str) -> int:
     return int(numbers[-1]) if numbers else 0
 
 
-def _changed_files(package: _Package, olds: _Versions, news: _Versions) -> Iterator[Change]:
+def _changed_files(
+    olds: _Versions, news: _Versions
+) -> Iterator[tuple[ChangeKind, str | None, str | None]]:
     """Compare the files of versions that both have."""
     for text in sorted(olds.keys() & news):
         for path in sorted(olds[text].keys() | news[text].keys()):
@@ -247,28 +248,11 @@ def _changed_files(package: _Package, olds: _Versions, news: _Versions) -> Itera
             shown = f"{text} ({path.name})"
             if one is not None and other is not None:
                 if _are_other_bytes(one, other):
-                    yield _change(package, ChangeKind.REUPLOADED, text, text)
+                    yield ChangeKind.REUPLOADED, text, text
             elif other is not None:
-                yield _change(package, ChangeKind.ADDED, None, shown)
+                yield ChangeKind.ADDED, None, shown
             else:
-                yield _change(package, ChangeKind.REMOVED, shown, None)
-
-
-def _change(
-    package: _Package,
-    kind: ChangeKind,
-    before: str | None,
-    after: str | None,
-    licence: str | None = None,
-) -> Change:
-    return Change(
-        kind=kind,
-        name=package.name,
-        before=before,
-        after=after,
-        source=package.source,
-        license=licence,
-    )
+                yield ChangeKind.REMOVED, shown, None
 
 
 def _are_other_bytes(one: StateFile, other: StateFile) -> bool:
@@ -278,14 +262,14 @@ def _are_other_bytes(one: StateFile, other: StateFile) -> bool:
 
 
 def _license(
-    side: MirrorSide, files: Mapping[PurePosixPath, StateFile], read: ReadLicense
+    state: ComparedState, files: Mapping[PurePosixPath, StateFile], read: ReadLicense | None
 ) -> str | None:
     """Return the licence of a version: what the first file that says one says."""
-    said = (each.license or read(side, each) for each in files.values())
+    said = (each.license or (read and read(state, each)) for each in files.values())
     return next(filter(None, said), None)
 
 
-def _to_carry(before: MirrorSide, after: MirrorSide) -> tuple[StateFile, ...]:
+def _to_carry(before: ComparedState, after: ComparedState) -> tuple[StateFile, ...]:
     had = {each.path: each for each in (*before.files, *before.others)}
     known = {each.sha256 for each in had.values()} - {None}
     found: dict[str, StateFile] = {}

@@ -209,19 +209,12 @@ def _mapping(workspace: Workspace, selection: Selection, plan: Plan) -> list[dic
             "version": each.version,
             "kind": each.kind.value,
             "size": plan.size_of(source.get(each.path, each)) or there.get(each.path),
-            "sha256": _digest(each, "sha256"),
-            "md5": _digest(each, "md5"),
+            "sha256": each.digest_hex("sha256"),
+            "md5": each.digest_hex("md5"),
         }
         for each in selection.artifacts
         for url in each.urls
     ]
-
-
-def _digest(artifact: Artifact, algorithm: str) -> str | None:
-    """Return what the lock says, else what is compared all the same."""
-    digest = artifact.digest
-    seen = digest.hex if digest is not None and digest.algorithm == algorithm else None
-    return getattr(artifact.record, algorithm, None) or seen
 
 
 def _write_mapping(path: Path, rows: Sequence[Json], workspace: Workspace) -> None:

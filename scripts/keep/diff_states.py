@@ -15,7 +15,7 @@ from scripts.channel.users import last_mirrored
 from scripts.core.console import Console
 from scripts.core.errors import usage_error
 from scripts.core.rattler_child import rank_versions
-from scripts.keep.channel_diff import CHANNEL, MirrorSide, Ranks, StateFile
+from scripts.keep.channel_diff import CHANNEL, ComparedState, Ranks, StateFile
 from scripts.keep.snapshots import SnapshotFile, find_snapshot, read_snapshot_files, tree_of
 from scripts.lock.mirrored import MirroredLock
 from scripts.lock.pep508 import parse_version
@@ -31,20 +31,20 @@ NAMES: Final = "`channel`, `lock`, the path of a lock, or a snapshot's id or how
 _NAME: Final = f"name {NAMES}"
 
 
-def read_sides(
+def read_states(
     workspace: Workspace, before: str, after: str, console: Console
-) -> tuple[MirrorSide, MirrorSide]:
+) -> tuple[ComparedState, ComparedState]:
     """Read both, each by one of `NAMES`.
 
     Beside a lock the channel is what this workspace was last mirrored by. Raises the errors of exit
     code 2 of what is not there or cannot be read.
     """
-    sides = [_read(workspace, name, console) for name in (before, after)]
-    if any(each.is_lock for each in sides):
-        sides = [
-            _as_last_mirrored(workspace, each) if each.name == CHANNEL else each for each in sides
+    states = [_read(workspace, name, console) for name in (before, after)]
+    if any(each.is_lock for each in states):
+        states = [
+            _as_last_mirrored(workspace, each) if each.name == CHANNEL else each for each in states
         ]
-    return sides[0], sides[1]
+    return states[0], states[1]
 
 
 def order_versions(versions: Collection[tuple[str, str]]) -> Ranks:
@@ -54,16 +54,16 @@ def order_versions(versions: Collection[tuple[str, str]]) -> Ranks:
     return {**ranks, **_rank_pypi(version for source, version in versions if source == "pypi")}
 
 
-def read_pypi_license(side: MirrorSide, file: StateFile) -> str | None:
+def read_pypi_license(state: ComparedState, file: StateFile) -> str | None:
     """Read the licence of a wheel or sdist, where the very file is still there."""
-    for folder in side.folders:
+    for folder in state.folders:
         found = folder / file.path
         if found.is_file() and found.stat().st_size == (file.size or found.stat().st_size):
             return read_license(found)
     return None
 
 
-def _read(workspace: Workspace, name: str, console: Console) -> MirrorSide:
+def _read(workspace: Workspace, name: str, console: Console) -> ComparedState:
     place = workspace.place
     if not name:
         raise usage_error("diff", "an empty name", help=_NAME)
@@ -74,7 +74,7 @@ def _read(workspace: Workspace, name: str, console: Console) -> MirrorSide:
         files = read_published(
             place, state.layout or workspace.settings.layout, console, removals=state.removals
         )
-        return MirrorSide(name=name, files=_of_snapshot(files), folders=(place.folder,))
+        return ComparedState(name=name, files=_of_snapshot(files), folders=(place.folder,))
     if name == LOCK:
         return _of_locks(workspace, name, read_locks(workspace, console, believes_cache=True))
     if _is_path(name):
@@ -82,7 +82,7 @@ def _read(workspace: Workspace, name: str, console: Console) -> MirrorSide:
     snapshot = find_snapshot(place, name)
     files = read_snapshot_files(place, snapshot)
     folders = (tree_of(place, snapshot), place.folder)
-    return MirrorSide(name=f"snapshot {snapshot.id}", files=_of_snapshot(files), folders=folders)
+    return ComparedState(name=f"snapshot {snapshot.id}", files=_of_snapshot(files), folders=folders)
 
 
 def _is_path(name: str) -> bool:
@@ -126,14 +126,9 @@ def _known(wanted: tuple[str, ...] | None, there: Iterable[str]) -> tuple[str, .
     return tuple(each for each in wanted if each in there) or wanted
 
 
-def _of_locks(workspace: Workspace, name: str, locks: tuple[MirroredLock, ...]) -> MirrorSide:
-    selection = read_whole_selection(workspace, locks)
-    return MirrorSide(
-        name=name,
-        files=_of_selection(workspace, selection),
-        folders=(workspace.place.folder,),
-        is_lock=True,
-    )
+def _of_locks(workspace: Workspace, name: str, locks: tuple[MirroredLock, ...]) -> ComparedState:
+    files = _of_selection(workspace, read_whole_selection(workspace, locks))
+    return ComparedState(name=name, files=files, folders=(workspace.place.folder,), is_lock=True)
 
 
 def _of_selection(workspace: Workspace, selection: Selection) -> tuple[StateFile, ...]:
@@ -145,8 +140,7 @@ def _of_selection(workspace: Workspace, selection: Selection) -> tuple[StateFile
         sizes = read_sizes(workspace.place.sizes)
     found = []
     for each in selection.artifacts:
-        is_sha256 = each.digest is not None and each.digest.algorithm == "sha256"
-        sha256 = each.digest.hex if each.digest is not None and is_sha256 else None
+        sha256 = each.digest_hex("sha256")
         size = sizes.get(sha256 or "") if each.size is None else each.size
         found.append(StateFile(path=each.path, size=size, sha256=sha256, license=each.license))
     return tuple(found)
@@ -165,7 +159,7 @@ def _of_snapshot(files: Iterable[SnapshotFile]) -> tuple[StateFile, ...]:
     )
 
 
-def _as_last_mirrored(workspace: Workspace, channel: MirrorSide) -> MirrorSide:
+def _as_last_mirrored(workspace: Workspace, channel: ComparedState) -> ComparedState:
     """Set apart what this workspace did not name as of its last `index`; all counts without one."""
     last = last_mirrored(workspace)
     if last is None:
