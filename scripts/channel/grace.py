@@ -89,7 +89,7 @@ def remove(
     due = sorted(due, key=lambda each: (not each.path.name.startswith(_INDEX), each.path))
     refuse_obstacles(place.folder, [each.path for each in due])
     removed = []
-    with removing():
+    with removal_errors():
         for each in due:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 unlink(place.folder / each.path)
@@ -102,7 +102,7 @@ def remove(
 
 
 @contextlib.contextmanager
-def removing() -> Iterator[None]:
+def removal_errors() -> Iterator[None]:
     """Make the error of exit code 2 where the disk refuses to remove something."""
     try:
         yield

@@ -35,7 +35,13 @@ from scripts.index.file_classes import (
     refuse_links,
 )
 from scripts.index.stage import index
-from scripts.keep.prune_plan import PrunePlan, refuse_moved, refuse_undue, see, write_plan
+from scripts.keep.prune_plan import (
+    PrunePlan,
+    read_preconditions,
+    refuse_moved,
+    refuse_undue,
+    write_plan,
+)
 from scripts.keep.retention import freed_bytes, held_by_trees, prune_trees, statuses_of
 from scripts.keep.rollback import refuse_after_rollback
 from scripts.lock.mirrored import MirroredLock
@@ -116,7 +122,11 @@ def preview_prune(
     drop: Sequence[PurePosixPath],
 ) -> Report:
     """Say what would be done, and write it to `output` as a plan, to be approved and applied."""
-    seen = None if output is None else see(workspace.place, read_users(workspace, locks))
+    seen = (
+        None
+        if output is None
+        else read_preconditions(workspace.place, read_users(workspace, locks))
+    )
     report = prune(workspace, locks, console, dry_run=True, at_once=at_once, drop=drop)
     if output is None or seen is None:
         return report
@@ -133,7 +143,7 @@ def refuse_plan(
     plan: PrunePlan,
 ) -> None:
     """Raise the error of exit code 2 where a plan is not what would be done now."""
-    refuse_moved(file, plan, see(workspace.place, read_users(workspace, locks)))
+    refuse_moved(file, plan, read_preconditions(workspace.place, read_users(workspace, locks)))
     at_once, drop = plan.at_once, plan.drop
     now = prune(workspace, locks, console, dry_run=True, at_once=at_once, drop=drop)
     refuse_undue(file, plan, now.data)

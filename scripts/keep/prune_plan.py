@@ -30,7 +30,7 @@ _SHOWN: Final = 10  # of what has moved
 _GOES: Final = ("dropped", "removed", "trees", "bytes")
 """What of a report says what goes; a plan has it as the report of its dry run had it."""
 
-Seen = Mapping[str, Mapping[str, Json]]
+Preconditions = Mapping[str, Mapping[str, Json]]
 """What a plan depends on: by kind, then by name, what tells whether it has moved."""
 
 
@@ -47,10 +47,10 @@ class PrunePlan:
     """Paths of the files that go."""
     trees: frozenset[str]
     """Ids of the snapshots whose trees go."""
-    seen: Seen
+    seen: Preconditions
 
 
-def see(place: ChannelPaths, users: ChannelUsers) -> Seen:
+def read_preconditions(place: ChannelPaths, users: ChannelUsers) -> Preconditions:
     """Look at all that a prune depends on, as far as the disk tells it without reading a file."""
     return {
         "file": {
@@ -83,7 +83,7 @@ def write_plan(
     path: Path,
     workspace: Workspace,
     preview: Mapping[str, Json],
-    seen: Seen,
+    seen: Preconditions,
     *,
     at_once: bool,
     drop: Sequence[PurePosixPath],
@@ -134,18 +134,11 @@ def _parse_plan(document: Mapping[str, Any]) -> PrunePlan:
     )
 
 
-def refuse_moved(path: Path, plan: PrunePlan, seen: Seen) -> None:
+def refuse_moved(path: Path, plan: PrunePlan, seen: Preconditions) -> None:
     """Raise the error of exit code 2 where what the plan was made from has moved since."""
-    _refuse(
-        path,
-        [
-            (what, f"{kind} {name}")
-            for kind in sorted(
-                plan.seen.keys() | seen.keys(), reverse=True
-            )  # files, being many, last
-            for what, name in _moved(plan.seen.get(kind, {}), seen.get(kind, {}))
-        ],
-    )
+    kinds = sorted(plan.seen.keys() | seen.keys(), reverse=True)  # files, being many, last
+    pairs = ((kind, plan.seen.get(kind, {}), seen.get(kind, {})) for kind in kinds)
+    _refuse(path, [(what, f"{x} {name}") for x, *both in pairs for what, name in _moved(*both)])
 
 
 def refuse_undue(path: Path, plan: PrunePlan, preview: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
 
-from scripts.channel.grace import now, removing
+from scripts.channel.grace import now, removal_errors
 from scripts.core.errors import usage_error
 from scripts.core.report import Json, Line, Report, counted, human_size, table
 from scripts.keep.snapshot_trees import clear_leftovers, locks_of, remove_snapshot, remove_tree
@@ -60,7 +60,7 @@ def prune_trees(
     trees = (x for each in goes for x in _statuses_below(tree_of(place, each)))
     room = freed_bytes((*before, *trees)) - freed_bytes(before)
     if not dry_run:
-        with removing():
+        with removal_errors():
             clear_leftovers(place)
             for each in goes:
                 remove_tree(place, each)
@@ -194,7 +194,7 @@ def forget_snapshot(workspace: Workspace, name: str) -> Report:
         )
     folders = (tree_of(place, snapshot), locks_of(place, snapshot))
     room = freed_bytes(x for each in folders for x in _statuses_below(each))
-    with removing():
+    with removal_errors():
         remove_snapshot(place, snapshot)
     return Report(
         lines=(f"forgotten: {snapshot.id}, {human_size(room)}",),

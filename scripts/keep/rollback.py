@@ -222,7 +222,7 @@ def _stage(place: ChannelPaths, files: Mapping[SnapshotFile, Path]) -> list[tupl
     place.staging.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=place.staging))
     staged = []
-    for number, each in enumerate(sorted(files, key=_turn)):
+    for number, each in enumerate(sorted(files, key=_publish_order)):
         copy = folder / str(number)
         with naming(copy):
             copy.write_bytes(files[each].read_bytes())
@@ -230,7 +230,7 @@ def _stage(place: ChannelPaths, files: Mapping[SnapshotFile, Path]) -> list[tupl
     return staged
 
 
-def _turn(file: SnapshotFile) -> tuple[int, int, PurePosixPath]:
+def _publish_order(file: SnapshotFile) -> tuple[int, int, PurePosixPath]:
     """Tell when it is to become visible; of pages those of a project before the list of them."""
     name, path = file.path.name, file.path
     return (_ORDER.index(name) + 1 if name in _ORDER else 0, -len(path.parts), path)

@@ -23,14 +23,19 @@ from scripts.core.subdir import NOARCH
 from scripts.fetch.sizes import read_sizes
 from scripts.fetch.stage import router_of
 from scripts.index.compare import differences, normalise_specs
-from scripts.keep.upstream_answers import (
+from scripts.keep.upstream_client import (
     Page,
-    UpstreamAnswers,
+    UpstreamClient,
     answered,
     read_page,
     read_records,
 )
-from scripts.keep.upstream_newer import Newer, Requested, find_newer, requested_packages
+from scripts.keep.upstream_newer import (
+    NewerVersion,
+    RequestedPackage,
+    find_newer,
+    requested_packages,
+)
 from scripts.lock.location import local_path, parse_location, url_subdir
 from scripts.lock.model import OLDEST_COMPLETE
 from scripts.lock.select import Selection, are_other_bytes, left_out_json, left_out_lines
@@ -117,22 +122,22 @@ def upstream(
     asked = [each for each in every if each.path in paths]
     conda = [each for each in asked if each.is_conda and each.upstream]
     pypi = [each for each in asked if not each.is_conda and each.upstream]
-    lone = [each for each in asked if not each.upstream]
+    direct = [each for each in asked if not each.upstream]
     console.note(f"upstream: asking for {counted(len(asked), 'artifact')}")
     router = router_of(workspace, selection, console)()
-    with contextlib.closing(UpstreamAnswers(workspace, router, _POLICY)) as answers:
-        records = _ask_channels(answers, conda, requested)
+    with contextlib.closing(UpstreamClient(workspace, router, _POLICY)) as client:
+        records = _ask_channels(client, conda, requested)
         flat = {each.upstream for each in pypi if each.urls[0].rpartition("/")[0] == each.upstream}
-        pages = answers.ask_all(
-            lambda place: read_page(answers, *place, is_flat=place[0] in flat), _by_place(pypi)
+        pages = client.ask_all(
+            lambda place: read_page(client, *place, is_flat=place[0] in flat), _by_place(pypi)
         )
         outcomes = (
             *_channel_outcomes(conda, records, selection.lock_version),
-            *_page_outcomes(answers, pypi, pages),
-            *_file_outcomes(answers, lone, read_sizes(workspace.place.sizes)),
+            *_page_outcomes(client, pypi, pages),
+            *_file_outcomes(client, direct, read_sizes(workspace.place.sizes)),
         )
         if is_whole and not any(isinstance(each, NotAsked) for each in outcomes):
-            answers.forget_unused()
+            client.forget_unused()
     newer = find_newer(sets, requested, answered(records), answered(pages))
     return _report(selection, outcomes, newer, asked=asked, here=here)
 
@@ -159,7 +164,7 @@ def _by_place(artifacts: Iterable[Artifact]) -> Mapping[_Place, Sequence[Artifac
 
 
 def _ask_channels(
-    answers: UpstreamAnswers, artifacts: Sequence[Artifact], requested: Iterable[Requested]
+    client: UpstreamClient, artifacts: Sequence[Artifact], requested: Iterable[RequestedPackage]
 ) -> _Records:
     """Ask for the records of the locked names, in every subdir where a newer one could be."""
     names: dict[str, set[str]] = {}
@@ -168,8 +173,8 @@ def _ask_channels(
     wanted = {_place_of(each) for each in artifacts}
     wanted |= {(each.channel, x) for each in requested for x in (each.subdir, NOARCH)}
     places = sorted(place for place in wanted if place[0] in names)
-    return answers.ask_all(
-        lambda place: read_records(answers, *place, frozenset(names[place[0]])), places, at_once=1
+    return client.ask_all(
+        lambda place: read_records(client, *place, frozenset(names[place[0]])), places, at_once=1
     )
 
 
@@ -212,17 +217,17 @@ def _channel_outcomes(
 
 
 def _page_outcomes(
-    answers: UpstreamAnswers, artifacts: Sequence[Artifact], pages: _Pages
+    client: UpstreamClient, artifacts: Sequence[Artifact], pages: _Pages
 ) -> Iterator[Outcome]:
-    lively = {index for index, _ in answered(pages)}
-    silent = dict.fromkeys(f"{index}/" for index, _ in pages if index not in lively)
-    heads = answers.ask_all(answers.size_of, silent)
-    lively |= {x[:-1] for x, size in heads.items() if not isinstance(size, DownloadError)}
+    answering = {index for index, _ in answered(pages)}
+    silent = dict.fromkeys(f"{index}/" for index, _ in pages if index not in answering)
+    heads = client.ask_all(client.size_of, silent)
+    answering |= {x[:-1] for x, size in heads.items() if not isinstance(size, DownloadError)}
     by_place = _by_place(artifacts)
     for place, page in pages.items():
         some = by_place[place]
         if isinstance(page, DownloadError):
-            if page.kind in ABSENT and place[0] in lively:
+            if page.kind in ABSENT and place[0] in answering:
                 yield from (_finding(Drift.WITHDRAWN, each) for each in some)
             else:
                 paths = tuple(each.path for each in some)
@@ -242,13 +247,13 @@ def _page_outcomes(
 
 
 def _file_outcomes(
-    answers: UpstreamAnswers, artifacts: Sequence[Artifact], sizes: Mapping[str, int]
+    client: UpstreamClient, artifacts: Sequence[Artifact], sizes: Mapping[str, int]
 ) -> Iterator[Outcome]:
     """Ask for the files that are of no channel and no index (HEAD).
 
     A size tells other bytes, where the lock has one or, in `sizes`, the server has told one.
     """
-    heads = answers.ask_all(answers.size_of, [each.urls[0] for each in artifacts])
+    heads = client.ask_all(client.size_of, [each.urls[0] for each in artifacts])
     for each in artifacts:
         size, digest = heads[each.urls[0]], each.record.digest
         before = each.size or (sizes.get(digest.hex) if digest else None)
@@ -280,7 +285,7 @@ def _finding(
 def _report(
     selection: Selection,
     outcomes: Iterable[Outcome],
-    newer: Sequence[Newer],
+    newer: Sequence[NewerVersion],
     *,
     asked: Sequence[Artifact],
     here: Sequence[Artifact],
@@ -349,7 +354,7 @@ def _not_asked_problem(each: NotAsked) -> Problem:
         text, code = "there is nothing of a channel or an index there", ExitCode.USAGE
         help_line = "is that still its URL? correct it in the manifest or in `[mirrors]`"
     elif code is ExitCode.FINDINGS:  # what came is no repodata and no page: a portal's, or cut
-        code, help_line = ExitCode.NETWORK, "see who answers there, then pixi run upstream"
+        code, help_line = ExitCode.NETWORK, "see who client there, then pixi run upstream"
     return Problem(
         subject=without_secrets(each.url, of_pypi=True),
         message=f"could not be asked: {text}",

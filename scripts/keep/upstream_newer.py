@@ -16,7 +16,7 @@ from scripts.core.rattler_child import rank_versions
 from scripts.core.record import Record
 from scripts.core.redact import printable
 from scripts.core.subdir import NOARCH
-from scripts.keep.upstream_answers import Page, PageFile
+from scripts.keep.upstream_client import Page, PageFile
 from scripts.lock.model import LockedPackage
 from scripts.lock.pep508 import parse_version, pypi_name
 from scripts.lock.satisfiability import differs_aside, match_records, wanted_text
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Newer:
+class NewerVersion:
     """A package that the manifest asks for, as it is locked, and the newest that it would take."""
 
     name: str
@@ -51,7 +51,7 @@ class Newer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Requested:
+class RequestedPackage:
     """A conda package that a manifest asks for by name, at one place; `channel` is a base URL.
 
     `own` is all that it says of it there: each feature may say something.
@@ -68,7 +68,7 @@ class Requested:
         return self.packages.rows.platform.subdir
 
 
-def requested_packages(sets: Iterable[PackageSet]) -> Iterator[Requested]:
+def requested_packages(sets: Iterable[PackageSet]) -> Iterator[RequestedPackage]:
     """Yield what the manifests ask for by name and what is from a channel."""
     for each in sets:
         asked: dict[str, list[Requirement]] = {}
@@ -80,21 +80,21 @@ def requested_packages(sets: Iterable[PackageSet]) -> Iterator[Requested]:
             locked = next((x for x in each.rows.packages if x.name.lower() == name), None)
             if locked and locked.channel and not any(x.location or x.is_source for x in own):
                 channel = channel_base_url(locked.channel)
-                yield Requested(packages=each, own=own, locked=locked, channel=channel)
+                yield RequestedPackage(packages=each, own=own, locked=locked, channel=channel)
 
 
 def find_newer(
     sets: Iterable[PackageSet],
-    requested: Sequence[Requested],
+    requested: Sequence[RequestedPackage],
     records: Mapping[tuple[str, str], Mapping[str, Record]],
     pages: Mapping[tuple[str, str], Page],
-) -> tuple[Newer, ...]:
+) -> tuple[NewerVersion, ...]:
     """Find the newest of each, in the channel or the index that it is locked from.
 
     `records` are those of upstream by channel and subdir, `pages` by index and project.
     """
     found = (*_newer_conda(requested, records), *_newer_pypi(sets, pages))
-    places: dict[Newer, list[str]] = {}
+    places: dict[NewerVersion, list[str]] = {}
     for each in found:
         places.setdefault(replace(each, places=()), []).extend(each.places)
     merged = (replace(each, places=tuple(dict.fromkeys(some))) for each, some in places.items())
@@ -102,8 +102,8 @@ def find_newer(
 
 
 def _newer_conda(
-    requested: Sequence[Requested], records: Mapping[tuple[str, str], Mapping[str, Record]]
-) -> Iterator[Newer]:
+    requested: Sequence[RequestedPackage], records: Mapping[tuple[str, str], Mapping[str, Record]]
+) -> Iterator[NewerVersion]:
     by_name: dict[tuple[str, ...], list[tuple[str, Record]]] = {}
     for place, rows in records.items():
         for file, record in rows.items():
@@ -136,7 +136,7 @@ def _newer_conda(
         fitting = [record for file, record in some if (id(each), file) not in refused]
         best = max(fitting, key=age, default=each.locked.record)
         if age(best) > age(each.locked.record):
-            yield Newer(
+            yield NewerVersion(
                 name=each.locked.name,
                 kind="conda",
                 locked=_version(each.locked.record),
@@ -146,7 +146,7 @@ def _newer_conda(
             )
 
 
-def _is_as_asked(each: Requested, own: Requirement, file: str, record: Record) -> bool:
+def _is_as_asked(each: RequestedPackage, own: Requirement, file: str, record: Record) -> bool:
     """Tell whether what a MatchSpec leaves aside is as asked for: file name and subdir."""
     name = parse_file_name(file)
     if name is None:
@@ -161,7 +161,7 @@ def _version(record: Record) -> str:
 
 def _newer_pypi(
     sets: Iterable[PackageSet], pages: Mapping[tuple[str, str], Page]
-) -> Iterator[Newer]:
+) -> Iterator[NewerVersion]:
     for each in sets:
         python = each.python if each.pypi_roots else ""
         if isinstance(python, str):
@@ -183,7 +183,7 @@ def _newer_pypi(
                 takes_early = bool(specifier.prereleases)
                 newer = {x for x in newer if specifier.contains(x, prereleases=takes_early)}
             if newer:
-                yield Newer(
+                yield NewerVersion(
                     name=name,
                     kind="pypi",
                     locked=row.version or "",

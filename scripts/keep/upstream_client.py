@@ -77,7 +77,7 @@ Page = Mapping[str, PageFile]
 """The files of a project, by name."""
 
 
-class UpstreamAnswers:
+class UpstreamClient:
     """Asks upstream as `fetch` does, from several threads; keeps the answers beside the channel."""
 
     def __init__(self, workspace: Workspace, router: Router, policy: RetryPolicy) -> None:
@@ -226,7 +226,7 @@ def _parsed(found: Document, parse: Callable[[bytes], _Parsed]) -> tuple[Documen
 
 
 def read_records(
-    answers: UpstreamAnswers, channel: str, subdir: str, names: frozenset[str]
+    client: UpstreamClient, channel: str, subdir: str, names: frozenset[str]
 ) -> Mapping[str, Record]:
     """Return the records of the packages of these names in a subdir, by file name.
 
@@ -241,28 +241,28 @@ def read_records(
 
     errors, index = list[DownloadError](), None
     forms = (SHARD_INDEX, REPODATA_ZST, REPODATA)
-    last = [form for form in forms if answers.has(f"{base}/{form}")]
+    last = [form for form in forms if client.has(f"{base}/{form}")]
     # What came last time first, so that nobody asks each time for what the channel does not have.
     for form in dict.fromkeys((*last, *forms)):
         try:
             if form != SHARD_INDEX:
-                return answers.read(f"{base}/{form}", parse, what="repodata")
+                return client.read(f"{base}/{form}", parse, what="repodata")
             read = functools.partial(parse_shard_index, subject=subdir)
-            index = answers.read(f"{base}/{form}", read, what="repodata")
+            index = client.read(f"{base}/{form}", read, what="repodata")
             is_less = len(names & index.shards.keys()) * _FEW <= len(index.shards)
             if is_less or last == [SHARD_INDEX]:
-                return _read_shards(answers, base, index, names)
+                return _read_shards(client, base, index, names)
         except DownloadError as error:
             errors.append(error)
             if error.kind in OF_THE_NETWORK:
                 raise
     if index is not None:
-        return _read_shards(answers, base, index, names)
+        return _read_shards(client, base, index, names)
     raise min(reversed(errors), key=lambda each: each.kind in ABSENT)
 
 
 def _read_shards(
-    answers: UpstreamAnswers, base: str, index: ShardIndex, names: frozenset[str]
+    client: UpstreamClient, base: str, index: ShardIndex, names: frozenset[str]
 ) -> Mapping[str, Record]:
     said = index.shards_base_url
     folder = f"{base}/{said.removeprefix('./')}"
@@ -278,23 +278,23 @@ def _read_shards(
             return parse_shard(data, sha256).records
 
         url = f"{folder.rstrip('/')}/{sha256}{SHARD_END}"
-        return answers.read(url, parse, what="shard", may_change=False)
+        return client.read(url, parse, what="shard", may_change=False)
 
     shards = sorted(index.shards[each] for each in names & index.shards.keys())
     records = dict[str, Record]()
-    for each in answers.ask_all(read, shards).values():
+    for each in client.ask_all(read, shards).values():
         if isinstance(each, DownloadError):
             raise each
         records |= each
     return records
 
 
-def read_page(answers: UpstreamAnswers, index: str, name: str, *, is_flat: bool) -> Page:
+def read_page(client: UpstreamClient, index: str, name: str, *, is_flat: bool) -> Page:
     """Return what the page of a project says of its files; `is_flat`: it may be of `find-links`.
 
     Raises DownloadError, of a kind in ABSENT where there is none.
     """
-    read = functools.partial(answers.read, parse=_parse_page, what="page", accept=_PAGES)
+    read = functools.partial(client.read, parse=_parse_page, what="page", accept=_PAGES)
     try:
         return read(f"{index}/{name}/")
     except DownloadError as error:
