@@ -259,7 +259,7 @@ def _read_workspaces(folder: Path) -> tuple[tuple[WorkspaceState, ...], tuple[Pa
     except FileNotFoundError:
         return (), ()
     except OSError as error:
-        raise _unreadable(error, folder) from None
+        raise state_unreadable(error, folder) from None
     found, lost = [], []
     for each in entries:
         workspace = _read(each / _WORKSPACE, partial(_parse_workspace, each))
@@ -364,7 +364,7 @@ def _read(path: Path, parse: Callable[[Mapping[str, Any]], _Value]) -> _Value | 
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise _unreadable(error, path) from None
+        raise state_unreadable(error, path) from None
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
         raise usage_error(
             str(path),
@@ -381,7 +381,8 @@ def _parse_document(data: bytes) -> Mapping[str, Any]:
     return document
 
 
-def _unreadable(error: OSError, path: Path) -> MirrorError:
+def state_unreadable(error: OSError, path: Path) -> MirrorError:
+    """Make the error of exit code 2 for a file of the state that cannot be read."""
     help_line = "see that you may read it and that it is a file, then run this again"
     return usage_error(str(path), f"cannot be read: {error.strerror}", help=help_line)
 

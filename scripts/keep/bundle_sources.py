@@ -24,12 +24,7 @@ _NO_SECRET: Final = re.compile(r"(?<=://)git@|(?<=/packages/)[^/\s]+/t/(?=[^/\s]
 
 def base_by_id(place: ChannelPaths, name: str) -> Snapshot:
     """Find the snapshot of this id; raises the error of exit code 2, whose help is a full one."""
-    try:
-        return find_snapshot(place, name)
-    except MirrorError as error:
-        (problem,) = error.problems
-        help_ = f"pixi run snapshots lists them; or {_FULL}"
-    raise usage_error(problem.subject, problem.message, *problem.details, help=help_)
+    return find_snapshot(place, name, help=f"pixi run snapshots lists them; or {_FULL}")
 
 
 def base_by_receipt(place: ChannelPaths, file: Path) -> Snapshot:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -28,7 +30,7 @@ def unbundle(
     Nobody may hold the lock file. Raises the error of exit code 1 where the bundle or the channel
     is not what it must be, of 2 where the user must change something, of 4 without ssh-keygen.
     """
-    try:
+    with _refusing():
         outcome = far.unbundle(
             str(folder),
             str(place.folder),
@@ -36,8 +38,6 @@ def unbundle(
             grace=int(grace.total_seconds()),
             say=console.result,
         )
-    except far.Refused as refused:
-        raise _error(refused) from None
     with file_lock(place.lock, str(place.folder)):
         _keep_tree(place)
     return Report(
@@ -54,10 +54,8 @@ def receipt(place: ChannelPaths, console: Console) -> Report:
 
     Raises the error of exit code 1 where one is wrong, of 2 where none is known to be right.
     """
-    try:
+    with _refusing():
         found = far.write_receipt(str(place.folder), console.result)
-    except far.Refused as refused:
-        raise _error(refused) from None
     return Report(data={"receipt": _receipt_to_json(found)})
 
 
@@ -72,17 +70,21 @@ def _keep_tree(place: ChannelPaths) -> None:
     build_tree(place, newest, read_snapshot_files(place, newest), before, files_before)
 
 
-def _error(refused: far.Refused) -> MirrorError:
-    labels = ("found", *[""] * len(refused.details))
-    return MirrorError(
-        Problem(
+@contextlib.contextmanager
+def _refusing() -> Iterator[None]:
+    """Make our error of what unbundle.py refuses."""
+    try:
+        yield
+    except far.Refused as refused:
+        labels = ("found", *[""] * len(refused.details))
+        problem = Problem(
             subject=refused.subject,
             message=refused.message,
             code=ExitCode(refused.code),
             details=tuple(zip(labels, refused.details, strict=False)),
             help=refused.help,
         )
-    )
+        raise MirrorError(problem) from None
 
 
 def _receipt_to_json(found: far.Receipt) -> Json:

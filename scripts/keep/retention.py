@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
@@ -19,8 +20,6 @@ from scripts.keep.snapshot_trees import clear_leftovers, locks_of, remove_snapsh
 from scripts.keep.snapshots import Snapshot, find_snapshot, read_snapshots, tree_of
 from scripts.workspace.settings import Settings
 from scripts.workspace.workspace import Workspace
-
-_Inode = tuple[int, int]
 
 
 def trees_to_keep(
@@ -84,11 +83,11 @@ def held_by_trees(
     snapshots = read_snapshots(place)
     held, last = dict[PurePosixPath, int](), None
     kept = trees_to_keep(snapshots, settings, when, coming=coming)
-    inodes = {path: x for path in paths for x in statuses_of(place.folder, [path])}
+    found = {path: x for path in paths for x in statuses_of(place.folder, [path])}
     for snapshot in kept:
-        tree = tree_of(place, snapshot)
-        for path, status in inodes.items() if tree.is_dir() else ():
-            if any(_inode(x) == _inode(status) for x in statuses_of(tree, [path])):
+        for path, status in found.items():
+            linked = statuses_of(tree_of(place, snapshot), [path])
+            if any(os.path.samestat(each, status) for each in linked):
                 held[path], last = status.st_size, snapshot
     return held, "" if last is None else _until(
         last, len(snapshots) - 1 + coming - snapshots.index(last), settings, when
@@ -116,10 +115,11 @@ def freed_bytes(files: Iterable[os.stat_result]) -> int:
 
     Each link is a file of its own.
     """
-    size, linked = 0, dict[_Inode, int]()
+    size, links = 0, Counter[tuple[int, int]]()
     for each in files:
-        links = linked[_inode(each)] = linked.get(_inode(each), 0) + 1
-        size += each.st_size if links == each.st_nlink else 0
+        inode = each.st_dev, each.st_ino
+        links[inode] += 1
+        size += each.st_size if links[inode] == each.st_nlink else 0
     return size
 
 
@@ -214,7 +214,3 @@ def _statuses_below(folder: Path) -> Iterator[os.stat_result]:
                     yield Path(each.path).lstat()
                 else:
                     yield each.stat(follow_symlinks=False)
-
-
-def _inode(status: os.stat_result) -> _Inode:
-    return status.st_dev, status.st_ino

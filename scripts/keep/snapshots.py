@@ -6,16 +6,18 @@ file. Its tree `state/snapshots/<id>/` holds the files themselves, `<id>.locks/`
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+from scripts.channel.state import state_unreadable
 from scripts.core.artifact import ArtifactKind
 from scripts.core.channel_paths import ChannelPaths, Layout
-from scripts.core.errors import MirrorError, usage_error
+from scripts.core.errors import usage_error
 from scripts.core.files import naming, write_atomically
 from scripts.core.scratch import is_scratch
 from scripts.keep.unbundle import content_digest
@@ -151,10 +153,10 @@ def newest_snapshot(place: ChannelPaths) -> Snapshot | None:
     return _read_header(records[-1]) if records else None
 
 
-def find_snapshot(place: ChannelPaths, name: str) -> Snapshot:
+def find_snapshot(place: ChannelPaths, name: str, *, help: str = "pixi run snapshots") -> Snapshot:
     """Return the one of this id, or whose id alone begins so.
 
-    Raises the error of exit code 2 where there is none, or several.
+    Raises the error of exit code 2, with this help, where there is none, or several.
     """
     ids = [each.name.removesuffix(_RECORD_END) for each in _records(place)]
     found = [each for each in ids if each == name] or [
@@ -163,24 +165,18 @@ def find_snapshot(place: ChannelPaths, name: str) -> Snapshot:
     if len(found) != 1 or not name:
         message = "begins the id of several snapshots" if found else "is the id of no snapshot"
         details = (("there is", each) for each in (found or ids)[-5:])
-        raise usage_error(name, message, *details, help="pixi run snapshots")
+        raise usage_error(name, message, *details, help=help)
     return _read_header(record_of(place, found[0]))
 
 
 def read_snapshot_files(place: ChannelPaths, snapshot: Snapshot) -> tuple[SnapshotFile, ...]:
     """Read the files of a snapshot, by path; of a damaged record the error of exit code 2."""
-    file = record_of(place, snapshot.id)
-    try:
-        with file.open(encoding="utf-8") as opened:
-            next(opened)
-            rows = tuple(_parse_row(json.loads(line)) for line in opened)
-    except OSError as error:
-        raise _unreadable(file, error) from None
-    except (StopIteration, TypeError, ValueError, RecursionError):
-        raise _damaged(file) from None
-    if digest_of(rows) != snapshot.content_digest:
-        raise _damaged(file)
-    return rows
+    with _reading(record_of(place, snapshot.id)) as rows:
+        next(rows)
+        files = tuple(map(_parse_row, rows))
+        if digest_of(files) != snapshot.content_digest:
+            raise ValueError(snapshot.id)
+    return files
 
 
 def write_snapshot(place: ChannelPaths, snapshot: Snapshot, files: Iterable[SnapshotFile]) -> None:
@@ -200,7 +196,7 @@ def _records(place: ChannelPaths) -> list[Path]:
     try:
         found = sorted(folder.glob(f"*{_RECORD_END}"))
     except OSError as error:
-        raise _unreadable(folder, error) from None
+        raise state_unreadable(error, folder) from None
     return [each for each in found if not is_scratch(each.name)]
 
 
@@ -229,13 +225,25 @@ def _header(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def _read_header(file: Path) -> Snapshot:
+    with _reading(file) as rows:
+        return _parse_header(next(rows))
+
+
+@contextlib.contextmanager
+def _reading(file: Path) -> Iterator[Iterator[Any]]:
+    """Open a record; raise the error of exit code 2 where that cannot be, or it is damaged."""
     try:
         with file.open(encoding="utf-8") as opened:
-            return _parse_header(json.loads(next(opened)))
+            yield map(json.loads, opened)
     except OSError as error:
-        raise _unreadable(file, error) from None
+        raise state_unreadable(error, file) from None
     except (StopIteration, KeyError, TypeError, ValueError, RecursionError):
-        raise _damaged(file) from None
+        message = "is damaged, or of another version of pixi-mirror"
+        raise usage_error(
+            str(file),
+            f"{message}: nothing can be said of this snapshot",
+            help="restore it from a backup; else remove it: only this snapshot is lost",
+        ) from None
 
 
 def _parse_header(document: Mapping[str, Any]) -> Snapshot:
@@ -277,20 +285,4 @@ def _parse_row(row: Any) -> SnapshotFile:
         sha256=sha256,
         url=url,
         license=license_,
-    )
-
-
-def _damaged(file: Path) -> MirrorError:
-    return usage_error(
-        str(file),
-        "is damaged, or of another version of pixi-mirror: nothing can be said of this snapshot",
-        help="restore it from a backup; else remove it: only this snapshot is lost",
-    )
-
-
-def _unreadable(file: Path, error: OSError) -> MirrorError:
-    return usage_error(
-        str(file),
-        f"cannot be read: {error.strerror}",
-        help="see that you may read it and that it is a file, then run this again",
     )
