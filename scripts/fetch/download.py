@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from scripts.channel.digest_cache import DigestCache
@@ -275,13 +275,14 @@ def _refuse_unlike(body: Body, *, is_whole: bool) -> None:
 
 
 def link_or_copy_artifact(
-    source: Path, target: Path, part: Path, digest: Digest, *, durable: bool
+    place: ChannelPaths, source: Path, path: PurePosixPath, digest: Digest, *, durable: bool
 ) -> os.stat_result:
-    """Give the place `target` the bytes of the artifact at `source` as well, whole or not at all.
+    """Give `path` of a channel the bytes of the artifact at `source` as well, whole or not at all.
 
-    A hard link; where links are impossible a copy, which is hashed as it is written. `part` is
-    the name that it has on its way. Returns the status of the new file.
+    A hard link; where links are impossible a copy, which is hashed as it is written. Returns the
+    status of the new file.
     """
+    target, part = place.folder / path, place.parts / f"{digest.hex}.again"
     part.parent.mkdir(parents=True, exist_ok=True)
     unlink(part, missing_ok=True)
     with naming_who_has_it_open():

@@ -106,9 +106,8 @@ def _place_again(
         actual = (folder / source).stat().st_size
         if size not in {None, actual}:
             raise size_error(f"{size} bytes", f"{actual} bytes")
-        part = context.place.parts / f"{digest.hex}.again"
         status = link_or_copy_artifact(
-            folder / source, folder / again.path, part, digest, durable=context.durable
+            context.place, folder / source, again.path, digest, durable=context.durable
         )
     except OSError as failure:
         return FailedDownload(artifact=again, error=disk_error(failure, folder))

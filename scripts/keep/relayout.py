@@ -133,11 +133,9 @@ def _link(
         new, digest = place.folder / moved[each.path], each.digest
         if new.exists() or digest is None:  # with no digest anywhere, it is fetched
             continue
-        part, durable = place.parts / f"{digest.hex}.again", digests.must_be_durable
+        old, durable = place.folder / each.path, digests.must_be_durable
         try:
-            status = link_or_copy_artifact(
-                place.folder / each.path, new, part, digest, durable=durable
-            )
+            status = link_or_copy_artifact(place, old, moved[each.path], digest, durable=durable)
         except DownloadError as error:
             raise usage_error(str(each.path), error.text, help="pixi run fetch") from None
         except OSError as error:

@@ -272,10 +272,9 @@ def _switch(
 def _place(place: ChannelPaths, coming: Mapping[SnapshotFile, Path], digests: DigestCache) -> None:
     """Link artifacts to their places in the channel, or copy them where that is impossible."""
     for each, source in coming.items():
-        part, digest = place.parts / f"{each.sha256}.again", Digest("sha256", each.sha256)
-        target, durable = place.folder / each.path, digests.must_be_durable
+        digest, durable = Digest("sha256", each.sha256), digests.must_be_durable
         try:
-            status = link_or_copy_artifact(source, target, part, digest, durable=durable)
+            status = link_or_copy_artifact(place, source, each.path, digest, durable=durable)
         except DownloadError as error:
             raise usage_error(str(each.path), error.text, help=GOES_ON) from None
         digests.add(each.path, digest.algorithm, digest.hex, status)
