@@ -111,6 +111,8 @@ def test_every_task_runs(workspace: Workspace, upstream: Upstream) -> None:
     workspace.task("prune", "--now")
     assert workspace.artifacts() == _payload("3.0.1")
     workspace.task("verify", frozen=True)
+    *_, shown = workspace.task("snapshots").splitlines()
+    workspace.task("rollback", shown.partition(" ")[0])  # the newest: nothing changes
     workspace.task("bundle", str(workspace.folder.parent / "bundled"), "--full")
     far = str(workspace.folder.parent / "far" / "channel")
     workspace.task("unbundle", str(workspace.folder.parent / "bundled"), far)

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.needs_pixi
 
 SUBDIR = this_subdir() or "linux-64"
 PIP = "noarch/pip-1.0-0.conda"
+NEWEST = "the newest snapshot"
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def test_pixi_locks_and_mirrors_a_new_builder_and_its_pipeline_updates_it(
     for name, *options in (
         *(("platforms",), ("lock",), ("channels",), ("plan",), ("locks",), ("why", "pandas")),
         *(("upstream",), ("fetch",), ("index",), ("diff",), ("prune", "--now")),
-        ("snapshots",),
+        *(("snapshots",), ("rollback", NEWEST)),
         ("bundle", str(tmp_path / "bundled"), "--full"),
         ("unbundle", str(tmp_path / "bundled"), str(tmp_path / "far" / "channel")),
         ("receipt", str(tmp_path / "far" / "channel")),
@@ -74,7 +75,8 @@ def test_pixi_locks_and_mirrors_a_new_builder_and_its_pipeline_updates_it(
         ("upgrade", "--from", str(ROOT)),
     ):
         ran.add(name)
-        done = pixi.run(mine, "run", name, *options)
+        newest = max(mine.glob(".pixi-mirror/*/state/snapshots/*.jsonl"), default=mine).stem
+        done = pixi.run(mine, "run", name, *(x.replace(NEWEST, newest) for x in options))
         assert (name, done.returncode) == (name, 0), done.stderr
     assert ran == {*tasks["tasks"]}
 

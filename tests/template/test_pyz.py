@@ -119,7 +119,7 @@ def test_every_task_runs_from_the_file(pyz: Path, upstream: Upstream, tmp_path: 
         *(("demo", ()), ("new", ("../other",)), ("lock", ()), ("update-mirror", ())),
         *(("plan", ()), ("locks", ()), ("why", ("payload",)), ("diff", ()), ("upgrade", ())),
         ("upstream", ()),
-        ("snapshots", ()),
+        *(("snapshots", ()), ("rollback", ("2",))),
         ("bundle", ("../bundled", "--full")),
         *(("unbundle", ("../bundled", "../far/channel")), ("receipt", ("../far/channel",))),
     ):
