@@ -39,7 +39,13 @@ from scripts.keep.bundle_plan import (
     render_sums,
 )
 from scripts.keep.bundle_sources import read_lock_files
-from scripts.keep.snapshots import Snapshot, SnapshotFile, newest_snapshot, read_snapshot_files
+from scripts.keep.snapshots import (
+    Snapshot,
+    SnapshotFile,
+    newest_snapshot,
+    proven_text,
+    read_snapshot_files,
+)
 from scripts.keep.unbundle import BUNDLE, NAMESPACE, SIGNATURE, SUMS, check_name, find_clash
 
 _AT_ONCE: Final = 8
@@ -110,6 +116,7 @@ def bundle(
     return Report(
         lines=(
             f"bundle: {target.id}, {whom}: {carried}; {len(plan.removed)} removed",
+            f"bundle: {'proven: ' if target.proofs else ''}{proven_text(target)}",
             f"bundle: {out} {takes} in {counted(len(sizes), 'file')}",
         ),
         data={

@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from scripts.core.errors import MirrorError, usage_problem
 from scripts.core.report import counted, human_size, to_json
-from scripts.keep.snapshots import Snapshot, SnapshotFile, by_path, summary_of
+from scripts.keep.snapshots import Snapshot, SnapshotFile, by_path, proven_text, summary_of
 from scripts.keep.unbundle import (
     BUNDLE,
     FORMAT,
@@ -260,7 +260,7 @@ Check that every byte is here:
 
 Bring a channel to it, with Python 3.8 or newer alone, from this folder:
 
-    python -I -S unbundle.py . /path/of/the/channel
+    python -I -S unbundle.py %s. /path/of/the/channel
 
 Where you have a copy of unbundle.py already, start that one: it checks this bundle, the
 one in here comes with it. All is checked before anything is changed. A channel that is
@@ -288,9 +288,11 @@ def render_label(plan: BundlePlan) -> bytes:
         ("removes", counted(len(plan.removed), "file")),
         ("form", form),
         ("signed", "bundle.json.sig, namespace pixi-mirror" if plan.is_signed else "no"),
+        ("proven", proven_text(target)),
     ]
     for each in target.locks[:_LOCKS_SHOWN]:
         rows += [("made by", each.label), ("lock sha256", each.lock_sha256 or "unknown")]
     if len(target.locks) > _LOCKS_SHOWN:
         rows.append(("", f"and {len(target.locks) - _LOCKS_SHOWN} more, in {BUNDLE}"))
-    return (_LABEL % "\n".join(f"  {label:<15} {text}" for label, text in rows)).encode()
+    told = "\n".join(f"  {label:<15} {text}" for label, text in rows)
+    return (_LABEL % (told, "--allowed-signers FILE " if plan.is_signed else "")).encode()

@@ -16,7 +16,7 @@ from scripts.keep.snapshots import Snapshot, find_snapshot, read_snapshots
 from scripts.keep.unbundle import parse_receipt
 
 _FULL: Final = "pixi run bundle OUT --full, which needs no base"
-_LARGEST_RECEIPT: Final = 1 << 16  # bytes
+LARGEST_RECEIPT: Final = 1 << 16  # bytes
 # What `redact` hides, to be on the safe side, though it is none: the user of every git server, and
 # the folders of initials of PyPI's older files.
 _NO_SECRET: Final = re.compile(r"(?<=://)git@|(?<=/packages/)[^/\s]+/t/(?=[^/\s]+/)")
@@ -34,7 +34,7 @@ def base_by_receipt(place: ChannelPaths, file: Path) -> Snapshot:
     receipt cannot be read, or no snapshot here has these files.
     """
     try:
-        receipt = parse_receipt(read_regular(file, _LARGEST_RECEIPT))
+        receipt = parse_receipt(read_regular(file, LARGEST_RECEIPT))
     except OSError as error:
         raise not_readable(file, "receipt", error) from None
     except (ValueError, TypeError, RecursionError) as error:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from scripts.channel.locks import read_locks
@@ -14,19 +15,32 @@ from scripts.channel.state import read_state
 from scripts.channel.users import last_mirrored
 from scripts.core.console import Console
 from scripts.core.errors import usage_error
+from scripts.core.files import read_regular
 from scripts.core.rattler_child import rank_versions
+from scripts.keep.bundle_sources import LARGEST_RECEIPT, base_by_receipt
 from scripts.keep.channel_diff import CHANNEL, ComparedState, Ranks, StateFile
-from scripts.keep.snapshots import SnapshotFile, find_snapshot, read_snapshot_files, tree_of
+from scripts.keep.snapshot_trees import locks_of
+from scripts.keep.snapshots import (
+    SnapshotFile,
+    find_snapshot,
+    newest_snapshot,
+    read_snapshot_files,
+    tree_of,
+)
+from scripts.keep.take_snapshot import ROLLBACK
+from scripts.keep.unbundle import parse_receipt
 from scripts.lock.mirrored import MirroredLock
 from scripts.lock.pep508 import parse_version
 from scripts.lock.read import read_lock
 from scripts.lock.select import Selection
 from scripts.verify.licences import read_license
 from scripts.workspace.settings import LockEntry
-from scripts.workspace.workspace import Workspace
+from scripts.workspace.workspace import LOCK_NAME, Workspace
 
 LOCK: Final = "lock"
-NAMES: Final = "`channel`, `lock`, the path of a lock, or a snapshot's id or how that begins"
+NAMES: Final = (
+    "`channel`, `lock`, the path of a lock or of a receipt, or a snapshot's id or how that begins"
+)
 """What can be compared, for people."""
 _NAME: Final = f"name {NAMES}"
 
@@ -77,9 +91,10 @@ def _read(workspace: Workspace, name: str, console: Console) -> ComparedState:
         return ComparedState(name=name, files=_of_snapshot(files), folders=(place.folder,))
     if name == LOCK:
         return _of_locks(workspace, name, read_locks(workspace, console, believes_cache=True))
-    if _is_path(name):
+    is_receipt = _is_receipt(Path(name))
+    if _is_path(name) and not is_receipt:
         return _of_locks(workspace, name, (_read_lock(workspace, name),))
-    snapshot = find_snapshot(place, name)
+    snapshot = base_by_receipt(place, Path(name)) if is_receipt else find_snapshot(place, name)
     files = read_snapshot_files(place, snapshot)
     folders = (tree_of(place, snapshot), place.folder)
     return ComparedState(name=f"snapshot {snapshot.id}", files=_of_snapshot(files), folders=folders)
@@ -88,6 +103,14 @@ def _read(workspace: Workspace, name: str, console: Console) -> ComparedState:
 def _is_path(name: str) -> bool:
     """Tell a lock's path from the id of a snapshot, which is the name of no file."""
     return name.endswith(".lock") or os.sep in name or "/" in name or Path(name).is_file()
+
+
+def _is_receipt(file: Path) -> bool:
+    """Tell what a far side has written from a lock."""
+    with contextlib.suppress(OSError, ValueError):
+        parse_receipt(read_regular(file, LARGEST_RECEIPT))
+        return True
+    return False
 
 
 def _read_lock(workspace: Workspace, name: str) -> MirroredLock:
@@ -160,12 +183,13 @@ def _of_snapshot(files: Iterable[SnapshotFile]) -> tuple[StateFile, ...]:
 
 
 def _as_last_mirrored(workspace: Workspace, channel: ComparedState) -> ComparedState:
-    """Set apart what this workspace did not name as of its last `index`; all counts without one."""
-    last = last_mirrored(workspace)
-    if last is None:
+    """Set apart what this workspace did not name as of its last `index`, or of what it is back at.
+
+    All counts where nobody knows.
+    """
+    named = _named_when_published(workspace)
+    if named is None:
         return channel
-    layout = read_state(workspace.place).layout or last.layout
-    named = {each.path for each in last.with_layout(layout).artifacts}
     is_compared = [each.is_index or each.path in named for each in channel.files]
     pairs = tuple(zip(channel.files, is_compared, strict=True))
     return replace(
@@ -173,6 +197,21 @@ def _as_last_mirrored(workspace: Workspace, channel: ComparedState) -> ComparedS
         files=tuple(each for each, holds in pairs if holds),
         others=tuple(each for each, holds in pairs if not holds),
     )
+
+
+def _named_when_published(workspace: Workspace) -> frozenset[PurePosixPath] | None:
+    """Name the artifacts that were mirrored as what is published now was made; None: not known."""
+    place, newest = workspace.place, newest_snapshot(workspace.place)
+    if newest is not None and newest.made_by == ROLLBACK:
+        kept = sorted(locks_of(place, newest).glob(f"*/{LOCK_NAME}"))
+        locks = tuple(_read_lock(workspace, str(each)) for each in kept)
+        selection = read_whole_selection(workspace, locks)
+        return frozenset(each.path for each in selection.artifacts) if locks else None
+    last = last_mirrored(workspace)
+    if last is None:
+        return None
+    layout = read_state(place).layout or last.layout
+    return frozenset(each.path for each in last.with_layout(layout).artifacts)
 
 
 def _rank_pypi(texts: Iterable[str]) -> Ranks:

@@ -23,7 +23,7 @@ from scripts.channel.state import (
 )
 from scripts.channel.users import ChannelUsers, read_users
 from scripts.core.console import Console
-from scripts.core.errors import Problem, usage_error
+from scripts.core.errors import MirrorError, Problem, usage_error
 from scripts.core.files import remove_folder
 from scripts.core.report import Json, Line, Report, counted, human_size, join_reports, named
 from scripts.index.file_classes import (
@@ -43,7 +43,7 @@ from scripts.keep.prune_plan import (
     write_plan,
 )
 from scripts.keep.retention import freed_bytes, held_by_trees, prune_trees, statuses_of
-from scripts.keep.rollback import refuse_after_rollback
+from scripts.keep.rollback import undone_rollback
 from scripts.lock.mirrored import MirroredLock
 from scripts.workspace.workspace import Workspace
 
@@ -74,8 +74,11 @@ def prune(
     _refuse_unknown_users(workspace, users, files, dropped)
     waiting, problems, when = files.waiting, tuple[Problem, ...](), now()
     is_indexing = bool(dropped) or any(each.dropped is None for each in waiting)  # by a killed run
-    if is_indexing:
-        refuse_after_rollback(workspace, locks)
+    if is_indexing and (undone := undone_rollback(workspace, locks)):
+        if drop or not dropped:
+            raise MirrorError(undone)
+        console.warn(f"{undone.subject}: {undone.message}; so the index stays as it is")
+        dropped, is_indexing = (), False
     if not dry_run:
         clear_staging(place)  # of a run that was killed
         if is_indexing:

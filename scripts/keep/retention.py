@@ -17,7 +17,7 @@ from scripts.channel.grace import now, removal_errors
 from scripts.core.errors import usage_error
 from scripts.core.report import Json, Line, Report, counted, human_size, table
 from scripts.keep.snapshot_trees import clear_leftovers, locks_of, remove_snapshot, remove_tree
-from scripts.keep.snapshots import Snapshot, find_snapshot, read_snapshots, tree_of
+from scripts.keep.snapshots import Snapshot, find_snapshot, proven_text, read_snapshots, tree_of
 from scripts.workspace.settings import Settings
 from scripts.workspace.workspace import Workspace
 
@@ -127,7 +127,8 @@ def snapshots_report(workspace: Workspace) -> Report:
     """List all snapshots, oldest first."""
     place = workspace.place
     rows, cells = list[Json](), list[tuple[str, ...]]()
-    for each in read_snapshots(place):
+    snapshots = read_snapshots(place)
+    for each in snapshots:
         is_kept = tree_of(place, each).is_dir()
         own = freed_bytes(_statuses_below(tree_of(place, each))) if is_kept else None
         rows.append(
@@ -160,23 +161,15 @@ def snapshots_report(workspace: Workspace) -> Report:
             (
                 each.id,
                 f"{each.created:%Y-%m-%d %H:%M}",
+                f"{each.made_by}{', published' if each is snapshots[-1] else ''}",
                 counted(each.artifacts, "package"),
                 human_size(each.size),
                 "record only" if own is None else f"{human_size(own)} of its own",
-                _proven(each),
+                proven_text(each),
             )
         )
     lines = tuple(table(cells)) if cells else ("no snapshots yet: `pixi run mirror` leaves one",)
     return Report(lines=lines, data={"snapshots": rows})  # each line alone: none is cut
-
-
-def _proven(snapshot: Snapshot) -> str:
-    """Say what was proven of a snapshot, each level once, and by which clients."""
-    levels = dict[str, list[str]]()
-    for each in snapshot.proofs:
-        levels.setdefault(each.level, []).extend(filter(None, [each.client]))
-    said = (f"{level} ({', '.join(each)})" if each else level for level, each in levels.items())
-    return ", ".join(said) or "not proven"
 
 
 def forget_snapshot(workspace: Workspace, name: str) -> Report:

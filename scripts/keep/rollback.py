@@ -29,7 +29,7 @@ from scripts.channel.state import (
 from scripts.channel.users import note_layout, read_users_of
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.console import Console
-from scripts.core.errors import MirrorError, usage_error
+from scripts.core.errors import MirrorError, Problem, usage_error, usage_problem
 from scripts.core.files import disk_errors, naming
 from scripts.core.record import Digest
 from scripts.core.report import Line, Report, counted, human_size, join_reports
@@ -51,14 +51,13 @@ from scripts.keep.snapshots import (
     read_snapshots,
     tree_of,
 )
-from scripts.keep.take_snapshot import take_snapshot
+from scripts.keep.take_snapshot import ROLLBACK, take_snapshot
 from scripts.lock.mirrored import MirroredLock
 from scripts.lock.select import Selection
 from scripts.network.errors import DownloadError
 from scripts.workspace.settings import TABLE
 from scripts.workspace.workspace import LOCK_NAME, Workspace
 
-ROLLBACK: Final = "rollback"
 # What other files name becomes visible before them: shards first, repodata.json last.
 _ORDER: Final = (REPODATA_ZST, SHARD_INDEX, PAGE_JSON, PAGE, REPODATA)
 _SHOWN: Final = 5  # files that an error names
@@ -78,15 +77,16 @@ def rollback(workspace: Workspace, name: str, console: Console) -> Report:
     return join_reports(report, take_snapshot(workspace, console, made_by=ROLLBACK, like=like))
 
 
-def refuse_after_rollback(workspace: Workspace, locks: Sequence[MirroredLock]) -> None:
-    """Refuse (exit 2) to index by locks that are not those of what was rolled back to."""
+def undone_rollback(workspace: Workspace, locks: Sequence[MirroredLock]) -> Problem | None:
+    """Say what an index made by these locks would undo; None: it is not rolled back from them."""
     newest = newest_snapshot(workspace.place)
     if newest is None or newest.made_by != ROLLBACK:
-        return
-    if {each.lock_sha256 for each in newest.locks} == {_sha256(each.file.data) for each in locks}:
-        return
+        return None
+    locked = {_sha256(each.file.data) for each in locks}
+    if {each.lock_sha256 for each in newest.mirrored_by} == locked:
+        return None
     command = _lock_command(workspace, newest)
-    raise usage_error(
+    return usage_problem(
         workspace.settings.channel_dir,
         "was rolled back, and what is locked is not: the rollback would be undone",
         ("rolled back by", newest.id),
@@ -312,7 +312,12 @@ def _report(
     there = [each for each in state.removals if each.path not in locked]
     there = [each for each in there if os.path.lexists(workspace.place.folder / each.path)]
     done = f"rolled back to {target.id}" if coming or published or is_anew else "nothing to do"
-    lines: list[Line] = [f"{done}: {settings.channel_dir} is as `{target.made_by}` left it then"]
+    first = next(
+        each
+        for each in read_snapshots(workspace.place)
+        if each.content_digest == target.content_digest
+    )
+    lines: list[Line] = [f"{done}: {settings.channel_dir} is as `{first.made_by}` left it then"]
     if coming:
         lines.append(f"brought back: {counted(len(coming), 'artifact')}")
     if is_anew:
@@ -354,9 +359,11 @@ def _report(
 
 
 def _lock_command(workspace: Workspace, snapshot: Snapshot) -> str | None:
-    """Write how to get back the lock of a snapshot; None: it has no, or not only, this one's."""
-    file = locks_of(workspace.place, snapshot) / "1" / LOCK_NAME
-    if len(snapshot.locks) != 1 or not file.is_file():
+    """Write how to get back this workspace's lock of a snapshot; None: it has none."""
+    own = str(workspace.manifest_path)
+    number = next((n for n, each in enumerate(snapshot.locks, 1) if each.manifest == own), 0)
+    file = locks_of(workspace.place, snapshot) / str(number) / LOCK_NAME
+    if not file.is_file():
         return None
     return f"cp {shlex.quote(os.path.relpath(file, workspace.root))} {LOCK_NAME}"
 

@@ -20,6 +20,7 @@ from scripts.core.scratch import clear_scratch
 from scripts.keep.snapshots import (
     Snapshot,
     SnapshotFile,
+    later_of,
     record_of,
     snapshots_folder,
     tree_of,
@@ -127,7 +128,9 @@ def remove_tree(place: ChannelPaths, snapshot: Snapshot) -> None:
 def remove_snapshot(place: ChannelPaths, snapshot: Snapshot) -> None:
     """Remove tree, record and locks of a snapshot; killed meanwhile, `clear_leftovers` ends it."""
     remove_tree(place, snapshot)
-    unlink(record_of(place, snapshot.id), missing_ok=True)
+    record = record_of(place, snapshot.id)
+    unlink(later_of(record), missing_ok=True)
+    unlink(record, missing_ok=True)
     clear_leftovers(place)
 
 

@@ -1,7 +1,8 @@
 """Snapshots: what the published index of a mirror named at a time, never changed afterwards.
 
 A record is `state/snapshots/<id>.jsonl`: a line of what is said of the whole, then a line for each
-file. Its tree `state/snapshots/<id>/` holds the files themselves, `<id>.locks/` the locks.
+file. Its tree `state/snapshots/<id>/` holds the files themselves, `<id>.locks/` the locks. What
+later runs have found of the same files, that they stand and are proven, is `<id>.later.json`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -26,6 +27,7 @@ INDEX_KIND: Final = "index"
 """The kind of a file that describes artifacts; all others are of an `ArtifactKind`."""
 _SCHEMA: Final = 1
 _RECORD_END: Final = ".jsonl"
+_SHOWN: Final = 5  # ids that an error names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,8 @@ class SnapshotLock:
     label: str
     lock_sha256: str | None
     manifest_sha256: str | None
+    manifest: str | None = None
+    """Path of the manifest beside it, on the machine that mirrored it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +88,11 @@ class Snapshot:
     artifacts: int
     size: int
     locks: tuple[SnapshotLock, ...] = ()
+    """Those that it was made by."""
+    mirrored_by: tuple[SnapshotLock, ...] = ()
+    """Those of the last run that found it to be what they name."""
     proofs: tuple[SnapshotProof, ...] = ()
+    """Of the last run that proved something of it."""
 
 
 def snapshots_folder(place: ChannelPaths) -> Path:
@@ -128,6 +136,7 @@ def new_snapshot(
         artifacts=sum(not each.is_index for each in files),
         size=sum(each.size for each in files),
         locks=locks,
+        mirrored_by=locks,
         proofs=proofs,
     )
 
@@ -153,6 +162,15 @@ def newest_snapshot(place: ChannelPaths) -> Snapshot | None:
     return _read_header(records[-1]) if records else None
 
 
+def proven_text(snapshot: Snapshot) -> str:
+    """Say what was proven of a snapshot, each level once, and by which clients."""
+    levels = dict[str, list[str]]()
+    for each in snapshot.proofs:
+        levels.setdefault(each.level, []).extend(filter(None, [each.client]))
+    said = (f"{level} ({', '.join(each)})" if each else level for level, each in levels.items())
+    return ", ".join(said) or "not proven"
+
+
 def find_snapshot(place: ChannelPaths, name: str, *, help: str = "pixi run snapshots") -> Snapshot:
     """Return the one of this id, or whose id alone begins so.
 
@@ -164,7 +182,10 @@ def find_snapshot(place: ChannelPaths, name: str, *, help: str = "pixi run snaps
     ]
     if len(found) != 1 or not name:
         message = "begins the id of several snapshots" if found else "is the id of no snapshot"
-        details = (("there is", each) for each in (found or ids)[-5:])
+        shown = (found or ids)[-_SHOWN:]
+        details = [("there is", each) for each in shown]
+        if more := len(found or ids) - len(shown):
+            details.append(("", f"and {more} more"))
         raise usage_error(name, message, *details, help=help)
     return _read_header(record_of(place, found[0]))
 
@@ -189,6 +210,22 @@ def write_snapshot(place: ChannelPaths, snapshot: Snapshot, files: Iterable[Snap
     file = record_of(place, snapshot.id)
     with naming(file):
         write_atomically(file, ("\n".join(lines) + "\n").encode())
+
+
+def write_later(place: ChannelPaths, snapshot: Snapshot) -> None:
+    """Write what a later run has found: by what it is mirrored, and what is proven of it."""
+    document = {
+        "mirrored-by": _rows_of_locks(snapshot.mirrored_by),
+        "proofs": _rows_of_proofs(snapshot.proofs),
+    }
+    file = later_of(record_of(place, snapshot.id))
+    with naming(file):
+        write_atomically(file, (json.dumps(document) + "\n").encode())
+
+
+def later_of(record: Path) -> Path:
+    """Name the file of what was found later, by the file of the record."""
+    return record.with_name(f"{record.name.removesuffix(_RECORD_END)}.later.json")
 
 
 def _records(place: ChannelPaths) -> list[Path]:
@@ -219,14 +256,32 @@ def _header(snapshot: Snapshot) -> dict[str, Any]:
         **summary_of(snapshot),
         "parent": snapshot.parent,
         "made-by": snapshot.made_by,
-        "locks": [[each.label, each.lock_sha256, each.manifest_sha256] for each in snapshot.locks],
-        "proofs": [[each.level, each.client, each.proven.isoformat()] for each in snapshot.proofs],
+        "locks": _rows_of_locks(snapshot.locks),
+        "proofs": _rows_of_proofs(snapshot.proofs),
     }
+
+
+def _rows_of_locks(locks: Iterable[SnapshotLock]) -> list[list[str | None]]:
+    return [[x.label, x.lock_sha256, x.manifest_sha256, x.manifest] for x in locks]
+
+
+def _rows_of_proofs(proofs: Iterable[SnapshotProof]) -> list[list[str | None]]:
+    return [[each.level, each.client, each.proven.isoformat()] for each in proofs]
 
 
 def _read_header(file: Path) -> Snapshot:
     with _reading(file) as rows:
-        return _parse_header(next(rows))
+        snapshot = _parse_header(next(rows))
+    later = later_of(file)
+    if not later.exists():
+        return snapshot
+    with _reading(later) as rows:
+        document = next(rows)
+        return replace(
+            snapshot,
+            mirrored_by=_parse_locks(document["mirrored-by"]),
+            proofs=_parse_proofs(document["proofs"]),
+        )
 
 
 @contextlib.contextmanager
@@ -259,14 +314,25 @@ def _parse_header(document: Mapping[str, Any]) -> Snapshot:
         files=int(document["files"]),
         artifacts=int(document["artifacts"]),
         size=int(document["bytes"]),
-        locks=tuple(
-            SnapshotLock(label=label, lock_sha256=lock, manifest_sha256=manifest)
-            for label, lock, manifest in document["locks"]
-        ),
-        proofs=tuple(
-            SnapshotProof(level=level, client=client, proven=_time(proven))
-            for level, client, proven in document["proofs"]
-        ),
+        locks=_parse_locks(document["locks"]),
+        mirrored_by=_parse_locks(document["locks"]),
+        proofs=_parse_proofs(document["proofs"]),
+    )
+
+
+def _parse_locks(rows: Any) -> tuple[SnapshotLock, ...]:
+    return tuple(
+        SnapshotLock(
+            label=label, lock_sha256=lock, manifest_sha256=manifest, manifest=next(iter(more), None)
+        )
+        for label, lock, manifest, *more in rows  # unbundle.py writes three
+    )
+
+
+def _parse_proofs(rows: Any) -> tuple[SnapshotProof, ...]:
+    return tuple(
+        SnapshotProof(level=level, client=client, proven=_time(proven))
+        for level, client, proven in rows
     )
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Final
@@ -32,6 +33,7 @@ from scripts.keep.snapshots import (
     newest_snapshot,
     read_snapshot_files,
     tree_of,
+    write_later,
     write_snapshot,
 )
 from scripts.lock.mirrored import MirroredLock
@@ -39,6 +41,8 @@ from scripts.lock.select import Selection
 from scripts.verify.findings import Level
 from scripts.workspace.workspace import LOCK_NAME, Workspace
 
+ROLLBACK: Final = "rollback"
+_BY_LOCKS: Final = frozenset({"index", "mirror", "update-mirror"})  # tasks
 _NO_LINKS: Final = (
     "its disk has no hard links, so of snapshots only the records are kept: a rollback works as far"
     " as the files are still there"
@@ -66,7 +70,7 @@ def take_snapshot(
         state, there = read_channel_state(place), tuple(files_below(place.folder))
         seen, before = _fingerprint(state, there), newest_snapshot(place)
         if before is not None and _last_seen(place) == [seen, before.id]:
-            return _report(before, is_new=False)
+            return _report_standing(place, before, made_by, locks, proofs)
         from scripts.keep.published import read_published, urls_of  # not where nothing has changed
 
         rows_before = () if before is None else read_snapshot_files(place, before)
@@ -77,27 +81,27 @@ def take_snapshot(
             place, layout, console, removals=state.removals, files=there, urls=urls, before=known
         )
         if before is not None and digest_of(files) == before.content_digest:
-            snapshot = before
-        elif before is None and not files:
+            _note_seen(place, seen, before)
+            return _report_standing(place, before, made_by, locks, proofs)
+        if before is None and not files:
             return Report()
-        else:
-            snapshot = new_snapshot(
-                files,
-                made_by=made_by,
-                layout=layout,
-                before=before,
-                when=now(),
-                locks=tuple(map(_describe_lock, locks)) if like is None else like.locks,
-                proofs=proofs if like is None else like.proofs,
-            )
-            clear_leftovers(place)
-            _keep_locks(place, snapshot, () if like else locks, like)
-            is_linked = build_tree(place, snapshot, files, before, rows_before)
-            if not is_linked and (before is None or tree_of(place, before).is_dir()):
-                console.warn(f"{workspace.settings.channel_dir}: {_NO_LINKS}")
-            write_snapshot(place, snapshot, files)
+        snapshot = new_snapshot(
+            files,
+            made_by=made_by,
+            layout=layout,
+            before=before,
+            when=now(),
+            locks=tuple(map(_describe_lock, locks)) if like is None else like.locks,
+            proofs=proofs if like is None else like.proofs,
+        )
+        clear_leftovers(place)
+        _keep_locks(place, snapshot, () if like else locks, like)
+        is_linked = build_tree(place, snapshot, files, before, rows_before)
+        if not is_linked and (before is None or tree_of(place, before).is_dir()):
+            console.warn(f"{workspace.settings.channel_dir}: {_NO_LINKS}")
+        write_snapshot(place, snapshot, files)
         _note_seen(place, seen, snapshot)
-        return _report(snapshot, is_new=snapshot is not before)
+        return _report(snapshot, before, is_new=True)
     except MirrorError as error:
         return Report(problems=error.problems)
     except OSError as error:
@@ -106,9 +110,31 @@ def take_snapshot(
         return Report(problems=(usage_problem(name, message, help=SEE_TO_DISK),))
 
 
-def _report(snapshot: Snapshot, *, is_new: bool) -> Report:
+def _report_standing(
+    place: ChannelPaths,
+    snapshot: Snapshot,
+    made_by: str,
+    locks: Sequence[MirroredLock],
+    proofs: tuple[SnapshotProof, ...],
+) -> Report:
+    """Note by which locks the newest snapshot is mirrored now, and what is proven of it by now."""
+    if locks and made_by in _BY_LOCKS:
+        described = tuple(map(_describe_lock, locks))
+        is_known = {(each.level, each.client) for each in proofs} <= {
+            (each.level, each.client) for each in snapshot.proofs
+        }
+        if described != snapshot.mirrored_by or not is_known:
+            kept = snapshot.proofs if is_known else proofs
+            write_later(place, replace(snapshot, mirrored_by=described, proofs=kept))
+    return _report(snapshot, None, is_new=False)
+
+
+def _report(snapshot: Snapshot, before: Snapshot | None, *, is_new: bool) -> Report:
+    """Name it; say where a rollback has been undone."""
     row: Json = {"id": snapshot.id, "new": is_new, "content-digest": snapshot.content_digest}
     line = f"snapshot {snapshot.id}{'' if is_new else ' stands'}"
+    if before is not None and before.made_by == ROLLBACK and snapshot.made_by in _BY_LOCKS:
+        line += f"; it is not what was rolled back to any more: `pixi run rollback {before.id}`"
     return Report(lines=(line,), data={"snapshot": row})
 
 
@@ -120,9 +146,9 @@ def proofs_of(
 ) -> tuple[SnapshotProof, ...]:
     """Say what was proven, by the data that the stages of `mirror` reported.
 
-    These are levels that passed for every environment; of the level `install` each client that
-    installed all that it tried, with its version. Nothing where options have narrowed the
-    selection, or `verify` was not reached.
+    These are levels that passed for every environment; the level `install` only where no client
+    failed, each with its version. Nothing where options have narrowed the selection, or `verify`
+    was not reached.
     """
     verified: Any = reported.get("verify")
     whole = read_whole_selection(workspace, locks)
@@ -138,8 +164,8 @@ def proofs_of(
         if each["installed"] is not None:
             name = f"{each['client']} {each['version'] or ''}".rstrip()
             by_client.setdefault(name, []).append(each)
-    for client, tried in by_client.items():
-        if all(each["installed"] for each in tried):
+    if all(each["installed"] for tried in by_client.values() for each in tried):
+        for client, tried in by_client.items():
             proven = _oldest([each["proven"] for each in tried], when)
             found.append(SnapshotProof(level=Level.INSTALL, client=client, proven=proven))
     return tuple(found)
@@ -156,6 +182,7 @@ def _describe_lock(lock: MirroredLock) -> SnapshotLock:
         label=lock.label,
         lock_sha256=hashlib.sha256(lock.file.data).hexdigest() if lock.file.data else None,
         manifest_sha256=None if data is None else hashlib.sha256(data).hexdigest(),
+        manifest=None if manifest is None else str(manifest),
     )
 
 
