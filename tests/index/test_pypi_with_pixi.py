@@ -172,6 +172,7 @@ def test_of_relative_links_it_would_write_another(mirror: Mirror, tmp_path: Path
     text = page.read_text(encoding="utf-8")
     relative = text.replace("https://files.example.org/", "../../../../files/files.example.org/")
     page.write_text(relative, encoding="utf-8")
+    page.with_name("index.v1_json").unlink()  # which pixi would rather have
     before = (mirror.root / "pixi.lock").read_bytes()
     after, _ = lock_from(mirror, tmp_path / "empty")
     assert after != before

@@ -155,12 +155,14 @@ def test_the_list_and_forgetting(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert [each.strip() for each in one.split("  ") if each] == [
         first.id,
         f"{first.created:%Y-%m-%d %H:%M}",
+        "index",
         "2 packages",
         human_size(first.size),
         "record only",
         "not proven",
     ]
-    assert two.startswith(f"{second.id}  {second.created:%Y-%m-%d %H:%M}  3 packages  ")
+    told = f"{second.id}  {second.created:%Y-%m-%d %H:%M}  index, published  3 packages  "
+    assert two.startswith(told)
     assert run(snapshots, mirror, "--json") == 0
     said = json.loads(capsys.readouterr().out)["snapshots"]
     assert [each["id"] for each in said] == [first.id, second.id]

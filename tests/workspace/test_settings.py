@@ -105,7 +105,7 @@ def test_every_setting_is_read() -> None:
                 "pixi.toml: no such setting: 'zzz' in [tool.pixi-mirror]\n"
                 "help: known are channel-dir, layout, jobs, locks, environments, "
                 "exclude-environments, platforms, pypi, allow-incomplete, allow-unhashed, grace, "
-                "proof-max-age"
+                "keep-snapshots, keep-days, proof-max-age"
             ),
         ),
         (
@@ -200,7 +200,7 @@ def test_what_is_no_duration(value: object) -> None:
 
 def test_every_setting_is_documented_and_read_as_it_says() -> None:
     text = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
-    block = text.partition("## Settings")[2].partition("```toml")[2].partition("```")[0]
+    block = text.partition("## The table")[2].partition("```toml")[2].partition("```")[0]
     table = tomllib.loads(block)["tool"]["pixi-mirror"]
     assert table.keys() == set(KEYS)
     shown = parse_settings(table, "settings.md")
