@@ -51,7 +51,7 @@ _Advance = Callable[[int, int], None]  # by so many files, and bytes
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _disk_errors() -> Iterator[None]:
     """Make the error of exit code 2 where the disk refuses; what is whole is kept."""
     try:
         yield
@@ -63,7 +63,7 @@ def _told() -> Iterator[None]:
         raise usage_error(str(error.filename or "a disk"), message, help=help_) from None
 
 
-@_told()
+@_disk_errors()
 def bundle(
     place: ChannelPaths,
     console: Console,
@@ -126,7 +126,7 @@ def bundle(
     )
 
 
-@_told()
+@_disk_errors()
 def write_bundle(
     plan: BundlePlan,
     folder: Path,
