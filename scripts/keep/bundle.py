@@ -289,16 +289,18 @@ def _write_large_file(
     file, digest, problems = out / large.path, hashlib.sha256(), list[Problem]()
     if file.exists() and file.stat().st_size == large.size:
         chunks = _read(plan, large, folder, problems, lambda *_: None)
+        chunks = _hashed(chunks, digest.update) if plan.is_tar else chunks
         with naming(file), file.open("rb") as there:
-            if all(there.read(len(x)) == x for x in _hashed(chunks, digest.update)):
+            if all(there.read(len(data)) == data for data in chunks):
                 advance(len(large.files), sum(each.size for each in large.files))
                 return digest.hexdigest(), problems
         digest, problems = hashlib.sha256(), []
     file.parent.mkdir(parents=True, exist_ok=True)
     file.unlink(missing_ok=True)  # to write into it would write into all its other links
     chunks = _read(plan, large, folder, problems, advance)
+    chunks = _hashed(chunks, digest.update) if plan.is_tar else chunks
     with naming(file), file.open("xb") as opened:
-        for data in _hashed(chunks, digest.update) if plan.is_tar else chunks:
+        for data in chunks:
             opened.write(data)
     if problems:
         file.unlink()
