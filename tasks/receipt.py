@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.core.channel_paths import channel_paths
-from scripts.core.command import parse_path, run_task, task_parser
+from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.report import Report
-from scripts.keep.far_side import receipt
+from scripts.keep.far_side import add_channel_argument, receipt
 from scripts.workspace.workspace import open_workspace
 
 
@@ -20,13 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = task_parser(
         "receipt", "read every file of a channel, and write the receipt that a delta is made by"
     )
-    parser.add_argument(
-        "channel",
-        type=parse_path,
-        nargs="?",
-        metavar="CHANNEL",
-        help="the channel folder (default: that of the workspace)",
-    )
+    add_channel_argument(parser)
     return run_task("receipt", parser, run, argv)
 
 

@@ -11,7 +11,7 @@ from scripts.core.channel_paths import channel_paths
 from scripts.core.command import parse_path, run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.report import Report
-from scripts.keep.far_side import unbundle
+from scripts.keep.far_side import add_channel_argument, unbundle
 from scripts.workspace.settings import Settings, add_setting_options, override, overrides_from
 from scripts.workspace.workspace import open_workspace
 
@@ -24,13 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "bundle", type=parse_path, metavar="BUNDLE", help="the folder of the bundle"
     )
-    parser.add_argument(
-        "channel",
-        type=parse_path,
-        nargs="?",
-        metavar="CHANNEL",
-        help="the channel folder (default: that of the workspace)",
-    )
+    add_channel_argument(parser)
     add_setting_options(parser, "unbundle")
     parser.add_argument(
         "--allowed-signers",

@@ -57,7 +57,7 @@ _Advance = Callable[[int, int], None]  # by so many files, and bytes
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _disk_errors() -> Iterator[None]:
     """Make the error of exit code 2 where the disk refuses; what is whole is kept."""
     try:
         yield
@@ -69,7 +69,7 @@ def _told() -> Iterator[None]:
         raise usage_error(str(error.filename or "a disk"), message, help=help_) from None
 
 
-@_told()
+@_disk_errors()
 def bundle(
     place: ChannelPaths,
     console: Console,
@@ -133,7 +133,7 @@ def bundle(
     )
 
 
-@_told()
+@_disk_errors()
 def write_bundle(
     plan: BundlePlan,
     folder: Path,
@@ -296,16 +296,18 @@ def _write_large_file(
     file, digest, problems = out / large.path, hashlib.sha256(), list[Problem]()
     if file.exists() and file.stat().st_size == large.size:
         chunks = _read(plan, large, folder, problems, lambda *_: None)
+        chunks = _hashed(chunks, digest.update) if plan.is_tar else chunks
         with naming(file), file.open("rb") as there:
-            if all(there.read(len(x)) == x for x in _hashed(chunks, digest.update)):
+            if all(there.read(len(data)) == data for data in chunks):
                 advance(len(large.files), sum(each.size for each in large.files))
                 return digest.hexdigest(), problems
         digest, problems = hashlib.sha256(), []
     file.parent.mkdir(parents=True, exist_ok=True)
     file.unlink(missing_ok=True)  # to write into it would write into all its other links
     chunks = _read(plan, large, folder, problems, advance)
+    chunks = _hashed(chunks, digest.update) if plan.is_tar else chunks
     with naming(file), file.open("xb") as opened:
-        for data in _hashed(chunks, digest.update) if plan.is_tar else chunks:
+        for data in chunks:
             opened.write(data)
     if problems:
         file.unlink()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 from scripts.core.channel_paths import ChannelPaths
+from scripts.core.command import parse_path
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.file_lock import file_lock
@@ -15,6 +17,17 @@ from scripts.core.report import Json, Report
 from scripts.keep import unbundle as far
 from scripts.keep.snapshot_trees import build_tree, clear_leftovers
 from scripts.keep.snapshots import read_snapshot_files, read_snapshots, tree_of
+
+
+def add_channel_argument(parser: argparse.ArgumentParser) -> None:
+    """Add `CHANNEL`, a folder that need not be a workspace's."""
+    parser.add_argument(
+        "channel",
+        type=parse_path,
+        nargs="?",
+        metavar="CHANNEL",
+        help="the channel folder (default: that of the workspace)",
+    )
 
 
 def unbundle(

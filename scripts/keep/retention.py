@@ -32,7 +32,9 @@ def trees_to_keep(
     first = len(snapshots) + coming - settings.keep_snapshots
     days = timedelta(days=settings.keep_days or 0)
     return tuple(
-        each for at, each in enumerate(snapshots) if at >= first or when - each.created < days
+        each
+        for at, each in enumerate(snapshots)
+        if at >= first or (days and when - each.created < days)
     )
 
 
@@ -98,7 +100,7 @@ def _until(last: Snapshot, newer: int, settings: Settings, when: datetime) -> st
     """Say when the tree of a snapshot goes, than which so many are newer."""
     left = settings.keep_snapshots - newer
     ends = last.created + timedelta(days=settings.keep_days or 0)
-    said = [f"{ends:%Y-%m-%d}"] if ends > when else []
+    said = [f"{ends:%Y-%m-%d}"] if settings.keep_days and ends > when else []
     said += [f"{left} more {'is' if left == 1 else 'are'} taken"] if left > 0 else []
     return " and ".join(said)
 

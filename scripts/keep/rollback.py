@@ -115,11 +115,11 @@ def _roll_back(workspace: Workspace, target: Snapshot, console: Console) -> Repo
     prepare(place)
     clear_staging(place)  # of a run that was killed
     former = _former(place, state, target, published) - names
-    away = {
+    elsewhere = {
         x: found[x.path] for x in files if found.get(x.path) not in {None, place.folder / x.path}
     }
-    coming = {each: source for each, source in away.items() if not each.is_index}
-    anew = {each: source for each, source in away.items() if each.is_index}
+    coming = {each: source for each, source in elsewhere.items() if not each.is_index}
+    anew = {each: source for each, source in elsewhere.items() if each.is_index}
     try:
         if missing:
             _place(place, coming, digests)

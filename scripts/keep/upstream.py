@@ -27,6 +27,7 @@ from scripts.keep.upstream_client import (
     Page,
     UpstreamClient,
     answered,
+    ask_all,
     read_page,
     read_records,
 )
@@ -128,7 +129,7 @@ def upstream(
     with contextlib.closing(UpstreamClient(workspace, router, _POLICY)) as client:
         records = _ask_channels(client, conda, requested)
         flat = {each.upstream for each in pypi if each.urls[0].rpartition("/")[0] == each.upstream}
-        pages = client.ask_all(
+        pages = ask_all(
             lambda place: read_page(client, *place, is_flat=place[0] in flat), _by_place(pypi)
         )
         outcomes = (
@@ -173,7 +174,7 @@ def _ask_channels(
     wanted = {_place_of(each) for each in artifacts}
     wanted |= {(each.channel, x) for each in requested for x in (each.subdir, NOARCH)}
     places = sorted(place for place in wanted if place[0] in names)
-    return client.ask_all(
+    return ask_all(
         lambda place: read_records(client, *place, frozenset(names[place[0]])), places, at_once=1
     )
 
@@ -221,7 +222,7 @@ def _page_outcomes(
 ) -> Iterator[Outcome]:
     answering = {index for index, _ in answered(pages)}
     silent = dict.fromkeys(f"{index}/" for index, _ in pages if index not in answering)
-    heads = client.ask_all(client.size_of, silent)
+    heads = ask_all(client.size_of, silent)
     answering |= {x[:-1] for x, size in heads.items() if not isinstance(size, DownloadError)}
     by_place = _by_place(artifacts)
     for place, page in pages.items():
@@ -253,7 +254,7 @@ def _file_outcomes(
 
     A size tells other bytes, where the lock has one or, in `sizes`, the server has told one.
     """
-    heads = client.ask_all(client.size_of, [each.urls[0] for each in artifacts])
+    heads = ask_all(client.size_of, [each.urls[0] for each in artifacts])
     for each in artifacts:
         size, digest = heads[each.urls[0]], each.record.digest
         before = each.size or (sizes.get(digest.hex) if digest else None)

@@ -102,23 +102,6 @@ class UpstreamClient:
                 if each.name not in self._used:
                     each.unlink()
 
-    def ask_all(
-        self, ask: Callable[[_Key], _Parsed], keys: Iterable[_Key], *, at_once: int = _AT_ONCE
-    ) -> dict[_Key, _Parsed | DownloadError]:
-        """Return what `ask` returns for each key, or the DownloadError that it raised."""
-
-        def told(key: _Key) -> tuple[_Key, _Parsed | DownloadError]:
-            try:
-                return key, ask(key)
-            except DownloadError as error:
-                return key, error
-
-        pool = ThreadPoolExecutor(max_workers=at_once)
-        try:
-            return dict(pool.map(told, keys))
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C: not all the rest
-
     def has(self, url: str) -> bool:
         """Tell whether an answer is kept."""
         return self._file(url).is_file()
@@ -196,6 +179,24 @@ class UpstreamClient:
 
     def _file(self, url: str) -> Path:
         return self._folder / hashlib.sha256(without_secrets(url).encode()).hexdigest()
+
+
+def ask_all(
+    ask: Callable[[_Key], _Parsed], keys: Iterable[_Key], *, at_once: int = _AT_ONCE
+) -> dict[_Key, _Parsed | DownloadError]:
+    """Return what `ask` returns for each key, or the DownloadError that it raised."""
+
+    def told(key: _Key) -> tuple[_Key, _Parsed | DownloadError]:
+        try:
+            return key, ask(key)
+        except DownloadError as error:
+            return key, error
+
+    pool = ThreadPoolExecutor(max_workers=at_once)
+    try:
+        return dict(pool.map(told, keys))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C: not all the rest
 
 
 def answered(answers: Mapping[_Key, _Parsed | DownloadError]) -> dict[_Key, _Parsed]:
@@ -282,7 +283,7 @@ def _read_shards(
 
     shards = sorted(index.shards[each] for each in names & index.shards.keys())
     records = dict[str, Record]()
-    for each in client.ask_all(read, shards).values():
+    for each in ask_all(read, shards).values():
         if isinstance(each, DownloadError):
             raise each
         records |= each

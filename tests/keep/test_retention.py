@@ -134,6 +134,9 @@ def test_days_keep_more(tmp_path: Path) -> None:
     ):
         assert trees_to_keep(weekly, settings, at) == tuple(weekly[-kept:])
     assert trees_to_keep(weekly, Settings(keep_snapshots=3), at, coming=True) == tuple(weekly[-2:])
+    # Of two runs within a second the later has the next second: no day is asked for all the same.
+    early = newest.created - timedelta(seconds=1)
+    assert trees_to_keep(weekly, Settings(keep_snapshots=1), early, coming=True) == ()
 
 
 def test_until_a_day(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
