@@ -22,7 +22,7 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from scripts.core.errors import MirrorError, usage_problem
-from scripts.core.report import counted, human_size, to_json
+from scripts.core.report import counted, human_size
 from scripts.keep.snapshots import Snapshot, SnapshotFile, by_path, proven_text, summary_of
 from scripts.keep.unbundle import (
     BUNDLE,
@@ -221,7 +221,10 @@ def render_document(plan: BundlePlan, volumes: Mapping[str, str] | None = None) 
         if plan.is_tar
         else None,
         "tools": {x.path: {"size": len(x.data), "sha256": x.sha256} for x in plan.small_files},
-        "locks": to_json(target.locks),
+        "locks": [
+            {"label": x.label, "lock-sha256": x.lock_sha256, "manifest-sha256": x.manifest_sha256}
+            for x in target.locks
+        ],
     }
     rows = ([str(x.path), x.kind, x.size, x.sha256, where.get(x.path)] for x in plan.files)
     lines = [f"{json.dumps(key)}: {json.dumps(value)},\n" for key, value in head.items()]

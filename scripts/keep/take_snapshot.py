@@ -123,7 +123,8 @@ def _report_standing(
         is_known = {(each.level, each.client) for each in proofs} <= {
             (each.level, each.client) for each in snapshot.proofs
         }
-        if described != snapshot.mirrored_by or not is_known:
+        is_other = snapshot.made_by == ROLLBACK and described != snapshot.mirrored_by
+        if is_other or not is_known:
             kept = snapshot.proofs if is_known else proofs
             write_later(place, replace(snapshot, mirrored_by=described, proofs=kept))
     return _report(snapshot, None, is_new=False)

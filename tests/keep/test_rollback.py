@@ -200,15 +200,19 @@ def test_prune_does_not_undo_it(pruned: Mirror, capsys: pytest.CaptureFixture[st
     roll_back(pruned, first)
     last, before = snapshots(pruned)[-1], pruned.contents()
     capsys.readouterr()
-    for options in ((), ("--dry-run",), ("--drop", PATH)):
-        assert run(pruned, prune.main, *options) == 2
-        assert capsys.readouterr().err == (
-            "error: local-channel: was rolled back, and what is locked is not: the rollback would"
-            " be undone\n"
-            f"  rolled back by  {last.id}\n"
-            f"help: `cp {lock_of(pruned, last)} pixi.lock`, then this again; or `pixi run mirror`,"
-            " which moves the channel on to the lock\n"
-        )
+    undone = (
+        "local-channel: was rolled back, and what is locked is not: the rollback would be undone"
+    )
+    for options in ((), ("--dry-run",)):
+        assert run(pruned, prune.main, *options) == 0
+        assert capsys.readouterr().err == f"warning: {undone}; so the index stays as it is\n"
+    assert run(pruned, prune.main, "--drop", PATH) == 2
+    assert capsys.readouterr().err == (
+        f"error: {undone}\n"
+        f"  rolled back by  {last.id}\n"
+        f"help: `cp {lock_of(pruned, last)} pixi.lock`, then this again; or `pixi run mirror`,"
+        " which moves the channel on to the lock\n"
+    )
     assert pruned.contents() == before
     lock = (pruned.root / "pixi.lock").read_bytes()
     shutil.copyfile(pruned.root / lock_of(pruned, last), pruned.root / "pixi.lock")
@@ -509,3 +513,34 @@ def test_killed_or_refused_at_any_change_it_ends_the_same(
         if not is_met:
             break
     assert met > (40 if deep else 4)
+
+
+def test_moved_on_by_a_lock_with_nothing_new_it_is_over(
+    pruned: Mirror, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All that this lock names was in the index already, and no snapshot is taken of that."""
+    first = snapshots(pruned)[0]
+    roll_back(pruned, first)
+    last = snapshots(pruned)[-1]
+    lock = pruned.root / "pixi.lock"
+    shutil.copyfile(pruned.root / lock_of(pruned, last), lock)
+    lock.write_bytes(lock.read_bytes() + b"# another one\n")
+    capsys.readouterr()
+    assert run(pruned, prune.main, "--dry-run") == 0
+    assert run(pruned, index.main) == 0
+    assert capsys.readouterr().out.endswith(f"snapshot {last.id} stands\n")
+    assert run(pruned, prune.main, "--dry-run") == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_what_moves_on_from_it_says_so(pruned: Mirror, capsys: pytest.CaptureFixture[str]) -> None:
+    first = snapshots(pruned)[0]
+    roll_back(pruned, first)
+    back = snapshots(pruned)[-1]
+    capsys.readouterr()
+    assert run(pruned, index.main) == 0
+    new = snapshots(pruned)[-1]
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        f"snapshot {new.id}; it is not what was rolled back to any more:"
+        f" `pixi run rollback {back.id}`"
+    )

@@ -90,7 +90,8 @@ def test_a_far_side_follows_by_its_receipts(
         assert run(bundle, mirror, str(out), *base, *(("--tar",) if number == 1 else ())) == 0
         now = newest_snapshot(mirror.workspace.place)
         assert now is not None
-        first, second = capsys.readouterr().out.splitlines()
+        first, proven, second = capsys.readouterr().out.splitlines()
+        assert proven == "bundle: not proven"
         what = "all of it" if before is None else f"for channels at {before.id}"
         assert first.startswith(f"bundle: {now.id}, {what}: ")
         there = contents(out)

@@ -19,7 +19,7 @@ from scripts.keep.snapshots import (
     tree_of,
 )
 from scripts.verify.findings import Level
-from tasks import index, mirror, prune, snapshots
+from tasks import bundle, index, mirror, prune, snapshots
 from tests.support.mirrors import Mirror, make_mirror, rows
 from tests.support.packages import TinyPackage
 from tests.support.verified import here
@@ -73,6 +73,25 @@ def test_what_is_proven_is_in_the_snapshot(
         assert (locks_of(place, snapshot) / "1" / each.name).read_bytes() == each.read_bytes()
     assert run(made) == 0
     assert f"snapshot {snapshot.id} stands" in capsys.readouterr().out.splitlines()
+
+
+def test_what_is_proven_later_is_shown(made: Mirror, capsys: pytest.CaptureFixture[str]) -> None:
+    """The record of what `index` left never changes; what `mirror` finds stands beside it."""
+    assert index.main(["--manifest-path", str(made.root), "-q"]) == 0
+    [snapshot] = read_snapshots(made.workspace.place)
+    assert snapshot.proofs == ()
+    record = (snapshots_folder(made.workspace.place) / f"{snapshot.id}.jsonl").read_bytes()
+    assert run(made, "-q", "--level", "files,closure") == 0
+    [later] = read_snapshots(made.workspace.place)
+    assert (later.id, [each.level for each in later.proofs]) == (snapshot.id, ["files", "closure"])
+    assert (snapshots_folder(made.workspace.place) / f"{later.id}.jsonl").read_bytes() == record
+    assert bundle.main(["--manifest-path", str(made.root), str(made.root / "out"), "--full"]) == 0
+    assert "bundle: proven: files, closure\n" in capsys.readouterr().out
+    assert "  proven          files, closure\n" in (made.root / "out/LABEL.txt").read_text()
+    before = made.contents()
+    assert run(made, "-q", "--level", "files") == 0  # less than is known: nothing changes
+    assert made.contents() == before
+    assert snapshots.main(["--manifest-path", str(made.root), "--forget", later.id]) == 2
 
 
 def test_what_fails_is_published_and_not_proven(
