@@ -275,12 +275,12 @@ def _parse_channel(document: Mapping[str, Any]) -> MirrorState:
     return MirrorState(
         layout=Layout(document["layout"]),
         is_adopted=_typed(document["adopted"], bool),
-        before_relayout=None if before is None else tuple(map(_inside, _typed(before, list))),
+        before_relayout=None if before is None else tuple(map(path_inside, _typed(before, list))),
     )
 
 
 def _parse_first_seen(document: Mapping[str, Any]) -> Mapping[PurePosixPath, Digest]:
-    return {_inside(path): _digest(each) for path, each in document["digests"].items()}
+    return {path_inside(path): _digest(each) for path, each in document["digests"].items()}
 
 
 def _parse_kept_lock(document: Mapping[str, Any]) -> KeptLock:
@@ -299,7 +299,7 @@ def _parse_removals(document: Mapping[str, Any]) -> tuple[Removal, ...]:
 def _parse_removal(row: Mapping[str, Any]) -> Removal:
     dropped = row["dropped"]
     return Removal(
-        path=_inside(row["path"]),
+        path=path_inside(row["path"]),
         size=_typed(row["size"], int),
         mtime=_typed(row["mtime-ns"], int),
         dropped=None if dropped is None else datetime.fromisoformat(dropped).astimezone(UTC),
@@ -315,8 +315,8 @@ def _parse_workspace(folder: Path, document: Mapping[str, Any]) -> WorkspaceStat
         layout=Layout(document["layout"]),
         artifacts=tuple(
             NamedArtifact(
-                path=_inside(path),
-                path_in_other_layout=_inside(other),
+                path=path_inside(path),
+                path_in_other_layout=path_inside(other),
                 package=_string(package),
                 digest=None if digest is None else _digest(digest),
                 size=None if size is None else _typed(size, int),
@@ -334,7 +334,7 @@ def _digest(value: Any) -> Digest:
     return Digest("md5" if algorithm == "md5" else "sha256", digits)
 
 
-def _inside(value: Any) -> PurePosixPath:
+def path_inside(value: Any) -> PurePosixPath:
     """Take a path below the channel folder; a list that leads out of it is damaged."""
     path = channel_path(_string(value))
     if path.is_absolute() or ".." in path.parts or not path.name:

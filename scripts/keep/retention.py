@@ -12,14 +12,24 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
+from typing import Final
 
 from scripts.channel.grace import now, removal_errors
 from scripts.core.errors import usage_error
 from scripts.core.report import Json, Line, Report, counted, human_size, table
-from scripts.keep.snapshot_trees import clear_leftovers, locks_of, remove_snapshot, remove_tree
-from scripts.keep.snapshots import Snapshot, find_snapshot, proven_text, read_snapshots, tree_of
+from scripts.keep.snapshot_trees import LOCKS, clear_leftovers, remove_snapshot, remove_tree
+from scripts.keep.snapshots import (
+    Snapshot,
+    find_record,
+    proven_text,
+    read_records,
+    read_snapshots,
+    tree_of,
+)
 from scripts.workspace.settings import Settings
 from scripts.workspace.workspace import Workspace
+
+_MOST_DAYS: Final = 36_500  # which is for ever, and no time is too late to add them
 
 
 def trees_to_keep(
@@ -30,12 +40,16 @@ def trees_to_keep(
     `coming`: one more is about to be taken.
     """
     first = len(snapshots) + coming - settings.keep_snapshots
-    days = timedelta(days=settings.keep_days or 0)
+    days = _days(settings)
     return tuple(
         each
         for at, each in enumerate(snapshots)
         if at >= first or (days and when - each.created < days)
     )
+
+
+def _days(settings: Settings) -> timedelta:
+    return timedelta(days=min(settings.keep_days or 0, _MOST_DAYS))
 
 
 def prune_trees(
@@ -64,7 +78,7 @@ def prune_trees(
         with removal_errors():
             clear_leftovers(place)
             for each in goes:
-                remove_tree(place, each)
+                remove_tree(tree_of(place, each))
     lines: list[Line] = []
     if goes:
         removed = "would remove" if dry_run else "removed"
@@ -99,7 +113,7 @@ def held_by_trees(
 def _until(last: Snapshot, newer: int, settings: Settings, when: datetime) -> str:
     """Say when the tree of a snapshot goes, than which so many are newer."""
     left = settings.keep_snapshots - newer
-    ends = last.created + timedelta(days=settings.keep_days or 0)
+    ends = last.created + _days(settings)
     said = [f"{ends:%Y-%m-%d}"] if settings.keep_days and ends > when else []
     said += [f"{left} more {'is' if left == 1 else 'are'} taken"] if left > 0 else []
     return " and ".join(said)
@@ -129,8 +143,11 @@ def snapshots_report(workspace: Workspace) -> Report:
     """List all snapshots, oldest first."""
     place = workspace.place
     rows, cells = list[Json](), list[tuple[str, ...]]()
-    snapshots = read_snapshots(place)
-    for each in snapshots:
+    records = read_records(place)
+    damaged = [snapshot_id for snapshot_id, each in records if each is None]
+    for _, each in records:
+        if each is None:
+            continue
         is_kept = tree_of(place, each).is_dir()
         own = freed_bytes(_statuses_below(tree_of(place, each))) if is_kept else None
         rows.append(
@@ -163,37 +180,44 @@ def snapshots_report(workspace: Workspace) -> Report:
             (
                 each.id,
                 f"{each.created:%Y-%m-%d %H:%M}",
-                f"{each.made_by}{', published' if each is snapshots[-1] else ''}",
+                f"{each.made_by}{', published' if each is records[-1][1] else ''}",
                 counted(each.artifacts, "package"),
                 human_size(each.size),
                 "record only" if own is None else f"{human_size(own)} of its own",
                 proven_text(each),
             )
         )
-    lines = tuple(table(cells)) if cells else ("no snapshots yet: `pixi run mirror` leaves one",)
-    return Report(lines=lines, data={"snapshots": rows})  # each line alone: none is cut
+    lines = [*table(cells)] if records else ["no snapshots yet: `pixi run mirror` leaves one"]
+    lines += (
+        f"{x}  its record is damaged, or of another version: `pixi run snapshots --forget {x}`"
+        for x in damaged
+    )
+    data: dict[str, Json] = {"snapshots": rows, "damaged": damaged}
+    return Report(lines=tuple(lines), data=data)  # each line alone: none is cut
 
 
 def forget_snapshot(workspace: Workspace, name: str) -> Report:
     """Remove a snapshot, record and all; the newest is refused: it tells what is there now.
 
-    Raises the error of exit code 2 for that, and where no snapshot, or several, have such an id.
+    One whose record is damaged tells nothing. Raises the error of exit code 2 for that, and where
+    no snapshot, or several, have such an id.
     """
     place = workspace.place
-    snapshot = find_snapshot(place, name)
-    if snapshot.id == read_snapshots(place)[-1].id:
+    record = find_record(place, name)
+    newest_id, newest = read_records(place)[-1]
+    if newest is not None and newest_id == record.stem:
         raise usage_error(
-            snapshot.id,
+            record.stem,
             "is the newest snapshot: what the channel holds now",
             help="pixi run snapshots",
         )
-    folders = (tree_of(place, snapshot), locks_of(place, snapshot))
+    folders = (record.with_suffix(""), record.with_suffix(LOCKS))
     room = freed_bytes(x for each in folders for x in _statuses_below(each))
     with removal_errors():
-        remove_snapshot(place, snapshot)
+        remove_snapshot(place, record)
     return Report(
-        lines=(f"forgotten: {snapshot.id}, {human_size(room)}",),
-        data={"forgotten": [snapshot.id], "bytes": room},
+        lines=(f"forgotten: {record.stem}, {human_size(room)}",),
+        data={"forgotten": [record.stem], "bytes": room},
     )
 
 

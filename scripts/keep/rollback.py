@@ -120,6 +120,7 @@ def _roll_back(workspace: Workspace, target: Snapshot, console: Console) -> Repo
     }
     coming = {each: source for each, source in elsewhere.items() if not each.is_index}
     anew = {each: source for each, source in elsewhere.items() if each.is_index}
+    is_changed = bool(elsewhere or missing or former or layout is not target.layout)
     try:
         if missing:
             _place(place, coming, digests)
@@ -133,7 +134,13 @@ def _roll_back(workspace: Workspace, target: Snapshot, console: Console) -> Repo
     finally:
         clear_staging(place)
     return _report(
-        workspace, target, names, coming=coming, published=len(anew), is_anew=bool(missing)
+        workspace,
+        target,
+        names,
+        coming=coming,
+        published=len(anew),
+        is_anew=bool(missing),
+        is_changed=is_changed,
     )
 
 
@@ -171,19 +178,23 @@ def _places(
     yield place.folder, None
     yield tree_of(place, target), None
     for snapshot in reversed(read_snapshots(place)):
-        paths = {each.sha256: each.path for each in read_snapshot_files(place, snapshot)}
+        try:
+            paths = {each.sha256: each.path for each in read_snapshot_files(place, snapshot)}
+        except MirrorError:  # damaged, and perhaps not needed
+            continue
         yield tree_of(place, snapshot), paths
         yield place.folder, paths  # in another layout
 
 
 def _lost(workspace: Workspace, target: Snapshot, missing: Sequence[SnapshotFile]) -> MirrorError:
     command = _lock_command(workspace, target)
+    other = "pixi run mirror with its lock; where it came out of a bundle, unbundle a --full one"
     return usage_error(
         target.id,
         f"{counted(len(missing), 'file')} of it can be found nowhere, or not as recorded;"
         " nothing was changed",
         *(("missing", str(each.path)) for each in missing[:_SHOWN]),
-        help=f"{command} && pixi run mirror" if command else "pixi run snapshots",
+        help=f"{command} && pixi run mirror" if command else other,
     )
 
 
@@ -304,6 +315,7 @@ def _report(
     coming: Collection[SnapshotFile],
     published: int,
     is_anew: bool,
+    is_changed: bool,
 ) -> Report:
     """Say what was done, and what is not as it was then."""
     state, settings = read_state(workspace.place), workspace.settings
@@ -311,12 +323,9 @@ def _report(
     locked = {x.path for each in users for x in each.artifacts}
     there = [each for each in state.removals if each.path not in locked]
     there = [each for each in there if os.path.lexists(workspace.place.folder / each.path)]
-    done = f"rolled back to {target.id}" if coming or published or is_anew else "nothing to do"
-    first = next(
-        each
-        for each in read_snapshots(workspace.place)
-        if each.content_digest == target.content_digest
-    )
+    done = f"rolled back to {target.id}" if is_changed else "nothing to do"
+    snapshots = read_snapshots(workspace.place)
+    first = next(x for x in snapshots if x.content_digest == target.content_digest)
     lines: list[Line] = [f"{done}: {settings.channel_dir} is as `{first.made_by}` left it then"]
     if coming:
         lines.append(f"brought back: {counted(len(coming), 'artifact')}")

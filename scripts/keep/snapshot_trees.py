@@ -20,6 +20,7 @@ from scripts.core.scratch import clear_scratch
 from scripts.keep.snapshots import (
     Snapshot,
     SnapshotFile,
+    is_snapshot_id,
     later_of,
     record_of,
     snapshots_folder,
@@ -27,13 +28,14 @@ from scripts.keep.snapshots import (
 )
 
 _PART: Final = ".part"
-_LOCKS: Final = ".locks"
+LOCKS: Final = ".locks"
+"""What the folder of its locks has behind the id."""
 _AT_A_TIME: Final = 16  # copies made durable side by side, which is many times faster
 
 
 def locks_of(place: ChannelPaths, snapshot: Snapshot) -> Path:
     """Name the folder of the locks that it was made by: `<n>/pixi.lock` and the manifest."""
-    return snapshots_folder(place) / f"{snapshot.id}{_LOCKS}"
+    return snapshots_folder(place) / f"{snapshot.id}{LOCKS}"
 
 
 def build_tree(
@@ -113,22 +115,23 @@ def _copy(same: Path | None, source: Path, target: Path) -> None:
             fsync(file.fileno())
 
 
-def remove_tree(place: ChannelPaths, snapshot: Snapshot) -> None:
+def remove_tree(tree: Path) -> None:
     """Remove the tree of a snapshot, whose record stays; killed meanwhile, it is gone all the same.
 
     Raises an OSError where the disk refuses.
     """
-    tree = tree_of(place, snapshot)
     part = tree.with_name(f"{tree.name}{_PART}")
     if tree.is_dir():
         replace(tree, part)
         remove_folder(part)
 
 
-def remove_snapshot(place: ChannelPaths, snapshot: Snapshot) -> None:
-    """Remove tree, record and locks of a snapshot; killed meanwhile, `clear_leftovers` ends it."""
-    remove_tree(place, snapshot)
-    record = record_of(place, snapshot.id)
+def remove_snapshot(place: ChannelPaths, record: Path) -> None:
+    """Remove tree, record and locks of a snapshot; killed meanwhile, `clear_leftovers` ends it.
+
+    Its record is not read: it may be damaged.
+    """
+    remove_tree(record.with_suffix(""))
     unlink(later_of(record), missing_ok=True)
     unlink(record, missing_ok=True)
     clear_leftovers(place)
@@ -142,6 +145,7 @@ def clear_leftovers(place: ChannelPaths) -> None:
     except FileNotFoundError:
         return
     for each in found:
-        snapshot_id = each.name.removesuffix(_LOCKS)
-        if each.name.endswith(_PART) or not record_of(place, snapshot_id).exists():
+        snapshot_id = each.name.removesuffix(_PART).removesuffix(LOCKS)
+        is_left = each.name.endswith(_PART) or not record_of(place, snapshot_id).exists()
+        if is_left and is_snapshot_id(snapshot_id):
             remove_folder(each)

@@ -9,24 +9,26 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from scripts.channel.state import state_unreadable
+from scripts.channel.state import path_inside, state_unreadable
 from scripts.core.artifact import ArtifactKind
 from scripts.core.channel_paths import ChannelPaths, Layout
-from scripts.core.errors import usage_error
+from scripts.core.errors import MirrorError, usage_error
 from scripts.core.files import naming, write_atomically
-from scripts.core.scratch import is_scratch
 from scripts.keep.unbundle import content_digest
 
 INDEX_KIND: Final = "index"
 """The kind of a file that describes artifacts; all others are of an `ArtifactKind`."""
 _SCHEMA: Final = 1
 _RECORD_END: Final = ".jsonl"
+_YEARS: Final = range(1970, 2100)  # of which a time is
+_LARGEST: Final = 1 << 62  # bytes, or files
 _SHOWN: Final = 5  # ids that an error names
 
 
@@ -110,6 +112,11 @@ def record_of(place: ChannelPaths, snapshot_id: str) -> Path:
     return snapshots_folder(place) / f"{snapshot_id}{_RECORD_END}"
 
 
+def is_snapshot_id(text: str) -> bool:
+    """Tell the id of a snapshot from any other text; what has another name is none of ours."""
+    return re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{8}", text, re.ASCII) is not None
+
+
 def new_snapshot(
     files: Sequence[SnapshotFile],
     *,
@@ -151,9 +158,23 @@ def digest_of(files: Iterable[SnapshotFile]) -> str:
     return content_digest((str(each.path), each.size, each.sha256) for each in files)
 
 
+def read_records(place: ChannelPaths) -> tuple[tuple[str, Snapshot | None], ...]:
+    """Read what is said of every snapshot, by its id, oldest first; None: that cannot be read."""
+    found = list[tuple[str, Snapshot | None]]()
+    for each in _records(place):
+        try:
+            found.append((each.stem, _read_header(each)))
+        except MirrorError:
+            found.append((each.stem, None))
+    return tuple(found)
+
+
 def read_snapshots(place: ChannelPaths) -> tuple[Snapshot, ...]:
-    """Read what is said of every snapshot, oldest first; the files of none are read."""
-    return tuple(_read_header(each) for each in _records(place))
+    """Read what is said of every snapshot, oldest first; the files of none are read.
+
+    One whose record is damaged is left out: it stops nobody who can do without it.
+    """
+    return tuple(each for _, each in read_records(place) if each is not None)
 
 
 def newest_snapshot(place: ChannelPaths) -> Snapshot | None:
@@ -176,18 +197,25 @@ def find_snapshot(place: ChannelPaths, name: str, *, help: str = "pixi run snaps
 
     Raises the error of exit code 2, with this help, where there is none, or several.
     """
-    ids = [each.name.removesuffix(_RECORD_END) for each in _records(place)]
-    found = [each for each in ids if each == name] or [
-        each for each in ids if each.startswith(name)
+    return _read_header(find_record(place, name, help=help))
+
+
+def find_record(place: ChannelPaths, name: str, *, help: str = "pixi run snapshots") -> Path:
+    """Name the record of that snapshot, damaged or not; raises the same errors."""
+    if not name:
+        raise usage_error("snapshot", "the id of one is needed, and this is empty", help=help)
+    records = _records(place)
+    found = [each for each in records if each.stem == name] or [
+        each for each in records if each.stem.startswith(name)
     ]
-    if len(found) != 1 or not name:
+    if len(found) != 1:
         message = "begins the id of several snapshots" if found else "is the id of no snapshot"
-        shown = (found or ids)[-_SHOWN:]
-        details = [("there is", each) for each in shown]
-        if more := len(found or ids) - len(shown):
+        shown = (found or records)[-_SHOWN:]
+        details = [("there is", each.stem) for each in shown]
+        if more := len(found or records) - len(shown):
             details.append(("", f"and {more} more"))
         raise usage_error(name, message, *details, help=help)
-    return _read_header(record_of(place, found[0]))
+    return found[0]
 
 
 def read_snapshot_files(place: ChannelPaths, snapshot: Snapshot) -> tuple[SnapshotFile, ...]:
@@ -225,7 +253,7 @@ def write_later(place: ChannelPaths, snapshot: Snapshot) -> None:
 
 def later_of(record: Path) -> Path:
     """Name the file of what was found later, by the file of the record."""
-    return record.with_name(f"{record.name.removesuffix(_RECORD_END)}.later.json")
+    return record.with_suffix(".later.json")
 
 
 def _records(place: ChannelPaths) -> list[Path]:
@@ -234,7 +262,7 @@ def _records(place: ChannelPaths) -> list[Path]:
         found = sorted(folder.glob(f"*{_RECORD_END}"))
     except OSError as error:
         raise state_unreadable(error, folder) from None
-    return [each for each in found if not is_scratch(each.name)]
+    return [each for each in found if is_snapshot_id(each.stem)]
 
 
 def summary_of(snapshot: Snapshot) -> dict[str, str | int]:
@@ -271,7 +299,7 @@ def _rows_of_proofs(proofs: Iterable[SnapshotProof]) -> list[list[str | None]]:
 
 def _read_header(file: Path) -> Snapshot:
     with _reading(file) as rows:
-        snapshot = _parse_header(next(rows))
+        snapshot = _parse_header(next(rows), file.stem)
     later = later_of(file)
     if not later.exists():
         return snapshot
@@ -292,28 +320,29 @@ def _reading(file: Path) -> Iterator[Iterator[Any]]:
             yield map(json.loads, opened)
     except OSError as error:
         raise state_unreadable(error, file) from None
-    except (StopIteration, KeyError, TypeError, ValueError, RecursionError):
+    except (StopIteration, KeyError, TypeError, ValueError, OverflowError, RecursionError):
         message = "is damaged, or of another version of pixi-mirror"
         raise usage_error(
             str(file),
             f"{message}: nothing can be said of this snapshot",
-            help="restore it from a backup; else remove it: only this snapshot is lost",
+            help="restore it from a backup; else, as only this snapshot is lost then:"
+            f" pixi run snapshots --forget {file.name.partition('.')[0]}",
         ) from None
 
 
-def _parse_header(document: Mapping[str, Any]) -> Snapshot:
-    if document["schema"] != _SCHEMA:
+def _parse_header(document: Mapping[str, Any], snapshot_id: str) -> Snapshot:
+    if document["schema"] != _SCHEMA or document["id"] != snapshot_id:
         raise ValueError(document)
     return Snapshot(
-        id=str(document["id"]),
-        created=_time(document["created"]),
-        parent=document["parent"],
-        made_by=str(document["made-by"]),
+        id=snapshot_id,
+        created=_parse_time(document["created"]),
+        parent=_parse_text_or_none(document["parent"]),
+        made_by=_parse_text(document["made-by"]),
         layout=Layout(document["layout"]),
-        content_digest=str(document["content-digest"]),
-        files=int(document["files"]),
-        artifacts=int(document["artifacts"]),
-        size=int(document["bytes"]),
+        content_digest=_parse_text(document["content-digest"]),
+        files=_parse_number(document["files"]),
+        artifacts=_parse_number(document["artifacts"]),
+        size=_parse_number(document["bytes"]),
         locks=_parse_locks(document["locks"]),
         mirrored_by=_parse_locks(document["locks"]),
         proofs=_parse_proofs(document["proofs"]),
@@ -323,7 +352,10 @@ def _parse_header(document: Mapping[str, Any]) -> Snapshot:
 def _parse_locks(rows: Any) -> tuple[SnapshotLock, ...]:
     return tuple(
         SnapshotLock(
-            label=label, lock_sha256=lock, manifest_sha256=manifest, manifest=next(iter(more), None)
+            label=_parse_text(label),
+            lock_sha256=_parse_text_or_none(lock),
+            manifest_sha256=_parse_text_or_none(manifest),
+            manifest=_parse_text_or_none(next(iter(more), None)),
         )
         for label, lock, manifest, *more in rows  # unbundle.py writes three
     )
@@ -331,13 +363,13 @@ def _parse_locks(rows: Any) -> tuple[SnapshotLock, ...]:
 
 def _parse_proofs(rows: Any) -> tuple[SnapshotProof, ...]:
     return tuple(
-        SnapshotProof(level=level, client=client, proven=_time(proven))
+        SnapshotProof(
+            level=_parse_text(level),
+            client=_parse_text_or_none(client),
+            proven=_parse_time(proven),
+        )
         for level, client, proven in rows
     )
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text).astimezone(UTC)
 
 
 def _parse_row(row: Any) -> SnapshotFile:
@@ -345,10 +377,35 @@ def _parse_row(row: Any) -> SnapshotFile:
     if kind != INDEX_KIND:
         ArtifactKind(kind)
     return SnapshotFile(
-        path=PurePosixPath(path),
+        path=path_inside(_parse_text(path)),
         kind=kind,
-        size=int(size),
-        sha256=sha256,
-        url=url,
-        license=license_,
+        size=_parse_number(size),
+        sha256=_parse_text(sha256),
+        url=_parse_text_or_none(url),
+        license=_parse_text_or_none(license_),
     )
+
+
+def _parse_text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    value.encode()  # half a surrogate pair, which JSON can write, is no text
+    return value
+
+
+def _parse_text_or_none(value: Any) -> str | None:
+    return None if value is None else _parse_text(value)
+
+
+def _parse_number(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < _LARGEST:
+        raise ValueError(value)
+    return value
+
+
+def _parse_time(value: Any) -> datetime:
+    """Take a time to which days can be added."""
+    time = datetime.fromisoformat(_parse_text(value)).astimezone(UTC)
+    if time.year not in _YEARS:
+        raise ValueError(value)
+    return time

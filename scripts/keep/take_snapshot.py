@@ -117,7 +117,13 @@ def _report_standing(
     locks: Sequence[MirroredLock],
     proofs: tuple[SnapshotProof, ...],
 ) -> Report:
-    """Note by which locks the newest snapshot is mirrored now, and what is proven of it by now."""
+    """Note by which locks the newest snapshot is mirrored now, and what is proven of it by now.
+
+    Where somebody has removed its tree, it is built again.
+    """
+    if not tree_of(place, snapshot).is_dir():
+        clear_leftovers(place)
+        build_tree(place, snapshot, read_snapshot_files(place, snapshot), None)
     if locks and made_by in _BY_LOCKS:
         described = tuple(map(_describe_lock, locks))
         is_known = {(each.level, each.client) for each in proofs} <= {

@@ -131,6 +131,7 @@ def test_days_keep_more(tmp_path: Path) -> None:
         (Settings(keep_snapshots=3, keep_days=1), 3),
         (Settings(keep_snapshots=1, keep_days=29), 5),
         (Settings(keep_snapshots=1, keep_days=9999), 10),
+        (Settings(keep_snapshots=1, keep_days=10**18), 10),
     ):
         assert trees_to_keep(weekly, settings, at) == tuple(weekly[-kept:])
     assert trees_to_keep(weekly, Settings(keep_snapshots=3), at, coming=True) == tuple(weekly[-2:])
@@ -142,6 +143,7 @@ def test_days_keep_more(tmp_path: Path) -> None:
 def test_until_a_day(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mirror = make(tmp_path, 2, "keep-snapshots = 1\nkeep-days = 30\n")
     [*_, newest] = read_snapshots(mirror.workspace.place)
+    assert run(prune, mirror, "--dry-run", "--now", "--keep-days", "9" * 18) == 0
     assert run(prune, mirror, "--now") == 0
     ends = newest.created + timedelta(days=30)
     assert f"held by snapshots until {ends:%Y-%m-%d}: 1 file, " in capsys.readouterr().out

@@ -262,7 +262,8 @@ def test_what_is_nowhere_any_more_is_told(
         "  missing  linux-64/repodata.json.zst\n"
         "  missing  linux-64/repodata_shards.msgpack.zst\n"
         f"  missing  {shard_of(pruned, first)}\n"
-        "help: pixi run snapshots\n"
+        "help: pixi run mirror with its lock;"
+        " where it came out of a bundle, unbundle a --full one\n"
     )
     assert (pruned.states(), snapshots(pruned)) == (before, there)
 
@@ -418,6 +419,10 @@ def test_the_layout_follows(mirror: Mirror, capsys: pytest.CaptureFixture[str]) 
     roll_back(mirror, by_channel)
     assert read_state(workspace.place).layout is Layout.BY_CHANNEL
     assert published(mirror).keys() == names
+    capsys.readouterr()
+    assert run(mirror, rollback.main, flat.id) == 0, "all of it is still in its place"
+    assert capsys.readouterr().out.startswith(f"rolled back to {flat.id}: ")
+    assert set(mirror.waiting()) == names
 
 
 def test_what_a_killed_relayout_has_made_goes(
