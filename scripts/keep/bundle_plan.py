@@ -36,7 +36,9 @@ from scripts.keep.unbundle import (
 )
 
 _UNKNOWN: Final = "0" * 64  # as long as the sha256 that will stand there
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?) ?(?:([kmgt])(i?))?b?", re.IGNORECASE | re.ASCII)
+_SIZE: Final = re.compile(
+    r"(\d{1,15}(?:\.\d{1,15})?) ?(?:([kmgt])(i?))?b?", re.IGNORECASE | re.ASCII
+)
 _LOCKS_SHOWN: Final = 8
 
 

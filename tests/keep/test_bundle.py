@@ -218,11 +218,53 @@ def test_where_no_bundle_is_written(channel: Channel, tmp_path: Path) -> None:
     base, there = planned.target, contents(out)
     channel.named[A] = b"another"
     channel.publish()
-    assert _refused(ExitCode.USAGE, write, place, plan(place), out) == has_more.format(
-        "bundle.json of another bundle"
+    assert _refused(ExitCode.USAGE, write, place, plan(place), out) == (
+        f"{out}: is a finished bundle of {base.id}, and a bundle must hold nothing but its own"
+        " files\n"
+        "  found  bundle.json of another bundle\n"
+        "help: name a new folder, or remove this one"
     )
     _refused(ExitCode.USAGE, write, place, plan(place, base), out)
     assert contents(out) == there
+
+
+def test_a_finished_bundle_with_other_options(channel: Channel, tmp_path: Path) -> None:
+    place, whole, out = channel.place, plan(channel.place), tmp_path / "out"
+    channel.named[A] = b"another"
+    channel.publish()
+    delta = plan(place, whole.target)
+    write(place, delta, out)
+    finished = f"{out}: is a finished bundle of {delta.target.id} with other options, and "
+    for other in (plan(place), plan(place, whole.target, is_tar=True)):
+        assert _refused(ExitCode.USAGE, write, place, other, out).startswith(finished)
+    (out / "thesis.doc").write_bytes(b"mine")
+    has_more = "has something else in it, and a bundle must hold nothing but its own files"
+    for other in (delta, plan(place)):
+        said = _refused(ExitCode.USAGE, write, place, other, out)
+        assert said.startswith(f"{out}: {has_more}\n  found  thesis.doc")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+@pytest.mark.parametrize("name", ["LABEL.txt", "bundle.json", "SHA256SUMS", f"files/{B}"])
+def test_what_is_no_file_is_in_the_way(channel: Channel, tmp_path: Path, name: str) -> None:
+    place, planned, out = channel.place, plan(channel.place), tmp_path / "out"
+    write(place, planned, out)
+    file = out / name
+
+    def pipe() -> None:
+        os.mkfifo(file)
+
+    for make in (pipe, file.mkdir, lambda: file.symlink_to(tmp_path)):
+        file.unlink()
+        make()
+        said = _refused(ExitCode.USAGE, write, place, planned, out)
+        assert said.startswith(f"{out}: has something else in it, and a bundle must hold nothing ")
+        assert f"\n  found  {name}\n" in said
+        if file.is_dir() and not file.is_symlink():
+            file.rmdir()
+            file.touch()
+    file.unlink()
+    write(place, planned, out)
 
 
 def test_room_is_told_before(
@@ -278,7 +320,9 @@ def test_volume_sizes(text: str, size: int) -> None:
     assert parse_volume_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "-1", "4.7 GB or so", "1e9", "GB", "inf", "4,7GB", "٣GB"])
+@pytest.mark.parametrize(
+    "text", ["", "-1", "4.7 GB or so", "1e9", "GB", "inf", "4,7GB", "٣GB", f"{'9' * 400}GB"]
+)
 def test_what_is_no_volume_size(text: str) -> None:
     with pytest.raises(ValueError, match=r".*"):
         parse_volume_size(text)
