@@ -111,6 +111,8 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 def write_output(path: Path, data: bytes) -> None:
     """Write a file that an option names; raises the error of exit code 2 where that cannot be."""
+    if path.is_dir():  # some have no name: `.`
+        raise usage_error(str(path), "cannot write this file: it is a folder")
     try:
         write_atomically(path, data)
     except OSError as error:

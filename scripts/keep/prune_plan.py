@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -18,7 +19,7 @@ from scripts.channel.inventory import files_below
 from scripts.channel.state import WorkspaceState
 from scripts.channel.users import ChannelUsers
 from scripts.core.channel_paths import ChannelPaths
-from scripts.core.errors import usage_error
+from scripts.core.errors import MirrorError, usage_error
 from scripts.core.files import read_regular, write_output
 from scripts.core.report import Json
 from scripts.keep.snapshots import read_snapshots, tree_of
@@ -90,11 +91,19 @@ def write_plan(
 ) -> None:
     """Write the plan of a dry run, of which `preview` is what its report has.
 
-    Raises the error of exit code 2 where it cannot be written, or would be in the channel.
+    Raises the error of exit code 2 where it cannot be written, would be in the channel, or where
+    there is a file that is no plan.
     """
     if path.resolve().is_relative_to(workspace.place.folder.resolve()):
         message = "would be in the channel, which would have moved then"
         raise usage_error(str(path), message, help=f"--output {path.name}")
+    if os.path.lexists(path) and not path.is_dir():
+        try:
+            read_plan(path)
+        except MirrorError:
+            message = "is there, and is no plan of a prune: it is not replaced"
+            help_ = "name another file, or remove this one"
+            raise usage_error(str(path), message, help=help_) from None
     document = {
         "schema": _SCHEMA,
         "now": at_once,
@@ -115,7 +124,7 @@ def read_plan(path: Path) -> PrunePlan:
         raise usage_error(
             str(path),
             "is no plan of a prune, or is of another version of pixi-mirror",
-            help=_anew(path),
+            help="pixi run prune --dry-run --output FILE, which writes a new one",
         ) from None
 
 
@@ -130,7 +139,7 @@ def _parse_plan(document: Mapping[str, Any]) -> PrunePlan:
         dropped=dropped,
         removed=removed | dropped if document["now"] else removed,
         trees=frozenset(map(str, document["trees"])),
-        seen={kind: dict(each) for kind, each in document["seen"].items()},
+        seen={kind: dict(each.items()) for kind, each in document["seen"].items()},
     )
 
 

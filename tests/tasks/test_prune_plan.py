@@ -14,12 +14,17 @@ import pytest
 from scripts.channel.state import read_state, write_removals
 from scripts.keep.snapshots import read_snapshots, tree_of
 from tasks import index, prune
+from tests.support.histories import contents
 from tests.support.mirrors import Mirror, make_mirror
 from tests.support.packages import TinyPackage
 from tests.tasks.conftest import BOTH, NEW, OLD, relock
 
 RETAINED = "linux-64/a-1.0-0.conda"
 Run = Callable[..., list[str]]
+ODD = (
+    '{"schema": 1, "now": false, "drop": [], "dropped": [], "removed": [], "trees": [],'
+    ' "seen": {"file": [[1, 2]]}}'
+)
 
 
 @pytest.fixture
@@ -249,15 +254,34 @@ def test_a_longer_grace_refuses_what_is_not_due_by_it(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"schema": 2}', "\xff", '{"schema": 1, "now": 1}', "[" * 99999]
+    "text", ["", "[]", "{}", '{"schema": 2}', "\xff", '{"schema": 1, "now": 1}', "[" * 99999, ODD]
 )
 def test_what_is_no_plan(run: Run, tmp_path: Path, text: str) -> None:
     file = tmp_path / "plan.json"
     file.write_text(text, encoding="latin-1")
     assert run("--apply", file, code=2) == [
         f"error: {file}: is no plan of a prune, or is of another version of pixi-mirror",
-        f"help: pixi run prune --dry-run --output {file}",
+        "help: pixi run prune --dry-run --output FILE, which writes a new one",
     ]
+
+
+def test_no_other_file_is_replaced(
+    moved_on: Mirror, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(moved_on.root)
+    before = contents(moved_on.root)
+    for name in ("pixi.toml", "pixi.lock"):
+        assert run("--dry-run", "--output", name, code=2) == [
+            f"error: {name}: is there, and is no plan of a prune: it is not replaced",
+            "help: name another file, or remove this one",
+        ]
+    for folder in (".", str(tmp_path), "/"):
+        assert run("--dry-run", "--output", folder, code=2) == [
+            f"error: {folder}: cannot write this file: it is a folder"
+        ]
+    assert contents(moved_on.root) == before
+    for _ in range(2):  # the control: a plan is
+        run("--dry-run", "--output", "plan.json")
 
 
 def test_a_plan_that_is_not_there_or_cannot_be_written(

@@ -367,6 +367,10 @@ def test_json_and_markdown(world: World, tmp_path: Path) -> None:
         f"- {lines[-1]}\n"
     )
     assert world.diff(one, two, "--markdown", "-") == text.splitlines()
+    for folder in (".", str(tmp_path)):
+        assert world.diff(one, two, "--markdown", folder, code=2) == [
+            f"error: {folder}: cannot write this file: it is a folder"
+        ]
 
 
 def test_names_that_are_nothing(world: World) -> None:
