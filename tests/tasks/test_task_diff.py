@@ -386,8 +386,8 @@ def test_names_that_are_nothing(world: World) -> None:
     assert world.diff("no/such.lock", code=2) == [
         "error: no/such.lock: there is no such lock file",
         (
-            "help: name `channel`, `lock`, the path of a lock or of a receipt, or a snapshot's id or"
-            " how that begins"
+            "help: name `channel`, `lock`, the path of a lock or of a receipt, or a snapshot's id"
+            " or how that begins"
         ),
     ]
     assert world.diff("", code=2)[0] == "error: diff: an empty name"
