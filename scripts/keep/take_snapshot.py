@@ -61,11 +61,10 @@ def take_snapshot(
 ) -> Report:
     """Leave a snapshot of what the index names now; name the newest where that is the same.
 
-    To be called as a run ends, by who holds the channel's lock file. `made_by` is its task;
-    `locks` are what it was made by, which tell where artifacts are from. `like` is an earlier
-    snapshot with the same files, whose locks and proofs it takes over. `has_failed`: the task has,
-    after it had published; the report says the way back. Of no index there is none.
-    Where the disk refuses, the report has the problem, of exit code 2; the next run takes it.
+    To be called as a run ends, by who holds the channel's lock file. `made_by` is its task; `locks`
+    are what it was made by, which tell where artifacts are from. `like` is an earlier snapshot with
+    the same files, whose locks and proofs it takes over. `has_failed`: tell the way back. Of no
+    index there is none. If the disk refuses, the report has the problem, of exit code 2.
     """
     place = workspace.place
     try:
