@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from scripts.channel.locks import read_locks
 from scripts.channel.selection import read_selection
 from scripts.core.command import run_task, task_parser
-from scripts.core.console import Console
+from scripts.core.console import Console, Verbosity
 from scripts.core.report import Report
 from scripts.keep.locks import lock_report
 from scripts.workspace.settings import add_setting_options, overrides_from
@@ -29,7 +29,8 @@ def run(options: argparse.Namespace, console: Console) -> Report:
     """Show the locks; nothing need be fetched yet, but for remote ones."""
     workspace = open_workspace(options.manifest_path, overrides_from(options))
     selection = read_selection(workspace, read_locks(workspace, console))
-    return lock_report(selection, workspace.place.folder)
+    is_whole = console.verbosity is Verbosity.VERBOSE
+    return lock_report(selection, workspace.place.folder, is_whole=is_whole)
 
 
 if __name__ == "__main__":

@@ -104,7 +104,8 @@ def chain(
             break
     if "index" in data:  # which is published, whatever `verify` said
         proofs = proofs_of(workspace, locks, seen(), data)
-        taken = take_snapshot(workspace, console, made_by=made_by, locks=locks, proofs=proofs)
+        take = partial(take_snapshot, made_by=made_by, locks=locks, proofs=proofs)
+        taken = take(workspace, console, has_failed=bool(report.problems))
         console.report(taken)
         data, report = {**data, **taken.data}, join_reports(report, taken)
     if report.problems:

@@ -68,8 +68,8 @@ class MirrorDiff:
     kept: int
     """Of how many changed packages the later state has the former version, too."""
     to_carry: tuple[StateFile, ...]
-    """What the later state has and the earlier one has not: the same bytes once. Index files are
-    among them where none of the two is a lock's."""
+    """What the later state has and the earlier one has not: the same bytes once, and none of the
+    `others`. Index files are among them where none of the two is a lock's."""
 
 
 class _Package(NamedTuple):
@@ -273,7 +273,7 @@ def _to_carry(before: ComparedState, after: ComparedState) -> tuple[StateFile, .
     had = {each.path: each for each in (*before.files, *before.others)}
     known = {each.sha256 for each in had.values()} - {None}
     found: dict[str, StateFile] = {}
-    for each in (*after.files, *after.others):
+    for each in after.files:
         there = had.get(each.path)
         is_there = there is not None and not _are_other_bytes(there, each)
         is_left_out = each.is_index and (before.is_lock or after.is_lock)

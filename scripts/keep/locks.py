@@ -20,8 +20,11 @@ _HEAD: Final = ("lock", "version", "environments", "platforms", "artifacts", "si
 _Sizes = Mapping[PurePosixPath, int | None]
 
 
-def lock_report(selection: Selection, folder: Path) -> Report:
-    """Describe every lock; of a size that no lock says, the channel folder may tell."""
+def lock_report(selection: Selection, folder: Path, *, is_whole: bool = False) -> Report:
+    """Describe every lock; of a size that no lock says, the channel folder may tell.
+
+    `is_whole`: no list of environments or platforms is cut.
+    """
     sizes = {each.path: _size(each, folder) for each in selection.artifacts}
     paths = [paths_of(selection.layout, each.environments) for each in selection.locks]
     times = Counter(path for some in paths for path in some)
@@ -33,7 +36,7 @@ def lock_report(selection: Selection, folder: Path) -> Report:
     together = f"{counted(len(sizes), 'artifact')}, {_text(whole)}"
     return Report(
         lines=(
-            *table([_HEAD, *map(_cells, rows)]),
+            *table([_HEAD, *(_cells(row, is_whole=is_whole) for row in rows)]),
             f"together {together}, what several name counted once",
         ),
         data={"locks": rows, "artifacts": len(sizes), **whole},
@@ -79,12 +82,12 @@ def _text(row: Mapping[str, Any]) -> str:
     return size_text(row["size"], row["of-unknown-size"])
 
 
-def _cells(row: Mapping[str, Any]) -> Sequence[str]:
+def _cells(row: Mapping[str, Any], *, is_whole: bool) -> Sequence[str]:
+    names = (row["environments"], row["platforms"])
     return (
         row["lock"],
         str(row["version"]),
-        listed(row["environments"], _SHOWN) or "none",
-        listed(row["platforms"], _SHOWN) or "none",
+        *(listed(each, len(each) if is_whole else _SHOWN) or "none" for each in names),
         str(row["artifacts"]),
         _text(row),
         f"{row['alone']['artifacts']}, {_text(row['alone'])}",

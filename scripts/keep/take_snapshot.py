@@ -22,7 +22,7 @@ from scripts.core.channel_paths import ChannelPaths
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, usage_problem
 from scripts.core.files import write_atomically
-from scripts.core.report import Json, Report
+from scripts.core.report import Json, Line, Report
 from scripts.keep.snapshot_trees import build_tree, clear_leftovers, locks_of
 from scripts.keep.snapshots import (
     Snapshot,
@@ -57,13 +57,14 @@ def take_snapshot(
     locks: Sequence[MirroredLock] = (),
     proofs: tuple[SnapshotProof, ...] = (),
     like: Snapshot | None = None,
+    has_failed: bool = False,
 ) -> Report:
     """Leave a snapshot of what the index names now; name the newest where that is the same.
 
-    To be called as a run ends, by who holds the channel's lock file. `made_by` is its task;
-    `locks` are what it was made by, which tell where artifacts are from. `like` is an earlier
-    snapshot with the same files, whose locks and proofs it takes over. Of no index there is none.
-    Where the disk refuses, the report has the problem, of exit code 2; the next run takes it.
+    To be called as a run ends, by who holds the channel's lock file. `made_by` is its task; `locks`
+    are what it was made by, which tell where artifacts are from. `like` is an earlier snapshot with
+    the same files, whose locks and proofs it takes over. `has_failed`: tell the way back. Of no
+    index there is none. If the disk refuses, the report has the problem, of exit code 2.
     """
     place = workspace.place
     try:
@@ -101,7 +102,7 @@ def take_snapshot(
             console.warn(f"{workspace.settings.channel_dir}: {_NO_LINKS}")
         write_snapshot(place, snapshot, files)
         _note_seen(place, seen, snapshot)
-        return _report(snapshot, before, is_new=True)
+        return _report(snapshot, before, is_new=True, has_failed=has_failed)
     except MirrorError as error:
         return Report(problems=error.problems)
     except OSError as error:
@@ -136,13 +137,18 @@ def _report_standing(
     return _report(snapshot, None, is_new=False)
 
 
-def _report(snapshot: Snapshot, before: Snapshot | None, *, is_new: bool) -> Report:
-    """Name it; say where a rollback has been undone."""
+def _report(
+    snapshot: Snapshot, before: Snapshot | None, *, is_new: bool, has_failed: bool = False
+) -> Report:
+    """Name it; say where a rollback has been undone, and the way back from what has failed."""
     row: Json = {"id": snapshot.id, "new": is_new, "content-digest": snapshot.content_digest}
     line = f"snapshot {snapshot.id}{'' if is_new else ' stands'}"
     if before is not None and before.made_by == ROLLBACK and snapshot.made_by in _BY_LOCKS:
         line += f"; it is not what was rolled back to any more: `pixi run rollback {before.id}`"
-    return Report(lines=(line,), data={"snapshot": row})
+    lines: tuple[Line, ...] = (line,)
+    if has_failed and before is not None:
+        lines += (f"published all the same; back: `pixi run rollback {before.id}`",)
+    return Report(lines=lines, data={"snapshot": row})
 
 
 def proofs_of(

@@ -29,6 +29,7 @@ from scripts.verify.findings import (
     LevelResult,
     UsageIndex,
     grouped,
+    open_questions,
     place_json,
     said_lines,
     used_by,
@@ -118,6 +119,7 @@ def prove_sets(sets: Sequence[PackageSet], uses: UsageIndex, folder: Path) -> Le
             place for place, row in rows.items() if row["not-proven"] or row["skip-reason"]
         ),
         lines=(tuple(line for place, row in rows.items() for line in _lines(place, row)),),
+        caveats=open_questions(Level.CLOSURE, rows.values()),
         data={"closed": list(rows.values())},
     )
 

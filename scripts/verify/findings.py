@@ -175,6 +175,16 @@ class UsageIndex:
         return {path: frozenset(places) for path, places in found.items()}
 
 
+def open_questions(level: Level, rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Say what a level could not ask of each place, all of it, by what `--json` has of them."""
+    return tuple(
+        f"{level}: not proven of {place_from_json(row)}: {said}"
+        for row in rows
+        for said in (row.get("skip-reason"), ", ".join(row.get("not-proven", ())))
+        if said
+    )
+
+
 def used_by(places: Iterable[EnvironmentPlatform]) -> tuple[str, str]:
     """Make the detail that names the places a finding concerns."""
     return ("used by", ", ".join(map(str, sorted(places))))

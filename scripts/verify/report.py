@@ -25,6 +25,7 @@ from scripts.verify.findings import (
 from scripts.workspace.settings import Kind
 
 if TYPE_CHECKING:  # the level brings its own modules, where it is looked at
+    from scripts.verify.install.plan import InstallJob
     from scripts.verify.install.stage import InstallAttempt, InstallResult
 
 RIGHT, WRONG, NOT_DONE = "✓", "✗", "–"  # noqa: RUF001
@@ -251,6 +252,11 @@ def install_level(install: InstallResult) -> LevelResult:
     )
 
 
+def not_built(job: InstallJob) -> str:
+    """Say what of a job for other machines is built where it is installed; nothing if nothing."""
+    return f", not what is built there: {', '.join(job.sdists)}" if job.sdists else ""
+
+
 def _install_lines(install: InstallResult) -> Iterator[Line]:
     """Say how it was installed, and what was not, and why."""
     if not install.attempts:
@@ -258,9 +264,11 @@ def _install_lines(install: InstallResult) -> Iterator[Line]:
         subdir = install.subdir
         yield f"installed nothing: no mirrored environment of this run is for {subdir}{which}"
         return
-    yield f"installed {install.sandbox}, from file:// or loopback, into an empty cache"
+    tried = [each for each in install.attempts if each.skip_reason is None]
+    if tried:
+        yield f"installed {install.sandbox}, from file:// or loopback, into an empty cache"
     as_machine: dict[str, dict[EnvironmentPlatform, None]] = {}
-    for each in install.attempts:
+    for each in tried:
         # an empty override hides what this machine has
         said = " ".join(f"{name}={value}" for name, value in each.job.overrides if value)
         if said:
@@ -268,10 +276,9 @@ def _install_lines(install: InstallResult) -> Iterator[Line]:
     for said, places in as_machine.items():
         yield named("installed", "environment", [*map(str, places)], f" with {said}")
     yield tuple(
-        f"installed of {each.job.place}: its wheels alone"
-        + (f", not what is built there: {', '.join(each.job.sdists)}" if each.job.sdists else "")
-        for each in install.attempts
-        if each.job.wheels_only and each.skip_reason is None
+        f"installed of {each.job.place}: its wheels alone{not_built(each.job)}"
+        for each in tried
+        if each.job.wheels_only
     )
     yield tuple(f"warning: {each.warning}" for each in install.attempts if each.warning)
     yield tuple(

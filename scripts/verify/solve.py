@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import unquote
 
 from scripts.core.artifact import Artifact
@@ -35,6 +35,7 @@ from scripts.verify.findings import (
     difference_lines,
     lacking,
     look_at,
+    open_questions,
     pair_differences,
     place_json,
     places_of,
@@ -124,7 +125,9 @@ def check_solve(
 
     def check(places: Collection[EnvironmentPlatform]) -> LevelResult:
         result = _solve([each for each in jobs if each.place in places], folder, retained)
-        return with_pypi_solved(result, of_pypi, folder, uv)
+        result = with_pypi_solved(result, of_pypi, folder, uv)
+        rows = cast("list[dict[str, Any]]", result.data["solved"])
+        return replace(result, caveats=open_questions(Level.SOLVE, rows))
 
     keys = {each.place: proofs.key(Level.SOLVE, dependencies(each)) for each in jobs}
     return proofs.prove_places(keys, _SOLVED, check)

@@ -32,6 +32,7 @@ from scripts.verify.report import (
     incomplete_text,
     make_report,
     mark,
+    not_built,
     place_rows,
     seconds_text,
 )
@@ -50,7 +51,8 @@ PROVES: Final = {
     "closure": "Every requirement of every locked package and of the manifest is met within its"
     " environment and platform, foreign platforms too, by what the channel says of the packages.",
     "solve": "The requirements of the manifest, solved from this channel alone, have a complete"
-    " answer for every environment and platform, foreign ones too.",
+    " answer for every environment and platform, foreign ones too, but for what is listed below as"
+    " not proven.",
     "install": "The environments of this machine's platform install from this channel alone, with"
     " an empty cache and no network, and all their files arrive; of other machines, where it says"
     " (wheels), the wheels alone.",
@@ -211,7 +213,9 @@ def _not_proven(results: Results, report: Report) -> Iterator[str]:
         if undone:
             is_known = level is Level.INSTALL and report.data["installed-for"] is not None
             machine = f" (this machine is {report.data['installed-for']})" if is_known else ""
-            yield f"{level}: was not done for {', '.join(undone)}{machine}"
+            is_part = level is not Level.INSTALL and level in results.results
+            how = "is not all proven of" if is_part else "was not done for"
+            yield f"{level}: {how} {', '.join(undone)}{machine}"
     alone = [str(place_from_json(x)) for x in rows if mark(x, Level.INSTALL).startswith("(conda)")]
     yield from (f"install: of {each} the conda packages alone were installed" for each in alone)
     for each in results.attempts:
@@ -219,7 +223,8 @@ def _not_proven(results: Results, report: Report) -> Iterator[str]:
         if each.skip_reason is not None:
             yield f"install by {client}: was not done for {each.job.place}; {each.skip_reason}"
         elif each.job.wheels_only:
-            yield f"install by {client}: of {each.job.place} the wheels alone were installed"
+            line = f"install by {client}: of {each.job.place} the wheels alone were installed"
+            yield f"{line}{not_built(each.job)}"
         if each.warning is not None:
             yield f"install by {client} as documented: {each.warning}"
     for result in results.results.values():

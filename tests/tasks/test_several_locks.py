@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tasks import channels, fetch, index, locks, mirror, plan, prune, verify
+from tests.support.locks import EnvironmentRows, PlatformRows, write_lock
 from tests.support.packages import TinyPackage
 from tests.support.replies import Reply, login_page, status
 from tests.support.several import BOTH, OWN, Several, make_several
@@ -134,6 +136,24 @@ def test_locks_are_shown(several: Several, capsys: pytest.CaptureFixture[str]) -
     assert several.task(locks.main, "--json") == 0
     fewer = json.loads(capsys.readouterr().out)
     assert found["size"] - fewer["size"] == found["locks"][1]["alone"]["size"]
+
+
+def test_long_lists_are_whole_where_that_is_asked_for(
+    several: Several, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"linux-{each}" for each in ("64", "aarch64", "ppc64le", "s390x")]
+    platforms = tuple(PlatformRows(name=each) for each in names)
+    write_lock(several.own / "pixi.lock", (EnvironmentRows(platforms=platforms),))
+    manifest = several.own / "pixi.toml"
+    text = re.sub("(?m)^platforms = .*$", f"platforms = {names}", manifest.read_text("utf-8"))
+    manifest.write_text(text, encoding="utf-8")
+    for options, shown in (
+        ((), f"{', '.join(names[:3])} and 1 more, in --json"),
+        (("-v",), ", ".join(names)),
+    ):
+        capsys.readouterr()
+        assert several.task(locks.main, "--locks", "../service/pixi.lock", *options) == 0
+        assert f"  default       {shown}  0 " in capsys.readouterr().out
 
 
 def test_a_name_of_a_workspace_begins_no_line(

@@ -124,6 +124,11 @@ def test_without_a_name_it_says_what_the_next_mirror_changes(world: World) -> No
         f"besides, the channel has 2 artifacts, {retained}: retained, or other workspaces' own",
         "to carry: 0 artifacts, 0 B",
     ]
+    assert world.diff("lock", "channel") == [
+        "no package changed: lock -> channel",
+        f"besides, the channel has 2 artifacts, {retained}: retained, or other workspaces' own",
+        "to carry: 0 artifacts, 0 B",
+    ]
     # Back to what is retained: nothing is to be carried for that.
     world.lock(A1, C)
     lines = world.diff()
@@ -385,8 +390,8 @@ def test_names_that_are_nothing(world: World) -> None:
     assert world.diff("no/such.lock", code=2) == [
         "error: no/such.lock: there is no such lock file",
         (
-            "help: name `channel`, `lock`, the path of a lock or of a receipt, or a snapshot's id or"
-            " how that begins"
+            "help: name `channel`, `lock`, the path of a lock or of a receipt, or a snapshot's id"
+            " or how that begins"
         ),
     ]
     assert world.diff("", code=2)[0] == "error: diff: an empty name"

@@ -19,7 +19,7 @@ from scripts.keep.snapshots import (
     tree_of,
 )
 from scripts.verify.findings import Level
-from tasks import bundle, index, mirror, prune, snapshots
+from tasks import bundle, index, mirror, prune, rollback, snapshots
 from tests.support.mirrors import Mirror, make_mirror, rows
 from tests.support.packages import TinyPackage
 from tests.support.verified import here
@@ -103,7 +103,35 @@ def test_what_fails_is_published_and_not_proven(
     *_, snapshot = read_snapshots(made.workspace.place)
     assert snapshot.made_by == "mirror"
     assert snapshot.proofs == ()
-    assert f"snapshot {snapshot.id}" in capsys.readouterr().out.splitlines()
+    out = capsys.readouterr().out
+    assert f"snapshot {snapshot.id}" in out.splitlines()
+    assert "published all the same" not in out, "before it there was nothing to go back to"
+
+
+def test_of_what_is_published_and_has_failed_the_way_back_is_told(
+    made: Mirror, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(made, "-q", "--level", "closure") == 0
+    [good] = read_snapshots(made.workspace.place)
+    upstream = made.root.parent / "upstream"
+    made.lock(rows(upstream, (TinyPackage(name="lib", version="2.0", depends=("nowhere >=1",)),)))
+    capsys.readouterr()
+    assert run(made, "--level", "closure") == 1
+    out, err = capsys.readouterr()
+    *_, bad = read_snapshots(made.workspace.place)
+    assert out.splitlines()[-2:] == [
+        f"snapshot {bad.id}",
+        f"published all the same; back: `pixi run rollback {good.id}`",
+    ]
+    assert err.startswith("mirror: ")
+    assert run(made, "--level", "closure") == 1
+    assert capsys.readouterr().out.splitlines()[-1] == f"snapshot {bad.id} stands"
+    assert rollback.main(["--manifest-path", str(made.root), good.id]) == 0
+    # Control: what passes says nothing of a way back.
+    made.lock(rows(upstream, (TinyPackage(name="lib", version="3.0"),)))
+    capsys.readouterr()
+    assert run(made, "--level", "closure") == 0
+    assert "published all the same" not in capsys.readouterr().out
 
 
 def test_a_part_that_is_proven_does_not_prove_the_whole(made: Mirror) -> None:

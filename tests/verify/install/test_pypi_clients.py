@@ -72,6 +72,32 @@ def test_of_other_machines_the_wheels_are_installed(
     assert err.splitlines() == [f"verify: installing default/{x} with uv" for x in (here, *far)]
 
 
+def test_what_was_not_installed_is_not_named_with_what_was(
+    pypi_world: PypiWorld,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nor is its machine; the report says why not."""
+    here, *far = pypi_world.platforms
+    report = tmp_path / "report.md"
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr("scripts.verify.install.stage.find_uv", lambda _: None)
+    assert pypi_world.loud("--level", "install", "--report", str(report)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    said = [each for each in lines if each.startswith("installed default/")]
+    assert [each.split(" with ")[0] for each in said] == [f"installed default/{here}"]
+    reason = "this program is not on PATH"
+    places = [f"default/{each}" for each in (here, *far)]
+    assert [each for each in lines if each.startswith("not installed by uv")] == [
+        f"not installed by uv: {each}; {reason}" for each in [*places, "twin/win-64"]
+    ]
+    text = report.read_text("utf-8")
+    assert [each for each in text.splitlines() if each.startswith("- install by uv")] == [
+        f"- install by uv: was not done for {each}; {reason}" for each in [*places, "twin/win-64"]
+    ]
+
+
 def test_json_and_the_report_tell_wheels_from_environments(
     pypi_world: PypiWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

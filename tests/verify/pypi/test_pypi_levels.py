@@ -345,11 +345,27 @@ def test_less_than_the_lock_is_found_by_solve(world: PypiWorld) -> None:
     assert world.found("solve") == [(place, message) for place in (LINUX, WINDOWS)]
 
 
-def test_without_uv_it_is_not_proven(world: PypiWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_solve_cannot_ask_is_not_proven(
+    world: PypiWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The report says so, too, all of it, for those who approve a transfer."""
+    target = tmp_path / "report.md"
+
+    def reported() -> list[str]:
+        assert world.run(verify_task, "--level", "solve", "--report", str(target))[0] == 0
+        text = target.read_text("utf-8").partition("\n## What is not proven\n")[2]
+        lines = text.partition("\n## ")[0].splitlines()
+        return [each for each in lines if each.startswith("- solve")]
+
+    start = "- solve: not proven of default"
+    open_ = "folder (not in the mirror), tiny-sdist (an sdist)"
+    assert reported() == [f"{start}/{each}: {open_}" for each in ("linux-64", "win-64")]
     monkeypatch.setattr("scripts.verify.solve.find_uv", lambda _: None)
     code, told = world.verify("solve")
     assert code == 0
-    assert [x["not-proven"] for x in told["solved"]] == [["its PyPI packages (there is no uv)"]] * 2
+    open_ = "its PyPI packages (there is no uv)"
+    assert [x["not-proven"] for x in told["solved"]] == [[open_]] * 2
+    assert reported() == [f"{start}/{each}: {open_}" for each in ("linux-64", "win-64")]
 
 
 @pytest.mark.parametrize("bound", ["<3.11", "!=3.11.*"])
