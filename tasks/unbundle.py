@@ -32,6 +32,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="FILE",
         help="refuse a bundle that none of these has signed, as ssh-keygen -Y has them",
     )
+    parser.add_argument(
+        "--allow-older",
+        action="store_true",
+        help="take a whole bundle that is older than what was unbundled last, too",
+    )
     interrupted = "interrupted; run this again: it goes on where it stopped"
     return run_task("unbundle", parser, run, argv, interrupted=interrupted)
 
@@ -45,7 +50,12 @@ def run(options: argparse.Namespace, console: Console) -> Report:
         place = channel_paths(Path.cwd() / options.channel)
         settings = override(Settings(), overrides_from(options))
     return unbundle(
-        place, options.bundle, console, signers=options.allowed_signers, grace=settings.grace
+        place,
+        options.bundle,
+        console,
+        signers=options.allowed_signers,
+        grace=settings.grace,
+        allow_older=options.allow_older,
     )
 
 

@@ -89,8 +89,7 @@ def bundle(
     Raises the error of exit code 1 where the channel is not what its snapshot says, of 2 where
     `out` cannot take it or a lock holds a secret, of 4 where ssh-keygen is missing or fails.
     """
-    target = newest_snapshot(place)
-    if target is None:
+    if (target := newest_snapshot(place)) is None:
         message = "has no snapshot, which a bundle is made of"
         raise usage_error(str(place.folder), message, help="pixi run index")
     if base is not None and base.content_digest == target.content_digest:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
+from scripts.channel.inventory import SEE_TO_DISK
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.command import parse_path
 from scripts.core.console import Console
-from scripts.core.errors import ExitCode, MirrorError, Problem
+from scripts.core.errors import ExitCode, MirrorError, Problem, usage_problem
 from scripts.core.file_lock import file_lock
 from scripts.core.report import Json, Report
 from scripts.keep import unbundle as far
@@ -37,28 +38,32 @@ def unbundle(
     *,
     signers: Path | None,
     grace: timedelta,
+    allow_older: bool = False,
 ) -> Report:
     """Bring a channel to what a bundle carries, and keep the files of its snapshot, too.
 
-    Nobody may hold the lock file. Raises the error of exit code 1 where the bundle or the channel
-    is not what it must be, of 2 where the user must change something, of 4 without ssh-keygen.
+    `allow_older`: a whole bundle may be older than what was unbundled last. Nobody may hold the
+    lock file. Where the disk refuses the files of the snapshot, the report has the problem. Raises
+    the error of exit code 1 where the bundle or the channel is not what it must be, of 2 where the
+    user must change something, of 4 without ssh-keygen.
     """
-    with _refusing():
+    with _telling(console) as say:
         outcome = far.unbundle(
             str(folder),
             str(place.folder),
             signers=None if signers is None else str(signers),
             grace=int(grace.total_seconds()),
-            say=console.result,
+            allow_older=allow_older,
+            say=say,
         )
-    with file_lock(place.lock, str(place.folder)):
-        _keep_tree(place)
+        problems = _keep_tree(place)
     return Report(
         data={
             "changed": outcome.is_changed,
             "signer": outcome.signer,
             "receipt": _receipt_to_json(outcome.receipt),
-        }
+        },
+        problems=problems,
     )
 
 
@@ -67,27 +72,47 @@ def receipt(place: ChannelPaths, console: Console) -> Report:
 
     Raises the error of exit code 1 where one is wrong, of 2 where none is known to be right.
     """
-    with _refusing():
-        found = far.write_receipt(str(place.folder), console.result)
+    with _telling(console) as say:
+        found = far.write_receipt(str(place.folder), say)
     return Report(data={"receipt": _receipt_to_json(found)})
 
 
-def _keep_tree(place: ChannelPaths) -> None:
+def _keep_tree(place: ChannelPaths) -> tuple[Problem, ...]:
     """Build the tree of the newest snapshot, unless it is there, or its disk has no hard links."""
-    *earlier, newest = read_snapshots(place)
-    if tree_of(place, newest).is_dir():
-        return
-    clear_leftovers(place)
-    before = earlier[-1] if earlier else None
-    files_before = () if before is None else read_snapshot_files(place, before)
-    build_tree(place, newest, read_snapshot_files(place, newest), before, files_before)
+    try:
+        with file_lock(place.lock, str(place.folder)):
+            *earlier, newest = read_snapshots(place)
+            if not tree_of(place, newest).is_dir():
+                clear_leftovers(place)
+                before = earlier[-1] if earlier else None
+                files_before = () if before is None else read_snapshot_files(place, before)
+                files = read_snapshot_files(place, newest)
+                build_tree(place, newest, files, before, files_before)
+    except OSError as error:
+        name, reason = error.filename or place.state, error.strerror or error
+        message = (
+            f"the files of the snapshot are not kept, as this cannot be read or written: {reason}"
+        )
+        return (usage_problem(name, message, help=SEE_TO_DISK),)
+    return ()
 
 
 @contextlib.contextmanager
-def _refusing() -> Iterator[None]:
-    """Make our error of what unbundle.py refuses."""
+def _telling(console: Console) -> Iterator[Callable[[str], None]]:
+    """Hand over what prints a line, and make our error of what unbundle.py refuses.
+
+    What cannot be printed stops nothing that is under way: that error is raised at the end.
+    """
+    unsaid = list[Problem]()
+
+    def say(line: str) -> None:
+        try:
+            console.result(line)
+        except MirrorError as error:
+            unsaid.extend(error.problems)
+
     try:
-        yield
+        yield say
     except far.Refused as refused:
         labels = ("found", *[""] * len(refused.details))
         problem = Problem(
@@ -97,7 +122,9 @@ def _refusing() -> Iterator[None]:
             details=tuple(zip(labels, refused.details, strict=False)),
             help=refused.help,
         )
-        raise MirrorError(problem) from None
+        raise MirrorError(problem, *unsaid) from None
+    if unsaid:
+        raise MirrorError(*unsaid)
 
 
 def _receipt_to_json(found: far.Receipt) -> Json:

@@ -74,10 +74,8 @@ def prune(
     _refuse_unknown_users(workspace, users, files, dropped)
     waiting, problems, when = files.waiting, tuple[Problem, ...](), now()
     is_indexing = bool(dropped) or any(each.dropped is None for each in waiting)  # by a killed run
-    if is_indexing and (undone := undone_rollback(workspace, locks)):
-        if drop or not dropped:
-            raise MirrorError(undone)
-        console.warn(f"{undone.subject}: {undone.message}; so the index stays as it is")
+    is_asked = bool(drop) or not dropped
+    if is_indexing and not _may_index(workspace, locks, console, is_asked=is_asked):
         dropped, is_indexing = (), False
     if not dry_run:
         clear_staging(place)  # of a run that was killed
@@ -113,6 +111,21 @@ def prune(
     )
     report = replace(report, problems=problems)
     return join_reports(report, trees) if dry_run else report  # they go after the snapshot
+
+
+def _may_index(
+    workspace: Workspace, locks: Sequence[MirroredLock], console: Console, *, is_asked: bool
+) -> bool:
+    """Tell whether an index may be made: not where that would undo a rollback, which is said.
+
+    `is_asked`: that is the error of exit code 2.
+    """
+    undone = undone_rollback(workspace, locks)
+    if undone is not None and is_asked:
+        raise MirrorError(undone)
+    if undone is not None:
+        console.warn(f"{undone.subject}: {undone.message}; so the index stays as it is")
+    return undone is None
 
 
 def preview_prune(

@@ -3,14 +3,9 @@
     python -I -S unbundle.py BUNDLE CHANNEL        check all of it, then add, switch and read back
     python -I -S unbundle.py --receipt CHANNEL     read every file again, and write the receipt
 
-A copy of this file lies in every bundle. So it is one module, and imports nothing but the standard
-library; `pixi run unbundle` runs this very code. What both sides must agree on is defined here: the
-content digest, the names, the bytes of `SHA256SUMS` and of tar volumes, and the receipt.
-
-`bundle.json` says of every other file of a bundle what it must be, and of the channel what it will
-be. Each byte of a volume follows from it, so no tar file is parsed. All is copied and hashed below
-`.pixi-mirror/NAME/cache/incoming` before the channel changes; from then on, until all is in place,
-`state/unbundling.json` says to where it is under way.
+A copy of this file lies in every bundle, so it imports nothing but the standard library; what both
+sides must agree on is defined here. All is copied and hashed below the state's `cache/incoming`
+before the channel changes; then `state/unbundling.json` says what is under way, until it is done.
 """
 
 import sys
@@ -28,45 +23,40 @@ import json
 import os
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from os.path import abspath, basename, dirname, isdir, isfile, join, lexists
 from typing import Any, Callable, Iterable, Iterator, NamedTuple, Optional, Sequence
 from unicodedata import normalize
 
-BUNDLE, SIGNATURE, SUMS, FORMAT = "bundle.json", "bundle.json.sig", "SHA256SUMS", 1
-NAMESPACE = "pixi-mirror"  # of signatures, as `ssh-keygen -Y sign -n` has it
-INDEX_KIND = "index"
+BUNDLE, SIGNATURE, SUMS = "bundle.json", "bundle.json.sig", "SHA256SUMS"
+FORMAT, INDEX_KIND, NAMESPACE = 1, "index", "pixi-mirror"  # the last as `ssh-keygen -n` has it
 TAR_END = bytes(1024)  # behind the last file of a volume
 FINDINGS, USAGE, PROGRAM, INTERRUPTED = 1, 2, 4, 130  # exit codes, as scripts/core/errors.py
-
-_CHUNK = 1 << 20  # bytes
-_SHOWN = 5  # of many names
+_CHUNK, _SHOWN = 1 << 20, 5  # bytes; of many names
 _IN_OCTAL = 8 << 30  # bytes; the size of a file that a tar header cannot say
 _SCRATCH = ".00000000.pixi-mirror.tmp"  # a file on its way, as in scripts/core/scratch.py
 _FULL = "on the builder: pixi run bundle OUT --full"
 _CARRY = "carry the bundle again"
-_AGAIN = "see to it, then run this again: it goes on where it stopped"
 _NAMING = ("repodata", "index.")  # how files begin that name others
+_NOT_WHOLE = "is not whole, or was altered; nothing was changed"
+_ID_TIME = "%Y%m%dT%H%M%SZ"
 _DAMAGE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
-# Windows takes these for devices, whatever follows the dot.
-_DEVICE = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\.|$)")
+_DEVICE = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\xb9\xb2\xb3]) *(\.|$)")
 _SHA256 = re.compile("[0-9a-f]{64}").fullmatch
 _TIME = re.compile(r"20[0-9]{2}(-[0-9]{2}){2}T([0-9]{2}:){2}[0-9]{2}\+00:00").fullmatch
 _TOOL = re.compile(r"unbundle\.py|LABEL\.txt|locks/[1-9][0-9]*/(pixi\.lock|[a-z]+\.toml)").fullmatch
-
 _Say = Optional[Callable[[str], object]]
 
 
 class Refused(Exception):  # noqa: N818 - it is an answer
     """What ends a run: its exit code, the thing, what is wrong with it, help, and details."""
 
-    def __init__(
-        self, code: int, subject: str, message: str, help: str, details: "Sequence[str]" = ()
-    ) -> None:
+    def __init__(self, code: int, subject: str, message: str, help: str, details: Any = ()) -> None:
         super().__init__(subject, message)
         self.code, self.subject, self.message, self.help = code, subject, message, help
         more = [f"and {len(details) - _SHOWN} more"] if len(details) > _SHOWN else []
@@ -102,10 +92,6 @@ class Bundle(NamedTuple):
     removed: "list[str]"
 
 
-# What the channel must have, as its newest record says: rows by path.
-Snapshot = NamedTuple("Snapshot", [("id", str), ("digest", str), ("rows", "dict[str, Row]")])
-
-
 class Receipt(NamedTuple):
     """What was found as every file was read; `digest` and `size` are of what must be there."""
 
@@ -117,22 +103,15 @@ class Receipt(NamedTuple):
     missing: int
     read: str
 
-    @property
-    def is_right(self) -> bool:
-        """Tell whether every file is there and right."""
-        return not self.damaged and not self.missing
 
-
+# What the channel must have, as its newest record says: rows by path.
+Snapshot = NamedTuple("Snapshot", [("id", str), ("digest", str), ("rows", "dict[str, Row]")])
 # What a run did: a receipt that is right, whether the channel was changed, who signed or None.
 Outcome = NamedTuple("Outcome", [("receipt", Receipt), ("is_changed", bool), ("signer", Any)])
 
 
 def content_digest(files: "Iterable[tuple[str, int, str]]") -> str:
-    """Return the sha256 of a tree of files, given as path, size in bytes and sha256 of each.
-
-    Paths are relative to the channel folder, with `/`. It depends on nothing else: two channels
-    with the same files have the same one, wherever and whenever they were made.
-    """
+    """Return the sha256 of files, of path (with `/`), size in bytes and sha256 of each alone."""
     digest = hashlib.sha256()
     for path, size, sha256 in sorted(files, key=lambda each: each[0].encode()):
         digest.update(f"{path}\0{size}\0{sha256}\n".encode())
@@ -151,20 +130,15 @@ def tar_time(created: str) -> int:
 
 
 def tar_header(path: str, size: int, when: int) -> bytes:
-    """Return the blocks before a file, `files/PATH` in a volume; behind it come zeros, `padding`.
-
-    They are ustar (POSIX.1-1988), with PAX records (POSIX.1-2001) for what that cannot say.
-    """
+    """Return the blocks before `files/PATH`: ustar, with PAX records for what that cannot say."""
     name, records = f"files/{path}".encode(), b""
     if len(name) > 100 or max(name) > 127:
         records += _pax_record(b"path", name)
     if size >= _IN_OCTAL:
         records += _pax_record(b"size", b"%d" % size)
+    before = _ustar(b"files/PaxHeader", len(records), when, b"x") + records + padding(len(records))
     header = _ustar(name[:100], size if size < _IN_OCTAL else 0, when, b"0")
-    if records:
-        before = _ustar(b"files/PaxHeader", len(records), when, b"x")
-        header = before + records + padding(len(records)) + header
-    return header
+    return before + header if records else header
 
 
 def padding(size: int) -> bytes:
@@ -192,13 +166,16 @@ def render_receipt(receipt: Receipt) -> "tuple[bytes, bytes]":
 
 
 def parse_receipt(data: bytes) -> Receipt:
-    """Read a receipt in either form; raises ValueError where it is none."""
-    try:
-        if data.lstrip()[:1] == b"{":
-            document = _parse_json(data)
-        else:
-            lines = [x.split(": ", 1) for x in data[:1024].decode("utf-8").splitlines()]
-            document = {key: int(x) if x.isdecimal() else x.strip() for key, x in lines}
+    """Read a receipt in either form, also typed off; raises ValueError, with a sentence."""
+    try:  # PowerShell writes UTF-16
+        text = data.decode("utf-16" if data[:1] in {b"\xff", b"\xfe"} else "utf-8-sig").strip()
+        rows = (line.partition(":") for line in text.splitlines() if line.strip())
+        pairs = [(key.strip().lower(), value.strip()) for key, _, value in rows]
+        document = dict(_parse_json(text.encode())) if text[:1] == "{" else _once(pairs)
+        document = {x: int(y) if str(y).isdecimal() else y for x, y in document.items()}
+        for key, at in (("content-digest", 0), ("id", 16)):  # capitals or not
+            said = str(document.get(key))
+            document[key] = said[:at].upper() + said[at:].lower()
         return Receipt(*_fields(document, "receipt", *RECEIPT_KEYS)[1:])
     except _DAMAGE as error:
         raise ValueError(str(error)) from None
@@ -214,8 +191,7 @@ def check_name(path: Any) -> bool:
         found = (
             part in {"", ".", ".."} and "leads out of the channel, or is absolute",
             is_odd and "has a character that not every disk takes",
-            part != part.strip() and "has a space at an end of a name, which Windows drops",
-            part.endswith(".") and "has a dot at the end of a name, which Windows drops",
+            part != part.strip().rstrip(".") and "has a space or dot at an end, lost on Windows",
             (is_ours or _DEVICE.match(part)) and "is reserved",
             len(part.encode()) > 255 and "is over-long",
         )
@@ -237,9 +213,8 @@ def find_clash(paths: "Iterable[str]") -> "tuple[str, str] | None":
 
 def _folders(paths: "Iterable[str]") -> "set[str]":
     """Return all folders that the files are in, relative as they are."""
-    nearest = {path.rpartition("/")[0] for path in paths}
-    ends = ((path, end) for path in nearest for end, each in enumerate(path + "/") if each == "/")
-    return {path[:end] for path, end in ends} - {""}
+    split = (path.split("/") for path in paths)
+    return {"/".join(parts[:end]) for parts in split for end in range(1, len(parts))}
 
 
 RECEIPT_KEYS = ("content-digest", "id", "files", "bytes", "damaged", "missing", "read")
@@ -247,13 +222,12 @@ _TARGET = ("id", "created", "layout", "content-digest", "files", "artifacts", "b
 _ROW = ("path", "kind", "size", "sha256", "where")
 _REMOVAL = ("path", "size", "mtime-ns", "dropped")
 _LOCK = ("label", "lock-sha256", "manifest-sha256")
-_NUMBERS = ("files", "artifacts", "bytes", "damaged", "missing", "size", "mtime-ns")
+_NUMBERS = ("files", "artifacts", "bytes", "damaged", "missing", "size")
 _CHECKS: "dict[str, Callable[[Any], Any]]" = {
     **dict.fromkeys(_NUMBERS, lambda value: type(value) is int and 0 <= value < 1 << 62),
     **dict.fromkeys(_LOCK[1:], lambda value: value is None or _SHA256(value)),
     **dict.fromkeys(("content-digest", "sha256"), _SHA256),
     **dict.fromkeys(("created", "read"), _TIME),
-    "dropped": lambda value: value is None or datetime.fromisoformat(value).tzinfo,
     "id": re.compile("[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}").fullmatch,
     "kind": re.compile(f"conda|wheel|sdist|{INDEX_KIND}").fullmatch,
     "label": lambda value: type(value) is str,
@@ -267,20 +241,21 @@ _CHECKS: "dict[str, Callable[[Any], Any]]" = {
 def _fields(value: Any, *names: str) -> "list[Any]":
     """Return the values of an object that has just these keys, each as it must be."""
     if type(value) is not dict or value.keys() != set(names):
-        raise ValueError(f"an object has other keys than {', '.join(names)}")
+        raise ValueError(f"it must have {', '.join(names)}, each once, and nothing else")
     for name in names:
         if not _CHECKS[name](value[name]):
-            raise ValueError(f"{name}: {value[name]!r:.80}")
+            raise ValueError(f"its {name} cannot be {value[name]!r:.80}")
     return [value[name] for name in names]
 
 
-def _parse_json(data: bytes) -> Any:
-    def once(pairs: "list[tuple[str, Any]]") -> "dict[str, Any]":
-        if len(dict(pairs)) != len(pairs):
-            raise ValueError("a key is there twice")
-        return dict(pairs)
+def _once(pairs: "list[tuple[str, Any]]") -> "dict[str, Any]":
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError("it has a key twice")
+    return dict(pairs)
 
-    return json.loads(data.decode("utf-8"), object_pairs_hook=once)
+
+def _parse_json(data: bytes) -> Any:
+    return json.loads(data.decode("utf-8"), object_pairs_hook=_once)
 
 
 def parse_bundle(data: bytes) -> Bundle:
@@ -293,8 +268,7 @@ def parse_bundle(data: bytes) -> Bundle:
             raise Refused(FINDINGS, BUNDLE, f"is of format {version}, not {FORMAT}", help_)
         return _parse_document(document)
     except _DAMAGE as error:
-        reason = str(error) or type(error).__name__
-        raise Refused(FINDINGS, BUNDLE, "is damaged, or was altered", _CARRY, [reason]) from None
+        raise Refused(FINDINGS, BUNDLE, "is damaged or altered", _CARRY, [str(error)]) from None
 
 
 def _parse_document(document: "dict[str, Any]") -> Bundle:
@@ -307,8 +281,7 @@ def _parse_document(document: "dict[str, Any]") -> Bundle:
     base = None if base is None else _fields(base, "id", "content-digest")
     if volumes is not None:
         volumes = [Row(x.pop("name"), "", *_fields(x, "size", "sha256")) for x in volumes]
-        names = [f"volume-{number:03}.tar" for number in range(1, len(volumes) + 1)]
-        if [each.path for each in volumes] != names:
+        if [x.path for x in volumes] != [f"volume-{x + 1:03}.tar" for x in range(len(volumes))]:
             raise ValueError("the volumes are not numbered from 1 on")
     tools = [Row(name, "", *_fields(said, "size", "sha256")) for name, said in tools.items()]
     if not all(_TOOL(each.path) for each in tools):
@@ -321,7 +294,7 @@ def _parse_document(document: "dict[str, Any]") -> Bundle:
     if _fields(carried, "files", "bytes") != [len(sizes), sum(sizes)] or (removed and not base):
         raise ValueError("what is carried, or removed, is not what it says")
     id_, created, *others = _fields(target, *_TARGET)
-    if id_ != f"{datetime.fromisoformat(created):%Y%m%dT%H%M%SZ}-{others[1][:8]}":
+    if id_ != f"{datetime.fromisoformat(created):{_ID_TIME}}-{others[1][:8]}":
         raise ValueError("the id of the target is not of its time and its content")
     locks = [_fields(each, *_LOCK) for each in locks]
     return Bundle._make([id_, created, *others, base, volumes, tools, locks, rows, removed])
@@ -339,22 +312,15 @@ def _parse_row(said: Any, volumes: "list[Row] | None") -> Row:
 
 
 def target_rows(bundle: Bundle, base: "dict[str, Row]") -> "dict[str, Row]":
-    """Return every file of the target, by path in order; `base` are those of the base.
-
-    Raises Refused where its content digest is another, names clash, or bytes are nowhere.
-    """
+    """Return every file of the target, by path in order; Refused where it is not what it says."""
     rows = {**base, **{each.path: each for each in bundle.rows}}
     wrong = [path for path in bundle.removed if rows.pop(path, None) is None]
-    wrong += [
-        x.path for x in bundle.rows if isinstance(x.where, str) and _source(x, rows, base) is None
-    ]
+    wrong += [x.path for x in bundle.rows if type(x.where) is str and not _source(x, rows, base)]
     clash = find_clash(rows)
-    if clash is not None:
-        wrong.append("{} and {}, which some disk keeps as one".format(*clash))
+    wrong += ["{} and {}, which some disk keeps as one".format(*clash)] if clash else []
     files = sorted(rows.values(), key=lambda each: each.path.encode())
     counts = (len(files), sum(x.kind != INDEX_KIND for x in files), sum(x.size for x in files))
-    if counts != (bundle.files, bundle.artifacts, bundle.size):
-        wrong.append("the number of files, or their bytes")
+    wrong += ["the number of files, or their bytes"] if counts != bundle[4:7] else []
     if content_digest((each.path, each.size, each.sha256) for each in files) != bundle.digest:
         wrong.append("the content digest")
     if wrong:
@@ -371,12 +337,13 @@ def _source(row: Row, *known: "dict[str, Row]") -> "Row | None":
 
 def check_signature(folder: str, data: bytes, signers: str) -> str:
     """Return who signed `bundle.json`, by ssh-keygen and a file of allowed signers; or refuse."""
+    if not isfile(signers):
+        help_ = "name the file that says who may have signed, a line for each key"
+        raise Refused(USAGE, signers, "there is no such file of allowed signers", help_)
     program, signature = shutil.which("ssh-keygen"), join(folder, SIGNATURE)
     if program is None:
         message = "is not on PATH, and without it no signature can be checked"
         raise Refused(PROGRAM, "ssh-keygen", message, "install OpenSSH 8.1 or newer")
-    if not isfile(signers):
-        raise Refused(USAGE, signers, "there is no such file of allowed signers", _AGAIN)
     help_ = "take a bundle that one of them signed: pixi run bundle OUT --sign KEY"
     if _kind(signature) != "file":
         raise Refused(FINDINGS, BUNDLE, f"is not signed: there is no {SIGNATURE}", help_)
@@ -400,43 +367,31 @@ def check_files(folder: str, bundle: Bundle, data: bytes) -> None:
     """Refuse a bundle that lacks a file, has one more, or of another size; hash the small ones."""
     files = [*bundle.tools, *(bundle.volumes or ())]
     if bundle.volumes is None:
-        files += [
-            x._replace(path=f"files/{x.path}") for x in bundle.rows if not isinstance(x.where, str)
-        ]
+        carried = [each for each in bundle.rows if not isinstance(each.where, str)]
+        files += [each._replace(path=f"files/{each.path}") for each in carried]
     files.append(Row(BUNDLE, "", len(data), hashlib.sha256(data).hexdigest()))
     text = sums_text((each.path, each.sha256) for each in files)
     files.append(Row(SUMS, "", len(text), hashlib.sha256(text).hexdigest()))
-    expected, found = {each.path: each.size for each in files}, dict(_walk(folder))
-    found.pop(SIGNATURE, None)
+    found: "dict[str, int | str | None]" = {}
+    expected, folders = {each.path: each.size for each in files}, [""]
+    for above in folders:
+        for entry in os.scandir(join(folder, above)):
+            name, kind = above + entry.name, _kind(entry.path)
+            if kind == "folder":
+                folders.append(f"{name}/")
+            else:
+                found[name] = os.lstat(entry.path).st_size if kind == "file" else kind
+    if isinstance(found.get(SIGNATURE), int):
+        del found[SIGNATURE]
     wrong = [f"{name} is missing" for name in sorted(expected.keys() - found.keys())]
     wrong += [f"{name} is not of this bundle" for name in sorted(found.keys() - expected.keys())]
-    for name in sorted(expected.keys() & found.keys()):
-        if found[name] != expected[name]:
-            wrong.append(f"{name}: {found[name]}, not {expected[name]} bytes")
+    both = sorted(expected.keys() & found.keys())
+    wrong += [f"{x}: {found[x]}, not {expected[x]} bytes" for x in both if found[x] != expected[x]]
     if not wrong:
         small = (*bundle.tools, files[-1])
         wrong = [f"{x.path}: its sha256" for x in small if not _is_right(join(folder, x.path), x)]
-    _refuse_bundle(wrong)
-
-
-def _refuse_bundle(wrong: "Sequence[str]") -> None:
     if wrong:
-        message = "is not whole, or was altered; nothing was changed"
-        raise Refused(FINDINGS, "the bundle", message, _CARRY, wrong)
-
-
-def _walk(folder: str) -> "Iterator[tuple[str, int | str]]":
-    """Yield every file below a folder, and its size in bytes, or what else it is."""
-    folders = [""]
-    while folders:
-        above = folders.pop()
-        with os.scandir(join(folder, above)) as entries:
-            for entry in entries:
-                name, kind = above + entry.name, _kind(entry.path)
-                if kind == "folder":
-                    folders.append(f"{name}/")
-                else:
-                    yield name, os.lstat(entry.path).st_size if kind == "file" else str(kind)
+        raise Refused(FINDINGS, "the bundle", _NOT_WHOLE, _CARRY, wrong)
 
 
 def _kind(path: str) -> "str | None":
@@ -452,7 +407,7 @@ def _kind(path: str) -> "str | None":
 @contextlib.contextmanager
 def _opened(path: str, mode: str = "rb") -> "Iterator[Any]":
     """Open a file, through no link; an error names it, also where the system would not."""
-    flags = getattr(os, "O_NOFOLLOW", 0)
+    flags = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe is not waited for
     try:
         with open(path, mode, opener=lambda name, more: os.open(name, more | flags, 0o666)) as file:
             yield file
@@ -471,7 +426,9 @@ def _is_like(path: str, row: Row) -> bool:
 
 
 def _is_right(path: str, row: Row) -> bool:
-    return _is_like(path, row) and _has_bytes(path, row)
+    with contextlib.suppress(OSError):  # what cannot be read is not right
+        return _is_like(path, row) and _has_bytes(path, row)
+    return False
 
 
 def _has_bytes(path: str, row: Row, at: int = 0, head: bytes = b"", copy: str = os.devnull) -> bool:
@@ -550,23 +507,36 @@ class _Channel:
     @contextlib.contextmanager
     def locked(self) -> "Iterator[None]":
         """Hold the lock file that every run of pixi-mirror holds (scripts/core/file_lock.py)."""
-        os.makedirs(self.root, exist_ok=True)
-        with _opened(join(self.root, "run.lock"), "a+b") as file:
-            try:
-                if os.name == "nt":
-                    import msvcrt
+        made = [self.root]
+        while not lexists(made[-1]):
+            made.append(dirname(made[-1]))
+        try:
+            os.makedirs(self.root, exist_ok=True)
+            with _opened(join(self.root, "run.lock"), "a+b") as file:
+                try:
+                    if os.name == "nt":
+                        import msvcrt
 
-                    file.seek(1 << 30)
-                    msvcrt.locking(file.fileno(), 2, 1)  # type: ignore[attr-defined,unused-ignore]
-                else:
-                    import fcntl
+                        file.seek(1 << 30)
+                        msvcrt.locking(file.fileno(), 2, 1)  # type: ignore[attr-defined,unused-ignore]
+                    else:
+                        import fcntl
 
-                    fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                message = f"another run is at work on it, or it has no locks: {error.strerror}"
-                raise Refused(USAGE, self.folder, message, "wait until it has ended") from None
-            file.truncate(0)  # the number in it is that of a run before
-            yield
+                        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError as error:
+                    made.clear()  # what is there is of that run
+                    message = f"another run is at work on it, or it has no locks: {error.strerror}"
+                    raise Refused(USAGE, self.folder, message, "wait until it has ended") from None
+                file.truncate(0)  # the number in it is that of a run before
+                yield
+        finally:
+            if made and not lexists(self.state("unbundling.json")):
+                shutil.rmtree(self.incoming, ignore_errors=True)
+            if len(made) > 1 and not lexists(self.state()):  # of a refusal nothing is left
+                shutil.rmtree(self.root, ignore_errors=True)
+                with contextlib.suppress(OSError):
+                    for each in made[1:-1]:
+                        os.rmdir(each)
 
     def read(self, name: str) -> "dict[str, Any]":
         """Read a JSON file of the state; empty where there is none."""
@@ -577,8 +547,9 @@ class _Channel:
     def newest(self) -> "tuple[set[str], Snapshot | None]":
         """Return the ids of all snapshots that the channel has, or had, and the newest of them."""
         folder = self.state("snapshots")
-        names = os.listdir(folder) if isdir(folder) else ()
-        ids = {name[:-6] for name in names if name.endswith(".jsonl")}
+        ids = {
+            x[:-6] for x in (os.listdir(folder) if isdir(folder) else ()) if x.endswith(".jsonl")
+        }
         if not ids:
             return ids, None
         path = join(folder, f"{max(ids)}.jsonl")
@@ -589,73 +560,96 @@ class _Channel:
                 raise ValueError("it has not its content digest")
         return ids, Snapshot(max(ids), header["content-digest"], rows)
 
-    def journal(self) -> "tuple[str | None, list[str]]":
+    def journal(self, newest: Any, bundle: "Bundle | None") -> "tuple[str | None, list[str]]":
         """Return to which snapshot it is under way, and what may have been placed for it."""
         said = self.read("unbundling.json")
         with _parsing(self.state("unbundling.json")):
-            return said.get("id"), [x for x in said.get("added", []) if check_name(x)]
-
-    def removals(self) -> "dict[str, dict[str, Any]]":
-        """Return what waits for its removal, by path, as scripts/channel/state.py writes it."""
-        rows = self.read("removals.json").get("removals", [])
-        with _parsing(self.state("removals.json")):
-            return {_fields(each, *_REMOVAL)[0]: each for each in rows}
-
-    def bring(self, folder: str, bundle: Bundle, signer: "str | None", grace: float) -> Outcome:
-        """Bring it to what a bundle carries."""
-        (ids, newest), (under_way, added) = self.newest(), self.journal()
-        is_held, receipt = newest is not None and newest.digest == bundle.digest, None
-        if under_way not in {None, bundle.id} and bundle.base is not None:
+            is_valid = said.get("before") == (newest and newest.id)  # else one was left since then
+            under_way = said.get("id") if is_valid else None
+            added = [x for x in said.get("added", []) if check_name(x)]
+        if under_way is not None and (not bundle or (bundle.base and under_way != bundle.id)):
             message = f"is between two snapshots: unbundling {under_way} was interrupted"
             help_ = f"unbundle {under_way} again, which ends it; or {_FULL}"
             raise Refused(USAGE, self.folder, message, help_)
-        if newest is not None and is_held and under_way in {None, bundle.id}:
-            with contextlib.suppress(OSError, ValueError):
-                receipt = parse_receipt(_read(self.state("receipt.json")))
-            is_known = receipt is not None and receipt.digest == bundle.digest and not under_way
-            if receipt is None or not is_known or (bundle.base and not receipt.is_right):
-                receipt = self.end(newest)  # it was killed between the record and the receipt
-            if receipt.is_right:
+        return under_way, added
+
+    def removals(self) -> "dict[str, tuple[Any, ...]]":
+        """Return what waits for its removal, by path: all that scripts/channel/state.py takes."""
+        rows, found = self.read("removals.json").get("removals", []), {}
+        with _parsing(self.state("removals.json")):
+            for path, size, mtime, dropped in ([each[x] for x in _REMOVAL] for each in rows):
+                is_odd = {type(size), type(mtime)} != {int} or b"\0" in os.fsencode(path)
+                if is_odd or not abspath(self.of(path)).startswith(join(self.folder, "")):
+                    raise ValueError(f"{path!r:.200}, {size!r:.80}, {mtime!r:.80}")
+                when = dropped and datetime.fromisoformat(dropped).astimezone(timezone.utc)
+                found[path] = (path, size, mtime, when and when.isoformat())
+        return found
+
+    def bring(
+        self, folder: str, bundle: Bundle, signer: Any, grace: int, *, older: bool
+    ) -> Outcome:
+        """Bring it to what a bundle carries."""
+        ids, newest = self.newest()
+        under_way, added = self.journal(newest, bundle)
+        is_held = newest is not None and newest.digest == bundle.digest
+        if newest is not None and is_held and under_way is None:
+            with contextlib.suppress(*(() if bundle.base else (Refused,))):  # a whole one mends it
+                receipt = self.read_back(newest)
                 self.say(f"the channel holds {newest.id} already")
-                return Outcome(receipt, False, signer)  # noqa: FBT003
-        else:
+                return Outcome(receipt, is_changed=False, signer=signer)
+        elif not is_held and (bundle.base is not None or not older):
             self.refuse_order(bundle, ids, newest)
         base = newest.rows if newest is not None and bundle.base is not None else {}
         rows = target_rows(bundle, base)
-        kept = [(self.of(path), row) for path, row in base.items() if rows.get(path) == row]
-        wrong = [row.path for file, row in kept if not _is_like(file, row)]
+        wrong = [x for x, y in base.items() if rows.get(x) == y and not _is_like(self.of(x), y)]
         if wrong:
             message = "is not as its snapshot says: files are missing, or have another size"
             raise Refused(FINDINGS, self.folder, message, _FULL, wrong)
         stale = {*(newest.rows if newest else ()), *added} - rows.keys()
         self.refuse_obstacles([*(each.path for each in bundle.rows), *stale, *self.removals()])
-        with contextlib.ExitStack() as undo:
-            if under_way is None:
-                shutil.rmtree(self.incoming, ignore_errors=True)
-                undo.callback(shutil.rmtree, self.incoming, ignore_errors=True)
-            staged = self.stage(folder, bundle, base)
-            undo.pop_all()
+        staged = self.stage(folder, bundle, base)
         added = sorted({*added, *(each.path for each, _ in staged)})
-        _write(self.state("unbundling.json"), {"id": bundle.id, "added": added})
+        journal = {"id": bundle.id, "before": newest and newest.id, "added": added}
+        _write(self.state("unbundling.json"), journal)
         self.switch(bundle.layout, staged)
         said = self.let_wait(rows, stale, grace)
         getattr(os, "sync", lambda: None)()  # what the record says is on the disk before it is said
         if newest is None or not is_held:
+            _write(self.state("unbundled.json"), {"id": bundle.id})  # a replay is told by it
             newest = self.write_record(bundle, rows, newest)
         self.say(f"unbundled {newest.id}: placed {len(staged)}, {said}")
-        return Outcome(self.end(newest), True, signer)  # noqa: FBT003
+        return Outcome(self.read_back(newest), is_changed=True, signer=signer)
+
+    def write_record(self, bundle: Bundle, rows: "dict[str, Row]", before: Any) -> Snapshot:
+        """Write the record of the target, as scripts/keep/snapshots.py does; it never changes."""
+        created = datetime.fromisoformat(bundle.created)
+        if before is not None:  # which may be of this side: it must sort behind all the same
+            last = datetime.strptime(f"{before.id[:16]}+0000", f"{_ID_TIME}%z")
+            created = max(created, last + timedelta(seconds=1))
+        id_ = f"{created:{_ID_TIME}}-{bundle.digest[:8]}"
+        target = dict(zip(_TARGET, (id_, created.isoformat(), *bundle[2:])))
+        header = {"schema": 1, **target, "parent": before and before.id, "made-by": "unbundle"}
+        header.update({"locks": bundle.locks, "proofs": []})
+        lines = [header, *([*row[:4], None, None] for row in rows.values())]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        _write(self.state("snapshots", f"{id_}.jsonl"), text.encode())
+        return Snapshot(id_, bundle.digest, rows)
 
     def refuse_order(self, bundle: Bundle, ids: "set[str]", newest: "Snapshot | None") -> None:
-        """Refuse a bundle that does not follow what the channel holds."""
-        base, help_ = bundle.base, f"{_FULL}; or --since-receipt, with the receipt of this channel"
-        if newest is not None and bundle.id[:16] <= newest.id[:16]:
-            help_ = "to go back, on the builder: pixi run rollback ID, then bundle what that makes"
-            message = "holds a later snapshot than this bundle's: replayed, or out of order"
-        elif base is None or (newest is not None and newest.digest == base[1]):
-            return
-        elif newest is None:
+        """Refuse a delta of another base, and a whole one older than what was last unbundled."""
+        base, last = bundle.base, str(self.read("unbundled.json").get("id", ""))
+        help_ = f"{_FULL}; or --since-receipt, with the receipt of this channel"
+        if newest is None and base is not None:
             help_, message = _FULL, "holds no snapshot, and this bundle has only what follows one"
-        elif base[0] in ids:
+        elif newest is None or (newest.digest == base[1] if base else bundle.id[:16] >= last[:16]):
+            return
+        elif bundle.id[:16] <= last[:16]:
+            message = "holds a later snapshot than this bundle's: replayed, or out of order"
+            if base is None:
+                help_ = (
+                    "to go back: --allow-older; or pixi run rollback ID on the builder, and bundle"
+                )
+        elif base is not None and base[1][:8] in {each[-8:] for each in ids}:
             message = "has moved on from the snapshot that this bundle follows"
         else:
             help_ = f"unbundle those between, in their order; or {_FULL}"
@@ -693,7 +687,8 @@ class _Channel:
             if volume.size != offset + len(TAR_END) or not _has_bytes(file, end, offset):
                 wrong.append(f"{volume.path} has not the size of its files, or another end")
         carried = [each for each in bundle.rows if not isinstance(each.where, str)]
-        needed = sum(x.size for x in carried if not _is_like(self.of(x.path), x))
+        there = [x for x in carried if _is_like(self.of(x.path), x) or _is_like(staged[x.path], x)]
+        needed = sum(each.size for each in carried) - sum(each.size for each in there)
         free = shutil.disk_usage(self.root).free
         if needed > free:
             message = f"has too little room: {needed} bytes are needed, {free} are free"
@@ -720,7 +715,9 @@ class _Channel:
 
         results = _side_by_side(get, carried)
         results += _side_by_side(get, [each for each in bundle.rows if isinstance(each.where, str)])
-        _refuse_bundle([*wrong, *(said for _, _, said in results if said)])
+        wrong += [said for _, _, said in results if said]
+        if wrong:
+            raise Refused(FINDINGS, "the bundle", _NOT_WHOLE, _CARRY, wrong)
         return [(row, staged[row.path]) for row, is_staged, _ in results if is_staged]
 
     def switch(self, layout: str, staged: "Iterable[tuple[Row, str]]") -> None:
@@ -747,106 +744,47 @@ class _Channel:
         """List what is no longer named, and remove what has waited for `grace` seconds."""
         now, before, removed = datetime.now(timezone.utc), self.removals(), 0
         waiting = {path: each for path, each in before.items() if path not in rows}
-        for path in stale - waiting.keys():
-            if _kind(self.of(path)) == "file":
-                status = os.lstat(self.of(path))
-                said = (path, status.st_size, status.st_mtime_ns, now.isoformat())
-                waiting[path] = dict(zip(_REMOVAL, said))
+        for path in (x for x in stale - waiting.keys() if _kind(self.of(x)) == "file"):
+            status = os.lstat(self.of(path))
+            waiting[path] = (path, status.st_size, status.st_mtime_ns, now.isoformat())
         for path in sorted(waiting, key=lambda x: (not basename(x).startswith(_NAMING), x)):
-            file, known = self.of(path), waiting[path]
-            when = known["dropped"] and datetime.fromisoformat(known["dropped"])
-            if not when or abs((now - when).total_seconds()) < grace:
+            file, (_, size, mtime, when) = self.of(path), waiting[path]
+            if not when or abs((now - datetime.fromisoformat(when)).total_seconds()) < grace:
                 continue
             del waiting[path]
             removed += 1
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 status = os.lstat(file)  # another file may have come to its place
-                is_same = abs(status.st_mtime_ns - known["mtime-ns"]) < 2e9
-                if is_same and status.st_size == known["size"]:
+                if abs(status.st_mtime_ns - mtime) < 2e9 and status.st_size == size:
                     os.unlink(file)
             with contextlib.suppress(OSError):  # a folder that has something in it
                 os.removedirs(dirname(file))
         if waiting or before:
-            listed = sorted(waiting.values(), key=lambda each: each["path"].split("/"))
-            _write(self.state("removals.json"), {"removals": listed})
+            listed = sorted(waiting.values(), key=lambda each: each[0].split("/"))
+            said = {"removals": [dict(zip(_REMOVAL, each)) for each in listed]}
+            _write(self.state("removals.json"), said)
         return f"waiting for removal {len(waiting)}, removed {removed}"
 
-    def write_record(self, bundle: Bundle, rows: "dict[str, Row]", before: Any) -> Snapshot:
-        """Write the record of the target, as scripts/keep/snapshots.py does; it never changes."""
-        header = {"schema": 1, **dict(zip(_TARGET, bundle)), "parent": before and before.id}
-        header.update({"made-by": "unbundle", "locks": bundle.locks, "proofs": []})
-        lines = [header, *([*row[:4], None, None] for row in rows.values())]
-        text = "".join(json.dumps(line) + "\n" for line in lines)
-        _write(self.state("snapshots", f"{bundle.id}.jsonl"), text.encode())
-        return Snapshot(bundle.id, bundle.digest, rows)
-
-    def end(self, newest: Snapshot) -> Receipt:
-        """Clear away what is of no use any more, and read all back."""
-        shutil.rmtree(self.incoming, ignore_errors=True)
+    def read_back(self, newest: Snapshot) -> Receipt:
+        """Read every file, and write and say the receipt; Refused where one is not right."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.state("unbundling.json"))
-        return self.read_back(newest)
-
-    def read_back(self, newest: Snapshot) -> Receipt:
-        """Read every file, and write the receipt; raises Refused where one is not right."""
-
-        def check(row: Row) -> "str | None":
-            try:
-                return "right" if _is_right(self.of(row.path), row) else _kind(self.of(row.path))
-            except OSError as error:
-                return error.strerror
-
-        rows = list(newest.rows.values())
-        found = _side_by_side(check, rows)
-        size, missing = sum(each.size for each in rows), found.count(None)
-        damaged = len(found) - found.count("right") - missing
+        rows = newest.rows.values()
+        found = _side_by_side(lambda row: _is_right(self.of(row.path), row), rows)
+        wrong = [path for path, is_right in zip(newest.rows, found) if not is_right]
+        missing = sum(not lexists(self.of(path)) for path in wrong)
         when = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        receipt = Receipt(newest.digest, newest.id, len(rows), size, damaged, missing, when)
+        numbers = (len(rows), sum(each.size for each in rows), len(wrong) - missing, missing)
+        receipt = Receipt(newest.digest, newest.id, *numbers, when)
         for name, data in zip(("receipt.txt", "receipt.json"), render_receipt(receipt)[::-1]):
-            _write(self.state(name), data)  # the JSON at last: by it a later run knows
-        bad = [row.path for row, each in zip(rows, found) if each != "right"]
-        if bad:
-            message = f"is not what it must be; damaged: {damaged}, missing: {missing}"
+            _write(self.state(name), data)
+        if wrong:
+            message = f"is not what it must be; damaged: {numbers[2]}, missing: {missing}"
             help_ = f"{_FULL}; unbundled here, it replaces what is wrong"
-            raise Refused(FINDINGS, self.folder, message, help_, bad)
-        said = f"{len(rows)} files, {size} bytes, read back {when}; content digest {newest.digest}"
-        self.say(f"receipt: {said}")
+            raise Refused(FINDINGS, self.folder, message, help_, wrong)
+        said = f"{len(rows)} files, {numbers[1]} bytes, read back {when}"
+        self.say(f"receipt: {said}; content digest {newest.digest}")
         return receipt
-
-
-def unbundle(
-    folder: str, channel: str, *, signers: "str | None" = None, grace: int = 3600, say: _Say = None
-) -> Outcome:
-    """Bring a channel to a bundle and read it back, or raise Refused; `grace` is in seconds."""
-    with _sentences():
-        place, folder, signer = _Channel(channel, say), abspath(folder), None
-        if not lexists(join(folder, BUNDLE)):
-            message = f"is no bundle: there is no {BUNDLE}, which is written last"
-            raise Refused(FINDINGS, folder, message, "carry the whole folder that was made")
-        data = _read(join(folder, BUNDLE))
-        if signers is not None:
-            signer = check_signature(folder, data, signers)
-            place.say(f"signed by {signer}")
-        bundle = parse_bundle(data)
-        check_files(folder, bundle, data)
-        if join(place.folder, "").startswith(join(folder, "")):
-            raise Refused(USAGE, channel, "is in the bundle", "name another folder")
-        with place.locked():
-            return place.bring(folder, bundle, signer, grace)
-
-
-def write_receipt(channel: str, say: _Say = None) -> Receipt:
-    """Read every file of a channel, and write its receipt; raises Refused where one is wrong."""
-    with _sentences():
-        place = _Channel(channel, say)
-        with place.locked():
-            newest, (under_way, _) = place.newest()[1], place.journal()
-            if under_way is None and newest is not None:
-                return place.read_back(newest)
-            message = "holds no snapshot, so that nobody knows what must be in it"
-            if under_way is not None:
-                message = f"is between two: unbundling {under_way} was interrupted"
-            raise Refused(USAGE, place.folder, message, "unbundle that bundle again")
 
 
 @contextlib.contextmanager
@@ -856,44 +794,106 @@ def _sentences() -> "Iterator[None]":
         yield
     except OSError as error:
         message = f"cannot be read or written: {error.strerror or error}"
-        raise Refused(USAGE, str(error.filename or "the disk"), message, _AGAIN) from error
+        help_ = "see to it, then run this again: it goes on where it stopped"
+        raise Refused(USAGE, str(error.filename or "the disk"), message, help_) from error
+
+
+@_sentences()
+def unbundle(
+    folder: str,
+    channel: str,
+    *,
+    signers: "str | None" = None,
+    grace: int = 3600,
+    allow_older: bool = False,
+    say: _Say = None,
+) -> Outcome:
+    """Bring a channel to a bundle and read it back, or raise Refused; `grace` is in seconds."""
+    place, folder, signer = _Channel(channel, say), abspath(folder), None
+    if _kind(join(folder, BUNDLE)) != "file":
+        message = f"is no bundle: it has no file {BUNDLE}, which is written last"
+        raise Refused(FINDINGS, folder, message, "carry the whole folder that was made")
+    data = _read(join(folder, BUNDLE))
+    if signers is not None:
+        signer = check_signature(folder, data, signers)
+        place.say(f"signed by {signer}")
+    elif lexists(join(folder, SIGNATURE)):
+        place.say("signed, and not checked: --allowed-signers FILE says who may have signed")
+    bundle = parse_bundle(data)
+    check_files(folder, bundle, data)
+    if join(place.folder, "").startswith(join(folder, "")):
+        raise Refused(USAGE, channel, "is in the bundle", "name another folder")
+    with place.locked():
+        return place.bring(folder, bundle, signer, grace, older=allow_older)
+
+
+@_sentences()
+def write_receipt(channel: str, say: _Say = None) -> Receipt:
+    """Read every file of a channel, and write its receipt; raises Refused where one is wrong."""
+    place = _Channel(channel, say)
+    with place.locked():
+        newest = place.newest()[1]
+        place.journal(newest, None)
+        if newest is None:
+            message = "holds no snapshot, so that nobody knows what must be in it"
+            help_ = f"name the folder of a channel; or unbundle a whole bundle first: {_FULL}"
+            raise Refused(USAGE, place.folder, message, help_)
+        return place.read_back(newest)
+
+
+def _seconds(text: str) -> int:
+    """Read a duration as a setting of pixi-mirror has it, `1h 30m`, or seconds alone."""
+    if not re.fullmatch(r"[0-9]{1,9}|(\s*[0-9]{1,6}\s*[smhdw])+\s*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration: 1h, 30m, 1h 30m, 0s, 7d")
+    units = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+    return sum(int(n) * units[unit] for n, unit in re.findall(r"([0-9]+)\s*([smhdw]?)", text))
 
 
 def main(argv: "Sequence[str] | None" = None) -> int:
     """Run the program with these arguments."""
-    parser = argparse.ArgumentParser(prog="unbundle.py", allow_abbrev=False)
-    parser.usage = "%(prog)s [options] BUNDLE CHANNEL\n       %(prog)s --receipt CHANNEL"
-    add, grace = parser.add_argument, "seconds for which clients find what is no longer named"
+    usage = "%(prog)s [options] BUNDLE CHANNEL\n       %(prog)s --receipt CHANNEL"
+    parser = argparse.ArgumentParser("unbundle.py", usage, allow_abbrev=False)
+    add, waits = parser.add_argument, "for how long clients find what is no longer named"
     add("paths", nargs="+", metavar="PATH", help="folders: the bundle, the channel")
     add("--receipt", action="store_true", help="read every file again, and write the receipt")
     add("--allowed-signers", metavar="FILE", help="who may have signed, as ssh-keygen -Y has it")
-    add("--grace", type=int, default=3600, metavar="SECONDS", help=f"{grace} (default: 3600)")
+    add("--grace", type=_seconds, default=3600, metavar="1h", help=f"{waits} (default: 1h)")
+    add("--allow-older", action="store_true", help="take a whole bundle that is older, too")
     add("-q", "--quiet", action="store_true", help="print problems only")
     options = parser.parse_args(argv)
-    if len(options.paths) != (1 if options.receipt else 2):
+    if len(options.paths) != (1 if options.receipt else 2) or "" in map(str.strip, options.paths):
         parser.error("give a channel" if options.receipt else "give a bundle and a channel")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # it ends a run like Ctrl-C
+    lost: "list[str]" = []
 
-    def say(line: str, stream: Any = sys.stdout) -> None:
+    def say(line: str, name: str = "stdout") -> None:
+        stream = getattr(sys, name)  # None: it was closed
+        if stream is None or (options.quiet and name == "stdout"):
+            return
         plain = "".join(x if x.isprintable() else ascii(x)[1:-1] for x in line)
-        if stream is sys.stderr or not options.quiet:
-            plain = plain.encode(stream.encoding, "backslashreplace").decode(stream.encoding)
+        plain = plain.encode(stream.encoding, "backslashreplace").decode(stream.encoding)
+        try:
             print(plain, file=stream, flush=True)
+        except OSError as error:  # what is under way goes on; the exit code tells of it
+            setattr(sys, name, None)  # or Python itself would try it again at its end
+            if error.errno not in {22, 32}:  # EINVAL and EPIPE: `| head`
+                lost.append(f"error: {name}: cannot be written: {error.strerror}")
 
     try:
         if options.receipt:
             write_receipt(options.paths[0], say)
         else:
-            unbundle(*options.paths, signers=options.allowed_signers, grace=options.grace, say=say)
+            signers, older, grace = options.allowed_signers, options.allow_older, options.grace
+            unbundle(*options.paths, signers=signers, grace=grace, allow_older=older, say=say)
+        code, told = (USAGE if lost else 0), lost
     except Refused as refused:
-        say(f"error: {refused.subject}: {refused.message}", sys.stderr)
-        for line in refused.details:
-            say(f"  {line}", sys.stderr)
-        say(f"help: {refused.help}", sys.stderr)
-        return refused.code
+        code, told = refused.code, [f"error: {refused.subject}: {refused.message}"]
+        told += [*(f"  {line}" for line in refused.details), f"help: {refused.help}"]
     except KeyboardInterrupt:
-        say("interrupted; run this again: it goes on where it stopped", sys.stderr)
-        return INTERRUPTED
-    return 0
+        code, told = INTERRUPTED, ["interrupted; run this again: it goes on where it stopped"]
+    for line in told:
+        say(line, "stderr")
+    return code
 
 
 if __name__ == "__main__":

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from scripts.core.channel_paths import channel_paths
+from scripts.keep import far_side
 from scripts.keep.snapshots import newest_snapshot, read_snapshots, tree_of
 from tasks import receipt, unbundle
 from tests.support.bundles import NEW, OLD, digest_of, snapshot_id, there, write_bundle
+from tests.support.template import ROOT
 
 
 @pytest.fixture
@@ -161,3 +165,39 @@ def test_a_signature_that_nobody_asks_for_is_no_extra_file(
 ) -> None:
     _sign(bundles[0], keys["mine"])
     assert unbundle.main(["-q", str(bundles[0]), str(tmp_path / "far" / "channel")]) == 0
+
+
+def test_a_disk_that_refuses_the_files_of_the_snapshot(
+    bundles: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    channel = tmp_path / "far" / "channel"
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a tree")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(far_side, "build_tree", full)
+        assert unbundle.main([str(bundles[0]), str(channel)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: a tree: the files of the snapshot are not kept, as this cannot")
+    assert unbundle.main(["-q", str(bundles[0]), str(channel)]) == 0, "said again, it is there"
+    newest = newest_snapshot(channel_paths(channel))
+    assert newest is not None
+    assert there(tree_of(channel_paths(channel), newest)) == OLD
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_result_that_cannot_be_printed_stops_nothing(
+    bundles: tuple[Path, Path], tmp_path: Path
+) -> None:
+    channel = tmp_path / "far" / "channel"
+    command = [sys.executable, "-m", "tasks.unbundle", str(bundles[0]), str(channel)]
+    with Path("/dev/full").open("w") as stdout:
+        done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, cwd=ROOT, check=False)
+    assert done.returncode == 2
+    assert done.stderr == b"error: stdout: cannot be written: No space left on device\n"
+    assert there(channel) == OLD
+    assert (channel_paths(channel).state / "receipt.json").exists()
