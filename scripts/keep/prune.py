@@ -97,9 +97,8 @@ def prune(
         left = [each for each in waiting if each not in due]
         removed = remove(place, removed, left) if removed else ()
         waiting = tuple(each for each in left if os.path.lexists(place.folder / each.path))
-    files = replace(files, waiting=waiting)
     report = _report(
-        files,
+        replace(files, waiting=waiting),
         users,
         dropped=dropped,
         removed=removed,
