@@ -172,7 +172,7 @@ def parse_receipt(data: bytes) -> Receipt:
         rows = (line.partition(":") for line in text.splitlines() if line.strip())
         pairs = [(key.strip().lower(), value.strip()) for key, _, value in rows]
         document = dict(_parse_json(text.encode())) if text[:1] == "{" else _once(pairs)
-        document = {x: int(y) if str(y).isdecimal() else y for x, y in document.items()}
+        document.update({x: int(document[x]) for x in _NUMBERS if f"{document.get(x)}".isdecimal()})
         for key, at in (("content-digest", 0), ("id", 16)):  # capitals or not
             said = str(document.get(key))
             document[key] = said[:at].upper() + said[at:].lower()

@@ -39,7 +39,8 @@ def wrong_newest_snapshot(place: ChannelPaths) -> Iterator[str]:
     if newest is None or newest.content_digest != digest_of(files):
         yield f"snapshot {newest and newest.id}: another one is published"
     ids = {each.id for each in read_snapshots(place)}
-    ours = {name for each in ids for name in (each, f"{each}.jsonl", f"{each}.locks")}
+    ends = ("", ".jsonl", ".locks", ".later.json")
+    ours = {f"{each}{end}" for each in ids for end in ends}
     yield from (
         f"left: {each}" for each in snapshots_folder(place).iterdir() if each.name not in ours
     )
