@@ -47,7 +47,7 @@ _NOT_WHOLE = "is not whole, or was altered; nothing was changed"
 _ID_TIME = "%Y%m%dT%H%M%SZ"
 _DAMAGE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
 _DEVICE = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\xb9\xb2\xb3]) *(\.|$)")
-_SHA256 = re.compile("[0-9a-f]{64}").fullmatch
+_SHA256, _INTEGER = re.compile("[0-9a-f]{64}").fullmatch, re.compile("[0-9]{1,20}").fullmatch
 _TIME = re.compile(r"20[0-9]{2}(-[0-9]{2}){2}T([0-9]{2}:){2}[0-9]{2}\+00:00").fullmatch
 _TOOL = re.compile(r"unbundle\.py|LABEL\.txt|locks/[1-9][0-9]*/(pixi\.lock|[a-z]+\.toml)").fullmatch
 _Say = Optional[Callable[[str], object]]
@@ -172,7 +172,7 @@ def parse_receipt(data: bytes) -> Receipt:
         rows = (line.partition(":") for line in text.splitlines() if line.strip())
         pairs = [(key.strip().lower(), value.strip()) for key, _, value in rows]
         document = dict(_parse_json(text.encode())) if text[:1] == "{" else _once(pairs)
-        document.update({x: int(document[x]) for x in _NUMBERS if f"{document.get(x)}".isdecimal()})
+        document = {x: int(y) if _INTEGER(f"{y}") else y for x, y in document.items()}
         for key, at in (("content-digest", 0), ("id", 16)):  # capitals or not
             said = str(document.get(key))
             document[key] = said[:at].upper() + said[at:].lower()
