@@ -32,7 +32,7 @@ def unpacked(file: str) -> str:
             if changed and os.path.isdir(folder):
                 sys.stderr.write(f"warning: {folder}: unpacked anew, since {changed} was changed\n")
             if changed:
-                _unpack(file, folder)
+                _unpack(file, folder, sums)
             if not changed or changed_file(folder, sums) is None:
                 return folder
         except OSError as error:
@@ -77,8 +77,11 @@ def _sha256(path: str) -> str:
         return hashlib.sha256(opened.read()).hexdigest()
 
 
-def _unpack(file: str, folder: str) -> None:
-    """Unpack beside the folder, then rename: whoever is second takes what the first made."""
+def _unpack(file: str, folder: str, sums: str) -> None:
+    """Unpack beside the folder, then rename: whoever is second takes what the first made.
+
+    What the first made may be running by then, and is moved away only if it is not as listed.
+    """
     import shutil
     import time
     import zipfile
@@ -91,7 +94,7 @@ def _unpack(file: str, folder: str) -> None:
             zipped.extractall(part)
         before = time.time() - _OLD
         waste += [each.path for each in os.scandir(place) if each.stat().st_mtime < before]
-        if os.path.isdir(folder):
+        if os.path.isdir(folder) and changed_file(folder, sums):
             os.rename(folder, f"{part}.changed")
         os.rename(part, folder)
     except OSError:
