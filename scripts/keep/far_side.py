@@ -16,8 +16,8 @@ from scripts.core.errors import ExitCode, MirrorError, Problem, usage_problem
 from scripts.core.file_lock import file_lock
 from scripts.core.report import Json, Report
 from scripts.keep import unbundle as far
-from scripts.keep.snapshot_trees import build_tree, clear_leftovers
-from scripts.keep.snapshots import read_snapshot_files, read_snapshots, tree_of
+from scripts.keep.snapshot_trees import ensure_tree
+from scripts.keep.snapshots import read_snapshots
 
 
 def add_channel_argument(parser: argparse.ArgumentParser) -> None:
@@ -81,13 +81,7 @@ def _keep_tree(place: ChannelPaths) -> tuple[Problem, ...]:
     """Build the tree of the newest snapshot, unless it is there, or its disk has no hard links."""
     try:
         with file_lock(place.lock, str(place.folder)):
-            *earlier, newest = read_snapshots(place)
-            if not tree_of(place, newest).is_dir():
-                clear_leftovers(place)
-                before = earlier[-1] if earlier else None
-                files_before = () if before is None else read_snapshot_files(place, before)
-                files = read_snapshot_files(place, newest)
-                build_tree(place, newest, files, before, files_before)
+            ensure_tree(place, read_snapshots(place)[-1])
     except OSError as error:
         name, reason = error.filename or place.state, error.strerror or error
         message = (

@@ -22,6 +22,8 @@ from scripts.keep.snapshots import (
     SnapshotFile,
     is_snapshot_id,
     later_of,
+    read_snapshot_files,
+    read_snapshots,
     record_of,
     snapshots_folder,
     tree_of,
@@ -113,6 +115,19 @@ def _copy(same: Path | None, source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
         with target.open("rb+") as file:
             fsync(file.fileno())
+
+
+def ensure_tree(place: ChannelPaths, newest: Snapshot) -> None:
+    """Build the tree of the newest snapshot, unless it is there or its disk has no hard links.
+
+    Raises an OSError where the disk refuses.
+    """
+    if tree_of(place, newest).is_dir():
+        return
+    clear_leftovers(place)
+    before = next((x for x in reversed(read_snapshots(place)) if x.id != newest.id), None)
+    files_before = () if before is None else read_snapshot_files(place, before)
+    build_tree(place, newest, read_snapshot_files(place, newest), before, files_before)
 
 
 def remove_tree(tree: Path) -> None:

@@ -23,7 +23,7 @@ from scripts.core.console import Console
 from scripts.core.errors import MirrorError, usage_problem
 from scripts.core.files import write_atomically
 from scripts.core.report import Json, Line, Report
-from scripts.keep.snapshot_trees import build_tree, clear_leftovers, locks_of
+from scripts.keep.snapshot_trees import build_tree, clear_leftovers, ensure_tree, locks_of
 from scripts.keep.snapshots import (
     Snapshot,
     SnapshotLock,
@@ -122,16 +122,14 @@ def _report_standing(
 
     Where somebody has removed its tree, it is built again.
     """
-    if not tree_of(place, snapshot).is_dir():
-        clear_leftovers(place)
-        build_tree(place, snapshot, read_snapshot_files(place, snapshot), None)
-    if locks and made_by in _BY_LOCKS:
+    ensure_tree(place, snapshot)
+    is_known = {(each.level, each.client) for each in proofs} <= {
+        (each.level, each.client) for each in snapshot.proofs
+    }
+    # Else no run has to read and hash locks and manifests for it.
+    if locks and made_by in _BY_LOCKS and (snapshot.made_by == ROLLBACK or not is_known):
         described = tuple(map(_describe_lock, locks))
-        is_known = {(each.level, each.client) for each in proofs} <= {
-            (each.level, each.client) for each in snapshot.proofs
-        }
-        is_other = snapshot.made_by == ROLLBACK and described != snapshot.mirrored_by
-        if is_other or not is_known:
+        if described != snapshot.mirrored_by or not is_known:
             kept = snapshot.proofs if is_known else proofs
             write_later(place, replace(snapshot, mirrored_by=described, proofs=kept))
     return _report(snapshot, None, is_new=False)

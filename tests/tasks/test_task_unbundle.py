@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from scripts.core.channel_paths import channel_paths
-from scripts.keep import far_side
+from scripts.keep import snapshot_trees
 from scripts.keep.snapshots import newest_snapshot, read_snapshots, tree_of
 from tasks import receipt, unbundle
 from tests.support.bundles import NEW, OLD, digest_of, snapshot_id, there, write_bundle
@@ -179,7 +179,7 @@ def test_a_disk_that_refuses_the_files_of_the_snapshot(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a tree")
 
     with monkeypatch.context() as patched:
-        patched.setattr(far_side, "build_tree", full)
+        patched.setattr(snapshot_trees, "build_tree", full)
         assert unbundle.main([str(bundles[0]), str(channel)]) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: a tree: the files of the snapshot are not kept, as this cannot")
