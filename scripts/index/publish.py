@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -40,11 +41,15 @@ from scripts.index.repodata import (
     LARGEST,
     REPODATA,
     REPODATA_ZST,
+    SHARD_END,
     SHARD_INDEX,
+    SHARDS,
     DamagedIndexError,
     damage,
+    parse_shard_index,
     render_repodata,
     rewrite_shard_index,
+    sort_shard,
 )
 from scripts.lock.model import OLDEST_COMPLETE
 
@@ -122,7 +127,7 @@ def _build(
     names: list[str] = []
     actual: dict[PurePosixPath, Record] = {}
     for subdir, inside in sorted(subdirs.items()):
-        _rewrite_shard_index(target / subdir.name, inside.values())
+        _rewrite_shards(target / subdir.name, inside.values())
         reading = read_subdir_index(target / subdir.name, subdir)
         found += reading.problems
         names += [f"{subdir.name}/{name}" for name in reading.shards]
@@ -203,13 +208,26 @@ def _stage(folder: Path, subdir: Path, records: Mapping[PurePosixPath, Record]) 
         (subdir / REPODATA).write_bytes(render_repodata(subdir.name, rows))
 
 
-def _rewrite_shard_index(subdir: Path, records: Iterable[Record]) -> None:
-    """Make the shard index tell no time but the records', and vouch for the zst beside it."""
-    file = subdir / SHARD_INDEX
+def _rewrite_shards(subdir: Path, records: Iterable[Record]) -> None:
+    """Make the same shards and shard index of the same records at all times.
+
+    Rows get their order, the shard index tells no time but the records', and vouches for the zst
+    beside it.
+    """
+    file, resorted = subdir / SHARD_INDEX, dict[str, bytes]()
     try:
         data, zst = file.read_bytes(), (subdir / REPODATA_ZST).read_bytes()
+        for name, digest in parse_shard_index(data, SHARD_INDEX).shards.items():
+            shard = subdir / SHARDS / f"{digest}{SHARD_END}"
+            after = sort_shard(before := shard.read_bytes(), shard.name)
+            if after != before:
+                resorted[name] = after
+                shard.unlink()
+                shard = shard.with_name(f"{hashlib.sha256(after).hexdigest()}{SHARD_END}")
+                with naming(shard):
+                    shard.write_bytes(after)
         with naming(file):
-            file.write_bytes(rewrite_shard_index(data, SHARD_INDEX, records, zst))
+            file.write_bytes(rewrite_shard_index(data, SHARD_INDEX, records, zst, resorted))
     except (FileNotFoundError, DamagedIndexError):
         pass  # the reading back will tell
 

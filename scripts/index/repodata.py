@@ -284,8 +284,36 @@ def _is_sha256(value: Any) -> bool:
     return isinstance(value, bytes) and len(value) == 32
 
 
-def rewrite_shard_index(data: bytes, subject: str, records: Iterable[Record], zst: bytes) -> bytes:
-    """Write the indexer's shard index of these records anew; `zst` is the repodata.json.zst."""
+def sort_shard(data: bytes, subject: str) -> bytes:
+    """Write a shard of several rows anew, in the order of their names.
+
+    rattler-index before 0.30.11 and py-rattler before 0.26 give no two runs the same bytes.
+    """
+    import msgpack
+    import zstandard
+
+    document = _map(unpack(parse_zst(data, subject), subject), subject)
+    v3 = _table(document, "v3", subject)
+    tables = [(document, key) for key in ("packages", "packages.conda") if key in document]
+    has_several = False
+    for parent, key in (*tables, *((v3, key) for key in v3)):
+        rows = _table(parent, key, subject)
+        has_several |= len(rows) > 1
+        parent[key] = dict(sorted(rows.items()))
+    return zstandard.ZstdCompressor().compress(msgpack.packb(document)) if has_several else data
+
+
+def rewrite_shard_index(
+    data: bytes,
+    subject: str,
+    records: Iterable[Record],
+    zst: bytes,
+    resorted: Mapping[str, bytes] | None = None,
+) -> bytes:
+    """Write the indexer's shard index of these records anew; `zst` is the repodata.json.zst.
+
+    `resorted` are the shards that `sort_shard` has changed, by package name.
+    """
     import msgpack
 
     parse_shard_index(data, subject)  # refuses what is not one
@@ -295,9 +323,9 @@ def rewrite_shard_index(data: bytes, subject: str, records: Iterable[Record], zs
     info |= {"created_at": newest_time(records), _ZST_DIGEST: hashlib.sha256(zst).digest()}
     if document["info"].get("repodata_revisions"):
         info["repodata_revisions"] = document["info"]["repodata_revisions"]
-    return _framed(
-        msgpack.packb({"info": info, "shards": dict(sorted(document["shards"].items()))})
-    )
+    shards = document["shards"]
+    shards |= {name: hashlib.sha256(each).digest() for name, each in (resorted or {}).items()}
+    return _framed(msgpack.packb({"info": info, "shards": dict(sorted(shards.items()))}))
 
 
 def is_as_written(data: bytes, subject: str) -> bool:

@@ -51,7 +51,7 @@ from scripts.lock.model import OLDEST_COMPLETE
 from scripts.lock.select import Selection
 from scripts.workspace.workspace import Workspace
 
-_FORMAT = 4  # goes up when the same inputs would give another index than before
+_FORMAT = 5  # goes up when the same inputs would give another index than before
 _fields_of = attrgetter(*RECORD_FIELDS)  # much faster than repr() of a Record
 
 

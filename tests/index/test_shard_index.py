@@ -17,6 +17,7 @@ from scripts.index.repodata import (
     parse_shard_index,
     parse_zst,
     rewrite_shard_index,
+    sort_shard,
 )
 
 INFO = {"subdir": "noarch", "base_url": "", "shards_base_url": "./shards/"}
@@ -116,3 +117,20 @@ def test_the_frame_is_one_that_zstd_reads_and_no_other(count: int) -> None:
     assert len(parse_shard_index(data, "i").shards) == count
     assert is_as_written(data, "i")
     assert not is_as_written(zstandard.compress(parse_zst(data, "i")), "i")
+
+
+def test_several_rows_of_a_shard_get_an_order_and_no_more() -> None:
+    """Nothing within a row moves, and a shard of one row keeps its bytes, whoever packed it."""
+    rows = {"b-1-0.conda": {"z": b"\1", "a": []}, "a-1-0.conda": {"y": 1}}
+    shard = {"removed": ["z-1-0.conda", "a-0-0.conda"], "packages": {}, "packages.conda": rows}
+    shard |= {"v3": {"conda": {"d-1-0": {}, "c-1-0": {}}}}
+    after = sort_shard(packed(shard), "s")
+    document = msgpack.unpackb(zstandard.decompress(after))
+    assert document == shard
+    assert list(document) == list(shard)
+    assert list(document["packages.conda"]) == sorted(rows)
+    assert list(document["packages.conda"]["b-1-0.conda"]) == ["z", "a"]
+    assert list(document["v3"]["conda"]) == ["c-1-0", "d-1-0"]
+    assert sort_shard(after, "s") == after
+    single = zstandard.compress(msgpack.packb({"packages.conda": {"a-1-0.conda": {}}}), 19)
+    assert sort_shard(single, "s") == single

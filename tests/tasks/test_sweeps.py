@@ -16,7 +16,6 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -281,10 +280,6 @@ def world(
     return world
 
 
-@pytest.mark.skipif(
-    version("py-rattler").startswith("0.25."),
-    reason="the rows of its shards have no order, so that no two runs give the same bytes",
-)
 @pytest.mark.parametrize("world", SCENES, indirect=True)
 def test_any_change_goes_wrong(
     world: World, capsys: pytest.CaptureFixture[str], *, deep: bool
