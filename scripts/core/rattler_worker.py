@@ -34,10 +34,10 @@ _LONGEST_DOWNLOAD: Final = 3600  # seconds for one artifact; rattler has no limi
 
 
 async def index(folder: str) -> None:
-    """Index the channel folder `folder`, without `force`: records already there are kept."""
+    """Index the channel folder `folder` without its zst, nor `force`: records there are kept."""
     from rattler.index import index_fs
 
-    await index_fs(Path(folder), force=False)
+    await index_fs(Path(folder), write_zst=False, force=False)
 
 
 def normalise(specs: list[str]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from typing import Final
 
 from scripts.core.child_process import program_error, run_program, stderr_tail, timed_out
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
+from scripts.core.files import naming
 from scripts.core.rattler_child import RattlerRefusedError, call_rattler
 
 PROGRAM: Final = "rattler-index"
@@ -63,6 +64,7 @@ def find_indexer() -> Indexer:
 def run_indexer(indexer: Indexer, channel: Path, artifacts: int) -> None:
     """Index a channel of so many artifacts, keeping the records that are in its repodata.json.
 
+    repodata.json.zst is left to the caller where the indexer lets us: it takes most of the time.
     Raises the error of exit code 4 with the indexer's last lines where it fails, or of 2 where
     the disk does. That it did what it should is for its caller to see: it may end well without.
     """
@@ -75,14 +77,27 @@ def run_indexer(indexer: Indexer, channel: Path, artifacts: int) -> None:
             subject, message = "py-rattler (index)", "could not index the channel"
             raise _failed(subject, message, str(error), channel) from None
         return
-    command = [str(indexer.program), "fs", str(channel)]
+    program = str(indexer.program)
     try:
-        done = run_program(command, os.environ, timeout=timeout)
+        usage = run_program([program, "--help"], os.environ, timeout=timeout).stdout
+        options = _without_zst(usage, channel.with_suffix(".toml"))
+        done = run_program([program, *options, "fs", str(channel)], os.environ, timeout=timeout)
     except subprocess.TimeoutExpired:
         raise _failed(PROGRAM, timed_out(timeout), "", channel) from None
     if done.returncode != 0:
         said = (done.stdout + done.stderr).decode("utf-8", "replace").strip()
         raise _failed(PROGRAM, f"ended with status {done.returncode}", said, channel)
+
+
+def _without_zst(usage: bytes, config: Path) -> list[str]:
+    """Return the options that this rattler-index has for it: its own, or (from 0.30) a file."""
+    if b"--write-zst" in usage:
+        return ["--write-zst", "false"]
+    if b"index-config" not in usage:
+        return []
+    with naming(config):
+        config.write_text("[index-config]\nwrite-zst = false\n", encoding="utf-8")
+    return ["--config", str(config)]
 
 
 def _allow_open_files(number: int) -> None:

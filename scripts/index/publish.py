@@ -48,6 +48,7 @@ from scripts.index.repodata import (
     damage,
     parse_shard_index,
     render_repodata,
+    render_zst,
     rewrite_shard_index,
     sort_shard,
 )
@@ -127,7 +128,7 @@ def _build(
     names: list[str] = []
     actual: dict[PurePosixPath, Record] = {}
     for subdir, inside in sorted(subdirs.items()):
-        _rewrite_shards(target / subdir.name, inside.values())
+        _finish(target / subdir.name, inside.values())
         reading = read_subdir_index(target / subdir.name, subdir)
         found += reading.problems
         names += [f"{subdir.name}/{name}" for name in reading.shards]
@@ -208,15 +209,16 @@ def _stage(folder: Path, subdir: Path, records: Mapping[PurePosixPath, Record]) 
         (subdir / REPODATA).write_bytes(render_repodata(subdir.name, rows))
 
 
-def _rewrite_shards(subdir: Path, records: Iterable[Record]) -> None:
-    """Make the same shards and shard index of the same records at all times.
+def _finish(subdir: Path, records: Iterable[Record]) -> None:
+    """Write the zst, and make the same shards and shard index of the same records at all times.
 
-    Rows get their order, the shard index tells no time but the records', and vouches for the zst
-    beside it.
+    Rows get their order, the shard index tells no time but the records', and vouches for the zst.
     """
     file, resorted = subdir / SHARD_INDEX, dict[str, bytes]()
     try:
-        data, zst = file.read_bytes(), (subdir / REPODATA_ZST).read_bytes()
+        data, zst = file.read_bytes(), render_zst((subdir / REPODATA).read_bytes())
+        with naming(subdir / REPODATA_ZST):
+            (subdir / REPODATA_ZST).write_bytes(zst)
         for name, digest in parse_shard_index(data, SHARD_INDEX).shards.items():
             shard = subdir / SHARDS / f"{digest}{SHARD_END}"
             after = sort_shard(before := shard.read_bytes(), shard.name)
