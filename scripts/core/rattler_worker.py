@@ -33,11 +33,11 @@ _ANACONDA: Final = "https://conda.anaconda.org/"
 _LONGEST_DOWNLOAD: Final = 3600  # seconds for one artifact; rattler has no limit of its own
 
 
-async def index(folder: str) -> None:
-    """Index the channel folder `folder` without its zst, nor `force`: records there are kept."""
+async def index(folder: str, zst: bool = True) -> None:  # noqa: FBT001, FBT002 -- from JSON
+    """Index the channel folder `folder`, without `force`: records already there are kept."""
     from rattler.index import index_fs
 
-    await index_fs(Path(folder), write_zst=False, force=False)
+    await index_fs(Path(folder), write_zst=zst, force=False)
 
 
 def normalise(specs: list[str]) -> dict[str, str]:

@@ -72,7 +72,7 @@ def run_indexer(indexer: Indexer, channel: Path, artifacts: int) -> None:
     _allow_open_files(2 * artifacts + _MORE_FILES)
     if indexer.program is None:
         try:
-            call_rattler("index", {"folder": os.fspath(channel)}, timeout=timeout)
+            call_rattler("index", {"folder": os.fspath(channel), "zst": False}, timeout=timeout)
         except RattlerRefusedError as error:
             subject, message = "py-rattler (index)", "could not index the channel"
             raise _failed(subject, message, str(error), channel) from None
