@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 
 from bench.run import NONE, rows, table
+from scripts.core.child_process import program_error
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
-from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.report import Report
 
 
@@ -34,13 +34,8 @@ def run(options: argparse.Namespace, console: Console) -> Report:
     """Measure, and show each row as it is done."""
     missing = [name for name in ("curl", "sha256sum") if shutil.which(name) is None]
     if missing:
-        raise MirrorError(
-            Problem(
-                subject=" and ".join(missing),
-                message="not on PATH; everything is measured against it",
-                code=ExitCode.PROGRAM,
-            )
-        )
+        subject, message = " and ".join(missing), "not on PATH; everything is measured against it"
+        raise program_error(subject, message)
     measured = []
     for row in rows(max(1, options.rounds), options.records, console.note):
         measured.append(row)

@@ -13,8 +13,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, TypeVar
 
+from scripts.core.child_process import program_error
 from scripts.core.console import Console, Verbosity
-from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
+from scripts.core.errors import ExitCode, MirrorError, usage_error
 from scripts.core.invocation import EXTENSION, PROGRAM, as_called, launcher_of
 from scripts.core.report import Report
 
@@ -154,18 +155,13 @@ def _outcome(handler: Handler, options: argparse.Namespace, console: Console) ->
     except ModuleNotFoundError as error:
         if error.name not in _TOOLS:
             raise
-        return Report(problems=(_no_tool(error.name),))
+        return Report(problems=_missing_module(error.name).problems)
 
 
-def _no_tool(module: str) -> Problem:
-    """Say which of the tools this Python lacks: `python -m tasks.NAME` takes any Python."""
-    is_installed = launcher_of(os.environ) in {EXTENSION, PROGRAM}  # `pip install --no-deps`
-    return Problem(
-        subject=module,
-        message="this Python lacks the module, which the tasks need",
-        code=ExitCode.PROGRAM,
-        details=(("Python", sys.executable),),
-        help="install pixi-mirror anew, with all that it requires"
-        if is_installed
-        else "./run NAME, or pixi run NAME: both make an environment that has it",
-    )
+def _missing_module(name: str) -> MirrorError:
+    """Make the error for a Python without one of the tools: `python -m tasks.NAME` takes any."""
+    help_ = "./run NAME, or pixi run NAME: both make an environment that has it"
+    if launcher_of(os.environ) in {EXTENSION, PROGRAM}:  # `pip install --no-deps`
+        help_ = "install pixi-mirror anew, with all that it requires"
+    message = "this Python lacks the module, which the tasks need"
+    return program_error(name, message, b"", ("Python", sys.executable), help=help_)

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 from urllib.parse import unquote
 
-from scripts.core.errors import ExitCode, MirrorError, Problem
+from scripts.core.errors import Problem
 from scripts.core.record import RECORD_FIELDS, Record
 from scripts.index.repodata import REPODATA, damage
 
@@ -59,7 +59,7 @@ def normalise_specs(
 
     New versions of rattler-index write every one anew: `x 0.1 h` becomes `x ==0.1 h`.
     """
-    from scripts.core.rattler_child import RattlerRefusedError, call_rattler
+    from scripts.core.rattler_child import call_rattler
 
     texts = set[str]()
     for path in expected.keys() & actual.keys():
@@ -70,12 +70,7 @@ def normalise_specs(
                 texts.update(text for pair in differ for text in pair)
     if not texts:
         return {}
-    try:
-        result = call_rattler("normalise", {"specs": sorted(texts)})
-    except RattlerRefusedError as error:
-        raise MirrorError(
-            Problem(subject="py-rattler (normalise)", message=str(error), code=ExitCode.PROGRAM)
-        ) from None
+    result = call_rattler("normalise", {"specs": sorted(texts)})
     assert isinstance(result, Mapping)
     return {str(key): str(value) for key, value in result.items()}
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from scripts.core.child_process import program_error, run_program, stderr_tail, timed_out
-from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
+from scripts.core.errors import MirrorError, usage_error
 from scripts.core.files import naming
 from scripts.core.rattler_child import RattlerRefusedError, call_rattler
 
@@ -51,14 +51,9 @@ def find_indexer() -> Indexer:
     try:
         return Indexer(program=None, identity=f"py-rattler {metadata.version('py-rattler')}")
     except metadata.PackageNotFoundError:
-        raise MirrorError(
-            Problem(
-                subject=PROGRAM,
-                message="neither this program nor py-rattler is installed",
-                code=ExitCode.PROGRAM,
-                help="pixi add --feature tools rattler-index",
-            )
-        ) from None
+        message = "neither this program nor py-rattler is installed"
+        help_ = "pixi add --feature tools rattler-index"
+        raise program_error(PROGRAM, message, help=help_) from None
 
 
 def run_indexer(indexer: Indexer, channel: Path, artifacts: int) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from scripts.core.child_process import ask_version, program_error
-from scripts.core.errors import ExitCode, MirrorError, Problem
+from scripts.core.errors import MirrorError
 from scripts.core.invocation import launcher_of
 from scripts.core.redact import redact
 
@@ -52,14 +52,8 @@ def need_pixi(environ: Mapping[str, str], task: str) -> Path:
     """Return the pixi program, or raise the error of exit code 4 that says what needs it."""
     pixi = find_pixi(environ)
     if pixi is None:
-        raise MirrorError(
-            Problem(
-                subject="pixi",
-                message=f"this program is not on PATH, and `{task}` cannot do without it",
-                code=ExitCode.PROGRAM,
-                help=_INSTALL,
-            )
-        )
+        message = f"this program is not on PATH, and `{task}` cannot do without it"
+        raise program_error("pixi", message, help=_INSTALL)
     return pixi
 
 
