@@ -16,6 +16,7 @@ from scripts.core.channel_paths import ChannelPaths
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, usage_error, usage_problem
 from scripts.core.files import write_atomically
+from scripts.core.report import listed
 from scripts.core.scratch import clear_scratch, open_scratch_file
 
 _SHOWN: Final = 3  # pairs that a warning names
@@ -87,10 +88,9 @@ def check_case(
                 for one, other in pairs
             )
         )
-    shown = ", ".join(f"{one} with {other}" for one, other in pairs[:_SHOWN])
-    more = f" and {len(pairs) - _SHOWN} more" if len(pairs) > _SHOWN else ""
+    shown = listed([f"{one} with {other}" for one, other in pairs], _SHOWN, where="")
     console.warn(
-        f"names that differ in case alone, which Windows and macOS keep as one file: {shown}{more}"
+        f"names that differ in case alone, which Windows and macOS keep as one file: {shown}"
     )
 
 

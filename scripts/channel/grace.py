@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -17,8 +18,7 @@ from typing import Final
 from scripts.channel.inventory import cannot_read
 from scripts.channel.state import GOES_ON, Removal, write_removals
 from scripts.core.channel_paths import ChannelPaths
-from scripts.core.errors import usage_error
-from scripts.core.files import unlink
+from scripts.core.files import disk_errors, unlink
 from scripts.core.symlinks import refuse_obstacles
 
 _TIMES_DIFFER: Final = 2 * 10**9  # nanoseconds; FAT keeps times to two seconds
@@ -101,14 +101,9 @@ def remove(
     return tuple(removed)
 
 
-@contextlib.contextmanager
-def removal_errors() -> Iterator[None]:
+def removal_errors() -> AbstractContextManager[None]:
     """Make the error of exit code 2 where the disk refuses to remove something."""
-    try:
-        yield
-    except OSError as error:
-        message = f"cannot be removed: {error.strerror}"
-        raise usage_error(str(error.filename), message, help=GOES_ON) from error
+    return disk_errors(Path(), GOES_ON, "removed")  # whatever removes a file names it
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -20,7 +20,13 @@ from typing import Any, Final, TypeVar
 
 from scripts.core.channel_paths import WORKSPACES, ChannelPaths, Layout, channel_path
 from scripts.core.errors import MirrorError, usage_error
-from scripts.core.files import read_regular, remove_folder, unlink, write_atomically
+from scripts.core.files import (
+    disk_errors,
+    read_regular,
+    remove_folder,
+    unlink,
+    write_atomically,
+)
 from scripts.core.record import Digest
 from scripts.core.redact import without_secrets
 
@@ -221,7 +227,7 @@ def workspace_folder(place: ChannelPaths, name: str, manifest: Path) -> Path:
 
 def write_workspace(workspace: WorkspaceState, lock: bytes) -> None:
     """Replace what a workspace names, and the copy of its lock."""
-    with _writing(workspace.lock):
+    with disk_errors(workspace.lock, GOES_ON, "written"):
         write_atomically(workspace.lock, lock)
     document = {
         "name": workspace.name,
@@ -245,7 +251,7 @@ def write_workspace(workspace: WorkspaceState, lock: bytes) -> None:
 
 def forget_workspace(workspace: WorkspaceState) -> None:
     """Drop a workspace: what it alone names may be pruned from now on."""
-    with _writing(workspace.folder):
+    with disk_errors(workspace.folder, GOES_ON, "written"):
         # A lock alone would be that of a workspace of which the rest is lost.
         unlink(workspace.lock, missing_ok=True)
         unlink(workspace.folder / _WORKSPACE, missing_ok=True)
@@ -393,18 +399,5 @@ def _write(path: Path, document: dict[str, Any]) -> None:
     with contextlib.suppress(OSError):  # none yet; where it cannot be written either, that is told
         if read_regular(path, _LARGEST) == data:
             return
-    with _writing(path):
+    with disk_errors(path, GOES_ON, "written"):
         write_atomically(path, data)
-
-
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Make the error of exit code 2 where the disk refuses."""
-    try:
-        yield
-    except OSError as error:
-        raise usage_error(
-            str(error.filename or path),
-            f"cannot be written: {error.strerror}",
-            help=GOES_ON,
-        ) from error

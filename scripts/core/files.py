@@ -79,15 +79,18 @@ def naming(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def disk_errors(folder: Path, help: str) -> Iterator[None]:
-    """Make the error of exit code 2 where the disk refuses; `folder`: if no file is named."""
+def disk_errors(path: Path, help: str, done: str = "read or written") -> Iterator[None]:
+    """Turn an OSError into the error of exit code 2, with this help: "cannot be `done`".
+
+    It names the file that the OSError does, else `path`.
+    """
     try:
         yield
     except BrokenPipeError:  # nobody reads what is printed
         raise
     except OSError as error:
-        name, reason = error.filename or folder, error.strerror or str(error)
-        raise usage_error(str(name), f"cannot be read or written: {reason}", help=help) from error
+        name, reason = error.filename or path, error.strerror or str(error)
+        raise usage_error(str(name), f"cannot be {done}: {reason}", help=help) from error
 
 
 def write_atomically(path: Path, data: bytes) -> None:

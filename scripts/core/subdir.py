@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from scripts.core.errors import did_you_mean, usage_error
@@ -35,6 +36,15 @@ _KNOWN: Final = frozenset(KNOWN_SUBDIRS)
 def is_known_subdir(text: str) -> bool:
     """Tell whether rattler knows this subdir."""
     return text in _KNOWN
+
+
+def check_platform(text: str, declared: Collection[str] = ()) -> None:
+    """Refuse (exit code 2) what is neither a platform that is `declared` nor a subdir of one."""
+    if text == NOARCH:
+        message = "noarch is no platform: its packages come with every other one"
+        raise usage_error("platforms", message)
+    if text not in declared:
+        check_subdir(text, "platforms")
 
 
 def check_subdir(text: str, where: str) -> str:

@@ -33,12 +33,12 @@ def channel_report(selection: Selection, *, is_flat: bool) -> Report:
             (key(each.upstream), each.name, each.path.parent.name)
             for each in selection.conda_artifacts
         }
-        named = {"lock": label} if label else {}
+        of_lock = {"lock": label} if label else {}
         rows += [
-            {**named, **_row(*each, mirrored=mirrored, key=key)} for each in _environments(lock)
+            {**of_lock, **_row(*each, mirrored=mirrored, key=key)} for each in _environments(lock)
         ]
-    mirrored = {(str(x.channel), x.name, "") for x in selection.conda_artifacts}
-    times = Counter(name for _, name in {each[:2] for each in mirrored})
+    sources = {(each.channel, each.name) for each in selection.conda_artifacts}
+    times = Counter(name for _, name in sources)
     conflicts = sorted(name for name, count in times.items() if is_flat and count > 1)
     return Report(
         lines=tuple(_lines(rows, conflicts)),

@@ -52,7 +52,7 @@ def parse_package(row: Row, url: str, version: int, platform: str = "") -> Locke
     channel = written_channel = row.string("channel")
     if channel is None and (version < 6 or "channel" not in row.fields):
         channel = place.channel
-    _refuse_unsound(row, url, written_channel)
+    refuse_unsound_urls(row, url, written_channel)
     written = row.string("file_name")
     if is_archive_name(place.last):
         shown = _file_name(place.last, row)
@@ -96,7 +96,8 @@ def parse_package(row: Row, url: str, version: int, platform: str = "") -> Locke
     return LockedPackage(url=url, channel=channel, file_name=file_name, record=record)
 
 
-def _refuse_unsound(row: Row, *urls: str | None) -> None:
+def refuse_unsound_urls(row: Row, *urls: str | None) -> None:
+    """Raise the error of exit code 2 for a URL of this row that is none."""
     for each in filter(None, urls):
         if not is_sound_url(each):
             message = f"{redact(each)} is not a URL"

@@ -159,7 +159,7 @@ class LockFile:
     is_kept: bool = field(default=False, repr=False, compare=False)
 
     def packages(self) -> Iterator[LockedPackage]:
-        """Every conda artifact of every environment and platform, repeated where shared."""
+        """Every conda artifact of every environment and platform, each once."""
         return locked_packages(self.environments)
 
 
@@ -170,7 +170,7 @@ def pypi_rows(environments: Iterable[LockedEnvironment]) -> tuple[PypiRecord, ..
 
 
 def locked_packages(environments: Iterable[LockedEnvironment]) -> Iterator[LockedPackage]:
-    """Yield every conda artifact of these, build packages too, repeated where it is shared."""
-    for environment in environments:
-        for rows in environment.platforms:
-            yield from rows.all_packages
+    """Yield every conda artifact of these, build packages too, each once."""
+    every = (row for each in environments for rows in each.platforms for row in rows.all_packages)
+    # The reader shares rows between environments: to compare them by content would take long.
+    yield from {id(row): row for row in every}.values()

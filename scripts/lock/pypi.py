@@ -18,8 +18,8 @@ from scripts.core.channel_url import PYPI_FOLDER, file_segments
 from scripts.core.errors import MirrorError, Problem, usage_error, usage_problem
 from scripts.core.record import PypiRecord
 from scripts.core.redact import redact, without_secrets
-from scripts.lock.conda_rows import Row, dependencies_v1
-from scripts.lock.location import is_path, is_sound_url
+from scripts.lock.conda_rows import Row, dependencies_v1, refuse_unsound_urls
+from scripts.lock.location import is_path
 from scripts.lock.model import PlatformPackages, Unmirrorable
 from scripts.workspace.settings import Kind, Settings
 
@@ -50,10 +50,7 @@ def parse_pypi(row: Row, location: str) -> PypiRecord:
 
     location = location.removeprefix("direct+")
     version, index = row.string("version"), row.string("index")
-    for each in filter(None, (location, index)):
-        if not is_sound_url(each):
-            message = f"{redact(each)} is not a URL"
-            raise usage_error(row.subject, message, ("in", redact(row.where)))
+    refuse_unsound_urls(row, location, index)
     try:
         name = canonicalize_name(row.required("name"), validate=True)
         Version(version or "0")

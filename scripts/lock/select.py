@@ -116,10 +116,9 @@ def _path(
 def paths_of(layout: Layout, environments: Iterable[LockedEnvironment]) -> frozenset[PurePosixPath]:
     """Return the places of all artifacts that are mirrored of these environments."""
     environments = tuple(environments)
-    # The reader shares rows between environments.
-    conda = {id(package): package for package in locked_packages(environments)}.values()
+    conda = (path_of(layout, package) for package in locked_packages(environments))
     pypi = (each.path for record in pypi_rows(environments) for each in pypi_artifacts(record))
-    return frozenset((*(path_of(layout, package) for package in conda), *pypi))
+    return frozenset((*conda, *pypi))
 
 
 def select(lock: MirroredLock, settings: Settings) -> Selection:
@@ -130,27 +129,15 @@ def select(lock: MirroredLock, settings: Settings) -> Selection:
     channels.
     """
     environments = choose_environments(lock.file, settings, lock.location)
-    layout, records = settings.layout, pypi_rows(environments)
-    # The reader shares rows between environments.
-    packages = {id(each): each for each in locked_packages(environments)}.values()
+    layout, packages = settings.layout, tuple(locked_packages(environments))
     if layout is Layout.BY_CHANNEL:
         _check_channels(packages)
-    conda = (conda_artifact(path_of(layout, x), x.record, x.channel, (x.url,)) for x in packages)
-    pypi = (each for record in records for each in pypi_artifacts(record))
-    artifacts = _gather((each, "") for each in (*conda, *pypi))
-    refuse_shared_folders(records)
-    refuse_nested_places(each for each in artifacts if not each.is_conda)
-    channels = {each.channel for each in artifacts if each.is_conda}
-    if layout is Layout.FLAT:
-        _refuse_shared_names(artifacts)
-        channels = {FLAT_CHANNEL}
+    conda = [conda_artifact(path_of(layout, x), x.record, x.channel, (x.url,)) for x in packages]
+    pypi = (each for record in pypi_rows(environments) for each in pypi_artifacts(record))
+    channels = {FLAT_CHANNEL} if layout is Layout.FLAT else {each.channel for each in conda}
     channels |= {folder_of_channel(layout, url) for each in environments for url in each.channels}
-    return Selection(
-        layout=layout,
-        locks=(replace(lock, environments=environments),),
-        artifacts=artifacts,
-        channels=tuple(sorted(channels)),
-    )
+    locks = (replace(lock, environments=environments),)
+    return _selection(layout, locks, ((each, "") for each in (*conda, *pypi)), channels)
 
 
 def unite(selections: Sequence[Selection]) -> Selection:
@@ -162,19 +149,26 @@ def unite(selections: Sequence[Selection]) -> Selection:
     if len(selections) == 1:
         return selections[0]
     newest_first = sorted(selections, key=lambda each: -each.lock_version)
-    artifacts = _gather(
-        (x, lock.label) for y in newest_first for lock in y.locks for x in y.artifacts
-    )
-    refuse_shared_folders(each.pypi_record for each in artifacts if not each.is_conda)
+    artifacts = ((x, lock.label) for y in newest_first for lock in y.locks for x in y.artifacts)
+    locks = tuple(lock for each in selections for lock in each.locks)
+    channels = {path for each in selections for path in each.channels}
+    return _selection(selections[0].layout, locks, artifacts, channels)
+
+
+def _selection(
+    layout: Layout,
+    locks: tuple[MirroredLock, ...],
+    found: Iterable[tuple[Artifact, str]],
+    channels: Iterable[PurePosixPath],
+) -> Selection:
+    """Make one mirror of artifacts, each with its lock's label, or refuse them (exit code 2)."""
+    artifacts = _gather(found)
+    refuse_shared_folders(pypi_rows(one for each in locks for one in each.environments))
     refuse_nested_places(each for each in artifacts if not each.is_conda)
-    layout = selections[0].layout
     if layout is Layout.FLAT:
         _refuse_shared_names(artifacts)
     return Selection(
-        layout=layout,
-        locks=tuple(lock for each in selections for lock in each.locks),
-        artifacts=artifacts,
-        channels=tuple(sorted({path for each in selections for path in each.channels})),
+        layout=layout, locks=locks, artifacts=artifacts, channels=tuple(sorted(channels))
     )
 
 

@@ -24,7 +24,7 @@ from scripts.workspace.model import Manifest
 from scripts.workspace.pixi import run_pixi
 from scripts.workspace.resolve import environment_platforms, solve_group
 from scripts.workspace.settings import TABLE, Settings
-from scripts.workspace.workspace import Workspace, read_manifest_text
+from scripts.workspace.workspace import LOCK_NAME, Workspace, read_manifest_text
 
 _CONFIGURATION: Final = Path(".pixi", "config.toml")
 # Nothing of these goes into a lock.
@@ -114,7 +114,7 @@ def try_update(pixi: Path, workspace: Workspace, arguments: Sequence[str]) -> Lo
     """Return the lock that `renew_lock` would leave; nothing of the workspace is touched."""
     with workspace_copy(workspace) as manifest:
         run_pixi(pixi, arguments, manifest)
-        text = read_lock_text(manifest.with_name("pixi.lock"))
+        text = read_lock_text(manifest.with_name(LOCK_NAME))
     # The paths in it are led back to the workspace.
     return parse_lock(_led(text, manifest.parent, workspace.root), workspace.lock_path.name)
 
@@ -143,7 +143,7 @@ def _fill(workspace: Workspace, folder: Path) -> None:
     shutil.copyfile(workspace.manifest_path, folder / workspace.manifest_path.name)
     if workspace.lock_path.exists():  # it names channels within the workspace by absolute paths
         lock = _led(read_lock_text(workspace.lock_path), root, folder)
-        (folder / "pixi.lock").write_bytes(lock.encode())
+        (folder / LOCK_NAME).write_bytes(lock.encode())
 
 
 def _named_paths(value: object, root: Path) -> Iterator[Path]:

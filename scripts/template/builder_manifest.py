@@ -9,10 +9,10 @@ from types import MappingProxyType
 from typing import Final
 
 from scripts.core.channel_url import channel_base_url
-from scripts.core.errors import MirrorError, Problem, usage_error, usage_problem
+from scripts.core.errors import MirrorError, Problem, usage_problem
 from scripts.core.rattler_child import call_rattler
 from scripts.core.redact import redact, without_secrets
-from scripts.core.subdir import NOARCH, check_subdir
+from scripts.core.subdir import check_platform
 from scripts.lock.location import is_sound_url
 from scripts.template.make_pyz import parse_tables, render_tables, toml_key, toml_value
 
@@ -94,10 +94,7 @@ def render_manifest(
         raise MirrorError(*problems)
     mirrored = tuple(dict.fromkeys(platforms)) or PLATFORMS
     for platform in mirrored:
-        if platform == NOARCH:
-            message = "noarch is no platform: its packages come with every other one"
-            raise usage_error("platforms", message)
-        check_subdir(platform, "platforms")
+        check_platform(platform)
     payload = dict(packages) or dict.fromkeys(PACKAGES, _ANY)
     lines = [f"{toml_key(package)} = {_requirement(payload[package])}" for package in payload]
     if with_pip and "pip" not in payload and not known.isdisjoint(map(channel_base_url, CHANNELS)):

@@ -16,7 +16,7 @@ from scripts.core.console import Console
 from scripts.core.errors import MirrorError, usage_error
 from scripts.core.files import write_atomically
 from scripts.core.report import Json, Report, to_json
-from scripts.core.subdir import NOARCH, check_subdir, is_known_subdir
+from scripts.core.subdir import check_platform, is_known_subdir
 from scripts.core.typed_values import Table, load_toml, parse_toml
 from scripts.workspace.model import Manifest
 from scripts.workspace.parse import parse_manifest, pixi_table, workspace_table
@@ -105,11 +105,7 @@ def _edited_list(manifest: Manifest, pixi: Table) -> tuple[str, tuple[str, ...]]
 def _check_names(add: Iterable[str], remove: Collection[str], declared: Collection[str]) -> None:
     """Accept a platform that the workspace declares, and every subdir but noarch."""
     for platform in add:
-        if platform == NOARCH:
-            message = "noarch is no platform: its packages come with every other one"
-            raise usage_error("platforms", message)
-        if platform not in declared:
-            check_subdir(platform, "platforms")
+        check_platform(platform, declared)
         if platform in remove:
             raise usage_error("platforms", f"{platform} is both to be added and to be removed")
 
