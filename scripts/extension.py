@@ -17,7 +17,7 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 from scripts.core.console import Console
-from scripts.core.invocation import EXTENSION, PROGRAM, VARIABLE
+from scripts.core.invocation import EXTENSION, LAUNCHER_VARIABLE, PROGRAM
 from scripts.launch import (
     ON_WORKSPACES,
     described_tasks,
@@ -37,12 +37,12 @@ def main(invocation: str | None = None) -> int:
 
     `invocation` is what stands before a task's name in what the user can paste.
     """
-    os.environ[VARIABLE] = invocation or _find_invocation()
+    os.environ[LAUNCHER_VARIABLE] = invocation or _find_invocation()
     return exit_code(_run)
 
 
 def _run(arguments: list[str]) -> int:
-    invocation = os.environ[VARIABLE]
+    invocation = os.environ[LAUNCHER_VARIABLE]
     is_builder = invocation not in {PROGRAM, EXTENSION}  # its pixi.toml names the tasks
     names_none = not arguments or arguments[0].startswith("-")
     if names_none and not is_builder and _OWN_OPTIONS.isdisjoint(arguments[:1]):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from scripts.channel.locks import read_locks
 from scripts.channel.users import read_users
-from scripts.core.command import KEPT, run_task, task_parser
+from scripts.core.command import FETCH_INTERRUPTED, run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError
 from scripts.core.file_lock import file_lock
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--dry-run", action="store_true", help="say what would change; change no byte"
     )
-    return run_task("update-mirror", parser, run, argv, interrupted=KEPT)
+    return run_task("update-mirror", parser, run, argv, interrupted=FETCH_INTERRUPTED)
 
 
 def run(options: argparse.Namespace, console: Console) -> Report:

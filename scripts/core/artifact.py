@@ -29,18 +29,18 @@ class Artifact:
     urls: tuple[str, ...]
     """All locations that the lock gives for it, the first one first."""
     digest: Digest | None
-    """None: neither does the lock say, nor has it been seen."""
+    """That of the lock, else of the first download; None: there is neither yet."""
     size: int | None
     """Bytes; None where the lock does not say."""
     name: str
     version: str
     license: str | None
     record: Record | PypiRecord
-    """What lock or index say of it."""
+    """What the lock or the index says of it."""
 
     @property
     def is_conda(self) -> bool:
-        """Tell whether it is of a conda channel, not of PyPI."""
+        """Tell whether it comes from a conda channel, not from PyPI."""
         return self.kind is ArtifactKind.CONDA
 
     @property
@@ -55,35 +55,33 @@ class Artifact:
 
     @property
     def conda_record(self) -> Record:
-        """The record of a conda artifact; of any other kind it is a TypeError to ask for it."""
-        if not isinstance(self.record, Record):
-            raise TypeError(f"{self.path} is no conda artifact")
+        """The record of a conda artifact; only to be asked of one."""
+        assert isinstance(self.record, Record), self.path
         return self.record
 
     @property
     def pypi_record(self) -> PypiRecord:
-        """The record of a wheel or an sdist; of any other kind it is a TypeError to ask for it."""
-        if not isinstance(self.record, PypiRecord):
-            raise TypeError(f"{self.path} is no wheel or sdist")
+        """The record of a wheel or an sdist; only to be asked of one."""
+        assert isinstance(self.record, PypiRecord), self.path
         return self.record
 
     @property
     def is_unhashed(self) -> bool:
-        """Tell whether nobody vouches for its bytes: the lock has no digest of it.
+        """Tell whether the lock has no digest to compare its bytes with.
 
-        A PyPI package's file of this machine, beside the lock or elsewhere, is what it is.
+        A PyPI package's file on this machine needs none: whatever it holds now is right.
         """
         return self.record.digest is None and not self.is_own_file
 
     def digest_hex(self, algorithm: str) -> str | None:
-        """Return what the lock says, else what is compared all the same; None: neither is."""
+        """Return its `sha256` or `md5`: the lock's, else that of its first download; else None."""
         digest = self.digest
         seen = digest.hex if digest is not None and digest.algorithm == algorithm else None
         return getattr(self.record, algorithm, None) or seen
 
     @property
     def digest_source(self) -> str:
-        """Say, for the end of a sentence, whose digest it is compared with."""
+        """Name what its digest comes from, as the end of "differs from …"."""
         if not self.urls:
             return "its record"
         if self.is_unhashed:
@@ -92,7 +90,7 @@ class Artifact:
 
     @property
     def is_own_file(self) -> bool:
-        """Tell whether it is a PyPI package whose file the lock names by a path, or `file:`."""
+        """Tell whether it is a PyPI package whose file is on this machine, by path or URL."""
         scheme, mark, _ = self.urls[0].partition("://") if self.urls else ("", "", "")
         is_local = not mark or scheme == "file"
         return not self.is_conda and bool(self.urls) and is_local
@@ -117,7 +115,10 @@ def conda_artifact(
 
 
 def pypi_artifact(path: PurePosixPath, record: PypiRecord) -> Artifact:
-    """Make the artifact that a row of a lock, or of a page, describes; its name tells the kind."""
+    """Make the artifact that a row of a lock or of an index page describes.
+
+    The file name tells whether it is a wheel or an sdist.
+    """
     return Artifact(
         kind=ArtifactKind.WHEEL
         if path.name.partition("#")[0].endswith(".whl")

@@ -1,4 +1,4 @@
-"""The channel folder: how it is arranged, and where working state lies, beside it."""
+"""The channel folder: its layout, and the paths of the working state beside it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WORKSPACES = "workspaces"  # folder below `state`: one folder for each workspace
 class ChannelPaths:
     """A channel folder and the folder of working state beside it, on the same file system.
 
-    Of that, `state` cannot be made again, and `cache` only saves time: it may go at any moment.
+    `state` cannot be made again; `cache` only saves time, and may be removed at any moment.
     """
 
     folder: Path
@@ -36,7 +36,7 @@ class ChannelPaths:
 
     @property
     def first_seen(self) -> Path:
-        """The digests that artifacts had, as they came, of which the lock has none."""
+        """The digests of artifacts without one in the lock, as of their first download."""
         return self.state / "first-seen.json"
 
     @property
@@ -51,12 +51,12 @@ class ChannelPaths:
 
     @property
     def digests(self) -> Path:
-        """The journal of known digests."""
+        """The journal of digests already computed (`channel/digest_cache.py`)."""
         return self.cache / "digests.jsonl"
 
     @property
     def sizes(self) -> Path:
-        """Sizes in bytes, by sha256, that servers have told and no lock has."""
+        """Sizes in bytes, by sha256, that servers gave for artifacts without one in the lock."""
         return self.cache / "sizes.json"
 
     @property
@@ -71,12 +71,12 @@ class ChannelPaths:
 
     @property
     def self_check(self) -> Path:
-        """Folder of the copies that a self-check breaks, gone when it ends."""
+        """Folder of the copies that a self-check breaks; it is removed when that ends."""
         return self.cache / "self-check"
 
     @property
     def index_stamp(self) -> Path:
-        """What the index was last made from."""
+        """The digests of what each channel's index was last made from."""
         return self.cache / "index.json"
 
 
@@ -95,7 +95,7 @@ class Layout(StrEnum):
 
     @property
     def other(self) -> Layout:
-        """The one that this one is not."""
+        """The other layout."""
         return Layout.FLAT if self is Layout.BY_CHANNEL else Layout.BY_CHANNEL
 
 
@@ -105,12 +105,12 @@ FLAT_CHANNEL = PurePosixPath()
 
 @functools.lru_cache(maxsize=1 << 16)
 def channel_path(text: str) -> PurePosixPath:
-    """Make a path below the channel folder; a run asks for each of thousands several times."""
+    """Make a path below the channel folder, cached: a run makes each of thousands several times."""
     return PurePosixPath(text)
 
 
 def is_pypi_path(path: PurePosixPath) -> bool:
-    """Tell whether a path below the channel folder is of PyPI packages, in any layout."""
+    """Tell whether a path below the channel folder lies in its PyPI part, in any layout."""
     return path.parts[:1] == (PYPI_FOLDER,)
 
 

@@ -52,15 +52,15 @@ def channel_folder(url: str) -> str:
 
 
 def names_folder(url: str) -> bool:
-    """Tell whether a channel has a name for its folder: a bare conda.anaconda.org has none."""
+    """Tell whether a folder can be named after a channel: not after a bare conda.anaconda.org."""
     return _segments(url)[:1] not in ([], [PYPI_FOLDER])
 
 
 def file_segments(url: str) -> list[str] | None:
-    """Name the folders and the file that stand for the location of one file; None where none can.
+    """Turn the location of one file into folders and a file name; None where no disk takes them.
 
-    They are its host (`host_8080` with a port) and the path on it, decoded: what a static server
-    in its place is asked for. `local` and the path for a file, whose folders nobody asks for.
+    They are its host (`host_8080` with a port) and the decoded path there, so that a static server
+    can answer for that host; of a local file `local` and its path.
     """
     scheme, mark, rest = without_secrets(url, of_pypi=True).partition("://")
     host, _, path = rest.partition("/")
@@ -75,7 +75,7 @@ def file_segments(url: str) -> list[str] | None:
 
 
 def _can_be_file(name: str) -> bool:
-    """Tell whether any file system takes a name as it is, with `.metadata` behind it (PEP 658)."""
+    """Tell whether every file system takes a name unchanged, and with `.metadata` (PEP 658)."""
     is_kept = name == name.strip() and _safe(name, _ODD_IN_FILES) == name
     return is_kept and len(name) <= _LONGEST
 
@@ -95,7 +95,7 @@ def _segments(url: str) -> list[str]:
 
 
 def _safe(segment: str, odd: re.Pattern[str] = _ODD) -> str:
-    """Make one path segment that no file system can misread; empty for `.` and `..`."""
+    """Make a path segment that is safe on every file system; empty for `.` and `..`."""
     segment = odd.sub("_", segment)
     if segment.strip(".") == "":
         return ""

@@ -1,4 +1,4 @@
-"""Run another program to its end, from a folder that exists; ask it for its version."""
+"""Run other programs to their end, ask for their version, and report how they failed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run_program(
     input: bytes = b"",
     timeout: float | None = None,
 ) -> Done:
-    """Run a program to its end; `input` is its stdin. One that cannot be started ends with 126.
+    """Run a program to its end; `input` is its stdin. Exit code 126: it could not be started.
 
     Raises subprocess.TimeoutExpired after `timeout` seconds. Then, and where this task is
     interrupted, the program is ended, and on POSIX all that it has started.
@@ -69,7 +69,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def existing_folder() -> Path | None:
-    """Return where to start a program: None, here; or a folder of ours where here is gone.
+    """Return the folder to start a program in: None, the current one, or ours where that is gone.
 
     Programs fail in many ways in a current folder that somebody has removed.
     """
@@ -81,7 +81,7 @@ def existing_folder() -> Path | None:
 
 
 def timed_out(timeout: float) -> str:
-    """Say of a program that it was ended, since it seemed to hang."""
+    """Write that a program was ended after `timeout` seconds."""
     return f"was ended, since it had not finished after {timeout / 60:.0f} minutes"
 
 
@@ -121,12 +121,12 @@ def describe_exit(code: int) -> str:
 
 
 def is_crash(code: int) -> bool:
-    """Tell an end that no input causes: it could not be started, or a signal ended it."""
+    """Tell whether the program itself failed: it could not be started, or a signal ended it."""
     return code < 0 or code in {CANNOT_START, CANNOT_START + 1}
 
 
 def stderr_tail(output: bytes | str) -> tuple[tuple[str, str], ...]:
-    """Make the details that tell what a program said last; what it repeats, once."""
+    """Return the last lines of a program's output as details; repeated lines once."""
     text = output if isinstance(output, str) else output.decode("utf-8", "replace")
     lines = [line for line, _ in groupby(map(str.rstrip, text.splitlines())) if line]
     return tuple(("said", redact(printable(line))) for line in lines[-_SHOWN:])

@@ -28,8 +28,8 @@ _OF_THE_MACHINE: Final = frozenset(
 )
 _NO_TEMPORARY_FOLDER: Final = "No usable temporary directory"  # as Python's tempfile says it
 
-KEPT: Final = "interrupted; artifacts already placed are kept"
-"""What Ctrl-C leaves of a task that fetches."""
+FETCH_INTERRUPTED: Final = "interrupted; artifacts already placed are kept"
+"""What is said of a task that fetches and is ended by Ctrl-C."""
 
 Handler = Callable[[argparse.Namespace, Console], Report]
 _Word = TypeVar("_Word", bound=StrEnum)
@@ -134,14 +134,14 @@ def run_task(
 
 
 def _interrupt(_number: int, _frame: object) -> None:
-    """End the run; whoever says so again means at once, without what the first was about to do."""
+    """End the run; a second signal ends the process at once, without any cleaning up."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     raise KeyboardInterrupt
 
 
 def _outcome(handler: Handler, options: argparse.Namespace, console: Console) -> Report:
-    """Call the handler; a MirrorError is a report too, and so is trouble of this machine."""
+    """Call the handler; a MirrorError becomes a report, and so does a fault of this machine."""
     try:
         return handler(options, console)
     except MirrorError as error:

@@ -23,7 +23,7 @@ SCHEMA: Final = 1
 
 # So many problems of one kind are still told one by one.
 _FEW: Final = 3
-_NAMES: Final = 5  # of many problems, or places, that are named
+_NAMES: Final = 5  # subjects of many problems that are named
 _ROWS: Final = 20  # of a list that are shown: with its head they leave a terminal something above
 _MARKS: Final = {"✓": "32", "✗": "31"}
 # Verbs that a message begins with, and how they go on behind several; what is said of one alone.
@@ -65,11 +65,11 @@ class Console:
 
     @property
     def is_terminal(self) -> bool:
-        """Tell whether somebody watches stderr, so that a bar may be drawn there."""
+        """Tell whether a progress bar may be drawn: stderr is a terminal, and `-q` is not given."""
         return self.verbosity > Verbosity.QUIET and sys.stderr.isatty()
 
     def result(self, line: Line) -> None:
-        """Print of the result: stdout, or nothing where `--json` prints it instead."""
+        """Print a part of the result on stdout; nothing with `-q` or `--json`."""
         if not self.json_wanted and self.verbosity > Verbosity.QUIET:
             for each in self._cut(line):
                 text = _shown(each)
@@ -94,7 +94,7 @@ class Console:
                 _print(f"{_paint('warning:', '33')} {_shown(each)}", sys.stderr)
 
     def _cut(self, line: Line) -> tuple[str, ...]:
-        """Return the lines to print; of a long list the first ones, unless `-v` wants all."""
+        """Return the lines to print: without `-v`, only the first ones of a long list."""
         if isinstance(line, str):
             return (line,)
         if self.verbosity is Verbosity.VERBOSE or len(line) <= _ROWS + 1:
@@ -166,9 +166,9 @@ def render_json(task: str, report: Report) -> dict[str, Json]:
 
 
 def group_problems(problems: Sequence[Problem]) -> tuple[str, ...]:
-    """Write out problems; those that differ in no more than their subject and details as one.
+    """Write out problems, those with the same message, code and help as one where they are many.
 
-    It stands where the first of them stood, with that one's details, and names a few of them.
+    It stands where the first of them stood, with that one's details, and names a few subjects.
     """
     kinds: dict[tuple[str, ExitCode, str | None], list[Problem]] = {}
     for problem in problems:
@@ -199,7 +199,7 @@ def _as_one(problems: Sequence[Problem]) -> str:
 
 
 def _sentence(subjects: Sequence[str], message: str) -> str:
-    """Say of many what was said of each: `4 artifacts are missing`."""
+    """Write a message for many subjects: `4 artifacts are missing`."""
     verb, those = _VERB.match(message), f"these {len(subjects)}"
     if all(map(is_archive_name, subjects)):
         those = counted(len(subjects), "artifact")
@@ -213,9 +213,9 @@ def _sentence(subjects: Sequence[str], message: str) -> str:
 
 
 def _brief(problem: Problem) -> Problem:
-    """Cut the places that a problem names, where they are many."""
+    """Cut long lists of places in a problem's details."""
     details = tuple(
-        (label, listed(text.split(", "), _NAMES, ", which -v shows"))
+        (label, listed(text.split(", "), where=", which -v shows"))
         if label in _OF_PLACES
         else (label, text)
         for label, text in problem.details
@@ -224,7 +224,7 @@ def _brief(problem: Problem) -> Problem:
 
 
 def _shown(text: str) -> str:
-    """Write what steers a terminal as escapes, hide secrets, name commands as the user gives them.
+    """Escape control characters, hide secrets, and name commands as the user started us.
 
     In this order: a line separator must not end the URL that a secret is in.
     """
@@ -242,7 +242,7 @@ def _without_secrets(value: Json) -> Json:
 
 
 def _details(problem: Problem) -> dict[str, str]:
-    """Give the details by label; texts under one label become the lines of one text."""
+    """Return the details by label; several under one label become lines of one string."""
     details: dict[str, str] = {}
     for label, text in problem.details:
         details[label] = f"{details[label]}\n{text}" if label in details else text
@@ -250,7 +250,7 @@ def _details(problem: Problem) -> dict[str, str]:
 
 
 def _print(text: str, stream: TextIO, end: str = "\n") -> None:
-    """Print and flush; the work goes on though nobody reads on.
+    """Print and flush; the work goes on where nobody reads the output any more.
 
     A result that cannot be written (`> file` on a full disk) is an error of exit code 2.
     """

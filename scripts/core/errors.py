@@ -63,13 +63,10 @@ class Problem:
 class MirrorError(Exception):
     """One or more problems that end a stage; never raised for a bug of ours."""
 
-    def __init__(self, *problems: Problem) -> None:
-        """Take at least one problem; several are shown together, in this order."""
-        if not problems:
-            msg = "a MirrorError needs a problem"
-            raise ValueError(msg)
-        super().__init__(*problems)
-        self.problems = problems
+    def __init__(self, problem: Problem, *others: Problem) -> None:
+        """Take one problem or several, which are shown together, in this order."""
+        super().__init__(problem, *others)
+        self.problems = (problem, *others)
 
     def __str__(self) -> str:
         """Render all problems, one after the other."""
@@ -100,9 +97,9 @@ def finding_problem(
 
 
 def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """Write the help for a name that is unknown; None where none that is known is like it.
+    """Write the help for an unknown name: the most similar known one; None where none is.
 
-    `cutoff`: how like, from 0 to 1; among thousands of names one is always somewhat like it.
+    `cutoff` is the least similarity, 0 to 1: of thousands of names one is always somewhat similar.
     """
     from difflib import get_close_matches  # only on the way to an error
 
@@ -111,7 +108,7 @@ def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | 
 
 
 def refuse_non_utf8(path: PurePath, help: str) -> None:
-    """Refuse a folder whose name is not UTF-8: rattler and pixi would make another one for it."""
+    """Refuse a folder whose name is not UTF-8: rattler and pixi would create another one."""
     try:
         str(path).encode("utf-8")
     except UnicodeEncodeError:

@@ -39,9 +39,10 @@ def file_lock(path: Path, what: str) -> Iterator[None]:
 
 
 def last_run(path: Path, what: str) -> int | None:
-    """Tell when the last run began, by its lock file (ns); refuse where one is at work now.
+    """Return when the last run began, in nanoseconds; refuse (exit code 2) where one is at work.
 
-    For who only looks: nothing is written. None where no run was there yet, or none can be told.
+    For tasks that only read: the lock file is not written. None: there was no run yet, or the lock
+    file cannot be read or locked.
     """
     try:
         with path.open("rb", buffering=0) as file:
@@ -66,8 +67,8 @@ def _at_work(what: str, path: Path, file: IO[bytes]) -> MirrorError:
 def try_lock(fileno: int) -> bool:
     """Lock the open file without waiting; False where somebody else has it.
 
-    The lock goes with this opening of the file: a second one, in this process too, is somebody
-    else. The position in the file stays where it was.
+    The lock belongs to this opening of the file: another one, in the same process too, is refused.
+    The position in the file stays where it was.
     """
     try:
         import fcntl

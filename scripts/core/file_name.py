@@ -34,17 +34,17 @@ class FileName:
 
 
 def is_archive_name(text: str) -> bool:
-    """Tell whether this is a name that ends like a conda artifact's."""
+    """Tell whether a name has the extension of a conda artifact."""
     return text.endswith(EXTENSIONS)
 
 
 def is_safe_name(text: str) -> bool:
-    """Tell whether this can be one file's or folder's name inside the channel, on any system."""
+    """Tell whether this can be the name of a file or folder in the channel on every system."""
     return len(text) <= _LONGEST and ".." not in text.split("/") and bool(_SAFE.match(text))
 
 
 def parse_file_name(text: str) -> FileName | None:
-    """Split a file name from the right into name, version and build; None where it is not one."""
+    """Split a file name from the right into name, version and build; None: it is no artifact's."""
     for extension in EXTENSIONS:
         if text.endswith(extension):
             parts = text[: -len(extension)].rsplit("-", 2)

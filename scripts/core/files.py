@@ -69,7 +69,7 @@ def not_readable(path: Path, what: str, error: OSError) -> MirrorError:
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Have an error name the file: of one that is open already the system does not say which."""
+    """Add the path to an OSError that names none, as those of files already open do."""
     try:
         yield
     except OSError as error:
@@ -113,7 +113,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def write_output(path: Path, data: bytes) -> None:
-    """Write a file that an option names; raises the error of exit code 2 where that cannot be."""
+    """Write a file that an option names; raises the error of exit code 2 where it cannot."""
     if path.is_dir():  # some have no name: `.`
         raise usage_error(str(path), "cannot write this file: it is a folder")
     try:
@@ -123,26 +123,27 @@ def write_output(path: Path, data: bytes) -> None:
 
 
 def replace(source: Path, target: Path) -> None:
-    """Rename over what is there; tried again where Windows refuses since a program has it open.
+    """Rename over what is there; tried again while Windows refuses, as another program has it open.
 
     Raises the error of exit code 2 that names the target where it goes on refusing.
     """
-    _persist(lambda: source.replace(target), target, "replaced")
+    _while_in_use(lambda: source.replace(target), target, "replaced")
 
 
 def unlink(path: Path, *, missing_ok: bool = False) -> None:
     """Remove a file; tried again, and refused, as `replace` is."""
-    _persist(lambda: path.unlink(missing_ok=missing_ok), path, "removed")
+    _while_in_use(lambda: path.unlink(missing_ok=missing_ok), path, "removed")
 
 
 def remove_folder(path: Path) -> None:
     """Remove a folder with all that is in it; tried again, and refused, as `replace` is."""
     import shutil
 
-    _persist(lambda: shutil.rmtree(path), path, "removed")
+    _while_in_use(lambda: shutil.rmtree(path), path, "removed")
 
 
-def _persist(change: Callable[[], object], path: Path, done: str) -> None:
+def _while_in_use(change: Callable[[], object], path: Path, done: str) -> None:
+    """Make a change to a file, again and again while another program has it open on Windows."""
     give_up, pause = time.monotonic() + _TRY_FOR, 0.01
     while True:
         try:
@@ -165,7 +166,7 @@ def _persist(change: Callable[[], object], path: Path, done: str) -> None:
 
 
 def fsync(fileno: int) -> None:
-    """Have the file's bytes on the disk, not only on their way, before returning.
+    """Flush the file's bytes to the disk itself before returning.
 
     macOS keeps them in the drive's own cache after `fsync`; F_FULLFSYNC empties that too.
     """
@@ -190,7 +191,7 @@ def hash_file(path: Path, algorithm: str) -> str:
 
 
 def hard_link(source: Path, target: Path) -> None:
-    """Make a hard link to the file at `source`: by itself Linux would link a symbolic link."""
+    """Make a hard link to the file at `source`, or the one that it links to; Linux would not."""
     os.link(source.resolve() if source.is_symlink() else source, target)
 
 

@@ -1,4 +1,4 @@
-"""Which pixi-mirror this is, and how the user started it: what we name can be pasted."""
+"""Which pixi-mirror this is, and how the user started it, so that our help can be pasted."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ PROGRAM: Final = "pixi-mirror"
 EXTENSION: Final = "pixi mirror"
 
 # Set by scripts/launch.py to `./run`, or `run` on Windows; by scripts/extension.py to one of ours.
-VARIABLE: Final = "PIXI_MIRROR_RUN"
+LAUNCHER_VARIABLE: Final = "PIXI_MIRROR_RUN"
 _LAUNCHERS: Final = frozenset({"./run", "run", PROGRAM, EXTENSION})
 _PIXI_RUN: Final = re.compile(r"\bpixi run (?=[a-z])")
 
 
 def launcher_of(environ: Mapping[str, str]) -> str | None:
-    """Return the command before the name of a task, where it is not `pixi run`."""
-    launcher = environ.get(VARIABLE)
+    """Return the command that goes before a task's name; None: it is `pixi run`."""
+    launcher = environ.get(LAUNCHER_VARIABLE)
     return launcher if launcher in _LAUNCHERS else None
 
 
@@ -33,10 +33,7 @@ def as_called(text: str, environ: Mapping[str, str]) -> str:
 
 
 def version() -> str:
-    """Return the version that pyproject.toml has, the one place where it stands.
-
-    The pyproject.toml of a builder of before has none.
-    """
+    """Return the version, which stands in pyproject.toml alone; an old builder's has none."""
     import tomllib
 
     document = tomllib.loads((TEMPLATE / "pyproject.toml").read_text(encoding="utf-8"))

@@ -5,7 +5,7 @@ Run as `python -I FILE`, this file, with a JSON object on stdin: the `folder` to
 stands for the server's port. Ends as the command ends. It is a program of its own
 because in a network namespace loopback, too, is one of its own.
 
-There is no `repodata.json` to be had here: who wants records reads them from the shards.
+`repodata.json` is not served, so that clients read the records from the shards.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class _Handler(SimpleHTTPRequestHandler):
     }
 
     def translate_path(self, path: str) -> str:
-        """Find the file; repodata.json, its zst and its bz2 are none, or nobody read the shards."""
+        """Find the file; none for repodata.json, its zst and its bz2, so that shards are read."""
         found = super().translate_path(path)
         is_plain = Path(found).name.startswith("repodata.json")
         return str(Path(found, "not served")) if is_plain else found

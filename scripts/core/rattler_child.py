@@ -80,7 +80,7 @@ def this_subdir() -> str:
 
 
 def rank_versions(versions: Iterable[str]) -> Mapping[str, int]:
-    """Rank versions in conda's order, the lowest first; where there are none, nobody is asked."""
+    """Rank versions in conda's order, the lowest first; without any, no child is started."""
     wanted = sorted(set(versions))
     if not wanted:
         return {}

@@ -67,7 +67,7 @@ def load_records(channel: str, file: Path, name: Any = None) -> list[Any]:
 
 
 class _Records:
-    """Records in the place of a channel, a RepoDataSource of rattler: `find` gives a name's."""
+    """A RepoDataSource of rattler that stands for a channel; `find` returns a name's records."""
 
     def __init__(self, names: Iterable[str], find: Callable[[str, Any], list[Any]]) -> None:
         self._names, self._find = list(names), find
@@ -120,7 +120,7 @@ async def _solve(
     channel_priority: str,
     strategy: Any,
 ) -> list[str]:
-    """Before 0.28 nothing but two attempts is `flexible`: the last one's refusal counts."""
+    """Solve one question. Before 0.28, `flexible` is strict first, then without priority."""
     from rattler import ChannelPriority, solve
 
     attempt = partial(
@@ -136,7 +136,7 @@ async def _solve(
     records, word = None, channel_priority.capitalize()
     if not hasattr(ChannelPriority, word):
         word = "Disabled"
-        with contextlib.suppress(Exception):  # the other one is there for that
+        with contextlib.suppress(Exception):  # then the second attempt decides
             records = await attempt(channel_priority=ChannelPriority.Strict)
     if records is None:
         records = await attempt(channel_priority=getattr(ChannelPriority, word))
@@ -144,7 +144,7 @@ async def _solve(
 
 
 def _undeclared(channel: str, folder: str, names: list[str]) -> _Records:
-    """Make a channel in a folder, of which a solver sees a few names."""
+    """Make a channel in a folder, of which the solver sees only these names."""
 
     def find(subdir: str, name: Any) -> list[Any]:
         file = Path(folder, subdir, "repodata.json")
@@ -183,7 +183,7 @@ async def prove_closed(folder: str, cache: str, sets: list[dict[str, Any]]) -> d
 
 
 def _read_repodata(folder: Path, subdirs: Iterable[str]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Read the mirror's records, by path; and say which file cannot be read, and why."""
+    """Return the mirror's records by path, and of each file that cannot be read the reason."""
     records: dict[str, Any] = {}
     unreadable: dict[str, str] = {}
     for subdir in subdirs:
@@ -237,7 +237,10 @@ class _ClosedSet:
             self.by_name.setdefault(each.name.normalized, {})[path] = each
 
     def _provable(self, path: str, record: Any) -> Any:
-        """Take away the requirements that cannot be proven; rattler finds no name with capitals."""
+        """Return the record without requirements that cannot be proven, and in lower case.
+
+        rattler finds no name with capitals.
+        """
         from rattler import PackageName
 
         name = record.name.normalized

@@ -1,4 +1,4 @@
-"""Where rattler is imported, with its neighbours: its API moves between minor versions.
+"""The functions that need py-rattler, run in a child process; its API moves between versions.
 
 Run as `python -m scripts.core.rattler_worker FUNCTION` with JSON arguments on stdin; prints one
 line `{"rattler": {"result": …}}`, or with `error` or `broken` in it, and leaves by `os._exit`,

@@ -39,7 +39,7 @@ class Digest:
 class Record:
     """One row of repodata. Hashes are lower-case hex, `size` is in bytes, times in milliseconds.
 
-    None and empty stand for what the row leaves out; `purls` alone knows an empty list.
+    None or empty: the row does not have it. Only an empty `purls` says something other than None.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Record:
 
     @property
     def digest(self) -> Digest | None:
-        """The digest to check the artifact by: its sha256, else its md5, else there is none."""
+        """The digest to check the artifact by: its sha256, else its md5, else None."""
         if self.sha256:
             return Digest("sha256", self.sha256)
         return Digest("md5", self.md5) if self.md5 else None
@@ -90,7 +90,7 @@ class PypiRecord:
     location: str
     """URL, secrets included, or path relative to the lock file; as written, without `direct+`."""
     index: str | None = None
-    """Base URL of the index that it is from; None: it is asked for by its location."""
+    """Base URL of the index that it is from; None: a direct URL or a path."""
     sha256: str | None = None
     """Lower-case hex; None: the lock does not say."""
     requires_dist: tuple[str, ...] = ()
@@ -123,7 +123,7 @@ def record_to_json(record: Record) -> dict[str, Json]:
     if record.run_exports is not None:
         row["run_exports"] = dict(record.run_exports)
     if record.timestamp is not None and record.timestamp <= LAST_SECOND:
-        row["timestamp"] = record.timestamp // 1000  # it would be taken for seconds, so be it
+        row["timestamp"] = record.timestamp // 1000  # readers would take it for seconds
     return row
 
 

@@ -1,4 +1,4 @@
-"""What of a text may be shown, and how: no secrets, nothing that acts on a terminal or reader."""
+"""Make texts safe to show: hide secrets, escape control characters and Markdown."""
 
 from __future__ import annotations
 
@@ -25,23 +25,22 @@ _HIDDEN: Final = "********"
 _MARKDOWN: Final = re.compile(r"[\\`*\[\]<>|~&]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 
 
-# What has no shape of its own: controls, formats (bidirectional marks, zero widths), halves of
-# surrogate pairs, separators of lines and paragraphs.
-_SHAPELESS: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+# Invisible: controls, formats (bidirectional marks, zero widths), halves of surrogate pairs,
+# separators of lines and paragraphs.
+_INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 def printable(text: str, kept: str = "") -> str:
-    """Write what would do more than show, or show nothing, as an escape; `kept` stays.
+    """Escape control and other invisible characters, but those in `kept`.
 
-    Texts come out of locks, artifacts and answers of servers: none of them may begin a line,
-    turn one around, or hide in one.
+    Texts of locks, artifacts and servers must not start a new line, reverse one, or hide in one.
     """
     if text.isprintable():
         return text
     from unicodedata import category  # few texts need it
 
     return "".join(
-        repr(each)[1:-1] if category(each) in _SHAPELESS and each not in kept else each
+        repr(each)[1:-1] if category(each) in _INVISIBLE and each not in kept else each
         for each in text
     )
 
@@ -87,5 +86,5 @@ def escape_markdown(text: str) -> str:
 
 
 def code_fence(text: str, least: int = 1) -> str:
-    """Return so many backticks as fence the text in Markdown: more than any run in it has."""
+    """Return the backticks that fence a text in Markdown: more than any run in it has."""
     return "`" * max(least, *(len(run) + 1 for run in re.findall("`+", text)), 1)

@@ -1,4 +1,4 @@
-"""What a stage has to say, for people and for programs."""
+"""The result of a stage, for people and for programs, and how its texts are written."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Report:
     """The result of one task: lines for people, data for `--json`, problems for both.
 
     `data` is what `--json` prints beside the problems; build it with `to_json`. `referred_to` are
-    those of the lines that the help of a problem refers to, so that `-q` does not hide them.
+    the lines that a problem's help refers to: `-q` prints them, too.
     """
 
     lines: tuple[Line, ...] = ()
@@ -39,7 +39,7 @@ class Report:
 
 
 def join_reports(one: Report, other: Report) -> Report:
-    """Put what one step of a task has to say behind what the step before it had."""
+    """Join the reports of two steps of a task, in this order."""
     return Report(
         lines=(*one.lines, *other.lines),
         data={**one.data, **other.data},
@@ -85,7 +85,7 @@ def human_size(size: int) -> str:
 
 
 def size_text(size: int, unknown: int) -> str:
-    """Write the bytes that are known, and of how many files they are not."""
+    """Write the bytes that are known, and how many files are of unknown size."""
     return human_size(size) + (f" and {unknown} of unknown size" if unknown else "")
 
 
@@ -103,13 +103,13 @@ def counted(number: int, noun: str) -> str:
 
 
 def listed(names: Sequence[str], shown: int = _NAMES, where: str = ", in --json") -> str:
-    """Write `a, b and 3 more, in --json`; `where` all of them are."""
+    """Write `a, b and 3 more, in --json`; `where` says where all names can be seen."""
     more = f" and {len(names) - shown} more{where}" if len(names) > shown else ""
     return f"{', '.join(names[:shown])}{more}"
 
 
 def named(before: str, noun: str, names: Sequence[str], after: str = "") -> Line:
-    """Write a few names into a sentence; of more `12 artifacts`, and each on a line behind it."""
+    """Write a few names into a sentence; of more their number, and each on a line of its own."""
     if len(names) <= _FEW:
         return f"{before} {', '.join(names)}{after}"
     sentence = f"{before} {counted(len(names), noun)}{after}"
@@ -117,6 +117,6 @@ def named(before: str, noun: str, names: Sequence[str], after: str = "") -> Line
 
 
 def flattened(lines: Iterable[Line]) -> Iterator[str]:
-    """Yield the lines of all lists, whole, and those that stand alone."""
+    """Yield every single line, those of lists too."""
     for line in lines:
         yield from (line,) if isinstance(line, str) else line

@@ -1,4 +1,4 @@
-"""Scratch under names of ours alone, with an owner; what a killed run left is cleared.
+"""Temporary files and folders, each locked by its owner; those of killed runs are removed.
 
 `NAME.1f2e3d4c.pixi-mirror.tmp` is a file on its way to NAME, `1f2e3d4c.pixi-mirror.tmp` a folder.
 Its owner holds a lock on it (a folder's is on the file `owner` in it), which the system lets go of
@@ -30,12 +30,12 @@ _FLAGS: Final = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
 def is_scratch(name: str) -> bool:
-    """Tell a name of ours from all others."""
+    """Tell whether this is the name of a temporary file or folder of ours."""
     return name.endswith(_END) and _OURS.fullmatch(name) is not None
 
 
 def open_scratch_file(target: Path) -> tuple[Path, IO[bytes]]:
-    """Make a file beside its target, and own it until it is closed."""
+    """Create a temporary file beside its target; it is owned until it is closed."""
     clear_scratch(target.parent, target.name)
     while True:
         path = target.with_name(f"{target.name}.{_new_name()}")
@@ -46,7 +46,7 @@ def open_scratch_file(target: Path) -> tuple[Path, IO[bytes]]:
 
 
 def temporary_folder() -> Path:
-    """Return where the system has temporary files."""
+    """Return the system's folder of temporary files."""
     import tempfile  # heavy, like shutil below: only where there is something to do
 
     return Path(tempfile.gettempdir()).resolve()
@@ -54,9 +54,9 @@ def temporary_folder() -> Path:
 
 @contextlib.contextmanager
 def scratch_folder(beside: Path | None = None) -> Iterator[Path]:
-    """Give an empty folder, in `beside` or where the system has temporary files; it is gone after.
+    """Yield an empty folder in `beside`, or the system's temporary one; remove it afterwards.
 
-    What killed runs left there goes first. The folder may be renamed away meanwhile.
+    What killed runs left there is removed first. The block may rename the folder away.
     """
     beside = beside or temporary_folder()
     refuse_non_utf8(beside, "set TMPDIR to a folder with another name")
@@ -79,9 +79,9 @@ def scratch_folder(beside: Path | None = None) -> Iterator[Path]:
 
 
 def clear_scratch(folder: Path, name: str | None = None) -> None:
-    """Remove what nobody owns of the scratch in a folder; with a name, of that target's alone.
+    """Remove the temporary files and folders in a folder that nobody owns any more.
 
-    What may not be removed, or looked at, is left to somebody else.
+    With a name, only those of that target. What cannot be read or removed stays.
     """
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
@@ -96,7 +96,7 @@ def _new_name() -> str:
 
 
 def _own(path: Path) -> IO[bytes] | None:
-    """Make a file and lock it; None where a run that clears has been quicker."""
+    """Create a file and lock it; None where `clear_scratch` of another run was quicker."""
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS
     file = os.fdopen(os.open(path, flags, 0o666), "rb+")
     try:
@@ -110,7 +110,7 @@ def _own(path: Path) -> IO[bytes] | None:
 
 
 def _clear(path: Path) -> None:
-    """Own what nobody owns, and remove it while it is ours: its maker may be about to lock it."""
+    """Lock what nobody owns, then remove it: its maker may just be about to lock it."""
     status = path.lstat()
     is_folder = stat.S_ISDIR(status.st_mode)
     if not is_folder and not stat.S_ISREG(status.st_mode):
@@ -135,7 +135,7 @@ def _unlink(path: Path, owner: IO[bytes]) -> None:
 
 
 def _remove(place: Path, owner: IO[bytes]) -> None:
-    """Remove a folder that we own; the owner last, or nobody knows what is left for ours."""
+    """Remove a folder that we own, its file `owner` last: without it nobody knows it for ours."""
     import shutil
 
     work = place / _WORK

@@ -39,7 +39,7 @@ def is_known_subdir(text: str) -> bool:
 
 
 def check_platform(text: str, declared: Collection[str] = ()) -> None:
-    """Refuse (exit code 2) what is neither a platform that is `declared` nor a subdir of one."""
+    """Refuse (exit code 2) a platform that is neither `declared` nor a known subdir, and noarch."""
     if text == NOARCH:
         message = "noarch is no platform: its packages come with every other one"
         raise usage_error("platforms", message)
@@ -48,7 +48,7 @@ def check_platform(text: str, declared: Collection[str] = ()) -> None:
 
 
 def check_subdir(text: str, where: str) -> str:
-    """Return the subdir unchanged, or raise the error that names `where` and the nearest one."""
+    """Return a known subdir unchanged; else raise the error (exit code 2) of `where` it stands."""
     if text in KNOWN_SUBDIRS:
         return text
     advice = did_you_mean(text, KNOWN_SUBDIRS) or f"known are {', '.join(KNOWN_SUBDIRS)}"

@@ -1,7 +1,7 @@
-"""What lies in the way of writing, and must not be written through: links above all.
+"""Refuse to write through symbolic links, or where another kind of thing is in the way.
 
 A link may lead anywhere, and nothing outside the channel folder and its working state is ever
-written. Only statuses are read.
+written. Nothing is opened here: only the status of each path is read.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _PLAIN: Final = frozenset({"file", "folder"})
 def refuse_obstacles(
     folder: Path, files: Iterable[PurePosixPath], folders: Iterable[PurePosixPath] = ()
 ) -> None:
-    """Refuse (exit 2) to write these files and folders, relative to the channel folder, through.
+    """Raise the error of exit code 2 where one of these, relative to `folder`, cannot be written.
 
-    All folders above a file must be folders, no links, or missing; the file itself must not be a
+    Every folder above a file must be a real folder, or missing; the file itself must not be a
     folder. A link in place of a file is no obstacle: a rename replaces it.
     """
     names, needed = [str(each) for each in files], set[str]()
@@ -61,7 +61,7 @@ def refuse_obstacles(
 
 
 def refuse_odd_state(place: ChannelPaths) -> None:
-    """Refuse (exit 2) working state that is not made of plain files and folders."""
+    """Raise the error of exit code 2 for working state that is not plain files and folders."""
     ours = (place.root, place.state, place.state / WORKSPACES, place.cache, place.parts)
     _refuse(*((str(each), each, _A_FOLDER) for each in (place.root.parent, *ours)))
     files = (place.lock, place.digests)
@@ -74,13 +74,13 @@ def refuse_odd_state(place: ChannelPaths) -> None:
 
 
 def link_above(folder: Path, path: PurePosixPath) -> PurePosixPath | None:
-    """Return what of a path below the channel folder is a link, the topmost; None: nothing is."""
+    """Return the topmost part of a path below the channel folder that is a link; None: none is."""
     parts = (*reversed(path.parents), path)
     return next((each for each in parts if each.parts and _kind(folder / each) == "link"), None)
 
 
 def _refuse(*wanted: tuple[str, Path, AbstractSet[str]]) -> None:
-    """Refuse what is there and of another kind than these."""
+    """Refuse each path that exists and is of none of the kinds given for it."""
     problems = [
         _problem(subject, path, kind)
         for subject, path, kinds in wanted
@@ -91,7 +91,7 @@ def _refuse(*wanted: tuple[str, Path, AbstractSet[str]]) -> None:
 
 
 def _kind(path: Path) -> str | None:
-    """Tell what is there itself, no link followed; None: nothing that can be seen."""
+    """Return the kind of what is at a path, no link followed; None: nothing that can be seen."""
     try:
         status = path.lstat()
     except OSError:

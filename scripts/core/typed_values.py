@@ -16,7 +16,7 @@ _LONGEST: Final = 19  # digits; more are no size, no version, and slow to read o
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of the document with the words that name it in errors (`subject`, `where`)."""
+    """A table of a document. In errors `subject` names the document, `where` the table in it."""
 
     subject: str
     where: str

@@ -57,11 +57,6 @@ def test_several_problems_are_shown_in_their_order() -> None:
     assert str(error) == "b: first\na: second"
 
 
-def test_an_error_without_a_problem_is_a_bug() -> None:
-    with pytest.raises(ValueError, match=r"^a MirrorError needs a problem$"):
-        MirrorError()
-
-
 @pytest.mark.parametrize(
     ("codes", "chosen"),
     [

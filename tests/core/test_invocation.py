@@ -7,7 +7,7 @@ import pytest
 from scripts.core.command import task_parser
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, Problem
-from scripts.core.invocation import VARIABLE, as_called
+from scripts.core.invocation import LAUNCHER_VARIABLE, as_called
 from scripts.core.report import Report
 
 SAID = "run `pixi run fetch` again; `pixi run --frozen x` and `pixi lock` are pixi's own"
@@ -15,12 +15,12 @@ SAID = "run `pixi run fetch` again; `pixi run --frozen x` and `pixi lock` are pi
 
 @pytest.mark.parametrize("launcher", ["./run", "run", "pixi-mirror", "pixi mirror"])
 def test_started_by_the_launcher(launcher: str) -> None:
-    assert as_called(SAID, {VARIABLE: launcher}) == SAID.replace(
+    assert as_called(SAID, {LAUNCHER_VARIABLE: launcher}) == SAID.replace(
         "pixi run fetch", f"{launcher} fetch"
     )
 
 
-@pytest.mark.parametrize("environ", [{}, {VARIABLE: ""}, {VARIABLE: "rm -r"}])
+@pytest.mark.parametrize("environ", [{}, {LAUNCHER_VARIABLE: ""}, {LAUNCHER_VARIABLE: "rm -r"}])
 def test_else_it_is_pixi(environ: dict[str, str]) -> None:
     assert as_called(SAID, environ) == SAID
 
@@ -30,7 +30,7 @@ def test_in_help_and_usage(
 ) -> None:
     problem = Problem(subject="it", message="no", code=ExitCode.FINDINGS, help="pixi run fetch")
     assert task_parser("fetch", "").prog == "pixi run fetch"
-    monkeypatch.setenv(VARIABLE, "./run")
+    monkeypatch.setenv(LAUNCHER_VARIABLE, "./run")
     assert task_parser("fetch", "").prog == "./run fetch"
     Console().report(Report(problems=(problem,)))
     assert capsys.readouterr().err == "error: it: no\nhelp: ./run fetch\n"

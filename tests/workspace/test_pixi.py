@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scripts.core.errors import ExitCode, MirrorError
-from scripts.core.invocation import VARIABLE
+from scripts.core.invocation import LAUNCHER_VARIABLE
 from scripts.workspace.pixi import (
     find_pixi,
     is_run_by_pixi,
@@ -68,7 +68,7 @@ def test_pixi_run_is_told_from_a_launcher_in_a_shell_of_pixi_s(tmp_path: Path) -
     assert not is_run_by_pixi(run, tmp_path / "other" / "pixi.toml")
     assert not is_run_by_pixi({}, manifest)
     for launcher in ("./run", "pixi mirror"):
-        assert not is_run_by_pixi({**run, VARIABLE: launcher}, manifest)
+        assert not is_run_by_pixi({**run, LAUNCHER_VARIABLE: launcher}, manifest)
 
 
 def test_without_pixi_there_is_a_sentence(tmp_path: Path) -> None:
