@@ -1,4 +1,4 @@
-"""What `channels` says: each environment's channels in order, and what each serves."""
+"""The report of the task `channels`: each environment's channels, and what each serves."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from scripts.workspace.settings import TABLE
 
 
 def channel_report(selection: Selection, *, is_flat: bool) -> Report:
-    """Look at every environment of the manifests; of the lock, where there is no manifest.
+    """Report every environment of the manifests, or of the lock where there is no manifest.
 
-    `selection` is that of a by-channel mirror: what a flat one is refused for is to be seen, too.
+    `selection` is that of a by-channel mirror: what a flat one would be refused for is shown.
     """
     rows: list[dict[str, Any]] = []
     for label, lock in selection.labelled:
@@ -53,9 +53,9 @@ def _key(root: PurePath, channel: str | None) -> str:
 def _environments(
     lock: MirroredLock,
 ) -> Iterator[tuple[str, Sequence[str], Sequence[str], LockedEnvironment | None]]:
-    """Yield each environment: its channels, those that it is locked with, what is mirrored of it.
+    """Yield name, channels in the manifest, and channels to be locked with, of each environment.
 
-    The former are the manifest's.
+    The last value is what is mirrored of it; None: nothing.
     """
     locked = {each.name: each for each in lock.environments}
     if lock.manifest is None:
@@ -76,7 +76,7 @@ def _row(
     mirrored: set[tuple[str, str, str]],
     key: Callable[[str | None], str],
 ) -> dict[str, Any]:
-    """Look at one environment; `mirrored` are channel, package name and subdir of all artifacts.
+    """Report one environment; `mirrored` are channel, package name and subdir of all artifacts.
 
     `channels` are names or URLs in order of priority, without secrets. `served` counts artifacts
     by channel, on all mirrored platforms together. `shared` are the names that one channel serves

@@ -23,7 +23,7 @@ _LISTS: Final = ("depends", "constrains", "flags")
 
 
 class Row(Table):
-    """A map of the lock; `where` is the package that it is of, or another thing of the lock's."""
+    """A map of the lock; `where` names the package that it is of, or the part of the lock."""
 
     __slots__ = ()
     noun: ClassVar[str] = "map"
@@ -33,7 +33,7 @@ class Row(Table):
         return f"{key} of {redact(self.where)}" if self.where else key
 
     def digest(self, key: str, algorithm: str) -> str | None:
-        """Return a digest in lower case; an empty one counts as none."""
+        """Return a digest in lower-case hex; None where it is missing or empty."""
         value = (self.string(key) or "").lower()
         if value and not _HEX[algorithm].match(value):
             raise self.wrong(key, f"a {algorithm} in hex")
@@ -107,7 +107,7 @@ def refuse_unsound_urls(row: Row, *urls: str | None) -> None:
 def _subdir(row: Row, shown: str | None, version: int, platform: str, location: str) -> str:
     """Return the subdir that a row writes, else the one that its location shows.
 
-    Before v6 it may write none that anybody knows.
+    Before v6 the written one may be unknown; before v4 it is often the platform.
     """
     written = row.string("subdir")
     if version < 6 and written is not None and not is_known_subdir(written):
@@ -123,9 +123,9 @@ def _subdir(row: Row, shown: str | None, version: int, platform: str, location: 
 
 
 def _flattened(row: Row) -> Row:
-    """Lay a row of conda-lock's out as later versions do.
+    """Turn a row in conda-lock's form into that of later versions.
 
-    Its `platform` is another thing, and an empty list, of purls too, means that nothing is known.
+    Its `platform` means something else there, and an empty list means that nothing is known.
     """
     fields = {key: value for key, value in row.fields.items() if key != "platform" and value != []}
     hashes = row.table("hash").fields
@@ -161,7 +161,7 @@ def _extra_depends(row: Row) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 
 def _run_exports(row: Row) -> tuple[tuple[str, tuple[str, ...]], ...] | None:
-    """Return the run exports; None where they are unknown, empty where known to be none."""
+    """Return the run exports; None: unknown, empty: there are none."""
     if row.fields.get("run_exports") is None:
         return None
     table = row.table("run_exports")
@@ -181,7 +181,7 @@ def derive_noarch(subdir: str, build: str) -> NoArch | None:
 
 
 def _file_name(name: str, row: Row) -> FileName:
-    """Read an archive's name, or refuse one that is not safe."""
+    """Parse an artifact's file name; raise the error of exit code 2 where it is not a safe one."""
     file_name = parse_file_name(name)
     if file_name is None:
         expected = "name-version-build.conda or .tar.bz2"

@@ -1,6 +1,6 @@
-"""What changed between two locks, as far as the mirror is concerned, and how it is told.
+"""What changed between two locks for the mirror, as values, lines of text and Markdown.
 
-What comes from a lock may be hostile: it never becomes markup.
+Texts of a lock may be hostile: they never become markup.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from scripts.lock.model import (
     LockedPackage,
     LockFile,
     LockPlatform,
+    LockRow,
     PlatformPackages,
     Unmirrorable,
 )
@@ -91,13 +92,12 @@ class PlatformDiff:
 
     @property
     def summary(self) -> str:
-        """How much changed in which way."""
+        """How many packages changed in which way."""
         counts = Counter(change.kind for change in self.changes)
         return ", ".join(f"{counts[kind]} {_SHOWN[kind][0]}" for kind in ChangeKind if counts[kind])
 
 
-_Row = LockedPackage | PypiRecord | Unmirrorable
-_Rows = dict[tuple[str, str], dict[str, _Row]]  # by name and source, then by what is one artifact
+_Rows = dict[tuple[str, str], dict[str, LockRow]]  # by name and source, then by artifact
 ReadLicense = Callable[[PypiRecord], str | None]
 """Tells the licence of a PyPI package, where it can be known."""
 
@@ -208,8 +208,8 @@ def _file(record: PypiRecord) -> str:
     return re.split(r"[?#]", record.location, maxsplit=1)[0].rpartition("/")[2]
 
 
-def _text(row: _Row) -> str:
-    """Write what tells the versions of one package apart."""
+def _text(row: LockRow) -> str:
+    """Write a row's version and build, or the location of what has no version."""
     if isinstance(row, PypiRecord):
         return row.version or redact(row.location)
     if isinstance(row, Unmirrorable):
@@ -217,8 +217,10 @@ def _text(row: _Row) -> str:
     return f"{row.record.version} {row.record.build}"
 
 
-def _change(one: _Row, other: _Row, ranks: Mapping[str, int]) -> tuple[ChangeKind | None, str, str]:
-    """Tell what happened, None for nothing, and how the two are told apart."""
+def _change(
+    one: LockRow, other: LockRow, ranks: Mapping[str, int]
+) -> tuple[ChangeKind | None, str, str]:
+    """Return what happened (None: nothing), and the two sides as texts that differ."""
     before, after = _text(one), _text(other)
     if isinstance(one, PypiRecord) and isinstance(other, PypiRecord):
         return _pypi_change(one, other)
@@ -231,7 +233,7 @@ def _change(one: _Row, other: _Row, ranks: Mapping[str, int]) -> tuple[ChangeKin
         (f"({_folder(one)})", f"({_folder(other)})"),
         (one.file_name.extension, other.file_name.extension),
     ):
-        if old != new:  # told apart by that, then
+        if old != new:  # the texts are the same without it
             return ChangeKind.CHANGED, f"{before} {old}", f"{after} {new}"
     if are_other_bytes(one.record, other.record):
         return ChangeKind.REUPLOADED, before, after
@@ -240,7 +242,7 @@ def _change(one: _Row, other: _Row, ranks: Mapping[str, int]) -> tuple[ChangeKin
 
 
 def _pypi_change(one: PypiRecord, other: PypiRecord) -> tuple[ChangeKind | None, str, str]:
-    """Tell what happened to a PyPI package; what of it is the same tells nothing apart."""
+    """Do the same for a PyPI package; only what differs is in the texts."""
     before, after = _text(one), _text(other)
     if before != after:
         is_older = _is_older_pypi(after, before)
@@ -260,7 +262,7 @@ def _pypi_change(one: PypiRecord, other: PypiRecord) -> tuple[ChangeKind | None,
 
 
 def _is_older_pypi(version: str, other: str) -> bool:
-    """Compare as PyPI does (PEP 440); of what is no version nobody can tell."""
+    """Compare as PyPI does (PEP 440); False where one of them is no version."""
     from packaging.version import InvalidVersion, Version  # most locks have no such row
 
     try:
@@ -286,16 +288,16 @@ def _is_older(record: Record, other: Record, ranks: Mapping[str, int]) -> bool:
 
 
 def _requirements(of: Record) -> list[list[Any]]:
-    """Return what a solver sees of a package; their order means nothing."""
+    """Return what a solver sees of a package, sorted: the order means nothing."""
     return [
         sorted(each) for each in (of.depends, of.constrains, of.extra_depends, of.track_features)
     ]
 
 
-def diff_lines(diff: Sequence[PlatformDiff]) -> tuple[Line, ...]:
+def diff_lines(diffs: Sequence[PlatformDiff]) -> tuple[Line, ...]:
     """Write the changes as lines of plain ASCII, whatever a terminal can show."""
     lines: list[Line] = []
-    for each in diff:
+    for each in diffs:
         lines.append(_plain(f"{each.environment}, {each.platform}: {each.summary}"))
         width = max((len(change.name) for change in each.changes), default=0)
         rows = []
@@ -309,10 +311,10 @@ def diff_lines(diff: Sequence[PlatformDiff]) -> tuple[Line, ...]:
     return tuple(lines) or (NO_CHANGE,)
 
 
-def markdown(diff: Sequence[PlatformDiff]) -> str:
+def markdown(diffs: Sequence[PlatformDiff]) -> str:
     """Write the changes as Markdown (GitHub's): a table for each environment and platform."""
     parts = []
-    for environment, of_it in itertools.groupby(diff, lambda each: each.environment):
+    for environment, of_it in itertools.groupby(diffs, lambda each: each.environment):
         parts += [f"### {code(environment)}", *map(_section, of_it)]
     return "\n\n".join(parts or [f"{NO_CHANGE.capitalize()}."]) + "\n"
 
@@ -320,14 +322,14 @@ def markdown(diff: Sequence[PlatformDiff]) -> str:
 def _section(each: PlatformDiff) -> str:
     """Write one platform: a table, folded away where it is long."""
     head = ("| package | from | to | |", "| --- | --- | --- | --- |")
-    table = "\n".join((*head, *map(_row, each.changes)))
+    table = "\n".join((*head, *map(_table_row, each.changes)))
     if len(each.changes) <= _LONG:
         return f"{code(each.platform)}: {each.summary}\n\n{table}"
     summary = f"<code>{escape(_plain(each.platform))}</code>: {each.summary}"
     return f"<details>\n<summary>{summary}</summary>\n\n{table}\n\n</details>"
 
 
-def _row(change: Change) -> str:
+def _table_row(change: Change) -> str:
     cells = (change.name, change.before, change.after)
     written = ["" if text is None else _cell(text) for text in cells]
     note = "" if change.source == "conda" else f"{change.source}, "

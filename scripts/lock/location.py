@@ -47,7 +47,7 @@ def url_subdir(location: str) -> str | None:
 
 
 def keeps_path(location: str, path: PurePosixPath) -> bool:
-    """Tell whether subdir and file name are those of the URL: `[mirrors]` replaces but its head."""
+    """Tell whether a path ends with the URL's subdir and file name, which `[mirrors]` keeps."""
     head, last = _head(location)
     return unquote(f"{head.rpartition('/')[2]}/{last}") == "/".join(path.parts[-2:])
 
@@ -64,7 +64,7 @@ def is_path(location: str) -> bool:
 
 
 def local_path(url: str, root: Path) -> Path | None:
-    """Return the file that a location means, None for one that is not local.
+    """Return the file on this machine that a location names; None where it is elsewhere.
 
     A relative path is relative to the lock file's folder, `root`.
     """

@@ -24,7 +24,7 @@ def spec_name(spec: str) -> str:
 
 
 def fill(record: Record, other: Record, fields: Iterable[str]) -> Record:
-    """Add what another row of the same artifact knows besides."""
+    """Return the record with those of these fields that it lacks and the other one has."""
     known = ((key, getattr(other, key)) for key in fields if getattr(record, key) is None)
     missing = {key: value for key, value in known if value is not None}
     return dataclasses.replace(record, **missing) if missing else record
@@ -53,11 +53,11 @@ class LockedPackage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unmirrorable:
-    """A row of the lock that no artifact of the mirror stands for.
+    """A row of the lock that the mirror has no artifact for.
 
-    `kind` None: nobody needs it from a mirror. `name` has the version behind a blank, where there
-    is one; `location` is the URL or path. `depends` are MatchSpecs as written of a source package:
-    what it is installed with once it is built.
+    `kind` None: nobody needs it from a mirror. `name` is followed by a blank and the version, where
+    there is one; `location` is the URL or path. `depends` and `constrains` are MatchSpecs of a
+    source package, once it is built.
     """
 
     kind: Kind | None
@@ -66,6 +66,10 @@ class Unmirrorable:
     reason: str = "a source package, built where it is installed"
     depends: tuple[str, ...] = field(default=(), compare=False)
     constrains: tuple[str, ...] = field(default=(), compare=False)
+
+
+LockRow = LockedPackage | PypiRecord | Unmirrorable
+"""A row of the lock's list of packages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

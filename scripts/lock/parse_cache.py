@@ -1,8 +1,7 @@
-"""What parsing a lock gave, kept for the next run, so that an unchanged lock is not parsed again.
+"""Keep what parsing a lock gave, so that the next run does not parse an unchanged lock again.
 
-It only saves time. It is believed by its digest alone, which covers the bytes of the lock, Python's
-version and the present files of ours that decide what is read: one that is lost, damaged or of
-anything else costs a parse.
+A kept parse only saves time. Its digest covers the lock's bytes, Python's version and our own files
+that read a lock: where one of these has changed, or the parse is damaged, the lock is parsed.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from scripts.workspace.settings import Kind
 
 _LARGEST: Final = 256 << 20  # bytes; some one and a half times the lock's
 _DIGEST: Final = 32  # bytes, the first ones
-_DECIDING: Final = ("core", "lock", "workspace")  # folders of ours
+_READERS: Final = ("core", "lock", "workspace")  # rooms that decide what a parse gives
 # What is written down: rows of a number, of what, and its values. Where a value is not plain, a
 # list has its row's number in its place; for a tuple of such values, the list of their numbers.
 _MAKERS: Final[tuple[Any, ...]] = (
@@ -37,12 +36,12 @@ _MAKERS: Final[tuple[Any, ...]] = (
 
 
 def parse_file(cache: Path, path: Path) -> Path:
-    """Name the file, in a folder of what only saves time, that keeps the parse of a lock."""
+    """Return the file in a cache folder that keeps the parse of the lock at `path`."""
     return cache / f"lock-{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}.parsed"
 
 
 def load_parse(cache: Path, path: Path, data: bytes) -> LockFile | None:
-    """Return what parsing a lock of these bytes gave; None where that is not kept."""
+    """Return the kept parse of a lock of these bytes; None where there is none."""
     try:
         kept = read_regular(parse_file(cache, path), _LARGEST)
     except OSError:
@@ -63,7 +62,7 @@ def load_parse(cache: Path, path: Path, data: bytes) -> LockFile | None:
 
 
 def keep_parse(cache: Path, path: Path, lock: LockFile) -> None:
-    """Keep what parsing a lock gave; where it cannot be written, the next run parses anew."""
+    """Keep the parse of a lock; where it cannot be written, the next run parses again."""
     if lock.is_kept:
         return
     rows: list[list[Any]] = []
@@ -74,7 +73,7 @@ def keep_parse(cache: Path, path: Path, lock: LockFile) -> None:
 
 
 def _add(value: Any, rows: list[list[Any]], known: dict[int, int]) -> int:
-    """Add the row of a value, behind those of its own values; what is shared has but one."""
+    """Add the row of a value behind those of its parts, each once; return its number."""
     if id(value) not in known:
         kind = type(value)
         row: list[Any] = [_MAKERS.index(kind)]
@@ -98,7 +97,7 @@ def _names(kind: Any) -> tuple[str, ...]:
 
 def _digest(data: bytes, written: bytes) -> bytes:
     ours = Path(__file__).parents[1]
-    files = (each for name in _DECIDING for each in os.scandir(ours / name))
+    files = (each for name in _READERS for each in os.scandir(ours / name))
     sources = sorted(
         (each.path, (status := each.stat()).st_size, status.st_mtime_ns)
         for each in files

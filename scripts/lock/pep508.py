@@ -1,7 +1,7 @@
-"""What `packaging` says of names, versions, requirements and markers (PEP 503, 440 and 508).
+"""Names, versions, requirements and markers by `packaging` (PEP 503, 440 and 508).
 
-The texts are anybody's. What `packaging` cannot decide of them it tells in many ways: an
-`InvalidVersion`, an int() of too many digits, a name that no environment has.
+The texts come from anybody, and `packaging` fails on some in many ways: an `InvalidVersion`, an
+int() of too many digits, an unknown name in a marker. Here all of these are None.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ def takes_version(requirement: Requirement, versions: Iterable[Version]) -> bool
 
 @cache
 def marker_evaluator(markers: tuple[tuple[str, str], ...]) -> Callable[[str, str], bool | None]:
-    """Return what tells whether a marker holds for an extra; None: it cannot be decided.
+    """Return a function of a marker and an extra that tells whether it holds; None: undecided.
 
-    What `markers` lack is as it is on this machine.
+    `markers` are the marker variables; those that are missing are this machine's.
     """
     from packaging.markers import Marker
 

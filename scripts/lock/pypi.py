@@ -1,4 +1,4 @@
-"""The PyPI rows of a lock: how one is read, which of them are mirrored, and where their files go.
+"""The PyPI rows of a lock: read one, choose which are mirrored, and where their files go.
 
 A row of an index, or of a direct URL, is mirrored under the path that its URL has on its host:
 that is what pixi asks a mirror of the host for. A file beside the lock is carried along.
@@ -42,8 +42,8 @@ UNHASHED: Final = " of which the lock has no hash (allow-unhashed takes it)"
 def parse_pypi(row: Row, location: str) -> PypiRecord:
     """Read a row of any lock version; `location` is as the lock writes it.
 
-    Raises the error of exit code 2 for names, versions and URLs that are none, which rattler_lock
-    refuses, too. Requirements are read where they are needed.
+    Raises the error of exit code 2 for an invalid name, version or URL, as rattler_lock does.
+    Requirements are only parsed where they are needed.
     """
     from packaging.utils import InvalidName, canonicalize_name  # most locks have no such row
     from packaging.version import Version
@@ -77,9 +77,9 @@ def _hash_v1(row: Row) -> str | None:
 
 
 def with_index(records: tuple[PypiRecord, ...], indexes: tuple[str, ...]) -> tuple[PypiRecord, ...]:
-    """Add the environment's index to rows of versions before 7, which say it of no row.
+    """Add the environment's index to rows of versions before 7, where no row names its index.
 
-    Not where it has several; those without a digest are direct URLs.
+    Not where there are several indexes, and not to direct URLs, which have no digest.
     """
     if len(indexes) != 1:
         return records
@@ -93,7 +93,7 @@ def with_index(records: tuple[PypiRecord, ...], indexes: tuple[str, ...]) -> tup
 
 
 def without_left_out(rows: PlatformPackages, settings: Settings) -> PlatformPackages:
-    """Return the rows with those of PyPI that are not mirrored among what is left out."""
+    """Move the PyPI rows that are not mirrored to what is left out."""
     mirrored, others, left_out = list[PypiRecord](), list[PypiRecord](), list(rows.unmirrorable)
     for record in rows.pypi:
         kind, reason = _why_not(record, settings)
@@ -112,7 +112,7 @@ def without_left_out(rows: PlatformPackages, settings: Settings) -> PlatformPack
 
 
 def _why_not(record: PypiRecord, settings: Settings) -> tuple[Kind | None, str | None]:
-    """Say why a row is not mirrored; its kind None: nobody needs it from a mirror."""
+    """Return why a row is not mirrored (None: it is), and its kind, as in `Unmirrorable`."""
     scheme = record.location.partition("://")[0].lower()
     plain = without_secrets(record.location, of_pypi=True)
     is_local = is_path(record.location) or scheme == "file"
@@ -134,10 +134,10 @@ def _why_not(record: PypiRecord, settings: Settings) -> tuple[Kind | None, str |
 
 
 def pypi_artifacts(record: PypiRecord) -> Iterator[Artifact]:
-    """Yield the places of a mirrored row's file.
+    """Yield the artifacts of a mirrored row: its file, perhaps in a second place.
 
-    pixi asks a mirror for a direct URL with its fragment as part of the name, so such a file has
-    a second place (tried with pixi 0.77), unless nothing can have that name, or it may be secret.
+    pixi asks a mirror for a direct URL with its fragment as part of the name (tried with pixi
+    0.77), so such a file has a second place, unless that is no file name, or may hold a secret.
     """
     for path in _places(record.location):
         yield pypi_artifact(path, record)
@@ -152,7 +152,7 @@ def _places(location: str) -> tuple[PurePosixPath, ...]:
 
 
 def public_fragment(location: str) -> str:
-    """Return the fragment of a location; empty where it says what may be a secret."""
+    """Return the fragment of a location; empty where it may hold a secret."""
     fragment = location.partition("#")[2]
     return fragment if _PUBLIC_FRAGMENT.fullmatch(fragment) else ""
 
@@ -164,7 +164,7 @@ def is_project_name(name: str) -> bool:
 
 @functools.lru_cache(maxsize=256)  # a lock of thousands of rows has a few indexes
 def index_folder(index: str) -> PurePosixPath | None:
-    """Name the folder of an index: its host and the path there; None of one that is a folder."""
+    """Name the folder of an index by its host and path; None where the index is a local folder."""
     if not index.startswith(("http://", "https://")):
         return None
     segments = file_segments(f"{without_secrets(index)}/index.html")
@@ -175,7 +175,7 @@ def index_folder(index: str) -> PurePosixPath | None:
 
 
 def refuse_shared_folders(records: Iterable[PypiRecord]) -> None:
-    """Refuse two indexes whose pages would be in one place: the errors of exit code 2."""
+    """Raise the errors of exit code 2 for two indexes whose pages would be in one place."""
     taken: dict[PurePosixPath, str] = {}
     problems: dict[PurePosixPath, Problem] = {}
     for record in records:
@@ -199,9 +199,9 @@ def refuse_shared_folders(records: Iterable[PypiRecord]) -> None:
 
 
 def refuse_nested_places(artifacts: Iterable[Artifact]) -> None:
-    """Refuse files that no disk can have both, since one is a folder of the other's path.
+    """Raise the errors of exit code 2 where one file's path is a folder in another one's.
 
-    One may be the metadata of a file, or a page of an index. Raises the errors of exit code 2.
+    One of them may be the metadata of a file, or a page of an index.
     """
     places = {str(each.path): each for each in artifacts}
     taken, problems = dict(places), list[Problem]()

@@ -28,6 +28,7 @@ from scripts.lock.model import (
     LockedPackage,
     LockFile,
     LockPlatform,
+    LockRow,
     PlatformPackages,
     Unmirrorable,
     fill,
@@ -44,16 +45,15 @@ _KINDS: Final = ("conda", "pypi", "conda_source")
 # (rattler_lock/src/parse/models/legacy.rs, merge_package_record).
 _MERGED: Final = ("md5", "sha256", "purls", "run_exports")
 
-Found = LockedPackage | PypiRecord | Unmirrorable
 # The rows of the list of packages, by what environments write to refer to them.
-_References = dict[tuple[str, str], list[tuple[Found, Row]]]
+_References = dict[tuple[str, str], list[tuple[LockRow, Row]]]
 
 
 def read_lock(path: Path, subject: str | None = None, *, cache: Path | None = None) -> LockFile:
     """Read and parse a lock file; every fault of it is an error of exit code 2.
 
-    `subject` names it in these, else its file name does. `cache` is a folder, which may lack: what
-    `keep_parse` has kept there is not parsed again.
+    `subject` names it in errors, by default its file name. `cache` is a folder, which need not
+    exist: what `keep_parse` has kept there is not parsed again.
     """
     text = read_lock_text(path)
     data = text.encode()
@@ -98,7 +98,7 @@ def parse_lock(text: str, subject: str) -> LockFile:
 
 def _parse_v1(top: Row) -> LockedEnvironment:
     """Parse conda-lock's shape: packages in one flat list, one environment, `default`."""
-    rows: dict[str, dict[Found, None]] = {}  # sets that keep their order
+    rows: dict[str, dict[LockRow, None]] = {}  # sets that keep their order
     for fields in top.rows("package"):
         row = Row(top.subject, str(fields.get("url") or fields.get("name") or "a package"), fields)
         platform = check_subdir(row.required("platform"), f"{row.subject}: {redact(row.where)}")
@@ -199,7 +199,7 @@ def _platforms(top: Row) -> dict[str, LockPlatform]:
 
 
 def _read_packages(top: Row, version: int) -> _References:
-    """Read every row, also those that no environment refers to: they must be valid too."""
+    """Read every row, even where no environment refers to it: it must be valid, too."""
     references: _References = {}
     for fields in top.rows("packages"):
         if version < 6:
@@ -211,7 +211,7 @@ def _read_packages(top: Row, version: int) -> _References:
             shown = ", ".join(sorted(fields)[:8])
             raise usage_error(top.subject, "a package of no known kind", ("keys", shown))
         row = Row(top.subject, location, fields)
-        found: Found
+        found: LockRow
         if kind == "pypi":
             found = parse_pypi(row, location)
         elif kind == "conda" and (version < 6 or is_archive_name(parse_location(location).last)):
@@ -224,10 +224,10 @@ def _read_packages(top: Row, version: int) -> _References:
 
 def _find(
     references: _References, selector: Mapping[str, Any], subdir: str, row: Row
-) -> tuple[Found, Row]:
-    """Return what a reference means; `row` is the thing that makes it.
+) -> tuple[LockRow, Row]:
+    """Return the row that a reference is to; `row` names in errors what refers to it.
 
-    Of several rows of one artifact (v4, v5) those written for this subdir are made one, else all.
+    Several rows of one artifact (v4, v5) are merged: those of this subdir, else all of them.
     """
     kind = next((each for each in _KINDS if isinstance(selector.get(each), str)), None)
     if kind is None:
@@ -260,7 +260,7 @@ def _find(
 
 
 def _source(row: Row, location: str) -> Unmirrorable:
-    """Read a package that is built on the spot; v7 writes `name[hash] @ location`."""
+    """Read a source package; v7 writes its location as `name[hash] @ location`."""
     name, at, place = location.partition(" @ ")
     shown = (name.partition("[")[0] if at else row.string("name")) or location
     return Unmirrorable(
@@ -272,8 +272,8 @@ def _source(row: Row, location: str) -> Unmirrorable:
     )
 
 
-def _fits(found: Found, row: Row, selector: Mapping[str, Any]) -> bool:
-    """Tell whether v6's extra words of a reference fit."""
+def _fits(found: LockRow, row: Row, selector: Mapping[str, Any]) -> bool:
+    """Tell whether a row has the name, version, build and subdir that a reference (v6) names."""
     of = found.record if isinstance(found, LockedPackage) else None
     return all(
         selector[key] == (row.string(key) if of is None else getattr(of, key))
@@ -296,7 +296,7 @@ def _platform_packages(
     sets: dict[BuildSet, None] = {}
     seen: set[int] = set()
 
-    def find(selectors: Iterable[dict[str, Any]], where: str) -> list[tuple[Found, Row]]:
+    def find(selectors: Iterable[dict[str, Any]], where: str) -> list[tuple[LockRow, Row]]:
         row = Row(environment.subject, where, {})
         return [_find(references, each, platform.subdir, row) for each in selectors]
 

@@ -22,8 +22,8 @@ _LFS: Final = "version https://git-lfs.github.com/spec/"
 def load_lock_text(text: str, subject: str) -> dict[str, Node]:
     """Parse a lock file's YAML into maps, lists, strings and None (a plain `null`).
 
-    Every scalar stays the text it is. Refused with a sentence (exit 2): what is no lock at all,
-    conflict markers, aliases, duplicate keys, several documents, nesting deeper than 50.
+    Every other scalar stays a string. Raises the error of exit code 2 for what is no lock at all,
+    conflict markers, aliases, duplicate keys, several documents, and deep nesting.
     """
     if text.startswith(_LFS):
         message = "a Git LFS pointer, not the lock file itself"

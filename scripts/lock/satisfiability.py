@@ -1,7 +1,7 @@
-"""Tell whether a lock still satisfies its manifest, and what of the lock is what of the manifest.
+"""Tell whether a lock still satisfies its manifest, and match the platforms of both.
 
-What pixi looks at first when it asks the same (pixi_core/src/lock_file/satisfiability): for the
-machine without pixi, which can only use a lock or refuse it.
+For machines without pixi, which can only use a lock or refuse it. Checked is what pixi checks first
+(pixi_core/src/lock_file/satisfiability).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from scripts.workspace.resolve import (
 from scripts.workspace.virtual_packages import is_default, version_key
 from scripts.workspace.workspace import Workspace
 
-# What is left to pixi.
+# What only pixi checks.
 _NOT_CHECKED: Final = (
     "whether the packages' own dependencies are met, and all are still needed",
     "channel-priority, solve-strategy, exclude-newer and constraints",
@@ -80,7 +80,7 @@ def refuse_outdated_locks(
 
 
 def check_satisfiability(locks: Sequence[MirroredLock]) -> tuple[Problem, ...]:
-    """Hold locks against the manifests beside them; return the findings (exit code 2).
+    """Compare locks with the manifests beside them; return the findings (exit code 2).
 
     One finding for a requirement that fails alike on several platforms.
     """
@@ -95,7 +95,7 @@ def check_satisfiability(locks: Sequence[MirroredLock]) -> tuple[Problem, ...]:
 def _compare(
     lock: MirroredLock, manifest: Manifest, questions: list[_Question]
 ) -> Iterator[Problem]:
-    """Yield what one lock lacks at the first look, and gather what rattler is to be asked."""
+    """Yield the findings of one lock that need no rattler; add to `questions` what needs it."""
     root = lock.root
     locked = {each.name: each for each in lock.file.environments}
     for environment in manifest.environments:
@@ -127,7 +127,7 @@ def _finding(lock: MirroredLock, message: str, *details: tuple[str, str]) -> Pro
 def _platform_problems(
     lock: MirroredLock, manifest: Manifest, environment: Environment, locked: LockedEnvironment
 ) -> Iterator[Problem]:
-    """Find platforms that one side alone has; one for which nothing is asked need not be there."""
+    """Find platforms of one side only; the lock may lack one for which nothing is required."""
     wanted = environment_platforms(manifest, environment)
     for platform in wanted:
         needed = requirements(manifest, environment, platform)
@@ -156,7 +156,7 @@ def _platform_problems(
 def _questions(
     lock: MirroredLock, manifest: Manifest, environment: Environment, locked: LockedEnvironment
 ) -> Iterator[_Question]:
-    """Pair what is required with what is locked; of what pixi builds, there need be nothing."""
+    """Pair each requirement with the locked package; what pixi builds needs none."""
     for platform in environment_platforms(manifest, environment):
         rows = matching_platform(platform, locked)
         if rows is None:

@@ -91,9 +91,9 @@ class Selection:
 def path_of(layout: Layout, package: LockedPackage | Artifact) -> PurePosixPath:
     """Return an artifact's path in this layout, relative to the channel folder.
 
-    By channel it is the URL's own path below its channel, since that is what a client with an
-    unchanged lock asks for: a channel may keep a noarch package in `linux-64/`. A flat mirror
-    holds what several channels have under one name in one place, and goes by the record.
+    By channel it is the URL's own path below its channel, which a client with an unchanged lock
+    asks for: a channel may keep a noarch package in `linux-64/`. A flat mirror takes the record's
+    subdir.
     """
     if isinstance(package, Artifact):
         if not package.is_conda:
@@ -114,7 +114,7 @@ def _path(
 
 
 def paths_of(layout: Layout, environments: Iterable[LockedEnvironment]) -> frozenset[PurePosixPath]:
-    """Return the places of all artifacts that are mirrored of these environments."""
+    """Return the paths of all mirrored artifacts of these environments."""
     environments = tuple(environments)
     conda = (path_of(layout, package) for package in locked_packages(environments))
     pypi = (each.path for record in pypi_rows(environments) for each in pypi_artifacts(record))
@@ -141,10 +141,11 @@ def select(lock: MirroredLock, settings: Settings) -> Selection:
 
 
 def unite(selections: Sequence[Selection]) -> Selection:
-    """Make one mirror of what is selected of several locks: the same artifact once.
+    """Join the selections of several locks into one mirror, each artifact once.
 
-    Of an artifact the newest lock says most. Raises the error of exit code 2 where two locks want
-    different bytes at one place, and, in a flat mirror, one package name from two channels.
+    The newest lock, whose rows say most, comes first. Raises the error of exit code 2 where two
+    locks want different bytes at one place, and, in a flat mirror, one package name from two
+    channels.
     """
     if len(selections) == 1:
         return selections[0]
@@ -219,9 +220,9 @@ def unknown_name(
 
 
 def _gather(artifacts: Iterable[tuple[Artifact, str]]) -> tuple[Artifact, ...]:
-    """Take each artifact once, those of PyPI first, by path; refuse one path for two of them.
+    """Return each artifact once, sorted, those of PyPI first; refuse two of them at one path.
 
-    With each goes the label of its lock, where it may be of another than the rest.
+    With each goes the label of its lock, empty where all are of one lock.
     """
     found: dict[PurePosixPath, tuple[Artifact, str]] = {}
     problems: dict[PurePosixPath, Problem] = {}
@@ -252,7 +253,7 @@ def _bytes_text(artifact: Artifact, label: str) -> str:
 
 
 def _merged(one: Artifact, other: Artifact) -> Artifact:
-    """Add what another row knows of an artifact."""
+    """Merge two rows of the same artifact."""
     urls = tuple(dict.fromkeys((*one.urls, *other.urls)))
     if isinstance(one.record, Record) and isinstance(other.record, Record):
         record = fill(one.record, other.record, ("sha256", "md5", "size"))
@@ -264,7 +265,7 @@ def _merged(one: Artifact, other: Artifact) -> Artifact:
 
 
 def _are_other_artifacts(one: Artifact, other: Artifact) -> bool:
-    """Tell whether two rows cannot mean the same bytes by what they have at one place."""
+    """Tell whether two rows for one path cannot mean the same bytes."""
     if isinstance(one.record, Record) and isinstance(other.record, Record):
         return are_other_bytes(one.record, other.record)
     if one.digest is None and other.digest is None:
@@ -273,7 +274,7 @@ def _are_other_artifacts(one: Artifact, other: Artifact) -> bool:
 
 
 def _check_channels(packages: Iterable[LockedPackage]) -> None:
-    """Refuse channels that no folder can be named for."""
+    """Refuse channels that no folder can be named after."""
     problems = [
         usage_problem(
             redact(package.url),
@@ -289,7 +290,7 @@ def _check_channels(packages: Iterable[LockedPackage]) -> None:
 
 
 def are_other_bytes(one: Record, other: Record) -> bool:
-    """Tell whether two rows cannot be of the same bytes: by digests and size, where both know."""
+    """Tell whether two records cannot be of the same bytes: by digests and size that both have."""
     pairs = ((one.sha256, other.sha256), (one.md5, other.md5), (one.size, other.size))
     return any(None not in pair and pair[0] != pair[1] for pair in pairs)
 
@@ -317,8 +318,8 @@ def undeclared_packages(
 ) -> tuple[LockedPackage, ...]:
     """Return the packages whose location is under none of the environment's channels.
 
-    So wrote an older pixi behind a mirror of another path; and one that the manifest asks for by
-    its location has no channel at all.
+    An older pixi wrote such a lock behind a mirror of another path; and a package that the manifest
+    asks for by its location has no channel at all.
     """
     declared = {folder_of_channel(Layout.BY_CHANNEL, url) for url in environment.channels}
     return tuple(
@@ -388,7 +389,7 @@ def named_of(label: str, name: str) -> str:
 
 
 def left_out_lines(selection: Selection) -> tuple[Line, ...]:
-    """Say the same to people; and which URLs of the lock a `[mirrors]` rule cannot lead here."""
+    """Write the same as lines, and which URLs of the lock a `[mirrors]` rule cannot lead here."""
     left = left_out_json(selection)
     lines: list[Line] = []
     if names := left["environments"]:

@@ -28,7 +28,7 @@ from scripts.workspace.workspace import LOCK_NAME, Workspace, read_manifest_text
 
 _CONFIGURATION: Final = Path(".pixi", "config.toml")
 # Nothing of these goes into a lock.
-_LEFT: Final = frozenset({".pixi", ".venv", STATE_FOLDER})
+_NOT_COPIED: Final = frozenset({".pixi", ".venv", STATE_FOLDER})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +52,11 @@ def plan_update(
     environments: tuple[str, ...] = (),
     platforms: tuple[str, ...] = (),
 ) -> UpdatePlan:
-    """Choose environments and platforms for `pixi update`; what is asked for is in its words.
+    """Choose environments and platforms for `pixi update`: those given, as pixi names them.
 
-    Where nothing is asked for, the environments that are mirrored. Raises the error of exit code 2
-    for an environment that the lock does not have, a platform that none of them has, and where
-    nothing is mirrored.
+    Without `environments`, all that are mirrored. Raises the error of exit code 2 for an
+    environment that the lock does not have, a platform that none of them has, and where nothing is
+    mirrored.
     """
     locked = [each.name for each in lock.environments]
     for name in environments:
@@ -115,8 +115,7 @@ def try_update(pixi: Path, workspace: Workspace, arguments: Sequence[str]) -> Lo
     with workspace_copy(workspace) as manifest:
         run_pixi(pixi, arguments, manifest)
         text = read_lock_text(manifest.with_name(LOCK_NAME))
-    # The paths in it are led back to the workspace.
-    return parse_lock(_led(text, manifest.parent, workspace.root), workspace.lock_path.name)
+    return parse_lock(_relocated(text, manifest.parent, workspace.root), workspace.lock_path.name)
 
 
 @contextlib.contextmanager
@@ -127,13 +126,13 @@ def workspace_copy(workspace: Workspace) -> Iterator[Path]:
     """
     with scratch_folder() as folder:
         try:
-            _fill(workspace, folder)
+            _copy_files(workspace, folder)
         except (OSError, shutil.Error) as error:
             raise usage_error(str(folder), f"cannot copy the workspace here: {error}") from None
         yield folder / workspace.manifest_path.name
 
 
-def _fill(workspace: Workspace, folder: Path) -> None:
+def _copy_files(workspace: Workspace, folder: Path) -> None:
     root = workspace.root
     text = read_manifest_text(workspace.manifest_path)
     for named in _named_paths(load_toml(text, workspace.manifest_path.name).fields, root):
@@ -142,7 +141,7 @@ def _fill(workspace: Workspace, folder: Path) -> None:
         _copy(root / _CONFIGURATION, folder / _CONFIGURATION, workspace)
     shutil.copyfile(workspace.manifest_path, folder / workspace.manifest_path.name)
     if workspace.lock_path.exists():  # it names channels within the workspace by absolute paths
-        lock = _led(read_lock_text(workspace.lock_path), root, folder)
+        lock = _relocated(read_lock_text(workspace.lock_path), root, folder)
         (folder / LOCK_NAME).write_bytes(lock.encode())
 
 
@@ -165,7 +164,7 @@ def _named_paths(value: object, root: Path) -> Iterator[Path]:
 def _copy(source: Path, target: Path, workspace: Workspace) -> None:
     def left_out(folder: str, names: Iterable[str]) -> set[str]:
         channel = workspace.place.folder
-        return {name for name in names if name in _LEFT or Path(folder, name) == channel}
+        return {name for name in names if name in _NOT_COPIED or Path(folder, name) == channel}
 
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
@@ -174,8 +173,8 @@ def _copy(source: Path, target: Path, workspace: Workspace) -> None:
         shutil.copyfile(source, target)
 
 
-def _led(text: str, here: Path, there: Path) -> str:
-    """Lead the absolute paths and file URLs below one folder to another."""
+def _relocated(text: str, here: Path, there: Path) -> str:
+    """Rewrite the absolute paths and file URLs below one folder to another."""
     for old, new in ((here.as_uri(), there.as_uri()), (str(here), str(there))):
         text = text.replace(f"{old}/", f"{new}/").replace(f"{old}\\", f"{new}\\")
     return text

@@ -14,7 +14,7 @@ DEFAULT: Final = "default"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestChannel:
-    """A channel as base URL without trailing slash (secrets included); higher `priority` first."""
+    """A channel: its base URL without trailing slash, secrets included; higher `priority` first."""
 
     url: str
     priority: int = 0
@@ -34,7 +34,7 @@ class ManifestPlatform:
 
     @property
     def label(self) -> str:
-        """Its name for people, and what a name does not say."""
+        """Its name for people, with its subdir and virtual packages where the name hides them."""
         more = [self.subdir] if self.name != self.subdir else []
         more += self.virtual_packages
         return f"{self.name} ({', '.join(more)})" if more else self.name
@@ -59,7 +59,7 @@ class Requirement:
 
     @property
     def is_conditional(self) -> bool:
-        """Tell whether it holds under a condition alone."""
+        """Tell whether it holds only under a condition."""
         return self.condition is not None
 
 
@@ -142,11 +142,11 @@ class Manifest:
     has_settings: bool
 
     def feature(self, name: str) -> Feature | None:
-        """Find a feature by name."""
+        """Return the feature of this name; None: there is none."""
         return next((each for each in self.features if each.name == name), None)
 
     def environment(self, name: str) -> Environment | None:
-        """Find an environment by name."""
+        """Return the environment of this name; None: there is none."""
         return next((each for each in self.environments if each.name == name), None)
 
     def all_features(self) -> Iterator[Feature]:

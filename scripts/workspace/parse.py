@@ -46,16 +46,16 @@ _BLANKS: Final = re.compile(r"\s*([,|])\s*|([<>=!~]=?)\s+")
 def parse_manifest(text: str, *, name: str, is_own: bool = True) -> Manifest:
     """Read a manifest; `name` is its file name, which tells pyproject.toml from pixi.toml.
 
-    `is_own`: its settings of ours hold; those of another workspace's manifest are not read.
+    `is_own` False: it is another workspace's, whose `[tool.pixi-mirror]` is not read.
 
-    Raises the error of exit code 2 for what is no TOML or no pixi workspace, and for settings of
-    ours that are wrong.
+    Raises the error of exit code 2 where it is no TOML or no pixi workspace, and for wrong settings
+    in `[tool.pixi-mirror]`.
     """
     top = load_toml(text, name)
     pixi = pixi_table(top)
     workspace = workspace_table(pixi)
     pool = workspace.table("dependencies").fields
-    default = _parse_feature(DEFAULT, pixi, pool, ways=workspace)
+    default = _parse_feature(DEFAULT, pixi, pool, options=workspace)
     features = [dataclasses.replace(default, platforms=None, channels=None)]
     features += [
         _parse_feature(each, table, pool) for each, table in pixi.table("feature").tables()
@@ -116,14 +116,14 @@ def _parse_channels(table: Table) -> tuple[ManifestChannel, ...]:
 
 
 def _parse_feature(
-    name: str, table: Table, pool: Mapping[str, object], ways: Table | None = None
+    name: str, table: Table, pool: Mapping[str, object], options: Table | None = None
 ) -> Feature:
-    """Read a feature's table; `ways`: that which says how to solve, where it is another one.
+    """Read a feature's table; `options` has `channel-priority` and the like, if not `table` itself.
 
     `pool` is `[workspace.dependencies]`, from which `{ workspace = true }` takes. Beside a
     `[package]`, host and build dependencies are its own (old pixi-build; pixi refuses them now).
     """
-    ways = ways or table
+    options = options or table
     kinds = _KINDS[:1] if "package" in table.fields else _KINDS
     targets = [(None, table), *table.table("target").tables()]
     return Feature(
@@ -132,10 +132,10 @@ def _parse_feature(
         channels=_parse_channels(table) if "channels" in table.fields else None,
         targets=tuple(_parse_target(selector, each, pool, kinds) for selector, each in targets),
         system_requirements=parse_system_requirements(table.table("system-requirements")),
-        channel_priority=ways.string("channel-priority"),
-        solve_strategy=ways.string("solve-strategy"),
+        channel_priority=options.string("channel-priority"),
+        solve_strategy=options.string("solve-strategy"),
         no_build_isolation=tuple(
-            each for one in (table, ways) for each in _no_build_isolation(one.table("pypi-options"))
+            each for x in (table, options) for each in _no_build_isolation(x.table("pypi-options"))
         ),
     )
 
@@ -149,7 +149,7 @@ def _no_build_isolation(options: Table) -> tuple[str, ...]:
 
 
 def _parse_environments(table: Table, pool: Mapping[str, object]) -> tuple[Environment, ...]:
-    """Read `[environments]`; `default` is there even where it is not written, and then first."""
+    """Read `[environments]`; `default` is added in front where it is not written."""
     environments = [] if DEFAULT in table.fields else [Environment(name=DEFAULT)]
     for name, value in table.fields.items():
         fields = Table(table.subject, table.path_of(name), {"features": value})
@@ -195,7 +195,7 @@ def _with_python_project(
 
 
 def _of_project(requirements: Iterable[object]) -> tuple[PypiRequirement, ...]:
-    """Return the PEP 508 requirements; a group may include another one."""
+    """Return the PEP 508 requirements of a list; other entries (`include-group`) are skipped."""
     texts = [each for each in requirements if isinstance(each, str)]
     found = [(_PEP508_NAME.match(each), each) for each in texts]
     return tuple(PypiRequirement(name=_pypi_name(x[1]), text=text) for x, text in found if x)
@@ -312,5 +312,5 @@ def _spec(name: str, fields: Table) -> str:
 
 
 def _version(text: str) -> str:
-    """Take out the blanks that would begin a build string; an empty version is any."""
+    """Remove blanks, which would begin a build string; an empty version is `*`."""
     return _BLANKS.sub(lambda found: found[1] or found[2], text.strip()) or "*"

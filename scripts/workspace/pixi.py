@@ -30,10 +30,10 @@ _VERSION_LINE: Final = re.compile(r"pixi \d+\.\d+\.\d+\S*\s*")
 
 
 def find_pixi(environ: Mapping[str, str]) -> Path | None:
-    """Return the pixi that runs this task, else the first one on PATH; None without any.
+    """Return the pixi that runs this task (PIXI_EXE), else the first one on PATH; None: no pixi.
 
-    `pixi run` names itself in PIXI_EXE. Programs that only share the name are passed over. Raises
-    the error of exit code 4 where there is none but one that does not start.
+    Programs that only share the name are skipped. Raises the error of exit code 4 where every pixi
+    that is there does not start.
     """
     broken: MirrorError | None = None
     for program in _candidates(environ):
@@ -60,7 +60,7 @@ def need_pixi(environ: Mapping[str, str], task: str) -> Path:
 def is_run_by_pixi(environ: Mapping[str, str], manifest: Path) -> bool:
     """Tell whether `pixi run` started this task on this workspace: it has then renewed the lock.
 
-    `pixi shell` sets the same variables and renews nothing: `./run` and `pixi mirror` know better.
+    In a `pixi shell`, which renews nothing, `./run` and `pixi mirror` find the same variables.
     """
     if launcher_of(environ) is not None:
         return False
@@ -100,9 +100,9 @@ def _candidates(environ: Mapping[str, str]) -> Iterator[Path]:
 
 
 def pixi_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables for a pixi that works on a workspace of its own: no colours, no wraps.
+    """Return the environment variables for a pixi that we start: no colours, no wrapped lines.
 
-    Without it the inner pixi would take the task's environment for the one it is to work on.
+    Those of the outer `pixi run` are left out: the inner pixi would work on its environment.
     """
     kept = {name: text for name, text in environ.items() if not _OUTER.fullmatch(name.upper())}
     return kept | {"NO_COLOR": "1", "PIXI_NO_WRAP": "1"}

@@ -103,7 +103,7 @@ def _edited_list(manifest: Manifest, pixi: Table) -> tuple[str, tuple[str, ...]]
 
 
 def _check_names(add: Iterable[str], remove: Collection[str], declared: Collection[str]) -> None:
-    """Accept a platform that the workspace declares, and every subdir but noarch."""
+    """Refuse unknown platforms, and one both to be added and to be removed."""
     for platform in add:
         check_platform(platform, declared)
         if platform in remove:
@@ -111,7 +111,7 @@ def _check_names(add: Iterable[str], remove: Collection[str], declared: Collecti
 
 
 def _check_result(before: Manifest, after: Manifest, removed: Collection[str]) -> None:
-    """Refuse to leave an environment empty, or a feature with a platform that pixi knows not."""
+    """Refuse an edit that leaves an environment empty, or a feature an unknown platform."""
     for environment in after.environments:
         old = environment_platforms(before, environment)
         if old and not environment_platforms(after, environment):
@@ -159,10 +159,10 @@ def _edit_list(text: str, path: str, gone: Sequence[int], new: Sequence[str], su
         for position in reversed(gone):
             del array[position]
         edited: str = document.as_string()
-        if not has_comments and not _says(text, edited, path, wanted, len(gone)):
+        if not has_comments and not _is_as_wanted(text, edited, path, wanted, len(gone)):
             table[key] = tomlkit.parse(f"x = {line}")["x"]
             edited = document.as_string()
-        if _says(text, edited, path, wanted, len(gone)):
+        if _is_as_wanted(text, edited, path, wanted, len(gone)):
             return edited
     raise usage_error(
         subject,
@@ -171,10 +171,10 @@ def _edit_list(text: str, path: str, gone: Sequence[int], new: Sequence[str], su
     )
 
 
-def _says(before: str, after: str, path: str, wanted: list[object], gone: int) -> bool:
-    """Tell whether the edited text has the list that is wanted, and all else as it was.
+def _is_as_wanted(before: str, after: str, path: str, wanted: list[object], gone: int) -> bool:
+    """Tell whether the edited text has the wanted list, and is unchanged elsewhere.
 
-    Of the comments in the list as many may be missing as values are gone.
+    `gone` values were removed: so many comments of the list may be missing.
     """
     try:
         documents = [parse_toml(text, "") for text in (before, after)]
@@ -245,7 +245,7 @@ def show_platforms(manifest: Manifest, settings: Settings, console: Console) -> 
 
 
 def _unnarrowed(manifest: Manifest, settings: Settings) -> Iterator[str]:
-    """Warn of mirrored environments that the feature `mirror` does not narrow, with the cure."""
+    """Yield a warning for each mirrored environment without the feature `mirror`, with the cure."""
     mirror = manifest.feature(MIRROR)
     if mirror is None or mirror.platforms is None:
         return

@@ -25,8 +25,8 @@ from scripts.workspace.virtual_packages import composed, is_unix
 def environment_channels(manifest: Manifest, environment: Environment) -> tuple[str, ...]:
     """Return the channels in order of priority, as base URLs.
 
-    Those of the features in their order, the workspace's where a feature names none; the higher
-    priority first; of one channel the first.
+    They are those of its features, in order; a feature without channels has the workspace's. Higher
+    `priority` goes first, and a channel counts where it is named first.
     """
     return _channels(manifest, manifest.features_of(environment))
 
@@ -43,13 +43,13 @@ def solve_group(manifest: Manifest, environment: Environment) -> tuple[Environme
 def locked_channels(manifest: Manifest, environment: Environment) -> tuple[str, ...]:
     """Return the channels that pixi writes to the lock: those of the whole solve group.
 
-    (pixi_core/src/workspace/solve_group.rs: all features of all its environments, each once.)
+    As pixi_core/src/workspace/solve_group.rs: of all features of all its environments, each once.
     """
     return _channels(manifest, _group_features(manifest, environment))
 
 
 def channel_priority(manifest: Manifest, environment: Environment) -> str:
-    """Return `strict`, `flexible` or `disabled`: what a feature says of it, else `strict`."""
+    """Return `strict`, `flexible` or `disabled`: of the first feature that says it."""
     said = (each.channel_priority for each in _group_features(manifest, environment))
     return next(filter(None, said), "strict")
 
@@ -61,10 +61,10 @@ def solve_strategy(manifest: Manifest, environment: Environment) -> str:
 
 
 def workspace_platforms(manifest: Manifest) -> tuple[ManifestPlatform, ...]:
-    """Return the platforms that a feature without `platforms` has.
+    """Return the platforms of a feature without `platforms`, as pixi 0.71 and newer has them.
 
-    Since pixi 0.71 that is what the workspace names and, where it names bare subdirs alone, also
-    every subdir that any feature names.
+    They are those of the workspace and, where it names only bare subdirs, every subdir that any
+    feature names.
     """
     platforms = {platform.name: platform for platform in manifest.platforms}
     if not manifest.is_rich:
@@ -106,14 +106,14 @@ def environment_platforms(
 def requirements(
     manifest: Manifest, environment: Environment, platform: ManifestPlatform
 ) -> tuple[Requirement, ...]:
-    """Return the conda requirements; of one name several may stand, one for each feature."""
+    """Return the conda requirements; a name may be there several times, once for each feature."""
     return _merged(manifest, environment, platform, lambda target: target.requirements)
 
 
 def constraints(
     manifest: Manifest, environment: Environment, platform: ManifestPlatform
 ) -> tuple[Requirement, ...]:
-    """Return what holds for packages only where something else brings them in."""
+    """Return the constraints: they hold for packages that something else requires."""
     return _merged(manifest, environment, platform, lambda target: target.constraints)
 
 
@@ -128,7 +128,7 @@ def pypi_names(
 def pypi_requirements(
     manifest: Manifest, environment: Environment, platform: ManifestPlatform
 ) -> tuple[PypiRequirement, ...]:
-    """Return the PyPI requirements; a name may stand there again, for other markers or features."""
+    """Return the PyPI requirements; a name may be repeated, for other markers or features."""
     merged: list[PypiRequirement] = []
     for feature in manifest.features_of(environment):
         of_name: dict[str, list[PypiRequirement]] = {}
@@ -147,7 +147,7 @@ def is_built_in_place(manifest: Manifest, environment: Environment, name: str) -
 
 
 def matches(selector: str | None, platform: ManifestPlatform) -> bool:
-    """Tell whether a target's selector takes in the platform (None takes in every one)."""
+    """Tell whether a target's selector matches the platform; None matches every one."""
     family = platform.subdir.partition("-")[0]
     words = {platform.name, platform.subdir, family, "macos" if family == "osx" else family}
     if is_unix(platform.subdir):
@@ -158,7 +158,7 @@ def matches(selector: str | None, platform: ManifestPlatform) -> bool:
 
 
 def _group_features(manifest: Manifest, environment: Environment) -> tuple[Feature, ...]:
-    """Return the features of all that is solved as one, each once."""
+    """Return the features of all environments of the solve group, each once."""
     members = solve_group(manifest, environment)
     every = (feature for member in members for feature in manifest.features_of(member))
     return tuple({feature.name: feature for feature in every}.values())
@@ -176,7 +176,7 @@ def _merged(
     platform: ManifestPlatform,
     of_target: Callable[[Target], tuple[Requirement, ...]],
 ) -> tuple[Requirement, ...]:
-    """Within one feature the later target wins; over features all requirements hold."""
+    """Gather requirements: in one feature the later target wins, of several features all hold."""
     merged: list[Requirement] = []
     for feature in manifest.features_of(environment):
         targets = _targets(feature, platform)

@@ -35,7 +35,7 @@ class Kind(StrEnum):
     """What an sdist is built with, which no lock names."""
 
 
-# What reads a value raises a ValueError of what it should be, in words, and of the help.
+# Each reader of a value raises ValueError(what it should be, the help where there is one).
 
 
 def _folder(value: object) -> str:
@@ -107,8 +107,8 @@ _ENTRIES: Final = "a list of paths, URLs, or tables with one of them"
 class LockEntry:
     """An entry of `locks`: where one lock is, or several, and what of them is mirrored.
 
-    `location` is a path, with `*` and `**` for several, or an http(s) URL. What is None says
-    nothing: all is mirrored.
+    `location` is a path, with `*` and `**` for several, or an http(s) URL. `environments` and
+    `platforms` None: all of them.
     """
 
     location: str
@@ -290,7 +290,7 @@ class Settings:
         return wanted and environment not in self.exclude_environments
 
     def is_for(self, *names: str) -> bool:
-        """Tell whether a platform is mirrored that has one of these names: its own, its subdir."""
+        """Tell whether a platform is mirrored; `names` are its own and its subdir."""
         return self.platforms is None or not set(names).isdisjoint(self.platforms)
 
 

@@ -61,7 +61,7 @@ class VirtualPackage:
     build: str = "0"
 
     def __str__(self) -> str:
-        """Write it; a build that says nothing is left out."""
+        """Write it; the build is left out where it is `0`."""
         build = "" if self.build == "0" else f"={self.build}"
         return f"{self.name}={self.version}{build}"
 
@@ -74,10 +74,10 @@ def parse_virtual_package(text: str) -> VirtualPackage:
 
 
 def virtual_packages(declared: Iterable[str]) -> tuple[VirtualPackage, ...]:
-    """Make of the lock's words what pixi makes of them (`generic_to_virtual_package` there).
+    """Parse virtual packages of a lock as pixi does (`generic_to_virtual_package` there).
 
-    Of most only the version counts, and `__unix` is there or not. Of `__archspec=0=x86_64` the
-    build alone: rattler gives it version 1.
+    Of most only the version counts, of `__unix` only that it is there, of `__archspec=0=x86_64`
+    the build: rattler gives it version 1. Unknown ones are dropped.
     """
     packages = map(parse_virtual_package, declared)
     return tuple(
@@ -90,7 +90,7 @@ def virtual_packages(declared: Iterable[str]) -> tuple[VirtualPackage, ...]:
 
 
 def is_declarable(name: str, subdir: str) -> bool:
-    """Tell whether a manifest can give a platform of this subdir such a virtual package."""
+    """Tell whether a manifest can declare this virtual package for a platform of this subdir."""
     return subdir.partition("-")[0] in _FAMILIES.get(name, ())
 
 
@@ -135,7 +135,7 @@ def _declared(table: Table) -> Iterable[str]:
 
 
 def parse_system_requirements(table: Table) -> tuple[str, ...]:
-    """Read `[system-requirements]`, the old way, as virtual packages; archspec is not used."""
+    """Read the old `[system-requirements]` as virtual packages; pixi ignores its `archspec`."""
     names = {"linux": "__linux", "cuda": "__cuda", "macos": "__osx", "libc": "__glibc"}
     packages = []
     for key, name in names.items():
@@ -207,13 +207,13 @@ def least_package(name: str, spec: str) -> VirtualPackage | None:
 
 
 def is_default(package: str, subdir: str) -> bool:
-    """Tell whether pixi assumes just this virtual package of the bare subdir."""
+    """Tell whether pixi assumes this virtual package, in this version, for the bare subdir."""
     default = default_packages(subdir).get(package.partition("=")[0])
     return default is not None and version_key(package) == version_key(default)
 
 
 def default_packages(subdir: str) -> dict[str, str]:
-    """Return the virtual packages that pixi assumes of the bare subdir, by name."""
+    """Return the virtual packages that pixi assumes for the bare subdir, by name."""
     family, _, machine = subdir.partition("-")
     packages = list(_DEFAULTS.get(family, ()))
     if is_unix(subdir):

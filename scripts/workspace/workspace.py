@@ -34,7 +34,7 @@ _LARGEST: Final = 8 << 20  # bytes; real manifests have kilobytes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workspace:
-    """Where everything of one workspace is. `root` is the folder of manifest and lock."""
+    """A workspace: its manifest, settings and paths. `root` is the folder of manifest and lock."""
 
     root: Path
     manifest_path: Path
@@ -77,10 +77,7 @@ def open_workspace(manifest_path: Path | None, overrides: SettingOverrides) -> W
 
 
 def settings_beside(lock_path: Path) -> Settings:
-    """Read the settings of the manifest beside a lock, and nothing else of it.
-
-    Without one, or without settings in it, they are the defaults: all of the lock.
-    """
+    """Read the settings of the manifest beside a lock; the defaults where it has none."""
     path = _in_folder(lock_path.parent)
     if path is None:
         return Settings()
@@ -88,9 +85,9 @@ def settings_beside(lock_path: Path) -> Settings:
 
 
 def read_manifest_beside(lock_path: Path, location: str) -> Manifest | None:
-    """Read the manifest of another workspace, named as its lock is; None where there is none.
+    """Read another workspace's manifest, beside a `pixi.lock`; None where there is none.
 
-    Only a `pixi.lock` has one. What it says of a mirror is not for this one.
+    Errors name it like its lock, at `location`. Its `[tool.pixi-mirror]` is not read.
     """
     path = _in_folder(lock_path.parent) if lock_path.name == LOCK_NAME else None
     if path is None:
@@ -120,9 +117,9 @@ def _given(path: Path) -> Path:
 
 
 def _nearest(folder: Path) -> Path:
-    """Return the nearest manifest that makes a workspace, as pixi would find it.
+    """Return the nearest manifest with a workspace, as pixi finds it.
 
-    That of a mere package is passed by; a broken one is the one to tell of.
+    One with only a `[package]` is skipped; a broken one is returned, so that its fault is told.
     """
     for each in (folder.resolve(), *folder.resolve().parents):
         found = _in_folder(each)
@@ -152,7 +149,7 @@ def _pixi_keys(path: Path) -> Collection[str]:
 
 
 def _channel_folder(root: Path, channel_dir: str) -> Path:
-    """Return the channel folder, or refuse one in which tasks could meet other people's files."""
+    """Return the channel folder; refuse one where tasks could touch files that are not theirs."""
     subject, advice = f"{TABLE}.channel-dir", 'channel-dir = "local-channel"'
     folder = _resolved(root / channel_dir, subject, _ELSEWHERE)
     refuse_non_utf8(folder, f"{advice} under [{TABLE}]")
@@ -178,7 +175,7 @@ def _channel_folder(root: Path, channel_dir: str) -> Path:
 
 
 def _resolved(path: Path, subject: str, advice: str | None = None) -> Path:
-    """Follow all links; a circle of them is the error of exit code 2."""
+    """Follow all links; raise the error of exit code 2 for a circle of them."""
     reason = "its links lead in a circle"
     try:
         found = path.resolve()
