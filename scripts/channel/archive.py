@@ -1,7 +1,7 @@
-"""Read a conda artifact whole, to know that it can be opened; nothing is unpacked.
+"""Read conda artifacts, whole or single files of `info/`; nothing is unpacked to the disk.
 
-Every byte is decompressed, which compares the checksums of zip, zstd and bzip2, and every member
-of the tar archives is gone through.
+Reading one whole tells that it can be opened: every byte is decompressed, which compares the
+checksums of zip, zstd and bzip2, and every member of the tar archives is visited.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ _WITHOUT_DATA: Final = b"123456"  # types of links, devices, folders, pipes
 
 
 class BadArchiveError(ValueError):
-    """Not an artifact that can be opened; the text says why, as the end of a sentence."""
+    """An artifact that cannot be opened; the text says why, as the end of a sentence."""
 
 
 def read_identity(file: Path) -> str:
-    """Return `name version build` of the artifact's own `info/index.json`, all else read as well.
+    """Read an artifact whole; return `name version build` of its own `info/index.json`.
 
     Raises BadArchiveError for what cannot be opened, and OSError where the file cannot be read.
     """
@@ -62,7 +62,7 @@ def read_identity(file: Path) -> str:
 
 @contextlib.contextmanager
 def told_as_bad_archive() -> Iterator[None]:
-    """Make a BadArchiveError of what these libraries raise; an OSError of the disk stays one."""
+    """Turn what the archive libraries raise into BadArchiveError, not an OSError of the disk."""
     try:
         yield
     except BadArchiveError:
@@ -103,7 +103,7 @@ def _read_whole(file: Path) -> bytes | None:
 
 
 class _WithEnd:
-    """Compressed bytes, and behind them a frame of ours, which comes out whole if they were.
+    """Compressed bytes, followed by a frame of ours that only comes out if they are whole.
 
     zstandard's reader takes a frame that is cut short for one that has ended.
     """
@@ -134,10 +134,10 @@ def _walk_zst(packed: IO[bytes], names: AbstractSet[str]) -> Mapping[str, bytes]
 def walk_tar(
     stream: IO[bytes], is_wanted: Callable[[str], bool], *, most: int | None = None
 ) -> tuple[Mapping[str, bytes], bytes]:
-    """Go through a tar archive and what follows it; return the wanted files, and its end.
+    """Read a tar archive to the end of the stream; return the wanted files, and its last block.
 
-    tarfile itself takes a damaged header in the middle for the end. `most`: it has no more of
-    them, so read no further. Raises one of UNREADABLE where it is damaged.
+    tarfile itself takes a damaged header in the middle for the end. `most`: stop after so many
+    wanted files. Raises one of UNREADABLE where it is damaged.
     """
     found: dict[str, bytes] = {}
     while (header := stream.read(_BLOCK)) and header != _END and header.strip(b"\0"):
@@ -159,7 +159,7 @@ def walk_tar(
 
 
 def _take(stream: IO[bytes], size: int, *, keep: bool = False) -> bytes:
-    """Read so many bytes, which must be there; return them where they are wanted."""
+    """Read just `size` bytes; return them with `keep`, else nothing."""
     kept = []
     while size > 0:
         data = stream.read(min(size, CHUNK))
@@ -172,7 +172,7 @@ def _take(stream: IO[bytes], size: int, *, keep: bool = False) -> bytes:
 
 
 def _identity(index_json: bytes | None) -> str:
-    """Read what an artifact says that it is, as far as every client needs it."""
+    """Parse `info/index.json` as far as every client needs it."""
     if index_json is None:
         raise BadArchiveError(f"it has no {INDEX_JSON}")
     try:
@@ -193,10 +193,9 @@ def read_info_files(
     names: AbstractSet[str],
     message: str = "cannot be read as an artifact",
 ) -> Mapping[str, bytes]:
-    """Return the bytes of those of these files (`info/…`) that the artifact has.
+    """Return these files (`info/…`) of an artifact, as far as it has them.
 
-    Raises a MirrorError of exit code 1 that names `subject` and says the `message` where it is no
-    readable artifact.
+    Raises the error of exit code 1, of `subject` and with `message`, where it cannot be read.
     """
     try:
         if file.name.endswith(".tar.bz2"):
@@ -213,5 +212,5 @@ def read_info_files(
 
 
 def damaged_artifact(subject: str, message: str) -> MirrorError:
-    """Make the error of exit code 1 for an artifact that is none."""
+    """Make the error of exit code 1 for an artifact that is damaged."""
     return MirrorError(finding_problem(subject, message, help="pixi run fetch"))

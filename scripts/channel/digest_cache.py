@@ -19,13 +19,13 @@ from typing import Any, Final, NamedTuple
 
 from scripts.core.files import fsync, hash_file, write_atomically
 
-# In a record, in place of a boot id: the bytes were on the disk for sure.
+# Stands for the boot id where the bytes are known to be on the disk.
 _DURABLE: Final = "*"
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Fingerprint(NamedTuple):
-    """What must be unchanged for a digest to be believed; `mtime` in nanoseconds."""
+    """What must be unchanged for a digest to be believed: size in bytes, mtime in nanoseconds."""
 
     size: int
     mtime: int
@@ -46,7 +46,7 @@ class _Known(NamedTuple):
 
 
 def boot_id() -> str | None:
-    """Return what changes with each boot of this machine; None where the system does not tell."""
+    """Return the id of this boot of the machine; None where the system has none."""
     try:
         return _BOOT_ID.read_text(encoding="ascii").strip() or None
     except OSError:
@@ -54,15 +54,14 @@ def boot_id() -> str | None:
 
 
 class DigestCache:
-    """The journal of digests: read once, appended to, rewritten when it has grown stale.
+    """The journal of digests: read once, appended to, rewritten when most lines are outdated.
 
-    Keys are paths relative to the channel folder, and an algorithm. A damaged or torn line is
-    skipped: it costs one more hashing, never a wrong belief. Not for use from several processes at
-    once.
+    Keys are a path relative to the channel folder, and an algorithm. A damaged or torn line is
+    skipped: it costs one more hashing, never a wrong digest. Not for several processes at once.
     """
 
     def __init__(self, journal: Path, *, writes: bool = True) -> None:
-        """Read the journal. `writes` False: remember for this run only, the disk is not touched."""
+        """Read the journal. `writes` False: it is not changed; digests are kept for this run."""
         self._journal = journal
         self.may_write = writes
         self._boot = boot_id()

@@ -1,4 +1,4 @@
-"""Before anything is placed: make the folders, on one file system, and compare letter case.
+"""Prepare the folders of a mirror, measure the free room, and compare the letter case of names.
 
 Names that differ in case alone are one file on some disks, two on others.
 """
@@ -23,10 +23,10 @@ _SHOWN: Final = 3  # pairs that a warning names
 
 
 def prepare(place: ChannelPaths) -> None:
-    """Make both folders where they are missing.
+    """Make the channel folder and that of its working state.
 
-    Raises an error of exit code 2 where they cannot be made, or lie on two file systems: a file
-    could then not appear in the channel by a rename.
+    Raises the error of exit code 2 where they cannot be made, or are on two file systems: files
+    appear in the channel by a rename.
     """
     try:
         place.folder.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ def prepare(place: ChannelPaths) -> None:
 
 
 def clear_staging(place: ChannelPaths) -> None:
-    """Clear away where an index was made; what cannot be removed now is removed by a later run."""
+    """Remove the staging folder; what cannot be removed now, a later run removes."""
     shutil.rmtree(place.staging, ignore_errors=True)
 
 
@@ -68,9 +68,9 @@ def check_case(
 ) -> None:
     """Refuse artifacts that this disk would keep as one; warn where others would.
 
-    A mirror is carried to Windows and macOS, too. `paths`, relative to the channel folder, are
+    A mirror may be carried to Windows or macOS. `paths`, relative to the channel folder, are
     compared with each other and with what is there; a probe file shows what the disk does. Raises
-    errors of exit code 2, before a byte comes.
+    the errors of exit code 2.
     """
     names = list(map(str, paths))
     pairs = tuple(same_but_for_case([*names, *_there(folder, names)]))
@@ -95,7 +95,7 @@ def check_case(
 
 
 def same_but_for_case(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Yield pairs of paths that differ in case alone; of whole folders only the folders."""
+    """Yield pairs of paths that differ in case alone; where folders do, only these."""
     found: dict[tuple[str, str], set[str]] = {}
     for path in {*paths, *_folders(paths)}:
         folder, _, name = path.rpartition("/")
@@ -105,13 +105,13 @@ def same_but_for_case(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 
 def _folders(paths: Iterable[str]) -> set[str]:
-    """Return all folders that the paths are in, but for the one that they are relative to."""
+    """Return all folders above the paths, but for the one that they are relative to."""
     nearest = map(PurePosixPath, {path.rpartition("/")[0] for path in paths})
     return {str(each) for folder in nearest for each in (folder, *folder.parents)} - {"."}
 
 
 def _there(folder: Path, paths: Iterable[str]) -> Iterator[str]:
-    """List what is beside the paths, and beside their folders."""
+    """Yield what is on the disk in the folders of the paths, and in those above."""
     for each in ("", *_folders(paths)):
         with contextlib.suppress(OSError), os.scandir(folder / each) as entries:
             yield from (f"{each}/{entry.name}" if each else entry.name for entry in entries)

@@ -1,7 +1,8 @@
-"""Files that a published index named once: they stay for a while, then they go.
+"""The list of files that wait for their removal, and how they are removed.
 
-A client at work has read an index; what that named must be there until the client is done. So a
-file that a publication drops waits for `grace`, and the next publication, or `prune`, removes it.
+A client at work has read an index, and needs the files that it names until it is done. So a file
+that a newly published index no longer names stays for `grace`; then the next publication, or
+`prune`, removes it.
 """
 
 from __future__ import annotations
@@ -35,18 +36,15 @@ def now() -> datetime:
 def still_waiting(
     folder: Path, removals: Iterable[Removal], named: AbstractSet[PurePosixPath]
 ) -> tuple[Removal, ...]:
-    """Return those that nobody names again, and at whose place no other file has come.
+    """Return the removals that still hold: nobody names the file, and no other took its place.
 
-    One that is gone, by a killed run, counts: the folder that it was in may have to go, too.
+    One whose file is gone, by a killed run, counts: its folder may have to be removed, too.
     """
     return tuple(each for each in removals if each.path not in named and _waits(folder, each))
 
 
 def _waits(folder: Path, removal: Removal) -> bool:
-    """Tell whether the very file is there, or none.
-
-    A copy of the mirror has other inodes, and times as exactly as its disk keeps them.
-    """
+    """Tell whether the same file is there, or none; by size and time, which a copy of it keeps."""
     try:
         status = (folder / removal.path).lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -60,7 +58,7 @@ def _waits(folder: Path, removal: Removal) -> bool:
 def to_remove(
     folder: Path, paths: Iterable[PurePosixPath], dropped: datetime | None
 ) -> tuple[Removal, ...]:
-    """Put files on the list, as they are now; `dropped` None: by a publication yet to come."""
+    """Return the removals of files as they are now; `dropped` as in `Removal`."""
     found = ((path, (folder / path).lstat()) for path in paths)
     return tuple(
         Removal(path=path, size=status.st_size, mtime=status.st_mtime_ns, dropped=dropped)
@@ -69,9 +67,9 @@ def to_remove(
 
 
 def is_due(removal: Removal, grace: timedelta, when: datetime) -> bool:
-    """Tell whether no client can still need it.
+    """Tell whether no client can still need the file.
 
-    A clock that was set back by more than the grace tells nothing, and counts as none.
+    Where the clock was set back by more than the grace, the file is due.
     """
     return removal.dropped is not None and abs(when - removal.dropped) >= grace
 
@@ -79,12 +77,10 @@ def is_due(removal: Removal, grace: timedelta, when: datetime) -> bool:
 def remove(
     place: ChannelPaths, due: Iterable[Removal], left: Iterable[Removal]
 ) -> tuple[Removal, ...]:
-    """Remove files, then the folders that have nothing left in them, then note what is left.
+    """Remove the files that are `due`, then empty folders, and write the list of what is `left`.
 
-    Returns those that were there.
-
-    The index files of a channel go first, so that it promises nothing that is gone. The list is
-    written last: after a kill the next run finds all there is still to do.
+    Returns those that were there. Index files go first, so that no index names a file that is gone.
+    The list is written last: after a kill the next run finds all that is still to be done.
     """
     due = sorted(due, key=lambda each: (not each.path.name.startswith(_INDEX), each.path))
     refuse_obstacles(place.folder, [each.path for each in due])

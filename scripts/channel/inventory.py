@@ -1,4 +1,4 @@
-"""What is in the channel folder, beside what should be."""
+"""What is in the channel folder, compared with what should be there."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SEE_TO_DISK: Final = "see to the disk and its permissions, then run this again"
 
 
 class ArtifactStatus(StrEnum):
-    """What a file of the channel is, beside what is expected at its place."""
+    """Whether the file at a place is what is expected there."""
 
     MISSING = "missing"
     RIGHT = "right"
@@ -42,7 +42,7 @@ class Expected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What is at that place; `actual` tells a wrong file's digest or size, or its trouble."""
+    """What is at that place; `actual` is a wrong file's digest or size, or why it is unreadable."""
 
     path: PurePosixPath
     status: ArtifactStatus
@@ -52,8 +52,8 @@ class Found:
 def files_below(folder: Path) -> Iterator[tuple[PurePosixPath, os.stat_result]]:
     """Yield every file below a folder, its path relative to it, and its status; no link followed.
 
-    What is neither a file nor a folder counts as a file. Raises the error of exit code 2 where one
-    cannot look.
+    What is neither a file nor a folder counts as a file. Raises the error of exit code 2 for a
+    folder that cannot be read.
     """
     open_ = [PurePosixPath()]
     while open_:
@@ -73,7 +73,7 @@ def files_below(folder: Path) -> Iterator[tuple[PurePosixPath, os.stat_result]]:
 
 
 def regular_status(file: Path, status: os.stat_result) -> os.stat_result | None:
-    """Follow a link in place of a file; what is neither is none of ours."""
+    """Return the status of a regular file, or of one that a link leads to; else None."""
     if S_ISLNK(status.st_mode):
         try:
             status = file.stat()
@@ -101,7 +101,7 @@ def find_channels(folder: Path) -> tuple[PurePosixPath, ...]:
 
 
 def cannot_read(error: OSError, path: Path) -> MirrorError:
-    """Make the error of exit code 2 for what the system does not let us read."""
+    """Make the error of exit code 2 for a file or folder that cannot be read."""
     message = f"cannot be read: {error.strerror}"
     return usage_error(str(error.filename or path), message, help=SEE_TO_DISK)
 

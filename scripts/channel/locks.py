@@ -50,9 +50,9 @@ def read_locks(
 ) -> tuple[MirroredLock, ...]:
     """Read every lock of the mirror, the workspace's own first; labels tell them apart.
 
-    Of a copy it is said as of when it is. Raises the errors of exit code 2 of all that cannot be
-    read. A workspace need have no lock of its own where `locks` names others. `believes_cache`:
-    what `keep_parses` has kept is not parsed again. A task that proves something parses anew.
+    It is noted how old the copies of remote locks are. A workspace needs no lock of its own where
+    `locks` names others. `believes_cache`: what `keep_parses` has kept is not parsed again; a task
+    that proves something parses. Raises the errors of exit code 2 of all that cannot be read.
     """
     cache = workspace.place.cache if believes_cache else None
     entries, locks, problems = workspace.settings.locks, list[MirroredLock](), list[Problem]()
@@ -82,7 +82,7 @@ def read_locks(
 def _read(
     workspace: Workspace, key: Path | str, location: str, entry: LockEntry, cache: Path | None
 ) -> Iterator[MirroredLock]:
-    """Yield what an entry names, unless it is the workspace's own lock, which is read already."""
+    """Yield the lock that an entry names, unless it is the workspace's own, read already."""
     if isinstance(key, str):
         yield _read_kept(workspace, key, entry)
     elif key != workspace.lock_path.resolve():
@@ -96,7 +96,7 @@ def _read(
 
 
 def keep_parses(workspace: Workspace, locks: Iterable[MirroredLock]) -> None:
-    """Keep what parsing them gave, for the next run."""
+    """Keep the parses of local locks for the next run."""
     for each in locks:
         if each.kept is None:  # a file
             path = each.root / PurePath(each.location).name
@@ -104,7 +104,7 @@ def keep_parses(workspace: Workspace, locks: Iterable[MirroredLock]) -> None:
 
 
 def _find(workspace: Workspace, entry: LockEntry) -> Iterator[tuple[Path | str, str]]:
-    """Yield what an entry names: the file or the URL itself, and how people know it."""
+    """Yield what an entry names: the file, or the URL, and how it is shown."""
     if entry.is_remote:
         yield entry.location, without_secrets(entry.location)
         return
@@ -112,7 +112,8 @@ def _find(workspace: Workspace, entry: LockEntry) -> Iterator[tuple[Path | str, 
     if glob.has_magic(entry.location) and _look(os.stat, root / entry.location) is None:
         # Of folders whose name begins with a dot it finds nothing: environments, our own state.
         found = map(str, _search(workspace, PurePath(), PurePath(entry.location).parts))
-        names = [each for each in sorted(set(found)) if not _is_ours(workspace, root / each)]
+        channel = workspace.place.folder
+        names = [x for x in sorted(set(found)) if not (root / x).resolve().is_relative_to(channel)]
         if not names:
             message = f"no file is named so, and {TABLE}.locks asks for it"
             raise usage_error(entry.location, message, ("looked in", str(root)))
@@ -121,10 +122,10 @@ def _find(workspace: Workspace, entry: LockEntry) -> Iterator[tuple[Path | str, 
 
 
 def _search(workspace: Workspace, path: PurePath, parts: tuple[str, ...]) -> Iterator[PurePath]:
-    """Yield the files that a pattern names, its first parts being `path` already.
+    """Yield the files below `path` that the remaining `parts` of a pattern match, as `glob` does.
 
-    As `glob` finds them, but that a folder which cannot be read is an error of exit code 2: what
-    is in there would be missing from the mirror, and `prune` would take it for named by nobody.
+    But a folder that cannot be read is an error of exit code 2: the locks in it would be missing
+    from the mirror, and `prune` would remove what only they name.
     """
     if not parts:
         status = _look(os.stat, workspace.root / path)
@@ -144,7 +145,7 @@ def _search(workspace: Workspace, path: PurePath, parts: tuple[str, ...]) -> Ite
 
 
 def _folders(workspace: Workspace, path: PurePath) -> Iterator[PurePath]:
-    """Yield a folder and all below, each once, whatever links lead to it; none of the channel."""
+    """Yield a folder and all below it, each once, also through links; not the channel folder."""
     seen = {os.path.realpath(workspace.place.folder)}
     paths = [path]
     for each in paths:  # which grows
@@ -157,13 +158,13 @@ def _folders(workspace: Workspace, path: PurePath) -> Iterator[PurePath]:
 
 
 def _listing(folder: Path) -> list[tuple[str, bool]]:
-    """Return what is in a folder, and of each whether it can be one itself."""
+    """Return the names in a folder, and of each whether it may be a folder."""
     with os.scandir(folder) as entries:
         return [(x.name, x.is_symlink() or x.is_dir(follow_symlinks=False)) for x in entries]
 
 
 def _look(ask: Callable[[Path], _Found], path: Path) -> _Found | None:
-    """Ask something of what is at a path; None: nothing is there."""
+    """Return what `ask` does for a path; None: nothing is there."""
     try:
         return ask(path)
     except OSError as error:
@@ -173,10 +174,6 @@ def _look(ask: Callable[[Path], _Found], path: Path) -> _Found | None:
         message = f"cannot look into this folder: {error.strerror}"
         help_line = "make it readable (`chmod a+rx FOLDER`), or write `locks` so that it is not in"
         raise usage_error(str(folder), message, help=help_line) from None
-
-
-def _is_ours(workspace: Workspace, path: Path) -> bool:
-    return path.resolve().is_relative_to(workspace.place.folder)
 
 
 def _mirrored(location: str, root: Path, manifest: Manifest | None, file: LockFile) -> MirroredLock:
@@ -199,9 +196,9 @@ def _read_kept(workspace: Workspace, url: str, entry: LockEntry) -> MirroredLock
 
 
 def remote_lock(kept: KeptLock, url: str, workspace: Workspace, entry: LockEntry) -> MirroredLock:
-    """Take what a URL had; raises the error of exit code 2 where it names a file of this machine.
+    """Parse the copy of a remote lock; refuse (exit code 2) one that names a file of this machine.
 
-    Who writes that lock could else have any file of the builder put into the mirror.
+    Whoever writes that lock could otherwise put any file of this machine into the mirror.
     """
     location = without_secrets(url)
     file = replace(parse_lock(kept.text, location), data=kept.text.encode())

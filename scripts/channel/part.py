@@ -1,4 +1,4 @@
-"""An artifact on its way: written beside the channel, hashed while written, then renamed."""
+"""The part file of an artifact: written beside the channel, hashed while written, then renamed."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class PartFile:
         return self._hash.hexdigest()
 
     def reread(self) -> None:
-        """Hash what is there: a program that was told of `path` has written it."""
+        """Hash the file again: another program has written to `path`."""
         os.lseek(self._fileno, 0, os.SEEK_SET)
         self._read()
 
@@ -100,7 +100,7 @@ class PartFile:
         self.size = 0
 
     def place(self, target: Path, *, durable: bool) -> os.stat_result:
-        """Rename the part to its place and return its status; `durable`: on the disk before that.
+        """Rename the part to its place, return its status; `durable`: flush it to the disk first.
 
         The part must be complete: whoever calls this has compared the digest. Raises OSError
         (ESTALE) where another file has got the part's name, so that not these bytes would move.
@@ -153,12 +153,12 @@ class PartFile:
 
 
 def part_path(folder: Path, hex_digest: str) -> Path:
-    """Name the part of what has this digest, so that a later run can go on with it."""
+    """Return the path of the part of an artifact with this digest; a later run goes on with it."""
     return folder / f"{hex_digest}{_ENDING}"
 
 
 def part_sizes(folder: Path) -> dict[str, int]:
-    """Return the sizes of the parts in a folder, by the digest of what they are to become."""
+    """Return the sizes in bytes of the parts in a folder, by the hex digest of their artifact."""
     sizes = {}
     for path in folder.glob(f"*{_ENDING}"):
         with contextlib.suppress(OSError):  # placed meanwhile, by another run
@@ -167,7 +167,7 @@ def part_sizes(folder: Path) -> dict[str, int]:
 
 
 def move(path: Path, target: Path) -> None:
-    """Rename a whole file to its place, and make the folder that is to hold it where it lacks."""
+    """Rename a whole file to its place; make the folder for it where it is missing."""
     try:
         replace(path, target)
     except FileNotFoundError:

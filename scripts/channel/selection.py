@@ -1,7 +1,7 @@
 """What is mirrored, with the digests that the locks do not have.
 
-A file beside a lock is what it is now. Of anything else its first download tells, and that is
-compared ever after.
+A file beside a lock is hashed as it is now. Of anything else the digest of its first download is
+kept, and compared from then on.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ def read_selection(
     only: str | None = None,
     layout: Layout | None = None,
 ) -> Selection:
-    """Choose what settings and options want of the locks, or `only` of the one of this label.
+    """Select what settings and options want of the locks; `only`: of the lock with this label.
 
-    `layout`: as if the mirror had that one.
+    `layout` replaces that of the settings.
     """
     chosen = [each for each in locks if only in {None, each.label}]
     if not chosen:
@@ -56,9 +56,9 @@ def read_selection(
 
 
 def read_whole_selection(workspace: Workspace, locks: Sequence[MirroredLock]) -> Selection:
-    """Choose what the settings want of the locks, whatever options narrow this run.
+    """Select what the settings want of the locks, whatever options narrow this run.
 
-    What an option lets in besides is mirrored as well.
+    With the option `--allow-unhashed`, what that adds is selected as well.
     """
     own, run = workspace.manifest.settings, workspace.settings
     lets_in = own.allow_unhashed or run.allow_unhashed
@@ -85,7 +85,7 @@ def _selected(lock: MirroredLock, settings: Settings) -> Selection:
 
 
 def _located(selection: Selection, workspace: Workspace) -> Selection:
-    """Say where the files beside another workspace's lock are."""
+    """Make the relative paths of another workspace's lock absolute."""
     (lock,) = selection.locks
     artifacts = selection.artifacts
     if lock.root == workspace.root or not any(is_path(x) for each in artifacts for x in each.urls):
@@ -98,7 +98,7 @@ def _located(selection: Selection, workspace: Workspace) -> Selection:
 def _digest(
     workspace: Workspace, artifact: Artifact, seen: Mapping[PurePosixPath, Digest]
 ) -> Digest | None:
-    """Return the lock's digest, else that of a PyPI package's file beside it, else the first."""
+    """Return the lock's digest, else a local PyPI file's present one, else the one first seen."""
     if artifact.digest is not None:
         return artifact.digest
     file = local_path(artifact.urls[0], workspace.root)

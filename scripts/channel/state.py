@@ -1,8 +1,8 @@
-"""What is known of a mirror and cannot be made again.
+"""The state of a mirror that cannot be made again.
 
-The layout of its channel folder, the workspaces that are mirrored into it with what each of them
-names, and the files that wait for their removal. All of it is small JSON below
-`.pixi-mirror/<name>/state/`, replaced whole and made durable.
+It is the layout of the channel folder, the workspaces that are mirrored into it with what each of
+them names, the files that wait for their removal, and the copies of remote locks: small JSON files
+below `.pixi-mirror/<name>/state/`, each replaced whole and made durable.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.-]+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedArtifact:
-    """An artifact that a workspace names: its place and what is known of its bytes."""
+    """An artifact that a workspace names: its path and what is known of its bytes."""
 
     path: PurePosixPath
     path_in_other_layout: PurePosixPath
@@ -73,16 +73,16 @@ class WorkspaceState:
 
     @property
     def is_gone(self) -> bool:
-        """Tell whether its manifest is no longer there; not where nobody may look."""
+        """Tell whether its manifest is no longer there; False where that cannot be seen."""
         with contextlib.suppress(OSError):
             return not self.manifest.exists()
         return False
 
     @property
     def is_moved_away(self) -> bool:
-        """Tell whether its folder is gone from a folder that is there.
+        """Tell whether its folder is gone, but the folder around that is there.
 
-        Another machine, or a disk that is not mounted, does not show that one either.
+        Where that is gone, too, this may be another machine, or a disk may not be mounted.
         """
         with contextlib.suppress(OSError):
             return self.is_gone and self.manifest.parent.parent.is_dir()
@@ -94,7 +94,7 @@ class WorkspaceState:
         return self.folder / _LOCK
 
     def with_layout(self, layout: Layout) -> WorkspaceState:
-        """Return the same with the places that its artifacts have in a layout."""
+        """Return the same with the paths that its artifacts have in a layout."""
         if layout is self.layout:
             return self
         artifacts = (
@@ -115,9 +115,9 @@ class Removal:
     path: PurePosixPath
     size: int
     mtime: int
-    """Nanoseconds; by it and by its size the file is known."""
+    """Nanoseconds; with the size it tells whether the file is still the same."""
     dropped: datetime | None
-    """When the publication that no longer names it was done; None until then."""
+    """When the index was published that no longer names it; None: it is not published yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,31 +126,31 @@ class KeptLock:
 
     text: str
     etag: str | None
-    """What its server called this version; None: nothing."""
+    """The ETag of this version; None: the server sent none."""
     checked: datetime
-    """When the server last had it so."""
+    """When the server last confirmed this version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MirrorState:
-    """All of it."""
+    """The whole state of one mirror."""
 
     layout: Layout | None = None
-    """None: nothing has been placed yet, or nothing is known of it."""
+    """None: nothing has been placed yet, or the state was lost."""
     is_adopted: bool = False
-    """No other workspaces than these need artifacts of this channel.
+    """Whether `workspaces` are all that need artifacts of this channel.
 
-    False where there were records when this state was begun, or there is none.
+    False where the channel had records before this state was begun, or there is no state.
     """
     workspaces: tuple[WorkspaceState, ...] = ()
     lost: tuple[Path, ...] = ()
-    """Folders of workspaces of which nobody knows any more what they name: their lock is there."""
+    """Folders of workspaces of which only the copy of the lock is left, not what they name."""
     removals: tuple[Removal, ...] = ()
     first_seen: Mapping[PurePosixPath, Digest] = field(default_factory=dict)
-    """What artifacts had, as they came, of which the lock has no digest."""
+    """The digests, as of their first download, of artifacts without one in the lock."""
     before_relayout: tuple[PurePosixPath, ...] | None = None
-    """What stays in channels of the other layout: all else there is a relayout's, and waits for its
-    removal. None: no relayout is under way."""
+    """Files that stay in channels of the other layout: all others there are the relayout's, and wait
+    for their removal. None: no relayout is under way."""
 
 
 def read_state(place: ChannelPaths) -> MirrorState:
@@ -161,19 +161,19 @@ def read_state(place: ChannelPaths) -> MirrorState:
 
 
 def read_channel_state(place: ChannelPaths) -> MirrorState:
-    """Read that part of it alone that is of the folder: who names what may take long."""
+    """Read the state but for its workspaces, which may be large, and `first_seen`."""
     state = _read(place.state / _CHANNEL, _parse_channel) or MirrorState()
     removals = _read(place.state / _REMOVALS, _parse_removals) or ()
     return replace(state, removals=removals)
 
 
 def read_first_seen(place: ChannelPaths) -> Mapping[PurePosixPath, Digest]:
-    """Read that part of it alone."""
+    """Read the digests, as of their first download, of artifacts without one in the lock."""
     return _read(place.first_seen, _parse_first_seen) or {}
 
 
 def write_first_seen(place: ChannelPaths, seen: Mapping[PurePosixPath, Digest]) -> None:
-    """Replace the digests of what the lock has none of."""
+    """Replace the digests that `read_first_seen` reads."""
     rows = {str(path): f"{each.algorithm}:{each.hex}" for path, each in sorted(seen.items())}
     _write(place.first_seen, {"digests": rows})
 
@@ -196,7 +196,7 @@ def _kept_lock(place: ChannelPaths, url: str) -> Path:
 
 
 def write_channel(place: ChannelPaths, state: MirrorState) -> None:
-    """Note the layout of the channel folder, and whether all that need it are known."""
+    """Write the layout of the channel folder, whether it is adopted, and a relayout under way."""
     document: dict[str, Any] = {"layout": state.layout, "adopted": state.is_adopted}
     if state.before_relayout is not None:
         document["before-relayout"] = [str(each) for each in state.before_relayout]
@@ -220,7 +220,7 @@ def write_removals(place: ChannelPaths, removals: Iterable[Removal]) -> None:
 
 
 def workspace_folder(place: ChannelPaths, name: str, manifest: Path) -> Path:
-    """Name the folder of a workspace's state, the same for the same name and manifest."""
+    """Return the folder of a workspace's state, by its name and the path of its manifest."""
     digest = hashlib.sha256(str(manifest).encode(errors="surrogateescape")).hexdigest()
     return place.state / WORKSPACES / f"{_UNSAFE.sub('_', name)[:40]}-{digest[:8]}"
 
@@ -250,7 +250,7 @@ def write_workspace(workspace: WorkspaceState, lock: bytes) -> None:
 
 
 def forget_workspace(workspace: WorkspaceState) -> None:
-    """Drop a workspace: what it alone names may be pruned from now on."""
+    """Remove a workspace from the state: what it alone names may be pruned from now on."""
     with disk_errors(workspace.folder, GOES_ON, "written"):
         # A lock alone would be that of a workspace of which the rest is lost.
         unlink(workspace.lock, missing_ok=True)
@@ -259,7 +259,7 @@ def forget_workspace(workspace: WorkspaceState) -> None:
 
 
 def _read_workspaces(folder: Path) -> tuple[tuple[WorkspaceState, ...], tuple[Path, ...]]:
-    """Read what is known of each, and name the folders of those of which the rest was lost."""
+    """Read all workspaces; also return the folders of which only the lock is left."""
     try:
         entries = sorted(each for each in folder.iterdir() if each.is_dir())
     except FileNotFoundError:
@@ -341,7 +341,7 @@ def _digest(value: Any) -> Digest:
 
 
 def path_inside(value: Any) -> PurePosixPath:
-    """Take a path below the channel folder; a list that leads out of it is damaged."""
+    """Parse a path below the channel folder; TypeError or ValueError where it is none."""
     path = channel_path(_string(value))
     if path.is_absolute() or ".." in path.parts or not path.name:
         raise ValueError(value)

@@ -1,6 +1,6 @@
-"""Who names what in one channel folder: this workspace, and the others that share it.
+"""The workspaces that share one channel folder, and the artifacts that each of them names.
 
-What a workspace names is what its settings and its locks name; options narrow a run, never this.
+A workspace names what its settings and its locks do; options narrow a run, never this.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from scripts.workspace.workspace import Workspace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelUsers:
-    """Who names what, as of now."""
+    """The workspaces that share a channel, and what each names."""
 
     state: MirrorState
     lock: bytes
@@ -45,20 +45,20 @@ class ChannelUsers:
     own: WorkspaceState
     """This workspace by its settings and its present locks."""
     last: WorkspaceState | None
-    """This workspace as of its last `index`, which `mirror` has in it; None: there was none."""
+    """This workspace as of its last `index` or `mirror`; None: there was none."""
     others: tuple[WorkspaceState, ...]
 
     @property
     def everybody(self) -> tuple[WorkspaceState, ...]:
-        """All of them, this workspace as of now and then."""
+        """All of them, this workspace both as it is now and as of its last `index`."""
         return (self.own, *(() if self.last is None else (self.last,)), *self.others)
 
     def named(self) -> frozenset[PurePosixPath]:
-        """Return the places of all that anybody names, this workspace as of now and then."""
+        """Return the paths of all artifacts that `everybody` names."""
         return frozenset(each.path for one in self.everybody for each in one.artifacts)
 
     def lines(self) -> Iterator[str]:
-        """Name the others, and how to drop one whose manifest is gone."""
+        """Yield lines that name the others, and how to forget one whose manifest is gone."""
         last, own = self.last, self.own
         if last is not None and last.manifest != own.manifest and last.channel == own.channel:
             yield f"taken for {last.name}, moved here from {last.manifest}"
@@ -72,11 +72,11 @@ class ChannelUsers:
 def read_users(
     workspace: Workspace, locks: Sequence[MirroredLock], *, relayout: bool = False
 ) -> ChannelUsers:
-    """Read who shares the channel, and what this workspace's settings and its locks name in it.
+    """Read the workspaces that share the channel, and what this one's settings and locks name.
 
-    `relayout`: the layout that is set is that which the channel is to get.
-    Raises the error of exit code 2 where the channel has another layout, and where two workspaces
-    want different bytes at one place, or, in a flat channel, one package name from two channels.
+    `relayout`: the channel is about to get the layout that is set. Raises the error of exit code 2
+    where it has another layout, and where two workspaces want different bytes at one place, or, in
+    a flat channel, one package name from two channels.
     """
     selection = read_whole_selection(workspace, locks)
     own = own_lock(locks)
@@ -87,7 +87,7 @@ def read_users(
 def read_users_of(
     workspace: Workspace, selection: Selection, lock: bytes = b"", *, relayout: bool = False
 ) -> ChannelUsers:
-    """Do so where all that this workspace names is known."""
+    """Do the same as `read_users`, for a known selection; `lock` is this workspace's own."""
     state, layout = read_state(workspace.place), selection.layout
     if not relayout:
         _check_layout(workspace, state, layout)
@@ -123,7 +123,7 @@ def last_mirrored(workspace: Workspace) -> WorkspaceState | None:
 
 
 def last_mirrored_lock(workspace: Workspace) -> Path | None:
-    """Return the copy of its own lock that this workspace was last mirrored by; None: of none."""
+    """Return the copy of the own lock that was last mirrored; None: there is none."""
     last = last_mirrored(workspace)
     if last is None or last.lock_sha256 == hashlib.sha256(b"").hexdigest():
         return None
@@ -133,7 +133,7 @@ def last_mirrored_lock(workspace: Workspace) -> Path | None:
 def save_workspace(workspace: Workspace, users: ChannelUsers, layout: Layout) -> None:
     """Write down that this workspace is mirrored here, and what it names.
 
-    To be called before the index names what it names: whoever prunes must know of it by then.
+    To be called before the index is published: a `prune` elsewhere must know of it by then.
     """
     note_layout(workspace, users.state, layout)
     if users.own == users.last and users.own.lock.exists():
@@ -172,10 +172,10 @@ def _own(workspace: Workspace, lock: bytes) -> WorkspaceState:
 
 
 def _last(own: WorkspaceState, known: Sequence[WorkspaceState]) -> WorkspaceState | None:
-    """Find a workspace's own state, that of its manifest; else that of one of the same name.
+    """Find the last state of this workspace: that of its manifest, else of one with its name.
 
-    Either that was moved here, with the same lock, or it stays where it is and has a channel of
-    its own: then this channel, and its state, are a copy of that.
+    The latter was either moved here, with the same lock, or it has a channel of its own, of which
+    this channel with its state is a copy.
     """
     for each in known:
         if each.manifest == own.manifest:
@@ -188,14 +188,14 @@ def _last(own: WorkspaceState, known: Sequence[WorkspaceState]) -> WorkspaceStat
 
 
 def _are_two(one: Path, other: Path) -> bool:
-    """Tell whether these are two folders; not where one of them cannot be seen from here."""
+    """Tell whether these are two folders; False where one of them cannot be seen."""
     with contextlib.suppress(OSError):
         return not one.samefile(other)
     return False
 
 
 def _check_layout(workspace: Workspace, state: MirrorState, wanted: Layout) -> None:
-    """Refuse another layout than the channel has; one that nobody noted is told from the folder."""
+    """Refuse another layout than the channel has: as the state says, else as its folders show."""
     if state.layout is wanted:
         return
     channels = find_channels(workspace.place.folder)
@@ -255,8 +255,8 @@ def _shown(artifact: NamedArtifact) -> str:
 def _differ(place: ChannelPaths, one: NamedArtifact, other: NamedArtifact) -> bool:
     """Tell whether two workspaces cannot mean the same bytes.
 
-    A sha256 and a md5 are compared by the file that has one of them. Where there is none yet,
-    whoever comes second finds it.
+    Where one has a sha256 and the other an md5, both are compared with the file that is there;
+    where there is none yet, the second `fetch` finds the conflict.
     """
     if None not in (one.size, other.size) and one.size != other.size:
         return True

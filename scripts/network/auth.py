@@ -1,12 +1,12 @@
-"""Which credential goes with a URL: those that pixi and conda users have stored.
+"""The credential for a URL, from all places where pixi and conda users store theirs.
 
 Files are read in the order of rattler (`AuthenticationStorage::from_env_and_defaults`), with what
 pixi puts in front of it (`get_auth_store`; it means to put it second, but 0.77 does not): pixi's
 `authentication-override-file`, `RATTLER_AUTH_FILE`, the system's keyring,
 `~/.rattler/credentials.json`, netrc. The keyring is left to rattler itself; see
-`Credentials.may_be_in_keyring`. Of a URL's own user and password, and of the stores, that counts
-which rattler would take (storage.rs): the URL's own; else the host itself in each store; else
-`*.host`, then `*.` with the host's parents, each in all stores. Ports do not count.
+`Credentials.may_be_in_keyring`. The credential is the one that rattler would take (storage.rs): the
+URL's own user and password; else that of the host itself in each store; else that of `*.host`, then
+of `*.` with the host's parents, each in all stores. Ports do not count.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ _PLACEHOLDER: Final = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
-    """What is sent; both None for keys of S3, which rattler reads itself.
+    """What is sent with a request; nothing of S3's keys, which rattler reads itself.
 
     `authorization` is the header; `conda_token` goes into the path, as anaconda.org takes it:
-    `/t/TOKEN/`. `expires_at`: its end in seconds since 1970, after which rattler can renew it.
+    `/t/TOKEN/`. `expires_at` is in seconds since 1970; after it only rattler can renew the token.
     """
 
     authorization: str | None = field(default=None, repr=False)
@@ -65,16 +65,17 @@ class Credential:
 
 
 def basic(user: str, password: str) -> Credential:
-    """Make that of HTTP Basic (RFC 7617), in UTF-8 as rattler sends it."""
+    """Make a credential of HTTP Basic (RFC 7617), in UTF-8 as rattler sends it."""
     pair = base64.b64encode(f"{user}:{password}".encode()).decode()
     return Credential(authorization=f"Basic {pair}")
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """All stores by host, in rattler's order; it asks the first `before_keyring` of them first.
+    """The credentials of all stores, by host, the stores in rattler's order.
 
-    `keyring`: this machine may have one. `notes` say, for a person, what could not be read.
+    It asks the first `before_keyring` of them before the keyring. `keyring`: this machine may have
+    one. `notes` say, for people, what could not be read.
     """
 
     stores: tuple[Mapping[str, Credential], ...] = field(default=(), repr=False)
@@ -83,19 +84,19 @@ class Credentials:
     notes: tuple[str, ...] = ()
 
     def for_url(self, url: str) -> Credential:
-        """Return what goes with a URL; an empty one for nothing, or for what rattler must renew."""
+        """Return the credential for a URL; an empty one where there is none, or it has expired."""
         found = self._found(url)
         return Credential() if found.is_expired else found
 
     def needs_rattler(self, url: str) -> bool:
-        """Tell what only rattler can download: other schemes, and tokens that it must renew."""
+        """Tell whether only rattler can download a URL: by its scheme, or an expired token."""
         return urlsplit(url).scheme in _RATTLER_SCHEMES or self._found(url).is_expired
 
     def may_be_in_keyring(self, url: str, status: int) -> bool:
-        """Tell whether rattler is to be asked because a server denied us with this HTTP status.
+        """Tell whether rattler should try a URL that a server denied us with this HTTP status.
 
-        The keyring can be read by rattler alone. It asks it before `~/.rattler` and netrc, so
-        what they have may be out of date; what the stores before the keyring have counts.
+        Only rattler can read the keyring. It comes before `~/.rattler` and netrc, whose credential
+        may be out of date; not where a store before the keyring has one.
         """
         if not self.keyring or status not in DENIED or own_credential(url) is not None:
             return False
@@ -144,10 +145,9 @@ def url_for(credential: Credential, url: str) -> str:
 
 
 def refuse_placeholder(url: str) -> None:
-    """Raise DownloadError for what was to be replaced before the URL is used: `<TOKEN>`.
+    """Raise DownloadError for a URL with a placeholder such as `<TOKEN>`, as documentation has it.
 
-    Documentation writes channels so; pixi replaces nothing in them, and writes them to the lock as
-    they are, perhaps encoded. No server could answer rightly.
+    pixi writes it to the lock as it is, perhaps encoded, and no server could answer it.
     """
     found = _PLACEHOLDER.search(unquote(urlsplit(url)._replace(query="", fragment="").geturl()))
     if found:
@@ -178,7 +178,7 @@ def read_credentials(config: PixiConfig, environ: Mapping[str, str]) -> Credenti
 
 
 def _has_keyring(environ: Mapping[str, str]) -> bool:
-    """Tell whether there may be a keyring: elsewhere always, on Linux with a session bus."""
+    """Tell whether there may be a keyring: on Linux only with a session bus, elsewhere always."""
     if sys.platform in {"darwin", "win32"} or environ.get("DBUS_SESSION_BUS_ADDRESS"):
         return True
     runtime = environ.get("XDG_RUNTIME_DIR")
@@ -188,7 +188,7 @@ def _has_keyring(environ: Mapping[str, str]) -> bool:
 def _read_netrc(path: Path, notes: list[str], *, must_exist: bool) -> dict[str, Credential]:
     """Read a netrc; one that cannot be read is empty, and noted.
 
-    Its `default` is nobody's, as in rattler, though requests would send it to every host.
+    Its `default` is not used, as in rattler; requests would send it to every host.
     """
     import netrc
 

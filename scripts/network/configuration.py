@@ -1,8 +1,8 @@
-"""pixi's configuration: which files are read, what they say to a downloader, how they merge.
+"""pixi's configuration: which files are read, what they hold for downloads, how they merge.
 
 The rules are those of pixi 0.77 (crates/pixi_config/src/lib.rs: `config_path_system`,
 `config_path_global`, `load_global_with`, `load_with`, `merge_config`). What makes pixi itself
-refuse to start (a key written twice, variables that contradict each other) is not looked for.
+refuse to start (a key written twice, variables that contradict each other) is not checked.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ class S3Options(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PixiConfig:
-    """What one file says, or several merged; None and empty: not written.
+    """What one file says, or several merged; None or empty: it is not set.
 
-    What may hold a password is not shown. `uses_keyring`: the program `keyring` is asked for the
-    passwords of indexes; `insecure_hosts` (`host`, `host:8443`, `https://host`, `*`) need not prove
-    who they are. `files` are those read, the strongest first; `mirror_files` name the one that each
-    prefix of `mirrors` is written in.
+    Fields that may hold a password are not in its repr. `uses_keyring`: the program `keyring` is
+    asked for the passwords of indexes; `insecure_hosts` (`host`, `host:8443`, `https://host`, `*`)
+    are those whose certificates are not verified. `files` are those read, the strongest first;
+    `mirror_files` name the file that each prefix of `mirrors` is written in.
     """
 
     mirrors: Mirrors = field(default=(), repr=False)
@@ -79,7 +79,7 @@ class PixiConfig:
 
 
 def read_pixi_config(root: Path, environ: Mapping[str, str]) -> PixiConfig:
-    """Read what the files say that pixi reads for the workspace in `root`.
+    """Read the configuration files that pixi reads for the workspace in `root`.
 
     Raises the error of exit code 2 that names a file which is broken; pixi would only log it and
     go on without.
@@ -110,9 +110,9 @@ def read_optional_text(path: Path, *, limit: int, what: str) -> str | None:
 def config_paths(
     root: Path, environ: Mapping[str, str], platform: str, home: Path | None
 ) -> tuple[Path, ...]:
-    """Return the files that pixi reads, where they are there, the weakest first.
+    """Return the files that pixi reads where they exist, the weakest first.
 
-    PIXI_CONFIG_FILE, which must be there, and PIXI_NO_CONFIG replace all but the workspace's own.
+    PIXI_CONFIG_FILE, which must exist, and PIXI_NO_CONFIG replace all but the workspace's own.
     """
     own, named = root / ".pixi", environ.get("PIXI_CONFIG_FILE")
     if named:
@@ -170,10 +170,10 @@ def parse_pixi_config(text: str, subject: str) -> PixiConfig:
 
 
 def merge_configs(weak: PixiConfig, strong: PixiConfig) -> PixiConfig:
-    """Merge one file into those before it (`merge_config`): what it says replaces what they say.
+    """Merge a file over weaker ones (`merge_config`): what it says replaces what they say.
 
-    Of the mirrors and buckets each alone; a proxy goes with its own exceptions; insecure hosts are
-    those of all files.
+    Mirrors and buckets are replaced one by one; a proxy comes with its own exceptions; insecure
+    hosts add up.
     """
     values = ((each.name, getattr(strong, each.name)) for each in dataclasses.fields(strong))
     said = {name: value for name, value in values if value not in (None, ())}
@@ -190,7 +190,7 @@ def merge_configs(weak: PixiConfig, strong: PixiConfig) -> PixiConfig:
 
 
 def parse_s3_options(table: Table) -> tuple[S3Options, ...]:
-    """Parse the tables of all buckets, as pixi 0.77 has them (rattler_config 0.6)."""
+    """Parse `s3-options`, a table for each bucket, as pixi 0.77 has them (rattler_config 0.6)."""
     return tuple(
         S3Options(
             bucket=bucket,
@@ -203,7 +203,7 @@ def parse_s3_options(table: Table) -> tuple[S3Options, ...]:
 
 
 def parse_manifest_s3_options(text: str, name: str) -> tuple[S3Options, ...]:
-    """Parse those of a manifest, which are stronger than the configuration's.
+    """Parse the `s3-options` of a manifest, which are stronger than the configuration's.
 
     As in crates/pixi_utils/src/reqwest.rs; `name` is the manifest's file name.
     """
@@ -215,7 +215,7 @@ def parse_manifest_s3_options(text: str, name: str) -> tuple[S3Options, ...]:
 def merge_s3_options(
     weak: tuple[S3Options, ...], strong: tuple[S3Options, ...]
 ) -> tuple[S3Options, ...]:
-    """Merge buckets, each whole."""
+    """Merge the options of buckets: of one bucket, the stronger ones replace the others."""
     return tuple({each.bucket: each for each in (*weak, *strong)}.values())
 
 

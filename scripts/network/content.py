@@ -1,7 +1,7 @@
-"""A file's bytes: as they lie in a folder, or from beneath a Content-Encoding.
+"""The bytes of a file: read from a folder, or decoded from a Content-Encoding.
 
-What such a label means is known only by trying: stores put one on archives whose bytes are as
-they should be, and proxies compress what nobody asked to be compressed.
+Only trying tells what a Content-Encoding means: stores label archives that are not encoded at all,
+and proxies compress what nobody asked to be compressed.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def _nothing() -> Generator[bytes]:
 class Body:
     """Bytes about to be read, and where in the file they start.
 
-    `encoding` is a Content-Encoding that nobody asked for, which may be true or not; `is_page`:
-    it is called a web page. Iterate over `chunks`, or the connection stays open.
+    `encoding` is the Content-Encoding, which nobody asked for and which may be wrong; `is_page`:
+    the Content-Type is that of a web page. Read or close `chunks`, or the connection stays open.
     """
 
     start: int = 0
@@ -38,9 +38,9 @@ class Body:
 
 
 def read_chunks(path: Path, *, is_mirror: bool = False) -> Generator[bytes]:
-    """Read a file in pieces; a missing one is an error that trying again does not help.
+    """Read a file in pieces; raises DownloadError where it cannot be read.
 
-    `is_mirror`: it lies in a mirror that is set here, not where the lock says.
+    `is_mirror`: its path is that of a mirror in `[mirrors]`, not of the lock.
     """
     try:
         if path.exists() and not path.is_file():  # a pipe would be waited for, a device has no end
@@ -62,14 +62,14 @@ def read_chunks(path: Path, *, is_mirror: bool = False) -> Generator[bytes]:
 
 
 class NotEncodedError(ValueError):
-    """The bytes are not what their label says, not all of them, or of more than they may."""
+    """The bytes are not encoded as they are said to be, are cut short, or decode to too many."""
 
 
 def decode(file: BinaryIO, encoding: str, most: int) -> Iterator[bytes]:
-    """Yield a file's content without its encoding, a supported one, in pieces of a bounded size.
+    """Decode a file in pieces of a bounded size; `encoding` is one of SUPPORTED_ENCODINGS.
 
-    Raises NotEncodedError, perhaps after some pieces, where it is none or of more than `most`
-    bytes.
+    Raises NotEncodedError, perhaps after some pieces, where it is not encoded so, or has more than
+    `most` bytes.
     """
     import zstandard
 
@@ -93,7 +93,7 @@ def decode(file: BinaryIO, encoding: str, most: int) -> Iterator[bytes]:
 
 
 def _inflated(file: BinaryIO) -> Iterator[bytes]:
-    """Undo `deflate`: with the head of zlib, as it should be, or without, as many send it."""
+    """Decode `deflate`, with the header of zlib, as it should be, or without, as many send it."""
     start = file.tell()
     head = file.read(2)
     file.seek(start)

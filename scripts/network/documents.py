@@ -1,7 +1,7 @@
 """Documents that are small enough to be read whole: locks, repodata, pages of an index.
 
-Each source of a URL is asked in turn, as `[mirrors]` has them, by what pixi users have set; and for
-what is still as it was, nobody sends it again.
+The sources of a URL, in the order of `[mirrors]`, are asked in turn, by what pixi users have set. A
+document that has not changed is not sent again.
 """
 
 from __future__ import annotations
@@ -29,10 +29,7 @@ _Answer = TypeVar("_Answer")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """A document as it came, and what its ETag, Last-Modified and Content-Encoding said.
-
-    None: the server sent none.
-    """
+    """A document as it came, with its ETag, Last-Modified and Content-Encoding (None: not sent)."""
 
     data: bytes
     etag: str | None = None
@@ -47,10 +44,10 @@ def ask_sources(
     policy: RetryPolicy,
     health: HostHealth | None = None,
 ) -> _Answer:
-    """Ask the sources of a URL in turn, and again where that may help.
+    """Ask the sources of a URL in turn, and again where that may help; return the first answer.
 
-    Raises the DownloadError of a source; that it has no such document only where none has it.
-    `health` knows the servers that need not be asked any more.
+    Raises the last DownloadError, of a kind in ABSENT only where no source failed otherwise.
+    `health` is of the servers asked so far: one that is down is not asked again.
     """
     sources = router.sources(url)
     health, errors, left = health or HostHealth(policy), dict[str, DownloadError](), list(sources)
@@ -117,7 +114,7 @@ def read_document(
 
 
 def decoded(document: Document, largest: int) -> bytes:
-    """Undo the Content-Encoding; raises DownloadError where it is not what it is called."""
+    """Undo the Content-Encoding; raises DownloadError where the bytes are not encoded so."""
     if document.encoding is None:
         return document.data
     try:
@@ -127,7 +124,7 @@ def decoded(document: Document, largest: int) -> bytes:
 
 
 def wrong_document(text: str) -> DownloadError:
-    """Make the error of what is not what it should be."""
+    """Make the error of a document that is not what it should be."""
     return DownloadError(ErrorKind.WRONG_BYTES, text)
 
 

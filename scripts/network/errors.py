@@ -135,7 +135,7 @@ class ErrorKind(Enum):
         return self.value.format(rerun=rerun, resumed=resumed, bucket=bucket)
 
 
-# Not what the lock names came.
+# What came is not what the lock names.
 WRONG: Final = frozenset(
     {
         *(ErrorKind.WEB_PAGE, ErrorKind.WRONG_BYTES),
@@ -144,7 +144,7 @@ WRONG: Final = frozenset(
 )
 # Nothing can be placed, whatever the artifact and the server.
 OF_THE_DISK: Final = frozenset({ErrorKind.DISK_FULL, ErrorKind.NOT_WRITABLE, ErrorKind.DISK})
-# Says nothing of the server, and the next mirror would not help.
+# No fault of the server's: the next mirror would not help.
 LOCAL: Final = OF_THE_DISK | {ErrorKind.IN_USE, ErrorKind.BUSY}
 # No connection came about, which says nothing of what the server would answer.
 UNREACHABLE: Final = frozenset({ErrorKind.UNREACHED, ErrorKind.PROXY})
@@ -183,12 +183,12 @@ class DownloadError(Exception):
 
 
 def mismatch(expected: str, actual: str) -> tuple[tuple[str, str], tuple[str, str]]:
-    """Return the details of what is not as the lock has it."""
+    """Return the details of something that differs from the lock."""
     return ("expected", expected), ("actual", actual)
 
 
 def size_error(expected: str, actual: str) -> DownloadError:
-    """Make the error of a size that is not as the lock has it."""
+    """Make the error of a size that differs from the lock."""
     sizes = mismatch(expected, actual)
     return DownloadError(ErrorKind.WRONG_BYTES, "size differs from pixi.lock", sizes)
 
@@ -212,7 +212,7 @@ _BY_STATUS: Final = {
 
 
 def kind_of_status(status: int) -> ErrorKind:
-    """Tell what an HTTP status that is no success means for a download."""
+    """Return what an HTTP status other than success means for a download."""
     other = ErrorKind.SERVER_ERROR if status >= 500 else ErrorKind.REFUSED
     return _BY_STATUS.get(status, other)
 
@@ -270,7 +270,7 @@ def error_message(error: Exception) -> str:
 
 
 def shortened(text: str) -> str:
-    """Cut a text that a server made as long as it liked."""
+    """Cut a text of a server to a length that people read."""
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
@@ -291,10 +291,10 @@ _TOKEN: Final = re.compile(r"/t/([^/?#]+)")
 
 
 def refusal_text(body: bytes, content_type: str, *, sent: Iterable[str], known: str) -> str | None:
-    """Return the beginning of what a server says of a refusal, for people; None for nothing new.
+    """Return the beginning of what a server says of a refusal, for people; None: nothing new.
 
-    Only of JSON, XML and plain text. Nothing of what we sent ourselves is shown, nor what is
-    named like a secret; `known` has been said already.
+    Only JSON, XML and plain text are shown, without secrets: those that we `sent`, and values that
+    are named like one. `known` is the text that is shown anyway.
     """
     if not _FOR_PEOPLE.search(content_type.lower()):
         return None
@@ -308,7 +308,7 @@ def refusal_text(body: bytes, content_type: str, *, sent: Iterable[str], known: 
 
 
 def _secrets(sent: str) -> Iterator[str]:
-    """Yield what of a header or URL nobody else may read: long first, then what is in it."""
+    """Yield the secrets of a header or URL that we sent: the whole first, then its parts."""
     kind, _, value = sent.partition(" ")
     yield value
     if kind == "Basic":

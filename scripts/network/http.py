@@ -99,9 +99,9 @@ def make_session(context: ssl.SSLContext, insecure_hosts: Iterable[str] = ()) ->
 
 
 def _prefixes(host: str) -> Iterator[str]:
-    """Yield the beginnings of URLs that a host of `allow-insecure-host` stands for.
+    """Yield the URL prefixes that an entry of `allow-insecure-host` stands for.
 
-    As uv reads one (crates/uv-configuration/src/trusted_host.rs): without a port, all of them.
+    As uv reads one (crates/uv-configuration/src/trusted_host.rs): without a port, every port.
     """
     scheme, mark, rest = host.partition("://")
     authority = (rest if mark else host).partition("/")[0]
@@ -125,9 +125,9 @@ class HttpClient:
         self._session.close()
 
     def get(self, url: str, *, start: int = 0, size: int | None = None) -> Body:
-        """Ask for a file's bytes from `start` on; the body may start at 0 all the same.
+        """Request a file's bytes from `start` on; the body may start at 0 all the same.
 
-        `size` is what the whole file must have, where that is known. Raises DownloadError.
+        `size` is that of the whole file in bytes, where it is known. Raises DownloadError.
         """
         response = self._follow(url, {"Range": f"bytes={start}-"} if start else {})
         try:
@@ -137,12 +137,12 @@ class HttpClient:
             raise
 
     def get_unless(
-        self, url: str, *, etag: str | None, modified: str | None = None, accept: str | None = None
+        self, url: str, *, etag: str | None, modified: str | None, accept: str | None
     ) -> tuple[Body, Mapping[str, str]] | None:
-        """Ask for a file and its headers; None where it is still as it was (RFC 9110, 13.1).
+        """Request a file and its headers; None where it has not changed (RFC 9110, 13.1).
 
-        `etag` and `modified` are what ETag and Last-Modified said then; the former counts alone
-        where there is one. `accept` is the header of that name.
+        `etag` and `modified` are the ETag and Last-Modified of the last answer; with an ETag, the
+        other is not sent. `accept` is the header of that name.
         """
         headers = {"If-None-Match": etag} if etag else {}
         if modified and not etag:
@@ -281,7 +281,7 @@ def _status_line(response: requests.Response) -> str:
 
 
 def _refusal(response: requests.Response, route: Route) -> DownloadError:
-    """Make the error of a response that is none, with the beginning of what the server says."""
+    """Make the error of a response of status 400 or more, with the beginning of its text."""
     body, socket = b"", getattr(getattr(response.raw, "connection", None), "sock", None)
     with contextlib.suppress(urllib3.exceptions.HTTPError, OSError):
         if socket is not None:  # by itself it waits as long as for an artifact

@@ -1,4 +1,4 @@
-"""Which URLs to ask instead of an upstream's: `[mirrors]` of pixi.
+"""`[mirrors]` of pixi: the URLs to request in place of an upstream's.
 
 As rattler does it (rattler_networking/src/mirror_middleware.rs), with three differences: a query
 string stays one (rattler writes its `?` as `%3F`), a user and password of the original URL are
@@ -26,11 +26,11 @@ Mirrors = tuple[tuple[str, tuple[str, ...]], ...]
 def mirror_urls(
     mirrors: Mirrors, url: str, files: Mapping[str, str] = MappingProxyType({})
 ) -> tuple[str, ...]:
-    """Return the URLs to ask for a canonical one, in the order of the configuration.
+    """Return the URLs to request for a canonical one, in the order of the configuration.
 
-    The longest prefix that fits decides alone; upstream itself is asked only where no prefix
-    fits, or where it is named among the replacements. Raises the error of exit code 2 for a
-    prefix with an empty list, which forbids what is below it; `files` tell where it is written.
+    Only the longest matching prefix counts; upstream itself is asked only where none matches, or
+    where it is among the replacements. Raises the error of exit code 2 for a prefix with an empty
+    list, which forbids what is below it; `files` tell, by prefix, where that is written.
     """
     rule = mirror_rule(mirrors, url)
     if rule is None:
@@ -48,7 +48,7 @@ def mirror_urls(
 
 
 def mirror_rule(mirrors: Mirrors, url: str) -> tuple[str, tuple[str, ...]] | None:
-    """Return the prefix that decides where a URL is asked for, and its replacements."""
+    """Return the longest prefix that matches a URL, and its replacements; None: none does."""
     if "://" not in url:
         return None
     path = urlsplit(url).path or "/"

@@ -19,7 +19,7 @@ from scripts.network.mirrors import DEFAULT_PORTS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proxies:
-    """The proxies, with their passwords, and what goes past them; `source` is who said so."""
+    """The proxies, passwords included, and the hosts without one; `source`: where they are set."""
 
     source: str
     https: str | None = field(default=None, repr=False)
@@ -75,8 +75,8 @@ def _is_within(host: str, network: str) -> bool:
 def choose_proxies(config: PixiConfig, environ: Mapping[str, str]) -> Proxies:
     """Take the environment's proxies where it names any, else those of pixi's configuration.
 
-    NO_PROXY holds for both, and HTTP_PROXY in capitals counts, other than in pixi 0.77; but not
-    where REQUEST_METHOD is set: there it is a header of a CGI request (as in requests).
+    NO_PROXY holds for both. Other than in pixi 0.77, HTTP_PROXY in capitals counts; but not where
+    REQUEST_METHOD is set: there it is a header of a CGI request (as in requests).
     """
 
     def variable(name: str) -> str | None:

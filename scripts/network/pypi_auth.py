@@ -1,10 +1,10 @@
-"""What goes with the files of a package index that denies who is not logged in.
+"""The credentials of package indexes: from their URLs in the lock, and the program `keyring`.
 
 As uv does it for pixi (crates/uv-auth/src/middleware.rs and keyring.rs of uv 0.11): an index URL
-in the lock may carry a user and a password, which then hold for the files of its host, too; or the
-user alone, whose password the program `keyring` has, where pixi's `keyring-provider` says so.
-netrc and pixi's own stores have been tried by then. One difference: what an index carries is not
-handed to a mirror on another host.
+in the lock may hold a user and a password, which then count for all files of its host; or only a
+user, whose password the program `keyring` has, where pixi's `keyring-provider` says so. They are
+tried after netrc and pixi's own stores. One difference: they are not sent to a mirror on another
+host.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class IndexCredentials:
         self._lock = threading.Lock()
 
     def for_url(self, url: str) -> Credential | None:
-        """Return that of the index on the URL's host whose path is most like the URL's."""
+        """Return the credential of the index on the URL's host that shares most of its path."""
         indexes = [each for each in self._indexes if origin(each) == origin(url)]
         if not indexes:
             return None
@@ -82,13 +82,13 @@ class IndexCredentials:
 
 
 def _shared_folders(one: str, other: str) -> int:
-    """Count the folders in which the paths of two URLs begin alike."""
+    """Count the leading folders that the paths of two URLs share."""
     pairs = zip(urlsplit(one).path.split("/"), urlsplit(other).path.split("/"), strict=False)
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _services(index: str) -> Iterator[str]:
-    """Yield the names under which a password may be kept."""
+    """Yield the service names under which `keyring` may have the password."""
     parts = urlsplit(index)
     yield from (index, parts.netloc)
     if parts.scheme != "https":

@@ -35,10 +35,10 @@ _LOOPBACK: Final = ("localhost", "127.0.0.0/8", "::1")
 
 
 class RattlerClient:
-    """rattler's own client, told of the same settings as ours. It finds credentials itself.
+    """rattler's own client, with the same settings as ours. It finds credentials itself.
 
-    With py-rattler 0.25 `tls-no-verify` is an error, and without `sources` of trust the system's
-    certificates hold.
+    With py-rattler 0.25, `tls-no-verify` is an error, and the system's certificates are trusted
+    where `trust` has no `sources`.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class RattlerClient:
         return child
 
     def _read(self, child: subprocess.Popen[bytes], errors: Any) -> None:
-        """Hand each answer to who waits for it; the child's end to all who still do."""
+        """Pass each answer to the download that waits for it, the child's end to the rest."""
         assert child.stdout is not None
         last: dict[str, Any] = {}
         with child, errors:
@@ -119,7 +119,7 @@ class RattlerClient:
             waiting.put(last if "error" in last and "path" not in last else {"problem": problem})
 
     def child_environment(self) -> dict[str, str]:
-        """Return the variables by which every version of rattler can be told of settings."""
+        """Return the environment variables that tell every version of rattler our settings."""
         env = {name: text for name, text in self._environ.items() if name.lower() not in _PROXIES}
         if self._proxies.https:
             env["HTTPS_PROXY"] = self._proxies.https
@@ -145,11 +145,10 @@ def _write_line(child: subprocess.Popen[bytes], value: Mapping[str, object]) -> 
 
 
 def refusal(text: str, url: str, buckets: Container[str]) -> DownloadError:
-    """Make of rattler's own words the error of one try, without what they hold of secrets.
+    """Turn rattler's own words into the error of one try, secrets hidden.
 
-    `buckets` are those that `s3-options` are set for. Without them rattler asks AWS, with what
-    AWS's own variables and files say; that it could not sign the request is all that it says of
-    settings that lack.
+    `buckets` are those with `s3-options`. Without them rattler asks AWS, with AWS's own variables
+    and files; where settings are missing it only says that it could not sign the request.
     """
     found = _STATUS.search(text)
     status = int(found[1] or found[2]) if found else None

@@ -14,9 +14,9 @@ from typing import Final
 from scripts.network.errors import LOCAL, OF_THE_NETWORK, OF_THE_SERVER, UNREACHABLE, DownloadError
 from scripts.network.mirrors import origin
 
-# Failed tries at least: a single one may have met a server as it started anew.
+# A server is down after so many failed tries at least: a single one may meet it as it restarts.
 _FEWEST_UNREACHED: Final = 3
-# Where somebody answers: more than one artifact makes alone.
+# Where somebody answers, more than the tries of one artifact.
 _FEWEST_FAILED: Final = 20
 
 
@@ -78,20 +78,20 @@ class HostHealth:
         self._lock = threading.Lock()
 
     def is_down(self, url: str) -> DownloadError | None:
-        """Return what the tries at a server that is down ended with; None for any other."""
+        """Return the error that a server is down with; None: it is not down."""
         error = self._host(url).down
         return None if error is None else dataclasses.replace(error, source=None)
 
     def failures(self, url: str) -> int:
-        """Count what failed there by the server or on the way to it, not what it only lacks.
+        """Return how many tries failed by the fault of the server or the way to it.
 
-        As in rattler, which asks the mirror with the fewest first.
+        As in rattler, which asks the mirror with the fewest first; a missing file does not count.
         """
         return self._host(url).failures
 
     @contextlib.contextmanager
     def body_from(self, url: str) -> Iterator[None]:
-        """Count a body as on its way while the block runs; one that ends as it should is good."""
+        """Count a body as on its way while the block runs; its good end makes the server good."""
         host = self._host(url)
         with self._lock:
             host.bodies += 1

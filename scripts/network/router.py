@@ -1,4 +1,4 @@
-"""How each URL is requested, by what pixi users have already set."""
+"""How each URL is requested: mirrors, proxies, credentials and TLS as pixi users have set them."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class Route:
 
 
 class Router:
-    """The way to every URL, as `[mirrors]`, `[proxy-config]`, netrc and all the rest have it.
+    """The way to every URL, by `[mirrors]`, `[proxy-config]`, netrc and all other settings.
 
-    `downloads` is the number at once that a configuration file wrote, None where none did;
-    `credentials` tell what only `rattler` can have;
-    `context` the TLS settings that `trust` asks for, which `insecure_hosts` need not keep.
+    `downloads` is `concurrency.downloads` of pixi's configuration, None where it is not set;
+    `credentials` tell which URLs only `rattler` can download; `context` has the TLS settings that
+    `trust` asks for, except for `insecure_hosts`.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class Router:
         console: Console,
         indexes: Iterable[str] = (),
     ) -> None:
-        """Read all that is set for the workspace; what is broken is an error (2).
+        """Read all settings of the workspace; raises the error of exit code 2 for a broken file.
 
-        A lock may lie alone, where `manifest_path` names no file. `indexes` are the URLs of the
-        package indexes that it names, secrets included.
+        `manifest_path` need not exist: only its folder is needed. `indexes` are the URLs of the
+        lock's package indexes, secrets included.
         """
         config = read_pixi_config(manifest_path.parent, environ)
         text = read_manifest_text(manifest_path) if manifest_path.is_file() else ""
@@ -89,13 +89,13 @@ class Router:
             console.warn(f"allow-insecure-host is set: not asked to prove who they are: {hosts}")
 
     def sources(self, url: str) -> tuple[str, ...]:
-        """Return the URLs to ask for a location of the lock, as `[mirrors]` orders them."""
+        """Return the URLs to request for a location of the lock, in the order of `[mirrors]`."""
         return mirror_urls(self._mirrors, url, self._mirror_files)
 
     def mirror_details(self, url: str, source: str) -> tuple[tuple[str, str], ...]:
-        """Name the line of `[mirrors]` that made a source of a location of the lock, and its file.
+        """Return, as a detail, the line of `[mirrors]` that led from a location to a source.
 
-        Nothing where none did.
+        Empty where none did.
         """
         rule = mirror_rule(self._mirrors, url)
         if rule is None or source == url:
@@ -105,7 +105,7 @@ class Router:
         return (("mirrors", f"{line} (in {self._mirror_files[rule[0]]})"),)
 
     def can_resume(self, url: str) -> bool:
-        """Tell whether a download goes on behind what is there; a server may begin anew still."""
+        """Tell whether a download can be resumed; the server may begin at 0 all the same."""
         return all(
             urlsplit(each).scheme in DEFAULT_PORTS and not self.credentials.needs_rattler(each)
             for each in self.sources(url)
@@ -122,9 +122,9 @@ class Router:
         return self._route(url, self.credentials.for_url(url))
 
     def route_of_index(self, url: str) -> Route | None:
-        """Return the route with what the lock's index on this host carries; None for nothing.
+        """Return the route with the credential of the lock's index on this host; None: it has none.
 
-        It is for a URL that carries none itself, where the server has denied us without.
+        For a URL without one of its own, which the server has denied us.
         """
         credential = None if own_credential(url) else self._indexes.for_url(url)
         if credential is None:

@@ -1,10 +1,10 @@
 """Which certificates to trust, and the TLS settings that trust these and nothing else.
 
-The first that is set counts, alone: pixi's `tls-no-verify` and `tls-root-certs` (where pixi 0.77
-lets SSL_CERT_FILE and SSL_CERT_DIR count, too: one build adds them, the other takes them in its
-place; crates/pixi_utils/src/reqwest.rs, tls.rs); SSL_CERT_FILE with SSL_CERT_DIR; from requests
-`REQUESTS_CA_BUNDLE`, then `CURL_CA_BUNDLE`. Where nothing is set: the system's and Mozilla's, for
-one build of pixi takes these, the other those.
+Only the first that is set counts: pixi's `tls-no-verify` and `tls-root-certs`; SSL_CERT_FILE with
+SSL_CERT_DIR; as in requests, `REQUESTS_CA_BUNDLE`, then `CURL_CA_BUNDLE`. Where nothing is set, the
+system's and Mozilla's certificates, each of which one build of pixi takes. (Beside `tls-root-certs`
+one build of pixi 0.77 adds SSL_CERT_FILE and SSL_CERT_DIR, the other takes them in its place;
+crates/pixi_utils/src/reqwest.rs, tls.rs.)
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Source(NamedTuple):
     path: str
 
     def __str__(self) -> str:
-        """Write it as a shell does."""
+        """Write it as `NAME=PATH`."""
         return f"{self.name}={self.path}"
 
 
@@ -55,7 +55,7 @@ class Source(NamedTuple):
 class Trust:
     """Whom to trust: anybody (`verify` False), else the stores `roots` and what `sources` hold.
 
-    `overridden` is what is set, too, and does not count.
+    `overridden` are sources that are set, too, but do not count.
     """
 
     verify: bool = True
@@ -65,12 +65,12 @@ class Trust:
 
     @property
     def is_explicit(self) -> bool:
-        """Tell whether `tls-root-certs` says which store it is; else it is both, or none."""
+        """Tell whether `tls-root-certs` chose the store; else they are both, or none."""
         return len(self.roots) == 1
 
     @property
     def details(self) -> tuple[tuple[str, str], ...]:
-        """Say which certificates count, where that was said, and what does not count for it."""
+        """Name, for an error, the certificates that count and those that do not, and why."""
         stores = [_STORES[each] for each in self.roots]
         if self.is_explicit:
             stores = [f"{_STORES[each]} (tls-root-certs = {each})" for each in self.roots]
@@ -81,7 +81,7 @@ class Trust:
 
 
 def choose_trust(config: PixiConfig, environ: Mapping[str, str]) -> Trust:
-    """Choose by pixi's configuration and the environment, less what names no certificates."""
+    """Choose by pixi's configuration and the variables of `usable_ca_environ`."""
     if config.tls_no_verify:
         return Trust(verify=False)
     of_activation, named = list[Source](), list[Source]()
@@ -110,19 +110,19 @@ def _sources(environ: Mapping[str, str], *names: str) -> list[Source]:
 
 
 def _is_of_activation(path: str, environ: Mapping[str, str]) -> bool:
-    """Tell what the activated environment has set itself from what a person has.
+    """Tell whether the activated environment set this path, not a person.
 
     On Windows the activation of conda-forge's openssl sets SSL_CERT_FILE to Mozilla's
-    certificates, for every `pixi run`; nothing that is said elsewhere would ever count.
+    certificates, for every `pixi run`: weaker settings would never count.
     """
     prefix = environ.get("CONDA_PREFIX")
     return prefix is not None and prefix != "" and PurePath(path).is_relative_to(prefix)
 
 
 def usable_ca_environ(environ: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Take out what pixi passes over: SSL_CERT_FILE and SSL_CERT_DIR that name no certificates.
+    """Remove SSL_CERT_FILE and SSL_CERT_DIR that name no certificates: pixi ignores them, too.
 
-    Return the other variables, and what to say of these.
+    Returns the variables that are left, and a note on each that was removed.
     """
     left, notes = dict(environ), list[str]()
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
