@@ -149,8 +149,8 @@ class MirrorState:
     first_seen: Mapping[PurePosixPath, Digest] = field(default_factory=dict)
     """The digests, as of their first download, of artifacts without one in the lock."""
     before_relayout: tuple[PurePosixPath, ...] | None = None
-    """Files that stay in channels of the other layout: all others there are the relayout's, and wait
-    for their removal. None: no relayout is under way."""
+    """Files that stay in channels of the other layout: all others there are the relayout's, and
+    wait for their removal. None: no relayout is under way."""
 
 
 def read_state(place: ChannelPaths) -> MirrorState:

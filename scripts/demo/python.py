@@ -26,13 +26,12 @@ from scripts.lock.read import read_lock
 from scripts.verify.install.clients import find_pip
 from scripts.verify.pypi_solve import find_uv
 
-EMPTY: Final = "python-3.12.0-0.tar.bz2"
-"""What upstream has: for other machines it is enough."""
+_EMPTY: Final = "python-3.12.0-0.tar.bz2"  # what upstream has; for other machines it is enough
 _LONGEST: Final = 120  # seconds that one program may take
 
 
-def run_and_hear(command: list[str], env: Mapping[str, str] | None = None) -> str:
-    """Run a program and return what it said; raises OSError or SubprocessError where it fails."""
+def run_and_read(command: list[str], env: Mapping[str, str] | None = None) -> str:
+    """Run a program and return its stdout; raises OSError or SubprocessError where it fails."""
     done = subprocess.run(
         command,
         stdin=subprocess.DEVNULL,
@@ -48,12 +47,12 @@ def run_and_hear(command: list[str], env: Mapping[str, str] | None = None) -> st
 
 
 def bring_python(upstream: Path, lock: Path, subdir: str) -> None:
-    """Put the Python that runs this into the place of the empty one, upstream and in the lock."""
+    """Replace the empty Python, upstream and in the lock, by links to the one that runs this."""
     version = platform.python_version()
-    name, data = EMPTY.replace("3.12.0", version), _links(version, subdir)
+    name, data = _EMPTY.replace("3.12.0", version), _links(version, subdir)
     (upstream / "tools" / subdir / name).write_bytes(data)
     text = lock.read_text(encoding="utf-8")
-    text = text.replace(f"/{subdir}/{EMPTY}\n", f"/{subdir}/{name}\n")
+    text = text.replace(f"/{subdir}/{_EMPTY}\n", f"/{subdir}/{name}\n")
     sha256, md5 = (hashlib.new(each, data).hexdigest() for each in ("sha256", "md5"))
     row = re.compile(
         rf"(/{subdir}/{re.escape(name)}\n)  sha256: .*\n  md5: .*\n((?:  .*\n)*?)  size: .*\n"
@@ -96,11 +95,10 @@ def _links(version: str, subdir: str) -> bytes:
 def install_pypi(
     prefix: Path, workspace: Path, subdir: str, env: Mapping[str, str]
 ) -> tuple[str | None, str | None]:
-    """Install what the lock has of PyPI into the prefix, and let it speak.
+    """Install the lock's PyPI packages into the prefix, by uv, else by pip, and run one of them.
 
-    Returns what it said, and by what it was installed; None: there is neither uv nor pip.
-
-    uv does it where it is, else pip. Raises the error of exit code 1 where it fails.
+    Returns what it printed, and what has installed it; None: there is neither uv nor pip. Raises
+    the error of exit code 1 where it fails.
     """
     python, uv, pip = str(prefix / "bin" / "python"), find_uv(env), find_pip(env)
     if uv is not None:
@@ -117,8 +115,8 @@ def install_pypi(
     command += ["--no-deps", "--index-url", pages.as_uri(), *wanted]
     env = {**env, "PATH": os.defpath}
     try:
-        run_and_hear(command, env)
-        said = run_and_hear([python, "-m", "hello_py"], env)
+        run_and_read(command, env)
+        said = run_and_read([python, "-m", "hello_py"], env)
     except (OSError, subprocess.SubprocessError) as error:
         stderr = getattr(error, "stderr", None) or ""
         details = ("reason", str(error)), *(("said", line) for line in stderr.splitlines()[-5:])

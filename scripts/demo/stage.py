@@ -19,7 +19,7 @@ from scripts.core.loopback_server import served
 from scripts.core.rattler_child import RattlerRefusedError, call_rattler
 from scripts.core.report import Json, Report, counted
 from scripts.core.scratch import scratch_folder
-from scripts.demo.python import bring_python, install_pypi, run_and_hear
+from scripts.demo.python import bring_python, install_pypi, run_and_read
 from scripts.index.records import read_index_record
 from scripts.index.repodata import REPODATA, SHARDS, parse_repodata
 
@@ -127,9 +127,9 @@ def mirrors(url: str) -> str:
 def _run_mirror(
     workspace: Path, env: Mapping[str, str], console: Console, more: Sequence[str]
 ) -> Report:
-    """Run the task, with more options; the report has its JSON, and a problem where it failed.
+    """Run the task `mirror`, with `more` options; the report has its JSON, or the problem.
 
-    What it has to say to people it says itself.
+    The task itself prints what is for people.
     """
     command = [sys.executable, "-P", "-m", "tasks.mirror", "--manifest-path", str(workspace)]
     command += [*more, *_VERBOSITY[console.verbosity], *(["--json"] if console.json_wanted else [])]
@@ -152,7 +152,7 @@ def _run_mirror(
 
 
 def draw_tree(folder: Path) -> Iterator[str]:
-    """Draw a folder as indented lines, folders before files; of some, how many files there are."""
+    """Draw a folder as indented lines, folders before files; of some only the number of files."""
     inside = sorted(folder.iterdir(), key=lambda path: (path.is_file(), path.name))
     if folder.name in _COUNTED:
         count = sum(path.is_file() for path in folder.rglob("*"))
@@ -180,7 +180,7 @@ def find_hotfixes(channel: Path) -> Iterator[tuple[str, tuple[str, ...], tuple[s
 
 
 def install_and_run(root: Path, channel: Path, env: Mapping[str, str]) -> str:
-    """Install the program into a prefix, with a cache that knows nothing, and let it speak.
+    """Install the program into a prefix, with an empty cache, run it, and return what it printed.
 
     Raises the error of exit code 1 where either fails.
     """
@@ -189,7 +189,7 @@ def install_and_run(root: Path, channel: Path, env: Mapping[str, str]) -> str:
     arguments = {"channel": channel.as_uri(), "specs": list(_SPECS), "prefix": str(prefix)}
     try:
         call_rattler("create", {**arguments, "cache": str(root / "install-cache")}, env)
-        return run_and_hear([str(program)])
+        return run_and_read([str(program)])
     except (RattlerRefusedError, OSError, subprocess.SubprocessError) as error:
         problem = finding_problem(
             _PROGRAM, "cannot be installed from the channel alone and run", ("reason", str(error))

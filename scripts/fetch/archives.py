@@ -1,6 +1,6 @@
-"""Open each artifact once: what nobody can open is not to be indexed or carried on.
+"""Open each artifact once, so that none is indexed or carried on that nobody can open.
 
-What was opened is remembered in the journal of digests, for the very file it was opened as.
+That one was opened is kept in the journal of digests, for that very file.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from scripts.core.errors import ExitCode, Problem
 from scripts.core.redact import redact
 from scripts.core.report import counted
 
-OPENED: Final = "opened"
-"""In the journal where an algorithm stands; the identity is its digest."""
+_OPENED: Final = "opened"  # in the journal, in place of an algorithm; the identity is the digest
 _UPSTREAM: Final = (
     "the fault is upstream's, not the mirror's: lock another build (`pixi update`), or tell the"
     " channel's keeper"
@@ -34,7 +33,7 @@ _UNPROVEN: Final = "`pixi run verify --level files` tells whether these are the 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveCheck:
-    """What came of one artifact: `identity` is what it says that it is: name, version, build.
+    """The result of opening one artifact: `identity` is its own name, version and build.
 
     Else `damage` is why it cannot be opened, or `unread` why the file cannot be read.
     """
@@ -47,7 +46,7 @@ class ArchiveCheck:
 
     @property
     def expected(self) -> str:
-        """What pixi.lock says that it is."""
+        """Its name, version and build as pixi.lock has them."""
         if not self.artifact.is_conda:
             return f"{self.artifact.name} {self.artifact.version}".rstrip()
         record = self.artifact.conda_record
@@ -55,7 +54,7 @@ class ArchiveCheck:
 
     @property
     def is_right(self) -> bool:
-        """Tell whether it is the package that pixi.lock says; small and capital letters aside."""
+        """Tell whether it is the package that pixi.lock says, whatever the case of letters."""
         return self.identity is not None and self.identity.lower() == self.expected.lower()
 
 
@@ -68,8 +67,8 @@ def check_new_archives(
 ) -> tuple[tuple[Problem, ...], int]:
     """Open what was not opened before; return what is wrong, and how many were opened now.
 
-    The bytes are known to be those of pixi.lock, where it has a digest. `read` returns what one
-    says that it is, and what else of it is to be remembered; None: all are conda artifacts.
+    The bytes are known to be those of pixi.lock, where it has a digest. `read` returns an
+    artifact's identity and what else is to be kept of it; None: all are conda artifacts.
     """
     more: dict[PurePosixPath, Mapping[str, str]] = {}
 
@@ -85,7 +84,7 @@ def check_new_archives(
         for each in open_archives(folder, unknown, None if read is None else read_more):
             path = each.artifact.path
             if each.identity is not None and each.status is not None:
-                kept = {**more.get(path, {}), OPENED: each.identity}
+                kept = {**more.get(path, {}), _OPENED: each.identity}
                 for key, text in kept.items():
                     digests.add_read(folder, path, key, text, each.status)
             results.append(each)
@@ -94,13 +93,13 @@ def check_new_archives(
 
 
 def _is_known(folder: Path, artifact: Artifact, digests: DigestCache) -> bool:
-    """Tell whether it is remembered as what it should be; else opening it tells."""
-    identity = remembered(folder, artifact, OPENED, digests)
+    """Tell whether it was opened before, and was what it should be."""
+    identity = remembered(folder, artifact, _OPENED, digests)
     return ArchiveCheck(artifact=artifact, identity=identity).is_right
 
 
 def remembered(folder: Path, artifact: Artifact, key: str, digests: DigestCache) -> str | None:
-    """Return what was kept of it when it was opened; None where nothing is of the present file."""
+    """Return what was kept under `key` when this very file was opened; None: nothing."""
     try:
         status = os.stat(f"{folder}/{artifact.path}")  # noqa: PTH116 -- a Path costs as much again
         return digests.known(artifact.path, key, status)
@@ -111,12 +110,12 @@ def remembered(folder: Path, artifact: Artifact, key: str, digests: DigestCache)
 def open_archives(
     folder: Path,
     artifacts: Iterable[Artifact],
-    read: Callable[[Path, Artifact], str] | None = None,
+    read: Callable[[Path, Artifact], str] | None,
 ) -> Iterator[ArchiveCheck]:
     """Open them side by side, as decompression frees the interpreter lock; the largest first.
 
-    `read` returns what one says that it is, or raises BadArchiveError or OSError; None: all are
-    conda artifacts.
+    `read` returns an artifact's identity, or raises BadArchiveError or OSError; None: all are conda
+    artifacts.
     """
     from concurrent.futures import ThreadPoolExecutor
 
@@ -149,9 +148,9 @@ def _open(
 def archive_problem(
     check: ArchiveCheck, *details: tuple[str, str], is_proven: bool = True
 ) -> Problem:
-    """Say what is wrong, whose fault it is and what can be done.
+    """Make the problem of an artifact: what is wrong, whose fault it is and what can be done.
 
-    `is_proven`: its bytes are those of pixi.lock, where it has a digest.
+    `is_proven`: its bytes are those of pixi.lock, where that has a digest.
     """
     code, digest, kind = ExitCode.FINDINGS, check.artifact.digest, check.artifact.kind
     upstream = _UPSTREAM if check.artifact.is_conda else _UPSTREAM_PYPI

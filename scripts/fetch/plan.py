@@ -29,13 +29,12 @@ _MARGIN = 32 << 20
 class Plan:
     """Which artifacts are missing, there, or there with other bytes.
 
-    Each digest is downloaded once, from any location of any artifact that has it, and so is each
-    URL without one; `copies` are the other artifacts it is, each with the place that it gets it
-    from. `replaced` are artifacts with the digest or size of what is there in their place. `there`
-    counts those that are right. `to_download` is in the order in which to start: large ones first,
-    so that no large one is left for the end. `resumed` counts the bytes of them that an earlier run
-    has left in parts. `sizes`, by place, are what servers say of those whose size the lock does not
-    know.
+    Artifacts with the same digest, or without one the same URL, are downloaded once, from any of
+    their locations; `copies` are the others, each behind the path that it is copied from.
+    `to_download` is in the order in which to start: large ones first, so that no large one is left
+    for the end. `replaced` are artifacts with the digest or size of the wrong file in their place.
+    `there` counts those that are right, `resumed` the bytes that an earlier run has left in parts.
+    `sizes`, by path, are what servers say where the lock has no size.
     """
 
     artifacts: tuple[Artifact, ...]
@@ -48,25 +47,25 @@ class Plan:
 
     @property
     def size(self) -> int:
-        """What the artifacts to download have, in bytes, as far as anybody tells."""
+        """The bytes of the artifacts to download whose size is known."""
         return sum(self.size_of(each) or 0 for each in self.to_download)
 
     @property
     def unsized(self) -> tuple[Artifact, ...]:
-        """Those to download of which nobody has told the size."""
+        """The artifacts to download whose size is unknown."""
         return tuple(each for each in self.to_download if self.size_of(each) is None)
 
     @property
     def left(self) -> int:
-        """What of that is still to come."""
+        """The bytes of `size` that are still to come."""
         return self.size - self.resumed
 
     def size_of(self, artifact: Artifact) -> int | None:
-        """Return its size in bytes; None where nobody tells."""
+        """Return an artifact's size in bytes; None where it is unknown."""
         return self.sizes.get(artifact.path) if artifact.size is None else artifact.size
 
     def with_sizes(self, sizes: Mapping[PurePosixPath, int]) -> Plan:
-        """Return the plan with what servers say, large ones still first."""
+        """Return the plan with sizes from servers, large artifacts still first."""
         plan = dataclasses.replace(self, sizes=sizes)
         largest_first = sorted(
             self.to_download, key=lambda each: (-(plan.size_of(each) or 0), str(each.path))
@@ -138,7 +137,7 @@ def make_plan(artifacts: Iterable[Artifact], found: Iterable[Found]) -> Plan:
 
 
 def unhashed_problems(artifacts: Iterable[Artifact], manifest: Manifest) -> tuple[Problem, ...]:
-    """Refuse artifacts that nothing could be compared with; a manifest may give their digest."""
+    """Return a problem for each artifact without a digest, with how to give it one."""
     locations = {
         each.name: each.location
         for feature in manifest.features
@@ -159,7 +158,7 @@ def unhashed_problems(artifacts: Iterable[Artifact], manifest: Manifest) -> tupl
 
 
 def _digest_help(location: str | None, manifest: Manifest) -> str:
-    """Say what gives a digest: pixi writes that of a `url` which the manifest gives, of no path."""
+    """Say how a digest gets into the lock: pixi locks that of a `url`, but none of a `path`."""
     cure = "pixi lock"
     if location is not None and is_path(location):
         cure = 'pixi locks none of a path: write url = "file:///…", sha256 = "…"'
@@ -170,7 +169,7 @@ def _digest_help(location: str | None, manifest: Manifest) -> str:
 
 
 def space_problem(plan: Plan, free: int, folder: str) -> Problem | None:
-    """Say that it cannot fit, where it cannot; `free` in bytes."""
+    """Return the problem of a disk without enough room (`free`, in bytes); None: it fits."""
     if plan.left == 0 or plan.left + _MARGIN <= free:
         return None
     return usage_problem(

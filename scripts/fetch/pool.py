@@ -1,6 +1,6 @@
-"""Run downloads side by side, a fixed number at once, and hand on each result.
+"""Run downloads in a fixed number of threads, and yield each result as it comes.
 
-The threads are daemons: one that waits for a server must not hold up the end of the run.
+The threads are daemons: one that waits for a server must not delay the end of the run.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from scripts.workspace.workspace import Workspace
 if TYPE_CHECKING:
     from scripts.network.http import HttpClient
 
-JOBS: Final = 16  # at once, where nothing is set; measured on loopback and 30 ms away
+_JOBS: Final = 16  # at once, where nothing is set; measured on loopback and 30 ms away
 _MOST: Final = 128  # at once, whatever is asked for: each is a thread and two open files
 _TICK: Final = 0.1  # seconds between two looks at how far the downloads are
 _GRACE: Final = 1.0  # seconds that threads get to put down their part after a stop
@@ -56,7 +56,7 @@ def download_all(
 ) -> list[Downloaded | FailedDownload]:
     """Download what a plan says, and place its copies.
 
-    A full disk ends them all, anything else only its own artifact.
+    A fault of the disk ends all downloads, any other fault only its own.
     """
     from scripts.network.http import HttpClient
 
@@ -100,7 +100,7 @@ def download_all(
 def _place_again(
     source: PurePosixPath, again: Artifact, digest: Digest, context: DownloadContext
 ) -> Downloaded | FailedDownload:
-    """Give an artifact the bytes of another one with its digest."""
+    """Place an artifact by the file of another one, which has the same bytes."""
     size, folder = again.size, context.place.folder
     try:
         actual = (folder / source).stat().st_size
@@ -136,7 +136,7 @@ def run_downloads(
         threading.Thread(
             target=_work, args=(todo, done, under_way, make_client), name="download", daemon=True
         )
-        for _ in range(min(jobs or JOBS, _MOST, len(artifacts)))
+        for _ in range(min(jobs or _JOBS, _MOST, len(artifacts)))
     ]
     left, came, size, retries = len(artifacts), 0, 0, 0
     try:

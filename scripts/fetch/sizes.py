@@ -1,7 +1,7 @@
-"""Sizes that no lock knows, those of PyPI packages: asked for before the first byte (HEAD).
+"""Sizes that the lock does not have, those of PyPI packages, asked of servers (HEAD) up front.
 
-They say whether all will fit, and how much will come; a download believes none of them. A file
-beside the lock tells its own, and what a server has told is remembered by the file's sha256.
+They only tell how much will come, and whether it fits; a download does not rely on them. Local
+files are looked at, and what a server has told is kept, by the file's sha256.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _READ: Final = 10.0
 
 
 def read_sizes(path: Path) -> dict[str, int]:
-    """Read what is remembered; nothing where it is not there, or damaged."""
+    """Read the sizes in bytes, by sha256, that were kept; empty where the file is damaged."""
     with contextlib.suppress(OSError, ValueError, RecursionError):
         document = json.loads(read_regular(path, _LARGEST))
         if isinstance(document, dict):
@@ -45,12 +45,12 @@ def read_sizes(path: Path) -> dict[str, int]:
 
 
 def _is_credible(size: object) -> TypeGuard[int]:
-    """Tell whether a file may have this size: one word of a server is not to end the run."""
+    """Tell whether a file may have this size: a server's mistake must not end the run."""
     return isinstance(size, int) and 0 <= size <= LARGEST_UNSIZED
 
 
 def write_sizes(path: Path, plan: Plan) -> None:
-    """Remember what servers said of downloads to come; a disk that refuses costs a request each."""
+    """Keep what servers said of downloads to come; without it, they are asked again."""
     told = ((each.digest, plan.sizes.get(each.path)) for each in plan.to_download)
     sizes = {digest.hex: size for digest, size in told if digest and size is not None}
     if sizes:
@@ -59,7 +59,7 @@ def write_sizes(path: Path, plan: Plan) -> None:
 
 
 def local_sizes(artifacts: Sequence[Artifact], root: Path) -> dict[PurePosixPath, int]:
-    """Look at those that lie beside the lock in `root`, or in another folder."""
+    """Return the sizes of local files; relative paths are relative to `root`."""
     sizes = dict[PurePosixPath, int]()
     for each in artifacts:
         file = local_path(each.urls[0], root)
@@ -72,9 +72,9 @@ def local_sizes(artifacts: Sequence[Artifact], root: Path) -> dict[PurePosixPath
 def ask_sizes(
     artifacts: Sequence[Artifact], root: Path, router: Router, policy: RetryPolicy | None
 ) -> dict[PurePosixPath, int]:
-    """Ask for the sizes of artifacts side by side, each source in turn until one tells.
+    """Ask for the sizes of artifacts in several threads, each source in turn until one tells.
 
-    Who does not answer is not asked again, and no error: the download tells.
+    A server that does not answer is not asked again; that is no error here, but of the download.
     """
     from scripts.network.http import HttpClient
 

@@ -42,9 +42,9 @@ if TYPE_CHECKING:  # a run with nothing to do does without the network
 def renew_locks(
     workspace: Workspace, console: Console, *, kept: bool, again: str = "pixi run fetch"
 ) -> None:
-    """Renew the copies of the remote locks; `kept`: take them as they are, and ask nobody.
+    """Renew the copies of the remote locks, unless they are to be taken as they are `kept`.
 
-    Raises the errors of those that cannot be had, or not be used: then all copies stay.
+    Raises the errors of those that cannot be downloaded or used: then no copy is changed.
     """
     remote = [each for each in workspace.settings.locks if each.is_remote]
     if remote and not kept:
@@ -66,10 +66,10 @@ def fetch(
 ) -> Report:
     """Download what is missing and replace what is wrong; the rest is not touched.
 
-    Every artifact is tried, whatever happens to others; the report holds all problems. What
-    nobody can open stays, since its bytes are the lock's; `index` refuses it. The caller holds the
+    Every artifact is tried, whatever happens to others; the report has all problems. One that
+    cannot be opened stays, since its bytes are the lock's; `index` refuses it. The caller holds the
     channel's lock file. `state` None: it is read here. `dry_run`: stop before the first byte.
-    `again`: what runs this again; `is_announced`: what will come has been said already.
+    `again` is the command to run this again; `is_announced`: `announce` was called already.
     """
     place = workspace.place
     refuse_unhashed(workspace, selection)
@@ -116,7 +116,7 @@ def fetch(
 
 
 def router_of(workspace: Workspace, selection: Selection, console: Console) -> Callable[[], Router]:
-    """Give what reads, once and when it is needed, how to reach upstream."""
+    """Return a function that makes the router when it is first called."""
 
     def read() -> Router:
         from scripts.network.router import Router
@@ -129,7 +129,7 @@ def router_of(workspace: Workspace, selection: Selection, console: Console) -> C
 
 
 def refuse_unhashed(workspace: Workspace, selection: Selection) -> None:
-    """Raise the error of exit code 2 for artifacts without a digest, where they are not allowed."""
+    """Raise the errors of exit code 2 for artifacts without a digest, unless they are allowed."""
     problems = unhashed_problems(selection.conda_artifacts, workspace.manifest)
     if problems and not workspace.settings.allow_unhashed:
         raise MirrorError(*problems)
@@ -145,9 +145,9 @@ def plan_downloads(
     policy: RetryPolicy | None = None,
     asks: bool = True,
 ) -> Plan:
-    """Compare what is there with what the lock names; with `asks`, ask for sizes it lacks.
+    """Compare what is there with what the lock names; `asks`: ask servers for missing sizes.
 
-    Raises errors of exit code 2 for what cannot be placed.
+    Raises the errors of exit code 2 for what cannot be placed.
     """
     place, artifacts = workspace.place, selection.artifacts
     may_write = digests.may_write
@@ -172,7 +172,7 @@ def plan_downloads(
 
 
 def announce(workspace: Workspace, selection: Selection, plan: Plan, console: Console) -> None:
-    """Say before the first byte what will come, and what will not."""
+    """Print what will be downloaded, and what is left out."""
     lines: list[Line] = [*left_out_lines(selection)]
     if plan.to_download or plan.copies:
         free = free_bytes(workspace.place.folder)
@@ -184,11 +184,11 @@ def announce(workspace: Workspace, selection: Selection, plan: Plan, console: Co
 
 
 def ask_before_first(workspace: Workspace, selection: Selection, console: Console) -> bool:
-    """Say what a first mirror would download, and ask whether to make it; change nothing.
+    """Print what a first mirror would download, and ask whether to make it; change nothing.
 
-    Returns whether it was said; it is not where the settings or a channel folder tell that a
-    mirror is wanted. Raises the error of exit code 1 where the answer is no, and of exit code 2
-    where there is no terminal to ask on.
+    Returns whether that was done: not where settings or a channel folder show that a mirror is
+    wanted. Raises the error of exit code 1 where the answer is no, and of exit code 2 where there
+    is no terminal to ask on.
     """
     folder = workspace.settings.channel_dir
     if workspace.manifest.has_settings or workspace.place.folder.exists():
@@ -208,7 +208,7 @@ def ask_before_first(workspace: Workspace, selection: Selection, console: Consol
 
 
 def _resumed(workspace: Workspace, plan: Plan, router: Callable[[], Router]) -> int:
-    """Count the bytes of parts that downloads go on behind, as `Download` does."""
+    """Return the bytes in parts that downloads will resume, as `Download` does."""
     parts = part_sizes(workspace.place.parts)
     return sum(
         part
@@ -230,7 +230,7 @@ def _dry_report(plan: Plan, selection: Selection) -> Report:
 
 
 def plan_json(plan: Plan, selection: Selection) -> dict[str, Json]:
-    """Say what would be done."""
+    """Return what would be done, for `--json`."""
     return {
         "to-download": [str(artifact.path) for artifact in plan.to_download],
         "same-bytes": [str(each.path) for _, each in plan.copies],
@@ -271,7 +271,7 @@ def _report(
 
 
 def _problem(failed: FailedDownload, again: str) -> Problem:
-    """Turn a failed download into what a person should read and do."""
+    """Make the problem of a failed download."""
     from scripts.network.errors import lower_first
 
     error = failed.error

@@ -25,8 +25,8 @@ def compare_records(
 ) -> Iterator[Problem]:
     """Yield a problem (exit code 1) for each expected record that is missing or differs.
 
-    `normal` is of `normalise_specs`. What a record that is not `is_complete` leaves open, and what
-    only a channel says of itself, is not compared.
+    `normal` is of `normalise_specs`. `is_complete` False: empty fields of expected records, and
+    those that only a channel writes, are not compared.
     """
     for path, record in sorted(expected.items()):
         found = actual.get(path)
@@ -55,9 +55,9 @@ def differences(
 def normalise_specs(
     expected: Mapping[PurePosixPath, Record], actual: Mapping[PurePosixPath, Record]
 ) -> Mapping[str, str]:
-    """Ask rattler how it writes those MatchSpecs that differ as texts; nobody is asked of none.
+    """Return, for the MatchSpecs that differ as texts, how rattler writes them.
 
-    New versions of rattler-index write every one anew: `x 0.1 h` becomes `x ==0.1 h`.
+    New versions of rattler-index rewrite every one: `x 0.1 h` becomes `x ==0.1 h`.
     """
     from scripts.core.rattler_child import call_rattler
 

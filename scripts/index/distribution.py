@@ -55,7 +55,7 @@ class Distribution:
 def read_distribution(file: Path) -> Distribution:
     """Read a wheel or an sdist; its name tells which of them it is.
 
-    Raises BadArchiveError for what is no such thing, and OSError where the file cannot be read.
+    Raises BadArchiveError where it is neither, and OSError where the file cannot be read.
     """
     with told_as_bad_archive():
         if is_wheel(file):
@@ -66,12 +66,12 @@ def read_distribution(file: Path) -> Distribution:
 
 
 def identity_of(found: Distribution, record: PypiRecord) -> str:
-    """Return `name version` of what it says that it is, in the row's words where they are equal.
+    """Return its own `name version`, the version as the row writes it where both are equal.
 
     What a source archive does not say is taken from the row.
     """
     name, version = found.name or record.name, found.version or record.version or ""
-    said = parse_version(version)  # of what is none they are to be the same as texts
+    said = parse_version(version)  # None: no version; then the texts must be the same
     if record.version is None or (said is not None and said == parse_version(record.version)):
         version = record.version or ""
     return f"{name} {version}".rstrip()
@@ -93,7 +93,7 @@ def dist_info_folder(archive: zipfile.ZipFile) -> str:
 
 
 def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
-    """Return the bytes of a file of a zip, which are not too many."""
+    """Return a file of a zip; raises BadArchiveError where it is missing, or too large."""
     if name not in archive.NameToInfo:
         raise BadArchiveError(f"it has no {name}")
     with archive.open(name) as stream:
@@ -116,7 +116,7 @@ def read_record(archive: zipfile.ZipFile, dist_info: str) -> Iterator[tuple[str,
 
 
 def _read_sdist(file: Path) -> Mapping[str, bytes]:
-    """Return those of PKG-INFO and pyproject.toml that are in its one folder; read all else too."""
+    """Read all of an sdist; return PKG-INFO and pyproject.toml of its one folder, if there."""
     sources = set[str]()
 
     def is_told(name: str) -> bool:

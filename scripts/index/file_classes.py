@@ -1,7 +1,7 @@
-"""Every file of the channel folder, by who it belongs to; what is there of each conda channel.
+"""The files of the channel folder in five classes, and the conda channels that are there.
 
-Mirrored is what a workspace names, index what describes it, retained what the index names and no
-workspace does, waiting what an earlier index named, untracked all else.
+Mirrored is what a workspace names, index what describes it, retained what the index names but no
+workspace does, waiting what only an earlier index named, untracked all else.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ class ChannelFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexedArtifact(ChannelFile):
-    """An artifact that the index names and this run's lock does not; `size` is the file's."""
+    """An artifact that the index names but this run's locks do not; `size` is that of the file."""
 
     record: Record | PypiRecord
 
     @property
     def artifact(self) -> Artifact:
-        """The artifact that its record describes; no lock gives a location for it."""
+        """The artifact that its record describes, without a URL: no lock gives one."""
         if isinstance(self.record, Record):
             return conda_artifact(self.path, self.record, None, ())
         return replace(pypi_artifact(self.path, self.record), urls=())
@@ -79,7 +79,7 @@ class ChannelFiles:
     waiting: tuple[Removal, ...]
     untracked: tuple[ChannelFile, ...]
     others: tuple[IndexedArtifact, ...]
-    """Those of the mirrored ones that the index names and this run's lock does not."""
+    """The mirrored ones of other workspaces: the index names them, this run's locks do not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,9 +92,9 @@ class Channel:
     there: Mapping[PurePosixPath, os.stat_result]
     """All files named like an artifact, by path."""
     index_files: tuple[PurePosixPath, ...]
-    """What rattler-index writes, or a killed run left of it."""
+    """What rattler-index writes, and temporary files of it that a killed run left."""
     is_wanted: bool
-    """It must be a channel even with nothing in it."""
+    """Whether it must be a channel even without artifacts."""
     lock_version: int
 
 
@@ -104,10 +104,10 @@ def read_channels(
     gone: Collection[PurePosixPath] = (),
     files: Sequence[tuple[PurePosixPath, os.stat_result]] | None = None,
 ) -> tuple[Channel, ...]:
-    """List all conda channels of the mirror: those of the lock, and those that are there.
+    """Return all conda channels of the mirror: those of the selection, and those on the disk.
 
-    Only of the selection's layout: what is not is left from another one. Files that are `gone`
-    are passed over. `files` are all below the folder, where they are known.
+    Only those of the selection's layout: others are left from another one. Files that are `gone`
+    are skipped. `files` are all below the folder, where they are known already.
     """
     there: dict[PurePosixPath, dict[PurePosixPath, os.stat_result]] = {}
     index_files: dict[PurePosixPath, list[PurePosixPath]] = {}
@@ -147,9 +147,9 @@ def _channel_of(path: PurePosixPath) -> PurePosixPath:
 
 
 def _folder_of(path: PurePosixPath) -> tuple[bool, bool, PurePosixPath]:
-    """Tell of a file's folder whether it is in or is a subdir, and holds shards; and its channel.
+    """Return whether a file's folder is (in) a known subdir, whether it holds shards, its channel.
 
-    A folder has thousands of files, and it is looked at once.
+    A folder has thousands of files, so its answer is cached.
     """
     return _folder_kind(str(path).rpartition("/")[0])
 
@@ -167,7 +167,7 @@ def _is_of(layout: Layout, channel: PurePosixPath) -> bool:
 
 
 def refuse_links(folder: Path, channels: Iterable[Channel]) -> None:
-    """Refuse links and folders in place of what is written, also of subdirs now empty."""
+    """Refuse (exit code 2) links and folders where index files go, in empty subdirs, too."""
     subdirs: set[PurePosixPath] = set()
     for channel in channels:
         subdirs |= {channel.path / NOARCH, *(each.path.parent for each in channel.artifacts)}
@@ -184,8 +184,8 @@ def refuse_links(folder: Path, channels: Iterable[Channel]) -> None:
 def waiting_files(folder: Path, users: ChannelUsers) -> tuple[Removal, ...]:
     """Return what waits for its removal.
 
-    Where a relayout was killed, what is to go counts, too: what it has made, if this is the old
-    layout again; else what it has left at the old places.
+    Of a killed relayout, too: what it has made where this is still the old layout, else what it has
+    left in the old layout.
     """
     state = users.state
     waiting = still_waiting(folder, state.removals, users.named())
@@ -199,19 +199,18 @@ def waiting_files(folder: Path, users: ChannelUsers) -> tuple[Removal, ...]:
 def channels_of_layout(
     folder: Path, layout: Layout, gone: Collection[PurePosixPath] = ()
 ) -> tuple[Channel, ...]:
-    """List the channels that are there in a layout, whatever any lock wants."""
-    nothing = Selection(layout=layout)
-    return read_channels(folder, nothing, gone)
+    """Return the channels on the disk that have a layout, whatever any lock wants."""
+    return read_channels(folder, Selection(layout=layout), gone)
 
 
 def files_of_layout(folder: Path, layout: Layout) -> set[PurePosixPath]:
-    """Return all artifacts and index files that are there in channels of a layout."""
+    """Return all artifacts and index files in the channels on the disk that have a layout."""
     channels = channels_of_layout(folder, layout)
     return {path for each in channels for path in (*each.there, *each.index_files)}
 
 
 def is_artifact_path(path: PurePosixPath) -> bool:
-    """Tell whether an artifact could be here: named like one, in a subdir or with PyPI's files."""
+    """Tell whether a path is that of an artifact: by its name, in a subdir or in PyPI's part."""
     if is_pypi_path(path):
         return is_pypi_artifact_path(path)
     is_subdir, has_shards, _ = _folder_of(path)
@@ -219,9 +218,9 @@ def is_artifact_path(path: PurePosixPath) -> bool:
 
 
 def is_index_path(path: PurePosixPath) -> bool:
-    """Tell whether this is where an index file of a subdir, or of PyPI, lies, by its name alone.
+    """Tell whether a path is that of an index file, of a subdir or of PyPI.
 
-    Or what a kill left of one where a subdir is a file system of its own.
+    Or of a temporary one that a killed run left, where a subdir is a file system of its own.
     """
     if is_pypi_path(path):
         return is_pypi_index_path(path)
@@ -238,9 +237,9 @@ def read_indexed(
     console: Console,
     extra_records: Mapping[PurePosixPath, Record] | None = None,
 ) -> list[IndexedArtifact]:
-    """Return the artifacts of a channel that its present index names, and the lock does not.
+    """Return the artifacts of a channel that its present index names but the lock does not.
 
-    The index is to have `extra_records` from now on.
+    `extra_records` are added to those of the index.
     """
     unlocked = channel.there.keys() - {each.path for each in channel.artifacts}
     records = dict(extra_records or {})
@@ -257,7 +256,7 @@ def _present_records(
 ) -> dict[PurePosixPath, Record]:
     """Read the records of the present index: of repodata.json, else of its zst, else none.
 
-    What the index vouches for goes before what repodata.json says, which a disk may have altered.
+    Records with a checksum in the shard index win over those of repodata.json, which has none.
     """
     try:
         data = read_regular(folder / subdir / REPODATA, LARGEST)
@@ -270,7 +269,7 @@ def _present_records(
         records = {**parse_repodata(data, str(subdir / REPODATA)).records}
     except DamagedIndexError as error:
         [damage] = error.problems
-    # Until repodata.json, the last to become visible, it may name more than the others.
+    # It is replaced last: until then it may have records that the others no longer have.
     checksummed = read_checksummed_records(folder / subdir, subdir)
     records |= checksummed or {}
     if damage is not None and checksummed is None:
@@ -331,9 +330,9 @@ def classify_files(
 
 
 def channel_files_to_json(files: ChannelFiles) -> Json:
-    """Give all five classes: how many files and bytes each has, and by name what is not the lock's.
+    """Return how many files and bytes each class has, and the names of what no lock names.
 
-    `dropped` is when the publication was that no longer names the file (ISO 8601, UTC).
+    `dropped` is when the index was published that no longer names the file (ISO 8601, UTC).
     """
 
     def summed(files: Sequence[ChannelFile | Removal]) -> dict[str, Json]:
@@ -358,7 +357,7 @@ def channel_files_to_json(files: ChannelFiles) -> Json:
 
 
 def retained_line(retained: Sequence[ChannelFile]) -> str:
-    """Say how much is indexed that no lock names."""
+    """Write how many artifacts and bytes are indexed but in no lock."""
     return (
         f"retained (indexed, in no lock): {counted(len(retained), 'artifact')},"
         f" {human_size(sum(each.size for each in retained))};"

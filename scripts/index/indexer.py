@@ -59,9 +59,9 @@ def find_indexer() -> Indexer:
 def run_indexer(indexer: Indexer, channel: Path, artifacts: int) -> None:
     """Index a channel of so many artifacts, keeping the records that are in its repodata.json.
 
-    repodata.json.zst is left to the caller where the indexer lets us: it takes most of the time.
-    Raises the error of exit code 4 with the indexer's last lines where it fails, or of 2 where
-    the disk does. That it did what it should is for its caller to see: it may end well without.
+    Where the indexer has an option for it, repodata.json.zst is left to the caller: it takes most
+    of the time. Raises the error of exit code 4 with the indexer's last lines where it fails, or of
+    2 where the disk does. The caller checks the result: it may end well and have dropped records.
     """
     timeout = _TIMEOUT + artifacts * _EACH
     _allow_open_files(2 * artifacts + _MORE_FILES)
@@ -85,7 +85,7 @@ def run_indexer(indexer: Indexer, channel: Path, artifacts: int) -> None:
 
 
 def _without_zst(usage: bytes, config: Path) -> list[str]:
-    """Return the options that this rattler-index has for it: its own, or (from 0.30) a file."""
+    """Return the options that turn the zst off: `--write-zst`, or (from 0.30) a configuration."""
     if b"--write-zst" in usage:
         return ["--write-zst", "false"]
     if b"index-config" not in usage:
@@ -96,9 +96,9 @@ def _without_zst(usage: bytes, config: Path) -> list[str]:
 
 
 def _allow_open_files(number: int) -> None:
-    """Let the indexer have so many files open: rattler's opens two for every package at once.
+    """Raise the limit of open files, as far as the system allows: rattler opens two for a package.
 
-    As far as the system lets us; Windows has no such limit.
+    Windows has no such limit.
     """
     try:
         import resource
@@ -112,7 +112,7 @@ def _allow_open_files(number: int) -> None:
 
 
 def _failed(subject: str, message: str, said: str, channel: Path) -> MirrorError:
-    """Blame the system for what is its fault: the folder is ours, and so is all that is in it."""
+    """Make the error of a failed indexer; of exit code 2 where it reports one of the system."""
     found = _ERROR_NUMBER.search(said)
     if found is None:
         return program_error(subject, message, said)

@@ -1,7 +1,7 @@
 """Build the index of one channel in a staging folder, read it back, and only then publish it.
 
-The records are the lock's, and those of artifacts that stay indexed. Read are only artifacts of
-which the lock says too little: versions before 6. What the lock says wins: it has the hotfixes.
+The records are the lock's, and those of artifacts that stay indexed. Only for locks before version
+6, which say too little, artifacts are read; what the lock says wins, since it has the hotfixes.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def rebuild_index(
     indexer: Indexer,
     named: Collection[PurePosixPath],
 ) -> list[PurePosixPath]:
-    """Build the index of a channel where nobody sees it, and then publish it; return its files.
+    """Build the index of a channel in a staging folder, then publish it; return its files.
 
     `retained` are artifacts in no lock that stay indexed, `named` is all that any workspace names.
     Raises the error of exit code 4 with all that is not as it should be, or of 2 with all records
@@ -110,8 +110,8 @@ def _build(
 ) -> list[str]:
     """Stage records in `target`, run the indexer on them and compare every record and shard.
 
-    Returns the names of all index files (`<subdir>/<name>`) in the order in which they are to
-    become visible: shards, the files that name them, and what names no other file at last.
+    Returns the names of all index files (`<subdir>/<name>`) in the order in which they are to be
+    published: shards, then the files that name them, then each repodata.json.
     """
     records = {**locked, **retained}
     subdirs = {path.parent: dict[PurePosixPath, Record]() for path in records}
@@ -151,9 +151,9 @@ def _build(
 def read_locked_records(
     folder: Path, channel: Channel, digests: DigestCache
 ) -> tuple[dict[PurePosixPath, Record], list[Problem]]:
-    """Make the records of the lock's artifacts that are there, reading those that must be read.
+    """Return the records of the lock's artifacts that are there, and a problem for each unreadable.
 
-    Also returns a problem for each that cannot be read.
+    Artifacts are only read where the lock says too little.
     """
 
     def read(artifact: Artifact) -> Record | MirrorError:
@@ -197,9 +197,9 @@ def backfill(record: Record, artifact: Record, lock_version: int) -> Record:
 
 
 def _stage(folder: Path, subdir: Path, records: Mapping[PurePosixPath, Record]) -> None:
-    """Lay out a subdir with just the artifacts that have a record, and their repodata.
+    """Make a subdir with just the artifacts that have a record, and their repodata.json.
 
-    Another file would make the indexer fail.
+    Any other file would make the indexer fail.
     """
     subdir.mkdir(parents=True)
     for path in records:
@@ -210,9 +210,9 @@ def _stage(folder: Path, subdir: Path, records: Mapping[PurePosixPath, Record]) 
 
 
 def _finish(subdir: Path, records: Iterable[Record]) -> None:
-    """Write the zst, and make the same shards and shard index of the same records at all times.
+    """Write the zst, and rewrite shards and shard index so that they depend on the records alone.
 
-    Rows get their order, the shard index tells no time but the records', and vouches for the zst.
+    Rows are sorted; the shard index is dated by the newest record, and has the sha256 of the zst.
     """
     file, resorted = subdir / SHARD_INDEX, dict[str, bytes]()
     try:
@@ -235,7 +235,7 @@ def _finish(subdir: Path, records: Iterable[Record]) -> None:
 
 
 def _of_the_indexer(problem: Problem, indexer: Indexer) -> Problem:
-    """Say that the indexer did this, unless the disk did: nothing of it has become visible."""
+    """Blame the indexer for a problem of its index, of which nothing is published."""
     if problem.code is not ExitCode.FINDINGS:
         return problem
     return replace(
@@ -292,7 +292,7 @@ def _specs(record: Record) -> Iterator[tuple[str, str]]:
 
 
 def _refused(record: Record, refused: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with it, and why; of these specs and versions rattler has said it."""
+    """Yield what is wrong with a record, and why; `refused` is rattler's answer on all records."""
     for field, spec in _specs(record):
         if (reason := refused["specs"].get(spec)) is not None:
             yield f"{field} of its record holds {spec!r}, which is no MatchSpec", reason
@@ -307,9 +307,9 @@ def _refused(record: Record, refused: Mapping[str, Any]) -> Iterator[tuple[str, 
 def publish(files: Sequence[tuple[Path, Path]], durable: Iterable[Path] = ()) -> None:
     """Rename index files from the staging folder into place, in this order.
 
-    Those that are `durable` are on the disk before any is replaced: they hold what cannot be made
-    again. A client that reads meanwhile finds every file that an index names. Killed at any moment,
-    a second run ends with the same bytes.
+    Those that are `durable`, which cannot be made again, are flushed to the disk first. A client
+    that reads meanwhile finds every file that an index names. After a kill at any moment, a second
+    run ends with the same bytes.
     """
     for staged in durable:
         with naming(staged), staged.open("rb+") as opened:
@@ -320,7 +320,7 @@ def publish(files: Sequence[tuple[Path, Path]], durable: Iterable[Path] = ()) ->
 
 
 def holds(file: Path, data: bytes) -> bool:
-    """Tell whether these bytes are there, and no link to them."""
+    """Tell whether a file has just these bytes and is not a symbolic link."""
     with contextlib.suppress(OSError):  # none is there, or the rename will tell
         return not file.is_symlink() and read_regular(file, LARGEST) == data
     return False
@@ -341,7 +341,7 @@ def _replace(source: Path, target: Path) -> None:
 
 
 def _make_later(source: Path, target: Path) -> None:
-    """Have a file be younger than the one that it replaces by a second at least.
+    """Set the time of a file a second after that of the one it replaces, unless it is later.
 
     HTTP's `If-Modified-Since` knows whole seconds: two indexes of one second are the same to it.
     """

@@ -1,6 +1,6 @@
 """Read index files back from the disk and compare all that they say.
 
-The indexer may end well and yet have dropped a whole seed; nor does it mend a damaged shard.
+The indexer may end well though it has dropped a whole seed, and it does not mend a damaged shard.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _SAME_FOLDER: Final = frozenset({None, "", ".", "./"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexReading:
-    """What the index files of one subdir say, and how they contradict each other."""
+    """The records and shards of one subdir's index files, and where the files contradict."""
 
     records: Mapping[PurePosixPath, Record] | None
     """Those of repodata.json by path; None where it is missing or damaged."""
@@ -52,7 +52,7 @@ class IndexReading:
 
 
 class _Problems(list[Problem]):
-    """Problems; as a context it takes what is damaged to the rest, and goes on."""
+    """A list of problems; as a context manager it catches a DamagedIndexError and adds its own."""
 
     def __enter__(self) -> None:
         pass
@@ -66,9 +66,9 @@ class _Problems(list[Problem]):
 def read_subdir_index(folder: Path, shown: PurePosixPath) -> IndexReading:
     """Read repodata.json, its zst and all shards of the subdir in `folder`, and compare them.
 
-    `shown` is the subdir's path in problems (exit code 1), of which it returns all. Each file
-    vouches for others: the shard index, which has a checksum, for the zst and the shards, and
-    the zst for repodata.json. So what is blamed is the one that is damaged.
+    `shown` is the subdir's path in problems (exit code 1), all of which are returned. The shard
+    index, which has a checksum of its own, vouches for the zst and the shards, and the zst for
+    repodata.json: so the file that is blamed is the damaged one.
     """
     problems = _Problems()
     index = zst = plain = repodata = None
@@ -107,7 +107,7 @@ def read_subdir_index(folder: Path, shown: PurePosixPath) -> IndexReading:
 def _misleading(
     shown: PurePosixPath, repodata: Repodata | None, index: ShardIndex | None
 ) -> Iterator[Problem]:
-    """Yield what in an index file would lead a client to another place."""
+    """Yield a problem for each URL and subdir in the index files that would mislead a client."""
     for name, said in ((REPODATA, repodata), (SHARD_INDEX, index)):
         if said is not None and said.subdir != shown.name:
             yield damage(str(shown / name), f"says that its subdir is {said.subdir}")
@@ -124,7 +124,7 @@ def _conflicts(
     index: ShardIndex,
     in_shards: Mapping[str, Record] | None,
 ) -> Iterator[Problem]:
-    """Yield where shards (None: not all are whole) and their index differ from repodata.json."""
+    """Yield how shards (None: one is damaged) and their index differ from repodata.json."""
     subject, newest = str(shown / SHARD_INDEX), newest_time(repodata.records.values())
     if index.created_at != newest:
         message = "created_at is not the newest timestamp of its records"
@@ -140,7 +140,7 @@ def _conflicts(
 
 
 def read_checksummed_records(folder: Path, shown: PurePosixPath) -> Mapping[str, Record] | None:
-    """Return the records for which the shard index of a subdir vouches; None where it does not."""
+    """Return the records of a zst whose sha256 the shard index has; None where that differs."""
     try:
         data = _read_zst(folder, shown, _read_shard_index(folder, shown))
         return parse_repodata(data, str(shown / REPODATA_ZST)).records
@@ -149,7 +149,7 @@ def read_checksummed_records(folder: Path, shown: PurePosixPath) -> Mapping[str,
 
 
 def _read(folder: Path, shown: PurePosixPath, name: str) -> bytes:
-    """Read one index file; the machine's trouble is a problem of exit code 2."""
+    """Read one index file; where the system cannot read it, the problem is of exit code 2."""
     subject, file = str(shown / name), folder / name
     try:
         return read_regular(file, LARGEST)
@@ -173,7 +173,7 @@ def _read_shard_index(folder: Path, shown: PurePosixPath) -> ShardIndex:
 
 
 def _read_zst(folder: Path, shown: PurePosixPath, index: ShardIndex | None) -> bytes:
-    """Unpack repodata.json.zst; where the shard index is whole, only what that vouches for."""
+    """Unpack repodata.json.zst; where the shard index is whole, check its sha256 in there."""
     subject, data = str(shown / REPODATA_ZST), _read(folder, shown, REPODATA_ZST)
     unpacked = parse_zst(data, subject)
     if index is not None and hashlib.sha256(data).hexdigest() != index.zst_sha256:

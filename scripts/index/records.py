@@ -1,4 +1,4 @@
-"""Records as others have written them: a row of repodata.json, of a shard, of `info/index.json`."""
+"""Parse records: rows of repodata.json, of a shard, of `info/index.json`."""
 
 from __future__ import annotations
 

@@ -1,13 +1,12 @@
 """The index files of one subdir as values: repodata, its zst, the shards and their index.
 
 repodata.json is CEP 36, `v3` in it CEP 48, shards are CEP 16. All are read as strictly as rattler
-reads them (crates/rattler_conda_types/src/repo_data). All `parse_*` raise DamagedIndexError, whose
-subject is the one they are given.
+reads them (crates/rattler_conda_types/src/repo_data). All `parse_*` raise DamagedIndexError of the
+`subject` that they are given.
 
-rattler-index puts the time of its making into the shard index, so pixi-mirror writes it anew: dated
-by the newest record, and with the sha256 of repodata.json.zst beside. zst leaves bits without
-meaning in what it compresses. Here nothing is compressed, and the frame is checked against what it
-must be.
+rattler-index writes the present time into the shard index, so pixi-mirror writes it again: dated by
+the newest record, and with the sha256 of repodata.json.zst. A compressed zst frame has bits without
+meaning; in this one nothing is compressed, so that every bit of it can be checked.
 """
 
 from __future__ import annotations
@@ -67,7 +66,7 @@ def damage(
     code: ExitCode = ExitCode.FINDINGS,
     help: str = "pixi run index",
 ) -> Problem:
-    """Say what is wrong with an index file, or what it says of an artifact (`subject`)."""
+    """Make the problem of an index file, or of what it says of an artifact (`subject`)."""
     return Problem(subject=subject, message=message, code=code, details=details, help=help)
 
 
@@ -77,7 +76,7 @@ def damaged(subject: str, message: str) -> DamagedIndexError:
 
 
 def parse_repodata(data: bytes, subject: str, names: Container[str] | None = None) -> Repodata:
-    """Read a repodata.json; with `names`, the records of the packages of these alone."""
+    """Read a repodata.json; `names`: only the records of these packages."""
     try:
         text = data.decode("utf-8")
         document = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
@@ -120,7 +119,7 @@ def parse_zst(data: bytes, subject: str) -> bytes:
 
 
 def parse_shard(data: bytes, subject: str) -> Repodata:
-    """Read one shard; its sha256 is for the caller to compare with its name."""
+    """Read one shard; the caller compares its sha256 with its name."""
     document = _map(unpack(parse_zst(data, subject), subject), subject)
     if "packages" not in document:
         raise damaged(subject, "it has no 'packages'")
@@ -166,7 +165,7 @@ def unpack(data: bytes, subject: str) -> Any:
 
 
 def _unique(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
-    """Make a map; a key that is there twice is damage, and rattler refuses it."""
+    """Make a map; ValueError where a key is there twice, which rattler refuses, too."""
     made = dict(pairs)
     if len(made) != len(pairs):
         raise ValueError("a key is there twice")
@@ -185,7 +184,7 @@ def _records(
     in_shard: bool = False,
     names: Container[str] | None = None,
 ) -> dict[str, Record]:
-    """Gather the records of all maps, legacy and v3; `names` None: of all packages."""
+    """Parse the records of all maps, legacy and v3; `names` None: of all packages."""
     rows: dict[str, Any] = {}
     v3 = _table(document, "v3", subject)
     maps = [(document, key, "") for key in ("packages", "packages.conda")]
@@ -258,7 +257,7 @@ class ShardIndex:
 
 
 def parse_shard_index(data: bytes, subject: str) -> ShardIndex:
-    """Read a repodata_shards.msgpack.zst, of whatever maker."""
+    """Read a repodata_shards.msgpack.zst, whoever has written it."""
     document = _map(unpack(parse_zst(data, subject), subject), subject)
     for key in ("info", "shards"):
         if key not in document:
@@ -291,9 +290,9 @@ def _is_sha256(value: Any) -> bool:
 
 
 def sort_shard(data: bytes, subject: str) -> bytes:
-    """Write a shard of several rows anew, in the order of their names.
+    """Rewrite a shard of several rows in the order of their names.
 
-    rattler-index before 0.30.11 and py-rattler before 0.26 give no two runs the same bytes.
+    rattler-index before 0.30.11 and py-rattler before 0.26 order them differently in each run.
     """
     import msgpack
     import zstandard
@@ -316,7 +315,7 @@ def rewrite_shard_index(
     zst: bytes,
     resorted: Mapping[str, bytes] | None = None,
 ) -> bytes:
-    """Write the indexer's shard index of these records anew; `zst` is the repodata.json.zst.
+    """Rewrite the indexer's shard index of these records; `zst` is the repodata.json.zst.
 
     `resorted` are the shards that `sort_shard` has changed, by package name.
     """
@@ -347,7 +346,7 @@ def newest_time(records: Iterable[Record]) -> str:
 
 
 def _framed(data: bytes) -> bytes:
-    """Make a zst frame that holds these bytes as they are: no library can make another."""
+    """Make a zst frame of these bytes, uncompressed: every library would make the same one."""
     import zstandard
 
     parts = [_MAGIC, len(data).to_bytes(8, "little")]

@@ -67,10 +67,10 @@ def index(
     """Bring the index of every channel up to date; do nothing where it is.
 
     `extra_records` are of artifacts that no index in this layout has yet. `dropping` are artifacts
-    that it is to name no more; where it is given, the caller removes what is due. A client at work
-    finds all that the index named before: what it no longer names waits for its removal.
-    Raises a MirrorError, with nothing changed, where an artifact is missing (exit code 2) or can
-    be opened by nobody (1), or the indexer does not do what it should (4).
+    to be taken out of the index; where it is given, the caller removes what is due. What the index
+    no longer names waits for its removal, so that clients at work still find it. Raises a
+    MirrorError, with nothing changed, where an artifact is missing (exit code 2) or cannot be
+    opened (1), or the indexer does not do what it should (4).
     """
     place, folder = workspace.place, workspace.place.folder
     with disk_errors(folder, SEE_TO_DISK):
@@ -114,9 +114,9 @@ def index(
 def _waiting(
     folder: Path, users: ChannelUsers, dropping: Iterable[PurePosixPath]
 ) -> tuple[Removal, ...]:
-    """Return what waits for its removal, or is to from now on.
+    """Return what waits for its removal, or does so from now on (`dropping`).
 
-    Also what this workspace's lock of before alone names, if a rollback has put it on the list.
+    Also what only this workspace's last lock names, if a rollback has put it on the list.
     """
     listed = still_waiting(folder, users.state.removals, frozenset())
     named = (users.named() - replace(users, last=None).named()) if listed else frozenset()
@@ -132,7 +132,7 @@ def _note_removals(
     still: Sequence[Removal],
     stale: Collection[PurePosixPath],
 ) -> MirrorState:
-    """Write down what waits from now on: what `still` did, and index files that are `stale`."""
+    """Write the list of removals: what is `still` waiting, and index files that are now `stale`."""
     place, when = workspace.place, now()
     new = set(stale) - {each.path for each in still}
     dropped = (*still, *to_remove(place.folder, sorted(new), None))
@@ -147,9 +147,9 @@ def _note_removals(
 
 
 def _unfit_artifacts(channel: Channel | PypiTree, digests: DigestCache) -> Iterable[Problem]:
-    """Yield a problem for each artifact of the lock that is not there, or is another one.
+    """Yield a problem for each artifact of the lock that is missing, or has other bytes.
 
-    No byte is read: a known digest tells where somebody else has fetched other bytes meanwhile.
+    Nothing is read: only digests in the cache are compared.
     """
     for artifact in channel.artifacts:
         status, size, digest = channel.there.get(artifact.path), artifact.size, artifact.digest
@@ -184,11 +184,11 @@ def _index_outdated(
     console: Console,
     digests: DigestCache,
 ) -> tuple[bool, list[Problem], set[PurePosixPath], set[PurePosixPath]]:
-    """Index each channel whose index was made from something else, or is not as it was made.
+    """Index each channel, and PyPI's pages, where the inputs or the index itself have changed.
 
-    And so the pages of PyPI packages. What nobody can open is refused; what was opened before is
-    not opened again. Returns whether there was one, what is damaged, the index files published, and
-    those that are so no more.
+    Artifacts that cannot be opened are refused; what was opened before is not opened again. Returns
+    whether anything was indexed, problems of retained artifacts, the index files published, and
+    those that are no longer so.
     """
     place, folder = workspace.place, workspace.place.folder
     indexer, stamps = find_indexer(), _read_stamps(place)
@@ -242,7 +242,7 @@ def _rebuild(
     digests: DigestCache,
     indexer: Indexer,
 ) -> tuple[list[PurePosixPath], list[Problem]]:
-    """Index one channel; return its index files, and what the index named and is damaged."""
+    """Index one channel; return its index files, and problems of its retained artifacts."""
     from scripts.index.publish import rebuild_index  # a run with nothing to do does without
 
     sizes = {each.path: each.artifact.size for each in indexed}
@@ -256,7 +256,7 @@ def _rebuild(
 
 
 def _identify(channel: Channel, indexer: Indexer) -> str:
-    """Digest all that decides an index: rows of the lock, files on the disk, the indexer."""
+    """Return a digest of all that decides an index: rows of the lock, files, the indexer."""
     is_old = channel.lock_version < OLDEST_COMPLETE
     records = {each.path: each.conda_record for each in channel.artifacts}
     rows = [(str(path), _fields_of(record)) for path, record in records.items()]
@@ -269,7 +269,7 @@ def _identify(channel: Channel, indexer: Indexer) -> str:
 
 
 def _digest_of_files(folder: Path, paths: Sequence[PurePosixPath]) -> str:
-    """Digest the names and bytes of a channel's index files, and which of them are but links.
+    """Return a digest of the names and bytes of index files, and of which of them are links.
 
     Every byte is read: a disk may lose a bit and leave a file's size and time as they were.
     """
@@ -283,9 +283,9 @@ def _digest_of_files(folder: Path, paths: Sequence[PurePosixPath]) -> str:
 
 
 def _read_stamps(place: ChannelPaths) -> dict[str, str]:
-    """Read by channel what its index was last made from, and is.
+    """Read, by channel, the digest of what its index was made from and of the index itself.
 
-    Nothing where that is not known, or damaged, which costs one indexing.
+    Empty where that is missing or damaged: then all are indexed again.
     """
     with contextlib.suppress(OSError, ValueError, RecursionError):
         stamps = json.loads(place.index_stamp.read_bytes())
@@ -310,7 +310,7 @@ def _report(
     *,
     is_changed: bool,
 ) -> Report:
-    """Say what is indexed now, and whether that took anything."""
+    """Report what is indexed now, and whether anything had to be done."""
     rows: list[dict[str, Json]] = []
     kept = (*files.retained, *files.others)
     records = subdirs = 0

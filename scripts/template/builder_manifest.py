@@ -39,7 +39,7 @@ Fields = Mapping[str, str | Sequence[str]]
 def read_packages(specs: Sequence[str]) -> dict[str, Fields]:
     """Read MatchSpecs as `pixi add` does, by name.
 
-    Raises the error of exit code 2 that says which are none, or name a package once more.
+    Raises the errors of exit code 2 for those that are none, or repeat a package.
     """
     answers = call_rattler("requirements", {"specs": list(specs)})
     assert isinstance(answers, list)
@@ -72,11 +72,11 @@ def render_manifest(
     packages: Mapping[str, Fields] = MappingProxyType({}),
     with_pip: bool = True,
 ) -> str:
-    """Fill in the template of a manifest; empty is what a builder has where nothing is asked for.
+    """Fill in the template of a manifest; empty channels, platforms, packages are the defaults.
 
-    The workspace's platforms are a superset of the mirrored ones: the tools have theirs. pip comes
-    along unless no channel is left that it may come from. Raises the errors of exit code 2 for what
-    cannot become a workspace, all at once.
+    The workspace's platforms are a superset of the mirrored ones: the tools have theirs. pip is
+    added unless none of the channels has it. Raises the errors of exit code 2, all at once, for
+    what cannot become a workspace.
     """
     chosen = tuple(dict.fromkeys(channels)) or CHANNELS
     known = {channel_base_url(each) for each in chosen}

@@ -32,7 +32,7 @@ _DATE: Final = (1980, 1, 1, 0, 0, 0)  # the first that a zip can say
 
 
 def archive(root: Path = TEMPLATE) -> bytes:
-    """Zip the template, or an unpacked tool, which gives the same bytes.
+    """Make the pixi-mirror.pyz of a template, or of an unpacked one, which gives the same bytes.
 
     Raises the error of exit code 2 where the folder is neither.
     """
@@ -83,7 +83,7 @@ def _files_in(root: Path) -> Iterator[Path]:
 def parse_tables(manifest: bytes) -> dict[str, Any]:
     """Read the features `tools` and `tasks` of a manifest, as a builder has them.
 
-    There the tasks are run from the file. Raises ValueError where they are not there.
+    There the tasks run pixi-mirror.pyz. Raises ValueError where the features are missing.
     """
     try:
         features: Any = load_toml(manifest.decode(), "pixi.toml").fields["feature"]

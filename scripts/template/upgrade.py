@@ -48,8 +48,8 @@ _EDITED: Final = finding_problem(
 def upgrade(workspace: Workspace, new: bytes, *, replace: bool, dry_run: bool) -> Report:
     """Take over the tool and its tables; where the user edited those, say so with exit code 1.
 
-    `replace` takes the tables whatever was edited, and lays down `run` as well. Raises the error
-    of exit code 2 where this is no builder, or one of before. The caller holds the channel's lock.
+    `replace` overwrites what was edited, and writes `run` as well. Raises the error of exit code 2
+    where this is no builder, or one of the old form. The caller holds the channel's lock file.
     """
     path = workspace.root / PYZ
     old = _read_tool(path) if path.exists() else None
@@ -88,7 +88,7 @@ def upgrade(workspace: Workspace, new: bytes, *, replace: bool, dry_run: bool) -
 
 
 def read_newer(source: Path | None, root: Path) -> bytes:
-    """Return the tool to upgrade to: a file, what a checkout makes, or that of the one that runs.
+    """Return the pixi-mirror.pyz to upgrade to: a file, one made by a checkout, or None: our own.
 
     Raises the error of exit code 2 where it is neither.
     """
@@ -128,7 +128,7 @@ def _read_tool(path: Path) -> bytes:
 
 
 Values = dict[tuple[str, ...], Any]
-"""The values of a manifest, an empty table too, each by its dotted key."""
+"""The values of a manifest, by their dotted keys; an empty table is a value."""
 
 
 def _values(table: Mapping[str, Any], path: tuple[str, ...] = ()) -> Values:
@@ -190,14 +190,14 @@ def edit(text: str, wanted: Values) -> str:
 
 
 def _comments(text: str) -> list[str]:
-    """List the lines that are nothing but a comment, and after each block what it is about."""
+    """Return the lines that are only a comment, and the line below each block of them."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     pairs = zip(["", *lines], lines, strict=False)
     return [line for above, line in pairs if line.startswith("#") or above.startswith("#")]
 
 
 def _difference(before: Values, after: Values) -> list[str]:
-    """Tell two sets of values apart, a line for each: `- key = value`, `+ key = value`."""
+    """Return the difference of two sets of values as lines: `- key = value`, `+ key = value`."""
     return [
         f"{mark} {toml_key(*key)} = {toml_value(values[key])}"
         for key in sorted({*before, *after})

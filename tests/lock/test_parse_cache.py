@@ -97,7 +97,7 @@ def test_another_python_and_another_tool_parse_anew(
     if change == "python":
         monkeypatch.setattr("sys.version", "4.0")
     else:
-        monkeypatch.setattr(module, "_DECIDING", ("core",))
+        monkeypatch.setattr(module, "_READERS", ("core",))
     assert known(cache) is None
 
 
