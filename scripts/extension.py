@@ -21,9 +21,9 @@ from scripts.core.invocation import EXTENSION, LAUNCHER_VARIABLE, PROGRAM
 from scripts.launch import (
     ON_WORKSPACES,
     described_tasks,
-    exit_code,
     module_of,
     no_such_task,
+    run_main,
     show_tasks,
 )
 
@@ -38,7 +38,7 @@ def main(invocation: str | None = None) -> int:
     `invocation` is what stands before a task's name in what the user can paste.
     """
     os.environ[LAUNCHER_VARIABLE] = invocation or _find_invocation()
-    return exit_code(_run)
+    return run_main(_run)
 
 
 def _run(arguments: list[str]) -> int:

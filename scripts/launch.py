@@ -103,8 +103,8 @@ def no_such_task(name: str, invocation: str, listing: str, *features: str) -> "M
     return usage_error(name, "there is no such task", help=hint)
 
 
-def exit_code(run: "Callable[[list[str]], int]") -> int:
-    """Run it with the command line; say what is wrong in sentences, and return the exit code."""
+def run_main(run: "Callable[[list[str]], int]") -> int:
+    """Run a `main` with the command line, print what is wrong, and return the exit code."""
     try:
         return run(sys.argv[1:])
     except (Exception, KeyboardInterrupt) as error:
@@ -176,7 +176,7 @@ def launch() -> int:
 
     # Whoever ends us while pip works ends pip too, and gets no traceback.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    return exit_code(main)
+    return run_main(main)
 
 
 if __name__ == "__main__":

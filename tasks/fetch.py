@@ -13,7 +13,7 @@ from scripts.core.command import FETCH_INTERRUPTED, run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.file_lock import file_lock
 from scripts.core.report import Report
-from scripts.fetch.stage import fetch, renew_locks
+from scripts.fetch.stage import fetch, renew_remote_locks
 from scripts.workspace.settings import add_setting_options, overrides_from
 from scripts.workspace.workspace import open_workspace
 
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace, console: Console) -> Report:
     """Fetch for the workspace that the options name."""
     workspace = open_workspace(options.manifest_path, overrides_from(options))
-    renew_locks(workspace, console, kept=options.kept_locks)
+    renew_remote_locks(workspace, console, kept=options.kept_locks)
     locks = read_locks(workspace, console, believes_cache=True)
     selection = read_selection(workspace, locks)
     if options.dry_run:

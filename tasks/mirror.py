@@ -15,7 +15,7 @@ from scripts.core.command import FETCH_INTERRUPTED, run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.file_lock import file_lock
 from scripts.core.report import Json, Line, Report, join_reports
-from scripts.fetch.stage import ask_before_first, fetch, renew_locks
+from scripts.fetch.stage import confirm_first_mirror, fetch, renew_remote_locks
 from scripts.index.stage import index
 from scripts.keep.take_snapshot import proofs_of, take_snapshot
 from scripts.lock.mirrored import MirroredLock
@@ -47,11 +47,11 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
     if options.drop_retained and not options.relayout:
         parser.error("--drop-retained goes with --relayout")
     workspace = open_workspace(options.manifest_path, overrides_from(options))
-    renew_locks(workspace, console, kept=options.kept_locks, again="pixi run mirror")
+    renew_remote_locks(workspace, console, kept=options.kept_locks, again="pixi run mirror")
     locks = read_locks(workspace, console, believes_cache=True)
     unchecked = refuse_outdated_locks(workspace, locks, console, "mirror")
     asks = options.asks and not options.yes
-    said = asks and ask_before_first(workspace, read_selection(workspace, locks), console)
+    said = asks and confirm_first_mirror(workspace, read_selection(workspace, locks), console)
     stages = partial(chain, workspace, locks, verify_options(options), console, is_announced=said)
     with file_lock(workspace.place.lock, workspace.settings.channel_dir):
         arranged = Report()

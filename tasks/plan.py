@@ -12,7 +12,7 @@ from scripts.channel.users import read_users
 from scripts.core.command import parse_path, run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.report import Report
-from scripts.fetch.stage import renew_locks
+from scripts.fetch.stage import renew_remote_locks
 from scripts.keep.plan import plan
 from scripts.lock.satisfiability import refuse_outdated_locks
 from scripts.workspace.settings import add_setting_options, overrides_from
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace, console: Console) -> Report:
     """Plan for the workspace that the options name."""
     workspace = open_workspace(options.manifest_path, overrides_from(options))
-    renew_locks(
+    renew_remote_locks(
         workspace, console, kept=options.kept_locks or options.offline, again="pixi run plan"
     )
     locks = read_locks(workspace, console)

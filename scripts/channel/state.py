@@ -174,7 +174,7 @@ def read_first_seen(place: ChannelPaths) -> Mapping[PurePosixPath, Digest]:
 
 def write_first_seen(place: ChannelPaths, seen: Mapping[PurePosixPath, Digest]) -> None:
     """Replace the digests that `read_first_seen` reads."""
-    rows = {str(path): f"{each.algorithm}:{each.hex}" for path, each in sorted(seen.items())}
+    rows = {str(path): str(each) for path, each in sorted(seen.items())}
     _write(place.first_seen, {"digests": rows})
 
 
@@ -240,7 +240,7 @@ def write_workspace(workspace: WorkspaceState, lock: bytes) -> None:
                 str(each.path),
                 str(each.path_in_other_layout),
                 each.package,
-                None if each.digest is None else f"{each.digest.algorithm}:{each.digest.hex}",
+                None if each.digest is None else str(each.digest),
                 each.size,
             ]
             for each in workspace.artifacts

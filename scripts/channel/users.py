@@ -29,7 +29,7 @@ from scripts.channel.state import (
 from scripts.core.channel_paths import FLAT_CHANNEL, ChannelPaths, Layout, is_pypi_path
 from scripts.core.errors import MirrorError, Problem, usage_error, usage_problem
 from scripts.core.files import not_readable
-from scripts.lock.mirrored import MirroredLock, own_lock
+from scripts.lock.mirrored import MirroredLock
 from scripts.lock.select import Selection, path_of
 from scripts.workspace.settings import TABLE
 from scripts.workspace.workspace import Workspace
@@ -79,8 +79,7 @@ def read_users(
     a flat channel, one package name from two channels.
     """
     selection = read_whole_selection(workspace, locks)
-    own = own_lock(locks)
-    data = b"" if own is None else own.file.data
+    data = next((each.file.data for each in locks if each.entry is None), b"")
     return read_users_of(workspace, selection, data, relayout=relayout)
 
 
@@ -238,18 +237,13 @@ def _conflicts(
     for theirs in other.artifacts:
         ours, channel = by_path.get(theirs.path), theirs.path_in_other_layout.parent.parent
         if ours is not None and _differ(place, ours, theirs):
-            shown = (_shown(each) for each in (ours, theirs))
+            shown = (str(each.digest or each.size) for each in (ours, theirs))
             yield conflict(str(theirs.path), "channel want different bytes here", *shown)
         if not is_pypi_path(theirs.path) and channels.get(theirs.package, channel) != channel:
             message = (
                 "flat channel take it from two channels, which a flat channel cannot keep apart"
             )
             yield conflict(theirs.package, message, str(channels.pop(theirs.package)), str(channel))
-
-
-def _shown(artifact: NamedArtifact) -> str:
-    digest = artifact.digest
-    return f"{digest.algorithm}:{digest.hex}" if digest else str(artifact.size)
 
 
 def _differ(place: ChannelPaths, one: NamedArtifact, other: NamedArtifact) -> bool:

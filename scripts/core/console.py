@@ -78,9 +78,7 @@ class Console:
 
     def note(self, line: Line) -> None:
         """Print what is under way, on stderr; `-q` hides it."""
-        if self.verbosity > Verbosity.QUIET:
-            for each in self._cut(line):
-                _print(_shown(each), sys.stderr)
+        self._note(line)
 
     def detail(self, line: str) -> None:
         """Print what only `-v` shows, on stderr."""
@@ -89,9 +87,12 @@ class Console:
 
     def warn(self, line: Line) -> None:
         """Print what a person should know although it is no error, on stderr; `-q` hides it."""
+        self._note(line, f"{_paint('warning:', '33')} ")
+
+    def _note(self, line: Line, prefix: str = "") -> None:
         if self.verbosity > Verbosity.QUIET:
             for each in self._cut(line):
-                _print(f"{_paint('warning:', '33')} {_shown(each)}", sys.stderr)
+                _print(f"{prefix}{_shown(each)}", sys.stderr)
 
     def _cut(self, line: Line) -> tuple[str, ...]:
         """Return the lines to print: without `-v`, only the first ones of a long list."""

@@ -34,6 +34,10 @@ class Digest:
     algorithm: Literal["sha256", "md5"]
     hex: str
 
+    def __str__(self) -> str:
+        """Write it as `sha256:0123…`."""
+        return f"{self.algorithm}:{self.hex}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:

@@ -93,11 +93,11 @@ def download_all(
         elif source not in untried:
             digest = again.digest or (there.digest if there else None)
             assert digest is not None  # what has none is the same only as what has just come
-            take(_place_again(source, again, digest, context))
+            take(_place_copy(source, again, digest, context))
     return results
 
 
-def _place_again(
+def _place_copy(
     source: PurePosixPath, again: Artifact, digest: Digest, context: DownloadContext
 ) -> Downloaded | FailedDownload:
     """Place an artifact by the file of another one, which has the same bytes."""

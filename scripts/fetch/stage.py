@@ -39,7 +39,7 @@ if TYPE_CHECKING:  # a run with nothing to do does without the network
     from scripts.network.router import Router
 
 
-def renew_locks(
+def renew_remote_locks(
     workspace: Workspace, console: Console, *, kept: bool, again: str = "pixi run fetch"
 ) -> None:
     """Renew the copies of the remote locks, unless they are to be taken as they are `kept`.
@@ -98,18 +98,18 @@ def fetch(
         known = {path for each in shared for path in (each.path, each.path_in_other_layout)}
         known.update(each.path for each in plan.artifacts)
         digests.compact(frozenset(map(str, known)))
-        if all(isinstance(each, Downloaded) for each in results):
-            shutil.rmtree(place.parts, ignore_errors=True)
     came = [each for each in results if isinstance(each, Downloaded)]
+    failed = [each for each in results if isinstance(each, FailedDownload)]
+    if wanted and not failed:
+        shutil.rmtree(place.parts, ignore_errors=True)
     if unseen := {x.artifact.path: x.digest for x in came if x.artifact.digest is None}:
         write_first_seen(place, {**state.first_seen, **unseen})
-    placed = {each.artifact.path for each in came}
-    absent = {each.path for each in wanted} - placed
+    absent = {each.path for each in wanted} - {each.artifact.path for each in came}
     there = [each for each in selection.conda_artifacts if each.path not in absent]
     damaged, opened = check_new_archives(
         place.folder, there, digests, lambda text: console.note(f"fetch: {text}")
     )
-    report = _report(plan, selection, results, again)
+    report = _report(plan, selection, came, failed, again)
     return dataclasses.replace(
         report, data={**report.data, "opened": opened}, problems=(*report.problems, *damaged)
     )
@@ -183,7 +183,7 @@ def announce(workspace: Workspace, selection: Selection, plan: Plan, console: Co
         console.note(tuple(each if each.startswith(" ") else f"fetch: {each}" for each in rows))
 
 
-def ask_before_first(workspace: Workspace, selection: Selection, console: Console) -> bool:
+def confirm_first_mirror(workspace: Workspace, selection: Selection, console: Console) -> bool:
     """Print what a first mirror would download, and ask whether to make it; change nothing.
 
     Returns whether that was done: not where settings or a channel folder show that a mirror is
@@ -243,14 +243,16 @@ def plan_json(plan: Plan, selection: Selection) -> dict[str, Json]:
 
 
 def _report(
-    plan: Plan, selection: Selection, results: Sequence[Downloaded | FailedDownload], again: str
+    plan: Plan,
+    selection: Selection,
+    placed: Sequence[Downloaded],
+    failed: Sequence[FailedDownload],
+    again: str,
 ) -> Report:
-    placed = [each for each in results if isinstance(each, Downloaded)]
-    failed = [each for each in results if isinstance(each, FailedDownload)]
-    failed.sort(key=lambda each: str(each.artifact.path))
+    failed = sorted(failed, key=lambda each: str(each.artifact.path))
     size = sum({each.digest: each.status.st_size for each in placed}.values())
     wanted = len(plan.to_download) + len(plan.copies)
-    untried = wanted - len(results)
+    untried = wanted - len(placed) - len(failed)
     lines = [f"fetch: {len(failed)} of {wanted} could not be fetched"] if failed else []
     if placed or not failed:
         lines.append(_closing_line(len(placed), size, plan.there))

@@ -128,7 +128,7 @@ def _build(
     names: list[str] = []
     actual: dict[PurePosixPath, Record] = {}
     for subdir, inside in sorted(subdirs.items()):
-        _finish(target / subdir.name, inside.values())
+        _make_reproducible(target / subdir.name, inside.values())
         reading = read_subdir_index(target / subdir.name, subdir)
         found += reading.problems
         names += [f"{subdir.name}/{name}" for name in reading.shards]
@@ -209,7 +209,7 @@ def _stage(folder: Path, subdir: Path, records: Mapping[PurePosixPath, Record]) 
         (subdir / REPODATA).write_bytes(render_repodata(subdir.name, rows))
 
 
-def _finish(subdir: Path, records: Iterable[Record]) -> None:
+def _make_reproducible(subdir: Path, records: Iterable[Record]) -> None:
     """Write the zst, and rewrite shards and shard index so that they depend on the records alone.
 
     Rows are sorted; the shard index is dated by the newest record, and has the sha256 of the zst.

@@ -72,11 +72,6 @@ def with_labels(locks: Sequence[MirroredLock]) -> tuple[MirroredLock, ...]:
     return tuple(dataclasses.replace(each, label=label) for label, each in labels.items())
 
 
-def own_lock(locks: Sequence[MirroredLock]) -> MirroredLock | None:
-    """Return the workspace's own one; None: it has none."""
-    return next((each for each in locks if each.entry is None), None)
-
-
 def workspace_of(lock: MirroredLock, workspace: Workspace) -> Workspace:
     """Return the workspace that a lock is of, mirrored into the channel of this one.
 

@@ -92,7 +92,7 @@ def with_index(records: tuple[PypiRecord, ...], indexes: tuple[str, ...]) -> tup
     )
 
 
-def without_left_out(rows: PlatformPackages, settings: Settings) -> PlatformPackages:
+def leave_out_pypi(rows: PlatformPackages, settings: Settings) -> PlatformPackages:
     """Move the PyPI rows that are not mirrored to what is left out."""
     mirrored, others, left_out = list[PypiRecord](), list[PypiRecord](), list(rows.unmirrorable)
     for record in rows.pypi:

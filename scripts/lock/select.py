@@ -31,10 +31,10 @@ from scripts.lock.model import (
     pypi_rows,
 )
 from scripts.lock.pypi import (
+    leave_out_pypi,
     pypi_artifacts,
     refuse_nested_places,
     refuse_shared_folders,
-    without_left_out,
 )
 from scripts.workspace.settings import TABLE, Settings
 
@@ -190,7 +190,7 @@ def choose_environments(
         replace(
             environment,
             platforms=tuple(
-                without_left_out(rows, settings)
+                leave_out_pypi(rows, settings)
                 for rows in environment.platforms
                 if settings.is_for(rows.platform.name, rows.platform.subdir)
             ),

@@ -19,7 +19,7 @@ from scripts.workspace.model import (
     Requirement,
     Target,
 )
-from scripts.workspace.virtual_packages import composed, is_unix
+from scripts.workspace.virtual_packages import compose_platform, is_unix
 
 
 def environment_channels(manifest: Manifest, environment: Environment) -> tuple[str, ...]:
@@ -92,7 +92,7 @@ def environment_platforms(
     ]
     if not manifest.is_rich:
         needs = [package for feature in features for package in feature.system_requirements]
-        return tuple(composed(platform.subdir, needs) for platform in platforms)
+        return tuple(compose_platform(platform.subdir, needs) for platform in platforms)
     # Naming a platform exactly takes the others of its subdir away (prefix-dev/pixi#6493).
     exact = {name for feature in features for name in feature.platforms or ()}
     pinned = {each.subdir for each in manifest.platforms if each.name in exact}

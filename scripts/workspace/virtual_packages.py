@@ -147,7 +147,7 @@ def parse_system_requirements(table: Table) -> tuple[str, ...]:
     return tuple(packages)
 
 
-def composed(subdir: str, requirements: Iterable[str]) -> ManifestPlatform:
+def compose_platform(subdir: str, requirements: Iterable[str]) -> ManifestPlatform:
     """Make the platform that system requirements turn a subdir into; the highest version wins."""
     family = subdir.partition("-")[0]
     highest: dict[str, str] = {}
