@@ -19,7 +19,7 @@ from typing import Final, TypeVar
 from scripts.channel.state import KeptLock, read_kept_lock
 from scripts.core.channel_paths import Layout
 from scripts.core.console import Console
-from scripts.core.errors import MirrorError, Problem, usage_error
+from scripts.core.errors import MirrorError, Problem, raise_problems, usage_error
 from scripts.core.redact import redact, without_secrets
 from scripts.lock.location import local_path
 from scripts.lock.mirrored import MirroredLock, with_labels
@@ -71,8 +71,7 @@ def read_locks(
             locks += _read(workspace, key, location, entry, cache)
         except MirrorError as error:
             problems += error.problems
-    if problems:
-        raise MirrorError(*problems)
+    raise_problems(problems)
     for each in locks:
         if each.kept is not None:
             console.note(f"locks: {each.location} as it was on {each.kept:%Y-%m-%d %H:%M} UTC")

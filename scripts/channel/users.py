@@ -27,7 +27,7 @@ from scripts.channel.state import (
     write_workspace,
 )
 from scripts.core.channel_paths import FLAT_CHANNEL, ChannelPaths, Layout, is_pypi_path
-from scripts.core.errors import MirrorError, Problem, usage_error, usage_problem
+from scripts.core.errors import Problem, raise_problems, usage_error, usage_problem
 from scripts.core.files import not_readable
 from scripts.lock.mirrored import MirroredLock
 from scripts.lock.select import Selection, path_of
@@ -106,9 +106,7 @@ def read_users_of(
     others = tuple(each for each in known if each is not last)
     # Of the others each was compared with the rest as it came, but in the layout of then.
     pairs = combinations((own, *others), 2) if relayout else ((own, each) for each in others)
-    problems = [each for pair in pairs for each in _conflicts(workspace.place, *pair)]
-    if problems:
-        raise MirrorError(*problems)
+    raise_problems(each for pair in pairs for each in _conflicts(workspace.place, *pair))
     return ChannelUsers(state=state, lock=lock, own=own, last=last, others=others)
 
 

@@ -73,6 +73,13 @@ class MirrorError(Exception):
         return "\n".join(str(problem) for problem in self.problems)
 
 
+def raise_problems(problems: Iterable[Problem]) -> None:
+    """Raise one MirrorError of all these problems; do nothing where there are none."""
+    found = tuple(problems)
+    if found:
+        raise MirrorError(*found)
+
+
 def usage_error(
     subject: str, message: str, *details: tuple[str, str], help: str | None = None
 ) -> MirrorError:

@@ -15,7 +15,7 @@ from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import Final
 
 from scripts.core.channel_paths import WORKSPACES, ChannelPaths
-from scripts.core.errors import MirrorError, Problem, usage_problem
+from scripts.core.errors import Problem, raise_problems, usage_problem
 
 # Windows: a junction is a folder that leads to another one, and yet no symbolic link.
 _JUNCTION: Final = 0xA0000003
@@ -81,13 +81,11 @@ def link_above(folder: Path, path: PurePosixPath) -> PurePosixPath | None:
 
 def _refuse(*wanted: tuple[str, Path, AbstractSet[str]]) -> None:
     """Refuse each path that exists and is of none of the kinds given for it."""
-    problems = [
+    raise_problems(
         _problem(subject, path, kind)
         for subject, path, kinds in wanted
         if (kind := _kind(path)) is not None and kind not in kinds
-    ]
-    if problems:
-        raise MirrorError(*problems)
+    )
 
 
 def _kind(path: Path) -> str | None:

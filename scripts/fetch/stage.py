@@ -17,7 +17,13 @@ from scripts.channel.state import MirrorState, read_state, write_first_seen
 from scripts.channel.users import note_layout
 from scripts.core.artifact import Artifact
 from scripts.core.console import Console
-from scripts.core.errors import MirrorError, Problem, finding_problem, usage_error
+from scripts.core.errors import (
+    MirrorError,
+    Problem,
+    finding_problem,
+    raise_problems,
+    usage_error,
+)
 from scripts.core.invocation import launcher_of
 from scripts.core.redact import redact
 from scripts.core.report import Json, Line, Report, counted, human_size
@@ -130,9 +136,8 @@ def router_of(workspace: Workspace, selection: Selection, console: Console) -> C
 
 def refuse_unhashed(workspace: Workspace, selection: Selection) -> None:
     """Raise the errors of exit code 2 for artifacts without a digest, unless they are allowed."""
-    problems = unhashed_problems(selection.conda_artifacts, workspace.manifest)
-    if problems and not workspace.settings.allow_unhashed:
-        raise MirrorError(*problems)
+    if not workspace.settings.allow_unhashed:
+        raise_problems(unhashed_problems(selection.conda_artifacts, workspace.manifest))
 
 
 def plan_downloads(

@@ -21,7 +21,7 @@ from scripts.channel.digest_cache import DigestCache
 from scripts.channel.folders import clear_staging
 from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import ChannelPaths
-from scripts.core.errors import ExitCode, MirrorError, Problem, usage_problem
+from scripts.core.errors import ExitCode, MirrorError, Problem, raise_problems, usage_problem
 from scripts.core.files import (
     fsync,
     link_or_copy,
@@ -82,8 +82,7 @@ def rebuild_index(
     that could not be indexed, or of 1 with every artifact that had to be read and could not be.
     """
     locked, problems = read_locked_records(place.folder, channel, digests)
-    if problems:
-        raise MirrorError(*problems)
+    raise_problems(problems)
     _validate_records(locked, retained, named)
     place.staging.mkdir(parents=True, exist_ok=True)
     try:
@@ -141,8 +140,7 @@ def _build(
         found += compare_records(read, actual, normal, is_complete=is_complete)
     for path in sorted(actual.keys() - records.keys()):
         found.append(damage(str(path), f"has a record in {REPODATA}, but no place"))
-    if found:
-        raise MirrorError(*(_of_the_indexer(problem, indexer) for problem in found))
+    raise_problems(_of_the_indexer(problem, indexer) for problem in found)
     folders = [each.name for each in sorted(subdirs)]
     names += [f"{each}/{name}" for each in folders for name in (REPODATA_ZST, SHARD_INDEX)]
     return [*names, *(f"{each}/{REPODATA}" for each in folders)]
@@ -279,8 +277,7 @@ def _validate_records(
             )
             for message, reason in _refused(record, reply)
         ]
-    if problems:
-        raise MirrorError(*problems)
+    raise_problems(problems)
 
 
 def _specs(record: Record) -> Iterator[tuple[str, str]]:

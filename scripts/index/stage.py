@@ -19,7 +19,7 @@ from scripts.channel.users import ChannelUsers, save_workspace
 from scripts.core.channel_paths import ChannelPaths, is_pypi_path
 from scripts.core.channel_url import PYPI_FOLDER
 from scripts.core.console import Console
-from scripts.core.errors import MirrorError, Problem, usage_problem
+from scripts.core.errors import Problem, raise_problems, usage_problem
 from scripts.core.files import disk_errors, naming
 from scripts.core.files import replace as replace_file
 from scripts.core.record import RECORD_FIELDS, Record
@@ -82,8 +82,7 @@ def index(
         digests = DigestCache(place.digests)
         problems = [problem for each in channels for problem in _unfit_artifacts(each, digests)]
         problems += _unfit_artifacts(pypi, digests)
-        if problems:
-            raise MirrorError(*problems)
+        raise_problems(problems)
         save_workspace(workspace, users, selection.layout)
         clear_staging(place)  # of a run that was killed
         if dropping:
@@ -212,8 +211,7 @@ def _index_outdated(
     is_planned = is_outdated(PYPI_FOLDER, pypi.index_files)
     shared = {each.path for one in users.others for each in one.artifacts} if is_planned else ()
     plan = plan_pypi(folder, pypi, digests, console, shared=shared) if is_planned else PypiPlan()
-    if damaged or plan.damaged:
-        raise MirrorError(*damaged, *plan.damaged)
+    raise_problems((*damaged, *plan.damaged))
     problems, new = list(plan.problems), set[PurePosixPath]()
     for channel in outdated:
         console.detail(

@@ -15,7 +15,7 @@ from typing import Final
 
 from scripts.core.artifact import Artifact, pypi_artifact
 from scripts.core.channel_url import PYPI_FOLDER, file_segments
-from scripts.core.errors import MirrorError, Problem, usage_error, usage_problem
+from scripts.core.errors import Problem, raise_problems, usage_error, usage_problem
 from scripts.core.record import PypiRecord
 from scripts.core.redact import redact, without_secrets
 from scripts.lock.conda_rows import Row, dependencies_v1, refuse_unsound_urls
@@ -194,8 +194,7 @@ def refuse_shared_folders(records: Iterable[PypiRecord]) -> None:
                     help="write both as one URL in the manifest, then `pixi lock`; or mirror them"
                     " in two workspaces",
                 )
-    if problems:
-        raise MirrorError(*problems.values())
+    raise_problems(problems.values())
 
 
 def refuse_nested_places(artifacts: Iterable[Artifact]) -> None:
@@ -227,5 +226,4 @@ def refuse_nested_places(artifacts: Iterable[Artifact]) -> None:
                     )
                 )
             above = above.rpartition("/")[0]
-    if problems:
-        raise MirrorError(*problems)
+    raise_problems(problems)

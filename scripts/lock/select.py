@@ -12,7 +12,7 @@ from typing import Any, Final
 from scripts.core.artifact import Artifact, conda_artifact
 from scripts.core.channel_paths import FLAT_CHANNEL, Layout, channel_path, folder_of_channel
 from scripts.core.channel_url import names_folder
-from scripts.core.errors import MirrorError, Problem, usage_error, usage_problem
+from scripts.core.errors import MirrorError, Problem, raise_problems, usage_error, usage_problem
 from scripts.core.file_name import FileName
 from scripts.core.record import PypiRecord, Record
 from scripts.core.redact import redact, without_secrets
@@ -242,8 +242,7 @@ def _gather(artifacts: Iterable[tuple[Artifact, str]]) -> tuple[Artifact, ...]:
             ("other", _bytes_text(artifact, label)),
             help=_TWO_MIRRORS if label else f"{_TELL_APART[artifact.is_conda]}, {_TWO_WORKSPACES}",
         )
-    if problems:
-        raise MirrorError(*problems.values())
+    raise_problems(problems.values())
     return tuple(sorted((x for x, _ in found.values()), key=lambda x: (x.is_conda, str(x.path))))
 
 
@@ -275,7 +274,7 @@ def _are_other_artifacts(one: Artifact, other: Artifact) -> bool:
 
 def _check_channels(packages: Iterable[LockedPackage]) -> None:
     """Refuse channels that no folder can be named after."""
-    problems = [
+    raise_problems(
         usage_problem(
             redact(package.url),
             "no folder can be named for the channel that this is from",
@@ -284,9 +283,7 @@ def _check_channels(packages: Iterable[LockedPackage]) -> None:
         )
         for package in packages
         if package.channel and not names_folder(package.channel)
-    ]
-    if problems:
-        raise MirrorError(*problems)
+    )
 
 
 def are_other_bytes(one: Record, other: Record) -> bool:
@@ -302,15 +299,13 @@ def _refuse_shared_names(artifacts: Iterable[Artifact]) -> None:
         channel = folder_of_channel(Layout.BY_CHANNEL, artifact.upstream)
         channels.setdefault(artifact.name, {}).setdefault(channel, artifact.urls[0])
     message = "comes from two channels, which a flat mirror cannot keep apart"
-    problems = [
+    raise_problems(
         usage_problem(
             name, message, *((str(x), redact(url)) for x, url in urls.items()), help=_BY_CHANNEL
         )
         for name, urls in sorted(channels.items())
         if len(urls) > 1
-    ]
-    if problems:
-        raise MirrorError(*problems)
+    )
 
 
 def undeclared_packages(

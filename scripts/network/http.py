@@ -130,11 +130,7 @@ class HttpClient:
         `size` is that of the whole file in bytes, where it is known. Raises DownloadError.
         """
         response = self._follow(url, {"Range": f"bytes={start}-"} if start else {})
-        try:
-            return self._body(response, start, size)
-        except BaseException:
-            response.close()
-            raise
+        return self._body(response, start, size)
 
     def get_unless(
         self, url: str, *, etag: str | None, modified: str | None, accept: str | None
@@ -149,14 +145,10 @@ class HttpClient:
             headers["If-Modified-Since"] = modified
         was_there = bool(headers)
         response = self._follow(url, headers | ({"Accept": accept} if accept else {}))
-        try:
-            if response.status_code == HTTPStatus.NOT_MODIFIED and was_there:
-                response.close()
-                return None
-            return self._body(response, 0, None), response.headers
-        except BaseException:
+        if response.status_code == HTTPStatus.NOT_MODIFIED and was_there:
             response.close()
-            raise
+            return None
+        return self._body(response, 0, None), response.headers
 
     def size_of(self, url: str) -> int | None:
         """Ask for the size of a file in bytes (HEAD); None where the server does not tell.
@@ -231,7 +223,14 @@ class HttpClient:
         return DownloadError(kind, text)
 
     def _body(self, response: requests.Response, start: int, size: int | None) -> Body:
-        """Check status and headers of the final response."""
+        """Check status and headers of the final response; close it where they are wrong."""
+        try:
+            return self._checked(response, start, size)
+        except BaseException:
+            response.close()
+            raise
+
+    def _checked(self, response: requests.Response, start: int, size: int | None) -> Body:
         if response.status_code not in {200, 206}:
             raise DownloadError(
                 ErrorKind.REFUSED, _status_line(response), status=response.status_code

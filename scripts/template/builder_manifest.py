@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from scripts.core.channel_url import channel_base_url
-from scripts.core.errors import MirrorError, Problem, usage_problem
+from scripts.core.errors import Problem, raise_problems, usage_problem
 from scripts.core.rattler_child import call_rattler
 from scripts.core.redact import redact, without_secrets
 from scripts.core.subdir import check_platform
@@ -57,8 +57,7 @@ def read_packages(specs: Sequence[str]) -> dict[str, Fields]:
             problems.append(_problem(name, message, "one MatchSpec may say both, with a comma"))
         else:
             packages[name] = answer["fields"]
-    if problems:
-        raise MirrorError(*problems)
+    raise_problems(problems)
     return packages
 
 
@@ -90,8 +89,7 @@ def render_manifest(
             url = without_secrets(channel)
             message = f"is to come from {url}, which is no channel of the workspace"
             problems.append(_problem(package, message, f"--channel {url}"))
-    if problems:
-        raise MirrorError(*problems)
+    raise_problems(problems)
     mirrored = tuple(dict.fromkeys(platforms)) or PLATFORMS
     for platform in mirrored:
         check_platform(platform)
