@@ -30,7 +30,7 @@ _POLL = 0.1  # seconds until it is asked again whether another run has ended
 
 
 class VirtualEnvironment:
-    """One virtual environment, and the requirement and constraint files it is made from."""
+    """A virtual environment, and the requirement and constraint files that it is made from."""
 
     def __init__(self, name: str, *requirements: str, constraints: str | None = None) -> None:
         """Say where it is; nothing is made."""
@@ -45,12 +45,12 @@ class VirtualEnvironment:
         self.stamp = os.path.join(self.folder, "made-from.txt")
 
     def made_from(self) -> str:
-        """All that asks for a new environment when it changes: the Python and the requirements."""
+        """What the environment is made from: this Python's version, and the requirement files."""
         texts = [read_text(os.path.join(ROOT, name)) for name in self.files]
         return "".join([f"# python {_VERSION}\n", *texts])
 
     def is_ready(self) -> bool:
-        """Tell whether it was made to the end, and from what would make it today."""
+        """Tell whether it is complete, and made from the present Python and requirements."""
         try:
             made_from = read_text(self.stamp)
         except OSError:
@@ -64,7 +64,7 @@ OLDEST = VirtualEnvironment("oldest", *TEST.files, constraints="requirements-old
 
 
 def make_ready(environment: VirtualEnvironment) -> None:
-    """Make the environment unless it is there, whole and as asked for; others wait meanwhile."""
+    """Make the environment unless it is ready; another run that wants it waits meanwhile."""
     if environment.is_ready():
         return
     import time
@@ -111,7 +111,7 @@ def _make(environment: VirtualEnvironment, lock: int, note: Callable[[str], None
 def _call(what: str, command: list[str], lock: int) -> None:
     """Run a program in silence; where it fails, show its last lines.
 
-    Where the system can, it holds our lock too: killed, we leave nobody room beside it.
+    On POSIX it inherits our lock: where we are killed, no other run begins while it still works.
     """
     import subprocess
 

@@ -171,7 +171,7 @@ def main(arguments: list[str]) -> int:
 
 
 def launch() -> int:
-    """Do it as the program that was started; return the exit code."""
+    """Run as the program that was started; return the exit code."""
     import signal
 
     # Whoever ends us while pip works ends pip too, and gets no traceback.

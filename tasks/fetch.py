@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from scripts.channel.locks import add_kept_locks_option, keep_parses, read_locks
 from scripts.channel.selection import read_selection
 from scripts.channel.users import read_users
-from scripts.core.command import FETCH_INTERRUPTED, run_task, task_parser
+from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.file_lock import file_lock
 from scripts.core.report import Report
-from scripts.fetch.stage import fetch, renew_remote_locks
+from scripts.fetch.stage import INTERRUPTED, fetch, renew_remote_locks
 from scripts.workspace.settings import add_setting_options, overrides_from
 from scripts.workspace.workspace import open_workspace
 
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--dry-run", action="store_true", help="say what would be downloaded, then stop"
     )
-    return run_task("fetch", parser, run, argv, interrupted=FETCH_INTERRUPTED)
+    return run_task("fetch", parser, run, argv, interrupted=INTERRUPTED)
 
 
 def run(options: argparse.Namespace, console: Console) -> Report:

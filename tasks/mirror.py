@@ -11,11 +11,11 @@ from functools import partial
 from scripts.channel.locks import add_kept_locks_option, keep_parses, read_locks
 from scripts.channel.selection import read_selection, with_digests
 from scripts.channel.users import read_users
-from scripts.core.command import FETCH_INTERRUPTED, run_task, task_parser
+from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.file_lock import file_lock
 from scripts.core.report import Json, Line, Report, join_reports
-from scripts.fetch.stage import confirm_first_mirror, fetch, renew_remote_locks
+from scripts.fetch.stage import INTERRUPTED, confirm_first_mirror, fetch, renew_remote_locks
 from scripts.index.stage import index
 from scripts.keep.take_snapshot import proofs_of, take_snapshot
 from scripts.lock.mirrored import MirroredLock
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None, *, asks: bool = False) -> int:
     add_kept_locks_option(parser)
     add_verify_options(parser)
     parser.set_defaults(asks=asks)
-    return run_task("mirror", parser, partial(run, parser), argv, interrupted=FETCH_INTERRUPTED)
+    return run_task("mirror", parser, partial(run, parser), argv, interrupted=INTERRUPTED)
 
 
 def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: Console) -> Report:

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from scripts.channel.locks import read_locks
 from scripts.channel.users import read_users
-from scripts.core.command import FETCH_INTERRUPTED, run_task, task_parser
+from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError
 from scripts.core.file_lock import file_lock
 from scripts.core.report import Report
+from scripts.fetch.stage import INTERRUPTED
 from scripts.keep.changes import STDOUT, add_markdown_option, changes_report, known_before
 from scripts.lock.read import read_lock
 from scripts.lock.update import plan_update, renew_lock, try_update
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--dry-run", action="store_true", help="say what would change; change no byte"
     )
-    return run_task("update-mirror", parser, run, argv, interrupted=FETCH_INTERRUPTED)
+    return run_task("update-mirror", parser, run, argv, interrupted=INTERRUPTED)
 
 
 def run(options: argparse.Namespace, console: Console) -> Report:

@@ -28,9 +28,6 @@ _OF_THE_MACHINE: Final = frozenset(
 )
 _NO_TEMPORARY_FOLDER: Final = "No usable temporary directory"  # as Python's tempfile says it
 
-FETCH_INTERRUPTED: Final = "interrupted; artifacts already placed are kept"
-"""What is said of a task that fetches and is ended by Ctrl-C."""
-
 Handler = Callable[[argparse.Namespace, Console], Report]
 _Word = TypeVar("_Word", bound=StrEnum)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 _NAME = re.compile(r"(?:[^\[]*::)?\s*([\w.-]*)")
 _WORD = re.compile(r"[\w.-]+")
-_NOBODY = "pixi-mirror-nobody"  # a name that no package has
+_NO_PACKAGE = "pixi-mirror-nobody"  # a name that no package has
 
 
 def subdir_type() -> Any:
@@ -202,7 +202,7 @@ def _read_repodata(folder: Path, subdirs: Iterable[str]) -> tuple[dict[str, Any]
 
 
 class _ClosedSet:
-    """One set; `by_name` has its records by path, and its virtual packages by text."""
+    """One set of `prove_closed`; `by_name` has records by path and virtual packages by text."""
 
     def __init__(
         self,
@@ -253,16 +253,17 @@ class _ClosedSet:
         return copy
 
     def _proven(self, path: str, kind: str, specs: list[str]) -> list[str]:
-        return [each for each in specs if not self._is_unproven({"who": path}, kind, each)]
+        return [each for each in specs if not self._noted_unproven({"who": path}, kind, each)]
 
-    def _is_unproven(self, who: dict[str, Any], kind: str, spec: str) -> bool:
-        reason = self._open_because(kind, spec)
+    def _noted_unproven(self, who: dict[str, Any], kind: str, spec: str) -> bool:
+        """Tell whether a requirement cannot be proven, and note it then."""
+        reason = self._why_unprovable(kind, spec)
         if reason is not None:
             self._unproven.append({**who, "kind": kind, "spec": spec, "reason": reason})
         return reason is not None
 
-    def _open_because(self, kind: str, spec: str) -> str | None:
-        """Say why a requirement cannot be proven; None where it can."""
+    def _why_unprovable(self, kind: str, spec: str) -> str | None:
+        """Return why a requirement cannot be proven; None where it can."""
         # rattler would fetch a URL, and an old one keeps no flags
         if "url=" in spec or ("flags=" in spec and not self._has_flags):
             return "this py-rattler cannot tell"
@@ -286,7 +287,7 @@ class _ClosedSet:
         return None
 
     async def prove(self, everything: dict[str, dict[str, Any]]) -> dict[str, Any]:
-        """Solve; where that is refused, look at each requirement."""
+        """Solve; where that is refused, find the requirements that are not met."""
         roots = []
         wanted = {"requires": [each.name.normalized for each in self._records.values()]}
         names = wanted["requires"]
@@ -294,7 +295,7 @@ class _ClosedSet:
         said = twice and f"{twice} is there twice"
         for number, root in enumerate(self._roots):
             who, kind, spec = {"root": number}, root["kind"], root["spec"]
-            if self._is_unproven(who, kind, spec):
+            if self._noted_unproven(who, kind, spec):
                 continue
             roots.append((who, kind, spec))
             if not root["is_unmet"] and refusal(_parse, spec) is None:
@@ -304,7 +305,7 @@ class _ClosedSet:
         needs: list[list[Any]] = []
         if said is not None or any(each["is_unmet"] for each in self._roots):
             told = len(self._unproven)
-            unmet, needs = await self._look(roots, everything)
+            unmet, needs = await self._find_unmet(roots, everything)
             if not unmet and len(self._unproven) > told:  # of extras, which stay in the records
                 said = None
         return {
@@ -318,7 +319,7 @@ class _ClosedSet:
     async def _solve(
         self, records: Iterable[Any], requires: list[str], constrains: Iterable[str] = ()
     ) -> str | None:
-        """Solve with these records alone; None where there is a solution, else what is said."""
+        """Solve with these records alone; return why rattler refuses, None where it solves."""
         from rattler import solve
 
         by_name: dict[str, list[Any]] = {}
@@ -337,10 +338,10 @@ class _ClosedSet:
             return error_message(error)
         return None
 
-    async def _look(
+    async def _find_unmet(
         self, roots: Iterable[Any], everything: dict[str, dict[str, Any]]
     ) -> tuple[list[dict[str, Any]], list[list[Any]]]:
-        """List every requirement that is not met, and who needs whom. It decides nothing."""
+        """Return every unmet requirement, and who needs whom, for people: it decides nothing."""
         waiting = deque(roots)
         for path, record in self._records.items():
             waiting += [({"who": path}, "requires", each) for each in record.depends]
@@ -377,19 +378,19 @@ class _ClosedSet:
                     waiting += [
                         ({"who": path}, "requires", each)
                         for each in groups.get(extra, ())
-                        if not self._is_unproven({"who": path}, "requires", each)
+                        if not self._noted_unproven({"who": path}, "requires", each)
                     ]
         return unmet, needs
 
     async def _applies(self, condition: str | None) -> bool:
-        """Tell whether a condition holds: rattler then requires what nobody can give."""
+        """Tell whether a condition holds: rattler then refuses a package that does not exist."""
         if condition is None:
             return True
         if condition not in self._conditions:
             mark = "'" if '"' in condition else '"'
             bare = [_copy(each, [], []) for each in self._records.values()]
             names = [each.name.normalized for each in bare]
-            spec = f"{_NOBODY}[when={mark}{condition}{mark}]"
+            spec = f"{_NO_PACKAGE}[when={mark}{condition}{mark}]"
             self._conditions[condition] = await self._solve(bare, [*names, spec]) is not None
         return self._conditions[condition]
 

@@ -7,7 +7,7 @@ import functools
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from scripts.channel.digest_cache import DigestCache
 from scripts.channel.folders import check_case, free_bytes, prepare
@@ -43,6 +43,9 @@ from scripts.workspace.workspace import Workspace
 if TYPE_CHECKING:  # a run with nothing to do does without the network
     from scripts.network.retry import RetryPolicy
     from scripts.network.router import Router
+
+INTERRUPTED: Final = "interrupted; artifacts already placed are kept"
+"""What a task that fetches says when Ctrl-C has ended it."""
 
 
 def renew_remote_locks(
