@@ -72,8 +72,11 @@ def check_new_archives(
     """
     more: dict[PurePosixPath, Mapping[str, str]] = {}
 
-    def read_more(file: Path, artifact: Artifact) -> str:
-        assert read is not None
+    def identify(file: Path, artifact: Artifact) -> str:
+        from scripts.channel.archive import read_identity
+
+        if read is None:
+            return read_identity(file)
         identity, more[artifact.path] = read(file, artifact)
         return identity
 
@@ -81,7 +84,7 @@ def check_new_archives(
     unknown = [each for each in artifacts if not _is_known(folder, each, digests)]
     if unknown:
         note(f"opening {counted(len(unknown), 'artifact' if read is None else 'PyPI artifact')}")
-        for each in open_archives(folder, unknown, None if read is None else read_more):
+        for each in open_archives(folder, unknown, identify):
             path = each.artifact.path
             if each.identity is not None and each.status is not None:
                 kept = {**more.get(path, {}), _OPENED: each.identity}
@@ -108,14 +111,11 @@ def remembered(folder: Path, artifact: Artifact, key: str, digests: DigestCache)
 
 
 def open_archives(
-    folder: Path,
-    artifacts: Iterable[Artifact],
-    read: Callable[[Path, Artifact], str] | None,
+    folder: Path, artifacts: Iterable[Artifact], read: Callable[[Path, Artifact], str]
 ) -> Iterator[ArchiveCheck]:
-    """Open them side by side, as decompression frees the interpreter lock; the largest first.
+    """Open them in several threads, as decompression frees the interpreter lock; largest first.
 
-    `read` returns an artifact's identity, or raises BadArchiveError or OSError; None: all are conda
-    artifacts.
+    `read` returns an artifact's identity, or raises BadArchiveError or OSError.
     """
     from concurrent.futures import ThreadPoolExecutor
 
@@ -127,18 +127,15 @@ def open_archives(
         pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C: not all the rest
 
 
-def _open(
-    folder: Path, artifact: Artifact, read: Callable[[Path, Artifact], str] | None
-) -> ArchiveCheck:
-    from scripts.channel.archive import BadArchiveError, read_identity
+def _open(folder: Path, artifact: Artifact, read: Callable[[Path, Artifact], str]) -> ArchiveCheck:
+    from scripts.channel.archive import BadArchiveError
 
     file = folder / artifact.path
     try:
         status = file.stat()
         if not S_ISREG(status.st_mode):  # a pipe would be waited for
             return ArchiveCheck(artifact=artifact, damage="it is not a file")
-        identity = read_identity(file) if read is None else read(file, artifact)
-        return ArchiveCheck(artifact=artifact, status=status, identity=identity)
+        return ArchiveCheck(artifact=artifact, status=status, identity=read(file, artifact))
     except BadArchiveError as error:
         return ArchiveCheck(artifact=artifact, damage=str(error))
     except OSError as error:

@@ -77,12 +77,11 @@ def normalise_specs(
 
 def _same(key: str, ours: Any, theirs: Any, normal: Mapping[str, str]) -> bool:
     """Compare two unequal values of a field by what they mean."""
+    if key == "extra_depends" and [name for name, _ in ours] != [name for name, _ in theirs]:
+        return False
     if key in _SPECS:
-        names = [[name for name, _ in each] for each in (ours, theirs)] if "_" in key else [0, 0]
-        one, other = _specs(ours), _specs(theirs)
-        return names[0] == names[1] and [normal.get(spec, spec) for spec in one] == [
-            normal.get(spec, spec) for spec in other
-        ]
+        one, other = ([normal.get(x, x) for x in _specs(each)] for each in (ours, theirs))
+        return one == other
     if key == "purls" and ours is not None and theirs is not None:
         return sorted(map(unquote, ours)) == sorted(map(unquote, theirs))
     return False
