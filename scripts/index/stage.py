@@ -152,25 +152,20 @@ def _unfit_artifacts(channel: Channel | PypiTree, digests: DigestCache) -> Itera
     """
     for artifact in channel.artifacts:
         status, size, digest = channel.there.get(artifact.path), artifact.size, artifact.digest
-        expected = actual = known = None
+        known, details = None, tuple[tuple[str, str], ...]()
         if status is not None and digest is not None:
             known = digests.known(artifact.path, digest.algorithm, status)
         if status is None:
             message = "is not in the channel folder"
         elif size not in {None, status.st_size}:
             message = "size differs from pixi.lock"
-            expected, actual = f"{size} bytes", f"{status.st_size} bytes"
-        elif digest is not None and known not in {None, digest.hex}:
+            details = ("expected", f"{size} bytes"), ("actual", f"{status.st_size} bytes")
+        elif digest is not None and known is not None and known != digest.hex:
             message = f"{digest.algorithm} differs from {artifact.digest_source}"
-            expected, actual = digest.hex, known
+            details = ("expected", digest.hex), ("actual", known)
         else:
             continue
-        yield usage_problem(
-            artifact.path,
-            message,
-            *((("expected", expected), ("actual", actual)) if expected and actual else ()),
-            help="pixi run fetch",
-        )
+        yield usage_problem(artifact.path, message, *details, help="pixi run fetch")
 
 
 def _index_outdated(
