@@ -69,7 +69,7 @@ class WorkspaceState:
     """Of the places of its artifacts."""
     artifacts: tuple[NamedArtifact, ...]
     folder: Path
-    """Where this is written down, with a copy of the lock."""
+    """The folder of this state, with a copy of the lock."""
 
     @property
     def is_gone(self) -> bool:

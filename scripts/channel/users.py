@@ -212,7 +212,7 @@ def _check_layout(workspace: Workspace, state: MirrorState, wanted: Layout) -> N
 def _conflicts(
     place: ChannelPaths, one: WorkspaceState, other: WorkspaceState
 ) -> Iterator[Problem]:
-    """Yield what two workspaces cannot both have in one channel folder."""
+    """Yield a problem for each conflict of two workspaces that share a channel folder."""
     gone = next((each for each in (one, other) if each.is_gone), None)
     help_line = f"give one of them a channel of its own: channel-dir under [{TABLE}]"
     if gone:

@@ -25,7 +25,7 @@ class Artifact:
     path: PurePosixPath
     """Its place, relative to the channel folder."""
     upstream: str | None
-    """Base URL of the channel or index that it is from, secrets included; None for a lone file."""
+    """Base URL of its channel or index, secrets included; None: a direct URL or a path."""
     urls: tuple[str, ...]
     """All locations that the lock gives for it, the first one first."""
     digest: Digest | None

@@ -59,7 +59,7 @@ class Console:
     def __init__(
         self, *, verbosity: Verbosity = Verbosity.NORMAL, json_wanted: bool = False
     ) -> None:
-        """Decide once what goes where."""
+        """Take what `-q`, `-v` and `--json` say."""
         self.verbosity = verbosity
         self.json_wanted = json_wanted
 

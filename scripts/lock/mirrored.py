@@ -29,16 +29,16 @@ class MirroredLock:
     location: str
     """Its path as people see it, relative to this workspace; a URL without secrets."""
     root: Path
-    """The folder that its relative locations are of."""
+    """The folder that its relative paths start from."""
     manifest: Manifest | None
-    """The one beside it, `file_name` relative to this workspace; None: there is none."""
+    """The manifest beside it, `file_name` relative to this workspace; None: there is none."""
     file: LockFile
     environments: tuple[LockedEnvironment, ...]
-    """What is mirrored: environments with only the platforms chosen. As read: all of them."""
+    """What is mirrored of it: environments, each with the platforms chosen; all until `select`."""
     entry: LockEntry | None = None
-    """By which it was named; None: it is the workspace's own."""
+    """The entry of `locks` that names it; None: it is the workspace's own."""
     kept: datetime | None = None
-    """When a remote one was last known to be as this copy; None: it is here."""
+    """When a remote lock was last confirmed to be as this copy; None: it is a local file."""
 
     @property
     def excluded(self) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ _PUBLIC_PART: Final = r"(?:sha256=[0-9A-Fa-f]+|(?:egg|subdirectory)=[\w./+~%-]+)
 _PUBLIC_FRAGMENT: Final = re.compile(f"{_PUBLIC_PART}(?:&{_PUBLIC_PART})*", re.ASCII)
 _SCHEMES: Final = frozenset({"http", "https", "file"})
 UNHASHED: Final = " of which the lock has no hash (allow-unhashed takes it)"
-"""How the reason ends for which such a row is left out."""
+"""The end of the reason for which a row without a digest is left out."""
 
 
 def parse_pypi(row: Row, location: str) -> PypiRecord:

@@ -64,27 +64,27 @@ class Selection:
 
     @property
     def environments(self) -> tuple[LockedEnvironment, ...]:
-        """Those of all locks."""
+        """The environments of all locks."""
         return tuple(one for each in self.locks for one in each.environments)
 
     @property
     def lock_version(self) -> int:
-        """The oldest: it tells how much rows can say, since those before v6 leave things open."""
+        """The oldest version of all locks: before 6, rows leave things open."""
         return min((each.file.version for each in self.locks), default=NEWEST)
 
     @property
     def conda_artifacts(self) -> tuple[Artifact, ...]:
-        """Those of conda channels."""
+        """The artifacts of conda channels."""
         return tuple(each for each in self.artifacts if each.is_conda)
 
     @property
     def pypi_artifacts(self) -> tuple[Artifact, ...]:
-        """Wheels and sdists."""
+        """The wheels and sdists."""
         return tuple(each for each in self.artifacts if not each.is_conda)
 
     @property
     def pypi_rows(self) -> tuple[PypiRecord, ...]:
-        """The rows that these are of, each once; several may be of one file."""
+        """The PyPI rows, each once; several may be of one file."""
         return pypi_rows(self.environments)
 
 

@@ -72,7 +72,7 @@ class HostHealth:
     """
 
     def __init__(self, policy: RetryPolicy) -> None:
-        """Know nothing yet."""
+        """Begin with no failures known."""
         self._policy = policy
         self._hosts: dict[str, _Host] = {}
         self._lock = threading.Lock()
