@@ -9,13 +9,12 @@ from functools import partial
 
 from scripts.core.command import parse_path, run_task, task_parser
 from scripts.core.console import Console
-from scripts.core.file_lock import file_lock
 from scripts.core.report import Report
 from scripts.keep.bundle import bundle
 from scripts.keep.bundle_plan import parse_volume_size
 from scripts.keep.bundle_sources import base_by_id, base_by_receipt
-from scripts.workspace.settings import add_setting_options, overrides_from
-from scripts.workspace.workspace import open_workspace
+from scripts.workspace.settings import add_setting_options
+from scripts.workspace.workspace import workspace_from
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,9 +68,9 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
     """Bundle the mirror of the workspace that the options name."""
     if options.volume_size is not None and not options.tar:
         parser.error("--volume-size is of tar files: give --tar, too")
-    workspace = open_workspace(options.manifest_path, overrides_from(options))
+    workspace = workspace_from(options)
     place, base = workspace.place, None
-    with file_lock(place.lock, workspace.settings.channel_dir):
+    with workspace.channel_lock():
         if options.since is not None:
             base = base_by_id(place, options.since)
         if options.since_receipt is not None:

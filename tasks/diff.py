@@ -12,8 +12,8 @@ from scripts.core.report import Report
 from scripts.keep.changes import add_markdown_option, states_report
 from scripts.keep.channel_diff import CHANNEL, compare_states
 from scripts.keep.diff_states import LOCK, NAMES, order_versions, read_pypi_license, read_states
-from scripts.workspace.settings import add_setting_options, overrides_from
-from scripts.workspace.workspace import open_workspace
+from scripts.workspace.settings import add_setting_options
+from scripts.workspace.workspace import workspace_from
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace, console: Console) -> Report:
     """Compare what the options name; nothing is changed."""
-    workspace = open_workspace(options.manifest_path, overrides_from(options))
+    workspace = workspace_from(options)
     names = (CHANNEL, LOCK) if options.before is None else (options.before, options.after)
     before, after = read_states(workspace, names[0], names[1] or CHANNEL, console)
     found = compare_states(before, after, order_versions, read_pypi_license)

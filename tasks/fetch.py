@@ -11,11 +11,10 @@ from scripts.channel.selection import read_selection
 from scripts.channel.users import read_users
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
-from scripts.core.file_lock import file_lock
 from scripts.core.report import Report
 from scripts.fetch.stage import INTERRUPTED, fetch, renew_remote_locks
-from scripts.workspace.settings import add_setting_options, overrides_from
-from scripts.workspace.workspace import open_workspace
+from scripts.workspace.settings import add_setting_options
+from scripts.workspace.workspace import workspace_from
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,14 +32,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace, console: Console) -> Report:
     """Fetch for the workspace that the options name."""
-    workspace = open_workspace(options.manifest_path, overrides_from(options))
+    workspace = workspace_from(options)
     renew_remote_locks(workspace, console, kept=options.kept_locks)
     locks = read_locks(workspace, console, believes_cache=True)
     selection = read_selection(workspace, locks)
     if options.dry_run:
         read_users(workspace, locks)
         return fetch(workspace, selection, console, dry_run=True)
-    with file_lock(workspace.place.lock, workspace.settings.channel_dir):
+    with workspace.channel_lock():
         users = read_users(workspace, locks)  # refuses what cannot share a channel
         report = fetch(workspace, selection, console, state=users.state)
         keep_parses(workspace, locks)

@@ -11,12 +11,11 @@ from scripts.channel.selection import read_selection
 from scripts.channel.users import read_users
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
-from scripts.core.file_lock import file_lock
 from scripts.core.report import Report, join_reports
 from scripts.index.stage import index
 from scripts.keep.take_snapshot import take_snapshot
-from scripts.workspace.settings import add_setting_options, overrides_from
-from scripts.workspace.workspace import open_workspace
+from scripts.workspace.settings import add_setting_options
+from scripts.workspace.workspace import workspace_from
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,10 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace, console: Console) -> Report:
     """Index the mirror of the workspace that the options name."""
-    workspace = open_workspace(options.manifest_path, overrides_from(options))
+    workspace = workspace_from(options)
     locks = read_locks(workspace, console, believes_cache=True)
     selection = read_selection(workspace, locks)
-    with file_lock(workspace.place.lock, workspace.settings.channel_dir):
+    with workspace.channel_lock():
         users = read_users(workspace, locks)
         report = index(workspace, selection, console, users=users)
         taken = take_snapshot(workspace, console, made_by="index", locks=locks)

@@ -14,8 +14,8 @@ from scripts.core.report import Report
 from scripts.keep.changes import add_markdown_option, changes_report, known_before
 from scripts.lock.update import renew_lock
 from scripts.workspace.pixi import need_pixi
-from scripts.workspace.settings import add_setting_options, overrides_from
-from scripts.workspace.workspace import open_workspace
+from scripts.workspace.settings import add_setting_options
+from scripts.workspace.workspace import workspace_from
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace, console: Console) -> Report:
     """Lock the workspace that the options name."""
-    workspace = open_workspace(options.manifest_path, overrides_from(options))
+    workspace = workspace_from(options)
     markdown: Path | None = options.markdown
     pixi = need_pixi(os.environ, "lock")
     before = known_before(workspace)

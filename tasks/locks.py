@@ -12,8 +12,8 @@ from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console, Verbosity
 from scripts.core.report import Report
 from scripts.keep.locks import lock_report
-from scripts.workspace.settings import add_setting_options, overrides_from
-from scripts.workspace.workspace import open_workspace
+from scripts.workspace.settings import add_setting_options
+from scripts.workspace.workspace import workspace_from
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace, console: Console) -> Report:
     """Show the locks; nothing need be fetched yet, but for remote ones."""
-    workspace = open_workspace(options.manifest_path, overrides_from(options))
+    workspace = workspace_from(options)
     selection = read_selection(workspace, read_locks(workspace, console))
     is_whole = console.verbosity is Verbosity.VERBOSE
     return lock_report(selection, workspace.place.folder, is_whole=is_whole)

@@ -13,7 +13,6 @@ from scripts.channel.selection import read_selection, with_digests
 from scripts.channel.users import read_users
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
-from scripts.core.file_lock import file_lock
 from scripts.core.report import Json, Line, Report, join_reports
 from scripts.fetch.stage import INTERRUPTED, confirm_first_mirror, fetch, renew_remote_locks
 from scripts.index.stage import index
@@ -22,8 +21,8 @@ from scripts.lock.mirrored import MirroredLock
 from scripts.lock.satisfiability import refuse_outdated_locks
 from scripts.lock.select import left_out_lines
 from scripts.verify.stage import VerifyOptions, add_verify_options, verify, verify_options
-from scripts.workspace.settings import add_setting_options, overrides_from
-from scripts.workspace.workspace import Workspace, open_workspace
+from scripts.workspace.settings import add_setting_options
+from scripts.workspace.workspace import Workspace, workspace_from
 
 
 def main(argv: Sequence[str] | None = None, *, asks: bool = False) -> int:
@@ -46,14 +45,14 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
     """Mirror the workspace that the options name."""
     if options.drop_retained and not options.relayout:
         parser.error("--drop-retained goes with --relayout")
-    workspace = open_workspace(options.manifest_path, overrides_from(options))
+    workspace = workspace_from(options)
     renew_remote_locks(workspace, console, kept=options.kept_locks, again="pixi run mirror")
     locks = read_locks(workspace, console, believes_cache=True)
     unchecked = refuse_outdated_locks(workspace, locks, console, "mirror")
     asks = options.asks and not options.yes
     said = asks and confirm_first_mirror(workspace, read_selection(workspace, locks), console)
     stages = partial(chain, workspace, locks, verify_options(options), console, is_announced=said)
-    with file_lock(workspace.place.lock, workspace.settings.channel_dir):
+    with workspace.channel_lock():
         arranged = Report()
         if options.relayout:
             from scripts.keep.relayout import relayout

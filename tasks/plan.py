@@ -15,8 +15,8 @@ from scripts.core.report import Report
 from scripts.fetch.stage import renew_remote_locks
 from scripts.keep.plan import plan
 from scripts.lock.satisfiability import refuse_outdated_locks
-from scripts.workspace.settings import add_setting_options, overrides_from
-from scripts.workspace.workspace import open_workspace
+from scripts.workspace.settings import add_setting_options
+from scripts.workspace.workspace import workspace_from
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace, console: Console) -> Report:
     """Plan for the workspace that the options name."""
-    workspace = open_workspace(options.manifest_path, overrides_from(options))
+    workspace = workspace_from(options)
     renew_remote_locks(
         workspace, console, kept=options.kept_locks or options.offline, again="pixi run plan"
     )

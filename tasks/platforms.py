@@ -11,8 +11,8 @@ from scripts.core.console import Console
 from scripts.core.errors import usage_error
 from scripts.core.report import Report
 from scripts.workspace.platforms import change_platforms, show_platforms, write_platforms
-from scripts.workspace.settings import add_setting_options, overrides_from
-from scripts.workspace.workspace import open_workspace, read_manifest_text
+from scripts.workspace.settings import add_setting_options
+from scripts.workspace.workspace import read_manifest_text, workspace_from
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace, console: Console) -> Report:
     """Show the platforms, or edit the manifest and say what is to be done next."""
-    workspace = open_workspace(options.manifest_path, overrides_from(options))
+    workspace = workspace_from(options)
     if not options.wanted and not options.add and not options.remove:
         return show_platforms(workspace.manifest, workspace.settings, console)
     if options.wanted and (options.add or options.remove):

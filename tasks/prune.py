@@ -11,14 +11,13 @@ from pathlib import PurePosixPath
 from scripts.channel.locks import read_locks
 from scripts.core.command import parse_path, run_task, task_parser
 from scripts.core.console import Console
-from scripts.core.file_lock import file_lock
 from scripts.core.report import Report, join_reports
 from scripts.keep.prune import adopt, forget, preview_prune, prune, refuse_plan
 from scripts.keep.prune_plan import read_plan
 from scripts.keep.retention import prune_trees
 from scripts.keep.take_snapshot import take_snapshot
-from scripts.workspace.settings import add_setting_options, overrides_from
-from scripts.workspace.workspace import open_workspace
+from scripts.workspace.settings import add_setting_options
+from scripts.workspace.workspace import workspace_from
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,7 +79,7 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
         parser.error("--output writes what --dry-run says: no --output without it")
     if options.forget == "":
         parser.error("--forget needs the name of a workspace")
-    workspace = open_workspace(options.manifest_path, overrides_from(options))
+    workspace = workspace_from(options)
     locks = read_locks(workspace, console)
     drop = tuple(options.drop)
     if options.dry_run:
@@ -88,7 +87,7 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
             workspace, locks, console, options.output, at_once=options.now, drop=drop
         )
     plan = None if options.apply is None else read_plan(options.apply)
-    with file_lock(workspace.place.lock, workspace.settings.channel_dir):
+    with workspace.channel_lock():
         if options.forget is not None:
             return forget(workspace, options.forget)
         if options.adopt:

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
-from scripts.core.file_lock import file_lock
 from scripts.core.report import Report
 from scripts.keep.rollback import rollback
-from scripts.workspace.settings import add_setting_options, overrides_from
-from scripts.workspace.workspace import open_workspace
+from scripts.workspace.settings import add_setting_options
+from scripts.workspace.workspace import workspace_from
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,8 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace, console: Console) -> Report:
     """Roll back the mirror of the workspace that the options name."""
-    workspace = open_workspace(options.manifest_path, overrides_from(options))
-    with file_lock(workspace.place.lock, workspace.settings.channel_dir):
+    workspace = workspace_from(options)
+    with workspace.channel_lock():
         return rollback(workspace, options.snapshot, console)
 
 

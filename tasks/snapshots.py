@@ -8,11 +8,10 @@ from collections.abc import Sequence
 
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
-from scripts.core.file_lock import file_lock
 from scripts.core.report import Report
 from scripts.keep.retention import forget_snapshot, snapshots_report
-from scripts.workspace.settings import add_setting_options, overrides_from
-from scripts.workspace.workspace import open_workspace
+from scripts.workspace.settings import add_setting_options
+from scripts.workspace.workspace import workspace_from
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,10 +28,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace, _console: Console) -> Report:
     """List the snapshots of the workspace's mirror, or forget one."""
-    workspace = open_workspace(options.manifest_path, overrides_from(options))
+    workspace = workspace_from(options)
     if options.forget is None:
         return snapshots_report(workspace)
-    with file_lock(workspace.place.lock, workspace.settings.channel_dir):
+    with workspace.channel_lock():
         return forget_snapshot(workspace, options.forget)
 
 

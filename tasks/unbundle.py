@@ -13,7 +13,7 @@ from scripts.core.console import Console
 from scripts.core.report import Report
 from scripts.keep.far_side import add_channel_argument, unbundle
 from scripts.workspace.settings import Settings, add_setting_options, override, overrides_from
-from scripts.workspace.workspace import open_workspace
+from scripts.workspace.workspace import workspace_from
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace, console: Console) -> Report:
     """Unbundle into the channel that the options name, or that of the workspace."""
     if options.channel is None:
-        workspace = open_workspace(options.manifest_path, overrides_from(options))
+        workspace = workspace_from(options)
         place, settings = workspace.place, workspace.settings
     else:
         place = channel_paths(Path.cwd() / options.channel)

@@ -14,7 +14,6 @@ from scripts.channel.users import read_users
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError
-from scripts.core.file_lock import file_lock
 from scripts.core.report import Report
 from scripts.fetch.stage import INTERRUPTED
 from scripts.keep.changes import STDOUT, add_markdown_option, changes_report, known_before
@@ -22,8 +21,8 @@ from scripts.lock.read import read_lock
 from scripts.lock.update import plan_update, renew_lock, try_update
 from scripts.verify.stage import add_verify_options, verify_options
 from scripts.workspace.pixi import need_pixi
-from scripts.workspace.settings import add_setting_options, overrides_from
-from scripts.workspace.workspace import open_workspace
+from scripts.workspace.settings import add_setting_options
+from scripts.workspace.workspace import workspace_from
 from tasks import mirror
 
 
@@ -51,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace, console: Console) -> Report:
     """Update and mirror the workspace that the options name."""
-    workspace = open_workspace(options.manifest_path, overrides_from(options))
+    workspace = workspace_from(options)
     pixi = need_pixi(os.environ, "update-mirror")
     lock = read_lock(workspace.lock_path)
     read_users(workspace, read_locks(workspace, console))  # refuses, before the lock is changed
@@ -71,7 +70,7 @@ def run(options: argparse.Namespace, console: Console) -> Report:
         after = try_update(pixi, workspace, plan.arguments)
         would = dataclasses.replace(before, since=f"{before.since}, were this update made")
         return changes_report(would, after, workspace, options.markdown)
-    with file_lock(workspace.place.lock, workspace.settings.channel_dir):
+    with workspace.channel_lock():
         console.note(f"update-mirror: running `pixi {' '.join(plan.arguments)}`")
         after = renew_lock(pixi, workspace, plan.arguments)
         for_stages = _for_stages(console, options.markdown)

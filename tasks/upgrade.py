@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 from scripts.core.command import parse_path, run_task, task_parser
 from scripts.core.console import Console
-from scripts.core.file_lock import file_lock
 from scripts.core.report import Report
 from scripts.template.upgrade import read_newer, upgrade
 from scripts.workspace.settings import SettingOverrides
@@ -43,7 +42,7 @@ def run(options: argparse.Namespace, console: Console) -> Report:
     newer = read_newer(options.source, workspace.root)
     if options.dry_run:
         return upgrade(workspace, newer, replace=options.replace, dry_run=True)
-    with file_lock(workspace.place.lock, workspace.settings.channel_dir):
+    with workspace.channel_lock():
         return upgrade(workspace, newer, replace=options.replace, dry_run=False)
 
 

@@ -12,8 +12,8 @@ from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.report import Report
 from scripts.keep.upstream import upstream
-from scripts.workspace.settings import add_setting_options, overrides_from
-from scripts.workspace.workspace import open_workspace
+from scripts.workspace.settings import add_setting_options
+from scripts.workspace.workspace import workspace_from
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace, console: Console) -> Report:
     """Ask upstream for what the locks of the workspace name; nothing need be fetched yet."""
-    workspace = open_workspace(options.manifest_path, overrides_from(options))
+    workspace = workspace_from(options)
     selection = read_selection(workspace, read_locks(workspace, console), only=options.only)
     return upstream(workspace, selection, console, is_whole=options.only is None)
 

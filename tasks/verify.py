@@ -15,11 +15,11 @@ from scripts.channel.users import read_users
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.errors import usage_error
-from scripts.core.file_lock import file_lock, last_run
+from scripts.core.file_lock import last_run
 from scripts.core.report import Report
 from scripts.verify.stage import REPORT_FORMS, add_verify_options, verify, verify_options
-from scripts.workspace.settings import add_setting_options, overrides_from
-from scripts.workspace.workspace import open_workspace
+from scripts.workspace.settings import add_setting_options
+from scripts.workspace.workspace import workspace_from
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,13 +54,13 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
     """Verify the mirror of the workspace that the options name."""
     if options.self_check and (options.level or options.client or options.report or options.strict):
         parser.error("--self-check goes with none of --level, --client, --report, --strict")
-    workspace = open_workspace(options.manifest_path, overrides_from(options))
+    workspace = workspace_from(options)
     locks = read_locks(workspace, console)
     selection = read_selection(workspace, locks, only=options.only)
     if options.self_check:
         from scripts.verify.self_check.stage import self_check
 
-        with file_lock(workspace.place.lock, workspace.settings.channel_dir):
+        with workspace.channel_lock():
             return self_check(workspace, selection, console)
     wanted = dataclasses.replace(
         verify_options(options),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 from collections.abc import Collection
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Final
@@ -17,13 +19,20 @@ from scripts.core.channel_paths import (
     channel_paths,
 )
 from scripts.core.errors import MirrorError, refuse_non_utf8, usage_error
+from scripts.core.file_lock import file_lock
 from scripts.core.files import read_text
 from scripts.core.scratch import clear_scratch
 from scripts.core.symlinks import refuse_odd_state
 from scripts.core.typed_values import load_toml
 from scripts.workspace.model import Manifest
 from scripts.workspace.parse import PYPROJECT, parse_manifest, pixi_table, settings_of
-from scripts.workspace.settings import TABLE, SettingOverrides, Settings, override
+from scripts.workspace.settings import (
+    TABLE,
+    SettingOverrides,
+    Settings,
+    override,
+    overrides_from,
+)
 
 LOCK_NAME: Final = "pixi.lock"
 # In the order in which pixi looks for them in one folder.
@@ -42,6 +51,15 @@ class Workspace:
     settings: Settings
     place: ChannelPaths
     manifest: Manifest
+
+    def channel_lock(self) -> AbstractContextManager[None]:
+        """Hold the channel's lock file while the block runs, as every task does that changes it."""
+        return file_lock(self.place.lock, self.settings.channel_dir)
+
+
+def workspace_from(options: argparse.Namespace) -> Workspace:
+    """Open the workspace that the options of a task name; see `open_workspace`."""
+    return open_workspace(options.manifest_path, overrides_from(options))
 
 
 def open_workspace(manifest_path: Path | None, overrides: SettingOverrides) -> Workspace:

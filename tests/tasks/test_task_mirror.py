@@ -122,7 +122,7 @@ def test_what_ctrl_c_says_fits_the_task(
     def ctrl_c(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(task, "open_workspace", ctrl_c)
+    monkeypatch.setattr(task, "workspace_from", ctrl_c)
     assert task.main([]) == 130
     assert capsys.readouterr().err == said
 
