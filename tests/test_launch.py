@@ -325,7 +325,7 @@ def test_trouble_without_a_file_is_named(capsys: pytest.CaptureFixture[str]) -> 
     def run(_: list[str]) -> int:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    assert launch.exit_code(run) == ExitCode.USAGE
+    assert launch.run_main(run) == ExitCode.USAGE
     assert capsys.readouterr().err == "error: this machine: No locks available\n"
 
 
@@ -333,7 +333,7 @@ def test_a_bug_shows_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     def run(_: list[str]) -> int:
         raise KeyError("ours")
 
-    assert launch.exit_code(run) == ExitCode.BUG
+    assert launch.run_main(run) == ExitCode.BUG
     err = capsys.readouterr().err
     assert "Traceback" in err
     assert "KeyError: 'ours'" in err
