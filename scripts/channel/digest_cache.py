@@ -151,7 +151,7 @@ class DigestCache:
             return
         line = ("\n" if self._torn else "") + _line(key, known)
         self._torn = True
-        # What does not get there, on a full disk, is for whoever writes what must be there.
+        # On a full disk it is lost, and costs one hashing; what must be written fails elsewhere.
         with contextlib.suppress(OSError):
             if not self._lines:
                 self._journal.parent.mkdir(parents=True, exist_ok=True)

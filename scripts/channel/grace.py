@@ -24,7 +24,7 @@ from scripts.core.symlinks import refuse_obstacles
 
 _TIMES_DIFFER: Final = 2 * 10**9  # nanoseconds; FAT keeps times to two seconds
 _INDEX: Final = ("repodata", "index.")  # how the files are called that name others
-# Something is in a folder, or there is none.
+# The folder is not empty, or there is none.
 _STAYS: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR})
 
 
@@ -104,7 +104,7 @@ def removal_errors() -> AbstractContextManager[None]:
 
 def _remove_if_empty(folder: Path) -> None:
     try:
-        if any(folder.iterdir()):  # asked first: where nobody may remove it, the answer is another
+        if any(folder.iterdir()):  # without permission, rmdir would not say ENOTEMPTY
             return
         folder.rmdir()
     except OSError as error:

@@ -123,7 +123,7 @@ def check_artifacts(
         except (FileNotFoundError, NotADirectoryError):
             found.append(Found(path=path, status=ArtifactStatus.MISSING))
             continue
-        except PermissionError as error:  # its folder's: what is there, nobody knows
+        except PermissionError as error:  # its folder is closed: nobody knows what is there
             raise cannot_read(error, folder / path) from None
         except OSError as error:
             found.append(_found(path, f"cannot be read: {error.strerror}"))

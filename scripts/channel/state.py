@@ -252,7 +252,7 @@ def write_workspace(workspace: WorkspaceState, lock: bytes) -> None:
 def forget_workspace(workspace: WorkspaceState) -> None:
     """Remove a workspace from the state: what it alone names may be pruned from now on."""
     with disk_errors(workspace.folder, GOES_ON, "written"):
-        # A lock alone would be that of a workspace of which the rest is lost.
+        # The lock first: alone, it would stand for a workspace of which the rest was lost.
         unlink(workspace.lock, missing_ok=True)
         unlink(workspace.folder / _WORKSPACE, missing_ok=True)
         remove_folder(workspace.folder)
@@ -271,7 +271,7 @@ def _read_workspaces(folder: Path) -> tuple[tuple[WorkspaceState, ...], tuple[Pa
         workspace = _read(each / _WORKSPACE, partial(_parse_workspace, each))
         if workspace is not None:
             found.append(workspace)
-        elif (each / _LOCK).exists():  # the rest is lost; without it, a kill between two files
+        elif (each / _LOCK).exists():  # without it, a run was killed between the two files
             lost.append(each)
     return tuple(found), tuple(lost)
 

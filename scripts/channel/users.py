@@ -104,7 +104,7 @@ def read_users_of(
     known = tuple(each.with_layout(layout) for each in state.workspaces)
     last = _last(own, known)
     others = tuple(each for each in known if each is not last)
-    # Of the others each was compared with the rest as it came, but in the layout of then.
+    # The others were compared as they were added, but in the layout of then.
     pairs = combinations((own, *others), 2) if relayout else ((own, each) for each in others)
     raise_problems(each for pair in pairs for each in _conflicts(workspace.place, *pair))
     return ChannelUsers(state=state, lock=lock, own=own, last=last, others=others)

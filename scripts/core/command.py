@@ -122,7 +122,7 @@ def run_task(
     except KeyboardInterrupt:
         console.note(f"{name}: {interrupted}")
         return ExitCode.INTERRUPTED
-    except Exception:  # printed whole, and never gone on from
+    except Exception:  # printed whole; the run ends
         import traceback
 
         console.bug(traceback.format_exc())

@@ -21,12 +21,12 @@ from scripts.core.report import Json, Line, Report, counted, listed
 SCHEMA: Final = 1
 """The version of what `--json` prints; docs/json.schema.json describes it."""
 
-# So many problems of one kind are still told one by one.
+# Up to so many problems of one kind are printed one by one.
 _FEW: Final = 3
 _NAMES: Final = 5  # subjects of many problems that are named
-_ROWS: Final = 20  # of a list that are shown: with its head they leave a terminal something above
+_ROWS: Final = 20  # lines of a list that are shown: they fit on a terminal
 _MARKS: Final = {"✓": "32", "✗": "31"}
-# Verbs that a message begins with, and how they go on behind several; what is said of one alone.
+# Verbs that a message may begin with, and their plural; words that only fit a single subject.
 _PLURAL: Final = {
     "is": "are",
     "has": "have",
@@ -183,7 +183,7 @@ def group_problems(problems: Sequence[Problem]) -> tuple[str, ...]:
 def _as_one(problems: Sequence[Problem]) -> str:
     first, *others = map(_brief, problems)
     subjects = list(dict.fromkeys(each.subject for each in problems))
-    if len(subjects) == 1:  # of which the same is said several times
+    if len(subjects) == 1:  # several problems of one subject
         more = ("and", f"{len(others)} more like this, which -v shows")
         return dataclasses.replace(first, details=(*first.details, more)).text()
     rows = [other.subject for other in others[: _NAMES - 1]]

@@ -32,7 +32,7 @@ def file_lock(path: Path, what: str) -> Iterator[None]:
             ) from None
         if not is_mine:
             raise _at_work(what, path, file)
-        with contextlib.suppress(OSError):  # a full disk; the number is but for people
+        with contextlib.suppress(OSError):  # a full disk; the number only informs people
             file.truncate(0)
             file.write(f"{os.getpid()}\n".encode())
         yield
@@ -72,7 +72,7 @@ def try_lock(fileno: int) -> bool:
     """
     try:
         import fcntl
-    except ImportError:  # Windows: a byte far behind the content, so that that can be read
+    except ImportError:  # Windows: lock a byte far behind the content, which stays readable
         import msvcrt
 
         position = os.lseek(fileno, 0, os.SEEK_CUR)

@@ -19,8 +19,8 @@ from scripts.core.scratch import open_scratch_file
 CHUNK: Final = 1 << 18  # bytes; large enough that hashing releases the interpreter lock for long
 
 
-# How Windows refuses what another program keeps from it: access denied (a file about to vanish, or
-# open without sharing), a sharing or lock violation, a mapped view. No other system sets winerror.
+# How Windows refuses a file that another program has open: access denied (about to be deleted, or
+# not shared), a sharing or lock violation, a mapped view. No other system sets winerror.
 _IN_USE: Final = frozenset({5, 32, 33, 1224})
 _TRY_FOR: Final = 10.0  # seconds; a virus scanner or an indexer lets go sooner
 
@@ -114,7 +114,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 def write_output(path: Path, data: bytes) -> None:
     """Write a file that an option names; raises the error of exit code 2 where it cannot."""
-    if path.is_dir():  # some have no name: `.`
+    if path.is_dir():  # `.` has no name to be replaced by
         raise usage_error(str(path), "cannot write this file: it is a folder")
     try:
         write_atomically(path, data)
@@ -150,7 +150,7 @@ def _while_in_use(change: Callable[[], object], path: Path, done: str) -> None:
             change()
         except OSError as error:
             if getattr(error, "winerror", None) not in _IN_USE:
-                error.filename = str(path)  # of a rename the system names what was to be renamed
+                error.filename = str(path)  # of a rename, the system names the source
                 raise
             if time.monotonic() + pause > give_up:
                 raise usage_error(
@@ -191,7 +191,7 @@ def hash_file(path: Path, algorithm: str) -> str:
 
 
 def hard_link(source: Path, target: Path) -> None:
-    """Make a hard link to the file at `source`, or the one that it links to; Linux would not."""
+    """Make a hard link to the file at `source`; where that is a link, to the file it leads to."""
     os.link(source.resolve() if source.is_symlink() else source, target)
 
 

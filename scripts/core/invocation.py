@@ -10,7 +10,7 @@ from typing import Final
 TEMPLATE: Final = Path(__file__).resolve().parents[2]
 """The parent of `scripts/`: a checkout, a copy of it, the wheel's folder, an unpacked tool."""
 
-# The program of scripts/extension.py, and as pixi has it.
+# The program of scripts/extension.py, and its name as an extension of pixi.
 PROGRAM: Final = "pixi-mirror"
 EXTENSION: Final = "pixi mirror"
 

@@ -19,8 +19,8 @@ from scripts.core.child_process import program_error, run_program, timed_out
 from scripts.core.invocation import TEMPLATE
 from scripts.core.report import Json
 
-_LONGEST: Final = 2 * 3600.0  # seconds; it ends a download of its own accord after an hour
-# What py-rattler of such a Python was compiled for.
+_LONGEST: Final = 2 * 3600.0  # seconds; a download ends by itself after an hour
+# The subdir that py-rattler was compiled for, by system and machine.
 _SUBDIRS: Final[dict[tuple[str, str] | None, str]] = {
     ("linux", "x86_64"): "linux-64",
     ("linux", "aarch64"): "linux-aarch64",

@@ -264,14 +264,14 @@ class _ClosedSet:
 
     def _why_unprovable(self, kind: str, spec: str) -> str | None:
         """Return why a requirement cannot be proven; None where it can."""
-        # rattler would fetch a URL, and an old one keeps no flags
+        # rattler would fetch the URL, and an old py-rattler drops flags
         if "url=" in spec or ("flags=" in spec and not self._has_flags):
             return "this py-rattler cannot tell"
         if not self._built and not self._is_of_builds:
             return None
         name = _NAME.match(spec)[1].lower()  # type: ignore[index]  # it matches anything
         there = self.by_name.get(name, {})
-        if name in self._built:  # of what is yet to be built nobody knows the build
+        if name in self._built:  # its build string is not known before it is built
             parsed = _parse(spec)
             known = {name, f"{name} *"}
             if self._built[name] is not None:

@@ -93,7 +93,7 @@ def _requirement(text: str) -> dict[str, Any]:
     except Exception as error:  # of many kinds; what it says is the answer
         return {"refused": error_message(error)}
     name, fields = spec.name.normalized, {}
-    # What a manifest calls a field, what stands in brackets, and what rattler has.
+    # The name of a field in a manifest, in the brackets of a MatchSpec, and its value.
     for key, word, value in (
         ("version", "version", spec.version),
         ("build", "build", spec.build),
@@ -253,7 +253,7 @@ def _client(*, tls_no_verify: bool, tls_root_certs: str, s3_options: list[list[A
             values[f"{name}.endpoint-url"] = endpoint
             values[f"{name}.region"] = region
             values[f"{name}.addressing-style"] = "path" if path_style else "virtual-host"
-        # What JSON writes of these values is TOML as well.
+        # JSON of these values is valid TOML.
         lines = (f"{key} = {json.dumps(each, ensure_ascii=False)}" for key, each in values.items())
         config = Config.from_toml("\n".join(lines))
         return Client.from_config(config, max_retries=0, timeout=_LONGEST_DOWNLOAD)

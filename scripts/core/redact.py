@@ -9,7 +9,7 @@ from typing import Final
 # has, may be part of a password. `url: ` is how urllib3 names what it asked a host for.
 _URL: Final = re.compile(r"(?:://|\burl: /)\S+", re.ASCII)
 _USER_INFO: Final = re.compile(r"://[^/?#]*@")
-# What closes the sentence or the quotes around a URL is left standing.
+# Punctuation and quotes behind a URL are kept.
 _QUERY: Final = re.compile(r"\?[^#]*[^#'\"<>(),.;:\[\]{}]")
 # anaconda.org's tokens (conda/core/url.py); `/t/` stays, as rattler's redaction keeps it.
 _TOKEN: Final = re.compile(r"/(?:t|%74)/[^/?#]*[^/?#'\"<>(),.;:\[\]{}]")
@@ -20,8 +20,8 @@ _FIRST_TOKEN: Final = re.compile(r"\A/(?:t|%74)/[^/]+(?=/)")
 
 _HIDDEN: Final = "********"
 
-# What means something to CommonMark, with GitHub's tables. An underscore within a word does not,
-# and names of packages are full of them.
+# Special characters of CommonMark, with GitHub's tables. An underscore within a word is none, and
+# names of packages are full of them.
 _MARKDOWN: Final = re.compile(r"[\\`*\[\]<>|~&]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 
 

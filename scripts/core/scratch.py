@@ -24,7 +24,7 @@ _END: Final = ".pixi-mirror.tmp"
 _OURS: Final = re.compile(rf"(?:.+\.)?[0-9a-f]{{8}}{re.escape(_END)}", re.DOTALL)
 _OWNER: Final = "owner"
 _WORK: Final = "work"
-# Seconds for which a file of nobody's is left alone on Windows, where it is closed to be renamed.
+# Seconds for which an unlocked file stays on Windows, where it is closed before it is renamed.
 _CLOSED_FOR: Final = 60
 _FLAGS: Final = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final, Self
 from scripts.core.errors import MirrorError, usage_error
 from scripts.core.redact import redact
 
-_LONGEST: Final = 19  # digits; more are no size, no version, and slow to read on purpose
+_LONGEST: Final = 19  # digits; more are no size and no version, and may be meant to take long
 
 
 @dataclass(frozen=True, slots=True)

@@ -303,7 +303,7 @@ def classify_files(
         for path, record in read_retained(folder, tree, console).items()
     )
     indexed = {each.path: each for each in sorted(found, key=lambda each: each.path)}
-    # A link in place of a folder is none of its files, and yet not to be moved away.
+    # A link in place of one of these folders must not count as untracked.
     folders = {above for path in named for above in path.parents}
     folders |= {each.path / NOARCH for each in channels}
     folders |= {each / SHARDS for each in folders if is_known_subdir(each.name)}

@@ -154,7 +154,7 @@ def _noarch(row: Row) -> NoArch | None:
 
 
 def _extra_depends(row: Row) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    if row.fields.get("extra_depends") is None:  # as of nearly all
+    if row.fields.get("extra_depends") is None:  # as in nearly every row
         return ()
     extras = row.table("extra_depends")
     return tuple((name, extras.strings(name)) for name in sorted(extras.fields))

@@ -110,7 +110,7 @@ class HostHealth:
         host = self._host(url)
         with self._lock:
             host.failures += error.kind in OF_THE_SERVER
-            # Not what it lacks, nor when to come back.
+            # A missing file, or a Retry-After, is a good answer.
             if error.kind not in OF_THE_NETWORK or error.retry_after is not None:
                 host.since = None
                 return

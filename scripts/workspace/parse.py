@@ -209,7 +209,7 @@ def _parse_pypi(table: Table) -> Iterator[PypiRequirement]:
         extras = () if fields is None else fields.strings("extras")
         marker = None if fields is None else fields.string("env-markers")
         version = "" if version in {None, "*"} else version
-        if version and version[0].isdigit():  # an old pixi took it so
+        if version and version[0].isdigit():  # which an old pixi took for `==`
             version = f"=={version}"
         text = f"{name}[{','.join(extras)}]{version}" if extras else f"{name}{version}"
         text += f" ; {marker}" if marker else ""

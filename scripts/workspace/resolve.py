@@ -49,13 +49,13 @@ def locked_channels(manifest: Manifest, environment: Environment) -> tuple[str, 
 
 
 def channel_priority(manifest: Manifest, environment: Environment) -> str:
-    """Return `strict`, `flexible` or `disabled`: of the first feature that says it."""
+    """Return `strict`, `flexible` or `disabled`: of the first feature that has it, else strict."""
     said = (each.channel_priority for each in _group_features(manifest, environment))
     return next(filter(None, said), "strict")
 
 
 def solve_strategy(manifest: Manifest, environment: Environment) -> str:
-    """Return `highest`, `lowest` or `lowest-direct`: of the first feature that says it."""
+    """Return `highest`, `lowest` or `lowest-direct`, of the first feature that says it."""
     said = (each.solve_strategy for each in _group_features(manifest, environment))
     return next(filter(None, said), "highest")
 
