@@ -25,7 +25,7 @@ from scripts.channel.archive import (
     walk_tar,
 )
 from scripts.core.record import PypiRecord
-from scripts.lock.pep508 import parse_version
+from scripts.lock.pep508 import parse_version, pypi_name
 
 DIST_INFO: Final = ".dist-info"
 PKG_INFO: Final = "PKG-INFO"
@@ -161,17 +161,12 @@ def _decompressed(raw: IO[bytes], head: bytes) -> AbstractContextManager[IO[byte
 
 def _parse_metadata(data: bytes, source: str) -> Distribution:
     from packaging.metadata import parse_email
-    from packaging.utils import canonicalize_name
 
     fields, _ = parse_email(data)
     name, version = fields.get("name"), fields.get("version")
     if not name or not version:
         raise BadArchiveError(f"its {source} has no {'Version' if name else 'Name'}")
-    return Distribution(
-        name=canonicalize_name(name),
-        version=version,
-        metadata=data,
-    )
+    return Distribution(name=pypi_name(name), version=version, metadata=data)
 
 
 def _parse_sdist(files: Mapping[str, bytes]) -> Distribution:
@@ -200,11 +195,9 @@ def _strings(value: object) -> tuple[str, ...]:
 
 def _parse_project(project: Mapping[str, object]) -> Distribution:
     """Take the name and version of a source archive that has no PKG-INFO (PEP 621)."""
-    from packaging.utils import canonicalize_name
-
     name, version = project.get("name"), project.get("version")
     return Distribution(
-        name=canonicalize_name(name) if isinstance(name, str) else "",
+        name=pypi_name(name) if isinstance(name, str) else "",
         version=version if isinstance(version, str) else "",
         metadata=b"",
     )
