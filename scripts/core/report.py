@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
 from pathlib import PurePath
 from typing import Final
@@ -49,7 +50,7 @@ def join_reports(one: Report, other: Report) -> Report:
 
 
 def to_json(value: object) -> Json:
-    """Turn (nested) dataclasses, tuples, enums and paths into what json can write.
+    """Turn (nested) dataclasses, tuples, enums, times and paths into what json can write.
 
     Field names become kebab-case, as in pixi's settings.
     """
@@ -62,8 +63,8 @@ def to_json(value: object) -> Json:
         return {str(key): to_json(each) for key, each in value.items()}
     if isinstance(value, Enum):
         return to_json(value.value)
-    if isinstance(value, PurePath):
-        return value.as_posix()
+    if isinstance(value, (PurePath, datetime)):
+        return value.as_posix() if isinstance(value, PurePath) else value.isoformat()
     if isinstance(value, (list, tuple, set, frozenset)):
         return [to_json(each) for each in value]
     if value is None or isinstance(value, (bool, int, float, str)):

@@ -42,7 +42,7 @@ from scripts.keep.prune_plan import (
     refuse_undue,
     write_plan,
 )
-from scripts.keep.retention import freed_bytes, held_by_trees, prune_trees, statuses_of
+from scripts.keep.retention import freed_bytes, held_by_trees, prune_trees, statuses
 from scripts.keep.rollback import undone_rollback
 from scripts.lock.mirrored import MirroredLock
 from scripts.workspace.workspace import Workspace
@@ -91,7 +91,7 @@ def prune(
     coming = bool(dropped)  # a snapshot of what the index names then
     held = held_by_trees(workspace, going, coming=coming)
     trees = prune_trees(workspace, removing=going, coming=coming, dry_run=True)
-    room = freed_bytes(statuses_of(place.folder, going))
+    room = freed_bytes(statuses(place.folder / each for each in going))
     if not dry_run:
         due = frozenset(removed)
         left = [each for each in waiting if each not in due]

@@ -16,7 +16,7 @@ from typing import Final
 
 from scripts.channel.grace import now, removal_errors
 from scripts.core.errors import usage_error
-from scripts.core.report import Json, Line, Report, counted, human_size, table
+from scripts.core.report import Json, Line, Report, counted, human_size, table, to_json
 from scripts.keep.snapshot_trees import LOCKS, clear_leftovers, remove_snapshot, remove_tree
 from scripts.keep.snapshots import (
     Snapshot,
@@ -71,9 +71,9 @@ def prune_trees(
     kept = trees_to_keep(snapshots, workspace.settings, now(), coming=coming)
     goes = [x for x in snapshots if x not in kept and (only is None or x.id in only)]
     goes = [each for each in goes if tree_of(place, each).is_dir()]
-    before = [*statuses_of(place.folder, removing)]
-    trees = (x for each in goes for x in _statuses_below(tree_of(place, each)))
-    room = freed_bytes((*before, *trees)) - freed_bytes(before)
+    before = [*statuses(place.folder / each for each in removing)]
+    of_trees = statuses(x for each in goes for x in _files_below(tree_of(place, each)))
+    room = freed_bytes((*before, *of_trees)) - freed_bytes(before)
     if not dry_run:
         with removal_errors():
             clear_leftovers(place)
@@ -99,11 +99,11 @@ def held_by_trees(
     snapshots = read_snapshots(place)
     held, last = dict[PurePosixPath, int](), None
     kept = trees_to_keep(snapshots, settings, when, coming=coming)
-    found = {path: x for path in paths for x in statuses_of(place.folder, [path])}
+    found = {path: x for path in paths for x in statuses([place.folder / path])}
     for snapshot in kept:
         for path, status in found.items():
-            linked = statuses_of(tree_of(place, snapshot), [path])
-            if any(os.path.samestat(each, status) for each in linked):
+            in_tree = statuses([tree_of(place, snapshot) / path])
+            if any(os.path.samestat(each, status) for each in in_tree):
                 held[path], last = status.st_size, snapshot
     return held, "" if last is None else _until(
         last, len(snapshots) - 1 + coming - snapshots.index(last), settings, when
@@ -119,11 +119,11 @@ def _until(last: Snapshot, newer: int, settings: Settings, when: datetime) -> st
     return " and ".join(said)
 
 
-def statuses_of(folder: Path, paths: Iterable[PurePosixPath]) -> Iterator[os.stat_result]:
+def statuses(files: Iterable[os.PathLike[str]]) -> Iterator[os.stat_result]:
     """Yield the status of each of these files that is there, no link followed."""
-    for path in paths:
+    for each in files:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            yield (folder / path).lstat()
+            yield os.lstat(each)
 
 
 def freed_bytes(files: Iterable[os.stat_result]) -> int:
@@ -142,58 +142,63 @@ def freed_bytes(files: Iterable[os.stat_result]) -> int:
 def snapshots_report(workspace: Workspace) -> Report:
     """List all snapshots, oldest first."""
     place = workspace.place
-    rows, cells = list[Json](), list[tuple[str, ...]]()
     records = read_records(place)
+    found = [each for _, each in records if each is not None]
     damaged = [snapshot_id for snapshot_id, each in records if each is None]
-    for _, each in records:
-        if each is None:
-            continue
-        is_kept = tree_of(place, each).is_dir()
-        own = freed_bytes(_statuses_below(tree_of(place, each))) if is_kept else None
-        rows.append(
-            {
-                "id": each.id,
-                "created": each.created.isoformat(),
-                "parent": each.parent,
-                "made-by": each.made_by,
-                "layout": each.layout.value,
-                "content-digest": each.content_digest,
-                "packages": each.artifacts,
-                "files": each.files,
-                "bytes": each.size,
-                "own-bytes": own,
-                "proven": [
-                    {"level": x.level, "client": x.client, "proven": x.proven.isoformat()}
-                    for x in each.proofs
-                ],
-                "locks": [
-                    {
-                        "lock": x.label,
-                        "lock-sha256": x.lock_sha256,
-                        "manifest-sha256": x.manifest_sha256,
-                    }
-                    for x in each.locks
-                ],
-            }
+    trees = {x.id: tree for x in found if (tree := tree_of(place, x)).is_dir()}
+    own = dict(zip(trees, _own_bytes(trees.values()), strict=True))
+    cells = [
+        (
+            each.id,
+            f"{each.created:%Y-%m-%d %H:%M}",
+            f"{each.made_by}{', published' if each is records[-1][1] else ''}",
+            counted(each.artifacts, "package"),
+            human_size(each.size),
+            f"{human_size(own[each.id])} of its own" if each.id in own else "record only",
+            proven_text(each),
         )
-        cells.append(
-            (
-                each.id,
-                f"{each.created:%Y-%m-%d %H:%M}",
-                f"{each.made_by}{', published' if each is records[-1][1] else ''}",
-                counted(each.artifacts, "package"),
-                human_size(each.size),
-                "record only" if own is None else f"{human_size(own)} of its own",
-                proven_text(each),
-            )
-        )
+        for each in found
+    ]
     lines = [*table(cells)] if records else ["no snapshots yet: `pixi run mirror` leaves one"]
     lines += (
         f"{x}  its record is damaged, or of another version: `pixi run snapshots --forget {x}`"
         for x in damaged
     )
-    data: dict[str, Json] = {"snapshots": rows, "damaged": damaged}
-    return Report(lines=tuple(lines), data=data)  # each line alone: none is cut
+    rows: list[Json] = [_snapshot_to_json(each, own.get(each.id)) for each in found]
+    # Each line alone: none is cut.
+    return Report(lines=tuple(lines), data={"snapshots": rows, "damaged": damaged})
+
+
+def _snapshot_to_json(snapshot: Snapshot, own_bytes: int | None) -> Json:
+    return {
+        "id": snapshot.id,
+        "created": snapshot.created.isoformat(),
+        "parent": snapshot.parent,
+        "made-by": snapshot.made_by,
+        "layout": snapshot.layout.value,
+        "content-digest": snapshot.content_digest,
+        "packages": snapshot.artifacts,
+        "files": snapshot.files,
+        "bytes": snapshot.size,
+        "own-bytes": own_bytes,
+        "proven": to_json(snapshot.proofs),
+        "locks": [
+            {"lock": x.label, "lock-sha256": x.lock_sha256, "manifest-sha256": x.manifest_sha256}
+            for x in snapshot.locks
+        ],
+    }
+
+
+def _own_bytes(trees: Iterable[Path]) -> Iterator[int]:
+    """Yield for each tree the bytes that would be free without it alone.
+
+    A file that two trees have is neither's own: it is not even asked for its links. All trees are
+    on one disk.
+    """
+    files = [list(_files_below(each)) for each in trees]
+    trees_with = Counter(inode for some in files for inode in {each.inode() for each in some})
+    for some in files:
+        yield freed_bytes(statuses(each for each in some if trees_with[each.inode()] == 1))
 
 
 def forget_snapshot(workspace: Workspace, name: str) -> Report:
@@ -212,7 +217,7 @@ def forget_snapshot(workspace: Workspace, name: str) -> Report:
             help="pixi run snapshots",
         )
     folders = (record.with_suffix(""), record.with_suffix(LOCKS))
-    room = freed_bytes(x for each in folders for x in _statuses_below(each))
+    room = freed_bytes(statuses(x for each in folders for x in _files_below(each)))
     with removal_errors():
         remove_snapshot(place, record)
     return Report(
@@ -221,15 +226,13 @@ def forget_snapshot(workspace: Workspace, name: str) -> Report:
     )
 
 
-def _statuses_below(folder: Path) -> Iterator[os.stat_result]:
-    """Yield the status of each file below a folder; nothing of one that is not there."""
+def _files_below(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """Yield each file below a folder; nothing of one that is not there."""
     open_ = [str(folder)]
     while open_:
         with contextlib.suppress(FileNotFoundError), os.scandir(open_.pop()) as entries:
             for each in entries:
                 if each.is_dir(follow_symlinks=False):
                     open_.append(each.path)
-                elif os.name == "nt":  # where an entry does not know its links
-                    yield Path(each.path).lstat()
                 else:
-                    yield each.stat(follow_symlinks=False)
+                    yield each
