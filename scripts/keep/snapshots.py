@@ -10,17 +10,18 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from scripts.channel.state import path_inside, state_unreadable
 from scripts.core.artifact import ArtifactKind
 from scripts.core.channel_paths import ChannelPaths, Layout
 from scripts.core.errors import MirrorError, usage_error
 from scripts.core.files import naming, write_atomically
+from scripts.core.report import to_json
 from scripts.keep.unbundle import content_digest
 
 INDEX_KIND: Final = "index"
@@ -95,6 +96,9 @@ class Snapshot:
     """Those of the last run that found it to be what they name."""
     proofs: tuple[SnapshotProof, ...] = ()
     """Of the last run that proved something of it."""
+
+
+_Row = TypeVar("_Row", SnapshotFile, SnapshotLock, SnapshotProof)
 
 
 def snapshots_folder(place: ChannelPaths) -> Path:
@@ -222,7 +226,7 @@ def read_snapshot_files(place: ChannelPaths, snapshot: Snapshot) -> tuple[Snapsh
     """Read the files of a snapshot, by path; of a damaged record the error of exit code 2."""
     with _reading(record_of(place, snapshot.id)) as rows:
         next(rows)
-        files = tuple(map(_parse_row, rows))
+        files = tuple(_parse_row(SnapshotFile, _FILE, row) for row in rows)
         if digest_of(files) != snapshot.content_digest:
             raise ValueError(snapshot.id)
     return files
@@ -230,11 +234,8 @@ def read_snapshot_files(place: ChannelPaths, snapshot: Snapshot) -> tuple[Snapsh
 
 def write_snapshot(place: ChannelPaths, snapshot: Snapshot, files: Iterable[SnapshotFile]) -> None:
     """Write a record, durably; it is never changed afterwards."""
-    lines = [json.dumps(_header(snapshot))]
-    lines += (
-        json.dumps([str(x.path), x.kind, x.size, x.sha256, x.url, x.license])
-        for x in sorted(files, key=by_path)
-    )
+    rows = [_header(snapshot), *_rows(sorted(files, key=by_path))]
+    lines = (json.dumps(row, default=to_json) for row in rows)
     file = record_of(place, snapshot.id)
     with naming(file):
         write_atomically(file, ("\n".join(lines) + "\n").encode())
@@ -243,12 +244,12 @@ def write_snapshot(place: ChannelPaths, snapshot: Snapshot, files: Iterable[Snap
 def write_later(place: ChannelPaths, snapshot: Snapshot) -> None:
     """Write what a later run has found: by what it is mirrored, and what is proven of it."""
     document = {
-        "mirrored-by": _rows_of_locks(snapshot.mirrored_by),
-        "proofs": _rows_of_proofs(snapshot.proofs),
+        "mirrored-by": _rows(snapshot.mirrored_by),
+        "proofs": _rows(snapshot.proofs),
     }
     file = later_of(record_of(place, snapshot.id))
     with naming(file):
-        write_atomically(file, (json.dumps(document) + "\n").encode())
+        write_atomically(file, (json.dumps(document, default=to_json) + "\n").encode())
 
 
 def later_of(record: Path) -> Path:
@@ -284,17 +285,14 @@ def _header(snapshot: Snapshot) -> dict[str, Any]:
         **summary_of(snapshot),
         "parent": snapshot.parent,
         "made-by": snapshot.made_by,
-        "locks": _rows_of_locks(snapshot.locks),
-        "proofs": _rows_of_proofs(snapshot.proofs),
+        "locks": _rows(snapshot.locks),
+        "proofs": _rows(snapshot.proofs),
     }
 
 
-def _rows_of_locks(locks: Iterable[SnapshotLock]) -> list[list[str | None]]:
-    return [[x.label, x.lock_sha256, x.manifest_sha256, x.manifest] for x in locks]
-
-
-def _rows_of_proofs(proofs: Iterable[SnapshotProof]) -> list[list[str | None]]:
-    return [[each.level, each.client, each.proven.isoformat()] for each in proofs]
+def _rows(values: Iterable[_Row]) -> list[list[object]]:
+    """Write each as a row: its fields, in their order."""
+    return [[getattr(each, x.name) for x in fields(each)] for each in values]
 
 
 def _read_header(file: Path) -> Snapshot:
@@ -350,40 +348,22 @@ def _parse_header(document: Mapping[str, Any], snapshot_id: str) -> Snapshot:
 
 
 def _parse_locks(rows: Any) -> tuple[SnapshotLock, ...]:
-    return tuple(
-        SnapshotLock(
-            label=_parse_text(label),
-            lock_sha256=_parse_text_or_none(lock),
-            manifest_sha256=_parse_text_or_none(manifest),
-            manifest=_parse_text_or_none(next(iter(more), None)),
-        )
-        for label, lock, manifest, *more in rows  # unbundle.py writes three
-    )
+    # unbundle.py writes no path of a manifest
+    return tuple(_parse_row(SnapshotLock, _LOCK, [*row, None][:4]) for row in rows)
 
 
 def _parse_proofs(rows: Any) -> tuple[SnapshotProof, ...]:
-    return tuple(
-        SnapshotProof(
-            level=_parse_text(level),
-            client=_parse_text_or_none(client),
-            proven=_parse_time(proven),
-        )
-        for level, client, proven in rows
-    )
+    return tuple(_parse_row(SnapshotProof, _PROOF, row) for row in rows)
 
 
-def _parse_row(row: Any) -> SnapshotFile:
-    path, kind, size, sha256, url, license_ = row
-    if kind != INDEX_KIND:
-        ArtifactKind(kind)
-    return SnapshotFile(
-        path=path_inside(_parse_text(path)),
-        kind=kind,
-        size=_parse_number(size),
-        sha256=_parse_text(sha256),
-        url=_parse_text_or_none(url),
-        license=_parse_text_or_none(license_),
-    )
+def _parse_row(kind: type[_Row], parsers: Iterable[Callable[[Any], object]], row: Any) -> _Row:
+    """Read a row of `_rows`, each field by its own parser."""
+    values = zip(fields(kind), parsers, row, strict=True)
+    return kind(**{field.name: parse(value) for field, parse, value in values})
+
+
+def _parse_kind(value: Any) -> str:
+    return INDEX_KIND if value == INDEX_KIND else ArtifactKind(value)
 
 
 def _parse_text(value: Any) -> str:
@@ -409,3 +389,12 @@ def _parse_time(value: Any) -> datetime:
     if time.year not in _YEARS:
         raise ValueError(value)
     return time
+
+
+# How the fields of a row are read.
+_FILE: Final = (
+    *(path_inside, _parse_kind, _parse_number, _parse_text),
+    *(_parse_text_or_none, _parse_text_or_none),
+)
+_LOCK: Final = (_parse_text, _parse_text_or_none, _parse_text_or_none, _parse_text_or_none)
+_PROOF: Final = (_parse_text, _parse_text_or_none, _parse_time)
