@@ -356,7 +356,7 @@ def _parse_proofs(rows: Any) -> tuple[SnapshotProof, ...]:
     return tuple(_parse_row(SnapshotProof, _PROOF, row) for row in rows)
 
 
-def _parse_row(kind: type[_Row], parsers: Iterable[Callable[[Any], object]], row: Any) -> _Row:
+def _parse_row(kind: type[_Row], parsers: Iterable[Callable[[Any], Any]], row: Any) -> _Row:
     """Read a row of `_rows`, each field by its own parser."""
     values = zip(fields(kind), parsers, row, strict=True)
     return kind(**{field.name: parse(value) for field, parse, value in values})
