@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from pathlib import PurePath
-from typing import Final
+from typing import Final, Protocol
 
 from scripts.core.errors import ExitCode, Problem, exit_code_of
 
@@ -101,6 +101,19 @@ def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 def counted(number: int, noun: str) -> str:
     """Write `1 artifact`, `2 artifacts`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+class Sized(Protocol):
+    """Anything of so many bytes."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+
+
+def counted_files(files: Sequence[Sized], noun: str = "file") -> str:
+    """Write `3 files, 1.2 MB`."""
+    return f"{counted(len(files), noun)}, {human_size(sum(each.size for each in files))}"
 
 
 def listed(names: Sequence[str], shown: int = _NAMES, where: str = ", in --json") -> str:

@@ -24,7 +24,7 @@ from scripts.core.console import Console
 from scripts.core.file_name import parse_file_name
 from scripts.core.files import read_regular
 from scripts.core.record import PypiRecord, Record
-from scripts.core.report import Json, counted, human_size
+from scripts.core.report import Json, counted_files
 from scripts.core.scratch import is_scratch
 from scripts.core.subdir import NOARCH, is_known_subdir
 from scripts.core.symlinks import refuse_obstacles
@@ -359,7 +359,6 @@ def channel_files_to_json(files: ChannelFiles) -> Json:
 def retained_line(retained: Sequence[ChannelFile]) -> str:
     """Write how many artifacts and bytes are indexed but in no lock."""
     return (
-        f"retained (indexed, in no lock): {counted(len(retained), 'artifact')},"
-        f" {human_size(sum(each.size for each in retained))};"
+        f"retained (indexed, in no lock): {counted_files(retained, 'artifact')};"
         " `pixi run prune` removes them"
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -25,7 +26,16 @@ from scripts.channel.users import ChannelUsers, read_users
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, Problem, usage_error
 from scripts.core.files import remove_folder
-from scripts.core.report import Json, Line, Report, counted, human_size, join_reports, named
+from scripts.core.report import (
+    Json,
+    Line,
+    Report,
+    counted,
+    counted_files,
+    human_size,
+    join_reports,
+    named,
+)
 from scripts.index.file_classes import (
     ChannelFile,
     ChannelFiles,
@@ -70,7 +80,8 @@ def prune(
     users, selection = read_users(workspace, locks), read_whole_selection(workspace, locks)
     refuse_links(place.folder, read_channels(place.folder, selection))
     files = classify_files(place.folder, selection, users, console)
-    dropped = _dropped(files, users, drop, approved)
+    dropped = _asked_for(files, users, drop) if drop else files.retained
+    dropped = dropped if approved is None else _only(dropped, approved.dropped)
     _refuse_unknown_users(workspace, users, files, dropped)
     waiting, problems, when = files.waiting, tuple[Problem, ...](), now()
     is_indexing = bool(dropped) or any(each.dropped is None for each in waiting)  # by a killed run
@@ -85,7 +96,7 @@ def prune(
             problems, when = report.problems, now()
         waiting = still_waiting(place.folder, read_state(place).removals, users.named())
     removed = tuple(each for each in waiting if at_once or is_due(each, grace, when))
-    removed = removed if approved is None else _of(removed, approved.removed)
+    removed = removed if approved is None else _only(removed, approved.removed)
     going = [each.path for each in removed]
     going += [each.path for each in dropped if dry_run and at_once]
     coming = bool(dropped)  # a snapshot of what the index names then
@@ -137,14 +148,11 @@ def preview_prune(
     drop: Sequence[PurePosixPath],
 ) -> Report:
     """Say what would be done, and write it to `output` as a plan, to be approved and applied."""
-    seen = (
-        None
-        if output is None
-        else read_preconditions(workspace.place, read_users(workspace, locks))
-    )
-    report = prune(workspace, locks, console, dry_run=True, at_once=at_once, drop=drop)
-    if output is None or seen is None:
-        return report
+    preview = partial(prune, workspace, locks, console, dry_run=True, at_once=at_once, drop=drop)
+    if output is None:
+        return preview()
+    seen = read_preconditions(workspace.place, read_users(workspace, locks))
+    report = preview()
     write_plan(output, workspace, report.data, seen, at_once=at_once, drop=drop)
     line = f"plan: {output}; `pixi run prune --apply {output}` does just that"
     return join_reports(report, Report(lines=(line,), data={"plan": str(output)}))
@@ -208,18 +216,7 @@ def forget(workspace: Workspace, name: str) -> Report:
     )
 
 
-def _dropped(
-    files: ChannelFiles,
-    users: ChannelUsers,
-    drop: Sequence[PurePosixPath],
-    approved: PrunePlan | None,
-) -> tuple[ChannelFile, ...]:
-    """Choose what goes: all that is retained, or what was asked for by name; of it the approved."""
-    wanted = _asked_for(files, users, drop) if drop else files.retained
-    return wanted if approved is None else _of(wanted, approved.dropped)
-
-
-def _of(files: tuple[_File, ...], paths: Collection[str]) -> tuple[_File, ...]:
+def _only(files: tuple[_File, ...], paths: Collection[str]) -> tuple[_File, ...]:
     return tuple(each for each in files if str(each.path) in paths)
 
 
@@ -274,46 +271,42 @@ def _report(
     is_all: bool,
 ) -> Report:
     """Say what was done, or would be: it frees `room`; `held` by trees; `is_all`: none goes."""
-
-    def summed(files: Sequence[ChannelFile | Removal], noun: str) -> str:
-        return f"{counted(len(files), noun)}, {human_size(sum(each.size for each in files))}"
-
+    removes, will = ("would remove", "would be") if dry_run else ("removed", "is to be")
     goes: tuple[ChannelFile | Removal, ...] = (*removed, *(dropped if dry_run and at_once else ()))
     gone, untracked = ({each.path for each in some} for some in (dropped, files.untracked))
     indexed = [each for each in dropped if each.path not in untracked]
+    still_held, until = held
     lines: list[Line] = []
     if indexed:
-        drop = "would drop" if dry_run else "dropped"
-        lines.append(f"{drop} from the index: {summed(indexed, 'artifact')}")
+        drops = "would drop" if dry_run else "dropped"
+        lines.append(f"{drops} from the index: {counted_files(indexed, 'artifact')}")
         lines.append(tuple(f"  {each.path}" for each in indexed))
-    will = "would be" if dry_run else "is to be"
-    never = sorted(gone & untracked)
-    if never:
+    if never := sorted(gone & untracked):
         lines.append(tuple(f"{will} removed, and was never indexed: {path}" for path in never))
     if goes:
-        done, (still, until) = "would remove" if dry_run else "removed", held
-        lines.append(f"{done} {counted(len(goes), 'file')}, {human_size(room)}")
-        if still:
-            size = human_size(sum(still.values()))
-            lines.append(f"held by snapshots until {until}: {counted(len(still), 'file')}, {size}")
+        lines.append(f"{removes} {counted(len(goes), 'file')}, {human_size(room)}")
+        if still_held:
+            what = f"{counted(len(still_held), 'file')}, {human_size(sum(still_held.values()))}"
+            lines.append(f"held by snapshots until {until}: {what}")
         if at_once:
             lines.append("clients that are at work now may fail: what their index names is gone")
     if files.waiting and not dry_run:
         lines.append(
-            f"waiting for removal: {summed(files.waiting, 'file')};"
+            f"waiting for removal: {counted_files(files.waiting)};"
             " `pixi run prune` removes them when no client can need them, `--now` at once"
         )
-    others = [str(path) for path in sorted(untracked - gone)]
     if not lines and files.waiting:
-        lines = [f"nothing to prune now: {summed(files.waiting, 'file')} wait for their removal"]
-    lines = lines or ["nothing to prune"] * is_all
+        lines.append(f"nothing to prune now: {counted_files(files.waiting)} wait for their removal")
+    elif not lines and is_all:
+        lines.append("nothing to prune")
+    others = [str(path) for path in sorted(untracked - gone)]
     if others:
         lines.append(named("untracked, left alone:", "file", others))
     data: dict[str, Json] = {
         "dropped": [{"path": str(each.path), "size": each.size} for each in dropped],
         "removed": [{"path": str(each.path), "size": each.size} for each in removed],
         "bytes": room,
-        "held": {"files": [str(each) for each in held[0]], "bytes": sum(held[0].values())},
+        "held": {"files": [*map(str, still_held)], "bytes": sum(still_held.values())},
         "waiting-for-removal": [str(each.path) for each in files.waiting],
         "untracked": others,
         "workspaces": [str(each.manifest) for each in users.others],

@@ -9,7 +9,7 @@ import hashlib
 import os
 import shlex
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -32,7 +32,7 @@ from scripts.core.console import Console
 from scripts.core.errors import MirrorError, Problem, usage_error, usage_problem
 from scripts.core.files import disk_errors, naming
 from scripts.core.record import Digest
-from scripts.core.report import Line, Report, counted, human_size, join_reports
+from scripts.core.report import Line, Report, counted, counted_files, join_reports
 from scripts.core.symlinks import refuse_obstacles
 from scripts.fetch.download import link_or_copy_artifact
 from scripts.index.file_classes import files_of_layout, is_index_path
@@ -110,37 +110,50 @@ def _roll_back(workspace: Workspace, target: Snapshot, console: Console) -> Repo
     is_known = layout is target.layout and all((x.path, x.sha256) in known for x in artifacts)
     if missing and not (is_known and all(each.is_index for each in missing)):
         raise _lost(workspace, target, missing)
-    names = frozenset(each.path for each in files)
-    refuse_obstacles(place.folder, names)
+    paths = frozenset(each.path for each in files)
+    refuse_obstacles(place.folder, paths)
     prepare(place)
     clear_staging(place)  # of a run that was killed
-    former = _former(place, state, target, published) - names
-    elsewhere = {
-        x: found[x.path] for x in files if found.get(x.path) not in {None, place.folder / x.path}
-    }
-    coming = {each: source for each, source in elsewhere.items() if not each.is_index}
-    anew = {each: source for each, source in elsewhere.items() if each.is_index}
-    is_changed = bool(elsewhere or missing or former or layout is not target.layout)
+    dropped = _named_until_now(place, state, target, published) - paths
+    sources = {x: found[x.path] for x in files if x.path in found}
+    sources = {x: source for x, source in sources.items() if source != place.folder / x.path}
+    to_link = {each: source for each, source in sources.items() if not each.is_index}
+    to_publish = {each: source for each, source in sources.items() if each.is_index}
+    is_changed = bool(sources or missing or dropped or layout is not target.layout)
     try:
         if missing:
-            _place(place, coming, digests)
-            _index_anew(workspace, target, former, console)
+            _place(place, to_link, digests)
+            _make_index_anew(workspace, target, dropped, console)
         else:
             state = _begin(workspace, state, target)
-            staged = _stage(place, anew)
-            _switch(place, state, coming, staged, digests=digests, former=former, names=names)
+            staged = _stage(place, to_publish)
+            _switch(place, state, to_link, staged, digests=digests, dropped=dropped, paths=paths)
             done = replace(state, layout=target.layout, before_relayout=None)
             write_channel(place, done)
     finally:
         clear_staging(place)
-    return _report(
-        workspace,
-        target,
-        names,
-        coming=coming,
-        published=len(anew),
-        is_anew=bool(missing),
-        is_changed=is_changed,
+    lines: list[Line] = [_headline(workspace, target, is_changed=is_changed)]
+    if to_link:
+        lines.append(f"brought back: {counted(len(to_link), 'artifact')}")
+    if missing:
+        lines.append("its index files are gone: the index was made anew by the present records")
+    state = read_state(place)
+    waiting = _waiting(place, state, target)
+    if waiting:
+        lines.append(
+            f"waiting for removal: {counted_files(waiting)};"
+            " `pixi run prune` removes them when they are due"
+        )
+    return Report(
+        lines=(*lines, *_differences(workspace, state, target, paths)),
+        data={
+            "rolled-back-to": target.id,
+            "layout": target.layout,
+            "brought-back": sorted(str(each.path) for each in to_link),
+            "published": len(to_publish),
+            "index-made-anew": bool(missing),
+            "waiting-for-removal": [str(each.path) for each in waiting],
+        },
     )
 
 
@@ -198,7 +211,7 @@ def _lost(workspace: Workspace, target: Snapshot, missing: Sequence[SnapshotFile
     )
 
 
-def _former(
+def _named_until_now(
     place: ChannelPaths, state: MirrorState, target: Snapshot, published: Iterable[SnapshotFile]
 ) -> frozenset[PurePosixPath]:
     """Name what is there that the index names, or named before a run that was killed."""
@@ -250,39 +263,40 @@ def _publish_order(file: SnapshotFile) -> tuple[int, int, PurePosixPath]:
 def _switch(
     place: ChannelPaths,
     state: MirrorState,
-    coming: Mapping[SnapshotFile, Path],
+    to_link: Mapping[SnapshotFile, Path],
     staged: Sequence[tuple[Path, Path]],
     *,
     digests: DigestCache,
-    former: frozenset[PurePosixPath],
-    names: frozenset[PurePosixPath],
+    dropped: frozenset[PurePosixPath],
+    paths: frozenset[PurePosixPath],
 ) -> None:
-    """Place artifacts, publish the index, and let what it names no more wait for its removal.
+    """Place artifacts, publish the index, and let what it no longer names wait for its removal.
 
-    Until the index is published the list has all that no index may name if the run is killed.
+    `paths` are all that it names. Until it is published, the list of removals has all that no index
+    may name if the run is killed.
     """
-    new = {each.path for each in coming}
+    new = {each.path for each in to_link}
     waiting = still_waiting(place.folder, state.removals, new)
-    listed = [replace(x, dropped=None) if x.path in names else x for x in waiting]
+    listed = [replace(x, dropped=None) if x.path in paths else x for x in waiting]
     listed += [
         Removal(path=each.path, size=each.size, mtime=source.stat().st_mtime_ns, dropped=None)
-        for each, source in coming.items()
+        for each, source in to_link.items()
     ]
     write_removals(place, listed)
-    _place(place, coming, digests)
-    dropped = former.difference(each.path for each in listed)
+    _place(place, to_link, digests)
+    dropped = dropped.difference(each.path for each in listed)
     listed += to_remove(place.folder, sorted(dropped), None)
     write_removals(place, listed)
     durable = [file for file, target in staged if target.name in {REPODATA, PAGE_JSON}]
     publish(staged, durable)
     when = now()
-    left = [x for x in listed if x.path not in names]
+    left = [x for x in listed if x.path not in paths]
     write_removals(place, [replace(each, dropped=each.dropped or when) for each in left])
 
 
-def _place(place: ChannelPaths, coming: Mapping[SnapshotFile, Path], digests: DigestCache) -> None:
+def _place(place: ChannelPaths, to_link: Mapping[SnapshotFile, Path], digests: DigestCache) -> None:
     """Link artifacts to their places in the channel, or copy them where that is impossible."""
-    for each, source in coming.items():
+    for each, source in to_link.items():
         digest, durable = Digest("sha256", each.sha256), digests.must_be_durable
         try:
             status = link_or_copy_artifact(place, source, each.path, digest, durable=durable)
@@ -291,80 +305,54 @@ def _place(place: ChannelPaths, coming: Mapping[SnapshotFile, Path], digests: Di
         digests.add(each.path, digest.algorithm, digest.hex, status)
 
 
-def _index_anew(
-    workspace: Workspace,
-    target: Snapshot,
-    former: Iterable[PurePosixPath],
-    console: Console,
+def _make_index_anew(
+    workspace: Workspace, target: Snapshot, dropped: Iterable[PurePosixPath], console: Console
 ) -> None:
     """Publish an index of the artifacts of the snapshot, by the records of the present one."""
     users = read_users_of(workspace, Selection(layout=target.layout))
     users = replace(users, own=users.last or users.own)  # what is locked stays as it is
-    dropping = sorted(each for each in former if not is_index_path(each))
+    dropping = sorted(each for each in dropped if not is_index_path(each))
     selection = Selection(layout=target.layout)
     report = index(workspace, selection, console, users=users, dropping=dropping)
     if report.problems:
         raise MirrorError(*report.problems)
 
 
-def _report(
-    workspace: Workspace,
-    target: Snapshot,
-    names: frozenset[PurePosixPath],
-    *,
-    coming: Collection[SnapshotFile],
-    published: int,
-    is_anew: bool,
-    is_changed: bool,
-) -> Report:
-    """Say what was done, and what is not as it was then."""
-    state, settings = read_state(workspace.place), workspace.settings
-    users = [each.with_layout(target.layout) for each in state.workspaces]
-    locked = {x.path for each in users for x in each.artifacts}
-    there = [each for each in state.removals if each.path not in locked]
-    there = [each for each in there if os.path.lexists(workspace.place.folder / each.path)]
+def _headline(workspace: Workspace, target: Snapshot, *, is_changed: bool) -> str:
     done = f"rolled back to {target.id}" if is_changed else "nothing to do"
-    snapshots = read_snapshots(workspace.place)
-    first = next(x for x in snapshots if x.content_digest == target.content_digest)
-    lines: list[Line] = [f"{done}: {settings.channel_dir} is as `{first.made_by}` left it then"]
-    if coming:
-        lines.append(f"brought back: {counted(len(coming), 'artifact')}")
-    if is_anew:
-        lines.append("its index files are gone: the index was made anew by the present records")
-    if there:
-        size = human_size(sum(each.size for each in there))
-        lines.append(
-            f"waiting for removal: {counted(len(there), 'file')}, {size};"
-            " `pixi run prune` removes them when they are due"
-        )
-    for each in users:
-        unnamed = {x.path for x in each.artifacts} - names
+    snapshots, digest = read_snapshots(workspace.place), target.content_digest
+    made_by = next(x.made_by for x in snapshots if x.content_digest == digest)
+    return f"{done}: {workspace.settings.channel_dir} is as `{made_by}` left it then"
+
+
+def _waiting(place: ChannelPaths, state: MirrorState, target: Snapshot) -> list[Removal]:
+    """Return what waits for its removal, is there, and is named by no workspace."""
+    users = (each.with_layout(target.layout) for each in state.workspaces)
+    locked = {x.path for each in users for x in each.artifacts}
+    waiting = [each for each in state.removals if each.path not in locked]
+    return [each for each in waiting if os.path.lexists(place.folder / each.path)]
+
+
+def _differences(
+    workspace: Workspace, state: MirrorState, target: Snapshot, paths: frozenset[PurePosixPath]
+) -> Iterator[str]:
+    """Say what a rollback leaves as it is: what locks name besides, the layout set, the lock."""
+    for each in state.workspaces:
+        unnamed = {x.path for x in each.with_layout(target.layout).artifacts} - paths
         if unnamed:
             number = counted(len(unnamed), "artifact")
-            lines.append(f"not in this index, and kept: {number} that the lock of {each} names")
-    if settings.layout is not target.layout:
-        lines.append(
-            f'the layout is {target.layout} now: set layout = "{target.layout}" under [{TABLE}]'
-        )
+            yield f"not in this index, and kept: {number} that the lock of {each} names"
+    if workspace.settings.layout is not target.layout:
+        layout = f'set layout = "{target.layout}" under [{TABLE}]'
+        yield f"the layout is {target.layout} now: {layout}"
     lock = workspace.lock_path.read_bytes() if workspace.lock_path.is_file() else b""
     command = _lock_command(workspace, target)
     if command and _sha256(lock) not in {each.lock_sha256 for each in target.locks}:
-        lines.append(
+        yield (
             f"{LOCK_NAME} was left as it is: `pixi run mirror` moves the channel on to it, unless"
             " you say"
         )
-        lines.append(f"  {command}")
-    return Report(
-        lines=tuple(lines),
-        data={
-            "rolled-back-to": target.id,
-            "layout": target.layout,
-            "brought-back": sorted(str(each.path) for each in coming),
-            "published": published,
-            "index-made-anew": is_anew,
-            "waiting-for-removal": [str(each.path) for each in there],
-        },
-    )
+        yield f"  {command}"
 
 
 def _lock_command(workspace: Workspace, snapshot: Snapshot) -> str | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from scripts.core.errors import Problem
-from scripts.core.report import Line, Report, counted, human_size, named, to_json
+from scripts.core.report import Line, Report, counted_files, named, to_json
 from scripts.index.file_classes import ChannelFiles, channel_files_to_json, retained_line
 from scripts.lock.model import PlatformPackages
 from scripts.lock.select import Selection, left_out_json, left_out_lines
@@ -230,8 +230,7 @@ def account_lines(account: ChannelFiles) -> Iterator[Line]:
     if account.retained:
         yield retained_line(account.retained)
     if account.waiting:
-        size = human_size(sum(each.size for each in account.waiting))
-        yield f"waiting for removal: {counted(len(account.waiting), 'file')}, {size}"
+        yield f"waiting for removal: {counted_files(account.waiting)}"
     if account.untracked:
         names = [str(each.path) for each in account.untracked]
         yield named("untracked, not proven:", "file", names)
