@@ -40,11 +40,10 @@ from scripts.lock.read import read_lock
 from scripts.lock.select import choose_environments, undeclared_lines, unmirrorable
 from scripts.network.configuration import read_pixi_config
 from scripts.network.router import Router
-from scripts.verify.findings import EnvironmentPlatform
+from scripts.verify.findings import MARKS, EnvironmentPlatform
 from scripts.workspace.settings import SettingOverrides, Settings, override
 from scripts.workspace.workspace import settings_beside
 
-_MARKS: Final = {True: "✓", False: "✗", None: "–"}  # noqa: RUF001
 _WORDS: Final = {
     Availability.MISSING: "missing",
     Availability.OTHER: "different",
@@ -203,12 +202,12 @@ def _table(
         right = counts[Availability.RIGHT]
         said = f"{', '.join(wrong)}; {right} of {total} right" if wrong else str(total)
         line = f"{place.environment.ljust(names)}  {place.platform.ljust(platforms)}"
-        line += f"  artifacts {_MARKS[not wrong]} ({said})"
-        line += f"  configuration {_MARKS[configured[place]]}"
+        line += f"  artifacts {MARKS[not wrong]} ({said})"
+        line += f"  configuration {MARKS[configured[place]]}"
         kinds = [row.kind for row in each.rows.unmirrorable if row.kind is not None]
         refused = sum(kind not in settings.allow_incomplete for kind in kinds)
         if refused:
-            line += f"  incomplete {_MARKS[False]} ({refused} not in the mirror)"
+            line += f"  incomplete {MARKS[False]} ({refused} not in the mirror)"
         elif kinds:
             line += f"  incomplete, as allowed ({len(kinds)} not in the mirror)"
         yield line

@@ -64,6 +64,8 @@ class Client(StrEnum):
         return names.get(self, self.value)
 
 
+RIGHT, WRONG, NOT_DONE = "✓", "✗", "–"  # noqa: RUF001
+MARKS: Final = {True: RIGHT, False: WRONG, None: NOT_DONE}
 FOR_PYPI: Final = frozenset({Client.UV, Client.PIP})
 """Those that install PyPI packages alone."""
 _LOOK_AT: Final = "pixi run verify --level "

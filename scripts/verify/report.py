@@ -14,8 +14,10 @@ from scripts.index.file_classes import ChannelFiles, channel_files_to_json, reta
 from scripts.lock.model import PlatformPackages
 from scripts.lock.select import Selection, left_out_json, left_out_lines
 from scripts.verify.findings import (
-    FOR_PYPI,
-    EnvironmentPlatform,
+    MARKS,
+    NOT_DONE,
+    RIGHT,
+    WRONG,
     Finding,
     Level,
     LevelResult,
@@ -25,11 +27,8 @@ from scripts.verify.findings import (
 from scripts.workspace.settings import Kind
 
 if TYPE_CHECKING:  # the level brings its own modules, where it is looked at
-    from scripts.verify.install.plan import InstallJob
-    from scripts.verify.install.stage import InstallAttempt, InstallResult
+    from scripts.verify.install.stage import InstallAttempt
 
-RIGHT, WRONG, NOT_DONE = "✓", "✗", "–"  # noqa: RUF001
-_MARKS: Final = {True: RIGHT, False: WRONG, None: NOT_DONE}
 _WIDTH: Final = 80  # columns of a terminal
 _MOMENT: Final = 0.05  # seconds, which are shown in tenths
 # What `--json` has for levels that were not looked at.
@@ -127,7 +126,7 @@ def mark(row: Mapping[str, Any], level: Level) -> str:
     if level is not Level.INSTALL:
         word = "hashed" if level is Level.FILES else "proven"
         when = row["proven"].get(level)
-        return _MARKS[row[level]] + (f" ({word} {when[:10]})" if when and row[level] else "")
+        return MARKS[row[level]] + (f" ({word} {when[:10]})" if when and row[level] else "")
     clients = client_texts(row)
     return f"{_mark_of_install(row)} ({', '.join(clients)})" if clients else NOT_DONE
 
@@ -136,7 +135,7 @@ def _mark_of_install(row: Mapping[str, Any]) -> str:
     tried = [each for each in row["install"] if each["installed"] is not None]
     parts = (("wheels-only", "(wheels) "), ("conda-only", "(conda) "))
     part = "".join(text for key, text in parts if tried and all(each[key] for each in tried))
-    return part + _MARKS[all(each["installed"] for each in tried)]
+    return part + MARKS[all(each["installed"] for each in tried)]
 
 
 def client_texts(row: Mapping[str, Any]) -> list[str]:
@@ -234,54 +233,3 @@ def account_lines(account: ChannelFiles) -> Iterator[Line]:
     if account.untracked:
         names = [str(each.path) for each in account.untracked]
         yield named("untracked, not proven:", "file", names)
-
-
-def install_level(install: InstallResult) -> LevelResult:
-    """Say what came of the installations."""
-    return LevelResult(
-        findings=tuple(
-            Finding(level=Level.INSTALL, problem=problem, places=frozenset({each.job.place}))
-            for each in install.attempts
-            for problem in each.problems
-        ),
-        environment_problems=install.environment_problems,
-        attempts=install.attempts,
-        lines=tuple(_install_lines(install)),
-        data={"installed-for": install.subdir, "sandbox": install.sandbox},
-    )
-
-
-def not_built(job: InstallJob) -> str:
-    """Say what of a job for other machines is built where it is installed; nothing if nothing."""
-    return f", not what is built there: {', '.join(job.sdists)}" if job.sdists else ""
-
-
-def _install_lines(install: InstallResult) -> Iterator[Line]:
-    """Say how it was installed, and what was not, and why."""
-    if not install.attempts:
-        which = "" if install.clients - FOR_PYPI else ", with PyPI packages"
-        subdir = install.subdir
-        yield f"installed nothing: no mirrored environment of this run is for {subdir}{which}"
-        return
-    tried = [each for each in install.attempts if each.skip_reason is None]
-    if tried:
-        yield f"installed {install.sandbox}, from file:// or loopback, into an empty cache"
-    as_machine: dict[str, dict[EnvironmentPlatform, None]] = {}
-    for each in tried:
-        # an empty override hides what this machine has
-        said = " ".join(f"{name}={value}" for name, value in each.job.overrides if value)
-        if said:
-            as_machine.setdefault(said, {})[each.job.place] = None
-    for said, places in as_machine.items():
-        yield named("installed", "environment", [*map(str, places)], f" with {said}")
-    yield tuple(
-        f"installed of {each.job.place}: its wheels alone{not_built(each.job)}"
-        for each in tried
-        if each.job.wheels_only
-    )
-    yield tuple(f"warning: {each.warning}" for each in install.attempts if each.warning)
-    yield tuple(
-        f"not installed by {each.client.program}: {each.job.place}; {each.skip_reason}"
-        for each in install.attempts
-        if each.skip_reason is not None
-    )

@@ -7,6 +7,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from time import perf_counter
 from typing import Any, Final, TypeVar
@@ -33,7 +34,7 @@ from scripts.verify.findings import (
     with_help_left,
 )
 from scripts.verify.proofs import NO_PROOFS, Proofs
-from scripts.verify.report import Results, install_level, make_report
+from scripts.verify.report import Results, make_report
 from scripts.workspace.workspace import Workspace
 
 _Result = TypeVar("_Result")
@@ -223,7 +224,7 @@ def _installer(
 
     with_pypi = bool(selection.pypi_artifacts)
     programs = find_programs(options.clients, os.environ, with_pypi=with_pypi)
-    return lambda: install_level(check_install(workspace, selection, programs, console, proofs))
+    return partial(check_install, workspace, selection, programs, console, proofs)
 
 
 def _checks(

@@ -21,18 +21,15 @@ from scripts.core.redact import code_fence, escape_markdown, printable, redact, 
 from scripts.core.report import Report, counted, flattened, human_size
 from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.select import left_out_lines
-from scripts.verify.findings import Level, place_from_json
+from scripts.verify.findings import NOT_DONE, RIGHT, WRONG, Level, place_from_json
+from scripts.verify.install.plan import not_built
 from scripts.verify.licences import with_licenses
 from scripts.verify.report import (
-    NOT_DONE,
-    RIGHT,
-    WRONG,
     Results,
     account_lines,
     incomplete_text,
     make_report,
     mark,
-    not_built,
     place_rows,
     seconds_text,
 )

@@ -79,6 +79,11 @@ class InstallJob:
         return tuple(sorted({x.name for x in self.pypi if x.kind is ArtifactKind.SDIST}))
 
 
+def not_built(job: InstallJob) -> str:
+    """Say what of a job for other machines is built where it is installed; nothing if nothing."""
+    return f", not what is built there: {', '.join(job.sdists)}" if job.sdists else ""
+
+
 def plan_installs(selection: Selection, subdir: str) -> tuple[InstallJob, ...]:
     """Plan every environment on every platform of this subdir; those without artifacts apart.
 

@@ -29,13 +29,21 @@ from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_problem
 from scripts.core.rattler_child import this_subdir
 from scripts.core.redact import printable
-from scripts.core.report import human_size
+from scripts.core.report import Line, human_size, named
 from scripts.core.scratch import scratch_folder
 from scripts.index.pypi_pages import INDEX, PAGE
 from scripts.lock.mirrored import workspace_of
 from scripts.lock.select import Selection
 from scripts.verify.files import check_files
-from scripts.verify.findings import FOR_PYPI, Client, EnvironmentPlatform, Level, UsageIndex
+from scripts.verify.findings import (
+    FOR_PYPI,
+    Client,
+    EnvironmentPlatform,
+    Finding,
+    Level,
+    LevelResult,
+    UsageIndex,
+)
 from scripts.verify.install.clients import (
     NO_RECORD,
     find_conda,
@@ -44,7 +52,7 @@ from scripts.verify.install.clients import (
     install_with,
     skip_reason,
 )
-from scripts.verify.install.plan import InstallJob, plan_installs, plan_wheels
+from scripts.verify.install.plan import InstallJob, not_built, plan_installs, plan_wheels
 from scripts.verify.install.prefix import PATHS, check_prefix, folders_of, package_files
 from scripts.verify.install.sandbox import sandbox, sandbox_environment
 from scripts.verify.proofs import NO_PROOFS, Proofs
@@ -104,21 +112,6 @@ class InstallAttempt:
     def is_conda_only(self) -> bool:
         """Tell whether there are mirrored PyPI packages, which this client does not install."""
         return bool(self.job.pypi) and self.client not in {Client.PIXI, *FOR_PYPI}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstallResult:
-    """What came of all attempts on this machine's `subdir`; `sandbox` says how they were kept in.
-
-    `clients` were to install. `environment_problems` is what this machine is to blame for, each
-    problem once.
-    """
-
-    subdir: str
-    sandbox: str
-    attempts: tuple[InstallAttempt, ...]
-    clients: frozenset[Client] = frozenset(Client)
-    environment_problems: tuple[Problem, ...] = ()
 
 
 def find_programs(
@@ -196,7 +189,7 @@ def check_install(
     programs: Programs,
     console: Console,
     proofs: Proofs = NO_PROOFS,
-) -> InstallResult:
+) -> LevelResult:
     """Install every environment of this machine's platform with every program.
 
     What differs in nothing that a program is told of is installed once for all.
@@ -234,12 +227,47 @@ def check_install(
         *(each for each in programs.values() if isinstance(each, Problem)),
         *(problem for each in attempts for problem in each.environment_problems),
     ]
-    return InstallResult(
-        subdir=subdir,
-        sandbox=sandbox().sentence,
-        attempts=tuple(attempts),
-        clients=frozenset(programs),
+    return LevelResult(
+        findings=tuple(
+            Finding(level=Level.INSTALL, problem=problem, places=frozenset({each.job.place}))
+            for each in attempts
+            for problem in each.problems
+        ),
         environment_problems=tuple(dict.fromkeys(problems)),
+        attempts=tuple(attempts),
+        lines=tuple(_lines(attempts, programs)),
+        data={"installed-for": subdir, "sandbox": sandbox().sentence},
+    )
+
+
+def _lines(attempts: Sequence[InstallAttempt], programs: Programs) -> Iterator[Line]:
+    """Say how it was installed, and what was not, and why."""
+    if not attempts:
+        which = "" if programs.keys() - FOR_PYPI else ", with PyPI packages"
+        where = f"{this_subdir()}{which}"
+        yield f"installed nothing: no mirrored environment of this run is for {where}"
+        return
+    tried = [each for each in attempts if each.skip_reason is None]
+    if tried:
+        yield f"installed {sandbox().sentence}, from file:// or loopback, into an empty cache"
+    as_machine: dict[str, dict[EnvironmentPlatform, None]] = {}
+    for each in tried:
+        # an empty override hides what this machine has
+        said = " ".join(f"{name}={value}" for name, value in each.job.overrides if value)
+        if said:
+            as_machine.setdefault(said, {})[each.job.place] = None
+    for said, places in as_machine.items():
+        yield named("installed", "environment", [*map(str, places)], f" with {said}")
+    yield tuple(
+        f"installed of {each.job.place}: its wheels alone{not_built(each.job)}"
+        for each in tried
+        if each.job.wheels_only
+    )
+    yield tuple(f"warning: {each.warning}" for each in attempts if each.warning)
+    yield tuple(
+        f"not installed by {each.client.program}: {each.job.place}; {each.skip_reason}"
+        for each in attempts
+        if each.skip_reason is not None
     )
 
 

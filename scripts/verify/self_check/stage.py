@@ -27,7 +27,7 @@ from scripts.core.files import hash_file
 from scripts.core.rattler_child import this_subdir
 from scripts.core.report import Report
 from scripts.lock.select import Selection
-from scripts.verify.findings import Client
+from scripts.verify.findings import MARKS, Client
 from scripts.verify.self_check.mutations import (
     MUTATIONS,
     Candidates,
@@ -43,7 +43,6 @@ from scripts.verify.stage import VerifyOptions, verify
 from scripts.workspace.workspace import Workspace
 
 _SHOWN: Final = 5  # findings that a problem tells
-_MARKS: Final = {True: "✓", False: "✗", None: "–"}  # noqa: RUF001
 
 
 def self_check(workspace: Workspace, selection: Selection, console: Console) -> Report:
@@ -182,7 +181,7 @@ def _lines(rows: Sequence[Mapping[str, Any]], files: int, *, is_same: bool) -> I
     title, level = (max(len(row[key]) for row in rows) for key in ("way", "level"))
     for row in rows:
         what = f"{row['way'].ljust(title)}  {row['level'].ljust(level)}"
-        yield f"self-check  {what} {_MARKS[row['noticed']]} {row['named'] or row['reason']}"
+        yield f"self-check  {what} {MARKS[row['noticed']]} {row['named'] or row['reason']}"
     if is_same:
         tried = [row["noticed"] for row in rows if row["noticed"] is not None]
         closing = f"self-check: {sum(tried)} of {len(tried)} noticed"

@@ -11,7 +11,6 @@ import pytest
 
 from scripts.core.file_lock import file_lock
 from scripts.verify.findings import Level, LevelResult
-from scripts.verify.install.stage import InstallResult
 from scripts.verify.self_check.mutations import MUTATIONS, Candidates, Copy, Mutation, Scope
 from tasks import verify
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
@@ -275,10 +274,7 @@ def test_a_blind_level_is_found_out(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A control. Patched, since no level that is ours is blind."""
-    blind: LevelResult | InstallResult = LevelResult()
-    if level == "install":
-        blind = InstallResult(subdir=here(), sandbox="", attempts=())
-    monkeypatch.setattr(patched, lambda *_, **__: blind)
+    monkeypatch.setattr(patched, lambda *_, **__: LevelResult())
     assert world.verify("--self-check") == 1
     err = capsys.readouterr().err
     found = [line for line in err.splitlines() if line.startswith("error: ")]
