@@ -12,10 +12,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 from scripts.core.channel_paths import is_pypi_path
 from scripts.core.file_name import parse_file_name
+from scripts.keep.snapshots import SnapshotFile
 from scripts.lock.diff import Change, ChangeKind, PlatformDiff
 from scripts.lock.pypi import ARCHIVES
 
@@ -30,14 +31,17 @@ _NUMBER: Final = re.compile(r"(?:\A|(?<=_))\d+(?=_|\Z)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StateFile:
-    """A file of one state; None is what its lock does not say."""
+class LockedFile:
+    """An artifact that locks name; None is what they do not say."""
 
     path: PurePosixPath
     size: int | None
     sha256: str | None
-    license: str | None = None
-    is_index: bool = False
+    license: str | None
+    is_index: ClassVar[bool] = False
+
+
+StateFile = SnapshotFile | LockedFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

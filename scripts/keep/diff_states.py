@@ -18,10 +18,9 @@ from scripts.core.errors import usage_error
 from scripts.core.files import read_regular
 from scripts.core.rattler_child import rank_versions
 from scripts.keep.bundle_sources import LARGEST_RECEIPT, base_by_receipt
-from scripts.keep.channel_diff import CHANNEL, ComparedState, Ranks, StateFile
+from scripts.keep.channel_diff import CHANNEL, ComparedState, LockedFile, Ranks, StateFile
 from scripts.keep.snapshot_trees import locks_of
 from scripts.keep.snapshots import (
-    SnapshotFile,
     find_snapshot,
     newest_snapshot,
     read_snapshot_files,
@@ -88,7 +87,7 @@ def _read(workspace: Workspace, name: str, console: Console) -> ComparedState:
         files = read_published(
             place, state.layout or workspace.settings.layout, console, removals=state.removals
         )
-        return ComparedState(name=name, files=_of_snapshot(files), folders=(place.folder,))
+        return ComparedState(name=name, files=files, folders=(place.folder,))
     if name == LOCK:
         return _of_locks(workspace, name, read_locks(workspace, console, believes_cache=True))
     is_receipt = _is_receipt(Path(name))
@@ -97,7 +96,7 @@ def _read(workspace: Workspace, name: str, console: Console) -> ComparedState:
     snapshot = base_by_receipt(place, Path(name)) if is_receipt else find_snapshot(place, name)
     files = read_snapshot_files(place, snapshot)
     folders = (tree_of(place, snapshot), place.folder)
-    return ComparedState(name=f"snapshot {snapshot.id}", files=_of_snapshot(files), folders=folders)
+    return ComparedState(name=f"snapshot {snapshot.id}", files=files, folders=folders)
 
 
 def _is_path(name: str) -> bool:
@@ -154,7 +153,7 @@ def _of_locks(workspace: Workspace, name: str, locks: tuple[MirroredLock, ...]) 
     return ComparedState(name=name, files=files, folders=(workspace.place.folder,), is_lock=True)
 
 
-def _of_selection(workspace: Workspace, selection: Selection) -> tuple[StateFile, ...]:
+def _of_selection(workspace: Workspace, selection: Selection) -> tuple[LockedFile, ...]:
     """Describe what a selection wants; sizes that no lock has are those that servers have told."""
     sizes: Mapping[str, int] = {}
     if any(each.size is None for each in selection.artifacts):
@@ -165,21 +164,8 @@ def _of_selection(workspace: Workspace, selection: Selection) -> tuple[StateFile
     for each in selection.artifacts:
         sha256 = each.digest_hex("sha256")
         size = sizes.get(sha256 or "") if each.size is None else each.size
-        found.append(StateFile(path=each.path, size=size, sha256=sha256, license=each.license))
+        found.append(LockedFile(path=each.path, size=size, sha256=sha256, license=each.license))
     return tuple(found)
-
-
-def _of_snapshot(files: Iterable[SnapshotFile]) -> tuple[StateFile, ...]:
-    return tuple(
-        StateFile(
-            path=each.path,
-            size=each.size,
-            sha256=each.sha256,
-            license=each.license,
-            is_index=each.is_index,
-        )
-        for each in files
-    )
 
 
 def _as_last_mirrored(workspace: Workspace, channel: ComparedState) -> ComparedState:

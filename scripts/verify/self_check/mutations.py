@@ -28,10 +28,9 @@ from scripts.index.repodata import (
     SHARD_INDEX,
     SHARDS,
     parse_repodata,
-    parse_zst,
     render_repodata,
+    render_zst,
     rewrite_shard_index,
-    unpack,
 )
 from scripts.lock.mirrored import MirroredLock
 from scripts.lock.model import LockedEnvironment, spec_name
@@ -355,7 +354,7 @@ def _pack_earlier(copy: Copy, scope: Scope) -> None:
     path = scope.broken.path
     records = dict(parse_repodata(copy.read(path.with_name(REPODATA)), REPODATA).records)
     del records[path.name]
-    copy.write(scope.named, _pack(render_repodata(path.parent.name, records.items())))
+    copy.write(scope.named, render_zst(render_repodata(path.parent.name, records.items())))
 
 
 MUTATIONS: Final = (
@@ -393,17 +392,15 @@ def _edit_index(
     document["info"] = json.loads(data)["info"]
     data = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
     copy.write(subdir / REPODATA, data)
-    zst = _pack(data)
+    zst, shards = render_zst(data), dict[str, bytes]()
     copy.write(subdir / REPODATA_ZST, zst)
-    index = unpack(parse_zst(copy.read(subdir / SHARD_INDEX), SHARD_INDEX), SHARD_INDEX)
     for name in {record.name.lower() for _, record in before ^ set(records.items())}:
         rows = [each for each in records.items() if each[1].name.lower() == name]
-        shard = _pack(msgpack.packb(_shard(rows)))
-        digest = hashlib.sha256(shard)
-        copy.write(subdir / SHARDS / f"{digest.hexdigest()}{SHARD_END}", shard)
-        index["shards"][name] = digest.digest()
-    packed = _pack(msgpack.packb(index))
-    lying = rewrite_shard_index(packed, SHARD_INDEX, records.values(), zst)
+        shards[name] = render_zst(msgpack.packb(_shard(rows)))
+        digest = hashlib.sha256(shards[name]).hexdigest()
+        copy.write(subdir / SHARDS / f"{digest}{SHARD_END}", shards[name])
+    index = copy.read(subdir / SHARD_INDEX)
+    lying = rewrite_shard_index(index, SHARD_INDEX, records.values(), zst, shards)
     copy.write(subdir / SHARD_INDEX, lying)
 
 
@@ -416,12 +413,6 @@ def _shard(rows: Iterable[tuple[str, Record]]) -> dict[str, Any]:
         for row in some.values():
             row |= {key: bytes.fromhex(row[key]) for key in ("md5", "sha256") if key in row}
     return shard
-
-
-def _pack(data: bytes) -> bytes:
-    import zstandard
-
-    return zstandard.ZstdCompressor().compress(data)
 
 
 def narrowed(selection: Selection, scope: Scope) -> Selection:
