@@ -49,7 +49,7 @@ from scripts.keep.snapshots import (
 )
 from scripts.keep.unbundle import BUNDLE, NAMESPACE, SIGNATURE, SUMS, check_name, find_clash
 
-_AT_ONCE: Final = 8
+_THREADS: Final = 8
 _FAT32: Final = (1 << 32) - 1  # bytes of the largest file
 _MEND: Final = (
     "pixi run mirror, which mends it; where the channel came out of a bundle, unbundle a --full one"
@@ -300,7 +300,7 @@ def _write_large_files(
         with naming(path), path.open("rb+" if os.name == "nt" else "rb") as opened:
             fsync(opened.fileno())
 
-    with ThreadPoolExecutor(_AT_ONCE) as pool:  # alone, each would wait for a flush of its own
+    with ThreadPoolExecutor(_THREADS) as pool:  # alone, each would wait for a flush of its own
         deque(pool.map(make_durable, plan.large_files), maxlen=0)
     return digests
 

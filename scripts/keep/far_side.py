@@ -15,7 +15,7 @@ from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_problem
 from scripts.core.file_lock import file_lock
 from scripts.core.report import Json, Report
-from scripts.keep import unbundle as far
+from scripts.keep import unbundle as program
 from scripts.keep.snapshot_trees import ensure_tree
 from scripts.keep.snapshots import read_snapshots
 
@@ -48,7 +48,7 @@ def unbundle(
     user must change something, of 4 without ssh-keygen.
     """
     with _telling(console) as say:
-        outcome = far.unbundle(
+        outcome = program.unbundle(
             str(folder),
             str(place.folder),
             signers=None if signers is None else str(signers),
@@ -73,7 +73,7 @@ def receipt(place: ChannelPaths, console: Console) -> Report:
     Raises the error of exit code 1 where one is wrong, of 2 where none is known to be right.
     """
     with _telling(console) as say:
-        found = far.write_receipt(str(place.folder), say)
+        found = program.write_receipt(str(place.folder), say)
     return Report(data={"receipt": _receipt_to_json(found)})
 
 
@@ -93,9 +93,9 @@ def _keep_tree(place: ChannelPaths) -> tuple[Problem, ...]:
 
 @contextlib.contextmanager
 def _telling(console: Console) -> Iterator[Callable[[str], None]]:
-    """Hand over what prints a line, and make our error of what unbundle.py refuses.
+    """Give the function that prints a line; make a MirrorError of what unbundle.py refuses.
 
-    What cannot be printed stops nothing that is under way: that error is raised at the end.
+    A line that cannot be printed stops nothing that is under way: that error is raised at the end.
     """
     unsaid = list[Problem]()
 
@@ -107,7 +107,7 @@ def _telling(console: Console) -> Iterator[Callable[[str], None]]:
 
     try:
         yield say
-    except far.Refused as refused:
+    except program.Refused as refused:
         labels = ("found", *[""] * len(refused.details))
         problem = Problem(
             subject=refused.subject,
@@ -121,5 +121,5 @@ def _telling(console: Console) -> Iterator[Callable[[str], None]]:
         raise MirrorError(*unsaid)
 
 
-def _receipt_to_json(found: far.Receipt) -> Json:
-    return dict(zip(far.RECEIPT_KEYS, found, strict=True))
+def _receipt_to_json(found: program.Receipt) -> Json:
+    return dict(zip(program.RECEIPT_KEYS, found, strict=True))

@@ -126,9 +126,9 @@ def prune(
 def _may_index(
     workspace: Workspace, locks: Sequence[MirroredLock], console: Console, *, is_asked: bool
 ) -> bool:
-    """Tell whether an index may be made: not where that would undo a rollback, which is said.
+    """Tell whether an index may be made: not where that would undo a rollback; then warn.
 
-    `is_asked`: that is the error of exit code 2.
+    `is_asked`: the user asks for what needs it, so it is the error of exit code 2.
     """
     undone = undone_rollback(workspace, locks)
     if undone is not None and is_asked:

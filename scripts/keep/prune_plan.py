@@ -176,8 +176,5 @@ def _refuse(path: Path, moved: Sequence[tuple[str, str]]) -> None:
     if moved:
         more = [("", f"and {len(moved) - _SHOWN} more")] if len(moved) > _SHOWN else []
         message = "the mirror has moved since this plan was made, so nothing was removed"
-        raise usage_error(str(path), message, *moved[:_SHOWN], *more, help=_anew(path))
-
-
-def _anew(path: Path) -> str:
-    return f"pixi run prune --dry-run --output {path}"
+        help_ = f"pixi run prune --dry-run --output {path}"
+        raise usage_error(str(path), message, *moved[:_SHOWN], *more, help=help_)

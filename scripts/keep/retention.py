@@ -1,7 +1,7 @@
 """Which trees of snapshots are kept, what they hold, and what goes with them.
 
-A record outlives its tree until it is forgotten; the newest tree never goes. What a tree holds is
-told by hard links: a file's room is free when its last link goes.
+A record outlives its tree until it is forgotten; the newest tree never goes. The bytes of a file
+are free when its last hard link goes.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def held_by_trees(
 
 
 def _until(last: Snapshot, newer: int, settings: Settings, when: datetime) -> str:
-    """Say when the tree of a snapshot goes, than which so many are newer."""
+    """Say when the tree of a snapshot goes; `newer` is the number of newer snapshots."""
     left = settings.keep_snapshots - newer
     ends = last.created + _days(settings)
     said = [f"{ends:%Y-%m-%d}"] if settings.keep_days and ends > when else []

@@ -73,12 +73,13 @@ def rollback(workspace: Workspace, name: str, console: Console) -> Report:
     with disk_errors(place.folder, GOES_ON):
         report = _roll_back(workspace, target, console)
     # What was proven was proven of other bytes where the index was made anew.
-    like = replace(target, proofs=()) if report.data["index-made-anew"] else target
-    return join_reports(report, take_snapshot(workspace, console, made_by=ROLLBACK, like=like))
+    restored = replace(target, proofs=()) if report.data["index-made-anew"] else target
+    taken = take_snapshot(workspace, console, made_by=ROLLBACK, restored=restored)
+    return join_reports(report, taken)
 
 
 def undone_rollback(workspace: Workspace, locks: Sequence[MirroredLock]) -> Problem | None:
-    """Say what an index made by these locks would undo; None: it is not rolled back from them."""
+    """Return the problem where an index made by these locks would undo a rollback; else None."""
     newest = newest_snapshot(workspace.place)
     if newest is None or newest.made_by != ROLLBACK:
         return None
@@ -160,7 +161,7 @@ def _roll_back(workspace: Workspace, target: Snapshot, console: Console) -> Repo
 def _find(
     place: ChannelPaths, target: Snapshot, wanted: Sequence[SnapshotFile], digests: DigestCache
 ) -> dict[PurePosixPath, Path]:
-    """Say by its path where each of these files is, and right, as far as one is."""
+    """Return, by their paths, where these files are with the right bytes, as far as they are."""
     found = dict[PurePosixPath, Path]()
     for folder, paths in _places(place, target):
         there = {
@@ -228,7 +229,7 @@ def _named_until_now(
 
 
 def _begin(workspace: Workspace, state: MirrorState, target: Snapshot) -> MirrorState:
-    """Note the layout; that another one is to come, so that what a killed run leaves is known."""
+    """Note the layout, or that it changes: what a killed run leaves is known by that."""
     place = workspace.place
     if state.layout is None:
         note_layout(workspace, state, target.layout)

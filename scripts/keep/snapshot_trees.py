@@ -32,7 +32,7 @@ from scripts.keep.snapshots import (
 _PART: Final = ".part"
 LOCKS: Final = ".locks"
 """What the folder of its locks has behind the id."""
-_AT_A_TIME: Final = 16  # copies made durable side by side, which is many times faster
+_THREADS: Final = 16  # copies made durable side by side, which is many times faster
 
 
 def locks_of(place: ChannelPaths, snapshot: Snapshot) -> Path:
@@ -70,9 +70,9 @@ def build_tree(
                 _copy(same, place.folder / each.path, part / each.path)
 
         index_files = [each for each in files if each.is_index]
-        with ThreadPoolExecutor(max_workers=_AT_A_TIME) as pool:
+        with ThreadPoolExecutor(max_workers=_THREADS) as pool:
             # `list` raises what one of them has raised
-            list(pool.map(copy, (index_files[at::_AT_A_TIME] for at in range(_AT_A_TIME))))
+            list(pool.map(copy, (index_files[at::_THREADS] for at in range(_THREADS))))
         replace(part, tree)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)

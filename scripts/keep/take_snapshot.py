@@ -56,15 +56,16 @@ def take_snapshot(
     made_by: str,
     locks: Sequence[MirroredLock] = (),
     proofs: tuple[SnapshotProof, ...] = (),
-    like: Snapshot | None = None,
+    restored: Snapshot | None = None,
     has_failed: bool = False,
 ) -> Report:
     """Leave a snapshot of what the index names now; name the newest where that is the same.
 
     To be called as a run ends, by who holds the channel's lock file. `made_by` is its task; `locks`
-    are what it was made by, which tell where artifacts are from. `like` is an earlier snapshot with
-    the same files, whose locks and proofs it takes over. `has_failed`: tell the way back. Of no
-    index there is none. If the disk refuses, the report has the problem, of exit code 2.
+    are what it was made by, which tell where artifacts are from. `restored` is an earlier snapshot
+    with the same files, whose locks and proofs it takes over. `has_failed`: tell the way back.
+    Where there is no index, none is taken. If the disk refuses, the report has the problem, of exit
+    code 2.
     """
     place = workspace.place
     try:
@@ -77,7 +78,7 @@ def take_snapshot(
         rows_before = () if before is None else read_snapshot_files(place, before)
         layout = state.layout or workspace.settings.layout
         urls = urls_of(read_whole_selection(workspace, locks)) if locks else {}
-        known = (*rows_before, *(() if like is None else read_snapshot_files(place, like)))
+        known = (*rows_before, *(() if restored is None else read_snapshot_files(place, restored)))
         files = read_published(
             place, layout, console, removals=state.removals, files=there, urls=urls, before=known
         )
@@ -92,11 +93,11 @@ def take_snapshot(
             layout=layout,
             before=before,
             when=now(),
-            locks=tuple(map(_describe_lock, locks)) if like is None else like.locks,
-            proofs=proofs if like is None else like.proofs,
+            locks=tuple(map(_describe_lock, locks)) if restored is None else restored.locks,
+            proofs=proofs if restored is None else restored.proofs,
         )
         clear_leftovers(place)
-        _keep_locks(place, snapshot, () if like else locks, like)
+        _keep_locks(place, snapshot, () if restored else locks, restored)
         is_linked = build_tree(place, snapshot, files, before, rows_before)
         if not is_linked and (before is None or tree_of(place, before).is_dir()):
             console.warn(f"{workspace.settings.channel_dir}: {_NO_LINKS}")
@@ -206,12 +207,15 @@ def _manifest_of(lock: MirroredLock) -> Path | None:
 
 
 def _keep_locks(
-    place: ChannelPaths, snapshot: Snapshot, locks: Sequence[MirroredLock], like: Snapshot | None
+    place: ChannelPaths,
+    snapshot: Snapshot,
+    locks: Sequence[MirroredLock],
+    restored: Snapshot | None,
 ) -> None:
     """Copy locks and manifests, in the order in which the record has them, from 1 up."""
     folder = locks_of(place, snapshot)
-    if like is not None and locks_of(place, like).is_dir():
-        shutil.copytree(locks_of(place, like), folder)
+    if restored is not None and locks_of(place, restored).is_dir():
+        shutil.copytree(locks_of(place, restored), folder)
     for number, lock in enumerate(locks, 1):
         manifest = _manifest_of(lock)
         if lock.file.data:

@@ -52,7 +52,8 @@ _LISTED: Final = 20  # unproven requirements that one line shows, lines of rattl
 # What `--json` says of a place where nothing is wrong or open.
 _CLOSED: Final[Mapping[str, Json]] = {"closed": True, "not-proven": [], "skip-reason": None}
 
-# What there is in the whole mirror, by its path or as a lock writes it, and who has it.
+# The rows of all packages by their path, and None for virtual packages, by how a lock writes them;
+# each with the places that have it.
 _Holders = Mapping[str, tuple[LockedPackage | None, set[EnvironmentPlatform]]]
 
 

@@ -198,7 +198,7 @@ def look_at(*levels: Level) -> str:
 
 
 def with_help_left(finding: Finding, results: Mapping[Level, LevelResult]) -> Finding:
-    """Send to no level that this run has looked at: it has told what it found, or it has passed."""
+    """Take out of the help each level that this run has looked at: it has told what it found."""
     levels = (finding.problem.help or "").removeprefix(_LOOK_AT).split(",")
     if finding.level not in _WHERE_ALL_PASSED or not set(levels) <= set(Level):
         return finding

@@ -98,11 +98,11 @@ class Proofs:
             self._known[key] = Proof(when=self._now, warning=warning)
 
     def __enter__(self) -> Self:
-        """Write them down for the next run as the block ends, however it does."""
+        """Begin a block after which they are written down for the next run."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Do so."""
+        """Write them down, however the block ends."""
         if self._file is None:
             return
         proofs = {key: (each.when.isoformat(), each.warning) for key, each in self._known.items()}

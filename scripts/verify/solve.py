@@ -87,7 +87,8 @@ class SolveJob:
     folders: tuple[PurePosixPath, ...] = ()
     """All that the solver sees something of, in order of priority."""
     undeclared: Mapping[PurePosixPath, tuple[str, ...]] = field(default_factory=dict)
-    """Those that are no channels of the environment: for these names alone, after the others."""
+    """The folders among them that are no channels of the environment, each with the names of the
+    packages that may come from there."""
     locked: frozenset[PurePosixPath] = frozenset()
     not_proven: tuple[str, ...] = ()
     """The requirements that no conda channel meets."""

@@ -91,7 +91,7 @@ def _innocent(
     artifacts: Iterable[Artifact],
     folders: Mapping[str, str],
 ) -> set[tuple[str, str]]:
-    """Return path and sha256 of faults that are none: two bring one path, the other's is there."""
+    """Return path and sha256 of what is no fault: the file that another artifact brings there."""
     found: dict[str, set[str]] = {}
     for path, _, actual in faults:
         if actual is not None:
