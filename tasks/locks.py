@@ -11,7 +11,7 @@ from scripts.channel.selection import read_selection
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console, Verbosity
 from scripts.core.report import Report
-from scripts.keep.locks import lock_report
+from scripts.lock.report import lock_report
 from scripts.workspace.settings import add_setting_options
 from scripts.workspace.workspace import workspace_from
 

@@ -26,7 +26,6 @@ from scripts.keep.snapshots import (
     read_snapshot_files,
     tree_of,
 )
-from scripts.keep.take_snapshot import ROLLBACK
 from scripts.keep.unbundle import parse_receipt
 from scripts.lock.mirrored import MirroredLock
 from scripts.lock.pep508 import parse_version
@@ -188,7 +187,7 @@ def _as_last_mirrored(workspace: Workspace, channel: ComparedState) -> ComparedS
 def _named_when_published(workspace: Workspace) -> frozenset[PurePosixPath] | None:
     """Name the artifacts that were mirrored as what is published now was made; None: not known."""
     place, newest = workspace.place, newest_snapshot(workspace.place)
-    if newest is not None and newest.made_by == ROLLBACK:
+    if newest is not None and newest.is_rollback:
         kept = sorted(locks_of(place, newest).glob(f"*/{LOCK_NAME}"))
         locks = tuple(_read_lock(workspace, str(each)) for each in kept)
         selection = read_whole_selection(workspace, locks)

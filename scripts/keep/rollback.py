@@ -43,6 +43,7 @@ from scripts.index.stage import index
 from scripts.keep.published import read_published
 from scripts.keep.snapshot_trees import locks_of
 from scripts.keep.snapshots import (
+    ROLLBACK,
     Snapshot,
     SnapshotFile,
     find_snapshot,
@@ -51,7 +52,7 @@ from scripts.keep.snapshots import (
     read_snapshots,
     tree_of,
 )
-from scripts.keep.take_snapshot import ROLLBACK, take_snapshot
+from scripts.keep.take_snapshot import take_snapshot
 from scripts.lock.mirrored import MirroredLock
 from scripts.lock.select import Selection
 from scripts.network.errors import DownloadError
@@ -81,7 +82,7 @@ def rollback(workspace: Workspace, name: str, console: Console) -> Report:
 def undone_rollback(workspace: Workspace, locks: Sequence[MirroredLock]) -> Problem | None:
     """Return the problem where an index made by these locks would undo a rollback; else None."""
     newest = newest_snapshot(workspace.place)
-    if newest is None or newest.made_by != ROLLBACK:
+    if newest is None or not newest.is_rollback:
         return None
     locked = {_sha256(each.file.data) for each in locks}
     if {each.lock_sha256 for each in newest.mirrored_by} == locked:

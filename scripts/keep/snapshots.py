@@ -24,6 +24,8 @@ from scripts.core.files import naming, write_atomically
 from scripts.core.report import to_json
 from scripts.keep.unbundle import content_digest
 
+ROLLBACK: Final = "rollback"
+"""The task that publishes an earlier snapshot again."""
 INDEX_KIND: Final = "index"
 """The kind of a file that describes artifacts; all others are of an `ArtifactKind`."""
 _SCHEMA: Final = 1
@@ -96,6 +98,11 @@ class Snapshot:
     """Those of the last run that found it to be what they name."""
     proofs: tuple[SnapshotProof, ...] = ()
     """Of the last run that proved something of it."""
+
+    @property
+    def is_rollback(self) -> bool:
+        """Tell whether it publishes what an earlier one did."""
+        return self.made_by == ROLLBACK
 
 
 _Row = TypeVar("_Row", SnapshotFile, SnapshotLock, SnapshotProof)

@@ -41,7 +41,6 @@ from scripts.lock.select import Selection
 from scripts.verify.findings import Level
 from scripts.workspace.workspace import LOCK_NAME, Workspace
 
-ROLLBACK: Final = "rollback"
 _BY_LOCKS: Final = frozenset({"index", "mirror", "update-mirror"})  # tasks
 _NO_LINKS: Final = (
     "its disk has no hard links, so of snapshots only the records are kept: a rollback works as far"
@@ -128,7 +127,7 @@ def _report_standing(
         (each.level, each.client) for each in snapshot.proofs
     }
     # Else no run has to read and hash locks and manifests for it.
-    if locks and made_by in _BY_LOCKS and (snapshot.made_by == ROLLBACK or not is_known):
+    if locks and made_by in _BY_LOCKS and (snapshot.is_rollback or not is_known):
         described = tuple(map(_describe_lock, locks))
         if described != snapshot.mirrored_by or not is_known:
             kept = snapshot.proofs if is_known else proofs
@@ -142,7 +141,7 @@ def _report(
     """Name it; say where a rollback has been undone, and the way back from what has failed."""
     row: Json = {"id": snapshot.id, "new": is_new, "content-digest": snapshot.content_digest}
     line = f"snapshot {snapshot.id}{'' if is_new else ' stands'}"
-    if before is not None and before.made_by == ROLLBACK and snapshot.made_by in _BY_LOCKS:
+    if before is not None and before.is_rollback and snapshot.made_by in _BY_LOCKS:
         line += f"; it is not what was rolled back to any more: `pixi run rollback {before.id}`"
     lines: tuple[Line, ...] = (line,)
     if has_failed and before is not None:

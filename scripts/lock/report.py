@@ -1,10 +1,10 @@
-"""What `locks` says: each lock of the mirror, what it holds, and what it alone adds."""
+"""What the task `locks` says: each lock of the mirror, what it holds, what it alone adds."""
 
 from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ _HEAD: Final = ("lock", "version", "environments", "platforms", "artifacts", "si
 _Sizes = Mapping[PurePosixPath, int | None]
 
 
-def lock_report(selection: Selection, folder: Path, *, is_whole: bool = False) -> Report:
+def lock_report(selection: Selection, folder: Path, *, is_whole: bool) -> Report:
     """Describe every lock; of a size that no lock says, the channel folder may tell.
 
     `is_whole`: no list of environments or platforms is cut.
@@ -44,9 +44,11 @@ def lock_report(selection: Selection, folder: Path, *, is_whole: bool = False) -
 
 
 def _row(
-    lock: MirroredLock, mine: Iterable[PurePosixPath], alone: Iterable[PurePosixPath], sizes: _Sizes
+    lock: MirroredLock,
+    mine: Collection[PurePosixPath],
+    alone: Collection[PurePosixPath],
+    sizes: _Sizes,
 ) -> dict[str, Any]:
-    mine, alone = list(mine), list(alone)
     platforms = (rows.platform.label for each in lock.environments for rows in each.platforms)
     return {
         "lock": lock.label,
