@@ -56,6 +56,13 @@ def clear_staging(place: ChannelPaths) -> None:
     shutil.rmtree(place.staging, ignore_errors=True)
 
 
+def refuse_output_within(place: ChannelPaths, file: Path, reason: str, option: str) -> None:
+    """Refuse (exit 2) to write what an option names into the channel folder."""
+    if file.resolve().is_relative_to(place.folder.resolve()):
+        message = f"would be in the channel, {reason}"
+        raise usage_error(str(file), message, help=f"{option} {file.name}")
+
+
 def free_bytes(folder: Path) -> int:
     """Return the free room on the disk of a folder, or of the nearest one above that exists."""
     while not folder.exists():

@@ -24,7 +24,7 @@ from scripts.core.console import Console
 from scripts.core.file_name import parse_file_name
 from scripts.core.files import read_regular
 from scripts.core.record import PypiRecord, Record
-from scripts.core.report import Json, counted_files
+from scripts.core.report import Json, counted_files, to_json
 from scripts.core.scratch import is_scratch
 from scripts.core.subdir import NOARCH, is_known_subdir
 from scripts.core.symlinks import refuse_obstacles
@@ -338,22 +338,22 @@ def channel_files_to_json(files: ChannelFiles) -> Json:
     def summed(files: Sequence[ChannelFile | Removal]) -> dict[str, Json]:
         return {"files": len(files), "bytes": sum(each.size for each in files)}
 
-    def row(each: ChannelFile | Removal) -> Json:
-        row: dict[str, Json] = {"path": str(each.path), "size": each.size}
-        if isinstance(each, Removal):
-            row["dropped"] = None if each.dropped is None else each.dropped.isoformat()
-        return row
-
-    listed: tuple[tuple[str, Sequence[ChannelFile | Removal]], ...] = (
-        ("retained", files.retained),
-        ("waiting-for-removal", files.waiting),
-        ("untracked", files.untracked),
-    )
+    waiting = [
+        {**row, "dropped": to_json(each.dropped)}
+        for row, each in zip(file_rows(files.waiting), files.waiting, strict=True)
+    ]
     return {
         "mirrored": summed(files.mirrored),
         "index": summed(files.index),
-        **{name: {**summed(some), "paths": [row(each) for each in some]} for name, some in listed},
+        "retained": {**summed(files.retained), "paths": file_rows(files.retained)},
+        "waiting-for-removal": {**summed(files.waiting), "paths": waiting},
+        "untracked": {**summed(files.untracked), "paths": file_rows(files.untracked)},
     }
+
+
+def file_rows(files: Iterable[ChannelFile | Removal]) -> list[dict[str, Json]]:
+    """Give path and size of files, for `--json`."""
+    return [{"path": str(each.path), "size": each.size} for each in files]
 
 
 def retained_line(retained: Sequence[ChannelFile]) -> str:

@@ -14,17 +14,26 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from scripts.channel.digest_cache import DigestCache
-from scripts.channel.folders import free_bytes
+from scripts.channel.folders import free_bytes, refuse_output_within
 from scripts.channel.users import ChannelUsers
 from scripts.core.artifact import Artifact
 from scripts.core.console import Console
-from scripts.core.errors import usage_error
 from scripts.core.files import write_output
 from scripts.core.redact import without_secrets
-from scripts.core.report import Json, Line, Report, counted, human_size, size_text, table, to_json
+from scripts.core.report import (
+    Json,
+    Line,
+    Report,
+    counted,
+    human_size,
+    join_reports,
+    size_text,
+    table,
+    to_json,
+)
 from scripts.fetch.plan import Plan, space_problem
 from scripts.fetch.stage import plan_downloads, plan_json, refuse_unhashed, router_of
-from scripts.index.file_classes import ChannelFile, classify_files, retained_line
+from scripts.index.file_classes import ChannelFile, classify_files, file_rows, retained_line
 from scripts.lock.channels import channel_name
 from scripts.lock.model import LockedEnvironment
 from scripts.lock.select import Selection, left_out_lines, named_of, paths_of, undeclared_lines
@@ -67,9 +76,7 @@ def plan(
     rows = _mapping(workspace, selection, downloads)
     _write_mapping(mapping, rows, workspace)
     line = f"mapping: {mapping}, {counted(len(rows), 'URL')}"
-    return replace(
-        report, lines=(*report.lines, line), data={**report.data, "mapping": str(mapping)}
-    )
+    return join_reports(report, Report(lines=(line,), data={"mapping": str(mapping)}))
 
 
 def _report(
@@ -83,7 +90,6 @@ def _report(
     known = [ChannelFile(path=path, size=size) for path, size in sized if size is not None]
     largest, nothing = known[:_LARGEST], f"nothing to download into {folder}"
     problem = space_problem(plan, free, folder)
-    kept: list[Json] = [{"path": str(each.path), "size": each.size} for each in retained]
     return Report(
         lines=(
             plan.headline(folder, free) if plan.to_download or plan.copies else nothing,
@@ -103,7 +109,7 @@ def _report(
             "retained": {
                 "files": len(retained),
                 "bytes": sum(each.size for each in retained),
-                "paths": kept,
+                "paths": file_rows(retained),
             },
             "free": free,
             "free-after": free - plan.left,
@@ -218,9 +224,7 @@ def _mapping(workspace: Workspace, selection: Selection, plan: Plan) -> list[dic
 
 
 def _write_mapping(path: Path, rows: Sequence[Json], workspace: Workspace) -> None:
-    if path.resolve().is_relative_to(workspace.place.folder.resolve()):
-        message = "would be in the channel, in which plan changes nothing"
-        raise usage_error(str(path), message, help=f"--mapping {path.name}")
+    refuse_output_within(workspace.place, path, "in which plan changes nothing", "--mapping")
     document = {
         "schema": _SCHEMA,
         "workspace": workspace.manifest.name or workspace.root.name,

@@ -40,6 +40,7 @@ from scripts.index.file_classes import (
     ChannelFile,
     ChannelFiles,
     classify_files,
+    file_rows,
     is_artifact_path,
     read_channels,
     refuse_links,
@@ -303,8 +304,8 @@ def _report(
     if others:
         lines.append(named("untracked, left alone:", "file", others))
     data: dict[str, Json] = {
-        "dropped": [{"path": str(each.path), "size": each.size} for each in dropped],
-        "removed": [{"path": str(each.path), "size": each.size} for each in removed],
+        "dropped": file_rows(dropped),
+        "removed": file_rows(removed),
         "bytes": room,
         "held": {"files": [*map(str, still_held)], "bytes": sum(still_held.values())},
         "waiting-for-removal": [str(each.path) for each in files.waiting],

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from scripts.channel.digest_cache import Fingerprint
+from scripts.channel.folders import refuse_output_within
 from scripts.channel.inventory import files_below
 from scripts.channel.state import WorkspaceState
 from scripts.channel.users import ChannelUsers
@@ -94,9 +95,7 @@ def write_plan(
     Raises the error of exit code 2 where it cannot be written, would be in the channel, or where
     there is a file that is no plan.
     """
-    if path.resolve().is_relative_to(workspace.place.folder.resolve()):
-        message = "would be in the channel, which would have moved then"
-        raise usage_error(str(path), message, help=f"--output {path.name}")
+    refuse_output_within(workspace.place, path, "which would have moved then", "--output")
     if os.path.lexists(path) and not path.is_dir():
         try:
             read_plan(path)

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from time import perf_counter
 from typing import Any, Final, TypeVar
 
+from scripts.channel.folders import refuse_output_within
 from scripts.channel.users import ChannelUsers, read_users_of
 from scripts.core.artifact import ArtifactKind
 from scripts.core.channel_url import CUT_BY_CONDA, is_cut_by_conda
@@ -108,9 +109,10 @@ def verify(
     _warn_of_tokens(workspace, selection, console)
     if not options.reports:
         return make_report(_look(workspace, selection, options, users, console))
-    from scripts.verify.transfer_report import check_targets, write_reports
+    from scripts.verify.transfer_report import write_reports
 
-    check_targets(options.reports, workspace)
+    for each in options.reports:
+        refuse_output_within(workspace.place, each, "into which verify writes nothing", "--report")
     results = _look(workspace, selection, options, users, console)
     return write_reports(results, workspace, options.reports)
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from scripts.channel.grace import now
-from scripts.core.errors import Problem, usage_error, usage_problem
+from scripts.core.errors import Problem, usage_problem
 from scripts.core.files import hash_file, write_atomically
 from scripts.core.invocation import version
 from scripts.core.record import Digest
 from scripts.core.redact import code_fence, escape_markdown, printable, redact, without_secrets
-from scripts.core.report import Report, counted, flattened, human_size
+from scripts.core.report import Report, counted, flattened, human_size, join_reports
 from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.select import left_out_lines
 from scripts.verify.findings import NOT_DONE, RIGHT, WRONG, Level, place_from_json
@@ -56,17 +56,6 @@ PROVES: Final = {
 }
 
 
-def check_targets(targets: Sequence[Path], workspace: Workspace) -> None:
-    """Refuse a report within the channel, which is only looked at: the error of exit code 2."""
-    for target in targets:
-        if target.resolve().is_relative_to(workspace.place.folder.resolve()):
-            raise usage_error(
-                str(target),
-                "would be in the channel, into which verify writes nothing",
-                help=f"--report {target.name}",
-            )
-
-
 def write_reports(results: Results, workspace: Workspace, targets: Sequence[Path]) -> Report:
     """Write the report to every file, and say so in the one that is returned.
 
@@ -102,12 +91,8 @@ def write_reports(results: Results, workspace: Workspace, targets: Sequence[Path
         except OSError as error:
             message = f"cannot write this file: {error.strerror}"
             problems.append(usage_problem(target, message))
-    return dataclasses.replace(
-        report,
-        lines=(*report.lines, *(f"report: {name}" for name in written)),
-        data={**report.data, "reports": written},
-        problems=(*report.problems, *problems),
-    )
+    lines, data = tuple(f"report: {name}" for name in written), {"reports": written}
+    return join_reports(report, Report(lines=lines, data=data, problems=tuple(problems)))
 
 
 def templates(suffix: str, folder: Path = Path()) -> Environment:
