@@ -40,7 +40,7 @@ from scripts.lock.read import read_lock
 from scripts.lock.select import choose_environments, undeclared_lines, unmirrorable
 from scripts.network.configuration import read_pixi_config
 from scripts.network.router import Router
-from scripts.verify.findings import MARKS, EnvironmentPlatform
+from scripts.verify.findings import MARKS, EnvironmentPlatform, incomplete_cell
 from scripts.workspace.settings import SettingOverrides, Settings, override
 from scripts.workspace.workspace import settings_beside
 
@@ -204,13 +204,8 @@ def _table(
         line = f"{place.environment.ljust(names)}  {place.platform.ljust(platforms)}"
         line += f"  artifacts {MARKS[not wrong]} ({said})"
         line += f"  configuration {MARKS[configured[place]]}"
-        kinds = [row.kind for row in each.rows.unmirrorable if row.kind is not None]
-        refused = sum(kind not in settings.allow_incomplete for kind in kinds)
-        if refused:
-            line += f"  incomplete {MARKS[False]} ({refused} not in the mirror)"
-        elif kinds:
-            line += f"  incomplete, as allowed ({len(kinds)} not in the mirror)"
-        yield line
+        incomplete = incomplete_cell(each.rows, settings.allow_incomplete, "mirror")
+        yield f"{line}  {incomplete}".rstrip()
 
 
 def _notes(

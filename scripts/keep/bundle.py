@@ -24,6 +24,7 @@ from scripts.channel.folders import free_bytes
 from scripts.channel.inventory import files_below
 from scripts.channel.state import read_state
 from scripts.core.channel_paths import ChannelPaths
+from scripts.core.child_process import program_error
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem, finding_problem, usage_error
 from scripts.core.files import CHUNK, fsync, naming, write_atomically
@@ -213,9 +214,7 @@ def sign(key: Path, document: bytes) -> bytes:
     program = shutil.which("ssh-keygen")
     if program is None:
         message, help_ = "is not on PATH, and a bundle is signed by it", "install OpenSSH 8.1"
-        raise MirrorError(
-            Problem(subject="ssh-keygen", message=message, code=ExitCode.PROGRAM, help=help_)
-        )
+        raise program_error("ssh-keygen", message, help=help_)
     # In our own process group: it may ask for a passphrase on the terminal.
     command = [program, "-Y", "sign", "-q", "-f", str(key), "-n", NAMESPACE]
     done = subprocess.run(command, input=document, capture_output=True, check=False)

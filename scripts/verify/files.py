@@ -15,8 +15,9 @@ from pathlib import Path, PurePosixPath
 from stat import S_ISREG
 
 from scripts.channel.archive import read_identity
+from scripts.channel.inventory import SEE_TO_DISK
 from scripts.core.artifact import Artifact
-from scripts.core.errors import ExitCode, Problem, finding_problem, usage_error
+from scripts.core.errors import ExitCode, Problem, finding_problem, usage_problem
 from scripts.core.files import hash_file
 from scripts.core.redact import redact
 from scripts.core.report import counted, human_size
@@ -130,9 +131,7 @@ def _read(
     except (FileNotFoundError, NotADirectoryError):
         return None, finding_problem(path, "is missing", help="pixi run fetch")
     except OSError as error:
-        advice = "see to the disk and its permissions, then run this again"
-        message = f"cannot be read: {error.strerror}"
-        return None, usage_error(str(path), message, help=advice).problems[0]
+        return None, usage_problem(path, f"cannot be read: {error.strerror}", help=SEE_TO_DISK)
     return size, problem
 
 

@@ -16,11 +16,10 @@ from scripts.lock.select import Selection, left_out_json, left_out_lines
 from scripts.verify.findings import (
     MARKS,
     NOT_DONE,
-    RIGHT,
-    WRONG,
     Finding,
     Level,
     LevelResult,
+    incomplete_cell,
     place_json,
     places_of,
 )
@@ -151,16 +150,6 @@ def client_texts(row: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def incomplete_text(results: Results, packages: PlatformPackages) -> tuple[str, str]:
-    """Say whether rows of the lock are not in the channel: a mark, and how many."""
-    kinds = [row.kind for row in packages.unmirrorable if row.kind is not None]
-    refused = sum(kind not in results.allowed for kind in kinds)
-    count = refused or len(kinds)
-    if not count:
-        return RIGHT, ""
-    return WRONG if refused else NOT_DONE, f"{count} not in the channel"
-
-
 def _place_lines(results: Results) -> Iterator[str]:
     """Yield `default  linux-64  files ✓  index ✓  install ✓ (pixi 0.3 s)`, in columns.
 
@@ -177,10 +166,8 @@ def _place_lines(results: Results) -> Iterator[str]:
             f"{row[key].ljust(width)}  " for key, width in zip(columns, widths, strict=True)
         )
         cells = [f"{level} {mark(row, level)}" for level in levels]
-        state, count = incomplete_text(results, packages)
-        if count:
-            allowed = ", as allowed" if state == NOT_DONE else f" {state}"
-            cells.append(f"incomplete{allowed} ({count})")
+        if cell := incomplete_cell(packages, results.allowed, "channel"):
+            cells.append(cell)
         clients = client_texts(row) if Level.INSTALL in levels else []
         if len(clients) > 1:
             cells[levels.index(Level.INSTALL)] = f"{Level.INSTALL} {_mark_of_install(row)}"

@@ -21,13 +21,19 @@ from scripts.core.redact import code_fence, escape_markdown, printable, redact, 
 from scripts.core.report import Report, counted, flattened, human_size, join_reports
 from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.select import left_out_lines
-from scripts.verify.findings import NOT_DONE, RIGHT, WRONG, Level, place_from_json
+from scripts.verify.findings import (
+    NOT_DONE,
+    RIGHT,
+    WRONG,
+    Level,
+    incomplete_text,
+    place_from_json,
+)
 from scripts.verify.install.plan import not_built
 from scripts.verify.licences import with_licenses
 from scripts.verify.report import (
     Results,
     account_lines,
-    incomplete_text,
     make_report,
     mark,
     place_rows,
@@ -169,7 +175,7 @@ def _places(results: Results) -> Iterator[tuple[str, ...]]:
     for row, locked in place_rows(results):
         conda = [each.record.size for each in locked.all_packages]
         size = _sum([*conda, *(of_file[next(pypi_artifacts(x)).path] for x in locked.pypi)])
-        state, count = incomplete_text(results, locked)
+        state, count = incomplete_text(locked, results.allowed, "channel")
         allowed = ", as allowed" if state == NOT_DONE else ""
         complete = f"{state} {count}{allowed}".strip()
         marks = (mark(row, level) for level in levels)

@@ -24,7 +24,7 @@ from typing import Final
 from scripts.channel.archive import read_info_files
 from scripts.channel.folders import free_bytes
 from scripts.core.artifact import Artifact
-from scripts.core.child_process import ask_version
+from scripts.core.child_process import ask_version, program_error
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_problem
 from scripts.core.rattler_child import this_subdir
@@ -138,14 +138,9 @@ def find_programs(
         elif is_extra:
             found[client] = "this program is not on PATH"
         elif wanted is not None:
-            raise MirrorError(
-                Problem(
-                    subject=Client.PIXI if client is Client.PIXI_OFFLINE else client.value,
-                    message=f"this program is not on PATH, and --client {client} asks for it",
-                    code=ExitCode.PROGRAM,
-                    help="pixi run verify --client rattler",
-                )
-            )
+            subject = Client.PIXI if client is Client.PIXI_OFFLINE else client.value
+            message = f"this program is not on PATH, and --client {client} asks for it"
+            raise program_error(subject, message, help="pixi run verify --client rattler")
     whole = [client for client, program in found.items() if isinstance(program, Program)]
     others = ",".join(whole) or Client.RATTLER
     help_ = f"install it anew, or leave it out: pixi run verify --client {others}"
