@@ -31,7 +31,7 @@ def read_published(
     layout: Layout,
     console: Console,
     *,
-    removals: Iterable[Removal] = (),
+    removals: Iterable[Removal],
     files: Sequence[tuple[PurePosixPath, os.stat_result]] | None = None,
     urls: Mapping[PurePosixPath, str] | None = None,
     before: Iterable[SnapshotFile] = (),

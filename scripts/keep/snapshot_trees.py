@@ -6,12 +6,13 @@ those of the tree before where they are the same. A tree is built, and removed, 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
 from scripts.core.channel_paths import ChannelPaths
@@ -45,7 +46,7 @@ def build_tree(
     snapshot: Snapshot,
     files: Sequence[SnapshotFile],
     before: Snapshot | None,
-    files_before: Iterable[SnapshotFile] = (),
+    files_before: Iterable[SnapshotFile],
 ) -> bool:
     """Build the tree of a snapshot from the channel as it is; `before` is the one before it.
 
@@ -54,7 +55,17 @@ def build_tree(
     """
     tree = tree_of(place, snapshot)
     part = tree.with_name(f"{tree.name}{_PART}")
-    copies = {} if before is None else _copies(tree_of(place, before), files_before)
+    older = None if before is None else tree_of(place, before)
+    there = {(each.path, each.sha256) for each in files_before}
+
+    def copy(index_file: SnapshotFile) -> None:
+        path = index_file.path
+        if older is not None and (path, index_file.sha256) in there:
+            with contextlib.suppress(OSError):  # it is gone, or has all the links that it may have
+                os.link(older / path, part / path)
+                return
+        _copy(place.folder / path, part / path)
+
     try:
         part.mkdir(parents=True)
         for folder in {each.path.parent for each in files}:
@@ -63,28 +74,14 @@ def build_tree(
             if not _link(place.folder / each.path, part / each.path):
                 remove_folder(part)
                 return False
-
-        def copy(some: Iterable[SnapshotFile]) -> None:
-            for each in some:
-                same = copies.get((each.path, each.sha256))
-                _copy(same, place.folder / each.path, part / each.path)
-
-        index_files = [each for each in files if each.is_index]
         with ThreadPoolExecutor(max_workers=_THREADS) as pool:
             # `list` raises what one of them has raised
-            list(pool.map(copy, (index_files[at::_THREADS] for at in range(_THREADS))))
+            list(pool.map(copy, (each for each in files if each.is_index)))
         replace(part, tree)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
     return True
-
-
-def _copies(tree: Path, files: Iterable[SnapshotFile]) -> Mapping[tuple[PurePosixPath, str], Path]:
-    """Say where the tree before has the same bytes of an index file; nothing if it is gone."""
-    if not tree.is_dir():
-        return {}
-    return {(each.path, each.sha256): tree / each.path for each in files if each.is_index}
 
 
 def _link(source: Path, target: Path) -> bool:
@@ -98,19 +95,12 @@ def _link(source: Path, target: Path) -> bool:
             raise
         if error.errno != errno.EMLINK:
             return False
-        _copy(None, source, target)
+        _copy(source, target)
     return True
 
 
-def _copy(same: Path | None, source: Path, target: Path) -> None:
-    """Link the copy that the tree before has, else make one, durably."""
-    if same is not None:
-        try:
-            os.link(same, target)
-        except OSError:  # it is not there, or has all the links that it may have
-            pass
-        else:
-            return
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file durably."""
     with naming(target):
         shutil.copyfile(source, target)
         with target.open("rb+") as file:

@@ -185,7 +185,7 @@ def check_archives(
     artifacts: Sequence[Artifact],
     uses: UsageIndex,
     files: LevelResult | None,
-    proofs: Proofs = NO_PROOFS,
+    proofs: Proofs,
 ) -> LevelResult:
     """Open every locked artifact anew, whatever its platform.
 

@@ -40,7 +40,7 @@ from scripts.verify.findings import (
     link_problem,
     places_of,
 )
-from scripts.verify.proofs import NO_PROOFS, Proofs
+from scripts.verify.proofs import Proofs
 from scripts.verify.pypi_index import check_pypi_index
 
 
@@ -48,10 +48,10 @@ def check_index(
     place: ChannelPaths,
     selection: Selection,
     uses: UsageIndex,
-    waiting: AbstractSet[PurePosixPath] = frozenset(),
-    proofs: Proofs = NO_PROOFS,
+    waiting: AbstractSet[PurePosixPath],
+    proofs: Proofs,
     *,
-    kept: Sequence[IndexedArtifact] = (),
+    kept: Sequence[IndexedArtifact],
 ) -> LevelResult:
     """Compare the index of every channel of the mirror, but for files that wait for removal.
 

@@ -43,7 +43,7 @@ from scripts.verify.findings import (
 )
 from scripts.verify.install.sandbox import sandbox, sandbox_environment
 from scripts.verify.plan import PackageSet, Root, plan_sets
-from scripts.verify.proofs import NO_PROOFS, Proofs
+from scripts.verify.proofs import Proofs
 from scripts.verify.pypi_solve import (
     find_uv,
     plan_pypi_solve,
@@ -100,7 +100,7 @@ def check_solve(
     workspace: Workspace,
     selection: Selection,
     retained: AbstractSet[PurePosixPath],
-    proofs: Proofs = NO_PROOFS,
+    proofs: Proofs,
 ) -> LevelResult:
     """Solve what can be, and hold every answer against pixi.lock.
 

@@ -55,7 +55,7 @@ from scripts.verify.install.clients import (
 from scripts.verify.install.plan import InstallJob, not_built, plan_installs, plan_wheels
 from scripts.verify.install.prefix import PATHS, check_prefix, folders_of, package_files
 from scripts.verify.install.sandbox import sandbox, sandbox_environment
-from scripts.verify.proofs import NO_PROOFS, Proofs
+from scripts.verify.proofs import Proofs
 from scripts.verify.pypi_solve import find_uv
 from scripts.workspace.pixi import find_pixi
 from scripts.workspace.workspace import Workspace
@@ -183,7 +183,7 @@ def check_install(
     selection: Selection,
     programs: Programs,
     console: Console,
-    proofs: Proofs = NO_PROOFS,
+    proofs: Proofs,
 ) -> LevelResult:
     """Install every environment of this machine's platform with every program.
 
