@@ -120,8 +120,8 @@ def prune(
         held=held,
         is_all=not trees.lines,
     )
-    report = replace(report, problems=problems)
-    return join_reports(report, trees) if dry_run else report  # they go after the snapshot
+    # The trees themselves go after the snapshot.
+    return join_reports(report, trees if dry_run else Report(problems=problems))
 
 
 def _may_index(

@@ -63,8 +63,7 @@ def take_snapshot(
     To be called as a run ends, by who holds the channel's lock file. `made_by` is its task; `locks`
     are what it was made by, which tell where artifacts are from. `restored` is an earlier snapshot
     with the same files, whose locks and proofs it takes over. `has_failed`: tell the way back.
-    Where there is no index, none is taken. If the disk refuses, the report has the problem, of exit
-    code 2.
+    Without an index none is taken. If the disk refuses, the report has the problem (exit code 2).
     """
     place = workspace.place
     try:
