@@ -81,8 +81,8 @@ def prune(
     users, selection = read_users(workspace, locks), read_whole_selection(workspace, locks)
     refuse_links(place.folder, read_channels(place.folder, selection))
     files = classify_files(place.folder, selection, users, console)
-    dropped = _asked_for(files, users, drop) if drop else files.retained
-    dropped = dropped if approved is None else _only(dropped, approved.dropped)
+    may_drop, may_remove = (approved.dropped, approved.removed) if approved else (None, None)
+    dropped = _approved(_asked_for(files, users, drop), may_drop)
     _refuse_unknown_users(workspace, users, files, dropped)
     waiting, problems, when = files.waiting, tuple[Problem, ...](), now()
     is_indexing = bool(dropped) or any(each.dropped is None for each in waiting)  # by a killed run
@@ -97,9 +97,8 @@ def prune(
             problems, when = report.problems, now()
         waiting = still_waiting(place.folder, read_state(place).removals, users.named())
     removed = tuple(each for each in waiting if at_once or is_due(each, grace, when))
-    removed = removed if approved is None else _only(removed, approved.removed)
-    going = [each.path for each in removed]
-    going += [each.path for each in dropped if dry_run and at_once]
+    removed = _approved(removed, may_remove)
+    going = [x.path for x in (*removed, *(dropped if dry_run and at_once else ()))]
     coming = bool(dropped)  # a snapshot of what the index names then
     held = held_by_trees(workspace, going, coming=coming)
     trees = prune_trees(workspace, removing=going, coming=coming, dry_run=True)
@@ -217,14 +216,17 @@ def forget(workspace: Workspace, name: str) -> Report:
     )
 
 
-def _only(files: tuple[_File, ...], paths: Collection[str]) -> tuple[_File, ...]:
-    return tuple(each for each in files if str(each.path) in paths)
+def _approved(files: tuple[_File, ...], paths: Collection[str] | None) -> tuple[_File, ...]:
+    """Choose the files at these paths; None: all."""
+    return tuple(each for each in files if paths is None or str(each.path) in paths)
 
 
 def _asked_for(
     files: ChannelFiles, users: ChannelUsers, drop: Sequence[PurePosixPath]
 ) -> tuple[ChannelFile, ...]:
-    """Choose what was asked for by name."""
+    """Choose what was asked for by name, else all that is retained."""
+    if not drop:
+        return files.retained
     there = {each.path: each for each in (*files.retained, *files.untracked)}
     for path in drop:
         by_user = ((each, one) for one in users.everybody for each in one.artifacts)
