@@ -103,7 +103,7 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-class Sized(Protocol):
+class HasSize(Protocol):
     """Anything of so many bytes."""
 
     @property
@@ -111,7 +111,7 @@ class Sized(Protocol):
         """Bytes."""
 
 
-def counted_files(files: Sequence[Sized], noun: str = "file") -> str:
+def counted_files(files: Sequence[HasSize], noun: str = "file") -> str:
     """Write `3 files, 1.2 MB`."""
     return f"{counted(len(files), noun)}, {human_size(sum(each.size for each in files))}"
 

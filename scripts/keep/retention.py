@@ -189,16 +189,17 @@ def _snapshot_to_json(snapshot: Snapshot, own_bytes: int | None) -> Json:
     }
 
 
-def _own_bytes(trees: Iterable[Path]) -> Iterator[int]:
+def _own_bytes(trees: Collection[Path]) -> Iterator[int]:
     """Yield for each tree the bytes that would be free without it alone.
 
     A file that two trees have is neither's own: it is not even asked for its links. All trees are
     on one disk.
     """
-    files = [list(_files_below(each)) for each in trees]
-    trees_with = Counter(inode for some in files for inode in {each.inode() for each in some})
-    for some in files:
-        yield freed_bytes(statuses(each for each in some if trees_with[each.inode()] == 1))
+    inodes = ({file.inode() for file in _files_below(each)} for each in trees)
+    trees_with = Counter(inode for some in inodes for inode in some)
+    for each in trees:
+        files = (file for file in _files_below(each) if trees_with[file.inode()] == 1)
+        yield freed_bytes(statuses(files))
 
 
 def forget_snapshot(workspace: Workspace, name: str) -> Report:
