@@ -8,15 +8,14 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from scripts.channel.inventory import SEE_TO_DISK
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.command import parse_path
 from scripts.core.console import Console
-from scripts.core.errors import ExitCode, MirrorError, Problem, usage_problem
+from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.file_lock import file_lock
 from scripts.core.report import Json, Report
 from scripts.keep import unbundle as program
-from scripts.keep.snapshot_trees import ensure_tree
+from scripts.keep.snapshot_trees import disk_problem, ensure_tree
 from scripts.keep.snapshots import read_snapshots
 
 
@@ -83,11 +82,7 @@ def _keep_tree(place: ChannelPaths) -> tuple[Problem, ...]:
         with file_lock(place.lock, str(place.folder)):
             ensure_tree(place, read_snapshots(place)[-1])
     except OSError as error:
-        name, reason = error.filename or place.state, error.strerror or error
-        message = (
-            f"the files of the snapshot are not kept, as this cannot be read or written: {reason}"
-        )
-        return (usage_problem(name, message, help=SEE_TO_DISK),)
+        return (disk_problem(place, error, "the files of the snapshot are not kept"),)
     return ()
 
 

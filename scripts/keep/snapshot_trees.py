@@ -15,7 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+from scripts.channel.inventory import SEE_TO_DISK
 from scripts.core.channel_paths import ChannelPaths
+from scripts.core.errors import Problem, usage_problem
 from scripts.core.files import fsync, hard_link, naming, remove_folder, replace, unlink
 from scripts.core.scratch import clear_scratch
 from scripts.keep.snapshots import (
@@ -105,6 +107,13 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
         with target.open("rb+") as file:
             fsync(file.fileno())
+
+
+def disk_problem(place: ChannelPaths, error: OSError, what: str) -> Problem:
+    """Make the problem of what was not done, as the disk refused (exit code 2)."""
+    name, reason = error.filename or place.state, error.strerror or error
+    message = f"{what}, as this cannot be read or written: {reason}"
+    return usage_problem(name, message, help=SEE_TO_DISK)
 
 
 def ensure_tree(place: ChannelPaths, newest: Snapshot) -> None:

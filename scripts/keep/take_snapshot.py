@@ -15,15 +15,21 @@ from typing import Any, Final
 
 from scripts.channel.digest_cache import Fingerprint
 from scripts.channel.grace import now
-from scripts.channel.inventory import SEE_TO_DISK, files_below
+from scripts.channel.inventory import files_below
 from scripts.channel.selection import read_whole_selection
 from scripts.channel.state import MirrorState, read_channel_state
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.console import Console
-from scripts.core.errors import MirrorError, usage_problem
+from scripts.core.errors import MirrorError
 from scripts.core.files import write_atomically
 from scripts.core.report import Json, Line, Report
-from scripts.keep.snapshot_trees import build_tree, clear_leftovers, ensure_tree, locks_of
+from scripts.keep.snapshot_trees import (
+    build_tree,
+    clear_leftovers,
+    disk_problem,
+    ensure_tree,
+    locks_of,
+)
 from scripts.keep.snapshots import (
     Snapshot,
     SnapshotLock,
@@ -105,9 +111,7 @@ def take_snapshot(
     except MirrorError as error:
         return Report(problems=error.problems)
     except OSError as error:
-        name, reason = error.filename or place.state, error.strerror or error
-        message = f"no snapshot was taken, as this cannot be read or written: {reason}"
-        return Report(problems=(usage_problem(name, message, help=SEE_TO_DISK),))
+        return Report(problems=(disk_problem(place, error, "no snapshot was taken"),))
 
 
 def _report_standing(
