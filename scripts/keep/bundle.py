@@ -333,9 +333,9 @@ def _write_large_file(
 
 
 def _hashed(chunks: Iterable[bytes], update: Callable[[bytes], object]) -> Iterator[bytes]:
-    """Hand on the bytes of a volume, each of which is hashed for its file, too.
+    """Hand on the bytes of a volume, and hash them meanwhile in a thread of its own.
 
-    Side by side with what is done to it meanwhile, so that it takes no longer.
+    Each file in it is hashed, too: one after the other would take twice as long.
     """
     with ThreadPoolExecutor(1) as hashing:
         for data in chunks:

@@ -168,9 +168,9 @@ def _of_selection(workspace: Workspace, selection: Selection) -> tuple[LockedFil
 
 
 def _as_last_mirrored(workspace: Workspace, channel: ComparedState) -> ComparedState:
-    """Set apart what this workspace did not name as of its last `index`, or of what it is back at.
+    """Set apart what this workspace did not name when what is published now was made.
 
-    All counts where nobody knows.
+    Where nobody knows that, nothing is set apart.
     """
     named = _named_when_published(workspace)
     if named is None:

@@ -159,9 +159,9 @@ def _check(
     indexed: Mapping[PurePosixPath, IndexedArtifact],
     digests: DigestCache,
 ) -> list[Expected]:
-    """Return what is right of all that moves; this lock's own that is damaged is fetched.
+    """Return what of all that moves is right; damaged artifacts of this lock are fetched later.
 
-    Raises the error of exit code 1 where something else is damaged.
+    Raises the error of exit code 1 where another one is damaged.
     """
     named, expected = _named(users), {}
     for path in moved:  # it must be as its lock says, else as its record

@@ -37,7 +37,7 @@ def trees_to_keep(
 ) -> tuple[Snapshot, ...]:
     """Choose the newest `keep-snapshots`, and all of the last `keep-days`; oldest first.
 
-    `coming`: one more is about to be taken.
+    `coming`: one more snapshot is about to be taken, and counts.
     """
     first = len(snapshots) + coming - settings.keep_snapshots
     days = _days(settings)
@@ -62,9 +62,9 @@ def prune_trees(
 ) -> Report:
     """Remove the trees that are kept no longer; `dry_run`: only say it.
 
-    `removing` are files of the channel that go before, and have not gone yet; `coming`: and a
-    snapshot is taken before; `only` trees of these ids. Raises the error of exit code 2 where the
-    disk refuses.
+    `removing` are files of the channel that will be gone by then, and `coming`: one more snapshot
+    will have been taken by then; `only` trees of these ids. Raises the error of exit code 2 where
+    the disk refuses.
     """
     place = workspace.place
     snapshots = read_snapshots(place)

@@ -129,7 +129,7 @@ def _report_standing(
     is_known = {(each.level, each.client) for each in proofs} <= {
         (each.level, each.client) for each in snapshot.proofs
     }
-    # Else no run has to read and hash locks and manifests for it.
+    # To read and hash all locks and manifests takes time: only where there may be something new.
     if locks and made_by in _BY_LOCKS and (snapshot.is_rollback or not is_known):
         described = tuple(map(_describe_lock, locks))
         if described != snapshot.mirrored_by or not is_known:
