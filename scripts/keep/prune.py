@@ -98,7 +98,7 @@ def prune(
         waiting = still_waiting(place.folder, read_state(place).removals, users.named())
     removed = tuple(each for each in waiting if at_once or is_due(each, grace, when))
     removed = _approved(removed, may_remove)
-    going = [x.path for x in (*removed, *(dropped if dry_run and at_once else ()))]
+    going = [x.path for x in removed] + [x.path for x in dropped if dry_run and at_once]
     coming = bool(dropped)  # a snapshot of what the index names then
     held = held_by_trees(workspace, going, coming=coming)
     trees = prune_trees(workspace, removing=going, coming=coming, dry_run=True)
