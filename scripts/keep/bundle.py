@@ -78,11 +78,11 @@ def bundle(
     *,
     out: Path,
     base: Snapshot | None,
-    is_tar: bool,
-    volume_size: int | None,
-    with_locks: bool,
-    key: Path | None,
-    dry_run: bool,
+    is_tar: bool = False,
+    volume_size: int | None = None,
+    with_locks: bool = False,
+    key: Path | None = None,
+    dry_run: bool = False,
 ) -> Report:
     """Write to `out` what takes a channel from `base` to the newest snapshot of this one.
 
