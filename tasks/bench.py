@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from bench.run import NONE, rows, table
+from bench.year import weeks, year_table
 from scripts.core.child_process import program_error
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
@@ -27,11 +28,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="N",
         help="records of the largest index (default 50000, which takes minutes; 0: none)",
     )
+    parser.add_argument(
+        "--year",
+        action="store_true",
+        help="instead, live through a year of weekly mirrors and bundles: what it takes on disks",
+    )
     return run_task("bench", parser, run, argv)
 
 
 def run(options: argparse.Namespace, console: Console) -> Report:
     """Measure, and show each row as it is done."""
+    if options.year:
+        return _year(console)
     missing = [name for name in ("curl", "sha256sum") if shutil.which(name) is None]
     if missing:
         subject, message = " and ".join(missing), "not on PATH; everything is measured against it"
@@ -57,6 +65,32 @@ def run(options: argparse.Namespace, console: Console) -> Report:
                     "memory": row.ours.peak,
                 }
                 for row in measured
+            ]
+        },
+    )
+
+
+def _year(console: Console) -> Report:
+    lived = []
+    for week in weeks():
+        lived.append(week)
+        console.note(f"bench: week {len(lived)}: {week.carried} bytes carried")
+    return Report(
+        lines=tuple(year_table(lived)),
+        data={
+            "weeks": [
+                {
+                    "week": each.number + 1,
+                    "carried": each.carried,
+                    "new-artifacts": each.artifacts,
+                    "new-index": each.index,
+                    "files": each.files,
+                    "channel": each.channel,
+                    "snapshot-files": each.trees,
+                    "snapshot-records": each.records,
+                    "seconds": each.seconds,
+                }
+                for each in lived
             ]
         },
     )

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,9 @@ from typing import Any
 from scripts.keep import unbundle as far
 
 Files = Mapping[str, bytes]
+
+# Where it is allowed, the far side has no network, not even loopback.
+_ALONE = ("unshare", "--map-root-user", "--net")
 
 REPODATA = b'{"info": {"subdir": "noarch"}, "packages": {}, "packages.conda": {}}'
 OLD: Files = {
@@ -164,3 +169,11 @@ def there(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def alone(program: Path, *arguments: Path | str) -> subprocess.CompletedProcess[str]:
+    """Run unbundle.py as a far side does: this Python with nothing installed, and no network."""
+    tried = subprocess.run([*_ALONE, "true"], capture_output=True, check=False)
+    command = [sys.executable, "-I", "-S", str(program), *map(str, arguments)]
+    start = _ALONE if tried.returncode == 0 else ()
+    return subprocess.run([*start, *command], capture_output=True, text=True, check=False)

@@ -23,6 +23,7 @@ from scripts.channel.locks import read_locks
 from scripts.channel.selection import read_selection
 from scripts.channel.state import read_state, write_removals
 from scripts.channel.users import read_users
+from scripts.core.channel_paths import ChannelPaths
 from scripts.core.console import Console, Verbosity
 from scripts.core.report import Report
 from scripts.index.stage import index
@@ -95,16 +96,7 @@ class Mirror:
 
     def let_grace_pass(self) -> None:
         """Make all that waits for its removal have waited for two hours more."""
-        place = self.workspace.place
-        write_removals(
-            place,
-            [
-                dataclasses.replace(
-                    each, dropped=each.dropped and each.dropped - timedelta(hours=2)
-                )
-                for each in read_state(place).removals
-            ],
-        )
+        let_grace_pass(self.workspace.place)
 
     def lock(self, rows: Iterable[LockRow | RawRow | PypiRow], version: int = 7) -> Selection:
         """Write a lock of these rows, and put each of their artifacts where it belongs.
@@ -172,6 +164,14 @@ def make_mirror(
         encoding="utf-8",
     )
     return Mirror(root=root, layout=layout)
+
+
+def let_grace_pass(place: ChannelPaths) -> None:
+    """Make all that waits for its removal have waited for two hours more."""
+    removals = read_state(place).removals
+    times = [each.dropped and each.dropped - timedelta(hours=2) for each in removals]
+    waited = zip(removals, times, strict=True)
+    write_removals(place, [dataclasses.replace(each, dropped=when) for each, when in waited])
 
 
 def copy_linked(root: Path, target: Path) -> None:

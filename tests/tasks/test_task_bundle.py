@@ -15,6 +15,7 @@ import pytest
 from scripts.keep import unbundle
 from scripts.keep.snapshots import newest_snapshot, read_snapshots
 from tasks import bundle, fetch, index, prune
+from tests.support.bundles import alone
 from tests.support.histories import contents
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
 from tests.support.mirrors import Mirror, copy_linked, make_mirror, rows
@@ -26,8 +27,6 @@ from tests.support.wheels import PypiRow, TinyWheel
 from tests.tasks.conftest import BOTH, NEW, OLD
 
 TOKEN = "tk-5f2c-secret"
-# Where it is allowed, the far side has no network, not even loopback.
-ALONE = ("unshare", "--map-root-user", "--net")
 
 
 @pytest.fixture(scope="session")
@@ -56,15 +55,6 @@ def run(task: Any, mirror: Mirror, *options: str) -> int:
     code = task.main(["--manifest-path", str(mirror.root), *options])
     assert isinstance(code, int)
     return code
-
-
-def alone(program: Path, *arguments: Path | str) -> subprocess.CompletedProcess[str]:
-    """Run unbundle.py as a far side does: this Python with nothing installed, and no network."""
-    is_possible = subprocess.run([*ALONE, "true"], capture_output=True, check=False).returncode == 0
-    command = [sys.executable, "-I", "-S", str(program), *map(str, arguments)]
-    return subprocess.run(
-        [*(ALONE if is_possible else ()), *command], capture_output=True, text=True, check=False
-    )
 
 
 def published(mirror: Mirror) -> dict[str, bytes]:
