@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -21,7 +20,7 @@ from scripts.channel.state import MirrorState, read_channel_state
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError
-from scripts.core.files import write_atomically
+from scripts.core.files import link_or_copy, write_atomically
 from scripts.core.report import Json, Line, Report
 from scripts.keep.snapshot_trees import (
     build_tree,
@@ -101,7 +100,7 @@ def take_snapshot(
             proofs=proofs if restored is None else restored.proofs,
         )
         clear_leftovers(place)
-        _keep_locks(place, snapshot, () if restored else locks, restored)
+        _keep_locks(place, snapshot, () if restored else locks, restored, before)
         is_linked = build_tree(place, snapshot, files, before, rows_before)
         if not is_linked and (before is None or tree_of(place, before).is_dir()):
             console.warn(f"{workspace.settings.channel_dir}: {_NO_LINKS}")
@@ -213,17 +212,33 @@ def _keep_locks(
     snapshot: Snapshot,
     locks: Sequence[MirroredLock],
     restored: Snapshot | None,
+    before: Snapshot | None,
 ) -> None:
-    """Copy locks and manifests, in the order in which the record has them, from 1 up."""
+    """Keep locks and manifests, in the order in which the record has them, from 1 up.
+
+    Those that the snapshot before has at the same place are linked, and take no room.
+    """
     folder = locks_of(place, snapshot)
     if restored is not None and locks_of(place, restored).is_dir():
-        shutil.copytree(locks_of(place, restored), folder)
+        for file in (each for each in locks_of(place, restored).rglob("*") if each.is_file()):
+            _link_or_copy(file, folder / file.relative_to(locks_of(place, restored)))
     for number, lock in enumerate(locks, 1):
         manifest = _manifest_of(lock)
+        kept = {} if manifest is None else {manifest.name: manifest.read_bytes()}
         if lock.file.data:
-            write_atomically(folder / str(number) / LOCK_NAME, lock.file.data)
-        if manifest is not None:
-            write_atomically(folder / str(number) / manifest.name, manifest.read_bytes())
+            kept[LOCK_NAME] = lock.file.data
+        for name, data in kept.items():
+            same = None if before is None else locks_of(place, before) / str(number) / name
+            file = folder / str(number) / name
+            if same is not None and same.is_file() and same.read_bytes() == data:
+                _link_or_copy(same, file)
+            else:
+                write_atomically(file, data)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    link_or_copy(source, target)
 
 
 def _fingerprint(state: MirrorState, files: Iterable[tuple[PurePosixPath, os.stat_result]]) -> str:

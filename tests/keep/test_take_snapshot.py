@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.keep.snapshot_trees import locks_of
 from scripts.keep.snapshots import (
     newest_snapshot,
     read_snapshot_files,
@@ -15,6 +16,7 @@ from scripts.keep.snapshots import (
     tree_of,
 )
 from tasks.index import main as index_main
+from tasks.rollback import main as rollback_main
 from tests.support.mirrors import CHANNEL, Mirror, make_mirror, rows
 from tests.support.packages import TinyPackage
 
@@ -56,6 +58,23 @@ def test_what_the_index_names_is_in_the_record_and_in_the_tree(
     assert {path: file.read_bytes() for path, file in there.items()} == contents
     for each in files:
         assert there[str(each.path)].samefile(mirror.folder / each.path) is not each.is_index
+
+
+def test_a_lock_that_is_as_before_takes_no_room(mirror: Mirror, tmp_path: Path) -> None:
+    assert index(mirror) == 0
+    mirror.lock(rows(tmp_path / "upstream", (NEW, BOTH)))
+    assert index(mirror) == 0
+    first, second = (
+        locks_of(mirror.workspace.place, x) for x in read_snapshots(mirror.workspace.place)
+    )
+    assert (second / "1" / "pixi.toml").samefile(first / "1" / "pixi.toml")
+    # The control: the lock is another one.
+    assert (second / "1" / "pixi.lock").read_bytes() == (mirror.root / "pixi.lock").read_bytes()
+    assert (first / "1" / "pixi.lock").read_bytes() != (second / "1" / "pixi.lock").read_bytes()
+    assert rollback_main(["--manifest-path", str(mirror.root), first.name.partition(".")[0]]) == 0
+    third = locks_of(mirror.workspace.place, read_snapshots(mirror.workspace.place)[-1])
+    for name in ("pixi.toml", "pixi.lock"):
+        assert (third / "1" / name).samefile(first / "1" / name)
 
 
 def test_nothing_new_leaves_none_and_names_the_one_that_stands(
