@@ -28,7 +28,7 @@ from scripts.core.channel_paths import channel_paths
 from scripts.core.errors import ExitCode
 from scripts.keep.snapshots import read_snapshots
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
-from tests.support.mirrors import PY_RATTLER, path_with
+from tests.support.mirrors import PY_RATTLER, let_grace_pass, path_with
 from tests.support.packages import TinyPackage, WrittenPackage
 from tests.support.pixi import path_without_clients
 from tests.support.snapshots import wrong_newest_snapshot, wrong_snapshots
@@ -43,6 +43,7 @@ OLD = TinyPackage(name="a", subdir=PLATFORM, depends=("b",))
 NEW = TinyPackage(name="a", version="2.0", subdir=PLATFORM, depends=("b",))
 OTHER = TinyPackage(name="b", extension=".tar.bz2")
 FIRST = "{the id of the first snapshot}"
+PLAN = "plan.json"  # in the scratch folder
 KINDS = ("signal=KILL", "error=EIO", "error=ENOSPC")
 SAMPLE = 1  # of each kind of trouble, for each task
 PROBES = (b"", b"blat")
@@ -189,6 +190,16 @@ def _with_trees_to_go(world: World) -> None:
     _retained(world)
 
 
+def _planned(world: World) -> None:
+    """A plan has a tree, files that are due and an artifact to go."""
+    _with_trees_to_go(world)
+    let_grace_pass(channel_paths(world.folder))
+    plan = world.run.scratch / PLAN
+    assert world.do("--dry-run", "--output", str(plan), task="prune") == 0
+    document = json.loads(plan.read_bytes())
+    assert all(document[each] for each in ("dropped", "removed", "trees"))
+
+
 def _pruned(world: World) -> None:
     """The lock has gone back since, so that what is rolled back to passes its proofs."""
     _retained(world)
@@ -228,6 +239,7 @@ SCENES = {
     "index": Scene(task="index", options=(), layout="flat", make=_fetched),
     "prune": Scene(task="prune", options=("--now",), layout="flat", make=_retained),
     "prune-trees": Scene(task="prune", options=("--now",), layout="flat", make=_with_trees_to_go),
+    "prune-by-plan": Scene(task="prune", options=("--apply", PLAN), layout="flat", make=_planned),
     "mirror": Scene(task="mirror", options=("--jobs", "1"), layout="flat", make=_due),
     "relayout": Scene(
         task="mirror",
@@ -276,6 +288,9 @@ def world(
     if FIRST in scene.options:
         first = read_snapshots(channel_paths(world.folder))[0].id
         world = replace(world, run=replace(run, options=(first,)))
+    if PLAN in scene.options:
+        plan = str(scratch / PLAN)
+        world = replace(world, run=replace(run, options=("--apply", plan)))
     world.keep()
     return world
 
@@ -322,7 +337,10 @@ def disturbed(
         found += [f"killed, and yet it ended with {code}"] * (met and code >= 0)
     elif met:
         found += badly_said(change, code, said)
-    if world.do(*world.run.options) != 0:
+    code = world.do(*world.run.options)
+    if code == ExitCode.USAGE and "--apply" in world.run.options:
+        code = world.do()  # the mirror has moved since the plan was made
+    if code != 0:
         found.append(f"the next run failed: {capsys.readouterr().err}")
     return found, met
 
