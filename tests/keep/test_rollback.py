@@ -6,11 +6,13 @@ import errno
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -19,11 +21,12 @@ from scripts.channel.state import read_state
 from scripts.core.channel_paths import Layout
 from scripts.core.console import Console
 from scripts.core.report import human_size
+from scripts.keep import rollback as rollback_stage
 from scripts.keep.relayout import relayout
 from scripts.keep.snapshot_trees import locks_of
 from scripts.keep.snapshots import Snapshot, read_snapshot_files, read_snapshots, tree_of
 from scripts.keep.take_snapshot import take_snapshot
-from tasks import index, prune, rollback
+from tasks import bundle, index, prune, rollback
 from tests.support.mirrors import Mirror, make_mirror, rows
 from tests.support.packages import TinyPackage
 from tests.support.snapshots import wrong_newest_snapshot, wrong_snapshots
@@ -518,6 +521,39 @@ def test_killed_or_refused_at_any_change_it_ends_the_same(
         if not is_met:
             break
     assert met > (40 if deep else 4)
+
+
+@pytest.mark.parametrize("following", [rollback, index, prune])
+def test_killed_before_its_snapshot_whatever_follows_leaves_one(
+    pruned: Mirror,
+    following: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The channel is rolled back, and its newest snapshot says otherwise."""
+    (first, *_, newest), place = snapshots(pruned), pruned.workspace.place
+    there = published(pruned)
+    whole = (str(pruned.root.with_name("out")), "--full", "--dry-run")
+
+    def die(*_: object, **__: object) -> None:
+        raise SystemExit(-signal.SIGKILL)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rollback_stage, "take_snapshot", die)
+        with pytest.raises(SystemExit):
+            run(pruned, rollback.main, "-q", first.id)
+    assert snapshots(pruned)[-1] == newest
+    assert list(wrong_newest_snapshot(place)) == [f"snapshot {newest.id}: another one is published"]
+    capsys.readouterr()
+    assert run(pruned, bundle.main, *whole) == 1
+    assert "is no longer what its newest snapshot says" in capsys.readouterr().err
+    assert run(pruned, following.main, "-q", *[first.id] * (following is rollback)) == 0
+    assert list(wrong_newest_snapshot(place)) == []
+    is_back = snapshots(pruned)[-1].content_digest == first.content_digest
+    assert is_back is (following is rollback)
+    if following is prune:
+        assert published(pruned) == there
+    assert run(pruned, bundle.main, *whole) == 0
 
 
 def test_moved_on_by_a_lock_with_nothing_new_it_is_over(
