@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 
 from bench.run import NONE, rows, table
-from bench.year import weeks, year_table
 from scripts.core.child_process import program_error
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
@@ -71,6 +70,8 @@ def run(options: argparse.Namespace, console: Console) -> Report:
 
 
 def _year(console: Console) -> Report:
+    from bench.year import weeks, year_table
+
     lived = []
     for week in weeks():
         lived.append(week)
