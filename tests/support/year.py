@@ -177,7 +177,8 @@ def live(year: Year, number: int) -> Week:
         far_state=on_disk(year.far.root),
         seconds=seconds,
     )
-    shutil.rmtree(bundle)
+    if bundle.exists():
+        shutil.rmtree(bundle)
     return week
 
 
@@ -315,7 +316,7 @@ def _carry(year: Year, number: int) -> tuple[Path, bool]:
         _damage(year, bundle)
         base = ("--full",)
     run(year, "bundle", str(bundle), *base)
-    if week == LOST:
+    if week == LOST or not bundle.exists():  # where there is nothing to carry
         return bundle, False
     program = year.root / "far" / "unbundle.py"
     if not program.exists():
