@@ -4,6 +4,9 @@
         year = make_year(tmp_path, folder, url)
         weeks = [live(year, number) for number in range(52)]
 
+One workspace mirrors all locks, as docs/teams.md has it: five that shared a channel would leave a
+snapshot each, every week, and only the last of them would be worth carrying.
+
 All is done by the commands that docs/teams.md and docs/airgap.md tell, each a process of its own;
 the far side runs the `unbundle.py` that its first bundle brought. In every quarter a bundle is
 lost, an artifact is uploaded anew, an update is rolled back, unbundle.py is killed, and a file
