@@ -111,8 +111,8 @@ def _grown(year: Year, week: Week, locked: list[set[str]]) -> Iterator[str]:
     if number % PRUNED_EVERY == PRUNED_EVERY - 1 and len(kept) > KEPT + 1:  # a rollback came after
         yield f"{len(kept)} trees"
     before = max(number - 1, 0)
-    is_after_prune = number > 0 and number % PRUNED_EVERY == 0 and week.carried > 0
-    if is_after_prune and before % QUARTER != ROLLED_BACK:
+    is_rolled_back = ROLLED_BACK in {number % QUARTER, before % QUARTER}
+    if number > 0 and number % PRUNED_EVERY == 0 and week.carried > 0 and not is_rolled_back:
         there = {each.name for each in place.folder.rglob("*.conda")}
         pruned = there - locked[number] - locked[before]
         yield from (f"pruned, and yet there: {each}" for each in sorted(pruned))
