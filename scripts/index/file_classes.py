@@ -356,9 +356,9 @@ def file_rows(files: Iterable[ChannelFile | Removal]) -> list[dict[str, Json]]:
     return [{"path": str(each.path), "size": each.size} for each in files]
 
 
-def retained_line(retained: Sequence[ChannelFile]) -> str:
-    """Write how many artifacts and bytes are indexed but in no lock."""
+def retained_line(retained: Sequence[ChannelFile], after: str = "") -> str:
+    """Write how many artifacts and bytes are indexed but in no lock; `after`: prune, after what."""
     return (
         f"retained (indexed, in no lock): {counted_files(retained, 'artifact')};"
-        " `pixi run prune` removes them"
+        f" `pixi run prune`{after} removes them"
     )

@@ -96,7 +96,7 @@ def _report(
             *(line for name, some in shares.items() for line in _share_lines(name, some)),
             *_largest_lines(largest),
             f"there already: {counted(plan.there, 'artifact')}, {human_size(there_size)}",
-            *([retained_line(retained)] if retained else []),
+            *([retained_line(retained, " after `pixi run mirror`")] if retained else []),
             *undeclared_lines(selection.environments),
             *left_out_lines(selection),
             f"room left after it: {human_size(max(free - plan.left, 0))}",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from scripts.core.channel_paths import folder_of_channel
 from scripts.core.errors import Problem, finding_problem
 from scripts.core.redact import printable, redact
-from scripts.core.report import Json, Line
+from scripts.core.report import Json, Line, listed
 from scripts.core.subdir import NOARCH
 from scripts.lock.mirrored import MirroredLock
 from scripts.lock.model import LockedEnvironment, PlatformPackages
@@ -185,6 +185,17 @@ def open_questions(level: Level, rows: Iterable[Mapping[str, Any]]) -> tuple[str
         for said in (row.get("skip-reason"), ", ".join(row.get("not-proven", ())))
         if said
     )
+
+
+def said_of(
+    before: str, said: Iterable[tuple[EnvironmentPlatform, str]], mark: str
+) -> Iterator[str]:
+    """Yield `before a, b; why` for each thing that is said of places, once for all of them."""
+    places: dict[str, dict[str, None]] = {}
+    for place, text in said:
+        places.setdefault(text, {})[str(place)] = None
+    for text, names in places.items():
+        yield f"{before} {listed([*names])}{mark}{text}"
 
 
 def used_by(places: Iterable[EnvironmentPlatform]) -> tuple[str, str]:

@@ -19,7 +19,7 @@ from scripts.channel.digest_cache import Fingerprint
 from scripts.core.artifact import ArtifactKind
 from scripts.core.errors import Problem, finding_problem
 from scripts.core.record import PypiRecord
-from scripts.core.report import Json, Line, listed
+from scripts.core.report import Json, Line
 from scripts.core.scratch import scratch_folder
 from scripts.index.pypi_pages import INDEX, PAGE, metadata_path
 from scripts.lock.pep508 import pypi_name
@@ -240,9 +240,7 @@ def compare_solved(job: PypiSolve, output: str) -> _Answer:
 
 
 def _lines(job: PypiSolve, answer: _Answer) -> Iterator[Line]:
-    """Say what was solved otherwise, and why that is no error; what was not proven."""
+    """Say what was solved otherwise, and why that is no error."""
     if answer.reason is not None:
         yield f"solved the PyPI packages of {job.place} otherwise than pixi.lock ({answer.reason}):"
         yield difference_lines(answer.differences)
-    if answer.not_proven:
-        yield f"not proven by solving {job.place}: {listed(answer.not_proven)}"

@@ -6,10 +6,10 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from scripts.core.errors import Problem
-from scripts.core.report import Line, Report, counted_files, named, to_json
+from scripts.core.report import Line, Report, counted_files, listed, named, to_json
 from scripts.index.file_classes import ChannelFiles, channel_files_to_json, retained_line
 from scripts.lock.model import PlatformPackages
 from scripts.lock.select import Selection, left_out_json, left_out_lines
@@ -20,8 +20,10 @@ from scripts.verify.findings import (
     Level,
     LevelResult,
     incomplete_cell,
+    place_from_json,
     place_json,
     places_of,
+    said_of,
 )
 from scripts.workspace.settings import Kind
 
@@ -201,6 +203,11 @@ def _lines(results: Results) -> Iterator[Line]:
     for level in (Level.CLOSURE, Level.SOLVE, Level.INSTALL, Level.FILES):
         if level in results.results:
             yield from results.results[level].lines
+        if level is Level.SOLVE and level in results.results:
+            rows = cast("list[dict[str, Any]]", results.results[level].data["solved"])
+            yield from _not_solved_lines(rows)
+        if level is Level.INSTALL and results.attempts:
+            yield from _foreign_lines(results)
     yield from account_lines(results.account)
     yield tuple(
         f"the mirror still offers {each['path']}, newer than pixi.lock's {each['locked']};"
@@ -209,6 +216,27 @@ def _lines(results: Results) -> Iterator[Line]:
     )
     yield from results.shared_with
     yield from left_out_lines(results.selection)
+
+
+def _not_solved_lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[Line]:
+    """Say what was not solved, and what of the rest that does not prove, by what `--json` has."""
+    told = [(place_from_json(row), row) for row in rows]
+    skipped = ((place, row["skip-reason"]) for place, row in told if row.get("skip-reason"))
+    yield tuple(said_of("not solved:", skipped, "; "))
+    unproven = ((place, listed(row["not-proven"])) for place, row in told if row.get("not-proven"))
+    yield tuple(said_of("not proven by solving", unproven, ": "))
+
+
+def _foreign_lines(results: Results) -> Iterator[Line]:
+    """Say for which places nothing was installed since they are for other machines."""
+    here = results.results[Level.INSTALL].data["installed-for"]
+    tried = {each.job.place for each in results.attempts if each.skip_reason is None}
+    foreign = (
+        (place, f"this machine is {here}")
+        for place, _, packages in places_of(results.selection)
+        if packages.platform.subdir != here and place not in tried
+    )
+    yield tuple(said_of("not installed:", foreign, "; "))
 
 
 def account_lines(account: ChannelFiles) -> Iterator[Line]:

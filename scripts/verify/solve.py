@@ -162,10 +162,7 @@ def _solve(
     return LevelResult(
         findings=tuple(findings),
         unproven=frozenset(each.place for each in jobs if each.skip_reason is not None),
-        lines=(
-            tuple(f"not solved: {x.place}; {x.skip_reason}" for x in jobs if x.skip_reason),
-            *(line for job, row in zip(jobs, rows, strict=True) for line in _lines(job, row)),
-        ),
+        lines=tuple(line for job, row in zip(jobs, rows, strict=True) for line in _lines(job, row)),
         data={"solved": rows},
     )
 
@@ -344,7 +341,7 @@ def _name(path: PurePosixPath) -> str:
 
 
 def _lines(job: SolveJob, row: Mapping[str, Any]) -> Iterator[Line]:
-    """Say what was solved otherwise, and why that is no error; what was not proven."""
+    """Say what was solved otherwise, and why that is no error."""
     if job.skip_reason is not None:
         return
     if row["reason"] is not None:
@@ -355,8 +352,6 @@ def _lines(job: SolveJob, row: Mapping[str, Any]) -> Iterator[Line]:
             f"solved {job.place} with {folder} after all its channels, since the lock has"
             f" {listed(names, _SHOWN)} from there; for no other name"
         )
-    if job.not_proven:
-        yield f"not proven by solving {job.place}: {listed(job.not_proven)}"
 
 
 def find_still_offered(

@@ -29,7 +29,7 @@ from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_problem
 from scripts.core.rattler_child import this_subdir
 from scripts.core.redact import printable
-from scripts.core.report import Line, human_size, named
+from scripts.core.report import Line, human_size
 from scripts.core.scratch import scratch_folder
 from scripts.index.pypi_pages import INDEX, PAGE
 from scripts.lock.mirrored import workspace_of
@@ -43,6 +43,7 @@ from scripts.verify.findings import (
     Level,
     LevelResult,
     UsageIndex,
+    said_of,
 )
 from scripts.verify.install.clients import (
     NO_RECORD,
@@ -245,25 +246,24 @@ def _lines(attempts: Sequence[InstallAttempt], programs: Programs) -> Iterator[L
     tried = [each for each in attempts if each.skip_reason is None]
     if tried:
         yield f"installed {sandbox().sentence}, from file:// or loopback, into an empty cache"
-    as_machine: dict[str, dict[EnvironmentPlatform, None]] = {}
-    for each in tried:
-        # an empty override hides what this machine has
-        said = " ".join(f"{name}={value}" for name, value in each.job.overrides if value)
-        if said:
-            as_machine.setdefault(said, {})[each.job.place] = None
-    for said, places in as_machine.items():
-        yield named("installed", "environment", [*map(str, places)], f" with {said}")
-    yield tuple(
-        f"installed of {each.job.place}: its wheels alone{not_built(each.job)}"
+    # an empty override hides what this machine has
+    machines = (
+        (each.job.place, " ".join(f"{name}={value}" for name, value in each.job.overrides if value))
         for each in tried
-        if each.job.wheels_only
     )
+    yield tuple(said_of("installed", ((place, said) for place, said in machines if said), " with "))
+    wheels = (
+        (x.job.place, f"its wheels alone{not_built(x.job)}") for x in tried if x.job.wheels_only
+    )
+    yield tuple(said_of("installed of", wheels, ": "))
     yield tuple(f"warning: {each.warning}" for each in attempts if each.warning)
-    yield tuple(
-        f"not installed by {each.client.program}: {each.job.place}; {each.skip_reason}"
-        for each in attempts
-        if each.skip_reason is not None
-    )
+    for program in dict.fromkeys(each.client.program for each in attempts):
+        skipped = (
+            (each.job.place, each.skip_reason)
+            for each in attempts
+            if each.client.program == program and each.skip_reason is not None
+        )
+        yield tuple(said_of(f"not installed by {program}:", skipped, "; "))
 
 
 @contextlib.contextmanager
