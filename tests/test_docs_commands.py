@@ -28,6 +28,7 @@ from tests.support.mirrors import make_mirror, rows
 from tests.support.packages import TinyPackage
 from tests.support.pipelines import Repository
 from tests.support.pixi import path_without_clients
+from tests.support.servers import served
 from tests.support.standin import CHANNEL, SUBDIRS, index, pixi_with_stand_in
 from tests.support.template import ROOT, copy_template, documents
 from tests.support.upstream import Upstream
@@ -101,7 +102,7 @@ def test_there_are_no_commands_but_those_that_are_followed() -> None:
             "Back, and forward again",
             "Hops",
         ],
-        "docs/builder.md": ["Your own builder"],
+        "docs/builder.md": ["Your own builder", _NEWER],
         "docs/ci.md": ["A mirror's own", "A release"],
         "docs/exit-codes.md": ["`--json`"],
     }
@@ -186,12 +187,10 @@ def test_a_builder_is_made_and_brought_up_to_date(
     for subdir in SUBDIRS:
         TinyPackage(name="numpy", version="2.1", subdir=subdir).write(upstream.folder / CHANNEL)
     index(upstream.folder)
-    (new, *upgrade), (from_readme,) = (
-        sections("docs/builder.md")["Your own builder"],
-        sections("README.md")["Your own builder"],
-    )
-    assert new == from_readme
-    maker.follow([new])
+    documented = sections("docs/builder.md")
+    new, upgrade = documented["Your own builder"], documented[_NEWER]
+    assert new == sections("README.md")["Your own builder"]
+    maker.follow(new)
     mine = Reader(folder=tmp_path / "my-mirror", environment=maker.environment)
     make, use, newer = (
         [line.replace("NAME", "scipy") for line in sections("builder/README.md")[heading]]
@@ -339,6 +338,24 @@ def test_any_web_server_will_do(consumer: Reader) -> None:
             server.communicate()
     assert text == (consumer.folder / "local-channel/noarch/repodata.json").read_bytes()
     assert server.returncode == 0
+
+
+@pytest.mark.needs_nginx
+def test_nginx_will_do(consumer: Reader, tmp_path: Path) -> None:
+    """With the lines that the document has, but for the port and the folder."""
+    folder = consumer.folder / "local-channel"
+    text = (ROOT / _CONSUMERS).read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```\nserver \{\n(.*?)^\}\n```$", text, re.DOTALL | re.MULTILINE)
+    listen, _, root, *more = block.splitlines()
+    assert (listen.strip(), root.strip()) == ("listen 8000;", "root /srv/local-channel;")
+    with served(folder, "nginx", tmp_path, more="".join(more)) as url:
+        for name, caching in (
+            ("noarch/repodata.json", "no-cache"),
+            ("noarch/pandas-3.0.0-0.conda", None),
+        ):
+            with urllib.request.urlopen(f"{url}/{name}") as opened:
+                assert opened.read() == (folder / name).read_bytes()
+                assert opened.headers["Cache-Control"] == caching
 
 
 def _get(url: str, server: subprocess.Popen[bytes]) -> bytes:
