@@ -29,7 +29,8 @@ def main(argv: Sequence[str] | None = None, *, asks: bool = False) -> int:
     """Run the task with these arguments; `asks`: before it makes a first mirror."""
     parser = task_parser(
         "mirror",
-        "fetch, index, verify: a channel of pixi.lock, proven offline; `plan` says what it does",
+        "fetch, index, verify: a channel of pixi.lock, proven offline;"
+        " `plan` says what it would do",
     )
     add_setting_options(parser, "mirror")
     for flag, help_ in (
