@@ -27,11 +27,7 @@ from scripts.workspace.workspace import Workspace, workspace_from
 
 def main(argv: Sequence[str] | None = None, *, asks: bool = False) -> int:
     """Run the task with these arguments; `asks`: before it makes a first mirror."""
-    parser = task_parser(
-        "mirror",
-        "fetch, index, verify: a channel of pixi.lock, proven offline;"
-        " `plan` says what it would do",
-    )
+    parser = task_parser("mirror", "fetch, index, verify what the locks name (before it: `plan`)")
     add_setting_options(parser, "mirror")
     for flag, help_ in (
         ("--relayout", "arrange the channel anew in the layout that is set"),

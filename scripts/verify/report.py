@@ -204,7 +204,7 @@ def _lines(results: Results) -> Iterator[Line]:
         if level in results.results:
             yield from results.results[level].lines
         if level is Level.SOLVE and level in results.results:
-            rows = cast("list[dict[str, Any]]", results.results[level].data["solved"])
+            rows = cast("list[Mapping[str, Any]]", results.results[level].data["solved"])
             yield from _not_solved_lines(rows)
         if level is Level.INSTALL and results.attempts:
             yield from _foreign_lines(results)

@@ -73,6 +73,7 @@ def test_what_installs_is_right(world: World, capsys: pytest.CaptureFixture[str]
         f"small    {here().ljust(wide)}  install ✓ (py-rattler)\n"
         f"installed {sandboxes.sandbox().sentence}, from file:// or loopback, into an empty cache\n"
         f"installed default/{here()}, small/{here()} with {machine}\n"
+        f"not installed: default/{elsewhere()}; this machine is {here()}\n"
     )
     assert err == (
         f"verify: installing default/{here()} with py-rattler\n"
