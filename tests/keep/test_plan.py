@@ -12,7 +12,7 @@ import pytest
 
 from scripts.core.errors import ExitCode
 from scripts.core.report import human_size
-from tasks import fetch, mirror, plan
+from tasks import fetch, mirror, plan, prune
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, write_lock
 from tests.support.packages import TinyPackage, WrittenPackage
 from tests.support.replies import Reply, status
@@ -160,8 +160,11 @@ def test_what_will_be_retained_is_what_is_retained_then(world: World) -> None:
         "bytes": world.conda[1].size,
         "paths": [{"path": "linux-64/c1-1.0-0.conda", "size": world.conda[1].size}],
     }
+    assert "; `pixi run prune` after `pixi run mirror` removes them\n" in world.plan()[0]
+    assert world.run(prune, "--dry-run")["dropped"] == []
     done = world.mirror()
     assert done["verify"]["channel-files"]["retained"] == planned["retained"]
+    assert world.run(prune, "--dry-run")["dropped"] == planned["retained"]["paths"]
 
 
 def test_it_changes_no_byte_and_may_ask_nobody(world: World) -> None:
