@@ -10,7 +10,7 @@ import contextlib
 import io
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -46,7 +46,8 @@ def ask_sources(
 ) -> _Answer:
     """Ask the sources of a URL in turn, and again where that may help; return the first answer.
 
-    Raises the last DownloadError, of a kind in ABSENT only where no source failed otherwise.
+    Raises the last DownloadError, of a kind in ABSENT only where no source failed otherwise; its
+    details name the line of `[mirrors]` that led to the source.
     `health` is of the servers asked so far: one that is down is not asked again.
     """
     sources = router.sources(url)
@@ -70,7 +71,9 @@ def ask_sources(
                 break
             if len(sources) <= attempt < tries:
                 time.sleep(backoff_delay(attempt + 1, error, policy))
-    raise min(reversed(errors.values()), key=lambda each: each.kind in ABSENT)
+    worst = min(reversed(errors.values()), key=lambda each: each.kind in ABSENT)
+    details = (*worst.details, *router.mirror_details(url, worst.source or url))
+    raise replace(worst, details=details)
 
 
 def read_document(

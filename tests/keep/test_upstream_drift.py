@@ -479,6 +479,9 @@ def test_mirrors_are_asked_and_one_that_lacks_it_proves_nothing(world: World) ->
     document = world.document(code=ExitCode.FINDINGS)
     assert [each["name"] for each in document["withdrawn"]] == ["a"]
     assert [each["url"] for each in document["not-asked"]] == [f"{url}/simple/w1/"]
+    (problem,) = (each for each in document["problems"] if each["subject"] == f"{url}/simple/w1/")
+    file = world.root / ".pixi" / "config.toml"
+    assert problem["details"]["mirrors"] == f"{url} → {url}/one (in {file})"
 
 
 def test_credentials_are_sent_and_kept_nowhere(world: World) -> None:
