@@ -125,8 +125,7 @@ class Diagnosis:
 
 def diagnose(environments: Sequence[LockedEnvironment], mirror: Mirror) -> tuple[Diagnosis, ...]:
     """Judge every artifact of every environment and platform of the consumer."""
-    shared = {id(each): each for each in locked_packages(environments)}  # much is in several
-    verdicts = {key: _verdict(each, mirror) for key, each in shared.items()}
+    verdicts = {id(each): _verdict(each, mirror) for each in locked_packages(environments)}
     judge = functools.cache(lambda record: _pypi_verdict(record, mirror))
     return tuple(
         Diagnosis(

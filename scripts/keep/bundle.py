@@ -26,7 +26,14 @@ from scripts.channel.state import read_state
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.child_process import program_error
 from scripts.core.console import Console
-from scripts.core.errors import ExitCode, MirrorError, Problem, finding_problem, usage_error
+from scripts.core.errors import (
+    ExitCode,
+    MirrorError,
+    Problem,
+    finding_problem,
+    raise_problems,
+    usage_error,
+)
 from scripts.core.files import CHUNK, fsync, naming, write_atomically
 from scripts.core.report import Report, counted, human_size, listed, named
 from scripts.core.scratch import clear_scratch, is_scratch
@@ -291,8 +298,7 @@ def _write_large_files(
         for each in plan.large_files:
             digests[each.path], found = _write_large_file(plan, each, folder, out, advance)
             problems += found
-    if problems:
-        raise MirrorError(*problems)
+    raise_problems(problems)
 
     def make_durable(file: LargeFile) -> None:
         path = out / file.path

@@ -27,8 +27,9 @@ from scripts.channel.users import ChannelUsers, read_users
 from scripts.core.channel_paths import Layout, is_pypi_path
 from scripts.core.console import Console
 from scripts.core.errors import (
-    MirrorError,
+    Problem,
     finding_problem,
+    raise_problems,
     usage_error,
     usage_problem,
 )
@@ -66,8 +67,8 @@ def relayout(
     found = (each for channel in channels for each in read_indexed(folder, channel, console))
     indexed = {each.path: each for each in found}
     moved, dropped = _plan(users, indexed, {path for each in channels for path in each.there})
-    if dropped and not drop_retained:
-        raise _no_place(dropped)
+    if not drop_retained:
+        raise_problems(map(_no_place, dropped))
     state = replace(state, layout=whole.layout.other)
     if state.before_relayout is None:  # what comes to be there from now on is of this relayout
         before = files_of_layout(folder, whole.layout) - waiting
@@ -188,8 +189,7 @@ def _check(
                 help=f"remove this file, then {again}",
             )
             problems.append(problem)
-    if problems:
-        raise MirrorError(*problems)
+    raise_problems(problems)
     return [expected[each.path] for each in found if each.status is ArtifactStatus.RIGHT]
 
 
@@ -222,14 +222,9 @@ def _named(users: ChannelUsers) -> dict[PurePosixPath, NamedArtifact]:
     return {each.path_in_other_layout: each for one in everybody for each in one.artifacts}
 
 
-def _no_place(retained: Sequence[PurePosixPath]) -> MirrorError:
-    return MirrorError(
-        *(
-            usage_problem(
-                path,
-                "is retained (indexed, in no lock), with no known place in the new layout",
-                help="pixi run mirror --relayout --drop-retained",
-            )
-            for path in retained
-        )
+def _no_place(path: PurePosixPath) -> Problem:
+    return usage_problem(
+        path,
+        "is retained (indexed, in no lock), with no known place in the new layout",
+        help="pixi run mirror --relayout --drop-retained",
     )
