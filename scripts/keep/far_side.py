@@ -11,7 +11,7 @@ from pathlib import Path
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.command import parse_path
 from scripts.core.console import Console
-from scripts.core.errors import ExitCode, MirrorError, Problem
+from scripts.core.errors import ExitCode, MirrorError, Problem, raise_problems
 from scripts.core.file_lock import file_lock
 from scripts.core.report import Json, Report
 from scripts.keep import unbundle as program
@@ -112,8 +112,7 @@ def _telling(console: Console) -> Iterator[Callable[[str], None]]:
             help=refused.help,
         )
         raise MirrorError(problem, *unsaid) from None
-    if unsaid:
-        raise MirrorError(*unsaid)
+    raise_problems(unsaid)
 
 
 def _receipt_to_json(found: program.Receipt) -> Json:

@@ -29,7 +29,7 @@ from scripts.channel.state import (
 from scripts.channel.users import note_layout, read_users_of
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.console import Console
-from scripts.core.errors import MirrorError, Problem, usage_error, usage_problem
+from scripts.core.errors import MirrorError, Problem, raise_problems, usage_error, usage_problem
 from scripts.core.files import disk_errors, naming
 from scripts.core.record import Digest
 from scripts.core.report import Line, Report, counted, counted_files, join_reports
@@ -316,8 +316,7 @@ def _make_index_anew(
     dropping = sorted(each for each in dropped if not is_index_path(each))
     selection = Selection(layout=target.layout)
     report = index(workspace, selection, console, users=users, dropping=dropping)
-    if report.problems:
-        raise MirrorError(*report.problems)
+    raise_problems(report.problems)
 
 
 def _headline(workspace: Workspace, target: Snapshot, *, is_changed: bool) -> str:
