@@ -33,9 +33,7 @@ def prepare(place: ChannelPaths) -> None:
         for each in (place.state, place.cache):
             each.mkdir(parents=True, exist_ok=True)
         clear_scratch(place.folder)  # a probe of a killed run
-        ignore = place.root.parent / ".gitignore"
-        if not ignore.exists():  # working state is not to be committed, whatever repository it is
-            write_atomically(ignore, b"*\n")
+        write_gitignore(place)
     except OSError as error:
         raise usage_error(
             str(error.filename or place.folder),
@@ -49,6 +47,13 @@ def prepare(place: ChannelPaths) -> None:
             ("working state", str(place.root)),
             help=f"set channel-dir to a folder on that disk: {place.folder / 'channel'}",
         )
+
+
+def write_gitignore(place: ChannelPaths) -> None:
+    """Keep working state, out of whatever repository it lies in."""
+    ignore = place.root.parent / ".gitignore"
+    if not ignore.exists():
+        write_atomically(ignore, b"*\n")
 
 
 def clear_staging(place: ChannelPaths) -> None:

@@ -56,7 +56,7 @@ def names_folder(url: str) -> bool:
     return _segments(url)[:1] not in ([], [PYPI_FOLDER])
 
 
-def file_segments(url: str) -> list[str] | None:
+def mirror_path_segments(url: str) -> list[str] | None:
     """Turn the location of one file into folders and a file name; None where no disk takes them.
 
     They are its host (`host_8080` with a port) and the decoded path there, so that a static server

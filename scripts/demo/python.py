@@ -23,8 +23,7 @@ from typing import Final
 from scripts.core.errors import MirrorError, finding_problem
 from scripts.index.pypi_pages import INDEX
 from scripts.lock.read import read_lock
-from scripts.verify.install.clients import find_pip
-from scripts.verify.pypi_solve import find_uv
+from scripts.verify.install.clients import find_pip, find_uv
 
 _EMPTY: Final = "python-3.12.0-0.tar.bz2"  # what upstream has; for other machines it is enough
 _LONGEST: Final = 120  # seconds that one program may take

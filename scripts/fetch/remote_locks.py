@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
+from scripts.channel.folders import write_gitignore
 from scripts.channel.grace import now
 from scripts.channel.locks import KEPT_LOCKS, remote_lock
 from scripts.channel.state import KeptLock, read_kept_lock, write_kept_lock
@@ -69,6 +70,8 @@ def ask_for_locks(
                 problems += error.problems
     if problems:
         raise MirrorError(*problems)
+    if renewed:
+        write_gitignore(workspace.place)
     for url, lock in renewed.items():
         write_kept_lock(workspace.place, url, lock)
 

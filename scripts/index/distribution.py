@@ -9,6 +9,7 @@ from __future__ import annotations
 import bz2
 import csv
 import gzip
+import hashlib
 import lzma
 import tomllib
 import zipfile
@@ -24,6 +25,7 @@ from scripts.channel.archive import (
     told_as_bad_archive,
     walk_tar,
 )
+from scripts.core.files import CHUNK
 from scripts.core.record import PypiRecord
 from scripts.lock.pep508 import parse_version, pypi_name
 
@@ -101,6 +103,18 @@ def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
     if len(data) > LARGEST_INFO:
         raise BadArchiveError(f"its {name} has more than {LARGEST_INFO >> 20} MiB")
     return data
+
+
+def hash_member(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, algorithm: str
+) -> tuple[bytes, int]:
+    """Return the digest of a file of a zip, and its size in bytes."""
+    digest, count = hashlib.new(algorithm), 0
+    with archive.open(member) as stream:
+        while data := stream.read(CHUNK):
+            digest.update(data)
+            count += len(data)
+    return digest.digest(), count
 
 
 def read_record(archive: zipfile.ZipFile, dist_info: str) -> Iterator[tuple[str, str, str]]:

@@ -28,7 +28,7 @@ from scripts.core.report import Json, counted_files, to_json
 from scripts.core.scratch import is_scratch
 from scripts.core.subdir import NOARCH, is_known_subdir
 from scripts.core.symlinks import refuse_obstacles
-from scripts.index.pypi_index import read_pypi_tree, read_retained
+from scripts.index.pypi_index import read_pypi_index, read_retained
 from scripts.index.pypi_pages import is_pypi_artifact_path, is_pypi_index_path
 from scripts.index.readback import read_checksummed_records
 from scripts.index.repodata import (
@@ -297,10 +297,10 @@ def classify_files(
     files = sorted(files_below(folder) if files is None else files, key=lambda each: each[0].parts)
     channels = read_channels(folder, selection, waiting, files)
     found = [each for channel in channels for each in read_indexed(folder, channel, console)]
-    tree = read_pypi_tree(folder, selection, files, waiting)
+    pypi = read_pypi_index(folder, selection, files, waiting)
     found += (
-        IndexedArtifact(path=path, size=tree.there[path].st_size, record=record)
-        for path, record in read_retained(folder, tree, console).items()
+        IndexedArtifact(path=path, size=pypi.there[path].st_size, record=record)
+        for path, record in read_retained(folder, pypi, console).items()
     )
     indexed = {each.path: each for each in sorted(found, key=lambda each: each.path)}
     # A link in place of one of these folders must not count as untracked.

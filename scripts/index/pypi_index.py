@@ -57,7 +57,7 @@ _fields_of = attrgetter("name", "version", "location", "index", "sha256", "requi
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PypiTree:
+class PypiIndex:
     """The wheels and sdists of the mirror: what the lock wants, and what is there."""
 
     artifacts: tuple[Artifact, ...]
@@ -94,12 +94,12 @@ class PypiPlan:
     is_durable: bool = False
 
 
-def read_pypi_tree(
+def read_pypi_index(
     folder: Path,
     selection: Selection,
     files: Sequence[tuple[PurePosixPath, os.stat_result]],
     gone: Collection[PurePosixPath] = (),
-) -> PypiTree:
+) -> PypiIndex:
     """Choose the files that are of PyPI of all below the channel folder, but for those `gone`."""
     there: dict[PurePosixPath, os.stat_result] = {}
     index_files: list[PurePosixPath] = []
@@ -118,7 +118,7 @@ def read_pypi_tree(
         rest = (path for path, _ in files if path not in locked and path not in gone)
         parsed = (parse_file_name(path.name) for path in rest if not is_pypi_path(path))
         others = frozenset(each.name for each in parsed if each is not None)
-    return PypiTree(
+    return PypiIndex(
         artifacts=selection.pypi_artifacts,
         rows=selection.pypi_rows,
         conda_artifacts=selection.conda_artifacts,
@@ -129,15 +129,15 @@ def read_pypi_tree(
 
 
 def read_pages(
-    folder: Path, tree: PypiTree, console: Console, shared: Collection[PurePosixPath] = ()
+    folder: Path, pypi: PypiIndex, console: Console, shared: Collection[PurePosixPath] = ()
 ) -> list[PypiFile]:
     """Return the files that are there, and that the present pages name but the lock does not.
 
     And those `shared` ones that the lock names, too.
     """
-    locked = {each.path for each in tree.artifacts}.difference(shared)
+    locked = {each.path for each in pypi.artifacts}.difference(shared)
     found: list[PypiFile] = []
-    for path in tree.index_files:
+    for path in pypi.index_files:
         if path.name != PAGE_JSON or path.parent.parent != INDEX:
             continue
         try:
@@ -152,28 +152,28 @@ def read_pages(
                 f"{damage.subject}: {damage.message}; what it said of files that the lock does not"
                 " name is lost"
             )
-    return [each for each in found if each.path in tree.there]
+    return [each for each in found if each.path in pypi.there]
 
 
 def read_retained(
-    folder: Path, tree: PypiTree, console: Console
+    folder: Path, pypi: PypiIndex, console: Console
 ) -> dict[PurePosixPath, PypiRecord]:
     """Return the places of all that pages name and the lock does not, with what they say of it."""
-    records = (record for file in read_pages(folder, tree, console) for record in file.records)
+    records = (record for file in read_pages(folder, pypi, console) for record in file.records)
     places = ((each.path, record) for record in records for each in pypi_artifacts(record))
-    return {path: record for path, record in places if path in tree.there}
+    return {path: record for path, record in places if path in pypi.there}
 
 
-def identify_pypi(tree: PypiTree) -> str:
+def identify_pypi(pypi: PypiIndex) -> str:
     """Digest all that decides the pages, but for the present ones."""
-    digests = {each.path: each.digest for each in tree.artifacts}
-    unhashed = {each.path for each in tree.artifacts if each.is_unhashed}
-    purls = [(each.name, each.upstream, each.conda_record.purls) for each in tree.conda_artifacts]
-    rows = [*map(_fields_of, tree.rows)]
+    digests = {each.path: each.digest for each in pypi.artifacts}
+    unhashed = {each.path for each in pypi.artifacts if each.is_unhashed}
+    purls = [(each.name, each.upstream, each.conda_record.purls) for each in pypi.conda_artifacts]
+    rows = [*map(_fields_of, pypi.rows)]
     known = [(str(path), digest) for path, digest in digests.items()]
-    others = sorted(tree.other_names)
+    others = sorted(pypi.other_names)
     digest = hashlib.sha256(repr((_FORMAT, rows, known, purls, others)).encode())
-    for path, status in sorted(tree.there.items()):
+    for path, status in sorted(pypi.there.items()):
         time = status.st_mtime_ns if path in unhashed else 0
         digest.update(f"{path}\0{status.st_size}\0{time}\n".encode())
     return digest.hexdigest()
@@ -208,7 +208,7 @@ def read_build_requires(folder: Path, sdist: Artifact, digests: DigestCache) -> 
 
 def plan_pypi(
     folder: Path,
-    tree: PypiTree,
+    pypi: PypiIndex,
     digests: DigestCache,
     console: Console,
     *,
@@ -219,28 +219,28 @@ def plan_pypi(
     Opens what was not opened before. Raises the error of exit code 2 where the pages have no place.
     """
     damaged, opened = check_new_distributions(
-        folder, tree.artifacts, digests, lambda said: console.note(f"index: {said}")
+        folder, pypi.artifacts, digests, lambda said: console.note(f"index: {said}")
     )
     if damaged:
         return PypiPlan(damaged=damaged)
-    named = read_pages(folder, tree, console, shared)
-    locked = {each.path for each in tree.artifacts}
-    sizes = {each.path: tree.there[each.path].st_size for each in named}
+    named = read_pages(folder, pypi, console, shared)
+    locked = {each.path for each in pypi.artifacts}
+    sizes = {each.path: pypi.there[each.path].st_size for each in named}
     kept = [each for each in named if each.path not in locked]
     files = {each.path: each for each in kept if each.size == sizes[each.path]}
     wrong = [each for each in kept if each.path not in files]
-    files |= _locked_files(folder, tree, digests, [each for each in named if each.path in shared])
+    files |= _locked_files(folder, pypi, digests, [each for each in named if each.path in shared])
     outputs: dict[PurePosixPath, bytes | None] = {}
     for path, file in files.items():
         if not path.name.endswith(".whl"):
             continue
-        said = digests.known(path, _METADATA_SHA256, tree.there[path]) or file.metadata
+        said = digests.known(path, _METADATA_SHA256, pypi.there[path]) or file.metadata
         sha256, data = _metadata_of(folder, path, said, opened.get(path))
         files[path] = replace(file, metadata=sha256)
         if sha256 is not None:
             outputs[metadata_path(path)] = data
     if files:
-        outputs[MAPPING] = render_mapping(tree.conda_artifacts, _read_mapping(folder, tree))
+        outputs[MAPPING] = render_mapping(pypi.conda_artifacts, _read_mapping(folder, pypi))
     outputs |= render_pages(files.values())
     refuse_obstacles(folder, outputs)
     pages = [each for each in outputs if each.name == PAGE and INDEX not in each.parents]
@@ -264,12 +264,12 @@ def size_problem(path: PurePosixPath, expected: int | None, actual: int) -> Prob
 
 
 def _locked_files(
-    folder: Path, tree: PypiTree, digests: DigestCache, shared: Iterable[PypiFile]
+    folder: Path, pypi: PypiIndex, digests: DigestCache, shared: Iterable[PypiFile]
 ) -> dict[PurePosixPath, PypiFile]:
     """Describe the files of the lock; of `shared` ones the pages keep other workspaces' rows."""
-    artifacts = {each.path: each for each in tree.artifacts}
+    artifacts = {each.path: each for each in pypi.artifacts}
     rows: dict[PurePosixPath, list[PypiRecord]] = {}
-    for record in tree.rows:
+    for record in pypi.rows:
         path = next(pypi_artifacts(record)).path
         digest = artifacts[path].digest
         sha256 = digest.hex if digest else digests.digest_of(folder, path, "sha256")
@@ -278,7 +278,7 @@ def _locked_files(
         if file.path in rows and file.record.sha256 == rows[file.path][0].sha256:
             rows[file.path] += file.records
     return {
-        path: PypiFile(path=path, size=tree.there[path].st_size, records=distinct(records))
+        path: PypiFile(path=path, size=pypi.there[path].st_size, records=distinct(records))
         for path, records in rows.items()
     }
 
@@ -305,13 +305,13 @@ def _metadata_of(
     return hashlib.sha256(data).hexdigest(), data
 
 
-def _read_mapping(folder: Path, tree: PypiTree) -> dict[str, str | None]:
+def _read_mapping(folder: Path, pypi: PypiIndex) -> dict[str, str | None]:
     """Read what the mapping says of conda packages that are there and are not the lock's."""
     try:
         said = parse_mapping(read_regular(folder / MAPPING, LARGEST))
     except OSError:
         return {}
-    return {name: said[name] for name in said.keys() & tree.other_names}
+    return {name: said[name] for name in said.keys() & pypi.other_names}
 
 
 def publish_pypi(place: ChannelPaths, plan: PypiPlan) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Final
 from urllib.parse import quote, unquote
 
 from scripts.core.artifact import Artifact
-from scripts.core.channel_url import PYPI_FOLDER, file_segments
+from scripts.core.channel_url import PYPI_FOLDER, mirror_path_segments
 from scripts.core.errors import MirrorError
 from scripts.core.record import PypiRecord
 from scripts.core.redact import without_secrets
@@ -271,7 +271,7 @@ def _parse_row(path: PurePosixPath, row: Mapping[str, Any], name: str) -> PypiFi
         )
         for each in row["_upstream"]
     ]
-    segments = [file_segments(each.location.partition("#")[0]) for each in records]
+    segments = [mirror_path_segments(each.location.partition("#")[0]) for each in records]
     if not segments or any(each != list(path.relative_to(FILES).parts) for each in segments):
         raise ValueError(path)
     for each in records:

@@ -39,12 +39,12 @@ from scripts.index.file_classes import (
 )
 from scripts.index.indexer import Indexer, find_indexer
 from scripts.index.pypi_index import (
+    PypiIndex,
     PypiPlan,
-    PypiTree,
     identify_pypi,
     plan_pypi,
     publish_pypi,
-    read_pypi_tree,
+    read_pypi_index,
     size_problem,
 )
 from scripts.index.repodata import REPODATA
@@ -78,7 +78,7 @@ def index(
         waiting = _waiting(folder, users, dropping or ())
         gone, files = frozenset(each.path for each in waiting), tuple(files_below(folder))
         channels = read_channels(folder, selection, gone, files)
-        pypi = read_pypi_tree(folder, selection, files, gone)
+        pypi = read_pypi_index(folder, selection, files, gone)
         refuse_links(folder, channels)
         digests = DigestCache(place.digests)
         problems = [problem for each in channels for problem in _unfit_artifacts(each, digests)]
@@ -146,7 +146,7 @@ def _note_removals(
     return state
 
 
-def _unfit_artifacts(channel: Channel | PypiTree, digests: DigestCache) -> Iterable[Problem]:
+def _unfit_artifacts(channel: Channel | PypiIndex, digests: DigestCache) -> Iterable[Problem]:
     """Yield a problem for each artifact of the lock that is missing, or has other bytes.
 
     Nothing is read: only digests in the cache are compared.
@@ -173,7 +173,7 @@ def _index_outdated(
     workspace: Workspace,
     users: ChannelUsers,
     channels: Sequence[Channel],
-    pypi: PypiTree,
+    pypi: PypiIndex,
     extra_records: Mapping[PurePosixPath, Record],
     *,
     console: Console,
@@ -298,7 +298,7 @@ def _write_stamps(place: ChannelPaths, stamps: Mapping[str, str]) -> None:
 
 def _report(
     channels: Sequence[Channel],
-    pypi: PypiTree,
+    pypi: PypiIndex,
     files: ChannelFiles,
     removed: Sequence[Removal],
     *,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from scripts.channel.users import last_mirrored_lock
-from scripts.core.channel_url import file_segments
+from scripts.core.channel_url import mirror_path_segments
 from scripts.core.files import write_output
 from scripts.core.rattler_child import rank_versions
 from scripts.core.record import PypiRecord
@@ -150,7 +150,7 @@ def _with_markdown(
 
 def _read_license(folder: Path, record: PypiRecord) -> str | None:
     """Read the licence of a PyPI package whose file is in the channel."""
-    if file_segments(record.location.partition("#")[0]) is None:
+    if mirror_path_segments(record.location.partition("#")[0]) is None:
         return None
     file = folder / next(pypi_artifacts(record)).path
     return read_license(file) if file.is_file() else None

@@ -37,6 +37,7 @@ from scripts.index.file_classes import ChannelFile, classify_files, file_rows, r
 from scripts.lock.channels import channel_name
 from scripts.lock.model import LockedEnvironment
 from scripts.lock.select import Selection, left_out_lines, named_of, paths_of, undeclared_lines
+from scripts.verify.findings import incomplete
 from scripts.workspace.workspace import Workspace
 
 _LARGEST: Final = 10  # artifacts that are named
@@ -54,7 +55,8 @@ def plan(
 ) -> Report:
     """Say what `mirror` would do. `is_offline`: ask no server for sizes.
 
-    `mapping` is the file to write the list of all artifacts to. Raises the errors of exit code 2
+    `mapping` is the file to write the list of all artifacts to. What `mirror` would fail for in
+    the end, since nobody can mirror it, is a finding here, too. Raises the errors of exit code 2
     with which `fetch` would stop before the first byte.
     """
     place = workspace.place
@@ -89,7 +91,8 @@ def _report(
     sized = [(each.path, plan.size_of(each)) for each in plan.to_download]  # the largest first
     known = [ChannelFile(path=path, size=size) for path, size in sized if size is not None]
     largest, nothing = known[:_LARGEST], f"nothing to download into {folder}"
-    problem = space_problem(plan, free, folder)
+    space = space_problem(plan, free, folder)
+    gaps = incomplete(selection, workspace.settings.allow_incomplete)
     return Report(
         lines=(
             plan.headline(folder, free) if plan.to_download or plan.copies else nothing,
@@ -115,7 +118,7 @@ def _report(
             "free-after": free - plan.left,
             "mapping": None,
         },
-        problems=() if problem is None else (problem,),
+        problems=(*(each.problem for each in gaps), *filter(None, [space])),
     )
 
 

@@ -19,7 +19,7 @@ from scripts.core.files import hash_file
 from scripts.core.redact import without_secrets
 from scripts.core.scratch import is_scratch
 from scripts.index.file_classes import read_channels, read_indexed
-from scripts.index.pypi_index import PypiTree, read_pages, read_pypi_tree
+from scripts.index.pypi_index import PypiIndex, read_pages, read_pypi_index
 from scripts.keep.snapshots import INDEX_KIND, SnapshotFile, by_path
 from scripts.lock.location import is_path
 from scripts.lock.pypi import pypi_artifacts
@@ -48,9 +48,9 @@ def read_published(
     there = tuple(files_below(folder)) if files is None else files
     gone = {each.path for each in still_waiting(folder, removals, frozenset())}
     channels = read_channels(folder, nothing, gone, there)
-    tree = read_pypi_tree(folder, nothing, there, gone)
+    pypi = read_pypi_index(folder, nothing, there, gone)
     known = {(each.path, each.sha256): each.url for each in before}
-    found = list(_pypi_files(folder, tree, console))
+    found = list(_pypi_files(folder, pypi, console))
     digests = DigestCache(place.digests, writes=False)
     for indexed in (x for each in channels for x in read_indexed(folder, each, console)):
         artifact = indexed.artifact
@@ -66,7 +66,7 @@ def read_published(
             )
         )
     index_files = [path for each in channels for path in each.index_files]
-    index_files += tree.index_files
+    index_files += pypi.index_files
     found += (_index_file(folder, path) for path in index_files if not is_scratch(path.name))
     return tuple(sorted(found, key=by_path))
 
@@ -80,16 +80,16 @@ def urls_of(selection: Selection) -> dict[PurePosixPath, str]:
     }
 
 
-def _pypi_files(folder: Path, tree: PypiTree, console: Console) -> Iterator[SnapshotFile]:
+def _pypi_files(folder: Path, pypi: PypiIndex, console: Console) -> Iterator[SnapshotFile]:
     """Yield the wheels and sdists that the pages name, at all their places."""
-    for file in read_pages(folder, tree, console):
+    for file in read_pages(folder, pypi, console):
         places = {
             artifact.path: artifact
             for record in file.records
             for artifact in pypi_artifacts(record)
         }
         for path, artifact in places.items():
-            if path in tree.there:
+            if path in pypi.there:
                 url = artifact.urls[0]
                 yield SnapshotFile(
                     path=path,

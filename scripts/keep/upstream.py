@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Final
@@ -116,11 +116,12 @@ def upstream(
     """Ask upstream for all that is selected; `is_whole`: that is of all locks, not of one alone."""
     sets = tuple(plan_sets(selection))
     requested = tuple(requested_packages(sets))
-    # A direct URL may have two places.
-    every = {(each.urls[0], each.channel): each for each in reversed(selection.artifacts)}.values()
-    here = [each for each in every if _is_here(each, workspace)]
-    paths = {each.path for each in every} - {each.path for each in here}
-    asked = [each for each in every if each.path in paths]
+    here = [each for each in selection.artifacts if _is_here(each, workspace)]
+    paths = {each.path for each in here}
+    places: dict[tuple[str, PurePosixPath | None], list[Artifact]] = {}
+    for each in (x for x in selection.artifacts if x.path not in paths):
+        places.setdefault((each.urls[0], each.channel), []).append(each)
+    asked = [some[0] for some in places.values()]  # once, where a direct URL has two places
     conda = [each for each in asked if each.is_conda and each.upstream]
     pypi = [each for each in asked if not each.is_conda and each.upstream]
     direct = [each for each in asked if not each.upstream]
@@ -140,7 +141,8 @@ def upstream(
         if is_whole and not any(isinstance(each, NotAsked) for each in outcomes):
             client.forget_unused()
     newer = find_newer(sets, requested, answered(records), answered(pages))
-    return _report(selection, outcomes, newer, asked=asked, here=here)
+    every = {some[0].path: tuple(each.path for each in some) for some in places.values()}
+    return _report(selection, outcomes, newer, asked=every, here=here)
 
 
 def _is_here(artifact: Artifact, workspace: Workspace) -> bool:
@@ -288,11 +290,16 @@ def _report(
     outcomes: Iterable[Outcome],
     newer: Sequence[NewerVersion],
     *,
-    asked: Sequence[Artifact],
+    asked: Mapping[PurePosixPath, Sequence[PurePosixPath]],
     here: Sequence[Artifact],
 ) -> Report:
-    not_asked = [each for each in outcomes if isinstance(each, NotAsked)]
+    not_asked = [
+        replace(each, paths=tuple(place for path in each.paths for place in asked[path]))
+        for each in outcomes
+        if isinstance(each, NotAsked)
+    ]
     not_asked.sort(key=lambda each: each.url)
+    count = sum(map(len, asked.values()))
     findings = [each for each in outcomes if isinstance(each, Finding)]
     findings.sort(key=lambda each: (list(Drift).index(each.kind), str(each.path)))
     of_kind = {kind: [each for each in findings if each.kind is kind] for kind in Drift}
@@ -301,7 +308,7 @@ def _report(
     counts["not known"] = sum(len(each.paths) for each in not_asked)
     told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
     told = told or "all as locked, nothing newer within the manifest"
-    lines: list[Line] = [f"upstream: {counted(len(asked), 'artifact')} asked for: {told}"]
+    lines: list[Line] = [f"upstream: {counted(count, 'artifact')} asked for: {told}"]
     for each in of_kind[Drift.HOTFIXED]:
         changes = (f"  {x.field}: {x.locked} -> {x.upstream}" for x in each.changes)
         lines.append((f"hotfixed since the lock: {each.path}", *changes))
@@ -315,7 +322,7 @@ def _report(
     return Report(
         lines=(*lines, *left_out_lines(selection)),
         data={
-            "asked": len(asked),
+            "asked": count,
             "findings": to_json(findings),
             "newer": to_json(newer),
             "not-asked": [

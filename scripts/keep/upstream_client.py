@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote, urljoin
 
+from scripts.channel.folders import write_gitignore
 from scripts.core.files import read_regular, write_atomically
 from scripts.core.record import Record
 from scripts.core.redact import without_secrets
@@ -82,7 +83,7 @@ class UpstreamClient:
 
     def __init__(self, workspace: Workspace, router: Router, policy: RetryPolicy) -> None:
         """Ask nobody yet."""
-        self._folder = workspace.place.cache / _FOLDER
+        self._place, self._folder = workspace.place, workspace.place.cache / _FOLDER
         self._root, self._router, self._policy = workspace.root, router, policy
         self._health = HostHealth(policy)
         self._idle = queue.SimpleQueue[HttpClient]()
@@ -146,6 +147,7 @@ class UpstreamClient:
             head = {"etag": found.etag, "modified": found.modified}
             head["sha256"] = hashlib.sha256(found.data).hexdigest()
             with contextlib.suppress(OSError):  # a disk that refuses costs time alone
+                write_gitignore(self._place)
                 write_atomically(file, json.dumps(head).encode() + b"\n" + found.data)
         return value
 

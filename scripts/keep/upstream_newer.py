@@ -21,7 +21,7 @@ from scripts.lock.model import LockedPackage
 from scripts.lock.pep508 import parse_version, pypi_name
 from scripts.lock.satisfiability import differs_aside, match_records, wanted_text
 from scripts.verify.plan import PackageSet
-from scripts.verify.pypi_closure import find_asked
+from scripts.verify.pypi_closure import find_requirements
 from scripts.verify.python_platform import PythonPlatform
 from scripts.workspace.model import Requirement
 
@@ -169,7 +169,7 @@ def _newer_pypi(
         rows = {row.name: row for row in each.pypi_rows}
         texts: dict[str, list[str]] = {}
         asked: dict[str, list[SpecifierSet]] = {}
-        for one in find_asked(each, python)[0]:
+        for one in find_requirements(each, python)[0]:
             if one.who is None and one.requirement is not None:
                 name = pypi_name(one.requirement.name)
                 texts.setdefault(name, []).append(one.text)

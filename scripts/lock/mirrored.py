@@ -39,6 +39,8 @@ class MirroredLock:
     """The entry of `locks` that names it; None: it is the workspace's own."""
     kept: datetime | None = None
     """When a remote lock was last confirmed to be as this copy; None: it is a local file."""
+    is_outdated: bool = False
+    """Whether the manifest beside it is left out, since it no longer fits that."""
 
     @property
     def excluded(self) -> tuple[str, ...]:

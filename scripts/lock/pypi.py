@@ -14,13 +14,14 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from scripts.core.artifact import Artifact, pypi_artifact
-from scripts.core.channel_url import PYPI_FOLDER, file_segments
+from scripts.core.channel_url import PYPI_FOLDER, mirror_path_segments
 from scripts.core.errors import Problem, raise_problems, usage_error, usage_problem
 from scripts.core.record import PypiRecord
 from scripts.core.redact import redact, without_secrets
 from scripts.lock.conda_rows import Row, dependencies_v1, refuse_unsound_urls
 from scripts.lock.location import is_path
-from scripts.lock.model import PlatformPackages, Unmirrorable
+from scripts.lock.model import LockedPackage, PlatformPackages, Unmirrorable
+from scripts.lock.pep508 import pypi_name
 from scripts.workspace.settings import Kind, Settings
 
 FILES: Final = PurePosixPath(PYPI_FOLDER, "files")
@@ -30,6 +31,7 @@ ARCHIVES: Final = re.compile(
 )
 """How an archive's name ends for uv (crates/uv-distribution-filename/src/extension.rs)."""
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
+_PURL: Final = re.compile(r"pkg:pypi/([^@?#]+)")
 _FRAGMENT: Final = re.compile(r"#(?:.*&)?sha256=([0-9A-Fa-f]{64})(?:&|\Z)")
 # What a fragment is known to say (PEP 508, 610; pip's `egg`): anything else may be a secret.
 _PUBLIC_PART: Final = r"(?:sha256=[0-9A-Fa-f]+|(?:egg|subdirectory)=[\w./+~%-]+)"
@@ -119,7 +121,7 @@ def _why_not(record: PypiRecord, settings: Settings) -> tuple[Kind | None, str |
     is_archive = ARCHIVES.search(plain) is not None
     if is_local and not is_archive:
         return None, "part of the project"
-    is_named = is_archive and file_segments(record.location) is not None
+    is_named = is_archive and mirror_path_segments(record.location) is not None
     has_hash = is_local or record.sha256 is not None or settings.allow_unhashed
     wrong = {
         ", and pypi is false": not settings.pypi,
@@ -148,7 +150,9 @@ def _places(location: str) -> tuple[PurePosixPath, ...]:
     locations = [location]
     if (fragment := public_fragment(location)) and not is_path(location):
         locations.append(f"{location.partition('#')[0]}%23{fragment}")
-    return tuple(FILES.joinpath(*each) for each in filter(None, map(file_segments, locations)))
+    return tuple(
+        FILES.joinpath(*each) for each in filter(None, map(mirror_path_segments, locations))
+    )
 
 
 def public_fragment(location: str) -> str:
@@ -157,9 +161,28 @@ def public_fragment(location: str) -> str:
     return fragment if _PUBLIC_FRAGMENT.fullmatch(fragment) else ""
 
 
+def conda_pypi_names(package: LockedPackage) -> tuple[str, ...]:
+    """Return the names (PEP 503) of the PyPI packages that a conda package counts for.
+
+    Where an old lock has no `purls`, one of conda-forge counts for its own name (pixi:
+    `PypiPackageIdentifier::from_package_record`).
+    """
+    purls = package.record.purls
+    if purls is None:
+        is_of_conda_forge = (package.channel or "").rstrip("/").endswith("/conda-forge")
+        return (pypi_name(package.name),) if is_of_conda_forge else ()
+    return purl_names(purls)
+
+
+def purl_names(purls: Iterable[str]) -> tuple[str, ...]:
+    """Return the names (PEP 503) of those that are of PyPI."""
+    found = (_PURL.match(each) for each in purls)
+    return tuple(dict.fromkeys(pypi_name(each[1]) for each in found if each))
+
+
 def is_project_name(name: str) -> bool:
     """Tell whether this is a normalised name (PEP 503) that a folder can have."""
-    return bool(_NAME.fullmatch(name)) and file_segments(name) is not None
+    return bool(_NAME.fullmatch(name)) and mirror_path_segments(name) is not None
 
 
 @functools.lru_cache(maxsize=256)  # a lock of thousands of rows has a few indexes
@@ -167,7 +190,7 @@ def index_folder(index: str) -> PurePosixPath | None:
     """Name the folder of an index by its host and path; None where the index is a local folder."""
     if not index.startswith(("http://", "https://")):
         return None
-    segments = file_segments(f"{without_secrets(index)}/index.html")
+    segments = mirror_path_segments(f"{without_secrets(index)}/index.html")
     if segments is None:
         message = "this index has a path of which not every part can be a folder's name"
         raise usage_error(redact(index), message)

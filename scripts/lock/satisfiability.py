@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Any, Final
 from urllib.parse import unquote
@@ -61,22 +62,40 @@ _Question = tuple[MirroredLock, str, str, Requirement, LockedPackage | None]
 def refuse_outdated_locks(
     workspace: Workspace, locks: Sequence[MirroredLock], console: Console, task: str
 ) -> Sequence[str]:
-    """Raise the error of exit code 2 for a lock that no longer fits its manifest.
+    """Raise the error of exit code 2 where this workspace's own lock no longer fits its manifest.
 
-    Where pixi runs the task it has looked at this workspace's own itself; else say which locks are
-    used as they are. Returns what was not checked of that.
+    Where pixi runs the task it has looked at that itself; else say which locks are used as they
+    are. Nobody here can renew another workspace's: of that it is a warning. Returns what was not
+    checked.
     """
     if is_run_by_pixi(os.environ, workspace.manifest_path):
         locks = [each for each in locks if each.entry is not None]
-    if problems := check_satisfiability(locks):
-        raise MirrorError(*problems)
-    for lock in locks:
+    problems = check_satisfiability(locks)
+    others = {each.location for each in locks if each.entry is not None}
+    if own := [each for each in problems if each.subject not in others]:
+        raise MirrorError(*own)
+    for problem in problems:
+        said = ", ".join(f"{key} {value}" for key, value in problem.details)
+        told = f"{problem.subject}: {problem.message}{said and f' ({said})'}"
+        console.warn(
+            f"{told}; mirrored as it is, for `pixi install --frozen`, until `{problem.help}`"
+        )
+    outdated = {each.subject for each in problems}
+    for lock in (each for each in locks if each.location not in outdated):
         fits = "" if lock.manifest is None else "; it fits the manifest"
         console.note(f"{task}: using {lock.location} as it is{fits}")
     not_checked = _NOT_CHECKED if any(each.manifest is not None for each in locks) else ()
     for each in not_checked:
         console.detail(f"{task}: not checked: {each}")
     return not_checked
+
+
+def without_outdated_manifests(locks: Sequence[MirroredLock]) -> tuple[MirroredLock, ...]:
+    """Let another workspace's lock stand alone where it no longer fits its manifest."""
+    others = {each.location: each for each in locks if each.entry is not None}
+    outdated = {each.subject for each in check_satisfiability([*others.values()])}
+    alone = {x: replace(others[x], manifest=None, is_outdated=True) for x in outdated}
+    return tuple(each if each.entry is None else alone.get(each.location, each) for each in locks)
 
 
 def check_satisfiability(locks: Sequence[MirroredLock]) -> tuple[Problem, ...]:

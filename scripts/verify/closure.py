@@ -34,7 +34,7 @@ from scripts.verify.findings import (
     said_lines,
     used_by,
 )
-from scripts.verify.plan import Needers, PackageSet, Root, plan_builds, plan_sets, way_up
+from scripts.verify.plan import Dependents, PackageSet, Root, plan_builds, plan_sets, way_up
 from scripts.verify.proofs import NO_PROOFS, Proofs
 from scripts.verify.pypi_closure import (
     prove_pypi,
@@ -169,10 +169,10 @@ def _findings(sets: Sequence[PackageSet], reply: Any, uses: UsageIndex) -> Itera
         problems: list[Problem] = []
         for path in answer["missing"]:
             problems += damaged(path, f"has no record in {REPODATA}").problems
-        above = _find_needers(each, answer["needs"])
+        above = _find_dependents(each, answer["needs"])
         problems += (_unmet(each, row, above, holders) for row in answer["unmet"])
         if answer["refused"] and not problems:
-            message = f"the locked packages of {each.needer} do not go together"
+            message = f"the locked packages of {each.required_by} do not go together"
             said = said_lines(answer["refused"], _LISTED)
             problems.append(finding_problem(each.place, message, *said, help="pixi lock"))
         for problem in problems:
@@ -194,7 +194,7 @@ def _find_holders(sets: Sequence[PackageSet]) -> _Holders:
     return found
 
 
-def _unmet(each: PackageSet, row: Any, above: Needers, holders: _Holders) -> Problem:
+def _unmet(each: PackageSet, row: Any, above: Dependents, holders: _Holders) -> Problem:
     """Say what is required, what is there, what would do elsewhere, and who needs it all."""
     asked = _asked(each, row)
     details = [("has", _shown(path, asked, holders)) for path in row["there"]]
@@ -220,9 +220,9 @@ def _help(each: PackageSet, asked: Root, name: str) -> str:
     _, platform = each.declared
     least = least_package(name, asked.spec) if asked.kind == "requires" else None
     if least is None:
-        return f"give the platform such a {name} in {each.needer}, then `pixi lock`"
+        return f"give the platform such a {name} in {each.required_by}, then `pixi lock`"
     table = platform_table(platform, least)
-    where = f"in the platforms of {each.needer} write {table} in place of {platform.name}"
+    where = f"in the platforms of {each.required_by} write {table} in place of {platform.name}"
     return f"{where}, then `pixi lock`"
 
 
@@ -247,7 +247,7 @@ def _elsewhere(asked: Root, row: Any, holders: _Holders, root: PurePath) -> Iter
         yield f"and {len(others) - _SHOWN} more"
 
 
-def _find_needers(each: PackageSet, needs: Sequence[Any]) -> Needers:
+def _find_dependents(each: PackageSet, needs: Sequence[Any]) -> Dependents:
     found: dict[str | None, list[tuple[str | None, str]]] = {}
     for row, spec, met in needs:
         who = row.get("who")
@@ -262,15 +262,15 @@ def _find_needers(each: PackageSet, needs: Sequence[Any]) -> Needers:
     return found
 
 
-def _needed_by(each: PackageSet, path: str, above: Needers) -> Iterator[str]:
+def _needed_by(each: PackageSet, path: str, above: Dependents) -> Iterator[str]:
     """Say who needs an artifact, who needs that, and so on: the shortest way up to the manifest."""
     way, is_whole = way_up(path, above)
     yield from way
     if is_whole:
         return
     if each.is_of_builds:
-        yield each.needer
+        yield each.required_by
     elif each.built:
         yield "what is built from source, perhaps"
     elif not isinstance(each.declared, str):
-        yield f"nothing that {each.needer} requires"
+        yield f"nothing that {each.required_by} requires"

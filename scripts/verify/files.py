@@ -34,6 +34,7 @@ from scripts.verify.findings import (
     used_by,
 )
 from scripts.verify.proofs import NO_PROOFS, Proofs, oldest_by_place
+from scripts.workspace.settings import TABLE, Kind
 
 # One more than can hash at a time: it opens the next file meanwhile.
 _THREADS = (os.cpu_count() or 1) + 1
@@ -171,13 +172,24 @@ def _result(
     )
 
 
-def _read_archive(file: Path, artifact: Artifact) -> str:
-    """Return what an artifact says that it is; raise BadArchiveError where it is not sound."""
+def _read_archive(
+    bad_records: dict[PurePosixPath, str], allowed: Container[Kind], file: Path, artifact: Artifact
+) -> str:
+    """Return what an artifact says that it is; raise BadArchiveError where it is not sound.
+
+    What is wrong with RECORD is taken down, too.
+    """
     if artifact.is_conda:
         return read_identity(file)
-    from scripts.verify.pypi_archives import read_pypi_identity  # most locks have none
+    from scripts.verify.pypi_archives import BadRecordError, read_pypi_identity  # seldom needed
 
-    return read_pypi_identity(file, artifact.pypi_record)
+    try:
+        return read_pypi_identity(file, artifact.pypi_record)
+    except BadRecordError as error:
+        bad_records[artifact.path] = str(error)
+        if Kind.WHEEL_RECORD not in allowed:
+            raise
+        return error.identity
 
 
 def check_archives(
@@ -186,11 +198,14 @@ def check_archives(
     uses: UsageIndex,
     files: LevelResult | None,
     proofs: Proofs,
+    *,
+    allowed: Container[Kind] = (),
 ) -> LevelResult:
     """Open every locked artifact anew, whatever its platform.
 
     `files` is what that level found, None where it was not looked at: what it has just found
-    missing or other than the lock's is told of there, and not opened.
+    missing or other than the lock's is told of there, and not opened. `allowed`: what settings let
+    pass; then it is told, each time.
     """
     wrong: set[str] = set()
     if files is not None:
@@ -199,23 +214,31 @@ def check_archives(
     keys = proofs.artifact_keys(Level.ARCHIVES, folder, artifacts)
     proven = {path: each for path, each in proofs.find(keys).items() if str(path) not in wrong}
     left = [x for x in artifacts if str(x.path) not in wrong and x.path not in proven]
-    opened = list(open_archives(folder, left, _read_archive))
+    bad_records: dict[PurePosixPath, str] = {}
+    opened = list(open_archives(folder, left, partial(_read_archive, bad_records, allowed)))
     for each in opened:
-        if each.is_right:
+        if each.is_right and each.artifact.path not in bad_records:
             proofs.add(keys.get(each.artifact.path))
-    wrong_ones = [(x, uses.places(x.artifact.path)) for x in opened if not x.is_right]
-    is_proven = files is not None
-    result = _result(
-        Level.ARCHIVES,
-        (
-            (archive_problem(each, used_by(places), is_proven=is_proven), places)
-            for each, places in wrong_ones
-        ),
-    )
+    problems = []
+    for each in (x for x in opened if not x.is_right):
+        places = uses.places(each.artifact.path)
+        problem = archive_problem(each, used_by(places), is_proven=files is not None)
+        if each.damage is not None and bad_records.pop(each.artifact.path, ""):
+            advice = f'; or allow-incomplete = ["{Kind.WHEEL_RECORD}"] under [{TABLE}]: pip, uv and'
+            advice = f"{problem.help}{advice} pixi install it all the same"
+            problem = dataclasses.replace(problem, help=advice)
+        problems.append((problem, places))
+    wrong_records = [f"{path}: {said}" for path, said in sorted(bad_records.items())]
+    result = _result(Level.ARCHIVES, problems)
     left_alone = (uses.places(each.path) for each in artifacts if str(each.path) in wrong)
     return dataclasses.replace(
         result,
         unproven=result.unproven.union(*left_alone),
         proven=oldest_by_place(proven, uses),
-        data={"opened": len(proven) + sum(each.is_right for each in opened)},
+        lines=tuple(f"allowed: {each}" for each in wrong_records),
+        caveats=tuple(f"{Level.ARCHIVES}: allowed: {each}" for each in wrong_records),
+        data={
+            "opened": len(proven) + sum(each.is_right for each in opened),
+            "wrong-records": [*wrong_records],
+        },
     )

@@ -30,7 +30,7 @@ from scripts.workspace.virtual_packages import (
 )
 
 # Who needs a package (None: the manifest, or what is built from source), and how it says so.
-Needers = Mapping[str | None, Sequence[tuple[str | None, str]]]
+Dependents = Mapping[str | None, Sequence[tuple[str | None, str]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ class PackageSet:
     built: Mapping[str, str | None]
     """What is built from source: names to the version, None where that is unknown."""
     roots: tuple[Root, ...]
-    needer: str
+    required_by: str
     """What needs it all, for people."""
     pypi_roots: tuple[str, ...] = ()
     """What the manifest requires of PyPI (PEP 508)."""
@@ -127,7 +127,7 @@ def plan_sets(selection: Selection) -> Iterator[PackageSet]:
             ),
             built=built,
             roots=(*_own_roots(lock, declared, there), *_source_roots(rows)),
-            needer=lock.location if lock.manifest is None else lock.manifest.file_name,
+            required_by=lock.location if lock.manifest is None else lock.manifest.file_name,
             pypi_roots=()
             if isinstance(declared, str) or lock.manifest is None
             else tuple(each.text for each in pypi_requirements(lock.manifest, *declared)),
@@ -139,6 +139,8 @@ def _declared(
 ) -> tuple[Environment, ManifestPlatform] | str:
     """Return what the manifest beside a lock has of a place, or say why it has nothing."""
     manifest = lock.manifest
+    if lock.is_outdated:
+        return f"{lock.location} no longer fits the manifest beside it"
     if manifest is None:
         return f"there is no manifest beside {lock.location}"
     environment = manifest.environment(locked.name)
@@ -164,7 +166,7 @@ def plan_builds(selection: Selection, installed: PackageSet) -> Iterator[Package
             built={name: None for name in rows.source_names if name not in names},
             roots=(),
             pypi_roots=(),
-            needer=f"the building of {each.source}",
+            required_by=f"the building of {each.source}",
             is_of_builds=True,
         )
 
@@ -236,7 +238,7 @@ def declared_packages(rows: PlatformPackages, platform: ManifestPlatform | None)
     return tuple((defaults | packages).values())
 
 
-def way_up(package: str | None, above: Needers) -> tuple[tuple[str, ...], bool]:
+def way_up(package: str | None, above: Dependents) -> tuple[tuple[str, ...], bool]:
     """Say who needs a package, who needs that, and so on: the shortest way up.
 
     Tells too whether it ends where nothing else is needed (None); else it ends at what nobody
@@ -246,10 +248,10 @@ def way_up(package: str | None, above: Needers) -> tuple[tuple[str, ...], bool]:
     queue = deque[str | None]([package])
     while queue and None not in ways:
         below = queue.popleft()
-        for needer, line in above.get(below, ()):
-            if needer not in ways:
-                ways[needer] = (*ways[below], line)
-                queue.append(needer)
+        for parent, line in above.get(below, ()):
+            if parent not in ways:
+                ways[parent] = (*ways[below], line)
+                queue.append(parent)
     if None in ways:
         return ways[None], True
-    return next((way for needer, way in ways.items() if needer not in above), ()), False
+    return next((way for parent, way in ways.items() if parent not in above), ()), False

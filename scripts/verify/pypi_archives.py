@@ -7,18 +7,18 @@ The rules are those of the Binary distribution format (packaging.python.org, PEP
 from __future__ import annotations
 
 import base64
-import hashlib
 import zipfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from scripts.channel.archive import BadArchiveError, told_as_bad_archive
-from scripts.core.files import CHUNK
 from scripts.core.record import PypiRecord
 from scripts.index.distribution import (
     DIST_INFO,
     Distribution,
     dist_info_folder,
+    hash_member,
     identity_of,
     is_wheel,
     read_distribution,
@@ -29,23 +29,51 @@ from scripts.index.distribution import (
 # "Sha256 or better": those that hashlib has and the format allows.
 _ALGORITHMS: Final = ("sha256", "sha384", "sha512")
 _SIGNATURES: Final = ("RECORD.jws", "RECORD.p7s")
+# With what a zip begins and ends, but for its comment (APPNOTE 4.3.7, 4.3.16); sizes in bytes.
+_FIRST: Final = b"PK\3\4"
+_END: Final = b"PK\5\6"
+_END_SIZE: Final = 22
+
+
+class BadRecordError(BadArchiveError):
+    """A wheel whose RECORD is not right, and that is sound otherwise; `identity` as it says."""
+
+    def __init__(self, message: str, identity: str) -> None:
+        """Take what is wrong, and what it says that it is."""
+        super().__init__(message)
+        self.identity = identity
 
 
 def read_pypi_identity(file: Path, record: PypiRecord) -> str:
     """Return `name version` of what it says that it is, in the row's words where they are equal.
 
-    Raises BadArchiveError where it cannot be opened or, of a wheel, a line of RECORD is missing
-    or wrong, and OSError where the file cannot be read.
+    Raises BadArchiveError where it cannot be opened, BadRecordError where a line of a wheel's
+    RECORD is missing or wrong, and OSError where the file cannot be read.
     """
     found = read_distribution(file)
+    identity = identity_of(found, record)
     if is_wheel(file):
         with told_as_bad_archive(), zipfile.ZipFile(file) as archive:
-            _check_wheel(archive, found)
-    return identity_of(found, record)
+            _refuse_surroundings(file, len(archive.comment))
+            if wrong := list(_check_wheel(archive, found)):
+                raise BadRecordError(wrong[0], identity)
+    return identity
 
 
-def _check_wheel(archive: zipfile.ZipFile, distribution: Distribution) -> None:
-    """Raise BadArchiveError at the first thing that is wrong."""
+def _refuse_surroundings(file: Path, comment: int) -> None:
+    """Refuse bytes before the zip, and others than 0 behind it, as uv and pixi do; pip does not."""
+    with file.open("rb") as raw:
+        first = raw.read(len(_FIRST))
+        raw.seek(max(file.stat().st_size - _END_SIZE - 0xFFFF, 0))
+        last = raw.read()
+    behind = last[last.rindex(_END) + _END_SIZE + comment :].strip(b"\0")
+    if first != _FIRST or behind:
+        where = "behind" if behind else "before"
+        raise BadArchiveError(f"something is {where} its zip, with which uv and pixi refuse it")
+
+
+def _check_wheel(archive: zipfile.ZipFile, distribution: Distribution) -> Iterator[str]:
+    """Yield what is wrong with RECORD; raise BadArchiveError at the first other thing."""
     from packaging.utils import canonicalize_name
 
     folder = dist_info_folder(archive)
@@ -63,26 +91,25 @@ def _check_wheel(archive: zipfile.ZipFile, distribution: Distribution) -> None:
         if name in there:
             raise BadArchiveError(f"it has two files {name}")
         there.add(name)
-        if name in unlisted or member.is_dir():
-            continue
-        if name not in lines:
-            raise BadArchiveError(f"RECORD does not list {name}")
-        _check_member(archive, member, *lines[name])
-    for name in sorted(lines.keys() - there):
-        raise BadArchiveError(f"RECORD lists {name}, which it does not have")
+        if name not in unlisted and not member.is_dir():
+            yield from _check_member(archive, member, lines.get(name))
+    yield from (f"RECORD lists {x}, which it does not have" for x in sorted(lines.keys() - there))
 
 
-def _check_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, said: str, size: str) -> None:
+def _check_member(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, line: Sequence[str] | None
+) -> Iterator[str]:
+    """Read a file, so that a damaged one is noticed, and hold it against its line of RECORD."""
+    said, size = line or ("", "")
     algorithm, _, expected = said.partition("=")
-    if algorithm not in _ALGORITHMS:
-        raise BadArchiveError(f"RECORD has no sha256 of {member.filename}")
-    digest, count = hashlib.new(algorithm), 0
-    with archive.open(member) as stream:
-        while data := stream.read(CHUNK):
-            digest.update(data)
-            count += len(data)
-    actual = base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode()
-    if actual != expected.rstrip("="):
-        raise BadArchiveError(f"{algorithm} of {member.filename} differs from RECORD")
-    if size and size != str(count):
-        raise BadArchiveError(f"{member.filename} has {count} bytes, RECORD says {size}")
+    is_known = algorithm in _ALGORITHMS
+    digest, count = hash_member(archive, member, algorithm if is_known else _ALGORITHMS[0])
+    actual = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+    if line is None:
+        yield f"RECORD does not list {member.filename}"
+    elif not is_known:
+        yield f"RECORD has no sha256 of {member.filename}"
+    elif actual != expected.rstrip("="):
+        yield f"{algorithm} of {member.filename} differs from RECORD"
+    elif size and size != str(count):
+        yield f"{member.filename} has {count} bytes, RECORD says {size}"

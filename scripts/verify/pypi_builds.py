@@ -6,9 +6,7 @@ they build, unless `no-build-isolation` has them take what is in the environment
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from scripts.channel.digest_cache import DigestCache
@@ -20,29 +18,25 @@ from scripts.index.file_classes import ChannelFiles
 from scripts.index.pypi_index import read_build_requires
 from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.select import Selection
-from scripts.verify.findings import EnvironmentPlatform, Finding, grouped
+from scripts.verify.findings import EnvironmentPlatform
 from scripts.verify.plan import PackageSet, plan_sets
-from scripts.verify.pypi_closure import ByName, find_asked, find_provided, is_met
-from scripts.verify.python_platform import PythonPlatform, wheel_tags
+from scripts.verify.pypi_closure import ByName, find_candidates, find_requirements, is_met
+from scripts.verify.python_platform import PythonPlatform, fitting
 from scripts.workspace.settings import TABLE, Kind
 from scripts.workspace.workspace import Workspace
 
 
-def unbuildable(
-    workspace: Workspace, selection: Selection, account: ChannelFiles, allowed: AbstractSet[Kind]
-) -> Iterator[Finding]:
-    """Make a finding of each requirement that an sdist is built with and the mirror lacks.
+def find_unbuildable(
+    workspace: Workspace, selection: Selection, account: ChannelFiles, *, is_isolated: bool = False
+) -> Iterator[tuple[str, Problem, EnvironmentPlatform]]:
+    """Yield each requirement that an sdist is built with and the mirror lacks: its name, and where.
 
-    None for places whose markers cannot be evaluated.
+    None for places whose markers cannot be evaluated. `is_isolated`: as uv and pip build, which
+    know nothing of the manifest's `no-build-isolation`.
     """
-    if Kind.BUILD_REQUIRES not in allowed:
-        yield from grouped(None, _every_problem(workspace, selection, account))
-
-
-def _every_problem(
-    workspace: Workspace, selection: Selection, account: ChannelFiles
-) -> Iterator[tuple[Problem, EnvironmentPlatform]]:
     sdists = {x.path: x for x in selection.pypi_artifacts if x.kind is ArtifactKind.SDIST}
+    if not sdists:
+        return
     digests = DigestCache(workspace.place.digests, writes=False)
     requires = {
         path: read_build_requires(workspace.place.folder, each, digests)
@@ -57,46 +51,39 @@ def _every_problem(
         python = each.python if each.rows.pypi else ""
         if isinstance(python, str):
             continue
-        from_indexes = find_provided(_fitting(mirrored, python), ())
+        from_indexes = find_candidates(fitting(mirrored, python), ())
         for record in each.rows.pypi:
             sdist = next(pypi_artifacts(record))
             there = from_indexes
-            if each.is_built_in_place(record.name):
-                there = find_provided(each.pypi_rows, each.rows.packages)
-            for problem in _missing(each, sdist, requires.get(sdist.path, ()), there, python):
-                yield problem, each.place
-
-
-def _fitting(records: Iterable[PypiRecord], python: PythonPlatform) -> Iterator[PypiRecord]:
-    """Yield what can be installed at a place: sdists, and the wheels whose tags fit."""
-    for record in records:
-        artifact = next(pypi_artifacts(record))
-        with contextlib.suppress(ValueError):  # the level `closure` tells of such a name
-            is_sdist = artifact.kind is ArtifactKind.SDIST
-            if is_sdist or not python.tags.isdisjoint(wheel_tags(artifact)):
-                yield record
+            if not is_isolated and each.is_built_in_place(record.name):
+                there = find_candidates(each.pypi_rows, each.rows.packages)
+            for name, text in _missing(each, requires.get(sdist.path, ()), there, python):
+                yield name, _problem(sdist, name, text), each.place
 
 
 def _missing(
     each: PackageSet,
-    sdist: Artifact,
     requires: Sequence[str],
     there: ByName,
     python: PythonPlatform,
-) -> Iterator[Problem]:
-    """Yield a problem for each requirement that holds there and that nothing meets."""
+) -> Iterator[tuple[str, str]]:
+    """Yield name and text of each requirement that holds there and that nothing meets."""
     alone = replace(each.rows, pypi=(), pypi_left_out=())
-    asked, _ = find_asked(replace(each, rows=alone, pypi_roots=tuple(requires)), python)
+    asked, _ = find_requirements(replace(each, rows=alone, pypi_roots=tuple(requires)), python)
     for one in asked:
         if is_met(one.requirement, there) is False:
             name = one.text if one.requirement is None else one.requirement.name
-            yield finding_problem(
-                f"{sdist.name} {sdist.version}".rstrip(),
-                f"cannot be built over there: {printable(name)}",
-                ("requires", printable(one.text)),
-                ("from", redact(sdist.urls[0])),
-                help=f"have {printable(name)} locked: in a feature whose environment is mirrored,"
-                f' or beside it with no-build-isolation = ["{sdist.name}"] under [pypi-options];'
-                f' allow-incomplete = ["{Kind.BUILD_REQUIRES}"] under [{TABLE}], if nobody is to'
-                " build it there",
-            )
+            yield printable(name), printable(one.text)
+
+
+def _problem(sdist: Artifact, name: str, text: str) -> Problem:
+    return finding_problem(
+        f"{sdist.name} {sdist.version}".rstrip(),
+        f"cannot be built over there: {name}",
+        ("requires", text),
+        ("from", redact(sdist.urls[0])),
+        help=f"have {name} locked: in a feature whose environment is mirrored,"
+        f' or beside it with no-build-isolation = ["{sdist.name}"] under [pypi-options];'
+        f' allow-incomplete = ["{Kind.BUILD_REQUIRES}"] under [{TABLE}], if nobody is to'
+        " build it there",
+    )

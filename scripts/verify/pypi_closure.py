@@ -6,7 +6,6 @@ counts for the PyPI packages that its `purls` name, as pixi takes it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -25,35 +24,34 @@ from scripts.lock.pep508 import (
     pypi_name,
     takes_version,
 )
-from scripts.lock.pypi import pypi_artifacts
+from scripts.lock.pypi import conda_pypi_names, pypi_artifacts
 from scripts.verify.findings import EnvironmentPlatform
-from scripts.verify.plan import Needers, PackageSet, way_up
+from scripts.verify.plan import Dependents, PackageSet, way_up
 from scripts.verify.python_platform import PythonPlatform, wheel_tags
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
     from packaging.version import Version
 
-_PURL: Final = re.compile(r"pkg:pypi/([^@?#]+)")
 _SHOWN: Final = 5  # things that are there, or elsewhere, in one finding
 # Operators of a Requires-Python that give a lower bound; uv, and so pixi, asks for no more.
 _LOWER: Final = {">=": ">=", ">": ">", "~=": ">=", "==": ">=", "===": ">="}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Provided:
+class Candidate:
     """Something locked that counts as a PyPI package; `version` None: nobody knows it."""
 
     label: str
     version: Version | None
 
 
-ByName = Mapping[str, Sequence[Provided]]
+ByName = Mapping[str, Sequence[Candidate]]
 """All that is locked at a place, by its name on PyPI."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class RequirementInformation:
     """A requirement that holds at a place, as `text` shows it; `who` None: the manifest's.
 
     `requirement` None: it is none (PEP 508).
@@ -82,49 +80,30 @@ def pypi_dependencies(each: PackageSet) -> tuple[object, ...]:
 def prove_pypi(sets: Iterable[PackageSet]) -> tuple[PypiAnswer, ...]:
     """Look at every place that has something of PyPI; sets of builds have nothing."""
     wanted = [each for each in sets if not each.is_of_builds and each.has_pypi]
-    provided = {x.place: find_provided(x.pypi_rows, x.rows.packages) for x in wanted}
-    return tuple(_prove(each, provided) for each in wanted)
+    candidates = {x.place: find_candidates(x.pypi_rows, x.rows.packages) for x in wanted}
+    return tuple(_prove(each, candidates) for each in wanted)
 
 
-def find_provided(rows: Iterable[PypiRecord], packages: Iterable[LockedPackage]) -> ByName:
+def find_candidates(rows: Iterable[PypiRecord], packages: Iterable[LockedPackage]) -> ByName:
     """Return what there is, by PyPI's name: wheels, sdists, folders, and conda packages."""
-    found: dict[str, list[Provided]] = {}
+    found: dict[str, list[Candidate]] = {}
     for row in rows:
-        one = Provided(label=package_label(row), version=parse_version(row.version))
+        one = Candidate(label=package_label(row), version=parse_version(row.version))
         found.setdefault(row.name, []).append(one)
     for package in packages:
         for name in conda_pypi_names(package):
-            one = Provided(
+            one = Candidate(
                 label=package_label(package), version=parse_version(package.record.version)
             )
             found.setdefault(name, []).append(one)
     return found
 
 
-def conda_pypi_names(package: LockedPackage) -> tuple[str, ...]:
-    """Return the names (PEP 503) of the PyPI packages that a conda package counts for.
-
-    Where an old lock has no `purls`, one of conda-forge counts for its own name (pixi:
-    `PypiPackageIdentifier::from_package_record`).
-    """
-    purls = package.record.purls
-    if purls is None:
-        is_of_conda_forge = (package.channel or "").rstrip("/").endswith("/conda-forge")
-        return (pypi_name(package.name),) if is_of_conda_forge else ()
-    return purl_names(purls)
-
-
-def purl_names(purls: Iterable[str]) -> tuple[str, ...]:
-    """Return the names (PEP 503) of those that are of PyPI."""
-    found = (_PURL.match(each) for each in purls)
-    return tuple(dict.fromkeys(pypi_name(each[1]) for each in found if each))
-
-
-def _prove(each: PackageSet, provided: Mapping[EnvironmentPlatform, ByName]) -> PypiAnswer:
+def _prove(each: PackageSet, candidates: Mapping[EnvironmentPlatform, ByName]) -> PypiAnswer:
     python = each.python
     if isinstance(python, str):
         return PypiAnswer(place=each.place, not_proven=(python,))
-    asked, undecided = find_asked(each, python)
+    asked, undecided = find_requirements(each, python)
     above: dict[str | None, list[tuple[str | None, str]]] = {}
     for one in asked:
         if one.requirement is not None:
@@ -133,11 +112,11 @@ def _prove(each: PackageSet, provided: Mapping[EnvironmentPlatform, ByName]) -> 
     problems: list[Problem] = []
     open_ones = list(undecided)
     for one in asked:
-        answer = is_met(one.requirement, provided[each.place])
+        answer = is_met(one.requirement, candidates[each.place])
         if answer is None:
             open_ones.append(f"{one.label} requires {one.text} (its version cannot be told)")
         elif not answer:
-            problems.append(_unmet(one, each.place, provided, above))
+            problems.append(_unmet(one, each.place, candidates, above))
     for row in each.rows.pypi:
         problems += _misfits(row, python, way_up(row.name, above)[0])
         if row.requires_python and _is_too_new(row.requires_python, python.version):
@@ -150,17 +129,19 @@ def _prove(each: PackageSet, provided: Mapping[EnvironmentPlatform, ByName]) -> 
     )
 
 
-def find_asked(each: PackageSet, python: PythonPlatform) -> tuple[list[Asked], list[str]]:
+def find_requirements(
+    each: PackageSet, python: PythonPlatform
+) -> tuple[list[RequirementInformation], list[str]]:
     """Return all that holds at a place, and what nobody can decide.
 
     No lock has extras: they are those that the manifest asks for, and what is asked for so.
     """
     holds = marker_evaluator(tuple(python.markers.items()))
     extras: dict[str, set[str]] = {}
-    own = [(None, each.needer, text) for text in each.pypi_roots]
+    own = [(None, each.required_by, text) for text in each.pypi_roots]
     of_rows = [(x.name, package_label(x), text) for x in each.pypi_rows for text in x.requires_dist]
     while True:
-        asked, undecided = list[Asked](), list[str]()
+        asked, undecided = list[RequirementInformation](), list[str]()
         wanted = {name: set(some) for name, some in extras.items()}
         for who, label, text in (*own, *of_rows):
             requirement = parse_requirement(text)
@@ -176,7 +157,9 @@ def find_asked(each: PackageSet, python: PythonPlatform) -> tuple[list[Asked], l
                 names = {pypi_name(extra) for extra in requirement.extras}
                 wanted.setdefault(pypi_name(requirement.name), set()).update(names)
             shown = printable(text)
-            asked.append(Asked(who=who, label=label, text=shown, requirement=requirement))
+            asked.append(
+                RequirementInformation(who=who, label=label, text=shown, requirement=requirement)
+            )
         if wanted == extras:
             return asked, undecided
         extras = wanted
@@ -189,11 +172,11 @@ def package_label(package: LockedPackage | PypiRecord) -> str:
     return f"{package.record.subdir}/{package.file_name}"
 
 
-def is_met(requirement: Requirement | None, provided: ByName) -> bool | None:
+def is_met(requirement: Requirement | None, candidates: ByName) -> bool | None:
     """Tell whether something that is there meets it; None: nobody can tell."""
     if requirement is None:
         return False
-    there = provided.get(pypi_name(requirement.name), ())
+    there = candidates.get(pypi_name(requirement.name), ())
     if there and (requirement.url or not requirement.specifier):
         return True
     versions = [each.version for each in there]
@@ -203,10 +186,10 @@ def is_met(requirement: Requirement | None, provided: ByName) -> bool | None:
 
 
 def _unmet(
-    one: Asked,
+    one: RequirementInformation,
     place: EnvironmentPlatform,
-    provided: Mapping[EnvironmentPlatform, ByName],
-    above: Needers,
+    candidates: Mapping[EnvironmentPlatform, ByName],
+    above: Dependents,
 ) -> Problem:
     """Say what is required, what is there, what would do elsewhere, and who needs it all."""
     found: list[tuple[str, str]] = []
@@ -215,19 +198,19 @@ def _unmet(
     else:
         name = pypi_name(one.requirement.name)
         message = f"requires {one.text}, which is not met"
-        there = [x.label for x in provided[place].get(name, ())]
+        there = [x.label for x in candidates[place].get(name, ())]
         found = [("has", text) for text in there[:_SHOWN] or [f"no {name}"]]
-        found += [("elsewhere", text) for text in _elsewhere(one.requirement, provided)]
+        found += [("elsewhere", text) for text in _elsewhere(one.requirement, candidates)]
     found += [("needed by", line) for line in way_up(one.who, above)[0]]
     return finding_problem(one.label, message, *found, help="pixi lock")
 
 
 def _elsewhere(
-    requirement: Requirement, provided: Mapping[EnvironmentPlatform, ByName]
+    requirement: Requirement, candidates: Mapping[EnvironmentPlatform, ByName]
 ) -> list[str]:
     """Say what of the whole mirror would meet it, and where that is used."""
     name, found = pypi_name(requirement.name), dict[str, list[str]]()
-    for place, some in provided.items():
+    for place, some in candidates.items():
         for one in some.get(name, ()):
             if is_met(requirement, {name: (one,)}):
                 found.setdefault(one.label, []).append(str(place))

@@ -18,7 +18,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from scripts.channel.archive import BadArchiveError
-from scripts.core.channel_url import file_segments
+from scripts.core.channel_url import mirror_path_segments
 from scripts.core.errors import Problem, finding_problem
 from scripts.core.files import read_regular
 from scripts.core.record import PypiRecord
@@ -29,10 +29,9 @@ from scripts.index.file_classes import IndexedArtifact
 from scripts.index.pypi_pages import INDEX, MAPPING, PAGE, PAGE_JSON, SIMPLE, metadata_path
 from scripts.index.repodata import LARGEST
 from scripts.lock.pep508 import pypi_name
-from scripts.lock.pypi import FILES, index_folder, pypi_artifacts
+from scripts.lock.pypi import FILES, index_folder, purl_names, pypi_artifacts
 from scripts.lock.select import Selection
 from scripts.verify.findings import link_problem
-from scripts.verify.pypi_closure import purl_names
 
 _HELP: Final = "pixi run index"
 _HASH: Final = "sha256="
@@ -186,7 +185,7 @@ def _wrong(path: PurePosixPath, message: str, *details: tuple[str, str]) -> Prob
 
 def _path_of(target: str) -> PurePosixPath:
     """Return where the mirror has what a page names, by path or URL."""
-    segments = file_segments(target) if "://" in target else None
+    segments = mirror_path_segments(target) if "://" in target else None
     return FILES.joinpath(*segments) if segments else PurePosixPath(target)
 
 

@@ -7,8 +7,6 @@ are sources and sdists, which are built where they are installed: what they requ
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -21,9 +19,11 @@ from scripts.core.errors import Problem, finding_problem
 from scripts.core.record import PypiRecord
 from scripts.core.report import Json, Line
 from scripts.core.scratch import scratch_folder
+from scripts.index.file_classes import IndexedArtifact
 from scripts.index.pypi_pages import INDEX, PAGE, metadata_path
-from scripts.lock.pep508 import pypi_name
-from scripts.lock.pypi import pypi_artifacts
+from scripts.lock.pep508 import parse_version, pypi_name
+from scripts.lock.pypi import conda_pypi_names, pypi_artifacts
+from scripts.lock.select import Selection
 from scripts.verify.findings import (
     EnvironmentPlatform,
     Finding,
@@ -37,9 +37,9 @@ from scripts.verify.findings import (
     said_lines,
 )
 from scripts.verify.install.sandbox import run_sandboxed, sandbox_environment
-from scripts.verify.plan import PackageSet
-from scripts.verify.pypi_closure import Asked, conda_pypi_names, find_asked
-from scripts.verify.python_platform import uv_obstacle
+from scripts.verify.plan import PackageSet, plan_sets
+from scripts.verify.pypi_closure import RequirementInformation, find_requirements
+from scripts.verify.python_platform import fitting, uv_obstacle
 
 _OTHERS: Final = "other PyPI packages in the mirror allow it"
 _SHOWN: Final = 20  # packages, or lines of uv's, that one finding shows
@@ -93,7 +93,7 @@ def plan_pypi_solve(each: PackageSet, uv: Path | None) -> PypiSolve | None:
     mirrored = {x.name: x for x in each.rows.pypi if x.name not in sources}
     held = {name for x in each.rows.packages for name in conda_pypi_names(x)}
     excluded = (held | sources) - mirrored.keys()
-    asked, _ = find_asked(each, python)
+    asked, _ = find_requirements(each, python)
     of_place = tuple(_questions(asked, sources, excluded))
     if any("@" in text for text in of_place):
         return PypiSolve(place=each.place, skip_reason="something is required by its URL")
@@ -131,16 +131,24 @@ def pypi_solve_files(job: PypiSolve, folder: Path) -> Iterator[PurePosixPath]:
     yield from job.metadata
 
 
-def find_uv(environ: Mapping[str, str]) -> Path | None:
-    """Return uv on PATH, else the one beside this Python, else None."""
-    beside = str(Path(sys.executable).parent)
-    found = shutil.which("uv", path=environ.get("PATH", os.defpath))
-    found = found or shutil.which("uv", path=beside)
-    return None if found is None else Path(found)
+def newer_retained(
+    selection: Selection, retained: Iterable[IndexedArtifact]
+) -> Iterator[tuple[PurePosixPath, str, EnvironmentPlatform]]:
+    """Yield the path of what is retained of PyPI, the older version locked, and where it fits."""
+    kept = {x.record: x.artifact.path for x in retained if isinstance(x.record, PypiRecord)}
+    for each in plan_sets(selection) if kept else ():
+        python, locked = each.python, {x.name: x.version for x in each.rows.pypi}
+        for record in () if isinstance(python, str) else fitting(kept, python):
+            text = locked.get(record.name) or ""
+            ours, theirs = parse_version(text), parse_version(record.version)
+            if ours is None or theirs is None or (theirs.is_prerelease and not ours.is_prerelease):
+                continue  # nobody takes one unasked
+            if theirs > ours:
+                yield kept[record], text, each.place
 
 
 def _questions(
-    asked: Iterable[Asked], sources: Collection[str], excluded: Collection[str]
+    asked: Iterable[RequirementInformation], sources: Collection[str], excluded: Collection[str]
 ) -> Iterator[str]:
     """Write what the manifest, and what no page answers for, requires; markers are decided."""
     for each in asked:

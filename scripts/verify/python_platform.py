@@ -6,14 +6,16 @@ locked `python` and the virtual packages of the platform.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from scripts.core.artifact import Artifact
-from scripts.core.record import Record
+from scripts.core.artifact import Artifact, ArtifactKind
+from scripts.core.record import PypiRecord, Record
 from scripts.lock.model import LockedPackage
+from scripts.lock.pypi import pypi_artifacts
 from scripts.workspace.virtual_packages import VirtualPackage
 
 if TYPE_CHECKING:
@@ -91,6 +93,16 @@ def wheel_tags(artifact: Artifact) -> frozenset[Tag]:
     from packaging.utils import parse_wheel_filename
 
     return parse_wheel_filename(artifact.path.name)[3]
+
+
+def fitting(records: Iterable[PypiRecord], python: PythonPlatform) -> Iterator[PypiRecord]:
+    """Yield what can be installed at a place: sdists, and the wheels whose tags fit."""
+    for record in records:
+        artifact = next(pypi_artifacts(record))
+        with contextlib.suppress(ValueError):  # the level `closure` tells of such a name
+            is_sdist = artifact.kind is ArtifactKind.SDIST
+            if is_sdist or not python.tags.isdisjoint(wheel_tags(artifact)):
+                yield record
 
 
 def python_platform(

@@ -34,7 +34,10 @@ _WIDTH: Final = 80  # columns of a terminal
 _MOMENT: Final = 0.05  # seconds, which are shown in tenths
 # What `--json` has for levels that were not looked at.
 _NOTHING: Final = dict.fromkeys(
-    ("artifacts", "bytes", "unhashed", "opened", "closed", "solved", "installed-for", "sandbox")
+    (
+        *("artifacts", "bytes", "unhashed", "opened", "wrong-records"),
+        *("closed", "solved", "installed-for", "sandbox"),
+    )
 )
 
 
@@ -200,7 +203,7 @@ def seconds_text(seconds: float | None) -> str:
 
 
 def _lines(results: Results) -> Iterator[Line]:
-    for level in (Level.CLOSURE, Level.SOLVE, Level.INSTALL, Level.FILES):
+    for level in (Level.ARCHIVES, Level.CLOSURE, Level.SOLVE, Level.INSTALL, Level.FILES):
         if level in results.results:
             yield from results.results[level].lines
         if level is Level.SOLVE and level in results.results:

@@ -41,11 +41,12 @@ from scripts.verify.findings import (
     places_of,
     said_lines,
 )
+from scripts.verify.install.clients import find_uv
 from scripts.verify.install.sandbox import sandbox, sandbox_environment
 from scripts.verify.plan import PackageSet, Root, plan_sets
 from scripts.verify.proofs import Proofs
 from scripts.verify.pypi_solve import (
-    find_uv,
+    newer_retained,
     plan_pypi_solve,
     pypi_solve_dependencies,
     pypi_solve_files,
@@ -360,12 +361,12 @@ def find_still_offered(
     """Find retained artifacts that a solver would take before what is locked of their name.
 
     Where upstream withdraws a version the lock goes back, and the mirror, which removes nothing by
-    itself, goes on offering the withdrawn one as the best. rattler ranks the versions.
+    itself, goes on offering the withdrawn one as the best. rattler ranks the versions of conda
+    packages.
     """
     by_name: dict[tuple[PurePosixPath, str], list[Artifact]] = {}
-    for kept in (each.artifact for each in retained):
-        key = (kept.path.parent.parent, kept.name.lower())  # of no channel, where it is of PyPI
-        by_name.setdefault(key, []).append(kept)
+    for kept in (each.artifact for each in retained if each.artifact.is_conda):
+        by_name.setdefault((kept.path.parent.parent, kept.name.lower()), []).append(kept)
     rivals = [
         (place, kept, locked.record)
         for place, _, rows in (places_of(selection) if by_name else ())
@@ -384,6 +385,8 @@ def find_still_offered(
         if is_known and rank > (ranks.get(ours, 0), locked.build_number):
             key = kept.path, f"{ours} {locked.build}"
             found.setdefault(key, []).append(place_json(place))
+    for path, text, place in newer_retained(selection, retained):
+        found.setdefault((path, text), []).append(place_json(place))
     return tuple(
         {"path": str(path), "locked": text, "environments": places}
         for (path, text), places in sorted(found.items(), key=lambda each: each[0])

@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from time import perf_counter
@@ -22,6 +22,7 @@ from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
 from scripts.core.report import Report, counted
 from scripts.core.scratch import clear_scratch, temporary_folder
 from scripts.index.file_classes import ChannelFiles, classify_files
+from scripts.lock.satisfiability import without_outdated_manifests
 from scripts.lock.select import Selection
 from scripts.verify.files import check_archives, check_files
 from scripts.verify.findings import (
@@ -30,12 +31,14 @@ from scripts.verify.findings import (
     Level,
     LevelResult,
     UsageIndex,
+    grouped,
     incomplete,
     untracked,
     with_help_left,
 )
 from scripts.verify.proofs import NO_PROOFS, Proofs
 from scripts.verify.report import Results, make_report
+from scripts.workspace.settings import Kind
 from scripts.workspace.workspace import Workspace
 
 _Result = TypeVar("_Result")
@@ -149,6 +152,8 @@ def _look(
             problems.extend(error.problems)
             return None
 
+    locks = attempt(lambda: without_outdated_manifests(selection.locks)) or selection.locks
+    selection = replace(selection, locks=locks)
     with _proofs(workspace, options) as proofs:
         install = _installer(workspace, selection, options, console, proofs)
         account = classify_files(workspace.place.folder, selection, users, console)
@@ -167,7 +172,6 @@ def _look(
             if result is not None:
                 results[level] = result
                 problems += result.environment_problems
-    of_levels = (each for result in results.values() for each in result.findings)
     offered = attempt(lambda: _still_offered(selection, account)) if account.retained else ()
     return Results(
         selection=selection,
@@ -178,7 +182,7 @@ def _look(
             *incomplete(selection, workspace.settings.allow_incomplete),
             *_unbuildable(workspace, selection, account),
             *(untracked(each.path, each.size) for each in account.untracked if options.strict),
-            *(with_help_left(each, results) for each in of_levels),
+            *(with_help_left(x, results) for each in results.values() for x in each.findings),
         ),
         environment_problems=tuple(dict.fromkeys(problems)),
         account=account,
@@ -193,9 +197,11 @@ def _unbuildable(
 ) -> Iterator[Finding]:
     """Say what of PyPI cannot be built over there; most locks have nothing that is to be."""
     if any(each.kind is ArtifactKind.SDIST for each in selection.artifacts):
-        from scripts.verify.pypi_builds import unbuildable
+        from scripts.verify.pypi_builds import find_unbuildable
 
-        yield from unbuildable(workspace, selection, account, workspace.settings.allow_incomplete)
+        found = find_unbuildable(workspace, selection, account)
+        if Kind.BUILD_REQUIRES not in workspace.settings.allow_incomplete:
+            yield from grouped(None, ((problem, place) for _, problem, place in found))
 
 
 def _proofs(workspace: Workspace, options: VerifyOptions) -> Proofs:
@@ -218,15 +224,16 @@ def _installer(
     options: VerifyOptions,
     console: Console,
     proofs: Proofs,
-) -> Callable[[], LevelResult]:
+) -> Callable[[ChannelFiles], LevelResult]:
     """Find what installs, before anything else: one that is missing ends the run at once."""
     if Level.INSTALL not in options.levels:  # reading bytes alone does without
-        return LevelResult
+        return lambda _: LevelResult()
     from scripts.verify.install.stage import check_install, find_programs
 
     with_pypi = bool(selection.pypi_artifacts)
     programs = find_programs(options.clients, os.environ, with_pypi=with_pypi)
-    return partial(check_install, workspace, selection, programs, console, proofs)
+    check = partial(check_install, workspace, selection, programs, console, proofs=proofs)
+    return lambda account: check(account=account)
 
 
 def _checks(
@@ -236,7 +243,7 @@ def _checks(
     account: ChannelFiles,
     results: Mapping[Level, LevelResult],
     *,
-    install: Callable[[], LevelResult],
+    install: Callable[[ChannelFiles], LevelResult],
     proofs: Proofs,
 ) -> Iterator[tuple[Level, str, Callable[[], LevelResult]]]:
     """Yield what there is to do at each level, and what to say of it before.
@@ -259,7 +266,10 @@ def _checks(
         )
 
     def archives() -> LevelResult:
-        return check_archives(folder, artifacts, uses, results.get(Level.FILES), proofs)
+        allowed = workspace.settings.allow_incomplete
+        return check_archives(
+            folder, artifacts, uses, results.get(Level.FILES), proofs, allowed=allowed
+        )
 
     def index() -> LevelResult:
         from scripts.verify.index import check_index
@@ -285,4 +295,4 @@ def _checks(
     yield Level.INDEX, "comparing the index with pixi.lock", index
     yield Level.CLOSURE, "closing every environment", closure
     yield Level.SOLVE, "solving from the channel alone", solve
-    yield Level.INSTALL, "", install
+    yield Level.INSTALL, "", partial(install, account)

@@ -11,10 +11,11 @@ from scripts.core.redact import redact
 from scripts.core.report import Json, Line, Report
 from scripts.lock.model import LockedPackage, spec_name
 from scripts.lock.pep508 import pypi_name
+from scripts.lock.pypi import conda_pypi_names
 from scripts.lock.select import Selection
 from scripts.verify.findings import EnvironmentPlatform, place_json
-from scripts.verify.plan import Needers, PackageSet, plan_sets, way_up
-from scripts.verify.pypi_closure import conda_pypi_names, find_asked, package_label
+from scripts.verify.plan import Dependents, PackageSet, plan_sets, way_up
+from scripts.verify.pypi_closure import find_requirements, package_label
 from scripts.workspace.settings import Kind
 
 _ALIKE: Final = 0.8  # how like a name must be that is offered, of thousands
@@ -75,7 +76,7 @@ def why_report(name: str, selection: Selection) -> Report:
 
 
 def _reasons(name: str, each: PackageSet) -> Iterator[Reason]:
-    wanted, canonical, above = name.lower(), pypi_name(name), dict(_needers(each))
+    wanted, canonical, above = name.lower(), pypi_name(name), dict(_dependents(each))
 
     def reason(
         node: str, package: str, kind: str, version: str | None, not_mirrored: str | None = None
@@ -120,7 +121,7 @@ def _reasons(name: str, each: PackageSet) -> Iterator[Reason]:
             )
 
 
-def _needers(each: PackageSet) -> Needers:
+def _dependents(each: PackageSet) -> Dependents:
     """Return who needs what at a place: conda packages, PyPI packages, and the manifest."""
     above: dict[str | None, list[tuple[str | None, str]]] = {}
     for root in each.roots:
@@ -137,7 +138,7 @@ def _needers(each: PackageSet) -> Needers:
     if not each.has_pypi:
         return above
     python = each.python
-    for one in () if isinstance(python, str) else find_asked(each, python)[0]:
+    for one in () if isinstance(python, str) else find_requirements(each, python)[0]:
         if one.requirement is not None:
             who = None if one.who is None else _pypi(one.who)
             above.setdefault(_pypi(pypi_name(one.requirement.name)), []).append(

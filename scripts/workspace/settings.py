@@ -27,12 +27,14 @@ _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w":
 
 
 class Kind(StrEnum):
-    """Why a row of the lock cannot be mirrored; the words are those of `allow-incomplete`."""
+    """What cannot be mirrored of a lock, or not proven; the words are of `allow-incomplete`."""
 
     SOURCE = "source"
     PYPI = "pypi"
     BUILD_REQUIRES = "build-requires"
     """What an sdist is built with, which no lock names."""
+    WHEEL_RECORD = "wheel-record"
+    """A wheel's RECORD that is not right, as upstream has made it."""
 
 
 # Each reader of a value raises ValueError(what it should be, the help where there is one).
@@ -246,7 +248,7 @@ class Settings:
         default=[],
         metavar="KIND",
         tasks="doctor mirror verify",
-        help=f"do not mind what cannot be mirrored: {', '.join(Kind)}",
+        help=f"do not mind what cannot be mirrored, or is wrong upstream: {', '.join(Kind)}",
     )
     allow_unhashed: bool = _setting(
         _flag,

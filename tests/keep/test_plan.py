@@ -192,7 +192,7 @@ def test_it_changes_no_byte_and_may_ask_nobody(world: World) -> None:
 
 def test_what_people_read(world: World) -> None:
     world.lock(GAP)
-    out, err = world.plan()
+    out, err = world.plan(code=ExitCode.FINDINGS)
     c0, c1 = (each.size for each in world.conda)
     w1, s1, d1, l1 = (row.written.size for row in world.pypi)
     head, *lines = out.splitlines()
@@ -294,6 +294,25 @@ def test_what_does_not_fit_is_told_with_the_plan(
     out, err = world.plan(code=ExitCode.USAGE)
     assert out.endswith("room left after it: 0 B\n")
     assert "error: local-channel: not enough room on this disk\n" in err
+
+
+def test_a_gap_is_a_finding_as_it_is_for_mirror(world: World) -> None:
+    """Whoever plans in a script is told before the first byte what would fail after the last."""
+    world.lock(GAP)
+    _, err = world.plan("-q", code=ExitCode.FINDINGS)
+    shown = GAP.location.replace("me:secret", "********")
+    assert err == (
+        "error: g 1: is not in the channel: a PyPI package built from git\n"
+        f"  from     {shown}\n"
+        "  used by  default/linux-64\n"
+        'help: allow-incomplete = ["pypi"] under [tool.pixi-mirror], if that will do\n'
+    )
+    where = ["--manifest-path", str(world.root), "-q", "--level", "files"]
+    assert mirror.main(where) == ExitCode.FINDINGS
+    assert world.capsys.readouterr().err == err
+    # The control: what may be missing fails neither.
+    world.plan("--allow-incomplete", "pypi")
+    assert mirror.main([*where, "--allow-incomplete", "pypi"]) == 0
 
 
 def test_gaps_are_told_once_and_before_the_first_byte(world: World) -> None:

@@ -181,6 +181,17 @@ def test_with_nothing_changed_a_second_run_reads_no_body(world: World) -> None:
     assert sorted(world.upstream.statuses) == [200, 200, 304, 304, 304, 304]
 
 
+def test_what_is_kept_is_not_to_be_committed(world: World) -> None:
+    """It is asked before there is any mirror, and changes nothing but its own working state."""
+    world.run()
+    assert sorted(each.name for each in world.root.iterdir()) == [
+        ".pixi-mirror",
+        "pixi.lock",
+        "pixi.toml",
+    ]
+    assert (world.root / ".pixi-mirror" / ".gitignore").read_bytes() == b"*\n"
+
+
 def test_a_server_without_etags_is_asked_by_the_time(world: World) -> None:
     world.upstream.always("*", Reply(has_etag=False))
     world.run()
@@ -517,7 +528,7 @@ def test_a_direct_url_is_asked_by_head(world: World) -> None:
     own_path = f"_pypi/files/local/wheels/{own.path.name}"
     line = f"of this machine, so nobody is asked: 1 artifact\n  {own_path}\n"
     assert world.run()[0] == (
-        f"upstream: 7 artifacts asked for: all as locked, nothing newer within the manifest\n{line}"
+        f"upstream: 8 artifacts asked for: all as locked, nothing newer within the manifest\n{line}"
     )
     heads = [each.path for each in world.upstream.requests if each.method == "HEAD"]
     assert sorted(heads) == [

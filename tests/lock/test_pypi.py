@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from scripts.core.artifact import ArtifactKind
 from scripts.core.channel_paths import Layout, is_pypi_path
-from scripts.core.channel_url import channel_folder, file_segments, names_folder
+from scripts.core.channel_url import channel_folder, mirror_path_segments, names_folder
 from scripts.core.errors import ExitCode, MirrorError
 from scripts.lock.model import LockFile
 from scripts.lock.read import parse_lock, read_lock
@@ -524,7 +524,7 @@ _START = st.sampled_from(["", "https://", "http://host/", "file:///", "/", "../"
 @example("http://host/", "aux./COM1.x/con")
 @example("", "t/t/t/x.whl")
 def test_no_location_leads_out_of_the_folder(start: str, rest: str) -> None:
-    segments = file_segments(f"{start}{rest}/{WHEEL}")
+    segments = mirror_path_segments(f"{start}{rest}/{WHEEL}")
     if segments is not None:
         assert all(len(each) + len(".metadata") <= 255 for each in segments)
         assert_harmless("/".join(segments))

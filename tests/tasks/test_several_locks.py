@@ -373,20 +373,41 @@ def test_what_a_pattern_finds(several: Several, capsys: pytest.CaptureFixture[st
             assert (status_, expected) == (2, [])
 
 
-def test_a_lock_that_no_longer_fits_its_manifest(
+def test_another_s_lock_that_no_longer_fits_its_manifest_is_mirrored_as_it_is(
     several: Several, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`pixi run` renews this workspace's own one alone."""
+    """Nobody here can renew it; its team installs it with `--frozen`."""
     several.manifest("service", ["served", "more"])
-    assert several.task(mirror.main, "-q") == 2
-    assert capsys.readouterr().err == (
-        "error: ../service/pixi.lock: environment default does not meet a requirement any more\n"
-        "  expected   more *\n"
-        "  actual     no more\n"
-        "  platforms  linux-64\n"
-        f"help: pixi lock --manifest-path {several.root / 'service'}\n"
+    told = (
+        ": ../service/pixi.lock: environment default does not meet a requirement any more"
+        " (expected more *, actual no more, platforms linux-64); mirrored as it is, for `pixi"
+        f" install --frozen`, until `pixi lock --manifest-path {several.root / 'service'}`\n"
     )
-    assert not several.channel.exists()
+    quick = {plan: (), mirror: ("--level", "files,index,closure,solve")}
+    for task, options in quick.items():
+        status_ = several.task(task.main, *options)
+        found = capsys.readouterr()
+        assert (status_, found.err.count(f"warning{told}")) == (0, 1), found.err
+        assert "using ../service/pixi.lock" not in found.err
+        assert "using ../lone/team.lock as it is\n" in found.err
+    assert "linux-64/served-1.0-0.conda" in several.artifacts()
+    assert several.task(verify.main, "--level", "closure,solve", "--json") == 0
+    solved = {x["lock"]: x for x in json.loads(capsys.readouterr().out)["solved"]}
+    assert solved["service"]["skip-reason"] == (
+        "../service/pixi.lock no longer fits the manifest beside it"
+    )
+    assert solved["mirror"]["solved"]
+    # The control: this workspace's own can be renewed, and is refused.
+    several.manifest("mirror", ["own", "more"], 'locks = ["../service/pixi.lock"]\n')
+    for task in (plan, mirror):
+        assert several.task(task.main, "-q") == 2
+        assert capsys.readouterr().err == (
+            "error: pixi.lock: environment default does not meet a requirement any more\n"
+            "  expected   more *\n"
+            "  actual     no more\n"
+            "  platforms  linux-64\n"
+            "help: pixi lock\n"
+        )
 
 
 def test_one_path_with_two_digests_names_both_locks(
@@ -585,3 +606,4 @@ def test_the_plan_is_by_lock_and_of_one(
     assert (len(found["to-download"]), found["by-lock"]) == (2, [])
     assert several.task(plan.main, "-q") == 1
     assert not several.channel.exists()
+    assert (several.own / ".pixi-mirror" / ".gitignore").read_bytes() == b"*\n"

@@ -71,6 +71,7 @@ def test_json(
         "bytes": 0,
         "unhashed": 0,
         "opened": None,
+        "wrong-records": None,
         "closed": None,
         "solved": None,
         "installed-for": None,

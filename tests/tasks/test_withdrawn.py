@@ -14,6 +14,7 @@ from scripts.lock.read import read_lock
 from tasks import prune, verify
 from tests.support.mirrors import Mirror, make_mirror, rows
 from tests.support.packages import TinyPackage
+from tests.support.wheels import PypiRow, TinySdist, TinyWheel
 
 OLD = TinyPackage(name="alder", version="1.9")
 WITHDRAWN = TinyPackage(name="alder", version="1.10")  # which is older as a text alone
@@ -99,6 +100,41 @@ def test_of_one_version_the_build_number_tells(
     )
     capsys.readouterr()
     assert len(verified(mirrored(tmp_path / "b", "flat", OLD, newer), capsys)) == 3
+
+
+@pytest.mark.parametrize(
+    ("before", "is_told"),
+    [
+        (TinyWheel(name="larch", version="1.10"), True),
+        (TinySdist(name="larch", version="1.10"), True),
+        (TinyWheel(name="larch", version="1.8"), False),
+        (TinyWheel(name="larch", version="2.0rc1"), False),
+        (TinyWheel(name="birch", version="1.10"), False),
+        (TinyWheel(name="larch", version="1.10", tags="cp311-cp311-win_amd64"), False),
+    ],
+    ids=["newer", "sdist", "older", "pre-release", "another name", "for another platform"],
+)
+def test_of_pypi_packages_too(
+    before: TinyWheel | TinySdist,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    is_told: bool,
+) -> None:
+    mirror = make_mirror(tmp_path / "workspace")
+    python = TinyPackage(name="python", version="3.11.7", subdir="linux-64")
+    for package in (before, TinyWheel(name="larch", version="1.9")):
+        written = PypiRow(written=package.write(tmp_path))
+        mirror.lock([written, *rows(tmp_path / "upstream", (python,))])
+        mirror.index()
+    capsys.readouterr()
+    where = ["--manifest-path", str(mirror.root), "--level", "files"]
+    assert verify.main(where) == 0
+    told = [x for x in capsys.readouterr().out.splitlines() if x.startswith("the mirror still")]
+    (kept,) = mirror.root.rglob(f"{before.file_name}")
+    path = kept.relative_to(mirror.root / "local-channel").as_posix()
+    expected = f"the mirror still offers {path}, newer than pixi.lock's 1.9; `pixi run prune`"
+    assert told == ([f"{expected} removes it"] if is_told else [])
 
 
 def test_the_change_list_has_a_word_for_it(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_every_setting_is_read() -> None:
                 {"url": "https://git.example/pixi.lock", "exclude-environments": ["y"]},
             ],
             "pypi": False,
-            "allow-incomplete": ["pypi", "source", "build-requires"],
+            "allow-incomplete": ["pypi", "source", "build-requires", "wheel-record"],
             "allow-unhashed": True,
             "grace": "1h 30m",
             "proof-max-age": "1w",
@@ -148,7 +148,7 @@ def test_every_setting_is_read() -> None:
             ["sources"],
             (
                 "pixi.toml: tool.pixi-mirror.allow-incomplete is not one of source, pypi, "
-                "build-requires\n"
+                "build-requires, wheel-record\n"
                 "  actual  ['sources']\n"
                 "help: did you mean source?"
             ),

@@ -33,13 +33,14 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from scripts.core import loopback_server
-from scripts.core.artifact import Artifact
+from scripts.core.artifact import Artifact, ArtifactKind
 from scripts.core.channel_url import CUT_BY_CONDA, is_cut_by_conda
 from scripts.core.child_process import Done, describe_exit, is_crash, stderr_tail
 from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.rattler_child import RattlerRefusedError, call_rattler
 from scripts.core.report import Json
 from scripts.core.typed_values import toml_string
+from scripts.index.pypi_pages import INDEX
 from scripts.lock.update import workspace_copy
 from scripts.verify.findings import FOR_PYPI, Client, Level, look_at
 from scripts.verify.install.mirrors import (
@@ -49,12 +50,6 @@ from scripts.verify.install.mirrors import (
     render_config,
 )
 from scripts.verify.install.plan import InstallJob
-from scripts.verify.install.pypi import (
-    missing_build_requires,
-    pypi_command,
-    pypi_skip_reason,
-    render_requirements,
-)
 from scripts.verify.install.sandbox import run_sandboxed, sandbox, sandbox_environment
 from scripts.workspace.virtual_packages import is_default
 from scripts.workspace.workspace import Workspace
@@ -128,6 +123,12 @@ def find_micromamba(environ: Mapping[str, str]) -> Path | None:
     return _find("micromamba", named if is_micromamba else None, environ)
 
 
+def find_uv(environ: Mapping[str, str]) -> Path | None:
+    """Return uv on PATH, else the one beside this Python, else None."""
+    beside = {"PATH": str(Path(sys.executable).parent)}
+    return _find("uv", None, environ) or _find("uv", None, beside)
+
+
 def find_pip(environ: Mapping[str, str]) -> Path | None:
     """Return this Python where it has pip as a module, else pip on PATH, else None."""
     has_module = importlib.util.find_spec("pip") is not None
@@ -148,8 +149,10 @@ def skip_reason(job: InstallJob, client: Client, folder: Path, root: Path) -> st
     others solve, so all that the artifacts depend on must be there. `folder` is the channel
     folder, `root` the lock's.
     """
-    if client is Client.PIXI or client in FOR_PYPI:
-        return _pypi_reason(job, client, folder, root)
+    if client in FOR_PYPI:
+        return _pypi_skip_reason(job)
+    if client is Client.PIXI:
+        return _pixi_reason(job, root)
     if client is not Client.RATTLER and job.missing_source_packages:
         names = ", ".join(job.missing_source_packages)
         return f"its packages depend on what is built from source: {names}"
@@ -158,18 +161,23 @@ def skip_reason(job: InstallJob, client: Client, folder: Path, root: Path) -> st
     return None
 
 
-def _pypi_reason(job: InstallJob, client: Client, folder: Path, root: Path) -> str | None:
-    if client is Client.PIXI:
-        try:
-            mirrors_for(job)
-            local_files(job, root)
-        except NoMirrorError as error:
-            return str(error)
-    elif reason := pypi_skip_reason(job):
-        return reason
-    missing = missing_build_requires(job, client, folder)
-    if missing:
-        return f"its sdists are built with what is not in the mirror: {', '.join(missing)}"
+def _pixi_reason(job: InstallJob, root: Path) -> str | None:
+    try:
+        mirrors_for(job)
+        local_files(job, root)
+    except NoMirrorError as error:
+        return str(error)
+    return None
+
+
+def _pypi_skip_reason(job: InstallJob) -> str | None:
+    """Say why uv and pip cannot even be tried, as a sentence's end; None: they can."""
+    if job.pypi_obstacle is not None:
+        return job.pypi_obstacle
+    if unhashed := sorted(each.name for each in job.pypi_files if each.digest is None):
+        return f"nobody knows a hash of {', '.join(unhashed)}"
+    if job.wheels_only and not job.pypi_files:
+        return "it has no wheels, but sdists, which are built where they are installed"
     return None
 
 
@@ -354,9 +362,43 @@ def _for_pypi(
     if problems:
         return place, problems
     wanted, environment = scratch / "wanted.txt", _environment(client, job, scratch)
-    wanted.write_text(render_requirements(job.pypi_files, folder), encoding="utf-8")
-    command = pypi_command(client, program, job, place=place, wanted=wanted, folder=folder)
+    wanted.write_text(_render_requirements(job.pypi_files, folder), encoding="utf-8")
+    command = _pypi_command(client, program, job, place=place, wanted=wanted, folder=folder)
     return place, _outcome(job, client, run_sandboxed(command, environment))
+
+
+def _render_requirements(artifacts: Iterable[Artifact], folder: Path) -> str:
+    """Write the file of requirements; one without a version is named by its place."""
+    lines = []
+    for each in artifacts:
+        assert each.digest is not None  # it would not be tried
+        wanted = f"{each.name}=={each.version}"
+        if not each.version:
+            wanted = f"{each.name} @ {(folder / each.path).as_uri()}"
+        lines.append(f"{wanted} --hash={each.digest.algorithm}:{each.digest.hex}\n")
+    return "".join(sorted(lines))
+
+
+def _pypi_command(
+    client: Client, program: Path, job: InstallJob, *, place: Path, wanted: Path, folder: Path
+) -> Sequence[str]:
+    """Return the command; `place` is the prefix, of wheels alone the folder to put them into."""
+    options = [
+        *("--no-deps", "--require-hashes", "--index-url", (folder / INDEX).as_uri()),
+        *("-r", str(wanted)),
+    ]
+    if all(each.kind is ArtifactKind.WHEEL for each in job.pypi_files):
+        options += ["--only-binary", ":all:"]
+    if job.wheels_only:
+        assert job.python_version is not None and job.uv_platform is not None  # noqa: PT018
+        options += ["--target", str(place), "--python", sys.executable]
+        options += ["--python-version", job.python_version, "--python-platform", job.uv_platform]
+        return [str(program), "pip", "install", *options]
+    python = str(place / ("python.exe" if job.subdir.startswith("win-") else "bin/python"))
+    if client is Client.UV:
+        return [str(program), "pip", "install", "--python", python, *options]
+    start = ["-I", "-m", "pip"] if program == Path(sys.executable) else []
+    return [str(program), *start, "--python", python, "install", "--no-cache-dir", *options]
 
 
 def create_command(program: Path, job: InstallJob, folder: Path, specs: Path) -> Sequence[str]:

@@ -6,7 +6,6 @@ The artifact's own list is asked, not the one that the installer wrote into `con
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import zipfile
@@ -26,7 +25,7 @@ from scripts.core.errors import MirrorError, Problem, finding_problem
 from scripts.core.files import hash_file
 from scripts.core.record import Record
 from scripts.core.redact import printable
-from scripts.index.distribution import DIST_INFO, dist_info_folder, read_record
+from scripts.index.distribution import DIST_INFO, dist_info_folder, hash_member
 from scripts.verify.install.plan import InstallJob
 
 INDEX: Final = "info/index.json"
@@ -198,14 +197,15 @@ def installed_path(path: str, folders: Mapping[str, str]) -> str:
 
 
 def wheel_files(file: Path) -> list[tuple[str, str | None]]:
-    """Return path and sha256 of the files in a wheel's RECORD, as a noarch package has them.
+    """Return path and sha256 of the files in a wheel, as a noarch package has them.
 
-    The sha256 is None where an installer changes the file, or RECORD has none. Headers are left
-    out, which every installer puts elsewhere. Raises BadArchiveError for a damaged wheel.
+    The sha256 is None where an installer changes the file. Headers are left out, which every
+    installer puts elsewhere. Raises BadArchiveError for a damaged wheel.
     """
     with told_as_bad_archive(), zipfile.ZipFile(file) as wheel:
         info = dist_info_folder(wheel)
-        rows = [(path, _hex(digest)) for path, digest, _ in read_record(wheel, info)]
+        members = [each for each in wheel.infolist() if not each.is_dir()]
+        rows = [(x.filename, hash_member(wheel, x, "sha256")[0].hex()) for x in members]
     data, found = f"{info.removesuffix(DIST_INFO)}.data/", list[tuple[str, str | None]]()
     for path, sha256 in rows:
         kind, _, rest = path.removeprefix(data).partition("/")
@@ -219,11 +219,6 @@ def wheel_files(file: Path) -> list[tuple[str, str | None]]:
         elif kind == "data":
             found.append((rest, sha256))
     return found
-
-
-def _hex(digest: str) -> str | None:
-    algorithm, _, text = digest.partition("=")
-    return base64.urlsafe_b64decode(f"{text}==").hex() if algorithm == "sha256" else None
 
 
 def package_files(info: Mapping[str, bytes]) -> Iterator[tuple[str, str | None, int]]:

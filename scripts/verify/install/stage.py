@@ -31,6 +31,7 @@ from scripts.core.rattler_child import this_subdir
 from scripts.core.redact import printable
 from scripts.core.report import Line, human_size
 from scripts.core.scratch import scratch_folder
+from scripts.index.file_classes import ChannelFiles
 from scripts.index.pypi_pages import INDEX, PAGE
 from scripts.lock.mirrored import workspace_of
 from scripts.lock.select import Selection
@@ -50,6 +51,7 @@ from scripts.verify.install.clients import (
     find_conda,
     find_micromamba,
     find_pip,
+    find_uv,
     install_with,
     skip_reason,
 )
@@ -57,7 +59,7 @@ from scripts.verify.install.plan import InstallJob, not_built, plan_installs, pl
 from scripts.verify.install.prefix import PATHS, check_prefix, folders_of, package_files
 from scripts.verify.install.sandbox import sandbox, sandbox_environment
 from scripts.verify.proofs import Proofs
-from scripts.verify.pypi_solve import find_uv
+from scripts.verify.pypi_builds import find_unbuildable
 from scripts.workspace.pixi import find_pixi
 from scripts.workspace.workspace import Workspace
 
@@ -72,6 +74,7 @@ _MACHINE_TROUBLE: Final = re.compile(
     r"|HTTP status server error|error sending request for url \(http://127\.0\.0\.1"
 )
 
+_NO_BUILDS: Final = "its sdists are built with what is not in the mirror"
 _SHOWN: Final = 5  # damaged artifacts that one problem names
 _ANY: Final = EnvironmentPlatform("", "")
 
@@ -88,6 +91,8 @@ Programs = Mapping[Client, Program | Problem | str]
 """What installs here: each client and its program, what is wrong with it, or why it is not used."""
 
 _Alike = tuple[Client, str, InstallJob]
+# What sdists are built with and the mirror lacks, of builds in isolation and of pixi's.
+_Lacking = dict[tuple[bool, EnvironmentPlatform], set[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,15 +189,23 @@ def check_install(
     selection: Selection,
     programs: Programs,
     console: Console,
+    *,
+    account: ChannelFiles,
     proofs: Proofs,
 ) -> LevelResult:
     """Install every environment of this machine's platform with every program.
 
-    What differs in nothing that a program is told of is installed once for all.
+    What differs in nothing that a program is told of is installed once for all. `account` is what
+    there is to build sdists with.
     """
     subdir = this_subdir()
     workspaces = {label: workspace_of(lock, workspace) for label, lock in selection.labelled}
-    planned = list(_plan(workspace, selection, programs, workspaces, proofs))
+    lacking: _Lacking = {}
+    for isolated in (False, True):
+        found = find_unbuildable(workspace, selection, account, is_isolated=isolated)
+        for name, _, place in found:
+            lacking.setdefault((isolated, place), set()).add(name)
+    planned = list(_plan(workspace, selection, programs, workspaces, lacking, proofs=proofs))
     tried = (each for each in planned if isinstance(each[2], Program))
     total = len({alike for *_, key, alike in tried if proofs.get(key) is None})
     versions = {client: _version(client, program) for client, program in programs.items()}
@@ -292,6 +305,8 @@ def _plan(
     selection: Selection,
     programs: Programs,
     workspaces: Mapping[str, Workspace],
+    lacking: _Lacking,
+    *,
     proofs: Proofs,
 ) -> Iterator[tuple[InstallJob, Client, Program | Problem | str, str | None, _Alike]]:
     """Yield who installs what, or why not; with the key of its proof, and what is alike in it."""
@@ -305,18 +320,14 @@ def _plan(
             by_what = (of_job, client, program, sandbox().sentence)
             key = proofs.key(Level.INSTALL, by_what)
             how = program
-            if proofs.get(key) is None:
-                how = _reason(workspaces[job.place.lock], job, client, program) or program
+            if proofs.get(key) is None and isinstance(program, Program):
+                own = workspaces[job.place.lock]
+                how = skip_reason(job, client, own.place.folder, own.root) or how
+                names = lacking.get((client in FOR_PYPI, job.place), ())
+                builds = client in {Client.PIXI, *FOR_PYPI} and not job.wheels_only
+                if how is program and names and builds:
+                    how = f"{_NO_BUILDS}: {', '.join(sorted(names))}"
             yield job, client, how, key, (client, job.place.lock, alike)
-
-
-def _reason(
-    workspace: Workspace, job: InstallJob, client: Client, program: Program | Problem | str
-) -> str | None:
-    """Say why a program that is there cannot even be tried; None: it can, or is not there."""
-    if not isinstance(program, Program):
-        return None
-    return skip_reason(job, client, workspace.place.folder, workspace.root)
 
 
 def _is_for(job: InstallJob, client: Client) -> bool:

@@ -421,11 +421,8 @@ def narrowed(selection: Selection, scope: Scope) -> Selection:
     locks = []
     for label, lock in selection.labelled:
         environments = tuple(_narrowed(selection.layout, label, lock, paths, scope.place))
-        file = dataclasses.replace(lock.file, environments=environments)
         manifest = None if lock.manifest is None else without_pypi(lock.manifest)
-        locks.append(
-            dataclasses.replace(lock, file=file, environments=environments, manifest=manifest)
-        )
+        locks.append(dataclasses.replace(lock, environments=environments, manifest=manifest))
     return dataclasses.replace(
         selection, locks=tuple(locks), artifacts=scope.artifacts, channels=scope.channels
     )

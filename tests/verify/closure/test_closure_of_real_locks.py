@@ -141,7 +141,7 @@ def test_without_one_package_it_is_not(lock: Path, tmp_path: Path) -> None:
         missed = {
             (each.problem.subject.rpartition("/")[2], each.problem.message)
             for each in found
-            if each.problem.subject != whole.needer
+            if each.problem.subject != whole.required_by
         }
         assert missed >= _needers(whole, gone), gone.name
         assert {each.problem.details[0][1] for each in found} >= {f"no {gone.name.lower()}"}

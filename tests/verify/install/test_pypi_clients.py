@@ -13,9 +13,8 @@ import pytest
 from scripts.core.console import Console
 from scripts.verify.findings import Client, Level
 from scripts.verify.install import sandbox as sandboxes
-from scripts.verify.install.clients import find_pip, install_with
+from scripts.verify.install.clients import find_pip, find_uv, install_with
 from scripts.verify.install.stage import Program, find_programs
-from scripts.verify.pypi_solve import find_uv
 from scripts.verify.stage import VerifyOptions, verify
 from tests.support.locks import RawRow
 from tests.support.pypi_world import PYTHON, PypiWorld, pypi_rows, relock
@@ -191,22 +190,33 @@ def test_a_page_without_the_file(
 
 
 @pytest.mark.parametrize("client", [UV, PIP])
-def test_what_record_names_must_arrive(
-    client: str, pypi_world: PypiWorld, capsys: pytest.CaptureFixture[str]
+def test_what_is_in_a_wheel_must_arrive_whatever_its_record_says(
+    client: str,
+    pypi_world: PypiWorld,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Such a wheel is installed without a word."""
+    """Such a wheel is installed without a word; `archives` tells of it."""
     record = b"tiny_odd.py,,\nabsent.py,,\ntiny_odd-1.0.dist-info/RECORD,,\n"
     odd = TinyWheel(name="tiny-odd", record=record).write(pypi_world.upstream)
     row = PypiRow(written=odd)
     relock(pypi_world, row)
+    assert pypi_world.verify(*INSTALL, client) == 0
+
+    def install(client: Client, *more: Any) -> Any:
+        done = install_with(client, *more)
+        next(done[0].rglob("tiny_odd.py")).unlink()
+        return done
+
+    monkeypatch.setattr("scripts.verify.install.stage.install_with", install)
     capsys.readouterr()
-    assert pypi_world.verify(*INSTALL, client) == 1
+    assert pypi_world.verify(*INSTALL, client, "--platforms", pypi_world.platforms[0]) == 1
     place = f"default/{pypi_world.platforms[0]}"
     lib = f"lib/python{PYTHON}/site-packages"
     path = f"_pypi/files/{row.file_url.removeprefix('https://')}"
     assert capsys.readouterr().err == (
         f"error: {path}: a file of it did not arrive in {place}, installed by {client}\n"
-        f"  missing  {lib}/absent.py\n"
+        f"  missing  {lib}/tiny_odd.py\n"
     )
 
 
@@ -218,6 +228,11 @@ def test_what_record_names_must_arrive(
             (TinySdist(name="built", build_requires=("absent>=1", "old; python_version<'3'")),),
             ("pixi", "uv", "pip"),
             "its sdists are built with what is not in the mirror: absent",
+        ),
+        (  # of what is there, the version and the tags count
+            (TinySdist(name="built", build_requires=("tiny-native>=99",)),),
+            ("uv",),
+            "its sdists are built with what is not in the mirror: tiny-native",
         ),
         (  # of markers that nobody can decide, nothing is known to be missing
             (

@@ -18,9 +18,8 @@ from scripts.core import rattler_child
 from scripts.core.invocation import TEMPLATE
 from scripts.verify.findings import FOR_PYPI, Client
 from scripts.verify.install import sandbox as sandboxes
-from scripts.verify.install.clients import find_pip
+from scripts.verify.install.clients import find_pip, find_uv
 from scripts.verify.install.sandbox import run_sandboxed, sandbox, sandbox_environment
-from scripts.verify.pypi_solve import find_uv
 from tests.support.upstream import Upstream
 
 CLIENTS = [

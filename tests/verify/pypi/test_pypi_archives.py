@@ -8,7 +8,10 @@ import dataclasses
 import gzip
 import io
 import lzma
+import os
 import re
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +21,8 @@ import pytest
 from scripts.channel.archive import BadArchiveError
 from scripts.core.record import PypiRecord
 from scripts.index.distribution import DEFAULT_BUILD_REQUIRES, read_distribution
-from scripts.verify.pypi_archives import read_pypi_identity
+from scripts.verify.install.clients import find_uv
+from scripts.verify.pypi_archives import BadRecordError, read_pypi_identity
 from tests.support import archives
 from tests.support.archives import Member
 from tests.support.wheels import TinySdist, TinyWheel
@@ -140,6 +144,42 @@ def test_each_way_of_a_wheel_to_be_wrong(
 
 def _without(members: dict[str, bytes], name: str) -> dict[str, bytes]:
     return {path: data for path, data in members.items() if path != f"{INFO}/{name}"}
+
+
+@pytest.mark.parametrize(
+    ("before", "behind", "said"),
+    [
+        (b"", b"", None),
+        (b"#!/bin/sh\n", b"", "something is before its zip, with which uv and pixi refuse it"),
+        (b"", b"x", "something is behind its zip, with which uv and pixi refuse it"),
+        (b"", bytes(3000), None),
+    ],
+)
+def test_a_zip_in_something_else(
+    before: bytes, behind: bytes, said: str | None, tmp_path: Path
+) -> None:
+    """Python, and so pip, takes it."""
+    data = before + LIB.data + behind
+    if said is None:
+        assert _identity(tmp_path, data) == "tiny-lib 1.1"
+    else:
+        assert _cause(tmp_path, data) == said
+    if (uv := find_uv(os.environ)) is not None:
+        file = tmp_path / LIB.file_name
+        command = [str(uv), "pip", "install", "--no-deps", "--offline", "--no-cache", "--no-config"]
+        options = ["--python", sys.executable, "--target", str(tmp_path / "target"), str(file)]
+        done = subprocess.run([*command, *options], capture_output=True, check=False)
+        assert (done.returncode == 0) == (said is None)
+
+
+def test_of_a_bad_record_all_else_is_looked_at(tmp_path: Path) -> None:
+    wheel = dataclasses.replace(LIB, record=b"")
+    with pytest.raises(BadRecordError) as caught:
+        _identity(tmp_path, wheel.data)
+    assert caught.value.identity == "tiny-lib 1.1"
+    # The control: what no client should take is told before it, wherever it is.
+    cause = _cause(tmp_path, _zip(_members() | {f"{INFO}/RECORD": b"", "../x.py": b""}))
+    assert cause == "its ../x.py would be outside of where it is installed"
 
 
 def test_two_files_of_one_name(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from scripts.verify.findings import Level
 from scripts.verify.stage import VerifyOptions, verify
 from scripts.workspace.settings import SettingOverrides
 from scripts.workspace.workspace import open_workspace
-from tasks import index
+from tasks import index, mirror
 from tasks import verify as verify_task
 from tests.support.packages import TinyPackage
 from tests.support.wheels import TinySdist, TinyWheel
@@ -92,9 +92,20 @@ def test_a_record_that_is_wrong_is_found_by_archives(world: PypiWorld) -> None:
             "used by": "default/linux-64, default/win-64",
         },
         "help": "the fault is upstream's, not the mirror's: lock another version or file of it,"
-        " or tell who published it",
+        ' or tell who published it; or allow-incomplete = ["wheel-record"] under'
+        " [tool.pixi-mirror]: pip, uv and pixi install it all the same",
         "code": 1,
     }
+    # What is allowed is told each time, and no proof of anything else.
+    allowed = ("--allow-incomplete", "wheel-record", "--level", "files,archives")
+    name = new.path("lib").relative_to(new.folder)
+    for task in (mirror, mirror, verify_task):
+        code, out, _ = new.run(task, *allowed)
+        assert code == 0
+        assert f"allowed: {name}: sha256 of tiny_lib.py differs from RECORD\n" in out
+    told = json.loads(new.run(verify_task, "--json", *allowed)[1])
+    assert told["wrong-records"] == [f"{name}: sha256 of tiny_lib.py differs from RECORD"]
+    assert new.run(mirror, "-q", "--level", "archives")[0] == 1
 
 
 def test_another_package_is_found_by_archives(world: PypiWorld) -> None:

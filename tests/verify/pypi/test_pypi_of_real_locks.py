@@ -11,7 +11,7 @@ from scripts.core.channel_paths import Layout
 from scripts.core.record import PypiRecord
 from scripts.lock.read import read_lock
 from scripts.verify.plan import PackageSet, plan_sets
-from scripts.verify.pypi_closure import find_asked, prove_pypi
+from scripts.verify.pypi_closure import find_requirements, prove_pypi
 from scripts.workspace.parse import parse_manifest
 from scripts.workspace.settings import Settings
 from tests.support.mirrored import select
@@ -71,7 +71,7 @@ def test_what_is_needed_is_missed(lock: Path) -> None:
     python = each.python
     if isinstance(python, str):
         return
-    asked, undecided = find_asked(each, python)
+    asked, undecided = find_requirements(each, python)
     assert undecided == []
     wanted = {x.requirement.name.lower() for x in asked if x.requirement is not None}
     needed = [row for row in each.pypi_rows if row.name in wanted]

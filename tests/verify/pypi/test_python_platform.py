@@ -11,7 +11,7 @@ import pytest
 from scripts.core.file_name import parse_file_name
 from scripts.core.record import Record
 from scripts.lock.model import LockedPackage
-from scripts.verify.pypi_solve import find_uv
+from scripts.verify.install.clients import find_uv
 from scripts.verify.python_platform import PythonPlatform, python_platform
 from scripts.workspace.virtual_packages import VirtualPackage
 from tests.support.wheels import TinyWheel
