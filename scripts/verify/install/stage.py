@@ -200,11 +200,7 @@ def check_install(
     """
     subdir = this_subdir()
     workspaces = {label: workspace_of(lock, workspace) for label, lock in selection.labelled}
-    lacking: _Lacking = {}
-    for isolated in (False, True):
-        found = find_unbuildable(workspace, selection, account, is_isolated=isolated)
-        for name, _, place in found:
-            lacking.setdefault((isolated, place), set()).add(name)
+    lacking = _find_lacking(workspace, selection, account)
     planned = list(_plan(workspace, selection, programs, workspaces, lacking, proofs=proofs))
     tried = (each for each in planned if isinstance(each[2], Program))
     total = len({alike for *_, key, alike in tried if proofs.get(key) is None})
@@ -277,6 +273,15 @@ def _lines(attempts: Sequence[InstallAttempt], programs: Programs) -> Iterator[L
             if each.client.program == program and each.skip_reason is not None
         )
         yield tuple(said_of(f"not installed by {program}:", skipped, "; "))
+
+
+def _find_lacking(workspace: Workspace, selection: Selection, account: ChannelFiles) -> _Lacking:
+    lacking: _Lacking = {}
+    for isolated in (False, True):
+        found = find_unbuildable(workspace, selection, account, is_isolated=isolated)
+        for name, _, place in found:
+            lacking.setdefault((isolated, place), set()).add(name)
+    return lacking
 
 
 @contextlib.contextmanager
