@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import io
 import os.path
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -36,12 +37,12 @@ from scripts.lock.model import LockedEnvironment, LockedPackage, locked_packages
 from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.select import path_of
 from scripts.network.content import SUPPORTED_ENCODINGS, NotEncodedError, decode
-from scripts.network.errors import DownloadError
+from scripts.network.errors import DownloadError, web_page_error
 from scripts.network.mirrors import origin
-from scripts.network.retry import RetryPolicy
+from scripts.network.retry import RetryPolicy, backoff_delay
 
 if TYPE_CHECKING:
-    from scripts.network.documents import Document
+    from scripts.network.http import HttpClient
     from scripts.network.router import Router
 
 _POLICY: Final = RetryPolicy(total=3)
@@ -315,21 +316,12 @@ def _reader(
             lambda page: _read_file(folder / page / PAGE_JSON, "page"),
         )
         return
-    from scripts.network.documents import ask_sources, read_document
     from scripts.network.http import HttpClient  # brings all of requests along
 
-    router = make_router()
-    with contextlib.closing(HttpClient(router, _POLICY)) as client:
-
-        def ask(source: str) -> Document:
-            found = read_document(source, None, client, router, largest=LARGEST, what="repodata")
-            assert found is not None  # nothing is kept of it
-            return found
-
-        read = functools.partial(ask_sources, ask=ask, router=router, policy=_POLICY)
+    with contextlib.closing(HttpClient(make_router(), _POLICY)) as client:
         yield (
-            functools.cache(lambda subdir: _fetch_records(read, location, subdir)),
-            lambda page: _fetch_page(read, location, page),
+            functools.cache(lambda subdir: _fetch_records(client, location, subdir)),
+            lambda page: _fetch_page(client, location, page),
         )
 
 
@@ -348,39 +340,51 @@ def _read_file(path: Path, what: str) -> bytes | None:
         raise not_readable(path, what, error) from None
 
 
-def _fetch_page(
-    read: Callable[[str], Document], location: MirrorLocation, page: PurePosixPath
-) -> bytes | None:
-    from scripts.network.documents import decoded
-
+def _fetch_page(client: HttpClient, location: MirrorLocation, page: PurePosixPath) -> bytes | None:
     path = f"{page}/{PAGE_JSON}"
-    found = _fetch(read, f"{location.url}/{path}", f"{location.shown}/{path}")
-    with contextlib.suppress(DownloadError):
-        return None if found is None else decoded(found, LARGEST)
-    return None if found is None else found.data
+    found = _fetch(client, f"{location.url}/{path}", f"{location.shown}/{path}")
+    if found is None or found[1] not in SUPPORTED_ENCODINGS:
+        return None if found is None else found[0]
+    with contextlib.suppress(NotEncodedError):
+        return b"".join(decode(io.BytesIO(found[0]), found[1], LARGEST))
+    return found[0]
 
 
 def _fetch_records(
-    read: Callable[[str], Document], location: MirrorLocation, subdir: PurePosixPath
+    client: HttpClient, location: MirrorLocation, subdir: PurePosixPath
 ) -> Records | None:
     """Ask for the repodata.json.zst of a subdir, else for its repodata.json."""
     for name in (REPODATA_ZST, REPODATA):
         path = quote(f"{subdir}/{name}", safe="/~=@+")
         subject = f"{location.shown}/{path}"
-        found = _fetch(read, f"{location.url}/{path}", subject)
+        found = _fetch(client, f"{location.url}/{path}", subject)
         if found is not None:
-            return _parsed(found.data, subject, found.encoding)
+            return _parsed(found[0], subject, found[1])
     return None
 
 
-def _fetch(read: Callable[[str], Document], url: str, subject: str) -> Document | None:
-    """Return a file; None where the server has no such file."""
-    try:
-        return read(url)
-    except DownloadError as error:
-        if error.status in _GONE:
-            return None
-        raise MirrorError(_unread(subject, url, error)) from None
+def _fetch(client: HttpClient, url: str, subject: str) -> tuple[bytes, str | None] | None:
+    """Return a file's bytes and their Content-Encoding, None where the server has no such file."""
+    for attempt in range(1, _POLICY.total + 1):
+        try:
+            body = client.get(url)
+            with contextlib.closing(body.chunks) as chunks:
+                if body.is_page:
+                    raise web_page_error()
+                data = bytearray()
+                for chunk in chunks:
+                    data += chunk
+                    if len(data) > LARGEST:
+                        message = "cannot be read: larger than any repodata should be"
+                        raise usage_error(subject, message, help=_HELP)
+                return bytes(data), body.encoding
+        except DownloadError as error:
+            if error.status in _GONE:
+                return None
+            if attempt == _POLICY.total or not error.is_retryable:
+                raise MirrorError(_unread(subject, url, error)) from None
+            time.sleep(backoff_delay(attempt + 1, error, _POLICY))
+    raise AssertionError("the last try returns or raises")
 
 
 def _parsed(data: bytes, subject: str, encoding: str | None = None) -> Records:
