@@ -11,6 +11,7 @@ import errno
 import hashlib
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -207,17 +208,19 @@ def _stage(folder: Path, subdir: Path, records: Mapping[PurePosixPath, Record]) 
         (subdir / REPODATA).write_bytes(render_repodata(subdir.name, rows))
 
 
-def _make_reproducible(subdir: Path, records: Iterable[Record]) -> None:
+def _make_reproducible(subdir: Path, records: Collection[Record]) -> None:
     """Write the zst, and rewrite shards and shard index so that they depend on the records alone.
 
     Rows are sorted; the shard index is dated by the newest record, and has the sha256 of the zst.
     """
     file, resorted = subdir / SHARD_INDEX, dict[str, bytes]()
+    rows = Counter(each.name.lower() for each in records)
     try:
         data, zst = file.read_bytes(), render_zst((subdir / REPODATA).read_bytes())
         with naming(subdir / REPODATA_ZST):
             (subdir / REPODATA_ZST).write_bytes(zst)
-        for name, digest in parse_shard_index(data, SHARD_INDEX).shards.items():
+        shards = parse_shard_index(data, SHARD_INDEX).shards
+        for name, digest in ((x, y) for x, y in shards.items() if rows[x] > 1):
             shard = subdir / SHARDS / f"{digest}{SHARD_END}"
             after = sort_shard(before := shard.read_bytes(), shard.name)
             if after != before:
