@@ -98,7 +98,8 @@ class HostHealth:
             host.since = host.since if host.was_reached else None
         try:
             yield
-            host.since = None
+            with self._lock:
+                host.since = None
         finally:
             with self._lock:
                 host.bodies -= 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 import time
 
 import pytest
@@ -133,3 +135,24 @@ def test_who_failed_least_is_asked_first() -> None:
     assert sorted([HERE, ELSEWHERE], key=health.failures) == [ELSEWHERE, HERE]
     health.failed(ELSEWHERE, NOBODY, 0.0)
     assert sorted([HERE, ELSEWHERE], key=health.failures) == [HERE, ELSEWHERE]
+
+
+def test_good_bodies_and_failures_at_the_same_moment() -> None:
+    """Each thread counts while the other may be anywhere in its own count."""
+    health, is_over = HostHealth(POLICY), threading.Event()
+
+    def bodies() -> None:
+        while not is_over.is_set():
+            with health.body_from(HERE):
+                pass
+
+    other, interval = threading.Thread(target=bodies), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        other.start()
+        unwell(health, 60_000, 0, NOBODY)
+    finally:
+        is_over.set()
+        other.join()
+        sys.setswitchinterval(interval)
+    assert health.failures(HERE) == 60_000
