@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from scripts.core import rattler_child
 from tasks import channels, fetch, index, locks, mirror, plan, prune, verify
 from tests.support.locks import EnvironmentRows, PlatformRows, write_lock
 from tests.support.packages import TinyPackage
@@ -607,3 +608,25 @@ def test_the_plan_is_by_lock_and_of_one(
     assert several.task(plan.main, "-q") == 1
     assert not several.channel.exists()
     assert (several.own / ".pixi-mirror" / ".gitignore").read_bytes() == b"*\n"
+
+
+def test_a_broken_py_rattler_changes_nothing(
+    several: Several,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It says whether each lock fits its manifest, and that it cannot is no fault of a lock."""
+    (tmp_path / "scripts").symlink_to(Path(rattler_child.__file__).parents[1])
+    (tmp_path / "rattler.py").write_text('raise ImportError("no such thing")', encoding="utf-8")
+    with monkeypatch.context() as patch:
+        patch.setattr(rattler_child, "TEMPLATE", tmp_path)
+        assert several.task(mirror.main, "-q") == 4
+    assert capsys.readouterr().err == (
+        "error: py-rattler (matches): cannot be imported: no such thing\n"
+        "help: install py-rattler into the environment of the tasks anew\n"
+    )
+    assert not several.channel.exists()
+    # Control: with a whole one, the same command.
+    assert several.task(mirror.main, "-q", "--level", BELOW_INSTALL) == 0
+    assert several.artifacts() == ALL
