@@ -29,6 +29,7 @@ from scripts.verify.findings import (
     LevelResult,
     UsageIndex,
     grouped,
+    open_lines,
     open_questions,
     place_json,
     said_lines,
@@ -119,7 +120,13 @@ def prove_sets(sets: Sequence[PackageSet], uses: UsageIndex, folder: Path) -> Le
         unproven=frozenset(
             place for place, row in rows.items() if row["not-proven"] or row["skip-reason"]
         ),
-        lines=(tuple(line for place, row in rows.items() for line in _lines(place, row)),),
+        lines=tuple(
+            open_lines(
+                rows.values(),
+                "not closed: what the manifest requires of",
+                "not proven to be closed:",
+            )
+        ),
         caveats=open_questions(Level.CLOSURE, rows.values()),
         data={"closed": list(rows.values())},
     )
@@ -136,14 +143,6 @@ def _question(each: PackageSet) -> Json:
             {"kind": root.kind, "spec": root.spec, "is_unmet": root.differs} for root in each.roots
         ],
     }
-
-
-def _lines(place: EnvironmentPlatform, row: Mapping[str, Any]) -> Iterator[str]:
-    """Say what is not proven."""
-    if told := row["not-proven"]:
-        yield f"not proven to be closed: {place}; {listed(told, _LISTED)}"
-    if row["skip-reason"] is not None:
-        yield f"not closed: what the manifest requires of {place}; {row['skip-reason']}"
 
 
 def _asked(each: PackageSet, row: Any) -> Root:

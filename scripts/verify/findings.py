@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -68,6 +68,7 @@ RIGHT, WRONG, NOT_DONE = "✓", "✗", "–"  # noqa: RUF001
 MARKS: Final = {True: RIGHT, False: WRONG, None: NOT_DONE}
 FOR_PYPI: Final = frozenset({Client.UV, Client.PIP})
 """Those that install PyPI packages alone."""
+_LISTED: Final = 20  # unproven requirements that one line shows
 _LOOK_AT: Final = "pixi run verify --level "
 # The help where all levels that it would send to have passed.
 _WHERE_ALL_PASSED: Final = {
@@ -187,6 +188,22 @@ def open_questions(level: Level, rows: Iterable[Mapping[str, Any]]) -> tuple[str
     )
 
 
+def open_lines(
+    rows: Iterable[Mapping[str, Any]], skipped: str, unproven: str
+) -> Iterator[tuple[str, ...]]:
+    """Say the same on the screen, once for all places of which it is said, and not all of it.
+
+    `skipped` begins the lines of what was not looked at, `unproven` those of what was.
+    """
+    told = [(place_from_json(row), row) for row in rows]
+    left = ((place, row["skip-reason"]) for place, row in told if row.get("skip-reason"))
+    yield tuple(said_of(skipped, left, "; "))
+    some = (
+        (place, listed(row["not-proven"], _LISTED)) for place, row in told if row.get("not-proven")
+    )
+    yield tuple(said_of(unproven, some, "; "))
+
+
 def said_of(
     before: str, said: Iterable[tuple[EnvironmentPlatform, str]], mark: str
 ) -> Iterator[str]:
@@ -246,28 +263,6 @@ def grouped(
     for problem, some in places.items():
         told = replace(problem, details=(*problem.details, used_by(some)))
         yield Finding(level=level, problem=told, places=frozenset(some))
-
-
-def pair_differences(gone: Mapping[str, str], come: Mapping[str, str]) -> list[dict[str, Json]]:
-    """Set what is locked beside what was solved, by name."""
-    names = sorted({*gone, *come})
-    return [{"locked": gone.get(name), "solved": come.get(name)} for name in names]
-
-
-def difference_lines(pairs: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Write such pairs for people."""
-    rows = []
-    for ours, theirs in ((each["locked"], each["solved"]) for each in pairs):
-        lone = f"  - {ours}" if ours else f"  + {theirs}"
-        rows.append(f"  {ours} → {theirs}" if ours and theirs else lone)
-    return tuple(rows)
-
-
-def lacking(pairs: Sequence[Mapping[str, Any]], shown: int) -> Iterator[tuple[str, str]]:
-    """Yield the details that name what an answer lacks."""
-    yield from (("lacks", str(each["locked"])) for each in pairs[:shown])
-    if len(pairs) > shown:
-        yield "and", f"{len(pairs) - shown} more"
 
 
 def said_lines(text: str, shown: int) -> tuple[tuple[str, str], ...]:

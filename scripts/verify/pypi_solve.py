@@ -8,50 +8,36 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Final, cast
+from typing import Final
 
 from scripts.channel.digest_cache import Fingerprint
 from scripts.core.artifact import ArtifactKind
-from scripts.core.errors import Problem, finding_problem
 from scripts.core.record import PypiRecord
-from scripts.core.report import Json, Line
 from scripts.core.scratch import scratch_folder
 from scripts.index.file_classes import IndexedArtifact
 from scripts.index.pypi_pages import INDEX, PAGE, metadata_path
 from scripts.lock.pep508 import parse_version, pypi_name
 from scripts.lock.pypi import conda_pypi_names, pypi_artifacts
 from scripts.lock.select import Selection
-from scripts.verify.findings import (
-    EnvironmentPlatform,
-    Finding,
-    Level,
-    LevelResult,
-    difference_lines,
-    lacking,
-    look_at,
-    pair_differences,
-    place_from_json,
-    said_lines,
-)
+from scripts.verify.findings import EnvironmentPlatform
 from scripts.verify.install.sandbox import run_sandboxed, sandbox_environment
 from scripts.verify.plan import PackageSet, plan_sets
 from scripts.verify.pypi_closure import RequirementInformation, find_requirements
 from scripts.verify.python_platform import fitting, uv_obstacle
+from scripts.verify.solve_answer import SolveAnswer, compare_solved, refused
 
 _OTHERS: Final = "other PyPI packages in the mirror allow it"
-_SHOWN: Final = 20  # packages, or lines of uv's, that one finding shows
 _NO_OPTION: Final = "unexpected argument"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PypiSolve:
-    """One place, to be solved by uv; `skip_reason`: why uv cannot be asked."""
+    """One place, to be solved by uv; where nothing is asked or locked, uv is not asked."""
 
     place: EnvironmentPlatform
-    skip_reason: str | None = None
     options: tuple[str, ...] = ()
     variables: tuple[tuple[str, str], ...] = ()
     asked: tuple[str, ...] = ()
@@ -67,16 +53,6 @@ class PypiSolve:
     """Why an answer with less than what is locked is no error; None: there is no such reason."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Answer:
-    """What came of one place; `not_proven` is what nobody could ask."""
-
-    problem: Problem | None = None
-    differences: tuple[Mapping[str, Json], ...] = ()
-    reason: str | None = None
-    not_proven: tuple[str, ...] = ()
-
-
 def plan_pypi_solve(each: PackageSet, uv: Path | None) -> PypiSolve | None:
     """Plan a place; None where it has nothing of PyPI."""
     if not each.has_pypi:
@@ -87,7 +63,7 @@ def plan_pypi_solve(each: PackageSet, uv: Path | None) -> PypiSolve | None:
     elif (obstacle := uv_obstacle(python)) is not None:
         reason = obstacle
     if reason is not None or isinstance(python, str) or python.uv_platform is None:
-        return PypiSolve(place=each.place, skip_reason=reason)
+        return PypiSolve(place=each.place, not_proven=(f"its PyPI packages ({reason})",))
     sdists = {x.name for x in each.rows.pypi if not _is_wheel(x)}
     sources = {x.name for x in each.rows.pypi_left_out} | sdists
     mirrored = {x.name: x for x in each.rows.pypi if x.name not in sources}
@@ -96,7 +72,8 @@ def plan_pypi_solve(each: PackageSet, uv: Path | None) -> PypiSolve | None:
     asked, _ = find_requirements(each, python)
     of_place = tuple(_questions(asked, sources, excluded))
     if any("@" in text for text in of_place):
-        return PypiSolve(place=each.place, skip_reason="something is required by its URL")
+        by_url = "its PyPI packages (something is required by its URL)"
+        return PypiSolve(place=each.place, not_proven=(by_url,))
     options = ("--python-version", python.version, "--python-platform", python.uv_platform)
     group = None if isinstance(each.declared, str) else each.declared[0].solve_group
     return PypiSolve(
@@ -165,36 +142,10 @@ def _is_wheel(row: PypiRecord) -> bool:
     return next(pypi_artifacts(row)).kind is ArtifactKind.WHEEL
 
 
-def with_pypi_solved(
-    result: LevelResult,
-    jobs: Mapping[EnvironmentPlatform, PypiSolve],
-    folder: Path,
-    uv: Path | None,
-) -> LevelResult:
-    """Ask uv for the places of a result that have something of PyPI, and add what came of it."""
-    rows, lines, findings = result.data["solved"], [*result.lines], [*result.findings]
-    for row in cast("list[dict[str, Any]]", rows):
-        place = place_from_json(row)
-        job = jobs.get(place)
-        if job is None or row["solved"] is None:
-            continue
-        answer = _solve(job, folder, uv)
-        if answer.problem is not None:
-            places = frozenset({place})
-            findings.append(Finding(level=Level.SOLVE, problem=answer.problem, places=places))
-        lines += _lines(job, answer)
-        row["solved"] = row["solved"] and answer.problem is None
-        row["differences"] = [*row["differences"], *answer.differences]
-        row["reason"] = row["reason"] or answer.reason
-        row["not-proven"] += answer.not_proven
-    return replace(result, findings=tuple(findings), lines=tuple(lines))
-
-
-def _solve(job: PypiSolve, folder: Path, uv: Path | None) -> _Answer:
-    if job.skip_reason is not None or uv is None:
-        return _Answer(not_proven=(f"its PyPI packages ({job.skip_reason})",))
-    if not job.asked and not job.locked:
-        return _Answer(not_proven=job.not_proven)
+def solve_pypi(job: PypiSolve, folder: Path, uv: Path | None) -> SolveAnswer:
+    """Ask uv, and hold its answer against what is locked; `folder` is the channel folder."""
+    if uv is None or not (job.asked or job.locked):
+        return SolveAnswer()
     with scratch_folder() as scratch:
         asked, excluded = scratch / "in.txt", scratch / "excludes.txt"
         asked.write_text("".join(f"{each}\n" for each in job.asked), encoding="utf-8")
@@ -208,47 +159,18 @@ def _solve(job: PypiSolve, folder: Path, uv: Path | None) -> _Answer:
         done = run_sandboxed(command, sandbox_environment(scratch / "home", more))
     said = done.stderr.decode(errors="replace")
     if _NO_OPTION in said:
-        return _Answer(not_proven=("its PyPI packages (this uv is too old: uv >=0.9.12 will do)",))
+        too_old = "its PyPI packages (this uv is too old: uv >=0.9.12 will do)"
+        return SolveAnswer(not_proven=(too_old,))
     if done.returncode != 0:
-        return _Answer(
-            problem=finding_problem(
-                job.place,
-                "its PyPI packages cannot be solved from the mirror alone",
-                *said_lines(said, _SHOWN),
-                help=look_at(Level.INDEX, Level.CLOSURE),
-            ),
-            not_proven=job.not_proven,
-        )
-    return compare_solved(job, done.stdout.decode(errors="replace"))
-
-
-def compare_solved(job: PypiSolve, output: str) -> _Answer:
-    """Hold uv's answer, requirements a line, against what is locked."""
+        return refused(job.place, "its PyPI packages cannot be solved from the mirror alone", said)
     solved = set[str]()
-    for line in output.splitlines():
+    for line in done.stdout.decode(errors="replace").splitlines():
         name, mark, version = line.partition("==")
         if mark and not line.startswith(("#", " ")):
             solved.add(f"{pypi_name(name)} {version.partition(' ')[0]}")
-    gone = {each.partition(" ")[0]: each for each in job.locked if each not in solved}
-    come = {each.partition(" ")[0]: each for each in sorted(solved.difference(job.locked))}
-    pairs = tuple(pair_differences(gone, come))
-    reason = None if not pairs else _OTHERS if come else job.tolerance
-    if not pairs or reason is not None:
-        return _Answer(differences=pairs, reason=reason, not_proven=job.not_proven)
-    return _Answer(
-        problem=finding_problem(
-            job.place,
-            "solved from the mirror alone, it has less of PyPI than pixi.lock",
-            *lacking(pairs, _SHOWN),
-            help=look_at(Level.INDEX),
-        ),
-        differences=pairs,
-        not_proven=job.not_proven,
+    gone, come = (
+        {each.partition(" ")[0]: each for each in some}
+        for some in (set(job.locked) - solved, solved - set(job.locked))
     )
-
-
-def _lines(job: PypiSolve, answer: _Answer) -> Iterator[Line]:
-    """Say what was solved otherwise, and why that is no error."""
-    if answer.reason is not None:
-        yield f"solved the PyPI packages of {job.place} otherwise than pixi.lock ({answer.reason}):"
-        yield difference_lines(answer.differences)
+    message = "solved from the mirror alone, it has less of PyPI than pixi.lock"
+    return compare_solved(job.place, gone, come, _OTHERS if come else job.tolerance, message)

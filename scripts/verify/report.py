@@ -6,10 +6,10 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from scripts.core.errors import Problem
-from scripts.core.report import Line, Report, counted_files, listed, named, to_json
+from scripts.core.report import Line, Report, counted_files, named, to_json
 from scripts.index.file_classes import ChannelFiles, channel_files_to_json, retained_line
 from scripts.lock.model import PlatformPackages
 from scripts.lock.select import Selection, left_out_json, left_out_lines
@@ -20,7 +20,6 @@ from scripts.verify.findings import (
     Level,
     LevelResult,
     incomplete_cell,
-    place_from_json,
     place_json,
     places_of,
     said_of,
@@ -206,9 +205,6 @@ def _lines(results: Results) -> Iterator[Line]:
     for level in (Level.ARCHIVES, Level.CLOSURE, Level.SOLVE, Level.INSTALL, Level.FILES):
         if level in results.results:
             yield from results.results[level].lines
-        if level is Level.SOLVE and level in results.results:
-            rows = cast("list[Mapping[str, Any]]", results.results[level].data["solved"])
-            yield from _not_solved_lines(rows)
         if level is Level.INSTALL and results.attempts:
             yield from _foreign_lines(results)
     yield from account_lines(results.account)
@@ -219,15 +215,6 @@ def _lines(results: Results) -> Iterator[Line]:
     )
     yield from results.shared_with
     yield from left_out_lines(results.selection)
-
-
-def _not_solved_lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[Line]:
-    """Say what was not solved, and what of the rest that does not prove, by what `--json` has."""
-    told = [(place_from_json(row), row) for row in rows]
-    skipped = ((place, row["skip-reason"]) for place, row in told if row.get("skip-reason"))
-    yield tuple(said_of("not solved:", skipped, "; "))
-    unproven = ((place, listed(row["not-proven"])) for place, row in told if row.get("not-proven"))
-    yield tuple(said_of("not proven by solving", unproven, ": "))
 
 
 def _foreign_lines(results: Results) -> Iterator[Line]:

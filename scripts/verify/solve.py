@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import astuple, dataclass, field
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Any, Final, cast
+from typing import Any, Final
 from urllib.parse import unquote
 
 from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import FLAT_CHANNEL, Layout, folder_of_channel
-from scripts.core.errors import Problem, finding_problem
 from scripts.core.file_name import parse_file_name
 from scripts.core.rattler_child import call_rattler, rank_versions
 from scripts.core.redact import redact
@@ -32,26 +31,24 @@ from scripts.verify.findings import (
     Finding,
     Level,
     LevelResult,
-    difference_lines,
-    lacking,
-    look_at,
+    open_lines,
     open_questions,
-    pair_differences,
     place_json,
     places_of,
-    said_lines,
 )
 from scripts.verify.install.clients import find_uv
 from scripts.verify.install.sandbox import sandbox, sandbox_environment
 from scripts.verify.plan import PackageSet, Root, plan_sets
 from scripts.verify.proofs import Proofs
 from scripts.verify.pypi_solve import (
+    PypiSolve,
     newer_retained,
     plan_pypi_solve,
     pypi_solve_dependencies,
     pypi_solve_files,
-    with_pypi_solved,
+    solve_pypi,
 )
+from scripts.verify.solve_answer import SolveAnswer, compare_solved, refused
 from scripts.workspace.resolve import (
     channel_priority,
     locked_channels,
@@ -63,7 +60,7 @@ from scripts.workspace.workspace import Workspace
 
 _FLAT: Final = "a flat mirror does not keep channels apart"
 _OTHERS: Final = "other packages in the mirror allow it"
-_SHOWN: Final = 20  # artifacts, or lines of rattler's, that one finding shows
+_SHOWN: Final = 20  # names that one line shows
 _NAMED: Final = 3  # artifacts within a sentence
 
 # What `--json` says of a place where nothing is wrong or open.
@@ -126,19 +123,21 @@ def check_solve(
             yield proofs.digests(folder, pypi_solve_files(of_pypi[job.place], folder))
 
     def check(places: Collection[EnvironmentPlatform]) -> LevelResult:
-        result = _solve([each for each in jobs if each.place in places], folder, retained)
-        result = with_pypi_solved(result, of_pypi, folder, uv)
-        rows = cast("list[dict[str, Any]]", result.data["solved"])
-        return replace(result, caveats=open_questions(Level.SOLVE, rows))
+        wanted = [each for each in jobs if each.place in places]
+        return _solve(wanted, folder, retained, of_pypi, uv)
 
     keys = {each.place: proofs.key(Level.SOLVE, dependencies(each)) for each in jobs}
     return proofs.prove_places(keys, _SOLVED, check)
 
 
 def _solve(
-    jobs: Sequence[SolveJob], folder: Path, retained: AbstractSet[PurePosixPath]
+    jobs: Sequence[SolveJob],
+    folder: Path,
+    retained: AbstractSet[PurePosixPath],
+    of_pypi: Mapping[EnvironmentPlatform, PypiSolve],
+    uv: Path | None,
 ) -> LevelResult:
-    """Solve all in one child process."""
+    """Solve all in one child process, and after that what there is of PyPI."""
     questions = [each.question for each in jobs if each.skip_reason is None]
     replies: Iterator[Any] = iter(())
     if questions:
@@ -151,19 +150,35 @@ def _solve(
             )
         replies = iter(found)
     findings: list[Finding] = []
+    lines: list[Line] = []
     rows: list[dict[str, Any]] = []
     for job in jobs:
-        row: dict[str, Any] = {"solved": None, "skip-reason": job.skip_reason}
-        if job.skip_reason is None:
-            row, problem = compare_answer(job, next(replies), folder, retained)
-            if problem is not None:
-                places = frozenset({job.place})
-                findings.append(Finding(level=Level.SOLVE, problem=problem, places=places))
-        rows.append({**place_json(job.place), **row})
+        row: dict[str, Any] = {**place_json(job.place), "solved": None}
+        rows.append(row)
+        if job.skip_reason is not None:
+            row["skip-reason"] = job.skip_reason
+            continue
+        answers = {str(job.place): compare_answer(job, next(replies), folder, retained)}
+        not_proven = [*job.not_proven]
+        if (pypi := of_pypi.get(job.place)) is not None:
+            answer = solve_pypi(pypi, folder, uv)
+            answers[f"the PyPI packages of {job.place}"] = answer
+            not_proven += (*pypi.not_proven, *answer.not_proven)
+        problems = [each.problem for each in answers.values() if each.problem is not None]
+        row["solved"] = not problems
+        row["differences"] = [pair for each in answers.values() for pair in each.rows]
+        row["reason"] = next((each.reason for each in answers.values() if each.reason), None)
+        row["undeclared"] = {str(path): names for path, names in sorted(job.undeclared.items())}
+        row["not-proven"] = not_proven
+        places = frozenset({job.place})
+        findings += (Finding(level=Level.SOLVE, problem=x, places=places) for x in problems)
+        lines += (line for what, each in answers.items() for line in each.lines(what))
+        lines += _undeclared_lines(job)
     return LevelResult(
         findings=tuple(findings),
         unproven=frozenset(each.place for each in jobs if each.skip_reason is not None),
-        lines=tuple(line for job, row in zip(jobs, rows, strict=True) for line in _lines(job, row)),
+        lines=(*lines, *open_lines(rows, "not solved:", "not proven by solving")),
+        caveats=open_questions(Level.SOLVE, rows),
         data={"solved": rows},
     )
 
@@ -291,40 +306,23 @@ def _specs(
 
 def compare_answer(
     job: SolveJob, reply: Mapping[str, Any], folder: Path, retained: AbstractSet[PurePosixPath]
-) -> tuple[dict[str, Any], Problem | None]:
+) -> SolveAnswer:
     """Hold the worker's answer against the locked set; what is not in the mirror keeps its URL.
 
     An answer of locked packages alone that lacks some of them cannot be due to other packages in
     the mirror: where nothing else makes it right, it is wrong.
     """
-    row: dict[str, Any] = {
-        **_SOLVED,
-        "solved": False,
-        "undeclared": {str(path): names for path, names in sorted(job.undeclared.items())},
-        "not-proven": list(job.not_proven),
-    }
     if "refused" in reply:
-        return row, finding_problem(
-            job.place,
-            "cannot be solved from the channel alone",
-            *said_lines(reply["refused"], _SHOWN),
-            help=look_at(Level.INDEX, Level.CLOSURE),
-        )
+        return refused(job.place, "cannot be solved from the channel alone", reply["refused"])
     root = unquote(folder.as_uri()) + "/"
     solved = {PurePosixPath(unquote(url).removeprefix(root)) for url in reply["urls"]}
-    gone = {_name(path): redact(str(path)) for path in sorted(job.locked - solved)}
-    come = {_name(path): redact(str(path)) for path in sorted(solved - job.locked)}
-    row["differences"] = pairs = pair_differences(gone, come)
-    if pairs:
-        row["reason"] = _reason(job, solved - job.locked, retained)
-    if not pairs or row["reason"] is not None:
-        return {**row, "solved": True}, None
-    return row, finding_problem(
-        job.place,
-        "solved from the channel alone, it has less than pixi.lock",
-        *lacking(pairs, _SHOWN),
-        help=look_at(Level.INDEX),
+    gone, come = (
+        {_name(path): redact(str(path)) for path in sorted(some)}
+        for some in (job.locked - solved, solved - job.locked)
     )
+    reason = _reason(job, solved - job.locked, retained)
+    message = "solved from the channel alone, it has less than pixi.lock"
+    return compare_solved(job.place, gone, come, reason, message)
 
 
 def _reason(
@@ -341,14 +339,9 @@ def _name(path: PurePosixPath) -> str:
     return path.name if parsed is None else parsed.name
 
 
-def _lines(job: SolveJob, row: Mapping[str, Any]) -> Iterator[Line]:
-    """Say what was solved otherwise, and why that is no error."""
-    if job.skip_reason is not None:
-        return
-    if row["reason"] is not None:
-        yield f"solved {job.place} otherwise than pixi.lock ({row['reason']}):"
-        yield difference_lines(row["differences"])
-    for folder, names in row["undeclared"].items():
+def _undeclared_lines(job: SolveJob) -> Iterator[Line]:
+    """Say what was looked for outside of the environment's channels."""
+    for folder, names in sorted(job.undeclared.items()):
         yield (
             f"solved {job.place} with {folder} after all its channels, since the lock has"
             f" {listed(names, _SHOWN)} from there; for no other name"

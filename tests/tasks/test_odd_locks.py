@@ -168,7 +168,7 @@ def test_a_location_that_nothing_is_locked_from(kind: str, odd: Odd) -> None:
     location = elsewhere.split('"')[1]
     wanted = f"birch from {location}"
     assert code == 1
-    assert _has(lines, f"not proven by solving default/linux-64: {wanted} (nothing is locked")
+    assert _has(lines, f"not proven by solving default/linux-64; {wanted} (nothing is locked")
     assert odd.problems() == (
         f"error: pixi.toml: requires {wanted}, which is not met\n".replace(odd.upstream.url, "URL")
         + "  has        noarch/birch-1.2-0.conda\n"

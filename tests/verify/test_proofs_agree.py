@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 
 from scripts.core.channel_paths import Layout
-from scripts.core.errors import Problem
 from scripts.core.rattler_child import call_rattler
 from scripts.core.report import Json
 from scripts.lock.model import LockFile, PlatformPackages
@@ -27,6 +26,7 @@ from scripts.verify.closure import prove_sets
 from scripts.verify.findings import EnvironmentPlatform, LevelResult, UsageIndex
 from scripts.verify.plan import PackageSet, plan_sets
 from scripts.verify.solve import SolveJob, compare_answer, plan_solves
+from scripts.verify.solve_answer import SolveAnswer
 from scripts.workspace.model import (
     Environment,
     Feature,
@@ -84,8 +84,7 @@ class Said:
 
     place: EnvironmentPlatform
     closed: LevelResult
-    solved: dict[str, Any]
-    problem: Problem | None
+    solved: SolveAnswer
     less: Said | None = None
 
 
@@ -237,10 +236,10 @@ def _ask_all(asked: dict[str, _Asked]) -> dict[str, list[Said]]:
     found = []
     for _, each, closing, _, plan in every:
         answer: Any = next(coming)
-        solved, problem = compare_answer(plan, answer, each.folder, frozenset())
+        solved = compare_answer(plan, answer, each.folder, frozenset())
         uses = UsageIndex(each.selection)
         closed = prove_sets((closing,), uses, each.folder)
-        said = Said(place=closing.place, closed=closed, solved=solved, problem=problem)
+        said = Said(place=closing.place, closed=closed, solved=solved)
         found.append(said)
     for (position, *_), broken_said in zip(less, found[len(whole) :], strict=True):
         found[position] = dataclasses.replace(found[position], less=broken_said)
@@ -263,12 +262,12 @@ def test_they_agree(name: str, said: dict[str, list[Said]]) -> None:
         assert any(each.closed.lines) is (name in NOT_PROVEN)
         subjects = {x.problem.subject for x in each.closed.findings} - {MADE_UP.get(name)}
         assert (subjects == set()) is is_met, each
-        assert (each.problem is None) is is_met, each.problem
-        assert each.solved["differences"] == []
+        assert (each.solved.problem is None) is is_met, each.solved.problem
+        assert each.solved.differences == ()
         if each.less is not None:
             less = each.less
             assert less.closed.findings, less.place
-            assert less.problem is not None or less.solved["differences"], less.place
+            assert less.solved.problem is not None or less.solved.differences, less.place
 
 
 # Of which the real pixi can say nothing here, and why.

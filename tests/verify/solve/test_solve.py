@@ -323,7 +323,7 @@ def test_what_is_not_proven(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert _verify(mirror, *SOLVE, "--allow-incomplete", "source") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[2] == (
-        "not proven by solving default/osx-64: mine (built from source), x * (under a condition),"
+        "not proven by solving default/osx-64; mine (built from source), x * (under a condition),"
         " its PyPI packages (no Python is locked there)"
     )
 
