@@ -119,7 +119,7 @@ def _prove(each: PackageSet, candidates: Mapping[EnvironmentPlatform, ByName]) -
             problems.append(_unmet(one, each.place, candidates, above))
     for row in each.rows.pypi:
         problems += _misfits(row, python, way_up(row.name, above)[0])
-        if row.requires_python and _is_too_new(row.requires_python, python.version):
+        if row.requires_python and _takes_python(row.requires_python, python.version) is None:
             asked_for = f"{package_label(row)} requires Python {printable(row.requires_python)}"
             open_ones.append(f"{asked_for} (pixi and uv take a newer one, pip does not)")
     return PypiAnswer(
@@ -222,8 +222,9 @@ def _misfits(row: PypiRecord, python: PythonPlatform, way: Sequence[str]) -> Ite
     """Yield what keeps a file from being installed there."""
     needed = [("needed by", line) for line in way]
     actual = ("has", f"python {printable(python.version)}")
-    if row.requires_python is not None and not _takes_python(row.requires_python, python.version):
-        message = f"requires Python {printable(row.requires_python)}, which is not met"
+    requires = row.requires_python
+    if requires is not None and _takes_python(requires, python.version) is False:
+        message = f"requires Python {printable(requires)}, which is not met"
         yield finding_problem(package_label(row), message, actual, *needed, help="pixi lock")
     artifact = next(pypi_artifacts(row))
     if artifact.kind is not ArtifactKind.WHEEL:
@@ -243,28 +244,22 @@ def _misfits(row: PypiRecord, python: PythonPlatform, way: Sequence[str]) -> Ite
 
 
 @cache
-def _takes_python(requires: str, version: str) -> bool:
-    """Tell whether pixi takes it: only the lower bound counts (uv: RequiresPython)."""
+def _takes_python(requires: str, version: str) -> bool | None:
+    """Tell whether pixi takes it: only the lower bound counts (uv: RequiresPython).
+
+    None: it does, though the Python is newer than is said.
+    """
     from packaging.specifiers import SpecifierSet
 
     try:
+        said = SpecifierSet(requires)
         lower = [
             f"{_LOWER[each.operator]}{each.version.removesuffix('.*')}"
-            for each in SpecifierSet(requires)
+            for each in said
             if each.operator in _LOWER
         ]
-        return SpecifierSet(",".join(lower)).contains(version, prereleases=True)
+        if SpecifierSet(",".join(lower)).contains(version, prereleases=True):
+            return said.contains(version, prereleases=True) or None
     except ValueError:
         return True  # uv reads it less strictly
-
-
-@cache
-def _is_too_new(requires: str, version: str) -> bool:
-    """Tell whether a Python that pixi takes is beyond what is said."""
-    from packaging.specifiers import SpecifierSet
-
-    try:
-        is_said = SpecifierSet(requires).contains(version, prereleases=True)
-    except ValueError:
-        return False
-    return _takes_python(requires, version) and not is_said
+    return False
