@@ -146,7 +146,7 @@ def _declared(
     environment = manifest.environment(locked.name)
     if environment is None:
         return f"{manifest.file_name} has no such environment"
-    platform = manifest_platform(manifest, environment, locked, rows)
+    platform = _manifest_platform(manifest, environment, locked, rows)
     if platform is None:
         return f"{manifest.file_name} has no such platform for it"
     return environment, platform
@@ -214,7 +214,7 @@ def _conditional_spec(own: Requirement) -> str:
     return f"{own.spec[:-1]}, {when}" if own.spec.endswith("]") else f"{own.spec}[{when}"
 
 
-def manifest_platform(
+def _manifest_platform(
     manifest: Manifest, environment: Environment, locked: LockedEnvironment, rows: PlatformPackages
 ) -> ManifestPlatform | None:
     """Find the manifest's platform for one that the lock may call `p1`; None: it has none."""

@@ -10,14 +10,13 @@ from typing import Final
 from scripts.core.artifact import Artifact, ArtifactKind
 from scripts.core.channel_paths import folder_of_channel
 from scripts.core.record import PypiRecord, Record
-from scripts.lock.model import LockedEnvironment, PlatformPackages
 from scripts.lock.pypi import pypi_artifacts
-from scripts.lock.select import Selection, path_of
-from scripts.verify.findings import EnvironmentPlatform, places_by_lock
-from scripts.verify.plan import declared_packages, manifest_platform
-from scripts.verify.python_platform import python_platform, uv_obstacle
+from scripts.lock.select import Selection
+from scripts.verify.findings import EnvironmentPlatform
+from scripts.verify.plan import PackageSet, declared_packages, plan_sets
+from scripts.verify.python_platform import PythonPlatform, uv_obstacle
 from scripts.workspace.model import Manifest
-from scripts.workspace.resolve import channel_priority, is_built_in_place, requirements
+from scripts.workspace.resolve import channel_priority
 from scripts.workspace.settings import Kind
 from scripts.workspace.virtual_packages import VirtualPackage, virtual_packages
 
@@ -85,82 +84,66 @@ def not_built(job: InstallJob) -> str:
 
 
 def plan_installs(selection: Selection, subdir: str) -> tuple[InstallJob, ...]:
-    """Plan every environment on every platform of this subdir; those without artifacts apart.
+    """Plan every environment on every platform of this subdir; behind them the wheels of others.
 
-    A lock with no manifest beside it is left out: nobody says what would be installed of it.
+    Left out are those without artifacts, and locks with no manifest beside them: nobody says what
+    would be installed of it.
     """
     artifacts = {artifact.path: artifact for artifact in selection.artifacts}
-    return tuple(
-        _job(selection, lock.manifest, artifacts, place, (environment, rows))
-        for lock, place, environment, rows in places_by_lock(selection)
-        if rows.platform.subdir == subdir and rows.packages and lock.manifest is not None
-    )
-
-
-def plan_wheels(selection: Selection, subdir: str) -> tuple[InstallJob, ...]:
-    """Plan the wheels of every environment on every platform of another subdir.
-
-    What differs in no wheel, Python or platform is the same but for its place.
-    """
-    artifacts = {artifact.path: artifact for artifact in selection.artifacts}
-    jobs = []
-    for lock, place, environment, rows in places_by_lock(selection):
-        if rows.platform.subdir == subdir or not rows.pypi or lock.manifest is None:
+    here, wheels = list[InstallJob](), list[InstallJob]()
+    for each in plan_sets(selection):
+        rows, manifest = each.rows, each.lock.manifest
+        if manifest is None:
             continue
-        whole = _job(selection, lock.manifest, artifacts, place, (environment, rows))
-        python = python_platform(
-            rows.packages, whole.subdir, virtual_packages(whole.virtual_packages)
-        )
-        word, variables = None, tuple[tuple[str, str], ...]()
-        if not isinstance(python, str):
-            word, variables = python.uv_platform, python.uv_variables
-        jobs.append(
-            InstallJob(
-                place=place,
-                subdir=whole.subdir,
-                channels=(),
-                artifacts=(),
-                pypi=whole.pypi,
-                python_version=whole.python_version,
-                overrides=variables,
-                wheels_only=True,
-                uv_platform=word,
-                pypi_obstacle=uv_obstacle(python),
-            )
-        )
-    return tuple(jobs)
+        if rows.platform.subdir == subdir and rows.packages:
+            here.append(_job(selection, each, manifest, artifacts))
+        elif rows.platform.subdir != subdir and rows.pypi:
+            whole = _job(selection, each, manifest, artifacts)
+            wheels.append(_wheels_alone(whole, each.python))
+    return (*here, *wheels)
+
+
+def _wheels_alone(whole: InstallJob, python: PythonPlatform | str) -> InstallJob:
+    """What differs in no wheel, Python or platform is the same but for its place."""
+    return InstallJob(
+        place=whole.place,
+        subdir=whole.subdir,
+        channels=(),
+        artifacts=(),
+        pypi=whole.pypi,
+        python_version=whole.python_version,
+        overrides=() if isinstance(python, str) else python.uv_variables,
+        wheels_only=True,
+        uv_platform=None if isinstance(python, str) else python.uv_platform,
+        pypi_obstacle=uv_obstacle(python),
+    )
 
 
 def _job(
     selection: Selection,
+    planned: PackageSet,
     manifest: Manifest,
     artifacts: Mapping[PurePosixPath, Artifact],
-    place: EnvironmentPlatform,
-    found: tuple[LockedEnvironment, PlatformPackages],
 ) -> InstallJob:
-    locked, rows = found
-    chosen = tuple(artifacts[path_of(selection.layout, each)] for each in rows.packages)
+    rows = planned.rows
+    chosen = tuple(artifacts[PurePosixPath(path)] for path in planned.packages)
     places = (each.path for record in rows.pypi for each in pypi_artifacts(record))
     python = next((each.version for each in chosen if each.name == "python"), None)
-    channels = [folder_of_channel(selection.layout, url) for url in locked.channels]
-    environment = manifest.environment(locked.name)
-    platform, asked, required, in_place = None, set[str](), list[str](), set[str]()
-    if environment is not None:
-        in_place = {x.name for x in rows.pypi if is_built_in_place(manifest, environment, x.name)}
-        platform = manifest_platform(manifest, environment, locked, rows)
-    if environment is not None and platform is not None:
-        wanted = requirements(manifest, environment, platform)
-        asked = {each.name.lower() for each in wanted}
-        required = [*map(repr, wanted), channel_priority(manifest, environment)]
+    channels = [folder_of_channel(selection.layout, url) for url in planned.locked.channels]
+    environment, platform = (None, None) if isinstance(planned.declared, str) else planned.declared
+    wanted = [x.own for x in planned.roots if x.own is not None and x.kind == "requires"]
+    asked = {each.name.lower() for each in wanted}
     declared = declared_packages(rows, platform)
     several = sum(each.subdir == rows.platform.subdir for each in manifest.platforms) > 1
     return InstallJob(
-        place=place,
+        place=planned.place,
         subdir=rows.platform.subdir,
         channels=tuple(dict.fromkeys([*channels, *(each.channel for each in chosen)])),
-        artifacts=tuple(dict.fromkeys(chosen)),
+        artifacts=chosen,
         asked=tuple(sorted({each.name for each in rows.packages if each.name.lower() in asked})),
-        requirements=tuple(required),
+        requirements=()
+        if environment is None
+        else (*map(repr, wanted), channel_priority(manifest, environment)),
         left_out=frozenset(row.kind for row in rows.unmirrorable if row.kind is not None),
         missing_source_packages=rows.missing_source_packages,
         virtual_packages=declared,
@@ -168,7 +151,9 @@ def _job(
         manifest_platform=platform.name if several and platform is not None else None,
         pypi=tuple(artifacts[each] for each in dict.fromkeys(places)),
         project=tuple(sorted({x.name.split()[0] for x in rows.unmirrorable if x.kind is None})),
-        built_in_place=tuple(sorted(in_place)),
+        built_in_place=tuple(
+            sorted({x.name for x in rows.pypi if planned.is_built_in_place(x.name)})
+        ),
         python_version=None if python is None else ".".join(python.split(".")[:2]),
         pypi_obstacle="it has no python" if python is None else None,
     )

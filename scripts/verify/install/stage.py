@@ -55,7 +55,7 @@ from scripts.verify.install.clients import (
     install_with,
     skip_reason,
 )
-from scripts.verify.install.plan import InstallJob, not_built, plan_installs, plan_wheels
+from scripts.verify.install.plan import InstallJob, not_built, plan_installs
 from scripts.verify.install.prefix import PATHS, check_prefix, folders_of, package_files
 from scripts.verify.install.sandbox import sandbox, sandbox_environment
 from scripts.verify.proofs import Proofs
@@ -315,8 +315,7 @@ def _plan(
     proofs: Proofs,
 ) -> Iterator[tuple[InstallJob, Client, Program | Problem | str, str | None, _Alike]]:
     """Yield who installs what, or why not; with the key of its proof, and what is alike in it."""
-    subdir = this_subdir()
-    for job in (*plan_installs(selection, subdir), *plan_wheels(selection, subdir)):
+    for job in plan_installs(selection, this_subdir()):
         alike = dataclasses.replace(job, place=_ANY, asked=(), requirements=())
         of_job = proofs.key(Level.INSTALL, _dependencies(workspace, selection, job, proofs))
         for client, program in programs.items():
