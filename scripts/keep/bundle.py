@@ -16,6 +16,7 @@ import subprocess
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from stat import S_ISREG
 from typing import IO, Final
@@ -42,7 +43,6 @@ from scripts.keep import unbundle
 from scripts.keep.bundle_plan import (
     BundlePlan,
     LargeFile,
-    SmallFile,
     plan_bundle,
     render_document,
     render_sums,
@@ -106,7 +106,7 @@ def bundle(
     files = read_snapshot_files(place, target)
     _refuse_names(files)
     _refuse_moved(place, target, files, console)
-    program = SmallFile(path="unbundle.py", data=Path(unbundle.__file__).read_bytes())
+    program = {"unbundle.py": Path(unbundle.__file__).read_bytes()}
     plan = plan_bundle(
         target,
         files,
@@ -114,7 +114,7 @@ def bundle(
         () if base is None else read_snapshot_files(place, base),
         is_tar=is_tar,
         volume_size=volume_size,
-        other_files=(program, *(read_lock_files(place, target) if with_locks else ())),
+        other_files=program | (read_lock_files(place, target) if with_locks else {}),
         is_signed=key is not None,
     )
     sizes = write_bundle(plan, place.folder, out, console, key=key, dry_run=dry_run)
@@ -152,13 +152,10 @@ def write_bundle(
     dry_run: bool = False,
 ) -> tuple[int, ...]:
     """Write what is planned, from a channel folder; return the sizes of all files of `out`."""
-    document = render_document(plan)
-    signature = b"" if key is None else sign(key, document)  # that it can is known before
-    small = {each.path: len(each.data) for each in plan.small_files}
-    large = {each.path: each.size for each in plan.large_files}
-    sums = {SUMS: len(render_sums(plan, document)), BUNDLE: len(document)}
-    expected = small | large | sums | ({} if key is None else {SIGNATURE: len(signature)})
-    _refuse_out(folder, out, expected, document)
+    small = _render_small_files(plan, key)  # that it can be signed is known before
+    expected = {path: len(data) for path, data in small.items()}
+    expected |= {each.path: each.size for each in plan.large_files}
+    _refuse_out(folder, out, expected, small[BUNDLE])
     too_large = [path for path, size in expected.items() if size > _FAT32]
     if too_large:
         after = ", more than the 4 GiB that FAT32 can hold: exFAT, NTFS or --volume-size 4GB do"
@@ -167,19 +164,23 @@ def write_bundle(
         return tuple(expected.values())
     out.mkdir(parents=True, exist_ok=True)
     clear_scratch(out)
-    volumes = _write_large_files(plan, folder, out, console)
-    if plan.is_tar:
-        document = render_document(plan, volumes)
-        signature = b"" if key is None else sign(key, document)
-    sums_file = SmallFile(path=SUMS, data=render_sums(plan, document, volumes))
-    signed = () if key is None else (SmallFile(path=SIGNATURE, data=signature),)
-    last = SmallFile(path=BUNDLE, data=document)
-    for each in (*plan.small_files, sums_file, *signed, last):
+    written = _write_large_files(plan, folder, out, console)
+    if plan.is_tar:  # the sha256 of the volumes are known by now
+        small = _render_small_files(replace(plan, large_files=written), key)
+    for path, data in small.items():
         with contextlib.suppress(FileNotFoundError):
-            if (out / each.path).read_bytes() == each.data:
+            if (out / path).read_bytes() == data:
                 continue
-        write_atomically(out / each.path, each.data)
+        write_atomically(out / path, data)
     return tuple(expected.values())
+
+
+def _render_small_files(plan: BundlePlan, key: Path | None) -> dict[str, bytes]:
+    """Return all that does not come out of the channel, by path, `bundle.json` last."""
+    document = render_document(plan)
+    signature = {} if key is None else {SIGNATURE: sign(key, document)}
+    sums = render_sums(plan, document)
+    return {**plan.small_files, SUMS: sums, **signature, BUNDLE: document}
 
 
 def _refuse_names(files: Iterable[SnapshotFile]) -> None:
@@ -285,9 +286,9 @@ def _refuse_other_files(
 
 def _write_large_files(
     plan: BundlePlan, folder: Path, out: Path, console: Console
-) -> dict[str, str]:
-    """Write what comes out of the channel, durably; return the sha256 of each volume."""
-    digests, problems, done, size = dict[str, str](), list[Problem](), 0, 0
+) -> tuple[LargeFile, ...]:
+    """Write what comes out of the channel, durably; return it with the sha256 of each volume."""
+    written, problems, done, size = list[LargeFile](), list[Problem](), 0, 0
     with progress(console, len(plan.carried), plan.carried_bytes, task="bundle") as show:
 
         def advance(files: int, more: int) -> None:
@@ -296,7 +297,8 @@ def _write_large_files(
             show(done, size, (), 0)
 
         for each in plan.large_files:
-            digests[each.path], found = _write_large_file(plan, each, folder, out, advance)
+            sha256, found = _write_large_file(plan, each, folder, out, advance)
+            written.append(replace(each, sha256=sha256) if plan.is_tar else each)
             problems += found
     raise_problems(problems)
 
@@ -307,7 +309,7 @@ def _write_large_files(
 
     with ThreadPoolExecutor(_THREADS) as pool:  # alone, each would wait for a flush of its own
         deque(pool.map(make_durable, plan.large_files), maxlen=0)
-    return digests
+    return tuple(written)
 
 
 def _write_large_file(

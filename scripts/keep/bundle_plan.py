@@ -35,25 +35,11 @@ from scripts.keep.unbundle import (
     tar_time,
 )
 
-_UNKNOWN: Final = "0" * 64  # as long as the sha256 that will stand there
+_UNKNOWN: Final = "0" * 64
 _SIZE: Final = re.compile(
     r"(\d{1,15}(?:\.\d{1,15})?) ?(?:([kmgt])(i?))?b?", re.IGNORECASE | re.ASCII
 )
 _LOCKS_SHOWN: Final = 8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SmallFile:
-    """A file of the bundle that is held in memory."""
-
-    path: str
-    """Relative to the bundle."""
-    data: bytes
-
-    @property
-    def sha256(self) -> str:
-        """Of its bytes."""
-        return sha256(self.data).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +51,8 @@ class LargeFile:
     files: tuple[SnapshotFile, ...]
     size: int
     """Bytes."""
+    sha256: str = _UNKNOWN
+    """Of a volume that is not written yet, zeros, which take as much room."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +71,8 @@ class BundlePlan:
     is_tar: bool
     """Volumes, not a folder."""
     large_files: tuple[LargeFile, ...]
-    other_files: tuple[SmallFile, ...]
-    """`unbundle.py`, and what is carried of the locks."""
+    other_files: Mapping[str, bytes]
+    """By their paths in the bundle `unbundle.py`, and what is carried of the locks."""
     is_signed: bool
 
     @property
@@ -98,9 +86,9 @@ class BundlePlan:
         return sum(each.size for each in self.carried)
 
     @property
-    def small_files(self) -> tuple[SmallFile, ...]:
-        """What `bundle.json` names and does not come out of the channel."""
-        return (SmallFile(path="LABEL.txt", data=render_label(self)), *self.other_files)
+    def small_files(self) -> Mapping[str, bytes]:
+        """What `bundle.json` names and does not come out of the channel, by path."""
+        return {"LABEL.txt": render_label(self), **self.other_files}
 
     def around(self, file: SnapshotFile) -> tuple[bytes, bytes]:
         """Return what stands before and behind the bytes of a file."""
@@ -123,7 +111,7 @@ def plan_bundle(
     *,
     is_tar: bool,
     volume_size: int | None,
-    other_files: tuple[SmallFile, ...],
+    other_files: Mapping[str, bytes],
     is_signed: bool,
 ) -> BundlePlan:
     """Plan what takes a channel from `base` to `target`.
@@ -187,6 +175,7 @@ def _plan_large_files(
             path=f"volume-{number:03}.tar" if plan.is_tar else f"files/{room[0].path}",
             files=tuple(room),
             size=size,
+            sha256=_UNKNOWN if plan.is_tar else room[0].sha256,
         )
         for number, (room, size) in enumerate(zip(rooms, sizes, strict=True), 1)
     )
@@ -201,11 +190,8 @@ def parse_volume_size(text: str) -> int:
     return int(float(amount) * (1024 if binary else 1000) ** " kmgt".index(unit.lower() or " "))
 
 
-def render_document(plan: BundlePlan, volumes: Mapping[str, str] | None = None) -> bytes:
-    """Write bundle.json: a line for each file, so that it costs little and people can read it.
-
-    `volumes`: the sha256 of each, by path; None: they are not known yet, and take as much room.
-    """
+def render_document(plan: BundlePlan) -> bytes:
+    """Write bundle.json: a line for each file, so that it costs little and people can read it."""
     target, base = plan.target, plan.base
     where: dict[PurePosixPath, str | int] = {x: f"={y}" for x, y in plan.same_as.items()}
     if plan.is_tar:
@@ -216,13 +202,13 @@ def render_document(plan: BundlePlan, volumes: Mapping[str, str] | None = None) 
         "base": base and {"id": base.id, "content-digest": base.content_digest},
         "target": summary_of(target),
         "carried": {"files": len(plan.carried), "bytes": plan.carried_bytes},
-        "volumes": [
-            {"name": x.path, "size": x.size, "sha256": (volumes or {}).get(x.path, _UNKNOWN)}
-            for x in plan.large_files
-        ]
+        "volumes": [{"name": x.path, "size": x.size, "sha256": x.sha256} for x in plan.large_files]
         if plan.is_tar
         else None,
-        "tools": {x.path: {"size": len(x.data), "sha256": x.sha256} for x in plan.small_files},
+        "tools": {
+            path: {"size": len(data), "sha256": sha256(data).hexdigest()}
+            for path, data in plan.small_files.items()
+        },
         "locks": [
             {"label": x.label, "lock-sha256": x.lock_sha256, "manifest-sha256": x.manifest_sha256}
             for x in target.locks
@@ -241,15 +227,11 @@ def _list(values: Iterable[Any]) -> str:
     return f"[\n{rows}\n]" if rows else "[]"
 
 
-def render_sums(
-    plan: BundlePlan, document: bytes, volumes: Mapping[str, str] | None = None
-) -> bytes:
-    """Write SHA256SUMS as coreutils' `sha256sum -c` reads it; `volumes` as `render_document`."""
-    found = {each.path: each.files[0].sha256 for each in plan.large_files}
-    if plan.is_tar:
-        found = {path: (volumes or {}).get(path, _UNKNOWN) for path in found}
-    found |= {each.path: each.sha256 for each in plan.small_files}
-    return sums_text([*found.items(), (BUNDLE, sha256(document).hexdigest())])
+def render_sums(plan: BundlePlan, document: bytes) -> bytes:
+    """Write SHA256SUMS as coreutils' `sha256sum -c` reads it."""
+    small = {**plan.small_files, BUNDLE: document}
+    found = [(path, sha256(data).hexdigest()) for path, data in small.items()]
+    return sums_text([*found, *((each.path, each.sha256) for each in plan.large_files)])
 
 
 _LABEL: Final = f"""\

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +11,6 @@ from scripts.core.channel_paths import ChannelPaths
 from scripts.core.errors import MirrorError, Problem, finding_problem, usage_error, usage_problem
 from scripts.core.files import not_readable, read_regular
 from scripts.core.redact import redact
-from scripts.keep.bundle_plan import SmallFile
 from scripts.keep.snapshot_trees import locks_of
 from scripts.keep.snapshots import Snapshot, find_snapshot, read_snapshots
 from scripts.keep.unbundle import parse_receipt
@@ -53,23 +53,23 @@ def base_by_receipt(place: ChannelPaths, file: Path) -> Snapshot:
     raise usage_error(str(file), message, *ids, help=_FULL)
 
 
-def read_lock_files(place: ChannelPaths, snapshot: Snapshot) -> tuple[SmallFile, ...]:
-    """Read the locks and manifests that a snapshot was made by.
+def read_lock_files(place: ChannelPaths, snapshot: Snapshot) -> dict[str, bytes]:
+    """Read the locks and manifests that a snapshot was made by, by their paths in a bundle.
 
     Raises the error of exit code 2 of each that is not here, or in which a secret is found.
     """
-    files, problems = [], list[Problem]()
+    files, problems = dict[str, bytes](), list[Problem]()
     for number, each in enumerate(snapshot.locks, 1):
         folder = locks_of(place, snapshot) / str(number)
         for file in sorted(folder.iterdir()) if folder.is_dir() else ():
-            files.append(SmallFile(path=f"locks/{number}/{file.name}", data=file.read_bytes()))
-            problems += secrets_in(f"{each.label}: {file.name}", files[-1].data)
+            files[f"locks/{number}/{file.name}"] = data = file.read_bytes()
+            problems += secrets_in(f"{each.label}: {file.name}", data)
         wanted = {each.lock_sha256, each.manifest_sha256} - {None}
-        if not wanted <= {file.sha256 for file in files}:
+        if not wanted <= {sha256(data).hexdigest() for data in files.values()}:
             problems.append(_not_here(each.label))
     if problems or not files:
         raise MirrorError(*(problems or [_not_here(snapshot.id)]))
-    return tuple(files)
+    return files
 
 
 def _not_here(subject: str) -> Problem:

@@ -20,7 +20,7 @@ from scripts.core.errors import ExitCode, MirrorError
 from scripts.core.report import human_size
 from scripts.keep import bundle, unbundle
 from scripts.keep.bundle import write_bundle
-from scripts.keep.bundle_plan import LargeFile, SmallFile, parse_volume_size, render_label
+from scripts.keep.bundle_plan import LargeFile, parse_volume_size, render_label
 from scripts.keep.bundle_sources import base_by_id, base_by_receipt, secrets_in
 from scripts.keep.snapshots import SnapshotFile, SnapshotLock, find_snapshot
 from tests.support.histories import QUIET, Channel, contents, plan, write
@@ -110,7 +110,7 @@ def test_a_delta_costs_little_beside_its_bytes(tmp_path: Path) -> None:
     channel.publish()
     planned = replace(
         plan(place, base),
-        other_files=(SmallFile(path="unbundle.py", data=Path(unbundle.__file__).read_bytes()),),
+        other_files={"unbundle.py": Path(unbundle.__file__).read_bytes()},
     )
     size = write(place, planned, tmp_path / "out")
     count = len(planned.carried)

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from scripts.core.channel_paths import ChannelPaths, Layout
 from scripts.core.console import Console, Verbosity
 from scripts.keep.bundle import write_bundle
-from scripts.keep.bundle_plan import BundlePlan, SmallFile, plan_bundle
+from scripts.keep.bundle_plan import BundlePlan, plan_bundle
 from scripts.keep.snapshots import (
     INDEX_KIND,
     Snapshot,
@@ -29,7 +29,7 @@ from scripts.keep.snapshots import (
     write_snapshot,
 )
 
-PROGRAM = SmallFile(path="unbundle.py", data=b"# stands for the program\n")
+PROGRAM = {"unbundle.py": b"# stands for the program\n"}
 QUIET = Console(verbosity=Verbosity.QUIET)
 _NAMES = tuple(
     f"{subdir}/{name}-1.0-0.conda" for subdir in ("noarch", "linux-64") for name in "abcdefgh"
@@ -118,7 +118,7 @@ def plan(
         () if base is None else read_snapshot_files(base_place or place, base),
         volume_size=volume_size,
         is_tar=is_tar,
-        other_files=(PROGRAM,),
+        other_files=PROGRAM,
         is_signed=is_signed,
     )
 
