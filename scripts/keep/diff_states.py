@@ -175,13 +175,10 @@ def _as_last_mirrored(workspace: Workspace, channel: ComparedState) -> ComparedS
     named = _named_when_published(workspace)
     if named is None:
         return channel
-    is_compared = [each.is_index or each.path in named for each in channel.files]
-    pairs = tuple(zip(channel.files, is_compared, strict=True))
-    return replace(
-        channel,
-        files=tuple(each for each, holds in pairs if holds),
-        others=tuple(each for each, holds in pairs if not holds),
-    )
+    files, others = list[StateFile](), list[StateFile]()
+    for each in channel.files:
+        (files if each.is_index or each.path in named else others).append(each)
+    return replace(channel, files=tuple(files), others=tuple(others))
 
 
 def _named_when_published(workspace: Workspace) -> frozenset[PurePosixPath] | None:

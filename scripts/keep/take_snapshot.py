@@ -216,29 +216,27 @@ def _keep_locks(
 ) -> None:
     """Keep locks and manifests, in the order in which the record has them, from 1 up.
 
-    Those that the snapshot before has at the same place are linked, and take no room.
+    Those that the snapshot restored, or the one before, has at the same place are linked, and take
+    no room.
     """
-    folder = locks_of(place, snapshot)
-    if restored is not None and locks_of(place, restored).is_dir():
-        for file in (each for each in locks_of(place, restored).rglob("*") if each.is_file()):
-            _link_or_copy(file, folder / file.relative_to(locks_of(place, restored)))
+    folder, older = locks_of(place, snapshot), restored or before
+    there = None if older is None else locks_of(place, older)
+    kept = dict[Path, bytes]()
+    if restored is not None and there is not None:
+        files = (each for each in there.rglob("*") if each.is_file())
+        kept = {each.relative_to(there): each.read_bytes() for each in files}
     for number, lock in enumerate(locks, 1):
-        manifest = _manifest_of(lock)
-        kept = {} if manifest is None else {manifest.name: manifest.read_bytes()}
+        if (manifest := _manifest_of(lock)) is not None:
+            kept[Path(str(number), manifest.name)] = manifest.read_bytes()
         if lock.file.data:
-            kept[LOCK_NAME] = lock.file.data
-        for name, data in kept.items():
-            same = None if before is None else locks_of(place, before) / str(number) / name
-            file = folder / str(number) / name
-            if same is not None and same.is_file() and same.read_bytes() == data:
-                _link_or_copy(same, file)
-            else:
-                write_atomically(file, data)
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    link_or_copy(source, target)
+            kept[Path(str(number), LOCK_NAME)] = lock.file.data
+    for path, data in kept.items():
+        file, same = folder / path, None if there is None else there / path
+        if same is not None and same.is_file() and same.read_bytes() == data:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            link_or_copy(same, file)
+        else:
+            write_atomically(file, data)
 
 
 def _fingerprint(state: MirrorState, files: Iterable[tuple[PurePosixPath, os.stat_result]]) -> str:

@@ -218,14 +218,12 @@ def _read_kept(file: Path) -> Document | None:
 
 def _parsed(found: Document, parse: Callable[[bytes], _Parsed]) -> tuple[Document, _Parsed]:
     """Parse it as it came, else without the Content-Encoding that it is said to have."""
-    for data in (found.data, None):
-        try:
-            plain = replace(found, data=decoded(found, LARGEST) if data is None else data)
-            return plain, parse(plain.data)
-        except DamagedIndexError as error:
-            if data is None or found.encoding is None:
-                raise wrong_document(error.problems[0].message) from None
-    raise AssertionError
+    try:
+        return found, parse(found.data)
+    except DamagedIndexError as error:
+        if found.encoding is None:
+            raise wrong_document(error.problems[0].message) from None
+    return _parsed(replace(found, data=decoded(found, LARGEST), encoding=None), parse)
 
 
 def read_records(

@@ -119,28 +119,26 @@ def _newer_conda(
         return ranks.get(record.version, -1), record.build_number
 
     newer = [
-        (each, own, file, record)
+        (each, [(file, record) for file, record in some if age(record) > age(each.locked.record)])
         for each, some in found
-        for file, record in some
-        if age(record) > age(each.locked.record)
-        for own in each.own
     ]
-    pairs = dict.fromkeys((own.spec, record) for _, own, _, record in newer)
+    pairs = dict.fromkeys((x.spec, y) for each, some in newer for x in each.own for _, y in some)
     taken = dict(zip(pairs, match_records(pairs), strict=True))
-    refused = {
-        (id(each), file)
-        for each, own, file, record in newer
-        if not taken[own.spec, record] or not _is_as_asked(each, own, file, record)
-    }
-    for each, some in found:
-        fitting = [record for file, record in some if (id(each), file) not in refused]
-        best = max(fitting, key=age, default=each.locked.record)
-        if age(best) > age(each.locked.record):
+    for each, some in newer:
+        fitting = [
+            record
+            for file, record in some
+            if all(
+                taken[own.spec, record] and _is_as_asked(each, own, file, record)
+                for own in each.own
+            )
+        ]
+        if fitting:
             yield NewerVersion(
                 name=each.locked.name,
                 kind="conda",
                 locked=_version(each.locked.record),
-                newer=_version(best),
+                newer=_version(max(fitting, key=age)),
                 requirement=printable(", ".join(map(wanted_text, each.own))),
                 places=(str(each.packages.place),),
             )
