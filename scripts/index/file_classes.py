@@ -30,7 +30,7 @@ from scripts.core.subdir import NOARCH, is_known_subdir
 from scripts.core.symlinks import refuse_obstacles
 from scripts.index.pypi_index import read_pypi_index, read_retained
 from scripts.index.pypi_pages import is_pypi_artifact_path, is_pypi_index_path
-from scripts.index.readback import read_checksummed_records
+from scripts.index.readback import read_repodata_zst
 from scripts.index.repodata import (
     LARGEST,
     REPODATA,
@@ -40,7 +40,6 @@ from scripts.index.repodata import (
     SHARDS,
     DamagedIndexError,
     parse_repodata,
-    parse_zst,
 )
 from scripts.lock.select import Selection
 
@@ -269,14 +268,12 @@ def _present_records(
         records = {**parse_repodata(data, str(subdir / REPODATA)).records}
     except DamagedIndexError as error:
         [damage] = error.problems
-    # It is replaced last: until then it may have records that the others no longer have.
-    checksummed = read_checksummed_records(folder / subdir, subdir)
-    records |= checksummed or {}
-    if damage is not None and checksummed is None:
-        try:
-            data = read_regular(folder / subdir / REPODATA_ZST, LARGEST)
-            records |= parse_repodata(parse_zst(data, ""), "").records
-        except (OSError, DamagedIndexError):
+    try:
+        zst = read_repodata_zst(folder / subdir, subdir, is_checksummed=damage is None)
+        if zst != data:  # which is replaced last: until then it has what the zst no longer has
+            records |= parse_repodata(zst, "").records
+    except DamagedIndexError:
+        if damage is not None:
             console.warn(
                 f"{damage.subject}: {damage.message}; what it said of artifacts that the lock"
                 " does not name is lost"

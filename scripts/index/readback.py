@@ -139,13 +139,12 @@ def _conflicts(
                 )
 
 
-def read_checksummed_records(folder: Path, shown: PurePosixPath) -> Mapping[str, Record] | None:
-    """Return the records of a zst whose sha256 the shard index has; None where that differs."""
-    try:
-        data = _read_zst(folder, shown, _read_shard_index(folder, shown))
-        return parse_repodata(data, str(shown / REPODATA_ZST)).records
-    except DamagedIndexError:
-        return None
+def read_repodata_zst(folder: Path, shown: PurePosixPath, *, is_checksummed: bool) -> bytes:
+    """Return what the zst of a subdir holds; `is_checksummed`: if it is what the shard index says.
+
+    Raises DamagedIndexError where one of them is damaged.
+    """
+    return _read_zst(folder, shown, _read_shard_index(folder, shown) if is_checksummed else None)
 
 
 def _read(folder: Path, shown: PurePosixPath, name: str) -> bytes:
