@@ -26,8 +26,8 @@ from scripts.channel.archive import (
     walk_tar,
 )
 from scripts.core.files import CHUNK
+from scripts.core.pep508 import parse_version, pypi_name
 from scripts.core.record import PypiRecord
-from scripts.lock.pep508 import parse_version, pypi_name
 
 DIST_INFO: Final = ".dist-info"
 PKG_INFO: Final = "PKG-INFO"

@@ -19,6 +19,7 @@ from urllib.parse import quote, unquote
 from scripts.core.artifact import Artifact
 from scripts.core.channel_url import PYPI_FOLDER, mirror_path_segments
 from scripts.core.errors import MirrorError
+from scripts.core.pep508 import pypi_name
 from scripts.core.record import PypiRecord
 from scripts.core.redact import without_secrets
 from scripts.core.report import Json
@@ -302,8 +303,6 @@ def render_mapping(artifacts: Iterable[Artifact], before: Mapping[str, str | Non
     None: what is on PyPI under no name. What pixi works out for itself, for packages of
     conda-forge that nobody maps, is left to it (crates/pypi_mapping/src/lib.rs).
     """
-    from packaging.utils import canonicalize_name
-
     names = dict(before)
     for artifact in artifacts:
         purls = artifact.conda_record.purls
@@ -313,7 +312,7 @@ def render_mapping(artifacts: Iterable[Artifact], before: Mapping[str, str | Non
         name = unquote(found[0].partition("?")[0].partition("@")[0]) if found else None
         is_conda_forge = (artifact.upstream or "").endswith("/conda-forge")
         is_guess = bool(found) and "?" not in found[0] and is_conda_forge
-        if is_guess and name == canonicalize_name(artifact.name):
+        if is_guess and name == pypi_name(artifact.name):
             names.pop(artifact.name, None)
         else:
             names[artifact.name] = name

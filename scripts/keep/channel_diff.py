@@ -16,6 +16,7 @@ from typing import ClassVar, Final, NamedTuple
 
 from scripts.core.channel_paths import is_pypi_path
 from scripts.core.file_name import parse_file_name
+from scripts.core.pep508 import pypi_name
 from scripts.keep.snapshots import SnapshotFile
 from scripts.lock.diff import Change, ChangeKind, PlatformDiff
 from scripts.lock.pypi import ARCHIVES
@@ -177,15 +178,13 @@ def _identify(path: PurePosixPath) -> tuple[_Package, str]:
         channel, _, subdir = folder.rpartition("/")
         package = _Package(channel or ".", subdir, file.name, _CONDA_SOURCE)
         return package, f"{file.version} {file.build}"
-    from packaging.utils import canonicalize_name  # most mirrors have no such file
-
     # PEP 427: name-version-…; PEP 625: name-version. A direct URL's second place has a fragment.
     file_name = file_name.partition("#")[0]
     stem = ARCHIVES.sub("", file_name)
     parts = stem.split("-") if file_name.lower().endswith(".whl") else stem.rsplit("-", 1)
     name, version = (parts[0], parts[1]) if len(parts) > 1 else (stem, "")
     host = "/".join(path.parts[2:3])
-    return _Package(PYPI, host, canonicalize_name(name), _PYPI_SOURCE), version
+    return _Package(PYPI, host, pypi_name(name), _PYPI_SOURCE), version
 
 
 def _version(text: str) -> str:

@@ -16,6 +16,7 @@ from scripts.channel.users import last_mirrored
 from scripts.core.console import Console
 from scripts.core.errors import usage_error
 from scripts.core.files import read_regular
+from scripts.core.pep508 import parse_version
 from scripts.core.rattler_child import rank_versions
 from scripts.keep.bundle_sources import LARGEST_RECEIPT, base_by_receipt
 from scripts.keep.channel_diff import CHANNEL, ComparedState, LockedFile, Ranks, StateFile
@@ -28,7 +29,6 @@ from scripts.keep.snapshots import (
 )
 from scripts.keep.unbundle import parse_receipt
 from scripts.lock.mirrored import MirroredLock
-from scripts.lock.pep508 import parse_version
 from scripts.lock.read import read_lock
 from scripts.lock.select import Selection
 from scripts.verify.licences import read_license

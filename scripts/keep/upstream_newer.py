@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from scripts.core.channel_url import channel_base_url
 from scripts.core.file_name import parse_file_name
+from scripts.core.pep508 import parse_version, pypi_name
 from scripts.core.rattler_child import rank_versions
 from scripts.core.record import Record
 from scripts.core.redact import printable
 from scripts.core.subdir import NOARCH
 from scripts.keep.upstream_client import Page, PageFile
 from scripts.lock.model import LockedPackage
-from scripts.lock.pep508 import parse_version, pypi_name
 from scripts.lock.satisfiability import differs_aside, match_records, wanted_text
 from scripts.verify.plan import PackageSet
 from scripts.verify.pypi_closure import find_requirements

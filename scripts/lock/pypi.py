@@ -16,12 +16,12 @@ from typing import Final
 from scripts.core.artifact import Artifact, pypi_artifact
 from scripts.core.channel_url import PYPI_FOLDER, mirror_path_segments
 from scripts.core.errors import Problem, raise_problems, usage_error, usage_problem
+from scripts.core.pep508 import pypi_name
 from scripts.core.record import PypiRecord
 from scripts.core.redact import redact, without_secrets
 from scripts.lock.conda_rows import Row, dependencies_v1, refuse_unsound_urls
 from scripts.lock.location import is_path
 from scripts.lock.model import LockedPackage, PlatformPackages, Unmirrorable
-from scripts.lock.pep508 import pypi_name
 from scripts.workspace.settings import Kind, Settings
 
 FILES: Final = PurePosixPath(PYPI_FOLDER, "files")

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from scripts.channel.archive import BadArchiveError, told_as_bad_archive
+from scripts.core.pep508 import pypi_name
 from scripts.core.record import PypiRecord
 from scripts.index.distribution import (
     DIST_INFO,
@@ -74,10 +75,8 @@ def _refuse_surroundings(file: Path, comment: int) -> None:
 
 def _check_wheel(archive: zipfile.ZipFile, distribution: Distribution) -> Iterator[str]:
     """Yield what is wrong with RECORD; raise BadArchiveError at the first other thing."""
-    from packaging.utils import canonicalize_name
-
     folder = dist_info_folder(archive)
-    if canonicalize_name(folder.removesuffix(DIST_INFO).rpartition("-")[0]) != distribution.name:
+    if pypi_name(folder.removesuffix(DIST_INFO).rpartition("-")[0]) != distribution.name:
         raise BadArchiveError(f"its {folder} is not named after {distribution.name}")
     read_member(archive, f"{folder}/WHEEL")
     lines = {path: line for path, *line in read_record(archive, folder)}

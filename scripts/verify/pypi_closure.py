@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Final
 
 from scripts.core.artifact import ArtifactKind
 from scripts.core.errors import Problem, finding_problem
-from scripts.core.record import PypiRecord
-from scripts.core.redact import printable
-from scripts.lock.location import parse_location
-from scripts.lock.model import LockedPackage
-from scripts.lock.pep508 import (
+from scripts.core.pep508 import (
     marker_evaluator,
     parse_requirement,
     parse_version,
     pypi_name,
     takes_version,
 )
+from scripts.core.record import PypiRecord
+from scripts.core.redact import printable
+from scripts.lock.location import parse_location
+from scripts.lock.model import LockedPackage
 from scripts.lock.pypi import conda_pypi_names, pypi_artifacts
 from scripts.verify.findings import EnvironmentPlatform
 from scripts.verify.plan import Dependents, PackageSet, way_up

@@ -21,6 +21,7 @@ from scripts.channel.archive import BadArchiveError
 from scripts.core.channel_url import mirror_path_segments
 from scripts.core.errors import Problem, finding_problem
 from scripts.core.files import read_regular
+from scripts.core.pep508 import pypi_name
 from scripts.core.record import PypiRecord
 from scripts.core.redact import redact, without_secrets
 from scripts.core.symlinks import link_above
@@ -28,7 +29,6 @@ from scripts.index.distribution import read_distribution
 from scripts.index.file_classes import IndexedArtifact
 from scripts.index.pypi_pages import INDEX, MAPPING, PAGE, PAGE_JSON, SIMPLE, metadata_path
 from scripts.index.repodata import LARGEST
-from scripts.lock.pep508 import pypi_name
 from scripts.lock.pypi import FILES, index_folder, purl_names, pypi_artifacts
 from scripts.lock.select import Selection
 from scripts.verify.findings import link_problem

@@ -15,11 +15,11 @@ from typing import Final
 
 from scripts.channel.digest_cache import Fingerprint
 from scripts.core.artifact import ArtifactKind
+from scripts.core.pep508 import parse_version, pypi_name
 from scripts.core.record import PypiRecord
 from scripts.core.scratch import scratch_folder
 from scripts.index.file_classes import IndexedArtifact
 from scripts.index.pypi_pages import INDEX, PAGE, metadata_path
-from scripts.lock.pep508 import parse_version, pypi_name
 from scripts.lock.pypi import conda_pypi_names, pypi_artifacts
 from scripts.lock.select import Selection
 from scripts.verify.findings import EnvironmentPlatform

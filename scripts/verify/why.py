@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from scripts.core.errors import Problem, did_you_mean, finding_problem
+from scripts.core.pep508 import pypi_name
 from scripts.core.redact import redact
 from scripts.core.report import Json, Line, Report
 from scripts.lock.model import LockedPackage, spec_name
-from scripts.lock.pep508 import pypi_name
 from scripts.lock.pypi import conda_pypi_names
 from scripts.lock.select import Selection
 from scripts.verify.findings import EnvironmentPlatform, place_json

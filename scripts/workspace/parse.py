@@ -14,6 +14,7 @@ from typing import Final
 
 from scripts.core.channel_url import channel_base_url
 from scripts.core.errors import usage_error
+from scripts.core.pep508 import pypi_name
 from scripts.core.typed_values import Table, load_toml
 from scripts.workspace.model import (
     DEFAULT,
@@ -144,7 +145,7 @@ def _no_build_isolation(options: Table) -> tuple[str, ...]:
     """Read `no-build-isolation`: names of PyPI packages, or true for all of them."""
     key = "no-build-isolation"
     if isinstance(options.fields.get(key), list):
-        return tuple(map(_pypi_name, options.strings(key)))
+        return tuple(map(pypi_name, options.strings(key)))
     return ("*",) if options.boolean(key) else ()
 
 
@@ -198,7 +199,7 @@ def _of_project(requirements: Iterable[object]) -> tuple[PypiRequirement, ...]:
     """Return the PEP 508 requirements of a list; other entries (`include-group`) are skipped."""
     texts = [each for each in requirements if isinstance(each, str)]
     found = [(_PEP508_NAME.match(each), each) for each in texts]
-    return tuple(PypiRequirement(name=_pypi_name(x[1]), text=text) for x, text in found if x)
+    return tuple(PypiRequirement(name=pypi_name(x[1]), text=text) for x, text in found if x)
 
 
 def _parse_pypi(table: Table) -> Iterator[PypiRequirement]:
@@ -213,12 +214,7 @@ def _parse_pypi(table: Table) -> Iterator[PypiRequirement]:
             version = f"=={version}"
         text = f"{name}[{','.join(extras)}]{version}" if extras else f"{name}{version}"
         text += f" ; {marker}" if marker else ""
-        yield PypiRequirement(name=_pypi_name(name), text=text)
-
-
-def _pypi_name(text: str) -> str:
-    """Write a PyPI name as its index does (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", text).lower()
+        yield PypiRequirement(name=pypi_name(name), text=text)
 
 
 def _parse_target(

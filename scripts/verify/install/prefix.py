@@ -23,6 +23,7 @@ from scripts.channel.archive import (
 from scripts.core.artifact import Artifact, ArtifactKind
 from scripts.core.errors import MirrorError, Problem, finding_problem
 from scripts.core.files import hash_file
+from scripts.core.pep508 import pypi_name
 from scripts.core.record import Record
 from scripts.core.redact import printable
 from scripts.index.distribution import DIST_INFO, dist_info_folder, hash_member
@@ -135,10 +136,8 @@ def _is_known(prefix: Path, folders: Mapping[str, str], artifact: Artifact) -> b
     """Tell whether the installer has noted that it is installed."""
     if artifact.is_conda:
         return (prefix / "conda-meta" / f"{artifact.distribution}.json").is_file()
-    from packaging.utils import canonicalize_name
-
     names = (x.name for x in (prefix / folders[_SITE_PACKAGES]).glob(f"*{DIST_INFO}"))
-    return artifact.name in {canonicalize_name(each.partition("-")[0]) for each in names}
+    return artifact.name in {pypi_name(each.partition("-")[0]) for each in names}
 
 
 def _compare(prefix: Path, installed: str, expected: str | None) -> _Fault | None:

@@ -141,7 +141,7 @@ def test_markers_and_tags_are_decided_as_by_uv(
 ) -> None:
     from packaging.utils import parse_wheel_filename
 
-    from scripts.lock.pep508 import marker_evaluator
+    from scripts.core.pep508 import marker_evaluator
 
     platform = python(subdir, virtual)
     holds = marker_evaluator(tuple(platform.markers.items()))
