@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Final
-from urllib.parse import urlsplit
 
 from scripts.core.errors import Problem, finding_problem
 from scripts.core.record import PypiRecord, Record
@@ -17,10 +16,9 @@ from scripts.core.redact import redact
 from scripts.core.report import counted
 from scripts.core.subdir import NOARCH
 from scripts.doctor.mirror import Mirror, at_url_path, is_own_file
-from scripts.lock.location import is_path, keeps_path, url_subdir
+from scripts.lock.location import is_remote, keeps_path, url_subdir
 from scripts.lock.model import LockedEnvironment, LockedPackage, PlatformPackages, locked_packages
 from scripts.verify.findings import EnvironmentPlatform
-from scripts.verify.install.mirrors import is_remote
 from scripts.workspace.settings import TABLE
 
 _DIGITS: Final = re.compile(r"(\d+)")
@@ -199,7 +197,7 @@ def _is_mirrorable(url: str, path: PurePosixPath) -> bool:
     Of any scheme: pixi replaces it before anybody looks at that
     (crates/pixi_utils/src/reqwest.rs). It asks for no file so.
     """
-    return not is_path(url) and urlsplit(url).scheme != "file" and keeps_path(url, path)
+    return is_remote(url) and keeps_path(url, path)
 
 
 def _pairs(locked: Record, record: Record) -> Iterator[tuple[str, str, str]]:

@@ -20,6 +20,7 @@ from scripts.core.typed_values import toml_string
 from scripts.doctor.diagnose import Availability, Diagnosis, Verdict
 from scripts.doctor.mirror import Mirror, MirrorLocation, plain_url
 from scripts.index.pypi_pages import INDEX, MAPPING
+from scripts.lock.location import is_remote
 from scripts.lock.model import LockedEnvironment
 from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.select import every_channel
@@ -29,7 +30,6 @@ from scripts.verify.findings import EnvironmentPlatform
 from scripts.verify.install.mirrors import (
     channel_prefix,
     file_prefix,
-    is_remote,
     pypi_prefixes,
     without_user,
 )

@@ -63,6 +63,11 @@ def is_path(location: str) -> bool:
     return _URL.match(location) is None
 
 
+def is_remote(location: str) -> bool:
+    """Tell whether a location is a URL of any scheme but `file`, which `[mirrors]` can replace."""
+    return not is_path(location) and urlsplit(location).scheme != "file"
+
+
 def local_path(url: str, root: Path) -> Path | None:
     """Return the file on this machine that a location names; None where it is elsewhere.
 

@@ -20,7 +20,7 @@ from scripts.core.pep508 import pypi_name
 from scripts.core.record import PypiRecord
 from scripts.core.redact import redact, without_secrets
 from scripts.lock.conda_rows import Row, dependencies_v1, refuse_unsound_urls
-from scripts.lock.location import is_path
+from scripts.lock.location import is_path, is_remote
 from scripts.lock.model import LockedPackage, PlatformPackages, Unmirrorable
 from scripts.workspace.settings import Kind, Settings
 
@@ -117,7 +117,7 @@ def _why_not(record: PypiRecord, settings: Settings) -> tuple[Kind | None, str |
     """Return why a row is not mirrored (None: it is), and its kind, as in `Unmirrorable`."""
     scheme = record.location.partition("://")[0].lower()
     plain = without_secrets(record.location, of_pypi=True)
-    is_local = is_path(record.location) or scheme == "file"
+    is_local = not is_remote(record.location)
     is_archive = ARCHIVES.search(plain) is not None
     if is_local and not is_archive:
         return None, "part of the project"

@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote, urlsplit
 from scripts.core.artifact import Artifact
 from scripts.core.typed_values import toml_string
 from scripts.index.pypi_pages import MAPPING, SIMPLE
-from scripts.lock.location import is_path, keeps_path, local_path
+from scripts.lock.location import is_remote, keeps_path, local_path
 from scripts.lock.pypi import index_folder
 from scripts.verify.install.plan import InstallJob
 from scripts.workspace.settings import Kind
@@ -40,7 +40,7 @@ def mirrors_for(job: InstallJob) -> Mapping[str, PurePosixPath]:
     mirrors: dict[str, PurePosixPath] = {}
     for artifact in job.artifacts:
         for url in artifact.urls:
-            if is_path(url) or urlsplit(url).scheme == "file":
+            if not is_remote(url):
                 raise NoMirrorError("its lock names files, which `[mirrors]` cannot replace")
             if not keeps_path(url, artifact.path):
                 message = f"{artifact.path} is not at the path that the lock's URL ends in"
@@ -83,11 +83,6 @@ def pypi_prefixes(artifacts: Iterable[Artifact]) -> dict[str, PurePosixPath]:
         if folder is not None and not any(url.startswith(f"{base}/") for url in remote):
             found[base] = SIMPLE / folder
     return found | ({MAPPING_SERVICE: MAPPING.parents[1]} if every else {})
-
-
-def is_remote(location: str) -> bool:
-    """Tell whether a location is a URL for which `[mirrors]` can name another."""
-    return not is_path(location) and urlsplit(location).scheme != "file"
 
 
 def file_prefix(url: str, path: PurePosixPath) -> tuple[str, PurePosixPath]:
