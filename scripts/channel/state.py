@@ -29,6 +29,7 @@ from scripts.core.files import (
 )
 from scripts.core.record import Digest
 from scripts.core.redact import without_secrets
+from scripts.core.typed_values import typed
 
 _CHANNEL: Final = "channel.json"
 _REMOVALS: Final = "removals.json"
@@ -280,8 +281,8 @@ def _parse_channel(document: Mapping[str, Any]) -> MirrorState:
     before = document.get("before-relayout")
     return MirrorState(
         layout=Layout(document["layout"]),
-        is_adopted=_typed(document["adopted"], bool),
-        before_relayout=None if before is None else tuple(map(path_inside, _typed(before, list))),
+        is_adopted=typed(document["adopted"], bool),
+        before_relayout=None if before is None else tuple(map(path_inside, typed(before, list))),
     )
 
 
@@ -292,7 +293,7 @@ def _parse_first_seen(document: Mapping[str, Any]) -> Mapping[PurePosixPath, Dig
 def _parse_kept_lock(document: Mapping[str, Any]) -> KeptLock:
     etag = document["etag"]
     return KeptLock(
-        text=_typed(document["lock"], str),
+        text=typed(document["lock"], str),
         etag=None if etag is None else _string(etag),
         checked=datetime.fromisoformat(_string(document["checked"])).astimezone(UTC),
     )
@@ -306,8 +307,8 @@ def _parse_removal(row: Mapping[str, Any]) -> Removal:
     dropped = row["dropped"]
     return Removal(
         path=path_inside(row["path"]),
-        size=_typed(row["size"], int),
-        mtime=_typed(row["mtime-ns"], int),
+        size=typed(row["size"], int),
+        mtime=typed(row["mtime-ns"], int),
         dropped=None if dropped is None else datetime.fromisoformat(dropped).astimezone(UTC),
     )
 
@@ -325,7 +326,7 @@ def _parse_workspace(folder: Path, document: Mapping[str, Any]) -> WorkspaceStat
                 path_in_other_layout=path_inside(other),
                 package=_string(package),
                 digest=None if digest is None else _digest(digest),
-                size=None if size is None else _typed(size, int),
+                size=None if size is None else typed(size, int),
             )
             for path, other, package, digest, size in document["artifacts"]
         ),
@@ -349,18 +350,12 @@ def path_inside(value: Any) -> PurePosixPath:
 
 
 def _string(value: Any) -> str:
-    text = _typed(value, str)
+    text = typed(value, str)
     if "\0" in text:
         raise ValueError(text)
     if not text.isascii():
         text.encode(errors="surrogateescape")  # half a surrogate pair is no name of a file
     return text
-
-
-def _typed(value: Any, kind: type[_Value]) -> _Value:
-    if type(value) is not kind:  # to JSON, true is no number
-        raise TypeError(value)
-    return value
 
 
 def _read(path: Path, parse: Callable[[Mapping[str, Any]], _Value]) -> _Value | None:
@@ -381,8 +376,8 @@ def _read(path: Path, parse: Callable[[Mapping[str, Any]], _Value]) -> _Value | 
 
 
 def _parse_document(data: bytes) -> Mapping[str, Any]:
-    document = _typed(json.loads(data), dict)
-    if _typed(document["schema"], int) != _SCHEMA:
+    document = typed(json.loads(data), dict)
+    if typed(document["schema"], int) != _SCHEMA:
         raise ValueError(document)
     return document
 

@@ -6,11 +6,12 @@ import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Final, Self, TypeVar
 
 from scripts.core.errors import MirrorError, usage_error
 from scripts.core.redact import redact
 
+_Value = TypeVar("_Value")
 _LONGEST: Final = 19  # digits; more are no size and no version, and may be meant to take long
 
 
@@ -92,6 +93,16 @@ class Table:
         if all(isinstance(each, kind) for each in values):
             return tuple(values)
         raise self.wrong(key, expected)
+
+
+def typed(value: Any, kind: type[_Value]) -> _Value:
+    """Return a value of JSON that is of this type itself; TypeError where it is not.
+
+    To JSON, true is no number.
+    """
+    if type(value) is not kind:
+        raise TypeError(value)
+    return value
 
 
 def parse_int(text: str) -> int | None:

@@ -24,6 +24,7 @@ from scripts.core.record import PypiRecord
 from scripts.core.redact import without_secrets
 from scripts.core.report import Json
 from scripts.core.scratch import is_scratch
+from scripts.core.typed_values import typed
 from scripts.index.repodata import damaged
 from scripts.lock.pypi import ARCHIVES, FILES, index_folder, is_project_name, public_fragment
 
@@ -245,7 +246,7 @@ def parse_page(
     """
     subject = str(folder / PAGE_JSON)
     try:
-        rows = [(_path_of(_string(row["url"])), row) for row in json.loads(data)["files"]]
+        rows = [(_path_of(typed(row["url"], str)), row) for row in json.loads(data)["files"]]
         return [_parse_row(path, row, folder.name) for path, row in rows if path not in but]
     except (ValueError, TypeError, KeyError, RecursionError, MirrorError) as error:
         raise damaged(subject, f"not a page of pixi-mirror ({type(error).__name__})") from None
@@ -264,11 +265,11 @@ def _parse_row(path: PurePosixPath, row: Mapping[str, Any], name: str) -> PypiFi
     records = [
         PypiRecord(
             name=name,
-            version=None if version is None else _string(version),
-            location=_string(each["url"]),
-            index=None if each["index"] is None else _string(each["index"]),
-            sha256=_string(row["hashes"]["sha256"]),
-            requires_python=None if python is None else _string(python),
+            version=None if version is None else typed(version, str),
+            location=typed(each["url"], str),
+            index=None if each["index"] is None else typed(each["index"], str),
+            sha256=typed(row["hashes"]["sha256"], str),
+            requires_python=None if python is None else typed(python, str),
         )
         for each in row["_upstream"]
     ]
@@ -281,14 +282,8 @@ def _parse_row(path: PurePosixPath, row: Mapping[str, Any], name: str) -> PypiFi
         path=path,
         size=row["size"],
         records=tuple(records),
-        metadata=None if metadata is None else _string(metadata),
+        metadata=None if metadata is None else typed(metadata, str),
     )
-
-
-def _string(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(value)
-    return value
 
 
 def distinct(records: Iterable[PypiRecord]) -> tuple[PypiRecord, ...]:
