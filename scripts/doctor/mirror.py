@@ -414,11 +414,7 @@ def _told_to_keeper(error: MirrorError) -> MirrorError:
 
 def _unread(subject: str, url: str, error: DownloadError) -> Problem:
     """Say why a mirror could not be read, and what to do."""
-    code = error.kind.code
-    return Problem(
-        subject=subject,
-        message=f"cannot be read: {redact(error.text)}",
-        code=ExitCode.USAGE if code is ExitCode.FINDINGS else code,  # nothing was answered
-        details=error.details,
-        help=error.kind.help_at(url, "pixi run doctor", resumes=False),
-    )
+    problem = error.problem(subject, url, "pixi run doctor", lead="cannot be read: ")
+    if problem.code is not ExitCode.FINDINGS:
+        return problem
+    return dataclasses.replace(problem, code=ExitCode.USAGE)  # nothing was answered

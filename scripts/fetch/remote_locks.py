@@ -23,7 +23,7 @@ from scripts.network.documents import (
     read_document,
     wrong_document,
 )
-from scripts.network.errors import DownloadError, ErrorKind, lower_first
+from scripts.network.errors import DownloadError, ErrorKind
 from scripts.network.http import HttpClient
 from scripts.network.retry import RetryPolicy
 from scripts.network.router import Router
@@ -102,16 +102,11 @@ def _text(data: bytes) -> str:
 
 def _problem(url: str, error: DownloadError, again: str, *, has_copy: bool) -> Problem:
     """Say why a remote lock could not be had; and that a copy would do, where there is one."""
+    source, lead = ("from", redact(error.source or url)), "this remote lock could not be had: "
+    problem = error.problem(without_secrets(url), url, again, source, lead=lead)
+    help_line = problem.help
     if error.kind in _OF_THE_URL:
         help_line = "correct the URL in `locks`, or take the entry out"
-    else:
-        help_line = error.kind.help_at(error.source or url, again, resumes=False)
     if has_copy:
         help_line = f"{again} {KEPT_LOCKS}, with the copy that is kept; or {help_line}"
-    return Problem(
-        subject=without_secrets(url),
-        message=f"this remote lock could not be had: {redact(lower_first(error.text))}",
-        code=error.kind.code,
-        details=(*error.details, ("from", redact(error.source or url))),
-        help=help_line,
-    )
+    return replace(problem, help=help_line)

@@ -282,17 +282,9 @@ def _report(
 
 def _problem(failed: FailedDownload, again: str) -> Problem:
     """Make the problem of a failed download."""
-    from scripts.network.errors import lower_first
-
-    error = failed.error
+    error, path = failed.error, failed.artifact.path
     source = error.source or failed.artifact.urls[0]
-    return Problem(
-        subject=str(failed.artifact.path),
-        message=redact(lower_first(error.text)),
-        code=error.kind.code,
-        details=(*error.details, ("from", redact(source))),
-        help=error.kind.help_at(source, again, resumes=True),
-    )
+    return error.problem(path, source, again, ("from", redact(source)), resumes=True)
 
 
 def _replaced_line(artifact: Artifact, actual: str) -> str:

@@ -41,7 +41,7 @@ from scripts.lock.location import local_path, parse_location, url_subdir
 from scripts.lock.model import OLDEST_COMPLETE
 from scripts.lock.select import Selection, are_other_bytes, left_out_json, left_out_lines
 from scripts.network.documents import ABSENT
-from scripts.network.errors import DownloadError, lower_first
+from scripts.network.errors import DownloadError
 from scripts.network.retry import RetryPolicy
 from scripts.verify.plan import plan_sets
 from scripts.workspace.workspace import Workspace
@@ -355,18 +355,14 @@ def _problems(findings: Mapping[Drift, Iterable[Finding]]) -> Iterator[Problem]:
 
 def _not_asked_problem(each: NotAsked) -> Problem:
     """Say what could not be asked: trouble of the network, or what the user can mend."""
-    error, kind = each.error, each.error.kind
-    text, code = redact(lower_first(error.text)), kind.code
-    help_line = kind.help_at(error.source or each.url, "pixi run upstream", resumes=False)
-    if kind in ABSENT:
-        text, code = "there is nothing of a channel or an index there", ExitCode.USAGE
+    subject, lead = without_secrets(each.url, of_pypi=True), "could not be asked: "
+    unknown = ("not known of", counted(len(each.paths), "artifact"))
+    problem = each.error.problem(subject, each.url, "pixi run upstream", unknown, lead=lead)
+    if each.error.kind in ABSENT:
+        message = f"{lead}there is nothing of a channel or an index there"
         help_line = "is that still its URL? correct it in the manifest or in `[mirrors]`"
-    elif code is ExitCode.FINDINGS:  # what came is no repodata and no page: a portal's, or cut
-        code, help_line = ExitCode.NETWORK, "see who client there, then pixi run upstream"
-    return Problem(
-        subject=without_secrets(each.url, of_pypi=True),
-        message=f"could not be asked: {text}",
-        code=code,
-        details=(*error.details, ("not known of", counted(len(each.paths), "artifact"))),
-        help=help_line,
-    )
+        return replace(problem, message=message, code=ExitCode.USAGE, help=help_line)
+    if problem.code is ExitCode.FINDINGS:  # what came is a portal's page, or cut off
+        help_line = "see who client there, then pixi run upstream"
+        return replace(problem, code=ExitCode.NETWORK, help=help_line)
+    return problem

@@ -11,7 +11,7 @@ from enum import Enum, unique
 from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from scripts.core.errors import ExitCode
+from scripts.core.errors import ExitCode, Problem
 from scripts.core.redact import redact
 
 
@@ -180,6 +180,28 @@ class DownloadError(Exception):
         Wrong bytes are worth another try: a proxy's page for now, a torn transfer.
         """
         return self.kind in OF_THE_NETWORK | WRONG
+
+    def problem(
+        self,
+        subject: object,
+        url: str,
+        again: str,
+        *details: tuple[str, str],
+        lead: str = "",
+        resumes: bool = False,
+    ) -> Problem:
+        """Make the problem of it, secrets hidden; `details` follow its own, `lead` the subject.
+
+        `url` is what was asked for, where `source` does not know better; `again` and `resumes` are
+        those of `ErrorKind.help_at`.
+        """
+        return Problem(
+            subject=str(subject),
+            message=f"{lead}{redact(lower_first(self.text))}",
+            code=self.kind.code,
+            details=(*self.details, *details),
+            help=self.kind.help_at(self.source or url, again, resumes=resumes),
+        )
 
 
 def mismatch(expected: str, actual: str) -> tuple[tuple[str, str], tuple[str, str]]:
