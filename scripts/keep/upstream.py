@@ -363,6 +363,6 @@ def _not_asked_problem(each: NotAsked) -> Problem:
         help_line = "is that still its URL? correct it in the manifest or in `[mirrors]`"
         return replace(problem, message=message, code=ExitCode.USAGE, help=help_line)
     if problem.code is ExitCode.FINDINGS:  # what came is a portal's page, or cut off
-        help_line = "see who client there, then pixi run upstream"
+        help_line = "see who answers there, then pixi run upstream"
         return replace(problem, code=ExitCode.NETWORK, help=help_line)
     return problem

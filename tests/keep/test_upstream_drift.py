@@ -416,15 +416,20 @@ def test_each_form_of_repodata_does(world: World) -> None:
 
 
 def test_trouble_of_the_network_is_never_a_finding(world: World) -> None:
-    for reply, text in (
-        (status(503), "HTTP 503 Service Unavailable"),
-        (login_page(), "a web page came instead of the repodata (a login page?)"),
+    for reply, text, help_line in (
+        (status(503), "HTTP 503 Service Unavailable", "run `pixi run upstream` again later"),
+        (
+            login_page(),
+            "a web page came instead of the repodata (a login page?)",
+            "see who answers there, then pixi run upstream",
+        ),
     ):
         world.upstream.always("*", reply)
         out, err = world.run(code=ExitCode.NETWORK)
         assert out == "upstream: 5 artifacts asked for: 5 not known\n"
         url = world.upstream.url
         assert f"could not be asked: {text}\n" in err
+        assert f"help: {help_line}\n" in err
         document = world.document(code=ExitCode.NETWORK)
         assert document["findings"] == document["newer"] == []
         assert {each["url"] for each in document["not-asked"]} == {
