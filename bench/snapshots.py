@@ -6,8 +6,8 @@ import sys
 import time
 from pathlib import Path
 
-from scripts.channel.grace import now
 from scripts.channel.locks import read_locks
+from scripts.channel.removals import now
 from scripts.core.console import Console
 from scripts.keep.snapshot_trees import build_tree
 from scripts.keep.snapshots import (

@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Final
 
 from scripts.channel.folders import write_gitignore
-from scripts.channel.grace import now
 from scripts.channel.locks import KEPT_LOCKS, remote_lock
+from scripts.channel.removals import now
 from scripts.channel.state import KeptLock, read_kept_lock, write_kept_lock
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, Problem

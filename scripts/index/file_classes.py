@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from scripts.channel.grace import still_waiting, to_remove
 from scripts.channel.inventory import cannot_read, files_below, regular_status
+from scripts.channel.removals import removals_of, still_waiting
 from scripts.channel.state import Removal
 from scripts.channel.users import ChannelUsers
 from scripts.core.artifact import Artifact, conda_artifact, pypi_artifact
@@ -192,7 +192,7 @@ def waiting_files(folder: Path, users: ChannelUsers) -> tuple[Removal, ...]:
         return waiting
     known = {*state.before_relayout, *(each.path for each in waiting)}
     made = files_of_layout(folder, users.own.layout.other) - known
-    return (*waiting, *to_remove(folder, sorted(made), None))
+    return (*waiting, *removals_of(folder, sorted(made), None))
 
 
 def channels_of_layout(

@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 
 from scripts.channel.digest_cache import DigestCache
 from scripts.channel.folders import clear_staging
-from scripts.channel.grace import is_due, now, remove, still_waiting, to_remove
 from scripts.channel.inventory import SEE_TO_DISK, files_below
+from scripts.channel.removals import is_due, now, removals_of, remove, still_waiting
 from scripts.channel.state import MirrorState, Removal, write_channel, write_removals
 from scripts.channel.users import ChannelUsers, save_workspace
 from scripts.core.channel_paths import ChannelPaths, is_pypi_path
@@ -121,7 +121,7 @@ def _waiting(
     listed = still_waiting(folder, users.state.removals, frozenset())
     named = (users.named() - replace(users, last=None).named()) if listed else frozenset()
     again = (replace(each, dropped=None) for each in listed if each.path in named)
-    return (*waiting_files(folder, users), *again, *to_remove(folder, dropping, None))
+    return (*waiting_files(folder, users), *again, *removals_of(folder, dropping, None))
 
 
 def _note_removals(
@@ -135,7 +135,7 @@ def _note_removals(
     """Write the list of removals: what is `still` waiting, and index files that are now `stale`."""
     place, when = workspace.place, now()
     new = set(stale) - {each.path for each in still}
-    dropped = (*still, *to_remove(place.folder, sorted(new), None))
+    dropped = (*still, *removals_of(place.folder, sorted(new), None))
     removals = tuple(replace(each, dropped=each.dropped or when) for each in dropped)
     if removals != state.removals:
         write_removals(place, removals)

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from scripts.channel.folders import clear_staging
-from scripts.channel.grace import is_due, now, remove, still_waiting
+from scripts.channel.removals import is_due, now, remove, still_waiting
 from scripts.channel.selection import read_whole_selection
 from scripts.channel.state import (
     Removal,

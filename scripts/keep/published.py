@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from scripts.channel.digest_cache import DigestCache
-from scripts.channel.grace import still_waiting
 from scripts.channel.inventory import files_below
+from scripts.channel.removals import still_waiting
 from scripts.channel.state import Removal
 from scripts.core.channel_paths import ChannelPaths, Layout
 from scripts.core.console import Console

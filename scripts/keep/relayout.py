@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 
 from scripts.channel.digest_cache import DigestCache
 from scripts.channel.folders import prepare
-from scripts.channel.grace import now, to_remove
 from scripts.channel.inventory import ArtifactStatus, Expected, check_artifacts
+from scripts.channel.removals import now, removals_of
 from scripts.channel.selection import read_whole_selection
 from scripts.channel.state import (
     GOES_ON,
@@ -201,7 +201,7 @@ def _end(workspace: Workspace, layout: Layout, old: AbstractSet[PurePosixPath]) 
     # One write changes the layout: killed after it, all but these waits for its removal.
     state = replace(state, layout=layout, before_relayout=tuple(sorted(there - left)))
     write_channel(place, state)
-    waiting = to_remove(place.folder, sorted(left), now())
+    waiting = removals_of(place.folder, sorted(left), now())
     write_removals(place, (*waiting, *state.removals))
     write_channel(place, replace(state, before_relayout=None))
     return _outcome(layout, waiting)

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from scripts.channel.grace import now, removal_errors
+from scripts.channel.removals import now, removal_errors
 from scripts.core.errors import usage_error
 from scripts.core.report import Json, Line, Report, counted, human_size, table, to_json
 from scripts.keep.snapshot_trees import LOCKS, clear_leftovers, remove_snapshot, remove_tree

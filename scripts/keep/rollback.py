@@ -16,8 +16,8 @@ from typing import Final
 
 from scripts.channel.digest_cache import DigestCache
 from scripts.channel.folders import clear_staging, prepare
-from scripts.channel.grace import now, still_waiting, to_remove
 from scripts.channel.inventory import ArtifactStatus, Expected, check_artifacts
+from scripts.channel.removals import now, removals_of, still_waiting
 from scripts.channel.state import (
     GOES_ON,
     MirrorState,
@@ -287,7 +287,7 @@ def _switch(
     write_removals(place, listed)
     _place(place, to_link, digests)
     dropped = dropped.difference(each.path for each in listed)
-    listed += to_remove(place.folder, sorted(dropped), None)
+    listed += removals_of(place.folder, sorted(dropped), None)
     write_removals(place, listed)
     durable = [file for file, target in staged if target.name in {REPODATA, PAGE_JSON}]
     publish(staged, durable)

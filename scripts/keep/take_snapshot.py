@@ -13,8 +13,8 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Final
 
 from scripts.channel.digest_cache import Fingerprint
-from scripts.channel.grace import now
 from scripts.channel.inventory import files_below
+from scripts.channel.removals import now
 from scripts.channel.selection import read_whole_selection
 from scripts.channel.state import MirrorState, read_channel_state
 from scripts.core.channel_paths import ChannelPaths

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from scripts.channel.grace import now
+from scripts.channel.removals import now
 from scripts.core.errors import Problem, usage_problem
 from scripts.core.files import hash_file, write_atomically
 from scripts.core.invocation import version

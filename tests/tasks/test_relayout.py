@@ -206,7 +206,7 @@ def test_a_killed_relayout_is_finished_by_the_next(
     assert world.artifacts() == [f"{world.host}/ch/noarch/{name}-1.0-0.conda" for name in "ab"]
 
 
-@pytest.mark.parametrize("killed_at", ["to_remove", "write_removals"])
+@pytest.mark.parametrize("killed_at", ["removals_of", "write_removals"])
 def test_killed_once_its_layout_is_noted_it_is_finished(
     world: World, killed_at: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

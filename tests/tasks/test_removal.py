@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from scripts.channel.grace import now
+from scripts.channel.removals import now
 from scripts.channel.state import read_state, write_removals
 from tasks import index, prune, verify
 from tests.support.mirrors import CHANNEL, Mirror, copy_linked, make_mirror, rows

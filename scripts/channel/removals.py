@@ -55,7 +55,7 @@ def _waits(folder: Path, removal: Removal) -> bool:
     return status.st_size == removal.size and is_same_time
 
 
-def to_remove(
+def removals_of(
     folder: Path, paths: Iterable[PurePosixPath], dropped: datetime | None
 ) -> tuple[Removal, ...]:
     """Return the removals of files as they are now; `dropped` as in `Removal`."""
