@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from scripts.core.errors import Problem
 from scripts.core.record import RECORD_FIELDS, Record
-from scripts.index.repodata import REPODATA, damage
+from scripts.index.repodata import REPODATA, index_problem
 
 _SPECS: Final = ("depends", "constrains", "extra_depends")
 # What a channel says of its own publishing; a lock never does.
@@ -31,13 +31,13 @@ def compare_records(
     for path, record in sorted(expected.items()):
         found = actual.get(path)
         if found is None:
-            yield damage(str(path), f"has no record in {REPODATA}")
+            yield index_problem(str(path), f"has no record in {REPODATA}")
             continue
         for field, ours, theirs in differences(record, found, normal):
             is_said = getattr(record, field) not in (None, ()) and field not in _OF_THE_CHANNEL
             if is_complete or is_said:
                 message = f"{field} in {REPODATA} is not what it should be"
-                yield damage(str(path), message, ("expected", ours), ("actual", theirs))
+                yield index_problem(str(path), message, ("expected", ours), ("actual", theirs))
 
 
 def differences(

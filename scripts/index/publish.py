@@ -46,7 +46,7 @@ from scripts.index.repodata import (
     SHARD_INDEX,
     SHARDS,
     DamagedIndexError,
-    damage,
+    index_problem,
     parse_shard_index,
     render_repodata,
     render_zst,
@@ -140,7 +140,7 @@ def _build(
         read = {path: each for path, each in expected.items() if path in records}
         found += compare_records(read, actual, normal, is_complete=is_complete)
     for path in sorted(actual.keys() - records.keys()):
-        found.append(damage(str(path), f"has a record in {REPODATA}, but no place"))
+        found.append(index_problem(str(path), f"has a record in {REPODATA}, but no place"))
     raise_problems(_of_the_indexer(problem, indexer) for problem in found)
     folders = [each.name for each in sorted(subdirs)]
     names += [f"{each}/{name}" for each in folders for name in (REPODATA_ZST, SHARD_INDEX)]

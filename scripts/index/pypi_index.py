@@ -44,7 +44,7 @@ from scripts.index.pypi_pages import (
     render_mapping,
     render_pages,
 )
-from scripts.index.repodata import LARGEST, DamagedIndexError, damage
+from scripts.index.repodata import LARGEST, DamagedIndexError, index_problem
 from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.select import Selection
 
@@ -254,7 +254,7 @@ def plan_pypi(
 
 def size_problem(path: PurePosixPath, expected: int | None, actual: int) -> Problem:
     """Say that an artifact is not what the index promises, and how to drop it."""
-    return damage(
+    return index_problem(
         str(path),
         "is in no lock, and its size is not that of its record",
         ("expected", f"{expected} bytes"),

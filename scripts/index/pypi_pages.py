@@ -25,7 +25,7 @@ from scripts.core.redact import without_secrets
 from scripts.core.report import Json
 from scripts.core.scratch import is_scratch
 from scripts.core.typed_values import typed
-from scripts.index.repodata import damaged
+from scripts.index.repodata import damaged_index
 from scripts.lock.pypi import ARCHIVES, FILES, index_folder, is_project_name, public_fragment
 
 INDEX: Final = PurePosixPath(PYPI_FOLDER, "index")
@@ -249,7 +249,9 @@ def parse_page(
         rows = [(_path_of(typed(row["url"], str)), row) for row in json.loads(data)["files"]]
         return [_parse_row(path, row, folder.name) for path, row in rows if path not in but]
     except (ValueError, TypeError, KeyError, RecursionError, MirrorError) as error:
-        raise damaged(subject, f"not a page of pixi-mirror ({type(error).__name__})") from None
+        raise damaged_index(
+            subject, f"not a page of pixi-mirror ({type(error).__name__})"
+        ) from None
 
 
 def _path_of(url: str) -> PurePosixPath:

@@ -25,8 +25,8 @@ from scripts.index.repodata import (
     DamagedIndexError,
     Repodata,
     ShardIndex,
-    damage,
-    damaged,
+    damaged_index,
+    index_problem,
     is_as_written,
     newest_time,
     parse_repodata,
@@ -84,7 +84,7 @@ def read_subdir_index(folder: Path, shown: PurePosixPath) -> IndexReading:
         name, message = REPODATA, f"is not the one that {REPODATA_ZST} holds"
         if index is None:  # nothing vouches for the zst, and so for neither
             name, message = REPODATA_ZST, f"holds another {REPODATA} than the one here"
-        problems.append(damage(str(shown / name), message))
+        problems.append(index_problem(str(shown / name), message))
     problems += _misleading(shown, repodata, index)
     shards: dict[str, str] = {}
     if index is not None:
@@ -110,12 +110,12 @@ def _misleading(
     """Yield a problem for each URL and subdir in the index files that would mislead a client."""
     for name, said in ((REPODATA, repodata), (SHARD_INDEX, index)):
         if said is not None and said.subdir != shown.name:
-            yield damage(str(shown / name), f"says that its subdir is {said.subdir}")
+            yield index_problem(str(shown / name), f"says that its subdir is {said.subdir}")
         if said is not None and said.base_url not in _SAME_FOLDER:
-            yield damage(str(shown / name), f"leads to artifacts at {said.base_url}")
+            yield index_problem(str(shown / name), f"leads to artifacts at {said.base_url}")
     if index is not None and index.shards_base_url not in _SHARD_FOLDERS:
         message = f"leads to shards at {index.shards_base_url}"
-        yield damage(str(shown / SHARD_INDEX), message)
+        yield index_problem(str(shown / SHARD_INDEX), message)
 
 
 def _conflicts(
@@ -128,13 +128,15 @@ def _conflicts(
     subject, newest = str(shown / SHARD_INDEX), newest_time(repodata.records.values())
     if index.created_at != newest:
         message = "created_at is not the newest timestamp of its records"
-        yield damage(subject, message, ("expected", newest), ("actual", str(index.created_at)))
+        yield index_problem(
+            subject, message, ("expected", newest), ("actual", str(index.created_at))
+        )
     if index.revisions != repodata.revisions:
-        yield damage(subject, f"has other repodata_revisions than {REPODATA}")
+        yield index_problem(subject, f"has other repodata_revisions than {REPODATA}")
     if in_shards is not None:
         for name in repodata.records.keys() | in_shards.keys():
             if repodata.records.get(name) != in_shards.get(name):
-                yield damage(
+                yield index_problem(
                     str(shown / name), f"the shards and {REPODATA} say different things of it"
                 )
 
@@ -153,13 +155,13 @@ def _read(folder: Path, shown: PurePosixPath, name: str) -> bytes:
     try:
         return read_regular(file, LARGEST)
     except FileNotFoundError:
-        raise damaged(subject, "is missing") from None
+        raise damaged_index(subject, "is missing") from None
     except OSError as error:
         message = "a folder is where a file must go"
-        problem = damage(subject, message, help="remove it, then pixi run index")
+        problem = index_problem(subject, message, help="remove it, then pixi run index")
         if not file.is_dir():
             message = f"cannot be read: {error.strerror}"
-            problem = damage(subject, message, code=ExitCode.USAGE, help=SEE_TO_DISK)
+            problem = index_problem(subject, message, code=ExitCode.USAGE, help=SEE_TO_DISK)
         raise DamagedIndexError(problem) from None
 
 
@@ -167,7 +169,7 @@ def _read_shard_index(folder: Path, shown: PurePosixPath) -> ShardIndex:
     subject, data = str(shown / SHARD_INDEX), _read(folder, shown, SHARD_INDEX)
     index = parse_shard_index(data, subject)
     if not is_as_written(data, subject):
-        raise damaged(subject, "is not in the form in which pixi-mirror writes it")
+        raise damaged_index(subject, "is not in the form in which pixi-mirror writes it")
     return index
 
 
@@ -176,7 +178,7 @@ def _read_zst(folder: Path, shown: PurePosixPath, index: ShardIndex | None) -> b
     subject, data = str(shown / REPODATA_ZST), _read(folder, shown, REPODATA_ZST)
     unpacked = parse_zst(data, subject)
     if index is not None and hashlib.sha256(data).hexdigest() != index.zst_sha256:
-        raise damaged(subject, f"has another sha256 than {SHARD_INDEX} says")
+        raise damaged_index(subject, f"has another sha256 than {SHARD_INDEX} says")
     return unpacked
 
 
@@ -186,9 +188,9 @@ def _read_shard(
     """Read one shard; its name must be its sha256, and its records of one package name."""
     subject, data = str(shown / place), _read(folder, shown, place)
     if hashlib.sha256(data).hexdigest() not in place:
-        raise damaged(subject, f"the shard of {package} has another sha256 than its name")
+        raise damaged_index(subject, f"the shard of {package} has another sha256 than its name")
     records = parse_shard(data, subject).records
     for name, record in records.items():
         if record.name.lower() != package:
-            raise damaged(subject, f"the shard of {package} holds {name}")
+            raise damaged_index(subject, f"the shard of {package} holds {name}")
     return records

@@ -59,7 +59,7 @@ class Repodata:
     revisions: Mapping[str, Any] = field(default_factory=dict)
 
 
-def damage(
+def index_problem(
     subject: str,
     message: str,
     *details: tuple[str, str],
@@ -70,9 +70,9 @@ def damage(
     return Problem(subject=subject, message=message, code=code, details=details, help=help)
 
 
-def damaged(subject: str, message: str) -> DamagedIndexError:
+def damaged_index(subject: str, message: str) -> DamagedIndexError:
     """Make the error for an index file (`subject`) that is not what it should be."""
-    return DamagedIndexError(damage(subject, message))
+    return DamagedIndexError(index_problem(subject, message))
 
 
 def parse_repodata(data: bytes, subject: str, names: Container[str] | None = None) -> Repodata:
@@ -83,14 +83,14 @@ def parse_repodata(data: bytes, subject: str, names: Container[str] | None = Non
         if "\\ud" in text.lower():  # half a pair of surrogates, which Python takes
             json.dumps(document, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError):
-        raise damaged(subject, "not JSON") from None
+        raise damaged_index(subject, "not JSON") from None
     document = _map(document, subject)
     info = {} if document.get("info") is None else _table(document, "info", subject)
     for name in ("subdir", "base_url"):
         if not isinstance(info.get(name, ""), str):
-            raise damaged(subject, f"its {name} is not a string")
+            raise damaged_index(subject, f"its {name} is not a string")
     if not _is_number(document.get("repodata_version")):
-        raise damaged(subject, "its repodata_version is not a whole number")
+        raise damaged_index(subject, "its repodata_version is not a whole number")
     return Repodata(
         records=_records(document, subject, names=names),
         subdir=info.get("subdir"),
@@ -110,11 +110,11 @@ def parse_zst(data: bytes, subject: str) -> bytes:
             parts.append(unpacker.decompress(data[start : start + _STEP]))
             size += len(parts[-1])
             if size > LARGEST:
-                raise damaged(subject, "larger than any repodata should be")
+                raise damaged_index(subject, "larger than any repodata should be")
     except zstandard.ZstdError:
-        raise damaged(subject, "not a whole zst file") from None
+        raise damaged_index(subject, "not a whole zst file") from None
     if not unpacker.eof or unpacker.unused_data:
-        raise damaged(subject, "not a whole zst file")
+        raise damaged_index(subject, "not a whole zst file")
     return b"".join(parts)
 
 
@@ -122,7 +122,7 @@ def parse_shard(data: bytes, subject: str) -> Repodata:
     """Read one shard; the caller compares its sha256 with its name."""
     document = _map(unpack(parse_zst(data, subject), subject), subject)
     if "packages" not in document:
-        raise damaged(subject, "it has no 'packages'")
+        raise damaged_index(subject, "it has no 'packages'")
     return Repodata(records=_records(document, subject, in_shard=True))
 
 
@@ -161,7 +161,7 @@ def unpack(data: bytes, subject: str) -> Any:
     try:
         return msgpack.unpackb(data, object_pairs_hook=_unique)
     except (ValueError, RecursionError):  # what msgpack raises for damage are ValueErrors
-        raise damaged(subject, "not msgpack") from None
+        raise damaged_index(subject, "not msgpack") from None
 
 
 def _unique(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
@@ -192,20 +192,20 @@ def _records(
         for name, row in _table(table, key, subject).items():
             if name.count("-") < 2 or not is_archive_name(name + end):
                 kind = "no distribution" if end else "no file name of an artifact"
-                raise damaged(subject, f"{name!r} under {key!r} is {kind}")
+                raise damaged_index(subject, f"{name!r} under {key!r} is {kind}")
             if names is None or (isinstance(row, dict) and row.get("name") in names):
                 rows[name + end] = row
     removed = document.get("removed", [])
     if not isinstance(removed, list) or not all(
         isinstance(name, str) and is_archive_name(name) for name in removed
     ):
-        raise damaged(subject, "'removed' in it is not a list of file names of artifacts")
+        raise damaged_index(subject, "'removed' in it is not a list of file names of artifacts")
     records = {}
     for name, row in rows.items():
         try:
             records[name] = parse_record(row, in_shard=in_shard)
         except BadRecordError as error:
-            raise damaged(subject, f"the record of {name} is damaged: {error}") from None
+            raise damaged_index(subject, f"the record of {name} is damaged: {error}") from None
     return records
 
 
@@ -215,7 +215,7 @@ def _revisions(info: dict[str, Any], subject: str) -> Mapping[str, Any]:
     for name, values in revisions.items():
         numbers = values.values() if isinstance(values, dict) else ("",)
         if not re.fullmatch(r"[vV]?[0-9]+", name) or not all(map(_is_number, numbers)):
-            raise damaged(subject, "its repodata_revisions are damaged")
+            raise damaged_index(subject, "its repodata_revisions are damaged")
     return revisions
 
 
@@ -226,7 +226,7 @@ def _is_number(value: Any) -> bool:
 def _map(value: Any, subject: str) -> dict[str, Any]:
     """Return a document that is a map."""
     if not isinstance(value, dict):
-        raise damaged(subject, "not repodata")
+        raise damaged_index(subject, "not repodata")
     return value
 
 
@@ -234,7 +234,7 @@ def _table(document: dict[str, Any], key: str, subject: str) -> dict[str, Any]:
     """Return a map within the document; an absent one is empty."""
     value = document.get(key, {})
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
-        raise damaged(subject, f"{key!r} in it is not a map of names")
+        raise damaged_index(subject, f"{key!r} in it is not a map of names")
     return value
 
 
@@ -261,19 +261,19 @@ def parse_shard_index(data: bytes, subject: str) -> ShardIndex:
     document = _map(unpack(parse_zst(data, subject), subject), subject)
     for key in ("info", "shards"):
         if key not in document:
-            raise damaged(subject, f"it has no {key!r}")
+            raise damaged_index(subject, f"it has no {key!r}")
     info, shards = _table(document, "info", subject), _table(document, "shards", subject)
     for key in ("subdir", "base_url", "shards_base_url"):
         if not isinstance(info.get(key), str):
-            raise damaged(subject, f"its {key} is not a string")
+            raise damaged_index(subject, f"its {key} is not a string")
     if not isinstance(info.get("created_at"), str | None):
-        raise damaged(subject, "its created_at is not a string")
+        raise damaged_index(subject, "its created_at is not a string")
     zst = info.get(_ZST_DIGEST)
     if zst is not None and not _is_sha256(zst):
-        raise damaged(subject, f"its {_ZST_DIGEST} is not a sha256")
+        raise damaged_index(subject, f"its {_ZST_DIGEST} is not a sha256")
     for name, digest in shards.items():
         if not _is_sha256(digest):
-            raise damaged(subject, f"the shard of {name!r} has no sha256")
+            raise damaged_index(subject, f"the shard of {name!r} has no sha256")
     return ShardIndex(
         subdir=info["subdir"],
         base_url=info["base_url"],

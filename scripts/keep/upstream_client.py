@@ -29,7 +29,7 @@ from scripts.index.repodata import (
     SHARD_INDEX,
     DamagedIndexError,
     ShardIndex,
-    damaged,
+    damaged_index,
     parse_repodata,
     parse_shard,
     parse_shard_index,
@@ -275,7 +275,7 @@ def _read_shards(
     def read(sha256: str) -> Mapping[str, Record]:
         def parse(data: bytes) -> Mapping[str, Record]:
             if hashlib.sha256(data).hexdigest() != sha256:
-                raise damaged(sha256, "a shard has another sha256 than its name")
+                raise damaged_index(sha256, "a shard has another sha256 than its name")
             return parse_shard(data, sha256).records
 
         url = f"{folder.rstrip('/')}/{sha256}{SHARD_END}"
@@ -318,7 +318,7 @@ def _parse_page(data: bytes) -> Page:
             for each in files
         }
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise damaged("page", "is no page of an index (PEP 503, 691)") from None
+        raise damaged_index("page", "is no page of an index (PEP 503, 691)") from None
     return page
 
 

@@ -18,7 +18,7 @@ from scripts.core.rattler_child import call_rattler
 from scripts.core.redact import printable, redact, without_secrets
 from scripts.core.report import Json, listed
 from scripts.core.scratch import scratch_folder
-from scripts.index.repodata import REPODATA, damaged
+from scripts.index.repodata import REPODATA, index_problem
 from scripts.lock.model import LockedPackage
 from scripts.lock.satisfiability import differs_aside
 from scripts.lock.select import Selection
@@ -159,15 +159,14 @@ def _findings(sets: Sequence[PackageSet], reply: Any, uses: UsageIndex) -> Itera
     found: dict[tuple[object, ...], tuple[Problem, set[EnvironmentPlatform]]] = {}
     unreadable = reply["unreadable"]
     for path, reason in unreadable.items():
-        (problem,) = damaged(path, redact(printable(reason))).problems
+        problem = index_problem(path, redact(printable(reason)))
         found[path,] = problem, set(uses.places(PurePosixPath(path).parent))
     holders = _find_holders(sets)
     for each, answer in zip(sets, reply["answers"], strict=True):
         if any(f"{path.rpartition('/')[0]}/{REPODATA}" in unreadable for path in answer["missing"]):
             continue
-        problems: list[Problem] = []
-        for path in answer["missing"]:
-            problems += damaged(path, f"has no record in {REPODATA}").problems
+        message = f"has no record in {REPODATA}"
+        problems = [index_problem(path, message) for path in answer["missing"]]
         above = _find_dependents(each, answer["needs"])
         problems += (_unmet(each, row, above, holders) for row in answer["unmet"])
         if answer["refused"] and not problems:

@@ -29,7 +29,7 @@ from scripts.index.file_classes import (
 from scripts.index.publish import read_locked_records
 from scripts.index.pypi_pages import is_pypi_index_path
 from scripts.index.readback import read_subdir_index
-from scripts.index.repodata import REPODATA, SHARDS, damaged
+from scripts.index.repodata import REPODATA, SHARDS, index_problem
 from scripts.lock.select import Selection
 from scripts.verify.findings import (
     EnvironmentPlatform,
@@ -125,7 +125,7 @@ def _compare_channels(
     blame(compare_records(whole, actual, normal, is_complete=True))
     blame(compare_records(absent, actual, normal, is_complete=False))
     for path in sorted(actual.keys() - whole.keys() - absent.keys() - there):
-        blame(damaged(str(path), f"has a record in {REPODATA}, but is not there").problems)
+        blame([index_problem(str(path), f"has a record in {REPODATA}, but is not there")])
 
 
 def _dependencies(folder: Path, channel: Channel, proofs: Proofs) -> tuple[object, ...]:
