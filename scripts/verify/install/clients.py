@@ -355,7 +355,10 @@ def _by_conda(
 def _for_pypi(
     client: Client, program: Path, job: InstallJob, folder: Path, scratch: Path
 ) -> tuple[Path, tuple[Problem, ...]]:
-    """Install wheels and sdists into a prefix with the environment's conda packages."""
+    """Install wheels and sdists into a prefix with the environment's conda packages.
+
+    Of another machine it is a folder with the wheels alone.
+    """
     place, problems = scratch / "prefix", tuple[Problem, ...]()
     if not job.wheels_only:
         place, problems = _by_rattler(job, folder, scratch)
@@ -363,8 +366,24 @@ def _for_pypi(
         return place, problems
     wanted, environment = scratch / "wanted.txt", _environment(client, job, scratch)
     wanted.write_text(_render_requirements(job.pypi_files, folder), encoding="utf-8")
-    command = _pypi_command(client, program, job, place=place, wanted=wanted, folder=folder)
-    return place, _outcome(job, client, run_sandboxed(command, environment))
+    options = [
+        *("--no-deps", "--require-hashes", "--index-url", (folder / INDEX).as_uri()),
+        *("-r", str(wanted)),
+    ]
+    if all(each.kind is ArtifactKind.WHEEL for each in job.pypi_files):
+        options += ["--only-binary", ":all:"]
+    python = str(place / ("python.exe" if job.subdir.startswith("win-") else "bin/python"))
+    start = [str(program), "pip", "install", "--python"]
+    if job.wheels_only:
+        assert job.python_version is not None and job.uv_platform is not None  # noqa: PT018
+        start += [sys.executable, "--target", str(place)]
+        start += ["--python-version", job.python_version, "--python-platform", job.uv_platform]
+    elif client is Client.UV:
+        start.append(python)
+    else:
+        module = ["-I", "-m", "pip"] if program == Path(sys.executable) else []
+        start = [str(program), *module, "--python", python, "install", "--no-cache-dir"]
+    return place, _outcome(job, client, run_sandboxed([*start, *options], environment))
 
 
 def _render_requirements(artifacts: Iterable[Artifact], folder: Path) -> str:
@@ -377,28 +396,6 @@ def _render_requirements(artifacts: Iterable[Artifact], folder: Path) -> str:
             wanted = f"{each.name} @ {(folder / each.path).as_uri()}"
         lines.append(f"{wanted} --hash={each.digest.algorithm}:{each.digest.hex}\n")
     return "".join(sorted(lines))
-
-
-def _pypi_command(
-    client: Client, program: Path, job: InstallJob, *, place: Path, wanted: Path, folder: Path
-) -> Sequence[str]:
-    """Return the command; `place` is the prefix, of wheels alone the folder to put them into."""
-    options = [
-        *("--no-deps", "--require-hashes", "--index-url", (folder / INDEX).as_uri()),
-        *("-r", str(wanted)),
-    ]
-    if all(each.kind is ArtifactKind.WHEEL for each in job.pypi_files):
-        options += ["--only-binary", ":all:"]
-    if job.wheels_only:
-        assert job.python_version is not None and job.uv_platform is not None  # noqa: PT018
-        options += ["--target", str(place), "--python", sys.executable]
-        options += ["--python-version", job.python_version, "--python-platform", job.uv_platform]
-        return [str(program), "pip", "install", *options]
-    python = str(place / ("python.exe" if job.subdir.startswith("win-") else "bin/python"))
-    if client is Client.UV:
-        return [str(program), "pip", "install", "--python", python, *options]
-    start = ["-I", "-m", "pip"] if program == Path(sys.executable) else []
-    return [str(program), *start, "--python", python, "install", "--no-cache-dir", *options]
 
 
 def create_command(program: Path, job: InstallJob, folder: Path, specs: Path) -> Sequence[str]:

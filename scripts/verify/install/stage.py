@@ -14,9 +14,11 @@ import os
 import re
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Final
@@ -84,7 +86,14 @@ class Program:
     """What installs; py-rattler is none, but this Python."""
 
     path: Path
-    version: str = ""
+    said: str
+    """What it printed when it was asked for its version."""
+
+    @property
+    def version(self) -> str | None:
+        """Its version; None: it tells none."""
+        found = re.search(r"[0-9]+(?:\.\w+)+", self.said)
+        return found and found[0]
 
 
 Programs = Mapping[Client, Program | Problem | str]
@@ -92,7 +101,7 @@ Programs = Mapping[Client, Program | Problem | str]
 
 _Alike = tuple[Client, str, InstallJob]
 # What sdists are built with and the mirror lacks, of builds in isolation and of pixi's.
-_Lacking = dict[tuple[bool, EnvironmentPlatform], set[str]]
+_Lacking = defaultdict[tuple[bool, EnvironmentPlatform], set[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +168,7 @@ def find_programs(
 def _find(client: Client, environ: Mapping[str, str]) -> Program | None:
     """Return the program; raises the error of exit code 4 where it does not start."""
     if client is Client.RATTLER:
-        return Program(path=Path(sys.executable))
+        return Program(path=Path(sys.executable), said=importlib.metadata.version("py-rattler"))
     finders = {
         Client.CONDA: find_conda,
         Client.MICROMAMBA: find_micromamba,
@@ -170,18 +179,10 @@ def _find(client: Client, environ: Mapping[str, str]) -> Program | None:
     if path is None:
         return None
     if path == Path(sys.executable):  # its module pip
-        return Program(path=path, version=importlib.metadata.version("pip"))
+        return Program(path=path, said=importlib.metadata.version("pip"))
     with scratch_folder() as home:
-        version = ask_version(path, sandbox_environment(home, {}), sandbox().command)
-    return Program(path=path, version=version)
-
-
-def _version(client: Client, program: Program | Problem | str) -> str | None:
-    """Take a program's version out of what it printed when it was asked."""
-    if client is Client.RATTLER:
-        return importlib.metadata.version("py-rattler")
-    said = re.search(r"[0-9]+(?:\.\w+)+", program.version if isinstance(program, Program) else "")
-    return said and said[0]
+        said = ask_version(path, sandbox_environment(home, {}), sandbox().command)
+    return Program(path=path, said=said)
 
 
 def check_install(
@@ -202,32 +203,25 @@ def check_install(
     workspaces = {label: workspace_of(lock, workspace) for label, lock in selection.labelled}
     lacking = _find_lacking(workspace, selection, account)
     planned = list(_plan(workspace, selection, programs, workspaces, lacking, proofs=proofs))
-    tried = (each for each in planned if isinstance(each[2], Program))
-    total = len({alike for *_, key, alike in tried if proofs.get(key) is None})
-    versions = {client: _version(client, program) for client, program in programs.items()}
+    total = len({alike for _, program, _, alike in planned if program is not None})
     attempts: list[InstallAttempt] = []
     done: dict[_Alike, InstallAttempt] = {}
     with _counting(console, total) as installing:
-        for job, client, how, key, one in planned:
-            if isinstance(how, Problem):
-                attempt = _stopped(job, client, how)
-            elif isinstance(how, str):
-                attempt = InstallAttempt(job=job, client=client, skip_reason=how)
-            elif known := done.get(one):
-                attempt = dataclasses.replace(known, job=job, seconds=0.0)
-            elif proof := proofs.get(key):
-                attempt = InstallAttempt(
-                    job=job, client=client, proven=proof.when, warning=proof.warning
-                )
+        for attempt, program, key, alike in planned:
+            if program is None:
+                attempts.append(attempt)
+                continue
+            job = attempt.job
+            if known := done.get(alike):
+                attempts.append(dataclasses.replace(known, job=job, seconds=0.0))
             else:
-                installing(f"{job.place} with {client.program}")
+                installing(f"{job.place} with {attempt.client.program}")
                 start = perf_counter()
-                attempt = _try(workspaces[job.place.lock], job, client, how.path)
-                attempt = dataclasses.replace(attempt, seconds=perf_counter() - start)
-                done[one] = attempt
-            if not attempt.problems and attempt.skip_reason is None and attempt.proven is None:
-                proofs.add(key, attempt.warning)
-            attempts.append(dataclasses.replace(attempt, version=versions[client]))
+                tried = _try(workspaces[job.place.lock], attempt, program.path)
+                done[alike] = dataclasses.replace(tried, seconds=perf_counter() - start)
+                attempts.append(done[alike])
+            if not attempts[-1].problems and attempts[-1].skip_reason is None:
+                proofs.add(key, attempts[-1].warning)
     problems = [
         *(each for each in programs.values() if isinstance(each, Problem)),
         *(problem for each in attempts for problem in each.environment_problems),
@@ -276,11 +270,11 @@ def _lines(attempts: Sequence[InstallAttempt], programs: Programs) -> Iterator[L
 
 
 def _find_lacking(workspace: Workspace, selection: Selection, account: ChannelFiles) -> _Lacking:
-    lacking: _Lacking = {}
+    lacking: _Lacking = defaultdict(set)
     for isolated in (False, True):
         found = find_unbuildable(workspace, selection, account, is_isolated=isolated)
         for name, _, place in found:
-            lacking.setdefault((isolated, place), set()).add(name)
+            lacking[isolated, place].add(name)
     return lacking
 
 
@@ -313,25 +307,35 @@ def _plan(
     lacking: _Lacking,
     *,
     proofs: Proofs,
-) -> Iterator[tuple[InstallJob, Client, Program | Problem | str, str | None, _Alike]]:
-    """Yield who installs what, or why not; with the key of its proof, and what is alike in it."""
+) -> Iterator[tuple[InstallAttempt, Program | None, str | None, _Alike]]:
+    """Yield each attempt with the program that is still to make it, or how it stands without one.
+
+    Beside it the key of its proof, and what is alike where nothing else differs.
+    """
     for job in plan_installs(selection, this_subdir()):
         alike = dataclasses.replace(job, place=_ANY, asked=(), requirements=())
         of_job = proofs.key(Level.INSTALL, _dependencies(workspace, selection, job, proofs))
         for client, program in programs.items():
             if not _is_for(job, client):
                 continue
-            by_what = (of_job, client, program, sandbox().sentence)
-            key = proofs.key(Level.INSTALL, by_what)
-            how = program
-            if proofs.get(key) is None and isinstance(program, Program):
-                own = workspaces[job.place.lock]
-                how = skip_reason(job, client, own.place.folder, own.root) or how
-                names = lacking.get((client in FOR_PYPI, job.place), ())
+            version = program.version if isinstance(program, Program) else None
+            attempt, to_do = InstallAttempt(job=job, client=client, version=version), None
+            key = proofs.key(Level.INSTALL, (of_job, client, program, sandbox().sentence))
+            if isinstance(program, Problem):
+                attempt = _stopped(attempt, program)
+            elif isinstance(program, str):
+                attempt = dataclasses.replace(attempt, skip_reason=program)
+            elif proof := proofs.get(key):
+                attempt = dataclasses.replace(attempt, proven=proof.when, warning=proof.warning)
+            else:
+                own, lacks = workspaces[job.place.lock], lacking[client in FOR_PYPI, job.place]
+                reason = skip_reason(job, client, own.place.folder, own.root)
                 builds = client in {Client.PIXI, *FOR_PYPI} and not job.wheels_only
-                if how is program and names and builds:
-                    how = f"{_NO_BUILDS}: {', '.join(sorted(names))}"
-            yield job, client, how, key, (client, job.place.lock, alike)
+                if reason is None and lacks and builds:
+                    reason = f"{_NO_BUILDS}: {', '.join(sorted(lacks))}"
+                attempt = dataclasses.replace(attempt, skip_reason=reason)
+                to_do = program if reason is None else None
+            yield attempt, to_do, key, (client, job.place.lock, alike)
 
 
 def _is_for(job: InstallJob, client: Client) -> bool:
@@ -360,51 +364,45 @@ def _dependencies(
     yield proofs.digests(folder, {INDEX / each.name / PAGE for each in pages})
 
 
-def _stopped(job: InstallJob, client: Client, problem: Problem) -> InstallAttempt:
+def _stopped(attempt: InstallAttempt, problem: Problem) -> InstallAttempt:
     """Say that the machine, not the channel, is to blame."""
-    return InstallAttempt(
-        job=job,
-        client=client,
-        environment_problems=(problem,),
-        skip_reason=f"{problem.subject}: {problem.message}",
-    )
+    reason = f"{problem.subject}: {problem.message}"
+    return dataclasses.replace(attempt, environment_problems=(problem,), skip_reason=reason)
 
 
-def _try(workspace: Workspace, job: InstallJob, client: Client, program: Path) -> InstallAttempt:
+def _try(workspace: Workspace, attempt: InstallAttempt, program: Path) -> InstallAttempt:
     """Install one environment with one program; see to whom a failure is due."""
+    job, client = attempt.job, attempt.client
     folder, temporary = workspace.place.folder, Path(tempfile.gettempdir())
-    free = free_bytes(temporary)
+    no_room = partial(_no_room, job, folder, temporary, free := free_bytes(temporary))
     artifacts = (*job.artifacts, *job.pypi)
     if free < sum(each.size or 0 for each in artifacts):  # they are larger unpacked
-        return _stopped(job, client, _no_room(job, folder, temporary, free))
-    problems: tuple[Problem, ...]
+        return _stopped(attempt, no_room())
+    problems, warning = tuple[Problem, ...](), None
     try:
         with scratch_folder() as scratch:
             prefix, problems, warning = install_with(client, program, workspace, job, scratch)
             if not problems:
-                title = f"{job.place}, installed by {client.program}"
-                problems = check_prefix(
-                    prefix, folders_of(job), title, folder, _brought(job, client)
-                )
+                title, brought = f"{job.place}, installed by {client.program}", _brought(attempt)
+                problems = check_prefix(prefix, folders_of(job), title, folder, brought)
             elif problems[0].code is ExitCode.FINDINGS and not _is_disk_full(problems):
                 problems = _find_cause(problems[0], client, folder, job)
     except (MirrorError, OSError) as error:
         if not _is_disk_full([error]):
             raise
-        return _stopped(job, client, _no_room(job, folder, temporary, free))
+        problems = (no_room(),)
     if _is_disk_full(problems):
-        return _stopped(job, client, _no_room(job, folder, temporary, free))
+        problems = (no_room(),)
     blameless = next((each for each in problems if each.code is not ExitCode.FINDINGS), None)
     if blameless is not None:
-        return _stopped(job, client, blameless)
-    return InstallAttempt(job=job, client=client, problems=problems, warning=warning)
+        return _stopped(attempt, blameless)
+    return dataclasses.replace(attempt, problems=problems, warning=warning)
 
 
-def _brought(job: InstallJob, client: Client) -> tuple[Artifact, ...]:
+def _brought(attempt: InstallAttempt) -> tuple[Artifact, ...]:
     """Return what a client was to install."""
-    if client in FOR_PYPI:
-        return job.pypi_files
-    return (*job.artifacts, *job.pypi_files) if client is Client.PIXI else job.artifacts
+    conda = () if attempt.client in FOR_PYPI else attempt.job.artifacts
+    return conda if attempt.is_conda_only else (*conda, *attempt.job.pypi_files)
 
 
 def _find_cause(
