@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -34,10 +35,8 @@ class Reason:
     place: EnvironmentPlatform
     way: tuple[str, ...]
     """Who needs it, who needs that, and so on."""
-    is_required: bool
-    """The way ends at what the manifest requires, or what is built from source."""
-    undeclared: str | None = None
-    """Why no manifest says what is required there; None: one does."""
+    ending: str | None = None
+    """What the way ends with; None: with what the manifest requires, or is built from source."""
     not_mirrored: str | None = None
     """Why it is not in the mirror; None: it is."""
 
@@ -65,7 +64,7 @@ def why_report(name: str, selection: Selection) -> Report:
             "version": each.version,
             **place_json(each.place),
             "way": list(each.way),
-            "required": each.is_required,
+            "required": each.ending is None,
             "not-mirrored": each.not_mirrored,
         }
         for each in reasons
@@ -76,20 +75,19 @@ def why_report(name: str, selection: Selection) -> Report:
 
 
 def _reasons(name: str, each: PackageSet) -> Iterator[Reason]:
-    wanted, canonical, above = name.lower(), pypi_name(name), dict(_dependents(each))
+    wanted, canonical, above = name.lower(), pypi_name(name), _dependents(each)
 
     def reason(
-        node: str, package: str, kind: str, version: str | None, not_mirrored: str | None = None
+        node: str, package: str, version: str | None, not_mirrored: str | None = None
     ) -> Reason:
         way, is_whole = way_up(node, above)
         return Reason(
             package=package,
-            kind=kind,
+            kind=node.partition(" ")[0],
             version=version,
             place=each.place,
             way=way,
-            is_required=is_whole,
-            undeclared=each.declared if isinstance(each.declared, str) else None,
+            ending=None if is_whole else _ending(each, way),
             not_mirrored=not_mirrored,
         )
 
@@ -97,18 +95,17 @@ def _reasons(name: str, each: PackageSet) -> Iterator[Reason]:
         return package.name.lower() == wanted or canonical in conda_pypi_names(package)
 
     for package in filter(is_meant, each.rows.packages):
-        node, version = _conda(package.name), package.record.version
-        yield reason(node, package_label(package), "conda", version)
+        yield reason(_conda(package.name), package_label(package), package.record.version)
     left_out = {row.location: row.reason for row in each.rows.unmirrorable}
     for row in each.pypi_rows:
         if row.name == canonical:
             why_not = left_out.get(row.location)
-            yield reason(_pypi(row.name), package_label(row), "pypi", row.version, why_not)
+            yield reason(_pypi(row.name), package_label(row), row.version, why_not)
     for source in each.rows.unmirrorable:
         source_name, _, version = source.name.partition(" ")
         if source.kind is Kind.SOURCE and source_name.lower() == wanted:
             shown = f"{source.name} ({redact(source.location)})"
-            yield reason(_conda(source_name), shown, "conda", version or None, source.reason)
+            yield reason(_conda(source_name), shown, version or None, source.reason)
     for built in each.rows.build_sets:
         for package in filter(is_meant, built.packages):
             yield Reason(
@@ -117,36 +114,38 @@ def _reasons(name: str, each: PackageSet) -> Iterator[Reason]:
                 version=package.record.version,
                 place=each.place,
                 way=(f"the building of {built.source}",),
-                is_required=True,
             )
+
+
+def _ending(each: PackageSet, way: Sequence[str]) -> str:
+    """Say that nobody requires the last of a way, or where it has none, the package itself."""
+    if isinstance(each.declared, str):
+        what = "and nothing in that lock needs that" if way else "nothing in that lock needs it"
+        return f"{what}; {each.declared}"
+    return "and nothing that a manifest requires needs that" if way else "nothing there needs it"
 
 
 def _dependents(each: PackageSet) -> Dependents:
     """Return who needs what at a place: conda packages, PyPI packages, and the manifest."""
-    above: dict[str | None, list[tuple[str | None, str]]] = {}
+    above = defaultdict[str | None, list[tuple[str | None, str]]](list)
     for root in each.roots:
         if root.kind == "requires":
-            above.setdefault(_conda(spec_name(root.spec)), []).append(
-                (None, f"{root.who}: {root.text}")
-            )
+            above[_conda(spec_name(root.spec))].append((None, f"{root.who}: {root.text}"))
     for package in each.rows.packages:
         file = package.file_name.distribution
         for spec in package.record.depends:
-            above.setdefault(_conda(spec_name(spec)), []).append(
-                (_conda(package.name), f"{file}: {spec}")
-            )
+            above[_conda(spec_name(spec))].append((_conda(package.name), f"{file}: {spec}"))
     if not each.has_pypi:
         return above
     python = each.python
     for one in () if isinstance(python, str) else find_requirements(each, python)[0]:
         if one.requirement is not None:
             who = None if one.who is None else _pypi(one.who)
-            above.setdefault(_pypi(pypi_name(one.requirement.name)), []).append(
-                (who, f"{one.label}: {one.text}")
-            )
+            line = f"{one.label}: {one.text}"
+            above[_pypi(pypi_name(one.requirement.name))].append((who, line))
     for package in each.rows.packages:  # which PyPI packages need by other names
         for other in conda_pypi_names(package):
-            above.setdefault(_conda(package.name), []).extend(above.get(_pypi(other), ()))
+            above[_conda(package.name)] += above.get(_pypi(other), ())
     return above
 
 
@@ -169,16 +168,5 @@ def _lines(reasons: Sequence[Reason]) -> Iterator[Line]:
             yield f"  is not mirrored: {one.not_mirrored}"
         labels = ("needed by", "      and")
         yield tuple(f"  {labels[n > 0]}  {x}" for n, x in enumerate(one.way))
-        if one.is_required:
-            continue
-        if one.undeclared is not None:
-            what = (
-                "and nothing in that lock needs that"
-                if one.way
-                else "nothing in that lock needs it"
-            )
-            yield f"  {what}; {one.undeclared}"
-        elif one.way:
-            yield "  and nothing that a manifest requires needs that"
-        else:
-            yield "  nothing there needs it"
+        if one.ending is not None:
+            yield f"  {one.ending}"
