@@ -109,6 +109,11 @@ def place_rows(results: Results) -> Iterator[tuple[dict[str, Any], PlatformPacka
         yield row, packages
 
 
+def place_columns(results: Results) -> list[str]:
+    """Name what tells a place from others: its lock, too, where there is more than one."""
+    return ["lock"] * (len(results.selection.locks) > 1) + ["environment", "platform"]
+
+
 def _attempt_row(attempt: InstallAttempt) -> dict[str, Any]:
     return {
         "client": attempt.client.program,
@@ -162,7 +167,7 @@ def _place_lines(results: Results) -> Iterator[str]:
     for all that need it.
     """
     rows = list(place_rows(results))
-    columns = ["lock"] * any("lock" in row for row, _ in rows) + ["environment", "platform"]
+    columns = place_columns(results)
     widths = [max((len(row[key]) for row, _ in rows), default=0) for key in columns]
     levels = [level for level in Level if level in results.levels]
     for row, packages in rows:

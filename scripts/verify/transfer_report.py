@@ -36,6 +36,7 @@ from scripts.verify.report import (
     account_lines,
     make_report,
     mark,
+    place_columns,
     place_rows,
     seconds_text,
 )
@@ -80,7 +81,7 @@ def write_reports(results: Results, workspace: Workspace, targets: Sequence[Path
         "workspace": workspace.manifest.name or workspace.root.name,
         "summary": _summary(results),
         "mirror": list(_mirror(results, workspace)),
-        "place_columns": _place_columns(results),
+        "place_columns": place_columns(results),
         "places": list(_places(results)),
         "proofs": {level.value: PROVES[level] for level in Level},
         "not_proven": list(_not_proven(results, report)),
@@ -179,15 +180,10 @@ def _places(results: Results) -> Iterator[tuple[str, ...]]:
         allowed = ", as allowed" if state == NOT_DONE else ""
         complete = f"{state} {count}{allowed}".strip()
         marks = (mark(row, level) for level in levels)
-        yield *(row[key] for key in _place_columns(results)), size, *marks, complete
+        yield *(row[key] for key in place_columns(results)), size, *marks, complete
     took = [seconds_text(results.seconds.get(level)) for level in levels]
     if any(took):
-        yield "took", *("" for _ in _place_columns(results)), *took, ""
-
-
-def _place_columns(results: Results) -> list[str]:
-    """Name what tells a place from others: its lock, too, where there is more than one."""
-    return ["lock"] * (len(results.selection.locks) > 1) + ["environment", "platform"]
+        yield "took", *("" for _ in place_columns(results)), *took, ""
 
 
 def _not_proven(results: Results, report: Report) -> Iterator[str]:
