@@ -215,7 +215,7 @@ def _help(each: PackageSet, asked: Root, name: str) -> str:
     """Say what mends it: for a virtual package that a manifest can declare, the table to write."""
     if isinstance(each.declared, str) or not is_declarable(name, each.rows.platform.subdir):
         return "pixi lock"
-    _, platform = each.declared
+    *_, platform = each.declared
     least = least_package(name, asked.spec) if asked.kind == "requires" else None
     if least is None:
         return f"give the platform such a {name} in {each.required_by}, then `pixi lock`"

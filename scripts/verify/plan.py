@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 
 from scripts.core.record import PypiRecord
 from scripts.core.redact import redact
@@ -31,6 +32,9 @@ from scripts.workspace.virtual_packages import (
 
 # Who needs a package (None: the manifest, or what is built from source), and how it says so.
 Dependents = Mapping[str | None, Sequence[tuple[str | None, str]]]
+
+# What a manifest has of a place.
+Declared = tuple[Manifest, Environment, ManifestPlatform]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +66,7 @@ class PackageSet:
     lock: MirroredLock
     locked: LockedEnvironment
     rows: PlatformPackages
-    declared: tuple[Environment, ManifestPlatform] | str
+    declared: Declared | str
     """What the manifest has of it, or why it has nothing."""
     packages: Mapping[str, LockedPackage]
     """By their path in the channel folder."""
@@ -95,10 +99,10 @@ class PackageSet:
 
     def is_built_in_place(self, name: str) -> bool:
         """Tell whether a PyPI package (PEP 503) is built with what is in the environment."""
-        manifest = self.lock.manifest
-        if manifest is None or isinstance(self.declared, str):
+        if isinstance(self.declared, str):
             return False
-        return is_built_in_place(manifest, self.declared[0], name)
+        manifest, environment, _ = self.declared
+        return is_built_in_place(manifest, environment, name)
 
 
 def plan_sets(selection: Selection) -> Iterator[PackageSet]:
@@ -106,7 +110,7 @@ def plan_sets(selection: Selection) -> Iterator[PackageSet]:
     for lock, place, locked, rows in places_by_lock(selection):
         there = {each.name.lower(): each for each in rows.packages}
         declared = _declared(lock, locked, rows)
-        platform = None if isinstance(declared, str) else declared[1]
+        platform = None if isinstance(declared, str) else declared[2]
         versions: dict[str, set[str]] = {}
         for source in rows.sources:
             name, _, version = source.name.partition(" ")
@@ -126,17 +130,17 @@ def plan_sets(selection: Selection) -> Iterator[PackageSet]:
                 *(VirtualPackage(name, built[name] or "0") for name in versions if name in built),
             ),
             built=built,
-            roots=(*_own_roots(lock, declared, there), *_source_roots(rows)),
+            roots=(*_own_roots(declared, there, lock.root), *_source_roots(rows)),
             required_by=lock.location if lock.manifest is None else lock.manifest.file_name,
             pypi_roots=()
-            if isinstance(declared, str) or lock.manifest is None
-            else tuple(each.text for each in pypi_requirements(lock.manifest, *declared)),
+            if isinstance(declared, str)
+            else tuple(each.text for each in pypi_requirements(*declared)),
         )
 
 
 def _declared(
     lock: MirroredLock, locked: LockedEnvironment, rows: PlatformPackages
-) -> tuple[Environment, ManifestPlatform] | str:
+) -> Declared | str:
     """Return what the manifest beside a lock has of a place, or say why it has nothing."""
     manifest = lock.manifest
     if lock.is_outdated:
@@ -149,7 +153,7 @@ def _declared(
     platform = _manifest_platform(manifest, environment, locked, rows)
     if platform is None:
         return f"{manifest.file_name} has no such platform for it"
-    return environment, platform
+    return manifest, environment, platform
 
 
 def plan_builds(selection: Selection, installed: PackageSet) -> Iterator[PackageSet]:
@@ -172,28 +176,26 @@ def plan_builds(selection: Selection, installed: PackageSet) -> Iterator[Package
 
 
 def _own_roots(
-    lock: MirroredLock,
-    declared: tuple[Environment, ManifestPlatform] | str,
-    there: Mapping[str, LockedPackage],
+    declared: Declared | str, there: Mapping[str, LockedPackage], root: PurePath
 ) -> Iterator[Root]:
-    manifest = lock.manifest
-    if manifest is None or isinstance(declared, str):
+    if isinstance(declared, str):
         return
+    name = declared[0].file_name
     for kind, asked in (
-        ("requires", requirements(manifest, *declared)),
-        ("constrains", constraints(manifest, *declared)),
+        ("requires", requirements(*declared)),
+        ("constrains", constraints(*declared)),
     ):
         for own in asked:
             package = there.get(own.name)
             yield Root(
-                who=manifest.file_name,
-                subject=manifest.file_name,
+                who=name,
+                subject=name,
                 kind=kind,
                 spec=_conditional_spec(own),
                 text=wanted_text(own),
                 own=own,
                 locked=package,
-                differs=package is not None and differs_aside(own, package, lock.root),
+                differs=package is not None and differs_aside(own, package, root),
             )
 
 

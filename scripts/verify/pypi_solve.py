@@ -75,7 +75,7 @@ def plan_pypi_solve(each: PackageSet, uv: Path | None) -> PypiSolve | None:
         by_url = "its PyPI packages (something is required by its URL)"
         return PypiSolve(place=each.place, not_proven=(by_url,))
     options = ("--python-version", python.version, "--python-platform", python.uv_platform)
-    group = None if isinstance(each.declared, str) else each.declared[0].solve_group
+    group = None if isinstance(each.declared, str) else each.declared[1].solve_group
     return PypiSolve(
         place=each.place,
         options=options,

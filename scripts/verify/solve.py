@@ -92,6 +92,8 @@ class SolveJob:
     """The requirements that no conda channel meets."""
     tolerance: str | None = None
     """Why an answer with less than what is locked is no error; None: there is no such reason."""
+    pypi: PypiSolve | None = None
+    """What uv is asked; None: there is nothing of PyPI."""
 
 
 def check_solve(
@@ -106,36 +108,26 @@ def check_solve(
     Raises the error of exit code 4 where rattler ends without an answer.
     """
     folder, uv = workspace.place.folder, find_uv(os.environ)
-    jobs = plan_solves(selection, folder)
-    of_pypi = {
-        each.place: job
-        for each in plan_sets(selection)
-        if (job := plan_pypi_solve(each, uv)) is not None
-    }
+    jobs = {each.place: each for each in plan_solves(selection, folder, uv)}
 
     def dependencies(job: SolveJob) -> Iterator[object]:
         subdirs = [each / name for each in job.folders for name in (job.question["subdir"], NOARCH)]
         yield proofs.digests(folder, {each / name for each in subdirs for name in INDEX_FILES})
         yield job.question
         yield sorted(job.locked)
-        if job.place in of_pypi:
-            yield pypi_solve_dependencies(of_pypi[job.place], uv)
-            yield proofs.digests(folder, pypi_solve_files(of_pypi[job.place], folder))
+        if job.pypi is not None:
+            yield pypi_solve_dependencies(job.pypi, uv)
+            yield proofs.digests(folder, pypi_solve_files(job.pypi, folder))
 
     def check(places: Collection[EnvironmentPlatform]) -> LevelResult:
-        wanted = [each for each in jobs if each.place in places]
-        return _solve(wanted, folder, retained, of_pypi, uv)
+        return _solve([jobs[place] for place in places], folder, retained, uv)
 
-    keys = {each.place: proofs.key(Level.SOLVE, dependencies(each)) for each in jobs}
+    keys = {place: proofs.key(Level.SOLVE, dependencies(each)) for place, each in jobs.items()}
     return proofs.prove_places(keys, _SOLVED, check)
 
 
 def _solve(
-    jobs: Sequence[SolveJob],
-    folder: Path,
-    retained: AbstractSet[PurePosixPath],
-    of_pypi: Mapping[EnvironmentPlatform, PypiSolve],
-    uv: Path | None,
+    jobs: Sequence[SolveJob], folder: Path, retained: AbstractSet[PurePosixPath], uv: Path | None
 ) -> LevelResult:
     """Solve all in one child process, and after that what there is of PyPI."""
     questions = [each.question for each in jobs if each.skip_reason is None]
@@ -160,10 +152,10 @@ def _solve(
             continue
         answers = {str(job.place): compare_answer(job, next(replies), folder, retained)}
         not_proven = [*job.not_proven]
-        if (pypi := of_pypi.get(job.place)) is not None:
-            answer = solve_pypi(pypi, folder, uv)
+        if job.pypi is not None:
+            answer = solve_pypi(job.pypi, folder, uv)
             answers[f"the PyPI packages of {job.place}"] = answer
-            not_proven += (*pypi.not_proven, *answer.not_proven)
+            not_proven += (*job.pypi.not_proven, *answer.not_proven)
         problems = [each.problem for each in answers.values() if each.problem is not None]
         row["solved"] = not problems
         row["differences"] = [pair for each in answers.values() for pair in each.rows]
@@ -183,20 +175,20 @@ def _solve(
     )
 
 
-def plan_solves(selection: Selection, folder: Path) -> tuple[SolveJob, ...]:
+def plan_solves(selection: Selection, folder: Path, uv: Path | None = None) -> tuple[SolveJob, ...]:
     """Plan every place that is mirrored; `folder` is the channel folder."""
-    return tuple(_plan(selection.layout, folder, each) for each in plan_sets(selection))
+    return tuple(_plan(selection.layout, folder, each, uv) for each in plan_sets(selection))
 
 
-def _plan(layout: Layout, folder: Path, planned: PackageSet) -> SolveJob:
-    rows, manifest, root = planned.rows, planned.lock.manifest, planned.lock.root
+def _plan(layout: Layout, folder: Path, planned: PackageSet, uv: Path | None) -> SolveJob:
+    rows = planned.rows
     skip_reason = planned.declared if isinstance(planned.declared, str) else None
     if skip_reason is None and (needed := rows.missing_source_packages):
         skip_reason = f"its packages depend on what is built from source: {', '.join(needed)}"
-    if skip_reason is not None or isinstance(planned.declared, str) or manifest is None:
+    if skip_reason is not None or isinstance(planned.declared, str):
         return SolveJob(place=planned.place, skip_reason=skip_reason)
-    environment, platform = planned.declared
-    folder_of = _folder_finder(layout, planned.locked, root)
+    manifest, environment, platform = planned.declared
+    folder_of = _folder_finder(layout, planned.locked, planned.lock.root)
     channels = tuple(dict.fromkeys(map(folder_of, locked_channels(manifest, environment))))
     if layout is Layout.FLAT:
         channels = (FLAT_CHANNEL,)
@@ -235,11 +227,9 @@ def _plan(layout: Layout, folder: Path, planned: PackageSet) -> SolveJob:
         folders=(*channels, *sorted(undeclared)),
         undeclared=undeclared,
         locked=frozenset(map(PurePosixPath, planned.packages)),
-        not_proven=(
-            *dict.fromkeys(left_out),
-            *(f"{name} (dev)" for name in dev),
-        ),
+        not_proven=(*dict.fromkeys(left_out), *(f"{name} (dev)" for name in dev)),
         tolerance=tolerance,
+        pypi=plan_pypi_solve(planned, uv),
     )
 
 

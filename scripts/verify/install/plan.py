@@ -15,7 +15,6 @@ from scripts.lock.select import Selection
 from scripts.verify.findings import EnvironmentPlatform
 from scripts.verify.plan import PackageSet, declared_packages, plan_sets
 from scripts.verify.python_platform import PythonPlatform, uv_obstacle
-from scripts.workspace.model import Manifest
 from scripts.workspace.resolve import channel_priority
 from scripts.workspace.settings import Kind
 from scripts.workspace.virtual_packages import VirtualPackage, virtual_packages
@@ -92,14 +91,13 @@ def plan_installs(selection: Selection, subdir: str) -> tuple[InstallJob, ...]:
     artifacts = {artifact.path: artifact for artifact in selection.artifacts}
     here, wheels = list[InstallJob](), list[InstallJob]()
     for each in plan_sets(selection):
-        rows, manifest = each.rows, each.lock.manifest
-        if manifest is None:
+        rows = each.rows
+        if each.lock.manifest is None:
             continue
         if rows.platform.subdir == subdir and rows.packages:
-            here.append(_job(selection, each, manifest, artifacts))
+            here.append(_job(selection, each, artifacts))
         elif rows.platform.subdir != subdir and rows.pypi:
-            whole = _job(selection, each, manifest, artifacts)
-            wheels.append(_wheels_alone(whole, each.python))
+            wheels.append(_wheels_alone(_job(selection, each, artifacts), each.python))
     return (*here, *wheels)
 
 
@@ -120,35 +118,34 @@ def _wheels_alone(whole: InstallJob, python: PythonPlatform | str) -> InstallJob
 
 
 def _job(
-    selection: Selection,
-    planned: PackageSet,
-    manifest: Manifest,
-    artifacts: Mapping[PurePosixPath, Artifact],
+    selection: Selection, planned: PackageSet, artifacts: Mapping[PurePosixPath, Artifact]
 ) -> InstallJob:
     rows = planned.rows
     chosen = tuple(artifacts[PurePosixPath(path)] for path in planned.packages)
     places = (each.path for record in rows.pypi for each in pypi_artifacts(record))
     python = next((each.version for each in chosen if each.name == "python"), None)
     channels = [folder_of_channel(selection.layout, url) for url in planned.locked.channels]
-    environment, platform = (None, None) if isinstance(planned.declared, str) else planned.declared
+    platform, name, required = None, None, tuple[str, ...]()
     wanted = [x.own for x in planned.roots if x.own is not None and x.kind == "requires"]
     asked = {each.name.lower() for each in wanted}
+    if not isinstance(planned.declared, str):
+        manifest, environment, platform = planned.declared
+        required = (*map(repr, wanted), channel_priority(manifest, environment))
+        if sum(each.subdir == rows.platform.subdir for each in manifest.platforms) > 1:
+            name = platform.name
     declared = declared_packages(rows, platform)
-    several = sum(each.subdir == rows.platform.subdir for each in manifest.platforms) > 1
     return InstallJob(
         place=planned.place,
         subdir=rows.platform.subdir,
         channels=tuple(dict.fromkeys([*channels, *(each.channel for each in chosen)])),
         artifacts=chosen,
         asked=tuple(sorted({each.name for each in rows.packages if each.name.lower() in asked})),
-        requirements=()
-        if environment is None
-        else (*map(repr, wanted), channel_priority(manifest, environment)),
+        requirements=required,
         left_out=frozenset(row.kind for row in rows.unmirrorable if row.kind is not None),
         missing_source_packages=rows.missing_source_packages,
         virtual_packages=declared,
         overrides=tuple(sorted(overrides_of(virtual_packages(declared)).items())),
-        manifest_platform=platform.name if several and platform is not None else None,
+        manifest_platform=name,
         pypi=tuple(artifacts[each] for each in dict.fromkeys(places)),
         project=tuple(sorted({x.name.split()[0] for x in rows.unmirrorable if x.kind is None})),
         built_in_place=tuple(
