@@ -26,10 +26,10 @@ from scripts.fetch.archives import archive_problem, open_archives
 from scripts.index.file_classes import IndexedArtifact
 from scripts.verify.findings import (
     EnvironmentPlatform,
-    Finding,
     Level,
     LevelResult,
     UsageIndex,
+    level_result,
     link_problem,
     used_by,
 )
@@ -90,7 +90,7 @@ def check_files(
         line += f", {len(proven)} of them in earlier runs"
     without = f"the lock has neither sha256 nor md5 of {counted(unhashed, 'artifact')}"
     return dataclasses.replace(
-        _result(Level.FILES, problems),
+        level_result(Level.FILES, sorted(problems, key=_subject)),
         proven=oldest_by_place(proven, uses),
         lines=(f"{line}; {unhashed} of them without a hash" if unhashed else line,),
         caveats=(f"files: {without}",) if unhashed else (),
@@ -155,21 +155,8 @@ def _blamed(
     return dataclasses.replace(problem, message=message, help=advice)
 
 
-def _result(
-    level: Level, problems: Iterable[tuple[Problem, frozenset[EnvironmentPlatform]]]
-) -> LevelResult:
-    """Tell what is wrong with the channel from what is wrong with this machine."""
-    every = sorted(problems, key=lambda each: each[0].subject)
-    mine = [each for each in every if each[0].code is not ExitCode.FINDINGS]
-    return LevelResult(
-        findings=tuple(
-            Finding(level=level, problem=problem, places=places)
-            for problem, places in every
-            if problem.code is ExitCode.FINDINGS
-        ),
-        environment_problems=tuple(problem for problem, _ in mine),
-        unproven=frozenset[EnvironmentPlatform]().union(*(places for _, places in mine)),
-    )
+def _subject(found: tuple[Problem, object]) -> str:
+    return found[0].subject
 
 
 def _read_archive(
@@ -229,7 +216,7 @@ def check_archives(
             problem = dataclasses.replace(problem, help=advice)
         problems.append((problem, places))
     wrong_records = [f"{path}: {said}" for path, said in sorted(bad_records.items())]
-    result = _result(Level.ARCHIVES, problems)
+    result = level_result(Level.ARCHIVES, sorted(problems, key=_subject))
     left_alone = (uses.places(each.path) for each in artifacts if str(each.path) in wrong)
     return dataclasses.replace(
         result,

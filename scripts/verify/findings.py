@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 from scripts.core.channel_paths import folder_of_channel
-from scripts.core.errors import Problem, finding_problem
+from scripts.core.errors import ExitCode, Problem, finding_problem
 from scripts.core.redact import printable, redact
 from scripts.core.report import Json, Line, listed
 from scripts.core.subdir import NOARCH
@@ -263,6 +263,28 @@ def grouped(
     for problem, some in places.items():
         told = replace(problem, details=(*problem.details, used_by(some)))
         yield Finding(level=level, problem=told, places=frozenset(some))
+
+
+def level_result(
+    level: Level, found: Iterable[tuple[Problem, Iterable[EnvironmentPlatform]]]
+) -> LevelResult:
+    """Tell what is wrong with the channel from what is wrong with this machine.
+
+    `found` has each problem with the places that it concerns; one found twice is one finding.
+    """
+    concerned: dict[Problem, set[EnvironmentPlatform]] = {}
+    for problem, places in found:
+        concerned.setdefault(problem, set()).update(places)
+    mine = [each for each in concerned.items() if each[0].code is not ExitCode.FINDINGS]
+    return LevelResult(
+        findings=tuple(
+            Finding(level=level, problem=problem, places=frozenset(places))
+            for problem, places in concerned.items()
+            if problem.code is ExitCode.FINDINGS
+        ),
+        environment_problems=tuple(problem for problem, _ in mine),
+        unproven=frozenset[EnvironmentPlatform]().union(*(places for _, places in mine)),
+    )
 
 
 def said_lines(text: str, shown: int) -> tuple[tuple[str, str], ...]:

@@ -33,10 +33,10 @@ from scripts.index.repodata import REPODATA, SHARDS, index_problem
 from scripts.lock.select import Selection
 from scripts.verify.findings import (
     EnvironmentPlatform,
-    Finding,
     Level,
     LevelResult,
     UsageIndex,
+    level_result,
     link_problem,
     places_of,
 )
@@ -57,7 +57,7 @@ def check_index(
 
     `kept` is what the index names and this lock does not.
     """
-    folder, found = place.folder, dict[Problem, set[EnvironmentPlatform]]()
+    folder = place.folder
     channels = read_channels(folder, selection, waiting)
     has_pypi = bool(selection.pypi_artifacts) or (folder / PYPI_FOLDER).exists()
 
@@ -71,33 +71,26 @@ def check_index(
     if proof := proofs.get(key):
         return LevelResult(proven={where: proof.when for where, _, _ in places_of(selection)})
 
-    _compare_channels(folder, channels, uses, found)
-    wrong = check_pypi_index(folder, selection, kept, waiting) if has_pypi else ()
-    for problem, concerned in wrong:
-        places = (uses.places(each) for each in concerned)
-        found.setdefault(problem, set()).update(*places)
+    found = [*_compare_channels(folder, channels, uses)]
+    for problem, files in check_pypi_index(folder, selection, kept, waiting) if has_pypi else ():
+        places = (place for each in files for place in uses.places(each))
+        found.append((problem, frozenset(places)))
     if not found:
         proofs.add(key)
-    return LevelResult(
-        findings=tuple(
-            Finding(level=Level.INDEX, problem=problem, places=frozenset(places))
-            for problem, places in found.items()
-        )
-    )
+    return level_result(Level.INDEX, found)
 
 
 def _compare_channels(
-    folder: Path,
-    channels: Sequence[Channel],
-    uses: UsageIndex,
-    found: dict[Problem, set[EnvironmentPlatform]],
-) -> None:
-    """Add to `found` what is wrong with the index of conda channels, and whom it concerns."""
+    folder: Path, channels: Sequence[Channel], uses: UsageIndex
+) -> Iterator[tuple[Problem, frozenset[EnvironmentPlatform]]]:
+    """Yield what is wrong with the index of conda channels, and whom it concerns."""
 
-    def blame(problems: Iterable[Problem], subdir: PurePosixPath | None = None) -> None:
+    def blame(
+        problems: Iterable[Problem], subdir: PurePosixPath | None = None
+    ) -> Iterator[tuple[Problem, frozenset[EnvironmentPlatform]]]:
         for each in problems:
             path = PurePosixPath(each.subject)
-            found.setdefault(each, set()).update(uses.places(path, subdir or path.parent))
+            yield each, uses.places(path, subdir or path.parent)
 
     # Of artifacts that are not there the row may leave things open that only their bytes tell.
     whole: dict[PurePosixPath, Record] = {}
@@ -107,25 +100,26 @@ def _compare_channels(
     digests = DigestCache(Path(os.devnull), writes=False)  # none known from before is believed
     for channel in channels:
         records, unreadable = read_locked_records(folder, channel, digests)
-        blame(unreadable)
+        yield from blame(unreadable)
         there |= channel.there.keys()
         locked = {each.path: each.conda_record for each in channel.artifacts}
         for subdir in sorted(_subdirs(channel)):
             if links := list(_links(folder, subdir, channel)):
-                blame(links, subdir)
+                yield from blame(links, subdir)
                 continue
             reading = read_subdir_index(folder / subdir, subdir)
-            blame(reading.problems, subdir)
+            yield from blame(reading.problems, subdir)
             if reading.records is not None:
                 inside = [path for path in locked if path.parent == subdir]
                 whole |= {path: records[path] for path in inside if path in records}
                 absent |= {path: locked[path] for path in inside if path not in records}
                 actual |= reading.records
     normal = normalise_specs({**absent, **whole}, actual)
-    blame(compare_records(whole, actual, normal, is_complete=True))
-    blame(compare_records(absent, actual, normal, is_complete=False))
+    yield from blame(compare_records(whole, actual, normal, is_complete=True))
+    yield from blame(compare_records(absent, actual, normal, is_complete=False))
     for path in sorted(actual.keys() - whole.keys() - absent.keys() - there):
-        blame([index_problem(str(path), f"has a record in {REPODATA}, but is not there")])
+        missing = index_problem(str(path), f"has a record in {REPODATA}, but is not there")
+        yield from blame([missing])
 
 
 def _dependencies(folder: Path, channel: Channel, proofs: Proofs) -> tuple[object, ...]:

@@ -77,18 +77,16 @@ def check_pypi_index(
     wanted: dict[PurePosixPath, dict[str, _File]] = {}
     for each in files.values():
         wanted.setdefault(INDEX / each.record.name, {})[str(each.path)] = each
-    rows = [each for each in selection.pypi_rows if index_folder(each.index or "") is not None]
+    rows = list(selection.pypi_rows)
     # which have their pages beside the files, too
     own = {x.index for x in rows if x.index and x.location.startswith(f"{x.index}/")}
     for record in rows:
-        place, url = (
-            index_folder(record.index or ""),
-            without_secrets(record.location, of_pypi=True),
-        )
-        file = files[next(pypi_artifacts(record)).path]
+        place = index_folder(record.index or "")
+        url = without_secrets(record.location, of_pypi=True)
         for root in (SIMPLE, FILES) if record.index in own else (SIMPLE,):
             if place is not None:
-                wanted.setdefault(root / place / record.name, {})[url] = file
+                page = wanted.setdefault(root / place / record.name, {})
+                page[url] = files[next(pypi_artifacts(record)).path]
     pages = (*_pages(folder, INDEX), *_pages(folder, SIMPLE))
     there = {each.parent for each in pages if each not in waiting}
     for place in sorted(wanted.keys() | there):
