@@ -421,7 +421,7 @@ def narrowed(selection: Selection, scope: Scope) -> Selection:
     locks = []
     for label, lock in selection.labelled:
         environments = tuple(_narrowed(selection.layout, label, lock, paths, scope.place))
-        manifest = None if lock.manifest is None else without_pypi(lock.manifest)
+        manifest = None if lock.manifest is None else _without_pypi(lock.manifest)
         locks.append(dataclasses.replace(lock, environments=environments, manifest=manifest))
     return dataclasses.replace(
         selection, locks=tuple(locks), artifacts=scope.artifacts, channels=scope.channels
@@ -456,7 +456,7 @@ def _narrowed(
             yield dataclasses.replace(environment, platforms=tuple(platforms))
 
 
-def without_pypi(manifest: Manifest) -> Manifest:
+def _without_pypi(manifest: Manifest) -> Manifest:
     """Return the manifest without what it requires of PyPI: a copy holds conda artifacts alone."""
 
     def conda_alone(feature: Feature) -> Feature:

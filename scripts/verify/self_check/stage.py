@@ -36,7 +36,6 @@ from scripts.verify.self_check.mutations import (
     NotApplicable,
     Scope,
     narrowed,
-    without_pypi,
 )
 from scripts.verify.self_check.pypi_mutations import PYPI_MUTATIONS
 from scripts.verify.stage import VerifyOptions, verify
@@ -130,7 +129,7 @@ def _try(
     scratch, level = workspace.place.self_check, mutation.level
     copy = Copy(source=workspace.place.folder, folder=scratch / "channel")
     place = ChannelPaths(folder=copy.folder, root=scratch / "state")
-    copied = dataclasses.replace(workspace, place=place, manifest=without_pypi(workspace.manifest))
+    copied = dataclasses.replace(workspace, place=place)
     shown = narrowed(selection, scope)
     options = VerifyOptions(levels=frozenset({level}), clients=(Client.RATTLER,))
 
