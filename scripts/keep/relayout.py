@@ -217,8 +217,8 @@ def _outcome(layout: Layout, waiting: Sequence[Removal]) -> Report:
 
 
 def _named(users: ChannelUsers) -> dict[PurePosixPath, NamedArtifact]:
-    """Return all that anybody names, by its place in the old layout."""
-    everybody = (*users.others, *(() if users.last is None else (users.last,)), users.own)
+    """Return all that anybody names, by its place in the old layout; the workspace's own wins."""
+    everybody = reversed(users.everybody)
     return {each.path_in_other_layout: each for one in everybody for each in one.artifacts}
 
 
