@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import queue
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, TypeGuard
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
 
 LARGEST_UNSIZED: Final = 16 << 30
 """Bytes; where the lock tells no size, a longer body is taken for an endless one."""
-_AT_ONCE: Final = 16
 _LARGEST: Final = 16 << 20  # bytes of what is remembered; a file has some 80
 _CONNECT: Final = 5.0  # seconds; nobody waits long for what is good to know
 _READ: Final = 10.0
@@ -76,27 +73,19 @@ def ask_sizes(
 
     A server that does not answer is not asked again; that is no error here, but of the download.
     """
-    from scripts.network.http import HttpClient
+    from scripts.network.http import ClientPool, ask_all
 
     policy = policy or RetryPolicy()
     policy = replace(policy, connect=min(policy.connect, _CONNECT), read=min(policy.read, _READ))
-    clients, silent = queue.SimpleQueue[HttpClient](), set[str]()
+    by_path, silent = {each.path: each for each in artifacts}, set[str]()
+    with contextlib.closing(ClientPool(router, policy)) as clients:
 
-    def ask(artifact: Artifact) -> int | None:
-        client = clients.get()
-        try:
-            return _size(artifact, client, router, root, silent)
-        finally:
-            clients.put(client)
+        def ask(path: PurePosixPath) -> int | None:
+            with clients.client() as client:
+                return _size(by_path[path], client, router, root, silent)
 
-    with contextlib.ExitStack() as stack:
-        count = min(_AT_ONCE, len(artifacts))
-        for _ in range(count):
-            clients.put(stack.enter_context(contextlib.closing(HttpClient(router, policy))))
-        pool = ThreadPoolExecutor(max_workers=count)
-        stack.callback(pool.shutdown, wait=False, cancel_futures=True)  # Ctrl-C: not all the rest
-        told = zip(artifacts, pool.map(ask, artifacts), strict=True)
-        return {artifact.path: size for artifact, size in told if size is not None}
+        told = ask_all(ask, by_path)
+    return {path: size for path, size in told.items() if isinstance(size, int)}
 
 
 def _size(

@@ -27,7 +27,6 @@ from scripts.keep.upstream_client import (
     Page,
     UpstreamClient,
     answered,
-    ask_all,
     read_page,
     read_records,
 )
@@ -42,6 +41,7 @@ from scripts.lock.model import OLDEST_COMPLETE
 from scripts.lock.select import Selection, are_other_bytes, left_out_json, left_out_lines
 from scripts.network.documents import ABSENT
 from scripts.network.errors import DownloadError
+from scripts.network.http import ask_all
 from scripts.network.retry import RetryPolicy
 from scripts.verify.plan import plan_sets
 from scripts.workspace.workspace import Workspace

@@ -9,9 +9,7 @@ import contextlib
 import functools
 import hashlib
 import json
-import queue
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -46,14 +44,13 @@ from scripts.network.documents import (
     wrong_document,
 )
 from scripts.network.errors import OF_THE_NETWORK, DownloadError, ErrorKind
-from scripts.network.http import HttpClient
+from scripts.network.http import ClientPool, ask_all
 from scripts.network.retry import HostHealth, RetryPolicy
 from scripts.network.router import Router
 from scripts.verify.pypi_index import html_links
 from scripts.workspace.workspace import Workspace
 
 _FOLDER: Final = "upstream"  # below `cache`
-_AT_ONCE: Final = 16
 # Of how many names of a channel one may be asked for, so that shards are less to read. Those that
 # many need have more records than others.
 _FEW: Final = 10
@@ -86,14 +83,12 @@ class UpstreamClient:
         self._place, self._folder = workspace.place, workspace.place.cache / _FOLDER
         self._root, self._router, self._policy = workspace.root, router, policy
         self._health = HostHealth(policy)
-        self._idle = queue.SimpleQueue[HttpClient]()
+        self._clients = ClientPool(router, policy)
         self._used = set[str]()
 
     def close(self) -> None:
         """Close the connections."""
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._idle.get_nowait().close()
+        self._clients.close()
         self._router.rattler.close()
 
     def forget_unused(self) -> None:
@@ -127,7 +122,7 @@ class UpstreamClient:
             return parse(last.data)
 
         def ask(source: str) -> tuple[Document | None, _Parsed]:
-            with self._client() as client:
+            with self._clients.client() as client:
                 found = read_document(
                     source,
                     last,
@@ -163,42 +158,13 @@ class UpstreamClient:
                 if file.is_file():
                     return file.stat().st_size
                 raise DownloadError(ErrorKind.NO_FILE, f"{file}: there is no such file")
-            with self._client() as client:
+            with self._clients.client() as client:
                 return client.size_of(source)
 
         return ask_sources(url, ask, self._router, self._policy, self._health)
 
-    @contextlib.contextmanager
-    def _client(self) -> Iterator[HttpClient]:
-        try:
-            client = self._idle.get_nowait()
-        except queue.Empty:
-            client = HttpClient(self._router, self._policy)
-        try:
-            yield client
-        finally:
-            self._idle.put(client)
-
     def _file(self, url: str) -> Path:
         return self._folder / hashlib.sha256(without_secrets(url).encode()).hexdigest()
-
-
-def ask_all(
-    ask: Callable[[_Key], _Parsed], keys: Iterable[_Key], *, at_once: int = _AT_ONCE
-) -> dict[_Key, _Parsed | DownloadError]:
-    """Return what `ask` returns for each key, or the DownloadError that it raised."""
-
-    def told(key: _Key) -> tuple[_Key, _Parsed | DownloadError]:
-        try:
-            return key, ask(key)
-        except DownloadError as error:
-            return key, error
-
-    pool = ThreadPoolExecutor(max_workers=at_once)
-    try:
-        return dict(pool.map(told, keys))
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C: not all the rest
 
 
 def answered(answers: Mapping[_Key, _Parsed | DownloadError]) -> dict[_Key, _Parsed]:

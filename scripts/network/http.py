@@ -7,12 +7,14 @@ takes nothing from the environment (`trust_env` is off).
 from __future__ import annotations
 
 import contextlib
+import queue
 import re
 import ssl
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -44,6 +46,9 @@ _MOST_REDIRECTS: Final = 10
 _CHUNK: Final = 1 << 19
 _BEGINNING: Final = 4096  # bytes that are read of what a server says of a refusal
 _SOON: Final = 2.0  # seconds that these may take
+_AT_ONCE: Final = 16  # documents, or sizes, that are asked for side by side
+_Key = TypeVar("_Key")
+_Answer = TypeVar("_Answer")
 _RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-[0-9]+/(?:[0-9]+|\*)\Z")
 
 
@@ -273,6 +278,55 @@ class HttpClient:
                     yield chunk
             except (urllib3.exceptions.HTTPError, OSError) as error:
                 raise DownloadError(ErrorKind.CUT_OFF, error_message(error)) from None
+
+
+class ClientPool:
+    """Clients for many threads: each is one thread's at a time, its connections kept for the next.
+
+    They are made as they are needed.
+    """
+
+    def __init__(self, router: Router, policy: RetryPolicy) -> None:
+        """Make none yet."""
+        self._router = router
+        self._policy = policy
+        self._idle = queue.SimpleQueue[HttpClient]()
+
+    @contextlib.contextmanager
+    def client(self) -> Iterator[HttpClient]:
+        """Lend a client."""
+        try:
+            client = self._idle.get_nowait()
+        except queue.Empty:
+            client = HttpClient(self._router, self._policy)
+        try:
+            yield client
+        finally:
+            self._idle.put(client)
+
+    def close(self) -> None:
+        """Close the connections of all that are not lent."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._idle.get_nowait().close()
+
+
+def ask_all(
+    ask: Callable[[_Key], _Answer], keys: Iterable[_Key], *, at_once: int = _AT_ONCE
+) -> dict[_Key, _Answer | DownloadError]:
+    """Return what `ask` returns for each key, or the DownloadError that it raised."""
+
+    def told(key: _Key) -> tuple[_Key, _Answer | DownloadError]:
+        try:
+            return key, ask(key)
+        except DownloadError as error:
+            return key, error
+
+    pool = ThreadPoolExecutor(max_workers=at_once)
+    try:
+        return dict(pool.map(told, keys))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C: not all the rest
 
 
 def _status_line(response: requests.Response) -> str:
