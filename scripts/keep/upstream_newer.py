@@ -125,14 +125,8 @@ def _newer_conda(
     pairs = dict.fromkeys((x.spec, y) for each, some in newer for x in each.own for _, y in some)
     taken = dict(zip(pairs, match_records(pairs), strict=True))
     for each, some in newer:
-        fitting = [
-            record
-            for file, record in some
-            if all(
-                taken[own.spec, record] and _is_as_asked(each, own, file, record)
-                for own in each.own
-            )
-        ]
+        matching = [(x, y) for x, y in some if all(taken[own.spec, y] for own in each.own)]
+        fitting = [record for file, record in matching if _is_as_asked(each, file, record)]
         if fitting:
             yield NewerVersion(
                 name=each.locked.name,
@@ -144,13 +138,14 @@ def _newer_conda(
             )
 
 
-def _is_as_asked(each: RequestedPackage, own: Requirement, file: str, record: Record) -> bool:
+def _is_as_asked(each: RequestedPackage, file: str, record: Record) -> bool:
     """Tell whether what a MatchSpec leaves aside is as asked for: file name and subdir."""
     name = parse_file_name(file)
     if name is None:
         return False
     candidate = replace(each.locked, file_name=name, record=record)
-    return not differs_aside(own, candidate, each.packages.lock.root)
+    root = each.packages.lock.root
+    return not any(differs_aside(own, candidate, root) for own in each.own)
 
 
 def _version(record: Record) -> str:
@@ -165,19 +160,17 @@ def _newer_pypi(
         if isinstance(python, str):
             continue
         rows = {row.name: row for row in each.pypi_rows}
-        texts: dict[str, list[str]] = {}
-        asked: dict[str, list[SpecifierSet]] = {}
+        asked: dict[str, list[tuple[str, SpecifierSet]]] = {}
         for one in find_requirements(each, python)[0]:
             if one.who is None and one.requirement is not None:
-                name = pypi_name(one.requirement.name)
-                texts.setdefault(name, []).append(one.text)
-                asked.setdefault(name, []).append(one.requirement.specifier)
+                said = one.text, one.requirement.specifier
+                asked.setdefault(pypi_name(one.requirement.name), []).append(said)
         for name in asked.keys() & rows.keys():
             row = rows[name]
             locked, page = parse_version(row.version), pages.get((row.index or "", name), {})
-            versions = {_version_of(file, said, python) for file, said in page.items()}
+            versions = {_version_of(*file, python) for file in page.items()}
             newer = {x for x in versions if x is not None and locked is not None and x > locked}
-            for specifier in asked[name]:
+            for _, specifier in asked[name]:
                 takes_early = bool(specifier.prereleases)
                 newer = {x for x in newer if specifier.contains(x, prereleases=takes_early)}
             if newer:
@@ -186,7 +179,7 @@ def _newer_pypi(
                     kind="pypi",
                     locked=row.version or "",
                     newer=str(max(newer)),
-                    requirement=", ".join(texts[name]),
+                    requirement=", ".join(text for text, _ in asked[name]),
                     places=(str(each.place),),
                 )
 
