@@ -72,11 +72,13 @@ def files_below(folder: Path) -> Iterator[tuple[PurePosixPath, os.stat_result]]:
             raise cannot_read(error, folder / above) from None
 
 
-def regular_status(file: Path, status: os.stat_result) -> os.stat_result | None:
+def regular_status(
+    folder: Path, path: PurePosixPath, status: os.stat_result
+) -> os.stat_result | None:
     """Return the status of a regular file, or of one that a link leads to; else None."""
     if S_ISLNK(status.st_mode):
         try:
-            status = file.stat()
+            status = (folder / path).stat()
         except OSError:
             return None
     return status if S_ISREG(status.st_mode) else None

@@ -117,7 +117,7 @@ def read_channels(
         channel = _channel_of(path)
         if not (is_index or is_artifact_path(path)) or not _is_of(selection.layout, channel):
             continue
-        status = regular_status(folder / path, found)
+        status = regular_status(folder, path, found)
         if status is None or path in gone:
             continue
         there.setdefault(channel, {})
@@ -195,16 +195,9 @@ def waiting_files(folder: Path, users: ChannelUsers) -> tuple[Removal, ...]:
     return (*waiting, *removals_of(folder, sorted(made), None))
 
 
-def channels_of_layout(
-    folder: Path, layout: Layout, gone: Collection[PurePosixPath] = ()
-) -> tuple[Channel, ...]:
-    """Return the channels on the disk that have a layout, whatever any lock wants."""
-    return read_channels(folder, Selection(layout=layout), gone)
-
-
 def files_of_layout(folder: Path, layout: Layout) -> set[PurePosixPath]:
     """Return all artifacts and index files in the channels on the disk that have a layout."""
-    channels = channels_of_layout(folder, layout)
+    channels = read_channels(folder, Selection(layout=layout))
     return {path for each in channels for path in (*each.there, *each.index_files)}
 
 
@@ -289,7 +282,7 @@ def classify_files(
     files: Iterable[tuple[PurePosixPath, os.stat_result]] | None = None,
 ) -> ChannelFiles:
     """Put every file of the channel folder into its class; `files` are they, where known."""
-    named = users.named()
+    named, layout = users.named(), selection.layout
     waiting = {each.path: each for each in waiting_files(folder, users)}
     files = sorted(files_below(folder) if files is None else files, key=lambda each: each[0].parts)
     channels = read_channels(folder, selection, waiting, files)
@@ -301,27 +294,29 @@ def classify_files(
     )
     indexed = {each.path: each for each in sorted(found, key=lambda each: each.path)}
     # A link in place of one of these folders must not count as untracked.
-    folders = {above for path in named for above in path.parents}
+    folders = {above for each in {x.parent for x in named} for above in (each, *each.parents)}
     folders |= {each.path / NOARCH for each in channels}
     folders |= {each / SHARDS for each in folders if is_known_subdir(each.name)}
-    mirrored = named | folders
-    rest = [
-        ChannelFile(path=path, size=status.st_size) for path, status in files if path not in waiting
-    ]
-    known, layout = mirrored | indexed.keys(), selection.layout
-    index = {
-        x
-        for x, _ in files
-        if is_index_path(x) and (is_pypi_path(x) or _is_of(layout, _channel_of(x)))
-    }
-    unknown = [each for each in rest if each.path not in known]
+    mirrored, index, untracked = list[ChannelFile](), list[ChannelFile](), list[ChannelFile]()
+    for path, status in files:
+        if path in waiting:
+            continue
+        if path in named or path in folders:
+            kind = mirrored
+        elif path in indexed:
+            continue
+        elif is_index_path(path) and (is_pypi_path(path) or _is_of(layout, _channel_of(path))):
+            kind = index
+        else:
+            kind = untracked
+        kind.append(ChannelFile(path=path, size=status.st_size))
     there = {path for path, _ in files}
     return ChannelFiles(
-        mirrored=tuple(each for each in rest if each.path in mirrored),
-        index=tuple(each for each in unknown if each.path in index),
+        mirrored=tuple(mirrored),
+        index=tuple(index),
         retained=tuple(each for path, each in indexed.items() if path not in named),
         waiting=tuple(each for path, each in sorted(waiting.items()) if path in there),
-        untracked=tuple(each for each in unknown if each.path not in index),
+        untracked=tuple(untracked),
         others=tuple(each for path, each in indexed.items() if path in named),
     )
 

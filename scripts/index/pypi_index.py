@@ -109,7 +109,7 @@ def read_pypi_index(
         if is_pypi_index_path(path):
             index_files.append(path)
         elif is_pypi_artifact_path(path):
-            found = regular_status(folder / path, status)
+            found = regular_status(folder, path, status)
             if found is not None:
                 there[path] = found
     others = frozenset[str]()

@@ -39,13 +39,14 @@ from scripts.fetch.download import link_or_copy_artifact
 from scripts.fetch.stage import fetch
 from scripts.index.file_classes import (
     IndexedArtifact,
-    channels_of_layout,
     files_of_layout,
     is_index_path,
+    read_channels,
     read_indexed,
 )
 from scripts.index.stage import index
 from scripts.lock.mirrored import MirroredLock
+from scripts.lock.select import Selection
 from scripts.network.errors import DownloadError
 from scripts.workspace.workspace import Workspace
 
@@ -61,7 +62,7 @@ def relayout(
     users = read_users(workspace, locks, relayout=True)
     state = users.state
     waiting = {each.path for each in state.removals}
-    channels = channels_of_layout(folder, whole.layout.other, waiting)
+    channels = read_channels(folder, Selection(layout=whole.layout.other), waiting)
     if state.layout is whole.layout or (state.layout is None and not channels):
         return _outcome(whole.layout, ())
     found = (each for channel in channels for each in read_indexed(folder, channel, console))
