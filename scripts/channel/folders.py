@@ -61,6 +61,21 @@ def clear_staging(place: ChannelPaths) -> None:
     shutil.rmtree(place.staging, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def staging_folder(place: ChannelPaths) -> Iterator[Path]:
+    """Yield an empty folder for what is to be renamed into the channel; then clear the staging.
+
+    Its name is new each time: the indexer of a killed run may still be writing to its own.
+    """
+    import tempfile  # heavy: only where there is something to do
+
+    place.staging.mkdir(parents=True, exist_ok=True)
+    try:
+        yield Path(tempfile.mkdtemp(dir=place.staging))
+    finally:
+        clear_staging(place)
+
+
 def refuse_output_within(place: ChannelPaths, file: Path, reason: str, option: str) -> None:
     """Refuse (exit 2) to write what an option names into the channel folder."""
     if file.resolve().is_relative_to(place.folder.resolve()):

@@ -10,7 +10,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from scripts.channel.digest_cache import DigestCache
-from scripts.channel.folders import clear_staging
+from scripts.channel.folders import staging_folder
 from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.errors import ExitCode, MirrorError, Problem, raise_problems, usage_problem
@@ -85,17 +84,12 @@ def rebuild_index(
     locked, problems = read_locked_records(place.folder, channel, digests)
     raise_problems(problems)
     _validate_records(locked, retained, named)
-    place.staging.mkdir(parents=True, exist_ok=True)
-    try:
-        # Its name is new each time: the indexer of a killed run may still be writing to its own.
-        staged = Path(tempfile.mkdtemp(dir=place.staging))
+    with staging_folder(place) as staged:
         names = _build(place.folder, channel, locked, retained, indexer=indexer, target=staged)
         # It alone has the records of artifacts that are in no lock.
         durable = [staged / each for each in names if retained and each.endswith(f"/{REPODATA}")]
         target = place.folder / channel.path
         publish([(staged / each, target / each) for each in names], durable)
-    finally:
-        clear_staging(place)
     return sorted(channel.path / name for name in names)
 
 
@@ -166,15 +160,15 @@ def read_locked_records(
 
     records: dict[PurePosixPath, Record] = {}
     problems: list[Problem] = []
-    there = [each.path for each in channel.artifacts if each.path in channel.there]
+    there = [each for each in channel.artifacts if each.path in channel.there]
     with ThreadPoolExecutor() as pool:
         # nothing is read of what a complete lock names
         run = map if channel.lock_version >= OLDEST_COMPLETE else pool.map
-        found = run(read, [each for each in channel.artifacts if each.path in channel.there])
-        for path, record in zip(there, found, strict=True):
+        for artifact, record in zip(there, run(read, there), strict=True):
             if isinstance(record, MirrorError):
                 problems += record.problems
                 continue
+            path = artifact.path
             sha256 = record.sha256 or digests.digest_of(folder, path, "sha256")  # no md5 is trusted
             size = channel.there[path].st_size if record.size is None else record.size
             records[path] = replace(record, size=size, sha256=sha256)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
@@ -17,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from scripts.channel.digest_cache import DigestCache
-from scripts.channel.folders import check_case, clear_staging
+from scripts.channel.folders import check_case, staging_folder
 from scripts.channel.inventory import cannot_read, regular_status
 from scripts.core.artifact import Artifact, ArtifactKind
 from scripts.core.channel_paths import ChannelPaths, is_pypi_path
@@ -318,26 +317,18 @@ def publish_pypi(place: ChannelPaths, plan: PypiPlan) -> None:
     """Write what is not there yet: what pages name, then the pages."""
     from scripts.index.publish import holds, publish
 
-    changed = [
-        (place.folder / path, data)
+    changed = {
+        path: data
         for path, data in plan.files.items()
         if data is not None and not holds(place.folder / path, data)
-    ]
+    }
     if not changed:
         return
-    place.staging.mkdir(parents=True, exist_ok=True)
-    try:
-        staging = Path(tempfile.mkdtemp(dir=place.staging))
-        staged = [(staging / str(number), target) for number, (target, _) in enumerate(changed)]
-        for (file, _), (_, data) in zip(staged, changed, strict=True):
+    with staging_folder(place) as staging:
+        staged = {path: staging / str(number) for number, path in enumerate(changed)}
+        for path, file in staged.items():
             with naming(file):
-                file.write_bytes(data)
-        read_back = place.folder / INDEX
-        durable = [
-            file
-            for file, target in staged
-            if plan.is_durable and target.name == PAGE_JSON and read_back in target.parents
-        ]
-        publish(staged, durable)
-    finally:
-        clear_staging(place)
+                file.write_bytes(changed[path])
+        read_back = (x for x in staged if x.name == PAGE_JSON and INDEX in x.parents)
+        durable = [staged[path] for path in read_back if plan.is_durable]
+        publish([(file, place.folder / path) for path, file in staged.items()], durable)

@@ -20,8 +20,7 @@ from scripts.core.channel_paths import ChannelPaths, is_pypi_path
 from scripts.core.channel_url import PYPI_FOLDER
 from scripts.core.console import Console
 from scripts.core.errors import Problem, raise_problems, usage_problem
-from scripts.core.files import disk_errors, naming
-from scripts.core.files import replace as replace_file
+from scripts.core.files import disk_errors, hash_file, write_atomically
 from scripts.core.record import RECORD_FIELDS, Record
 from scripts.core.report import Json, Line, Report, counted, named
 from scripts.fetch.archives import check_new_archives
@@ -271,7 +270,7 @@ def _digest_of_files(folder: Path, paths: Sequence[PurePosixPath]) -> str:
     for path in paths:
         if (folder / path).is_symlink():
             read.update(b"link\n")
-        digest = hashlib.sha256((folder / path).read_bytes()).hexdigest()
+        digest = hash_file(folder / path, "sha256")
         read.update(f"{path}\0{digest}\n".encode(errors="surrogateescape"))
     return read.hexdigest()
 
@@ -288,12 +287,8 @@ def _read_stamps(place: ChannelPaths) -> dict[str, str]:
 
 
 def _write_stamps(place: ChannelPaths, stamps: Mapping[str, str]) -> None:
-    """Replace the stamps, not durably: where a power cut takes them, the index is made again."""
-    place.cache.mkdir(parents=True, exist_ok=True)
-    part = place.index_stamp.with_suffix(".tmp")
-    with naming(place.index_stamp):
-        part.write_text(json.dumps(stamps, indent=1), encoding="utf-8")
-    replace_file(part, place.index_stamp)
+    """Replace the stamps, which say what an index that is published was made from."""
+    write_atomically(place.index_stamp, json.dumps(stamps, indent=1).encode())
 
 
 def _report(
