@@ -8,14 +8,13 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from scripts.channel.digest_cache import DigestCache
-from scripts.channel.folders import clear_staging, prepare
+from scripts.channel.folders import clear_staging, prepare, staging_folder
 from scripts.channel.inventory import ArtifactStatus, Expected, check_artifacts
 from scripts.channel.removals import now, removals_of, still_waiting
 from scripts.channel.state import (
@@ -122,18 +121,16 @@ def _roll_back(workspace: Workspace, target: Snapshot, console: Console) -> Repo
     to_link = {each: source for each, source in sources.items() if not each.is_index}
     to_publish = {each: source for each, source in sources.items() if each.is_index}
     is_changed = bool(sources or missing or dropped or layout is not target.layout)
-    try:
-        if missing:
-            _place(place, to_link, digests)
-            _make_index_anew(workspace, target, dropped, console)
-        else:
-            state = _begin(workspace, state, target)
-            staged = _stage(place, to_publish)
+    if missing:
+        _place(place, to_link, digests)
+        _make_index_anew(workspace, target, dropped, console)
+    else:
+        state = _begin(workspace, state, target)
+        with staging_folder(place) as staging:
+            staged = _stage(place, to_publish, staging)
             _switch(place, state, to_link, staged, digests=digests, dropped=dropped, paths=paths)
-            done = replace(state, layout=target.layout, before_relayout=None)
-            write_channel(place, done)
-    finally:
-        clear_staging(place)
+        done = replace(state, layout=target.layout, before_relayout=None)
+        write_channel(place, done)
     lines: list[Line] = [_headline(workspace, target, is_changed=is_changed)]
     if to_link:
         lines.append(f"brought back: {counted(len(to_link), 'artifact')}")
@@ -240,13 +237,13 @@ def _begin(workspace: Workspace, state: MirrorState, target: Snapshot) -> Mirror
     return read_state(place)
 
 
-def _stage(place: ChannelPaths, files: Mapping[SnapshotFile, Path]) -> list[tuple[Path, Path]]:
+def _stage(
+    place: ChannelPaths, files: Mapping[SnapshotFile, Path], folder: Path
+) -> list[tuple[Path, Path]]:
     """Copy index files to where nobody sees them: new files, with the present time.
 
     A client asks by time, and would not notice that an older file has come back.
     """
-    place.staging.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=place.staging))
     staged = []
     for number, each in enumerate(sorted(files, key=_publish_order)):
         copy = folder / str(number)
