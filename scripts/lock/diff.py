@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from scripts.core.channel_url import channel_folder
+from scripts.core.pep508 import parse_version
 from scripts.core.record import PypiRecord, Record
 from scripts.core.redact import code_fence, printable, redact, without_secrets
 from scripts.core.report import Line
@@ -263,12 +264,8 @@ def _pypi_change(one: PypiRecord, other: PypiRecord) -> tuple[ChangeKind | None,
 
 def _is_older_pypi(version: str, other: str) -> bool:
     """Compare as PyPI does (PEP 440); False where one of them is no version."""
-    from packaging.version import InvalidVersion, Version  # most locks have no such row
-
-    try:
-        return Version(version) < Version(other)
-    except InvalidVersion:
-        return False
+    one, another = parse_version(version), parse_version(other)
+    return one is not None and another is not None and one < another
 
 
 def _folder(package: LockedPackage) -> str:

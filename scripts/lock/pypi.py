@@ -16,7 +16,7 @@ from typing import Final
 from scripts.core.artifact import Artifact, pypi_artifact
 from scripts.core.channel_url import PYPI_FOLDER, mirror_path_segments
 from scripts.core.errors import Problem, raise_problems, usage_error, usage_problem
-from scripts.core.pep508 import pypi_name
+from scripts.core.pep508 import parse_version, pypi_name
 from scripts.core.record import PypiRecord
 from scripts.core.redact import redact, without_secrets
 from scripts.lock.conda_rows import Row, dependencies_v1, refuse_unsound_urls
@@ -48,20 +48,18 @@ def parse_pypi(row: Row, location: str) -> PypiRecord:
     Requirements are only parsed where they are needed.
     """
     from packaging.utils import InvalidName, canonicalize_name  # most locks have no such row
-    from packaging.version import Version
 
     location = location.removeprefix("direct+")
     version, index = row.string("version"), row.string("index")
     refuse_unsound_urls(row, location, index)
     try:
         name = canonicalize_name(row.required("name"), validate=True)
-        Version(version or "0")
     except InvalidName:
         raise row.wrong("name", "the name of a Python package (PEP 508)") from None
-    except ValueError:  # InvalidVersion, or a number of too many digits
-        raise row.wrong("version", "a version of a Python package (PEP 440)") from None
+    if version and parse_version(version) is None:
+        raise row.wrong("version", "a version of a Python package (PEP 440)")
     fragment = _FRAGMENT.search(location)
-    sha256 = row.digest("sha256", "sha256") or _hash_v1(row)
+    sha256 = row.digest("sha256", "sha256") or row.table("hash").digest("sha256", "sha256")
     return PypiRecord(
         name=name,
         version=version,
@@ -71,11 +69,6 @@ def parse_pypi(row: Row, location: str) -> PypiRecord:
         requires_dist=row.strings("requires_dist") or dependencies_v1(row),
         requires_python=row.string("requires_python") or None,
     )
-
-
-def _hash_v1(row: Row) -> str | None:
-    found = row.table("hash")
-    return Row(row.subject, row.where, found.fields).digest("sha256", "sha256")
 
 
 def with_index(records: tuple[PypiRecord, ...], indexes: tuple[str, ...]) -> tuple[PypiRecord, ...]:
