@@ -260,9 +260,9 @@ def _finding(
         case Availability.NOT_BESIDE:
             subject = redact(verdict.url)
             if path in mirror.pypi:
-                details = [("copy from", mirror.file_at(path))]
+                details = [("copy from", mirror.location.file_at(path))]
             else:
-                details, help_line = [("not at", mirror.file_at(path))], _MIRROR
+                details, help_line = [("not at", mirror.location.file_at(path))], _MIRROR
         case availability:
             subject = str(path.parent)
             if availability is Availability.NO_CHANNEL:

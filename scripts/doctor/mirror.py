@@ -8,17 +8,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import io
 import os.path
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
 from scripts.core.channel_paths import Layout, folder_of_channel
-from scripts.core.errors import ExitCode, MirrorError, Problem, exit_code_of, usage_error
+from scripts.core.errors import ExitCode, MirrorError, exit_code_of, usage_error
 from scripts.core.files import not_readable
 from scripts.core.record import PypiRecord, Record
 from scripts.core.redact import redact, without_secrets
@@ -36,17 +34,16 @@ from scripts.lock.location import is_path, is_sound_url, local_path, url_subdir
 from scripts.lock.model import LockedEnvironment, LockedPackage, locked_packages, pypi_rows
 from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.select import path_of
-from scripts.network.content import SUPPORTED_ENCODINGS, NotEncodedError, decode
-from scripts.network.errors import DownloadError, web_page_error
+from scripts.network.documents import ABSENT, Document, ask_in_turn, decoded, read_whole
+from scripts.network.errors import DownloadError
 from scripts.network.mirrors import origin
-from scripts.network.retry import RetryPolicy, backoff_delay
+from scripts.network.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from scripts.network.http import HttpClient
     from scripts.network.router import Router
 
 _POLICY: Final = RetryPolicy(total=3)
-_GONE: Final = frozenset({404, 410})
 _DEEPEST: Final = 3  # folders of a channel's name: nvidia/label/cuda-11.8.0
 # Over HTTP nobody lists folders: this is the channel that a mirror most likely has.
 _COMMON: Final = PurePosixPath("conda-forge")
@@ -54,10 +51,11 @@ _WHAT: Final = "a folder, a file:// or an http(s):// URL; in it noarch/repodata.
 _HELP: Final = f"name the mirror: --mirror PLACE ({_WHAT} of channels like conda-forge)"
 
 Records = Mapping[str, Record]
+ReadFile = Callable[[PurePosixPath, str], Document | None]
+"""Gives a file below the mirror, None where there is none; and what it is called in errors."""
 ReadRecords = Callable[[PurePosixPath], Records | None]
 """Gives the records of a subdir by file name, None where it has no repodata."""
-ReadPage = Callable[[PurePosixPath], bytes | None]
-"""Gives the JSON of a page in a folder below the mirror, None where there is none."""
+_Parsed = TypeVar("_Parsed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +72,10 @@ class MirrorLocation:
     def shown(self) -> str:
         """The URL for people and for configuration files, without user, password and token."""
         return without_secrets(self.url)
+
+    def file_at(self, path: PurePosixPath) -> str:
+        """Return where a person finds a file of the mirror: its path, or its URL over HTTP."""
+        return f"{self.shown}/{_quoted(path)}" if self.folder is None else str(self.folder / path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,13 +133,6 @@ class Mirror:
     def url_of(self, folder: PurePosixPath) -> str:
         """Return the URL of a folder of the mirror, for people and configuration files."""
         return f"{self.location.shown}/{folder}" if folder.parts else self.location.shown
-
-    def file_at(self, path: PurePosixPath) -> str:
-        """Return where a person finds a file of the mirror: its path, or its URL over HTTP."""
-        folder = self.location.folder
-        if folder is not None:
-            return str(folder / path)
-        return self.url_of(PurePosixPath(quote(str(path), safe="/~=@+")))
 
     def urls_of(self, channels: Iterable[str]) -> tuple[str, ...]:
         """Return the URLs that stand for channels of the lock, each once, in their order."""
@@ -209,9 +204,10 @@ def read_mirror(
     `root` is the lock's folder; `make_router` is for a mirror over HTTP. Raises the error of exit
     code 2 where there is nothing of a conda channel.
     """
-    with _reader(location, make_router) as (read, read_page):
-        mirror = _read_channels(location, root, environments, read)
-        return _with_pypi(mirror, environments, read_page)
+    with _reader(location, make_router) as read:
+        read_records = functools.cache(functools.partial(_read_records, read, location))
+        mirror = _read_channels(location, root, environments, read_records)
+        return _with_pypi(mirror, environments, read)
 
 
 def _read_channels(
@@ -243,17 +239,17 @@ def _read_channels(
     )
 
 
-def _with_pypi(mirror: Mirror, environments: Iterable[LockedEnvironment], read: ReadPage) -> Mirror:
+def _with_pypi(mirror: Mirror, environments: Iterable[LockedEnvironment], read: ReadFile) -> Mirror:
     """Add what the pages say of the PyPI packages of a lock."""
     rows = pypi_rows(environments)
-    if not rows or read(INDEX) is None:
+    if not rows or read(INDEX / PAGE_JSON, "page") is None:
         return mirror
     found: dict[PurePosixPath, PypiFile] = {}
     for folder in sorted({INDEX / record.name for record in rows}):
-        data = read(folder)
-        with _asking_the_keeper():
-            files = () if data is None else parse_page(data, folder)
-        found |= {each.path: each for each in files}
+        page = read(folder / PAGE_JSON, "page")
+        if page is not None:
+            files = _parsed(page, functools.partial(parse_page, folder=folder))
+            found |= {each.path: each for each in files}
     return dataclasses.replace(mirror, pypi=found)
 
 
@@ -305,116 +301,74 @@ def _other_channels(location: MirrorLocation, read: ReadRecords) -> tuple[PurePo
 
 
 @contextlib.contextmanager
-def _reader(
-    location: MirrorLocation, make_router: Callable[[], Router]
-) -> Iterator[tuple[ReadRecords, ReadPage]]:
-    """Give what reads the records of each subdir once, and what reads a page."""
+def _reader(location: MirrorLocation, make_router: Callable[[], Router]) -> Iterator[ReadFile]:
     folder = location.folder
     if folder is not None:
-        yield (
-            functools.cache(lambda subdir: _read_folder(folder / subdir)),
-            lambda page: _read_file(folder / page / PAGE_JSON, "page"),
-        )
+        yield lambda path, what: _read_file(folder / path, what)
         return
     from scripts.network.http import HttpClient  # brings all of requests along
 
     with contextlib.closing(HttpClient(make_router(), _POLICY)) as client:
-        yield (
-            functools.cache(lambda subdir: _fetch_records(client, location, subdir)),
-            lambda page: _fetch_page(client, location, page),
-        )
+        yield lambda path, what: _fetch(client, location, path, what)
 
 
-def _read_folder(subdir: Path) -> Records | None:
-    """Read the plain JSON, as clients of file:// do; None where there is none."""
-    data = _read_file(subdir / REPODATA, "repodata")
-    return None if data is None else _parsed(data, str(subdir / REPODATA))
+def _read_records(
+    read: ReadFile, location: MirrorLocation, subdir: PurePosixPath
+) -> Records | None:
+    """Read the plain JSON, as clients of file:// do; over HTTP the packed one, where it is there.
+
+    None where there is neither.
+    """
+    for name in (REPODATA,) if location.folder else (REPODATA_ZST, REPODATA):
+        found, subject = read(subdir / name, "repodata"), location.file_at(subdir / name)
+        if found is not None:
+            return _parsed(found, functools.partial(_parse_records, subject=subject))
+    return None
 
 
-def _read_file(path: Path, what: str) -> bytes | None:
+def _parse_records(data: bytes, subject: str) -> Records:
+    plain = parse_zst(data, subject) if subject.endswith(REPODATA_ZST) else data
+    return parse_repodata(plain, subject).records
+
+
+def _read_file(path: Path, what: str) -> Document | None:
     try:
-        return path.read_bytes()
+        return Document(data=path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise not_readable(path, what, error) from None
 
 
-def _fetch_page(client: HttpClient, location: MirrorLocation, page: PurePosixPath) -> bytes | None:
-    path = f"{page}/{PAGE_JSON}"
-    found = _fetch(client, f"{location.url}/{path}", f"{location.shown}/{path}")
-    if found is None or found[1] not in SUPPORTED_ENCODINGS:
-        return None if found is None else found[0]
-    with contextlib.suppress(NotEncodedError):
-        return b"".join(decode(io.BytesIO(found[0]), found[1], LARGEST))
-    return found[0]
-
-
-def _fetch_records(
-    client: HttpClient, location: MirrorLocation, subdir: PurePosixPath
-) -> Records | None:
-    """Ask for the repodata.json.zst of a subdir, else for its repodata.json."""
-    for name in (REPODATA_ZST, REPODATA):
-        path = quote(f"{subdir}/{name}", safe="/~=@+")
-        subject = f"{location.shown}/{path}"
-        found = _fetch(client, f"{location.url}/{path}", subject)
-        if found is not None:
-            return _parsed(found[0], subject, found[1])
-    return None
-
-
-def _fetch(client: HttpClient, url: str, subject: str) -> tuple[bytes, str | None] | None:
-    """Return a file's bytes and their Content-Encoding, None where the server has no such file."""
-    for attempt in range(1, _POLICY.total + 1):
-        try:
-            body = client.get(url)
-            with contextlib.closing(body.chunks) as chunks:
-                if body.is_page:
-                    raise web_page_error()
-                data = bytearray()
-                for chunk in chunks:
-                    data += chunk
-                    if len(data) > LARGEST:
-                        message = "cannot be read: larger than any repodata should be"
-                        raise usage_error(subject, message, help=_HELP)
-                return bytes(data), body.encoding
-        except DownloadError as error:
-            if error.status in _GONE:
-                return None
-            if attempt == _POLICY.total or not error.is_retryable:
-                raise MirrorError(_unread(subject, url, error)) from None
-            time.sleep(backoff_delay(attempt + 1, error, _POLICY))
-    raise AssertionError("the last try returns or raises")
-
-
-def _parsed(data: bytes, subject: str, encoding: str | None = None) -> Records:
-    """Parse repodata; `encoding` is undone where the bytes as they came are none."""
+def _fetch(
+    client: HttpClient, location: MirrorLocation, path: PurePosixPath, what: str
+) -> Document | None:
+    url = f"{location.url}/{_quoted(path)}"
     try:
-        plain = parse_zst(data, subject) if subject.endswith(REPODATA_ZST) else data
-        return parse_repodata(plain, subject).records
-    except DamagedIndexError as error:
-        if encoding in SUPPORTED_ENCODINGS:
-            with contextlib.suppress(NotEncodedError):
-                return _parsed(b"".join(decode(io.BytesIO(data), encoding, LARGEST)), subject)
-        raise _told_to_keeper(error) from None
+        return ask_in_turn((url,), lambda x: read_whole(client.get(x), LARGEST, what), _POLICY)
+    except DownloadError as error:
+        if error.kind in ABSENT:
+            return None
+        problem = error.problem(
+            location.file_at(path), url, "pixi run doctor", lead="cannot be read: "
+        )
+        if problem.code is ExitCode.FINDINGS:  # nothing was answered
+            problem = dataclasses.replace(problem, code=ExitCode.USAGE)
+        raise MirrorError(problem) from None
 
 
-@contextlib.contextmanager
-def _asking_the_keeper() -> Iterator[None]:
+def _parsed(found: Document, parse: Callable[[bytes], _Parsed]) -> _Parsed:
+    """Parse it as it came, else without the Content-Encoding that it is said to have."""
     try:
-        yield
+        return parse(found.data)
     except DamagedIndexError as error:
-        raise _told_to_keeper(error) from None
+        with contextlib.suppress(DownloadError):
+            if found.encoding is not None:
+                return _parsed(Document(data=decoded(found, LARGEST)), parse)
+        ask = "its keeper runs `pixi run index`, then `pixi run verify`"
+        problems = (dataclasses.replace(each, help=ask) for each in error.problems)
+        raise MirrorError(*problems) from None
 
 
-def _told_to_keeper(error: MirrorError) -> MirrorError:
-    ask = "its keeper runs `pixi run index`, then `pixi run verify`"
-    return MirrorError(*(dataclasses.replace(each, help=ask) for each in error.problems))
-
-
-def _unread(subject: str, url: str, error: DownloadError) -> Problem:
-    """Say why a mirror could not be read, and what to do."""
-    problem = error.problem(subject, url, "pixi run doctor", lead="cannot be read: ")
-    if problem.code is not ExitCode.FINDINGS:
-        return problem
-    return dataclasses.replace(problem, code=ExitCode.USAGE)  # nothing was answered
+def _quoted(path: PurePosixPath) -> str:
+    return quote(str(path), safe="/~=@+")

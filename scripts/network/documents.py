@@ -9,18 +9,20 @@ from __future__ import annotations
 import contextlib
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from scripts.core.scratch import scratch_folder
 from scripts.lock.location import local_path
 from scripts.network.content import SUPPORTED_ENCODINGS, Body, NotEncodedError, decode, read_chunks
 from scripts.network.errors import DownloadError, ErrorKind, web_page_error
-from scripts.network.http import HttpClient
 from scripts.network.retry import HostHealth, RetryPolicy, backoff_delay
-from scripts.network.router import Router
+
+if TYPE_CHECKING:
+    from scripts.network.http import HttpClient
+    from scripts.network.router import Router
 
 ABSENT: Final = frozenset({ErrorKind.GONE, ErrorKind.NO_FILE})
 """The source has answered, and has no such document."""
@@ -44,13 +46,28 @@ def ask_sources(
     policy: RetryPolicy,
     health: HostHealth | None = None,
 ) -> _Answer:
-    """Ask the sources of a URL in turn, and again where that may help; return the first answer.
+    """Ask the sources of a URL as `ask_in_turn` does.
 
-    Raises the last DownloadError, of a kind in ABSENT only where no source failed otherwise; its
-    details name the line of `[mirrors]` that led to the source.
+    The details of its error name the line of `[mirrors]` that led to the source.
+    """
+    try:
+        return ask_in_turn(router.sources(url), ask, policy, health)
+    except DownloadError as error:
+        more = router.mirror_details(url, error.source or url)
+        raise replace(error, details=(*error.details, *more)) from None
+
+
+def ask_in_turn(
+    sources: Sequence[str],
+    ask: Callable[[str], _Answer],
+    policy: RetryPolicy,
+    health: HostHealth | None = None,
+) -> _Answer:
+    """Ask one source after the other, and again where that may help; return the first answer.
+
+    Raises the last DownloadError, of a kind in ABSENT only where no source failed otherwise.
     `health` is of the servers asked so far: one that is down is not asked again.
     """
-    sources = router.sources(url)
     health, errors, left = health or HostHealth(policy), dict[str, DownloadError](), list(sources)
     tries = max(policy.total, len(sources))
     for attempt in range(1, tries + 1):
@@ -71,9 +88,7 @@ def ask_sources(
                 break
             if len(sources) <= attempt < tries:
                 time.sleep(backoff_delay(attempt + 1, error, policy))
-    worst = min(reversed(errors.values()), key=lambda each: each.kind in ABSENT)
-    details = (*worst.details, *router.mirror_details(url, worst.source or url))
-    raise replace(worst, details=details)
+    raise min(reversed(errors.values()), key=lambda each: each.kind in ABSENT)
 
 
 def read_document(
@@ -92,7 +107,7 @@ def read_document(
     """
     file = local_path(source, Path())
     if file is not None:
-        return Document(data=_joined(Body(chunks=read_chunks(file)), largest, what))
+        return read_whole(Body(chunks=read_chunks(file)), largest, what)
     if router.credentials.needs_rattler(source):
         return _by_rattler(source, router)
     etag, modified = (None, None) if last is None else (last.etag, last.modified)
@@ -105,15 +120,22 @@ def read_document(
     if answer is None:
         return None
     body, headers = answer
-    data = _joined(body, largest, what)
+    found = read_whole(body, largest, what, accept)
+    return replace(found, etag=headers.get("ETag"), modified=headers.get("Last-Modified"))
+
+
+def read_whole(body: Body, largest: int, what: str, accept: str | None = None) -> Document:
+    """Read a body to its end; see `read_document`."""
+    data = bytearray()
+    with contextlib.closing(body.chunks):
+        for chunk in body.chunks:
+            data += chunk
+            if len(data) > largest:
+                raise wrong_document(f"larger than any {what} should be ({largest >> 20} MiB)")
     if body.is_page and "html" not in (accept or ""):
         raise web_page_error(what)
-    return Document(
-        data=data,
-        etag=headers.get("ETag"),
-        modified=headers.get("Last-Modified"),
-        encoding=body.encoding if body.encoding in SUPPORTED_ENCODINGS else None,
-    )
+    encoding = body.encoding if body.encoding in SUPPORTED_ENCODINGS else None
+    return Document(data=bytes(data), encoding=encoding)
 
 
 def decoded(document: Document, largest: int) -> bytes:
@@ -136,13 +158,3 @@ def _by_rattler(source: str, router: Router) -> Document:
     with scratch_folder() as folder:
         router.rattler.download(source, folder / "document")
         return Document(data=(folder / "document").read_bytes())
-
-
-def _joined(body: Body, largest: int, what: str) -> bytes:
-    data = bytearray()
-    with contextlib.closing(body.chunks):
-        for chunk in body.chunks:
-            data += chunk
-            if len(data) > largest:
-                raise wrong_document(f"larger than any {what} should be ({largest >> 20} MiB)")
-    return bytes(data)

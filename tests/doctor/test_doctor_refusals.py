@@ -124,7 +124,7 @@ def test_a_login_page(flat: Asker, upstream: Upstream) -> None:
     assert (code, out) == (2, "")
     assert err == (
         f"{READING}error: URL/noarch/repodata.json.zst: cannot be read:"
-        " a web page came instead of the artifact (a login page?)\n"
+        " a web page came instead of the repodata (a login page?)\n"
         "help: is it the URL you meant? if so, log in: `pixi auth login HOST --token TOKEN`, or as"
         " the page says; then run `pixi run doctor` again\n"
     )
