@@ -41,8 +41,8 @@ class Expected:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """What is at that place; `actual` is a wrong file's digest or size, or why it is unreadable."""
+class CheckedArtifact:
+    """What is at a place; `actual` is a wrong file's digest or size, or why it is unreadable."""
 
     path: PurePosixPath
     status: ArtifactStatus
@@ -110,20 +110,20 @@ def cannot_read(error: OSError, path: Path) -> MirrorError:
 
 def check_artifacts(
     folder: Path, expected: Iterable[Artifact | Expected], digests: DigestCache
-) -> list[Found]:
+) -> list[CheckedArtifact]:
     """Compare files with what is expected of them, hashing only those not known yet.
 
     A file without an expected digest is right when its size is; one that cannot be read is wrong.
     Raises the error of exit code 2 for a folder that nobody may look into.
     """
-    found: list[Found] = []
+    found: list[CheckedArtifact] = []
     to_hash: list[tuple[PurePosixPath, Digest, os.stat_result]] = []
     for each in expected:
         path, digest, actual = each.path, each.digest, None
         try:
             status = os.stat(f"{folder}/{path}")  # noqa: PTH116 -- a Path costs as much again
         except (FileNotFoundError, NotADirectoryError):
-            found.append(Found(path=path, status=ArtifactStatus.MISSING))
+            found.append(CheckedArtifact(path=path, status=ArtifactStatus.MISSING))
             continue
         except PermissionError as error:  # its folder is closed: nobody knows what is there
             raise cannot_read(error, folder / path) from None
@@ -148,7 +148,7 @@ def _hashed(
     folder: Path,
     to_hash: Sequence[tuple[PurePosixPath, Digest, os.stat_result]],
     digests: DigestCache,
-) -> Iterator[Found]:
+) -> Iterator[CheckedArtifact]:
     """Hash files side by side (hashing frees the interpreter lock) and remember the digests."""
     from concurrent.futures import ThreadPoolExecutor
 
@@ -168,7 +168,7 @@ def _hashed(
             yield _found(path, None if hashed == digest.hex else hashed)
 
 
-def _found(path: PurePosixPath, actual: str | None) -> Found:
+def _found(path: PurePosixPath, actual: str | None) -> CheckedArtifact:
     """Say what is there: what is expected where `actual` is None."""
     status = ArtifactStatus.RIGHT if actual is None else ArtifactStatus.WRONG
-    return Found(path=path, status=status, actual=actual)
+    return CheckedArtifact(path=path, status=status, actual=actual)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from scripts.channel.inventory import ArtifactStatus, Found
+from scripts.channel.inventory import ArtifactStatus, CheckedArtifact
 from scripts.core.artifact import Artifact
 from scripts.core.errors import Problem, usage_problem
 from scripts.core.record import Digest
@@ -105,7 +105,7 @@ class FailedDownload:
     error: DownloadError
 
 
-def make_plan(artifacts: Iterable[Artifact], found: Iterable[Found]) -> Plan:
+def make_plan(artifacts: Iterable[Artifact], found: Iterable[CheckedArtifact]) -> Plan:
     """Sort the artifacts into what is there and what is to be downloaded."""
     by_path = {each.path: each for each in found}
     artifacts = tuple(artifacts)

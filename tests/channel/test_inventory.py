@@ -16,7 +16,13 @@ import pytest
 
 from scripts.channel import inventory as module
 from scripts.channel.digest_cache import DigestCache
-from scripts.channel.inventory import ArtifactStatus, Expected, Found, check_artifacts, files_below
+from scripts.channel.inventory import (
+    ArtifactStatus,
+    CheckedArtifact,
+    Expected,
+    check_artifacts,
+    files_below,
+)
 from scripts.core.files import hash_file as real_hash_file
 from scripts.core.record import Digest
 from tests.support.template import ROOT
@@ -50,16 +56,16 @@ def expect(
     return Expected(path=path, size=size, digest=known)
 
 
-def right(path: PurePosixPath = PATH) -> Found:
-    return Found(path=path, status=ArtifactStatus.RIGHT)
+def right(path: PurePosixPath = PATH) -> CheckedArtifact:
+    return CheckedArtifact(path=path, status=ArtifactStatus.RIGHT)
 
 
-def missing() -> Found:
-    return Found(path=PATH, status=ArtifactStatus.MISSING)
+def missing() -> CheckedArtifact:
+    return CheckedArtifact(path=PATH, status=ArtifactStatus.MISSING)
 
 
-def wrong(actual: str) -> Found:
-    return Found(path=PATH, status=ArtifactStatus.WRONG, actual=actual)
+def wrong(actual: str) -> CheckedArtifact:
+    return CheckedArtifact(path=PATH, status=ArtifactStatus.WRONG, actual=actual)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +84,7 @@ def wrong(actual: str) -> Found:
     ],
 )
 def test_a_file_beside_what_should_be(
-    folder: Path, digests: DigestCache, expected: Expected, found: Found
+    folder: Path, digests: DigestCache, expected: Expected, found: CheckedArtifact
 ) -> None:
     for _ in range(2):  # also when it is known
         assert check_artifacts(folder, [expected], digests) == [found]
@@ -114,7 +120,7 @@ def test_links(folder: Path, digests: DigestCache) -> None:
     assert check_artifacts(folder, [expect()], digests) == [right()]
     (folder / "elsewhere").unlink()
     assert check_artifacts(folder, [expect()], digests) == [
-        Found(path=PATH, status=ArtifactStatus.MISSING)
+        CheckedArtifact(path=PATH, status=ArtifactStatus.MISSING)
     ]
     path.unlink()
     path.symlink_to(path)
@@ -156,7 +162,7 @@ def test_a_file_that_vanishes_while_it_is_read(
     assert check_artifacts(folder, [expect()], digests) == [right()]
     assert digests.known(PATH, "sha256", status) is None
     assert check_artifacts(folder, [expect()], digests) == [
-        Found(path=PATH, status=ArtifactStatus.MISSING)
+        CheckedArtifact(path=PATH, status=ArtifactStatus.MISSING)
     ]
 
 
