@@ -34,7 +34,7 @@ from scripts.verify.findings import (
     used_by,
 )
 from scripts.verify.proofs import NO_PROOFS, Proofs, oldest_by_place
-from scripts.workspace.settings import TABLE, Kind
+from scripts.workspace.settings import TABLE, Incomplete
 
 # One more than can hash at a time: it opens the next file meanwhile.
 _THREADS = (os.cpu_count() or 1) + 1
@@ -160,7 +160,10 @@ def _subject(found: tuple[Problem, object]) -> str:
 
 
 def _read_archive(
-    bad_records: dict[PurePosixPath, str], allowed: Container[Kind], file: Path, artifact: Artifact
+    bad_records: dict[PurePosixPath, str],
+    allowed: Container[Incomplete],
+    file: Path,
+    artifact: Artifact,
 ) -> str:
     """Return what an artifact says that it is; raise BadArchiveError where it is not sound.
 
@@ -174,7 +177,7 @@ def _read_archive(
         return read_pypi_identity(file, artifact.pypi_record)
     except BadRecordError as error:
         bad_records[artifact.path] = str(error)
-        if Kind.WHEEL_RECORD not in allowed:
+        if Incomplete.WHEEL_RECORD not in allowed:
             raise
         return error.identity
 
@@ -186,7 +189,7 @@ def check_archives(
     files: LevelResult | None,
     proofs: Proofs,
     *,
-    allowed: Container[Kind] = (),
+    allowed: Container[Incomplete] = (),
 ) -> LevelResult:
     """Open every locked artifact anew, whatever its platform.
 
@@ -211,8 +214,8 @@ def check_archives(
         places = uses.places(each.artifact.path)
         problem = archive_problem(each, used_by(places), is_proven=files is not None)
         if each.damage is not None and bad_records.pop(each.artifact.path, ""):
-            advice = f'; or allow-incomplete = ["{Kind.WHEEL_RECORD}"] under [{TABLE}]: pip, uv and'
-            advice = f"{problem.help}{advice} pixi install it all the same"
+            advice = f'; or allow-incomplete = ["{Incomplete.WHEEL_RECORD}"] under [{TABLE}]'
+            advice = f"{problem.help}{advice}: pip, uv and pixi install it all the same"
             problem = dataclasses.replace(problem, help=advice)
         problems.append((problem, places))
     wrong_records = [f"{path}: {said}" for path, said in sorted(bad_records.items())]

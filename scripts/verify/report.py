@@ -24,7 +24,7 @@ from scripts.verify.findings import (
     places_of,
     said_of,
 )
-from scripts.workspace.settings import Kind
+from scripts.workspace.settings import Incomplete
 
 if TYPE_CHECKING:  # the level brings its own modules, where it is looked at
     from scripts.verify.install.stage import InstallAttempt
@@ -46,7 +46,7 @@ class Results:
 
     selection: Selection
     levels: AbstractSet[Level]
-    allowed: AbstractSet[Kind]
+    allowed: AbstractSet[Incomplete]
     results: Mapping[Level, LevelResult]
     findings: tuple[Finding, ...]
     environment_problems: tuple[Problem, ...]

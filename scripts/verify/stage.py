@@ -38,7 +38,7 @@ from scripts.verify.findings import (
 )
 from scripts.verify.proofs import NO_PROOFS, Proofs
 from scripts.verify.report import Results, make_report
-from scripts.workspace.settings import Kind
+from scripts.workspace.settings import Incomplete
 from scripts.workspace.workspace import Workspace
 
 _Result = TypeVar("_Result")
@@ -200,7 +200,7 @@ def _unbuildable(
         from scripts.verify.pypi_builds import find_unbuildable
 
         found = find_unbuildable(workspace, selection, account)
-        if Kind.BUILD_REQUIRES not in workspace.settings.allow_incomplete:
+        if Incomplete.BUILD_REQUIRES not in workspace.settings.allow_incomplete:
             yield from grouped(None, ((problem, place) for _, problem, place in found))
 
 
