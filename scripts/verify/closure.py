@@ -29,7 +29,7 @@ from scripts.verify.findings import (
     LevelResult,
     UsageIndex,
     grouped,
-    open_lines,
+    open_line,
     open_questions,
     place_json,
     said_lines,
@@ -120,13 +120,7 @@ def prove_sets(sets: Sequence[PackageSet], uses: UsageIndex, folder: Path) -> Le
         unproven=frozenset(
             place for place, row in rows.items() if row["not-proven"] or row["skip-reason"]
         ),
-        lines=tuple(
-            open_lines(
-                rows.values(),
-                "not closed: what the manifest requires of",
-                "not proven to be closed:",
-            )
-        ),
+        lines=(open_line(Level.CLOSURE, rows.values()),),
         caveats=open_questions(Level.CLOSURE, rows.values()),
         data={"closed": list(rows.values())},
     )

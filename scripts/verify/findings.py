@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
@@ -180,28 +181,22 @@ class UsageIndex:
 
 def open_questions(level: Level, rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """Say what a level could not ask of each place, all of it, by what `--json` has of them."""
-    return tuple(
-        f"{level}: not proven of {place_from_json(row)}: {said}"
-        for row in rows
-        for said in (row.get("skip-reason"), ", ".join(row.get("not-proven", ())))
-        if said
-    )
+    told = _open_questions(rows, sys.maxsize)
+    return tuple(f"{level}: not proven of {place}: {said}" for place, said in told)
 
 
-def open_lines(
-    rows: Iterable[Mapping[str, Any]], skipped: str, unproven: str
-) -> Iterator[tuple[str, ...]]:
-    """Say the same on the screen, once for all places of which it is said, and not all of it.
+def open_line(level: Level, rows: Iterable[Mapping[str, Any]]) -> Line:
+    """Say the same on the screen, once for all places of which it is said, and not all of it."""
+    return tuple(said_of(f"{level}: not proven of", _open_questions(rows, _LISTED), ": "))
 
-    `skipped` begins the lines of what was not looked at, `unproven` those of what was.
-    """
-    told = [(place_from_json(row), row) for row in rows]
-    left = ((place, row["skip-reason"]) for place, row in told if row.get("skip-reason"))
-    yield tuple(said_of(skipped, left, "; "))
-    some = (
-        (place, listed(row["not-proven"], _LISTED)) for place, row in told if row.get("not-proven")
-    )
-    yield tuple(said_of(unproven, some, "; "))
+
+def _open_questions(
+    rows: Iterable[Mapping[str, Any]], shown: int
+) -> Iterator[tuple[EnvironmentPlatform, str]]:
+    for row in rows:
+        for said in (row.get("skip-reason"), listed(row.get("not-proven", ()), shown)):
+            if said:
+                yield place_from_json(row), said
 
 
 def said_of(

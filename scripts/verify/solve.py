@@ -31,7 +31,7 @@ from scripts.verify.findings import (
     Finding,
     Level,
     LevelResult,
-    open_lines,
+    open_line,
     open_questions,
     place_json,
     places_of,
@@ -169,7 +169,7 @@ def _solve(
     return LevelResult(
         findings=tuple(findings),
         unproven=frozenset(each.place for each in jobs if each.skip_reason is not None),
-        lines=(*lines, *open_lines(rows, "not solved:", "not proven by solving")),
+        lines=(*lines, open_line(Level.SOLVE, rows)),
         caveats=open_questions(Level.SOLVE, rows),
         data={"solved": rows},
     )

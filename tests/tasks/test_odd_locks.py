@@ -168,7 +168,7 @@ def test_a_location_that_nothing_is_locked_from(kind: str, odd: Odd) -> None:
     location = elsewhere.split('"')[1]
     wanted = f"birch from {location}"
     assert code == 1
-    assert _has(lines, f"not proven by solving default/linux-64; {wanted} (nothing is locked")
+    assert _has(lines, f"solve: not proven of default/linux-64: {wanted} (nothing is locked")
     assert odd.problems() == (
         f"error: pixi.toml: requires {wanted}, which is not met\n".replace(odd.upstream.url, "URL")
         + "  has        noarch/birch-1.2-0.conda\n"
@@ -376,7 +376,8 @@ def test_what_only_a_source_package_meets_is_not_proven(odd: Odd) -> None:
     # Its locked version is known, so that the set is whole; no solver has a record of it.
     assert _has(lines, "default", "closure ✓", "solve –", "install ✓")  # noqa: RUF001
     assert (
-        "not solved: default/linux-64; its packages depend on what is built from source: own-lib"
+        "solve: not proven of default/linux-64:"
+        " its packages depend on what is built from source: own-lib"
     ) in lines
     code, lines, err = odd.run(verify.main, *PROOFS, "--layout", "by-channel")
     assert (code, "own-lib" in err) == (1, True)

@@ -497,7 +497,7 @@ def test_what_the_manifest_does_not_know(world: World, capsys: pytest.CaptureFix
     assert verify.main(["--manifest-path", str(world.root), "--level", "closure"]) == 0
     assert capsys.readouterr().out == (
         "other  linux-64  closure –\n"  # noqa: RUF001
-        "not closed: what the manifest requires of other/linux-64;"
+        "closure: not proven of other/linux-64:"
         " pixi.toml has no such environment\n"
     )
 
@@ -613,7 +613,7 @@ def test_what_only_a_source_package_can_meet(
     assert capsys.readouterr().out.splitlines()[:2] == [
         "default  linux-64  closure –  incomplete, as allowed (1 not in the channel)",  # noqa: RUF001
         (
-            "not proven to be closed: default/linux-64; linux-64/a-1.0-0.conda requires mine >=1"
+            "closure: not proven of default/linux-64: linux-64/a-1.0-0.conda requires mine >=1"
             " (built from source), linux-64/a-1.0-0.conda constrains mine <3 (built from source)"
         ),
     ]

@@ -233,8 +233,8 @@ def test_what_the_manifest_does_not_know(
     assert capsys.readouterr().out.splitlines()[:4] == [
         "b  linux-64  solve –",  # noqa: RUF001
         "c  linux-64  solve –",  # noqa: RUF001
-        "not solved: b/linux-64; pixi.toml has no such platform for it",
-        "not solved: c/linux-64; pixi.toml has no such environment",
+        "solve: not proven of b/linux-64: pixi.toml has no such platform for it",
+        "solve: not proven of c/linux-64: pixi.toml has no such environment",
     ]
 
 
@@ -323,7 +323,7 @@ def test_what_is_not_proven(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert _verify(mirror, *SOLVE, "--allow-incomplete", "source") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[2] == (
-        "not proven by solving default/osx-64; mine (built from source), x * (under a condition),"
+        "solve: not proven of default/osx-64: mine (built from source), x * (under a condition),"
         " its PyPI packages (no Python is locked there)"
     )
 
