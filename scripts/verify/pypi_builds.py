@@ -27,12 +27,12 @@ from scripts.workspace.workspace import Workspace
 
 
 def find_unbuildable(
-    workspace: Workspace, selection: Selection, account: ChannelFiles, *, is_isolated: bool = False
-) -> Iterator[tuple[str, Problem, EnvironmentPlatform]]:
+    workspace: Workspace, selection: Selection, account: ChannelFiles
+) -> Iterator[tuple[bool, str, Problem, EnvironmentPlatform]]:
     """Yield each requirement that an sdist is built with and the mirror lacks: its name, and where.
 
-    None for places whose markers cannot be evaluated. `is_isolated`: as uv and pip build, which
-    know nothing of the manifest's `no-build-isolation`.
+    None for places whose markers cannot be evaluated. First comes for whom it is: true is for uv
+    and pip, which know nothing of the manifest's `no-build-isolation`, false is for pixi.
     """
     sdists = {x.path: x for x in selection.pypi_artifacts if x.kind is ArtifactKind.SDIST}
     if not sdists:
@@ -54,11 +54,12 @@ def find_unbuildable(
         from_indexes = find_candidates(fitting(mirrored, python), ())
         for record in each.rows.pypi:
             sdist = next(pypi_artifacts(record))
-            there = from_indexes
-            if not is_isolated and each.is_built_in_place(record.name):
-                there = find_candidates(each.pypi_rows, each.rows.packages)
-            for name, text in _missing(each, requires.get(sdist.path, ()), there, python):
-                yield name, _problem(sdist, name, text), each.place
+            for_pixi = from_indexes
+            if each.is_built_in_place(record.name):
+                for_pixi = find_candidates(each.pypi_rows, each.rows.packages)
+            for is_isolated, there in ((True, from_indexes), (False, for_pixi)):
+                for name, text in _missing(each, requires.get(sdist.path, ()), there, python):
+                    yield is_isolated, name, _problem(sdist, name, text), each.place
 
 
 def _missing(

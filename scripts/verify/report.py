@@ -22,7 +22,6 @@ from scripts.verify.findings import (
     incomplete_cell,
     place_json,
     places_of,
-    said_of,
 )
 from scripts.workspace.settings import Incomplete
 
@@ -210,8 +209,6 @@ def _lines(results: Results) -> Iterator[Line]:
     for level in (Level.ARCHIVES, Level.CLOSURE, Level.SOLVE, Level.INSTALL, Level.FILES):
         if level in results.results:
             yield from results.results[level].lines
-        if level is Level.INSTALL and results.attempts:
-            yield from _foreign_lines(results)
     yield from account_lines(results.account)
     yield tuple(
         f"the mirror still offers {each['path']}, newer than pixi.lock's {each['locked']};"
@@ -220,18 +217,6 @@ def _lines(results: Results) -> Iterator[Line]:
     )
     yield from results.shared_with
     yield from left_out_lines(results.selection)
-
-
-def _foreign_lines(results: Results) -> Iterator[Line]:
-    """Say for which places nothing was installed since they are for other machines."""
-    here = results.results[Level.INSTALL].data["installed-for"]
-    tried = {each.job.place for each in results.attempts if each.skip_reason is None}
-    foreign = (
-        (place, f"this machine is {here}")
-        for place, _, packages in places_of(results.selection)
-        if packages.platform.subdir != here and place not in tried
-    )
-    yield tuple(said_of("not installed:", foreign, "; "))
 
 
 def account_lines(account: ChannelFiles) -> Iterator[Line]:

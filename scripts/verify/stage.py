@@ -201,7 +201,7 @@ def _unbuildable(
 
         found = find_unbuildable(workspace, selection, account)
         if Incomplete.BUILD_REQUIRES not in workspace.settings.allow_incomplete:
-            yield from grouped(None, ((problem, place) for _, problem, place in found))
+            yield from grouped(None, ((x, place) for alone, _, x, place in found if not alone))
 
 
 def _proofs(workspace: Workspace, options: VerifyOptions) -> Proofs:

@@ -46,6 +46,7 @@ from scripts.verify.findings import (
     Level,
     LevelResult,
     UsageIndex,
+    places_of,
     said_of,
 )
 from scripts.verify.install.clients import (
@@ -199,7 +200,6 @@ def check_install(
     What differs in nothing that a program is told of is installed once for all. `account` is what
     there is to build sdists with.
     """
-    subdir = this_subdir()
     workspaces = {label: workspace_of(lock, workspace) for label, lock in selection.labelled}
     lacking = _find_lacking(workspace, selection, account)
     planned = list(_plan(workspace, selection, programs, workspaces, lacking, proofs=proofs))
@@ -234,17 +234,19 @@ def check_install(
         ),
         environment_problems=tuple(dict.fromkeys(problems)),
         attempts=tuple(attempts),
-        lines=tuple(_lines(attempts, programs)),
-        data={"installed-for": subdir, "sandbox": sandbox().sentence},
+        lines=tuple(_lines(selection, attempts, programs)),
+        data={"installed-for": this_subdir(), "sandbox": sandbox().sentence},
     )
 
 
-def _lines(attempts: Sequence[InstallAttempt], programs: Programs) -> Iterator[Line]:
+def _lines(
+    selection: Selection, attempts: Sequence[InstallAttempt], programs: Programs
+) -> Iterator[Line]:
     """Say how it was installed, and what was not, and why."""
+    here = this_subdir()
     if not attempts:
         which = "" if programs.keys() - FOR_PYPI else ", with PyPI packages"
-        where = f"{this_subdir()}{which}"
-        yield f"installed nothing: no mirrored environment of this run is for {where}"
+        yield f"installed nothing: no mirrored environment of this run is for {here}{which}"
         return
     tried = [each for each in attempts if each.skip_reason is None]
     if tried:
@@ -267,14 +269,19 @@ def _lines(attempts: Sequence[InstallAttempt], programs: Programs) -> Iterator[L
             if each.client.program == program and each.skip_reason is not None
         )
         yield tuple(said_of(f"not installed by {program}:", skipped, "; "))
+    done = {each.job.place for each in tried}
+    foreign = (
+        (place, f"this machine is {here}")
+        for place, _, packages in places_of(selection)
+        if packages.platform.subdir != here and place not in done
+    )
+    yield tuple(said_of("not installed:", foreign, "; "))
 
 
 def _find_lacking(workspace: Workspace, selection: Selection, account: ChannelFiles) -> _Lacking:
     lacking: _Lacking = defaultdict(set)
-    for isolated in (False, True):
-        found = find_unbuildable(workspace, selection, account, is_isolated=isolated)
-        for name, _, place in found:
-            lacking[isolated, place].add(name)
+    for is_isolated, name, _, place in find_unbuildable(workspace, selection, account):
+        lacking[is_isolated, place].add(name)
     return lacking
 
 
