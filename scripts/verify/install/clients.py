@@ -29,7 +29,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
 from scripts.core import loopback_server
@@ -251,18 +251,15 @@ def _failed(
 
 def _by_rattler(job: InstallJob, folder: Path, scratch: Path) -> tuple[Path, tuple[Problem, ...]]:
     prefix = scratch / "prefix"
-    by_subdir: dict[PurePosixPath, list[Artifact]] = {}
-    for artifact in job.artifacts:
-        by_subdir.setdefault(artifact.path.parent, []).append(artifact)
     arguments: dict[str, Json] = {
         "folder": str(folder),
         "subdirs": [
             {
                 "path": str(path),
-                "names": sorted({each.name for each in some}),
-                "files": [each.path.name for each in some],
+                "names": sorted({x.name for x in job.artifacts if x.path.parent == path}),
+                "files": [x.path.name for x in job.artifacts if x.path.parent == path],
             }
-            for path, some in sorted(by_subdir.items())
+            for path in sorted({each.path.parent for each in job.artifacts})
         ],
         "prefix": str(prefix),
         "cache": str(scratch / "cache"),
