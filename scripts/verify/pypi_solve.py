@@ -54,14 +54,11 @@ class PypiSolve:
 
 
 def plan_pypi_solve(each: PackageSet, uv: Path | None) -> PypiSolve | None:
-    """Plan a place; None where it has nothing of PyPI."""
+    """Plan a place of which the manifest says something; None where it has nothing of PyPI."""
     if not each.has_pypi:
         return None
-    python, reason = each.python, None if uv is not None else "there is no uv"
-    if isinstance(each.declared, str):
-        reason = each.declared
-    elif (obstacle := uv_obstacle(python)) is not None:
-        reason = obstacle
+    python = each.python
+    reason = uv_obstacle(python) or ("there is no uv" if uv is None else None)
     if reason is not None or isinstance(python, str) or python.uv_platform is None:
         return PypiSolve(place=each.place, not_proven=(f"its PyPI packages ({reason})",))
     sdists = {x.name for x in each.rows.pypi if not _is_wheel(x)}
