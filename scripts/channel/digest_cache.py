@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, NamedTuple
 
-from scripts.core.files import fsync, hash_file, write_atomically
+from scripts.core.files import fsync_file, hash_file, write_atomically
 
 # Stands for the boot id where the bytes are known to be on the disk.
 _DURABLE: Final = "*"
@@ -185,12 +185,8 @@ def _parse_lines(lines: Sequence[bytes]) -> Iterator[Any]:
 
 
 def _made_durable(file: Path) -> bool:
-    """Make a file durable that somebody else may have written; Windows needs to write to do so."""
-    with (
-        contextlib.suppress(OSError),
-        file.open("r+b" if os.name == "nt" else "rb") as opened,
-    ):
-        fsync(opened.fileno())
+    with contextlib.suppress(OSError):
+        fsync_file(file)
         return True
     return False
 

@@ -183,6 +183,12 @@ def fsync(fileno: int) -> None:
     os.fsync(fileno)
 
 
+def fsync_file(path: Path) -> None:
+    """Flush a file that has been written, by whomever; Windows needs to write to do so."""
+    with naming(path), path.open("rb+" if os.name == "nt" else "rb") as file:
+        fsync(file.fileno())
+
+
 def hash_file(path: Path, algorithm: str) -> str:
     """Return the hex digest of a file's bytes."""
     with path.open("rb", buffering=0) as file:

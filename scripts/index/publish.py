@@ -23,7 +23,7 @@ from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.errors import ExitCode, MirrorError, Problem, raise_problems, usage_problem
 from scripts.core.files import (
-    fsync,
+    fsync_file,
     link_or_copy,
     naming,
     read_regular,
@@ -306,8 +306,7 @@ def publish(files: Sequence[tuple[Path, Path]], durable: Iterable[Path] = ()) ->
     run ends with the same bytes.
     """
     for staged in durable:
-        with naming(staged), staged.open("rb+") as opened:
-            fsync(opened.fileno())
+        fsync_file(staged)
     for staged, target in files:
         target.parent.mkdir(parents=True, exist_ok=True)
         _replace(staged, target)

@@ -35,7 +35,7 @@ from scripts.core.errors import (
     raise_problems,
     usage_error,
 )
-from scripts.core.files import CHUNK, fsync, naming, write_atomically
+from scripts.core.files import CHUNK, fsync_file, naming, write_atomically
 from scripts.core.report import Report, counted, human_size, listed, named
 from scripts.core.scratch import clear_scratch, is_scratch
 from scripts.fetch.progress import progress
@@ -302,13 +302,8 @@ def _write_large_files(
             problems += found
     raise_problems(problems)
 
-    def make_durable(file: LargeFile) -> None:
-        path = out / file.path
-        with naming(path), path.open("rb+" if os.name == "nt" else "rb") as opened:
-            fsync(opened.fileno())
-
     with ThreadPoolExecutor(_THREADS) as pool:  # alone, each would wait for a flush of its own
-        deque(pool.map(make_durable, plan.large_files), maxlen=0)
+        deque(pool.map(fsync_file, (out / each.path for each in written)), maxlen=0)
     return tuple(written)
 
 

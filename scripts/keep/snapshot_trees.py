@@ -18,7 +18,7 @@ from typing import Final
 from scripts.channel.inventory import SEE_TO_DISK
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.errors import Problem, usage_problem
-from scripts.core.files import fsync, hard_link, naming, remove_folder, replace, unlink
+from scripts.core.files import fsync_file, hard_link, naming, remove_folder, replace, unlink
 from scripts.core.scratch import clear_scratch
 from scripts.keep.snapshots import (
     Snapshot,
@@ -105,8 +105,7 @@ def _copy(source: Path, target: Path) -> None:
     """Copy a file durably."""
     with naming(target):
         shutil.copyfile(source, target)
-        with target.open("rb+") as file:
-            fsync(file.fileno())
+    fsync_file(target)
 
 
 def disk_problem(place: ChannelPaths, error: OSError, what: str) -> Problem:

@@ -173,21 +173,21 @@ def test_without_boot_ids_files_are_made_durable(
     assert not DigestCache(journal).must_be_durable
     boot(monkeypatch, None)
     assert DigestCache(journal).must_be_durable
-    flushed: list[int] = []
-    monkeypatch.setattr(module, "fsync", lambda fileno: flushed.append(os.fstat(fileno).st_ino))
+    flushed: list[Path] = []
+    monkeypatch.setattr(module, "fsync_file", flushed.append)
     assert DigestCache(journal).digest_of(folder, NAME, "sha256") == SHA256
-    assert flushed == [(folder / NAME).stat().st_ino]
+    assert flushed == [folder / NAME]
     assert believed(journal, folder) == SHA256
 
 
 def test_without_boot_ids_what_cannot_be_made_durable_is_not_remembered(
     journal: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(fileno: int) -> None:
+    def fails(path: Path) -> None:
         raise OSError(5, "Input/output error")
 
     boot(monkeypatch, None)
-    monkeypatch.setattr(module, "fsync", fails)
+    monkeypatch.setattr(module, "fsync_file", fails)
     assert DigestCache(journal).digest_of(folder, NAME, "sha256") == SHA256
     assert not journal.exists()
     reading = DigestCache(journal, writes=False)

@@ -20,6 +20,7 @@ from scripts.core.errors import ExitCode, MirrorError
 from scripts.core.files import (
     CHUNK,
     fsync,
+    fsync_file,
     hash_file,
     link_or_copy,
     not_readable,
@@ -169,6 +170,26 @@ def test_durable_is_what_the_system_can_do(tmp_path: Path) -> None:
     finally:
         os.close(reading)
         os.close(writing)
+
+
+def test_a_file_that_is_written_already_is_flushed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made up, since nobody sees a flush; an error names the file, which the system would not."""
+    file = tmp_path / "a"
+    file.write_bytes(b"x")
+    flushed: list[int] = []
+    monkeypatch.setattr(files, "fsync", lambda fileno: flushed.append(os.fstat(fileno).st_ino))
+    fsync_file(file)
+    assert flushed == [file.stat().st_ino]
+
+    def fails(fileno: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(files, "fsync", fails)
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        fsync_file(file)
+    assert caught.value.filename == str(file)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no fcntl")
