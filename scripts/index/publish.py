@@ -46,10 +46,11 @@ from scripts.index.repodata import (
     SHARDS,
     DamagedIndexError,
     index_problem,
+    newest_time,
     parse_shard_index,
     render_repodata,
+    render_shard_index,
     render_zst,
-    rewrite_shard_index,
     sort_shard,
 )
 from scripts.lock.model import OLDEST_COMPLETE
@@ -207,24 +208,26 @@ def _make_reproducible(subdir: Path, records: Collection[Record]) -> None:
 
     Rows are sorted; the shard index is dated by the newest record, and has the sha256 of the zst.
     """
-    file, resorted = subdir / SHARD_INDEX, dict[str, bytes]()
-    rows = Counter(each.name.lower() for each in records)
+    file, rows = subdir / SHARD_INDEX, Counter(each.name.lower() for each in records)
     try:
         data, zst = file.read_bytes(), render_zst((subdir / REPODATA).read_bytes())
         with naming(subdir / REPODATA_ZST):
             (subdir / REPODATA_ZST).write_bytes(zst)
-        shards = parse_shard_index(data, SHARD_INDEX).shards
-        for name, digest in ((x, y) for x, y in shards.items() if rows[x] > 1):
+        index = parse_shard_index(data, SHARD_INDEX)
+        shards = {**index.shards}
+        for name, digest in ((x, y) for x, y in index.shards.items() if rows[x] > 1):
             shard = subdir / SHARDS / f"{digest}{SHARD_END}"
             after = sort_shard(before := shard.read_bytes(), shard.name)
             if after != before:
-                resorted[name] = after
+                shards[name] = hashlib.sha256(after).hexdigest()
                 shard.unlink()
-                shard = shard.with_name(f"{hashlib.sha256(after).hexdigest()}{SHARD_END}")
+                shard = shard.with_name(f"{shards[name]}{SHARD_END}")
                 with naming(shard):
                     shard.write_bytes(after)
+        zst_sha256, newest = hashlib.sha256(zst).hexdigest(), newest_time(records)
+        index = replace(index, created_at=newest, zst_sha256=zst_sha256, shards=shards)
         with naming(file):
-            file.write_bytes(rewrite_shard_index(data, SHARD_INDEX, records, zst, resorted))
+            file.write_bytes(render_shard_index(index))
     except (FileNotFoundError, DamagedIndexError):
         pass  # the reading back will tell
 

@@ -11,7 +11,6 @@ meaning; in this one nothing is compressed, so that every bit of it can be check
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Container, Iterable, Mapping
@@ -308,33 +307,24 @@ def sort_shard(data: bytes, subject: str) -> bytes:
     return zstandard.ZstdCompressor().compress(msgpack.packb(document)) if has_several else data
 
 
-def rewrite_shard_index(
-    data: bytes,
-    subject: str,
-    records: Iterable[Record],
-    zst: bytes,
-    resorted: Mapping[str, bytes] | None = None,
-) -> bytes:
-    """Rewrite the indexer's shard index of these records; `zst` is the repodata.json.zst.
-
-    `resorted` are the shards that `sort_shard` has changed, by package name.
-    """
+def render_shard_index(index: ShardIndex) -> bytes:
+    """Write a shard index in a form of its own, the same for the same values."""
     import msgpack
 
-    parse_shard_index(data, subject)  # refuses what is not one
-    document = unpack(parse_zst(data, subject), subject)
-    keys = ("subdir", "base_url", "shards_base_url")
-    info = {key: document["info"][key] for key in keys}
-    info |= {"created_at": newest_time(records), _ZST_DIGEST: hashlib.sha256(zst).digest()}
-    if document["info"].get("repodata_revisions"):
-        info["repodata_revisions"] = document["info"]["repodata_revisions"]
-    shards = document["shards"]
-    shards |= {name: hashlib.sha256(each).digest() for name, each in (resorted or {}).items()}
-    return _framed(msgpack.packb({"info": info, "shards": dict(sorted(shards.items()))}))
+    info: dict[str, Any] = {
+        "subdir": index.subdir,
+        "base_url": index.base_url,
+        "shards_base_url": index.shards_base_url,
+        "created_at": index.created_at,
+        _ZST_DIGEST: None if index.zst_sha256 is None else bytes.fromhex(index.zst_sha256),
+        **({"repodata_revisions": index.revisions} if index.revisions else {}),
+    }
+    shards = {name: bytes.fromhex(digest) for name, digest in sorted(index.shards.items())}
+    return _framed(msgpack.packb({"info": info, "shards": shards}))
 
 
 def is_as_written(data: bytes, subject: str) -> bool:
-    """Tell whether a shard index is in the one form that `rewrite_shard_index` gives it."""
+    """Tell whether a shard index is in the one form that `render_shard_index` gives it."""
     return _framed(parse_zst(data, subject)) == data
 
 

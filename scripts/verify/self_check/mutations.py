@@ -27,10 +27,12 @@ from scripts.index.repodata import (
     SHARD_END,
     SHARD_INDEX,
     SHARDS,
+    newest_time,
     parse_repodata,
+    parse_shard_index,
     render_repodata,
+    render_shard_index,
     render_zst,
-    rewrite_shard_index,
 )
 from scripts.lock.mirrored import MirroredLock
 from scripts.lock.model import LockedEnvironment, spec_name
@@ -392,16 +394,18 @@ def _edit_index(
     document["info"] = json.loads(data)["info"]
     data = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
     copy.write(subdir / REPODATA, data)
-    zst, shards = render_zst(data), dict[str, bytes]()
+    zst = render_zst(data)
     copy.write(subdir / REPODATA_ZST, zst)
+    index = parse_shard_index(copy.read(subdir / SHARD_INDEX), SHARD_INDEX)
+    shards = {**index.shards}
     for name in {record.name.lower() for _, record in before ^ set(records.items())}:
         rows = [each for each in records.items() if each[1].name.lower() == name]
-        shards[name] = render_zst(msgpack.packb(_shard(rows)))
-        digest = hashlib.sha256(shards[name]).hexdigest()
-        copy.write(subdir / SHARDS / f"{digest}{SHARD_END}", shards[name])
-    index = copy.read(subdir / SHARD_INDEX)
-    lying = rewrite_shard_index(index, SHARD_INDEX, records.values(), zst, shards)
-    copy.write(subdir / SHARD_INDEX, lying)
+        shard = render_zst(msgpack.packb(_shard(rows)))
+        shards[name] = hashlib.sha256(shard).hexdigest()
+        copy.write(subdir / SHARDS / f"{shards[name]}{SHARD_END}", shard)
+    zst_sha256, newest = hashlib.sha256(zst).hexdigest(), newest_time(records.values())
+    lying = dataclasses.replace(index, created_at=newest, zst_sha256=zst_sha256, shards=shards)
+    copy.write(subdir / SHARD_INDEX, render_shard_index(lying))
 
 
 def _shard(rows: Iterable[tuple[str, Record]]) -> dict[str, Any]:
