@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
+from typing import TypeVar
 
 from scripts.core.subdir import is_known_subdir
 from scripts.workspace.model import (
@@ -20,6 +21,8 @@ from scripts.workspace.model import (
     Target,
 )
 from scripts.workspace.virtual_packages import compose_platform, is_unix
+
+_Required = TypeVar("_Required", Requirement, PypiRequirement)
 
 
 def environment_channels(manifest: Manifest, environment: Environment) -> tuple[str, ...]:
@@ -129,15 +132,7 @@ def pypi_requirements(
     manifest: Manifest, environment: Environment, platform: ManifestPlatform
 ) -> tuple[PypiRequirement, ...]:
     """Return the PyPI requirements; a name may be repeated, for other markers or features."""
-    merged: list[PypiRequirement] = []
-    for feature in manifest.features_of(environment):
-        of_name: dict[str, list[PypiRequirement]] = {}
-        for target in _targets(feature, platform):
-            of_name |= {each.name: [] for each in target.pypi}
-            for each in target.pypi:
-                of_name[each.name].append(each)
-        merged += itertools.chain(*of_name.values())
-    return tuple(dict.fromkeys(merged))
+    return _merged(manifest, environment, platform, lambda target: target.pypi)
 
 
 def is_built_in_place(manifest: Manifest, environment: Environment, name: str) -> bool:
@@ -174,15 +169,16 @@ def _merged(
     manifest: Manifest,
     environment: Environment,
     platform: ManifestPlatform,
-    of_target: Callable[[Target], tuple[Requirement, ...]],
-) -> tuple[Requirement, ...]:
+    of_target: Callable[[Target], tuple[_Required, ...]],
+) -> tuple[_Required, ...]:
     """Gather requirements: in one feature the later target wins, of several features all hold."""
-    merged: list[Requirement] = []
+    merged: list[_Required] = []
     for feature in manifest.features_of(environment):
-        targets = _targets(feature, platform)
-        merged += {each.name: each for target in targets for each in of_target(target)}.values()
+        of_name: dict[str, list[_Required]] = {}
+        for target in feature.targets:
+            if matches(target.selector, platform):
+                of_name |= {each.name: [] for each in of_target(target)}
+                for each in of_target(target):
+                    of_name[each.name].append(each)
+        merged += itertools.chain(*of_name.values())
     return tuple(dict.fromkeys(merged))
-
-
-def _targets(feature: Feature, platform: ManifestPlatform) -> Iterable[Target]:
-    return (target for target in feature.targets if matches(target.selector, platform))

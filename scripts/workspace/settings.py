@@ -52,10 +52,6 @@ def _word(value: object, known: type[StrEnum]) -> Any:
     raise ValueError(f"one of {', '.join(known)}", did_you_mean(str(value), known))
 
 
-def _layout(value: object) -> Layout:
-    return Layout(_word(value, Layout))
-
-
 def _count(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError("a whole number from 1 up")
@@ -195,7 +191,7 @@ class Settings:
         help="the channel folder, relative to the manifest's (default: local-channel)",
     )
     layout: Layout = _setting(  # noqa: RUF009 - it makes a dataclass field
-        _layout,
+        partial(_word, known=Layout),
         default="flat",
         metavar="{" + ",".join(Layout) + "}",
         tasks="channels fetch index locks mirror upstream verify",
