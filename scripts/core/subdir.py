@@ -26,16 +26,14 @@ _MACHINES: Final = {
     "wasi": ("wasm32",),
     "zos": ("z",),
 }
-KNOWN_SUBDIRS: Final = (
-    NOARCH,
-    *(f"{system}-{each}" for system, machines in _MACHINES.items() for each in machines),
+KNOWN_SUBDIRS: Final = dict.fromkeys(  # a set that keeps its order
+    (NOARCH, *(f"{system}-{each}" for system, some in _MACHINES.items() for each in some))
 )
-_KNOWN: Final = frozenset(KNOWN_SUBDIRS)
 
 
 def is_known_subdir(text: str) -> bool:
     """Tell whether rattler knows this subdir."""
-    return text in _KNOWN
+    return text in KNOWN_SUBDIRS
 
 
 def check_platform(text: str, declared: Collection[str] = ()) -> None:

@@ -6,7 +6,6 @@ import functools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import PurePath
 from typing import Any
 
 from scripts.core.channel_url import ANACONDA, channel_base_url
@@ -28,7 +27,7 @@ def channel_report(selection: Selection, *, is_flat: bool) -> Report:
     """
     rows: list[dict[str, Any]] = []
     for label, lock in selection.labelled:
-        key = functools.cache(partial(_key, lock.root))
+        key = functools.cache(partial(channel_key, root=lock.root))
         mirrored = {
             (key(each.upstream), each.name, each.path.parent.name)
             for each in selection.conda_artifacts
@@ -44,10 +43,6 @@ def channel_report(selection: Selection, *, is_flat: bool) -> Report:
         lines=tuple(_lines(rows, conflicts)),
         data={"environments": rows, "flat-conflicts": conflicts},
     )
-
-
-def _key(root: PurePath, channel: str | None) -> str:
-    return channel_key(channel, root) if channel else ""
 
 
 def _environments(

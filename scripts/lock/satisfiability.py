@@ -263,10 +263,8 @@ def differs_aside(requirement: Requirement, package: LockedPackage, root: PurePa
     pixi locks a path as an absolute one, and the workspace may be reached by more than one: what
     counts of a location is how it ends.
     """
-    if requirement.channel is not None and (
-        package.channel is None
-        or channel_key(requirement.channel, root) != channel_key(package.channel, root)
-    ):
+    asked = channel_key(requirement.channel, root)
+    if asked and asked != channel_key(package.channel, root):
         return True
     if requirement.location is not None:
         wanted, actual = _segments(requirement.location), _segments(package.url)
@@ -281,8 +279,10 @@ def _segments(location: str) -> list[str]:
     return [each for each in re.split(r"[/\\]", path) if each not in {"", "..", "~"}]
 
 
-def channel_key(channel: str, root: PurePath) -> str:
-    """Reduce a channel to what tells it from others: no secrets, a path as file URL."""
+def channel_key(channel: str | None, root: PurePath) -> str:
+    """Reduce a channel to what tells it from others: no secrets, a path as file URL; or empty."""
+    if not channel:
+        return ""
     url = channel_base_url(channel)
     if is_path(url):
         url = PurePath(os.path.normpath(root / url)).as_uri()
