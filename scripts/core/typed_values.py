@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Self, TypeVar
 
@@ -151,6 +151,6 @@ def load_toml(text: str, subject: str) -> Table:
         return Table(subject, "", parse_toml(text, subject).unwrap())
 
 
-def toml_string(value: str | list[str]) -> str:
+def toml_string(value: str | Sequence[str]) -> str:
     """Write a TOML string or a list of them; what JSON writes is one."""
     return json.dumps(value, ensure_ascii=False)

@@ -13,8 +13,9 @@ from scripts.core.errors import Problem, raise_problems, usage_problem
 from scripts.core.rattler_child import call_rattler
 from scripts.core.redact import redact, without_secrets
 from scripts.core.subdir import check_platform
+from scripts.core.typed_values import toml_string
 from scripts.lock.location import is_sound_url
-from scripts.template.make_pyz import parse_tables, render_tables, toml_key, toml_value
+from scripts.template.make_pyz import parse_tables, render_tables, toml_key
 
 # What a builder has where nothing else is asked for; the same as the template's own manifest.
 CHANNELS: Final = ("conda-forge",)
@@ -100,10 +101,10 @@ def render_manifest(
     features = parse_tables(tables)
     everywhere = dict.fromkeys((*features["tools"]["platforms"], *mirrored))
     return string.Template(template).substitute(
-        name=toml_value(name),
-        channels=toml_value(chosen),
-        platforms=toml_value(mirrored),
-        all_platforms=toml_value(tuple(everywhere)),
+        name=toml_string(name),
+        channels=toml_string(chosen),
+        platforms=toml_string(mirrored),
+        all_platforms=toml_string(tuple(everywhere)),
         packages="\n".join(lines),
         tables=render_tables(features).rstrip("\n"),
     )
@@ -114,8 +115,8 @@ def _requirement(fields: Fields) -> str:
     if set(fields) <= {"channel"}:
         fields = {**_ANY, **fields}
     if set(fields) == {"version"}:
-        return toml_value(fields["version"])
-    return f"{{ {', '.join(f'{key} = {toml_value(value)}' for key, value in fields.items())} }}"
+        return toml_string(fields["version"])
+    return f"{{ {', '.join(f'{key} = {toml_string(value)}' for key, value in fields.items())} }}"
 
 
 def _of_channel(channel: str) -> Iterator[Problem]:

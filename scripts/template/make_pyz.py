@@ -111,12 +111,5 @@ def toml_key(*keys: str) -> str:
     return tomlkit.key(keys).as_string()
 
 
-def toml_value(value: object) -> str:
-    """Write a string, or a list."""
-    import tomlkit
-
-    return tomlkit.item(value).as_string()
-
-
 if __name__ == "__main__":
     Path(sys.argv[1]).write_bytes(archive())

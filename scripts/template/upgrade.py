@@ -23,7 +23,7 @@ from scripts.core.invocation import TEMPLATE
 from scripts.core.report import Report
 from scripts.core.scratch import scratch_folder
 from scripts.core.typed_values import load_toml, parse_toml
-from scripts.template.make_pyz import PYZ, archive, read_archive, toml_key, toml_value
+from scripts.template.make_pyz import PYZ, archive, read_archive, toml_key
 from scripts.template.new import MANIFEST, write_files
 from scripts.workspace.workspace import Workspace, read_manifest_text
 
@@ -198,8 +198,10 @@ def _comments(text: str) -> list[str]:
 
 def _difference(before: Values, after: Values) -> list[str]:
     """Return the difference of two sets of values as lines: `- key = value`, `+ key = value`."""
+    import tomlkit
+
     return [
-        f"{mark} {toml_key(*key)} = {toml_value(values[key])}"
+        f"{mark} {toml_key(*key)} = {tomlkit.item(values[key]).as_string()}"
         for key in sorted({*before, *after})
         for mark, values in (("-", before), ("+", after))
         if before.get(key) != after.get(key) and key in values

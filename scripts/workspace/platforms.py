@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import stat
@@ -15,9 +14,9 @@ from typing import Final
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, usage_error
 from scripts.core.files import write_atomically
-from scripts.core.report import Json, Report, to_json
+from scripts.core.report import Json, Report, table, to_json
 from scripts.core.subdir import check_platform, is_known_subdir
-from scripts.core.typed_values import Table, load_toml, parse_toml
+from scripts.core.typed_values import Table, load_toml, parse_toml, toml_string
 from scripts.workspace.model import Manifest
 from scripts.workspace.parse import parse_manifest, pixi_table, workspace_table
 from scripts.workspace.pixi import is_run_by_pixi
@@ -227,16 +226,14 @@ def show_platforms(manifest: Manifest, settings: Settings, console: Console) -> 
     for warning in warnings:
         console.warn(warning)
     rows: list[Json] = []
-    lines: list[str] = []
-    width = max(len(environment.name) for environment in manifest.environments)
+    cells: list[tuple[str, str]] = []
     for each in manifest.environments:
         platforms = environment_platforms(manifest, each)
         is_mirrored = settings.is_mirrored(each.name)
         rows.append({"name": each.name, "platforms": to_json(platforms), "mirrored": is_mirrored})
         shown = ", ".join(platform.label for platform in platforms) or "none"
-        lines.append(
-            f"{each.name.ljust(width)}  {shown}{'' if is_mirrored else '  (not mirrored)'}"
-        )
+        cells.append((each.name, shown + ("" if is_mirrored else "  (not mirrored)")))
+    lines = [*table(cells)]
     if settings.platforms is not None:
         lines.append(f"mirrored of these by the settings: {', '.join(settings.platforms)}")
     name = manifest.file_name
@@ -256,13 +253,12 @@ def _unnarrowed(manifest: Manifest, settings: Settings) -> Iterator[str]:
             if {platform.name, platform.subdir}.isdisjoint(mirror.platforms)
         ]
         if beyond and MIRROR not in each.features and settings.is_mirrored(each.name):
-            # JSON writes strings as TOML does.
-            line = f"features = {json.dumps([*each.features, MIRROR])}"
+            line = f"features = {toml_string([*each.features, MIRROR])}"
             where = f"environments.{each.name}"
             if each.own is None:
                 line += ", no-default-feature = true" if each.no_default_feature else ""
                 group = each.solve_group
-                line += "" if group is None else f", solve-group = {json.dumps(group)}"
+                line += "" if group is None else f", solve-group = {toml_string(group)}"
                 where, line = "environments", f"{each.name} = {{ {line} }}"
             yield (
                 f"environment {each.name} lacks the feature {MIRROR}, so it is locked for "

@@ -6,7 +6,6 @@ system_requirements.rs). Written as in a lock file: `__glibc=2.28`, `__archspec=
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Final
 
 from scripts.core.errors import usage_error
 from scripts.core.subdir import NOARCH, check_subdir, is_known_subdir
-from scripts.core.typed_values import Table
+from scripts.core.typed_values import Table, toml_string
 from scripts.workspace.model import ManifestPlatform
 
 # In the order in which a derived name lists them.
@@ -190,7 +189,7 @@ def platform_table(platform: ManifestPlatform, package: VirtualPackage) -> str:
             fields[keys.get(each.name, each.name)] = each.version
         else:
             fields[each.name] = f"{each.version}={each.build}"
-    return f"{{ {', '.join(f'{key} = {json.dumps(value)}' for key, value in fields.items())} }}"
+    return f"{{ {', '.join(f'{key} = {toml_string(value)}' for key, value in fields.items())} }}"
 
 
 def least_package(name: str, spec: str) -> VirtualPackage | None:
