@@ -184,7 +184,8 @@ def merge_configs(weak: PixiConfig, strong: PixiConfig) -> PixiConfig:
     said["mirror_files"] = tuple((dict(weak.mirror_files) | dict(strong.mirror_files)).items())
     said["insecure_hosts"] = (*weak.insecure_hosts, *strong.insecure_hosts)
     said["mirrors"] = tuple((dict(weak.mirrors) | dict(strong.mirrors)).items())
-    said["s3_options"] = merge_s3_options(weak.s3_options, strong.s3_options)
+    buckets = {each.bucket: each for each in (*weak.s3_options, *strong.s3_options)}
+    said["s3_options"] = tuple(buckets.values())
     said["files"] = (*strong.files, *weak.files)
     return dataclasses.replace(weak, **said)
 
@@ -210,13 +211,6 @@ def parse_manifest_s3_options(text: str, name: str) -> tuple[S3Options, ...]:
     if "s3-options" not in text:
         return ()
     return parse_s3_options(workspace_table(pixi_table(load_toml(text, name))).table("s3-options"))
-
-
-def merge_s3_options(
-    weak: tuple[S3Options, ...], strong: tuple[S3Options, ...]
-) -> tuple[S3Options, ...]:
-    """Merge the options of buckets: of one bucket, the stronger ones replace the others."""
-    return tuple({each.bucket: each for each in (*weak, *strong)}.values())
 
 
 def _mirrors(top: Table) -> Mirrors:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,8 @@ from scripts.network.auth import (
     url_for,
 )
 from scripts.network.configuration import (
-    merge_s3_options,
+    PixiConfig,
+    merge_configs,
     parse_manifest_s3_options,
     read_pixi_config,
 )
@@ -59,11 +59,9 @@ class Router:
         `manifest_path` need not exist: only its folder is needed. `indexes` are the URLs of the
         lock's package indexes, secrets included.
         """
-        config = read_pixi_config(manifest_path.parent, environ)
         text = read_manifest_text(manifest_path) if manifest_path.is_file() else ""
-        buckets = parse_manifest_s3_options(text, manifest_path.name)
-        buckets = merge_s3_options(config.s3_options, buckets)
-        config = dataclasses.replace(config, s3_options=buckets)
+        own = PixiConfig(s3_options=parse_manifest_s3_options(text, manifest_path.name))
+        config = merge_configs(read_pixi_config(manifest_path.parent, environ), own)
         usable, unusable = usable_ca_environ(environ)
         self._mirrors = config.mirrors
         self._mirror_files = dict(config.mirror_files)

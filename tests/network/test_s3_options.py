@@ -6,8 +6,9 @@ import pytest
 
 from scripts.core.errors import MirrorError
 from scripts.network.configuration import (
+    PixiConfig,
     S3Options,
-    merge_s3_options,
+    merge_configs,
     parse_manifest_s3_options,
 )
 
@@ -48,8 +49,9 @@ def test_a_bucket_of_the_manifest_that_is_incomplete() -> None:
 
 
 def test_the_stronger_replaces_a_bucket_whole() -> None:
-    weak = (_options("a", "weak"), _options("b", "weak"))
-    assert merge_s3_options(weak, (_options("b"), _options("c"))) == (
+    weak = PixiConfig(s3_options=(_options("a", "weak"), _options("b", "weak")))
+    strong = PixiConfig(s3_options=(_options("b"), _options("c")))
+    assert merge_configs(weak, strong).s3_options == (
         _options("a", "weak"),
         _options("b"),
         _options("c"),
