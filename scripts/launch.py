@@ -77,11 +77,11 @@ def show_tasks(invocation: str, name: str, note: str) -> int:
     `name` is how the usage writes the task's name: `[NAME]` where it may be left out.
     """
     from scripts.core.console import Console
+    from scripts.core.report import table
 
     tasks = described_tasks(ON_WORKSPACES)
     tasks.pop(DEMO, None)
-    width = max(map(len, tasks), default=0)
-    rows = [f"  {task.ljust(width)}  {text}".rstrip() + "\n" for task, text in tasks.items()]
+    rows = [f"  {row}\n" for row in table([*tasks.items()])]
     usage = f"usage: {invocation} {name} [options]    ({invocation} NAME --help for its options)"
     Console().result(f"{usage}\n\n{''.join(rows)}\n{COMMON_OPTIONS}\n{note}")
     return 0

@@ -18,7 +18,7 @@ from scripts.core.console import Console
 from scripts.core.errors import Problem, finding_problem
 from scripts.core.record import PypiRecord
 from scripts.core.redact import redact
-from scripts.core.report import Json, Line, Report, counted, named
+from scripts.core.report import Json, Line, Report, counted, named, table
 from scripts.doctor.conda_configuration import compare_conda_configuration
 from scripts.doctor.diagnose import (
     Availability,
@@ -108,7 +108,7 @@ def doctor(
     return Report(
         lines=(
             verdict,
-            *_table(diagnoses, configured, settings),
+            *table([*_cells(diagnoses, configured, settings)]),
             *_notes(environments, left_out, mirror, diagnoses, lock.version),
             tuple(allowed),
             *(line for each in asked for line in each.lines),
@@ -187,25 +187,21 @@ def _incomplete(
     return allowed, incomplete
 
 
-def _table(
+def _cells(
     diagnoses: Sequence[Diagnosis],
     configured: Mapping[EnvironmentPlatform, bool | None],
     settings: Settings,
-) -> Iterator[str]:
-    """Yield `default  linux-64  artifacts ✓ (12)  configuration ✗`, in columns."""
-    names = max((len(each.place.environment) for each in diagnoses), default=0)
-    platforms = max((len(each.place.platform) for each in diagnoses), default=0)
+) -> Iterator[tuple[str, str, str]]:
+    """Yield `default`, `linux-64`, `artifacts ✓ (12)  configuration ✗`."""
     for each in diagnoses:
         place, total = each.place, len(each.verdicts)
         counts = Counter(verdict.availability for verdict in each.verdicts)
         wrong = [f"{counts[key]} {words}" for key, words in _WORDS.items() if counts[key]]
         right = counts[Availability.RIGHT]
         said = f"{', '.join(wrong)}; {right} of {total} right" if wrong else str(total)
-        line = f"{place.environment.ljust(names)}  {place.platform.ljust(platforms)}"
-        line += f"  artifacts {MARKS[not wrong]} ({said})"
-        line += f"  configuration {MARKS[configured[place]]}"
+        line = f"artifacts {MARKS[not wrong]} ({said})  configuration {MARKS[configured[place]]}"
         incomplete = incomplete_cell(each.rows, settings.allow_incomplete, "mirror")
-        yield f"{line}  {incomplete}".rstrip()
+        yield place.environment, place.platform, f"{line}  {incomplete}"
 
 
 def _notes(
