@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -137,3 +139,9 @@ def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stop the clock, so that a text can be asserted whole: seconds are shown where some passed."""
     for stage in ("scripts.verify.stage", "scripts.verify.install.stage"):
         monkeypatch.setattr(f"{stage}.perf_counter", lambda: 0.0)
+
+
+def conda_adds_pip() -> bool:
+    """Ask conda whether its solver adds pip to every python; `rattler` reads repodata itself."""
+    shown = subprocess.check_output(["conda", "config", "--show", "solver", "--json"])
+    return bool(json.loads(shown)["solver"] != "rattler")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, 
 from tests.support.mirrors import CHANNEL, Mirror, make_mirror
 from tests.support.packages import TinyPackage
 from tests.support.terminal import unbroken
-from tests.support.verified import World, here
+from tests.support.verified import World, conda_adds_pip, here
 
 LIB = "noarch/lib-1.0-0.tar.bz2"
 HELP = "help: pixi run verify --level files,index\n"
@@ -120,8 +118,7 @@ def test_conda_wants_pip_beside_every_python(
         f"warning: conda wants pip beside every python, and default/{here()} has none: it installs"
         " only with add_pip_as_python_dependency: false (`pixi add pip`, then `pixi run mirror`)\n"
     )
-    shown = subprocess.check_output(["conda", "config", "--show", "solver", "--json"])
-    is_wanted = json.loads(shown)["solver"] != "rattler" and "pip" not in names
+    is_wanted = "pip" not in names and conda_adds_pip()
     assert (warning in capsys.readouterr().out) == is_wanted
 
 
