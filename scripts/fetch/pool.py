@@ -183,6 +183,8 @@ def _work(
             try:
                 done.put((download, download.run(client)))
             except DownloadError as error:
+                if error.kind in OF_THE_DISK:  # at once: whoever takes the result may be busy
+                    download.context.stop.set()
                 done.put((download, FailedDownload(artifact=artifact, error=error)))
             except StoppedError:
                 break
