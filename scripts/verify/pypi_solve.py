@@ -15,6 +15,8 @@ from typing import Final
 
 from scripts.channel.digest_cache import Fingerprint
 from scripts.core.artifact import ArtifactKind
+from scripts.core.child_process import Done, describe_exit, is_crash, program_error
+from scripts.core.errors import usage_problem
 from scripts.core.pep508 import parse_version, pypi_name
 from scripts.core.record import PypiRecord
 from scripts.core.scratch import scratch_folder
@@ -22,12 +24,17 @@ from scripts.index.file_classes import IndexedArtifact
 from scripts.index.pypi_pages import INDEX, PAGE, metadata_path
 from scripts.lock.pypi import conda_pypi_names, pypi_artifacts
 from scripts.lock.select import Selection
-from scripts.verify.findings import EnvironmentPlatform
-from scripts.verify.install.sandbox import run_sandboxed, sandbox_environment
+from scripts.verify.findings import EnvironmentPlatform, said_lines
+from scripts.verify.install.sandbox import (
+    DISK_FULL,
+    MACHINE_TROUBLE,
+    run_sandboxed,
+    sandbox_environment,
+)
 from scripts.verify.plan import PackageSet, plan_sets
 from scripts.verify.pypi_closure import RequirementInformation, find_requirements
 from scripts.verify.python_platform import fitting, uv_obstacle
-from scripts.verify.solve_answer import SolveAnswer, compare_solved, refused
+from scripts.verify.solve_answer import SHOWN, SolveAnswer, compare_solved, refused
 
 _OTHERS: Final = "other PyPI packages in the mirror allow it"
 _NO_OPTION: Final = "unexpected argument"
@@ -159,7 +166,7 @@ def solve_pypi(job: PypiSolve, folder: Path, uv: Path | None) -> SolveAnswer:
         too_old = "its PyPI packages (this uv is too old: uv >=0.9.12 will do)"
         return SolveAnswer(not_proven=(too_old,))
     if done.returncode != 0:
-        return refused(job.place, "its PyPI packages cannot be solved from the mirror alone", said)
+        return _failure(job, done)
     solved = set[str]()
     for line in done.stdout.decode(errors="replace").splitlines():
         name, mark, version = line.partition("==")
@@ -171,3 +178,18 @@ def solve_pypi(job: PypiSolve, folder: Path, uv: Path | None) -> SolveAnswer:
     )
     message = "solved from the mirror alone, it has less of PyPI than pixi.lock"
     return compare_solved(job.place, gone, come, _OTHERS if come else job.tolerance, message)
+
+
+def _failure(job: PypiSolve, done: Done) -> SolveAnswer:
+    """Make the answer of a uv that failed: by the mirror's fault, or else by this machine's."""
+    said, again = done.stderr.decode(errors="replace"), "then pixi run verify --level solve"
+    if is_crash(done.returncode):
+        message = f"{describe_exit(done.returncode)} while it solved {job.place}"
+        error = program_error("uv", message, said, help=f"see to this program, {again}")
+        return SolveAnswer(problem=error.problems[0])
+    if DISK_FULL.search(said) or MACHINE_TROUBLE.search(said):
+        message = "trouble of this machine kept uv from solving its PyPI packages"
+        details = said_lines(said, SHOWN)
+        problem = usage_problem(job.place, message, *details, help=f"see to it, {again}")
+        return SolveAnswer(problem=problem)
+    return refused(job.place, "its PyPI packages cannot be solved from the mirror alone", said)

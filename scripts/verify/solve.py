@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import FLAT_CHANNEL, Layout, folder_of_channel
+from scripts.core.errors import ExitCode, Problem
 from scripts.core.file_name import parse_file_name
 from scripts.core.rattler_child import call_rattler, rank_versions
 from scripts.core.redact import redact
@@ -33,6 +34,7 @@ from scripts.verify.findings import (
     LevelResult,
     open_line,
     open_questions,
+    place_from_json,
     place_json,
     places_of,
 )
@@ -142,6 +144,7 @@ def _solve(
             )
         replies = iter(found)
     findings: list[Finding] = []
+    troubles: list[Problem] = []
     lines: list[Line] = []
     rows: list[dict[str, Any]] = []
     for job in jobs:
@@ -157,6 +160,12 @@ def _solve(
             answers[f"the PyPI packages of {job.place}"] = answer
             not_proven += (*job.pypi.not_proven, *answer.not_proven)
         problems = [each.problem for each in answers.values() if each.problem is not None]
+        of_machine = [each for each in problems if each.code is not ExitCode.FINDINGS]
+        troubles += of_machine
+        problems = [each for each in problems if each not in of_machine]
+        if of_machine and not problems:
+            row["skip-reason"] = f"{of_machine[0].subject}: {of_machine[0].message}"
+            continue
         row["solved"] = not problems
         row["differences"] = [pair for each in answers.values() for pair in each.rows]
         row["reason"] = next((each.reason for each in answers.values() if each.reason), None)
@@ -168,7 +177,8 @@ def _solve(
         lines += _undeclared_lines(job)
     return LevelResult(
         findings=tuple(findings),
-        unproven=frozenset(each.place for each in jobs if each.skip_reason is not None),
+        environment_problems=tuple(troubles),
+        unproven=frozenset(place_from_json(row) for row in rows if row["solved"] is None),
         lines=(*lines, open_line(Level.SOLVE, rows)),
         caveats=open_questions(Level.SOLVE, rows),
         data={"solved": rows},

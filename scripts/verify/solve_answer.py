@@ -10,7 +10,8 @@ from scripts.core.errors import Problem, finding_problem
 from scripts.core.report import Json, Line
 from scripts.verify.findings import EnvironmentPlatform, Level, look_at, said_lines
 
-_SHOWN: Final = 20  # packages, or lines of a solver's, that one finding shows
+SHOWN: Final = 20
+"""Packages, or lines of a solver's, that one problem shows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +48,7 @@ def _difference_line(pair: tuple[str | None, str | None]) -> str:
 def refused(place: EnvironmentPlatform, message: str, said: str) -> SolveAnswer:
     """Make the answer of a solver that finds none; `said` is what it said."""
     help_ = look_at(Level.INDEX, Level.CLOSURE)
-    details = said_lines(said, _SHOWN)
+    details = said_lines(said, SHOWN)
     return SolveAnswer(problem=finding_problem(place, message, *details, help=help_))
 
 
@@ -65,8 +66,8 @@ def compare_solved(
     pairs = tuple((gone.get(name), come.get(name)) for name in sorted({*gone, *come}))
     if not pairs or reason is not None:
         return SolveAnswer(differences=pairs, reason=reason if pairs else None)
-    lacks = [("lacks", str(locked)) for locked, _ in pairs[:_SHOWN]]
-    if len(pairs) > _SHOWN:
-        lacks.append(("and", f"{len(pairs) - _SHOWN} more"))
+    lacks = [("lacks", str(locked)) for locked, _ in pairs[:SHOWN]]
+    if len(pairs) > SHOWN:
+        lacks.append(("and", f"{len(pairs) - SHOWN} more"))
     problem = finding_problem(place, message, *lacks, help=look_at(Level.INDEX))
     return SolveAnswer(problem=problem, differences=pairs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from scripts.core.child_process import Done, run_program, timed_out
+from scripts.core.scratch import temporary_folder
 from scripts.workspace.pixi import pixi_environment
 
 _UNSHARE: Final = "unshare"
@@ -25,6 +27,17 @@ TIMEOUT: Final = 3600.0  # seconds; the largest environments take a few minutes
 _REFUSING: Final = "http://127.0.0.1:9"
 _PROXIES: Final = ("http_proxy", "https_proxy", "all_proxy", "ftp_proxy")
 _LOOPBACK: Final = "127.0.0.1,localhost,::1"
+
+# As the systems' C libraries say ENOSPC and EDQUOT, Windows says it, and conda does.
+DISK_FULL: Final = re.compile(
+    r"No space left on device|Disk quota exceeded|not enough space on the disk|NoSpaceLeft"
+)
+# What else a program says that the channel is not to blame for: ENFILE and EMFILE, EIO, ESTALE,
+# ENOMEM, or that the server on loopback could not answer (core/loopback_server.py).
+MACHINE_TROUBLE: Final = re.compile(
+    r"Too many open files|Input/output error|Stale file handle|Cannot allocate memory"
+    r"|HTTP status server error|error sending request for url \(http://127\.0\.0\.1"
+)
 
 # Settings, caches and credentials of the user's own, and what would lead a Python astray.
 _OF_THE_USER: Final = (
@@ -75,7 +88,11 @@ def _can_unshare(program: str) -> bool:
 
 
 def sandbox_environment(home: Path, more: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables for a program with `home` for its home and no way to the network."""
+    """Return the variables for a program with `home` for its home and no way to the network.
+
+    Its temporary files go where ours do: other programs do not, as Python does, look for a folder
+    that may be written to where TMPDIR is none.
+    """
     kept = {
         name: text
         for name, text in pixi_environment(os.environ).items()
@@ -83,8 +100,9 @@ def sandbox_environment(home: Path, more: Mapping[str, str]) -> dict[str, str]:
     }
     folders = dict.fromkeys(("HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA"), str(home))
     proxies = {name: _REFUSING for each in _PROXIES for name in (each, each.upper())}
+    temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary_folder()))
     fixed = {"no_proxy": _LOOPBACK, "NO_PROXY": _LOOPBACK, "PYTHONNOUSERSITE": "1"}
-    return kept | folders | proxies | fixed | dict(more)
+    return kept | folders | temporary | proxies | fixed | dict(more)
 
 
 def run_sandboxed(

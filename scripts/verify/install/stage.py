@@ -60,22 +60,16 @@ from scripts.verify.install.clients import (
 )
 from scripts.verify.install.plan import InstallJob, not_built, plan_installs
 from scripts.verify.install.prefix import PATHS, check_prefix, folders_of, package_files
-from scripts.verify.install.sandbox import sandbox, sandbox_environment
+from scripts.verify.install.sandbox import (
+    DISK_FULL,
+    MACHINE_TROUBLE,
+    sandbox,
+    sandbox_environment,
+)
 from scripts.verify.proofs import Proofs
 from scripts.verify.pypi_builds import find_unbuildable
 from scripts.workspace.pixi import find_pixi
 from scripts.workspace.workspace import Workspace
-
-# As the systems' C libraries say ENOSPC and EDQUOT, Windows says it, and conda does.
-_DISK_FULL: Final = re.compile(
-    r"No space left on device|Disk quota exceeded|not enough space on the disk|NoSpaceLeft"
-)
-# What else a program says that the channel is not to blame for: ENFILE and EMFILE, EIO, ESTALE,
-# ENOMEM, or that the server on loopback could not answer (core/loopback_server.py).
-_MACHINE_TROUBLE: Final = re.compile(
-    r"Too many open files|Input/output error|Stale file handle|Cannot allocate memory"
-    r"|HTTP status server error|error sending request for url \(http://127\.0\.0\.1"
-)
 
 _NO_BUILDS: Final = "its sdists are built with what is not in the mirror"
 _SHOWN: Final = 5  # damaged artifacts that one problem names
@@ -423,7 +417,7 @@ def _find_cause(
     files = check_files(folder, artifacts, UsageIndex(None), allow_unhashed=True)
     if files.environment_problems:
         return files.environment_problems
-    if _MACHINE_TROUBLE.search(str(problem)):
+    if MACHINE_TROUBLE.search(str(problem)):
         message = f"trouble of this machine kept {client.program} from installing it"
         help_ = "see to it, then pixi run verify --level install"
         return (dataclasses.replace(problem, message=message, code=ExitCode.USAGE, help=help_),)
@@ -452,7 +446,7 @@ def _find_cause(
 
 def _is_disk_full(problems: Iterable[Problem | Exception]) -> bool:
     """Tell whether a program, or Python, says that the disk is full."""
-    return any(_DISK_FULL.search(str(problem)) for problem in problems)
+    return any(DISK_FULL.search(str(problem)) for problem in problems)
 
 
 def _no_room(job: InstallJob, folder: Path, temporary: Path, free: int) -> Problem:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
+import subprocess
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +17,7 @@ from scripts.channel.locks import read_locks
 from scripts.channel.selection import read_selection
 from scripts.core.console import Console
 from scripts.verify.findings import Level
+from scripts.verify.install.clients import find_uv
 from scripts.verify.stage import VerifyOptions, verify
 from scripts.workspace.settings import SettingOverrides
 from scripts.workspace.workspace import open_workspace
@@ -28,6 +31,10 @@ LEVELS = ("files", "archives", "index", "closure", "solve")
 LIB = "tiny_lib-1.1-py3-none-any.whl"
 NATIVE = "tiny_native-1.0-cp311-cp311-win_amd64.whl"
 DIFFERS = "sha256 differs from pixi.lock"
+UNSOLVED = "its PyPI packages cannot be solved from the mirror alone"
+TROUBLE = "trouble of this machine kept uv from solving its PyPI packages"
+
+posix_scripts = pytest.mark.skipif(os.name == "nt", reason="programs here are shell scripts")
 
 
 def _wheel(key: str) -> TinyWheel:
@@ -344,8 +351,7 @@ def test_a_python_that_is_too_old_is_found_by_closure(world: PypiWorld) -> None:
 
 def test_a_page_without_a_file_is_found_by_solve(world: PypiWorld) -> None:
     _edit(world.folder / PAGE, "<a .*</a>", "")
-    message = "its PyPI packages cannot be solved from the mirror alone"
-    assert world.found("solve") == [(place, message) for place in (LINUX, WINDOWS)]
+    assert world.found("solve") == [(place, UNSOLVED) for place in (LINUX, WINDOWS)]
 
 
 def test_less_than_the_lock_is_found_by_solve(world: PypiWorld) -> None:
@@ -377,6 +383,49 @@ def test_what_solve_cannot_ask_is_not_proven(
     open_ = "its PyPI packages (there is no uv)"
     assert [x["not-proven"] for x in told["solved"]] == [[open_]] * 2
     assert reported() == [f"{start}/{each}: {open_}" for each in ("linux-64", "win-64")]
+
+
+@posix_scripts
+@pytest.mark.parametrize(
+    ("does", "code", "message"),
+    [
+        ("echo 'No space left on device (os error 28)' >&2; exit 2", 2, TROUBLE),
+        ("kill -KILL $$", 4, "was ended by SIGKILL while it solved default/linux-64"),
+        ("echo 'error: No solution found' >&2; exit 1", 1, UNSOLVED),
+    ],
+)
+def test_trouble_of_this_machine_is_no_finding(
+    does: str, code: int, message: str, world: PypiWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last is one; of neither other is anything remembered as proven."""
+    program = world.root / "uv"
+    program.write_text(f"#!/bin/sh\n{does}\n", encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setattr("scripts.verify.solve.find_uv", lambda _: program)
+    actual, told = world.verify("solve")
+    assert (actual, told["problems"][0]["message"]) == (code, message)
+    is_finding = code == 1
+    assert [x["solved"] for x in told["solved"]] == [False if is_finding else None] * 2
+    assert all(("skip-reason" in x) is not is_finding for x in told["solved"])
+
+
+@posix_scripts
+def test_a_tmpdir_that_is_none_is_not_handed_to_uv(
+    world: PypiWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python takes another folder, and uv none; the control is uv by itself."""
+    missing = tmp_path / "missing"
+    monkeypatch.setenv("TMPDIR", str(missing))
+    monkeypatch.setattr("tempfile.tempdir", None)  # what was found out before
+    code, told = world.verify("solve")
+    assert (code, told["problems"]) == (0, [])
+    uv = find_uv(os.environ)
+    assert uv is not None
+    (tmp_path / "in.txt").write_text("", encoding="utf-8")
+    command = [str(uv), "pip", "compile", "--offline", "--no-cache", str(tmp_path / "in.txt")]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert done.returncode != 0
+    assert str(missing).encode() in done.stderr
 
 
 @pytest.mark.parametrize("bound", ["<3.11", "!=3.11.*"])
