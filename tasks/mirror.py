@@ -105,7 +105,8 @@ def chain(
         proofs = proofs_of(workspace, locks, seen(), data)
         take = partial(take_snapshot, made_by=made_by, locks=locks, proofs=proofs)
         taken = take(workspace, console, has_failed=bool(report.problems))
-        console.report(taken)
+        for line in taken.lines:
+            console.result(line)
         data, report = {**data, **taken.data}, join_reports(report, taken)
     if report.problems:
         return dataclasses.replace(report, lines=(), data=data)

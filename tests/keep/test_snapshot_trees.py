@@ -11,6 +11,7 @@ import pytest
 
 from scripts.keep.snapshots import newest_snapshot, read_snapshots, snapshots_folder, tree_of
 from tasks import index
+from tasks import mirror as mirror_task
 from tests.support.mirrors import Mirror, make_mirror, rows
 from tests.support.packages import TinyPackage
 
@@ -85,6 +86,22 @@ def test_a_file_with_all_its_links_is_copied(
         kept, own = tree_of(place, snapshot) / name, mirror.folder / name
         assert kept.samefile(own) is is_link
         assert kept.read_bytes() == own.read_bytes()
+
+
+def test_mirror_says_once_that_none_was_taken(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--manifest-path", str(mirror.root), "--level", "files"]
+    with monkeypatch.context() as patched:
+        refuse_links(patched, errno.ENOSPC, "a-1.0")
+        assert mirror_task.main(command) == 2
+    said = capsys.readouterr()
+    assert said.err.count(": no snapshot was taken, as this cannot be read or written: ") == 1
+    assert "\nsnapshot " not in said.out
+    assert mirror_task.main(command) == 0
+    said = capsys.readouterr()
+    assert "no snapshot" not in said.err
+    assert said.out.count("\nsnapshot ") == 1
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
