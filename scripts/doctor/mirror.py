@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from scripts.core.channel_paths import Layout, folder_of_channel
 from scripts.core.errors import ExitCode, MirrorError, exit_code_of, usage_error
-from scripts.core.files import not_readable
+from scripts.core.files import not_readable, read_regular
 from scripts.core.record import PypiRecord, Record
 from scripts.core.redact import redact, without_secrets
 from scripts.core.subdir import NOARCH
@@ -333,7 +333,7 @@ def _parse_records(data: bytes, subject: str) -> Records:
 
 def _read_file(path: Path, what: str) -> Document | None:
     try:
-        return Document(data=path.read_bytes())
+        return Document(data=read_regular(path, LARGEST))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

@@ -105,12 +105,16 @@ def read_pypi_index(
     for path, status in files:
         if not is_pypi_path(path) or path in gone:
             continue
-        if is_pypi_index_path(path):
+        is_index = is_pypi_index_path(path)
+        if not (is_index or is_pypi_artifact_path(path)):
+            continue
+        found = regular_status(folder, path, status)
+        if found is None:
+            continue
+        if is_index:
             index_files.append(path)
-        elif is_pypi_artifact_path(path):
-            found = regular_status(folder, path, status)
-            if found is not None:
-                there[path] = found
+        else:
+            there[path] = found
     others = frozenset[str]()
     if selection.pypi_artifacts or index_files:
         locked = {each.path for each in selection.conda_artifacts}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,10 @@ from scripts.core.files import read_regular
 from tasks import index, verify
 from tests.support.mirrors import Mirror, make_mirror, rows
 from tests.support.packages import TinyPackage
+from tests.support.pypi_world import PypiWorld, made_with_pypi, pypi_world
+from tests.support.template import ROOT
+
+__all__ = ["made_with_pypi", "pypi_world"]
 
 DISK = "help: see to the disk and its permissions, then run this again\n"
 
@@ -38,6 +44,42 @@ def test_a_folder_in_place_of_one(mirror: Mirror, capsys: pytest.CaptureFixture[
     )
     file.rmdir()
     assert index.main([*where, "-q"]) == verify.main([*where, "--level", "index", "-q"]) == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a pipe, and /dev/zero, are no files of Windows'")
+@pytest.mark.parametrize("kind", ["pipe", "endless"])
+@pytest.mark.parametrize("name", ["", "tiny-pure/"])
+def test_what_is_no_file_in_place_of_a_page(kind: str, name: str, pypi_world: PypiWorld) -> None:
+    """Nobody waits for it, or reads it to its end that never comes; `index` puts a page there.
+
+    Each runs in a process of its own, which is ended if it does wait. The control is in the end.
+    """
+    root, file = pypi_world.mirror.root, pypi_world.folder / f"_pypi/index/{name}index.v1_json"
+    data = file.read_bytes()
+    file.unlink()
+    if kind == "pipe":
+        os.mkfifo(file)
+    else:
+        file.symlink_to("/dev/zero")
+
+    def run(task: str, *options: str) -> int:
+        command = [sys.executable, "-P", "-m", f"tasks.{task}", "--manifest-path", str(root)]
+        environment = dict(os.environ) | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            [*command, "-q", *options],
+            env=environment,
+            capture_output=True,
+            timeout=30,
+            check=False,
+        )
+        return done.returncode
+
+    assert run("verify", "--level", "index") == 1
+    assert run("doctor", "--lock", str(root / "pixi.lock")) == 2
+    assert run("diff") == 0
+    assert run("index") == 0
+    assert (file.is_symlink(), file.read_bytes()) == (False, data)
+    assert run("verify", "--level", "index") == 0
 
 
 def test_trouble_of_the_disk_is_no_finding(
