@@ -56,6 +56,9 @@ _FOLDER: Final = "upstream"  # below `cache`
 _FEW: Final = 10
 # PEP 691: JSON before HTML.
 _PAGES: Final = "application/vnd.pypi.simple.v1+json, text/html;q=0.1"
+# Bytes of a page or shard, unpacked; the largest have a tenth. As many are in memory as are asked
+# for at once.
+_LARGEST_PART: Final = 64 << 20
 _Parsed = TypeVar("_Parsed")
 _Key = TypeVar("_Key")
 
@@ -108,10 +111,13 @@ class UpstreamClient:
         parse: Callable[[bytes], _Parsed],
         *,
         what: str,
+        largest: int = _LARGEST_PART,
         accept: str | None = None,
         may_change: bool = True,
     ) -> _Parsed:
         """Ask for a document and parse it; unless it `may_change`, nobody is asked for it twice.
+
+        It has at most `largest` bytes, unpacked.
 
         Raises DownloadError, also for what `parse` takes for damaged.
         """
@@ -128,14 +134,14 @@ class UpstreamClient:
                     last,
                     client,
                     self._router,
-                    largest=LARGEST,
+                    largest=largest,
                     what=what,
                     accept=accept,
                 )
             if found is None:
                 assert last is not None
                 return None, parse(last.data)
-            return _parsed(found, parse)
+            return _parsed(found, parse, largest)
 
         found, value = ask_sources(url, ask, self._router, self._policy, self._health)
         if found is not None and local_path(url, self._root) is None:
@@ -182,14 +188,17 @@ def _read_kept(file: Path) -> Document | None:
     return None
 
 
-def _parsed(found: Document, parse: Callable[[bytes], _Parsed]) -> tuple[Document, _Parsed]:
+def _parsed(
+    found: Document, parse: Callable[[bytes], _Parsed], largest: int
+) -> tuple[Document, _Parsed]:
     """Parse it as it came, else without the Content-Encoding that it is said to have."""
     try:
         return found, parse(found.data)
     except DamagedIndexError as error:
         if found.encoding is None:
             raise wrong_document(error.problems[0].message) from None
-    return _parsed(replace(found, data=decoded(found, LARGEST), encoding=None), parse)
+    plain = replace(found, data=decoded(found, largest), encoding=None)
+    return _parsed(plain, parse, largest)
 
 
 def read_records(
@@ -213,7 +222,7 @@ def read_records(
     for form in dict.fromkeys((*last, *forms)):
         try:
             if form != SHARD_INDEX:
-                return client.read(f"{base}/{form}", parse, what="repodata")
+                return client.read(f"{base}/{form}", parse, what="repodata", largest=LARGEST)
             read = functools.partial(parse_shard_index, subject=subdir)
             index = client.read(f"{base}/{form}", read, what="repodata")
             is_less = len(names & index.shards.keys()) * _FEW <= len(index.shards)

@@ -445,6 +445,17 @@ def test_trouble_of_the_network_is_never_a_finding(world: World) -> None:
     assert f"error: {world.upstream.url}/simple/w1/: could not be asked: HTTP 503" in err
 
 
+def test_a_page_that_unpacks_to_too_much(world: World) -> None:
+    """Many are unpacked at once: all the memory would be gone. Control: one that is just large."""
+    right = (world.upstream.folder / "simple" / "w1" / "index.html").read_bytes()
+    kind = ("Content-Type", "text/html")
+    for more, code in ((2 << 20, ExitCode.OK), (64 << 20, ExitCode.NETWORK)):
+        page = Reply(body=right + b" " * more, gzip=True, headers=(kind,))
+        world.upstream.always("/simple/w1/", page)
+        out, err = world.run(code=code)
+        assert ("1 not known" in out) is ("it is too long" in err) is bool(code)
+
+
 def test_nobody_there(world: World) -> None:
     world.upstream.__exit__(None, None, None)
     out, err = world.run(code=ExitCode.NETWORK)
