@@ -66,10 +66,10 @@ def scratch_folder(beside: Path | None = None) -> Iterator[Path]:
         place = beside / _new_name()
         try:
             place.mkdir(mode=0o700)
+        except FileExistsError:
+            continue
+        with contextlib.suppress(FileNotFoundError):  # cleared before it had an owner
             owner = _own(place / _OWNER)
-        except (FileExistsError, FileNotFoundError):  # cleared before it had an owner
-            if not beside.is_dir():
-                raise
     with owner:
         try:
             (place / _WORK).mkdir()

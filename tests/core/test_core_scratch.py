@@ -60,6 +60,23 @@ def test_without_a_place_it_is_among_temporary_files(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="the file system that takes no folder")
+def test_a_file_system_that_takes_no_folder_is_not_asked_forever(tmp_path: Path) -> None:
+    """It says of a folder to be made that there is no such file. The control takes one."""
+    code = "import sys; from pathlib import Path; from scripts.core.scratch import scratch_folder\n"
+    code += "with scratch_folder(Path(sys.argv[1])) as folder: print(folder.is_dir())\n"
+
+    def run(beside: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", code, beside]
+        environment = dict(os.environ) | {"PYTHONPATH": str(ROOT)}
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=30, check=False
+        )
+
+    assert run("/proc").stderr.splitlines()[-1].startswith("FileNotFoundError: ")
+    assert run(str(tmp_path)).stdout == "True\n"
+
+
 def test_a_folder_may_be_renamed_away(tmp_path: Path) -> None:
     with scratch_folder(tmp_path) as folder:
         (folder / "a").touch()
