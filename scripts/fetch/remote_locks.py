@@ -11,9 +11,10 @@ from typing import Final
 from scripts.channel.folders import write_gitignore
 from scripts.channel.locks import KEPT_LOCKS, remote_lock
 from scripts.channel.removals import now
-from scripts.channel.state import KeptLock, read_kept_lock, write_kept_lock
+from scripts.channel.state import GOES_ON, KeptLock, read_kept_lock, write_kept_lock
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, Problem
+from scripts.core.files import disk_errors
 from scripts.core.redact import redact, without_secrets
 from scripts.lock.read import LARGEST
 from scripts.network.documents import (
@@ -71,7 +72,8 @@ def ask_for_locks(
     if problems:
         raise MirrorError(*problems)
     if renewed:
-        write_gitignore(workspace.place)
+        with disk_errors(workspace.place.root, GOES_ON, "written"):
+            write_gitignore(workspace.place)
     for url, lock in renewed.items():
         write_kept_lock(workspace.place, url, lock)
 

@@ -347,6 +347,20 @@ def test_a_folder_that_cannot_be_read_hides_no_lock(
     assert several.artifacts() == [each for each in before if "served" not in each]
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="the file system that takes no folder")
+def test_where_no_remote_lock_can_be_kept(
+    several: Several, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is the first thing that is written. Control: where it can be."""
+    where = ("--level", "files", "-q", "--channel-dir")
+    assert several.task(mirror.main, *where, "/proc/mirror") == 2
+    assert capsys.readouterr().err == (
+        "error: /proc/.pixi-mirror: cannot be written: No such file or directory\n"
+        "help: see to it, then run this again: it goes on where it stopped\n"
+    )
+    assert several.task(mirror.main, *where, str(tmp_path / "mirror")) == 0
+
+
 def test_what_a_pattern_finds(several: Several, capsys: pytest.CaptureFixture[str]) -> None:
     """As in a shell: `*` and `**` find nothing hidden, and links that lead in circles end."""
     shown = {
