@@ -160,9 +160,10 @@ def part_path(folder: Path, hex_digest: str) -> Path:
 def part_sizes(folder: Path) -> dict[str, int]:
     """Return the sizes in bytes of the parts in a folder, by the hex digest of their artifact."""
     sizes = {}
-    for path in folder.glob(f"*{_ENDING}"):
-        with contextlib.suppress(OSError):  # placed meanwhile, by another run
-            sizes[path.name.removesuffix(_ENDING)] = path.stat().st_size
+    with contextlib.suppress(OSError):  # the download tells of a folder that cannot be read
+        for path in folder.glob(f"*{_ENDING}"):
+            with contextlib.suppress(OSError):  # placed meanwhile, by another run
+                sizes[path.name.removesuffix(_ENDING)] = path.stat().st_size
     return sizes
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -345,6 +346,33 @@ def test_a_folder_that_cannot_be_looked_into(
     )
     assert len(world.upstream.requests) == requests
     assert world.fetch() == 0
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="Linux's setpriv is not here")
+def test_a_cache_that_may_not_be_read(world: World) -> None:
+    """As of another user; root, too, is given no more rights than others."""
+    cache = world.state / "cache"
+    (cache / "parts").mkdir(parents=True)
+    cache.chmod(0)
+    rights = "-dac_override,-dac_read_search"
+    limited = world.command("-q")
+    if os.geteuid() == 0:
+        limited = ["setpriv", f"--inh-caps={rights}", f"--bounding-set={rights}", *limited]
+    try:
+        done = subprocess.run(limited, cwd=ROOT, capture_output=True, text=True, check=False)
+    finally:
+        cache.chmod(0o755)
+    part = cache / "parts" / f"{world.packages[2].sha256}.part"
+    assert done.returncode == ExitCode.USAGE
+    assert done.stderr == (
+        f"error: linux-64/p2-1.0-0.tar.bz2: {part}: Permission denied\n"
+        f"  from  {world.upstream.url}/ch/linux-64/p2-1.0-0.tar.bz2\n"
+        "help: make the folder writable, or set channel-dir to one that is; then run"
+        " `pixi run fetch` again\n"
+    )
+    # Control: the same command, where it may.
+    assert subprocess.run(limited, cwd=ROOT, check=False).returncode == 0
+    assert world.files() == world.expected()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links are for few on Windows")
