@@ -145,7 +145,9 @@ def decoded(document: Document, largest: int) -> bytes:
     try:
         return b"".join(decode(io.BytesIO(document.data), document.encoding, largest))
     except NotEncodedError as error:
-        raise wrong_document(f"sent as {document.encoding}, and cannot be unpacked: {error}") from None
+        raise wrong_document(
+            f"sent as {document.encoding}, and cannot be unpacked: {error}"
+        ) from None
 
 
 def wrong_document(text: str) -> DownloadError:
