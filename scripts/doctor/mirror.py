@@ -35,7 +35,7 @@ from scripts.lock.model import LockedEnvironment, LockedPackage, locked_packages
 from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.select import path_of
 from scripts.network.documents import ABSENT, Document, ask_in_turn, decoded, read_whole
-from scripts.network.errors import DownloadError
+from scripts.network.errors import DownloadError, ErrorKind
 from scripts.network.mirrors import origin
 from scripts.network.retry import RetryPolicy
 
@@ -52,7 +52,7 @@ _HELP: Final = f"name the mirror: --mirror PLACE ({_WHAT} of channels like conda
 
 Records = Mapping[str, Record]
 ReadFile = Callable[[PurePosixPath, str], Document | None]
-"""Gives a file below the mirror, None where there is none; and what it is called in errors."""
+"""Gives a file below the mirror, None where there is none; the string names its kind in errors."""
 ReadRecords = Callable[[PurePosixPath], Records | None]
 """Gives the records of a subdir by file name, None where it has no repodata."""
 _Parsed = TypeVar("_Parsed")
@@ -354,6 +354,8 @@ def _fetch(
         )
         if problem.code is ExitCode.FINDINGS:  # nothing was answered
             problem = dataclasses.replace(problem, code=ExitCode.USAGE)
+        if error.kind is ErrorKind.WRONG_BYTES:  # too many for a mirror, of which nothing is kept
+            problem = dataclasses.replace(problem, help=_HELP)
         raise MirrorError(problem) from None
 
 

@@ -130,6 +130,27 @@ def test_a_login_page(flat: Asker, upstream: Upstream) -> None:
     )
 
 
+def test_a_server_of_something_else(
+    flat: Asker, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It sends more than any repodata has, which nobody here sends: the bound is lowered."""
+    monkeypatch.setattr("scripts.doctor.mirror.LARGEST", 1 << 20)
+    flat.lock(flat.row("lib"))
+    upstream.always("*", Reply(body=b"\0" * ((1 << 20) + 1)))
+    assert flat.ask() == (
+        2,
+        "",
+        (
+            f"{READING}error: URL/noarch/repodata.json.zst: cannot be read:"
+            " larger than any repodata should be (1 MiB)\n"
+            "help: name the mirror: --mirror PLACE (a folder, a file:// or an http(s):// URL; in it"
+            " noarch/repodata.json, or folders of channels like conda-forge)\n"
+        ),
+    )
+    upstream.always("*", Reply(body=b"\0" * (1 << 20)))  # the control
+    assert "not a whole zst file" in flat.ask()[2]
+
+
 def test_a_server_that_fails(flat: Asker, upstream: Upstream) -> None:
     """Asked again, and where it goes on failing, it is the network's exit code."""
     flat.lock(flat.row("lib"))
