@@ -256,4 +256,4 @@ def way_up(package: str | None, above: Dependents) -> tuple[tuple[str, ...], boo
                 queue.append(parent)
     if None in ways:
         return ways[None], True
-    return next((way for parent, way in ways.items() if parent not in above), ()), False
+    return next((way for parent, way in ways.items() if not above.get(parent)), ()), False

@@ -142,3 +142,27 @@ def test_conda_and_pypi_alike(
     manifest.write_text(text, encoding="utf-8")
     assert why.main(["--manifest-path", str(tmp_path), "tiny-color", "-p", "linux-64"]) == 0
     assert "nothing there needs it" in capsys.readouterr().out
+
+
+def test_a_way_that_ends_at_a_package_that_pypi_has_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody needs numpy by either name; the control has a manifest that does."""
+    for each in ("pixi.toml", "pixi.lock"):
+        text = (PYPI / each).read_text(encoding="utf-8")
+        for line in ('python = "3.11.*"\n', "  - numpy>=2\n"):
+            text = text.replace(line, "")
+        (tmp_path / each).write_text(text, encoding="utf-8")
+    command = ["--manifest-path", str(tmp_path), "python", "-p", "linux-64"]
+    said = (
+        "linux-64/python-3.11.7-h0_0_cpython.conda: in default/linux-64\n"
+        "  needed by  numpy-2.4.6-py311h0_0: python\n"
+    )
+    assert why.main(command) == 0
+    assert capsys.readouterr().out == f"{said}        and  pixi.toml: numpy >=2\n"
+    manifest = tmp_path / "pixi.toml"
+    text = manifest.read_text(encoding="utf-8").replace('numpy = ">=2"\n', "")
+    manifest.write_text(text, encoding="utf-8")
+    assert why.main(command) == 0
+    ending = "  and nothing that a manifest requires needs that\n"
+    assert capsys.readouterr().out == said + ending
