@@ -56,6 +56,7 @@ class PypiSolve:
     metadata: tuple[PurePosixPath, ...] = ()
     """Where the METADATA of these is, of which uv reads what they require."""
     not_proven: tuple[str, ...] = ()
+    """What nobody can ask of it, for people."""
     tolerance: str | None = None
     """Why an answer with less than what is locked is no error; None: there is no such reason."""
 
@@ -173,7 +174,7 @@ def solve_pypi(job: PypiSolve, folder: Path, uv: Path | None) -> SolveAnswer:
         if mark and not line.startswith(("#", " ")):
             solved.add(f"{pypi_name(name)} {version.partition(' ')[0]}")
     gone, come = (
-        {each.partition(" ")[0]: each for each in some}
+        {each.partition(" ")[0]: each for each in sorted(some)}
         for some in (set(job.locked) - solved, solved - set(job.locked))
     )
     message = "solved from the mirror alone, it has less of PyPI than pixi.lock"

@@ -81,13 +81,13 @@ class Program:
     """What installs; py-rattler is none, but this Python."""
 
     path: Path
-    said: str
+    version_output: str
     """What it printed when it was asked for its version."""
 
     @property
     def version(self) -> str | None:
         """Its version; None: it tells none."""
-        found = re.search(r"[0-9]+(?:\.\w+)+", self.said)
+        found = re.search(r"[0-9]+(?:\.\w+)+", self.version_output)
         return found and found[0]
 
 
@@ -163,7 +163,9 @@ def find_programs(
 def _find(client: Client, environ: Mapping[str, str]) -> Program | None:
     """Return the program; raises the error of exit code 4 where it does not start."""
     if client is Client.RATTLER:
-        return Program(path=Path(sys.executable), said=importlib.metadata.version("py-rattler"))
+        return Program(
+            path=Path(sys.executable), version_output=importlib.metadata.version("py-rattler")
+        )
     finders = {
         Client.CONDA: find_conda,
         Client.MICROMAMBA: find_micromamba,
@@ -174,10 +176,10 @@ def _find(client: Client, environ: Mapping[str, str]) -> Program | None:
     if path is None:
         return None
     if path == Path(sys.executable):  # its module pip
-        return Program(path=path, said=importlib.metadata.version("pip"))
+        return Program(path=path, version_output=importlib.metadata.version("pip"))
     with scratch_folder() as home:
-        said = ask_version(path, sandbox_environment(home, {}), sandbox().command)
-    return Program(path=path, said=said)
+        output = ask_version(path, sandbox_environment(home, {}), sandbox().command)
+    return Program(path=path, version_output=output)
 
 
 def check_install(
