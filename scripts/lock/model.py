@@ -10,7 +10,7 @@ from typing import Final
 
 from scripts.core.file_name import FileName
 from scripts.core.record import PypiRecord, Record
-from scripts.workspace.settings import Incomplete
+from scripts.workspace.settings import IncompleteKind
 
 NEWEST: Final = 7  # the newest version that is known
 OLDEST_COMPLETE: Final = 6  # the first version whose rows leave nothing open
@@ -60,7 +60,7 @@ class Unmirrorable:
     source package, once it is built.
     """
 
-    kind: Incomplete | None
+    kind: IncompleteKind | None
     name: str
     location: str
     reason: str = "a source package, built where it is installed"
@@ -126,7 +126,7 @@ class PlatformPackages:
     @property
     def source_names(self) -> tuple[str, ...]:
         """The names of its source packages, in lower case; their rows add the version."""
-        rows = (row for row in self.unmirrorable if row.kind is Incomplete.SOURCE)
+        rows = (row for row in self.unmirrorable if row.kind is IncompleteKind.SOURCE)
         return tuple(dict.fromkeys(row.name.partition(" ")[0].lower() for row in rows))
 
     @property

@@ -22,7 +22,7 @@ from scripts.core.files import read_regular, write_atomically
 from scripts.core.record import PypiRecord, Record
 from scripts.lock import model
 from scripts.lock.model import LockFile
-from scripts.workspace.settings import Incomplete
+from scripts.workspace.settings import IncompleteKind
 
 _LARGEST: Final = 256 << 20  # bytes; some one and a half times the lock's
 _DIGEST: Final = 32  # bytes, the first ones
@@ -31,7 +31,7 @@ _READERS: Final = ("core", "lock", "workspace")  # rooms that decide what a pars
 # list has its row's number in its place; for a tuple of such values, the list of their numbers.
 _MAKERS: Final[tuple[Any, ...]] = (
     *(LockFile, model.LockedEnvironment, model.PlatformPackages, model.LockPlatform),
-    *(model.LockedPackage, model.BuildSet, model.Unmirrorable, Incomplete),
+    *(model.LockedPackage, model.BuildSet, model.Unmirrorable, IncompleteKind),
     *(Record, PypiRecord, FileName),
 )
 

@@ -22,7 +22,7 @@ from scripts.core.redact import redact, without_secrets
 from scripts.lock.conda_rows import Row, dependencies_v1, refuse_unsound_urls
 from scripts.lock.location import is_path, is_remote
 from scripts.lock.model import LockedPackage, PlatformPackages, Unmirrorable
-from scripts.workspace.settings import Incomplete, Settings
+from scripts.workspace.settings import IncompleteKind, Settings
 
 FILES: Final = PurePosixPath(PYPI_FOLDER, "files")
 """Folder of the files, by host, below the channel folder."""
@@ -106,7 +106,7 @@ def leave_out_pypi(rows: PlatformPackages, settings: Settings) -> PlatformPackag
     )
 
 
-def _why_not(record: PypiRecord, settings: Settings) -> tuple[Incomplete | None, str | None]:
+def _why_not(record: PypiRecord, settings: Settings) -> tuple[IncompleteKind | None, str | None]:
     """Return why a row is not mirrored (None: it is), and its kind, as in `Unmirrorable`."""
     scheme = record.location.partition("://")[0].lower()
     plain = without_secrets(record.location, of_pypi=True)
@@ -125,7 +125,7 @@ def _why_not(record: PypiRecord, settings: Settings) -> tuple[Incomplete | None,
         UNHASHED: not has_hash,
     }
     reason = next((reason for reason, holds in wrong.items() if holds), None)
-    return Incomplete.PYPI, None if reason is None else f"a PyPI package{reason}"
+    return IncompleteKind.PYPI, None if reason is None else f"a PyPI package{reason}"
 
 
 def pypi_artifacts(record: PypiRecord) -> Iterator[Artifact]:

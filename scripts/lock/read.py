@@ -36,7 +36,7 @@ from scripts.lock.model import (
 from scripts.lock.parse_cache import load_parse
 from scripts.lock.pypi import parse_pypi, with_index
 from scripts.lock.safe_yaml import load_lock_text
-from scripts.workspace.settings import Incomplete
+from scripts.workspace.settings import IncompleteKind
 
 # bytes; the largest real lock seen has 5 MB, and 20 MB cost nine seconds to parse
 LARGEST: Final = 48 << 20
@@ -264,7 +264,7 @@ def _source(row: Row, location: str) -> Unmirrorable:
     name, at, place = location.partition(" @ ")
     shown = (name.partition("[")[0] if at else row.string("name")) or location
     return Unmirrorable(
-        kind=Incomplete.SOURCE,
+        kind=IncompleteKind.SOURCE,
         name=f"{shown} {row.string('version') or ''}".strip(),
         location=place if at else location,
         depends=row.strings("depends"),

@@ -34,7 +34,7 @@ from scripts.verify.findings import (
     used_by,
 )
 from scripts.verify.proofs import NO_PROOFS, Proofs, oldest_by_place
-from scripts.workspace.settings import TABLE, Incomplete
+from scripts.workspace.settings import TABLE, IncompleteKind
 
 # One more than can hash at a time: it opens the next file meanwhile.
 _THREADS = (os.cpu_count() or 1) + 1
@@ -161,7 +161,7 @@ def _subject(found: tuple[Problem, object]) -> str:
 
 def _read_archive(
     bad_records: dict[PurePosixPath, str],
-    allowed: Container[Incomplete],
+    allowed: Container[IncompleteKind],
     file: Path,
     artifact: Artifact,
 ) -> str:
@@ -177,7 +177,7 @@ def _read_archive(
         return read_pypi_identity(file, artifact.pypi_record)
     except BadRecordError as error:
         bad_records[artifact.path] = str(error)
-        if Incomplete.WHEEL_RECORD not in allowed:
+        if IncompleteKind.WHEEL_RECORD not in allowed:
             raise
         return error.identity
 
@@ -189,7 +189,7 @@ def check_archives(
     files: LevelResult | None,
     proofs: Proofs,
     *,
-    allowed: Container[Incomplete] = (),
+    allowed: Container[IncompleteKind] = (),
 ) -> LevelResult:
     """Open every locked artifact anew, whatever its platform.
 
@@ -214,7 +214,7 @@ def check_archives(
         places = uses.places(each.artifact.path)
         problem = archive_problem(each, used_by(places), is_proven=files is not None)
         if each.damage is not None and bad_records.pop(each.artifact.path, ""):
-            advice = f'; or allow-incomplete = ["{Incomplete.WHEEL_RECORD}"] under [{TABLE}]'
+            advice = f'; or allow-incomplete = ["{IncompleteKind.WHEEL_RECORD}"] under [{TABLE}]'
             advice = f"{problem.help}{advice}: pip, uv and pixi install it all the same"
             problem = dataclasses.replace(problem, help=advice)
         problems.append((problem, places))

@@ -21,7 +21,7 @@ from scripts.lock.mirrored import MirroredLock
 from scripts.lock.model import LockedEnvironment, PlatformPackages
 from scripts.lock.pypi import UNHASHED, pypi_artifacts
 from scripts.lock.select import Selection, all_unmirrorable, path_of
-from scripts.workspace.settings import TABLE, Incomplete
+from scripts.workspace.settings import TABLE, IncompleteKind
 
 if TYPE_CHECKING:  # the level brings its own modules, where it is looked at
     from scripts.verify.install.stage import InstallAttempt
@@ -290,7 +290,7 @@ def said_lines(text: str, shown: int) -> tuple[tuple[str, str], ...]:
     return (*said, *((("and", f"{more} lines more"),) if more > 0 else ()))
 
 
-def incomplete(selection: Selection, allowed: AbstractSet[Incomplete]) -> Iterator[Finding]:
+def incomplete(selection: Selection, allowed: AbstractSet[IncompleteKind]) -> Iterator[Finding]:
     """Make a finding of each row that no artifact stands for, unless its kind is allowed."""
     places = {str(place): place for place, _, _ in places_of(selection)}
     for row, where in all_unmirrorable(selection).items():
@@ -310,7 +310,7 @@ def incomplete(selection: Selection, allowed: AbstractSet[Incomplete]) -> Iterat
 
 
 def incomplete_text(
-    rows: PlatformPackages, allowed: AbstractSet[Incomplete], where: str
+    rows: PlatformPackages, allowed: AbstractSet[IncompleteKind], where: str
 ) -> tuple[str, str]:
     """Say whether rows of the lock are in no mirror: a mark, and how many; `where` they are not."""
     kinds = [row.kind for row in rows.unmirrorable if row.kind is not None]
@@ -321,7 +321,9 @@ def incomplete_text(
     return WRONG if refused else NOT_DONE, f"{count} not in the {where}"
 
 
-def incomplete_cell(rows: PlatformPackages, allowed: AbstractSet[Incomplete], where: str) -> str:
+def incomplete_cell(
+    rows: PlatformPackages, allowed: AbstractSet[IncompleteKind], where: str
+) -> str:
     """Say the same in the line of a place; nothing where all rows are there."""
     mark, count = incomplete_text(rows, allowed, where)
     said = ", as allowed" if mark == NOT_DONE else f" {mark}"

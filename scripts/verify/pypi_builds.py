@@ -22,7 +22,7 @@ from scripts.verify.findings import EnvironmentPlatform
 from scripts.verify.plan import PackageSet, plan_sets
 from scripts.verify.pypi_closure import ByName, find_candidates, find_requirements, is_met
 from scripts.verify.python_platform import PythonPlatform, fitting
-from scripts.workspace.settings import TABLE, Incomplete
+from scripts.workspace.settings import TABLE, IncompleteKind
 from scripts.workspace.workspace import Workspace
 
 
@@ -85,6 +85,6 @@ def _problem(sdist: Artifact, name: str, text: str) -> Problem:
         ("from", redact(sdist.urls[0])),
         help=f"have {name} locked: in a feature whose environment is mirrored,"
         f' or beside it with no-build-isolation = ["{sdist.name}"] under [pypi-options];'
-        f' allow-incomplete = ["{Incomplete.BUILD_REQUIRES}"] under [{TABLE}], if nobody is to'
+        f' allow-incomplete = ["{IncompleteKind.BUILD_REQUIRES}"] under [{TABLE}], if nobody is to'
         " build it there",
     )

@@ -23,7 +23,7 @@ from scripts.verify.findings import (
     place_json,
     places_of,
 )
-from scripts.workspace.settings import Incomplete
+from scripts.workspace.settings import IncompleteKind
 
 if TYPE_CHECKING:  # the level brings its own modules, where it is looked at
     from scripts.verify.install.stage import InstallAttempt
@@ -45,7 +45,7 @@ class Results:
 
     selection: Selection
     levels: AbstractSet[Level]
-    allowed: AbstractSet[Incomplete]
+    allowed: AbstractSet[IncompleteKind]
     results: Mapping[Level, LevelResult]
     findings: tuple[Finding, ...]
     environment_problems: tuple[Problem, ...]

@@ -38,7 +38,7 @@ from scripts.verify.findings import (
 )
 from scripts.verify.proofs import NO_PROOFS, Proofs
 from scripts.verify.report import Results, make_report
-from scripts.workspace.settings import Incomplete
+from scripts.workspace.settings import IncompleteKind
 from scripts.workspace.workspace import Workspace
 
 _Result = TypeVar("_Result")
@@ -200,7 +200,7 @@ def _unbuildable(
         from scripts.verify.pypi_builds import find_unbuildable
 
         found = find_unbuildable(workspace, selection, account)
-        if Incomplete.BUILD_REQUIRES not in workspace.settings.allow_incomplete:
+        if IncompleteKind.BUILD_REQUIRES not in workspace.settings.allow_incomplete:
             yield from grouped(None, ((x, place) for alone, _, x, place in found if not alone))
 
 

@@ -17,7 +17,7 @@ from scripts.lock.select import Selection
 from scripts.verify.findings import EnvironmentPlatform, place_json
 from scripts.verify.plan import Dependents, PackageSet, plan_sets, way_up
 from scripts.verify.pypi_closure import find_requirements, package_label
-from scripts.workspace.settings import Incomplete
+from scripts.workspace.settings import IncompleteKind
 
 _ALIKE: Final = 0.8  # how like a name must be that is offered, of thousands
 _ANY: Final = EnvironmentPlatform("", "")
@@ -103,7 +103,7 @@ def _reasons(name: str, each: PackageSet) -> Iterator[Reason]:
             yield reason(_pypi(row.name), package_label(row), row.version, why_not)
     for source in each.rows.unmirrorable:
         source_name, _, version = source.name.partition(" ")
-        if source.kind is Incomplete.SOURCE and source_name.lower() == wanted:
+        if source.kind is IncompleteKind.SOURCE and source_name.lower() == wanted:
             shown = f"{source.name} ({redact(source.location)})"
             yield reason(_conda(source_name), shown, version or None, source.reason)
     for built in each.rows.build_sets:

@@ -26,7 +26,7 @@ TABLE: Final = "tool.pixi-mirror"
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-class Incomplete(StrEnum):
+class IncompleteKind(StrEnum):
     """What cannot be mirrored of a lock, or not proven; the words are of `allow-incomplete`."""
 
     SOURCE = "source"
@@ -87,8 +87,8 @@ def _names(value: object) -> tuple[str, ...]:
     return names
 
 
-def _kinds(value: object) -> frozenset[Incomplete]:
-    return frozenset(_word(each, Incomplete) for each in _any_names(value))
+def _kinds(value: object) -> frozenset[IncompleteKind]:
+    return frozenset(_word(each, IncompleteKind) for each in _any_names(value))
 
 
 _ENTRY: Final = {
@@ -239,12 +239,13 @@ class Settings:
         tasks="channels doctor fetch index lock locks mirror upstream verify why",
         help="mirror the PyPI packages of pixi.lock, too (default)",
     )
-    allow_incomplete: frozenset[Incomplete] = _setting(
+    allow_incomplete: frozenset[IncompleteKind] = _setting(
         _kinds,
         default=[],
         metavar="KIND",
         tasks="doctor mirror verify",
-        help=f"do not mind what cannot be mirrored, or is wrong upstream: {', '.join(Incomplete)}",
+        help="do not mind what cannot be mirrored, or is wrong upstream: "
+        + ", ".join(IncompleteKind),
     )
     allow_unhashed: bool = _setting(
         _flag,

@@ -28,7 +28,7 @@ from scripts.lock.model import (
     Unmirrorable,
 )
 from scripts.lock.read import read_lock
-from scripts.workspace.settings import Incomplete, Settings
+from scripts.workspace.settings import IncompleteKind, Settings
 from tests.support.locks import with_fields
 
 CASES = Path(__file__).parents[1] / "data" / "cases"
@@ -169,7 +169,7 @@ def test_source_packages_are_compared_by_location() -> None:
         plain = lock()
         (environment,) = plain.environments
         (rows,) = environment.platforms
-        row = Unmirrorable(kind=Incomplete.SOURCE, name="x", location=location)
+        row = Unmirrorable(kind=IncompleteKind.SOURCE, name="x", location=location)
         rows = dataclasses.replace(rows, unmirrorable=(row,))
         environment = dataclasses.replace(environment, platforms=(rows,))
         return dataclasses.replace(plain, environments=(environment,))

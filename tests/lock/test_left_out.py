@@ -13,7 +13,7 @@ from scripts.core.redact import redact
 from scripts.core.report import Report, flattened
 from scripts.lock.read import parse_lock, read_lock
 from scripts.lock.select import Selection, left_out_json, left_out_lines, unmirrorable
-from scripts.workspace.settings import Incomplete, Settings
+from scripts.workspace.settings import IncompleteKind, Settings
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, lock_text
 from tests.support.mirrored import select
 from tests.support.packages import TinyPackage
@@ -153,8 +153,8 @@ def test_every_row_that_is_no_artifact_is_named(path: Path) -> None:
     told = {(x["name"], x["location"]): x["in"] for x in left_out_json(selection)["packages"]}
     for row, where in named.items():
         kinds = {
-            Incomplete.SOURCE: "a source package, ",
-            Incomplete.PYPI: "a PyPI package ",
+            IncompleteKind.SOURCE: "a source package, ",
+            IncompleteKind.PYPI: "a PyPI package ",
             None: "part of the project",
         }
         assert row.reason.startswith(kinds[row.kind])

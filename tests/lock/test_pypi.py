@@ -17,7 +17,7 @@ from scripts.core.errors import ExitCode, MirrorError
 from scripts.lock.model import LockFile
 from scripts.lock.read import parse_lock, read_lock
 from scripts.lock.select import Selection, unmirrorable
-from scripts.workspace.settings import Incomplete, Settings
+from scripts.workspace.settings import IncompleteKind, Settings
 from tests.core.test_channel_url import assert_harmless
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, lock_text
 from tests.support.mirrored import select
@@ -60,7 +60,7 @@ def places(selection: Selection) -> list[str]:
     return [str(artifact.path) for artifact in selection.pypi_artifacts]
 
 
-def left_out(selection: Selection) -> dict[str, tuple[Incomplete | None, str]]:
+def left_out(selection: Selection) -> dict[str, tuple[IncompleteKind | None, str]]:
     found = unmirrorable(selection.environments)
     return {row.location: (row.kind, row.reason) for row in found}
 
@@ -108,8 +108,8 @@ def test_every_kind_of_row_that_pixi_writes(layout: Layout) -> None:
     assert shortened(selection) == {f"_pypi/files/{path}": HASHED[path] for path in HASHED}
     assert {_DIGEST.sub("{}", url): why for url, why in left_out(selection).items()} == {
         **PROJECT,
-        GIT: (Incomplete.PYPI, "a PyPI package built from git"),
-        DIRECT: (Incomplete.PYPI, UNHASHED),
+        GIT: (IncompleteKind.PYPI, "a PyPI package built from git"),
+        DIRECT: (IncompleteKind.PYPI, UNHASHED),
     }
     (environment,) = selection.environments
     counts = {each.platform.name: len(each.pypi) for each in environment.platforms}
@@ -141,7 +141,7 @@ def test_pypi_false_leaves_all_of_them_out_and_names_them() -> None:
     rows = {row.location for each in made.environments[0].platforms for row in each.pypi}
     assert reasons.keys() == rows
     assert {url: reasons.pop(url) for url in PROJECT} == PROJECT
-    assert set(reasons.values()) == {(Incomplete.PYPI, "a PyPI package, and pypi is false")}
+    assert set(reasons.values()) == {(IncompleteKind.PYPI, "a PyPI package, and pypi is false")}
     # Control: the conda artifacts are those of before.
     assert selection.conda_artifacts == select(made, Settings()).conda_artifacts != ()
 
@@ -241,7 +241,10 @@ def test_place(location: str, place: str) -> None:
 )
 def test_what_no_file_can_be_named_after_is_left_out(location: str) -> None:
     selection = chosen(hashed(location))
-    assert (places(selection), left_out(selection)) == ([], {location: (Incomplete.PYPI, UNNAMED)})
+    assert (places(selection), left_out(selection)) == (
+        [],
+        {location: (IncompleteKind.PYPI, UNNAMED)},
+    )
 
 
 def test_the_longest_name() -> None:
@@ -272,7 +275,7 @@ def test_what_cannot_be_fetched(location: str, reason: str) -> None:
         selection = select(lock(row(location)), settings_)
         assert (places(selection), left_out(selection)) == (
             [],
-            {location: (Incomplete.PYPI, reason)},
+            {location: (IncompleteKind.PYPI, reason)},
         )
 
 
@@ -385,7 +388,7 @@ def test_a_name_that_no_folder_can_have_is_left_out() -> None:
     for name in ("a" * 247, "con"):
         selection = chosen(row(AT, f"sha256: {ONE}", name=name))
         assert left_out(selection) == {
-            AT: (Incomplete.PYPI, "a PyPI package whose name no folder can have")
+            AT: (IncompleteKind.PYPI, "a PyPI package whose name no folder can have")
         }
     assert places(chosen(row(AT, f"sha256: {ONE}", name="a" * 246))) != []  # control
 

@@ -17,7 +17,7 @@ from scripts.core.errors import ExitCode, MirrorError
 from scripts.core.record import PypiRecord
 from scripts.lock.model import LockedPackage, PlatformPackages
 from scripts.lock.read import read_lock
-from scripts.workspace.settings import Incomplete
+from scripts.workspace.settings import IncompleteKind
 
 DATA = Path(__file__).parents[1] / "data"
 LOCKS = sorted((DATA / "locks").glob("*/pixi.lock")) + sorted((DATA / "cases").glob("*/pixi.lock"))
@@ -103,7 +103,7 @@ def assert_same(rows: PlatformPackages, theirs: list[rattler.LockedPackage]) -> 
     for package in rows.packages:
         assert details(package) == their_facts(binary[package.url].package_record)
     # A build package of a source package may be a source package that nothing installs.
-    assert {row.kind for row in rows.unmirrorable} <= {Incomplete.SOURCE}
+    assert {row.kind for row in rows.unmirrorable} <= {IncompleteKind.SOURCE}
     assert len(rows.unmirrorable) >= len(sources) or not sources
     assert_same_pypi(rows.pypi, pypi)
 

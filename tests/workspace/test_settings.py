@@ -13,7 +13,7 @@ import pytest
 from scripts.core.channel_paths import Layout
 from scripts.core.errors import ExitCode, MirrorError
 from scripts.workspace.settings import (
-    Incomplete,
+    IncompleteKind,
     LockEntry,
     SettingOverrides,
     Settings,
@@ -72,7 +72,7 @@ def test_every_setting_is_read() -> None:
             LockEntry(location="https://git.example/pixi.lock", exclude_environments=("y",)),
         ),
         pypi=False,
-        allow_incomplete=frozenset(Incomplete),
+        allow_incomplete=frozenset(IncompleteKind),
         allow_unhashed=True,
         grace=timedelta(minutes=90),
         proof_max_age=timedelta(weeks=1),
@@ -239,7 +239,7 @@ def test_every_setting_has_an_option_of_its_name() -> None:
         platforms=("win-64", "linux-64"),
         locks=(LockEntry(location="../a/pixi.lock"), LockEntry(location="**/pixi.lock")),
         pypi=False,
-        allow_incomplete=frozenset({Incomplete.PYPI, Incomplete.SOURCE}),
+        allow_incomplete=frozenset({IncompleteKind.PYPI, IncompleteKind.SOURCE}),
         allow_unhashed=True,
         grace=timedelta(days=2),
         proof_max_age=timedelta(),

@@ -17,7 +17,7 @@ from scripts.index.pypi_pages import MAPPING, SIMPLE
 from scripts.lock.location import is_remote, keeps_path, local_path
 from scripts.lock.pypi import index_folder
 from scripts.verify.install.plan import InstallJob
-from scripts.workspace.settings import Incomplete
+from scripts.workspace.settings import IncompleteKind
 
 MAPPING_SERVICE: Final = "https://conda-mapping.prefix.dev"
 """Whom pixi asks what conda packages are called on PyPI; the mirror has it, too."""
@@ -33,9 +33,9 @@ def mirrors_for(job: InstallJob) -> Mapping[str, PurePosixPath]:
 
     Raises NoMirrorError where pixi would have to build, or to ask somebody else.
     """
-    if Incomplete.SOURCE in job.left_out:
+    if IncompleteKind.SOURCE in job.left_out:
         raise NoMirrorError("it has source packages, which pixi would have to build")
-    if Incomplete.PYPI in job.left_out:
+    if IncompleteKind.PYPI in job.left_out:
         raise NoMirrorError("it has PyPI packages that are not in the mirror")
     mirrors: dict[str, PurePosixPath] = {}
     for artifact in job.artifacts:

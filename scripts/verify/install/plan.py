@@ -16,7 +16,7 @@ from scripts.verify.findings import EnvironmentPlatform
 from scripts.verify.plan import PackageSet, declared_packages, plan_sets
 from scripts.verify.python_platform import PythonPlatform, uv_obstacle
 from scripts.workspace.resolve import channel_priority
-from scripts.workspace.settings import Incomplete
+from scripts.workspace.settings import IncompleteKind
 from scripts.workspace.virtual_packages import VirtualPackage, virtual_packages
 
 # A lock that declares none of these must not depend on what this machine happens to have.
@@ -37,7 +37,7 @@ class InstallJob:
     requirements: tuple[str, ...] = ()
     """All that the manifest requires of it, and its channel priority: no program is told of them
     but pixi, which has the manifest."""
-    left_out: frozenset[Incomplete] = frozenset()
+    left_out: frozenset[IncompleteKind] = frozenset()
     """The kinds of its rows that are in no channel."""
     missing_source_packages: tuple[str, ...] = ()
     """The names among those that its artifacts depend on."""

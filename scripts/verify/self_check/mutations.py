@@ -41,7 +41,7 @@ from scripts.lock.select import Selection, path_of
 from scripts.verify.findings import EnvironmentPlatform, Level, places_of
 from scripts.verify.solve import plan_solves
 from scripts.workspace.model import Feature, Manifest
-from scripts.workspace.settings import Incomplete
+from scripts.workspace.settings import IncompleteKind
 from scripts.workspace.workspace import Workspace
 
 _PAGE: Final = b"<!DOCTYPE html>\n"
@@ -206,7 +206,7 @@ def _pair(all_: Candidates) -> tuple[Scope, Scope]:
     artifacts = {each.path: each for each in selection.artifacts}
     places = [(len(rows.packages), place, rows) for place, _, rows in places_of(selection)]
     for _, place, rows in sorted(places, key=lambda each: each[:2]):
-        if any(each.kind is Incomplete.SOURCE for each in rows.unmirrorable):
+        if any(each.kind is IncompleteKind.SOURCE for each in rows.unmirrorable):
             continue  # they have no record: without them an environment may be open
         mine = tuple(artifacts[path_of(selection.layout, package)] for package in rows.packages)
         by_name = {each.name.lower(): each for each in mine}

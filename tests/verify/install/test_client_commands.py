@@ -17,7 +17,7 @@ from scripts.verify.install.clients import (
     skip_reason,
 )
 from scripts.verify.install.plan import InstallJob
-from scripts.workspace.settings import Incomplete
+from scripts.workspace.settings import IncompleteKind
 
 FOLDER = Path(Path.cwd().anchor) / "a mirror"
 BASE = FOLDER.as_uri()
@@ -105,7 +105,7 @@ def test_source_packages_that_others_depend_on(client: Client) -> None:
         subdir=FLAT.subdir,
         channels=FLAT.channels,
         artifacts=FLAT.artifacts,
-        left_out=frozenset({Incomplete.SOURCE}),
+        left_out=frozenset({IncompleteKind.SOURCE}),
         missing_source_packages=("mine", "yours"),
     )
     expected = {

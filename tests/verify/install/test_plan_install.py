@@ -29,7 +29,7 @@ from scripts.verify.install.mirrors import (
 )
 from scripts.verify.install.plan import InstallJob, overrides_of, plan_installs
 from scripts.workspace.parse import parse_manifest
-from scripts.workspace.settings import Incomplete, Settings
+from scripts.workspace.settings import IncompleteKind, Settings
 from scripts.workspace.virtual_packages import virtual_packages
 from tests.support.locks import with_fields
 from tests.support.mirrored import select
@@ -92,9 +92,9 @@ def test_what_is_asked_for_and_what_is_wanting() -> None:
     sources = tuple(
         Unmirrorable(kind=kind, name=name, location=f"./{name}")
         for kind, name in (
-            (Incomplete.SOURCE, "mine"),
-            (Incomplete.SOURCE, "alone"),
-            (Incomplete.PYPI, "other 1"),
+            (IncompleteKind.SOURCE, "mine"),
+            (IncompleteKind.SOURCE, "alone"),
+            (IncompleteKind.PYPI, "other 1"),
         )
     )
     rows = PlatformPackages(
@@ -111,7 +111,7 @@ def test_what_is_asked_for_and_what_is_wanting() -> None:
     manifest = parse_manifest(text, name="pixi.toml")
     (plan,) = plan_installs(select(lock, Settings(), manifest=manifest), "linux-64")
     assert (plan.asked, plan.missing_source_packages) == (("two",), ("mine",))
-    assert plan.left_out == {Incomplete.SOURCE, Incomplete.PYPI}
+    assert plan.left_out == {IncompleteKind.SOURCE, IncompleteKind.PYPI}
 
 
 def test_channels_keep_their_order() -> None:
