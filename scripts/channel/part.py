@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, Self
 
 from scripts.core.file_lock import try_lock
-from scripts.core.files import CHUNK, fsync, naming, replace, unlink
+from scripts.core.files import CHUNK, filename_in_errors, fsync, replace, unlink
 
 _ENDING: Final = ".part"
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
@@ -78,7 +78,7 @@ class PartFile:
     def write(self, data: bytes | memoryview) -> None:
         """Append bytes and hash them."""
         self._hash.update(data)
-        with naming(self.path):
+        with filename_in_errors(self.path):
             written = os.write(self._fileno, data)
             while written < len(data):  # the system may take less than it is given
                 written += os.write(self._fileno, memoryview(data)[written:])
@@ -94,7 +94,7 @@ class PartFile:
     def restart(self) -> None:
         """Forget all bytes."""
         os.lseek(self._fileno, 0, os.SEEK_SET)
-        with naming(self.path):
+        with filename_in_errors(self.path):
             os.ftruncate(self._fileno, 0)
         self._hash = hashlib.new(self._algorithm, usedforsecurity=False)
         self.size = 0
@@ -106,7 +106,7 @@ class PartFile:
         (ESTALE) where another file has got the part's name, so that not these bytes would move.
         """
         if durable:
-            with naming(self.path):
+            with filename_in_errors(self.path):
                 fsync(self._fileno)
         status = os.fstat(self._fileno)
         if not os.path.samestat(status, self.path.stat()):

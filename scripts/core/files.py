@@ -68,7 +68,7 @@ def not_readable(path: Path, what: str, error: OSError) -> MirrorError:
 
 
 @contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
+def filename_in_errors(path: Path) -> Iterator[None]:
     """Add the path to an OSError that names none, as those of files already open do."""
     try:
         yield
@@ -98,7 +98,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part, file = open_scratch_file(path)
     try:
-        with naming(path), file:
+        with filename_in_errors(path), file:
             file.write(data)
             file.flush()
             fsync(file.fileno())
@@ -185,7 +185,7 @@ def fsync(fileno: int) -> None:
 
 def fsync_file(path: Path) -> None:
     """Flush a file that has been written, by whomever; Windows needs to write to do so."""
-    with naming(path), path.open("rb+" if os.name == "nt" else "rb") as file:
+    with filename_in_errors(path), path.open("rb+" if os.name == "nt" else "rb") as file:
         fsync(file.fileno())
 
 

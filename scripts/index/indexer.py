@@ -16,7 +16,7 @@ from typing import Final
 
 from scripts.core.child_process import program_error, run_program, stderr_tail, timed_out
 from scripts.core.errors import MirrorError, usage_error
-from scripts.core.files import naming
+from scripts.core.files import filename_in_errors
 from scripts.core.rattler_child import RattlerRefusedError, call_rattler
 
 PROGRAM: Final = "rattler-index"
@@ -90,7 +90,7 @@ def _without_zst(usage: bytes, config: Path) -> list[str]:
         return ["--write-zst", "false"]
     if b"index-config" not in usage:
         return []
-    with naming(config):
+    with filename_in_errors(config):
         config.write_text("[index-config]\nwrite-zst = false\n", encoding="utf-8")
     return ["--config", str(config)]
 

@@ -23,9 +23,9 @@ from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.errors import ExitCode, MirrorError, Problem, raise_problems, usage_problem
 from scripts.core.files import (
+    filename_in_errors,
     fsync_file,
     link_or_copy,
-    naming,
     read_regular,
     write_atomically,
 )
@@ -199,7 +199,7 @@ def _stage(folder: Path, subdir: Path, records: Mapping[PurePosixPath, Record]) 
     for path in records:
         link_or_copy(folder / path, subdir / path.name)
     rows = ((path.name, record) for path, record in records.items())
-    with naming(subdir / REPODATA):
+    with filename_in_errors(subdir / REPODATA):
         (subdir / REPODATA).write_bytes(render_repodata(subdir.name, rows))
 
 
@@ -211,7 +211,7 @@ def _make_reproducible(subdir: Path, records: Collection[Record]) -> None:
     file, rows = subdir / SHARD_INDEX, Counter(each.name.lower() for each in records)
     try:
         data, zst = file.read_bytes(), render_zst((subdir / REPODATA).read_bytes())
-        with naming(subdir / REPODATA_ZST):
+        with filename_in_errors(subdir / REPODATA_ZST):
             (subdir / REPODATA_ZST).write_bytes(zst)
         index = parse_shard_index(data, SHARD_INDEX)
         shards = {**index.shards}
@@ -222,11 +222,11 @@ def _make_reproducible(subdir: Path, records: Collection[Record]) -> None:
                 shards[name] = hashlib.sha256(after).hexdigest()
                 shard.unlink()
                 shard = shard.with_name(f"{shards[name]}{SHARD_END}")
-                with naming(shard):
+                with filename_in_errors(shard):
                     shard.write_bytes(after)
         zst_sha256, newest = hashlib.sha256(zst).hexdigest(), newest_time(records)
         index = replace(index, created_at=newest, zst_sha256=zst_sha256, shards=shards)
-        with naming(file):
+        with filename_in_errors(file):
             file.write_bytes(render_shard_index(index))
     except (FileNotFoundError, DamagedIndexError):
         pass  # the reading back will tell

@@ -23,7 +23,7 @@ from scripts.core.channel_paths import ChannelPaths, is_pypi_path
 from scripts.core.console import Console
 from scripts.core.errors import Problem
 from scripts.core.file_name import parse_file_name
-from scripts.core.files import naming, read_regular
+from scripts.core.files import filename_in_errors, read_regular
 from scripts.core.record import PypiRecord
 from scripts.core.symlinks import refuse_obstacles
 from scripts.fetch.archives import check_new_archives, remembered
@@ -331,7 +331,7 @@ def publish_pypi(place: ChannelPaths, plan: PypiPlan) -> None:
     with staging_folder(place) as staging:
         staged = {path: staging / str(number) for number, path in enumerate(changed)}
         for path, file in staged.items():
-            with naming(file):
+            with filename_in_errors(file):
                 file.write_bytes(changed[path])
         read_back = (x for x in staged if x.name == PAGE_JSON and INDEX in x.parents)
         durable = [staged[path] for path in read_back if plan.is_durable]

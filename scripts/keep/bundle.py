@@ -35,7 +35,7 @@ from scripts.core.errors import (
     raise_problems,
     usage_error,
 )
-from scripts.core.files import CHUNK, fsync_file, naming, write_atomically
+from scripts.core.files import CHUNK, filename_in_errors, fsync_file, write_atomically
 from scripts.core.report import Report, counted, human_size, listed, named
 from scripts.core.scratch import clear_scratch, is_scratch
 from scripts.fetch.progress import progress
@@ -318,7 +318,7 @@ def _write_large_file(
     if file.exists() and file.stat().st_size == large.size:
         chunks = _read(plan, large, folder, problems, lambda *_: None)
         chunks = _hashed(chunks, digest.update) if plan.is_tar else chunks
-        with naming(file), file.open("rb") as there:
+        with filename_in_errors(file), file.open("rb") as there:
             if all(there.read(len(data)) == data for data in chunks):
                 advance(len(large.files), sum(each.size for each in large.files))
                 return digest.hexdigest(), problems
@@ -327,7 +327,7 @@ def _write_large_file(
     file.unlink(missing_ok=True)  # to write into it would write into all its other links
     chunks = _read(plan, large, folder, problems, advance)
     chunks = _hashed(chunks, digest.update) if plan.is_tar else chunks
-    with naming(file), file.open("xb") as opened:
+    with filename_in_errors(file), file.open("xb") as opened:
         for data in chunks:
             opened.write(data)
     if problems:
@@ -362,7 +362,7 @@ def _read(
             problems.append(finding_problem(expected.path, message, help=_MEND))
             advance(1, 0)
             continue
-        with source, naming(path):
+        with source, filename_in_errors(path):
             while data := source.read(CHUNK):
                 digest.update(data)
                 yield data

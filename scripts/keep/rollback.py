@@ -29,7 +29,7 @@ from scripts.channel.users import note_layout, read_users_of
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, Problem, raise_problems, usage_error, usage_problem
-from scripts.core.files import disk_errors, naming
+from scripts.core.files import disk_errors, filename_in_errors
 from scripts.core.record import Digest
 from scripts.core.report import Line, Report, counted, counted_files, join_reports
 from scripts.core.symlinks import refuse_obstacles
@@ -247,7 +247,7 @@ def _stage(
     staged = []
     for number, each in enumerate(sorted(files, key=_publish_order)):
         copy = folder / str(number)
-        with naming(copy):
+        with filename_in_errors(copy):
             copy.write_bytes(files[each].read_bytes())
         staged.append((copy, place.folder / each.path))
     return staged

@@ -18,7 +18,14 @@ from typing import Final
 from scripts.channel.inventory import SEE_TO_DISK
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.errors import Problem, usage_problem
-from scripts.core.files import fsync_file, hard_link, naming, remove_folder, replace, unlink
+from scripts.core.files import (
+    filename_in_errors,
+    fsync_file,
+    hard_link,
+    remove_folder,
+    replace,
+    unlink,
+)
 from scripts.core.scratch import clear_scratch
 from scripts.keep.snapshots import (
     Snapshot,
@@ -103,7 +110,7 @@ def _link(source: Path, target: Path) -> bool:
 
 def _copy(source: Path, target: Path) -> None:
     """Copy a file durably."""
-    with naming(target):
+    with filename_in_errors(target):
         shutil.copyfile(source, target)
     fsync_file(target)
 

@@ -20,7 +20,7 @@ from scripts.channel.state import path_inside, state_unreadable
 from scripts.core.artifact import ArtifactKind
 from scripts.core.channel_paths import ChannelPaths, Layout
 from scripts.core.errors import MirrorError, usage_error
-from scripts.core.files import naming, write_atomically
+from scripts.core.files import filename_in_errors, write_atomically
 from scripts.core.report import to_json
 from scripts.keep.unbundle import content_digest
 
@@ -244,7 +244,7 @@ def write_snapshot(place: ChannelPaths, snapshot: Snapshot, files: Iterable[Snap
     rows = [_header(snapshot), *_rows(sorted(files, key=by_path))]
     lines = (json.dumps(row, default=to_json) for row in rows)
     file = record_of(place, snapshot.id)
-    with naming(file):
+    with filename_in_errors(file):
         write_atomically(file, ("\n".join(lines) + "\n").encode())
 
 
@@ -255,7 +255,7 @@ def write_later(place: ChannelPaths, snapshot: Snapshot) -> None:
         "proofs": _rows(snapshot.proofs),
     }
     file = later_of(record_of(place, snapshot.id))
-    with naming(file):
+    with filename_in_errors(file):
         write_atomically(file, (json.dumps(document, default=to_json) + "\n").encode())
 
 
