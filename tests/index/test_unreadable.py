@@ -97,6 +97,12 @@ def test_trouble_of_the_disk_is_no_finding(
     assert capsys.readouterr().err == (
         f"error: noarch/repodata.json.zst: cannot be read: {os.strerror(errno.EIO)}\n{DISK}"
     )
+    assert verify.main([*where, "--level", "index"]) == 2
+    assert capsys.readouterr().out == "default  linux-64  index –\n"  # noqa: RUF001
+    monkeypatch.undo()
+    (mirror.folder / "noarch" / "repodata.json.zst").write_bytes(b"")  # control: the mirror's own
+    assert verify.main([*where, "--level", "index"]) == 1
+    assert capsys.readouterr().out == "default  linux-64  index ✗\n"
 
 
 def test_a_full_disk_is_told_with_what_to_do(
