@@ -98,8 +98,11 @@ def parse_repodata(data: bytes, subject: str, names: Container[str] | None = Non
     )
 
 
-def parse_zst(data: bytes, subject: str) -> bytes:
-    """Unpack a `.zst` file: a repodata.json.zst gives the bytes of its repodata.json."""
+def parse_zst(data: bytes, subject: str, largest: int | None = None) -> bytes:
+    """Unpack a `.zst` file: a repodata.json.zst gives the bytes of its repodata.json.
+
+    It has at most `largest` bytes, unpacked; None: as many as repodata may have.
+    """
     import zstandard
 
     unpacker = zstandard.ZstdDecompressor().decompressobj()
@@ -108,7 +111,7 @@ def parse_zst(data: bytes, subject: str) -> bytes:
         for start in range(0, len(data), _STEP):
             parts.append(unpacker.decompress(data[start : start + _STEP]))
             size += len(parts[-1])
-            if size > LARGEST:
+            if size > (LARGEST if largest is None else largest):
                 raise damaged_index(subject, "larger than any repodata should be")
     except zstandard.ZstdError:
         raise damaged_index(subject, "not a whole zst file") from None
@@ -117,9 +120,9 @@ def parse_zst(data: bytes, subject: str) -> bytes:
     return b"".join(parts)
 
 
-def parse_shard(data: bytes, subject: str) -> Repodata:
-    """Read one shard; the caller compares its sha256 with its name."""
-    document = _map(unpack(parse_zst(data, subject), subject), subject)
+def parse_shard(data: bytes, subject: str, largest: int | None = None) -> Repodata:
+    """Read one shard; the caller compares its sha256 with its name. `largest` as of `parse_zst`."""
+    document = _map(unpack(parse_zst(data, subject, largest), subject), subject)
     if "packages" not in document:
         raise damaged_index(subject, "it has no 'packages'")
     return Repodata(records=_records(document, subject, in_shard=True))

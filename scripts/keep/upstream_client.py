@@ -251,7 +251,7 @@ def _read_shards(
         def parse(data: bytes) -> Mapping[str, Record]:
             if hashlib.sha256(data).hexdigest() != sha256:
                 raise damaged_index(sha256, "a shard has another sha256 than its name")
-            return parse_shard(data, sha256).records
+            return parse_shard(data, sha256, _LARGEST_PART).records
 
         url = f"{folder.rstrip('/')}/{sha256}{SHARD_END}"
         return client.read(url, parse, what="shard", may_change=False)

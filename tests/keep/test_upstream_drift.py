@@ -9,10 +9,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
+import zstandard
 
 from scripts.core.errors import ExitCode
 from scripts.core.rattler_child import call_rattler
+from scripts.index.repodata import parse_shard_index, parse_zst, render_shard_index
 from scripts.network.retry import RetryPolicy
 from tasks import upstream as task
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, RawRow, write_lock
@@ -454,6 +457,23 @@ def test_a_page_that_unpacks_to_too_much(world: World) -> None:
         world.upstream.always("/simple/w1/", page)
         out, err = world.run(code=code)
         assert ("1 not known" in out) is ("it is too long" in err) is bool(code)
+
+
+def test_a_shard_that_unpacks_to_too_much(world: World) -> None:
+    """It has the sha256 that the index says. Control: one that is just large."""
+    folder = world.upstream.folder / "ch" / "noarch"
+    file = folder / "repodata_shards.msgpack.zst"
+    index = parse_shard_index(file.read_bytes(), "index")
+    shard = (folder / "shards" / f"{index.shards['b']}.msgpack.zst").read_bytes()
+    world.upstream.always("/ch/*/repodata.json*", status(404))
+    for more, code in ((2 << 20, ExitCode.OK), (64 << 20, ExitCode.NETWORK)):
+        document = {**msgpack.unpackb(parse_zst(shard, "shard")), "more": b"\0" * more}
+        data = zstandard.compress(msgpack.packb(document))
+        digest = hashlib.sha256(data).hexdigest()
+        (folder / "shards" / f"{digest}.msgpack.zst").write_bytes(data)
+        file.write_bytes(render_shard_index(replace(index, shards={**index.shards, "b": digest})))
+        _, err = world.run(code=code)
+        assert ("larger than any repodata should be" in err) is bool(code)
 
 
 def test_nobody_there(world: World) -> None:
