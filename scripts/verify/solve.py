@@ -164,7 +164,8 @@ def _solve(
         troubles += of_machine
         problems = [each for each in problems if each not in of_machine]
         if of_machine and not problems:
-            row["skip-reason"] = f"{of_machine[0].subject}: {of_machine[0].message}"
+            subject, message = of_machine[0].subject, of_machine[0].message
+            row["skip-reason"] = message if subject == str(job.place) else f"{subject}: {message}"
             continue
         row["solved"] = not problems
         row["differences"] = [pair for each in answers.values() for pair in each.rows]

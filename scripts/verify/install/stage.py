@@ -377,7 +377,8 @@ def _try(workspace: Workspace, attempt: InstallAttempt, program: Path) -> Instal
     """Install one environment with one program; see to whom a failure is due."""
     job, client = attempt.job, attempt.client
     folder, temporary = workspace.place.folder, Path(tempfile.gettempdir())
-    no_room = partial(_no_room, job, folder, temporary, free := free_bytes(temporary))
+    free = free_bytes(temporary)
+    no_room = partial(_no_room, job, folder, temporary, free)
     artifacts = (*job.artifacts, *job.pypi)
     if free < sum(each.size or 0 for each in artifacts):  # they are larger unpacked
         return _stopped(attempt, no_room())

@@ -406,7 +406,9 @@ def test_trouble_of_this_machine_is_no_finding(
     assert (actual, told["problems"][0]["message"]) == (code, message)
     is_finding = code == 1
     assert [x["solved"] for x in told["solved"]] == [False if is_finding else None] * 2
-    assert all(("skip-reason" in x) is not is_finding for x in told["solved"])
+    reasons = {1: [None, None], 2: [TROUBLE] * 2}  # the place is told beside it
+    reasons[4] = [f"uv: {message.replace('linux-64', x)}" for x in ("linux-64", "win-64")]
+    assert [x.get("skip-reason") for x in told["solved"]] == reasons[code]
 
 
 @posix_scripts
