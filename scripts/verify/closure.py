@@ -104,7 +104,7 @@ def prove_sets(sets: Sequence[PackageSet], uses: UsageIndex, folder: Path) -> Le
             "closed": each.place not in wrong,
             "not-proven": [],
             # A lock alone asks for no more than what it locks.
-            "skip-reason": each.declared
+            "skip-reason": f"what the manifest requires ({each.declared})"
             if isinstance(each.declared, str) and each.lock.manifest is not None
             else None,
         }

@@ -498,7 +498,7 @@ def test_what_the_manifest_does_not_know(world: World, capsys: pytest.CaptureFix
     assert capsys.readouterr().out == (
         "other  linux-64  closure –\n"  # noqa: RUF001
         "closure: not proven of other/linux-64:"
-        " pixi.toml has no such environment\n"
+        " what the manifest requires (pixi.toml has no such environment)\n"
     )
 
 
