@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,27 @@ def test_each_is_installed_with_its_own_manifest(
     assert "\nread: 2 artifacts, " in out
     assert err.endswith("verify: reading 2 artifacts\n")
     assert several.task(verify.main, "--level", "files", "--only", "service", "-q") == 1
+
+
+def test_what_this_machine_could_install_of_a_lone_lock_is_told(
+    several: Several, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here, told = rattler_child.this_subdir(), "there is no manifest beside ../lone/team.lock"
+    text = (several.own / "pixi.lock").read_text().replace("linux-64", here)
+    (several.root / "lone" / "team.lock").write_text(text)
+    assert several.task(mirror.main, "--client", "rattler") == 0
+    assert f"\nnot installed: ../lone/team.lock:default/{here}; {told}\n" in capsys.readouterr().out
+    assert several.task(verify.main, "--level", "install", "--only", "../lone/team.lock") == 0
+    assert capsys.readouterr().out == (
+        f"default  {here}  install –\nnot installed: default/{here}; {told}\n"  # noqa: RUF001
+    )
+    # Control: with a manifest it is installed.
+    shutil.copyfile(several.root / "lone" / "team.lock", several.root / "lone" / "pixi.lock")
+    manifest = (several.own / "pixi.toml").read_text().replace("linux-64", here)
+    (several.root / "lone" / "pixi.toml").write_text(manifest)
+    options = ("--level", "install", "--client", "rattler", "--locks", "../lone/pixi.lock")
+    assert several.task(verify.main, *options, "--only", "../lone/pixi.lock") == 0
+    assert capsys.readouterr().out.startswith(f"default  {here}  install ✓ (py-rattler")
 
 
 def test_only_names_a_lock_that_there_is(

@@ -46,6 +46,7 @@ from scripts.verify.findings import (
     Level,
     LevelResult,
     UsageIndex,
+    places_by_lock,
     places_of,
     said_of,
 )
@@ -239,8 +240,8 @@ def _lines(
     selection: Selection, attempts: Sequence[InstallAttempt], programs: Programs
 ) -> Iterator[Line]:
     """Say how it was installed, and what was not, and why."""
-    here = this_subdir()
-    if not attempts:
+    here, unknown = this_subdir(), list(_without_manifest(selection))
+    if not attempts and not unknown:
         which = "" if programs.keys() - FOR_PYPI else ", with PyPI packages"
         yield f"installed nothing: no mirrored environment of this run is for {here}{which}"
         return
@@ -271,7 +272,14 @@ def _lines(
         for place, _, packages in places_of(selection)
         if packages.platform.subdir != here and place not in done
     )
-    yield tuple(said_of("not installed:", foreign, "; "))
+    yield tuple(said_of("not installed:", (*unknown, *foreign), "; "))
+
+
+def _without_manifest(selection: Selection) -> Iterator[tuple[EnvironmentPlatform, str]]:
+    """Yield what this machine could install if somebody said what of it, and why nobody does."""
+    for lock, place, _, rows in places_by_lock(selection):
+        if lock.manifest is None and rows.platform.subdir == this_subdir():
+            yield place, f"there is no manifest beside {lock.location}"
 
 
 def _find_lacking(workspace: Workspace, selection: Selection, account: ChannelFiles) -> _Lacking:
