@@ -6,6 +6,8 @@ Follows rattler_lock (src/parse/): a version above 7 is refused, unknown keys ar
 from __future__ import annotations
 
 import dataclasses
+import os
+import shlex
 from collections import deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -37,6 +39,7 @@ from scripts.lock.parse_cache import load_parse
 from scripts.lock.pypi import parse_pypi, with_index
 from scripts.lock.safe_yaml import load_lock_text
 from scripts.workspace.settings import IncompleteKind
+from scripts.workspace.workspace import LOCK_NAME
 
 # bytes; the largest real lock seen has 5 MB, and 20 MB cost nine seconds to parse
 LARGEST: Final = 48 << 20
@@ -68,10 +71,19 @@ def read_lock_text(path: Path) -> str:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
         message = "cannot read this lock file: there is no such file"
-        raise usage_error(str(path), message, help="pixi lock") from None
+        raise usage_error(str(path), message, help=_lock_command(path)) from None
     except OSError:
         pass  # reading it says why
     return read_text(path, limit=LARGEST, what="lock file")
+
+
+def _lock_command(path: Path) -> str | None:
+    """Return the command that writes this lock; None where none does: there is a mistake in it."""
+    folder = path.parent
+    if path.name != LOCK_NAME or not folder.is_dir():
+        return None
+    is_here = folder.samefile(os.curdir)
+    return "pixi lock" if is_here else f"pixi lock --manifest-path {shlex.quote(str(folder))}"
 
 
 def parse_lock(text: str, subject: str) -> LockFile:

@@ -171,8 +171,23 @@ def test_too_large(tmp_path: Path) -> None:
     assert str(caught.value) == f"{path}: larger than any lock file should be (48 MiB)"
 
 
-def test_missing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "help_line"),
+    [
+        ("here/pixi.lock", "\nhelp: pixi lock"),
+        ("a folder/pixi.lock", "\nhelp: pixi lock --manifest-path 'ROOT/a folder'"),
+        ("here/team.lock", ""),  # pixi writes none that is called so
+        ("none/pixi.lock", ""),  # nor one in a folder that is not there
+    ],
+)
+def test_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, help_line: str
+) -> None:
+    """The command is one that writes the missing lock from where the user is."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "a folder").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     with pytest.raises(MirrorError) as caught:
-        read_lock(tmp_path / "pixi.lock")
-    expected = f"{tmp_path / 'pixi.lock'}: cannot read this lock file: there is no such file"
-    assert str(caught.value) == f"{expected}\nhelp: pixi lock"
+        read_lock(tmp_path / name)
+    expected = f"{tmp_path / name}: cannot read this lock file: there is no such file"
+    assert str(caught.value) == expected + help_line.replace("ROOT", str(tmp_path))
