@@ -135,6 +135,7 @@ def _may_index(
         raise MirrorError(undone)
     if undone is not None:
         console.warn(f"{undone.subject}: {undone.message}; so the index stays as it is")
+        console.note(f"help: {undone.help}")
     return undone is None
 
 

@@ -206,16 +206,17 @@ def test_prune_does_not_undo_it(pruned: Mirror, capsys: pytest.CaptureFixture[st
     undone = (
         "local-channel: was rolled back, and what is locked is not: the rollback would be undone"
     )
-    for options in ((), ("--dry-run",)):
-        assert run(pruned, prune.main, *options) == 0
-        assert capsys.readouterr().err == f"warning: {undone}; so the index stays as it is\n"
-    assert run(pruned, prune.main, "--drop", PATH) == 2
-    assert capsys.readouterr().err == (
-        f"error: {undone}\n"
-        f"  rolled back by  {last.id}\n"
+    help_ = (
         f"help: `cp {lock_of(pruned, last)} pixi.lock`, then this again; or `pixi run mirror`,"
         " which moves the channel on to the lock\n"
     )
+    for options in ((), ("--dry-run",)):
+        assert run(pruned, prune.main, *options) == 0
+        assert capsys.readouterr().err == (
+            f"warning: {undone}; so the index stays as it is\n{help_}"
+        )
+    assert run(pruned, prune.main, "--drop", PATH) == 2
+    assert capsys.readouterr().err == f"error: {undone}\n  rolled back by  {last.id}\n{help_}"
     assert pruned.contents() == before
     lock = (pruned.root / "pixi.lock").read_bytes()
     shutil.copyfile(pruned.root / lock_of(pruned, last), pruned.root / "pixi.lock")
