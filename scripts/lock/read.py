@@ -5,6 +5,7 @@ Follows rattler_lock (src/parse/): a version above 7 is refused, unknown keys ar
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shlex
@@ -82,8 +83,10 @@ def _lock_command(path: Path) -> str | None:
     folder = path.parent
     if path.name != LOCK_NAME or not folder.is_dir():
         return None
-    is_here = folder.samefile(os.curdir)
-    return "pixi lock" if is_here else f"pixi lock --manifest-path {shlex.quote(str(folder))}"
+    with contextlib.suppress(OSError):  # the folder that this was started in may be gone
+        if folder.samefile(os.curdir):
+            return "pixi lock"
+    return f"pixi lock --manifest-path {shlex.quote(str(folder))}"
 
 
 def parse_lock(text: str, subject: str) -> LockFile:
