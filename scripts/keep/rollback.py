@@ -319,7 +319,8 @@ def _make_index_anew(
 def _headline(workspace: Workspace, target: Snapshot, *, is_changed: bool) -> str:
     done = f"rolled back to {target.id}" if is_changed else "nothing to do"
     snapshots, digest = read_snapshots(workspace.place), target.content_digest
-    made_by = next(x.made_by for x in snapshots if x.content_digest == digest)
+    alike = (x.made_by for x in (target, *snapshots) if x.content_digest == digest)
+    made_by = next((each for each in alike if each != ROLLBACK), ROLLBACK)
     return f"{done}: {workspace.settings.channel_dir} is as `{made_by}` left it then"
 
 

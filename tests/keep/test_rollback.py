@@ -292,6 +292,25 @@ def test_a_damaged_copy_is_found_in_another_tree(pruned: Mirror) -> None:
     assert snapshots(pruned)[-1].content_digest == first.content_digest
 
 
+def test_who_left_it_so_is_told(mirror: Mirror, capsys: pytest.CaptureFixture[str]) -> None:
+    """The task that made this snapshot, whatever made the same before; of a rollback, that one."""
+    [first] = snapshots(mirror)
+    move_to(mirror, NEW, BOTH)
+    move_to(mirror, OLD, BOTH)
+    assert mirror.prune("--now") == 0
+    back = snapshots(mirror)[-1]
+    assert (back.content_digest, back.made_by) == (first.content_digest, "prune")
+    for _ in range(2):  # to what prune made, then to what the rollback to that made
+        there = snapshots(mirror)[-1]
+        move_to(mirror, NEW, BOTH)
+        capsys.readouterr()
+        assert run(mirror, rollback.main, there.id) == 0
+        made_by = "index" if there.is_rollback else "prune"
+        assert capsys.readouterr().out.startswith(
+            f"rolled back to {there.id}: local-channel is as `{made_by}` left it then\n"
+        )
+
+
 def test_without_a_tree_the_index_is_made_of_what_is_still_there(
     mirror: Mirror, capsys: pytest.CaptureFixture[str]
 ) -> None:
