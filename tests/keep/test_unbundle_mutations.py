@@ -83,8 +83,9 @@ def _alter_document(out: Path, chance: random.Random) -> None:
             holder[key], holder[other] = holder[other], holder[key]
         elif kind == "near" and type(holder[key]) is int:
             holder[key] += chance.choice([-1, 1, 512])
-        elif kind == "hostile" and document.get("files"):
-            row = chance.choice(document["files"])
+        elif kind == "hostile":
+            files = document.get("files")  # which the first change may have made anything
+            row = chance.choice(files) if isinstance(files, list) and files else None
             if isinstance(row, list) and row:
                 row[chance.choice([0, -1])] = chance.choice(("", "=")) + chance.choice(HOSTILE)
         else:
