@@ -204,8 +204,8 @@ def _check_layout(workspace: Workspace, state: MirrorState, wanted: Layout) -> N
         raise usage_error(
             workspace.settings.channel_dir,
             f"the layout of this channel is {layout}, not {wanted}",
-            help=f'set layout = "{layout}" under [{TABLE}], or have all of it arranged anew:'
-            " pixi run mirror --relayout",
+            help=f'set layout = "{layout}" under [{TABLE}]; or set layout = "{wanted}" there, and'
+            " have all of it arranged anew: pixi run mirror --relayout",
         )
 
 

@@ -101,8 +101,8 @@ def test_another_layout_is_refused_and_relayout_makes_it(
         assert run(task, one) == 2
         assert capsys.readouterr().err.endswith(
             "error: ../common: the layout of this channel is flat, not by-channel\n"
-            'help: set layout = "flat" under [tool.pixi-mirror], or have all of it arranged anew:'
-            " pixi run mirror --relayout\n"
+            'help: set layout = "flat" under [tool.pixi-mirror]; or set layout = "by-channel"'
+            " there, and have all of it arranged anew: pixi run mirror --relayout\n"
         )
     assert run(mirror, one, "--relayout") == 0
     out = capsys.readouterr().out
