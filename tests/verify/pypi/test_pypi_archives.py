@@ -142,6 +142,18 @@ def test_each_way_of_a_wheel_to_be_wrong(
     assert _cause(tmp_path, _zip(spoil(_members()))) == cause
 
 
+def test_a_metadata_that_unpacks_to_too_much(tmp_path: Path) -> None:
+    """Nobody holds more of one file in memory. Control: one that is just large."""
+    for size, is_refused in ((1 << 20, False), (64 << 20, True)):
+        packed, members = io.BytesIO(), _members()
+        members[f"{INFO}/METADATA"] += bytes(size)
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in members.items():
+                archive.writestr(name, data)
+        said = _cause(tmp_path, packed.getvalue())
+        assert (said == f"its {INFO}/METADATA has more than 64 MiB") is is_refused
+
+
 def _without(members: dict[str, bytes], name: str) -> dict[str, bytes]:
     return {path: data for path, data in members.items() if path != f"{INFO}/{name}"}
 
