@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Final
 from urllib.parse import unquote
@@ -29,9 +29,9 @@ from scripts.lock.satisfiability import channel_key
 from scripts.lock.select import Selection, path_of, undeclared_packages
 from scripts.verify.findings import (
     EnvironmentPlatform,
-    Finding,
     Level,
     LevelResult,
+    level_result,
     open_line,
     open_questions,
     place_from_json,
@@ -136,15 +136,14 @@ def _solve(
     replies: Iterator[Any] = iter(())
     if questions:
         with scratch_folder() as scratch:
-            found: Any = call_rattler(
+            reply: Any = call_rattler(
                 "solve",
                 {"cache": str(scratch / "cache"), "questions": questions},
                 sandbox_environment(scratch / "home", {}),
                 sandbox().command,
             )
-        replies = iter(found)
-    findings: list[Finding] = []
-    troubles: list[Problem] = []
+        replies = iter(reply)
+    found: list[tuple[Problem, tuple[EnvironmentPlatform]]] = []
     lines: list[Line] = []
     rows: list[dict[str, Any]] = []
     for job in jobs:
@@ -160,11 +159,9 @@ def _solve(
             answers[f"the PyPI packages of {job.place}"] = answer
             not_proven += (*job.pypi.not_proven, *answer.not_proven)
         problems = [each.problem for each in answers.values() if each.problem is not None]
-        of_machine = [each for each in problems if each.code is not ExitCode.FINDINGS]
-        troubles += of_machine
-        problems = [each for each in problems if each not in of_machine]
-        if of_machine and not problems:
-            subject, message = of_machine[0].subject, of_machine[0].message
+        found += ((each, (job.place,)) for each in problems)
+        if problems and all(each.code is not ExitCode.FINDINGS for each in problems):
+            subject, message = problems[0].subject, problems[0].message
             row["skip-reason"] = message if subject == str(job.place) else f"{subject}: {message}"
             continue
         row["solved"] = not problems
@@ -172,13 +169,10 @@ def _solve(
         row["reason"] = next((each.reason for each in answers.values() if each.reason), None)
         row["undeclared"] = {str(path): names for path, names in sorted(job.undeclared.items())}
         row["not-proven"] = not_proven
-        places = frozenset({job.place})
-        findings += (Finding(level=Level.SOLVE, problem=x, places=places) for x in problems)
         lines += (line for what, each in answers.items() for line in each.lines(what))
         lines += _undeclared_lines(job)
-    return LevelResult(
-        findings=tuple(findings),
-        environment_problems=tuple(troubles),
+    return replace(
+        level_result(Level.SOLVE, found),
         unproven=frozenset(place_from_json(row) for row in rows if row["solved"] is None),
         lines=(*lines, open_line(Level.SOLVE, rows)),
         caveats=open_questions(Level.SOLVE, rows),
