@@ -77,16 +77,16 @@ def check_pypi_index(
     wanted: dict[PurePosixPath, dict[str, _File]] = {}
     for each in files.values():
         wanted.setdefault(INDEX / each.record.name, {})[str(each.path)] = each
-    rows = list(selection.pypi_rows)
+    rows = [(x, index_folder(x.index or "")) for x in selection.pypi_rows]
     # which have their pages beside the files, too
-    own = {x.index for x in rows if x.index and x.location.startswith(f"{x.index}/")}
-    for record in rows:
-        place = index_folder(record.index or "")
+    own = {x.index for x, _ in rows if x.index and x.location.startswith(f"{x.index}/")}
+    for record, place in rows:
+        if place is None:
+            continue
+        file = files[next(pypi_artifacts(record)).path]
         url = without_secrets(record.location, of_pypi=True)
         for root in (SIMPLE, FILES) if record.index in own else (SIMPLE,):
-            if place is not None:
-                page = wanted.setdefault(root / place / record.name, {})
-                page[url] = files[next(pypi_artifacts(record)).path]
+            wanted.setdefault(root / place / record.name, {})[url] = file
     pages = (*_pages(folder, INDEX), *_pages(folder, SIMPLE))
     there = {each.parent for each in pages if each not in waiting}
     for place in sorted(wanted.keys() | there):
