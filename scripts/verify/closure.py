@@ -49,7 +49,7 @@ from scripts.workspace.virtual_packages import (
 from scripts.workspace.workspace import Workspace
 
 _SHOWN: Final = 5  # artifacts of each kind that one finding shows
-_LISTED: Final = 20  # unproven requirements that one line shows, lines of rattler's in a finding
+_REFUSAL_LINES: Final = 20  # lines of rattler's that one finding shows
 # What `--json` says of a place where nothing is wrong or open.
 _CLOSED: Final[Mapping[str, Json]] = {"closed": True, "not-proven": [], "skip-reason": None}
 
@@ -165,7 +165,7 @@ def _findings(sets: Sequence[PackageSet], reply: Any, uses: UsageIndex) -> Itera
         problems += (_unmet(each, row, above, holders) for row in answer["unmet"])
         if answer["refused"] and not problems:
             message = f"the locked packages of {each.required_by} do not go together"
-            said = said_lines(answer["refused"], _LISTED)
+            said = said_lines(answer["refused"], _REFUSAL_LINES)
             problems.append(finding_problem(each.place, message, *said, help="pixi lock"))
         for problem in problems:
             there = [text for label, text in problem.details if label == "has"]
