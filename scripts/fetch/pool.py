@@ -36,7 +36,8 @@ from scripts.workspace.workspace import Workspace
 if TYPE_CHECKING:
     from scripts.network.http import HttpClient
 
-_JOBS: Final = 16  # at once, where nothing is set; measured on loopback and 30 ms away
+# At once, where nothing is set: as quick as 16 on loopback, a quarter quicker 30 ms away.
+_JOBS: Final = 32
 _MOST: Final = 128  # at once, whatever is asked for: each is a thread and two open files
 _TICK: Final = 0.1  # seconds between two looks at how far the downloads are
 _GRACE: Final = 1.0  # seconds that threads get to put down their part after a stop

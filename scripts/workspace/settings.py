@@ -177,7 +177,7 @@ def _setting(
 class Settings:
     """What `[tool.pixi-mirror]` says; each field is a key there and an option of its tasks.
 
-    `environments` and `platforms` None: all that the lock has. `jobs` None: 16. Platforms
+    `environments` and `platforms` None: all that the lock has. `jobs` None: 32. Platforms
     are named as in the lock, or by their subdir. What a published index no longer names stays
     for `grace`, so that clients at work find it. Snapshots older than `keep_snapshots`, and than
     `keep_days` (None: none more), lose their files at the next `prune`.
@@ -202,7 +202,7 @@ class Settings:
         default=None,
         metavar="N",
         tasks="fetch mirror",
-        help="downloads at a time (default: 16)",
+        help="downloads at a time (default: 32)",
     )
     locks: tuple[LockEntry, ...] = _setting(
         _locks,

@@ -59,13 +59,13 @@ def test_never_more_than_this_machine_bears(
     assert most_threads == most
 
 
-def test_without_a_setting_there_are_sixteen(tmp_path: Path, upstream: Upstream) -> None:
+def test_without_a_setting_there_are_thirty_two(tmp_path: Path, upstream: Upstream) -> None:
     upstream.always("*", late(0.3))
-    packages = [TinyPackage(name=f"p{number}") for number in range(20)]
+    packages = [TinyPackage(name=f"p{number}") for number in range(40)]
     fetched(tmp_path / "set", upstream, packages, "jobs = 4")  # control
     assert upstream.most_at_once == 4
     fetched(tmp_path / "not-set", upstream, packages, "")
-    assert upstream.most_at_once == 16
+    assert upstream.most_at_once == 32
 
 
 def test_the_largest_come_first(tmp_path: Path, upstream: Upstream) -> None:
