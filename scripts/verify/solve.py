@@ -173,7 +173,9 @@ def _solve(
         lines += _undeclared_lines(job)
     return replace(
         level_result(Level.SOLVE, found),
-        unproven=frozenset(place_from_json(row) for row in rows if row["solved"] is None),
+        unproven=frozenset(
+            place_from_json(row) for row in rows if row["solved"] is None or row["not-proven"]
+        ),
         lines=(*lines, open_line(Level.SOLVE, rows)),
         caveats=open_questions(Level.SOLVE, rows),
         data={"solved": rows},

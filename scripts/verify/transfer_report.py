@@ -194,10 +194,11 @@ def _not_proven(results: Results, report: Report) -> Iterator[str]:
             yield f"{level}: was not looked at"
             continue
         undone = [str(place_from_json(row)) for row in rows if mark(row, level) == NOT_DONE]
-        if undone:
+        looked = results.results.get(level)
+        if undone and not (looked and looked.caveats):  # which tell it of each place, and why
             is_known = level is Level.INSTALL and report.data["installed-for"] is not None
             machine = f" (this machine is {report.data['installed-for']})" if is_known else ""
-            is_part = level is not Level.INSTALL and level in results.results
+            is_part = level is not Level.INSTALL and looked is not None
             how = "is not all proven of" if is_part else "was not done for"
             yield f"{level}: {how} {', '.join(undone)}{machine}"
     alone = [str(place_from_json(x)) for x in rows if mark(x, Level.INSTALL).startswith("(conda)")]

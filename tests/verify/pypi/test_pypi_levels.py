@@ -21,7 +21,7 @@ from scripts.verify.install.clients import find_uv
 from scripts.verify.stage import VerifyOptions, verify
 from scripts.workspace.settings import SettingOverrides
 from scripts.workspace.workspace import open_workspace
-from tasks import index, mirror
+from tasks import index, mirror, snapshots
 from tasks import verify as verify_task
 from tests.support.packages import TinyPackage
 from tests.support.wheels import TinySdist, TinyWheel
@@ -383,6 +383,17 @@ def test_what_solve_cannot_ask_is_not_proven(
     open_ = "its PyPI packages (there is no uv)"
     assert [x["not-proven"] for x in told["solved"]] == [[open_]] * 2
     assert reported() == [f"{start}/{each}: {open_}" for each in ("linux-64", "win-64")]
+
+
+def test_a_level_that_is_not_proven_of_all_is_none_that_a_snapshot_is_proven_by(
+    world: PypiWorld,
+) -> None:
+    """The sdist was not asked: `solve` is open, and whoever gets the bundle is not told of it."""
+    assert world.run(mirror, "--level", "files,solve")[0] == 0
+    assert [x["solve"] for x in world.verify("solve")[1]["environments"]] == [None] * 2
+    assert world.run(snapshots)[1].splitlines()[-1].rpartition("  ")[2] == "files"
+    assert world.run(mirror, "--level", "files,closure")[0] == 0
+    assert world.run(snapshots)[1].splitlines()[-1].endswith("  files, closure")  # control
 
 
 @posix_scripts
