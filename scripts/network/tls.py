@@ -138,7 +138,7 @@ def _why_useless(source: Source) -> str | None:
         is_folder = S_ISDIR(path.stat().st_mode)
         if is_folder is not (expected == "folder"):
             return f"not a {expected}"
-        _load(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), path)
+        _load(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), path, only_one=True)
     except OSError as error:
         return _reason(error)
     return None
@@ -149,8 +149,8 @@ def _reason(error: OSError) -> str:
     return "no certificates in PEM form" if is_tls else lower_first(error.strerror or str(error))
 
 
-def _load(context: Any, path: Path) -> None:
-    """Load a file, or every file in a folder, whatever it is called, as pixi does.
+def _load(context: Any, path: Path, *, only_one: bool = False) -> None:
+    """Load a file, or every file in a folder (or `only_one`), whatever it is called, as pixi does.
 
     OpenSSL takes those of a folder alone that are named after a hash of their subject. Raises
     OSError where nothing was loaded; ssl.SSLError is one.
@@ -166,6 +166,8 @@ def _load(context: Any, path: Path) -> None:
             if file.is_file():
                 _load(context, file)
                 is_loaded = True
+                if only_one:
+                    break
     if not is_loaded:
         raise ssl.SSLError("no certificates in PEM form")
 
