@@ -196,11 +196,9 @@ def _not_proven(results: Results, report: Report) -> Iterator[str]:
         undone = [str(place_from_json(row)) for row in rows if mark(row, level) == NOT_DONE]
         looked = results.results.get(level)
         if undone and not (looked and looked.caveats):  # which tell it of each place, and why
-            is_known = level is Level.INSTALL and report.data["installed-for"] is not None
-            machine = f" (this machine is {report.data['installed-for']})" if is_known else ""
             is_part = level is not Level.INSTALL and looked is not None
             how = "is not all proven of" if is_part else "was not done for"
-            yield f"{level}: {how} {', '.join(undone)}{machine}"
+            yield f"{level}: {how} {', '.join(undone)}"
     alone = [str(place_from_json(x)) for x in rows if mark(x, Level.INSTALL).startswith("(conda)")]
     yield from (f"install: of {each} the conda packages alone were installed" for each in alone)
     for each in results.attempts:

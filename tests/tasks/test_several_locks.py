@@ -97,10 +97,13 @@ def test_what_this_machine_could_install_of_a_lone_lock_is_told(
     (several.root / "lone" / "team.lock").write_text(text)
     assert several.task(mirror.main, "--client", "rattler") == 0
     assert f"\nnot installed: ../lone/team.lock:default/{here}; {told}\n" in capsys.readouterr().out
-    assert several.task(verify.main, "--level", "install", "--only", "../lone/team.lock") == 0
+    only, report = ("--level", "install", "--only", "../lone/team.lock"), several.root / "r.md"
+    assert several.task(verify.main, *only, "--report", str(report)) == 0
     assert capsys.readouterr().out == (
         f"default  {here}  install –\nnot installed: default/{here}; {told}\n"  # noqa: RUF001
+        f"report: {report}\n"
     )
+    assert f"\n- install: was not done for default/{here}; {told}\n" in report.read_text("utf-8")
     # Control: with a manifest it is installed.
     shutil.copyfile(several.root / "lone" / "team.lock", several.root / "lone" / "pixi.lock")
     manifest = (several.own / "pixi.toml").read_text().replace("linux-64", here)

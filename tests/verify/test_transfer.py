@@ -225,7 +225,7 @@ def test_installations(
         "| took |  |  | 1.0 s | 5.0 s |  |\n"
     ) in text
     assert (
-        f"- install: was not done for default/{elsewhere()} (this machine is {here()})\n"
+        f"- install: was not done for default/{elsewhere()}; this machine is {here()}\n"
     ) in text
     machine = ", ".join(f"{name}={value}" for name, value in overrides().items())
     assert (

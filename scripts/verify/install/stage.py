@@ -232,6 +232,10 @@ def check_install(
         environment_problems=tuple(dict.fromkeys(problems)),
         attempts=tuple(attempts),
         lines=tuple(_lines(selection, attempts, programs)),
+        caveats=tuple(
+            f"install: was not done for {place}; {reason}"
+            for place, reason in _not_installed(selection, attempts)
+        ),
         data={"installed-for": this_subdir(), "sandbox": sandbox().sentence},
     )
 
@@ -240,8 +244,8 @@ def _lines(
     selection: Selection, attempts: Sequence[InstallAttempt], programs: Programs
 ) -> Iterator[Line]:
     """Say how it was installed, and what was not, and why."""
-    here, unknown = this_subdir(), list(_without_manifest(selection))
-    if not attempts and not unknown:
+    here = this_subdir()
+    if not attempts and not list(_without_manifest(selection)):
         which = "" if programs.keys() - FOR_PYPI else ", with PyPI packages"
         yield f"installed nothing: no mirrored environment of this run is for {here}{which}"
         return
@@ -266,13 +270,18 @@ def _lines(
             if each.client.program == program and each.skip_reason is not None
         )
         yield tuple(said_of(f"not installed by {program}:", skipped, "; "))
-    done = {each.job.place for each in tried}
-    foreign = (
-        (place, f"this machine is {here}")
-        for place, _, packages in places_of(selection)
-        if packages.platform.subdir != here and place not in done
-    )
-    yield tuple(said_of("not installed:", (*unknown, *foreign), "; "))
+    yield tuple(said_of("not installed:", _not_installed(selection, attempts), "; "))
+
+
+def _not_installed(
+    selection: Selection, attempts: Sequence[InstallAttempt]
+) -> Iterator[tuple[EnvironmentPlatform, str]]:
+    """Yield what was not tried, and why."""
+    yield from _without_manifest(selection)
+    here, done = this_subdir(), {each.job.place for each in attempts if each.skip_reason is None}
+    for place, _, packages in places_of(selection):
+        if packages.platform.subdir != here and place not in done:
+            yield place, f"this machine is {here}"
 
 
 def _without_manifest(selection: Selection) -> Iterator[tuple[EnvironmentPlatform, str]]:
