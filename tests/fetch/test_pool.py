@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lo
 from tests.support.mirrors import make_mirror
 from tests.support.packages import TinyPackage
 from tests.support.replies import late
+from tests.support.template import ROOT
 from tests.support.upstream import Upstream
 
 COUNT = 8
@@ -66,6 +68,12 @@ def test_without_a_setting_there_are_thirty_two(tmp_path: Path, upstream: Upstre
     assert upstream.most_at_once == 4
     fetched(tmp_path / "not-set", upstream, packages, "")
     assert upstream.most_at_once == 32
+
+
+@pytest.mark.parametrize("file", ["pixi.toml", "builder/pixi.toml.in", "docs/settings.md"])
+def test_who_reads_a_manifest_is_told_of_as_many(file: str) -> None:
+    text = (ROOT / file).read_text(encoding="utf-8")
+    assert re.findall("downloads at a time; without it, (.*)", text) == ["32"]
 
 
 def test_the_largest_come_first(tmp_path: Path, upstream: Upstream) -> None:
