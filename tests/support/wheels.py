@@ -56,6 +56,8 @@ def build_wheel(folder, config_settings=None, metadata_directory=None):
 def get_requires_for_build_wheel(config_settings=None):
     return []
 """
+# How it was packed, and on which system, as gzip's header has it: Pythons differ (RFC 1952, 2.3.1).
+_GZIP_SYSTEM: Final = b"\4\3"
 BACKEND_FILES: Final = (("tiny_backend.py", BACKEND.encode()),)
 
 
@@ -164,7 +166,8 @@ class TinySdist:
             project += f"dependencies = {list(self.requires_dist)}\n"
             files["pyproject.toml"] = ("\n".join(lines) + "\n\n" + project).encode()
         members = [Member(f"{self.distribution}/{path}", data) for path, data in files.items()]
-        return gzip.compress(archives.tar(members), 0, mtime=0)
+        data = gzip.compress(archives.tar(members), 0, mtime=0)
+        return data[:8] + _GZIP_SYSTEM + data[10:]
 
     def write(self, folder: Path) -> WrittenDistribution:
         """Write the sdist into the folder, replacing what is there."""
