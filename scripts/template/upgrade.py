@@ -70,21 +70,37 @@ def upgrade(workspace: Workspace, new: bytes, *, replace: bool, dry_run: bool) -
     edited = edit(text, wanted)
     changes = _difference(mine, wanted)
     renewed = [] if old == new else [f"{PYZ}  {_name(old)} -> {_name(new)}"]
+    starters = _starters(workspace.root, inside) if replace else {}
     if not dry_run:
         if edited != text:
             write_atomically(workspace.manifest_path, edited.encode())
-        if replace:
-            run = {name: inside[f"builder/{name}"] for name in ("run", "run.cmd")}
-            write_files(workspace.root, run)
+        write_files(workspace.root, starters)
         if old != new:
             write_atomically(path, new)
     summary = "this builder is up to date with the template"
-    if changed := [*([PYZ] if renewed else []), *([MANIFEST] if changes else [])]:
-        summary = f"{' and '.join(changed)} {'would change' if dry_run else 'changed'}"
+    changed = [*([PYZ] if renewed else []), *([MANIFEST] if changes else []), *starters]
+    if changed:
+        names = " and ".join(filter(None, (", ".join(changed[:-1]), changed[-1])))
+        summary = f"{names} {'would change' if dry_run else 'changed'}"
     return Report(
         lines=(*renewed, tuple(changes), f"upgrade: {summary}"),
-        data={"dry-run": dry_run, "file": bool(renewed), "tables": changes},
+        data={
+            "dry-run": dry_run,
+            "file": bool(renewed),
+            "tables": changes,
+            "starters": list(starters),
+        },
     )
+
+
+def _starters(root: Path, inside: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return what starts a tool without pixi, where the builder has it otherwise or not at all."""
+    files = {name: inside[f"builder/{name}"] for name in ("run", "run.cmd")}
+    return {
+        name: data
+        for name, data in files.items()
+        if not (root / name).is_file() or (root / name).read_bytes() != data
+    }
 
 
 def read_newer(source: Path | None, root: Path) -> bytes:
@@ -176,24 +192,29 @@ def edit(text: str, wanted: Values) -> str:
     edited: str = document.as_string()
     expected = {key: before[key] for key in before.keys() - ours.keys()} | wanted
     try:
-        is_right = _read_all(edited) == expected and _comments(edited) == _comments(text)
+        is_right, kept = _read_all(edited) == expected, _comments(edited)
     except MirrorError:
-        is_right = False
-    if not is_right:
-        raise usage_error(
-            MANIFEST,
-            "is written in a way that cannot be edited without risk; nothing was written",
-            *(("by hand", line) for line in _difference(ours, wanted)),
-            help="change these lines by hand, then say this again",
-        )
-    return edited
+        is_right, kept = False, []
+    if is_right and kept == _comments(text):
+        return edited
+    help_ = "change these lines by hand, then say this again"
+    parted = [pair[0] for pair in _comments(text) if is_right and pair not in kept]
+    if parted:
+        help_ = f"move the comment to the end of the line that it is about; or {help_}"
+    raise usage_error(
+        MANIFEST,
+        "is written in a way that cannot be edited without risk; nothing was written",
+        *(("your comment", comment) for comment in parted),
+        *(("by hand", line) for line in _difference(ours, wanted)),
+        help=help_,
+    )
 
 
-def _comments(text: str) -> list[str]:
-    """Return the lines that are only a comment, and the line below each block of them."""
+def _comments(text: str) -> list[tuple[str, str]]:
+    """Return the lines that are only a comment, each with the line below it."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    pairs = zip(["", *lines], lines, strict=False)
-    return [line for above, line in pairs if line.startswith("#") or above.startswith("#")]
+    pairs = zip(lines, [*lines[1:], ""], strict=True)
+    return [(line, below) for line, below in pairs if line.startswith("#")]
 
 
 def _difference(before: Values, after: Values) -> list[str]:

@@ -225,12 +225,51 @@ def test_a_comment_that_would_be_lost_stops_it(case: Case) -> None:
     before = contents(case.mine)
     done = case.upgrade()
     message = "is written in a way that cannot be edited without risk; nothing was written"
+    moved = "move the comment to the end of the line that it is about"
     assert done.err.splitlines() == [
         f"error: pixi.toml: {message}",
-        *(f"  by hand  {line}" for line in CHANGES.splitlines()),
-        "help: change these lines by hand, then say this again",
+        "  your comment  # mine",
+        *(f"  by hand       {line}" for line in CHANGES.splitlines()),
+        f"help: {moved}; or change these lines by hand, then say this again",
     ]
     assert (done.code, contents(case.mine)) == (2, before)
+
+
+def test_a_comment_above_a_line_that_changes_stops_it_and_one_at_its_end_does_not(
+    case: Case,
+) -> None:
+    rich = 'rich = ">=13,<15"'
+    case.edit(rich, f"# for our proxy\n{rich}")
+    before = contents(case.mine)
+    done = case.upgrade()
+    assert done.err.splitlines()[1] == "  your comment  # for our proxy"
+    assert (done.code, contents(case.mine)) == (2, before)
+    # As its help says:
+    case.edit(f"# for our proxy\n{rich}", f"{rich} # for our proxy")
+    assert case.upgrade().code == 0
+    text = (case.mine / "pixi.toml").read_text(encoding="utf-8")
+    assert 'rich = ">=14,<16" # for our proxy\n' in text
+
+
+def test_what_replace_overwrites_is_named(case: Case) -> None:
+    """`run` and `run.cmd`, too; without it they are the user's."""
+    path = case.mine / "run"
+    ours = path.read_bytes()
+    path.write_bytes(ours + b"# mine\n")
+    assert case.upgrade().out.splitlines()[-1] == f"upgrade: {PYZ} and pixi.toml changed"
+    assert path.read_bytes() == ours + b"# mine\n"
+    dry = case.upgrade("--replace", "--dry-run")
+    assert (dry.code, dry.out) == (0, "upgrade: run would change\n")
+    assert path.read_bytes() == ours + b"# mine\n"
+    (case.mine / "run.cmd").unlink()
+    case.edit('rich = ">=14,<16"', 'rich = "*"')
+    dry = case.upgrade("--replace", "--dry-run", "--json")
+    assert json.loads(dry.out)["starters"] == ["run", "run.cmd"]
+    done = case.upgrade("--replace")
+    assert done.out.splitlines()[-1] == "upgrade: pixi.toml, run and run.cmd changed"
+    assert path.read_bytes() == ours
+    again = case.upgrade("--replace")
+    assert again.out == "upgrade: this builder is up to date with the template\n"
 
 
 @pytest.mark.parametrize(
@@ -262,7 +301,10 @@ def test_a_new_task_parts_no_comment_from_what_it_is_about() -> None:
     assert edit(head + gpu, wanted) == head + new + gpu
     with pytest.raises(MirrorError) as refused:
         edit(f"{head}# mine\n{gpu}", wanted)
-    assert str(refused.value).splitlines()[1:2] == ['  by hand  + feature.tasks.tasks.b.cmd = "b"']
+    assert str(refused.value).splitlines()[1:3] == [
+        "  your comment  # mine",
+        '  by hand       + feature.tasks.tasks.b.cmd = "b"',
+    ]
 
 
 def test_a_manifest_that_would_not_be_one_stops_it(case: Case) -> None:
