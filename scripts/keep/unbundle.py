@@ -344,7 +344,7 @@ def check_signature(folder: str, data: bytes, signers: str) -> str:
     if program is None:
         message = "is not on PATH, and without it no signature can be checked"
         raise Refused(PROGRAM, "ssh-keygen", message, "install OpenSSH 8.1 or newer")
-    help_ = "take a bundle that one of them signed: pixi run bundle OUT --sign KEY"
+    help_ = "take a bundle that one of them signed; on the builder: pixi run bundle OUT --sign KEY"
     if _kind(signature) != "file":
         raise Refused(FINDINGS, BUNDLE, f"is not signed: there is no {SIGNATURE}", help_)
 
