@@ -45,6 +45,8 @@ from scripts.workspace.workspace import Workspace
 if TYPE_CHECKING:  # where a report is asked for
     from jinja2 import Environment
 
+# Their caveats tell of each place that is not proven, and why.
+_TOLD_BY_PLACE: Final = frozenset({Level.CLOSURE, Level.SOLVE, Level.INSTALL})
 PROVES: Final = {
     "files": "Every locked artifact is there, with the size and sha256 that pixi.lock names (md5"
     " where it has only that). Every byte is read.",
@@ -194,10 +196,9 @@ def _not_proven(results: Results, report: Report) -> Iterator[str]:
             yield f"{level}: was not looked at"
             continue
         undone = [str(place_from_json(row)) for row in rows if mark(row, level) == NOT_DONE]
-        looked = results.results.get(level)
-        if undone and not (looked and looked.caveats):  # which tell it of each place, and why
-            is_part = level is not Level.INSTALL and looked is not None
-            how = "is not all proven of" if is_part else "was not done for"
+        is_looked_at = level in results.results
+        if undone and not (is_looked_at and level in _TOLD_BY_PLACE):
+            how = "is not all proven of" if is_looked_at else "was not done for"
             yield f"{level}: {how} {', '.join(undone)}"
     alone = [str(place_from_json(x)) for x in rows if mark(x, Level.INSTALL).startswith("(conda)")]
     yield from (f"install: of {each} the conda packages alone were installed" for each in alone)

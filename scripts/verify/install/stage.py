@@ -276,12 +276,16 @@ def _lines(
 def _not_installed(
     selection: Selection, attempts: Sequence[InstallAttempt]
 ) -> Iterator[tuple[EnvironmentPlatform, str]]:
-    """Yield what was not tried, and why."""
-    yield from _without_manifest(selection)
-    here, done = this_subdir(), {each.job.place for each in attempts if each.skip_reason is None}
+    """Yield what nothing was installed for, and why, unless a program of its own says that."""
+    unknown = dict(_without_manifest(selection))
+    yield from unknown.items()
+    here, tried = this_subdir(), {each.job.place for each in attempts}
+    done = {each.job.place for each in attempts if each.skip_reason is None}
     for place, _, packages in places_of(selection):
         if packages.platform.subdir != here and place not in done:
             yield place, f"this machine is {here}"
+        elif place not in unknown and place not in tried:
+            yield place, "nothing in it is for the clients of this run"
 
 
 def _without_manifest(selection: Selection) -> Iterator[tuple[EnvironmentPlatform, str]]:

@@ -271,17 +271,21 @@ def test_why_it_is_not_tried(
 
 
 def test_uv_and_pip_have_nothing_to_do_without_pypi_packages(
-    pypi_world: PypiWorld, capsys: pytest.CaptureFixture[str]
+    pypi_world: PypiWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     relock(pypi_world)
     if find_uv(os.environ) is None:
         pytest.skip("needs uv")
     capsys.readouterr()
-    assert pypi_world.loud(*INSTALL, "uv") == 0
-    assert capsys.readouterr().out.splitlines()[1] == (
-        "installed nothing: no mirrored environment of this run is for"
-        f" {pypi_world.platforms[0]}, with PyPI packages"
-    )
+    report = tmp_path / "report.md"
+    assert pypi_world.loud(*INSTALL, "uv", "--report", str(report)) == 0
+    here = pypi_world.platforms[0]
+    lines = capsys.readouterr().out.splitlines()
+    assert (
+        f"installed nothing: no mirrored environment of this run is for {here}, with PyPI packages"
+    ) in lines
+    reason = "nothing in it is for the clients of this run"
+    assert f"- install: was not done for default/{here}; {reason}\n" in report.read_text("utf-8")
 
 
 def test_programs_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
