@@ -23,6 +23,7 @@ from scripts.core.invocation import TEMPLATE
 from scripts.core.report import Report
 from scripts.core.scratch import scratch_folder
 from scripts.core.typed_values import load_toml, parse_toml
+from scripts.index.publish import holds
 from scripts.template.make_pyz import PYZ, archive, read_archive, toml_key
 from scripts.template.new import MANIFEST, write_files
 from scripts.workspace.workspace import Workspace, read_manifest_text
@@ -96,11 +97,7 @@ def upgrade(workspace: Workspace, new: bytes, *, replace: bool, dry_run: bool) -
 def _starters(root: Path, inside: Mapping[str, bytes]) -> dict[str, bytes]:
     """Return what starts a tool without pixi, where the builder has it otherwise or not at all."""
     files = {name: inside[f"builder/{name}"] for name in ("run", "run.cmd")}
-    return {
-        name: data
-        for name, data in files.items()
-        if not (root / name).is_file() or (root / name).read_bytes() != data
-    }
+    return {name: data for name, data in files.items() if not holds(root / name, data)}
 
 
 def read_newer(source: Path | None, root: Path) -> bytes:
@@ -191,14 +188,15 @@ def edit(text: str, wanted: Values) -> str:
                 del tables[depth - 1][key[depth - 1]]
     edited: str = document.as_string()
     expected = {key: before[key] for key in before.keys() - ours.keys()} | wanted
+    comments = _comments(text)
     try:
         is_right, kept = _read_all(edited) == expected, _comments(edited)
     except MirrorError:
         is_right, kept = False, []
-    if is_right and kept == _comments(text):
+    if is_right and kept == comments:
         return edited
     help_ = "change these lines by hand, then say this again"
-    parted = [pair[0] for pair in _comments(text) if is_right and pair not in kept]
+    parted = [pair[0] for pair in comments if is_right and pair not in kept]
     if parted:
         help_ = f"move the comment to the end of the line that it is about; or {help_}"
     raise usage_error(

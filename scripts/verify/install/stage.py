@@ -223,6 +223,7 @@ def check_install(
         *(each for each in programs.values() if isinstance(each, Problem)),
         *(problem for each in attempts for problem in each.environment_problems),
     ]
+    left_out = tuple(_not_installed(selection, attempts))
     return LevelResult(
         findings=tuple(
             Finding(level=Level.INSTALL, problem=problem, places=frozenset({each.job.place}))
@@ -231,23 +232,23 @@ def check_install(
         ),
         environment_problems=tuple(dict.fromkeys(problems)),
         attempts=tuple(attempts),
-        lines=tuple(_lines(selection, attempts, programs)),
-        caveats=tuple(
-            f"install: was not done for {place}; {reason}"
-            for place, reason in _not_installed(selection, attempts)
-        ),
+        lines=tuple(_lines(selection, attempts, programs, left_out)),
+        caveats=tuple(f"install: was not done for {place}; {reason}" for place, reason in left_out),
         data={"installed-for": this_subdir(), "sandbox": sandbox().sentence},
     )
 
 
 def _lines(
-    selection: Selection, attempts: Sequence[InstallAttempt], programs: Programs
+    selection: Selection,
+    attempts: Sequence[InstallAttempt],
+    programs: Programs,
+    left_out: Sequence[tuple[EnvironmentPlatform, str]],
 ) -> Iterator[Line]:
-    """Say how it was installed, and what was not, and why."""
-    here = this_subdir()
-    if not attempts and not list(_without_manifest(selection)):
+    """Say how it was installed, and what was `left_out`, and why."""
+    if not attempts and not any(_without_manifest(selection)):
         which = "" if programs.keys() - FOR_PYPI else ", with PyPI packages"
-        yield f"installed nothing: no mirrored environment of this run is for {here}{which}"
+        what = f"no mirrored environment of this run is for {this_subdir()}{which}"
+        yield f"installed nothing: {what}"
         return
     tried = [each for each in attempts if each.skip_reason is None]
     if tried:
@@ -270,7 +271,7 @@ def _lines(
             if each.client.program == program and each.skip_reason is not None
         )
         yield tuple(said_of(f"not installed by {program}:", skipped, "; "))
-    yield tuple(said_of("not installed:", _not_installed(selection, attempts), "; "))
+    yield tuple(said_of("not installed:", left_out, "; "))
 
 
 def _not_installed(
