@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, NamedTuple
@@ -76,7 +77,8 @@ class DigestCache:
             with contextlib.suppress(ValueError, TypeError, OverflowError):
                 path, algorithm, digest, size, mtime, inode, boot = row
                 fingerprint = Fingerprint(int(size), int(mtime), int(inode))
-                self._known[str(path), str(algorithm)] = _Known(fingerprint, str(digest), str(boot))
+                key = sys.intern(str(path)), sys.intern(str(algorithm))
+                self._known[key] = _Known(fingerprint, str(digest), sys.intern(str(boot)))
 
     @property
     def must_be_durable(self) -> bool:

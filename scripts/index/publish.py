@@ -25,7 +25,6 @@ from scripts.core.errors import ExitCode, MirrorError, Problem, raise_problems, 
 from scripts.core.files import (
     filename_in_errors,
     fsync_file,
-    link_or_copy,
     read_regular,
     write_atomically,
 )
@@ -86,7 +85,7 @@ def rebuild_index(
     raise_problems(problems)
     _validate_records(locked, retained, named)
     with staging_folder(place) as staged:
-        names = _build(place.folder, channel, locked, retained, indexer=indexer, target=staged)
+        names = _build(channel, locked, retained, indexer=indexer, target=staged)
         # It alone has the records of artifacts that are in no lock.
         durable = [staged / each for each in names if retained and each.endswith(f"/{REPODATA}")]
         target = place.folder / channel.path
@@ -95,7 +94,6 @@ def rebuild_index(
 
 
 def _build(
-    folder: Path,
     channel: Channel,
     locked: Mapping[PurePosixPath, Record],
     retained: Mapping[PurePosixPath, Record],
@@ -117,7 +115,7 @@ def _build(
     for path, record in records.items():
         subdirs[path.parent][path] = record
     for subdir, inside in subdirs.items():
-        _stage(folder, target / subdir.name, inside)
+        _stage(target / subdir.name, inside)
     run_indexer(indexer, target, len(records))
     found: list[Problem] = []
     names: list[str] = []
@@ -170,9 +168,11 @@ def read_locked_records(
                 problems += record.problems
                 continue
             path = artifact.path
-            sha256 = record.sha256 or digests.digest_of(folder, path, "sha256")  # no md5 is trusted
-            size = channel.there[path].st_size if record.size is None else record.size
-            records[path] = replace(record, size=size, sha256=sha256)
+            records[path] = record
+            if record.size is None or record.sha256 is None:
+                sha256 = record.sha256 or digests.digest_of(folder, path, "sha256")  # no md5 counts
+                size = channel.there[path].st_size if record.size is None else record.size
+                records[path] = replace(record, size=size, sha256=sha256)
     return records, sorted(problems, key=lambda problem: problem.subject)
 
 
@@ -190,14 +190,20 @@ def backfill(record: Record, artifact: Record, lock_version: int) -> Record:
     return replace(record, **missing)
 
 
-def _stage(folder: Path, subdir: Path, records: Mapping[PurePosixPath, Record]) -> None:
-    """Make a subdir with just the artifacts that have a record, and their repodata.json.
+def _stage(subdir: Path, records: Mapping[PurePosixPath, Record]) -> None:
+    """Make a subdir with their repodata.json, and an empty file in place of each artifact.
 
-    Any other file would make the indexer fail.
+    The indexer takes a record for every file that is there and opens none that has one. The files
+    are links to one, as far as the system goes: to make a new one costs much more.
     """
     subdir.mkdir(parents=True)
+    empty = subdir
     for path in records:
-        link_or_copy(folder / path, subdir / path.name)
+        try:
+            os.link(empty, subdir / path.name)
+        except OSError:  # the first, and where it has as many links as a file may have
+            empty = subdir / path.name
+            empty.touch(exist_ok=False)
     rows = ((path.name, record) for path, record in records.items())
     with filename_in_errors(subdir / REPODATA):
         (subdir / REPODATA).write_bytes(render_repodata(subdir.name, rows))
@@ -220,10 +226,9 @@ def _make_reproducible(subdir: Path, records: Collection[Record]) -> None:
             after = sort_shard(before := shard.read_bytes(), shard.name)
             if after != before:
                 shards[name] = hashlib.sha256(after).hexdigest()
-                shard.unlink()
-                shard = shard.with_name(f"{shards[name]}{SHARD_END}")
                 with filename_in_errors(shard):
-                    shard.write_bytes(after)
+                    shard.write_bytes(after)  # in its place: to make a new file costs much more
+                shard.rename(shard.with_name(f"{shards[name]}{SHARD_END}"))
         zst_sha256, newest = hashlib.sha256(zst).hexdigest(), newest_time(records)
         index = replace(index, created_at=newest, zst_sha256=zst_sha256, shards=shards)
         with filename_in_errors(file):

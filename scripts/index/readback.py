@@ -6,7 +6,7 @@ The indexer may end well though it has dropped a whole seed, and it does not men
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -89,14 +89,18 @@ def read_subdir_index(folder: Path, shown: PurePosixPath) -> IndexReading:
     shards: dict[str, str] = {}
     if index is not None:
         shards = {name: f"{SHARDS}/{each}{SHARD_END}" for name, each in index.shards.items()}
-        unreadable, in_shards = _Problems(), dict[str, Record]()
+        whole = {} if repodata is None else repodata.records
+        unreadable, seen, differing = _Problems(), set[str](), set[str]()
         for name, place in sorted(shards.items()):
             with unreadable:
-                in_shards |= _read_shard(folder, shown, place, name)
+                for file_name, record in _read_shard(folder, shown, place, name).items():
+                    seen.add(file_name)
+                    if whole.get(file_name) != record:
+                        differing.add(file_name)
         problems += unreadable
         if repodata is not None and agrees:
-            in_whole = None if unreadable else in_shards
-            problems += _conflicts(shown, repodata, index, in_whole)
+            differing |= whole.keys() - seen
+            problems += _conflicts(shown, repodata, index, () if unreadable else differing)
     records = None
     if repodata is not None:
         records = {shown / name: each for name, each in repodata.records.items()}
@@ -122,9 +126,9 @@ def _conflicts(
     shown: PurePosixPath,
     repodata: Repodata,
     index: ShardIndex,
-    in_shards: Mapping[str, Record] | None,
+    differing: Iterable[str],
 ) -> Iterator[Problem]:
-    """Yield how shards (None: one is damaged) and their index differ from repodata.json."""
+    """Yield how the shard index differs from repodata.json, and a problem for each such record."""
     subject, newest = str(shown / SHARD_INDEX), newest_time(repodata.records.values())
     if index.created_at != newest:
         message = "created_at is not the newest timestamp of its records"
@@ -133,12 +137,10 @@ def _conflicts(
         )
     if index.revisions != repodata.revisions:
         yield index_problem(subject, f"has other repodata_revisions than {REPODATA}")
-    if in_shards is not None:
-        for name in repodata.records.keys() | in_shards.keys():
-            if repodata.records.get(name) != in_shards.get(name):
-                yield index_problem(
-                    str(shown / name), f"the shards and {REPODATA} say different things of it"
-                )
+    for name in differing:
+        yield index_problem(
+            str(shown / name), f"the shards and {REPODATA} say different things of it"
+        )
 
 
 def read_repodata_zst(folder: Path, shown: PurePosixPath, *, is_checksummed: bool) -> bytes:

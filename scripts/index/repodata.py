@@ -186,28 +186,29 @@ def _records(
     in_shard: bool = False,
     names: Container[str] | None = None,
 ) -> dict[str, Record]:
-    """Parse the records of all maps, legacy and v3; `names` None: of all packages."""
-    rows: dict[str, Any] = {}
-    v3 = _table(document, "v3", subject)
-    maps = [(document, key, "") for key in ("packages", "packages.conda")]
-    for table, key, end in (*maps, *((v3, each[1:], each) for each in EXTENSIONS)):
-        for name, row in _table(table, key, subject).items():
-            if name.count("-") < 2 or not is_archive_name(name + end):
-                kind = "no distribution" if end else "no file name of an artifact"
-                raise damaged_index(subject, f"{name!r} under {key!r} is {kind}")
-            if names is None or (isinstance(row, dict) and row.get("name") in names):
-                rows[name + end] = row
+    """Take the records out of all maps, legacy and v3; `names` None: of all packages."""
     removed = document.get("removed", [])
     if not isinstance(removed, list) or not all(
         isinstance(name, str) and is_archive_name(name) for name in removed
     ):
         raise damaged_index(subject, "'removed' in it is not a list of file names of artifacts")
     records = {}
-    for name, row in rows.items():
-        try:
-            records[name] = parse_record(row, in_shard=in_shard)
-        except BadRecordError as error:
-            raise damaged_index(subject, f"the record of {name} is damaged: {error}") from None
+    v3 = _table(document, "v3", subject)
+    maps = [(document, key, "") for key in ("packages", "packages.conda")]
+    for table, key, end in (*maps, *((v3, each[1:], each) for each in EXTENSIONS)):
+        rows = _table(table, key, subject)
+        for name in list(rows):
+            row = rows.pop(name)  # so that a large document is never there twice
+            if name.count("-") < 2 or not is_archive_name(name + end):
+                kind = "no distribution" if end else "no file name of an artifact"
+                raise damaged_index(subject, f"{name!r} under {key!r} is {kind}")
+            if names is not None and not (isinstance(row, dict) and row.get("name") in names):
+                continue
+            try:
+                records[name + end] = parse_record(row, in_shard=in_shard)
+            except BadRecordError as error:
+                message = f"the record of {name + end} is damaged: {error}"
+                raise damaged_index(subject, message) from None
     return records
 
 

@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from scripts.channel.digest_cache import DigestCache
 from scripts.channel.inventory import files_below
 from scripts.channel.removals import still_waiting
 from scripts.channel.state import Removal
@@ -51,10 +50,9 @@ def read_published(
     pypi = read_pypi_index(folder, nothing, there, gone)
     known = {(each.path, each.sha256): each.url for each in before}
     found = list(_pypi_files(folder, pypi, console))
-    digests = DigestCache(place.digests, writes=False)
     for indexed in (x for each in channels for x in read_indexed(folder, each, console)):
         artifact = indexed.artifact
-        sha256 = artifact.conda_record.sha256 or digests.digest_of(folder, indexed.path, "sha256")
+        sha256 = artifact.conda_record.sha256 or hash_file(folder / indexed.path, "sha256")
         found.append(
             SnapshotFile(
                 path=indexed.path,
