@@ -27,6 +27,7 @@ from bench.world import (
 )
 
 _ARTIFACTS, _BYTES = 600, 550_000_000
+_LARGE = 5_000_000_000  # bytes, of as many artifacts
 _MANY = 4_600
 _VERSIONS = 10  # of each name in the large index, as in conda-forge
 _LOCKS, _MANY_ROWS = 10, 20_000  # planned in 3 s where nothing else is going on
@@ -37,6 +38,7 @@ _YAML = (
     "for each in sys.argv[1:]: yaml.load(open(each, encoding='utf-8'), yaml.CSafeLoader)"
 )
 _MB = 1_000_000
+_CORES = "what the cores hash (openssl speed)"
 NONE = "\N{EN DASH}"  # where there is no peer
 # What is measured against, and how each tells its version.
 PEERS = {
@@ -138,6 +140,8 @@ def rows(rounds: int, records: int, say: Callable[[str], None]) -> Iterator[Row]
         if records:
             say(f"bench: writing {records} artifacts")
             yield from _large_index(place, records)
+            say(f"bench: writing {_ARTIFACTS} artifacts, {_LARGE // _MB} MB")
+            yield from _large_files(place)
 
 
 def missing() -> set[str]:
@@ -270,15 +274,33 @@ def _read_back(place: Place, channel: Channel) -> Iterator[Row]:
     place.race(index, theirs)
     yield Row("index from cold", "rattler-index fs", index, theirs, 0.8)
     files, archives = (_level(workspace, level) for level in ("files", "archives"))
+    cores = _hashing(channel.size)
+    place.race(files, archives, cores)
+    yield Row("verify, the level files", _CORES, files, cores, 1 / 0.9)
+    yield Row("verify, the level archives", _CORES, archives, cores)
+
+
+def _large_files(place: Place) -> Iterator[Row]:
+    """Measure what `verify` reads in a mirror of the usual size, where starting hardly counts."""
+    channel = make_channel(place.scratch / "heavy", _ARTIFACTS, _LARGE)
+    with served(channel.folder) as url:
+        workspace = make_workspace(place.scratch / "heaviest", channel, url)
+        place.once(Contender("fetch", task("fetch", workspace)))
+    shutil.rmtree(channel.folder)
+    place.once(Contender("index", task("index", workspace)))
+    files, cores = _level(workspace, "files"), _hashing(channel.size)
+    place.race(files, cores)
+    yield Row(f"verify, the level files, {_LARGE // 10**9} GB", _CORES, files, cores, 1 / 0.9)
+
+
+def _hashing(size: int) -> Contender | None:
+    """Return how long so many bytes take all cores to hash, without reading them."""
     speed = Contender(
         "openssl speed",
         f"openssl speed -multi {os.cpu_count()} -seconds 1 -bytes 1048576 -evp sha256",
-        reads=lambda said: channel.size / _hashed_a_second(said),
+        reads=lambda said: size / _hashed_a_second(said),
     )
-    cores, hashes = _if_there("openssl", speed), "what the cores hash (openssl speed)"
-    place.race(files, archives, cores)
-    yield Row("verify, the level files", hashes, files, cores, 1 / 0.9)
-    yield Row("verify, the level archives", hashes, archives, cores)
+    return _if_there("openssl", speed)
 
 
 def _level(workspace: Path, level: str) -> Contender:
