@@ -13,7 +13,7 @@ from typing import Final
 
 from scripts.channel.digest_cache import DigestCache
 from scripts.core.artifact import Artifact
-from scripts.core.channel_paths import is_pypi_path
+from scripts.core.channel_paths import channel_path, is_pypi_path
 from scripts.core.errors import MirrorError, usage_error
 from scripts.core.file_name import parse_file_name
 from scripts.core.files import hash_file
@@ -55,17 +55,18 @@ def files_below(folder: Path) -> Iterator[tuple[PurePosixPath, os.stat_result]]:
     What is neither a file nor a folder counts as a file. Raises the error of exit code 2 for a
     folder that cannot be read.
     """
-    open_ = [PurePosixPath()]
+    open_ = [""]
     while open_:
         above = open_.pop()
         try:
             with os.scandir(folder / above) as entries:
                 for entry in sorted(entries, key=lambda each: each.name):
                     if entry.is_dir(follow_symlinks=False):
-                        open_.append(above / entry.name)
+                        open_.append(f"{above}{entry.name}/")
                         continue
                     with contextlib.suppress(FileNotFoundError):  # gone meanwhile
-                        yield above / entry.name, entry.stat(follow_symlinks=False)
+                        status = entry.stat(follow_symlinks=False)
+                        yield channel_path(f"{above}{entry.name}"), status
         except FileNotFoundError:  # none yet, or gone meanwhile
             continue
         except OSError as error:

@@ -103,9 +103,13 @@ class Layout(StrEnum):
 FLAT_CHANNEL = PurePosixPath()
 
 
-@functools.lru_cache(maxsize=1 << 16)
+@functools.lru_cache(maxsize=1 << 18)
 def channel_path(text: str) -> PurePosixPath:
-    """Make a path below the channel folder, cached: a run makes each of thousands several times."""
+    """Make a path below the channel folder, the same object for the same text.
+
+    A run makes each of thousands several times and looks it up in many tables, where to compare two
+    objects that are equal costs much more than to see that they are one.
+    """
     return PurePosixPath(text)
 
 

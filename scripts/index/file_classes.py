@@ -19,7 +19,7 @@ from scripts.channel.removals import removals_of, still_waiting
 from scripts.channel.state import Removal
 from scripts.channel.users import ChannelUsers
 from scripts.core.artifact import Artifact, conda_artifact, pypi_artifact
-from scripts.core.channel_paths import FLAT_CHANNEL, Layout, is_pypi_path
+from scripts.core.channel_paths import FLAT_CHANNEL, Layout, channel_path, is_pypi_path
 from scripts.core.console import Console
 from scripts.core.file_name import parse_file_name
 from scripts.core.files import read_regular
@@ -271,7 +271,7 @@ def _present_records(
                 f"{damage.subject}: {damage.message}; what it said of artifacts that the lock"
                 " does not name is lost"
             )
-    return {subdir / name: record for name, record in records.items()}
+    return {channel_path(f"{subdir}/{name}"): record for name, record in records.items()}
 
 
 def classify_files(

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from scripts.channel.inventory import SEE_TO_DISK
+from scripts.core.channel_paths import channel_path
 from scripts.core.errors import ExitCode, Problem
 from scripts.core.files import read_regular
 from scripts.core.record import Record
@@ -103,7 +104,8 @@ def read_subdir_index(folder: Path, shown: PurePosixPath) -> IndexReading:
             problems += _conflicts(shown, repodata, index, () if unreadable else differing)
     records = None
     if repodata is not None:
-        records = {shown / name: each for name, each in repodata.records.items()}
+        rows = repodata.records.items()
+        records = {channel_path(f"{shown}/{name}"): record for name, record in rows}
     problems.sort(key=lambda problem: problem.subject)
     return IndexReading(records=records, shards=tuple(shards.values()), problems=tuple(problems))
 
