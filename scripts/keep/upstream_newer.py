@@ -1,7 +1,7 @@
 """What upstream has that is newer, and that the manifest would take, of what it asks for by name.
 
-Each requirement is held against what there is alone; whether it can be had with all the rest, a
-solver tells.
+Each requirement is held against what there is, and what a package depends on against what else the
+manifest asks for; whether it can be had with all the rest, a solver tells.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from scripts.core.record import Record
 from scripts.core.redact import printable
 from scripts.core.subdir import NOARCH
 from scripts.keep.upstream_client import Page, PageFile
-from scripts.lock.model import LockedPackage
+from scripts.lock.model import LockedPackage, spec_name
 from scripts.lock.satisfiability import differs_aside, match_records, wanted_text
 from scripts.verify.plan import PackageSet
 from scripts.verify.pypi_closure import find_requirements
 from scripts.verify.python_platform import PythonPlatform
 from scripts.workspace.model import Requirement
+from scripts.workspace.virtual_packages import VirtualPackage
 
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
@@ -66,6 +67,9 @@ class RequestedPackage:
     def subdir(self) -> str:
         """The subdir of the platform."""
         return self.packages.rows.platform.subdir
+
+
+_Candidates = tuple[RequestedPackage, Sequence[Record]]
 
 
 def requested_packages(sets: Iterable[PackageSet]) -> Iterator[RequestedPackage]:
@@ -118,24 +122,65 @@ def _newer_conda(
     def age(record: Record) -> tuple[int, int]:
         return ranks.get(record.version, -1), record.build_number
 
-    newer = [
-        (each, [(file, record) for file, record in some if age(record) > age(each.locked.record)])
-        for each, some in found
-    ]
-    pairs = dict.fromkeys((x.spec, y) for each, some in newer for x in each.own for _, y in some)
-    taken = dict(zip(pairs, match_records(pairs), strict=True))
+    taken = _matches((x.spec, y) for each, some in found for x in each.own for _, y in some)
+    fitting: list[_Candidates] = []
+    for each, some in found:
+        matching = ((x, y) for x, y in some if all(taken[own.spec, y] for own in each.own))
+        fitting.append((each, [y for x, y in matching if _is_as_asked(each, x, y)]))
+    newer = [(x, [y for y in rows if age(y) > age(x.locked.record)]) for x, rows in fitting]
+    for each, possible in _possible(newer, fitting):
+        yield NewerVersion(
+            name=each.locked.name,
+            kind="conda",
+            locked=_version(each.locked.record),
+            newer=_version(max(possible, key=age)),
+            requirement=printable(", ".join(map(wanted_text, each.own))),
+            places=(str(each.packages.place),),
+        )
+
+
+def _possible(
+    newer: Sequence[_Candidates], fitting: Sequence[_Candidates]
+) -> Iterator[_Candidates]:
+    """Yield those whose needs are met by something that is `fitting`, and by the machine."""
+    beside = {(x.packages.place, x.locked.name): some for x, some in fitting}
+    for each, _ in fitting:
+        virtual = {x.name: [_record_of(x)] for x in each.packages.virtual_packages}
+        beside |= {(each.packages.place, name): some for name, some in virtual.items()}
+
+    def needs(each: RequestedPackage, record: Record) -> Iterator[tuple[str, Sequence[Record]]]:
+        for spec in record.depends:
+            key = each.packages.place, spec_name(spec)
+            if key in beside or key[1].startswith("__"):
+                yield spec, beside.get(key, ())
+
+    met = _matches(
+        (spec, other)
+        for each, some in newer
+        for record in some
+        for spec, others in needs(each, record)
+        for other in others
+    )
     for each, some in newer:
-        matching = [(x, y) for x, y in some if all(taken[own.spec, y] for own in each.own)]
-        fitting = [record for file, record in matching if _is_as_asked(each, file, record)]
-        if fitting:
-            yield NewerVersion(
-                name=each.locked.name,
-                kind="conda",
-                locked=_version(each.locked.record),
-                newer=_version(max(fitting, key=age)),
-                requirement=printable(", ".join(map(wanted_text, each.own))),
-                places=(str(each.packages.place),),
-            )
+        possible = [
+            record
+            for record in some
+            if all(any(met[spec, x] is not False for x in y) for spec, y in needs(each, record))
+        ]
+        if possible:
+            yield each, possible
+
+
+def _record_of(virtual: VirtualPackage) -> Record:
+    return Record(
+        name=virtual.name, version=virtual.version, build=virtual.build, build_number=0, subdir=""
+    )
+
+
+def _matches(pairs: Iterable[tuple[str, Record]]) -> Mapping[tuple[str, Record], bool | None]:
+    """Ask of each pair once whether the record meets the MatchSpec; None: nobody can tell."""
+    once = dict.fromkeys(pairs)
+    return dict(zip(once, match_records(once), strict=True))
 
 
 def _is_as_asked(each: RequestedPackage, file: str, record: Record) -> bool:

@@ -356,6 +356,30 @@ def test_newer_within_the_manifest(world: World) -> None:
     }
 
 
+def test_what_the_manifest_pins_beside_it_counts(world: World) -> None:
+    later = replace(CONDA[1], version="2.0", depends=("python >=3.12,<3.13", "unknown"))
+    world.publish(
+        *(*CONDA, later),
+        replace(CONDA[1], version="2.1", depends=("python >=3.13,<3.14", "b")),
+        replace(CONDA[1], version="2.2", depends=("__cuda",)),
+        replace(CONDA[0], version="3.13.0", depends=("__glibc >=2.17",)),
+    )
+    assert world.run()[0].splitlines()[2:] == [
+        "  a  1.0 0 -> 2.0 0 (a >=1,<3; default/linux-64)",
+    ]
+    # The control: where the manifest takes any Python, the newest one is there.
+    path = world.root / "pixi.toml"
+    text = path.read_text("utf-8").replace('"3.12.*"', '"*"')
+    path.write_text(text, encoding="utf-8")
+    assert world.run()[0].splitlines()[2:] == [
+        "  a  1.0 0 -> 2.1 0 (a >=1,<3; default/linux-64)",
+        "  python  3.12.4 0 -> 3.13.0 0 (python *; default/linux-64)",
+    ]
+    # And where the platform has CUDA, so has what needs it.
+    path.write_text(f'{text}\n[system-requirements]\ncuda = "12"\n', encoding="utf-8")
+    assert "  a  1.0 0 -> 2.2 0 (a >=1,<3; default/linux-64)" in world.run()[0].splitlines()
+
+
 def test_shards_where_they_are_less_to_read(world: World) -> None:
     many = [TinyPackage(name=f"x{each}", subdir=LINUX) for each in range(30)]
     world.publish(*CONDA, *many)
