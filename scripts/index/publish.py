@@ -32,8 +32,9 @@ from scripts.core.files import replace as replace_file
 from scripts.core.record import Record, record_to_json
 from scripts.core.subdir import NOARCH
 from scripts.index.compare import compare_records, normalise_specs
-from scripts.index.file_classes import Channel
+from scripts.index.file_classes import Channel, IndexedArtifact
 from scripts.index.indexer import Indexer, run_indexer
+from scripts.index.pypi_index import size_problem
 from scripts.index.readback import read_subdir_index
 from scripts.index.records import BadRecordError, parse_record, read_index_record
 from scripts.index.repodata import (
@@ -69,20 +70,23 @@ _MANY: Final = ("constrains", "track_features", "features")
 def rebuild_index(
     place: ChannelPaths,
     channel: Channel,
-    retained: Mapping[PurePosixPath, Record],
+    indexed: Sequence[IndexedArtifact],
     *,
     digests: DigestCache,
     indexer: Indexer,
     named: Collection[PurePosixPath],
-) -> list[PurePosixPath]:
+) -> tuple[list[PurePosixPath], list[Problem]]:
     """Build the index of a channel in a staging folder, then publish it; return its files.
 
-    `retained` are artifacts in no lock that stay indexed, `named` is all that any workspace names.
-    Raises the error of exit code 4 with all that is not as it should be, or of 2 with all records
-    that could not be indexed, or of 1 with every artifact that had to be read and could not be.
+    `indexed` are artifacts in no lock: they stay indexed, or their size is not that of their record
+    and they are among the problems returned. `named` is all that any workspace names. Raises the
+    error of exit code 4 with all that is not as it should be, or of 2 with all records that could
+    not be indexed, or of 1 with every artifact that had to be read and could not be.
     """
     locked, problems = read_locked_records(place.folder, channel, digests)
     raise_problems(problems)
+    right = [each for each in indexed if each.artifact.size in {None, each.size}]
+    retained = {each.path: each.artifact.conda_record for each in right}
     _validate_records(locked, retained, named)
     with staging_folder(place) as staged:
         names = _build(channel, locked, retained, indexer=indexer, target=staged)
@@ -90,7 +94,9 @@ def rebuild_index(
         durable = [staged / each for each in names if retained and each.endswith(f"/{REPODATA}")]
         target = place.folder / channel.path
         publish([(staged / each, target / each) for each in names], durable)
-    return sorted(channel.path / name for name in names)
+    wrong = (each for each in indexed if each.path not in retained)
+    unlike = [size_problem(each.path, each.artifact.size, each.size) for each in wrong]
+    return sorted(channel.path / name for name in names), unlike
 
 
 def _build(

@@ -27,7 +27,6 @@ from scripts.fetch.archives import check_new_archives
 from scripts.index.file_classes import (
     Channel,
     ChannelFiles,
-    IndexedArtifact,
     classify_files,
     file_rows,
     read_channels,
@@ -44,7 +43,6 @@ from scripts.index.pypi_index import (
     plan_pypi,
     publish_pypi,
     read_pypi_index,
-    size_problem,
 )
 from scripts.index.repodata import REPODATA
 from scripts.lock.model import OLDEST_COMPLETE
@@ -209,11 +207,15 @@ def _index_outdated(
     raise_problems((*damaged, *plan.damaged))
     problems, new = list(plan.problems), set[PurePosixPath]()
     for channel in outdated:
+        from scripts.index.publish import rebuild_index  # a run with nothing to do does without
+
         console.detail(
             f"{folder.name}/{channel.path}: {len(channel.artifacts)} artifacts of the lock"
         )
-        indexed = read_indexed(folder, channel, console, extra_records)
-        files, wrong = _rebuild(place, channel, indexed, users, digests=digests, indexer=indexer)
+        indexed, named = read_indexed(folder, channel, console, extra_records), users.named()
+        files, wrong = rebuild_index(
+            place, channel, indexed, digests=digests, indexer=indexer, named=named
+        )
         problems += wrong
         published(str(channel.path), files)
     if is_planned:
@@ -224,28 +226,6 @@ def _index_outdated(
     stale = {path for each in outdated for path in each.index_files}
     stale |= set(pypi.index_files if is_planned else ())
     return bool(outdated) or is_planned, problems, new, stale - new
-
-
-def _rebuild(
-    place: ChannelPaths,
-    channel: Channel,
-    indexed: Sequence[IndexedArtifact],
-    users: ChannelUsers,
-    *,
-    digests: DigestCache,
-    indexer: Indexer,
-) -> tuple[list[PurePosixPath], list[Problem]]:
-    """Index one channel; return its index files, and problems of its retained artifacts."""
-    from scripts.index.publish import rebuild_index  # a run with nothing to do does without
-
-    sizes = {each.path: each.artifact.size for each in indexed}
-    right = [each for each in indexed if sizes[each.path] in {None, each.size}]
-    retained = {each.path: each.artifact.conda_record for each in right}
-    files = rebuild_index(
-        place, channel, retained, digests=digests, indexer=indexer, named=users.named()
-    )
-    wrong = (each for each in indexed if each.path not in retained)
-    return files, [size_problem(each.path, sizes[each.path], each.size) for each in wrong]
 
 
 def _identify(channel: Channel, indexer: Indexer) -> str:
