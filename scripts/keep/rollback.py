@@ -36,8 +36,8 @@ from scripts.core.symlinks import refuse_obstacles
 from scripts.fetch.download import link_or_copy_artifact
 from scripts.index.file_classes import files_of_layout, is_index_path
 from scripts.index.publish import publish
-from scripts.index.pypi_pages import PAGE, PAGE_JSON
-from scripts.index.repodata import REPODATA, REPODATA_ZST, SHARD_INDEX
+from scripts.index.pypi_pages import PAGE_JSON
+from scripts.index.repodata import REPODATA
 from scripts.index.stage import index
 from scripts.keep.published import read_published
 from scripts.keep.snapshot_trees import locks_of
@@ -52,14 +52,13 @@ from scripts.keep.snapshots import (
     tree_of,
 )
 from scripts.keep.take_snapshot import take_snapshot
+from scripts.keep.unbundle import publish_order
 from scripts.lock.mirrored import MirroredLock
 from scripts.lock.select import Selection
 from scripts.network.errors import DownloadError
 from scripts.workspace.settings import TABLE
 from scripts.workspace.workspace import LOCK_NAME, Workspace
 
-# What other files name becomes visible before them: shards first, repodata.json last.
-_ORDER: Final = (REPODATA_ZST, SHARD_INDEX, PAGE_JSON, PAGE, REPODATA)
 _SHOWN: Final = 5  # files that an error names
 
 
@@ -245,18 +244,12 @@ def _stage(
     A client asks by time, and would not notice that an older file has come back.
     """
     staged = []
-    for number, each in enumerate(sorted(files, key=_publish_order)):
+    for number, each in enumerate(sorted(files, key=lambda each: publish_order(str(each.path)))):
         copy = folder / str(number)
         with filename_in_errors(copy):
             copy.write_bytes(files[each].read_bytes())
         staged.append((copy, place.folder / each.path))
     return staged
-
-
-def _publish_order(file: SnapshotFile) -> tuple[int, int, PurePosixPath]:
-    """Tell when it is to become visible; of pages those of a project before the list of them."""
-    name, path = file.path.name, file.path
-    return (_ORDER.index(name) + 1 if name in _ORDER else 0, -len(path.parts), path)
 
 
 def _switch(

@@ -41,6 +41,7 @@ _CHUNK, _SHOWN = 1 << 20, 5  # bytes; of many names
 _IN_OCTAL = 8 << 30  # bytes; the size of a file that a tar header cannot say
 _SCRATCH = ".00000000.pixi-mirror.tmp"  # a file on its way, as in scripts/core/scratch.py
 _FULL = "on the builder: pixi run bundle OUT --full"
+_BACK = "to go back: --allow-older; or pixi run rollback ID on the builder, and bundle"
 _CARRY = "carry the bundle again"
 _NAMING = ("repodata", "index.")  # how files begin that name others
 _NOT_WHOLE = "is not whole, or was altered; nothing was changed"
@@ -156,6 +157,13 @@ def _ustar(name: bytes, size: int, when: int, kind: bytes) -> bytes:
     head = name.ljust(100, b"\0") + b"0000644\0000000000\0000000000\0%011o\0%011o\0" % (size, when)
     tail = kind + bytes(100) + b"ustar\00000" + b"root".ljust(32, b"\0") * 2 + bytes(183)
     return head + b"%06o\0 " % (sum(head) + 8 * 32 + sum(tail)) + tail
+
+
+def publish_order(path: str) -> "tuple[int, int, str]":
+    """Return what index files are sorted by as they are published: first what others name."""
+    ends = ("repodata.json.zst", "repodata_shards.msgpack.zst", "index.v1_json", "index.html")
+    ranks = {name: rank for rank, name in enumerate((*ends, "repodata.json"), 1)}
+    return ranks.get(basename(path), 0), -path.count("/"), path  # pages: the deepest first
 
 
 def render_receipt(receipt: Receipt) -> "tuple[bytes, bytes]":
@@ -547,9 +555,8 @@ class _Channel:
     def newest(self) -> "tuple[set[str], Snapshot | None]":
         """Return the ids of all snapshots that the channel has, or had, and the newest of them."""
         folder = self.state("snapshots")
-        ids = {
-            x[:-6] for x in (os.listdir(folder) if isdir(folder) else ()) if x.endswith(".jsonl")
-        }
+        names = os.listdir(folder) if isdir(folder) else ()
+        ids = {each[:-6] for each in names if each.endswith(".jsonl")}
         if not ids:
             return ids, None
         path = join(folder, f"{max(ids)}.jsonl")
@@ -645,10 +652,7 @@ class _Channel:
             return
         elif bundle.id[:16] <= last[:16]:
             message = "holds a later snapshot than this bundle's: replayed, or out of order"
-            if base is None:
-                help_ = (
-                    "to go back: --allow-older; or pixi run rollback ID on the builder, and bundle"
-                )
+            help_ = _BACK if base is None else help_
         elif base is not None and base[1][:8] in {each[-8:] for each in ids}:
             message = "has moved on from the snapshot that this bundle follows"
         else:
@@ -725,14 +729,8 @@ class _Channel:
         said = self.read("channel.json")
         if said.get("layout") != layout:
             _write(self.state("channel.json"), {"adopted": False, **said, "layout": layout})
-        ends = ("repodata.json.zst", "repodata_shards.msgpack.zst", "index.json", "index.html")
-        ranks = {name: number for number, name in enumerate((*ends, "repodata.json"), 2)}
-
-        def order(each: "tuple[Row, str]") -> "tuple[int, int, str]":  # pages: the deepest first
-            path, is_index = each[0].path, each[0].kind == INDEX_KIND
-            return is_index and ranks.get(basename(path), 1), -path.count("/"), path
-
-        for row, file in sorted(staged, key=order):
+        ordered = sorted(staged, key=lambda x: (x[0].kind == INDEX_KIND, publish_order(x[0].path)))
+        for row, file in ordered:
             path = self.of(row.path)
             os.makedirs(dirname(path), exist_ok=True)
             if row.kind == INDEX_KIND:  # of whose time a server tells whole seconds

@@ -20,6 +20,7 @@ from scripts.core.artifact import ArtifactKind
 from scripts.core.channel_paths import Layout, channel_paths
 from scripts.core.errors import ExitCode
 from scripts.core.file_lock import file_lock
+from scripts.index.pypi_pages import PAGE_JSON
 from scripts.keep import snapshots
 from scripts.keep import unbundle as far
 from scripts.keep.snapshots import INDEX_KIND, newest_snapshot, read_snapshot_files, read_snapshots
@@ -160,8 +161,8 @@ def test_index_files_come_behind_what_they_name(
         f"_pypi/{name}": name.encode()
         for name in (
             "simple/index.html",
-            "simple/a/index.html",
-            "simple/a/index.json",
+            "simple/h/a/index.html",
+            f"simple/h/a/{PAGE_JSON}",
             "f/a.whl.metadata",
         )
     }
@@ -175,8 +176,8 @@ def test_index_files_come_behind_what_they_name(
         "_pypi/f/a.whl.metadata",
         "linux-64/shards/2.msgpack.zst",
         "linux-64/repodata.json.zst",
-        "_pypi/simple/a/index.json",
-        "_pypi/simple/a/index.html",
+        f"_pypi/simple/h/a/{PAGE_JSON}",
+        "_pypi/simple/h/a/index.html",
         "_pypi/simple/index.html",
         "linux-64/repodata.json",
     ]
