@@ -14,7 +14,7 @@ import os
 import shutil
 import subprocess
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -252,36 +252,19 @@ def _refuse_out(folder: Path, out: Path, expected: Mapping[str, int], document: 
     there = {path: y.st_size for path, y in found.items() if S_ISREG(y.st_mode)}
     odd = [path for path in found if path not in expected or path not in there]
     odd += (path for path in expected if path not in found and os.path.lexists(out / path))
-    _refuse_other_files(out, there, odd, document)
+    if BUNDLE in there:  # format, base and target are on a line each
+        one, other = (x.splitlines()[:4] for x in ((out / BUNDLE).read_bytes(), document))
+        odd += [] if one == other else [f"{BUNDLE} of another bundle"]
+    if odd:
+        message = "has something else in it, and a bundle must hold nothing but its own files"
+        help_ = "name a new folder, or remove this one"
+        raise usage_error(str(out), message, ("found", listed(odd, 1, "")), help=help_)
     needed = sum(size - min(size, there.get(path, 0)) for path, size in expected.items())
     free = free_bytes(inside)
     if needed > free:
         details = (("needed", human_size(needed)), ("free", human_size(free)))
         help_ = "free some room, or name a folder on a larger disk"
         raise usage_error(str(out), "not enough room on this disk", *details, help=help_)
-
-
-def _refuse_other_files(
-    out: Path, there: Collection[str], odd: Sequence[str], document: bytes
-) -> None:
-    """Refuse (exit 2) files that are `odd`, and those of another bundle; `there`: regular ones."""
-    message, found = "has something else in it", [*odd]
-    if BUNDLE in there:
-        data = (out / BUNDLE).read_bytes()
-        one, other = (each.splitlines()[:4] for each in (data, document))
-        if one != other:  # format, base and target are on a line each
-            found.append(f"{BUNDLE} of another bundle")
-        with contextlib.suppress(unbundle.Refused, FileNotFoundError):
-            whose = unbundle.parse_bundle(data).id
-            sums = (out / SUMS).read_text("utf-8", "replace").splitlines() if SUMS in there else ()
-            own = {SIGNATURE, *(line[66:] for line in sums)}.intersection(there)
-            if own.issuperset(odd):
-                message = f"is a finished bundle of {whose}"
-                message += " with other options" if one[3:] == other[3:] else ""
-    if found:
-        message += ", and a bundle must hold nothing but its own files"
-        help_ = "name a new folder, or remove this one"
-        raise usage_error(str(out), message, ("found", listed(found, 1, "")), help=help_)
 
 
 def _write_large_files(

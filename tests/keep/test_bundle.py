@@ -218,11 +218,8 @@ def test_where_no_bundle_is_written(channel: Channel, tmp_path: Path) -> None:
     base, there = planned.target, contents(out)
     channel.named[A] = b"another"
     channel.publish()
-    assert _refused(ExitCode.USAGE, write, place, plan(place), out) == (
-        f"{out}: is a finished bundle of {base.id}, and a bundle must hold nothing but its own"
-        " files\n"
-        "  found  bundle.json of another bundle\n"
-        "help: name a new folder, or remove this one"
+    assert _refused(ExitCode.USAGE, write, place, plan(place), out) == has_more.format(
+        "bundle.json of another bundle"
     )
     _refused(ExitCode.USAGE, write, place, plan(place, base), out)
     assert contents(out) == there
@@ -234,14 +231,12 @@ def test_a_finished_bundle_with_other_options(channel: Channel, tmp_path: Path) 
     channel.publish()
     delta = plan(place, whole.target)
     write(place, delta, out)
-    finished = f"{out}: is a finished bundle of {delta.target.id} with other options, and "
+    there = contents(out)
     for other in (plan(place), plan(place, whole.target, is_tar=True)):
-        assert _refused(ExitCode.USAGE, write, place, other, out).startswith(finished)
-    (out / "thesis.doc").write_bytes(b"mine")
-    has_more = "has something else in it, and a bundle must hold nothing but its own files"
-    for other in (delta, plan(place)):
         said = _refused(ExitCode.USAGE, write, place, other, out)
-        assert said.startswith(f"{out}: {has_more}\n  found  thesis.doc")
+        assert said.startswith(f"{out}: has something else in it, and a bundle must hold nothing ")
+    assert contents(out) == there
+    write(place, delta, out)  # the same once more is the same bundle
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
