@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Final
 
 from scripts.channel.digest_cache import DigestCache
 from scripts.channel.part import PartFile, move, part_path
+from scripts.channel.state import GOES_ON
 from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import ChannelPaths
-from scripts.core.errors import MirrorError
-from scripts.core.files import hard_link, unlink
+from scripts.core.errors import MirrorError, usage_error
+from scripts.core.files import disk_errors, hard_link, unlink
 from scripts.core.record import Digest
 from scripts.fetch.plan import Downloaded
 from scripts.fetch.sizes import LARGEST_UNSIZED
@@ -298,6 +299,22 @@ def link_or_copy_artifact(
         move(part, target)
     unlink(part, missing_ok=True)  # POSIX: to rename one link of a file to another does nothing
     return target.stat()
+
+
+def place_again(
+    place: ChannelPaths, source: Path, path: PurePosixPath, digest: Digest, digests: DigestCache
+) -> None:
+    """Do `link_or_copy_artifact` for one that moves within the mirror, and remember its digest.
+
+    Raises the error of exit code 2 where that cannot be.
+    """
+    durable, target = digests.must_be_durable, place.folder / path
+    try:
+        with disk_errors(target, GOES_ON, "written"):
+            status = link_or_copy_artifact(place, source, path, digest, durable=durable)
+    except DownloadError as error:
+        raise usage_error(str(path), error.text, help=GOES_ON) from None
+    digests.add(path, digest.algorithm, digest.hex, status)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,6 @@ from scripts.channel.inventory import ArtifactStatus, Expected, check_artifacts
 from scripts.channel.removals import now, removals_of
 from scripts.channel.selection import read_whole_selection
 from scripts.channel.state import (
-    GOES_ON,
     NamedArtifact,
     Removal,
     read_state,
@@ -30,12 +29,11 @@ from scripts.core.errors import (
     Problem,
     finding_problem,
     raise_problems,
-    usage_error,
     usage_problem,
 )
 from scripts.core.report import Report, counted
 from scripts.core.symlinks import refuse_obstacles
-from scripts.fetch.download import link_or_copy_artifact
+from scripts.fetch.download import place_again
 from scripts.fetch.stage import fetch
 from scripts.index.file_classes import (
     IndexedArtifact,
@@ -47,7 +45,6 @@ from scripts.index.file_classes import (
 from scripts.index.stage import index
 from scripts.lock.mirrored import MirroredLock
 from scripts.lock.select import Selection
-from scripts.network.errors import DownloadError
 from scripts.workspace.workspace import Workspace
 
 
@@ -132,21 +129,10 @@ def _link(
     digests = DigestCache(place.digests)
     linked = 0
     for each in _check(place.folder, users, moved, indexed, digests):
-        new, digest = place.folder / moved[each.path], each.digest
-        if new.exists() or digest is None:  # with no digest anywhere, it is fetched
+        new, digest = moved[each.path], each.digest
+        if digest is None or (place.folder / new).exists():  # without any, it is fetched
             continue
-        old, durable = place.folder / each.path, digests.must_be_durable
-        try:
-            status = link_or_copy_artifact(place, old, moved[each.path], digest, durable=durable)
-        except DownloadError as error:
-            raise usage_error(str(each.path), error.text, help="pixi run fetch") from None
-        except OSError as error:
-            raise usage_error(
-                str(error.filename2 or error.filename or new),
-                f"cannot be written: {error.strerror}",
-                help=GOES_ON,
-            ) from None
-        digests.add(moved[each.path], digest.algorithm, digest.hex, status)
+        place_again(place, place.folder / each.path, new, digest, digests)
         linked += 1
     if moved:
         console.note(

@@ -33,7 +33,7 @@ from scripts.core.files import disk_errors, filename_in_errors
 from scripts.core.record import Digest
 from scripts.core.report import Line, Report, counted, counted_files, join_reports
 from scripts.core.symlinks import refuse_obstacles
-from scripts.fetch.download import link_or_copy_artifact
+from scripts.fetch.download import place_again
 from scripts.index.file_classes import files_of_layout, is_index_path
 from scripts.index.publish import publish
 from scripts.index.pypi_pages import PAGE_JSON
@@ -55,7 +55,6 @@ from scripts.keep.take_snapshot import take_snapshot
 from scripts.keep.unbundle import publish_order
 from scripts.lock.mirrored import MirroredLock
 from scripts.lock.select import Selection
-from scripts.network.errors import DownloadError
 from scripts.workspace.settings import TABLE
 from scripts.workspace.workspace import LOCK_NAME, Workspace
 
@@ -289,12 +288,7 @@ def _switch(
 def _place(place: ChannelPaths, to_link: Mapping[SnapshotFile, Path], digests: DigestCache) -> None:
     """Link artifacts to their places in the channel, or copy them where that is impossible."""
     for each, source in to_link.items():
-        digest, durable = Digest("sha256", each.sha256), digests.must_be_durable
-        try:
-            status = link_or_copy_artifact(place, source, each.path, digest, durable=durable)
-        except DownloadError as error:
-            raise usage_error(str(each.path), error.text, help=GOES_ON) from None
-        digests.add(each.path, digest.algorithm, digest.hex, status)
+        place_again(place, source, each.path, Digest("sha256", each.sha256), digests)
 
 
 def _make_index_anew(
