@@ -120,14 +120,11 @@ def _build(
         return []
     for path, record in records.items():
         subdirs[path.parent][path] = record
-    for subdir, inside in subdirs.items():
-        _stage(target / subdir.name, inside)
-    run_indexer(indexer, target, len(records))
+    write_index(target, subdirs, indexer)
     found: list[Problem] = []
     names: list[str] = []
     actual: dict[PurePosixPath, Record] = {}
     for subdir, inside in sorted(subdirs.items()):
-        _make_reproducible(target / subdir.name, inside.values())
         reading = read_subdir_index(target / subdir.name, subdir)
         found += reading.problems
         names += [f"{subdir.name}/{name}" for name in reading.shards]
@@ -144,6 +141,22 @@ def _build(
     folders = [each.name for each in sorted(subdirs)]
     names += [f"{each}/{name}" for each in folders for name in (REPODATA_ZST, SHARD_INDEX)]
     return [*names, *(f"{each}/{REPODATA}" for each in folders)]
+
+
+def write_index(
+    target: Path,
+    subdirs: Mapping[PurePosixPath, Mapping[PurePosixPath, Record]],
+    indexer: Indexer,
+) -> None:
+    """Write the index files of these records, by subdir and path, below the empty folder `target`.
+
+    What the indexer makes of them is not looked at. Raises the errors of `run_indexer`.
+    """
+    for subdir, inside in subdirs.items():
+        _stage(target / subdir.name, inside)
+    run_indexer(indexer, target, sum(map(len, subdirs.values())))
+    for subdir, inside in subdirs.items():
+        _make_reproducible(target / subdir.name, inside.values())
 
 
 def read_locked_records(

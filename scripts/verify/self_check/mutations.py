@@ -7,8 +7,6 @@ a large channel is not to cost hours.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,18 +18,16 @@ from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import Layout
 from scripts.core.files import link_or_copy
 from scripts.core.record import Record
+from scripts.core.scratch import scratch_folder
 from scripts.core.subdir import NOARCH
+from scripts.index.file_classes import is_index_path
+from scripts.index.indexer import find_indexer
+from scripts.index.publish import write_index
 from scripts.index.repodata import (
     REPODATA,
     REPODATA_ZST,
-    SHARD_END,
-    SHARD_INDEX,
-    SHARDS,
-    newest_time,
     parse_repodata,
-    parse_shard_index,
     render_repodata,
-    render_shard_index,
     render_zst,
 )
 from scripts.lock.mirrored import MirroredLock
@@ -346,9 +342,7 @@ def _add_record(copy: Copy, scope: Scope) -> None:
 
 def _copy_index(copy: Copy, scope: Scope) -> None:
     """Put the whole index of a channel's `noarch` into another subdir of it."""
-    for path, _ in files_below(copy.folder / scope.other):
-        if path.name.startswith("repodata") or path.name.endswith(SHARD_END):
-            copy.write(scope.named.parent / path, copy.read(scope.other / path))
+    _put_index(copy, copy.folder / scope.other, scope.named.parent)
 
 
 def _pack_earlier(copy: Copy, scope: Scope) -> None:
@@ -384,39 +378,19 @@ def _edit_index(
     copy: Copy, subdir: PurePosixPath, edit: Callable[[dict[str, Record]], object]
 ) -> None:
     """Let all index files of a subdir tell the same lie: one alone would be given away."""
-    import msgpack
-
-    data = copy.read(subdir / REPODATA)
-    records = dict(parse_repodata(data, REPODATA).records)
-    before = set(records.items())
+    records = dict(parse_repodata(copy.read(subdir / REPODATA), REPODATA).records)
     edit(records)
-    document = json.loads(render_repodata(subdir.name, records.items()))
-    document["info"] = json.loads(data)["info"]
-    data = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
-    copy.write(subdir / REPODATA, data)
-    zst = render_zst(data)
-    copy.write(subdir / REPODATA_ZST, zst)
-    index = parse_shard_index(copy.read(subdir / SHARD_INDEX), SHARD_INDEX)
-    shards = {**index.shards}
-    for name in {record.name.lower() for _, record in before ^ set(records.items())}:
-        rows = [each for each in records.items() if each[1].name.lower() == name]
-        shard = render_zst(msgpack.packb(_shard(rows)))
-        shards[name] = hashlib.sha256(shard).hexdigest()
-        copy.write(subdir / SHARDS / f"{shards[name]}{SHARD_END}", shard)
-    zst_sha256, newest = hashlib.sha256(zst).hexdigest(), newest_time(records.values())
-    lying = dataclasses.replace(index, created_at=newest, zst_sha256=zst_sha256, shards=shards)
-    copy.write(subdir / SHARD_INDEX, render_shard_index(lying))
+    by_path = {subdir / name: record for name, record in records.items()}
+    with scratch_folder() as made:
+        write_index(made, {subdir: by_path}, find_indexer())
+        _put_index(copy, made / subdir.name, subdir)
 
 
-def _shard(rows: Iterable[tuple[str, Record]]) -> dict[str, Any]:
-    """Write records as a shard has them: digests are bytes there."""
-    document: dict[str, Any] = json.loads(render_repodata("", rows))
-    maps = ("packages", "packages.conda", "v3")
-    shard = {key: document[key] for key in maps if key in document}
-    for some in (shard["packages"], shard["packages.conda"], *shard.get("v3", {}).values()):
-        for row in some.values():
-            row |= {key: bytes.fromhex(row[key]) for key in ("md5", "sha256") if key in row}
-    return shard
+def _put_index(copy: Copy, source: Path, subdir: PurePosixPath) -> None:
+    """Put the index files of a folder in the place of those of a subdir."""
+    for path, _ in files_below(source):
+        if is_index_path(subdir / path):
+            copy.write(subdir / path, (source / path).read_bytes())
 
 
 def narrowed(selection: Selection, scope: Scope) -> Selection:
