@@ -164,8 +164,8 @@ async def prove_closed(folder: str, cache: str, sets: list[dict[str, Any]]) -> d
     `is_of_builds`, on a machine that is not known.
 
     Returns as `unreadable` repodata files and why, and for each set of `answers` the `missing`
-    paths and what is `unproven`; where it is `refused`, what the solver said, all that is `unmet`,
-    and as `needs` who needs whom.
+    paths and what is `unproven`; where it is `refused`, what the solver said, and all that is
+    `unmet`.
     """
     from rattler import Gateway
 
@@ -302,10 +302,9 @@ class _ClosedSet:
                 wanted.setdefault(kind, []).append(spec)
         said = said or await self._solve(self._records.values(), **wanted)
         unmet: list[dict[str, Any]] = []
-        needs: list[list[Any]] = []
         if said is not None or any(each["is_unmet"] for each in self._roots):
             told = len(self._unproven)
-            unmet, needs = await self._find_unmet(roots, everything)
+            unmet = await self._find_unmet(roots, everything)
             if not unmet and len(self._unproven) > told:  # of extras, which stay in the records
                 said = None
         return {
@@ -313,7 +312,6 @@ class _ClosedSet:
             "unproven": self._unproven,
             "refused": said,
             "unmet": unmet,
-            "needs": needs,
         }
 
     async def _solve(
@@ -340,14 +338,13 @@ class _ClosedSet:
 
     async def _find_unmet(
         self, roots: Iterable[Any], everything: dict[str, dict[str, Any]]
-    ) -> tuple[list[dict[str, Any]], list[list[Any]]]:
-        """Return every unmet requirement, and who needs whom, for people: it decides nothing."""
+    ) -> list[dict[str, Any]]:
+        """Return every unmet requirement, for people: it decides nothing."""
         waiting = deque(roots)
         for path, record in self._records.items():
             waiting += [({"who": path}, "requires", each) for each in record.depends]
             waiting += [({"who": path}, "constrains", each) for each in record.constrains]
         unmet: list[dict[str, Any]] = []
-        needs: list[list[Any]] = []
         extras: set[tuple[str, str]] = set()
         while waiting:
             who, kind, spec = waiting.popleft()
@@ -370,7 +367,6 @@ class _ClosedSet:
                 row["others"] = [each for each, record in rivals if parsed.matches(record)]
                 unmet.append(row)
             elif kind == "requires":
-                needs += [[who, spec, each] for each in met]
                 asked = {(path, extra) for path in met for extra in parsed.extras or ()} - extras
                 extras |= asked
                 for path, extra in sorted(asked):
@@ -380,7 +376,7 @@ class _ClosedSet:
                         for each in groups.get(extra, ())
                         if not self._noted_unproven({"who": path}, "requires", each)
                     ]
-        return unmet, needs
+        return unmet
 
     async def _applies(self, condition: str | None) -> bool:
         """Tell whether a condition holds: rattler then refuses a package that does not exist."""

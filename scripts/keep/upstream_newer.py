@@ -21,8 +21,8 @@ from scripts.keep.upstream_client import Page, PageFile
 from scripts.lock.model import LockedPackage, spec_name
 from scripts.lock.satisfiability import differs_aside, match_records, wanted_text
 from scripts.verify.plan import PackageSet
-from scripts.verify.pypi_closure import find_requirements
 from scripts.verify.python_platform import PythonPlatform
+from scripts.verify.requirements import find_requirements
 from scripts.workspace.model import Requirement
 from scripts.workspace.virtual_packages import VirtualPackage
 

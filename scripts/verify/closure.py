@@ -13,7 +13,6 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Final
 
 from scripts.core.errors import Problem, finding_problem
-from scripts.core.file_name import parse_file_name
 from scripts.core.rattler_child import call_rattler
 from scripts.core.redact import printable, redact, without_secrets
 from scripts.core.report import Json, listed
@@ -35,12 +34,13 @@ from scripts.verify.findings import (
     said_lines,
     used_by,
 )
-from scripts.verify.plan import Dependents, PackageSet, Root, plan_builds, plan_sets, way_up
+from scripts.verify.plan import PackageSet, Root, plan_builds, plan_sets
 from scripts.verify.proofs import NO_PROOFS, Proofs
 from scripts.verify.pypi_closure import (
     prove_pypi,
     pypi_dependencies,
 )
+from scripts.verify.requirements import Dependents, conda_node, find_dependents, way_up
 from scripts.workspace.virtual_packages import (
     is_declarable,
     least_package,
@@ -161,7 +161,7 @@ def _findings(sets: Sequence[PackageSet], reply: Any, uses: UsageIndex) -> Itera
             continue
         message = f"has no record in {REPODATA}"
         problems = [index_problem(path, message) for path in answer["missing"]]
-        above = _find_dependents(each, answer["needs"])
+        above = find_dependents(each) if answer["unmet"] else {}
         problems += (_unmet(each, row, above, holders) for row in answer["unmet"])
         if answer["refused"] and not problems:
             message = f"the locked packages of {each.required_by} do not go together"
@@ -239,24 +239,9 @@ def _elsewhere(asked: Root, row: Any, holders: _Holders, root: PurePath) -> Iter
         yield f"and {len(others) - _SHOWN} more"
 
 
-def _find_dependents(each: PackageSet, needs: Sequence[Any]) -> Dependents:
-    found: dict[str | None, list[tuple[str | None, str]]] = {}
-    for row, spec, met in needs:
-        who = row.get("who")
-        if who is None:
-            root = each.roots[row["root"]]
-            line = f"{root.who}: {root.text}"
-        else:
-            name = PurePosixPath(who).name
-            parsed = parse_file_name(name)
-            line = f"{name if parsed is None else parsed.distribution}: {spec}"
-        found.setdefault(met, []).append((who, line))
-    return found
-
-
 def _needed_by(each: PackageSet, path: str, above: Dependents) -> Iterator[str]:
     """Say who needs an artifact, who needs that, and so on: the shortest way up to the manifest."""
-    way, is_whole = way_up(path, above)
+    way, is_whole = way_up(conda_node(each.packages[path].name), above)
     yield from way
     if is_whole:
         return

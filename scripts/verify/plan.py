@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
@@ -29,9 +28,6 @@ from scripts.workspace.virtual_packages import (
     default_packages,
     virtual_packages,
 )
-
-# Who needs a package (None: the manifest, or what is built from source), and how it says so.
-Dependents = Mapping[str | None, Sequence[tuple[str | None, str]]]
 
 # What a manifest has of a place.
 Declared = tuple[Manifest, Environment, ManifestPlatform]
@@ -238,22 +234,3 @@ def declared_packages(rows: PlatformPackages, platform: ManifestPlatform | None)
     if not packages.keys().isdisjoint({"__glibc", "__musl", "__eglibc"}):
         defaults.pop("__glibc", None)
     return tuple((defaults | packages).values())
-
-
-def way_up(package: str | None, above: Dependents) -> tuple[tuple[str, ...], bool]:
-    """Say who needs a package, who needs that, and so on: the shortest way up.
-
-    Tells too whether it ends where nothing else is needed (None); else it ends at what nobody
-    needs, and in a circle nowhere.
-    """
-    ways: dict[str | None, tuple[str, ...]] = {package: ()}
-    queue = deque[str | None]([package])
-    while queue and None not in ways:
-        below = queue.popleft()
-        for parent, line in above.get(below, ()):
-            if parent not in ways:
-                ways[parent] = (*ways[below], line)
-                queue.append(parent)
-    if None in ways:
-        return ways[None], True
-    return next((way for parent, way in ways.items() if not above.get(parent)), ()), False

@@ -20,8 +20,9 @@ from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.select import Selection
 from scripts.verify.findings import EnvironmentPlatform
 from scripts.verify.plan import PackageSet, plan_sets
-from scripts.verify.pypi_closure import ByName, find_candidates, find_requirements, is_met
+from scripts.verify.pypi_closure import ByName, find_candidates, is_met
 from scripts.verify.python_platform import PythonPlatform, fitting
+from scripts.verify.requirements import find_requirements
 from scripts.workspace.settings import TABLE, IncompleteKind
 from scripts.workspace.workspace import Workspace
 

@@ -7,27 +7,32 @@ counts for the PyPI packages that its `purls` name, as pixi takes it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from scripts.core.artifact import ArtifactKind
 from scripts.core.errors import Problem, finding_problem
 from scripts.core.pep508 import (
-    marker_evaluator,
-    parse_requirement,
     parse_version,
     pypi_name,
     takes_version,
 )
 from scripts.core.record import PypiRecord
 from scripts.core.redact import printable
-from scripts.lock.location import parse_location
 from scripts.lock.model import LockedPackage
 from scripts.lock.pypi import conda_pypi_names, pypi_artifacts
 from scripts.verify.findings import EnvironmentPlatform
-from scripts.verify.plan import Dependents, PackageSet, way_up
+from scripts.verify.plan import PackageSet
 from scripts.verify.python_platform import PythonPlatform, wheel_tags
+from scripts.verify.requirements import (
+    RequirementInformation,
+    find_dependents,
+    find_requirements,
+    package_label,
+    pypi_node,
+    way_up,
+)
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -48,19 +53,6 @@ class Candidate:
 
 ByName = Mapping[str, Sequence[Candidate]]
 """All that is locked at a place, by its name on PyPI."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequirementInformation:
-    """A requirement that holds at a place, as `text` shows it; `who` None: the manifest's.
-
-    `requirement` None: it is none (PEP 508).
-    """
-
-    who: str | None
-    label: str
-    text: str
-    requirement: Requirement | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,72 +96,30 @@ def _prove(each: PackageSet, candidates: Mapping[EnvironmentPlatform, ByName]) -
     if isinstance(python, str):
         return PypiAnswer(place=each.place, not_proven=(python,))
     asked, undecided = find_requirements(each, python)
-    above: dict[str | None, list[tuple[str | None, str]]] = {}
-    for one in asked:
-        if one.requirement is not None:
-            line = f"{one.label}: {one.text}"
-            above.setdefault(pypi_name(one.requirement.name), []).append((one.who, line))
-    problems: list[Problem] = []
+    wrong: list[tuple[str | None, Problem]] = []
     open_ones = list(undecided)
     for one in asked:
         answer = is_met(one.requirement, candidates[each.place])
         if answer is None:
             open_ones.append(f"{one.label} requires {one.text} (its version cannot be told)")
         elif not answer:
-            problems.append(_unmet(one, each.place, candidates, above))
+            wrong.append((one.who, _unmet(one, each.place, candidates)))
     for row in each.rows.pypi:
-        problems += _misfits(row, python, way_up(row.name, above)[0])
+        wrong += ((row.name, problem) for problem in _misfits(row, python))
         if row.requires_python and _takes_python(row.requires_python, python.version) is None:
             asked_for = f"{package_label(row)} requires Python {printable(row.requires_python)}"
             open_ones.append(f"{asked_for} (pixi and uv take a newer one, pip does not)")
+    above = find_dependents(each) if wrong else {}
+    problems = []
+    for who, problem in wrong:
+        way, _ = way_up(None if who is None else pypi_node(who), above)
+        needed = (("needed by", line) for line in way)
+        problems.append(replace(problem, details=(*problem.details, *needed)))
     return PypiAnswer(
         place=each.place,
         problems=tuple(dict.fromkeys(problems)),
         not_proven=tuple(dict.fromkeys(open_ones)),
     )
-
-
-def find_requirements(
-    each: PackageSet, python: PythonPlatform
-) -> tuple[list[RequirementInformation], list[str]]:
-    """Return all that holds at a place, and what nobody can decide.
-
-    No lock has extras: they are those that the manifest asks for, and what is asked for so.
-    """
-    holds = marker_evaluator(tuple(python.markers.items()))
-    extras: dict[str, set[str]] = {}
-    own = [(None, each.required_by, text) for text in each.pypi_roots]
-    of_rows = [(x.name, package_label(x), text) for x in each.pypi_rows for text in x.requires_dist]
-    while True:
-        asked, undecided = list[RequirementInformation](), list[str]()
-        wanted = {name: set(some) for name, some in extras.items()}
-        for who, label, text in (*own, *of_rows):
-            requirement = parse_requirement(text)
-            if requirement is not None and requirement.marker is not None:
-                of_it = ("", *sorted(extras.get(who, ()) if who else ()))
-                decided = [holds(str(requirement.marker), extra) for extra in of_it]
-                if True not in decided:
-                    if None in decided:
-                        shown = f"{label} requires {printable(text)}"
-                        undecided.append(f"{shown} (its marker is not decided)")
-                    continue
-            if requirement is not None and requirement.extras:
-                names = {pypi_name(extra) for extra in requirement.extras}
-                wanted.setdefault(pypi_name(requirement.name), set()).update(names)
-            shown = printable(text)
-            asked.append(
-                RequirementInformation(who=who, label=label, text=shown, requirement=requirement)
-            )
-        if wanted == extras:
-            return asked, undecided
-        extras = wanted
-
-
-def package_label(package: LockedPackage | PypiRecord) -> str:
-    """Name a package for people: by its subdir and file; of PyPI by its file, else its name."""
-    if isinstance(package, PypiRecord):
-        return printable(parse_location(package.location).last) or package.name
-    return f"{package.record.subdir}/{package.file_name}"
 
 
 def is_met(requirement: Requirement | None, candidates: ByName) -> bool | None:
@@ -189,9 +139,8 @@ def _unmet(
     one: RequirementInformation,
     place: EnvironmentPlatform,
     candidates: Mapping[EnvironmentPlatform, ByName],
-    above: Dependents,
 ) -> Problem:
-    """Say what is required, what is there, what would do elsewhere, and who needs it all."""
+    """Say what is required, what is there, and what would do elsewhere."""
     found: list[tuple[str, str]] = []
     if one.requirement is None:
         message = f"requires {one.text}, which is no requirement (PEP 508)"
@@ -201,7 +150,6 @@ def _unmet(
         there = [x.label for x in candidates[place].get(name, ())]
         found = [("has", text) for text in there[:_SHOWN] or [f"no {name}"]]
         found += [("elsewhere", text) for text in _elsewhere(one.requirement, candidates)]
-    found += [("needed by", line) for line in way_up(one.who, above)[0]]
     return finding_problem(one.label, message, *found, help="pixi lock")
 
 
@@ -218,21 +166,20 @@ def _elsewhere(
     return shown[:_SHOWN] or ["nothing in this mirror"]
 
 
-def _misfits(row: PypiRecord, python: PythonPlatform, way: Sequence[str]) -> Iterator[Problem]:
+def _misfits(row: PypiRecord, python: PythonPlatform) -> Iterator[Problem]:
     """Yield what keeps a file from being installed there."""
-    needed = [("needed by", line) for line in way]
     actual = ("has", f"python {printable(python.version)}")
     requires = row.requires_python
     if requires is not None and _takes_python(requires, python.version) is False:
         message = f"requires Python {printable(requires)}, which is not met"
-        yield finding_problem(package_label(row), message, actual, *needed, help="pixi lock")
+        yield finding_problem(package_label(row), message, actual, help="pixi lock")
     artifact = next(pypi_artifacts(row))
     if artifact.kind is not ArtifactKind.WHEEL:
         return
     try:
         tags = wheel_tags(artifact)
     except ValueError as error:
-        yield finding_problem(package_label(row), f"is no file name of a wheel: {error}", *needed)
+        yield finding_problem(package_label(row), f"is no file name of a wheel: {error}")
         return
     if python.tags.isdisjoint(tags):
         sides = (
@@ -240,7 +187,7 @@ def _misfits(row: PypiRecord, python: PythonPlatform, way: Sequence[str]) -> Ite
             ("actual", ", ".join(sorted(map(str, tags))[:_SHOWN])),
         )
         message = "is a wheel for another Python or another platform"
-        yield finding_problem(package_label(row), message, *sides, *needed, help="pixi lock")
+        yield finding_problem(package_label(row), message, *sides, help="pixi lock")
 
 
 @cache

@@ -32,8 +32,8 @@ from scripts.verify.install.sandbox import (
     sandbox_environment,
 )
 from scripts.verify.plan import PackageSet, plan_sets
-from scripts.verify.pypi_closure import RequirementInformation, find_requirements
 from scripts.verify.python_platform import fitting, uv_obstacle
+from scripts.verify.requirements import RequirementInformation, find_requirements
 from scripts.verify.solve_answer import SHOWN, SolveAnswer, compare_solved, refused
 
 _OTHERS: Final = "other PyPI packages in the mirror allow it"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -11,12 +10,18 @@ from scripts.core.errors import Problem, did_you_mean, finding_problem
 from scripts.core.pep508 import pypi_name
 from scripts.core.redact import redact
 from scripts.core.report import Json, Line, Report
-from scripts.lock.model import LockedPackage, spec_name
+from scripts.lock.model import LockedPackage
 from scripts.lock.pypi import conda_pypi_names
 from scripts.lock.select import Selection
 from scripts.verify.findings import EnvironmentPlatform, place_json
-from scripts.verify.plan import Dependents, PackageSet, plan_sets, way_up
-from scripts.verify.pypi_closure import find_requirements, package_label
+from scripts.verify.plan import PackageSet, plan_sets
+from scripts.verify.requirements import (
+    conda_node,
+    find_dependents,
+    package_label,
+    pypi_node,
+    way_up,
+)
 from scripts.workspace.settings import IncompleteKind
 
 _ALIKE: Final = 0.8  # how like a name must be that is offered, of thousands
@@ -75,7 +80,7 @@ def why_report(name: str, selection: Selection) -> Report:
 
 
 def _reasons(name: str, each: PackageSet) -> Iterator[Reason]:
-    wanted, canonical, above = name.lower(), pypi_name(name), _dependents(each)
+    wanted, canonical, above = name.lower(), pypi_name(name), find_dependents(each)
 
     def reason(
         node: str, package: str, version: str | None, not_mirrored: str | None = None
@@ -95,17 +100,17 @@ def _reasons(name: str, each: PackageSet) -> Iterator[Reason]:
         return package.name.lower() == wanted or canonical in conda_pypi_names(package)
 
     for package in filter(is_meant, each.rows.packages):
-        yield reason(_conda(package.name), package_label(package), package.record.version)
+        yield reason(conda_node(package.name), package_label(package), package.record.version)
     left_out = {row.location: row.reason for row in each.rows.unmirrorable}
     for row in each.pypi_rows:
         if row.name == canonical:
             why_not = left_out.get(row.location)
-            yield reason(_pypi(row.name), package_label(row), row.version, why_not)
+            yield reason(pypi_node(row.name), package_label(row), row.version, why_not)
     for source in each.rows.unmirrorable:
         source_name, _, version = source.name.partition(" ")
         if source.kind is IncompleteKind.SOURCE and source_name.lower() == wanted:
             shown = f"{source.name} ({redact(source.location)})"
-            yield reason(_conda(source_name), shown, version or None, source.reason)
+            yield reason(conda_node(source_name), shown, version or None, source.reason)
     for built in each.rows.build_sets:
         for package in filter(is_meant, built.packages):
             yield Reason(
@@ -123,38 +128,6 @@ def _ending(each: PackageSet, way: Sequence[str]) -> str:
         what = "and nothing in that lock needs that" if way else "nothing in that lock needs it"
         return f"{what}; {each.declared}"
     return "and nothing that a manifest requires needs that" if way else "nothing there needs it"
-
-
-def _dependents(each: PackageSet) -> Dependents:
-    """Return who needs what at a place: conda packages, PyPI packages, and the manifest."""
-    above = defaultdict[str | None, list[tuple[str | None, str]]](list)
-    for root in each.roots:
-        if root.kind == "requires":
-            above[_conda(spec_name(root.spec))].append((None, f"{root.who}: {root.text}"))
-    for package in each.rows.packages:
-        file = package.file_name.distribution
-        for spec in package.record.depends:
-            above[_conda(spec_name(spec))].append((_conda(package.name), f"{file}: {spec}"))
-    if not each.has_pypi:
-        return above
-    python = each.python
-    for one in () if isinstance(python, str) else find_requirements(each, python)[0]:
-        if one.requirement is not None:
-            who = None if one.who is None else _pypi(one.who)
-            line = f"{one.label}: {one.text}"
-            above[_pypi(pypi_name(one.requirement.name))].append((who, line))
-    for package in each.rows.packages:  # which PyPI packages need by other names
-        for other in conda_pypi_names(package):
-            above[_conda(package.name)] += above.get(_pypi(other), ())
-    return above
-
-
-def _conda(name: str) -> str:
-    return f"conda {name.lower()}"
-
-
-def _pypi(name: str) -> str:
-    return f"pypi {name}"
 
 
 def _lines(reasons: Sequence[Reason]) -> Iterator[Line]:

@@ -522,6 +522,9 @@ def test_extras_that_are_asked_for(manifest: str, asks: tuple[str, ...], world: 
     assert finding.problem.message == "requires c, which is not met"
     root = "pixi.toml: a[extras=[x]]" if not asks else "top-1.0-0: a[extras=[x]]"
     assert _facts(finding.problem, "needed by")[0].replace(" *", "") == root
+    world.write(manifest, environment(a, top, row("b"), row("c", "gone")))
+    (finding,) = world.close().findings
+    assert _facts(finding.problem, "needed by")[0] == "a-1.0-0[y]: c"
 
 
 def test_extras_that_nobody_asks_for(world: World) -> None:

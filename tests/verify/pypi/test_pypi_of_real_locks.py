@@ -11,7 +11,8 @@ from scripts.core.channel_paths import Layout
 from scripts.core.record import PypiRecord
 from scripts.lock.read import read_lock
 from scripts.verify.plan import PackageSet, plan_sets
-from scripts.verify.pypi_closure import find_requirements, prove_pypi
+from scripts.verify.pypi_closure import prove_pypi
+from scripts.verify.requirements import find_requirements
 from scripts.workspace.parse import parse_manifest
 from scripts.workspace.settings import Settings
 from tests.support.mirrored import select
