@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from scripts.core.record import PypiRecord, Record
 from scripts.core.redact import redact
 from scripts.core.report import counted
 from scripts.core.subdir import NOARCH
-from scripts.doctor.mirror import Mirror, at_url_path, is_own_file
+from scripts.doctor.mirror import Mirror, is_own_file
 from scripts.lock.location import is_remote, keeps_path, url_subdir
 from scripts.lock.model import LockedEnvironment, LockedPackage, PlatformPackages, locked_packages
 from scripts.verify.findings import EnvironmentPlatform
@@ -94,22 +93,18 @@ _GAPS: Final = (Availability.NO_SUBDIR, Availability.NO_CHANNEL)
 class Verdict:
     """One artifact: where the mirror should have it, and what is there.
 
-    `inside`: the lock itself names it at that place, having been made from the mirror.
+    `url` is where the lock has it from. `inside`: the lock itself names it at that place, having
+    been made from the mirror.
     `compared` are what was compared (`sha256`, `md5`, `size`), expected and actual; None: the
     mirror and the lock have nothing in common that could be.
     """
 
     package: LockedPackage | PypiRecord
+    url: str
     path: PurePosixPath
     inside: bool
     availability: Availability
     compared: tuple[str, str, str] | None = None
-
-    @property
-    def url(self) -> str:
-        """Where the lock has it from."""
-        package = self.package
-        return package.location if isinstance(package, PypiRecord) else package.url
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,8 +118,9 @@ class Diagnosis:
 
 def diagnose(environments: Sequence[LockedEnvironment], mirror: Mirror) -> tuple[Diagnosis, ...]:
     """Judge every artifact of every environment and platform of the consumer."""
-    verdicts = {id(each): _verdict(each, mirror) for each in locked_packages(environments)}
-    judge = functools.cache(lambda record: _pypi_verdict(record, mirror))
+    every: list[LockedPackage | PypiRecord] = [*locked_packages(environments)]
+    every += (x for each in environments for rows in each.platforms for x in rows.pypi)
+    verdicts = {id(each): _verdict(each, mirror) for each in every}
     return tuple(
         Diagnosis(
             place=EnvironmentPlatform(environment.name, rows.platform.name),
@@ -132,10 +128,8 @@ def diagnose(environments: Sequence[LockedEnvironment], mirror: Mirror) -> tuple
             verdicts=tuple(
                 {
                     (verdict.path, verdict.url): verdict
-                    for verdict in (
-                        *(verdicts[id(package)] for package in rows.all_packages),
-                        *map(judge, rows.pypi),
-                    )
+                    for package in (*rows.all_packages, *rows.pypi)
+                    for verdict in [verdicts[id(package)]]
                 }.values()
             ),
         )
@@ -144,50 +138,34 @@ def diagnose(environments: Sequence[LockedEnvironment], mirror: Mirror) -> tuple
     )
 
 
-def _verdict(package: LockedPackage, mirror: Mirror) -> Verdict:
-    path = mirror.path_of(package)
-    own = at_url_path(package, path)
-    if own.name in mirror.subdirs.get(own.parent, {}):
-        path = own
-    inside = mirror.path_inside(package.url) is not None
-    records, compared = mirror.subdirs.get(path.parent), None
-    if not inside and is_own_file(package.url, mirror.root):
+def _verdict(package: LockedPackage | PypiRecord, mirror: Mirror) -> Verdict:
+    is_pypi = isinstance(package, PypiRecord)
+    url = package.location if isinstance(package, PypiRecord) else package.url
+    path, compared = mirror.path_of(package), None
+    inside, found = mirror.path_inside(url) is not None, mirror.record_at(path)
+    if not inside and is_own_file(url, mirror.root):
         availability = Availability.ELSEWHERE
-    elif not inside and not _is_mirrorable(package.url, path):
+    elif not inside and is_pypi and not is_remote(url):
+        availability = Availability.NOT_BESIDE
+    elif not inside and not is_pypi and not _is_mirrorable(url, path):
         availability = Availability.NOT_MIRRORABLE
-    elif records is None:
-        is_channel = path.parent.parent in mirror.channels
-        availability = Availability.NO_SUBDIR if is_channel else Availability.NO_CHANNEL
-    elif path.name not in records:
-        availability = Availability.MISSING
-    else:
-        common = list(_pairs(package.record, records[path.name]))
+    elif found is not None:
+        common = list(_pairs(package if isinstance(package, PypiRecord) else package.record, found))
         differing = [each for each in common if each[1] != each[2]]
         compared = next(iter([*differing, *common]), None)
         availability = Availability.OTHER if differing else Availability.RIGHT
-    return Verdict(
-        package=package, path=path, inside=inside, availability=availability, compared=compared
-    )
-
-
-def _pypi_verdict(record: PypiRecord, mirror: Mirror) -> Verdict:
-    inside = mirror.path_inside(record.location) is not None
-    path, compared = mirror.path_of(record), None
-    file = mirror.pypi.get(path)
-    if not inside and is_own_file(record.location, mirror.root):
-        availability = Availability.ELSEWHERE
-    elif not inside and not is_remote(record.location):
-        availability = Availability.NOT_BESIDE
-    elif file is None:
+    elif is_pypi or path.parent in mirror.subdirs:
         availability = Availability.MISSING
     else:
-        availability = Availability.RIGHT
-        if record.sha256 is not None:
-            compared = ("sha256", record.sha256, file.record.sha256 or "")
-            if compared[1] != compared[2]:
-                availability = Availability.OTHER
+        is_channel = path.parent.parent in mirror.channels
+        availability = Availability.NO_SUBDIR if is_channel else Availability.NO_CHANNEL
     return Verdict(
-        package=record, path=path, inside=inside, availability=availability, compared=compared
+        package=package,
+        url=url,
+        path=path,
+        inside=inside,
+        availability=availability,
+        compared=compared,
     )
 
 
@@ -200,15 +178,18 @@ def _is_mirrorable(url: str, path: PurePosixPath) -> bool:
     return is_remote(url) and keeps_path(url, path)
 
 
-def _pairs(locked: Record, record: Record) -> Iterator[tuple[str, str, str]]:
+def _pairs(
+    locked: Record | PypiRecord, there: Record | PypiRecord
+) -> Iterator[tuple[str, str, str]]:
     """Yield what both say: the best digest that both have, as sha256 outdoes md5, and the size."""
-    for key in ("sha256", "md5"):
-        ours, theirs = getattr(locked, key), getattr(record, key)
-        if ours and theirs:
-            yield key, str(ours), str(theirs)
-            break
-    if locked.size is not None and record.size is not None:
-        yield "size", str(locked.size), str(record.size)
+    pairs = {
+        key: (getattr(locked, key, None), getattr(there, key, None))
+        for key in ("sha256", "md5", "size")
+    }
+    said = {key: pair for key, pair in pairs.items() if None not in pair}
+    if "sha256" in said:
+        said.pop("md5", None)
+    yield from ((key, str(ours), str(theirs)) for key, (ours, theirs) in said.items())
 
 
 def content_findings(diagnoses: Sequence[Diagnosis], mirror: Mirror) -> Iterator[Problem]:
@@ -284,7 +265,7 @@ def _near_misses(verdict: Verdict, mirror: Mirror, named: Named) -> list[PurePos
     """Find other versions, builds and formats for the same machines, newest first."""
     if isinstance(verdict.package, PypiRecord):
         name = verdict.package.name
-        files = [path for path, file in mirror.pypi.items() if file.record.name == name]
+        files = [path for path, record in mirror.pypi.items() if record.name == name]
         return sorted(files, key=lambda path: _natural(path.name), reverse=True)
     wanted, channel = verdict.package.record, verdict.path.parent.parent
     found = [

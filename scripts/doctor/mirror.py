@@ -21,7 +21,7 @@ from scripts.core.files import not_readable, read_regular
 from scripts.core.record import PypiRecord, Record
 from scripts.core.redact import redact, without_secrets
 from scripts.core.subdir import NOARCH
-from scripts.index.pypi_pages import INDEX, PAGE_JSON, PypiFile, parse_page
+from scripts.index.pypi_pages import INDEX, PAGE_JSON, parse_page
 from scripts.index.repodata import (
     LARGEST,
     REPODATA,
@@ -92,8 +92,8 @@ class Mirror:
     layout: Layout
     subdirs: Mapping[PurePosixPath, Records] = field(default_factory=dict)
     others: tuple[PurePosixPath, ...] = ()
-    pypi: Mapping[PurePosixPath, PypiFile] = field(default_factory=dict)
-    """The files of all PyPI packages looked for, by their paths."""
+    pypi: Mapping[PurePosixPath, PypiRecord] = field(default_factory=dict)
+    """What the pages say of the files of all PyPI packages looked for, by their paths."""
 
     @property
     def is_http(self) -> bool:
@@ -112,7 +112,13 @@ class Mirror:
         inner = self.path_inside(package.url)
         if inner is not None:
             return inner.parent / str(package.file_name)
-        return path_of(self.layout, package)
+        path = path_of(self.layout, package)
+        own = at_url_path(package, path)
+        return path if self.record_at(own) is None else own
+
+    def record_at(self, path: PurePosixPath) -> Record | PypiRecord | None:
+        """Return what the repodata or a page has of an artifact; None: nothing."""
+        return self.pypi.get(path) or self.subdirs.get(path.parent, {}).get(path.name)
 
     def folder_of(self, channel: str) -> PurePosixPath:
         """Return the folder that stands for a channel of the lock."""
@@ -244,12 +250,12 @@ def _with_pypi(mirror: Mirror, environments: Iterable[LockedEnvironment], read: 
     rows = pypi_rows(environments)
     if not rows or read(INDEX / PAGE_JSON, "page") is None:
         return mirror
-    found: dict[PurePosixPath, PypiFile] = {}
+    found: dict[PurePosixPath, PypiRecord] = {}
     for folder in sorted({INDEX / record.name for record in rows}):
         page = read(folder / PAGE_JSON, "page")
         if page is not None:
             files = _parsed(page, functools.partial(parse_page, folder=folder))
-            found |= {each.path: each for each in files}
+            found |= {each.path: each.record for each in files}
     return dataclasses.replace(mirror, pypi=found)
 
 
