@@ -41,11 +41,7 @@ from scripts.verify.pypi_closure import (
     pypi_dependencies,
 )
 from scripts.verify.requirements import Dependents, conda_node, find_dependents, way_up
-from scripts.workspace.virtual_packages import (
-    is_declarable,
-    least_package,
-    platform_table,
-)
+from scripts.workspace.virtual_packages import is_declarable
 from scripts.workspace.workspace import Workspace
 
 _SHOWN: Final = 5  # artifacts of each kind that one finding shows
@@ -198,24 +194,20 @@ def _unmet(each: PackageSet, row: Any, above: Dependents, holders: _Holders) -> 
         state = "which is not met" if asked.kind == "requires" else "which is not kept"
         details = details or [("has", f"no {row['name']}")]
         details += [("elsewhere", text) for text in _elsewhere(asked, row, holders, each.lock.root)]
-        advice = _help(each, asked, row["name"])
+        advice = _help(each, row["name"])
     if "who" in row:
         details += [("needed by", line) for line in _needed_by(each, row["who"], above)]
     message = f"{asked.kind} {asked.text}, {state}"
     return finding_problem(asked.subject, message, *details, help=advice)
 
 
-def _help(each: PackageSet, asked: Root, name: str) -> str:
-    """Say what mends it: for a virtual package that a manifest can declare, the table to write."""
+def _help(each: PackageSet, name: str) -> str:
+    """Say what mends it: a virtual package can be declared, where the manifest knows the place."""
     if isinstance(each.declared, str) or not is_declarable(name, each.rows.platform.subdir):
         return "pixi lock"
     *_, platform = each.declared
-    least = least_package(name, asked.spec) if asked.kind == "requires" else None
-    if least is None:
-        return f"give the platform such a {name} in {each.required_by}, then `pixi lock`"
-    table = platform_table(platform, least)
-    where = f"in the platforms of {each.required_by} write {table} in place of {platform.name}"
-    return f"{where}, then `pixi lock`"
+    where = f"{platform.name} in the platforms of {each.required_by}"
+    return f"declare such a {name} for {where}, then `pixi lock`"
 
 
 def _shown(path: str, asked: Root, holders: _Holders) -> str:

@@ -13,7 +13,7 @@ from typing import Final
 
 from scripts.core.errors import usage_error
 from scripts.core.subdir import NOARCH, check_subdir, is_known_subdir
-from scripts.core.typed_values import Table, toml_string
+from scripts.core.typed_values import Table
 from scripts.workspace.model import ManifestPlatform
 
 # In the order in which a derived name lists them.
@@ -174,35 +174,6 @@ def derived_name(subdir: str, packages: Iterable[str]) -> str:
     for name in sorted(left):
         parts += [name, left[name].partition("=")[2].removesuffix("=0")]
     return "-".join(re.sub(r"[^A-Za-z0-9]+", "-", part).strip("-") for part in parts)
-
-
-def platform_table(platform: ManifestPlatform, package: VirtualPackage) -> str:
-    """Write the table of `platforms` that declares this virtual package, too."""
-    keys = {name: key for key, name in _FRIENDLY.items()}
-    fields = {"platform": platform.subdir}
-    if platform.name != derived_name(platform.subdir, platform.virtual_packages):
-        fields = {"name": platform.name, **fields}
-    for each in (*map(parse_virtual_package, platform.virtual_packages), package):
-        if each.name == "__archspec":
-            fields["archspec"] = each.build
-        elif each.build == "0":
-            fields[keys.get(each.name, each.name)] = each.version
-        else:
-            fields[each.name] = f"{each.version}={each.build}"
-    return f"{{ {', '.join(f'{key} = {toml_string(value)}' for key, value in fields.items())} }}"
-
-
-def least_package(name: str, spec: str) -> VirtualPackage | None:
-    """Return the least virtual package that meets a MatchSpec, as a manifest declares it.
-
-    None where that does not show: `__cuda`, `__glibc <2.20`.
-    """
-    rest = spec.strip()[len(name) :]
-    if name == "__archspec":
-        build = re.fullmatch(r"\s*\S+\s+(\w+)\s*", rest)
-        return None if build is None else VirtualPackage(name, build=build[1])
-    bound = re.match(r"\s*(?:[>=]?=)?\s*(\d+(?:\.\d+)*)", rest)
-    return None if bound is None else VirtualPackage(name, bound[1])
 
 
 def is_default(package: str, subdir: str) -> bool:

@@ -231,7 +231,7 @@ def test_pixi_makes_version_1_of_the_lock_s_archspec(odd: Odd) -> None:
 
 
 def test_a_microarchitecture_that_is_not_declared(odd: Odd) -> None:
-    """The help can be followed: with the table that it gives, and the lock that comes of it."""
+    """The help can be followed: with a platform that declares it, and the lock that comes of it."""
     _microarchitecture(odd, "x86_64_v3")
     code, _, err = odd.run(mirror.main, "-q")
     assert code == 1
@@ -243,7 +243,7 @@ def test_a_microarchitecture_that_is_not_declared(odd: Odd) -> None:
         "  elsewhere  nothing in this mirror\n"
         "  needed by  pixi.toml: alder *\n"
         "  used by    default/linux-64\n"
-        f"help: in the platforms of pixi.toml write {table} in place of linux-64,"
+        "help: declare such a __archspec for linux-64 in the platforms of pixi.toml,"
         " then `pixi lock`\n"
         "error: default/linux-64: cannot be solved from the channel alone\n"
     )

@@ -362,8 +362,8 @@ def test_a_virtual_package_is_missing(world: World) -> None:
             "  elsewhere  __cuda=12.4 of other/p1\n"
             "  needed by  pixi.toml: gpu *\n"
             "  used by    default/linux-64\n"
-            'help: in the platforms of pixi.toml write { platform = "linux-64", cuda = "12" }'
-            " in place of linux-64, then `pixi lock`"
+            "help: declare such a __cuda for linux-64 in the platforms of pixi.toml,"
+            " then `pixi lock`"
         )
     ]
 
@@ -722,7 +722,8 @@ def test_what_a_source_package_itself_requires(world: World) -> None:
             "  has        no __cuda\n"
             "  elsewhere  nothing in this mirror\n"
             "  used by    default/linux-64\n"
-            "help: give the platform such a __cuda in pixi.toml, then `pixi lock`"
+            "help: declare such a __cuda for linux-64 in the platforms of pixi.toml,"
+            " then `pixi lock`"
         ),
     ]
     assert _closed(result)[0]["not-proven"] == [
