@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -30,8 +30,7 @@ from scripts.index.repodata import (
     render_repodata,
     render_zst,
 )
-from scripts.lock.mirrored import MirroredLock
-from scripts.lock.model import LockedEnvironment, spec_name
+from scripts.lock.model import PlatformPackages, spec_name
 from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.select import Selection, path_of
 from scripts.verify.findings import EnvironmentPlatform, Level, places_of
@@ -398,7 +397,18 @@ def narrowed(selection: Selection, scope: Scope) -> Selection:
     paths = frozenset(each.path for each in scope.artifacts)
     locks = []
     for label, lock in selection.labelled:
-        environments = tuple(_narrowed(selection.layout, label, lock, paths, scope.place))
+        environments = tuple(
+            dataclasses.replace(
+                each,
+                platforms=tuple(
+                    _narrowed(selection.layout, rows, paths)
+                    for rows in each.platforms
+                    for place in [EnvironmentPlatform(each.name, rows.platform.name, label)]
+                    if scope.place in {None, place}
+                ),
+            )
+            for each in lock.environments
+        )
         manifest = None if lock.manifest is None else _without_pypi(lock.manifest)
         locks.append(dataclasses.replace(lock, environments=environments, manifest=manifest))
     return dataclasses.replace(
@@ -407,31 +417,16 @@ def narrowed(selection: Selection, scope: Scope) -> Selection:
 
 
 def _narrowed(
-    layout: Layout,
-    label: str,
-    lock: MirroredLock,
-    paths: Collection[PurePosixPath],
-    shown: EnvironmentPlatform | None,
-) -> Iterator[LockedEnvironment]:
-    for environment in lock.environments:
-        platforms = []
-        for rows in environment.platforms:
-            packages, build_packages = (
-                tuple(each for each in some if path_of(layout, each) in paths)
-                for some in (rows.packages, rows.build_packages)
-            )
-            place = EnvironmentPlatform(environment.name, rows.platform.name, label)
-            pypi = tuple(each for each in rows.pypi if next(pypi_artifacts(each)).path in paths)
-            if shown in {None, place} and (packages or build_packages or pypi):
-                others = ("build_sets", "unmirrorable", "sources", "pypi_left_out")
-                nothing: Any = dict.fromkeys(others, ())
-                platforms.append(
-                    dataclasses.replace(
-                        rows, packages=packages, build_packages=build_packages, pypi=pypi, **nothing
-                    )
-                )
-        if platforms:
-            yield dataclasses.replace(environment, platforms=tuple(platforms))
+    layout: Layout, rows: PlatformPackages, paths: Collection[PurePosixPath]
+) -> PlatformPackages:
+    others = ("build_packages", "build_sets", "unmirrorable", "sources", "pypi_left_out")
+    nothing: Any = dict.fromkeys(others, ())
+    return dataclasses.replace(
+        rows,
+        packages=tuple(each for each in rows.packages if path_of(layout, each) in paths),
+        pypi=tuple(each for each in rows.pypi if next(pypi_artifacts(each)).path in paths),
+        **nothing,
+    )
 
 
 def _without_pypi(manifest: Manifest) -> Manifest:
