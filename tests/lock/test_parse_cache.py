@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,27 @@ def test_what_is_not_believed_is_parsed_and_kept_anew(cache: Path) -> None:
         assert lock == read_lock(LOCK)
         keep_parse(cache, LOCK, lock)
         assert known(cache) == lock
+
+
+class Calls:
+    """Pickled, it says: make this folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.folder),)
+
+
+def test_a_parse_calls_nothing(cache: Path) -> None:
+    made = cache / "made"
+    written = pickle.dumps(Calls(made))
+    parse_file(cache, LOCK).write_bytes(module._digest(LOCK.read_bytes(), written) + written)
+    with pytest.raises(KeyError, match="mkdir"):
+        known(cache)
+    assert not made.exists()
+    pickle.loads(written)  # control: it would
+    assert made.is_dir()
 
 
 def test_another_lock_is_another_parse(cache: Path) -> None:
