@@ -7,7 +7,6 @@ written. Nothing is opened here: only the status of each path is read.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from pathlib import Path, PurePosixPath
@@ -45,18 +44,9 @@ def refuse_obstacles(
         while above not in {"", "."} and above not in needed:
             needed.add(above)
             above = above.rpartition("/")[0]  # noqa: PLW2901 -- up to the channel folder
-    there = {""} if os.path.lexists(folder) else set[str]()
-    # Where a folder is not there, nothing below it is; a folder sorts before what is in it.
-    for each in sorted(needed):
-        if each.rpartition("/")[0] in there and os.path.lexists(folder / each):
-            there.add(each)
     _refuse(
-        *((each, folder / each, _A_FOLDER) for each in sorted(there - {""})),
-        *(
-            (each, folder / each, _ALL_BUT_A_FOLDER)
-            for each in names
-            if each.rpartition("/")[0] in there
-        ),
+        *((each, folder / each, _A_FOLDER) for each in sorted(needed)),
+        *((each, folder / each, _ALL_BUT_A_FOLDER) for each in names),
     )
 
 
