@@ -8,7 +8,7 @@ that is not met is told.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import astuple, replace
+from dataclasses import astuple
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Final
 
@@ -22,17 +22,18 @@ from scripts.lock.model import LockedPackage
 from scripts.lock.satisfiability import differs_aside
 from scripts.lock.select import Selection
 from scripts.verify.findings import (
+    ELSEWHERE,
+    NEEDED_BY,
     EnvironmentPlatform,
     Finding,
     Level,
     LevelResult,
     UsageIndex,
     grouped,
-    open_line,
-    open_questions,
+    level_result,
     place_json,
     said_lines,
-    used_by,
+    with_places,
 )
 from scripts.verify.plan import PackageSet, Root, plan_builds, plan_sets
 from scripts.verify.proofs import NO_PROOFS, Proofs
@@ -111,15 +112,7 @@ def prove_sets(sets: Sequence[PackageSet], uses: UsageIndex, folder: Path) -> Le
         ]
     for place, pypi in of_pypi.items():
         rows[place]["not-proven"] += pypi.not_proven
-    return LevelResult(
-        findings=findings,
-        unproven=frozenset(
-            place for place, row in rows.items() if row["not-proven"] or row["skip-reason"]
-        ),
-        lines=(open_line(Level.CLOSURE, rows.values()),),
-        caveats=open_questions(Level.CLOSURE, rows.values()),
-        data={"closed": list(rows.values())},
-    )
+    return with_places(Level.CLOSURE, LevelResult(findings=findings), "closed", rows.values())
 
 
 def _question(each: PackageSet) -> Json:
@@ -145,32 +138,28 @@ def _asked(each: PackageSet, row: Any) -> Root:
 
 
 def _findings(sets: Sequence[PackageSet], reply: Any, uses: UsageIndex) -> Iterator[Finding]:
-    """Yield one finding for all places in which the same is wrong in the same way."""
-    found: dict[tuple[object, ...], tuple[Problem, set[EnvironmentPlatform]]] = {}
-    unreadable = reply["unreadable"]
-    for path, reason in unreadable.items():
-        problem = index_problem(path, redact(printable(reason)))
-        found[path,] = problem, set(uses.places(PurePosixPath(path).parent))
-    holders = _find_holders(sets)
+    """Yield what the level `index` says, too, as that says it; then what is not met."""
+    unreadable, holders = reply["unreadable"], _find_holders(sets)
+    of_index = [
+        (index_problem(path, redact(printable(reason))), uses.places(PurePosixPath(path).parent))
+        for path, reason in unreadable.items()
+    ]
+    found: list[tuple[Problem, EnvironmentPlatform]] = []
     for each, answer in zip(sets, reply["answers"], strict=True):
-        if any(f"{path.rpartition('/')[0]}/{REPODATA}" in unreadable for path in answer["missing"]):
+        missing = answer["missing"]
+        if any(f"{path.rpartition('/')[0]}/{REPODATA}" in unreadable for path in missing):
             continue
         message = f"has no record in {REPODATA}"
-        problems = [index_problem(path, message) for path in answer["missing"]]
+        of_index += ((index_problem(x, message), frozenset({each.place})) for x in missing)
         above = find_dependents(each) if answer["unmet"] else {}
-        problems += (_unmet(each, row, above, holders) for row in answer["unmet"])
-        if answer["refused"] and not problems:
+        problems = [_unmet(each, row, above, holders) for row in answer["unmet"]]
+        if answer["refused"] and not (missing or problems):
             message = f"the locked packages of {each.required_by} do not go together"
             said = said_lines(answer["refused"], _REFUSAL_LINES)
-            problems.append(finding_problem(each.place, message, *said, help="pixi lock"))
-        for problem in problems:
-            there = [text for label, text in problem.details if label == "has"]
-            key = (problem.subject, problem.message, *there)
-            found.setdefault(key, (problem, set()))[1].add(each.place)
-    for problem, places in found.values():
-        if problem.help != "pixi run index":  # as the level `index` says it
-            problem = replace(problem, details=(*problem.details, used_by(places)))  # noqa: PLW2901
-        yield Finding(level=Level.CLOSURE, problem=problem, places=frozenset(places))
+            problems = [finding_problem(each.place, message, *said, help="pixi lock")]
+        found += ((problem, each.place) for problem in problems)
+    yield from level_result(Level.CLOSURE, of_index).findings
+    yield from grouped(Level.CLOSURE, found)
 
 
 def _find_holders(sets: Sequence[PackageSet]) -> _Holders:
@@ -193,10 +182,10 @@ def _unmet(each: PackageSet, row: Any, above: Dependents, holders: _Holders) -> 
     else:
         state = "which is not met" if asked.kind == "requires" else "which is not kept"
         details = details or [("has", f"no {row['name']}")]
-        details += [("elsewhere", text) for text in _elsewhere(asked, row, holders, each.lock.root)]
+        details += [(ELSEWHERE, text) for text in _elsewhere(asked, row, holders, each.lock.root)]
         advice = _help(each, row["name"])
     if "who" in row:
-        details += [("needed by", line) for line in _needed_by(each, row["who"], above)]
+        details += [(NEEDED_BY, line) for line in _needed_by(each, row["who"], above)]
     message = f"{asked.kind} {asked.text}, {state}"
     return finding_problem(asked.subject, message, *details, help=advice)
 

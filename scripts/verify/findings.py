@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -69,6 +69,7 @@ RIGHT, WRONG, NOT_DONE = "✓", "✗", "–"  # noqa: RUF001
 MARKS: Final = {True: RIGHT, False: WRONG, None: NOT_DONE}
 FOR_PYPI: Final = frozenset({Client.UV, Client.PIP})
 """Those that install PyPI packages alone."""
+ELSEWHERE, NEEDED_BY = "elsewhere", "needed by"
 _LISTED: Final = 20  # unproven requirements that one line shows
 _LOOK_AT: Final = "pixi run verify --level "
 # The help where all levels that it would send to have passed.
@@ -179,15 +180,22 @@ class UsageIndex:
         return {path: frozenset(places) for path, places in found.items()}
 
 
-def open_questions(level: Level, rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Say what a level could not ask of each place, all of it, by what `--json` has of them."""
-    told = _open_questions(rows, sys.maxsize)
-    return tuple(f"{level}: not proven of {place}: {said}" for place, said in told)
+def with_places(
+    level: Level, result: LevelResult, key: str, rows: Collection[Mapping[str, Any]]
+) -> LevelResult:
+    """Add what `--json` has of each place under `key`, and what of it the level could not ask.
 
-
-def open_line(level: Level, rows: Iterable[Mapping[str, Any]]) -> Line:
-    """Say the same on the screen, once for all places of which it is said, and not all of it."""
-    return tuple(said_of(f"{level}: not proven of", _open_questions(rows, _LISTED), ": "))
+    The screen has that once for all places of which it is said, and not all of it.
+    """
+    told = list(_open_questions(rows, sys.maxsize))
+    lines = said_of(f"{level}: not proven of", _open_questions(rows, _LISTED), ": ")
+    return replace(
+        result,
+        unproven=frozenset(place for place, _ in told),
+        lines=(*result.lines, tuple(lines)),
+        caveats=tuple(f"{level}: not proven of {place}: {said}" for place, said in told),
+        data={key: list(rows)},
+    )
 
 
 def _open_questions(
@@ -251,13 +259,18 @@ def place_from_json(row: Mapping[str, Any]) -> EnvironmentPlatform:
 def grouped(
     level: Level | None, found: Iterable[tuple[Problem, EnvironmentPlatform]]
 ) -> Iterator[Finding]:
-    """Yield one finding for all places in which the same is wrong."""
-    places: dict[Problem, set[EnvironmentPlatform]] = {}
+    """Yield one finding for all places in which the same is wrong in the same way.
+
+    What would mend it elsewhere, and who needs it, is told of the first.
+    """
+    same: dict[object, tuple[Problem, set[EnvironmentPlatform]]] = {}
     for problem, place in found:
-        places.setdefault(problem, set()).add(place)
-    for problem, some in places.items():
-        told = replace(problem, details=(*problem.details, used_by(some)))
-        yield Finding(level=level, problem=told, places=frozenset(some))
+        facts = tuple(each for each in problem.details if each[0] not in {ELSEWHERE, NEEDED_BY})
+        key = problem.subject, problem.message, facts
+        same.setdefault(key, (problem, set()))[1].add(place)
+    for problem, places in same.values():
+        told = replace(problem, details=(*problem.details, used_by(places)))
+        yield Finding(level=level, problem=told, places=frozenset(places))
 
 
 def level_result(

@@ -22,7 +22,7 @@ from scripts.core.record import PypiRecord
 from scripts.core.redact import printable
 from scripts.lock.model import LockedPackage
 from scripts.lock.pypi import conda_pypi_names, pypi_artifacts
-from scripts.verify.findings import EnvironmentPlatform
+from scripts.verify.findings import ELSEWHERE, NEEDED_BY, EnvironmentPlatform
 from scripts.verify.plan import PackageSet
 from scripts.verify.python_platform import PythonPlatform, wheel_tags
 from scripts.verify.requirements import (
@@ -113,7 +113,7 @@ def _prove(each: PackageSet, candidates: Mapping[EnvironmentPlatform, ByName]) -
     problems = []
     for who, problem in wrong:
         way, _ = way_up(None if who is None else pypi_node(who), above)
-        needed = (("needed by", line) for line in way)
+        needed = ((NEEDED_BY, line) for line in way)
         problems.append(replace(problem, details=(*problem.details, *needed)))
     return PypiAnswer(
         place=each.place,
@@ -149,7 +149,7 @@ def _unmet(
         message = f"requires {one.text}, which is not met"
         there = [x.label for x in candidates[place].get(name, ())]
         found = [("has", text) for text in there[:_SHOWN] or [f"no {name}"]]
-        found += [("elsewhere", text) for text in _elsewhere(one.requirement, candidates)]
+        found += [(ELSEWHERE, text) for text in _elsewhere(one.requirement, candidates)]
     return finding_problem(one.label, message, *found, help="pixi lock")
 
 

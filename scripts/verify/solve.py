@@ -32,11 +32,9 @@ from scripts.verify.findings import (
     Level,
     LevelResult,
     level_result,
-    open_line,
-    open_questions,
-    place_from_json,
     place_json,
     places_of,
+    with_places,
 )
 from scripts.verify.install.clients import find_uv
 from scripts.verify.install.sandbox import sandbox, sandbox_environment
@@ -171,15 +169,8 @@ def _solve(
         row["not-proven"] = not_proven
         lines += (line for what, each in answers.items() for line in each.lines(what))
         lines += _undeclared_lines(job)
-    return replace(
-        level_result(Level.SOLVE, found),
-        unproven=frozenset(
-            place_from_json(row) for row in rows if row["solved"] is None or row["not-proven"]
-        ),
-        lines=(*lines, open_line(Level.SOLVE, rows)),
-        caveats=open_questions(Level.SOLVE, rows),
-        data={"solved": rows},
-    )
+    result = replace(level_result(Level.SOLVE, found), lines=tuple(lines))
+    return with_places(Level.SOLVE, result, "solved", rows)
 
 
 def plan_solves(selection: Selection, folder: Path, uv: Path | None = None) -> tuple[SolveJob, ...]:
