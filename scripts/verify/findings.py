@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -295,12 +295,16 @@ def level_result(
     )
 
 
+def first_details(details: Sequence[tuple[str, str]], shown: int) -> tuple[tuple[str, str], ...]:
+    """Take so many details, and say how many more there are."""
+    more = len(details) - shown
+    return (*details[:shown], *((("and", f"{more} more"),) if more > 0 else ()))
+
+
 def said_lines(text: str, shown: int) -> tuple[tuple[str, str], ...]:
     """Make the details that tell what a program said: its first lines, and how many more."""
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
-    said = [("said", redact(printable(line))) for line in lines[:shown]]
-    more = len(lines) - shown
-    return (*said, *((("and", f"{more} lines more"),) if more > 0 else ()))
+    return first_details([("said", redact(printable(line))) for line in lines], shown)
 
 
 def incomplete(selection: Selection, allowed: AbstractSet[IncompleteKind]) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from typing import Final
 
 from scripts.core.errors import Problem, finding_problem
 from scripts.core.report import Json, Line
-from scripts.verify.findings import EnvironmentPlatform, Level, look_at, said_lines
+from scripts.verify.findings import EnvironmentPlatform, Level, first_details, look_at, said_lines
 
 SHOWN: Final = 20
 """Packages, or lines of a solver's, that one problem shows."""
@@ -66,8 +66,6 @@ def compare_solved(
     pairs = tuple((gone.get(name), come.get(name)) for name in sorted({*gone, *come}))
     if not pairs or reason is not None:
         return SolveAnswer(differences=pairs, reason=reason if pairs else None)
-    lacks = [("lacks", str(locked)) for locked, _ in pairs[:SHOWN]]
-    if len(pairs) > SHOWN:
-        lacks.append(("and", f"{len(pairs) - SHOWN} more"))
+    lacks = first_details([("lacks", str(locked)) for locked, _ in pairs], SHOWN)
     problem = finding_problem(place, message, *lacks, help=look_at(Level.INDEX))
     return SolveAnswer(problem=problem, differences=pairs)

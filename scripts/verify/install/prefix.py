@@ -27,6 +27,7 @@ from scripts.core.pep508 import pypi_name
 from scripts.core.record import Record
 from scripts.core.redact import printable
 from scripts.index.distribution import DIST_INFO, dist_info_folder, hash_member
+from scripts.verify.findings import first_details
 from scripts.verify.install.plan import InstallJob
 
 INDEX: Final = "info/index.json"
@@ -158,12 +159,12 @@ def _problem(subject: str, faults: Sequence[_Fault], title: str) -> Problem:
         ("missing", printable(path))
         if actual is None
         else ("differs", f"{printable(path)} (sha256 {actual}, not {expected})")
-        for path, expected, actual in faults[:_SHOWN]
+        for path, expected, actual in faults
     ]
-    if len(faults) > _SHOWN:
-        details.append(("and", f"{len(faults) - _SHOWN} more"))
     count = "a file of it" if len(faults) == 1 else f"{len(faults)} files of it"
-    return finding_problem(subject, f"{count} did not arrive in {title}", *details)
+    return finding_problem(
+        subject, f"{count} did not arrive in {title}", *first_details(details, _SHOWN)
+    )
 
 
 def folders_of(job: InstallJob) -> Mapping[str, str]:

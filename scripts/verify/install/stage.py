@@ -46,6 +46,7 @@ from scripts.verify.findings import (
     Level,
     LevelResult,
     UsageIndex,
+    first_details,
     places_by_lock,
     places_of,
     said_of,
@@ -73,6 +74,8 @@ from scripts.workspace.pixi import find_pixi
 from scripts.workspace.workspace import Workspace
 
 _NO_BUILDS: Final = "its sdists are built with what is not in the mirror"
+_ALONE: Final = "pixi run verify --client rattler"
+_LEAVE_OUT: Final = f"install it anew, or leave it out: {_ALONE}"
 _SHOWN: Final = 5  # damaged artifacts that one problem names
 _ANY: Final = EnvironmentPlatform("", "")
 
@@ -141,7 +144,7 @@ def find_programs(
         try:
             program = _find(client, environ)
         except MirrorError as error:
-            problem = error.problems[0]
+            problem = dataclasses.replace(error.problems[0], help=_LEAVE_OUT)
             found[client] = problem.message if is_extra else problem
             continue
         if program is not None:
@@ -151,14 +154,8 @@ def find_programs(
         elif wanted is not None:
             subject = Client.PIXI if client is Client.PIXI_OFFLINE else client.value
             message = f"this program is not on PATH, and --client {client} asks for it"
-            raise program_error(subject, message, help="pixi run verify --client rattler")
-    whole = [client for client, program in found.items() if isinstance(program, Program)]
-    others = ",".join(whole) or Client.RATTLER
-    help_ = f"install it anew, or leave it out: pixi run verify --client {others}"
-    return {
-        client: dataclasses.replace(each, help=help_) if isinstance(each, Problem) else each
-        for client, each in found.items()
-    }
+            raise program_error(subject, message, help=_ALONE)
+    return found
 
 
 def _find(client: Client, environ: Mapping[str, str]) -> Program | None:
@@ -459,9 +456,7 @@ def _find_cause(
         for each in (finding.problem for finding in files.findings)
         if each.subject not in paths and each.subject.rpartition("/")[2] not in said
     ]
-    details += damaged[:_SHOWN]
-    if len(damaged) > _SHOWN:
-        details.append(("and", f"{len(damaged) - _SHOWN} more"))
+    details += first_details(damaged, _SHOWN)
     advice = problem.help
     if paths:
         details.append(("missing", f"{len(paths)} of its {len(artifacts)} artifacts"))
