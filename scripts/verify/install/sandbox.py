@@ -74,17 +74,11 @@ def sandbox() -> Sandbox:
 
 
 def _can_unshare(program: str) -> bool:
+    command = [program, *_OF_ITS_OWN, sys.executable, "-I", "-S", "-c", ""]
     try:
-        done = subprocess.run(
-            [program, *_OF_ITS_OWN, sys.executable, "-I", "-S", "-c", ""],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_PROBE_TIMEOUT,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        return run_program(command, os.environ, timeout=_PROBE_TIMEOUT).returncode == 0
+    except subprocess.TimeoutExpired:
         return False
-    return done.returncode == 0
 
 
 def sandbox_environment(home: Path, more: Mapping[str, str]) -> dict[str, str]:
