@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from scripts.core.channel_url import channel_folder
 from scripts.core.pep508 import parse_version
-from scripts.core.record import PypiRecord, Record
+from scripts.core.record import PypiRecord
 from scripts.core.redact import code_fence, printable, redact, without_secrets
 from scripts.core.report import Line
 from scripts.lock.model import (
@@ -223,72 +223,61 @@ def _change(
 ) -> tuple[ChangeKind | None, str, str]:
     """Return what happened (None: nothing), and the two sides as texts that differ."""
     before, after = _text(one), _text(other)
-    if isinstance(one, PypiRecord) and isinstance(other, PypiRecord):
-        return _pypi_change(one, other)
-    if not isinstance(one, LockedPackage) or not isinstance(other, LockedPackage):
-        return None if before == after else ChangeKind.CHANGED, before, after
     if before != after:
-        is_older = _is_older(other.record, one.record, ranks)
+        is_older = _is_older(other, one, ranks)
         return ChangeKind.WENT_BACK if is_older else ChangeKind.CHANGED, before, after
-    for old, new in (
-        (f"({_folder(one)})", f"({_folder(other)})"),
-        (one.file_name.extension, other.file_name.extension),
-    ):
+    for old, new in zip(_origin(one), _origin(other), strict=True):
         if old != new:  # the texts are the same without it
             return ChangeKind.CHANGED, f"{before} {old}", f"{after} {new}"
-    if are_other_bytes(one.record, other.record):
+    if _have_other_bytes(one, other):
         return ChangeKind.REUPLOADED, before, after
-    is_hotfix = _requirements(one.record) != _requirements(other.record)
+    is_hotfix = _requirements(one) != _requirements(other)
     return ChangeKind.HOTFIXED if is_hotfix else None, before, after
 
 
-def _pypi_change(one: PypiRecord, other: PypiRecord) -> tuple[ChangeKind | None, str, str]:
-    """Do the same for a PyPI package; only what differs is in the texts."""
-    before, after = _text(one), _text(other)
-    if before != after:
-        is_older = _is_older_pypi(after, before)
-        return ChangeKind.WENT_BACK if is_older else ChangeKind.CHANGED, before, after
-    if _file(one) != _file(other):
-        return ChangeKind.CHANGED, f"{before} ({_file(one)})", f"{after} ({_file(other)})"
-    if None not in (one.sha256, other.sha256) and one.sha256 != other.sha256:
-        return ChangeKind.REUPLOADED, before, after
-    old, new = (
-        redact(each.location) if each.index is None else without_secrets(each.index)
-        for each in (one, other)
-    )
-    if old != new:
-        return ChangeKind.CHANGED, f"{before} ({old})", f"{after} ({new})"
-    requires = [(sorted(each.requires_dist), each.requires_python) for each in (one, other)]
-    return None if requires[0] == requires[1] else ChangeKind.HOTFIXED, before, after
-
-
-def _is_older_pypi(version: str, other: str) -> bool:
-    """Compare as PyPI does (PEP 440); False where one of them is no version."""
-    one, another = parse_version(version), parse_version(other)
-    return one is not None and another is not None and one < another
-
-
-def _folder(package: LockedPackage) -> str:
-    """Name channel and subdir for people, secrets left out."""
-    channel = channel_folder(package.channel) if package.channel else "no channel"
-    return f"{channel}/{package.record.subdir}"
-
-
-def _is_older(record: Record, other: Record, ranks: Mapping[str, int]) -> bool:
-    """Tell whether a solver would take the other one, were both there."""
-    if record.version == other.version:
-        return record.build_number < other.build_number
-    mine, theirs = ranks.get(record.version), ranks.get(other.version)
+def _is_older(row: LockRow, other: LockRow, ranks: Mapping[str, int]) -> bool:
+    """Tell whether a solver would take the other one, were both there; False: nobody knows."""
+    if isinstance(row, PypiRecord) and isinstance(other, PypiRecord):
+        one, another = parse_version(row.version), parse_version(other.version)  # PEP 440
+        return one is not None and another is not None and one < another
+    if not isinstance(row, LockedPackage) or not isinstance(other, LockedPackage):
+        return False
+    record, there = row.record, other.record
+    if record.version == there.version:
+        return record.build_number < there.build_number
+    mine, theirs = ranks.get(record.version), ranks.get(there.version)
     if mine is None or theirs is None:
         return False
-    return (mine, record.build_number) < (theirs, other.build_number)
+    return (mine, record.build_number) < (theirs, there.build_number)
 
 
-def _requirements(of: Record) -> list[list[Any]]:
+def _origin(row: LockRow) -> tuple[str, ...]:
+    """Say where a row is from and what kind of file it is, secrets left out."""
+    if isinstance(row, PypiRecord):
+        index = redact(row.location) if row.index is None else without_secrets(row.index)
+        return f"({_file(row)})", f"({index})"
+    if isinstance(row, LockedPackage):
+        channel = channel_folder(row.channel) if row.channel else "no channel"
+        return f"({channel}/{row.record.subdir})", row.file_name.extension
+    return ()
+
+
+def _have_other_bytes(one: LockRow, other: LockRow) -> bool:
+    if isinstance(one, LockedPackage) and isinstance(other, LockedPackage):
+        return are_other_bytes(one.record, other.record)
+    sha256 = {each.sha256 for each in (one, other) if isinstance(each, PypiRecord) and each.sha256}
+    return len(sha256) > 1
+
+
+def _requirements(row: LockRow) -> list[Any]:
     """Return what a solver sees of a package, sorted: the order means nothing."""
-    return [
-        sorted(each) for each in (of.depends, of.constrains, of.extra_depends, of.track_features)
-    ]
+    if isinstance(row, PypiRecord):
+        return [sorted(row.requires_dist), row.requires_python]
+    if isinstance(row, LockedPackage):
+        of = row.record
+        lists = (of.depends, of.constrains, of.extra_depends, of.track_features)
+        return [sorted(each) for each in lists]
+    return []
 
 
 def diff_lines(diffs: Sequence[PlatformDiff]) -> tuple[Line, ...]:
