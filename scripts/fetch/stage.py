@@ -289,13 +289,9 @@ def _problem(failed: FailedDownload, again: str) -> Problem:
 
 def _replaced_line(artifact: Artifact, actual: str) -> str:
     """Say that a file in the channel was not the artifact, and is replaced."""
-    digest, what = artifact.digest, "pixi.lock names"
-    if artifact.record.digest is None and artifact.is_own_file:
-        what = "pixi.lock has there"
-    elif artifact.is_unhashed:
-        what = "was first seen"
+    digest, source = artifact.digest, artifact.digest_source
     expected = digest.hex if digest and len(actual) == len(digest.hex) else artifact.size
-    return f"{artifact.path}: is not what {what}, replaced ({actual}, not {expected})"
+    return f"{artifact.path}: differs from {source}, replaced ({actual}, not {expected})"
 
 
 def _closing_line(fetched: int, size: int, there: int) -> str:

@@ -323,8 +323,8 @@ def test_a_file_beside_the_lock_that_changed_is_fetched_anew(
     assert world.fetch() == 0
     assert list(world.files().values()) == [second.path.read_bytes()]
     assert (
-        f"warning: _pypi/files/local/wheels/{first.path.name}: is not what pixi.lock has there,"
-        f" replaced ({first.sha256}, not {second.sha256})\n"
+        f"warning: _pypi/files/local/wheels/{first.path.name}: differs from the file beside the"
+        f" lock, replaced ({first.sha256}, not {second.sha256})\n"
     ) in capsys.readouterr().err
     assert not (world.state / "state" / "first-seen.json").exists()
 

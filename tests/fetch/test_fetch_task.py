@@ -153,11 +153,11 @@ def test_a_wrong_file_is_replaced_and_told(
     assert world.fetch() == 0
     err = capsys.readouterr().err
     assert (
-        "warning: noarch/p0-1.0-0.conda: is not what pixi.lock names, replaced "
+        "warning: noarch/p0-1.0-0.conda: differs from pixi.lock, replaced "
         f"({sha256(b'x' * world.packages[0].size)}, not {digest})\n"
     ) in err
     assert (
-        "warning: linux-64/p1-1.0-0.conda: is not what pixi.lock names, replaced "
+        "warning: linux-64/p1-1.0-0.conda: differs from pixi.lock, replaced "
         f"(5 bytes, not {world.packages[1].size})\n"
     ) in err
     assert world.files() == world.expected()
