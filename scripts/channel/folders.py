@@ -15,7 +15,7 @@ from typing import Final
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, usage_error, usage_problem
-from scripts.core.files import write_atomically
+from scripts.core.files import disk_errors, write_atomically
 from scripts.core.report import listed
 from scripts.core.scratch import clear_scratch, open_scratch_file
 
@@ -28,18 +28,11 @@ def prepare(place: ChannelPaths) -> None:
     Raises the error of exit code 2 where they cannot be made, or are on two file systems: files
     appear in the channel by a rename.
     """
-    try:
-        place.folder.mkdir(parents=True, exist_ok=True)
-        for each in (place.state, place.cache):
+    with disk_errors(place.folder, "set channel-dir to a folder you may write to", "made"):
+        for each in (place.folder, place.state, place.cache):
             each.mkdir(parents=True, exist_ok=True)
         clear_scratch(place.folder)  # a probe of a killed run
         write_gitignore(place)
-    except OSError as error:
-        raise usage_error(
-            str(error.filename or place.folder),
-            f"cannot make the channel folder: {error.strerror}",
-            help="set channel-dir to a folder you may write to",
-        ) from None
     if place.folder.stat().st_dev != place.state.stat().st_dev:
         raise usage_error(
             str(place.folder),

@@ -13,7 +13,7 @@ from typing import Final
 
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, usage_error
-from scripts.core.files import write_atomically
+from scripts.core.files import disk_errors, write_atomically
 from scripts.core.report import Json, Report, table, to_json
 from scripts.core.subdir import check_platform, is_known_subdir
 from scripts.core.typed_values import Table, load_toml, parse_toml, toml_string
@@ -197,12 +197,10 @@ def write_platforms(workspace: Workspace, edit: PlatformEdit, console: Console) 
     change = f"{edit.table} is already {', '.join(edit.after)}; nothing was written"
     if is_changed:
         path = workspace.manifest_path
-        try:
+        with disk_errors(path, "make it writable, then run this again", "written"):
             mode = stat.S_IMODE(path.stat().st_mode)
             write_atomically(path, edit.text.encode("utf-8"))
             path.chmod(mode)
-        except OSError as error:
-            raise usage_error(str(path), f"cannot write this manifest: {error.strerror}") from None
         change = f"{edit.table}: {', '.join(edit.before)} → {', '.join(edit.after)}"
     shown = show_platforms(manifest, workspace.settings, console)
     following = "`pixi lock`, then `pixi run mirror`"

@@ -72,16 +72,14 @@ def all_below(folder: Path) -> list[Path]:
 def test_a_file_in_the_place_of_the_channel(tmp_path: Path) -> None:
     place = channel_paths(tmp_path / "channel")
     place.folder.touch()
-    assert refusal(place) == f"{place.folder}: cannot make the channel folder: File exists\n{HELP}"
+    assert refusal(place) == f"{place.folder}: cannot be made: File exists\n{HELP}"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows gives another reason")
 def test_a_file_in_the_place_of_the_state(tmp_path: Path) -> None:
     place = channel_paths(tmp_path / "channel")
     (tmp_path / ".pixi-mirror").touch()
-    assert (
-        refusal(place) == f"{place.state}: cannot make the channel folder: Not a directory\n{HELP}"
-    )
+    assert refusal(place) == f"{place.state}: cannot be made: Not a directory\n{HELP}"
 
 
 @pytest.mark.skipif(
@@ -94,9 +92,7 @@ def test_a_state_that_may_not_be_written(tmp_path: Path) -> None:
     ignore.unlink()
     place.root.parent.chmod(0o500)
     try:
-        assert refusal(place).endswith(
-            f": cannot make the channel folder: Permission denied\n{HELP}"
-        )
+        assert refusal(place).endswith(f": cannot be made: Permission denied\n{HELP}")
     finally:
         place.root.parent.chmod(0o700)
 

@@ -98,7 +98,8 @@ def test_a_refusal_of_another_kind_is_not_waited_out(
     refuse(monkeypatch, "replace", 1, None)
     assert add(manifest) == 2
     assert capsys.readouterr().err == (
-        f"error: {manifest}: cannot write this manifest: The process cannot access the file\n"
+        f"error: {manifest}: cannot be written: The process cannot access the file\n"
+        "help: make it writable, then run this again\n"
     )
     assert manifest.read_bytes() == MANIFEST
 

@@ -7,7 +7,6 @@ may be found, then broken, when the broken file must be named.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import shutil
@@ -23,7 +22,7 @@ from scripts.core.artifact import Artifact, ArtifactKind
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.console import Console, Verbosity
 from scripts.core.errors import ExitCode, Problem, finding_problem, usage_error
-from scripts.core.files import hash_file
+from scripts.core.files import disk_errors, hash_file
 from scripts.core.rattler_child import this_subdir
 from scripts.core.report import Report
 from scripts.lock.select import Selection
@@ -42,6 +41,7 @@ from scripts.verify.stage import VerifyOptions, verify
 from scripts.workspace.workspace import Workspace
 
 _SHOWN: Final = 5  # findings that a problem tells
+_WRITABLE: Final = "set channel-dir to a folder beside which you may write"
 
 
 def self_check(workspace: Workspace, selection: Selection, console: Console) -> Report:
@@ -136,13 +136,13 @@ def _try(
     def look() -> tuple[Problem, ...]:
         return verify(copied, shown, options, Console(verbosity=Verbosity.QUIET)).problems
 
-    with _copying(scratch):
+    with disk_errors(scratch, _WRITABLE, "written"):
         copy.take((each.path for each in scope.artifacts), scope.subdirs)
     found = look()
     message = f"cannot be broken to see whether {level} notices: it finds fault already"
     help_ = f"pixi run verify --level {level}"
     if not found:
-        with _copying(scratch):
+        with disk_errors(scratch, _WRITABLE, "written"):
             mutation.damage(copy, scope)
         found = look()
         if any(_is_named(each, scope) for each in found):
@@ -153,19 +153,6 @@ def _try(
     return [
         finding_problem(scope.named, message, *tuple(("finds", each) for each in said), help=help_)
     ]
-
-
-@contextlib.contextmanager
-def _copying(scratch: Path) -> Iterator[None]:
-    """Make a sentence of a disk that is full or may not be written to."""
-    try:
-        yield
-    except OSError as error:
-        raise usage_error(
-            str(scratch),
-            f"no copy of the channel can be made here: {error.strerror}",
-            help="set channel-dir to a folder beside which you may write",
-        ) from None
 
 
 def _is_named(problem: Problem, scope: Scope) -> bool:

@@ -425,7 +425,7 @@ def test_a_disk_on_which_no_copy_can_be_made(
     assert world.verify("--self-check") == 2
     folder = world.mirror.workspace.place.self_check
     assert capsys.readouterr().err == (
-        f"error: {folder}: no copy of the channel can be made here: No space left on device\n"
+        f"error: {folder}: cannot be written: No space left on device\n"
         "help: set channel-dir to a folder beside which you may write\n"
     )
     assert not folder.exists()
