@@ -118,10 +118,7 @@ def upstream(
     requested = tuple(requested_packages(sets))
     here = [each for each in selection.artifacts if _is_here(each, workspace)]
     paths = {each.path for each in here}
-    places: dict[tuple[str, PurePosixPath | None], list[Artifact]] = {}
-    for each in (x for x in selection.artifacts if x.path not in paths):
-        places.setdefault((each.urls[0], each.channel), []).append(each)
-    asked = [some[0] for some in places.values()]  # once, where a direct URL has two places
+    asked = [each for each in selection.artifacts if each.path not in paths]
     conda = [each for each in asked if each.is_conda and each.upstream]
     pypi = [each for each in asked if not each.is_conda and each.upstream]
     direct = [each for each in asked if not each.upstream]
@@ -141,8 +138,7 @@ def upstream(
         if is_whole and not any(isinstance(each, NotAsked) for each in outcomes):
             client.forget_unused()
     newer = find_newer(sets, requested, answered(records), answered(pages))
-    every = {some[0].path: tuple(each.path for each in some) for some in places.values()}
-    return _report(selection, outcomes, newer, asked=every, here=here)
+    return _report(selection, outcomes, newer, asked=len(asked), here=here)
 
 
 def _is_here(artifact: Artifact, workspace: Workspace) -> bool:
@@ -256,18 +252,20 @@ def _file_outcomes(
 
     A size tells other bytes, where the lock has one or, in `sizes`, the server has told one.
     """
-    heads = ask_all(client.size_of, [each.urls[0] for each in artifacts])
+    places: dict[str, list[Artifact]] = {}  # a URL may have two, and is asked for once
     for each in artifacts:
-        size, digest = heads[each.urls[0]], each.record.digest
-        before = each.size or (sizes.get(digest.hex) if digest else None)
+        places.setdefault(each.urls[0], []).append(each)
+    for url, size in ask_all(client.size_of, places).items():
+        first, digest = places[url][0], places[url][0].record.digest
+        before = first.size or (sizes.get(digest.hex) if digest else None)
         if not isinstance(size, DownloadError):
             if None not in (before, size) and before != size:
                 change = FieldChange(field="size", locked=str(before), upstream=str(size))
-                yield _finding(Drift.REUPLOADED, each, change)
+                yield _finding(Drift.REUPLOADED, first, change)
         elif size.kind in ABSENT:
-            yield _finding(Drift.WITHDRAWN, each)
+            yield _finding(Drift.WITHDRAWN, first)
         else:
-            yield NotAsked(url=each.urls[0], error=size, paths=(each.path,))
+            yield NotAsked(url=url, error=size, paths=tuple(each.path for each in places[url]))
 
 
 def _finding(
@@ -290,16 +288,11 @@ def _report(
     outcomes: Iterable[Outcome],
     newer: Sequence[NewerVersion],
     *,
-    asked: Mapping[PurePosixPath, Sequence[PurePosixPath]],
+    asked: int,
     here: Sequence[Artifact],
 ) -> Report:
-    not_asked = [
-        replace(each, paths=tuple(place for path in each.paths for place in asked[path]))
-        for each in outcomes
-        if isinstance(each, NotAsked)
-    ]
+    not_asked = [each for each in outcomes if isinstance(each, NotAsked)]
     not_asked.sort(key=lambda each: each.url)
-    count = sum(map(len, asked.values()))
     findings = [each for each in outcomes if isinstance(each, Finding)]
     findings.sort(key=lambda each: (list(Drift).index(each.kind), str(each.path)))
     of_kind = {kind: [each for each in findings if each.kind is kind] for kind in Drift}
@@ -308,7 +301,7 @@ def _report(
     counts["not known"] = sum(len(each.paths) for each in not_asked)
     told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
     told = told or "all as locked, nothing newer within the manifest"
-    lines: list[Line] = [f"upstream: {counted(count, 'artifact')} asked for: {told}"]
+    lines: list[Line] = [f"upstream: {counted(asked, 'artifact')} asked for: {told}"]
     for each in of_kind[Drift.HOTFIXED]:
         changes = (f"  {x.field}: {x.locked} -> {x.upstream}" for x in each.changes)
         lines.append((f"hotfixed since the lock: {each.path}", *changes))
@@ -322,7 +315,7 @@ def _report(
     return Report(
         lines=(*lines, *left_out_lines(selection)),
         data={
-            "asked": count,
+            "asked": asked,
             "findings": to_json(findings),
             "newer": to_json(newer),
             "not-asked": [
