@@ -7,6 +7,7 @@ that read a lock: where one of these has changed, or the parse is damaged, the l
 from __future__ import annotations
 
 import contextlib
+import copyreg
 import dataclasses
 import hashlib
 import io
@@ -36,6 +37,9 @@ _CLASSES: Final[dict[tuple[str, str], type]] = {
         *(Record, PypiRecord, FileName),
     )
 }
+
+# By its value, as later versions of Python do; before 3.11.5 they write a call of `getattr`.
+copyreg.pickle(IncompleteKind, lambda kind: (IncompleteKind, (kind.value,)))
 
 
 class _Unpickler(pickle.Unpickler):

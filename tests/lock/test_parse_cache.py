@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import os
 import pickle
 from pathlib import Path
@@ -10,9 +11,16 @@ import pytest
 
 from scripts.core.errors import MirrorError
 from scripts.lock import parse_cache as module
-from scripts.lock.model import LockFile
+from scripts.lock.model import (
+    LockedEnvironment,
+    LockFile,
+    LockPlatform,
+    PlatformPackages,
+    Unmirrorable,
+)
 from scripts.lock.parse_cache import keep_parse, load_parse, parse_file
 from scripts.lock.read import read_lock
+from scripts.workspace.settings import IncompleteKind
 from tests.lock.test_read_real_locks import LOCKS, REFUSED
 
 DATA = Path(__file__).parents[1] / "data"
@@ -106,6 +114,25 @@ def test_a_parse_calls_nothing(cache: Path) -> None:
     assert not made.exists()
     pickle.loads(written)  # control: it would
     assert made.is_dir()
+
+
+def test_kinds_as_older_versions_of_python_write_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Patched as in Lib/enum.py of 3.11.4: by a call of `getattr`, which a parse cannot make."""
+    old = lambda kind, _: (getattr, (type(kind), kind.name))  # noqa: E731
+    monkeypatch.setattr(IncompleteKind, "__reduce_ex__", old)
+    row = Unmirrorable(kind=IncompleteKind.SOURCE, name="a", location="./a")
+    platform = LockPlatform(name="linux-64", subdir="linux-64")
+    packages = PlatformPackages(platform=platform, packages=(), unmirrorable=(row,))
+    environment = LockedEnvironment(name="default", channels=(), platforms=(packages,))
+    lock = LockFile(version=7, environments=(environment,), data=b"x")
+    keep_parse(tmp_path, LOCK, lock)
+    assert load_parse(tmp_path, LOCK, b"x") == lock
+    monkeypatch.delitem(copyreg.dispatch_table, IncompleteKind)  # control
+    keep_parse(tmp_path, LOCK, lock)
+    with pytest.raises(KeyError, match="getattr"):
+        load_parse(tmp_path, LOCK, b"x")
 
 
 def test_another_lock_is_another_parse(cache: Path) -> None:
