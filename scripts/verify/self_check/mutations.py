@@ -419,13 +419,14 @@ def narrowed(selection: Selection, scope: Scope) -> Selection:
 def _narrowed(
     layout: Layout, rows: PlatformPackages, paths: Collection[PurePosixPath]
 ) -> PlatformPackages:
-    others = ("build_packages", "build_sets", "unmirrorable", "sources", "pypi_left_out")
-    nothing: Any = dict.fromkeys(others, ())
+    packages, build_packages = (
+        tuple(each for each in some if path_of(layout, each) in paths)
+        for some in (rows.packages, rows.build_packages)
+    )
+    pypi = tuple(each for each in rows.pypi if next(pypi_artifacts(each)).path in paths)
+    nothing: Any = dict.fromkeys(("build_sets", "unmirrorable", "sources", "pypi_left_out"), ())
     return dataclasses.replace(
-        rows,
-        packages=tuple(each for each in rows.packages if path_of(layout, each) in paths),
-        pypi=tuple(each for each in rows.pypi if next(pypi_artifacts(each)).path in paths),
-        **nothing,
+        rows, packages=packages, build_packages=build_packages, pypi=pypi, **nothing
     )
 
 
