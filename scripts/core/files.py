@@ -61,6 +61,13 @@ def read_regular(path: Path, limit: int) -> bytes:
     return data
 
 
+def holds(file: Path, data: bytes) -> bool:
+    """Tell whether a file has just these bytes and is not a symbolic link."""
+    with contextlib.suppress(OSError):  # none is there, it is larger, or to write it will tell
+        return not file.is_symlink() and read_regular(file, len(data)) == data
+    return False
+
+
 def not_readable(path: Path, what: str, error: OSError) -> MirrorError:
     """Make the error for a file that cannot be read."""
     reason = "there is no such file" if isinstance(error, FileNotFoundError) else error.strerror

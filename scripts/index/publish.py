@@ -25,7 +25,7 @@ from scripts.core.errors import ExitCode, MirrorError, Problem, raise_problems, 
 from scripts.core.files import (
     filename_in_errors,
     fsync_file,
-    read_regular,
+    holds,
     write_atomically,
 )
 from scripts.core.files import replace as replace_file
@@ -38,7 +38,6 @@ from scripts.index.pypi_index import size_problem
 from scripts.index.readback import read_subdir_index
 from scripts.index.records import BadRecordError, parse_record, read_index_record
 from scripts.index.repodata import (
-    LARGEST,
     REPODATA,
     REPODATA_ZST,
     SHARD_END,
@@ -337,13 +336,6 @@ def publish(files: Sequence[tuple[Path, Path]], durable: Iterable[Path] = ()) ->
     for staged, target in files:
         target.parent.mkdir(parents=True, exist_ok=True)
         _replace(staged, target)
-
-
-def holds(file: Path, data: bytes) -> bool:
-    """Tell whether a file has just these bytes and is not a symbolic link."""
-    with contextlib.suppress(OSError):  # none is there, or the rename will tell
-        return not file.is_symlink() and read_regular(file, LARGEST) == data
-    return False
 
 
 def _replace(source: Path, target: Path) -> None:

@@ -23,7 +23,7 @@ from scripts.core.channel_paths import ChannelPaths, is_pypi_path
 from scripts.core.console import Console
 from scripts.core.errors import Problem
 from scripts.core.file_name import parse_file_name
-from scripts.core.files import filename_in_errors, read_regular
+from scripts.core.files import filename_in_errors, holds, read_regular
 from scripts.core.record import PypiRecord
 from scripts.core.symlinks import refuse_obstacles
 from scripts.fetch.archives import check_new_archives, remembered
@@ -319,7 +319,7 @@ def _read_mapping(folder: Path, pypi: PypiIndex) -> dict[str, str | None]:
 
 def publish_pypi(place: ChannelPaths, plan: PypiPlan) -> None:
     """Write what is not there yet: what pages name, then the pages."""
-    from scripts.index.publish import holds, publish
+    from scripts.index.publish import publish
 
     changed = {
         path: data

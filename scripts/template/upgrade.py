@@ -18,12 +18,11 @@ from typing import Any, Final
 
 from scripts.core.child_process import quoted, run_program, stderr_tail
 from scripts.core.errors import MirrorError, finding_problem, usage_error
-from scripts.core.files import read_regular, write_atomically
+from scripts.core.files import holds, read_regular, write_atomically
 from scripts.core.invocation import TEMPLATE
 from scripts.core.report import Report
 from scripts.core.scratch import scratch_folder
 from scripts.core.typed_values import load_toml, parse_toml
-from scripts.index.publish import holds
 from scripts.template.make_pyz import PYZ, archive, read_archive, toml_key
 from scripts.template.new import MANIFEST, write_files
 from scripts.workspace.workspace import Workspace, read_manifest_text
