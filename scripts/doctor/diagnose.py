@@ -139,8 +139,11 @@ def diagnose(environments: Sequence[LockedEnvironment], mirror: Mirror) -> tuple
 
 
 def _verdict(package: LockedPackage | PypiRecord, mirror: Mirror) -> Verdict:
-    is_pypi = isinstance(package, PypiRecord)
-    url = package.location if isinstance(package, PypiRecord) else package.url
+    locked: Record | PypiRecord
+    if is_pypi := isinstance(package, PypiRecord):
+        url, locked = package.location, package
+    else:
+        url, locked = package.url, package.record
     path, compared = mirror.path_of(package), None
     inside, found = mirror.path_inside(url) is not None, mirror.record_at(path)
     if not inside and is_own_file(url, mirror.root):
@@ -150,7 +153,7 @@ def _verdict(package: LockedPackage | PypiRecord, mirror: Mirror) -> Verdict:
     elif not inside and not is_pypi and not _is_mirrorable(url, path):
         availability = Availability.NOT_MIRRORABLE
     elif found is not None:
-        common = list(_pairs(package if isinstance(package, PypiRecord) else package.record, found))
+        common = list(_pairs(locked, found))
         differing = [each for each in common if each[1] != each[2]]
         compared = next(iter([*differing, *common]), None)
         availability = Availability.OTHER if differing else Availability.RIGHT

@@ -144,9 +144,8 @@ def _possible(
 ) -> Iterator[_Candidates]:
     """Yield those whose needs are met by something that is `fitting`, and by the machine."""
     beside = {(x.packages.place, x.locked.name): some for x, some in fitting}
-    for each, _ in fitting:
-        virtual = {x.name: [_record_of(x)] for x in each.packages.virtual_packages}
-        beside |= {(each.packages.place, name): some for name, some in virtual.items()}
+    of_machine = ((x.packages.place, y) for x, _ in fitting for y in x.packages.virtual_packages)
+    beside |= {(place, virtual.name): [_record_of(virtual)] for place, virtual in of_machine}
 
     def needs(each: RequestedPackage, record: Record) -> Iterator[tuple[str, Sequence[Record]]]:
         for spec in record.depends:
