@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from typing import Final
 
@@ -49,6 +50,6 @@ def parse_file_name(text: str) -> FileName | None:
         if text.endswith(extension):
             parts = text[: -len(extension)].rsplit("-", 2)
             if len(parts) == 3 and all(parts) and is_safe_name(text):
-                name, version, build = parts
+                name, version, build = map(sys.intern, parts)  # many have the same
                 return FileName(name=name, version=version, build=build, extension=extension)
     return None

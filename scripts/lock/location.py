@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -34,9 +35,9 @@ def parse_location(location: str) -> Location:
     if url is None:
         return Location(re.split(r"[/\\]", location)[-1])
     head, last = _head(location)
-    channel = head.rpartition("/")[0]
+    channel = sys.intern(head.rpartition("/")[0])
     folder = head.rpartition("/")[2] if url[1].lower() in _WITH_SUBDIR else ""
-    subdir = folder if is_known_subdir(folder) else None
+    subdir = sys.intern(folder) if is_known_subdir(folder) else None
     return Location(unquote(last), subdir, channel if len(channel) > url.end() else None)
 
 

@@ -7,6 +7,7 @@ the last of two equal keys without a word, and reads `1.3_31` as a number.
 from __future__ import annotations
 
 import re
+import sys
 from typing import Any, Final
 
 from scripts.core.errors import usage_error
@@ -67,7 +68,7 @@ def _build(document: str, subject: str) -> Node:  # noqa: C901, PLR0912
         kind = type(event)
         value: Node
         if kind is scalar:
-            text = event.value
+            text = sys.intern(event.value)  # one object for what stands there thousands of times
             if type(into) is dict and key is None:
                 if text in into:
                     raise usage_error(_at(subject, event), f"the key {text!r} is there twice")
