@@ -18,10 +18,11 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, NamedTuple
 
-from scripts.core.files import fsync_file, hash_file, write_atomically
+from scripts.core.files import FileStatus, fsync_file, hash_file, write_atomically
 
 # Stands for the boot id where the bytes are known to be on the disk.
 _DURABLE: Final = "*"
+_AT_ONCE: Final = 1024  # lines that are parsed together
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -33,7 +34,7 @@ class Fingerprint(NamedTuple):
     inode: int
 
     @classmethod
-    def of(cls, status: os.stat_result) -> Fingerprint:
+    def of(cls, status: os.stat_result | FileStatus) -> Fingerprint:
         """Take it from a file's status."""
         return cls(status.st_size, status.st_mtime_ns, status.st_ino)
 
@@ -73,11 +74,13 @@ class DigestCache:
         self._torn = data != b"" and not data.endswith(b"\n")  # the next line must not join it
         lines = data.splitlines()
         self._lines = len(lines)
+        shared: dict[Fingerprint, Fingerprint] = {}  # what is known of one file has one
         for row in _parse_lines(lines):
             with contextlib.suppress(ValueError, TypeError, OverflowError):
                 path, algorithm, digest, size, mtime, inode, boot = row
                 fingerprint = Fingerprint(int(size), int(mtime), int(inode))
                 key = sys.intern(str(path)), sys.intern(str(algorithm))
+                fingerprint = shared.setdefault(fingerprint, fingerprint)
                 self._known[key] = _Known(fingerprint, str(digest), sys.intern(str(boot)))
 
     @property
@@ -86,7 +89,7 @@ class DigestCache:
         return self._boot is None
 
     def known(
-        self, path: PurePosixPath | str, algorithm: str, status: os.stat_result
+        self, path: PurePosixPath | str, algorithm: str, status: os.stat_result | FileStatus
     ) -> str | None:
         """Return the digest of the file with this status, where it is believed."""
         found = self._known.get((str(path), algorithm))
@@ -110,7 +113,7 @@ class DigestCache:
         path: PurePosixPath | str,
         algorithm: str,
         digest: str,
-        status: os.stat_result,
+        status: os.stat_result | FileStatus,
     ) -> None:
         """Remember a digest just computed by reading, unless the file changed meanwhile.
 
@@ -138,7 +141,7 @@ class DigestCache:
         path: PurePosixPath | str,
         algorithm: str,
         digest: str,
-        status: os.stat_result,
+        status: os.stat_result | FileStatus,
         *,
         is_durable: bool = False,
     ) -> None:
@@ -175,15 +178,18 @@ class DigestCache:
 
 
 def _parse_lines(lines: Sequence[bytes]) -> Iterator[Any]:
-    """Parse all lines at once, which is much faster; where one is torn, each by itself."""
-    with contextlib.suppress(ValueError, RecursionError):
-        rows = json.loads(b"[" + b",".join(lines) + b"]")
-        if len(rows) == len(lines):  # two that are torn may make one
+    """Parse many lines at once, which is much faster; where one is torn, each by itself."""
+    for start in range(0, len(lines), _AT_ONCE):
+        some = lines[start : start + _AT_ONCE]
+        rows: list[Any] = []
+        with contextlib.suppress(ValueError, RecursionError):
+            rows = json.loads(b"[" + b",".join(some) + b"]")
+        if len(rows) == len(some):  # two that are torn may make one
             yield from rows
-            return
-    for line in lines:
-        with contextlib.suppress(ValueError, RecursionError):  # by a kill or a power cut
-            yield json.loads(line)
+            continue
+        for line in some:
+            with contextlib.suppress(ValueError, RecursionError):  # by a kill or a power cut
+                yield json.loads(line)
 
 
 def _made_durable(file: Path) -> bool:

@@ -16,7 +16,7 @@ from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import channel_path, is_pypi_path
 from scripts.core.errors import MirrorError, usage_error
 from scripts.core.file_name import parse_file_name
-from scripts.core.files import hash_file
+from scripts.core.files import FileStatus, hash_file
 from scripts.core.record import Digest
 from scripts.core.subdir import is_known_subdir
 
@@ -49,7 +49,7 @@ class CheckedArtifact:
     actual: str | None = None
 
 
-def files_below(folder: Path) -> Iterator[tuple[PurePosixPath, os.stat_result]]:
+def files_below(folder: Path) -> Iterator[tuple[PurePosixPath, FileStatus]]:
     """Yield every file below a folder, its path relative to it, and its status; no link followed.
 
     What is neither a file nor a folder counts as a file. Raises the error of exit code 2 for a
@@ -65,7 +65,7 @@ def files_below(folder: Path) -> Iterator[tuple[PurePosixPath, os.stat_result]]:
                         open_.append(f"{above}{entry.name}/")
                         continue
                     with contextlib.suppress(FileNotFoundError):  # gone meanwhile
-                        status = entry.stat(follow_symlinks=False)
+                        status = FileStatus.of(entry.stat(follow_symlinks=False))
                         yield channel_path(f"{above}{entry.name}"), status
         except FileNotFoundError:  # none yet, or gone meanwhile
             continue
@@ -73,13 +73,11 @@ def files_below(folder: Path) -> Iterator[tuple[PurePosixPath, os.stat_result]]:
             raise cannot_read(error, folder / above) from None
 
 
-def regular_status(
-    folder: Path, path: PurePosixPath, status: os.stat_result
-) -> os.stat_result | None:
+def regular_status(folder: Path, path: PurePosixPath, status: FileStatus) -> FileStatus | None:
     """Return the status of a regular file, or of one that a link leads to; else None."""
     if S_ISLNK(status.st_mode):
         try:
-            status = (folder / path).stat()
+            status = FileStatus.of((folder / path).stat())
         except OSError:
             return None
     return status if S_ISREG(status.st_mode) else None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -22,7 +21,7 @@ from scripts.core.artifact import Artifact, conda_artifact, pypi_artifact
 from scripts.core.channel_paths import FLAT_CHANNEL, Layout, channel_path, is_pypi_path
 from scripts.core.console import Console
 from scripts.core.file_name import parse_file_name
-from scripts.core.files import read_regular
+from scripts.core.files import FileStatus, read_regular
 from scripts.core.record import PypiRecord, Record
 from scripts.core.report import Json, counted_files, to_json
 from scripts.core.scratch import is_scratch
@@ -88,7 +87,7 @@ class Channel:
     path: PurePosixPath
     artifacts: tuple[Artifact, ...]
     """Those of the lock."""
-    there: Mapping[PurePosixPath, os.stat_result]
+    there: Mapping[PurePosixPath, FileStatus]
     """All files named like an artifact, by path."""
     index_files: tuple[PurePosixPath, ...]
     """What rattler-index writes, and temporary files of it that a killed run left."""
@@ -101,14 +100,14 @@ def read_channels(
     folder: Path,
     selection: Selection,
     gone: Collection[PurePosixPath] = (),
-    files: Sequence[tuple[PurePosixPath, os.stat_result]] | None = None,
+    files: Sequence[tuple[PurePosixPath, FileStatus]] | None = None,
 ) -> tuple[Channel, ...]:
     """Return all conda channels of the mirror: those of the selection, and those on the disk.
 
     Only those of the selection's layout: others are left from another one. Files that are `gone`
     are skipped. `files` are all below the folder, where they are known already.
     """
-    there: dict[PurePosixPath, dict[PurePosixPath, os.stat_result]] = {}
+    there: dict[PurePosixPath, dict[PurePosixPath, FileStatus]] = {}
     index_files: dict[PurePosixPath, list[PurePosixPath]] = {}
     for path, found in files_below(folder) if files is None else files:
         if is_pypi_path(path):
@@ -279,7 +278,7 @@ def classify_files(
     selection: Selection,
     users: ChannelUsers,
     console: Console,
-    files: Iterable[tuple[PurePosixPath, os.stat_result]] | None = None,
+    files: Iterable[tuple[PurePosixPath, FileStatus]] | None = None,
 ) -> ChannelFiles:
     """Put every file of the channel folder into its class; `files` are they, where known."""
     named, layout = users.named(), selection.layout

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -71,7 +72,6 @@ def rebuild_index(
     channel: Channel,
     indexed: Sequence[IndexedArtifact],
     *,
-    digests: DigestCache,
     indexer: Indexer,
     named: Collection[PurePosixPath],
 ) -> tuple[list[PurePosixPath], list[Problem]]:
@@ -82,6 +82,11 @@ def rebuild_index(
     error of exit code 4 with all that is not as it should be, or of 2 with all records that could
     not be indexed, or of 1 with every artifact that had to be read and could not be.
     """
+
+    @functools.cache
+    def digests() -> DigestCache:
+        return DigestCache(place.digests)
+
     locked, problems = read_locked_records(place.folder, channel, digests)
     raise_problems(problems)
     right = [each for each in indexed if each.artifact.size in {None, each.size}]
@@ -159,11 +164,11 @@ def write_index(
 
 
 def read_locked_records(
-    folder: Path, channel: Channel, digests: DigestCache
+    folder: Path, channel: Channel, digests: Callable[[], DigestCache]
 ) -> tuple[dict[PurePosixPath, Record], list[Problem]]:
     """Return the records of the lock's artifacts that are there, and a problem for each unreadable.
 
-    Artifacts are only read where the lock says too little.
+    Artifacts are only read, and `digests` called, where the lock says too little.
     """
 
     def read(artifact: Artifact) -> Record | MirrorError:
@@ -188,7 +193,9 @@ def read_locked_records(
             path = artifact.path
             records[path] = record
             if record.size is None or record.sha256 is None:
-                sha256 = record.sha256 or digests.digest_of(folder, path, "sha256")  # no md5 counts
+                sha256 = record.sha256 or digests().digest_of(
+                    folder, path, "sha256"
+                )  # no md5 counts
                 size = channel.there[path].st_size if record.size is None else record.size
                 records[path] = replace(record, size=size, sha256=sha256)
     return records, sorted(problems, key=lambda problem: problem.subject)

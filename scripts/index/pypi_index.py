@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
@@ -23,7 +22,7 @@ from scripts.core.channel_paths import ChannelPaths, is_pypi_path
 from scripts.core.console import Console
 from scripts.core.errors import Problem
 from scripts.core.file_name import parse_file_name
-from scripts.core.files import filename_in_errors, holds, read_regular
+from scripts.core.files import FileStatus, filename_in_errors, holds, read_regular
 from scripts.core.record import PypiRecord
 from scripts.core.symlinks import refuse_obstacles
 from scripts.fetch.archives import check_new_archives, remembered
@@ -65,7 +64,7 @@ class PypiIndex:
     """Its rows, each once; several may be of one file."""
     conda_artifacts: tuple[Artifact, ...]
     """Those of the lock, for what they are called on PyPI."""
-    there: Mapping[PurePosixPath, os.stat_result]
+    there: Mapping[PurePosixPath, FileStatus]
     """All files named like a wheel or sdist, by path."""
     index_files: tuple[PurePosixPath, ...]
     """What describes them, or a killed run left of it."""
@@ -96,11 +95,11 @@ class PypiPlan:
 def read_pypi_index(
     folder: Path,
     selection: Selection,
-    files: Sequence[tuple[PurePosixPath, os.stat_result]],
+    files: Sequence[tuple[PurePosixPath, FileStatus]],
     gone: Collection[PurePosixPath] = (),
 ) -> PypiIndex:
     """Choose the files that are of PyPI of all below the channel folder, but for those `gone`."""
-    there: dict[PurePosixPath, os.stat_result] = {}
+    there: dict[PurePosixPath, FileStatus] = {}
     index_files: list[PurePosixPath] = []
     for path, status in files:
         if not is_pypi_path(path) or path in gone:

@@ -35,7 +35,7 @@ from scripts.index.file_classes import (
     retained_line,
     waiting_files,
 )
-from scripts.index.indexer import Indexer, find_indexer
+from scripts.index.indexer import find_indexer
 from scripts.index.pypi_index import (
     PypiIndex,
     PypiPlan,
@@ -85,15 +85,17 @@ def index(
         clear_staging(place)  # of a run that was killed
         if dropping:
             write_removals(place, waiting)
-        is_changed, problems, published, stale = _index_outdated(
-            workspace,
-            users,
-            channels,
-            pypi,
-            extra_records or {},
-            console=console,
-            digests=digests,
+        inputs = _inputs(channels, pypi)
+        outdated, plan = _find_outdated(
+            workspace, users, channels, pypi, inputs=inputs, console=console, digests=digests
         )
+        del digests  # hundreds of bytes for each artifact, and nobody asks again
+        problems, published = _publish_outdated(
+            workspace, users, outdated, plan, extra_records or {}, inputs=inputs, console=console
+        )
+        is_changed = bool(outdated) or plan is not None
+        stale = {path for each in outdated for path in each.index_files} - published
+        stale |= set(pypi.index_files if plan is not None else ()) - published
         still = [each for each in waiting if each.path not in published]
         state = _note_removals(workspace, selection, users.state, still=still, stale=stale)
         removed: tuple[Removal, ...] = ()
@@ -166,46 +168,71 @@ def _unfit_artifacts(channel: Channel | PypiIndex, digests: DigestCache) -> Iter
         yield usage_problem(artifact.path, message, *details, help="pixi run fetch")
 
 
-def _index_outdated(
+def _inputs(channels: Sequence[Channel], pypi: PypiIndex) -> dict[str, str]:
+    """Return a digest of all that decides the index of each channel, and of PyPI's pages."""
+    indexer = find_indexer().identity
+    inputs = {str(each.path): _identify(each, indexer) for each in channels}
+    return inputs if pypi.is_empty else {**inputs, PYPI_FOLDER: identify_pypi(pypi)}
+
+
+def _find_outdated(
     workspace: Workspace,
     users: ChannelUsers,
     channels: Sequence[Channel],
     pypi: PypiIndex,
-    extra_records: Mapping[PurePosixPath, Record],
     *,
+    inputs: Mapping[str, str],
     console: Console,
     digests: DigestCache,
-) -> tuple[bool, list[Problem], set[PurePosixPath], set[PurePosixPath]]:
-    """Index each channel, and PyPI's pages, where the inputs or the index itself have changed.
+) -> tuple[list[Channel], PypiPlan | None]:
+    """Return the channels whose index is not what their inputs give, and a plan for PyPI's pages.
 
-    Artifacts that cannot be opened are refused; what was opened before is not opened again. Returns
-    whether anything was indexed, problems of retained artifacts, the index files published, and
-    those that are no longer so.
+    None in its place where these are right. Artifacts that cannot be opened are refused; what was
+    opened before is not opened again.
     """
-    place, folder = workspace.place, workspace.place.folder
-    indexer, stamps = find_indexer(), _read_stamps(place)
-    inputs = {str(each.path): _identify(each, indexer) for each in channels}
-    inputs |= {} if pypi.is_empty else {PYPI_FOLDER: identify_pypi(pypi)}
+    folder, stamps = workspace.place.folder, _read_stamps(workspace.place)
 
     def is_outdated(path: str, index_files: Sequence[PurePosixPath]) -> bool:
         stamp = inputs.get(path, "") + _digest_of_files(folder, index_files)
         return path in inputs and stamps.get(path) != stamp
-
-    def published(path: str, index_files: Collection[PurePosixPath]) -> None:
-        new.update(index_files)
-        stamps[path] = inputs[path] + _digest_of_files(folder, sorted(index_files))
-        _write_stamps(place, stamps)
 
     outdated = [each for each in channels if is_outdated(str(each.path), each.index_files)]
     artifacts = [artifact for each in outdated for artifact in each.artifacts]
     damaged, _ = check_new_archives(
         folder, artifacts, digests, lambda said: console.note(f"index: {said}")
     )
-    is_planned = is_outdated(PYPI_FOLDER, pypi.index_files)
-    shared = {each.path for one in users.others for each in one.artifacts} if is_planned else ()
-    plan = plan_pypi(folder, pypi, digests, console, shared=shared) if is_planned else PypiPlan()
-    raise_problems((*damaged, *plan.damaged))
-    problems, new = list(plan.problems), set[PurePosixPath]()
+    plan = None
+    if is_outdated(PYPI_FOLDER, pypi.index_files):
+        shared = {each.path for one in users.others for each in one.artifacts}
+        plan = plan_pypi(folder, pypi, digests, console, shared=shared)
+        damaged += plan.damaged
+    raise_problems(damaged)
+    return outdated, plan
+
+
+def _publish_outdated(
+    workspace: Workspace,
+    users: ChannelUsers,
+    outdated: Sequence[Channel],
+    plan: PypiPlan | None,
+    extra_records: Mapping[PurePosixPath, Record],
+    *,
+    inputs: Mapping[str, str],
+    console: Console,
+) -> tuple[list[Problem], set[PurePosixPath]]:
+    """Index each of these channels, publish PyPI's pages, and note what they were made from.
+
+    Returns problems of retained artifacts, and the index files published.
+    """
+    place, folder = workspace.place, workspace.place.folder
+    stamps, published = _read_stamps(place), set[PurePosixPath]()
+
+    def note(path: str, index_files: Collection[PurePosixPath]) -> None:
+        published.update(index_files)
+        stamps[path] = inputs[path] + _digest_of_files(folder, sorted(index_files))
+        _write_stamps(place, stamps)
+
+    problems = [] if plan is None else list(plan.problems)
     for channel in outdated:
         from scripts.index.publish import rebuild_index  # a run with nothing to do does without
 
@@ -213,27 +240,24 @@ def _index_outdated(
             f"{folder.name}/{channel.path}: {len(channel.artifacts)} artifacts of the lock"
         )
         indexed, named = read_indexed(folder, channel, console, extra_records), users.named()
-        files, wrong = rebuild_index(
-            place, channel, indexed, digests=digests, indexer=indexer, named=named
-        )
+        files, wrong = rebuild_index(place, channel, indexed, indexer=find_indexer(), named=named)
         problems += wrong
-        published(str(channel.path), files)
-    if is_planned:
+        note(str(channel.path), files)
+    if plan is not None:
         publish_pypi(place, plan)
-        published(PYPI_FOLDER, plan.files)
+        note(PYPI_FOLDER, plan.files)
     if stamps.keys() - inputs.keys():
         _write_stamps(place, {path: stamps[path] for path in inputs if path in stamps})
-    stale = {path for each in outdated for path in each.index_files}
-    stale |= set(pypi.index_files if is_planned else ())
-    return bool(outdated) or is_planned, problems, new, stale - new
+    return problems, published
 
 
-def _identify(channel: Channel, indexer: Indexer) -> str:
+def _identify(channel: Channel, indexer: str) -> str:
     """Return a digest of all that decides an index: rows of the lock, files, the indexer."""
     is_old = channel.lock_version < OLDEST_COMPLETE
+    digest = hashlib.sha256(repr((_FORMAT, indexer, is_old)).encode())
+    for artifact in channel.artifacts:
+        digest.update(repr((str(artifact.path), _fields_of(artifact.conda_record))).encode())
     records = {each.path: each.conda_record for each in channel.artifacts}
-    rows = [(str(path), _fields_of(record)) for path, record in records.items()]
-    digest = hashlib.sha256(repr((_FORMAT, indexer.identity, is_old, rows)).encode())
     for path, status in sorted(channel.there.items()):
         record = records.get(path)  # which may need bytes of the artifact
         time = status.st_mtime_ns if record and (is_old or record.sha256 is None) else 0

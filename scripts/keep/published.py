@@ -5,7 +5,6 @@ So it is told without any lock, and of a channel that was unbundled as of one th
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -14,7 +13,7 @@ from scripts.channel.removals import still_waiting
 from scripts.channel.state import Removal
 from scripts.core.channel_paths import ChannelPaths, Layout
 from scripts.core.console import Console
-from scripts.core.files import hash_file
+from scripts.core.files import FileStatus, hash_file
 from scripts.core.redact import without_secrets
 from scripts.core.scratch import is_scratch
 from scripts.index.file_classes import read_channels, read_indexed
@@ -31,7 +30,7 @@ def read_published(
     console: Console,
     *,
     removals: Iterable[Removal],
-    files: Sequence[tuple[PurePosixPath, os.stat_result]] | None = None,
+    files: Sequence[tuple[PurePosixPath, FileStatus]] | None = None,
     urls: Mapping[PurePosixPath, str] | None = None,
     before: Iterable[SnapshotFile] = (),
 ) -> tuple[SnapshotFile, ...]:

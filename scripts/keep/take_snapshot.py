@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -20,7 +19,7 @@ from scripts.channel.state import MirrorState, read_channel_state
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError
-from scripts.core.files import link_or_copy, write_atomically
+from scripts.core.files import FileStatus, link_or_copy, write_atomically
 from scripts.core.report import Json, Line, Report
 from scripts.keep.snapshot_trees import (
     build_tree,
@@ -239,7 +238,7 @@ def _keep_locks(
             write_atomically(file, data)
 
 
-def _fingerprint(state: MirrorState, files: Iterable[tuple[PurePosixPath, os.stat_result]]) -> str:
+def _fingerprint(state: MirrorState, files: Iterable[tuple[PurePosixPath, FileStatus]]) -> str:
     """Digest what decides a snapshot, as far as the disk tells it without reading a file."""
     digest = hashlib.sha256(repr((state.layout, [*map(str, state.removals)])).encode())
     for path, status in files:

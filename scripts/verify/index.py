@@ -99,7 +99,7 @@ def _compare_channels(
     there: set[PurePosixPath] = set()
     digests = DigestCache(Path(os.devnull), writes=False)  # none known from before is believed
     for channel in channels:
-        records, unreadable = read_locked_records(folder, channel, digests)
+        records, unreadable = read_locked_records(folder, channel, lambda: digests)
         yield from blame(unreadable)
         there |= channel.there.keys()
         locked = {each.path: each.conda_record for each in channel.artifacts}
