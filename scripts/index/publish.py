@@ -239,9 +239,9 @@ def _make_reproducible(subdir: Path, records: Collection[Record]) -> None:
 
     Rows are sorted; the shard index is dated by the newest record, and has the sha256 of the zst.
     """
-    file, rows = subdir / SHARD_INDEX, Counter(each.name.lower() for each in records)
+    index_file, rows = subdir / SHARD_INDEX, Counter(each.name.lower() for each in records)
     try:
-        data, zst = file.read_bytes(), render_zst((subdir / REPODATA).read_bytes())
+        data, zst = index_file.read_bytes(), render_zst((subdir / REPODATA).read_bytes())
         with filename_in_errors(subdir / REPODATA_ZST):
             (subdir / REPODATA_ZST).write_bytes(zst)
         index = parse_shard_index(data, SHARD_INDEX)
@@ -251,13 +251,15 @@ def _make_reproducible(subdir: Path, records: Collection[Record]) -> None:
             after = sort_shard(before := shard.read_bytes(), shard.name)
             if after != before:
                 shards[name] = hashlib.sha256(after).hexdigest()
-                with filename_in_errors(shard):
-                    shard.write_bytes(after)  # in its place: to make a new file costs much more
+                # Into its blocks: to free them is what costs most on a disk that discards them.
+                with filename_in_errors(shard), shard.open("r+b") as file:
+                    file.write(after)
+                    file.truncate()
                 shard.rename(shard.with_name(f"{shards[name]}{SHARD_END}"))
         zst_sha256, newest = hashlib.sha256(zst).hexdigest(), newest_time(records)
         index = replace(index, created_at=newest, zst_sha256=zst_sha256, shards=shards)
-        with filename_in_errors(file):
-            file.write_bytes(render_shard_index(index))
+        with filename_in_errors(index_file):
+            index_file.write_bytes(render_shard_index(index))
     except (FileNotFoundError, DamagedIndexError):
         pass  # the reading back will tell
 

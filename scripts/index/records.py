@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -113,8 +115,9 @@ def _hash(key: str, value: Any, length: int, *, in_shard: bool) -> str:
 
 
 def _strings(value: Any) -> tuple[str, ...]:
-    if isinstance(value, (list, tuple)) and all(isinstance(text, str) for text in value):
-        return tuple(value)
+    if isinstance(value, (list, tuple)):
+        with contextlib.suppress(TypeError):  # what is no string cannot be interned
+            return tuple(map(sys.intern, value))  # many records depend on the same
     raise BadRecordError("is not a list of strings")
 
 
