@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, Final
 
 from scripts.core.channel_paths import Layout
@@ -54,8 +54,8 @@ class CondaSettings:
         """Return what conda asks for a channel as it is written, `channels` or `-c`."""
         if channel in self.multiple:
             return self.multiple[channel]
-        if PurePath(channel).is_absolute():
-            return (PurePath(channel).as_uri(),)
+        if Path(channel).is_absolute():
+            return (Path(channel).as_uri(),)
         if not is_path(channel) or channel.startswith((".", "~")):  # the folder it is started in
             return (channel.rstrip("/"),)
         parts = channel.split("/")

@@ -11,7 +11,7 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -285,5 +285,5 @@ def channel_key(channel: str | None, root: PurePath) -> str:
         return ""
     url = channel_base_url(channel)
     if is_path(url):
-        url = PurePath(os.path.normpath(root / url)).as_uri()
+        url = Path(os.path.normpath(root / url)).as_uri()
     return unquote(without_secrets(url)).rstrip("/")

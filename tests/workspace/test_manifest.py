@@ -399,9 +399,9 @@ def test_what_is_no_toml_is_said_to_be_none(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["{} = 1\n", "[{}]\n"])
-def test_tables_as_deep_as_one_likes_are_toml(text: str) -> None:
-    """Nothing walks through what nobody asks for."""
-    deep = text.format(".".join("a" * 5000))
+def test_deep_tables_are_toml(text: str) -> None:
+    """Nothing walks through what nobody asks for; from Python 3.14 on, tomllib takes 1,000."""
+    deep = text.format(".".join("a" * 990))
     workspace = '[workspace]\nname = "x"\nchannels = []\nplatforms = []\n'
     assert parse_manifest(f"{workspace}[tool]\n{deep}", name="pixi.toml").name == "x"
 
