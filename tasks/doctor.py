@@ -10,6 +10,7 @@ from pathlib import Path
 from scripts.core.command import add_words_option, run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.errors import usage_error
+from scripts.core.files import is_dir
 from scripts.core.report import Report
 from scripts.doctor.mirror import MirrorLocation, find_mirror
 from scripts.doctor.stage import ConfiguredClient, doctor
@@ -46,7 +47,7 @@ def run(options: argparse.Namespace, console: Console) -> Report:
 def _own_mirror(options: argparse.Namespace) -> MirrorLocation:
     """Return the channel folder of the workspace; only here is one needed."""
     workspace = open_workspace(options.manifest_path, SettingOverrides())
-    if not workspace.place.folder.is_dir():
+    if not is_dir(workspace.place.folder):
         raise usage_error(
             workspace.settings.channel_dir,
             "there is no such channel folder",

@@ -22,6 +22,7 @@ from scripts.core.channel_paths import WORKSPACES, ChannelPaths, Layout, channel
 from scripts.core.errors import MirrorError, usage_error
 from scripts.core.files import (
     disk_errors,
+    exists,
     read_regular,
     remove_folder,
     unlink,
@@ -76,7 +77,7 @@ class WorkspaceState:
     def is_gone(self) -> bool:
         """Tell whether its manifest is no longer there; False where that cannot be seen."""
         with contextlib.suppress(OSError):
-            return not self.manifest.exists()
+            return not exists(self.manifest)
         return False
 
     @property

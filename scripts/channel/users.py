@@ -28,7 +28,7 @@ from scripts.channel.state import (
 )
 from scripts.core.channel_paths import FLAT_CHANNEL, ChannelPaths, Layout, is_pypi_path
 from scripts.core.errors import Problem, raise_problems, usage_error, usage_problem
-from scripts.core.files import not_readable
+from scripts.core.files import is_file, not_readable
 from scripts.lock.mirrored import MirroredLock
 from scripts.lock.select import Selection, path_of
 from scripts.workspace.settings import TABLE
@@ -113,7 +113,7 @@ def read_users_of(
 def last_mirrored(workspace: Workspace) -> WorkspaceState | None:
     """Return this workspace as of its last `index`; None: there was none."""
     try:
-        lock = workspace.lock_path.read_bytes() if workspace.lock_path.is_file() else b""
+        lock = workspace.lock_path.read_bytes() if is_file(workspace.lock_path) else b""
     except OSError as error:
         raise not_readable(workspace.lock_path, "lock file", error) from None
     return _last(_own(workspace, lock), read_state(workspace.place).workspaces)

@@ -39,6 +39,28 @@ class FileStatus(NamedTuple):
         return cls(status.st_mode, status.st_size, status.st_mtime_ns, status.st_ino)
 
 
+def exists(path: Path) -> bool:
+    """Tell whether something is at a path; raises the OSError where one cannot look.
+
+    So does `Path.exists` until Python 3.13; later it says no, and so do `is_dir` and `is_file`.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def is_dir(path: Path) -> bool:
+    """Tell whether a folder is at a path; raises as `exists` does."""
+    return exists(path) and path.is_dir()
+
+
+def is_file(path: Path) -> bool:
+    """Tell whether a file is at a path; raises as `exists` does."""
+    return exists(path) and path.is_file()
+
+
 def read_text(path: Path, *, limit: int, what: str) -> str:
     """Read a UTF-8 file of at most `limit` bytes, line ends as they are.
 

@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from scripts.core.channel_paths import Layout, folder_of_channel
 from scripts.core.errors import ExitCode, MirrorError, exit_code_of, usage_error
-from scripts.core.files import not_readable, read_regular
+from scripts.core.files import is_dir, not_readable, read_regular
 from scripts.core.record import PypiRecord, Record
 from scripts.core.redact import redact, without_secrets
 from scripts.core.subdir import NOARCH
@@ -154,7 +154,7 @@ def find_mirror(text: str) -> MirrorLocation:
     if file is None:
         raise usage_error(redact(text), "a mirror cannot be at such a place", help=_HELP)
     folder = absolute(file)
-    if not folder.is_dir():
+    if not is_dir(folder):
         raise usage_error(redact(text), "there is no such folder", help=_HELP)
     return MirrorLocation(folder=folder, url=folder.as_uri())
 

@@ -24,6 +24,7 @@ from scripts.core.errors import (
     raise_problems,
     usage_error,
 )
+from scripts.core.files import exists
 from scripts.core.invocation import launcher_of
 from scripts.core.redact import redact
 from scripts.core.report import Json, Line, Report, counted, human_size
@@ -199,7 +200,7 @@ def confirm_first_mirror(workspace: Workspace, selection: Selection, console: Co
     is no terminal to ask on.
     """
     folder = workspace.settings.channel_dir
-    if workspace.manifest.has_settings or workspace.place.folder.exists():
+    if workspace.manifest.has_settings or exists(workspace.place.folder):
         return False
     fetch(workspace, selection, console, dry_run=True)
     answer = console.ask(f"make a mirror of {workspace.root} in {folder}? [y/N]")

@@ -15,7 +15,7 @@ from scripts.channel.state import read_state
 from scripts.channel.users import last_mirrored
 from scripts.core.console import Console
 from scripts.core.errors import usage_error
-from scripts.core.files import read_regular
+from scripts.core.files import exists, read_regular
 from scripts.core.pep508 import parse_version
 from scripts.core.rattler_child import rank_versions
 from scripts.keep.bundle_sources import LARGEST_RECEIPT, base_by_receipt
@@ -117,7 +117,7 @@ def _read_lock(workspace: Workspace, name: str) -> MirroredLock:
     The settings hold, as far as it has the environments and platforms that they name.
     """
     path, settings = Path(name).resolve(), workspace.manifest.settings
-    if not path.exists():
+    if not exists(path):
         raise usage_error(name, "there is no such lock file", help=_NAME)
     file = read_lock(path, name)
     platforms = [rows.platform for each in file.environments for rows in each.platforms]

@@ -29,7 +29,7 @@ from scripts.channel.users import note_layout, read_users_of
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, Problem, raise_problems, usage_error, usage_problem
-from scripts.core.files import disk_errors, filename_in_errors
+from scripts.core.files import disk_errors, filename_in_errors, is_file
 from scripts.core.record import Digest
 from scripts.core.report import Line, Report, counted, counted_files, join_reports
 from scripts.core.symlinks import refuse_obstacles
@@ -331,7 +331,7 @@ def _differences(
     if workspace.settings.layout is not target.layout:
         layout = f'set layout = "{target.layout}" under [{TABLE}]'
         yield f"the layout is {target.layout} now: {layout}"
-    lock = workspace.lock_path.read_bytes() if workspace.lock_path.is_file() else b""
+    lock = workspace.lock_path.read_bytes() if is_file(workspace.lock_path) else b""
     command = _lock_command(workspace, target)
     if command and _sha256(lock) not in {each.lock_sha256 for each in target.locks}:
         yield (

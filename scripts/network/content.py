@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from scripts.core.files import CHUNK
+from scripts.core.files import CHUNK, exists
 from scripts.network.errors import DownloadError, ErrorKind
 
 SUPPORTED_ENCODINGS: Final = frozenset({"gzip", "x-gzip", "deflate", "zstd"})
@@ -43,7 +43,7 @@ def read_chunks(path: Path, *, is_mirror: bool = False) -> Generator[bytes]:
     `is_mirror`: its path is that of a mirror in `[mirrors]`, not of the lock.
     """
     try:
-        if path.exists() and not path.is_file():  # a pipe would be waited for, a device has no end
+        if exists(path) and not path.is_file():  # a pipe would be waited for, a device has no end
             raise DownloadError(ErrorKind.NOT_A_FILE, f"{path}: not a file")
         with path.open("rb", buffering=0) as file:
             while chunk := file.read(CHUNK):

@@ -15,7 +15,7 @@ from typing import Any
 from scripts.core.channel_url import ANACONDA
 from scripts.core.child_process import describe_exit, program_error, quoted, run_program
 from scripts.core.errors import usage_error
-from scripts.core.files import replace, write_atomically
+from scripts.core.files import exists, replace, write_atomically
 from scripts.core.report import Json, Report, human_size
 from scripts.core.scratch import clear_scratch, scratch_folder
 from scripts.template.builder_manifest import read_packages, render_manifest
@@ -125,7 +125,7 @@ def _make(folder: Path, files: dict[str, bytes]) -> bool:
 
 def _is_there(folder: Path) -> bool:
     """Tell whether the folder exists, empty; refuse any other thing of its name."""
-    if not folder.exists():
+    if not exists(folder):
         return False
     clear_scratch(folder)  # of a `new` that was killed
     first = min(folder.iterdir(), default=None)

@@ -19,6 +19,7 @@ from scripts.core.channel_url import CUT_BY_CONDA, is_cut_by_conda
 from scripts.core.command import add_words_option
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError, Problem, usage_error
+from scripts.core.files import is_dir
 from scripts.core.report import Report, counted
 from scripts.core.scratch import clear_scratch, temporary_folder
 from scripts.index.file_classes import ChannelFiles, classify_files
@@ -102,7 +103,7 @@ def verify(
     reports asked for, and proofs, where it remembers them. `users` None: the selection is all that
     is named. Raises the error of exit code 4 where a program asked for is missing.
     """
-    if not workspace.place.folder.is_dir():
+    if not is_dir(workspace.place.folder):
         raise usage_error(
             workspace.settings.channel_dir,
             "there is no such channel folder",

@@ -20,7 +20,7 @@ from scripts.core.channel_paths import (
 )
 from scripts.core.errors import MirrorError, refuse_non_utf8, usage_error
 from scripts.core.file_lock import file_lock
-from scripts.core.files import read_text
+from scripts.core.files import exists, is_dir, is_file, read_text
 from scripts.core.scratch import clear_scratch
 from scripts.core.symlinks import refuse_odd_state
 from scripts.core.typed_values import load_toml
@@ -122,13 +122,13 @@ def read_manifest_text(path: Path) -> str:
 def _given(path: Path) -> Path:
     """Return the manifest that a path names: the file itself, or the one in that folder."""
     path = _resolved(path, str(path))
-    if path.is_dir():
+    if is_dir(path):
         found = _in_folder(path)
         if found is None:
             message = f"this folder has none of {', '.join(_NAMES)}"
             raise usage_error(str(path), message, help="pixi init")
         return found
-    if path.name not in _NAMES and path.exists():
+    if path.name not in _NAMES and exists(path):
         message = f"pixi reads no manifest of this name, only {', '.join(_NAMES)}"
         raise usage_error(str(path), message)
     return path
@@ -157,7 +157,7 @@ def _nearest(folder: Path) -> Path:
 def _in_folder(folder: Path) -> Path | None:
     """Return the manifest of one folder: pixi.toml, else a pyproject.toml with [tool.pixi]."""
     for path in (folder / name for name in _NAMES):
-        if path.is_file() and (path.name != PYPROJECT or _pixi_keys(path)):
+        if is_file(path) and (path.name != PYPROJECT or _pixi_keys(path)):
             return path
     return None
 
@@ -183,7 +183,7 @@ def _channel_folder(root: Path, channel_dir: str) -> Path:
         if holds:
             raise usage_error(subject, f"{channel_dir!r} {message}", help=advice)
     try:
-        is_other = folder.exists() and not folder.is_dir()
+        is_other = exists(folder) and not is_dir(folder)
     except OSError as error:  # a name that this file system cannot have
         message = f"{channel_dir!r} cannot be a folder: {error.strerror}"
         raise usage_error(subject, message, help=advice) from None

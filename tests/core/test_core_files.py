@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,12 @@ from scripts.core import files
 from scripts.core.errors import ExitCode, MirrorError
 from scripts.core.files import (
     CHUNK,
+    exists,
     fsync,
     fsync_file,
     hash_file,
+    is_dir,
+    is_file,
     link_or_copy,
     not_readable,
     read_text,
@@ -283,3 +287,17 @@ def test_a_source_that_is_missing(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         link_or_copy(tmp_path / "a", tmp_path / "b")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ask", [exists, is_dir, is_file])
+def test_what_cannot_be_seen_is_not_said_to_be_missing(
+    ask: Callable[[Path], bool], tmp_path: Path
+) -> None:
+    """As `Path.exists` does until Python 3.13."""
+    (tmp_path / "file").touch()
+    assert not ask(tmp_path / "none")
+    assert not ask(tmp_path / "file" / "none")
+    assert ask(tmp_path) is (ask is not is_file)
+    assert ask(tmp_path / "file") is (ask is not is_dir)
+    with pytest.raises(OSError, match=r"File name too long|syntax is incorrect"):
+        ask(tmp_path / ("x" * 300))
