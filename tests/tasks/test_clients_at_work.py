@@ -173,6 +173,7 @@ def _get(url: str) -> bytes | None:
         with urllib.request.urlopen(url) as reply:
             return bytes(reply.read())
     except urllib.error.HTTPError as error:
-        if error.code != 404:
-            raise
+        with error:
+            if error.code != 404:
+                raise
         return None

@@ -617,7 +617,7 @@ def test_a_sha256_and_a_md5_are_compared_by_the_file(
 @pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() == 0, reason="nothing is forbidden to root"
 )
-@pytest.mark.parametrize("task", list(TASKS))
+@pytest.mark.parametrize("task", ["index", "prune", "verify"])
 def test_a_folder_that_nobody_may_read(
     world: World, task: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
