@@ -10,8 +10,7 @@ from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.report import Report
 from scripts.keep.changes import add_markdown_option, states_report
-from scripts.keep.channel_diff import CHANNEL, compare_states
-from scripts.keep.diff_states import LOCK, NAMES, order_versions, read_pypi_license, read_states
+from scripts.keep.diff_states import CHANNEL, LOCK, NAMES, read_states
 from scripts.workspace.settings import add_setting_options
 from scripts.workspace.workspace import workspace_from
 
@@ -37,8 +36,7 @@ def run(options: argparse.Namespace, console: Console) -> Report:
     workspace = workspace_from(options)
     names = (CHANNEL, LOCK) if options.before is None else (options.before, options.after)
     before, after = read_states(workspace, names[0], names[1] or CHANNEL, console)
-    found = compare_states(before, after, order_versions, read_pypi_license)
-    return states_report(found, options.markdown)
+    return states_report(before, after, options.markdown)
 
 
 if __name__ == "__main__":

@@ -5,22 +5,18 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Final
 
 from scripts.channel.users import last_mirrored_lock
-from scripts.core.channel_url import mirror_path_segments
 from scripts.core.files import write_output
-from scripts.core.rattler_child import rank_versions
-from scripts.core.record import PypiRecord
 from scripts.core.report import Json, Line, Report, counted, size_text, to_json
-from scripts.keep.channel_diff import CHANNEL, MirrorDiff, StateFile
-from scripts.lock.diff import PlatformDiff, code, diff, diff_lines, markdown, versions_to_rank
+from scripts.keep.diff import ComparedFile, PlatformDiff, compare
+from scripts.keep.diff_locks import diff_locks
+from scripts.keep.diff_states import CHANNEL, ComparedState, files_to_carry
+from scripts.keep.diff_text import code, diff_lines, markdown
 from scripts.lock.model import LockFile
-from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.read import read_lock
-from scripts.verify.licences import read_license
 from scripts.workspace.workspace import Workspace
 
 STDOUT: Final = Path("-")
@@ -65,9 +61,7 @@ def changes_report(
     Licences of PyPI packages are those that their files in the channel tell.
     Markdown on stdout replaces the lines for people.
     """
-    ranks = rank_versions(versions_to_rank(before.lock, after))
-    read = partial(_read_license, workspace.place.folder)
-    found = diff(before.lock, after, workspace.settings, ranks, read)
+    found = diff_locks(before.lock, after, workspace.settings, workspace.place.folder)
     lines: tuple[Line, ...] = (f"changed {before.since}:", *diff_lines(found))
     if not found:
         lines = (f"no change {before.since}",)
@@ -75,9 +69,14 @@ def changes_report(
     return _with_markdown(lines, data, markdown(found), markdown_file)
 
 
-def states_report(found: MirrorDiff, markdown_file: Path | None) -> Report:
+def states_report(
+    before: ComparedState, after: ComparedState, markdown_file: Path | None
+) -> Report:
     """Report how two states of the mirror differ, in the same ways."""
-    one, other = found.before.name, found.after.name
+    one, other = before.name, after.name
+    # A published state keeps what is retained.
+    may_stay = not (before.is_lock or after.is_lock)
+    found = compare(before.files, after.files, may_stay=may_stay)
     changes, licenses = _named(found.changes), _named(found.licenses)
     lines: list[Line] = [f"{one} -> {other}:", *diff_lines(changes)]
     if not changes:
@@ -89,10 +88,10 @@ def states_report(found: MirrorDiff, markdown_file: Path | None) -> Report:
     sums = []
     if found.kept:
         sums.append(f"their former versions are still in {other}: {counted(found.kept, 'package')}")
-    left = (*found.before.others, *found.after.others)
+    left, to_carry = (*before.others, *after.others), files_to_carry(before, after)
     if left:
         sums.append(f"besides, the channel has {_summed(left)}: retained, or other workspaces' own")
-    sums.append(f"to carry: {_summed(found.to_carry)}")
+    sums.append(f"to carry: {_summed(to_carry)}")
     data: dict[str, Json] = {
         "from": one,
         "to": other,
@@ -100,7 +99,7 @@ def states_report(found: MirrorDiff, markdown_file: Path | None) -> Report:
         "licenses": _places_json(found.licenses),
         "kept": found.kept,
         "not-compared": _files_json(left),
-        "to-carry": _files_json(found.to_carry),
+        "to-carry": _files_json(to_carry),
     }
     text += "".join(f"- {each}\n" for each in sums)
     return _with_markdown((*lines, *sums), data, text, markdown_file)
@@ -118,15 +117,18 @@ def _places_json(found: Iterable[PlatformDiff]) -> Json:
     ]
 
 
-def _summed(files: Sequence[StateFile]) -> str:
-    index, known = sum(x.is_index for x in files), [x.size for x in files if x.size is not None]
+def _summed(files: Sequence[ComparedFile]) -> str:
+    index, known = (
+        sum(x.is_index for x in files),
+        [x.size for x in files if x.size is not None],
+    )
     text = counted(len(files) - index, "artifact")
     if index:
         text += f" and {counted(index, 'index file')}"
     return f"{text}, {size_text(sum(known), len(files) - len(known))}"
 
 
-def _files_json(files: Sequence[StateFile]) -> Json:
+def _files_json(files: Sequence[ComparedFile]) -> Json:
     return {
         "bytes": sum(each.size or 0 for each in files),
         "of-unknown-size": sum(each.size is None for each in files),
@@ -146,11 +148,3 @@ def _with_markdown(
     elif markdown_file is not None:
         write_output(markdown_file, text.encode())
     return Report(lines=lines, data=data)
-
-
-def _read_license(folder: Path, record: PypiRecord) -> str | None:
-    """Read the licence of a PyPI package whose file is in the channel."""
-    if mirror_path_segments(record.location.partition("#")[0]) is None:
-        return None
-    file = folder / next(pypi_artifacts(record)).path
-    return read_license(file) if file.is_file() else None

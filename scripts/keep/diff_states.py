@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -13,15 +13,19 @@ from scripts.channel.locks import read_locks
 from scripts.channel.selection import read_whole_selection
 from scripts.channel.state import read_state
 from scripts.channel.users import last_mirrored
+from scripts.core.artifact import Artifact
+from scripts.core.channel_paths import is_pypi_path
 from scripts.core.console import Console
 from scripts.core.errors import usage_error
+from scripts.core.file_name import parse_file_name
 from scripts.core.files import exists, read_regular
-from scripts.core.pep508 import parse_version
-from scripts.core.rattler_child import rank_versions
+from scripts.core.pep508 import pypi_name
 from scripts.keep.bundle_sources import LARGEST_RECEIPT, base_by_receipt
-from scripts.keep.channel_diff import CHANNEL, ComparedState, LockedFile, Ranks, StateFile
+from scripts.keep.diff import CONDA, INDEX, PYPI, ComparedFile, Package, build_number
 from scripts.keep.snapshot_trees import locks_of
 from scripts.keep.snapshots import (
+    INDEX_KIND,
+    SnapshotFile,
     find_snapshot,
     newest_snapshot,
     read_snapshot_files,
@@ -29,18 +33,33 @@ from scripts.keep.snapshots import (
 )
 from scripts.keep.unbundle import parse_receipt
 from scripts.lock.mirrored import MirroredLock
+from scripts.lock.pypi import ARCHIVES
 from scripts.lock.read import read_lock
 from scripts.lock.select import Selection
-from scripts.verify.licences import read_license
 from scripts.workspace.settings import LockEntry
 from scripts.workspace.workspace import LOCK_NAME, Workspace
 
+CHANNEL: Final = "channel"
+"""How people name the channel as it is, and the one channel of a flat mirror."""
 LOCK: Final = "lock"
 NAMES: Final = (
     "`channel`, `lock`, the path of a lock or of a receipt, or a snapshot's id or how that begins"
 )
 """What can be compared, for people."""
 _NAME: Final = f"name {NAMES}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedState:
+    """One of the two states that are compared."""
+
+    name: str
+    """As people know it: `channel`, `lock`, `snapshot ID`, the path of a lock."""
+    files: tuple[ComparedFile, ...]
+    others: tuple[ComparedFile, ...] = ()
+    """What it has besides, and what is not compared: of a channel beside a lock, all that is
+    retained or that other workspaces name."""
+    is_lock: bool = False
 
 
 def read_states(
@@ -59,20 +78,21 @@ def read_states(
     return states[0], states[1]
 
 
-def order_versions(versions: Collection[tuple[str, str]]) -> Ranks:
-    """Ask for the order of versions, each with its source: conda's, or PyPI's (PEP 440)."""
-    conda = rank_versions(version for source, version in versions if source == "conda")
-    ranks = {("conda", version): rank for version, rank in conda.items()}
-    return {**ranks, **_rank_pypi(version for source, version in versions if source == "pypi")}
+def files_to_carry(before: ComparedState, after: ComparedState) -> tuple[ComparedFile, ...]:
+    """Return what the later state has and the earlier one has not, the same bytes once.
 
-
-def read_pypi_license(state: ComparedState, file: StateFile) -> str | None:
-    """Read the licence of a wheel or sdist, where the very file is still there."""
-    for folder in state.folders:
-        found = folder / file.path
-        if found.is_file() and found.stat().st_size == (file.size or found.stat().st_size):
-            return read_license(found)
-    return None
+    Index files are among them where none of the two is a lock's.
+    """
+    had = {each.path: each for each in (*before.files, *before.others)}
+    known = {each.sha256 for each in had.values()} - {None}
+    found: dict[str, ComparedFile] = {}
+    for each in after.files:
+        there = had.get(each.path)
+        is_there = there is not None and not there.has_other_bytes(each)
+        is_left_out = each.is_index and (before.is_lock or after.is_lock)
+        if not (is_there or is_left_out or each.sha256 in known):
+            found.setdefault(each.sha256 or str(each.path), each)
+    return tuple(found.values())
 
 
 def _read(workspace: Workspace, name: str, console: Console) -> ComparedState:
@@ -86,7 +106,7 @@ def _read(workspace: Workspace, name: str, console: Console) -> ComparedState:
         files = read_published(
             place, state.layout or workspace.settings.layout, console, removals=state.removals
         )
-        return ComparedState(name=name, files=files, folders=(place.folder,))
+        return ComparedState(name=name, files=_of_snapshot(files, place.folder))
     if name == LOCK:
         return _of_locks(workspace, name, read_locks(workspace, console, believes_cache=True))
     is_receipt = _is_receipt(Path(name))
@@ -94,8 +114,8 @@ def _read(workspace: Workspace, name: str, console: Console) -> ComparedState:
         return _of_locks(workspace, name, (_read_lock(workspace, name),))
     snapshot = base_by_receipt(place, Path(name)) if is_receipt else find_snapshot(place, name)
     files = read_snapshot_files(place, snapshot)
-    folders = (tree_of(place, snapshot), place.folder)
-    return ComparedState(name=f"snapshot {snapshot.id}", files=files, folders=folders)
+    compared = _of_snapshot(files, tree_of(place, snapshot), place.folder)
+    return ComparedState(name=f"snapshot {snapshot.id}", files=compared)
 
 
 def _is_path(name: str) -> bool:
@@ -149,10 +169,10 @@ def _known(wanted: tuple[str, ...] | None, there: Iterable[str]) -> tuple[str, .
 
 def _of_locks(workspace: Workspace, name: str, locks: tuple[MirroredLock, ...]) -> ComparedState:
     files = _of_selection(workspace, read_whole_selection(workspace, locks))
-    return ComparedState(name=name, files=files, folders=(workspace.place.folder,), is_lock=True)
+    return ComparedState(name=name, files=files, is_lock=True)
 
 
-def _of_selection(workspace: Workspace, selection: Selection) -> tuple[LockedFile, ...]:
+def _of_selection(workspace: Workspace, selection: Selection) -> tuple[ComparedFile, ...]:
     """Describe what a selection wants; sizes that no lock has are those that servers have told."""
     sizes: Mapping[str, int] = {}
     if any(each.size is None for each in selection.artifacts):
@@ -163,7 +183,7 @@ def _of_selection(workspace: Workspace, selection: Selection) -> tuple[LockedFil
     for each in selection.artifacts:
         sha256 = each.digest_hex("sha256")
         size = sizes.get(sha256 or "") if each.size is None else each.size
-        found.append(LockedFile(path=each.path, size=size, sha256=sha256, license=each.license))
+        found.append(_file(each, size, sha256, (workspace.place.folder,)))
     return tuple(found)
 
 
@@ -175,7 +195,7 @@ def _as_last_mirrored(workspace: Workspace, channel: ComparedState) -> ComparedS
     named = _named_when_published(workspace)
     if named is None:
         return channel
-    files, others = list[StateFile](), list[StateFile]()
+    files, others = list[ComparedFile](), list[ComparedFile]()
     for each in channel.files:
         (files if each.is_index or each.path in named else others).append(each)
     return replace(channel, files=tuple(files), others=tuple(others))
@@ -196,8 +216,40 @@ def _named_when_published(workspace: Workspace) -> frozenset[PurePosixPath] | No
     return frozenset(each.path for each in last.with_layout(layout).artifacts)
 
 
-def _rank_pypi(texts: Iterable[str]) -> Ranks:
-    """Rank versions; what is none is left out."""
-    found = {text: version for text in texts if (version := parse_version(text)) is not None}
-    ranks = {version: rank for rank, version in enumerate(sorted(set(found.values())))}
-    return {("pypi", text): ranks[version] for text, version in found.items()}
+def _of_snapshot(files: Iterable[SnapshotFile], *folders: Path) -> tuple[ComparedFile, ...]:
+    return tuple(_file(each, each.size, each.sha256, folders) for each in files)
+
+
+def _file(
+    each: SnapshotFile | Artifact, size: int | None, sha256: str | None, folders: tuple[Path, ...]
+) -> ComparedFile:
+    package, version, build = _identify(each.path, each.kind)
+    return ComparedFile(
+        package=package,
+        version=version,
+        build=build,
+        build_number=build_number(build),
+        origin=(f"({each.path.name})", f"({each.path})"),
+        path=each.path,
+        size=size,
+        sha256=sha256,
+        license=each.license,
+        folders=folders,
+    )
+
+
+def _identify(path: PurePosixPath, kind: str) -> tuple[Package, str, str]:
+    """Tell by its path of what package a file is, of which version and build."""
+    folder, _, file_name = str(path).rpartition("/")
+    if kind == INDEX_KIND:
+        return Package("", "", 0, file_name, INDEX), "", ""
+    file = None if is_pypi_path(path) else parse_file_name(file_name)
+    if file is not None:
+        channel, _, subdir = folder.rpartition("/")
+        return Package(channel or ".", subdir, 0, file.name, CONDA), file.version, file.build
+    # PEP 427: name-version-…; PEP 625: name-version. A direct URL's second place has a fragment.
+    file_name = file_name.partition("#")[0]
+    stem = ARCHIVES.sub("", file_name)
+    parts = stem.split("-") if file_name.lower().endswith(".whl") else stem.rsplit("-", 1)
+    name, version = (parts[0], parts[1]) if len(parts) > 1 else (stem, "")
+    return Package("PyPI", "/".join(path.parts[2:3]), 0, pypi_name(name), PYPI), version, ""

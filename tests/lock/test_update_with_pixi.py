@@ -12,7 +12,8 @@ from scripts.channel.users import last_mirrored_lock
 from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.rattler_child import call_rattler
 from scripts.core.report import flattened
-from scripts.lock.diff import diff, diff_lines
+from scripts.keep.diff_locks import diff_locks
+from scripts.keep.diff_text import diff_lines
 from scripts.lock.model import LockFile
 from scripts.lock.read import read_lock
 from scripts.lock.satisfiability import check_satisfiability
@@ -80,7 +81,7 @@ def planned(made: PixiWorkspace, **request: tuple[str, ...]) -> tuple[str, ...]:
 
 def changed(before: LockFile, after: LockFile) -> tuple[str, ...]:
     """Tell every change, also of what is not mirrored."""
-    return tuple(flattened(diff_lines(diff(before, after, Settings()))))
+    return tuple(flattened(diff_lines(diff_locks(before, after, Settings(), Path("none")))))
 
 
 ALL_OF_GROUP = (

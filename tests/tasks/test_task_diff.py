@@ -201,6 +201,18 @@ def test_other_bytes_under_one_name_are_a_reupload(world: World) -> None:
     ]
 
 
+def test_another_file_of_one_version_is_a_change_that_names_both(world: World) -> None:
+    one = world.files(**{"a-1.0-0": "a" * 64})
+    other = replace(
+        made_up({"a-1.0-0": "b" * 64})[0], path=PurePosixPath("linux-64/a-1.0-0.tar.bz2")
+    )
+    two = world.record((other,))
+    assert world.diff(one, two)[1:3] == [
+        "channel, linux-64: 1 changed",
+        "  ~ a  1.0 0 (a-1.0-0.conda) -> 1.0 0 (a-1.0-0.tar.bz2)",
+    ]
+
+
 def test_the_same_bytes_are_carried_once_and_not_where_they_are(world: World) -> None:
     one = world.files(**{"a-1.0-0": "a" * 64})
     two = world.files(
@@ -323,7 +335,9 @@ def test_pypi_packages(world: World, tmp_path: Path) -> None:
     # The newer one is retained, and so the channel has not gone back.
     assert world.diff(one, two)[2] == "  + w-x  [pypi] 1.9 (GPL-3.0-only)"
     three = world.publish(B, pypi=(w2, more))
-    assert world.diff(two, three)[2] == "  + w-x  [pypi] 1.9 (w_x-1.9-cp311-none-any.whl)"
+    assert world.diff(two, three)[2] == (
+        "  + w-x  [pypi] 1.9 (w_x-1.9-cp311-none-any.whl) (GPL-3.0-only)"
+    )
     # As the lock alone would have it, no wheel of 1.9 but one more.
     assert world.mirror.prune("--now") == 0
     assert world.diff(one)[2] == "  < w-x  [pypi] went back 1.10 -> 1.9 (GPL-3.0-only)"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from scripts.core.report import flattened
-from scripts.lock.diff import Change, ChangeKind, PlatformDiff, diff_lines, markdown
+from scripts.keep.diff import Change, ChangeKind, PlatformDiff
+from scripts.keep.diff_text import diff_lines, markdown
 
 NOTHING: tuple[PlatformDiff, ...] = ()
 SOME = (

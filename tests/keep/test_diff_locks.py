@@ -8,17 +8,11 @@ from pathlib import Path
 import pytest
 
 from scripts.core.file_name import parse_file_name
-from scripts.core.rattler_child import rank_versions
 from scripts.core.record import Record
 from scripts.core.report import flattened
-from scripts.lock.diff import (
-    Change,
-    ChangeKind,
-    PlatformDiff,
-    diff,
-    diff_lines,
-    versions_to_rank,
-)
+from scripts.keep.diff import Change, ChangeKind, PlatformDiff
+from scripts.keep.diff_locks import diff_locks
+from scripts.keep.diff_text import diff_lines
 from scripts.lock.model import (
     LockedEnvironment,
     LockedPackage,
@@ -57,6 +51,10 @@ def lock(*packages: LockedPackage, on: LockPlatform = LINUX, name: str = "defaul
         version=7,
         environments=(LockedEnvironment(name=name, channels=(CHANNEL,), platforms=(rows,)),),
     )
+
+
+def diff(before: LockFile | None, after: LockFile, settings: Settings) -> tuple[PlatformDiff, ...]:
+    return diff_locks(before, after, settings, Path("no-such-channel"))
 
 
 def only(found: tuple[PlatformDiff, ...]) -> PlatformDiff:
@@ -145,8 +143,7 @@ def test_another_extension_is_a_change_that_names_both() -> None:
 )
 def test_a_version_that_is_older_went_back(old: str, new: str, *, is_older: bool) -> None:
     before, after = (lock(package("a", "1", version=each)) for each in (old, new))
-    ranks = rank_versions(versions_to_rank(before, after))
-    (change,) = only(diff(before, after, Settings(), ranks)).changes
+    (change,) = changes(before, after)
     assert change.kind is (ChangeKind.WENT_BACK if is_older else ChangeKind.CHANGED)
 
 
@@ -160,7 +157,6 @@ def test_a_build_number_that_is_less_went_back() -> None:
         (two, one, ChangeKind.CHANGED),
         (two, with_fields(two, build="h_x"), ChangeKind.CHANGED),
     ):
-        assert list(versions_to_rank(lock(before), lock(after))) == []
         assert [each.kind for each in changes(lock(before), lock(after))] == [kind]
 
 
@@ -195,9 +191,8 @@ def test_one_name_several_times_is_compared_row_by_row() -> None:
         Change(kind=ChangeKind.CHANGED, name="a", before="1.0 0", after="3.0 0"),
     )
     assert changes(before, lock(package("a", "3.0"))) == (
+        Change(kind=ChangeKind.CHANGED, name="a", before="2.0 0", after="3.0 0"),
         Change(kind=ChangeKind.REMOVED, name="a", before="1.0 0"),
-        Change(kind=ChangeKind.REMOVED, name="a", before="2.0 0"),
-        Change(kind=ChangeKind.ADDED, name="a", after="3.0 0"),
     )
 
 
@@ -206,6 +201,24 @@ def test_one_of_several_rows_uploaded_anew_is_named() -> None:
     after = lock(package("a"), package("a", "2.0", sha256="b" * 64))
     assert changes(before, after) == (
         Change(kind=ChangeKind.REUPLOADED, name="a", before="2.0 0", after="2.0 0"),
+    )
+
+
+def test_a_platform_that_took_the_name_of_another_is_not_mixed_up_with_it() -> None:
+    rocm = LockPlatform(name="p1", subdir="linux-64", virtual_packages=("__rocm=6",))
+    rows = (
+        PlatformPackages(platform=rocm, packages=(package("a"), package("b"))),
+        PlatformPackages(platform=dataclasses.replace(CUDA, name="p2"), packages=(package("a"),)),
+    )
+    environment = LockedEnvironment(name="default", channels=(), platforms=rows)
+    before = LockFile(version=7, environments=(environment,))
+    after = lock(package("a", "2.0"), on=CUDA)
+    assert tuple(flattened(diff_lines(diff(before, after, Settings())))) == (
+        "default, p1 (linux-64): 1 changed",
+        "  ~ a  1.0 0 -> 2.0 0",
+        "default, p1 (linux-64): 2 removed",
+        "  - a  1.0 0",
+        "  - b  1.0 0",
     )
 
 

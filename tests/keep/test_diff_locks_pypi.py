@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
 from scripts.core.record import PypiRecord
 from scripts.core.report import flattened
-from scripts.lock.diff import Change, ChangeKind, diff, diff_lines, markdown
+from scripts.keep.diff import Change, ChangeKind
+from scripts.keep.diff_locks import diff_locks
+from scripts.keep.diff_text import diff_lines, markdown
 from scripts.lock.model import LockedEnvironment, LockFile, LockPlatform, PlatformPackages
+from scripts.lock.pypi import FILES
 from scripts.workspace.settings import Settings
+from tests.support.wheels import TinyWheel
 
 LINUX = LockPlatform(name="linux-64", subdir="linux-64")
 ONE = PypiRecord(
@@ -32,7 +37,11 @@ def lock(*records: PypiRecord) -> LockFile:
 
 def changed(one: PypiRecord | None, other: PypiRecord | None) -> list[Change]:
     before, after = (lock(*([each] if each else [])) for each in (one, other))
-    return [each for platform in diff(before, after, Settings()) for each in platform.changes]
+    return [
+        each
+        for platform in diff_locks(before, after, Settings(), Path("none"))
+        for each in platform.changes
+    ]
 
 
 def of_version(version: str, **fields: object) -> PypiRecord:
@@ -132,10 +141,15 @@ def test_another_commit_is_a_change() -> None:
     assert changed(one, one) == []
 
 
-def test_licences_are_told_and_stay_text() -> None:
-    after = lock(of_version("2.0"), dataclasses.replace(ONE, name="y"))
-    licences = {"x": "MIT | `x` <b>", "y": None}
-    found = diff(lock(ONE), after, Settings(), read_license=lambda each: licences[each.name])
+def test_licences_are_told_and_stay_text(tmp_path: Path) -> None:
+    """Those that the files in the channel tell."""
+    newer = of_version("2.0")
+    wheel = TinyWheel(name="x", version="2.0", license="MIT | `x` <b>")
+    file = tmp_path / FILES / "files.example.org" / "2.0" / wheel.file_name
+    file.parent.mkdir(parents=True)
+    file.write_bytes(wheel.data)
+    after = lock(newer, dataclasses.replace(ONE, name="y"))
+    found = diff_locks(lock(ONE), after, Settings(), tmp_path)
     assert tuple(flattened(diff_lines(found))) == (
         "default, linux-64: 1 added, 1 changed",
         "  ~ x  [pypi] 1.0 -> 2.0 (MIT | `x` <b>)",
