@@ -237,9 +237,9 @@ def _page_outcomes(
             if file is None:
                 yield _finding(Drift.WITHDRAWN, each)
                 continue
-            sha256 = each.pypi_record.sha256
-            if None not in (sha256, file.sha256) and sha256 != file.sha256:
-                sides = {"locked": str(sha256), "upstream": printable(str(file.sha256))}
+            sha256, now = each.pypi_record.sha256, (file.sha256 or "").lower()
+            if sha256 and now and sha256 != now:
+                sides = {"locked": sha256, "upstream": printable(now)}
                 yield _finding(Drift.REUPLOADED, each, FieldChange(field="sha256", **sides))
             if file.yanked is not None:
                 yield _finding(Drift.YANKED, each, reason=printable(file.yanked) or None)

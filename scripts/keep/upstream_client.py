@@ -10,10 +10,10 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, TypeVar
-from urllib.parse import unquote, urljoin
+from typing import Final, TypeVar
+from urllib.parse import urljoin
 
 from scripts.channel.folders import write_gitignore
 from scripts.core.files import read_regular, write_atomically
@@ -47,7 +47,7 @@ from scripts.network.errors import OF_THE_NETWORK, DownloadError, ErrorKind
 from scripts.network.http import ClientPool, ask_all
 from scripts.network.retry import HostHealth, RetryPolicy
 from scripts.network.router import Router
-from scripts.verify.pypi_index import html_links
+from scripts.verify.pypi_index import PageLink, html_links, json_links
 from scripts.workspace.workspace import Workspace
 
 _FOLDER: Final = "upstream"  # below `cache`
@@ -63,18 +63,7 @@ _Parsed = TypeVar("_Parsed")
 _Key = TypeVar("_Key")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PageFile:
-    """A file as a page of an index has it (PEP 503, 592, 691)."""
-
-    sha256: str | None
-    """Lower-case hex; None: the page does not say."""
-    yanked: str | None
-    """The reason, which may be empty; None: it is not yanked."""
-    requires_python: str | None
-
-
-Page = Mapping[str, PageFile]
+Page = Mapping[str, PageLink]
 """The files of a project, by name."""
 
 
@@ -280,50 +269,16 @@ def read_page(client: UpstreamClient, index: str, name: str, *, is_flat: bool) -
 
 
 def _parse_page(data: bytes) -> Page:
-    """Read JSON (PEP 691), else HTML (PEP 503); what is neither is damaged."""
-    try:
+    """Read JSON (PEP 691), else HTML (PEP 503); what is neither is damaged.
+
+    A page in HTML with no file at all may be anybody's (a portal's).
+    """
+    page = dict[str, PageLink]()
+    with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
         text = data.decode("utf-8")
-        files = json.loads(text)["files"] if text.lstrip().startswith("{") else _links(text)
-        page = {
-            str(each["filename"]): PageFile(
-                sha256=_lower(each["hashes"].get("sha256")),
-                yanked=_reason(each.get("yanked")),
-                requires_python=each.get("requires-python") or None,
-            )
-            for each in files
-        }
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise damaged_index("page", "is no page of an index (PEP 503, 691)") from None
+        if text.lstrip().startswith("{"):
+            return {each.name: each for each in json_links(json.loads(text)["files"])}
+        page = {each.name: each for each in html_links(text) if ARCHIVES.search(each.name)}
+    if not page:
+        raise damaged_index("page", "is no page of an index (PEP 503, 691)")
     return page
-
-
-def _lower(sha256: Any) -> str | None:
-    return sha256.lower() if isinstance(sha256, str) else None
-
-
-def _reason(yanked: Any) -> str | None:
-    """Return why a file is yanked (PEP 592): a text, or true without one."""
-    if isinstance(yanked, str):
-        return yanked or None
-    return "" if yanked else None
-
-
-def _links(text: str) -> list[dict[str, Any]]:
-    """Read a page in HTML; one with no file at all may be anybody's (a portal's)."""
-    files = list[dict[str, Any]]()
-    for each in html_links(text):
-        plain, _, fragment = (each.get("href") or "").partition("#")
-        name = unquote(plain.partition("?")[0].rpartition("/")[2])
-        if ARCHIVES.search(name):
-            algorithm, _, digest = fragment.partition("=")
-            files.append(
-                {
-                    "filename": name,
-                    "hashes": {algorithm: digest},
-                    "yanked": "data-yanked" in each and (each["data-yanked"] or True),
-                    "requires-python": each.get("data-requires-python"),
-                }
-            )
-    if not files:
-        raise ValueError("no link to any file")
-    return files

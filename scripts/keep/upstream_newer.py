@@ -17,10 +17,11 @@ from scripts.core.rattler_child import rank_versions
 from scripts.core.record import Record
 from scripts.core.redact import printable
 from scripts.core.subdir import NOARCH
-from scripts.keep.upstream_client import Page, PageFile
+from scripts.keep.upstream_client import Page
 from scripts.lock.model import LockedPackage, spec_name
 from scripts.lock.satisfiability import differs_aside, match_records, wanted_text
 from scripts.verify.plan import PackageSet
+from scripts.verify.pypi_index import PageLink
 from scripts.verify.python_platform import PythonPlatform
 from scripts.verify.requirements import find_requirements
 from scripts.workspace.model import Requirement
@@ -228,7 +229,7 @@ def _newer_pypi(
                 )
 
 
-def _version_of(name: str, file: PageFile, python: PythonPlatform) -> Version | None:
+def _version_of(name: str, file: PageLink, python: PythonPlatform) -> Version | None:
     """Return the version of a file that this Python would take; None: it would not."""
     from packaging.specifiers import SpecifierSet
     from packaging.utils import parse_sdist_filename, parse_wheel_filename

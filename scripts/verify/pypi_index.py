@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -42,14 +42,17 @@ Wrong = tuple[Problem, tuple[PurePosixPath, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageLink:
-    """What a page says of one file; None: it does not say."""
+    """What a page of an index says of one file (PEP 503, 592, 691); None: it does not say."""
 
-    target: str
-    """Its path below the channel folder; of an absolute link the URL."""
+    name: str
+    url: str
+    """As it is written, perhaps relative to the page; without its fragment."""
     sha256: str | None
     requires_python: str | None
     metadata: str | None
     """The sha256 of the `.metadata` file."""
+    yanked: str | None
+    """The reason, which may be empty; None: it is not yanked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,11 +145,14 @@ def _compare_page(
         yield data, concerned
         return
     try:
-        links = parse_json(data, path) if path.name == PAGE_JSON else parse_html(data, path)
+        if path.name == PAGE_JSON:  # a list of projects has no files
+            links = json_links(json.loads(data).get("files", ()))
+        else:
+            links = html_links(data.decode())
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         yield _wrong(path, f"is no page of an index ({type(error).__name__})"), concerned
         return
-    found = {each.target: each for each in links}
+    found = {_target(each.url, path): each for each in links}
     if len(found) < len(links):
         yield _wrong(path, "names a file twice"), concerned
     for target, file in wanted.items():
@@ -211,43 +217,45 @@ class _Links(HTMLParser):
             self.found.append(dict(attrs))
 
 
-def html_links(text: str) -> list[dict[str, str | None]]:
-    """Return the attributes of all links of a page."""
+def html_links(text: str) -> list[PageLink]:
+    """Return what a page says of its files (PEP 503); links to folders are none."""
     parser = _Links()
     parser.feed(text)
     parser.close()
-    return parser.found
-
-
-def parse_html(data: bytes, path: PurePosixPath) -> list[PageLink]:
-    """Read the files that a page names (PEP 503); links to folders are none."""
     links = []
-    for each in html_links(data.decode()):
-        url, _, fragment = (each["href"] or "").partition("#")
+    for each in parser.found:
+        url, _, fragment = (each.get("href") or "").partition("#")
         if not url.endswith("/"):
-            metadata = each.get("data-core-metadata")
             links.append(
                 PageLink(
-                    target=_target(url, path),
+                    name=unquote(url.partition("?")[0].rpartition("/")[2]),
+                    url=url,
                     sha256=_hex(fragment),
                     requires_python=each.get("data-requires-python"),
-                    metadata=None if metadata is None else _hex(metadata),
+                    metadata=_hex(each.get("data-core-metadata") or ""),
+                    yanked=each["data-yanked"] or "" if "data-yanked" in each else None,
                 )
             )
     return links
 
 
-def parse_json(data: bytes, path: PurePosixPath) -> list[PageLink]:
-    """Read the files that a page names (PEP 691); a list of projects has none."""
-    return [
-        PageLink(
-            target=_target(each["url"].partition("#")[0], path),
-            sha256=each["hashes"].get("sha256"),
-            requires_python=each.get("requires-python"),
-            metadata=each.get("core-metadata", {}).get("sha256"),
+def json_links(files: Iterable[Any]) -> list[PageLink]:
+    """Return what the rows of a page say (PEP 691); raises KeyError and such for what is none."""
+    links = []
+    for each in files:
+        sha256, metadata = each["hashes"].get("sha256"), each.get("core-metadata")
+        yanked = each.get("yanked")  # the reason, or true
+        links.append(
+            PageLink(
+                name=str(each["filename"]),
+                url=each["url"].partition("#")[0],
+                sha256=sha256 if isinstance(sha256, str) else None,
+                requires_python=each.get("requires-python"),
+                metadata=metadata.get("sha256") if isinstance(metadata, dict) else None,
+                yanked=(yanked if isinstance(yanked, str) else "") if yanked else None,
+            )
         )
-        for each in json.loads(data).get("files", ())
-    ]
+    return links
 
 
 def _target(url: str, path: PurePosixPath) -> str:
