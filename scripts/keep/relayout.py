@@ -5,14 +5,19 @@ What other workspaces name moves along: they mirror into the same folder.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from scripts.channel.digest_cache import DigestCache
 from scripts.channel.folders import prepare
-from scripts.channel.inventory import ArtifactStatus, Expected, check_artifacts
+from scripts.channel.inventory import (
+    ArtifactStatus,
+    CheckedArtifact,
+    Expected,
+    check_artifacts,
+)
 from scripts.channel.removals import now, removals_of
 from scripts.channel.selection import read_whole_selection
 from scripts.channel.state import (
@@ -122,36 +127,15 @@ def _link(
     indexed: Mapping[PurePosixPath, IndexedArtifact],
     console: Console,
 ) -> None:
-    """Link what is there, and right, to its new places."""
-    place = workspace.place
+    """Link what is there, and right, to its new places.
+
+    Damaged artifacts of this lock are fetched later. Raises the error of exit code 1 where another
+    one is damaged.
+    """
+    place, digests, named = workspace.place, DigestCache(workspace.place.digests), _named(users)
     prepare(place)
     refuse_obstacles(place.folder, moved.values())
-    digests = DigestCache(place.digests)
-    linked = 0
-    for each in _check(place.folder, users, moved, indexed, digests):
-        new, digest = moved[each.path], each.digest
-        if digest is None or (place.folder / new).exists():  # without any, it is fetched
-            continue
-        place_again(place, place.folder / each.path, new, digest, digests)
-        linked += 1
-    if moved:
-        console.note(
-            f"relayout: {counted(linked, 'artifact')} linked to the layout {users.own.layout}"
-        )
-
-
-def _check(
-    folder: Path,
-    users: ChannelUsers,
-    moved: Mapping[PurePosixPath, PurePosixPath],
-    indexed: Mapping[PurePosixPath, IndexedArtifact],
-    digests: DigestCache,
-) -> list[Expected]:
-    """Return what of all that moves is right; damaged artifacts of this lock are fetched later.
-
-    Raises the error of exit code 1 where another one is damaged.
-    """
-    named, expected = _named(users), {}
+    expected = {}
     for path in moved:  # it must be as its lock says, else as its record
         said, record = named.get(path), indexed[path].artifact if path in indexed else None
         known = [each for each in (said, record) if each is not None]
@@ -160,24 +144,36 @@ def _check(
             size=next((each.size for each in known if each.size is not None), None),
             digest=next((each.digest for each in known if each.digest is not None), None),
         )
+    found = check_artifacts(place.folder, expected.values(), digests)
+    right = [expected[each.path] for each in found if each.status is ArtifactStatus.RIGHT]
+    raise_problems(_damaged(users, found))
+    linked = 0
+    for each in right:
+        new, digest = moved[each.path], each.digest
+        if digest is not None and not (place.folder / new).exists():  # without any, it is fetched
+            place_again(place, place.folder / each.path, new, digest, digests)
+            linked += 1
+    if moved:
+        console.note(
+            f"relayout: {counted(linked, 'artifact')} linked to the layout {users.own.layout}"
+        )
+
+
+def _damaged(users: ChannelUsers, found: Iterable[CheckedArtifact]) -> Iterator[Problem]:
+    """Yield a problem for each artifact that is damaged and not of this lock."""
     own = {each.path_in_other_layout for each in users.own.artifacts}
     others = {each.path_in_other_layout for one in users.others for each in one.artifacts}
-    found = check_artifacts(folder, expected.values(), digests)
-    problems = []
     for each in found:
         if each.status is not ArtifactStatus.RIGHT and each.path not in own:
             again = "run this again"
             if each.path in others:
                 again = "`pixi run mirror` in the workspace that names it"
-            problem = finding_problem(
+            yield finding_problem(
                 each.path,
                 "is damaged and cannot be arranged anew; nothing was changed",
                 ("actual", each.actual or "nothing is there"),
                 help=f"remove this file, then {again}",
             )
-            problems.append(problem)
-    raise_problems(problems)
-    return [expected[each.path] for each in found if each.status is ArtifactStatus.RIGHT]
 
 
 def _end(workspace: Workspace, layout: Layout, old: AbstractSet[PurePosixPath]) -> Report:
