@@ -59,7 +59,7 @@ def read_locks(
     if not entries or _look(os.stat, workspace.lock_path) is not None:
         file = read_lock(workspace.lock_path, cache=cache)
         name, root = workspace.lock_path.name, workspace.root
-        locks.append(_mirrored(name, root, workspace.manifest, file))
+        locks.append(mirrored_lock(name, root, workspace.manifest, file))
     found: dict[Path | str, tuple[str, LockEntry]] = {}  # the last entry of a lock holds
     for entry in entries:
         try:
@@ -87,7 +87,7 @@ def _read(
     elif key != workspace.lock_path.resolve():
         file = read_lock(key, location, cache=cache)
         manifest = read_manifest_beside(key, location)
-        yield replace(_mirrored(location, key.parent, manifest, file), entry=entry)
+        yield replace(mirrored_lock(location, key.parent, manifest, file), entry=entry)
     elif entry != LockEntry(location=entry.location):
         message = "is this workspace's own lock, of which its settings say what is mirrored"
         help_line = f"environments, exclude-environments, platforms under [{TABLE}]"
@@ -175,7 +175,10 @@ def _look(ask: Callable[[Path], _Found], path: Path) -> _Found | None:
         raise usage_error(str(folder), message, help=help_line) from None
 
 
-def _mirrored(location: str, root: Path, manifest: Manifest | None, file: LockFile) -> MirroredLock:
+def mirrored_lock(
+    location: str, root: Path, manifest: Manifest | None, file: LockFile
+) -> MirroredLock:
+    """Describe a lock of which all is mirrored; it has no label yet."""
     return MirroredLock(
         label="",
         location=location,
@@ -201,7 +204,9 @@ def remote_lock(kept: KeptLock, url: str, workspace: Workspace, entry: LockEntry
     """
     location = without_secrets(url)
     file = replace(parse_lock(kept.text, location), data=kept.text.encode())
-    lock = replace(_mirrored(location, workspace.root, None, file), entry=entry, kept=kept.checked)
+    lock = replace(
+        mirrored_lock(location, workspace.root, None, file), entry=entry, kept=kept.checked
+    )
     everything = select(lock, Settings(layout=Layout.BY_CHANNEL, allow_unhashed=True))
     urls = (url for each in everything.artifacts for url in each.urls)
     channels = (url for each in file.environments for url in each.channels)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from scripts.channel.locks import read_locks
+from scripts.channel.locks import mirrored_lock, read_locks
 from scripts.channel.selection import read_whole_selection
 from scripts.channel.state import read_state
 from scripts.channel.users import last_mirrored
@@ -35,7 +35,6 @@ from scripts.keep.unbundle import parse_receipt
 from scripts.lock.mirrored import MirroredLock
 from scripts.lock.pypi import ARCHIVES
 from scripts.lock.read import read_lock
-from scripts.lock.select import Selection
 from scripts.workspace.settings import LockEntry
 from scripts.workspace.workspace import LOCK_NAME, Workspace
 
@@ -148,15 +147,7 @@ def _read_lock(workspace: Workspace, name: str) -> MirroredLock:
         exclude_environments=settings.exclude_environments,
         platforms=_known(settings.platforms, names),
     )
-    return MirroredLock(
-        label=name,
-        location=name,
-        root=path.parent,
-        manifest=None,
-        file=file,
-        environments=file.environments,
-        entry=entry,
-    )
+    return replace(mirrored_lock(name, path.parent, None, file), label=name, entry=entry)
 
 
 def _known(wanted: tuple[str, ...] | None, there: Iterable[str]) -> tuple[str, ...] | None:
@@ -168,23 +159,18 @@ def _known(wanted: tuple[str, ...] | None, there: Iterable[str]) -> tuple[str, .
 
 
 def _of_locks(workspace: Workspace, name: str, locks: tuple[MirroredLock, ...]) -> ComparedState:
-    files = _of_selection(workspace, read_whole_selection(workspace, locks))
-    return ComparedState(name=name, files=files, is_lock=True)
-
-
-def _of_selection(workspace: Workspace, selection: Selection) -> tuple[ComparedFile, ...]:
-    """Describe what a selection wants; sizes that no lock has are those that servers have told."""
-    sizes: Mapping[str, int] = {}
-    if any(each.size is None for each in selection.artifacts):
+    """Describe what locks want; sizes that none of them has are those that servers have told."""
+    artifacts, sizes = read_whole_selection(workspace, locks).artifacts, dict[str, int]()
+    if any(each.size is None for each in artifacts):
         from scripts.fetch.sizes import read_sizes  # heavy
 
         sizes = read_sizes(workspace.place.sizes)
-    found = []
-    for each in selection.artifacts:
+    files = list[ComparedFile]()
+    for each in artifacts:
         sha256 = each.digest_hex("sha256")
         size = sizes.get(sha256 or "") if each.size is None else each.size
-        found.append(_file(each, size, sha256, (workspace.place.folder,)))
-    return tuple(found)
+        files.append(_file(each, size, sha256, (workspace.place.folder,)))
+    return ComparedState(name=name, files=tuple(files), is_lock=True)
 
 
 def _as_last_mirrored(workspace: Workspace, channel: ComparedState) -> ComparedState:

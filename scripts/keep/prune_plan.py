@@ -17,7 +17,6 @@ from typing import Any, Final
 from scripts.channel.digest_cache import Fingerprint
 from scripts.channel.folders import refuse_output_within
 from scripts.channel.inventory import files_below
-from scripts.channel.state import WorkspaceState
 from scripts.channel.users import ChannelUsers
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.errors import MirrorError, usage_error
@@ -70,15 +69,13 @@ def read_preconditions(place: ChannelPaths, users: ChannelUsers) -> Precondition
 
 def _names(users: ChannelUsers) -> Iterator[tuple[str, str]]:
     """Yield who names what, as a digest of it."""
-
-    def digest(workspace: WorkspaceState) -> str:
-        rows = sorted((str(each.path), str(each.digest)) for each in workspace.artifacts)
-        return hashlib.sha256(repr(rows).encode()).hexdigest()
-
-    for each in (users.own, *users.others):
-        yield f"{each.name} ({each.manifest})", digest(each)
-    if users.last is not None:
-        yield f"{users.last.name} ({users.last.manifest}) as last mirrored", digest(users.last)
+    for each in users.everybody:
+        rows = sorted((str(x.path), str(x.digest)) for x in each.artifacts)
+        when = " as last mirrored" if each is users.last else ""
+        yield (
+            f"{each.name} ({each.manifest}){when}",
+            hashlib.sha256(repr(rows).encode()).hexdigest(),
+        )
 
 
 def write_plan(
