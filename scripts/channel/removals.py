@@ -51,7 +51,7 @@ def _waits(folder: Path, removal: Removal) -> bool:
         return True
     except OSError as error:
         raise cannot_read(error, folder / removal.path) from None
-    is_same_time = abs(status.st_mtime_ns - removal.mtime) < _TIMES_DIFFER
+    is_same_time = abs(status.st_mtime_ns - removal.mtime_ns) < _TIMES_DIFFER
     return status.st_size == removal.size and is_same_time
 
 
@@ -61,7 +61,7 @@ def removals_of(
     """Return the removals of files as they are now; `dropped` as in `Removal`."""
     found = ((path, (folder / path).lstat()) for path in paths)
     return tuple(
-        Removal(path=path, size=status.st_size, mtime=status.st_mtime_ns, dropped=dropped)
+        Removal(path=path, size=status.st_size, mtime_ns=status.st_mtime_ns, dropped=dropped)
         for path, status in found
     )
 

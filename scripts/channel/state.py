@@ -30,6 +30,7 @@ from scripts.core.files import (
 )
 from scripts.core.record import Digest
 from scripts.core.redact import without_secrets
+from scripts.core.report import to_json
 from scripts.core.typed_values import typed
 
 _CHANNEL: Final = "channel.json"
@@ -116,7 +117,7 @@ class Removal:
 
     path: PurePosixPath
     size: int
-    mtime: int
+    mtime_ns: int
     """Nanoseconds; with the size it tells whether the file is still the same."""
     dropped: datetime | None
     """When the index was published that no longer names it; None: it is not published yet."""
@@ -207,15 +208,7 @@ def write_channel(place: ChannelPaths, state: MirrorState) -> None:
 
 def write_removals(place: ChannelPaths, removals: Iterable[Removal]) -> None:
     """Replace the list of files that wait for their removal."""
-    rows = [
-        {
-            "path": str(each.path),
-            "size": each.size,
-            "mtime-ns": each.mtime,
-            "dropped": None if each.dropped is None else each.dropped.isoformat(),
-        }
-        for each in sorted(removals, key=lambda each: each.path)
-    ]
+    rows = [to_json(each) for each in sorted(removals, key=lambda each: each.path)]
     path = place.state / _REMOVALS
     if rows or path.exists():
         _write(path, {"removals": rows})
@@ -239,13 +232,13 @@ def write_workspace(workspace: WorkspaceState, lock: bytes) -> None:
         "layout": workspace.layout,
         "artifacts": [
             [
-                str(each.path),
-                str(each.path_in_other_layout),
-                each.package,
-                None if each.digest is None else str(each.digest),
-                each.size,
+                str(x.path),
+                str(x.path_in_other_layout),
+                x.package,
+                x.digest and str(x.digest),
+                x.size,
             ]
-            for each in workspace.artifacts
+            for x in workspace.artifacts
         ],
     }
     _write(workspace.folder / _WORKSPACE, document)
@@ -309,7 +302,7 @@ def _parse_removal(row: Mapping[str, Any]) -> Removal:
     return Removal(
         path=path_inside(row["path"]),
         size=typed(row["size"], int),
-        mtime=typed(row["mtime-ns"], int),
+        mtime_ns=typed(row["mtime-ns"], int),
         dropped=None if dropped is None else datetime.fromisoformat(dropped).astimezone(UTC),
     )
 

@@ -118,10 +118,7 @@ def _places_json(found: Iterable[PlatformDiff]) -> Json:
 
 
 def _summed(files: Sequence[ComparedFile]) -> str:
-    index, known = (
-        sum(x.is_index for x in files),
-        [x.size for x in files if x.size is not None],
-    )
+    index, known = sum(x.is_index for x in files), [x.size for x in files if x.size is not None]
     text = counted(len(files) - index, "artifact")
     if index:
         text += f" and {counted(index, 'index file')}"

@@ -270,7 +270,7 @@ def _switch(
     waiting = still_waiting(place.folder, state.removals, new)
     listed = [replace(x, dropped=None) if x.path in paths else x for x in waiting]
     listed += [
-        Removal(path=each.path, size=each.size, mtime=source.stat().st_mtime_ns, dropped=None)
+        Removal(path=each.path, size=each.size, mtime_ns=source.stat().st_mtime_ns, dropped=None)
         for each, source in to_link.items()
     ]
     write_removals(place, listed)

@@ -176,7 +176,7 @@ def test_every_removal_of_the_builder_is_taken(channel: Path, tmp_path: Path) ->
         file = channel / path
         file.write_bytes(b"old")
         os.utime(file, ns=(-5_000_000_000, -5_000_000_000))
-        one = Removal(path=PurePosixPath(path), size=3, mtime=-5_000_000_000, dropped=when)
+        one = Removal(path=PurePosixPath(path), size=3, mtime_ns=-5_000_000_000, dropped=when)
         write_removals(place, [*read_state(place).removals, one])
     out = write_bundle(tmp_path / "out", NEXT, base=NEW, base_day=2, day=3)
     far.unbundle(str(out), str(channel))
