@@ -23,6 +23,7 @@ from scripts.core.errors import MirrorError, usage_error
 from scripts.core.files import (
     disk_errors,
     exists,
+    holds,
     read_regular,
     remove_folder,
     unlink,
@@ -385,8 +386,6 @@ def state_unreadable(error: OSError, path: Path) -> MirrorError:
 def _write(path: Path, document: dict[str, Any]) -> None:
     """Replace one document, unless it is what is there."""
     data = (json.dumps({"schema": _SCHEMA, **document}, indent=1) + "\n").encode()
-    with contextlib.suppress(OSError):  # none yet; where it cannot be written either, that is told
-        if read_regular(path, _LARGEST) == data:
-            return
-    with disk_errors(path, GOES_ON, "written"):
-        write_atomically(path, data)
+    if not holds(path, data):
+        with disk_errors(path, GOES_ON, "written"):
+            write_atomically(path, data)

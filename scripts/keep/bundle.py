@@ -40,6 +40,7 @@ from scripts.core.files import (
     exists,
     filename_in_errors,
     fsync_file,
+    holds,
     is_dir,
     write_atomically,
 )
@@ -175,10 +176,8 @@ def write_bundle(
     if plan.is_tar:  # the sha256 of the volumes are known by now
         small = _render_small_files(replace(plan, large_files=written), key)
     for path, data in small.items():
-        with contextlib.suppress(FileNotFoundError):
-            if (out / path).read_bytes() == data:
-                continue
-        write_atomically(out / path, data)
+        if not holds(out / path, data):
+            write_atomically(out / path, data)
     return tuple(expected.values())
 
 

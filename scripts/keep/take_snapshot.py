@@ -19,7 +19,7 @@ from scripts.channel.state import MirrorState, read_channel_state
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError
-from scripts.core.files import FileStatus, link_or_copy, write_atomically
+from scripts.core.files import FileStatus, holds, link_or_copy, write_atomically
 from scripts.core.report import Json, Line, Report
 from scripts.keep.snapshot_trees import (
     build_tree,
@@ -219,23 +219,20 @@ def _keep_locks(
     no room.
     """
     folder, older = locks_of(place, snapshot), restored or before
-    there = None if older is None else locks_of(place, older)
-    kept = dict[Path, bytes]()
-    if restored is not None and there is not None:
-        files = (each for each in there.rglob("*") if each.is_file())
-        kept = {each.relative_to(there): each.read_bytes() for each in files}
+    there = folder if older is None else locks_of(place, older)
+    files = [] if restored is None else [each for each in there.rglob("*") if each.is_file()]
+    kept = {each.relative_to(there): each.read_bytes() for each in files}
     for number, lock in enumerate(locks, 1):
         if (manifest := _manifest_of(lock)) is not None:
             kept[Path(str(number), manifest.name)] = manifest.read_bytes()
         if lock.file.data:
             kept[Path(str(number), LOCK_NAME)] = lock.file.data
     for path, data in kept.items():
-        file, same = folder / path, None if there is None else there / path
-        if same is not None and same.is_file() and same.read_bytes() == data:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            link_or_copy(same, file)
+        if holds(there / path, data):
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            link_or_copy(there / path, folder / path)
         else:
-            write_atomically(file, data)
+            write_atomically(folder / path, data)
 
 
 def _fingerprint(state: MirrorState, files: Iterable[tuple[PurePosixPath, FileStatus]]) -> str:
