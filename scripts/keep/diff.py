@@ -162,7 +162,7 @@ def compare(
         make = partial(Change, name=package.name, source=package.source)
         pairs = _pairs(olds, news, ranks, may_stay=may_stay)
         for kind, one, other, at in (*pairs, *_same_versions(olds, news)):
-            now = None if other is None else other.read_license()
+            now = _license(news, other)
             if kind is not None:
                 change = make(kind=kind, before=_text(one, at), after=_text(other, at))
                 if package.source == PYPI:
@@ -170,7 +170,7 @@ def compare(
                 changes.setdefault(package[:3], {})[change] = None
             if one is not None and other is not None:
                 kept += one.text != other.text and one.text in news
-                was = one.read_license()
+                was = _license(olds, one)
                 if None not in {was, now} and was != now:
                     change = make(kind=ChangeKind.CHANGED, before=was, after=now)
                     licenses.setdefault(package[:3], {})[change] = None
@@ -258,12 +258,14 @@ def _same_versions(olds: _Versions, news: _Versions) -> Iterator[_Found]:
     """Compare the files of versions that both have."""
     for text in sorted(olds.keys() & news):
         was, now = olds[text], news[text]
-        for origin in sorted(was.keys() & now):
-            one, other = was[origin], now[origin]
+        if _first(now).package.source != PYPI:  # whose files would all have to be read
+            yield None, _first(was), _first(now), None  # their licences may differ
+        for one, other in ((was[origin], now[origin]) for origin in sorted(was.keys() & now)):
             needs = one.requirements, other.requirements
-            is_hotfix = None not in needs and needs[0] != needs[1]
-            kind = ChangeKind.HOTFIXED if is_hotfix else None
-            yield ChangeKind.REUPLOADED if one.has_other_bytes(other) else kind, one, other, None
+            if one.has_other_bytes(other):
+                yield ChangeKind.REUPLOADED, one, other, None
+            elif None not in needs and needs[0] != needs[1]:
+                yield ChangeKind.HOTFIXED, one, other, None
         gone, came = sorted(was.keys() - now), sorted(now.keys() - was)
         if len(gone) == len(came) == 1:
             at = [x != y for x, y in zip(gone[0], came[0], strict=True)].index(True)
@@ -275,6 +277,12 @@ def _same_versions(olds: _Versions, news: _Versions) -> Iterator[_Found]:
 
 def _first(files: Mapping[tuple[str, ...], ComparedFile]) -> ComparedFile:
     return next(iter(files.values()))
+
+
+def _license(versions: _Versions, one: ComparedFile | None) -> str | None:
+    """Return the licence of a version: what the first file that says one says."""
+    files = () if one is None else versions[one.text].values()
+    return next(filter(None, (each.read_license() for each in files)), None)
 
 
 def _text(file: ComparedFile | None, at: int | None) -> str | None:

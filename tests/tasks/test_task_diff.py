@@ -213,6 +213,20 @@ def test_another_file_of_one_version_is_a_change_that_names_both(world: World) -
     ]
 
 
+def test_a_licence_is_what_any_file_of_the_version_says(world: World) -> None:
+    def files(license_: str) -> tuple[SnapshotFile, ...]:
+        silent, *_ = made_up({"a-1.0-0": "a" * 64})
+        path = PurePosixPath("linux-64/a-1.0-0.tar.bz2")
+        return silent, replace(silent, path=path, sha256="b" * 64, license=license_)
+
+    one, two = world.record(files("MIT")), world.record(files("BSD-3-Clause"))
+    assert world.diff(one, two)[1:4] == [
+        "other licences than before:",
+        "channel, linux-64: 1 changed",
+        "  ~ a  MIT -> BSD-3-Clause",
+    ]
+
+
 def test_the_same_bytes_are_carried_once_and_not_where_they_are(world: World) -> None:
     one = world.files(**{"a-1.0-0": "a" * 64})
     two = world.files(
