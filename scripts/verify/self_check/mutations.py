@@ -35,7 +35,6 @@ from scripts.lock.pypi import pypi_artifacts
 from scripts.lock.select import Selection, path_of
 from scripts.verify.findings import EnvironmentPlatform, Level, places_of
 from scripts.verify.solve import plan_solves
-from scripts.workspace.model import Feature, Manifest
 from scripts.workspace.settings import IncompleteKind
 from scripts.workspace.workspace import Workspace
 
@@ -135,7 +134,7 @@ class Mutation:
     damage: Callable[[Copy, Scope], object]
 
 
-def _scope(broken: Artifact, artifacts: tuple[Artifact, ...] = (), **fields: Any) -> Scope:
+def scope_of(broken: Artifact, artifacts: tuple[Artifact, ...] = (), **fields: Any) -> Scope:
     """Make a scope of this artifact, or of these, with the subdirs that a reader looks into."""
     some = artifacts or (broken,)
     folders = {each.path.parent for each in some} | {each.channel / NOARCH for each in some}
@@ -147,12 +146,12 @@ def _scope(broken: Artifact, artifacts: tuple[Artifact, ...] = (), **fields: Any
 
 
 def _smallest(all_: Candidates) -> Scope:
-    return _scope(next(iter(all_.sizes)))
+    return scope_of(next(iter(all_.sizes)))
 
 
 def _hashed(all_: Candidates) -> Scope:
     reason = "pixi.lock has neither sha256 nor md5 of any artifact"
-    return _scope(all_.first(lambda each: each.digest is not None, reason), subdirs=())
+    return scope_of(all_.first(lambda each: each.digest is not None, reason), subdirs=())
 
 
 def _swapped(all_: Candidates) -> Scope:
@@ -187,12 +186,12 @@ def _beside_noarch(all_: Candidates) -> Scope:
     found = all_.first(
         lambda each: each.path.parent.name != NOARCH, "there is no subdir but noarch"
     )
-    return _scope(found, named=found.path.with_name(REPODATA), other=found.channel / NOARCH)
+    return scope_of(found, named=found.path.with_name(REPODATA), other=found.channel / NOARCH)
 
 
 def _packed(all_: Candidates) -> Scope:
     smallest = next(iter(all_.sizes))
-    return _scope(smallest, named=smallest.path.with_name(REPODATA_ZST))
+    return scope_of(smallest, named=smallest.path.with_name(REPODATA_ZST))
 
 
 def _pair(all_: Candidates) -> tuple[Scope, Scope]:
@@ -210,7 +209,7 @@ def _pair(all_: Candidates) -> tuple[Scope, Scope]:
                 name = _PLAIN.fullmatch(spec)
                 needed = None if name is None else by_name.get(name[1].lower())
                 if needed is not None and needed is not needy:
-                    return _scope(needy, mine, place=place), _scope(needed, mine, place=place)
+                    return scope_of(needy, mine, place=place), scope_of(needed, mine, place=place)
     reason = "no environment without source packages has an artifact that another one needs"
     raise NotApplicable(reason)
 
@@ -226,7 +225,7 @@ def _required(all_: Candidates) -> Scope:
         artifacts = tuple(each for each in all_.sizes if each.path in job.locked)
         for artifact in artifacts:
             if artifact.name.lower() in names:
-                return _scope(
+                return scope_of(
                     artifact,
                     artifacts,
                     channels=tuple(sorted(job.folders)),
@@ -243,7 +242,7 @@ def _required(all_: Candidates) -> Scope:
 
 def _noarch(all_: Candidates) -> Scope:
     found = all_.first(lambda each: each.path.parent.name == NOARCH, "there is no noarch artifact")
-    return _scope(found, subdirs=(), other=found.channel / all_.subdir)
+    return scope_of(found, subdirs=(), other=found.channel / all_.subdir)
 
 
 def _installed_noarch(all_: Candidates) -> Scope:
@@ -260,7 +259,7 @@ def _installed_noarch(all_: Candidates) -> Scope:
         noarch = [each for each in installed if each.path.parent.name == NOARCH]
         for found in sorted(noarch, key=_needs_python):
             python = [each for each in installed if each.name == "python" and _needs_python(found)]
-            return _scope(
+            return scope_of(
                 found,
                 (found, *python),
                 place=place,
@@ -409,8 +408,7 @@ def narrowed(selection: Selection, scope: Scope) -> Selection:
             )
             for each in lock.environments
         )
-        manifest = None if lock.manifest is None else _without_pypi(lock.manifest)
-        locks.append(dataclasses.replace(lock, environments=environments, manifest=manifest))
+        locks.append(dataclasses.replace(lock, environments=environments))
     return dataclasses.replace(
         selection, locks=tuple(locks), artifacts=scope.artifacts, channels=scope.channels
     )
@@ -424,24 +422,14 @@ def _narrowed(
         for some in (rows.packages, rows.build_packages)
     )
     pypi = tuple(each for each in rows.pypi if next(pypi_artifacts(each)).path in paths)
-    nothing: Any = dict.fromkeys(("build_sets", "unmirrorable", "sources", "pypi_left_out"), ())
+    # Locked all the same: the manifest may ask for them.
+    left_out = (*rows.pypi_left_out, *(each for each in rows.pypi if each not in pypi))
+    nothing: Any = dict.fromkeys(("build_sets", "unmirrorable", "sources"), ())
     return dataclasses.replace(
-        rows, packages=packages, build_packages=build_packages, pypi=pypi, **nothing
-    )
-
-
-def _without_pypi(manifest: Manifest) -> Manifest:
-    """Return the manifest without what it requires of PyPI: a copy holds conda artifacts alone."""
-
-    def conda_alone(feature: Feature) -> Feature:
-        targets = tuple(dataclasses.replace(each, pypi=()) for each in feature.targets)
-        return dataclasses.replace(feature, targets=targets)
-
-    return dataclasses.replace(
-        manifest,
-        features=tuple(map(conda_alone, manifest.features)),
-        environments=tuple(
-            each if each.own is None else dataclasses.replace(each, own=conda_alone(each.own))
-            for each in manifest.environments
-        ),
+        rows,
+        packages=packages,
+        build_packages=build_packages,
+        pypi=pypi,
+        pypi_left_out=left_out,
+        **nothing,
     )

@@ -17,6 +17,7 @@ from scripts.verify.self_check.mutations import (
     cut,
     flip,
     remove,
+    scope_of,
 )
 
 _SHA256: Final = re.compile(rb"#sha256=[0-9a-f]{64}")
@@ -28,10 +29,9 @@ def _wheel(all_: Candidates) -> Scope:
     named = tuple(x for x in all_.selection.pypi_artifacts if x.name == wheel.name)
     indexes = {each.upstream for each in named if each.upstream is not None}
     places = [place for each in indexes if (place := index_folder(each)) is not None]
-    return Scope(
-        broken=wheel,
-        named=wheel.path,
-        artifacts=named,
+    return scope_of(
+        wheel,
+        named,
         channels=(),
         subdirs=(
             INDEX / wheel.name,
