@@ -14,7 +14,6 @@ from pathlib import Path, PurePosixPath
 from scripts.channel.digest_cache import DigestCache, Fingerprint
 from scripts.channel.inventory import files_below
 from scripts.core.channel_paths import ChannelPaths
-from scripts.core.channel_url import PYPI_FOLDER
 from scripts.core.errors import Problem
 from scripts.core.record import Record
 from scripts.core.subdir import NOARCH
@@ -24,10 +23,10 @@ from scripts.index.file_classes import (
     INDEX_FILES,
     Channel,
     IndexedArtifact,
+    is_index_path,
     read_channels,
 )
 from scripts.index.publish import read_locked_records
-from scripts.index.pypi_pages import is_pypi_index_path
 from scripts.index.readback import read_subdir_index
 from scripts.index.repodata import REPODATA, SHARDS, index_problem
 from scripts.lock.select import Selection
@@ -58,21 +57,12 @@ def check_index(
     `kept` is what the index names and this lock does not.
     """
     folder = place.folder
-    channels = read_channels(folder, selection, waiting)
-    has_pypi = bool(selection.pypi_artifacts) or (folder / PYPI_FOLDER).exists()
-
-    def dependencies() -> Iterator[object]:
-        yield from (_dependencies(folder, each, proofs) for each in channels)
-        if has_pypi:
-            yield from _pypi_dependencies(folder, selection, kept, proofs)
-            yield sorted(waiting)
-
-    key = proofs.key(Level.INDEX, dependencies())
+    key = proofs.key(Level.INDEX, _dependencies(folder, selection, kept, waiting, proofs))
     if proof := proofs.get(key):
         return LevelResult(proven={where: proof.when for where, _, _ in places_of(selection)})
 
-    found = [*_compare_channels(folder, channels, uses)]
-    for problem, files in check_pypi_index(folder, selection, kept, waiting) if has_pypi else ():
+    found = [*_compare_channels(folder, read_channels(folder, selection, waiting), uses)]
+    for problem, files in check_pypi_index(folder, selection, kept, waiting):
         places = (place for each in files for place in uses.places(each))
         found.append((problem, frozenset(places)))
     if not found:
@@ -122,31 +112,22 @@ def _compare_channels(
         yield from blame([missing])
 
 
-def _dependencies(folder: Path, channel: Channel, proofs: Proofs) -> tuple[object, ...]:
-    """Return all that is compared of a channel."""
-    return (
-        channel.path,
-        [(each.path, each.record) for each in channel.artifacts],
-        sorted((path, Fingerprint.of(status)) for path, status in channel.there.items()),
-        proofs.digests(folder, channel.index_files),
-        # Nothing of it was a link when it was proven.
-        [link_above(folder, each) for each in sorted(_subdirs(channel))],
-        [(folder / each).is_symlink() for each in channel.index_files],
-    )
-
-
-def _pypi_dependencies(
-    folder: Path, selection: Selection, kept: Sequence[IndexedArtifact], proofs: Proofs
+def _dependencies(
+    folder: Path,
+    selection: Selection,
+    kept: Sequence[IndexedArtifact],
+    waiting: AbstractSet[PurePosixPath],
+    proofs: Proofs,
 ) -> Iterator[object]:
-    """Yield all that is compared of PyPI packages."""
-    files = dict(files_below(folder / PYPI_FOLDER))
-    for below, status in sorted(files.items(), key=lambda each: each[0]):
-        path = PurePosixPath(PYPI_FOLDER, below)
-        is_link = link_above(folder, path) is not None
-        text = proofs.digests(folder, [path]) if is_pypi_index_path(path) else None
-        yield path, is_link, Fingerprint.of(status), text
+    """Yield all that is compared, and what may have become a link since."""
+    files = sorted(files_below(folder), key=lambda each: each[0])
+    for path, status in files:
+        text = proofs.digests(folder, [path]) if is_index_path(path) else None
+        yield path, status.st_mode, Fingerprint.of(status), text
+    yield [link_above(folder, each) for each in sorted({path.parent for path, _ in files})]
     yield [(each.path, each.record, each.digest) for each in selection.artifacts]
     yield [(each.path, each.record) for each in kept]
+    yield selection.channels, sorted(waiting)
 
 
 def _subdirs(channel: Channel) -> set[PurePosixPath]:
