@@ -28,7 +28,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -39,7 +39,6 @@ from scripts.core.child_process import Done, describe_exit, is_crash, stderr_tai
 from scripts.core.errors import ExitCode, MirrorError, Problem
 from scripts.core.rattler_child import RattlerRefusedError, call_rattler
 from scripts.core.report import Json
-from scripts.core.typed_values import toml_string
 from scripts.index.pypi_pages import INDEX
 from scripts.lock.update import workspace_copy
 from scripts.verify.findings import FOR_PYPI, Client, Level, look_at
@@ -439,27 +438,18 @@ def _fails_for_pip(job: InstallJob, problems: Iterable[Problem]) -> bool:
 
 def render_offline_manifest(job: InstallJob, folder: Path) -> str:
     """Write a manifest whose channels are the mirror's own; `folder` is the channel folder."""
-    platform = toml_string(job.subdir)
-    if declared := list(_declared(job)):  # the locked platform differs from what pixi assumes
-        platform = f'{{ name = "locked", {", ".join([f"platform = {platform}", *declared])} }}'
-    lines = [
-        "[workspace]",
-        'name = "test-offline"',
-        f"channels = {toml_string(_channel_urls(job, folder))}",
-        f"platforms = [{platform}]",
-        "",
-        "[dependencies]",
-    ]
-    for artifact in job.artifacts:
-        record, channel = artifact.conda_record, (folder / artifact.channel).as_uri()
-        fields = {"version": f"=={record.version}", "build": record.build, "channel": channel}
-        written = ", ".join(f"{key} = {toml_string(value)}" for key, value in fields.items())
-        lines.append(f"{toml_string(record.name)} = {{ {written} }}")
-    return "\n".join(lines) + "\n"
+    import tomlkit  # where pixi is asked, which is seldom
 
-
-def _declared(job: InstallJob) -> Iterator[str]:
-    for package in job.virtual_packages:
-        name, _, value = package.partition("=")
-        if not is_default(package, job.subdir):
-            yield f"{toml_string(name)} = {toml_string(value or '0')}"
+    others = (each for each in job.virtual_packages if not is_default(each, job.subdir))
+    declared = {name: value or "0" for name, _, value in (each.partition("=") for each in others)}
+    platform = {"name": "locked", "platform": job.subdir, **declared} if declared else job.subdir
+    workspace = {"name": NAME, "channels": _channel_urls(job, folder), "platforms": [platform]}
+    dependencies = {
+        each.conda_record.name: {
+            "version": f"=={each.conda_record.version}",
+            "build": each.conda_record.build,
+            "channel": (folder / each.channel).as_uri(),
+        }
+        for each in job.artifacts
+    }
+    return tomlkit.dumps({"workspace": workspace, "dependencies": dependencies})

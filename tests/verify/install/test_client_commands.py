@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -72,24 +73,30 @@ def test_several_channels_in_their_order() -> None:
 
 
 def test_the_manifest_of_an_offline_workspace() -> None:
-    assert render_offline_manifest(FLAT, FOLDER) == (
-        '[workspace]\nname = "test-offline"\n'
-        f'channels = ["{BASE}"]\nplatforms = ["linux-64"]\n\n[dependencies]\n'
-        f'"one" = {{ version = "==1!2.0+3", build = "h0_1", channel = "{BASE}" }}\n'
-        f'"two" = {{ version = "==1", build = "0", channel = "{BASE}" }}\n'
-    )
+    assert tomllib.loads(render_offline_manifest(FLAT, FOLDER)) == {
+        "workspace": {"name": "test-offline", "channels": [BASE], "platforms": ["linux-64"]},
+        "dependencies": {
+            "one": {"version": "==1!2.0+3", "build": "h0_1", "channel": BASE},
+            "two": {"version": "==1", "build": "0", "channel": BASE},
+        },
+    }
 
 
 def test_the_manifest_declares_what_the_locked_platform_has() -> None:
     nvidia, forge = f"{BASE}/nvidia/label/cuda-1", f"{BASE}/conda-forge"
-    assert render_offline_manifest(SEVERAL, FOLDER) == (
-        '[workspace]\nname = "test-offline"\n'
-        f'channels = ["{nvidia}", "{forge}"]\n'
-        'platforms = [{ name = "locked", platform = "linux-64", "__cuda" = "11.8",'
-        ' "__glibc" = "2.17", "__archspec" = "0=x86_64_v3" }]\n\n[dependencies]\n'
-        f'"one" = {{ version = "==1", build = "0", channel = "{nvidia}" }}\n'
-        f'"two" = {{ version = "==1", build = "0", channel = "{forge}" }}\n'
-    )
+    declared = {"__cuda": "11.8", "__glibc": "2.17", "__archspec": "0=x86_64_v3"}
+    platform = {"name": "locked", "platform": "linux-64", **declared}
+    assert tomllib.loads(render_offline_manifest(SEVERAL, FOLDER)) == {
+        "workspace": {
+            "name": "test-offline",
+            "channels": [nvidia, forge],
+            "platforms": [platform],
+        },
+        "dependencies": {
+            "one": {"version": "==1", "build": "0", "channel": nvidia},
+            "two": {"version": "==1", "build": "0", "channel": forge},
+        },
+    }
 
 
 @pytest.mark.parametrize("client", Client)
