@@ -127,7 +127,7 @@ def _installed_files(
     info = read_info_files(folder / artifact.path, subject, WANTED)
     try:
         is_noarch_python = json.loads(info.get(INDEX, b"{}")).get("noarch") == "python"
-        for path, sha256, _ in package_files(info):
+        for path, sha256 in package_files(info):
             yield installed_path(path, folders if is_noarch_python else {}), sha256
     except (ValueError, AttributeError) as error:
         raise damaged_artifact(subject, f"its list of files is damaged: {error}") from None
@@ -221,15 +221,15 @@ def wheel_files(file: Path) -> list[tuple[str, str | None]]:
     return found
 
 
-def package_files(info: Mapping[str, bytes]) -> Iterator[tuple[str, str | None, int]]:
-    """Yield path, sha256 and size of the files in `info/paths.json`, or, old ones, `info/files`.
+def package_files(info: Mapping[str, bytes]) -> Iterator[tuple[str, str | None]]:
+    """Yield path and sha256 of the files in `info/paths.json`, or, old ones, `info/files`.
 
     The sha256 is None where the bytes may differ once installed; that of a link is its target's.
     Folders are left out: an empty one proves nothing. Raises ValueError for a damaged list.
     """
     if PATHS not in info:
         lines = info.get(FILES, b"").decode("utf-8").splitlines()
-        yield from ((line.strip(), None, 0) for line in lines if line.strip())
+        yield from ((line.strip(), None) for line in lines if line.strip())
         return
     document = json.loads(info[PATHS])
     rows = document.get("paths") if isinstance(document, dict) else None
@@ -239,11 +239,7 @@ def package_files(info: Mapping[str, bytes]) -> Iterator[tuple[str, str | None, 
         raise ValueError(f"{PATHS} is not a list of paths")
     for row in rows:
         if row.get("path_type") != "directory":
-            sha256, size = row.get("sha256"), row.get("size_in_bytes")
+            sha256 = row.get("sha256")
             if row.get("prefix_placeholder") or row.get("path_type") == "softlink":
                 sha256 = None
-            yield (
-                row["_path"],
-                sha256.lower() if isinstance(sha256, str) else None,
-                size if isinstance(size, int) else 0,
-            )
+            yield row["_path"], sha256.lower() if isinstance(sha256, str) else None

@@ -18,12 +18,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Final
 
-from scripts.channel.archive import read_info_files
 from scripts.channel.folders import free_bytes
 from scripts.core.artifact import Artifact
 from scripts.core.child_process import ask_version, program_error
@@ -61,7 +59,7 @@ from scripts.verify.install.clients import (
     skip_reason,
 )
 from scripts.verify.install.plan import InstallJob, not_built, plan_installs
-from scripts.verify.install.prefix import PATHS, check_prefix, folders_of, package_files
+from scripts.verify.install.prefix import check_prefix, folders_of
 from scripts.verify.install.sandbox import (
     DISK_FULL,
     MACHINE_TROUBLE,
@@ -396,11 +394,10 @@ def _try(workspace: Workspace, attempt: InstallAttempt, program: Path) -> Instal
     """Install one environment with one program; see to whom a failure is due."""
     job, client = attempt.job, attempt.client
     folder, temporary = workspace.place.folder, Path(tempfile.gettempdir())
-    free = free_bytes(temporary)
-    no_room = partial(_no_room, job, folder, temporary, free)
-    artifacts = (*job.artifacts, *job.pypi)
-    if free < sum(each.size or 0 for each in artifacts):  # they are larger unpacked
-        return _stopped(attempt, no_room())
+    free, packed = free_bytes(temporary), sum(x.size or 0 for x in (*job.artifacts, *job.pypi))
+    no_room = _no_room(job, temporary, free, packed)
+    if free < packed:
+        return _stopped(attempt, no_room)
     problems, warning = tuple[Problem, ...](), None
     try:
         with scratch_folder() as scratch:
@@ -413,9 +410,9 @@ def _try(workspace: Workspace, attempt: InstallAttempt, program: Path) -> Instal
     except (MirrorError, OSError) as error:
         if not _is_disk_full([error]):
             raise
-        problems = (no_room(),)
+        problems = (no_room,)
     if _is_disk_full(problems):
-        problems = (no_room(),)
+        problems = (no_room,)
     blameless = next((each for each in problems if each.code is not ExitCode.FINDINGS), None)
     if blameless is not None:
         return _stopped(attempt, blameless)
@@ -469,23 +466,12 @@ def _is_disk_full(problems: Iterable[Problem | Exception]) -> bool:
     return any(DISK_FULL.search(str(problem)) for problem in problems)
 
 
-def _no_room(job: InstallJob, folder: Path, temporary: Path, free: int) -> Problem:
-    """Say how much room an environment takes; `free` bytes were there before it was tried."""
-    needed = 0
-    for artifact in (*job.artifacts, *job.pypi):
-        path = folder / artifact.path
-        try:
-            needed += path.stat().st_size
-            if not artifact.is_conda:
-                continue
-            info = read_info_files(path, str(artifact.path), frozenset({PATHS}))
-            needed += sum(size for _, _, size in package_files(info))
-        except (OSError, ValueError, MirrorError):
-            continue  # a damaged one: what it would need nobody can say
+def _no_room(job: InstallJob, temporary: Path, free: int, packed: int) -> Problem:
+    """Say how many bytes were free, and how many the artifacts have before they are unpacked."""
     return usage_problem(
         temporary,
         f"this disk has no room to install {job.place}",
-        ("needed", f"at least {human_size(needed)}"),
+        ("needed", f"more than the {human_size(packed)} of its artifacts"),
         ("free", human_size(free)),
         help="TMPDIR=/a/folder/with/room pixi run verify",
     )

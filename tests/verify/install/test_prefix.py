@@ -161,17 +161,17 @@ def test_entries_of_paths_json() -> None:
     ]
     info = {PATHS: json.dumps({"paths": entries}).encode(), FILES: b"not asked\n"}
     assert list(package_files(info)) == [
-        ("a", "ab", 2),
-        ("b", None, 0),
-        ("c", None, 0),
-        ("e", None, 0),
+        ("a", "ab"),
+        ("b", None),
+        ("c", None),
+        ("e", None),
     ]
 
 
 def test_artifacts_older_than_paths_json() -> None:
     assert list(package_files({FILES: b"bin/a\n\nshare/b\r\n"})) == [
-        ("bin/a", None, 0),
-        ("share/b", None, 0),
+        ("bin/a", None),
+        ("share/b", None),
     ]
 
 
