@@ -37,10 +37,7 @@ from scripts.verify.findings import (
 )
 from scripts.verify.plan import PackageSet, Root, plan_builds, plan_sets
 from scripts.verify.proofs import NO_PROOFS, Proofs
-from scripts.verify.pypi_closure import (
-    prove_pypi,
-    pypi_dependencies,
-)
+from scripts.verify.pypi_closure import prove_pypi, pypi_dependencies
 from scripts.verify.requirements import Dependents, conda_node, find_dependents, way_up
 from scripts.workspace.virtual_packages import is_declarable
 from scripts.workspace.workspace import Workspace
@@ -90,8 +87,8 @@ def prove_sets(sets: Sequence[PackageSet], uses: UsageIndex, folder: Path) -> Le
             "sets": [_question(each) for each in sets],
         }
         reply: Any = call_rattler("prove_closed", arguments)
-    of_pypi = {each.place: each for each in prove_pypi(sets)}
-    said = ((problem, x.place) for x in of_pypi.values() for problem in x.problems)
+    of_pypi = prove_pypi(sets)
+    said = ((each, place) for place, (problems, _) in of_pypi.items() for each in problems)
     findings = (*_findings(sets, reply, uses), *grouped(Level.CLOSURE, said))
     wrong = frozenset[EnvironmentPlatform]().union(*(each.places for each in findings))
     rows: dict[EnvironmentPlatform, dict[str, Any]] = {}
@@ -110,8 +107,8 @@ def prove_sets(sets: Sequence[PackageSet], uses: UsageIndex, folder: Path) -> Le
             for unproven in answer["unproven"]
             for asked in [_asked(each, unproven)]
         ]
-    for place, pypi in of_pypi.items():
-        rows[place]["not-proven"] += pypi.not_proven
+    for place, (_, not_proven) in of_pypi.items():
+        rows[place]["not-proven"] += not_proven
     return with_places(Level.CLOSURE, LevelResult(findings=findings), "closed", rows.values())
 
 

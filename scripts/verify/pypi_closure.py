@@ -53,15 +53,8 @@ class Candidate:
 
 ByName = Mapping[str, Sequence[Candidate]]
 """All that is locked at a place, by its name on PyPI."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PypiAnswer:
-    """What came of one place."""
-
-    place: EnvironmentPlatform
-    problems: tuple[Problem, ...] = ()
-    not_proven: tuple[str, ...] = ()
+PypiAnswer = tuple[list[Problem], list[str]]
+"""What is wrong with one place, and what cannot be proven of it."""
 
 
 def pypi_dependencies(each: PackageSet) -> tuple[object, ...]:
@@ -69,11 +62,11 @@ def pypi_dependencies(each: PackageSet) -> tuple[object, ...]:
     return (each.rows.pypi, each.rows.pypi_left_out, each.pypi_roots) if each.has_pypi else ()
 
 
-def prove_pypi(sets: Iterable[PackageSet]) -> tuple[PypiAnswer, ...]:
+def prove_pypi(sets: Iterable[PackageSet]) -> Mapping[EnvironmentPlatform, PypiAnswer]:
     """Look at every place that has something of PyPI; sets of builds have nothing."""
     wanted = [each for each in sets if not each.is_of_builds and each.has_pypi]
     candidates = {x.place: find_candidates(x.pypi_rows, x.rows.packages) for x in wanted}
-    return tuple(_prove(each, candidates) for each in wanted)
+    return {each.place: _prove(each, candidates) for each in wanted}
 
 
 def find_candidates(rows: Iterable[PypiRecord], packages: Iterable[LockedPackage]) -> ByName:
@@ -94,7 +87,7 @@ def find_candidates(rows: Iterable[PypiRecord], packages: Iterable[LockedPackage
 def _prove(each: PackageSet, candidates: Mapping[EnvironmentPlatform, ByName]) -> PypiAnswer:
     python = each.python
     if isinstance(python, str):
-        return PypiAnswer(place=each.place, not_proven=(python,))
+        return [], [python]
     asked, undecided = find_requirements(each, python)
     wrong: list[tuple[str | None, Problem]] = []
     open_ones = list(undecided)
@@ -110,16 +103,12 @@ def _prove(each: PackageSet, candidates: Mapping[EnvironmentPlatform, ByName]) -
             asked_for = f"{package_label(row)} requires Python {printable(row.requires_python)}"
             open_ones.append(f"{asked_for} (pixi and uv take a newer one, pip does not)")
     above = find_dependents(each) if wrong else {}
-    problems = []
+    problems = list[Problem]()
     for who, problem in wrong:
         way, _ = way_up(None if who is None else pypi_node(who), above)
         needed = ((NEEDED_BY, line) for line in way)
         problems.append(replace(problem, details=(*problem.details, *needed)))
-    return PypiAnswer(
-        place=each.place,
-        problems=tuple(dict.fromkeys(problems)),
-        not_proven=tuple(dict.fromkeys(open_ones)),
-    )
+    return list(dict.fromkeys(problems)), list(dict.fromkeys(open_ones))
 
 
 def is_met(requirement: Requirement | None, candidates: ByName) -> bool | None:

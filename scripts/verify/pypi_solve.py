@@ -45,6 +45,7 @@ class PypiSolve:
     """One place, to be solved by uv; where nothing is asked or locked, uv is not asked."""
 
     place: EnvironmentPlatform
+    uv: Path | None = None
     options: tuple[str, ...] = ()
     variables: tuple[tuple[str, str], ...] = ()
     asked: tuple[str, ...] = ()
@@ -83,6 +84,7 @@ def plan_pypi_solve(each: PackageSet, uv: Path | None) -> PypiSolve | None:
     group = None if isinstance(each.declared, str) else each.declared[1].solve_group
     return PypiSolve(
         place=each.place,
+        uv=uv,
         options=options,
         variables=python.uv_variables,
         asked=of_place,
@@ -96,13 +98,9 @@ def plan_pypi_solve(each: PackageSet, uv: Path | None) -> PypiSolve | None:
     )
 
 
-def pypi_solve_dependencies(job: PypiSolve, uv: Path | None) -> tuple[object, ...]:
+def pypi_solve_dependencies(job: PypiSolve) -> tuple[object, ...]:
     """Return what the proof of a place depends on, besides the files that uv reads."""
-    program = None
-    if uv is not None:
-        with contextlib.suppress(OSError):
-            program = Fingerprint.of(uv.stat())
-    return (job, uv, program)
+    return (job, job.uv and Fingerprint.of(job.uv.stat()))
 
 
 def pypi_solve_files(job: PypiSolve, folder: Path) -> Iterator[PurePosixPath]:
@@ -147,16 +145,17 @@ def _is_wheel(row: PypiRecord) -> bool:
     return next(pypi_artifacts(row)).kind is ArtifactKind.WHEEL
 
 
-def solve_pypi(job: PypiSolve, folder: Path, uv: Path | None) -> SolveAnswer:
+def solve_pypi(job: PypiSolve, folder: Path) -> SolveAnswer:
     """Ask uv, and hold its answer against what is locked; `folder` is the channel folder."""
-    if uv is None or not (job.asked or job.locked):
+    if job.uv is None or not (job.asked or job.locked):
         return SolveAnswer()
     with scratch_folder() as scratch:
         asked, excluded = scratch / "in.txt", scratch / "excludes.txt"
         asked.write_text("".join(f"{each}\n" for each in job.asked), encoding="utf-8")
         excluded.write_text("".join(f"{each}\n" for each in job.excluded), encoding="utf-8")
         command = [
-            *(str(uv), "pip", "compile", "--no-config", "--no-cache", "--offline", "--no-build"),
+            *(str(job.uv), "pip", "compile", "--no-config", "--no-cache"),
+            *("--offline", "--no-build"),
             *("--no-header", "--no-annotate", "--python", sys.executable, *job.options),
             *("--index-url", (folder / INDEX).as_uri(), "--excludes", str(excluded), str(asked)),
         ]

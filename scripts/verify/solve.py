@@ -107,8 +107,8 @@ def check_solve(
     `retained` are the artifacts that are indexed though the lock names them no more.
     Raises the error of exit code 4 where rattler ends without an answer.
     """
-    folder, uv = workspace.place.folder, find_uv(os.environ)
-    jobs = {each.place: each for each in plan_solves(selection, folder, uv)}
+    folder = workspace.place.folder
+    jobs = {each.place: each for each in plan_solves(selection, folder, find_uv(os.environ))}
 
     def dependencies(job: SolveJob) -> Iterator[object]:
         subdirs = [each / name for each in job.folders for name in (job.question["subdir"], NOARCH)]
@@ -116,18 +116,18 @@ def check_solve(
         yield job.question
         yield sorted(job.locked)
         if job.pypi is not None:
-            yield pypi_solve_dependencies(job.pypi, uv)
+            yield pypi_solve_dependencies(job.pypi)
             yield proofs.digests(folder, pypi_solve_files(job.pypi, folder))
 
     def check(places: Collection[EnvironmentPlatform]) -> LevelResult:
-        return _solve([jobs[place] for place in places], folder, retained, uv)
+        return _solve([jobs[place] for place in places], folder, retained)
 
     keys = {place: proofs.key(Level.SOLVE, dependencies(each)) for place, each in jobs.items()}
     return proofs.prove_places(keys, _SOLVED, check)
 
 
 def _solve(
-    jobs: Sequence[SolveJob], folder: Path, retained: AbstractSet[PurePosixPath], uv: Path | None
+    jobs: Sequence[SolveJob], folder: Path, retained: AbstractSet[PurePosixPath]
 ) -> LevelResult:
     """Solve all in one child process, and after that what there is of PyPI."""
     questions = [each.question for each in jobs if each.skip_reason is None]
@@ -153,7 +153,7 @@ def _solve(
         answers = {str(job.place): compare_answer(job, next(replies), folder, retained)}
         not_proven = [*job.not_proven]
         if job.pypi is not None:
-            answer = solve_pypi(job.pypi, folder, uv)
+            answer = solve_pypi(job.pypi, folder)
             answers[f"the PyPI packages of {job.place}"] = answer
             not_proven += (*job.pypi.not_proven, *answer.not_proven)
         problems = [each.problem for each in answers.values() if each.problem is not None]
