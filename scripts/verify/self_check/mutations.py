@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from scripts.channel.inventory import files_below
 from scripts.core.artifact import Artifact
-from scripts.core.channel_paths import Layout
+from scripts.core.channel_paths import Layout, is_pypi_path
 from scripts.core.files import link_or_copy
 from scripts.core.record import Record
 from scripts.core.scratch import scratch_folder
@@ -108,15 +108,14 @@ class Candidates:
 class Scope:
     """What a level is shown, and what is broken in it: the artifact or its records.
 
-    Copied are these `artifacts`, as if the lock named them alone, and `subdirs` whole. `named` is
-    what a finding must name; or `marker` what it says at least, where a program is asked that knows
-    no such paths. `place` None: every place that uses the artifacts.
+    Copied are these `artifacts`, as if the lock named them alone, and `subdirs` whole, with their
+    channels. `named` is what a finding must name; or `marker` what it says at least, where a
+    program is asked that knows no such paths. `place` None: every place that uses the artifacts.
     """
 
     broken: Artifact
     named: PurePosixPath
     artifacts: tuple[Artifact, ...]
-    channels: tuple[PurePosixPath, ...]
     subdirs: tuple[PurePosixPath, ...] = ()
     place: EnvironmentPlatform | None = None
     marker: str | None = None
@@ -138,11 +137,8 @@ def scope_of(broken: Artifact, artifacts: tuple[Artifact, ...] = (), **fields: A
     """Make a scope of this artifact, or of these, with the subdirs that a reader looks into."""
     some = artifacts or (broken,)
     folders = {each.path.parent for each in some} | {each.channel / NOARCH for each in some}
-    channels = tuple(sorted({each.channel for each in some}))
     defaults: dict[str, Any] = {"named": broken.path, "subdirs": tuple(sorted(folders))}
-    return Scope(
-        **{"broken": broken, "artifacts": some, "channels": channels, **defaults, **fields}
-    )
+    return Scope(**{"broken": broken, "artifacts": some, **defaults, **fields})
 
 
 def _smallest(all_: Candidates) -> Scope:
@@ -174,9 +170,7 @@ def _described_elsewhere(all_: Candidates) -> Scope:
             is_there = artifact.channel == channel or (folder / named).exists()
             if not is_there and (folder / subdir / REPODATA).is_file():
                 subdirs = tuple(sorted({subdir, channel / NOARCH}))
-                return Scope(
-                    broken=artifact, named=named, artifacts=(), channels=(channel,), subdirs=subdirs
-                )
+                return Scope(broken=artifact, named=named, artifacts=(), subdirs=subdirs)
     if len(channels) == 1:
         raise NotApplicable("the mirror is one channel")
     raise NotApplicable("no two channels of the mirror have a subdir in common")
@@ -228,7 +222,6 @@ def _required(all_: Candidates) -> Scope:
                 return scope_of(
                     artifact,
                     artifacts,
-                    channels=tuple(sorted(job.folders)),
                     subdirs=tuple(
                         folder / each
                         for folder in job.folders
@@ -409,8 +402,9 @@ def narrowed(selection: Selection, scope: Scope) -> Selection:
             for each in lock.environments
         )
         locks.append(dataclasses.replace(lock, environments=environments))
+    channels = tuple(sorted({each.parent for each in scope.subdirs if not is_pypi_path(each)}))
     return dataclasses.replace(
-        selection, locks=tuple(locks), artifacts=scope.artifacts, channels=scope.channels
+        selection, locks=tuple(locks), artifacts=scope.artifacts, channels=channels
     )
 
 

@@ -32,7 +32,6 @@ def _wheel(all_: Candidates) -> Scope:
     return scope_of(
         wheel,
         named,
-        channels=(),
         subdirs=(
             INDEX / wheel.name,
             MAPPING.parent,
