@@ -46,7 +46,6 @@ from scripts.verify.findings import (
     UsageIndex,
     first_details,
     places_by_lock,
-    places_of,
     said_of,
 )
 from scripts.verify.install.clients import (
@@ -227,24 +226,16 @@ def check_install(
         ),
         environment_problems=tuple(dict.fromkeys(problems)),
         attempts=tuple(attempts),
-        lines=tuple(_lines(selection, attempts, programs, left_out)),
+        lines=tuple(_lines(attempts, left_out)),
         caveats=tuple(f"install: was not done for {place}; {reason}" for place, reason in left_out),
         data={"installed-for": this_subdir(), "sandbox": sandbox().sentence},
     )
 
 
 def _lines(
-    selection: Selection,
-    attempts: Sequence[InstallAttempt],
-    programs: Programs,
-    left_out: Sequence[tuple[EnvironmentPlatform, str]],
+    attempts: Sequence[InstallAttempt], left_out: Sequence[tuple[EnvironmentPlatform, str]]
 ) -> Iterator[Line]:
     """Say how it was installed, and what was `left_out`, and why."""
-    if not attempts and not any(_without_manifest(selection)):
-        which = "" if programs.keys() - FOR_PYPI else ", with PyPI packages"
-        what = f"no mirrored environment of this run is for {this_subdir()}{which}"
-        yield f"installed nothing: {what}"
-        return
     tried = [each for each in attempts if each.skip_reason is None]
     if tried:
         yield f"installed {sandbox().sentence}, from file:// or loopback, into an empty cache"
@@ -273,22 +264,16 @@ def _not_installed(
     selection: Selection, attempts: Sequence[InstallAttempt]
 ) -> Iterator[tuple[EnvironmentPlatform, str]]:
     """Yield what nothing was installed for, and why, unless a program of its own says that."""
-    unknown = dict(_without_manifest(selection))
-    yield from unknown.items()
     here, tried = this_subdir(), {each.job.place for each in attempts}
     done = {each.job.place for each in attempts if each.skip_reason is None}
-    for place, _, packages in places_of(selection):
-        if packages.platform.subdir != here and place not in done:
-            yield place, f"this machine is {here}"
-        elif place not in unknown and place not in tried:
-            yield place, "nothing in it is for the clients of this run"
-
-
-def _without_manifest(selection: Selection) -> Iterator[tuple[EnvironmentPlatform, str]]:
-    """Yield what this machine could install if somebody said what of it, and why nobody does."""
     for lock, place, _, rows in places_by_lock(selection):
-        if lock.manifest is None and rows.platform.subdir == this_subdir():
+        is_for_here = rows.platform.subdir == here
+        if not is_for_here and place not in done:
+            yield place, f"this machine is {here}"
+        elif is_for_here and lock.manifest is None:  # nobody says what of it is wanted
             yield place, f"there is no manifest beside {lock.location}"
+        elif place not in tried:
+            yield place, "nothing in it is for the clients of this run"
 
 
 def _find_lacking(workspace: Workspace, selection: Selection, account: ChannelFiles) -> _Lacking:

@@ -259,7 +259,7 @@ def test_no_environment_for_this_machine(world: World, capsys: pytest.CaptureFix
     assert world.loud(*BY_RATTLER) == 0
     assert capsys.readouterr().out.startswith(
         f"default  {elsewhere()}  install –\n"  # noqa: RUF001
-        f"installed nothing: no mirrored environment of this run is for {here()}\n"
+        f"not installed: default/{elsewhere()}; this machine is {here()}\n"
     )
 
 
