@@ -40,11 +40,11 @@ from scripts.verify.findings import (
     FOR_PYPI,
     Client,
     EnvironmentPlatform,
-    Finding,
     Level,
     LevelResult,
     UsageIndex,
     first_details,
+    level_result,
     places_by_lock,
     said_of,
 )
@@ -107,8 +107,7 @@ class InstallAttempt:
     job: InstallJob
     client: Client
     problems: tuple[Problem, ...] = ()
-    environment_problems: tuple[Problem, ...] = ()
-    """What the channel did not cause: then `skip_reason` says so in short."""
+    """What went wrong; of what the channel did not cause, `skip_reason` tells in short."""
     skip_reason: str | None = None
     """Why it could not even be tried, or not to the end."""
     warning: str | None = None
@@ -202,29 +201,23 @@ def check_install(
             if program is None:
                 attempts.append(attempt)
                 continue
-            job = attempt.job
+            place, client = attempt.job.place, attempt.client
             if known := done.get(alike):
-                attempts.append(dataclasses.replace(known, job=job, seconds=0.0))
+                attempts.append(dataclasses.replace(known, job=attempt.job, seconds=0.0))
             else:
-                installing(f"{job.place} with {attempt.client.program}")
+                installing(f"{place} with {client.program}")
                 start = perf_counter()
-                tried = _try(workspaces[job.place.lock], attempt, program.path)
+                tried = _try(workspaces[place.lock], attempt, program.path)
                 done[alike] = dataclasses.replace(tried, seconds=perf_counter() - start)
                 attempts.append(done[alike])
             if not attempts[-1].problems and attempts[-1].skip_reason is None:
                 proofs.add(key, attempts[-1].warning)
-    problems = [
-        *(each for each in programs.values() if isinstance(each, Problem)),
-        *(problem for each in attempts for problem in each.environment_problems),
-    ]
+    found: list[tuple[Problem, tuple[EnvironmentPlatform, ...]]] = []
+    found += ((each, ()) for each in programs.values() if isinstance(each, Problem))
+    found += ((problem, (each.job.place,)) for each in attempts for problem in each.problems)
     left_out = tuple(_not_installed(selection, attempts))
-    return LevelResult(
-        findings=tuple(
-            Finding(level=Level.INSTALL, problem=problem, places=frozenset({each.job.place}))
-            for each in attempts
-            for problem in each.problems
-        ),
-        environment_problems=tuple(dict.fromkeys(problems)),
+    return dataclasses.replace(
+        level_result(Level.INSTALL, found),
         attempts=tuple(attempts),
         lines=tuple(_lines(attempts, left_out)),
         caveats=tuple(f"install: was not done for {place}; {reason}" for place, reason in left_out),
@@ -372,7 +365,7 @@ def _dependencies(
 def _stopped(attempt: InstallAttempt, problem: Problem) -> InstallAttempt:
     """Say that the machine, not the channel, is to blame."""
     reason = f"{problem.subject}: {problem.message}"
-    return dataclasses.replace(attempt, environment_problems=(problem,), skip_reason=reason)
+    return dataclasses.replace(attempt, problems=(problem,), skip_reason=reason)
 
 
 def _try(workspace: Workspace, attempt: InstallAttempt, program: Path) -> InstallAttempt:
