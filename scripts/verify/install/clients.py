@@ -35,8 +35,14 @@ from typing import Final
 from scripts.core import loopback_server
 from scripts.core.artifact import Artifact, ArtifactKind
 from scripts.core.channel_url import CUT_BY_CONDA, is_cut_by_conda
-from scripts.core.child_process import Done, describe_exit, is_crash, stderr_tail
-from scripts.core.errors import ExitCode, MirrorError, Problem
+from scripts.core.child_process import (
+    Done,
+    describe_exit,
+    is_crash,
+    program_error,
+    stderr_tail,
+)
+from scripts.core.errors import MirrorError, Problem, finding_problem
 from scripts.core.rattler_child import RattlerRefusedError, call_rattler
 from scripts.core.report import Json
 from scripts.index.pypi_pages import INDEX
@@ -235,17 +241,15 @@ def _failed(
     job: InstallJob, client: Client, details: Iterable[tuple[str, str]], crash: str | None = None
 ) -> Problem:
     """Make a failure's problem; `crash`: how one ended that did not come to say yes or no."""
+    if crash is not None:
+        message = f"{crash} while it installed {job.place}"
+        help_ = "see to this program, then pixi run verify --level install"
+        return program_error(client.program, message, b"", *details, help=help_).problems[0]
     what = "it"
     if client in FOR_PYPI:
         what = "its wheels" if job.wheels_only else "its PyPI packages"
-    subject = str(job.place)
     message = f"{client.program} cannot install {what} from the channel alone"
-    code, help_ = ExitCode.FINDINGS, look_at(Level.FILES, Level.INDEX)
-    if crash is not None:
-        subject, message = client.program, f"{crash} while it installed {job.place}"
-        code = ExitCode.PROGRAM
-        help_ = "see to this program, then pixi run verify --level install"
-    return Problem(subject=subject, message=message, code=code, details=tuple(details), help=help_)
+    return finding_problem(job.place, message, *details, help=look_at(Level.FILES, Level.INDEX))
 
 
 def _by_rattler(job: InstallJob, folder: Path, scratch: Path) -> tuple[Path, tuple[Problem, ...]]:

@@ -37,8 +37,8 @@ class InstallJob:
     requirements: tuple[str, ...] = ()
     """All that the manifest requires of it, and its channel priority: no program is told of them
     but pixi, which has the manifest."""
-    left_out: frozenset[IncompleteKind] = frozenset()
-    """The kinds of its rows that are in no channel."""
+    left_out: tuple[IncompleteKind, ...] = ()
+    """The kinds of its rows that are in no channel, sorted."""
     missing_source_packages: tuple[str, ...] = ()
     """The names among those that its artifacts depend on."""
     virtual_packages: tuple[str, ...] = ()
@@ -141,7 +141,7 @@ def _job(
         artifacts=chosen,
         asked=tuple(sorted({each.name for each in rows.packages if each.name.lower() in asked})),
         requirements=required,
-        left_out=frozenset(row.kind for row in rows.unmirrorable if row.kind is not None),
+        left_out=tuple(sorted({x.kind for x in rows.unmirrorable if x.kind is not None})),
         missing_source_packages=rows.missing_source_packages,
         virtual_packages=declared,
         overrides=tuple(sorted(overrides_of(virtual_packages(declared)).items())),

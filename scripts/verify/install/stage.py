@@ -15,7 +15,7 @@ import re
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -346,7 +346,7 @@ def _is_for(job: InstallJob, client: Client) -> bool:
 def _dependencies(
     workspace: Workspace, selection: Selection, job: InstallJob, proofs: Proofs
 ) -> Iterator[object]:
-    """Yield what the proof of a job depends on, whoever installs it; a set has no order.
+    """Yield what the proof of a job depends on, whoever installs it.
 
     An sdist may be built with any PyPI package of the mirror.
     """
@@ -354,8 +354,7 @@ def _dependencies(
     if job.sdists and not job.wheels_only:
         pages = selection.pypi_artifacts
         artifacts += [each for each in pages if each not in job.pypi]
-    yield dataclasses.replace(job, place=_ANY, left_out=frozenset())
-    yield sorted(job.left_out)
+    yield dataclasses.replace(job, place=_ANY)
     yield folder
     yield proofs.artifact_keys(Level.INSTALL, folder, artifacts)
     yield [proofs.row(folder, each.path) for each in job.artifacts]
@@ -376,21 +375,20 @@ def _try(workspace: Workspace, attempt: InstallAttempt, program: Path) -> Instal
     no_room = _no_room(job, temporary, free, packed)
     if free < packed:
         return _stopped(attempt, no_room)
-    problems, warning = tuple[Problem, ...](), None
     try:
         with scratch_folder() as scratch:
             prefix, problems, warning = install_with(client, program, workspace, job, scratch)
+            if any(DISK_FULL.search(str(each)) for each in problems):
+                return _stopped(attempt, no_room)
             if not problems:
                 title, brought = f"{job.place}, installed by {client.program}", _brought(attempt)
                 problems = check_prefix(prefix, folders_of(job), title, folder, brought)
-            elif problems[0].code is ExitCode.FINDINGS and not _is_disk_full(problems):
+            elif problems[0].code is ExitCode.FINDINGS:
                 problems = _find_cause(problems[0], client, folder, job)
     except (MirrorError, OSError) as error:
-        if not _is_disk_full([error]):
+        if not DISK_FULL.search(str(error)):
             raise
-        problems = (no_room,)
-    if _is_disk_full(problems):
-        problems = (no_room,)
+        return _stopped(attempt, no_room)
     blameless = next((each for each in problems if each.code is not ExitCode.FINDINGS), None)
     if blameless is not None:
         return _stopped(attempt, blameless)
@@ -437,11 +435,6 @@ def _find_cause(
         details.append(("missing", f"{len(paths)} of its {len(artifacts)} artifacts"))
         advice = "pixi run mirror"
     return (dataclasses.replace(problem, details=tuple(details), help=advice),)
-
-
-def _is_disk_full(problems: Iterable[Problem | Exception]) -> bool:
-    """Tell whether a program, or Python, says that the disk is full."""
-    return any(DISK_FULL.search(str(problem)) for problem in problems)
 
 
 def _no_room(job: InstallJob, temporary: Path, free: int, packed: int) -> Problem:

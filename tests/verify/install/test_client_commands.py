@@ -112,7 +112,7 @@ def test_source_packages_that_others_depend_on(client: Client) -> None:
         subdir=FLAT.subdir,
         channels=FLAT.channels,
         artifacts=FLAT.artifacts,
-        left_out=frozenset({IncompleteKind.SOURCE}),
+        left_out=(IncompleteKind.SOURCE,),
         missing_source_packages=("mine", "yours"),
     )
     expected = {

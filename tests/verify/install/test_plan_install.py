@@ -111,7 +111,7 @@ def test_what_is_asked_for_and_what_is_wanting() -> None:
     manifest = parse_manifest(text, name="pixi.toml")
     (plan,) = plan_installs(select(lock, Settings(), manifest=manifest), "linux-64")
     assert (plan.asked, plan.missing_source_packages) == (("two",), ("mine",))
-    assert plan.left_out == {IncompleteKind.SOURCE, IncompleteKind.PYPI}
+    assert plan.left_out == (IncompleteKind.PYPI, IncompleteKind.SOURCE)
 
 
 def test_channels_keep_their_order() -> None:
