@@ -47,7 +47,7 @@ from scripts.core.rattler_child import RattlerRefusedError, call_rattler
 from scripts.core.report import Json
 from scripts.index.pypi_pages import INDEX
 from scripts.lock.update import workspace_copy
-from scripts.verify.findings import FOR_PYPI, Client, Level, look_at
+from scripts.verify.findings import FOR_PYPI, Client, Level, first_details, look_at
 from scripts.verify.install.mirrors import (
     NoMirrorError,
     local_files,
@@ -60,9 +60,7 @@ from scripts.workspace.virtual_packages import is_default
 from scripts.workspace.workspace import Workspace
 
 NAME: Final = "test-offline"
-NO_RECORD: Final = "no record of"
-"""The label of the details that name, path first, artifacts that repodata does not have."""
-
+_SHOWN: Final = 5  # records that one problem names
 _PIP: Final = re.compile(r"\bpip\b")
 # What Python says when a library crashes while the interpreter ends.
 _CRASHED: Final = b"Fatal Python error:"
@@ -271,7 +269,7 @@ def _by_rattler(job: InstallJob, folder: Path, scratch: Path) -> tuple[Path, tup
     try:
         missing = call_rattler("install", arguments, environment, sandbox().command)
         assert isinstance(missing, list)
-        details = tuple((NO_RECORD, str(path)) for path in missing)
+        details = first_details([("no record of", str(path)) for path in missing], _SHOWN)
     except RattlerRefusedError as error:
         details = stderr_tail(str(error))
     except MirrorError as error:  # it died without an answer

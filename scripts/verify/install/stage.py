@@ -49,7 +49,6 @@ from scripts.verify.findings import (
     said_of,
 )
 from scripts.verify.install.clients import (
-    NO_RECORD,
     find_conda,
     find_micromamba,
     find_pip,
@@ -417,24 +416,18 @@ def _find_cause(
         help_ = "see to it, then pixi run verify --level install"
         return (dataclasses.replace(problem, message=message, code=ExitCode.USAGE, help=help_),)
     # The level `files` names those that are not there, once for all clients.
-    paths = {str(each.path) for each in artifacts if not os.path.lexists(folder / each.path)}
-    details = [
-        (label, text)
-        for label, text in problem.details
-        if label != NO_RECORD or text.partition(" ")[0] not in paths
-    ]
-    said = "\n".join(text for _, text in details)
+    missing = {str(each.path) for each in artifacts if not os.path.lexists(folder / each.path)}
     damaged = [
         ("damaged", f"{each.subject}: {each.message}")
         for each in (finding.problem for finding in files.findings)
-        if each.subject not in paths and each.subject.rpartition("/")[2] not in said
+        if each.subject not in missing and each.subject.rpartition("/")[2] not in str(problem)
     ]
-    details += first_details(damaged, _SHOWN)
-    advice = problem.help
-    if paths:
-        details.append(("missing", f"{len(paths)} of its {len(artifacts)} artifacts"))
-        advice = "pixi run mirror"
-    return (dataclasses.replace(problem, details=tuple(details), help=advice),)
+    details = (*problem.details, *first_details(damaged, _SHOWN))
+    if not missing:
+        return (dataclasses.replace(problem, details=details),)
+    count = f"{len(missing)} of its {len(artifacts)} artifacts"
+    details = (*details, ("missing", count))
+    return (dataclasses.replace(problem, details=details, help="pixi run mirror"),)
 
 
 def _no_room(job: InstallJob, temporary: Path, free: int, packed: int) -> Problem:
