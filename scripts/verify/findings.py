@@ -326,25 +326,16 @@ def incomplete(selection: Selection, allowed: AbstractSet[IncompleteKind]) -> It
             yield Finding(level=None, problem=problem, places=concerned)
 
 
-def incomplete_text(
-    rows: PlatformPackages, allowed: AbstractSet[IncompleteKind], where: str
-) -> tuple[str, str]:
-    """Say whether rows of the lock are in no mirror: a mark, and how many; `where` they are not."""
-    kinds = [row.kind for row in rows.unmirrorable if row.kind is not None]
-    refused = sum(kind not in allowed for kind in kinds)
-    count = refused or len(kinds)
-    if not count:
-        return RIGHT, ""
-    return WRONG if refused else NOT_DONE, f"{count} not in the {where}"
-
-
 def incomplete_cell(
     rows: PlatformPackages, allowed: AbstractSet[IncompleteKind], where: str
 ) -> str:
-    """Say the same in the line of a place; nothing where all rows are there."""
-    mark, count = incomplete_text(rows, allowed, where)
-    said = ", as allowed" if mark == NOT_DONE else f" {mark}"
-    return f"incomplete{said} ({count})" if count else ""
+    """Say in the line of a place how many rows of the lock are not `where`; nothing if none."""
+    kinds = [row.kind for row in rows.unmirrorable if row.kind is not None]
+    if not kinds:
+        return ""
+    refused = sum(kind not in allowed for kind in kinds)
+    said = f" {WRONG}" if refused else ", as allowed"
+    return f"incomplete{said} ({refused or len(kinds)} not in the {where})"
 
 
 def link_problem(path: PurePosixPath, since: str = "") -> Problem:
