@@ -170,6 +170,8 @@ def replace(source: Path, target: Path) -> None:
 
     Raises the error of exit code 2 that names the target where it goes on refusing.
     """
+    if os.name == "nt" and target.is_dir():  # refused in the words for what is in use
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
     _while_in_use(lambda: source.replace(target), target, "replaced")
 
 

@@ -362,7 +362,7 @@ def test_the_work_goes_on_though_nobody_reads_the_notes(tmp_path: Path) -> None:
         Path({str(done)!r}).touch()
         return Report(lines=("finished",))
         """
-    assert without_a_reader(body, "stderr") == (0, b"finished\n")
+    assert without_a_reader(body, "stderr") == (0, f"finished{os.linesep}".encode())
     assert done.exists()
 
 

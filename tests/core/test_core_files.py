@@ -299,5 +299,6 @@ def test_what_cannot_be_seen_is_not_said_to_be_missing(
     assert not ask(tmp_path / "file" / "none")
     assert ask(tmp_path) is (ask is not is_file)
     assert ask(tmp_path / "file") is (ask is not is_dir)
-    with pytest.raises(OSError, match=r"File name too long|syntax is incorrect"):
-        ask(tmp_path / ("x" * 300))
+    if os.name != "nt":  # which calls it missing, too
+        with pytest.raises(OSError, match="File name too long"):
+            ask(tmp_path / ("x" * 300))

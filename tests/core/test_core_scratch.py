@@ -142,8 +142,9 @@ def test_what_somebody_still_works_in_stays(tmp_path: Path) -> None:
 
 def test_what_has_another_name_stays(tmp_path: Path) -> None:
     ours = "0123abcd.pixi-mirror.tmp"
-    names = {"pixi.toml.4711.tmp", "a.pixi-mirror.tmp", "a.tmp", ours.upper(), f"{ours}.old"}
-    names.add(f"a{ours}")
+    names = {"pixi.toml.4711.tmp", "a.pixi-mirror.tmp", "a.tmp", f"{ours}.old", f"a{ours}"}
+    if os.name != "nt":  # where it is the same name
+        names.add(ours.upper())
     for name in names:
         (tmp_path / name).touch()
     mine = tmp_path / ours  # ours by its name, and yet with no owner in it

@@ -107,12 +107,13 @@ def test_the_stand_in_gets_arguments_and_environment(worker: Path) -> None:
 
 @pytest.mark.parametrize("end", ["os._exit(134)", "os.abort()", "sys.exit(1)", "1 / 0"])
 def test_a_result_is_believed_though_the_exit_went_wrong(worker: Path, end: str) -> None:
-    worker.write_text(GOOD + end)
+    worker.write_text(GOOD + end, encoding="utf-8")
     assert call_rattler("index", {}) == [1, None]
 
 
 def test_words_of_rattler_around_the_result_are_passed_over(worker: Path) -> None:
-    worker.write_text(f"print('{{\"rattler\": nonsense')\nprint('wörds')\n{GOOD}print('more')\n")
+    code = f"print('{{\"rattler\": nonsense')\nprint('wörds')\n{GOOD}print('more')\n"
+    worker.write_text(code, encoding="utf-8")
     assert call_rattler("index", {}) == [1, None]
 
 
