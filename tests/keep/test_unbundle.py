@@ -618,6 +618,7 @@ def test_options_that_do_not_fit(tmp_path: Path) -> None:
     assert (code, err.endswith("unbundle.py: error: give a channel\n")) == (2, True)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="no such name can be made on Windows")
 def test_hostile_text_is_told_plainly(channel: Path, tmp_path: Path) -> None:
     out = write_bundle(tmp_path / "out", NEW, base=OLD, day=2)
     (out / "x\x1b[31m").write_bytes(b"")
