@@ -17,7 +17,7 @@ from scripts.channel.digest_cache import Fingerprint
 from scripts.channel.state import read_first_seen
 from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import Layout
-from scripts.core.files import hash_file
+from scripts.core.files import hash_file, is_file
 from scripts.core.record import Digest
 from scripts.lock.location import is_path, local_path
 from scripts.lock.mirrored import MirroredLock
@@ -102,7 +102,7 @@ def _digest(
     if artifact.digest is not None:
         return artifact.digest
     file = local_path(artifact.urls[0], workspace.root)
-    if file is not None and not artifact.is_conda and file.is_file():
+    if file is not None and not artifact.is_conda and is_file(file):
         return Digest("sha256", _sha256(file, Fingerprint.of(file.stat())))
     return seen.get(artifact.path)
 

@@ -24,6 +24,7 @@ from scripts.core.files import (
     disk_errors,
     exists,
     holds,
+    is_dir,
     read_regular,
     remove_folder,
     unlink,
@@ -211,7 +212,7 @@ def write_removals(place: ChannelPaths, removals: Iterable[Removal]) -> None:
     """Replace the list of files that wait for their removal."""
     rows = [to_json(each) for each in sorted(removals, key=lambda each: each.path)]
     path = place.state / _REMOVALS
-    if rows or path.exists():
+    if rows or exists(path):
         _write(path, {"removals": rows})
 
 
@@ -257,7 +258,7 @@ def forget_workspace(workspace: WorkspaceState) -> None:
 def _read_workspaces(folder: Path) -> tuple[tuple[WorkspaceState, ...], tuple[Path, ...]]:
     """Read all workspaces; also return the folders of which only the lock is left."""
     try:
-        entries = sorted(each for each in folder.iterdir() if each.is_dir())
+        entries = sorted(each for each in folder.iterdir() if is_dir(each))
     except FileNotFoundError:
         return (), ()
     except OSError as error:
@@ -267,7 +268,7 @@ def _read_workspaces(folder: Path) -> tuple[tuple[WorkspaceState, ...], tuple[Pa
         workspace = _read(each / _WORKSPACE, partial(_parse_workspace, each))
         if workspace is not None:
             found.append(workspace)
-        elif (each / _LOCK).exists():  # without it, a run was killed between the two files
+        elif exists(each / _LOCK):  # without it, a run was killed between the two files
             lost.append(each)
     return tuple(found), tuple(lost)
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.errors import MirrorError, Problem, finding_problem, usage_error, usage_problem
-from scripts.core.files import not_readable, read_regular
+from scripts.core.files import is_dir, not_readable, read_regular
 from scripts.core.redact import redact
 from scripts.keep.snapshot_trees import locks_of
 from scripts.keep.snapshots import Snapshot, find_snapshot, read_snapshots
@@ -61,7 +61,7 @@ def read_lock_files(place: ChannelPaths, snapshot: Snapshot) -> dict[str, bytes]
     files, problems = dict[str, bytes](), list[Problem]()
     for number, each in enumerate(snapshot.locks, 1):
         folder = locks_of(place, snapshot) / str(number)
-        for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+        for file in sorted(folder.iterdir()) if is_dir(folder) else ():
             files[f"locks/{number}/{file.name}"] = data = file.read_bytes()
             problems += secrets_in(f"{each.label}: {file.name}", data)
         wanted = {each.lock_sha256, each.manifest_sha256} - {None}

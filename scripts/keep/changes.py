@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from scripts.channel.users import last_mirrored_lock
-from scripts.core.files import write_output
+from scripts.core.files import exists, write_output
 from scripts.core.report import Json, Line, Report, counted, size_text, to_json
 from scripts.keep.diff import ComparedFile, PlatformDiff, compare
 from scripts.keep.diff_locks import diff_locks
@@ -49,7 +49,7 @@ def known_before(workspace: Workspace) -> Baseline:
     mirrored = last_mirrored_lock(workspace)
     if mirrored is not None:
         return Baseline(lock=read_lock(mirrored), since="since the channel was last made")
-    lock = read_lock(workspace.lock_path) if workspace.lock_path.exists() else None
+    lock = read_lock(workspace.lock_path) if exists(workspace.lock_path) else None
     return Baseline(lock=lock, since="by this run (the channel has not been made yet)")
 
 

@@ -20,7 +20,7 @@ from scripts.channel.inventory import files_below
 from scripts.channel.users import ChannelUsers
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.errors import MirrorError, usage_error
-from scripts.core.files import read_regular, write_output
+from scripts.core.files import is_dir, read_regular, write_output
 from scripts.core.report import Json
 from scripts.keep.snapshots import read_snapshots, tree_of
 from scripts.workspace.workspace import Workspace
@@ -63,7 +63,7 @@ def read_preconditions(place: ChannelPaths, users: ChannelUsers) -> Precondition
             str(each.path): None if each.dropped is None else each.dropped.isoformat()
             for each in users.state.removals
         },
-        "snapshot": {each.id: tree_of(place, each).is_dir() for each in read_snapshots(place)},
+        "snapshot": {each.id: is_dir(tree_of(place, each)) for each in read_snapshots(place)},
     }
 
 

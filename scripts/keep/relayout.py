@@ -36,6 +36,7 @@ from scripts.core.errors import (
     raise_problems,
     usage_problem,
 )
+from scripts.core.files import exists
 from scripts.core.report import Report, counted
 from scripts.core.symlinks import refuse_obstacles
 from scripts.fetch.download import place_again
@@ -150,7 +151,7 @@ def _link(
     linked = 0
     for each in right:
         new, digest = moved[each.path], each.digest
-        if digest is not None and not (place.folder / new).exists():  # without any, it is fetched
+        if digest is not None and not exists(place.folder / new):  # without any, it is fetched
             place_again(place, place.folder / each.path, new, digest, digests)
             linked += 1
     if moved:

@@ -15,7 +15,9 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from scripts.channel.removals import now, removal_errors
+from scripts.channel.state import state_unreadable
 from scripts.core.errors import usage_error
+from scripts.core.files import is_dir
 from scripts.core.report import Json, Line, Report, counted, human_size, table, to_json
 from scripts.keep.snapshot_trees import LOCKS, clear_leftovers, remove_snapshot, remove_tree
 from scripts.keep.snapshots import (
@@ -70,7 +72,7 @@ def prune_trees(
     snapshots = read_snapshots(place)
     kept = trees_to_keep(snapshots, workspace.settings, now(), coming=coming)
     goes = [x for x in snapshots if x not in kept and (only is None or x.id in only)]
-    goes = [each for each in goes if tree_of(place, each).is_dir()]
+    goes = [each for each in goes if is_dir(tree_of(place, each))]
     before = [*statuses(place.folder / each for each in removing)]
     of_trees = statuses(x for each in goes for x in _files_below(tree_of(place, each)))
     room = freed_bytes((*before, *of_trees)) - freed_bytes(before)
@@ -145,7 +147,7 @@ def snapshots_report(workspace: Workspace) -> Report:
     records = read_records(place)
     found = [each for _, each in records if each is not None]
     damaged = [snapshot_id for snapshot_id, each in records if each is None]
-    trees = {x.id: tree for x in found if (tree := tree_of(place, x)).is_dir()}
+    trees = {x.id: tree for x in found if is_dir(tree := tree_of(place, x))}
     own = dict(zip(trees, _own_bytes(trees.values()), strict=True))
     cells = [
         (
@@ -228,12 +230,21 @@ def forget_snapshot(workspace: Workspace, name: str) -> Report:
 
 
 def _files_below(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """Yield each file below a folder; nothing of one that is not there."""
+    """Yield each file below a folder; nothing of one that is not there.
+
+    Raises the error of exit code 2 where one may not look.
+    """
     open_ = [str(folder)]
     while open_:
-        with contextlib.suppress(FileNotFoundError), os.scandir(open_.pop()) as entries:
-            for each in entries:
-                if each.is_dir(follow_symlinks=False):
-                    open_.append(each.path)
-                else:
-                    yield each
+        here = open_.pop()
+        try:
+            with os.scandir(here) as entries:
+                for each in entries:
+                    if each.is_dir(follow_symlinks=False):
+                        open_.append(each.path)
+                    else:
+                        yield each
+        except FileNotFoundError:
+            pass
+        except PermissionError as error:
+            raise state_unreadable(error, Path(here)) from None

@@ -346,7 +346,7 @@ def _lock_command(workspace: Workspace, snapshot: Snapshot) -> str | None:
     own = str(workspace.manifest_path)
     number = next((n for n, each in enumerate(snapshot.locks, 1) if each.manifest == own), 0)
     file = locks_of(workspace.place, snapshot) / str(number) / LOCK_NAME
-    if not file.is_file():
+    if not is_file(file):
         return None
     return f"cp {shlex.quote(os.path.relpath(file, workspace.root))} {LOCK_NAME}"
 

@@ -19,9 +19,11 @@ from scripts.channel.inventory import SEE_TO_DISK
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.errors import Problem, usage_problem
 from scripts.core.files import (
+    exists,
     filename_in_errors,
     fsync_file,
     hard_link,
+    is_dir,
     remove_folder,
     replace,
     unlink,
@@ -127,7 +129,7 @@ def ensure_tree(place: ChannelPaths, newest: Snapshot) -> None:
 
     Raises an OSError where the disk refuses.
     """
-    if tree_of(place, newest).is_dir():
+    if is_dir(tree_of(place, newest)):
         return
     clear_leftovers(place)
     before = next((x for x in reversed(read_snapshots(place)) if x.id != newest.id), None)
@@ -141,7 +143,7 @@ def remove_tree(tree: Path) -> None:
     Raises an OSError where the disk refuses.
     """
     part = tree.with_name(f"{tree.name}{_PART}")
-    if tree.is_dir():
+    if is_dir(tree):
         replace(tree, part)
         remove_folder(part)
 
@@ -161,11 +163,11 @@ def clear_leftovers(place: ChannelPaths) -> None:
     """Remove what killed runs left: trees half built or half removed, or of no record; scratch."""
     clear_scratch(snapshots_folder(place))
     try:
-        found = [each for each in snapshots_folder(place).iterdir() if each.is_dir()]
+        found = [each for each in snapshots_folder(place).iterdir() if is_dir(each)]
     except FileNotFoundError:
         return
     for each in found:
         snapshot_id = each.name.removesuffix(_PART).removesuffix(LOCKS)
-        is_left = each.name.endswith(_PART) or not record_of(place, snapshot_id).exists()
+        is_left = each.name.endswith(_PART) or not exists(record_of(place, snapshot_id))
         if is_left and is_snapshot_id(snapshot_id):
             remove_folder(each)

@@ -20,7 +20,7 @@ from scripts.channel.state import path_inside, state_unreadable
 from scripts.core.artifact import ArtifactKind
 from scripts.core.channel_paths import ChannelPaths, Layout
 from scripts.core.errors import MirrorError, usage_error
-from scripts.core.files import filename_in_errors, write_atomically
+from scripts.core.files import exists, filename_in_errors, write_atomically
 from scripts.core.report import to_json
 from scripts.keep.unbundle import content_digest
 
@@ -267,7 +267,9 @@ def later_of(record: Path) -> Path:
 def _records(place: ChannelPaths) -> list[Path]:
     folder = snapshots_folder(place)
     try:
-        found = sorted(folder.glob(f"*{_RECORD_END}"))
+        found = sorted(each for each in folder.iterdir() if each.suffix == _RECORD_END)
+    except FileNotFoundError:
+        return []
     except OSError as error:
         raise state_unreadable(error, folder) from None
     return [each for each in found if is_snapshot_id(each.stem)]
@@ -306,7 +308,7 @@ def _read_header(file: Path) -> Snapshot:
     with _reading(file) as rows:
         snapshot = _parse_header(next(rows), file.stem)
     later = later_of(file)
-    if not later.exists():
+    if not exists(later):
         return snapshot
     with _reading(later) as rows:
         document = next(rows)

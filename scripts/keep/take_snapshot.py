@@ -19,7 +19,7 @@ from scripts.channel.state import MirrorState, read_channel_state
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError
-from scripts.core.files import FileStatus, holds, link_or_copy, write_atomically
+from scripts.core.files import FileStatus, holds, is_dir, is_file, link_or_copy, write_atomically
 from scripts.core.report import Json, Line, Report
 from scripts.keep.snapshot_trees import (
     build_tree,
@@ -101,7 +101,7 @@ def take_snapshot(
         clear_leftovers(place)
         _keep_locks(place, snapshot, () if restored else locks, restored, before)
         is_linked = build_tree(place, snapshot, files, before, rows_before)
-        if not is_linked and (before is None or tree_of(place, before).is_dir()):
+        if not is_linked and (before is None or is_dir(tree_of(place, before))):
             console.warn(f"{workspace.settings.channel_dir}: {_NO_LINKS}")
         write_snapshot(place, snapshot, files)
         _note_seen(place, seen, snapshot)
@@ -203,7 +203,7 @@ def _manifest_of(lock: MirroredLock) -> Path | None:
     if lock.manifest is None:
         return None
     file = lock.root / PurePath(lock.manifest.file_name).name
-    return file if file.is_file() else None
+    return file if is_file(file) else None
 
 
 def _keep_locks(

@@ -434,8 +434,11 @@ def _is_like(path: str, row: Row) -> bool:
 
 
 def _is_right(path: str, row: Row) -> bool:
-    with contextlib.suppress(OSError):  # what cannot be read is not right
+    try:
         return _is_like(path, row) and _has_bytes(path, row)
+    except OSError as error:  # what the disk cannot read is not right; may not: nobody knows
+        if isinstance(error, PermissionError):
+            raise
     return False
 
 
@@ -555,8 +558,7 @@ class _Channel:
     def newest(self) -> "tuple[set[str], Snapshot | None]":
         """Return the ids of all snapshots that the channel has, or had, and the newest of them."""
         folder = self.state("snapshots")
-        names = os.listdir(folder) if isdir(folder) else ()
-        ids = {each[:-6] for each in names if each.endswith(".jsonl")}
+        ids = {x[:-6] for x in (_kind(folder) and os.listdir(folder)) or () if x.endswith(".jsonl")}
         if not ids:
             return ids, None
         path = join(folder, f"{max(ids)}.jsonl")
@@ -770,7 +772,7 @@ class _Channel:
         rows = newest.rows.values()
         found = _side_by_side(lambda row: _is_right(self.of(row.path), row), rows)
         wrong = [path for path, is_right in zip(newest.rows, found) if not is_right]
-        missing = sum(not lexists(self.of(path)) for path in wrong)
+        missing = sum(_kind(self.of(path)) is None for path in wrong)
         when = datetime.now(timezone.utc).isoformat(timespec="seconds")
         numbers = (len(rows), sum(each.size for each in rows), len(wrong) - missing, missing)
         receipt = Receipt(newest.digest, newest.id, *numbers, when)

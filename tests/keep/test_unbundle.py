@@ -32,6 +32,7 @@ from tests.support.bundles import (
     there,
     write_bundle,
 )
+from tests.support.mirrors import forbid
 
 PROGRAM = Path(far.__file__)
 FULL_HELP = "help: on the builder: pixi run bundle OUT --full"
@@ -505,6 +506,34 @@ def test_the_receipt(channel: Path, tmp_path: Path) -> None:
     assert len(read_snapshots(channel_paths(channel))) == 1
     assert far.parse_receipt((state / "receipt.json").read_bytes())[4:6] == (0, 0)
     far.unbundle(str(delta), str(channel))
+
+
+@pytest.mark.parametrize("function", [os.lstat, os.open])
+def test_what_one_may_not_look_at_is_neither_damaged_nor_missing(
+    channel: Path, function: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in for a folder, and for files, of another user, for whoever is root."""
+    folder, file = channel / "linux-64", channel_paths(channel).state / "receipt.json"
+    before = file.read_bytes()
+    with monkeypatch.context() as patched:
+        forbid(patched, folder, function)
+        with pytest.raises(far.Refused, match="cannot be read or written: Permission denied") as on:
+            far.write_receipt(str(channel))
+    assert (on.value.code, Path(on.value.subject).parent) == (2, folder)
+    assert file.read_bytes() == before
+    assert far.write_receipt(str(channel))[4:6] == (0, 0)
+
+
+def test_snapshots_that_one_may_not_list_are_not_called_none(
+    channel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = channel_paths(channel).state / "snapshots"
+    with monkeypatch.context() as patched:
+        forbid(patched, folder.parent, os.stat)
+        forbid(patched, folder, os.listdir)
+        with pytest.raises(far.Refused, match="cannot be read or written: Permission denied"):
+            far.write_receipt(str(channel))
+    assert far.write_receipt(str(channel)).missing == 0
 
 
 def test_damage_to_what_stays_is_found_when_all_is_read(channel: Path, tmp_path: Path) -> None:

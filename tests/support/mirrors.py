@@ -10,14 +10,17 @@ in several folders), and py-rattler.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
+
+import pytest
 
 from scripts.channel.locks import read_locks
 from scripts.channel.selection import read_selection
@@ -172,6 +175,22 @@ def let_grace_pass(place: ChannelPaths) -> None:
     times = [each.dropped and each.dropped - timedelta(hours=2) for each in removals]
     waited = zip(removals, times, strict=True)
     write_removals(place, [dataclasses.replace(each, dropped=when) for each, when in waited])
+
+
+def forbid(monkeypatch: pytest.MonkeyPatch, folder: Path, *functions: Callable[..., Any]) -> None:
+    """Have these functions of `os` refuse a folder, or those of a path what is in it."""
+
+    def make(real: Callable[..., Any]) -> Callable[..., Any]:
+        def refuse(path: Any = ".", *args: Any, **more: Any) -> Any:
+            lists = real.__name__ in {"scandir", "listdir"}
+            if isinstance(path, int) or (Path(path) if lists else Path(path).parent) != folder:
+                return real(path, *args, **more)
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+        return refuse
+
+    for each in functions:
+        monkeypatch.setattr(os, each.__name__, make(each))
 
 
 def copy_linked(root: Path, target: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import itertools
 import json
@@ -22,7 +21,7 @@ from scripts.keep.changes import known_before
 from scripts.lock.read import read_lock
 from tasks import fetch, index, mirror, prune, verify
 from tests.support.locks import EnvironmentRows, PlatformRows, write_lock
-from tests.support.mirrors import Mirror, make_mirror, rows
+from tests.support.mirrors import Mirror, forbid, make_mirror, rows
 from tests.support.packages import TinyPackage
 from tests.support.upstream import Upstream
 
@@ -642,24 +641,27 @@ def test_a_folder_that_cannot_be_read_is_named(
     private.mkdir()
     for target in (private, world.state / "workspaces"):
         with monkeypatch.context() as patched:
-            forbid(patched, target)
+            forbid(patched, target, os.scandir, os.listdir)
             assert run(task, world.one, "-q") == 2
         err = capsys.readouterr().err
         assert err.startswith(f"error: {target}: cannot be read: Permission denied\n")
     assert run(task, world.one, "-q") == 0
 
 
-def forbid(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    """Have one folder refuse to be listed."""
-    for module, name in ((os, "scandir"), (os, "listdir")):
-        real = getattr(module, name)
-
-        def refuse(path: Any = ".", real: Any = real) -> Any:
-            if str(path) == str(folder):
-                raise PermissionError(errno.EACCES, "Permission denied", str(path))
-            return real(path)
-
-        monkeypatch.setattr(module, name, refuse)
+@pytest.mark.parametrize("task", ["index", "prune", "verify"])
+def test_workspaces_that_one_may_not_look_into_are_not_forgotten(
+    world: World,
+    task: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A stand-in for a folder whose names alone may be read, for whoever is root."""
+    folder = world.state / "workspaces"
+    with monkeypatch.context() as patched:
+        forbid(patched, folder, os.stat, os.lstat)
+        assert run(task, world.one, "-q") == 2
+    assert f"{folder}: cannot be read: Permission denied\n" in capsys.readouterr().err
+    assert run(task, world.one, "-q") == 0
 
 
 def test_what_is_no_workspace_s_folder_is_passed_over(world: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from scripts.keep.snapshots import (
 )
 from scripts.verify.findings import Level
 from tasks import bundle, index, mirror, prune, rollback, snapshots
-from tests.support.mirrors import Mirror, make_mirror, rows
+from tests.support.mirrors import Mirror, forbid, make_mirror, rows
 from tests.support.packages import TinyPackage
 from tests.support.verified import here
 from tests.support.wheels import PypiRow, TinySdist, TinyWheel
@@ -200,3 +201,40 @@ def test_nothing_is_taken_of_no_index(made: Mirror, capsys: pytest.CaptureFixtur
     assert prune.main(["--manifest-path", str(made.root)]) == 0
     assert "snapshot" not in capsys.readouterr().out
     assert read_snapshots(made.workspace.place) == ()
+
+
+@pytest.mark.parametrize("task", ["snapshots", "rollback", "bundle"])
+def test_snapshots_that_one_may_not_list_are_not_called_none(
+    made: Mirror, task: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A stand-in for a folder of another user, for whoever is root."""
+    main, options = {
+        "snapshots": (snapshots.main, []),
+        "rollback": (rollback.main, ["20"]),
+        "bundle": (bundle.main, [str(made.root / "out"), "--full"]),
+    }[task]
+    manifest, folder = ["--manifest-path", str(made.root)], snapshots_folder(made.workspace.place)
+    assert index.main([*manifest, "-q"]) == 0
+    capsys.readouterr()
+    with monkeypatch.context() as patched:
+        forbid(patched, folder, os.scandir, os.listdir)
+        assert main([*manifest, *options]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.splitlines()[0]) == ("", f"error: {folder}: cannot be read: Permission denied")
+    assert main([*manifest, *options]) == 0
+
+
+def test_files_of_a_snapshot_that_one_may_not_look_at_are_named(
+    made: Mirror, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest, place = ["--manifest-path", str(made.root)], made.workspace.place
+    assert index.main([*manifest, "-q"]) == 0
+    folder = tree_of(place, read_snapshots(place)[-1]) / "noarch"
+    capsys.readouterr()
+    with monkeypatch.context() as patched:
+        forbid(patched, folder, os.scandir)
+        assert snapshots.main(manifest) == 2
+    assert capsys.readouterr().err.splitlines()[0] == (
+        f"error: {folder}: cannot be read: Permission denied"
+    )
+    assert snapshots.main(manifest) == 0
