@@ -7,6 +7,7 @@ it is from on PyPI. Of one package a side may have several versions.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -121,8 +122,9 @@ class ComparedFile:
         """Return its licence; that of a wheel or sdist where the very file is still there."""
         if self.license is None and self.package.source == PYPI and self.path is not None:
             for file in (folder / self.path for folder in self.folders):
-                if file.is_file() and self.size in {None, file.stat().st_size}:
-                    return read_license(file)
+                with contextlib.suppress(OSError):  # one may not look at it, and so nobody knows
+                    if file.is_file() and self.size in {None, file.stat().st_size}:
+                        return read_license(file)
         return self.license
 
 

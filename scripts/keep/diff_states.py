@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from scripts.channel.inventory import SEE_TO_DISK
 from scripts.channel.locks import mirrored_lock, read_locks
 from scripts.channel.selection import read_whole_selection
 from scripts.channel.state import read_state
@@ -18,7 +19,7 @@ from scripts.core.channel_paths import is_pypi_path
 from scripts.core.console import Console
 from scripts.core.errors import usage_error
 from scripts.core.file_name import parse_file_name
-from scripts.core.files import exists, read_regular
+from scripts.core.files import disk_errors, exists, read_regular
 from scripts.core.pep508 import pypi_name
 from scripts.keep.bundle_sources import LARGEST_RECEIPT, base_by_receipt
 from scripts.keep.diff import CONDA, INDEX, PYPI, ComparedFile, Package, build_number
@@ -69,11 +70,13 @@ def read_states(
     Beside a lock the channel is what this workspace was last mirrored by. Raises the errors of exit
     code 2 of what is not there or cannot be read.
     """
-    states = [_read(workspace, name, console) for name in (before, after)]
-    if any(each.is_lock for each in states):
-        states = [
-            _as_last_mirrored(workspace, each) if each.name == CHANNEL else each for each in states
-        ]
+    with disk_errors(workspace.place.folder, SEE_TO_DISK, "read"):
+        states = [_read(workspace, name, console) for name in (before, after)]
+        if any(each.is_lock for each in states):
+            states = [
+                _as_last_mirrored(workspace, each) if each.name == CHANNEL else each
+                for each in states
+            ]
     return states[0], states[1]
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import io
 import json
 import os
 import shutil
@@ -178,7 +179,7 @@ def let_grace_pass(place: ChannelPaths) -> None:
 
 
 def forbid(monkeypatch: pytest.MonkeyPatch, folder: Path, *functions: Callable[..., Any]) -> None:
-    """Have these functions of `os` refuse a folder, or those of a path what is in it."""
+    """Have these functions of `os`, or `open`, refuse what is in a folder; or its listing."""
 
     def make(real: Callable[..., Any]) -> Callable[..., Any]:
         def refuse(path: Any = ".", *args: Any, **more: Any) -> Any:
@@ -190,7 +191,7 @@ def forbid(monkeypatch: pytest.MonkeyPatch, folder: Path, *functions: Callable[.
         return refuse
 
     for each in functions:
-        monkeypatch.setattr(os, each.__name__, make(each))
+        monkeypatch.setattr(io if each is open else os, each.__name__, make(each))
 
 
 def copy_linked(root: Path, target: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -21,7 +23,7 @@ from scripts.keep.snapshots import (
     write_snapshot,
 )
 from tasks import diff, index
-from tests.support.mirrors import Mirror, make_mirror, rows
+from tests.support.mirrors import Mirror, forbid, make_mirror, rows
 from tests.support.packages import TinyPackage
 from tests.support.wheels import PypiRow, TinyWheel
 
@@ -446,3 +448,39 @@ def test_it_changes_nothing(world: World) -> None:
     before = everything()
     world.diff()
     assert everything() == before
+
+
+def test_what_one_may_not_look_at_is_named(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in for another user's folders and files, for whoever is root."""
+    world.publish(A1)
+    subdir, lock = world.mirror.folder / "linux-64", tmp_path / "closed" / "pixi.lock"
+    lock.parent.mkdir()
+    shutil.copyfile(world.mirror.root / "pixi.lock", lock)
+    file = subdir / "repodata_shards.msgpack.zst"
+    for path, name, function in ((file, "channel", open), (lock, str(lock), os.stat)):
+        with monkeypatch.context() as patched:
+            forbid(patched, path.parent, function)
+            said = world.diff(name, "lock", code=2)
+        assert said[0].endswith(": cannot be read: Permission denied")
+        assert Path(said[0].removeprefix("error: ").partition(":")[0]).parent == path.parent
+        assert world.diff(name, "lock")[-1] == "to carry: 0 artifacts, 0 B"
+
+
+def test_of_a_file_that_one_may_not_look_at_nobody_knows_the_licence(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheels = [TinyWheel(name="w", version=x, license="MIT") for x in ("1.0", "1.1")]
+    url = "https://files.example.org/"
+    one, two = (
+        PypiRow(written=each.write(tmp_path / "pypi"), url=url + each.file_name) for each in wheels
+    )
+    world.lock(pypi=(one,))
+    shutil.copyfile(world.mirror.root / "pixi.lock", tmp_path / "one.lock")
+    world.lock(pypi=(two,))
+    names = (str(tmp_path / "one.lock"), "lock")
+    with monkeypatch.context() as patched:
+        forbid(patched, world.mirror.folder / "_pypi" / "files" / "files.example.org", os.stat)
+        assert world.diff(*names)[2] == "  ~ w  [pypi] 1.0 -> 1.1"
+    assert world.diff(*names)[2] == "  ~ w  [pypi] 1.0 -> 1.1 (MIT)"
