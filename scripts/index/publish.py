@@ -1,4 +1,4 @@
-"""Build the index of one channel in a staging folder, read it back, and only then publish it.
+"""Build the index of channels in a staging folder, read it back, and only then publish it.
 
 The records are the lock's, and those of artifacts that stay indexed. Only for locks before version
 6, which say too little, artifacts are read; what the lock says wins, since it has the hotfixes.
@@ -67,40 +67,41 @@ _SINGLE: Final = (
 _MANY: Final = ("constrains", "track_features", "features")
 
 
-def rebuild_index(
+def rebuild_indexes(
     place: ChannelPaths,
-    channel: Channel,
-    indexed: Sequence[IndexedArtifact],
+    channels: Iterable[tuple[Channel, Sequence[IndexedArtifact]]],
     *,
     indexer: Indexer,
     named: Collection[PurePosixPath],
-) -> tuple[list[PurePosixPath], list[Problem]]:
-    """Build the index of a channel in a staging folder, then publish it; return its files.
+) -> Iterator[tuple[Channel, list[PurePosixPath], list[Problem]]]:
+    """Build the index of each channel in a staging folder; then publish one after the other.
 
-    `indexed` are artifacts in no lock: they stay indexed, or their size is not that of their record
-    and they are among the problems returned. `named` is all that any workspace names. Raises the
-    error of exit code 4 with all that is not as it should be, or of 2 with all records that could
-    not be indexed, or of 1 with every artifact that had to be read and could not be.
+    Yields each as it is published, with its files. Beside a channel are artifacts in no lock, that
+    stay indexed: those whose size is not that of their record are among the problems. `named` is
+    all that any workspace names. Raises, with nothing published, the error of exit code 4 with all
+    that is not as it should be in a channel, or of 2 with all records that could not be indexed, or
+    of 1 with every artifact that had to be read and could not be.
     """
-
-    @functools.cache
-    def digests() -> DigestCache:
-        return DigestCache(place.digests)
-
-    locked, problems = read_locked_records(place.folder, channel, digests)
-    raise_problems(problems)
-    right = [each for each in indexed if each.artifact.size in {None, each.size}]
-    retained = {each.path: each.artifact.conda_record for each in right}
-    _validate_records(locked, retained, named)
-    with staging_folder(place) as staged:
-        names = _build(channel, locked, retained, indexer=indexer, target=staged)
-        # It alone has the records of artifacts that are in no lock.
-        durable = [staged / each for each in names if retained and each.endswith(f"/{REPODATA}")]
-        target = place.folder / channel.path
-        publish([(staged / each, target / each) for each in names], durable)
-    wrong = (each for each in indexed if each.path not in retained)
-    unlike = [size_problem(each.path, each.artifact.size, each.size) for each in wrong]
-    return sorted(channel.path / name for name in names), unlike
+    digests = functools.cache(lambda: DigestCache(place.digests))
+    built = list[tuple[Channel, Path, list[str], list[Path], list[Problem]]]()
+    with contextlib.ExitStack() as until_published:
+        for channel, indexed in channels:
+            locked, problems = read_locked_records(place.folder, channel, digests)
+            raise_problems(problems)
+            right = [each for each in indexed if each.artifact.size in {None, each.size}]
+            retained = {each.path: each.artifact.conda_record for each in right}
+            _validate_records(locked, retained, named)
+            staged = until_published.enter_context(staging_folder(place))
+            names = _build(channel, locked, retained, indexer=indexer, target=staged)
+            # It alone has the records of artifacts that are in no lock.
+            durable = [staged / x for x in names if retained and x.endswith(f"/{REPODATA}")]
+            wrong = (each for each in indexed if each.path not in retained)
+            unlike = [size_problem(each.path, each.artifact.size, each.size) for each in wrong]
+            built.append((channel, staged, names, durable, unlike))
+        for channel, staged, names, durable, unlike in built:
+            target = place.folder / channel.path
+            publish([(staged / each, target / each) for each in names], durable)
+            yield channel, sorted(channel.path / name for name in names), unlike
 
 
 def _build(

@@ -27,6 +27,7 @@ from scripts.fetch.archives import check_new_archives
 from scripts.index.file_classes import (
     Channel,
     ChannelFiles,
+    IndexedArtifact,
     classify_files,
     file_rows,
     read_channels,
@@ -232,17 +233,20 @@ def _publish_outdated(
         stamps[path] = inputs[path] + _digest_of_files(folder, sorted(index_files))
         _write_stamps(place, stamps)
 
-    problems = [] if plan is None else list(plan.problems)
-    for channel in outdated:
-        from scripts.index.publish import rebuild_index  # a run with nothing to do does without
+    def read(channel: Channel) -> tuple[Channel, Sequence[IndexedArtifact]]:
+        count = len(channel.artifacts)
+        console.detail(f"{folder.name}/{channel.path}: {count} artifacts of the lock")
+        return channel, read_indexed(folder, channel, console, extra_records)
 
-        console.detail(
-            f"{folder.name}/{channel.path}: {len(channel.artifacts)} artifacts of the lock"
-        )
-        indexed, named = read_indexed(folder, channel, console, extra_records), users.named()
-        files, wrong = rebuild_index(place, channel, indexed, indexer=find_indexer(), named=named)
-        problems += wrong
-        note(str(channel.path), files)
+    problems = [] if plan is None else list(plan.problems)
+    if outdated:
+        from scripts.index.publish import rebuild_indexes  # a run with nothing to do does without
+
+        each_read, indexer = map(read, outdated), find_indexer()
+        rebuilt = rebuild_indexes(place, each_read, indexer=indexer, named=users.named())
+        for channel, files, wrong in rebuilt:
+            problems += wrong
+            note(str(channel.path), files)
     if plan is not None:
         publish_pypi(place, plan)
         note(PYPI_FOLDER, plan.files)

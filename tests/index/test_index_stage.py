@@ -688,6 +688,25 @@ def test_locked_records_that_no_indexer_could_read(tmp_path: Path, any_indexer: 
     assert mirror.index().lines[0] == "indexed: 3 records in 2 subdirs"
 
 
+def test_of_several_channels_none_is_published_where_one_is_refused(tmp_path: Path) -> None:
+    """Whichever is the first: `bioconda`, `conda-forge`."""
+    mirror = make_mirror(tmp_path / "workspace", "by-channel")
+    (a,) = rows(tmp_path / "upstream", (A,), OTHERS)
+    (b,) = rows(tmp_path / "upstream", (B,))
+    for bad in (
+        [replace(a, depends=("b >=1,,<",)), b],
+        [a, replace(b, depends=("b >=1,,<",))],
+    ):
+        mirror.lock(bad)
+        before = mirror.states()
+        with pytest.raises(MirrorError, match="which is no MatchSpec"):
+            mirror.index()
+        assert mirror.states() == before
+        assert not list(mirror.workspace.place.staging.glob("*"))
+    mirror.lock([a, b])
+    assert mirror.index().lines[0] == "indexed: 2 records in 3 subdirs"
+
+
 def test_an_indexer_that_does_nothing_is_not_believed(tmp_path: Path, fake_program: Path) -> None:
     mirror = mirror_of(tmp_path, A)
     before = mirror.states()
