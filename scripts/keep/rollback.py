@@ -15,7 +15,7 @@ from typing import Final
 
 from scripts.channel.digest_cache import DigestCache
 from scripts.channel.folders import clear_staging, prepare, staging_folder
-from scripts.channel.inventory import ArtifactStatus, Expected, check_artifacts
+from scripts.channel.inventory import ArtifactStatus, Expected, cannot_read, check_artifacts
 from scripts.channel.removals import now, removals_of, still_waiting
 from scripts.channel.state import (
     GOES_ON,
@@ -197,6 +197,13 @@ def _places(
 
 
 def _lost(workspace: Workspace, target: Snapshot, missing: Sequence[SnapshotFile]) -> MirrorError:
+    for file in (workspace.place.folder / each.path for each in missing):
+        try:
+            file.open("rb").close()
+        except PermissionError as error:  # it is there, and nobody knows whether it is right
+            return cannot_read(error, file)
+        except OSError:
+            pass
     command = _lock_command(workspace, target)
     other = "pixi run mirror with its lock; where it came out of a bundle, unbundle a --full one"
     return usage_error(

@@ -178,13 +178,13 @@ def let_grace_pass(place: ChannelPaths) -> None:
     write_removals(place, [dataclasses.replace(each, dropped=when) for each, when in waited])
 
 
-def forbid(monkeypatch: pytest.MonkeyPatch, folder: Path, *functions: Callable[..., Any]) -> None:
-    """Have these functions of `os`, or `open`, refuse what is in a folder; or its listing."""
+def forbid(monkeypatch: pytest.MonkeyPatch, there: Path, *functions: Callable[..., Any]) -> None:
+    """Have these functions of `os`, or `open`, refuse a path, and what is in it."""
 
     def make(real: Callable[..., Any]) -> Callable[..., Any]:
         def refuse(path: Any = ".", *args: Any, **more: Any) -> Any:
-            lists = real.__name__ in {"scandir", "listdir"}
-            if isinstance(path, int) or (Path(path) if lists else Path(path).parent) != folder:
+            path_itself = isinstance(path, int) or real.__name__ in {"scandir", "listdir"}
+            if str(there) not in {str(path), str(path if path_itself else Path(path).parent)}:
                 return real(path, *args, **more)
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
 

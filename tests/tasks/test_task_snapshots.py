@@ -238,3 +238,25 @@ def test_files_of_a_snapshot_that_one_may_not_look_at_are_named(
         f"error: {folder}: cannot be read: Permission denied"
     )
     assert snapshots.main(manifest) == 0
+
+
+def test_an_artifact_that_one_may_not_read_is_not_called_missing(
+    made: Mirror, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest, place = ["--manifest-path", str(made.root)], made.workspace.place
+    assert index.main([*manifest, "-q"]) == 0
+    (snapshot,) = read_snapshots(place)
+    path = made.selection.artifacts[0].path
+    file, kept = (folder / path for folder in (place.folder, tree_of(place, snapshot)))
+    kept.unlink()
+    place.digests.unlink()
+    capsys.readouterr()
+    with monkeypatch.context() as patched:
+        forbid(patched, file, open)
+        assert rollback.main([*manifest, snapshot.id]) == 2
+    assert capsys.readouterr().err.splitlines()[0] == (
+        f"error: {file}: cannot be read: Permission denied"
+    )
+    file.unlink()
+    assert rollback.main([*manifest, snapshot.id]) == 2
+    assert f"\n  missing  {path}\n" in capsys.readouterr().err
