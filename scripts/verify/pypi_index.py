@@ -245,12 +245,15 @@ def json_links(files: Iterable[Any]) -> list[PageLink]:
     for each in files:
         sha256, metadata = each["hashes"].get("sha256"), each.get("core-metadata")
         yanked = each.get("yanked")  # the reason, or true
+        requires_python = each.get("requires-python")
+        if not isinstance(requires_python, str | None):
+            raise TypeError(requires_python)
         links.append(
             PageLink(
                 name=str(each["filename"]),
                 url=each["url"].partition("#")[0],
                 sha256=sha256 if isinstance(sha256, str) else None,
-                requires_python=each.get("requires-python"),
+                requires_python=requires_python,
                 metadata=metadata.get("sha256") if isinstance(metadata, dict) else None,
                 yanked=(yanked if isinstance(yanked, str) else "") if yanked else None,
             )

@@ -161,6 +161,12 @@ SIMPLE = "_pypi/simple/pypi.example.org/simple/tiny-lib/index.html"
             '"sha256":"00',
             f"has another sha256 of {LIB}",
         ),
+        (
+            SIMPLE.replace(".html", ".v1_json"),
+            '"requires-python":"[^"]*"',
+            '"requires-python":38',
+            "is no page of an index (TypeError)",
+        ),
     ],
 )
 def test_a_page_that_is_wrong_is_found_by_index(
