@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 from scripts.channel.state import path_inside, state_unreadable
 from scripts.core.artifact import ArtifactKind
 from scripts.core.channel_paths import ChannelPaths, Layout
-from scripts.core.errors import MirrorError, usage_error
+from scripts.core.errors import MirrorError, usage_error, usage_problem
 from scripts.core.files import exists, filename_in_errors, write_atomically
 from scripts.core.report import to_json
 from scripts.keep.unbundle import content_digest
@@ -169,13 +169,20 @@ def digest_of(files: Iterable[SnapshotFile]) -> str:
     return content_digest((str(each.path), each.size, each.sha256) for each in files)
 
 
+class DamagedRecordError(MirrorError):
+    """A record of a snapshot that nobody can read."""
+
+
 def read_records(place: ChannelPaths) -> tuple[tuple[str, Snapshot | None], ...]:
-    """Read what is said of every snapshot, by its id, oldest first; None: that cannot be read."""
+    """Read what is said of every snapshot, by its id, oldest first; None: its record is damaged.
+
+    Raises the error of exit code 2 of one that may not be read.
+    """
     found = list[tuple[str, Snapshot | None]]()
     for each in _records(place):
         try:
             found.append((each.stem, _read_header(each)))
-        except MirrorError:
+        except DamagedRecordError:
             found.append((each.stem, None))
     return tuple(found)
 
@@ -321,20 +328,23 @@ def _read_header(file: Path) -> Snapshot:
 
 @contextlib.contextmanager
 def _reading(file: Path) -> Iterator[Iterator[Any]]:
-    """Open a record; raise the error of exit code 2 where that cannot be, or it is damaged."""
+    """Open a record; raise the error of exit code 2 where that may not be, or it is damaged."""
     try:
         with file.open(encoding="utf-8") as opened:
             yield map(json.loads, opened)
-    except OSError as error:
+    except PermissionError as error:
         raise state_unreadable(error, file) from None
+    except OSError as error:
+        raise DamagedRecordError(*state_unreadable(error, file).problems) from None
     except (StopIteration, KeyError, TypeError, ValueError, OverflowError, RecursionError):
         message = "is damaged, or of another version of pixi-mirror"
-        raise usage_error(
+        problem = usage_problem(
             str(file),
             f"{message}: nothing can be said of this snapshot",
             help="restore it from a backup; else, as only this snapshot is lost then:"
             f" pixi run snapshots --forget {file.name.partition('.')[0]}",
-        ) from None
+        )
+        raise DamagedRecordError(problem) from None
 
 
 def _parse_header(document: Mapping[str, Any], snapshot_id: str) -> Snapshot:

@@ -16,6 +16,7 @@ from scripts.keep.snapshots import (
     newest_snapshot,
     read_snapshot_files,
     read_snapshots,
+    record_of,
     snapshots_folder,
     tree_of,
 )
@@ -260,3 +261,21 @@ def test_an_artifact_that_one_may_not_read_is_not_called_missing(
     file.unlink()
     assert rollback.main([*manifest, snapshot.id]) == 2
     assert f"\n  missing  {path}\n" in capsys.readouterr().err
+
+
+def test_a_record_that_one_may_not_read_is_not_called_damaged(
+    made: Mirror, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest, place = ["--manifest-path", str(made.root)], made.workspace.place
+    assert index.main([*manifest, "-q"]) == 0
+    file = record_of(place, read_snapshots(place)[-1].id)
+    capsys.readouterr()
+    with monkeypatch.context() as patched:
+        forbid(patched, file, open)
+        assert snapshots.main(manifest) == 2
+    assert capsys.readouterr().err.splitlines()[0] == (
+        f"error: {file}: cannot be read: Permission denied"
+    )
+    file.write_text("{}\n")
+    assert snapshots.main(manifest) == 0
+    assert "damaged" in "".join(capsys.readouterr())
