@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -103,7 +102,6 @@ def path_of(layout: Layout, package: LockedPackage | Artifact) -> PurePosixPath:
     return _path(layout, package.channel, package.url, package.record.subdir, package.file_name)
 
 
-@functools.lru_cache(maxsize=1 << 16)  # several locks, and several questions, name the same
 def _path(
     layout: Layout, channel: str | None, url: str, subdir: str, file_name: FileName | str
 ) -> PurePosixPath:
