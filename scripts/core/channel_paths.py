@@ -103,7 +103,7 @@ class Layout(StrEnum):
 FLAT_CHANNEL = PurePosixPath()
 
 
-@functools.lru_cache(maxsize=1 << 18)
+@functools.cache  # a run ends, and with it what it has made
 def channel_path(text: str) -> PurePosixPath:
     """Make a path below the channel folder, the same object for the same text.
 
