@@ -119,7 +119,8 @@ def _copy(source: Path, target: Path) -> None:
 
 def disk_problem(place: ChannelPaths, error: OSError, what: str) -> Problem:
     """Make the problem of what was not done, as the disk refused (exit code 2)."""
-    name, reason = error.filename or place.state, error.strerror or error
+    name = error.filename2 or error.filename or place.state  # what was written, not read
+    reason = error.strerror or error
     message = f"{what}, as this cannot be read or written: {reason}"
     return usage_problem(name, message, help=SEE_TO_DISK)
 

@@ -119,8 +119,12 @@ def test_where_the_disk_refuses_the_next_run_takes_it(
         capsys.readouterr()
         assert run(mirror) == 2
     error = capsys.readouterr().err
-    assert ": no snapshot was taken, as this cannot be read or written: " in error
-    assert os.strerror(code) in error
+    (refused,) = (each for each in error.splitlines() if "no snapshot was taken" in each)
+    assert refused.startswith(f"error: {snapshots_folder(mirror.workspace.place)}{os.sep}")
+    assert refused.endswith(
+        f"a-2.0-0.conda: no snapshot was taken, as this cannot be read or written: "
+        f"{os.strerror(code)}"
+    )
     assert "a-2.0-0.conda" in mirror.repodata("linux-64")["packages.conda"]
     assert [each for each in there(mirror) if not each.endswith(".locks")] == [
         each for each in before if not each.endswith(".locks")
