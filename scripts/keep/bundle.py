@@ -41,7 +41,6 @@ from scripts.core.files import (
     filename_in_errors,
     fsync_file,
     holds,
-    is_dir,
     write_atomically,
 )
 from scripts.core.report import Report, counted, human_size, listed, named
@@ -252,7 +251,7 @@ def _refuse_out(folder: Path, out: Path, expected: Mapping[str, int], document: 
     if folder.resolve() in {inside, *inside.parents}:
         message = "is in the channel folder, where a bundle would be served as part of it"
         raise usage_error(str(out), message, help="name a folder outside of it, or a disk")
-    if exists(out) and not is_dir(out):
+    if exists(out) and not out.is_dir():
         raise usage_error(str(out), "is a file, and a bundle is a folder", help="name a new folder")
     found = {str(x): y for x, y in files_below(out) if not is_scratch(x.name)}
     there = {path: y.st_size for path, y in found.items() if S_ISREG(y.st_mode)}

@@ -183,7 +183,7 @@ def _channel_folder(root: Path, channel_dir: str) -> Path:
         if holds:
             raise usage_error(subject, f"{channel_dir!r} {message}", help=advice)
     try:
-        is_other = exists(folder) and not is_dir(folder)
+        is_other = exists(folder) and not folder.is_dir()
     except OSError as error:  # a name that this file system cannot have
         message = f"{channel_dir!r} cannot be a folder: {error.strerror}"
         raise usage_error(subject, message, help=advice) from None
