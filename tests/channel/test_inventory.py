@@ -235,7 +235,7 @@ def test_ctrl_c_does_not_wait_for_the_whole_channel(tmp_path: Path) -> None:
             _, err = child.communicate(timeout=20)
         finally:
             child.kill()
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 10
     assert err.splitlines()[-1] == b"KeyboardInterrupt"
 
 

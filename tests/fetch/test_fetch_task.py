@@ -519,7 +519,7 @@ def test_ctrl_c_keeps_what_is_whole_and_ends_soon(world: World) -> None:
         began = time.monotonic()
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
     assert process.returncode == ExitCode.INTERRUPTED
     assert out == ""
     assert err.endswith("fetch: interrupted; artifacts already placed are kept\n")

@@ -16,7 +16,7 @@ from scripts.network.http import HttpClient
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
 from tests.support.mirrors import make_mirror
 from tests.support.packages import TinyPackage
-from tests.support.replies import late
+from tests.support.replies import together
 from tests.support.template import ROOT
 from tests.support.upstream import Upstream
 
@@ -54,7 +54,7 @@ def test_never_more_than_this_machine_bears(
         return original(self, *arguments, **keywords)
 
     monkeypatch.setattr(HttpClient, "get", get)
-    upstream.always("*", late(0.1))
+    upstream.always("*", together(most))
     packages = [TinyPackage(name=f"p{number}") for number in range(COUNT)]
     fetched(tmp_path, upstream, packages, f"jobs = {jobs}")
     assert upstream.most_at_once == most
@@ -62,10 +62,11 @@ def test_never_more_than_this_machine_bears(
 
 
 def test_without_a_setting_there_are_thirty_two(tmp_path: Path, upstream: Upstream) -> None:
-    upstream.always("*", late(0.3))
     packages = [TinyPackage(name=f"p{number}") for number in range(40)]
+    upstream.always("*", together(4))
     fetched(tmp_path / "set", upstream, packages, "jobs = 4")  # control
     assert upstream.most_at_once == 4
+    upstream.always("*", together(32))
     fetched(tmp_path / "not-set", upstream, packages, "")
     assert upstream.most_at_once == 32
 

@@ -36,14 +36,16 @@ class Ranges(Enum):
 class Reply:
     """One answer; what is not given is as it should be.
 
-    `wait` seconds pass before the first byte, `pause` seconds after each `piece` bytes of the
-    body. `headers` replace or add; with `has_etag` False there is no ETag. With `has_length` False
-    the end of the body is the end of the connection. `endless` goes on with noise behind the body.
+    It waits until so many requests as `together` have been under way at one time. `wait` seconds
+    pass before the first byte, `pause` seconds after each `piece` bytes of the body. `headers`
+    replace or add; with `has_etag` False there is no ETag. With `has_length` False the end of the
+    body is the end of the connection. `endless` goes on with noise behind the body.
     """
 
     status: int | None = None
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes | None = None
+    together: int = 0
     wait: float = 0
     piece: int | None = None
     pause: float = 0
@@ -69,6 +71,11 @@ def too_many(retry_after: str) -> Reply:
 def late(seconds: float) -> Reply:
     """Answer rightly, but late."""
     return Reply(wait=seconds)
+
+
+def together(count: int) -> Reply:
+    """Answer rightly when so many requests came at one time, and some time for one more passed."""
+    return Reply(together=count, wait=0.2)
 
 
 def dripping(piece: int, pause: float) -> Reply:

@@ -73,6 +73,7 @@ class Upstream:
         self._once: list[tuple[str, list[Reply]]] = []
         self._always: list[tuple[str, Reply]] = []
         self._lock = threading.Lock()
+        self._counted = threading.Condition()
         self._server = _Server(self, tls)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self.port: int = self._server.server_address[1]
@@ -133,9 +134,15 @@ class Upstream:
 
     def count(self, change: int) -> None:
         """Keep `most_at_once`: the most requests that were being answered at one time."""
-        with self._lock:
+        with self._counted:
             self._under_way += change
             self.most_at_once = max(self.most_at_once, self._under_way)
+            self._counted.notify_all()
+
+    def wait_for(self, count: int) -> None:
+        """Wait until so many requests were being answered at one time; in vain, half a minute."""
+        with self._counted:
+            self._counted.wait_for(lambda: self.most_at_once >= count, timeout=30)
 
 
 class _Server(socketserver.ThreadingTCPServer):
@@ -218,6 +225,7 @@ class _Handler(BaseHTTPRequestHandler):
             reply = status(403)
         elif upstream.authorization not in {None, request.headers.get("authorization")}:
             reply = status(401, ("WWW-Authenticate", 'Basic realm="upstream"'))
+        upstream.wait_for(reply.together)
         if reply.wait:
             upstream.closing.wait(reply.wait)
         code, headers, body = self._right_answer(upstream, request, reply)

@@ -26,6 +26,7 @@ from tests.support.replies import (
     reset,
     stalled,
     status,
+    together,
     too_many,
     truncated,
     wrong_bytes,
@@ -219,7 +220,7 @@ def test_as_a_proxy(served: Upstream) -> None:
 
 
 def test_counts_requests_at_once(served: Upstream) -> None:
-    served.always("*", late(0.1))
+    served.always("*", together(3))
     threads = [threading.Thread(target=ask, args=(served,)) for _ in range(3)]
     for thread in threads:
         thread.start()
@@ -237,7 +238,7 @@ def test_ends_at_once_with_connections_open(served: Upstream) -> None:
         assert client.recv(1)
         start = time.monotonic()
         stack.pop_all().close()
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 10
 
 
 def test_its_own_mistakes_are_raised(served: Upstream) -> None:
