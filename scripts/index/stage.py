@@ -36,7 +36,7 @@ from scripts.index.file_classes import (
     retained_line,
     waiting_files,
 )
-from scripts.index.indexer import find_indexer
+from scripts.index.indexer import Indexer, find_indexer
 from scripts.index.pypi_index import (
     PypiIndex,
     PypiPlan,
@@ -86,24 +86,24 @@ def index(
         clear_staging(place)  # of a run that was killed
         if dropping:
             write_removals(place, waiting)
-        inputs = _inputs(channels, pypi)
+        indexer = find_indexer()
+        inputs = _inputs(channels, pypi, indexer)
         outdated, plan = _find_outdated(
             workspace, users, channels, pypi, inputs=inputs, console=console, digests=digests
         )
         del digests  # hundreds of bytes for each artifact, and nobody asks again
         problems, published = _publish_outdated(
-            workspace, users, outdated, plan, extra_records or {}, inputs=inputs, console=console
+            *(workspace, users, outdated, plan, extra_records or {}),
+            inputs=inputs,
+            indexer=indexer,
+            console=console,
         )
         is_changed = bool(outdated) or plan is not None
         stale = {path for each in outdated for path in each.index_files} - published
         stale |= set(pypi.index_files if plan is not None else ()) - published
         still = [each for each in waiting if each.path not in published]
         state = _note_removals(workspace, selection, users.state, still=still, stale=stale)
-        removed: tuple[Removal, ...] = ()
-        if is_changed and dropping is None:
-            when = now()
-            due = {x for x in state.removals if is_due(x, workspace.settings.grace, when)}
-            removed = remove(place, due, [each for each in state.removals if each not in due])
+        removed = _remove_due(workspace, state) if is_changed and dropping is None else ()
         present = replace(users, state=state, last=None)
         known = None if is_changed or removed else files
         account = classify_files(folder, selection, present, console, known)
@@ -146,6 +146,13 @@ def _note_removals(
     return state
 
 
+def _remove_due(workspace: Workspace, state: MirrorState) -> tuple[Removal, ...]:
+    """Remove what no client can still need, and return it."""
+    when, grace = now(), workspace.settings.grace
+    due = {each for each in state.removals if is_due(each, grace, when)}
+    return remove(workspace.place, due, [each for each in state.removals if each not in due])
+
+
 def _unfit_artifacts(channel: Channel | PypiIndex, digests: DigestCache) -> Iterable[Problem]:
     """Yield a problem for each artifact of the lock that is missing, or has other bytes.
 
@@ -169,10 +176,9 @@ def _unfit_artifacts(channel: Channel | PypiIndex, digests: DigestCache) -> Iter
         yield usage_problem(artifact.path, message, *details, help="pixi run fetch")
 
 
-def _inputs(channels: Sequence[Channel], pypi: PypiIndex) -> dict[str, str]:
+def _inputs(channels: Sequence[Channel], pypi: PypiIndex, indexer: Indexer) -> dict[str, str]:
     """Return a digest of all that decides the index of each channel, and of PyPI's pages."""
-    indexer = find_indexer().identity
-    inputs = {str(each.path): _identify(each, indexer) for each in channels}
+    inputs = {str(each.path): _identify(each, indexer.identity) for each in channels}
     return inputs if pypi.is_empty else {**inputs, PYPI_FOLDER: identify_pypi(pypi)}
 
 
@@ -219,6 +225,7 @@ def _publish_outdated(
     extra_records: Mapping[PurePosixPath, Record],
     *,
     inputs: Mapping[str, str],
+    indexer: Indexer,
     console: Console,
 ) -> tuple[list[Problem], set[PurePosixPath]]:
     """Index each of these channels, publish PyPI's pages, and note what they were made from.
@@ -242,7 +249,7 @@ def _publish_outdated(
     if outdated:
         from scripts.index.publish import rebuild_indexes  # a run with nothing to do does without
 
-        each_read, indexer = map(read, outdated), find_indexer()
+        each_read = map(read, outdated)
         rebuilt = rebuild_indexes(place, each_read, indexer=indexer, named=users.named())
         for channel, files, wrong in rebuilt:
             problems += wrong

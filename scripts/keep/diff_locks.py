@@ -33,8 +33,9 @@ def diff_locks(
         for number, (platform, *both) in enumerate(pairs):
             if settings.is_for(platform.name, platform.subdir):
                 place = name, platform.label, number
-                for side, rows in zip(sides, both, strict=True):
-                    side.extend(() if rows is None else _files(place, rows, folder))
+                # Of packages before nobody tells the licence.
+                for side, rows, folders in zip(sides, both, ((), (folder,)), strict=True):
+                    side.extend(() if rows is None else _files(place, rows, folders))
     return compare(*sides).changes
 
 
@@ -65,9 +66,11 @@ def _paired(
     yield from ((each.platform, each, None) for each in left)
 
 
-def _files(place: _Place, rows: PlatformPackages, folder: Path) -> Iterator[ComparedFile]:
+def _files(
+    place: _Place, rows: PlatformPackages, folders: tuple[Path, ...]
+) -> Iterator[ComparedFile]:
     yield from (_conda_file(place, each) for each in rows.all_packages)
-    yield from (_pypi_file(place, each, folder) for each in rows.pypi)
+    yield from (_pypi_file(place, each, folders) for each in rows.pypi)
     for other in rows.unmirrorable:
         location = redact(other.location)
         yield ComparedFile(package=Package(*place, other.name, "source"), version=location)
@@ -90,7 +93,7 @@ def _conda_file(place: _Place, package: LockedPackage) -> ComparedFile:
     )
 
 
-def _pypi_file(place: _Place, record: PypiRecord, folder: Path) -> ComparedFile:
+def _pypi_file(place: _Place, record: PypiRecord, folders: tuple[Path, ...]) -> ComparedFile:
     """Describe a PyPI package; a folder or repository is named by its last segment."""
     location = record.location
     file_name = re.split(r"[?#]", location, maxsplit=1)[0].rpartition("/")[2]
@@ -102,5 +105,5 @@ def _pypi_file(place: _Place, record: PypiRecord, folder: Path) -> ComparedFile:
         path=next((each.path for each in pypi_artifacts(record)), None),
         sha256=record.sha256,
         requirements=(sorted(record.requires_dist), record.requires_python),
-        folders=(folder,),
+        folders=folders,
     )
