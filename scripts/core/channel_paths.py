@@ -115,7 +115,7 @@ def channel_path(text: str) -> PurePosixPath:
 
 def is_pypi_path(path: PurePosixPath) -> bool:
     """Tell whether a path below the channel folder lies in its PyPI part, in any layout."""
-    return path.parts[:1] == (PYPI_FOLDER,)
+    return str(path).partition("/")[0] == PYPI_FOLDER  # asked of thousands: `parts` takes longer
 
 
 @functools.lru_cache(maxsize=256)  # a lock of thousands of packages has a few channels

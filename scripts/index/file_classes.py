@@ -126,7 +126,7 @@ def read_channels(
             there[channel][path] = status
     artifacts: dict[PurePosixPath, list[Artifact]] = {}
     for artifact in selection.conda_artifacts:
-        artifacts.setdefault(artifact.channel, []).append(artifact)
+        artifacts.setdefault(_channel_of(artifact.path), []).append(artifact)
     return tuple(
         Channel(
             path=path,
@@ -237,8 +237,9 @@ def read_indexed(
     for subdir in sorted({path.parent for path in unlocked}):
         records |= _present_records(folder, subdir, console)
     return [
-        IndexedArtifact(path=path, size=channel.there[path].st_size, record=records[path])
-        for path in sorted(unlocked & records.keys())
+        IndexedArtifact(path=path, size=channel.there[path].st_size, record=record)
+        for path, record in records.items()
+        if path in unlocked
     ]
 
 

@@ -20,7 +20,7 @@ from scripts.core.channel_paths import ChannelPaths, is_pypi_path
 from scripts.core.channel_url import PYPI_FOLDER
 from scripts.core.console import Console
 from scripts.core.errors import Problem, raise_problems, usage_problem
-from scripts.core.files import disk_errors, hash_file, write_atomically
+from scripts.core.files import FileStatus, disk_errors, hash_file, write_atomically
 from scripts.core.record import RECORD_FIELDS, Record
 from scripts.core.report import Json, Line, Report, counted, named
 from scripts.fetch.archives import check_new_archives
@@ -105,8 +105,10 @@ def index(
         state = _note_removals(workspace, selection, users.state, still=still, stale=stale)
         removed = _remove_due(workspace, state) if is_changed and dropping is None else ()
         present = replace(users, state=state, last=None)
-        known = None if is_changed or removed else files
-        account = classify_files(folder, selection, present, console, known)
+        changed = published.union(each.path for each in removed)
+        there = [each for each in files if each[0] not in changed]
+        there += ((path, FileStatus.of((folder / path).lstat())) for path in published)
+        account = classify_files(folder, selection, present, console, there)
         report = _report(channels, pypi, account, removed, is_changed=is_changed)
         return replace(report, problems=tuple(problems))
 
@@ -269,7 +271,8 @@ def _identify(channel: Channel, indexer: str) -> str:
     for artifact in channel.artifacts:
         digest.update(repr((str(artifact.path), _fields_of(artifact.conda_record))).encode())
     records = {each.path: each.conda_record for each in channel.artifacts}
-    for path, status in sorted(channel.there.items()):
+    for path in sorted(channel.there, key=str):  # to compare paths takes much longer
+        status = channel.there[path]
         record = records.get(path)  # which may need bytes of the artifact
         time = status.st_mtime_ns if record and (is_old or record.sha256 is None) else 0
         digest.update(f"{path}\0{status.st_size}\0{time}\n".encode())

@@ -11,9 +11,11 @@ from pathlib import Path, PurePosixPath
 from scripts.channel.inventory import files_below
 from scripts.channel.removals import still_waiting
 from scripts.channel.state import Removal
+from scripts.core.artifact import ArtifactKind
 from scripts.core.channel_paths import ChannelPaths, Layout
 from scripts.core.console import Console
 from scripts.core.files import FileStatus, hash_file
+from scripts.core.record import Record
 from scripts.core.redact import without_secrets
 from scripts.core.scratch import is_scratch
 from scripts.index.file_classes import read_channels, read_indexed
@@ -50,16 +52,17 @@ def read_published(
     known = {(each.path, each.sha256): each.url for each in before}
     found = list(_pypi_files(folder, pypi, console))
     for indexed in (x for each in channels for x in read_indexed(folder, each, console)):
-        artifact = indexed.artifact
-        sha256 = artifact.conda_record.sha256 or hash_file(folder / indexed.path, "sha256")
+        path, record = indexed.path, indexed.record
+        assert isinstance(record, Record), path  # no page of PyPI was read yet
+        sha256 = record.sha256 or hash_file(folder / path, "sha256")
         found.append(
             SnapshotFile(
-                path=indexed.path,
-                kind=artifact.kind,
-                size=indexed.size if artifact.size is None else artifact.size,
+                path=path,
+                kind=ArtifactKind.CONDA,
+                size=indexed.size if record.size is None else record.size,
                 sha256=sha256,
-                url=(urls or {}).get(indexed.path) or known.get((indexed.path, sha256)),
-                license=artifact.license,
+                url=(urls or {}).get(path) or known.get((path, sha256)),
+                license=record.license,
             )
         )
     index_files = [path for each in channels for path in each.index_files]

@@ -21,7 +21,7 @@ from scripts.core.errors import Problem, usage_problem
 from scripts.core.files import (
     exists,
     filename_in_errors,
-    fsync_file,
+    fsync,
     hard_link,
     is_dir,
     remove_folder,
@@ -112,9 +112,10 @@ def _link(source: Path, target: Path) -> bool:
 
 def _copy(source: Path, target: Path) -> None:
     """Copy a file durably."""
-    with filename_in_errors(target):
-        shutil.copyfile(source, target)
-    fsync_file(target)
+    with filename_in_errors(target), source.open("rb") as read, target.open("wb") as copy:
+        shutil.copyfileobj(read, copy)
+        copy.flush()
+        fsync(copy.fileno())
 
 
 def disk_problem(place: ChannelPaths, error: OSError, what: str) -> Problem:

@@ -249,7 +249,7 @@ def read_snapshot_files(place: ChannelPaths, snapshot: Snapshot) -> tuple[Snapsh
 def write_snapshot(place: ChannelPaths, snapshot: Snapshot, files: Iterable[SnapshotFile]) -> None:
     """Write a record, durably; it is never changed afterwards."""
     rows = [_header(snapshot), *_rows(sorted(files, key=by_path))]
-    lines = (json.dumps(row, default=to_json) for row in rows)
+    lines = map(json.JSONEncoder(default=to_json).encode, rows)
     file = record_of(place, snapshot.id)
     with filename_in_errors(file):
         write_atomically(file, ("\n".join(lines) + "\n").encode())
@@ -308,7 +308,7 @@ def _header(snapshot: Snapshot) -> dict[str, Any]:
 
 def _rows(values: Iterable[_Row]) -> list[list[object]]:
     """Write each as a row: its fields, in their order."""
-    return [[getattr(each, x.name) for x in fields(each)] for each in values]
+    return [[getattr(each, name) for name in each.__slots__] for each in values]
 
 
 def _read_header(file: Path) -> Snapshot:

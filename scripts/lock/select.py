@@ -132,8 +132,9 @@ def select(lock: MirroredLock, settings: Settings) -> Selection:
         _check_channels(packages)
     conda = [conda_artifact(path_of(layout, x), x.record, x.channel, (x.url,)) for x in packages]
     pypi = (each for record in pypi_rows(environments) for each in pypi_artifacts(record))
-    channels = {FLAT_CHANNEL} if layout is Layout.FLAT else {each.channel for each in conda}
-    channels |= {folder_of_channel(layout, url) for each in environments for url in each.channels}
+    used = {x.channel for x in packages}.union(*(each.channels for each in environments))
+    channels = {folder_of_channel(layout, url) for url in used}
+    channels |= {FLAT_CHANNEL} if layout is Layout.FLAT else set()
     locks = (replace(lock, environments=environments),)
     return _selection(layout, locks, ((each, "") for each in (*conda, *pypi)), channels)
 

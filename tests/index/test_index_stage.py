@@ -403,8 +403,7 @@ def test_a_stamp_that_cannot_be_replaced(tmp_path: Path, any_indexer: str) -> No
 def test_a_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The refusal is a mock: root may list everything."""
     mirror = mirror_of(tmp_path, A)
-    folder = mirror.folder / "noarch"
-
+    folder, before = mirror.folder / "linux-64", mirror.contents()
     real = os.scandir
 
     def refuse(path: Any = ".") -> Any:
@@ -420,6 +419,8 @@ def test_a_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.Monk
         "help: see to the disk and its permissions, then run this again"
     )
     assert caught.value.problems[0].code is ExitCode.USAGE
+    monkeypatch.undo()
+    assert mirror.contents() == before  # no index was published
 
 
 def test_a_damaged_shard_is_made_again(tmp_path: Path, indexer: str) -> None:

@@ -139,7 +139,9 @@ class KilledError(BaseException):
     """Stands for the end of the process."""
 
 
-@pytest.mark.parametrize("before", ["scripts.keep.take_snapshot.write_snapshot", "shutil.copyfile"])
+@pytest.mark.parametrize(
+    "before", ["scripts.keep.take_snapshot.write_snapshot", "shutil.copyfileobj"]
+)
 def test_what_a_killed_run_leaves_goes(
     before: str, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
