@@ -9,10 +9,10 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from scripts.channel.digest_cache import DigestCache
 from scripts.channel.part import PartFile, move, part_path
@@ -45,9 +45,6 @@ from scripts.network.errors import (
 from scripts.network.retry import HostHealth, RetryPolicy, backoff_delay
 from scripts.network.router import Router
 
-if TYPE_CHECKING:
-    from scripts.network.http import HttpClient
-
 # The same wrong bytes twice are what the server has; asking on would only cost time.
 _MOST_WRONG: Final = 2
 # How much longer a file may be that somebody has packed, though it cannot be packed further.
@@ -72,15 +69,17 @@ class DownloadContext:
         digests: DigestCache,
     ) -> None:
         """Take where to, and the way from where."""
+        from scripts.network.http import HttpClient  # brings all of requests along
+
         self.place, self.root, self.router, self.policy = place, root, router, policy
         self.durable = digests.must_be_durable
-        self.health = HostHealth(policy)
+        self.client, self.health = HttpClient(router, policy), HostHealth(policy)
         self.stop = threading.Event()
 
 
 @dataclass(slots=True)
 class Download:
-    """One artifact's way into the channel, by the client of the thread that runs it.
+    """One artifact's way into the channel.
 
     How many bytes are there and how many tries have failed may be read meanwhile.
     """
@@ -92,7 +91,7 @@ class Download:
     by_rattler: set[str] = field(default_factory=set)
     """Sources that wanted credentials which only rattler may have."""
 
-    def run(self, client: Callable[[], HttpClient]) -> Downloaded:
+    def run(self) -> Downloaded:
         """Try every location of the lock; raises the last DownloadError, or StoppedError."""
         path = str(self.artifact.path).encode()
         key = self.artifact.digest or Digest("sha256", hashlib.sha256(path).hexdigest())
@@ -101,15 +100,15 @@ class Download:
             with PartFile(part_path(self.context.place.parts, key.hex), key.algorithm) as part:
                 for url in others:
                     try:
-                        return self._from(url, part, client)
+                        return self._from(url, part)
                     except DownloadError as error:
                         if error.kind in LOCAL:
                             raise
-                return self._from(final, part, client)
+                return self._from(final, part)
         except OSError as error:
             raise disk_error(error, self.context.place.folder) from None
 
-    def _from(self, url: str, part: PartFile, client: Callable[[], HttpClient]) -> Downloaded:
+    def _from(self, url: str, part: PartFile) -> Downloaded:
         """Ask one location's sources in turn until the right bytes are there."""
         health, router, policy = self.context.health, self.context.router, self.context.policy
         sources = sorted(router.sources(url), key=health.failures)
@@ -118,7 +117,7 @@ class Download:
             source = sources[(attempt - 1) % len(sources)]
             began = time.monotonic()
             try:
-                return self._place(part, self._fill(source, part, client))
+                return self._place(part, self._fill(source, part))
             except DownloadError as failed:
                 error = failed
             error.source, status = source, error.status
@@ -144,7 +143,7 @@ class Download:
             raise dataclasses.replace(error, details=details)
         raise error
 
-    def _fill(self, source: str, part: PartFile, client: Callable[[], HttpClient]) -> Body:
+    def _fill(self, source: str, part: PartFile) -> Body:
         """Write a source's bytes into the part, behind those it has where the source can."""
         size, health, router = self.artifact.size, self.context.health, self.context.router
         if self.artifact.digest is None or (size is not None and part.size > size):
@@ -162,7 +161,7 @@ class Download:
             return Body()
         path = local_path(source, self.context.root)
         if path is None:
-            body = self._open(source, part, client())
+            body = self._open(source, part)
         else:
             body = Body(chunks=read_chunks(path, is_mirror=source not in self.artifact.urls))
         if body.start != part.size:
@@ -175,9 +174,9 @@ class Download:
             raise web_page_error() if body.is_page else cut
         return body
 
-    def _open(self, source: str, part: PartFile, client: HttpClient) -> Body:
+    def _open(self, source: str, part: PartFile) -> Body:
         """Open the body, from its beginning where the source cannot go on behind the part."""
-        size = self.artifact.size
+        client, size = self.context.client, self.artifact.size
         try:
             body = client.get(source, start=part.size, size=size)
         except DownloadError as error:

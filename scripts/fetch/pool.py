@@ -6,13 +6,12 @@ The threads are daemons: one that waits for a server must not delay the end of t
 from __future__ import annotations
 
 import contextlib
-import functools
 import queue
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from scripts.channel.digest_cache import DigestCache
 from scripts.core.artifact import Artifact
@@ -32,9 +31,6 @@ from scripts.network.errors import OF_THE_DISK, DownloadError, size_error
 from scripts.network.retry import RetryPolicy
 from scripts.network.router import Router
 from scripts.workspace.workspace import Workspace
-
-if TYPE_CHECKING:
-    from scripts.network.http import HttpClient
 
 # At once, where nothing is set: as quick as 16 on loopback, a quarter quicker 30 ms away.
 _JOBS: Final = 32
@@ -59,8 +55,6 @@ def download_all(
 
     A fault of the disk ends all downloads, any other fault only its own.
     """
-    from scripts.network.http import HttpClient
-
     write_sizes(workspace.place.sizes, plan)
     policy = policy or RetryPolicy()
     context = DownloadContext(workspace.place, workspace.root, router, policy, digests)
@@ -77,10 +71,8 @@ def download_all(
             console.detail(f"failed {path}: {result.error.text}")
 
     with progress(console, len(plan.to_download), plan.size) as show:
-        downloads = run_downloads(
-            plan.to_download, context, lambda: HttpClient(router, policy), jobs, show
-        )
-        with contextlib.closing(downloads):
+        downloads = run_downloads(plan.to_download, context, jobs, show)
+        with contextlib.closing(context.client), contextlib.closing(downloads):
             for result in downloads:
                 take(result)
                 if isinstance(result, FailedDownload) and result.error.kind in OF_THE_DISK:
@@ -120,7 +112,6 @@ def _place_copy(
 def run_downloads(
     artifacts: Sequence[Artifact],
     context: DownloadContext,
-    make_client: Callable[[], HttpClient],
     jobs: int | None,
     show: Show,
 ) -> Generator[Downloaded | FailedDownload]:
@@ -134,9 +125,7 @@ def run_downloads(
         todo.put(Download(artifact, context))
     under_way: dict[PurePosixPath, Download] = {}
     threads = [
-        threading.Thread(
-            target=_work, args=(todo, done, under_way, make_client), name="download", daemon=True
-        )
+        threading.Thread(target=_work, args=(todo, done, under_way), name="download", daemon=True)
         for _ in range(min(jobs or _JOBS, _MOST, len(artifacts)))
     ]
     left, came, size, retries = len(artifacts), 0, 0, 0
@@ -173,21 +162,18 @@ def _work(
     todo: queue.SimpleQueue[Download | None],
     done: queue.SimpleQueue[_Ended],
     under_way: dict[PurePosixPath, Download],
-    make_client: Callable[[], HttpClient],
 ) -> None:
-    """Take downloads until there are none: one thread, one client."""
-    with contextlib.ExitStack() as stack:
-        client = functools.cache(lambda: stack.enter_context(contextlib.closing(make_client())))
-        while (download := todo.get()) is not None and not download.context.stop.is_set():
-            artifact = download.artifact
-            under_way[artifact.path] = download
-            try:
-                done.put((download, download.run(client)))
-            except DownloadError as error:
-                if error.kind in OF_THE_DISK:  # at once: whoever takes the result may be busy
-                    download.context.stop.set()
-                done.put((download, FailedDownload(artifact=artifact, error=error)))
-            except StoppedError:
-                break
-            except BaseException as error:  # raised again in the main thread
-                done.put((download, error))
+    """Take downloads until there are none."""
+    while (download := todo.get()) is not None and not download.context.stop.is_set():
+        artifact = download.artifact
+        under_way[artifact.path] = download
+        try:
+            done.put((download, download.run()))
+        except DownloadError as error:
+            if error.kind in OF_THE_DISK:  # at once: whoever takes the result may be busy
+                download.context.stop.set()
+            done.put((download, FailedDownload(artifact=artifact, error=error)))
+        except StoppedError:
+            break
+        except BaseException as error:  # raised again in the main thread
+            done.put((download, error))

@@ -73,18 +73,13 @@ def ask_sizes(
 
     A server that does not answer is not asked again; that is no error here, but of the download.
     """
-    from scripts.network.http import ClientPool, ask_all
+    from scripts.network.http import HttpClient, ask_all
 
     policy = policy or RetryPolicy()
     policy = replace(policy, connect=min(policy.connect, _CONNECT), read=min(policy.read, _READ))
     by_path, silent = {each.path: each for each in artifacts}, set[str]()
-    with contextlib.closing(ClientPool(router, policy)) as clients:
-
-        def ask(path: PurePosixPath) -> int | None:
-            with clients.client() as client:
-                return _size(by_path[path], client, router, root, silent)
-
-        told = ask_all(ask, by_path)
+    with contextlib.closing(HttpClient(router, policy)) as client:
+        told = ask_all(lambda path: _size(by_path[path], client, router, root, silent), by_path)
     return {path: size for path, size in told.items() if isinstance(size, int)}
 
 

@@ -44,7 +44,7 @@ from scripts.network.documents import (
     wrong_document,
 )
 from scripts.network.errors import OF_THE_NETWORK, DownloadError, ErrorKind
-from scripts.network.http import ClientPool, ask_all
+from scripts.network.http import HttpClient, ask_all
 from scripts.network.retry import HostHealth, RetryPolicy
 from scripts.network.router import Router
 from scripts.verify.pypi_index import PageLink, html_links, json_links
@@ -75,12 +75,12 @@ class UpstreamClient:
         self._place, self._folder = workspace.place, workspace.place.cache / _FOLDER
         self._root, self._router, self._policy = workspace.root, router, policy
         self._health = HostHealth(policy)
-        self._clients = ClientPool(router, policy)
+        self._client = HttpClient(router, policy)
         self._used = set[str]()
 
     def close(self) -> None:
         """Close the connections."""
-        self._clients.close()
+        self._client.close()
         self._router.rattler.close()
 
     def forget_unused(self) -> None:
@@ -117,16 +117,15 @@ class UpstreamClient:
             return parse(last.data)
 
         def ask(source: str) -> tuple[Document | None, _Parsed]:
-            with self._clients.client() as client:
-                found = read_document(
-                    source,
-                    last,
-                    client,
-                    self._router,
-                    largest=largest,
-                    what=what,
-                    accept=accept,
-                )
+            found = read_document(
+                source,
+                last,
+                self._client,
+                self._router,
+                largest=largest,
+                what=what,
+                accept=accept,
+            )
             if found is None:
                 assert last is not None
                 return None, parse(last.data)
@@ -153,8 +152,7 @@ class UpstreamClient:
                 if file.is_file():
                     return file.stat().st_size
                 raise DownloadError(ErrorKind.NO_FILE, f"{file}: there is no such file")
-            with self._clients.client() as client:
-                return client.size_of(source)
+            return self._client.size_of(source)
 
         return ask_sources(url, ask, self._router, self._policy, self._health)
 

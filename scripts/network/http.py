@@ -7,7 +7,6 @@ takes nothing from the environment (`trust_env` is off).
 from __future__ import annotations
 
 import contextlib
-import queue
 import re
 import ssl
 import time
@@ -47,6 +46,7 @@ _CHUNK: Final = 1 << 19
 _BEGINNING: Final = 4096  # bytes that are read of what a server says of a refusal
 _SOON: Final = 2.0  # seconds that these may take
 _AT_ONCE: Final = 16  # documents, or sizes, that are asked for side by side
+_KEPT: Final = 128  # servers, and connections to each, that are kept open for the next request
 _Key = TypeVar("_Key")
 _Answer = TypeVar("_Answer")
 _RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-[0-9]+/(?:[0-9]+|\*)\Z")
@@ -57,7 +57,7 @@ class _Adapter(HTTPAdapter):
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self._tls: dict[str, Any] = {"ssl_context": context, "cert_reqs": context.verify_mode.name}
-        super().__init__()
+        super().__init__(pool_connections=_KEPT, pool_maxsize=_KEPT)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **(kwargs | self._tls))
@@ -117,7 +117,10 @@ def _prefixes(host: str) -> Iterator[str]:
 
 
 class HttpClient:
-    """A client for one thread: one session of requests, connections kept open."""
+    """A client for any number of threads, which use the connections of each other again.
+
+    Nothing of the session changes once it is made, and its pools of connections are urllib3's.
+    """
 
     def __init__(self, router: Router, policy: RetryPolicy) -> None:
         """Make the session."""
@@ -278,37 +281,6 @@ class HttpClient:
                     yield chunk
             except (urllib3.exceptions.HTTPError, OSError) as error:
                 raise DownloadError(ErrorKind.CUT_OFF, error_message(error)) from None
-
-
-class ClientPool:
-    """Clients for many threads: each is one thread's at a time, its connections kept for the next.
-
-    They are made as they are needed.
-    """
-
-    def __init__(self, router: Router, policy: RetryPolicy) -> None:
-        """Make none yet."""
-        self._router = router
-        self._policy = policy
-        self._idle = queue.SimpleQueue[HttpClient]()
-
-    @contextlib.contextmanager
-    def client(self) -> Iterator[HttpClient]:
-        """Lend a client."""
-        try:
-            client = self._idle.get_nowait()
-        except queue.Empty:
-            client = HttpClient(self._router, self._policy)
-        try:
-            yield client
-        finally:
-            self._idle.put(client)
-
-    def close(self) -> None:
-        """Close the connections of all that are not lent."""
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._idle.get_nowait().close()
 
 
 def ask_all(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -28,7 +29,6 @@ from scripts.fetch.download import (
 from scripts.fetch.plan import Downloaded
 from scripts.lock.read import parse_lock
 from scripts.network.errors import DownloadError, ErrorKind
-from scripts.network.http import HttpClient
 from scripts.network.retry import RetryPolicy
 from scripts.network.router import Router
 from scripts.workspace.settings import Settings
@@ -113,11 +113,8 @@ def fetch_one(
 ) -> Downloaded:
     context = context_of(artifact, place, policy, mirrors)
     context.stop = stop or context.stop
-    client = HttpClient(context.router, policy)
-    try:
-        return Download(artifact, context).run(lambda: client)
-    finally:
-        client.close()
+    with contextlib.closing(context.client):
+        return Download(artifact, context).run()
 
 
 def context_of(
@@ -301,12 +298,11 @@ def test_all_locked_bytes_are_enough(world: World, reply: Reply) -> None:
     row = LockRow(written=other, channel=f"{world.upstream.url}/ch")
     world.upstream.always("*.conda", reply)
     context = context_of(world.artifact, world.place, policy)
-    client = HttpClient(context.router, policy)
     began = time.monotonic()
     for artifact in (world.artifact, artifact_of(row)):
-        placed = Download(artifact, context).run(lambda: client)
+        placed = Download(artifact, context).run()
         assert placed.digest == artifact.digest
-    client.close()
+    context.client.close()
     assert time.monotonic() - began < 10
     assert len(world.upstream.requests) == 2
 
@@ -326,10 +322,9 @@ def test_a_connection_is_used_again_unless_more_may_come(
     if too_long:
         world.upstream.always("*.conda", Reply(headers=(("Content-Length", "9" * 9),)))
     context = context_of(world.artifact, world.place, QUICK)
-    client = HttpClient(context.router, QUICK)
     for _ in range(3):
-        Download(world.artifact, context).run(lambda: client)
-    client.close()
+        Download(world.artifact, context).run()
+    context.client.close()
     assert len(world.upstream.requests) == 3
     assert len(connections) == (3 if too_long else 1)
 
