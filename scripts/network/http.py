@@ -1,7 +1,8 @@
 """One GET over http(s) with requests: redirects, resumption, a body that must not drip.
 
-Which proxy, credentials and certificates go with each URL is decided by the `Router`; requests
-takes nothing from the environment (`trust_env` is off).
+Which proxy, credentials and certificates go with each URL is decided by the `Router`. Only adapters
+of requests are used, no session, which would take these from the environment, and read the whole
+body of a redirect, however long.
 """
 
 from __future__ import annotations
@@ -47,12 +48,17 @@ _BEGINNING: Final = 4096  # bytes that are read of what a server says of a refus
 _SOON: Final = 2.0  # seconds that these may take
 _AT_ONCE: Final = 16  # documents, or sizes, that are asked for side by side
 _KEPT: Final = 128  # servers, and connections to each, that are kept open for the next request
+_HEADERS: Final = {
+    "Accept": "*/*",
+    "Accept-Encoding": "identity",  # a compressed transfer breaks ranges and sizes
+    "User-Agent": "pixi-mirror",
+}
 _Key = TypeVar("_Key")
 _Answer = TypeVar("_Answer")
 _RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-[0-9]+/(?:[0-9]+|\*)\Z")
 
 
-class _Adapter(HTTPAdapter):
+class TlsAdapter(HTTPAdapter):
     """Trusts one TLS context alone; by itself requests adds Mozilla's certificates to any."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
@@ -60,9 +66,11 @@ class _Adapter(HTTPAdapter):
         super().__init__(pool_connections=_KEPT, pool_maxsize=_KEPT)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Make the pools of connections without a proxy."""
         super().init_poolmanager(*args, **(kwargs | self._tls))
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        """Return the pools of connections through a proxy, whose certificate counts, too."""
         context = self._tls["ssl_context"]
         return super().proxy_manager_for(proxy, proxy_ssl_context=context, **kwargs, **self._tls)
 
@@ -72,35 +80,6 @@ class _Adapter(HTTPAdapter):
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """Leave the connection as the pool made it."""
-
-
-class _Session(requests.Session):
-    """Follows no redirect, for which requests would read the whole body, however long."""
-
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """Say that there is none; `HttpClient` follows itself."""
-
-
-def make_session(context: ssl.SSLContext, insecure_hosts: Iterable[str] = ()) -> requests.Session:
-    """Make a session that takes nothing from the environment and trusts this context alone.
-
-    `insecure_hosts` are pixi's `allow-insecure-host`: these need not prove who they are.
-    """
-    session = _Session()
-    session.trust_env = False
-    # As they are: a compressed transfer breaks ranges and sizes.
-    session.headers.update({"Accept-Encoding": "identity", "User-Agent": "pixi-mirror"})
-    session.mount("https://", _Adapter(context))
-    session.mount("http://", _Adapter(context))
-    insecure = [prefix for each in insecure_hosts for prefix in _prefixes(each)]
-    if insecure:
-        lax = make_context(Trust(verify=False))
-        for prefix in insecure:
-            session.mount(prefix, _Adapter(lax))
-    # Said once, by us, instead of once for each host.
-    if insecure or context.verify_mode is ssl.CERT_NONE:
-        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-    return session
 
 
 def _prefixes(host: str) -> Iterator[str]:
@@ -117,20 +96,23 @@ def _prefixes(host: str) -> Iterator[str]:
 
 
 class HttpClient:
-    """A client for any number of threads, which use the connections of each other again.
-
-    Nothing of the session changes once it is made, and its pools of connections are urllib3's.
-    """
+    """A client for any number of threads, which use the connections of each other again."""
 
     def __init__(self, router: Router, policy: RetryPolicy) -> None:
-        """Make the session."""
-        self._router = router
-        self._policy = policy
-        self._session = make_session(router.context, router.insecure_hosts)
+        """Connect to nobody yet."""
+        self._router, self._policy = router, policy
+        self._adapter = TlsAdapter(router.context)
+        self._insecure_adapter = TlsAdapter(make_context(Trust(verify=False)))
+        prefixes = (prefix for each in router.insecure_hosts for prefix in _prefixes(each.lower()))
+        self._insecure = tuple(prefixes)
+        # Said once, by the router, instead of once for each host.
+        if self._insecure or not router.trust.verify:
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
     def close(self) -> None:
         """Close the connections."""
-        self._session.close()
+        self._adapter.close()
+        self._insecure_adapter.close()
 
     def get(self, url: str, *, start: int = 0, size: int | None = None) -> Body:
         """Request a file's bytes from `start` on; the body may start at 0 all the same.
@@ -203,11 +185,9 @@ class HttpClient:
     def _send(self, route: Route, headers: Mapping[str, str], method: str) -> requests.Response:
         request = requests.PreparedRequest()
         try:
-            request.prepare(
-                method, route.url, {**self._session.headers, **headers, **route.headers}
-            )
-            # Not through `Session.send`: a third of its time goes to what `trust_env` turns off.
-            response = self._session.get_adapter(route.url).send(
+            request.prepare(method, route.url, {**_HEADERS, **headers, **route.headers})
+            is_insecure = route.url.lower().startswith(self._insecure)
+            response = (self._insecure_adapter if is_insecure else self._adapter).send(
                 request,
                 proxies={"http": route.proxy, "https": route.proxy} if route.proxy else {},
                 timeout=(self._policy.connect, self._policy.read),

@@ -18,10 +18,14 @@ import pytest
 import requests
 import truststore
 
+from scripts.core.console import Console
 from scripts.core.errors import ExitCode, MirrorError
 from scripts.network import tls as trust_module
 from scripts.network.configuration import PixiConfig, RootCerts
-from scripts.network.http import make_session
+from scripts.network.errors import DownloadError, ErrorKind
+from scripts.network.http import HttpClient, TlsAdapter
+from scripts.network.retry import RetryPolicy
+from scripts.network.router import Router
 from scripts.network.tls import Source, Trust, choose_trust, make_context, usable_ca_environ
 from tests.support.upstream import Upstream
 
@@ -41,10 +45,26 @@ def secure(tmp_path: Path) -> Iterator[Upstream]:
         yield server
 
 
+def _session(context: ssl.SSLContext) -> requests.Session:
+    session = requests.Session()
+    session.trust_env = False
+    session.mount("https://", TlsAdapter(context))
+    return session
+
+
 def _get(url: str, environ: dict[str, str], config: PixiConfig | None = None) -> bytes:
     context = make_context(choose_trust(config or PixiConfig(), environ))
-    with make_session(context) as session:
+    with _session(context) as session:
         return session.get(url, timeout=10).content
+
+
+def _get_as_configured(url: str, folder: Path, configuration: str = "") -> bytes:
+    """Ask as every task does, in a workspace with this configuration of pixi's."""
+    (folder / ".pixi").mkdir()
+    (folder / ".pixi" / "config.toml").write_text(configuration, encoding="utf-8")
+    router = Router(folder / "pixi.toml", {}, Console())
+    with contextlib.closing(HttpClient(router, RetryPolicy(connect=10, read=10))) as client:
+        return b"".join(client.get(url).chunks)
 
 
 FILE = Source(name="SSL_CERT_FILE", path="c")
@@ -188,10 +208,13 @@ def test_a_name_that_is_not_in_the_certificate(secure: Upstream) -> None:
         _get(f"{url}/x", {"SSL_CERT_FILE": CA})
 
 
-def test_without_verification_anybody_will_do(secure: Upstream) -> None:
+def test_without_verification_anybody_will_do(
+    secure: Upstream, tmp_path: Path, clean_environment: Path
+) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert _get(f"{secure.url}/x", {}, PixiConfig(tls_no_verify=True)) == b"whole"
+        answer = _get_as_configured(f"{secure.url}/x", tmp_path, "tls-no-verify = true")
+    assert answer == b"whole"
 
 
 @pytest.mark.parametrize(
@@ -205,18 +228,23 @@ def test_without_verification_anybody_will_do(secure: Upstream) -> None:
     ],
 )
 def test_an_insecure_host_need_not_prove_who_it_is(
-    secure: Upstream, hosts: tuple[str, ...], *, is_trusted: bool
+    secure: Upstream,
+    tmp_path: Path,
+    clean_environment: Path,
+    hosts: tuple[str, ...],
+    *,
+    is_trusted: bool,
 ) -> None:
-    context = make_context(choose_trust(PixiConfig(), {}))
     allowed = [each.format(port=secure.port) for each in hosts]
+    configuration = f"pypi-config.allow-insecure-host = {allowed}"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with make_session(context, allowed) as session:
-            if is_trusted:
-                assert session.get(f"{secure.url}/x", timeout=10).content == b"whole"
-                return
-            with pytest.raises(requests.exceptions.SSLError, match="CERTIFICATE_VERIFY_FAILED"):
-                session.get(f"{secure.url}/x", timeout=10)
+        if is_trusted:
+            assert _get_as_configured(f"{secure.url}/x", tmp_path, configuration) == b"whole"
+            return
+        with pytest.raises(DownloadError, match="certificate verify failed") as caught:
+            _get_as_configured(f"{secure.url}/x", tmp_path, configuration)
+    assert caught.value.kind is ErrorKind.TLS_UNTRUSTED
 
 
 class _Tunnel(socketserver.StreamRequestHandler):
@@ -258,7 +286,7 @@ class _TunnelServer(socketserver.ThreadingTCPServer):
 @pytest.mark.parametrize("trusted", [True, False], ids=["trusted", "untrusted"])
 def test_the_choice_holds_through_a_proxy(secure: Upstream, *, trusted: bool) -> None:
     context = make_context(choose_trust(PixiConfig(), {"SSL_CERT_FILE": CA} if trusted else {}))
-    with _TunnelServer(secure.port) as server, make_session(context) as session:
+    with _TunnelServer(secure.port) as server, _session(context) as session:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         proxy = f"http://user:pw@127.0.0.1:{server.server_address[1]}"
         try:
@@ -271,13 +299,13 @@ def test_the_choice_holds_through_a_proxy(secure: Upstream, *, trusted: bool) ->
         assert [asked.rpartition(" ")[0] for asked in server.asked] == ["CONNECT localhost:443"]
 
 
-def test_the_session_does_not_read_the_environment(
-    secure: Upstream, monkeypatch: pytest.MonkeyPatch
+def test_the_client_does_not_read_the_environment(
+    secure: Upstream, tmp_path: Path, clean_environment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was chosen holds, though requests would trust the bundle of the variable."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", CA)
-    with pytest.raises(requests.exceptions.SSLError):
-        _get(f"{secure.url}/x", {})
+    with pytest.raises(DownloadError, match="certificate verify failed"):
+        _get_as_configured(f"{secure.url}/x", tmp_path)
     assert requests.get(f"{secure.url}/x", timeout=10).content == b"whole"  # control
 
 
@@ -285,7 +313,7 @@ def test_a_named_authority_is_the_only_one() -> None:
     """By itself requests adds Mozilla's certificates to any context; ours stays as it was made."""
     context = make_context(choose_trust(PixiConfig(), {"SSL_CERT_FILE": CA}))
     with (
-        make_session(context) as session,
+        _session(context) as session,
         pytest.raises(requests.exceptions.ConnectionError),
     ):
         session.get("https://127.0.0.1:9/x", timeout=10)
