@@ -96,40 +96,31 @@ class Artifact:
         return not self.is_conda and bool(self.urls) and is_local
 
 
-def conda_artifact(
-    path: PurePosixPath, record: Record, upstream: str | None, urls: tuple[str, ...]
+def artifact_of(
+    record: Record | PypiRecord,
+    path: PurePosixPath,
+    urls: tuple[str, ...] = (),
+    channel: str | None = None,
 ) -> Artifact:
-    """Make the artifact that a record of repodata describes."""
+    """Make the artifact that a row of a lock or of an index describes; `channel`: a conda one's.
+
+    The file name tells whether one of PyPI is a wheel or an sdist.
+    """
+    if isinstance(record, Record):
+        kind, upstream, size, license_ = ArtifactKind.CONDA, channel, record.size, record.license
+    else:
+        is_wheel = path.name.partition("#")[0].endswith(".whl")
+        kind = ArtifactKind.WHEEL if is_wheel else ArtifactKind.SDIST
+        upstream, size, license_ = record.index, None, None
     return Artifact(
-        kind=ArtifactKind.CONDA,
+        kind=kind,
         path=path,
         upstream=upstream,
         urls=urls,
         digest=record.digest,
-        size=record.size,
-        name=record.name,
-        version=record.version,
-        license=record.license,
-        record=record,
-    )
-
-
-def pypi_artifact(path: PurePosixPath, record: PypiRecord) -> Artifact:
-    """Make the artifact that a row of a lock or of an index page describes.
-
-    The file name tells whether it is a wheel or an sdist.
-    """
-    return Artifact(
-        kind=ArtifactKind.WHEEL
-        if path.name.partition("#")[0].endswith(".whl")
-        else ArtifactKind.SDIST,
-        path=path,
-        upstream=record.index,
-        urls=(record.location,),
-        digest=record.digest,
-        size=None,
+        size=size,
         name=record.name,
         version=record.version or "",
-        license=None,
+        license=license_,
         record=record,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -17,7 +17,7 @@ from scripts.channel.inventory import cannot_read, files_below, regular_status
 from scripts.channel.removals import removals_of, still_waiting
 from scripts.channel.state import Removal
 from scripts.channel.users import ChannelUsers
-from scripts.core.artifact import Artifact, conda_artifact, pypi_artifact
+from scripts.core.artifact import Artifact, artifact_of
 from scripts.core.channel_paths import FLAT_CHANNEL, Layout, channel_path, is_pypi_path
 from scripts.core.console import Console
 from scripts.core.file_name import parse_file_name
@@ -62,9 +62,7 @@ class IndexedArtifact(ChannelFile):
     @property
     def artifact(self) -> Artifact:
         """The artifact that its record describes, without a URL: no lock gives one."""
-        if isinstance(self.record, Record):
-            return conda_artifact(self.path, self.record, None, ())
-        return replace(pypi_artifact(self.path, self.record), urls=())
+        return artifact_of(self.record, self.path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

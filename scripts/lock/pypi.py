@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import Final
 
-from scripts.core.artifact import Artifact, pypi_artifact
+from scripts.core.artifact import Artifact, artifact_of
 from scripts.core.channel_url import PYPI_FOLDER, mirror_path_segments
 from scripts.core.errors import Problem, raise_problems, usage_error, usage_problem
 from scripts.core.pep508 import parse_version, pypi_name
@@ -135,7 +135,7 @@ def pypi_artifacts(record: PypiRecord) -> Iterator[Artifact]:
     0.77), so such a file has a second place, unless that is no file name, or may hold a secret.
     """
     for path in _places(record.location):
-        yield pypi_artifact(path, record)
+        yield artifact_of(record, path, (record.location,))
 
 
 @functools.lru_cache(maxsize=1 << 15)  # asked several times in a run for each row

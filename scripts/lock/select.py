@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from scripts.core.artifact import Artifact, conda_artifact
+from scripts.core.artifact import Artifact, artifact_of
 from scripts.core.channel_paths import FLAT_CHANNEL, Layout, channel_path, folder_of_channel
 from scripts.core.channel_url import names_folder
 from scripts.core.errors import MirrorError, Problem, raise_problems, usage_error, usage_problem
@@ -130,7 +130,7 @@ def select(lock: MirroredLock, settings: Settings) -> Selection:
     layout, packages = settings.layout, tuple(locked_packages(environments))
     if layout is Layout.BY_CHANNEL:
         _check_channels(packages)
-    conda = [conda_artifact(path_of(layout, x), x.record, x.channel, (x.url,)) for x in packages]
+    conda = [artifact_of(x.record, path_of(layout, x), (x.url,), x.channel) for x in packages]
     pypi = (each for record in pypi_rows(environments) for each in pypi_artifacts(record))
     used = {x.channel for x in packages}.union(*(each.channels for each in environments))
     channels = {folder_of_channel(layout, url) for url in used}
@@ -257,7 +257,7 @@ def _merged(one: Artifact, other: Artifact) -> Artifact:
         record = fill(one.record, other.record, ("sha256", "md5", "size"))
         if record is one.record and urls == one.urls:
             return one
-        return conda_artifact(one.path, record, one.upstream, urls)
+        return artifact_of(record, one.path, urls, one.upstream)
     whole = other if one.digest is None else one
     return whole if urls == whole.urls else replace(whole, urls=urls)
 

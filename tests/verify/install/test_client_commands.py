@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from scripts.core.artifact import Artifact, conda_artifact
+from scripts.core.artifact import Artifact, artifact_of
 from scripts.core.file_name import FileName
 from scripts.core.record import Record
 from scripts.verify.findings import Client, EnvironmentPlatform
@@ -29,7 +29,7 @@ def _artifact(channel: str, name: str, version: str, build: str) -> Artifact:
     url = f"https://conda.anaconda.org/{channel or 'conda-forge'}/noarch/{file_name}"
     record = Record(subdir="noarch", name=name, version=version, build=build, build_number=0)
     path = PurePosixPath(channel) / "noarch" / str(file_name)
-    return conda_artifact(path, record, url.rpartition("/noarch/")[0], (url,))
+    return artifact_of(record, path, (url,), url.rpartition("/noarch/")[0])
 
 
 FLAT = InstallJob(

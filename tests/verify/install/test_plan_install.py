@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from scripts.core.artifact import Artifact, conda_artifact
+from scripts.core.artifact import Artifact, artifact_of
 from scripts.core.channel_paths import Layout
 from scripts.core.file_name import FileName
 from scripts.core.record import PypiRecord, Record
@@ -181,7 +181,7 @@ def _installation(*artifacts: Artifact) -> InstallJob:
 def _artifact(channel: str, *urls: str) -> Artifact:
     package = _package("one")
     path = PurePosixPath(channel) / "noarch" / str(package.file_name)
-    return conda_artifact(path, package.record, package.channel, urls)
+    return artifact_of(package.record, path, urls, package.channel)
 
 
 def test_mirrors_lead_each_upstream_to_its_folder() -> None:
