@@ -32,12 +32,7 @@ from scripts.lock.model import (
 )
 from scripts.workspace.model import Environment, Manifest, ManifestPlatform, Requirement
 from scripts.workspace.pixi import is_run_by_pixi
-from scripts.workspace.resolve import (
-    environment_platforms,
-    locked_channels,
-    pypi_names,
-    requirements,
-)
+from scripts.workspace.resolve import asked_for, environment_platforms, locked_channels
 from scripts.workspace.virtual_packages import is_default, version_key
 from scripts.workspace.workspace import Workspace
 
@@ -149,11 +144,9 @@ def _platform_problems(
     """Find platforms of one side only; the lock may lack one for which nothing is required."""
     wanted = environment_platforms(manifest, environment)
     for platform in wanted:
-        needed = requirements(manifest, environment, platform)
-        asks = any(not each.is_conditional for each in needed)
-        if matching_platform(platform, locked) is None and (
-            asks or pypi_names(manifest, environment, platform)
-        ):
+        asked = asked_for(manifest, environment, platform)
+        needs_some = asked.pypi or any(not each.is_conditional for each in asked.requirements)
+        if needs_some and matching_platform(platform, locked) is None:
             there = [each.platform.label for each in locked.platforms]
             yield _finding(
                 lock,
@@ -182,7 +175,7 @@ def _questions(
             continue  # a finding already
         by_name = {package.name.lower(): package for package in rows.packages}
         built = {row.name.lower() for row in rows.unmirrorable}
-        for each in requirements(manifest, environment, platform):
+        for each in asked_for(manifest, environment, platform).requirements:
             package = by_name.get(each.name)
             is_open = each.is_source or each.is_conditional or each.name.startswith("__")
             if not is_open and (package is not None or each.name not in built):

@@ -15,14 +15,14 @@ from scripts.lock.satisfiability import differs_aside, matching_platform, wanted
 from scripts.lock.select import Selection, path_of
 from scripts.verify.findings import EnvironmentPlatform, places_by_lock
 from scripts.verify.python_platform import PythonPlatform, python_platform
-from scripts.workspace.model import Environment, Manifest, ManifestPlatform, Requirement
-from scripts.workspace.resolve import (
-    constraints,
-    environment_platforms,
-    is_built_in_place,
-    pypi_requirements,
-    requirements,
+from scripts.workspace.model import (
+    Environment,
+    Manifest,
+    ManifestPlatform,
+    Requirement,
+    Target,
 )
+from scripts.workspace.resolve import asked_for, environment_platforms, is_built_in_place
 from scripts.workspace.virtual_packages import (
     VirtualPackage,
     default_packages,
@@ -107,6 +107,8 @@ def plan_sets(selection: Selection) -> Iterator[PackageSet]:
         there = {each.name.lower(): each for each in rows.packages}
         declared = _declared(lock, locked, rows)
         platform = None if isinstance(declared, str) else declared[2]
+        asked = Target() if isinstance(declared, str) else asked_for(*declared)
+        required_by = lock.location if lock.manifest is None else lock.manifest.file_name
         versions: dict[str, set[str]] = {}
         for source in rows.sources:
             name, _, version = source.name.partition(" ")
@@ -126,11 +128,9 @@ def plan_sets(selection: Selection) -> Iterator[PackageSet]:
                 *(VirtualPackage(name, built[name] or "0") for name in versions if name in built),
             ),
             built=built,
-            roots=(*_own_roots(declared, there, lock.root), *_source_roots(rows)),
-            required_by=lock.location if lock.manifest is None else lock.manifest.file_name,
-            pypi_roots=()
-            if isinstance(declared, str)
-            else tuple(each.text for each in pypi_requirements(*declared)),
+            roots=(*_own_roots(required_by, asked, there, lock.root), *_source_roots(rows)),
+            required_by=required_by,
+            pypi_roots=tuple(each.text for each in asked.pypi),
         )
 
 
@@ -172,16 +172,10 @@ def plan_builds(selection: Selection, installed: PackageSet) -> Iterator[Package
 
 
 def _own_roots(
-    declared: Declared | str, there: Mapping[str, LockedPackage], root: PurePath
+    name: str, asked: Target, there: Mapping[str, LockedPackage], root: PurePath
 ) -> Iterator[Root]:
-    if isinstance(declared, str):
-        return
-    name = declared[0].file_name
-    for kind, asked in (
-        ("requires", requirements(*declared)),
-        ("constrains", constraints(*declared)),
-    ):
-        for own in asked:
+    for kind, some in (("requires", asked.requirements), ("constrains", asked.constraints)):
+        for own in some:
             package = there.get(own.name)
             yield Root(
                 who=name,

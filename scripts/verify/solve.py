@@ -50,9 +50,9 @@ from scripts.verify.pypi_solve import (
 )
 from scripts.verify.solve_answer import SolveAnswer, compare_solved, refused
 from scripts.workspace.resolve import (
+    asked_for,
     channel_priority,
     locked_channels,
-    matches,
     solve_group,
     solve_strategy,
 )
@@ -196,8 +196,7 @@ def _plan(layout: Layout, folder: Path, planned: PackageSet, uv: Path | None) ->
             path = folder_of_channel(layout, each.channel)
             undeclared[path] = tuple(sorted({*undeclared.get(path, ()), each.name.lower()}))
     specs, left_out = _specs(planned, layout, folder, folder_of)
-    targets = (each for feature in manifest.features_of(environment) for each in feature.targets)
-    dev = [x for each in targets if matches(each.selector, platform) for x in each.dev]
+    dev = asked_for(manifest, environment, platform).dev
     tolerance = None
     if layout is Layout.FLAT:
         tolerance = _FLAT

@@ -6,7 +6,7 @@ As pixi resolves them (crates/pixi_manifest/src/features_ext.rs).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import TypeVar
 
@@ -106,33 +106,22 @@ def environment_platforms(
     )
 
 
-def requirements(
-    manifest: Manifest, environment: Environment, platform: ManifestPlatform
-) -> tuple[Requirement, ...]:
-    """Return the conda requirements; a name may be there several times, once for each feature."""
-    return _merged(manifest, environment, platform, lambda target: target.requirements)
+def asked_for(manifest: Manifest, environment: Environment, platform: ManifestPlatform) -> Target:
+    """Return all that an environment asks for on a platform, of every feature and target.
 
-
-def constraints(
-    manifest: Manifest, environment: Environment, platform: ManifestPlatform
-) -> tuple[Requirement, ...]:
-    """Return the constraints: they hold for packages that something else requires."""
-    return _merged(manifest, environment, platform, lambda target: target.constraints)
-
-
-def pypi_names(
-    manifest: Manifest, environment: Environment, platform: ManifestPlatform
-) -> tuple[str, ...]:
-    """Return the names of the PyPI requirements, each once."""
-    asked = pypi_requirements(manifest, environment, platform)
-    return tuple(dict.fromkeys(each.name for each in asked))
-
-
-def pypi_requirements(
-    manifest: Manifest, environment: Environment, platform: ManifestPlatform
-) -> tuple[PypiRequirement, ...]:
-    """Return the PyPI requirements; a name may be repeated, for other markers or features."""
-    return _merged(manifest, environment, platform, lambda target: target.pypi)
+    Of one feature the later target wins, of several features all hold: a name may be there several
+    times, of PyPI for other markers, too. Constraints hold for what something else requires.
+    """
+    of_features = [
+        [target for target in feature.targets if matches(target.selector, platform)]
+        for feature in manifest.features_of(environment)
+    ]
+    return Target(
+        requirements=_merged([[x.requirements for x in targets] for targets in of_features]),
+        constraints=_merged([[x.constraints for x in targets] for targets in of_features]),
+        pypi=_merged([[x.pypi for x in targets] for targets in of_features]),
+        dev=tuple(name for targets in of_features for x in targets for name in x.dev),
+    )
 
 
 def is_built_in_place(manifest: Manifest, environment: Environment, name: str) -> bool:
@@ -165,20 +154,13 @@ def _channels(manifest: Manifest, features: Iterable[Feature]) -> tuple[str, ...
     return tuple(dict.fromkeys(channel.url for channel in channels))
 
 
-def _merged(
-    manifest: Manifest,
-    environment: Environment,
-    platform: ManifestPlatform,
-    of_target: Callable[[Target], tuple[_Required, ...]],
-) -> tuple[_Required, ...]:
-    """Gather requirements: in one feature the later target wins, of several features all hold."""
+def _merged(of_features: Iterable[Iterable[Sequence[_Required]]]) -> tuple[_Required, ...]:
     merged: list[_Required] = []
-    for feature in manifest.features_of(environment):
-        of_name: dict[str, list[_Required]] = {}
-        for target in feature.targets:
-            if matches(target.selector, platform):
-                of_name |= {each.name: [] for each in of_target(target)}
-                for each in of_target(target):
-                    of_name[each.name].append(each)
-        merged += itertools.chain(*of_name.values())
+    for of_targets in of_features:
+        by_name: dict[str, list[_Required]] = {}
+        for of_target in of_targets:
+            by_name |= {each.name: [] for each in of_target}
+            for each in of_target:
+                by_name[each.name].append(each)
+        merged += itertools.chain(*by_name.values())
     return tuple(dict.fromkeys(merged))

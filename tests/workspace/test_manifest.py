@@ -10,13 +10,11 @@ from scripts.core.errors import ExitCode, MirrorError
 from scripts.workspace.model import Manifest, ManifestPlatform, Requirement
 from scripts.workspace.parse import parse_manifest
 from scripts.workspace.resolve import (
+    asked_for,
     channel_priority,
-    constraints,
     environment_channels,
     environment_platforms,
     matches,
-    pypi_names,
-    requirements,
     solve_strategy,
 )
 
@@ -49,7 +47,7 @@ def requirements_of(manifest: Manifest, name: str, platform: str) -> tuple[Requi
     found = next(
         each for each in environment_platforms(manifest, environment) if each.name == platform
     )
-    return requirements(manifest, environment, found)
+    return asked_for(manifest, environment, found).requirements
 
 
 def specs_of(manifest: Manifest, name: str, platform: str) -> list[str]:
@@ -149,7 +147,7 @@ def test_dependencies_are_combined_and_the_more_special_win() -> None:
     default = manifest.environment("default")
     assert default is not None
     linux = ManifestPlatform(name="linux-64", subdir="linux-64")
-    assert constraints(manifest, default, linux) == (
+    assert asked_for(manifest, default, linux).constraints == (
         Requirement(name="openssl", spec="openssl >=3"),
     )
 
@@ -245,13 +243,13 @@ def test_a_python_project_brings_its_dependencies_groups_and_python() -> None:
     environment = manifest.environment("test")
     assert environment is not None
     linux = environment_platforms(manifest, environment)[0]
-    assert pypi_names(manifest, environment, linux) == (
+    assert [each.name for each in asked_for(manifest, environment, linux).pypi] == [
         "pytest",
         "hypothesis",
         "matplotlib",
         "requests",
         "rich",
-    )
+    ]
 
 
 def test_pypi_names_are_written_as_their_index_does() -> None:
@@ -259,7 +257,8 @@ def test_pypi_names_are_written_as_their_index_does() -> None:
     environment = manifest.environment("gpu")
     assert environment is not None
     (linux,) = environment_platforms(manifest, environment)
-    assert "jax-dataclasses" in pypi_names(manifest, environment, linux)
+    asked = asked_for(manifest, environment, linux)
+    assert "jax-dataclasses" in {each.name for each in asked.pypi}
     assert [each for each in specs_of(manifest, "gpu", linux.name) if "jaxlib" in each] == [
         "jaxlib * *cuda*",
         "jaxlib *",

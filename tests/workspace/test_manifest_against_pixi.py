@@ -13,10 +13,9 @@ from scripts.workspace.model import Environment, Manifest
 from scripts.workspace.parse import parse_manifest
 from scripts.workspace.platforms import change_platforms
 from scripts.workspace.resolve import (
+    asked_for,
     environment_channels,
     environment_platforms,
-    pypi_names,
-    requirements,
 )
 from tests.support.pixi import Pixi, find_pixi
 from tests.support.template import ROOT
@@ -57,11 +56,12 @@ def assert_same(manifest: Manifest, environment: Environment, theirs: dict[str, 
         (each["name"], each["subdir"]) for each in theirs["platforms"]
     }
     # Pixi lists those of this machine's platform, or, where none fits, those of every platform.
-    ours = [{each.name for each in requirements(manifest, environment, on)} for on in platforms]
+    asked = [asked_for(manifest, environment, each) for each in platforms]
+    ours = [{each.name for each in some.requirements} for some in asked]
     named = {each.lower() for each in theirs["dependencies"]}
     assert named in ours or named <= set.intersection(*ours)
     assert {each.lower() for each in theirs["pypi_dependencies"]} in [
-        set(pypi_names(manifest, environment, on)) for on in platforms
+        {each.name for each in some.pypi} for some in asked
     ]
     assert environment.solve_group == theirs["solve_group"]
 
