@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
@@ -214,32 +215,16 @@ def refuse_shared_folders(records: Iterable[PypiRecord]) -> None:
 
 
 def refuse_nested_places(artifacts: Iterable[Artifact]) -> None:
-    """Raise the errors of exit code 2 where one file's path is a folder in another one's.
-
-    One of them may be the metadata of a file, or a page of an index.
-    """
-    places = {str(each.path): each for each in artifacts}
-    taken, problems = dict(places), list[Problem]()
-    for place, each in places.items():
-        taken.setdefault(f"{place}.metadata", each)
-        index, name = each.pypi_record.index, each.pypi_record.name
-        folder = None if index is None else index_folder(index)
-        for page in () if folder is None else ("index.html", "index.v1_json"):
-            taken.setdefault(f"{FILES}/{folder}/{page}", each)
-            taken.setdefault(f"{FILES}/{folder}/{name}/{page}", each)
-    for place, each in places.items():
-        above = place.rpartition("/")[0]
-        while above:
-            if above in taken:
-                problems.append(
-                    usage_problem(
-                        place,
-                        "no disk can have this file and another",
-                        ("one", redact(each.urls[0])),
-                        ("other", redact(taken[above].urls[0])),
-                        ("folder", above),
-                        help="leave one of them out, or mirror them in two workspaces",
-                    )
-                )
-            above = above.rpartition("/")[0]
-    raise_problems(problems)
+    """Raise the errors of exit code 2 where one file's path is a folder in another one's."""
+    places = {str(each.path) for each in artifacts}
+    raise_problems(
+        usage_problem(
+            place,
+            "no disk can have this file and another",
+            ("folder", above),
+            help="leave one of them out, or mirror them in two workspaces",
+        )
+        for place in sorted(places)
+        for above in itertools.accumulate(place.split("/"), "{}/{}".format)
+        if above in places and above != place
+    )

@@ -360,6 +360,28 @@ def test_two_indexes_in_one_place_are_refused(
     assert problem.code is ExitCode.USAGE
 
 
+@pytest.mark.parametrize(
+    "taken",
+    ["packages/a-1.0-py3-none-any.whl.metadata", "simple/a/index.html", "simple/index.v1_json"],
+)
+def test_a_file_where_metadata_or_a_page_goes_is_refused(
+    mirror: Mirror, tmp_path: Path, taken: str
+) -> None:
+    index, files = "https://h.org/simple", "https://h.org/packages"
+    one = row(tmp_path, TinyWheel(name="a"), index=index, url=f"{files}/a-1.0-py3-none-any.whl")
+    other = row(tmp_path, TinyWheel(name="b"), index=index)
+    mirror.lock([one, other])
+    mirror.index()  # control
+    name = other.written.path.name
+    shutil.rmtree(mirror.folder / "_pypi")
+    mirror.lock([one, replace(other, url=f"https://h.org/{taken}/{name}")])
+    with pytest.raises(MirrorError) as raised:
+        mirror.index()
+    assert str(raised.value).startswith(
+        f"_pypi/files/h.org/{taken}: a folder is where a file must go\n"
+    )
+
+
 def test_what_another_workspace_names_stays_on_the_pages(tmp_path: Path) -> None:
     """The same file from two indexes, in two workspaces that share a channel folder."""
     shared = f'channel-dir = "{(tmp_path / "channel").as_posix()}"\n'
