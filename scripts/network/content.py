@@ -11,12 +11,12 @@ import zlib
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from scripts.core.files import CHUNK, exists
 from scripts.network.errors import DownloadError, ErrorKind
 
-SUPPORTED_ENCODINGS: Final = frozenset({"gzip", "x-gzip", "deflate", "zstd"})
+SUPPORTED_ENCODINGS: Final = frozenset({"gzip", "x-gzip", "zstd"})
 
 
 def _nothing() -> Generator[bytes]:
@@ -73,34 +73,15 @@ def decode(file: BinaryIO, encoding: str, most: int) -> Iterator[bytes]:
     """
     import zstandard
 
-    if encoding == "deflate":
-        chunks = _inflated(file)
-    elif encoding == "zstd":
+    reader: Any = gzip.GzipFile(fileobj=file)
+    if encoding == "zstd":
         unpacker = zstandard.ZstdDecompressor()
         reader = unpacker.stream_reader(file, read_across_frames=True, closefd=False)
-        chunks = iter(lambda: reader.read(CHUNK), b"")
-    else:
-        packed = gzip.GzipFile(fileobj=file)
-        chunks = iter(lambda: packed.read(CHUNK), b"")
     try:
-        for chunk in chunks:
+        while chunk := reader.read(CHUNK):
             most -= len(chunk)
             if most < 0:
                 raise NotEncodedError("it is too long")
             yield chunk
     except (gzip.BadGzipFile, EOFError, zlib.error, zstandard.ZstdError) as error:
         raise NotEncodedError(str(error)) from None
-
-
-def _inflated(file: BinaryIO) -> Iterator[bytes]:
-    """Decode `deflate`, with the header of zlib, as it should be, or without, as many send it."""
-    start = file.tell()
-    head = file.read(2)
-    file.seek(start)
-    has_head = len(head) == 2 and head[0] & 0x0F == 8 and int.from_bytes(head) % 31 == 0
-    unpacker = zlib.decompressobj(zlib.MAX_WBITS if has_head else -zlib.MAX_WBITS)
-    while not unpacker.eof:
-        packed = unpacker.unconsumed_tail or file.read(CHUNK)
-        if not packed:
-            raise NotEncodedError("it ends too soon")
-        yield unpacker.decompress(packed, CHUNK)

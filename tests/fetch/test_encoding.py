@@ -6,7 +6,6 @@ import bz2
 import dataclasses
 import gzip
 import hashlib
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,12 +18,6 @@ from tests.support.upstream import Upstream
 
 NAME = "one-1.0-0.conda"
 Pack = Callable[[bytes], bytes]
-
-
-def raw_deflate(data: bytes) -> bytes:
-    """Pack without the head of zlib, as many servers do."""
-    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    return packer.compress(data) + packer.flush()
 
 
 def as_they_are(data: bytes) -> bytes:
@@ -64,8 +57,6 @@ def placed(lone: Lone) -> Path:
         ("gzip", gzip.compress),
         ("GZIP", in_two),
         ("x-gzip", gzip.compress),
-        ("deflate", zlib.compress),
-        ("deflate", raw_deflate),
         ("zstd", zstandard.ZstdCompressor().compress),
     ],
 )
