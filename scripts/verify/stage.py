@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from time import perf_counter
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from scripts.channel.folders import refuse_output_within
 from scripts.channel.users import ChannelUsers, read_users_of
@@ -156,15 +156,10 @@ def _look(
     locks = attempt(lambda: without_outdated_manifests(selection.locks)) or selection.locks
     selection = replace(selection, locks=locks)
     with _proofs(workspace, options) as proofs:
-        install = _installer(workspace, selection, options, console, proofs)
         account = classify_files(workspace.place.folder, selection, users, console)
         but = ", but for what is proven" if proofs else ""
-        checks = _checks(
-            workspace, selection, options, account, results, install=install, proofs=proofs
-        )
-        for level, note, check in checks:
-            if level not in options.levels:
-                continue
+        look = partial(_checks, workspace, selection, options, account, results)
+        for level, note, check in look(console=console, proofs=proofs):
             if note:
                 console.note(f"verify: {note}{but}")
             start = perf_counter()
@@ -173,7 +168,11 @@ def _look(
             if result is not None:
                 results[level] = result
                 problems += result.environment_problems
-    offered = attempt(lambda: _still_offered(selection, account)) if account.retained else ()
+    offered = None
+    if account.retained:
+        from scripts.verify.solve import find_still_offered
+
+        offered = attempt(partial(find_still_offered, selection, account.retained))
     return Results(
         selection=selection,
         levels=options.levels,
@@ -213,30 +212,6 @@ def _proofs(workspace: Workspace, options: VerifyOptions) -> Proofs:
     return Proofs(workspace.place.proofs, workspace.settings.proof_max_age)
 
 
-def _still_offered(selection: Selection, account: ChannelFiles) -> tuple[dict[str, Any], ...]:
-    from scripts.verify.solve import find_still_offered
-
-    return find_still_offered(selection, account.retained)
-
-
-def _installer(
-    workspace: Workspace,
-    selection: Selection,
-    options: VerifyOptions,
-    console: Console,
-    proofs: Proofs,
-) -> Callable[[ChannelFiles], LevelResult]:
-    """Find what installs, before anything else: one that is missing ends the run at once."""
-    if Level.INSTALL not in options.levels:  # reading bytes alone does without
-        return lambda _: LevelResult()
-    from scripts.verify.install.stage import check_install, find_programs
-
-    with_pypi = bool(selection.pypi_artifacts)
-    programs = find_programs(options.clients, os.environ, with_pypi=with_pypi)
-    check = partial(check_install, workspace, selection, programs, console, proofs=proofs)
-    return lambda account: check(account=account)
-
-
 def _checks(
     workspace: Workspace,
     selection: Selection,
@@ -244,56 +219,48 @@ def _checks(
     account: ChannelFiles,
     results: Mapping[Level, LevelResult],
     *,
-    install: Callable[[ChannelFiles], LevelResult],
+    console: Console,
     proofs: Proofs,
 ) -> Iterator[tuple[Level, str, Callable[[], LevelResult]]]:
-    """Yield what there is to do at each level, and what to say of it before.
+    """Yield each level that is to be looked at, what to say of it before, and what looks at it.
 
     A level brings its own modules, where it is looked at. `results` are those of the levels before.
     """
     uses, folder, artifacts = UsageIndex(selection), workspace.place.folder, selection.artifacts
-    retained = () if options.is_of_one_lock else account.retained
-    others = () if options.is_of_one_lock else account.others
+    settings = workspace.settings
+    if Level.INSTALL in options.levels:  # before all else: one that is missing ends the run at once
+        from scripts.verify.install.stage import check_install, find_programs
 
-    def files() -> LevelResult:
-        return check_files(
-            folder,
-            artifacts,
-            uses,
-            allow_unhashed=workspace.settings.allow_unhashed,
-            proofs=proofs,
-            retained=retained,
-            others=others,
-        )
-
-    def archives() -> LevelResult:
-        allowed = workspace.settings.allow_incomplete
-        return check_archives(
-            folder, artifacts, uses, results.get(Level.FILES), proofs, allowed=allowed
-        )
-
-    def index() -> LevelResult:
+        with_pypi = bool(selection.pypi_artifacts)
+        programs = find_programs(options.clients, os.environ, with_pypi=with_pypi)
+    if Level.FILES in options.levels:
+        mine = replace(account, retained=(), others=()) if options.is_of_one_lock else account
+        count = len(artifacts) + len(mine.retained) + len(mine.others)
+        check = partial(check_files, folder, artifacts, uses, proofs=proofs)
+        check = partial(check, retained=mine.retained, others=mine.others)
+        note = f"reading {counted(count, 'artifact')}"
+        yield Level.FILES, note, partial(check, allow_unhashed=settings.allow_unhashed)
+    if Level.ARCHIVES in options.levels:
+        files, allowed = results.get(Level.FILES), settings.allow_incomplete
+        check = partial(check_archives, folder, artifacts, uses, files, proofs, allowed=allowed)
+        yield Level.ARCHIVES, f"opening {counted(len(artifacts), 'artifact')}", check
+    if Level.INDEX in options.levels:
         from scripts.verify.index import check_index
 
-        waiting = {x.path for x in account.waiting}
-        kept = (*account.retained, *account.others)
-        return check_index(workspace.place, selection, uses, waiting, proofs, kept=kept)
-
-    def closure() -> LevelResult:
+        waiting, kept = {x.path for x in account.waiting}, (*account.retained, *account.others)
+        check = partial(check_index, workspace.place, selection, uses, waiting, proofs, kept=kept)
+        yield Level.INDEX, "comparing the index with pixi.lock", check
+    if Level.CLOSURE in options.levels:
         from scripts.verify.closure import check_closure
 
-        return check_closure(workspace, selection, uses, proofs)
-
-    def solve() -> LevelResult:
+        check = partial(check_closure, workspace, selection, uses, proofs)
+        yield Level.CLOSURE, "closing every environment", check
+    if Level.SOLVE in options.levels:
         from scripts.verify.solve import check_solve
 
         unlocked = {each.path for each in account.retained}
-        return check_solve(workspace, selection, unlocked, proofs)
-
-    count = len(artifacts) + len(retained) + len(others)
-    yield Level.FILES, f"reading {counted(count, 'artifact')}", files
-    yield Level.ARCHIVES, f"opening {counted(len(artifacts), 'artifact')}", archives
-    yield Level.INDEX, "comparing the index with pixi.lock", index
-    yield Level.CLOSURE, "closing every environment", closure
-    yield Level.SOLVE, "solving from the channel alone", solve
-    yield Level.INSTALL, "", partial(install, account)
+        check = partial(check_solve, workspace, selection, unlocked, proofs)
+        yield Level.SOLVE, "solving from the channel alone", check
+    if Level.INSTALL in options.levels:
+        check = partial(check_install, workspace, selection, programs, console, account)
+        yield Level.INSTALL, "", partial(check, proofs=proofs)

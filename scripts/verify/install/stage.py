@@ -180,8 +180,8 @@ def check_install(
     selection: Selection,
     programs: Programs,
     console: Console,
-    *,
     account: ChannelFiles,
+    *,
     proofs: Proofs,
 ) -> LevelResult:
     """Install every environment of this machine's platform with every program.
