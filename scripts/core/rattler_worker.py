@@ -172,26 +172,6 @@ def current_platform() -> str:
     return str(subdir_type().current())
 
 
-async def create(channel: str, specs: list[str], prefix: str, cache: str) -> list[str]:
-    """Do what `conda create -c CHANNEL SPEC` does for this machine, with fresh caches.
-
-    Of the URL `channel` alone, into `prefix`; `cache` is an empty folder. Returns the file names
-    of what was installed.
-    """
-    from rattler import Gateway, VirtualPackage, install, solve
-
-    subdir = subdir_type()
-    records = await solve(
-        [channel],
-        specs,
-        gateway=Gateway(cache_dir=Path(cache, "repodata")),
-        platforms=[subdir.current(), subdir("noarch")],
-        virtual_packages=VirtualPackage.detect(),
-    )
-    await install(records, prefix, cache_dir=Path(cache, "packages"), show_progress=False)
-    return sorted(record.file_name for record in records)
-
-
 async def install(folder: str, subdirs: list[dict[str, Any]], prefix: str, cache: str) -> list[str]:
     """Install artifacts of a channel folder into the empty folder `prefix`, `cache` being empty.
 
@@ -273,7 +253,7 @@ def _client(*, tls_no_verify: bool, tls_root_certs: str, s3_options: list[list[A
 _FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     each.__name__: each
     for each in (
-        *(index, create, download, install, current_platform, prove_closed, solve),
+        *(index, download, install, current_platform, prove_closed, solve),
         *(matches, normalise, rank_versions, refusals, requirements),
     )
 }

@@ -12,16 +12,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from scripts.channel.locks import read_locks
+from scripts.channel.selection import read_selection
+from scripts.core.child_process import describe_exit, stderr_tail
 from scripts.core.console import Console, Verbosity
-from scripts.core.errors import ExitCode, MirrorError, Problem, finding_problem
+from scripts.core.errors import ExitCode, MirrorError, Problem, finding_problem, raise_problems
 from scripts.core.invocation import TEMPLATE
 from scripts.core.loopback_server import served
-from scripts.core.rattler_child import RattlerRefusedError, call_rattler
+from scripts.core.rattler_child import call_rattler
 from scripts.core.report import Json, Report, counted
 from scripts.core.scratch import scratch_folder
-from scripts.demo.python import bring_python, install_pypi, run_and_read
+from scripts.demo.python import bring_python
 from scripts.index.records import read_index_record
 from scripts.index.repodata import REPODATA, SHARDS, parse_repodata
+from scripts.verify.findings import Client
+from scripts.verify.install.clients import find_pip, find_uv, install_with
+from scripts.verify.install.plan import plan_installs
+from scripts.verify.install.sandbox import run_sandboxed, sandbox_environment
+from scripts.workspace.settings import SettingOverrides
+from scripts.workspace.workspace import open_workspace
 
 UPSTREAM: Final = Path(__file__).parent / "upstream"
 WORKSPACE: Final = Path(__file__).parent / "workspace"
@@ -29,8 +38,6 @@ SERVICE: Final = Path(__file__).parent / "service"  # another one, whose lock is
 HOST: Final = "https://conda.example.org"
 
 PYPI_HOSTS: Final = ("pypi.example.org", "files.example.org")
-_PROGRAM: Final = "hello"
-_SPECS: Final = (_PROGRAM, "python")
 _ALONE: Final = ("--client", "rattler")  # nothing is installed from PyPI
 # Settings of the user that must not reach the demo: it is the same for everybody.
 _FOREIGN: Final = ("PIXI_", "CONDA_", "_CONDA_", "RATTLER_", "PYTHONHOME", "UV_", "PIP_")
@@ -72,14 +79,13 @@ def demo(console: Console) -> Report:
         shutil.rmtree(upstream)
         said, of_pypi = None, None
         if (channel / platform).is_dir():
-            said = install_and_run(root, channel, env)
+            said, of_pypi, client = install_and_run(workspace, platform, has_python=has_python)
             lines += [
                 "demo: the upstream is gone; installed from the channel alone, the program says:",
                 f"  {said}",
             ]
-            if has_python:
-                of_pypi, by = install_pypi(root / "prefix", workspace, platform, env)
-                lines += [f"demo: its PyPI packages, {by}, say:", f"  {of_pypi}"] if by else []
+            if of_pypi is not None:
+                lines += [f"demo: its PyPI packages, installed by {client}, say:", f"  {of_pypi}"]
             lines += ["demo: done, the channel was made, verified and used; nothing is left of it"]
         else:
             lines.append(f"demo: the program was not run, since it is not made for {platform}")
@@ -179,19 +185,32 @@ def find_hotfixes(channel: Path) -> Iterator[tuple[str, tuple[str, ...], tuple[s
                 yield artifact, archive.depends, records[file_name].depends
 
 
-def install_and_run(root: Path, channel: Path, env: Mapping[str, str]) -> str:
-    """Install the program into a prefix, with an empty cache, run it, and return what it printed.
+def install_and_run(
+    folder: Path, platform: str, *, has_python: bool
+) -> tuple[str, str | None, str]:
+    """Install the workspace in a folder as the level `install` does, and run what is in it.
 
-    Raises the error of exit code 1 where either fails.
+    Where `has_python` uv, else pip, installs its PyPI packages. Returns what its program and its
+    module printed (None: that is not installed), and what installed it. Raises the error of exit
+    code 1 where something fails.
     """
-    prefix = root / "prefix"
-    program = prefix / ("Scripts/hello.bat" if os.name == "nt" else "bin/hello")
-    arguments = {"channel": channel.as_uri(), "specs": list(_SPECS), "prefix": str(prefix)}
-    try:
-        call_rattler("create", {**arguments, "cache": str(root / "install-cache")}, env)
-        return run_and_read([str(program)])
-    except (RattlerRefusedError, OSError, subprocess.SubprocessError) as error:
-        problem = finding_problem(
-            _PROGRAM, "cannot be installed from the channel alone and run", ("reason", str(error))
-        )
-        raise MirrorError(problem) from None
+    workspace, root = open_workspace(folder, SettingOverrides()), folder / "installed"
+    selection = read_selection(workspace, read_locks(workspace, Console(verbosity=Verbosity.QUIET)))
+    job = plan_installs(selection, platform)[0]  # behind it is what of `service` and others
+    found = {Client.UV: find_uv(os.environ), Client.PIP: find_pip(os.environ)}
+    programs = [(client, path) for client, path in found.items() if path is not None and has_python]
+    client, path = (*programs, (Client.RATTLER, Path(sys.executable)))[0]
+    prefix, problems, _ = install_with(client, path, workspace, job, root)
+    raise_problems(problems)
+    env = sandbox_environment(root / "home", {})
+    said = _run(env, prefix / ("Scripts/hello.bat" if os.name == "nt" else "bin/hello"))
+    module = _run(env, prefix / "bin" / "python", "-m", "hello_py") if programs else None
+    return said, module, client.program
+
+
+def _run(env: Mapping[str, str], program: Path, *arguments: str) -> str:
+    done = run_sandboxed([str(program), *arguments], env)
+    if done.returncode != 0:
+        message = f"installed from the channel alone, it {describe_exit(done.returncode)}"
+        raise MirrorError(finding_problem(program.name, message, *stderr_tail(done.stderr)))
+    return done.stdout.decode("utf-8", "replace").strip()

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from scripts.core.errors import ExitCode, MirrorError
-from scripts.core.rattler_child import call_rattler
 from scripts.demo import stage
-from scripts.demo.stage import UPSTREAM, draw_tree, find_hotfixes, install_and_run, task_environment
+from scripts.demo.stage import (
+    SERVICE,
+    UPSTREAM,
+    WORKSPACE,
+    draw_tree,
+    find_hotfixes,
+    install_and_run,
+    task_environment,
+)
 
 
 def test_the_hotfix_of_the_demo_is_found_and_no_other(tmp_path: Path) -> None:
@@ -49,15 +57,18 @@ def test_a_program_that_does_not_run_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither one that cannot be installed, nor one that is not there when it is installed."""
-    for install in (call_rattler, lambda *_: None):
-        monkeypatch.setattr(stage, "call_rattler", install)
+    for each in (WORKSPACE, SERVICE):
+        shutil.copytree(each, tmp_path / each.name)
+    for said in (
+        "demo:default/linux-64: py-rattler cannot install it from the channel alone",
+        "hello: installed from the channel alone, it ended with exit code",
+    ):
         with pytest.raises(MirrorError) as caught:
-            install_and_run(tmp_path, tmp_path / "no-channel", task_environment(tmp_path, {}))
+            install_and_run(tmp_path / "workspace", "linux-64", has_python=False)
         (problem,) = caught.value.problems
-        assert (str(problem).splitlines()[0], problem.code) == (
-            "hello: cannot be installed from the channel alone and run",
-            ExitCode.FINDINGS,
-        )
+        assert str(problem).startswith(said)
+        assert problem.code == ExitCode.FINDINGS
+        monkeypatch.setattr(stage, "install_with", lambda *_: (tmp_path / "empty", (), None))
 
 
 def test_the_users_settings_stay_outside(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def main() -> None:
         os.kill(os.getpid(), -code)
     if code != 1:
         try:
-            _install(arguments, wanted.split())
+            asyncio.run(_install(arguments, wanted.split()))
         except Exception:  # as Python would end, but by os._exit
             code, words = 1, traceback.format_exc()
     sys.stderr.write(words)
@@ -162,16 +162,21 @@ def _is_alone() -> bool:
     return False
 
 
-def _install(arguments: list[str], specs: list[str]) -> None:
-    from scripts.core.rattler_worker import create
+async def _install(arguments: list[str], specs: list[str]) -> None:
+    """Do what `conda create -n NAME -c CHANNEL SPEC` does for this machine, with fresh caches."""
+    from rattler import Gateway, VirtualPackage, install, solve
 
+    from scripts.core.rattler_solver import subdir_type
+
+    subdir, cache = subdir_type(), Path(os.environ["CONDA_PKGS_DIRS"])
+    records = await solve(
+        [arguments[arguments.index("-c") + 1]],
+        specs,
+        gateway=Gateway(cache_dir=cache / "repodata"),
+        platforms=[subdir.current(), subdir("noarch")],
+        virtual_packages=VirtualPackage.detect(),
+    )
     root = os.environ.get("MAMBA_ROOT_PREFIX")
     folder = Path(root) / "envs" if root else Path(os.environ["CONDA_ENVS_DIRS"])
-    asyncio.run(
-        create(
-            channel=arguments[arguments.index("-c") + 1],
-            specs=specs,
-            prefix=str(folder / arguments[arguments.index("-n") + 1]),
-            cache=os.environ["CONDA_PKGS_DIRS"],
-        )
-    )
+    prefix = folder / arguments[arguments.index("-n") + 1]
+    await install(records, prefix, cache_dir=cache / "packages", show_progress=False)

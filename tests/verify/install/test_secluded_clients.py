@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from scripts.core import rattler_child
-from scripts.core.invocation import TEMPLATE
 from scripts.verify.findings import FOR_PYPI, Client
 from scripts.verify.install import sandbox as sandboxes
 from scripts.verify.install.clients import find_pip, find_uv
@@ -29,10 +28,9 @@ CLIENTS = [
     Client.UV,
     Client.PIP,
 ]
-_CREATE = (
-    "import asyncio, sys; sys.path.insert(0, sys.argv[1]);"
-    "from scripts.core.rattler_worker import create;"
-    "asyncio.run(create(channel=sys.argv[2], specs=['x'], prefix='p', cache='c'))"
+_SOLVE = (
+    "import asyncio, sys; from rattler import Gateway, solve;"
+    "asyncio.run(solve([sys.argv[1]], ['x'], gateway=Gateway(cache_dir='c')))"
 )
 _MANIFEST = '[workspace]\nname = "w"\nchannels = ["{}"]\nplatforms = []\n[dependencies]\nx = "*"\n'
 
@@ -41,8 +39,7 @@ def _command(client: Client, channel: str, folder: Path) -> Sequence[str]:
     """Make what asks for a package of a channel, as the installers do, but not offline."""
     match client:
         case Client.RATTLER:
-            root = TEMPLATE
-            return [sys.executable, "-P", "-c", _CREATE, str(root), channel]
+            return [sys.executable, "-P", "-c", _SOLVE, channel]
         case Client.PIXI:
             manifest = folder / "pixi.toml"
             text = _MANIFEST.format(channel).replace("[]", f'["{_subdir()}"]')
