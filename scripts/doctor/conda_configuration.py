@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import subprocess
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,13 +18,13 @@ from scripts.core.child_process import describe_exit, program_error, run_program
 from scripts.core.errors import MirrorError, Problem, finding_problem
 from scripts.core.redact import redact, without_secrets
 from scripts.core.subdir import NOARCH
+from scripts.doctor.diagnose import Diagnosis
 from scripts.doctor.mirror import Mirror, is_no_url, plain_url
 from scripts.doctor.pixi_configuration import Redirection, lines_by_order
 from scripts.lock.location import is_path
 from scripts.lock.model import LockedEnvironment
 from scripts.lock.select import every_channel
 from scripts.network.mirrors import origin
-from scripts.verify.findings import EnvironmentPlatform
 from scripts.verify.install.clients import find_conda
 
 _ADD_PIP: Final = "add_pip_as_python_dependency"
@@ -149,7 +149,10 @@ def _read_settings() -> tuple[CondaSettings | None, Problem | None]:
 
 
 def compare_conda_configuration(
-    environments: Sequence[LockedEnvironment], mirror: Mirror, lock_version: int
+    environments: Sequence[LockedEnvironment],
+    mirror: Mirror,
+    diagnoses: Iterable[Diagnosis],
+    lock_version: int,
 ) -> Redirection:
     """Find out whether conda would ask the mirror for the channels of each environment.
 
@@ -190,6 +193,7 @@ def compare_conda_configuration(
     else:
         reason = "conda is not led to this mirror" if away else "conda adds pip, which is not there"
         problems += _findings(known, away, no_pip, options, overridden_by)
+    places = frozenset(x.place for x in diagnoses if x.place.environment in away | no_pip)
     return Redirection(
         lines=tuple(lines),
         problems=tuple(problems),
@@ -199,7 +203,7 @@ def compare_conda_configuration(
             "condarc-overridden-by": overridden_by,
             "conda": [*condarc, *(each.partition("  # ")[0] for each in options)],
         },
-        not_redirected=None if known is None else _places(environments, away | no_pip),
+        not_redirected=None if known is None else places,
         reason=reason,
     )
 
@@ -211,18 +215,6 @@ def _lock_lines(version: int) -> Iterator[str]:
             f"conda: `conda create --file pixi.lock` needs lock version {_READABLE}, and this lock"
             f" has {version}: name the packages instead"
         )
-
-
-def _places(
-    environments: Sequence[LockedEnvironment], names: Collection[str]
-) -> frozenset[EnvironmentPlatform]:
-    """Return the environments of these names, on each platform."""
-    return frozenset(
-        EnvironmentPlatform(each.name, rows.platform.name)
-        for each in environments
-        if each.name in names
-        for rows in each.platforms
-    )
 
 
 def _findings(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
@@ -12,7 +12,7 @@ from typing import Final
 from scripts.core.errors import Problem, finding_problem
 from scripts.core.record import PypiRecord, Record
 from scripts.core.redact import redact
-from scripts.core.report import counted
+from scripts.core.report import counted, listed
 from scripts.core.subdir import NOARCH
 from scripts.doctor.mirror import Mirror, is_own_file
 from scripts.lock.location import is_remote, keeps_path, url_subdir
@@ -125,17 +125,20 @@ def diagnose(environments: Sequence[LockedEnvironment], mirror: Mirror) -> tuple
         Diagnosis(
             place=EnvironmentPlatform(environment.name, rows.platform.name),
             rows=rows,
-            verdicts=tuple(
-                {
-                    (verdict.path, verdict.url): verdict
-                    for package in (*rows.all_packages, *rows.pypi)
-                    for verdict in [verdicts[id(package)]]
-                }.values()
-            ),
+            verdicts=_each_once(verdicts[id(x)] for x in (*rows.all_packages, *rows.pypi)),
         )
         for environment in environments
         for rows in environment.platforms
     )
+
+
+def all_verdicts(diagnoses: Iterable[Diagnosis]) -> tuple[Verdict, ...]:
+    """Return the verdicts of all places, on each artifact once."""
+    return _each_once(verdict for each in diagnoses for verdict in each.verdicts)
+
+
+def _each_once(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
+    return tuple({(each.path, each.url): each for each in verdicts}.values())
 
 
 def _verdict(package: LockedPackage | PypiRecord, mirror: Mirror) -> Verdict:
@@ -234,8 +237,7 @@ def _finding(
         case Availability.MISSING:
             near = [*map(str, _near_misses(verdict, mirror, named))]
             if near:
-                more = [f"and {len(near) - _SHOWN} more"] if len(near) > _SHOWN else []
-                details, help_line = [("it has", ", ".join([*near[:_SHOWN], *more]))], _NEAR
+                details, help_line = [("it has", listed(near, _SHOWN, where=""))], _NEAR
         case Availability.NOT_MIRRORABLE:
             subject = redact(verdict.url)
             url = "" if isinstance(package, PypiRecord) else package.url

@@ -6,9 +6,10 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 from urllib.parse import urlsplit
 
+from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import Layout
 from scripts.core.channel_url import ANACONDA
 from scripts.core.child_process import quoted
@@ -17,7 +18,7 @@ from scripts.core.record import PypiRecord
 from scripts.core.redact import redact
 from scripts.core.report import Json, Line, flattened, named
 from scripts.core.typed_values import toml_string
-from scripts.doctor.diagnose import Availability, Diagnosis, Verdict
+from scripts.doctor.diagnose import Availability, Diagnosis, Verdict, all_verdicts
 from scripts.doctor.mirror import Mirror, MirrorLocation, plain_url
 from scripts.index.pypi_pages import INDEX, MAPPING
 from scripts.lock.location import is_remote
@@ -178,9 +179,8 @@ def _from_folder(
 
     The first is no way where a location of the lock cannot be replaced.
     """
-    every = (verdict.availability for each in diagnoses for verdict in each.verdicts)
     served, way = tuple[str, ...](), "for pixi"
-    if Availability.NOT_MIRRORABLE not in every:
+    if all(x.availability is not Availability.NOT_MIRRORABLE for x in all_verdicts(diagnoses)):
         host, _, port = _SERVED.removeprefix("http://").partition(":")
         folder = quoted(str(mirror.location.folder))
         served = (
@@ -241,13 +241,9 @@ def _is_direct(record: PypiRecord) -> bool:
 
 def _secrets_sent(diagnoses: Iterable[Diagnosis]) -> tuple[str, ...]:
     """Warn of what pixi hands to a mirror: the user and password of a URL in the lock."""
-    packages = (verdict.package for each in diagnoses for verdict in each.verdicts)
-    urls = (
-        url or ""
-        for package in packages
-        if isinstance(package, PypiRecord)
-        for url in (package.index, package.location)
-    )
+    packages = (each.package for each in all_verdicts(diagnoses))
+    records = (each for each in packages if isinstance(each, PypiRecord))
+    urls = (url or "" for each in records for url in (each.index, each.location))
     found = dict.fromkeys(redact(url) for url in urls if "@" in urlsplit(url).netloc)
     return tuple(
         f"warning: the lock has a user or password for {each}, which pixi sends to whatever"
@@ -276,28 +272,24 @@ def _lines_to_paste(
 
     One line for all of conda.anaconda.org where that does, else one a channel.
     """
-    lines, overridden_by = dict[str, str](), set[str]()
-    shown = mirror.location.shown
-    verdicts = list(away)
-    channels = [
-        (each, channel_prefix(each.url), mirror.url_of(each.path.parents[1]))
-        for each in verdicts
-        if not isinstance(each.package, PypiRecord)
-    ]
-    pypi = [each for each in verdicts if isinstance(each.package, PypiRecord)]
-    artifacts = (x for each in pypi for x in pypi_artifacts(cast("PypiRecord", each.package)))
-    lines |= {base: mirror.url_of(path) for base, path in pypi_prefixes(artifacts).items()}
-    for each in pypi:
-        base, folder = file_prefix(without_user(each.url), each.path)
-        channels.append((each, base, mirror.url_of(folder)))
-    for _, base, target in channels:
+    shown, overridden_by = mirror.location.shown, set[str]()
+    found, artifacts = list[tuple[Verdict, str, str]](), list[Artifact]()
+    for each in away:
+        if isinstance(each.package, PypiRecord):
+            base, folder = file_prefix(without_user(each.url), each.path)
+            artifacts += pypi_artifacts(each.package)
+        else:
+            base, folder = channel_prefix(each.url), each.path.parents[1]
+        found.append((each, base, mirror.url_of(folder)))
+    lines = {base: mirror.url_of(path) for base, path in pypi_prefixes(artifacts).items()}
+    for _, base, target in found:
         is_short = mirror.layout is Layout.BY_CHANNEL and base.startswith(f"{ANACONDA}/")
         if is_short and target == f"{shown}{base.removeprefix(ANACONDA)}":
             lines[ANACONDA] = shown
         else:
             lines[base] = target
     with_lines = _over(mirrors, lines)
-    for verdict, base, target in channels:
+    for verdict, base, target in found:
         if not _is_redirected(with_lines, verdict, mirror):  # a longer prefix is there, and wins
             lines[base] = target
             url = plain_url(verdict.url)

@@ -23,6 +23,7 @@ from scripts.doctor.conda_configuration import compare_conda_configuration
 from scripts.doctor.diagnose import (
     Availability,
     Diagnosis,
+    all_verdicts,
     content_findings,
     diagnose,
     gap,
@@ -94,7 +95,7 @@ def doctor(
     if ConfiguredClient.PIXI in clients:
         asked.append(compare_pixi_configuration(config, path, environments, mirror, diagnoses))
     if ConfiguredClient.CONDA in clients:
-        asked.append(compare_conda_configuration(environments, mirror, lock.version))
+        asked.append(compare_conda_configuration(environments, mirror, diagnoses, lock.version))
     configured = {each.place: _is_configured(each.place, asked) for each in diagnoses}
     problems, more = [*content_findings(diagnoses, mirror)], list[str]()
     if not any(each.verdicts or each.rows.unmirrorable for each in diagnoses):
@@ -142,8 +143,8 @@ def _verdict(
 
     `more` is what else is wrong, besides artifacts and configuration.
     """
-    every = {(each.path, each.url): each for one in diagnoses for each in one.verdicts}
-    counts = Counter(_SHORT.get(each.availability) for each in every.values())
+    every = all_verdicts(diagnoses)
+    counts = Counter(_SHORT.get(each.availability) for each in every)
     wrong = [f"{counts[word]} {word}" for word in dict.fromkeys(_SHORT.values()) if counts[word]]
     if wrong:
         number, _, words = wrong[0].partition(" ")
@@ -227,8 +228,7 @@ def _notes(
             f"the lock is of version {lock_version}, an old one ({NEWEST} is today's):"
             " what its rows leave out was not compared"
         )
-    every = (verdict for each in diagnoses for verdict in each.verdicts)
-    verdicts = {(each.path, each.url): each for each in every}.values()
+    verdicts = all_verdicts(diagnoses)
     compared = Counter(
         each.compared and each.compared[0]
         for each in verdicts
