@@ -25,8 +25,8 @@ from scripts.core.scratch import scratch_folder
 from scripts.demo.python import bring_python
 from scripts.index.records import read_index_record
 from scripts.index.repodata import REPODATA, SHARDS, parse_repodata
-from scripts.verify.findings import Client
-from scripts.verify.install.clients import find_pip, find_uv, install_with
+from scripts.verify.findings import FOR_PYPI, Client
+from scripts.verify.install.clients import find_program, install_with
 from scripts.verify.install.plan import plan_installs
 from scripts.verify.install.sandbox import run_sandboxed, sandbox_environment
 from scripts.workspace.settings import SettingOverrides
@@ -197,14 +197,14 @@ def install_and_run(
     workspace, root = open_workspace(folder, SettingOverrides()), folder / "installed"
     selection = read_selection(workspace, read_locks(workspace, Console(verbosity=Verbosity.QUIET)))
     job = plan_installs(selection, platform)[0]  # behind it is what of `service` and others
-    found = {Client.UV: find_uv(os.environ), Client.PIP: find_pip(os.environ)}
-    programs = [(client, path) for client, path in found.items() if path is not None and has_python]
-    client, path = (*programs, (Client.RATTLER, Path(sys.executable)))[0]
-    prefix, problems, _ = install_with(client, path, workspace, job, root)
+    clients = (Client.UV, Client.PIP, Client.RATTLER) if has_python else (Client.RATTLER,)
+    found = ((client, find_program(client, os.environ)) for client in clients)
+    client, program = next((client, path) for client, path in found if path is not None)
+    prefix, problems, _ = install_with(client, program, workspace, job, root)
     raise_problems(problems)
     env = sandbox_environment(root / "home", {})
     said = _run(env, prefix / ("Scripts/hello.bat" if os.name == "nt" else "bin/hello"))
-    module = _run(env, prefix / "bin" / "python", "-m", "hello_py") if programs else None
+    module = _run(env, prefix / "bin" / "python", "-m", "hello_py") if client in FOR_PYPI else None
     return said, module, client.program
 
 

@@ -25,7 +25,8 @@ from scripts.lock.location import is_path
 from scripts.lock.model import LockedEnvironment
 from scripts.lock.select import every_channel
 from scripts.network.mirrors import origin
-from scripts.verify.install.clients import find_conda
+from scripts.verify.findings import Client
+from scripts.verify.install.clients import find_program
 
 _ADD_PIP: Final = "add_pip_as_python_dependency"
 _ALIAS: Final = "channel_alias"
@@ -141,7 +142,7 @@ def _failed(conda: Path, option: str, how: str, said: str = "") -> MirrorError:
 
 def _read_settings() -> tuple[CondaSettings | None, Problem | None]:
     """Ask conda, where there is one; that it fails concerns only those who asked about it."""
-    conda = find_conda(os.environ)
+    conda = find_program(Client.CONDA, os.environ)
     try:
         return None if conda is None else read_conda_settings(conda, os.environ), None
     except MirrorError as error:

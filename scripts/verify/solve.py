@@ -28,6 +28,7 @@ from scripts.lock.model import LockedEnvironment, spec_name
 from scripts.lock.satisfiability import channel_key
 from scripts.lock.select import Selection, path_of, undeclared_packages
 from scripts.verify.findings import (
+    Client,
     EnvironmentPlatform,
     Level,
     LevelResult,
@@ -36,7 +37,7 @@ from scripts.verify.findings import (
     places_of,
     with_places,
 )
-from scripts.verify.install.clients import find_uv
+from scripts.verify.install.clients import find_program
 from scripts.verify.install.sandbox import sandbox, sandbox_environment
 from scripts.verify.plan import PackageSet, Root, plan_sets
 from scripts.verify.proofs import Proofs
@@ -108,7 +109,8 @@ def check_solve(
     Raises the error of exit code 4 where rattler ends without an answer.
     """
     folder = workspace.place.folder
-    jobs = {each.place: each for each in plan_solves(selection, folder, find_uv(os.environ))}
+    uv = find_program(Client.UV, os.environ)
+    jobs = {each.place: each for each in plan_solves(selection, folder, uv)}
 
     def dependencies(job: SolveJob) -> Iterator[object]:
         subdirs = [each / name for each in job.folders for name in (job.question["subdir"], NOARCH)]

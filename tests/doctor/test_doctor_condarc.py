@@ -12,7 +12,8 @@ import pytest
 
 from scripts.doctor import conda_configuration
 from scripts.doctor.conda_configuration import parse_conda_settings, read_conda_settings
-from scripts.verify.install.clients import find_conda
+from scripts.verify.findings import Client
+from scripts.verify.install.clients import find_program
 from tests.doctor.conftest import NVIDIA, Asker
 from tests.support.conda_standin import config, standin
 from tests.support.locks import EnvironmentRows, PlatformRows
@@ -312,7 +313,7 @@ def test_secrets_are_not_shown(by_channel: Asker, condarc: Path) -> None:
 def test_conda_asks_the_same(text: str, condarc: Path) -> None:
     """The oracle: what `conda info` says that it would ask. The stand-in says so, too."""
     condarc.write_text(text, encoding="utf-8")
-    conda = find_conda(os.environ)
+    conda = find_program(Client.CONDA, os.environ)
     assert conda is not None
     info = json.loads(_conda("info", "--json").stdout)
     theirs = dict.fromkeys(url.rpartition("/")[0] for url in info["channels"])
@@ -324,7 +325,7 @@ def test_conda_asks_the_same(text: str, condarc: Path) -> None:
 
 @pytest.mark.needs_conda
 def test_a_variable_is_named(condarc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    conda = find_conda(os.environ)
+    conda = find_program(Client.CONDA, os.environ)
     assert conda is not None
     condarc.write_text("channels: [a]\nadd_pip_as_python_dependency: 'no'\n", encoding="utf-8")
     monkeypatch.setenv("CONDA_CHANNELS", "b,c")
@@ -436,7 +437,7 @@ def test_conda_needs_no_pip_with_the_line(tmp_path: Path, by_channel: Asker, con
 
 
 def _conda(*arguments: str) -> subprocess.CompletedProcess[str]:
-    conda = find_conda(os.environ)
+    conda = find_program(Client.CONDA, os.environ)
     assert conda is not None
     home = Path(os.environ["HOME"])
     proxies = dict.fromkeys(("https_proxy", "HTTPS_PROXY"), NOBODY)

@@ -56,6 +56,7 @@ from scripts.verify.install.mirrors import (
 )
 from scripts.verify.install.plan import InstallJob
 from scripts.verify.install.sandbox import run_sandboxed, sandbox, sandbox_environment
+from scripts.workspace.pixi import find_pixi
 from scripts.workspace.virtual_packages import is_default
 from scripts.workspace.workspace import Workspace
 
@@ -114,34 +115,28 @@ _VARIABLES: Final = {
 }
 
 
-def find_conda(environ: Mapping[str, str]) -> Path | None:
-    """Return the conda program, else None; in a shell of its own it is a function, and here not."""
-    return _find("conda", environ.get("CONDA_EXE"), environ)
+def find_program(client: Client, environ: Mapping[str, str]) -> Path | None:
+    """Return the program of a client, None where there is none; py-rattler's is this Python.
 
-
-def find_micromamba(environ: Mapping[str, str]) -> Path | None:
-    """Return the program that its shell functions call, else the one on PATH, else None."""
-    named = environ.get("MAMBA_EXE")  # mamba, the larger program, sets it too
-    is_micromamba = named is not None and Path(named).stem == "micromamba"
-    return _find("micromamba", named if is_micromamba else None, environ)
-
-
-def find_uv(environ: Mapping[str, str]) -> Path | None:
-    """Return uv on PATH, else the one beside this Python, else None."""
-    beside = {"PATH": str(Path(sys.executable).parent)}
-    return _find("uv", None, environ) or _find("uv", None, beside)
-
-
-def find_pip(environ: Mapping[str, str]) -> Path | None:
-    """Return this Python where it has pip as a module, else pip on PATH, else None."""
-    has_module = importlib.util.find_spec("pip") is not None
-    return Path(sys.executable) if has_module else _find("pip", None, environ)
-
-
-def _find(name: str, named: str | None, environ: Mapping[str, str]) -> Path | None:
-    if named and Path(named).is_file():
-        return Path(named)
-    found = shutil.which(name, path=environ.get("PATH", os.defpath))
+    pip's is this Python, too, where it is a module of it. uv may be beside this Python.
+    """
+    named, path = None, environ.get("PATH", os.defpath)
+    match client:
+        case Client.RATTLER:
+            return Path(sys.executable)
+        case Client.PIXI | Client.PIXI_OFFLINE:
+            return find_pixi(environ)
+        case Client.CONDA:  # in a shell of its own it is a function, and here not
+            named = environ.get("CONDA_EXE")
+        case Client.MICROMAMBA:  # the program that its shell functions call
+            named = environ.get("MAMBA_EXE", "")
+            if Path(named).stem != client:  # mamba, the larger program, sets it too
+                named = None
+        case Client.UV:
+            path = os.pathsep.join((path, str(Path(sys.executable).parent)))
+        case Client.PIP if importlib.util.find_spec("pip") is not None:
+            return Path(sys.executable)
+    found = named if named and Path(named).is_file() else shutil.which(client, path=path)
     return None if found is None else Path(found)
 
 

@@ -49,10 +49,7 @@ from scripts.verify.findings import (
     said_of,
 )
 from scripts.verify.install.clients import (
-    find_conda,
-    find_micromamba,
-    find_pip,
-    find_uv,
+    find_program,
     install_with,
     skip_reason,
 )
@@ -66,7 +63,6 @@ from scripts.verify.install.sandbox import (
 )
 from scripts.verify.proofs import Proofs
 from scripts.verify.pypi_builds import find_unbuildable
-from scripts.workspace.pixi import find_pixi
 from scripts.workspace.workspace import Workspace
 
 _NO_BUILDS: Final = "its sdists are built with what is not in the mirror"
@@ -155,21 +151,12 @@ def find_programs(
 
 def _find(client: Client, environ: Mapping[str, str]) -> Program | None:
     """Return the program; raises the error of exit code 4 where it does not start."""
-    if client is Client.RATTLER:
-        return Program(
-            path=Path(sys.executable), version_output=importlib.metadata.version("py-rattler")
-        )
-    finders = {
-        Client.CONDA: find_conda,
-        Client.MICROMAMBA: find_micromamba,
-        Client.UV: find_uv,
-        Client.PIP: find_pip,
-    }
-    path = finders.get(client, find_pixi)(environ)
+    path = find_program(client, environ)
     if path is None:
         return None
-    if path == Path(sys.executable):  # its module pip
-        return Program(path=path, version_output=importlib.metadata.version("pip"))
+    if path == Path(sys.executable):
+        module = "py-rattler" if client is Client.RATTLER else client.value
+        return Program(path=path, version_output=importlib.metadata.version(module))
     with scratch_folder() as home:
         output = ask_version(path, sandbox_environment(home, {}), sandbox().command)
     return Program(path=path, version_output=output)

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.verify.install.clients import find_micromamba
+from scripts.verify.findings import Client
+from scripts.verify.install.clients import find_program
 from scripts.verify.install.sandbox import sandbox
 from tests.support.conda_standin import standin
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows
@@ -97,9 +98,12 @@ def test_micromamba_s_own_name_for_itself(tmp_path: Path) -> None:
         (tmp_path / f"{name}{suffix}").write_bytes(b"")
     nothing = {"PATH": str(tmp_path / "none")}
     mine = tmp_path / f"micromamba{suffix}"
-    assert find_micromamba(nothing | {"MAMBA_EXE": str(mine)}) == mine
-    assert find_micromamba(nothing | {"MAMBA_EXE": str(tmp_path / f"mamba{suffix}")}) is None
-    assert find_micromamba(nothing) is None
+    assert find_program(Client.MICROMAMBA, nothing | {"MAMBA_EXE": str(mine)}) == mine
+    assert (
+        find_program(Client.MICROMAMBA, nothing | {"MAMBA_EXE": str(tmp_path / f"mamba{suffix}")})
+        is None
+    )
+    assert find_program(Client.MICROMAMBA, nothing) is None
 
 
 @pytest.mark.parametrize("work", ["done", "not done"])

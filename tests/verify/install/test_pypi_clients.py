@@ -13,7 +13,7 @@ import pytest
 from scripts.core.console import Console
 from scripts.verify.findings import Client, Level
 from scripts.verify.install import sandbox as sandboxes
-from scripts.verify.install.clients import find_pip, find_uv, install_with
+from scripts.verify.install.clients import find_program, install_with
 from scripts.verify.install.stage import Program, find_programs
 from scripts.verify.stage import VerifyOptions, verify
 from tests.support.locks import RawRow
@@ -23,8 +23,12 @@ from tests.support.wheels import PypiRow, TinySdist, TinyWheel
 
 INSTALL = ("--level", "install", "--client")
 HELP = "help: pixi run verify --level files,index"
-UV = pytest.param("uv", marks=pytest.mark.skipif(find_uv(os.environ) is None, reason="needs uv"))
-PIP = pytest.param("pip", marks=pytest.mark.skipif(find_pip(os.environ) is None, reason="no pip"))
+UV = pytest.param(
+    "uv", marks=pytest.mark.skipif(find_program(Client.UV, os.environ) is None, reason="needs uv")
+)
+PIP = pytest.param(
+    "pip", marks=pytest.mark.skipif(find_program(Client.PIP, os.environ) is None, reason="no pip")
+)
 PIXI = pytest.param("pixi", marks=pytest.mark.needs_pixi)
 GIT = RawRow(key="pypi", location="git+https://git.example.org/x.git#0123", lines=("name: x",))
 
@@ -81,7 +85,10 @@ def test_what_was_not_installed_is_not_named_with_what_was(
     here, *far = pypi_world.platforms
     report = tmp_path / "report.md"
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr("scripts.verify.install.stage.find_uv", lambda _: None)
+    monkeypatch.setattr(
+        "scripts.verify.install.stage.find_program",
+        lambda client, environ: None if client is Client.UV else find_program(client, environ),
+    )
     assert pypi_world.loud("--level", "install", "--report", str(report)) == 0
     lines = capsys.readouterr().out.splitlines()
     said = [each for each in lines if each.startswith("installed default/")]
@@ -101,7 +108,7 @@ def test_what_was_not_installed_is_not_named_with_what_was(
 def test_json_and_the_report_tell_wheels_from_environments(
     pypi_world: PypiWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if find_uv(os.environ) is None:
+    if find_program(Client.UV, os.environ) is None:
         pytest.skip("needs uv")
     report = tmp_path / "report.md"
     assert pypi_world.verify(*INSTALL, "uv", "-e", "twin", "--json", "--report", str(report)) == 0
@@ -274,7 +281,7 @@ def test_uv_and_pip_have_nothing_to_do_without_pypi_packages(
     pypi_world: PypiWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     relock(pypi_world)
-    if find_uv(os.environ) is None:
+    if find_program(Client.UV, os.environ) is None:
         pytest.skip("needs uv")
     capsys.readouterr()
     report = tmp_path / "report.md"
@@ -330,7 +337,7 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_what_was_proven_is_not_proven_again(pypi_world: PypiWorld, tried: list[str]) -> None:
-    if find_uv(os.environ) is None:
+    if find_program(Client.UV, os.environ) is None:
         pytest.skip("needs uv")
     world, far = pypi_world, f"default/{pypi_world.platforms[-1]}"
     options = VerifyOptions(levels=frozenset({Level.INSTALL}), clients=(Client.UV,), remembers=True)

@@ -17,7 +17,7 @@ import pytest
 from scripts.core import rattler_child
 from scripts.verify.findings import FOR_PYPI, Client
 from scripts.verify.install import sandbox as sandboxes
-from scripts.verify.install.clients import find_pip, find_uv
+from scripts.verify.install.clients import find_program
 from scripts.verify.install.sandbox import run_sandboxed, sandbox, sandbox_environment
 from tests.support.upstream import Upstream
 
@@ -46,7 +46,7 @@ def _command(client: Client, channel: str, folder: Path) -> Sequence[str]:
             manifest.write_text(text, encoding="utf-8")
             return ["pixi", "lock", "--manifest-path", str(manifest)]
         case Client.UV | Client.PIP:
-            program = find_uv(os.environ) if client is Client.UV else find_pip(os.environ)
+            program = find_program(client, os.environ)
             if program is None:
                 pytest.skip(f"needs {client}")
             start = [] if client is Client.UV else ["-I", "-m"]

@@ -21,7 +21,8 @@ import pytest
 from scripts.channel.archive import BadArchiveError
 from scripts.core.record import PypiRecord
 from scripts.index.distribution import DEFAULT_BUILD_REQUIRES, read_distribution
-from scripts.verify.install.clients import find_uv
+from scripts.verify.findings import Client
+from scripts.verify.install.clients import find_program
 from scripts.verify.pypi_archives import BadRecordError, read_pypi_identity
 from tests.support import archives
 from tests.support.archives import Member
@@ -176,7 +177,7 @@ def test_a_zip_in_something_else(
         assert _identity(tmp_path, data) == "tiny-lib 1.1"
     else:
         assert _cause(tmp_path, data) == said
-    if (uv := find_uv(os.environ)) is not None:
+    if (uv := find_program(Client.UV, os.environ)) is not None:
         file = tmp_path / LIB.file_name
         command = [str(uv), "pip", "install", "--no-deps", "--offline", "--no-cache", "--no-config"]
         options = ["--python", sys.executable, "--target", str(tmp_path / "target"), str(file)]

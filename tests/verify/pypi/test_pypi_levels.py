@@ -16,8 +16,8 @@ import pytest
 from scripts.channel.locks import read_locks
 from scripts.channel.selection import read_selection
 from scripts.core.console import Console
-from scripts.verify.findings import Level
-from scripts.verify.install.clients import find_uv
+from scripts.verify.findings import Client, Level
+from scripts.verify.install.clients import find_program
 from scripts.verify.stage import VerifyOptions, verify
 from scripts.workspace.settings import SettingOverrides
 from scripts.workspace.workspace import open_workspace
@@ -383,7 +383,7 @@ def test_what_solve_cannot_ask_is_not_proven(
     start = "- solve: not proven of default"
     open_ = "folder (not in the mirror), tiny-sdist (an sdist)"
     assert reported() == [f"{start}/{each}: {open_}" for each in ("linux-64", "win-64")]
-    monkeypatch.setattr("scripts.verify.solve.find_uv", lambda _: None)
+    monkeypatch.setattr("scripts.verify.solve.find_program", lambda *_: None)
     code, told = world.verify("solve")
     assert code == 0
     open_ = "its PyPI packages (there is no uv)"
@@ -418,7 +418,7 @@ def test_trouble_of_this_machine_is_no_finding(
     program = world.root / "uv"
     program.write_text(f"#!/bin/sh\n{does}\n", encoding="utf-8")
     program.chmod(0o755)
-    monkeypatch.setattr("scripts.verify.solve.find_uv", lambda _: program)
+    monkeypatch.setattr("scripts.verify.solve.find_program", lambda *_: program)
     actual, told = world.verify("solve")
     assert (actual, told["problems"][0]["message"]) == (code, message)
     is_finding = code == 1
@@ -438,7 +438,7 @@ def test_a_tmpdir_that_is_none_is_not_handed_to_uv(
     monkeypatch.setattr("tempfile.tempdir", None)  # what was found out before
     code, told = world.verify("solve")
     assert (code, told["problems"]) == (0, [])
-    uv = find_uv(os.environ)
+    uv = find_program(Client.UV, os.environ)
     assert uv is not None
     (tmp_path / "in.txt").write_text("", encoding="utf-8")
     command = [str(uv), "pip", "compile", "--offline", "--no-cache", str(tmp_path / "in.txt")]

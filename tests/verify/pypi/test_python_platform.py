@@ -11,12 +11,13 @@ import pytest
 from scripts.core.file_name import parse_file_name
 from scripts.core.record import Record
 from scripts.lock.model import LockedPackage
-from scripts.verify.install.clients import find_uv
+from scripts.verify.findings import Client
+from scripts.verify.install.clients import find_program
 from scripts.verify.python_platform import PythonPlatform, python_platform
 from scripts.workspace.virtual_packages import VirtualPackage
 from tests.support.wheels import TinyWheel
 
-UV = find_uv({})
+UV = find_program(Client.UV, {})
 MARKERS = (
     "sys_platform == 'win32'",
     "sys_platform != 'darwin'",
