@@ -43,49 +43,21 @@ class Availability(StrEnum):
     """A file of the consumer's own, which is there."""
 
 
-# What is said of each, and what helps.
 _MIRROR: Final = "its keeper mirrors this lock: `pixi run mirror`"
-_SAID: Final = {
-    Availability.OTHER: (
-        "the mirror has another {key}",
-        (
-            "one of both is of a later upload: `pixi update {name}`, or its keeper runs"
-            " `pixi run mirror`"
-        ),
-    ),
-    Availability.MISSING: (
-        "is not in the mirror",
-        "its keeper adds it: `pixi add`, then `pixi run mirror`",
-    ),
-    Availability.NO_SUBDIR: (
-        "this platform is not mirrored",
-        "its keeper mirrors it: `pixi run platforms --add {subdir}`, which says what comes next",
-    ),
-    Availability.NO_CHANNEL: ("this channel is not mirrored", _MIRROR),
-    Availability.NOT_MIRRORABLE: (
-        "nothing can lead pixi from this location to the mirror",
-        (
-            "name a channel with a URL in `channels`, then `pixi lock`; `[mirrors]` replaces the"
-            " beginning of URLs, and nothing else"
-        ),
-    ),
-    Availability.NOT_BESIDE: (
-        "is a file beside the lock, which has to be copied along",
-        "copy it from the mirror to where the lock has it",
-    ),
-}
-_NO_REPODATA: Final = ("there is no repodata", _MIRROR)
-_NEAR: Final = "`pixi update {name}` takes what the mirror has, once pixi is led to it"
-_FLAT: Final = (
-    (
-        "a flat mirror has it in the record's subdir, not in that of this URL, and `[mirrors]`"
-        " replaces but the beginning of a URL"
-    ),
-    (
-        f'its keeper sets layout = "by-channel" under [{TABLE}], then `pixi run mirror --relayout`;'
-        " or name the mirror itself in `channels`, then `pixi lock`"
-    ),
+_NOT_BESIDE: Final = "is a file beside the lock, which has to be copied along"
+_NAME_A_CHANNEL: Final = (
+    "name a channel with a URL in `channels`, then `pixi lock`; `[mirrors]` replaces the beginning"
+    " of URLs, and nothing else"
 )
+_OTHER_SUBDIR: Final = (
+    "a flat mirror has it in the record's subdir, not in that of this URL, and `[mirrors]` replaces"
+    " but the beginning of a URL"
+)
+_BY_CHANNEL: Final = (
+    f'its keeper sets layout = "by-channel" under [{TABLE}], then `pixi run mirror --relayout`; or'
+    " name the mirror itself in `channels`, then `pixi lock`"
+)
+_NO_FINDING: Final = (Availability.RIGHT, Availability.ELSEWHERE)
 _GAPS: Final = (Availability.NO_SUBDIR, Availability.NO_CHANNEL)
 
 
@@ -204,7 +176,7 @@ def content_findings(diagnoses: Sequence[Diagnosis], mirror: Mirror) -> Iterator
     needed: dict[tuple[bool, PurePosixPath, str], dict[str, None]] = {}
     for diagnosis in diagnoses:
         for each in diagnosis.verdicts:
-            if each.availability in _SAID:
+            if each.availability not in _NO_FINDING:
                 is_gap = each.availability in _GAPS
                 key = (False, gap(each), "") if is_gap else (True, each.path, each.url)
                 found.setdefault(key, {})[each.url] = each
@@ -227,43 +199,49 @@ def gap(verdict: Verdict) -> PurePosixPath:
 def _finding(
     verdicts: Sequence[Verdict], mirror: Mirror, named: Named, needed_by: tuple[str, str]
 ) -> Problem:
-    verdict, details = verdicts[0], list[tuple[str, str]]()
-    package, path = verdict.package, verdict.path
-    key, expected, actual = verdict.compared or ("", "", "")
-    subject, (message, help_line) = str(path), _SAID[verdict.availability]
+    """Say what is wrong with an artifact, or with all of one gap, and what helps."""
+    verdict, details, help_ = verdicts[0], list[tuple[str, str]](), _MIRROR
+    package, path, subject = verdict.package, verdict.path, str(verdict.path)
     match verdict.availability:
         case Availability.OTHER:
-            details = [("expected", expected), ("actual", actual)]
+            key, *sides = verdict.compared or ("", "", "")
+            message = f"the mirror has another {key}"
+            details = [*zip(("expected", "actual"), sides, strict=True)]
+            either = f"one of both is of a later upload: `pixi update {package.name}`"
+            help_ = f"{either}, or its keeper runs `pixi run mirror`"
         case Availability.MISSING:
-            near = [*map(str, _near_misses(verdict, mirror, named))]
-            if near:
-                details, help_line = [("it has", listed(near, _SHOWN, where=""))], _NEAR
+            message = "is not in the mirror"
+            help_ = "its keeper adds it: `pixi add`, then `pixi run mirror`"
+            if near := [*map(str, _near_misses(verdict, mirror, named))]:
+                details = [("it has", listed(near, _SHOWN, where=""))]
+                update = f"`pixi update {package.name}`"
+                help_ = f"{update} takes what the mirror has, once pixi is led to it"
         case Availability.NOT_MIRRORABLE:
-            subject = redact(verdict.url)
-            url = "" if isinstance(package, PypiRecord) else package.url
-            if url_subdir(url) not in {None, path.parent.name}:
-                details, (message, help_line) = [("mirror", str(path))], _FLAT
+            subject, help_ = redact(verdict.url), _NAME_A_CHANNEL
+            message = "nothing can lead pixi from this location to the mirror"
+            if url_subdir(verdict.url) not in {None, path.parent.name}:
+                message, details, help_ = _OTHER_SUBDIR, [("mirror", str(path))], _BY_CHANNEL
         case Availability.NOT_BESIDE:
-            subject = redact(verdict.url)
+            subject, place = redact(verdict.url), mirror.location.file_at(path)
+            message, details = _NOT_BESIDE, [("not at", place)]
             if path in mirror.pypi:
-                details = [("copy from", mirror.location.file_at(path))]
-            else:
-                details, help_line = [("not at", mirror.location.file_at(path))], _MIRROR
-        case availability:
-            subject = str(path.parent)
-            if availability is Availability.NO_CHANNEL:
+                details = [("copy from", place)]
+                help_ = "copy it from the mirror to where the lock has it"
+        case _:
+            folder = gap(verdict)
+            subject, message = str(folder), "there is no repodata"
+            if verdict.availability is Availability.NO_CHANNEL:
                 channel = None if isinstance(package, PypiRecord) else package.channel
-                subject = redact(channel or str(gap(verdict)))
-                path = gap(verdict) / NOARCH / path.name
-            elif path.parent.name == NOARCH:
-                message, help_line = _NO_REPODATA
+                subject, message = redact(channel or subject), "this channel is not mirrored"
+                folder /= NOARCH
+            elif folder.name != NOARCH:
+                message, add = "this platform is not mirrored", "pixi run platforms --add"
+                help_ = f"its keeper mirrors it: `{add} {folder.name}`, which says what comes next"
             details = [
-                ("looked for", f"{mirror.url_of(path.parent)}/repodata.json"),
+                ("looked for", f"{mirror.url_of(folder)}/repodata.json"),
                 ("missing", counted(len(verdicts), "artifact")),
             ]
-    words = {"key": key, "name": package.name, "subdir": path.parent.name}
-    help_line = help_line.format(**words)
-    return finding_problem(subject, message.format(**words), *details, needed_by, help=help_line)
+    return finding_problem(subject, message, *details, needed_by, help=help_)
 
 
 def _near_misses(verdict: Verdict, mirror: Mirror, named: Named) -> list[PurePosixPath]:
