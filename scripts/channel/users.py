@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -27,6 +26,7 @@ from scripts.channel.state import (
     write_workspace,
 )
 from scripts.core.channel_paths import FLAT_CHANNEL, ChannelPaths, Layout, is_pypi_path
+from scripts.core.child_process import quoted
 from scripts.core.errors import Problem, raise_problems, usage_error, usage_problem
 from scripts.core.files import is_file, not_readable
 from scripts.lock.mirrored import MirroredLock
@@ -65,7 +65,7 @@ class ChannelUsers:
         for each in self.others:
             yield f"shared with: {each}"
             if each.is_gone:
-                forget = f"pixi run prune --forget {shlex.quote(each.name)}"
+                forget = f"pixi run prune --forget {quoted(each.name)}"
                 yield f"  its artifacts stay; `{forget}` if it is no more"
 
 
@@ -216,7 +216,7 @@ def _conflicts(
     gone = next((each for each in (one, other) if each.is_gone), None)
     help_line = f"give one of them a channel of its own: channel-dir under [{TABLE}]"
     if gone:
-        help_line = f"pixi run prune --forget {shlex.quote(gone.name)}"
+        help_line = f"pixi run prune --forget {quoted(gone.name)}"
 
     def conflict(subject: str, message: str, ours: str, theirs: str) -> Problem:
         return usage_problem(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -19,9 +20,12 @@ from scripts.core.redact import printable, redact
 Done = subprocess.CompletedProcess[bytes]
 
 CANNOT_START: Final = 126  # as a shell ends, and `unshare`
+# Windows has no signals: exit codes from here up are the system's (NTSTATUS), 0xC0000005 a crash.
+_OF_THE_SYSTEM: Final = 0xC0000000
 _VERSION: Final = "--version"
 _VERSION_TIMEOUT: Final = 30  # seconds for its version; a cold start takes a few at most
 _SHOWN: Final = 20  # last lines of a program that failed
+_PLAIN: Final = re.compile(r"[\w.:/\\+-]+")  # nothing of which cmd and PowerShell take otherwise
 
 
 def run_program(
@@ -113,7 +117,7 @@ def ask_version(
 def describe_exit(code: int) -> str:
     """Say how a program ended: its exit code, or the signal that ended it."""
     if code >= 0:
-        return f"ended with exit code {code}"
+        return f"ended with exit code {code if code < _OF_THE_SYSTEM else hex(code)}"
     try:
         return f"was ended by {signal.Signals(-code).name}"
     except ValueError:
@@ -121,8 +125,8 @@ def describe_exit(code: int) -> str:
 
 
 def is_crash(code: int) -> bool:
-    """Tell whether the program itself failed: it could not be started, or a signal ended it."""
-    return code < 0 or code in {CANNOT_START, CANNOT_START + 1}
+    """Tell whether the program itself failed: it could not be started, or the system ended it."""
+    return not 0 <= code < _OF_THE_SYSTEM or code in {CANNOT_START, CANNOT_START + 1}
 
 
 def stderr_tail(output: bytes | str) -> tuple[tuple[str, str], ...]:
@@ -151,6 +155,9 @@ def program_error(
     )
 
 
-def quoted(path: str) -> str:
-    """Write a path as this system's shell reads it."""
-    return subprocess.list2cmdline([path]) if os.name == "nt" else shlex.quote(path)
+def quoted(text: str) -> str:
+    """Write an argument as this system's shell reads it, on Windows cmd as well as PowerShell."""
+    if os.name != "nt":
+        return shlex.quote(text)
+    written = subprocess.list2cmdline([text])  # it quotes for the program, and so `a&b` not at all
+    return f'"{text}"' if written == text and not _PLAIN.fullmatch(text) else written

@@ -5,9 +5,9 @@ What the index named until then waits for its removal. No lock is read, and none
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -27,6 +27,7 @@ from scripts.channel.state import (
 )
 from scripts.channel.users import note_layout, read_users_of
 from scripts.core.channel_paths import ChannelPaths
+from scripts.core.child_process import quoted
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, Problem, raise_problems, usage_error, usage_problem
 from scripts.core.files import disk_errors, filename_in_errors, is_file
@@ -355,7 +356,9 @@ def _lock_command(workspace: Workspace, snapshot: Snapshot) -> str | None:
     file = locks_of(workspace.place, snapshot) / str(number) / LOCK_NAME
     if not is_file(file):
         return None
-    return f"cp {shlex.quote(os.path.relpath(file, workspace.root))} {LOCK_NAME}"
+    with contextlib.suppress(ValueError):  # on another drive of Windows
+        file = Path(os.path.relpath(file, workspace.root))
+    return f"{'copy' if os.name == 'nt' else 'cp'} {quoted(str(file))} {LOCK_NAME}"
 
 
 def _sha256(data: bytes) -> str:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import shlex
 from collections import deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from scripts.core.channel_url import channel_base_url
+from scripts.core.child_process import quoted
 from scripts.core.errors import usage_error
 from scripts.core.file_name import is_archive_name
 from scripts.core.files import read_text
@@ -86,7 +86,7 @@ def _lock_command(path: Path) -> str | None:
     with contextlib.suppress(OSError):  # the folder that this was started in may be gone
         if folder.samefile(os.curdir):
             return "pixi lock"
-    return f"pixi lock --manifest-path {shlex.quote(str(folder))}"
+    return f"pixi lock --manifest-path {quoted(str(folder))}"
 
 
 def parse_lock(text: str, subject: str) -> LockFile:

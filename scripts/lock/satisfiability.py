@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
@@ -16,6 +15,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from scripts.core.channel_url import channel_base_url
+from scripts.core.child_process import quoted
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, Problem, usage_problem
 from scripts.core.rattler_child import call_rattler
@@ -134,7 +134,7 @@ def _compare(
 def _finding(lock: MirroredLock, message: str, *details: tuple[str, str]) -> Problem:
     command = "pixi lock"
     if lock.entry is not None:
-        command = f"pixi lock --manifest-path {shlex.quote(str(lock.root))}"
+        command = f"pixi lock --manifest-path {quoted(str(lock.root))}"
     return usage_problem(lock.location, message, *details, help=command)
 
 

@@ -37,6 +37,7 @@ OLD = TinyPackage(name="a", subdir="linux-64", license="MIT")
 NEW = replace(OLD, version="2.0")
 BOTH = TinyPackage(name="b")
 PATH = "linux-64/a-1.0-0.conda"
+COPY = "copy" if os.name == "nt" else "cp"
 NEW_PATH = "linux-64/a-2.0-0.conda"
 
 
@@ -66,7 +67,8 @@ def published(mirror: Mirror) -> dict[str, bytes]:
 
 
 def lock_of(mirror: Mirror, snapshot: Snapshot) -> str:
-    return f"{locks_of(mirror.workspace.place, snapshot).relative_to(mirror.root)}/1/pixi.lock"
+    locks = locks_of(mirror.workspace.place, snapshot).relative_to(mirror.root)
+    return str(locks / "1" / "pixi.lock")
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +134,7 @@ def test_index_and_artifacts_are_as_they_were(
         f"waiting for removal: 1 file, {size}; `pixi run prune` removes them when they are due",
         f"not in this index, and kept: 1 artifact that the lock of {here} names",
         "pixi.lock was left as it is: `pixi run mirror` moves the channel on to it, unless you say",
-        f"  cp {lock_of(mirror, first)} pixi.lock",
+        f"  {COPY} {lock_of(mirror, first)} pixi.lock",
         f"snapshot {last.id}",
     ]
     after = mirror.states()
@@ -185,8 +187,10 @@ def test_with_its_lock_all_else_goes_in_its_time(
     first = snapshots(pruned)[0]
     names = {str(row.path) for row in read_snapshot_files(pruned.workspace.place, first)}
     assert run(pruned, rollback.main, first.id) == 0
-    [command] = [each for each in capsys.readouterr().out.splitlines() if each.startswith("  cp ")]
-    subprocess.run(command, shell=True, check=True, cwd=pruned.root)
+    out = capsys.readouterr().out.splitlines()
+    [command] = [each for each in out if each.startswith(f"  {COPY} ")]
+    at_once = {**os.environ, "COPYCMD": "/Y"}  # Windows asks before it replaces a file
+    subprocess.run(command, shell=True, check=True, cwd=pruned.root, env=at_once)
     assert run(pruned, index.main, "-q") == 0
     assert published(pruned).keys() == names
     assert NEW_PATH in pruned.waiting()
@@ -207,7 +211,7 @@ def test_prune_does_not_undo_it(pruned: Mirror, capsys: pytest.CaptureFixture[st
         "local-channel: was rolled back, and what is locked is not: the rollback would be undone"
     )
     help_ = (
-        f"help: `cp {lock_of(pruned, last)} pixi.lock`, then this again; or `pixi run mirror`,"
+        f"help: `{COPY} {lock_of(pruned, last)} pixi.lock`, then this again; or `pixi run mirror`,"
         " which moves the channel on to the lock\n"
     )
     for options in ((), ("--dry-run",)):
@@ -253,7 +257,7 @@ def test_what_is_nowhere_any_more_is_told(
         f"error: {first.id}: 1 file of it can be found nowhere, or not as recorded;"
         " nothing was changed\n"
         f"  missing  {PATH}\n"
-        f"help: cp {lock_of(pruned, first)} pixi.lock && pixi run mirror\n"
+        f"help: {COPY} {lock_of(pruned, first)} pixi.lock && pixi run mirror\n"
     )
     shutil.rmtree(tree)
     shutil.rmtree(locks_of(pruned.workspace.place, first))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.core.child_process import quoted
 from scripts.core.errors import ExitCode, MirrorError
 from scripts.lock.read import parse_lock, read_lock
 
@@ -175,7 +176,7 @@ def test_too_large(tmp_path: Path) -> None:
     ("name", "help_line"),
     [
         ("here/pixi.lock", "\nhelp: pixi lock"),
-        ("a folder/pixi.lock", "\nhelp: pixi lock --manifest-path 'FOLDER'"),
+        ("a folder/pixi.lock", "\nhelp: pixi lock --manifest-path FOLDER"),
         ("here/team.lock", ""),  # pixi writes none that is called so
         ("none/pixi.lock", ""),  # nor one in a folder that is not there
     ],
@@ -190,4 +191,6 @@ def test_missing(
     with pytest.raises(MirrorError) as caught:
         read_lock(tmp_path / name)
     expected = f"{tmp_path / name}: cannot read this lock file: there is no such file"
-    assert str(caught.value) == expected + help_line.replace("FOLDER", str(tmp_path / "a folder"))
+    assert str(caught.value) == expected + help_line.replace(
+        "FOLDER", quoted(str(tmp_path / "a folder"))
+    )

@@ -15,6 +15,7 @@ import pytest
 
 from scripts.channel import state, users
 from scripts.channel.state import read_state
+from scripts.core.child_process import quoted
 from scripts.core.files import unlink
 from scripts.core.report import human_size
 from scripts.keep.changes import known_before
@@ -560,11 +561,12 @@ def test_a_name_with_a_blank_is_quoted(world: World, capsys: pytest.CaptureFixtu
     assert run("index", world.two, "-q") == 0
     shutil.rmtree(world.two.root)
     assert run("prune", world.one) == 0
-    assert "`pixi run prune --forget 'the two'` if it is no more" in capsys.readouterr().out
+    command = f"pixi run prune --forget {quoted('the two')}"
+    assert f"`{command}` if it is no more" in capsys.readouterr().out
     other = replace(BOTH, padding=100)
     world.one.lock(rows(world.root / "other", (other,)))
     assert run("prune", world.one) == 2
-    assert capsys.readouterr().err.endswith("help: pixi run prune --forget 'the two'\n")
+    assert capsys.readouterr().err.endswith(f"help: {command}\n")
 
 
 def test_the_lock_that_is_kept_is_the_one_that_was_mirrored(
