@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ _UNSHARE: Final = "unshare"
 _OF_ITS_OWN: Final = ("--user", "--map-root-user", "--net", "--")
 _PROBE_TIMEOUT: Final = 10  # seconds; it takes hundredths of one, or is forbidden
 TIMEOUT: Final = 3600.0  # seconds; the largest environments take a few minutes
+_KILLED: Final = -9  # as SIGKILL, which Windows has not, ends a program
 
 # Nobody answers at the discard port (RFC 863) of this machine.
 _REFUSING: Final = "http://127.0.0.1:9"
@@ -36,6 +36,7 @@ DISK_FULL: Final = re.compile(
 # ENOMEM, or that the server on loopback could not answer (core/loopback_server.py).
 MACHINE_TROUBLE: Final = re.compile(
     r"Too many open files|Input/output error|Stale file handle|Cannot allocate memory"
+    r"|being used by another process|paging file is too small"  # of Windows
     r"|HTTP status server error|error sending request for url \(http://127\.0\.0\.1"
 )
 
@@ -110,4 +111,4 @@ def run_sandboxed(
     try:
         return run_program(whole, environment, input=given, timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
-        return Done(whole, -signal.SIGKILL, b"", timed_out(TIMEOUT).encode())
+        return Done(whole, _KILLED, b"", timed_out(TIMEOUT).encode())
