@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 from scripts.core.errors import MirrorError, usage_error
+
+_FAR_BEHIND: Final = 1 << 30  # times 4 GiB
+_LOCK_VIOLATION: Final = 33  # how Windows says that somebody else has it
 
 
 @contextlib.contextmanager
@@ -68,22 +72,22 @@ def try_lock(fileno: int) -> bool:
     """Lock the open file without waiting; False where somebody else has it.
 
     The lock belongs to this opening of the file: another one, in the same process too, is refused.
-    The position in the file stays where it was.
+    Raises OSError where the file system has no locks.
     """
-    try:
-        import fcntl
-    except ImportError:  # Windows: lock a byte far behind the content, which stays readable
+    if sys.platform == "win32":
+        import ctypes
         import msvcrt
 
-        position = os.lseek(fileno, 0, os.SEEK_CUR)
-        os.lseek(fileno, 1 << 30, os.SEEK_SET)
-        try:
-            msvcrt.locking(fileno, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-        except OSError:
-            return False
-        finally:
-            os.lseek(fileno, position, os.SEEK_SET)
-        return True
+        # A byte far behind any content: what is locked nobody else can read or write. `msvcrt`
+        # itself gets no further than 2 GiB, where an artifact may well have bytes.
+        kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
+        handle = ctypes.c_void_p(msvcrt.get_osfhandle(fileno))
+        is_mine = kernel32.LockFile(handle, 0, _FAR_BEHIND, 1, 0)
+        if is_mine or ctypes.get_last_error() == _LOCK_VIOLATION:
+            return bool(is_mine)
+        raise ctypes.WinError(ctypes.get_last_error())
+    import fcntl
+
     try:
         fcntl.flock(fileno, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -221,8 +221,7 @@ def find_clash(paths: "Iterable[str]") -> "tuple[str, str] | None":
 
 def _folders(paths: "Iterable[str]") -> "set[str]":
     """Return all folders that the files are in, relative as they are."""
-    split = (path.split("/") for path in paths)
-    return {"/".join(parts[:end]) for parts in split for end in range(1, len(parts))}
+    return {"/".join(x[:end]) for x in (y.split("/") for y in paths) for end in range(1, len(x))}
 
 
 RECEIPT_KEYS = ("content-digest", "id", "files", "bytes", "damaged", "missing", "read")
@@ -339,8 +338,7 @@ def target_rows(bundle: Bundle, base: "dict[str, Row]") -> "dict[str, Row]":
 def _source(row: Row, *known: "dict[str, Row]") -> "Row | None":
     """Return the file whose bytes a row has: one that is carried, else one of the base."""
     found = [rows[str(row.where)[1:]] for rows in known if str(row.where)[1:] in rows]
-    same = [x for x in found if x[2:4] == row[2:4] and not isinstance(x.where, str)]
-    return same[0] if same else None
+    return next((x for x in found if x[2:4] == row[2:4] and not isinstance(x.where, str)), None)
 
 
 def check_signature(folder: str, data: bytes, signers: str) -> str:
@@ -525,11 +523,13 @@ class _Channel:
             os.makedirs(self.root, exist_ok=True)
             with _opened(join(self.root, "run.lock"), "a+b") as file:
                 try:
-                    if os.name == "nt":
+                    if sys.platform == "win32":
+                        import ctypes
                         import msvcrt
 
-                        file.seek(1 << 30)
-                        msvcrt.locking(file.fileno(), 2, 1)  # type: ignore[attr-defined,unused-ignore]
+                        handle = ctypes.c_void_p(msvcrt.get_osfhandle(file.fileno()))
+                        if not ctypes.windll.kernel32.LockFile(handle, 0, 1 << 30, 1, 0):
+                            raise ctypes.WinError()
                     else:
                         import fcntl
 

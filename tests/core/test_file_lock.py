@@ -15,7 +15,7 @@ import pytest
 
 from scripts.core import file_lock as module
 from scripts.core.errors import ExitCode, MirrorError
-from scripts.core.file_lock import file_lock
+from scripts.core.file_lock import file_lock, try_lock
 from tests.support.template import ROOT
 
 HOLDS = """
@@ -134,6 +134,18 @@ def test_children_that_outlive_the_holder_do_not_hold_it(lock: Path) -> None:
                 os.kill(pid, 0)  # it is still there
         finally:
             os.kill(pid, signal.SIGKILL)
+
+
+def test_what_is_locked_can_be_read_by_others(lock: Path) -> None:
+    """All of it: on Windows a byte is locked, which must be none of the content."""
+    lock.parent.mkdir(parents=True)
+    with lock.open("wb") as held:
+        held.truncate((1 << 30) + 1)  # sparse: takes no room
+        assert try_lock(held.fileno())
+        with lock.open("rb") as other:
+            other.seek(1 << 30)
+            assert other.read() == b"\0"
+            assert not try_lock(other.fileno())
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows locks a byte, so that reading goes on")
