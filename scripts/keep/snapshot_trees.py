@@ -44,6 +44,7 @@ from scripts.keep.snapshots import (
 _PART: Final = ".part"
 LOCKS: Final = ".locks"
 """What the folder of its locks has behind the id."""
+_TOO_MANY_LINKS: Final = 1142  # of Windows, for which Python has no errno
 _THREADS: Final = 16  # copies made durable side by side, which is many times faster
 
 
@@ -104,7 +105,7 @@ def _link(source: Path, target: Path) -> bool:
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}:
             raise
-        if error.errno != errno.EMLINK:
+        if error.errno != errno.EMLINK and getattr(error, "winerror", None) != _TOO_MANY_LINKS:
             return False
         _copy(source, target)
     return True
