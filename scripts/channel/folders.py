@@ -58,13 +58,13 @@ def clear_staging(place: ChannelPaths) -> None:
 def staging_folder(place: ChannelPaths) -> Iterator[Path]:
     """Yield an empty folder for what is to be renamed into the channel; then clear the staging.
 
-    Its name is new each time: the indexer of a killed run may still be writing to its own.
+    Its name is new each time: the indexer of a killed run may still be writing to its own. No
+    folder of `tempfile`: on Windows what is made in one stays closed to others, moved away, too.
     """
-    import tempfile  # heavy: only where there is something to do
-
-    place.staging.mkdir(parents=True, exist_ok=True)
+    folder = place.staging / os.urandom(4).hex()
+    folder.mkdir(parents=True)
     try:
-        yield Path(tempfile.mkdtemp(dir=place.staging))
+        yield folder
     finally:
         clear_staging(place)
 

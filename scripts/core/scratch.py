@@ -58,6 +58,8 @@ def scratch_folder(beside: Path | None = None) -> Iterator[Path]:
 
     What killed runs left there is removed first. The block may rename the folder away.
     """
+    # What is made in a closed folder stays closed to others on Windows, moved away, too.
+    mode = 0o700 if beside is None else 0o777
     beside = beside or temporary_folder()
     refuse_non_utf8(beside, "set TMPDIR to a folder with another name")
     clear_scratch(beside)
@@ -65,7 +67,7 @@ def scratch_folder(beside: Path | None = None) -> Iterator[Path]:
     while owner is None:
         place = beside / _new_name()
         try:
-            place.mkdir(mode=0o700)
+            place.mkdir(mode)
         except FileExistsError:
             continue
         with contextlib.suppress(FileNotFoundError):  # cleared before it had an owner
