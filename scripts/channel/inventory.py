@@ -65,8 +65,11 @@ def files_below(folder: Path) -> Iterator[tuple[PurePosixPath, FileStatus]]:
                         open_.append(f"{above}{entry.name}/")
                         continue
                     with contextlib.suppress(FileNotFoundError):  # gone meanwhile
-                        status = FileStatus.of(entry.stat(follow_symlinks=False))
-                        yield channel_path(f"{above}{entry.name}"), status
+                        # Not the entry's own: on Windows that has no inode, and may be of before.
+                        yield (
+                            channel_path(f"{above}{entry.name}"),
+                            FileStatus.of(os.lstat(entry.path)),
+                        )
         except FileNotFoundError:  # none yet, or gone meanwhile
             continue
         except OSError as error:

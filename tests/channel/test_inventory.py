@@ -239,6 +239,14 @@ def test_ctrl_c_does_not_wait_for_the_whole_channel(tmp_path: Path) -> None:
     assert err.splitlines()[-1] == b"KeyboardInterrupt"
 
 
+def test_a_listing_tells_of_a_file_what_its_status_does(folder: Path, digests: DigestCache) -> None:
+    """Its inode, too, which on Windows no listing has: a known digest is believed."""
+    digests.add(PATH, "sha256", SHA256, (folder / PATH).stat())
+    assert [(path, digests.known(path, "sha256", x)) for path, x in files_below(folder)] == [
+        (PATH, SHA256)
+    ]
+
+
 def test_what_vanishes_meanwhile_is_passed_over(tmp_path: Path) -> None:
     """`verify` holds no lock: a folder may go between its listing and its turn."""
     (tmp_path / "a" / "below").mkdir(parents=True)
