@@ -42,6 +42,7 @@ _PLURAL: Final = {
 _VERB: Final = re.compile(rf"^(?:{'|'.join(_PLURAL)})\b")
 _SINGULAR: Final = re.compile(r"^is no |\b(?:a|an|another|it|its|itself)\b")
 _FILES: Final = (".json", ".msgpack.zst", ".json.zst")
+_ESCAPE_SEQUENCES: Final = 4  # ENABLE_VIRTUAL_TERMINAL_PROCESSING of SetConsoleMode
 _OF_PLACES: Final = frozenset({"used by", "needed by"})
 
 
@@ -270,6 +271,20 @@ def _print(text: str, stream: TextIO, end: str = "\n") -> None:
 
 def _paint(text: str, colour: str, stream: TextIO | None = None) -> str:
     """Colour a word on a terminal, unless NO_COLOR asks for none (no-color.org)."""
-    if os.environ.get("NO_COLOR") or not (stream or sys.stderr).isatty():
+    stream = stream or sys.stderr
+    if os.environ.get("NO_COLOR") or not stream.isatty() or not _knows_colours(stream):
         return text
     return f"\033[{colour}m{text}\033[0m"
+
+
+def _knows_colours(stream: TextIO) -> bool:
+    """Tell whether a terminal takes escape sequences; a console of Windows must be told to."""
+    if sys.platform == "win32":
+        import ctypes
+        import msvcrt
+
+        kernel32, mode = ctypes.WinDLL("kernel32"), ctypes.c_ulong()
+        handle = ctypes.c_void_p(msvcrt.get_osfhandle(stream.fileno()))
+        if kernel32.GetConsoleMode(handle, ctypes.byref(mode)):
+            return bool(kernel32.SetConsoleMode(handle, mode.value | _ESCAPE_SEQUENCES))
+    return True
