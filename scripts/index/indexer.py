@@ -24,7 +24,7 @@ _TIMEOUT: Final = 600.0  # seconds, and as many for each artifact: thousands tak
 _EACH: Final = 0.1
 _MORE_FILES: Final = 256  # open besides those of shards
 # As Rust and Python write the system's errors.
-_ERROR_NUMBER: Final = re.compile(r"\(os error (\d+)\)|\[Errno (\d+)\]")
+_ERROR_NUMBER: Final = re.compile(r"(?:\(os error |\[WinError )(\d+)[)\]]|\[Errno (\d+)\]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +118,7 @@ def _failed(subject: str, message: str, said: str, channel: Path) -> MirrorError
         return program_error(subject, message, said)
     number = int(found[1] or found[2])
     reason = os.strerror(number)
-    if sys.platform == "win32":  # where they are of its own kind
+    if sys.platform == "win32" and found[1]:  # where they are of its own kind
         reason = ctypes.FormatError(number)
     return usage_error(
         str(channel.parent),

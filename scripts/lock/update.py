@@ -175,6 +175,7 @@ def _copy(source: Path, target: Path, workspace: Workspace) -> None:
 
 def _relocated(text: str, here: Path, there: Path) -> str:
     """Rewrite the absolute paths and file URLs below one folder to another."""
-    for old, new in ((here.as_uri(), there.as_uri()), (str(here), str(there))):
+    for write in (Path.as_uri, Path.as_posix, str):
+        old, new = write(here), write(there)
         text = text.replace(f"{old}/", f"{new}/").replace(f"{old}\\", f"{new}\\")
     return text
