@@ -22,6 +22,7 @@ CHUNK: Final = 1 << 18  # bytes; large enough that hashing releases the interpre
 # How Windows refuses a file that another program has open: access denied (about to be deleted, or
 # not shared), a sharing or lock violation, a mapped view. No other system sets winerror.
 _IN_USE: Final = frozenset({5, 32, 33, 1224})
+_LONGEST_OF_WINDOWS: Final = 259  # characters of a path
 _TRY_FOR: Final = 10.0  # seconds; a virus scanner or an indexer lets go sooner
 
 
@@ -132,8 +133,19 @@ def disk_errors(path: Path, help: str, done: str = "read or written") -> Iterato
     except BrokenPipeError:  # nobody reads what is printed
         raise
     except OSError as error:
-        name, reason = error.filename or path, error.strerror or str(error)
-        raise usage_error(str(name), f"cannot be {done}: {reason}", help=help) from error
+        name = str(error.filename or path)
+        raise usage_error(name, f"cannot be {done}: {reason_of(error, name)}", help=help) from error
+
+
+def reason_of(error: OSError, path: str, system: str = os.name) -> str:
+    """Say why the system refused a path; to Windows one that is too long is a missing one."""
+    reason = error.strerror or str(error)
+    if system == "nt" and isinstance(error, FileNotFoundError) and len(path) > _LONGEST_OF_WINDOWS:
+        reason += (
+            f" (a path of {len(path)} characters, and Windows takes {_LONGEST_OF_WINDOWS}, unless"
+            " LongPathsEnabled is set in its registry)"
+        )
+    return reason
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -20,7 +20,7 @@ from scripts.channel.state import GOES_ON
 from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.errors import MirrorError, usage_error
-from scripts.core.files import disk_errors, hard_link, unlink
+from scripts.core.files import disk_errors, hard_link, reason_of, unlink
 from scripts.core.record import Digest
 from scripts.fetch.plan import Downloaded
 from scripts.fetch.sizes import LARGEST_UNSIZED
@@ -335,10 +335,10 @@ def wrong_digest(digest: Digest, actual: str) -> DownloadError:
 
 def disk_error(error: OSError, folder: Path) -> DownloadError:
     """Say what the disk refused; of a rename, the place that could not be got to."""
-    where = error.filename2 or error.filename or folder
+    where = str(error.filename2 or error.filename or folder)
     kind = ErrorKind.BUSY if error.errno == errno.EBUSY else ErrorKind.DISK
     if error.errno in _FULL:
         kind = ErrorKind.DISK_FULL
     elif error.errno in _FORBIDDEN:
         kind = ErrorKind.NOT_WRITABLE
-    return DownloadError(kind, f"{where}: {error.strerror}")
+    return DownloadError(kind, f"{where}: {reason_of(error, where)}")

@@ -29,6 +29,7 @@ from scripts.core.files import (
     link_or_copy,
     not_readable,
     read_text,
+    reason_of,
     write_atomically,
 )
 from tests.support.template import ROOT
@@ -302,3 +303,24 @@ def test_what_cannot_be_seen_is_not_said_to_be_missing(
     if os.name != "nt":  # which calls it missing, too
         with pytest.raises(OSError, match="File name too long"):
             ask(tmp_path / ("x" * 300))
+
+
+TOO_LONG = (
+    "missing (a path of 260 characters, and Windows takes 259, unless LongPathsEnabled is set in"
+    " its registry)"
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "length", "system", "expected"),
+    [
+        (FileNotFoundError(2, "missing"), 260, "nt", TOO_LONG),
+        (FileNotFoundError(2, "missing"), 259, "nt", "missing"),
+        (FileNotFoundError(2, "missing"), 260, "posix", "missing"),
+        (PermissionError(13, "not allowed"), 260, "nt", "not allowed"),
+    ],
+)
+def test_a_path_too_long_for_windows_is_no_missing_one(
+    error: OSError, length: int, system: str, expected: str
+) -> None:
+    assert reason_of(error, "x" * length, system) == expected
