@@ -95,8 +95,8 @@ def _unpack(file: str, folder: str, sums: str) -> None:
         before = time.time() - _OLD
         waste += [each.path for each in os.scandir(place) if each.stat().st_mtime < before]
         if os.path.isdir(folder) and changed_file(folder, sums):
-            os.rename(folder, f"{part}.changed")
-        os.rename(part, folder)
+            _rename(folder, f"{part}.changed")
+        _rename(part, folder)
     except OSError:
         if not os.path.isdir(folder):
             raise
@@ -104,6 +104,20 @@ def _unpack(file: str, folder: str, sums: str) -> None:
         for path in waste:
             if path != folder:
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def _rename(source: str, target: str) -> None:
+    """Rename a folder; again and again while a virus scanner of Windows has a file open."""
+    import time
+
+    for left in range(50, -1, -1):
+        try:
+            os.rename(source, target)
+            break
+        except OSError as error:
+            if getattr(error, "winerror", None) not in {5, 32} or not left:
+                raise
+        time.sleep(0.1)
 
 
 def main() -> int:

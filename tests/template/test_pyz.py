@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from scripts.core.invocation import TEMPLATE, version
+from scripts.pyz import unpacked as unpack
 from scripts.template.make_pyz import archive
 from tests.support.locks import EnvironmentRows, LockRow, PlatformRows, write_lock
 from tests.support.packages import TinyPackage
@@ -169,6 +170,26 @@ def test_an_unpacked_file_that_was_tampered_with_is_noticed(pyz: Path, what: str
     assert (done.stdout, done.returncode) == (f"pixi-mirror {version()}\n", 0)
     assert (file.read_bytes() if file.exists() else None) == before
     assert run(pyz, "--version").stderr == ""
+
+
+def test_a_virus_scanner_that_looks_into_it_is_waited_for(
+    pyz: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in, since no other system refuses to rename a folder for an open file in it."""
+    real, left = os.rename, [3]
+
+    def rename(source: str, target: str) -> None:
+        if left[0]:
+            left[0] -= 1
+            error = PermissionError(13, "Access is denied", source)
+            error.winerror = 5  # type: ignore[attr-defined,unused-ignore]
+            raise error
+        real(source, target)
+
+    monkeypatch.setattr(os, "rename", rename)
+    assert unpack(str(pyz)) == str(unpacked(pyz))
+    assert left == [0]
+    assert list(unpacked(pyz).parent.iterdir()) == [unpacked(pyz)]
 
 
 def test_what_an_earlier_version_unpacked_goes_a_day_later(pyz: Path) -> None:
