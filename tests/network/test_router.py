@@ -43,11 +43,12 @@ class Workspace:
         """Write its configuration file."""
         (self.folder / ".pixi" / "config.toml").write_text(text, encoding="utf-8")
 
-    def store(self, **credentials: Mapping[str, object]) -> None:
+    def store(self, **credentials: Mapping[str, object]) -> Path:
         """Write rattler's credentials file into the home folder."""
         path = self.home / ".rattler" / "credentials.json"
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(credentials), encoding="utf-8")
+        return path
 
     def router(self, **more: str) -> Router:
         """Read everything, with more variables."""
@@ -143,10 +144,11 @@ def test_a_bucket_of_the_manifest(workspace: Workspace, served: Upstream, tmp_pa
         "force-path-style = true\n"
     )
     keys = {"access_key_id": "AK", "secret_access_key": "hidden"}
-    workspace.store(**{"s3://bucket": {"S3Credentials": keys}})
+    stored = workspace.store(**{"s3://bucket": {"S3Credentials": keys}})
     (served.folder / "bucket").mkdir()
     (served.folder / "bucket" / NAME).write_bytes(BYTES)
-    router = workspace.router()
+    # Windows itself, and no variable, tells rattler where the home folder is.
+    router = workspace.router(**({"RATTLER_AUTH_FILE": str(stored)} if os.name == "nt" else {}))
     assert router.credentials.needs_rattler(f"s3://bucket/{NAME}")
     with contextlib.closing(router.rattler):
         router.rattler.download(f"s3://bucket/{NAME}", tmp_path / "target")
