@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import os
 import re
 import socket
 import socketserver
@@ -174,6 +175,8 @@ class _Server(socketserver.ThreadingTCPServer):
         for connection in list(self._open):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+                if os.name == "nt":  # where that does not wake a thread that reads from it
+                    socket.close(connection.detach())
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         error = sys.exc_info()[1]
