@@ -239,10 +239,12 @@ def kind_of_status(status: int) -> ErrorKind:
     return _BY_STATUS.get(status, other)
 
 
-# OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID, _HAS_EXPIRED; _HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH
+# OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID, _HAS_EXPIRED; _HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH.
+# And what truststore passes on: CERT_E_EXPIRED, CERT_E_CN_NO_MATCH of Windows;
+# errSecCertificateExpired, errSecHostNameMismatch of macOS.
 _BY_VERIFY_CODE: Final[dict[int | None, ErrorKind]] = {
-    **dict.fromkeys((9, 10), ErrorKind.TLS_EXPIRED),
-    **dict.fromkeys((62, 64), ErrorKind.TLS_NAME),
+    **dict.fromkeys((9, 10, 0x800B0101, -67818), ErrorKind.TLS_EXPIRED),
+    **dict.fromkeys((62, 64, 0x800B010F, -67602), ErrorKind.TLS_NAME),
     None: ErrorKind.NO_TLS,
 }
 
@@ -288,7 +290,12 @@ _LONGEST: Final = 200  # characters of what a server says
 def error_message(error: Exception) -> str:
     """Shorten the nested texts of urllib3 to the innermost reason, secrets hidden."""
     inner = _innermost(error)
-    return lower_first(shortened(_OBJECT.sub("", redact(str(inner))))) or type(inner).__name__
+    text = str(inner)
+    if (
+        isinstance(inner, ssl.SSLError) and len(inner.args) == 1
+    ):  # truststore's, which shows a tuple
+        [text] = map(str, inner.args)
+    return lower_first(shortened(_OBJECT.sub("", redact(text)))) or type(inner).__name__
 
 
 def shortened(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 
 import pytest
 import requests
@@ -71,6 +72,28 @@ def test_one_who_hangs_up_is_there(upstream: Upstream) -> None:
     assert kind_of_error(error) is ErrorKind.CUT_OFF
     # Control: the same upstream, asked by its name while nobody is there.
     assert error_message(error) != error_message(error_of(f"http://127.0.0.1:{closed_port()}/"))
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (0x800B010F, ErrorKind.TLS_NAME),  # CERT_E_CN_NO_MATCH
+        (0x800B0101, ErrorKind.TLS_EXPIRED),  # CERT_E_EXPIRED
+        (0x800B0109, ErrorKind.TLS_UNTRUSTED),  # CERT_E_UNTRUSTEDROOT
+        (-67602, ErrorKind.TLS_NAME),  # errSecHostNameMismatch
+        (-67818, ErrorKind.TLS_EXPIRED),  # errSecCertificateExpired
+        (-67843, ErrorKind.TLS_UNTRUSTED),  # errSecNotTrusted
+    ],
+)
+def test_certificates_that_windows_or_macos_refuse(code: int, kind: ErrorKind) -> None:
+    """Made by hand, as truststore makes them of what those systems say."""
+    cause = ssl.SSLCertVerificationError("The certificate's CN name does not match.")
+    cause.verify_code = code
+    pool = urllib3.HTTPSConnectionPool("host")
+    retried = urllib3.exceptions.MaxRetryError(pool, "/", urllib3.exceptions.SSLError(cause))
+    error = requests.exceptions.SSLError(retried)
+    assert kind_of_error(error) is kind
+    assert error_message(error) == "the certificate's CN name does not match."
 
 
 def test_what_a_server_says_is_cut() -> None:

@@ -198,7 +198,7 @@ def test_a_folder_of_certificates_is_trusted(
 
 @pytest.mark.parametrize("roots", list(RootCerts))
 def test_nobody_else_trusts_it(secure: Upstream, roots: RootCerts) -> None:
-    with pytest.raises(requests.exceptions.SSLError, match="CERTIFICATE_VERIFY_FAILED"):
+    with pytest.raises(requests.exceptions.SSLError, match=r"(?i)certificate"):
         _get(f"{secure.url}/x", {}, PixiConfig(tls_root_certs=roots))
 
 
@@ -242,7 +242,7 @@ def test_an_insecure_host_need_not_prove_who_it_is(
         if is_trusted:
             assert _get_as_configured(f"{secure.url}/x", tmp_path, configuration) == b"whole"
             return
-        with pytest.raises(DownloadError, match="certificate verify failed") as caught:
+        with pytest.raises(DownloadError, match=r"(?i)certificate") as caught:
             _get_as_configured(f"{secure.url}/x", tmp_path, configuration)
     assert caught.value.kind is ErrorKind.TLS_UNTRUSTED
 
@@ -397,5 +397,5 @@ def test_elsewhere_the_system_itself_is_asked(
     monkeypatch.setattr(sys, "platform", "darwin")
     assert isinstance(make_context(Trust()), truststore.SSLContext)
     assert _get(f"{secure.url}/x", {"SSL_CERT_FILE": CA, "CONDA_PREFIX": str(TLS)}) == b"whole"
-    with pytest.raises(requests.exceptions.SSLError, match="CERTIFICATE_VERIFY_FAILED"):
+    with pytest.raises(requests.exceptions.SSLError, match=r"(?i)certificate"):
         _get(f"{secure.url}/x", {}, SYSTEM)
