@@ -6,6 +6,8 @@ import base64
 import dataclasses
 import hashlib
 import json
+import os
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -219,7 +221,8 @@ def test_what_an_index_url_carries_goes_to_its_host(
     world.upstream.authorization = basic("me:other")
     (world.channel / "_pypi" / "files" / world.host / "pkgs" / one.path.name).unlink()
     assert world.fetch() == ExitCode.USAGE
-    assert "HTTP 401 Unauthorized" in capsys.readouterr().err
+    # Where every machine has a keyring, it is rattler that was denied last.
+    assert re.search(r"HTTP .*401 Unauthorized", capsys.readouterr().err)
 
 
 def test_before_v7_the_environment_alone_names_the_index(world: World) -> None:
@@ -242,6 +245,7 @@ def test_it_does_not_go_to_another_host(world: World, tmp_path: Path) -> None:
     assert [each for each in world.upstream.requests if "authorization" in each.headers] == []
 
 
+@pytest.mark.skipif(os.name == "nt", reason="the stand-in is a shell script")
 def test_the_program_keyring_has_the_password(
     world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -283,7 +287,7 @@ def test_netrc_and_mirrors_hold_for_pypi(world: World) -> None:
     world.lock(row)
     world.configure(f"[mirrors]\n'https://files.example.org' = ['{world.upstream.url}']\n")
     assert world.fetch() == ExitCode.USAGE
-    netrc = world.home / ".netrc"
+    netrc = world.home / ("_netrc" if os.name == "nt" else ".netrc")
     netrc.write_text("machine 127.0.0.1 login me password netrc\n", encoding="utf-8")
     assert world.fetch() == 0
     assert world.files() == {
@@ -305,7 +309,7 @@ def test_files_of_this_machine_are_copied(world: World, tmp_path: Path) -> None:
     )  # fmt: skip
     assert world.fetch() == 0
     assert world.upstream.requests == []
-    folder = tmp_path.as_posix().strip("/")
+    folder = tmp_path.as_posix().strip("/").replace(":", "_")  # a drive of Windows
     assert world.files() == {
         "local/wheels/beside-1.0-py3-none-any.whl": beside.path.read_bytes(),
         f"local/{folder}/find_links/{links.path.name}": links.path.read_bytes(),

@@ -28,8 +28,8 @@ def here() -> str:
 
 @cache
 def elsewhere() -> str:
-    """A subdir that is not this machine's."""
-    return "win-64" if here() != "win-64" else "linux-64"
+    """A subdir that is not this machine's, and sorts behind that and `noarch`."""
+    return "win-64" if here() != "win-64" else "win-arm64"
 
 
 def overrides() -> dict[str, str]:
