@@ -113,6 +113,7 @@ class Download:
         health, router, policy = self.context.health, self.context.router, self.context.policy
         sources = sorted(router.sources(url), key=health.failures)
         tries, wrong = max(policy.total, len(sources)), 0
+        denials: dict[str, DownloadError] = {}  # by source, before rattler asked
         for attempt in range(1, tries + 1):
             source = sources[(attempt - 1) % len(sources)]
             began = time.monotonic()
@@ -133,11 +134,16 @@ class Download:
                 break
             if not (may_retry or may_differ or is_new_way):
                 break
-            self.by_rattler |= {source} if is_new_way else set()
+            if is_new_way:
+                self.by_rattler.add(source)
+                denials[source] = error
             self.retries += 1
             at_once = elsewhere or is_new_way
             if self.context.stop.wait(0 if at_once else backoff_delay(attempt + 1, error, policy)):
                 raise StoppedError
+        denial = denials.get(error.source or "", error)
+        if denial.status == error.status:  # rattler does not tell the server's own words
+            error = denial
         if error.source is not None:
             details = (*error.details, *router.mirror_details(url, error.source))
             raise dataclasses.replace(error, details=details)

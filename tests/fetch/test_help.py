@@ -125,6 +125,23 @@ def test_what_a_server_says_of_a_refusal(
     )
 
 
+def test_what_a_server_says_is_shown_where_there_is_a_keyring(
+    lone: Lone, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then rattler asks once more, and tells less of the same denial. A control: of another one."""
+    monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", "unix:path=/none")  # Windows needs none
+    url = f"{upstream.url}/ch/{PATH}"
+    upstream.always("*.conda", answer("text/plain", b"held back by policy no-gpl"))
+    expected = told("HTTP 403 Forbidden", url, FORBIDDEN, said="held back by policy no-gpl")
+    assert lone.fetch(f"{upstream.url}/ch") == (2, expected)
+    assert len(upstream.requests) == 2
+    upstream.once("*.conda", answer("text/plain", b"held back by policy no-gpl"))
+    upstream.always("*.conda", answer("text/plain", b"who are you?", 401))
+    message = f"py-rattler: HTTP status client error (401 Unauthorized) for url ({url})"
+    help_line = f"give credentials: {LOG_IN}"
+    assert lone.fetch(f"{upstream.url}/ch") == (2, told(message, url, help_line))
+
+
 @pytest.mark.parametrize(
     "reply",
     [
