@@ -107,7 +107,7 @@ def find_channels(folder: Path) -> tuple[PurePosixPath, ...]:
 def cannot_read(error: OSError, path: Path) -> MirrorError:
     """Make the error of exit code 2 for a file or folder that cannot be read."""
     message = f"cannot be read: {error.strerror}"
-    return usage_error(str(error.filename or path), message, help=SEE_TO_DISK)
+    return usage_error(str(Path(error.filename or path)), message, help=SEE_TO_DISK)
 
 
 def check_artifacts(

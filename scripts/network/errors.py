@@ -290,11 +290,9 @@ _LONGEST: Final = 200  # characters of what a server says
 def error_message(error: Exception) -> str:
     """Shorten the nested texts of urllib3 to the innermost reason, secrets hidden."""
     inner = _innermost(error)
-    text = str(inner)
-    if (
-        isinstance(inner, ssl.SSLError) and len(inner.args) == 1
-    ):  # truststore's, which shows a tuple
-        [text] = map(str, inner.args)
+    # truststore's have a text alone, of which `str` makes a tuple
+    is_bare = isinstance(inner, ssl.SSLError) and len(inner.args) == 1
+    text = str(inner.args[0] if is_bare else inner)
     return lower_first(shortened(_OBJECT.sub("", redact(text)))) or type(inner).__name__
 
 

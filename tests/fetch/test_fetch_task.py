@@ -679,8 +679,8 @@ def test_a_whole_batch_by_one_child(world: World, monkeypatch: pytest.MonkeyPatc
     options = f'\n[workspace.s3-options.bkt]\nendpoint-url = "{world.upstream.url}"\n'
     options += 'region = "r"\nforce-path-style = true\n'
     (world.root / "pixi.toml").write_text(MANIFEST + options, encoding="utf-8")
-    credentials = Path(os.environ["HOME"]) / ".rattler" / "credentials.json"
-    credentials.parent.mkdir()
+    credentials = world.root / "credentials.json"
+    monkeypatch.setenv("RATTLER_AUTH_FILE", str(credentials))
     keys = {"access_key_id": "ID", "secret_access_key": "KEY"}
     credentials.write_text(json.dumps({"s3://bkt": {"S3Credentials": keys}}), encoding="utf-8")
     world.lock(*(LockRow(written=each, channel="s3://bkt") for each in world.packages))
