@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import ssl
 import sys
@@ -282,6 +283,8 @@ def test_a_bucket_that_nothing_is_set_for(
     credentials.parent.mkdir()
     keys = {"access_key_id": "ID", "secret_access_key": "KEY"}
     credentials.write_text(json.dumps({"s3://bkt": {"S3Credentials": keys}}), encoding="utf-8")
+    if os.name == "nt":  # itself, and no variable, tells rattler where the home folder is
+        monkeypatch.setenv("RATTLER_AUTH_FILE", str(credentials))
     assert lone.fetch(S3) == (0, "")
 
 

@@ -225,6 +225,7 @@ def test_what_is_placed_is_known_by_the_bytes_of_the_file(tmp_path: Path) -> Non
         assert part.size == len(b"right and more")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows removes no open file")
 def test_a_part_whose_name_another_file_has_got_is_not_placed(tmp_path: Path) -> None:
     path = tmp_path / "x.part"
     with PartFile(path, "sha256") as part:
