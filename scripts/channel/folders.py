@@ -49,26 +49,6 @@ def write_gitignore(place: ChannelPaths) -> None:
         write_atomically(ignore, b"*\n")
 
 
-def clear_staging(place: ChannelPaths) -> None:
-    """Remove the staging folder; what cannot be removed now, a later run removes."""
-    shutil.rmtree(place.staging, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def staging_folder(place: ChannelPaths) -> Iterator[Path]:
-    """Yield an empty folder for what is to be renamed into the channel; then clear the staging.
-
-    Its name is new each time: the indexer of a killed run may still be writing to its own. No
-    folder of `tempfile`: on Windows what is made in one stays closed to others, moved away, too.
-    """
-    folder = place.staging / os.urandom(4).hex()
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        clear_staging(place)
-
-
 def refuse_output_within(place: ChannelPaths, file: Path, reason: str, option: str) -> None:
     """Refuse (exit 2) to write what an option names into the channel folder."""
     if file.resolve().is_relative_to(place.folder.resolve()):

@@ -65,11 +65,6 @@ class ChannelPaths:
         return self.cache / "proofs.json"
 
     @property
-    def staging(self) -> Path:
-        """Folder in which an index is built before it becomes visible."""
-        return self.cache / "staging"
-
-    @property
     def self_check(self) -> Path:
         """Folder of the copies that a self-check breaks; it is removed when that ends."""
         return self.cache / "self-check"

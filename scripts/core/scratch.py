@@ -56,7 +56,8 @@ def temporary_folder() -> Path:
 def scratch_folder(beside: Path | None = None) -> Iterator[Path]:
     """Yield an empty folder in `beside`, or the system's temporary one; remove it afterwards.
 
-    What killed runs left there is removed first. The block may rename the folder away.
+    What killed runs left there is removed first. The block may rename the folder away. Its name is
+    new each time: a program that a killed run has started may still be writing to its own.
     """
     # What is made in a closed folder stays closed to others on Windows, moved away, too.
     mode = 0o700 if beside is None else 0o777
@@ -67,7 +68,7 @@ def scratch_folder(beside: Path | None = None) -> Iterator[Path]:
     while owner is None:
         place = beside / _new_name()
         try:
-            place.mkdir(mode)
+            place.mkdir(mode, parents=True)
         except FileExistsError:
             continue
         with contextlib.suppress(FileNotFoundError):  # cleared before it had an owner

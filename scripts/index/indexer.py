@@ -75,7 +75,7 @@ def run_indexer(indexer: Indexer, channel: Path, artifacts: int) -> None:
     program = str(indexer.program)
     try:
         usage = run_program([program, "--help"], os.environ, timeout=timeout).stdout
-        options = _without_zst(usage, channel.with_suffix(".toml"))
+        options = _without_zst(usage, channel / "index-config.toml")
         done = run_program([program, *options, "fs", str(channel)], os.environ, timeout=timeout)
     except subprocess.TimeoutExpired:
         raise _failed(PROGRAM, timed_out(timeout), "", channel) from None
@@ -121,7 +121,7 @@ def _failed(subject: str, message: str, said: str, channel: Path) -> MirrorError
     if sys.platform == "win32" and found[1]:  # where they are of its own kind
         reason = ctypes.FormatError(number)
     return usage_error(
-        str(channel.parent),
+        str(channel.parents[1]),  # the scratch folder itself will be gone
         f"{subject} cannot read or write here: {reason}",
         *stderr_tail(said),
         help="see to the disk (df, dmesg), then pixi run index",

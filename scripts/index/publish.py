@@ -19,7 +19,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from scripts.channel.digest_cache import DigestCache
-from scripts.channel.folders import staging_folder
 from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.errors import ExitCode, MirrorError, Problem, raise_problems, usage_problem
@@ -31,6 +30,7 @@ from scripts.core.files import (
 )
 from scripts.core.files import replace as replace_file
 from scripts.core.record import Record, record_to_json
+from scripts.core.scratch import scratch_folder
 from scripts.core.subdir import NOARCH
 from scripts.index.compare import compare_records, normalise_specs
 from scripts.index.file_classes import Channel, IndexedArtifact
@@ -91,7 +91,7 @@ def rebuild_indexes(
             right = [each for each in indexed if each.artifact.size in {None, each.size}]
             retained = {each.path: each.artifact.conda_record for each in right}
             _validate_records(locked, retained, named)
-            staged = until_published.enter_context(staging_folder(place))
+            staged = until_published.enter_context(scratch_folder(place.cache))
             names = _build(channel, locked, retained, indexer=indexer, target=staged)
             # It alone has the records of artifacts that are in no lock.
             durable = [staged / x for x in names if retained and x.endswith(f"/{REPODATA}")]

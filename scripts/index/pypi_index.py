@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from scripts.channel.digest_cache import DigestCache
-from scripts.channel.folders import check_case, staging_folder
+from scripts.channel.folders import check_case
 from scripts.channel.inventory import cannot_read, regular_status
 from scripts.core.artifact import Artifact, ArtifactKind
 from scripts.core.channel_paths import ChannelPaths, is_pypi_path
@@ -24,6 +24,7 @@ from scripts.core.errors import Problem
 from scripts.core.file_name import parse_file_name
 from scripts.core.files import FileStatus, filename_in_errors, holds, read_regular
 from scripts.core.record import PypiRecord
+from scripts.core.scratch import scratch_folder
 from scripts.core.symlinks import refuse_obstacles
 from scripts.fetch.archives import check_new_archives, remembered
 from scripts.index.pypi_pages import (
@@ -327,7 +328,7 @@ def publish_pypi(place: ChannelPaths, plan: PypiPlan) -> None:
     }
     if not changed:
         return
-    with staging_folder(place) as staging:
+    with scratch_folder(place.cache) as staging:
         staged = {path: staging / str(number) for number, path in enumerate(changed)}
         for path, file in staged.items():
             with filename_in_errors(file):

@@ -11,7 +11,6 @@ from operator import attrgetter
 from pathlib import Path, PurePosixPath
 
 from scripts.channel.digest_cache import DigestCache
-from scripts.channel.folders import clear_staging
 from scripts.channel.inventory import SEE_TO_DISK, files_below
 from scripts.channel.removals import is_due, now, removals_of, remove, still_waiting
 from scripts.channel.state import MirrorState, Removal, write_channel, write_removals
@@ -83,7 +82,6 @@ def index(
         problems += _unfit_artifacts(pypi, digests)
         raise_problems(problems)
         save_workspace(workspace, users, selection.layout)
-        clear_staging(place)  # of a run that was killed
         if dropping:
             write_removals(place, waiting)
         indexer = find_indexer()

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
-from scripts.channel.folders import clear_staging
 from scripts.channel.removals import is_due, now, remove, still_waiting
 from scripts.channel.selection import read_whole_selection
 from scripts.channel.state import (
@@ -90,7 +89,6 @@ def prune(
     if is_indexing and not _may_index(workspace, locks, console, is_asked=is_asked):
         dropped, is_indexing = (), False
     if not dry_run:
-        clear_staging(place)  # of a run that was killed
         if is_indexing:
             dropping = [each.path for each in dropped]
             report = index(workspace, selection, console, users=users, dropping=dropping)

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from scripts.channel.digest_cache import DigestCache
-from scripts.channel.folders import clear_staging, prepare, staging_folder
+from scripts.channel.folders import prepare
 from scripts.channel.inventory import ArtifactStatus, Expected, cannot_read, check_artifacts
 from scripts.channel.removals import now, removals_of, still_waiting
 from scripts.channel.state import (
@@ -33,6 +33,7 @@ from scripts.core.errors import MirrorError, Problem, raise_problems, usage_erro
 from scripts.core.files import disk_errors, filename_in_errors, is_file
 from scripts.core.record import Digest
 from scripts.core.report import Line, Report, counted, counted_files, join_reports
+from scripts.core.scratch import scratch_folder
 from scripts.core.symlinks import refuse_obstacles
 from scripts.fetch.download import place_again
 from scripts.index.file_classes import files_of_layout, is_index_path
@@ -113,7 +114,6 @@ def _roll_back(workspace: Workspace, target: Snapshot, console: Console) -> Repo
     paths = frozenset(each.path for each in files)
     refuse_obstacles(place.folder, paths)
     prepare(place)
-    clear_staging(place)  # of a run that was killed
     dropped = _named_until_now(place, state, target, published) - paths
     sources = {x: found[x.path] for x in files if x.path in found}
     sources = {x: source for x, source in sources.items() if source != place.folder / x.path}
@@ -125,7 +125,7 @@ def _roll_back(workspace: Workspace, target: Snapshot, console: Console) -> Repo
         _make_index_anew(workspace, target, dropped, console)
     else:
         state = _begin(workspace, state, target)
-        with staging_folder(place) as staging:
+        with scratch_folder(place.cache) as staging:
             staged = _stage(place, to_publish, staging)
             _switch(place, state, to_link, staged, digests=digests, dropped=dropped, paths=paths)
         done = replace(state, layout=target.layout, before_relayout=None)

@@ -26,14 +26,13 @@ def test_working_state_lies_beside_the_channel() -> None:
     place = channel_paths(Path("work") / "local-channel")
     root = Path("work") / ".pixi-mirror" / "local-channel"
     assert place == ChannelPaths(folder=Path("work") / "local-channel", root=root)
-    names = ("lock", "state", "parts", "digests", "staging", "index_stamp", "self_check")
+    names = ("lock", "state", "parts", "digests", "index_stamp", "self_check")
     paths = [getattr(place, name) for name in names]
     assert paths == [
         root / "run.lock",
         root / "state",
         root / "cache" / "parts",
         root / "cache" / "digests.jsonl",
-        root / "cache" / "staging",
         root / "cache" / "index.json",
         root / "cache" / "self-check",
     ]

@@ -101,7 +101,7 @@ def test_working_state_as_it_should_be(place: ChannelPaths) -> None:
         "state/workspaces",
         "state/channel.json",
         "cache/digests.jsonl",
-        "cache/staging",
+        "cache/upstream",
         "cache/parts/a.part",
     ],
 )

@@ -20,6 +20,7 @@ import zstandard
 
 from scripts.core.errors import ExitCode, MirrorError
 from scripts.core.report import human_size
+from scripts.core.scratch import is_scratch
 from scripts.index import stage
 from scripts.index.indexer import Indexer, find_indexer, run_indexer
 from scripts.index.readback import read_subdir_index
@@ -76,7 +77,12 @@ def test_a_cold_index(tmp_path: Path, indexer: str) -> None:
     assert list(mirror.repodata("win-64")["packages.conda"]) == ["w-1!2.0+x-0.conda"]
     for subdir in ("linux-64", "noarch", "win-64"):
         assert read_subdir_index(mirror.folder / subdir, PurePosixPath(subdir)).problems == ()
-    assert not mirror.workspace.place.staging.exists()
+    assert scratch_of(mirror) == []
+
+
+def scratch_of(mirror: Mirror) -> list[Path]:
+    """Name what a run has left of the folders in which indexes are made."""
+    return [each for each in mirror.workspace.place.cache.iterdir() if is_scratch(each.name)]
 
 
 def test_a_second_run_starts_no_indexer_and_changes_no_byte(
@@ -603,7 +609,7 @@ def test_an_indexer_whose_disk_is_full(tmp_path: Path, fake_program: Path) -> No
     with pytest.raises(MirrorError) as error:
         mirror.index()
     assert str(error.value) == (
-        f"{mirror.workspace.place.staging}: rattler-index cannot read or write here:"
+        f"{mirror.workspace.place.cache}: rattler-index cannot read or write here:"
         f" No space left on device\n  said  {said}\n"
         "help: see to the disk (df, dmesg), then pixi run index"
     )
@@ -613,17 +619,17 @@ def test_an_indexer_whose_disk_is_full(tmp_path: Path, fake_program: Path) -> No
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a small disk of one's own is Linux's")
 def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
-    """The staging folder is a file system of four pages, in a mount namespace of its own."""
+    """The cache folder is a file system of four pages, in a mount namespace of its own."""
     mirror = mirror_of(tmp_path, A, B)
-    staging = mirror.workspace.place.staging
-    staging.mkdir(parents=True)
+    cache = mirror.workspace.place.cache
+    cache.mkdir(parents=True, exist_ok=True)
     alone = ["unshare", "--user", "--map-root-user", "--mount"]
     if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode != 0:
         pytest.skip("this system gives no mount namespace of one's own")
     before = mirror.states()
     script = 'mount -t tmpfs -o size=16k tmpfs "$1" && exec "$0" -P -m tasks.index'
     done = subprocess.run(
-        [*alone, "sh", "-c", script, sys.executable, staging],
+        [*alone, "sh", "-c", script, sys.executable, cache],
         cwd=mirror.root,
         env=os.environ | {"PATH": path_with(PY_RATTLER), "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -633,7 +639,7 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
     opening, first, *_, last = done.stderr.splitlines()
     assert opening == "index: opening 2 artifacts"
     assert first == (
-        f"error: {staging}: py-rattler (index) cannot read or write here: No space left on device"
+        f"error: {cache}: py-rattler (index) cannot read or write here: No space left on device"
     )
     assert last == "help: see to the disk (df, dmesg), then pixi run index"
     assert done.returncode == ExitCode.USAGE
@@ -703,7 +709,7 @@ def test_of_several_channels_none_is_published_where_one_is_refused(tmp_path: Pa
         with pytest.raises(MirrorError, match="which is no MatchSpec"):
             mirror.index()
         assert mirror.states() == before
-        assert not list(mirror.workspace.place.staging.glob("*"))
+        assert scratch_of(mirror) == []
     mirror.lock([a, b])
     assert mirror.index().lines[0] == "indexed: 2 records in 3 subdirs"
 
@@ -722,7 +728,7 @@ def test_an_indexer_that_does_nothing_is_not_believed(tmp_path: Path, fake_progr
     ]
     assert error.value.problems[0].details == (("indexer", program.identity),)
     assert mirror.states() == before
-    assert not mirror.workspace.place.staging.exists()
+    assert scratch_of(mirror) == []
 
 
 def test_another_indexer_indexes_again(tmp_path: Path, any_indexer: str) -> None:
@@ -755,8 +761,10 @@ def test_no_indexer_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_leftovers_of_killed_runs_are_cleared(tmp_path: Path, any_indexer: str) -> None:
     mirror = mirror_of(tmp_path, A)
-    stale = mirror.workspace.place.staging / "stale" / "noarch"
+    killed = mirror.workspace.place.cache / "0123abcd.pixi-mirror.tmp"
+    stale = killed / "work" / "noarch"
     stale.mkdir(parents=True)
+    (killed / "owner").touch()
     (stale / "repodata.json").write_text("{}")
     torn = mirror.folder / "linux-64" / "repodata.json.0123abcd.pixi-mirror.tmp"
     torn.write_text("{")
@@ -764,7 +772,7 @@ def test_leftovers_of_killed_runs_are_cleared(tmp_path: Path, any_indexer: str) 
     mine.write_text("{")
     mirror.index()
     assert mine.exists()
-    assert not mirror.workspace.place.staging.exists()
+    assert scratch_of(mirror) == []
     assert mirror.waiting() == ["linux-64/repodata.json.0123abcd.pixi-mirror.tmp"]
     assert mirror.prune("--now") == 0
     assert not torn.exists()

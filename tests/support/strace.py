@@ -184,10 +184,10 @@ def _write_python(run: TaskRun, of_the_indexer: str = "") -> None:
 
 def _traced(run: TaskRun, options: Sequence[str], path: str | None) -> str:
     """Have strace start the indexer. Killed, it takes the task along: that is how a run ends."""
-    staging = run.root / ".pixi-mirror" / "local-channel" / "cache" / "staging"
+    cache = run.root / ".pixi-mirror" / "local-channel" / "cache"
     asked = "" if path is None else f'-P "{path.replace(_STAGING, "$staging")}"'
     return (
-        f'staging=$(echo "{staging}"/*)\n'
+        f'staging=$(echo "{cache}"/*.pixi-mirror.tmp/work)\n'
         f'"{_STRACE}" {shlex.join(options)} {asked} "{sys.executable}" "$@"\ncode=$?\n'
         "[ $code = 137 ] && kill -9 $PPID\nexit $code"
     )
@@ -251,5 +251,5 @@ def _call(thread: str, name: str, arguments: str, result: str) -> _Call:
         elif folder and number != "AT_FDCWD" and shown is None:
             shown = Path(folder)
     is_change = int(result) >= 0 and (name not in _OPENS or bool(_WRITES.search(arguments)))
-    named = tuple(re.sub(r".*/cache/staging/[^/]+", _STAGING, each) for each in paths)
+    named = tuple(re.sub(r".*/cache/[^/]+/work\b", _STAGING, each) for each in paths)
     return _Call(thread=thread, name=name, paths=named, shown=shown, is_change=is_change)

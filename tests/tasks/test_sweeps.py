@@ -475,7 +475,6 @@ def tidy(world: World) -> list[str]:
         if path.name.endswith((".tmp", ".new")) or ".pixi-mirror-new." in path.name
     ]
     left += [path for path in state.rglob("parts/*") if path.is_file()]
-    left += state.rglob("staging")
     left += [each for each in world.folder.rglob("*") if each.is_dir() and not any(each.iterdir())]
     # Python's tempfile looks with a file of its own whether it may write there: killed, it stays.
     left += [x for x in world.run.temporary.iterdir() if x.is_dir() or x.read_bytes() not in PROBES]

@@ -95,7 +95,7 @@ def _left(place: ChannelPaths) -> Iterator[str]:
         if path not in known:
             yield f"left: {path}"
     yield from (f"left: {each}" for each in place.root.rglob("*.tmp"))
-    for folder in ("incoming", "parts", "staging"):
+    for folder in ("incoming", "parts"):
         yield from (f"left: {x}" for x in (place.cache / folder).rglob("*") if x.is_file())
 
 
