@@ -88,11 +88,14 @@ def read_regular(path: Path, limit: int) -> bytes:
 
     A pipe, on which one would wait forever, and a device, which may have no end, are refused.
     """
-    mode = path.stat().st_mode
-    if not S_ISREG(mode) and not S_ISDIR(mode):  # opening a folder gives the system's own error
+    status = path.stat()
+    if not S_ISREG(status.st_mode) and not S_ISDIR(status.st_mode):  # that gives the system's error
         raise OSError(errno.EINVAL, "not a file", str(path))
     with path.open("rb") as file:
-        data = file.read(limit + 1)
+        # Python asks at once for room for all that may come, and Windows sets that much aside.
+        data = file.read(min(status.st_size, limit) + 1)
+        if len(data) > status.st_size:  # it grows, or nobody knows its size, as below /proc
+            data += file.read(limit + 1 - len(data))
     if len(data) > limit:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
     return data

@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from scripts.core.files import (
     is_file,
     link_or_copy,
     not_readable,
+    read_regular,
     read_text,
     reason_of,
     write_atomically,
@@ -303,6 +305,28 @@ def test_what_cannot_be_seen_is_not_said_to_be_missing(
     if os.name != "nt":  # which calls it missing, too
         with pytest.raises(OSError, match="File name too long"):
             ask(tmp_path / ("x" * 300))
+
+
+def test_a_small_file_asks_for_little_room(tmp_path: Path) -> None:
+    """However large it might be: Windows sets aside what is asked for, many times at once."""
+    path = tmp_path / "small"
+    path.write_bytes(b"small")
+    tracemalloc.start()
+    try:
+        assert read_regular(path, 1 << 30) == b"small"
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+def test_a_file_of_which_nobody_knows_the_size_is_read_whole() -> None:
+    """As those of /proc, which are empty by their status; the control has a limit."""
+    path = Path("/proc/self/environ")
+    assert path.stat().st_size == 0
+    assert read_regular(path, 1 << 20) == path.read_bytes() != b""
+    with pytest.raises(OSError, match="File too large"):
+        read_regular(path, 1)
 
 
 TOO_LONG = (
