@@ -46,22 +46,24 @@ from tasks import fetch, index, mirror, prune
 root, turns, gone = Path(sys.argv[1]), int(sys.argv[2]), 0
 def there():
     return {path for path in (root / "local-channel").rglob("*") if path.is_file()}
-for turn, lock, tasks in zip(
-    itertools.count(1),
-    itertools.cycle(sorted((root / "locks").iterdir())),
-    itertools.cycle(((fetch, index, prune), (fetch, index), (mirror, prune))),
-):
-    shutil.copyfile(lock, root / "new.lock")
-    (root / "new.lock").replace(root / "pixi.lock")
-    for task in tasks:
-        before = there()
-        code = task.main(["-q", "--manifest-path", str(root)])
-        if code:
-            sys.exit(f"{task.__name__} ended with {code}")
-        gone += len(before - there())
-    if (root / "enough").exists() or (gone and turn >= turns):
-        break
-(root / "enough").touch()
+try:
+    for turn, lock, tasks in zip(
+        itertools.count(1),
+        itertools.cycle(sorted((root / "locks").iterdir())),
+        itertools.cycle(((fetch, index, prune), (fetch, index), (mirror, prune))),
+    ):
+        shutil.copyfile(lock, root / "new.lock")
+        (root / "new.lock").replace(root / "pixi.lock")
+        for task in tasks:
+            before = there()
+            code = task.main(["-q", "--manifest-path", str(root)])
+            if code:
+                sys.exit(f"{task.__name__} ended with {code}")
+            gone += len(before - there())
+        if (root / "enough").exists() or (gone and turn >= turns):
+            break
+finally:  # the clients wait for it, also where a task has failed
+    (root / "enough").touch()
 print(gone)
 """
 
