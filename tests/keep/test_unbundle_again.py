@@ -240,8 +240,10 @@ def test_sigterm_ends_it_like_ctrl_c(tmp_path: Path) -> None:
             time.sleep(0.01)
         run.send_signal(signal.SIGTERM)
         _, said = run.communicate(timeout=60)
-    assert run.returncode == 130
-    assert said == "interrupted; run this again: it goes on where it stopped\n"
+    assert (run.returncode, said) == (
+        130,
+        "interrupted; run this again: it goes on where it stopped\n",
+    )
     assert not (tmp_path / "far").exists()
 
 
