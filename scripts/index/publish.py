@@ -256,7 +256,7 @@ def _make_reproducible(subdir: Path, records: Collection[Record]) -> None:
                 with filename_in_errors(shard), shard.open("r+b") as file:
                     file.write(after)
                     file.truncate()
-                shard.rename(shard.with_name(f"{shards[name]}{SHARD_END}"))
+                replace_file(shard, shard.with_name(f"{shards[name]}{SHARD_END}"))
         zst_sha256, newest = hashlib.sha256(zst).hexdigest(), newest_time(records)
         index = replace(index, created_at=newest, zst_sha256=zst_sha256, shards=shards)
         with filename_in_errors(index_file):

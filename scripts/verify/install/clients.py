@@ -43,6 +43,7 @@ from scripts.core.child_process import (
     stderr_tail,
 )
 from scripts.core.errors import MirrorError, Problem, finding_problem
+from scripts.core.files import replace
 from scripts.core.rattler_child import RattlerRefusedError, call_rattler
 from scripts.core.report import Json
 from scripts.index.pypi_pages import INDEX
@@ -305,7 +306,7 @@ def _by_pixi(
             json.dumps(request).encode(),
         )
         if done.returncode == 0:
-            (copied / "envs" / job.place.environment).rename(prefix)
+            replace(copied / "envs" / job.place.environment, prefix)
     return prefix, _outcome(job, Client.PIXI, done)
 
 
