@@ -90,7 +90,6 @@ class RattlerClient:
             env=worker_environment(self.child_environment()),
             cwd=existing_folder(),
             process_group=0 if os.name == "posix" else None,  # Ctrl-C is ours to pass on
-            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # on Windows, too
         )
         with contextlib.suppress(OSError):
             _write_line(child, settings)
