@@ -33,6 +33,7 @@ from scripts.workspace.workspace import Workspace, read_manifest_beside
 
 KEPT_LOCKS: Final = "--kept-locks"
 _SHOWN: Final = 5  # local files that one error names
+_INVALID_NAME: Final = 123
 _NOTHING_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 _Found = TypeVar("_Found")
@@ -167,7 +168,8 @@ def _look(ask: Callable[[Path], _Found], path: Path) -> _Found | None:
     try:
         return ask(path)
     except OSError as error:
-        if error.errno in _NOTHING_THERE:
+        is_no_name = getattr(error, "winerror", None) == _INVALID_NAME  # `*` is none on Windows
+        if error.errno in _NOTHING_THERE or is_no_name:
             return None
         folder = path.parent if ask is os.stat else path
         message = f"cannot look into this folder: {error.strerror}"
