@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 # The features of pixi.toml that hold tasks: on workspaces, and on this template itself.
 ON_WORKSPACES = "tasks"
 ON_THE_TEMPLATE = "test"
+# What users start this by.
+RUN = "run" if os.name == "nt" else "./run"
 # A task that runs, and is not listed with those that a workspace's user wants.
 DEMO = "demo"
 
@@ -137,7 +139,7 @@ def start(environment: VirtualEnvironment, task: str, options: list[str]) -> int
     command = [environment.python, "-P", "-m", module_of(task), *options]
     env = {name: text for name, text in os.environ.items() if name != "PYTHONHOME"}
     env["PYTHONPATH"] = ROOT
-    env["PIXI_MIRROR_RUN"] = "run" if os.name == "nt" else "./run"  # scripts/core/invocation.py
+    env["PIXI_MIRROR_RUN"] = RUN  # scripts/core/invocation.py
     if os.name != "nt":
         os.execve(environment.python, command, env)  # noqa: S606
     import signal
@@ -155,14 +157,14 @@ def main(arguments: list[str]) -> int:
         note = f"It makes a virtual environment from PyPI, once, in {venv}."
         if described_tasks(ON_THE_TEMPLATE):
             note = (
-                f"`./run demo` shows the main job; CONTRIBUTING.md has developers' tasks.\n{note}"
+                f"`{RUN} demo` shows the main job; CONTRIBUTING.md has developers' tasks.\n{note}"
             )
-        return show_tasks("./run", "NAME", note)
+        return show_tasks(RUN, "NAME", note)
     task, *options = arguments
     module = task.replace("-", "_")
     is_name = module.isidentifier() and not module.startswith("_")
     if not is_name or not os.path.isfile(os.path.join(ROOT, "tasks", f"{module}.py")):
-        raise no_such_task(task, "./run", "./run --help", ON_WORKSPACES, ON_THE_TEMPLATE)
+        raise no_such_task(task, RUN, f"{RUN} --help", ON_WORKSPACES, ON_THE_TEMPLATE)
     environment = TEST if task in {"test", "lint", "bench"} else TOOLS
     if task == "test" and "--oldest" in options:
         environment = OLDEST
