@@ -84,7 +84,7 @@ def test_any_channel_follows_without_workspace(
     out, err = capsys.readouterr()
     assert out == ""
     assert err == (
-        f"error: {tmp_path}/far/channel: is not what it must be; damaged: 1, missing: 0\n"
+        f"error: {tmp_path / 'far' / 'channel'}: is not what it must be; damaged: 1, missing: 0\n"
         "  found  linux-64/b-1.0-0.conda\n"
         "help: on the builder: pixi run bundle OUT --full; unbundled here, it replaces what is"
         " wrong\n"

@@ -116,7 +116,7 @@ def test_a_folder_called_t_is_told_before_the_disk_leaves(
             "https://conda.example.org/x/t",
             f"warning: local-channel/conda.example.org/x/t: {token}\n",
         ),
-        ("T/tt", "flat", CHANNEL, ""),
+        ("no/T/tt", "flat", CHANNEL, ""),
     ):
         mirror = make_mirror(tmp_path / root, layout)
         mirror.lock(rows(tmp_path / "upstream", (TinyPackage(name="lib"),), channel))
