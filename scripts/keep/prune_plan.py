@@ -20,7 +20,7 @@ from scripts.channel.inventory import files_below
 from scripts.channel.users import ChannelUsers
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.errors import MirrorError, usage_error
-from scripts.core.files import is_dir, read_regular, write_output
+from scripts.core.files import is_dir, not_readable, read_regular, write_output
 from scripts.core.report import Json
 from scripts.keep.snapshots import read_snapshots, tree_of
 from scripts.workspace.workspace import Workspace
@@ -115,7 +115,7 @@ def read_plan(path: Path) -> PrunePlan:
     try:
         return _parse_plan(json.loads(read_regular(path, _LARGEST)))
     except OSError as error:
-        raise usage_error(str(path), f"cannot read this file: {error.strerror}") from None
+        raise not_readable(path, "file", error) from None
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         raise usage_error(
             str(path),

@@ -277,7 +277,7 @@ def test_no_other_file_is_replaced(
             f"error: {name}: is there, and is no plan of a prune: it is not replaced",
             "help: name another file, or remove this one",
         ]
-    for folder in (".", str(tmp_path), "/"):
+    for folder in (".", str(tmp_path), os.sep):
         assert run("--dry-run", "--output", folder, code=2) == [
             f"error: {folder}: cannot write this file: it is a folder"
         ]
@@ -291,7 +291,7 @@ def test_a_plan_that_is_not_there_or_cannot_be_written(
 ) -> None:
     missing = tmp_path / "none.json"
     assert run("--apply", missing, code=2) == [
-        f"error: {missing}: cannot read this file: No such file or directory"
+        f"error: {missing}: cannot read this file: there is no such file"
     ]
     inside = moved_on.folder / "plan.json"
     assert run("--dry-run", "--output", inside, code=2) == [
