@@ -464,7 +464,7 @@ def test_what_one_may_not_look_at_is_named(
             forbid(patched, path.parent, function)
             said = world.diff(name, "lock", code=2)
         assert said[0].endswith(": cannot be read: Permission denied")
-        assert Path(said[0].removeprefix("error: ").partition(":")[0]).parent == path.parent
+        assert Path(said[0].removeprefix("error: ").partition(": ")[0]).parent == path.parent
         assert world.diff(name, "lock")[-1] == "to carry: 0 artifacts, 0 B"
 
 
