@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -173,7 +174,8 @@ def there(folder: Path) -> dict[str, bytes]:
 
 def alone(program: Path, *arguments: Path | str) -> subprocess.CompletedProcess[str]:
     """Run unbundle.py as a far side does: this Python with nothing installed, and no network."""
-    tried = subprocess.run([*_ALONE, "true"], capture_output=True, check=False)
     command = [sys.executable, "-I", "-S", str(program), *map(str, arguments)]
-    start = _ALONE if tried.returncode == 0 else ()
-    return subprocess.run([*start, *command], capture_output=True, text=True, check=False)
+    if shutil.which(_ALONE[0]) is not None:  # Linux alone has it, and may forbid it
+        tried = subprocess.run([*_ALONE, "true"], capture_output=True, check=False)
+        command = [*(_ALONE if tried.returncode == 0 else ()), *command]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
