@@ -35,7 +35,7 @@ def channel_base_url(text: str) -> str:
     text = text.strip().rstrip("/")
     if "://" in text:
         return text
-    if text.startswith(("/", "./", "../", "~")) or re.match(r"[A-Za-z]:[\\/]", text):
+    if text.startswith(("/", "./", "..", "~", "\\\\")) or re.match(r"[A-Za-z]:[\\/]", text):
         return text
     return f"{ANACONDA}/{text}"
 

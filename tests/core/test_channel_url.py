@@ -27,6 +27,8 @@ from scripts.core.channel_url import channel_base_url, channel_folder
         ("~/channel", "~/channel"),
         ("C:\\channel", "C:\\channel"),
         ("d:/channel/", "d:/channel"),
+        ("\\\\server\\share", "\\\\server\\share"),
+        ("..", ".."),
     ],
 )
 def test_base_urls(text: str, url: str) -> None:
@@ -57,6 +59,7 @@ def test_base_urls(text: str, url: str) -> None:
         ("file:///srv/t/one/x", "local/srv/t/one/x"),
         ("file:///C:/x", "local/C_/x"),
         ("C:\\channels\\..\\x", "local/C_/channels/x"),
+        ("\\\\server\\share", "local/server/share"),
         ("../x/./y", "local/x/y"),
         ("~/x", "local/~/x"),
         ("https://conda.anaconda.org/", "channel"),
