@@ -66,10 +66,8 @@ def files_below(folder: Path) -> Iterator[tuple[PurePosixPath, FileStatus]]:
                         continue
                     with contextlib.suppress(FileNotFoundError):  # gone meanwhile
                         # Not the entry's own: on Windows that has no inode, and may be of before.
-                        yield (
-                            channel_path(f"{above}{entry.name}"),
-                            FileStatus.of(os.lstat(entry.path)),
-                        )
+                        status = FileStatus.of(os.lstat(entry.path))
+                        yield channel_path(f"{above}{entry.name}"), status
         except FileNotFoundError:  # none yet, or gone meanwhile
             continue
         except OSError as error:

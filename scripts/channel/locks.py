@@ -33,7 +33,7 @@ from scripts.workspace.workspace import Workspace, read_manifest_beside
 
 KEPT_LOCKS: Final = "--kept-locks"
 _SHOWN: Final = 5  # local files that one error names
-_INVALID_NAME: Final = 123
+_INVALID_NAME: Final = 123  # as Windows calls one with `*` in it
 _NOTHING_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 _Found = TypeVar("_Found")
@@ -168,8 +168,7 @@ def _look(ask: Callable[[Path], _Found], path: Path) -> _Found | None:
     try:
         return ask(path)
     except OSError as error:
-        is_no_name = getattr(error, "winerror", None) == _INVALID_NAME  # `*` is none on Windows
-        if error.errno in _NOTHING_THERE or is_no_name:
+        if error.errno in _NOTHING_THERE or getattr(error, "winerror", None) == _INVALID_NAME:
             return None
         folder = path.parent if ask is os.stat else path
         message = f"cannot look into this folder: {error.strerror}"
