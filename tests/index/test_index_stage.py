@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -756,6 +757,27 @@ def test_no_indexer_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
         "rattler-index: neither this program nor py-rattler is installed\n"
         "help: pixi add --feature tools rattler-index"
     )
+
+
+def access_to(file: Path) -> str:
+    """Return who may do what with a file, as Windows lists it."""
+    done = subprocess.run(["icacls", str(file)], capture_output=True, text=True, check=True)
+    return done.stdout.replace(str(file), "")
+
+
+@pytest.mark.skipif(os.name != "nt", reason="files of other systems inherit nothing")
+def test_an_index_file_is_as_open_as_its_folder(tmp_path: Path, any_indexer: str) -> None:
+    """The control moves one out of a folder of tempfile's, which newer Pythons close to others."""
+    mirror = mirror_of(tmp_path, A)
+    mirror.index()
+    file = mirror.folder / "linux-64" / "repodata.json"
+    (beside := file.with_name("beside")).touch()
+    if not access_to(beside):
+        pytest.skip("icacls lists nothing here")
+    assert access_to(file) == access_to(beside)
+    if sys.version_info >= (3, 13):
+        (closed := Path(tempfile.mkdtemp(dir=tmp_path)) / "closed").touch()
+        assert access_to(closed.replace(file.with_name("closed"))) != access_to(beside)
 
 
 def test_leftovers_of_killed_runs_are_cleared(tmp_path: Path, any_indexer: str) -> None:
