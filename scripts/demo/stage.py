@@ -39,8 +39,6 @@ HOST: Final = "https://conda.example.org"
 
 PYPI_HOSTS: Final = ("pypi.example.org", "files.example.org")
 _ALONE: Final = ("--client", "rattler")  # nothing is installed from PyPI
-# Settings of the user that must not reach the demo: it is the same for everybody.
-_FOREIGN: Final = ("PIXI_", "CONDA_", "_CONDA_", "RATTLER_", "PYTHONHOME", "UV_", "PIP_")
 _COUNTED: Final = frozenset({SHARDS, *("simple", "index", "mapping")})
 _VERBOSITY: Final = {Verbosity.QUIET: ["-q"], Verbosity.NORMAL: [], Verbosity.VERBOSE: ["-v"]}
 
@@ -52,7 +50,7 @@ def demo(console: Console) -> Report:
     the channel alone.
     """
     with scratch_folder() as root:
-        env = task_environment(root, os.environ)
+        env = task_environment(root)
         for each in (WORKSPACE, SERVICE, UPSTREAM):
             shutil.copytree(each, root / each.name)
         workspace, upstream = root / WORKSPACE.name, root / UPSTREAM.name
@@ -105,23 +103,13 @@ def demo(console: Console) -> Report:
         )
 
 
-def task_environment(root: Path, environ: Mapping[str, str]) -> dict[str, str]:
+def task_environment(root: Path) -> dict[str, str]:
     """Return the variables for the tasks that the demo runs: loopback, and nobody's settings."""
-    kept = {
-        name: value
-        for name, value in environ.items()
-        if not name.upper().startswith(_FOREIGN) and not name.upper().endswith("_PROXY")
-    }
-    return kept | {
-        "PIXI_HOME": str(root / "pixi-home"),
-        "PIXI_CONFIG_FILE": str(root / "pixi-home" / "config.toml"),
-        "PIXI_CACHE_DIR": str(root / "cache"),
-        "RATTLER_CACHE_DIR": str(root / "cache"),
-        "NO_PROXY": "127.0.0.1,localhost",
-        "no_proxy": "127.0.0.1,localhost",
-        "PYTHONIOENCODING": "utf-8",
-        "PYTHONPATH": str(TEMPLATE),
-    }
+    cache, home = str(root / "cache"), root / "pixi-home"
+    of_pixi = {"PIXI_HOME": str(home), "PIXI_CONFIG_FILE": str(home / "config.toml")}
+    caches = {"PIXI_CACHE_DIR": cache, "RATTLER_CACHE_DIR": cache}
+    of_python = {"PYTHONIOENCODING": "utf-8", "PYTHONPATH": str(TEMPLATE)}
+    return sandbox_environment(root, of_pixi | caches | of_python)
 
 
 def mirrors(url: str) -> str:

@@ -71,19 +71,15 @@ def test_a_program_that_does_not_run_is_an_error(
         monkeypatch.setattr(stage, "install_with", lambda *_: (tmp_path / "empty", (), None))
 
 
-def test_the_users_settings_stay_outside(tmp_path: Path) -> None:
-    given = {
-        "PATH": "p",
-        "https_proxy": "http://proxy.example.org",
-        "PIXI_HOME": "theirs",
-        "PIXI_PROJECT_MANIFEST": "theirs",
-        "CONDA_PREFIX": "theirs",
-        "RATTLER_AUTH_FILE": "theirs",
-        "UV_INDEX_URL": "theirs",
-        "PIP_INDEX_URL": "theirs",
-        "NO_PROXY": "theirs",
-    }
-    env = task_environment(tmp_path, given)
+def test_the_users_settings_stay_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "p")
+    for name in (
+        *("https_proxy", "NO_PROXY", "PIXI_HOME", "PIXI_PROJECT_MANIFEST", "CONDA_PREFIX"),
+        *("RATTLER_AUTH_FILE", "UV_INDEX_URL", "PIP_INDEX_URL", "PYTHONHOME", "HOME"),
+    ):
+        monkeypatch.setenv(name, "theirs")
+    env = task_environment(tmp_path)
     assert "theirs" not in env.values()
     assert env["PATH"] == "p"
-    assert {name for name in env if name.upper().endswith("_PROXY")} == {"NO_PROXY", "no_proxy"}
+    assert env["NO_PROXY"].startswith("127.0.0.1,")
+    assert env["PIXI_HOME"] == str(tmp_path / "pixi-home")
