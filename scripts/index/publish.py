@@ -36,6 +36,7 @@ from scripts.index.compare import compare_records, normalise_specs
 from scripts.index.file_classes import Channel, IndexedArtifact
 from scripts.index.indexer import Indexer, run_indexer
 from scripts.index.pypi_index import size_problem
+from scripts.index.pypi_pages import INDEX, PAGE_JSON
 from scripts.index.readback import read_subdir_index
 from scripts.index.records import BadRecordError, parse_record, read_index_record
 from scripts.index.repodata import (
@@ -83,7 +84,7 @@ def rebuild_indexes(
     of 1 with every artifact that had to be read and could not be.
     """
     digests = functools.cache(lambda: DigestCache(place.digests))
-    built = list[tuple[Channel, Path, list[str], list[Path], list[Problem]]]()
+    built = list[tuple[Channel, dict[PurePosixPath, Path], bool, list[Problem]]]()
     with contextlib.ExitStack() as until_published:
         for channel, indexed in channels:
             locked, problems = read_locked_records(place.folder, channel, digests)
@@ -93,15 +94,13 @@ def rebuild_indexes(
             _validate_records(locked, retained, named)
             staged = until_published.enter_context(scratch_folder(place.cache))
             names = _build(channel, locked, retained, indexer=indexer, target=staged)
-            # It alone has the records of artifacts that are in no lock.
-            durable = [staged / x for x in names if retained and x.endswith(f"/{REPODATA}")]
+            files = {channel.path / name: staged / name for name in names}
             wrong = (each for each in indexed if each.path not in retained)
             unlike = [size_problem(each.path, each.artifact.size, each.size) for each in wrong]
-            built.append((channel, staged, names, durable, unlike))
-        for channel, staged, names, durable, unlike in built:
-            target = place.folder / channel.path
-            publish([(staged / each, target / each) for each in names], durable)
-            yield channel, sorted(channel.path / name for name in names), unlike
+            built.append((channel, files, bool(retained), unlike))
+        for channel, files, is_durable, unlike in built:
+            publish(place.folder, files, is_durable=is_durable)
+            yield channel, [*files], unlike
 
 
 def _build(
@@ -334,16 +333,38 @@ def _refused(record: Record, refused: Mapping[str, Any]) -> Iterator[tuple[str, 
         yield "its record cannot be indexed", str(error)
 
 
-def publish(files: Sequence[tuple[Path, Path]], durable: Iterable[Path] = ()) -> None:
-    """Rename index files from the staging folder into place, in this order.
+@contextlib.contextmanager
+def staged_files(
+    place: ChannelPaths, files: Iterable[tuple[PurePosixPath, bytes]]
+) -> Iterator[Mapping[PurePosixPath, Path]]:
+    """Write index files to where nobody sees them, to be published; but for those that are there.
 
-    Those that are `durable`, which cannot be made again, are flushed to the disk first. A client
-    that reads meanwhile finds every file that an index names. After a kill at any moment, a second
-    run ends with the same bytes.
+    They are new files, with the present time: a client asks by time, and would not notice that an
+    older file has come back.
     """
-    for staged in durable:
-        fsync_file(staged)
-    for staged, target in files:
+    with scratch_folder(place.cache) as folder:
+        staged = dict[PurePosixPath, Path]()
+        for path, data in files:
+            if not holds(place.folder / path, data):
+                file = folder / str(len(staged))
+                with filename_in_errors(file):
+                    file.write_bytes(data)
+                staged[path] = file
+        yield staged
+
+
+def publish(folder: Path, files: Mapping[PurePosixPath, Path], *, is_durable: bool) -> None:
+    """Rename staged index files to their places in the channel folder, in this order.
+
+    `is_durable`: some of what they say cannot be made again, since no lock says it; those that
+    alone are read back are flushed to the disk first. A client that reads meanwhile finds every
+    file that an index names. After a kill at any moment, a second run ends with the same bytes.
+    """
+    for path in files if is_durable else ():
+        if path.name == REPODATA or (path.name == PAGE_JSON and INDEX in path.parents):
+            fsync_file(files[path])
+    for path, staged in files.items():
+        target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         _replace(staged, target)
 

@@ -22,9 +22,8 @@ from scripts.core.channel_paths import ChannelPaths, is_pypi_path
 from scripts.core.console import Console
 from scripts.core.errors import Problem
 from scripts.core.file_name import parse_file_name
-from scripts.core.files import FileStatus, filename_in_errors, holds, read_regular
+from scripts.core.files import FileStatus, read_regular
 from scripts.core.record import PypiRecord
-from scripts.core.scratch import scratch_folder
 from scripts.core.symlinks import refuse_obstacles
 from scripts.fetch.archives import check_new_archives, remembered
 from scripts.index.pypi_pages import (
@@ -319,20 +318,8 @@ def _read_mapping(folder: Path, pypi: PypiIndex) -> dict[str, str | None]:
 
 def publish_pypi(place: ChannelPaths, plan: PypiPlan) -> None:
     """Write what is not there yet: what pages name, then the pages."""
-    from scripts.index.publish import publish
+    from scripts.index.publish import publish, staged_files
 
-    changed = {
-        path: data
-        for path, data in plan.files.items()
-        if data is not None and not holds(place.folder / path, data)
-    }
-    if not changed:
-        return
-    with scratch_folder(place.cache) as staging:
-        staged = {path: staging / str(number) for number, path in enumerate(changed)}
-        for path, file in staged.items():
-            with filename_in_errors(file):
-                file.write_bytes(changed[path])
-        read_back = (x for x in staged if x.name == PAGE_JSON and INDEX in x.parents)
-        durable = [staged[path] for path in read_back if plan.is_durable]
-        publish([(file, place.folder / path) for path, file in staged.items()], durable)
+    files = ((path, data) for path, data in plan.files.items() if data is not None)
+    with staged_files(place, files) as staged:
+        publish(place.folder, staged, is_durable=plan.is_durable)

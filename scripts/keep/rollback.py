@@ -30,16 +30,13 @@ from scripts.core.channel_paths import ChannelPaths
 from scripts.core.child_process import quoted
 from scripts.core.console import Console
 from scripts.core.errors import MirrorError, Problem, raise_problems, usage_error, usage_problem
-from scripts.core.files import disk_errors, filename_in_errors, is_file
+from scripts.core.files import disk_errors, is_file
 from scripts.core.record import Digest
 from scripts.core.report import Line, Report, counted, counted_files, join_reports
-from scripts.core.scratch import scratch_folder
 from scripts.core.symlinks import refuse_obstacles
 from scripts.fetch.download import place_again
 from scripts.index.file_classes import files_of_layout, is_index_path
-from scripts.index.publish import publish
-from scripts.index.pypi_pages import PAGE_JSON
-from scripts.index.repodata import REPODATA
+from scripts.index.publish import publish, staged_files
 from scripts.index.stage import index
 from scripts.keep.published import read_published
 from scripts.keep.snapshot_trees import locks_of
@@ -125,8 +122,9 @@ def _roll_back(workspace: Workspace, target: Snapshot, console: Console) -> Repo
         _make_index_anew(workspace, target, dropped, console)
     else:
         state = _begin(workspace, state, target)
-        with scratch_folder(place.cache) as staging:
-            staged = _stage(place, to_publish, staging)
+        in_order = sorted(to_publish, key=lambda each: publish_order(str(each.path)))
+        contents = ((each.path, to_publish[each].read_bytes()) for each in in_order)
+        with staged_files(place, contents) as staged:
             _switch(place, state, to_link, staged, digests=digests, dropped=dropped, paths=paths)
         done = replace(state, layout=target.layout, before_relayout=None)
         write_channel(place, done)
@@ -243,27 +241,11 @@ def _begin(workspace: Workspace, state: MirrorState, target: Snapshot) -> Mirror
     return read_state(place)
 
 
-def _stage(
-    place: ChannelPaths, files: Mapping[SnapshotFile, Path], folder: Path
-) -> list[tuple[Path, Path]]:
-    """Copy index files to where nobody sees them: new files, with the present time.
-
-    A client asks by time, and would not notice that an older file has come back.
-    """
-    staged = []
-    for number, each in enumerate(sorted(files, key=lambda each: publish_order(str(each.path)))):
-        copy = folder / str(number)
-        with filename_in_errors(copy):
-            copy.write_bytes(files[each].read_bytes())
-        staged.append((copy, place.folder / each.path))
-    return staged
-
-
 def _switch(
     place: ChannelPaths,
     state: MirrorState,
     to_link: Mapping[SnapshotFile, Path],
-    staged: Sequence[tuple[Path, Path]],
+    staged: Mapping[PurePosixPath, Path],
     *,
     digests: DigestCache,
     dropped: frozenset[PurePosixPath],
@@ -286,8 +268,7 @@ def _switch(
     dropped = dropped.difference(each.path for each in listed)
     listed += removals_of(place.folder, sorted(dropped), None)
     write_removals(place, listed)
-    durable = [file for file, target in staged if target.name in {REPODATA, PAGE_JSON}]
-    publish(staged, durable)
+    publish(place.folder, staged, is_durable=True)
     when = now()
     left = [x for x in listed if x.path not in paths]
     write_removals(place, [replace(each, dropped=each.dropped or when) for each in left])
