@@ -93,8 +93,7 @@ def fetch(
     if not is_announced:
         announce(workspace, selection, plan, console)
     wanted = (*plan.to_download, *(each for _, each in plan.copies))
-    problem = space_problem(plan, free_bytes(place.folder), workspace.settings.channel_dir)
-    if problem is not None:
+    if problem := space_problem(plan, free_bytes(place.folder), workspace.settings.channel_dir):
         raise MirrorError(problem)
     if dry_run:
         return _dry_report(plan, selection)
