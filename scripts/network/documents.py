@@ -115,7 +115,11 @@ def read_document(
         answer = client.get_unless(source, etag=etag, modified=modified, accept=accept)
     except DownloadError as error:
         if error.status and router.credentials.may_be_in_keyring(source, error.status):
-            return _by_rattler(source, router)
+            try:
+                return _by_rattler(source, router)
+            except DownloadError as denied:
+                if denied.status != error.status:  # else it tells less of the same
+                    raise
         raise
     if answer is None:
         return None
