@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -92,9 +93,12 @@ class Asker:
             self.url: "URL",
             str(self.folder): "FOLDER",
             str(self.root): "ROOT",
+            self.root.as_posix(): "ROOT",
         }
         for place, word in words.items():
             text = text.replace(place, word)
+        if os.name == "nt":
+            text = re.sub(r"ROOT\S*", lambda found: found[0].replace("\\", "/"), text)
         return text
 
 

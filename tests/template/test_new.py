@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.core.child_process import quoted
 from scripts.core.invocation import TEMPLATE
 from scripts.core.report import human_size
 from scripts.template import new
@@ -58,7 +59,7 @@ def test_a_builder_has_what_it_needs_and_nothing_of_the_templates_past(
         "packages   numpy >=2, scipy 1.15.*, bwa, pip\n"
         "there is no pixi.lock yet: `pixi lock` makes it\n"
         "next:\n"
-        f"  cd '{folder}'\n"
+        f"  cd {quoted(str(folder))}\n"
         "  pixi lock\n"
         "  pixi run mirror\n"
         "  git add --all\n"
