@@ -19,7 +19,7 @@ from typing import Final, TypeVar
 from scripts.channel.state import KeptLock, read_kept_lock
 from scripts.core.channel_paths import Layout
 from scripts.core.console import Console
-from scripts.core.errors import MirrorError, Problem, raise_problems, usage_error
+from scripts.core.errors import MirrorError, Problem, first_details, raise_problems, usage_error
 from scripts.core.redact import redact, without_secrets
 from scripts.lock.location import local_path
 from scripts.lock.mirrored import MirroredLock, with_labels
@@ -215,5 +215,5 @@ def remote_lock(kept: KeptLock, url: str, workspace: Workspace, entry: LockEntry
     if local:
         message = "a remote lock may name no file of this machine"
         details = [("names", redact(each)) for each in dict.fromkeys(local)]
-        raise usage_error(location, message, *details[:_SHOWN])
+        raise usage_error(location, message, *first_details(details, _SHOWN))
     return lock

@@ -18,8 +18,9 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, TypeVar
 
+from scripts.channel.inventory import cannot_read
 from scripts.core.channel_paths import WORKSPACES, ChannelPaths, Layout, channel_path
-from scripts.core.errors import MirrorError, usage_error
+from scripts.core.errors import usage_error
 from scripts.core.files import (
     disk_errors,
     exists,
@@ -262,7 +263,7 @@ def _read_workspaces(folder: Path) -> tuple[tuple[WorkspaceState, ...], tuple[Pa
     except FileNotFoundError:
         return (), ()
     except OSError as error:
-        raise state_unreadable(error, folder) from None
+        raise cannot_read(error, folder) from None
     found, lost = [], []
     for each in entries:
         workspace = _read(each / _WORKSPACE, partial(_parse_workspace, each))
@@ -361,7 +362,7 @@ def _read(path: Path, parse: Callable[[Mapping[str, Any]], _Value]) -> _Value | 
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise state_unreadable(error, path) from None
+        raise cannot_read(error, path) from None
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
         raise usage_error(
             str(path),
@@ -376,12 +377,6 @@ def _parse_document(data: bytes) -> Mapping[str, Any]:
     if typed(document["schema"], int) != _SCHEMA:
         raise ValueError(document)
     return document
-
-
-def state_unreadable(error: OSError, path: Path) -> MirrorError:
-    """Make the error of exit code 2 for a file of the state that cannot be read."""
-    help_line = "see that you may read it and that it is a file, then run this again"
-    return usage_error(str(path), f"cannot be read: {error.strerror}", help=help_line)
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:

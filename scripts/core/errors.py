@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import PurePath
@@ -101,6 +101,12 @@ def finding_problem(
     """Make the problem of an answer that is no: exit code 1."""
     code = ExitCode.FINDINGS
     return Problem(subject=str(subject), message=message, code=code, details=details, help=help)
+
+
+def first_details(details: Sequence[tuple[str, str]], shown: int) -> tuple[tuple[str, str], ...]:
+    """Take so many details, and say how many more there are."""
+    more = len(details) - shown
+    return (*details[:shown], *((("and", f"{more} more"),) if more > 0 else ()))
 
 
 def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:

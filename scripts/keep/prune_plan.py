@@ -19,7 +19,7 @@ from scripts.channel.folders import refuse_output_within
 from scripts.channel.inventory import files_below
 from scripts.channel.users import ChannelUsers
 from scripts.core.channel_paths import ChannelPaths
-from scripts.core.errors import MirrorError, usage_error
+from scripts.core.errors import MirrorError, first_details, usage_error
 from scripts.core.files import is_dir, not_readable, read_regular, write_output
 from scripts.core.report import Json
 from scripts.keep.snapshots import read_snapshots, tree_of
@@ -170,7 +170,6 @@ def _moved(before: Mapping[str, Json], now: Mapping[str, Json]) -> Iterator[tupl
 
 def _refuse(path: Path, moved: Sequence[tuple[str, str]]) -> None:
     if moved:
-        more = [("", f"and {len(moved) - _SHOWN} more")] if len(moved) > _SHOWN else []
         message = "the mirror has moved since this plan was made, so nothing was removed"
         help_ = f"pixi run prune --dry-run --output {path}"
-        raise usage_error(str(path), message, *moved[:_SHOWN], *more, help=help_)
+        raise usage_error(str(path), message, *first_details(moved, _SHOWN), help=help_)

@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from scripts.channel.inventory import cannot_read
 from scripts.channel.removals import now, removal_errors
-from scripts.channel.state import state_unreadable
 from scripts.core.errors import usage_error
 from scripts.core.files import is_dir
 from scripts.core.report import Json, Line, Report, counted, human_size, table, to_json
@@ -247,4 +247,4 @@ def _files_below(folder: Path) -> Iterator[os.DirEntry[str]]:
         except FileNotFoundError:
             pass
         except PermissionError as error:
-            raise state_unreadable(error, Path(here)) from None
+            raise cannot_read(error, Path(here)) from None

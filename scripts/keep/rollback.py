@@ -29,7 +29,14 @@ from scripts.channel.users import note_layout, read_users_of
 from scripts.core.channel_paths import ChannelPaths
 from scripts.core.child_process import quoted
 from scripts.core.console import Console
-from scripts.core.errors import MirrorError, Problem, raise_problems, usage_error, usage_problem
+from scripts.core.errors import (
+    MirrorError,
+    Problem,
+    first_details,
+    raise_problems,
+    usage_error,
+    usage_problem,
+)
 from scripts.core.files import disk_errors, is_file
 from scripts.core.record import Digest
 from scripts.core.report import Line, Report, counted, counted_files, join_reports
@@ -209,7 +216,7 @@ def _lost(workspace: Workspace, target: Snapshot, missing: Sequence[SnapshotFile
         target.id,
         f"{counted(len(missing), 'file')} of it can be found nowhere, or not as recorded;"
         " nothing was changed",
-        *(("missing", str(each.path)) for each in missing[:_SHOWN]),
+        *first_details([("missing", str(each.path)) for each in missing], _SHOWN),
         help=f"{command} && pixi run mirror" if command else other,
     )
 

@@ -16,10 +16,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, TypeVar
 
-from scripts.channel.state import path_inside, state_unreadable
+from scripts.channel.inventory import cannot_read
+from scripts.channel.state import path_inside
 from scripts.core.artifact import ArtifactKind
 from scripts.core.channel_paths import ChannelPaths, Layout
-from scripts.core.errors import MirrorError, usage_error, usage_problem
+from scripts.core.errors import MirrorError, first_details, usage_error, usage_problem
 from scripts.core.files import exists, filename_in_errors, write_atomically
 from scripts.core.report import to_json
 from scripts.keep.unbundle import content_digest
@@ -228,11 +229,8 @@ def find_record(place: ChannelPaths, name: str, *, help: str = "pixi run snapsho
     ]
     if len(found) != 1:
         message = "begins the id of several snapshots" if found else "is the id of no snapshot"
-        shown = (found or records)[-_SHOWN:]
-        details = [("there is", each.stem) for each in shown]
-        if more := len(found or records) - len(shown):
-            details.append(("", f"and {more} more"))
-        raise usage_error(name, message, *details, help=help)
+        newest_first = [("there is", each.stem) for each in reversed(found or records)]
+        raise usage_error(name, message, *first_details(newest_first, _SHOWN), help=help)
     return found[0]
 
 
@@ -278,7 +276,7 @@ def _records(place: ChannelPaths) -> list[Path]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise state_unreadable(error, folder) from None
+        raise cannot_read(error, folder) from None
     return [each for each in found if is_snapshot_id(each.stem)]
 
 
@@ -333,9 +331,9 @@ def _reading(file: Path) -> Iterator[Iterator[Any]]:
         with file.open(encoding="utf-8") as opened:
             yield map(json.loads, opened)
     except PermissionError as error:
-        raise state_unreadable(error, file) from None
+        raise cannot_read(error, file) from None
     except OSError as error:
-        raise DamagedRecordError(*state_unreadable(error, file).problems) from None
+        raise DamagedRecordError(*cannot_read(error, file).problems) from None
     except (StopIteration, KeyError, TypeError, ValueError, OverflowError, RecursionError):
         message = "is damaged, or of another version of pixi-mirror"
         problem = usage_problem(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 from scripts.core.channel_paths import folder_of_channel
-from scripts.core.errors import ExitCode, Problem, finding_problem
+from scripts.core.errors import ExitCode, Problem, finding_problem, first_details
 from scripts.core.redact import printable, redact
 from scripts.core.report import Json, Line, listed
 from scripts.core.subdir import NOARCH
@@ -293,12 +293,6 @@ def level_result(
         environment_problems=tuple(problem for problem, _ in mine),
         unproven=frozenset[EnvironmentPlatform]().union(*(places for _, places in mine)),
     )
-
-
-def first_details(details: Sequence[tuple[str, str]], shown: int) -> tuple[tuple[str, str], ...]:
-    """Take so many details, and say how many more there are."""
-    more = len(details) - shown
-    return (*details[:shown], *((("and", f"{more} more"),) if more > 0 else ()))
 
 
 def said_lines(text: str, shown: int) -> tuple[tuple[str, str], ...]:

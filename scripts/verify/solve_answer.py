@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from scripts.core.errors import Problem, finding_problem
+from scripts.core.errors import Problem, finding_problem, first_details
 from scripts.core.report import Json, Line
-from scripts.verify.findings import EnvironmentPlatform, Level, first_details, look_at, said_lines
+from scripts.verify.findings import EnvironmentPlatform, Level, look_at, said_lines
 
 SHOWN: Final = 20
 """Packages, or lines of a solver's, that one problem shows."""

@@ -272,6 +272,6 @@ def test_a_list_that_cannot_be_read(tmp_path: Path, any_indexer: str) -> None:
         run(mirror)
     assert str(caught.value) == (
         f"{waiting}: cannot be read: {reason}\n"
-        "help: see that you may read it and that it is a file, then run this again"
+        "help: see to the disk and its permissions, then run this again"
     )
     assert mirror.states() == before

@@ -385,7 +385,7 @@ def test_an_id_that_is_none_or_several(
     ids = [each.id for each in snapshots(pruned)]
     message = {"2": "begins the id of several snapshots"}.get(text, "is the id of no snapshot")
     assert run(pruned, rollback.main, text) == 2
-    shown = "".join(f"  there is  {each}\n" for each in ids)
+    shown = "".join(f"  there is  {each}\n" for each in reversed(ids))
     assert capsys.readouterr().err == f"error: {text}: {message}\n{shown}help: pixi run snapshots\n"
 
 

@@ -219,7 +219,7 @@ def test_of_much_that_has_moved_files_are_cut(moved_on: Mirror, plan: Path, run:
         f"  changed  workspace mirrored ({manifest}) as last mirrored",
     ]
     assert f"  new      snapshot {second}" in lines
-    assert lines[11].startswith("           and ")
+    assert lines[11].startswith("  and      ")
     assert len(lines) == 13
 
 

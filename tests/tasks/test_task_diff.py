@@ -412,8 +412,8 @@ def test_names_that_are_nothing(world: World) -> None:
     one, two = world.publish(A1, B), world.publish(A2, B)
     assert world.diff("nosuch", code=2) == [
         "error: nosuch: is the id of no snapshot",
-        f"  there is  {one}",
         f"  there is  {two}",
+        f"  there is  {one}",
         "help: pixi run snapshots",
     ]
     assert world.diff("2026", code=2)[0] == "error: 2026: begins the id of several snapshots"

@@ -42,13 +42,13 @@ from scripts.core.child_process import (
     program_error,
     stderr_tail,
 )
-from scripts.core.errors import MirrorError, Problem, finding_problem
+from scripts.core.errors import MirrorError, Problem, finding_problem, first_details
 from scripts.core.files import replace
 from scripts.core.rattler_child import RattlerRefusedError, call_rattler
 from scripts.core.report import Json
 from scripts.index.pypi_pages import INDEX
 from scripts.lock.update import workspace_copy
-from scripts.verify.findings import FOR_PYPI, Client, Level, first_details, look_at
+from scripts.verify.findings import FOR_PYPI, Client, Level, look_at
 from scripts.verify.install.mirrors import (
     NoMirrorError,
     local_files,

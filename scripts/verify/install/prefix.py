@@ -21,13 +21,12 @@ from scripts.channel.archive import (
     told_as_bad_archive,
 )
 from scripts.core.artifact import Artifact, ArtifactKind
-from scripts.core.errors import MirrorError, Problem, finding_problem
+from scripts.core.errors import MirrorError, Problem, finding_problem, first_details
 from scripts.core.files import hash_file
 from scripts.core.pep508 import pypi_name
 from scripts.core.record import Record
 from scripts.core.redact import printable
 from scripts.index.distribution import DIST_INFO, dist_info_folder, hash_member
-from scripts.verify.findings import first_details
 from scripts.verify.install.plan import InstallJob
 
 INDEX: Final = "info/index.json"

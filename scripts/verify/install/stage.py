@@ -26,7 +26,7 @@ from scripts.channel.folders import free_bytes
 from scripts.core.artifact import Artifact
 from scripts.core.child_process import ask_version, program_error
 from scripts.core.console import Console
-from scripts.core.errors import ExitCode, MirrorError, Problem, usage_problem
+from scripts.core.errors import ExitCode, MirrorError, Problem, first_details, usage_problem
 from scripts.core.rattler_child import this_subdir
 from scripts.core.redact import printable
 from scripts.core.report import Line, human_size
@@ -43,7 +43,6 @@ from scripts.verify.findings import (
     Level,
     LevelResult,
     UsageIndex,
-    first_details,
     level_result,
     places_by_lock,
     said_of,
