@@ -118,7 +118,6 @@ def fetch(
     damaged, opened = check_new_archives(
         place.folder, there, digests, lambda text: console.note(f"fetch: {text}")
     )
-    opened += sum(each.identity is not None for each in came)
     report = _report(plan, selection, came, failed, again)
     return dataclasses.replace(
         report, data={**report.data, "opened": opened}, problems=(*report.problems, *damaged)

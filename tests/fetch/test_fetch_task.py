@@ -116,7 +116,7 @@ def test_fetches_all_and_then_nothing(world: World, capsys: pytest.CaptureFixtur
     out, err = capsys.readouterr()
     assert out == f"fetch: 3 artifacts fetched, {size_of(world)}; 0 were there already\n"
     assert err.startswith(f"fetch: 3 to download into local-channel, {size_of(world)}, ")
-    assert err.endswith(" free\n")
+    assert err.endswith(" free\nfetch: opening 3 artifacts\n")
     assert world.files() == world.expected()
     assert not (world.state / "cache" / "parts").exists()
     requests = len(world.upstream.requests)
@@ -182,6 +182,7 @@ def test_one_bad_artifact_stops_no_other(world: World, capsys: pytest.CaptureFix
     url = world.upstream.url
     wrong = sha256(b"*" * world.packages[2].size)
     assert err.split("free\n")[1] == (
+        "fetch: opening 1 artifact\n"
         "error: linux-64/p1-1.0-0.conda: HTTP 404 Not Found\n"
         f"  from  {url}/ch/linux-64/p1-1.0-0.conda\n"
         "help: the channel no longer has it; `pixi run update-mirror` moves on\n"
@@ -599,7 +600,7 @@ def test_a_file_in_use_stops_no_other(
         refusing.setattr(Path, "replace", replace)
         assert world.fetch("--jobs", "1") == ExitCode.USAGE
     target = world.channel / "linux-64" / "p2-1.0-0.tar.bz2"
-    assert capsys.readouterr().err.split("free\n")[1] == (
+    assert capsys.readouterr().err.split("artifacts\n")[1] == (
         f"error: linux-64/p2-1.0-0.tar.bz2: {target}: cannot be replaced, tried for 0.1 s: in use\n"
         f"  from  {world.upstream.url}/ch/linux-64/p2-1.0-0.tar.bz2\n"
         "help: close the program that has it open, then run `pixi run fetch` again\n"
