@@ -258,8 +258,7 @@ def hash_file(path: Path, algorithm: str) -> str:
 
 def hard_link(source: Path, target: Path) -> None:
     """Make a hard link to the file at `source`; where that is a link, to the file it leads to."""
-    is_link = os.path.islink(source)  # noqa: PTH114 -- of thousands, `Path` takes as much again
-    os.link(source.resolve() if is_link else source, target)
+    os.link(source.resolve() if source.is_symlink() else source, target)
 
 
 def link_or_copy(source: Path, target: Path) -> None:

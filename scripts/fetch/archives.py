@@ -18,7 +18,7 @@ from scripts.core.errors import ExitCode, Problem
 from scripts.core.redact import redact
 from scripts.core.report import counted
 
-OPENED: Final = "opened"  # in the journal, in place of an algorithm; the identity is the digest
+_OPENED: Final = "opened"  # in the journal, in place of an algorithm; the identity is the digest
 _UPSTREAM: Final = (
     "the fault is upstream's, not the mirror's: lock another build (`pixi update`), or tell the"
     " channel's keeper"
@@ -58,17 +58,6 @@ class ArchiveCheck:
         return self.identity is not None and self.identity.lower() == self.expected.lower()
 
 
-def right_identity(folder: Path, artifact: Artifact) -> str | None:
-    """Open a conda artifact that has just come; None: it is not what the lock says, or unreadable.
-
-    What is wrong with it then tells who opens it once more.
-    """
-    from scripts.channel.archive import read_identity
-
-    check = _open(folder, artifact, lambda file, _: read_identity(file))
-    return check.identity if check.is_right else None
-
-
 def check_new_archives(
     folder: Path,
     artifacts: Iterable[Artifact],
@@ -98,7 +87,7 @@ def check_new_archives(
         for each in open_archives(folder, unknown, identify):
             path = each.artifact.path
             if each.identity is not None and each.status is not None:
-                kept = {**more.get(path, {}), OPENED: each.identity}
+                kept = {**more.get(path, {}), _OPENED: each.identity}
                 for key, text in kept.items():
                     digests.add_read(folder, path, key, text, each.status)
             results.append(each)
@@ -108,7 +97,7 @@ def check_new_archives(
 
 def _is_known(folder: Path, artifact: Artifact, digests: DigestCache) -> bool:
     """Tell whether it was opened before, and was what it should be."""
-    identity = remembered(folder, artifact, OPENED, digests)
+    identity = remembered(folder, artifact, _OPENED, digests)
     return ArchiveCheck(artifact=artifact, identity=identity).is_right
 
 

@@ -22,7 +22,6 @@ from scripts.core.channel_paths import ChannelPaths
 from scripts.core.errors import MirrorError, usage_error
 from scripts.core.files import disk_errors, hard_link, reason_of, unlink
 from scripts.core.record import Digest
-from scripts.fetch.archives import right_identity
 from scripts.fetch.plan import Downloaded
 from scripts.fetch.sizes import LARGEST_UNSIZED
 from scripts.lock.location import local_path
@@ -269,10 +268,7 @@ class Download:
         target = self.context.place.folder / self.artifact.path
         with naming_who_has_it_open():
             status = part.place(target, durable=self.context.durable)
-        identity = None
-        if self.artifact.is_conda:  # while others still come: it takes as long as to hash it
-            identity = right_identity(self.context.place.folder, self.artifact)
-        return Downloaded(artifact=self.artifact, digest=digest, status=status, identity=identity)
+        return Downloaded(artifact=self.artifact, digest=digest, status=status)
 
 
 def _refuse_unlike(body: Body, *, is_whole: bool) -> None:

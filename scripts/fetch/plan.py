@@ -95,8 +95,6 @@ class Downloaded:
     artifact: Artifact
     digest: Digest
     status: os.stat_result
-    identity: str | None = None
-    """What it is by its own `info/index.json`, where it was opened and is what the lock says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

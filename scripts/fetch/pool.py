@@ -17,7 +17,6 @@ from scripts.channel.digest_cache import DigestCache
 from scripts.core.artifact import Artifact
 from scripts.core.console import Console
 from scripts.core.record import Digest
-from scripts.fetch.archives import OPENED
 from scripts.fetch.download import (
     Download,
     DownloadContext,
@@ -67,8 +66,6 @@ def download_all(
         path = result.artifact.path
         if isinstance(result, Downloaded):
             digests.add(path, result.digest.algorithm, result.digest.hex, result.status)
-            if result.identity is not None:
-                digests.add(path, OPENED, result.identity, result.status)
             console.detail(f"fetched {path}")
         else:
             console.detail(f"failed {path}: {result.error.text}")
