@@ -9,6 +9,7 @@ from __future__ import annotations
 import bz2
 import contextlib
 import errno
+import functools
 import io
 import json
 import lzma
@@ -115,10 +116,17 @@ class _WithEnd:
         return self._packed.read(size) or self._end.read(size)
 
 
+@functools.cache  # it takes as long as to open a small artifact
+def _end_frame() -> bytes:
+    import zstandard
+
+    return zstandard.ZstdCompressor().compress(_END)
+
+
 def _walk_zst(packed: IO[bytes], names: AbstractSet[str]) -> Mapping[str, bytes]:
     import zstandard
 
-    source = cast("IO[bytes]", _WithEnd(packed, zstandard.ZstdCompressor().compress(_END)))
+    source = cast("IO[bytes]", _WithEnd(packed, _end_frame()))
     try:
         with zstandard.ZstdDecompressor().stream_reader(
             source, read_size=CHUNK, read_across_frames=True
