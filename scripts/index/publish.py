@@ -354,20 +354,24 @@ def staged_files(
 def publish(folder: Path, files: Mapping[PurePosixPath, Path], *, is_durable: bool) -> None:
     """Rename staged index files to their places in the channel folder, in this order.
 
-    What is there with the same bytes stays. `is_durable`: some of what they say cannot be made
-    again, since no lock says it; those that alone are read back are flushed to the disk first. A
-    client that reads meanwhile finds every file that an index names. After a kill at any moment, a
-    second run ends with the same bytes.
+    `is_durable`: some of what they say cannot be made again, since no lock says it; those that
+    alone are read back are flushed to the disk first. A client that reads meanwhile finds every
+    file that an index names. After a kill at any moment, a second run ends with the same bytes.
     """
     for path in files if is_durable else ():
         if path.name == REPODATA or (path.name == PAGE_JSON and INDEX in path.parents):
             fsync_file(files[path])
     for path, staged in files.items():
         target = folder / path
-        if not holds(target, staged.read_bytes()):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _make_later(staged, target)
-            replace_file(staged, target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _replace(staged, target)
+
+
+def _replace(source: Path, target: Path) -> None:
+    """Put a file in its place, unless the same bytes are there."""
+    if not holds(target, source.read_bytes()):
+        _make_later(source, target)
+        replace_file(source, target)
 
 
 def _make_later(source: Path, target: Path) -> None:
