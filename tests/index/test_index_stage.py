@@ -816,9 +816,9 @@ def test_a_channel_folder_on_a_disk_of_its_own_is_refused(tmp_path: Path) -> Non
     mount = 'mount -t tmpfs none "$0" && cp -R "$1/." "$0" && shift && exec "$@"'
     shutil.copytree(mirror.folder, copy := tmp_path / "copy")
     task = [sys.executable, "-P", "-m", "tasks.index", "--manifest-path", str(mirror.root)]
-    alone = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount]
     done = subprocess.run(
-        [*alone, str(mirror.folder), str(copy), *task],
+        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount]
+        + [str(mirror.folder), str(copy), *task],
         env=dict(os.environ) | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
