@@ -11,7 +11,6 @@ from operator import attrgetter
 from pathlib import Path, PurePosixPath
 
 from scripts.channel.digest_cache import DigestCache
-from scripts.channel.folders import prepare
 from scripts.channel.inventory import SEE_TO_DISK, files_below
 from scripts.channel.removals import is_due, now, removals_of, remove, still_waiting
 from scripts.channel.state import MirrorState, Removal, write_channel, write_removals
@@ -82,7 +81,6 @@ def index(
         problems = [problem for each in channels for problem in _unfit_artifacts(each, digests)]
         problems += _unfit_artifacts(pypi, digests)
         raise_problems(problems)
-        prepare(place)
         save_workspace(workspace, users, selection.layout)
         if dropping:
             write_removals(place, waiting)

@@ -19,7 +19,6 @@ import msgpack
 import pytest
 import zstandard
 
-from scripts.channel.folders import prepare
 from scripts.core.errors import ExitCode, MirrorError
 from scripts.core.report import human_size
 from scripts.core.scratch import is_scratch
@@ -796,7 +795,6 @@ def test_a_channel_folder_that_cannot_be_written(
     tmp_path: Path, any_indexer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mirror = mirror_of(tmp_path, A)
-    prepare(mirror.workspace.place)
 
     def refuse(self: Path, target: Path) -> Path:
         raise PermissionError(13, "Permission denied", str(target))
@@ -807,30 +805,6 @@ def test_a_channel_folder_that_cannot_be_written(
     (problem,) = error.value.problems
     assert problem.code is ExitCode.USAGE
     assert problem.message == "cannot be written: Permission denied"
-
-
-@pytest.mark.needs_mount
-def test_a_channel_folder_on_a_disk_of_its_own_is_refused(tmp_path: Path) -> None:
-    """Nothing appears there by a rename; without that disk, all is indexed (the control)."""
-    mirror = mirror_of(tmp_path, A)
-    mount = 'mount -t tmpfs none "$0" && cp -R "$1/." "$0" && shift && exec "$@"'
-    shutil.copytree(mirror.folder, copy := tmp_path / "copy")
-    task = [sys.executable, "-P", "-m", "tasks.index", "--manifest-path", str(mirror.root)]
-    done = subprocess.run(
-        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount]
-        + [str(mirror.folder), str(copy), *task],
-        env=dict(os.environ) | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (ExitCode.USAGE, "")
-    assert done.stderr == (
-        f"error: {mirror.folder}: is a disk of its own, and nothing beside it is on that disk\n"
-        f"  working state  {mirror.workspace.place.root}\n"
-        f"help: set channel-dir to a folder on that disk: {mirror.folder / 'channel'}\n"
-    )
-    assert mirror.index().lines == ("indexed: 1 record in 2 subdirs",)
 
 
 def test_the_shards_are_named_by_their_sha256(tmp_path: Path, indexer: str) -> None:
