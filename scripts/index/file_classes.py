@@ -24,6 +24,7 @@ from scripts.core.file_name import parse_file_name
 from scripts.core.files import FileStatus, read_regular
 from scripts.core.record import PypiRecord, Record
 from scripts.core.report import Json, counted_files, to_json
+from scripts.core.scratch import is_scratch
 from scripts.core.subdir import NOARCH, is_known_subdir
 from scripts.core.symlinks import refuse_obstacles
 from scripts.index.pypi_index import read_pypi_index, read_retained
@@ -87,7 +88,7 @@ class Channel:
     there: Mapping[PurePosixPath, FileStatus]
     """All files named like an artifact, by path."""
     index_files: tuple[PurePosixPath, ...]
-    """What rattler-index writes."""
+    """What rattler-index writes, and temporary files of it that a killed run left."""
     is_wanted: bool
     """Whether it must be a channel even without artifacts."""
     lock_version: int
@@ -206,11 +207,17 @@ def is_artifact_path(path: PurePosixPath) -> bool:
 
 
 def is_index_path(path: PurePosixPath) -> bool:
-    """Tell whether a path is that of an index file, of a subdir or of PyPI."""
+    """Tell whether a path is that of an index file, of a subdir or of PyPI.
+
+    Or of a temporary one that a killed run left, where a subdir is a file system of its own.
+    """
     if is_pypi_path(path):
         return is_pypi_index_path(path)
     name, (is_subdir, has_shards, _) = path.name, _folder_of(path)
-    return is_subdir and (name.endswith(SHARD_END) if has_shards else name in INDEX_FILES)
+    if has_shards:
+        return is_subdir and (name.endswith(SHARD_END) or is_scratch(name))
+    is_index = name in INDEX_FILES or (name.startswith(INDEX_FILES) and is_scratch(name))
+    return is_subdir and is_index
 
 
 def read_indexed(

@@ -7,6 +7,7 @@ The records are the lock's, and those of artifacts that stay indexed. Only for l
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import os
@@ -25,6 +26,7 @@ from scripts.core.files import (
     filename_in_errors,
     fsync_file,
     holds,
+    write_atomically,
 )
 from scripts.core.files import replace as replace_file
 from scripts.core.record import Record, record_to_json
@@ -369,9 +371,16 @@ def publish(folder: Path, files: Mapping[PurePosixPath, Path], *, is_durable: bo
 
 def _replace(source: Path, target: Path) -> None:
     """Put a file in its place, unless the same bytes are there."""
-    if not holds(target, source.read_bytes()):
-        _make_later(source, target)
+    data = source.read_bytes()
+    if holds(target, data):
+        return
+    _make_later(source, target)
+    try:
         replace_file(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:  # the channel folder is on a file system of its own
+            raise
+        write_atomically(target, data)
 
 
 def _make_later(source: Path, target: Path) -> None:

@@ -67,7 +67,7 @@ class PypiIndex:
     there: Mapping[PurePosixPath, FileStatus]
     """All files named like a wheel or sdist, by path."""
     index_files: tuple[PurePosixPath, ...]
-    """What describes them."""
+    """What describes them, or a killed run left of it."""
     other_names: frozenset[str]
     """What conda packages are there besides those of the lock; asked where there are PyPI ones."""
 

@@ -23,6 +23,7 @@ from scripts.core.pep508 import pypi_name
 from scripts.core.record import PypiRecord
 from scripts.core.redact import without_secrets
 from scripts.core.report import Json
+from scripts.core.scratch import is_scratch
 from scripts.core.typed_values import typed
 from scripts.index.repodata import damaged_index
 from scripts.lock.pypi import ARCHIVES, FILES, index_folder, is_project_name, public_fragment
@@ -105,8 +106,14 @@ def is_pypi_artifact_path(path: PurePosixPath) -> bool:
 
 
 def is_pypi_index_path(path: PurePosixPath) -> bool:
-    """Tell whether a file is one of those that describe wheels and sdists, by its name alone."""
+    """Tell whether a file is one of those that describe wheels and sdists, by its name alone.
+
+    Or what a kill left of one.
+    """
     name = path.name
+    if is_scratch(name):
+        name = name.rsplit(".", 3)[0]
+        path = path.with_name(name)
     if name in {PAGE, PAGE_JSON}:
         return any(_is_below(path, each) for each in (FILES, INDEX, SIMPLE))
     return path == MAPPING or (name.endswith(f".whl{METADATA}") and _is_below(path, FILES))

@@ -17,6 +17,7 @@ from scripts.core.console import Console
 from scripts.core.files import FileStatus, hash_file
 from scripts.core.record import Record
 from scripts.core.redact import without_secrets
+from scripts.core.scratch import is_scratch
 from scripts.index.file_classes import read_channels, read_indexed
 from scripts.index.pypi_index import PypiIndex, read_pages, read_pypi_index
 from scripts.keep.snapshots import INDEX_KIND, SnapshotFile, by_path
@@ -38,7 +39,7 @@ def read_published(
     """Return what the index names and is there, and the files of the index itself, by path.
 
     Of an artifact its index says sha256 and size, and no byte is read; index files are hashed. Left
-    out is what waits for its removal, by `removals`. `files` are all below the channel
+    out is what waits for its removal, by `removals`, and scratch. `files` are all below the channel
     folder, where they are known; `urls` say where conda artifacts are from, without secrets, and
     else `before`, the files of an earlier snapshot.
     Raises an OSError, or the error of exit code 2, where one cannot look.
@@ -66,7 +67,7 @@ def read_published(
         )
     index_files = [path for each in channels for path in each.index_files]
     index_files += pypi.index_files
-    found += (_index_file(folder, path) for path in index_files)
+    found += (_index_file(folder, path) for path in index_files if not is_scratch(path.name))
     return tuple(sorted(found, key=by_path))
 
 

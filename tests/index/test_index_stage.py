@@ -302,7 +302,7 @@ def test_untracked_files_are_not_indexed(tmp_path: Path, indexer: str) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems know only names of text")
 def test_untracked_names_that_are_no_text(tmp_path: Path, any_indexer: str) -> None:
     mirror = mirror_of(tmp_path, A)
-    for name in (b"x\xff.conda", b"\xff"):
+    for name in (b"x\xff.conda", b"\xff", b"repodata.json\xff.0123abcd.pixi-mirror.tmp"):
         Path(os.fsdecode(bytes(mirror.folder / "linux-64") + b"/" + name)).write_bytes(b"")
     (mirror.folder / "linux-64" / "shards").mkdir()
     odd = os.fsdecode(bytes(mirror.folder / "linux-64" / "shards") + b"/\xff.msgpack.zst")
@@ -312,8 +312,11 @@ def test_untracked_names_that_are_no_text(tmp_path: Path, any_indexer: str) -> N
         "indexed: 1 record in 2 subdirs",
         "untracked, and not indexed: " + ", ".join(untracked),
     )
-    # Named like a shard, and no index names it: it goes in time.
-    assert mirror.waiting() == ["linux-64/shards/\udcff.msgpack.zst"]
+    # Named like shards and index files, and no index names them: they go in time.
+    assert mirror.waiting() == [
+        "linux-64/repodata.json\udcff.0123abcd.pixi-mirror.tmp",
+        "linux-64/shards/\udcff.msgpack.zst",
+    ]
     assert mirror.index().data["changed"] is False
     assert mirror.prune("--now") == 0
     assert not Path(odd).exists()
@@ -784,11 +787,16 @@ def test_leftovers_of_killed_runs_are_cleared(tmp_path: Path, any_indexer: str) 
     stale.mkdir(parents=True)
     (killed / "owner").touch()
     (stale / "repodata.json").write_text("{}")
-    mine = mirror.folder / "linux-64" / "repodata.json.4711.tmp"
+    torn = mirror.folder / "linux-64" / "repodata.json.0123abcd.pixi-mirror.tmp"
+    torn.write_text("{")
+    mine = torn.with_name("repodata.json.4711.tmp")
     mine.write_text("{")
     mirror.index()
     assert mine.exists()
     assert scratch_of(mirror) == []
+    assert mirror.waiting() == ["linux-64/repodata.json.0123abcd.pixi-mirror.tmp"]
+    assert mirror.prune("--now") == 0
+    assert not torn.exists()
 
 
 def test_a_channel_folder_that_cannot_be_written(
