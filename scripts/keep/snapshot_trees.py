@@ -1,7 +1,7 @@
 """The tree of a snapshot: its files as a channel folder of its own, as long as it is kept.
 
 Artifacts are hard links to those of the channel and take no room; index files are copies, linked to
-those of the tree before where they are the same. A tree is built, and removed, as scratch.
+those of the tree before where they are the same. A tree is built, and removed, as `<id>.part`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from scripts.core.files import (
     replace,
     unlink,
 )
-from scripts.core.scratch import clear_scratch, scratch_folder
+from scripts.core.scratch import clear_scratch
 from scripts.keep.snapshots import (
     Snapshot,
     SnapshotFile,
@@ -41,6 +41,7 @@ from scripts.keep.snapshots import (
     tree_of,
 )
 
+_PART: Final = ".part"
 LOCKS: Final = ".locks"
 """What the folder of its locks has behind the id."""
 _TOO_MANY_LINKS: Final = 1142  # of Windows, for which Python has no errno
@@ -64,6 +65,8 @@ def build_tree(
     Returns False, with nothing left behind, where hard links are impossible. Raises an OSError
     where the disk refuses.
     """
+    tree = tree_of(place, snapshot)
+    part = tree.with_name(f"{tree.name}{_PART}")
     older = None if before is None else tree_of(place, before)
     there = {(each.path, each.sha256) for each in files_before}
 
@@ -75,16 +78,21 @@ def build_tree(
                 return
         _copy(place.folder / path, part / path)
 
-    with scratch_folder(snapshots_folder(place)) as part:
+    try:
+        part.mkdir(parents=True)
         for folder in {each.path.parent for each in files}:
             (part / folder).mkdir(parents=True, exist_ok=True)
         for each in (x for x in files if not x.is_index):
             if not _link(place.folder / each.path, part / each.path):
+                remove_folder(part)
                 return False
         with ThreadPoolExecutor(max_workers=_THREADS) as pool:
             # `list` raises what one of them has raised
             list(pool.map(copy, (each for each in files if each.is_index)))
-        replace(part, tree_of(place, snapshot))
+        replace(part, tree)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
     return True
 
 
@@ -124,9 +132,9 @@ def ensure_tree(place: ChannelPaths, newest: Snapshot) -> None:
 
     Raises an OSError where the disk refuses.
     """
-    clear_leftovers(place)
     if is_dir(tree_of(place, newest)):
         return
+    clear_leftovers(place)
     before = next((x for x in reversed(read_snapshots(place)) if x.id != newest.id), None)
     files_before = () if before is None else read_snapshot_files(place, before)
     build_tree(place, newest, read_snapshot_files(place, newest), before, files_before)
@@ -137,11 +145,10 @@ def remove_tree(tree: Path) -> None:
 
     Raises an OSError where the disk refuses.
     """
+    part = tree.with_name(f"{tree.name}{_PART}")
     if is_dir(tree):
-        with scratch_folder(tree.parent) as scratch:
-            part = scratch / tree.name
-            replace(tree, part)
-            remove_folder(part)
+        replace(tree, part)
+        remove_folder(part)
 
 
 def remove_snapshot(place: ChannelPaths, record: Path) -> None:
@@ -156,13 +163,14 @@ def remove_snapshot(place: ChannelPaths, record: Path) -> None:
 
 
 def clear_leftovers(place: ChannelPaths) -> None:
-    """Remove what killed runs left: trees and locks of no record, and scratch."""
+    """Remove what killed runs left: trees half built or half removed, or of no record; scratch."""
     clear_scratch(snapshots_folder(place))
     try:
         found = [each for each in snapshots_folder(place).iterdir() if is_dir(each)]
     except FileNotFoundError:
         return
     for each in found:
-        snapshot_id = each.name.removesuffix(LOCKS)
-        if is_snapshot_id(snapshot_id) and not exists(record_of(place, snapshot_id)):
+        snapshot_id = each.name.removesuffix(_PART).removesuffix(LOCKS)
+        is_left = each.name.endswith(_PART) or not exists(record_of(place, snapshot_id))
+        if is_left and is_snapshot_id(snapshot_id):
             remove_folder(each)

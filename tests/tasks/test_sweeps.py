@@ -403,12 +403,12 @@ def difference(actual: dict[str, bytes], expected: dict[str, bytes]) -> list[str
 def badly_said(change: Change, code: int, said: str) -> Iterator[str]:
     """Yield what is wrong with how a run told of trouble with the disk; it may need none.
 
-    What is in the tree of a snapshot may be told by the scratch folder that it is built in.
+    What is in the tree of a snapshot may be told by that.
     """
     if code not in {ExitCode.OK, ExitCode.USAGE} or "Traceback" in said:
         yield f"ended with {code}: {said}"
     is_told = change.name in said
-    is_told |= "snapshots" in change.shown.parts and ".pixi-mirror.tmp" in said
+    is_told |= any(each.endswith(".part") for each in change.shown.parts) and ".part: " in said
     if code == ExitCode.USAGE and not change.is_child and not is_told:
         yield f"does not name the file: {said}"
 
