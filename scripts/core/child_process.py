@@ -159,5 +159,8 @@ def quoted(text: str) -> str:
     """Write an argument as this system's shell reads it, on Windows cmd as well as PowerShell."""
     if os.name != "nt":
         return shlex.quote(text)
-    written = subprocess.list2cmdline([text])  # it quotes for the program, and so `a&b` not at all
-    return f'"{text}"' if written == text and not _PLAIN.fullmatch(text) else written
+    written = subprocess.list2cmdline([text])
+    if written != text or _PLAIN.fullmatch(text):
+        return written
+    ends = "\\" * (len(text) - len(text.rstrip("\\")))  # one before a quote would escape that
+    return f'"{text}{ends}"'  # what means something to the shell alone, as in `a&b`

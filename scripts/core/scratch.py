@@ -64,11 +64,12 @@ def scratch_folder(beside: Path | None = None) -> Iterator[Path]:
     beside = beside or temporary_folder()
     refuse_non_utf8(beside, "set TMPDIR to a folder with another name")
     clear_scratch(beside)
+    beside.mkdir(parents=True, exist_ok=True)
     owner = None
     while owner is None:
         place = beside / _new_name()
         try:
-            place.mkdir(mode, parents=True)
+            place.mkdir(mode)
         except FileExistsError:
             continue
         with contextlib.suppress(FileNotFoundError):  # cleared before it had an owner

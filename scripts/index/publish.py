@@ -1,4 +1,4 @@
-"""Build the index of channels in a staging folder, read it back, and only then publish it.
+"""Build the index of channels in a scratch folder, read it back, and only then publish it.
 
 The records are the lock's, and those of artifacts that stay indexed. Only for locks before version
 6, which say too little, artifacts are read; what the lock says wins, since it has the hotfixes.
@@ -75,7 +75,7 @@ def rebuild_indexes(
     indexer: Indexer,
     named: Collection[PurePosixPath],
 ) -> Iterator[tuple[Channel, list[PurePosixPath], list[Problem]]]:
-    """Build the index of each channel in a staging folder; then publish one after the other.
+    """Build the index of each channel in a scratch folder; then publish one after the other.
 
     Yields each as it is published, with its files. Beside a channel are artifacts in no lock, that
     stay indexed: those whose size is not that of their record are among the problems. `named` is

@@ -41,7 +41,7 @@ def test_how_a_program_ended(code: int, *, crashed: bool, said: str) -> None:
     assert (is_crash(code), describe_exit(code)) == (crashed, said)
 
 
-@pytest.mark.parametrize("text", ["plain", "with a blank", "a&b", "50%", "it's"])
+@pytest.mark.parametrize("text", ["plain", "with a blank", "a&b", "a&b\\", "50%", "it's"])
 def test_what_is_quoted_comes_through_the_shell(text: str) -> None:
     """`cmd` on Windows, where a name in single quotes is another name."""
     command = (

@@ -134,7 +134,7 @@ def find_program(client: Client, environ: Mapping[str, str]) -> Path | None:
             if Path(named).stem != client:  # mamba, the larger program, sets it too
                 named = None
         case Client.UV:
-            path = os.pathsep.join((path, str(Path(sys.executable).parent)))
+            path = os.pathsep.join(filter(None, (path, str(Path(sys.executable).parent))))
         case Client.PIP if importlib.util.find_spec("pip") is not None:
             return Path(sys.executable)
     found = named if named and Path(named).is_file() else shutil.which(client, path=path)
