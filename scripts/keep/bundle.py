@@ -106,7 +106,7 @@ def bundle(
     """
     if (target := newest_snapshot(place)) is None:
         message = "has no snapshot, which a bundle is made of"
-        raise usage_error(str(place.folder), message, help="pixi run index")
+        raise usage_error(str(place.folder), message, help="pixi run mirror")
     if base is not None and base.content_digest == target.content_digest:
         line = f"bundle: nothing to carry: the base is what is published now ({target.id})"
         return Report(lines=(line,), data={"target": target.id, "base": base.id, "bytes": 0})
@@ -358,7 +358,8 @@ def _read(
         if digest.hexdigest() != expected.sha256:
             message = "sha256 differs from its snapshot: it is not carried"
             details = (("expected", expected.sha256), ("actual", digest.hexdigest()))
-            problems.append(finding_problem(expected.path, message, *details, help=_MEND))
+            help_ = f"remove this file, then {_MEND}"  # `mirror` may believe its size and time
+            problems.append(finding_problem(expected.path, message, *details, help=help_))
         yield behind
         advance(1, 0)
     yield plan.end

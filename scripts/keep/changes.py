@@ -50,7 +50,7 @@ def known_before(workspace: Workspace) -> Baseline:
     if mirrored is not None:
         return Baseline(lock=read_lock(mirrored), since="since the channel was last made")
     lock = read_lock(workspace.lock_path) if exists(workspace.lock_path) else None
-    return Baseline(lock=lock, since="by this run (the channel has not been made yet)")
+    return Baseline(lock=lock, since="by this run (the channel had not been made before)")
 
 
 def changes_report(

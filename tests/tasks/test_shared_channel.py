@@ -237,7 +237,7 @@ def test_each_lock_is_compared_with_its_own_last_one(world: World) -> None:
     make(world.root, "three")
     world.lock("three", B)
     assert (
-        "the channel has not been made yet"
+        "the channel had not been made before"
         in known_before(world.workspace("three").workspace).since
     )
 

@@ -158,7 +158,7 @@ def test_what_is_refused(
     assert run(bundle, mirror, str(out), "--full") == 2
     assert capsys.readouterr().err == (
         f"error: {mirror.folder}: has no snapshot, which a bundle is made of\n"
-        "help: pixi run index\n"
+        "help: pixi run mirror\n"
     )
 
 
