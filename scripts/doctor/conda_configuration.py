@@ -102,7 +102,8 @@ def parse_conda_settings(
         alias=_url(shown[_ALIAS]),
         custom={name: _url(each) for name, each in shown["custom_channels"].items()},
         multiple={name: tuple(map(_url, some)) for name, some in several},
-        adds_pip=bool(shown.get(_ADD_PIP, True)),
+        # conda-rattler-solver reads repodata as it is, and adds nothing
+        adds_pip=bool(shown.get(_ADD_PIP, True)) and shown.get("solver") != "rattler",
         sources=tuple(dict.fromkeys(said)),
     )
 

@@ -393,9 +393,12 @@ def test_conda_adds_a_pip_that_the_mirror_lacks(by_channel: Asker, condarc: Path
     code, out, _ = by_channel.ask()
     assert (code, "add_pip" in out) == (0, False)  # pixi adds none
 
-    condarc.write_text(f"{alias}add_pip_as_python_dependency: false\n", encoding="utf-8")
-    code, out, _ = by_channel.ask(*CONDA)
-    assert (code, "add_pip" in out) == (0, False)
+    for line in ("add_pip_as_python_dependency: false", "solver: rattler"):
+        condarc.write_text(f"{alias}{line}\n", encoding="utf-8")
+        code, out, _ = by_channel.ask(*CONDA)
+        assert (code, "add_pip" in out) == (0, False)
+    condarc.write_text(f"{alias}solver: libmamba\n", encoding="utf-8")
+    assert by_channel.ask(*CONDA)[0] == 1
 
 
 def test_a_pip_in_the_mirror_is_enough(by_channel: Asker, condarc: Path) -> None:
@@ -416,20 +419,19 @@ def test_a_pip_in_the_mirror_is_enough(by_channel: Asker, condarc: Path) -> None
 @pytest.mark.needs_conda
 def test_conda_needs_no_pip_with_the_line(tmp_path: Path, by_channel: Asker, condarc: Path) -> None:
     """The control is the same command without it."""
-    if not conda_adds_pip():
-        pytest.skip("this conda's solver reads repodata itself, and adds no pip")
     by_channel.lock(by_channel.row("python"))
     prefix = tmp_path / "prefix"
     names = ("-c", "conda-forge", "--override-channels")
     create = ("create", "-p", str(prefix), "--yes", "--json", "python=3.12.1", *names)
     alias = f"channel_alias: {by_channel.url}\n"
     condarc.write_text(alias, encoding="utf-8")
-    refused = _conda(*create)
-    assert refused.returncode != 0
-    assert "pip" in refused.stdout
-    said = by_channel.ask(*CONDA)[1].splitlines()
-    line = next(each for each in said if "add_pip" in each).removeprefix("for conda, in .condarc: ")
-    condarc.write_text(f"{alias}{line}\n", encoding="utf-8")
+    if conda_adds_pip():  # its solver does; that of rattler needs no line
+        refused = _conda(*create)
+        assert refused.returncode != 0
+        assert "pip" in refused.stdout
+        said = by_channel.ask(*CONDA)[1].splitlines()
+        line = next(x for x in said if "add_pip" in x).removeprefix("for conda, in .condarc: ")
+        condarc.write_text(f"{alias}{line}\n", encoding="utf-8")
     assert by_channel.ask(*CONDA)[0] == 0
     done = _conda(*create)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -144,6 +144,7 @@ def config(option: str) -> dict[str, Any]:
             for name, channels in several.items()
         },
         "add_pip_as_python_dependency": said.get("add_pip_as_python_dependency", True),
+        "solver": said.get("solver", "libmamba"),
     }
 
 
