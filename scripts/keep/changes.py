@@ -15,6 +15,8 @@ from scripts.keep.diff import ComparedFile, PlatformDiff, compare
 from scripts.keep.diff_locks import diff_locks
 from scripts.keep.diff_states import CHANNEL, ComparedState, files_to_carry
 from scripts.keep.diff_text import code, diff_lines, markdown
+from scripts.keep.snapshot_trees import lock_in
+from scripts.keep.snapshots import read_snapshots
 from scripts.lock.model import LockFile
 from scripts.lock.read import read_lock
 from scripts.workspace.workspace import Workspace
@@ -41,11 +43,15 @@ def add_markdown_option(parser: argparse.ArgumentParser) -> None:
 
 
 def known_before(workspace: Workspace) -> Baseline:
-    """Return the lock that this workspace was last mirrored by, else the one that is there now.
+    """Return the lock that the channel was last made by for this workspace, else the present one.
 
-    `pixi run NAME` renews pixi.lock before the task starts, so the file itself cannot tell what
-    is new in it.
+    After a rollback that is the lock of then, until something else is mirrored. `pixi run NAME`
+    renews pixi.lock before the task starts, so the file itself cannot tell what is new in it.
     """
+    [*_, newest] = read_snapshots(workspace.place) or [None]
+    is_back = newest is not None and newest.is_rollback and newest.mirrored_by == newest.locks
+    if newest is not None and is_back and (then := lock_in(workspace, newest)):
+        return Baseline(lock=read_lock(then), since="since the channel was rolled back")
     mirrored = last_mirrored_lock(workspace)
     if mirrored is not None:
         return Baseline(lock=read_lock(mirrored), since="since the channel was last made")

@@ -46,7 +46,7 @@ from scripts.index.file_classes import files_of_layout, is_index_path
 from scripts.index.publish import publish, staged_files
 from scripts.index.stage import index
 from scripts.keep.published import read_published
-from scripts.keep.snapshot_trees import locks_of
+from scripts.keep.snapshot_trees import lock_in
 from scripts.keep.snapshots import (
     ROLLBACK,
     Snapshot,
@@ -339,10 +339,8 @@ def _differences(
 
 def _lock_command(workspace: Workspace, snapshot: Snapshot) -> str | None:
     """Write how to get back this workspace's lock of a snapshot; None: it has none."""
-    own = str(workspace.manifest_path)
-    number = next((n for n, each in enumerate(snapshot.locks, 1) if each.manifest == own), 0)
-    file = locks_of(workspace.place, snapshot) / str(number) / LOCK_NAME
-    if not is_file(file):
+    file = lock_in(workspace, snapshot)
+    if file is None:
         return None
     with contextlib.suppress(ValueError):  # on another drive of Windows
         file = Path(os.path.relpath(file, workspace.root))

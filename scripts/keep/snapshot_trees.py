@@ -24,6 +24,7 @@ from scripts.core.files import (
     fsync,
     hard_link,
     is_dir,
+    is_file,
     remove_folder,
     replace,
     unlink,
@@ -40,6 +41,7 @@ from scripts.keep.snapshots import (
     snapshots_folder,
     tree_of,
 )
+from scripts.workspace.workspace import LOCK_NAME, Workspace
 
 _PART: Final = ".part"
 LOCKS: Final = ".locks"
@@ -51,6 +53,14 @@ _THREADS: Final = 16  # copies made durable side by side, which is many times fa
 def locks_of(place: ChannelPaths, snapshot: Snapshot) -> Path:
     """Name the folder of the locks that it was made by: `<n>/pixi.lock` and the manifest."""
     return snapshots_folder(place) / f"{snapshot.id}{LOCKS}"
+
+
+def lock_in(workspace: Workspace, snapshot: Snapshot) -> Path | None:
+    """Return the workspace's own lock as a snapshot keeps it; None: it has none."""
+    own = str(workspace.manifest_path)
+    number = next((n for n, each in enumerate(snapshot.locks, 1) if each.manifest == own), 0)
+    file = locks_of(workspace.place, snapshot) / str(number) / LOCK_NAME
+    return file if is_file(file) else None
 
 
 def build_tree(

@@ -21,10 +21,12 @@ from scripts.core.channel_paths import Layout
 from scripts.core.console import Console
 from scripts.core.report import human_size
 from scripts.keep import rollback as rollback_stage
+from scripts.keep.changes import known_before
 from scripts.keep.relayout import relayout
 from scripts.keep.snapshot_trees import locks_of
 from scripts.keep.snapshots import Snapshot, read_snapshot_files, read_snapshots, tree_of
 from scripts.keep.take_snapshot import take_snapshot
+from scripts.lock.read import read_lock
 from tasks import bundle, index, prune, rollback
 from tests.support.mirrors import Mirror, make_mirror, rows
 from tests.support.packages import TinyPackage
@@ -595,6 +597,20 @@ def test_moved_on_by_a_lock_with_nothing_new_it_is_over(
     assert capsys.readouterr().out.endswith(f"snapshot {last.id} stands\n")
     assert run(pruned, prune.main, "--dry-run") == 0
     assert capsys.readouterr().err == ""
+
+
+def test_what_changed_is_told_from_there(pruned: Mirror) -> None:
+    """What is locked, which is not what was rolled back to, would be news to the channel again."""
+    first, second, *_ = snapshots(pruned)
+    assert known_before(pruned.workspace).since == "since the channel was last made"  # control
+    roll_back(pruned, first)
+    before = known_before(pruned.workspace)
+    assert before.since == "since the channel was rolled back"
+    assert before.lock == read_lock(pruned.root / lock_of(pruned, first))
+    assert before.lock != read_lock(pruned.root / "pixi.lock")
+    assert run(pruned, index.main) == 0
+    assert known_before(pruned.workspace).since == "since the channel was last made"
+    assert known_before(pruned.workspace).lock == read_lock(pruned.root / lock_of(pruned, second))
 
 
 def test_what_moves_on_from_it_says_so(pruned: Mirror, capsys: pytest.CaptureFixture[str]) -> None:
