@@ -48,10 +48,11 @@ def known_before(workspace: Workspace) -> Baseline:
     After a rollback that is the lock of then, until something else is mirrored. `pixi run NAME`
     renews pixi.lock before the task starts, so the file itself cannot tell what is new in it.
     """
-    [*_, newest] = read_snapshots(workspace.place) or [None]
-    is_back = newest is not None and newest.is_rollback and newest.mirrored_by == newest.locks
-    if newest is not None and is_back and (then := lock_in(workspace, newest)):
-        return Baseline(lock=read_lock(then), since="since the channel was rolled back")
+    newest = next(reversed(read_snapshots(workspace.place)), None)
+    if newest is not None and newest.is_rollback and newest.mirrored_by == newest.locks:
+        then = lock_in(workspace, newest)
+        if then is not None:
+            return Baseline(lock=read_lock(then), since="since the channel was rolled back")
     mirrored = last_mirrored_lock(workspace)
     if mirrored is not None:
         return Baseline(lock=read_lock(mirrored), since="since the channel was last made")

@@ -134,7 +134,8 @@ def select(lock: MirroredLock, settings: Settings) -> Selection:
     pypi = (each for record in pypi_rows(environments) for each in pypi_artifacts(record))
     used = {x.channel for x in packages}.union(*(each.channels for each in environments))
     channels = {folder_of_channel(layout, url) for url in used}
-    channels |= {FLAT_CHANNEL} if layout is Layout.FLAT else set()
+    if layout is Layout.FLAT:
+        channels = {FLAT_CHANNEL}
     locks = (replace(lock, environments=environments),)
     return _selection(layout, locks, ((each, "") for each in (*conda, *pypi)), channels)
 

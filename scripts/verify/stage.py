@@ -236,10 +236,15 @@ def _checks(
     if Level.FILES in options.levels:
         mine = replace(account, retained=(), others=()) if options.is_of_one_lock else account
         count = len(artifacts) + len(mine.retained) + len(mine.others)
-        check = partial(check_files, folder, artifacts, uses, proofs=proofs)
-        check = partial(check, retained=mine.retained, others=mine.others)
-        note = f"reading {counted(count, 'artifact')}"
-        yield Level.FILES, note, partial(check, allow_unhashed=settings.allow_unhashed)
+        check = partial(
+            check_files,
+            *(folder, artifacts, uses),
+            allow_unhashed=settings.allow_unhashed,
+            proofs=proofs,
+            retained=mine.retained,
+            others=mine.others,
+        )
+        yield Level.FILES, f"reading {counted(count, 'artifact')}", check
     if Level.ARCHIVES in options.levels:
         files, allowed = results.get(Level.FILES), settings.allow_incomplete
         check = partial(check_archives, folder, artifacts, uses, files, proofs, allowed=allowed)
@@ -262,5 +267,7 @@ def _checks(
         check = partial(check_solve, workspace, selection, unlocked, proofs)
         yield Level.SOLVE, "solving from the channel alone", check
     if Level.INSTALL in options.levels:
-        check = partial(check_install, workspace, selection, programs, console, account)
-        yield Level.INSTALL, "", partial(check, proofs=proofs)
+        check = partial(
+            check_install, workspace, selection, programs, console, account, proofs=proofs
+        )
+        yield Level.INSTALL, "", check
