@@ -7,10 +7,9 @@ here alone, with every number a number and nothing null.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from scripts.core.report import Json
 
@@ -39,11 +38,11 @@ class Digest:
         return f"{self.algorithm}:{self.hex}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class Record(NamedTuple):
     """One row of repodata. Hashes are lower-case hex, `size` is in bytes, times in milliseconds.
 
     None or empty: the row does not have it. Only an empty `purls` says something other than None.
+    A tuple, since tens of thousands are made, kept and compared: in half the time of a dataclass.
     """
 
     name: str
@@ -107,15 +106,12 @@ class PypiRecord:
         return Digest("sha256", self.sha256) if self.sha256 else None
 
 
-RECORD_FIELDS: Final = tuple(field.name for field in dataclasses.fields(Record))
-
-
 def record_to_json(record: Record) -> dict[str, Json]:
     """Write a record as a row of repodata.json: no nulls, and nothing empty but `depends`."""
     row: dict[str, Json] = {
         key: value
-        for key in RECORD_FIELDS
-        if (value := getattr(record, key)) is not None and value != ()
+        for key, value in zip(Record._fields, record, strict=True)
+        if value is not None and value != ()
     }
     row["depends"] = record.depends
     if record.extra_depends:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from scripts.core.errors import Problem
-from scripts.core.record import RECORD_FIELDS, Record
+from scripts.core.record import Record
 from scripts.index.repodata import REPODATA, index_problem
 
 _SPECS: Final = ("depends", "constrains", "extra_depends")
@@ -47,8 +47,7 @@ def differences(
     """Yield every field in which the records differ, and both sides as texts for people."""
     if expected == actual:
         return
-    for key in RECORD_FIELDS:
-        ours, theirs = getattr(expected, key), getattr(actual, key)
+    for key, ours, theirs in zip(Record._fields, expected, actual, strict=True):
         if ours != theirs and not _same(key, ours, theirs, normal):
             yield key, _shown(ours), _shown(theirs)
 

@@ -197,7 +197,7 @@ def read_locked_records(
                     folder, path, "sha256"
                 )  # no md5 counts
                 size = channel.there[path].st_size if record.size is None else record.size
-                records[path] = replace(record, size=size, sha256=sha256)
+                records[path] = record._replace(size=size, sha256=sha256)
     return records, sorted(problems, key=lambda problem: problem.subject)
 
 
@@ -212,7 +212,7 @@ def backfill(record: Record, artifact: Record, lock_version: int) -> Record:
         missing |= {
             key: getattr(artifact, key) for key in _MANY if getattr(record, key) in (None, ())
         }
-    return replace(record, **missing)
+    return record._replace(**missing)
 
 
 def _stage(subdir: Path, records: Mapping[PurePosixPath, Record]) -> None:

@@ -41,16 +41,16 @@ def parse_record(row: Any, *, in_shard: bool = False) -> Record:
     if not isinstance(row, dict):
         raise BadRecordError("not a map")
     values: dict[str, Any] = {"subdir": ""}
-    for key in row.keys() & _FIELDS.keys():
-        if row[key] is None and key not in _NEVER_NULL:
+    for key, value in row.items():
+        if value is None and key not in _NEVER_NULL:
             continue
         try:
-            values[key] = _FIELDS[key](row[key])
+            if (read := _FIELDS.get(key)) is not None:
+                values[key] = read(value)
+            elif (length := _HASHES.get(key)) is not None:
+                values[key] = _hash(value, length, in_shard=in_shard)
         except BadRecordError as error:
             raise BadRecordError(f"{key} {error}") from None
-    for key, length in _HASHES.items():
-        if row.get(key) is not None:
-            values[key] = _hash(key, row[key], length, in_shard=in_shard)
     for key in _NEEDED:
         if key not in values:
             raise BadRecordError(f"it has no {key}")
@@ -106,12 +106,12 @@ def _timestamp(value: Any) -> int:
     return _time(value * 1000 if _integer(value) <= LAST_SECOND else value)
 
 
-def _hash(key: str, value: Any, length: int, *, in_shard: bool) -> str:
+def _hash(value: Any, length: int, *, in_shard: bool) -> str:
     if in_shard and isinstance(value, bytes) and len(value) == length:
         return value.hex()
     if not in_shard and isinstance(value, str) and len(value) == 2 * length and _HEX(value):
         return value.lower()
-    raise BadRecordError(f"{key} is not a hash")
+    raise BadRecordError("is not a hash")
 
 
 def _strings(value: Any) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from operator import attrgetter
 from pathlib import Path, PurePosixPath
 
 from scripts.channel.digest_cache import DigestCache
@@ -20,7 +19,7 @@ from scripts.core.channel_url import PYPI_FOLDER
 from scripts.core.console import Console
 from scripts.core.errors import Problem, raise_problems, usage_problem
 from scripts.core.files import FileStatus, disk_errors, hash_file, write_atomically
-from scripts.core.record import RECORD_FIELDS, Record
+from scripts.core.record import Record
 from scripts.core.report import Json, Line, Report, counted, named
 from scripts.fetch.archives import check_new_archives
 from scripts.index.file_classes import (
@@ -50,7 +49,6 @@ from scripts.lock.select import Selection
 from scripts.workspace.workspace import Workspace
 
 _FORMAT = 5  # goes up when the same inputs would give another index than before
-_fields_of = attrgetter(*RECORD_FIELDS)  # much faster than repr() of a Record
 
 
 def index(
@@ -267,7 +265,7 @@ def _identify(channel: Channel, indexer: str) -> str:
     is_old = channel.lock_version < OLDEST_COMPLETE
     digest = hashlib.sha256(repr((_FORMAT, indexer, is_old)).encode())
     for artifact in channel.artifacts:
-        digest.update(repr((str(artifact.path), _fields_of(artifact.conda_record))).encode())
+        digest.update(repr((str(artifact.path), tuple(artifact.conda_record))).encode())
     records = {each.path: each.conda_record for each in channel.artifacts}
     for path in sorted(channel.there, key=str):  # to compare paths takes much longer
         status = channel.there[path]

@@ -92,13 +92,14 @@ def build_tree(
         part.mkdir(parents=True)
         for folder in {each.path.parent for each in files}:
             (part / folder).mkdir(parents=True, exist_ok=True)
-        for each in (x for x in files if not x.is_index):
-            if not _link(place.folder / each.path, part / each.path):
-                remove_folder(part)
-                return False
-        with ThreadPoolExecutor(max_workers=_THREADS) as pool:
-            # `list` raises what one of them has raised
-            list(pool.map(copy, (each for each in files if each.is_index)))
+        with ThreadPoolExecutor(max_workers=_THREADS) as pool:  # they wait for the disk
+            copies = pool.map(copy, (each for each in files if each.is_index))
+            links = (each.path for each in files if not each.is_index)
+            are_possible = all(_link(place.folder / path, part / path) for path in links)
+            list(copies)  # which raises what one of them has raised
+        if not are_possible:
+            remove_folder(part)
+            return False
         replace(part, tree)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)

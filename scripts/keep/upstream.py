@@ -16,7 +16,7 @@ from scripts.core.artifact import Artifact
 from scripts.core.channel_url import channel_base_url
 from scripts.core.console import Console
 from scripts.core.errors import ExitCode, Problem, finding_problem
-from scripts.core.record import RECORD_FIELDS, Record
+from scripts.core.record import Record
 from scripts.core.redact import printable, redact, without_secrets
 from scripts.core.report import Line, Report, counted, to_json
 from scripts.core.subdir import NOARCH
@@ -194,7 +194,7 @@ def _channel_outcomes(
         if each.path not in now:
             continue
         kind, before, after = Drift.HOTFIXED, locked[each.path], now[each.path]
-        fields = {key for key in RECORD_FIELDS if getattr(before, key) not in (None, ())}
+        fields = {key for key in Record._fields if getattr(before, key) not in (None, ())}
         if are_other_bytes(before, after):
             kind, fields = Drift.REUPLOADED, fields.intersection(_OF_THE_BYTES)
         else:

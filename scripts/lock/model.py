@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -27,7 +26,7 @@ def fill(record: Record, other: Record, fields: Iterable[str]) -> Record:
     """Return the record with those of these fields that it lacks and the other one has."""
     known = ((key, getattr(other, key)) for key in fields if getattr(record, key) is None)
     missing = {key: value for key, value in known if value is not None}
-    return dataclasses.replace(record, **missing) if missing else record
+    return record._replace(**missing) if missing else record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

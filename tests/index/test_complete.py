@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -33,24 +32,24 @@ THIN = Record(name="a", version="1", build="0", build_number=0, subdir="noarch")
 
 
 def test_the_first_locks_leave_much_open() -> None:
-    locked = replace(THIN, depends=("hotfixed",), noarch="generic")  # noarch: guessed
-    assert backfill(locked, ARTIFACT, 1) == replace(ARTIFACT, depends=("hotfixed",))
+    locked = THIN._replace(depends=("hotfixed",), noarch="generic")  # noarch: guessed
+    assert backfill(locked, ARTIFACT, 1) == ARTIFACT._replace(depends=("hotfixed",))
 
 
 @pytest.mark.parametrize("version", [2, 3, 4, 5])
 def test_what_is_empty_stays_empty_where_the_lock_would_have_said(version: int) -> None:
-    locked = replace(THIN, size=3, license="BSD")
-    assert backfill(locked, ARTIFACT, version) == replace(
-        ARTIFACT, size=3, license="BSD", depends=(), constrains=(), track_features=()
+    locked = THIN._replace(size=3, license="BSD")
+    assert backfill(locked, ARTIFACT, version) == ARTIFACT._replace(
+        size=3, license="BSD", depends=(), constrains=(), track_features=()
     )
 
 
 def test_what_the_lock_says_wins() -> None:
-    locked = replace(
-        ARTIFACT, depends=(), constrains=("hotfixed",), license="BSD", timestamp=5, noarch="generic"
+    locked = ARTIFACT._replace(
+        depends=(), constrains=("hotfixed",), license="BSD", timestamp=5, noarch="generic"
     )
     assert backfill(locked, ARTIFACT, 5) == locked
-    assert backfill(locked, ARTIFACT, 3) == replace(locked, noarch="python")
+    assert backfill(locked, ARTIFACT, 3) == locked._replace(noarch="python")
 
 
 @pytest.mark.parametrize("extension", [".conda", ".tar.bz2"])

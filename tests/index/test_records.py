@@ -167,7 +167,17 @@ RECORDS = st.builds(
     extra_depends=st.dictionaries(NAMES, TUPLES, max_size=2).map(
         lambda groups: tuple(sorted(groups.items()))
     ),
+    md5=st.none() | st.just("cd" * 16),
     sha256=st.none() | st.just("ab" * 32),
+    legacy_bz2_md5=st.none() | st.just("ef" * 16),
+    attestations_sha256=st.none() | st.just("01" * 32),
+    legacy_bz2_size=st.none() | st.integers(0, 2**53),
+    indexed_timestamp=st.none() | st.integers(0, 253402207200000),
+    arch=st.none() | WORDS,
+    platform=st.none() | WORDS,
+    license_family=st.none() | WORDS,
+    features=st.none() | WORDS,
+    python_site_packages_path=st.none() | WORDS,
     size=st.none() | st.integers(0, 2**53),
     noarch=st.sampled_from([None, "generic", "python"]),
     license=st.none() | WORDS,

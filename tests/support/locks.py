@@ -353,4 +353,4 @@ def _scalar(value: object) -> str:
 def with_fields(package: LockedPackage, **fields: Any) -> LockedPackage:
     """Return the package with other fields, of its own or of its record."""
     own = {key: fields.pop(key) for key in ("url", "channel", "file_name") if key in fields}
-    return dataclasses.replace(package, record=dataclasses.replace(package.record, **fields), **own)
+    return dataclasses.replace(package, record=package.record._replace(**fields), **own)

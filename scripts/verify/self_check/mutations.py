@@ -321,7 +321,7 @@ def _alter_depends(copy: Copy, scope: Scope) -> None:
 
     def edit(records: dict[str, Record]) -> None:
         depends = (*records[path.name].depends, _NOBODY)
-        records[path.name] = dataclasses.replace(records[path.name], depends=depends)
+        records[path.name] = records[path.name]._replace(depends=depends)
 
     _edit_index(copy, path.parent, edit)
 
