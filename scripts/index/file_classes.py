@@ -38,7 +38,7 @@ from scripts.index.repodata import (
     SHARD_INDEX,
     SHARDS,
     DamagedIndexError,
-    parse_repodata,
+    parsed_repodata,
 )
 from scripts.lock.select import Selection
 
@@ -256,13 +256,13 @@ def _present_records(
         raise cannot_read(error, folder) from None
     records, damage = dict[str, Record](), None
     try:
-        records = {**parse_repodata(data, str(subdir / REPODATA)).records}
+        records = {**parsed_repodata(data, str(subdir / REPODATA)).records}
     except DamagedIndexError as error:
         [damage] = error.problems
     try:
         zst = read_repodata_zst(folder / subdir, subdir, is_checksummed=damage is None)
         if zst != data:  # which is replaced last: until then it has what the zst no longer has
-            records |= parse_repodata(zst, "").records
+            records |= parsed_repodata(zst, "").records
     except DamagedIndexError:
         if damage is not None:
             console.warn(

@@ -222,13 +222,13 @@ def _stage(subdir: Path, records: Mapping[PurePosixPath, Record]) -> None:
     are links to one, as far as the system goes: to make a new one costs much more.
     """
     subdir.mkdir(parents=True)
-    empty = subdir
-    for path in records:
+    empty = str(subdir)
+    for name in (f"{subdir}/{path.name}" for path in records):  # a Path takes longer
         try:
-            os.link(empty, subdir / path.name)
+            os.link(empty, name)
         except OSError:  # the first, and where it has as many links as a file may have
-            empty = subdir / path.name
-            empty.touch(exist_ok=False)
+            empty = name
+            Path(empty).touch(exist_ok=False)
     rows = ((path.name, record) for path, record in records.items())
     with filename_in_errors(subdir / REPODATA):
         (subdir / REPODATA).write_bytes(render_repodata(subdir.name, rows))

@@ -30,10 +30,10 @@ from scripts.index.repodata import (
     index_problem,
     is_as_written,
     newest_time,
-    parse_repodata,
     parse_shard,
     parse_shard_index,
     parse_zst,
+    parsed_repodata,
 )
 
 # The shards beside their index; the artifacts in its own folder (CEP 16).
@@ -79,7 +79,7 @@ def read_subdir_index(folder: Path, shown: PurePosixPath) -> IndexReading:
         zst = _read_zst(folder, shown, index)
     with problems:
         plain = _read(folder, shown, REPODATA)
-        repodata = parse_repodata(plain, str(shown / REPODATA))
+        repodata = parsed_repodata(plain, str(shown / REPODATA))
     agrees = zst is None or plain == zst
     if repodata is not None and not agrees:
         name, message = REPODATA, f"is not the one that {REPODATA_ZST} holds"

@@ -11,6 +11,7 @@ meaning; in this one nothing is compressed, so that every bit of it can be check
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Container, Iterable, Mapping
@@ -96,6 +97,12 @@ def parse_repodata(data: bytes, subject: str, names: Container[str] | None = Non
         base_url=info.get("base_url"),
         revisions=_revisions(info, subject),
     )
+
+
+@functools.lru_cache(maxsize=32)  # subdirs
+def parsed_repodata(data: bytes, subject: str) -> Repodata:
+    """Do the same as `parse_repodata`, once for what a run writes, publishes, keeps and proves."""
+    return parse_repodata(data, subject)
 
 
 def parse_zst(data: bytes, subject: str, largest: int | None = None) -> bytes:

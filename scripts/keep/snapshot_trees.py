@@ -47,7 +47,7 @@ _PART: Final = ".part"
 LOCKS: Final = ".locks"
 """What the folder of its locks has behind the id."""
 _TOO_MANY_LINKS: Final = 1142  # of Windows, for which Python has no errno
-_THREADS: Final = 16  # copies made durable side by side, which is many times faster
+_THREADS: Final = 8  # copies made durable side by side, which is many times faster
 
 
 def locks_of(place: ChannelPaths, snapshot: Snapshot) -> Path:
@@ -94,8 +94,8 @@ def build_tree(
             (part / folder).mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(max_workers=_THREADS) as pool:  # they wait for the disk
             copies = pool.map(copy, (each for each in files if each.is_index))
-            links = (each.path for each in files if not each.is_index)
-            are_possible = all(_link(place.folder / path, part / path) for path in links)
+            links = (each.path for each in files if not each.is_index)  # a Path takes longer
+            are_possible = all(_link(f"{place.folder}/{x}", f"{part}/{x}") for x in links)
             list(copies)  # which raises what one of them has raised
         if not are_possible:
             remove_folder(part)
@@ -107,7 +107,7 @@ def build_tree(
     return True
 
 
-def _link(source: Path, target: Path) -> bool:
+def _link(source: str, target: str) -> bool:
     """Link an artifact; a file that has all the links it may have is copied (1,024 on NTFS)."""
     try:
         hard_link(source, target)
@@ -118,15 +118,18 @@ def _link(source: Path, target: Path) -> bool:
             raise
         if error.errno != errno.EMLINK and getattr(error, "winerror", None) != _TOO_MANY_LINKS:
             return False
-        _copy(source, target)
+        _copy(Path(source), Path(target))
     return True
 
 
 def _copy(source: Path, target: Path) -> None:
     """Copy a file durably."""
-    with filename_in_errors(target), source.open("rb") as read, target.open("wb") as copy:
+    with (
+        filename_in_errors(target),
+        source.open("rb", buffering=0) as read,
+        target.open("wb", buffering=0) as copy,
+    ):
         shutil.copyfileobj(read, copy)
-        copy.flush()
         fsync(copy.fileno())
 
 

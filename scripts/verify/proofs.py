@@ -23,7 +23,7 @@ from scripts.core.errors import MirrorError
 from scripts.core.files import hash_file, write_atomically
 from scripts.core.record import Record
 from scripts.core.report import Json
-from scripts.index.repodata import REPODATA, parse_repodata
+from scripts.index.repodata import REPODATA, parsed_repodata
 from scripts.verify.findings import (
     EnvironmentPlatform,
     Level,
@@ -160,7 +160,7 @@ class Proofs:
             self._rows[file] = {}
             with contextlib.suppress(OSError, MirrorError):  # the level `index` says it
                 data = (folder / file).read_bytes()
-                self._rows[file] = parse_repodata(data, str(file)).records
+                self._rows[file] = parsed_repodata(data, str(file)).records
         return self._rows[file].get(path.name)
 
     def digests(
