@@ -15,7 +15,7 @@ from scripts.channel.digest_cache import DigestCache
 from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import channel_path, is_pypi_path
 from scripts.core.errors import MirrorError, usage_error
-from scripts.core.file_name import parse_file_name
+from scripts.core.file_name import is_artifact_name
 from scripts.core.files import FileStatus, hash_file
 from scripts.core.record import Digest
 from scripts.core.subdir import is_known_subdir
@@ -96,7 +96,7 @@ def find_channels(folder: Path) -> tuple[PurePosixPath, ...]:
                 for path, _ in files_below(folder)
                 if not is_pypi_path(path)
                 and is_known_subdir(path.parent.name)
-                and (path.name == "repodata.json" or parse_file_name(path.name) is not None)
+                and (path.name == "repodata.json" or is_artifact_name(path.name))
             }
         )
     )

@@ -12,6 +12,10 @@ EXTENSIONS: Final = (".conda", ".tar.bz2")
 # Looser than CEP 26 (old channels have capitals), yet nothing that could leave a folder or mean
 # something to a file system: no slash, backslash, colon, control character or leading dot.
 _SAFE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+!~=-]*\Z")
+_PART: Final = "[A-Za-z0-9_.+!~=]+"
+_ARTIFACT: Final = re.compile(
+    rf"([A-Za-z0-9_][A-Za-z0-9_.+!~=-]*)-({_PART})-({_PART})(\.conda|\.tar\.bz2)"
+).fullmatch
 _LONGEST: Final = 255  # bytes that common file systems take for one name
 
 
@@ -44,12 +48,15 @@ def is_safe_name(text: str) -> bool:
     return len(text) <= _LONGEST and ".." not in text.split("/") and bool(_SAFE.match(text))
 
 
+def is_artifact_name(text: str) -> bool:
+    """Tell whether a file name is that of an artifact, `name-version-build.ext`."""
+    return len(text) <= _LONGEST and _ARTIFACT(text) is not None
+
+
 def parse_file_name(text: str) -> FileName | None:
     """Split a file name from the right into name, version and build; None: it is no artifact's."""
-    for extension in EXTENSIONS:
-        if text.endswith(extension):
-            parts = text[: -len(extension)].rsplit("-", 2)
-            if len(parts) == 3 and all(parts) and is_safe_name(text):
-                name, version, build = map(sys.intern, parts)  # many have the same
-                return FileName(name=name, version=version, build=build, extension=extension)
-    return None
+    found = _ARTIFACT(text) if len(text) <= _LONGEST else None
+    if found is None:
+        return None
+    name, version, build, extension = map(sys.intern, found.groups())  # many have the same
+    return FileName(name=name, version=version, build=build, extension=extension)

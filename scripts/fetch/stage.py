@@ -16,6 +16,7 @@ from scripts.channel.part import part_sizes
 from scripts.channel.state import MirrorState, read_state, write_first_seen
 from scripts.channel.users import note_layout
 from scripts.core.artifact import Artifact
+from scripts.core.channel_paths import folders_of
 from scripts.core.console import Console
 from scripts.core.errors import (
     MirrorError,
@@ -163,7 +164,7 @@ def plan_downloads(
     found = check_artifacts(place.folder, artifacts, digests)
     plan = make_plan(artifacts, found)
     to_write = (each.path for each in found if each.status is not ArtifactStatus.RIGHT)
-    refuse_obstacles(place.folder, to_write, {each.path.parent for each in artifacts})
+    refuse_obstacles(place.folder, to_write, folders_of(each.path for each in artifacts))
     unsized = [each for each in plan.unsized if not each.is_conda]
     if unsized:
         from scripts.fetch.sizes import ask_sizes, local_sizes, read_sizes

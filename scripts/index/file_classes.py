@@ -18,9 +18,9 @@ from scripts.channel.removals import removals_of, still_waiting
 from scripts.channel.state import Removal
 from scripts.channel.users import ChannelUsers
 from scripts.core.artifact import Artifact, artifact_of
-from scripts.core.channel_paths import FLAT_CHANNEL, Layout, channel_path, is_pypi_path
+from scripts.core.channel_paths import FLAT_CHANNEL, Layout, channel_path, folders_of, is_pypi_path
 from scripts.core.console import Console
-from scripts.core.file_name import parse_file_name
+from scripts.core.file_name import is_artifact_name
 from scripts.core.files import FileStatus, read_regular
 from scripts.core.record import PypiRecord, Record
 from scripts.core.report import Json, counted_files, to_json
@@ -166,7 +166,7 @@ def refuse_links(folder: Path, channels: Iterable[Channel]) -> None:
     """Refuse (exit code 2) links and folders where index files go, in empty subdirs, too."""
     subdirs: set[PurePosixPath] = set()
     for channel in channels:
-        subdirs |= {channel.path / NOARCH, *(each.path.parent for each in channel.artifacts)}
+        subdirs |= {channel.path / NOARCH, *folders_of(each.path for each in channel.artifacts)}
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             names = [each.name for each in (folder / channel.path).iterdir()]
             subdirs |= {channel.path / name for name in names if is_known_subdir(name)}
@@ -203,7 +203,7 @@ def is_artifact_path(path: PurePosixPath) -> bool:
     if is_pypi_path(path):
         return is_pypi_artifact_path(path)
     is_subdir, has_shards, _ = _folder_of(path)
-    return is_subdir and not has_shards and parse_file_name(path.name) is not None
+    return is_subdir and not has_shards and is_artifact_name(path.name)
 
 
 def is_index_path(path: PurePosixPath) -> bool:
@@ -232,7 +232,7 @@ def read_indexed(
     """
     unlocked = channel.there.keys() - {each.path for each in channel.artifacts}
     records = dict(extra_records or {})
-    for subdir in sorted({path.parent for path in unlocked}):
+    for subdir in sorted(folders_of(unlocked)):
         records |= _present_records(folder, subdir, console)
     return [
         IndexedArtifact(path=path, size=channel.there[path].st_size, record=record)
@@ -282,7 +282,9 @@ def classify_files(
     """Put every file of the channel folder into its class; `files` are they, where known."""
     named, layout = users.named(), selection.layout
     waiting = {each.path: each for each in waiting_files(folder, users)}
-    files = sorted(files_below(folder) if files is None else files, key=lambda each: each[0].parts)
+    files = sorted(
+        files_below(folder) if files is None else files, key=lambda each: str(each[0]).split("/")
+    )
     channels = read_channels(folder, selection, waiting, files)
     found = [each for channel in channels for each in read_indexed(folder, channel, console)]
     pypi = read_pypi_index(folder, selection, files, waiting)
@@ -292,7 +294,7 @@ def classify_files(
     )
     indexed = {each.path: each for each in sorted(found, key=lambda each: each.path)}
     # A link in place of one of these folders must not count as untracked.
-    folders = {above for each in {x.parent for x in named} for above in (each, *each.parents)}
+    folders = {above for each in folders_of(named) for above in (each, *each.parents)}
     folders |= {each.path / NOARCH for each in channels}
     folders |= {each / SHARDS for each in folders if is_known_subdir(each.name)}
     mirrored, index, untracked = list[ChannelFile](), list[ChannelFile](), list[ChannelFile]()

@@ -241,27 +241,37 @@ def _make_reproducible(subdir: Path, records: Collection[Record]) -> None:
     """
     index_file, rows = subdir / SHARD_INDEX, Counter(each.name.lower() for each in records)
     try:
-        data, zst = index_file.read_bytes(), render_zst((subdir / REPODATA).read_bytes())
+        data, plain = index_file.read_bytes(), (subdir / REPODATA).read_bytes()
+        index = parse_shard_index(data, SHARD_INDEX)
+        several = [(name, digest) for name, digest in index.shards.items() if rows[name] > 1]
+        with ThreadPoolExecutor() as pool:  # compression frees the interpreter lock
+            packed = pool.submit(render_zst, plain)
+            sorted_ = {name: _sort_rows(subdir / SHARDS, digest) for name, digest in several}
+            zst = packed.result()
         with filename_in_errors(subdir / REPODATA_ZST):
             (subdir / REPODATA_ZST).write_bytes(zst)
-        index = parse_shard_index(data, SHARD_INDEX)
-        shards = {**index.shards}
-        for name, digest in ((x, y) for x, y in index.shards.items() if rows[x] > 1):
-            shard = subdir / SHARDS / f"{digest}{SHARD_END}"
-            after = sort_shard(before := shard.read_bytes(), shard.name)
-            if after != before:
-                shards[name] = hashlib.sha256(after).hexdigest()
-                # Into its blocks: to free them is what costs most on a disk that discards them.
-                with filename_in_errors(shard), shard.open("r+b") as file:
-                    file.write(after)
-                    file.truncate()
-                replace_file(shard, shard.with_name(f"{shards[name]}{SHARD_END}"))
         zst_sha256, newest = hashlib.sha256(zst).hexdigest(), newest_time(records)
+        shards = {**index.shards, **sorted_}
         index = replace(index, created_at=newest, zst_sha256=zst_sha256, shards=shards)
         with filename_in_errors(index_file):
             index_file.write_bytes(render_shard_index(index))
     except (FileNotFoundError, DamagedIndexError):
         pass  # the reading back will tell
+
+
+def _sort_rows(shards: Path, digest: str) -> str:
+    """Sort the rows of the shard with this sha256, and return the one that it has then."""
+    shard = shards / f"{digest}{SHARD_END}"
+    after = sort_shard(before := shard.read_bytes(), shard.name)
+    if after == before:
+        return digest
+    # Into its blocks: to free them is what costs most on a disk that discards them.
+    with filename_in_errors(shard), shard.open("r+b") as file:
+        file.write(after)
+        file.truncate()
+    digest = hashlib.sha256(after).hexdigest()
+    replace_file(shard, shards / f"{digest}{SHARD_END}")
+    return digest
 
 
 def _of_the_indexer(problem: Problem, indexer: Indexer) -> Problem:
@@ -322,7 +332,7 @@ def _specs(record: Record) -> Iterator[tuple[str, str]]:
 
 def _refused(record: Record, refused: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with a record, and why; `refused` is rattler's answer on all records."""
-    for field, spec in _specs(record):
+    for field, spec in _specs(record) if refused["specs"] else ():
         if (reason := refused["specs"].get(spec)) is not None:
             yield f"{field} of its record holds {spec!r}, which is no MatchSpec", reason
     if (reason := refused["versions"].get(record.version)) is not None:

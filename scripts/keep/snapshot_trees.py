@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from scripts.channel.inventory import SEE_TO_DISK
-from scripts.core.channel_paths import ChannelPaths
+from scripts.core.channel_paths import ChannelPaths, folders_of
 from scripts.core.errors import Problem, usage_problem
 from scripts.core.files import (
     exists,
@@ -90,16 +90,15 @@ def build_tree(
 
     try:
         part.mkdir(parents=True)
-        for folder in {each.path.parent for each in files}:
+        for folder in folders_of(each.path for each in files):
             (part / folder).mkdir(parents=True, exist_ok=True)
-        with ThreadPoolExecutor(max_workers=_THREADS) as pool:  # they wait for the disk
-            copies = pool.map(copy, (each for each in files if each.is_index))
-            links = (each.path for each in files if not each.is_index)  # a Path takes longer
-            are_possible = all(_link(f"{place.folder}/{x}", f"{part}/{x}") for x in links)
-            list(copies)  # which raises what one of them has raised
-        if not are_possible:
-            remove_folder(part)
-            return False
+        for path in (each.path for each in files if not each.is_index):
+            if not _link(f"{place.folder}/{path}", f"{part}/{path}"):  # a Path takes longer
+                remove_folder(part)
+                return False
+        with ThreadPoolExecutor(max_workers=_THREADS) as pool:
+            # `list` raises what one of them has raised
+            list(pool.map(copy, (each for each in files if each.is_index)))
         replace(part, tree)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)

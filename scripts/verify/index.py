@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from scripts.channel.digest_cache import DigestCache, Fingerprint
 from scripts.channel.inventory import files_below
-from scripts.core.channel_paths import ChannelPaths
+from scripts.core.channel_paths import ChannelPaths, folders_of
 from scripts.core.errors import Problem
 from scripts.core.record import Record
 from scripts.core.subdir import NOARCH
@@ -124,7 +124,7 @@ def _dependencies(
     for path, status in files:
         text = proofs.digests(folder, [path]) if is_index_path(path) else None
         yield path, status.st_mode, Fingerprint.of(status), text
-    yield [link_above(folder, each) for each in sorted({path.parent for path, _ in files})]
+    yield [link_above(folder, each) for each in sorted(folders_of(path for path, _ in files))]
     yield [(each.path, each.record, each.digest) for each in selection.artifacts]
     yield [(each.path, each.record) for each in kept]
     yield selection.channels, sorted(waiting)
@@ -134,7 +134,7 @@ def _subdirs(channel: Channel) -> set[PurePosixPath]:
     """Return the subdirs that have an index or need one; foreign artifacts need none."""
     return {
         channel.path / NOARCH,
-        *(each.path.parent for each in channel.artifacts),
+        *folders_of(each.path for each in channel.artifacts),
         *(x.parents[1] if x.parent.name == SHARDS else x.parent for x in channel.index_files),
     }
 
