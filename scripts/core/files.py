@@ -8,7 +8,6 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import Final, NamedTuple, Self
@@ -249,11 +248,13 @@ def fsync_file(path: Path) -> None:
         fsync(file.fileno())
 
 
-def hash_file(path: Path, algorithm: str) -> str:
+def hash_file(path: Path | str, algorithm: str) -> str:
     """Return the hex digest of a file's bytes."""
-    with path.open("rb", buffering=0) as file:
-        make = partial(hashlib.new, algorithm, usedforsecurity=False)
-        return hashlib.file_digest(file, make).hexdigest()
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 -- a Path costs as much again
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def hard_link(source: Path | str, target: Path | str) -> None:

@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Final
 
@@ -48,6 +47,8 @@ def find_indexer() -> Indexer:
         status = Path(found).stat()
         identity = f"{PROGRAM} {found} {status.st_size} {status.st_mtime_ns}"
         return Indexer(program=Path(found), identity=identity)
+    from importlib import metadata  # takes a while, and only here
+
     try:
         return Indexer(program=None, identity=f"py-rattler {metadata.version('py-rattler')}")
     except metadata.PackageNotFoundError:

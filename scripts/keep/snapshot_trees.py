@@ -11,7 +11,6 @@ import errno
 import os
 import shutil
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -75,6 +74,8 @@ def build_tree(
     Returns False, with nothing left behind, where hard links are impossible. Raises an OSError
     where the disk refuses.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     tree = tree_of(place, snapshot)
     part = tree.with_name(f"{tree.name}{_PART}")
     older = None if before is None else tree_of(place, before)
