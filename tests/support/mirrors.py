@@ -9,6 +9,7 @@ in several folders), and py-rattler.
 
 from __future__ import annotations
 
+import builtins
 import dataclasses
 import errno
 import io
@@ -191,7 +192,8 @@ def forbid(monkeypatch: pytest.MonkeyPatch, there: Path, *functions: Callable[..
         return refuse
 
     for each in functions:
-        monkeypatch.setattr(io if each is open else os, each.__name__, make(each))
+        for module in (io, builtins) if each is open else (os,):
+            monkeypatch.setattr(module, each.__name__, make(each))
 
 
 def copy_linked(root: Path, target: Path) -> None:
