@@ -17,6 +17,7 @@ from scripts.core.console import Console
 from scripts.core.errors import usage_error
 from scripts.core.file_lock import last_run
 from scripts.core.report import Report
+from scripts.keep.rollback import undone_rollback
 from scripts.verify.stage import REPORT_FORMS, add_verify_options, verify, verify_options
 from scripts.workspace.settings import add_setting_options
 from scripts.workspace.workspace import workspace_from
@@ -75,6 +76,9 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
     if report.problems and last_run(lock_file, subject) != before:
         # what it found may be what that run had not yet finished
         raise usage_error(subject, "another run was at work on it meanwhile", help="run this again")
+    if report.problems and (undone := undone_rollback(workspace, locks)) is not None:
+        console.warn(f"{subject}: was rolled back, and what is locked is not")
+        console.note(f"help: {undone.help}")
     return report
 
 

@@ -27,7 +27,7 @@ from scripts.keep.snapshot_trees import locks_of
 from scripts.keep.snapshots import Snapshot, read_snapshot_files, read_snapshots, tree_of
 from scripts.keep.take_snapshot import take_snapshot
 from scripts.lock.read import read_lock
-from tasks import bundle, index, prune, rollback
+from tasks import bundle, index, prune, rollback, verify
 from tests.support.mirrors import Mirror, make_mirror, rows
 from tests.support.packages import TinyPackage
 from tests.support.snapshots import wrong_newest_snapshot, wrong_snapshots
@@ -157,6 +157,28 @@ def test_index_and_artifacts_are_as_they_were(
     assert (mirror.root / lock_of(mirror, last)).read_bytes() == (
         mirror.root / lock_of(mirror, first)
     ).read_bytes()
+
+
+def test_verify_says_that_the_channel_was_rolled_back(
+    mirror: Mirror, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [first] = snapshots(mirror)
+    move_to(mirror, NEW, BOTH)
+    capsys.readouterr()
+    roll_back(mirror, first)
+    assert run(mirror, verify.main, "--level", "index") == 1
+    kept = lock_of(mirror, snapshots(mirror)[-1])
+    on = "`pixi run mirror`, which moves the channel on to the lock"
+    assert capsys.readouterr().err.splitlines() == [
+        "verify: comparing the index with pixi.lock",
+        "warning: local-channel: was rolled back, and what is locked is not",
+        f"help: `{COPY} {kept} pixi.lock`, then this again; or {on}",
+        f"error: {NEW_PATH}: has no record in repodata.json",
+        "help: pixi run index",
+    ]
+    shutil.copy(mirror.root / kept, mirror.root / "pixi.lock")
+    assert run(mirror, verify.main, "--level", "index") == 0
+    assert "rolled back" not in capsys.readouterr().err
 
 
 def test_said_again_it_does_nothing(pruned: Mirror, capsys: pytest.CaptureFixture[str]) -> None:
