@@ -93,7 +93,11 @@ def rebuild_indexes(
             retained = {each.path: each.artifact.conda_record for each in right}
             _validate_records(locked, retained, named)
             staged = until_published.enter_context(scratch_folder(place.cache))
-            names = _build(channel, locked, retained, indexer=indexer, target=staged)
+            try:
+                names = _build(channel, locked, retained, indexer=indexer, target=staged)
+            except MirrorError:  # a field may be the cause
+                _validate_records(locked, retained, named, has_failed=True)
+                raise
             files = {channel.path / name: staged / name for name in names}
             wrong = (each for each in indexed if each.path not in retained)
             unlike = [size_problem(each.path, each.artifact.size, each.size) for each in wrong]
@@ -290,11 +294,14 @@ def _validate_records(
     locked: Mapping[PurePosixPath, Record],
     retained: Mapping[PurePosixPath, Record],
     named: Collection[PurePosixPath],
+    *,
+    has_failed: bool = False,
 ) -> None:
     """Raise the error of exit code 2 with every record that rattler cannot read.
 
     rattler-index drops a whole repodata.json for one wrong type or version in it, in silence, and
-    ends at the first requirement that is no MatchSpec.
+    ends at the first requirement that is no MatchSpec; old ones keep that. Fields of other kinds
+    are looked at where a record has one of these, or the indexer `has_failed`.
     """
     from scripts.core.rattler_child import call_rattler
 
@@ -306,7 +313,7 @@ def _validate_records(
     reply = call_rattler("refusals", {"specs": sorted(specs), "versions": sorted(versions)})
     assert isinstance(reply, dict)
     problems = []
-    for path, record in records.items():
+    for path, record in records.items() if has_failed or any(reply.values()) else ():
         help_line = "pixi run prune, which removes it"
         if path in locked:
             help_line = f"pixi update {record.name}, or correct its row in pixi.lock"

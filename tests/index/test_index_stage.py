@@ -664,13 +664,19 @@ def test_an_indexer_that_hangs_is_ended(
 
 
 def test_locked_records_that_no_indexer_could_read(tmp_path: Path, any_indexer: str) -> None:
-    """Each artifact is named, before any indexer is asked."""
+    """Each artifact is named, also where the indexer alone could have said that something is."""
     packages = (A, B, replace(W, timestamp=10**18), TinyPackage(name="fine"))
     a, b, w, fine = rows(tmp_path / "upstream", packages)
     mirror = make_mirror(tmp_path / "workspace")
     bad, odd = replace(a, depends=("b >=1,,<", "Foo")), replace(b, constrains=("c[no_key=1]",))
     mirror.lock([bad, odd, w, fine])
     before = mirror.states()
+    no_time = (
+        "win-64/w-1!2.0+x-0.conda: its record cannot be indexed\n"
+        "  from    pixi.lock\n"
+        "  reason  timestamp is 1000000000000000000, which is no time up to the year 9999\n"
+        "help: pixi update w, or correct its row in pixi.lock"
+    )
     with pytest.raises(MirrorError) as error:
         mirror.index()
     assert str(error.value) == (
@@ -682,13 +688,14 @@ def test_locked_records_that_no_indexer_could_read(tmp_path: Path, any_indexer: 
         " MatchSpec\n"
         "  from    pixi.lock\n"
         "  reason  invalid bracket key: no_key\n"
-        "help: pixi update b, or correct its row in pixi.lock\n"
-        "win-64/w-1!2.0+x-0.conda: its record cannot be indexed\n"
-        "  from    pixi.lock\n"
-        "  reason  timestamp is 1000000000000000000, which is no time up to the year 9999\n"
-        "help: pixi update w, or correct its row in pixi.lock"
+        f"help: pixi update b, or correct its row in pixi.lock\n{no_time}"
     )
     assert {problem.code for problem in error.value.problems} == {ExitCode.USAGE}
+    assert mirror.states() == before
+    mirror.lock([w, fine])
+    with pytest.raises(MirrorError) as error:
+        mirror.index()
+    assert str(error.value) == no_time
     assert mirror.states() == before
     # Control: without these rows the rest is indexed.
     mirror.lock([replace(a, depends=("Foo",)), replace(b, constrains=()), fine])
