@@ -315,7 +315,10 @@ def sort_shard(data: bytes, subject: str) -> bytes:
         rows = _table(parent, key, subject)
         has_several |= len(rows) > 1
         parent[key] = dict(sorted(rows.items()))
-    return zstandard.ZstdCompressor().compress(msgpack.packb(document)) if has_several else data
+    if not has_several:
+        return data
+    packer = zstandard.ZstdCompressor().compressobj()  # as the indexer does it: the same bytes
+    return packer.compress(msgpack.packb(document)) + packer.flush()
 
 
 def render_shard_index(index: ShardIndex) -> bytes:

@@ -49,7 +49,7 @@ from scripts.lock.model import OLDEST_COMPLETE
 from scripts.lock.select import Selection
 from scripts.workspace.workspace import Workspace
 
-_FORMAT = 5  # goes up when the same inputs would give another index than before
+_FORMAT = 6  # goes up when the same inputs would give another index than before
 
 
 def index(
