@@ -16,7 +16,8 @@ from typing import Final
 Command = Sequence[str] | str
 
 _PSS: Final = re.compile(rb"^Pss: +([0-9]+) kB", re.MULTILINE)
-_LOOK: Final = 0.02  # seconds between two looks at the memory
+_LOOK: Final = 0.02  # seconds between two looks at the memory, at least
+_REST: Final = 50  # times as long as a look took: to look into a large process slows it down
 
 
 @dataclass(slots=True)
@@ -99,8 +100,11 @@ def _run(contender: Contender, cwd: Path, environ: Mapping[str, str], *, looks: 
 
 
 def _look(contender: Contender, pid: int, ended: threading.Event) -> None:
-    while not ended.wait(_LOOK):
+    took = 0.0
+    while not ended.wait(max(_LOOK, _REST * took)):
+        began = time.perf_counter()
         contender.peak = max(contender.peak, _memory(pid))
+        took = time.perf_counter() - began
 
 
 def _memory(pid: int) -> int:

@@ -126,7 +126,7 @@ def test_several_rows_of_a_shard_get_an_order_and_no_more() -> None:
     shard = {"removed": ["z-1-0.conda", "a-0-0.conda"], "packages": {}, "packages.conda": rows}
     shard |= {"v3": {"conda": {"d-1-0": {}, "c-1-0": {}}}}
     after = sort_shard(packed(shard), "s")
-    document = msgpack.unpackb(zstandard.decompress(after))
+    document = msgpack.unpackb(parse_zst(after, "s"))
     assert document == shard
     assert list(document) == list(shard)
     assert list(document["packages.conda"]) == sorted(rows)
