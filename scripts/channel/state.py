@@ -340,8 +340,9 @@ def _digest(value: Any) -> Digest:
 
 def path_inside(value: Any) -> PurePosixPath:
     """Parse a path below the channel folder; TypeError or ValueError where it is none."""
-    path = channel_path(_string(value))
-    if path.is_absolute() or ".." in path.parts or not path.name:
+    text = _string(value)
+    path = channel_path(text)
+    if text.startswith("/") or ".." in text.split("/") or not path.name:
         raise ValueError(value)
     return path
 
@@ -381,7 +382,7 @@ def _parse_document(data: bytes) -> Mapping[str, Any]:
 
 def _write(path: Path, document: dict[str, Any]) -> None:
     """Replace one document, unless it is what is there."""
-    data = (json.dumps({"schema": _SCHEMA, **document}, indent=1) + "\n").encode()
+    data = (json.dumps({"schema": _SCHEMA, **document}) + "\n").encode()  # by C without `indent`
     if not holds(path, data):
         with disk_errors(path, GOES_ON, "written"):
             write_atomically(path, data)
