@@ -157,7 +157,8 @@ def _outcome(handler: Handler, options: argparse.Namespace, console: Console) ->
 
 def _missing_module(name: str) -> MirrorError:
     """Make the error for a Python without one of the tools: `python -m tasks.NAME` takes any."""
-    help_ = "./run NAME, or pixi run NAME: both make an environment that has it"
+    run = "run" if os.name == "nt" else "./run"
+    help_ = f"{run} NAME, or pixi run NAME: both make an environment that has it"
     if launcher_of(os.environ) in {EXTENSION, PROGRAM}:  # `pip install --no-deps`
         help_ = "install pixi-mirror anew, with all that it requires"
     message = "this Python lacks the module, which the tasks need"

@@ -156,10 +156,11 @@ def test_a_python_without_the_tools() -> None:
         [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (4, "")
+    starter = "run" if os.name == "nt" else "./run"
     assert done.stderr == (
         "error: yaml: this Python lacks the module, which the tasks need\n"
         f"  Python  {sys.executable}\n"
-        "help: ./run NAME, or pixi run NAME: both make an environment that has it\n"
+        f"help: {starter} NAME, or pixi run NAME: both make an environment that has it\n"
     )
 
 
