@@ -77,8 +77,8 @@ def rollback(workspace: Workspace, name: str, console: Console) -> Report:
     with disk_errors(place.folder, GOES_ON):
         report = _roll_back(workspace, target, console)
     # What was proven was proven of other bytes where the index was made anew.
-    restored = replace(target, proofs=()) if report.data["index-made-anew"] else target
-    taken = take_snapshot(workspace, console, made_by=ROLLBACK, restored=restored)
+    proofs = () if report.data["index-made-anew"] else target.proofs
+    taken = take_snapshot(workspace, console, made_by=ROLLBACK, proofs=proofs, restored=target)
     return join_reports(report, taken)
 
 

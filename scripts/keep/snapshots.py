@@ -21,7 +21,7 @@ from scripts.channel.state import path_inside
 from scripts.core.artifact import ArtifactKind
 from scripts.core.channel_paths import ChannelPaths, Layout
 from scripts.core.errors import MirrorError, first_details, usage_error, usage_problem
-from scripts.core.files import exists, filename_in_errors, write_atomically
+from scripts.core.files import exists, write_atomically
 from scripts.core.report import to_json
 from scripts.keep.unbundle import content_digest
 
@@ -246,22 +246,20 @@ def read_snapshot_files(place: ChannelPaths, snapshot: Snapshot) -> tuple[Snapsh
 
 def write_snapshot(place: ChannelPaths, snapshot: Snapshot, files: Iterable[SnapshotFile]) -> None:
     """Write a record, durably; it is never changed afterwards."""
-    rows = [_header(snapshot), *_rows(sorted(files, key=by_path))]
-    lines = map(json.JSONEncoder(default=to_json).encode, rows)
-    file = record_of(place, snapshot.id)
-    with filename_in_errors(file):
-        write_atomically(file, ("\n".join(lines) + "\n").encode())
+    rows = _rows(sorted(files, key=by_path))
+    _write(record_of(place, snapshot.id), [_header(snapshot), *rows])
 
 
 def write_later(place: ChannelPaths, snapshot: Snapshot) -> None:
     """Write what a later run has found: by what it is mirrored, and what is proven of it."""
-    document = {
-        "mirrored-by": _rows(snapshot.mirrored_by),
-        "proofs": _rows(snapshot.proofs),
-    }
-    file = later_of(record_of(place, snapshot.id))
-    with filename_in_errors(file):
-        write_atomically(file, (json.dumps(document, default=to_json) + "\n").encode())
+    found = {"mirrored-by": _rows(snapshot.mirrored_by), "proofs": _rows(snapshot.proofs)}
+    _write(later_of(record_of(place, snapshot.id)), [found])
+
+
+def _write(file: Path, values: Iterable[object]) -> None:
+    """Replace a file of the JSON of these, a line each."""
+    lines = map(json.JSONEncoder(default=to_json).encode, values)
+    write_atomically(file, ("\n".join(lines) + "\n").encode())
 
 
 def later_of(record: Path) -> Path:

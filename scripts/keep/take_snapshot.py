@@ -66,7 +66,7 @@ def take_snapshot(
 
     To be called as a run ends, by who holds the channel's lock file. `made_by` is its task; `locks`
     are what it was made by, which tell where artifacts are from. `restored` is an earlier snapshot
-    with the same files, whose locks and proofs it takes over. `has_failed`: tell the way back.
+    with the same files, whose locks it takes over. `has_failed`: tell the way back.
     Without an index none is taken. If the disk refuses, the report has the problem (exit code 2).
     """
     place = workspace.place
@@ -96,10 +96,10 @@ def take_snapshot(
             before=before,
             when=now(),
             locks=tuple(map(_describe_lock, locks)) if restored is None else restored.locks,
-            proofs=proofs if restored is None else restored.proofs,
+            proofs=proofs,
         )
         clear_leftovers(place)
-        _keep_locks(place, snapshot, () if restored else locks, restored, before)
+        _keep_locks(place, snapshot, locks, restored, before)
         is_linked = build_tree(place, snapshot, files, before, rows_before)
         if not is_linked and (before is None or is_dir(tree_of(place, before))):
             console.warn(f"{workspace.settings.channel_dir}: {_NO_LINKS}")
@@ -188,22 +188,15 @@ def _oldest(dates: Iterable[str | None], when: datetime) -> datetime:
 
 
 def _describe_lock(lock: MirroredLock) -> SnapshotLock:
-    manifest = _manifest_of(lock)
-    data = None if manifest is None else manifest.read_bytes()
+    """Describe a lock and the manifest beside it; there is none beside a remote lock."""
+    file = None if lock.manifest is None else lock.root / PurePath(lock.manifest.file_name).name
+    data = None if file is None or not is_file(file) else file.read_bytes()
     return SnapshotLock(
         label=lock.label,
         lock_sha256=hashlib.sha256(lock.file.data).hexdigest() if lock.file.data else None,
         manifest_sha256=None if data is None else hashlib.sha256(data).hexdigest(),
-        manifest=None if manifest is None else str(manifest),
+        manifest=None if data is None else str(file),
     )
-
-
-def _manifest_of(lock: MirroredLock) -> Path | None:
-    """Name the manifest beside a lock; None: there is none, or the lock is remote."""
-    if lock.manifest is None:
-        return None
-    file = lock.root / PurePath(lock.manifest.file_name).name
-    return file if is_file(file) else None
 
 
 def _keep_locks(
@@ -222,9 +215,9 @@ def _keep_locks(
     there = folder if older is None else locks_of(place, older)
     files = [] if restored is None else [each for each in there.rglob("*") if each.is_file()]
     kept = {each.relative_to(there): each.read_bytes() for each in files}
-    for number, lock in enumerate(locks, 1):
-        if (manifest := _manifest_of(lock)) is not None:
-            kept[Path(str(number), manifest.name)] = manifest.read_bytes()
+    for number, (lock, said) in enumerate(zip(locks, snapshot.locks, strict=False), 1):
+        if said.manifest is not None:
+            kept[Path(str(number), Path(said.manifest).name)] = Path(said.manifest).read_bytes()
         if lock.file.data:
             kept[Path(str(number), LOCK_NAME)] = lock.file.data
     for path, data in kept.items():
