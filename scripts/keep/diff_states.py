@@ -71,13 +71,12 @@ def read_states(
     code 2 of what is not there or cannot be read.
     """
     with disk_errors(workspace.place.folder, SEE_TO_DISK, "read"):
-        states = [_read(workspace, name, console) for name in (before, after)]
-        if any(each.is_lock for each in states):
-            states = [
-                _as_last_mirrored(workspace, each) if each.name == CHANNEL else each
-                for each in states
-            ]
-    return states[0], states[1]
+        one, other = (_read(workspace, name, console) for name in (before, after))
+        if one.is_lock and other.name == CHANNEL:
+            other = _as_last_mirrored(workspace, other)
+        if other.is_lock and one.name == CHANNEL:
+            one = _as_last_mirrored(workspace, one)
+    return one, other
 
 
 def files_to_carry(before: ComparedState, after: ComparedState) -> tuple[ComparedFile, ...]:
