@@ -166,25 +166,23 @@ def proofs_of(
     whole = read_whole_selection(workspace, locks)
     if verified is None or selection.environments != whole.environments:
         return ()
-    rows, when, found = verified["environments"], now(), list[SnapshotProof]()
+    rows, when = verified["environments"], now()
+    dates: dict[tuple[str, str | None], list[str | None]] = {}
     for level in verified["levels"]:
         if rows and all(row.get(level) is True for row in rows):
-            dates = [row["proven"].get(level) for row in rows]
-            found.append(SnapshotProof(level=level, client=None, proven=_oldest(dates, when)))
-    by_client: dict[str, list[Mapping[str, Any]]] = {}
-    for each in (each for row in rows for each in row["install"]):
-        if each["installed"] is not None:
-            name = f"{each['client']} {each['version'] or ''}".rstrip()
-            by_client.setdefault(name, []).append(each)
-    if all(each["installed"] for tried in by_client.values() for each in tried):
-        for client, tried in by_client.items():
-            proven = _oldest([each["proven"] for each in tried], when)
-            found.append(SnapshotProof(level=Level.INSTALL, client=client, proven=proven))
-    return tuple(found)
-
-
-def _oldest(dates: Iterable[str | None], when: datetime) -> datetime:
-    return min(when if each is None else datetime.fromisoformat(each) for each in dates)
+            dates[level, None] = [row["proven"].get(level) for row in rows]
+    tried = [x for row in rows for x in row["install"] if x["installed"] is not None]
+    for each in tried if all(x["installed"] for x in tried) else ():
+        client = f"{each['client']} {each['version'] or ''}".rstrip()
+        dates.setdefault((Level.INSTALL, client), []).append(each["proven"])
+    return tuple(
+        SnapshotProof(
+            level=level,
+            client=client,
+            proven=min(when if x is None else datetime.fromisoformat(x) for x in some),
+        )
+        for (level, client), some in dates.items()
+    )
 
 
 def _describe_lock(lock: MirroredLock) -> SnapshotLock:
