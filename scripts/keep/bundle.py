@@ -28,7 +28,6 @@ from scripts.core.channel_paths import ChannelPaths
 from scripts.core.child_process import program_error
 from scripts.core.console import Console
 from scripts.core.errors import (
-    ExitCode,
     MirrorError,
     Problem,
     finding_problem,
@@ -191,10 +190,9 @@ def _render_small_files(plan: BundlePlan, key: Path | None) -> dict[str, bytes]:
 def _refuse_names(files: Iterable[SnapshotFile]) -> None:
     """Refuse (exit 2) names that the far side would refuse: not every disk keeps them."""
     names = [str(each.path) for each in files]
-    clash = find_clash(names)
     try:
         deque(map(check_name, names), maxlen=0)
-        if clash is None:
+        if (clash := find_clash(names)) is None:
             return
         reason = f"{' and '.join(clash)} are one file to some disks"
     except ValueError as error:
@@ -233,15 +231,10 @@ def sign(key: Path, document: bytes) -> bytes:
     done = subprocess.run(command, input=document, capture_output=True, check=False)
     if done.returncode or not done.stdout:
         said = done.stderr.decode("utf-8", "replace").splitlines()[-3:]
-        raise MirrorError(
-            Problem(
-                subject=str(key),
-                message=f"ssh-keygen could not sign with it (exit code {done.returncode})",
-                code=ExitCode.PROGRAM,
-                details=tuple(("ssh-keygen", line) for line in said),
-                help="ssh-keygen -t ed25519 -f KEY makes one; ssh-add KEY asks for its passphrase",
-            )
-        )
+        message = f"ssh-keygen could not sign with it (exit code {done.returncode})"
+        details = (("ssh-keygen", line) for line in said)
+        help_ = "ssh-keygen -t ed25519 -f KEY makes one; ssh-add KEY asks for its passphrase"
+        raise program_error(str(key), message, b"", *details, help=help_)
     return done.stdout
 
 

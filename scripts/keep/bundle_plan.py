@@ -21,7 +21,7 @@ from hashlib import sha256
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from scripts.core.errors import MirrorError, usage_problem
+from scripts.core.errors import raise_problems, usage_problem
 from scripts.core.report import counted, human_size
 from scripts.keep.snapshots import Snapshot, SnapshotFile, by_path, proven_text, summary_of
 from scripts.keep.unbundle import (
@@ -161,15 +161,12 @@ def _plan_large_files(
             sizes.append(len(plan.end))
         rooms[-1].append(each)
         sizes[-1] += needed
-    if too_large:
-        message = f"is too large for a volume of {human_size(most or 0)}: a file is in one alone"
-        help_ = f"--volume-size {max(too_large.values())}B, or more"
-        raise MirrorError(
-            *(
-                usage_problem(path, message, ("needed", f"{size} bytes"), help=help_)
-                for path, size in too_large.items()
-            )
-        )
+    message = f"is too large for a volume of {human_size(most or 0)}: a file is in one alone"
+    help_ = f"--volume-size {max(too_large.values(), default=0)}B, or more"
+    raise_problems(
+        usage_problem(path, message, ("needed", f"{size} bytes"), help=help_)
+        for path, size in too_large.items()
+    )
     return tuple(
         LargeFile(
             path=f"volume-{number:03}.tar" if plan.is_tar else f"files/{room[0].path}",
