@@ -54,10 +54,11 @@ def locks_of(place: ChannelPaths, snapshot: Snapshot) -> Path:
     return snapshots_folder(place) / f"{snapshot.id}{LOCKS}"
 
 
-def lock_in(workspace: Workspace, snapshot: Snapshot) -> Path | None:
-    """Return the workspace's own lock as a snapshot keeps it; None: it has none."""
+def lock_in(workspace: Workspace, snapshot: Snapshot, label: str | None = None) -> Path | None:
+    """Return a lock, this workspace's own by default, as a snapshot keeps it; None: it has none."""
     own = str(workspace.manifest_path)
-    number = next((n for n, each in enumerate(snapshot.locks, 1) if each.manifest == own), 0)
+    of = ((x.manifest, own) if label is None else (x.label, label) for x in snapshot.locks)
+    number = next((n for n, (one, other) in enumerate(of, 1) if one == other), 0)
     file = locks_of(workspace.place, snapshot) / str(number) / LOCK_NAME
     return file if is_file(file) else None
 
@@ -124,12 +125,14 @@ def _link(source: str, target: str) -> bool:
 
 def _copy(source: Path, target: Path) -> None:
     """Copy a file durably."""
+    # Only the reading is unbuffered: a raw write may leave something over, and say nothing.
     with (
         filename_in_errors(target),
         source.open("rb", buffering=0) as read,
-        target.open("wb", buffering=0) as copy,
+        target.open("wb") as copy,
     ):
         shutil.copyfileobj(read, copy)
+        copy.flush()
         fsync(copy.fileno())
 
 

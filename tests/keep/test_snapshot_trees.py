@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -172,3 +173,27 @@ def test_unchanged_index_files_are_kept_once(mirror: Mirror) -> None:
     for name, same in (("noarch/repodata.json", True), ("linux-64/repodata.json", False)):
         assert (first / name).samefile(second / name) is same
         assert not (second / name).samefile(mirror.folder / name)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows limits no file's size")
+def test_a_copy_that_the_disk_takes_in_part_is_none(
+    mirror: Mirror, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A write may end short, and say so with the next one alone: here at a limit of the system."""
+    import resource
+
+    assert run(mirror, "-q") == 0
+    (snapshot,) = read_snapshots(mirror.workspace.place)
+    tree, largest = tree_of(mirror.workspace.place, snapshot), "linux-64/repodata.json"
+    whole = (tree / largest).read_bytes()
+    shutil.rmtree(tree)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) - 1, before[1]))
+    try:
+        assert run(mirror, "-q") == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "no snapshot was taken, as this cannot be read or written: " in capsys.readouterr().err
+    assert there(mirror) == [f"{snapshot.id}.jsonl", f"{snapshot.id}.locks"]
+    assert run(mirror, "-q") == 0
+    assert (tree / largest).read_bytes() == whole
