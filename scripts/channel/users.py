@@ -57,6 +57,10 @@ class ChannelUsers:
         """Return the paths of all artifacts that `everybody` names."""
         return frozenset(each.path for one in self.everybody for each in one.artifacts)
 
+    def named_by_others(self) -> frozenset[PurePosixPath]:
+        """Return the paths of all artifacts that other workspaces name."""
+        return frozenset(each.path for one in self.others for each in one.artifacts)
+
     def lines(self) -> Iterator[str]:
         """Yield lines that name the others, and how to forget one whose manifest is gone."""
         last, own = self.last, self.own

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -40,6 +40,7 @@ from scripts.index.repodata import (
     DamagedIndexError,
     parsed_repodata,
 )
+from scripts.lock.model import fill
 from scripts.lock.select import Selection
 
 INDEX_FILES: Final = (REPODATA, REPODATA_ZST, SHARD_INDEX)
@@ -239,6 +240,27 @@ def read_indexed(
         for path, record in records.items()
         if path in unlocked
     ]
+
+
+def fill_purls(
+    folder: Path, channel: Channel, shared: Collection[PurePosixPath], console: Console
+) -> Channel:
+    """Take the `purls` that this run's locks do not say from the index, of what is `shared`.
+
+    pixi writes them where an environment has PyPI packages, which another workspace's may have.
+    """
+    records = {each.path: each.conda_record for each in channel.artifacts if each.path in shared}
+    silent = {path: each for path, each in records.items() if each.purls is None}
+    said: dict[PurePosixPath, Record] = {}
+    for subdir in folders_of(silent):
+        said |= _present_records(folder, subdir, console)
+    filled = {
+        path: fill(record, said[path], ("purls",))
+        for path, record in silent.items()
+        if path in said and said[path].sha256 == record.sha256
+    }
+    artifacts = (replace(x, record=filled.get(x.path, x.record)) for x in channel.artifacts)
+    return replace(channel, artifacts=tuple(artifacts)) if filled else channel
 
 
 def _present_records(

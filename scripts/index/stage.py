@@ -29,6 +29,7 @@ from scripts.index.file_classes import (
     IndexedArtifact,
     classify_files,
     file_rows,
+    fill_purls,
     read_channels,
     read_indexed,
     refuse_links,
@@ -209,8 +210,7 @@ def _find_outdated(
     )
     plan = None
     if is_outdated(PYPI_FOLDER, pypi.index_files):
-        shared = {each.path for one in users.others for each in one.artifacts}
-        plan = plan_pypi(folder, pypi, digests, console, shared=shared)
+        plan = plan_pypi(folder, pypi, digests, console, shared=users.named_by_others())
         damaged += plan.damaged
     raise_problems(damaged)
     return outdated, plan
@@ -242,7 +242,8 @@ def _publish_outdated(
     def read(channel: Channel) -> tuple[Channel, Sequence[IndexedArtifact]]:
         count = len(channel.artifacts)
         console.detail(f"{folder.name}/{channel.path}: {count} artifacts of the lock")
-        return channel, read_indexed(folder, channel, console, extra_records)
+        indexed = read_indexed(folder, channel, console, extra_records)
+        return fill_purls(folder, channel, users.named_by_others(), console), indexed
 
     problems = [] if plan is None else list(plan.problems)
     if outdated:

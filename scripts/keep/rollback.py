@@ -87,15 +87,17 @@ def undone_rollback(workspace: Workspace, locks: Sequence[MirroredLock]) -> Prob
     newest = newest_snapshot(workspace.place)
     if newest is None or not newest.is_rollback:
         return None
-    locked = {_sha256(each.file.data) for each in locks}
-    if {each.lock_sha256 for each in newest.mirrored_by} == locked:
+    mirrored = {each.lock_sha256 for each in newest.mirrored_by}
+    if mirrored == {_sha256(each.file.data) for each in locks}:
         return None
-    command = _lock_command(workspace, newest)
+    moved = [each for each in locks if _sha256(each.file.data) not in mirrored]
+    commands = [_lock_command(workspace, newest, each) for each in moved]
+    back = " and ".join(f"`{each}`" for each in commands)
     return usage_problem(
         workspace.settings.channel_dir,
         "was rolled back, and what is locked is not: the rollback would be undone",
         ("rolled back by", newest.id),
-        help=(f"`{command}`, then this again; or " if command else "")
+        help=(f"{back}, then this again; or " if commands and all(commands) else "")
         + "`pixi run mirror`, which moves the channel on to the lock",
     )
 
@@ -337,14 +339,22 @@ def _differences(
         yield f"  {command}"
 
 
-def _lock_command(workspace: Workspace, snapshot: Snapshot) -> str | None:
-    """Write how to get back this workspace's lock of a snapshot; None: it has none."""
-    file = lock_in(workspace, snapshot)
+def _lock_command(
+    workspace: Workspace, snapshot: Snapshot, lock: MirroredLock | None = None
+) -> str | None:
+    """Write how to get back a lock of a snapshot, this workspace's by default; None: it has none.
+
+    None as well of a remote lock, which nobody here can write.
+    """
+    entry = None if lock is None else lock.entry
+    label = None if lock is None or entry is None else lock.label
+    file = None if entry is not None and entry.is_remote else lock_in(workspace, snapshot, label)
     if file is None:
         return None
     with contextlib.suppress(ValueError):  # on another drive of Windows
         file = Path(os.path.relpath(file, workspace.root))
-    return f"{'copy' if os.name == 'nt' else 'cp'} {quoted(str(file))} {LOCK_NAME}"
+    target = LOCK_NAME if lock is None else quoted(lock.location)
+    return f"{'copy' if os.name == 'nt' else 'cp'} {quoted(str(file))} {target}"
 
 
 def _sha256(data: bytes) -> str:

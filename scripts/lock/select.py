@@ -255,7 +255,7 @@ def _merged(one: Artifact, other: Artifact) -> Artifact:
     """Merge two rows of the same artifact."""
     urls = tuple(dict.fromkeys((*one.urls, *other.urls)))
     if isinstance(one.record, Record) and isinstance(other.record, Record):
-        record = fill(one.record, other.record, ("sha256", "md5", "size"))
+        record = fill(one.record, other.record, ("sha256", "md5", "size", "purls"))
         if record is one.record and urls == one.urls:
             return one
         return artifact_of(record, one.path, urls, one.upstream)

@@ -402,6 +402,31 @@ def test_what_another_workspace_names_stays_on_the_pages(tmp_path: Path) -> None
     assert pages(ours) == found
 
 
+def test_names_that_only_another_workspace_says_stay(tmp_path: Path) -> None:
+    """Pixi writes `purls` where an environment has PyPI packages, so not in each lock."""
+    shared = f'channel-dir = "{(tmp_path / "channel").as_posix()}"\n'
+    ours, theirs = (make_mirror(tmp_path / x, name=x, settings=shared) for x in ("ours", "theirs"))
+    silent = TinyPackage(name="numpy")
+    said = replace(silent, purls=("pkg:pypi/NumPy",))
+    theirs.lock([row(tmp_path, TinyWheel(name="own")), *rows(tmp_path, (said,))])
+    theirs.index()
+    before = theirs.contents()
+    ours.lock(rows(tmp_path, (silent,)))
+    ours.index()
+    assert ours.contents() == before
+    records = ours.repodata("noarch")["packages.conda"]
+    assert records["numpy-1.0-0.conda"]["purls"] == ["pkg:pypi/NumPy"]
+    mapping = "_pypi/mapping/compressed-v0/compressed_mapping.json"
+    assert json.loads(before[mapping]) == {"numpy": "NumPy"}
+    for each in (ours, theirs):
+        assert verify.main(["--manifest-path", str(each.root), "--level", "index", "-q"]) == 0
+    # Control: where the other one is no more, nobody says them.
+    assert ours.prune("--forget", "theirs") == 0
+    ours.lock(rows(tmp_path, (silent, TinyPackage(name="more"))))
+    ours.index()
+    assert "purls" not in ours.repodata("noarch")["packages.conda"]["numpy-1.0-0.conda"]
+
+
 def test_a_page_that_is_damaged_says_what_is_lost(
     mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,17 +7,22 @@ import json
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scripts.core import rattler_child
-from tasks import channels, fetch, index, locks, mirror, plan, prune, verify
+from scripts.keep.snapshot_trees import locks_of
+from scripts.keep.snapshots import read_snapshots
+from scripts.workspace.settings import SettingOverrides
+from scripts.workspace.workspace import open_workspace
+from tasks import channels, fetch, index, locks, mirror, plan, prune, rollback, verify
 from tests.support.locks import EnvironmentRows, PlatformRows, write_lock
 from tests.support.packages import TinyPackage
 from tests.support.replies import Reply, login_page, status
-from tests.support.several import BOTH, OWN, Several, make_several
+from tests.support.several import BOTH, OWN, SERVICE, Several, make_several
 from tests.support.upstream import Upstream
 from tests.support.verified import here
 
@@ -64,6 +69,42 @@ def test_all_locks_are_mirrored_and_each_is_proven(
     solved = {place: each["solve"] for place, each in found.items()}
     assert list(solved.values()) == [True, True, None, None], "nobody says what a lone one is for"
     assert all(each[level] for each in found.values() for level in ("files", "index", "closure"))
+
+
+def test_what_one_lock_says_of_the_names_on_pypi_holds_for_all(several: Several) -> None:
+    """Pixi writes `purls` where an environment has PyPI packages; this workspace's has none."""
+    served, said = several.rows(SERVICE, replace(BOTH, purls=("pkg:pypi/x",)))
+    several.lock(several.root / "service" / "pixi.lock", served, said)
+    assert several.task(mirror.main, "--level", "files,index", "-q") == 0
+    data = json.loads((several.channel / "noarch" / "repodata.json").read_bytes())
+    assert data["packages.conda"]["both-1.0-0.conda"]["purls"] == ["pkg:pypi/x"]
+    for label in ("mirror", "service"):
+        assert several.task(verify.main, "--level", "index", "--only", label, "-q") == 0
+
+
+def test_after_a_rollback_the_lock_that_has_moved_is_named(
+    several: Several, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert several.task(mirror.main, "--level", "files", "-q") == 0
+    place = open_workspace(several.own / "pixi.toml", SettingOverrides()).place
+    (first,) = read_snapshots(place)
+    theirs = several.root / "service" / "pixi.lock"
+    several.lock(theirs, *several.rows(replace(SERVICE, version="2.0"), BOTH))
+    assert several.task(mirror.main, "--level", "files", "-q") == 0
+    assert several.task(rollback.main, first.id, "-q") == 0
+    last = read_snapshots(place)[-1]
+    capsys.readouterr()
+    assert several.task(verify.main, "--level", "files,index", "-q") == 1
+    kept = (locks_of(place, last) / "2" / "pixi.lock").relative_to(several.own)
+    copy = "copy" if os.name == "nt" else "cp"
+    on = "`pixi run mirror`, which moves the channel on to the lock"
+    assert capsys.readouterr().err.splitlines() == [
+        "error: local-channel: was rolled back, and what is locked is not",
+        f"  rolled back by  {last.id}",
+        f"help: `{copy} {kept} ../service/pixi.lock`, then this again; or {on}",
+    ]
+    shutil.copy(several.own / kept, theirs)
+    assert several.task(verify.main, "--level", "files,index", "-q") == 0
 
 
 @pytest.mark.skipif(here() != "linux-64", reason="its locks are not for this machine")
