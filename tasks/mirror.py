@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None, *, asks: bool = False) -> int:
         parser.add_argument(flag, action="store_true", help=help_)
     add_kept_locks_option(parser)
     add_verify_options(parser)
-    parser.set_defaults(asks=asks)
+    parser.set_defaults(asks=asks, words=sys.argv[1:] if argv is None else argv)
     return run_task("mirror", parser, partial(run, parser), argv, interrupted=INTERRUPTED)
 
 
@@ -50,7 +50,7 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
     locks = read_locks(workspace, console, believes_cache=True)
     unchecked = refuse_outdated_locks(workspace, locks, console, "mirror")
     asks = options.asks and not options.yes
-    said = asks and confirm_first_mirror(workspace, read_selection(workspace, locks), console)
+    said = asks and confirm_first_mirror(workspace, locks, options.words, console)
     stages = partial(chain, workspace, locks, verify_options(options), console, is_announced=said)
     with workspace.channel_lock():
         arranged = Report()

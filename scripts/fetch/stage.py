@@ -13,10 +13,12 @@ from scripts.channel.digest_cache import DigestCache
 from scripts.channel.folders import check_case, free_bytes, prepare
 from scripts.channel.inventory import ArtifactStatus, check_artifacts
 from scripts.channel.part import part_sizes
+from scripts.channel.selection import read_selection
 from scripts.channel.state import MirrorState, read_state, write_first_seen
 from scripts.channel.users import note_layout
 from scripts.core.artifact import Artifact
 from scripts.core.channel_paths import folders_of
+from scripts.core.child_process import quoted
 from scripts.core.console import Console
 from scripts.core.errors import (
     MirrorError,
@@ -39,6 +41,7 @@ from scripts.fetch.plan import (
     space_problem,
     unhashed_problems,
 )
+from scripts.lock.mirrored import MirroredLock
 from scripts.lock.select import Selection, left_out_json, left_out_lines, undeclared_lines
 from scripts.workspace.workspace import Workspace
 
@@ -192,9 +195,12 @@ def announce(workspace: Workspace, selection: Selection, plan: Plan, console: Co
         console.note(tuple(each if each.startswith(" ") else f"fetch: {each}" for each in rows))
 
 
-def confirm_first_mirror(workspace: Workspace, selection: Selection, console: Console) -> bool:
+def confirm_first_mirror(
+    workspace: Workspace, locks: Sequence[MirroredLock], words: Sequence[str], console: Console
+) -> bool:
     """Print what a first mirror would download, and ask whether to make it; change nothing.
 
+    `words` are those behind the program, to be said again.
     Returns whether that was done: not where settings or a channel folder show that a mirror is
     wanted. Raises the error of exit code 1 where the answer is no, and of exit code 2 where there
     is no terminal to ask on.
@@ -202,14 +208,16 @@ def confirm_first_mirror(workspace: Workspace, selection: Selection, console: Co
     folder = workspace.settings.channel_dir
     if workspace.manifest.has_settings or exists(workspace.place.folder):
         return False
-    fetch(workspace, selection, console, dry_run=True)
+    fetch(workspace, read_selection(workspace, locks), console, dry_run=True)
     answer = console.ask(f"make a mirror of {workspace.root} in {folder}? [y/N]")
     if answer is None:
         raise usage_error(
             folder,
             "there is no mirror yet, and no terminal to ask whether to make one",
             ("workspace", str(workspace.root)),
-            help=f"{launcher_of(os.environ) or 'pixi run mirror'} --yes",
+            help=" ".join(
+                (launcher_of(os.environ) or "pixi run mirror", *map(quoted, words), "--yes")
+            ),
         )
     if not answer:
         raise MirrorError(finding_problem(folder, "was not made: the answer was no"))
