@@ -26,6 +26,7 @@ _NEEDED: Final = ("name", "version", "build", "build_number")
 _NEVER_NULL: Final = frozenset(
     {"subdir", "depends", "constrains", "flags", "extra_depends", "track_features"}
 )
+_PURL: Final = re.compile(r"pkg:/*[A-Za-z][A-Za-z0-9.+-]*/.*[^/].*").fullmatch
 _HEX: Final = re.compile(r"[0-9a-fA-F]+").fullmatch
 
 
@@ -139,6 +140,13 @@ def _noarch(value: Any) -> NoArch | None:
     raise BadRecordError(f"is {value!r}")
 
 
+def _purls(value: Any) -> tuple[str, ...]:
+    purls = tuple(sorted(_strings(value)))
+    if wrong := [each for each in purls if not _PURL(each)]:
+        raise BadRecordError(f"holds {wrong[0]!r}, which is no package URL")
+    return purls
+
+
 def _run_exports(value: Any) -> tuple[tuple[str, tuple[str, ...]], ...]:
     exports = _map(value)
     return tuple(
@@ -159,6 +167,6 @@ _FIELDS: Final[dict[str, Callable[[Any], Any]]] = {
     "track_features": lambda value: split_features(
         (value,) if isinstance(value, str) else _strings(value)
     ),
-    "purls": lambda value: tuple(sorted(_strings(value))),
+    "purls": _purls,
     "run_exports": _run_exports,
 }

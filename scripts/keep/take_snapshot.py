@@ -159,14 +159,16 @@ def proofs_of(
     """Say what was proven, by the data that the stages of `mirror` reported.
 
     These are levels that passed for every environment; the level `install` only where no client
-    failed, each with its version. Nothing where options have narrowed the selection, or `verify`
-    was not reached.
+    failed, each with its version. Nothing where options have narrowed the selection, something
+    of it cannot be held and may not be missing, or `verify` was not reached.
     """
     verified: Any = reported.get("verify")
     whole = read_whole_selection(workspace, locks)
     if verified is None or selection.environments != whole.environments:
         return ()
     rows, when = verified["environments"], now()
+    if not all(row["complete"] for row in rows):
+        return ()
     dates: dict[tuple[str, str | None], list[str | None]] = {}
     for level in verified["levels"]:
         if rows and all(row.get(level) is True for row in rows):

@@ -113,6 +113,7 @@ GOOD: dict[str, Any] = {"name": "a", "version": "1", "build": "0", "build_number
         ({"extra_depends": []}, "extra_depends is not a map"),
         ({"run_exports": []}, "run_exports is not a map"),
         ({"license": 1}, "license is not a string"),
+        ({"purls": ["notapurl"]}, "purls holds 'notapurl', which is no package URL"),
     ],
 )
 def test_a_wrong_type_is_named(fields: dict[str, Any], message: str) -> None:
@@ -155,6 +156,7 @@ RUN_EXPORT_PAIRS = st.dictionaries(
     st.sampled_from(RUN_EXPORTS), TUPLES.filter(bool), max_size=3
 ).map(lambda found: tuple((kind, found[kind]) for kind in RUN_EXPORTS if kind in found))
 NAMES = st.text("abc", min_size=1, max_size=3)
+PURLS = NAMES.map("pkg:pypi/{}".format)
 RECORDS = st.builds(
     Record,
     name=WORDS,
@@ -184,7 +186,7 @@ RECORDS = st.builds(
     timestamp=st.none() | st.integers(0, 253402207200).map(lambda seconds: seconds * 1000),
     track_features=st.lists(NAMES, max_size=2).map(tuple),
     flags=TUPLES,
-    purls=st.none() | st.sets(WORDS, max_size=2).map(lambda each: tuple(sorted(each))),
+    purls=st.none() | st.sets(PURLS, max_size=2).map(lambda each: tuple(sorted(each))),
     run_exports=st.none() | RUN_EXPORT_PAIRS,
 )
 

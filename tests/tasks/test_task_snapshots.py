@@ -22,6 +22,7 @@ from scripts.keep.snapshots import (
 )
 from scripts.verify.findings import Level
 from tasks import bundle, index, mirror, prune, rollback, snapshots
+from tests.support.locks import RawRow
 from tests.support.mirrors import Mirror, forbid, make_mirror, rows
 from tests.support.packages import TinyPackage
 from tests.support.verified import here
@@ -108,6 +109,19 @@ def test_what_fails_is_published_and_not_proven(
     out = capsys.readouterr().out
     assert f"snapshot {snapshot.id}" in out.splitlines()
     assert "published all the same" not in out, "before it there was nothing to go back to"
+
+
+def test_what_lacks_something_is_not_proven(made: Mirror) -> None:
+    git = f"git+https://git.example.org/six.git#{'c' * 40}"
+    six = RawRow(key="pypi", location=git, lines=("name: six", "version: 1.17.0"))
+    made.lock([*rows(made.root.parent / "upstream", (TinyPackage(name="lib"),)), six])
+    assert run(made, "-q", "--level", "files") == 1
+    [snapshot] = read_snapshots(made.workspace.place)
+    assert snapshot.proofs == ()
+    # Control: it may be missing.
+    assert run(made, "-q", "--level", "files", "--allow-incomplete", "pypi") == 0
+    [snapshot] = read_snapshots(made.workspace.place)
+    assert [each.level for each in snapshot.proofs] == ["files"]
 
 
 def test_of_what_is_published_and_has_failed_the_way_back_is_told(
