@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None, *, asks: bool = False) -> int:
         parser.add_argument(flag, action="store_true", help=help_)
     add_kept_locks_option(parser)
     add_verify_options(parser)
-    parser.set_defaults(asks=asks, words=sys.argv[1:] if argv is None else argv)
+    parser.set_defaults(asks=asks, words=argv or ())
     return run_task("mirror", parser, partial(run, parser), argv, interrupted=INTERRUPTED)
 
 

@@ -14,7 +14,7 @@ from scripts.channel.selection import add_only_option, read_selection
 from scripts.channel.users import read_users
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
-from scripts.core.errors import ExitCode, MirrorError, usage_error
+from scripts.core.errors import ExitCode, usage_error
 from scripts.core.file_lock import last_run
 from scripts.core.report import Report
 from scripts.keep.rollback import undone_rollback
@@ -70,16 +70,21 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, console: C
         is_of_one_lock=options.only is not None,
     )
     users = read_users(workspace, locks)
-    if (undone := undone_rollback(workspace, locks)) is not None:
-        # each finding would be of this, and what helps it would undo the rollback
-        message = "was rolled back, and what is locked is not"
-        raise MirrorError(dataclasses.replace(undone, message=message, code=ExitCode.FINDINGS))
+    if options.only:  # another lock may say more of what is in both
+        united = {each.path: each for each in read_selection(workspace, locks).artifacts}
+        artifacts = tuple(united.get(each.path, each) for each in selection.artifacts)
+        selection = dataclasses.replace(selection, artifacts=artifacts)
     lock_file, subject = workspace.place.lock, workspace.settings.channel_dir
     before = last_run(lock_file, subject)
     report = verify(workspace, selection, wanted, console, users=users)
     if report.problems and last_run(lock_file, subject) != before:
         # what it found may be what that run had not yet finished
         raise usage_error(subject, "another run was at work on it meanwhile", help="run this again")
+    if report.problems and (undone := undone_rollback(workspace, locks)) is not None:
+        # it is why, and what helps each finding would undo the rollback
+        message = "was rolled back, and what is locked is not"
+        finding = dataclasses.replace(undone, message=message, code=ExitCode.FINDINGS)
+        report = dataclasses.replace(report, problems=(finding,))
     return report
 
 

@@ -94,7 +94,7 @@ def test_without_a_terminal_a_first_mirror_must_be_asked_for(
     assert [error, where, advice] == [
         "error: local-channel: there is no mirror yet, and no terminal to ask whether to make one",
         f"  workspace  {theirs.root}",
-        "help: pixi-mirror --level files --yes",
+        "help: pixi-mirror --yes --level files",
     ]
     assert (refused.stdout, refused.returncode) == ("", 2)
     assert (theirs.made, upstream.paths) == ([], [])

@@ -216,7 +216,7 @@ def confirm_first_mirror(
             "there is no mirror yet, and no terminal to ask whether to make one",
             ("workspace", str(workspace.root)),
             help=" ".join(
-                (launcher_of(os.environ) or "pixi run mirror", *map(quoted, words), "--yes")
+                (launcher_of(os.environ) or "pixi run mirror", "--yes", *map(quoted, words))
             ),
         )
     if not answer:

@@ -26,7 +26,7 @@ def compare_records(
     """Yield a problem (exit code 1) for each expected record that is missing or differs.
 
     `normal` is of `normalise_specs`. `is_complete` False: empty fields of expected records, and
-    those that only a channel writes, are not compared; `purls` that a lock does not say never are.
+    those that only a channel writes, are not compared.
     """
     for path in sorted(expected, key=str):  # to compare paths takes much longer
         record = expected[path]
@@ -36,9 +36,7 @@ def compare_records(
             continue
         for field, ours, theirs in differences(record, found, normal):
             is_said = getattr(record, field) not in (None, ()) and field not in _OF_THE_CHANNEL
-            # pixi writes them where an environment has PyPI packages: another lock may say them.
-            is_open = field == "purls" and record.purls is None
-            if is_said or (is_complete and not is_open):
+            if is_complete or is_said:
                 message = f"{field} in {REPODATA} is not what it should be"
                 yield index_problem(str(path), message, ("expected", ours), ("actual", theirs))
 

@@ -20,6 +20,7 @@ from scripts.channel.users import ChannelUsers
 from scripts.core.artifact import Artifact, artifact_of
 from scripts.core.channel_paths import FLAT_CHANNEL, Layout, channel_path, folders_of, is_pypi_path
 from scripts.core.console import Console
+from scripts.core.errors import MirrorError
 from scripts.core.file_name import is_artifact_name
 from scripts.core.files import FileStatus, read_regular
 from scripts.core.record import PypiRecord, Record
@@ -41,7 +42,7 @@ from scripts.index.repodata import (
     parsed_repodata,
 )
 from scripts.lock.model import fill
-from scripts.lock.select import Selection
+from scripts.lock.select import Selection, are_other_bytes
 
 INDEX_FILES: Final = (REPODATA, REPODATA_ZST, SHARD_INDEX)
 
@@ -243,24 +244,31 @@ def read_indexed(
 
 
 def fill_purls(
-    folder: Path, channel: Channel, shared: Collection[PurePosixPath], console: Console
-) -> Channel:
+    folder: Path,
+    selection: Selection,
+    shared: Collection[PurePosixPath],
+    extra_records: Mapping[PurePosixPath, Record] | None = None,
+) -> Selection:
     """Take the `purls` that this run's locks do not say from the index, of what is `shared`.
 
     pixi writes them where an environment has PyPI packages, which another workspace's may have.
+    `extra_records` are of artifacts that no index in this layout has yet.
     """
-    records = {each.path: each.conda_record for each in channel.artifacts if each.path in shared}
+    records = {x.path: x.conda_record for x in selection.conda_artifacts if x.path in shared}
     silent = {path: each for path, each in records.items() if each.purls is None}
-    said: dict[PurePosixPath, Record] = {}
+    said = dict(extra_records or {})
     for subdir in folders_of(silent):
-        said |= _present_records(folder, subdir, console)
+        with contextlib.suppress(OSError, MirrorError):  # of damage others tell
+            data = read_regular(folder / subdir / REPODATA, LARGEST)
+            rows = parsed_repodata(data, str(subdir / REPODATA)).records
+            said |= {channel_path(f"{subdir}/{name}"): record for name, record in rows.items()}
     filled = {
         path: fill(record, said[path], ("purls",))
         for path, record in silent.items()
-        if path in said and said[path].sha256 == record.sha256
+        if path in said and not are_other_bytes(record, said[path])
     }
-    artifacts = (replace(x, record=filled.get(x.path, x.record)) for x in channel.artifacts)
-    return replace(channel, artifacts=tuple(artifacts)) if filled else channel
+    artifacts = (replace(x, record=filled.get(x.path, x.record)) for x in selection.artifacts)
+    return replace(selection, artifacts=tuple(artifacts)) if filled else selection
 
 
 def _present_records(

@@ -242,7 +242,7 @@ def plan_pypi(
         if sha256 is not None:
             outputs[metadata_path(path)] = data
     if files:
-        outputs[MAPPING] = render_mapping(pypi.conda_artifacts, _read_mapping(folder, pypi, shared))
+        outputs[MAPPING] = render_mapping(pypi.conda_artifacts, _read_mapping(folder, pypi))
     outputs |= render_pages(files.values())
     refuse_obstacles(folder, outputs)
     pages = [each for each in outputs if each.name == PAGE and INDEX not in each.parents]
@@ -307,16 +307,13 @@ def _metadata_of(
     return hashlib.sha256(data).hexdigest(), data
 
 
-def _read_mapping(
-    folder: Path, pypi: PypiIndex, shared: Collection[PurePosixPath]
-) -> dict[str, str | None]:
-    """Read what the mapping says of conda packages that are not the lock's, or not its alone."""
+def _read_mapping(folder: Path, pypi: PypiIndex) -> dict[str, str | None]:
+    """Read what the mapping says of conda packages that are there and are not the lock's."""
     try:
         said = parse_mapping(read_regular(folder / MAPPING, LARGEST))
     except OSError:
         return {}
-    names = {each.name for each in pypi.conda_artifacts if each.path in shared}
-    return {name: said[name] for name in said.keys() & (names | pypi.other_names)}
+    return {name: said[name] for name in said.keys() & pypi.other_names}
 
 
 def publish_pypi(place: ChannelPaths, plan: PypiPlan) -> None:

@@ -74,6 +74,7 @@ def index(
     with disk_errors(folder, SEE_TO_DISK):
         waiting = _waiting(folder, users, dropping or ())
         gone, files = frozenset(each.path for each in waiting), tuple(files_below(folder))
+        selection = fill_purls(folder, selection, users.named_by_others(), extra_records)
         channels = read_channels(folder, selection, gone, files)
         pypi = read_pypi_index(folder, selection, files, gone)
         refuse_links(folder, channels)
@@ -242,8 +243,7 @@ def _publish_outdated(
     def read(channel: Channel) -> tuple[Channel, Sequence[IndexedArtifact]]:
         count = len(channel.artifacts)
         console.detail(f"{folder.name}/{channel.path}: {count} artifacts of the lock")
-        indexed = read_indexed(folder, channel, console, extra_records)
-        return fill_purls(folder, channel, users.named_by_others(), console), indexed
+        return channel, read_indexed(folder, channel, console, extra_records)
 
     problems = [] if plan is None else list(plan.problems)
     if outdated:

@@ -346,14 +346,13 @@ def _lock_command(
 
     None as well of a remote lock, which nobody here can write.
     """
-    entry = None if lock is None else lock.entry
-    label = None if lock is None or entry is None else lock.label
-    file = None if entry is not None and entry.is_remote else lock_in(workspace, snapshot, label)
+    is_remote = lock is not None and lock.entry is not None and lock.entry.is_remote
+    file = None if is_remote else lock_in(workspace, snapshot, lock)
     if file is None:
         return None
     with contextlib.suppress(ValueError):  # on another drive of Windows
         file = Path(os.path.relpath(file, workspace.root))
-    target = LOCK_NAME if lock is None else quoted(lock.location)
+    target = LOCK_NAME if lock is None else quoted(str(Path(lock.location)))
     return f"{'copy' if os.name == 'nt' else 'cp'} {quoted(str(file))} {target}"
 
 

@@ -11,7 +11,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final
 
 from scripts.channel.inventory import SEE_TO_DISK
@@ -40,6 +40,7 @@ from scripts.keep.snapshots import (
     snapshots_folder,
     tree_of,
 )
+from scripts.lock.mirrored import MirroredLock
 from scripts.workspace.workspace import LOCK_NAME, Workspace
 
 _PART: Final = ".part"
@@ -54,11 +55,19 @@ def locks_of(place: ChannelPaths, snapshot: Snapshot) -> Path:
     return snapshots_folder(place) / f"{snapshot.id}{LOCKS}"
 
 
-def lock_in(workspace: Workspace, snapshot: Snapshot, label: str | None = None) -> Path | None:
-    """Return a lock, this workspace's own by default, as a snapshot keeps it; None: it has none."""
-    own = str(workspace.manifest_path)
-    of = ((x.manifest, own) if label is None else (x.label, label) for x in snapshot.locks)
-    number = next((n for n, (one, other) in enumerate(of, 1) if one == other), 0)
+def lock_in(
+    workspace: Workspace, snapshot: Snapshot, lock: MirroredLock | None = None
+) -> Path | None:
+    """Return a lock, this workspace's own by default, as a snapshot keeps it; None: it has none.
+
+    It is known by the manifest beside it; without one by its label, which is its path then.
+    """
+    wanted = str(workspace.manifest_path)
+    if lock is not None and lock.entry is not None:
+        beside = lock.manifest
+        wanted = str(lock.root / PurePath(beside.file_name).name) if beside else lock.label
+    known = [each.manifest or each.label for each in snapshot.locks]
+    number = known.index(wanted) + 1 if wanted in known else 0
     file = locks_of(workspace.place, snapshot) / str(number) / LOCK_NAME
     return file if is_file(file) else None
 

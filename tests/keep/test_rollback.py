@@ -170,6 +170,7 @@ def test_verify_says_that_the_channel_was_rolled_back(
     kept = lock_of(mirror, snapshots(mirror)[-1])
     on = "`pixi run mirror`, which moves the channel on to the lock"
     assert capsys.readouterr().err.splitlines() == [
+        "verify: comparing the index with pixi.lock",
         "error: local-channel: was rolled back, and what is locked is not",
         f"  rolled back by  {snapshots(mirror)[-1].id}",
         f"help: `{COPY} {kept} pixi.lock`, then this again; or {on}",

@@ -101,7 +101,7 @@ def test_after_a_rollback_the_lock_that_has_moved_is_named(
     assert capsys.readouterr().err.splitlines() == [
         "error: local-channel: was rolled back, and what is locked is not",
         f"  rolled back by  {last.id}",
-        f"help: `{copy} {kept} ../service/pixi.lock`, then this again; or {on}",
+        f"help: `{copy} {kept} {Path('../service/pixi.lock')}`, then this again; or {on}",
     ]
     shutil.copy(several.own / kept, theirs)
     assert several.task(verify.main, "--level", "files,index", "-q") == 0
