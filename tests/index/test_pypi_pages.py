@@ -420,11 +420,19 @@ def test_names_that_only_another_workspace_says_stay(tmp_path: Path) -> None:
     assert json.loads(before[mapping]) == {"numpy": "NumPy"}
     for each in (ours, theirs):
         assert verify.main(["--manifest-path", str(each.root), "--level", "index", "-q"]) == 0
+    for each in (ours, theirs):
+        manifest = each.root / "pixi.toml"
+        manifest.write_text(manifest.read_text("utf-8").replace('"flat"', '"by-channel"'), "utf-8")
+    options = ["--manifest-path", str(ours.root), "--relayout", "--level", "index", "-q"]
+    assert mirror_task.main(options) == 0
+    for each in (ours, theirs):
+        assert verify.main(["--manifest-path", str(each.root), "--level", "index", "-q"]) == 0
     # Control: where the other one is no more, nobody says them.
     assert ours.prune("--forget", "theirs") == 0
     ours.lock(rows(tmp_path, (silent, TinyPackage(name="more"))))
     ours.index()
-    assert "purls" not in ours.repodata("noarch")["packages.conda"]["numpy-1.0-0.conda"]
+    records = ours.repodata("conda-forge/noarch")["packages.conda"]
+    assert "purls" not in records["numpy-1.0-0.conda"]
 
 
 def test_a_page_that_is_damaged_says_what_is_lost(
