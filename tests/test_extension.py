@@ -391,7 +391,7 @@ def test_a_workspace_of_pixi_s_from_its_lock_to_an_update(
     run("lock")
     # Nobody is there to be asked.
     alone = pixi.run(theirs.root, "mirror", "--client", "rattler")
-    assert alone.stderr.endswith("\nhelp: pixi mirror --yes\n")
+    assert alone.stderr.endswith("\nhelp: pixi mirror --yes --client rattler\n")
     assert (alone.returncode, (theirs.root / "local-channel").exists()) == (2, False)
     assert run("--yes").splitlines()[-1] == (
         "mirror: local-channel holds what pixi.lock names, verified"
