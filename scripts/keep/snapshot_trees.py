@@ -11,7 +11,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterable, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Final
 
 from scripts.channel.inventory import SEE_TO_DISK
@@ -64,8 +64,7 @@ def lock_in(
     """
     wanted = str(workspace.manifest_path)
     if lock is not None and lock.entry is not None:
-        beside = lock.manifest
-        wanted = str(lock.root / PurePath(beside.file_name).name) if beside else lock.label
+        wanted = str(lock.manifest_path or lock.label)
     known = [each.manifest or each.label for each in snapshot.locks]
     number = known.index(wanted) + 1 if wanted in known else 0
     file = locks_of(workspace.place, snapshot) / str(number) / LOCK_NAME

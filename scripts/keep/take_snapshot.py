@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from scripts.channel.digest_cache import Fingerprint
@@ -189,7 +189,7 @@ def proofs_of(
 
 def _describe_lock(lock: MirroredLock) -> SnapshotLock:
     """Describe a lock and the manifest beside it; there is none beside a remote lock."""
-    file = None if lock.manifest is None else lock.root / PurePath(lock.manifest.file_name).name
+    file = lock.manifest_path
     data = None if file is None or not is_file(file) else file.read_bytes()
     return SnapshotLock(
         label=lock.label,

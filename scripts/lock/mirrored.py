@@ -43,6 +43,12 @@ class MirroredLock:
     """Whether the manifest beside it is left out, since it no longer fits that."""
 
     @property
+    def manifest_path(self) -> Path | None:
+        """The path of the manifest beside it; None: there is none."""
+        beside = self.manifest
+        return None if beside is None else self.root / PurePath(beside.file_name).name
+
+    @property
     def excluded(self) -> tuple[str, ...]:
         """The environments that are left out, by name."""
         chosen = {each.name for each in self.environments}
