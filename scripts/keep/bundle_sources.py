@@ -18,8 +18,11 @@ from scripts.keep.unbundle import parse_receipt
 _FULL: Final = "pixi run bundle OUT --full, which needs no base"
 LARGEST_RECEIPT: Final = 1 << 16  # bytes
 # What `redact` hides, to be on the safe side, though it is none: the user of every git server, and
-# the folders of initials of PyPI's older files.
+# the folders of initials of PyPI's older files; and what is locked of a repository.
 _NO_SECRET: Final = re.compile(r"(?<=://)git@|(?<=/packages/)[^/\s]+/t/(?=[^/\s]+/)")
+_OF_REPOSITORY: Final = re.compile(
+    r"(git\+[^\s?#]*)\?(?:&?(?:branch|rev|subdirectory|tag)=[^\s&#]*)+(?![^\s#])"
+)
 
 
 def base_by_id(place: ChannelPaths, name: str) -> Snapshot:
@@ -82,7 +85,7 @@ def _not_here(subject: str) -> Problem:
 def secrets_in(name: str, data: bytes) -> list[Problem]:
     """Find URLs with a user, a password, a token or a query: the first of them is told, hidden."""
     for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), 1):
-        plain = _NO_SECRET.sub("", line)
+        plain = _NO_SECRET.sub("", _OF_REPOSITORY.sub(r"\1", line))
         hidden = redact(plain)
         if hidden != plain:
             message = "holds what may be a secret, and is not carried"

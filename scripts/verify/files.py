@@ -214,7 +214,7 @@ def check_archives(
         places = uses.places(each.artifact.path)
         problem = archive_problem(each, used_by(places), is_proven=files is not None)
         if each.damage is not None and bad_records.pop(each.artifact.path, ""):
-            advice = f'; or allow-incomplete = ["{IncompleteKind.WHEEL_RECORD}"] under [{TABLE}]'
+            advice = f'; or add "{IncompleteKind.WHEEL_RECORD}" to allow-incomplete under [{TABLE}]'
             advice = f"{problem.help}{advice}: pip, uv and pixi install it all the same"
             problem = dataclasses.replace(problem, help=advice)
         problems.append((problem, places))

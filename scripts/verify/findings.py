@@ -306,7 +306,7 @@ def incomplete(selection: Selection, allowed: AbstractSet[IncompleteKind]) -> It
     places = {str(place): place for place, _, _ in places_of(selection)}
     for row, where in all_unmirrorable(selection).items():
         if row.kind is not None and row.kind not in allowed:
-            advice = f'allow-incomplete = ["{row.kind}"]'
+            advice = f'add "{row.kind}" to allow-incomplete'
             if row.reason.endswith(UNHASHED):
                 advice = f"allow-unhashed = true, or {advice},"
             problem = finding_problem(

@@ -86,6 +86,6 @@ def _problem(sdist: Artifact, name: str, text: str) -> Problem:
         ("from", redact(sdist.urls[0])),
         help=f"have {name} locked: in a feature whose environment is mirrored,"
         f' or beside it with no-build-isolation = ["{sdist.name}"] under [pypi-options];'
-        f' allow-incomplete = ["{IncompleteKind.BUILD_REQUIRES}"] under [{TABLE}], if nobody is to'
-        " build it there",
+        f' add "{IncompleteKind.BUILD_REQUIRES}" to allow-incomplete under [{TABLE}], if nobody'
+        " is to build it there",
     )

@@ -400,6 +400,9 @@ def test_the_base_is_what_a_receipt_says(channel: Channel) -> None:
         "- conda: https://me:word@example.org/mine/noarch/a-1.0-0.conda",
         "- pypi: https://example.org/a-1.0.whl?sig=abc",
         'url = "https://token@example.org/simple"',
+        "- pypi: git+https://word@example.org/a.git?tag=v1.0#0a1b",
+        "- pypi: git+https://example.org/a.git?tag=v1.0&private_token=abc#0a1b",
+        "- pypi: https://example.org/a-1.0.whl?tag=abc",
     ],
 )
 def test_secrets_are_found(line: str) -> None:
@@ -417,6 +420,9 @@ def test_secrets_are_found(line: str) -> None:
         "- conda: https://conda.anaconda.org/conda-forge/noarch/a-1.0-0.conda",
         "- pypi: https://files.pythonhosted.org/packages/source/t/toml/toml-0.10.2.tar.gz#sha256=0",
         'a = { git = "ssh://git@github.com/me/a.git" }',
+        "- pypi: git+https://github.com/me/a.git?tag=v1.0#0a1b",
+        "- conda: git+https://github.com/me/a?subdirectory=py&branch=main#0a1b",
+        "- pypi: git+ssh://git@github.com/me/a.git?rev=0a1b",
     ],
 )
 def test_what_is_no_secret(line: str) -> None:

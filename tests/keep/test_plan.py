@@ -305,7 +305,7 @@ def test_a_gap_is_a_finding_as_it_is_for_mirror(world: World) -> None:
         "error: g 1: is not in the channel: a PyPI package built from git\n"
         f"  from     {shown}\n"
         "  used by  default/linux-64\n"
-        'help: allow-incomplete = ["pypi"] under [tool.pixi-mirror], if that will do\n'
+        'help: add "pypi" to allow-incomplete under [tool.pixi-mirror], if that will do\n'
     )
     where = ["--manifest-path", str(world.root), "-q", "--level", "files"]
     assert mirror.main(where) == ExitCode.FINDINGS

@@ -174,7 +174,7 @@ def test_many_findings_are_counted_and_all_are_named_with_v(
         "           x2 1.0\n"
         "           x3 1.0\n"
         "           x4 1.0\n"
-        'help: allow-incomplete = ["pypi"] under [tool.pixi-mirror], if that will do\n'
+        'help: add "pypi" to allow-incomplete under [tool.pixi-mirror], if that will do\n'
     )
     assert run(made, "-v") == 1
     errors = capsys.readouterr().err

@@ -272,8 +272,8 @@ def test_without_a_hash_the_first_seen_counts(
 @pytest.mark.parametrize(
     ("scheme", "advice"),
     [
-        ("https", 'allow-unhashed = true, or allow-incomplete = ["pypi"],'),
-        ("git+https", 'allow-incomplete = ["pypi"]'),  # no hash would help
+        ("https", 'allow-unhashed = true, or add "pypi" to allow-incomplete,'),
+        ("git+https", 'add "pypi" to allow-incomplete'),  # no hash would help
     ],
 )
 def test_what_is_left_out_for_want_of_a_hash_may_be_allowed(

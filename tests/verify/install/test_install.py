@@ -286,12 +286,12 @@ def test_an_incomplete_environment(world: World, capsys: pytest.CaptureFixture[s
         (
             "mine: is not in the channel: a source package, built where it is installed\n"
             f"  from     ./mine\n  used by  default/{here()}\n"
-            'help: allow-incomplete = ["source"] under [tool.pixi-mirror], if that will do\n'
+            'help: add "source" to allow-incomplete under [tool.pixi-mirror], if that will do\n'
         ),
         (
             "six 1.17.0: is not in the channel: a PyPI package built from git\n"
             f"  from     {git}\n  used by  default/{here()}\n"
-            'help: allow-incomplete = ["pypi"] under [tool.pixi-mirror], if that will do\n'
+            'help: add "pypi" to allow-incomplete under [tool.pixi-mirror], if that will do\n'
         ),
     ]
     assert world.loud(*BY_RATTLER, "--allow-incomplete", "pypi,source") == 0

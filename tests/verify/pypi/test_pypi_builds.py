@@ -16,7 +16,7 @@ BACKEND = TinyWheel(name="tiny-backend", files=BACKEND_FILES)
 HELP = (
     "help: have tiny-backend locked: in a feature whose environment is mirrored, or beside it with"
     ' no-build-isolation = ["tiny-sdist"] under [pypi-options];'
-    ' allow-incomplete = ["build-requires"] under [tool.pixi-mirror], if nobody is to build it'
+    ' add "build-requires" to allow-incomplete under [tool.pixi-mirror], if nobody is to build it'
     " there\n"
 )
 

@@ -99,7 +99,7 @@ def test_a_record_that_is_wrong_is_found_by_archives(world: PypiWorld) -> None:
             "used by": "default/linux-64, default/win-64",
         },
         "help": "the fault is upstream's, not the mirror's: lock another version or file of it,"
-        ' or tell who published it; or allow-incomplete = ["wheel-record"] under'
+        ' or tell who published it; or add "wheel-record" to allow-incomplete under'
         " [tool.pixi-mirror]: pip, uv and pixi install it all the same",
         "code": 1,
     }
