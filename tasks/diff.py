@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from scripts.channel.selection import add_only_option
 from scripts.core.command import run_task, task_parser
 from scripts.core.console import Console
 from scripts.core.report import Report
@@ -27,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "after", nargs="?", metavar="B", help="the later state (default: the channel as it is)"
     )
     add_setting_options(parser, "diff")
+    add_only_option(parser)
     add_markdown_option(parser)
     return run_task("diff", parser, run, argv)
 
@@ -35,7 +37,9 @@ def run(options: argparse.Namespace, console: Console) -> Report:
     """Compare what the options name; nothing is changed."""
     workspace = workspace_from(options)
     names = (CHANNEL, LOCK) if options.before is None else (options.before, options.after)
-    before, after = read_states(workspace, names[0], names[1] or CHANNEL, console)
+    before, after = read_states(
+        workspace, names[0], names[1] or CHANNEL, console, only=options.only
+    )
     return states_report(before, after, options.markdown)
 
 

@@ -48,11 +48,19 @@ def read_selection(
 
     `layout` replaces that of the settings.
     """
-    chosen = [each for each in locks if only in {None, each.label}]
-    if not chosen:
-        raise unknown_name(_LOCKS, "lock", str(only), [each.label for each in locks])
-    settings = workspace.settings
+    chosen, settings = labelled(locks, only), workspace.settings
     return _select(workspace, chosen, replace(settings, layout=layout or settings.layout))
+
+
+def labelled(locks: Sequence[MirroredLock], only: str | None) -> Sequence[MirroredLock]:
+    """Return the lock with this label; None: all.
+
+    Raises the error of exit code 2 where there is none.
+    """
+    chosen = [each for each in locks if only in {None, each.label}]
+    if only is not None and not chosen:
+        raise unknown_name(_LOCKS, "lock", only, [each.label for each in locks])
+    return chosen
 
 
 def read_whole_selection(workspace: Workspace, locks: Sequence[MirroredLock]) -> Selection:

@@ -95,9 +95,10 @@ def states_report(
     sums = []
     if found.kept:
         sums.append(f"their former versions are still in {other}: {counted(found.kept, 'package')}")
-    left, to_carry = (*before.others, *after.others), files_to_carry(before, after)
+    left = tuple({each.path: each for each in (*before.others, *after.others)}.values())
+    to_carry = files_to_carry(before, after)
     if left:
-        sums.append(f"besides, the channel has {_summed(left)}: retained, or other workspaces' own")
+        sums.append(f"besides: {_summed(left)}, retained or named by others")
     sums.append(f"to carry: {_summed(to_carry)}")
     data: dict[str, Json] = {
         "from": one,

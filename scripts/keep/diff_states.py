@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from scripts.channel.inventory import SEE_TO_DISK
 from scripts.channel.locks import mirrored_lock, read_locks
-from scripts.channel.selection import read_whole_selection
+from scripts.channel.selection import labelled, read_whole_selection
 from scripts.channel.state import read_state
 from scripts.channel.users import last_mirrored
 from scripts.core.artifact import Artifact
@@ -19,13 +21,14 @@ from scripts.core.channel_paths import is_pypi_path
 from scripts.core.console import Console
 from scripts.core.errors import usage_error
 from scripts.core.file_name import parse_file_name
-from scripts.core.files import disk_errors, exists, read_regular
+from scripts.core.files import disk_errors, exists, is_dir, read_regular
 from scripts.core.pep508 import pypi_name
 from scripts.keep.bundle_sources import LARGEST_RECEIPT, base_by_receipt
 from scripts.keep.diff import CONDA, INDEX, PYPI, ComparedFile, Package, build_number
-from scripts.keep.snapshot_trees import locks_of
+from scripts.keep.snapshot_trees import lock_in, locks_of
 from scripts.keep.snapshots import (
     INDEX_KIND,
+    Snapshot,
     SnapshotFile,
     find_snapshot,
     newest_snapshot,
@@ -34,10 +37,12 @@ from scripts.keep.snapshots import (
 )
 from scripts.keep.unbundle import parse_receipt
 from scripts.lock.mirrored import MirroredLock
+from scripts.lock.model import LockFile
 from scripts.lock.pypi import ARCHIVES
 from scripts.lock.read import read_lock
+from scripts.lock.select import path_of
 from scripts.workspace.settings import LockEntry
-from scripts.workspace.workspace import LOCK_NAME, Workspace
+from scripts.workspace.workspace import Workspace
 
 CHANNEL: Final = "channel"
 """How people name the channel as it is, and the one channel of a flat mirror."""
@@ -58,24 +63,28 @@ class ComparedState:
     files: tuple[ComparedFile, ...]
     others: tuple[ComparedFile, ...] = ()
     """What it has besides, and what is not compared: of a channel beside a lock, all that is
-    retained or that other workspaces name."""
+    retained or that other workspaces name; beside one lock alone, all that it does not name."""
     is_lock: bool = False
 
 
 def read_states(
-    workspace: Workspace, before: str, after: str, console: Console
+    workspace: Workspace, before: str, after: str, console: Console, *, only: str | None = None
 ) -> tuple[ComparedState, ComparedState]:
     """Read both, each by one of `NAMES`.
 
-    Beside a lock the channel is what this workspace was last mirrored by. Raises the errors of exit
-    code 2 of what is not there or cannot be read.
+    Beside a lock the channel is what this workspace was last mirrored by. `only` is the label of a
+    lock: then of the channel, and of snapshots, it is what they keep of that lock. Raises the
+    errors of exit code 2 of what is not there or cannot be read.
     """
     with disk_errors(workspace.place.folder, SEE_TO_DISK, "read"):
-        one, other = (_read(workspace, name, console) for name in (before, after))
-        if one.is_lock and other.name == CHANNEL:
-            other = _as_last_mirrored(workspace, other)
-        if other.is_lock and one.name == CHANNEL:
-            one = _as_last_mirrored(workspace, one)
+        locks = functools.cache(
+            lambda: labelled(read_locks(workspace, console, believes_cache=True), only)
+        )
+        one, other = (_read(workspace, name, locks, console, only=only) for name in (before, after))
+        if only is None and one.is_lock and other.name == CHANNEL:
+            other = _as_last_mirrored(workspace, other, locks)
+        if only is None and other.is_lock and one.name == CHANNEL:
+            one = _as_last_mirrored(workspace, one, locks)
     return one, other
 
 
@@ -96,27 +105,42 @@ def files_to_carry(before: ComparedState, after: ComparedState) -> tuple[Compare
     return tuple(found.values())
 
 
-def _read(workspace: Workspace, name: str, console: Console) -> ComparedState:
+def _read(
+    workspace: Workspace,
+    name: str,
+    locks: Callable[[], Sequence[MirroredLock]],
+    console: Console,
+    *,
+    only: str | None,
+) -> ComparedState:
+    """Read one state; `locks` reads those of the mirror that count."""
     place = workspace.place
     if not name:
         raise usage_error("diff", "an empty name", help=_NAME)
+    if name == LOCK:
+        return _of_locks(workspace, name, locks())
+    is_receipt = _is_receipt(Path(name))
     if name == CHANNEL:
         from scripts.keep.published import read_published  # two locks need none of it
 
-        state = read_state(place)
+        snapshot, state = newest_snapshot(place), read_state(place)
         files = read_published(
             place, state.layout or workspace.settings.layout, console, removals=state.removals
         )
-        return ComparedState(name=name, files=_of_snapshot(files, place.folder))
-    if name == LOCK:
-        return _of_locks(workspace, name, read_locks(workspace, console, believes_cache=True))
-    is_receipt = _is_receipt(Path(name))
-    if _is_path(name) and not is_receipt:
+        compared = ComparedState(name=name, files=_of_snapshot(files, place.folder))
+    elif _is_path(name) and not is_receipt:
         return _of_locks(workspace, name, (_read_lock(workspace, name),))
-    snapshot = base_by_receipt(place, Path(name)) if is_receipt else find_snapshot(place, name)
-    files = read_snapshot_files(place, snapshot)
-    compared = _of_snapshot(files, tree_of(place, snapshot), place.folder)
-    return ComparedState(name=f"snapshot {snapshot.id}", files=compared)
+    else:
+        snapshot = base_by_receipt(place, Path(name)) if is_receipt else find_snapshot(place, name)
+        files = read_snapshot_files(place, snapshot)
+        found = _of_snapshot(files, tree_of(place, snapshot), place.folder)
+        compared = ComparedState(name=f"snapshot {snapshot.id}", files=found)
+    if only is None:
+        return compared
+    if snapshot is None or not is_dir(locks_of(place, snapshot)):
+        message = "the locks that it was made by are not kept, so it is compared as a whole alone"
+        raise usage_error(compared.name, message, help="leave --only out")
+    return _only_named(compared, _named_in(workspace, snapshot, locks()))
 
 
 def _is_path(name: str) -> bool:
@@ -137,19 +161,29 @@ def _read_lock(workspace: Workspace, name: str) -> MirroredLock:
 
     The settings hold, as far as it has the environments and platforms that they name.
     """
-    path, settings = Path(name).resolve(), workspace.manifest.settings
+    path = Path(name).resolve()
     if not exists(path):
         raise usage_error(name, "there is no such lock file", help=_NAME)
     file = read_lock(path, name)
+    return _limited(workspace, mirrored_lock(name, path.parent, None, file), file)
+
+
+def _limited(workspace: Workspace, lock: MirroredLock, file: LockFile) -> MirroredLock:
+    """Take a file for an earlier or a proposed state of a lock.
+
+    What is mirrored of that holds, as far as it has the environments and platforms that are named.
+    """
+    wanted = lock.wanted(workspace.manifest.settings)
     platforms = [rows.platform for each in file.environments for rows in each.platforms]
     names = {name for each in platforms for name in (each.name, each.subdir)}
     entry = LockEntry(
-        location=name,
-        environments=_known(settings.environments, {each.name for each in file.environments}),
-        exclude_environments=settings.exclude_environments,
-        platforms=_known(settings.platforms, names),
+        location=lock.location,
+        environments=_known(wanted.environments, {each.name for each in file.environments}),
+        exclude_environments=wanted.exclude_environments,
+        platforms=_known(wanted.platforms, names),
     )
-    return replace(mirrored_lock(name, path.parent, None, file), label=name, entry=entry)
+    label = lock.label or lock.location
+    return replace(lock, label=label, file=file, environments=file.environments, entry=entry)
 
 
 def _known(wanted: tuple[str, ...] | None, there: Iterable[str]) -> tuple[str, ...] | None:
@@ -160,7 +194,7 @@ def _known(wanted: tuple[str, ...] | None, there: Iterable[str]) -> tuple[str, .
     return tuple(each for each in wanted if each in there) or wanted
 
 
-def _of_locks(workspace: Workspace, name: str, locks: tuple[MirroredLock, ...]) -> ComparedState:
+def _of_locks(workspace: Workspace, name: str, locks: Sequence[MirroredLock]) -> ComparedState:
     """Describe what locks want; sizes that none of them has are those that servers have told."""
     artifacts, sizes = read_whole_selection(workspace, locks).artifacts, dict[str, int]()
     if any(each.size is None for each in artifacts):
@@ -175,33 +209,48 @@ def _of_locks(workspace: Workspace, name: str, locks: tuple[MirroredLock, ...]) 
     return ComparedState(name=name, files=tuple(files), is_lock=True)
 
 
-def _as_last_mirrored(workspace: Workspace, channel: ComparedState) -> ComparedState:
+def _as_last_mirrored(
+    workspace: Workspace, channel: ComparedState, locks: Callable[[], Sequence[MirroredLock]]
+) -> ComparedState:
     """Set apart what this workspace did not name when what is published now was made.
 
     Where nobody knows that, nothing is set apart.
     """
-    named = _named_when_published(workspace)
-    if named is None:
-        return channel
-    files, others = list[ComparedFile](), list[ComparedFile]()
-    for each in channel.files:
-        (files if each.is_index or each.path in named else others).append(each)
-    return replace(channel, files=tuple(files), others=tuple(others))
-
-
-def _named_when_published(workspace: Workspace) -> frozenset[PurePosixPath] | None:
-    """Name the artifacts that were mirrored as what is published now was made; None: not known."""
     place, newest = workspace.place, newest_snapshot(workspace.place)
     if newest is not None and newest.is_rollback:
-        kept = sorted(locks_of(place, newest).glob(f"*/{LOCK_NAME}"))
-        locks = tuple(_read_lock(workspace, str(each)) for each in kept)
-        selection = read_whole_selection(workspace, locks)
-        return frozenset(each.path for each in selection.artifacts) if locks else None
-    last = last_mirrored(workspace)
-    if last is None:
-        return None
-    layout = read_state(place).layout or last.layout
-    return frozenset(each.path for each in last.with_layout(layout).artifacts)
+        if not is_dir(locks_of(place, newest)):
+            return channel
+        named = _named_in(workspace, newest, locks())
+    else:
+        last = last_mirrored(workspace)
+        if last is None:
+            return channel
+        layout = read_state(place).layout or last.layout
+        named = frozenset(each.path for each in last.with_layout(layout).artifacts)
+    return _only_named(channel, named, with_index=True)
+
+
+def _named_in(
+    workspace: Workspace, snapshot: Snapshot, locks: Iterable[MirroredLock]
+) -> frozenset[PurePosixPath]:
+    """Return the paths of all that these locks named, as the snapshot keeps them."""
+    kept = [
+        _limited(workspace, lock, read_lock(file))
+        for lock in locks
+        if (file := lock_in(workspace, snapshot, lock)) is not None
+    ]
+    artifacts = read_whole_selection(workspace, kept).artifacts if kept else ()
+    return frozenset(path_of(snapshot.layout, each) for each in artifacts)
+
+
+def _only_named(
+    state: ComparedState, named: AbstractSet[PurePosixPath], *, with_index: bool = False
+) -> ComparedState:
+    """Set apart what is not at these paths; the files of the index are of all of them."""
+    files, others = list[ComparedFile](), list[ComparedFile]()
+    for each in state.files:
+        (files if each.path in named or (with_index and each.is_index) else others).append(each)
+    return replace(state, files=tuple(files), others=tuple(others))
 
 
 def _of_snapshot(files: Iterable[SnapshotFile], *folders: Path) -> tuple[ComparedFile, ...]:

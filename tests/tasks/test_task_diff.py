@@ -123,12 +123,12 @@ def test_without_a_name_it_says_what_the_next_mirror_changes(world: World) -> No
     retained = human_size(len(A1.data) + len(B.data))
     assert world.diff() == [
         "no package changed: channel -> lock",
-        f"besides, the channel has 2 artifacts, {retained}: retained, or other workspaces' own",
+        f"besides: 2 artifacts, {retained}, retained or named by others",
         "to carry: 0 artifacts, 0 B",
     ]
     assert world.diff("lock", "channel") == [
         "no package changed: lock -> channel",
-        f"besides, the channel has 2 artifacts, {retained}: retained, or other workspaces' own",
+        f"besides: 2 artifacts, {retained}, retained or named by others",
         "to carry: 0 artifacts, 0 B",
     ]
     # Back to what is retained: nothing is to be carried for that.
@@ -319,7 +319,7 @@ def test_what_other_workspaces_name_is_not_compared_with_the_lock(
     size = human_size(len(C.data))
     assert world.diff() == [
         "no package changed: channel -> lock",
-        f"besides, the channel has 1 artifact, {size}: retained, or other workspaces' own",
+        f"besides: 1 artifact, {size}, retained or named by others",
         "to carry: 0 artifacts, 0 B",
     ]
     left = world.document()["not-compared"]
